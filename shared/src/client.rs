@@ -1,0 +1,144 @@
+//! An async client: one socket, many requests in flight, subscriptions.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+
+use crate::codec::{ANSWER_BYTES_MAX, LineBuffer, LineTooLong};
+use crate::envelope::{FromDaemon, Notification, Outgoing, read_from_daemon, write_line};
+use crate::error::Error;
+use crate::request::{Call, RequestId};
+use serde_json::value::RawValue;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The socket cannot be opened.
+    #[error("cannot open {path}")]
+    Connect {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The daemon has closed the socket.
+    #[error("soramoded closed the connection")]
+    Closed,
+    /// The socket broke.
+    #[error("the connection to soramoded broke")]
+    Io(#[from] io::Error),
+    /// What came is not of this protocol.
+    #[error("soramoded sent what this version cannot read")]
+    Unreadable(#[from] serde_json::Error),
+    /// What came is longer than any answer.
+    #[error("soramoded sent what is no answer")]
+    TooLong(#[from] LineTooLong),
+    /// The daemon answered with an error.
+    #[error(transparent)]
+    Refused(Error),
+}
+
+/// What came from the daemon.
+#[derive(Debug)]
+pub enum Message {
+    /// The answer to the request of this number, still as JSON.
+    Answer(i64, Result<Box<RawValue>, Error>),
+    /// What was said unasked.
+    Notification(Notification),
+}
+
+/// One connection to the daemon.
+///
+/// [`call`](Self::call) asks and waits. To have many requests in flight, [`send`](Self::send) each and [`receive`](Self::receive) the
+/// answers. Every method can be dropped while it waits without losing what was read; a `send` that was dropped goes on with the next.
+#[derive(Debug)]
+pub struct Client {
+    stream: UnixStream,
+    lines: LineBuffer,
+    unsent: Vec<u8>,
+    early: VecDeque<Message>,
+    last_id: i64,
+}
+
+impl Client {
+    /// Connects.
+    pub async fn connect(path: &Path) -> Result<Self, ClientError> {
+        let stream = UnixStream::connect(path).await.map_err(|source| ClientError::Connect { path: path.to_owned(), source })?;
+        Ok(Self { stream, lines: LineBuffer::new(ANSWER_BYTES_MAX), unsent: Vec::new(), early: VecDeque::new(), last_id: 0 })
+    }
+
+    /// Asks and waits for the answer. What else comes meanwhile waits for [`receive`](Self::receive).
+    pub async fn call<C: Call>(&mut self, params: &C) -> Result<C::Reply, ClientError> {
+        let id = self.send(params).await?;
+        loop {
+            match self.read_message().await? {
+                Message::Answer(answered, answer) if answered == id => return read_answer::<C>(answer),
+                other @ (Message::Answer(..) | Message::Notification(_)) => self.early.push_back(other),
+            }
+        }
+    }
+
+    /// Puts a request into the buffer that the next [`flush`](Self::flush) sends; gives the number that its answer will have.
+    pub fn enqueue<C: Call>(&mut self, params: &C) -> Result<i64, ClientError> {
+        self.last_id += 1;
+        write_line(&mut self.unsent, &Outgoing::new(self.last_id, C::METHOD, params))?;
+        Ok(self.last_id)
+    }
+
+    /// Sends what was enqueued.
+    pub async fn flush(&mut self) -> Result<(), ClientError> {
+        while !self.unsent.is_empty() {
+            let written = self.stream.write(&self.unsent).await?;
+            self.unsent.drain(..written);
+        }
+        Ok(())
+    }
+
+    /// Sends a request; gives the number that its answer will have.
+    pub async fn send<C: Call>(&mut self, params: &C) -> Result<i64, ClientError> {
+        let id = self.enqueue(params)?;
+        self.flush().await?;
+        Ok(id)
+    }
+
+    /// The next answer or notification.
+    pub async fn receive(&mut self) -> Result<Message, ClientError> {
+        match self.early.pop_front() {
+            Some(message) => Ok(message),
+            None => self.read_message().await,
+        }
+    }
+
+    async fn read_message(&mut self) -> Result<Message, ClientError> {
+        loop {
+            if let Some(message) = self.buffered_message()? {
+                return Ok(message);
+            }
+            if self.stream.read_buf(self.lines.space()).await? == 0 {
+                return Err(ClientError::Closed);
+            }
+        }
+    }
+
+    fn buffered_message(&mut self) -> Result<Option<Message>, ClientError> {
+        while let Some(line) = self.lines.next_line()? {
+            match read_from_daemon(line)? {
+                FromDaemon::Answer(Some(RequestId::Number(id)), answer) => return Ok(Some(Message::Answer(id, answer))),
+                // An error without an id of ours speaks of the connection as a whole.
+                FromDaemon::Answer(_, Err(error)) => return Err(ClientError::Refused(error)),
+                FromDaemon::Notification(Some(notification)) => return Ok(Some(Message::Notification(notification))),
+                FromDaemon::Answer(_, Ok(_)) | FromDaemon::Notification(None) => {}
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Reads an answer as what `C` is answered with.
+pub fn read_answer<C: Call>(answer: Result<Box<RawValue>, Error>) -> Result<C::Reply, ClientError> {
+    let result = answer.map_err(ClientError::Refused)?;
+    Ok(serde_json::from_str(result.get())?)
+}

@@ -1,0 +1,113 @@
+//! Lines out of a stream of bytes, with a limit.
+
+use bytes::{Buf, BytesMut};
+
+/// The longest request, in bytes without its line feed.
+pub const REQUEST_BYTES_MAX: usize = 64 * 1024;
+
+/// The longest line that a client takes from the daemon, in bytes: a full page of the longest ids, each character escaped.
+pub const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// How much room is made for one read, in bytes.
+const READ_BYTES: usize = 16 * 1024;
+
+/// A line is longer than the limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a line has more than {limit} bytes")]
+pub struct LineTooLong {
+    /// The limit, in bytes without the line feed.
+    pub limit: usize,
+}
+
+/// Collects what was read and gives it back in lines. Holds at most the limit and one read.
+#[derive(Debug)]
+pub struct LineBuffer {
+    bytes: BytesMut,
+    /// How many of `bytes` belong to the line given out last.
+    given: usize,
+    /// How many of `bytes` are known to have no line feed.
+    searched: usize,
+    limit: usize,
+}
+
+impl LineBuffer {
+    /// An empty one for lines of at most `limit` bytes.
+    pub fn new(limit: usize) -> Self {
+        Self { bytes: BytesMut::new(), given: 0, searched: 0, limit }
+    }
+
+    /// Where to read to: has room for more.
+    pub fn space(&mut self) -> &mut BytesMut {
+        self.drop_given();
+        self.bytes.reserve(READ_BYTES);
+        &mut self.bytes
+    }
+
+    /// The next whole line, without its line feed and a carriage return before that; `None` if more must be read first.
+    pub fn next_line(&mut self) -> Result<Option<&[u8]>, LineTooLong> {
+        self.drop_given();
+        let unsearched = self.bytes.get(self.searched..).unwrap_or_default();
+        let Some(found) = memchr::memchr(b'\n', unsearched) else {
+            self.searched = self.bytes.len();
+            return if self.searched > self.limit { Err(LineTooLong { limit: self.limit }) } else { Ok(None) };
+        };
+        let end = self.searched + found;
+        self.given = end + 1;
+        self.searched = 0;
+        let line = self.bytes.get(..end).unwrap_or_default();
+        if line.len() > self.limit {
+            return Err(LineTooLong { limit: self.limit });
+        }
+        Ok(Some(line.strip_suffix(b"\r").unwrap_or(line)))
+    }
+
+    /// Whether the beginning of a line waits for its end.
+    pub fn has_partial(&self) -> bool {
+        self.bytes.len() > self.given
+    }
+
+    fn drop_given(&mut self) {
+        self.bytes.advance(self.given);
+        self.given = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(buffer: &mut LineBuffer) -> Vec<String> {
+        let mut lines = Vec::new();
+        while let Some(line) = buffer.next_line().unwrap() {
+            lines.push(String::from_utf8(line.to_vec()).unwrap());
+        }
+        lines
+    }
+
+    #[test]
+    fn lines_come_out_whole_however_they_are_cut() {
+        let text = b"one\ntwo\r\n\nfour";
+        for cut in 0..text.len() {
+            let mut buffer = LineBuffer::new(8);
+            buffer.space().extend_from_slice(&text[..cut]);
+            let mut got = lines(&mut buffer);
+            buffer.space().extend_from_slice(&text[cut..]);
+            got.extend(lines(&mut buffer));
+            assert_eq!(got, ["one", "two", ""], "cut at {cut}");
+            assert!(buffer.has_partial());
+        }
+    }
+
+    #[test]
+    fn a_line_of_the_limit_passes_and_one_byte_more_does_not() {
+        for (bytes, passes) in [(REQUEST_BYTES_MAX, true), (REQUEST_BYTES_MAX + 1, false)] {
+            let mut whole = LineBuffer::new(REQUEST_BYTES_MAX);
+            whole.space().extend_from_slice(&vec![b'x'; bytes]);
+            whole.space().extend_from_slice(b"\n");
+            assert_eq!(whole.next_line().is_ok(), passes);
+            let mut partial = LineBuffer::new(REQUEST_BYTES_MAX);
+            partial.space().extend_from_slice(&vec![b'x'; bytes]);
+            assert_eq!(partial.next_line().is_ok(), passes);
+        }
+    }
+}

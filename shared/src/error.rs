@@ -1,0 +1,233 @@
+//! Errors: a closed list of types with codes that are never reused, and one place that words them.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::access::Access;
+use crate::id::{ChannelId, ConnectionId};
+use crate::mode::{Mode, ModeState};
+use crate::node::Standing;
+
+/// What kind of error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ErrorType {
+    /// Not JSON, or an `id` that is null.
+    ParseError,
+    /// Not a request, a batch, or a line too long.
+    InvalidRequest,
+    /// No such method.
+    MethodNotFound,
+    /// A param is missing, unknown or not as it must be.
+    InvalidParams,
+    /// A bug in the daemon.
+    Internal,
+    /// The mode has been changed meanwhile.
+    Superseded,
+    /// `normal` cannot be set while the node is not in its cluster.
+    NotJoined,
+    /// The connection is there already, in another channel.
+    ConnectionIdInUse,
+    /// What is waited for cannot come true.
+    CannotBecomeTrue,
+    /// It is not there.
+    NotFound,
+    /// The client may look, not change.
+    PermissionDenied,
+    /// A promise that needs the disk cannot be given.
+    StorageUnavailable,
+    /// No place for one more client.
+    TooManyClients,
+    /// The cluster did not answer in time.
+    ClusterUnavailable,
+    /// Nobody has told the whole truth about the sessions.
+    SessionsUnknown,
+    /// Nothing there that could end a session.
+    NoMeans,
+    /// A newer daemon's. Never made here.
+    #[serde(other)]
+    Unknown,
+}
+
+impl ErrorType {
+    /// All of the list.
+    pub const ALL: [Self; 16] = [
+        Self::ParseError,
+        Self::InvalidRequest,
+        Self::MethodNotFound,
+        Self::InvalidParams,
+        Self::Internal,
+        Self::Superseded,
+        Self::NotJoined,
+        Self::ConnectionIdInUse,
+        Self::CannotBecomeTrue,
+        Self::NotFound,
+        Self::PermissionDenied,
+        Self::StorageUnavailable,
+        Self::TooManyClients,
+        Self::ClusterUnavailable,
+        Self::SessionsUnknown,
+        Self::NoMeans,
+    ];
+
+    /// The JSON-RPC error code.
+    pub const fn code(self) -> i32 {
+        match self {
+            Self::ParseError => -32_700,
+            Self::InvalidRequest => -32_600,
+            Self::MethodNotFound => -32_601,
+            Self::InvalidParams => -32_602,
+            Self::Internal | Self::Unknown => -32_603,
+            Self::Superseded => -32_010,
+            Self::NotJoined => -32_011,
+            Self::ConnectionIdInUse => -32_012,
+            Self::CannotBecomeTrue => -32_013,
+            Self::NotFound => -32_014,
+            Self::PermissionDenied => -32_015,
+            Self::StorageUnavailable => -32_016,
+            Self::TooManyClients => -32_017,
+            Self::ClusterUnavailable => -32_018,
+            Self::SessionsUnknown => -32_019,
+            Self::NoMeans => -32_020,
+        }
+    }
+}
+
+/// An error as it is answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Error {
+    /// [`ErrorType::code`]
+    pub code: i32,
+    /// What is wrong, in a sentence.
+    pub message: String,
+    /// What a program goes by.
+    pub data: Box<ErrorData>,
+}
+
+/// The part of an error that a program goes by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorData {
+    /// What kind of error.
+    pub error_type: ErrorType,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub hint: Option<String>,
+    /// The param that is wrong.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub field: Option<String>,
+    /// With `Superseded`: the mode now.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub present: Option<ModeState>,
+    /// With `PermissionDenied`: whose members may. Absent where only root and the daemon's own user may.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub group: Option<String>,
+    /// With `ConnectionIdInUse`: where it is.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub channel_id: Option<ChannelId>,
+    /// With `MethodNotFound`: the methods there are.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub methods: Option<Vec<String>>,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        match &self.data.hint {
+            Some(hint) => write!(f, ". {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl Error {
+    /// One of this type that says this.
+    pub fn new(error_type: ErrorType, message: impl Into<String>) -> Self {
+        Self {
+            code: error_type.code(),
+            message: message.into(),
+            data: Box::new(ErrorData { error_type, hint: None, field: None, present: None, group: None, channel_id: None, methods: None }),
+        }
+    }
+
+    /// The same, with what to do about it.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.data.hint = Some(hint.into());
+        self
+    }
+
+    /// A param is not as it must be. `problem` says what it got and what it takes.
+    pub fn invalid_params(field: &str, problem: impl fmt::Display) -> Self {
+        let mut error = Self::new(ErrorType::InvalidParams, format!("{field}: {problem}"));
+        error.data.field = Some(field.to_owned());
+        error
+    }
+
+    /// `if_mode` or `if_generation` does not hold.
+    pub fn superseded(present: ModeState) -> Self {
+        let message =
+            format!("the mode is {} (generation {}, set by {}), not what was expected", present.mode, present.generation, present.actor);
+        let mut error = Self::new(ErrorType::Superseded, message).with_hint("Look at it again and decide anew");
+        error.data.present = Some(present);
+        error
+    }
+
+    /// `normal` asked for while the node is not in its cluster.
+    pub fn not_joined(standing: Standing) -> Self {
+        Self::new(ErrorType::NotJoined, format!("the node is {standing}: it becomes normal by itself when it joins the cluster"))
+    }
+
+    /// The connection is in another channel.
+    pub fn connection_id_in_use(connection_id: &ConnectionId, channel_id: ChannelId) -> Self {
+        let message = format!("connection {:?} is in channel {:?} already", connection_id.as_str(), channel_id.as_str());
+        let mut error = Self::new(ErrorType::ConnectionIdInUse, message).with_hint("Disconnect it first, or use another connection_id");
+        error.data.channel_id = Some(channel_id);
+        error
+    }
+
+    /// A wait for `drained` in a mode that lets new sessions in, or that the operator did not set.
+    pub fn cannot_drain(mode: Mode) -> Self {
+        Self::new(ErrorType::CannotBecomeTrue, format!("a node that is {mode} does not drain"))
+            .with_hint("Set block_new_session or block_new_connection first")
+    }
+
+    /// A wait for `joined` on a node without a cluster.
+    pub fn cannot_join() -> Self {
+        Self::new(ErrorType::CannotBecomeTrue, "this node is standalone: it has no cluster to join")
+    }
+
+    /// No session on this channel.
+    pub fn no_session(channel_id: &ChannelId) -> Self {
+        Self::new(ErrorType::NotFound, format!("no session on channel {:?}", channel_id.as_str()))
+    }
+
+    /// The client may only look.
+    pub fn permission_denied(method: &str, needed: Access, group: Option<&str>) -> Self {
+        let hint = group.map_or_else(
+            || "Run it as root or as soramoded's own user".to_owned(),
+            |group| format!("Run it as root, as soramoded's own user or as a member of group {group} (log in again after being added)"),
+        );
+        let mut error =
+            Self::new(ErrorType::PermissionDenied, format!("{method} needs the access {needed}, and this user has view")).with_hint(hint);
+        error.data.group = group.map(str::to_owned);
+        error
+    }
+
+    /// A wait for `drained` while the sessions are not known.
+    pub fn sessions_unknown(missing: &str) -> Self {
+        Self::new(ErrorType::SessionsUnknown, format!("the sessions are not known: {missing}"))
+            .with_hint("Let the signalling server send a complete Report, or say that you know with assume_known (--assume-known)")
+    }
+
+    /// A promise that needs the disk cannot be given.
+    pub fn storage_unavailable(problem: impl fmt::Display) -> Self {
+        Self::new(ErrorType::StorageUnavailable, format!("the state cannot be written: {problem}"))
+    }
+
+    /// No place for one more client.
+    pub fn too_many_clients(clients: usize) -> Self {
+        Self::new(ErrorType::TooManyClients, format!("{clients} clients are connected already")).with_hint("Close some and try again")
+    }
+}

@@ -1,0 +1,386 @@
+//! Events: what happened, in order. `Subscribe`, `Unsubscribe`.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::de::{self, Deserializer};
+use serde::ser::Serializer;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::id::{ChannelId, ClientId, ConnectionId, EventId, LogId, NodeName, SessionId};
+use crate::mode::{Mode, ModeChange};
+use crate::node::Standing;
+use crate::time::Time;
+
+/// Type patterns in one subscription at most.
+pub const EVENT_PATTERNS_MAX: usize = 32;
+
+/// One event of the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// Its place in the log: 1, 2, 3, … without a gap.
+    pub seq: u64,
+    /// Its id, the same wherever it is told.
+    pub id: EventId,
+    /// What happened: `type` and the fields that go with it.
+    #[serde(flatten)]
+    pub kind: EventKind,
+    /// When.
+    pub timestamp: Time,
+    /// Where.
+    #[serde(serialize_with = "serialize_shared", deserialize_with = "deserialize_shared")]
+    pub node_name: Arc<NodeName>,
+}
+
+fn serialize_shared<S: Serializer>(name: &Arc<NodeName>, serializer: S) -> Result<S::Ok, S::Error> {
+    name.as_ref().serialize(serializer)
+}
+
+fn deserialize_shared<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<NodeName>, D::Error> {
+    NodeName::deserialize(deserializer).map(Arc::new)
+}
+
+/// Why a connection, or a session with its last one, ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndReason {
+    /// It left.
+    Disconnected,
+    /// It was let in by the gate and refused by the application.
+    Denied,
+    /// It was let in and did not come.
+    Timeout,
+    /// The socket it hung on was gone for the grace time.
+    SocketClosed,
+    /// The SFU says that it is not there.
+    Reconciled,
+    /// The SFU ended its session.
+    SessionDestroyed,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type")]
+pub enum EventKind {
+    /// A channel came to life.
+    #[serde(rename = "session.created")]
+    SessionCreated {
+        /// The channel.
+        channel_id: ChannelId,
+        /// This life of it.
+        session_id: SessionId,
+        /// When it began.
+        created_time: Time,
+    },
+    /// A channel's life ended.
+    #[serde(rename = "session.destroyed")]
+    SessionDestroyed {
+        /// The channel.
+        channel_id: ChannelId,
+        /// The life that ended.
+        session_id: SessionId,
+        /// When it began.
+        created_time: Time,
+        /// When it ended.
+        destroyed_time: Time,
+        /// The most live connections it had at one time.
+        max_connections: u64,
+        /// Live connections it had in all.
+        total_connections: u64,
+        /// Why its last connection ended.
+        reason: EndReason,
+    },
+    /// The last session left a node that is closed to new ones.
+    #[serde(rename = "session.vanished")]
+    SessionVanished,
+    /// A connection is live.
+    #[serde(rename = "connection.created")]
+    ConnectionCreated {
+        /// Its channel.
+        channel_id: ChannelId,
+        /// Its session.
+        session_id: SessionId,
+        /// The connection.
+        connection_id: ConnectionId,
+        /// Whose it is.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        client_id: Option<ClientId>,
+    },
+    /// A connection ended.
+    #[serde(rename = "connection.destroyed")]
+    ConnectionDestroyed {
+        /// Its channel.
+        channel_id: ChannelId,
+        /// Its session.
+        session_id: SessionId,
+        /// The connection.
+        connection_id: ConnectionId,
+        /// Whose it was.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        client_id: Option<ClientId>,
+        /// Why.
+        reason: EndReason,
+    },
+    /// The mode, its reason or its expiry changed.
+    #[serde(rename = "mode.changed")]
+    ModeChanged(Box<ModeChange>),
+    /// The node joined its cluster.
+    #[serde(rename = "node.joined")]
+    NodeJoined {
+        /// Its standing now.
+        standing: Standing,
+        /// Its mode now.
+        mode: Mode,
+    },
+    /// The node lost contact with its cluster.
+    #[serde(rename = "node.isolated")]
+    NodeIsolated {
+        /// Its standing now.
+        standing: Standing,
+        /// Its mode now.
+        mode: Mode,
+    },
+    /// The node's right to its channels is over.
+    #[serde(rename = "node.fenced")]
+    NodeFenced {
+        /// Its standing now.
+        standing: Standing,
+        /// Its mode now.
+        mode: Mode,
+    },
+    /// A type that this version does not know: a newer daemon's. Never made here.
+    #[serde(other)]
+    Unknown,
+}
+
+impl EventKind {
+    /// Its type; `None` where this version does not know it.
+    pub const fn event_type(&self) -> Option<EventType> {
+        match self {
+            Self::SessionCreated { .. } => Some(EventType::SessionCreated),
+            Self::SessionDestroyed { .. } => Some(EventType::SessionDestroyed),
+            Self::SessionVanished => Some(EventType::SessionVanished),
+            Self::ConnectionCreated { .. } => Some(EventType::ConnectionCreated),
+            Self::ConnectionDestroyed { .. } => Some(EventType::ConnectionDestroyed),
+            Self::ModeChanged(_) => Some(EventType::ModeChanged),
+            Self::NodeJoined { .. } => Some(EventType::NodeJoined),
+            Self::NodeIsolated { .. } => Some(EventType::NodeIsolated),
+            Self::NodeFenced { .. } => Some(EventType::NodeFenced),
+            Self::Unknown => None,
+        }
+    }
+}
+
+/// The types of events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum EventType {
+    /// `session.created`
+    SessionCreated,
+    /// `session.destroyed`
+    SessionDestroyed,
+    /// `session.vanished`
+    SessionVanished,
+    /// `connection.created`
+    ConnectionCreated,
+    /// `connection.destroyed`
+    ConnectionDestroyed,
+    /// `mode.changed`
+    ModeChanged,
+    /// `node.joined`
+    NodeJoined,
+    /// `node.isolated`
+    NodeIsolated,
+    /// `node.fenced`
+    NodeFenced,
+}
+
+impl EventType {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::SessionCreated,
+        Self::SessionDestroyed,
+        Self::SessionVanished,
+        Self::ConnectionCreated,
+        Self::ConnectionDestroyed,
+        Self::ModeChanged,
+        Self::NodeJoined,
+        Self::NodeIsolated,
+        Self::NodeFenced,
+    ];
+
+    /// The name on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SessionCreated => "session.created",
+            Self::SessionDestroyed => "session.destroyed",
+            Self::SessionVanished => "session.vanished",
+            Self::ConnectionCreated => "connection.created",
+            Self::ConnectionDestroyed => "connection.destroyed",
+            Self::ModeChanged => "mode.changed",
+            Self::NodeJoined => "node.joined",
+            Self::NodeIsolated => "node.isolated",
+            Self::NodeFenced => "node.fenced",
+        }
+    }
+}
+
+/// Which events: a type's name, or its beginning and a `*`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct EventPattern(String);
+
+/// A pattern that no type of event matches.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no type of event matches {0:?}; there are {names}", names = EventType::ALL.map(EventType::name).join(", "))]
+pub struct NoSuchEvent(String);
+
+impl EventPattern {
+    /// Whether this type matches.
+    pub fn matches(&self, event_type: EventType) -> bool {
+        match self.0.strip_suffix('*') {
+            Some(start) => event_type.name().starts_with(start),
+            None => event_type.name() == self.0,
+        }
+    }
+}
+
+impl FromStr for EventPattern {
+    type Err = NoSuchEvent;
+
+    fn from_str(text: &str) -> Result<Self, NoSuchEvent> {
+        let pattern = Self(text.to_owned());
+        let matches_any = EventType::ALL.into_iter().any(|event_type| pattern.matches(event_type));
+        if matches_any { Ok(pattern) } else { Err(NoSuchEvent(text.to_owned())) }
+    }
+}
+
+impl TryFrom<String> for EventPattern {
+    type Error = NoSuchEvent;
+
+    fn try_from(text: String) -> Result<Self, NoSuchEvent> {
+        text.parse()
+    }
+}
+
+impl From<EventPattern> for String {
+    fn from(pattern: EventPattern) -> Self {
+        pattern.0
+    }
+}
+
+impl fmt::Display for EventPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// Where a subscription begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SubscribeFrom {
+    /// With what happens next.
+    #[default]
+    Now,
+    /// With this event, and everything after it.
+    Seq(u64),
+}
+
+impl SubscribeFrom {
+    const fn is_now(&self) -> bool {
+        matches!(self, Self::Now)
+    }
+}
+
+impl Serialize for SubscribeFrom {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Now => serializer.serialize_str("now"),
+            Self::Seq(seq) => serializer.serialize_u64(*seq),
+        }
+    }
+}
+
+struct FromVisitor;
+
+impl de::Visitor<'_> for FromVisitor {
+    type Value = SubscribeFrom;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("\"now\" or a seq from 1")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<SubscribeFrom, E> {
+        if text == "now" { Ok(SubscribeFrom::Now) } else { Err(E::invalid_value(de::Unexpected::Str(text), &self)) }
+    }
+
+    fn visit_u64<E: de::Error>(self, seq: u64) -> Result<SubscribeFrom, E> {
+        match seq {
+            0 => Err(E::invalid_value(de::Unexpected::Unsigned(0), &self)),
+            _ => Ok(SubscribeFrom::Seq(seq)),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for SubscribeFrom {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(FromVisitor)
+    }
+}
+
+/// `Subscribe`'s params.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Subscribe {
+    /// Where to begin.
+    #[serde(skip_serializing_if = "SubscribeFrom::is_now", default)]
+    pub from: SubscribeFrom,
+    /// Only these types; all if absent. At most [`EVENT_PATTERNS_MAX`].
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub types: Option<Vec<EventPattern>>,
+}
+
+impl Subscribe {
+    /// Checks the limits.
+    pub fn check(&self) -> Result<(), Error> {
+        match self.types.as_ref().map(Vec::len) {
+            Some(0) => Err(Error::invalid_params("types", "is empty: leave it out for all types")),
+            Some(patterns) if patterns > EVENT_PATTERNS_MAX => {
+                Err(Error::invalid_params("types", format_args!("got {patterns}, takes {EVENT_PATTERNS_MAX}")))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+/// `Subscribe`'s result. The events follow as `Event` notifications.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subscribed {
+    /// The log that `seq` counts in.
+    pub log_id: LogId,
+    /// The seq that the next event will have.
+    pub next_seq: u64,
+    /// The oldest event that is kept; equal to `next_seq` if there is none.
+    pub oldest_seq: u64,
+}
+
+/// `Unsubscribe`'s params: none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Unsubscribe {}
+
+/// `Unsubscribe`'s result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unsubscribed {
+    /// Whether there was a subscription.
+    pub found: bool,
+}
+
+/// The notification `Gap`: events that the reader asked for and that are no longer kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    /// The first that is missing.
+    pub from: u64,
+    /// The last that is missing.
+    pub to: u64,
+}

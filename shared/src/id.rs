@@ -1,0 +1,289 @@
+//! Ids and names: text of 1 to 255 bytes, checked once at the border and cheap to keep.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::str::FromStr;
+
+use data_encoding::Encoding;
+use data_encoding_macro::new_encoding;
+use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
+use serde::ser::{Serialize, Serializer};
+
+/// The longest id, in bytes of UTF-8.
+pub const ID_BYTES_MAX: usize = 255;
+
+/// Ids up to this many bytes are kept without an allocation: Sora's have 26.
+const INLINE_BYTES_MAX: usize = 30;
+
+/// A UUID's 128 bits in Clockwork Base32.
+const GENERATED_BYTES: usize = 26;
+
+/// Clockwork Base32, in which Sora writes its UUIDs: Crockford's symbols, most significant bit first, no padding.
+const CLOCKWORK_BASE32: Encoding = new_encoding! {
+    symbols: "0123456789ABCDEFGHJKMNPQRSTVWXYZ",
+};
+
+/// Why a text is not an id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidId {
+    /// Nothing between the quotes.
+    #[error("is empty, takes 1 to {ID_BYTES_MAX} bytes")]
+    Empty,
+    /// More than [`ID_BYTES_MAX`] bytes.
+    #[error("has {0} bytes, takes 1 to {ID_BYTES_MAX}")]
+    TooLong(usize),
+}
+
+/// Text of 1 to [`ID_BYTES_MAX`] bytes in 32 bytes of memory, on the heap only where it is long.
+#[derive(Clone)]
+enum Text {
+    Short(heapless::String<INLINE_BYTES_MAX, u8>),
+    Long(Box<str>),
+}
+
+impl Text {
+    fn new(text: &str) -> Result<Self, InvalidId> {
+        match text.len() {
+            0 => Err(InvalidId::Empty),
+            bytes if bytes > ID_BYTES_MAX => Err(InvalidId::TooLong(bytes)),
+            _ => Ok(Self::keep(text)),
+        }
+    }
+
+    fn keep(text: &str) -> Self {
+        heapless::String::try_from(text).map_or_else(|_| Self::Long(text.into()), Self::Short)
+    }
+
+    fn generate(random: [u8; 16]) -> Self {
+        let mut text = [0; GENERATED_BYTES];
+        Self::keep(encode_uuid(random, &mut text))
+    }
+
+    fn as_str(&self) -> &str {
+        match self {
+            Self::Short(text) => text.as_str(),
+            Self::Long(text) => text,
+        }
+    }
+}
+
+/// Makes a `UUIDv4` of 16 random bytes and writes it in Clockwork Base32.
+fn encode_uuid(random: [u8; 16], text: &mut [u8; GENERATED_BYTES]) -> &str {
+    let uuid = uuid::Builder::from_random_bytes(random).into_uuid();
+    CLOCKWORK_BASE32.encode_mut_str(uuid.as_bytes(), text)
+}
+
+/// Reads a text through `parse`, without a copy of the JSON string where it has no escapes.
+struct TextVisitor<F>(&'static str, F);
+
+impl<T, F: FnOnce(&str) -> Result<T, InvalidId>> Visitor<'_> for TextVisitor<F> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a {}, a string of 1 to {ID_BYTES_MAX} bytes", self.0)
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<T, E> {
+        (self.1)(text).map_err(|invalid| E::custom(format_args!("{} {invalid}", self.0)))
+    }
+}
+
+macro_rules! id_type {
+    ($(#[$doc:meta])* $name:ident, $word:literal) => {
+        $(#[$doc])*
+        #[derive(Clone)]
+        pub struct $name(Text);
+
+        impl $name {
+            /// Checks the length.
+            pub fn new(text: &str) -> Result<Self, InvalidId> {
+                Text::new(text).map(Self)
+            }
+
+            /// A new one: a `UUIDv4` of these random bytes in Clockwork Base32, 26 characters, as Sora's are.
+            pub fn generate(random: [u8; 16]) -> Self {
+                Self(Text::generate(random))
+            }
+
+            /// The text.
+            pub fn as_str(&self) -> &str {
+                self.0.as_str()
+            }
+        }
+
+        impl PartialEq for $name {
+            fn eq(&self, other: &Self) -> bool {
+                self.as_str() == other.as_str()
+            }
+        }
+
+        impl Eq for $name {}
+
+        impl PartialOrd for $name {
+            fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+                Some(self.cmp(other))
+            }
+        }
+
+        impl Ord for $name {
+            fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+                self.as_str().cmp(other.as_str())
+            }
+        }
+
+        impl Hash for $name {
+            fn hash<H: Hasher>(&self, state: &mut H) {
+                self.as_str().hash(state);
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({:?})"), self.as_str())
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidId;
+
+            fn from_str(text: &str) -> Result<Self, InvalidId> {
+                Self::new(text)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_str(TextVisitor($word, Self::new))
+            }
+        }
+    };
+}
+
+id_type!(
+    /// What clients name to meet each other; Sora's `channel_id`.
+    ChannelId, "channel_id"
+);
+id_type!(
+    /// One client in one channel; Sora's `connection_id`, unique on the node.
+    ConnectionId, "connection_id"
+);
+id_type!(
+    /// Whom a connection belongs to, as the client or the application says; Sora's `client_id`.
+    ClientId, "client_id"
+);
+id_type!(
+    /// One life of a channel; Sora's `session_id`.
+    SessionId, "session_id"
+);
+id_type!(
+    /// A node of the cluster; Sora's `node_name`.
+    NodeName, "node_name"
+);
+id_type!(
+    /// A stretch of the event log within which `seq` has no gap and no repeat.
+    LogId, "log_id"
+);
+
+/// An event's id: a `UUIDv4`, written in Clockwork Base32 only when somebody reads it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EventId([u8; 16]);
+
+impl EventId {
+    /// A new one of these random bytes.
+    pub fn generate(random: [u8; 16]) -> Self {
+        Self(uuid::Builder::from_random_bytes(random).into_uuid().into_bytes())
+    }
+
+    fn with_text<T>(self, read: impl FnOnce(&str) -> T) -> T {
+        let mut text = [0; GENERATED_BYTES];
+        read(CLOCKWORK_BASE32.encode_mut_str(&self.0, &mut text))
+    }
+}
+
+impl FromStr for EventId {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        CLOCKWORK_BASE32
+            .decode(text.as_bytes())
+            .ok()
+            .and_then(|bytes| bytes.try_into().ok())
+            .map(Self)
+            .ok_or_else(|| format!("an event id has {GENERATED_BYTES} characters of Clockwork Base32, got {text:?}"))
+    }
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.with_text(|text| f.pad(text))
+    }
+}
+
+impl fmt::Debug for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.with_text(|text| write!(f, "EventId({text})"))
+    }
+}
+
+impl Serialize for EventId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.with_text(|text| serializer.serialize_str(text))
+    }
+}
+
+impl<'de> Deserialize<'de> for EventId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        text.parse().map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_takes_32_bytes_of_memory() {
+        assert_eq!(size_of::<ConnectionId>(), 32);
+        assert_eq!(size_of::<Option<ConnectionId>>(), 32);
+    }
+
+    #[test]
+    fn length_is_checked_at_both_ends() {
+        assert_eq!(ChannelId::new(""), Err(InvalidId::Empty));
+        assert!(ChannelId::new(&"x".repeat(ID_BYTES_MAX)).is_ok());
+        assert_eq!(ChannelId::new(&"x".repeat(ID_BYTES_MAX + 1)), Err(InvalidId::TooLong(256)));
+    }
+
+    #[test]
+    fn short_and_long_ids_compare_by_their_text() {
+        for bytes in [1, INLINE_BYTES_MAX, INLINE_BYTES_MAX + 1, ID_BYTES_MAX] {
+            let text = "a".repeat(bytes);
+            let id: ConnectionId = serde_json::from_value(text.clone().into()).unwrap();
+            assert_eq!(id, ConnectionId::new(&text).unwrap());
+            assert_eq!(serde_json::to_string(&id).unwrap(), format!("{text:?}"));
+        }
+    }
+
+    /// The expected text was worked out by hand from the alphabet: 16 bytes of ff, with version 4 and variant 10.
+    #[test]
+    fn generated_ids_are_clockwork_base32() {
+        assert_eq!(SessionId::generate([0; 16]).as_str(), "00000000010010000000000000");
+        let id = EventId::generate([0xff; 16]);
+        assert_eq!(id.to_string(), "ZZZZZZZZZX7ZZFZZZZZZZZZZZW");
+        assert_eq!(id.to_string().parse::<EventId>(), Ok(id));
+        assert!("ZZZ".parse::<EventId>().is_err());
+    }
+}

@@ -1,0 +1,24 @@
+//! The words on soramode's control socket: JSON-RPC 2.0, one message a line.
+//!
+//! Types alone, without I/O. Ids and limits are checked while a line is read, so that what has been read can be relied on.
+//! The feature `codec` adds the line codec and an async client.
+
+pub mod access;
+#[cfg(feature = "codec")]
+pub mod client;
+#[cfg(feature = "codec")]
+pub mod codec;
+pub mod decision;
+pub mod envelope;
+pub mod error;
+pub mod event;
+pub mod id;
+pub mod mode;
+pub mod node;
+pub mod reply;
+pub mod request;
+pub mod session;
+pub mod socket_path;
+pub mod time;
+pub mod version;
+pub mod wait;

@@ -1,0 +1,279 @@
+//! The mode: what a node lets in. `GetMode`, `ChangeMode`, `ListModeChanges`.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::de::{Deserializer, Error as _};
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::time::Time;
+
+/// The longest reason for a change of mode, in bytes of UTF-8.
+pub const REASON_BYTES_MAX: usize = 1_024;
+
+/// The longest `on_behalf_of`, in bytes of UTF-8.
+pub const ON_BEHALF_OF_BYTES_MAX: usize = 255;
+
+/// The longest time after which a mode can be told to end by itself, in seconds: 366 days.
+pub const EXPIRES_IN_SECONDS_MAX: u64 = 366 * 24 * 60 * 60;
+
+/// How many changes of the mode are kept for `ListModeChanges`.
+pub const MODE_CHANGES_KEPT: usize = 1_000;
+
+/// What a node lets in. The names are Sora's (`Sora_20211215`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Everybody.
+    Normal,
+    /// Only connections to sessions that somebody is in.
+    BlockNewSession,
+    /// No new connection.
+    BlockNewConnection,
+    /// No new connection, because the node is not in its cluster. Set by the system alone.
+    Initial,
+}
+
+impl Mode {
+    /// All four, from open to closed.
+    pub const ALL: [Self; 4] = [Self::Normal, Self::BlockNewSession, Self::BlockNewConnection, Self::Initial];
+
+    /// The name on the wire and on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Normal => "normal",
+            Self::BlockNewSession => "block_new_session",
+            Self::BlockNewConnection => "block_new_connection",
+            Self::Initial => "initial",
+        }
+    }
+
+    /// Whether an operator closed the node: the modes in which it drains.
+    pub const fn is_block(self) -> bool {
+        match self {
+            Self::BlockNewSession | Self::BlockNewConnection => true,
+            Self::Normal | Self::Initial => false,
+        }
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// A word that is no mode.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no such mode: {0:?}")]
+pub struct UnknownMode(pub String);
+
+impl FromStr for Mode {
+    type Err = UnknownMode;
+
+    fn from_str(word: &str) -> Result<Self, UnknownMode> {
+        Self::ALL.into_iter().find(|mode| mode.name() == word).ok_or_else(|| UnknownMode(word.to_owned()))
+    }
+}
+
+/// A mode that an operator can ask for: `initial` cannot be said with this type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(into = "Mode")]
+pub enum SettableMode {
+    /// [`Mode::Normal`]
+    Normal,
+    /// [`Mode::BlockNewSession`]
+    BlockNewSession,
+    /// [`Mode::BlockNewConnection`]
+    BlockNewConnection,
+}
+
+impl SettableMode {
+    /// All three, from open to closed.
+    pub const ALL: [Self; 3] = [Self::Normal, Self::BlockNewSession, Self::BlockNewConnection];
+}
+
+impl From<SettableMode> for Mode {
+    fn from(mode: SettableMode) -> Self {
+        match mode {
+            SettableMode::Normal => Self::Normal,
+            SettableMode::BlockNewSession => Self::BlockNewSession,
+            SettableMode::BlockNewConnection => Self::BlockNewConnection,
+        }
+    }
+}
+
+/// Somebody asked for `initial`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("initial cannot be set: the node enters it when it starts in a cluster or is isolated, and leaves it by joining")]
+pub struct InitialIsNotSettable;
+
+impl TryFrom<Mode> for SettableMode {
+    type Error = InitialIsNotSettable;
+
+    fn try_from(mode: Mode) -> Result<Self, InitialIsNotSettable> {
+        match mode {
+            Mode::Normal => Ok(Self::Normal),
+            Mode::BlockNewSession => Ok(Self::BlockNewSession),
+            Mode::BlockNewConnection => Ok(Self::BlockNewConnection),
+            Mode::Initial => Err(InitialIsNotSettable),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for SettableMode {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let word = <Cow<'de, str>>::deserialize(deserializer)?;
+        let mode = word.parse::<Mode>().map_err(|unknown| {
+            D::Error::custom(format_args!("{unknown}, takes {}", Self::ALL.map(|mode| Mode::from(mode).name()).join(", ")))
+        })?;
+        Self::try_from(mode).map_err(D::Error::custom)
+    }
+}
+
+/// `GetMode`'s params: none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GetMode {}
+
+/// `GetMode`'s result: the mode now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModeState {
+    /// The mode.
+    pub mode: Mode,
+    /// Counts the mode's changes, from 1.
+    pub generation: u64,
+    /// When it was entered, or its reason or expiry last changed.
+    pub since: Time,
+    /// Who did that: `uid:1000(ops)`, `system:<cause>`.
+    pub actor: String,
+    /// Why, as the actor said.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<String>,
+    /// When the mode ends by itself.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub expires_at: Option<Time>,
+}
+
+/// `ChangeMode`'s params.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeMode {
+    /// The mode to enter.
+    pub mode: SettableMode,
+    /// Why: kept with the change. At most [`REASON_BYTES_MAX`] bytes.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<String>,
+    /// After how many seconds a `block_*` mode ends by itself: 1 to [`EXPIRES_IN_SECONDS_MAX`], or 0 to take a running expiry away.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub expires_in_seconds: Option<u64>,
+    /// Change only if the mode is this one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub if_mode: Option<Mode>,
+    /// Change only if the generation is this one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub if_generation: Option<u64>,
+    /// For whom the caller acts; recorded, not verified. At most [`ON_BEHALF_OF_BYTES_MAX`] bytes.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub on_behalf_of: Option<String>,
+}
+
+impl ChangeMode {
+    /// To this mode, without a reason, an expiry or a condition.
+    pub const fn to(mode: SettableMode) -> Self {
+        Self { mode, reason: None, expires_in_seconds: None, if_mode: None, if_generation: None, on_behalf_of: None }
+    }
+
+    /// Checks the limits.
+    pub fn check(&self) -> Result<(), Error> {
+        check_length("reason", self.reason.as_deref(), REASON_BYTES_MAX)?;
+        check_length("on_behalf_of", self.on_behalf_of.as_deref(), ON_BEHALF_OF_BYTES_MAX)?;
+        match self.expires_in_seconds {
+            Some(seconds) if seconds > EXPIRES_IN_SECONDS_MAX => {
+                Err(Error::invalid_params("expires_in_seconds", format_args!("got {seconds}, takes 0 to {EXPIRES_IN_SECONDS_MAX}")))
+            }
+            Some(1..) if self.mode == SettableMode::Normal => Err(Error::invalid_params(
+                "expires_in_seconds",
+                "normal does not end by itself: it goes with block_new_session and block_new_connection",
+            )),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+fn check_length(field: &str, text: Option<&str>, max: usize) -> Result<(), Error> {
+    match text.map(str::len) {
+        Some(bytes) if bytes > max => Err(Error::invalid_params(field, format_args!("got {bytes} bytes, takes {max}"))),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// `ChangeMode`'s result.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModeChanged {
+    /// The mode now.
+    pub mode: Mode,
+    /// The mode before.
+    pub previous_mode: Mode,
+    /// Whether this call changed anything.
+    pub changed: bool,
+    /// The generation now.
+    pub generation: u64,
+    /// Sessions that are there, untouched.
+    pub sessions: u64,
+    /// Connections that are there, untouched; pending ones count.
+    pub connections: u64,
+    /// When the mode ends by itself.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub expires_at: Option<Time>,
+}
+
+/// `ListModeChanges`' params.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListModeChanges {
+    /// How many at most: 1 to 1,000, 100 if not said.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub limit: Option<u32>,
+}
+
+/// One change of the mode, as `ListModeChanges` and the event `mode.changed` tell it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModeChange {
+    /// The mode from then on.
+    pub mode: Mode,
+    /// The mode until then.
+    pub previous_mode: Mode,
+    /// The generation from then on.
+    pub generation: u64,
+    /// Who changed it.
+    pub actor: String,
+    /// For whom, as the caller said; not verified.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub on_behalf_of: Option<String>,
+    /// Why, as the actor said.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<String>,
+    /// When the mode ends by itself.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub expires_at: Option<Time>,
+}
+
+/// A change and its time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatedModeChange {
+    /// When.
+    pub timestamp: Time,
+    /// What.
+    #[serde(flatten)]
+    pub change: ModeChange,
+}
+
+/// `ListModeChanges`' result.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModeChanges {
+    /// Newest first.
+    pub changes: Vec<DatedModeChange>,
+}

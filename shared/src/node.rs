@@ -1,0 +1,161 @@
+//! The node: `GetStatus`, `GetInfo`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::access::Access;
+use crate::decision::RejectReason;
+use crate::id::{LogId, NodeName};
+use crate::mode::ModeState;
+use crate::session::Session;
+use crate::time::Time;
+
+/// A node's place in the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// There is no cluster.
+    Standalone,
+    /// In the cluster.
+    Joined,
+    /// No contact with the cluster, but the right to its channels still runs.
+    Isolated,
+    /// Not in the cluster, and without a right to any channel.
+    Fenced,
+}
+
+impl Standing {
+    /// The word on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Standalone => "standalone",
+            Self::Joined => "joined",
+            Self::Isolated => "isolated",
+            Self::Fenced => "fenced",
+        }
+    }
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// Who tells the gate of connections, and whether the whole truth has been told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// The door: `socket`.
+    pub name: String,
+    /// Whether everything on the SFU has been told through it.
+    pub known: bool,
+    /// What is missing, and what would bring it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub missing: Option<String>,
+}
+
+/// Webhook deliveries that are owed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeliveryCounts {
+    /// Still to be delivered.
+    pub pending: u64,
+    /// Given up.
+    pub failed: u64,
+}
+
+/// Where the state is kept and whether it can be written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Storage {
+    /// How it is.
+    pub state: StorageState,
+    /// The database; absent where the state is in memory.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub path: Option<String>,
+}
+
+/// Whether the state can be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StorageState {
+    /// In memory: it ends with the daemon.
+    Memory,
+    /// On disk, and writes succeed.
+    Ok,
+    /// It can no longer be written.
+    Failed,
+}
+
+/// `GetStatus`' params: none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GetStatus {}
+
+/// `GetInfo`'s params: none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GetInfo {}
+
+/// `GetStatus`' result.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The mode, with its generation, time, actor and reason.
+    #[serde(flatten)]
+    pub mode: ModeState,
+    /// This node.
+    pub node_name: NodeName,
+    /// Its place in the cluster.
+    pub standing: Standing,
+    /// Sessions, those with only pending connections too.
+    pub sessions: u64,
+    /// Connections, pending ones too.
+    pub connections: u64,
+    /// Connections that were let in and not yet seen.
+    pub pending: u64,
+    /// Whether the whole truth about the sessions has been told.
+    pub sessions_known: bool,
+    /// Who tells of connections.
+    pub sources: Vec<Source>,
+    /// The oldest session.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub oldest_session: Option<Session>,
+    /// Connections rejected since the start, by reason.
+    pub rejected: BTreeMap<RejectReason, u64>,
+    /// Webhook deliveries.
+    pub deliveries: DeliveryCounts,
+    /// Where the state is kept.
+    pub storage: Storage,
+    /// The daemon's version.
+    pub version: String,
+    /// The protocol it speaks.
+    pub protocol: u32,
+    /// Whole seconds since it started, by the boot clock.
+    pub uptime_seconds: u64,
+    /// When it started.
+    pub started_at: Time,
+}
+
+impl Status {
+    /// Whether no session is left on the node and the node knows it.
+    pub const fn is_drained(&self) -> bool {
+        self.sessions == 0 && self.sessions_known
+    }
+}
+
+/// `GetInfo`'s result.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Info {
+    /// The daemon's version.
+    pub version: String,
+    /// The protocol it speaks.
+    pub protocol: u32,
+    /// This node.
+    pub node_name: NodeName,
+    /// The event log that `seq` counts in.
+    pub log_id: LogId,
+    /// What this client may do.
+    pub access: Access,
+    /// What this daemon can be asked.
+    pub methods: Vec<String>,
+}

@@ -1,0 +1,43 @@
+//! What the gate answers.
+
+use serde::Serialize;
+
+use crate::decision::{Decision, Disconnected, Explanation, Reported};
+use crate::error::Error;
+use crate::mode::{ModeChanged, ModeChanges, ModeState};
+use crate::node::Status;
+use crate::session::{Connections, SessionDetail, Sessions};
+use crate::wait::WaitEnded;
+
+/// The result of a request that the gate answered; written as the bare result.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Reply {
+    /// To `GetMode`.
+    Mode(Box<ModeState>),
+    /// To `ChangeMode`.
+    ModeChanged(ModeChanged),
+    /// To `GetStatus`.
+    Status(Box<Status>),
+    /// To `ListModeChanges`.
+    ModeChanges(ModeChanges),
+    /// To `Connect`.
+    Decision(Decision),
+    /// To `Report`.
+    Reported(Reported),
+    /// To `Disconnect`.
+    Disconnected(Disconnected),
+    /// To `Explain`.
+    Explanation(Box<Explanation>),
+    /// To `ListSessions`.
+    Sessions(Sessions),
+    /// To `GetSession`.
+    Session(Box<SessionDetail>),
+    /// To `ListConnections`.
+    Connections(Connections),
+    /// To `Wait`.
+    WaitEnded(Box<WaitEnded>),
+}
+
+/// An answer: a result or an error.
+pub type Answer = Result<Reply, Error>;

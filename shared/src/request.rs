@@ -1,0 +1,252 @@
+//! Requests: every method, what it takes, what it answers and what access it needs, in one table.
+
+use std::fmt;
+
+use serde::de::{DeserializeOwned, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::access::Access;
+use crate::decision::{Connect, Decision, Disconnect, Disconnected, Explain, Explanation, Report, Reported};
+use crate::error::Error;
+use crate::event::{Subscribe, Subscribed, Unsubscribe, Unsubscribed};
+use crate::mode::{ChangeMode, GetMode, ListModeChanges, ModeChanged, ModeChanges, ModeState};
+use crate::node::{GetInfo, GetStatus, Info, Status};
+use crate::session::{Connections, GetSession, ListConnections, ListSessions, SessionDetail, Sessions, page_limit};
+use crate::wait::{Wait, WaitEnded};
+
+/// The longest string as a request's `id`, in bytes.
+pub const REQUEST_ID_BYTES_MAX: usize = 255;
+
+/// A request's `id`, given back with its answer.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(untagged)]
+pub enum RequestId {
+    /// A whole number.
+    Number(i64),
+    /// A string of at most [`REQUEST_ID_BYTES_MAX`] bytes.
+    Text(Box<str>),
+}
+
+struct IdVisitor;
+
+impl Visitor<'_> for IdVisitor {
+    type Value = RequestId;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "an id: a whole number, or a string of at most {REQUEST_ID_BYTES_MAX} bytes")
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<RequestId, E> {
+        Ok(RequestId::Number(number))
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<RequestId, E> {
+        i64::try_from(number).map(RequestId::Number).map_err(|_| E::invalid_value(serde::de::Unexpected::Unsigned(number), &self))
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<RequestId, E> {
+        if text.len() > REQUEST_ID_BYTES_MAX {
+            return Err(E::invalid_length(text.len(), &self));
+        }
+        Ok(RequestId::Text(text.into()))
+    }
+}
+
+impl<'de> Deserialize<'de> for RequestId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(IdVisitor)
+    }
+}
+
+/// A method's params, with the method they go with and what it answers.
+pub trait Call: Serialize + DeserializeOwned {
+    /// The method.
+    const METHOD: Method;
+    /// What is answered.
+    type Reply: DeserializeOwned + Serialize;
+}
+
+macro_rules! methods {
+    ($($method:ident($access:ident) -> $reply:ty;)*) => {
+        /// What the daemon can be asked.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Method {
+            $(#[doc = concat!("`", stringify!($method), "`")] $method,)*
+        }
+
+        impl Method {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$method),*];
+
+            /// The name on the wire.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$method => stringify!($method),)* }
+            }
+
+            /// The access it needs.
+            pub const fn access(self) -> Access {
+                match self { $(Self::$method => Access::$access,)* }
+            }
+
+            /// The method of this name.
+            pub fn from_name(name: &str) -> Option<Self> {
+                match name {
+                    $(stringify!($method) => Some(Self::$method),)*
+                    _ => None,
+                }
+            }
+        }
+
+        $(impl Call for $method {
+            const METHOD: Method = Method::$method;
+            type Reply = $reply;
+        })*
+    };
+}
+
+methods! {
+    GetMode(View) -> ModeState;
+    ChangeMode(Operate) -> ModeChanged;
+    GetStatus(View) -> Status;
+    ListModeChanges(View) -> ModeChanges;
+    Connect(Operate) -> Decision;
+    Report(Operate) -> Reported;
+    Disconnect(Operate) -> Disconnected;
+    Explain(View) -> Explanation;
+    ListSessions(View) -> Sessions;
+    GetSession(View) -> SessionDetail;
+    ListConnections(View) -> Connections;
+    Wait(View) -> WaitEnded;
+    Subscribe(View) -> Subscribed;
+    Unsubscribe(View) -> Unsubscribed;
+    GetInfo(View) -> Info;
+}
+
+/// A request that has been read and checked.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Request {
+    /// For the gate.
+    Gate(GateRequest),
+    /// For the event log.
+    Subscribe(Subscribe),
+    /// For the event log.
+    Unsubscribe,
+    /// For whoever holds the socket.
+    GetInfo,
+}
+
+/// What the gate answers.
+#[derive(Clone, Debug, PartialEq)]
+pub enum GateRequest {
+    /// The mode.
+    GetMode,
+    /// Another mode.
+    ChangeMode(Box<ChangeMode>),
+    /// The node.
+    GetStatus,
+    /// The mode's history.
+    ListModeChanges(ListModeChanges),
+    /// Admission.
+    Connect(Connect),
+    /// What is live on the SFU.
+    Report(Report),
+    /// A connection is gone.
+    Disconnect(Disconnect),
+    /// What admission would say.
+    Explain(Explain),
+    /// A page of sessions.
+    ListSessions(ListSessions),
+    /// A session and a page of its connections.
+    GetSession(GetSession),
+    /// A page of connections.
+    ListConnections(ListConnections),
+    /// Answer when it is so.
+    Wait(Box<Wait>),
+}
+
+impl Request {
+    /// Reads and checks a method's params.
+    pub fn read(method: Method, params: Option<&str>) -> Result<Self, Error> {
+        match method {
+            Method::Subscribe => {
+                let subscribe: Subscribe = read_params(params)?;
+                subscribe.check()?;
+                Ok(Self::Subscribe(subscribe))
+            }
+            Method::Unsubscribe => read_params::<Unsubscribe>(params).map(|_| Self::Unsubscribe),
+            Method::GetInfo => read_params::<GetInfo>(params).map(|_| Self::GetInfo),
+            Method::GetMode
+            | Method::ChangeMode
+            | Method::GetStatus
+            | Method::ListModeChanges
+            | Method::Connect
+            | Method::Report
+            | Method::Disconnect
+            | Method::Explain
+            | Method::ListSessions
+            | Method::GetSession
+            | Method::ListConnections
+            | Method::Wait => {
+                let request = GateRequest::read(method, params)?;
+                request.check()?;
+                Ok(Self::Gate(request))
+            }
+        }
+    }
+}
+
+impl GateRequest {
+    fn read(method: Method, params: Option<&str>) -> Result<Self, Error> {
+        match method {
+            Method::GetMode => read_params::<GetMode>(params).map(|_| Self::GetMode),
+            Method::ChangeMode => read_params(params).map(|change| Self::ChangeMode(Box::new(change))),
+            Method::GetStatus => read_params::<GetStatus>(params).map(|_| Self::GetStatus),
+            Method::ListModeChanges => read_params(params).map(Self::ListModeChanges),
+            Method::Connect => read_params(params).map(Self::Connect),
+            Method::Report => read_params(params).map(Self::Report),
+            Method::Disconnect => read_params(params).map(Self::Disconnect),
+            Method::Explain => read_params(params).map(Self::Explain),
+            Method::ListSessions => read_params(params).map(Self::ListSessions),
+            Method::GetSession => read_params(params).map(Self::GetSession),
+            Method::ListConnections => read_params(params).map(Self::ListConnections),
+            Method::Wait => read_params(params).map(|wait| Self::Wait(Box::new(wait))),
+            Method::Subscribe | Method::Unsubscribe | Method::GetInfo => {
+                Err(Error::new(crate::error::ErrorType::Internal, format!("{} is not for the gate", method.name())))
+            }
+        }
+    }
+
+    /// Checks the limits that the types alone do not.
+    pub fn check(&self) -> Result<(), Error> {
+        match self {
+            Self::ChangeMode(change) => change.check(),
+            Self::Wait(wait) => wait.check(),
+            Self::ListModeChanges(list) => page_limit(list.limit).map(drop),
+            Self::ListSessions(list) => page_limit(list.limit).map(drop),
+            Self::GetSession(get) => page_limit(get.limit).map(drop),
+            Self::ListConnections(list) => page_limit(list.limit).map(drop),
+            Self::GetMode | Self::GetStatus | Self::Connect(_) | Self::Report(_) | Self::Disconnect(_) | Self::Explain(_) => Ok(()),
+        }
+    }
+}
+
+/// Reads params, and only where that fails once more, to name the field.
+fn read_params<T: DeserializeOwned>(params: Option<&str>) -> Result<T, Error> {
+    let params = params.unwrap_or("{}");
+    if !params.starts_with('{') {
+        return Err(Error::invalid_params("params", "takes an object"));
+    }
+    serde_json::from_str(params).or_else(|_| {
+        let mut deserializer = serde_json::Deserializer::from_str(params);
+        serde_path_to_error::deserialize(&mut deserializer).map_err(|error| name_the_field(&error))
+    })
+}
+
+fn name_the_field(error: &serde_path_to_error::Error<serde_json::Error>) -> Error {
+    let path = error.path().to_string();
+    let problem = error.inner().to_string();
+    // serde_json ends its messages with a place in the line, which says nothing to whoever wrote the params.
+    let problem = problem.rsplit_once(" at line ").map_or(problem.as_str(), |(problem, _)| problem);
+    let field = if path == "." { problem.split('`').nth(1).unwrap_or("params") } else { path.as_str() };
+    Error::invalid_params(field, problem)
+}

@@ -1,0 +1,7 @@
+//! Versions of the program and of the protocol.
+
+/// The protocol's version. It goes up when an older peer could misread a newer one; new fields, methods and events do not count.
+pub const PROTOCOL: u32 = 1;
+
+/// The program's version.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
