@@ -1,1 +1,21 @@
-//! x
+//! The gate: decides every new connection, and holds a node's mode and sessions.
+//!
+//! Pure: it is given the time, a seed and what happened, and answers with what is to be kept and done. No I/O, no clock,
+//! no async, no lock, and no hash order that can be seen.
+
+mod admission;
+mod check;
+mod connections;
+pub mod effect;
+pub mod gate;
+mod index;
+pub mod input;
+mod lists;
+mod mode;
+mod sessions;
+mod slab;
+pub mod snapshot;
+mod sora;
+mod timers;
+mod tombstones;
+mod waits;

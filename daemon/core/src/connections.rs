@@ -1,0 +1,278 @@
+//! Connections come and go, and sessions with them.
+
+use std::time::Duration;
+
+use soramode_protocol::decision::{Connect, Decision, Disconnect, Disconnected, Lifetime, Report, Reported, ReportedConnection};
+use soramode_protocol::error::Error;
+use soramode_protocol::event::{EndReason, EventKind};
+use soramode_protocol::id::{ChannelId, ClientId, ConnectionId, SessionId};
+use soramode_protocol::session::ConnectionState;
+
+use crate::effect::Record;
+use crate::gate::{Gate, Refusable, Turn};
+use crate::input::{SocketId, Ticket, Timestamp};
+use crate::sessions::{Door, NewConnection, Origin, SessionRow};
+use crate::slab::Slot;
+use crate::timers::Timer;
+
+/// How many connections one step ends at most because their socket is gone; the rest goes with the next.
+const ENDED_PER_STEP: usize = 256;
+
+impl Gate {
+    pub(crate) fn connect(&mut self, turn: &mut Turn, ticket: Ticket, connect: Connect) -> Refusable<Decision> {
+        let Connect { channel_id, connection_id, client_id, lifetime, hops: _ } = connect;
+        let socket = match lifetime {
+            Lifetime::Explicit => None,
+            Lifetime::Socket => Some(ticket.socket),
+        };
+        if let Some(slot) = connection_id.as_ref().and_then(|id| self.sessions.find(id)) {
+            let offer = self.offer_again(&channel_id, slot)?;
+            self.see(turn, slot);
+            self.bind(turn, slot, socket);
+            return Ok(offer);
+        }
+        let session = self.sessions.find_session(&channel_id);
+        if let Some(reason) = self.judge(self.mode.mode, session).reject_reason() {
+            return Ok(self.reject(reason));
+        }
+        let created = session.is_none();
+        let session = session.unwrap_or_else(|| self.open_session(turn, channel_id.clone(), None));
+        let connection_id = connection_id.unwrap_or_else(|| ConnectionId::generate(self.random_bytes()));
+        let new = NewConnection {
+            connection_id: connection_id.clone(),
+            client_id,
+            created_at: turn.now.wall,
+            state: ConnectionState::Live,
+            door: Door::Socket,
+        };
+        let slot = self.add_live(turn, session, new);
+        self.bind(turn, slot, socket);
+        Ok(Decision::Offer { channel_id, connection_id, session_id: self.session_id(session), created })
+    }
+
+    /// The offer that a connection was let in with.
+    pub(crate) fn offer_again(&self, channel_id: &ChannelId, slot: Slot) -> Refusable<Decision> {
+        let connection = self.sessions.view_connection(slot);
+        let Some(connection) = connection else { unreachable!("a connection that was found has a session") };
+        if connection.channel_id != *channel_id {
+            return Err(Error::connection_id_in_use(&connection.connection_id, connection.channel_id));
+        }
+        Ok(Decision::Offer {
+            channel_id: connection.channel_id,
+            connection_id: connection.connection_id,
+            session_id: connection.session_id,
+            created: false,
+        })
+    }
+
+    pub(crate) fn reject(&mut self, reason: soramode_protocol::decision::RejectReason) -> Decision {
+        *self.rejected.entry(reason).or_default() += 1;
+        Decision::Reject { reason, mode: self.mode.mode }
+    }
+
+    pub(crate) fn disconnect(&mut self, turn: &mut Turn, gone: &Disconnect) -> Disconnected {
+        let Some(slot) = self.sessions.find(&gone.connection_id) else {
+            return Disconnected { found: false, channel_id: None, session_id: None };
+        };
+        let connection = self.sessions.view_connection(slot);
+        self.end(turn, slot, EndReason::Disconnected);
+        let (channel_id, session_id) = connection.map(|connection| (connection.channel_id, connection.session_id)).unzip();
+        Disconnected { found: true, channel_id, session_id }
+    }
+
+    pub(crate) fn report(&mut self, turn: &mut Turn, socket: SocketId, report: Report) -> Reported {
+        let mut named = self.reports.remove(&socket).unwrap_or_default();
+        let mut added = 0;
+        for connection in report.connections {
+            let known = self.sessions.find(&connection.connection_id);
+            let slot = self.report_one(turn, socket, connection);
+            added += u64::from(known != Some(slot));
+            named.insert(slot);
+        }
+        if !report.complete {
+            self.reports.insert(socket, named);
+            return Reported { added, removed: 0 };
+        }
+        self.sessions_known = true;
+        let unnamed: Vec<Slot> = self
+            .sessions
+            .connections_from(0)
+            .filter(|(slot, row)| row.door == Door::Socket && !named.contains(slot))
+            .map(|(slot, _)| slot)
+            .collect();
+        for &slot in &unnamed {
+            self.end(turn, slot, EndReason::Reconciled);
+        }
+        self.tell_held_vanished(turn);
+        self.waits.look_again();
+        Reported { added, removed: u64::try_from(unnamed.len()).unwrap_or(u64::MAX) }
+    }
+
+    fn report_one(&mut self, turn: &mut Turn, socket: SocketId, reported: ReportedConnection) -> Slot {
+        let ReportedConnection { channel_id, connection_id, client_id, session_id } = reported;
+        if let Some(slot) = self.sessions.find(&connection_id) {
+            let row = self.sessions.row(slot);
+            let is_here = row.and_then(|row| self.sessions.session(row.session)).is_some_and(|row| row.channel_id == channel_id);
+            if is_here {
+                let is_bound = row.is_some_and(|row| row.socket.is_some());
+                self.see(turn, slot);
+                self.bind(turn, slot, is_bound.then_some(socket));
+                return slot;
+            }
+            self.end(turn, slot, EndReason::Reconciled);
+        }
+        let session = self.sessions.find_session(&channel_id);
+        let session = session.unwrap_or_else(|| self.open_session(turn, channel_id, session_id));
+        let new = NewConnection { connection_id, client_id, created_at: turn.now.wall, state: ConnectionState::Live, door: Door::Socket };
+        self.add_live(turn, session, new)
+    }
+
+    /// A session without connections; with the id that the SFU gave it, if it gave one.
+    pub(crate) fn open_session(&mut self, turn: &Turn, channel_id: ChannelId, session_id: Option<SessionId>) -> Slot {
+        let session_id = session_id.unwrap_or_else(|| SessionId::generate(self.random_bytes()));
+        self.vanished_held = false;
+        self.waits.look_again();
+        self.sessions.add_session(channel_id, session_id, turn.now.wall)
+    }
+
+    pub(crate) fn add_live(&mut self, turn: &mut Turn, session: Slot, new: NewConnection) -> Slot {
+        let (connection_id, client_id) = (new.connection_id.clone(), new.client_id.clone());
+        let slot = self.sessions.add_connection(session, new);
+        for named in self.reports.values_mut() {
+            named.insert(slot);
+        }
+        self.tell_created(turn, session, (connection_id, client_id));
+        slot
+    }
+
+    /// A connection is on the SFU: if it was pending, it is live from now on.
+    pub(crate) fn see(&mut self, turn: &mut Turn, slot: Slot) {
+        let Some(row) = self.sessions.row(slot).filter(|row| row.state == ConnectionState::Pending) else { return };
+        let session = row.session;
+        let (connection_id, client_id) = (row.connection_id.clone(), row.client_id.as_deref().cloned());
+        self.timers.cancel(Timer::Pending(slot));
+        self.sessions.make_live(slot, turn.now.wall);
+        turn.effects.records.push(Record::PendingOver(connection_id.clone()));
+        self.tell_created(turn, session, (connection_id, client_id));
+    }
+
+    fn tell_created(&mut self, turn: &mut Turn, session: Slot, who: (ConnectionId, Option<ClientId>)) {
+        self.timers.cancel(Timer::Linger(session));
+        let Some(row) = self.sessions.session_mut(session) else { return };
+        let (channel_id, session_id) = (row.channel_id.clone(), row.session_id.clone());
+        if !std::mem::replace(&mut row.is_announced, true) {
+            let created_time = row.created_at;
+            let kind = EventKind::SessionCreated { channel_id: channel_id.clone(), session_id: session_id.clone(), created_time };
+            self.emit(turn, kind);
+        }
+        let (connection_id, client_id) = who;
+        self.emit(turn, EventKind::ConnectionCreated { channel_id, session_id, connection_id, client_id });
+    }
+
+    fn bind(&mut self, turn: &mut Turn, slot: Slot, socket: Option<SocketId>) {
+        let Some(row) = self.sessions.row(slot) else { return };
+        if row.socket.map(|number| SocketId(number.get())) != socket {
+            turn.effects.records.push(Record::BoundTo { connection_id: row.connection_id.clone(), socket });
+            self.sessions.bind(slot, socket);
+        }
+    }
+
+    /// Ends a connection, and with the last one its session.
+    pub(crate) fn end(&mut self, turn: &mut Turn, slot: Slot, reason: EndReason) {
+        let Some(row) = self.sessions.remove_connection(slot) else { return };
+        for named in self.reports.values_mut() {
+            named.remove(&slot);
+        }
+        if row.door == Door::Sora {
+            self.tombstones.remember(row.connection_id.clone(), turn.now.boot);
+        }
+        if row.state == ConnectionState::Pending {
+            self.timers.cancel(Timer::Pending(slot));
+            turn.effects.records.push(Record::PendingOver(row.connection_id.clone()));
+        }
+        let session = row.session;
+        let Some(home) = self.sessions.session_mut(session) else { return };
+        home.last_end = reason;
+        let (channel_id, session_id) = (home.channel_id.clone(), home.session_id.clone());
+        // Who was never seen in a session that nobody has heard of ends without a word.
+        let (is_told, is_empty, origin) = (home.is_announced, home.live == 0 && home.pending == 0, home.origin);
+        if is_told {
+            let client_id = row.client_id.map(|client_id| *client_id);
+            let connection_id = row.connection_id;
+            let kind = EventKind::ConnectionDestroyed { channel_id, session_id, connection_id, client_id, reason };
+            self.emit(turn, kind);
+        }
+        match (is_empty, origin) {
+            (true, Origin::Gate) if is_told && !self.settings.session_linger.is_zero() => {
+                self.timers.set(Timer::Linger(session), turn.now.boot + self.settings.session_linger);
+            }
+            (true, Origin::Gate) => self.destroy_session(turn, session),
+            (true, Origin::Sora) | (false, _) => {}
+        }
+    }
+
+    /// Ends a session that has no connections.
+    pub(crate) fn destroy_session(&mut self, turn: &mut Turn, session: Slot) {
+        let Some(row) = self.sessions.remove_session(session) else { return };
+        self.timers.cancel(Timer::Linger(session));
+        self.sessions_ended += 1;
+        self.waits.look_again();
+        if row.is_announced {
+            self.emit(turn, destroyed(row, turn.now));
+        }
+        if self.sessions.session_count() == 0 && self.mode.mode.is_block() {
+            self.vanished_held = true;
+            self.tell_held_vanished(turn);
+        }
+    }
+
+    /// Tells that the node is empty, if that is so, was not told, and can be known.
+    pub(crate) fn tell_held_vanished(&mut self, turn: &mut Turn) {
+        if self.vanished_held && self.sessions_known {
+            self.vanished_held = false;
+            self.emit(turn, EventKind::SessionVanished);
+        }
+    }
+
+    pub(crate) fn pending_over(&mut self, turn: &mut Turn, slot: Slot, reason: EndReason) {
+        if self.sessions.row(slot).is_some_and(|row| row.state == ConnectionState::Pending) {
+            self.end(turn, slot, reason);
+        }
+    }
+
+    pub(crate) fn socket_gone(&mut self, turn: &Turn, socket: SocketId) {
+        self.drop_waits(socket);
+        self.reports.remove(&socket);
+        if self.sessions.bound_to(socket).next().is_some() {
+            self.timers.set(Timer::Grace(socket), turn.now.boot + self.settings.socket_grace);
+        }
+    }
+
+    pub(crate) fn grace_over(&mut self, turn: &mut Turn, socket: SocketId) {
+        let slots: Vec<Slot> = self.sessions.bound_to(socket).take(ENDED_PER_STEP).collect();
+        for slot in slots {
+            self.end(turn, slot, EndReason::SocketClosed);
+        }
+        if self.sessions.bound_to(socket).next().is_some() {
+            // Later than now, so that it fires in the next step and not in this one again.
+            self.timers.set(Timer::Grace(socket), turn.now.boot + Duration::from_nanos(1));
+        }
+    }
+
+    pub(crate) fn session_id(&self, session: Slot) -> SessionId {
+        let Some(row) = self.sessions.session(session) else { unreachable!("a session that was just opened is there") };
+        row.session_id.clone()
+    }
+}
+
+fn destroyed(row: SessionRow, now: Timestamp) -> EventKind {
+    EventKind::SessionDestroyed {
+        channel_id: row.channel_id,
+        session_id: row.session_id,
+        created_time: row.created_at,
+        destroyed_time: now.wall,
+        max_connections: row.max_connections,
+        total_connections: row.total_connections,
+        reason: row.last_end,
+    }
+}

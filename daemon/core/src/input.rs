@@ -1,0 +1,120 @@
+//! What the gate is told: the time, and what happened.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use soramode_protocol::id::{ChannelId, ClientId, ConnectionId, SessionId};
+use soramode_protocol::request::GateRequest;
+use soramode_protocol::time::Time;
+
+/// The time on two clocks. A wall clock that is set fires no deadline and delays none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timestamp {
+    /// The wall clock: for labels.
+    pub wall: Time,
+    /// Time since the machine booted, suspended or not (`CLOCK_BOOTTIME`): for deadlines.
+    pub boot: Duration,
+}
+
+/// A client's socket. Never used twice while the daemon runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SocketId(pub u64);
+
+/// Whom an answer goes to: the `serial`-th request of a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ticket {
+    /// The socket it came on.
+    pub socket: SocketId,
+    /// Which of its requests.
+    pub serial: u64,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// Somebody asks. The request has been checked ([`GateRequest::check`]), and so has the asker's access.
+    Ask {
+        /// Whom to answer.
+        ticket: Ticket,
+        /// Who asks, as a mode change records it.
+        actor: Arc<str>,
+        /// What.
+        request: GateRequest,
+    },
+    /// A socket is gone: its waits are over, and connections that hang on it have the grace time left.
+    Gone(SocketId),
+    /// A deadline has come ([`Gate::next_deadline`](crate::gate::Gate::next_deadline)).
+    Tick,
+    /// The node's place in its cluster changed.
+    Cluster(Membership),
+    /// The state can no longer be written.
+    StorageFailed,
+    /// The state can be written again.
+    StorageRestored,
+    /// A real Sora's webhook came.
+    Sora(SoraInput),
+}
+
+/// What happened to the node's place in its cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Membership {
+    /// It is in.
+    Joined,
+    /// No contact, but its right to its channels still runs.
+    Isolated,
+    /// That right is over.
+    Fenced,
+}
+
+/// What a real Sora's webhooks say.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SoraInput {
+    /// The auth webhook asks: may this client come in? An offer makes the connection pending.
+    Admit {
+        /// Whom to answer.
+        ticket: Ticket,
+        /// The channel it asks for.
+        channel_id: ChannelId,
+        /// Sora's id for the connection.
+        connection_id: ConnectionId,
+        /// Whose it is.
+        client_id: Option<ClientId>,
+    },
+    /// The application refused whom the gate let in, or did not answer.
+    Denied {
+        /// The connection that will not come.
+        connection_id: ConnectionId,
+    },
+    /// `connection.created`
+    ConnectionCreated {
+        /// Its channel.
+        channel_id: ChannelId,
+        /// Sora's id for the session.
+        session_id: SessionId,
+        /// The connection.
+        connection_id: ConnectionId,
+        /// Whose it is.
+        client_id: Option<ClientId>,
+    },
+    /// `connection.destroyed` or `connection.failed`
+    ConnectionDestroyed {
+        /// The connection.
+        connection_id: ConnectionId,
+    },
+    /// `session.created`
+    SessionCreated {
+        /// The channel.
+        channel_id: ChannelId,
+        /// Sora's id for the session.
+        session_id: SessionId,
+        /// Sora's time for it.
+        created_time: Time,
+    },
+    /// `session.destroyed`
+    SessionDestroyed {
+        /// The channel.
+        channel_id: ChannelId,
+        /// Sora's id for the session.
+        session_id: SessionId,
+    },
+}

@@ -1,0 +1,127 @@
+//! What is asked of the gate without changing it.
+
+use soramode_protocol::error::Error;
+use soramode_protocol::mode::{ListModeChanges, ModeChanges};
+use soramode_protocol::node::{DeliveryCounts, Source, Status, Storage};
+use soramode_protocol::session::{
+    Connections, GetSession, LIST_LIMIT_DEFAULT, ListConnections, ListSessions, Session, SessionDetail, Sessions,
+};
+use soramode_protocol::time::Time;
+use soramode_protocol::version::{PROTOCOL, VERSION};
+
+use crate::gate::{Gate, Refusable};
+use crate::input::Timestamp;
+use crate::slab::Slot;
+
+impl Gate {
+    pub(crate) fn status(&self, now: Timestamp) -> Status {
+        Status {
+            mode: self.mode.clone(),
+            node_name: self.settings.node_name.clone(),
+            standing: self.standing,
+            sessions: self.sessions.session_count(),
+            connections: self.sessions.connection_count(),
+            pending: self.sessions.pending_count(),
+            sessions_known: self.sessions_known,
+            sources: self.sources(),
+            oldest_session: self.oldest_session(),
+            rejected: self.rejected.clone(),
+            deliveries: DeliveryCounts::default(),
+            storage: Storage { state: self.storage, path: self.settings.storage.path.clone() },
+            version: VERSION.to_owned(),
+            protocol: PROTOCOL,
+            uptime_seconds: now.boot.saturating_sub(self.started.boot).as_secs(),
+            started_at: self.started.wall,
+        }
+    }
+
+    pub(crate) fn oldest_session(&self) -> Option<Session> {
+        self.sessions.by_age(None).next().and_then(|slot| self.sessions.view_session(slot))
+    }
+
+    fn sources(&self) -> Vec<Source> {
+        let missing = (!self.sessions_known).then(|| self.what_is_missing());
+        vec![Source { name: "socket".to_owned(), known: self.sessions_known, missing }]
+    }
+
+    /// Why the sessions are not known.
+    pub(crate) fn what_is_missing(&self) -> String {
+        let node_name = &self.node_name;
+        format!("soramoded on {node_name} was started beside an SFU that may have sessions, and no complete Report has come since")
+    }
+
+    pub(crate) fn list_mode_changes(&self, list: &ListModeChanges) -> ModeChanges {
+        ModeChanges { changes: self.mode_changes.iter().rev().take(rows(list.limit)).cloned().collect() }
+    }
+
+    pub(crate) fn list_sessions(&self, list: &ListSessions) -> Refusable<Sessions> {
+        let after = list.cursor.as_deref().map(read_cursor).transpose()?;
+        if let Some(channel_id) = &list.channel_id {
+            let session = self.sessions.find_session(channel_id).filter(|_| after.is_none());
+            return Ok(Sessions {
+                sessions: session.and_then(|slot| self.sessions.view_session(slot)).into_iter().collect(),
+                cursor: None,
+            });
+        }
+        let mut slots = self.sessions.by_age(after).peekable();
+        let page: Vec<Slot> = slots.by_ref().take(rows(list.limit)).collect();
+        let given_last = page.last().copied().filter(|_| slots.peek().is_some());
+        let cursor = given_last.and_then(|slot| Some(write_cursor(self.sessions.session(slot)?.created_at, slot)));
+        Ok(Sessions { sessions: page.into_iter().filter_map(|slot| self.sessions.view_session(slot)).collect(), cursor })
+    }
+
+    pub(crate) fn get_session(&self, get: &GetSession) -> Refusable<SessionDetail> {
+        let slot = self.sessions.find_session(&get.channel_id);
+        let session = slot.and_then(|slot| self.sessions.view_session(slot));
+        let (Some(slot), Some(session)) = (slot, session) else {
+            return Err(Error::no_session(&get.channel_id));
+        };
+        let after = get.cursor.as_deref().map(read_cursor).transpose()?;
+        let page = self.page_of_session(slot, after, get.limit);
+        Ok(SessionDetail { session, connections: page.connections, cursor: page.cursor })
+    }
+
+    pub(crate) fn list_connections(&self, list: &ListConnections) -> Refusable<Connections> {
+        let after = list.cursor.as_deref().map(read_cursor).transpose()?;
+        if let Some(channel_id) = &list.channel_id {
+            let session = self.sessions.find_session(channel_id);
+            return Ok(session.map(|slot| self.page_of_session(slot, after, list.limit)).unwrap_or_default());
+        }
+        let first = after.map_or(0, |(_, slot)| slot.saturating_add(1));
+        let mut slots = self.sessions.connections_from(first).map(|(slot, _)| slot).peekable();
+        let page: Vec<Slot> = slots.by_ref().take(rows(list.limit)).collect();
+        let given_last = page.last().copied().filter(|_| slots.peek().is_some());
+        Ok(self.page(&page, given_last))
+    }
+
+    fn page_of_session(&self, session: Slot, after: Option<(Time, Slot)>, limit: Option<u32>) -> Connections {
+        let mut slots = self.sessions.of_session(session, after).peekable();
+        let page: Vec<Slot> = slots.by_ref().take(rows(limit)).collect();
+        let given_last = page.last().copied().filter(|_| slots.peek().is_some());
+        self.page(&page, given_last)
+    }
+
+    /// A page of these rows; `given_last` is its last row if another page follows.
+    fn page(&self, slots: &[Slot], given_last: Option<Slot>) -> Connections {
+        Connections {
+            connections: slots.iter().filter_map(|&slot| self.sessions.view_connection(slot)).collect(),
+            cursor: given_last.and_then(|slot| Some(write_cursor(self.sessions.row(slot)?.created_at, slot))),
+        }
+    }
+}
+
+fn rows(limit: Option<u32>) -> usize {
+    limit.unwrap_or(LIST_LIMIT_DEFAULT) as usize
+}
+
+/// A cursor names the row that was given last: its time and its place.
+fn write_cursor(created_at: Time, slot: Slot) -> String {
+    format!("{}-{slot}", created_at.as_micros())
+}
+
+fn read_cursor(cursor: &str) -> Refusable<(Time, Slot)> {
+    let parts = cursor.rsplit_once('-').and_then(|(micros, slot)| Some((micros.parse().ok()?, slot.parse().ok()?)));
+    parts
+        .map(|(micros, slot)| (Time::from_micros(micros), slot))
+        .ok_or_else(|| Error::invalid_params("cursor", format_args!("got {cursor:?}, takes what the page before gave")))
+}

@@ -1,0 +1,175 @@
+//! Changes of the mode: by an operator, and by themselves.
+
+use std::time::Duration;
+
+use soramode_protocol::error::Error;
+use soramode_protocol::event::EventKind;
+use soramode_protocol::mode::{ChangeMode, DatedModeChange, Mode, ModeChange, ModeChanged, ModeState};
+use soramode_protocol::node::{Standing, StorageState};
+use soramode_protocol::reply::{Answer, Reply};
+
+use crate::gate::{Gate, Refusable, Turn};
+use crate::input::Membership;
+use crate::timers::Timer;
+
+/// A change that is going to be made.
+struct Change {
+    mode: Mode,
+    actor: String,
+    on_behalf_of: Option<String>,
+    reason: Option<String>,
+    expiry: Expiry,
+}
+
+/// What becomes of the mode's expiry.
+enum Expiry {
+    /// The running one stays.
+    Keep,
+    /// None from now on.
+    None,
+    /// After this time.
+    In(Duration),
+}
+
+impl Gate {
+    pub(crate) fn change_mode(&mut self, turn: &mut Turn, change: ChangeMode, actor: &str) -> Answer {
+        self.check_conditions(&change)?;
+        self.check_may(change.mode.into())?;
+        let previous_mode = self.mode.mode;
+        let changed = self.decide_change(change, actor);
+        let is_changed = changed.is_some();
+        if let Some(change) = changed {
+            self.make_change(turn, change);
+        }
+        Ok(Reply::ModeChanged(ModeChanged {
+            mode: self.mode.mode,
+            previous_mode,
+            changed: is_changed,
+            generation: self.mode.generation,
+            sessions: self.sessions.session_count(),
+            connections: self.sessions.connection_count(),
+            expires_at: self.mode.expires_at,
+        }))
+    }
+
+    fn check_conditions(&self, change: &ChangeMode) -> Refusable<()> {
+        let mode_holds = change.if_mode.is_none_or(|mode| mode == self.mode.mode);
+        let generation_holds = change.if_generation.is_none_or(|generation| generation == self.mode.generation);
+        if mode_holds && generation_holds { Ok(()) } else { Err(Error::superseded(self.mode.clone())) }
+    }
+
+    fn check_may(&self, mode: Mode) -> Refusable<()> {
+        if mode != Mode::Normal {
+            return Ok(());
+        }
+        match self.standing {
+            Standing::Isolated | Standing::Fenced => Err(Error::not_joined(self.standing)),
+            Standing::Standalone | Standing::Joined if self.storage == StorageState::Failed => {
+                Err(Error::storage_unavailable("a node whose state cannot be kept stays closed"))
+            }
+            Standing::Standalone | Standing::Joined => Ok(()),
+        }
+    }
+
+    /// What the change comes to; `None` if it changes nothing.
+    fn decide_change(&self, change: ChangeMode, actor: &str) -> Option<Change> {
+        let mode = Mode::from(change.mode);
+        let is_same_mode = mode == self.mode.mode;
+        let is_same_reason = change.reason.is_none() || change.reason == self.mode.reason;
+        let expiry = match change.expires_in_seconds {
+            Some(0) => Expiry::None,
+            Some(seconds) => Expiry::In(Duration::from_secs(seconds)),
+            None if is_same_mode => Expiry::Keep,
+            None => Expiry::None,
+        };
+        let is_same_expiry = match expiry {
+            Expiry::Keep => true,
+            Expiry::None => self.mode.expires_at.is_none(),
+            Expiry::In(_) => false,
+        };
+        if is_same_mode && is_same_reason && is_same_expiry {
+            return None;
+        }
+        let reason = if is_same_mode { change.reason.or_else(|| self.mode.reason.clone()) } else { change.reason };
+        Some(Change { mode, actor: actor.to_owned(), on_behalf_of: change.on_behalf_of, reason, expiry })
+    }
+
+    /// Changes the mode by itself; nothing if it is this one already.
+    pub(crate) fn switch_mode(&mut self, turn: &mut Turn, mode: Mode, actor: &str) {
+        if self.mode.mode != mode {
+            let change = Change { mode, actor: actor.to_owned(), on_behalf_of: None, reason: None, expiry: Expiry::None };
+            self.make_change(turn, change);
+        }
+    }
+
+    fn make_change(&mut self, turn: &mut Turn, change: Change) {
+        let expires_at = match change.expiry {
+            Expiry::Keep => self.mode.expires_at,
+            Expiry::None => {
+                self.timers.cancel(Timer::Expiry);
+                None
+            }
+            Expiry::In(time) => {
+                self.timers.set(Timer::Expiry, turn.now.boot + time);
+                Some(turn.now.wall + time)
+            }
+        };
+        let state = ModeState {
+            mode: change.mode,
+            generation: self.mode.generation + 1,
+            since: turn.now.wall,
+            actor: change.actor,
+            reason: change.reason,
+            expires_at,
+        };
+        let previous = std::mem::replace(&mut self.mode, state);
+        if !self.mode.mode.is_block() {
+            self.opened_generation = self.mode.generation;
+            self.vanished_held = false;
+        }
+        let change = ModeChange {
+            mode: self.mode.mode,
+            previous_mode: previous.mode,
+            generation: self.mode.generation,
+            actor: self.mode.actor.clone(),
+            on_behalf_of: change.on_behalf_of,
+            reason: self.mode.reason.clone(),
+            expires_at,
+        };
+        self.remember_change(DatedModeChange { timestamp: turn.now.wall, change: change.clone() });
+        self.emit(turn, EventKind::ModeChanged(Box::new(change)));
+        self.waits.look_again();
+    }
+
+    pub(crate) fn mode_expired(&mut self, turn: &mut Turn) {
+        let is_shut_out = matches!(self.standing, Standing::Isolated | Standing::Fenced);
+        let mode = if is_shut_out { Mode::Initial } else { Mode::Normal };
+        self.switch_mode(turn, mode, "system:expired");
+    }
+
+    pub(crate) fn cluster(&mut self, turn: &mut Turn, membership: Membership) {
+        let (standing, switch) = match (membership, self.mode.mode) {
+            (Membership::Joined, Mode::Initial) => (Standing::Joined, Some((Mode::Normal, "system:joined"))),
+            (Membership::Isolated, Mode::Normal) => (Standing::Isolated, Some((Mode::Initial, "system:isolated"))),
+            (Membership::Fenced, Mode::Normal) => (Standing::Fenced, Some((Mode::Initial, "system:fenced"))),
+            (Membership::Joined, _) => (Standing::Joined, None),
+            (Membership::Isolated, _) => (Standing::Isolated, None),
+            (Membership::Fenced, _) => (Standing::Fenced, None),
+        };
+        if self.standing == standing {
+            return;
+        }
+        self.standing = standing;
+        let mode = switch.map_or(self.mode.mode, |(mode, _)| mode);
+        let kind = match membership {
+            Membership::Joined => EventKind::NodeJoined { standing, mode },
+            Membership::Isolated => EventKind::NodeIsolated { standing, mode },
+            Membership::Fenced => EventKind::NodeFenced { standing, mode },
+        };
+        self.emit(turn, kind);
+        if let Some((mode, actor)) = switch {
+            self.switch_mode(turn, mode, actor);
+        }
+        self.waits.look_again();
+    }
+}

@@ -1,0 +1,389 @@
+//! The tables of sessions and connections, which agree at every moment: a connection is in exactly one session of its channel.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+
+use soramode_protocol::event::EndReason;
+use soramode_protocol::id::{ChannelId, ClientId, ConnectionId, SessionId};
+use soramode_protocol::session::{Connection, ConnectionState, Session};
+use soramode_protocol::time::Time;
+
+use crate::index::{Hashing, Index};
+use crate::input::SocketId;
+use crate::slab::{Slab, Slot};
+
+const CONNECTION_SHARDS: u32 = 1_024;
+const CHANNEL_SHARDS: u32 = 256;
+
+/// No place.
+const NONE: Slot = Slot::MAX;
+
+/// Which door told of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Door {
+    Socket,
+    Sora,
+}
+
+/// A connection as it is kept. Its size is what a million of them cost.
+pub(crate) struct ConnectionRow {
+    pub(crate) connection_id: ConnectionId,
+    pub(crate) client_id: Option<Box<ClientId>>,
+    pub(crate) created_at: Time,
+    /// The socket it hangs on.
+    pub(crate) socket: Option<std::num::NonZeroU64>,
+    pub(crate) session: Slot,
+    next: Slot,
+    previous: Slot,
+    pub(crate) state: ConnectionState,
+    pub(crate) door: Door,
+}
+
+/// A connection's place in its session's list.
+#[derive(Clone, Copy)]
+struct Link {
+    session: Slot,
+    previous: Slot,
+    next: Slot,
+}
+
+impl Link {
+    const fn of(row: &ConnectionRow) -> Self {
+        Self { session: row.session, previous: row.previous, next: row.next }
+    }
+}
+
+/// Where a session's id comes from, and so how the session ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The gate made the id: the session ends by itself.
+    Gate,
+    /// A Sora made the id: its `session.destroyed` ends the session.
+    Sora,
+}
+
+pub(crate) struct SessionRow {
+    pub(crate) channel_id: ChannelId,
+    pub(crate) session_id: SessionId,
+    pub(crate) created_at: Time,
+    pub(crate) origin: Origin,
+    /// Whether `session.created` has been told: with the first live connection.
+    pub(crate) is_announced: bool,
+    pub(crate) last_end: EndReason,
+    pub(crate) max_connections: u64,
+    pub(crate) total_connections: u64,
+    pub(crate) live: u32,
+    pub(crate) pending: u32,
+    first: Slot,
+    last: Slot,
+}
+
+/// What a new row of the connections is made of.
+pub(crate) struct NewConnection {
+    pub(crate) connection_id: ConnectionId,
+    pub(crate) client_id: Option<ClientId>,
+    pub(crate) created_at: Time,
+    pub(crate) state: ConnectionState,
+    pub(crate) door: Door,
+}
+
+#[expect(clippy::struct_field_names, reason = "sessions and connections are what the tables hold")]
+pub(crate) struct Sessions {
+    hashing: Hashing,
+    connections: Slab<ConnectionRow>,
+    by_connection: Index,
+    sessions: Slab<SessionRow>,
+    by_channel: Index,
+    by_age: BTreeSet<(Time, Slot)>,
+    /// Connections by the socket they hang on.
+    by_socket: BTreeMap<SocketId, BTreeSet<Slot>>,
+    pending: u64,
+}
+
+impl Sessions {
+    pub(crate) fn new(hashing: Hashing) -> Self {
+        Self {
+            hashing,
+            connections: Slab::new(),
+            by_connection: Index::new(CONNECTION_SHARDS),
+            sessions: Slab::new(),
+            by_channel: Index::new(CHANNEL_SHARDS),
+            by_age: BTreeSet::new(),
+            by_socket: BTreeMap::new(),
+            pending: 0,
+        }
+    }
+
+    pub(crate) const fn session_count(&self) -> u64 {
+        self.sessions.len()
+    }
+
+    pub(crate) const fn connection_count(&self) -> u64 {
+        self.connections.len()
+    }
+
+    pub(crate) const fn pending_count(&self) -> u64 {
+        self.pending
+    }
+
+    pub(crate) fn find(&self, connection_id: &ConnectionId) -> Option<Slot> {
+        let hash = self.hashing.hash(connection_id.as_str());
+        self.by_connection.find(hash, |slot| self.connections.get(slot).is_some_and(|row| row.connection_id == *connection_id))
+    }
+
+    pub(crate) fn find_session(&self, channel_id: &ChannelId) -> Option<Slot> {
+        let hash = self.hashing.hash(channel_id.as_str());
+        self.by_channel.find(hash, |slot| self.sessions.get(slot).is_some_and(|row| row.channel_id == *channel_id))
+    }
+
+    pub(crate) fn row(&self, slot: Slot) -> Option<&ConnectionRow> {
+        self.connections.get(slot)
+    }
+
+    pub(crate) fn session(&self, slot: Slot) -> Option<&SessionRow> {
+        self.sessions.get(slot)
+    }
+
+    pub(crate) fn session_mut(&mut self, slot: Slot) -> Option<&mut SessionRow> {
+        self.sessions.get_mut(slot)
+    }
+
+    /// Makes a session without connections, not yet announced.
+    pub(crate) fn add_session(&mut self, channel_id: ChannelId, session_id: SessionId, created_at: Time) -> Slot {
+        let hash = self.hashing.hash(channel_id.as_str());
+        let slot = self.sessions.insert(SessionRow {
+            channel_id,
+            session_id,
+            created_at,
+            origin: Origin::Gate,
+            is_announced: false,
+            last_end: EndReason::Disconnected,
+            max_connections: 0,
+            total_connections: 0,
+            live: 0,
+            pending: 0,
+            first: NONE,
+            last: NONE,
+        });
+        let (sessions, hashing) = (&self.sessions, &self.hashing);
+        self.by_channel.insert(hash, slot, |slot| hash_channel(sessions, hashing, slot));
+        self.by_age.insert((created_at, slot));
+        slot
+    }
+
+    /// Takes a session away that has no connections.
+    pub(crate) fn remove_session(&mut self, slot: Slot) -> Option<SessionRow> {
+        let row = self.sessions.get(slot)?;
+        debug_assert!(row.first == NONE && row.live == 0 && row.pending == 0, "a session goes when its connections have gone");
+        let (hash, age) = (self.hashing.hash(row.channel_id.as_str()), (row.created_at, slot));
+        let (sessions, hashing) = (&self.sessions, &self.hashing);
+        self.by_channel.remove(hash, slot, |slot| hash_channel(sessions, hashing, slot));
+        self.by_age.remove(&age);
+        self.sessions.remove(slot)
+    }
+
+    /// Gives a session another time of creation.
+    pub(crate) fn date_session(&mut self, slot: Slot, created_at: Time) {
+        let Some(row) = self.sessions.get_mut(slot) else { return };
+        self.by_age.remove(&(row.created_at, slot));
+        row.created_at = created_at;
+        self.by_age.insert((created_at, slot));
+    }
+
+    /// Puts a connection into a session. The id must not be there.
+    pub(crate) fn add_connection(&mut self, session: Slot, new: NewConnection) -> Slot {
+        let hash = self.hashing.hash(new.connection_id.as_str());
+        let state = new.state;
+        let slot = self.connections.insert(ConnectionRow {
+            connection_id: new.connection_id,
+            client_id: new.client_id.map(Box::new),
+            created_at: new.created_at,
+            socket: None,
+            session,
+            next: NONE,
+            previous: NONE,
+            state,
+            door: new.door,
+        });
+        let (connections, hashing) = (&self.connections, &self.hashing);
+        self.by_connection.insert(hash, slot, |slot| hash_connection(connections, hashing, slot));
+        self.link(session, slot);
+        self.count_in(session, state);
+        slot
+    }
+
+    /// Takes a connection away.
+    pub(crate) fn remove_connection(&mut self, slot: Slot) -> Option<ConnectionRow> {
+        self.bind(slot, None);
+        let hash = self.hashing.hash(self.connections.get(slot)?.connection_id.as_str());
+        let (connections, hashing) = (&self.connections, &self.hashing);
+        self.by_connection.remove(hash, slot, |slot| hash_connection(connections, hashing, slot));
+        let row = self.connections.remove(slot)?;
+        self.unlink(Link::of(&row));
+        self.count_out(row.session, row.state);
+        Some(row)
+    }
+
+    /// A pending connection has been seen.
+    pub(crate) fn make_live(&mut self, slot: Slot, now: Time) {
+        let Some(row) = self.connections.get_mut(slot) else { return };
+        debug_assert!(row.state == ConnectionState::Pending, "a connection becomes live once");
+        row.state = ConnectionState::Live;
+        row.created_at = now;
+        let session = row.session;
+        self.count_out(session, ConnectionState::Pending);
+        self.count_in(session, ConnectionState::Live);
+    }
+
+    /// Puts a connection into another session of its channel.
+    pub(crate) fn move_connection(&mut self, slot: Slot, session: Slot) {
+        let Some(row) = self.connections.get_mut(slot) else { return };
+        let (left, state) = (Link::of(row), row.state);
+        (row.session, row.next, row.previous) = (session, NONE, NONE);
+        self.unlink(left);
+        self.count_out(left.session, state);
+        self.link(session, slot);
+        self.count_in(session, state);
+    }
+
+    /// Hangs a connection on a socket, or on none.
+    pub(crate) fn bind(&mut self, slot: Slot, socket: Option<SocketId>) {
+        let Some(row) = self.connections.get_mut(slot) else { return };
+        let bound = socket.and_then(|socket| std::num::NonZeroU64::new(socket.0));
+        let before = std::mem::replace(&mut row.socket, bound).map(|number| SocketId(number.get()));
+        if before == socket {
+            return;
+        }
+        if let Some(before) = before
+            && let Some(slots) = self.by_socket.get_mut(&before)
+        {
+            slots.remove(&slot);
+            if slots.is_empty() {
+                self.by_socket.remove(&before);
+            }
+        }
+        if let Some(socket) = socket {
+            self.by_socket.entry(socket).or_default().insert(slot);
+        }
+    }
+
+    /// The connections that hang on a socket.
+    pub(crate) fn bound_to(&self, socket: SocketId) -> impl Iterator<Item = Slot> {
+        self.by_socket.get(&socket).into_iter().flatten().copied()
+    }
+
+    /// Sessions from the oldest on, after a given one.
+    pub(crate) fn by_age(&self, after: Option<(Time, Slot)>) -> impl Iterator<Item = Slot> {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.by_age.range((start, Bound::Unbounded)).map(|&(_, slot)| slot)
+    }
+
+    /// Connections with their places, in a stable order, from a place on.
+    pub(crate) fn connections_from(&self, first: Slot) -> impl Iterator<Item = (Slot, &ConnectionRow)> {
+        self.connections.iter_from(first)
+    }
+
+    /// A session's connections in the order in which they came, after a given one.
+    pub(crate) fn of_session(&self, session: Slot, after: Option<(Time, Slot)>) -> impl Iterator<Item = Slot> {
+        let first = self.sessions.get(session).map_or(NONE, |row| row.first);
+        let resumed = after.and_then(|(created_at, slot)| {
+            let row = self.connections.get(slot).filter(|row| row.session == session && row.created_at == created_at)?;
+            Some(row.next)
+        });
+        // Whoever the reader saw last has left meanwhile: go by the time instead.
+        let seen_until = after.filter(|_| resumed.is_none()).map(|(created_at, _)| created_at);
+        let mut at = resumed.unwrap_or(first);
+        std::iter::from_fn(move || {
+            let slot = at;
+            at = self.connections.get(slot)?.next;
+            Some(slot)
+        })
+        .skip_while(move |&slot| seen_until.is_some_and(|until| self.connections.get(slot).is_some_and(|row| row.created_at <= until)))
+    }
+
+    /// A session as lists show it.
+    pub(crate) fn view_session(&self, slot: Slot) -> Option<Session> {
+        let row = self.sessions.get(slot)?;
+        Some(Session {
+            channel_id: row.channel_id.clone(),
+            session_id: row.session_id.clone(),
+            created_at: row.created_at,
+            connections: u64::from(row.live) + u64::from(row.pending),
+            max_connections: row.max_connections,
+            total_connections: row.total_connections,
+        })
+    }
+
+    /// A connection as lists show it.
+    pub(crate) fn view_connection(&self, slot: Slot) -> Option<Connection> {
+        let row = self.connections.get(slot)?;
+        let session = self.sessions.get(row.session)?;
+        Some(Connection {
+            connection_id: row.connection_id.clone(),
+            channel_id: session.channel_id.clone(),
+            session_id: session.session_id.clone(),
+            client_id: row.client_id.as_deref().cloned(),
+            state: row.state,
+            created_at: row.created_at,
+        })
+    }
+
+    fn link(&mut self, session: Slot, slot: Slot) {
+        let Some(row) = self.sessions.get_mut(session) else { return };
+        let last = std::mem::replace(&mut row.last, slot);
+        if last == NONE {
+            row.first = slot;
+        }
+        if let Some(last) = self.connections.get_mut(last) {
+            last.next = slot;
+        }
+        if let Some(connection) = self.connections.get_mut(slot) {
+            connection.previous = last;
+        }
+    }
+
+    fn unlink(&mut self, Link { session, previous, next }: Link) {
+        match self.connections.get_mut(previous) {
+            Some(row) => row.next = next,
+            None => self.sessions.get_mut(session).into_iter().for_each(|row| row.first = next),
+        }
+        match self.connections.get_mut(next) {
+            Some(row) => row.previous = previous,
+            None => self.sessions.get_mut(session).into_iter().for_each(|row| row.last = previous),
+        }
+    }
+
+    fn count_in(&mut self, session: Slot, state: ConnectionState) {
+        let Some(row) = self.sessions.get_mut(session) else { return };
+        match state {
+            ConnectionState::Pending => {
+                row.pending += 1;
+                self.pending += 1;
+            }
+            ConnectionState::Live => {
+                row.live += 1;
+                row.total_connections += 1;
+                row.max_connections = row.max_connections.max(u64::from(row.live));
+            }
+        }
+    }
+
+    fn count_out(&mut self, session: Slot, state: ConnectionState) {
+        let Some(row) = self.sessions.get_mut(session) else { return };
+        match state {
+            ConnectionState::Pending => {
+                row.pending -= 1;
+                self.pending -= 1;
+            }
+            ConnectionState::Live => row.live -= 1,
+        }
+    }
+}
+
+fn hash_channel(sessions: &Slab<SessionRow>, hashing: &Hashing, slot: Slot) -> u64 {
+    sessions.get(slot).map_or(0, |row| hashing.hash(row.channel_id.as_str()))
+}
+
+fn hash_connection(connections: &Slab<ConnectionRow>, hashing: &Hashing, slot: Slot) -> u64 {
+    connections.get(slot).map_or(0, |row| hashing.hash(row.connection_id.as_str()))
+}

@@ -1,0 +1,159 @@
+//! What a real Sora's webhooks say: who asks to come in, who came, who went.
+
+use soramode_protocol::decision::Decision;
+use soramode_protocol::event::EndReason;
+use soramode_protocol::id::{ChannelId, ClientId, ConnectionId, SessionId};
+use soramode_protocol::reply::Reply;
+use soramode_protocol::session::ConnectionState;
+
+use crate::effect::{Act, Record};
+use crate::gate::{Gate, Refusable, Turn};
+use crate::input::SoraInput;
+use crate::sessions::{Door, NewConnection, Origin};
+use crate::slab::Slot;
+use crate::timers::Timer;
+
+/// A client that asks to come in, or that came.
+#[expect(clippy::struct_field_names, reason = "the names are Sora's")]
+struct Client {
+    channel_id: ChannelId,
+    connection_id: ConnectionId,
+    client_id: Option<ClientId>,
+}
+
+impl Gate {
+    pub(crate) fn sora(&mut self, turn: &mut Turn, input: SoraInput) {
+        match input {
+            SoraInput::Admit { ticket, channel_id, connection_id, client_id } => {
+                let decision = self.admit(turn, Client { channel_id, connection_id, client_id });
+                turn.effects.acts.push(Act::Answer(ticket, decision.map(Reply::Decision)));
+            }
+            SoraInput::Denied { connection_id } => {
+                if let Some(slot) = self.sessions.find(&connection_id) {
+                    self.pending_over(turn, slot, EndReason::Denied);
+                }
+            }
+            SoraInput::ConnectionCreated { channel_id, session_id, connection_id, client_id } => {
+                self.connection_created(turn, session_id, Client { channel_id, connection_id, client_id });
+            }
+            SoraInput::ConnectionDestroyed { connection_id } => match self.sessions.find(&connection_id) {
+                Some(slot) => self.end(turn, slot, EndReason::Disconnected),
+                None => self.tombstones.remember(connection_id, turn.now.boot),
+            },
+            SoraInput::SessionCreated { channel_id, session_id, created_time } => {
+                let session = self.align_session(turn, channel_id, session_id);
+                if self.sessions.session(session).is_some_and(|row| !row.is_announced) {
+                    self.sessions.date_session(session, created_time);
+                }
+            }
+            SoraInput::SessionDestroyed { channel_id, session_id } => {
+                let session = self.sessions.find_session(&channel_id);
+                let is_it = |slot: &Slot| self.sessions.session(*slot).is_some_and(|row| row.session_id == session_id);
+                if let Some(session) = session.filter(is_it) {
+                    self.session_over(turn, session);
+                }
+            }
+        }
+    }
+
+    fn admit(&mut self, turn: &mut Turn, client: Client) -> Refusable<Decision> {
+        let Client { channel_id, connection_id, client_id } = client;
+        if let Some(slot) = self.sessions.find(&connection_id) {
+            return self.offer_again(&channel_id, slot);
+        }
+        let session = self.sessions.find_session(&channel_id);
+        if let Some(reason) = self.judge(self.mode.mode, session).reject_reason() {
+            return Ok(self.reject(reason));
+        }
+        let created = session.is_none();
+        let session = session.unwrap_or_else(|| self.open_session(turn, channel_id.clone(), None));
+        self.timers.cancel(Timer::Linger(session));
+        turn.effects.records.push(Record::Pending {
+            channel_id: channel_id.clone(),
+            connection_id: connection_id.clone(),
+            client_id: client_id.clone(),
+            created_at: turn.now.wall,
+        });
+        let new = NewConnection {
+            connection_id: connection_id.clone(),
+            client_id,
+            created_at: turn.now.wall,
+            state: ConnectionState::Pending,
+            door: Door::Sora,
+        };
+        let slot = self.sessions.add_connection(session, new);
+        self.timers.set(Timer::Pending(slot), turn.now.boot + self.settings.pending_timeout);
+        Ok(Decision::Offer { channel_id, connection_id, session_id: self.session_id(session), created })
+    }
+
+    fn connection_created(&mut self, turn: &mut Turn, session_id: SessionId, client: Client) {
+        let Client { channel_id, connection_id, client_id } = client;
+        let known = self.sessions.find(&connection_id);
+        if known.is_none() && self.tombstones.has(&connection_id, turn.now.boot) {
+            return;
+        }
+        let session = self.align_session(turn, channel_id, session_id);
+        // Aligning the session may have ended the connection with an earlier one.
+        let known = known.filter(|&slot| self.sessions.find(&connection_id) == Some(slot));
+        match known {
+            Some(slot) if self.sessions.row(slot).is_some_and(|row| row.session == session) => self.see(turn, slot),
+            Some(_) | None => {
+                if let Some(elsewhere) = known {
+                    self.end(turn, elsewhere, EndReason::Reconciled);
+                }
+                let created_at = turn.now.wall;
+                let new = NewConnection { connection_id, client_id, created_at, state: ConnectionState::Live, door: Door::Sora };
+                self.add_live(turn, session, new);
+            }
+        }
+    }
+
+    /// The channel's session, with Sora's id. If it has another one that was told of, that life of the channel is over.
+    fn align_session(&mut self, turn: &mut Turn, channel_id: ChannelId, session_id: SessionId) -> Slot {
+        let session = match self.sessions.find_session(&channel_id) {
+            Some(slot) if self.is_another(slot, &session_id) => {
+                let spared = self.session_over(turn, slot);
+                spared.unwrap_or_else(|| self.open_session(turn, channel_id, None))
+            }
+            Some(slot) => slot,
+            None => self.open_session(turn, channel_id, None),
+        };
+        if let Some(row) = self.sessions.session_mut(session) {
+            row.session_id = session_id;
+            row.origin = Origin::Sora;
+        }
+        session
+    }
+
+    fn is_another(&self, session: Slot, session_id: &SessionId) -> bool {
+        self.sessions.session(session).is_some_and(|row| row.is_announced && row.session_id != *session_id)
+    }
+
+    /// Ends a session with whoever is live in it. Who is pending is spared for the channel's next session, which is given back.
+    fn session_over(&mut self, turn: &mut Turn, session: Slot) -> Option<Slot> {
+        let row = self.sessions.session_mut(session)?;
+        let channel_id = row.channel_id.clone();
+        let connections: Vec<Slot> = self.sessions.of_session(session, None).collect();
+        let (pending, live): (Vec<Slot>, Vec<Slot>) =
+            connections.into_iter().partition(|&slot| self.sessions.row(slot).is_some_and(|row| row.state == ConnectionState::Pending));
+        if let Some(row) = self.sessions.session_mut(session) {
+            row.last_end = EndReason::SessionDestroyed;
+            // It ends here, whoever made its id, and not with the last of those that are ended next.
+            row.origin = Origin::Sora;
+        }
+        for slot in live {
+            self.end(turn, slot, EndReason::SessionDestroyed);
+        }
+        let spared = (!pending.is_empty()).then(|| self.spare(turn, channel_id, &pending));
+        self.destroy_session(turn, session);
+        spared
+    }
+
+    fn spare(&mut self, turn: &mut Turn, channel_id: ChannelId, pending: &[Slot]) -> Slot {
+        let next = self.open_session(turn, channel_id, None);
+        for &slot in pending {
+            self.sessions.move_connection(slot, next);
+        }
+        next
+    }
+}

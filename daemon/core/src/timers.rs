@@ -1,0 +1,66 @@
+//! Deadlines by the boot clock, each with what it is for.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::input::SocketId;
+use crate::slab::Slot;
+use crate::waits::WaitId;
+
+/// What a deadline is for. Where several are due at the same time, they fire in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Timer {
+    /// The mode ends by itself.
+    Expiry,
+    /// A connection that was let in has not come.
+    Pending(Slot),
+    /// A socket has been gone for the grace time.
+    Grace(SocketId),
+    /// A session has been empty for the linger.
+    Linger(Slot),
+    /// What a wait waits for has been so for the settling time.
+    Settled(WaitId),
+    /// A wait gives up.
+    GiveUp(WaitId),
+    /// A wait tells how it goes.
+    Progress(WaitId),
+}
+
+#[derive(Default)]
+pub(crate) struct Timers {
+    by_time: BTreeSet<(Duration, Timer)>,
+    by_timer: BTreeMap<Timer, Duration>,
+}
+
+impl Timers {
+    /// Sets a deadline, in place of the one that was set for the same.
+    pub(crate) fn set(&mut self, timer: Timer, at: Duration) {
+        self.cancel(timer);
+        self.by_timer.insert(timer, at);
+        self.by_time.insert((at, timer));
+    }
+
+    pub(crate) fn cancel(&mut self, timer: Timer) {
+        if let Some(at) = self.by_timer.remove(&timer) {
+            self.by_time.remove(&(at, timer));
+        }
+    }
+
+    pub(crate) fn is_set(&self, timer: Timer) -> bool {
+        self.by_timer.contains_key(&timer)
+    }
+
+    pub(crate) fn next(&self) -> Option<Duration> {
+        self.by_time.first().map(|&(at, _)| at)
+    }
+
+    /// Takes one deadline that has come.
+    pub(crate) fn take_due(&mut self, now: Duration) -> Option<Timer> {
+        let &(at, timer) = self.by_time.first()?;
+        if at > now {
+            return None;
+        }
+        self.cancel(timer);
+        Some(timer)
+    }
+}
