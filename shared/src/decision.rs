@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::id::{ChannelId, ClientId, ConnectionId, NodeName, SessionId};
 use crate::mode::Mode;
@@ -164,10 +166,38 @@ pub struct ReportedConnection {
 #[serde(deny_unknown_fields)]
 pub struct Report {
     /// As many as fit in a request; a longer report goes in several, the last with `complete`.
+    #[serde(deserialize_with = "objects")]
     pub connections: Vec<ReportedConnection>,
     /// That was all: end whatever else came from the socket door before this report began.
     #[serde(default)]
     pub complete: bool,
+}
+
+/// Reads a list of objects, and takes no array for one: a derived reader would take fields by their place.
+fn objects<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<ReportedConnection>, D::Error> {
+    struct Object(ReportedConnection);
+
+    struct ObjectVisitor;
+
+    impl<'de> Visitor<'de> for ObjectVisitor {
+        type Value = Object;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object, A::Error> {
+            ReportedConnection::deserialize(MapAccessDeserializer::new(map)).map(Object)
+        }
+    }
+
+    impl<'de> Deserialize<'de> for Object {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            deserializer.deserialize_map(ObjectVisitor)
+        }
+    }
+
+    Vec::<Object>::deserialize(deserializer).map(|objects| objects.into_iter().map(|Object(it)| it).collect())
 }
 
 /// `Report`'s result.

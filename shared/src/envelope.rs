@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use crate::error::{Error, ErrorType};
 use crate::event::{Event, Gap};
-use crate::request::{Method, Request, RequestId};
+use crate::request::{Method, Request, RequestId, in_words};
 use crate::wait::Progress;
 
 /// A line that was read: who is to be answered, and what was asked.
@@ -39,7 +39,7 @@ impl Serialize for ReplyTo {
 
 /// A request's members as they stand in the line. A member that is none of these is a typo, and refused.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with a method, and id and params if need be")]
 struct Members<'a> {
     #[serde(borrow, default)]
     jsonrpc: Option<Cow<'a, str>>,
@@ -69,7 +69,9 @@ impl<'de> Deserialize<'de> for Id {
 /// Reads one line, without its line feed.
 pub fn read_request(line: &[u8]) -> Incoming {
     let members: Members<'_> = match serde_json::from_slice(line) {
-        Ok(members) => members,
+        // A derived reader takes an array for a struct.
+        Ok(members) if !is_array(line) => members,
+        Ok(_) => return refuse_batch(),
         Err(problem) => return refuse_line(line, &problem),
     };
     let reply_to = match members.id {
@@ -109,11 +111,21 @@ fn refuse_line(line: &[u8], problem: &serde_json::Error) -> Incoming {
         let error = Error::new(ErrorType::ParseError, format!("not JSON: {problem}"));
         return Incoming { reply_to: Some(ReplyTo::Null), request: Err(error) };
     }
-    let is_batch = line.trim_ascii_start().starts_with(b"[");
-    let message = if is_batch { "batches are not taken: send one request a line".to_owned() } else { format!("not a request: {problem}") };
-    let id = serde_json::from_slice(line).ok().and_then(|OnlyId { id }| id).filter(|_| !is_batch);
-    let error = Error::new(ErrorType::InvalidRequest, message);
+    if is_array(line) {
+        return refuse_batch();
+    }
+    let id = serde_json::from_slice(line).ok().and_then(|OnlyId { id }| id);
+    let error = Error::new(ErrorType::InvalidRequest, format!("not a request: {}", in_words(problem)));
     Incoming { reply_to: Some(id.map_or(ReplyTo::Null, ReplyTo::Id)), request: Err(error) }
+}
+
+fn is_array(line: &[u8]) -> bool {
+    line.trim_ascii_start().starts_with(b"[")
+}
+
+fn refuse_batch() -> Incoming {
+    let error = Error::new(ErrorType::InvalidRequest, "batches are not taken: send one request a line");
+    Incoming { reply_to: Some(ReplyTo::Null), request: Err(error) }
 }
 
 /// A request as a client writes it.

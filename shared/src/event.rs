@@ -346,7 +346,7 @@ impl Subscribe {
         match self.types.as_ref().map(Vec::len) {
             Some(0) => Err(Error::invalid_params("types", "is empty: leave it out for all types")),
             Some(patterns) if patterns > EVENT_PATTERNS_MAX => {
-                Err(Error::invalid_params("types", format_args!("got {patterns}, takes {EVENT_PATTERNS_MAX}")))
+                Err(Error::invalid_params("types", format_args!("got {patterns}, takes at most {EVENT_PATTERNS_MAX}")))
             }
             Some(_) | None => Ok(()),
         }

@@ -205,7 +205,7 @@ impl ChangeMode {
 
 fn check_length(field: &str, text: Option<&str>, max: usize) -> Result<(), Error> {
     match text.map(str::len) {
-        Some(bytes) if bytes > max => Err(Error::invalid_params(field, format_args!("got {bytes} bytes, takes {max}"))),
+        Some(bytes) if bytes > max => Err(Error::invalid_params(field, format_args!("got {bytes} bytes, takes at most {max}"))),
         Some(_) | None => Ok(()),
     }
 }

@@ -242,11 +242,58 @@ fn read_params<T: DeserializeOwned>(params: Option<&str>) -> Result<T, Error> {
     })
 }
 
+/// The longest account of what is wrong with a request, in characters: a caller's own text is not sent back whole.
+const PROBLEM_CHARS_MAX: usize = 400;
+
 fn name_the_field(error: &serde_path_to_error::Error<serde_json::Error>) -> Error {
-    let path = error.path().to_string();
-    let problem = error.inner().to_string();
-    // serde_json ends its messages with a place in the line, which says nothing to whoever wrote the params.
-    let problem = problem.rsplit_once(" at line ").map_or(problem.as_str(), |(problem, _)| problem);
-    let field = if path == "." { problem.split('`').nth(1).unwrap_or("params") } else { path.as_str() };
-    Error::invalid_params(field, problem)
+    let place = error.path().to_string();
+    let place = if place == "." { "" } else { place.as_str() };
+    let problem = in_words(error.inner());
+    // A field that is missing is told of by the object that lacks it; one that is unknown or given twice at the top by the params.
+    let missing = problem.strip_prefix("missing field `").and_then(|it| it.strip_suffix('`'));
+    let named = problem.split('`').nth(1).unwrap_or("params");
+    match (missing, place) {
+        (Some(field), "") => Error::invalid_params(field, "is missing"),
+        (Some(field), place) => Error::invalid_params(&format!("{place}.{field}"), "is missing"),
+        (None, "") => Error::invalid_params(named, &problem),
+        (None, place) => {
+            // An id's own message begins with its name.
+            let last = place.rsplit('.').next().unwrap_or(place);
+            let problem = problem.strip_prefix(last).and_then(|rest| rest.strip_prefix(' ')).unwrap_or(&problem);
+            Error::invalid_params(place, problem)
+        }
+    }
+}
+
+/// What `serde_json` says of a value, in the words of JSON instead of Rust's, and without the place in the line.
+pub(crate) fn in_words(error: &serde_json::Error) -> String {
+    const ENDS: [(&str, &str); 6] = [
+        ("expected u64", "expected a whole number from 0"),
+        ("expected u32", "expected a whole number from 0"),
+        ("expected u8", "expected a whole number from 0 to 255"),
+        ("expected f64", "expected a number"),
+        ("expected a sequence", "expected an array"),
+        (", there are no fields", ": it takes none"),
+    ];
+    const BEGINNINGS: [(&str, &str); 2] =
+        [("invalid type: map", "invalid type: object"), ("invalid type: sequence", "invalid type: array")];
+
+    let text = error.to_string();
+    let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(problem, _)| problem);
+    let end = ENDS.into_iter().find_map(|(theirs, ours)| Some((text.strip_suffix(theirs)?, ours)));
+    let (text, end) = end.unwrap_or((text, ""));
+    let beginning = BEGINNINGS.into_iter().find_map(|(theirs, ours)| Some((ours, text.strip_prefix(theirs)?)));
+    let (beginning, text) = beginning.unwrap_or(("", text));
+    shorten(&format!("{beginning}{text}{end}"))
+}
+
+/// Leaves out the middle of a text that is too long: what was got stands at its beginning, what is taken at its end.
+fn shorten(text: &str) -> String {
+    let chars = text.chars().count();
+    if chars <= PROBLEM_CHARS_MAX {
+        return text.to_owned();
+    }
+    let beginning = text.chars().take(PROBLEM_CHARS_MAX / 4);
+    let end = text.chars().skip(chars - PROBLEM_CHARS_MAX / 2);
+    beginning.chain(['…']).chain(end).collect()
 }

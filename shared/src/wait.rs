@@ -102,7 +102,7 @@ impl Wait {
         for (field, seconds, min) in fields {
             match seconds {
                 Some(seconds) if !(min..=WAIT_SECONDS_MAX).contains(&seconds) => {
-                    let problem = format_args!("got {seconds}, takes {min} to {WAIT_SECONDS_MAX}");
+                    let problem = format_args!("got {seconds:?}, takes {min} to {WAIT_SECONDS_MAX}");
                     return Err(Error::invalid_params(field, problem));
                 }
                 Some(_) | None => {}
