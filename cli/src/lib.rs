@@ -1,1 +1,67 @@
-//! x
+//! The command-line client of soramode. [`main`] is the program; [`generated_files`] is what is generated from its command line.
+
+mod args;
+mod commands;
+mod completion;
+mod daemon;
+mod error;
+mod gate;
+mod generated;
+mod output;
+mod report;
+mod signals;
+mod watch;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::Args;
+use crate::daemon::Socket;
+use crate::error::{Exit, Failure};
+use crate::output::Output;
+
+pub use generated::{GeneratedFile, generated_files, man_page};
+
+/// What a command works with.
+pub(crate) struct Context<'a> {
+    /// Where the daemon is.
+    pub(crate) socket: &'a Socket,
+    /// Where the answer goes.
+    pub(crate) output: Output,
+}
+
+/// The program: reads the command line, runs the command, and says how it ended.
+pub fn main() -> ExitCode {
+    if let Some(exit) = completion::answer() {
+        return exit.code().into();
+    }
+    let exit = match Args::try_parse() {
+        Ok(args) => run(args),
+        Err(error) => output::say_usage(&error),
+    };
+    exit.code().into()
+}
+
+fn run(args: Args) -> Exit {
+    let socket = Socket::find(args.global.socket);
+    let mut context = Context { socket: &socket, output: Output::new(&args.global.output) };
+    let ended = runtime().and_then(|runtime| runtime.block_on(args.command.run(&mut context)));
+    // What was written before a failure is part of the answer too; the failure itself weighs more than one to write.
+    let flushed = context.output.flush();
+    match ended.and_then(|exit| flushed.map(|()| exit)) {
+        Ok(exit) => exit,
+        Err(failure) => {
+            context.output.failure(&failure);
+            failure.exit
+        }
+    }
+}
+
+/// One thread: starting more would take longer than most commands do.
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|problem| Failure::new(Exit::Failed, format!("cannot start: {problem}")))
+}

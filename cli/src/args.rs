@@ -1,0 +1,201 @@
+//! The command line: what every command shares, and how its words are read.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+use soramode_protocol::mode::Mode;
+
+use crate::commands::Command;
+use crate::error::exit_codes;
+use crate::output::times;
+
+/// How long a wait takes at most if nothing else is said.
+pub(crate) const TIMEOUT_DEFAULT: Duration = Duration::from_mins(30);
+
+/// How near a typed word must be to a mode for it to be suggested: what clap asks of its own suggestions.
+const SIMILARITY_MIN: f64 = 0.7;
+
+/// Maintenance mode for an SFU node: get and set its mode, wait for the drain, list sessions, tail events.
+#[derive(Debug, Parser)]
+#[command(name = "soramode", version, after_help = exit_codes(), disable_help_subcommand = true, propagate_version = false)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Global {
+    /// The daemon's socket, else $SORAMODE_SOCKET, else the first of /run/soramode/soramode.sock,
+    /// $XDG_RUNTIME_DIR/soramode/soramode.sock (or /tmp/soramode-$UID/soramode.sock) that exists
+    #[arg(long, value_name = "PATH", global = true, value_hint = clap::ValueHint::FilePath)]
+    pub(crate) socket: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) output: OutputFlags,
+}
+
+/// How the answer is written.
+#[derive(Debug, clap::Args)]
+pub(crate) struct OutputFlags {
+    /// How the answer is written
+    #[arg(short, long = "output", value_enum, value_name = "FORMAT", default_value_t = Format::Table, global = true)]
+    output: Format,
+    /// The same as -o json
+    #[arg(long, conflicts_with = "output", global = true)]
+    json: bool,
+    /// Print no progress, no notes and no confirmations
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+    /// Whether to paint; auto paints on a terminal unless NO_COLOR is set
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = Color::Auto, global = true)]
+    pub(crate) color: Color,
+}
+
+impl OutputFlags {
+    pub(crate) const fn format(&self) -> Format {
+        if self.json { Format::Json } else { self.output }
+    }
+}
+
+/// The formats of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    Table,
+    /// One record a line, tab-separated, without a header
+    Plain,
+    /// One JSON document, pretty on a terminal
+    Json,
+    /// One JSON object a line
+    Jsonl,
+}
+
+/// When to paint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    /// Everywhere
+    Always,
+    /// Nowhere
+    Never,
+}
+
+/// How long and on what belief to wait.
+#[derive(Debug, clap::Args)]
+pub(crate) struct WaitFlags {
+    /// Give up after this time; 0 is never [default: 30m]
+    #[arg(long, value_name = "DURATION", value_parser = times::read_span)]
+    timeout: Option<Duration>,
+    /// Believe that the sessions are known, though no source has told all of them
+    #[arg(long)]
+    pub(crate) assume_known: bool,
+}
+
+impl WaitFlags {
+    /// When to give up; `None` is never.
+    pub(crate) fn limit(&self) -> Option<Duration> {
+        Some(self.timeout.unwrap_or(TIMEOUT_DEFAULT)).filter(|limit| !limit.is_zero())
+    }
+}
+
+/// Reads a mode. `-` stands for `_`; a word that is near a mode is answered with that.
+pub(crate) fn read_mode(word: &str) -> Result<Mode, String> {
+    let word = word.replace('-', "_");
+    word.parse().map_err(|_| match nearest_mode(&word) {
+        Some(mode) => format!("no such mode; did you mean {mode}?"),
+        None => format!("no such mode; there are {}", Mode::ALL.map(Mode::name).join(", ")),
+    })
+}
+
+fn nearest_mode(word: &str) -> Option<Mode> {
+    let word = word.to_lowercase();
+    let likeness = |mode: &Mode| strsim::jaro(&word, mode.name());
+    let nearest = Mode::ALL.into_iter().max_by(|one, other| likeness(one).total_cmp(&likeness(other)))?;
+    (likeness(&nearest) >= SIMILARITY_MIN).then_some(nearest)
+}
+
+/// What can be waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Goal {
+    /// `drained`
+    Drained,
+    /// `joined`
+    Joined,
+    /// `mode=M`
+    Mode(Mode),
+}
+
+impl FromStr for Goal {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        match (word, word.strip_prefix("mode=")) {
+            ("drained", _) => Ok(Self::Drained),
+            ("joined", _) => Ok(Self::Joined),
+            (_, Some(mode)) => read_mode(mode).map(Self::Mode),
+            (_, None) => Err("takes drained, joined or mode=MODE".to_owned()),
+        }
+    }
+}
+
+/// What can be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Predicate {
+    /// `drained`
+    Drained,
+    /// `joined`
+    Joined,
+    /// A mode's name.
+    Mode(Mode),
+}
+
+impl FromStr for Predicate {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        match word {
+            "drained" => Ok(Self::Drained),
+            "joined" => Ok(Self::Joined),
+            mode => read_mode(mode).map(Self::Mode).map_err(|problem| format!("neither drained nor joined, and {problem}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn modes_are_read_with_either_separator() {
+        assert_eq!(read_mode("block-new-session"), Ok(Mode::BlockNewSession));
+        assert_eq!(read_mode("block_new_connection"), Ok(Mode::BlockNewConnection));
+    }
+
+    #[test]
+    fn a_near_miss_is_suggested_and_a_far_one_is_not() {
+        assert_eq!(read_mode("nromal"), Err("no such mode; did you mean normal?".to_owned()));
+        assert_eq!(read_mode("Block-New-Sessions"), Err("no such mode; did you mean block_new_session?".to_owned()));
+        assert!(read_mode("maintenance").unwrap_err().contains("there are normal, block_new_session"));
+    }
+
+    #[test]
+    fn goals_and_predicates_are_read() {
+        assert_eq!("mode=block-new-session".parse(), Ok(Goal::Mode(Mode::BlockNewSession)));
+        assert_eq!("drained".parse(), Ok(Goal::Drained));
+        assert!("normal".parse::<Goal>().is_err());
+        assert_eq!("initial".parse(), Ok(Predicate::Mode(Mode::Initial)));
+        assert!("drianed".parse::<Predicate>().is_err());
+    }
+}

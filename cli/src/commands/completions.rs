@@ -1,0 +1,42 @@
+//! `soramode completions SHELL`
+
+use crate::Context;
+use crate::error::{Exit, Failure};
+use crate::generated::completion_script;
+
+/// Print the script that teaches a shell to complete soramode's command line
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The shell
+    #[arg(value_enum)]
+    shell: Shell,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+    Elvish,
+    Powershell,
+}
+
+impl Shell {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Bash => "bash",
+            Self::Zsh => "zsh",
+            Self::Fish => "fish",
+            Self::Elvish => "elvish",
+            Self::Powershell => "powershell",
+        }
+    }
+}
+
+#[expect(clippy::unused_async, reason = "every verb is run alike")]
+pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
+    let script = completion_script(args.shell.name());
+    let script = script.map_err(|problem| Failure::new(Exit::Failed, format!("cannot write the script: {problem}")))?;
+    context.output.text(String::from_utf8_lossy(&script).trim_end())?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,43 @@
+//! `soramode disconnect CONNECTION`
+
+use clap_complete::engine::ArgValueCandidates;
+use soramode_protocol::decision::{Disconnect, Disconnected};
+use soramode_protocol::id::{ChannelId, ConnectionId, SessionId};
+
+use crate::Context;
+use crate::args::Format;
+use crate::completion;
+use crate::error::{Exit, Failure};
+use crate::output::escape::quoted;
+
+/// Tell the gate that a connection is gone, as a signalling server does: cuts nobody off
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The connection's id
+    #[arg(add = ArgValueCandidates::new(completion::connections))]
+    connection: ConnectionId,
+}
+
+pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
+    let disconnect = Disconnect { connection_id: args.connection };
+    let answer = context.socket.connect().await?.call(&disconnect).await?;
+    match context.output.format() {
+        Format::Json | Format::Jsonl => context.output.json(&answer)?,
+        Format::Plain => {
+            let found = if answer.found { "found" } else { "absent" };
+            let channel = answer.channel_id.as_ref().map(ChannelId::as_str).unwrap_or_default();
+            let session = answer.session_id.as_ref().map(SessionId::as_str).unwrap_or_default();
+            context.output.record(&[found, channel, session])?;
+        }
+        Format::Table => context.output.confirm(&words(&disconnect.connection_id, &answer))?,
+    }
+    Ok(Exit::Done)
+}
+
+fn words(connection_id: &ConnectionId, answer: &Disconnected) -> String {
+    let connection = quoted(connection_id.as_str());
+    match &answer.channel_id {
+        Some(channel_id) => format!("connection {connection} is gone from channel {}", quoted(channel_id.as_str())),
+        None => format!("no connection {connection} was there"),
+    }
+}

@@ -1,0 +1,161 @@
+//! `soramode drain`
+
+use std::time::Duration;
+
+use soramode_protocol::mode::{Mode, SettableMode};
+use soramode_protocol::wait::{Wait, WaitFor};
+
+use crate::Context;
+use crate::args::{Format, WaitFlags};
+use crate::error::{Exit, Failure};
+use crate::gate::{Closed, PutBack, close, put_back};
+use crate::output::escape::escape;
+use crate::output::{counted, times};
+use crate::report::{Outcome, Report};
+use crate::signals::Signals;
+use crate::watch::{Plan, Reached, watch};
+
+/// Close the node to new sessions and wait until the last one has ended
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    flags: DrainFlags,
+}
+
+/// How to drain.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DrainFlags {
+    #[command(flatten)]
+    wait: WaitFlags,
+    /// What becomes of the mode where the drain is not reached in time
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t = OnTimeout::Keep)]
+    on_timeout: OnTimeout,
+    /// Be content when no more than so many sessions are left
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    max_sessions: u64,
+    /// It must have stayed so for this time
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = times::read_span)]
+    settle: Duration,
+    /// Close the node to new connections too: block_new_connection
+    #[arg(long)]
+    connections: bool,
+    /// Why, for the history
+    #[arg(short, long, value_name = "REASON")]
+    message: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum OnTimeout {
+    /// The node stays closed
+    Keep,
+    /// The mode from before is set again
+    Undo,
+}
+
+pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
+    let mut report = Report::new();
+    let ended = drain_and_tell(&args.flags, context, &mut report).await;
+    report.finish(&mut context.output, ended)
+}
+
+async fn drain_and_tell(flags: &DrainFlags, context: &mut Context<'_>, report: &mut Report) -> Result<Exit, Failure> {
+    let mut signals = Signals::listen()?;
+    let (closed, reached) = drain(flags, context, &mut signals, report).await?;
+    let status = &reached.ended.status;
+    match context.output.format() {
+        Format::Json | Format::Jsonl => {}
+        Format::Plain => show_record(context, &reached)?,
+        Format::Table => {
+            let text = format!("{}; it stays {}. {}", reached_words(&reached), status.mode.mode, closed.undo_words(context.socket));
+            context.output.confirm(&text)?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// `reached`, the node, its mode and how many sessions and connections are left.
+pub(super) fn show_record(context: &mut Context<'_>, reached: &Reached) -> Result<(), Failure> {
+    let status = &reached.ended.status;
+    let counts = [status.sessions, status.connections].map(|count| count.to_string());
+    let [sessions, connections] = counts.each_ref().map(String::as_str);
+    context.output.record(&["reached", status.node_name.as_str(), status.mode.mode.name(), sessions, connections])
+}
+
+/// `node-01: drained after 12 min (30 sessions ended)`
+pub(super) fn reached_words(reached: &Reached) -> String {
+    let status = &reached.ended.status;
+    let left = match status.sessions {
+        0 => "drained".to_owned(),
+        left => format!("drained to {}", counted(left, "session")),
+    };
+    let ended = counted(reached.sessions_ended, "session");
+    format!("{}: {left} after {} ({ended} ended)", escape(status.node_name.as_str()), times::span(reached.waited))
+}
+
+/// Closes the node and waits. `maintain` goes on from there.
+pub(super) async fn drain(
+    flags: &DrainFlags,
+    context: &mut Context<'_>,
+    signals: &mut Signals,
+    report: &mut Report,
+) -> Result<(Closed, Reached), Failure> {
+    let target = if flags.connections { SettableMode::BlockNewConnection } else { SettableMode::BlockNewSession };
+    let closed = close(&mut context.socket.connect().await?, target, flags.message.as_deref()).await?;
+    report.change = Some(closed.change());
+    report.status = Some(closed.status.clone());
+    context.output.note(&closed.words(context.socket));
+    if closed.mode != Mode::from(target) {
+        context.output.note(&format!("{} is tighter than {}: only waiting", closed.mode, Mode::from(target)));
+    }
+    let plan = flags.plan(&closed);
+    context.output.note(&beginning_words(&closed, &plan));
+    match watch(context, signals, &plan, report).await {
+        Ok(reached) => Ok((closed, reached)),
+        Err(failure) if failure.exit == Exit::Superseded => Err(failure),
+        Err(failure) if report.outcome == Outcome::Timeout && flags.on_timeout == OnTimeout::Undo => {
+            Err(undo(failure, &closed, context, report).await)
+        }
+        Err(failure) => Err(stays(failure, &closed, context)),
+    }
+}
+
+impl DrainFlags {
+    fn plan(&self, closed: &Closed) -> Plan {
+        let wait = Wait {
+            generation: Some(closed.generation),
+            max_sessions: Some(self.max_sessions).filter(|sessions| *sessions > 0),
+            settle_seconds: Some(self.settle.as_secs_f64()).filter(|_| !self.settle.is_zero()),
+            assume_known: self.wait.assume_known,
+            ..Wait::new(WaitFor::Drained)
+        };
+        Plan { wait, limit: self.wait.limit() }
+    }
+}
+
+fn beginning_words(closed: &Closed, plan: &Plan) -> String {
+    let (sessions, connections) = (counted(closed.status.sessions, "session"), counted(closed.status.connections, "connection"));
+    format!("waiting for {sessions} and {connections} to end, {} (Ctrl-C ends the watching, not the drain)", plan.limit_words())
+}
+
+/// The drain goes on, only nobody watches any more.
+pub(super) fn stays(failure: Failure, closed: &Closed, context: &Context<'_>) -> Failure {
+    let node = escape(closed.status.node_name.as_str());
+    let again = context.socket.command("wait drained");
+    let message = format!("{failure}. {node} stays {}. Watch again: {again}. {}", closed.mode, closed.undo_words(context.socket));
+    Failure { message, ..failure }
+}
+
+async fn undo(failure: Failure, closed: &Closed, context: &Context<'_>, report: &mut Report) -> Failure {
+    let node = escape(closed.status.node_name.as_str());
+    let what = match put_back(context, closed, "drain timed out").await {
+        Ok(PutBack::Done(mode)) => {
+            report.restored = Some(true);
+            format!("{node} is {mode} again")
+        }
+        Ok(PutBack::Same) => format!("{node} was {} before and stays so", closed.mode),
+        Ok(PutBack::ChangedMeanwhile(now)) => format!("somebody else changed the mode meanwhile, so it was left: {node} is {}", now.mode),
+        Err(problem) => format!("{node} stays {}, since it could not be undone: {problem}", closed.mode),
+    };
+    report.restored.get_or_insert(false);
+    Failure { message: format!("{failure}. {what}"), ..failure }
+}

@@ -1,0 +1,69 @@
+//! `soramode explain CHANNEL`
+
+use clap_complete::engine::ArgValueCandidates;
+use soramode_protocol::decision::{Answer, Explain, Explanation, Verdict};
+use soramode_protocol::id::ChannelId;
+
+use crate::Context;
+use crate::args::Format;
+use crate::completion;
+use crate::error::{Exit, Failure};
+use crate::output::List;
+use crate::output::escape::quoted;
+
+/// Print whether somebody new would be let into a channel, now and in each mode, and why
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The channel
+    #[arg(add = ArgValueCandidates::new(completion::channels))]
+    channel: ChannelId,
+}
+
+pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
+    let explanation = context.socket.connect().await?.call(&Explain { channel_id: args.channel }).await?;
+    match context.output.format() {
+        Format::Json | Format::Jsonl => context.output.json(&explanation)?,
+        Format::Plain => show_modes(&explanation, context)?,
+        Format::Table => {
+            let now = &explanation.now;
+            let (channel, mode) = (quoted(explanation.channel_id.as_str()), explanation.mode);
+            context.output.text(&format!("channel {channel}, mode {}: {}", context.output.mode(mode), words(now)))?;
+            context.output.text("")?;
+            show_modes(&explanation, context)?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn show_modes(explanation: &Explanation, context: &mut Context<'_>) -> Result<(), Failure> {
+    let modes = &explanation.modes;
+    let verdicts = [
+        ("now", &explanation.now),
+        ("normal", &modes.normal),
+        ("block_new_session", &modes.block_new_session),
+        ("block_new_connection", &modes.block_new_connection),
+        ("initial", &modes.initial),
+    ];
+    let mut list = List::begin(&mut context.output, "modes", &["MODE", "ANSWER", "REASON", "ROW", "WHY"])?;
+    for (mode, verdict) in verdicts {
+        let reason = verdict.reason.map(|reason| reason.name()).unwrap_or_default();
+        list.row(verdict, &[mode, answer(verdict), reason, &verdict.row.to_string(), &verdict.why])?;
+    }
+    list.finish("")
+}
+
+const fn answer(verdict: &Verdict) -> &'static str {
+    match verdict.answer {
+        Answer::Offer => "offer",
+        Answer::Reject => "reject",
+        Answer::Redirect => "redirect",
+    }
+}
+
+fn words(verdict: &Verdict) -> String {
+    let why = crate::output::escape::escape(&verdict.why).into_owned();
+    match verdict.reason {
+        Some(reason) => format!("{} {reason}, because {why}", answer(verdict)),
+        None => format!("{}, because {why}", answer(verdict)),
+    }
+}

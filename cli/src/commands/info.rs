@@ -1,0 +1,43 @@
+//! `soramode info`
+
+use serde::Serialize;
+use soramode_protocol::node::{GetInfo, Info};
+use soramode_protocol::version::{PROTOCOL, VERSION};
+
+use crate::Context;
+use crate::args::Format;
+use crate::error::{Exit, Failure};
+use crate::output::pairs;
+
+/// Print the versions of both sides, what this user may do, and what the daemon can be asked
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {}
+
+#[derive(Serialize)]
+struct View<'a> {
+    #[serde(flatten)]
+    daemon: &'a Info,
+    client_version: &'static str,
+    client_protocol: u32,
+}
+
+pub(crate) async fn run(_: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
+    let info = context.socket.connect().await?.call(&GetInfo {}).await?;
+    match context.output.format() {
+        Format::Json | Format::Jsonl => {
+            context.output.json(&View { daemon: &info, client_version: VERSION, client_protocol: PROTOCOL })?;
+        }
+        Format::Table | Format::Plain => pairs(
+            &mut context.output,
+            &[
+                ("node", Some(info.node_name.to_string())),
+                ("soramoded", Some(format!("{} (protocol {})", info.version, info.protocol))),
+                ("soramode", Some(format!("{VERSION} (protocol {PROTOCOL})"))),
+                ("access", Some(info.access.to_string())),
+                ("log", Some(info.log_id.to_string())),
+                ("methods", Some(info.methods.join(" "))),
+            ],
+        )?,
+    }
+    Ok(Exit::Done)
+}

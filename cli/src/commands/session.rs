@@ -1,0 +1,58 @@
+//! `soramode session CHANNEL`
+
+use clap_complete::engine::ArgValueCandidates;
+use soramode_protocol::id::ChannelId;
+use soramode_protocol::session::{GetSession, LIST_LIMIT_MAX, Session};
+
+use super::connections;
+use crate::Context;
+use crate::args::Format;
+use crate::completion;
+use crate::error::{Exit, Failure};
+use crate::output::{List, Output, pairs};
+
+/// Print one session and its connections
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The session's channel
+    #[arg(add = ArgValueCandidates::new(completion::channels))]
+    channel: ChannelId,
+}
+
+pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
+    let mut daemon = context.socket.connect().await?;
+    let mut page = GetSession { channel_id: args.channel, limit: Some(LIST_LIMIT_MAX), cursor: None };
+    let mut answer = daemon.call(&page).await?;
+    show_head(&answer.session, &mut context.output)?;
+    let beside = Some(("session", &answer.session));
+    let mut list = List::begin_beside(&mut context.output, "connections", &connections::HEADERS, beside)?;
+    loop {
+        answer.connections.iter().try_for_each(|connection| connections::show(connection, &mut list))?;
+        page.cursor = answer.cursor.take();
+        if page.cursor.is_none() || list.is_closed() {
+            break;
+        }
+        answer = daemon.call(&page).await?;
+    }
+    list.finish("no connections")?;
+    Ok(Exit::Done)
+}
+
+/// For people, the session stands over its connections; the other formats have it in every row, or before them.
+fn show_head(session: &Session, output: &mut Output) -> Result<(), Failure> {
+    match output.format() {
+        Format::Plain | Format::Json | Format::Jsonl => Ok(()),
+        Format::Table => {
+            let rows = [
+                ("channel", Some(session.channel_id.to_string())),
+                ("session", Some(session.session_id.to_string())),
+                ("since", Some(output.time(session.created_at))),
+                ("connections", Some(session.connections.to_string())),
+                ("most", Some(session.max_connections.to_string())),
+                ("total", Some(session.total_connections.to_string())),
+            ];
+            pairs(output, &rows)?;
+            output.text("")
+        }
+    }
+}

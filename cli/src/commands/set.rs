@@ -1,0 +1,171 @@
+//! `soramode set MODE`
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap_complete::engine::ArgValueCandidates;
+use serde::Serialize;
+use soramode_protocol::mode::{ChangeMode, Mode, ModeChanged, SettableMode};
+use soramode_protocol::node::{GetStatus, Status};
+use soramode_protocol::wait::{Wait, WaitFor};
+
+use super::drain::{reached_words, show_record};
+use crate::Context;
+use crate::args::{Format, WaitFlags, read_mode};
+use crate::completion;
+use crate::error::{Exit, Failure};
+use crate::gate::{on_behalf_of, stay_words};
+use crate::output::escape::escape;
+use crate::output::times;
+use crate::report::{Change, Report};
+use crate::signals::Signals;
+use crate::watch::{Plan, mode_words, watch};
+
+/// Set the mode
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// normal, block_new_session or block_new_connection
+    #[arg(value_parser = read_mode, add = ArgValueCandidates::new(completion::settable_modes))]
+    mode: Mode,
+    /// Why, for the history
+    #[arg(short, long, value_name = "REASON")]
+    message: Option<String>,
+    /// After this time the mode becomes normal by itself; `never` takes a running time away
+    #[arg(long = "for", value_name = "DURATION|never")]
+    expiry: Option<Expiry>,
+    /// Only if the mode is this one
+    #[arg(long, value_name = "MODE", value_parser = read_mode, add = ArgValueCandidates::new(completion::modes))]
+    if_mode: Option<Mode>,
+    /// Only if this is the mode's generation
+    #[arg(long, value_name = "N")]
+    if_generation: Option<u64>,
+    /// Then wait until the node is drained
+    #[arg(long)]
+    wait: bool,
+    #[command(flatten)]
+    flags: WaitFlags,
+}
+
+/// When the mode ends by itself, in whole seconds; 0 is never.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Expiry(u64);
+
+impl FromStr for Expiry {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "never" {
+            return Ok(Self(0));
+        }
+        let span = times::read_span(text)?;
+        if span.is_zero() {
+            return Err("takes a time from 1s on, or never".to_owned());
+        }
+        // Rounded up: an operator who says 1500ms does not want the node open after one second.
+        Ok(Self(span.as_secs() + u64::from(span > Duration::from_secs(span.as_secs()))))
+    }
+}
+
+#[derive(Serialize)]
+struct View<'a> {
+    #[serde(flatten)]
+    changed: &'a ModeChanged,
+    node_name: &'a str,
+}
+
+pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
+    let change = change(&args)?;
+    if !args.wait {
+        let (changed, status) = context.socket.connect().await?.call_both(&change, &GetStatus {}).await?;
+        show(&changed, &status, context)?;
+        return Ok(Exit::Done);
+    }
+    let mut report = Report::new();
+    let ended = set_and_wait(&change, &args.flags, context, &mut report).await;
+    report.finish(&mut context.output, ended)
+}
+
+fn change(args: &Args) -> Result<ChangeMode, Failure> {
+    let mode = SettableMode::try_from(args.mode).map_err(|refused| Failure::new(Exit::Refused, refused.to_string()))?;
+    if args.wait && mode == SettableMode::Normal {
+        return Err(Failure::new(
+            Exit::Usage,
+            "--wait goes with block_new_session and block_new_connection: a node that is normal does not drain",
+        ));
+    }
+    let change = ChangeMode {
+        mode,
+        reason: args.message.clone(),
+        expires_in_seconds: args.expiry.map(|Expiry(seconds)| seconds),
+        if_mode: args.if_mode,
+        if_generation: args.if_generation,
+        on_behalf_of: on_behalf_of(),
+    };
+    change.check()?;
+    Ok(change)
+}
+
+async fn set_and_wait(change: &ChangeMode, flags: &WaitFlags, context: &mut Context<'_>, report: &mut Report) -> Result<Exit, Failure> {
+    let mut signals = Signals::listen()?;
+    let (changed, status) = context.socket.connect().await?.call_both(change, &GetStatus {}).await?;
+    let &ModeChanged { previous_mode, mode, changed: is_new, generation, .. } = &changed;
+    report.change = Some(Change { previous_mode, mode, changed: is_new, generation });
+    context.output.note(&words(&changed, &status, context));
+    let wait = Wait { generation: Some(generation), assume_known: flags.assume_known, ..Wait::new(WaitFor::Drained) };
+    let plan = Plan { wait, limit: flags.limit() };
+    context.output.note(&format!("waiting for the sessions to end, {} (Ctrl-C ends the watching, not the drain)", plan.limit_words()));
+    let reached = watch(context, &mut signals, &plan, report).await?;
+    match context.output.format() {
+        Format::Json | Format::Jsonl => {}
+        Format::Plain => show_record(context, &reached)?,
+        Format::Table => context.output.confirm(&reached_words(&reached))?,
+    }
+    Ok(Exit::Done)
+}
+
+fn show(changed: &ModeChanged, status: &Status, context: &mut Context<'_>) -> Result<(), Failure> {
+    match context.output.format() {
+        Format::Json | Format::Jsonl => context.output.json(&View { changed, node_name: status.node_name.as_str() }),
+        Format::Plain => {
+            let word = if changed.changed { "changed" } else { "unchanged" };
+            let generation = changed.generation.to_string();
+            context.output.record(&[word, status.node_name.as_str(), changed.previous_mode.name(), changed.mode.name(), &generation])
+        }
+        Format::Table => {
+            let words = words(changed, status, context);
+            context.output.confirm(&words)
+        }
+    }
+}
+
+fn words(changed: &ModeChanged, status: &Status, context: &Context<'_>) -> String {
+    let node = escape(status.node_name.as_str());
+    if !changed.changed {
+        return format!("{node}: already {}", mode_words(&status.mode));
+    }
+    if changed.previous_mode == changed.mode {
+        return format!("{node}: still {}", mode_words(&status.mode));
+    }
+    let mut words = format!("{node}: {} -> {} ({})", changed.previous_mode, changed.mode, stay_words(status));
+    if let Some(expires_at) = changed.expires_at {
+        words.push_str(&format!(", normal again by itself in {}", times::span(expires_at.since(times::now()))));
+    }
+    if let Ok(previous) = SettableMode::try_from(changed.previous_mode) {
+        words.push_str(&format!(". Undo: {}", context.socket.command(&format!("set {}", Mode::from(previous)))));
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_expiry_is_in_whole_seconds_and_never_is_zero() {
+        assert_eq!("45m".parse(), Ok(Expiry(2_700)));
+        assert_eq!("1500ms".parse(), Ok(Expiry(2)));
+        assert_eq!("never".parse(), Ok(Expiry(0)));
+        assert!("0".parse::<Expiry>().is_err(), "zero would mean never on the wire");
+        assert!("soon".parse::<Expiry>().is_err());
+    }
+}

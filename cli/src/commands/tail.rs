@@ -1,0 +1,229 @@
+//! `soramode tail`
+
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use serde_json::Value;
+use soramode_protocol::client::{ClientError, Message};
+use soramode_protocol::envelope::Notification;
+use soramode_protocol::event::{Event, EventPattern, EventType, Gap, Subscribe, SubscribeFrom, Subscribed};
+use soramode_protocol::id::LogId;
+use soramode_protocol::node::GetInfo;
+use soramode_protocol::request::Method;
+use soramode_protocol::time::Time;
+use tokio::time::timeout;
+
+use crate::Context;
+use crate::args::Format;
+use crate::daemon::{Daemon, RECONNECT_MAX};
+use crate::error::{Exit, Failure};
+use crate::output::escape::escape;
+use crate::output::{Output, times};
+
+/// Print events as they happen
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Begin with this event, with those of so long ago, or with all that are kept
+    #[arg(long, value_name = "SEQ|DURATION|all")]
+    since: Option<Since>,
+    /// Only these types; * stands for the rest of a name. May be given several times
+    #[arg(long = "type", value_name = "TYPE")]
+    types: Vec<EventPattern>,
+}
+
+/// Where to begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Since {
+    Seq(u64),
+    Ago(Duration),
+    All,
+}
+
+impl FromStr for Since {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse() {
+            _ if text == "all" => Ok(Self::All),
+            Ok(0) => Err("events are counted from 1".to_owned()),
+            Ok(seq) => Ok(Self::Seq(seq)),
+            Err(_) => times::read_span(text).map(Self::Ago).map_err(|problem| format!("{problem}, the seq of an event, or all")),
+        }
+    }
+}
+
+/// A gap as JSON has it.
+#[derive(Serialize)]
+struct GapView<'a> {
+    r#type: &'static str,
+    #[serde(flatten)]
+    gap: &'a Gap,
+}
+
+pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
+    let mut tail = Tail::new(&args);
+    let mut daemon = context.socket.connect().await?;
+    tail.subscribe(&mut daemon).await?;
+    loop {
+        let lost = match tail.follow(&mut daemon, &mut context.output).await {
+            Ok(()) => return Ok(Exit::Done),
+            Err(failure) if failure.exit == Exit::Unreachable => failure,
+            Err(failure) => return Err(failure),
+        };
+        let since = *tail.lost_since.get_or_insert_with(Instant::now);
+        if since.elapsed() >= RECONNECT_MAX {
+            return Err(lost);
+        }
+        context.output.flush()?;
+        context.output.note(&format!("lost soramoded, looking for it for {} s", RECONNECT_MAX.as_secs()));
+        daemon = context.socket.reconnect(since).await?;
+        tail.resume(&mut daemon, &context.output).await?;
+    }
+}
+
+/// A subscription, over all the connections that it takes.
+struct Tail {
+    from: SubscribeFrom,
+    types: Option<Vec<EventPattern>>,
+    /// Events from before this are not asked for.
+    not_before: Option<Time>,
+    log_id: Option<LogId>,
+    /// A gap that matters only if what follows it is not too old anyway.
+    held_gap: Option<Gap>,
+    /// When the daemon was lost, while nothing has been heard of it since.
+    lost_since: Option<Instant>,
+}
+
+impl Tail {
+    fn new(args: &Args) -> Self {
+        let (from, not_before) = match args.since {
+            None => (SubscribeFrom::Now, None),
+            Some(Since::Seq(seq)) => (SubscribeFrom::Seq(seq), None),
+            Some(Since::All) => (SubscribeFrom::Seq(1), None),
+            Some(Since::Ago(span)) => (SubscribeFrom::Seq(1), Some(earlier(times::now(), span))),
+        };
+        let types = Some(args.types.clone()).filter(|types| !types.is_empty());
+        Self { from, types, not_before, log_id: None, held_gap: None, lost_since: None }
+    }
+
+    async fn subscribe(&mut self, daemon: &mut Daemon<'_>) -> Result<(), Failure> {
+        let Subscribed { log_id, next_seq, .. } = daemon.call(&Subscribe { from: self.from, types: self.types.clone() }).await?;
+        self.log_id = Some(log_id);
+        if self.from == SubscribeFrom::Now {
+            self.from = SubscribeFrom::Seq(next_seq);
+        }
+        Ok(())
+    }
+
+    /// Goes on with the event after the last, if the log is still the same.
+    async fn resume(&mut self, daemon: &mut Daemon<'_>, output: &Output) -> Result<(), Failure> {
+        let log_id = daemon.call(&GetInfo {}).await?.log_id;
+        if self.log_id.as_ref() == Some(&log_id) {
+            output.note("soramoded is back");
+        } else {
+            output.note("soramoded is back with another log: going on from its beginning");
+            self.from = SubscribeFrom::Seq(1);
+        }
+        self.subscribe(daemon).await
+    }
+
+    /// Prints until the daemon is lost or nobody reads any more.
+    async fn follow(&mut self, daemon: &mut Daemon<'_>, output: &mut Output) -> Result<(), Failure> {
+        while !output.is_closed() {
+            match next(daemon, output).await? {
+                Ok(Message::Notification(Notification::Event(event))) => self.event(&event, output)?,
+                Ok(Message::Notification(Notification::Gap(gap))) => self.gap(gap, output)?,
+                Ok(Message::Notification(Notification::Progress(_)) | Message::Answer(..)) => {}
+                Err(error) => return Err(daemon.explain(Method::Subscribe, error).await),
+            }
+        }
+        Ok(())
+    }
+
+    fn event(&mut self, event: &Event, output: &mut Output) -> Result<(), Failure> {
+        self.lost_since = None;
+        self.from = SubscribeFrom::Seq(event.seq.saturating_add(1));
+        let gap = self.held_gap.take();
+        if self.not_before.is_some_and(|not_before| event.timestamp < not_before) {
+            return Ok(());
+        }
+        self.not_before = None;
+        if let Some(gap) = gap {
+            show_gap(&gap, output)?;
+        }
+        show(event, output)
+    }
+
+    fn gap(&mut self, gap: Gap, output: &mut Output) -> Result<(), Failure> {
+        self.lost_since = None;
+        self.from = SubscribeFrom::Seq(gap.to.saturating_add(1));
+        if self.not_before.is_some() {
+            self.held_gap = Some(gap);
+            return Ok(());
+        }
+        show_gap(&gap, output)
+    }
+}
+
+fn earlier(time: Time, span: Duration) -> Time {
+    Time::from_micros(time.as_micros().saturating_sub(i64::try_from(span.as_micros()).unwrap_or(i64::MAX)))
+}
+
+/// The next message. What was printed is sent before this waits for one, and not before, so that many together cost one write.
+async fn next(daemon: &mut Daemon<'_>, output: &mut Output) -> Result<Result<Message, ClientError>, Failure> {
+    if let Ok(message) = timeout(Duration::ZERO, daemon.receive()).await {
+        return Ok(message);
+    }
+    output.flush()?;
+    Ok(daemon.receive().await)
+}
+
+fn show(event: &Event, output: &mut Output) -> Result<(), Failure> {
+    let name = event.kind.event_type().map_or("unknown", EventType::name);
+    match output.format() {
+        Format::Json | Format::Jsonl => output.json(event),
+        Format::Plain => {
+            let head = [event.seq.to_string(), event.timestamp.to_string(), name.to_owned()];
+            let cells = [&head[..], &fields(event)].concat();
+            output.record(&cells.iter().map(String::as_str).collect::<Vec<_>>())
+        }
+        Format::Table => {
+            let time = output.moment(event.timestamp);
+            let fields: Vec<String> = fields(event).iter().map(|field| escape(field).into_owned()).collect();
+            output.text(format!("{time}  {:>6}  {name:<20}  {}", event.seq, fields.join("  ")).trim_end())
+        }
+    }
+}
+
+/// What goes with the event's type, as `name=value`.
+fn fields(event: &Event) -> Vec<String> {
+    let Ok(Value::Object(fields)) = serde_json::to_value(&event.kind) else { return Vec::new() };
+    let field = |(name, value): (String, Value)| match value {
+        Value::String(text) => format!("{name}={text}"),
+        other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => format!("{name}={other}"),
+    };
+    fields.into_iter().filter(|(name, _)| name != "type").map(field).collect()
+}
+
+fn show_gap(gap: &Gap, output: &mut Output) -> Result<(), Failure> {
+    match output.format() {
+        Format::Json | Format::Jsonl => output.json(&GapView { r#type: "gap", gap }),
+        Format::Plain => output.record(&[&gap.from.to_string(), "", "gap", &format!("to={}", gap.to)]),
+        Format::Table => output.text(&format!("-- events {} to {} are no longer kept --", gap.from, gap.to)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_beginning_is_a_seq_a_span_or_all() {
+        assert_eq!("17".parse(), Ok(Since::Seq(17)));
+        assert_eq!("10m".parse(), Ok(Since::Ago(Duration::from_mins(10))));
+        assert_eq!("all".parse(), Ok(Since::All));
+        assert!("0".parse::<Since>().is_err());
+        assert!("yesterday".parse::<Since>().is_err());
+    }
+}

@@ -1,0 +1,90 @@
+//! `soramode wait drained|joined|mode=M`
+
+use std::time::Duration;
+
+use clap_complete::engine::ArgValueCandidates;
+use soramode_protocol::wait::{Wait, WaitFor};
+
+use super::drain::{reached_words, show_record};
+use crate::Context;
+use crate::args::{Format, Goal, WaitFlags};
+use crate::completion;
+use crate::error::{Exit, Failure};
+use crate::output::escape::escape;
+use crate::output::times;
+use crate::report::Report;
+use crate::signals::Signals;
+use crate::watch::{Plan, Reached, watch};
+
+/// Wait until the node is drained, in its cluster, or in a mode; changes nothing
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// drained (no session is left), joined (the node is in its cluster) or mode=MODE
+    #[arg(value_name = "drained|joined|mode=MODE", add = ArgValueCandidates::new(completion::goals))]
+    goal: Goal,
+    #[command(flatten)]
+    wait: WaitFlags,
+    /// The last change of the mode that is known here: a later one that leads elsewhere ends the wait with exit code 6
+    #[arg(long, value_name = "N")]
+    generation: Option<u64>,
+    /// With drained: be content when no more than so many sessions are left
+    #[arg(long, value_name = "N")]
+    max_sessions: Option<u64>,
+    /// With drained: it must have stayed so for this time
+    #[arg(long, value_name = "DURATION", value_parser = times::read_span)]
+    settle: Option<Duration>,
+}
+
+impl Args {
+    fn plan(&self) -> Plan {
+        let (wait_for, mode) = match self.goal {
+            Goal::Drained => (WaitFor::Drained, None),
+            Goal::Joined => (WaitFor::Joined, None),
+            Goal::Mode(mode) => (WaitFor::Mode, Some(mode)),
+        };
+        let wait = Wait {
+            mode,
+            generation: self.generation,
+            max_sessions: self.max_sessions,
+            settle_seconds: self.settle.map(|settle| settle.as_secs_f64()),
+            assume_known: self.wait.assume_known,
+            ..Wait::new(wait_for)
+        };
+        Plan { wait, limit: self.wait.limit() }
+    }
+
+    fn words(&self) -> String {
+        match self.goal {
+            Goal::Drained => "drained".to_owned(),
+            Goal::Joined => "joined".to_owned(),
+            Goal::Mode(mode) => mode.to_string(),
+        }
+    }
+}
+
+pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
+    let mut report = Report::new();
+    let ended = wait_and_tell(&args, context, &mut report).await;
+    report.finish(&mut context.output, ended)
+}
+
+async fn wait_and_tell(args: &Args, context: &mut Context<'_>, report: &mut Report) -> Result<Exit, Failure> {
+    let plan = args.plan();
+    plan.wait.check()?;
+    let mut signals = Signals::listen()?;
+    context.output.note(&format!("waiting until the node is {}, {}", args.words(), plan.limit_words()));
+    let reached = watch(context, &mut signals, &plan, report).await?;
+    match context.output.format() {
+        Format::Json | Format::Jsonl => {}
+        Format::Plain => show_record(context, &reached)?,
+        Format::Table => context.output.confirm(&words(args, &reached))?,
+    }
+    Ok(Exit::Done)
+}
+
+fn words(args: &Args, reached: &Reached) -> String {
+    match args.goal {
+        Goal::Drained => reached_words(reached),
+        Goal::Joined | Goal::Mode(_) => format!("{}: {}", escape(reached.ended.status.node_name.as_str()), args.words()),
+    }
+}

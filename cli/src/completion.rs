@@ -1,0 +1,127 @@
+//! Completion: the shell's script runs `soramode` again, which offers modes, and channels and connections live from the daemon.
+
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::CommandFactory;
+use clap_complete::engine::CompletionCandidate;
+use clap_complete::env::CompleteEnv;
+use soramode_protocol::mode::{Mode, SettableMode};
+use soramode_protocol::session::{LIST_LIMIT_MAX, ListConnections, ListSessions};
+
+use crate::args::Args;
+use crate::daemon::Socket;
+use crate::error::Exit;
+use crate::runtime;
+
+/// The variable by which the shell's script asks.
+pub(crate) const VARIABLE: &str = "COMPLETE";
+
+/// After this time the shell goes without: somebody sits there with a finger on the tab key.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// Answers a shell that asks for completions; `None` where none asks.
+pub(crate) fn answer() -> Option<Exit> {
+    std::env::var_os(VARIABLE)?;
+    let directory = std::env::current_dir().ok();
+    match CompleteEnv::with_factory(Args::command).var(VARIABLE).try_complete(std::env::args_os(), directory.as_deref()) {
+        Ok(true) => Some(Exit::Done),
+        Ok(false) => None,
+        Err(_) => Some(Exit::Failed),
+    }
+}
+
+/// The modes that can be set.
+pub(crate) fn settable_modes() -> Vec<CompletionCandidate> {
+    SettableMode::ALL.map(|mode| CompletionCandidate::new(Mode::from(mode).name())).into()
+}
+
+/// All modes.
+pub(crate) fn modes() -> Vec<CompletionCandidate> {
+    Mode::ALL.map(|mode| CompletionCandidate::new(mode.name())).into()
+}
+
+/// What can be waited for.
+pub(crate) fn goals() -> Vec<CompletionCandidate> {
+    let modes = Mode::ALL.map(|mode| CompletionCandidate::new(format!("mode={mode}")));
+    ["drained", "joined"].map(CompletionCandidate::new).into_iter().chain(modes).collect()
+}
+
+/// What can be asked.
+pub(crate) fn predicates() -> Vec<CompletionCandidate> {
+    ["drained", "joined"].map(CompletionCandidate::new).into_iter().chain(modes()).collect()
+}
+
+/// The channels with a session.
+pub(crate) fn channels() -> Vec<CompletionCandidate> {
+    live(async |socket| {
+        let sessions =
+            socket.connect().await.ok()?.call(&ListSessions { limit: Some(LIST_LIMIT_MAX), ..ListSessions::default() }).await.ok()?;
+        Some(sessions.sessions.iter().map(|session| session.channel_id.as_str().to_owned()).collect())
+    })
+}
+
+/// The connections.
+pub(crate) fn connections() -> Vec<CompletionCandidate> {
+    live(async |socket| {
+        let list = ListConnections { limit: Some(LIST_LIMIT_MAX), ..ListConnections::default() };
+        let connections = socket.connect().await.ok()?.call(&list).await.ok()?;
+        Some(connections.connections.iter().map(|connection| connection.connection_id.as_str().to_owned()).collect())
+    })
+}
+
+/// What the daemon offers, or nothing where it does not answer in time.
+fn live(ask: impl AsyncFnOnce(&Socket) -> Option<Vec<String>>) -> Vec<CompletionCandidate> {
+    let Ok(runtime) = runtime() else { return Vec::new() };
+    let socket = Socket::find(typed_socket(std::env::args_os()));
+    let ids = runtime.block_on(async { tokio::time::timeout(PATIENCE, ask(&socket)).await.ok().flatten() });
+    ids.unwrap_or_default().into_iter().filter(|id| is_safe(id)).map(CompletionCandidate::new).collect()
+}
+
+/// Whether a shell takes the id as one word and as nothing else: clients choose ids, and what is completed is then executed.
+fn is_safe(id: &str) -> bool {
+    !id.starts_with('-') && id.chars().all(|character| character.is_alphanumeric() || "-_.:@%+,/".contains(character))
+}
+
+/// The socket that the command line being completed names.
+fn typed_socket(mut args: impl Iterator<Item = OsString>) -> Option<PathBuf> {
+    while let Some(arg) = args.next() {
+        if arg == OsStr::new("--socket") {
+            return args.next().map(PathBuf::from);
+        }
+        if let Some(path) = arg.to_str().and_then(|arg| arg.strip_prefix("--socket=")) {
+            return Some(path.into());
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_shell_would_expand_is_not_offered() {
+        for (id, safe) in [
+            ("spam", true),
+            ("チャネル", true),
+            ("room@lobby/1", true),
+            ("$(reboot)", false),
+            ("a b", false),
+            ("`x`", false),
+            ("-q", false),
+            ("a;b", false),
+        ] {
+            assert_eq!(is_safe(id), safe, "{id:?}");
+        }
+    }
+
+    #[test]
+    fn the_socket_that_was_typed_is_asked() {
+        let typed = |words: &[&str]| typed_socket(words.iter().map(OsString::from));
+        assert_eq!(typed(&["soramode", "--socket", "/tmp/s", "session", ""]), Some("/tmp/s".into()));
+        assert_eq!(typed(&["soramode", "session", "--socket=/tmp/s"]), Some("/tmp/s".into()));
+        assert_eq!(typed(&["soramode", "session"]), None);
+    }
+}

@@ -1,0 +1,289 @@
+//! The daemon on the other end of the socket: where it is, how to ask it, and what to say where it does not answer.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::unistd::{Gid, Group, geteuid};
+use serde::Deserialize;
+use soramode_protocol::client::{Client, ClientError, Message, read_answer};
+use soramode_protocol::error::ErrorType;
+use soramode_protocol::node::GetInfo;
+use soramode_protocol::request::{Call, Method};
+use soramode_protocol::socket_path::Surroundings;
+use soramode_protocol::version::{PROTOCOL, VERSION};
+use tokio::time::{sleep, timeout};
+
+use crate::error::{Exit, Failure};
+use crate::output::escape::escape;
+
+/// How long an answer may take that waits for nothing.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
+
+/// How long a daemon that was lost is looked for.
+pub(crate) const RECONNECT_MAX: Duration = Duration::from_secs(10);
+
+/// The pause between two looks for it.
+const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Where the daemon's socket is.
+pub(crate) struct Socket {
+    path: PathBuf,
+    /// Whether `--socket` named it: then the commands that are suggested name it too.
+    from_flag: bool,
+}
+
+impl Socket {
+    /// The one that `--socket` names, or else the first that exists of those where it can be.
+    pub(crate) fn find(flag: Option<PathBuf>) -> Self {
+        if let Some(path) = flag {
+            return Self { path, from_flag: true };
+        }
+        let candidates = Surroundings::of_process(geteuid().as_raw()).client_sockets();
+        // What may not be looked at is there: trying it says why it may not be opened.
+        let found = candidates.iter().find(|path| path.try_exists().unwrap_or(true));
+        let path = found.or(candidates.first()).cloned().unwrap_or_default();
+        Self { path, from_flag: false }
+    }
+
+    /// This command as it is typed for this daemon.
+    pub(crate) fn command(&self, words: &str) -> String {
+        if self.from_flag { format!("soramode --socket {} {words}", self.shown()) } else { format!("soramode {words}") }
+    }
+
+    fn shown(&self) -> String {
+        escape(&self.path.to_string_lossy()).into_owned()
+    }
+
+    /// Connects.
+    pub(crate) async fn connect(&self) -> Result<Daemon<'_>, Failure> {
+        match Client::connect(&self.path).await {
+            Ok(client) => Ok(Daemon { client, socket: self }),
+            Err(ClientError::Connect { source, .. } | ClientError::Io(source)) => Err(self.cannot_open(&source)),
+            Err(ClientError::Closed | ClientError::Unreadable(_) | ClientError::TooLong(_) | ClientError::Refused(_)) => {
+                Err(self.unreachable("it does not answer", "Look at its log: journalctl -u soramode"))
+            }
+        }
+    }
+
+    /// Connects to a daemon that was there until `lost`.
+    pub(crate) async fn reconnect(&self, lost: Instant) -> Result<Daemon<'_>, Failure> {
+        loop {
+            sleep(RECONNECT_PAUSE).await;
+            match self.connect().await {
+                Err(failure) if failure.exit == Exit::Unreachable && lost.elapsed() < RECONNECT_MAX => {}
+                other => return other,
+            }
+        }
+    }
+
+    fn cannot_open(&self, problem: &io::Error) -> Failure {
+        const START: &str = "Is it running? Start it with: systemctl start soramode";
+        match problem.kind() {
+            ErrorKind::NotFound => self.unreachable("no such file", START),
+            ErrorKind::ConnectionRefused => self.unreachable("nobody listens there any more", START),
+            ErrorKind::PermissionDenied => self.not_permitted(),
+            _ => self.unreachable(&reason(problem), "Check the path: it is that of soramoded's --socket"),
+        }
+    }
+
+    fn unreachable(&self, why: &str, what_to_do: &str) -> Failure {
+        Failure::new(Exit::Unreachable, format!("cannot reach soramoded at {}: {why}. {what_to_do}", self.shown()))
+    }
+
+    fn not_permitted(&self) -> Failure {
+        let what_to_do = match owning_group(&self.path) {
+            Some(group) => format!(
+                "It belongs to group {group}: run this as root or as a member of that group, and log in again after you were added to it"
+            ),
+            None => "Run this as root or as soramoded's own user".to_owned(),
+        };
+        Failure::new(Exit::NotPermitted, format!("may not open {}: permission denied. {what_to_do}", self.shown()))
+    }
+}
+
+/// Whose members may open the socket, where that is said by a group: the socket's, or its folder's where that hides it.
+fn owning_group(socket: &Path) -> Option<String> {
+    let metadata = fs::metadata(socket).or_else(|_| fs::metadata(socket.parent().unwrap_or(socket))).ok()?;
+    let group = Group::from_gid(Gid::from_raw(metadata.gid())).ok().flatten();
+    let name = group.map_or_else(|| metadata.gid().to_string(), |group| group.name);
+    (metadata.gid() != 0).then_some(name)
+}
+
+/// An error of the system without its number.
+fn reason(problem: &io::Error) -> String {
+    let text = problem.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_lowercase()
+}
+
+/// A connection to the daemon.
+pub(crate) struct Daemon<'a> {
+    client: Client,
+    socket: &'a Socket,
+}
+
+impl Daemon<'_> {
+    /// Asks and waits for the answer.
+    pub(crate) async fn call<C: Call>(&mut self, params: &C) -> Result<C::Reply, Failure> {
+        match timeout(ANSWER_MAX, self.client.call(params)).await {
+            Ok(Ok(reply)) => Ok(reply),
+            Ok(Err(error)) => Err(self.explain(C::METHOD, error).await),
+            Err(_) => Err(self.too_slow(C::METHOD)),
+        }
+    }
+
+    /// Asks two things at once and waits for both answers; where the first is refused, the second does not count.
+    pub(crate) async fn call_both<A: Call, B: Call>(&mut self, first: &A, second: &B) -> Result<(A::Reply, B::Reply), Failure> {
+        match timeout(ANSWER_MAX, self.ask_both(first, second)).await {
+            Ok(Ok(replies)) => Ok(replies),
+            Ok(Err(error)) => Err(self.explain(A::METHOD, error).await),
+            Err(_) => Err(self.too_slow(A::METHOD)),
+        }
+    }
+
+    async fn ask_both<A: Call, B: Call>(&mut self, first: &A, second: &B) -> Result<(A::Reply, B::Reply), ClientError> {
+        self.client.enqueue(first)?;
+        self.client.enqueue(second)?;
+        self.client.flush().await?;
+        // Answers come in the order asked.
+        let first = read_answer::<A>(self.next_answer().await?)?;
+        let second = read_answer::<B>(self.next_answer().await?)?;
+        Ok((first, second))
+    }
+
+    async fn next_answer(&mut self) -> Result<Result<Box<serde_json::value::RawValue>, soramode_protocol::error::Error>, ClientError> {
+        loop {
+            match self.client.receive().await? {
+                Message::Answer(_, answer) => return Ok(answer),
+                Message::Notification(_) => {}
+            }
+        }
+    }
+
+    /// Asks without waiting for the answer.
+    pub(crate) async fn send<C: Call>(&mut self, params: &C) -> Result<i64, Failure> {
+        match self.client.send(params).await {
+            Ok(id) => Ok(id),
+            Err(error) => Err(self.explain(C::METHOD, error).await),
+        }
+    }
+
+    /// The next answer or notification. What was read is not lost where this is dropped.
+    pub(crate) async fn receive(&mut self) -> Result<Message, ClientError> {
+        self.client.receive().await
+    }
+
+    fn too_slow(&self, method: Method) -> Failure {
+        let why = format!("it has not answered {} within {} s", method.name(), ANSWER_MAX.as_secs());
+        self.socket.unreachable(&why, "It may still do it: look at its log and at soramode get")
+    }
+
+    /// The daemon owed a word and has not said it.
+    pub(crate) fn silent(&self, span: Duration) -> Failure {
+        self.socket.unreachable(&format!("it has said nothing for {} s", span.as_secs()), "Look at its log: journalctl -u soramode")
+    }
+
+    /// What an error means. Only here is the daemon asked for its version: a command that succeeds does not pay for that.
+    pub(crate) async fn explain(&self, method: Method, error: ClientError) -> Failure {
+        match error {
+            ClientError::Refused(error) if error.data.error_type == ErrorType::MethodNotFound => self.misfit(method).await,
+            ClientError::Refused(error) => error.into(),
+            ClientError::Connect { source, .. } => self.socket.cannot_open(&source),
+            ClientError::Closed => self.socket.unreachable(
+                &format!("it closed the connection before it answered {}", method.name()),
+                "Look at its log: journalctl -u soramode",
+            ),
+            ClientError::Io(problem) => self.socket.unreachable(&reason(&problem), "Look at its log: journalctl -u soramode"),
+            ClientError::Unreadable(_) | ClientError::TooLong(_) => self.misfit(method).await,
+        }
+    }
+
+    /// The daemon does not know a method, or its answer cannot be read.
+    async fn misfit(&self, method: Method) -> Failure {
+        let path = self.socket.shown();
+        let method = method.name();
+        match timeout(ANSWER_MAX, self.versions()).await {
+            Ok(Some(daemon)) if daemon.protocol != PROTOCOL => Failure::new(
+                Exit::Versions,
+                format!(
+                    "soramoded {} speaks protocol {}, this soramode {VERSION} speaks {PROTOCOL}. Install the same version of both",
+                    escape(&daemon.version),
+                    daemon.protocol
+                ),
+            ),
+            Ok(Some(daemon)) if !daemon.methods.iter().any(|known| known == method) => Failure::new(
+                Exit::Versions,
+                format!(
+                    "soramoded {} does not know {method}, this soramode {VERSION} does. Install the same version of both",
+                    escape(&daemon.version)
+                ),
+            ),
+            Ok(Some(daemon)) => Failure::new(
+                Exit::Failed,
+                format!(
+                    "soramoded {} answered {method} with what this soramode {VERSION} cannot read. This is a bug: please report it",
+                    escape(&daemon.version)
+                ),
+            ),
+            Ok(None) | Err(_) => {
+                Failure::new(Exit::Failed, format!("what listens at {path} does not answer as soramoded does. Check --socket"))
+            }
+        }
+    }
+
+    /// Asks on a connection of its own, since this one may be in any state; reads no more than what every version must have.
+    async fn versions(&self) -> Option<Versions> {
+        let mut client = Client::connect(&self.socket.path).await.ok()?;
+        client.send(&GetInfo {}).await.ok()?;
+        match client.receive().await.ok()? {
+            Message::Answer(_, Ok(info)) => serde_json::from_str(info.get()).ok(),
+            Message::Answer(_, Err(_)) | Message::Notification(_) => None,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Versions {
+    version: String,
+    protocol: u32,
+    #[serde(default)]
+    methods: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn socket() -> Socket {
+        Socket { path: "/run/soramode/soramode.sock".into(), from_flag: false }
+    }
+
+    #[test]
+    fn a_missing_socket_is_said_with_what_to_do() {
+        let failure = socket().cannot_open(&ErrorKind::NotFound.into());
+        assert_eq!(
+            failure.message,
+            "cannot reach soramoded at /run/soramode/soramode.sock: no such file. Is it running? Start it with: systemctl start soramode"
+        );
+        assert_eq!(failure.exit, Exit::Unreachable);
+    }
+
+    #[test]
+    fn a_socket_that_may_not_be_opened_is_a_matter_of_permission() {
+        let failure = socket().cannot_open(&ErrorKind::PermissionDenied.into());
+        assert_eq!(failure.exit, Exit::NotPermitted);
+    }
+
+    #[test]
+    fn errors_of_the_system_are_said_without_their_numbers() {
+        assert_eq!(reason(&io::Error::from_raw_os_error(88)), "socket operation on non-socket");
+    }
+
+    #[test]
+    fn suggested_commands_name_the_socket_where_the_flag_did() {
+        assert_eq!(socket().command("set normal"), "soramode set normal");
+        assert_eq!(Socket { from_flag: true, ..socket() }.command("get"), "soramode --socket /run/soramode/soramode.sock get");
+    }
+}

@@ -1,0 +1,53 @@
+//! The files that are generated from the command line's one definition: man pages and completion scripts.
+
+use std::io;
+
+use clap::{Command, CommandFactory};
+use clap_complete::env::Shells;
+use clap_mangen::Man;
+
+use crate::args::Args;
+use crate::completion::VARIABLE;
+
+/// A file that is generated and committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GeneratedFile {
+    /// Its path from the top of the project.
+    pub path: String,
+    /// What is in it.
+    pub content: Vec<u8>,
+}
+
+/// All of them: `man/soramode.1`, a page a command, and a completion script a shell.
+pub fn generated_files() -> io::Result<Vec<GeneratedFile>> {
+    let mut root = Args::command();
+    // That gives each command its full name: soramode-get.
+    root.build();
+    let mut files = vec![man_page(&root, "1")?];
+    for command in root.get_subcommands() {
+        files.push(man_page(command, "1")?);
+    }
+    for shell in Shells::builtins().iter() {
+        let content = completion_script(shell.name())?;
+        files.push(GeneratedFile { path: format!("completions/soramode.{}", shell.name()), content });
+    }
+    Ok(files)
+}
+
+/// The man page of a command in this section of the manual.
+pub fn man_page(command: &Command, section: &str) -> io::Result<GeneratedFile> {
+    let name = command.get_display_name().unwrap_or(command.get_name()).to_owned();
+    let page = Man::new(command.clone()).title(name.to_uppercase()).section(section).source("soramode").manual("soramode");
+    let mut content = Vec::new();
+    page.render(&mut content)?;
+    Ok(GeneratedFile { path: format!("man/{name}.{section}"), content })
+}
+
+/// The small script that makes a shell ask `soramode` for completions.
+pub(crate) fn completion_script(shell: &str) -> io::Result<Vec<u8>> {
+    let shells = Shells::builtins();
+    let shell = shells.completer(shell).ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no such shell"))?;
+    let mut script = Vec::new();
+    shell.write_registration(VARIABLE, "soramode", "soramode", "soramode", &mut script)?;
+    Ok(script)
+}

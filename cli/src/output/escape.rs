@@ -1,0 +1,68 @@
+//! What came from outside, made safe for a terminal and for one line.
+
+use std::borrow::Cow;
+
+/// Printed as they are, though Rust's escapes would touch them: quotes are no danger, and the ideographic space is how Japanese is spaced.
+const KEPT: [char; 3] = ['\'', '"', '\u{3000}'];
+
+/// The text with everything escaped that does not print: control characters, line and tab, and what hides or turns text around
+/// (bidi controls, zero-width characters). A backslash is doubled, so that an escape cannot be faked.
+pub(crate) fn escape(text: &str) -> Cow<'_, str> {
+    if text.bytes().all(|byte| (b' '..=b'~').contains(&byte) && byte != b'\\') {
+        return Cow::Borrowed(text);
+    }
+    let mut escaped = String::with_capacity(text.len() + 16);
+    for piece in text.split_inclusive(KEPT) {
+        let body = piece.strip_suffix(KEPT).unwrap_or(piece);
+        escaped.extend(body.escape_debug());
+        escaped.extend(piece.chars().next_back().filter(|last| KEPT.contains(last)));
+    }
+    Cow::Owned(escaped)
+}
+
+/// The same between double quotes.
+pub(crate) fn quoted(text: &str) -> String {
+    format!("\"{}\"", escape(text).replace('"', "\\\""))
+}
+
+/// A whole message that may have something from outside in it, escaped already or not.
+pub(crate) fn neutralised(message: &str) -> String {
+    message.split('\\').map(escape).collect::<Vec<_>>().join("\\")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_prints_stays_and_what_does_not_is_escaped() {
+        for (text, escaped) in [
+            ("spam", "spam"),
+            ("it's \"so\"", "it's \"so\""),
+            ("チャネル\u{3000}一", "チャネル\u{3000}一"),
+            ("か\u{3099}", "か\u{3099}"),
+            ("a\tb\nc", "a\\tb\\nc"),
+            ("\u{1b}[31mred", "\\u{1b}[31mred"),
+            ("back\\slash", "back\\\\slash"),
+            ("\u{202e}evil", "\\u{202e}evil"),
+            ("\u{2066}x\u{2069}", "\\u{2066}x\\u{2069}"),
+            ("zero\u{200b}width\u{feff}", "zero\\u{200b}width\\u{feff}"),
+            ("\u{85}\u{9b}2J", "\\u{85}\\u{9b}2J"),
+            ("line\u{2028}break", "line\\u{2028}break"),
+        ] {
+            assert_eq!(escape(text), escaped, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn quotes_within_quotes_are_escaped() {
+        assert_eq!(quoted("say \"hi\"\n"), "\"say \\\"hi\\\"\\n\"");
+    }
+
+    #[test]
+    fn a_message_is_made_safe_once_and_no_more() {
+        let message = format!("no session on channel {:?}", "a\u{1b}b");
+        assert_eq!(neutralised(&message), message);
+        assert_eq!(neutralised("raw \u{1b}[2J"), "raw \\u{1b}[2J");
+    }
+}

@@ -1,0 +1,80 @@
+//! How fast sessions end, from what was seen in the last minutes, and an estimate only where there is something to go by.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// How far back the rate looks: long enough to be steady, short enough to notice that it slows down.
+const WINDOW: Duration = Duration::from_mins(5);
+
+/// Fewer ends than this in the window say nothing about the next.
+const ENDED_MIN: u64 = 3;
+
+/// A shorter time than this says nothing either: a burst at the start would promise too much.
+const SEEN_MIN: Duration = Duration::from_secs(10);
+
+/// What was seen when: the time since the wait began, and how many sessions had ended by then.
+#[derive(Debug, Default)]
+pub(super) struct Pace(VecDeque<(Duration, u64)>);
+
+impl Pace {
+    pub(super) fn add(&mut self, at: Duration, ended: u64) {
+        self.0.push_back((at, ended));
+        // The newest of those outside the window stays: the window is measured from there.
+        while self.0.get(1).is_some_and(|(second, _)| at.saturating_sub(*second) >= WINDOW) {
+            self.0.pop_front();
+        }
+    }
+
+    /// Sessions that ended in the window, and its length; `None` where that is too little to go by.
+    fn seen(&self) -> Option<(u64, Duration)> {
+        let ((from, ended_then), (to, ended_now)) = (self.0.front()?, self.0.back()?);
+        let (ended, span) = (ended_now.saturating_sub(*ended_then), to.saturating_sub(*from));
+        (ended >= ENDED_MIN && span >= SEEN_MIN).then_some((ended, span))
+    }
+
+    /// How many end in a minute.
+    pub(super) fn per_minute(&self) -> Option<f64> {
+        let (ended, span) = self.seen()?;
+        let ended = f64::from(u32::try_from(ended).unwrap_or(u32::MAX));
+        Some(ended * 60.0 / span.as_secs_f64())
+    }
+
+    /// How long it takes until this many more have ended, at this pace.
+    pub(super) fn until(&self, left: u64) -> Option<Duration> {
+        let (ended, span) = self.seen()?;
+        let seconds = span.as_secs().saturating_mul(left).div_ceil(ended);
+        Some(Duration::from_secs(seconds))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pace(seen: &[(u64, u64)]) -> Pace {
+        let mut pace = Pace::default();
+        seen.iter().for_each(|(at, ended)| pace.add(Duration::from_secs(*at), *ended));
+        pace
+    }
+
+    #[test]
+    fn no_estimate_without_enough_to_go_by() {
+        assert_eq!(pace(&[]).until(5), None);
+        assert_eq!(pace(&[(0, 0), (60, 2)]).until(5), None, "too few ended");
+        assert_eq!(pace(&[(0, 0), (2, 50)]).until(5), None, "too short a time");
+    }
+
+    #[test]
+    fn the_rest_takes_as_long_as_the_pace_says() {
+        let steady = pace(&[(0, 0), (60, 6), (120, 12)]);
+        assert!((steady.per_minute().unwrap() - 6.0).abs() < 1e-9);
+        assert_eq!(steady.until(3), Some(Duration::from_secs(30)));
+        assert_eq!(steady.until(0), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn what_is_long_ago_no_longer_counts() {
+        let stalled = pace(&[(0, 0), (60, 100), (200, 100), (400, 100), (700, 100)]);
+        assert_eq!(stalled.until(5), None, "nothing has ended for ten minutes");
+    }
+}

@@ -1,0 +1,86 @@
+//! Times and spans as people read them, and spans as people type them.
+
+use std::time::{Duration, SystemTime};
+
+use soramode_protocol::time::Time;
+
+/// The longest span that is taken: 366 days, as on the wire.
+const SPAN_MAX: Duration = Duration::from_hours(366 * 24);
+
+/// The wall clock.
+pub(crate) fn now() -> Time {
+    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Time::default() + since_epoch
+}
+
+/// A span in its one or two largest units: `45 s`, `12 min`, `3 h 20 min`, `2 d 4 h`.
+pub(crate) fn span(span: Duration) -> String {
+    let seconds = span.as_secs();
+    let (minutes, hours, days) = (seconds / 60, seconds / 3_600, seconds / 86_400);
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3_600 => format!("{minutes} min"),
+        3_600..86_400 => two(hours, "h", minutes % 60, "min"),
+        86_400.. => two(days, "d", hours % 24, "h"),
+    }
+}
+
+fn two(large: u64, large_unit: &str, small: u64, small_unit: &str) -> String {
+    if small == 0 { format!("{large} {large_unit}") } else { format!("{large} {large_unit} {small} {small_unit}") }
+}
+
+/// How long ago that was.
+pub(crate) fn age(time: Time) -> String {
+    span(now().since(time))
+}
+
+/// In local time, without the fractions.
+pub(crate) fn local(time: Time) -> String {
+    jiff::Timestamp::from_microsecond(time.as_micros()).map_or_else(
+        |_| time.to_string(),
+        |timestamp| timestamp.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string(),
+    )
+}
+
+/// Reads a span: `45m`, `1h 30m`, `0`.
+pub(crate) fn read_span(text: &str) -> Result<Duration, String> {
+    let span = humantime::parse_duration(text).map_err(|problem| format!("{problem}; takes a span such as 90s, 45m or 2h"))?;
+    if span > SPAN_MAX { Err("is longer than 366 days".to_owned()) } else { Ok(span) }
+}
+
+/// The same span as it would be typed.
+pub(crate) fn typed(span: Duration) -> String {
+    humantime::format_duration(span).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_written_in_their_largest_units() {
+        for (seconds, text) in [
+            (0, "0 s"),
+            (59, "59 s"),
+            (60, "1 min"),
+            (3_599, "59 min"),
+            (3_600, "1 h"),
+            (12_000, "3 h 20 min"),
+            (86_400, "1 d"),
+            (187_200, "2 d 4 h"),
+        ] {
+            assert_eq!(span(Duration::from_secs(seconds)), text);
+        }
+    }
+
+    #[test]
+    fn spans_are_read_as_people_type_them() {
+        assert_eq!(read_span("45m"), Ok(Duration::from_mins(45)));
+        assert_eq!(read_span("1h 30m"), Ok(Duration::from_mins(90)));
+        assert_eq!(read_span("0"), Ok(Duration::ZERO));
+        assert_eq!(typed(Duration::from_mins(30)), "30m");
+        for wrong in ["30", "", "soon", "-5m", "400d"] {
+            assert!(read_span(wrong).is_err(), "{wrong:?}");
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! The signals that end a wait: its watching, not what it waits for.
+
+use std::future::pending;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::error::{Exit, Failure};
+
+/// SIGHUP, SIGINT and SIGTERM, each unless whoever started us has it ignored (`nohup`, `&` in a script).
+pub(crate) struct Signals {
+    hangup: Option<Signal>,
+    interrupt: Option<Signal>,
+    terminate: Option<Signal>,
+}
+
+impl Signals {
+    /// From here on they end nothing by themselves.
+    pub(crate) fn listen() -> Result<Self, Failure> {
+        let ignored = std::fs::read_to_string("/proc/self/status").map_or(0, |status| ignored_mask(&status));
+        let listen = |kind: SignalKind| {
+            let is_ignored = ignored >> (kind.as_raw_value() - 1) & 1 == 1;
+            if is_ignored { Ok(None) } else { signal(kind).map(Some) }
+        };
+        let listen_all = || {
+            Ok(Self {
+                hangup: listen(SignalKind::hangup())?,
+                interrupt: listen(SignalKind::interrupt())?,
+                terminate: listen(SignalKind::terminate())?,
+            })
+        };
+        listen_all().map_err(|problem: std::io::Error| Failure::new(Exit::Failed, format!("cannot listen for signals: {problem}")))
+    }
+
+    /// The next one, as the way to end.
+    pub(crate) async fn next(&mut self) -> Exit {
+        tokio::select! {
+            () = receive(self.hangup.as_mut()) => Exit::HungUp,
+            () = receive(self.interrupt.as_mut()) => Exit::Interrupted,
+            () = receive(self.terminate.as_mut()) => Exit::Terminated,
+        }
+    }
+}
+
+async fn receive(signal: Option<&mut Signal>) {
+    match signal {
+        Some(signal) => {
+            signal.recv().await;
+        }
+        None => pending().await,
+    }
+}
+
+/// The signals that this process was started to ignore, one bit each, as the kernel tells.
+fn ignored_mask(status: &str) -> u64 {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mask_of_ignored_signals_is_read() {
+        assert_eq!(ignored_mask("Name:\tsoramode\nSigIgn:\t0000000000001001\nSigCgt:\t0\n"), 0x1001);
+        assert_eq!(ignored_mask("Name:\tsoramode\n"), 0);
+    }
+}

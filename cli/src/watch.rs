@@ -1,0 +1,237 @@
+//! Waiting: the daemon watches, this shows how it goes, and looks for the daemon where it is lost.
+
+use std::time::{Duration, Instant};
+
+use soramode_protocol::client::{Message, read_answer};
+use soramode_protocol::envelope::Notification;
+use soramode_protocol::error::ErrorType;
+use soramode_protocol::mode::ModeState;
+use soramode_protocol::request::Method;
+use soramode_protocol::session::Session;
+use soramode_protocol::wait::{self, Wait, WaitEnded, WaitFor};
+use tokio::time::timeout;
+
+use crate::Context;
+use crate::daemon::{Daemon, RECONNECT_MAX};
+use crate::error::{Exit, Failure};
+use crate::output::escape::{escape, quoted};
+use crate::output::{Meter, counted, times};
+use crate::report::{Outcome, Report};
+use crate::signals::Signals;
+
+/// How much later than it promised the daemon may tell how it goes before it counts as lost.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
+
+/// What to wait for, and for how long.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    /// What is asked of the daemon, without its times.
+    pub(crate) wait: Wait,
+    /// When to give up; `None` is never.
+    pub(crate) limit: Option<Duration>,
+}
+
+impl Plan {
+    /// The words for the limit at the start of a wait.
+    pub(crate) fn limit_words(&self) -> String {
+        match self.limit {
+            Some(limit) => format!("at most {}", times::typed(limit)),
+            None => "without a limit".to_owned(),
+        }
+    }
+}
+
+/// A wait that was reached.
+pub(crate) struct Reached {
+    /// What the daemon said.
+    pub(crate) ended: WaitEnded,
+    /// How long it took.
+    pub(crate) waited: Duration,
+    /// How many sessions were seen to end.
+    pub(crate) sessions_ended: u64,
+}
+
+/// Waits until it is so. Everything else is a failure. What is known of the wait goes into the report.
+pub(crate) async fn watch(context: &mut Context<'_>, signals: &mut Signals, plan: &Plan, report: &mut Report) -> Result<Reached, Failure> {
+    let meter = Meter::new(&context.output, plan.wait.wait_for, plan.wait.max_sessions.unwrap_or(0));
+    let mut watcher = Watcher { context, signals, plan, meter, lost_since: None, was_lost: false };
+    let watched = watcher.follow_over_losses().await;
+    watcher.meter.clear();
+    let waited = watcher.meter.elapsed();
+    report.waited(waited);
+    match watched {
+        Ok(Watched::Ended(ended)) => {
+            report.status = Some(ended.status.clone());
+            report.blockers.clone_from(&ended.blockers);
+            let sessions_ended = watcher.meter.ended(ended.status.sessions);
+            judge(Reached { ended: *ended, waited, sessions_ended }, plan, report)
+        }
+        Ok(Watched::Signal(exit)) => {
+            report.outcome = Outcome::Interrupted;
+            Err(Failure::new(exit, format!("{} after {}: stopped watching", signal_words(exit), times::span(waited))))
+        }
+        Err(failure) => {
+            report.outcome = if failure.exit == Exit::Superseded { Outcome::Superseded } else { Outcome::Failed };
+            Err(failure)
+        }
+    }
+}
+
+/// Whether it was reached, and if not, what to say.
+fn judge(reached: Reached, plan: &Plan, report: &mut Report) -> Result<Reached, Failure> {
+    let status = &reached.ended.status;
+    let node = escape(status.node_name.as_str());
+    match reached.ended.outcome {
+        wait::Outcome::Reached => {
+            report.outcome = Outcome::Reached;
+            Ok(reached)
+        }
+        wait::Outcome::Timeout => {
+            report.outcome = Outcome::Timeout;
+            let how = match plan.wait.wait_for {
+                WaitFor::Drained => format!("{} left on {node}", are(status.sessions)),
+                WaitFor::Mode => format!("{node} is {}", status.mode.mode),
+                WaitFor::Joined => format!("{node} is {}", status.standing),
+            };
+            let message = format!("timed out after {}: {how}", times::typed(plan.limit.unwrap_or_default()));
+            let details = if plan.wait.wait_for == WaitFor::Drained { blocker_lines(&reached.ended.blockers) } else { Vec::new() };
+            Err(Failure { details, ..Failure::new(Exit::TimedOut, message) })
+        }
+        wait::Outcome::Superseded => {
+            report.outcome = Outcome::Superseded;
+            Err(Failure::new(Exit::Superseded, format!("superseded: {node} is {}", mode_words(&status.mode))))
+        }
+    }
+}
+
+fn are(sessions: u64) -> String {
+    let verb = if sessions == 1 { "is" } else { "are" };
+    format!("{} {verb}", counted(sessions, "session"))
+}
+
+/// A line for each session that is left.
+fn blocker_lines(blockers: &[Session]) -> Vec<String> {
+    let line = |session: &Session| {
+        let connections = counted(session.connections, "connection");
+        format!("{}: {connections}, for {}", quoted(session.channel_id.as_str()), times::age(session.created_at))
+    };
+    blockers.iter().map(line).collect()
+}
+
+/// `block_new_session (since 12 min, uid:1000(ops), "kernel CHG-123")`
+pub(crate) fn mode_words(state: &ModeState) -> String {
+    let mut words = format!("{} (since {}, {}", state.mode, times::age(state.since), escape(&state.actor));
+    if let Some(reason) = &state.reason {
+        words.push_str(&format!(", {}", quoted(reason)));
+    }
+    if let Some(expires_at) = state.expires_at {
+        words.push_str(&format!(", ends by itself in {}", times::span(expires_at.since(times::now()))));
+    }
+    words.push(')');
+    words
+}
+
+const fn signal_words(exit: Exit) -> &'static str {
+    match exit {
+        Exit::HungUp => "hung up",
+        Exit::Terminated => "terminated",
+        Exit::Interrupted
+        | Exit::Done
+        | Exit::No
+        | Exit::Usage
+        | Exit::Unreachable
+        | Exit::NotPermitted
+        | Exit::Refused
+        | Exit::Superseded
+        | Exit::Versions
+        | Exit::SessionsUnknown
+        | Exit::Failed
+        | Exit::TimedOut
+        | Exit::Command(_) => "interrupted",
+    }
+}
+
+enum Watched {
+    Ended(Box<WaitEnded>),
+    Signal(Exit),
+}
+
+struct Watcher<'a, 'b> {
+    context: &'a mut Context<'b>,
+    signals: &'a mut Signals,
+    plan: &'a Plan,
+    meter: Meter,
+    /// When the daemon was lost, while nothing has been heard of it since.
+    lost_since: Option<Instant>,
+    was_lost: bool,
+}
+
+impl<'b> Watcher<'_, 'b> {
+    async fn follow_over_losses(&mut self) -> Result<Watched, Failure> {
+        let mut daemon = self.context.socket.connect().await?;
+        loop {
+            let lost = match self.follow(&mut daemon).await {
+                Err(failure) if failure.exit == Exit::Unreachable => failure,
+                Err(failure) => return Err(self.seen_from_here(failure)),
+                Ok(watched) => return Ok(watched),
+            };
+            let since = *self.lost_since.get_or_insert_with(Instant::now);
+            if since.elapsed() >= RECONNECT_MAX {
+                return Err(lost);
+            }
+            self.was_lost = true;
+            self.meter.note(&self.context.output, &format!("lost soramoded, looking for it for {} s", RECONNECT_MAX.as_secs()));
+            daemon = tokio::select! {
+                found = self.context.socket.reconnect(since) => found?,
+                exit = self.signals.next() => return Ok(Watched::Signal(exit)),
+            };
+            self.meter.note(&self.context.output, "soramoded is back");
+        }
+    }
+
+    /// A node that was closed when this began and does not drain now was opened by somebody meanwhile.
+    fn seen_from_here(&self, failure: Failure) -> Failure {
+        let began_closed = self.was_lost || self.plan.wait.generation.is_some();
+        if failure.error_type == Some(ErrorType::CannotBecomeTrue) && self.plan.wait.wait_for == WaitFor::Drained && began_closed {
+            return Failure { exit: Exit::Superseded, message: format!("superseded: {}", failure.message), ..failure };
+        }
+        failure
+    }
+
+    /// One wait on one connection.
+    async fn follow(&mut self, daemon: &mut Daemon<'b>) -> Result<Watched, Failure> {
+        let id = daemon.send(&self.wait()).await?;
+        let silence = self.meter.every() + SILENCE_MAX;
+        loop {
+            let message = tokio::select! {
+                message = timeout(silence, daemon.receive()) => message,
+                exit = self.signals.next() => return Ok(Watched::Signal(exit)),
+            };
+            match message {
+                Err(_) => return Err(daemon.silent(silence)),
+                Ok(Err(error)) => return Err(daemon.explain(Method::Wait, error).await),
+                Ok(Ok(Message::Answer(answered, answer))) if answered == id => {
+                    return match read_answer::<Wait>(answer) {
+                        Ok(ended) => Ok(Watched::Ended(Box::new(ended))),
+                        Err(error) => Err(daemon.explain(Method::Wait, error).await),
+                    };
+                }
+                Ok(Ok(Message::Notification(Notification::Progress(progress)))) => {
+                    self.lost_since = None;
+                    self.meter.show(&mut self.context.output, &progress)?;
+                }
+                Ok(Ok(Message::Answer(..) | Message::Notification(Notification::Event(_) | Notification::Gap(_)))) => {}
+            }
+        }
+    }
+
+    /// What to ask now: so much of the time is left.
+    fn wait(&self) -> Wait {
+        let left = self.plan.limit.map(|limit| limit.saturating_sub(self.meter.elapsed()));
+        Wait {
+            timeout_seconds: left.map(|left| left.as_secs_f64()),
+            progress_seconds: Some(self.meter.every().as_secs_f64()),
+            ..self.plan.wait.clone()
+        }
+    }
+}
