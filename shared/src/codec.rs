@@ -61,6 +61,18 @@ impl LineBuffer {
         Ok(Some(line.strip_suffix(b"\r").unwrap_or(line)))
     }
 
+    /// The first byte that was not given out yet.
+    pub fn first_byte(&self) -> Option<u8> {
+        self.bytes.get(self.given).copied()
+    }
+
+    /// The stream has ended: a last line may end with it in place of a line feed.
+    pub fn end(&mut self) {
+        if self.has_partial() {
+            self.bytes.extend_from_slice(b"\n");
+        }
+    }
+
     /// Whether the beginning of a line waits for its end.
     pub fn has_partial(&self) -> bool {
         self.bytes.len() > self.given

@@ -6,7 +6,7 @@ use crate::decision::{Decision, Disconnected, Explanation, Reported};
 use crate::error::Error;
 use crate::mode::{ModeChanged, ModeChanges, ModeState};
 use crate::node::Status;
-use crate::session::{Connections, SessionDetail, Sessions};
+use crate::session::Page;
 use crate::wait::WaitEnded;
 
 /// The result of a request that the gate answered; written as the bare result.
@@ -29,12 +29,8 @@ pub enum Reply {
     Disconnected(Disconnected),
     /// To `Explain`.
     Explanation(Box<Explanation>),
-    /// To `ListSessions`.
-    Sessions(Sessions),
-    /// To `GetSession`.
-    Session(Box<SessionDetail>),
-    /// To `ListConnections`.
-    Connections(Connections),
+    /// To `ListSessions`, `GetSession` and `ListConnections`.
+    Page(Page),
     /// To `Wait`.
     WaitEnded(Box<WaitEnded>),
 }

@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::event::{Subscribe, Subscribed, Unsubscribe, Unsubscribed};
 use crate::mode::{ChangeMode, GetMode, ListModeChanges, ModeChanged, ModeChanges, ModeState};
 use crate::node::{GetInfo, GetStatus, Info, Status};
-use crate::session::{Connections, GetSession, ListConnections, ListSessions, SessionDetail, Sessions, page_limit};
+use crate::session::{Connections, GetSession, ListConnections, ListRequest, ListSessions, SessionDetail, Sessions, page_limit};
 use crate::wait::{Wait, WaitEnded};
 
 /// The longest string as a request's `id`, in bytes.
@@ -154,12 +154,8 @@ pub enum GateRequest {
     Disconnect(Disconnect),
     /// What admission would say.
     Explain(Explain),
-    /// A page of sessions.
-    ListSessions(ListSessions),
-    /// A session and a page of its connections.
-    GetSession(GetSession),
-    /// A page of connections.
-    ListConnections(ListConnections),
+    /// A page of a list.
+    List(ListRequest),
     /// Answer when it is so.
     Wait(Box<Wait>),
 }
@@ -206,9 +202,9 @@ impl GateRequest {
             Method::Report => read_params(params).map(Self::Report),
             Method::Disconnect => read_params(params).map(Self::Disconnect),
             Method::Explain => read_params(params).map(Self::Explain),
-            Method::ListSessions => read_params(params).map(Self::ListSessions),
-            Method::GetSession => read_params(params).map(Self::GetSession),
-            Method::ListConnections => read_params(params).map(Self::ListConnections),
+            Method::ListSessions => read_params(params).map(|list| Self::List(ListRequest::Sessions(list))),
+            Method::GetSession => read_params(params).map(|get| Self::List(ListRequest::Session(get))),
+            Method::ListConnections => read_params(params).map(|list| Self::List(ListRequest::Connections(list))),
             Method::Wait => read_params(params).map(|wait| Self::Wait(Box::new(wait))),
             Method::Subscribe | Method::Unsubscribe | Method::GetInfo => {
                 Err(Error::new(crate::error::ErrorType::Internal, format!("{} is not for the gate", method.name())))
@@ -222,9 +218,7 @@ impl GateRequest {
             Self::ChangeMode(change) => change.check(),
             Self::Wait(wait) => wait.check(),
             Self::ListModeChanges(list) => page_limit(list.limit).map(drop),
-            Self::ListSessions(list) => page_limit(list.limit).map(drop),
-            Self::GetSession(get) => page_limit(get.limit).map(drop),
-            Self::ListConnections(list) => page_limit(list.limit).map(drop),
+            Self::List(list) => page_limit(list.limit()).map(drop),
             Self::GetMode | Self::GetStatus | Self::Connect(_) | Self::Report(_) | Self::Disconnect(_) | Self::Explain(_) => Ok(()),
         }
     }

@@ -141,3 +141,101 @@ pub struct Connections {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub cursor: Option<String>,
 }
+
+/// A request for a page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListRequest {
+    /// `ListSessions`
+    Sessions(ListSessions),
+    /// `GetSession`
+    Session(GetSession),
+    /// `ListConnections`
+    Connections(ListConnections),
+}
+
+impl ListRequest {
+    /// Rows at most, as the caller said.
+    pub const fn limit(&self) -> Option<u32> {
+        match self {
+            Self::Sessions(list) => list.limit,
+            Self::Session(get) => get.limit,
+            Self::Connections(list) => list.limit,
+        }
+    }
+
+    /// The same list, but this many rows, and from another place on.
+    #[must_use]
+    pub fn slice(&self, limit: u32, from: Option<&str>) -> Self {
+        let mut slice = self.clone();
+        let (rows, cursor) = match &mut slice {
+            Self::Sessions(list) => (&mut list.limit, &mut list.cursor),
+            Self::Session(get) => (&mut get.limit, &mut get.cursor),
+            Self::Connections(list) => (&mut list.limit, &mut list.cursor),
+        };
+        *rows = Some(limit);
+        if let Some(from) = from {
+            *cursor = Some(from.to_owned());
+        }
+        slice
+    }
+}
+
+/// A page.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Page {
+    /// To `ListSessions`.
+    Sessions(Sessions),
+    /// To `GetSession`.
+    Session(Box<SessionDetail>),
+    /// To `ListConnections`.
+    Connections(Connections),
+}
+
+impl Page {
+    /// Rows in it.
+    pub const fn rows(&self) -> usize {
+        match self {
+            Self::Sessions(page) => page.sessions.len(),
+            Self::Session(page) => page.connections.len(),
+            Self::Connections(page) => page.connections.len(),
+        }
+    }
+
+    /// Where the next one begins; `None` after the last.
+    pub fn cursor(&self) -> Option<&str> {
+        match self {
+            Self::Sessions(page) => page.cursor.as_deref(),
+            Self::Session(page) => page.cursor.as_deref(),
+            Self::Connections(page) => page.cursor.as_deref(),
+        }
+    }
+
+    /// The last page: nothing follows.
+    pub fn end_here(&mut self) {
+        match self {
+            Self::Sessions(page) => page.cursor = None,
+            Self::Session(page) => page.cursor = None,
+            Self::Connections(page) => page.cursor = None,
+        }
+    }
+
+    /// Puts the next page of the same list behind this one. What is of another list, or of another session, ends it.
+    pub fn append(&mut self, next: Self) {
+        match (self, next) {
+            (Self::Sessions(page), Self::Sessions(next)) => {
+                page.sessions.extend(next.sessions);
+                page.cursor = next.cursor;
+            }
+            (Self::Session(page), Self::Session(next)) if page.session.session_id == next.session.session_id => {
+                page.connections.extend(next.connections);
+                page.cursor = next.cursor;
+            }
+            (Self::Connections(page), Self::Connections(next)) => {
+                page.connections.extend(next.connections);
+                page.cursor = next.cursor;
+            }
+            (page, Self::Sessions(_) | Self::Session(_) | Self::Connections(_)) => page.end_here(),
+        }
+    }
+}

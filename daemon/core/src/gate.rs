@@ -128,9 +128,7 @@ impl Gate {
             GateRequest::Report(report) => Ok(Reply::Reported(self.report(turn, ticket.socket, report))),
             GateRequest::Disconnect(gone) => Ok(Reply::Disconnected(self.disconnect(turn, &gone))),
             GateRequest::Explain(explain) => Ok(Reply::Explanation(Box::new(self.explain(explain)))),
-            GateRequest::ListSessions(list) => self.list_sessions(&list).map(Reply::Sessions),
-            GateRequest::GetSession(get) => self.get_session(&get).map(|session| Reply::Session(Box::new(session))),
-            GateRequest::ListConnections(list) => self.list_connections(&list).map(Reply::Connections),
+            GateRequest::List(list) => self.list(&list).map(Reply::Page),
             GateRequest::Wait(wait) => return self.wait(turn, ticket, *wait),
         };
         Some(answer)

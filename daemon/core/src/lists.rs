@@ -4,7 +4,7 @@ use soramode_protocol::error::Error;
 use soramode_protocol::mode::{ListModeChanges, ModeChanges};
 use soramode_protocol::node::{DeliveryCounts, Source, Status, Storage};
 use soramode_protocol::session::{
-    Connections, GetSession, LIST_LIMIT_DEFAULT, ListConnections, ListSessions, Session, SessionDetail, Sessions,
+    Connections, GetSession, LIST_LIMIT_DEFAULT, ListConnections, ListRequest, ListSessions, Page, Session, SessionDetail, Sessions,
 };
 use soramode_protocol::time::Time;
 use soramode_protocol::version::{PROTOCOL, VERSION};
@@ -54,7 +54,15 @@ impl Gate {
         ModeChanges { changes: self.mode_changes.iter().rev().take(rows(list.limit)).cloned().collect() }
     }
 
-    pub(crate) fn list_sessions(&self, list: &ListSessions) -> Refusable<Sessions> {
+    pub(crate) fn list(&self, list: &ListRequest) -> Refusable<Page> {
+        match list {
+            ListRequest::Sessions(list) => self.list_sessions(list).map(Page::Sessions),
+            ListRequest::Session(get) => self.get_session(get).map(|session| Page::Session(Box::new(session))),
+            ListRequest::Connections(list) => self.list_connections(list).map(Page::Connections),
+        }
+    }
+
+    fn list_sessions(&self, list: &ListSessions) -> Refusable<Sessions> {
         let after = list.cursor.as_deref().map(read_cursor).transpose()?;
         if let Some(channel_id) = &list.channel_id {
             let session = self.sessions.find_session(channel_id).filter(|_| after.is_none());
@@ -70,7 +78,7 @@ impl Gate {
         Ok(Sessions { sessions: page.into_iter().filter_map(|slot| self.sessions.view_session(slot)).collect(), cursor })
     }
 
-    pub(crate) fn get_session(&self, get: &GetSession) -> Refusable<SessionDetail> {
+    fn get_session(&self, get: &GetSession) -> Refusable<SessionDetail> {
         let slot = self.sessions.find_session(&get.channel_id);
         let session = slot.and_then(|slot| self.sessions.view_session(slot));
         let (Some(slot), Some(session)) = (slot, session) else {
@@ -81,7 +89,7 @@ impl Gate {
         Ok(SessionDetail { session, connections: page.connections, cursor: page.cursor })
     }
 
-    pub(crate) fn list_connections(&self, list: &ListConnections) -> Refusable<Connections> {
+    fn list_connections(&self, list: &ListConnections) -> Refusable<Connections> {
         let after = list.cursor.as_deref().map(read_cursor).transpose()?;
         if let Some(channel_id) = &list.channel_id {
             let session = self.sessions.find_session(channel_id);

@@ -1,0 +1,8 @@
+//! The core's tests: stories as text, a second model with seeds, and the promise to be pure.
+
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod purity;
+mod scenarios;
+mod show;
+mod simulation;

@@ -1,0 +1,226 @@
+//! The stories' format, and how one is played.
+//!
+//! ```text
+//! == A title
+//! start linger=5s max=2          settings; also cluster, mode=, pending=, grace=, unknown, stored=, generation=, reason=, expires=
+//! ops: ChangeMode block_new_session reason="kernel"
+//!   -> ops: changed normal -> block_new_session, generation 2, 0 sessions, 0 connections
+//!   event 1 mode.changed …       indented: what came of it
+//! @12s a: Connect spam c1        at 12 seconds; deadlines until then fire at their time, and what comes of them has it before it
+//! asleep 1m                      time goes by, and no deadline fires
+//! clock -1h                      the wall clock is set
+//! orders of                      each order of the actions that follow, each from here
+//! | leave = a: Disconnect c1
+//! ```
+
+use std::time::Duration;
+
+use soramode_core::effect::{Act, Effects};
+use soramode_core::gate::Gate;
+use soramode_core::input::{Input, Timestamp};
+use soramode_core::snapshot::{Clustering, MAX_CONNECTIONS_DEFAULT, PENDING_TIMEOUT_DEFAULT, SOCKET_GRACE_DEFAULT, Seed, Settings, Snapshot};
+use soramode_protocol::id::NodeName;
+use soramode_protocol::mode::{Mode, ModeState, SettableMode};
+use soramode_protocol::node::{Storage, StorageState};
+use soramode_protocol::reply::Reply;
+use soramode_protocol::time::Time;
+
+use super::read::{Problem, Speakers, Words, duration, words};
+use crate::show::{Errors, Show, seconds};
+
+/// 2026-11-22T20:00:00Z
+const START: Time = Time::from_micros(1_795_377_600_000_000);
+
+/// The machine had been up for so long.
+const BOOTED: Duration = Duration::from_secs(1_000);
+
+/// Tells all stories of a file again, as they happen now.
+pub(super) fn tell(text: &str) -> Result<String, Problem> {
+    let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("  ")).collect();
+    let mut told = String::new();
+    let mut story: Option<Story> = None;
+    let mut at = 0;
+    while let Some(&line) = lines.get(at) {
+        at += 1;
+        told.push_str(line);
+        told.push('\n');
+        let mut happened = Vec::new();
+        if line == "orders of" {
+            let actions: Vec<&str> = lines.iter().skip(at).map_while(|line| line.strip_prefix("| ")).collect();
+            for action in lines.iter().skip(at).take(actions.len()) {
+                told.push_str(action);
+                told.push('\n');
+            }
+            at += actions.len();
+            happened = story.as_ref().ok_or("no start")?.orders(&actions).map_err(|problem| format!("{line}: {problem}"))?;
+        } else if let Some(settings) = line.strip_prefix("start") {
+            story = Some(Story::start(settings).map_err(|problem| format!("{line}: {problem}"))?);
+        } else if !(line.is_empty() || line.starts_with('#') || line.starts_with("== ")) {
+            let story = story.as_mut().ok_or_else(|| format!("{line}: no start"))?;
+            happened = story.play(line).map_err(|problem| format!("{line}: {problem}"))?;
+        }
+        for line in happened {
+            told.push_str("  ");
+            told.push_str(&line);
+            told.push('\n');
+        }
+    }
+    Ok(told)
+}
+
+struct Story {
+    gate: Gate,
+    show: Show,
+    speakers: Speakers,
+    now: Timestamp,
+    settings: String,
+    played: Vec<String>,
+}
+
+impl Story {
+    fn start(line: &str) -> Result<Self, Problem> {
+        let now = Timestamp { wall: START, boot: BOOTED };
+        let gate = Gate::restore(snapshot(line, now)?, Seed([7; 32]));
+        let show = Show::new(START, Errors::InWords);
+        Ok(Self { gate, show, speakers: Speakers::default(), now, settings: line.to_owned(), played: Vec::new() })
+    }
+
+    fn play(&mut self, line: &str) -> Result<Vec<String>, Problem> {
+        self.played.push(line.to_owned());
+        let mut happened = Vec::new();
+        let mut what = line;
+        if let Some(timed) = line.strip_prefix('@') {
+            let (time, rest) = timed.split_once(' ').ok_or("takes `@time who: what`")?;
+            self.go_to(BOOTED + duration(time)?, &mut happened)?;
+            what = rest;
+        }
+        if let Some(time) = what.strip_prefix("asleep ") {
+            self.pass(duration(time)?);
+        } else if let Some(time) = what.strip_prefix("clock +") {
+            self.now.wall = self.now.wall + duration(time)?;
+        } else if let Some(time) = what.strip_prefix("clock -") {
+            let micros = i64::try_from(duration(time)?.as_micros()).map_err(|error| error.to_string())?;
+            self.now.wall = Time::from_micros(self.now.wall.as_micros() - micros);
+        } else {
+            let input = self.speakers.input(what, self.now.wall)?;
+            happened.extend(self.step(input)?);
+        }
+        Ok(happened)
+    }
+
+    /// Lets time go by as the driver does: wakes the gate for each deadline.
+    fn go_to(&mut self, time: Duration, happened: &mut Vec<String>) -> Result<(), Problem> {
+        while let Some(deadline) = self.gate.next_deadline().filter(|deadline| *deadline <= time) {
+            self.pass(deadline.saturating_sub(self.now.boot));
+            let at = seconds(self.now.boot.saturating_sub(BOOTED));
+            happened.extend(self.step(Input::Tick)?.into_iter().map(|line| format!("@{at} {line}")));
+        }
+        if time < self.now.boot {
+            return Err("time does not go back".to_owned());
+        }
+        self.pass(time.saturating_sub(self.now.boot));
+        Ok(())
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now.boot += time;
+        self.now.wall = self.now.wall + time;
+    }
+
+    fn step(&mut self, input: Input) -> Result<Vec<String>, Problem> {
+        let Effects { records, acts } = self.gate.step(self.now, input);
+        self.gate.check()?;
+        let mut lines: Vec<String> = Vec::new();
+        for act in &acts {
+            if let Act::Answer(_, Ok(Reply::Page(page))) = act {
+                self.speakers.cursor = page.cursor().map(str::to_owned);
+            }
+            let speakers = &self.speakers;
+            lines.extend(self.show.act(act, |socket| speakers.name(socket)));
+        }
+        let records = records.iter().map(|record| self.show.record(record)).collect::<Vec<String>>();
+        Ok(records.into_iter().chain(lines).collect())
+    }
+
+    /// Plays each order of the actions from here; a line each: the order, the answers, the events, how it ends.
+    fn orders(&self, actions: &[&str]) -> Result<Vec<String>, Problem> {
+        let actions: Vec<(&str, &str)> = actions.iter().map(|line| line.split_once(" = ").ok_or("takes `name = input`")).collect::<Result<_, _>>()?;
+        let mut rows = Vec::new();
+        for order in permutations(actions.len()) {
+            let mut story = Self::start(&self.settings)?;
+            for line in &self.played {
+                story.play(line)?;
+            }
+            let (mut names, mut answers, mut events) = (Vec::new(), Vec::new(), Vec::new());
+            for (name, action) in order.into_iter().map(|at| actions[at]) {
+                names.push(name);
+                for line in story.play(action)? {
+                    match (line.strip_prefix("-> "), line.strip_prefix("event ")) {
+                        (Some(answer), _) => answers.push(brief(answer)),
+                        (None, Some(event)) => events.extend(event.split(' ').nth(1).map(str::to_owned)),
+                        (None, None) => {}
+                    }
+                }
+            }
+            let end = story.play("end: GetStatus")?.concat();
+            let counts = end.split("; ").nth(2).unwrap_or_default().to_owned();
+            rows.push([names.join(" "), answers.join(", "), events.join(" "), counts]);
+        }
+        Ok(table(&rows))
+    }
+}
+
+/// An answer's first words, which tell it from the others.
+fn brief(answer: &str) -> String {
+    let answer = answer.split_once(": ").map_or(answer, |(_, answer)| answer);
+    let words = answer.split([',', ';']).next().unwrap_or_default();
+    words.split(" in ").next().unwrap_or_default().split(':').next().unwrap_or_default().to_owned()
+}
+
+fn table(rows: &[[String; 4]]) -> Vec<String> {
+    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
+    let (first, second, third) = (width(0), width(1), width(2));
+    rows.iter().map(|[order, answers, events, end]| format!("{order:first$} | {answers:second$} | {events:third$} | {end}")).collect()
+}
+
+fn permutations(of: usize) -> Vec<Vec<usize>> {
+    if of == 0 {
+        return vec![Vec::new()];
+    }
+    let mut all = Vec::new();
+    for shorter in permutations(of - 1) {
+        for at in 0..of {
+            let mut longer = shorter.clone();
+            longer.insert(at, of - 1);
+            all.push(longer);
+        }
+    }
+    all.sort();
+    all
+}
+
+fn snapshot(line: &str, started: Timestamp) -> Result<Snapshot, Problem> {
+    let mut all = Words::new(&words(line));
+    let state = if all.has("disk") { StorageState::Ok } else { StorageState::Memory };
+    let clustering = if all.has("cluster") { Clustering::Clustered } else { Clustering::Standalone };
+    let mode = all.value::<Mode>("mode")?.map(SettableMode::try_from).transpose().map_err(|error| error.to_string())?;
+    let settings = Settings {
+        node_name: NodeName::new("node-01").map_err(|error| error.to_string())?,
+        clustering,
+        mode,
+        session_linger: all.time("linger")?.unwrap_or_default(),
+        max_connections: all.value("max")?.unwrap_or(MAX_CONNECTIONS_DEFAULT),
+        pending_timeout: all.time("pending")?.unwrap_or(PENDING_TIMEOUT_DEFAULT),
+        socket_grace: all.time("grace")?.unwrap_or(SOCKET_GRACE_DEFAULT),
+        sessions_known: !all.has("unknown"),
+        storage: Storage { state, path: None },
+    };
+    let mut snapshot = Snapshot::empty(settings, started);
+    let (generation, reason, expires) = (all.value("generation")?, all.value("reason")?, all.time("expires")?);
+    if let Some(mode) = all.value::<Mode>("stored")? {
+        let expires_at = expires.map(|time| started.wall + time);
+        let actor = "uid:1000(ops)".to_owned();
+        snapshot.mode = Some(ModeState { mode, generation: generation.unwrap_or(1), since: started.wall, actor, reason, expires_at });
+    }
+    all.end(snapshot)
+}

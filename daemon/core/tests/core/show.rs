@@ -1,0 +1,304 @@
+//! Effects as lines of text. Ids that the gate made get names that are the same in every run: `spam#1` is the first life of
+//! the channel spam, `spam/A` the one that Sora calls A.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use soramode_core::effect::{Act, Record, WaitProgress};
+use soramode_core::input::SocketId;
+use soramode_protocol::decision::{Decision, Disconnected, Verdict};
+use soramode_protocol::error::Error;
+use soramode_protocol::event::{Event, EventKind};
+use soramode_protocol::id::{ChannelId, ConnectionId, SessionId};
+use soramode_protocol::mode::{ModeChange, ModeChanged, ModeState};
+use soramode_protocol::node::Status;
+use soramode_protocol::reply::Reply;
+use soramode_protocol::session::{Connection, Page, Session};
+use soramode_protocol::time::Time;
+use soramode_protocol::wait::WaitEnded;
+
+/// Ids that the gate makes have this many characters; those in tests are shorter.
+const GENERATED_CHARS: usize = 26;
+
+/// How much of an error is shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Errors {
+    /// All that it says.
+    InWords,
+    /// What a program goes by.
+    ByType,
+}
+
+/// The names of ids that were made, by which everything is shown.
+pub(crate) struct Show {
+    start: Time,
+    errors: Errors,
+    made: BTreeMap<String, String>,
+    lives: BTreeMap<String, u32>,
+}
+
+impl Show {
+    pub(crate) fn new(start: Time, errors: Errors) -> Self {
+        Self { start, errors, made: BTreeMap::new(), lives: BTreeMap::new() }
+    }
+
+    fn name(&mut self, family: &str, id: &str) -> String {
+        if let Some(name) = self.made.get(id) {
+            return name.clone();
+        }
+        let life = self.lives.entry(family.to_owned()).or_default();
+        *life += 1;
+        let name = format!("{family}#{life}");
+        self.made.insert(id.to_owned(), name.clone());
+        name
+    }
+
+    pub(crate) fn session_id(&mut self, channel: &ChannelId, id: &SessionId) -> String {
+        if id.as_str().len() == GENERATED_CHARS { self.name(channel.as_str(), id.as_str()) } else { format!("{channel}/{id}") }
+    }
+
+    pub(crate) fn connection_id(&mut self, id: &ConnectionId) -> String {
+        if id.as_str().len() == GENERATED_CHARS { self.name("made", id.as_str()) } else { id.to_string() }
+    }
+
+    /// Seconds since the start by the wall clock.
+    pub(crate) fn time(&self, time: Time) -> String {
+        let micros = time.as_micros() - self.start.as_micros();
+        let (sign, micros) = (if micros < 0 { '-' } else { '+' }, micros.unsigned_abs());
+        format!("{sign}{}", seconds(Duration::from_micros(micros)))
+    }
+
+    pub(crate) fn record(&mut self, record: &Record) -> String {
+        match record {
+            Record::Event(event) => format!("event {} {}", event.seq, self.event(event)),
+            Record::Pending { channel_id, connection_id, client_id, created_at } => {
+                let created = self.time(*created_at);
+                format!("kept: {connection_id} is pending in {channel_id}{} since {created}", tail(" for ", client_id.as_ref()))
+            }
+            Record::PendingOver(id) => format!("kept: {id} is pending no more"),
+            Record::BoundTo { connection_id, socket: Some(SocketId(socket)) } => {
+                format!("kept: {} hangs on socket {socket}", self.connection_id(connection_id))
+            }
+            Record::BoundTo { connection_id, socket: None } => format!("kept: {} hangs on no socket", self.connection_id(connection_id)),
+        }
+    }
+
+    pub(crate) fn event(&mut self, event: &Event) -> String {
+        let name = event.kind.event_type().map_or("unknown", soramode_protocol::event::EventType::name);
+        let more = match &event.kind {
+            EventKind::SessionCreated { channel_id, session_id, created_time } => {
+                format!(" {} since {}", self.session_id(channel_id, session_id), self.time(*created_time))
+            }
+            EventKind::SessionDestroyed {
+                channel_id,
+                session_id,
+                created_time,
+                destroyed_time,
+                max_connections,
+                total_connections,
+                reason,
+            } => {
+                let session = self.session_id(channel_id, session_id);
+                let (from, to) = (self.time(*created_time), self.time(*destroyed_time));
+                format!(" {session} since {from} until {to}, most {max_connections}, in all {total_connections} ({reason:?})")
+            }
+            EventKind::SessionVanished | EventKind::Unknown => String::new(),
+            EventKind::ConnectionCreated { channel_id, session_id, connection_id, client_id } => {
+                let (connection, session) = (self.connection_id(connection_id), self.session_id(channel_id, session_id));
+                format!(" {connection} in {session}{}", tail(" for ", client_id.as_ref()))
+            }
+            EventKind::ConnectionDestroyed { channel_id, session_id, connection_id, client_id, reason } => {
+                let (connection, session) = (self.connection_id(connection_id), self.session_id(channel_id, session_id));
+                format!(" {connection} in {session}{} ({reason:?})", tail(" for ", client_id.as_ref()))
+            }
+            EventKind::ModeChanged(change) => format!(" {}", self.mode_change(change)),
+            EventKind::NodeJoined { standing, mode } | EventKind::NodeIsolated { standing, mode } | EventKind::NodeFenced { standing, mode } => {
+                format!(": {standing}, {mode}")
+            }
+        };
+        format!("{name}{more}")
+    }
+
+    fn mode_change(&self, change: &ModeChange) -> String {
+        let ModeChange { mode, previous_mode, generation, actor, on_behalf_of, reason, expires_at } = change;
+        let (for_whom, why, until) = (tail(" for ", on_behalf_of.as_ref()), quoted(reason.as_ref()), self.until(*expires_at));
+        format!("{previous_mode} -> {mode}, generation {generation}, by {actor}{for_whom}{why}{until}")
+    }
+
+    fn until(&self, time: Option<Time>) -> String {
+        time.map_or_else(String::new, |time| format!(", until {}", self.time(time)))
+    }
+
+    pub(crate) fn mode(&self, state: &ModeState) -> String {
+        let ModeState { mode, generation, since, actor, reason, expires_at } = state;
+        let (why, until) = (quoted(reason.as_ref()), self.until(*expires_at));
+        format!("{mode}, generation {generation}, since {}, by {actor}{why}{until}", self.time(*since))
+    }
+
+    /// One line an act, more for an answer that is a list; `socket` names the asker.
+    pub(crate) fn act(&mut self, act: &Act, socket: impl Fn(SocketId) -> String) -> Vec<String> {
+        match act {
+            Act::Answer(ticket, answer) => {
+                let mut lines = match answer {
+                    Ok(reply) => self.reply(reply),
+                    Err(error) => vec![self.error(error)],
+                };
+                lines[0] = format!("-> {}: {}", socket(ticket.socket), lines[0]);
+                lines
+            }
+            Act::Progress(ticket, progress) => vec![format!("-> {}: {}", socket(ticket.socket), self.progress(progress))],
+        }
+    }
+
+    fn progress(&mut self, progress: &WaitProgress) -> String {
+        let WaitProgress { sessions, connections, oldest_session, ended } = progress;
+        let oldest = self.oldest(oldest_session.as_ref());
+        format!("progress: {sessions} sessions, {connections} connections{oldest}, {ended} ended")
+    }
+
+    fn oldest(&mut self, session: Option<&Session>) -> String {
+        session.map_or_else(String::new, |session| format!(", oldest {}", self.session_id(&session.channel_id, &session.session_id)))
+    }
+
+    fn error(&self, error: &Error) -> String {
+        let present = error.data.present.as_ref().map_or_else(String::new, |present| format!(" (now {})", self.mode(present)));
+        match self.errors {
+            Errors::InWords => format!("error {:?}: {error}{present}", error.data.error_type),
+            Errors::ByType => format!("error {:?}{present}{}", error.data.error_type, tail(" in ", error.data.channel_id.as_ref())),
+        }
+    }
+
+    fn reply(&mut self, reply: &Reply) -> Vec<String> {
+        let line = match reply {
+            Reply::Mode(state) => self.mode(state),
+            Reply::ModeChanged(changed) => self.mode_changed(changed),
+            Reply::Status(status) => self.status(status),
+            Reply::ModeChanges(changes) => {
+                let changes = changes.changes.iter();
+                let lines = changes.map(|dated| format!("  {} {}", self.time(dated.timestamp), self.mode_change(&dated.change)));
+                return listed("changes", lines.collect());
+            }
+            Reply::Decision(decision) => self.decision(decision),
+            Reply::Reported(reported) => format!("added {}, removed {}", reported.added, reported.removed),
+            Reply::Disconnected(Disconnected { found: true, channel_id: Some(channel), session_id: Some(session) }) => {
+                format!("found in {}", self.session_id(channel, session))
+            }
+            Reply::Disconnected(Disconnected { found: false, channel_id: None, session_id: None }) => "not found".to_owned(),
+            Reply::Disconnected(odd) => panic!("half an answer: {odd:?}"),
+            Reply::Explanation(it) => {
+                let modes = &it.modes;
+                let verdicts = [
+                    ("normal", &modes.normal),
+                    ("block_new_session", &modes.block_new_session),
+                    ("block_new_connection", &modes.block_new_connection),
+                    ("initial", &modes.initial),
+                ];
+                let now = format!("  now, in {}: {}", it.mode, self.verdict(&it.channel_id, &it.now));
+                let lines = verdicts.map(|(mode, verdict)| format!("  in {mode}: {}", self.verdict(&it.channel_id, verdict)));
+                return listed(it.channel_id.as_str(), std::iter::once(now).chain(lines).collect());
+            }
+            Reply::Page(page) => return self.page(page),
+            Reply::WaitEnded(ended) => self.wait_ended(ended),
+        };
+        vec![line]
+    }
+
+    fn page(&mut self, page: &Page) -> Vec<String> {
+        let connections = match page {
+            Page::Sessions(page) => {
+                let lines = page.sessions.iter().map(|session| format!("  {}", self.session(session))).collect();
+                return with_cursor(listed("sessions", lines), page.cursor.as_ref());
+            }
+            Page::Session(detail) => &detail.connections,
+            Page::Connections(page) => &page.connections,
+        };
+        let head = if let Page::Session(detail) = page { self.session(&detail.session) } else { "connections".to_owned() };
+        let lines = connections.iter().map(|connection| format!("  {}", self.connection(connection))).collect();
+        with_cursor(listed(&head, lines), page.cursor())
+    }
+
+    fn mode_changed(&self, it: &ModeChanged) -> String {
+        let ModeChanged { mode, previous_mode, changed, generation, sessions, connections, expires_at } = it;
+        let head = if *changed { format!("changed {previous_mode} -> {mode}") } else { format!("unchanged {mode}") };
+        format!("{head}, generation {generation}, {sessions} sessions, {connections} connections{}", self.until(*expires_at))
+    }
+
+    fn decision(&mut self, decision: &Decision) -> String {
+        match decision {
+            Decision::Offer { channel_id, connection_id, session_id, created } => {
+                let made = if *created { ", made by it" } else { "" };
+                format!("offer {} in {}{made}", self.connection_id(connection_id), self.session_id(channel_id, session_id))
+            }
+            Decision::Reject { reason, mode } => format!("reject {reason} in {mode}"),
+            Decision::Redirect { node_name, .. } => format!("redirect to {node_name}"),
+        }
+    }
+
+    fn verdict(&mut self, channel: &ChannelId, verdict: &Verdict) -> String {
+        let Verdict { answer, reason, session_id, row, why } = verdict;
+        let session = session_id.as_ref().map_or_else(String::new, |id| format!(" into {}", self.session_id(channel, id)));
+        let why = if self.errors == Errors::InWords { format!(": {why}") } else { String::new() };
+        format!("{answer:?}{}{session} by row {row}{why}", tail(" ", reason.as_ref()))
+    }
+
+    pub(crate) fn status(&mut self, status: &Status) -> String {
+        let mut line = format!("{}; {}", self.mode(&status.mode), status.standing);
+        let Status { sessions, connections, pending, .. } = status;
+        write!(line, "; {sessions} sessions, {connections} connections, {pending} pending").unwrap();
+        line.push_str(&self.oldest(status.oldest_session.as_ref()));
+        line.push_str(if status.sessions_known { "; known" } else { "; not known" });
+        for (reason, number) in &status.rejected {
+            write!(line, "; {number} rejected {reason}").unwrap();
+        }
+        write!(line, "; storage {:?}; up {} s", status.storage.state, status.uptime_seconds).unwrap();
+        line
+    }
+
+    pub(crate) fn session(&mut self, session: &Session) -> String {
+        let Session { channel_id, session_id, created_at, connections, max_connections, total_connections } = session;
+        let (name, since) = (self.session_id(channel_id, session_id), self.time(*created_at));
+        format!("{name} since {since}: {connections} connections, most {max_connections}, in all {total_connections}")
+    }
+
+    pub(crate) fn connection(&mut self, it: &Connection) -> String {
+        let (id, session) = (self.connection_id(&it.connection_id), self.session_id(&it.channel_id, &it.session_id));
+        format!("{id} in {session}{}, {:?} since {}", tail(" for ", it.client_id.as_ref()), it.state, self.time(it.created_at))
+    }
+
+    fn wait_ended(&mut self, ended: &WaitEnded) -> String {
+        let status = &ended.status;
+        let mut line = format!("{:?}: {}; {}", ended.outcome, self.mode(&status.mode), status.standing);
+        write!(line, "; {} sessions, {} connections", status.sessions, status.connections).unwrap();
+        let blockers: Vec<String> = ended.blockers.iter().map(|it| self.session_id(&it.channel_id, &it.session_id)).collect();
+        if !blockers.is_empty() {
+            write!(line, "; blockers {}", blockers.join(" ")).unwrap();
+        }
+        line
+    }
+}
+
+pub(crate) fn seconds(duration: Duration) -> String {
+    let text = format!("{:.6}", duration.as_secs_f64());
+    format!("{}s", text.trim_end_matches('0').trim_end_matches('.'))
+}
+
+fn tail(before: &str, text: Option<&impl std::fmt::Display>) -> String {
+    text.map_or_else(String::new, |text| format!("{before}{text}"))
+}
+
+fn quoted(text: Option<&String>) -> String {
+    text.map_or_else(String::new, |text| format!(", {text:?}"))
+}
+
+fn listed(head: &str, lines: Vec<String>) -> Vec<String> {
+    let head = if lines.is_empty() { format!("{head}: none") } else { format!("{head}:") };
+    std::iter::once(head).chain(lines).collect()
+}
+
+fn with_cursor<C>(mut lines: Vec<String>, cursor: Option<C>) -> Vec<String> {
+    if cursor.is_some() {
+        lines.push("  and more".to_owned());
+    }
+    lines
+}

@@ -1,0 +1,228 @@
+//! One client's task: its socket on one side, the inbox on the other.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use soramode_core::input::SocketId;
+use soramode_protocol::codec::{LineBuffer, REQUEST_BYTES_MAX};
+use soramode_protocol::error::{Error, ErrorType};
+use tokio::net::UnixStream;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::House;
+use super::conversation::{Conversation, Numbered};
+use super::hangup::HangUp;
+use super::peer::Peer;
+use crate::inbox::{Inbox, Letter, Mail};
+
+/// How long a line may take from its first byte to its line feed.
+pub const LINE_TIME: Duration = Duration::from_secs(30);
+
+/// How long a client that is being closed may take to read what it is owed.
+const FAREWELL_TIME: Duration = Duration::from_secs(2);
+
+/// A client.
+pub(super) struct Client {
+    socket: SocketId,
+    stream: UnixStream,
+    inbox: Inbox,
+    actor: Arc<str>,
+    mail: mpsc::UnboundedReceiver<Mail>,
+    lines: LineBuffer,
+    conversation: Conversation,
+    /// Until when the line that has begun may take.
+    line_due: Option<Instant>,
+    /// Set once the client has said all it wants to say.
+    hang_up: Option<HangUp>,
+    is_first_byte_seen: bool,
+}
+
+/// What a client's task woke up for.
+enum Woken {
+    Mail(Mail),
+    Readable,
+    Writable,
+    News,
+    LineOverdue,
+    Gone,
+    Stop,
+}
+
+/// Serves a client until it is gone, has been refused, or the daemon stops.
+pub(super) async fn serve(stream: UnixStream, peer: Peer, house: Arc<House>, door: Door) {
+    let Door { socket, inbox, stop } = door;
+    let (mailbox, mail) = mpsc::unbounded_channel();
+    if inbox.send(Letter::Open(socket, mailbox)).await.is_err() {
+        return;
+    }
+    let mut client = Client {
+        socket,
+        stream,
+        inbox,
+        actor: Arc::clone(&peer.actor),
+        mail,
+        lines: LineBuffer::new(REQUEST_BYTES_MAX),
+        conversation: Conversation::new(house, peer),
+        line_due: None,
+        hang_up: None,
+        is_first_byte_seen: false,
+    };
+    // However the socket broke: the client is gone.
+    let ended = client.talk(&stop).await;
+    tracing::debug!(socket = socket.0, ?ended, "client gone");
+    if client.inbox.send(Letter::Gone(socket)).await.is_err() {
+        tracing::debug!(socket = socket.0, "the driver is gone");
+    }
+}
+
+/// What connects a client's task with the rest of the daemon.
+pub(super) struct Door {
+    pub(super) socket: SocketId,
+    pub(super) inbox: Inbox,
+    pub(super) stop: CancellationToken,
+}
+
+impl Client {
+    async fn talk(&mut self, stop: &CancellationToken) -> io::Result<()> {
+        loop {
+            let asks = self.conversation.take_lines(&mut self.lines);
+            self.ask(asks).await?;
+            self.conversation.out.send(&self.stream)?;
+            self.watch_line();
+            if self.is_over() {
+                return self.say_farewell().await;
+            }
+            match self.wake(stop).await {
+                Woken::Mail(mail) => self.take_mail(mail).await?,
+                Woken::Readable => self.read()?,
+                Woken::Writable => {}
+                Woken::News => self.conversation.tell_events(),
+                Woken::LineOverdue => self.conversation.refuse_and_close(line_overdue()),
+                Woken::Gone => return Ok(()),
+                Woken::Stop => self.conversation.close(),
+            }
+        }
+    }
+
+    async fn wake(&mut self, stop: &CancellationToken) -> Woken {
+        let Self { stream, mail, conversation, line_due, hang_up, .. } = self;
+        let reads = hang_up.is_none() && conversation.is_open();
+        let has_output = !conversation.out.is_empty();
+        let takes_events = !conversation.out.is_full();
+        tokio::select! {
+            biased;
+            Some(mail) = mail.recv() => Woken::Mail(mail),
+            _ = stream.readable(), if reads => Woken::Readable,
+            _ = stream.writable(), if has_output => Woken::Writable,
+            () = news(conversation), if takes_events => Woken::News,
+            () = overdue(*line_due) => Woken::LineOverdue,
+            () = gone(hang_up.as_ref()) => Woken::Gone,
+            () = stop.cancelled(), if !conversation.is_closing() => Woken::Stop,
+        }
+    }
+
+    async fn take_mail(&mut self, first: Mail) -> io::Result<()> {
+        let mut next = Some(first);
+        while let Some(mail) = next {
+            let ask = self.conversation.take_mail(mail);
+            self.ask(ask.into_iter().collect()).await?;
+            next = self.mail.try_recv().ok();
+        }
+        Ok(())
+    }
+
+    async fn ask(&self, requests: Vec<Numbered>) -> io::Result<()> {
+        if requests.is_empty() {
+            return Ok(());
+        }
+        let letter = Letter::Ask { socket: self.socket, actor: Arc::clone(&self.actor), requests };
+        self.inbox.send(letter).await.map_err(|_| io::Error::other("the driver is gone"))
+    }
+
+    fn read(&mut self) -> io::Result<()> {
+        match self.stream.try_read_buf(self.lines.space()) {
+            Ok(0) => self.end_of_lines()?,
+            Ok(_) => self.look_at_first_byte(),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// The client writes no more. It may still read.
+    fn end_of_lines(&mut self) -> io::Result<()> {
+        self.lines.end();
+        self.hang_up = Some(HangUp::of(&self.stream)?);
+        Ok(())
+    }
+
+    /// Something that is not this protocol at all, an HTTP request say, is told so once.
+    fn look_at_first_byte(&mut self) {
+        if self.is_first_byte_seen {
+            return;
+        }
+        self.is_first_byte_seen = true;
+        let first = self.lines.first_byte();
+        if let Some(byte) = first.filter(|byte| !matches!(byte, b'{' | b'[' | b' ' | b'\t' | b'\r' | b'\n')) {
+            let message =
+                format!("this socket speaks JSON-RPC 2.0, one message a line, and no line of it begins with the byte 0x{byte:02x}");
+            self.conversation.refuse_and_close(Error::new(ErrorType::ParseError, message));
+        }
+    }
+
+    fn watch_line(&mut self) {
+        // A line that is here in part is overdue only while it is waited for.
+        let waits_for_line = self.lines.has_partial() && self.conversation.is_open() && self.hang_up.is_none();
+        self.line_due = waits_for_line.then(|| self.line_due.unwrap_or_else(|| Instant::now() + LINE_TIME));
+    }
+
+    fn is_over(&self) -> bool {
+        let says_no_more = self.conversation.is_closing() || self.hang_up.is_some();
+        says_no_more && self.conversation.is_answered() && !self.conversation.is_following() && !self.has_lines()
+    }
+
+    /// Whether lines wait that have not been looked at.
+    fn has_lines(&self) -> bool {
+        self.lines.has_partial() && !self.conversation.is_closing()
+    }
+
+    /// Lets the client read what it is owed.
+    async fn say_farewell(&mut self) -> io::Result<()> {
+        let farewell = async {
+            while !self.conversation.out.is_empty() {
+                self.stream.writable().await?;
+                self.conversation.out.send(&self.stream)?;
+            }
+            Ok(())
+        };
+        timeout(FAREWELL_TIME, farewell).await.unwrap_or(Ok(()))
+    }
+}
+
+async fn news(conversation: &mut Conversation) {
+    match &mut conversation.subscription {
+        Some(subscription) => subscription.news().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn overdue(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn gone(hang_up: Option<&HangUp>) {
+    match hang_up {
+        Some(hang_up) => hang_up.gone().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn line_overdue() -> Error {
+    Error::new(ErrorType::InvalidRequest, format!("a line that was begun did not end within {} s", LINE_TIME.as_secs()))
+}

@@ -1,0 +1,237 @@
+//! What a client and the daemon say to each other, without the socket: lines become requests, mail becomes lines.
+//!
+//! Requests go to the gate at once and come back in their order. What the gate does not answer in one piece (errors, lists,
+//! subscriptions) waits until everything before it was answered, and holds back what comes after it. Waits stand outside this order.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use soramode_core::effect::WaitProgress;
+use soramode_protocol::codec::LineBuffer;
+use soramode_protocol::envelope::{Incoming, Notified, ReplyTo, read_request};
+use soramode_protocol::error::{Error, ErrorType};
+use soramode_protocol::event::{Subscribe, Unsubscribed};
+use soramode_protocol::node::Info;
+use soramode_protocol::reply::Answer;
+use soramode_protocol::request::{GateRequest, Method, Request};
+use soramode_protocol::session::ListRequest;
+use soramode_protocol::version::{PROTOCOL, VERSION};
+use soramode_protocol::wait::Progress;
+
+use super::House;
+use super::listing::{Listing, Next};
+use super::output::Output;
+use super::peer::Peer;
+use super::subscription::Subscription;
+use crate::inbox::Mail;
+
+/// Requests of one client that may be in flight; past that it is not read until some are answered.
+pub const IN_FLIGHT_MAX: usize = 256;
+
+/// A request with the number that its answer will have.
+pub(super) type Numbered = (u64, GateRequest);
+
+/// A conversation.
+#[derive(Debug)]
+pub(super) struct Conversation {
+    house: Arc<House>,
+    peer: Peer,
+    last_serial: u64,
+    in_flight: VecDeque<(u64, Option<ReplyTo>)>,
+    waits: BTreeMap<u64, Option<ReplyTo>>,
+    /// What waits until everything before it is answered.
+    alone: Option<(Option<ReplyTo>, Alone)>,
+    listing: Option<Listing>,
+    pub(super) subscription: Option<Subscription>,
+    pub(super) out: Output,
+    /// Nothing more is taken from this client.
+    is_closing: bool,
+}
+
+/// What is not handed to the gate in one piece.
+#[derive(Debug)]
+enum Alone {
+    Refuse(Error),
+    List(ListRequest),
+    Subscribe(Subscribe),
+    Unsubscribe,
+    GetInfo,
+}
+
+impl Conversation {
+    pub(super) fn new(house: Arc<House>, peer: Peer) -> Self {
+        Self {
+            house,
+            peer,
+            last_serial: 0,
+            in_flight: VecDeque::new(),
+            waits: BTreeMap::new(),
+            alone: None,
+            listing: None,
+            subscription: None,
+            out: Output::default(),
+            is_closing: false,
+        }
+    }
+
+    /// Whether another line would be taken.
+    pub(super) fn is_open(&self) -> bool {
+        let has_room = self.in_flight.len() + self.waits.len() < IN_FLIGHT_MAX && !self.out.is_full();
+        has_room && self.alone.is_none() && self.listing.is_none() && !self.is_closing
+    }
+
+    /// Whether nothing is owed but what a wait or a subscription may bring.
+    pub(super) fn is_answered(&self) -> bool {
+        self.in_flight.is_empty() && self.alone.is_none() && self.listing.is_none()
+    }
+
+    /// Whether a wait or a subscription goes on.
+    pub(super) fn is_following(&self) -> bool {
+        !self.is_closing && (!self.waits.is_empty() || self.subscription.is_some())
+    }
+
+    pub(super) const fn is_closing(&self) -> bool {
+        self.is_closing
+    }
+
+    /// Takes nothing more.
+    pub(super) fn close(&mut self) {
+        self.is_closing = true;
+    }
+
+    /// Refuses what came, and takes nothing more.
+    pub(super) fn refuse_and_close(&mut self, error: Error) {
+        self.alone = Some((Some(ReplyTo::Null), Alone::Refuse(error)));
+        self.is_closing = true;
+    }
+
+    /// Reads lines as far as this client may go on, and gives what the gate is to be asked.
+    pub(super) fn take_lines(&mut self, lines: &mut LineBuffer) -> Vec<Numbered> {
+        let mut asks = Vec::new();
+        loop {
+            self.take_turn(&mut asks);
+            if !self.is_open() {
+                return asks;
+            }
+            match lines.next_line() {
+                Ok(None) => return asks,
+                Ok(Some(line)) if line.trim_ascii().is_empty() => {}
+                Ok(Some(line)) => self.take_line(read_request(line), &mut asks),
+                Err(too_long) => self.refuse_and_close(Error::new(ErrorType::InvalidRequest, too_long.to_string())),
+            }
+        }
+    }
+
+    fn take_line(&mut self, incoming: Incoming, asks: &mut Vec<Numbered>) {
+        let Incoming { reply_to, request } = incoming;
+        let alone = match request.and_then(|(method, request)| self.permit(method).map(|()| request)) {
+            Err(error) => Alone::Refuse(error),
+            Ok(Request::Subscribe(subscribe)) => Alone::Subscribe(subscribe),
+            Ok(Request::Unsubscribe) => Alone::Unsubscribe,
+            Ok(Request::GetInfo) => Alone::GetInfo,
+            Ok(Request::Gate(GateRequest::List(list))) => Alone::List(list),
+            Ok(Request::Gate(request)) => {
+                let serial = self.next_serial();
+                if matches!(request, GateRequest::Wait(_)) {
+                    self.waits.insert(serial, reply_to);
+                } else {
+                    self.in_flight.push_back((serial, reply_to));
+                }
+                return asks.push((serial, request));
+            }
+        };
+        self.alone = Some((reply_to, alone));
+    }
+
+    fn permit(&self, method: Method) -> Result<(), Error> {
+        if self.peer.access >= method.access() {
+            return Ok(());
+        }
+        Err(Error::permission_denied(method.name(), method.access(), self.house.operator_group.as_deref()))
+    }
+
+    /// Does what had to wait for its turn, if that has come.
+    fn take_turn(&mut self, asks: &mut Vec<Numbered>) {
+        let Some((reply_to, alone)) = self.alone.take_if(|_| self.in_flight.is_empty()) else { return };
+        let to = reply_to.as_ref();
+        match alone {
+            Alone::Refuse(error) => self.out.refuse(to, &error),
+            Alone::GetInfo => self.out.answer(to, Ok(&self.info())),
+            Alone::Unsubscribe => {
+                let found = self.subscription.take().is_some();
+                self.out.answer(to, Ok(&Unsubscribed { found }));
+            }
+            Alone::Subscribe(subscribe) => match Subscription::new(&self.house.log, &subscribe) {
+                Err(error) => self.out.refuse(to, &error),
+                Ok((subscription, subscribed)) => {
+                    self.out.answer(to, Ok(&subscribed));
+                    self.subscription.insert(subscription).tell(&mut self.out);
+                }
+            },
+            Alone::List(list) => {
+                let listing = Listing::new(list, reply_to);
+                asks.push((self.next_serial(), listing.slice()));
+                self.listing = Some(listing);
+            }
+        }
+    }
+
+    /// Takes in what the gate answered, and gives what it is to be asked next.
+    pub(super) fn take_mail(&mut self, mail: Mail) -> Option<Numbered> {
+        match mail {
+            Mail::Progress(serial, progress) => {
+                // A client that does not read is told how things are when it does.
+                if let Some(Some(ReplyTo::Id(id))) = self.waits.get(&serial).filter(|_| !self.out.is_full()) {
+                    let WaitProgress { sessions, connections, oldest_session, ended } = *progress;
+                    let progress = Progress { id: id.clone(), sessions, connections, oldest_session, ended };
+                    self.out.message(&Notified::progress(&progress));
+                }
+                None
+            }
+            Mail::Answer(serial, answer) => self.take_answer(serial, answer),
+        }
+    }
+
+    fn take_answer(&mut self, serial: u64, answer: Answer) -> Option<Numbered> {
+        if let Some((_, reply_to)) = self.in_flight.pop_front_if(|(first, _)| *first == serial) {
+            self.out.answer(reply_to.as_ref(), answer.as_ref());
+            return None;
+        }
+        if let Some(reply_to) = self.waits.remove(&serial) {
+            self.out.answer(reply_to.as_ref(), answer.as_ref());
+            return None;
+        }
+        let listing = self.listing.as_mut()?;
+        match listing.take(answer) {
+            Next::Ask(slice) => Some((self.next_serial(), slice)),
+            Next::Answer(page) => {
+                let listing = self.listing.take();
+                self.out.answer(listing.and_then(|listing| listing.reply_to).as_ref(), page.as_ref());
+                None
+            }
+        }
+    }
+
+    /// Tells the events there are.
+    pub(super) fn tell_events(&mut self) {
+        if let Some(subscription) = &mut self.subscription {
+            subscription.tell(&mut self.out);
+        }
+    }
+
+    fn info(&self) -> Info {
+        Info {
+            version: VERSION.to_owned(),
+            protocol: PROTOCOL,
+            node_name: self.house.node_name.clone(),
+            log_id: self.house.log.log_id().clone(),
+            access: self.peer.access,
+            methods: Method::ALL.iter().map(|method| method.name().to_owned()).collect(),
+        }
+    }
+
+    const fn next_serial(&mut self) -> u64 {
+        self.last_serial += 1;
+        self.last_serial
+    }
+}

@@ -1,0 +1,71 @@
+//! What a client has not read yet.
+
+use std::io;
+
+use serde::Serialize;
+use soramode_protocol::envelope::{Answered, ReplyTo, write_line};
+use soramode_protocol::error::Error;
+use tokio::net::UnixStream;
+
+/// Unread answers at which a client is not read any more, in bytes.
+pub const UNREAD_BYTES_MAX: usize = 1024 * 1024;
+
+/// Memory that a client's output keeps when everything was read, in bytes.
+const KEPT_BYTES: usize = 64 * 1024;
+
+/// Lines on their way to a client.
+#[derive(Debug, Default)]
+pub(super) struct Output {
+    bytes: Vec<u8>,
+    sent: usize,
+}
+
+impl Output {
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes.len() - self.sent >= UNREAD_BYTES_MAX
+    }
+
+    /// An answer; nothing where none is wanted.
+    pub(super) fn answer<R: Serialize>(&mut self, reply_to: Option<&ReplyTo>, answer: Result<&R, &Error>) {
+        if let Some(reply_to) = reply_to {
+            self.message(&Answered::new(reply_to, answer));
+        }
+    }
+
+    pub(super) fn refuse(&mut self, reply_to: Option<&ReplyTo>, error: &Error) {
+        self.answer::<()>(reply_to, Err(error));
+    }
+
+    pub(super) fn message(&mut self, message: &impl Serialize) {
+        let before = self.bytes.len();
+        if let Err(error) = write_line(&mut self.bytes, message) {
+            // Nothing that is said here can fail to be written. If it does, no half line may stand in what follows.
+            self.bytes.truncate(before);
+            tracing::error!(%error, "a message cannot be written");
+        }
+    }
+
+    pub(super) fn line(&mut self, line: &[u8]) {
+        self.bytes.extend_from_slice(line);
+    }
+
+    /// Sends what the socket takes now.
+    pub(super) fn send(&mut self, stream: &UnixStream) -> io::Result<()> {
+        while let Some(unsent) = self.bytes.get(self.sent..).filter(|unsent| !unsent.is_empty()) {
+            match stream.try_write(unsent) {
+                Ok(written) => self.sent += written,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.bytes.clear();
+        self.bytes.shrink_to(KEPT_BYTES);
+        self.sent = 0;
+        Ok(())
+    }
+}

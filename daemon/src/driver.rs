@@ -1,0 +1,139 @@
+//! The loop that owns the gate: take what waits, step each, commit once, then act.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use soramode_core::effect::{Act, Effects, Record};
+use soramode_core::gate::Gate;
+use soramode_core::input::{Input, SocketId, Ticket};
+use soramode_protocol::event::EventKind;
+
+use crate::clock::{BootTimer, now};
+use crate::event_log::EventLog;
+use crate::inbox::{Letter, Letters, Mail, Mailbox};
+use crate::store::Store;
+
+/// Letters that share one commit at most.
+const LETTERS_PER_COMMIT: usize = 256;
+
+/// The driver.
+#[derive(Debug)]
+pub(crate) struct Driver {
+    pub(crate) letters: Letters,
+    pub(crate) store: Store,
+    pub(crate) log: Arc<EventLog>,
+    pub(crate) mailboxes: HashMap<SocketId, Mailbox>,
+    pub(crate) timer: BootTimer,
+    /// What the timer is set to.
+    pub(crate) deadline: Option<Duration>,
+}
+
+impl Driver {
+    pub(crate) fn new(letters: Letters, store: Store, log: Arc<EventLog>) -> io::Result<Self> {
+        Ok(Self { letters, store, log, mailboxes: HashMap::new(), timer: BootTimer::new()?, deadline: None })
+    }
+
+    /// Drives the gate until every door is closed and what they said is done.
+    pub(crate) async fn run(mut self, mut gate: Gate) -> io::Result<()> {
+        let mut letters = Vec::with_capacity(LETTERS_PER_COMMIT);
+        let mut batch = Effects::default();
+        loop {
+            self.set_timer(gate.next_deadline())?;
+            tokio::select! {
+                taken = self.letters.recv_many(&mut letters, LETTERS_PER_COMMIT) => {
+                    if taken == 0 {
+                        return Ok(());
+                    }
+                }
+                fired = self.timer.fired() => {
+                    fired?;
+                    self.deadline = None;
+                    add(&mut batch, gate.step(now(), Input::Tick));
+                }
+            }
+            for letter in letters.drain(..) {
+                self.take(&mut gate, letter, &mut batch);
+            }
+            self.store.commit(&batch.records).await;
+            self.publish(&mut batch.records);
+            self.act(&mut batch.acts);
+        }
+    }
+
+    fn set_timer(&mut self, deadline: Option<Duration>) -> io::Result<()> {
+        if self.deadline != deadline {
+            self.timer.set(deadline)?;
+            self.deadline = deadline;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, gate: &mut Gate, letter: Letter, batch: &mut Effects) {
+        match letter {
+            Letter::Open(socket, mailbox) => {
+                self.mailboxes.insert(socket, mailbox);
+            }
+            Letter::Ask { socket, actor, requests } => {
+                let now = now();
+                for (serial, request) in requests {
+                    let ticket = Ticket { socket, serial };
+                    add(batch, gate.step(now, Input::Ask { ticket, actor: Arc::clone(&actor), request }));
+                }
+            }
+            Letter::Gone(socket) => {
+                self.mailboxes.remove(&socket);
+                add(batch, gate.step(now(), Input::Gone(socket)));
+            }
+        }
+    }
+
+    fn publish(&self, records: &mut Vec<Record>) {
+        self.log.append(records.drain(..).filter_map(|record| match record {
+            Record::Event(event) => {
+                tell_operator(&event.kind);
+                Some(event)
+            }
+            Record::Pending { .. } | Record::PendingOver(_) | Record::BoundTo { .. } => None,
+        }));
+    }
+
+    fn act(&self, acts: &mut Vec<Act>) {
+        for act in acts.drain(..) {
+            let (socket, mail) = match act {
+                Act::Answer(ticket, answer) => (ticket.socket, Mail::Answer(ticket.serial, answer)),
+                Act::Progress(ticket, progress) => (ticket.socket, Mail::Progress(ticket.serial, progress)),
+            };
+            // Whoever is gone by now needs no answer.
+            if let Some(mailbox) = self.mailboxes.get(&socket) {
+                mailbox.send(mail).unwrap_or_default();
+            }
+        }
+    }
+}
+
+/// Writes what an operator wants to find in the log afterwards. Sessions and connections come and go too often for that.
+fn tell_operator(kind: &EventKind) {
+    match kind {
+        EventKind::ModeChanged(change) => {
+            let reason = change.reason.as_deref().unwrap_or_default();
+            tracing::info!(generation = change.generation, actor = change.actor, reason, "{} -> {}", change.previous_mode, change.mode);
+        }
+        EventKind::SessionVanished => tracing::info!("the last session has left"),
+        EventKind::NodeJoined { mode, .. } => tracing::info!(%mode, "joined the cluster"),
+        EventKind::NodeIsolated { mode, .. } => tracing::warn!(%mode, "isolated from the cluster"),
+        EventKind::NodeFenced { mode, .. } => tracing::warn!(%mode, "fenced: the right to the channels is over"),
+        EventKind::SessionCreated { .. }
+        | EventKind::SessionDestroyed { .. }
+        | EventKind::ConnectionCreated { .. }
+        | EventKind::ConnectionDestroyed { .. }
+        | EventKind::Unknown => {}
+    }
+}
+
+/// Puts one step's effects behind those of the steps before it.
+fn add(batch: &mut Effects, mut effects: Effects) {
+    batch.records.append(&mut effects.records);
+    batch.acts.append(&mut effects.acts);
+}

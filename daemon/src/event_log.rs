@@ -1,0 +1,181 @@
+//! The events that were committed, for whoever follows them: readers keep their own place, and nobody waits for a reader.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use soramode_protocol::envelope::{Notified, write_line};
+use soramode_protocol::event::{Event, Gap};
+use soramode_protocol::id::LogId;
+use tokio::sync::watch;
+
+/// An event of the log, and its line on the wire, written once for all who read it.
+#[derive(Debug)]
+pub struct Logged {
+    /// The event.
+    pub event: Event,
+    line: OnceLock<Box<[u8]>>,
+}
+
+impl Logged {
+    /// The `Event` notification, with its line feed.
+    pub fn line(&self) -> &[u8] {
+        self.line.get_or_init(|| {
+            let mut line = Vec::new();
+            match write_line(&mut line, &Notified::event(&self.event)) {
+                Ok(()) => line.into(),
+                // Nothing in an event can fail to be written; a reader would rather miss one than read half a line.
+                Err(error) => {
+                    tracing::error!(seq = self.event.seq, %error, "an event cannot be written");
+                    Box::default()
+                }
+            }
+        })
+    }
+}
+
+/// What a reader gets at once.
+#[derive(Debug)]
+pub struct Read {
+    /// What it asked for and is no longer kept.
+    pub gap: Option<Gap>,
+    /// What follows, in order.
+    pub events: Vec<Arc<Logged>>,
+    /// Where to read on.
+    pub next: u64,
+}
+
+/// The log. One writes, many read.
+#[derive(Debug)]
+pub struct EventLog {
+    log_id: LogId,
+    keep: usize,
+    kept: Mutex<Kept>,
+    next_seq: watch::Sender<u64>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    events: VecDeque<Arc<Logged>>,
+    next_seq: u64,
+}
+
+impl Kept {
+    fn oldest_seq(&self) -> u64 {
+        self.events.front().map_or(self.next_seq, |oldest| oldest.event.seq)
+    }
+}
+
+impl EventLog {
+    /// An empty log that keeps this many events.
+    pub fn new(log_id: LogId, keep: u64) -> Self {
+        Self {
+            log_id,
+            keep: usize::try_from(keep).unwrap_or(usize::MAX),
+            kept: Mutex::new(Kept { events: VecDeque::new(), next_seq: 1 }),
+            next_seq: watch::Sender::new(1),
+        }
+    }
+
+    /// Which log this is.
+    pub const fn log_id(&self) -> &LogId {
+        &self.log_id
+    }
+
+    /// The seq of the next event, and of the oldest that is kept.
+    pub fn bounds(&self) -> (u64, u64) {
+        let kept = self.kept();
+        (kept.next_seq, kept.oldest_seq())
+    }
+
+    /// Tells when there are events from a seq on: its value is the seq of the next event.
+    pub fn follow(&self) -> watch::Receiver<u64> {
+        self.next_seq.subscribe()
+    }
+
+    /// Appends events that were committed.
+    pub fn append(&self, events: impl IntoIterator<Item = Event>) {
+        let mut kept = self.kept();
+        let before = kept.next_seq;
+        for event in events {
+            kept.next_seq = event.seq + 1;
+            if kept.events.len() >= self.keep {
+                kept.events.pop_front();
+            }
+            kept.events.push_back(Arc::new(Logged { event, line: OnceLock::new() }));
+        }
+        let next_seq = kept.next_seq;
+        drop(kept);
+        if next_seq != before {
+            self.next_seq.send_replace(next_seq);
+        }
+    }
+
+    /// At most `limit` events from a seq on.
+    pub fn read(&self, from: u64, limit: usize) -> Read {
+        let kept = self.kept();
+        let oldest = kept.oldest_seq();
+        let gap = (from < oldest).then(|| Gap { from, to: oldest - 1 });
+        let first = from.max(oldest);
+        let skipped = usize::try_from(first - oldest).unwrap_or(usize::MAX);
+        let events: Vec<Arc<Logged>> = kept.events.iter().skip(skipped).take(limit).cloned().collect();
+        let next = events.last().map_or(first, |last| last.event.seq + 1);
+        Read { gap, events, next }
+    }
+
+    /// A thread that panicked while it held the lock left whole events behind: each is pushed at once.
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use soramode_protocol::event::EventKind;
+    use soramode_protocol::id::{EventId, NodeName};
+    use soramode_protocol::time::Time;
+
+    fn log(keep: u64, events: u64) -> EventLog {
+        let log = EventLog::new(LogId::generate([0; 16]), keep);
+        let node_name = Arc::new(NodeName::new("node-01").unwrap());
+        log.append((1..=events).map(|seq| Event {
+            seq,
+            id: EventId::generate([0; 16]),
+            kind: EventKind::SessionVanished,
+            timestamp: Time::default(),
+            node_name: Arc::clone(&node_name),
+        }));
+        log
+    }
+
+    fn seqs(read: &Read) -> Vec<u64> {
+        read.events.iter().map(|logged| logged.event.seq).collect()
+    }
+
+    #[test]
+    fn a_reader_goes_on_where_it_was() {
+        let log = log(100, 5);
+        let first = log.read(2, 2);
+        assert_eq!((seqs(&first), first.next, first.gap), (vec![2, 3], 4, None));
+        let second = log.read(first.next, 100);
+        assert_eq!((seqs(&second), second.next), (vec![4, 5], 6));
+        assert!(log.read(6, 100).events.is_empty());
+    }
+
+    #[test]
+    fn what_is_no_longer_kept_is_said() {
+        let log = log(3, 10);
+        assert_eq!(log.bounds(), (11, 8));
+        let read = log.read(1, 1);
+        assert_eq!((read.gap, seqs(&read)), (Some(Gap { from: 1, to: 7 }), vec![8]));
+        assert_eq!(log.read(8, 1).gap, None);
+    }
+
+    #[test]
+    fn followers_are_told_once_events_are_there() {
+        let log = log(3, 0);
+        let follower = log.follow();
+        log.append([]);
+        assert!(!follower.has_changed().unwrap());
+    }
+}

@@ -1,0 +1,53 @@
+//! The one way to the gate, and the way back: every door writes letters, the driver reads them and sends mail.
+
+use std::sync::Arc;
+
+use soramode_core::effect::WaitProgress;
+use soramode_core::input::SocketId;
+use soramode_protocol::reply::Answer;
+use soramode_protocol::request::GateRequest;
+use tokio::sync::mpsc;
+
+/// Letters that wait at most; a door that has one more waits itself.
+pub const LETTERS_MAX: usize = 1_024;
+
+/// What a door says.
+#[derive(Debug)]
+pub enum Letter {
+    /// A client came: where its mail goes.
+    Open(SocketId, Mailbox),
+    /// A client asks, each request with the number that its answer will have.
+    Ask {
+        /// The client.
+        socket: SocketId,
+        /// Who it is, as a mode change records it.
+        actor: Arc<str>,
+        /// What it asks, checked, and within its access.
+        requests: Vec<(u64, GateRequest)>,
+    },
+    /// A client went.
+    Gone(SocketId),
+}
+
+/// What a client is sent.
+#[derive(Debug)]
+pub enum Mail {
+    /// The answer to its request of this number.
+    Answer(u64, Answer),
+    /// How its wait of this number is going.
+    Progress(u64, Box<WaitProgress>),
+}
+
+/// The doors' end.
+pub type Inbox = mpsc::Sender<Letter>;
+
+/// The driver's end.
+pub type Letters = mpsc::Receiver<Letter>;
+
+/// A client's mail, from the driver. Bounded by what the client may have in flight, and by how often a wait tells how it goes.
+pub type Mailbox = mpsc::UnboundedSender<Mail>;
+
+/// A new way to the gate.
+pub fn inbox() -> (Inbox, Letters) {
+    mpsc::channel(LETTERS_MAX)
+}
