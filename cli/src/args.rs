@@ -1,5 +1,7 @@
 //! The command line: what every command shares, and how its words are read.
 
+#![expect(clippy::doc_markdown, reason = "what clap shows as help is plain text")]
+
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;

@@ -79,6 +79,7 @@ impl Socket {
         }
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the system's list of errors is open")]
     fn cannot_open(&self, problem: &io::Error) -> Failure {
         const START: &str = "Is it running? Start it with: systemctl start soramode";
         match problem.kind() {

@@ -106,12 +106,8 @@ impl Exit {
 
 /// The table as `--help` and the man page show it.
 pub(crate) fn exit_codes() -> String {
-    let mut text = String::from("Exit codes:");
-    for exit in Exit::TABLE {
-        let (code, meaning) = exit.entry();
-        text.push_str(&format!("\n  {code:>3}  {meaning}"));
-    }
-    text
+    let lines = Exit::TABLE.map(|exit| format!("  {:>3}  {}", exit.entry().0, exit.entry().1));
+    format!("Exit codes:\n{}", lines.join("\n"))
 }
 
 /// Why a command did not reach its goal, in one sentence: what, with which value, and what to do.

@@ -52,7 +52,7 @@ fn run(args: Args) -> Exit {
     match ended.and_then(|exit| flushed.map(|()| exit)) {
         Ok(exit) => exit,
         Err(failure) => {
-            context.output.failure(&failure);
+            output::say_failure(&failure);
             failure.exit
         }
     }

@@ -55,11 +55,11 @@ pub(crate) struct Reached {
 pub(crate) async fn watch(context: &mut Context<'_>, signals: &mut Signals, plan: &Plan, report: &mut Report) -> Result<Reached, Failure> {
     let meter = Meter::new(&context.output, plan.wait.wait_for, plan.wait.max_sessions.unwrap_or(0));
     let mut watcher = Watcher { context, signals, plan, meter, lost_since: None, was_lost: false };
-    let watched = watcher.follow_over_losses().await;
+    let end = watcher.follow_over_losses().await;
     watcher.meter.clear();
     let waited = watcher.meter.elapsed();
     report.waited(waited);
-    match watched {
+    match end {
         Ok(Watched::Ended(ended)) => {
             report.status = Some(ended.status.clone());
             report.blockers.clone_from(&ended.blockers);
@@ -120,15 +120,10 @@ fn blocker_lines(blockers: &[Session]) -> Vec<String> {
 
 /// `block_new_session (since 12 min, uid:1000(ops), "kernel CHG-123")`
 pub(crate) fn mode_words(state: &ModeState) -> String {
-    let mut words = format!("{} (since {}, {}", state.mode, times::age(state.since), escape(&state.actor));
-    if let Some(reason) = &state.reason {
-        words.push_str(&format!(", {}", quoted(reason)));
-    }
-    if let Some(expires_at) = state.expires_at {
-        words.push_str(&format!(", ends by itself in {}", times::span(expires_at.since(times::now()))));
-    }
-    words.push(')');
-    words
+    let since = format!("since {}", times::age(state.since));
+    let expiry = state.expires_at.map(|expires_at| format!("ends by itself in {}", times::span(expires_at.since(times::now()))));
+    let parts = [Some(since), Some(escape(&state.actor).into_owned()), state.reason.as_deref().map(quoted), expiry];
+    format!("{} ({})", state.mode, parts.into_iter().flatten().collect::<Vec<_>>().join(", "))
 }
 
 const fn signal_words(exit: Exit) -> &'static str {

@@ -1,5 +1,7 @@
 //! `soramode drain`
 
+#![expect(clippy::doc_markdown, reason = "what clap shows as help is plain text")]
+
 use std::time::Duration;
 
 use soramode_protocol::mode::{Mode, SettableMode};

@@ -1,7 +1,7 @@
 //! `soramode explain CHANNEL`
 
 use clap_complete::engine::ArgValueCandidates;
-use soramode_protocol::decision::{Answer, Explain, Explanation, Verdict};
+use soramode_protocol::decision::{Answer, Explain, Explanation, RejectReason, Verdict};
 use soramode_protocol::id::ChannelId;
 
 use crate::Context;
@@ -9,7 +9,7 @@ use crate::args::Format;
 use crate::completion;
 use crate::error::{Exit, Failure};
 use crate::output::List;
-use crate::output::escape::quoted;
+use crate::output::escape::{escape, quoted};
 
 /// Print whether somebody new would be let into a channel, now and in each mode, and why
 #[derive(Debug, clap::Args)]
@@ -46,7 +46,7 @@ fn show_modes(explanation: &Explanation, context: &mut Context<'_>) -> Result<()
     ];
     let mut list = List::begin(&mut context.output, "modes", &["MODE", "ANSWER", "REASON", "ROW", "WHY"])?;
     for (mode, verdict) in verdicts {
-        let reason = verdict.reason.map(|reason| reason.name()).unwrap_or_default();
+        let reason = verdict.reason.map(RejectReason::name).unwrap_or_default();
         list.row(verdict, &[mode, answer(verdict), reason, &verdict.row.to_string(), &verdict.why])?;
     }
     list.finish("")
@@ -61,7 +61,7 @@ const fn answer(verdict: &Verdict) -> &'static str {
 }
 
 fn words(verdict: &Verdict) -> String {
-    let why = crate::output::escape::escape(&verdict.why).into_owned();
+    let why = escape(&verdict.why);
     match verdict.reason {
         Some(reason) => format!("{} {reason}, because {why}", answer(verdict)),
         None => format!("{}, because {why}", answer(verdict)),

@@ -1,5 +1,7 @@
 //! `soramode set MODE`
 
+#![expect(clippy::doc_markdown, reason = "what clap shows as help is plain text")]
+
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -7,6 +9,7 @@ use clap_complete::engine::ArgValueCandidates;
 use serde::Serialize;
 use soramode_protocol::mode::{ChangeMode, Mode, ModeChanged, SettableMode};
 use soramode_protocol::node::{GetStatus, Status};
+use soramode_protocol::time::Time;
 use soramode_protocol::wait::{Wait, WaitFor};
 
 use super::drain::{reached_words, show_record};
@@ -146,14 +149,16 @@ fn words(changed: &ModeChanged, status: &Status, context: &Context<'_>) -> Strin
     if changed.previous_mode == changed.mode {
         return format!("{node}: still {}", mode_words(&status.mode));
     }
-    let mut words = format!("{node}: {} -> {} ({})", changed.previous_mode, changed.mode, stay_words(status));
-    if let Some(expires_at) = changed.expires_at {
-        words.push_str(&format!(", normal again by itself in {}", times::span(expires_at.since(times::now()))));
-    }
-    if let Ok(previous) = SettableMode::try_from(changed.previous_mode) {
-        words.push_str(&format!(". Undo: {}", context.socket.command(&format!("set {}", Mode::from(previous)))));
-    }
-    words
+    let expiry = |expires_at: Time| format!(", normal again by itself in {}", times::span(expires_at.since(times::now())));
+    let undo = |previous| format!(". Undo: {}", context.socket.command(&format!("set {}", Mode::from(previous))));
+    format!(
+        "{node}: {} -> {} ({}){}{}",
+        changed.previous_mode,
+        changed.mode,
+        stay_words(status),
+        changed.expires_at.map(expiry).unwrap_or_default(),
+        SettableMode::try_from(changed.previous_mode).map(undo).unwrap_or_default()
+    )
 }
 
 #[cfg(test)]

@@ -101,16 +101,15 @@ impl Meter {
     }
 
     fn drain_words(&self, progress: &Progress) -> String {
-        let mut words = format!("{} of {} left", counted(progress.sessions, "session"), self.total);
-        if let Some(oldest) = &progress.oldest_session {
-            words.push_str(&format!("; oldest {} for {}", shortened(oldest.channel_id.as_str()), times::age(oldest.created_at)));
-        }
+        let left = format!("{} of {} left", counted(progress.sessions, "session"), self.total);
+        let oldest = progress.oldest_session.as_ref();
+        let oldest = oldest.map(|it| format!("oldest {} for {}", shortened(it.channel_id.as_str()), times::age(it.created_at)));
         let to_go = progress.sessions.saturating_sub(self.allowed);
-        match (self.pace.per_minute(), self.pace.until(to_go)) {
-            (Some(rate), Some(rest)) => words.push_str(&format!("; {rate:.1} end a minute, about {} to go", times::span(rest))),
-            (_, _) => words.push_str("; too few have ended to say how long it takes"),
-        }
-        words
+        let pace = match (self.pace.per_minute(), self.pace.until(to_go)) {
+            (Some(rate), Some(rest)) => format!("{rate:.1} end a minute, about {} to go", times::span(rest)),
+            (_, _) => "too few have ended to say how long it takes".to_owned(),
+        };
+        [Some(left), oldest, Some(pace)].into_iter().flatten().collect::<Vec<_>>().join("; ")
     }
 
     /// Says something beside the bar.

@@ -159,14 +159,6 @@ impl Output {
         }
     }
 
-    /// Why the command failed, and what is listed with that.
-    pub(crate) fn failure(&self, failure: &Failure) {
-        say(&format!("soramode: {}", failure.message));
-        for detail in &failure.details {
-            say(&format!("  {detail}"));
-        }
-    }
-
     /// A time: local with its age on a terminal, RFC 3339 in UTC elsewhere.
     pub(crate) fn time(&self, time: Time) -> String {
         match (self.answers_to, self.format) {
@@ -203,6 +195,12 @@ impl Output {
         };
         format!("\u{1b}[{colour}m{mode}\u{1b}[0m")
     }
+}
+
+/// Why the command failed, and what is listed with that. `-q` does not silence it.
+pub(crate) fn say_failure(failure: &Failure) {
+    say(&format!("soramode: {}", failure.message));
+    failure.details.iter().for_each(|detail| say(&format!("  {detail}")));
 }
 
 /// A line on stderr. Nothing can be done where that cannot be written.
