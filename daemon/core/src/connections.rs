@@ -84,10 +84,8 @@ impl Gate {
         let mut named = self.reports.remove(&socket).unwrap_or_default();
         let mut added = 0;
         for connection in report.connections {
-            let known = self.sessions.find(&connection.connection_id);
-            let slot = self.report_one(turn, socket, connection);
-            added += u64::from(known != Some(slot));
-            named.insert(slot);
+            added += u64::from(self.sessions.find(&connection.connection_id).is_none());
+            named.insert(self.report_one(turn, socket, connection));
         }
         if !report.complete {
             self.reports.insert(socket, named);
@@ -110,7 +108,8 @@ impl Gate {
 
     fn report_one(&mut self, turn: &mut Turn, socket: SocketId, reported: ReportedConnection) -> Slot {
         let ReportedConnection { channel_id, connection_id, client_id, session_id } = reported;
-        if let Some(slot) = self.sessions.find(&connection_id) {
+        let known = self.sessions.find(&connection_id);
+        if let Some(slot) = known {
             let row = self.sessions.row(slot);
             let is_here = row.and_then(|row| self.sessions.session(row.session)).is_some_and(|row| row.channel_id == channel_id);
             if is_here {
@@ -119,10 +118,13 @@ impl Gate {
                 self.bind(turn, slot, is_bound.then_some(socket));
                 return slot;
             }
-            self.end(turn, slot, EndReason::Reconciled);
         }
         let session = self.sessions.find_session(&channel_id);
         let session = session.unwrap_or_else(|| self.open_session(turn, channel_id, session_id));
+        if let Some(elsewhere) = known {
+            // Not before its new session is there: a connection that moves does not empty the node.
+            self.end(turn, elsewhere, EndReason::Reconciled);
+        }
         let new = NewConnection { connection_id, client_id, created_at: turn.now.wall, state: ConnectionState::Live, door: Door::Socket };
         self.add_live(turn, session, new)
     }
@@ -183,7 +185,9 @@ impl Gate {
         for named in self.reports.values_mut() {
             named.remove(&slot);
         }
-        if row.door == Door::Sora {
+        // Whoever was only given up, and comes after all, is there.
+        let is_over = matches!(reason, EndReason::Disconnected | EndReason::SessionDestroyed);
+        if row.door == Door::Sora && is_over {
             self.tombstones.remember(row.connection_id.clone(), turn.now.boot);
         }
         if row.state == ConnectionState::Pending {

@@ -50,7 +50,7 @@ impl Gate {
                 let session = self.sessions.find_session(&channel_id);
                 let is_it = |slot: &Slot| self.sessions.session(*slot).is_some_and(|row| row.session_id == session_id);
                 if let Some(session) = session.filter(is_it) {
-                    self.session_over(turn, session);
+                    self.session_over(turn, session, None);
                 }
             }
         }
@@ -112,8 +112,10 @@ impl Gate {
     fn align_session(&mut self, turn: &mut Turn, channel_id: ChannelId, session_id: SessionId) -> Slot {
         let session = match self.sessions.find_session(&channel_id) {
             Some(slot) if self.is_another(slot, &session_id) => {
-                let spared = self.session_over(turn, slot);
-                spared.unwrap_or_else(|| self.open_session(turn, channel_id, None))
+                // The next is there before this one goes: the node was not empty.
+                let next = self.open_session(turn, channel_id, None);
+                self.session_over(turn, slot, Some(next));
+                next
             }
             Some(slot) => slot,
             None => self.open_session(turn, channel_id, None),
@@ -129,9 +131,9 @@ impl Gate {
         self.sessions.session(session).is_some_and(|row| row.is_announced && row.session_id != *session_id)
     }
 
-    /// Ends a session with whoever is live in it. Who is pending is spared for the channel's next session, which is given back.
-    fn session_over(&mut self, turn: &mut Turn, session: Slot) -> Option<Slot> {
-        let row = self.sessions.session_mut(session)?;
+    /// Ends a session with whoever is live in it. Who is pending is spared for the channel's next session.
+    fn session_over(&mut self, turn: &mut Turn, session: Slot, next: Option<Slot>) {
+        let Some(row) = self.sessions.session(session) else { return };
         let channel_id = row.channel_id.clone();
         let connections: Vec<Slot> = self.sessions.of_session(session, None).collect();
         let (pending, live): (Vec<Slot>, Vec<Slot>) =
@@ -144,16 +146,12 @@ impl Gate {
         for slot in live {
             self.end(turn, slot, EndReason::SessionDestroyed);
         }
-        let spared = (!pending.is_empty()).then(|| self.spare(turn, channel_id, &pending));
-        self.destroy_session(turn, session);
-        spared
-    }
-
-    fn spare(&mut self, turn: &mut Turn, channel_id: ChannelId, pending: &[Slot]) -> Slot {
-        let next = self.open_session(turn, channel_id, None);
-        for &slot in pending {
-            self.sessions.move_connection(slot, next);
+        if !pending.is_empty() {
+            let next = next.unwrap_or_else(|| self.open_session(turn, channel_id, None));
+            for &slot in &pending {
+                self.sessions.move_connection(slot, next);
+            }
         }
-        next
+        self.destroy_session(turn, session);
     }
 }
