@@ -64,8 +64,8 @@ impl Gate {
         let mut gate = Self {
             node_name: Arc::new(settings.node_name.clone()),
             started,
+            opened_generation: opened_generation(&mode, &mode_changes),
             mode_changes: mode_changes.into(),
-            opened_generation: if mode.mode.is_block() { 0 } else { mode.generation },
             mode,
             standing: match settings.clustering {
                 Clustering::Standalone => Standing::Standalone,
@@ -105,7 +105,7 @@ impl Gate {
             Input::Tick => {}
             Input::Cluster(membership) => self.cluster(&mut turn, membership),
             Input::StorageFailed => self.storage_failed(&mut turn),
-            Input::StorageRestored => self.storage = self.settings.storage.state,
+            Input::StorageRestored => self.storage_restored(&mut turn),
             Input::Sora(input) => self.sora(&mut turn, input),
         }
         self.settle_waits(&mut turn);
@@ -146,12 +146,22 @@ impl Gate {
                 Timer::GiveUp(wait) => self.wait_timed_out(turn, wait),
                 Timer::Progress(wait) => self.wait_progress(turn, wait),
             }
+            // A wait goes by what came before its own deadline, also where this step comes late for both.
+            self.settle_waits(turn);
         }
     }
 
     fn storage_failed(&mut self, turn: &mut Turn) {
         self.storage = StorageState::Failed;
         self.switch_mode(turn, Mode::BlockNewConnection, "system:storage");
+    }
+
+    fn storage_restored(&mut self, turn: &mut Turn) {
+        self.storage = self.settings.storage.state;
+        // An expiry that came meanwhile could not open the gate.
+        if self.mode.expires_at.is_some() && !self.timers.is_set(Timer::Expiry) {
+            self.mode_expired(turn);
+        }
     }
 
     /// Writes an event to the log.
@@ -209,6 +219,19 @@ fn start_mode(settings: &Settings, stored: Option<ModeState>, started: Timestamp
         Some(ModeState { generation, .. }) => start_state(mode, generation + 1, started),
         None => start_state(mode, 1, started),
     }
+}
+
+/// The last generation in which the node was not closed by an operator, as far as the history goes back.
+fn opened_generation(now: &ModeState, changes: &[DatedModeChange]) -> u64 {
+    if !now.mode.is_block() {
+        return now.generation;
+    }
+    let opened = changes.iter().rev().find_map(|DatedModeChange { change, .. }| match (change.previous_mode, change.mode) {
+        (_, mode) if !mode.is_block() => Some(change.generation),
+        (previous, _) if !previous.is_block() => Some(change.generation.saturating_sub(1)),
+        _ => None,
+    });
+    opened.unwrap_or(0)
 }
 
 fn start_state(mode: Mode, generation: u64, started: Timestamp) -> ModeState {

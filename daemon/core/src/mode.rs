@@ -142,6 +142,10 @@ impl Gate {
     }
 
     pub(crate) fn mode_expired(&mut self, turn: &mut Turn) {
+        if self.storage == StorageState::Failed {
+            // The node stays closed until a write succeeds; then this is made up for.
+            return;
+        }
         let is_shut_out = matches!(self.standing, Standing::Isolated | Standing::Fenced);
         let mode = if is_shut_out { Mode::Initial } else { Mode::Normal };
         self.switch_mode(turn, mode, "system:expired");
@@ -156,7 +160,9 @@ impl Gate {
             (Membership::Isolated, _) => (Standing::Isolated, None),
             (Membership::Fenced, _) => (Standing::Fenced, None),
         };
-        if self.standing == standing {
+        // Who is fenced has no right left that could still run: that is over with the next joining.
+        let is_past = (self.standing, standing) == (Standing::Fenced, Standing::Isolated);
+        if self.standing == standing || is_past {
             return;
         }
         self.standing = standing;

@@ -290,7 +290,7 @@ impl Sessions {
             let row = self.connections.get(slot).filter(|row| row.session == session && row.created_at == created_at)?;
             Some(row.next)
         });
-        // Whoever the reader saw last has left meanwhile: go by the time instead.
+        // Whoever the reader saw last has left meanwhile: go by the time instead. Who came at that same time is given again.
         let seen_until = after.filter(|_| resumed.is_none()).map(|(created_at, _)| created_at);
         let mut at = resumed.unwrap_or(first);
         std::iter::from_fn(move || {
@@ -298,7 +298,7 @@ impl Sessions {
             at = self.connections.get(slot)?.next;
             Some(slot)
         })
-        .skip_while(move |&slot| seen_until.is_some_and(|until| self.connections.get(slot).is_some_and(|row| row.created_at <= until)))
+        .skip_while(move |&slot| seen_until.is_some_and(|until| self.connections.get(slot).is_some_and(|row| row.created_at < until)))
     }
 
     /// A session as lists show it.
