@@ -113,7 +113,9 @@ impl Show {
                 format!(" {connection} in {session}{} ({reason:?})", tail(" for ", client_id.as_ref()))
             }
             EventKind::ModeChanged(change) => format!(" {}", self.mode_change(change)),
-            EventKind::NodeJoined { standing, mode } | EventKind::NodeIsolated { standing, mode } | EventKind::NodeFenced { standing, mode } => {
+            EventKind::NodeJoined { standing, mode }
+            | EventKind::NodeIsolated { standing, mode }
+            | EventKind::NodeFenced { standing, mode } => {
                 format!(": {standing}, {mode}")
             }
         };
@@ -205,17 +207,18 @@ impl Show {
     }
 
     fn page(&mut self, page: &Page) -> Vec<String> {
-        let connections = match page {
-            Page::Sessions(page) => {
-                let lines = page.sessions.iter().map(|session| format!("  {}", self.session(session))).collect();
-                return with_cursor(listed("sessions", lines), page.cursor.as_ref());
+        let (head, lines): (String, Vec<String>) = match page {
+            Page::Sessions(page) => ("sessions".to_owned(), page.sessions.iter().map(|session| self.session(session)).collect()),
+            Page::Session(detail) => {
+                (self.session(&detail.session), detail.connections.iter().map(|connection| self.connection(connection)).collect())
             }
-            Page::Session(detail) => &detail.connections,
-            Page::Connections(page) => &page.connections,
+            Page::Connections(page) => {
+                ("connections".to_owned(), page.connections.iter().map(|connection| self.connection(connection)).collect())
+            }
         };
-        let head = if let Page::Session(detail) = page { self.session(&detail.session) } else { "connections".to_owned() };
-        let lines = connections.iter().map(|connection| format!("  {}", self.connection(connection))).collect();
-        with_cursor(listed(&head, lines), page.cursor())
+        let mut lines = listed(&head, lines.into_iter().map(|line| format!("  {line}")).collect());
+        lines.extend(page.cursor().map(|_| "  and more".to_owned()));
+        lines
     }
 
     fn mode_changed(&self, it: &ModeChanged) -> String {
@@ -294,11 +297,4 @@ fn quoted(text: Option<&String>) -> String {
 fn listed(head: &str, lines: Vec<String>) -> Vec<String> {
     let head = if lines.is_empty() { format!("{head}: none") } else { format!("{head}:") };
     std::iter::once(head).chain(lines).collect()
-}
-
-fn with_cursor<C>(mut lines: Vec<String>, cursor: Option<C>) -> Vec<String> {
-    if cursor.is_some() {
-        lines.push("  and more".to_owned());
-    }
-    lines
 }

@@ -17,29 +17,20 @@ fn files() -> Vec<PathBuf> {
     files
 }
 
-/// Which lines part, with the title of their story.
+/// Where each story parts from how it is told: the first line of it.
 fn differences(told: &str, happened: &str) -> Vec<String> {
-    let mut title = "";
-    let mut differences = Vec::new();
-    let (mut told, mut happened) = (told.lines().peekable(), happened.lines());
-    for now in happened.by_ref() {
-        if now.starts_with("== ") {
-            title = now;
-        }
-        if told.next_if_eq(&now).is_some() {
-            continue;
-        }
-        differences.push(format!("{title}\n  happened: {now}\n  told:     {}", told.peek().unwrap_or(&"(nothing)")));
-        // Go on where both tell the same again.
-        if let Some(next) = told.peek()
-            && next.starts_with("  ")
-            && now.starts_with("  ")
-        {
-            told.next();
-        }
-    }
-    differences.extend(told.map(|line| format!("{title}\n  did not happen: {line}")));
-    differences
+    let stories = |text: &str| text.split("\n== ").map(str::to_owned).collect::<Vec<String>>();
+    let (told, happened) = (stories(told), stories(happened));
+    let parting = told.iter().zip(&happened).filter(|(told, happened)| told != happened);
+    parting.map(|(told, happened)| first_difference(told, happened)).collect()
+}
+
+fn first_difference(told: &str, happened: &str) -> String {
+    let title = told.lines().next().unwrap_or_default();
+    let same = told.lines().zip(happened.lines()).take_while(|(told, happened)| told == happened).count();
+    let line = |text: &str| text.lines().nth(same).unwrap_or("(nothing)").to_owned();
+    let before = told.lines().take(same).last().unwrap_or_default();
+    format!("{title}\n  after     {before}\n  is told   {}\n  happened  {}", line(told), line(happened))
 }
 
 #[test]
@@ -54,7 +45,7 @@ fn every_story_happens_as_it_is_told() {
             fs::write(&path, &happened).unwrap();
         } else if told != happened {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            differences_of_all.extend(differences(&told, &happened).into_iter().take(5).map(|difference| format!("{name}: {difference}")));
+            differences_of_all.extend(differences(&told, &happened).into_iter().map(|difference| format!("{name}: {difference}")));
         }
     }
     assert!(stories > 0, "no stories in {}", folder().display());

@@ -2,13 +2,14 @@
 //!
 //! ```text
 //! == A title
-//! start linger=5s max=2          settings; also cluster, mode=, pending=, grace=, unknown, stored=, generation=, reason=, expires=
+//! start linger=5s max=2          settings; also cluster, mode=, pending=, grace=, unknown, stored=, generation=, reason=, expires=, opened=
 //! ops: ChangeMode block_new_session reason="kernel"
 //!   -> ops: changed normal -> block_new_session, generation 2, 0 sessions, 0 connections
 //!   event 1 mode.changed …       indented: what came of it
 //! @12s a: Connect spam c1        at 12 seconds; deadlines until then fire at their time, and what comes of them has it before it
 //! asleep 1m                      time goes by, and no deadline fires
 //! clock -1h                      the wall clock is set
+//! repeat 12 a: Connect x{} c{}   twelve times, with 1 to 12 in place of {}; only the number of lines that came of it is told
 //! orders of                      each order of the actions that follow, each from here
 //! | leave = a: Disconnect c1
 //! ```
@@ -18,9 +19,11 @@ use std::time::Duration;
 use soramode_core::effect::{Act, Effects};
 use soramode_core::gate::Gate;
 use soramode_core::input::{Input, Timestamp};
-use soramode_core::snapshot::{Clustering, MAX_CONNECTIONS_DEFAULT, PENDING_TIMEOUT_DEFAULT, SOCKET_GRACE_DEFAULT, Seed, Settings, Snapshot};
+use soramode_core::snapshot::{
+    Clustering, MAX_CONNECTIONS_DEFAULT, PENDING_TIMEOUT_DEFAULT, SOCKET_GRACE_DEFAULT, Seed, Settings, Snapshot,
+};
 use soramode_protocol::id::NodeName;
-use soramode_protocol::mode::{Mode, ModeState, SettableMode};
+use soramode_protocol::mode::{DatedModeChange, Mode, ModeChange, ModeState, SettableMode};
 use soramode_protocol::node::{Storage, StorageState};
 use soramode_protocol::reply::Reply;
 use soramode_protocol::time::Time;
@@ -94,7 +97,9 @@ impl Story {
             self.go_to(BOOTED + duration(time)?, &mut happened)?;
             what = rest;
         }
-        if let Some(time) = what.strip_prefix("asleep ") {
+        if let Some(repeated) = what.strip_prefix("repeat ") {
+            happened.push(self.repeat(repeated)?);
+        } else if let Some(time) = what.strip_prefix("asleep ") {
             self.pass(duration(time)?);
         } else if let Some(time) = what.strip_prefix("clock +") {
             self.now.wall = self.now.wall + duration(time)?;
@@ -106,6 +111,18 @@ impl Story {
             happened.extend(self.step(input)?);
         }
         Ok(happened)
+    }
+
+    fn repeat(&mut self, line: &str) -> Result<String, Problem> {
+        let (times, line) = line.split_once(' ').ok_or("takes `repeat times who: what`")?;
+        let times: u32 = times.parse().map_err(|_| format!("{times:?} is no number"))?;
+        let mut lines = 0;
+        for time in 1..=times {
+            let input = self.speakers.input(&line.replace("{}", &time.to_string()), self.now.wall)?;
+            lines += self.step_unchecked(input).len();
+        }
+        self.gate.check()?;
+        Ok(format!("{lines} lines"))
     }
 
     /// Lets time go by as the driver does: wakes the gate for each deadline.
@@ -128,8 +145,13 @@ impl Story {
     }
 
     fn step(&mut self, input: Input) -> Result<Vec<String>, Problem> {
-        let Effects { records, acts } = self.gate.step(self.now, input);
+        let lines = self.step_unchecked(input);
         self.gate.check()?;
+        Ok(lines)
+    }
+
+    fn step_unchecked(&mut self, input: Input) -> Vec<String> {
+        let Effects { records, acts } = self.gate.step(self.now, input);
         let mut lines: Vec<String> = Vec::new();
         for act in &acts {
             if let Act::Answer(_, Ok(Reply::Page(page))) = act {
@@ -139,12 +161,13 @@ impl Story {
             lines.extend(self.show.act(act, |socket| speakers.name(socket)));
         }
         let records = records.iter().map(|record| self.show.record(record)).collect::<Vec<String>>();
-        Ok(records.into_iter().chain(lines).collect())
+        records.into_iter().chain(lines).collect()
     }
 
     /// Plays each order of the actions from here; a line each: the order, the answers, the events, how it ends.
     fn orders(&self, actions: &[&str]) -> Result<Vec<String>, Problem> {
-        let actions: Vec<(&str, &str)> = actions.iter().map(|line| line.split_once(" = ").ok_or("takes `name = input`")).collect::<Result<_, _>>()?;
+        let actions: Vec<(&str, &str)> =
+            actions.iter().map(|line| line.split_once(" = ").ok_or("takes `name = input`")).collect::<Result<_, _>>()?;
         let mut rows = Vec::new();
         for order in permutations(actions.len()) {
             let mut story = Self::start(&self.settings)?;
@@ -154,13 +177,9 @@ impl Story {
             let (mut names, mut answers, mut events) = (Vec::new(), Vec::new(), Vec::new());
             for (name, action) in order.into_iter().map(|at| actions[at]) {
                 names.push(name);
-                for line in story.play(action)? {
-                    match (line.strip_prefix("-> "), line.strip_prefix("event ")) {
-                        (Some(answer), _) => answers.push(brief(answer)),
-                        (None, Some(event)) => events.extend(event.split(' ').nth(1).map(str::to_owned)),
-                        (None, None) => {}
-                    }
-                }
+                let lines = story.play(action)?;
+                answers.extend(lines.iter().filter_map(|line| line.strip_prefix("-> ")).map(brief));
+                events.extend(lines.iter().filter_map(|line| line.strip_prefix("event ")).filter_map(event_type));
             }
             let end = story.play("end: GetStatus")?.concat();
             let counts = end.split("; ").nth(2).unwrap_or_default().to_owned();
@@ -175,6 +194,11 @@ fn brief(answer: &str) -> String {
     let answer = answer.split_once(": ").map_or(answer, |(_, answer)| answer);
     let words = answer.split([',', ';']).next().unwrap_or_default();
     words.split(" in ").next().unwrap_or_default().split(':').next().unwrap_or_default().to_owned()
+}
+
+/// Of an event without its seq.
+fn event_type(event: &str) -> Option<String> {
+    event.split([' ', ':']).nth(1).map(str::to_owned)
 }
 
 fn table(rows: &[[String; 4]]) -> Vec<String> {
@@ -216,6 +240,18 @@ fn snapshot(line: &str, started: Timestamp) -> Result<Snapshot, Problem> {
         storage: Storage { state, path: None },
     };
     let mut snapshot = Snapshot::empty(settings, started);
+    if let Some(generation) = all.value("opened")? {
+        let change = ModeChange {
+            mode: Mode::Normal,
+            previous_mode: Mode::BlockNewSession,
+            generation,
+            actor: "uid:1000(ops)".to_owned(),
+            on_behalf_of: None,
+            reason: None,
+            expires_at: None,
+        };
+        snapshot.mode_changes.push(DatedModeChange { timestamp: started.wall, change });
+    }
     let (generation, reason, expires) = (all.value("generation")?, all.value("reason")?, all.time("expires")?);
     if let Some(mode) = all.value::<Mode>("stored")? {
         let expires_at = expires.map(|time| started.wall + time);
