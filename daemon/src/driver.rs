@@ -47,10 +47,10 @@ impl Driver {
                         return Ok(());
                     }
                 }
-                fired = self.timer.fired() => {
+                fired = self.timer.fired(), if self.deadline.is_some() => {
                     fired?;
                     self.deadline = None;
-                    add(&mut batch, gate.step(now(), Input::Tick));
+                    gate.step_into(now(), Input::Tick, &mut batch);
                 }
             }
             for letter in letters.drain(..) {
@@ -79,12 +79,12 @@ impl Driver {
                 let now = now();
                 for (serial, request) in requests {
                     let ticket = Ticket { socket, serial };
-                    add(batch, gate.step(now, Input::Ask { ticket, actor: Arc::clone(&actor), request }));
+                    gate.step_into(now, Input::Ask { ticket, actor: Arc::clone(&actor), request }, batch);
                 }
             }
             Letter::Gone(socket) => {
                 self.mailboxes.remove(&socket);
-                add(batch, gate.step(now(), Input::Gone(socket)));
+                gate.step_into(now(), Input::Gone(socket), batch);
             }
         }
     }
@@ -130,10 +130,4 @@ fn tell_operator(kind: &EventKind) {
         | EventKind::ConnectionDestroyed { .. }
         | EventKind::Unknown => {}
     }
-}
-
-/// Puts one step's effects behind those of the steps before it.
-fn add(batch: &mut Effects, mut effects: Effects) {
-    batch.records.append(&mut effects.records);
-    batch.acts.append(&mut effects.acts);
 }

@@ -93,7 +93,14 @@ impl Gate {
 
     /// Takes in what happened. Deadlines that have come by `now` come first.
     pub fn step(&mut self, now: Timestamp, input: Input) -> Effects {
-        let mut turn = Turn { now, effects: Effects::default() };
+        let mut effects = Effects::default();
+        self.step_into(now, input, &mut effects);
+        effects
+    }
+
+    /// The same, with the effects behind those of the steps before it: for whoever commits many steps at once.
+    pub fn step_into(&mut self, now: Timestamp, input: Input, effects: &mut Effects) {
+        let mut turn = Turn { now, effects: std::mem::take(effects) };
         self.fire_due(&mut turn);
         match input {
             Input::Ask { ticket, actor, request } => {
@@ -109,7 +116,7 @@ impl Gate {
             Input::Sora(input) => self.sora(&mut turn, input),
         }
         self.settle_waits(&mut turn);
-        turn.effects
+        *effects = turn.effects;
     }
 
     /// When the next deadline comes, by the boot clock. One that lies in the past wants a [`Input::Tick`] at once.

@@ -1,7 +1,10 @@
 //! One client's task: its socket on one side, the inbox on the other.
 
+use std::future::poll_fn;
 use std::io;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use soramode_core::input::SocketId;
@@ -10,12 +13,13 @@ use soramode_protocol::error::{Error, ErrorType};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
 use super::House;
 use super::conversation::{Conversation, Numbered};
 use super::hangup::HangUp;
 use super::peer::Peer;
+use super::subscription::Subscription;
 use crate::inbox::{Inbox, Letter, Mail};
 
 /// How long a line may take from its first byte to its line feed.
@@ -87,6 +91,7 @@ pub(super) struct Door {
 
 impl Client {
     async fn talk(&mut self, stop: &CancellationToken) -> io::Result<()> {
+        let mut stopped = pin!(stop.cancelled());
         loop {
             let asks = self.conversation.take_lines(&mut self.lines);
             self.ask(asks).await?;
@@ -95,7 +100,7 @@ impl Client {
             if self.is_over() {
                 return self.say_farewell().await;
             }
-            match self.wake(stop).await {
+            match self.wake(stopped.as_mut()).await {
                 Woken::Mail(mail) => self.take_mail(mail).await?,
                 Woken::Readable => self.read()?,
                 Woken::Writable => {}
@@ -107,20 +112,31 @@ impl Client {
         }
     }
 
-    async fn wake(&mut self, stop: &CancellationToken) -> Woken {
+    async fn wake(&mut self, mut stopped: Pin<&mut WaitForCancellationFuture<'_>>) -> Woken {
         let Self { stream, mail, conversation, line_due, hang_up, .. } = self;
         let reads = hang_up.is_none() && conversation.is_open();
         let has_output = !conversation.out.is_empty();
-        let takes_events = !conversation.out.is_full();
+        let (is_closing, is_full) = (conversation.is_closing(), conversation.out.is_full());
+        // What wakes a busy client is polled by hand: it leaves nothing behind that would have to be taken back each time.
+        let usual = poll_fn(|cx| {
+            if let Poll::Ready(Some(mail)) = mail.poll_recv(cx) {
+                return Poll::Ready(Woken::Mail(mail));
+            }
+            if reads && stream.poll_read_ready(cx).is_ready() {
+                return Poll::Ready(Woken::Readable);
+            }
+            if has_output && stream.poll_write_ready(cx).is_ready() {
+                return Poll::Ready(Woken::Writable);
+            }
+            Poll::Pending
+        });
         tokio::select! {
             biased;
-            Some(mail) = mail.recv() => Woken::Mail(mail),
-            _ = stream.readable(), if reads => Woken::Readable,
-            _ = stream.writable(), if has_output => Woken::Writable,
-            () = news(conversation), if takes_events => Woken::News,
-            () = overdue(*line_due) => Woken::LineOverdue,
-            () = gone(hang_up.as_ref()) => Woken::Gone,
-            () = stop.cancelled(), if !conversation.is_closing() => Woken::Stop,
+            woken = usual => woken,
+            () = news(conversation.subscription.as_mut()), if conversation.subscription.is_some() && !is_full => Woken::News,
+            () = overdue(*line_due), if line_due.is_some() => Woken::LineOverdue,
+            () = gone(hang_up.as_ref()), if hang_up.is_some() => Woken::Gone,
+            () = stopped.as_mut(), if !is_closing => Woken::Stop,
         }
     }
 
@@ -202,8 +218,8 @@ impl Client {
     }
 }
 
-async fn news(conversation: &mut Conversation) {
-    match &mut conversation.subscription {
+async fn news(subscription: Option<&mut Subscription>) {
+    match subscription {
         Some(subscription) => subscription.news().await,
         None => std::future::pending().await,
     }
