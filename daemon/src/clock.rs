@@ -1,0 +1,135 @@
+//! The machine's clocks, for the gate: the one place where time is read, and a timer on the clock its deadlines go by.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use rustix::time::{
+    ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime, timerfd_create, timerfd_settime,
+};
+use soramode_core::input::Timestamp;
+use soramode_protocol::time::Time;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+const MICROS_IN_A_SECOND: i64 = 1_000_000;
+const NANOS_IN_A_MICRO: i64 = 1_000;
+
+/// How many bytes the kernel gives for a timer that fired: the number of times.
+const FIRED_BYTES: usize = 8;
+
+/// The wall clock, cut to microseconds, and the time since boot, with what the machine was suspended.
+pub fn now() -> Timestamp {
+    let wall = clock_gettime(ClockId::Realtime);
+    let boot = clock_gettime(ClockId::Boottime);
+    Timestamp {
+        wall: Time::from_micros(wall.tv_sec.saturating_mul(MICROS_IN_A_SECOND).saturating_add(wall.tv_nsec / NANOS_IN_A_MICRO)),
+        // Neither part is ever negative on this clock.
+        boot: Duration::new(u64::try_from(boot.tv_sec).unwrap_or(0), u32::try_from(boot.tv_nsec).unwrap_or(0)),
+    }
+}
+
+/// A timer for one deadline at a time on `CLOCK_BOOTTIME`. Tokio's own stands still while the machine is suspended.
+#[derive(Debug)]
+pub struct BootTimer(AsyncFd<OwnedFd>);
+
+impl BootTimer {
+    /// A timer without a deadline. Needs a tokio runtime.
+    pub fn new() -> io::Result<Self> {
+        let timer = timerfd_create(TimerfdClockId::Boottime, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
+        #[expect(
+            deprecated,
+            reason = "what replaces it is unsafe to call; an OwnedFd that is only lent out is one descriptor all its life"
+        )]
+        AsyncFd::with_interest(timer, Interest::READABLE).map(Self)
+    }
+
+    /// Fires once, when the boot clock reads `deadline`: at once if that is over, never for `None`. What was set before is forgotten.
+    pub fn set(&self, deadline: Option<Duration>) -> io::Result<()> {
+        // All zeroes would stop the timer, so a deadline at boot itself comes a nanosecond later.
+        let it_value = deadline.map_or(timespec(Duration::ZERO), |at| timespec(at.max(Duration::from_nanos(1))));
+        let once = Itimerspec { it_interval: timespec(Duration::ZERO), it_value };
+        timerfd_settime(self.0.get_ref(), TimerfdTimerFlags::ABSTIME, &once)?;
+        Ok(())
+    }
+
+    /// Waits until the deadline has come, and takes it: the next call waits for the next one. Cancel safe.
+    pub async fn fired(&mut self) -> io::Result<()> {
+        loop {
+            let mut ready = self.0.readable().await?;
+            let mut times = [0; FIRED_BYTES];
+            // A timer that was set anew after it fired has nothing to read: then this was the old deadline.
+            if let Ok(taken) = ready.try_io(|timer| Ok(rustix::io::read(timer, &mut times)?)) {
+                return taken.map(drop);
+            }
+        }
+    }
+}
+
+fn timespec(time: Duration) -> Timespec {
+    Timespec { tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX), tv_nsec: time.subsec_nanos().into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    const LATER: Duration = Duration::from_hours(1);
+
+    /// One look, without a wait.
+    fn is_fired(timer: &mut BootTimer) -> bool {
+        matches!(pin!(timer.fired()).poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(Ok(())))
+    }
+
+    #[test]
+    fn both_clocks_go_forward() {
+        let (earlier, later) = (now(), now());
+        assert!(earlier.boot <= later.boot && later.boot > Duration::ZERO);
+        assert!(earlier.wall > "2025-01-01T00:00:00Z".parse().unwrap());
+    }
+
+    #[tokio::test]
+    async fn fires_at_its_deadline_and_not_before() {
+        let mut timer = BootTimer::new().unwrap();
+        let deadline = now().boot + Duration::from_millis(5);
+        timer.set(Some(deadline)).unwrap();
+        timer.fired().await.unwrap();
+        assert!(now().boot >= deadline);
+        assert!(!is_fired(&mut timer), "a deadline is taken once");
+    }
+
+    #[tokio::test]
+    async fn what_is_over_fires_at_once_and_zero_is_no_exception() {
+        let mut timer = BootTimer::new().unwrap();
+        for over in [Duration::ZERO, Duration::from_nanos(1), now().boot] {
+            timer.set(Some(over)).unwrap();
+            timer.fired().await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_new_deadline_replaces_one_that_fired_unheard() {
+        let mut timer = BootTimer::new().unwrap();
+        timer.set(Some(Duration::ZERO)).unwrap();
+        // Tokio has seen it before it is set anew.
+        timer.0.readable().await.unwrap().retain_ready();
+        for deadline in [None, Some(now().boot + LATER), Some(Duration::MAX)] {
+            timer.set(deadline).unwrap();
+            assert!(!is_fired(&mut timer));
+        }
+        timer.set(Some(now().boot)).unwrap();
+        timer.fired().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_wait_that_was_dropped_loses_nothing() {
+        let mut timer = BootTimer::new().unwrap();
+        timer.set(Some(now().boot + Duration::from_millis(5))).unwrap();
+        assert!(tokio::time::timeout(Duration::ZERO, timer.fired()).await.is_err());
+        timer.fired().await.unwrap();
+    }
+}

@@ -1,0 +1,225 @@
+//! What the daemon runs by: flags, variables, file and defaults made into one checked set of values.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use soramode_protocol::id::NodeName;
+use soramode_protocol::mode::SettableMode;
+use soramode_protocol::socket_path::{SOCKET_PATH_BYTES_MAX, Surroundings};
+
+use crate::args::{Args, BothSaid, LogFormat, LogLevel, Settings, SocketMode};
+
+/// The largest configuration file, in bytes.
+pub const FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// The highest `--max-connections`.
+pub const MAX_CONNECTIONS_MAX: u64 = 10_000_000;
+
+/// The highest `--keep-events`.
+pub const KEEP_EVENTS_MAX: u64 = 10_000_000;
+
+/// The longest `--session-linger` and `--socket-grace`: 366 days.
+pub const DURATION_MAX: Duration = Duration::from_hours(366 * 24);
+
+const MAX_CONNECTIONS_DEFAULT: u64 = 1_000_000;
+const KEEP_EVENTS_DEFAULT: u64 = 100_000;
+const SOCKET_GRACE_DEFAULT: Duration = Duration::from_secs(30);
+
+/// Everything the daemon is told, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// What the node is called.
+    pub node_name: NodeName,
+    /// Where the control socket is put.
+    pub socket: PathBuf,
+    /// The control socket's permission bits.
+    pub socket_mode: u32,
+    /// The group whose members may change things.
+    pub operator_group: Option<String>,
+    /// The mode to start in, if the operator said one.
+    pub mode: Option<SettableMode>,
+    /// How long a session stays after its last connection.
+    pub session_linger: Duration,
+    /// How many connections the node holds: 1 to [`MAX_CONNECTIONS_MAX`].
+    pub max_connections: u64,
+    /// How many events are kept: 1 to [`KEEP_EVENTS_MAX`].
+    pub keep_events: u64,
+    /// How long a connection of lifetime `socket` outlives its socket.
+    pub socket_grace: Duration,
+    /// Whether the sessions are known from the start.
+    pub sessions_known: bool,
+    /// Whether the operator said that the state may end with the daemon.
+    pub ephemeral: bool,
+    /// How the log is written.
+    pub log_format: LogFormat,
+    /// How much is logged.
+    pub log_level: LogLevel,
+}
+
+/// What is wrong with what the operator said.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration file {}: {error}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// The file has more than [`FILE_BYTES_MAX`] bytes.
+    #[error("the configuration file {} has more than {FILE_BYTES_MAX} bytes", .0.display())]
+    TooLarge(PathBuf),
+    /// The file is not TOML, or has a key or a value that is not known.
+    #[error("{}:{line}: {message}{}", path.display(), excerpt(text))]
+    WrongFile {
+        /// The file.
+        path: PathBuf,
+        /// Where in it, from 1.
+        line: usize,
+        /// What is there.
+        text: String,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A value outside its limits.
+    #[error("{name}: got {got}, takes {takes}")]
+    OutOfRange {
+        /// The flag, without its dashes, or the key.
+        name: &'static str,
+        /// What it got.
+        got: String,
+        /// What it takes.
+        takes: String,
+    },
+    /// Two settings that say the opposite.
+    #[error(transparent)]
+    BothSaid(#[from] BothSaid),
+    /// The node has no name of its own.
+    #[error("node-name: the host name is not text of 1 to 255 bytes; say --node-name")]
+    NoHostName,
+}
+
+fn excerpt(line: &str) -> String {
+    if line.is_empty() { String::new() } else { format!(" (in: {line})") }
+}
+
+impl Config {
+    /// From the command line and the variables, and the file if they name one.
+    pub fn load(args: Args) -> Result<Self, ConfigError> {
+        let around = Surroundings::of_process(rustix::process::geteuid().as_raw());
+        Self::load_in(args, &around)
+    }
+
+    /// The defaults with the control socket there, state in memory and little of everything: for tests.
+    pub fn on_socket(path: impl Into<PathBuf>) -> Self {
+        Self {
+            node_name: NodeName::generate([0; 16]),
+            socket: path.into(),
+            socket_mode: SocketMode::default().0,
+            operator_group: None,
+            mode: None,
+            session_linger: Duration::ZERO,
+            max_connections: 10_000,
+            keep_events: 1_000,
+            socket_grace: SOCKET_GRACE_DEFAULT,
+            sessions_known: true,
+            ephemeral: true,
+            log_format: LogFormat::default(),
+            log_level: LogLevel::default(),
+        }
+    }
+
+    fn load_in(args: Args, around: &Surroundings) -> Result<Self, ConfigError> {
+        let mut said = args.settings;
+        // $SORAMODE_SOCKET is a variable too, and so comes before the file.
+        said.socket = said.socket.or_else(|| around.socket.clone().map(PathBuf::from));
+        let settings = match args.config {
+            Some(path) => said.or(read_file(&path)?),
+            None => said,
+        };
+        check(settings, around)
+    }
+}
+
+fn check(settings: Settings, around: &Surroundings) -> Result<Config, ConfigError> {
+    let sessions_known = settings.sessions_known()?.unwrap_or(true);
+    Ok(Config {
+        node_name: settings.node_name.map_or_else(host_name, Ok)?,
+        socket: check_path(settings.socket.unwrap_or_else(|| around.daemon_socket()))?,
+        socket_mode: settings.socket_mode.unwrap_or_default().0,
+        operator_group: settings.operator_group,
+        mode: settings.mode,
+        session_linger: check_duration("session-linger", settings.session_linger, Duration::ZERO)?,
+        max_connections: check_count("max-connections", settings.max_connections.unwrap_or(MAX_CONNECTIONS_DEFAULT), MAX_CONNECTIONS_MAX)?,
+        keep_events: check_count("keep-events", settings.keep_events.unwrap_or(KEEP_EVENTS_DEFAULT), KEEP_EVENTS_MAX)?,
+        socket_grace: check_duration("socket-grace", settings.socket_grace, SOCKET_GRACE_DEFAULT)?,
+        sessions_known,
+        ephemeral: settings.ephemeral.unwrap_or(false),
+        log_format: settings.log_format.unwrap_or_default(),
+        log_level: settings.log_level.unwrap_or_default(),
+    })
+}
+
+fn read_file(path: &Path) -> Result<Settings, ConfigError> {
+    let unreadable = |error| ConfigError::Unreadable { path: path.to_owned(), error };
+    let mut text = String::new();
+    let file = File::open(path).map_err(unreadable)?;
+    file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(unreadable)?;
+    if text.len() as u64 > FILE_BYTES_MAX {
+        return Err(ConfigError::TooLarge(path.to_owned()));
+    }
+    parse_file(path, &text)
+}
+
+fn parse_file(path: &Path, text: &str) -> Result<Settings, ConfigError> {
+    toml::from_str(text).map_err(|error: toml::de::Error| {
+        let start = error.span().map_or(0, |span| span.start);
+        let line = text.bytes().take(start).filter(|byte| *byte == b'\n').count();
+        ConfigError::WrongFile {
+            path: path.to_owned(),
+            line: line + 1,
+            text: text.lines().nth(line).unwrap_or_default().trim().to_owned(),
+            message: error.message().replace('\n', ", "),
+        }
+    })
+}
+
+fn check_path(path: PathBuf) -> Result<PathBuf, ConfigError> {
+    match path.as_os_str().len() {
+        1..=SOCKET_PATH_BYTES_MAX => Ok(path),
+        bytes => Err(ConfigError::OutOfRange {
+            name: "socket",
+            got: format!("{} ({bytes} bytes)", path.display()),
+            takes: format!("a path of 1 to {SOCKET_PATH_BYTES_MAX} bytes"),
+        }),
+    }
+}
+
+fn check_count(name: &'static str, count: u64, max: u64) -> Result<u64, ConfigError> {
+    match count {
+        1.. if count <= max => Ok(count),
+        _ => Err(ConfigError::OutOfRange { name, got: count.to_string(), takes: format!("1 to {max}") }),
+    }
+}
+
+fn check_duration(name: &'static str, said: Option<humantime::Duration>, default: Duration) -> Result<Duration, ConfigError> {
+    match said.map_or(default, Into::into) {
+        duration if duration <= DURATION_MAX => Ok(duration),
+        duration => Err(ConfigError::OutOfRange {
+            name,
+            got: humantime::format_duration(duration).to_string(),
+            takes: format!("0s to {} days", DURATION_MAX.as_secs() / (24 * 60 * 60)),
+        }),
+    }
+}
+
+fn host_name() -> Result<NodeName, ConfigError> {
+    let name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+    name.and_then(|name| NodeName::new(&name).ok()).ok_or(ConfigError::NoHostName)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,195 @@
+use super::*;
+
+use std::ffi::OsString;
+
+use clap::error::ErrorKind;
+
+use crate::args;
+
+/// As after `soramoded ARGUMENTS`, where every variable that clap reads is unset.
+fn said(arguments: &str) -> Args {
+    try_said(arguments).unwrap()
+}
+
+fn try_said(arguments: &str) -> Result<Args, clap::Error> {
+    Args::read_from(std::iter::once("soramoded").chain(arguments.split_whitespace()).map(OsString::from))
+}
+
+fn load(arguments: &str, file: &str) -> Result<Config, ConfigError> {
+    load_in(arguments, file, &Surroundings { uid: 1000, ..Surroundings::default() })
+}
+
+fn load_in(arguments: &str, file: &str, around: &Surroundings) -> Result<Config, ConfigError> {
+    let mut path = tempfile::NamedTempFile::new().unwrap();
+    io::Write::write_all(&mut path, file.as_bytes()).unwrap();
+    let mut args = said(arguments);
+    args.config = Some(path.path().to_owned());
+    Config::load_in(args, around)
+}
+
+/// The message without the folder in which the test's file was.
+fn refusal(arguments: &str, file: &str) -> String {
+    let message = load(arguments, file).unwrap_err().to_string();
+    message.split_once(':').filter(|(path, _)| path.starts_with('/')).map_or(message.clone(), |(_, rest)| rest.to_owned())
+}
+
+#[test]
+fn the_flags_are_well_formed() {
+    args::command().debug_assert();
+}
+
+#[test]
+fn every_setting_has_a_variable_and_a_word_of_help() {
+    for flag in
+        args::command().get_arguments().filter(|flag| !["help", "version", "check-config"].contains(&flag.get_long().unwrap_or("help")))
+    {
+        let name = flag.get_long().unwrap();
+        let variable = format!("SORAMODED_{}", name.replace('-', "_").to_uppercase());
+        assert_eq!(flag.get_env().and_then(|name| name.to_str()), Some(&*variable));
+        assert!(flag.get_help().is_some(), "{name}");
+    }
+}
+
+#[test]
+fn every_flag_is_a_key_of_the_file() {
+    let values = "socket = '/s'\nsocket-mode = '0600'\noperator-group = 'ops'\nephemeral = true\nmode = 'normal'\nnode-name = 'n'\n\
+        session-linger = '5m'\nmax-connections = 5\nkeep-events = 6\nsocket-grace = '1s'\nsessions-unknown = true\n\
+        log-format = 'json'\nlog-level = 'debug'\n";
+    let config = load("", values).unwrap();
+    let expected = Config {
+        node_name: NodeName::new("n").unwrap(),
+        socket: "/s".into(),
+        socket_mode: 0o600,
+        operator_group: Some("ops".to_owned()),
+        mode: Some(SettableMode::Normal),
+        session_linger: Duration::from_mins(5),
+        max_connections: 5,
+        keep_events: 6,
+        socket_grace: Duration::from_secs(1),
+        sessions_known: false,
+        ephemeral: true,
+        log_format: LogFormat::Json,
+        log_level: LogLevel::Debug,
+    };
+    assert_eq!(config, expected);
+    for flag in args::command().get_arguments().filter_map(clap::Arg::get_long) {
+        let is_setting = !["config", "check-config", "help", "version", "sessions-known"].contains(&flag);
+        assert_eq!(values.contains(&format!("{flag} =")), is_setting, "{flag}");
+    }
+    let flags = "--socket /s --socket-mode 600 --operator-group ops --ephemeral --mode normal --node-name n --session-linger 5m \
+        --max-connections 5 --keep-events 6 --socket-grace 1s --sessions-unknown --log-format json --log-level debug";
+    assert_eq!(load(flags, "").unwrap(), expected);
+}
+
+#[test]
+fn defaults_are_those_of_the_help() {
+    let config = load("", "").unwrap();
+    assert_eq!(config.socket, Path::new("/tmp/soramode-1000/soramode.sock"));
+    assert_eq!(config.node_name.as_str(), nix::unistd::gethostname().unwrap().to_str().unwrap());
+    let tests = Config { node_name: config.node_name.clone(), ..Config::on_socket(&config.socket) };
+    let expected = Config { max_connections: 1_000_000, keep_events: 100_000, ephemeral: false, ..tests };
+    assert_eq!(config, expected);
+    let help = args::command().render_long_help().to_string();
+    for default in ["[default: 0660]", "[default: 0s]", "[default: 1000000]", "[default: 100000]", "[default: 30s]", "[default: info]"] {
+        assert!(help.contains(default), "{default}");
+    }
+}
+
+#[test]
+fn the_command_line_beats_the_file() {
+    let config = load(
+        "--session-linger 1s --sessions-known --ephemeral=false",
+        "session-linger = '2s'\nsocket-grace = '3s'\nsessions-unknown = true\nephemeral = true",
+    );
+    let config = config.unwrap();
+    assert_eq!((config.session_linger.as_secs(), config.socket_grace.as_secs()), (1, 3));
+    assert!(config.sessions_known && !config.ephemeral);
+}
+
+#[test]
+fn the_clients_variable_beats_the_file_and_not_the_flag() {
+    let around = Surroundings { uid: 1000, socket: Some("/variable".into()), ..Surroundings::default() };
+    assert_eq!(load_in("", "socket = '/file'", &around).unwrap().socket, Path::new("/variable"));
+    assert_eq!(load_in("--socket /flag", "", &around).unwrap().socket, Path::new("/flag"));
+    assert_eq!(load("", "socket = '/file'").unwrap().socket, Path::new("/file"));
+}
+
+#[test]
+fn initial_is_refused_in_words() {
+    let error = try_said("--mode initial").unwrap_err().to_string();
+    assert!(error.contains("initial cannot be set"), "{error}");
+    assert_eq!(refusal("", "mode = 'initial'").split(": ").nth(1), Some("initial cannot be set"));
+}
+
+#[test]
+fn a_wrong_flag_is_refused_with_what_it_takes() {
+    for (arguments, words) in [
+        ("--mode open", "normal, block_new_session, block_new_connection"),
+        ("--socket-mode 0888", "octal permission bits"),
+        ("--socket-mode 01777", "octal permission bits"),
+        ("--socket-mode 0060", "from 0600"),
+        ("--session-linger soon", "soon"),
+        ("--max-connections many", "many"),
+        ("--log-level loud", "debug"),
+        ("--node-name=", "is empty, takes 1 to 255 bytes"),
+        ("--sessions-known --sessions-unknown", "exclude each other"),
+        ("--colour", "unexpected argument '--colour'"),
+        ("drain", "unexpected argument 'drain'"),
+    ] {
+        let error = try_said(arguments).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains(words), "{error}");
+    }
+    assert_eq!(try_said("--help").unwrap_err().kind(), ErrorKind::DisplayHelp);
+}
+
+#[test]
+fn a_wrong_file_is_refused_with_line_and_key() {
+    for (file, words) in [
+        ("\nsession_linger = '1s'", "2: unknown field `session_linger`, expected one of `socket`,"),
+        ("mode = 'open'", "1: no such mode: \"open\", takes normal, block_new_session, block_new_connection (in: mode = 'open')"),
+        ("socket-mode = 660", "1: invalid type: integer `660`, expected a string (in: socket-mode = 660)"),
+        ("socket-mode = '0o1000'", "octal permission bits"),
+        ("ephemeral = 1\n", "expected a boolean (in: ephemeral = 1)"),
+        ("session-linger = 'soon'", "(in: session-linger = 'soon')"),
+        ("keep-events = -1", "(in: keep-events = -1)"),
+        ("node-name = ''", "node_name is empty, takes 1 to 255 bytes (in: node-name = '')"),
+        ("socket-grace = '1s'\nsocket-grace = '1s'", "2: duplicate key"),
+        ("mode", "1: "),
+    ] {
+        let refusal = refusal("", file);
+        assert!(refusal.contains(words) && !refusal.contains('\n'), "{refusal}");
+    }
+    assert_eq!(refusal("", "sessions-known = true\nsessions-unknown = true"), "sessions-known and sessions-unknown exclude each other");
+}
+
+#[test]
+fn limits_are_kept_from_both_sides() {
+    assert_eq!(load("--max-connections 1", "").unwrap().max_connections, 1);
+    assert_eq!(load("--keep-events 10000000", "").unwrap().keep_events, KEEP_EVENTS_MAX);
+    assert_eq!(load("--session-linger 366d", "").unwrap().session_linger, DURATION_MAX);
+    let longest = format!("/{}", "s".repeat(SOCKET_PATH_BYTES_MAX - 1));
+    assert_eq!(load(&format!("--socket {longest}"), "").unwrap().socket, Path::new(&longest));
+
+    assert_eq!(refusal("--max-connections 0", ""), "max-connections: got 0, takes 1 to 10000000");
+    assert_eq!(refusal("", "max-connections = 10000001"), "max-connections: got 10000001, takes 1 to 10000000");
+    assert_eq!(refusal("--keep-events 0", ""), "keep-events: got 0, takes 1 to 10000000");
+    assert_eq!(refusal("--socket-grace 367d", ""), "socket-grace: got 1year 1day 18h, takes 0s to 366 days");
+    assert_eq!(refusal("", "session-linger = '367d'"), "session-linger: got 1year 1day 18h, takes 0s to 366 days");
+    assert!(refusal(&format!("--socket {longest}s"), "").ends_with("(108 bytes), takes a path of 1 to 107 bytes"));
+    assert!(refusal("", "socket = ''").ends_with("(0 bytes), takes a path of 1 to 107 bytes"));
+    assert!(try_said(&format!("--node-name {}", "n".repeat(256))).unwrap_err().to_string().contains("has 256 bytes"));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_refused_with_its_name() {
+    let load = |path: &Path| Config::load(Args { config: Some(path.to_owned()), ..Args::default() }).unwrap_err().to_string();
+    assert!(load(Path::new("/no/such/file")).starts_with("cannot read the configuration file /no/such/file: No such file"));
+    assert!(load(Path::new("/")).starts_with("cannot read the configuration file /: Is a directory"));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let comment = |bytes: u64| std::fs::write(file.path(), "#".repeat(usize::try_from(bytes).unwrap())).unwrap();
+    comment(FILE_BYTES_MAX + 1);
+    assert!(load(file.path()).ends_with("has more than 1048576 bytes"));
+    comment(FILE_BYTES_MAX);
+    assert!(Config::load(Args { config: Some(file.path().to_owned()), ..Args::default() }).is_ok());
+}

@@ -1,0 +1,253 @@
+//! The control socket's file: nobody can open it before it is theirs to open, no live daemon loses its own, and a clean stop leaves none.
+
+mod folder;
+mod inherited;
+mod lock;
+#[cfg(test)]
+mod tests;
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use nix::unistd::Group;
+use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use soramode_protocol::socket_path::SOCKET_PATH_BYTES_MAX;
+use tokio::net::UnixListener;
+
+use self::lock::Lock;
+use crate::config::Config;
+
+/// How many clients may wait to be accepted; the kernel keeps to its `net.core.somaxconn` if that is lower.
+const BACKLOG: i32 = 1024;
+
+/// Permission bits while the socket is not yet its group's.
+const BITS_AT_FIRST: u32 = 0o600;
+
+/// Why the control socket cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum SocketError {
+    /// The kernel takes no path that long, and it is not cut: it would be another one.
+    #[error("the socket's path {} has {} bytes, takes {SOCKET_PATH_BYTES_MAX}", .0.display(), .0.as_os_str().len())]
+    PathTooLong(PathBuf),
+    /// The operator group is not there.
+    #[error("there is no group {0:?} for the socket (operator-group)")]
+    NoSuchGroup(String),
+    /// Another daemon has the socket.
+    #[error("{} is served by a running soramoded{}", path.display(), pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default())]
+    Running {
+        /// The socket.
+        path: PathBuf,
+        /// The other daemon's process, where it could be told.
+        pid: Option<i32>,
+    },
+    /// Something is in the socket's place, or its folder's, or its lock file's, that must not be there.
+    #[error("{} is {found}: it must be {wanted}", path.display())]
+    InTheWay {
+        /// The place.
+        path: PathBuf,
+        /// What is there.
+        found: String,
+        /// What may be there.
+        wanted: &'static str,
+    },
+    /// Sockets were passed to this process, but none that the control socket could be.
+    #[error("of the {0} sockets in LISTEN_FDS none is a Unix stream socket that listens")]
+    NothingInherited(usize),
+    /// The system refused.
+    #[error("cannot {what} {}: {error}", path.display())]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// With which file.
+        path: PathBuf,
+        /// The system's word.
+        error: io::Error,
+    },
+}
+
+impl SocketError {
+    /// For `map_err`: what was tried, and with which file.
+    fn on<E: Into<io::Error>>(what: &'static str, path: &Path) -> impl FnOnce(E) -> Self {
+        move |error| Self::System { what, path: path.to_owned(), error: error.into() }
+    }
+}
+
+/// The control socket. It listens as long as this lives; then the file is removed if it is still ours, and so is the lock.
+#[derive(Debug)]
+pub struct SocketFile {
+    listener: UnixListener,
+    operator_gid: Option<u32>,
+    /// None where the socket was passed to us: then its file is another's.
+    _placed: Option<(Placed, Lock)>,
+}
+
+impl SocketFile {
+    /// Takes the socket that was passed to this process, else makes one where `config` says. Needs a tokio runtime.
+    pub fn open(config: &Config) -> Result<Self, SocketError> {
+        let operator_gid = check(config)?;
+        let path = &config.socket;
+        let (listener, placed) = if let Some(listener) = inherited::take()? {
+            (listener, None)
+        } else {
+            folder::prepare(path)?;
+            let lock = Lock::take(path)?;
+            clear(path)?;
+            let bound = Bound::to(path)?;
+            bound.admit(operator_gid, config.socket_mode)?;
+            let (socket, placed) = bound.listen()?;
+            (socket.into(), Some((placed, lock)))
+        };
+        // Inherited sockets block; accepting must not.
+        let listener = listener.set_nonblocking(true).and_then(|()| UnixListener::from_std(listener));
+        let listener = listener.map_err(SocketError::on("wait for clients on", path))?;
+        Ok(Self { listener, operator_gid, _placed: placed })
+    }
+
+    /// Where clients come in.
+    pub fn listener(&self) -> &UnixListener {
+        &self.listener
+    }
+
+    /// The operator group's number.
+    pub fn operator_gid(&self) -> Option<u32> {
+        self.operator_gid
+    }
+
+    /// Stops listening and removes what was made. Dropping it does the same.
+    pub fn close(self) {}
+}
+
+/// What can be known to be wrong without touching anything; gives the operator group's number.
+pub fn check(config: &Config) -> Result<Option<u32>, SocketError> {
+    if config.socket.as_os_str().len() > SOCKET_PATH_BYTES_MAX {
+        return Err(SocketError::PathTooLong(config.socket.clone()));
+    }
+    config.operator_group.as_deref().map(find_group).transpose()
+}
+
+fn find_group(name: &str) -> Result<u32, SocketError> {
+    match Group::from_name(name) {
+        Ok(Some(group)) => Ok(group.gid.as_raw()),
+        Ok(None) => Err(SocketError::NoSuchGroup(name.to_owned())),
+        Err(error) => Err(SocketError::on("find the operator group", Path::new(name))(error)),
+    }
+}
+
+/// Makes room for the socket: a dead one is removed, anything else stays and is an error.
+fn clear(path: &Path) -> Result<(), SocketError> {
+    let found = match fs::symlink_metadata(path) {
+        Ok(there) if there.file_type().is_socket() => return remove_dead(path),
+        Ok(there) if there.is_symlink() => "a symbolic link",
+        Ok(there) if there.is_dir() => "a folder",
+        Ok(_) => "not a socket",
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(SocketError::on("look at", path)(error)),
+    };
+    Err(SocketError::InTheWay { path: path.to_owned(), found: found.to_owned(), wanted: "a socket or not there" })
+}
+
+/// The lock says that no daemon is there, but somebody may have removed a live one's lock file: so the socket itself is asked.
+fn remove_dead(path: &Path) -> Result<(), SocketError> {
+    let probe = stream_socket(path)?;
+    let address = address(path)?;
+    let running = |pid| Err(SocketError::Running { path: path.to_owned(), pid });
+    match rustix::net::connect(&probe, &address) {
+        Ok(()) => running(rustix::net::sockopt::socket_peercred(&probe).ok().map(|peer| peer.pid.as_raw_nonzero().get())),
+        // It listens, with a full backlog.
+        Err(Errno::AGAIN) => running(None),
+        Err(Errno::CONNREFUSED) => fs::remove_file(path).map_err(SocketError::on("remove the dead socket", path)),
+        Err(Errno::NOENT) => Ok(()),
+        Err(error) => Err(SocketError::on("tell whether anybody serves", path)(error)),
+    }
+}
+
+/// A socket that has its file, but does not listen yet.
+struct Bound {
+    socket: OwnedFd,
+    placed: Placed,
+}
+
+impl Bound {
+    fn to(path: &Path) -> Result<Self, SocketError> {
+        let socket = stream_socket(path)?;
+        // Linux gives the file the bits of the socket itself, less the umask. To narrow the umask instead would do so for the
+        // whole process, and to narrow the file afterwards would be too late.
+        rustix::fs::fchmod(&socket, Mode::from_raw_mode(BITS_AT_FIRST)).map_err(SocketError::on("protect", path))?;
+        rustix::net::bind(&socket, &address(path)?).map_err(SocketError::on("make", path))?;
+        Ok(Self { socket, placed: Placed::find(path)? })
+    }
+
+    /// First the group, then the bits: the other way round the wrong group could open it for a moment.
+    fn admit(&self, operator_gid: Option<u32>, bits: u32) -> Result<(), SocketError> {
+        let Placed { path, handle } = &self.placed;
+        if let Some(gid) = operator_gid {
+            rustix::fs::chownat(handle, "", None, Some(Gid::from_raw(gid)), AtFlags::EMPTY_PATH)
+                .map_err(SocketError::on("give to the operator group the socket", path))?;
+        }
+        // Through the handle again, which only /proc offers: a chmod by path could hit what somebody put there meanwhile.
+        let through = format!("/proc/self/fd/{}", handle.as_raw_fd());
+        rustix::fs::chmodat(CWD, through, Mode::from_raw_mode(bits), AtFlags::empty()).map_err(SocketError::on("open to clients", path))
+    }
+
+    fn listen(self) -> Result<(OwnedFd, Placed), SocketError> {
+        rustix::net::listen(&self.socket, BACKLOG).map_err(SocketError::on("listen on", &self.placed.path))?;
+        Ok((self.socket, self.placed))
+    }
+}
+
+/// A socket file that we made. It is removed with this value, unless another has taken its place.
+#[derive(Debug)]
+struct Placed {
+    path: PathBuf,
+    /// The file itself, whatever becomes of the path.
+    handle: File,
+}
+
+impl Placed {
+    fn find(path: &Path) -> Result<Self, SocketError> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let handle = rustix::fs::open(path, flags, Mode::empty()).map_err(SocketError::on("find again", path))?;
+        let placed = Self { path: path.to_owned(), handle: handle.into() };
+        let found = placed.handle.metadata().map_err(SocketError::on("look at", path))?;
+        if found.file_type().is_socket() && found.uid() == rustix::process::geteuid().as_raw() {
+            return Ok(placed);
+        }
+        Err(SocketError::InTheWay { path: path.to_owned(), found: "no longer what was made".to_owned(), wanted: "the new socket" })
+    }
+}
+
+impl Drop for Placed {
+    fn drop(&mut self) {
+        remove_if_same(&self.path, &self.handle);
+    }
+}
+
+/// Removes the file unless the path leads to another one by now.
+fn remove_if_same(path: &Path, file: &File) {
+    if !is_same(path, file) {
+        tracing::warn!(path = %path.display(), "not removed: it is not ours any more");
+    } else if let Err(error) = fs::remove_file(path) {
+        tracing::warn!(path = %path.display(), %error, "cannot remove");
+    }
+}
+
+fn is_same(path: &Path, file: &File) -> bool {
+    match (fs::symlink_metadata(path), file.metadata()) {
+        (Ok(there), Ok(ours)) => (there.dev(), there.ino()) == (ours.dev(), ours.ino()),
+        (Err(_), _) | (_, Err(_)) => false,
+    }
+}
+
+fn stream_socket(path: &Path) -> Result<OwnedFd, SocketError> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).map_err(SocketError::on("make a socket for", path))
+}
+
+fn address(path: &Path) -> Result<SocketAddrUnix, SocketError> {
+    SocketAddrUnix::new(path).map_err(SocketError::on("use the path", path))
+}

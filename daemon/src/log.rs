@@ -1,0 +1,122 @@
+//! The log: one short line an event on standard error, for people or as JSON.
+
+use std::fmt;
+use std::io::{self, IsTerminal};
+
+use tracing::Level;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::Registry;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::args::{LogFormat, LogLevel};
+use crate::clock;
+
+/// Our own crates, all of them. Of others' only warnings are logged.
+const OWN_TARGETS: &str = "soramode";
+
+/// Starts the log of this process. The second call in one process changes nothing.
+pub fn start(format: LogFormat, level: LogLevel) {
+    // Taken by whoever came first: with the daemon run inside a test, the test's own.
+    if Registry::default().with(lines(format, level, io::stderr)).try_init().is_err() {
+        tracing::debug!("the log had been started already");
+    }
+}
+
+fn lines<W>(format: LogFormat, level: LogLevel, writer: W) -> Box<dyn Layer<Registry> + Send + Sync>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let base = tracing_subscriber::fmt::layer().with_timer(WallClock).with_target(false).with_writer(writer);
+    let filter = Targets::new().with_default(LevelFilter::WARN.min(max_level(level).into())).with_target(OWN_TARGETS, max_level(level));
+    match format {
+        LogFormat::Text => base.with_ansi(wants_colour()).with_filter(filter).boxed(),
+        LogFormat::Json => base.json().flatten_event(true).with_current_span(false).with_span_list(false).with_filter(filter).boxed(),
+    }
+}
+
+fn max_level(level: LogLevel) -> Level {
+    match level {
+        LogLevel::Error => Level::ERROR,
+        LogLevel::Warn => Level::WARN,
+        LogLevel::Info => Level::INFO,
+        LogLevel::Debug => Level::DEBUG,
+        LogLevel::Trace => Level::TRACE,
+    }
+}
+
+fn wants_colour() -> bool {
+    io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Times in the log look like those on the socket.
+struct WallClock;
+
+impl FormatTime for WallClock {
+    fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        write!(writer, "{}", clock::now().wall)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::sync::{Arc, Mutex};
+
+    use soramode_protocol::time::Time;
+
+    /// What is logged by `say`.
+    fn logged(format: LogFormat, level: LogLevel, say: impl FnOnce()) -> String {
+        #[derive(Clone, Default)]
+        struct Page(Arc<Mutex<Vec<u8>>>);
+        impl io::Write for Page {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0.lock().unwrap().write(bytes)
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let page = Page::default();
+        let writer = page.clone();
+        let subscriber = Registry::default().with(lines(format, level, move || writer.clone()));
+        tracing::subscriber::with_default(subscriber, say);
+        let bytes = page.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn a_line_has_time_level_and_words() {
+        let line = logged(LogFormat::Text, LogLevel::Info, || tracing::info!(sessions = 3, "mode changed"));
+        let (time, rest) = line.split_once(' ').unwrap();
+        assert!(time.len() == 27 && time.parse::<Time>().is_ok(), "{time}");
+        assert_eq!(rest, " INFO mode changed sessions=3\n");
+    }
+
+    #[test]
+    fn a_json_line_is_flat() {
+        let line = logged(LogFormat::Json, LogLevel::Info, || tracing::info!(sessions = 3, "mode changed"));
+        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!((&line["level"], &line["message"], &line["sessions"]), (&"INFO".into(), &"mode changed".into(), &3.into()));
+        assert!(line["timestamp"].as_str().unwrap().parse::<Time>().is_ok());
+    }
+
+    #[test]
+    fn the_level_is_for_our_own_lines_and_others_may_only_warn() {
+        let say = || {
+            tracing::debug!("ours");
+            tracing::debug!(target: "hyper", "theirs");
+            tracing::warn!(target: "hyper", "their warning");
+        };
+        let words = |level| logged(LogFormat::Text, level, say);
+        assert!(words(LogLevel::Debug).contains("ours"));
+        assert!(!words(LogLevel::Debug).contains("theirs"));
+        assert!(words(LogLevel::Debug).contains("their warning"));
+        assert_eq!(words(LogLevel::Error), "");
+    }
+}

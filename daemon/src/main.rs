@@ -1,0 +1,118 @@
+//! soramode's daemon as a process: flags, log, signals and exit status. What it does is in the library.
+
+use std::convert::Infallible;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use soramoded::args::Args;
+use soramoded::config::Config;
+use soramoded::control::socket_file;
+use soramoded::{log, notify};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// It could not start, or not go on.
+const FAILED: u8 = 1;
+
+/// A flag, a variable or the file is wrong.
+const MISUSED: u8 = 2;
+
+fn main() -> ExitCode {
+    let args = match Args::read_from(std::env::args_os()) {
+        Ok(args) => args,
+        Err(told) => return tell(&told),
+    };
+    let is_check = args.check_config;
+    let config = match Config::load(args) {
+        Ok(config) => config,
+        Err(error) => return fail(MISUSED, &error),
+    };
+    if is_check { check(&config) } else { run(config) }
+}
+
+/// Shows help, the version or what is wrong with the command line.
+fn tell(told: &clap::Error) -> ExitCode {
+    let status = u8::try_from(told.exit_code()).unwrap_or(MISUSED);
+    // Where nobody hears it there is nobody to tell: the status speaks.
+    if told.print().is_ok() { ExitCode::from(status) } else { ExitCode::from(status.max(FAILED)) }
+}
+
+fn check(config: &Config) -> ExitCode {
+    match socket_file::check(config) {
+        Ok(_) if writeln!(io::stdout(), "ok").is_ok() => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::from(FAILED),
+        Err(error) => fail(MISUSED, &error),
+    }
+}
+
+fn run(config: Config) -> ExitCode {
+    log::start(config.log_format, config.log_level);
+    if !config.ephemeral {
+        tracing::warn!("mode and sessions are kept in memory only and end with the daemon; --ephemeral says that this is meant");
+    }
+    match serve(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(FAILED, format_args!("{error:#}")),
+    }
+}
+
+fn serve(config: Config) -> anyhow::Result<()> {
+    // One thread for all that is decided: what takes longer has threads of its own.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
+    let outcome = runtime.block_on(async {
+        let shutdown = CancellationToken::new();
+        let mut signals = Signals::new().context("cannot listen for signals")?;
+        tokio::select! {
+            outcome = soramoded::run(config, shutdown.clone()) => outcome.map_err(anyhow::Error::from),
+            never = signals.obey(&shutdown) => match never {},
+        }
+    });
+    // A look-up of a user may hang in a thread that nothing can end.
+    runtime.shutdown_background();
+    outcome
+}
+
+fn fail(status: u8, error: impl std::fmt::Display) -> ExitCode {
+    if writeln!(io::stderr(), "soramoded: {error}").is_err() {
+        tracing::debug!("nobody reads standard error");
+    }
+    ExitCode::from(status)
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Asks for a stop when a signal says so. The stop itself is `run`'s, so this never returns.
+    async fn obey(&mut self, shutdown: &CancellationToken) -> Infallible {
+        loop {
+            let name = tokio::select! {
+                _ = self.terminate.recv() => "SIGTERM",
+                _ = self.interrupt.recv() => "SIGINT",
+                _ = self.hang_up.recv() => {
+                    tracing::info!("SIGHUP: nothing to read again");
+                    continue;
+                }
+            };
+            if shutdown.is_cancelled() {
+                tracing::info!("{name}: stopping already");
+            } else {
+                tracing::info!("{name}: stopping");
+                notify::stopping();
+                shutdown.cancel();
+            }
+        }
+    }
+}
