@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use soramode_protocol::client::{Message, read_answer};
 use soramode_protocol::envelope::Notification;
 use soramode_protocol::error::ErrorType;
+use soramode_protocol::id::LogId;
 use soramode_protocol::mode::ModeState;
+use soramode_protocol::node::{GetInfo, GetStatus};
 use soramode_protocol::request::Method;
 use soramode_protocol::session::Session;
 use soramode_protocol::wait::{self, Wait, WaitEnded, WaitFor};
@@ -54,7 +56,7 @@ pub(crate) struct Reached {
 /// Waits until it is so. Everything else is a failure. What is known of the wait goes into the report.
 pub(crate) async fn watch(context: &mut Context<'_>, signals: &mut Signals, plan: &Plan, report: &mut Report) -> Result<Reached, Failure> {
     let meter = Meter::new(&context.output, plan.wait.wait_for, plan.wait.max_sessions.unwrap_or(0));
-    let mut watcher = Watcher { context, signals, plan, meter, lost_since: None, was_lost: false };
+    let mut watcher = Watcher { context, signals, plan, meter, log_id: None, lost_since: None, was_lost: false };
     let end = watcher.follow_over_losses().await;
     watcher.meter.clear();
     let waited = watcher.meter.elapsed();
@@ -121,7 +123,7 @@ fn blocker_lines(blockers: &[Session]) -> Vec<String> {
 /// `block_new_session (since 12 min, uid:1000(ops), "kernel CHG-123")`
 pub(crate) fn mode_words(state: &ModeState) -> String {
     let since = format!("since {}", times::age(state.since));
-    let expiry = state.expires_at.map(|expires_at| format!("ends by itself in {}", times::span(expires_at.since(times::now()))));
+    let expiry = state.expires_at.map(|expires_at| format!("ends by itself in {}", times::ahead(expires_at)));
     let parts = [Some(since), Some(escape(&state.actor).into_owned()), state.reason.as_deref().map(quoted), expiry];
     format!("{} ({})", state.mode, parts.into_iter().flatten().collect::<Vec<_>>().join(", "))
 }
@@ -156,6 +158,8 @@ struct Watcher<'a, 'b> {
     signals: &'a mut Signals,
     plan: &'a Plan,
     meter: Meter,
+    /// The log of the daemon that this began with.
+    log_id: Option<LogId>,
     /// When the daemon was lost, while nothing has been heard of it since.
     lost_since: Option<Instant>,
     was_lost: bool,
@@ -195,6 +199,7 @@ impl<'b> Watcher<'_, 'b> {
 
     /// One wait on one connection.
     async fn follow(&mut self, daemon: &mut Daemon<'b>) -> Result<Watched, Failure> {
+        self.recognise(daemon).await?;
         let id = daemon.send(&self.wait()).await?;
         let silence = self.meter.every() + SILENCE_MAX;
         loop {
@@ -218,6 +223,26 @@ impl<'b> Watcher<'_, 'b> {
                 Ok(Ok(Message::Answer(..) | Message::Notification(Notification::Event(_) | Notification::Gap(_)))) => {}
             }
         }
+    }
+
+    /// A daemon that comes back with another log has forgotten the sessions: that it has none says nothing about the node.
+    async fn recognise(&mut self, daemon: &mut Daemon<'b>) -> Result<(), Failure> {
+        if self.plan.wait.wait_for != WaitFor::Drained || self.plan.wait.assume_known {
+            return Ok(());
+        }
+        let log_id = daemon.call(&GetInfo {}).await?.log_id;
+        if *self.log_id.get_or_insert_with(|| log_id.clone()) == log_id {
+            return Ok(());
+        }
+        let status = daemon.call(&GetStatus {}).await?;
+        let node = escape(status.node_name.as_str());
+        if !status.mode.mode.is_block() {
+            let message = format!("superseded: soramoded was restarted without its state, and {node} is {}", mode_words(&status.mode));
+            return Err(Failure::new(Exit::Superseded, message));
+        }
+        let what_to_do = "Let the signalling server send a complete Report, or say that you know with --assume-known";
+        let message = format!("soramoded was restarted without its state: the sessions of {node} are not known any more. {what_to_do}");
+        Err(Failure { error_type: Some(ErrorType::SessionsUnknown), ..Failure::new(Exit::SessionsUnknown, message) })
     }
 
     /// What to ask now: so much of the time is left.

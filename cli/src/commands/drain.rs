@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use soramode_protocol::mode::{Mode, SettableMode};
+use soramode_protocol::node::Status;
 use soramode_protocol::wait::{Wait, WaitFor};
 
 use crate::Context;
@@ -110,7 +111,7 @@ pub(super) async fn drain(
         context.output.note(&format!("{} is tighter than {}: only waiting", closed.mode, Mode::from(target)));
     }
     let plan = flags.plan(&closed);
-    context.output.note(&beginning_words(&closed, &plan));
+    context.output.note(&beginning_words(&closed.status, &plan));
     match watch(context, signals, &plan, report).await {
         Ok(reached) => Ok((closed, reached)),
         Err(failure) if failure.exit == Exit::Superseded => Err(failure),
@@ -134,9 +135,11 @@ impl DrainFlags {
     }
 }
 
-fn beginning_words(closed: &Closed, plan: &Plan) -> String {
-    let (sessions, connections) = (counted(closed.status.sessions, "session"), counted(closed.status.connections, "connection"));
-    format!("waiting for {sessions} and {connections} to end, {} (Ctrl-C ends the watching, not the drain)", plan.limit_words())
+/// What is said before a drain is watched.
+pub(super) fn beginning_words(status: &Status, plan: &Plan) -> String {
+    let (sessions, connections) = (counted(status.sessions, "session"), counted(status.connections, "connection"));
+    let limit = plan.limit_words();
+    format!("waiting {limit} until no session is left (now {sessions}, {connections}); Ctrl-C ends the watching, not the drain")
 }
 
 /// The drain goes on, only nobody watches any more.

@@ -12,7 +12,7 @@ use soramode_protocol::node::{GetStatus, Status};
 use soramode_protocol::time::Time;
 use soramode_protocol::wait::{Wait, WaitFor};
 
-use super::drain::{reached_words, show_record};
+use super::drain::{beginning_words, reached_words, show_record};
 use crate::Context;
 use crate::args::{Format, WaitFlags, read_mode};
 use crate::completion;
@@ -116,7 +116,7 @@ async fn set_and_wait(change: &ChangeMode, flags: &WaitFlags, context: &mut Cont
     context.output.note(&words(&changed, &status, context));
     let wait = Wait { generation: Some(generation), assume_known: flags.assume_known, ..Wait::new(WaitFor::Drained) };
     let plan = Plan { wait, limit: flags.limit() };
-    context.output.note(&format!("waiting for the sessions to end, {} (Ctrl-C ends the watching, not the drain)", plan.limit_words()));
+    context.output.note(&beginning_words(&status, &plan));
     let reached = watch(context, &mut signals, &plan, report).await?;
     match context.output.format() {
         Format::Json | Format::Jsonl => {}
@@ -149,7 +149,7 @@ fn words(changed: &ModeChanged, status: &Status, context: &Context<'_>) -> Strin
     if changed.previous_mode == changed.mode {
         return format!("{node}: still {}", mode_words(&status.mode));
     }
-    let expiry = |expires_at: Time| format!(", normal again by itself in {}", times::span(expires_at.since(times::now())));
+    let expiry = |expires_at: Time| format!(", normal again by itself in {}", times::ahead(expires_at));
     let undo = |previous| format!(". Undo: {}", context.socket.command(&format!("set {}", Mode::from(previous))));
     format!(
         "{node}: {} -> {} ({}){}{}",

@@ -19,7 +19,7 @@ use crate::args::Format;
 use crate::daemon::{Daemon, RECONNECT_MAX};
 use crate::error::{Exit, Failure};
 use crate::output::escape::escape;
-use crate::output::{Output, times};
+use crate::output::{Output, Reader, times};
 
 /// Print events as they happen
 #[derive(Debug, clap::Args)]
@@ -62,7 +62,7 @@ struct GapView<'a> {
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
-    let mut tail = Tail::new(&args);
+    let mut tail = Tail::new(&args, context.output.reader());
     let mut daemon = context.socket.connect().await?;
     tail.subscribe(&mut daemon).await?;
     loop {
@@ -93,10 +93,11 @@ struct Tail {
     held_gap: Option<Gap>,
     /// When the daemon was lost, while nothing has been heard of it since.
     lost_since: Option<Instant>,
+    reader: Reader,
 }
 
 impl Tail {
-    fn new(args: &Args) -> Self {
+    fn new(args: &Args, reader: Reader) -> Self {
         let (from, not_before) = match args.since {
             None => (SubscribeFrom::Now, None),
             Some(Since::Seq(seq)) => (SubscribeFrom::Seq(seq), None),
@@ -104,7 +105,7 @@ impl Tail {
             Some(Since::Ago(span)) => (SubscribeFrom::Seq(1), Some(earlier(times::now(), span))),
         };
         let types = Some(args.types.clone()).filter(|types| !types.is_empty());
-        Self { from, types, not_before, log_id: None, held_gap: None, lost_since: None }
+        Self { from, types, not_before, log_id: None, held_gap: None, lost_since: None, reader }
     }
 
     async fn subscribe(&mut self, daemon: &mut Daemon<'_>) -> Result<(), Failure> {
@@ -131,7 +132,8 @@ impl Tail {
     /// Prints until the daemon is lost or nobody reads any more.
     async fn follow(&mut self, daemon: &mut Daemon<'_>, output: &mut Output) -> Result<(), Failure> {
         while !output.is_closed() {
-            match next(daemon, output).await? {
+            let Some(message) = self.next(daemon, output).await? else { break };
+            match message {
                 Ok(Message::Notification(Notification::Event(event))) => self.event(&event, output)?,
                 Ok(Message::Notification(Notification::Gap(gap))) => self.gap(gap, output)?,
                 Ok(Message::Notification(Notification::Progress(_)) | Message::Answer(..)) => {}
@@ -139,6 +141,19 @@ impl Tail {
             }
         }
         Ok(())
+    }
+
+    /// The next message; `None` when nobody reads any more. What was printed is sent before this waits, and not sooner, so that many
+    /// together cost one write.
+    async fn next(&self, daemon: &mut Daemon<'_>, output: &mut Output) -> Result<Option<Result<Message, ClientError>>, Failure> {
+        if let Ok(message) = timeout(Duration::ZERO, daemon.receive()).await {
+            return Ok(Some(message));
+        }
+        output.flush()?;
+        tokio::select! {
+            message = daemon.receive() => Ok(Some(message)),
+            () = self.reader.gone() => Ok(None),
+        }
     }
 
     fn event(&mut self, event: &Event, output: &mut Output) -> Result<(), Failure> {
@@ -168,15 +183,6 @@ impl Tail {
 
 fn earlier(time: Time, span: Duration) -> Time {
     Time::from_micros(time.as_micros().saturating_sub(i64::try_from(span.as_micros()).unwrap_or(i64::MAX)))
-}
-
-/// The next message. What was printed is sent before this waits for one, and not before, so that many together cost one write.
-async fn next(daemon: &mut Daemon<'_>, output: &mut Output) -> Result<Result<Message, ClientError>, Failure> {
-    if let Ok(message) = timeout(Duration::ZERO, daemon.receive()).await {
-        return Ok(message);
-    }
-    output.flush()?;
-    Ok(daemon.receive().await)
 }
 
 fn show(event: &Event, output: &mut Output) -> Result<(), Failure> {

@@ -4,6 +4,7 @@ pub(crate) mod escape;
 mod list;
 mod meter;
 mod pace;
+mod reader;
 pub(crate) mod times;
 
 use std::io::{self, BufWriter, ErrorKind, IsTerminal, Stdout, Write};
@@ -17,6 +18,7 @@ use crate::error::{Exit, Failure};
 
 pub(crate) use list::{List, Row, pairs};
 pub(crate) use meter::{Meter, counted};
+pub(crate) use reader::Reader;
 
 /// The version of the JSON output. Fields are only ever added.
 const SCHEMA: u32 = 1;
@@ -86,6 +88,12 @@ impl Output {
     /// Whether nobody reads stdout any more.
     pub(crate) const fn is_closed(&self) -> bool {
         self.closed
+    }
+
+    /// Whoever reads stdout.
+    #[expect(clippy::unused_self, reason = "stdout is asked for here alone")]
+    pub(crate) fn reader(&self) -> Reader {
+        Reader::of_stdout()
     }
 
     /// Whether progress can be drawn rather than told line by line.
@@ -178,7 +186,7 @@ impl Output {
     /// A time that lies ahead.
     pub(crate) fn time_ahead(&self, time: Time) -> String {
         match (self.answers_to, self.format) {
-            (Sink::Terminal, Format::Table) => format!("{} (in {})", times::local(time), times::span(time.since(times::now()))),
+            (Sink::Terminal, Format::Table) => format!("{} (in {})", times::local(time), times::ahead(time)),
             (Sink::Terminal | Sink::Elsewhere, Format::Table | Format::Plain | Format::Json | Format::Jsonl) => time.to_string(),
         }
     }

@@ -34,6 +34,11 @@ pub(crate) fn age(time: Time) -> String {
     span(now().since(time))
 }
 
+/// How far ahead that lies; a second that has begun counts whole, so that 45 min are not 44 at once.
+pub(crate) fn ahead(time: Time) -> String {
+    span(time.since(now()) + Duration::from_millis(999))
+}
+
 /// In local time, without the fractions.
 pub(crate) fn local(time: Time) -> String {
     jiff::Timestamp::from_microsecond(time.as_micros()).map_or_else(

@@ -1,0 +1,77 @@
+//! The man pages and completion scripts that are committed are those that the command line yields.
+//! `SORAMODE_REGENERATE=1 cargo test -p soramode --test generated_files` writes them anew.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use soramode::{GeneratedFile, generated_files, man_page};
+
+/// Folders whose every file is generated, but for those named in `WRITTEN_BY_HAND`.
+const FOLDERS: [&str; 2] = ["man", "completions"];
+
+/// What no command line could yield.
+const WRITTEN_BY_HAND: [&str; 1] = ["man/soramode-protocol.7"];
+
+fn top() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+fn wanted() -> BTreeMap<String, Vec<u8>> {
+    let daemon = man_page(&soramoded::args::command(), "8").unwrap();
+    let files = generated_files().unwrap().into_iter().chain([daemon]);
+    files.map(|GeneratedFile { path, content }| (path, content)).collect()
+}
+
+fn committed() -> BTreeMap<String, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for folder in FOLDERS {
+        for entry in fs::read_dir(top().join(folder)).into_iter().flatten() {
+            let entry = entry.unwrap();
+            let path = format!("{folder}/{}", entry.file_name().into_string().unwrap());
+            if !WRITTEN_BY_HAND.contains(&path.as_str()) {
+                files.insert(path, fs::read(entry.path()).unwrap());
+            }
+        }
+    }
+    files
+}
+
+fn regenerate(wanted: &BTreeMap<String, Vec<u8>>) {
+    for orphan in committed().keys().filter(|path| !wanted.contains_key(*path)) {
+        fs::remove_file(top().join(orphan)).unwrap();
+    }
+    for (path, content) in wanted {
+        let path = top().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+}
+
+#[test]
+fn the_committed_files_are_the_generated_ones() {
+    let wanted = wanted();
+    if std::env::var_os("SORAMODE_REGENERATE").is_some() {
+        regenerate(&wanted);
+    }
+    let committed = committed();
+    let stale: Vec<_> = wanted.iter().filter(|(path, content)| committed.get(*path) != Some(content)).map(|(path, _)| path).collect();
+    let orphans: Vec<_> = committed.keys().filter(|path| !wanted.contains_key(*path)).collect();
+    assert!(
+        stale.is_empty() && orphans.is_empty(),
+        "stale: {stale:?}, orphans: {orphans:?}; SORAMODE_REGENERATE=1 cargo test -p soramode --test generated_files writes them anew"
+    );
+}
+
+#[test]
+fn every_command_has_a_page_and_every_shell_a_script() {
+    let wanted = wanted();
+    for path in ["man/soramode.1", "man/soramode-drain.1", "man/soramode-get.1", "man/soramoded.8"] {
+        let page = String::from_utf8_lossy(wanted.get(path).unwrap());
+        assert!(page.contains(".SH NAME") && page.contains(".SH OPTIONS"), "{path}");
+    }
+    assert!(String::from_utf8_lossy(&wanted["man/soramode.1"]).contains("superseded"), "the exit codes are in the manual");
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        assert!(wanted.contains_key(&format!("completions/soramode.{shell}")), "{shell}");
+    }
+}
