@@ -10,7 +10,7 @@ use tokio::net::UnixStream;
 /// Unread answers at which a client is not read any more, in bytes.
 pub const UNREAD_BYTES_MAX: usize = 1024 * 1024;
 
-/// Memory that a client's output keeps when everything was read, in bytes.
+/// Memory that a client's output keeps when everything was read, in bytes; and what was sent is dropped once it is as long.
 const KEPT_BYTES: usize = 64 * 1024;
 
 /// Lines on their way to a client.
@@ -58,7 +58,10 @@ impl Output {
         while let Some(unsent) = self.bytes.get(self.sent..).filter(|unsent| !unsent.is_empty()) {
             match stream.try_write(unsent) {
                 Ok(written) => self.sent += written,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.forget_sent();
+                    return Ok(());
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
@@ -67,5 +70,13 @@ impl Output {
         self.bytes.shrink_to(KEPT_BYTES);
         self.sent = 0;
         Ok(())
+    }
+
+    /// A reader that is always a little behind never has read everything: what it has read goes all the same.
+    fn forget_sent(&mut self) {
+        if self.sent >= KEPT_BYTES && self.sent >= self.bytes.len() / 2 {
+            self.bytes.drain(..self.sent);
+            self.sent = 0;
+        }
     }
 }
