@@ -79,5 +79,7 @@ impl Subscription {
                 out.line(logged.line());
             }
         }
+        // There may be more, which nobody will announce again.
+        self.news.mark_changed();
     }
 }
