@@ -12,6 +12,7 @@ use soramode_protocol::codec::{LineBuffer, REQUEST_BYTES_MAX};
 use soramode_protocol::error::{Error, ErrorType};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
@@ -28,6 +29,9 @@ pub const LINE_TIME: Duration = Duration::from_secs(30);
 /// How long a client that is being closed may take to read what it is owed.
 const FAREWELL_TIME: Duration = Duration::from_secs(2);
 
+/// Turns that a client has one after the other at most: one that always has something to say keeps nobody else waiting.
+const TURNS_MAX: u32 = 8;
+
 /// A client.
 pub(super) struct Client {
     socket: SocketId,
@@ -37,8 +41,10 @@ pub(super) struct Client {
     mail: mpsc::UnboundedReceiver<Mail>,
     lines: LineBuffer,
     conversation: Conversation,
-    /// Until when the line that has begun may take.
-    line_due: Option<Instant>,
+    /// Which line has begun, and until when it may take.
+    line_due: Option<(u64, Instant)>,
+    /// Turns since the others had theirs.
+    turns: u32,
     /// Set once the client has said all it wants to say.
     hang_up: Option<HangUp>,
     is_first_byte_seen: bool,
@@ -71,6 +77,7 @@ pub(super) async fn serve(stream: UnixStream, peer: Peer, house: Arc<House>, doo
         lines: LineBuffer::new(REQUEST_BYTES_MAX),
         conversation: Conversation::new(house, peer),
         line_due: None,
+        turns: 0,
         hang_up: None,
         is_first_byte_seen: false,
     };
@@ -100,6 +107,7 @@ impl Client {
             if self.is_over() {
                 return self.say_farewell().await;
             }
+            self.let_others_in().await;
             match self.wake(stopped.as_mut()).await {
                 Woken::Mail(mail) => self.take_mail(mail).await?,
                 Woken::Readable => self.read()?,
@@ -109,6 +117,15 @@ impl Client {
                 Woken::Gone => return Ok(()),
                 Woken::Stop => self.conversation.close(),
             }
+        }
+    }
+
+    /// A socket that can be read is never waited for, so without this a flood of lines would hold the thread.
+    async fn let_others_in(&mut self) {
+        self.turns += 1;
+        if self.turns >= TURNS_MAX {
+            self.turns = 0;
+            yield_now().await;
         }
     }
 
@@ -134,7 +151,7 @@ impl Client {
             biased;
             woken = usual => woken,
             () = news(conversation.subscription.as_mut()), if conversation.subscription.is_some() && !is_full => Woken::News,
-            () = overdue(*line_due), if line_due.is_some() => Woken::LineOverdue,
+            () = overdue(line_due.map(|(_, due)| due)), if line_due.is_some() => Woken::LineOverdue,
             () = gone(hang_up.as_ref()), if hang_up.is_some() => Woken::Gone,
             () = stopped.as_mut(), if !is_closing => Woken::Stop,
         }
@@ -192,11 +209,14 @@ impl Client {
     fn watch_line(&mut self) {
         // A line that is here in part is overdue only while it is waited for.
         let waits_for_line = self.lines.has_partial() && self.conversation.is_open() && self.hang_up.is_none();
-        self.line_due = waits_for_line.then(|| self.line_due.unwrap_or_else(|| Instant::now() + LINE_TIME));
+        let line = self.conversation.lines_taken();
+        let begun = self.line_due.filter(|(begun, _)| *begun == line);
+        self.line_due = waits_for_line.then(|| begun.unwrap_or_else(|| (line, Instant::now() + LINE_TIME)));
     }
 
     fn is_over(&self) -> bool {
-        let says_no_more = self.conversation.is_closing() || self.hang_up.is_some();
+        // One that only said all it wants to say takes its time to read; who is being closed gets the farewell's.
+        let says_no_more = self.conversation.is_closing() || self.hang_up.is_some() && self.conversation.out.is_empty();
         says_no_more && self.conversation.is_answered() && !self.conversation.is_following() && !self.has_lines()
     }
 

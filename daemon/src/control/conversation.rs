@@ -11,6 +11,7 @@ use soramode_protocol::codec::LineBuffer;
 use soramode_protocol::envelope::{Incoming, Notified, ReplyTo, read_request};
 use soramode_protocol::error::{Error, ErrorType};
 use soramode_protocol::event::{Subscribe, Unsubscribed};
+use soramode_protocol::mode::ListModeChanges;
 use soramode_protocol::node::Info;
 use soramode_protocol::reply::Answer;
 use soramode_protocol::request::{GateRequest, Method, Request};
@@ -37,6 +38,7 @@ pub(super) struct Conversation {
     house: Arc<House>,
     peer: Peer,
     last_serial: u64,
+    lines_taken: u64,
     in_flight: VecDeque<(u64, Option<ReplyTo>)>,
     waits: BTreeMap<u64, Option<ReplyTo>>,
     /// What waits until everything before it is answered.
@@ -53,6 +55,8 @@ pub(super) struct Conversation {
 enum Alone {
     Refuse(Error),
     List(ListRequest),
+    /// Has a large answer: one at a time, so that a client that does not read is owed no more than one.
+    ListModeChanges(ListModeChanges),
     Subscribe(Subscribe),
     Unsubscribe,
     GetInfo,
@@ -64,6 +68,7 @@ impl Conversation {
             house,
             peer,
             last_serial: 0,
+            lines_taken: 0,
             in_flight: VecDeque::new(),
             waits: BTreeMap::new(),
             alone: None,
@@ -88,6 +93,11 @@ impl Conversation {
     /// Whether a wait or a subscription goes on.
     pub(super) fn is_following(&self) -> bool {
         !self.is_closing && (!self.waits.is_empty() || self.subscription.is_some())
+    }
+
+    /// Lines that were taken so far: tells one line from the next.
+    pub(super) const fn lines_taken(&self) -> u64 {
+        self.lines_taken
     }
 
     pub(super) const fn is_closing(&self) -> bool {
@@ -115,8 +125,12 @@ impl Conversation {
             }
             match lines.next_line() {
                 Ok(None) => return asks,
-                Ok(Some(line)) if line.trim_ascii().is_empty() => {}
-                Ok(Some(line)) => self.take_line(read_request(line), &mut asks),
+                Ok(Some(line)) => {
+                    self.lines_taken += 1;
+                    if !line.trim_ascii().is_empty() {
+                        self.take_line(read_request(line), &mut asks);
+                    }
+                }
                 Err(too_long) => self.refuse_and_close(Error::new(ErrorType::InvalidRequest, too_long.to_string())),
             }
         }
@@ -130,6 +144,7 @@ impl Conversation {
             Ok(Request::Unsubscribe) => Alone::Unsubscribe,
             Ok(Request::GetInfo) => Alone::GetInfo,
             Ok(Request::Gate(GateRequest::List(list))) => Alone::List(list),
+            Ok(Request::Gate(GateRequest::ListModeChanges(list))) => Alone::ListModeChanges(list),
             Ok(Request::Gate(request)) => {
                 let serial = self.next_serial();
                 if matches!(request, GateRequest::Wait(_)) {
@@ -172,6 +187,11 @@ impl Conversation {
                 let listing = Listing::new(list, reply_to);
                 asks.push((self.next_serial(), listing.slice()));
                 self.listing = Some(listing);
+            }
+            Alone::ListModeChanges(list) => {
+                let serial = self.next_serial();
+                self.in_flight.push_back((serial, reply_to));
+                asks.push((serial, GateRequest::ListModeChanges(list)));
             }
         }
     }
