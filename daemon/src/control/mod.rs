@@ -31,13 +31,16 @@ pub use output::UNREAD_BYTES_MAX;
 use crate::event_log::EventLog;
 use crate::inbox::Inbox;
 use client::Door;
-use peer::{Peer, Peers};
+use peer::Peers;
 
 /// Clients at one time.
 pub const CLIENTS_MAX: usize = 1_024;
 
 /// Places among [`CLIENTS_MAX`] that are kept for clients that may operate.
 pub const OPERATE_PLACES: usize = 16;
+
+/// Clients that have come and are not yet known. They have no place; more wait in the kernel's queue until one is known.
+pub const NEWCOMERS_MAX: usize = 64;
 
 /// How long no client is taken after the system could not give one, for want of descriptors say.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -57,8 +60,8 @@ pub(crate) struct Control {
     pub(crate) inbox: Inbox,
     pub(crate) stop: CancellationToken,
     pub(crate) tracker: TaskTracker,
-    places: Arc<Semaphore>,
-    view_places: Arc<Semaphore>,
+    newcomers: Arc<Semaphore>,
+    places: Arc<Places>,
     last_socket: u64,
 }
 
@@ -70,8 +73,8 @@ impl Control {
             inbox,
             stop,
             tracker: TaskTracker::new(),
-            places: Arc::new(Semaphore::new(CLIENTS_MAX)),
-            view_places: Arc::new(Semaphore::new(CLIENTS_MAX - OPERATE_PLACES)),
+            newcomers: Arc::new(Semaphore::new(NEWCOMERS_MAX)),
+            places: Arc::new(Places::new()),
             last_socket: 0,
         }
     }
@@ -80,11 +83,11 @@ impl Control {
     pub(crate) async fn serve(mut self, listener: &UnixListener) {
         loop {
             let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
+                accepted = self.accept(listener) => accepted,
                 () = self.stop.cancelled() => break,
             };
             match accepted {
-                Ok((stream, _)) => self.welcome(stream),
+                Ok((stream, newcomer)) => self.welcome(stream, newcomer),
                 Err(error) => self.pause(&error).await,
             }
         }
@@ -92,20 +95,24 @@ impl Control {
         self.tracker.wait().await;
     }
 
-    fn welcome(&mut self, stream: UnixStream) {
-        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
-            return turn_away(&stream, CLIENTS_MAX);
-        };
+    async fn accept(&self, listener: &UnixListener) -> io::Result<(UnixStream, OwnedSemaphorePermit)> {
+        let newcomer = Arc::clone(&self.newcomers).acquire_owned().await.map_err(io::Error::other)?;
+        let (stream, _) = listener.accept().await?;
+        Ok((stream, newcomer))
+    }
+
+    fn welcome(&mut self, stream: UnixStream, newcomer: OwnedSemaphorePermit) {
         self.last_socket += 1;
         let door = Door { socket: SocketId(self.last_socket), inbox: self.inbox.clone(), stop: self.stop.clone() };
-        let (house, peers, view_places) = (Arc::clone(&self.house), Arc::clone(&self.peers), Arc::clone(&self.view_places));
+        let (house, peers, places) = (Arc::clone(&self.house), Arc::clone(&self.peers), Arc::clone(&self.places));
         self.tracker.spawn(async move {
             let peer = peers.identify(&stream).await;
-            let Ok(view_place) = view_place(&peer, view_places) else {
-                return turn_away(&stream, CLIENTS_MAX - OPERATE_PLACES);
-            };
-            client::serve(stream, peer, house, door).await;
-            drop((place, view_place));
+            let place = places.take(peer.access);
+            drop(newcomer);
+            match place {
+                Ok(_place) => client::serve(stream, peer, house, door).await,
+                Err(Full { clients }) => turn_away(&stream, clients),
+            }
         });
     }
 
@@ -118,11 +125,36 @@ impl Control {
     }
 }
 
-/// One of the places that all may have; those who may operate need none.
-fn view_place(peer: &Peer, places: Arc<Semaphore>) -> Result<Option<OwnedSemaphorePermit>, tokio::sync::TryAcquireError> {
-    match peer.access {
-        Access::Operate => Ok(None),
-        Access::View => places.try_acquire_owned().map(Some),
+/// The places there are. Who comes has none before it is known who that is: the surplus of those who may look takes none from those who
+/// may operate, however many come at once.
+struct Places {
+    all: Arc<Semaphore>,
+    view: Arc<Semaphore>,
+}
+
+/// A client's place.
+struct Place {
+    _any: OwnedSemaphorePermit,
+    _view: Option<OwnedSemaphorePermit>,
+}
+
+/// No place: that many clients are there already.
+struct Full {
+    clients: usize,
+}
+
+impl Places {
+    fn new() -> Self {
+        Self { all: Arc::new(Semaphore::new(CLIENTS_MAX)), view: Arc::new(Semaphore::new(CLIENTS_MAX - OPERATE_PLACES)) }
+    }
+
+    fn take(&self, access: Access) -> Result<Place, Full> {
+        let view = match access {
+            Access::Operate => None,
+            Access::View => Some(Arc::clone(&self.view).try_acquire_owned().map_err(|_| Full { clients: CLIENTS_MAX - OPERATE_PLACES })?),
+        };
+        let any = Arc::clone(&self.all).try_acquire_owned().map_err(|_| Full { clients: CLIENTS_MAX })?;
+        Ok(Place { _any: any, _view: view })
     }
 }
 
