@@ -6,6 +6,7 @@ pub mod args;
 pub mod clock;
 pub mod config;
 pub mod control;
+mod descriptors;
 mod driver;
 pub mod event_log;
 pub mod inbox;
@@ -50,6 +51,7 @@ pub enum RunError {
 /// Runs the daemon until `shutdown` is cancelled, and then stops it in order: the doors close, what was asked is answered, and the socket's
 /// file is removed. Needs a tokio runtime with I/O and time.
 pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunError> {
+    descriptors::raise_limit();
     let socket = SocketFile::open(&config)?;
     let store = Store::Memory;
     let log = Arc::new(EventLog::new(LogId::generate(random()?), config.keep_events));
