@@ -106,6 +106,28 @@ fn the_command_line_beats_the_file() {
     assert!(config.sessions_known && !config.ephemeral);
 }
 
+/// A process's own variables can be set only from outside: this runs the test below with some.
+#[test]
+fn a_variable_beats_the_file_and_not_the_command_line() {
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", "config::tests::child_with_variables", "--ignored"]);
+    child.env("SORAMODED_SESSION_LINGER", "2s").env("SORAMODED_SOCKET_GRACE", "3s").env("SORAMODED_EPHEMERAL", "no");
+    child.env("SORAMODED_SESSIONS_UNKNOWN", "1").env("SORAMODED_SOCKET", "/variable");
+    let output = child.output().unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && told.contains("1 passed"), "{told}");
+}
+
+#[test]
+#[ignore = "started by the test above, with variables"]
+fn child_with_variables() {
+    let file = "session-linger = '9s'\nsocket-grace = '9s'\nephemeral = true\nsessions-known = true\nsocket = '/file'";
+    let config = load("--session-linger 1s", file).unwrap();
+    assert_eq!((config.session_linger.as_secs(), config.socket_grace.as_secs()), (1, 3));
+    assert_eq!((config.ephemeral, config.sessions_known, &*config.socket), (false, false, Path::new("/variable")));
+    assert!(load("--sessions-known", file).unwrap().sessions_known);
+}
+
 #[test]
 fn the_clients_variable_beats_the_file_and_not_the_flag() {
     let around = Surroundings { uid: 1000, socket: Some("/variable".into()), ..Surroundings::default() };

@@ -187,7 +187,7 @@ impl Bound {
         let Placed { path, handle } = &self.placed;
         if let Some(gid) = operator_gid {
             rustix::fs::chownat(handle, "", None, Some(Gid::from_raw(gid)), AtFlags::EMPTY_PATH)
-                .map_err(SocketError::on("give to the operator group the socket", path))?;
+                .map_err(SocketError::on("hand over to the operator group, of which the daemon's user must be a member,", path))?;
         }
         // Through the handle again, which only /proc offers: a chmod by path could hit what somebody put there meanwhile.
         let through = format!("/proc/self/fd/{}", handle.as_raw_fd());
