@@ -18,6 +18,9 @@ use crate::store::Store;
 /// Letters that share one commit at most.
 const LETTERS_PER_COMMIT: usize = 256;
 
+/// Room for effects that is kept from batch to batch.
+const KEPT_EFFECTS: usize = 16 * LETTERS_PER_COMMIT;
+
 /// The driver.
 #[derive(Debug)]
 pub(crate) struct Driver {
@@ -59,6 +62,9 @@ impl Driver {
             self.store.commit(&batch.records).await;
             self.publish(&mut batch.records);
             self.act(&mut batch.acts);
+            // A batch that was large once must not hold its memory for ever.
+            batch.records.shrink_to(KEPT_EFFECTS);
+            batch.acts.shrink_to(KEPT_EFFECTS);
         }
     }
 

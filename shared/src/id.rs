@@ -37,7 +37,11 @@ pub enum InvalidId {
 /// Text of 1 to [`ID_BYTES_MAX`] bytes in 32 bytes of memory, on the heap only where it is long.
 #[derive(Clone)]
 enum Text {
-    Short(heapless::String<INLINE_BYTES_MAX, u8>),
+    /// UTF-8 in the first `len` bytes.
+    Short {
+        len: u8,
+        bytes: [u8; INLINE_BYTES_MAX],
+    },
     Long(Box<str>),
 }
 
@@ -51,7 +55,14 @@ impl Text {
     }
 
     fn keep(text: &str) -> Self {
-        heapless::String::try_from(text).map_or_else(|_| Self::Long(text.into()), Self::Short)
+        let mut bytes = [0; INLINE_BYTES_MAX];
+        match (bytes.get_mut(..text.len()), u8::try_from(text.len())) {
+            (Some(start), Ok(len)) => {
+                start.copy_from_slice(text.as_bytes());
+                Self::Short { len, bytes }
+            }
+            (_, _) => Self::Long(text.into()),
+        }
     }
 
     fn generate(random: [u8; 16]) -> Self {
@@ -59,11 +70,16 @@ impl Text {
         Self::keep(encode_uuid(random, &mut text))
     }
 
-    fn as_str(&self) -> &str {
+    fn as_bytes(&self) -> &[u8] {
         match self {
-            Self::Short(text) => text.as_str(),
-            Self::Long(text) => text,
+            Self::Short { len, bytes } => bytes.get(..usize::from(*len)).unwrap_or(bytes),
+            Self::Long(text) => text.as_bytes(),
         }
+    }
+
+    fn as_str(&self) -> &str {
+        // Bytes that were taken from a str are one.
+        std::str::from_utf8(self.as_bytes()).unwrap_or_default()
     }
 }
 
@@ -109,11 +125,16 @@ macro_rules! id_type {
             pub fn as_str(&self) -> &str {
                 self.0.as_str()
             }
+
+            /// The text's bytes: what ids are compared and hashed by.
+            pub fn as_bytes(&self) -> &[u8] {
+                self.0.as_bytes()
+            }
         }
 
         impl PartialEq for $name {
             fn eq(&self, other: &Self) -> bool {
-                self.as_str() == other.as_str()
+                self.as_bytes() == other.as_bytes()
             }
         }
 
@@ -127,13 +148,13 @@ macro_rules! id_type {
 
         impl Ord for $name {
             fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-                self.as_str().cmp(other.as_str())
+                self.as_bytes().cmp(other.as_bytes())
             }
         }
 
         impl Hash for $name {
             fn hash<H: Hasher>(&self, state: &mut H) {
-                self.as_str().hash(state);
+                self.as_bytes().hash(state);
             }
         }
 

@@ -20,9 +20,9 @@ impl Hashing {
         Self { seed, shared: SharedSeed::from_u64(shared) }
     }
 
-    pub(crate) fn hash(&self, id: &str) -> u64 {
+    pub(crate) fn hash(&self, id: &[u8]) -> u64 {
         let mut hasher = FoldHasher::with_seed(self.seed, &self.shared);
-        hasher.write(id.as_bytes());
+        hasher.write(id);
         hasher.finish()
     }
 }

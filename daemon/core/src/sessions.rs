@@ -127,12 +127,12 @@ impl Sessions {
     }
 
     pub(crate) fn find(&self, connection_id: &ConnectionId) -> Option<Slot> {
-        let hash = self.hashing.hash(connection_id.as_str());
+        let hash = self.hashing.hash(connection_id.as_bytes());
         self.by_connection.find(hash, |slot| self.connections.get(slot).is_some_and(|row| row.connection_id == *connection_id))
     }
 
     pub(crate) fn find_session(&self, channel_id: &ChannelId) -> Option<Slot> {
-        let hash = self.hashing.hash(channel_id.as_str());
+        let hash = self.hashing.hash(channel_id.as_bytes());
         self.by_channel.find(hash, |slot| self.sessions.get(slot).is_some_and(|row| row.channel_id == *channel_id))
     }
 
@@ -150,7 +150,7 @@ impl Sessions {
 
     /// Makes a session without connections, not yet announced.
     pub(crate) fn add_session(&mut self, channel_id: ChannelId, session_id: SessionId, created_at: Time) -> Slot {
-        let hash = self.hashing.hash(channel_id.as_str());
+        let hash = self.hashing.hash(channel_id.as_bytes());
         let slot = self.sessions.insert(SessionRow {
             channel_id,
             session_id,
@@ -175,7 +175,7 @@ impl Sessions {
     pub(crate) fn remove_session(&mut self, slot: Slot) -> Option<SessionRow> {
         let row = self.sessions.get(slot)?;
         debug_assert!(row.first == NONE && row.live == 0 && row.pending == 0, "a session goes when its connections have gone");
-        let (hash, age) = (self.hashing.hash(row.channel_id.as_str()), (row.created_at, slot));
+        let (hash, age) = (self.hashing.hash(row.channel_id.as_bytes()), (row.created_at, slot));
         let (sessions, hashing) = (&self.sessions, &self.hashing);
         self.by_channel.remove(hash, slot, |slot| hash_channel(sessions, hashing, slot));
         self.by_age.remove(&age);
@@ -192,7 +192,7 @@ impl Sessions {
 
     /// Puts a connection into a session. The id must not be there.
     pub(crate) fn add_connection(&mut self, session: Slot, new: NewConnection) -> Slot {
-        let hash = self.hashing.hash(new.connection_id.as_str());
+        let hash = self.hashing.hash(new.connection_id.as_bytes());
         let state = new.state;
         let slot = self.connections.insert(ConnectionRow {
             connection_id: new.connection_id,
@@ -215,7 +215,7 @@ impl Sessions {
     /// Takes a connection away.
     pub(crate) fn remove_connection(&mut self, slot: Slot) -> Option<ConnectionRow> {
         self.bind(slot, None);
-        let hash = self.hashing.hash(self.connections.get(slot)?.connection_id.as_str());
+        let hash = self.hashing.hash(self.connections.get(slot)?.connection_id.as_bytes());
         let (connections, hashing) = (&self.connections, &self.hashing);
         self.by_connection.remove(hash, slot, |slot| hash_connection(connections, hashing, slot));
         let row = self.connections.remove(slot)?;
@@ -381,9 +381,9 @@ impl Sessions {
 }
 
 fn hash_channel(sessions: &Slab<SessionRow>, hashing: &Hashing, slot: Slot) -> u64 {
-    sessions.get(slot).map_or(0, |row| hashing.hash(row.channel_id.as_str()))
+    sessions.get(slot).map_or(0, |row| hashing.hash(row.channel_id.as_bytes()))
 }
 
 fn hash_connection(connections: &Slab<ConnectionRow>, hashing: &Hashing, slot: Slot) -> u64 {
-    connections.get(slot).map_or(0, |row| hashing.hash(row.connection_id.as_str()))
+    connections.get(slot).map_or(0, |row| hashing.hash(row.connection_id.as_bytes()))
 }
