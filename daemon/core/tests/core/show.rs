@@ -21,26 +21,26 @@ use soramode_protocol::wait::WaitEnded;
 /// Ids that the gate makes have this many characters; those in tests are shorter.
 const GENERATED_CHARS: usize = 26;
 
-/// How much of an error is shown.
+/// How much is shown.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Errors {
-    /// All that it says.
+pub(crate) enum Detail {
+    /// All that is said.
     InWords,
-    /// What a program goes by.
+    /// What two gates that behave alike must have in common.
     ByType,
 }
 
 /// The names of ids that were made, by which everything is shown.
 pub(crate) struct Show {
     start: Time,
-    errors: Errors,
+    detail: Detail,
     made: BTreeMap<String, String>,
     lives: BTreeMap<String, u32>,
 }
 
 impl Show {
-    pub(crate) fn new(start: Time, errors: Errors) -> Self {
-        Self { start, errors, made: BTreeMap::new(), lives: BTreeMap::new() }
+    pub(crate) fn new(start: Time, detail: Detail) -> Self {
+        Self { start, detail, made: BTreeMap::new(), lives: BTreeMap::new() }
     }
 
     fn name(&mut self, family: &str, id: &str) -> String {
@@ -155,19 +155,24 @@ impl Show {
 
     fn progress(&mut self, progress: &WaitProgress) -> String {
         let WaitProgress { sessions, connections, oldest_session, ended } = progress;
-        let oldest = self.oldest(oldest_session.as_ref());
+        let oldest = if self.detail == Detail::InWords { self.oldest(oldest_session.as_ref()) } else { String::new() };
         format!("progress: {sessions} sessions, {connections} connections{oldest}, {ended} ended")
     }
 
+    /// By type it is its age alone: of two that began at the same time either may be told.
     fn oldest(&mut self, session: Option<&Session>) -> String {
-        session.map_or_else(String::new, |session| format!(", oldest {}", self.session_id(&session.channel_id, &session.session_id)))
+        let Some(session) = session else { return String::new() };
+        match self.detail {
+            Detail::InWords => format!(", oldest {}", self.session_id(&session.channel_id, &session.session_id)),
+            Detail::ByType => format!(", oldest since {}", self.time(session.created_at)),
+        }
     }
 
     fn error(&self, error: &Error) -> String {
         let present = error.data.present.as_ref().map_or_else(String::new, |present| format!(" (now {})", self.mode(present)));
-        match self.errors {
-            Errors::InWords => format!("error {:?}: {error}{present}", error.data.error_type),
-            Errors::ByType => format!("error {:?}{present}{}", error.data.error_type, tail(" in ", error.data.channel_id.as_ref())),
+        match self.detail {
+            Detail::InWords => format!("error {:?}: {error}{present}", error.data.error_type),
+            Detail::ByType => format!("error {:?}{present}{}", error.data.error_type, tail(" in ", error.data.channel_id.as_ref())),
         }
     }
 
@@ -241,7 +246,7 @@ impl Show {
     fn verdict(&mut self, channel: &ChannelId, verdict: &Verdict) -> String {
         let Verdict { answer, reason, session_id, row, why } = verdict;
         let session = session_id.as_ref().map_or_else(String::new, |id| format!(" into {}", self.session_id(channel, id)));
-        let why = if self.errors == Errors::InWords { format!(": {why}") } else { String::new() };
+        let why = if self.detail == Detail::InWords { format!(": {why}") } else { String::new() };
         format!("{answer:?}{}{session} by row {row}{why}", tail(" ", reason.as_ref()))
     }
 
@@ -273,6 +278,10 @@ impl Show {
         let status = &ended.status;
         let mut line = format!("{:?}: {}; {}", ended.outcome, self.mode(&status.mode), status.standing);
         write!(line, "; {} sessions, {} connections", status.sessions, status.connections).unwrap();
+        if self.detail == Detail::ByType {
+            write!(line, "; {} blockers", ended.blockers.len()).unwrap();
+            return line;
+        }
         let blockers: Vec<String> = ended.blockers.iter().map(|it| self.session_id(&it.channel_id, &it.session_id)).collect();
         if !blockers.is_empty() {
             write!(line, "; blockers {}", blockers.join(" ")).unwrap();

@@ -29,7 +29,7 @@ use soramode_protocol::reply::Reply;
 use soramode_protocol::time::Time;
 
 use super::read::{Problem, Speakers, Words, duration, words};
-use crate::show::{Errors, Show, seconds};
+use crate::show::{Detail, Show, seconds};
 
 /// 2026-11-22T20:00:00Z
 const START: Time = Time::from_micros(1_795_377_600_000_000);
@@ -84,7 +84,7 @@ impl Story {
     fn start(line: &str) -> Result<Self, Problem> {
         let now = Timestamp { wall: START, boot: BOOTED };
         let gate = Gate::restore(snapshot(line, now)?, Seed([7; 32]));
-        let show = Show::new(START, Errors::InWords);
+        let show = Show::new(START, Detail::InWords);
         Ok(Self { gate, show, speakers: Speakers::default(), now, settings: line.to_owned(), played: Vec::new() })
     }
 

@@ -1,1 +1,138 @@
+//! The core against a second, simple model: random inputs from seeds, and everything compared after every step.
+//!
+//! `SORAMODE_SEEDS` runs so many seeds, `SORAMODE_SEED` one alone.
 
+mod inputs;
+mod invariants;
+mod model;
+mod replay;
+mod run;
+
+use std::io::Write as _;
+use std::time::Instant;
+
+use soramode_core::gate::Gate;
+use soramode_core::input::{Input, Timestamp};
+use soramode_core::snapshot::{Seed, Snapshot};
+
+use crate::show::{Detail, Show};
+use inputs::{Dice, Inputs, START};
+use run::Run;
+
+const SEEDS_DEFAULT: u64 = 10_000;
+const STEPS_MAX: u64 = 80;
+
+/// What a seed draws.
+struct Story {
+    snapshot: Snapshot,
+    inputs: Vec<(Timestamp, Input)>,
+}
+
+/// Where it went wrong: the step, and how.
+type Failure = (usize, String);
+
+/// Plays a seed until it is over or goes wrong.
+fn play(seed: u64) -> (Story, Result<(), Failure>) {
+    let mut dice = Dice(seed);
+    let snapshot = inputs::snapshot(&mut dice);
+    let steps = 1 + dice.roll(STEPS_MAX);
+    let mut run = Run::new(&snapshot, 7);
+    let mut drawn = Inputs::new(dice, &snapshot);
+    let mut story = Story { snapshot, inputs: Vec::new() };
+    for step in 0..usize::try_from(steps).unwrap() {
+        let (now, input) = drawn.draw(run.next_deadline());
+        story.inputs.push((now, input.clone()));
+        if let Err(problem) = run.step(now, &input) {
+            return (story, Err((step, problem)));
+        }
+    }
+    (story, Ok(()))
+}
+
+fn replay(snapshot: &Snapshot, inputs: &[(Timestamp, Input)]) -> Result<(), Failure> {
+    let mut run = Run::new(snapshot, 7);
+    for (step, (now, input)) in inputs.iter().enumerate() {
+        run.step(*now, input).map_err(|problem| (step, problem))?;
+    }
+    Ok(())
+}
+
+/// Leaves inputs out as long as it still goes wrong.
+fn shrink(story: Story) -> (Story, Failure) {
+    let Story { snapshot, mut inputs } = story;
+    let mut failure = replay(&snapshot, &inputs).unwrap_err();
+    inputs.truncate(failure.0 + 1);
+    let mut at = 0;
+    while at < inputs.len() {
+        let mut shorter = inputs.clone();
+        shorter.remove(at);
+        match replay(&snapshot, &shorter) {
+            Err(shorter_failure) => {
+                shorter.truncate(shorter_failure.0 + 1);
+                (inputs, failure, at) = (shorter, shorter_failure, 0);
+            }
+            Ok(()) => at += 1,
+        }
+    }
+    (Story { snapshot, inputs }, failure)
+}
+
+fn told(seed: u64, story: Story) -> String {
+    let hook = std::panic::take_hook();
+    // Each try may panic again.
+    std::panic::set_hook(Box::new(|_| ()));
+    let (Story { snapshot, inputs }, (_, problem)) = shrink(story);
+    std::panic::set_hook(hook);
+    let mut run = Run::new(&snapshot, 7);
+    let mut lines = vec![format!("seed {seed}: SORAMODE_SEED={seed} plays it alone. At its shortest:"), format!("{:?}", snapshot.settings)];
+    lines.extend(snapshot.mode.map(|mode| format!("stored: {mode:?}")));
+    for (now, input) in inputs {
+        lines.push(format!("@{:?} {:?}", now.boot, input));
+        lines.extend(run.step(now, &input).unwrap_or_default().into_iter().map(|line| format!("    {line}")));
+    }
+    lines.push(problem);
+    lines.join("\n")
+}
+
+/// 7: the same seed gives the same outputs; another seed gives other ids, and nothing else that is other.
+fn same_seed(story: &Story) -> Result<(), String> {
+    let mut gates = [7, 7, 8].map(|seed| Gate::restore(story.snapshot.clone(), Seed([seed; 32])));
+    let mut shows = [(); 2].map(|()| Show::new(START, Detail::InWords));
+    for (now, input) in &story.inputs {
+        let [first, same, other] = gates.each_mut().map(|gate| gate.step(*now, input.clone()));
+        if first != same {
+            return Err(format!("7: {first:?}\nis not {same:?}"));
+        }
+        let (told, other) = (run::shown(&mut shows[0], &first), run::shown(&mut shows[1], &other));
+        if told != other {
+            return Err(format!("7: another seed decides otherwise: {told:?}\nis not {other:?}"));
+        }
+    }
+    Ok(())
+}
+
+#[expect(clippy::disallowed_methods, reason = "how long to test is the tester's to say")]
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|value| value.parse().unwrap_or_else(|_| panic!("{name} takes a number, got {value:?}")))
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the time it took is told, and nothing goes by it")]
+fn the_core_does_what_the_model_does() {
+    let seeds = match number("SORAMODE_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("SORAMODE_SEEDS").unwrap_or(SEEDS_DEFAULT),
+    };
+    let (began, runs, mut steps) = (Instant::now(), seeds.end - seeds.start, 0);
+    for seed in seeds {
+        let (story, result) = play(seed);
+        steps += story.inputs.len();
+        let result = result.map_err(|(_, problem)| problem).and_then(|()| if seed % 16 == 0 { same_seed(&story) } else { Ok(()) });
+        if let Err(problem) = result {
+            let is_replayable = !problem.starts_with("7:");
+            panic!("{}", if is_replayable { told(seed, story) } else { format!("seed {seed}: {problem}") });
+        }
+    }
+    // Past the test harness, which would keep it to itself.
+    writeln!(std::io::stderr(), "simulation: {runs} runs, {steps} steps, {:.1?}", began.elapsed()).unwrap();
+}

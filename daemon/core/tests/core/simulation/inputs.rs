@@ -1,0 +1,259 @@
+//! What happens in a run: drawn from a seed, with few ids, so that they meet.
+
+use std::time::Duration;
+
+use soramode_core::input::{Input, Membership, SocketId, SoraInput, Ticket, Timestamp};
+use soramode_core::snapshot::{Clustering, Settings, Snapshot};
+use soramode_protocol::decision::{Connect, Disconnect, Explain, Lifetime, Report, ReportedConnection};
+use soramode_protocol::id::{ChannelId, ClientId, ConnectionId, NodeName, SessionId};
+use soramode_protocol::mode::{ChangeMode, ListModeChanges, Mode, ModeState, SettableMode};
+use soramode_protocol::node::{Storage, StorageState};
+use soramode_protocol::request::GateRequest;
+use soramode_protocol::time::Time;
+use soramode_protocol::wait::{Wait, WaitFor};
+
+pub(super) const START: Time = Time::from_micros(1_795_377_600_000_000);
+
+/// `SplitMix64`: small, and the same everywhere.
+pub(super) struct Dice(pub(super) u64);
+
+impl Dice {
+    pub(super) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// 0 to `sides` - 1.
+    pub(super) fn roll(&mut self, sides: u64) -> u64 {
+        self.next() % sides
+    }
+
+    /// One time in so many.
+    pub(super) fn one_in(&mut self, times: u64) -> bool {
+        self.roll(times) == 0
+    }
+
+    fn of<T: Clone>(&mut self, choices: &[T]) -> T {
+        choices[usize::try_from(self.roll(choices.len() as u64)).unwrap()].clone()
+    }
+
+    fn maybe<T>(&mut self, times: u64, make: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        self.one_in(times).then(|| make(self))
+    }
+
+    fn channel(&mut self) -> ChannelId {
+        self.of(&["spam", "egg", "ham"]).parse().unwrap()
+    }
+
+    fn connection(&mut self) -> ConnectionId {
+        format!("c{}", self.roll(6)).parse().unwrap()
+    }
+
+    /// A session's id is of one channel.
+    fn session(&mut self, channel: &ChannelId) -> SessionId {
+        format!("{}-{channel}", self.of(&["A", "B", "C"])).parse().unwrap()
+    }
+
+    fn client(&mut self) -> Option<ClientId> {
+        self.maybe(3, |dice| dice.of(&["alice", "bob"]).parse().unwrap())
+    }
+
+    fn seconds(&mut self) -> f64 {
+        self.of(&[0.0, 0.5, 1.0, 3.0, 10.0, 40.0])
+    }
+
+    fn settable(&mut self) -> SettableMode {
+        self.of(&SettableMode::ALL)
+    }
+}
+
+/// Draws the settings, and what was stored.
+pub(super) fn snapshot(dice: &mut Dice) -> Snapshot {
+    let started = Timestamp { wall: START, boot: Duration::from_secs(1_000) };
+    let clustering = dice.of(&[Clustering::Standalone, Clustering::Clustered]);
+    let settings = Settings {
+        node_name: NodeName::new("node-01").unwrap(),
+        clustering,
+        mode: dice.maybe(8, Dice::settable),
+        session_linger: dice.of(&[Duration::ZERO, Duration::ZERO, Duration::from_secs(5)]),
+        max_connections: dice.of(&[3, 1_000]),
+        pending_timeout: dice.of(&[Duration::from_secs(2), Duration::from_secs(30)]),
+        socket_grace: dice.of(&[Duration::ZERO, Duration::from_secs(1), Duration::from_secs(30)]),
+        sessions_known: !dice.one_in(3),
+        storage: Storage { state: StorageState::Ok, path: None },
+    };
+    let mut snapshot = Snapshot::empty(settings, started);
+    snapshot.mode = dice.maybe(3, |dice| {
+        let mode = dice.of(&Mode::ALL);
+        let expires_at = if mode.is_block() { dice.maybe(2, |dice| START + Duration::from_secs(dice.roll(20))) } else { None };
+        let reason = dice.maybe(2, |_| "stored".to_owned());
+        ModeState { mode, generation: 1 + dice.roll(3), since: START, actor: "uid:0(root)".to_owned(), reason, expires_at }
+    });
+    snapshot.next_seq = 1 + dice.roll(3);
+    snapshot
+}
+
+/// What a run has drawn so far.
+pub(super) struct Inputs {
+    pub(super) dice: Dice,
+    clustered: bool,
+    sockets: Vec<SocketId>,
+    last_socket: u64,
+    serial: u64,
+    now: Timestamp,
+}
+
+impl Inputs {
+    pub(super) fn new(dice: Dice, snapshot: &Snapshot) -> Self {
+        let clustered = snapshot.settings.clustering == Clustering::Clustered;
+        Self { dice, clustered, sockets: Vec::new(), last_socket: 0, serial: 0, now: snapshot.started }
+    }
+
+    /// The next thing that happens. Mostly the gate is woken for its deadlines, now and then it oversleeps.
+    pub(super) fn draw(&mut self, deadline: Option<Duration>) -> (Timestamp, Input) {
+        if self.dice.one_in(12) {
+            self.set_clock();
+        }
+        let pause = match self.dice.roll(12) {
+            0..4 => Duration::ZERO,
+            4..7 => Duration::from_micros(self.dice.roll(1_000)),
+            7..10 => Duration::from_millis(self.dice.roll(3_000)),
+            10 => Duration::from_secs(self.dice.roll(40)),
+            _ => Duration::from_mins(1),
+        };
+        let target = self.now.boot + pause;
+        if let Some(deadline) = deadline.filter(|deadline| *deadline <= target)
+            && !self.dice.one_in(4)
+        {
+            self.pass(deadline.saturating_sub(self.now.boot));
+            return (self.now, Input::Tick);
+        }
+        self.pass(pause);
+        (self.now, self.input())
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now.boot += time;
+        self.now.wall = self.now.wall + time;
+    }
+
+    fn set_clock(&mut self) {
+        let step = i64::try_from(self.dice.roll(7_200_000_000)).unwrap() - 3_600_000_000;
+        self.now.wall = Time::from_micros(self.now.wall.as_micros() + step);
+    }
+
+    fn socket(&mut self) -> SocketId {
+        if self.sockets.is_empty() || (self.sockets.len() < 4 && self.dice.one_in(6)) {
+            self.last_socket += 1;
+            self.sockets.push(SocketId(self.last_socket));
+        }
+        let sockets = self.sockets.clone();
+        self.dice.of(&sockets)
+    }
+
+    fn ticket(&mut self) -> Ticket {
+        self.serial += 1;
+        Ticket { socket: self.socket(), serial: self.serial }
+    }
+
+    fn input(&mut self) -> Input {
+        match self.dice.roll(100) {
+            0..68 => self.ask(),
+            68..90 => Input::Sora(self.sora()),
+            90..93 => {
+                let socket = self.socket();
+                self.sockets.retain(|other| *other != socket);
+                Input::Gone(socket)
+            }
+            93..97 if self.clustered => {
+                let memberships = [Membership::Joined, Membership::Joined, Membership::Isolated, Membership::Fenced];
+                Input::Cluster(self.dice.of(&memberships))
+            }
+            97 => Input::StorageFailed,
+            98 => Input::StorageRestored,
+            _ => Input::Tick,
+        }
+    }
+
+    fn ask(&mut self) -> Input {
+        let dice = &mut self.dice;
+        let request = match dice.roll(40) {
+            0..14 => GateRequest::Connect(Connect {
+                channel_id: dice.channel(),
+                connection_id: if dice.one_in(12) { None } else { Some(dice.connection()) },
+                client_id: dice.client(),
+                lifetime: dice.of(&[Lifetime::Explicit, Lifetime::Socket]),
+                hops: 0,
+            }),
+            14..23 => GateRequest::Disconnect(Disconnect { connection_id: dice.connection() }),
+            23..29 => GateRequest::ChangeMode(Box::new(change_mode(dice))),
+            29..32 => {
+                let connections = (0..dice.roll(4)).map(|_| reported(dice)).collect();
+                GateRequest::Report(Report { connections, complete: dice.one_in(3) })
+            }
+            32..36 => GateRequest::Wait(Box::new(wait(dice))),
+            36 => GateRequest::GetStatus,
+            37 => GateRequest::GetMode,
+            38 => GateRequest::ListModeChanges(ListModeChanges { limit: dice.maybe(2, |_| 3) }),
+            _ => GateRequest::Explain(Explain { channel_id: dice.channel() }),
+        };
+        request.check().unwrap();
+        let ticket = self.ticket();
+        Input::Ask { ticket, actor: format!("uid:{}(ops)", ticket.socket.0).into(), request }
+    }
+
+    fn sora(&mut self) -> SoraInput {
+        let ticket = self.ticket();
+        let dice = &mut self.dice;
+        let (channel_id, connection_id) = (dice.channel(), dice.connection());
+        let session_id = dice.session(&channel_id);
+        match dice.roll(20) {
+            0..7 => SoraInput::Admit { ticket, channel_id, connection_id, client_id: dice.client() },
+            7..9 => SoraInput::Denied { connection_id },
+            9..13 => SoraInput::ConnectionCreated { channel_id, session_id, connection_id, client_id: dice.client() },
+            13..16 => SoraInput::ConnectionDestroyed { connection_id },
+            16..18 => {
+                let created_time = Time::from_micros(self.now.wall.as_micros() - i64::try_from(dice.roll(9_000_000)).unwrap());
+                SoraInput::SessionCreated { channel_id, session_id, created_time }
+            }
+            _ => SoraInput::SessionDestroyed { channel_id, session_id },
+        }
+    }
+}
+
+fn change_mode(dice: &mut Dice) -> ChangeMode {
+    let mode = dice.settable();
+    let expires = if mode == SettableMode::Normal { [0, 0, 0] } else { [0, 1, 8] };
+    ChangeMode {
+        mode,
+        reason: dice.maybe(3, |dice| dice.of(&["kernel", "disk"]).to_owned()),
+        expires_in_seconds: dice.maybe(3, |dice| dice.of(&expires)),
+        if_mode: dice.maybe(8, |dice| dice.of(&Mode::ALL)),
+        if_generation: dice.maybe(8, |dice| dice.roll(6)),
+        on_behalf_of: dice.maybe(6, |_| "carol".to_owned()),
+    }
+}
+
+fn reported(dice: &mut Dice) -> ReportedConnection {
+    let (channel_id, connection_id, client_id) = (dice.channel(), dice.connection(), dice.client());
+    let session_id = dice.maybe(3, |dice| dice.session(&channel_id));
+    ReportedConnection { channel_id, connection_id, client_id, session_id }
+}
+
+fn wait(dice: &mut Dice) -> Wait {
+    let wait_for = dice.of(&[WaitFor::Drained, WaitFor::Drained, WaitFor::Mode, WaitFor::Joined]);
+    let is_drained = wait_for == WaitFor::Drained;
+    Wait {
+        wait_for,
+        mode: (wait_for == WaitFor::Mode).then(|| dice.of(&Mode::ALL)),
+        generation: dice.maybe(3, |dice| dice.roll(8)),
+        max_sessions: if is_drained { dice.maybe(3, |dice| dice.roll(3)) } else { None },
+        settle_seconds: if is_drained { dice.maybe(2, Dice::seconds) } else { None },
+        timeout_seconds: dice.maybe(2, Dice::seconds),
+        progress_seconds: dice.maybe(4, |dice| 0.1 + dice.seconds()),
+        assume_known: is_drained && dice.one_in(3),
+    }
+}

@@ -1,0 +1,273 @@
+//! What is asked over the socket, and what a Sora's webhooks say.
+
+use std::sync::Arc;
+
+use soramode_core::effect::Act;
+use soramode_core::input::{SocketId, SoraInput};
+use soramode_protocol::decision::{
+    Answer as Judged, Connect, Decision, Disconnected, Explanation, Lifetime, RejectReason, Report, Reported, ReportedConnection, Verdict,
+    Verdicts,
+};
+use soramode_protocol::error::Error;
+use soramode_protocol::event::EndReason;
+use soramode_protocol::id::{ChannelId, ClientId, ConnectionId, SessionId};
+use soramode_protocol::mode::{Mode, ModeChanges};
+use soramode_protocol::node::Standing;
+use soramode_protocol::reply::{Answer, Reply};
+use soramode_protocol::request::GateRequest;
+
+use super::{Connection, Model};
+
+impl Model {
+    pub(super) fn ask(&mut self, socket: SocketId, actor: &Arc<str>, request: &GateRequest) -> Answer {
+        match request {
+            GateRequest::GetMode => Ok(Reply::Mode(Box::new(self.mode.clone()))),
+            GateRequest::ChangeMode(change) => self.change_mode(change, actor),
+            GateRequest::GetStatus => Ok(Reply::Status(Box::new(self.status()))),
+            GateRequest::ListModeChanges(list) => {
+                let newest = self.changes.iter().rev().take(list.limit.unwrap_or(100) as usize);
+                Ok(Reply::ModeChanges(ModeChanges { changes: newest.cloned().collect() }))
+            }
+            GateRequest::Connect(connect) => self.connect(socket, connect).map(Reply::Decision),
+            GateRequest::Report(report) => Ok(Reply::Reported(self.report(socket, report))),
+            GateRequest::Disconnect(gone) => {
+                let found = self.find(&gone.connection_id).map(|it| self.session_of(it));
+                let (channel_id, session_id) = found.map(|it| (it.channel_id.clone(), it.session_id.clone())).unzip();
+                if channel_id.is_some() {
+                    self.end(&gone.connection_id, EndReason::Disconnected);
+                }
+                Ok(Reply::Disconnected(Disconnected { found: channel_id.is_some(), channel_id, session_id }))
+            }
+            GateRequest::Explain(explain) => Ok(Reply::Explanation(Box::new(self.explain(&explain.channel_id)))),
+            GateRequest::List(_) | GateRequest::Wait(_) => panic!("the lists are compared after each step, waits are asked otherwise"),
+        }
+    }
+
+    /// Rows 3 to 6 of the table: the first that matches, for a new connection under this mode.
+    fn judge(&self, mode: Mode, channel: &ChannelId) -> Option<(u8, RejectReason)> {
+        let somebody_is_in = self.session_on(channel).is_some_and(|session| self.live_in(session) > 0);
+        if mode == Mode::Initial || self.standing == Standing::Fenced {
+            Some((3, RejectReason::Initial))
+        } else if mode == Mode::BlockNewConnection {
+            Some((4, RejectReason::BlockNewConnection))
+        } else if mode == Mode::BlockNewSession && !somebody_is_in {
+            Some((5, RejectReason::BlockNewSession))
+        } else if self.connections.len() as u64 >= self.settings.max_connections {
+            Some((6, RejectReason::AtCapacity))
+        } else {
+            None
+        }
+    }
+
+    /// Rows 1 and 2, then the others.
+    fn decide(&mut self, channel: &ChannelId, id: Option<&ConnectionId>) -> Result<Option<Decision>, Error> {
+        if let Some(there) = id.and_then(|id| self.find(id)) {
+            let session = self.session_of(there);
+            if session.channel_id != *channel {
+                return Err(Error::connection_id_in_use(&there.id, session.channel_id.clone()));
+            }
+            let (connection_id, session_id) = (there.id.clone(), session.session_id.clone());
+            return Ok(Some(Decision::Offer { channel_id: channel.clone(), connection_id, session_id, created: false }));
+        }
+        Ok(self.judge(self.mode.mode, channel).map(|(_, reason)| {
+            *self.rejected.entry(reason).or_default() += 1;
+            Decision::Reject { reason, mode: self.mode.mode }
+        }))
+    }
+
+    fn connect(&mut self, socket: SocketId, connect: &Connect) -> Result<Decision, Error> {
+        let Connect { channel_id, connection_id, client_id, lifetime, .. } = connect;
+        let socket = match lifetime {
+            Lifetime::Explicit => None,
+            Lifetime::Socket => Some(socket),
+        };
+        if let Some(decision) = self.decide(channel_id, connection_id.as_ref())? {
+            if let Decision::Offer { connection_id, .. } = &decision {
+                self.see(connection_id);
+                self.bind(connection_id, socket);
+            }
+            return Ok(decision);
+        }
+        self.made += 1;
+        let made = ConnectionId::new(&format!("c{:0>25}", self.made)).unwrap();
+        let id = connection_id.clone().unwrap_or(made);
+        let offer = self.offer(channel_id, &id);
+        let session = self.session_on(channel_id).unwrap();
+        let (client_id, created_at) = (client_id.clone(), self.now.wall);
+        self.add(Connection { id, session, client_id, created_at, pending_until: None, socket, by_sora: false });
+        Ok(offer)
+    }
+
+    /// Row 8: into the session that is there, or a new one.
+    fn offer(&mut self, channel_id: &ChannelId, connection_id: &ConnectionId) -> Decision {
+        let there = self.session_on(channel_id);
+        let number = there.unwrap_or_else(|| self.open(channel_id.clone(), None));
+        let session_id = self.session(number).session_id.clone();
+        Decision::Offer { channel_id: channel_id.clone(), connection_id: connection_id.clone(), session_id, created: there.is_none() }
+    }
+
+    fn bind(&mut self, id: &ConnectionId, socket: Option<SocketId>) {
+        self.connections.iter_mut().find(|it| it.id == *id).unwrap().socket = socket;
+    }
+
+    fn report(&mut self, socket: SocketId, report: &Report) -> Reported {
+        let mut named = self.reports.remove(&socket).unwrap_or_default();
+        let mut added = 0;
+        for reported in &report.connections {
+            added += u64::from(self.find(&reported.connection_id).is_none());
+            self.report_one(socket, reported);
+            // Of one that moves, its end strikes it from every list; now it stands again.
+            named.push(reported.connection_id.clone());
+        }
+        if !report.complete {
+            self.reports.insert(socket, named);
+            return Reported { added, removed: 0 };
+        }
+        self.known = true;
+        let unnamed = self.ids(|it| !it.by_sora && !named.contains(&it.id));
+        for id in &unnamed {
+            self.end(id, EndReason::Reconciled);
+        }
+        self.tell_vanished();
+        Reported { added, removed: unnamed.len() as u64 }
+    }
+
+    fn report_one(&mut self, socket: SocketId, reported: &ReportedConnection) {
+        let ReportedConnection { channel_id, connection_id, client_id, session_id } = reported;
+        let there = self.find(connection_id).map(|it| (self.session_of(it).channel_id == *channel_id, it.socket.is_some()));
+        if let Some((true, is_bound)) = there {
+            self.see(connection_id);
+            if is_bound {
+                self.bind(connection_id, Some(socket));
+            }
+            return;
+        }
+        let session = self.session_on(channel_id);
+        let session = session.unwrap_or_else(|| self.open(channel_id.clone(), session_id.clone()));
+        if there.is_some() {
+            self.end(connection_id, EndReason::Reconciled);
+        }
+        let (id, client_id, created_at) = (connection_id.clone(), client_id.clone(), self.now.wall);
+        self.add(Connection { id, session, client_id, created_at, pending_until: None, socket: None, by_sora: false });
+    }
+
+    fn explain(&self, channel: &ChannelId) -> Explanation {
+        let verdict = |mode| {
+            let judged = self.judge(mode, channel);
+            let session = self.sessions.iter().rev().find(|it| it.channel_id == *channel).map(|it| it.session_id.clone());
+            Verdict {
+                answer: if judged.is_some() { Judged::Reject } else { Judged::Offer },
+                reason: judged.map(|(_, reason)| reason),
+                session_id: session.filter(|_| judged.is_none()),
+                row: judged.map_or(8, |(row, _)| row),
+                why: String::new(),
+            }
+        };
+        let modes = Verdicts {
+            normal: verdict(Mode::Normal),
+            block_new_session: verdict(Mode::BlockNewSession),
+            block_new_connection: verdict(Mode::BlockNewConnection),
+            initial: verdict(Mode::Initial),
+        };
+        Explanation { channel_id: channel.clone(), mode: self.mode.mode, now: verdict(self.mode.mode), modes }
+    }
+
+    pub(super) fn sora(&mut self, input: &SoraInput) {
+        match input {
+            SoraInput::Admit { ticket, channel_id, connection_id, client_id } => {
+                let decision = self.decide(channel_id, Some(connection_id));
+                let decision = decision.map(|made| made.unwrap_or_else(|| self.admit(channel_id, connection_id, client_id.as_ref())));
+                self.acts.push(Act::Answer(*ticket, decision.map(Reply::Decision)));
+            }
+            SoraInput::Denied { connection_id } => {
+                if self.find(connection_id).is_some_and(|it| it.pending_until.is_some()) {
+                    self.end(connection_id, EndReason::Denied);
+                }
+            }
+            SoraInput::ConnectionCreated { channel_id, session_id, connection_id, client_id } => {
+                let boot = self.now.boot;
+                let has_left = self.left.iter().any(|(until, id)| id == connection_id && *until > boot);
+                if self.find(connection_id).is_some() || !has_left {
+                    self.created((channel_id, session_id), connection_id, client_id.as_ref());
+                }
+            }
+            SoraInput::ConnectionDestroyed { connection_id } => match self.find(connection_id) {
+                Some(_) => self.end(connection_id, EndReason::Disconnected),
+                None => self.left.push((self.now.boot + super::REMEMBERED, connection_id.clone())),
+            },
+            SoraInput::SessionCreated { channel_id, session_id, created_time } => {
+                let number = self.align(channel_id, session_id);
+                let session = self.session(number);
+                if !session.told {
+                    session.created_at = *created_time;
+                }
+            }
+            SoraInput::SessionDestroyed { channel_id, session_id } => {
+                let session = self.session_on(channel_id);
+                if let Some(number) = session.filter(|&number| self.session(number).session_id == *session_id) {
+                    self.session_over(number, None);
+                }
+            }
+        }
+    }
+
+    fn admit(&mut self, channel_id: &ChannelId, id: &ConnectionId, client_id: Option<&ClientId>) -> Decision {
+        let offer = self.offer(channel_id, id);
+        let session = self.session_on(channel_id).unwrap();
+        let pending_until = Some(self.now.boot + self.settings.pending_timeout);
+        let (id, client_id, created_at) = (id.clone(), client_id.cloned(), self.now.wall);
+        self.add(Connection { id, session, client_id, created_at, pending_until, socket: None, by_sora: true });
+        offer
+    }
+
+    fn created(&mut self, (channel_id, session_id): (&ChannelId, &SessionId), id: &ConnectionId, client_id: Option<&ClientId>) {
+        let session = self.align(channel_id, session_id);
+        match self.find(id).map(|it| it.session) {
+            Some(here) if here == session => return self.see(id),
+            Some(_) => self.end(id, EndReason::Reconciled),
+            None => {}
+        }
+        let (id, client_id, created_at) = (id.clone(), client_id.cloned(), self.now.wall);
+        self.add(Connection { id, session, client_id, created_at, pending_until: None, socket: None, by_sora: true });
+    }
+
+    /// The channel's session under Sora's id. One of another id that was told of is over; the next is there before it goes.
+    fn align(&mut self, channel_id: &ChannelId, session_id: &SessionId) -> u64 {
+        let there = self.session_on(channel_id);
+        let another = there.filter(|&number| {
+            let session = self.session(number);
+            session.told && session.session_id != *session_id
+        });
+        let number = match (there, another) {
+            (_, Some(another)) => {
+                let next = self.open(channel_id.clone(), None);
+                self.session_over(another, Some(next));
+                next
+            }
+            (Some(there), None) => there,
+            (None, None) => self.open(channel_id.clone(), None),
+        };
+        let session = self.session(number);
+        session.session_id = session_id.clone();
+        session.of_sora = true;
+        number
+    }
+
+    /// Ends whoever is live in it, and spares who is pending for the channel's next session.
+    fn session_over(&mut self, number: u64, next: Option<u64>) {
+        let session = self.session(number);
+        session.of_sora = true;
+        session.last_end = EndReason::SessionDestroyed;
+        let channel_id = session.channel_id.clone();
+        for id in self.ids(|it| it.session == number && it.pending_until.is_none()) {
+            self.end(&id, EndReason::SessionDestroyed);
+        }
+        if self.connections_of(number) > 0 {
+            let next = next.unwrap_or_else(|| self.open(channel_id, None));
+            for connection in self.connections.iter_mut().filter(|it| it.session == number) {
+                connection.session = next;
+            }
+        }
+        self.destroy(number);
+    }
+}

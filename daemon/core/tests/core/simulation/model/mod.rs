@@ -1,0 +1,338 @@
+//! A second gate, as naive as can be: written from the design alone, with lists that are searched from end to end and counts
+//! that are counted each time. What the core says is held against it.
+
+mod doors;
+mod mode;
+mod waits;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use soramode_core::effect::Act;
+use soramode_core::input::{Input, SocketId, Timestamp};
+use soramode_core::snapshot::{Clustering, Settings, Snapshot};
+use soramode_protocol::decision::RejectReason;
+use soramode_protocol::event::{EndReason, EventKind};
+use soramode_protocol::id::{ChannelId, ClientId, ConnectionId, SessionId};
+use soramode_protocol::mode::{DatedModeChange, ModeState};
+use soramode_protocol::node::Standing;
+use soramode_protocol::request::GateRequest;
+use soramode_protocol::session::ConnectionState;
+use soramode_protocol::time::Time;
+
+const REMEMBERED: Duration = Duration::from_mins(1);
+
+#[expect(clippy::struct_field_names, reason = "the name is the field's")]
+pub(super) struct Session {
+    /// Never used twice; the id may change when Sora gives one.
+    number: u64,
+    pub(super) channel_id: ChannelId,
+    pub(super) session_id: SessionId,
+    pub(super) created_at: Time,
+    /// Whether `session.created` was told.
+    told: bool,
+    /// A Sora ends it, not its last connection.
+    of_sora: bool,
+    last_end: EndReason,
+    pub(super) most: u64,
+    pub(super) in_all: u64,
+    lingers_until: Option<Duration>,
+}
+
+pub(super) struct Connection {
+    pub(super) id: ConnectionId,
+    session: u64,
+    pub(super) client_id: Option<ClientId>,
+    pub(super) created_at: Time,
+    /// Until when it may come; `None`: it is live.
+    pending_until: Option<Duration>,
+    socket: Option<SocketId>,
+    by_sora: bool,
+}
+
+pub(super) struct Model {
+    settings: Settings,
+    started: Timestamp,
+    now: Timestamp,
+    pub(super) mode: ModeState,
+    expiry: Option<Duration>,
+    changes: Vec<DatedModeChange>,
+    /// The last generation in which no operator had closed the node.
+    opened: u64,
+    standing: Standing,
+    storage_failed: bool,
+    pub(super) sessions: Vec<Session>,
+    pub(super) connections: Vec<Connection>,
+    left: Vec<(Duration, ConnectionId)>,
+    /// By the socket that reports: the ids that were named, or came, since it began.
+    reports: BTreeMap<SocketId, Vec<ConnectionId>>,
+    gone: Vec<(Duration, SocketId)>,
+    waits: Vec<waits::Waiting>,
+    rejected: BTreeMap<RejectReason, u64>,
+    known: bool,
+    vanished_held: bool,
+    ended: u64,
+    made: u64,
+    events: Vec<EventKind>,
+    acts: Vec<Act>,
+}
+
+/// What a deadline is for, in the order in which they count if they come at the same time.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Deadline {
+    Expiry,
+    Pending(usize),
+    Gone(usize),
+    Linger(usize),
+    Wait(waits::Part, usize),
+}
+
+impl Model {
+    pub(super) fn start(snapshot: Snapshot) -> Self {
+        let Snapshot { settings, started, mode, mode_changes, .. } = snapshot;
+        let clustered = settings.clustering == Clustering::Clustered;
+        let mode = mode::start(&settings, mode, started.wall);
+        Self {
+            now: started,
+            started,
+            expiry: mode.expires_at.map(|time| started.boot + time.since(started.wall)),
+            changes: mode_changes,
+            opened: if mode.mode.is_block() { 0 } else { mode.generation },
+            mode,
+            standing: if clustered { Standing::Fenced } else { Standing::Standalone },
+            storage_failed: false,
+            sessions: Vec::new(),
+            connections: Vec::new(),
+            left: Vec::new(),
+            reports: BTreeMap::new(),
+            gone: Vec::new(),
+            waits: Vec::new(),
+            rejected: BTreeMap::new(),
+            known: settings.sessions_known,
+            vanished_held: false,
+            ended: 0,
+            made: 0,
+            events: Vec::new(),
+            acts: Vec::new(),
+            settings,
+        }
+    }
+
+    /// What happens and what is answered.
+    pub(super) fn step(&mut self, now: Timestamp, input: &Input) -> (Vec<EventKind>, Vec<Act>) {
+        self.now = now;
+        while let Some(deadline) = self.first_due() {
+            self.fire(deadline);
+            self.look_at_waits();
+        }
+        match input {
+            Input::Ask { ticket, request: GateRequest::Wait(wait), .. } => self.wait(*ticket, wait),
+            Input::Ask { ticket, actor, request } => {
+                let answer = self.ask(ticket.socket, actor, request);
+                self.acts.push(Act::Answer(*ticket, answer));
+            }
+            Input::Gone(socket) => self.socket_gone(*socket),
+            Input::Tick => {}
+            Input::Cluster(membership) => self.cluster(*membership),
+            Input::StorageFailed => self.storage_failed(),
+            Input::StorageRestored => self.storage_restored(),
+            Input::Sora(input) => self.sora(input),
+        }
+        self.look_at_waits();
+        (std::mem::take(&mut self.events), std::mem::take(&mut self.acts))
+    }
+
+    fn first_due(&self) -> Option<Deadline> {
+        let mut deadlines: Vec<(Duration, Deadline)> = Vec::new();
+        deadlines.extend(self.expiry.map(|at| (at, Deadline::Expiry)));
+        let pending = self.connections.iter().enumerate();
+        deadlines.extend(pending.filter_map(|(index, it)| Some((it.pending_until?, Deadline::Pending(index)))));
+        deadlines.extend(self.gone.iter().enumerate().map(|(index, (at, _))| (*at, Deadline::Gone(index))));
+        let lingering = self.sessions.iter().enumerate();
+        deadlines.extend(lingering.filter_map(|(index, it)| Some((it.lingers_until?, Deadline::Linger(index)))));
+        deadlines.extend(self.wait_deadlines().into_iter().map(|(at, part, index)| (at, Deadline::Wait(part, index))));
+        deadlines.into_iter().filter(|(at, _)| *at <= self.now.boot).min().map(|(_, deadline)| deadline)
+    }
+
+    fn fire(&mut self, deadline: Deadline) {
+        match deadline {
+            Deadline::Expiry => {
+                self.expiry = None;
+                self.expire();
+            }
+            Deadline::Pending(index) => {
+                let id = self.connections[index].id.clone();
+                self.end(&id, EndReason::Timeout);
+            }
+            Deadline::Gone(index) => {
+                let (_, socket) = self.gone.remove(index);
+                for id in self.ids(|it| it.socket == Some(socket)) {
+                    self.end(&id, EndReason::SocketClosed);
+                }
+            }
+            Deadline::Linger(index) => {
+                let number = self.sessions[index].number;
+                self.destroy(number);
+            }
+            Deadline::Wait(part, index) => self.fire_wait(part, index),
+        }
+    }
+
+    fn socket_gone(&mut self, socket: SocketId) {
+        self.waits.retain(|waiting| waiting.ticket.socket != socket);
+        self.reports.remove(&socket);
+        if !self.ids(|it| it.socket == Some(socket)).is_empty() {
+            self.gone.push((self.now.boot + self.settings.socket_grace, socket));
+        }
+    }
+
+    fn ids(&self, which: impl Fn(&Connection) -> bool) -> Vec<ConnectionId> {
+        self.connections.iter().filter(|it| which(it)).map(|it| it.id.clone()).collect()
+    }
+
+    fn find(&self, id: &ConnectionId) -> Option<&Connection> {
+        self.connections.iter().find(|it| it.id == *id)
+    }
+
+    fn session_on(&self, channel: &ChannelId) -> Option<u64> {
+        self.sessions.iter().rev().find(|it| it.channel_id == *channel).map(|it| it.number)
+    }
+
+    fn session(&mut self, number: u64) -> &mut Session {
+        self.sessions.iter_mut().find(|it| it.number == number).unwrap()
+    }
+
+    pub(super) fn session_of(&self, connection: &Connection) -> &Session {
+        self.sessions.iter().find(|it| it.number == connection.session).unwrap()
+    }
+
+    pub(super) fn state(connection: &Connection) -> ConnectionState {
+        if connection.pending_until.is_some() { ConnectionState::Pending } else { ConnectionState::Live }
+    }
+
+    pub(super) fn connections_of(&self, session: u64) -> u64 {
+        self.connections.iter().filter(|it| it.session == session).count() as u64
+    }
+
+    pub(super) fn connections_in(&self, session: &Session) -> u64 {
+        self.connections_of(session.number)
+    }
+
+    fn live_in(&self, session: u64) -> u64 {
+        self.connections.iter().filter(|it| it.session == session && it.pending_until.is_none()).count() as u64
+    }
+
+    fn open(&mut self, channel_id: ChannelId, session_id: Option<SessionId>) -> u64 {
+        self.made += 1;
+        let made = SessionId::new(&format!("{:0>26}", self.made)).unwrap();
+        // Somebody is here again: that the node was empty is not told any more.
+        self.vanished_held = false;
+        self.sessions.push(Session {
+            number: self.made,
+            channel_id,
+            session_id: session_id.unwrap_or(made),
+            created_at: self.now.wall,
+            told: false,
+            of_sora: false,
+            last_end: EndReason::Disconnected,
+            most: 0,
+            in_all: 0,
+            lingers_until: None,
+        });
+        self.made
+    }
+
+    fn add(&mut self, connection: Connection) {
+        let (id, session) = (connection.id.clone(), connection.session);
+        let is_live = connection.pending_until.is_none();
+        self.session(session).lingers_until = None;
+        self.connections.push(connection);
+        if is_live {
+            for named in self.reports.values_mut() {
+                named.push(id.clone());
+            }
+            self.tell_live(&id);
+        }
+    }
+
+    /// A connection was seen on the SFU.
+    fn see(&mut self, id: &ConnectionId) {
+        let wall = self.now.wall;
+        let connection = self.connections.iter_mut().find(|it| it.id == *id).unwrap();
+        if connection.pending_until.take().is_some() {
+            connection.created_at = wall;
+            self.tell_live(id);
+        }
+    }
+
+    fn tell_live(&mut self, id: &ConnectionId) {
+        let (number, client_id) = self.find(id).map(|it| (it.session, it.client_id.clone())).unwrap();
+        let live = self.live_in(number);
+        let session = self.session(number);
+        session.in_all += 1;
+        session.most = session.most.max(live);
+        session.lingers_until = None;
+        let (channel_id, session_id, created_time) = (session.channel_id.clone(), session.session_id.clone(), session.created_at);
+        if !std::mem::replace(&mut session.told, true) {
+            let (channel_id, session_id) = (channel_id.clone(), session_id.clone());
+            self.events.push(EventKind::SessionCreated { channel_id, session_id, created_time });
+        }
+        self.events.push(EventKind::ConnectionCreated { channel_id, session_id, connection_id: id.clone(), client_id });
+    }
+
+    fn end(&mut self, id: &ConnectionId, reason: EndReason) {
+        let index = self.connections.iter().position(|it| it.id == *id).unwrap();
+        let gone = self.connections.remove(index);
+        for named in self.reports.values_mut() {
+            named.retain(|other| other != id);
+        }
+        if gone.by_sora && matches!(reason, EndReason::Disconnected | EndReason::SessionDestroyed) {
+            self.left.push((self.now.boot + REMEMBERED, gone.id.clone()));
+        }
+        let is_empty = self.connections_of(gone.session) == 0;
+        let (linger, boot) = (self.settings.session_linger, self.now.boot);
+        let session = self.session(gone.session);
+        session.last_end = reason;
+        let (channel_id, session_id) = (session.channel_id.clone(), session.session_id.clone());
+        let ends_now = is_empty && !session.of_sora && (linger.is_zero() || !session.told);
+        if is_empty && !session.of_sora && !ends_now {
+            session.lingers_until = Some(boot + linger);
+        }
+        if session.told {
+            let (connection_id, client_id) = (gone.id, gone.client_id);
+            self.events.push(EventKind::ConnectionDestroyed { channel_id, session_id, connection_id, client_id, reason });
+        }
+        if ends_now {
+            self.destroy(gone.session);
+        }
+    }
+
+    fn destroy(&mut self, number: u64) {
+        let index = self.sessions.iter().position(|it| it.number == number).unwrap();
+        let session = self.sessions.remove(index);
+        assert_eq!(self.connections_of(number), 0, "a session is destroyed when its connections have gone");
+        self.ended += 1;
+        if session.told {
+            self.events.push(EventKind::SessionDestroyed {
+                channel_id: session.channel_id,
+                session_id: session.session_id,
+                created_time: session.created_at,
+                destroyed_time: self.now.wall,
+                max_connections: session.most,
+                total_connections: session.in_all,
+                reason: session.last_end,
+            });
+        }
+        if self.sessions.is_empty() && self.mode.mode.is_block() {
+            self.vanished_held = true;
+            self.tell_vanished();
+        }
+    }
+
+    fn tell_vanished(&mut self) {
+        if self.vanished_held && self.known {
+            self.vanished_held = false;
+            self.events.push(EventKind::SessionVanished);
+        }
+    }
+}

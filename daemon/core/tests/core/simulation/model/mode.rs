@@ -1,0 +1,156 @@
+//! The mode: by an operator, and by itself.
+
+use std::time::Duration;
+
+use soramode_core::input::Membership;
+use soramode_core::snapshot::{Clustering, Settings};
+use soramode_protocol::error::Error;
+use soramode_protocol::event::EventKind;
+use soramode_protocol::mode::{ChangeMode, DatedModeChange, Mode, ModeChange, ModeChanged, ModeState};
+use soramode_protocol::node::Standing;
+use soramode_protocol::reply::{Answer, Reply};
+use soramode_protocol::time::Time;
+
+use super::Model;
+
+/// The rows of the start.
+pub(super) fn start(settings: &Settings, stored: Option<ModeState>, wall: Time) -> ModeState {
+    let before = stored.as_ref().map(|state| state.mode);
+    let mode = match (settings.clustering, settings.mode.map(Mode::from).or(before)) {
+        (Clustering::Standalone, None | Some(Mode::Initial)) => Mode::Normal,
+        (Clustering::Standalone, Some(mode)) => mode,
+        (Clustering::Clustered, Some(mode)) if mode.is_block() => mode,
+        (Clustering::Clustered, _) => Mode::Initial,
+    };
+    let actor = "system:start".to_owned();
+    match stored {
+        Some(state) if state.mode == mode => state,
+        Some(state) => ModeState { mode, generation: state.generation + 1, since: wall, actor, reason: None, expires_at: None },
+        None => ModeState { mode, generation: 1, since: wall, actor, reason: None, expires_at: None },
+    }
+}
+
+impl Model {
+    pub(super) fn change_mode(&mut self, change: &ChangeMode, actor: &str) -> Answer {
+        let wanted = Mode::from(change.mode);
+        let holds = change.if_mode.is_none_or(|mode| mode == self.mode.mode)
+            && change.if_generation.is_none_or(|generation| generation == self.mode.generation);
+        if !holds {
+            return Err(Error::superseded(self.mode.clone()));
+        }
+        if wanted == Mode::Normal && matches!(self.standing, Standing::Isolated | Standing::Fenced) {
+            return Err(Error::not_joined(self.standing));
+        }
+        if wanted == Mode::Normal && self.storage_failed {
+            return Err(Error::storage_unavailable(""));
+        }
+        let previous_mode = self.mode.mode;
+        let is_same = wanted == previous_mode;
+        let takes_expiry = change.expires_in_seconds == Some(0) && self.mode.expires_at.is_some();
+        let brings_expiry = change.expires_in_seconds.is_some_and(|seconds| seconds > 0);
+        let brings_reason = change.reason.is_some() && change.reason != self.mode.reason;
+        let changed = !is_same || takes_expiry || brings_expiry || brings_reason;
+        if changed {
+            self.make_change(change, actor);
+        }
+        Ok(Reply::ModeChanged(ModeChanged {
+            mode: wanted,
+            previous_mode,
+            changed,
+            generation: self.mode.generation,
+            sessions: self.sessions.len() as u64,
+            connections: self.connections.len() as u64,
+            expires_at: self.mode.expires_at,
+        }))
+    }
+
+    fn make_change(&mut self, change: &ChangeMode, actor: &str) {
+        let is_same = Mode::from(change.mode) == self.mode.mode;
+        let (expires_at, expiry) = match change.expires_in_seconds.map(Duration::from_secs) {
+            None if is_same => (self.mode.expires_at, self.expiry),
+            None | Some(Duration::ZERO) => (None, None),
+            Some(time) => (Some(self.now.wall + time), Some(self.now.boot + time)),
+        };
+        let kept = self.mode.reason.clone().filter(|_| is_same);
+        self.expiry = expiry;
+        self.enter(ModeState {
+            mode: change.mode.into(),
+            generation: self.mode.generation + 1,
+            since: self.now.wall,
+            actor: actor.to_owned(),
+            reason: change.reason.clone().or(kept),
+            expires_at,
+        });
+        if let (Some(dated), Some(EventKind::ModeChanged(told))) = (self.changes.last_mut(), self.events.last_mut()) {
+            dated.change.on_behalf_of.clone_from(&change.on_behalf_of);
+            told.on_behalf_of.clone_from(&change.on_behalf_of);
+        }
+    }
+
+    fn enter(&mut self, state: ModeState) {
+        let previous_mode = self.mode.mode;
+        self.mode = state;
+        if !self.mode.mode.is_block() {
+            self.opened = self.mode.generation;
+            self.vanished_held = false;
+        }
+        let change = ModeChange {
+            mode: self.mode.mode,
+            previous_mode,
+            generation: self.mode.generation,
+            actor: self.mode.actor.clone(),
+            on_behalf_of: None,
+            reason: self.mode.reason.clone(),
+            expires_at: self.mode.expires_at,
+        };
+        self.changes.push(DatedModeChange { timestamp: self.now.wall, change: change.clone() });
+        self.events.push(EventKind::ModeChanged(Box::new(change)));
+    }
+
+    fn enter_by_itself(&mut self, mode: Mode, cause: &str) {
+        if self.mode.mode != mode {
+            self.expiry = None;
+            let (generation, since, actor) = (self.mode.generation + 1, self.now.wall, format!("system:{cause}"));
+            self.enter(ModeState { mode, generation, since, actor, reason: None, expires_at: None });
+        }
+    }
+
+    pub(super) fn expire(&mut self) {
+        if !self.storage_failed {
+            let may_open = matches!(self.standing, Standing::Standalone | Standing::Joined);
+            self.enter_by_itself(if may_open { Mode::Normal } else { Mode::Initial }, "expired");
+        }
+    }
+
+    pub(super) fn storage_failed(&mut self) {
+        self.storage_failed = true;
+        self.enter_by_itself(Mode::BlockNewConnection, "storage");
+    }
+
+    pub(super) fn storage_restored(&mut self) {
+        self.storage_failed = false;
+        if self.mode.expires_at.is_some() && self.expiry.is_none() {
+            self.expire();
+        }
+    }
+
+    pub(super) fn cluster(&mut self, membership: Membership) {
+        let mode = self.mode.mode;
+        let (standing, cause, becomes) = match membership {
+            Membership::Joined => (Standing::Joined, "joined", if mode == Mode::Initial { Mode::Normal } else { mode }),
+            Membership::Isolated => (Standing::Isolated, "isolated", if mode == Mode::Normal { Mode::Initial } else { mode }),
+            Membership::Fenced => (Standing::Fenced, "fenced", if mode == Mode::Normal { Mode::Initial } else { mode }),
+        };
+        // Fenced is left by joining alone.
+        if standing == self.standing || (self.standing, standing) == (Standing::Fenced, Standing::Isolated) {
+            return;
+        }
+        self.standing = standing;
+        self.events.push(match membership {
+            Membership::Joined => EventKind::NodeJoined { standing, mode: becomes },
+            Membership::Isolated => EventKind::NodeIsolated { standing, mode: becomes },
+            Membership::Fenced => EventKind::NodeFenced { standing, mode: becomes },
+        });
+        self.enter_by_itself(becomes, cause);
+    }
+}

@@ -1,0 +1,186 @@
+//! Waits: looked at after everything that happens.
+
+use std::time::Duration;
+
+use soramode_core::effect::{Act, WaitProgress};
+use soramode_core::input::Ticket;
+use soramode_protocol::error::Error;
+use soramode_protocol::node::{DeliveryCounts, Standing, Status, Storage, StorageState};
+use soramode_protocol::reply::Reply;
+use soramode_protocol::session::Session as Shown;
+use soramode_protocol::version::{PROTOCOL, VERSION};
+use soramode_protocol::wait::{Outcome, Wait, WaitEnded, WaitFor};
+
+use super::{Model, Session};
+
+pub(super) struct Waiting {
+    pub(super) ticket: Ticket,
+    wait: Wait,
+    settled_at: Option<Duration>,
+    gives_up_at: Option<Duration>,
+    tells_at: Option<Duration>,
+    ended_before: u64,
+}
+
+/// The parts of a wait that have a deadline, in the order in which they count.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Part {
+    Settled,
+    GiveUp,
+    Progress,
+}
+
+impl Model {
+    pub(super) fn wait(&mut self, ticket: Ticket, wait: &Wait) {
+        let mut wait = wait.clone();
+        if wait.wait_for == WaitFor::Drained {
+            wait.generation = Some(wait.generation.unwrap_or(self.mode.generation));
+        }
+        let refusal = match wait.wait_for {
+            WaitFor::Drained if self.is_superseded(&wait) => None,
+            WaitFor::Drained if !self.mode.mode.is_block() => Some(Error::cannot_drain(self.mode.mode)),
+            WaitFor::Drained if !self.known && !wait.assume_known => Some(Error::sessions_unknown("")),
+            WaitFor::Joined if self.standing == Standing::Standalone => Some(Error::cannot_join()),
+            WaitFor::Drained | WaitFor::Mode | WaitFor::Joined => None,
+        };
+        if let Some(error) = refusal {
+            self.acts.push(Act::Answer(ticket, Err(error)));
+            return;
+        }
+        let outcome = if self.is_superseded(&wait) {
+            Some(Outcome::Superseded)
+        } else if self.holds(&wait) && settle(&wait).is_none() {
+            Some(Outcome::Reached)
+        } else {
+            (wait.timeout_seconds == Some(0.0)).then_some(Outcome::Timeout)
+        };
+        if let Some(outcome) = outcome {
+            self.answer(ticket, outcome);
+            return;
+        }
+        self.waits.push(Waiting {
+            ticket,
+            settled_at: None,
+            gives_up_at: wait.timeout_seconds.map(|seconds| self.now.boot + Duration::from_secs_f64(seconds)),
+            tells_at: wait.progress_seconds.map(|_| self.now.boot),
+            ended_before: self.ended,
+            wait,
+        });
+        if self.waits.last().is_some_and(|waiting| waiting.tells_at.is_some()) {
+            self.fire_wait(Part::Progress, self.waits.len() - 1);
+        }
+    }
+
+    pub(super) fn wait_deadlines(&self) -> Vec<(Duration, Part, usize)> {
+        let each = self.waits.iter().enumerate().map(|(index, waiting)| {
+            let parts = [(waiting.settled_at, Part::Settled), (waiting.gives_up_at, Part::GiveUp), (waiting.tells_at, Part::Progress)];
+            parts.into_iter().filter_map(move |(at, part)| Some((at?, part, index)))
+        });
+        each.flatten().collect()
+    }
+
+    pub(super) fn fire_wait(&mut self, part: Part, index: usize) {
+        match part {
+            Part::Settled => self.end_wait(index, Outcome::Reached),
+            Part::GiveUp => self.end_wait(index, Outcome::Timeout),
+            Part::Progress => {
+                let oldest_session = self.oldest().map(|it| self.shown(it));
+                let (sessions, connections) = (self.sessions.len() as u64, self.connections.len() as u64);
+                let (ended, boot) = (self.ended, self.now.boot);
+                let waiting = &mut self.waits[index];
+                let progress = WaitProgress { sessions, connections, oldest_session, ended: ended - waiting.ended_before };
+                waiting.tells_at = waiting.wait.progress_seconds.map(|seconds| boot + Duration::from_secs_f64(seconds));
+                self.acts.push(Act::Progress(waiting.ticket, Box::new(progress)));
+            }
+        }
+    }
+
+    pub(super) fn look_at_waits(&mut self) {
+        let mut index = 0;
+        while let Some(waiting) = self.waits.get(index) {
+            let (holds, settle) = (self.holds(&waiting.wait), settle(&waiting.wait));
+            if self.is_superseded(&waiting.wait) {
+                self.end_wait(index, Outcome::Superseded);
+            } else if holds && settle.is_none() {
+                self.end_wait(index, Outcome::Reached);
+            } else {
+                let boot = self.now.boot;
+                let waiting = &mut self.waits[index];
+                waiting.settled_at = settle.filter(|_| holds).map(|settle| waiting.settled_at.unwrap_or(boot + settle));
+                index += 1;
+            }
+        }
+    }
+
+    fn holds(&self, wait: &Wait) -> bool {
+        match wait.wait_for {
+            WaitFor::Drained => self.mode.mode.is_block() && self.sessions.len() as u64 <= wait.max_sessions.unwrap_or(0),
+            WaitFor::Mode => wait.mode == Some(self.mode.mode),
+            WaitFor::Joined => self.standing == Standing::Joined,
+        }
+    }
+
+    fn is_superseded(&self, wait: &Wait) -> bool {
+        match wait.wait_for {
+            WaitFor::Drained => wait.generation.is_some_and(|generation| self.opened > generation),
+            WaitFor::Mode => {
+                wait.generation.is_some_and(|generation| self.mode.generation > generation) && wait.mode != Some(self.mode.mode)
+            }
+            WaitFor::Joined => false,
+        }
+    }
+
+    fn end_wait(&mut self, index: usize, outcome: Outcome) {
+        let waiting = self.waits.remove(index);
+        self.answer(waiting.ticket, outcome);
+    }
+
+    fn answer(&mut self, ticket: Ticket, outcome: Outcome) {
+        let mut blockers: Vec<&Session> = self.sessions.iter().collect();
+        blockers.sort_by_key(|it| it.created_at);
+        let blockers = blockers.into_iter().take(10).map(|it| self.shown(it)).collect();
+        let ended = WaitEnded { outcome, status: self.status(), blockers };
+        self.acts.push(Act::Answer(ticket, Ok(Reply::WaitEnded(Box::new(ended)))));
+    }
+
+    fn oldest(&self) -> Option<&Session> {
+        self.sessions.iter().min_by_key(|it| it.created_at)
+    }
+
+    pub(crate) fn shown(&self, session: &Session) -> Shown {
+        Shown {
+            channel_id: session.channel_id.clone(),
+            session_id: session.session_id.clone(),
+            created_at: session.created_at,
+            connections: self.connections_in(session),
+            max_connections: session.most,
+            total_connections: session.in_all,
+        }
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        let state = if self.storage_failed { StorageState::Failed } else { self.settings.storage.state };
+        Status {
+            mode: self.mode.clone(),
+            node_name: self.settings.node_name.clone(),
+            standing: self.standing,
+            sessions: self.sessions.len() as u64,
+            connections: self.connections.len() as u64,
+            pending: self.connections.iter().filter(|it| it.pending_until.is_some()).count() as u64,
+            sessions_known: self.known,
+            sources: Vec::new(),
+            oldest_session: self.oldest().map(|it| self.shown(it)),
+            rejected: self.rejected.clone(),
+            deliveries: DeliveryCounts::default(),
+            storage: Storage { state, path: None },
+            version: VERSION.to_owned(),
+            protocol: PROTOCOL,
+            uptime_seconds: self.now.boot.saturating_sub(self.started.boot).as_secs(),
+            started_at: self.started.wall,
+        }
+    }
+}
+
+fn settle(wait: &Wait) -> Option<Duration> {
+    wait.settle_seconds.map(Duration::from_secs_f64).filter(|settle| !settle.is_zero())
+}

@@ -1,0 +1,176 @@
+//! One run: the same inputs to the core and to the model, and everything compared after each.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use soramode_core::effect::{Act, Effects, Record};
+use soramode_core::gate::Gate;
+use soramode_core::input::{Input, SocketId, Ticket, Timestamp};
+use soramode_core::snapshot::{Seed, Snapshot};
+use soramode_protocol::event::{Event, EventKind};
+use soramode_protocol::id::EventId;
+use soramode_protocol::mode::ModeState;
+use soramode_protocol::node::Status;
+use soramode_protocol::reply::Reply;
+use soramode_protocol::request::GateRequest;
+use soramode_protocol::session::{Connection, ListConnections, ListRequest, ListSessions, Page, Session};
+
+use super::inputs::START;
+use super::invariants;
+use super::model::Model;
+use super::replay::Replay;
+use crate::show::{Detail, Show};
+
+/// Asks on nobody's behalf, to look at the tables.
+const OBSERVER: Ticket = Ticket { socket: SocketId(u64::MAX), serial: 0 };
+
+/// What the core says it holds.
+#[derive(Clone, PartialEq)]
+pub(super) struct Tables {
+    pub(super) status: Status,
+    pub(super) sessions: Vec<Session>,
+    pub(super) connections: Vec<Connection>,
+}
+
+pub(super) struct Run {
+    gate: Gate,
+    model: Model,
+    replay: Replay,
+    tables: Tables,
+    of_core: Show,
+    of_model: Show,
+}
+
+impl Run {
+    pub(super) fn new(snapshot: &Snapshot, seed: u8) -> Self {
+        let mut gate = Gate::restore(snapshot.clone(), Seed([seed; 32]));
+        let tables = look(&mut gate, snapshot.started);
+        let replay = Replay::new(snapshot.next_seq, tables.status.mode.clone());
+        let (of_core, of_model) = (Show::new(START, Detail::ByType), Show::new(START, Detail::ByType));
+        Self { gate, model: Model::start(snapshot.clone()), replay, tables, of_core, of_model }
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Duration> {
+        self.gate.next_deadline()
+    }
+
+    /// One step; what the core did, or where it parts from the model or from what must always be so.
+    pub(super) fn step(&mut self, now: Timestamp, input: &Input) -> Result<Vec<String>, String> {
+        let caught = catch_unwind(AssertUnwindSafe(|| self.step_unguarded(now, input)));
+        caught.unwrap_or_else(|panic| {
+            let message = panic.downcast_ref::<String>().cloned();
+            Err(message.or_else(|| panic.downcast_ref::<&str>().map(|it| (*it).to_owned())).unwrap_or_else(|| "a panic".to_owned()))
+        })
+    }
+
+    fn step_unguarded(&mut self, now: Timestamp, input: &Input) -> Result<Vec<String>, String> {
+        let is_late = self.gate.next_deadline().is_some_and(|deadline| deadline <= now.boot);
+        let effects = self.gate.step(now, input.clone());
+        let expected = self.model.step(now, input);
+        self.compare_effects(now, &effects, &expected)?;
+        self.gate.check()?;
+        for record in &effects.records {
+            self.replay.read(record)?;
+        }
+        let before = std::mem::replace(&mut self.tables, look(&mut self.gate, now));
+        self.compare_tables()?;
+        let Tables { status, sessions, connections } = &self.tables;
+        self.replay.check(&status.mode, sessions, connections)?;
+        invariants::check(&invariants::Step { before: &before, after: &self.tables, input, effects: &effects, is_late })?;
+        Ok(shown(&mut self.of_core, &effects))
+    }
+
+    fn compare_effects(&mut self, now: Timestamp, effects: &Effects, (events, acts): &(Vec<EventKind>, Vec<Act>)) -> Result<(), String> {
+        let odd = effects.events().find(|event| event.timestamp != now.wall || event.node_name.as_str() != "node-01");
+        if let Some(odd) = odd {
+            return Err(format!("an event of another time or place: {odd:?}"));
+        }
+        let of_core: Vec<String> = effects.events().map(|event| self.of_core.event(event)).collect();
+        let of_model: Vec<String> = events.iter().map(|kind| self.of_model.event(&dated(kind, now))).collect();
+        compare("events", of_core, of_model)?;
+        let of_core = effects.acts.iter().flat_map(|act| self.of_core.act(act, name)).collect();
+        let of_model = acts.iter().flat_map(|act| self.of_model.act(act, name)).collect();
+        compare("answers", of_core, of_model)
+    }
+
+    fn compare_tables(&mut self) -> Result<(), String> {
+        let Tables { status, sessions, connections } = &self.tables;
+        compare(
+            "status",
+            vec![self.of_core.status(status)],
+            vec![self.of_model.status(&Status { uptime_seconds: 0, ..self.model.status() })],
+        )?;
+        let of_core = sessions.iter().map(|session| self.of_core.session(session)).collect();
+        let of_model = self.model.sessions.iter().map(|session| self.of_model.session(&self.model.shown(session))).collect();
+        compare("sessions", of_core, of_model)?;
+        let of_core = connections.iter().map(|connection| self.of_core.connection(connection)).collect();
+        let of_model = self.model.connections.iter().map(|it| {
+            let session = self.model.session_of(it);
+            self.of_model.connection(&Connection {
+                connection_id: it.id.clone(),
+                channel_id: session.channel_id.clone(),
+                session_id: session.session_id.clone(),
+                client_id: it.client_id.clone(),
+                state: Model::state(it),
+                created_at: it.created_at,
+            })
+        });
+        compare("connections", of_core, of_model.collect())
+    }
+}
+
+fn name(socket: SocketId) -> String {
+    socket.0.to_string()
+}
+
+fn dated(kind: &EventKind, now: Timestamp) -> Event {
+    let node_name = std::sync::Arc::new("node-01".parse().unwrap());
+    Event { seq: 0, id: EventId::generate([0; 16]), kind: kind.clone(), timestamp: now.wall, node_name }
+}
+
+/// The order within a step is the invariants' to check: of what comes at the same moment, either may come first.
+fn compare(what: &str, mut core: Vec<String>, mut model: Vec<String>) -> Result<(), String> {
+    core.sort();
+    model.sort();
+    if core == model {
+        Ok(())
+    } else {
+        Err(format!("{what} part:\n    core:  {}\n    model: {}", core.join("\n           "), model.join("\n           ")))
+    }
+}
+
+/// What a step of the core did, without ids of its own making.
+pub(super) fn shown(show: &mut Show, effects: &Effects) -> Vec<String> {
+    let records = effects.records.iter().map(|record| show.record(record)).collect::<Vec<String>>();
+    let acts = effects.acts.iter().flat_map(|act| show.act(act, name)).collect::<Vec<String>>();
+    records.into_iter().chain(acts).collect()
+}
+
+/// By a clock that stands at the boot, so that a look fires no deadline.
+fn look(gate: &mut Gate, now: Timestamp) -> Tables {
+    let now = Timestamp { boot: Duration::ZERO, ..now };
+    let mut ask = |request| {
+        let Effects { records, mut acts } = gate.step(now, Input::Ask { ticket: OBSERVER, actor: "observer".into(), request });
+        assert_eq!(records, Vec::<Record>::new(), "a look changes something");
+        match acts.pop() {
+            Some(Act::Answer(OBSERVER, Ok(reply))) if acts.is_empty() => reply,
+            other => panic!("a look is answered by {other:?} after {acts:?}"),
+        }
+    };
+    let limit = Some(1_000);
+    let status = ask(GateRequest::GetStatus);
+    let sessions = ask(GateRequest::List(ListRequest::Sessions(ListSessions { limit, ..ListSessions::default() })));
+    let connections = ask(GateRequest::List(ListRequest::Connections(ListConnections { limit, ..ListConnections::default() })));
+    match (status, sessions, connections) {
+        (Reply::Status(status), Reply::Page(Page::Sessions(sessions)), Reply::Page(Page::Connections(connections))) => {
+            Tables { status: *status, sessions: sessions.sessions, connections: connections.connections }
+        }
+        other => panic!("looks are answered by {other:?}"),
+    }
+}
+
+/// The mode after a change, of a step's events.
+pub(super) fn mode_after(before: &ModeState, effects: &Effects) -> soramode_protocol::mode::Mode {
+    let changed = effects.kinds().filter_map(|kind| if let EventKind::ModeChanged(change) = kind { Some(change.mode) } else { None });
+    changed.last().unwrap_or(before.mode)
+}
