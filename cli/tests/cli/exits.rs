@@ -1,0 +1,178 @@
+//! Each exit code, with the sentence that goes with it.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::json;
+
+use crate::support::{Daemon, Fake, PROGRAM, Reply, Run, program};
+
+/// A user without rights, where the tests run as root.
+const NOBODY: u32 = 65_534;
+
+#[test]
+fn zero_for_what_is_done_and_one_for_a_no() {
+    let daemon = Daemon::start();
+    assert_eq!(daemon.ok(&["get"]), "normal\n");
+    assert_eq!(daemon.ok(&["is", "normal"]), "yes: node-01 is normal\n");
+    assert_eq!(daemon.ok(&["is", "drained"]), "yes: node-01 has 0 sessions\n");
+    assert_eq!(
+        daemon.ok(&["set", "block-new-session", "-m", "kernel CHG-123"]),
+        "node-01: normal -> block_new_session (0 sessions, 0 connections stay). Undo: soramode set normal\n"
+    );
+    assert_eq!(daemon.ok(&["get"]), "block_new_session\n");
+    assert_eq!(daemon.run(&["is", "normal"]).code, 1);
+    assert_eq!(daemon.run(&["is", "joined"]).code, 1);
+    let quiet = daemon.run(&["is", "normal", "-q"]);
+    assert_eq!((quiet.code, quiet.stdout.as_str(), quiet.stderr.as_str()), (1, "", ""));
+    let rejected = daemon.run(&["connect", "spam"]);
+    assert_eq!((rejected.code, rejected.stdout.as_str()), (1, "reject: BLOCK-NEW-SESSION (the mode is block_new_session)\n"));
+}
+
+#[test]
+fn two_for_a_wrong_command_line_with_a_suggestion() {
+    let nowhere = Path::new("/nonexistent");
+    for (args, words) in [
+        (&["set", "nromal"][..], "did you mean normal?"),
+        (&["set", "block_new_sesion"], "did you mean block_new_session?"),
+        (&["set", "normal", "--wait"], "does not drain"),
+        (&["set", "normal", "--for", "45m"], "normal does not end by itself"),
+        (&["set", "normal", "--for", "soon"], "takes a span such as"),
+        (&["wait", "joined", "--max-sessions", "3"], "goes with for: drained alone"),
+        (&["frobnicate"], "unrecognized subcommand"),
+        (&["tail", "--type", "nothing.*"], "no type of event matches"),
+        (&["maintain"], "<CMD>"),
+    ] {
+        let ended = program(nowhere).args(args).ended();
+        assert_eq!(ended.code, 2, "{ended:?}");
+        assert!(ended.stderr.contains(words), "{args:?}: {ended:?}");
+        assert_eq!(ended.stdout, "");
+    }
+}
+
+#[test]
+fn three_where_nobody_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("soramode.sock");
+    let ended = program(&socket).arg("get").ended();
+    let sentence = format!(
+        "soramode: cannot reach soramoded at {}: no such file. Is it running? Start it with: systemctl start soramode\n",
+        socket.display()
+    );
+    assert_eq!((ended.code, ended.stderr), (3, sentence));
+    drop(UnixListener::bind(&socket).unwrap());
+    let ended = program(&socket).arg("get").ended();
+    assert_eq!(ended.code, 3);
+    assert!(ended.stderr.contains("nobody listens there any more"), "{ended:?}");
+    let ended = program(&folder.path().join("x".repeat(120))).arg("get").ended();
+    assert_eq!(ended.code, 3, "{ended:?}");
+}
+
+#[test]
+fn four_for_who_may_only_look() {
+    let fake = Fake::start(|_| Reply::Error(-32_015, "PermissionDenied"));
+    assert_eq!(fake.run(&["set", "normal"]).code, 4);
+}
+
+#[test]
+fn four_for_a_socket_that_may_not_be_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    let closed = folder.path().join("closed");
+    fs::create_dir(&closed).unwrap();
+    let _listener = UnixListener::bind(closed.join("s")).unwrap();
+    // Root may open everything, so that there somebody else must try, with a program that they may run. Copied by another process:
+    // whatever else this one starts meanwhile would hold the copy open for writing.
+    let copy = folder.path().join("soramode");
+    assert!(Command::new("cp").arg(PROGRAM).arg(&copy).status().unwrap().success());
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(&closed, Permissions::from_mode(0o000)).unwrap();
+    let mut command = Command::new(&copy);
+    command.env_clear().args(["get", "--socket"]).arg(closed.join("s"));
+    if nix::unistd::geteuid().is_root() {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    let ended = command.ended();
+    fs::set_permissions(&closed, Permissions::from_mode(0o700)).unwrap();
+    assert_eq!(ended.code, 4, "{ended:?}");
+    assert!(ended.stderr.contains("permission denied"), "{ended:?}");
+}
+
+#[test]
+fn five_for_what_the_state_forbids() {
+    let daemon = Daemon::start();
+    let initial = program(Path::new("/nonexistent")).args(["set", "initial"]).ended();
+    assert_eq!(initial.code, 5);
+    assert!(initial.stderr.contains("the node enters it when it starts in a cluster or is isolated"), "{initial:?}");
+    let drained = daemon.run(&["wait", "drained"]);
+    assert_eq!(drained.code, 5);
+    assert!(drained.stderr.contains("Set block_new_session or block_new_connection first"), "{drained:?}");
+    assert_eq!(daemon.run(&["wait", "joined"]).code, 5);
+}
+
+#[test]
+fn six_for_a_condition_that_does_not_hold() {
+    let daemon = Daemon::start();
+    daemon.ok(&["set", "block_new_session"]);
+    for condition in [["--if-generation", "1"], ["--if-mode", "normal"]] {
+        let ended = daemon.run(&[&["set", "block_new_connection"][..], &condition].concat());
+        assert_eq!(ended.code, 6, "{ended:?}");
+        assert!(ended.stderr.contains("block_new_session (generation 2"), "{ended:?}");
+    }
+    assert_eq!(daemon.run(&["set", "normal", "--if-generation", "2", "--if-mode", "block-new-session"]).code, 0);
+}
+
+#[test]
+fn seven_for_versions_that_do_not_fit() {
+    let newer = |method: &str| match method {
+        "GetInfo" => Reply::Result(json!({"version": "9.0.0", "protocol": 9, "methods": []})),
+        _ => Reply::Result(json!({"moods": ["sunny"]})),
+    };
+    let ended = Fake::start(newer).run(&["get"]);
+    assert_eq!(ended.code, 7, "{ended:?}");
+    assert!(ended.stderr.contains("soramoded 9.0.0 speaks protocol 9, this soramode"), "{ended:?}");
+    let older = |method: &str| match method {
+        "GetInfo" => Reply::Result(json!({"version": "0.0.1", "protocol": 1, "methods": ["GetMode"]})),
+        _ => Reply::Error(-32_601, "MethodNotFound"),
+    };
+    let ended = Fake::start(older).run(&["status"]);
+    assert_eq!(ended.code, 7, "{ended:?}");
+    assert!(ended.stderr.contains("soramoded 0.0.1 does not know GetStatus"), "{ended:?}");
+}
+
+#[test]
+fn eight_where_nobody_has_told_of_the_sessions() {
+    let daemon = Daemon::start_with(|config| config.sessions_known = false);
+    let is = daemon.run(&["is", "drained"]);
+    assert_eq!(is.code, 8, "{is:?}");
+    assert!(is.stderr.contains("--assume-known"), "{is:?}");
+    assert_eq!(daemon.run(&["is", "drained", "--assume-known"]).code, 0);
+    let drain = daemon.run(&["drain"]);
+    assert_eq!(drain.code, 8, "{drain:?}");
+    assert!(drain.stderr.contains("node-01 stays block_new_session"), "{drain:?}");
+    assert_eq!(daemon.run(&["wait", "drained"]).code, 8);
+    assert_eq!(daemon.run(&["drain", "--assume-known"]).code, 0);
+}
+
+#[test]
+fn seventy_for_everything_else() {
+    let daemon = Daemon::start();
+    let absent = daemon.run(&["session", "spam"]);
+    assert_eq!((absent.code, absent.stderr.as_str()), (70, "soramode: no session on channel \"spam\"\n"));
+    let full = fs::File::create("/dev/full").unwrap();
+    let mut command = program(&daemon.socket());
+    let status = command.arg("get").stdout(full).status().unwrap();
+    assert_eq!(status.code(), Some(70));
+}
+
+#[test]
+fn the_help_lists_the_exit_codes() {
+    let help = program(Path::new("/nonexistent")).arg("--help").ended();
+    assert_eq!(help.code, 0);
+    for code in ["0", "1", "2", "3", "4", "5", "6", "7", "8", "70", "124", "129", "130", "143"] {
+        assert!(help.stdout.lines().any(|line| line.trim_start().starts_with(&format!("{code}  "))), "{code}");
+    }
+}

@@ -1,0 +1,137 @@
+//! What is printed, and how: escapes, formats, closed pipes.
+
+use std::process::Stdio;
+
+use crate::support::{Daemon, Run, program};
+
+#[test]
+fn what_came_from_outside_cannot_steer_a_terminal() {
+    let daemon = Daemon::start();
+    let channel = "a\tb\n\u{1b}[31m\u{202e}";
+    daemon.connect(channel, "c1");
+    daemon.ok(&["set", "block_new_session", "-m", "\u{1b}]0;owned\u{7}"]);
+    for args in [
+        &["sessions"][..],
+        &["sessions", "-o", "plain"],
+        &["session", channel],
+        &["connections"],
+        &["status"],
+        &["history"],
+        &["set", "block_new_session"],
+        &["explain", channel],
+        &["disconnect", "\u{1b}c"],
+    ] {
+        let ended = daemon.run(args);
+        let printed = format!("{}{}", ended.stdout, ended.stderr);
+        let has_control =
+            printed.chars().any(|character| character == '\u{202e}' || (character.is_control() && !"\n\t".contains(character)));
+        assert!(!has_control, "{args:?}: {printed:?}");
+    }
+    let plain = daemon.ok(&["sessions", "-o", "plain"]);
+    assert_eq!(plain.split('\t').next(), Some("a\\tb\\n\\u{1b}[31m\\u{202e}"));
+    let (_, json) = daemon.json(&["sessions"]);
+    assert_eq!(json["sessions"][0]["channel_id"], channel, "JSON has its own escapes");
+    let drain = daemon.run(&["drain", "--timeout", "10ms"]);
+    assert!(drain.stderr.contains("\"\\u{1b}]0;owned\\u{7}\""), "{drain:?}");
+    assert!(!drain.stderr.contains('\u{1b}'), "{drain:?}");
+}
+
+#[test]
+fn every_answer_comes_as_one_json_object() {
+    let daemon = Daemon::start();
+    for args in [
+        &["get"][..],
+        &["status"],
+        &["info"],
+        &["connect", "spam", "--connection-id", "c1", "--client-id", "bob"],
+        &["explain", "spam"],
+        &["session", "spam"],
+        &["sessions"],
+        &["connections"],
+        &["disconnect", "c1"],
+        &["set", "block_new_session", "--for", "45m"],
+        &["is", "drained"],
+        &["drain"],
+        &["wait", "drained"],
+        &["maintain", "--", "true"],
+        &["history"],
+    ] {
+        let (code, _) = daemon.json(args);
+        assert_eq!(code, 0, "{args:?}");
+    }
+}
+
+#[test]
+fn plain_is_a_record_a_line_without_a_header() {
+    let daemon = Daemon::start();
+    assert_eq!(daemon.ok(&["set", "block_new_session", "-o", "plain"]), "changed\tnode-01\tnormal\tblock_new_session\t2\n");
+    assert_eq!(daemon.ok(&["get", "-o", "plain"]), "block_new_session\n");
+    assert_eq!(daemon.ok(&["is", "drained", "-o", "plain"]), "yes\n");
+    assert_eq!(daemon.ok(&["drain", "-o", "plain"]), "reached\tnode-01\tblock_new_session\t0\t0\n");
+    assert_eq!(daemon.run(&["connect", "spam", "-o", "plain"]).stdout, "reject\tBLOCK-NEW-SESSION\tblock_new_session\n");
+    assert!(daemon.ok(&["status", "-o", "plain"]).contains("mode\tblock_new_session\n"));
+}
+
+#[test]
+fn quiet_leaves_the_exit_code_alone() {
+    let daemon = Daemon::start();
+    for args in [&["set", "block_new_session", "-q"][..], &["drain", "-q"], &["wait", "drained", "-q"], &["set", "normal", "-q"]] {
+        let ended = daemon.run(args);
+        assert_eq!((ended.code, ended.stdout.as_str(), ended.stderr.as_str()), (0, "", ""), "{args:?}");
+    }
+    assert_eq!(daemon.ok(&["get", "-q"]), "normal\n");
+}
+
+#[test]
+fn times_are_in_utc_and_nothing_is_painted_where_there_is_no_terminal() {
+    let daemon = Daemon::start();
+    let status = daemon.ok(&["status"]);
+    let since = status.lines().find_map(|line| line.strip_prefix("since")).unwrap().trim();
+    assert!(since.parse::<soramode_protocol::time::Time>().is_ok(), "{since}");
+    assert_eq!(daemon.ok(&["get", "--color", "always"]), "\u{1b}[32mnormal\u{1b}[0m\n");
+}
+
+#[test]
+fn a_reader_that_goes_ends_it_quietly() {
+    let daemon = Daemon::start();
+    for args in [&["get"][..], &["status"], &["sessions", "--json"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut child = program(&daemon.socket()).args(args).stdout(writer).stderr(Stdio::piped()).spawn().unwrap();
+        let status = child.wait().unwrap();
+        let said = std::io::read_to_string(child.stderr.take().unwrap()).unwrap();
+        assert_eq!((status.code(), said.as_str()), (Some(0), ""), "{args:?}");
+    }
+    daemon.connect("spam", "c1");
+    let mut drain = daemon.spawn(&["drain", "--timeout", "100ms", "-o", "jsonl"]);
+    drain.until_said("1 session of 1 left");
+    assert_eq!(drain.close_stdout(), 124, "a reader that goes does not make a drain");
+}
+
+#[test]
+fn whoever_used_sudo_is_in_the_history() {
+    let daemon = Daemon::start();
+    let ended = program(&daemon.socket()).env("SUDO_USER", "alice").args(["set", "block_new_session"]).ended();
+    assert_eq!(ended.code, 0);
+    let (_, history) = daemon.json(&["history"]);
+    assert_eq!(history["changes"][0]["on_behalf_of"], "alice");
+    assert!(daemon.ok(&["history"]).contains(" for alice"));
+}
+
+#[test]
+fn an_expiry_can_be_set_and_taken_away() {
+    let daemon = Daemon::start();
+    let set = daemon.ok(&["set", "block_new_session", "--for", "45m"]);
+    assert!(set.contains("normal again by itself in 45 min"), "{set}");
+    daemon.ok(&["set", "block_new_session", "--for", "never"]);
+    let (_, mode) = daemon.json(&["get"]);
+    assert!(mode.get("expires_at").is_none(), "{mode}");
+}
+
+#[test]
+fn suggested_commands_name_the_socket_that_the_flag_named() {
+    let daemon = Daemon::start();
+    let socket = daemon.socket();
+    let ended = program(&socket).env_remove("SORAMODE_SOCKET").arg("--socket").arg(&socket).args(["set", "block_new_session"]).ended();
+    assert!(ended.stdout.contains(&format!("Undo: soramode --socket {} set normal", socket.display())), "{ended:?}");
+}

@@ -1,0 +1,286 @@
+//! A daemon to talk to, and the program run against it.
+
+use std::ffi::OsStr;
+use std::future::{Future, poll_fn};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+use soramode_protocol::id::NodeName;
+use soramoded::config::Config;
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+/// The program under test.
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_soramode");
+
+/// A real daemon in this process, on a socket in a folder of its own.
+pub(crate) struct Daemon {
+    folder: TempDir,
+    running: Option<(CancellationToken, JoinHandle<()>)>,
+}
+
+impl Daemon {
+    pub(crate) fn start() -> Self {
+        Self::start_with(|_| {})
+    }
+
+    pub(crate) fn start_with(configure: impl FnOnce(&mut Config)) -> Self {
+        let mut daemon = Self { folder: tempfile::tempdir().unwrap(), running: None };
+        daemon.start_again(configure);
+        daemon
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.folder.path().join("soramode.sock")
+    }
+
+    pub(crate) fn stop(&mut self) {
+        if let Some((shutdown, thread)) = self.running.take() {
+            shutdown.cancel();
+            thread.join().unwrap();
+        }
+    }
+
+    /// After `stop`: another daemon, without the state of the one before.
+    pub(crate) fn start_again(&mut self, configure: impl FnOnce(&mut Config)) {
+        let mut config = Config::on_socket(self.socket());
+        config.node_name = NodeName::new("node-01").unwrap();
+        configure(&mut config);
+        let shutdown = CancellationToken::new();
+        let (ready, is_ready) = mpsc::channel();
+        let token = shutdown.clone();
+        let thread = thread::spawn(move || run_daemon(config, token, ready));
+        is_ready.recv().unwrap();
+        self.running = Some((shutdown, thread));
+    }
+
+    /// Runs the program against this daemon until it ends.
+    pub(crate) fn run<A: AsRef<OsStr>>(&self, args: &[A]) -> Ended {
+        program(&self.socket()).args(args).ended()
+    }
+
+    /// Runs it, and it must succeed.
+    pub(crate) fn ok<A: AsRef<OsStr>>(&self, args: &[A]) -> String {
+        let ended = self.run(args);
+        assert_eq!(ended.code, 0, "{ended:?}");
+        ended.stdout
+    }
+
+    /// Runs it as JSON, whatever it ends with.
+    pub(crate) fn json(&self, args: &[&str]) -> (i32, Value) {
+        let ended = self.run(&[&["--json"], args].concat());
+        (ended.code, ended.json())
+    }
+
+    /// Starts the program against this daemon.
+    pub(crate) fn spawn(&self, args: &[&str]) -> Running {
+        program(&self.socket()).args(args).running()
+    }
+
+    pub(crate) fn connect(&self, channel: &str, connection: &str) {
+        self.ok(&["connect", channel, "--connection-id", connection]);
+    }
+
+    pub(crate) fn disconnect(&self, connection: &str) {
+        self.ok(&["disconnect", connection]);
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn run_daemon(config: Config, shutdown: CancellationToken, ready: mpsc::Sender<()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut running = pin!(soramoded::run(config, shutdown));
+        let mut ready = Some(ready);
+        let outcome = poll_fn(|context| {
+            let polled = running.as_mut().poll(context);
+            // The socket is listened on before the daemon waits for anything.
+            ready.take().into_iter().for_each(|ready| ready.send(()).unwrap());
+            polled
+        });
+        outcome.await.unwrap();
+    });
+}
+
+/// The program for this socket, with nothing of our own surroundings in it.
+pub(crate) fn program(socket: &Path) -> Command {
+    let mut command = Command::new(PROGRAM);
+    command.env_clear().env("SORAMODE_SOCKET", socket).env("PATH", std::env::var_os("PATH").unwrap()).stdin(Stdio::null());
+    command
+}
+
+/// Ways to run a command.
+pub(crate) trait Run {
+    fn ended(&mut self) -> Ended;
+    fn running(&mut self) -> Running;
+}
+
+impl Run for Command {
+    fn ended(&mut self) -> Ended {
+        let output = self.output().unwrap();
+        Ended {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    fn running(&mut self) -> Running {
+        let mut child = self.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        Running { child, stdout, stderr, said: String::new(), answered: String::new() }
+    }
+}
+
+/// How the program ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Ended {
+    /// The one object on stdout.
+    pub(crate) fn json(&self) -> Value {
+        let value: Value = serde_json::from_str(&self.stdout).unwrap_or_else(|problem| panic!("{problem}: {self:?}"));
+        assert_eq!(value["schema"], 1);
+        assert_eq!(self.stdout.lines().count(), 1, "one line in a pipe");
+        value
+    }
+}
+
+/// The program while it runs.
+pub(crate) struct Running {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    stderr: BufReader<ChildStderr>,
+    said: String,
+    answered: String,
+}
+
+impl Running {
+    /// Waits until stderr has a line with these words.
+    pub(crate) fn until_said(&mut self, words: &str) {
+        read_until(&mut self.stderr, &mut self.said, words);
+    }
+
+    /// Waits until stdout has a line with these words; gives the line.
+    pub(crate) fn until_answered(&mut self, words: &str) -> String {
+        read_until(&mut self.stdout, &mut self.answered, words)
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
+    }
+
+    /// Stops reading stdout, as `head` does.
+    pub(crate) fn close_stdout(self) -> i32 {
+        drop(self.stdout);
+        let mut child = self.child;
+        child.wait().unwrap().code().unwrap_or(-1)
+    }
+
+    /// Waits for the end.
+    pub(crate) fn ended(mut self) -> Ended {
+        self.stderr.read_to_string(&mut self.said).unwrap();
+        self.stdout.read_to_string(&mut self.answered).unwrap();
+        let code = self.child.wait().unwrap().code().unwrap_or(-1);
+        Ended { code, stdout: self.answered, stderr: self.said }
+    }
+
+    /// Kills it; gives what it printed.
+    pub(crate) fn stopped(mut self) -> Ended {
+        self.child.kill().unwrap();
+        self.ended()
+    }
+}
+
+fn read_until(stream: &mut impl BufRead, all: &mut String, words: &str) -> String {
+    loop {
+        let mut line = String::new();
+        assert!(stream.read_line(&mut line).unwrap() > 0, "ended without saying {words:?}: {all}");
+        all.push_str(&line);
+        if line.contains(words) {
+            return line;
+        }
+    }
+}
+
+/// What a fake daemon does with a request.
+pub(crate) enum Reply {
+    /// Answers with this result.
+    Result(Value),
+    /// Answers with this error type.
+    Error(i32, &'static str),
+    /// Sends this line.
+    Line(String),
+    /// Closes the connection.
+    Close,
+    /// Says nothing.
+    Nothing,
+}
+
+/// A daemon that answers as the test wants: real daemons have no such faults to offer.
+pub(crate) struct Fake {
+    folder: TempDir,
+}
+
+impl Fake {
+    pub(crate) fn start(answer: impl Fn(&str) -> Reply + Send + Sync + Clone + 'static) -> Self {
+        let fake = Self { folder: tempfile::tempdir().unwrap() };
+        let listener = UnixListener::bind(fake.socket()).unwrap();
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let answer = answer.clone();
+                thread::spawn(move || serve(stream.unwrap(), &answer));
+            }
+        });
+        fake
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.folder.path().join("soramode.sock")
+    }
+
+    pub(crate) fn run(&self, args: &[&str]) -> Ended {
+        program(&self.socket()).args(args).ended()
+    }
+}
+
+fn serve(stream: UnixStream, answer: &impl Fn(&str) -> Reply) {
+    let mut writer = stream.try_clone().unwrap();
+    for line in BufReader::new(stream).lines() {
+        let Ok(line) = line else { return };
+        let request: Value = serde_json::from_str(&line).unwrap();
+        let id = &request["id"];
+        let line = match answer(request["method"].as_str().unwrap()) {
+            Reply::Result(result) => json!({"jsonrpc": "2.0", "id": id, "result": result}).to_string(),
+            Reply::Error(code, error_type) => {
+                let error = json!({"code": code, "message": "no", "data": {"error_type": error_type}});
+                json!({"jsonrpc": "2.0", "id": id, "error": error}).to_string()
+            }
+            Reply::Line(line) => line,
+            Reply::Close => return,
+            Reply::Nothing => continue,
+        };
+        // The program may have ended: that is for the test to judge.
+        if writeln!(writer, "{line}").is_err() {
+            return;
+        }
+    }
+}

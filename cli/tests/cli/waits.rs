@@ -1,0 +1,261 @@
+//! Drains and waits: reached, timed out, superseded, interrupted, over a lost daemon, and on a terminal.
+
+use std::process::Command;
+
+use nix::sys::signal::Signal;
+use soramode_protocol::mode::SettableMode;
+
+use crate::support::{Daemon, PROGRAM, Run, program};
+
+#[test]
+fn a_drain_closes_the_node_and_ends_with_its_last_session() {
+    let daemon = Daemon::start();
+    daemon.connect("spam", "c1");
+    daemon.connect("spam", "c2");
+    let mut drain = daemon.spawn(&["drain", "-m", "kernel CHG-123"]);
+    drain.until_said("normal -> block_new_session (1 session, 2 connections stay). Undo: soramode set normal");
+    drain.until_said("waiting at most 30m until no session is left (now 1 session, 2 connections)");
+    drain.until_said("1 session of 1 left; oldest \"spam\" for 0 s");
+    daemon.disconnect("c1");
+    daemon.disconnect("c2");
+    let ended = drain.ended();
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert_eq!(ended.stdout, "node-01: drained after 0 s (1 session ended); it stays block_new_session. Undo: soramode set normal\n");
+    let again = daemon.run(&["drain"]);
+    assert_eq!(again.code, 0);
+    assert!(again.stderr.contains("already block_new_session (since 0 s, uid:"), "{again:?}");
+    assert!(again.stderr.contains("\"kernel CHG-123\")"), "{again:?}");
+    let (_, history) = daemon.json(&["history"]);
+    assert_eq!(history["changes"].as_array().unwrap().len(), 1, "a repeated drain changes nothing");
+}
+
+#[test]
+fn a_drain_never_loosens() {
+    let daemon = Daemon::start();
+    daemon.ok(&["set", "block_new_connection"]);
+    let ended = daemon.run(&["drain", "-m", "again"]);
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(ended.stderr.contains("block_new_connection is tighter than block_new_session: only waiting"), "{ended:?}");
+    assert_eq!(daemon.ok(&["get"]), "block_new_connection\n");
+}
+
+#[test]
+fn connections_can_be_closed_too() {
+    let daemon = Daemon::start();
+    daemon.ok(&["set", "block_new_session"]);
+    assert_eq!(daemon.run(&["drain", "--connections"]).code, 0);
+    assert_eq!(daemon.ok(&["get"]), "block_new_connection\n");
+}
+
+#[test]
+fn a_drain_that_times_out_names_what_is_left_and_stays() {
+    let daemon = Daemon::start();
+    for session in 0..12 {
+        daemon.connect(&format!("spam-{session}"), &format!("c{session}"));
+    }
+    let ended = daemon.run(&["drain", "--timeout", "50ms"]);
+    assert_eq!(ended.code, 124, "{ended:?}");
+    assert!(ended.stderr.contains("timed out after 50ms: 12 sessions are left on node-01. node-01 stays block_new_session"), "{ended:?}");
+    let named = ended.stderr.lines().filter(|line| line.starts_with("  \"spam-")).count();
+    assert_eq!(named, 10, "{ended:?}");
+    assert_eq!(ended.stdout, "", "what is not drained is not said to be");
+    assert_eq!(daemon.ok(&["get"]), "block_new_session\n");
+}
+
+#[test]
+fn a_drain_that_times_out_can_be_undone() {
+    let daemon = Daemon::start();
+    daemon.connect("spam", "c1");
+    let (code, report) = daemon.json(&["drain", "--timeout", "50ms", "--on-timeout", "undo"]);
+    assert_eq!((code, &report["outcome"], &report["restored"]), (124, &"timeout".into(), &true.into()), "{report}");
+    assert_eq!(report["blockers"][0]["channel_id"], "spam");
+    assert_eq!(daemon.ok(&["get"]), "normal\n");
+}
+
+#[test]
+fn a_few_sessions_may_be_left() {
+    let daemon = Daemon::start();
+    daemon.connect("spam", "c1");
+    let ended = daemon.run(&["drain", "--max-sessions", "1", "--settle", "10ms"]);
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(ended.stdout.starts_with("node-01: drained to 1 session after 0 s"), "{ended:?}");
+}
+
+#[test]
+fn six_when_somebody_opens_the_node_meanwhile() {
+    let daemon = Daemon::start();
+    daemon.connect("spam", "c1");
+    let mut drain = daemon.spawn(&["drain"]);
+    drain.until_said("1 session of 1 left");
+    daemon.ok(&["set", "normal", "-m", "false alarm"]);
+    let ended = drain.ended();
+    assert_eq!(ended.code, 6, "{ended:?}");
+    assert!(ended.stderr.contains("superseded: node-01 is normal (since 0 s, uid:"), "{ended:?}");
+    assert!(ended.stderr.contains("\"false alarm\""), "{ended:?}");
+}
+
+#[test]
+fn tightening_does_not_end_a_drain() {
+    let daemon = Daemon::start();
+    daemon.connect("spam", "c1");
+    let mut drain = daemon.spawn(&["drain"]);
+    drain.until_said("1 session of 1 left");
+    daemon.ok(&["set", "block_new_connection"]);
+    daemon.disconnect("c1");
+    assert_eq!(drain.ended().code, 0);
+}
+
+#[test]
+fn a_signal_ends_the_watching_and_not_the_drain() {
+    for (signal, code, word) in
+        [(Signal::SIGINT, 130, "interrupted"), (Signal::SIGHUP, 129, "hung up"), (Signal::SIGTERM, 143, "terminated")]
+    {
+        let daemon = Daemon::start();
+        daemon.connect("spam", "c1");
+        let mut drain = daemon.spawn(&["drain", "--json"]);
+        drain.until_said("1 session of 1 left");
+        drain.signal(signal);
+        let ended = drain.ended();
+        assert_eq!(ended.code, code, "{ended:?}");
+        let sentence = format!("soramode: {word} after 0 s: stopped watching. node-01 stays block_new_session. ");
+        assert!(ended.stderr.contains(&sentence), "{ended:?}");
+        assert!(ended.stderr.contains("Watch again: soramode wait drained. Undo: soramode set normal"), "{ended:?}");
+        let report = ended.json();
+        assert_eq!((&report["outcome"], &report["exit_code"]), (&"interrupted".into(), &code.into()));
+        assert_eq!(daemon.ok(&["get"]), "block_new_session\n");
+    }
+}
+
+#[test]
+fn a_hang_up_that_is_ignored_from_the_start_stays_ignored() {
+    let daemon = Daemon::start();
+    daemon.connect("spam", "c1");
+    let mut command = Command::new("nohup");
+    command.env_clear().env("SORAMODE_SOCKET", daemon.socket()).env("PATH", std::env::var_os("PATH").unwrap());
+    let mut drain = command.args([PROGRAM, "drain"]).running();
+    drain.until_said("1 session of 1 left");
+    drain.signal(Signal::SIGHUP);
+    daemon.disconnect("c1");
+    assert_eq!(drain.ended().code, 0);
+}
+
+#[test]
+fn a_wait_tells_its_limit_and_how_it_ended() {
+    let daemon = Daemon::start();
+    let mut wait = daemon.spawn(&["wait", "mode=block-new-connection", "--timeout", "0"]);
+    wait.until_said("waiting until the node is block_new_connection, without a limit");
+    wait.until_said("still waiting after 0 s");
+    daemon.ok(&["set", "block_new_connection"]);
+    let ended = wait.ended();
+    assert_eq!((ended.code, ended.stdout.as_str()), (0, "node-01: block_new_connection\n"));
+    let late = daemon.run(&["wait", "mode=normal", "--timeout", "10ms"]);
+    assert_eq!(late.code, 124);
+    assert!(late.stderr.contains("timed out after 10ms: node-01 is block_new_connection"), "{late:?}");
+}
+
+#[test]
+fn a_node_that_was_open_in_between_is_noticed() {
+    let daemon = Daemon::start();
+    daemon.ok(&["set", "block_new_session"]);
+    daemon.ok(&["set", "normal"]);
+    daemon.ok(&["set", "block_new_session"]);
+    assert_eq!(daemon.run(&["wait", "drained", "--generation", "2"]).code, 6);
+    assert_eq!(daemon.run(&["wait", "drained", "--generation", "4"]).code, 0);
+}
+
+#[test]
+fn set_can_wait_too() {
+    let daemon = Daemon::start();
+    daemon.connect("spam", "c1");
+    let mut set = daemon.spawn(&["set", "block_new_session", "--wait", "-o", "jsonl"]);
+    let progress = set.until_answered("progress");
+    assert!(progress.starts_with("{\"schema\":1,\"type\":\"progress\",\"sessions\":1,"), "{progress}");
+    daemon.disconnect("c1");
+    let ended = set.ended();
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let last = ended.stdout.lines().last().unwrap();
+    assert!(last.contains("\"type\":\"ended\",\"outcome\":\"reached\",\"exit_code\":0"), "{last}");
+}
+
+#[test]
+fn a_daemon_that_comes_back_without_its_sessions_is_not_believed() {
+    let mut daemon = Daemon::start();
+    daemon.connect("spam", "c1");
+    let mut drain = daemon.spawn(&["drain"]);
+    drain.until_said("1 session of 1 left");
+    daemon.stop();
+    drain.until_said("lost soramoded, looking for it for 10 s");
+    daemon.start_again(|config| config.mode = Some(SettableMode::BlockNewSession));
+    let ended = drain.ended();
+    assert_eq!(ended.code, 8, "{ended:?}");
+    assert!(ended.stderr.contains("the sessions of node-01 are not known any more"), "{ended:?}");
+}
+
+#[test]
+fn a_daemon_that_comes_back_open_supersedes_the_drain() {
+    let mut daemon = Daemon::start();
+    daemon.connect("spam", "c1");
+    let mut drain = daemon.spawn(&["drain", "--json"]);
+    drain.until_said("1 session of 1 left");
+    daemon.stop();
+    drain.until_said("lost soramoded");
+    daemon.start_again(|_| {});
+    let ended = drain.ended();
+    assert_eq!(ended.code, 6, "{ended:?}");
+    assert_eq!(ended.json()["outcome"], "superseded");
+}
+
+#[test]
+fn a_daemon_that_comes_back_is_waited_on_further() {
+    let mut daemon = Daemon::start();
+    let mut wait = daemon.spawn(&["wait", "mode=block_new_session"]);
+    wait.until_said("still waiting");
+    daemon.stop();
+    wait.until_said("lost soramoded");
+    daemon.start_again(|_| {});
+    wait.until_said("soramoded is back");
+    daemon.ok(&["set", "block_new_session"]);
+    assert_eq!(wait.ended().code, 0);
+}
+
+#[test]
+fn three_when_the_daemon_stays_away() {
+    let mut daemon = Daemon::start();
+    daemon.connect("spam", "c1");
+    let mut drain = daemon.spawn(&["drain", "--json"]);
+    drain.until_said("1 session of 1 left");
+    daemon.stop();
+    let ended = drain.ended();
+    assert_eq!(ended.code, 3, "{ended:?}");
+    assert!(ended.stderr.contains("cannot reach soramoded at"), "{ended:?}");
+    let report = ended.json();
+    assert_eq!((&report["outcome"], &report["exit_code"]), (&"failed".into(), &3.into()));
+}
+
+#[test]
+fn a_wait_that_cannot_begin_leaves_one_object_too() {
+    let folder = tempfile::tempdir().unwrap();
+    for args in [&["drain"][..], &["wait", "drained"], &["maintain", "--", "true"], &["set", "block_new_session", "--wait"]] {
+        let ended = program(&folder.path().join("s")).arg("--json").args(args).ended();
+        assert_eq!(ended.code, 3, "{ended:?}");
+        let report = ended.json();
+        assert_eq!((&report["outcome"], &report["exit_code"]), (&"failed".into(), &3.into()));
+    }
+}
+
+#[test]
+fn a_terminal_gets_a_bar() {
+    let daemon = Daemon::start();
+    daemon.connect("spam", "c1");
+    // `script` gives the program a terminal and copies what it draws.
+    let line = format!("{PROGRAM} drain; {PROGRAM} get; {PROGRAM} get --color never");
+    let mut command = Command::new("script");
+    command.args(["-qec", &line, "/dev/null"]).env_clear().env("SORAMODE_SOCKET", daemon.socket());
+    command.env("PATH", std::env::var_os("PATH").unwrap()).env("TERM", "xterm").stdin(std::process::Stdio::null());
+    let mut drawn = command.running();
+    drawn.until_answered("waiting at most 30m");
+    daemon.disconnect("c1");
+    let ended = drawn.ended();
+    assert!(ended.stdout.contains("node-01: drained after"), "{ended:?}");
+    assert!(ended.stdout.contains("\u{1b}[33mblock_new_session\u{1b}[0m\r\nblock_new_session\r\n"), "painted, and not: {ended:?}");
+}
