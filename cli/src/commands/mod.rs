@@ -5,6 +5,7 @@ mod connect;
 mod connections;
 mod disconnect;
 mod drain;
+mod drill;
 mod explain;
 mod get;
 mod history;
@@ -59,5 +60,6 @@ verbs! {
     Tail => tail,
     History => history,
     Info => info,
+    Drill => drill,
     Completions => completions,
 }

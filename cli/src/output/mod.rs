@@ -4,6 +4,7 @@ pub(crate) mod escape;
 mod list;
 mod meter;
 mod pace;
+pub(crate) mod paint;
 mod reader;
 pub(crate) mod times;
 

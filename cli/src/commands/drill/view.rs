@@ -1,0 +1,190 @@
+//! What the rehearsal shows: for people while it goes on, for scripts a record a step or one object at the end.
+
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::story::{Part, Said, Step, steps_total};
+use crate::args::Format;
+use crate::error::{Exit, Failure};
+use crate::output::Output;
+use crate::output::paint::Paint;
+
+/// The first maintenance, in the commands that it takes.
+const NEXT: &str = "\
+Your first maintenance:
+  soramode status                            is it there, and who is on it
+  soramode drain --timeout 30m -m \"upgrade\"  close it, wait until it is empty
+  ...                                        upgrade, restart the SFU
+  soramode set normal                        open it again
+All in one: soramode maintain -m \"upgrade\" -- systemctl restart sora";
+
+/// A step and how it went.
+#[derive(Debug, Serialize)]
+struct Told {
+    step: usize,
+    part: &'static str,
+    asked: String,
+    said: String,
+    expected: String,
+    because: &'static str,
+    held: bool,
+}
+
+/// The whole, as one object.
+#[derive(Serialize)]
+struct Whole<'a> {
+    held: bool,
+    steps_held: usize,
+    steps_total: usize,
+    took_seconds: f64,
+    exit_code: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
+    steps: &'a [Told],
+}
+
+/// The rehearsal so far, and where it is shown.
+pub(super) struct View<'a> {
+    output: &'a mut Output,
+    began: Instant,
+    told: Vec<Told>,
+}
+
+impl<'a> View<'a> {
+    pub(super) fn new(output: &'a mut Output) -> Self {
+        Self { output, began: Instant::now(), told: Vec::new() }
+    }
+
+    /// What is about to be done, and with what.
+    pub(super) fn begin(&mut self, program: &str) -> Result<(), Failure> {
+        self.talk(&["A rehearsal with a private soramoded; one that runs is not touched.".to_owned(), format!("It is {program}")])
+    }
+
+    pub(super) fn part(&mut self, part: &Part) -> Result<(), Failure> {
+        let heading = self.output.painted(Paint::Heading, part.heading);
+        self.talk(&[String::new(), heading])
+    }
+
+    /// One step: what came, or why nothing did.
+    pub(super) fn step(&mut self, part: &Part, step: &Step, said: Result<Said, String>) -> Result<(), Failure> {
+        let told = Told {
+            step: self.told.len() + 1,
+            part: part.name,
+            asked: step.ask.to_string(),
+            held: said.as_ref() == Ok(&step.expected),
+            said: said.map_or_else(|nothing| nothing, |said| said.to_string()),
+            expected: step.expected.to_string(),
+            because: step.because,
+        };
+        match self.output.format() {
+            Format::Table if told.held && self.output.is_quiet() => {}
+            Format::Table => self.output.text(&lines(&told, self.output).join("\n"))?,
+            Format::Plain => {
+                let verdict = if told.held { "ok" } else { "failed" };
+                let number = told.step.to_string();
+                self.output.record(&[&number, verdict, told.part, &told.asked, &told.said, &told.expected, told.because])?;
+            }
+            Format::Jsonl => self.output.json(&told)?,
+            Format::Json => {}
+        }
+        self.told.push(told);
+        // Each step is seen when it is done.
+        self.output.flush()
+    }
+
+    /// How it ended: with a failure of its own, or with what was told.
+    pub(super) fn finish(&mut self, ended: Result<(), Failure>) -> Result<Exit, Failure> {
+        let (took, total) = (self.began.elapsed(), steps_total());
+        let steps_held = self.told.iter().filter(|told| told.held).count();
+        let ended = match ended {
+            Ok(()) if steps_held < total => Err(Failure::new(Exit::Failed, self.not_held(steps_held))),
+            Ok(()) => Ok(Exit::Done),
+            Err(failure) => Err(failure),
+        };
+        match self.output.format() {
+            Format::Table if ended.is_ok() => self.all_held(took)?,
+            Format::Json => {
+                let whole = Whole {
+                    held: ended.is_ok(),
+                    steps_held,
+                    steps_total: total,
+                    took_seconds: took.as_secs_f64(),
+                    exit_code: ended.as_ref().map_or_else(|failure| failure.exit, |exit| *exit).code(),
+                    error: ended.as_ref().err().map(|failure| failure.message.as_str()),
+                    steps: &self.told,
+                };
+                // A failure that is known already weighs more than one to write it.
+                self.output.json(&whole).or_else(|problem| ended.as_ref().map_or(Ok(()), |_| Err(problem)))?;
+            }
+            Format::Table | Format::Plain | Format::Jsonl => {}
+        }
+        ended
+    }
+
+    /// How far it came, in words.
+    pub(super) fn so_far(&self) -> String {
+        format!("{} of {} steps", self.told.len(), steps_total())
+    }
+
+    fn all_held(&mut self, took: Duration) -> Result<(), Failure> {
+        let total = steps_total();
+        let all = self.output.painted(Paint::Good, &format!("All held: {total} of {total}"));
+        self.talk(&[
+            String::new(),
+            format!("{all}, in {:.1} s. Nothing is left behind.", took.as_secs_f64()),
+            String::new(),
+            NEXT.to_owned(),
+        ])
+    }
+
+    fn not_held(&self, steps_held: usize) -> String {
+        let total = steps_total();
+        let not_asked = total - self.told.len();
+        let rest = if not_asked == 0 { String::new() } else { format!(", {not_asked} not asked") };
+        format!(
+            "not all held: {steps_held} of {total}{rest}. Do not rely on this soramoded: compare soramode --version and soramoded --version"
+        )
+    }
+
+    /// Lines for people alone.
+    fn talk(&mut self, lines: &[String]) -> Result<(), Failure> {
+        match self.output.format() {
+            Format::Table => self.output.confirm(&lines.join("\n")),
+            Format::Plain | Format::Json | Format::Jsonl => Ok(()),
+        }
+    }
+}
+
+/// A step for people, each line short enough for a terminal of 80 columns.
+fn lines(told: &Told, output: &Output) -> Vec<String> {
+    let Told { step, asked, said, because, .. } = told;
+    let because = output.painted(Paint::Aside, because);
+    if told.held {
+        let ok = output.painted(Paint::Good, "ok");
+        return vec![format!("{step:>2}  {ok}  {asked:<33}  {said}"), format!("        {because}")];
+    }
+    let verdict = output.painted(Paint::Bad, "NOT AS EXPECTED");
+    vec![
+        format!("{step:>2}  {verdict}  {asked}"),
+        format!("        said: {said}"),
+        format!("    expected: {}", told.expected),
+        format!("        {because}"),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::story::STORY;
+
+    #[test]
+    fn the_story_fits_a_terminal_and_an_operators_patience() {
+        assert!(super::steps_total() <= 20);
+        for step in STORY.iter().flat_map(|part| part.steps) {
+            assert!(step.ask.to_string().len() <= 33, "{}", step.ask);
+            assert!(step.expected.to_string().len() <= 37, "{}", step.expected);
+            assert!(step.because.len() <= 72, "{}", step.because);
+        }
+        assert!(super::NEXT.lines().all(|line| line.len() <= 80));
+    }
+}

@@ -1,0 +1,282 @@
+//! `drill`: everything holds against the real soramoded, whatever else happens is said, and nothing is left behind.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::{Ended, Fake, PROGRAM, Reply, Run, Running, program};
+
+/// How long something outside of a drill may take to be gone.
+const GONE_MAX: Duration = Duration::from_secs(10);
+
+/// The daemon that was built with the program under test.
+fn soramoded() -> PathBuf {
+    let path = Path::new(PROGRAM).with_file_name("soramoded");
+    assert!(path.exists(), "these tests need {}: build it with cargo build -p soramoded, or run cargo test --workspace", path.display());
+    path
+}
+
+/// A folder with the program, perhaps with a daemon beside it, and with the folder that drills make theirs in.
+struct Place {
+    folder: TempDir,
+}
+
+impl Place {
+    /// With nothing beside the program.
+    fn bare() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("tmp")).unwrap();
+        // What is to be executed is written by somebody else: a thread that forks while this one has it open would keep it busy.
+        shell(r#"ln "$1" "$2" 2>/dev/null || cp "$1" "$2""#, &[Path::new(PROGRAM), &folder.path().join("soramode")]);
+        Self { folder }
+    }
+
+    /// With the real daemon.
+    fn real() -> Self {
+        let place = Self::bare();
+        symlink(soramoded(), place.path("soramoded")).unwrap();
+        place
+    }
+
+    /// With a script in its stead, which is given `--socket PATH --ephemeral …`. It leaves its process id behind.
+    fn script(script: &str) -> Self {
+        let place = Self::bare();
+        let pid = place.path("pid");
+        let script = format!("#!/bin/sh\necho $$ > {}.new; mv {0}.new {0}\n{script}\n", pid.display());
+        shell(r#"printf %s "$1" > "$2"; chmod 755 "$2""#, &[Path::new(&script), &place.path("soramoded")]);
+        place
+    }
+
+    /// With a real daemon that says that it is ready, and this one to answer.
+    fn answering(fake: &Fake) -> Self {
+        let real = soramoded();
+        Self::script(&format!("ln -s {} \"$2\"\nexec {} --socket \"$2.real\" --ephemeral", fake.socket().display(), real.display()))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn drill(&self) -> Command {
+        let mut command = Command::new(self.path("soramode"));
+        command.arg("drill").env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("TMPDIR", self.path("tmp"));
+        command
+    }
+
+    fn is_clean(&self) -> bool {
+        let is_gone = || kill(self.pid(), None).is_err();
+        fs::read_dir(self.path("tmp")).unwrap().next().is_none() && (!self.path("pid").exists() || is_gone())
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(fs::read_to_string(self.path("pid")).unwrap().trim().parse().unwrap())
+    }
+}
+
+fn shell(script: &str, arguments: &[&Path]) {
+    assert!(Command::new("sh").args(["-c", script, "sh"]).args(arguments).status().unwrap().success(), "{script}");
+}
+
+fn until(what: &str, is_so: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < GONE_MAX, "{what} has not come in {} s", GONE_MAX.as_secs());
+        sleep(Duration::from_millis(10));
+    }
+}
+
+/// A gate that answers the first step and then nothing more, or closes.
+fn gate_until_connect(then: fn() -> Reply) -> Fake {
+    Fake::start(move |method| match method {
+        "GetMode" => {
+            Reply::Result(json!({"mode": "normal", "generation": 1, "since": "2025-06-01T03:04:05.000000Z", "actor": "system:start"}))
+        }
+        _ => then(),
+    })
+}
+
+/// A drill that waits for the answer to its second step.
+fn in_the_middle(place: &Place) -> Running {
+    let mut drill = place.drill().running();
+    drill.until_answered(" 1  ok  soramode get");
+    drill
+}
+
+#[test]
+fn everything_holds() {
+    let place = Place::real();
+    let Ended { code, stdout, stderr } = place.drill().ended();
+    assert_eq!((code, stderr.as_str()), (0, ""), "{stdout}");
+    assert!(stdout.contains("All held: 20 of 20"), "{stdout}");
+    assert!(stdout.contains("soramode set normal"), "{stdout}");
+    assert!(stdout.contains("reject BLOCK-NEW-CONNECTION") && stdout.contains("reject BLOCK-NEW-SESSION"), "{stdout}");
+    assert!(!stdout.contains('\u{1b}'), "painted in a pipe: {stdout}");
+    let path = format!("It is {}", place.path("soramoded").display());
+    let too_long: Vec<_> = stdout.lines().filter(|line| line.len() > 80 && *line != path).collect();
+    assert!(too_long.is_empty(), "{too_long:#?}");
+    assert!(place.is_clean());
+}
+
+#[test]
+fn it_goes_its_own_way_whatever_the_surroundings_say() {
+    let place = Place::real();
+    let mut drill = place.drill();
+    drill.args(["--socket", "/nowhere/soramode.sock", "-q"]).env("SORAMODE_SOCKET", "/nowhere/soramode.sock");
+    drill.env("SORAMODED_MODE", "block_new_session").env("SORAMODED_CONFIG", "/nowhere/soramoded.toml").env("LISTEN_FDS", "1");
+    let ended = drill.ended();
+    assert_eq!((ended.code, ended.stdout.as_str(), ended.stderr.as_str()), (0, "", ""));
+}
+
+#[test]
+fn a_temporary_folder_with_a_long_name_or_none_is_no_hindrance() {
+    let place = Place::real();
+    let long = place.path("tmp").join("x".repeat(100));
+    fs::create_dir(&long).unwrap();
+    for folder in [long.clone(), place.path("missing")] {
+        assert_eq!(place.drill().arg("-q").env("TMPDIR", &folder).ended().code, 0, "{}", folder.display());
+    }
+    assert!(fs::read_dir(long).unwrap().next().is_none());
+}
+
+#[test]
+fn scripts_get_one_object_or_one_a_step() {
+    let place = Place::real();
+    let ended = place.drill().arg("--json").ended();
+    let whole = ended.json();
+    assert_eq!((ended.code, &whole["held"], &whole["exit_code"]), (0, &json!(true), &json!(0)));
+    assert_eq!(whole["steps"].as_array().unwrap().len(), 20);
+    let fourth = json!({
+        "step": 4, "part": "block_new_connection", "asked": "Connect ham-2 to channel ham", "said": "reject BLOCK-NEW-CONNECTION",
+        "expected": "reject BLOCK-NEW-CONNECTION", "because": "every new connection fails", "held": true,
+    });
+    assert_eq!(whole["steps"][3], fourth);
+
+    let lines = place.drill().args(["-o", "jsonl"]).ended().stdout;
+    let steps: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(steps.len(), 20);
+    assert!(steps.iter().all(|step| step["schema"] == 1 && step["held"] == true), "{lines}");
+
+    let plain = place.drill().args(["-o", "plain"]).ended().stdout;
+    assert_eq!(plain.lines().count(), 20);
+    assert!(plain.starts_with("1\tok\tblock_new_connection\tsoramode get\tnormal\tnormal\t"), "{plain}");
+}
+
+#[test]
+fn colours_are_there_where_they_are_asked_for() {
+    let stdout = Place::real().drill().args(["--color", "always"]).ended().stdout;
+    assert!(stdout.contains("\u{1b}[32mok\u{1b}[0m"), "{stdout}");
+}
+
+#[test]
+fn an_answer_that_is_not_expected_is_shown_and_ends_with_70() {
+    let real = soramoded();
+    let place = Place::script(&format!("exec {} \"$@\" --mode block_new_connection", real.display()));
+    let Ended { code, stdout, stderr } = place.drill().ended();
+    assert_eq!(code, 70, "{stdout}{stderr}");
+    assert!(stdout.contains(" 1  NOT AS EXPECTED  soramode get\n        said: block_new_connection\n    expected: normal\n"), "{stdout}");
+    assert!(stdout.contains("\n20  ok  "), "it goes on: {stdout}");
+    assert!(stderr.contains("not all held: ") && !stdout.contains("All held"), "{stdout}{stderr}");
+    assert!(place.is_clean());
+
+    let ended = place.drill().arg("--json").ended();
+    assert_eq!((ended.code, &ended.json()["held"], &ended.json()["steps"][0]["held"]), (70, &json!(false), &json!(false)));
+    let quiet = place.drill().arg("-q").ended();
+    assert!(quiet.stdout.contains("NOT AS EXPECTED") && !quiet.stdout.contains("  ok  "), "{quiet:?}");
+}
+
+#[test]
+fn a_gate_that_falls_silent_or_closes_is_said() {
+    for (then, why) in [
+        ((|| Reply::Nothing) as fn() -> Reply, "no answer within 3 s"),
+        ((|| Reply::Close) as fn() -> Reply, "soramoded closed the connection"),
+    ] {
+        let fake = gate_until_connect(then);
+        let place = Place::answering(&fake);
+        let ended = place.drill().ended();
+        assert_eq!(ended.code, 70, "{ended:?}");
+        assert!(ended.stderr.contains(why) && ended.stderr.contains("after 2 of 20 steps"), "{ended:?}");
+        assert!(place.is_clean());
+    }
+}
+
+#[test]
+fn a_daemon_that_is_missing_is_said_with_what_to_do() {
+    let place = Place::bare();
+    let ended = place.drill().ended();
+    assert_eq!((ended.code, ended.stdout.as_str()), (70, ""), "{ended:?}");
+    let there_is_no = format!("soramode: there is no {}, ", place.path("soramoded").display());
+    assert!(ended.stderr.starts_with(&there_is_no) && ended.stderr.contains("beside soramode"), "{ended:?}");
+    assert!(place.is_clean());
+}
+
+#[test]
+fn a_daemon_that_does_not_start_is_quoted() {
+    let place = Place::script("echo 'soramoded: the moon is wrong' >&2; exit 3");
+    let ended = place.drill().ended();
+    assert_eq!(ended.code, 70, "{ended:?}");
+    assert!(ended.stderr.contains("ended with exit status: 3 before it listened"), "{ended:?}");
+    assert!(ended.stderr.ends_with("\n  soramoded: the moon is wrong\n"), "{ended:?}");
+    assert!(place.is_clean());
+}
+
+#[test]
+fn a_signal_in_the_middle_cleans_up() {
+    let fake = gate_until_connect(|| Reply::Nothing);
+    for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143), (Signal::SIGHUP, 129)] {
+        let place = Place::answering(&fake);
+        let drill = in_the_middle(&place);
+        drill.signal(signal);
+        let ended = drill.ended();
+        assert_eq!(ended.code, code, "{ended:?}");
+        assert!(ended.stderr.contains("stopped after 1 of 20 steps"), "{ended:?}");
+        assert!(place.is_clean(), "{signal}");
+    }
+}
+
+#[test]
+fn a_daemon_that_will_not_stop_is_killed() {
+    let place = Place::script("trap '' TERM INT HUP; exec sleep 60");
+    let drill = place.drill().arg("--json").running();
+    until("the daemon", || place.path("pid").exists());
+    drill.signal(Signal::SIGINT);
+    let ended = drill.ended();
+    assert_eq!((ended.code, &ended.json()["exit_code"]), (130, &json!(130)));
+    assert!(place.is_clean());
+}
+
+#[test]
+fn the_daemon_and_its_folder_go_even_if_the_drill_is_killed() {
+    let fake = gate_until_connect(|| Reply::Nothing);
+    let place = Place::answering(&fake);
+    in_the_middle(&place).stopped();
+    until("a clean place", || place.is_clean());
+}
+
+#[test]
+fn nobody_who_reads_it_is_no_reason_to_leave_anything_behind() {
+    let place = Place::real();
+    assert_eq!(place.drill().running().close_stdout(), 0);
+    assert!(place.is_clean());
+}
+
+#[test]
+fn stdout_that_cannot_be_written_is_a_failure() {
+    let place = Place::real();
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let status = place.drill().stdout(full).stderr(std::process::Stdio::null()).status().unwrap();
+    assert_eq!(status.code(), Some(70));
+    assert!(place.is_clean());
+}
+
+#[test]
+fn it_needs_no_running_daemon() {
+    assert_eq!(program(Path::new("/nowhere/soramode.sock")).args(["drill", "-q"]).ended().code, 0);
+}
