@@ -35,7 +35,7 @@ async fn rehearse(view: &mut View<'_>) -> Result<(), Failure> {
     let mut daemon = PrivateDaemon::start()?;
     let played = tokio::select! {
         played = play(&mut daemon, view) => played,
-        exit = signals.next() => Err(Failure::new(exit, format!("stopped after {}; nothing is left behind", view.so_far()))),
+        exit = signals.next() => Err(Failure::new(exit, format!("stopped after step {}; nothing is left behind", view.so_far()))),
     };
     let stopped = daemon.stop().await;
     played.and(stopped)
@@ -52,7 +52,7 @@ async fn play(daemon: &mut PrivateDaemon, view: &mut View<'_>) -> Result<(), Fai
             let lost = said.as_ref().err().cloned();
             view.step(part, step, said)?;
             if let Some(lost) = lost {
-                return Err(gone(daemon, &format!("{lost}, after {}", view.so_far())));
+                return Err(gone(daemon, &format!("{lost}, at step {}", view.so_far())));
             }
         }
     }

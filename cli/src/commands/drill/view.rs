@@ -104,6 +104,8 @@ impl<'a> View<'a> {
         };
         match self.output.format() {
             Format::Table if ended.is_ok() => self.all_held(took)?,
+            // Apart from what is said on stderr then.
+            Format::Table if !self.told.is_empty() => self.talk(&[String::new()])?,
             Format::Json => {
                 let whole = Whole {
                     held: ended.is_ok(),
@@ -122,9 +124,9 @@ impl<'a> View<'a> {
         ended
     }
 
-    /// How far it came, in words.
+    /// How far it came: `7 of 20`.
     pub(super) fn so_far(&self) -> String {
-        format!("{} of {} steps", self.told.len(), steps_total())
+        format!("{} of {}", self.told.len(), steps_total())
     }
 
     fn all_held(&mut self, took: Duration) -> Result<(), Failure> {
