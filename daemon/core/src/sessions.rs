@@ -290,15 +290,15 @@ impl Sessions {
             let row = self.connections.get(slot).filter(|row| row.session == session && row.created_at == created_at)?;
             Some(row.next)
         });
-        // Whoever the reader saw last has left meanwhile: go by the time instead. Who came at that same time is given again.
-        let seen_until = after.filter(|_| resumed.is_none()).map(|(created_at, _)| created_at);
+        // Whoever the reader saw last has left meanwhile: go by the time and the place instead.
+        let seen_until = after.filter(|_| resumed.is_none());
         let mut at = resumed.unwrap_or(first);
         std::iter::from_fn(move || {
             let slot = at;
             at = self.connections.get(slot)?.next;
             Some(slot)
         })
-        .skip_while(move |&slot| seen_until.is_some_and(|until| self.connections.get(slot).is_some_and(|row| row.created_at < until)))
+        .skip_while(move |&slot| seen_until.is_some_and(|until| self.connections.get(slot).is_some_and(|row| (row.created_at, slot) <= until)))
     }
 
     /// A session as lists show it.
@@ -328,17 +328,27 @@ impl Sessions {
         })
     }
 
+    /// Behind those that came before it. Who came at the same time stand in the order of their places: so it is known of each, even
+    /// when it has left, what comes after it.
     fn link(&mut self, session: Slot, slot: Slot) {
-        let Some(row) = self.sessions.get_mut(session) else { return };
-        let last = std::mem::replace(&mut row.last, slot);
-        if last == NONE {
-            row.first = slot;
+        let created_at = self.connections.get(slot).map(|row| row.created_at);
+        let mut previous = self.sessions.get(session).map_or(NONE, |row| row.last);
+        while let Some(row) = self.connections.get(previous)
+            && Some(row.created_at) == created_at
+            && previous > slot
+        {
+            previous = row.previous;
         }
-        if let Some(last) = self.connections.get_mut(last) {
-            last.next = slot;
+        let next = match self.connections.get_mut(previous) {
+            Some(row) => std::mem::replace(&mut row.next, slot),
+            None => self.sessions.get_mut(session).map_or(NONE, |row| std::mem::replace(&mut row.first, slot)),
+        };
+        match self.connections.get_mut(next) {
+            Some(row) => row.previous = slot,
+            None => self.sessions.get_mut(session).into_iter().for_each(|row| row.last = slot),
         }
         if let Some(connection) = self.connections.get_mut(slot) {
-            connection.previous = last;
+            (connection.previous, connection.next) = (previous, next);
         }
     }
 
