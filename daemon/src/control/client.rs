@@ -29,8 +29,8 @@ pub const LINE_TIME: Duration = Duration::from_secs(30);
 /// How long a client that is being closed may take to read what it is owed.
 const FAREWELL_TIME: Duration = Duration::from_secs(2);
 
-/// Turns that a client has one after the other at most: one that always has something to say keeps nobody else waiting.
-const TURNS_MAX: u32 = 8;
+/// How much of a client is read before the others have their turn, in bytes: one that always has something to say keeps nobody waiting.
+const TURN_BYTES_MAX: usize = 16 * 1024;
 
 /// A client.
 pub(super) struct Client {
@@ -43,8 +43,8 @@ pub(super) struct Client {
     conversation: Conversation,
     /// Which line has begun, and until when it may take.
     line_due: Option<(u64, Instant)>,
-    /// Turns since the others had theirs.
-    turns: u32,
+    /// What was read since the others had their turn, in bytes.
+    turn_bytes: usize,
     /// Set once the client has said all it wants to say.
     hang_up: Option<HangUp>,
     is_first_byte_seen: bool,
@@ -77,7 +77,7 @@ pub(super) async fn serve(stream: UnixStream, peer: Peer, house: Arc<House>, doo
         lines: LineBuffer::new(REQUEST_BYTES_MAX),
         conversation: Conversation::new(house, peer),
         line_due: None,
-        turns: 0,
+        turn_bytes: 0,
         hang_up: None,
         is_first_byte_seen: false,
     };
@@ -122,9 +122,8 @@ impl Client {
 
     /// A socket that can be read is never waited for, so without this a flood of lines would hold the thread.
     async fn let_others_in(&mut self) {
-        self.turns += 1;
-        if self.turns >= TURNS_MAX {
-            self.turns = 0;
+        if self.turn_bytes >= TURN_BYTES_MAX {
+            self.turn_bytes = 0;
             yield_now().await;
         }
     }
@@ -178,7 +177,10 @@ impl Client {
     fn read(&mut self) -> io::Result<()> {
         match self.stream.try_read_buf(self.lines.space()) {
             Ok(0) => self.end_of_lines()?,
-            Ok(_) => self.look_at_first_byte(),
+            Ok(bytes) => {
+                self.turn_bytes += bytes;
+                self.look_at_first_byte();
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),
         }
