@@ -158,13 +158,11 @@ mod tests {
             reason: Some("CHG-1".to_owned()),
             expires_at: expires_in.map(|seconds| times::now() + Duration::from_secs(seconds)),
         };
-        let status = format!(
-            r#"{{"mode":"block_new_connection","generation":5,"since":"2025-06-01T03:04:05Z","actor":"a","node_name":"node-01",
-            "standing":"standalone","sessions":3,"connections":11,"pending":0,"sessions_known":true,"sources":[],"rejected":{{}},
-            "deliveries":{{"pending":0,"failed":0}},"storage":{{"state":"memory"}},"version":"0","protocol":1,"uptime_seconds":0,
-            "started_at":"2025-06-01T03:04:05Z"}}"#
-        );
-        let status = serde_json::from_str(&status).unwrap();
+        let status = r#"{"mode":"block_new_connection","generation":5,"since":"2025-06-01T03:04:05Z","actor":"a","node_name":"node-01",
+            "standing":"standalone","sessions":3,"connections":11,"pending":0,"sessions_known":true,"sources":[],"rejected":{},
+            "deliveries":{"pending":0,"failed":0},"storage":{"state":"memory"},"version":"0","protocol":1,"uptime_seconds":0,
+            "started_at":"2025-06-01T03:04:05Z"}"#;
+        let status = serde_json::from_str(status).unwrap();
         Closed { before: state, mode: Mode::BlockNewConnection, generation: 5, status, changed: true }
     }
 

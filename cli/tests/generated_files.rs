@@ -1,6 +1,8 @@
 //! The man pages and completion scripts that are committed are those that the command line yields.
 //! `SORAMODE_REGENERATE=1 cargo test -p soramode --test generated_files` writes them anew.
 
+#![expect(clippy::unwrap_used, reason = "a helper that fails fails the test that called it")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -77,15 +77,14 @@ struct View<'a> {
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
-    let change = change(&args)?;
-    if !args.wait {
-        let (changed, status) = context.socket.connect().await?.call_both(&change, &GetStatus {}).await?;
-        show(&changed, &status, context)?;
-        return Ok(Exit::Done);
+    if args.wait {
+        let mut report = Report::new();
+        let ended = set_and_wait(&args, context, &mut report).await;
+        return report.finish(&mut context.output, ended);
     }
-    let mut report = Report::new();
-    let ended = set_and_wait(&change, &args.flags, context, &mut report).await;
-    report.finish(&mut context.output, ended)
+    let (changed, status) = context.socket.connect().await?.call_both(&change(&args)?, &GetStatus {}).await?;
+    show(&changed, &status, context)?;
+    Ok(Exit::Done)
 }
 
 fn change(args: &Args) -> Result<ChangeMode, Failure> {
@@ -108,16 +107,17 @@ fn change(args: &Args) -> Result<ChangeMode, Failure> {
     Ok(change)
 }
 
-async fn set_and_wait(change: &ChangeMode, flags: &WaitFlags, context: &mut Context<'_>, report: &mut Report) -> Result<Exit, Failure> {
+async fn set_and_wait(args: &Args, context: &mut Context<'_>, report: &mut Report) -> Result<Exit, Failure> {
+    let change = change(args)?;
     let mut signals = Signals::listen()?;
-    let (changed, status) = context.socket.connect().await?.call_both(change, &GetStatus {}).await?;
+    let (changed, status) = context.socket.connect().await?.call_both(&change, &GetStatus {}).await?;
     let &ModeChanged { previous_mode, mode, changed: is_new, generation, .. } = &changed;
     report.change = Some(Change { previous_mode, mode, changed: is_new, generation });
     context.output.note(&words(&changed, &status, context));
-    let wait = Wait { generation: Some(generation), assume_known: flags.assume_known, ..Wait::new(WaitFor::Drained) };
-    let plan = Plan { wait, limit: flags.limit() };
+    let wait = Wait { generation: Some(generation), assume_known: args.flags.assume_known, ..Wait::new(WaitFor::Drained) };
+    let plan = Plan { wait, limit: args.flags.limit() };
     context.output.note(&beginning_words(&status, &plan));
-    let reached = watch(context, &mut signals, &plan, report).await?;
+    let reached = watch(context, &mut signals, &plan, report).await.map_err(|failure| stays(failure, &changed, &status, context))?;
     match context.output.format() {
         Format::Json | Format::Jsonl => {}
         Format::Plain => show_record(context, &reached)?,
@@ -150,15 +150,30 @@ fn words(changed: &ModeChanged, status: &Status, context: &Context<'_>) -> Strin
         return format!("{node}: still {}", mode_words(&status.mode));
     }
     let expiry = |expires_at: Time| format!(", normal again by itself in {}", times::ahead(expires_at));
-    let undo = |previous| format!(". Undo: {}", context.socket.command(&format!("set {}", Mode::from(previous))));
     format!(
         "{node}: {} -> {} ({}){}{}",
         changed.previous_mode,
         changed.mode,
         stay_words(status),
         changed.expires_at.map(expiry).unwrap_or_default(),
-        SettableMode::try_from(changed.previous_mode).map(undo).unwrap_or_default()
+        undo_words(changed, context)
     )
+}
+
+/// How to undo it, where that can be: nobody sets `initial`.
+fn undo_words(changed: &ModeChanged, context: &Context<'_>) -> String {
+    let undo = |previous| format!(". Undo: {}", context.socket.command(&format!("set {}", Mode::from(previous))));
+    SettableMode::try_from(changed.previous_mode).map(undo).unwrap_or_default()
+}
+
+/// The mode stays, though nobody waits any more: unless that is why.
+fn stays(failure: Failure, changed: &ModeChanged, status: &Status, context: &Context<'_>) -> Failure {
+    if failure.exit == Exit::Superseded {
+        return failure;
+    }
+    let node = escape(status.node_name.as_str());
+    let message = format!("{failure}. {node} stays {}{}", changed.mode, undo_words(changed, context));
+    Failure { message, ..failure }
 }
 
 #[cfg(test)]

@@ -72,9 +72,11 @@ impl Meter {
         let words = self.words(progress, elapsed);
         match &self.bar {
             Some(bar) => {
-                bar.set_length(self.total);
-                bar.set_position(self.ended(progress.sessions));
                 bar.set_message(words);
+                bar.update(|state| {
+                    state.set_len(self.total);
+                    state.set_pos(self.ended(progress.sessions));
+                });
             }
             None => output.note(&words),
         }
@@ -101,13 +103,13 @@ impl Meter {
     }
 
     fn drain_words(&self, progress: &Progress) -> String {
-        let left = format!("{} of {} left", counted(progress.sessions, "session"), self.total);
+        let left = format!("{} of {} left", progress.sessions, counted(self.total, "session"));
         let oldest = progress.oldest_session.as_ref();
-        let oldest = oldest.map(|it| format!("oldest {} for {}", shortened(it.channel_id.as_str()), times::age(it.created_at)));
+        let oldest = oldest.map(|it| format!("oldest {}, {}", shortened(it.channel_id.as_str()), times::age(it.created_at)));
         let to_go = progress.sessions.saturating_sub(self.allowed);
         let pace = match (self.pace.per_minute(), self.pace.until(to_go)) {
-            (Some(rate), Some(rest)) => format!("{rate:.1} end a minute, about {} to go", times::span(rest)),
-            (_, _) => "too few have ended to say how long it takes".to_owned(),
+            (Some(rate), Some(rest)) => format!("{rate:.1} a minute, about {} to go", times::span(rest)),
+            (_, _) => "no estimate yet".to_owned(),
         };
         [Some(left), oldest, Some(pace)].into_iter().flatten().collect::<Vec<_>>().join("; ")
     }
@@ -130,7 +132,7 @@ impl Meter {
 
 fn draw(goal: WaitFor) -> ProgressBar {
     let template = match goal {
-        WaitFor::Drained => "[{bar:24}] {wide_msg}",
+        WaitFor::Drained => "[{bar:16}] {wide_msg}",
         WaitFor::Mode | WaitFor::Joined => "{wide_msg}",
     };
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
@@ -170,10 +172,10 @@ mod tests {
     fn a_line_says_how_many_are_left_and_does_not_promise_what_it_cannot_know() {
         let progress = Progress { id: RequestId::Number(1), sessions: 12, connections: 45, oldest_session: None, ended: 18 };
         let mut meter = meter(WaitFor::Drained);
-        assert_eq!(meter.drain_words(&progress), "12 sessions of 30 left; too few have ended to say how long it takes");
+        assert_eq!(meter.drain_words(&progress), "12 of 30 sessions left; no estimate yet");
         meter.pace.add(Duration::ZERO, 0);
         meter.pace.add(Duration::from_mins(3), 18);
-        assert_eq!(meter.drain_words(&progress), "12 sessions of 30 left; 6.0 end a minute, about 2 min to go");
+        assert_eq!(meter.drain_words(&progress), "12 of 30 sessions left; 6.0 a minute, about 2 min to go");
     }
 
     #[test]

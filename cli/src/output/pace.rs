@@ -53,7 +53,9 @@ mod tests {
 
     fn pace(seen: &[(u64, u64)]) -> Pace {
         let mut pace = Pace::default();
-        seen.iter().for_each(|(at, ended)| pace.add(Duration::from_secs(*at), *ended));
+        for (at, ended) in seen {
+            pace.add(Duration::from_secs(*at), *ended);
+        }
         pace
     }
 

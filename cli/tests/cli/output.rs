@@ -104,7 +104,7 @@ fn a_reader_that_goes_ends_it_quietly() {
     }
     daemon.connect("spam", "c1");
     let mut drain = daemon.spawn(&["drain", "--timeout", "100ms", "-o", "jsonl"]);
-    drain.until_said("1 session of 1 left");
+    drain.until_said("1 of 1 session left");
     assert_eq!(drain.close_stdout(), 124, "a reader that goes does not make a drain");
 }
 

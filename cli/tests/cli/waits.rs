@@ -15,7 +15,7 @@ fn a_drain_closes_the_node_and_ends_with_its_last_session() {
     let mut drain = daemon.spawn(&["drain", "-m", "kernel CHG-123"]);
     drain.until_said("normal -> block_new_session (1 session, 2 connections stay). Undo: soramode set normal");
     drain.until_said("waiting at most 30m until no session is left (now 1 session, 2 connections)");
-    drain.until_said("1 session of 1 left; oldest \"spam\" for 0 s");
+    drain.until_said("1 of 1 session left; oldest \"spam\", 0 s");
     daemon.disconnect("c1");
     daemon.disconnect("c2");
     let ended = drain.ended();
@@ -86,7 +86,7 @@ fn six_when_somebody_opens_the_node_meanwhile() {
     let daemon = Daemon::start();
     daemon.connect("spam", "c1");
     let mut drain = daemon.spawn(&["drain"]);
-    drain.until_said("1 session of 1 left");
+    drain.until_said("1 of 1 session left");
     daemon.ok(&["set", "normal", "-m", "false alarm"]);
     let ended = drain.ended();
     assert_eq!(ended.code, 6, "{ended:?}");
@@ -99,7 +99,7 @@ fn tightening_does_not_end_a_drain() {
     let daemon = Daemon::start();
     daemon.connect("spam", "c1");
     let mut drain = daemon.spawn(&["drain"]);
-    drain.until_said("1 session of 1 left");
+    drain.until_said("1 of 1 session left");
     daemon.ok(&["set", "block_new_connection"]);
     daemon.disconnect("c1");
     assert_eq!(drain.ended().code, 0);
@@ -113,7 +113,7 @@ fn a_signal_ends_the_watching_and_not_the_drain() {
         let daemon = Daemon::start();
         daemon.connect("spam", "c1");
         let mut drain = daemon.spawn(&["drain", "--json"]);
-        drain.until_said("1 session of 1 left");
+        drain.until_said("1 of 1 session left");
         drain.signal(signal);
         let ended = drain.ended();
         assert_eq!(ended.code, code, "{ended:?}");
@@ -133,7 +133,7 @@ fn a_hang_up_that_is_ignored_from_the_start_stays_ignored() {
     let mut command = Command::new("nohup");
     command.env_clear().env("SORAMODE_SOCKET", daemon.socket()).env("PATH", std::env::var_os("PATH").unwrap());
     let mut drain = command.args([PROGRAM, "drain"]).running();
-    drain.until_said("1 session of 1 left");
+    drain.until_said("1 of 1 session left");
     drain.signal(Signal::SIGHUP);
     daemon.disconnect("c1");
     assert_eq!(drain.ended().code, 0);
@@ -178,11 +178,23 @@ fn set_can_wait_too() {
 }
 
 #[test]
+fn a_set_that_waits_says_that_the_mode_stays() {
+    let daemon = Daemon::start();
+    daemon.connect("spam", "c1");
+    let (code, report) = daemon.json(&["set", "block_new_session", "--wait", "--timeout", "50ms"]);
+    assert_eq!((code, &report["outcome"]), (124, &"timeout".into()));
+    let message = report["error"]["message"].as_str().unwrap();
+    assert!(message.ends_with("node-01 stays block_new_session. Undo: soramode set normal"), "{message}");
+    let (code, report) = daemon.json(&["set", "initial", "--wait"]);
+    assert_eq!((code, &report["outcome"]), (5, &"failed".into()));
+}
+
+#[test]
 fn a_daemon_that_comes_back_without_its_sessions_is_not_believed() {
     let mut daemon = Daemon::start();
     daemon.connect("spam", "c1");
     let mut drain = daemon.spawn(&["drain"]);
-    drain.until_said("1 session of 1 left");
+    drain.until_said("1 of 1 session left");
     daemon.stop();
     drain.until_said("lost soramoded, looking for it for 10 s");
     daemon.start_again(|config| config.mode = Some(SettableMode::BlockNewSession));
@@ -196,7 +208,7 @@ fn a_daemon_that_comes_back_open_supersedes_the_drain() {
     let mut daemon = Daemon::start();
     daemon.connect("spam", "c1");
     let mut drain = daemon.spawn(&["drain", "--json"]);
-    drain.until_said("1 session of 1 left");
+    drain.until_said("1 of 1 session left");
     daemon.stop();
     drain.until_said("lost soramoded");
     daemon.start_again(|_| {});
@@ -223,7 +235,7 @@ fn three_when_the_daemon_stays_away() {
     let mut daemon = Daemon::start();
     daemon.connect("spam", "c1");
     let mut drain = daemon.spawn(&["drain", "--json"]);
-    drain.until_said("1 session of 1 left");
+    drain.until_said("1 of 1 session left");
     daemon.stop();
     let ended = drain.ended();
     assert_eq!(ended.code, 3, "{ended:?}");

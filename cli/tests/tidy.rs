@@ -1,0 +1,81 @@
+//! The whole tree: files that a reader can take in, and nothing in it that speaks of where it was made.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The longest source file, in lines.
+const LINES_MAX: usize = 400;
+
+/// Files that are longer, and how long they are: a number here only ever goes down.
+const LONGER: &[(&str, usize)] = &[];
+
+/// The longest line of a document, in characters: tables apart, what a reader takes in at a glance.
+const COLUMNS_MAX: usize = 180;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// Files of the project with this ending, with their paths from its root.
+fn files(ending: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut folders = vec![root()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if path.is_dir() && name != "target" && name != ".git" {
+                folders.push(path);
+            } else if name.ends_with(ending) {
+                let text = fs::read_to_string(&path).unwrap();
+                found.push((path.strip_prefix(root()).unwrap().to_string_lossy().into_owned(), text));
+            }
+        }
+    }
+    found.sort();
+    assert!(!found.is_empty(), "no file ends with {ending}: this test looks at nothing");
+    found
+}
+
+#[test]
+fn source_files_fit_in_a_head() {
+    let excess: Vec<String> = files(".rs")
+        .into_iter()
+        .filter_map(|(path, text)| {
+            let lines = text.lines().count();
+            let max = LONGER.iter().find(|(longer, _)| *longer == path).map_or(LINES_MAX, |(_, max)| *max);
+            (lines > max).then(|| format!("{path}: {lines} lines, takes {max}"))
+        })
+        .collect();
+    assert!(excess.is_empty(), "divide:\n{}", excess.join("\n"));
+}
+
+#[test]
+fn modules_open_with_their_contract() {
+    let bare: Vec<String> = files(".rs").into_iter().filter(|(_, text)| !text.starts_with("//! ")).map(|(path, _)| path).collect();
+    assert!(bare.is_empty(), "say in a line what they are:\n{}", bare.join("\n"));
+}
+
+#[test]
+fn documents_have_lines_that_can_be_read() {
+    let excess: Vec<String> = files(".md")
+        .iter()
+        .flat_map(|(path, text)| text.lines().enumerate().map(move |(number, line)| (path, number + 1, line)))
+        .filter(|(_, _, line)| !line.starts_with('|') && line.chars().count() > COLUMNS_MAX)
+        .map(|(path, number, _)| format!("{path}:{number}"))
+        .collect();
+    assert!(excess.is_empty(), "break:\n{}", excess.join("\n"));
+}
+
+#[test]
+fn no_verb_lacks_its_line_in_the_docs() {
+    let readme = fs::read_to_string(root().join("CHANGELOG.md")).unwrap();
+    let verbs = fs::read_dir(root().join("man")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let missing: Vec<String> = verbs
+        .filter_map(|page| page.strip_prefix("soramode-")?.strip_suffix(".1").map(str::to_owned))
+        .filter(|verb| !readme.contains(&format!("`{verb}`")))
+        .collect();
+    assert!(missing.is_empty(), "CHANGELOG.md does not name {missing:?}");
+}
