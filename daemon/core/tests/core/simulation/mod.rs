@@ -46,6 +46,9 @@ fn play(seed: u64) -> (Story, Result<(), Failure>) {
             return (story, Err((step, problem)));
         }
     }
+    if let Some((now, _)) = story.inputs.last() {
+        run.pages_agree(*now).unwrap_or_else(|problem| panic!("seed {seed}: {problem}"));
+    }
     (story, Ok(()))
 }
 

@@ -13,7 +13,7 @@ use soramode_protocol::mode::ModeState;
 use soramode_protocol::node::Status;
 use soramode_protocol::reply::Reply;
 use soramode_protocol::request::GateRequest;
-use soramode_protocol::session::{Connection, ListConnections, ListRequest, ListSessions, Page, Session};
+use soramode_protocol::session::{Connection, GetSession, ListConnections, ListRequest, ListSessions, Page, Session};
 
 use super::inputs::START;
 use super::invariants;
@@ -78,6 +78,28 @@ impl Run {
         self.replay.check(&status.mode, sessions, connections)?;
         invariants::check(&invariants::Step { before: &before, after: &self.tables, input, effects: &effects, is_late })?;
         Ok(shown(&mut self.of_core, &effects))
+    }
+
+    /// Whether every list says the same in pages of one row as it does whole.
+    pub(super) fn pages_agree(&mut self, now: Timestamp) -> Result<(), String> {
+        let mut lists = vec![ListRequest::Sessions(ListSessions::default()), ListRequest::Connections(ListConnections::default())];
+        for session in &self.tables.sessions {
+            let channel_id = session.channel_id.clone();
+            lists.push(ListRequest::Connections(ListConnections { channel_id: Some(channel_id.clone()), ..ListConnections::default() }));
+            lists.push(ListRequest::Session(GetSession { channel_id, limit: None, cursor: None }));
+        }
+        for list in lists {
+            let mut whole = page(&mut self.gate, now, list.slice(1_000, None));
+            let mut paged = page(&mut self.gate, now, list.slice(1, None));
+            while let Some(cursor) = paged.cursor().map(str::to_owned) {
+                paged.append(page(&mut self.gate, now, list.slice(1, Some(&cursor))));
+            }
+            whole.end_here();
+            if whole != paged {
+                return Err(format!("pages part: {whole:?}\n    {paged:?}"));
+            }
+        }
+        Ok(())
     }
 
     fn compare_effects(&mut self, now: Timestamp, effects: &Effects, (events, acts): &(Vec<EventKind>, Vec<Act>)) -> Result<(), String> {
@@ -146,26 +168,33 @@ pub(super) fn shown(show: &mut Show, effects: &Effects) -> Vec<String> {
     records.into_iter().chain(acts).collect()
 }
 
-/// By a clock that stands at the boot, so that a look fires no deadline.
 fn look(gate: &mut Gate, now: Timestamp) -> Tables {
-    let now = Timestamp { boot: Duration::ZERO, ..now };
-    let mut ask = |request| {
-        let Effects { records, mut acts } = gate.step(now, Input::Ask { ticket: OBSERVER, actor: "observer".into(), request });
-        assert_eq!(records, Vec::<Record>::new(), "a look changes something");
-        match acts.pop() {
-            Some(Act::Answer(OBSERVER, Ok(reply))) if acts.is_empty() => reply,
-            other => panic!("a look is answered by {other:?} after {acts:?}"),
-        }
-    };
     let limit = Some(1_000);
-    let status = ask(GateRequest::GetStatus);
-    let sessions = ask(GateRequest::List(ListRequest::Sessions(ListSessions { limit, ..ListSessions::default() })));
-    let connections = ask(GateRequest::List(ListRequest::Connections(ListConnections { limit, ..ListConnections::default() })));
+    let status = ask(gate, now, GateRequest::GetStatus);
+    let sessions = page(gate, now, ListRequest::Sessions(ListSessions { limit, ..ListSessions::default() }));
+    let connections = page(gate, now, ListRequest::Connections(ListConnections { limit, ..ListConnections::default() }));
     match (status, sessions, connections) {
-        (Reply::Status(status), Reply::Page(Page::Sessions(sessions)), Reply::Page(Page::Connections(connections))) => {
+        (Reply::Status(status), Page::Sessions(sessions), Page::Connections(connections)) => {
             Tables { status: *status, sessions: sessions.sessions, connections: connections.connections }
         }
         other => panic!("looks are answered by {other:?}"),
+    }
+}
+
+fn page(gate: &mut Gate, now: Timestamp, list: ListRequest) -> Page {
+    let reply = ask(gate, now, GateRequest::List(list));
+    let Reply::Page(page) = reply else { panic!("a list is answered by {reply:?}") };
+    page
+}
+
+/// By a clock that stands at the boot, so that a look fires no deadline.
+fn ask(gate: &mut Gate, now: Timestamp, request: GateRequest) -> Reply {
+    let now = Timestamp { boot: Duration::ZERO, ..now };
+    let Effects { records, mut acts } = gate.step(now, Input::Ask { ticket: OBSERVER, actor: "observer".into(), request });
+    assert_eq!(records, Vec::<Record>::new(), "a look changes something");
+    match acts.pop() {
+        Some(Act::Answer(OBSERVER, Ok(reply))) if acts.is_empty() => reply,
+        other => panic!("a look is answered by {other:?} after {acts:?}"),
     }
 }
 
