@@ -1,3 +1,5 @@
+//! Tests of the configuration: what wins over what, and each thing that is refused.
+
 use super::*;
 
 use std::ffi::OsString;

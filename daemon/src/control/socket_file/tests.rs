@@ -1,3 +1,5 @@
+//! Tests of the socket's file: each thing that may be in its place, and its permission bits.
+
 use super::*;
 
 use std::os::unix::fs::{PermissionsExt, symlink};
