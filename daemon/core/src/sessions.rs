@@ -298,7 +298,9 @@ impl Sessions {
             at = self.connections.get(slot)?.next;
             Some(slot)
         })
-        .skip_while(move |&slot| seen_until.is_some_and(|until| self.connections.get(slot).is_some_and(|row| (row.created_at, slot) <= until)))
+        .skip_while(move |&slot| {
+            seen_until.is_some_and(|until| self.connections.get(slot).is_some_and(|row| (row.created_at, slot) <= until))
+        })
     }
 
     /// A session as lists show it.
