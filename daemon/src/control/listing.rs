@@ -65,3 +65,82 @@ fn page_of(reply: Reply) -> Result<Page, Error> {
         Err(Error::new(ErrorType::Internal, "the gate answered a list with something else"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use soramode_protocol::id::{ChannelId, SessionId};
+    use soramode_protocol::session::{ListSessions, Session, Sessions};
+    use soramode_protocol::time::Time;
+
+    fn listing(limit: Option<u32>) -> Listing {
+        Listing::new(ListRequest::Sessions(ListSessions { limit, cursor: Some("asked".to_owned()), ..ListSessions::default() }), None)
+    }
+
+    fn page(rows: u32, cursor: Option<String>) -> Reply {
+        let session = |_| Session {
+            channel_id: ChannelId::generate([0; 16]),
+            session_id: SessionId::generate([0; 16]),
+            created_at: Time::default(),
+            connections: 1,
+            max_connections: 1,
+            total_connections: 1,
+        };
+        Reply::Page(Page::Sessions(Sessions { sessions: (0..rows).map(session).collect(), cursor }))
+    }
+
+    fn asked(request: GateRequest) -> ListSessions {
+        let GateRequest::List(ListRequest::Sessions(list)) = request else { panic!("{request:?}") };
+        list
+    }
+
+    /// Puts a page together of so many rows out of so many, and gives the sizes of its slices and the page.
+    fn put_together(limit: Option<u32>, there: u32) -> (Vec<u32>, Page) {
+        let mut listing = listing(limit);
+        let (mut request, mut slices, mut given) = (listing.slice(), Vec::new(), 0);
+        loop {
+            let list = asked(request);
+            let cursor = if given == 0 { "asked".to_owned() } else { given.to_string() };
+            assert_eq!(list.cursor, Some(cursor));
+            let slice = list.limit.unwrap().min(there - given);
+            slices.push(slice);
+            given += slice;
+            match listing.take(Ok(page(slice, (given < there).then(|| given.to_string())))) {
+                Next::Ask(next) => request = next,
+                Next::Answer(page) => return (slices, page.unwrap()),
+            }
+        }
+    }
+
+    #[test]
+    fn a_page_is_asked_for_in_slices() {
+        for (limit, there, slices) in [
+            (None, 1_000, vec![64, 36]),
+            (Some(1), 1_000, vec![1]),
+            (Some(64), 64, vec![64]),
+            (Some(65), 1_000, vec![64, 1]),
+            (Some(200), 100, vec![64, 36]),
+            (Some(10), 0, vec![0]),
+        ] {
+            let (asked, page) = put_together(limit, there);
+            assert_eq!(asked, slices);
+            let rows: u32 = slices.iter().sum();
+            assert_eq!(page.rows(), rows as usize);
+            assert_eq!(page.cursor().map(str::to_owned), (rows < there).then(|| rows.to_string()));
+        }
+        let (slices, page) = put_together(Some(1_000), 5_000);
+        assert_eq!((slices.len(), page.rows()), (16, 1_000));
+        assert!(slices.iter().all(|rows| *rows <= SLICE_ROWS_MAX));
+    }
+
+    #[test]
+    fn what_goes_between_two_slices_ends_the_page() {
+        let mut whole = listing(Some(200));
+        assert!(matches!(whole.take(Ok(page(64, Some("64".to_owned())))), Next::Ask(_)));
+        let Next::Answer(Ok(page)) = whole.take(Err(Error::new(ErrorType::NotFound, "gone"))) else { panic!("no page") };
+        assert_eq!((page.rows(), page.cursor()), (64, None));
+        let mut refused = listing(Some(200));
+        assert!(matches!(refused.take(Err(Error::new(ErrorType::InvalidParams, "no such cursor"))), Next::Answer(Err(_))));
+    }
+}

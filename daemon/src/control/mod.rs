@@ -168,3 +168,25 @@ fn turn_away(stream: &UnixStream, clients: usize) {
         tracing::warn!(?sent, clients, "turned a client away");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_operate_finds_a_place_where_others_do_not() {
+        let places = Places::new();
+        let mut viewers: Vec<Place> = Vec::new();
+        while let Ok(place) = places.take(Access::View) {
+            viewers.push(place);
+        }
+        assert_eq!(viewers.len(), CLIENTS_MAX - OPERATE_PLACES);
+        let operators: Vec<Place> = (0..OPERATE_PLACES).map_while(|_| places.take(Access::Operate).ok()).collect();
+        assert_eq!(operators.len(), OPERATE_PLACES);
+        assert!(matches!(places.take(Access::Operate), Err(Full { clients: CLIENTS_MAX })));
+        viewers.pop();
+        assert!(places.take(Access::Operate).is_ok(), "a place that became free is anybody's");
+        let last = places.take(Access::View);
+        assert!(last.is_ok() && places.take(Access::View).is_err());
+    }
+}

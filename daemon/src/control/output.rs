@@ -80,3 +80,35 @@ impl Output {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::io::Read;
+
+    #[tokio::test]
+    async fn a_reader_that_is_always_a_little_behind_costs_no_more_than_it_has_unread() {
+        const LINE: [u8; 1_000] = [b'x'; 1_000];
+
+        let (stream, reader) = UnixStream::pair().unwrap();
+        let mut reader = reader.into_std().unwrap();
+        stream.writable().await.unwrap();
+        let mut out = Output::default();
+        while !out.is_full() {
+            out.line(&LINE);
+        }
+        let (mut taken, mut said) = (0, out.bytes.len());
+        for _ in 0..20_000 {
+            out.send(&stream).unwrap();
+            taken += reader.read(&mut [0; 1_000]).unwrap();
+            // Lets the runtime see whether the socket takes more.
+            tokio::task::yield_now().await;
+            let more = usize::from(!out.is_full()) * LINE.len();
+            out.line(&LINE[..more]);
+            said += more;
+            assert!(!out.is_empty() && out.bytes.capacity() <= 4 * UNREAD_BYTES_MAX, "{}", out.bytes.capacity());
+        }
+        assert!(taken > 8 * UNREAD_BYTES_MAX && said > taken);
+    }
+}

@@ -83,3 +83,63 @@ impl Subscription {
         self.news.mark_changed();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use soramode_protocol::event::{Event, EventKind};
+    use soramode_protocol::id::{EventId, LogId, NodeName};
+    use soramode_protocol::time::Time;
+
+    fn append(log: &EventLog, seqs: impl IntoIterator<Item = u64>) {
+        let node_name = Arc::new(NodeName::new(&"n".repeat(255)).unwrap());
+        log.append(seqs.into_iter().map(|seq| Event {
+            seq,
+            id: EventId::generate([0; 16]),
+            kind: EventKind::SessionVanished,
+            timestamp: Time::default(),
+            node_name: Arc::clone(&node_name),
+        }));
+    }
+
+    fn has_news(subscription: &mut Subscription) -> bool {
+        pin!(subscription.news()).poll(&mut Context::from_waker(Waker::noop())) == Poll::Ready(())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_full_client_was_not_told_is_news_until_it_is() {
+        let log = Arc::new(EventLog::new(LogId::generate([0; 16]), 10_000));
+        append(&log, 1..=10_000);
+        let (mut subscription, _) = Subscription::new(&log, &Subscribe { from: SubscribeFrom::Seq(1), types: None }).unwrap();
+        let mut told = 0;
+        while subscription.next <= 10_000 {
+            let mut out = Output::default();
+            subscription.tell(&mut out);
+            assert_eq!(out.is_full(), subscription.next <= 10_000);
+            assert!(subscription.next > told);
+            told = subscription.next;
+            tokio::time::advance(COALESCE).await;
+            assert_eq!(has_news(&mut subscription), out.is_full());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn events_gather_for_who_was_told_a_moment_ago_and_for_nobody_else() {
+        let log = Arc::new(EventLog::new(LogId::generate([0; 16]), 100));
+        let (mut subscription, _) = Subscription::new(&log, &Subscribe::default()).unwrap();
+        let mut out = Output::default();
+        append(&log, [1]);
+        assert!(has_news(&mut subscription), "the first at once");
+        subscription.tell(&mut out);
+        append(&log, [2, 3]);
+        assert!(!has_news(&mut subscription));
+        tokio::time::advance(COALESCE).await;
+        assert!(has_news(&mut subscription));
+        subscription.tell(&mut out);
+        assert_eq!(subscription.next, 4);
+    }
+}
