@@ -1,0 +1,133 @@
+//! Who may do what, as the kernel says who it is. These need root, to become somebody else.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use serde_json::{Value, json};
+use soramode_protocol::access::Access;
+use soramode_protocol::request::Method;
+
+use crate::support::Daemon;
+
+/// `nobody`, and `daemon`, whose primary group is `daemon`, on every Debian.
+const NOBODY: &str = "65534";
+const MEMBER: &str = "1";
+const GROUP: &str = "daemon";
+
+/// A client that runs as another user.
+struct Other {
+    child: Child,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Other {
+    fn new(daemon: &Daemon, uid: &str) -> Self {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", uid, "--regid", NOBODY, "--clear-groups", "socat", "-t60", "-"]);
+        command.arg(format!("UNIX-CONNECT:{}", daemon.socket.display()));
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let answers = BufReader::new(child.stdout.take().unwrap());
+        Self { child, answers }
+    }
+
+    /// The answer, if there is one.
+    fn ask(&mut self, method: &str, params: &Value) -> Option<Value> {
+        let request = json!({"id": 1, "method": method, "params": params});
+        // Who was not let in reads nothing.
+        writeln!(self.child.stdin.as_ref().unwrap(), "{request}").unwrap_or_default();
+        let mut line = String::new();
+        self.answers.read_line(&mut line).unwrap();
+        (!line.is_empty()).then(|| serde_json::from_str(&line).unwrap())
+    }
+}
+
+impl Drop for Other {
+    fn drop(&mut self) {
+        self.child.kill().unwrap_or_default();
+        self.child.wait().unwrap();
+    }
+}
+
+/// A daemon whose socket these bits open, and whose folder is open to all; none where this user cannot become another.
+fn daemon(bits: u32, group: Option<&str>) -> Option<Daemon> {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: needs root");
+        return None;
+    }
+    let daemon = Daemon::with(|config| {
+        config.socket_mode = bits;
+        config.operator_group = group.map(str::to_owned);
+        std::fs::set_permissions(config.socket.parent().unwrap(), PermissionsExt::from_mode(0o755)).unwrap();
+    });
+    Some(daemon)
+}
+
+/// Every method, with params that pass.
+fn params(method: Method) -> Value {
+    match method {
+        Method::ChangeMode => json!({"mode": "block_new_session", "on_behalf_of": "somebody"}),
+        Method::Connect => json!({"channel_id": "a", "connection_id": "1"}),
+        Method::Report => json!({"connections": []}),
+        Method::Disconnect => json!({"connection_id": "1"}),
+        Method::Explain => json!({"channel_id": "a"}),
+        Method::GetSession => json!({"channel_id": "kept"}),
+        Method::Wait => json!({"for": "mode", "mode": "normal", "timeout_seconds": 0}),
+        Method::GetMode
+        | Method::GetStatus
+        | Method::ListModeChanges
+        | Method::ListSessions
+        | Method::ListConnections
+        | Method::Subscribe
+        | Method::Unsubscribe
+        | Method::GetInfo => json!({}),
+    }
+}
+
+#[test]
+fn who_may_only_look_can_change_nothing() {
+    for group in [Some(GROUP), None] {
+        let Some(daemon) = daemon(0o666, group) else { return };
+        daemon.client().connect("kept", "kept");
+        let mut stranger = Other::new(&daemon, NOBODY);
+        for &method in Method::ALL {
+            let answer = stranger.ask(method.name(), &params(method)).unwrap();
+            match method.access() {
+                Access::View => assert!(answer["result"].is_object(), "{answer}"),
+                Access::Operate => {
+                    assert_eq!(
+                        (&answer["error"]["code"], &answer["error"]["data"]["group"]),
+                        (&(-32015).into(), &json!(group)),
+                        "{answer}"
+                    );
+                }
+            }
+        }
+        assert_eq!(stranger.ask("GetInfo", &json!({})).unwrap()["result"]["access"], "view");
+        let status = daemon.client().status();
+        assert_eq!((&status["mode"], &status["connections"], &status["generation"]), (&"normal".into(), &1.into(), &1.into()));
+    }
+}
+
+#[test]
+fn a_member_of_the_operator_group_may_operate_and_is_recorded() {
+    let Some(daemon) = daemon(0o666, Some(GROUP)) else { return };
+    let mut member = Other::new(&daemon, MEMBER);
+    for &method in Method::ALL {
+        let answer = member.ask(method.name(), &params(method)).unwrap();
+        let is_there = answer["method"].is_string() || answer["result"].is_object() || answer["error"]["code"] == -32014;
+        assert!(is_there, "{answer}");
+        if method == Method::ChangeMode {
+            // Nobody is subscribed yet, so the next line is the next answer.
+            assert_eq!(daemon.client().get("GetMode", &json!({}))["actor"], "uid:1(daemon)");
+            assert_eq!(daemon.client().get("ListModeChanges", &json!({}))["changes"][0]["on_behalf_of"], "somebody");
+        }
+    }
+}
+
+#[test]
+fn nobody_else_can_open_a_socket_of_mode_0660() {
+    let Some(daemon) = daemon(0o660, None) else { return };
+    assert_eq!(Other::new(&daemon, NOBODY).ask("GetMode", &json!({})), None);
+    assert_eq!(daemon.client().get("GetMode", &json!({}))["actor"], "system:start");
+}

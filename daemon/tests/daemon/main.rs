@@ -1,0 +1,19 @@
+//! The daemon over real sockets: what the control socket promises, its limits, slow and hostile clients, and the process itself.
+
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![expect(clippy::print_stderr, reason = "a test that is skipped, or goes by a seed, says so")]
+
+mod access;
+mod events;
+mod half_close;
+mod known;
+mod lifetime;
+mod limits;
+mod lines;
+mod lists;
+mod model;
+mod order;
+mod places;
+mod process;
+mod slow;
+mod support;

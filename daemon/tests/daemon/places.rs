@@ -1,0 +1,46 @@
+//! There are 1,024 places; who finds none is told so once, and those inside do not notice.
+
+use rustix::process::{Resource, getrlimit};
+use serde_json::{Value, json};
+use soramoded::control::CLIENTS_MAX;
+
+use crate::support::{Daemon, Line};
+
+/// Both ends of every socket are in this process, most of them twice.
+const DESCRIPTORS: u64 = 6 * CLIENTS_MAX as u64;
+
+#[test]
+fn the_surplus_is_turned_away_and_a_place_that_is_free_is_given_again() {
+    if getrlimit(Resource::Nofile).maximum.is_some_and(|limit| limit < DESCRIPTORS) {
+        eprintln!("skipped: needs {DESCRIPTORS} open files");
+        return;
+    }
+    let daemon = Daemon::start();
+    let mut clients: Vec<Line> = (0..CLIENTS_MAX).map(|_| daemon.client()).collect();
+    for client in &mut clients {
+        assert_eq!(client.get("GetMode", &json!({}))["generation"], 1);
+    }
+    for _ in 0..76 {
+        let mut surplus = daemon.client();
+        let error = surplus.hear_error(Value::Null, "TooManyClients");
+        assert_eq!(error["code"], -32017);
+        surplus.hear_end();
+    }
+    clients[0].get("ChangeMode", &json!({"mode": "block_new_session"}));
+    for client in &mut clients {
+        assert_eq!(client.get("GetMode", &json!({}))["generation"], 2);
+    }
+    // Half of them only listen from now on: that takes another descriptor each.
+    for client in clients.iter_mut().step_by(2) {
+        client.say("Wait", &json!({"for": "mode", "mode": "normal"}));
+        client.half_close();
+    }
+    clients[1].get("ChangeMode", &json!({"mode": "normal"}));
+    for client in clients.iter_mut().step_by(2) {
+        assert_eq!(client.hear()["result"]["outcome"], "reached");
+        client.hear_end();
+    }
+    for _ in 0..CLIENTS_MAX / 2 {
+        assert_eq!(daemon.client().get("GetMode", &json!({}))["generation"], 3);
+    }
+}

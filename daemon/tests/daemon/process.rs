@@ -1,0 +1,250 @@
+//! The daemon as a process: its signals, its exit status, and its socket among others'.
+
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::symlink;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::support::Line;
+
+fn soramoded() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_soramoded"));
+    command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command
+}
+
+/// A daemon in a process of its own. Dropping it kills it.
+pub(crate) struct Process {
+    child: Child,
+    log: BufReader<ChildStderr>,
+    socket: PathBuf,
+    folder: TempDir,
+}
+
+impl Process {
+    pub(crate) fn start(flags: &[&str]) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), flags)
+    }
+
+    fn start_in(folder: TempDir, flags: &[&str]) -> Self {
+        let socket = folder.path().join("gate.sock");
+        let mut command = soramoded();
+        command.arg("--ephemeral").arg("--socket").arg(&socket).args(flags);
+        Self::spawn(folder, socket, command)
+    }
+
+    fn spawn(folder: TempDir, socket: PathBuf, mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
+        let log = BufReader::new(child.stderr.take().unwrap());
+        let mut process = Self { child, log, socket, folder };
+        process.read_log_until(" ready ");
+        process
+    }
+
+    /// It writes to its log what it has done.
+    fn read_log_until(&mut self, words: &str) -> String {
+        let mut log = String::new();
+        while !log.lines().last().is_some_and(|line| line.contains(words)) {
+            assert!(self.log.read_line(&mut log).unwrap() > 0, "ended before {words:?}: {log}");
+        }
+        log
+    }
+
+    pub(crate) fn client(&self) -> Line {
+        Line::to(&self.socket)
+    }
+
+    fn kill(&self, signal: Signal) {
+        kill_process(self.pid(), signal).unwrap();
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    /// Memory that it holds now, in KiB.
+    pub(crate) fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
+    }
+
+    /// Waits for its end; gives the exit status and the rest of the log.
+    fn end(mut self) -> (Option<i32>, String, TempDir) {
+        let mut rest = String::new();
+        self.log.read_to_string(&mut rest).unwrap();
+        let status = self.child.wait().unwrap();
+        (status.code(), rest, std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap()))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already.
+        self.child.kill().unwrap_or_default();
+        self.child.wait().unwrap();
+    }
+}
+
+/// Runs one that should not come up.
+fn run(socket: &Path, flags: &[&str]) -> (Option<i32>, String) {
+    let Output { status, stderr, .. } = soramoded().arg("--ephemeral").arg("--socket").arg(socket).args(flags).output().unwrap();
+    (status.code(), String::from_utf8(stderr).unwrap())
+}
+
+fn files(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_signal_stops_it_in_order() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut process = Process::start(&[]);
+        assert_eq!(files(process.folder.path()).len(), 2, "the socket and its lock");
+        let (mut client, mut waiter) = (process.client(), process.client());
+        waiter.say("Wait", &json!({"for": "mode", "mode": "block_new_session"}));
+        let asked = client.say("Subscribe", &json!({}));
+        assert_eq!(client.hear()["id"], asked);
+        process.kill(Signal::HUP);
+        process.read_log_until("SIGHUP");
+        assert_eq!(client.get("GetMode", &json!({}))["mode"], "normal");
+        process.kill(signal);
+        client.hear_end();
+        waiter.hear_end();
+        let (status, log, folder) = process.end();
+        assert_eq!(status, Some(0), "{log}");
+        assert!(log.contains("stopped"), "{log}");
+        assert_eq!(files(folder.path()), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn what_was_taken_is_answered_before_the_stop() {
+    let process = Process::start(&[]);
+    let mut client = process.client();
+    let lines: String =
+        (0..5_000).map(|number| client.request("Connect", &json!({"channel_id": "a", "connection_id": number.to_string()})).1).collect();
+    let speaker = std::thread::spawn({
+        let mut stream = client.second();
+        // It may be closed in the middle.
+        move || std::io::Write::write_all(&mut stream, lines.as_bytes()).unwrap_or_default()
+    });
+    let mut reader = process.client();
+    reader.get("Subscribe", &json!({"from": 1, "types": ["connection.created"]}));
+    reader.hear_event("connection.created");
+    process.kill(Signal::TERM);
+    // What came to pass is answered, all of it and in its order, and each line is whole.
+    let mut last = 0;
+    while let Some(line) = client.line() {
+        let answer: serde_json::Value = serde_json::from_str(&line).unwrap();
+        last += 1;
+        assert_eq!((&answer["id"], &answer["result"]["type"]), (&last.into(), &"offer".into()));
+    }
+    speaker.join().unwrap();
+    assert!(last > 0);
+    assert_eq!(process.end().0, Some(0));
+}
+
+#[test]
+fn a_second_one_refuses_and_the_first_does_not_notice() {
+    let first = Process::start(&[]);
+    let mut client = first.client();
+    let (status, said) = run(&first.socket, &[]);
+    assert_eq!(status, Some(1), "{said}");
+    assert!(said.contains(&format!("pid {}", first.child.id())), "{said}");
+    assert_eq!(client.get("GetMode", &json!({}))["mode"], "normal");
+    assert_eq!(first.client().get("GetMode", &json!({}))["mode"], "normal");
+}
+
+#[test]
+fn the_socket_of_one_that_was_killed_is_taken_over() {
+    let first = Process::start(&[]);
+    let mut client = first.client();
+    client.get("GetMode", &json!({}));
+    first.kill(Signal::KILL);
+    client.hear_end();
+    let (status, _, folder) = first.end();
+    assert_eq!((status, files(folder.path()).len()), (None, 2), "a dead socket and its lock");
+    let second = Process::start_in(folder, &[]);
+    assert_eq!(second.client().get("GetMode", &json!({}))["mode"], "normal");
+}
+
+#[test]
+fn what_is_in_the_way_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let (link, target, file) = (folder.path().join("link"), folder.path().join("target"), folder.path().join("file"));
+    let listener = UnixListener::bind(&target).unwrap();
+    symlink(&target, &link).unwrap();
+    std::fs::write(&file, "mine").unwrap();
+    for (path, word) in [(&link, "symbolic link"), (&file, "not a socket"), (&target, "running")] {
+        let (status, said) = run(path, &[]);
+        assert_eq!(status, Some(1), "{said}");
+        assert!(said.contains(word), "{said}");
+    }
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "mine");
+    assert!(UnixStream::connect(&link).is_ok());
+    drop(listener);
+    let (status, said) = run(&folder.path().join("x".repeat(108)), &[]);
+    assert_eq!(status, Some(2), "{said}");
+}
+
+#[test]
+fn flags_and_configuration_are_checked() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("gate.sock");
+    assert_eq!(run(&socket, &["--check-config"]).0, Some(0));
+    let file = folder.path().join("soramoded.toml");
+    std::fs::write(&file, "keep-events = 0\n").unwrap();
+    let file = file.to_str().unwrap();
+    let wrong: [&[&str]; 6] = [
+        &["--no-such-flag"],
+        &["--mode", "initial"],
+        &["--keep-events", "0"],
+        &["--config", file],
+        &["--check-config", "--config", file],
+        &["--check-config", "--operator-group", "no such group"],
+    ];
+    for flags in wrong {
+        let (status, said) = run(&socket, flags);
+        assert_eq!(status, Some(2), "{flags:?}: {said}");
+        assert!(!said.is_empty());
+    }
+    let (status, said) = run(&socket, &["--operator-group", "no such group"]);
+    assert_eq!(status, Some(1), "{said}");
+    assert_eq!(files(folder.path()), ["soramoded.toml"], "nothing was started");
+}
+
+#[test]
+fn a_socket_that_was_passed_to_it_is_taken_as_it_is() {
+    const ACTIVATE: &str = "/usr/bin/systemd-socket-activate";
+
+    if !Path::new(ACTIVATE).exists() {
+        eprintln!("skipped: there is no {ACTIVATE}");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (socket, unused) = (folder.path().join("passed.sock"), folder.path().join("unused.sock"));
+    let mut command = Command::new(ACTIVATE);
+    command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).arg("--listen").arg(&socket);
+    command.arg(env!("CARGO_BIN_EXE_soramoded")).args(["--ephemeral", "--socket"]).arg(&unused);
+    let mut child = command.spawn().unwrap();
+    let log = BufReader::new(child.stderr.take().unwrap());
+    let mut process = Process { child, log, socket, folder };
+    process.read_log_until("Listening on");
+    // It starts with the first client.
+    let mut client = process.client();
+    assert_eq!(client.get("GetMode", &json!({}))["mode"], "normal");
+    process.kill(Signal::TERM);
+    client.hear_end();
+    let (status, log, folder) = process.end();
+    assert_eq!(status, Some(0), "{log}");
+    assert_eq!(files(folder.path()), ["passed.sock"], "the file is whose it was");
+}
