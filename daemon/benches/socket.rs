@@ -37,7 +37,10 @@ fn main() {
 }
 
 fn measure(folder: &Path, rounds: usize) {
-    let ours = Server::start(Command::new(env!("CARGO_BIN_EXE_soramoded")).args(["--ephemeral", "--log-level", "warn", "--socket"]), folder.join("gate"));
+    let ours = Server::start(
+        Command::new(env!("CARGO_BIN_EXE_soramoded")).args(["--ephemeral", "--log-level", "warn", "--socket"]),
+        folder.join("gate"),
+    );
     let echo = Server::start(Command::new(std::env::current_exe().unwrap()).arg("echo"), folder.join("echo"));
     println!("{:<34} {:>12} {:>12} {:>7}", "median of rounds", "soramoded", "echo", "ratio");
     println!("{:<34} {:>9.1} MiB", "empty, resident", ours.resident_mib());
@@ -102,10 +105,14 @@ fn rate(path: &Path, depth: usize) -> f64 {
 /// The messages of one client, sent in turn: who connects in one disconnects in the next.
 fn requests(client: usize, depth: usize) -> [(Vec<u8>, usize); 2] {
     let connect = |number| {
-        format!("{{\"jsonrpc\":\"2.0\",\"id\":{number},\"method\":\"Connect\",\"params\":{{\"channel_id\":\"channel-{client}\",\"connection_id\":\"CONNECTION{client:08}X{number:07}\"}}}}\n")
+        format!(
+            "{{\"jsonrpc\":\"2.0\",\"id\":{number},\"method\":\"Connect\",\"params\":{{\"channel_id\":\"channel-{client}\",\"connection_id\":\"CONNECTION{client:08}X{number:07}\"}}}}\n"
+        )
     };
     let disconnect = |number| {
-        format!("{{\"jsonrpc\":\"2.0\",\"id\":{number},\"method\":\"Disconnect\",\"params\":{{\"connection_id\":\"CONNECTION{client:08}X{number:07}\"}}}}\n")
+        format!(
+            "{{\"jsonrpc\":\"2.0\",\"id\":{number},\"method\":\"Disconnect\",\"params\":{{\"connection_id\":\"CONNECTION{client:08}X{number:07}\"}}}}\n"
+        )
     };
     let joined = |one: &dyn Fn(usize) -> String| (0..depth).map(one).collect::<String>().into_bytes();
     [(joined(&connect), depth), (joined(&disconnect), depth)]

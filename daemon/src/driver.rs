@@ -123,7 +123,7 @@ impl Driver {
 fn tell_operator(kind: &EventKind) {
     match kind {
         EventKind::ModeChanged(change) => {
-            let reason = change.reason.as_deref().unwrap_or_default();
+            let reason = change.reason.as_deref();
             tracing::info!(generation = change.generation, actor = change.actor, reason, "{} -> {}", change.previous_mode, change.mode);
         }
         EventKind::SessionVanished => tracing::info!("the last session has left"),

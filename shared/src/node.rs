@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::access::Access;
 use crate::decision::RejectReason;
 use crate::id::{LogId, NodeName};
-use crate::mode::ModeState;
+use crate::mode::{Mode, ModeState};
 use crate::session::Session;
 use crate::time::Time;
 
@@ -96,6 +96,48 @@ pub struct GetStatus {}
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GetInfo {}
+
+/// `ListClusterNodes`' params: none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListClusterNodes {}
+
+/// A node of the cluster, with the field names of Sora's `ListClusterNodes`. Of a node that is gone there is its name alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterNode {
+    /// The node.
+    pub node_name: NodeName,
+    /// Its mode.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub mode: Option<Mode>,
+    /// Whether it is there.
+    pub connected: bool,
+    /// The cluster's epoch in which it joined; absent without a cluster.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub epoch: Option<u64>,
+    /// Since when it has been there.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub member_since: Option<Time>,
+    /// Where clients are redirected to.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub cluster_signaling_url: Option<String>,
+    /// Where its API is.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub cluster_api_url: Option<String>,
+    /// The version of its Sora.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub sora_version: Option<String>,
+    /// Always false: soramode has no temporary nodes.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub temporary_node: Option<bool>,
+}
+
+/// `ListClusterNodes`' result. Without a cluster: the node itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterNodes {
+    /// The nodes.
+    pub nodes: Vec<ClusterNode>,
+}
 
 /// `GetStatus`' result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

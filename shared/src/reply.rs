@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::decision::{Decision, Disconnected, Explanation, Reported};
 use crate::error::Error;
 use crate::mode::{ModeChanged, ModeChanges, ModeState};
-use crate::node::Status;
+use crate::node::{ClusterNodes, Status};
 use crate::session::Page;
 use crate::wait::WaitEnded;
 
@@ -19,6 +19,8 @@ pub enum Reply {
     ModeChanged(ModeChanged),
     /// To `GetStatus`.
     Status(Box<Status>),
+    /// To `ListClusterNodes`.
+    ClusterNodes(ClusterNodes),
     /// To `ListModeChanges`.
     ModeChanges(ModeChanges),
     /// To `Connect`.

@@ -10,7 +10,7 @@ use crate::decision::{Connect, Decision, Disconnect, Disconnected, Explain, Expl
 use crate::error::Error;
 use crate::event::{Subscribe, Subscribed, Unsubscribe, Unsubscribed};
 use crate::mode::{ChangeMode, GetMode, ListModeChanges, ModeChanged, ModeChanges, ModeState};
-use crate::node::{GetInfo, GetStatus, Info, Status};
+use crate::node::{ClusterNodes, GetInfo, GetStatus, Info, ListClusterNodes, Status};
 use crate::session::{Connections, GetSession, ListConnections, ListRequest, ListSessions, SessionDetail, Sessions, page_limit};
 use crate::wait::{Wait, WaitEnded};
 
@@ -119,6 +119,7 @@ methods! {
     Wait(View) -> WaitEnded;
     Subscribe(View) -> Subscribed;
     Unsubscribe(View) -> Unsubscribed;
+    ListClusterNodes(View) -> ClusterNodes;
     GetInfo(View) -> Info;
 }
 
@@ -144,6 +145,8 @@ pub enum GateRequest {
     ChangeMode(Box<ChangeMode>),
     /// The node.
     GetStatus,
+    /// The cluster's nodes.
+    ListClusterNodes,
     /// The mode's history.
     ListModeChanges(ListModeChanges),
     /// Admission.
@@ -174,6 +177,7 @@ impl Request {
             Method::GetMode
             | Method::ChangeMode
             | Method::GetStatus
+            | Method::ListClusterNodes
             | Method::ListModeChanges
             | Method::Connect
             | Method::Report
@@ -197,6 +201,7 @@ impl GateRequest {
             Method::GetMode => read_params::<GetMode>(params).map(|_| Self::GetMode),
             Method::ChangeMode => read_params(params).map(|change| Self::ChangeMode(Box::new(change))),
             Method::GetStatus => read_params::<GetStatus>(params).map(|_| Self::GetStatus),
+            Method::ListClusterNodes => read_params::<ListClusterNodes>(params).map(|_| Self::ListClusterNodes),
             Method::ListModeChanges => read_params(params).map(Self::ListModeChanges),
             Method::Connect => read_params(params).map(Self::Connect),
             Method::Report => read_params(params).map(Self::Report),
@@ -219,7 +224,13 @@ impl GateRequest {
             Self::Wait(wait) => wait.check(),
             Self::ListModeChanges(list) => page_limit(list.limit).map(drop),
             Self::List(list) => page_limit(list.limit()).map(drop),
-            Self::GetMode | Self::GetStatus | Self::Connect(_) | Self::Report(_) | Self::Disconnect(_) | Self::Explain(_) => Ok(()),
+            Self::GetMode
+            | Self::GetStatus
+            | Self::ListClusterNodes
+            | Self::Connect(_)
+            | Self::Report(_)
+            | Self::Disconnect(_)
+            | Self::Explain(_) => Ok(()),
         }
     }
 }

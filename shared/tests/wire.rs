@@ -15,7 +15,7 @@ use soramode_protocol::envelope::{Answered, FromDaemon, Notification, Notified, 
 use soramode_protocol::error::{Error, ErrorType};
 use soramode_protocol::event::{EndReason, Event, EventKind, EventType, Subscribe, Unsubscribe};
 use soramode_protocol::mode::{ChangeMode, GetMode, ListModeChanges};
-use soramode_protocol::node::{GetInfo, GetStatus};
+use soramode_protocol::node::{GetInfo, GetStatus, ListClusterNodes};
 use soramode_protocol::request::{Call, Method, RequestId};
 use soramode_protocol::session::{GetSession, ListConnections, ListSessions};
 use soramode_protocol::wait::Wait;
@@ -81,6 +81,7 @@ fn check_method(method: Method) {
         Method::GetMode => round_trip::<GetMode>(method),
         Method::ChangeMode => round_trip::<ChangeMode>(method),
         Method::GetStatus => round_trip::<GetStatus>(method),
+        Method::ListClusterNodes => round_trip::<ListClusterNodes>(method),
         Method::ListModeChanges => round_trip::<ListModeChanges>(method),
         Method::Connect => round_trip::<Connect>(method),
         Method::Report => round_trip::<Report>(method),

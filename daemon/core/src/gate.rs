@@ -130,6 +130,7 @@ impl Gate {
             GateRequest::GetMode => Ok(Reply::Mode(Box::new(self.mode.clone()))),
             GateRequest::ChangeMode(change) => self.change_mode(turn, *change, &actor),
             GateRequest::GetStatus => Ok(Reply::Status(Box::new(self.status(turn.now)))),
+            GateRequest::ListClusterNodes => Ok(Reply::ClusterNodes(self.list_cluster_nodes())),
             GateRequest::ListModeChanges(list) => Ok(Reply::ModeChanges(self.list_mode_changes(&list))),
             GateRequest::Connect(connect) => self.connect(turn, ticket, connect).map(Reply::Decision),
             GateRequest::Report(report) => Ok(Reply::Reported(self.report(turn, ticket.socket, report))),

@@ -2,7 +2,7 @@
 
 use soramode_protocol::error::Error;
 use soramode_protocol::mode::{ListModeChanges, ModeChanges};
-use soramode_protocol::node::{DeliveryCounts, Source, Status, Storage};
+use soramode_protocol::node::{ClusterNode, ClusterNodes, DeliveryCounts, Source, Standing, Status, Storage};
 use soramode_protocol::session::{
     Connections, GetSession, LIST_LIMIT_DEFAULT, ListConnections, ListRequest, ListSessions, Page, Session, SessionDetail, Sessions,
 };
@@ -48,6 +48,22 @@ impl Gate {
     pub(crate) fn what_is_missing(&self) -> String {
         let node_name = &self.node_name;
         format!("soramoded on {node_name} was started beside an SFU that may have sessions, and no complete Report has come since")
+    }
+
+    /// This node: all of them where there is no cluster, and all that it can vouch for where there is one.
+    pub(crate) fn list_cluster_nodes(&self) -> ClusterNodes {
+        let node = ClusterNode {
+            node_name: self.settings.node_name.clone(),
+            mode: Some(self.mode.mode),
+            connected: matches!(self.standing, Standing::Standalone | Standing::Joined),
+            epoch: None,
+            member_since: Some(self.started.wall),
+            cluster_signaling_url: None,
+            cluster_api_url: None,
+            sora_version: None,
+            temporary_node: Some(false),
+        };
+        ClusterNodes { nodes: vec![node] }
     }
 
     pub(crate) fn list_mode_changes(&self, list: &ListModeChanges) -> ModeChanges {

@@ -75,6 +75,7 @@ fn params(method: Method) -> Value {
         Method::Wait => json!({"for": "mode", "mode": "normal", "timeout_seconds": 0}),
         Method::GetMode
         | Method::GetStatus
+        | Method::ListClusterNodes
         | Method::ListModeChanges
         | Method::ListSessions
         | Method::ListConnections

@@ -11,8 +11,8 @@ use soramode_protocol::decision::{Decision, Disconnected, Verdict};
 use soramode_protocol::error::Error;
 use soramode_protocol::event::{Event, EventKind};
 use soramode_protocol::id::{ChannelId, ConnectionId, SessionId};
-use soramode_protocol::mode::{ModeChange, ModeChanged, ModeState};
-use soramode_protocol::node::Status;
+use soramode_protocol::mode::{Mode, ModeChange, ModeChanged, ModeState};
+use soramode_protocol::node::{ClusterNode, Status};
 use soramode_protocol::reply::Reply;
 use soramode_protocol::session::{Connection, Page, Session};
 use soramode_protocol::time::Time;
@@ -181,6 +181,7 @@ impl Show {
             Reply::Mode(state) => self.mode(state),
             Reply::ModeChanged(changed) => self.mode_changed(changed),
             Reply::Status(status) => self.status(status),
+            Reply::ClusterNodes(nodes) => return listed("nodes", nodes.nodes.iter().map(cluster_node).collect()),
             Reply::ModeChanges(changes) => {
                 let changes = changes.changes.iter();
                 let lines = changes.map(|dated| format!("  {} {}", self.time(dated.timestamp), self.mode_change(&dated.change)));
@@ -306,4 +307,9 @@ fn quoted(text: Option<&String>) -> String {
 fn listed(head: &str, lines: Vec<String>) -> Vec<String> {
     let head = if lines.is_empty() { format!("{head}: none") } else { format!("{head}:") };
     std::iter::once(head).chain(lines).collect()
+}
+
+fn cluster_node(node: &ClusterNode) -> String {
+    let mode = node.mode.map_or("no mode", Mode::name);
+    format!("  {}: {mode}, {}", node.node_name, if node.connected { "connected" } else { "not connected" })
 }

@@ -139,6 +139,7 @@ impl Speakers {
         let request = match all.next()?.as_str() {
             "GetMode" => GateRequest::GetMode,
             "GetStatus" => GateRequest::GetStatus,
+            "ListClusterNodes" => GateRequest::ListClusterNodes,
             "ListModeChanges" => GateRequest::ListModeChanges(ListModeChanges { limit: all.value("limit")? }),
             "ChangeMode" => GateRequest::ChangeMode(Box::new(change_mode(&mut all)?)),
             "Connect" => {

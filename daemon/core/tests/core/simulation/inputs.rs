@@ -195,7 +195,7 @@ impl Inputs {
                 GateRequest::Report(Report { connections, complete: dice.one_in(3) })
             }
             32..36 => GateRequest::Wait(Box::new(wait(dice))),
-            36 => GateRequest::GetStatus,
+            36 => dice.of(&[GateRequest::GetStatus, GateRequest::ListClusterNodes]),
             37 => GateRequest::GetMode,
             38 => GateRequest::ListModeChanges(ListModeChanges { limit: dice.maybe(2, |_| 3) }),
             _ => GateRequest::Explain(Explain { channel_id: dice.channel() }),

@@ -12,7 +12,7 @@ use soramode_protocol::error::Error;
 use soramode_protocol::event::EndReason;
 use soramode_protocol::id::{ChannelId, ClientId, ConnectionId, SessionId};
 use soramode_protocol::mode::{Mode, ModeChanges};
-use soramode_protocol::node::Standing;
+use soramode_protocol::node::{ClusterNode, ClusterNodes, Standing};
 use soramode_protocol::reply::{Answer, Reply};
 use soramode_protocol::request::GateRequest;
 
@@ -24,6 +24,20 @@ impl Model {
             GateRequest::GetMode => Ok(Reply::Mode(Box::new(self.mode.clone()))),
             GateRequest::ChangeMode(change) => self.change_mode(change, actor),
             GateRequest::GetStatus => Ok(Reply::Status(Box::new(self.status()))),
+            GateRequest::ListClusterNodes => {
+                let node = ClusterNode {
+                    node_name: self.settings.node_name.clone(),
+                    mode: Some(self.mode.mode),
+                    connected: self.standing == Standing::Standalone || self.standing == Standing::Joined,
+                    epoch: None,
+                    member_since: Some(self.started.wall),
+                    cluster_signaling_url: None,
+                    cluster_api_url: None,
+                    sora_version: None,
+                    temporary_node: Some(false),
+                };
+                Ok(Reply::ClusterNodes(ClusterNodes { nodes: vec![node] }))
+            }
             GateRequest::ListModeChanges(list) => {
                 let newest = self.changes.iter().rev().take(list.limit.unwrap_or(100) as usize);
                 Ok(Reply::ModeChanges(ModeChanges { changes: newest.cloned().collect() }))
