@@ -120,7 +120,7 @@ pub struct Settings {
     #[serde(deserialize_with = "from_text")]
     pub socket_grace: Option<humantime::Duration>,
 
-    /// The sessions are known from the start: the daemon runs before the SFU does [default]
+    /// The sessions are known from the start: the daemon runs before the SFU does [default: yes]
     #[arg(long, env = "SORAMODED_SESSIONS_KNOWN", hide_env_values = true)]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = BoolishValueParser::new(), hide_possible_values = true)]
     pub sessions_known: Option<bool>,

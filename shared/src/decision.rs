@@ -168,7 +168,7 @@ pub struct Report {
     /// As many as fit in a request; a longer report goes in several, the last with `complete`.
     #[serde(deserialize_with = "objects")]
     pub connections: Vec<ReportedConnection>,
-    /// That was all: end whatever else came from the socket door before this report began.
+    /// That was all: end whatever else came from the socket door and was not seen since this report began.
     #[serde(default)]
     pub complete: bool,
 }

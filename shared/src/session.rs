@@ -62,7 +62,7 @@ pub struct Connection {
     pub client_id: Option<ClientId>,
     /// Pending or live.
     pub state: ConnectionState,
-    /// When it was let in or first seen.
+    /// When it was let in; once it is live, when it was seen.
     pub created_at: Time,
 }
 

@@ -140,15 +140,21 @@ impl Gate {
     pub(crate) fn add_live(&mut self, turn: &mut Turn, session: Slot, new: NewConnection) -> Slot {
         let (connection_id, client_id) = (new.connection_id.clone(), new.client_id.clone());
         let slot = self.sessions.add_connection(session, new);
-        for named in self.reports.values_mut() {
-            named.insert(slot);
-        }
+        self.name_in_reports(slot);
         self.tell_created(turn, session, (connection_id, client_id));
         slot
     }
 
+    /// Whoever was seen while a report is under way need not be named in it.
+    fn name_in_reports(&mut self, slot: Slot) {
+        for named in self.reports.values_mut() {
+            named.insert(slot);
+        }
+    }
+
     /// A connection is on the SFU: if it was pending, it is live from now on.
     pub(crate) fn see(&mut self, turn: &mut Turn, slot: Slot) {
+        self.name_in_reports(slot);
         let Some(row) = self.sessions.row(slot).filter(|row| row.state == ConnectionState::Pending) else { return };
         let session = row.session;
         let (connection_id, client_id) = (row.connection_id.clone(), row.client_id.as_deref().cloned());
@@ -182,9 +188,6 @@ impl Gate {
     /// Ends a connection, and with the last one its session.
     pub(crate) fn end(&mut self, turn: &mut Turn, slot: Slot, reason: EndReason) {
         let Some(row) = self.sessions.remove_connection(slot) else { return };
-        for named in self.reports.values_mut() {
-            named.remove(&slot);
-        }
         // Whoever was only given up, and comes after all, is there.
         let is_over = matches!(reason, EndReason::Disconnected | EndReason::SessionDestroyed);
         if row.door == Door::Sora && is_over {

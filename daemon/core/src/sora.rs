@@ -140,8 +140,6 @@ impl Gate {
             connections.into_iter().partition(|&slot| self.sessions.row(slot).is_some_and(|row| row.state == ConnectionState::Pending));
         if let Some(row) = self.sessions.session_mut(session) {
             row.last_end = EndReason::SessionDestroyed;
-            // It ends here, whoever made its id, and not with the last of those that are ended next.
-            row.origin = Origin::Sora;
         }
         for slot in live {
             self.end(turn, slot, EndReason::SessionDestroyed);

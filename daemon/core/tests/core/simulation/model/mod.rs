@@ -248,15 +248,20 @@ impl Model {
         self.session(session).lingers_until = None;
         self.connections.push(connection);
         if is_live {
-            for named in self.reports.values_mut() {
-                named.push(id.clone());
-            }
+            self.name_in_reports(&id);
             self.tell_live(&id);
+        }
+    }
+
+    fn name_in_reports(&mut self, id: &ConnectionId) {
+        for named in self.reports.values_mut() {
+            named.push(id.clone());
         }
     }
 
     /// A connection was seen on the SFU.
     fn see(&mut self, id: &ConnectionId) {
+        self.name_in_reports(id);
         let wall = self.now.wall;
         let connection = self.connections.iter_mut().find(|it| it.id == *id).unwrap();
         if connection.pending_until.take().is_some() {
