@@ -82,7 +82,8 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
         let ended = set_and_wait(&args, context, &mut report).await;
         return report.finish(&mut context.output, ended);
     }
-    let (changed, status) = context.socket.connect().await?.call_both(&change(&args)?, &GetStatus {}).await?;
+    let change = change(&args)?;
+    let (changed, status) = context.socket.connect().await?.call_both(&change, &GetStatus {}).await?;
     show(&changed, &status, context)?;
     Ok(Exit::Done)
 }
