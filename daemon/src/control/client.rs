@@ -100,14 +100,19 @@ impl Client {
     async fn talk(&mut self, stop: &CancellationToken) -> io::Result<()> {
         let mut stopped = pin!(stop.cancelled());
         loop {
+            self.let_others_in(stop).await;
             let asks = self.conversation.take_lines(&mut self.lines);
             self.ask(asks).await?;
+            let was_open = self.conversation.is_open();
             self.conversation.out.send(&self.stream)?;
+            if self.conversation.is_open() && !was_open {
+                // Lines that had to wait until the client read go on now: nothing else would wake us for them.
+                continue;
+            }
             self.watch_line();
             if self.is_over() {
                 return self.say_farewell().await;
             }
-            self.let_others_in().await;
             match self.wake(stopped.as_mut()).await {
                 Woken::Mail(mail) => self.take_mail(mail).await?,
                 Woken::Readable => self.read()?,
@@ -120,11 +125,15 @@ impl Client {
         }
     }
 
-    /// A socket that can be read is never waited for, so without this a flood of lines would hold the thread.
-    async fn let_others_in(&mut self) {
-        if self.turn_bytes >= TURN_BYTES_MAX {
-            self.turn_bytes = 0;
-            yield_now().await;
+    /// A socket that can be read is never waited for: without this a flood of lines would hold the thread, and never hear of a stop.
+    async fn let_others_in(&mut self, stop: &CancellationToken) {
+        if self.turn_bytes < TURN_BYTES_MAX {
+            return;
+        }
+        self.turn_bytes = 0;
+        yield_now().await;
+        if stop.is_cancelled() {
+            self.conversation.close();
         }
     }
 
