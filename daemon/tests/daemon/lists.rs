@@ -15,8 +15,15 @@ struct List {
     id: &'static str,
 }
 
-/// Each row that stays has one that goes beside it. They come in one piece, so that many have the same time of creation.
+/// Each row that stays has one that goes beside it. They come in one piece, so that many have the same time of creation, and to places
+/// that others have left, so that these stand in no order.
 fn fill(client: &mut Line, channel_of: impl Fn(usize) -> String) {
+    for number in 0..2 * ROWS {
+        client.connect("before", &format!("before {number}"));
+    }
+    for number in (0..2 * ROWS).filter(|number| !number.is_multiple_of(500)) {
+        client.disconnect(&format!("before {number}"));
+    }
     let lines: String = (0..2 * ROWS)
         .map(|number| client.request("Connect", &json!({"channel_id": channel_of(number), "connection_id": name(number)})).1)
         .collect();

@@ -1,5 +1,6 @@
 //! Clients that do not read, or never stop talking: they cost a bounded amount of memory, and others do not notice.
 
+use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -114,6 +115,22 @@ fn flood<T>(daemon: &Daemon, line: &str, meanwhile: impl FnOnce() -> T) -> T {
 }
 
 #[test]
+fn short_lines_with_long_answers_are_answered_to_the_last() {
+    const LINES: usize = 8_000;
+
+    let daemon = Daemon::start();
+    let mut client = daemon.client();
+    for _ in 0..10 {
+        // One read's worth of lines has more answers than may be unread: what is left of it goes on as they are read.
+        let sender = client.send_meanwhile(format!("\n{}", "1\n".repeat(LINES)));
+        for _ in 0..LINES {
+            client.line().unwrap();
+        }
+        sender.join().unwrap();
+    }
+}
+
+#[test]
 fn who_never_stops_talking_leaves_others_their_turn() {
     let daemon = Daemon::start();
     for line in
@@ -141,8 +158,11 @@ fn a_stop_does_not_wait_for_those_who_never_stop() {
     let mut waiter = daemon.client();
     waiter.say("Wait", &json!({"for": "mode", "mode": "block_new_session"}));
     waiter.get("GetMode", &json!({}));
+    let mut talker = daemon.client().second();
+    let talking = std::thread::spawn(move || while talker.write_all(&[b'\n'; 64 * 1024]).is_ok() {});
     daemon.ask_to_stop();
     half.hear_end();
     waiter.hear_end();
     drop(daemon);
+    talking.join().unwrap();
 }
