@@ -159,7 +159,7 @@ fn a_stop_does_not_wait_for_those_who_never_stop() {
     waiter.say("Wait", &json!({"for": "mode", "mode": "block_new_session"}));
     waiter.get("GetMode", &json!({}));
     let mut talker = daemon.client().second();
-    let talking = std::thread::spawn(move || while talker.write_all(&[b'\n'; 64 * 1024]).is_ok() {});
+    let talking = std::thread::spawn(move || while talker.write_all(&[b'\n'; 16 * 1024]).is_ok() {});
     daemon.ask_to_stop();
     half.hear_end();
     waiter.hear_end();
