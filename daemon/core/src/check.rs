@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use soramode_protocol::session::ConnectionState;
 
 use crate::gate::Gate;
-use crate::sessions::Origin;
+use crate::rows::Origin;
 use crate::slab::Slot;
 use crate::timers::Timer;
 

@@ -11,7 +11,7 @@ use soramode_protocol::session::ConnectionState;
 use crate::effect::Record;
 use crate::gate::{Gate, Refusable, Turn};
 use crate::input::{SocketId, Ticket, Timestamp};
-use crate::sessions::{Door, NewConnection, Origin, SessionRow};
+use crate::rows::{Door, NewConnection, Origin, SessionRow};
 use crate::slab::Slot;
 use crate::timers::Timer;
 

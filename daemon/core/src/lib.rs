@@ -12,6 +12,7 @@ mod index;
 pub mod input;
 mod lists;
 mod mode;
+mod rows;
 mod sessions;
 mod slab;
 pub mod snapshot;

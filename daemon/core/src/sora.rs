@@ -9,7 +9,7 @@ use soramode_protocol::session::ConnectionState;
 use crate::effect::{Act, Record};
 use crate::gate::{Gate, Refusable, Turn};
 use crate::input::SoraInput;
-use crate::sessions::{Door, NewConnection, Origin};
+use crate::rows::{Door, NewConnection, Origin};
 use crate::slab::Slot;
 use crate::timers::Timer;
 
