@@ -68,7 +68,9 @@ impl<'de> Deserialize<'de> for Id {
 
 /// Reads one line, without its line feed.
 pub fn read_request(line: &[u8]) -> Incoming {
-    let members: Members<'_> = match serde_json::from_slice(line) {
+    // Checked as UTF-8 once as a whole, and not string by string.
+    let members = std::str::from_utf8(line).map_or_else(|_| serde_json::from_slice(line), serde_json::from_str);
+    let members: Members<'_> = match members {
         // A derived reader takes an array for a struct.
         Ok(members) if !is_array(line) => members,
         Ok(_) => return refuse_batch(),

@@ -14,6 +14,7 @@ use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::io::poll_read_buf;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
 use super::House;
@@ -53,7 +54,7 @@ pub(super) struct Client {
 /// What a client's task woke up for.
 enum Woken {
     Mail(Mail),
-    Readable,
+    Read(io::Result<usize>),
     Writable,
     News,
     LineOverdue,
@@ -115,7 +116,7 @@ impl Client {
             }
             match self.wake(stopped.as_mut()).await {
                 Woken::Mail(mail) => self.take_mail(mail).await?,
-                Woken::Readable => self.read()?,
+                Woken::Read(bytes) => self.take_bytes(bytes?)?,
                 Woken::Writable => {}
                 Woken::News => self.conversation.tell_events(),
                 Woken::LineOverdue => self.conversation.refuse_and_close(line_overdue()),
@@ -138,7 +139,7 @@ impl Client {
     }
 
     async fn wake(&mut self, mut stopped: Pin<&mut WaitForCancellationFuture<'_>>) -> Woken {
-        let Self { stream, mail, conversation, line_due, hang_up, .. } = self;
+        let Self { stream, mail, lines, conversation, line_due, hang_up, .. } = self;
         let reads = hang_up.is_none() && conversation.is_open();
         let has_output = !conversation.out.is_empty();
         let (is_closing, is_full) = (conversation.is_closing(), conversation.out.is_full());
@@ -147,8 +148,9 @@ impl Client {
             if let Poll::Ready(Some(mail)) = mail.poll_recv(cx) {
                 return Poll::Ready(Woken::Mail(mail));
             }
-            if reads && stream.poll_read_ready(cx).is_ready() {
-                return Poll::Ready(Woken::Readable);
+            // A read that does not fill its room tells tokio that there is no more, which saves asking the kernel again.
+            if reads && let Poll::Ready(bytes) = poll_read_buf(Pin::new(&mut *stream), cx, lines.space()) {
+                return Poll::Ready(Woken::Read(bytes));
             }
             if has_output && stream.poll_write_ready(cx).is_ready() {
                 return Poll::Ready(Woken::Writable);
@@ -183,16 +185,12 @@ impl Client {
         self.inbox.send(letter).await.map_err(|_| io::Error::other("the driver is gone"))
     }
 
-    fn read(&mut self) -> io::Result<()> {
-        match self.stream.try_read_buf(self.lines.space()) {
-            Ok(0) => self.end_of_lines()?,
-            Ok(bytes) => {
-                self.turn_bytes += bytes;
-                self.look_at_first_byte();
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
+    fn take_bytes(&mut self, bytes: usize) -> io::Result<()> {
+        if bytes == 0 {
+            return self.end_of_lines();
         }
+        self.turn_bytes += bytes;
+        self.look_at_first_byte();
         Ok(())
     }
 
