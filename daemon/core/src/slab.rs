@@ -12,6 +12,8 @@ pub(crate) struct Slab<T> {
     chunks: Vec<Chunk<T>>,
     /// Chunks with a free place. The lowest is filled first, so that the highest empty out.
     open: BTreeSet<u32>,
+    /// An empty chunk that is kept: a row that comes and goes over a chunk's edge allocates nothing.
+    spare: Option<u32>,
     len: u64,
 }
 
@@ -48,7 +50,7 @@ impl<T> Chunk<T> {
 
 impl<T> Slab<T> {
     pub(crate) const fn new() -> Self {
-        Self { chunks: Vec::new(), open: BTreeSet::new(), len: 0 }
+        Self { chunks: Vec::new(), open: BTreeSet::new(), spare: None, len: 0 }
     }
 
     pub(crate) const fn len(&self) -> u64 {
@@ -67,6 +69,7 @@ impl<T> Slab<T> {
         let number = self.open_chunk();
         let Some(chunk) = self.chunks.get_mut(number as usize) else { unreachable!("an open chunk is there") };
         let place = chunk.put(row);
+        self.spare.take_if(|spare| *spare == number);
         if chunk.is_full() {
             self.open.remove(&number);
         }
@@ -79,9 +82,11 @@ impl<T> Slab<T> {
         let chunk = self.chunks.get_mut(number as usize)?;
         let row = chunk.rows.get_mut((slot % CHUNK) as usize)?.take()?;
         chunk.free.push(u16::try_from(slot % CHUNK).unwrap_or_default());
-        // One open chunk is kept even when it is empty: a row that comes and goes alone allocates nothing.
-        if chunk.is_empty() && self.open.iter().any(|&other| other != number) {
-            *chunk = Chunk::EMPTY;
+        if chunk.is_empty() {
+            match self.spare {
+                None => self.spare = Some(number),
+                Some(_) => *chunk = Chunk::EMPTY,
+            }
         }
         self.open.insert(number);
         self.len -= 1;
