@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::CommandFactory;
+use clap::{Arg, ArgAction, Command, CommandFactory};
 use clap_complete::engine::CompletionCandidate;
 use clap_complete::env::CompleteEnv;
 use soramode_protocol::mode::{Mode, SettableMode};
@@ -25,11 +25,19 @@ const PATIENCE: Duration = Duration::from_millis(200);
 pub(crate) fn answer() -> Option<Exit> {
     std::env::var_os(VARIABLE)?;
     let directory = std::env::current_dir().ok();
-    match CompleteEnv::with_factory(Args::command).var(VARIABLE).try_complete(std::env::args_os(), directory.as_deref()) {
+    match CompleteEnv::with_factory(values_first).var(VARIABLE).try_complete(std::env::args_os(), directory.as_deref()) {
         Ok(true) => Some(Exit::Done),
         Ok(false) => None,
         Err(_) => Some(Exit::Failed),
     }
+}
+
+/// The commands with their options hidden: the engine then offers them only where nothing else fits, and so not before modes and channels.
+fn values_first() -> Command {
+    let hidden = |option: Arg| if option.is_positional() { option } else { option.hide(true) };
+    // clap adds its own only where there is none, and not hidden.
+    let help = || Arg::new("help").long("help").action(ArgAction::Help).hide(true);
+    Args::command().mut_args(hidden).mut_subcommands(|verb| verb.mut_args(hidden).disable_help_flag(true).arg(help()))
 }
 
 /// The modes that can be set.

@@ -143,6 +143,12 @@ fn way_back(closed: &Closed, reason: &str) -> ChangeMode {
     }
 }
 
+/// What is known of the mode of a node that was closed and is watched no more.
+pub(crate) fn still_words(failure: &Failure, status: &Status, mode: Mode) -> String {
+    let node = escape(status.node_name.as_str());
+    if failure.exit == Exit::Unreachable { format!("{node} was {mode} when it was last heard of") } else { format!("{node} stays {mode}") }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;

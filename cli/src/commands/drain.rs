@@ -11,7 +11,7 @@ use soramode_protocol::wait::{Wait, WaitFor};
 use crate::Context;
 use crate::args::{Format, WaitFlags};
 use crate::error::{Exit, Failure};
-use crate::gate::{Closed, PutBack, close, put_back};
+use crate::gate::{Closed, PutBack, close, put_back, still_words};
 use crate::output::escape::escape;
 use crate::output::{counted, times};
 use crate::report::{Outcome, Report};
@@ -144,9 +144,9 @@ pub(super) fn beginning_words(status: &Status, plan: &Plan) -> String {
 
 /// The drain goes on, only nobody watches any more.
 pub(super) fn stays(failure: Failure, closed: &Closed, context: &Context<'_>) -> Failure {
-    let node = escape(closed.status.node_name.as_str());
     let again = context.socket.command("wait drained");
-    let message = format!("{failure}. {node} stays {}. Watch again: {again}. {}", closed.mode, closed.undo_words(context.socket));
+    let still = still_words(&failure, &closed.status, closed.mode);
+    let message = format!("{failure}. {still}. Watch again: {again}. {}", closed.undo_words(context.socket));
     Failure { message, ..failure }
 }
 

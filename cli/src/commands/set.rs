@@ -17,7 +17,7 @@ use crate::Context;
 use crate::args::{Format, WaitFlags, read_mode};
 use crate::completion;
 use crate::error::{Exit, Failure};
-use crate::gate::{on_behalf_of, stay_words};
+use crate::gate::{on_behalf_of, stay_words, still_words};
 use crate::output::escape::escape;
 use crate::output::times;
 use crate::report::{Change, Report};
@@ -172,8 +172,7 @@ fn stays(failure: Failure, changed: &ModeChanged, status: &Status, context: &Con
     if failure.exit == Exit::Superseded {
         return failure;
     }
-    let node = escape(status.node_name.as_str());
-    let message = format!("{failure}. {node} stays {}{}", changed.mode, undo_words(changed, context));
+    let message = format!("{failure}. {}{}", still_words(&failure, status, changed.mode), undo_words(changed, context));
     Failure { message, ..failure }
 }
 

@@ -21,7 +21,9 @@ fn modes_channels_and_connections_are_offered() {
     daemon.connect("$(reboot)", "c2");
     let socket = daemon.socket();
     assert_eq!(complete(&socket, &["soramode", "set", "b"]), "block_new_session\nblock_new_connection");
-    assert_eq!(complete(&socket, &["soramode", "session", ""]).lines().next(), Some("spam"));
+    assert_eq!(complete(&socket, &["soramode", "session", ""]), "spam", "and no option before one is begun");
+    assert_eq!(complete(&socket, &["soramode", "set", ""]), "normal\nblock_new_session\nblock_new_connection");
+    assert!(complete(&socket, &["soramode", "set", "--i"]).contains("--if-mode"));
     assert!(!complete(&socket, &["soramode", "session", ""]).contains("reboot"), "a shell would run that");
     assert!(complete(&socket, &["soramode", "disconnect", "c"]).contains("c1"));
     assert!(complete(&socket, &["soramode", "dr"]).contains("drain"));

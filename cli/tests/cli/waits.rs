@@ -240,6 +240,7 @@ fn three_when_the_daemon_stays_away() {
     let ended = drain.ended();
     assert_eq!(ended.code, 3, "{ended:?}");
     assert!(ended.stderr.contains("cannot reach soramoded at"), "{ended:?}");
+    assert!(ended.stderr.contains("node-01 was block_new_session when it was last heard of"), "{ended:?}");
     let report = ended.json();
     assert_eq!((&report["outcome"], &report["exit_code"]), (&"failed".into(), &3.into()));
 }
