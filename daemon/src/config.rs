@@ -1,5 +1,8 @@
 //! What the daemon runs by: flags, variables, file and defaults made into one checked set of values.
 
+mod http;
+mod tokens;
+
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -9,6 +12,8 @@ use soramode_protocol::id::NodeName;
 use soramode_protocol::mode::SettableMode;
 use soramode_protocol::socket_path::{SOCKET_PATH_BYTES_MAX, Surroundings};
 
+pub use self::http::{Admission, ApiConfig, HttpConfig, SoraConfig, UPSTREAM_TIMEOUT_MAX, Upstreams};
+pub use self::tokens::{Holder, TOKEN_BYTES_MAX, TOKEN_BYTES_MIN, TOKEN_FILE_BYTES_MAX, Tokens};
 use crate::args::{Args, BothSaid, LogFormat, LogLevel, Settings, SocketMode};
 
 /// The largest configuration file, in bytes.
@@ -52,6 +57,8 @@ pub struct Config {
     pub sessions_known: bool,
     /// Whether the operator said that the state may end with the daemon.
     pub ephemeral: bool,
+    /// The HTTP doors.
+    pub http: HttpConfig,
     /// How the log is written.
     pub log_format: LogFormat,
     /// How much is logged.
@@ -97,6 +104,22 @@ pub enum ConfigError {
     /// Two settings that say the opposite.
     #[error(transparent)]
     BothSaid(#[from] BothSaid),
+    /// A setting that does nothing without another.
+    #[error("{name} needs {needed}")]
+    Needs {
+        /// What was said.
+        name: &'static str,
+        /// What is missing.
+        needed: &'static str,
+    },
+    /// The file with the API's tokens.
+    #[error("http-token-file: {} {problem}", path.display())]
+    TokenFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The node has no name of its own.
     #[error("node-name: the host name is not text of 1 to 255 bytes; say --node-name")]
     NoHostName,
@@ -127,6 +150,7 @@ impl Config {
             socket_grace: SOCKET_GRACE_DEFAULT,
             sessions_known: true,
             ephemeral: true,
+            http: HttpConfig::default(),
             log_format: LogFormat::default(),
             log_level: LogLevel::default(),
         }
@@ -145,7 +169,9 @@ impl Config {
 }
 
 fn check(settings: Settings, around: &Surroundings) -> Result<Config, ConfigError> {
-    let sessions_known = settings.sessions_known()?.unwrap_or(true);
+    let http = http::check(&settings)?;
+    // A Sora may have been running before us, and nobody has asked it yet.
+    let sessions_known = settings.sessions_known()?.unwrap_or(!http.sora.is_there());
     Ok(Config {
         node_name: settings.node_name.map_or_else(host_name, Ok)?,
         socket: check_path(settings.socket.unwrap_or_else(|| around.daemon_socket()))?,
@@ -158,6 +184,7 @@ fn check(settings: Settings, around: &Surroundings) -> Result<Config, ConfigErro
         socket_grace: check_duration("socket-grace", settings.socket_grace, SOCKET_GRACE_DEFAULT)?,
         sessions_known,
         ephemeral: settings.ephemeral.unwrap_or(false),
+        http,
         log_format: settings.log_format.unwrap_or_default(),
         log_level: settings.log_level.unwrap_or_default(),
     })

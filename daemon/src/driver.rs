@@ -92,6 +92,7 @@ impl Driver {
                 self.mailboxes.remove(&socket);
                 gate.step_into(now(), Input::Gone(socket), batch);
             }
+            Letter::Sora(input) => gate.step_into(now(), Input::Sora(*input), batch),
         }
     }
 

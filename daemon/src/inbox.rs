@@ -3,13 +3,16 @@
 use std::sync::Arc;
 
 use soramode_core::effect::WaitProgress;
-use soramode_core::input::SocketId;
+use soramode_core::input::{SocketId, SoraInput};
 use soramode_protocol::reply::Answer;
 use soramode_protocol::request::GateRequest;
 use tokio::sync::mpsc;
 
 /// Letters that wait at most; a door that has one more waits itself.
 pub const LETTERS_MAX: usize = 1_024;
+
+/// The HTTP doors, which share one mailbox. The control socket's clients are counted from 1.
+pub const HTTP_DOORS: SocketId = SocketId(0);
 
 /// What a door says.
 #[derive(Debug)]
@@ -27,6 +30,8 @@ pub enum Letter {
     },
     /// A client went.
     Gone(SocketId),
+    /// A real Sora said something.
+    Sora(Box<SoraInput>),
 }
 
 /// What a client is sent.

@@ -9,26 +9,33 @@ pub mod control;
 mod descriptors;
 mod driver;
 pub mod event_log;
+mod health;
+pub mod http;
 pub mod inbox;
 pub mod log;
+mod metrics;
 pub mod notify;
+pub mod socket_file;
 pub mod store;
 
 use std::io;
 use std::sync::Arc;
 
 use soramode_core::gate::Gate;
-use soramode_core::snapshot::{Clustering, PENDING_TIMEOUT_DEFAULT, Seed, Settings, Snapshot};
+use soramode_core::snapshot::{Clustering, Seed, Settings, Snapshot};
 use soramode_protocol::id::LogId;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use config::Config;
 use control::peer::Peers;
-use control::socket_file::{SocketError, SocketFile};
 use control::{Control, House};
 use driver::Driver;
 use event_log::EventLog;
+use health::Health;
+use http::{Http, ListenError, Supplies};
+use metrics::Metrics;
+use socket_file::{SocketError, SocketFile};
 use store::Store;
 
 /// Why the daemon could not start or go on.
@@ -37,6 +44,9 @@ pub enum RunError {
     /// The control socket cannot be had.
     #[error(transparent)]
     Socket(#[from] SocketError),
+    /// An HTTP door cannot be opened.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     /// The system gave no randomness.
     #[error("the system gives no randomness: {0}")]
     Random(getrandom::Error),
@@ -58,7 +68,10 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
     let gate = Gate::restore(Snapshot::empty(settings(&config, &store), clock::now()), Seed(random()?));
     let (inbox, letters) = inbox::inbox();
     let driver = Driver::new(letters, store, Arc::clone(&log))?;
-    let house = House { log, node_name: config.node_name.clone(), operator_group: config.operator_group.clone() };
+    let house = House { log: Arc::clone(&log), node_name: config.node_name.clone(), operator_group: config.operator_group.clone() };
+    let (metrics, health) = (Arc::new(Metrics::default()), Arc::new(Health::default()));
+    let supplies = Supplies { inbox: inbox.clone(), log: Arc::clone(&log), metrics, health, stop: shutdown.clone() };
+    let http = Http::open(&config, supplies).await?;
     let control = Control::new(house, Peers::new(socket.operator_gid()), inbox, shutdown);
 
     tracing::info!(node = %config.node_name, socket = %config.socket.display(), version = soramode_protocol::version::VERSION, "ready");
@@ -67,7 +80,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
     let driving = TaskTracker::new().spawn(driver.run(gate));
     // The doors are the last to write letters, so the driver ends after them, when it has done what they said.
     let serving = async {
-        control.serve(socket.listener()).await;
+        tokio::join!(control.serve(socket.listener()), http.serve());
         std::future::pending().await
     };
     let outcome = tokio::select! {
@@ -86,7 +99,7 @@ fn settings(config: &Config, store: &Store) -> Settings {
         mode: config.mode,
         session_linger: config.session_linger,
         max_connections: config.max_connections,
-        pending_timeout: PENDING_TIMEOUT_DEFAULT,
+        pending_timeout: config.http.sora.pending_timeout,
         socket_grace: config.socket_grace,
         sessions_known: config.sessions_known,
         storage: store.storage(),

@@ -7,8 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use soramoded::args::Args;
 use soramoded::config::Config;
-use soramoded::control::socket_file;
-use soramoded::{log, notify};
+use soramoded::{log, notify, socket_file};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 

@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use clap::error::ErrorKind;
 
 use crate::args;
+use crate::args::http::SoraMode;
 
 /// As after `soramoded ARGUMENTS`, where every variable that clap reads is unset.
 fn said(arguments: &str) -> Args {
@@ -56,7 +57,14 @@ fn every_setting_has_a_variable_and_a_word_of_help() {
 fn every_flag_is_a_key_of_the_file() {
     let values = "socket = '/s'\nsocket-mode = '0600'\noperator-group = 'ops'\nephemeral = true\nmode = 'normal'\nnode-name = 'n'\n\
         session-linger = '5m'\nmax-connections = 5\nkeep-events = 6\nsocket-grace = '1s'\nsessions-unknown = true\n\
+        api-listen = ['127.0.0.1:3000', 'unix:/a']\nsora-listen = '127.0.0.1:3100'\nobserve-listen = '127.0.0.1:9400'\n\
+        cors-origin = 'http://127.0.0.1:5000'\nhttp-host = ['Sfu.example']\nhttp-token-file = 'TOKENS'\nsora-peer = ['10.0.0.1']\n\
+        sora-api = 'http://127.0.0.1:3001'\nsora-mode = 'mirror'\nshadow = true\npending-timeout = '2s'\n\
+        session-max-linger = '3s'\nauth-upstream = 'http://a/'\nsession-upstream = 'http://s/'\nevent-upstream = 'http://e/'\n\
+        upstream-timeout = '4s'\n\
         log-format = 'json'\nlog-level = 'debug'\n";
+    let tokens = token_file();
+    let values = &values.replace("TOKENS", tokens.path().to_str().unwrap());
     let config = load("", values).unwrap();
     let expected = Config {
         node_name: NodeName::new("n").unwrap(),
@@ -70,6 +78,7 @@ fn every_flag_is_a_key_of_the_file() {
         socket_grace: Duration::from_secs(1),
         sessions_known: false,
         ephemeral: true,
+        http: http_expected(&tokens),
         log_format: LogFormat::Json,
         log_level: LogLevel::Debug,
     };
@@ -79,8 +88,85 @@ fn every_flag_is_a_key_of_the_file() {
         assert_eq!(values.contains(&format!("{flag} =")), is_setting, "{flag}");
     }
     let flags = "--socket /s --socket-mode 600 --operator-group ops --ephemeral --mode normal --node-name n --session-linger 5m \
-        --max-connections 5 --keep-events 6 --socket-grace 1s --sessions-unknown --log-format json --log-level debug";
+        --max-connections 5 --keep-events 6 --socket-grace 1s --sessions-unknown --log-format json --log-level debug \
+        --api-listen 127.0.0.1:3000 --api-listen unix:/a --sora-listen 127.0.0.1:3100 --observe-listen 127.0.0.1:9400 \
+        --cors-origin http://127.0.0.1:5000 --http-host Sfu.example --http-token-file TOKENS --sora-peer 10.0.0.1 \
+        --sora-api http://127.0.0.1:3001 --sora-mode mirror --shadow --pending-timeout 2s --session-max-linger 3s \
+        --auth-upstream http://a/ --session-upstream http://s/ --event-upstream http://e/ --upstream-timeout 4s";
+    let flags = &flags.replace("TOKENS", tokens.path().to_str().unwrap());
     assert_eq!(load(flags, "").unwrap(), expected);
+}
+
+fn token_file() -> tempfile::NamedTempFile {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    io::Write::write_all(&mut file, b"0123456789abcdef\n").unwrap();
+    file
+}
+
+fn http_expected(tokens: &tempfile::NamedTempFile) -> HttpConfig {
+    let url = |text: &str| Some(text.parse().unwrap());
+    HttpConfig {
+        api: ApiConfig {
+            listen: vec!["127.0.0.1:3000".parse().unwrap(), "unix:/a".parse().unwrap()],
+            cors_origins: vec!["http://127.0.0.1:5000".parse().unwrap()],
+            hosts: vec!["sfu.example".parse().unwrap()],
+            tokens: Some(Tokens::read(tokens.path()).unwrap()),
+        },
+        sora: SoraConfig {
+            listen: "127.0.0.1:3100".parse().ok(),
+            peers: vec!["10.0.0.1".parse().unwrap()],
+            api: url("http://127.0.0.1:3001"),
+            mode: SoraMode::Mirror,
+            admission: Admission::Shadow,
+            upstreams: Upstreams { auth: url("http://a/"), session: url("http://s/"), event: url("http://e/") },
+            upstream_timeout: Duration::from_secs(4),
+            pending_timeout: Duration::from_secs(2),
+            session_max_linger: Duration::from_secs(3),
+        },
+        observe_listen: "127.0.0.1:9400".parse().ok(),
+    }
+}
+
+#[test]
+fn what_does_nothing_without_another_setting_is_refused() {
+    for (flags, needed) in [
+        ("--auth-upstream http://a/", "auth-upstream needs sora-listen"),
+        ("--session-upstream http://a/", "session-upstream needs sora-listen"),
+        ("--event-upstream http://a/", "event-upstream needs sora-listen"),
+        ("--sora-peer 10.0.0.1", "sora-peer needs sora-listen"),
+        ("--shadow", "shadow needs sora-listen"),
+        ("--sora-mode mirror", "sora-mode = mirror needs sora-api"),
+        ("--api-listen 0.0.0.0:3000", "api-listen on an address that is not the loopback's needs http-token-file"),
+    ] {
+        assert_eq!(refusal(flags, ""), needed);
+    }
+    load("--api-listen 127.0.0.2:1 --api-listen [::1]:1", "").unwrap();
+}
+
+#[test]
+fn a_sora_may_have_been_running_before_the_daemon() {
+    assert!(load("", "").unwrap().sessions_known);
+    assert!(!load("--sora-listen 127.0.0.1:1", "").unwrap().sessions_known);
+    assert!(!load("--sora-api http://127.0.0.1:1", "").unwrap().sessions_known);
+    assert!(load("--sora-listen 127.0.0.1:1 --sessions-known", "").unwrap().sessions_known);
+}
+
+#[test]
+fn words_of_the_http_doors_that_cannot_be_meant_are_refused() {
+    for (flags, said) in [
+        ("--api-listen 3000", "takes ADDRESS:PORT"),
+        ("--api-listen unix:", "takes a path after unix:"),
+        ("--sora-api 127.0.0.1:3001", "takes an absolute URL"),
+        ("--sora-api ftp://a/", "takes an absolute URL"),
+        ("--cors-origin http://a.example/", "did you mean http://a.example?"),
+        ("--cors-origin *", "takes an origin"),
+        ("--http-host a:80", "without a port"),
+    ] {
+        assert!(try_said(flags).unwrap_err().to_string().contains(said), "{flags}");
+    }
+    for (flags, said) in [("--upstream-timeout 0s", "got 0s, takes 1ms to 5m"), ("--upstream-timeout 301s", "got 5m 1s, takes 1ms to 5m")] {
+        assert_eq!(refusal(&format!("--sora-listen 127.0.0.1:1 {flags}"), ""), format!("upstream-timeout: {said}"));
+    }
 }
 
 #[test]

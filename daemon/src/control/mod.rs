@@ -6,7 +6,6 @@ mod hangup;
 mod listing;
 mod output;
 pub mod peer;
-pub mod socket_file;
 mod subscription;
 
 use std::io;

@@ -1,4 +1,4 @@
-//! The control socket's file: nobody can open it before it is theirs to open, no live daemon loses its own, and a clean stop leaves none.
+//! A Unix socket's file: nobody can open it before it is theirs to open, no live daemon loses its own, and a clean stop leaves none.
 
 mod folder;
 mod inherited;
@@ -10,6 +10,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::net::UnixListener as StdListener;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::Group;
@@ -27,6 +28,9 @@ const BACKLOG: i32 = 1024;
 
 /// Permission bits while the socket is not yet its group's.
 const BITS_AT_FIRST: u32 = 0o600;
+
+/// Permission bits of a socket through which whoever may open it may operate.
+const BITS_OF_OPERATORS: u32 = 0o660;
 
 /// Why the control socket cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -91,17 +95,25 @@ impl SocketFile {
     pub fn open(config: &Config) -> Result<Self, SocketError> {
         let operator_gid = check(config)?;
         let path = &config.socket;
-        let (listener, placed) = if let Some(listener) = inherited::take()? {
-            (listener, None)
-        } else {
-            folder::prepare(path)?;
-            let lock = Lock::take(path)?;
-            clear(path)?;
-            let bound = Bound::to(path)?;
-            bound.admit(operator_gid, config.socket_mode)?;
-            let (socket, placed) = bound.listen()?;
-            (socket.into(), Some((placed, lock)))
+        let (listener, placed) = match inherited::take()? {
+            Some(listener) => (listener, None),
+            None => make(path, operator_gid, config.socket_mode)?,
         };
+        Self::listening(listener, placed, (path, operator_gid))
+    }
+
+    /// Makes a socket for operators alone, by the same rules. Needs a tokio runtime.
+    pub fn open_for_operators(path: &Path, config: &Config) -> Result<Self, SocketError> {
+        let operator_gid = check(config)?;
+        check_length(path)?;
+        // Without an operator group the file's group is nobody's in particular.
+        let bits = if operator_gid.is_some() { BITS_OF_OPERATORS } else { BITS_AT_FIRST };
+        let (listener, placed) = make(path, operator_gid, bits)?;
+        Self::listening(listener, placed, (path, operator_gid))
+    }
+
+    fn listening(listener: StdListener, placed: Option<(Placed, Lock)>, site: (&Path, Option<u32>)) -> Result<Self, SocketError> {
+        let (path, operator_gid) = site;
         // Inherited sockets block; accepting must not.
         let listener = listener.set_nonblocking(true).and_then(|()| UnixListener::from_std(listener));
         let listener = listener.map_err(SocketError::on("wait for clients on", path))?;
@@ -124,10 +136,25 @@ impl SocketFile {
 
 /// What can be known to be wrong without touching anything; gives the operator group's number.
 pub fn check(config: &Config) -> Result<Option<u32>, SocketError> {
-    if config.socket.as_os_str().len() > SOCKET_PATH_BYTES_MAX {
-        return Err(SocketError::PathTooLong(config.socket.clone()));
-    }
+    check_length(&config.socket)?;
     config.operator_group.as_deref().map(find_group).transpose()
+}
+
+fn check_length(path: &Path) -> Result<(), SocketError> {
+    if path.as_os_str().len() > SOCKET_PATH_BYTES_MAX {
+        return Err(SocketError::PathTooLong(path.to_owned()));
+    }
+    Ok(())
+}
+
+fn make(path: &Path, operator_gid: Option<u32>, bits: u32) -> Result<(StdListener, Option<(Placed, Lock)>), SocketError> {
+    folder::prepare(path)?;
+    let lock = Lock::take(path)?;
+    clear(path)?;
+    let bound = Bound::to(path)?;
+    bound.admit(operator_gid, bits)?;
+    let (socket, placed) = bound.listen()?;
+    Ok((socket.into(), Some((placed, lock))))
 }
 
 fn find_group(name: &str) -> Result<u32, SocketError> {

@@ -1,0 +1,277 @@
+//! The settings that flags, variables and the file share, and which of them wins.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::ArgMatches;
+use clap::builder::BoolishValueParser;
+use clap::parser::ValueSource;
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _};
+use soramode_protocol::id::NodeName;
+use soramode_protocol::mode::{Mode, SettableMode};
+
+use super::http::{CorsOrigin, HostName, HttpUrl, Listen, SoraMode};
+use super::{LogFormat, LogLevel, SocketMode};
+
+/// The settings that flags, variables and the file share. `None`: not said there.
+#[expect(clippy::doc_markdown, reason = "these words are the help, where backticks would be shown")]
+#[derive(Clone, Debug, Default, PartialEq, clap::Args, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Settings {
+    /// Put the control socket there
+    ///
+    /// $SORAMODE_SOCKET says the same, for the daemon and for its clients. If nothing does, it is soramode.sock in
+    /// $RUNTIME_DIRECTORY, else in /run/soramode for root, else in $XDG_RUNTIME_DIR/soramode, else in /tmp/soramode-UID.
+    #[arg(long, value_name = "PATH", env = "SORAMODED_SOCKET", hide_env_values = true)]
+    pub socket: Option<PathBuf>,
+
+    /// Who may open the control socket, as octal permission bits [default: 0660]
+    ///
+    /// With 0666 everybody on the machine can look; only root, the daemon's own user and the operator group can change anything.
+    #[arg(long, value_name = "OCTAL", env = "SORAMODED_SOCKET_MODE", hide_env_values = true)]
+    #[serde(deserialize_with = "from_text")]
+    pub socket_mode: Option<SocketMode>,
+
+    /// Give the control socket to this group and let its members change the mode
+    #[arg(long, value_name = "GROUP", env = "SORAMODED_OPERATOR_GROUP", hide_env_values = true)]
+    pub operator_group: Option<String>,
+
+    /// Keep the state in memory only: it ends with the daemon
+    ///
+    /// This version has no other way to keep it, and says so in its log where this is not given.
+    #[arg(long, env = "SORAMODED_EPHEMERAL", hide_env_values = true)]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = BoolishValueParser::new(), hide_possible_values = true)]
+    pub ephemeral: Option<bool>,
+
+    /// Start in this mode: normal, block_new_session or block_new_connection [default: normal]
+    #[arg(long, value_name = "MODE", env = "SORAMODED_MODE", hide_env_values = true, value_parser = settable_mode)]
+    pub mode: Option<SettableMode>,
+
+    /// What the node is called, 1 to 255 bytes [default: the host name]
+    #[arg(long, value_name = "NAME", env = "SORAMODED_NODE_NAME", hide_env_values = true)]
+    pub node_name: Option<NodeName>,
+
+    /// How long a session stays after its last connection has ended [default: 0s]
+    #[arg(long, value_name = "DURATION", env = "SORAMODED_SESSION_LINGER", hide_env_values = true)]
+    #[serde(deserialize_with = "from_text")]
+    pub session_linger: Option<humantime::Duration>,
+
+    /// How many connections the node holds; more are rejected [default: 1000000]
+    #[arg(long, value_name = "COUNT", env = "SORAMODED_MAX_CONNECTIONS", hide_env_values = true)]
+    pub max_connections: Option<u64>,
+
+    /// How many events are kept for subscribers that come late or again [default: 100000]
+    #[arg(long, value_name = "COUNT", env = "SORAMODED_KEEP_EVENTS", hide_env_values = true)]
+    pub keep_events: Option<u64>,
+
+    /// How long a connection of lifetime "socket" outlives its socket [default: 30s]
+    #[arg(long, value_name = "DURATION", env = "SORAMODED_SOCKET_GRACE", hide_env_values = true)]
+    #[serde(deserialize_with = "from_text")]
+    pub socket_grace: Option<humantime::Duration>,
+
+    /// The sessions are known from the start: the daemon runs before the SFU does [default: yes, but with a Sora no]
+    #[arg(long, env = "SORAMODED_SESSIONS_KNOWN", hide_env_values = true)]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = BoolishValueParser::new(), hide_possible_values = true)]
+    pub sessions_known: Option<bool>,
+
+    /// The SFU has been running already: nothing counts as drained before a complete Report
+    #[arg(long, env = "SORAMODED_SESSIONS_UNKNOWN", hide_env_values = true)]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = BoolishValueParser::new(), hide_possible_values = true)]
+    pub sessions_unknown: Option<bool>,
+
+    /// Serve Sora's HTTP API there: ADDRESS:PORT or unix:PATH; can be given several times
+    ///
+    /// On an address that is not of this machine alone it needs --http-token-file. Whoever may open a Unix socket of this kind may change
+    /// the mode, so nobody can but the daemon's own user and the operator group.
+    #[arg(long, value_name = "ADDRESS", env = "SORAMODED_API_LISTEN", hide_env_values = true, value_delimiter = ',')]
+    #[serde(deserialize_with = "list_from_text")]
+    pub api_listen: Vec<Listen>,
+
+    /// Take a real Sora's webhooks there: POST /sora/auth, /sora/session and /sora/event
+    #[arg(long, value_name = "ADDRESS", env = "SORAMODED_SORA_LISTEN", hide_env_values = true)]
+    pub sora_listen: Option<SocketAddr>,
+
+    /// Serve /live, /ready and /metrics there
+    #[arg(long, value_name = "ADDRESS", env = "SORAMODED_OBSERVE_LISTEN", hide_env_values = true)]
+    pub observe_listen: Option<SocketAddr>,
+
+    /// Let pages of this origin (exactly so, such as http://127.0.0.1:5000) use the API; can be given several times
+    #[arg(long, value_name = "ORIGIN", env = "SORAMODED_CORS_ORIGIN", hide_env_values = true, value_delimiter = ',')]
+    #[serde(deserialize_with = "list_from_text")]
+    pub cors_origin: Vec<CorsOrigin>,
+
+    /// A name under which the API and the metrics are asked for, beside those of the loopback; can be given several times
+    #[arg(long, value_name = "NAME", env = "SORAMODED_HTTP_HOST", hide_env_values = true, value_delimiter = ',')]
+    #[serde(deserialize_with = "list_from_text")]
+    pub http_host: Vec<HostName>,
+
+    /// The API wants one of the tokens in this file (of mode 0600): a line each, as TOKEN or NAME TOKEN
+    #[arg(long, value_name = "FILE", env = "SORAMODED_HTTP_TOKEN_FILE", hide_env_values = true)]
+    pub http_token_file: Option<PathBuf>,
+
+    /// Take Sora's webhooks from this address too, not from the loopback alone; can be given several times
+    #[arg(long, value_name = "ADDRESS", env = "SORAMODED_SORA_PEER", hide_env_values = true, value_delimiter = ',')]
+    #[serde(deserialize_with = "list_from_text")]
+    pub sora_peer: Vec<IpAddr>,
+
+    /// Sora's own API, such as http://127.0.0.1:3001: to reconcile with it, to end sessions, and to pass on what is not ours
+    #[arg(long, value_name = "URL", env = "SORAMODED_SORA_API", hide_env_values = true)]
+    #[serde(deserialize_with = "from_text")]
+    pub sora_api: Option<HttpUrl>,
+
+    /// own: the mode is soramode's alone; mirror: Sora is told of each change as well [default: own]
+    #[arg(long, value_name = "OWN|MIRROR", env = "SORAMODED_SORA_MODE", hide_env_values = true)]
+    pub sora_mode: Option<SoraMode>,
+
+    /// Decide, count and log, but let everybody in whom Sora asks for: to try soramode in front of a live Sora
+    #[arg(long, env = "SORAMODED_SHADOW", hide_env_values = true)]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = BoolishValueParser::new(), hide_possible_values = true)]
+    pub shadow: Option<bool>,
+
+    /// How long a client whom Sora asked for may take to come [default: 30s]
+    #[arg(long, value_name = "DURATION", env = "SORAMODED_PENDING_TIMEOUT", hide_env_values = true)]
+    #[serde(deserialize_with = "from_text")]
+    pub pending_timeout: Option<humantime::Duration>,
+
+    /// How long a session of Sora's that its API shows to be empty may go on without its session.destroyed [default: 60s]
+    #[arg(long, value_name = "DURATION", env = "SORAMODED_SESSION_MAX_LINGER", hide_env_values = true)]
+    #[serde(deserialize_with = "from_text")]
+    pub session_max_linger: Option<humantime::Duration>,
+
+    /// Ask this URL too before a client is let in: the application's auth webhook
+    #[arg(long, value_name = "URL", env = "SORAMODED_AUTH_UPSTREAM", hide_env_values = true)]
+    #[serde(deserialize_with = "from_text")]
+    pub auth_upstream: Option<HttpUrl>,
+
+    /// Pass Sora's session webhooks on to this URL
+    #[arg(long, value_name = "URL", env = "SORAMODED_SESSION_UPSTREAM", hide_env_values = true)]
+    #[serde(deserialize_with = "from_text")]
+    pub session_upstream: Option<HttpUrl>,
+
+    /// Pass Sora's event webhooks on to this URL
+    #[arg(long, value_name = "URL", env = "SORAMODED_EVENT_UPSTREAM", hide_env_values = true)]
+    #[serde(deserialize_with = "from_text")]
+    pub event_upstream: Option<HttpUrl>,
+
+    /// How long an upstream may take to answer [default: 5s]
+    #[arg(long, value_name = "DURATION", env = "SORAMODED_UPSTREAM_TIMEOUT", hide_env_values = true)]
+    #[serde(deserialize_with = "from_text")]
+    pub upstream_timeout: Option<humantime::Duration>,
+
+    /// How the log is written on standard error [default: text]
+    #[arg(long, value_name = "FORMAT", env = "SORAMODED_LOG_FORMAT", hide_env_values = true)]
+    pub log_format: Option<LogFormat>,
+
+    /// How much is logged [default: info]
+    #[arg(long, value_name = "LEVEL", env = "SORAMODED_LOG_LEVEL", hide_env_values = true)]
+    pub log_level: Option<LogLevel>,
+}
+
+/// `--sessions-known` and `--sessions-unknown` at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("sessions-known and sessions-unknown exclude each other")]
+pub struct BothSaid;
+
+impl Settings {
+    /// Takes from `weaker` what is not said here.
+    #[must_use]
+    pub fn or(self, weaker: Self) -> Self {
+        // The two flags are one setting: whoever says either has said it.
+        let sessions = if (self.sessions_known, self.sessions_unknown) == (None, None) { &weaker } else { &self };
+        let (sessions_known, sessions_unknown) = (sessions.sessions_known, sessions.sessions_unknown);
+        Self {
+            socket: self.socket.or(weaker.socket),
+            socket_mode: self.socket_mode.or(weaker.socket_mode),
+            operator_group: self.operator_group.or(weaker.operator_group),
+            ephemeral: self.ephemeral.or(weaker.ephemeral),
+            mode: self.mode.or(weaker.mode),
+            node_name: self.node_name.or(weaker.node_name),
+            session_linger: self.session_linger.or(weaker.session_linger),
+            max_connections: self.max_connections.or(weaker.max_connections),
+            keep_events: self.keep_events.or(weaker.keep_events),
+            socket_grace: self.socket_grace.or(weaker.socket_grace),
+            sessions_known,
+            sessions_unknown,
+            api_listen: first_said(self.api_listen, weaker.api_listen),
+            sora_listen: self.sora_listen.or(weaker.sora_listen),
+            observe_listen: self.observe_listen.or(weaker.observe_listen),
+            cors_origin: first_said(self.cors_origin, weaker.cors_origin),
+            http_host: first_said(self.http_host, weaker.http_host),
+            http_token_file: self.http_token_file.or(weaker.http_token_file),
+            sora_peer: first_said(self.sora_peer, weaker.sora_peer),
+            sora_api: self.sora_api.or(weaker.sora_api),
+            sora_mode: self.sora_mode.or(weaker.sora_mode),
+            shadow: self.shadow.or(weaker.shadow),
+            pending_timeout: self.pending_timeout.or(weaker.pending_timeout),
+            session_max_linger: self.session_max_linger.or(weaker.session_max_linger),
+            auth_upstream: self.auth_upstream.or(weaker.auth_upstream),
+            session_upstream: self.session_upstream.or(weaker.session_upstream),
+            event_upstream: self.event_upstream.or(weaker.event_upstream),
+            upstream_timeout: self.upstream_timeout.or(weaker.upstream_timeout),
+            log_format: self.log_format.or(weaker.log_format),
+            log_level: self.log_level.or(weaker.log_level),
+        }
+    }
+
+    /// What the two flags say together, if anything.
+    pub fn sessions_known(&self) -> Result<Option<bool>, BothSaid> {
+        match (self.sessions_known, self.sessions_unknown) {
+            (Some(known), Some(unknown)) if known == unknown => Err(BothSaid),
+            (Some(known), _) => Ok(Some(known)),
+            (None, unknown) => Ok(unknown.map(|unknown| !unknown)),
+        }
+    }
+
+    /// A variable that contradicts the command line is not heard.
+    pub(super) fn let_the_command_line_win(&mut self, matches: &ArgMatches) {
+        let source = |id| matches.value_source(id);
+        match (source("sessions_known"), source("sessions_unknown")) {
+            (Some(ValueSource::CommandLine), Some(ValueSource::EnvVariable)) => self.sessions_unknown = None,
+            (Some(ValueSource::EnvVariable), Some(ValueSource::CommandLine)) => self.sessions_known = None,
+            _ => {}
+        }
+    }
+}
+
+fn settable_mode(word: &str) -> Result<SettableMode, String> {
+    let mode = word.parse::<Mode>().map_err(|unknown| {
+        let names = SettableMode::ALL.map(|mode| Mode::from(mode).name());
+        format!("{unknown}, takes {}", names.join(", "))
+    })?;
+    SettableMode::try_from(mode).map_err(|refused| refused.to_string())
+}
+
+/// Reads a value from text in the file, as it would be read on the command line.
+fn from_text<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    T: FromStr<Err: fmt::Display>,
+    D: Deserializer<'de>,
+{
+    String::deserialize(deserializer)?.parse().map(Some).map_err(D::Error::custom)
+}
+
+/// Reads a list from an array of text, or from one text.
+fn list_from_text<'de, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    T: FromStr<Err: fmt::Display>,
+    D: Deserializer<'de>,
+{
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Texts {
+        One(String),
+        Many(Vec<String>),
+    }
+    let texts = match Texts::deserialize(deserializer)? {
+        Texts::One(text) => vec![text],
+        Texts::Many(texts) => texts,
+    };
+    texts.iter().map(|text| text.parse().map_err(D::Error::custom)).collect()
+}
+
+fn first_said<T>(stronger: Vec<T>, weaker: Vec<T>) -> Vec<T> {
+    if stronger.is_empty() { weaker } else { stronger }
+}

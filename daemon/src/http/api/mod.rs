@@ -1,0 +1,12 @@
+//! Sora's API: `POST /` with an `x-sora-target`.
+
+use hyper::body::Incoming;
+use hyper::{Request, StatusCode};
+
+use super::House;
+use super::answer::{Answered, error};
+use super::listen::Caller;
+
+pub(super) async fn answer(_house: &House, _caller: Caller, _request: Request<Incoming>) -> Answered {
+    error(StatusCode::NOT_IMPLEMENTED, "HandlerException")
+}

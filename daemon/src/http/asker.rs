@@ -1,0 +1,100 @@
+//! How an HTTP door asks the gate: one question, one answer, whoever else asks meanwhile.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use soramode_core::input::{SoraInput, Ticket};
+use soramode_protocol::error::{Error, ErrorType};
+use soramode_protocol::reply::{Answer, Reply};
+use soramode_protocol::request::GateRequest;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::inbox::{HTTP_DOORS, Inbox, Letter, Mail};
+
+/// The HTTP doors' way to the gate. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Asker {
+    inbox: Inbox,
+    waiting: Arc<Mutex<Waiting>>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    last_serial: u64,
+    by_serial: HashMap<u64, oneshot::Sender<Answer>>,
+}
+
+/// What the gate says to the HTTP doors; [`deliver`](Self::deliver) must run as long as they ask.
+#[derive(Debug)]
+pub(crate) struct Answers {
+    mail: mpsc::UnboundedReceiver<Mail>,
+    waiting: Arc<Mutex<Waiting>>,
+}
+
+impl Asker {
+    /// Opens the way.
+    pub(crate) async fn open(inbox: Inbox) -> (Self, Answers) {
+        let (mailbox, mail) = mpsc::unbounded_channel();
+        let waiting = Arc::default();
+        // Where the driver is gone already every question will say so.
+        inbox.send(Letter::Open(HTTP_DOORS, mailbox)).await.unwrap_or_default();
+        (Self { inbox, waiting: Arc::clone(&waiting) }, Answers { mail, waiting })
+    }
+
+    /// Asks, and waits for the answer. `actor` is who a change of the mode is recorded under.
+    pub(crate) async fn ask(&self, actor: Arc<str>, request: GateRequest) -> Answer {
+        let (serial, answer) = self.expect_answer();
+        self.send(Letter::Ask { socket: HTTP_DOORS, actor, requests: vec![(serial, request)] }).await?;
+        answer.await.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    /// Asks whether a client of Sora's may come in; `input` makes the question out of the ticket.
+    pub(crate) async fn admit(&self, input: impl FnOnce(Ticket) -> SoraInput) -> Result<Reply, Error> {
+        let (serial, answer) = self.expect_answer();
+        self.tell(input(Ticket { socket: HTTP_DOORS, serial })).await?;
+        answer.await.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    /// Tells what a Sora said. It is before whatever is asked after this returned.
+    pub(crate) async fn tell(&self, input: SoraInput) -> Result<(), Error> {
+        self.send(Letter::Sora(Box::new(input))).await
+    }
+
+    async fn send(&self, letter: Letter) -> Result<(), Error> {
+        self.inbox.send(letter).await.map_err(|_| stopped())
+    }
+
+    fn expect_answer(&self) -> (u64, oneshot::Receiver<Answer>) {
+        let (sender, answer) = oneshot::channel();
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.last_serial += 1;
+        let serial = waiting.last_serial;
+        waiting.by_serial.insert(serial, sender);
+        (serial, answer)
+    }
+}
+
+impl Answers {
+    /// Brings each answer to who waits for it, until the gate says no more.
+    pub(crate) async fn deliver(mut self) {
+        while let Some(mail) = self.mail.recv().await {
+            match mail {
+                Mail::Answer(serial, answer) => {
+                    let asked = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).by_serial.remove(&serial);
+                    // Whoever asked may be gone by now.
+                    if let Some(asked) = asked {
+                        asked.send(answer).unwrap_or_default();
+                    }
+                }
+                // Nobody waits through these doors.
+                Mail::Progress(..) => {}
+            }
+        }
+        // Who still waits hears that nothing will come: the senders are dropped with the map.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).by_serial.clear();
+    }
+}
+
+fn stopped() -> Error {
+    Error::new(ErrorType::Internal, "soramoded is stopping")
+}

@@ -1,0 +1,168 @@
+//! Where HTTP clients come in: addresses, each with the doors that share it.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
+
+use crate::args::http::Listen;
+use crate::config::Config;
+use crate::socket_file::{SocketError, SocketFile};
+
+/// Which doors a listener leads to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Doors(u8);
+
+impl Doors {
+    /// Sora's API.
+    pub(crate) const API: Self = Self(1);
+    /// Sora's webhooks.
+    pub(crate) const SORA: Self = Self(2);
+    /// `/live`, `/ready`, `/metrics`.
+    pub(crate) const OBSERVE: Self = Self(4);
+
+    pub(crate) const fn lead_to(self, door: Self) -> bool {
+        self.0 & door.0 != 0
+    }
+
+    const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+/// Who calls, and by which listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Caller {
+    /// Where the listener leads to.
+    pub(crate) doors: Doors,
+    /// Where the call comes from; `None` over a Unix socket, which only operators can open.
+    pub(crate) ip: Option<IpAddr>,
+    /// The listener's port; `None` over a Unix socket.
+    pub(crate) port: Option<u16>,
+}
+
+/// Why a listener cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// An address.
+    #[error("cannot listen on {address} ({names}): {error}")]
+    Address {
+        /// Where.
+        address: SocketAddr,
+        /// The settings that say so.
+        names: String,
+        /// The system's word.
+        error: io::Error,
+    },
+    /// A Unix socket.
+    #[error("api-listen: {0}")]
+    Socket(#[from] SocketError),
+}
+
+/// A listener.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    doors: Doors,
+    socket: Socket,
+}
+
+#[derive(Debug)]
+enum Socket {
+    Tcp(TcpListener, u16),
+    Unix(SocketFile),
+}
+
+/// All that the configuration asks for; equal addresses share one. Needs a tokio runtime.
+pub(crate) async fn listeners(config: &Config) -> Result<Vec<Listener>, ListenError> {
+    let http = &config.http;
+    let mut addresses: Vec<(SocketAddr, Doors, String)> = Vec::new();
+    let mut listeners = Vec::new();
+    let mut asked = Vec::new();
+    for listen in &http.api.listen {
+        match listen {
+            Listen::Tcp(address) => asked.push((*address, Doors::API, "api-listen")),
+            Listen::Unix(path) => {
+                let file = SocketFile::open_for_operators(path, config)?;
+                listeners.push(Listener { doors: Doors::API, socket: Socket::Unix(file) });
+            }
+        }
+    }
+    asked.extend(http.sora.listen.map(|address| (address, Doors::SORA, "sora-listen")));
+    asked.extend(http.observe_listen.map(|address| (address, Doors::OBSERVE, "observe-listen")));
+    for (address, door, name) in asked {
+        // Port 0 is another port each time.
+        match addresses.iter_mut().find(|(there, ..)| *there == address && address.port() != 0) {
+            Some((_, doors, names)) => {
+                *doors = doors.and(door);
+                *names = format!("{names}, {name}");
+            }
+            None => addresses.push((address, door, name.to_owned())),
+        }
+    }
+    for (address, doors, names) in addresses {
+        let bound = TcpListener::bind(address).await.and_then(|listener| Ok((listener.local_addr()?.port(), listener)));
+        let (port, listener) = bound.map_err(|error| ListenError::Address { address, names: names.clone(), error })?;
+        tracing::info!(address = %SocketAddr::new(address.ip(), port), "listening for HTTP ({names})");
+        listeners.push(Listener { doors, socket: Socket::Tcp(listener, port) });
+    }
+    Ok(listeners)
+}
+
+impl Listener {
+    pub(crate) async fn accept(&self) -> io::Result<(Stream, Caller)> {
+        match &self.socket {
+            Socket::Tcp(listener, port) => {
+                let (stream, peer) = listener.accept().await?;
+                // Answers are small and leave in one piece: nothing is to be waited for.
+                stream.set_nodelay(true)?;
+                Ok((Stream::Tcp(stream), Caller { doors: self.doors, ip: Some(peer.ip().to_canonical()), port: Some(*port) }))
+            }
+            Socket::Unix(file) => {
+                let (stream, _) = file.listener().accept().await?;
+                Ok((Stream::Unix(stream), Caller { doors: self.doors, ip: None, port: None }))
+            }
+        }
+    }
+}
+
+/// A client's stream.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(context, buffer),
+            Self::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
+            Self::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_flush(context),
+            Self::Unix(stream) => Pin::new(stream).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
+            Self::Unix(stream) => Pin::new(stream).poll_shutdown(context),
+        }
+    }
+}

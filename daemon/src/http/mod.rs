@@ -1,0 +1,106 @@
+//! The HTTP doors: Sora's API, a real Sora's webhooks, and what load balancers and monitoring ask. Each is thin: it turns what it hears
+//! into one request to the gate, and the gate's answer back into its own words.
+
+mod answer;
+mod api;
+mod asker;
+mod body;
+mod listen;
+mod observe;
+mod places;
+mod serve;
+mod sora;
+
+use std::sync::Arc;
+
+use hyper::body::Incoming;
+use hyper::header::{HeaderValue, SERVER};
+use hyper::{Request, StatusCode};
+use soramode_protocol::id::NodeName;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use body::{BODY_BYTES_MAX, BODY_TIME};
+pub use listen::ListenError;
+pub use serve::{HEAD_BYTES_MAX, HEAD_TIME, HTTP_CLIENTS_MAX};
+
+use crate::config::{Config, HttpConfig};
+use crate::event_log::EventLog;
+use crate::health::Health;
+use crate::inbox::Inbox;
+use crate::metrics::Metrics;
+use answer::Answered;
+use asker::Asker;
+use listen::{Caller, Doors, Listener};
+use serve::{Service, serve};
+
+/// What every door may know.
+#[derive(Debug)]
+pub(crate) struct House {
+    pub(crate) asker: Asker,
+    pub(crate) config: HttpConfig,
+    pub(crate) node_name: NodeName,
+    pub(crate) log: Arc<EventLog>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) health: Arc<Health>,
+}
+
+/// What the doors are made of.
+#[derive(Debug)]
+pub(crate) struct Supplies {
+    pub(crate) inbox: Inbox,
+    pub(crate) log: Arc<EventLog>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) stop: CancellationToken,
+}
+
+/// The doors, open.
+#[derive(Debug)]
+pub(crate) struct Http {
+    listeners: Vec<Listener>,
+    config: Config,
+    supplies: Supplies,
+}
+
+impl Http {
+    /// Opens the doors that the configuration asks for. Needs a tokio runtime.
+    pub(crate) async fn open(config: &Config, supplies: Supplies) -> Result<Self, ListenError> {
+        Ok(Self { listeners: listen::listeners(config).await?, config: config.clone(), supplies })
+    }
+
+    /// Serves until the daemon stops; returns when the last client is answered.
+    pub(crate) async fn serve(self) {
+        let Self { listeners, config, supplies } = self;
+        let Supplies { inbox, log, metrics, health, stop } = supplies;
+        let (asker, answers) = Asker::open(inbox).await;
+        let house = Arc::new(House { asker, config: config.http, node_name: config.node_name, log, metrics, health });
+        let delivering = TaskTracker::new().spawn(answers.deliver());
+        let tracker = TaskTracker::new();
+        for listener in listeners {
+            tracker.spawn(serve(listener, Arc::clone(&house), stop.clone()));
+        }
+        drop(house);
+        tracker.close();
+        stop.cancelled().await;
+        tracker.wait().await;
+        // Nobody is left who could ask; the driver ends only after this mailbox's letters do.
+        delivering.abort();
+    }
+}
+
+impl Service for House {
+    async fn answer(&self, caller: Caller, request: Request<Incoming>) -> Answered {
+        let path = request.uri().path();
+        let mut answer = match path.strip_prefix("/sora/") {
+            Some(_) if caller.doors.lead_to(Doors::SORA) => sora::answer(self, caller, request).await,
+            Some(_) | None if caller.doors.lead_to(Doors::OBSERVE) && observe::is_path(path) => {
+                observe::answer(self, &caller, &request).await
+            }
+            Some(_) | None if caller.doors.lead_to(Doors::API) && path == "/" => api::answer(self, caller, request).await,
+            Some(_) | None => answer::error(StatusCode::NOT_FOUND, "NotFound"),
+        };
+        answer.headers_mut().insert(SERVER, HeaderValue::from_static("soramode"));
+        answer
+    }
+}
