@@ -109,6 +109,7 @@ impl Driver {
     fn act(&self, acts: &mut Vec<Act>) {
         for act in acts.drain(..) {
             let (socket, mail) = match act {
+                Act::Poll => continue,
                 Act::Answer(ticket, answer) => (ticket.socket, Mail::Answer(ticket.serial, answer)),
                 Act::Progress(ticket, progress) => (ticket.socket, Mail::Progress(ticket.serial, progress)),
             };
@@ -135,6 +136,7 @@ fn tell_operator(kind: &EventKind) {
         | EventKind::SessionDestroyed { .. }
         | EventKind::ConnectionCreated { .. }
         | EventKind::ConnectionDestroyed { .. }
+        | EventKind::WebhookReceived { .. }
         | EventKind::Unknown => {}
     }
 }

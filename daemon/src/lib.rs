@@ -22,12 +22,12 @@ use std::io;
 use std::sync::Arc;
 
 use soramode_core::gate::Gate;
-use soramode_core::snapshot::{Clustering, Seed, Settings, Snapshot};
+use soramode_core::snapshot::{Clustering, Seed, Settings, Snapshot, SoraAdmission, SoraFeed, SoraSettings};
 use soramode_protocol::id::LogId;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use config::Config;
+use config::{Admission, Config, SoraConfig};
 use control::peer::Peers;
 use control::{Control, House};
 use driver::Driver;
@@ -102,7 +102,23 @@ fn settings(config: &Config, store: &Store) -> Settings {
         pending_timeout: config.http.sora.pending_timeout,
         socket_grace: config.socket_grace,
         sessions_known: config.sessions_known,
+        sora: sora_settings(&config.http.sora),
         storage: store.storage(),
+    }
+}
+
+fn sora_settings(sora: &SoraConfig) -> SoraSettings {
+    SoraSettings {
+        feed: match (&sora.listen, &sora.api) {
+            (None, None) => SoraFeed::None,
+            (Some(_), None) => SoraFeed::Webhooks,
+            (Some(_) | None, Some(_)) => SoraFeed::WebhooksAndApi,
+        },
+        admission: match sora.admission {
+            Admission::Enforced => SoraAdmission::Enforced,
+            Admission::Shadow => SoraAdmission::Shadow,
+        },
+        session_max_linger: sora.session_max_linger,
     }
 }
 

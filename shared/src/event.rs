@@ -60,6 +60,26 @@ pub enum EndReason {
     SessionDestroyed,
 }
 
+/// Which of Sora's webhooks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WebhookSource {
+    /// `session_webhook_url`
+    Session,
+    /// `event_webhook_url`
+    Event,
+}
+
+impl WebhookSource {
+    /// The word on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Session => "session",
+            Self::Event => "event",
+        }
+    }
+}
+
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type")]
@@ -150,6 +170,14 @@ pub enum EventKind {
         /// Its mode now.
         mode: Mode,
     },
+    /// A webhook of Sora's passed through that is not about sessions or connections. Its body is not kept.
+    #[serde(rename = "webhook.received")]
+    WebhookReceived {
+        /// By which door.
+        source: WebhookSource,
+        /// Sora's own type for it, such as `recording.started`.
+        sora_type: String,
+    },
     /// A type that this version does not know: a newer daemon's. Never made here.
     #[serde(other)]
     Unknown,
@@ -168,6 +196,7 @@ impl EventKind {
             Self::NodeJoined { .. } => Some(EventType::NodeJoined),
             Self::NodeIsolated { .. } => Some(EventType::NodeIsolated),
             Self::NodeFenced { .. } => Some(EventType::NodeFenced),
+            Self::WebhookReceived { .. } => Some(EventType::WebhookReceived),
             Self::Unknown => None,
         }
     }
@@ -194,11 +223,13 @@ pub enum EventType {
     NodeIsolated,
     /// `node.fenced`
     NodeFenced,
+    /// `webhook.received`
+    WebhookReceived,
 }
 
 impl EventType {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::SessionCreated,
         Self::SessionDestroyed,
         Self::SessionVanished,
@@ -208,6 +239,7 @@ impl EventType {
         Self::NodeJoined,
         Self::NodeIsolated,
         Self::NodeFenced,
+        Self::WebhookReceived,
     ];
 
     /// The name on the wire.
@@ -222,6 +254,7 @@ impl EventType {
             Self::NodeJoined => "node.joined",
             Self::NodeIsolated => "node.isolated",
             Self::NodeFenced => "node.fenced",
+            Self::WebhookReceived => "webhook.received",
         }
     }
 }

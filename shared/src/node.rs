@@ -47,13 +47,37 @@ impl fmt::Display for Standing {
 /// Who tells the gate of connections, and whether the whole truth has been told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
-    /// The door: `socket`.
+    /// The door: `socket`, or `sora` for a real Sora.
     pub name: String,
     /// Whether everything on the SFU has been told through it.
     pub known: bool,
     /// What is missing, and what would bring it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub missing: Option<String>,
+    /// When a Sora was heard last, by a webhook or by an answer of its API.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub last_heard: Option<Time>,
+    /// Why Sora's API was not heard when it was asked last.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub problem: Option<String>,
+}
+
+/// A server that the daemon asks, and how it answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upstream {
+    /// `auth`, `session` or `event` for the application's webhooks, `sora-api` for Sora's API.
+    pub name: String,
+    /// Where it is, without a password that the URL may have.
+    pub url: String,
+    /// When it answered last.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub last_success: Option<Time>,
+    /// When it failed last.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub last_failure: Option<Time>,
+    /// Why it failed when it was asked last.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub problem: Option<String>,
 }
 
 /// Webhook deliveries that are owed.
@@ -176,6 +200,20 @@ pub struct Status {
     pub uptime_seconds: u64,
     /// When it started.
     pub started_at: Time,
+    /// Whether a Sora's clients get in whatever is decided (`--shadow`).
+    #[serde(skip_serializing_if = "is_false", default)]
+    pub shadow: bool,
+    /// The servers that the daemon asks.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub upstreams: Vec<Upstream>,
+    /// What an operator should know of.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub warnings: Vec<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, clippy::fn_params_excessive_bools, reason = "serde asks in this way")]
+const fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 impl Status {

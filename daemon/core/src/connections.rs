@@ -11,7 +11,7 @@ use soramode_protocol::session::ConnectionState;
 use crate::effect::Record;
 use crate::gate::{Gate, Refusable, Turn};
 use crate::input::{SocketId, Ticket, Timestamp};
-use crate::rows::{Door, NewConnection, Origin, SessionRow};
+use crate::rows::{Door, NewConnection, Origin, SessionRow, Since};
 use crate::slab::Slot;
 use crate::timers::Timer;
 
@@ -44,6 +44,7 @@ impl Gate {
             created_at: turn.now.wall,
             state: ConnectionState::Live,
             door: Door::Socket,
+            since: Since::at(turn.now.boot),
         };
         let slot = self.add_live(turn, session, new);
         self.bind(turn, slot, socket);
@@ -91,7 +92,7 @@ impl Gate {
             self.reports.insert(socket, named);
             return Reported { added, removed: 0 };
         }
-        self.sessions_known = true;
+        self.known.socket_told_all();
         let unnamed: Vec<Slot> = self
             .sessions
             .connections_from(0)
@@ -125,7 +126,14 @@ impl Gate {
             // Not before its new session is there: a connection that moves does not empty the node.
             self.end(turn, elsewhere, EndReason::Reconciled);
         }
-        let new = NewConnection { connection_id, client_id, created_at: turn.now.wall, state: ConnectionState::Live, door: Door::Socket };
+        let new = NewConnection {
+            connection_id,
+            client_id,
+            created_at: turn.now.wall,
+            state: ConnectionState::Live,
+            door: Door::Socket,
+            since: Since::at(turn.now.boot),
+        };
         self.add_live(turn, session, new)
     }
 
@@ -134,7 +142,7 @@ impl Gate {
         let session_id = session_id.unwrap_or_else(|| SessionId::generate(self.random_bytes()));
         self.vanished_held = false;
         self.waits.look_again();
-        self.sessions.add_session(channel_id, session_id, turn.now.wall)
+        self.sessions.add_session(channel_id, session_id, turn.now)
     }
 
     pub(crate) fn add_live(&mut self, turn: &mut Turn, session: Slot, new: NewConnection) -> Slot {
@@ -159,7 +167,7 @@ impl Gate {
         let session = row.session;
         let (connection_id, client_id) = (row.connection_id.clone(), row.client_id.as_deref().cloned());
         self.timers.cancel(Timer::Pending(slot));
-        self.sessions.make_live(slot, turn.now.wall);
+        self.sessions.make_live(slot, turn.now);
         turn.effects.records.push(Record::PendingOver(connection_id.clone()));
         self.tell_created(turn, session, (connection_id, client_id));
     }
@@ -229,13 +237,14 @@ impl Gate {
         }
         if self.sessions.session_count() == 0 && self.mode.mode.is_block() {
             self.vanished_held = true;
+            self.confirm(turn);
             self.tell_held_vanished(turn);
         }
     }
 
     /// Tells that the node is empty, if that is so, was not told, and can be known.
     pub(crate) fn tell_held_vanished(&mut self, turn: &mut Turn) {
-        if self.vanished_held && self.sessions_known {
+        if self.vanished_held && self.known.is_confirmed() {
             self.vanished_held = false;
             self.emit(turn, EventKind::SessionVanished);
         }

@@ -67,6 +67,9 @@ pub enum Act {
     Answer(Ticket, Answer),
     /// Tell how a wait is going.
     Progress(Ticket, Box<WaitProgress>),
+    /// Ask Sora's API for its connections; the answer comes back as [`SoraInput::Polled`](crate::input::SoraInput::Polled) or
+    /// [`SoraInput::PollFailed`](crate::input::SoraInput::PollFailed), one of them always and in a bounded time.
+    Poll,
 }
 
 /// How a wait is going.

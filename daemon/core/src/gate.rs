@@ -18,6 +18,7 @@ use soramode_protocol::request::GateRequest;
 use crate::effect::{Act, Effects, Record};
 use crate::index::Hashing;
 use crate::input::{Input, SocketId, Ticket, Timestamp};
+use crate::known::Known;
 use crate::sessions::Sessions;
 use crate::slab::Slot;
 use crate::snapshot::{Clustering, Seed, Settings, Snapshot};
@@ -40,7 +41,7 @@ pub struct Gate {
     pub(crate) standing: Standing,
     pub(crate) storage: StorageState,
     pub(crate) sessions: Sessions,
-    pub(crate) sessions_known: bool,
+    pub(crate) known: Known,
     /// The last session left a blocked node before the sessions were known: `session.vanished` waits for that.
     pub(crate) vanished_held: bool,
     pub(crate) sessions_ended: u64,
@@ -73,7 +74,7 @@ impl Gate {
             },
             storage: settings.storage.state,
             sessions: Sessions::new(hashing),
-            sessions_known: settings.sessions_known,
+            known: Known::new(&settings),
             vanished_held: false,
             sessions_ended: 0,
             rejected: BTreeMap::new(),
@@ -88,6 +89,7 @@ impl Gate {
         if let Some(expires_at) = gate.mode.expires_at {
             gate.timers.set(Timer::Expiry, started.boot + expires_at.since(started.wall));
         }
+        gate.begin_polls();
         gate
     }
 
@@ -147,6 +149,7 @@ impl Gate {
             let Some(timer) = self.timers.take_due(turn.now.boot) else { return };
             match timer {
                 Timer::Expiry => self.mode_expired(turn),
+                Timer::Poll => self.want_poll(turn),
                 Timer::Pending(slot) => self.pending_over(turn, slot, soramode_protocol::event::EndReason::Timeout),
                 Timer::Grace(socket) => self.grace_over(turn, socket),
                 Timer::Linger(session) => self.destroy_session(turn, session),

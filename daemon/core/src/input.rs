@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use soramode_protocol::event::WebhookSource;
 use soramode_protocol::id::{ChannelId, ClientId, ConnectionId, SessionId};
 use soramode_protocol::request::GateRequest;
 use soramode_protocol::time::Time;
@@ -117,4 +118,38 @@ pub enum SoraInput {
         /// Sora's id for the session.
         session_id: SessionId,
     },
+    /// A webhook that is not about sessions or connections, and only passed through.
+    PassedThrough {
+        /// By which door.
+        source: WebhookSource,
+        /// Sora's type for it.
+        sora_type: String,
+    },
+    /// Sora's API told of all its connections.
+    Polled {
+        /// When it was asked, by the boot clock: what it says is no newer.
+        began: Duration,
+        /// All of them.
+        connections: Vec<PolledConnection>,
+    },
+    /// Sora's API did not answer, or not with what can be read.
+    PollFailed {
+        /// Why.
+        why: String,
+    },
+}
+
+/// A connection as Sora's API lists it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PolledConnection {
+    /// Its channel.
+    pub channel_id: ChannelId,
+    /// Its session; older Soras do not say.
+    pub session_id: Option<SessionId>,
+    /// The connection.
+    pub connection_id: ConnectionId,
+    /// Whose it is.
+    pub client_id: Option<ClientId>,
+    /// When it came.
+    pub created_at: Option<Time>,
 }

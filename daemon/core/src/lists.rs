@@ -2,7 +2,7 @@
 
 use soramode_protocol::error::Error;
 use soramode_protocol::mode::{ListModeChanges, ModeChanges};
-use soramode_protocol::node::{ClusterNode, ClusterNodes, DeliveryCounts, Source, Standing, Status, Storage};
+use soramode_protocol::node::{ClusterNode, ClusterNodes, DeliveryCounts, Standing, Status, Storage};
 use soramode_protocol::session::{
     Connections, GetSession, LIST_LIMIT_DEFAULT, ListConnections, ListRequest, ListSessions, Page, Session, SessionDetail, Sessions,
 };
@@ -12,6 +12,7 @@ use soramode_protocol::version::{PROTOCOL, VERSION};
 use crate::gate::{Gate, Refusable};
 use crate::input::Timestamp;
 use crate::slab::Slot;
+use crate::snapshot::SoraAdmission;
 
 impl Gate {
     pub(crate) fn status(&self, now: Timestamp) -> Status {
@@ -22,7 +23,7 @@ impl Gate {
             sessions: self.sessions.session_count(),
             connections: self.sessions.connection_count(),
             pending: self.sessions.pending_count(),
-            sessions_known: self.sessions_known,
+            sessions_known: self.known.is_confirmed(),
             sources: self.sources(),
             oldest_session: self.oldest_session(),
             rejected: self.rejected.clone(),
@@ -32,22 +33,14 @@ impl Gate {
             protocol: PROTOCOL,
             uptime_seconds: now.boot.saturating_sub(self.started.boot).as_secs(),
             started_at: self.started.wall,
+            shadow: self.settings.sora.admission == SoraAdmission::Shadow,
+            upstreams: Vec::new(),
+            warnings: Vec::new(),
         }
     }
 
     pub(crate) fn oldest_session(&self) -> Option<Session> {
         self.sessions.by_age(None).next().and_then(|slot| self.sessions.view_session(slot))
-    }
-
-    fn sources(&self) -> Vec<Source> {
-        let missing = (!self.sessions_known).then(|| self.what_is_missing());
-        vec![Source { name: "socket".to_owned(), known: self.sessions_known, missing }]
-    }
-
-    /// Why the sessions are not known.
-    pub(crate) fn what_is_missing(&self) -> String {
-        let node_name = &self.node_name;
-        format!("soramoded on {node_name} was started beside an SFU that may have sessions, and no complete Report has come since")
     }
 
     /// This node: all of them where there is no cluster, and all that it can vouch for where there is one.

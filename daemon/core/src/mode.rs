@@ -126,6 +126,9 @@ impl Gate {
         if !self.mode.mode.is_block() {
             self.opened_generation = self.mode.generation;
             self.vanished_held = false;
+            self.confirm_nothing();
+        } else if !previous.mode.is_block() {
+            self.confirm(turn);
         }
         let change = ModeChange {
             mode: self.mode.mode,

@@ -1,6 +1,7 @@
 //! A session and a connection as they are kept.
 
 use std::num::NonZeroU64;
+use std::time::Duration;
 
 use soramode_protocol::event::EndReason;
 use soramode_protocol::id::{ChannelId, ClientId, ConnectionId, SessionId};
@@ -31,6 +32,27 @@ pub(crate) struct ConnectionRow {
     pub(crate) previous: Slot,
     pub(crate) state: ConnectionState,
     pub(crate) door: Door,
+    /// Since when it has been in this state.
+    pub(crate) since: Since,
+}
+
+/// A moment of the boot clock in whole seconds, of which 2^16 can be told apart: a row has room for no more. A moment that is
+/// further back looks younger than it is for a while; so what goes by the age of things must do no harm by taking them for young.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Since(u16);
+
+impl Since {
+    #[expect(clippy::cast_possible_truncation, reason = "what is cut off is what is not kept")]
+    pub(crate) const fn at(boot: Duration) -> Self {
+        Self(boot.as_secs() as u16)
+    }
+
+    /// Whether it was certainly before `moment`, seen from `now`, which is not before either.
+    pub(crate) fn is_before(self, moment: Duration, now: Duration) -> bool {
+        let age = u64::from(Self::at(now).0.wrapping_sub(self.0));
+        // Both ends of the age were rounded down, and so it may be one second less.
+        Duration::from_secs(age.saturating_sub(1)) > now.saturating_sub(moment)
+    }
 }
 
 /// A connection's place in its session's list.
@@ -60,6 +82,10 @@ pub(crate) struct SessionRow {
     pub(crate) channel_id: ChannelId,
     pub(crate) session_id: SessionId,
     pub(crate) created_at: Time,
+    /// When the gate heard of it, by the boot clock.
+    pub(crate) opened: Duration,
+    /// Since when Sora's API has shown nobody in it, if nobody came since.
+    pub(crate) empty_since: Option<Duration>,
     pub(crate) origin: Origin,
     /// Whether `session.created` has been told: with the first live connection.
     pub(crate) is_announced: bool,
@@ -79,11 +105,30 @@ pub(crate) struct NewConnection {
     pub(crate) created_at: Time,
     pub(crate) state: ConnectionState,
     pub(crate) door: Door,
+    pub(crate) since: Since,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_moment_is_before_another_only_if_that_is_certain() {
+        let seconds = Duration::from_secs_f64;
+        let came = Since::at(seconds(100.9));
+        assert!(!came.is_before(seconds(100.0), seconds(120.0)));
+        assert!(!came.is_before(seconds(101.5), seconds(120.0)), "rounding is not certainty");
+        assert!(came.is_before(seconds(102.1), seconds(120.0)));
+        // Hours later it may be taken for young, but a young one is never taken for old.
+        for hours in [9, 18, 19, 40] {
+            let now = Duration::from_secs(hours * 3_600);
+            assert!(!Since::at(now - seconds(9.0)).is_before(now - seconds(10.0), now), "{hours} h");
+            assert!(!Since::at(now).is_before(now - seconds(10.0), now), "{hours} h");
+        }
+        assert!(came.is_before(seconds(32_400.0), seconds(32_410.0)), "9 h later");
+        assert!(!came.is_before(seconds(65_630.0), seconds(65_640.0)), "18 h 14 min later, for ten seconds");
+        assert!(came.is_before(seconds(65_650.0), seconds(65_660.0)));
+    }
 
     #[test]
     fn a_connection_takes_72_bytes_of_memory() {

@@ -9,8 +9,8 @@ use soramode_protocol::session::{Connection, ConnectionState, Session};
 use soramode_protocol::time::Time;
 
 use crate::index::{Hashing, Index};
-use crate::input::SocketId;
-use crate::rows::{ConnectionRow, Link, NONE, NewConnection, Origin, SessionRow};
+use crate::input::{SocketId, Timestamp};
+use crate::rows::{ConnectionRow, Link, NONE, NewConnection, Origin, SessionRow, Since};
 use crate::slab::{Slab, Slot};
 
 const CONNECTION_SHARDS: u32 = 1_024;
@@ -78,12 +78,15 @@ impl Sessions {
     }
 
     /// Makes a session without connections, not yet announced.
-    pub(crate) fn add_session(&mut self, channel_id: ChannelId, session_id: SessionId, created_at: Time) -> Slot {
+    pub(crate) fn add_session(&mut self, channel_id: ChannelId, session_id: SessionId, now: Timestamp) -> Slot {
+        let created_at = now.wall;
         let hash = self.hashing.hash(channel_id.as_bytes());
         let slot = self.sessions.insert(SessionRow {
             channel_id,
             session_id,
             created_at,
+            opened: now.boot,
+            empty_since: None,
             origin: Origin::Gate,
             is_announced: false,
             last_end: EndReason::Disconnected,
@@ -133,6 +136,7 @@ impl Sessions {
             previous: NONE,
             state,
             door: new.door,
+            since: new.since,
         });
         let (connections, hashing) = (&self.connections, &self.hashing);
         self.by_connection.insert(hash, slot, |slot| hash_connection(connections, hashing, slot));
@@ -154,11 +158,11 @@ impl Sessions {
     }
 
     /// A pending connection has been seen.
-    pub(crate) fn make_live(&mut self, slot: Slot, now: Time) {
+    pub(crate) fn make_live(&mut self, slot: Slot, now: Timestamp) {
         let Some(row) = self.connections.get_mut(slot) else { return };
         debug_assert!(row.state == ConnectionState::Pending, "a connection becomes live once");
         row.state = ConnectionState::Live;
-        row.created_at = now;
+        (row.created_at, row.since) = (now.wall, Since::at(now.boot));
         let session = row.session;
         self.count_out(session, ConnectionState::Pending);
         self.count_in(session, ConnectionState::Live);
@@ -232,6 +236,11 @@ impl Sessions {
         })
     }
 
+    /// The connection of a session that came last.
+    pub(crate) fn last_of_session(&self, session: Slot) -> Option<Slot> {
+        self.sessions.get(session).map(|row| row.last).filter(|last| *last != NONE)
+    }
+
     /// A session as lists show it.
     pub(crate) fn view_session(&self, slot: Slot) -> Option<Session> {
         let row = self.sessions.get(slot)?;
@@ -296,6 +305,7 @@ impl Sessions {
 
     fn count_in(&mut self, session: Slot, state: ConnectionState) {
         let Some(row) = self.sessions.get_mut(session) else { return };
+        row.empty_since = None;
         match state {
             ConnectionState::Pending => {
                 row.pending += 1;

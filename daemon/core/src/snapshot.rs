@@ -17,6 +17,18 @@ pub const PENDING_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 /// How long a connection outlives the socket it hangs on, if no setting says otherwise.
 pub const SOCKET_GRACE_DEFAULT: Duration = Duration::from_secs(30);
 
+/// How long an empty session of Sora's may go on without its `session.destroyed`, if no setting says otherwise.
+pub const SESSION_MAX_LINGER_DEFAULT: Duration = Duration::from_mins(1);
+
+/// How long after one poll of Sora's API the next begins, while the node is open.
+pub const POLL_PAUSE: Duration = Duration::from_mins(1);
+
+/// The same while the node is closed, or the last poll failed.
+pub const POLL_PAUSE_BLOCKED: Duration = Duration::from_secs(10);
+
+/// How much older than a poll something must be to go by what the poll does not show.
+pub const POLL_GRACE: Duration = Duration::from_secs(10);
+
 /// Randomness for ids and for the tables' hashes, fresh at each start.
 #[derive(Clone, Copy, Debug)]
 pub struct Seed(pub [u8; 32]);
@@ -38,10 +50,50 @@ pub struct Settings {
     pub pending_timeout: Duration,
     /// How long a connection outlives the socket it hangs on.
     pub socket_grace: Duration,
-    /// Whether the gate knows of every session on the node from the start.
+    /// Whether the gate knows of every session on the node from the start: where a Sora feeds it, whether that one's are known.
     pub sessions_known: bool,
+    /// The real Sora, if one feeds the gate.
+    pub sora: SoraSettings,
     /// Where the state is kept.
     pub storage: Storage,
+}
+
+/// What the gate must know of a real Sora.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SoraSettings {
+    /// How it feeds the gate.
+    pub feed: SoraFeed,
+    /// Whether its clients are kept out.
+    pub admission: SoraAdmission,
+    /// How long a session of its that its API shows to be empty may go on without its `session.destroyed`.
+    pub session_max_linger: Duration,
+}
+
+impl Default for SoraSettings {
+    /// None.
+    fn default() -> Self {
+        Self { feed: SoraFeed::None, admission: SoraAdmission::Enforced, session_max_linger: SESSION_MAX_LINGER_DEFAULT }
+    }
+}
+
+/// How a real Sora feeds the gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SoraFeed {
+    /// There is none.
+    None,
+    /// By its webhooks alone.
+    Webhooks,
+    /// And its API can be asked ([`Act::Poll`](crate::effect::Act::Poll)).
+    WebhooksAndApi,
+}
+
+/// Whether decisions about a Sora's clients are kept to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SoraAdmission {
+    /// Yes.
+    Enforced,
+    /// They are made and counted, and the client is expected all the same.
+    Shadow,
 }
 
 /// Whether there is a cluster.

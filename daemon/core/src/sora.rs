@@ -1,31 +1,38 @@
 //! What a real Sora's webhooks say: who asks to come in, who came, who went.
 
 use soramode_protocol::decision::Decision;
-use soramode_protocol::event::EndReason;
+use soramode_protocol::event::{EndReason, EventKind};
 use soramode_protocol::id::{ChannelId, ClientId, ConnectionId, SessionId};
 use soramode_protocol::reply::Reply;
 use soramode_protocol::session::ConnectionState;
+use soramode_protocol::time::Time;
 
 use crate::effect::{Act, Record};
 use crate::gate::{Gate, Refusable, Turn};
 use crate::input::SoraInput;
-use crate::rows::{Door, NewConnection, Origin};
+use crate::rows::{Door, NewConnection, Origin, Since};
 use crate::slab::Slot;
+use crate::snapshot::SoraAdmission;
 use crate::timers::Timer;
 
 /// A client that asks to come in, or that came.
 #[expect(clippy::struct_field_names, reason = "the names are Sora's")]
-struct Client {
-    channel_id: ChannelId,
-    connection_id: ConnectionId,
-    client_id: Option<ClientId>,
+pub(crate) struct Client {
+    pub(crate) channel_id: ChannelId,
+    pub(crate) connection_id: ConnectionId,
+    pub(crate) client_id: Option<ClientId>,
+    /// When it came, where Sora says so.
+    pub(crate) created_at: Option<Time>,
 }
 
 impl Gate {
     pub(crate) fn sora(&mut self, turn: &mut Turn, input: SoraInput) {
+        if !matches!(input, SoraInput::PollFailed { .. } | SoraInput::Denied { .. }) {
+            self.known.heard_sora(turn.now.wall);
+        }
         match input {
             SoraInput::Admit { ticket, channel_id, connection_id, client_id } => {
-                let decision = self.admit(turn, Client { channel_id, connection_id, client_id });
+                let decision = self.admit(turn, Client { channel_id, connection_id, client_id, created_at: None });
                 turn.effects.acts.push(Act::Answer(ticket, decision.map(Reply::Decision)));
             }
             SoraInput::Denied { connection_id } => {
@@ -34,7 +41,7 @@ impl Gate {
                 }
             }
             SoraInput::ConnectionCreated { channel_id, session_id, connection_id, client_id } => {
-                self.connection_created(turn, session_id, Client { channel_id, connection_id, client_id });
+                self.connection_created(turn, session_id, Client { channel_id, connection_id, client_id, created_at: None });
             }
             SoraInput::ConnectionDestroyed { connection_id } => match self.sessions.find(&connection_id) {
                 Some(slot) => self.end(turn, slot, EndReason::Disconnected),
@@ -53,17 +60,21 @@ impl Gate {
                     self.session_over(turn, session, None);
                 }
             }
+            SoraInput::PassedThrough { source, sora_type } => self.emit(turn, EventKind::WebhookReceived { source, sora_type }),
+            SoraInput::Polled { began, connections } => self.polled(turn, began, connections),
+            SoraInput::PollFailed { why } => self.poll_failed(turn, why),
         }
     }
 
     fn admit(&mut self, turn: &mut Turn, client: Client) -> Refusable<Decision> {
-        let Client { channel_id, connection_id, client_id } = client;
+        let Client { channel_id, connection_id, client_id, created_at: _ } = client;
         if let Some(slot) = self.sessions.find(&connection_id) {
             return self.offer_again(&channel_id, slot);
         }
         let session = self.sessions.find_session(&channel_id);
-        if let Some(reason) = self.judge(self.mode.mode, session).reject_reason() {
-            return Ok(self.reject(reason));
+        let rejected = self.judge(self.mode.mode, session).reject_reason().map(|reason| self.reject(reason));
+        if let (Some(rejected), SoraAdmission::Enforced) = (&rejected, self.settings.sora.admission) {
+            return Ok(rejected.clone());
         }
         let created = session.is_none();
         let session = session.unwrap_or_else(|| self.open_session(turn, channel_id.clone(), None));
@@ -80,30 +91,58 @@ impl Gate {
             created_at: turn.now.wall,
             state: ConnectionState::Pending,
             door: Door::Sora,
+            since: Since::at(turn.now.boot),
         };
         let slot = self.sessions.add_connection(session, new);
         self.timers.set(Timer::Pending(slot), turn.now.boot + self.settings.pending_timeout);
-        Ok(Decision::Offer { channel_id, connection_id, session_id: self.session_id(session), created })
+        let offer = Decision::Offer { channel_id, connection_id, session_id: self.session_id(session), created };
+        // Whom the shadow of a gate would have turned away is told so, and comes all the same.
+        Ok(rejected.unwrap_or(offer))
     }
 
     fn connection_created(&mut self, turn: &mut Turn, session_id: SessionId, client: Client) {
-        let Client { channel_id, connection_id, client_id } = client;
-        let known = self.sessions.find(&connection_id);
-        if known.is_none() && self.tombstones.has(&connection_id, turn.now.boot) {
-            return;
+        let is_known = self.sessions.find(&client.connection_id).is_some();
+        if is_known || !self.tombstones.has(&client.connection_id, turn.now.boot) {
+            self.take_live(turn, Some(session_id), client);
         }
-        let session = self.align_session(turn, channel_id, session_id);
+    }
+
+    /// A connection that is live on Sora, in that session, or in its channel's where Sora does not say.
+    pub(crate) fn take_live(&mut self, turn: &mut Turn, session_id: Option<SessionId>, client: Client) -> Slot {
+        let Client { channel_id, connection_id, client_id, created_at } = client;
+        let known = self.sessions.find(&connection_id);
+        let session = match session_id {
+            Some(session_id) => self.align_session(turn, channel_id, session_id),
+            None => self.sessions.find_session(&channel_id).unwrap_or_else(|| self.open_session(turn, channel_id, None)),
+        };
         // Aligning the session may have ended the connection with an earlier one.
         let known = known.filter(|&slot| self.sessions.find(&connection_id) == Some(slot));
-        match known {
-            Some(slot) if self.sessions.row(slot).is_some_and(|row| row.session == session) => self.see(turn, slot),
-            Some(_) | None => {
-                if let Some(elsewhere) = known {
-                    self.end(turn, elsewhere, EndReason::Reconciled);
+        if let Some(slot) = known.filter(|&slot| self.sessions.row(slot).is_some_and(|row| row.session == session)) {
+            self.see(turn, slot);
+            return slot;
+        }
+        if let Some(elsewhere) = known {
+            self.end(turn, elsewhere, EndReason::Reconciled);
+        }
+        let created_at = self.date(turn, session, created_at);
+        let since = Since::at(turn.now.boot);
+        let new = NewConnection { connection_id, client_id, created_at, state: ConnectionState::Live, door: Door::Sora, since };
+        self.add_live(turn, session, new)
+    }
+
+    /// When a connection came that Sora told of late. A session that nobody has heard of began with it; in one that has been told of
+    /// it stands behind those who were known before.
+    fn date(&mut self, turn: &Turn, session: Slot, created_at: Option<Time>) -> Time {
+        let Some(created_at) = created_at.filter(|created_at| *created_at <= turn.now.wall) else { return turn.now.wall };
+        let is_new = self.sessions.session(session).is_some_and(|row| !row.is_announced);
+        let last = self.sessions.last_of_session(session);
+        match last.and_then(|slot| self.sessions.row(slot)) {
+            Some(last) => created_at.max(last.created_at),
+            None => {
+                if is_new {
+                    self.sessions.date_session(session, created_at);
                 }
-                let created_at = turn.now.wall;
-                let new = NewConnection { connection_id, client_id, created_at, state: ConnectionState::Live, door: Door::Sora };
-                self.add_live(turn, session, new);
+                created_at
             }
         }
     }

@@ -12,6 +12,8 @@ use crate::waits::WaitId;
 pub(crate) enum Timer {
     /// The mode ends by itself.
     Expiry,
+    /// Sora's API is to be asked.
+    Poll,
     /// A connection that was let in has not come.
     Pending(Slot),
     /// A socket has been gone for the grace time.

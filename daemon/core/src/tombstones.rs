@@ -33,6 +33,11 @@ impl Tombstones {
         self.ended.contains_key(connection_id)
     }
 
+    /// Whether it ended at that time or later.
+    pub(crate) fn ended_since(&self, connection_id: &ConnectionId, moment: Duration) -> bool {
+        self.ended.get(connection_id).is_some_and(|ended| *ended >= moment)
+    }
+
     fn forget_old(&mut self, now: Duration) {
         while self.by_time.front().is_some_and(|&(ended, _)| now >= ended + TOMBSTONE_TIME) {
             self.forget_oldest();

@@ -80,7 +80,7 @@ impl Gate {
         match wait.wait_for {
             WaitFor::Drained if self.is_superseded(wait) => Ok(()),
             WaitFor::Drained if !self.mode.mode.is_block() => Err(Error::cannot_drain(self.mode.mode)),
-            WaitFor::Drained if !self.sessions_known && !wait.assume_known => Err(Error::sessions_unknown(&self.what_is_missing())),
+            WaitFor::Drained if !self.known.is_known() && !wait.assume_known => Err(Error::sessions_unknown(&self.what_is_missing())),
             WaitFor::Joined if self.standing == Standing::Standalone => Err(Error::cannot_join()),
             WaitFor::Drained | WaitFor::Joined | WaitFor::Mode => Ok(()),
         }
@@ -118,7 +118,10 @@ impl Gate {
 
     fn holds(&self, wait: &Wait) -> bool {
         match wait.wait_for {
-            WaitFor::Drained => self.mode.mode.is_block() && self.sessions.session_count() <= wait.max_sessions.unwrap_or(0),
+            WaitFor::Drained => {
+                let is_low = self.sessions.session_count() <= wait.max_sessions.unwrap_or(0);
+                self.mode.mode.is_block() && is_low && (wait.assume_known || self.known.is_confirmed())
+            }
             WaitFor::Mode => wait.mode == Some(self.mode.mode),
             WaitFor::Joined => self.standing == Standing::Joined,
         }

@@ -93,7 +93,7 @@ impl Default for SoraConfig {
             upstreams: Upstreams::default(),
             upstream_timeout: UPSTREAM_TIMEOUT_DEFAULT,
             pending_timeout: soramode_core::snapshot::PENDING_TIMEOUT_DEFAULT,
-            session_max_linger: Duration::from_secs(60),
+            session_max_linger: soramode_core::snapshot::SESSION_MAX_LINGER_DEFAULT,
         }
     }
 }

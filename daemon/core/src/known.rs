@@ -1,0 +1,203 @@
+//! Whether the gate knows of every session on the SFU: who has told the whole truth, and what must still be confirmed.
+//!
+//! "No session" and "nobody told me of any" are not the same. Where a Sora can be asked, nothing counts as empty that it has not confirmed
+//! since: a lost webhook may have hidden a client.
+
+use std::time::Duration;
+
+use soramode_protocol::node::Source;
+use soramode_protocol::time::Time;
+
+use crate::effect::Act;
+use crate::gate::{Gate, Turn};
+use crate::snapshot::{POLL_PAUSE, POLL_PAUSE_BLOCKED, Settings, SoraFeed};
+use crate::timers::Timer;
+
+/// What each source has told.
+pub(crate) struct Known {
+    /// Whether the control socket's clients have told of everybody.
+    socket: bool,
+    sora: Option<SoraTruth>,
+}
+
+struct SoraTruth {
+    /// Whether the whole truth has been told once.
+    is_known: bool,
+    last_heard: Option<Time>,
+    /// Where it can be asked.
+    api: Option<Polls>,
+}
+
+#[derive(Default)]
+struct Polls {
+    poll: Poll,
+    /// A poll that began then or later must say so before the node counts as empty; by the boot clock.
+    confirm_from: Option<Duration>,
+    problem: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Poll {
+    #[default]
+    Resting,
+    UnderWay,
+    /// And another is wanted after it: it may have begun too early.
+    UnderWayAndWanted,
+}
+
+impl Known {
+    /// At the start.
+    pub(crate) fn new(settings: &Settings) -> Self {
+        let api = || match settings.sora.feed {
+            SoraFeed::WebhooksAndApi => Some(Polls::default()),
+            SoraFeed::None | SoraFeed::Webhooks => None,
+        };
+        match settings.sora.feed {
+            SoraFeed::None => Self { socket: settings.sessions_known, sora: None },
+            SoraFeed::Webhooks | SoraFeed::WebhooksAndApi => {
+                Self { socket: true, sora: Some(SoraTruth { is_known: settings.sessions_known, last_heard: None, api: api() }) }
+            }
+        }
+    }
+
+    /// The socket's clients have told of everybody.
+    pub(crate) const fn socket_told_all(&mut self) {
+        self.socket = true;
+    }
+
+    /// Sora said something.
+    pub(crate) const fn heard_sora(&mut self, now: Time) {
+        if let Some(sora) = &mut self.sora {
+            sora.last_heard = Some(now);
+        }
+    }
+
+    /// Whether the whole truth has been told at some time since the start.
+    pub(crate) fn is_known(&self) -> bool {
+        self.socket && self.sora.as_ref().is_none_or(|sora| sora.is_known)
+    }
+
+    /// Whether what is known is known to be so still.
+    pub(crate) fn is_confirmed(&self) -> bool {
+        self.is_known() && self.polls().is_none_or(|polls| polls.confirm_from.is_none())
+    }
+
+    fn polls(&self) -> Option<&Polls> {
+        self.sora.as_ref().and_then(|sora| sora.api.as_ref())
+    }
+
+    fn polls_mut(&mut self) -> Option<&mut Polls> {
+        self.sora.as_mut().and_then(|sora| sora.api.as_mut())
+    }
+}
+
+impl Gate {
+    /// At the start Sora is asked at once, and a node that starts closed is not taken for empty before it has answered.
+    pub(crate) fn begin_polls(&mut self) {
+        let (now, is_block) = (self.started.boot, self.mode.mode.is_block());
+        if let Some(polls) = self.known.polls_mut() {
+            polls.confirm_from = is_block.then_some(now);
+            self.timers.set(Timer::Poll, now);
+        }
+    }
+
+    /// Sora must say once more that it is as the gate believes, from now on.
+    pub(crate) fn confirm(&mut self, turn: &mut Turn) {
+        if let Some(polls) = self.known.polls_mut() {
+            polls.confirm_from = Some(turn.now.boot);
+            self.want_poll(turn);
+        }
+    }
+
+    /// An open node has nothing to confirm.
+    pub(crate) fn confirm_nothing(&mut self) {
+        if let Some(polls) = self.known.polls_mut() {
+            polls.confirm_from = None;
+        }
+    }
+
+    pub(crate) fn want_poll(&mut self, turn: &mut Turn) {
+        let Some(polls) = self.known.polls_mut() else { return };
+        polls.poll = match polls.poll {
+            Poll::Resting => {
+                turn.effects.acts.push(Act::Poll);
+                Poll::UnderWay
+            }
+            Poll::UnderWay | Poll::UnderWayAndWanted => Poll::UnderWayAndWanted,
+        };
+        self.timers.cancel(Timer::Poll);
+    }
+
+    /// A poll that began then has told everything.
+    pub(crate) fn poll_succeeded(&mut self, turn: &mut Turn, began: Duration) {
+        self.known.heard_sora(turn.now.wall);
+        if let Some(sora) = self.known.sora.as_mut() {
+            sora.is_known |= began >= self.started.boot;
+        }
+        if let Some(polls) = self.known.polls_mut() {
+            polls.problem = None;
+            polls.confirm_from = polls.confirm_from.filter(|from| began < *from);
+        }
+        self.poll_over(turn);
+        self.tell_held_vanished(turn);
+        self.waits.look_again();
+    }
+
+    pub(crate) fn poll_failed(&mut self, turn: &mut Turn, why: String) {
+        if let Some(polls) = self.known.polls_mut() {
+            polls.problem = Some(why);
+        }
+        self.poll_over(turn);
+    }
+
+    fn poll_over(&mut self, turn: &mut Turn) {
+        let Some(polls) = self.known.polls_mut() else { return };
+        let (was, failed) = (std::mem::take(&mut polls.poll), polls.problem.is_some());
+        if was == Poll::UnderWayAndWanted {
+            return self.want_poll(turn);
+        }
+        let is_urgent = failed || self.mode.mode.is_block() || !self.known.is_known();
+        let pause = if is_urgent { POLL_PAUSE_BLOCKED } else { POLL_PAUSE };
+        self.timers.set(Timer::Poll, turn.now.boot + pause);
+    }
+
+    pub(crate) fn sources(&self) -> Vec<Source> {
+        let missing = |is_missing: bool| is_missing.then(|| self.what_is_missing());
+        let mut sources = vec![Source {
+            name: "socket".to_owned(),
+            known: self.known.socket,
+            missing: missing(!self.known.socket),
+            last_heard: None,
+            problem: None,
+        }];
+        if let Some(sora) = &self.known.sora {
+            let known = self.known.is_confirmed();
+            let problem = sora.api.as_ref().and_then(|polls| polls.problem.clone());
+            let (name, last_heard) = ("sora".to_owned(), sora.last_heard);
+            sources.push(Source { name, known, missing: missing(!known), last_heard, problem });
+        }
+        sources
+    }
+
+    /// Why the sessions are not known, and what would help.
+    pub(crate) fn what_is_missing(&self) -> String {
+        let node = &self.node_name;
+        let Some(sora) = &self.known.sora else {
+            return format!("soramoded on {node} was started beside an SFU that may have sessions, and no complete Report has come since");
+        };
+        let problem = |polls: &Polls| polls.problem.as_ref().map(|problem| format!(" ({problem})")).unwrap_or_default();
+        match &sora.api {
+            None => format!(
+                "soramoded on {node} was started beside a Sora that may have sessions, and has no --sora-api to ask it; \
+                 --sessions-known says that it starts before its Sora"
+            ),
+            Some(polls) if !sora.is_known => {
+                format!(
+                    "soramoded on {node} was started beside a Sora that may have sessions, and its API has not answered since{}",
+                    problem(polls)
+                )
+            }
+            Some(polls) => format!("Sora's API has yet to confirm what soramoded on {node} believes{}", problem(polls)),
+        }
+    }
+}
