@@ -218,7 +218,7 @@ impl Error {
     /// A wait for `drained` while the sessions are not known.
     pub fn sessions_unknown(missing: &str) -> Self {
         Self::new(ErrorType::SessionsUnknown, format!("the sessions are not known: {missing}"))
-            .with_hint("Let the signalling server send a complete Report, or say that you know with assume_known (--assume-known)")
+            .with_hint("Or say that you know with assume_known (--assume-known)")
     }
 
     /// A promise that needs the disk cannot be given.

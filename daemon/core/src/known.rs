@@ -77,6 +77,12 @@ impl Known {
         self.socket && self.sora.as_ref().is_none_or(|sora| sora.is_known)
     }
 
+    /// The same, or Sora has been asked and may answer any moment.
+    pub(crate) fn is_known_soon(&self) -> bool {
+        let is_asked = self.polls().is_some_and(|polls| polls.problem.is_none());
+        self.is_known() || (self.socket && is_asked)
+    }
+
     /// Whether what is known is known to be so still.
     pub(crate) fn is_confirmed(&self) -> bool {
         self.is_known() && self.polls().is_none_or(|polls| polls.confirm_from.is_none())
@@ -183,7 +189,10 @@ impl Gate {
     pub(crate) fn what_is_missing(&self) -> String {
         let node = &self.node_name;
         let Some(sora) = &self.known.sora else {
-            return format!("soramoded on {node} was started beside an SFU that may have sessions, and no complete Report has come since");
+            return format!(
+                "soramoded on {node} was started beside an SFU that may have sessions, and no complete Report has come since: \
+                 let the signalling server send one"
+            );
         };
         let problem = |polls: &Polls| polls.problem.as_ref().map(|problem| format!(" ({problem})")).unwrap_or_default();
         match &sora.api {

@@ -36,7 +36,7 @@ impl Gate {
         let session = self.sessions.find_session(&channel_id);
         let row = session.and_then(|slot| self.sessions.session(slot));
         let is_other = row.is_some_and(|row| row.is_announced && session_id.as_ref().is_some_and(|id| *id != row.session_id));
-        let is_newer = row.is_some_and(|row| row.opened + POLL_GRACE >= began);
+        let is_newer = row.is_some_and(|row| row.named + POLL_GRACE >= began);
         if is_other && is_newer {
             return self.sessions.find(&connection_id);
         }

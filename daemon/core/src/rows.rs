@@ -82,8 +82,8 @@ pub(crate) struct SessionRow {
     pub(crate) channel_id: ChannelId,
     pub(crate) session_id: SessionId,
     pub(crate) created_at: Time,
-    /// When the gate heard of it, by the boot clock.
-    pub(crate) opened: Duration,
+    /// When the gate heard of it by this id, by the boot clock.
+    pub(crate) named: Duration,
     /// Since when Sora's API has shown nobody in it, if nobody came since.
     pub(crate) empty_since: Option<Duration>,
     pub(crate) origin: Origin,
@@ -117,7 +117,7 @@ mod tests {
         let seconds = Duration::from_secs_f64;
         let came = Since::at(seconds(100.9));
         assert!(!came.is_before(seconds(100.0), seconds(120.0)));
-        assert!(!came.is_before(seconds(101.5), seconds(120.0)), "rounding is not certainty");
+        assert!(!came.is_before(seconds(101.0), seconds(120.0)), "rounding is not certainty");
         assert!(came.is_before(seconds(102.1), seconds(120.0)));
         // Hours later it may be taken for young, but a young one is never taken for old.
         for hours in [9, 18, 19, 40] {

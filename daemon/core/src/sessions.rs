@@ -85,7 +85,7 @@ impl Sessions {
             channel_id,
             session_id,
             created_at,
-            opened: now.boot,
+            named: now.boot,
             empty_since: None,
             origin: Origin::Gate,
             is_announced: false,

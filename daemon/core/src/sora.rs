@@ -160,7 +160,9 @@ impl Gate {
             None => self.open_session(turn, channel_id, None),
         };
         if let Some(row) = self.sessions.session_mut(session) {
-            row.session_id = session_id;
+            if row.session_id != session_id {
+                (row.session_id, row.named) = (session_id, turn.now.boot);
+            }
             row.origin = Origin::Sora;
         }
         session

@@ -80,7 +80,7 @@ impl Gate {
         match wait.wait_for {
             WaitFor::Drained if self.is_superseded(wait) => Ok(()),
             WaitFor::Drained if !self.mode.mode.is_block() => Err(Error::cannot_drain(self.mode.mode)),
-            WaitFor::Drained if !self.known.is_known() && !wait.assume_known => Err(Error::sessions_unknown(&self.what_is_missing())),
+            WaitFor::Drained if !self.known.is_known_soon() && !wait.assume_known => Err(Error::sessions_unknown(&self.what_is_missing())),
             WaitFor::Joined if self.standing == Standing::Standalone => Err(Error::cannot_join()),
             WaitFor::Drained | WaitFor::Joined | WaitFor::Mode => Ok(()),
         }

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+mod dice;
+mod lossy_sora;
 mod purity;
 mod scenarios;
 mod show;

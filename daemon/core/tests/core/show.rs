@@ -112,6 +112,7 @@ impl Show {
                 let (connection, session) = (self.connection_id(connection_id), self.session_id(channel_id, session_id));
                 format!(" {connection} in {session}{} ({reason:?})", tail(" for ", client_id.as_ref()))
             }
+            EventKind::WebhookReceived { source, sora_type } => format!(": {sora_type} by {}", source.name()),
             EventKind::ModeChanged(change) => format!(" {}", self.mode_change(change)),
             EventKind::NodeJoined { standing, mode }
             | EventKind::NodeIsolated { standing, mode }
@@ -149,6 +150,7 @@ impl Show {
                 lines[0] = format!("-> {}: {}", socket(ticket.socket), lines[0]);
                 lines
             }
+            Act::Poll => vec!["-> sora: who is connected?".to_owned()],
             Act::Progress(ticket, progress) => vec![format!("-> {}: {}", socket(ticket.socket), self.progress(progress))],
         }
     }
@@ -257,6 +259,7 @@ impl Show {
         write!(line, "; {sessions} sessions, {connections} connections, {pending} pending").unwrap();
         line.push_str(&self.oldest(status.oldest_session.as_ref()));
         line.push_str(if status.sessions_known { "; known" } else { "; not known" });
+        line.push_str(if status.shadow { "; shadow" } else { "" });
         for (reason, number) in &status.rejected {
             write!(line, "; {number} rejected {reason}").unwrap();
         }

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use soramode_core::input::{Input, Membership, SocketId, SoraInput, Ticket};
+use soramode_core::input::{Input, Membership, PolledConnection, SocketId, SoraInput, Ticket, Timestamp};
 use soramode_protocol::decision::{Connect, Disconnect, Explain, Lifetime, Report, ReportedConnection};
+use soramode_protocol::event::WebhookSource;
 use soramode_protocol::mode::{ChangeMode, ListModeChanges, Mode, SettableMode};
 use soramode_protocol::request::GateRequest;
 use soramode_protocol::session::{GetSession, ListConnections, ListRequest, ListSessions};
@@ -104,8 +105,8 @@ impl Speakers {
         Ticket { socket: self.socket(name), serial: self.asked }
     }
 
-    /// Reads `who: what`; the gate is at `wall`.
-    pub(super) fn input(&mut self, line: &str, wall: Time) -> Result<Input, Problem> {
+    /// Reads `who: what`; it is `now`.
+    pub(super) fn input(&mut self, line: &str, now: Timestamp) -> Result<Input, Problem> {
         if line == "tick" {
             return Ok(Input::Tick);
         }
@@ -126,7 +127,7 @@ impl Speakers {
                 };
                 all.end(input)
             }
-            "sora" => self.sora(all, wall).map(Input::Sora),
+            "sora" => self.sora(all, now).map(Input::Sora),
             _ => {
                 let request = self.request(all)?;
                 request.check().map_err(|error| error.to_string())?;
@@ -178,7 +179,7 @@ impl Speakers {
         if all.has("onward") { Some(self.cursor.clone().unwrap_or_default()) } else { all.named.remove("cursor") }
     }
 
-    fn sora(&mut self, mut all: Words, wall: Time) -> Result<SoraInput, Problem> {
+    fn sora(&mut self, mut all: Words, now: Timestamp) -> Result<SoraInput, Problem> {
         let input = match all.next()?.as_str() {
             "admit" => {
                 let ticket = self.ticket("sora");
@@ -192,8 +193,18 @@ impl Speakers {
                 client_id: all.value("client")?,
             },
             "connection.destroyed" => SoraInput::ConnectionDestroyed { connection_id: all.id()? },
-            "session.created" => SoraInput::SessionCreated { channel_id: all.id()?, session_id: all.id()?, created_time: wall },
+            "session.created" => SoraInput::SessionCreated { channel_id: all.id()?, session_id: all.id()?, created_time: now.wall },
             "session.destroyed" => SoraInput::SessionDestroyed { channel_id: all.id()?, session_id: all.id()? },
+            "passed" => {
+                let source = if all.next()? == "session" { WebhookSource::Session } else { WebhookSource::Event };
+                SoraInput::PassedThrough { source, sora_type: all.next()? }
+            }
+            "polled" => {
+                let began = now.boot.saturating_sub(all.time("ago")?.unwrap_or_default());
+                let connections = std::mem::take(&mut all.plain).iter().map(|word| polled(word, now)).collect::<Result<_, _>>()?;
+                SoraInput::Polled { began, connections }
+            }
+            "poll-failed" => SoraInput::PollFailed { why: all.next()? },
             other => return Err(format!("Sora says no {other}")),
         };
         all.end(input)
@@ -225,6 +236,15 @@ fn reported(word: &str) -> Result<ReportedConnection, Problem> {
         client_id: client.map(str::parse).transpose().map_err(problem)?,
         session_id: session.map(str::parse).transpose().map_err(problem)?,
     })
+}
+
+/// As a reported one; and `~5s` behind it says how long ago it came.
+fn polled(word: &str, now: Timestamp) -> Result<PolledConnection, Problem> {
+    let (word, ago) = word.split_once('~').map_or((word, None), |(word, ago)| (word, Some(ago)));
+    let ReportedConnection { channel_id, connection_id, client_id, session_id } = reported(word)?;
+    let ago = ago.map(duration).transpose()?;
+    let created_at = ago.map(|ago| Time::from_micros(now.wall.as_micros() - i64::try_from(ago.as_micros()).unwrap_or(i64::MAX)));
+    Ok(PolledConnection { channel_id, session_id, connection_id, client_id, created_at })
 }
 
 fn wait(all: &mut Words) -> Result<Wait, Problem> {

@@ -20,7 +20,8 @@ use soramode_core::effect::{Act, Effects};
 use soramode_core::gate::Gate;
 use soramode_core::input::{Input, Timestamp};
 use soramode_core::snapshot::{
-    Clustering, MAX_CONNECTIONS_DEFAULT, PENDING_TIMEOUT_DEFAULT, SOCKET_GRACE_DEFAULT, Seed, Settings, Snapshot,
+    Clustering, MAX_CONNECTIONS_DEFAULT, PENDING_TIMEOUT_DEFAULT, SESSION_MAX_LINGER_DEFAULT, SOCKET_GRACE_DEFAULT, Seed, Settings,
+    Snapshot, SoraAdmission, SoraFeed, SoraSettings,
 };
 use soramode_protocol::id::NodeName;
 use soramode_protocol::mode::{DatedModeChange, Mode, ModeChange, ModeState, SettableMode};
@@ -107,7 +108,7 @@ impl Story {
             let micros = i64::try_from(duration(time)?.as_micros()).map_err(|error| error.to_string())?;
             self.now.wall = Time::from_micros(self.now.wall.as_micros() - micros);
         } else {
-            let input = self.speakers.input(what, self.now.wall)?;
+            let input = self.speakers.input(what, self.now)?;
             happened.extend(self.step(input)?);
         }
         Ok(happened)
@@ -118,7 +119,7 @@ impl Story {
         let times: u32 = times.parse().map_err(|_| format!("{times:?} is no number"))?;
         let mut lines = 0;
         for time in 1..=times {
-            let input = self.speakers.input(&line.replace("{}", &time.to_string()), self.now.wall)?;
+            let input = self.speakers.input(&line.replace("{}", &time.to_string()), self.now)?;
             lines += self.step_unchecked(input).len();
         }
         self.gate.check()?;
@@ -237,6 +238,17 @@ fn snapshot(line: &str, started: Timestamp) -> Result<Snapshot, Problem> {
         pending_timeout: all.time("pending")?.unwrap_or(PENDING_TIMEOUT_DEFAULT),
         socket_grace: all.time("grace")?.unwrap_or(SOCKET_GRACE_DEFAULT),
         sessions_known: !all.has("unknown"),
+        sora: SoraSettings {
+            feed: if all.has("sora-api") {
+                SoraFeed::WebhooksAndApi
+            } else if all.has("sora") {
+                SoraFeed::Webhooks
+            } else {
+                SoraFeed::None
+            },
+            admission: if all.has("shadow") { SoraAdmission::Shadow } else { SoraAdmission::Enforced },
+            session_max_linger: all.time("max_linger")?.unwrap_or(SESSION_MAX_LINGER_DEFAULT),
+        },
         storage: Storage { state, path: None },
     };
     let mut snapshot = Snapshot::empty(settings, started);

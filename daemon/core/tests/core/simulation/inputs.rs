@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use soramode_core::input::{Input, Membership, SocketId, SoraInput, Ticket, Timestamp};
-use soramode_core::snapshot::{Clustering, Settings, Snapshot};
+use soramode_core::snapshot::{Clustering, Settings, Snapshot, SoraSettings};
 use soramode_protocol::decision::{Connect, Disconnect, Explain, Lifetime, Report, ReportedConnection};
 use soramode_protocol::id::{ChannelId, ClientId, ConnectionId, NodeName, SessionId};
 use soramode_protocol::mode::{ChangeMode, ListModeChanges, Mode, ModeState, SettableMode};
@@ -12,30 +12,11 @@ use soramode_protocol::request::GateRequest;
 use soramode_protocol::time::Time;
 use soramode_protocol::wait::{Wait, WaitFor};
 
+pub(super) use crate::dice::Dice;
+
 pub(super) const START: Time = Time::from_micros(1_795_377_600_000_000);
 
-/// `SplitMix64`: small, and the same everywhere.
-pub(super) struct Dice(pub(super) u64);
-
 impl Dice {
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// 0 to `sides` - 1.
-    pub(super) fn roll(&mut self, sides: u64) -> u64 {
-        self.next() % sides
-    }
-
-    /// One time in so many.
-    pub(super) fn one_in(&mut self, times: u64) -> bool {
-        self.roll(times) == 0
-    }
-
     fn of<T: Clone>(&mut self, choices: &[T]) -> T {
         choices[usize::try_from(self.roll(choices.len() as u64)).unwrap()].clone()
     }
@@ -83,6 +64,7 @@ pub(super) fn snapshot(dice: &mut Dice) -> Snapshot {
         pending_timeout: dice.of(&[Duration::from_secs(2), Duration::from_secs(30)]),
         socket_grace: dice.of(&[Duration::ZERO, Duration::from_secs(1), Duration::from_secs(30)]),
         sessions_known: !dice.one_in(3),
+        sora: SoraSettings::default(),
         storage: Storage { state: StorageState::Ok, path: None },
     };
     let mut snapshot = Snapshot::empty(settings, started);

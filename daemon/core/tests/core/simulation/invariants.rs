@@ -59,7 +59,7 @@ fn nobody_is_let_in(step: &Step<'_>) -> Result<(), String> {
     let (Input::Ask { request: GateRequest::Connect(_), .. } | Input::Sora(SoraInput::Admit { .. })) = step.input else { return Ok(()) };
     let offered = step.effects.acts.iter().find_map(|act| match act {
         Act::Answer(_, Ok(Reply::Decision(Decision::Offer { connection_id, created, .. }))) => Some((connection_id, *created)),
-        Act::Answer(..) | Act::Progress(..) => None,
+        Act::Answer(..) | Act::Progress(..) | Act::Poll => None,
     });
     let Some((id, created)) = offered else { return Ok(()) };
     let is_new = !step.before.connections.iter().any(|it| it.connection_id == *id);
@@ -135,6 +135,7 @@ fn causes_come_first(effects: &Effects) -> Result<(), String> {
             }
             EventKind::SessionVanished => std::mem::replace(&mut is_vanished, true),
             EventKind::ModeChanged(_)
+            | EventKind::WebhookReceived { .. }
             | EventKind::NodeJoined { .. }
             | EventKind::NodeIsolated { .. }
             | EventKind::NodeFenced { .. }

@@ -89,6 +89,7 @@ impl Replay {
             | EventKind::NodeJoined { .. }
             | EventKind::NodeIsolated { .. }
             | EventKind::NodeFenced { .. }
+            | EventKind::WebhookReceived { .. }
             | EventKind::Unknown => Ok(()),
         }
     }

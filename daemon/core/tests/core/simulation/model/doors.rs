@@ -222,6 +222,8 @@ impl Model {
                     self.session_over(number, None);
                 }
             }
+            // Another simulation has a Sora that can be asked.
+            SoraInput::PassedThrough { .. } | SoraInput::Polled { .. } | SoraInput::PollFailed { .. } => unreachable!("is not drawn"),
         }
     }
 

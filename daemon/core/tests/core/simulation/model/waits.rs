@@ -177,6 +177,9 @@ impl Model {
             protocol: PROTOCOL,
             uptime_seconds: self.now.boot.saturating_sub(self.started.boot).as_secs(),
             started_at: self.started.wall,
+            shadow: false,
+            upstreams: Vec::new(),
+            warnings: Vec::new(),
         }
     }
 }
