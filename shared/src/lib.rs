@@ -1,7 +1,7 @@
 //! The words on soramode's control socket: JSON-RPC 2.0, one message a line.
 //!
 //! Types alone, without I/O. Ids and limits are checked while a line is read, so that what has been read can be relied on.
-//! The feature `codec` adds the line codec and an async client.
+//! The feature `codec` adds the line codec and an async client, the feature `sora-api` a client of Sora's HTTP API.
 
 pub mod access;
 #[cfg(feature = "codec")]
@@ -12,6 +12,8 @@ pub mod decision;
 pub mod envelope;
 pub mod error;
 pub mod event;
+#[cfg(feature = "sora-api")]
+pub mod http_client;
 pub mod id;
 pub mod mode;
 pub mod node;
@@ -19,6 +21,9 @@ pub mod reply;
 pub mod request;
 pub mod session;
 pub mod socket_path;
+pub mod sora;
+#[cfg(feature = "sora-api")]
+pub mod sora_api;
 pub mod time;
 pub mod version;
 pub mod wait;

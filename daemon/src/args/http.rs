@@ -8,6 +8,7 @@ use std::str::FromStr;
 use clap::ValueEnum;
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
+use soramode_protocol::http_client;
 
 /// Where a door listens: `ADDRESS:PORT` or `unix:PATH`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,12 +48,7 @@ impl FromStr for HttpUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        const TAKES: &str = "takes an absolute URL such as http://127.0.0.1:3001";
-        let url = Url::parse(text).map_err(|error| format!("got {text:?} ({error}), {TAKES}"))?;
-        if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-            return Err(format!("got {text:?}, {TAKES}"));
-        }
-        Ok(Self(url))
+        http_client::read_url(text).map(Self).map_err(|error| error.to_string())
     }
 }
 

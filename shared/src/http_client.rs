@@ -1,0 +1,26 @@
+//! How soramode asks other HTTP servers: directly, whatever proxy the environment names, and without going where it is sent on to.
+
+use std::time::Duration;
+
+use reqwest::redirect::Policy;
+use reqwest::{Client, Url};
+
+/// The URL is no absolute `http:` or `https:` URL.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("got {0:?}, takes an absolute URL such as http://127.0.0.1:3000")]
+pub struct NoHttpUrl(String);
+
+/// Reads a URL of a server.
+pub fn read_url(text: &str) -> Result<Url, NoHttpUrl> {
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    url.ok_or_else(|| NoHttpUrl(text.to_owned()))
+}
+
+/// A client for this server. A call fails if connecting, asking and hearing the whole answer take longer than `timeout`.
+pub fn client(url: &Url, timeout: Duration) -> Result<Client, reqwest::Error> {
+    let builder = Client::builder().no_proxy().redirect(Policy::none()).referer(false).http1_only().timeout(timeout);
+    // Another part of this program may have been first: then that one is as good.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    // Without TLS no certificate of the system's is needed, and none may be there.
+    if url.scheme() == "https" { builder.build() } else { builder.tls_certs_only([]).build() }
+}

@@ -1,0 +1,149 @@
+//! An async client of Sora's HTTP API.
+
+use std::time::Duration;
+
+use reqwest::{Client, Response, StatusCode, Url};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::http_client;
+use crate::id::ChannelId;
+use crate::mode::{Mode, SettableMode};
+use crate::sora::{ChannelBody, LocalBody, ModeBody, SoraConnection, SoraNode, SoraProblem, TARGET_HEADER, Target};
+
+/// The largest answer that is read, in bytes.
+pub const SORA_API_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// A Sora, or whatever speaks its API.
+#[derive(Clone, Debug)]
+pub struct SoraApi {
+    client: Client,
+    url: Url,
+    token: Option<String>,
+}
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum SoraApiError {
+    /// It cannot be reached, or broke off.
+    #[error("{0}")]
+    Unreachable(String),
+    /// It did not answer in time.
+    #[error("no answer in time")]
+    TimedOut,
+    /// It answered with an error.
+    #[error("answered {status}{}", error_type.as_deref().map(|error_type| format!(" {error_type}")).unwrap_or_default())]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// The error's type, if the body says one.
+        error_type: Option<String>,
+    },
+    /// Its answer is not what the API says.
+    #[error("answered what cannot be read: {0}")]
+    Unreadable(String),
+    /// Its answer has more than [`SORA_API_BYTES_MAX`] bytes.
+    #[error("answered more than {SORA_API_BYTES_MAX} bytes")]
+    TooLarge,
+}
+
+impl SoraApiError {
+    /// Whether the server does not know what it was asked.
+    pub fn is_unknown_target(&self) -> bool {
+        let unknown = ["MissingTarget", "SchemaNotFound", "MissingTargetFunction"];
+        matches!(self, Self::Refused { error_type: Some(error_type), .. } if unknown.contains(&error_type.as_str()))
+    }
+}
+
+impl SoraApi {
+    /// A client. A call fails after `timeout`.
+    pub fn new(url: Url, token: Option<String>, timeout: Duration) -> Result<Self, SoraApiError> {
+        let client = http_client::client(&url, timeout).map_err(|error| SoraApiError::Unreachable(innermost(&error)))?;
+        Ok(Self { client, url, token })
+    }
+
+    /// Where it is.
+    pub const fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// `GetMode`
+    pub async fn get_mode(&self) -> Result<Mode, SoraApiError> {
+        self.call::<ModeBody>(Target::GetMode, None::<&()>).await.map(|body| body.mode)
+    }
+
+    /// `ChangeMode`
+    pub async fn change_mode(&self, mode: SettableMode) -> Result<Mode, SoraApiError> {
+        self.call::<ModeBody>(Target::ChangeMode, Some(&ModeBody { mode: mode.into() })).await.map(|body| body.mode)
+    }
+
+    /// `ListConnections` of this node. An older Sora that refuses the body which asks for this node's alone is asked again with none.
+    pub async fn list_connections(&self) -> Result<Vec<SoraConnection>, SoraApiError> {
+        match self.call(Target::ListConnections, Some(&LocalBody { local: true })).await {
+            Err(SoraApiError::Refused { status: 400, .. }) => self.call(Target::ListConnections, None::<&()>).await,
+            answered => answered,
+        }
+    }
+
+    /// `ListClusterNodes`
+    pub async fn list_cluster_nodes(&self) -> Result<Vec<SoraNode>, SoraApiError> {
+        self.call(Target::ListClusterNodes, None::<&()>).await
+    }
+
+    /// `DisconnectChannel`: whether there was such a channel.
+    pub async fn disconnect_channel(&self, channel_id: ChannelId) -> Result<bool, SoraApiError> {
+        let called = self.call::<serde::de::IgnoredAny>(Target::DisconnectChannel, Some(&ChannelBody { channel_id })).await;
+        match called {
+            Ok(_) => Ok(true),
+            Err(SoraApiError::Refused { error_type: Some(error_type), .. }) if error_type.contains("NOT-FOUND") => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Asks, and reads the answer.
+    pub async fn call<R: DeserializeOwned>(&self, target: Target, body: Option<&impl Serialize>) -> Result<R, SoraApiError> {
+        let mut request = self.client.post(self.url.clone()).header(TARGET_HEADER, target.name());
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token);
+        }
+        request = match body {
+            Some(body) => {
+                let bytes = serde_json::to_vec(body).map_err(|error| SoraApiError::Unreadable(error.to_string()))?;
+                request.header("content-type", "application/json").body(bytes)
+            }
+            None => request.header("content-length", "0"),
+        };
+        let response = request.send().await.map_err(|error| failed(&error))?;
+        let status = response.status();
+        let bytes = read(response).await?;
+        if status != StatusCode::OK {
+            let problem: Option<SoraProblem> = serde_json::from_slice(&bytes).ok();
+            return Err(SoraApiError::Refused { status: status.as_u16(), error_type: problem.and_then(|problem| problem.error_type) });
+        }
+        // Where nothing is to be said nothing may be.
+        let bytes = if bytes.is_empty() { b"{}" } else { bytes.as_slice() };
+        serde_json::from_slice(bytes).map_err(|error| SoraApiError::Unreadable(error.to_string()))
+    }
+}
+
+async fn read(mut response: Response) -> Result<Vec<u8>, SoraApiError> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| failed(&error))? {
+        if bytes.len() + chunk.len() > SORA_API_BYTES_MAX {
+            return Err(SoraApiError::TooLarge);
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
+}
+
+fn failed(error: &reqwest::Error) -> SoraApiError {
+    if error.is_timeout() { SoraApiError::TimedOut } else { SoraApiError::Unreachable(innermost(error)) }
+}
+
+/// The cause of all causes: what is around it repeats the URL.
+pub fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    let text = causes.last().map_or_else(|| error.to_string(), ToString::to_string);
+    text.split(" (os error").next().unwrap_or_default().to_owned()
+}
