@@ -9,9 +9,12 @@ use soramode_core::effect::{Act, Effects, Record};
 use soramode_core::gate::Gate;
 use soramode_core::input::{Input, SocketId, Ticket};
 use soramode_protocol::event::EventKind;
+use soramode_protocol::reply::{Answer, Reply};
+use tokio::sync::Notify;
 
 use crate::clock::{BootTimer, now};
 use crate::event_log::EventLog;
+use crate::health::Health;
 use crate::inbox::{Letter, Letters, Mail, Mailbox};
 use crate::store::Store;
 
@@ -21,12 +24,24 @@ const LETTERS_PER_COMMIT: usize = 256;
 /// Room for effects that is kept from batch to batch.
 const KEPT_EFFECTS: usize = 16 * LETTERS_PER_COMMIT;
 
+/// What the driver knows of the world, and wants of it.
+#[derive(Debug)]
+pub(crate) struct Outside {
+    /// How the servers are that the daemon asks.
+    pub(crate) health: Arc<Health>,
+    /// The gate wants to know what Sora's API says.
+    pub(crate) polls: Arc<Notify>,
+}
+
 /// The driver.
 #[derive(Debug)]
 pub(crate) struct Driver {
     pub(crate) letters: Letters,
     pub(crate) store: Store,
     pub(crate) log: Arc<EventLog>,
+    pub(crate) health: Arc<Health>,
+    /// The gate wants to know what Sora's API says.
+    pub(crate) polls: Arc<Notify>,
     pub(crate) mailboxes: HashMap<SocketId, Mailbox>,
     pub(crate) timer: BootTimer,
     /// What the timer is set to.
@@ -34,8 +49,9 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    pub(crate) fn new(letters: Letters, store: Store, log: Arc<EventLog>) -> io::Result<Self> {
-        Ok(Self { letters, store, log, mailboxes: HashMap::new(), timer: BootTimer::new()?, deadline: None })
+    pub(crate) fn new(letters: Letters, store: Store, log: Arc<EventLog>, outside: Outside) -> io::Result<Self> {
+        let Outside { health, polls } = outside;
+        Ok(Self { letters, store, log, health, polls, mailboxes: HashMap::new(), timer: BootTimer::new()?, deadline: None })
     }
 
     /// Drives the gate until every door is closed and what they said is done.
@@ -109,14 +125,40 @@ impl Driver {
     fn act(&self, acts: &mut Vec<Act>) {
         for act in acts.drain(..) {
             let (socket, mail) = match act {
-                Act::Poll => continue,
-                Act::Answer(ticket, answer) => (ticket.socket, Mail::Answer(ticket.serial, answer)),
+                Act::Poll => {
+                    self.polls.notify_one();
+                    continue;
+                }
+                Act::Answer(ticket, mut answer) => {
+                    self.complete(&mut answer);
+                    (ticket.socket, Mail::Answer(ticket.serial, answer))
+                }
                 Act::Progress(ticket, progress) => (ticket.socket, Mail::Progress(ticket.serial, progress)),
             };
             // Whoever is gone by now needs no answer.
             if let Some(mailbox) = self.mailboxes.get(&socket) {
                 mailbox.send(mail).unwrap_or_default();
             }
+        }
+    }
+
+    /// Says in an answer what the gate cannot know.
+    fn complete(&self, answer: &mut Answer) {
+        match answer {
+            Ok(Reply::Status(status)) => self.health.complete(status),
+            Ok(Reply::WaitEnded(ended)) => self.health.complete(&mut ended.status),
+            Ok(
+                Reply::Mode(_)
+                | Reply::ModeChanged(_)
+                | Reply::ClusterNodes(_)
+                | Reply::ModeChanges(_)
+                | Reply::Decision(_)
+                | Reply::Reported(_)
+                | Reply::Disconnected(_)
+                | Reply::Explanation(_)
+                | Reply::Page(_),
+            )
+            | Err(_) => {}
         }
     }
 }

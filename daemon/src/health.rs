@@ -1,34 +1,59 @@
 //! How the servers are that the daemon asks (upstreams, Sora's API), for `status` and `doctor`.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use soramode_protocol::time::Time;
+use soramode_protocol::node::{Status, Upstream};
 
 use crate::clock;
+use crate::config::HttpConfig;
+
+/// Sora's API among the servers.
+pub(crate) const SORA_API: &str = "sora-api";
 
 /// How each server is.
 #[derive(Debug, Default)]
 pub(crate) struct Health {
-    servers: Mutex<BTreeMap<&'static str, Server>>,
-}
-
-#[derive(Clone, Debug, Default)]
-struct Server {
-    last_success: Option<Time>,
-    last_failure: Option<Time>,
-    problem: Option<String>,
+    upstreams: Mutex<Vec<Upstream>>,
 }
 
 impl Health {
-    /// A server (`auth`, `session`, `event` or `sora-api`) answered, or did not, with why.
-    pub(crate) fn note(&self, name: &'static str, outcome: Result<(), String>) {
-        let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
-        let server = servers.entry(name).or_default();
+    /// Of all servers that the configuration names; none has been asked.
+    pub(crate) fn new(config: &HttpConfig) -> Self {
+        let upstreams = &config.sora.upstreams;
+        let named = [
+            ("auth", &upstreams.auth),
+            ("session", &upstreams.session),
+            ("event", &upstreams.event),
+            (SORA_API, &config.sora.api),
+        ];
+        let named = named.into_iter().filter_map(|(name, url)| Some((name, url.as_ref()?)));
+        let upstream = |(name, url): (&str, &crate::args::http::HttpUrl)| Upstream {
+            name: name.to_owned(),
+            url: url.to_string(),
+            last_success: None,
+            last_failure: None,
+            problem: None,
+        };
+        Self { upstreams: Mutex::new(named.map(upstream).collect()) }
+    }
+
+    /// A server answered, or did not, with why.
+    pub(crate) fn note(&self, name: &str, outcome: Result<(), String>) {
         let now = Some(clock::now().wall);
+        let mut upstreams = self.upstreams();
+        let Some(upstream) = upstreams.iter_mut().find(|upstream| upstream.name == name) else { return };
         match outcome {
-            Ok(()) => (server.last_success, server.problem) = (now, None),
-            Err(problem) => (server.last_failure, server.problem) = (now, Some(problem)),
+            Ok(()) => (upstream.last_success, upstream.problem) = (now, None),
+            Err(problem) => (upstream.last_failure, upstream.problem) = (now, Some(problem)),
         }
+    }
+
+    /// Says in a status what the gate cannot know.
+    pub(crate) fn complete(&self, status: &mut Status) {
+        status.upstreams.clone_from(&self.upstreams());
+    }
+
+    fn upstreams(&self) -> MutexGuard<'_, Vec<Upstream>> {
+        self.upstreams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -24,16 +24,17 @@ use std::sync::Arc;
 use soramode_core::gate::Gate;
 use soramode_core::snapshot::{Clustering, Seed, Settings, Snapshot, SoraAdmission, SoraFeed, SoraSettings};
 use soramode_protocol::id::LogId;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use config::{Admission, Config, SoraConfig};
 use control::peer::Peers;
 use control::{Control, House};
-use driver::Driver;
+use driver::{Driver, Outside};
 use event_log::EventLog;
 use health::Health;
-use http::{Http, ListenError, Supplies};
+use http::{Http, HttpError, Supplies};
 use metrics::Metrics;
 use socket_file::{SocketError, SocketFile};
 use store::Store;
@@ -46,7 +47,7 @@ pub enum RunError {
     Socket(#[from] SocketError),
     /// An HTTP door cannot be opened.
     #[error(transparent)]
-    Listen(#[from] ListenError),
+    Http(#[from] HttpError),
     /// The system gave no randomness.
     #[error("the system gives no randomness: {0}")]
     Random(getrandom::Error),
@@ -67,10 +68,12 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
     let log = Arc::new(EventLog::new(LogId::generate(random()?), config.keep_events));
     let gate = Gate::restore(Snapshot::empty(settings(&config, &store), clock::now()), Seed(random()?));
     let (inbox, letters) = inbox::inbox();
-    let driver = Driver::new(letters, store, Arc::clone(&log))?;
+    let (health, polls) = (Arc::new(Health::new(&config.http)), Arc::new(Notify::new()));
+    let outside = Outside { health: Arc::clone(&health), polls: Arc::clone(&polls) };
+    let driver = Driver::new(letters, store, Arc::clone(&log), outside)?;
     let house = House { log: Arc::clone(&log), node_name: config.node_name.clone(), operator_group: config.operator_group.clone() };
-    let (metrics, health) = (Arc::new(Metrics::default()), Arc::new(Health::default()));
-    let supplies = Supplies { inbox: inbox.clone(), log: Arc::clone(&log), metrics, health, stop: shutdown.clone() };
+    let metrics = Arc::new(Metrics::default());
+    let supplies = Supplies { inbox: inbox.clone(), log: Arc::clone(&log), metrics, health, polls, stop: shutdown.clone() };
     let http = Http::open(&config, supplies).await?;
     let control = Control::new(house, Peers::new(socket.operator_gid()), inbox, shutdown);
 

@@ -8,6 +8,7 @@ use soramode_protocol::error::{Error, ErrorType};
 use soramode_protocol::reply::{Answer, Reply};
 use soramode_protocol::request::GateRequest;
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::task::TaskTracker;
 
 use crate::inbox::{HTTP_DOORS, Inbox, Letter, Mail};
 
@@ -15,6 +16,7 @@ use crate::inbox::{HTTP_DOORS, Inbox, Letter, Mail};
 #[derive(Clone, Debug)]
 pub(crate) struct Asker {
     inbox: Inbox,
+    tracker: TaskTracker,
     waiting: Arc<Mutex<Waiting>>,
 }
 
@@ -32,13 +34,13 @@ pub(crate) struct Answers {
 }
 
 impl Asker {
-    /// Opens the way.
-    pub(crate) async fn open(inbox: Inbox) -> (Self, Answers) {
+    /// Opens the way; `tracker` has what is told in passing.
+    pub(crate) async fn open(inbox: Inbox, tracker: TaskTracker) -> (Self, Answers) {
         let (mailbox, mail) = mpsc::unbounded_channel();
         let waiting = Arc::default();
         // Where the driver is gone already every question will say so.
         inbox.send(Letter::Open(HTTP_DOORS, mailbox)).await.unwrap_or_default();
-        (Self { inbox, waiting: Arc::clone(&waiting) }, Answers { mail, waiting })
+        (Self { inbox, tracker, waiting: Arc::clone(&waiting) }, Answers { mail, waiting })
     }
 
     /// Asks, and waits for the answer. `actor` is who a change of the mode is recorded under.
@@ -58,6 +60,15 @@ impl Asker {
     /// Tells what a Sora said. It is before whatever is asked after this returned.
     pub(crate) async fn tell(&self, input: SoraInput) -> Result<(), Error> {
         self.send(Letter::Sora(Box::new(input))).await
+    }
+
+    /// The same for who cannot wait.
+    pub(crate) fn tell_later(&self, input: SoraInput) {
+        let inbox = self.inbox.clone();
+        self.tracker.spawn(async move {
+            // Where the driver is gone nobody wants to know.
+            inbox.send(Letter::Sora(Box::new(input))).await.unwrap_or_default();
+        });
     }
 
     async fn send(&self, letter: Letter) -> Result<(), Error> {

@@ -5,11 +5,12 @@ mod answer;
 mod api;
 mod asker;
 mod body;
+mod headers;
 mod listen;
 mod observe;
 mod places;
 mod serve;
-mod sora;
+pub mod sora;
 
 use std::sync::Arc;
 
@@ -17,6 +18,8 @@ use hyper::body::Incoming;
 use hyper::header::{HeaderValue, SERVER};
 use hyper::{Request, StatusCode};
 use soramode_protocol::id::NodeName;
+use soramode_protocol::sora_api::{SoraApi, SoraApiError};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -24,6 +27,7 @@ pub use body::{BODY_BYTES_MAX, BODY_TIME};
 pub use listen::ListenError;
 pub use serve::{HEAD_BYTES_MAX, HEAD_TIME, HTTP_CLIENTS_MAX};
 
+use crate::args::http::HttpUrl;
 use crate::config::{Config, HttpConfig};
 use crate::event_log::EventLog;
 use crate::health::Health;
@@ -33,6 +37,7 @@ use answer::Answered;
 use asker::Asker;
 use listen::{Caller, Doors, Listener};
 use serve::{Service, serve};
+use sora::{Poller, Sora};
 
 /// What every door may know.
 #[derive(Debug)]
@@ -43,6 +48,7 @@ pub(crate) struct House {
     pub(crate) log: Arc<EventLog>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) health: Arc<Health>,
+    sora: Sora,
 }
 
 /// What the doors are made of.
@@ -52,6 +58,8 @@ pub(crate) struct Supplies {
     pub(crate) log: Arc<EventLog>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) health: Arc<Health>,
+    /// The gate wants to know what Sora's API says.
+    pub(crate) polls: Arc<Notify>,
     pub(crate) stop: CancellationToken,
 }
 
@@ -59,24 +67,47 @@ pub(crate) struct Supplies {
 #[derive(Debug)]
 pub(crate) struct Http {
     listeners: Vec<Listener>,
+    sora: Sora,
+    api: Option<SoraApi>,
     config: Config,
     supplies: Supplies,
 }
 
+/// Why the doors cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// A listener cannot be had.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// What upstreams are asked with cannot be made.
+    #[error("cannot ask upstreams: {0}")]
+    Client(#[from] reqwest::Error),
+    /// The same for Sora's API.
+    #[error("cannot ask Sora's API: {0}")]
+    Api(#[from] SoraApiError),
+}
+
 impl Http {
     /// Opens the doors that the configuration asks for. Needs a tokio runtime.
-    pub(crate) async fn open(config: &Config, supplies: Supplies) -> Result<Self, ListenError> {
-        Ok(Self { listeners: listen::listeners(config).await?, config: config.clone(), supplies })
+    pub(crate) async fn open(config: &Config, supplies: Supplies) -> Result<Self, HttpError> {
+        let sora = Sora::new(&config.http.sora, &supplies.health)?;
+        let api = |url: &HttpUrl| SoraApi::new(url.0.clone(), None, config.http.sora.upstream_timeout);
+        let api = config.http.sora.api.as_ref().map(api).transpose()?;
+        Ok(Self { listeners: listen::listeners(config).await?, sora, api, config: config.clone(), supplies })
     }
 
     /// Serves until the daemon stops; returns when the last client is answered.
     pub(crate) async fn serve(self) {
-        let Self { listeners, config, supplies } = self;
-        let Supplies { inbox, log, metrics, health, stop } = supplies;
-        let (asker, answers) = Asker::open(inbox).await;
-        let house = Arc::new(House { asker, config: config.http, node_name: config.node_name, log, metrics, health });
-        let delivering = TaskTracker::new().spawn(answers.deliver());
+        let Self { listeners, sora, api, config, supplies } = self;
+        let Supplies { inbox, log, metrics, health, polls, stop } = supplies;
         let tracker = TaskTracker::new();
+        let (asker, answers) = Asker::open(inbox, tracker.clone()).await;
+        if let Some(api) = api {
+            let (asker, health, metrics) = (asker.clone(), Arc::clone(&health), Arc::clone(&metrics));
+            tracker.spawn(Poller { api, asker, health, metrics, wanted: polls }.run(stop.clone()));
+        }
+        let house = Arc::new(House { asker, config: config.http, node_name: config.node_name, log, metrics, health, sora });
+        let delivering = TaskTracker::new().spawn(answers.deliver());
         for listener in listeners {
             tracker.spawn(serve(listener, Arc::clone(&house), stop.clone()));
         }

@@ -111,7 +111,7 @@ impl<S: Service> Client<S> {
             }
         });
         let mut builder = Builder::new();
-        builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(HEAD_BYTES_MAX).half_close(true);
+        builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(HEAD_BYTES_MAX);
         let mut connection = builder.serve_connection(TokioIo::new(stream), answer);
         let leave = async {
             tokio::select! {

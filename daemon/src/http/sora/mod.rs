@@ -1,12 +1,125 @@
-//! A real Sora's webhooks: `POST /sora/auth`, `/sora/session`, `/sora/event`.
+//! A real Sora's webhooks: `POST /sora/auth`, `/sora/session`, `/sora/event`. soramode stands in front of the application's own.
+
+mod auth;
+mod poll;
+mod seldom;
+mod told;
+mod upstream;
+pub mod webhook;
+
+use std::sync::Arc;
 
 use hyper::body::Incoming;
-use hyper::{Request, StatusCode};
+use hyper::header::{ALLOW, HeaderValue};
+use hyper::{Method, Request, StatusCode};
+use soramode_protocol::event::WebhookSource;
+
+pub use seldom::SAY_PAUSE;
+pub use upstream::UPSTREAM_BYTES_MAX;
 
 use super::House;
-use super::answer::{Answered, error};
+use super::answer::{Answered, error, json};
+use super::body;
 use super::listen::Caller;
+use crate::args::http::HttpUrl;
+use crate::config::SoraConfig;
+use crate::health::Health;
+use crate::metrics::WebhookOutcome;
+pub(crate) use poll::Poller;
+use seldom::Seldom;
+use upstream::Upstream;
+use webhook::Unreadable;
 
-pub(super) async fn answer(_house: &House, _caller: Caller, _request: Request<Incoming>) -> Answered {
-    error(StatusCode::NOT_IMPLEMENTED, "HandlerException")
+/// The largest webhook, in bytes: `session.destroyed` lists every connection that there was.
+pub const WEBHOOK_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// What the webhooks' doors share.
+#[derive(Debug)]
+pub(crate) struct Sora {
+    auth: Option<Upstream>,
+    session: Option<Upstream>,
+    event: Option<Upstream>,
+    seldom: Seldom,
+}
+
+impl Sora {
+    pub(crate) fn new(config: &SoraConfig, health: &Arc<Health>) -> Result<Self, reqwest::Error> {
+        let upstream = |name, url: &Option<HttpUrl>| {
+            let upstream = |url: &HttpUrl| Upstream::new(name, url.clone(), config.upstream_timeout, Arc::clone(health));
+            url.as_ref().map(upstream).transpose()
+        };
+        Ok(Self {
+            auth: upstream("auth", &config.upstreams.auth)?,
+            session: upstream("session", &config.upstreams.session)?,
+            event: upstream("event", &config.upstreams.event)?,
+            seldom: Seldom::default(),
+        })
+    }
+
+    fn say_seldom(&self, word: impl FnOnce()) {
+        self.seldom.say(word);
+    }
+
+    fn unreadable(&self, house: &House, kind: &'static str, problem: &Unreadable) -> Answered {
+        house.metrics.webhook(kind, WebhookOutcome::Unreadable);
+        self.say_seldom(|| tracing::warn!(kind, %problem, "a webhook cannot be read"));
+        json(StatusCode::BAD_REQUEST, &Problem { error_type: "InvalidWebhook", error_reason: problem.to_string() })
+    }
+}
+
+#[derive(serde::Serialize)]
+struct Problem {
+    error_type: &'static str,
+    error_reason: String,
+}
+
+/// Which webhook a path is for.
+#[derive(Clone, Copy)]
+enum Kind {
+    Auth,
+    Told(WebhookSource),
+}
+
+impl Kind {
+    fn of(path: &str) -> Option<Self> {
+        match path {
+            "/sora/auth" => Some(Self::Auth),
+            "/sora/session" => Some(Self::Told(WebhookSource::Session)),
+            "/sora/event" => Some(Self::Told(WebhookSource::Event)),
+            _ => None,
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Auth => "auth",
+            Self::Told(source) => source.name(),
+        }
+    }
+}
+
+pub(super) async fn answer(house: &House, caller: Caller, request: Request<Incoming>) -> Answered {
+    let Some(kind) = Kind::of(request.uri().path()) else { return error(StatusCode::NOT_FOUND, "NotFound") };
+    if !caller.ip.is_some_and(|ip| ip.is_loopback() || house.config.sora.peers.contains(&ip)) {
+        house.metrics.webhook(kind.name(), WebhookOutcome::Forbidden);
+        house.sora.say_seldom(|| tracing::warn!(peer = ?caller.ip, "a webhook came from an address that is not Sora's: see --sora-peer"));
+        return error(StatusCode::FORBIDDEN, "Forbidden");
+    }
+    if request.method() != Method::POST {
+        let mut answer = error(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed");
+        answer.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+        return answer;
+    }
+    let (head, body) = request.into_parts();
+    let body = match body::read(body, WEBHOOK_BYTES_MAX).await {
+        Ok(body) => body,
+        Err(problem) => {
+            house.metrics.webhook(kind.name(), WebhookOutcome::Unreadable);
+            return problem.answer();
+        }
+    };
+    match kind {
+        Kind::Auth => auth::answer(house, &house.sora, (&head.headers, body)).await,
+        Kind::Told(source) => told::answer(house, &house.sora, source, (&head.headers, body)).await,
+    }
 }

@@ -1,0 +1,42 @@
+//! `POST /sora/session` and `/sora/event`: the gate notes what it needs, then the application hears it, and its answer goes back.
+
+use bytes::Bytes;
+use hyper::{HeaderMap, StatusCode};
+use soramode_protocol::event::WebhookSource;
+
+use super::Sora;
+use super::webhook::read_told;
+use crate::clock;
+use crate::http::House;
+use crate::http::answer::{Answered, JSON, error, typed};
+use crate::metrics::WebhookOutcome;
+
+pub(super) async fn answer(house: &House, sora: &Sora, source: WebhookSource, said: (&HeaderMap, Bytes)) -> Answered {
+    let (headers, body) = said;
+    let input = match read_told(source, &body, clock::now().wall) {
+        Ok(input) => input,
+        Err(problem) => return sora.unreadable(house, source.name(), &problem),
+    };
+    if house.asker.tell(input).await.is_err() {
+        return error(StatusCode::SERVICE_UNAVAILABLE, "Stopping");
+    }
+    let upstream = match source {
+        WebhookSource::Session => &sora.session,
+        WebhookSource::Event => &sora.event,
+    };
+    let Some(upstream) = upstream else {
+        house.metrics.webhook(source.name(), WebhookOutcome::Taken);
+        return typed(StatusCode::OK, JSON, &b"{}"[..]);
+    };
+    match upstream.ask(headers, body).await {
+        Ok(heard) => {
+            house.metrics.webhook(source.name(), WebhookOutcome::Taken);
+            heard.into_answer()
+        }
+        Err(failed) => {
+            house.metrics.webhook(source.name(), WebhookOutcome::UpstreamFailed);
+            sora.say_seldom(|| tracing::warn!(%failed, "the {} upstream failed: the gate knows, the application does not", source.name()));
+            error(StatusCode::BAD_GATEWAY, "BadGateway")
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! The application's own webhooks: what Sora said goes on to them unchanged, and what they answer goes back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::{HeaderMap, Response, StatusCode};
+use reqwest::Client;
+use soramode_protocol::http_client;
+use soramode_protocol::sora_api::innermost;
+
+use crate::args::http::HttpUrl;
+use crate::health::Health;
+use crate::http::answer::{Answered, full};
+use crate::http::headers::end_to_end;
+
+/// The largest answer of an upstream, in bytes.
+pub const UPSTREAM_BYTES_MAX: usize = 1024 * 1024;
+
+/// One of the application's webhooks.
+#[derive(Debug)]
+pub(crate) struct Upstream {
+    name: &'static str,
+    url: HttpUrl,
+    client: Client,
+    timeout: Duration,
+    health: Arc<Health>,
+}
+
+/// What an upstream answered.
+#[derive(Debug)]
+pub(crate) struct Heard {
+    pub(crate) status: StatusCode,
+    headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+/// An upstream did not answer in time, or not with what can be passed back.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Failed(pub(crate) String);
+
+impl Upstream {
+    pub(crate) fn new(name: &'static str, url: HttpUrl, timeout: Duration, health: Arc<Health>) -> Result<Self, reqwest::Error> {
+        Ok(Self { name, client: http_client::client(&url.0, timeout)?, url, timeout, health })
+    }
+
+    /// Passes a body on with its headers, and hears the whole answer.
+    pub(crate) async fn ask(&self, headers: &HeaderMap, body: Bytes) -> Result<Heard, Failed> {
+        let heard = self.send(headers, body).await;
+        self.health.note(self.name, heard.as_ref().map(|_| ()).map_err(ToString::to_string));
+        heard
+    }
+
+    /// The answer was none: `ask` could not know.
+    pub(crate) fn lied(&self, problem: &str) {
+        self.health.note(self.name, Err(problem.to_owned()));
+    }
+
+    async fn send(&self, headers: &HeaderMap, body: Bytes) -> Result<Heard, Failed> {
+        let request = self.client.post(self.url.0.clone()).headers(end_to_end(headers)).body(body);
+        let mut response = request.send().await.map_err(|error| self.failed(&error))?;
+        let (status, headers) = (response.status(), end_to_end(response.headers()));
+        if status.is_redirection() {
+            return Err(Failed(format!("answered {}: redirects are not followed", status.as_u16())));
+        }
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.failed(&error))? {
+            if body.len() + chunk.len() > UPSTREAM_BYTES_MAX {
+                return Err(Failed(format!("answered more than {UPSTREAM_BYTES_MAX} bytes")));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(Heard { status, headers, body: body.into() })
+    }
+
+    fn failed(&self, error: &reqwest::Error) -> Failed {
+        if error.is_timeout() {
+            return Failed(format!("no answer within {}", humantime::format_duration(self.timeout)));
+        }
+        Failed(innermost(error))
+    }
+}
+
+impl Heard {
+    /// As it goes back to Sora: byte for byte.
+    pub(crate) fn into_answer(self) -> Answered {
+        let mut answer = Response::new(full(self.body));
+        *answer.status_mut() = self.status;
+        *answer.headers_mut() = self.headers;
+        answer
+    }
+}

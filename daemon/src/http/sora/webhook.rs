@@ -1,0 +1,230 @@
+//! What Sora's webhooks say, read leniently: Sora grows, and fields and types that are not known are normal.
+//!
+//! Facts from Shiguredo's typed server SDKs and documentation, Sora 2022.1 to 2025. Bodies can hold secrets (`metadata`): what is wrong with
+//! one is said without what it holds.
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use soramode_core::input::SoraInput;
+use soramode_protocol::event::WebhookSource;
+use soramode_protocol::id::{ChannelId, ClientId, ConnectionId, SessionId};
+use soramode_protocol::time::Time;
+
+/// The longest type of a webhook, in bytes.
+pub const SORA_TYPE_BYTES_MAX: usize = 255;
+
+const MICROS_PER_SECOND: i64 = 1_000_000;
+
+/// Why a webhook cannot be taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadable {
+    /// It is not JSON, or no object.
+    #[error("the body is no JSON object")]
+    NoObject,
+    /// A field is missing, or is not what it must be.
+    #[error("{0} is missing, or is not what it must be")]
+    Field(&'static str),
+}
+
+/// Who asks to come in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Auth {
+    /// The channel.
+    pub channel_id: ChannelId,
+    /// Sora's id for the connection.
+    pub connection_id: ConnectionId,
+    /// Whose it is.
+    pub client_id: Option<ClientId>,
+}
+
+/// The fields that soramode goes by. What is of another shape than a string is as good as absent: only what is needed must be there.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Fields {
+    r#type: Word,
+    channel_id: Word,
+    session_id: Word,
+    connection_id: Word,
+    client_id: Word,
+    created_timestamp: Word,
+    created_time: Number,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Word {
+    Is(String),
+    Other(serde::de::IgnoredAny),
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Number {
+    Is(i64),
+    Other(serde::de::IgnoredAny),
+}
+
+impl Default for Word {
+    fn default() -> Self {
+        Self::Other(serde::de::IgnoredAny)
+    }
+}
+
+impl Default for Number {
+    fn default() -> Self {
+        Self::Other(serde::de::IgnoredAny)
+    }
+}
+
+impl Word {
+    fn get(&self) -> Option<&str> {
+        match self {
+            Self::Is(word) => Some(word),
+            Self::Other(_) => None,
+        }
+    }
+}
+
+impl Fields {
+    fn read(body: &[u8]) -> Result<Self, Unreadable> {
+        // An array would be taken for a struct as well.
+        let is_object = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
+        let fields = serde_json::from_slice(body).ok().filter(|_| is_object);
+        fields.ok_or(Unreadable::NoObject)
+    }
+
+    fn channel_id(&self) -> Result<ChannelId, Unreadable> {
+        id(&self.channel_id, "channel_id")
+    }
+
+    fn session_id(&self) -> Result<SessionId, Unreadable> {
+        id(&self.session_id, "session_id")
+    }
+
+    fn connection_id(&self) -> Result<ConnectionId, Unreadable> {
+        id(&self.connection_id, "connection_id")
+    }
+
+    /// One that is no id only decorates.
+    fn client_id(&self) -> Option<ClientId> {
+        id(&self.client_id, "client_id").ok()
+    }
+
+    fn created_at(&self) -> Option<Time> {
+        let timestamp = self.created_timestamp.get().and_then(|text| text.parse().ok());
+        timestamp.or(match self.created_time {
+            Number::Is(seconds) => seconds.checked_mul(MICROS_PER_SECOND).map(Time::from_micros),
+            Number::Other(_) => None,
+        })
+    }
+
+    fn sora_type(&self) -> Result<&str, Unreadable> {
+        self.r#type.get().filter(|word| (1..=SORA_TYPE_BYTES_MAX).contains(&word.len())).ok_or(Unreadable::Field("type"))
+    }
+}
+
+fn id<T: DeserializeOwned>(word: &Word, name: &'static str) -> Result<T, Unreadable> {
+    let text = word.get().ok_or(Unreadable::Field(name))?;
+    T::deserialize(serde::de::value::StrDeserializer::<serde::de::value::Error>::new(text)).map_err(|_| Unreadable::Field(name))
+}
+
+/// Reads an auth webhook.
+pub fn read_auth(body: &[u8]) -> Result<Auth, Unreadable> {
+    let fields = Fields::read(body)?;
+    Ok(Auth { channel_id: fields.channel_id()?, connection_id: fields.connection_id()?, client_id: fields.client_id() })
+}
+
+/// Reads a session or an event webhook; `now` stands for times that it does not say.
+pub fn read_told(source: WebhookSource, body: &[u8], now: Time) -> Result<SoraInput, Unreadable> {
+    let fields = Fields::read(body)?;
+    let sora_type = fields.sora_type()?;
+    match (source, sora_type) {
+        (WebhookSource::Session, "session.created") => Ok(SoraInput::SessionCreated {
+            channel_id: fields.channel_id()?,
+            session_id: fields.session_id()?,
+            created_time: fields.created_at().unwrap_or(now),
+        }),
+        (WebhookSource::Session, "session.destroyed") => {
+            Ok(SoraInput::SessionDestroyed { channel_id: fields.channel_id()?, session_id: fields.session_id()? })
+        }
+        (WebhookSource::Event, "connection.created") => Ok(SoraInput::ConnectionCreated {
+            channel_id: fields.channel_id()?,
+            session_id: fields.session_id()?,
+            connection_id: fields.connection_id()?,
+            client_id: fields.client_id(),
+        }),
+        (WebhookSource::Event, "connection.destroyed") => Ok(SoraInput::ConnectionDestroyed { connection_id: fields.connection_id()? }),
+        // Of one that failed before it had an id there is nothing to end.
+        (WebhookSource::Event, "connection.failed") if fields.connection_id.get().is_some() => {
+            Ok(SoraInput::ConnectionDestroyed { connection_id: fields.connection_id()? })
+        }
+        (WebhookSource::Session | WebhookSource::Event, _) => Ok(SoraInput::PassedThrough { source, sora_type: sora_type.to_owned() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Time = Time::from_micros(7);
+
+    fn told(source: WebhookSource, body: &str) -> Result<SoraInput, Unreadable> {
+        read_told(source, body.as_bytes(), NOW)
+    }
+
+    #[test]
+    fn an_auth_webhook_needs_channel_and_connection() {
+        let auth = read_auth(br#"{"channel_id":"spam","connection_id":"c","client_id":5,"metadata":[{}],"role":null}"#).unwrap();
+        assert_eq!((auth.channel_id.as_str(), auth.connection_id.as_str(), auth.client_id), ("spam", "c", None));
+        for (body, problem) in [
+            ("", Unreadable::NoObject),
+            ("{", Unreadable::NoObject),
+            ("[]", Unreadable::NoObject),
+            (r#"["x","spam"]"#, Unreadable::NoObject),
+            (r#"{"connection_id":"c"}"#, Unreadable::Field("channel_id")),
+            (r#"{"channel_id":null,"connection_id":"c"}"#, Unreadable::Field("channel_id")),
+            (r#"{"channel_id":"","connection_id":"c"}"#, Unreadable::Field("channel_id")),
+            (r#"{"channel_id":"spam"}"#, Unreadable::Field("connection_id")),
+        ] {
+            assert_eq!(read_auth(body.as_bytes()), Err(problem), "{body}");
+        }
+        let long = format!(r#"{{"channel_id":"spam","connection_id":"{}"}}"#, "c".repeat(256));
+        assert_eq!(read_auth(long.as_bytes()), Err(Unreadable::Field("connection_id")));
+    }
+
+    #[test]
+    fn times_are_taken_from_where_they_are_said_best() {
+        let at = |more: &str| match told(WebhookSource::Session, &format!(r#"{{"type":"session.created","channel_id":"a","session_id":"A"{more}}}"#)) {
+            Ok(SoraInput::SessionCreated { created_time, .. }) => created_time.as_micros(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(at(r#","created_time":1748747045,"created_timestamp":"2025-06-01T03:04:05.699000Z""#), 1_748_747_045_699_000);
+        assert_eq!(at(r#","created_time":1748747045"#), 1_748_747_045_000_000);
+        assert_eq!(at(r#","created_time":9223372036854775807,"created_timestamp":"soon""#), 7);
+    }
+
+    #[test]
+    fn what_is_not_ours_passes_and_what_is_ours_must_be_whole() {
+        let passed = |source, sora_type: &str| Ok(SoraInput::PassedThrough { source, sora_type: sora_type.to_owned() });
+        for (source, sora_type) in [
+            (WebhookSource::Session, "session.vanished"),
+            (WebhookSource::Session, "recording.started"),
+            (WebhookSource::Session, "connection.created"),
+            (WebhookSource::Event, "connection.updated"),
+            (WebhookSource::Event, "connection.failed"),
+        ] {
+            assert_eq!(told(source, &format!(r#"{{"type":"{sora_type}"}}"#)), passed(source, sora_type));
+        }
+        for (source, body, field) in [
+            (WebhookSource::Session, r#"{"id":"x"}"#.to_owned(), "type"),
+            (WebhookSource::Session, format!(r#"{{"type":"{}"}}"#, "x".repeat(256)), "type"),
+            (WebhookSource::Session, r#"{"type":"session.created","channel_id":"a"}"#.to_owned(), "session_id"),
+            (WebhookSource::Session, r#"{"type":"session.destroyed","session_id":"A"}"#.to_owned(), "channel_id"),
+            (WebhookSource::Event, r#"{"type":"connection.created","channel_id":"a","connection_id":"c"}"#.to_owned(), "session_id"),
+            (WebhookSource::Event, r#"{"type":"connection.destroyed"}"#.to_owned(), "connection_id"),
+            (WebhookSource::Event, r#"{"type":"connection.failed","connection_id":""}"#.to_owned(), "connection_id"),
+        ] {
+            assert_eq!(told(source, &body), Err(Unreadable::Field(field)), "{body}");
+        }
+    }
+}
