@@ -1,7 +1,8 @@
 //! What a client and the daemon say to each other, without the socket: lines become requests, mail becomes lines.
 //!
-//! Requests go to the gate at once and come back in their order. What the gate does not answer in one piece (errors, lists,
-//! subscriptions) waits until everything before it was answered, and holds back what comes after it. Waits stand outside this order.
+//! Requests go to the gate at once and are answered in their order: an answer that comes before its turn is held back. What the gate does
+//! not answer in one piece (errors, lists, subscriptions) waits until everything before it was answered, and holds back what comes after
+//! it. Waits stand outside this order.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -39,7 +40,7 @@ pub(super) struct Conversation {
     peer: Peer,
     last_serial: u64,
     lines_taken: u64,
-    in_flight: VecDeque<(u64, Option<ReplyTo>)>,
+    in_flight: VecDeque<Owed>,
     waits: BTreeMap<u64, Option<ReplyTo>>,
     /// What waits until everything before it is answered.
     alone: Option<(Option<ReplyTo>, Alone)>,
@@ -48,6 +49,21 @@ pub(super) struct Conversation {
     pub(super) out: Output,
     /// Nothing more is taken from this client.
     is_closing: bool,
+}
+
+/// An answer that is owed, in the order of the requests.
+#[derive(Debug)]
+struct Owed {
+    serial: u64,
+    reply_to: Option<ReplyTo>,
+    /// It came before its turn.
+    answer: Option<Answer>,
+}
+
+impl Owed {
+    const fn new(serial: u64, reply_to: Option<ReplyTo>) -> Self {
+        Self { serial, reply_to, answer: None }
+    }
 }
 
 /// What is not handed to the gate in one piece.
@@ -149,7 +165,7 @@ impl Conversation {
                 if matches!(request, GateRequest::Wait(_)) {
                     self.waits.insert(serial, reply_to);
                 } else {
-                    self.in_flight.push_back((serial, reply_to));
+                    self.in_flight.push_back(Owed::new(serial, reply_to));
                 }
                 return asks.push((serial, request));
             }
@@ -189,7 +205,7 @@ impl Conversation {
             }
             Alone::ListModeChanges(list) => {
                 let serial = self.next_serial();
-                self.in_flight.push_back((serial, reply_to));
+                self.in_flight.push_back(Owed::new(serial, reply_to));
                 asks.push((serial, GateRequest::ListModeChanges(list)));
             }
         }
@@ -212,8 +228,16 @@ impl Conversation {
     }
 
     fn take_answer(&mut self, serial: u64, answer: Answer) -> Option<Numbered> {
-        if let Some((_, reply_to)) = self.in_flight.pop_front_if(|(first, _)| *first == serial) {
-            self.out.answer(reply_to.as_ref(), answer.as_ref());
+        if let Some(owed) = self.in_flight.pop_front_if(|first| first.serial == serial) {
+            self.out.answer(owed.reply_to.as_ref(), answer.as_ref());
+            self.tell_held_back();
+            return None;
+        }
+        // Serials rise.
+        if let Ok(place) = self.in_flight.binary_search_by_key(&serial, |owed| owed.serial) {
+            if let Some(owed) = self.in_flight.get_mut(place) {
+                owed.answer = Some(answer);
+            }
             return None;
         }
         if let Some(reply_to) = self.waits.remove(&serial) {
@@ -227,6 +251,15 @@ impl Conversation {
                 let listing = self.listing.take();
                 self.out.answer(listing.and_then(|listing| listing.reply_to).as_ref(), page.as_ref());
                 None
+            }
+        }
+    }
+
+    /// Gives the answers whose turn has come.
+    fn tell_held_back(&mut self) {
+        while let Some(owed) = self.in_flight.pop_front_if(|first| first.answer.is_some()) {
+            if let Some(answer) = owed.answer {
+                self.out.answer(owed.reply_to.as_ref(), answer.as_ref());
             }
         }
     }
@@ -256,105 +289,4 @@ impl Conversation {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    use soramode_protocol::access::Access;
-    use soramode_protocol::codec::REQUEST_BYTES_MAX;
-    use soramode_protocol::decision::Disconnected;
-    use soramode_protocol::id::{LogId, NodeName};
-    use soramode_protocol::mode::ModeChanges;
-    use soramode_protocol::reply::Reply;
-
-    use crate::event_log::EventLog;
-
-    const DISCONNECT: &str = "{\"id\":1,\"method\":\"Disconnect\",\"params\":{\"connection_id\":\"1\"}}\n";
-    const WAIT: &str = "{\"id\":2,\"method\":\"Wait\",\"params\":{\"for\":\"joined\"}}\n";
-    const GET_INFO: &str = "{\"id\":3,\"method\":\"GetInfo\"}\n";
-    const LIST_CHANGES: &str = "{\"id\":4,\"method\":\"ListModeChanges\"}\n";
-
-    fn conversation(access: Access) -> Conversation {
-        let log = Arc::new(EventLog::new(LogId::generate([0; 16]), 10));
-        let house = House { log, node_name: NodeName::new("node-01").unwrap(), operator_group: Some("operators".to_owned()) };
-        Conversation::new(Arc::new(house), Peer { uid: 1, access, actor: "uid:1".into() })
-    }
-
-    fn lines(text: &str) -> LineBuffer {
-        let mut lines = LineBuffer::new(REQUEST_BYTES_MAX);
-        lines.space().extend_from_slice(text.as_bytes());
-        lines
-    }
-
-    fn answer(conversation: &mut Conversation, (serial, request): &Numbered) {
-        let reply = if matches!(request, GateRequest::ListModeChanges(_)) {
-            Reply::ModeChanges(ModeChanges::default())
-        } else {
-            Reply::Disconnected(Disconnected { found: false, channel_id: None, session_id: None })
-        };
-        assert_eq!(conversation.take_mail(Mail::Answer(*serial, Ok(reply))), None);
-    }
-
-    #[test]
-    fn past_256_in_flight_a_line_waits_until_one_is_answered() {
-        let mut conversation = conversation(Access::Operate);
-        let mut lines = lines(&(WAIT.repeat(6) + &DISCONNECT.repeat(IN_FLIGHT_MAX)));
-        let asks = conversation.take_lines(&mut lines);
-        assert_eq!((asks.len(), conversation.is_open()), (IN_FLIGHT_MAX, false));
-        assert!(conversation.take_lines(&mut lines).is_empty());
-        for (number, ask) in asks.iter().enumerate().skip(6).take(6) {
-            assert!(lines.has_partial(), "{number} answered");
-            answer(&mut conversation, ask);
-            assert_eq!(conversation.take_lines(&mut lines).len(), 1);
-        }
-        assert!(!lines.has_partial());
-    }
-
-    #[test]
-    fn what_stands_alone_waits_for_what_is_before_it_and_holds_back_what_is_after() {
-        let mut conversation = conversation(Access::Operate);
-        let mut lines = lines(&format!("{WAIT}{DISCONNECT}{GET_INFO}{DISCONNECT}"));
-        let asks = conversation.take_lines(&mut lines);
-        assert_eq!(asks.len(), 2);
-        assert!(conversation.out.is_empty() && !conversation.is_open());
-        answer(&mut conversation, &asks[1]);
-        assert_eq!(conversation.take_lines(&mut lines).len(), 1);
-        assert!(!conversation.is_answered());
-    }
-
-    #[test]
-    fn large_answers_are_asked_for_one_at_a_time() {
-        let mut conversation = conversation(Access::View);
-        let mut lines = lines(&LIST_CHANGES.repeat(3));
-        for _ in 0..3 {
-            let asks = conversation.take_lines(&mut lines);
-            assert_eq!(asks.len(), 1);
-            answer(&mut conversation, &asks[0]);
-        }
-        assert!(conversation.take_lines(&mut lines).is_empty() && conversation.is_answered());
-    }
-
-    #[test]
-    fn who_has_too_much_unread_is_not_read() {
-        let mut conversation = conversation(Access::View);
-        let mut lines = lines(&GET_INFO.repeat(10_000));
-        conversation.take_lines(&mut lines);
-        assert!(conversation.out.is_full() && !conversation.is_open() && lines.has_partial());
-    }
-
-    #[test]
-    fn who_may_look_reaches_the_gate_with_nothing_that_changes_it() {
-        let changes = [
-            ("ChangeMode", "{\"mode\":\"normal\"}"),
-            ("Connect", "{\"channel_id\":\"a\"}"),
-            ("Report", "{\"connections\":[]}"),
-            ("Disconnect", "{\"connection_id\":\"1\"}"),
-        ];
-        let operate = Method::ALL.iter().filter(|method| method.access() == Access::Operate).map(|method| method.name());
-        assert_eq!(operate.collect::<Vec<_>>(), changes.map(|(method, _)| method));
-        for (method, params) in changes {
-            let line = format!("{{\"method\":\"{method}\",\"params\":{params}}}\n");
-            assert!(conversation(Access::View).take_lines(&mut lines(&line)).is_empty(), "{line}");
-            assert_eq!(conversation(Access::Operate).take_lines(&mut lines(&line)).len(), 1, "{line}");
-        }
-    }
-}
+mod tests;

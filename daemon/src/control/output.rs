@@ -21,6 +21,12 @@ pub(super) struct Output {
 }
 
 impl Output {
+    /// What is unread, for tests.
+    #[cfg(test)]
+    pub(super) fn lines(&self) -> Vec<serde_json::Value> {
+        self.bytes.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }

@@ -1,0 +1,119 @@
+//! Tests of the conversation: order, what is held back, and limits.
+
+use super::*;
+
+use soramode_protocol::access::Access;
+use soramode_protocol::codec::REQUEST_BYTES_MAX;
+use soramode_protocol::decision::Disconnected;
+use soramode_protocol::id::{LogId, NodeName};
+use soramode_protocol::mode::ModeChanges;
+use soramode_protocol::reply::Reply;
+
+use crate::event_log::EventLog;
+
+const DISCONNECT: &str = "{\"id\":1,\"method\":\"Disconnect\",\"params\":{\"connection_id\":\"1\"}}\n";
+const WAIT: &str = "{\"id\":2,\"method\":\"Wait\",\"params\":{\"for\":\"joined\"}}\n";
+const GET_INFO: &str = "{\"id\":3,\"method\":\"GetInfo\"}\n";
+const LIST_CHANGES: &str = "{\"id\":4,\"method\":\"ListModeChanges\"}\n";
+
+fn conversation(access: Access) -> Conversation {
+    let log = Arc::new(EventLog::new(LogId::generate([0; 16]), 10));
+    let house = House { log, node_name: NodeName::new("node-01").unwrap(), operator_group: Some("operators".to_owned()) };
+    Conversation::new(Arc::new(house), Peer { uid: 1, access, actor: "uid:1".into() })
+}
+
+fn lines(text: &str) -> LineBuffer {
+    let mut lines = LineBuffer::new(REQUEST_BYTES_MAX);
+    lines.space().extend_from_slice(text.as_bytes());
+    lines
+}
+
+fn answer(conversation: &mut Conversation, (serial, request): &Numbered) {
+    let reply = if matches!(request, GateRequest::ListModeChanges(_)) {
+        Reply::ModeChanges(ModeChanges::default())
+    } else {
+        Reply::Disconnected(Disconnected { found: false, channel_id: None, session_id: None })
+    };
+    assert_eq!(conversation.take_mail(Mail::Answer(*serial, Ok(reply))), None);
+}
+
+#[test]
+fn past_256_in_flight_a_line_waits_until_one_is_answered() {
+    let mut conversation = conversation(Access::Operate);
+    let mut lines = lines(&(WAIT.repeat(6) + &DISCONNECT.repeat(IN_FLIGHT_MAX)));
+    let asks = conversation.take_lines(&mut lines);
+    assert_eq!((asks.len(), conversation.is_open()), (IN_FLIGHT_MAX, false));
+    assert!(conversation.take_lines(&mut lines).is_empty());
+    for (number, ask) in asks.iter().enumerate().skip(6).take(6) {
+        assert!(lines.has_partial(), "{number} answered");
+        answer(&mut conversation, ask);
+        assert_eq!(conversation.take_lines(&mut lines).len(), 1);
+    }
+    assert!(!lines.has_partial());
+}
+
+#[test]
+fn what_stands_alone_waits_for_what_is_before_it_and_holds_back_what_is_after() {
+    let mut conversation = conversation(Access::Operate);
+    let mut lines = lines(&format!("{WAIT}{DISCONNECT}{GET_INFO}{DISCONNECT}"));
+    let asks = conversation.take_lines(&mut lines);
+    assert_eq!(asks.len(), 2);
+    assert!(conversation.out.is_empty() && !conversation.is_open());
+    answer(&mut conversation, &asks[1]);
+    assert_eq!(conversation.take_lines(&mut lines).len(), 1);
+    assert!(!conversation.is_answered());
+}
+
+#[test]
+fn an_answer_that_comes_early_waits_for_its_turn() {
+    let mut conversation = conversation(Access::Operate);
+    let ids = [5, 6, 7, 8, 9];
+    let text: String = ids.iter().map(|id| DISCONNECT.replace("\"id\":1", &format!("\"id\":{id}"))).collect();
+    let asks = conversation.take_lines(&mut lines(&(text + GET_INFO)));
+    for (turn, told) in [(2, 0), (1, 0), (4, 0), (0, 3), (3, 2)] {
+        assert!(!conversation.is_answered());
+        let before = conversation.out.lines().len();
+        answer(&mut conversation, &asks[turn]);
+        assert_eq!(conversation.out.lines().len() - before, told, "after answer {turn}");
+    }
+    let answered = conversation.out.lines().into_iter().map(|line| line["id"].as_i64().unwrap());
+    assert_eq!(answered.collect::<Vec<_>>(), ids);
+    assert!(conversation.take_lines(&mut lines("")).is_empty() && conversation.is_answered());
+}
+
+#[test]
+fn large_answers_are_asked_for_one_at_a_time() {
+    let mut conversation = conversation(Access::View);
+    let mut lines = lines(&LIST_CHANGES.repeat(3));
+    for _ in 0..3 {
+        let asks = conversation.take_lines(&mut lines);
+        assert_eq!(asks.len(), 1);
+        answer(&mut conversation, &asks[0]);
+    }
+    assert!(conversation.take_lines(&mut lines).is_empty() && conversation.is_answered());
+}
+
+#[test]
+fn who_has_too_much_unread_is_not_read() {
+    let mut conversation = conversation(Access::View);
+    let mut lines = lines(&GET_INFO.repeat(10_000));
+    conversation.take_lines(&mut lines);
+    assert!(conversation.out.is_full() && !conversation.is_open() && lines.has_partial());
+}
+
+#[test]
+fn who_may_look_reaches_the_gate_with_nothing_that_changes_it() {
+    let changes = [
+        ("ChangeMode", "{\"mode\":\"normal\"}"),
+        ("Connect", "{\"channel_id\":\"a\"}"),
+        ("Report", "{\"connections\":[]}"),
+        ("Disconnect", "{\"connection_id\":\"1\"}"),
+    ];
+    let operate = Method::ALL.iter().filter(|method| method.access() == Access::Operate).map(|method| method.name());
+    assert_eq!(operate.collect::<Vec<_>>(), changes.map(|(method, _)| method));
+    for (method, params) in changes {
+        let line = format!("{{\"method\":\"{method}\",\"params\":{params}}}\n");
+        assert!(conversation(Access::View).take_lines(&mut lines(&line)).is_empty(), "{line}");
+        assert_eq!(conversation(Access::Operate).take_lines(&mut lines(&line)).len(), 1, "{line}");
+    }
+}
