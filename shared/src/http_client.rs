@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use reqwest::redirect::Policy;
-use reqwest::{Client, Url};
+use reqwest::{Client, ClientBuilder, Url};
 
 /// The URL is no absolute `http:` or `https:` URL.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -18,7 +18,16 @@ pub fn read_url(text: &str) -> Result<Url, NoHttpUrl> {
 
 /// A client for this server. A call fails if connecting, asking and hearing the whole answer take longer than `timeout`.
 pub fn client(url: &Url, timeout: Duration) -> Result<Client, reqwest::Error> {
-    let builder = Client::builder().no_proxy().redirect(Policy::none()).referer(false).http1_only().timeout(timeout);
+    build(url, Client::builder().timeout(timeout))
+}
+
+/// The same for answers of any length: a call fails if connecting, or waiting for the next piece, takes longer than `timeout`.
+pub fn streaming(url: &Url, timeout: Duration) -> Result<Client, reqwest::Error> {
+    build(url, Client::builder().connect_timeout(timeout).read_timeout(timeout))
+}
+
+fn build(url: &Url, builder: ClientBuilder) -> Result<Client, reqwest::Error> {
+    let builder = builder.no_proxy().redirect(Policy::none()).referer(false).http1_only();
     // Another part of this program may have been first: then that one is as good.
     drop(rustls::crypto::ring::default_provider().install_default());
     // Without TLS no certificate of the system's is needed, and none may be there.

@@ -59,6 +59,20 @@ impl Target {
         }
     }
 
+    /// The operation alone.
+    pub const fn operation(self) -> &'static str {
+        match self {
+            Self::GetMode => "GetMode",
+            Self::ChangeMode => "ChangeMode",
+            Self::ListClusterNodes => "ListClusterNodes",
+            Self::ListConnections => "ListConnections",
+            Self::ListChannelConnections => "ListChannelConnections",
+            Self::ListSessions => "ListSessions",
+            Self::GetStatsAllConnections => "GetStatsAllConnections",
+            Self::DisconnectChannel => "DisconnectChannel",
+        }
+    }
+
     /// The target of this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|target| target.name() == name)

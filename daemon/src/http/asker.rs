@@ -62,6 +62,11 @@ impl Asker {
         self.send(Letter::Sora(Box::new(input))).await
     }
 
+    /// What goes on behind an answer belongs here.
+    pub(crate) const fn tracker(&self) -> &TaskTracker {
+        &self.tracker
+    }
+
     /// The same for who cannot wait.
     pub(crate) fn tell_later(&self, input: SoraInput) {
         let inbox = self.inbox.clone();

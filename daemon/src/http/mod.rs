@@ -34,6 +34,7 @@ use crate::health::Health;
 use crate::inbox::Inbox;
 use crate::metrics::Metrics;
 use answer::Answered;
+use api::Pass;
 use asker::Asker;
 use listen::{Caller, Doors, Listener};
 use serve::{Service, serve};
@@ -49,6 +50,8 @@ pub(crate) struct House {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) health: Arc<Health>,
     sora: Sora,
+    /// The way to Sora's own API.
+    pass: Option<Pass>,
 }
 
 /// What the doors are made of.
@@ -68,6 +71,7 @@ pub(crate) struct Supplies {
 pub(crate) struct Http {
     listeners: Vec<Listener>,
     sora: Sora,
+    pass: Option<Pass>,
     api: Option<SoraApi>,
     config: Config,
     supplies: Supplies,
@@ -93,12 +97,14 @@ impl Http {
         let sora = Sora::new(&config.http.sora, &supplies.health)?;
         let api = |url: &HttpUrl| SoraApi::new(url.0.clone(), None, config.http.sora.upstream_timeout);
         let api = config.http.sora.api.as_ref().map(api).transpose()?;
-        Ok(Self { listeners: listen::listeners(config).await?, sora, api, config: config.clone(), supplies })
+        let pass = |url: &HttpUrl| Pass::new(url.0.clone(), config.http.sora.upstream_timeout, Arc::clone(&supplies.health));
+        let pass = config.http.sora.api.as_ref().map(pass).transpose()?;
+        Ok(Self { listeners: listen::listeners(config).await?, sora, pass, api, config: config.clone(), supplies })
     }
 
     /// Serves until the daemon stops; returns when the last client is answered.
     pub(crate) async fn serve(self) {
-        let Self { listeners, sora, api, config, supplies } = self;
+        let Self { listeners, sora, pass, api, config, supplies } = self;
         let Supplies { inbox, log, metrics, health, polls, stop } = supplies;
         let tracker = TaskTracker::new();
         let (asker, answers) = Asker::open(inbox, tracker.clone()).await;
@@ -106,7 +112,7 @@ impl Http {
             let (asker, health, metrics) = (asker.clone(), Arc::clone(&health), Arc::clone(&metrics));
             tracker.spawn(Poller { api, asker, health, metrics, wanted: polls }.run(stop.clone()));
         }
-        let house = Arc::new(House { asker, config: config.http, node_name: config.node_name, log, metrics, health, sora });
+        let house = Arc::new(House { asker, config: config.http, node_name: config.node_name, log, metrics, health, sora, pass });
         let delivering = TaskTracker::new().spawn(answers.deliver());
         for listener in listeners {
             tracker.spawn(serve(listener, Arc::clone(&house), stop.clone()));

@@ -1,0 +1,7 @@
+//! Fuzzes the control socket's lines.
+#![no_main]
+
+#[path = "../targets.rs"]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| targets::socket_lines(bytes));

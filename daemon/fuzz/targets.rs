@@ -1,0 +1,73 @@
+//! What the fuzzer does with its bytes, and what the replay of the corpus does with each file of it: what comes from outside goes through
+//! its reader into a gate, and the gate's tables must agree after every step.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use soramode_core::gate::Gate;
+use soramode_core::input::{Input, SocketId, Ticket, Timestamp};
+use soramode_core::snapshot::{Clustering, Seed, Settings, Snapshot};
+use soramode_protocol::id::NodeName;
+use soramode_protocol::codec::{LineBuffer, REQUEST_BYTES_MAX};
+use soramode_protocol::envelope::{Answered, read_request, write_line};
+use soramode_protocol::request::Request;
+use soramode_protocol::node::{Storage, StorageState};
+use soramode_protocol::time::Time;
+
+/// A gate, and how often it was stepped.
+struct World {
+    gate: Gate,
+    steps: u64,
+}
+
+impl World {
+    fn new() -> Self {
+        let started = Timestamp { wall: Time::from_micros(0), boot: Duration::ZERO };
+        Self { gate: Gate::restore(Snapshot::empty(settings(), started), Seed([7; 32])), steps: 0 }
+    }
+
+    fn step(&mut self, input: Input) {
+        self.steps += 1;
+        let boot = Duration::from_secs(self.steps);
+        let now = Timestamp { wall: Time::from_micros(0) + boot, boot };
+        let effects = self.gate.step(now, input);
+        for act in &effects.acts {
+            if let soramode_core::effect::Act::Answer(_, answer) = act {
+                let id = soramode_protocol::envelope::ReplyTo::Null;
+                let mut line = Vec::new();
+                write_line(&mut line, &Answered::new(&id, answer.as_ref())).expect("an answer can be written");
+                assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1, "an answer is one line");
+            }
+        }
+        self.gate.check().expect("the tables agree");
+    }
+}
+
+fn settings() -> Settings {
+    Settings {
+        node_name: NodeName::new("node-01").expect("a name"),
+        clustering: Clustering::Standalone,
+        mode: None,
+        session_linger: Duration::ZERO,
+        max_connections: 100,
+        pending_timeout: Duration::from_secs(30),
+        socket_grace: Duration::from_secs(30),
+        sessions_known: true,
+        storage: Storage { state: StorageState::Memory, path: None },
+    }
+}
+
+/// Bytes as they come over the control socket.
+pub fn socket_lines(bytes: &[u8]) {
+    let mut world = World::new();
+    let mut lines = LineBuffer::new(REQUEST_BYTES_MAX);
+    lines.space().extend_from_slice(bytes);
+    lines.end();
+    while let Ok(Some(line)) = lines.next_line() {
+        let incoming = read_request(line);
+        if let Ok((_, Request::Gate(request))) = incoming.request {
+            let ticket = Ticket { socket: SocketId(1 + world.steps % 3), serial: world.steps };
+            world.step(Input::Ask { ticket, actor: Arc::from("uid:0"), request });
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! What can be wrong with a call, as Shiguredo's public dispatcher says it.
+
+use hyper::StatusCode;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::target::Asked;
+use crate::http::answer::{self, Answered};
+
+/// A call that is refused.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Problem {
+    /// Not `POST`.
+    Method,
+    /// No `x-sora-target`.
+    NoTarget,
+    /// A target that is not `Word_8digits.Word`.
+    NotATarget,
+    /// Two targets, or one of another service.
+    WrongService,
+    /// No body, and nobody knows the target.
+    UnknownWithoutBody,
+    /// No body, and the target needs one.
+    NoBody(Asked),
+    /// The body is not JSON.
+    NotJson,
+    /// A body, and nobody knows the target.
+    Unknown(Asked),
+    /// The body is not what the target takes.
+    Schema(Box<Mismatch>),
+    /// The gate refused, with its own word for why.
+    Gate(String),
+    /// A bug.
+    Bug,
+}
+
+/// Where a body is not what its schema says.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(super) struct Mismatch {
+    pub(super) invalid: &'static str,
+    pub(super) schema: Value,
+    pub(super) error: &'static str,
+    pub(super) data: Value,
+    pub(super) path: Vec<&'static str>,
+}
+
+#[derive(Serialize)]
+struct Body<'a, R> {
+    error_type: &'a str,
+    error_reason: R,
+}
+
+impl Problem {
+    pub(super) fn answer(self) -> Answered {
+        let bad = StatusCode::BAD_REQUEST;
+        match self {
+            Self::Method => answer::json(bad, &json!({"type": "UnexpectedMethod"})),
+            Self::NoTarget => answer::json(bad, &json!({"type": "MissingHeaderName"})),
+            Self::NotATarget => answer::error(bad, "MissingService"),
+            Self::WrongService => answer::error(bad, "InvalidTarget"),
+            Self::UnknownWithoutBody => answer::error(bad, "MissingTarget"),
+            Self::NoBody(asked) => answer::json(bad, &Body { error_type: "MissingTargetFunction", error_reason: asked }),
+            Self::NotJson => answer::json(bad, &Body { error_type: "InvalidJSON", error_reason: [json!({"invalid": "parse"})] }),
+            Self::Unknown(asked) => answer::json(bad, &Body { error_type: "SchemaNotFound", error_reason: asked }),
+            Self::Schema(mismatch) => answer::json(bad, &Body { error_type: "InvalidJSON", error_reason: [mismatch] }),
+            Self::Gate(error_type) => answer::error(bad, &error_type),
+            Self::Bug => answer::error(StatusCode::INTERNAL_SERVER_ERROR, "HandlerException"),
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! What a call asks for: its target, and the one property of the body that the target goes by.
+
+use hyper::HeaderMap;
+use serde::Serialize;
+use serde_json::{Value, json};
+use soramode_protocol::id::ChannelId;
+use soramode_protocol::mode::{Mode, SettableMode};
+use soramode_protocol::sora::{TARGET_HEADER, Target};
+
+use super::problem::{Mismatch, Problem};
+
+/// The service that there is.
+const SERVICE: &str = "Sora";
+
+/// Digits of a version: a day.
+const VERSION_DIGITS: usize = 8;
+
+/// A target that is well formed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Asked {
+    service: &'static str,
+    version: String,
+    operation: String,
+}
+
+/// What is answered here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Call {
+    GetMode,
+    ChangeMode(SettableMode),
+    ListClusterNodes,
+    ListConnections,
+    ListChannelConnections(ChannelId),
+    ListSessions,
+    GetStatsAllConnections,
+}
+
+impl Asked {
+    /// Reads the header.
+    pub(super) fn read(headers: &HeaderMap) -> Result<Self, Problem> {
+        let mut values = headers.get_all(TARGET_HEADER).iter();
+        let value = match (values.next(), values.next()) {
+            (None, _) => return Err(Problem::NoTarget),
+            (Some(_), Some(_)) => return Err(Problem::WrongService),
+            (Some(value), None) => value.to_str().map_err(|_| Problem::NotATarget)?,
+        };
+        let parts = value.split_once('_').and_then(|(service, rest)| Some((service, rest.split_once('.')?)));
+        let (service, (version, operation)) = parts.ok_or(Problem::NotATarget)?;
+        let is_version = version.len() == VERSION_DIGITS && version.bytes().all(|byte| byte.is_ascii_digit());
+        if !is_word(service) || !is_version || !is_word(operation) {
+            return Err(Problem::NotATarget);
+        }
+        if service != SERVICE {
+            return Err(Problem::WrongService);
+        }
+        Ok(Self { service: SERVICE, version: version.to_owned(), operation: operation.to_owned() })
+    }
+
+    /// The target, if it is one that soramode knows.
+    pub(super) fn target(&self) -> Option<Target> {
+        Target::from_name(&format!("{}_{}.{}", self.service, self.version, self.operation))
+    }
+
+    /// What it asks for with this body.
+    pub(super) fn with(self, body: &[u8]) -> Result<Call, Problem> {
+        let is_empty = body.is_empty();
+        let body = if is_empty { Value::Null } else { serde_json::from_slice(body).map_err(|_| Problem::NotJson)? };
+        match (self.target(), is_empty) {
+            (None | Some(Target::DisconnectChannel), true) => Err(Problem::UnknownWithoutBody),
+            (None | Some(Target::DisconnectChannel), false) => Err(Problem::Unknown(self)),
+            (Some(Target::ChangeMode | Target::ListChannelConnections), true) => Err(Problem::NoBody(self)),
+            (Some(Target::ChangeMode), false) => read_mode(body).map(Call::ChangeMode),
+            (Some(Target::ListChannelConnections), false) => read_channel(body).map(Call::ListChannelConnections),
+            (Some(Target::GetMode), _) => Ok(Call::GetMode),
+            (Some(Target::ListClusterNodes), _) => Ok(Call::ListClusterNodes),
+            (Some(Target::ListConnections), _) => Ok(Call::ListConnections),
+            (Some(Target::ListSessions), _) => Ok(Call::ListSessions),
+            (Some(Target::GetStatsAllConnections), _) => Ok(Call::GetStatsAllConnections),
+        }
+    }
+}
+
+fn is_word(text: &str) -> bool {
+    text.starts_with(|first: char| first.is_ascii_alphabetic()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+fn read_mode(body: Value) -> Result<SettableMode, Problem> {
+    let names = SettableMode::ALL.map(|mode| Mode::from(mode).name());
+    let schema = json!({"type": "string", "enum": names});
+    let value = property(body, "mode", &schema)?;
+    let mode = value.as_str().and_then(|word| word.parse::<Mode>().ok()).filter(|mode| value == mode.name());
+    let mode = mode.and_then(|mode| SettableMode::try_from(mode).ok());
+    mode.ok_or_else(|| mismatch(schema, "not_in_enum", value, vec!["mode"]))
+}
+
+fn read_channel(body: Value) -> Result<ChannelId, Problem> {
+    let schema = json!({"type": "string", "minLength": 1, "maxLength": 255});
+    let value = property(body, "channel_id", &schema)?;
+    let channel_id = value.as_str().and_then(|text| text.parse().ok());
+    channel_id.ok_or_else(|| mismatch(schema, "wrong_length", value, vec!["channel_id"]))
+}
+
+/// The property that must be there, and be a string.
+fn property(body: Value, name: &'static str, schema: &Value) -> Result<Value, Problem> {
+    let whole = || json!({"type": "object", "properties": {name: schema}, "required": [name]});
+    let Value::Object(mut object) = body else { return Err(mismatch(whole(), "wrong_type", body, Vec::new())) };
+    match object.remove(name) {
+        None => Err(mismatch(whole(), "missing_required_property", Value::Object(object), Vec::new())),
+        Some(value) if value.is_string() => Ok(value),
+        Some(value) => Err(mismatch(schema.clone(), "wrong_type", value, vec![name])),
+    }
+}
+
+fn mismatch(schema: Value, error: &'static str, data: Value, path: Vec<&'static str>) -> Problem {
+    Problem::Schema(Box::new(Mismatch { invalid: "data", schema, error, data, path }))
+}
