@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use soramode_core::effect::{Act, Effects, Record};
 use soramode_core::gate::Gate;
@@ -16,6 +16,7 @@ use crate::clock::{BootTimer, now};
 use crate::event_log::EventLog;
 use crate::health::Health;
 use crate::inbox::{Letter, Letters, Mail, Mailbox};
+use crate::metrics::Metrics;
 use crate::store::Store;
 
 /// Letters that share one commit at most.
@@ -29,6 +30,8 @@ const KEPT_EFFECTS: usize = 16 * LETTERS_PER_COMMIT;
 pub(crate) struct Outside {
     /// How the servers are that the daemon asks.
     pub(crate) health: Arc<Health>,
+    /// What is counted.
+    pub(crate) metrics: Arc<Metrics>,
     /// The gate wants to know what Sora's API says.
     pub(crate) polls: Arc<Notify>,
 }
@@ -39,9 +42,7 @@ pub(crate) struct Driver {
     pub(crate) letters: Letters,
     pub(crate) store: Store,
     pub(crate) log: Arc<EventLog>,
-    pub(crate) health: Arc<Health>,
-    /// The gate wants to know what Sora's API says.
-    pub(crate) polls: Arc<Notify>,
+    outside: Outside,
     pub(crate) mailboxes: HashMap<SocketId, Mailbox>,
     pub(crate) timer: BootTimer,
     /// What the timer is set to.
@@ -50,8 +51,7 @@ pub(crate) struct Driver {
 
 impl Driver {
     pub(crate) fn new(letters: Letters, store: Store, log: Arc<EventLog>, outside: Outside) -> io::Result<Self> {
-        let Outside { health, polls } = outside;
-        Ok(Self { letters, store, log, health, polls, mailboxes: HashMap::new(), timer: BootTimer::new()?, deadline: None })
+        Ok(Self { letters, store, log, outside, mailboxes: HashMap::new(), timer: BootTimer::new()?, deadline: None })
     }
 
     /// Drives the gate until every door is closed and what they said is done.
@@ -72,11 +72,13 @@ impl Driver {
                     gate.step_into(now(), Input::Tick, &mut batch);
                 }
             }
+            let taken = Instant::now();
             for letter in letters.drain(..) {
                 self.take(&mut gate, letter, &mut batch);
             }
-            self.store.commit(&batch.records).await;
+            self.commit(&batch.records).await;
             self.publish(&mut batch.records);
+            self.outside.metrics.answered(&batch.acts, taken.elapsed());
             self.act(&mut batch.acts);
             // A batch that was large once must not hold its memory for ever.
             batch.records.shrink_to(KEPT_EFFECTS);
@@ -112,10 +114,20 @@ impl Driver {
         }
     }
 
+    async fn commit(&mut self, records: &[Record]) {
+        if records.is_empty() {
+            return;
+        }
+        let began = Instant::now();
+        self.store.commit(records).await;
+        self.outside.metrics.committed(began.elapsed());
+    }
+
     fn publish(&self, records: &mut Vec<Record>) {
         self.log.append(records.drain(..).filter_map(|record| match record {
             Record::Event(event) => {
                 tell_operator(&event.kind);
+                self.outside.metrics.event(&event);
                 Some(event)
             }
             Record::Pending { .. } | Record::PendingOver(_) | Record::BoundTo { .. } => None,
@@ -126,7 +138,7 @@ impl Driver {
         for act in acts.drain(..) {
             let (socket, mail) = match act {
                 Act::Poll => {
-                    self.polls.notify_one();
+                    self.outside.polls.notify_one();
                     continue;
                 }
                 Act::Answer(ticket, mut answer) => {
@@ -145,8 +157,8 @@ impl Driver {
     /// Says in an answer what the gate cannot know.
     fn complete(&self, answer: &mut Answer) {
         match answer {
-            Ok(Reply::Status(status)) => self.health.complete(status),
-            Ok(Reply::WaitEnded(ended)) => self.health.complete(&mut ended.status),
+            Ok(Reply::Status(status)) => self.outside.health.complete(status),
+            Ok(Reply::WaitEnded(ended)) => self.outside.health.complete(&mut ended.status),
             Ok(
                 Reply::Mode(_)
                 | Reply::ModeChanged(_)

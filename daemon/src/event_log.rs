@@ -92,6 +92,11 @@ impl EventLog {
         self.next_seq.subscribe()
     }
 
+    /// How many readers follow.
+    pub fn followers(&self) -> usize {
+        self.next_seq.receiver_count()
+    }
+
     /// Appends events that were committed.
     pub fn append(&self, events: impl IntoIterator<Item = Event>) {
         let mut kept = self.kept();

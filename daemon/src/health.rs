@@ -20,12 +20,7 @@ impl Health {
     /// Of all servers that the configuration names; none has been asked.
     pub(crate) fn new(config: &HttpConfig) -> Self {
         let upstreams = &config.sora.upstreams;
-        let named = [
-            ("auth", &upstreams.auth),
-            ("session", &upstreams.session),
-            ("event", &upstreams.event),
-            (SORA_API, &config.sora.api),
-        ];
+        let named = [("auth", &upstreams.auth), ("session", &upstreams.session), ("event", &upstreams.event), (SORA_API, &config.sora.api)];
         let named = named.into_iter().filter_map(|(name, url)| Some((name, url.as_ref()?)));
         let upstream = |(name, url): (&str, &crate::args::http::HttpUrl)| Upstream {
             name: name.to_owned(),

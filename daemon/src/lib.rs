@@ -48,6 +48,9 @@ pub enum RunError {
     /// An HTTP door cannot be opened.
     #[error(transparent)]
     Http(#[from] HttpError),
+    /// The metrics cannot be counted: a bug.
+    #[error("the metrics cannot be counted: {0}")]
+    Metrics(#[from] prometheus::Error),
     /// The system gave no randomness.
     #[error("the system gives no randomness: {0}")]
     Random(getrandom::Error),
@@ -69,10 +72,10 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
     let gate = Gate::restore(Snapshot::empty(settings(&config, &store), clock::now()), Seed(random()?));
     let (inbox, letters) = inbox::inbox();
     let (health, polls) = (Arc::new(Health::new(&config.http)), Arc::new(Notify::new()));
-    let outside = Outside { health: Arc::clone(&health), polls: Arc::clone(&polls) };
+    let metrics = Arc::new(Metrics::new()?);
+    let outside = Outside { health: Arc::clone(&health), metrics: Arc::clone(&metrics), polls: Arc::clone(&polls) };
     let driver = Driver::new(letters, store, Arc::clone(&log), outside)?;
     let house = House { log: Arc::clone(&log), node_name: config.node_name.clone(), operator_group: config.operator_group.clone() };
-    let metrics = Arc::new(Metrics::default());
     let supplies = Supplies { inbox: inbox.clone(), log: Arc::clone(&log), metrics, health, polls, stop: shutdown.clone() };
     let http = Http::open(&config, supplies).await?;
     let control = Control::new(house, Peers::new(socket.operator_gid()), inbox, shutdown);

@@ -1,8 +1,37 @@
-//! What is counted while the daemon runs, for `/metrics`.
+//! What is counted while the daemon runs, for `/metrics`. Adding to a counter costs a few nanoseconds: each is looked up once, at the start.
 
-/// The counters. One for the whole daemon; everything in it is cheap to add to.
-#[derive(Debug, Default)]
-pub(crate) struct Metrics {}
+use std::time::Duration;
+
+use prometheus::core::Collector;
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use soramode_core::effect::Act;
+use soramode_protocol::decision::{Decision, RejectReason};
+use soramode_protocol::event::{Event, EventType};
+use soramode_protocol::reply::Reply;
+use soramode_protocol::time::Time;
+
+/// Upper bounds of the decisions' times, in seconds.
+const DECISION_SECONDS: &[f64] =
+    &[0.000_001, 0.000_002_5, 0.000_005, 0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.001, 0.005, 0.025, 0.1, 1.0];
+
+/// Upper bounds of the commits' times, in seconds.
+const COMMIT_SECONDS: &[f64] = &[0.000_001, 0.000_01, 0.000_1, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0];
+
+/// The counters. One for the whole daemon.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    registry: Registry,
+    offers: IntCounter,
+    redirects: IntCounter,
+    rejects: Vec<(RejectReason, IntCounter)>,
+    decision_seconds: Histogram,
+    events: Vec<(EventType, IntCounter)>,
+    commit_seconds: Histogram,
+    webhooks: IntCounterVec,
+    api_calls: IntCounterVec,
+    polls: IntCounterVec,
+    last_poll: IntGauge,
+}
 
 /// What became of one of Sora's webhooks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,13 +50,138 @@ pub(crate) enum WebhookOutcome {
     Forbidden,
 }
 
+impl WebhookOutcome {
+    const ALL: [Self; 6] = [Self::Taken, Self::Rejected, Self::Denied, Self::UpstreamFailed, Self::Unreadable, Self::Forbidden];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Taken => "taken",
+            Self::Rejected => "rejected",
+            Self::Denied => "denied",
+            Self::UpstreamFailed => "upstream_failed",
+            Self::Unreadable => "unreadable",
+            Self::Forbidden => "forbidden",
+        }
+    }
+}
+
 impl Metrics {
+    /// All at zero.
+    pub(crate) fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let decisions =
+            counters(&registry, "decisions_total", "Decisions about new connections, by answer and reason.", &["answer", "reason"])?;
+        let events = counters(&registry, "events_total", "Events written to the log, by type.", &["type"])?;
+        let webhooks = counters(&registry, "webhooks_total", "Sora's webhooks, by kind and what became of them.", &["kind", "outcome"])?;
+        let polls = counters(&registry, "polls_total", "Times that Sora's API was asked for its connections.", &["outcome"])?;
+        let last_poll =
+            IntGauge::new("soramode_last_poll_timestamp_seconds", "When Sora's API told of its connections last; 0 for never.")?;
+        registry.register(Box::new(last_poll.clone()))?;
+        for (kind, outcome) in ["auth", "session", "event"].into_iter().flat_map(|kind| WebhookOutcome::ALL.map(|outcome| (kind, outcome)))
+        {
+            webhooks.with_label_values(&[kind, outcome.name()]);
+        }
+        for outcome in ["succeeded", "failed"] {
+            polls.with_label_values(&[outcome]);
+        }
+        let reject = |reason: RejectReason| (reason, decisions.with_label_values(&["reject", reason.name()]));
+        Ok(Self {
+            offers: decisions.with_label_values(&["offer", ""]),
+            redirects: decisions.with_label_values(&["redirect", ""]),
+            rejects: RejectReason::ALL.into_iter().map(reject).collect(),
+            decision_seconds: histogram(
+                &registry,
+                "decision_duration_seconds",
+                "From when a request for a decision was taken until its answer was on its way, commit included.",
+                DECISION_SECONDS,
+            )?,
+            events: EventType::ALL.into_iter().map(|kind| (kind, events.with_label_values(&[kind.name()]))).collect(),
+            commit_seconds: histogram(&registry, "commit_duration_seconds", "Commits of records, and how long they took.", COMMIT_SECONDS)?,
+            api_calls: counters(
+                &registry,
+                "api_calls_total",
+                "Calls of Sora's API, by operation and HTTP status.",
+                &["operation", "status"],
+            )?,
+            webhooks,
+            polls,
+            last_poll,
+            registry,
+        })
+    }
+
+    /// Answers that left together, `took` after their requests were taken.
+    pub(crate) fn answered(&self, acts: &[Act], took: Duration) {
+        let decision_seconds = self.decision_seconds.local();
+        for act in acts {
+            let Act::Answer(_, Ok(Reply::Decision(decision))) = act else { continue };
+            self.counter(decision).into_iter().for_each(IntCounter::inc);
+            decision_seconds.observe(took.as_secs_f64());
+        }
+        decision_seconds.flush();
+    }
+
+    fn counter(&self, decision: &Decision) -> Option<&IntCounter> {
+        match decision {
+            Decision::Offer { .. } => Some(&self.offers),
+            Decision::Redirect { .. } => Some(&self.redirects),
+            Decision::Reject { reason, .. } => self.rejects.iter().find(|(other, _)| other == reason).map(|(_, counter)| counter),
+        }
+    }
+
+    /// An event was written.
+    pub(crate) fn event(&self, event: &Event) {
+        let event_type = event.kind.event_type();
+        if let Some((_, counter)) = self.events.iter().find(|(other, _)| Some(*other) == event_type) {
+            counter.inc();
+        }
+    }
+
+    /// Records were committed.
+    pub(crate) fn committed(&self, took: Duration) {
+        self.commit_seconds.observe(took.as_secs_f64());
+    }
+
     /// One of Sora's webhooks: `kind` is `auth`, `session` or `event`.
-    pub(crate) fn webhook(&self, _kind: &'static str, _outcome: WebhookOutcome) {}
+    pub(crate) fn webhook(&self, kind: &'static str, outcome: WebhookOutcome) {
+        self.webhooks.with_label_values(&[kind, outcome.name()]).inc();
+    }
 
     /// A call of the API that was answered.
-    pub(crate) fn api_call(&self, _operation: &'static str, _status: u16) {}
+    pub(crate) fn api_call(&self, operation: &'static str, status: u16) {
+        self.api_calls.with_label_values(&[operation, &status.to_string()]).inc();
+    }
 
-    /// A poll of Sora's API.
-    pub(crate) fn poll(&self, _outcome: Result<(), ()>) {}
+    /// A poll of Sora's API; when it succeeded, if it did.
+    pub(crate) fn poll(&self, succeeded: Option<Time>) {
+        let outcome = if succeeded.is_some() { "succeeded" } else { "failed" };
+        self.polls.with_label_values(&[outcome]).inc();
+        if let Some(now) = succeeded {
+            self.last_poll.set(now.as_micros() / 1_000_000);
+        }
+    }
+
+    /// As it is now.
+    pub(crate) fn gather(&self) -> Vec<prometheus::proto::MetricFamily> {
+        self.registry.gather()
+    }
+}
+
+/// A metric's full name.
+pub(crate) fn named(name: &str, help: &str) -> Opts {
+    Opts::new(format!("soramode_{name}"), help)
+}
+
+fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
+    register(registry, IntCounterVec::new(named(name, help), labels)?)
+}
+
+fn histogram(registry: &Registry, name: &str, help: &str, buckets: &[f64]) -> Result<Histogram, prometheus::Error> {
+    let opts = HistogramOpts { common_opts: named(name, help), buckets: buckets.to_vec() };
+    register(registry, Histogram::with_opts(opts)?)
+}
+
+fn register<C: Collector + Clone + 'static>(registry: &Registry, collector: C) -> Result<C, prometheus::Error> {
+    registry.register(Box::new(collector.clone()))?;
+    Ok(collector)
 }

@@ -27,6 +27,9 @@ pub enum Standing {
 }
 
 impl Standing {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Standalone, Self::Joined, Self::Isolated, Self::Fenced];
+
     /// The word on the wire.
     pub const fn name(self) -> &'static str {
         match self {
@@ -211,7 +214,7 @@ pub struct Status {
     pub warnings: Vec<String>,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, clippy::fn_params_excessive_bools, reason = "serde asks in this way")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks in this way")]
 const fn is_false(flag: &bool) -> bool {
     !*flag
 }

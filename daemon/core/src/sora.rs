@@ -135,16 +135,14 @@ impl Gate {
     fn date(&mut self, turn: &Turn, session: Slot, created_at: Option<Time>) -> Time {
         let Some(created_at) = created_at.filter(|created_at| *created_at <= turn.now.wall) else { return turn.now.wall };
         let is_new = self.sessions.session(session).is_some_and(|row| !row.is_announced);
-        let last = self.sessions.last_of_session(session);
-        match last.and_then(|slot| self.sessions.row(slot)) {
-            Some(last) => created_at.max(last.created_at),
-            None => {
-                if is_new {
-                    self.sessions.date_session(session, created_at);
-                }
-                created_at
-            }
+        let last = self.sessions.last_of_session(session).and_then(|slot| self.sessions.row(slot));
+        if let Some(last) = last {
+            return created_at.max(last.created_at);
         }
+        if is_new {
+            self.sessions.date_session(session, created_at);
+        }
+        created_at
     }
 
     /// The channel's session, with Sora's id. If it has another one that was told of, that life of the channel is over.

@@ -95,19 +95,21 @@ impl Answers {
     pub(crate) async fn deliver(mut self) {
         while let Some(mail) = self.mail.recv().await {
             match mail {
-                Mail::Answer(serial, answer) => {
-                    let asked = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).by_serial.remove(&serial);
-                    // Whoever asked may be gone by now.
-                    if let Some(asked) = asked {
-                        asked.send(answer).unwrap_or_default();
-                    }
-                }
+                Mail::Answer(serial, answer) => self.bring(serial, answer),
                 // Nobody waits through these doors.
                 Mail::Progress(..) => {}
             }
         }
         // Who still waits hears that nothing will come: the senders are dropped with the map.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).by_serial.clear();
+    }
+
+    fn bring(&self, serial: u64, answer: Answer) {
+        let asked = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).by_serial.remove(&serial);
+        // Whoever asked may be gone by now.
+        if let Some(asked) = asked {
+            asked.send(answer).unwrap_or_default();
+        }
     }
 }
 

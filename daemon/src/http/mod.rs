@@ -48,7 +48,6 @@ pub(crate) struct House {
     pub(crate) node_name: NodeName,
     pub(crate) log: Arc<EventLog>,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) health: Arc<Health>,
     sora: Sora,
     /// The way to Sora's own API.
     pass: Option<Pass>,
@@ -109,10 +108,10 @@ impl Http {
         let tracker = TaskTracker::new();
         let (asker, answers) = Asker::open(inbox, tracker.clone()).await;
         if let Some(api) = api {
-            let (asker, health, metrics) = (asker.clone(), Arc::clone(&health), Arc::clone(&metrics));
+            let (asker, metrics) = (asker.clone(), Arc::clone(&metrics));
             tracker.spawn(Poller { api, asker, health, metrics, wanted: polls }.run(stop.clone()));
         }
-        let house = Arc::new(House { asker, config: config.http, node_name: config.node_name, log, metrics, health, sora, pass });
+        let house = Arc::new(House { asker, config: config.http, node_name: config.node_name, log, metrics, sora, pass });
         let delivering = TaskTracker::new().spawn(answers.deliver());
         for listener in listeners {
             tracker.spawn(serve(listener, Arc::clone(&house), stop.clone()));
@@ -131,9 +130,7 @@ impl Service for House {
         let path = request.uri().path();
         let mut answer = match path.strip_prefix("/sora/") {
             Some(_) if caller.doors.lead_to(Doors::SORA) => sora::answer(self, caller, request).await,
-            Some(_) | None if caller.doors.lead_to(Doors::OBSERVE) && observe::is_path(path) => {
-                observe::answer(self, &caller, &request).await
-            }
+            Some(_) | None if caller.doors.lead_to(Doors::OBSERVE) && observe::is_path(path) => observe::answer(self, &request).await,
             Some(_) | None if caller.doors.lead_to(Doors::API) && path == "/" => api::answer(self, caller, request).await,
             Some(_) | None => answer::error(StatusCode::NOT_FOUND, "NotFound"),
         };

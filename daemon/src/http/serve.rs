@@ -123,12 +123,11 @@ impl<S: Service> Client<S> {
             ended = &mut connection => Some(ended),
             () = leave => None,
         };
-        let ended = match ended {
-            Some(ended) => ended,
-            None => {
-                Pin::new(&mut connection).graceful_shutdown();
-                (&mut connection).await
-            }
+        let ended = if let Some(ended) = ended {
+            ended
+        } else {
+            Pin::new(&mut connection).graceful_shutdown();
+            (&mut connection).await
         };
         match ended {
             Err(error) if error.is_timeout() => {

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use hyper::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, AUTHORIZATION, HOST, HeaderName,
-    HeaderValue, ORIGIN, VARY, WWW_AUTHENTICATE,
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, AUTHORIZATION, HOST,
+    HeaderName, HeaderValue, ORIGIN, VARY, WWW_AUTHENTICATE,
 };
 use hyper::{HeaderMap, StatusCode, Uri};
 use serde::Serialize;
@@ -24,18 +24,37 @@ const DEFAULT_PORT: u16 = 80;
 pub(super) const CORS_HEADERS: [HeaderName; 4] =
     [ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE];
 
+/// Who is not let in, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    Host,
+    Origin,
+    Token,
+}
+
 #[derive(Serialize)]
-struct Refusal {
+struct Refused {
     error_type: &'static str,
     error_reason: &'static str,
 }
 
-fn forbidden(error_reason: &'static str) -> Answered {
-    json(StatusCode::FORBIDDEN, &Refusal { error_type: "Forbidden", error_reason })
+impl Refusal {
+    pub(super) fn answer(self) -> Answered {
+        let (status, error_type, error_reason) = match self {
+            Self::Host => (StatusCode::FORBIDDEN, "Forbidden", "the Host is not one of ours: see --http-host"),
+            Self::Origin => (StatusCode::FORBIDDEN, "Forbidden", "the Origin is not listed: see --cors-origin"),
+            Self::Token => (StatusCode::UNAUTHORIZED, "Unauthorized", "takes authorization: Bearer with a token of --http-token-file"),
+        };
+        let mut answer = json(status, &Refused { error_type, error_reason });
+        if status == StatusCode::UNAUTHORIZED {
+            answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        answer
+    }
 }
 
 /// Refuses a name that is not ours: a page could have had it lead here.
-pub(super) fn check_host(config: &ApiConfig, caller: Caller, headers: &HeaderMap) -> Result<(), Answered> {
+pub(super) fn check_host(config: &ApiConfig, caller: Caller, headers: &HeaderMap) -> Result<(), Refusal> {
     // Over a Unix socket comes nobody whom a name could have led here.
     let Some(port) = caller.port else { return Ok(()) };
     let mut hosts = headers.get_all(HOST).iter();
@@ -49,7 +68,7 @@ pub(super) fn check_host(config: &ApiConfig, caller: Caller, headers: &HeaderMap
         let is_our_port = host.port_u16().unwrap_or(DEFAULT_PORT) == port;
         is_listed || (is_loopback(&name) && is_our_port)
     });
-    if is_ours { Ok(()) } else { Err(forbidden("the Host is not one of ours: see --http-host")) }
+    if is_ours { Ok(()) } else { Err(Refusal::Host) }
 }
 
 fn is_loopback(name: &str) -> bool {
@@ -58,12 +77,14 @@ fn is_loopback(name: &str) -> bool {
 }
 
 /// The CORS headers that every answer gets; or the refusal of an origin that is not listed.
-pub(super) fn check_origin(config: &ApiConfig, headers: &HeaderMap) -> Result<HeaderMap, Answered> {
+pub(super) fn check_origin(config: &ApiConfig, headers: &HeaderMap) -> Result<HeaderMap, Refusal> {
     let mut origins = headers.get_all(ORIGIN).iter();
     let asking = match (origins.next(), origins.next()) {
         (None, _) => None,
-        (Some(origin), None) if config.cors_origins.iter().any(|listed| listed.as_str().as_bytes() == origin.as_bytes()) => Some(origin.clone()),
-        (Some(_), _) => return Err(forbidden("the Origin is not listed: see --cors-origin")),
+        (Some(origin), None) if config.cors_origins.iter().any(|listed| listed.as_str().as_bytes() == origin.as_bytes()) => {
+            Some(origin.clone())
+        }
+        (Some(_), _) => return Err(Refusal::Origin),
     };
     let mut cors = HeaderMap::new();
     let first = config.cors_origins.first().and_then(|origin| HeaderValue::from_str(origin.as_str()).ok());
@@ -80,20 +101,13 @@ pub(super) fn check_origin(config: &ApiConfig, headers: &HeaderMap) -> Result<He
 }
 
 /// Who asks, as a change of the mode is recorded under.
-pub(super) fn check_token(config: &ApiConfig, caller: Caller, headers: &HeaderMap) -> Result<Arc<str>, Answered> {
+pub(super) fn check_token(config: &ApiConfig, caller: Caller, headers: &HeaderMap) -> Result<Arc<str>, Refusal> {
     let (Some(tokens), Some(_)) = (&config.tokens, caller.port) else { return Ok(Arc::from("http")) };
     let mut shown = headers.get_all(AUTHORIZATION).iter();
     let bearer = match (shown.next(), shown.next()) {
         (Some(value), None) => value.as_bytes().split_at_checked(7).filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"bearer ")),
         (_, _) => None,
     };
-    match bearer.and_then(|(_, token)| tokens.find(token)) {
-        Some(holder) => Ok(holder.name.map_or_else(|| Arc::from("http"), |name| Arc::from(format!("http({name})")))),
-        None => {
-            let reason = "takes authorization: Bearer with a token of --http-token-file";
-            let mut answer = json(StatusCode::UNAUTHORIZED, &Refusal { error_type: "Unauthorized", error_reason: reason });
-            answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-            Err(answer)
-        }
-    }
+    let holder = bearer.and_then(|(_, token)| tokens.find(token)).ok_or(Refusal::Token)?;
+    Ok(holder.name.map_or_else(|| Arc::from("http"), |name| Arc::from(format!("http({name})"))))
 }

@@ -19,7 +19,7 @@ use crate::http::answer::{Answered, BodyError, JSON, typed};
 use crate::http::asker::Asker;
 
 /// Rows that the gate is asked for at once.
-pub const PAGE_ROWS: u32 = 64;
+const PAGE_ROWS: u32 = 64;
 
 /// Pages that are made before the client has taken the first.
 const PAGES_AHEAD: usize = 4;
@@ -105,9 +105,7 @@ impl Pages {
     async fn next(&mut self, text: &mut Vec<u8>) -> Result<bool, Problem> {
         let (limit, cursor) = (Some(PAGE_ROWS), self.cursor.take());
         let request = match &self.list {
-            List::Connections(channel_id) => {
-                ListRequest::Connections(ListConnections { channel_id: channel_id.clone(), limit, cursor })
-            }
+            List::Connections(channel_id) => ListRequest::Connections(ListConnections { channel_id: channel_id.clone(), limit, cursor }),
             List::Stats => ListRequest::Connections(ListConnections { channel_id: None, limit, cursor }),
             List::Sessions => ListRequest::Sessions(ListSessions { channel_id: None, limit, cursor }),
         };

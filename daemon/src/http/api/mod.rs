@@ -20,8 +20,6 @@ use soramode_protocol::reply::Reply;
 use soramode_protocol::request::GateRequest;
 use soramode_protocol::sora::{ModeBody, Target};
 
-pub use lists::PAGE_ROWS;
-
 use super::House;
 use super::answer::{Answered, full, json};
 use super::body::{self, BODY_BYTES_MAX};
@@ -35,11 +33,11 @@ pub(super) async fn answer(house: &House, caller: Caller, request: Request<Incom
     let (head, body) = request.into_parts();
     let config = &house.config.api;
     if let Err(refusal) = guard::check_host(config, caller, &head.headers) {
-        return refusal;
+        return refusal.answer();
     }
     let cors = match guard::check_origin(config, &head.headers) {
         Ok(cors) => cors,
-        Err(refusal) => return refusal,
+        Err(refusal) => return refusal.answer(),
     };
     let mut answer = answer_ours(house, caller, head, body).await;
     answer.headers_mut().extend(cors);
@@ -54,7 +52,7 @@ async fn answer_ours(house: &House, caller: Caller, head: Parts, body: Incoming)
     }
     let actor = match guard::check_token(&house.config.api, caller, &head.headers) {
         Ok(actor) => actor,
-        Err(refusal) => return refusal,
+        Err(refusal) => return refusal.answer(),
     };
     let asked = match check_head(&head) {
         Ok(asked) => asked,

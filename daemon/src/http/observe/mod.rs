@@ -1,17 +1,97 @@
 //! What load balancers and monitoring ask: `/live`, `/ready`, `/ready/new-session`, `/metrics`.
+//!
+//! They ask by whatever name or address they know the node by, and learn nothing that must be kept: so no name is refused here.
+
+mod state;
 
 use hyper::body::Incoming;
-use hyper::{Request, StatusCode};
+use hyper::header::{ALLOW, CACHE_CONTROL, HeaderValue};
+use hyper::{Method, Request, StatusCode};
+use prometheus::{Encoder, TextEncoder};
+use serde::Serialize;
+use soramode_protocol::mode::Mode;
+use soramode_protocol::node::{Standing, Status};
+use soramode_protocol::reply::Reply;
+use soramode_protocol::request::GateRequest;
 
 use super::House;
-use super::answer::{Answered, error};
-use super::listen::Caller;
+use super::answer::{Answered, error, json, typed};
+
+/// What is asked for.
+#[derive(Clone, Copy)]
+enum Question {
+    Live,
+    Ready,
+    ReadyForSessions,
+    Metrics,
+}
+
+#[derive(Serialize)]
+struct Readiness {
+    mode: Mode,
+    standing: Standing,
+}
+
+impl Question {
+    fn of(path: &str) -> Option<Self> {
+        match path {
+            "/live" => Some(Self::Live),
+            "/ready" => Some(Self::Ready),
+            "/ready/new-session" => Some(Self::ReadyForSessions),
+            "/metrics" => Some(Self::Metrics),
+            _ => None,
+        }
+    }
+}
 
 /// Whether this door serves the path.
 pub(super) fn is_path(path: &str) -> bool {
-    matches!(path, "/live" | "/ready" | "/ready/new-session" | "/metrics")
+    Question::of(path).is_some()
 }
 
-pub(super) async fn answer(_house: &House, _caller: &Caller, _request: &Request<Incoming>) -> Answered {
-    error(StatusCode::NOT_IMPLEMENTED, "HandlerException")
+pub(super) async fn answer(house: &House, request: &Request<Incoming>) -> Answered {
+    let Some(question) = Question::of(request.uri().path()) else { return error(StatusCode::NOT_FOUND, "NotFound") };
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let mut answer = error(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed");
+        answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return answer;
+    }
+    let mut answer = match (question, house.asker.ask("http".into(), GateRequest::GetStatus).await) {
+        (_, Ok(Reply::Status(status))) => tell(house, question, &status),
+        // Whoever still answers is alive; that is all it can say.
+        (Question::Live, _) => typed(StatusCode::OK, super::answer::JSON, &b"{}"[..]),
+        (Question::Ready | Question::ReadyForSessions | Question::Metrics, _) => error(StatusCode::SERVICE_UNAVAILABLE, "Stopping"),
+    };
+    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}
+
+fn tell(house: &House, question: Question, status: &Status) -> Answered {
+    let mode = status.mode.mode;
+    let lets_in = match (question, mode) {
+        (Question::Metrics, _) => return metrics(house, status),
+        (Question::Live, _) | (Question::Ready | Question::ReadyForSessions, Mode::Normal) | (Question::Ready, Mode::BlockNewSession) => {
+            true
+        }
+        (Question::ReadyForSessions, Mode::BlockNewSession)
+        | (Question::Ready | Question::ReadyForSessions, Mode::BlockNewConnection | Mode::Initial) => false,
+    };
+    let code = if lets_in { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    json(code, &Readiness { mode, standing: status.standing })
+}
+
+fn metrics(house: &House, status: &Status) -> Answered {
+    let encoder = TextEncoder::new();
+    let mut text = Vec::new();
+    let written = state::gather(status, house.log.followers()).and_then(|state| {
+        encoder.encode(&state, &mut text)?;
+        encoder.encode(&house.metrics.gather(), &mut text)
+    });
+    match (written, HeaderValue::from_str(encoder.format_type())) {
+        (Ok(()), Ok(content_type)) => typed(StatusCode::OK, content_type, text),
+        (written, _) => {
+            tracing::error!(?written, "the metrics cannot be written");
+            error(StatusCode::INTERNAL_SERVER_ERROR, "HandlerException")
+        }
+    }
 }

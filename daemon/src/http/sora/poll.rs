@@ -48,7 +48,7 @@ impl Poller {
 
     fn take(&self, began: std::time::Duration, polled: Result<Vec<SoraConnection>, SoraApiError>, seldom: &Seldom) -> SoraInput {
         self.health.note(SORA_API, polled.as_ref().map(|_| ()).map_err(ToString::to_string));
-        self.metrics.poll(polled.as_ref().map(|_| ()).map_err(|_| ()));
+        self.metrics.poll(polled.is_ok().then(|| clock::now().wall));
         match polled {
             Ok(connections) => SoraInput::Polled { began, connections: connections.into_iter().map(polled_connection).collect() },
             Err(error) => {

@@ -194,7 +194,10 @@ mod tests {
 
     #[test]
     fn times_are_taken_from_where_they_are_said_best() {
-        let at = |more: &str| match told(WebhookSource::Session, &format!(r#"{{"type":"session.created","channel_id":"a","session_id":"A"{more}}}"#)) {
+        let at = |more: &str| match told(
+            WebhookSource::Session,
+            &format!(r#"{{"type":"session.created","channel_id":"a","session_id":"A"{more}}}"#),
+        ) {
             Ok(SoraInput::SessionCreated { created_time, .. }) => created_time.as_micros(),
             other => panic!("{other:?}"),
         };

@@ -1,0 +1,50 @@
+//! How the node is at the moment, as metrics.
+
+use prometheus::proto::MetricFamily;
+use prometheus::{IntGauge, IntGaugeVec, Registry};
+use soramode_protocol::mode::Mode;
+use soramode_protocol::node::{Standing, Status};
+use soramode_protocol::version::VERSION;
+
+use crate::metrics::named;
+
+/// The gauges of a status; `subscribers` follow the event log.
+pub(super) fn gather(status: &Status, subscribers: usize) -> Result<Vec<MetricFamily>, prometheus::Error> {
+    let gauges = Gauges(Registry::new());
+    let seconds = |time: soramode_protocol::time::Time| time.as_micros() / 1_000_000;
+    let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+    gauges.one_of("mode", "1 for the mode that the node is in.", Mode::ALL.map(|mode| (mode.name(), mode == status.mode.mode)))?;
+    gauges.one_of("standing", "1 for the node's place in its cluster.", Standing::ALL.map(|it| (it.name(), it == status.standing)))?;
+    gauges.set("mode_since_timestamp_seconds", "Since when the node has been in its mode.", seconds(status.mode.since))?;
+    gauges.set("mode_generation", "Counts the changes of the mode.", count(status.mode.generation))?;
+    gauges.set("sessions", "Sessions on the node, those with only pending connections too.", count(status.sessions))?;
+    gauges.set("connections", "Connections on the node, pending ones too.", count(status.connections))?;
+    gauges.set("pending_connections", "Connections that were let in and not yet seen.", count(status.pending))?;
+    gauges.set("sessions_known", "1 if the whole truth about the sessions has been told.", i64::from(status.sessions_known))?;
+    gauges.set("shadow", "1 if a Sora's clients get in whatever is decided.", i64::from(status.shadow))?;
+    gauges.set("subscribers", "Readers that follow the event log.", i64::try_from(subscribers).unwrap_or(i64::MAX))?;
+    gauges.set("start_timestamp_seconds", "When the daemon started.", seconds(status.started_at))?;
+    let build = IntGaugeVec::new(named("build_info", "1, with the daemon's version."), &["version"])?;
+    build.with_label_values(&[VERSION]).set(1);
+    gauges.0.register(Box::new(build))?;
+    Ok(gauges.0.gather())
+}
+
+struct Gauges(Registry);
+
+impl Gauges {
+    fn set(&self, name: &str, help: &str, value: i64) -> Result<(), prometheus::Error> {
+        let gauge = IntGauge::with_opts(named(name, help))?;
+        gauge.set(value);
+        self.0.register(Box::new(gauge))
+    }
+
+    /// A series for each word, with 1 for the one that holds. The label has the metric's own name.
+    fn one_of<const N: usize>(&self, name: &str, help: &str, words: [(&str, bool); N]) -> Result<(), prometheus::Error> {
+        let gauges = IntGaugeVec::new(named(name, help), &[name])?;
+        for (word, holds) in words {
+            gauges.with_label_values(&[word]).set(i64::from(holds));
+        }
+        self.0.register(Box::new(gauges))
+    }
+}
