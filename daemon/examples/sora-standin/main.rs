@@ -1,0 +1,66 @@
+//! A stand-in for a Sora, to try soramoded without one.
+//!
+//! ```console
+//! $ cargo run -p soramoded --example sora-standin -- --webhooks http://127.0.0.1:3100 --api 127.0.0.1:3001
+//! ```
+
+#![expect(clippy::unwrap_used, clippy::print_stdout, clippy::indexing_slicing, reason = "a tool of the test suite")]
+
+mod sora;
+
+use std::io::BufRead;
+use std::net::SocketAddr;
+
+use clap::Parser;
+
+use sora::{Denied, Standin};
+
+/// A stand-in for a Sora: does for each client what a Sora does, webhook by webhook
+#[derive(Parser)]
+struct Args {
+    /// Where soramoded takes webhooks (its --sora-listen)
+    #[arg(long, default_value = "http://127.0.0.1:3100")]
+    webhooks: String,
+    /// Serve Sora's API there (soramoded's --sora-api)
+    #[arg(long, default_value = "127.0.0.1:3001")]
+    api: SocketAddr,
+}
+
+const HELP: &str = "connect CHANNEL | disconnect NUMBER | list | quit";
+
+fn main() {
+    let args = Args::parse();
+    let mut sora = Standin::new(&args.webhooks, std::process::id().into());
+    let api = sora.listen(args.api);
+    println!("webhooks go to {}, the API is at http://{api}. {HELP}", args.webhooks);
+    // Those who connected, by number.
+    let mut clients: Vec<(String, String)> = Vec::new();
+    for line in std::io::stdin().lock().lines().map_while(Result::ok) {
+        match line.split_whitespace().collect::<Vec<_>>()[..] {
+            ["connect", channel] => match sora.connect(channel) {
+                Ok(connection_id) => {
+                    clients.push((channel.to_owned(), connection_id));
+                    let (number, (channel, connection_id)) = (clients.len(), clients.last().unwrap());
+                    println!("{number}: {connection_id} is in {channel}");
+                }
+                Err(Denied { reason }) => println!("not let in: 4490 {reason}"),
+            },
+            ["disconnect", number] => {
+                let client = number.parse::<usize>().ok().and_then(|number| clients.get(number.wrapping_sub(1)));
+                match client {
+                    Some((channel, connection_id)) if sora.disconnect(connection_id) => println!("{connection_id} has left {channel}"),
+                    Some(_) | None => println!("nobody of that number is there: see list"),
+                }
+            }
+            ["list"] => {
+                for (number, (channel, connection_id)) in clients.iter().enumerate() {
+                    let is_there = sora.table().iter().any(|row| row[2] == *connection_id);
+                    println!("{}: {connection_id} in {channel}{}", number + 1, if is_there { "" } else { " (has left)" });
+                }
+            }
+            ["quit"] => return,
+            [] => {}
+            _ => println!("{HELP}"),
+        }
+    }
+}
