@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use soramode_core::gate::Gate;
-use soramode_core::input::{Input, SocketId, Ticket, Timestamp};
-use soramode_core::snapshot::{Clustering, Seed, Settings, Snapshot};
+use soramode_core::input::{Input, SocketId, SoraInput, Ticket, Timestamp};
+use soramode_core::snapshot::{Clustering, Seed, Settings, Snapshot, SoraAdmission, SoraFeed, SoraSettings};
 use soramode_protocol::id::NodeName;
 use soramode_protocol::codec::{LineBuffer, REQUEST_BYTES_MAX};
 use soramode_protocol::envelope::{Answered, read_request, write_line};
 use soramode_protocol::request::Request;
+use soramode_protocol::event::WebhookSource;
 use soramode_protocol::node::{Storage, StorageState};
 use soramode_protocol::time::Time;
+use soramoded::http::sora::webhook::{Auth, read_auth, read_told};
 
 /// A gate, and how often it was stepped.
 struct World {
@@ -35,17 +37,17 @@ impl World {
             if let soramode_core::effect::Act::Answer(_, answer) = act {
                 let id = soramode_protocol::envelope::ReplyTo::Null;
                 let mut line = Vec::new();
-                write_line(&mut line, &Answered::new(&id, answer.as_ref())).expect("an answer can be written");
+                write_line(&mut line, &Answered::new(&id, answer.as_ref())).unwrap();
                 assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1, "an answer is one line");
             }
         }
-        self.gate.check().expect("the tables agree");
+        self.gate.check().unwrap();
     }
 }
 
 fn settings() -> Settings {
     Settings {
-        node_name: NodeName::new("node-01").expect("a name"),
+        node_name: NodeName::new("node-01").unwrap(),
         clustering: Clustering::Standalone,
         mode: None,
         session_linger: Duration::ZERO,
@@ -53,6 +55,11 @@ fn settings() -> Settings {
         pending_timeout: Duration::from_secs(30),
         socket_grace: Duration::from_secs(30),
         sessions_known: true,
+        sora: SoraSettings {
+            feed: SoraFeed::Webhooks,
+            admission: SoraAdmission::Enforced,
+            session_max_linger: Duration::from_secs(60),
+        },
         storage: Storage { state: StorageState::Memory, path: None },
     }
 }
@@ -68,6 +75,28 @@ pub fn socket_lines(bytes: &[u8]) {
         if let Ok((_, Request::Gate(request))) = incoming.request {
             let ticket = Ticket { socket: SocketId(1 + world.steps % 3), serial: world.steps };
             world.step(Input::Ask { ticket, actor: Arc::from("uid:0"), request });
+        }
+    }
+}
+
+/// Bodies of webhooks, one a line; a line's first byte says which kind it is.
+pub fn webhooks(bytes: &[u8]) {
+    let mut world = World::new();
+    for line in bytes.split(|byte| *byte == b'\n') {
+        let Some((kind, body)) = line.split_first() else { continue };
+        let source = match kind {
+            b'a' => {
+                if let Ok(Auth { channel_id, connection_id, client_id }) = read_auth(body) {
+                    let ticket = Ticket { socket: SocketId(0), serial: world.steps };
+                    world.step(Input::Sora(SoraInput::Admit { ticket, channel_id, connection_id, client_id }));
+                }
+                continue;
+            }
+            b's' => WebhookSource::Session,
+            _ => WebhookSource::Event,
+        };
+        if let Ok(input) = read_told(source, body, Time::from_micros(0)) {
+            world.step(Input::Sora(input));
         }
     }
 }

@@ -4,6 +4,7 @@
 #![expect(clippy::print_stderr, reason = "a test that is skipped, or goes by a seed, says so")]
 
 mod access;
+mod corpus;
 mod events;
 mod half_close;
 mod known;
