@@ -8,6 +8,7 @@ use soramoded::clock;
 
 use super::dice::Dice;
 
+#[expect(clippy::struct_field_names, reason = "the names are Sora's")]
 #[derive(Clone, Debug)]
 pub(crate) struct Connection {
     pub(crate) channel_id: String,
@@ -16,6 +17,7 @@ pub(crate) struct Connection {
     pub(crate) created_at: Time,
 }
 
+#[expect(clippy::struct_field_names, reason = "the names are Sora's")]
 #[derive(Clone, Debug)]
 pub(crate) struct Session {
     pub(crate) channel_id: String,

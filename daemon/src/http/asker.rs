@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use soramode_core::input::{SoraInput, Ticket};
 use soramode_protocol::error::{Error, ErrorType};
-use soramode_protocol::reply::{Answer, Reply};
+use soramode_protocol::reply::Answer;
 use soramode_protocol::request::GateRequest;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
@@ -33,8 +33,18 @@ pub(crate) struct Answers {
     waiting: Arc<Mutex<Waiting>>,
 }
 
+/// An answer that is still to come.
+#[derive(Debug)]
+pub(crate) struct Awaited(oneshot::Receiver<Answer>);
+
+impl Awaited {
+    pub(crate) async fn answer(self) -> Answer {
+        self.0.await.unwrap_or_else(|_| Err(stopped()))
+    }
+}
+
 impl Asker {
-    /// Opens the way; `tracker` has what is told in passing.
+    /// Opens the way; `tracker` has what goes on whether or not the client waits for it.
     pub(crate) async fn open(inbox: Inbox, tracker: TaskTracker) -> (Self, Answers) {
         let (mailbox, mail) = mpsc::unbounded_channel();
         let waiting = Arc::default();
@@ -47,14 +57,15 @@ impl Asker {
     pub(crate) async fn ask(&self, actor: Arc<str>, request: GateRequest) -> Answer {
         let (serial, answer) = self.expect_answer();
         self.send(Letter::Ask { socket: HTTP_DOORS, actor, requests: vec![(serial, request)] }).await?;
-        answer.await.unwrap_or_else(|_| Err(stopped()))
+        answer.answer().await
     }
 
-    /// Asks whether a client of Sora's may come in; `input` makes the question out of the ticket.
-    pub(crate) async fn admit(&self, input: impl FnOnce(Ticket) -> SoraInput) -> Result<Reply, Error> {
+    /// Asks whether a client of Sora's may come in; `input` makes the question out of the ticket. What is told after this returned comes
+    /// after it.
+    pub(crate) async fn admit(&self, input: impl FnOnce(Ticket) -> SoraInput) -> Result<Awaited, Error> {
         let (serial, answer) = self.expect_answer();
         self.tell(input(Ticket { socket: HTTP_DOORS, serial })).await?;
-        answer.await.unwrap_or_else(|_| Err(stopped()))
+        Ok(answer)
     }
 
     /// Tells what a Sora said. It is before whatever is asked after this returned.
@@ -67,26 +78,17 @@ impl Asker {
         &self.tracker
     }
 
-    /// The same for who cannot wait.
-    pub(crate) fn tell_later(&self, input: SoraInput) {
-        let inbox = self.inbox.clone();
-        self.tracker.spawn(async move {
-            // Where the driver is gone nobody wants to know.
-            inbox.send(Letter::Sora(Box::new(input))).await.unwrap_or_default();
-        });
-    }
-
     async fn send(&self, letter: Letter) -> Result<(), Error> {
         self.inbox.send(letter).await.map_err(|_| stopped())
     }
 
-    fn expect_answer(&self) -> (u64, oneshot::Receiver<Answer>) {
+    fn expect_answer(&self) -> (u64, Awaited) {
         let (sender, answer) = oneshot::channel();
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.last_serial += 1;
         let serial = waiting.last_serial;
         waiting.by_serial.insert(serial, sender);
-        (serial, answer)
+        (serial, Awaited(answer))
     }
 }
 

@@ -48,7 +48,7 @@ pub(crate) struct House {
     pub(crate) node_name: NodeName,
     pub(crate) log: Arc<EventLog>,
     pub(crate) metrics: Arc<Metrics>,
-    sora: Sora,
+    sora: Arc<Sora>,
     /// The way to Sora's own API.
     pass: Option<Pass>,
 }
@@ -111,7 +111,7 @@ impl Http {
             let (asker, metrics) = (asker.clone(), Arc::clone(&metrics));
             tracker.spawn(Poller { api, asker, health, metrics, wanted: polls }.run(stop.clone()));
         }
-        let house = Arc::new(House { asker, config: config.http, node_name: config.node_name, log, metrics, sora, pass });
+        let house = Arc::new(House { asker, config: config.http, node_name: config.node_name, log, metrics, sora: Arc::new(sora), pass });
         let delivering = TaskTracker::new().spawn(answers.deliver());
         for listener in listeners {
             tracker.spawn(serve(listener, Arc::clone(&house), stop.clone()));

@@ -228,7 +228,7 @@ async fn another_file_in_our_place_is_not_removed_at_a_stop() {
 
 /// Runs the test `child` of this program with the socket as its standard input and as descriptor 3.
 fn run_with_passed(socket: impl Into<Stdio>, names: &str, config: &Config) -> bool {
-    let child = "control::socket_file::tests::child_with_a_passed_socket";
+    let child = "socket_file::tests::child_with_a_passed_socket";
     let script = format!(r#"exec 3<&0; LISTEN_FDS=1 LISTEN_PID=$$ LISTEN_FDNAMES={names} exec "$0" --exact {child} --ignored"#);
     let mut shell = Command::new("sh");
     shell.arg("-c").arg(script).arg(std::env::current_exe().unwrap());

@@ -1,22 +1,27 @@
 //! `POST /sora/auth`: the gate decides, then the application may still refuse. Whatever goes wrong nobody gets in, and nobody whom the
 //! application did not let in is waited for.
+//!
+//! Each question is a task of its own: once the gate has heard of it, it is brought to its end, also where Sora hangs up meanwhile.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use hyper::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
-use soramode_core::input::SoraInput;
 use soramode_protocol::decision::Decision;
 use soramode_protocol::error::ErrorType;
-use soramode_protocol::id::ConnectionId;
-use soramode_protocol::reply::Reply;
+use soramode_protocol::reply::{Answer, Reply};
+use tokio::sync::oneshot;
 
 use super::Sora;
-use super::webhook::{Auth, read_auth};
+use super::guests::Ended;
+use super::upstream::Heard;
+use super::webhook::{Auth, is_object, read_auth};
 use crate::config::Admission;
 use crate::http::House;
 use crate::http::answer::{Answered, json};
 use crate::http::asker::Asker;
-use crate::metrics::WebhookOutcome;
+use crate::metrics::{Metrics, WebhookOutcome};
 
 /// The reason that a client is given whom the application did not answer for.
 const UPSTREAM_FAILED: &str = "AUTH-UPSTREAM-FAILED";
@@ -44,100 +49,125 @@ struct Allowed {
     allowed: bool,
 }
 
-pub(super) async fn answer(house: &House, sora: &Sora, said: (&HeaderMap, Bytes)) -> Answered {
+/// What Sora said, and what it takes to answer.
+struct Question {
+    asker: Asker,
+    sora: Arc<Sora>,
+    metrics: Arc<Metrics>,
+    admission: Admission,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+/// What becomes of the question, what is counted, and what Sora is answered.
+type Outcome = (Ended, WebhookOutcome, Answered);
+
+pub(super) async fn answer(house: &House, sora: &Arc<Sora>, said: (HeaderMap, Bytes)) -> Answered {
     let (headers, body) = said;
     let auth = match read_auth(&body) {
         Ok(auth) => auth,
         Err(problem) => return sora.unreadable(house, "auth", &problem),
     };
-    let connection_id = auth.connection_id.clone();
-    if let Err(reason) = decide(house, auth).await {
-        house.metrics.webhook("auth", WebhookOutcome::Rejected);
-        return deny(&reason);
-    }
-    let guest = Guest { asker: &house.asker, connection_id: Some(connection_id) };
-    let (outcome, answer) = ask_application(sora, headers, body).await;
-    match outcome {
-        WebhookOutcome::Taken => guest.comes(),
-        WebhookOutcome::Rejected
-        | WebhookOutcome::Denied
-        | WebhookOutcome::UpstreamFailed
-        | WebhookOutcome::Unreadable
-        | WebhookOutcome::Forbidden => guest.stays_away().await,
-    }
-    house.metrics.webhook("auth", outcome);
-    answer
+    let (asker, sora, metrics) = (house.asker.clone(), Arc::clone(sora), Arc::clone(&house.metrics));
+    let question = Question { asker, sora, metrics, admission: house.config.sora.admission, headers, body };
+    let (reply, replied) = oneshot::channel();
+    house.asker.tracker().spawn(question.settle(auth, reply));
+    replied.await.unwrap_or_else(|_| deny(UNAVAILABLE))
 }
 
-/// Whether the gate lets the client come; if not, the reason it is given.
-async fn decide(house: &House, auth: Auth) -> Result<(), String> {
-    let Auth { channel_id, connection_id, client_id } = auth;
-    let admit = |ticket| SoraInput::Admit { ticket, channel_id, connection_id, client_id };
-    let reason = match house.asker.admit(admit).await {
-        Ok(Reply::Decision(Decision::Offer { .. })) => return Ok(()),
-        Ok(Reply::Decision(Decision::Reject { reason, .. })) => reason.to_string(),
-        Ok(Reply::Decision(Decision::Redirect { .. })) => OTHER_NODE.to_owned(),
-        Err(error) if error.data.error_type == ErrorType::ConnectionIdInUse => ID_IN_USE.to_owned(),
-        Ok(_) | Err(_) => UNAVAILABLE.to_owned(),
-    };
-    match house.config.sora.admission {
-        Admission::Enforced => Err(reason),
-        Admission::Shadow => {
-            tracing::info!(reason, "would reject a client of Sora's");
-            Ok(())
+impl Question {
+    async fn settle(self, auth: Auth, mut reply: oneshot::Sender<Answered>) {
+        let connection_id = auth.connection_id.clone();
+        let answer = match self.sora.guests.ask(&self.asker, auth).await {
+            Ok(awaited) => awaited.answer().await,
+            Err(error) => Err(error),
+        };
+        let outcome = tokio::select! {
+            outcome = self.decide(answer) => Some(outcome),
+            () = reply.closed() => None,
+        };
+        // Where Sora hung up nobody will tell the client to come.
+        let Some((ended, outcome, answer)) = outcome else {
+            return self.sora.guests.over(&self.asker, connection_id, Ended::Refused).await;
+        };
+        // The gate has heard of it before Sora does.
+        self.sora.guests.over(&self.asker, connection_id, ended).await;
+        self.metrics.webhook("auth", outcome);
+        // If Sora hung up at this very moment, the gate's own timeout has the client.
+        reply.send(answer).unwrap_or_default();
+    }
+
+    async fn decide(&self, answer: Answer) -> Outcome {
+        let expected = match answer {
+            Ok(Reply::Decision(Decision::Offer { .. })) => return self.ask_application(Expected::Yes).await,
+            // The shadow of a gate waits for whom it would turn away.
+            Ok(Reply::Decision(Decision::Reject { reason, .. })) => (reason.name(), Expected::Yes),
+            Ok(Reply::Decision(Decision::Redirect { .. })) => (OTHER_NODE, Expected::No),
+            Err(error) if error.data.error_type == ErrorType::ConnectionIdInUse => (ID_IN_USE, Expected::No),
+            Ok(_) | Err(_) => (UNAVAILABLE, Expected::No),
+        };
+        match (self.admission, expected) {
+            (Admission::Enforced, (reason, _)) => (Ended::TurnedAway, WebhookOutcome::Rejected, deny(reason)),
+            (Admission::Shadow, (reason, expected)) => {
+                tracing::info!(reason, "would reject a client of Sora's");
+                self.ask_application(expected).await
+            }
+        }
+    }
+
+    async fn ask_application(&self, expected: Expected) -> Outcome {
+        let Some(upstream) = &self.sora.auth else {
+            let answer = json(StatusCode::OK, &Verdict { allowed: true, reason: None });
+            return (expected.let_in(), WebhookOutcome::Taken, answer);
+        };
+        let problem = match upstream.ask(&self.headers, self.body.clone()).await {
+            Ok(heard) => match read_answer(&heard) {
+                Ok(Allowed { allowed: true }) => return (expected.let_in(), WebhookOutcome::Taken, heard.into_answer()),
+                Ok(Allowed { allowed: false }) => return (expected.refused(), WebhookOutcome::Denied, heard.into_answer()),
+                Err(problem) => {
+                    upstream.lied(&problem);
+                    problem
+                }
+            },
+            Err(failed) => failed.to_string(),
+        };
+        self.sora.say_seldom("auth upstream", || tracing::warn!(problem, "the auth upstream failed: nobody gets in"));
+        (expected.refused(), WebhookOutcome::UpstreamFailed, deny(UPSTREAM_FAILED))
+    }
+}
+
+/// Whether the gate waits for the client.
+#[derive(Clone, Copy)]
+enum Expected {
+    Yes,
+    No,
+}
+
+impl Expected {
+    const fn let_in(self) -> Ended {
+        match self {
+            Self::Yes => Ended::LetIn,
+            Self::No => Ended::TurnedAway,
+        }
+    }
+
+    const fn refused(self) -> Ended {
+        match self {
+            Self::Yes => Ended::Refused,
+            Self::No => Ended::TurnedAway,
         }
     }
 }
 
-async fn ask_application(sora: &Sora, headers: &HeaderMap, body: Bytes) -> (WebhookOutcome, Answered) {
-    let Some(upstream) = &sora.auth else {
-        return (WebhookOutcome::Taken, json(StatusCode::OK, &Verdict { allowed: true, reason: None }));
-    };
-    let problem = match upstream.ask(headers, body).await {
-        Ok(heard) if heard.status == StatusCode::OK => match serde_json::from_slice(&heard.body) {
-            Ok(Allowed { allowed: true }) => return (WebhookOutcome::Taken, heard.into_answer()),
-            Ok(Allowed { allowed: false }) => return (WebhookOutcome::Denied, heard.into_answer()),
-            Err(_) => "answered without \"allowed\": true or false".to_owned(),
-        },
-        Ok(heard) => format!("answered {}", heard.status.as_u16()),
-        Err(failed) => {
-            sora.say_seldom(|| tracing::warn!(%failed, "the auth upstream failed: nobody gets in"));
-            return (WebhookOutcome::UpstreamFailed, deny(UPSTREAM_FAILED));
-        }
-    };
-    upstream.lied(&problem);
-    sora.say_seldom(|| tracing::warn!(problem, "the auth upstream gave no answer: nobody gets in"));
-    (WebhookOutcome::UpstreamFailed, deny(UPSTREAM_FAILED))
+/// Sora answers for its client by this, so it must leave nothing open: another status, or two words about the same, are no answer.
+fn read_answer(heard: &Heard) -> Result<Allowed, String> {
+    if heard.status != StatusCode::OK {
+        return Err(format!("answered {}", heard.status.as_u16()));
+    }
+    let allowed = serde_json::from_slice(&heard.body).ok().filter(|_| is_object(&heard.body));
+    allowed.ok_or_else(|| "answered without \"allowed\": true or false".to_owned())
 }
 
 fn deny(reason: &str) -> Answered {
     json(StatusCode::OK, &Verdict { allowed: false, reason: Some(reason) })
-}
-
-/// A client that the gate lets in and waits for. Unless it is told to come it is released, also where Sora hung up meanwhile.
-struct Guest<'a> {
-    asker: &'a Asker,
-    connection_id: Option<ConnectionId>,
-}
-
-impl Guest<'_> {
-    fn comes(mut self) {
-        self.connection_id = None;
-    }
-
-    /// The gate has heard of it before Sora does.
-    async fn stays_away(mut self) {
-        if let Some(connection_id) = self.connection_id.take() {
-            // Where the daemon is stopping nobody is waited for any more.
-            self.asker.tell(SoraInput::Denied { connection_id }).await.unwrap_or_default();
-        }
-    }
-}
-
-impl Drop for Guest<'_> {
-    fn drop(&mut self) {
-        if let Some(connection_id) = self.connection_id.take() {
-            self.asker.tell_later(SoraInput::Denied { connection_id });
-        }
-    }
 }

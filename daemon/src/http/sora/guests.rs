@@ -99,7 +99,7 @@ mod tests {
                 Letter::Sora(input) if matches!(*input, SoraInput::Admit { .. }) => heard.push("admit"),
                 Letter::Sora(input) if matches!(*input, SoraInput::Denied { .. }) => heard.push("denied"),
                 Letter::Open(..) => {}
-                other => panic!("{other:?}"),
+                other @ (Letter::Ask { .. } | Letter::Gone(_) | Letter::Sora(_)) => panic!("{other:?}"),
             }
         }
         heard

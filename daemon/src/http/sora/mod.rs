@@ -1,6 +1,7 @@
 //! A real Sora's webhooks: `POST /sora/auth`, `/sora/session`, `/sora/event`. soramode stands in front of the application's own.
 
 mod auth;
+mod guests;
 mod poll;
 mod seldom;
 mod told;
@@ -10,7 +11,7 @@ pub mod webhook;
 use std::sync::Arc;
 
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, HeaderValue};
+use hyper::header::{ALLOW, HeaderValue, ORIGIN};
 use hyper::{Method, Request, StatusCode};
 use soramode_protocol::event::WebhookSource;
 
@@ -25,6 +26,7 @@ use crate::args::http::HttpUrl;
 use crate::config::SoraConfig;
 use crate::health::Health;
 use crate::metrics::WebhookOutcome;
+use guests::Guests;
 pub(crate) use poll::Poller;
 use seldom::Seldom;
 use upstream::Upstream;
@@ -39,6 +41,7 @@ pub(crate) struct Sora {
     auth: Option<Upstream>,
     session: Option<Upstream>,
     event: Option<Upstream>,
+    guests: Guests,
     seldom: Seldom,
 }
 
@@ -52,17 +55,18 @@ impl Sora {
             auth: upstream("auth", &config.upstreams.auth)?,
             session: upstream("session", &config.upstreams.session)?,
             event: upstream("event", &config.upstreams.event)?,
+            guests: Guests::default(),
             seldom: Seldom::default(),
         })
     }
 
-    fn say_seldom(&self, word: impl FnOnce()) {
-        self.seldom.say(word);
+    fn say_seldom(&self, about: &'static str, word: impl FnOnce()) {
+        self.seldom.say(about, word);
     }
 
     fn unreadable(&self, house: &House, kind: &'static str, problem: &Unreadable) -> Answered {
         house.metrics.webhook(kind, WebhookOutcome::Unreadable);
-        self.say_seldom(|| tracing::warn!(kind, %problem, "a webhook cannot be read"));
+        self.say_seldom("unreadable", || tracing::warn!(kind, %problem, "a webhook cannot be read"));
         json(StatusCode::BAD_REQUEST, &Problem { error_type: "InvalidWebhook", error_reason: problem.to_string() })
     }
 }
@@ -100,9 +104,12 @@ impl Kind {
 
 pub(super) async fn answer(house: &House, caller: Caller, request: Request<Incoming>) -> Answered {
     let Some(kind) = Kind::of(request.uri().path()) else { return error(StatusCode::NOT_FOUND, "NotFound") };
-    if !caller.ip.is_some_and(|ip| ip.is_loopback() || house.config.sora.peers.contains(&ip)) {
+    // A page in somebody's browser is on the loopback too, but cannot hide where it comes from.
+    if !is_peer(house, caller) || request.headers().contains_key(ORIGIN) {
         house.metrics.webhook(kind.name(), WebhookOutcome::Forbidden);
-        house.sora.say_seldom(|| tracing::warn!(peer = ?caller.ip, "a webhook came from an address that is not Sora's: see --sora-peer"));
+        house.sora.say_seldom("forbidden", || {
+            tracing::warn!(peer = ?caller.ip, "a webhook came from an address that is not Sora's, see --sora-peer, or from a browser");
+        });
         return error(StatusCode::FORBIDDEN, "Forbidden");
     }
     if request.method() != Method::POST {
@@ -119,7 +126,12 @@ pub(super) async fn answer(house: &House, caller: Caller, request: Request<Incom
         }
     };
     match kind {
-        Kind::Auth => auth::answer(house, &house.sora, (&head.headers, body)).await,
-        Kind::Told(source) => told::answer(house, &house.sora, source, (&head.headers, body)).await,
+        Kind::Auth => auth::answer(house, &house.sora, (head.headers, body)).await,
+        Kind::Told(source) => told::answer(house, &house.sora, source, (head.headers, body)).await,
     }
+}
+
+fn is_peer(house: &House, caller: Caller) -> bool {
+    let is_listed = |ip| house.config.sora.peers.iter().any(|peer| peer.to_canonical() == ip);
+    caller.ip.is_some_and(|ip| ip.is_loopback() || is_listed(ip))
 }

@@ -53,7 +53,7 @@ impl Poller {
             Ok(connections) => SoraInput::Polled { began, connections: connections.into_iter().map(polled_connection).collect() },
             Err(error) => {
                 let why = error.to_string();
-                seldom.say(|| tracing::warn!(url = %self.api.url(), why, "cannot ask Sora for its connections"));
+                seldom.say("poll", || tracing::warn!(url = %self.api.url(), why, "cannot ask Sora for its connections"));
                 SoraInput::PollFailed { why }
             }
         }

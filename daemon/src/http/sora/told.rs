@@ -11,13 +11,16 @@ use crate::http::House;
 use crate::http::answer::{Answered, JSON, error, typed};
 use crate::metrics::WebhookOutcome;
 
-pub(super) async fn answer(house: &House, sora: &Sora, source: WebhookSource, said: (&HeaderMap, Bytes)) -> Answered {
+pub(super) async fn answer(house: &House, sora: &Sora, source: WebhookSource, said: (HeaderMap, Bytes)) -> Answered {
     let (headers, body) = said;
     let input = match read_told(source, &body, clock::now().wall) {
         Ok(input) => input,
         Err(problem) => return sora.unreadable(house, source.name(), &problem),
     };
-    if house.asker.tell(input).await.is_err() {
+    // What Sora said is noted, also where it hangs up before there is room for one more letter.
+    let asker = house.asker.clone();
+    let noted = house.asker.tracker().spawn(async move { asker.tell(input).await });
+    if !matches!(noted.await, Ok(Ok(()))) {
         return error(StatusCode::SERVICE_UNAVAILABLE, "Stopping");
     }
     let upstream = match source {
@@ -28,14 +31,16 @@ pub(super) async fn answer(house: &House, sora: &Sora, source: WebhookSource, sa
         house.metrics.webhook(source.name(), WebhookOutcome::Taken);
         return typed(StatusCode::OK, JSON, &b"{}"[..]);
     };
-    match upstream.ask(headers, body).await {
+    match upstream.ask(&headers, body).await {
         Ok(heard) => {
             house.metrics.webhook(source.name(), WebhookOutcome::Taken);
             heard.into_answer()
         }
         Err(failed) => {
             house.metrics.webhook(source.name(), WebhookOutcome::UpstreamFailed);
-            sora.say_seldom(|| tracing::warn!(%failed, "the {} upstream failed: the gate knows, the application does not", source.name()));
+            sora.say_seldom(source.name(), || {
+                tracing::warn!(%failed, "the {} upstream failed: the gate knows, the application does not", source.name());
+            });
             error(StatusCode::BAD_GATEWAY, "BadGateway")
         }
     }

@@ -48,7 +48,14 @@ impl Upstream {
     /// Passes a body on with its headers, and hears the whole answer.
     pub(crate) async fn ask(&self, headers: &HeaderMap, body: Bytes) -> Result<Heard, Failed> {
         let heard = self.send(headers, body).await;
-        self.health.note(self.name, heard.as_ref().map(|_| ()).map_err(ToString::to_string));
+        self.health.note(
+            self.name,
+            match &heard {
+                Ok(heard) if heard.status.is_success() => Ok(()),
+                Ok(heard) => Err(format!("answered {}", heard.status.as_u16())),
+                Err(failed) => Err(failed.to_string()),
+            },
+        );
         heard
     }
 

@@ -87,9 +87,7 @@ impl Word {
 
 impl Fields {
     fn read(body: &[u8]) -> Result<Self, Unreadable> {
-        // An array would be taken for a struct as well.
-        let is_object = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
-        let fields = serde_json::from_slice(body).ok().filter(|_| is_object);
+        let fields = serde_json::from_slice(body).ok().filter(|_| is_object(body));
         fields.ok_or(Unreadable::NoObject)
     }
 
@@ -128,6 +126,11 @@ fn id<T: DeserializeOwned>(word: &Word, name: &'static str) -> Result<T, Unreada
     T::deserialize(serde::de::value::StrDeserializer::<serde::de::value::Error>::new(text)).map_err(|_| Unreadable::Field(name))
 }
 
+/// Whether JSON is an object: a derived reader takes an array for a struct as well.
+pub(crate) fn is_object(json: &[u8]) -> bool {
+    json.trim_ascii_start().starts_with(b"{")
+}
+
 /// Reads an auth webhook.
 pub fn read_auth(body: &[u8]) -> Result<Auth, Unreadable> {
     let fields = Fields::read(body)?;
@@ -142,7 +145,8 @@ pub fn read_told(source: WebhookSource, body: &[u8], now: Time) -> Result<SoraIn
         (WebhookSource::Session, "session.created") => Ok(SoraInput::SessionCreated {
             channel_id: fields.channel_id()?,
             session_id: fields.session_id()?,
-            created_time: fields.created_at().unwrap_or(now),
+            // A session that is yet to begin is one whose Sora's clock is ahead of ours.
+            created_time: fields.created_at().map_or(now, |at| at.min(now)),
         }),
         (WebhookSource::Session, "session.destroyed") => {
             Ok(SoraInput::SessionDestroyed { channel_id: fields.channel_id()?, session_id: fields.session_id()? })
@@ -166,7 +170,7 @@ pub fn read_told(source: WebhookSource, body: &[u8], now: Time) -> Result<SoraIn
 mod tests {
     use super::*;
 
-    const NOW: Time = Time::from_micros(7);
+    const NOW: Time = Time::from_micros(1_748_747_046_000_000);
 
     fn told(source: WebhookSource, body: &str) -> Result<SoraInput, Unreadable> {
         read_told(source, body.as_bytes(), NOW)
@@ -203,7 +207,8 @@ mod tests {
         };
         assert_eq!(at(r#","created_time":1748747045,"created_timestamp":"2025-06-01T03:04:05.699000Z""#), 1_748_747_045_699_000);
         assert_eq!(at(r#","created_time":1748747045"#), 1_748_747_045_000_000);
-        assert_eq!(at(r#","created_time":9223372036854775807,"created_timestamp":"soon""#), 7);
+        assert_eq!(at(r#","created_time":9223372036854775807,"created_timestamp":"soon""#), NOW.as_micros());
+        assert_eq!(at(r#","created_time":1748747047"#), NOW.as_micros(), "nothing begins later than now");
     }
 
     #[test]
