@@ -122,8 +122,9 @@ mod tests {
         // Hours later it may be taken for young, but a young one is never taken for old.
         for hours in [9, 18, 19, 40] {
             let now = Duration::from_secs(hours * 3_600);
-            assert!(!Since::at(now - seconds(9.0)).is_before(now - seconds(10.0), now), "{hours} h");
-            assert!(!Since::at(now).is_before(now - seconds(10.0), now), "{hours} h");
+            let ago = |age: f64| now.saturating_sub(seconds(age));
+            assert!(!Since::at(ago(9.0)).is_before(ago(10.0), now), "{hours} h");
+            assert!(!Since::at(now).is_before(ago(10.0), now), "{hours} h");
         }
         assert!(came.is_before(seconds(32_400.0), seconds(32_410.0)), "9 h later");
         assert!(!came.is_before(seconds(65_630.0), seconds(65_640.0)), "18 h 14 min later, for ten seconds");

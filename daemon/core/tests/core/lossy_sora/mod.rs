@@ -126,7 +126,7 @@ impl World {
             let channel_id = self.channel();
             self.later(200, Happening::Ask(channel_id));
         }
-        for _ in 0..1 + self.dice.roll(5) {
+        for _ in 0..=self.dice.roll(5) {
             let mode = SettableMode::ALL[usize::try_from(self.dice.roll(3)).unwrap()];
             self.later(200, Happening::Operate(mode));
         }
@@ -192,17 +192,23 @@ impl World {
             }
             Happening::Arrive(channel_id, connection_id) => {
                 let webhooks = self.sora.arrive(&channel_id, &connection_id, self.wall());
-                webhooks.into_iter().for_each(|webhook| self.send(webhook));
+                for webhook in webhooks {
+                    self.send(webhook);
+                }
                 self.leave_later(channel_id, connection_id);
             }
             Happening::Leave(channel_id, connection_id) => {
                 let webhook = self.sora.leave(&channel_id, &connection_id);
-                webhook.into_iter().for_each(|webhook| self.send(webhook));
+                if let Some(webhook) = webhook {
+                    self.send(webhook);
+                }
                 self.later(10, Happening::Close(channel_id));
             }
             Happening::Close(channel_id) => {
                 let webhook = self.sora.close(&channel_id);
-                webhook.into_iter().for_each(|webhook| self.send(webhook));
+                if let Some(webhook) = webhook {
+                    self.send(webhook);
+                }
             }
             Happening::Webhook(webhook) => self.step(Input::Sora(webhook)),
             Happening::Look(began, answer_in) => {
@@ -229,7 +235,7 @@ impl World {
     }
 
     fn wall(&self) -> Time {
-        START + (self.now - STARTED)
+        START + self.now.saturating_sub(STARTED)
     }
 
     fn ask(&mut self, request: GateRequest) {
@@ -322,7 +328,7 @@ impl World {
         while self.now < STARTED + Duration::from_secs(220) && self.go_on(STARTED + Duration::from_secs(220)) {}
         self.is_lossy = false;
         // Whoever is still there stays, so that there is something to compare.
-        self.queue.retain(|_, happening| !matches!(happening, Happening::Leave(..)) || self.queued % 2 == 0);
+        self.queue.retain(|_, happening| !matches!(happening, Happening::Leave(..)) || self.queued.is_multiple_of(2));
         let enough = self.polls + POLLS_TO_SETTLE;
         while self.polls < enough {
             assert!(self.go_on(Duration::MAX), "Sora is not asked any more");
