@@ -163,6 +163,7 @@ mod tests {
             actor: "uid:1000(ops)".to_owned(),
             reason: Some("CHG-1".to_owned()),
             expires_at: expires_in.map(|seconds| times::now() + Duration::from_secs(seconds)),
+            own_mode: None,
         };
         let status = r#"{"mode":"block_new_connection","generation":5,"since":"2025-06-01T03:04:05Z","actor":"a","node_name":"node-01",
             "standing":"standalone","sessions":3,"connections":11,"pending":0,"sessions_known":true,"sources":[],"rejected":{},

@@ -220,7 +220,9 @@ impl<'b> Watcher<'_, 'b> {
                     self.lost_since = None;
                     self.meter.show(&mut self.context.output, &progress)?;
                 }
-                Ok(Ok(Message::Answer(..) | Message::Notification(Notification::Event(_) | Notification::Gap(_)))) => {}
+                Ok(Ok(
+                    Message::Answer(..) | Message::Notification(Notification::Event(_) | Notification::Gap(_) | Notification::End(_)),
+                )) => {}
             }
         }
     }

@@ -8,15 +8,20 @@ use std::time::{Duration, Instant};
 use soramode_core::effect::{Act, Effects, Record};
 use soramode_core::gate::Gate;
 use soramode_core::input::{Input, SocketId, Ticket};
+use soramode_protocol::end::EndSession;
 use soramode_protocol::event::EventKind;
+use soramode_protocol::node::Status;
 use soramode_protocol::reply::{Answer, Reply};
 use tokio::sync::Notify;
+use tokio_util::task::TaskTracker;
 
 use crate::clock::{BootTimer, now};
+use crate::ender::Ender;
 use crate::event_log::EventLog;
 use crate::health::Health;
 use crate::inbox::{Letter, Letters, Mail, Mailbox};
 use crate::metrics::Metrics;
+use crate::mirror::{Mirror, Owed};
 use crate::store::Store;
 
 /// Letters that share one commit at most.
@@ -34,6 +39,10 @@ pub(crate) struct Outside {
     pub(crate) metrics: Arc<Metrics>,
     /// The gate wants to know what Sora's API says.
     pub(crate) polls: Arc<Notify>,
+    /// Whoever can end sessions.
+    pub(crate) ender: Ender,
+    /// A Sora that is told of each mode.
+    pub(crate) mirror: Option<Mirror>,
 }
 
 /// The driver.
@@ -44,6 +53,8 @@ pub(crate) struct Driver {
     pub(crate) log: Arc<EventLog>,
     outside: Outside,
     pub(crate) mailboxes: HashMap<SocketId, Mailbox>,
+    /// What goes on beside the loop, each errand in a bounded time.
+    errands: TaskTracker,
     pub(crate) timer: BootTimer,
     /// What the timer is set to.
     pub(crate) deadline: Option<Duration>,
@@ -51,7 +62,16 @@ pub(crate) struct Driver {
 
 impl Driver {
     pub(crate) fn new(letters: Letters, store: Store, log: Arc<EventLog>, outside: Outside) -> io::Result<Self> {
-        Ok(Self { letters, store, log, outside, mailboxes: HashMap::new(), timer: BootTimer::new()?, deadline: None })
+        Ok(Self {
+            letters,
+            store,
+            log,
+            outside,
+            mailboxes: HashMap::new(),
+            errands: TaskTracker::new(),
+            timer: BootTimer::new()?,
+            deadline: None,
+        })
     }
 
     /// Drives the gate until every door is closed and what they said is done.
@@ -128,6 +148,7 @@ impl Driver {
             Record::Event(event) => {
                 tell_operator(&event.kind);
                 self.outside.metrics.event(&event);
+                self.mirror_automatic(&event.kind);
                 Some(event)
             }
             Record::Pending { .. } | Record::PendingOver(_) | Record::BoundTo { .. } => None,
@@ -136,29 +157,69 @@ impl Driver {
 
     fn act(&self, acts: &mut Vec<Act>) {
         for act in acts.drain(..) {
-            let (socket, mail) = match act {
-                Act::Poll => {
-                    self.outside.polls.notify_one();
-                    continue;
-                }
-                Act::Answer(ticket, mut answer) => {
-                    self.complete(&mut answer);
-                    (ticket.socket, Mail::Answer(ticket.serial, answer))
-                }
-                Act::Progress(ticket, progress) => (ticket.socket, Mail::Progress(ticket.serial, progress)),
-            };
-            // Whoever is gone by now needs no answer.
-            if let Some(mailbox) = self.mailboxes.get(&socket) {
-                mailbox.send(mail).unwrap_or_default();
+            match act {
+                Act::Poll => self.outside.polls.notify_one(),
+                Act::End { ticket, actor, sessions } => self.end(ticket, &actor, sessions),
+                Act::Answer(ticket, answer) => self.answer(ticket, answer),
+                Act::Progress(ticket, progress) => self.send(ticket.socket, Mail::Progress(ticket.serial, progress)),
             }
         }
+    }
+
+    fn answer(&self, ticket: Ticket, mut answer: Answer) {
+        self.complete(&mut answer);
+        if let Some(answer) = self.mirror(ticket, answer) {
+            self.send(ticket.socket, Mail::Answer(ticket.serial, answer));
+        }
+    }
+
+    /// Whoever is gone by now needs no mail.
+    fn send(&self, socket: SocketId, mail: Mail) {
+        if let Some(mailbox) = self.mailboxes.get(&socket) {
+            mailbox.send(mail).unwrap_or_default();
+        }
+    }
+
+    /// Has sessions ended, beside everything else.
+    fn end(&self, ticket: Ticket, actor: &str, sessions: Vec<EndSession>) {
+        tracing::warn!(actor, sessions = sessions.len(), "sessions are to end");
+        let (ender, mailbox) = (self.outside.ender.clone(), self.mailboxes.get(&ticket.socket).cloned());
+        self.errands.spawn(async move {
+            let answer = ender.end(sessions).await;
+            if let Some(mailbox) = mailbox {
+                mailbox.send(Mail::Answer(ticket.serial, answer)).unwrap_or_default();
+            }
+        });
+    }
+
+    /// What nobody asked for has no answer that would tell the mirror of it.
+    fn mirror_automatic(&self, kind: &EventKind) {
+        if let (Some(mirror), EventKind::ModeChanged(change)) = (&self.outside.mirror, kind)
+            && change.actor.starts_with("system:")
+        {
+            mirror.tell(change.mode);
+        }
+    }
+
+    /// Gives the answers about the mode to the mirror, and all others back.
+    fn mirror(&self, ticket: Ticket, answer: Answer) -> Option<Answer> {
+        let (Some(mirror), Some(mailbox)) = (&self.outside.mirror, self.mailboxes.get(&ticket.socket)) else { return Some(answer) };
+        let owed = Owed { mailbox: mailbox.clone(), serial: ticket.serial };
+        match answer {
+            Ok(Reply::ModeChanged(changed)) => mirror.answer_change(owed, changed),
+            Ok(Reply::Mode(state)) => {
+                self.errands.spawn(mirror.clone().answer_mode(owed, *state));
+            }
+            other => return Some(other),
+        }
+        None
     }
 
     /// Says in an answer what the gate cannot know.
     fn complete(&self, answer: &mut Answer) {
         match answer {
-            Ok(Reply::Status(status)) => self.outside.health.complete(status),
-            Ok(Reply::WaitEnded(ended)) => self.outside.health.complete(&mut ended.status),
+            Ok(Reply::Status(status)) => self.complete_status(status),
+            Ok(Reply::WaitEnded(ended)) => self.complete_status(&mut ended.status),
             Ok(
                 Reply::Mode(_)
                 | Reply::ModeChanged(_)
@@ -167,10 +228,18 @@ impl Driver {
                 | Reply::Decision(_)
                 | Reply::Reported(_)
                 | Reply::Disconnected(_)
+                | Reply::Ended(_)
                 | Reply::Explanation(_)
                 | Reply::Page(_),
             )
             | Err(_) => {}
+        }
+    }
+
+    fn complete_status(&self, status: &mut Status) {
+        self.outside.health.complete(status);
+        if let Some(mirror) = &self.outside.mirror {
+            mirror.complete(status);
         }
     }
 }

@@ -8,12 +8,14 @@ pub mod config;
 pub mod control;
 mod descriptors;
 mod driver;
+mod ender;
 pub mod event_log;
 mod health;
 pub mod http;
 pub mod inbox;
 pub mod log;
 mod metrics;
+mod mirror;
 pub mod notify;
 pub mod socket_file;
 pub mod store;
@@ -24,18 +26,22 @@ use std::sync::Arc;
 use soramode_core::gate::Gate;
 use soramode_core::snapshot::{Clustering, Seed, Settings, Snapshot, SoraAdmission, SoraFeed, SoraSettings};
 use soramode_protocol::id::LogId;
+use soramode_protocol::sora_api::{SoraApi, SoraApiError};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use args::http::{HttpUrl, SoraMode};
 use config::{Admission, Config, SoraConfig};
 use control::peer::Peers;
 use control::{Control, House};
 use driver::{Driver, Outside};
+use ender::Ender;
 use event_log::EventLog;
 use health::Health;
 use http::{Http, HttpError, Supplies};
 use metrics::Metrics;
+use mirror::{Mirror, Mirroring};
 use socket_file::{SocketError, SocketFile};
 use store::Store;
 
@@ -48,6 +54,9 @@ pub enum RunError {
     /// An HTTP door cannot be opened.
     #[error(transparent)]
     Http(#[from] HttpError),
+    /// What Sora's API is asked with cannot be made.
+    #[error("cannot ask Sora's API: {0}")]
+    SoraApi(SoraApiError),
     /// The metrics cannot be counted: a bug.
     #[error("the metrics cannot be counted: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -73,11 +82,16 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
     let (inbox, letters) = inbox::inbox();
     let (health, polls) = (Arc::new(Health::new(&config.http)), Arc::new(Notify::new()));
     let metrics = Arc::new(Metrics::new()?);
-    let outside = Outside { health: Arc::clone(&health), metrics: Arc::clone(&metrics), polls: Arc::clone(&polls) };
+    let api = sora_api(&config.http.sora)?;
+    let ender = Ender::new(api.clone());
+    let (mirror, mirroring) = mirror(&config.http.sora, api.as_ref()).unzip();
+    let outside =
+        Outside { health: Arc::clone(&health), metrics: Arc::clone(&metrics), polls: Arc::clone(&polls), ender: ender.clone(), mirror };
     let driver = Driver::new(letters, store, Arc::clone(&log), outside)?;
-    let house = House { log: Arc::clone(&log), node_name: config.node_name.clone(), operator_group: config.operator_group.clone() };
-    let supplies = Supplies { inbox: inbox.clone(), log: Arc::clone(&log), metrics, health, polls, stop: shutdown.clone() };
+    let house = House { log: Arc::clone(&log), ender, node_name: config.node_name.clone(), operator_group: config.operator_group.clone() };
+    let supplies = Supplies { inbox: inbox.clone(), log: Arc::clone(&log), metrics, health, polls, api, stop: shutdown.clone() };
     let http = Http::open(&config, supplies).await?;
+    let mirroring = mirror::run(mirroring, shutdown.clone());
     let control = Control::new(house, Peers::new(socket.operator_gid()), inbox, shutdown);
 
     tracing::info!(node = %config.node_name, socket = %config.socket.display(), version = soramode_protocol::version::VERSION, "ready");
@@ -86,7 +100,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
     let driving = TaskTracker::new().spawn(driver.run(gate));
     // The doors are the last to write letters, so the driver ends after them, when it has done what they said.
     let serving = async {
-        tokio::join!(control.serve(socket.listener()), http.serve());
+        tokio::join!(control.serve(socket.listener()), http.serve(), mirroring);
         std::future::pending().await
     };
     let outcome = tokio::select! {
@@ -125,6 +139,20 @@ fn sora_settings(sora: &SoraConfig) -> SoraSettings {
             Admission::Shadow => SoraAdmission::Shadow,
         },
         session_max_linger: sora.session_max_linger,
+    }
+}
+
+/// The way to Sora's own API.
+fn sora_api(sora: &SoraConfig) -> Result<Option<SoraApi>, RunError> {
+    let api = |url: &HttpUrl| SoraApi::new(url.0.clone(), None, sora.upstream_timeout);
+    sora.api.as_ref().map(api).transpose().map_err(RunError::SoraApi)
+}
+
+/// The mirror of the mode, where the configuration asks for one.
+fn mirror(sora: &SoraConfig, api: Option<&SoraApi>) -> Option<(Mirror, Mirroring)> {
+    match sora.mode {
+        SoraMode::Own => None,
+        SoraMode::Mirror => api.map(|api| Mirror::new(api.clone())),
     }
 }
 

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
+use crate::end::EndSession;
 use crate::error::{Error, ErrorType};
 use crate::event::{Event, Gap};
 use crate::request::{Method, Request, RequestId, in_words};
@@ -174,6 +175,8 @@ pub enum Notification {
     Gap(Gap),
     /// How a wait is going.
     Progress(Progress),
+    /// A session that this client is to end.
+    End(EndSession),
 }
 
 /// A notification with its `jsonrpc`, as the daemon writes it.
@@ -205,6 +208,13 @@ impl<'a> Notified<'a, Progress> {
     }
 }
 
+impl<'a> Notified<'a, EndSession> {
+    /// A session that is to end.
+    pub const fn end(session: &'a EndSession) -> Self {
+        Self { jsonrpc: "2.0", method: "End", params: session }
+    }
+}
+
 /// A line that a client reads.
 #[derive(Debug)]
 pub enum FromDaemon {
@@ -227,7 +237,7 @@ pub fn read_from_daemon(line: &[u8]) -> Result<FromDaemon, serde_json::Error> {
 
     let members: Members<'_> = serde_json::from_slice(line)?;
     match (members.method.as_deref(), members.result, members.error) {
-        (Some("Event" | "Gap" | "Progress"), _, _) => serde_json::from_slice(line).map(|it| FromDaemon::Notification(Some(it))),
+        (Some("Event" | "Gap" | "Progress" | "End"), _, _) => serde_json::from_slice(line).map(|it| FromDaemon::Notification(Some(it))),
         (Some(_), _, _) => Ok(FromDaemon::Notification(None)),
         (None, _, Some(error)) => Ok(FromDaemon::Answer(members.id, Err(error))),
         (None, Some(result), None) => Ok(FromDaemon::Answer(members.id, Ok(result))),

@@ -226,6 +226,15 @@ impl Error {
         Self::new(ErrorType::StorageUnavailable, format!("the state cannot be written: {problem}"))
     }
 
+    /// Nothing is there that could end a session.
+    pub fn no_means() -> Self {
+        Self::new(
+            ErrorType::NoMeans,
+            "nothing is there that could end a session: no Sora whose API is known, and no client that said ends: true",
+        )
+        .with_hint("Start soramoded with --sora-api, or have the signalling server say ends: true in its Subscribe")
+    }
+
     /// No place for one more client.
     pub fn too_many_clients(clients: usize) -> Self {
         Self::new(ErrorType::TooManyClients, format!("{clients} clients are connected already")).with_hint("Close some and try again")

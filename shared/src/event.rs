@@ -371,6 +371,9 @@ pub struct Subscribe {
     /// Only these types; all if absent. At most [`EVENT_PATTERNS_MAX`].
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub types: Option<Vec<EventPattern>>,
+    /// Whether this client ends sessions when it is told to (`End`): then it is sent the notification `End`. Needs the access `operate`.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub ends: bool,
 }
 
 impl Subscribe {

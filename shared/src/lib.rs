@@ -9,6 +9,7 @@ pub mod client;
 #[cfg(feature = "codec")]
 pub mod codec;
 pub mod decision;
+pub mod end;
 pub mod envelope;
 pub mod error;
 pub mod event;

@@ -155,6 +155,10 @@ pub struct ModeState {
     /// When the mode ends by itself.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub expires_at: Option<Time>,
+    /// In the answer to `GetMode` of a node that mirrors its mode to a Sora: the node's own mode, where `mode` is that Sora's because it
+    /// is the stricter. The other fields are about the own mode.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub own_mode: Option<Mode>,
 }
 
 /// `ChangeMode`'s params.
@@ -228,6 +232,9 @@ pub struct ModeChanged {
     /// When the mode ends by itself.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub expires_at: Option<Time>,
+    /// What did not go with it: a Sora that mirrors the mode was not told, say. The change is done all the same.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub warning: Option<String>,
 }
 
 /// `ListModeChanges`' params.

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::decision::{Decision, Disconnected, Explanation, Reported};
+use crate::end::Ended;
 use crate::error::Error;
 use crate::mode::{ModeChanged, ModeChanges, ModeState};
 use crate::node::{ClusterNodes, Status};
@@ -29,6 +30,8 @@ pub enum Reply {
     Reported(Reported),
     /// To `Disconnect`.
     Disconnected(Disconnected),
+    /// To `End`.
+    Ended(Ended),
     /// To `Explain`.
     Explanation(Box<Explanation>),
     /// To `ListSessions`, `GetSession` and `ListConnections`.

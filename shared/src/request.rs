@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::access::Access;
 use crate::decision::{Connect, Decision, Disconnect, Disconnected, Explain, Explanation, Report, Reported};
+use crate::end::{End, Ended};
 use crate::error::Error;
 use crate::event::{Subscribe, Subscribed, Unsubscribe, Unsubscribed};
 use crate::mode::{ChangeMode, GetMode, ListModeChanges, ModeChanged, ModeChanges, ModeState};
@@ -112,6 +113,7 @@ methods! {
     Connect(Operate) -> Decision;
     Report(Operate) -> Reported;
     Disconnect(Operate) -> Disconnected;
+    End(Operate) -> Ended;
     Explain(View) -> Explanation;
     ListSessions(View) -> Sessions;
     GetSession(View) -> SessionDetail;
@@ -155,6 +157,8 @@ pub enum GateRequest {
     Report(Report),
     /// A connection is gone.
     Disconnect(Disconnect),
+    /// Sessions that the SFU is to end.
+    End(End),
     /// What admission would say.
     Explain(Explain),
     /// A page of a list.
@@ -182,6 +186,7 @@ impl Request {
             | Method::Connect
             | Method::Report
             | Method::Disconnect
+            | Method::End
             | Method::Explain
             | Method::ListSessions
             | Method::GetSession
@@ -206,6 +211,7 @@ impl GateRequest {
             Method::Connect => read_params(params).map(Self::Connect),
             Method::Report => read_params(params).map(Self::Report),
             Method::Disconnect => read_params(params).map(Self::Disconnect),
+            Method::End => read_params(params).map(Self::End),
             Method::Explain => read_params(params).map(Self::Explain),
             Method::ListSessions => read_params(params).map(|list| Self::List(ListRequest::Sessions(list))),
             Method::GetSession => read_params(params).map(|get| Self::List(ListRequest::Session(get))),
@@ -222,6 +228,7 @@ impl GateRequest {
         match self {
             Self::ChangeMode(change) => change.check(),
             Self::Wait(wait) => wait.check(),
+            Self::End(end) => end.check(),
             Self::ListModeChanges(list) => page_limit(list.limit).map(drop),
             Self::List(list) => page_limit(list.limit()).map(drop),
             Self::GetMode

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use soramode_protocol::decision::{Connect, Decision, Disconnect, Explain, RejectReason, Report};
+use soramode_protocol::end::End;
 use soramode_protocol::envelope::{Answered, FromDaemon, Notification, Notified, Outgoing, ReplyTo, read_from_daemon, read_request};
 use soramode_protocol::error::{Error, ErrorType};
 use soramode_protocol::event::{EndReason, Event, EventKind, EventType, Subscribe, Unsubscribe};
@@ -86,6 +87,7 @@ fn check_method(method: Method) {
         Method::Connect => round_trip::<Connect>(method),
         Method::Report => round_trip::<Report>(method),
         Method::Disconnect => round_trip::<Disconnect>(method),
+        Method::End => round_trip::<End>(method),
         Method::Explain => round_trip::<Explain>(method),
         Method::ListSessions => round_trip::<ListSessions>(method),
         Method::GetSession => round_trip::<GetSession>(method),
@@ -153,12 +155,13 @@ fn notifications_read_and_write_their_golden_lines() {
             Ok(FromDaemon::Notification(Some(Notification::Event(event)))) => ("Event", written(&Notified::event(&event))),
             Ok(FromDaemon::Notification(Some(Notification::Gap(gap)))) => ("Gap", written(&Notified::gap(&gap))),
             Ok(FromDaemon::Notification(Some(Notification::Progress(it)))) => ("Progress", written(&Notified::progress(&it))),
+            Ok(FromDaemon::Notification(Some(Notification::End(it)))) => ("End", written(&Notified::end(&it))),
             other => panic!("not a notification: {other:?}\n{line}"),
         };
         assert_eq!(again, line);
         kinds.insert(kind);
     }
-    assert_eq!(kinds.len(), 3, "a kind of notification has no golden line: {kinds:?}");
+    assert_eq!(kinds.len(), 4, "a kind of notification has no golden line: {kinds:?}");
 }
 
 #[test]

@@ -109,7 +109,8 @@ impl Tail {
     }
 
     async fn subscribe(&mut self, daemon: &mut Daemon<'_>) -> Result<(), Failure> {
-        let Subscribed { log_id, next_seq, .. } = daemon.call(&Subscribe { from: self.from, types: self.types.clone() }).await?;
+        let Subscribed { log_id, next_seq, .. } =
+            daemon.call(&Subscribe { from: self.from, types: self.types.clone(), ends: false }).await?;
         self.log_id = Some(log_id);
         if self.from == SubscribeFrom::Now {
             self.from = SubscribeFrom::Seq(next_seq);
@@ -136,7 +137,7 @@ impl Tail {
             match message {
                 Ok(Message::Notification(Notification::Event(event))) => self.event(&event, output)?,
                 Ok(Message::Notification(Notification::Gap(gap))) => self.gap(gap, output)?,
-                Ok(Message::Notification(Notification::Progress(_)) | Message::Answer(..)) => {}
+                Ok(Message::Notification(Notification::Progress(_) | Notification::End(_)) | Message::Answer(..)) => {}
                 Err(error) => return Err(daemon.explain(Method::Subscribe, error).await),
             }
         }

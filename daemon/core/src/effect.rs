@@ -1,5 +1,8 @@
 //! What the gate wants done.
 
+use std::sync::Arc;
+
+use soramode_protocol::end::EndSession;
 use soramode_protocol::event::{Event, EventKind};
 use soramode_protocol::id::{ChannelId, ClientId, ConnectionId};
 use soramode_protocol::reply::Answer;
@@ -67,6 +70,15 @@ pub enum Act {
     Answer(Ticket, Answer),
     /// Tell how a wait is going.
     Progress(Ticket, Box<WaitProgress>),
+    /// Have the SFU end these sessions, and answer [`End`](soramode_protocol::end::End) with what came of it.
+    End {
+        /// Whom to answer.
+        ticket: Ticket,
+        /// Who asks.
+        actor: Arc<str>,
+        /// The sessions, the oldest first.
+        sessions: Vec<EndSession>,
+    },
     /// Ask Sora's API for its connections; the answer comes back as [`SoraInput::Polled`](crate::input::SoraInput::Polled) or
     /// [`SoraInput::PollFailed`](crate::input::SoraInput::PollFailed), one of them always and in a bounded time.
     Poll,

@@ -137,6 +137,13 @@ impl Gate {
             GateRequest::Connect(connect) => self.connect(turn, ticket, connect).map(Reply::Decision),
             GateRequest::Report(report) => Ok(Reply::Reported(self.report(turn, ticket.socket, report))),
             GateRequest::Disconnect(gone) => Ok(Reply::Disconnected(self.disconnect(turn, &gone))),
+            GateRequest::End(end) => match self.sessions_to_end(&end) {
+                Ok(sessions) => {
+                    turn.effects.acts.push(Act::End { ticket, actor, sessions });
+                    return None;
+                }
+                Err(error) => Err(error),
+            },
             GateRequest::Explain(explain) => Ok(Reply::Explanation(Box::new(self.explain(explain)))),
             GateRequest::List(list) => self.list(&list).map(Reply::Page),
             GateRequest::Wait(wait) => return self.wait(turn, ticket, *wait),
@@ -246,7 +253,7 @@ fn opened_generation(now: &ModeState, changes: &[DatedModeChange]) -> u64 {
 }
 
 fn start_state(mode: Mode, generation: u64, started: Timestamp) -> ModeState {
-    ModeState { mode, generation, since: started.wall, actor: "system:start".to_owned(), reason: None, expires_at: None }
+    ModeState { mode, generation, since: started.wall, actor: "system:start".to_owned(), reason: None, expires_at: None, own_mode: None }
 }
 
 /// What the gate may refuse with an error.

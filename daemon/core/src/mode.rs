@@ -49,6 +49,7 @@ impl Gate {
             sessions: self.sessions.session_count(),
             connections: self.sessions.connection_count(),
             expires_at: self.mode.expires_at,
+            warning: None,
         }))
     }
 
@@ -121,6 +122,7 @@ impl Gate {
             actor: change.actor,
             reason: change.reason,
             expires_at,
+            own_mode: None,
         };
         let previous = std::mem::replace(&mut self.mode, state);
         if !self.mode.mode.is_block() {

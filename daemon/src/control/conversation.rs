@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use soramode_core::effect::WaitProgress;
+use soramode_protocol::access::Access;
 use soramode_protocol::codec::LineBuffer;
 use soramode_protocol::envelope::{Incoming, Notified, ReplyTo, read_request};
 use soramode_protocol::error::{Error, ErrorType};
@@ -153,7 +154,7 @@ impl Conversation {
             return;
         }
         let Incoming { reply_to, request } = read_request(line);
-        let alone = match request.and_then(|(method, request)| self.permit(method).map(|()| request)) {
+        let alone = match request.and_then(|(method, request)| self.permit(method, &request).map(|()| request)) {
             Err(error) => Alone::Refuse(error),
             Ok(Request::Subscribe(subscribe)) => Alone::Subscribe(subscribe),
             Ok(Request::Unsubscribe) => Alone::Unsubscribe,
@@ -173,11 +174,14 @@ impl Conversation {
         self.alone = Some((reply_to, alone));
     }
 
-    fn permit(&self, method: Method) -> Result<(), Error> {
-        if self.peer.access >= method.access() {
+    fn permit(&self, method: Method, request: &Request) -> Result<(), Error> {
+        // Who only looks ends no sessions, and must not stand for somebody who does.
+        let ends = matches!(request, Request::Subscribe(Subscribe { ends: true, .. }));
+        let (what, needed) = if ends { ("Subscribe with ends", Access::Operate) } else { (method.name(), method.access()) };
+        if self.peer.access >= needed {
             return Ok(());
         }
-        Err(Error::permission_denied(method.name(), method.access(), self.house.operator_group.as_deref()))
+        Err(Error::permission_denied(what, needed, self.house.operator_group.as_deref()))
     }
 
     /// Does what had to wait for its turn, if that has come.
@@ -191,7 +195,7 @@ impl Conversation {
                 let found = self.subscription.take().is_some();
                 self.out.answer(to, Ok(&Unsubscribed { found }));
             }
-            Alone::Subscribe(subscribe) => match Subscription::new(&self.house.log, &subscribe) {
+            Alone::Subscribe(subscribe) => match Subscription::new(&self.house.log, &self.house.ender, &subscribe) {
                 Err(error) => self.out.refuse(to, &error),
                 Ok((subscription, subscribed)) => {
                     self.out.answer(to, Ok(&subscribed));

@@ -27,6 +27,7 @@ pub use conversation::IN_FLIGHT_MAX;
 pub use listing::SLICE_ROWS_MAX;
 pub use output::UNREAD_BYTES_MAX;
 
+use crate::ender::Ender;
 use crate::event_log::EventLog;
 use crate::inbox::Inbox;
 use client::Door;
@@ -48,6 +49,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(crate) struct House {
     pub(crate) log: Arc<EventLog>,
+    pub(crate) ender: Ender,
     pub(crate) node_name: NodeName,
     pub(crate) operator_group: Option<String>,
 }

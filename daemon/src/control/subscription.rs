@@ -1,15 +1,19 @@
 //! One client's place in the event log.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use soramode_protocol::end::EndSession;
 use soramode_protocol::envelope::Notified;
 use soramode_protocol::error::Error;
 use soramode_protocol::event::{EventPattern, EventType, Subscribe, SubscribeFrom, Subscribed};
+use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::output::Output;
+use crate::ender::{Ender, Endings};
 use crate::event_log::{EventLog, Logged};
 
 /// Events that are read from the log at once.
@@ -25,12 +29,16 @@ pub(super) struct Subscription {
     next: u64,
     types: Vec<EventType>,
     news: watch::Receiver<u64>,
+    /// Of a client that ends sessions: what it is to end.
+    endings: Option<broadcast::Receiver<Endings>>,
+    /// Sessions that it has not been told of yet.
+    untold: VecDeque<EndSession>,
     told: Option<Instant>,
 }
 
 impl Subscription {
     /// Begins where the client says.
-    pub(super) fn new(log: &Arc<EventLog>, subscribe: &Subscribe) -> Result<(Self, Subscribed), Error> {
+    pub(super) fn new(log: &Arc<EventLog>, ender: &Ender, subscribe: &Subscribe) -> Result<(Self, Subscribed), Error> {
         let news = log.follow();
         let (next_seq, oldest_seq) = log.bounds();
         let next = match subscribe.from {
@@ -47,17 +55,16 @@ impl Subscription {
         };
         let types = EventType::ALL.into_iter().filter(matches).collect();
         let subscribed = Subscribed { log_id: log.log_id().clone(), next_seq, oldest_seq };
-        Ok((Self { log: Arc::clone(log), next, types, news, told: None }, subscribed))
+        let endings = subscribe.ends.then(|| ender.subscribe());
+        Ok((Self { log: Arc::clone(log), next, types, news, endings, untold: VecDeque::new(), told: None }, subscribed))
     }
 
     /// Waits until there is something to tell. Cancel safe.
     pub(super) async fn news(&mut self) {
-        if let Some(told) = self.told {
-            tokio::time::sleep_until(told + COALESCE).await;
-        }
-        // The log outlives its readers: this fails only while the daemon goes down.
-        if self.news.changed().await.is_err() {
-            std::future::pending::<()>().await;
+        let Self { news, endings, untold, told, .. } = self;
+        tokio::select! {
+            () = next_event(news, *told) => {}
+            ending = next_ending(endings.as_mut()) => untold.extend(ending.iter().cloned()),
         }
     }
 
@@ -65,6 +72,10 @@ impl Subscription {
     pub(super) fn tell(&mut self, out: &mut Output) {
         self.news.mark_unchanged();
         while !out.is_full() {
+            if let Some(session) = self.untold.pop_front() {
+                out.message(&Notified::end(&session));
+                continue;
+            }
             let read = self.log.read(self.next, READ_EVENTS);
             if let Some(gap) = read.gap {
                 out.message(&Notified::gap(&gap));
@@ -81,6 +92,27 @@ impl Subscription {
         }
         // There may be more, which nobody will announce again.
         self.news.mark_changed();
+    }
+}
+
+async fn next_event(news: &mut watch::Receiver<u64>, told: Option<Instant>) {
+    if let Some(told) = told {
+        tokio::time::sleep_until(told + COALESCE).await;
+    }
+    // The log outlives its readers: this fails only while the daemon goes down.
+    if news.changed().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+async fn next_ending(endings: Option<&mut broadcast::Receiver<Endings>>) -> Endings {
+    let Some(endings) = endings else { return std::future::pending().await };
+    loop {
+        match endings.recv().await {
+            Ok(ending) => return ending,
+            Err(RecvError::Lagged(missed)) => tracing::warn!(missed, "a client that ends sessions does not read what it is to end"),
+            Err(RecvError::Closed) => return std::future::pending().await,
+        }
     }
 }
 
@@ -114,7 +146,8 @@ mod tests {
     async fn what_a_full_client_was_not_told_is_news_until_it_is() {
         let log = Arc::new(EventLog::new(LogId::generate([0; 16]), 10_000));
         append(&log, 1..=10_000);
-        let (mut subscription, _) = Subscription::new(&log, &Subscribe { from: SubscribeFrom::Seq(1), types: None }).unwrap();
+        let (mut subscription, _) =
+            Subscription::new(&log, &Ender::new(None), &Subscribe { from: SubscribeFrom::Seq(1), ..Subscribe::default() }).unwrap();
         let mut told = 0;
         while subscription.next <= 10_000 {
             let mut out = Output::default();
@@ -130,7 +163,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn events_gather_for_who_was_told_a_moment_ago_and_for_nobody_else() {
         let log = Arc::new(EventLog::new(LogId::generate([0; 16]), 100));
-        let (mut subscription, _) = Subscription::new(&log, &Subscribe::default()).unwrap();
+        let (mut subscription, _) = Subscription::new(&log, &Ender::new(None), &Subscribe::default()).unwrap();
         let mut out = Output::default();
         append(&log, [1]);
         assert!(has_news(&mut subscription), "the first at once");

@@ -18,7 +18,7 @@ use hyper::body::Incoming;
 use hyper::header::{HeaderValue, SERVER};
 use hyper::{Request, StatusCode};
 use soramode_protocol::id::NodeName;
-use soramode_protocol::sora_api::{SoraApi, SoraApiError};
+use soramode_protocol::sora_api::SoraApi;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -62,6 +62,8 @@ pub(crate) struct Supplies {
     pub(crate) health: Arc<Health>,
     /// The gate wants to know what Sora's API says.
     pub(crate) polls: Arc<Notify>,
+    /// The way to Sora's own API.
+    pub(crate) api: Option<SoraApi>,
     pub(crate) stop: CancellationToken,
 }
 
@@ -71,7 +73,6 @@ pub(crate) struct Http {
     listeners: Vec<Listener>,
     sora: Sora,
     pass: Option<Pass>,
-    api: Option<SoraApi>,
     config: Config,
     supplies: Supplies,
 }
@@ -85,26 +86,21 @@ pub enum HttpError {
     /// What upstreams are asked with cannot be made.
     #[error("cannot ask upstreams: {0}")]
     Client(#[from] reqwest::Error),
-    /// The same for Sora's API.
-    #[error("cannot ask Sora's API: {0}")]
-    Api(#[from] SoraApiError),
 }
 
 impl Http {
     /// Opens the doors that the configuration asks for. Needs a tokio runtime.
     pub(crate) async fn open(config: &Config, supplies: Supplies) -> Result<Self, HttpError> {
         let sora = Sora::new(&config.http.sora, &supplies.health)?;
-        let api = |url: &HttpUrl| SoraApi::new(url.0.clone(), None, config.http.sora.upstream_timeout);
-        let api = config.http.sora.api.as_ref().map(api).transpose()?;
         let pass = |url: &HttpUrl| Pass::new(url.0.clone(), config.http.sora.upstream_timeout, Arc::clone(&supplies.health));
         let pass = config.http.sora.api.as_ref().map(pass).transpose()?;
-        Ok(Self { listeners: listen::listeners(config).await?, sora, pass, api, config: config.clone(), supplies })
+        Ok(Self { listeners: listen::listeners(config).await?, sora, pass, config: config.clone(), supplies })
     }
 
     /// Serves until the daemon stops; returns when the last client is answered.
     pub(crate) async fn serve(self) {
-        let Self { listeners, sora, pass, api, config, supplies } = self;
-        let Supplies { inbox, log, metrics, health, polls, stop } = supplies;
+        let Self { listeners, sora, pass, config, supplies } = self;
+        let Supplies { inbox, log, metrics, health, polls, api, stop } = supplies;
         let tracker = TaskTracker::new();
         let (asker, answers) = Asker::open(inbox, tracker.clone()).await;
         if let Some(api) = api {

@@ -70,6 +70,7 @@ fn params(method: Method) -> Value {
         Method::Connect => json!({"channel_id": "a", "connection_id": "1"}),
         Method::Report => json!({"connections": []}),
         Method::Disconnect => json!({"connection_id": "1"}),
+        Method::End => json!({"channel_id": "gone"}),
         Method::Explain => json!({"channel_id": "a"}),
         Method::GetSession => json!({"channel_id": "kept"}),
         Method::Wait => json!({"for": "mode", "mode": "normal", "timeout_seconds": 0}),

@@ -134,7 +134,7 @@ impl Show {
     }
 
     pub(crate) fn mode(&self, state: &ModeState) -> String {
-        let ModeState { mode, generation, since, actor, reason, expires_at } = state;
+        let ModeState { mode, generation, since, actor, reason, expires_at, own_mode: _ } = state;
         let (why, until) = (quoted(reason.as_ref()), self.until(*expires_at));
         format!("{mode}, generation {generation}, since {}, by {actor}{why}{until}", self.time(*since))
     }
@@ -149,6 +149,10 @@ impl Show {
                 };
                 lines[0] = format!("-> {}: {}", socket(ticket.socket), lines[0]);
                 lines
+            }
+            Act::End { ticket, actor, sessions } => {
+                let sessions: Vec<String> = sessions.iter().map(|it| self.session_id(&it.channel_id, &it.session_id)).collect();
+                vec![format!("-> sfu: end {}, asked by {actor} ({})", sessions.join(", "), socket(ticket.socket))]
             }
             Act::Poll => vec!["-> sora: who is connected?".to_owned()],
             Act::Progress(ticket, progress) => vec![format!("-> {}: {}", socket(ticket.socket), self.progress(progress))],
@@ -210,6 +214,7 @@ impl Show {
             }
             Reply::Page(page) => return self.page(page),
             Reply::WaitEnded(ended) => self.wait_ended(ended),
+            Reply::Ended(odd) => panic!("the gate ends nothing itself: {odd:?}"),
         };
         vec![line]
     }
@@ -230,7 +235,7 @@ impl Show {
     }
 
     fn mode_changed(&self, it: &ModeChanged) -> String {
-        let ModeChanged { mode, previous_mode, changed, generation, sessions, connections, expires_at } = it;
+        let ModeChanged { mode, previous_mode, changed, generation, sessions, connections, expires_at, warning: _ } = it;
         let head = if *changed { format!("changed {previous_mode} -> {mode}") } else { format!("unchanged {mode}") };
         format!("{head}, generation {generation}, {sessions} sessions, {connections} connections{}", self.until(*expires_at))
     }

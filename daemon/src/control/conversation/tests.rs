@@ -9,6 +9,7 @@ use soramode_protocol::id::{LogId, NodeName};
 use soramode_protocol::mode::ModeChanges;
 use soramode_protocol::reply::Reply;
 
+use crate::ender::Ender;
 use crate::event_log::EventLog;
 
 const DISCONNECT: &str = "{\"id\":1,\"method\":\"Disconnect\",\"params\":{\"connection_id\":\"1\"}}\n";
@@ -18,7 +19,8 @@ const LIST_CHANGES: &str = "{\"id\":4,\"method\":\"ListModeChanges\"}\n";
 
 fn conversation(access: Access) -> Conversation {
     let log = Arc::new(EventLog::new(LogId::generate([0; 16]), 10));
-    let house = House { log, node_name: NodeName::new("node-01").unwrap(), operator_group: Some("operators".to_owned()) };
+    let house =
+        House { log, ender: Ender::new(None), node_name: NodeName::new("node-01").unwrap(), operator_group: Some("operators".to_owned()) };
     Conversation::new(Arc::new(house), Peer { uid: 1, access, actor: "uid:1".into() })
 }
 
@@ -108,6 +110,7 @@ fn who_may_look_reaches_the_gate_with_nothing_that_changes_it() {
         ("Connect", "{\"channel_id\":\"a\"}"),
         ("Report", "{\"connections\":[]}"),
         ("Disconnect", "{\"connection_id\":\"1\"}"),
+        ("End", "{\"all\":true}"),
     ];
     let operate = Method::ALL.iter().filter(|method| method.access() == Access::Operate).map(|method| method.name());
     assert_eq!(operate.collect::<Vec<_>>(), changes.map(|(method, _)| method));

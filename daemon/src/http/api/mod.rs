@@ -11,11 +11,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hyper::body::Incoming;
+use hyper::header::{HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, Request, StatusCode};
 use serde::Serialize;
 use soramode_protocol::error::ErrorType;
-use soramode_protocol::mode::{ChangeMode, Mode, SettableMode};
+use soramode_protocol::mode::{ChangeMode, Mode, ModeChanged, SettableMode};
 use soramode_protocol::reply::Reply;
 use soramode_protocol::request::GateRequest;
 use soramode_protocol::sora::{ModeBody, Target};
@@ -28,6 +29,9 @@ use lists::List;
 pub(crate) use pass::Pass;
 use problem::Problem;
 use target::{Asked, Call};
+
+/// What did not go with a change of the mode: the body is Sora's, and has no place for it.
+const WARNING_HEADER: HeaderName = HeaderName::from_static("x-soramode-warning");
 
 pub(super) async fn answer(house: &House, caller: Caller, request: Request<Incoming>) -> Answered {
     let (head, body) = request.into_parts();
@@ -94,7 +98,7 @@ async fn dispatch(house: &House, actor: Arc<str>, (asked, headers, body): (Asked
 async fn answer_call(house: &House, actor: Arc<str>, call: Call) -> Result<Answered, Problem> {
     match call {
         Call::GetMode => get_mode(house, &actor).await.map(|mode| ok(&ModeBody { mode })),
-        Call::ChangeMode(mode) => change_mode(house, actor, mode).await.map(|mode| ok(&ModeBody { mode })),
+        Call::ChangeMode(mode) => change_mode(house, actor, mode).await,
         Call::ListClusterNodes => match house.asker.ask(actor, GateRequest::ListClusterNodes).await {
             Ok(Reply::ClusterNodes(nodes)) => Ok(ok(&nodes.nodes)),
             other => Err(unexpected(other)),
@@ -113,11 +117,16 @@ async fn get_mode(house: &House, actor: &Arc<str>) -> Result<Mode, Problem> {
     }
 }
 
-async fn change_mode(house: &House, actor: Arc<str>, mode: SettableMode) -> Result<Mode, Problem> {
-    match house.asker.ask(actor, GateRequest::ChangeMode(Box::new(ChangeMode::to(mode)))).await {
-        Ok(Reply::ModeChanged(changed)) => Ok(changed.mode),
-        other => Err(unexpected(other)),
+async fn change_mode(house: &House, actor: Arc<str>, mode: SettableMode) -> Result<Answered, Problem> {
+    let ModeChanged { mode, warning, .. } = match house.asker.ask(actor, GateRequest::ChangeMode(Box::new(ChangeMode::to(mode)))).await {
+        Ok(Reply::ModeChanged(changed)) => changed,
+        other => return Err(unexpected(other)),
+    };
+    let mut answer = ok(&ModeBody { mode });
+    if let Some(warning) = warning.and_then(|warning| HeaderValue::from_str(&warning).ok()) {
+        answer.headers_mut().insert(WARNING_HEADER, warning);
     }
+    Ok(answer)
 }
 
 /// A refusal of the gate, in its own word; anything else is a bug.

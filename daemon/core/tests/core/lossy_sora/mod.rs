@@ -281,7 +281,7 @@ impl World {
                     assert!(self.sora.is_empty(), "drained while Sora has {:?}, after {shown}", self.sora.connections());
                     assert!(ended.status.is_drained(), "the status of who is drained says so");
                 }
-                Act::Answer(..) | Act::Progress(..) => {}
+                Act::Answer(..) | Act::Progress(..) | Act::End { .. } => {}
             }
         }
         effects
@@ -315,7 +315,7 @@ impl World {
         let effects = self.gate.step(now, Input::Ask { ticket: Ticket { socket: OPERATOR, serial: 0 }, actor: "uid:0".into(), request });
         let page = effects.acts.into_iter().find_map(|act| match act {
             Act::Answer(_, Ok(Reply::Page(Page::Connections(page)))) => Some(page),
-            Act::Answer(..) | Act::Progress(..) | Act::Poll => None,
+            Act::Answer(..) | Act::Progress(..) | Act::Poll | Act::End { .. } => None,
         });
         let live = page.unwrap().connections.into_iter().filter(|it| it.state == ConnectionState::Live);
         let mut table: Vec<_> = live.map(|it| (it.channel_id, it.session_id, it.connection_id)).collect();
@@ -347,7 +347,7 @@ impl World {
         let ask = Input::Ask { ticket: Ticket { socket: OPERATOR, serial: 0 }, actor: "uid:0".into(), request: GateRequest::GetStatus };
         let counts = self.gate.step(now, ask).acts.into_iter().find_map(|act| match act {
             Act::Answer(_, Ok(Reply::Status(status))) => Some((usize::try_from(status.sessions).unwrap(), status.pending)),
-            Act::Answer(..) | Act::Progress(..) | Act::Poll => None,
+            Act::Answer(..) | Act::Progress(..) | Act::Poll | Act::End { .. } => None,
         });
         counts.unwrap()
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use soramode_core::input::{Input, Membership, PolledConnection, SocketId, SoraInput, Ticket, Timestamp};
 use soramode_protocol::decision::{Connect, Disconnect, Explain, Lifetime, Report, ReportedConnection};
+use soramode_protocol::end::End;
 use soramode_protocol::event::WebhookSource;
 use soramode_protocol::mode::{ChangeMode, ListModeChanges, Mode, SettableMode};
 use soramode_protocol::request::GateRequest;
@@ -155,6 +156,8 @@ impl Speakers {
                 let connections = std::mem::take(&mut all.plain).iter().map(|word| reported(word)).collect::<Result<_, _>>()?;
                 GateRequest::Report(Report { connections, complete })
             }
+            "End" if all.has("all") => GateRequest::End(End { channel_id: None, all: true }),
+            "End" => GateRequest::End(End { channel_id: Some(all.id()?), all: false }),
             "Explain" => GateRequest::Explain(Explain { channel_id: all.id()? }),
             "ListSessions" => {
                 let (cursor, limit) = (self.cursor(&mut all), all.value("limit")?);

@@ -268,7 +268,8 @@ fn snapshot(line: &str, started: Timestamp) -> Result<Snapshot, Problem> {
     if let Some(mode) = all.value::<Mode>("stored")? {
         let expires_at = expires.map(|time| started.wall + time);
         let actor = "uid:1000(ops)".to_owned();
-        snapshot.mode = Some(ModeState { mode, generation: generation.unwrap_or(1), since: started.wall, actor, reason, expires_at });
+        snapshot.mode =
+            Some(ModeState { mode, generation: generation.unwrap_or(1), since: started.wall, actor, reason, expires_at, own_mode: None });
     }
     all.end(snapshot)
 }

@@ -72,7 +72,7 @@ pub(super) fn snapshot(dice: &mut Dice) -> Snapshot {
         let mode = dice.of(&Mode::ALL);
         let expires_at = if mode.is_block() { dice.maybe(2, |dice| START + Duration::from_secs(dice.roll(20))) } else { None };
         let reason = dice.maybe(2, |_| "stored".to_owned());
-        ModeState { mode, generation: 1 + dice.roll(3), since: START, actor: "uid:0(root)".to_owned(), reason, expires_at }
+        ModeState { mode, generation: 1 + dice.roll(3), since: START, actor: "uid:0(root)".to_owned(), reason, expires_at, own_mode: None }
     });
     snapshot.next_seq = 1 + dice.roll(3);
     snapshot

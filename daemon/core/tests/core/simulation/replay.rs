@@ -82,6 +82,7 @@ impl Replay {
                     actor: change.actor.clone(),
                     reason: change.reason.clone(),
                     expires_at: change.expires_at,
+                    own_mode: None,
                 };
                 if is_next { Ok(()) } else { Err(format!("a change of the mode is missing before {change:?}")) }
             }

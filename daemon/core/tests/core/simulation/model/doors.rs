@@ -53,7 +53,9 @@ impl Model {
                 Ok(Reply::Disconnected(Disconnected { found: channel_id.is_some(), channel_id, session_id }))
             }
             GateRequest::Explain(explain) => Ok(Reply::Explanation(Box::new(self.explain(&explain.channel_id)))),
-            GateRequest::List(_) | GateRequest::Wait(_) => panic!("the lists are compared after each step, waits are asked otherwise"),
+            GateRequest::List(_) | GateRequest::Wait(_) | GateRequest::End(_) => {
+                panic!("lists are compared after each step, waits are asked otherwise, and an end changes nothing here")
+            }
         }
     }
 

@@ -25,8 +25,10 @@ pub(super) fn start(settings: &Settings, stored: Option<ModeState>, wall: Time) 
     let actor = "system:start".to_owned();
     match stored {
         Some(state) if state.mode == mode => state,
-        Some(state) => ModeState { mode, generation: state.generation + 1, since: wall, actor, reason: None, expires_at: None },
-        None => ModeState { mode, generation: 1, since: wall, actor, reason: None, expires_at: None },
+        Some(state) => {
+            ModeState { mode, generation: state.generation + 1, since: wall, actor, reason: None, expires_at: None, own_mode: None }
+        }
+        None => ModeState { mode, generation: 1, since: wall, actor, reason: None, expires_at: None, own_mode: None },
     }
 }
 
@@ -61,6 +63,7 @@ impl Model {
             sessions: self.sessions.len() as u64,
             connections: self.connections.len() as u64,
             expires_at: self.mode.expires_at,
+            warning: None,
         }))
     }
 
@@ -80,6 +83,7 @@ impl Model {
             actor: actor.to_owned(),
             reason: change.reason.clone().or(kept),
             expires_at,
+            own_mode: None,
         });
         if let (Some(dated), Some(EventKind::ModeChanged(told))) = (self.changes.last_mut(), self.events.last_mut()) {
             dated.change.on_behalf_of.clone_from(&change.on_behalf_of);
@@ -111,7 +115,7 @@ impl Model {
         if self.mode.mode != mode {
             self.expiry = None;
             let (generation, since, actor) = (self.mode.generation + 1, self.now.wall, format!("system:{cause}"));
-            self.enter(ModeState { mode, generation, since, actor, reason: None, expires_at: None });
+            self.enter(ModeState { mode, generation, since, actor, reason: None, expires_at: None, own_mode: None });
         }
     }
 
