@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 use soramode_protocol::mode::Mode;
 
+use crate::api::ApiFlags;
 use crate::commands::Command;
 use crate::error::exit_codes;
 use crate::output::times;
@@ -36,6 +37,8 @@ pub(crate) struct Global {
     /// $XDG_RUNTIME_DIR/soramode/soramode.sock (or /tmp/soramode-$UID/soramode.sock) that exists
     #[arg(long, value_name = "PATH", global = true, value_hint = clap::ValueHint::FilePath)]
     pub(crate) socket: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) api: ApiFlags,
     #[command(flatten)]
     pub(crate) output: OutputFlags,
 }

@@ -66,7 +66,7 @@ impl Exit {
             Self::Usage => (2, "the command line is wrong"),
             Self::Unreachable => (3, "the daemon cannot be reached"),
             Self::NotPermitted => (4, "not permitted, or the socket may not be opened"),
-            Self::Refused => (5, "refused by the state: initial, not joined, cannot become true"),
+            Self::Refused => (5, "refused by the state: initial, not joined, cannot become true, no means to end a session"),
             Self::Superseded => (6, "superseded: somebody else opened the gate, or --if-... did not hold"),
             Self::Versions => (7, "the versions of soramode and soramoded do not fit"),
             Self::SessionsUnknown => (8, "the sessions are not known: no source has spoken"),

@@ -85,7 +85,7 @@ impl Closed {
 
     /// The same for the report.
     pub(crate) const fn change(&self) -> Change {
-        Change { previous_mode: self.before.mode, mode: self.mode, changed: self.changed, generation: self.generation }
+        Change { previous_mode: self.before.mode, mode: self.mode, changed: self.changed, generation: Some(self.generation) }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The command-line client of soramode. [`main`] is the program; [`generated_files`] is what is generated from its command line.
 
+mod api;
 mod args;
 mod commands;
 mod completion;
@@ -16,6 +17,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use crate::api::Api;
 use crate::args::Args;
 use crate::daemon::Socket;
 use crate::error::{Exit, Failure};
@@ -27,6 +29,8 @@ pub use generated::{GeneratedFile, generated_files, man_page};
 pub(crate) struct Context<'a> {
     /// Where the daemon is.
     pub(crate) socket: &'a Socket,
+    /// A node that is asked over Sora's API instead.
+    pub(crate) api: Option<&'a Api>,
     /// Where the answer goes.
     pub(crate) output: Output,
 }
@@ -44,18 +48,25 @@ pub fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Exit {
-    let socket = Socket::find(args.global.socket);
-    let mut context = Context { socket: &socket, output: Output::new(&args.global.output) };
-    let ended = runtime().and_then(|runtime| runtime.block_on(args.command.run(&mut context)));
+    let Args { global, command } = args;
+    let api = match global.api.node(global.socket.as_ref()).and_then(|api| command.check_way(api.as_ref()).map(|()| api)) {
+        Ok(api) => api,
+        Err(failure) => return fail(&failure),
+    };
+    let socket = Socket::find(global.socket);
+    let mut context = Context { socket: &socket, api: api.as_ref(), output: Output::new(&global.output) };
+    let ended = runtime().and_then(|runtime| runtime.block_on(command.run(&mut context)));
     // What was written before a failure is part of the answer too; the failure itself weighs more than one to write.
     let flushed = context.output.flush();
     match ended.and_then(|exit| flushed.map(|()| exit)) {
         Ok(exit) => exit,
-        Err(failure) => {
-            output::say_failure(&failure);
-            failure.exit
-        }
+        Err(failure) => fail(&failure),
     }
+}
+
+fn fail(failure: &Failure) -> Exit {
+    output::say_failure(failure);
+    failure.exit
 }
 
 /// One thread: starting more would take longer than most commands do.

@@ -8,6 +8,7 @@ use soramode_protocol::mode::Mode;
 use soramode_protocol::node::Status;
 use soramode_protocol::session::Session;
 
+use crate::api::{ListedSession, NodeSeen};
 use crate::args::Format;
 use crate::error::{Exit, Failure};
 use crate::output::Output;
@@ -34,7 +35,29 @@ pub(crate) struct Change {
     pub(crate) previous_mode: Mode,
     pub(crate) mode: Mode,
     pub(crate) changed: bool,
-    pub(crate) generation: u64,
+    /// What counts the changes; Sora's API does not tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) generation: Option<u64>,
+}
+
+/// The node as it was seen last.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Seen {
+    /// By its daemon.
+    Daemon(Box<Status>),
+    /// Over Sora's API.
+    Api(Box<NodeSeen>),
+}
+
+/// The oldest sessions that were left.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Blockers {
+    /// As the daemon tells of them.
+    Sessions(Vec<Session>),
+    /// As Sora's API lists them.
+    Listed(Vec<ListedSession>),
 }
 
 #[derive(Debug, Serialize)]
@@ -63,8 +86,8 @@ pub(crate) struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) command_exit: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) status: Option<Status>,
-    pub(crate) blockers: Vec<Session>,
+    pub(crate) status: Option<Seen>,
+    pub(crate) blockers: Blockers,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<Problem>,
 }
@@ -82,7 +105,7 @@ impl Report {
             ran: None,
             command_exit: None,
             status: None,
-            blockers: Vec::new(),
+            blockers: Blockers::Sessions(Vec::new()),
             error: None,
         }
     }

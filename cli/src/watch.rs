@@ -9,16 +9,15 @@ use soramode_protocol::id::LogId;
 use soramode_protocol::mode::ModeState;
 use soramode_protocol::node::{GetInfo, GetStatus};
 use soramode_protocol::request::Method;
-use soramode_protocol::session::Session;
-use soramode_protocol::wait::{self, Wait, WaitEnded, WaitFor};
+use soramode_protocol::wait::{self, Progress, Wait, WaitEnded, WaitFor};
 use tokio::time::timeout;
 
 use crate::Context;
 use crate::daemon::{Daemon, RECONNECT_MAX};
 use crate::error::{Exit, Failure};
 use crate::output::escape::{escape, quoted};
-use crate::output::{Meter, counted, times};
-use crate::report::{Outcome, Report};
+use crate::output::{Going, Lasting, Meter, counted, times};
+use crate::report::{Blockers, Outcome, Report, Seen};
 use crate::signals::Signals;
 
 /// How much later than it promised the daemon may tell how it goes before it counts as lost.
@@ -36,11 +35,25 @@ pub(crate) struct Plan {
 impl Plan {
     /// The words for the limit at the start of a wait.
     pub(crate) fn limit_words(&self) -> String {
-        match self.limit {
-            Some(limit) => format!("at most {}", times::typed(limit)),
-            None => "without a limit".to_owned(),
-        }
+        limit_words(self.limit)
     }
+}
+
+/// The words for a wait's limit.
+pub(crate) fn limit_words(limit: Option<Duration>) -> String {
+    match limit {
+        Some(limit) => format!("at most {}", times::typed(limit)),
+        None => "without a limit".to_owned(),
+    }
+}
+
+/// `node-01: drained after 12 min (30 sessions ended)`
+pub(crate) fn reached_words(node: &str, left: u64, (waited, ended): (Duration, u64)) -> String {
+    let left = match left {
+        0 => "drained".to_owned(),
+        left => format!("drained to {}", counted(left, "session")),
+    };
+    format!("{}: {left} after {} ({} ended)", escape(node), times::span(waited), counted(ended, "session"))
 }
 
 /// A wait that was reached.
@@ -63,20 +76,25 @@ pub(crate) async fn watch(context: &mut Context<'_>, signals: &mut Signals, plan
     report.waited(waited);
     match end {
         Ok(Watched::Ended(ended)) => {
-            report.status = Some(ended.status.clone());
-            report.blockers.clone_from(&ended.blockers);
+            report.status = Some(Seen::Daemon(Box::new(ended.status.clone())));
+            report.blockers = Blockers::Sessions(ended.blockers.clone());
             let sessions_ended = watcher.meter.ended(ended.status.sessions);
             judge(Reached { ended: *ended, waited, sessions_ended }, plan, report)
         }
         Ok(Watched::Signal(exit)) => {
             report.outcome = Outcome::Interrupted;
-            Err(Failure::new(exit, format!("{} after {}: stopped watching", signal_words(exit), times::span(waited))))
+            Err(interrupted(exit, waited))
         }
         Err(failure) => {
             report.outcome = if failure.exit == Exit::Superseded { Outcome::Superseded } else { Outcome::Failed };
             Err(failure)
         }
     }
+}
+
+/// A signal ended the watching.
+pub(crate) fn interrupted(exit: Exit, waited: Duration) -> Failure {
+    Failure::new(exit, format!("{} after {}: stopped watching", signal_words(exit), times::span(waited)))
 }
 
 /// Whether it was reached, and if not, what to say.
@@ -96,7 +114,7 @@ fn judge(reached: Reached, plan: &Plan, report: &mut Report) -> Result<Reached, 
                 WaitFor::Joined => format!("{node} is {}", status.standing),
             };
             let message = format!("timed out after {}: {how}", times::typed(plan.limit.unwrap_or_default()));
-            let details = if plan.wait.wait_for == WaitFor::Drained { blocker_lines(&reached.ended.blockers) } else { Vec::new() };
+            let details = if plan.wait.wait_for == WaitFor::Drained { blocker_lines(reached.ended.blockers.iter()) } else { Vec::new() };
             Err(Failure { details, ..Failure::new(Exit::TimedOut, message) })
         }
         wait::Outcome::Superseded => {
@@ -106,18 +124,19 @@ fn judge(reached: Reached, plan: &Plan, report: &mut Report) -> Result<Reached, 
     }
 }
 
-fn are(sessions: u64) -> String {
+/// `2 sessions are`
+pub(crate) fn are(sessions: u64) -> String {
     let verb = if sessions == 1 { "is" } else { "are" };
     format!("{} {verb}", counted(sessions, "session"))
 }
 
 /// A line for each session that is left.
-fn blocker_lines(blockers: &[Session]) -> Vec<String> {
-    let line = |session: &Session| {
-        let connections = counted(session.connections, "connection");
-        format!("{}: {connections}, for {}", quoted(session.channel_id.as_str()), times::age(session.created_at))
+pub(crate) fn blocker_lines<'s, S: Lasting + 's>(blockers: impl Iterator<Item = &'s S>) -> Vec<String> {
+    let line = |session: &S| {
+        let age = session.since().map(|since| format!(", for {}", times::age(since)));
+        format!("{}: {}{}", quoted(session.channel()), counted(session.connections(), "connection"), age.unwrap_or_default())
     };
-    blockers.iter().map(line).collect()
+    blockers.map(line).collect()
 }
 
 /// `block_new_session (since 12 min, uid:1000(ops), "kernel CHG-123")`
@@ -218,7 +237,8 @@ impl<'b> Watcher<'_, 'b> {
                 }
                 Ok(Ok(Message::Notification(Notification::Progress(progress)))) => {
                     self.lost_since = None;
-                    self.meter.show(&mut self.context.output, &progress)?;
+                    let Progress { sessions, connections, ended, ref oldest_session, .. } = progress;
+                    self.meter.show(&mut self.context.output, &Going { sessions, connections, ended, oldest: oldest_session.as_ref() })?;
                 }
                 Ok(Ok(
                     Message::Answer(..) | Message::Notification(Notification::Event(_) | Notification::Gap(_) | Notification::End(_)),

@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use soramode_protocol::envelope::{Notified, write_line};
-use soramode_protocol::event::{Event, Gap};
+use soramode_protocol::event::Event;
 use soramode_protocol::id::LogId;
+use soramode_protocol::subscribe::Gap;
 use tokio::sync::watch;
 
 /// An event of the log, and its line on the wire, written once for all who read it.

@@ -122,7 +122,10 @@ impl Mirroring {
             tokio::select! {
                 taken = self.orders.recv_many(&mut orders, usize::MAX) => if taken == 0 { return },
                 () = tokio::time::sleep(RETRY_PAUSE), if untold.is_some() => {}
-                () = stop.cancelled() => self.close(&mut orders),
+                () = stop.cancelled() => {
+                    self.close(&mut orders);
+                    untold = None;
+                }
             }
             let Some(mode) = orders.last().map(|order| order.mode).or(untold) else { continue };
             let told = tokio::select! {

@@ -7,8 +7,9 @@ use serde_json::value::RawValue;
 
 use crate::end::EndSession;
 use crate::error::{Error, ErrorType};
-use crate::event::{Event, Gap};
+use crate::event::Event;
 use crate::request::{Method, Request, RequestId, in_words};
+use crate::subscribe::Gap;
 use crate::wait::Progress;
 
 /// A line that was read: who is to be answered, and what was asked.

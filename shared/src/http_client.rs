@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use reqwest::redirect::Policy;
-use reqwest::{Client, ClientBuilder, Url};
+use reqwest::{Client, ClientBuilder};
+
+pub use reqwest::Url;
 
 /// The URL is no absolute `http:` or `https:` URL.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -14,6 +16,15 @@ pub struct NoHttpUrl(String);
 pub fn read_url(text: &str) -> Result<Url, NoHttpUrl> {
     let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
     url.ok_or_else(|| NoHttpUrl(text.to_owned()))
+}
+
+/// The URL as it may be shown: without a password that it may have.
+pub fn without_password(url: &Url) -> String {
+    let mut shown = url.clone();
+    if shown.password().is_some() && shown.set_password(Some("***")).is_err() {
+        return "(a URL with a password)".to_owned();
+    }
+    shown.into()
 }
 
 /// A client for this server. A call fails if connecting, asking and hearing the whole answer take longer than `timeout`.

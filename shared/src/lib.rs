@@ -25,6 +25,7 @@ pub mod socket_path;
 pub mod sora;
 #[cfg(feature = "sora-api")]
 pub mod sora_api;
+pub mod subscribe;
 pub mod time;
 pub mod version;
 pub mod wait;

@@ -10,6 +10,7 @@ use crate::decision::RejectReason;
 use crate::id::{LogId, NodeName};
 use crate::mode::{Mode, ModeState};
 use crate::session::Session;
+use crate::sora::lenient;
 use crate::time::Time;
 
 /// A node's place in the cluster.
@@ -130,32 +131,34 @@ pub struct GetInfo {}
 pub struct ListClusterNodes {}
 
 /// A node of the cluster, with the field names of Sora's `ListClusterNodes`. Of a node that is gone there is its name alone.
+/// What a Sora says in another way is left out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClusterNode {
     /// The node.
     pub node_name: NodeName,
     /// Its mode.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "lenient")]
     pub mode: Option<Mode>,
     /// Whether it is there.
+    #[serde(default)]
     pub connected: bool,
     /// The cluster's epoch in which it joined; absent without a cluster.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "lenient")]
     pub epoch: Option<u64>,
     /// Since when it has been there.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "lenient")]
     pub member_since: Option<Time>,
     /// Where clients are redirected to.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "lenient")]
     pub cluster_signaling_url: Option<String>,
     /// Where its API is.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "lenient")]
     pub cluster_api_url: Option<String>,
     /// The version of its Sora.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "lenient")]
     pub sora_version: Option<String>,
     /// Always false: soramode has no temporary nodes.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "lenient")]
     pub temporary_node: Option<bool>,
 }
 

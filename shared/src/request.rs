@@ -9,10 +9,10 @@ use crate::access::Access;
 use crate::decision::{Connect, Decision, Disconnect, Disconnected, Explain, Explanation, Report, Reported};
 use crate::end::{End, Ended};
 use crate::error::Error;
-use crate::event::{Subscribe, Subscribed, Unsubscribe, Unsubscribed};
 use crate::mode::{ChangeMode, GetMode, ListModeChanges, ModeChanged, ModeChanges, ModeState};
 use crate::node::{ClusterNodes, GetInfo, GetStatus, Info, ListClusterNodes, Status};
 use crate::session::{Connections, GetSession, ListConnections, ListRequest, ListSessions, SessionDetail, Sessions, page_limit};
+use crate::subscribe::{Subscribe, Subscribed, Unsubscribe, Unsubscribed};
 use crate::wait::{Wait, WaitEnded};
 
 /// The longest string as a request's `id`, in bytes.

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::id::{ChannelId, ClientId, ConnectionId, NodeName, SessionId};
+use crate::id::{ChannelId, ClientId, ConnectionId, SessionId};
 use crate::mode::Mode;
 use crate::time::Time;
 
@@ -121,17 +121,19 @@ pub struct SoraConnection {
     pub created_timestamp: Option<Time>,
 }
 
-/// A node as `ListClusterNodes` shows it.
+/// A session as `ListSessions` shows it, as far as it is read.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct SoraNode {
-    /// The node.
-    pub node_name: NodeName,
-    /// Its mode; absent of one that is gone, and in older Soras.
+pub struct SoraSession {
+    /// Its channel.
+    pub channel_id: ChannelId,
+    /// The session.
+    pub session_id: SessionId,
+    /// When it began, in microseconds since the epoch.
     #[serde(default, deserialize_with = "lenient")]
-    pub mode: Option<Mode>,
-    /// Whether it is there.
-    #[serde(default)]
-    pub connected: bool,
+    pub created_time: Option<i64>,
+    /// The same as RFC 3339.
+    #[serde(default, deserialize_with = "lenient")]
+    pub created_timestamp: Option<Time>,
 }
 
 /// An error's body.
@@ -143,7 +145,7 @@ pub struct SoraProblem {
 }
 
 /// What cannot be read is left out: it only decorates.
-fn lenient<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+pub(crate) fn lenient<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Maybe<T> {

@@ -9,7 +9,8 @@ use serde::de::DeserializeOwned;
 use crate::http_client;
 use crate::id::ChannelId;
 use crate::mode::{Mode, SettableMode};
-use crate::sora::{ChannelBody, LocalBody, ModeBody, SoraConnection, SoraNode, SoraProblem, TARGET_HEADER, Target};
+use crate::node::ClusterNode;
+use crate::sora::{ChannelBody, LocalBody, ModeBody, SoraConnection, SoraProblem, SoraSession, TARGET_HEADER, Target};
 
 /// The largest answer that is read, in bytes.
 pub const SORA_API_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -62,9 +63,9 @@ impl SoraApi {
         Ok(Self { client, url, token })
     }
 
-    /// Where it is.
-    pub const fn url(&self) -> &Url {
-        &self.url
+    /// Where it is, without a password that the URL may have.
+    pub fn url(&self) -> String {
+        http_client::without_password(&self.url)
     }
 
     /// `GetMode`
@@ -85,8 +86,16 @@ impl SoraApi {
         }
     }
 
+    /// `ListSessions` of this node; `None` where the server does not know it, as older Soras do not.
+    pub async fn list_sessions(&self) -> Result<Option<Vec<SoraSession>>, SoraApiError> {
+        match self.call(Target::ListSessions, None::<&()>).await {
+            Err(error) if error.is_unknown_target() => Ok(None),
+            answered => answered.map(Some),
+        }
+    }
+
     /// `ListClusterNodes`
-    pub async fn list_cluster_nodes(&self) -> Result<Vec<SoraNode>, SoraApiError> {
+    pub async fn list_cluster_nodes(&self) -> Result<Vec<ClusterNode>, SoraApiError> {
         self.call(Target::ListClusterNodes, None::<&()>).await
     }
 

@@ -14,11 +14,12 @@ use soramode_protocol::decision::{Connect, Decision, Disconnect, Explain, Reject
 use soramode_protocol::end::End;
 use soramode_protocol::envelope::{Answered, FromDaemon, Notification, Notified, Outgoing, ReplyTo, read_from_daemon, read_request};
 use soramode_protocol::error::{Error, ErrorType};
-use soramode_protocol::event::{EndReason, Event, EventKind, EventType, Subscribe, Unsubscribe};
+use soramode_protocol::event::{EndReason, Event, EventKind, EventType};
 use soramode_protocol::mode::{ChangeMode, GetMode, ListModeChanges};
 use soramode_protocol::node::{GetInfo, GetStatus, ListClusterNodes};
 use soramode_protocol::request::{Call, Method, RequestId};
 use soramode_protocol::session::{GetSession, ListConnections, ListSessions};
+use soramode_protocol::subscribe::{Subscribe, Unsubscribe};
 use soramode_protocol::wait::Wait;
 
 fn path_of(name: &str) -> PathBuf {

@@ -9,14 +9,15 @@ use soramode_protocol::node::Status;
 use soramode_protocol::wait::{Wait, WaitFor};
 
 use crate::Context;
+use crate::api::{self, Goal, Start, Watch, needs_socket};
 use crate::args::{Format, WaitFlags};
 use crate::error::{Exit, Failure};
 use crate::gate::{Closed, PutBack, close, put_back, still_words};
 use crate::output::escape::escape;
 use crate::output::{counted, times};
-use crate::report::{Outcome, Report};
+use crate::report::{Outcome, Report, Seen};
 use crate::signals::Signals;
-use crate::watch::{Plan, Reached, watch};
+use crate::watch::{self, Plan, Reached, watch};
 
 /// Close the node to new sessions and wait until the last one has ended
 #[derive(Debug, clap::Args)]
@@ -56,6 +57,9 @@ enum OnTimeout {
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
+    if let Some(api) = context.api {
+        return api::run_drain(context, api, &args.flags.api_plan()?).await;
+    }
     let mut report = Report::new();
     let ended = drain_and_tell(&args.flags, context, &mut report).await;
     report.finish(&mut context.output, ended)
@@ -87,12 +91,7 @@ pub(super) fn show_record(context: &mut Context<'_>, reached: &Reached) -> Resul
 /// `node-01: drained after 12 min (30 sessions ended)`
 pub(super) fn reached_words(reached: &Reached) -> String {
     let status = &reached.ended.status;
-    let left = match status.sessions {
-        0 => "drained".to_owned(),
-        left => format!("drained to {}", counted(left, "session")),
-    };
-    let ended = counted(reached.sessions_ended, "session");
-    format!("{}: {left} after {} ({ended} ended)", escape(status.node_name.as_str()), times::span(reached.waited))
+    watch::reached_words(status.node_name.as_str(), status.sessions, (reached.waited, reached.sessions_ended))
 }
 
 /// Closes the node and waits. `maintain` goes on from there.
@@ -105,7 +104,7 @@ pub(super) async fn drain(
     let target = if flags.connections { SettableMode::BlockNewConnection } else { SettableMode::BlockNewSession };
     let closed = close(&mut context.socket.connect().await?, target, flags.message.as_deref()).await?;
     report.change = Some(closed.change());
-    report.status = Some(closed.status.clone());
+    report.status = Some(Seen::Daemon(Box::new(closed.status.clone())));
     context.output.note(&closed.words(context.socket));
     if closed.mode != Mode::from(target) {
         context.output.note(&format!("{} is tighter than {}: only waiting", closed.mode, Mode::from(target)));
@@ -123,6 +122,19 @@ pub(super) async fn drain(
 }
 
 impl DrainFlags {
+    fn api_plan(&self) -> Result<api::Plan, Failure> {
+        if self.message.is_some() {
+            return Err(needs_socket("--message"));
+        }
+        let goal = Goal::drained(self.max_sessions);
+        Ok(api::Plan {
+            target: if self.connections { SettableMode::BlockNewConnection } else { SettableMode::BlockNewSession },
+            start: Start::Tighten,
+            watch: Watch { goal, settle: self.settle, limit: self.wait.limit(), is_closed: true },
+            undoes: self.on_timeout == OnTimeout::Undo,
+        })
+    }
+
     fn plan(&self, closed: &Closed) -> Plan {
         let wait = Wait {
             generation: Some(closed.generation),

@@ -1,21 +1,32 @@
 //! `soramode get`
 
-use soramode_protocol::mode::GetMode;
+use serde::Serialize;
+use soramode_protocol::mode::{GetMode, Mode};
+use soramode_protocol::sora::ModeBody;
 
 use crate::Context;
 use crate::args::Format;
 use crate::error::{Exit, Failure};
+use crate::output::Output;
 
 /// Print the mode, one word
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {}
 
 pub(crate) async fn run(_: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
+    if let Some(api) = context.api {
+        let mode = api.mode().await?;
+        return show(mode, &ModeBody { mode }, &mut context.output);
+    }
     let state = context.socket.connect().await?.call(&GetMode {}).await?;
-    match context.output.format() {
-        Format::Table => context.output.text(&context.output.mode(state.mode))?,
-        Format::Plain => context.output.text(state.mode.name())?,
-        Format::Json | Format::Jsonl => context.output.json(&state)?,
+    show(state.mode, &state, &mut context.output)
+}
+
+fn show(mode: Mode, all: &impl Serialize, output: &mut Output) -> Result<Exit, Failure> {
+    match output.format() {
+        Format::Table => output.text(&output.mode(mode))?,
+        Format::Plain => output.text(mode.name())?,
+        Format::Json | Format::Jsonl => output.json(all)?,
     }
     Ok(Exit::Done)
 }

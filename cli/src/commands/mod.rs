@@ -4,14 +4,17 @@ mod completions;
 mod connect;
 mod connections;
 mod disconnect;
+mod doctor;
 mod drain;
 mod drill;
+mod end;
 mod explain;
 mod get;
 mod history;
 mod info;
 mod is;
 mod maintain;
+mod nodes;
 mod session;
 mod sessions;
 mod set;
@@ -20,6 +23,7 @@ mod tail;
 mod wait;
 
 use crate::Context;
+use crate::api::{Api, needs_socket};
 use crate::error::{Exit, Failure};
 
 /// The list of the verbs. A new one is its `mod` above and its line here.
@@ -32,6 +36,13 @@ macro_rules! verbs {
         }
 
         impl Command {
+            /// Its name.
+            pub(crate) const fn name(&self) -> &'static str {
+                match self {
+                    $(Self::$verb(_) => stringify!($module),)*
+                }
+            }
+
             /// Runs it.
             pub(crate) async fn run(self, context: &mut Context<'_>) -> Result<Exit, Failure> {
                 match self {
@@ -56,10 +67,46 @@ verbs! {
     Connections => connections,
     Connect => connect,
     Disconnect => disconnect,
+    End => end,
     Explain => explain,
     Tail => tail,
     History => history,
+    Nodes => nodes,
+    Doctor => doctor,
     Info => info,
     Drill => drill,
     Completions => completions,
+}
+
+impl Command {
+    /// Refuses what Sora's API cannot do, where that is the way to the node.
+    pub(crate) fn check_way(&self, api: Option<&Api>) -> Result<(), Failure> {
+        match self {
+            Self::Get(_)
+            | Self::Set(_)
+            | Self::Drain(_)
+            | Self::Wait(_)
+            | Self::Is(_)
+            | Self::Sessions(_)
+            | Self::Connections(_)
+            | Self::Nodes(_)
+            // These ask no node, or one of their own.
+            | Self::Drill(_)
+            | Self::Completions(_) => Ok(()),
+            Self::Maintain(_)
+            | Self::Status(_)
+            | Self::Session(_)
+            | Self::Connect(_)
+            | Self::Disconnect(_)
+            | Self::End(_)
+            | Self::Explain(_)
+            | Self::Tail(_)
+            | Self::History(_)
+            | Self::Doctor(_)
+            | Self::Info(_) => match api {
+                Some(_) => Err(needs_socket(self.name())),
+                None => Ok(()),
+            },
+        }
+    }
 }

@@ -4,13 +4,14 @@ use std::cmp::Reverse;
 use std::time::Duration;
 
 use clap_complete::engine::ArgValueCandidates;
-use soramode_protocol::id::ChannelId;
+use soramode_protocol::id::{ChannelId, SessionId};
 use soramode_protocol::session::{LIST_LIMIT_MAX, ListSessions, Session};
 
 use crate::Context;
+use crate::api::{Api, Look};
 use crate::completion;
 use crate::error::{Exit, Failure};
-use crate::output::{List, times};
+use crate::output::{List, Output, times};
 
 /// List the sessions
 #[derive(Debug, clap::Args)]
@@ -35,10 +36,15 @@ enum Sort {
     Size,
 }
 
+/// Over the columns of [`show`].
+const HEADERS: [&str; 6] = ["CHANNEL", "SESSION", "SINCE", "CONNECTIONS", "MOST", "TOTAL"];
+
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
+    if let Some(api) = context.api {
+        return list_over_api(&args, api, &mut context.output).await;
+    }
     let mut daemon = context.socket.connect().await?;
-    let headers = ["CHANNEL", "SESSION", "SINCE", "CONNECTIONS", "MOST", "TOTAL"];
-    let mut list = List::begin(&mut context.output, "sessions", &headers)?;
+    let mut list = List::begin(&mut context.output, "sessions", &HEADERS)?;
     let mut kept: Vec<Session> = Vec::new();
     let mut page = ListSessions { channel_id: args.channel, limit: Some(LIST_LIMIT_MAX), cursor: None };
     loop {
@@ -57,6 +63,28 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
     }
     kept.sort_by_key(|session| Reverse(session.connections));
     kept.iter().try_for_each(|session| show(session, &mut list))?;
+    list.finish("no sessions")?;
+    Ok(Exit::Done)
+}
+
+/// The sessions that somebody is in; how many they had at most and in all is not told.
+async fn list_over_api(args: &Args, api: &Api, output: &mut Output) -> Result<Exit, Failure> {
+    let mut sessions = Look::at(api).await?.list;
+    let now = times::now();
+    sessions.retain(|session| {
+        let is_wanted = args.channel.as_ref().is_none_or(|channel| session.channel_id == *channel);
+        // One whose age is not told may be old enough.
+        is_wanted && session.created_at.is_none_or(|created_at| now.since(created_at) >= args.older)
+    });
+    if args.sort == Sort::Size {
+        sessions.sort_by_key(|session| Reverse(session.connections));
+    }
+    let mut list = List::begin(output, "sessions", &HEADERS)?;
+    for session in &sessions {
+        let since = session.created_at.map(|created_at| list.time(created_at)).unwrap_or_default();
+        let id = session.session_id.as_ref().map(SessionId::as_str).unwrap_or_default();
+        list.row(session, &[session.channel_id.as_str(), id, &since, &session.connections.to_string(), "", ""])?;
+    }
     list.finish("no sessions")?;
     Ok(Exit::Done)
 }

@@ -14,6 +14,7 @@ use soramode_protocol::wait::{Wait, WaitFor};
 
 use super::drain::{beginning_words, reached_words, show_record};
 use crate::Context;
+use crate::api::{self, Api, Goal, Look, Start, Watch, needs_socket};
 use crate::args::{Format, WaitFlags, read_mode};
 use crate::completion;
 use crate::error::{Exit, Failure};
@@ -77,6 +78,9 @@ struct View<'a> {
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
+    if let Some(api) = context.api {
+        return set_over_api(&args, api, context).await;
+    }
     if args.wait {
         let mut report = Report::new();
         let ended = set_and_wait(&args, context, &mut report).await;
@@ -108,12 +112,71 @@ fn change(args: &Args) -> Result<ChangeMode, Failure> {
     Ok(change)
 }
 
+/// The API takes a mode and nothing else.
+fn check_for_api(args: &Args) -> Result<SettableMode, Failure> {
+    let socket_only = [
+        ("--message", args.message.is_some()),
+        ("--for", args.expiry.is_some()),
+        ("--if-mode", args.if_mode.is_some()),
+        ("--if-generation", args.if_generation.is_some()),
+    ];
+    match socket_only.into_iter().find(|(_, is_said)| *is_said) {
+        Some((flag, _)) => Err(needs_socket(flag)),
+        None => change(args).map(|change| change.mode),
+    }
+}
+
+async fn set_over_api(args: &Args, api: &Api, context: &mut Context<'_>) -> Result<Exit, Failure> {
+    let mode = check_for_api(args)?;
+    if args.wait {
+        let watch = Watch { goal: Goal::drained(0), settle: Duration::ZERO, limit: args.flags.limit(), is_closed: true };
+        return api::run_drain(context, api, &api::Plan { target: mode, start: Start::Set, watch, undoes: false }).await;
+    }
+    let previous_mode = api.mode().await?;
+    let now = api.set(mode).await?;
+    // The mode is set, whatever becomes of the look at who is there.
+    let look = Look::at(api).await;
+    let output = &mut context.output;
+    match output.format() {
+        Format::Json | Format::Jsonl => {
+            let look = look.ok();
+            output.json(&ApiView {
+                mode: now,
+                previous_mode,
+                changed: previous_mode != now,
+                node_name: api.name(),
+                look: look.as_ref(),
+            })?;
+        }
+        Format::Plain => {
+            let word = if previous_mode == now { "unchanged" } else { "changed" };
+            output.record(&[word, api.name(), previous_mode.name(), now.name()])?;
+        }
+        Format::Table => {
+            output.confirm(&api::set_words(api, (previous_mode, now), &api::stay_words(&look)))?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// What the API tells of a change.
+#[derive(Serialize)]
+struct ApiView<'a> {
+    mode: Mode,
+    previous_mode: Mode,
+    changed: bool,
+    node_name: &'a str,
+    #[serde(flatten)]
+    look: Option<&'a Look>,
+}
+
 async fn set_and_wait(args: &Args, context: &mut Context<'_>, report: &mut Report) -> Result<Exit, Failure> {
     let change = change(args)?;
     let mut signals = Signals::listen()?;
     let (changed, status) = context.socket.connect().await?.call_both(&change, &GetStatus {}).await?;
     let &ModeChanged { previous_mode, mode, changed: is_new, generation, .. } = &changed;
-    report.change = Some(Change { previous_mode, mode, changed: is_new, generation });
+    report.change = Some(Change { previous_mode, mode, changed: is_new, generation: Some(generation) });
+    warn(&changed, context);
     context.output.note(&words(&changed, &status, context));
     let wait = Wait { generation: Some(generation), assume_known: args.flags.assume_known, ..Wait::new(WaitFor::Drained) };
     let plan = Plan { wait, limit: args.flags.limit() };
@@ -128,6 +191,7 @@ async fn set_and_wait(args: &Args, context: &mut Context<'_>, report: &mut Repor
 }
 
 fn show(changed: &ModeChanged, status: &Status, context: &mut Context<'_>) -> Result<(), Failure> {
+    warn(changed, context);
     match context.output.format() {
         Format::Json | Format::Jsonl => context.output.json(&View { changed, node_name: status.node_name.as_str() }),
         Format::Plain => {
@@ -139,6 +203,13 @@ fn show(changed: &ModeChanged, status: &Status, context: &mut Context<'_>) -> Re
             let words = words(changed, status, context);
             context.output.confirm(&words)
         }
+    }
+}
+
+/// What did not go with it is said whatever the format.
+fn warn(changed: &ModeChanged, context: &Context<'_>) {
+    if let Some(warning) = &changed.warning {
+        context.output.warn(warning);
     }
 }
 

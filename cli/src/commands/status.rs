@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use soramode_protocol::node::{GetStatus, Source, Status, StorageState};
+use soramode_protocol::node::{GetStatus, Source, Status, StorageState, Upstream};
 
 use crate::Context;
 use crate::args::Format;
@@ -45,20 +45,36 @@ fn session_rows(status: &Status, output: &Output) -> Vec<Row> {
     vec![
         ("sessions", Some(status.sessions.to_string())),
         ("connections", Some(status.connections.to_string())),
+        ("shadow", status.shadow.then(|| "yes: a Sora's clients get in whatever is decided".to_owned())),
         ("pending", Some(status.pending.to_string())),
         ("known", Some(if status.sessions_known { "yes" } else { "no" }.to_owned())),
-        ("sources", Some(status.sources.iter().map(source_words).collect::<Vec<_>>().join("; "))),
+        ("sources", Some(status.sources.iter().map(|source| source_words(source, output)).collect::<Vec<_>>().join("; "))),
         ("oldest", oldest.map(|session| format!("{}, {}", session.channel_id, output.time(session.created_at)))),
         ("rejected", Some(rejected.join(", ")).filter(|words| !words.is_empty())),
     ]
 }
 
-fn source_words(source: &Source) -> String {
-    match (&source.missing, source.known) {
+fn source_words(source: &Source, output: &Output) -> String {
+    let state = match (&source.missing, source.known) {
         (Some(missing), _) => format!("{}: {missing}", source.name),
         (None, true) => source.name.clone(),
         (None, false) => format!("{}: has not told everything yet", source.name),
-    }
+    };
+    let heard = source.last_heard.map(|heard| format!(" (heard {})", output.time(heard))).unwrap_or_default();
+    // What is missing says why.
+    let problem = source.problem.as_ref().filter(|_| source.missing.is_none());
+    let problem = problem.map(|problem| format!(", but: {problem}")).unwrap_or_default();
+    format!("{state}{heard}{problem}")
+}
+
+/// `auth http://127.0.0.1:8080/auth: answered 2 s ago`
+pub(super) fn upstream_words(upstream: &Upstream, output: &Output) -> String {
+    let how = match (&upstream.problem, upstream.last_success) {
+        (Some(problem), _) => problem.clone(),
+        (None, Some(success)) => format!("answered {}", output.time(success)),
+        (None, None) => "not asked yet".to_owned(),
+    };
+    format!("{} {}: {how}", upstream.name, upstream.url)
 }
 
 fn daemon_rows(status: &Status, output: &Output) -> Vec<Row> {
@@ -73,7 +89,10 @@ fn daemon_rows(status: &Status, output: &Output) -> Vec<Row> {
     };
     let owed = status.deliveries;
     let deliveries = (owed.pending + owed.failed > 0).then(|| format!("{} pending, {} failed", owed.pending, owed.failed));
+    let upstreams: Vec<String> = status.upstreams.iter().map(|upstream| upstream_words(upstream, output)).collect();
     vec![
+        ("warnings", Some(status.warnings.join("; ")).filter(|words| !words.is_empty())),
+        ("upstreams", Some(upstreams.join("; ")).filter(|words| !words.is_empty())),
         ("deliveries", deliveries),
         ("state", Some(state)),
         ("soramoded", Some(format!("{} (protocol {})", status.version, status.protocol))),

@@ -7,10 +7,11 @@ use serde::Serialize;
 use serde_json::Value;
 use soramode_protocol::client::{ClientError, Message};
 use soramode_protocol::envelope::Notification;
-use soramode_protocol::event::{Event, EventPattern, EventType, Gap, Subscribe, SubscribeFrom, Subscribed};
+use soramode_protocol::event::{Event, EventPattern, EventType};
 use soramode_protocol::id::LogId;
 use soramode_protocol::node::GetInfo;
 use soramode_protocol::request::Method;
+use soramode_protocol::subscribe::{Gap, Subscribe, SubscribeFrom, Subscribed};
 use soramode_protocol::time::Time;
 use tokio::time::timeout;
 

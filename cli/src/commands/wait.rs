@@ -7,6 +7,7 @@ use soramode_protocol::wait::{Wait, WaitFor};
 
 use super::drain::{reached_words, show_record};
 use crate::Context;
+use crate::api::{self, Api, Watch, needs_socket};
 use crate::args::{Format, Goal, WaitFlags};
 use crate::completion;
 use crate::error::{Exit, Failure};
@@ -14,7 +15,7 @@ use crate::output::escape::escape;
 use crate::output::times;
 use crate::report::Report;
 use crate::signals::Signals;
-use crate::watch::{Plan, Reached, watch};
+use crate::watch::{Plan, Reached, limit_words, watch};
 
 /// Wait until the node is drained, in its cluster, or in a mode; changes nothing
 #[derive(Debug, clap::Args)]
@@ -63,9 +64,32 @@ impl Args {
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
+    if let Some(api) = context.api {
+        let mut report = Report::new();
+        let ended = wait_over_api(&args, api, context, &mut report).await;
+        return report.finish(&mut context.output, ended);
+    }
     let mut report = Report::new();
     let ended = wait_and_tell(&args, context, &mut report).await;
     report.finish(&mut context.output, ended)
+}
+
+async fn wait_over_api(args: &Args, api: &Api, context: &mut Context<'_>, report: &mut Report) -> Result<Exit, Failure> {
+    if args.generation.is_some() {
+        return Err(needs_socket("--generation"));
+    }
+    let goal = match args.goal {
+        Goal::Drained => api::Goal::drained(args.max_sessions.unwrap_or(0)),
+        Goal::Mode(mode) => api::Goal::Mode(mode),
+        Goal::Joined => return Err(needs_socket("wait joined")),
+    };
+    args.plan().wait.check()?;
+    let watch = Watch { goal, settle: args.settle.unwrap_or_default(), limit: args.wait.limit(), is_closed: false };
+    let mut signals = Signals::listen()?;
+    context.output.note(&format!("waiting until the node is {}, {}", args.words(), limit_words(watch.limit)));
+    let reached = api::watch(context, &mut signals, (api, watch), report).await?;
+    api::tell(&mut context.output, &reached, "")?;
+    Ok(Exit::Done)
 }
 
 async fn wait_and_tell(args: &Args, context: &mut Context<'_>, report: &mut Report) -> Result<Exit, Failure> {

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use soramode_protocol::session::Session;
-use soramode_protocol::wait::{Progress, WaitFor};
+use soramode_protocol::time::Time;
+use soramode_protocol::wait::WaitFor;
 
 use super::pace::Pace;
 use super::{Output, escape, times};
@@ -30,16 +31,52 @@ pub(crate) struct Meter {
     pace: Pace,
 }
 
+/// A session, whoever tells of it.
+pub(crate) trait Lasting {
+    /// Its channel.
+    fn channel(&self) -> &str;
+    /// Connections in it.
+    fn connections(&self) -> u64;
+    /// Since when, where that is known.
+    fn since(&self) -> Option<Time>;
+}
+
+impl Lasting for Session {
+    fn channel(&self) -> &str {
+        self.channel_id.as_str()
+    }
+
+    fn connections(&self) -> u64 {
+        self.connections
+    }
+
+    fn since(&self) -> Option<Time> {
+        Some(self.created_at)
+    }
+}
+
+/// How it goes.
+pub(crate) struct Going<'a, S> {
+    /// Sessions left.
+    pub(crate) sessions: u64,
+    /// Connections left.
+    pub(crate) connections: u64,
+    /// Sessions that ended, as far as that was told.
+    pub(crate) ended: u64,
+    /// The oldest session left.
+    pub(crate) oldest: Option<&'a S>,
+}
+
 /// Progress as `jsonl` has it.
 #[derive(Serialize)]
-struct Line<'a> {
+struct Line<'a, S> {
     r#type: &'static str,
     sessions: u64,
     connections: u64,
     ended: u64,
     elapsed_seconds: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    oldest_session: Option<&'a Session>,
+    oldest_session: Option<&'a S>,
 }
 
 impl Meter {
@@ -64,10 +101,15 @@ impl Meter {
         self.total.saturating_sub(left)
     }
 
-    /// Shows what the daemon told.
-    pub(crate) fn show(&mut self, output: &mut Output, progress: &Progress) -> Result<(), Failure> {
+    /// So many sessions were there.
+    pub(crate) fn saw(&mut self, sessions: u64) {
+        self.total = self.total.max(sessions);
+    }
+
+    /// Shows how it goes.
+    pub(crate) fn show<S: Lasting + Serialize>(&mut self, output: &mut Output, progress: &Going<'_, S>) -> Result<(), Failure> {
         let elapsed = self.elapsed();
-        self.total = self.total.max(progress.sessions.saturating_add(progress.ended));
+        self.saw(progress.sessions.saturating_add(progress.ended));
         self.pace.add(elapsed, self.ended(progress.sessions));
         let words = self.words(progress, elapsed);
         match &self.bar {
@@ -87,7 +129,7 @@ impl Meter {
                 connections: progress.connections,
                 ended: self.ended(progress.sessions),
                 elapsed_seconds: elapsed.as_secs_f64(),
-                oldest_session: progress.oldest_session.as_ref(),
+                oldest_session: progress.oldest,
             };
             output.json(&line)?;
             output.flush()?;
@@ -95,17 +137,17 @@ impl Meter {
         Ok(())
     }
 
-    fn words(&self, progress: &Progress, elapsed: Duration) -> String {
+    fn words<S: Lasting>(&self, progress: &Going<'_, S>, elapsed: Duration) -> String {
         match self.goal {
             WaitFor::Drained => self.drain_words(progress),
             WaitFor::Mode | WaitFor::Joined => format!("still waiting after {}", times::span(elapsed)),
         }
     }
 
-    fn drain_words(&self, progress: &Progress) -> String {
+    fn drain_words<S: Lasting>(&self, progress: &Going<'_, S>) -> String {
         let left = format!("{} of {} left", progress.sessions, counted(self.total, "session"));
-        let oldest = progress.oldest_session.as_ref();
-        let oldest = oldest.map(|it| format!("oldest {}, {}", shortened(it.channel_id.as_str()), times::age(it.created_at)));
+        let age = |since: Option<Time>| since.map(|since| format!(", {}", times::age(since))).unwrap_or_default();
+        let oldest = progress.oldest.map(|it| format!("oldest {}{}", shortened(it.channel()), age(it.since())));
         let to_go = progress.sessions.saturating_sub(self.allowed);
         let pace = match (self.pace.per_minute(), self.pace.until(to_go)) {
             (Some(rate), Some(rest)) => format!("{rate:.1} a minute, about {} to go", times::span(rest)),
@@ -160,8 +202,6 @@ fn shortened(id: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use soramode_protocol::request::RequestId;
-
     use super::*;
 
     fn meter(goal: WaitFor) -> Meter {
@@ -170,7 +210,7 @@ mod tests {
 
     #[test]
     fn a_line_says_how_many_are_left_and_does_not_promise_what_it_cannot_know() {
-        let progress = Progress { id: RequestId::Number(1), sessions: 12, connections: 45, oldest_session: None, ended: 18 };
+        let progress = Going::<Session> { sessions: 12, connections: 45, oldest: None, ended: 18 };
         let mut meter = meter(WaitFor::Drained);
         assert_eq!(meter.drain_words(&progress), "12 of 30 sessions left; no estimate yet");
         meter.pace.add(Duration::ZERO, 0);

@@ -18,7 +18,7 @@ use crate::args::{Color, Format, OutputFlags};
 use crate::error::{Exit, Failure};
 
 pub(crate) use list::{List, Row, pairs};
-pub(crate) use meter::{Meter, counted};
+pub(crate) use meter::{Going, Lasting, Meter, counted};
 pub(crate) use reader::Reader;
 
 /// The version of the JSON output. Fields are only ever added.
@@ -166,6 +166,12 @@ impl Output {
         if !self.quiet {
             say(text);
         }
+    }
+
+    /// A word that `-q` does not silence: something is not as it should be.
+    #[expect(clippy::unused_self, reason = "stderr is written to by the one door alone")]
+    pub(crate) fn warn(&self, text: &str) {
+        say(&format!("soramode: warning: {text}"));
     }
 
     /// A time: local with its age on a terminal, RFC 3339 in UTC elsewhere.

@@ -10,6 +10,9 @@ mod sora;
 
 use std::io::BufRead;
 use std::net::SocketAddr;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
 
 use clap::Parser;
 
@@ -26,6 +29,9 @@ struct Args {
     api: SocketAddr,
 }
 
+/// How often it looks whether it was asked to end channels.
+const OBEY_EVERY: Duration = Duration::from_millis(100);
+
 const HELP: &str = "connect CHANNEL | disconnect NUMBER | list | quit";
 
 fn main() {
@@ -35,7 +41,15 @@ fn main() {
     println!("webhooks go to {}, the API is at http://{api}. {HELP}", args.webhooks);
     // Those who connected, by number.
     let mut clients: Vec<(String, String)> = Vec::new();
-    for line in std::io::stdin().lock().lines().map_while(Result::ok) {
+    let (says, lines) = mpsc::channel();
+    thread::spawn(move || std::io::stdin().lock().lines().map_while(Result::ok).try_for_each(|line| says.send(line)));
+    loop {
+        sora.obey();
+        let line = match lines.recv_timeout(OBEY_EVERY) {
+            Ok(line) => line,
+            Err(RecvTimeoutError::Timeout) => continue,
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
         match line.split_whitespace().collect::<Vec<_>>()[..] {
             ["connect", channel] => match sora.connect(channel) {
                 Ok(connection_id) => {

@@ -49,6 +49,8 @@ pub(crate) struct Standin {
     late: Vec<(&'static str, Value)>,
     /// Whether an empty session ends at once.
     pub(crate) lingers: bool,
+    /// How many of the channels that were to be ended have been.
+    obeyed: usize,
 }
 
 /// A client was not let in.
@@ -67,7 +69,7 @@ impl Standin {
         let url = format!("{webhooks}/").parse().unwrap();
         let client = soramode_protocol::http_client::client(&url, WEBHOOK_TIME).unwrap();
         let (chaos, late) = (Chaos::default(), Vec::new());
-        Self { runtime, webhooks: webhooks.to_owned(), client, api, truth, dice: Dice(seed), chaos, late, lingers: false }
+        Self { runtime, webhooks: webhooks.to_owned(), client, api, truth, dice: Dice(seed), chaos, late, lingers: false, obeyed: 0 }
     }
 
     /// Serves the API there; gives the address.
@@ -161,6 +163,18 @@ impl Standin {
         self.api.asked.lock().unwrap().clone()
     }
 
+    /// Cuts off whoever the API was asked to.
+    pub(crate) fn obey(&mut self) {
+        let channels = self.disconnected();
+        for channel in channels.iter().skip(self.obeyed) {
+            let ids: Vec<String> = self.table().into_iter().filter(|row| row[0] == *channel).map(|[.., id]| id).collect();
+            for id in ids {
+                self.disconnect(&id);
+            }
+        }
+        self.obeyed = channels.len();
+    }
+
     /// Channels that were asked to be ended.
     pub(crate) fn disconnected(&self) -> Vec<String> {
         self.api.disconnected.lock().unwrap().clone()
@@ -194,6 +208,6 @@ impl Standin {
     fn send(&self, kind: &str, said: &Value) {
         let request = self.client.post(format!("{}/sora/{kind}", self.webhooks)).header("content-type", "application/json");
         // Sora does not send it again, whatever became of it.
-        drop(self.runtime.block_on(request.body(said.to_string()).send()));
+        drop(self.runtime.block_on(async { request.body(said.to_string()).send().await }));
     }
 }

@@ -55,11 +55,7 @@ impl FromStr for HttpUrl {
 impl fmt::Display for HttpUrl {
     /// Without a password that the URL may have.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut shown = self.0.clone();
-        if shown.password().is_some() && shown.set_password(Some("***")).is_err() {
-            return f.write_str("(a URL with a password)");
-        }
-        shown.fmt(f)
+        f.write_str(&http_client::without_password(&self.0))
     }
 }
 

@@ -12,12 +12,12 @@ use soramode_protocol::access::Access;
 use soramode_protocol::codec::LineBuffer;
 use soramode_protocol::envelope::{Incoming, Notified, ReplyTo, read_request};
 use soramode_protocol::error::{Error, ErrorType};
-use soramode_protocol::event::{Subscribe, Unsubscribed};
 use soramode_protocol::mode::ListModeChanges;
 use soramode_protocol::node::Info;
 use soramode_protocol::reply::Answer;
 use soramode_protocol::request::{GateRequest, Method, Request};
 use soramode_protocol::session::ListRequest;
+use soramode_protocol::subscribe::{Subscribe, Unsubscribed};
 use soramode_protocol::version::{PROTOCOL, VERSION};
 use soramode_protocol::wait::Progress;
 

@@ -8,10 +8,11 @@ use serde_json::{from_value, json};
 use soramode_protocol::client::{Client, ClientError, Message, read_answer};
 use soramode_protocol::decision::{Connect, Decision, Disconnect};
 use soramode_protocol::envelope::Notification;
-use soramode_protocol::event::{EventKind, Subscribe};
+use soramode_protocol::event::EventKind;
 use soramode_protocol::mode::{ChangeMode, GetMode, Mode, ModeChanged, SettableMode};
 use soramode_protocol::node::GetStatus;
 use soramode_protocol::request::{Call, Method};
+use soramode_protocol::subscribe::Subscribe;
 use soramode_protocol::wait::{Outcome, PROGRESS_SECONDS_MIN, Wait, WaitEnded, WaitFor};
 use tokio::time::timeout;
 

@@ -1,0 +1,188 @@
+//! A node on the other end of Sora's HTTP API (`--api-url`): a soramoded with `--api-listen`, or a real Sora that has the mode feature.
+//!
+//! The API knows the mode and the connections, and nothing of reasons, generations or who changed what: what needs those says so.
+
+mod drain;
+mod flags;
+mod look;
+mod watch;
+
+use std::path::Path;
+use std::time::Duration;
+
+use soramode_protocol::http_client::{Url, without_password};
+use soramode_protocol::mode::{Mode, SettableMode};
+use soramode_protocol::node::ClusterNode;
+use soramode_protocol::sora::{SoraConnection, SoraSession, Target};
+use soramode_protocol::sora_api::{SoraApi, SoraApiError};
+
+pub(crate) use drain::{Plan, Start, run_drain, set_words, stay_words, tell};
+pub(crate) use flags::ApiFlags;
+pub(crate) use look::{ListedSession, Look};
+pub(crate) use watch::{Goal, NodeSeen, Watch, watch};
+
+use crate::error::{Exit, Failure};
+
+/// How long an answer may take.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
+
+/// The largest token file, in bytes.
+const TOKEN_FILE_BYTES_MAX: u64 = 4_096;
+
+/// The node.
+pub(crate) struct Api {
+    client: SoraApi,
+    /// Its host and port, which stand for its name: the API does not say it.
+    name: String,
+    /// The URL, if `--api-url` named it: then the commands that are suggested name it too.
+    from_flag: Option<String>,
+}
+
+/// Where the URL came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Named {
+    ByFlag,
+    ByVariable,
+}
+
+impl Api {
+    /// The node at this URL; the token is the file's.
+    pub(crate) fn new(url: Url, named: Named, token_file: Option<&Path>) -> Result<Self, Failure> {
+        let token = token_file.map(read_token).transpose()?;
+        let (shown, name) = (without_password(&url), authority(&url));
+        let client = SoraApi::new(url, token, ANSWER_MAX).map_err(|error| Failure::new(Exit::Failed, format!("cannot start: {error}")))?;
+        Ok(Self { client, name, from_flag: (named == Named::ByFlag).then_some(shown) })
+    }
+
+    /// Its host and port.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// This command as it is typed for this node.
+    pub(crate) fn command(&self, words: &str) -> String {
+        match &self.from_flag {
+            Some(url) => format!("soramode --api-url {url} {words}"),
+            None => format!("soramode {words}"),
+        }
+    }
+
+    /// Its mode.
+    pub(crate) async fn mode(&self) -> Result<Mode, Failure> {
+        self.client.get_mode().await.map_err(|error| self.explain(Target::GetMode, error))
+    }
+
+    /// Sets its mode.
+    pub(crate) async fn set(&self, mode: SettableMode) -> Result<Mode, Failure> {
+        self.client.change_mode(mode).await.map_err(|error| self.explain(Target::ChangeMode, error))
+    }
+
+    /// Its connections.
+    pub(crate) async fn connections(&self) -> Result<Vec<SoraConnection>, Failure> {
+        self.client.list_connections().await.map_err(|error| self.explain(Target::ListConnections, error))
+    }
+
+    /// Its sessions, where it tells of them: among them are some that nobody is in yet, or any more.
+    pub(crate) async fn sessions(&self) -> Result<Vec<SoraSession>, Failure> {
+        let sessions = self.client.list_sessions().await.map_err(|error| self.explain(Target::ListSessions, error))?;
+        Ok(sessions.unwrap_or_default())
+    }
+
+    /// The nodes of its cluster.
+    pub(crate) async fn nodes(&self) -> Result<Vec<ClusterNode>, Failure> {
+        self.client.list_cluster_nodes().await.map_err(|error| self.explain(Target::ListClusterNodes, error))
+    }
+
+    fn explain(&self, target: Target, error: SoraApiError) -> Failure {
+        let (name, target) = (&self.name, target.name());
+        if error.is_unknown_target() {
+            let message =
+                format!("{name} does not know {target} ({error}). It takes a Sora with the mode feature, or soramoded in front of one");
+            return Failure::new(Exit::Versions, message);
+        }
+        match error {
+            SoraApiError::Unreachable(_) | SoraApiError::TimedOut => {
+                Failure::new(Exit::Unreachable, format!("cannot reach {name}: {error}. Is it running, and is --api-url right?"))
+            }
+            SoraApiError::Refused { status: 401, .. } => {
+                Failure::new(Exit::NotPermitted, format!("{name} wants a token, or another one ({error}). Say it with --api-token-file"))
+            }
+            SoraApiError::Refused { status: 403, .. } => {
+                let message = format!("{name} does not let this in ({error}). soramoded takes the host names of its --api-host");
+                Failure::new(Exit::NotPermitted, message)
+            }
+            SoraApiError::Refused { error_type: Some(error_type), .. } if REFUSALS.contains(&error_type.as_str()) => {
+                Failure::new(Exit::Refused, format!("{name} refused {target}: {error_type}"))
+            }
+            SoraApiError::Refused { status: 502..=504, .. } => {
+                Failure::new(Exit::Unreachable, format!("what is behind {name} cannot be reached: it {error}"))
+            }
+            SoraApiError::Refused { .. } | SoraApiError::Unreadable(_) | SoraApiError::TooLarge => {
+                Failure::new(Exit::Failed, format!("{name} {error} to {target}. Check --api-url: it takes a server that speaks Sora's API"))
+            }
+        }
+    }
+}
+
+/// What the state of a node forbids.
+const REFUSALS: [&str; 3] = ["NotJoined", "CannotBecomeTrue", "NoMeans"];
+
+/// What over the API cannot be had, in words that say what to do.
+pub(crate) fn needs_socket(what: &str) -> Failure {
+    Failure::new(Exit::Usage, format!("{what} needs soramoded's own socket: leave out --api-url (or unset SORAMODE_API_URL)"))
+}
+
+fn authority(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port_or_known_default().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+/// The token in a file: its only word, or the last of a line of soramoded's own `NAME TOKEN`.
+fn read_token(path: &Path) -> Result<String, Failure> {
+    let refuse = |problem: String| Failure::new(Exit::Usage, format!("--api-token-file {}: {problem}", path.display()));
+    let text = read_small(path).map_err(|problem| refuse(problem.to_string()))?;
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+    match lines.as_slice() {
+        [line] => Ok(line.split_whitespace().next_back().unwrap_or_default().to_owned()),
+        [] => Err(refuse("has no token".to_owned())),
+        _ => Err(refuse(format!("has {} lines, takes one token", lines.len()))),
+    }
+}
+
+fn read_small(path: &Path) -> std::io::Result<String> {
+    use std::io::Read;
+
+    let mut text = String::new();
+    std::fs::File::open(path)?.take(TOKEN_FILE_BYTES_MAX).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn a_token_file_has_one_token() {
+        let read = |text: &str| {
+            let mut file = tempfile::NamedTempFile::new().unwrap();
+            file.write_all(text.as_bytes()).unwrap();
+            read_token(file.path())
+        };
+        assert_eq!(read("secret\n").unwrap(), "secret");
+        assert_eq!(read("# for the runbook\n\nops secret\n").unwrap(), "secret");
+        assert!(read("").unwrap_err().message.contains("has no token"));
+        assert!(read("one\ntwo\n").unwrap_err().message.contains("2 lines"));
+        assert_eq!(read_token(Path::new("/nonexistent/token")).unwrap_err().exit, Exit::Usage);
+    }
+
+    #[test]
+    fn what_is_suggested_names_the_url_where_the_flag_did_and_never_a_password() {
+        let url: Url = "http://ops:secret@sora:3000/".parse().unwrap();
+        let api = Api::new(url.clone(), Named::ByFlag, None).unwrap();
+        assert_eq!(api.command("set normal"), "soramode --api-url http://ops:***@sora:3000/ set normal");
+        assert_eq!(api.name(), "sora:3000");
+        assert_eq!(Api::new(url, Named::ByVariable, None).unwrap().command("get"), "soramode get");
+    }
+}

@@ -1,0 +1,188 @@
+//! `soramode doctor`
+
+use std::time::Duration;
+
+use serde::Serialize;
+use soramode_protocol::access::Access;
+use soramode_protocol::mode::Mode;
+use soramode_protocol::node::{GetInfo, GetStatus, Info, Source, Status, StorageState, Upstream};
+use soramode_protocol::time::Time;
+use soramode_protocol::version::{PROTOCOL, VERSION};
+
+use super::status::upstream_words;
+use crate::Context;
+use crate::args::Format;
+use crate::error::{Exit, Failure};
+use crate::output::escape::escape;
+use crate::output::{Output, counted, times};
+
+/// How far the wall clock may be from where it was at the daemon's start, before that is said.
+const CLOCK_STEP_MAX: Duration = Duration::from_secs(5);
+
+/// Check that everything is wired, and say what to do where it is not
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {}
+
+/// How something is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Verdict {
+    Ok,
+    /// As it was asked for, and worth knowing.
+    Note,
+    Bad,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Serialize)]
+struct Check {
+    what: &'static str,
+    verdict: Verdict,
+    how: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    advice: Option<String>,
+}
+
+impl Check {
+    fn ok(what: &'static str, how: impl Into<String>) -> Self {
+        Self { what, verdict: Verdict::Ok, how: how.into(), advice: None }
+    }
+
+    fn note(what: &'static str, how: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { what, verdict: Verdict::Note, how: how.into(), advice: Some(advice.into()) }
+    }
+
+    fn bad(what: &'static str, how: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { what, verdict: Verdict::Bad, how: how.into(), advice: Some(advice.into()) }
+    }
+}
+
+#[derive(Serialize)]
+struct View<'a> {
+    checks: &'a [Check],
+    is_well: bool,
+}
+
+pub(crate) async fn run(_: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
+    let (info, status) = context.socket.connect().await?.call_both(&GetInfo {}, &GetStatus {}).await?;
+    let mut checks = vec![versions(&info), access(&info), mode(&status), state(&status)];
+    checks.extend(status.sources.iter().map(|source| source_check(source, &context.output)));
+    if status.shadow {
+        let advice = "That is --shadow: leave it out when soramode is to decide";
+        checks.push(Check::note("shadow", "a Sora's clients get in whatever is decided", advice));
+    }
+    // What ails Sora's API is said of it as a source.
+    let others = status.upstreams.iter().filter(|upstream| upstream.name != "sora-api");
+    checks.extend(others.map(|upstream| upstream_check(upstream, &context.output)));
+    checks.extend(status.warnings.iter().map(|warning| Check::bad("warning", warning, "See soramoded's log: journalctl -u soramode")));
+    checks.push(deliveries(&status));
+    checks.push(clock(&status, times::now()));
+    let bad = checks.iter().filter(|check| check.verdict == Verdict::Bad).count() as u64;
+    show(&View { checks: &checks, is_well: bad == 0 }, &mut context.output)?;
+    match bad {
+        0 => Ok(Exit::Done),
+        bad => {
+            let rest = if bad == 1 { "is not as it should be" } else { "are not as they should be" };
+            Err(Failure::new(Exit::Failed, format!("{} {rest}", counted(bad, "thing"))))
+        }
+    }
+}
+
+fn show(view: &View<'_>, output: &mut Output) -> Result<(), Failure> {
+    if matches!(output.format(), Format::Json | Format::Jsonl) {
+        return output.json(view);
+    }
+    for Check { what, verdict, how, advice } in view.checks {
+        let word = match verdict {
+            Verdict::Ok => "ok",
+            Verdict::Note => "note",
+            Verdict::Bad => "BAD",
+        };
+        let advice = advice.as_deref();
+        if output.format() == Format::Plain {
+            output.record(&[word, what, how, advice.unwrap_or_default()])?;
+            continue;
+        }
+        output.text(&format!("{word:<4}  {what:<10}  {}", escape(how)))?;
+        advice.map_or(Ok(()), |advice| output.text(&format!("{:18}{}", "", escape(advice))))?;
+    }
+    Ok(())
+}
+
+fn versions(info: &Info) -> Check {
+    let how = format!("soramoded {} speaks protocol {}, this soramode {VERSION} speaks {PROTOCOL}", info.version, info.protocol);
+    if info.version == VERSION { Check::ok("versions", how) } else { Check::note("versions", how, "Install the same version of both") }
+}
+
+fn access(info: &Info) -> Check {
+    match info.access {
+        Access::Operate => Check::ok("access", "this user may operate"),
+        Access::View => {
+            let advice = "To change the mode, run soramode as root, as soramoded's own user or as a member of its --operator-group";
+            Check::note("access", "this user may only look", advice)
+        }
+    }
+}
+
+fn mode(status: &Status) -> Check {
+    let Status { mode, standing, node_name, .. } = status;
+    let how = format!("{node_name} is {} and {standing}", mode.mode);
+    match mode.mode {
+        Mode::Normal => Check::ok("mode", how),
+        Mode::BlockNewSession | Mode::BlockNewConnection => {
+            Check::note("mode", format!("{how}, since {}, by {}", times::age(mode.since), mode.actor), "Open it with: soramode set normal")
+        }
+        Mode::Initial => Check::bad("mode", how, "It becomes normal by itself when it joins its cluster"),
+    }
+}
+
+fn state(status: &Status) -> Check {
+    match status.storage.state {
+        StorageState::Ok => Check::ok("state", "on disk"),
+        StorageState::Memory => Check::note("state", "in memory", "The mode and the sessions are forgotten when soramoded ends"),
+        StorageState::Failed => Check::bad("state", "cannot be written any more", "Make room where it is, or look at the disk"),
+    }
+}
+
+fn source_check(source: &Source, output: &Output) -> Check {
+    let name = if source.name == "sora" { "sora" } else { "socket" };
+    let heard = source.last_heard.map(|heard| format!(", heard {}", output.time(heard))).unwrap_or_default();
+    match (&source.problem, &source.missing) {
+        (Some(problem), _) => {
+            Check::bad(name, format!("its API does not answer: {problem}{heard}"), "Check --sora-api, and that this Sora is up")
+        }
+        (None, Some(missing)) => {
+            let advice = "Until then drains end with exit code 8, or take --assume-known";
+            Check::bad(name, format!("the sessions are not known: {missing}{heard}"), advice)
+        }
+        (None, None) if source.known => Check::ok(name, format!("all it has is known{heard}")),
+        (None, None) => Check::note(name, format!("has not told everything yet{heard}"), "It is asked: look again in a moment"),
+    }
+}
+
+fn upstream_check(upstream: &Upstream, output: &Output) -> Check {
+    let how = upstream_words(upstream, output);
+    match (&upstream.problem, upstream.last_success) {
+        (Some(_), _) => Check::bad("upstream", how, "Check its URL, and that it is up; while it fails, its webhooks fail"),
+        (None, Some(_)) => Check::ok("upstream", how),
+        (None, None) => Check::note("upstream", how, "It is asked with the first webhook: does sora.conf name soramoded?"),
+    }
+}
+
+fn deliveries(status: &Status) -> Check {
+    let owed = status.deliveries;
+    let how = format!("{} pending, {} failed", owed.pending, owed.failed);
+    if owed.failed == 0 { Check::ok("deliveries", how) } else { Check::bad("deliveries", how, "Look at them with: soramode deliveries") }
+}
+
+/// A wall clock that was set since the start shows in how long ago that is.
+fn clock(status: &Status, now: Time) -> Check {
+    let by_wall = now.since(status.started_at);
+    let by_boot = Duration::from_secs(status.uptime_seconds);
+    if by_wall.abs_diff(by_boot) <= CLOCK_STEP_MAX {
+        return Check::ok("clock", "has not been set since soramoded started");
+    }
+    let how = format!("has been set by {} since soramoded started", times::span(by_wall.abs_diff(by_boot)));
+    Check::note("clock", how, "Deadlines do not go by it; times that were recorded before are off")
+}

@@ -1,0 +1,67 @@
+//! `soramode end CHANNEL|--all`
+
+use clap::ValueEnum;
+use clap_complete::engine::ArgValueCandidates;
+use soramode_protocol::end::{End, Ended, Means};
+use soramode_protocol::id::ChannelId;
+
+use crate::Context;
+use crate::args::Format;
+use crate::completion;
+use crate::error::{Exit, Failure};
+use crate::output::counted;
+
+/// Have the SFU end a session, or all: cuts their clients off
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The session's channel
+    #[arg(required_unless_present = "all", conflicts_with = "all", add = ArgValueCandidates::new(completion::channels))]
+    channel: Option<ChannelId>,
+    /// Every session on the node
+    #[arg(long)]
+    all: bool,
+    /// Say that this is meant: cuts-clients
+    #[arg(long, value_enum, value_name = "RISK")]
+    accept_risk: Option<Risk>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Risk {
+    /// Clients that are connected are cut off
+    CutsClients,
+}
+
+pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
+    if args.accept_risk.is_none() {
+        let message = "this cuts off clients that are connected. Nothing was done. Say --accept-risk=cuts-clients if that is meant";
+        return Err(Failure::new(Exit::Usage, message));
+    }
+    let end = End { channel_id: args.channel, all: args.all };
+    let ended = context.socket.connect().await?.call(&end).await?;
+    show(&ended, context)?;
+    if ended.failed == 0 {
+        return Ok(Exit::Done);
+    }
+    let why = ended.problem.as_deref().unwrap_or("no reason was told");
+    Err(Failure::new(Exit::Failed, format!("{} could not be ended: {why}. Ask again", counted(ended.failed, "session"))))
+}
+
+fn show(ended: &Ended, context: &mut Context<'_>) -> Result<(), Failure> {
+    let (name, means) = match ended.means {
+        Means::SoraApi => ("sora_api", "Sora's API"),
+        Means::Subscribers => ("subscribers", "its signalling server"),
+    };
+    let output = &mut context.output;
+    match output.format() {
+        Format::Json | Format::Jsonl => output.json(ended),
+        Format::Plain => output.record(&[&ended.sessions.to_string(), &ended.failed.to_string(), name]),
+        Format::Table => {
+            let wait = context.socket.command("wait drained");
+            let text = format!(
+                "asked {means} to end {}. They are over when their connections have left; on a closed node: {wait}",
+                counted(ended.sessions, "session")
+            );
+            output.confirm(&text)
+        }
+    }
+}
