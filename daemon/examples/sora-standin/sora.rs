@@ -114,6 +114,21 @@ impl Standin {
         connection.connection_id
     }
 
+    /// Clients that were there before anybody listened: neither asked about nor told of.
+    pub(crate) fn settle_in(&mut self, clients: u64, mut came: impl FnMut(String)) {
+        for _ in 0..clients {
+            let channel = format!("channel-{}", self.dice.roll(3));
+            let connection = Truth::new_connection(&mut self.dice, &channel);
+            let (connection, _) = self.truth.lock().unwrap().enter(&mut self.dice, connection);
+            came(connection.connection_id);
+        }
+    }
+
+    /// Channels that somebody is in.
+    pub(crate) fn channels(&self) -> usize {
+        self.truth.lock().unwrap().sessions.len()
+    }
+
     /// A client leaves, and its session ends if it was the last.
     pub(crate) fn disconnect(&mut self, connection_id: &str) -> bool {
         let Some(connection) = self.truth.lock().unwrap().connections.remove(connection_id) else { return false };
@@ -152,6 +167,12 @@ impl Standin {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.truth.lock().unwrap().connections.is_empty()
+    }
+
+    /// Tells at any time, from anywhere, whether nobody is there.
+    pub(crate) fn watch_empty(&self) -> impl Fn() -> bool + Send + use<> {
+        let truth = Arc::clone(&self.truth);
+        move || truth.lock().unwrap().connections.is_empty()
     }
 
     pub(crate) fn mode(&self) -> String {

@@ -18,7 +18,7 @@ use tokio::runtime::Builder;
 use tokio_util::sync::CancellationToken;
 
 /// How long anything here may take before the test fails. Nothing comes near it but a daemon that hangs.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A daemon on a thread of its own. Dropping it stops it, and fails the test if it does not stop in order.
 pub(crate) struct Daemon {

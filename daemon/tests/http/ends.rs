@@ -1,0 +1,121 @@
+//! `End`: Sora's `DisconnectChannel`, or a signalling server that ends sessions itself.
+
+use serde_json::{Value, json};
+
+use crate::fake::{Fake, Reply};
+use crate::support::Daemon;
+use crate::wire::{Node, own_address};
+
+#[test]
+fn without_means_nothing_is_ended() {
+    let daemon = Daemon::start();
+    let mut client = daemon.client();
+    client.connect("spam", "1");
+    for end in [json!({"channel_id": "spam"}), json!({"all": true})] {
+        let refused = client.ask("End", &end);
+        assert_eq!((&refused["error"]["data"]["error_type"], &refused["error"]["code"]), (&json!("NoMeans"), &json!(-32020)), "{refused}");
+    }
+    let refused = client.ask("End", &json!({"channel_id": "ham"}));
+    assert_eq!(refused["error"]["data"]["error_type"], "NotFound");
+    for neither in [json!({}), json!({"all": false}), json!({"all": true, "channel_id": "spam"})] {
+        assert_eq!(client.ask("End", &neither)["error"]["data"]["error_type"], "InvalidParams");
+    }
+    assert_eq!(client.status()["connections"], 1);
+}
+
+#[test]
+fn a_signalling_server_that_ends_sessions_is_told_which() {
+    let daemon = Daemon::start();
+    let mut client = daemon.client();
+    let mut others = [daemon.client(), daemon.client()];
+    for other in &mut others {
+        other.get("Subscribe", &json!({"types": ["mode.changed"], "ends": true}));
+    }
+    // One that only reads events is none.
+    let mut reader = daemon.client();
+    reader.get("Subscribe", &json!({"types": ["mode.changed"]}));
+    let spam = client.connect("spam", "1");
+    let ham = client.connect("ham", "2");
+    assert_eq!(client.get("End", &json!({"channel_id": "spam"})), json!({"sessions": 1, "means": "subscribers"}));
+    assert_eq!(client.get("End", &json!({"all": true})), json!({"sessions": 2, "means": "subscribers"}));
+    let end = |it: &Value| json!({"channel_id": it["channel_id"], "session_id": it["session_id"]});
+    for other in &mut others {
+        for wanted in [&spam, &spam, &ham] {
+            let told = other.hear();
+            assert_eq!((&told["method"], &told["params"]), (&json!("End"), &end(wanted)));
+        }
+    }
+    client.get("ChangeMode", &json!({"mode": "block_new_session"}));
+    assert_eq!(reader.hear_event("mode.changed")["mode"], "block_new_session", "it was told nothing before");
+    for other in &mut others {
+        other.get("Unsubscribe", &json!({}));
+    }
+    assert_eq!(client.ask("End", &json!({"all": true}))["error"]["data"]["error_type"], "NoMeans", "nobody is left who would");
+}
+
+#[test]
+fn more_sessions_than_a_client_reads_at_once_are_all_told() {
+    let daemon = Daemon::start();
+    let (mut client, mut other) = (daemon.client(), daemon.client());
+    other.get("Subscribe", &json!({"types": ["mode.changed"], "ends": true}));
+    let sessions = 5_000;
+    for number in 0..sessions {
+        client.connect(&format!("channel-{number:04}-{}", "x".repeat(200)), &number.to_string());
+    }
+    assert_eq!(client.get("End", &json!({"all": true}))["sessions"], sessions);
+    for number in 0..sessions {
+        let channel = other.hear()["params"]["channel_id"].as_str().unwrap().to_owned();
+        assert!(channel.starts_with(&format!("channel-{number:04}-")), "{number}: {channel}");
+    }
+}
+
+fn node_before(sora: &Fake) -> Node {
+    Node::with(|config| config.http.sora.api = Some(sora.url("/").parse().unwrap()))
+}
+
+fn fill(node: &Node, sessions: usize) {
+    for number in 0..sessions {
+        let channel = format!("channel-{number}");
+        let body = json!({"type": "connection.created", "channel_id": channel, "session_id": channel, "connection_id": channel});
+        assert_eq!(node.tell("event", &body).status, 200);
+    }
+}
+
+fn disconnected(sora: &Fake) -> Vec<Value> {
+    let got = sora.got().into_iter().filter(|got| got.header("x-sora-target") == Some("Sora_20151104.DisconnectChannel"));
+    let mut bodies: Vec<Value> = got.map(|got| serde_json::from_slice(&got.body).unwrap()).collect();
+    bodies.sort_by_key(ToString::to_string);
+    bodies
+}
+
+#[test]
+fn sora_is_asked_to_disconnect_each_channel() {
+    let sora = Fake::that(Reply::json(200, "{}"));
+    let node = node_before(&sora);
+    fill(&node, 50);
+    let mut client = node.daemon.client();
+    assert_eq!(client.get("End", &json!({"channel_id": "channel-7"})), json!({"sessions": 1, "means": "sora_api"}));
+    assert_eq!(disconnected(&sora), [json!({"channel_id": "channel-7"})]);
+    sora.reply_from_now(Reply::json(400, r#"{"error_type":"CHANNEL-NOT-FOUND"}"#));
+    assert_eq!(client.get("End", &json!({"all": true})), json!({"sessions": 50, "means": "sora_api"}), "one that is gone has ended");
+    assert_eq!(disconnected(&sora).len(), 51);
+    assert_eq!(client.status()["sessions"], 50, "they are over when Sora says so");
+}
+
+#[test]
+fn what_sora_cannot_be_asked_for_is_counted() {
+    let sora = Fake::that(Reply::json(200, "{}"));
+    let node = node_before(&sora);
+    fill(&node, 50);
+    sora.reply_from_now(Reply::json(500, r#"{"error_type":"HandlerException"}"#));
+    let mut client = node.daemon.client();
+    let ended = client.get("End", &json!({"all": true}));
+    assert_eq!((&ended["sessions"], &ended["failed"]), (&json!(0), &json!(50)));
+    assert_eq!(ended["problem"], "answered 500 HandlerException");
+    assert!(disconnected(&sora).len() < 50, "where one fails the rest is not tried");
+    let nobody = own_address();
+    let node = Node::with(|config| config.http.sora.api = Some(format!("http://{nobody}:1/").parse().unwrap()));
+    fill(&node, 1);
+    let ended = node.daemon.client().get("End", &json!({"all": true}));
+    assert_eq!(ended, json!({"sessions": 0, "means": "sora_api", "failed": 1, "problem": "Connection refused"}));
+}

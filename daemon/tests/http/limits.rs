@@ -1,0 +1,203 @@
+//! Slow, large and many: what a client may do to the API, and what it may not.
+
+use std::fs;
+use std::net::TcpStream;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::time::Instant;
+
+use serde_json::json;
+use soramoded::http::{BODY_BYTES_MAX, BODY_TIME, HEAD_BYTES_MAX, HEAD_TIME, HTTP_CLIENTS_MAX};
+
+use crate::support::{Daemon, PATIENCE};
+use crate::wire::{API_PORT, Node, Wire, exchange, request};
+
+const CHANGE_MODE: (&str, &str) = ("x-sora-target", "Sora_20211215.ChangeMode");
+
+#[test]
+fn a_request_in_single_bytes_is_a_request() {
+    let node = Node::start();
+    let mut wire = Wire::to(node.at(API_PORT));
+    for byte in request("/", &[CHANGE_MODE], r#"{"mode":"block_new_session"}"#).bytes() {
+        wire.send([byte]);
+    }
+    assert_eq!(wire.hear().unwrap().json(), json!({"mode": "block_new_session"}));
+}
+
+#[test]
+fn a_body_in_chunks_is_a_body() {
+    let node = Node::start();
+    let head = "POST / HTTP/1.1\r\nhost: localhost:3000\r\nx-sora-target: Sora_20211215.ChangeMode\r\ntransfer-encoding: chunked\r\n\r\n";
+    let said = exchange(node.at(API_PORT), &format!("{head}9\r\n{{\"mode\":\"\r\n8\r\nnormal\"}}\r\n0\r\n\r\n"));
+    assert_eq!(said.json(), json!({"mode": "normal"}));
+}
+
+#[test]
+fn a_body_that_does_not_come_is_not_waited_for() {
+    let node = Node::start();
+    let began = Instant::now();
+    let mut wire = Wire::to(node.at(API_PORT));
+    wire.send(request("/", &[CHANGE_MODE], r#"{"mode":"normal"}"#).trim_end_matches('}'));
+    let said = wire.hear().unwrap();
+    assert_eq!((said.status, said.text()), (408, r#"{"error_type":"RequestTimeout"}"#));
+    assert!(began.elapsed() >= BODY_TIME, "it was given its time");
+    assert!(wire.hear().is_none(), "what comes later of the body is no request");
+}
+
+#[test]
+fn a_head_that_does_not_end_is_not_waited_for() {
+    let node = Node::start();
+    let began = Instant::now();
+    let mut wire = Wire::to(node.at(API_PORT));
+    wire.send("POST / HTTP/1.1\r\nhost: localhost:3000\r\nx-sora-");
+    let said = wire.hear().unwrap();
+    assert_eq!((said.status, said.text()), (408, r#"{"error_type":"RequestTimeout"}"#));
+    assert!(began.elapsed() >= HEAD_TIME && began.elapsed() < PATIENCE);
+    assert!(wire.hear().is_none());
+}
+
+#[test]
+fn a_body_has_a_limit_and_one_byte_more_is_too_much() {
+    let node = Node::start();
+    let body = |bytes: usize| {
+        let start = r#"{"mode":"normal","pad":""#;
+        format!("{start}{}\"}}", "x".repeat(bytes - start.len() - 2))
+    };
+    let fits = body(BODY_BYTES_MAX);
+    assert_eq!((fits.len(), exchange(node.at(API_PORT), &request("/", &[CHANGE_MODE], &fits)).status), (BODY_BYTES_MAX, 200));
+    let too_large = exchange(node.at(API_PORT), &request("/", &[CHANGE_MODE], &body(BODY_BYTES_MAX + 1)));
+    assert_eq!((too_large.status, too_large.text()), (413, r#"{"error_type":"PayloadTooLarge"}"#));
+    // Without a length said before, it is counted.
+    let head = "POST / HTTP/1.1\r\nhost: localhost:3000\r\nx-sora-target: Sora_20211215.ChangeMode\r\ntransfer-encoding: chunked\r\n\r\n";
+    let chunked = format!("{head}{:x}\r\n{}\r\n0\r\n\r\n", BODY_BYTES_MAX + 1, body(BODY_BYTES_MAX + 1));
+    assert_eq!(exchange(node.at(API_PORT), &chunked).status, 413);
+    assert_eq!(node.daemon.client().status()["generation"], 1);
+}
+
+#[test]
+fn a_head_has_a_limit() {
+    let node = Node::start();
+    let pad = "x".repeat(2 * HEAD_BYTES_MAX);
+    let said = exchange(node.at(API_PORT), &request("/", &[CHANGE_MODE, ("x-pad", &pad)], r#"{"mode":"normal"}"#));
+    assert_eq!(said.status, 431);
+    let many: Vec<(String, String)> = (0..200).map(|number| (format!("x-{number}"), String::new())).collect();
+    let many: Vec<(&str, &str)> = many.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(exchange(node.at(API_PORT), &request("/", &many, "")).status, 431);
+}
+
+#[test]
+fn what_is_not_http_is_refused() {
+    let node = Node::start();
+    for noise in ["\0\0\0\0\r\n\r\n", "GET\r\n\r\n", "{\"id\":1,\"method\":\"GetMode\"}\n\n", "POST / HTTP/9.9\r\n\r\n"] {
+        let mut wire = Wire::to(node.at(API_PORT));
+        wire.send(noise);
+        let said = wire.hear();
+        assert!(said.is_none_or(|said| said.status == 400), "{noise:?}");
+    }
+    // A request within a request: two lengths, or a length and chunks.
+    for smuggled in ["content-length: 0\r\ncontent-length: 30\r\n", "content-length: 5\r\ntransfer-encoding: chunked\r\n"] {
+        let mut wire = Wire::to(node.at(API_PORT));
+        wire.send(format!("POST / HTTP/1.1\r\nhost: localhost:3000\r\nx-sora-target: Sora_20211215.GetMode\r\n{smuggled}\r\n0\r\n\r\n"));
+        let said = wire.hear();
+        // One that could be read in two ways is the last on its connection, where it is answered at all.
+        let is_last = said.as_ref().is_none_or(|said| said.status == 400 || said.header("connection") == Some("close"));
+        assert!(is_last && wire.hear().is_none(), "{smuggled:?}: {said:?}");
+    }
+}
+
+/// Ten times as many as there are places, none of which asks anything.
+const IDLE: usize = 10_000;
+
+#[test]
+fn ten_thousand_idle_connections_keep_nobody_out() {
+    // Both ends are in this process.
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    if limit.current.is_some_and(|current| current < 2 * IDLE as u64 + 2_000) {
+        let more = rustix::process::Rlimit { current: limit.maximum, maximum: limit.maximum };
+        rustix::process::setrlimit(rustix::process::Resource::Nofile, more).unwrap();
+    }
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    if limit.is_some_and(|limit| limit < 2 * IDLE as u64 + 2_000) {
+        eprintln!("skipped: at most {limit:?} descriptors here");
+        return;
+    }
+    let node = Node::start();
+    let mut idle = Vec::with_capacity(IDLE);
+    for number in 0..IDLE {
+        idle.push(TcpStream::connect(node.at(API_PORT)).unwrap());
+        if number % 1_000 == 999 {
+            let said = node.ask("Sora_20211215.GetMode", "");
+            assert_eq!(said.text(), r#"{"mode":"normal"}"#, "with {number} idle ones");
+        }
+    }
+    // The control socket has places of its own.
+    assert_eq!(node.daemon.client().status()["mode"], "normal");
+    let mut kept = 0;
+    for stream in &idle {
+        stream.set_nonblocking(true).unwrap();
+        let mut byte = [0];
+        kept += usize::from(matches!(stream.peek(&mut byte), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock));
+    }
+    assert!(kept <= HTTP_CLIENTS_MAX, "{kept} are kept");
+}
+
+#[test]
+fn who_is_busy_keeps_its_place_and_one_too_many_is_told() {
+    let node = Node::start();
+    // Each has been told to go on with its body, and so is waited for.
+    let body = r#"{"mode":"normal"}"#;
+    let head = request("/", &[CHANGE_MODE, ("expect", "100-continue")], body).replace(body, "");
+    let mut busy: Vec<Wire> = Vec::new();
+    for _ in 0..HTTP_CLIENTS_MAX {
+        let mut wire = Wire::to(node.at(API_PORT));
+        wire.send(&head);
+        assert_eq!(wire.hear_head().as_deref(), Some("HTTP/1.1 100 Continue"));
+        busy.push(wire);
+    }
+    let mut refused = Wire::to(node.at(API_PORT));
+    let said = refused.hear().unwrap();
+    assert_eq!((said.status, said.text()), (503, r#"{"error_type":"TooManyClients"}"#));
+    for wire in &mut busy {
+        wire.send(body);
+        assert_eq!(wire.hear().unwrap().status, 200);
+    }
+}
+
+#[test]
+fn the_api_on_a_unix_socket_is_the_operators() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let path = folder.path().join("api.sock");
+    let daemon = Daemon::with(|config| config.http.api.listen = vec![format!("unix:{}", path.display()).parse().unwrap()]);
+    let metadata = fs::metadata(&path).unwrap();
+    assert!(metadata.file_type().is_socket());
+    assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
+    let mut stream = UnixStream::connect(&path).unwrap();
+    // Nobody is led here by a name, so any will do, and none.
+    std::io::Write::write_all(
+        &mut stream,
+        b"POST / HTTP/1.1\r\nx-sora-target: Sora_20211215.GetMode\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+    )
+    .unwrap();
+    let mut said = String::new();
+    std::io::Read::read_to_string(&mut stream, &mut said).unwrap();
+    assert!(said.ends_with("\r\n\r\n{\"mode\":\"normal\"}"), "{said}");
+    drop(daemon);
+    assert!(!path.exists(), "it is gone with the daemon");
+}
+
+#[test]
+fn a_stop_answers_who_asked_and_waits_for_nobody_who_does_not() {
+    let node = Node::start();
+    let idle = Wire::to(node.at(API_PORT));
+    let mut asked = Wire::to(node.at(API_PORT));
+    let begun = request("/", &[CHANGE_MODE], r#"{"mode":"block_new_session"}"#);
+    asked.send(begun.trim_end_matches('}'));
+    // Answered, so the daemon has them all.
+    assert_eq!(node.ask("Sora_20211215.GetMode", "").status, 200);
+    node.daemon.ask_to_stop();
+    let mut idle = idle;
+    assert!(idle.hear().is_none());
+    asked.send("}");
+    assert_eq!(asked.hear().map(|said| said.status), Some(200));
+}

@@ -1,0 +1,20 @@
+//! The HTTP doors over real sockets: Sora's API, a real Sora's webhooks, and what monitoring asks.
+
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![expect(clippy::print_stderr, reason = "a test that is skipped, or goes by a seed, says so")]
+
+mod api;
+mod browsers;
+mod ends;
+mod fake;
+mod limits;
+mod mirror;
+mod observe;
+mod passing;
+mod standin;
+#[path = "../daemon/support.rs"]
+#[expect(dead_code, reason = "the control socket's tests use more of it")]
+mod support;
+mod tools;
+mod webhooks;
+mod wire;

@@ -1,0 +1,152 @@
+//! `/live`, `/ready`, `/metrics`, and the dashboard that is made of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::wire::{Node, OBSERVE_PORT, exchange};
+
+#[test]
+fn a_node_is_ready_for_whom_it_lets_in() {
+    let node = Node::start();
+    let mut client = node.daemon.client();
+    for (mode, ready, for_sessions) in [("normal", 200, 200), ("block_new_session", 200, 503), ("block_new_connection", 503, 503)] {
+        client.get("ChangeMode", &json!({"mode": mode}));
+        for (path, wanted) in [("/live", 200), ("/ready", ready), ("/ready/new-session", for_sessions)] {
+            let said = node.look(path);
+            assert_eq!((said.status, said.json()), (wanted, json!({"mode": mode, "standing": "standalone"})), "{mode} {path}");
+            assert_eq!(said.header("cache-control"), Some("no-store"));
+        }
+    }
+    assert_eq!(node.look("/other").status, 404);
+    let post = exchange(node.at(OBSERVE_PORT), "POST /live HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n");
+    assert_eq!((post.status, post.header("allow")), (405, Some("GET, HEAD")));
+}
+
+#[test]
+fn head_says_what_get_would_without_its_body() {
+    let node = Node::start();
+    for path in ["/live", "/ready", "/metrics"] {
+        let mut wire = crate::wire::Wire::to(node.at(OBSERVE_PORT));
+        wire.send(format!("HEAD {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"));
+        let all = String::from_utf8(wire.hear_all().unwrap()).unwrap();
+        assert!(all.starts_with("HTTP/1.1 200 OK\r\n") && all.ends_with("\r\n\r\n"), "{all}");
+        assert!(all.contains("content-length: ") && all.matches("\r\n\r\n").count() == 1, "{all}");
+    }
+}
+
+/// A node that has done everything there is to count.
+fn busy_node() -> Node {
+    let node = Node::start();
+    let mut client = node.daemon.client();
+    client.connect("spam", "1");
+    client.connect("spam", "2");
+    client.disconnect("2");
+    node.tell("auth", &json!({"type": "auth", "channel_id": "ham", "connection_id": "3"}));
+    node.tell("event", &json!({"type": 1}));
+    client.get("ChangeMode", &json!({"mode": "block_new_session"}));
+    node.tell("auth", &json!({"type": "auth", "channel_id": "egg", "connection_id": "4"}));
+    client.get("Connect", &json!({"channel_id": "egg"}));
+    node.ask("Sora_20211215.GetMode", "");
+    node.ask("Sora_20211215.ChangeMode", "{");
+    node
+}
+
+#[test]
+fn the_metrics_say_what_happened() {
+    let node = busy_node();
+    let said = node.look("/metrics");
+    assert_eq!(said.header("content-type"), Some("text/plain; version=0.0.4"));
+    let text = said.text();
+    for line in [
+        "soramode_mode{mode=\"block_new_session\"} 1",
+        "soramode_mode{mode=\"normal\"} 0",
+        "soramode_standing{standing=\"standalone\"} 1",
+        "soramode_mode_generation 2",
+        "soramode_sessions 2",
+        "soramode_connections 2",
+        "soramode_pending_connections 1",
+        "soramode_sessions_known 1",
+        "soramode_decisions_total{answer=\"offer\",reason=\"\"} 3",
+        "soramode_decisions_total{answer=\"reject\",reason=\"BLOCK-NEW-SESSION\"} 2",
+        "soramode_decision_duration_seconds_count 5",
+        "soramode_events_total{type=\"connection.created\"} 2",
+        "soramode_events_total{type=\"mode.changed\"} 1",
+        "soramode_webhooks_total{kind=\"auth\",outcome=\"taken\"} 1",
+        "soramode_webhooks_total{kind=\"auth\",outcome=\"rejected\"} 1",
+        "soramode_webhooks_total{kind=\"event\",outcome=\"unreadable\"} 1",
+        "soramode_api_calls_total{operation=\"GetMode\",status=\"200\"} 1",
+        "soramode_api_calls_total{operation=\"ChangeMode\",status=\"400\"} 1",
+    ] {
+        assert!(text.lines().any(|other| other == line), "no {line} in\n{text}");
+    }
+}
+
+/// Each metric's labels.
+fn metrics(text: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let mut all: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let name = line.split(['{', ' ']).next().unwrap().to_owned();
+        let labels = line.split_once('{').map_or("", |(_, rest)| rest.rsplit_once('}').unwrap().0);
+        let names = labels.split(',').filter_map(|label| label.split_once('=')).map(|(name, _)| name.to_owned());
+        all.entry(name).or_default().extend(names);
+    }
+    all
+}
+
+/// Each query in a dashboard, wherever it stands.
+fn queries(value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                match (name.as_str(), value) {
+                    ("expr", Value::String(query)) => found.push(query.clone()),
+                    ("query", Value::String(query)) if query.contains("soramode_") => found.push(query.clone()),
+                    _ => queries(value, found),
+                }
+            }
+        }
+        Value::Array(values) => values.iter().for_each(|value| queries(value, found)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// The names of ours in a query.
+fn names(query: &str) -> Vec<&str> {
+    let words = query.split(|char: char| !char.is_ascii_alphanumeric() && char != '_');
+    words.filter(|word| word.starts_with("soramode_")).collect()
+}
+
+/// What a query groups by or shows: labels that Prometheus does not add itself.
+fn labels(query: &str) -> Vec<&str> {
+    let groups = query.split(" by (").skip(1).filter_map(|rest| rest.split_once(')'));
+    groups.flat_map(|(labels, _)| labels.split(", ")).filter(|label| *label != "instance").collect()
+}
+
+#[test]
+fn the_dashboard_asks_for_nothing_that_is_not_there() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/grafana/soramode.json");
+    let dashboard: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    let mut queried = Vec::new();
+    queries(&dashboard, &mut queried);
+    assert!(queried.len() > 10, "{queried:?}");
+    let node = busy_node();
+    let there = metrics(node.look("/metrics").text());
+    let mut shown = BTreeSet::new();
+    for query in &queried {
+        let names = names(query);
+        assert!(!names.is_empty(), "nothing of ours: {query}");
+        for name in &names {
+            let known = there.get(*name).unwrap_or_else(|| panic!("no {name} in /metrics: {query}"));
+            for label in labels(query) {
+                assert!(known.contains(label), "{name} has no label {label}: {query}");
+            }
+            shown.insert(name.trim_end_matches("_bucket").to_owned());
+        }
+    }
+    let family = |name: &str| ["_bucket", "_sum", "_count"].iter().fold(name, |name, end| name.trim_end_matches(end)).to_owned();
+    let unshown: Vec<String> = there.keys().map(|name| family(name)).filter(|name| !shown.contains(name)).collect();
+    assert!(unshown.is_empty(), "the dashboard leaves out {unshown:?}");
+}

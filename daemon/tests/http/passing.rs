@@ -1,0 +1,129 @@
+//! What is not ours goes on to a Sora's own API, and comes back as it is.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::fake::{Fake, Reply};
+use crate::wire::{API_PORT, Node, Wire, exchange, request};
+
+fn node_before(sora: &Fake) -> Node {
+    Node::with(|config| {
+        config.http.sora.api = Some(sora.url("/").parse().unwrap());
+        config.http.sora.upstream_timeout = Duration::from_millis(500);
+    })
+}
+
+#[test]
+fn everything_but_the_mode_is_soras_both_ways() {
+    let answer = "{ \"odd\" : [1 ,2] }\n";
+    let whole = format!(
+        "HTTP/1.1 418 Teapot\r\ncontent-type: text/x-sora\r\nx-sora-says: so\r\nx-two: a\r\nx-two: b\r\nkeep-alive: timeout=5\r\n\
+         connection: x-hop, keep-alive\r\nx-hop: 1\r\naccess-control-allow-origin: *\r\ncontent-length: {}\r\n\r\n{answer}",
+        answer.len()
+    );
+    let sora = Fake::that(Reply::Say(whole.into_bytes()));
+    let node = node_before(&sora);
+    let body = "{\"any\" :\t1}";
+    let headers = [
+        ("x-sora-target", "Sora_20991231.NotYetInvented"),
+        ("x-mine", "1"),
+        ("connection", "x-private"),
+        ("x-private", "2"),
+        ("authorization", "Bearer of-soramode"),
+        ("te", "trailers"),
+    ];
+    let said = exchange(node.at(API_PORT), &request("/", &headers, body));
+    assert_eq!((said.status, said.text()), (418, answer));
+    assert_eq!((said.header("content-type"), said.header("x-sora-says")), (Some("text/x-sora"), Some("so")));
+    assert_eq!(said.headers.iter().filter(|(name, _)| name == "x-two").count(), 2);
+    assert_eq!((said.header("x-hop"), said.header("keep-alive"), said.header("access-control-allow-origin")), (None, None, None));
+    // The daemon polls it too: the last is ours.
+    let got = sora.got().into_iter().find(|got| got.header("x-sora-target") == Some("Sora_20991231.NotYetInvented")).unwrap();
+    assert_eq!((got.first.as_str(), got.body.as_slice()), ("POST / HTTP/1.1", body.as_bytes()));
+    assert_eq!((got.header("x-mine"), got.header("host")), (Some("1"), Some(sora.address.to_string().as_str())));
+    assert_eq!((got.header("x-private"), got.header("te"), got.header("authorization")), (None, None, None));
+    for ours in ["Sora_20211215.GetMode", "Sora_20211215.ChangeMode"] {
+        let said = node.ask(ours, r#"{"mode":"normal"}"#);
+        assert_eq!(said.text(), r#"{"mode":"normal"}"#);
+        assert!(sora.got().iter().all(|got| got.header("x-sora-target") != Some(ours)), "the mode is ours alone");
+    }
+}
+
+#[test]
+fn a_sora_that_fails_is_told_apart_from_one_that_refuses() {
+    let sora = Fake::that(Reply::Hang);
+    let node = node_before(&sora);
+    let ask = || {
+        let said = node.ask("Sora_20201013.ListConnections", "");
+        (said.status, said.json()["error_type"].clone())
+    };
+    assert_eq!(ask(), (504, json!("GatewayTimeout")));
+    sora.reply_from_now(Reply::SayAndClose(Vec::new()));
+    assert_eq!(ask(), (502, json!("BadGateway")));
+    sora.reply_from_now(Reply::SayAndClose(b"nonsense\r\n\r\n".to_vec()));
+    assert_eq!(ask(), (502, json!("BadGateway")));
+    sora.reply_from_now(Reply::json(400, r#"{"error_type":"ItsOwn"}"#));
+    assert_eq!(ask(), (400, json!("ItsOwn")));
+    let nobody = Node::with(|config| config.http.sora.api = Some("http://127.0.0.1:1/".parse().unwrap()));
+    let said = nobody.ask("Sora_20201013.ListConnections", "");
+    assert_eq!((said.status, said.json()), (502, json!({"error_type": "BadGateway", "error_reason": "Connection refused"})));
+    assert_eq!(nobody.ask("Sora_20211215.GetMode", "").status, 200, "what is ours does not need it");
+}
+
+#[test]
+fn an_answer_that_breaks_off_breaks_off() {
+    let half = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"half\":".to_vec();
+    let sora = Fake::that(Reply::SayAndClose(half));
+    let node = node_before(&sora);
+    let mut wire = Wire::to(node.at(API_PORT));
+    wire.send(request("/", &[("x-sora-target", "Sora_20201013.ListConnections")], ""));
+    let heard = wire.hear_all().unwrap_or_default();
+    assert!(heard.len() < 400 && !heard.ends_with(b"}"), "what is half must not look whole: {}", String::from_utf8_lossy(&heard));
+    // In chunks the end is said, and must not be.
+    sora.reply_from_now(Reply::SayAndClose(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\n[1,2\r\n".to_vec()));
+    let mut wire = Wire::to(node.at(API_PORT));
+    wire.send(request("/", &[("x-sora-target", "Sora_20201013.ListConnections")], ""));
+    let heard = wire.hear_all().unwrap_or_default();
+    assert!(!heard.ends_with(b"0\r\n\r\n"), "{}", String::from_utf8_lossy(&heard));
+}
+
+#[test]
+fn a_long_answer_is_passed_on_while_it_comes() {
+    let text = format!("[{}1]", "1,".repeat(4_000_000));
+    let sora = Fake::that(Reply::json(200, &text));
+    let node = node_before(&sora);
+    let said = node.ask("Sora_20171101.GetStatsAllConnections", "");
+    assert_eq!((said.status, said.body.len()), (200, text.len()));
+    assert!(said.body == text.as_bytes());
+}
+
+#[test]
+fn in_a_list_of_nodes_our_own_has_our_mode() {
+    let theirs = r#"[{"node_name":"sfu-7","mode":"normal","connected":true,"epoch":3,"odd":null},{"node_name":"sfu-8","mode":"normal"},{"node_name":"sfu-9","connected":false}]"#;
+    let sora = Fake::that(Reply::json(200, theirs));
+    let node = Node::with(|config| {
+        config.node_name = "sfu-7".parse().unwrap();
+        config.http.sora.api = Some(sora.url("/").parse().unwrap());
+    });
+    node.ask("Sora_20211215.ChangeMode", r#"{"mode":"block_new_session"}"#);
+    let mut wanted: Value = serde_json::from_str(theirs).unwrap();
+    wanted[0]["mode"] = json!("block_new_session");
+    assert_eq!(node.ask("Sora_20211215.ListClusterNodes", "").json(), wanted);
+    for odd in ["{}", "[1]", "no JSON", "[]"] {
+        sora.reply_from_now(Reply::json(200, odd));
+        assert_eq!(node.ask("Sora_20211215.ListClusterNodes", "").text(), odd, "what is not a list of nodes is passed on as it is");
+    }
+    sora.reply_from_now(Reply::json(400, r#"{"error_type":"MissingTarget"}"#));
+    assert_eq!(node.ask("Sora_20211215.ListClusterNodes", "").status, 400);
+}
+
+#[test]
+fn a_redirect_of_soras_is_not_followed() {
+    let elsewhere = Fake::that(Reply::json(200, "{}"));
+    let away = format!("HTTP/1.1 307 X\r\nlocation: {}\r\ncontent-length: 0\r\n\r\n", elsewhere.url("/"));
+    let sora = Fake::that(Reply::Say(away.into_bytes()));
+    let node = node_before(&sora);
+    assert_eq!(node.ask("Sora_20201013.ListConnections", "").status, 307);
+    assert!(elsewhere.got().is_empty());
+}

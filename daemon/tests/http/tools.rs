@@ -1,0 +1,63 @@
+//! Programs that others wrote, against our doors.
+
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::api::ORIGIN;
+use crate::wire::{API_PORT, Node};
+
+/// Runs it; `None`, with a word, where it is not installed.
+fn run(command: &mut Command, input: &str) -> Option<Output> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let Ok(mut child) = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn() else {
+        assert!(std::env::var_os("CI").is_none(), "{program} is not installed");
+        eprintln!("skipped: {program} is not installed");
+        return None;
+    };
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    Some(child.wait_with_output().unwrap())
+}
+
+#[test]
+fn prometheus_own_checker_is_content_with_the_metrics() {
+    let node = Node::start();
+    node.daemon.client().connect("spam", "1");
+    node.ask("Sora_20211215.GetMode", "");
+    let text = node.look("/metrics").text().to_owned();
+    let Some(checked) = run(Command::new("promtool").args(["check", "metrics"]), &text) else { return };
+    let said = [checked.stdout, checked.stderr].concat();
+    assert!(checked.status.success() && said.is_empty(), "{}", String::from_utf8_lossy(&said));
+    // It does look.
+    let Some(wrong) = run(Command::new("promtool").args(["check", "metrics"]), "# TYPE x_count counter\nx_count 1\n") else { return };
+    assert!(!wrong.status.success());
+}
+
+/// As in the documentation of the mode feature: `http POST $URL x-sora-target:… [mode=…] -vvv`.
+fn httpie(node: &Node, arguments: &[&str]) -> Option<(String, Value)> {
+    let url = node.at(API_PORT).to_string();
+    let mut command = Command::new("http");
+    let target = arguments.first().unwrap();
+    command.args(["--ignore-stdin", "--print=h", "POST", &url, target]).args(arguments.iter().skip(1)).env("NO_COLOR", "1");
+    let head = run(&mut command, "")?;
+    let mut command = Command::new("http");
+    command.args(["--ignore-stdin", "--print=b", "POST", &url, target]).args(arguments.iter().skip(1)).env("NO_COLOR", "1");
+    let body = run(&mut command, "")?;
+    assert!(head.status.success() && body.status.success(), "{}", String::from_utf8_lossy(&body.stderr));
+    Some((String::from_utf8(head.stdout).unwrap(), serde_json::from_slice(&body.stdout).unwrap()))
+}
+
+#[test]
+fn httpie_gets_the_documented_answers() {
+    let node = Node::with(|config| config.http.api.cors_origins = vec![ORIGIN.parse().unwrap()]);
+    for mode in ["block_new_session", "block_new_connection", "normal"] {
+        let change = format!("mode={mode}");
+        let Some((head, body)) = httpie(&node, &["x-sora-target:Sora_20211215.ChangeMode", &change]) else { return };
+        assert!(head.starts_with("HTTP/1.1 200 OK") && head.contains("access-control-max-age: 1000"), "{head}");
+        assert_eq!(body, json!({"mode": mode}));
+        let Some((head, body)) = httpie(&node, &["x-sora-target:Sora_20211215.GetMode"]) else { return };
+        assert!(head.contains(&format!("content-length: {}", json!({"mode": mode}).to_string().len())), "{head}");
+        assert_eq!(body, json!({"mode": mode}));
+    }
+}
