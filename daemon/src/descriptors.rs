@@ -3,15 +3,19 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::control::{CLIENTS_MAX, NEWCOMERS_MAX};
+use crate::http::HTTP_CLIENTS_MAX;
 
 /// For the socket itself, its lock, the timer, the log and the like.
 const OTHER_DESCRIPTORS: usize = 64;
 
-/// What all clients take at most.
-const NEEDED: usize = 2 * CLIENTS_MAX + NEWCOMERS_MAX + OTHER_DESCRIPTORS;
+/// What all clients take at most. Behind each client of an HTTP listener there may be an upstream or Sora's API.
+const fn needed(http_listeners: usize) -> usize {
+    2 * CLIENTS_MAX + NEWCOMERS_MAX + http_listeners * 2 * HTTP_CLIENTS_MAX + OTHER_DESCRIPTORS
+}
 
 /// Lets this process open as many files as the system allows it, and says so in the log if that is too few for all clients.
-pub(crate) fn raise_limit() {
+pub(crate) fn raise_limit(http_listeners: usize) {
+    let needed = needed(http_listeners);
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum
         && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
@@ -19,7 +23,7 @@ pub(crate) fn raise_limit() {
         tracing::warn!(%error, "cannot raise the limit of open files");
     }
     let limit = getrlimit(Resource::Nofile).current;
-    if let Some(limit) = limit.filter(|limit| *limit < NEEDED as u64) {
-        tracing::warn!(limit, needed = NEEDED, "too few files can be open for {CLIENTS_MAX} clients: raise LimitNOFILE");
+    if let Some(limit) = limit.filter(|limit| *limit < needed as u64) {
+        tracing::warn!(limit, needed, "too few files can be open for all clients that are let in: raise LimitNOFILE");
     }
 }

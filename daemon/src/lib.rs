@@ -74,7 +74,7 @@ pub enum RunError {
 /// Runs the daemon until `shutdown` is cancelled, and then stops it in order: the doors close, what was asked is answered, and the socket's
 /// file is removed. Needs a tokio runtime with I/O and time.
 pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunError> {
-    descriptors::raise_limit();
+    descriptors::raise_limit(config.http.listeners());
     let socket = SocketFile::open(&config)?;
     let store = Store::Memory;
     let log = Arc::new(EventLog::new(LogId::generate(random()?), config.keep_events));

@@ -79,7 +79,8 @@ async fn drain(
         context.output.note(&format!("{} is tighter than {}: only waiting", closed.mode, Mode::from(plan.target)));
     }
     context.output.note(&plan.watch.beginning_words(&look.words()));
-    match watch(context, signals, (api, plan.watch), report).await {
+    let watched = Watch { sessions_before: look.sessions, ..plan.watch };
+    match watch(context, signals, (api, watched), report).await {
         Ok(reached) => Ok((closed, reached)),
         Err(failure) if failure.exit == Exit::Superseded => Err(failure),
         Err(failure) if report.outcome == Outcome::Timeout && plan.undoes => Err(undo(failure, &closed, api, report).await),

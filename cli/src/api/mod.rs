@@ -102,7 +102,7 @@ impl Api {
         }
         match error {
             SoraApiError::Unreachable(_) | SoraApiError::TimedOut => {
-                Failure::new(Exit::Unreachable, format!("cannot reach {name}: {error}. Is it running, and is --api-url right?"))
+                Failure::new(Exit::Unreachable, format!("cannot reach {name}: {error}. Check that it runs, and --api-url"))
             }
             SoraApiError::Refused { status: 401, .. } => {
                 Failure::new(Exit::NotPermitted, format!("{name} wants a token, or another one ({error}). Say it with --api-token-file"))

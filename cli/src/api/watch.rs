@@ -41,6 +41,8 @@ pub(crate) struct Watch {
     pub(crate) limit: Option<Duration>,
     /// The node was closed before this began: one that is open now was opened by somebody.
     pub(crate) is_closed: bool,
+    /// Sessions that were there when it began, if that is known.
+    pub(crate) sessions_before: u64,
 }
 
 /// A node as the API shows it.
@@ -90,7 +92,8 @@ pub(crate) async fn watch(
         Goal::Drained { max_sessions } => max_sessions,
         Goal::Mode(_) => 0,
     };
-    let meter = Meter::new(&context.output, watch.wait_for(), allowed);
+    let mut meter = Meter::new(&context.output, watch.wait_for(), allowed);
+    meter.saw(watch.sessions_before);
     let mut watcher = Watcher { api, watch, context, meter, so_since: None, told: None, lost_since: None, last: None };
     let end = watcher.look_until_end(signals).await;
     watcher.meter.clear();
@@ -215,7 +218,7 @@ impl Watcher<'_, '_> {
         // What it was is not what it is.
         self.so_since = None;
         // A node that was never heard is not lost: its URL is wrong, or it is not running.
-        if self.last.is_none() {
+        if self.last.is_none() && !self.watch.is_closed {
             return Err(failure);
         }
         let is_new = self.lost_since.is_none();

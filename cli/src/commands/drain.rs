@@ -130,7 +130,7 @@ impl DrainFlags {
         Ok(api::Plan {
             target: if self.connections { SettableMode::BlockNewConnection } else { SettableMode::BlockNewSession },
             start: Start::Tighten,
-            watch: Watch { goal, settle: self.settle, limit: self.wait.limit(), is_closed: true },
+            watch: Watch { goal, settle: self.settle, limit: self.wait.limit(), is_closed: true, sessions_before: 0 },
             undoes: self.on_timeout == OnTimeout::Undo,
         })
     }

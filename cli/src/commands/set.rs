@@ -129,7 +129,8 @@ fn check_for_api(args: &Args) -> Result<SettableMode, Failure> {
 async fn set_over_api(args: &Args, api: &Api, context: &mut Context<'_>) -> Result<Exit, Failure> {
     let mode = check_for_api(args)?;
     if args.wait {
-        let watch = Watch { goal: Goal::drained(0), settle: Duration::ZERO, limit: args.flags.limit(), is_closed: true };
+        let watch =
+            Watch { goal: Goal::drained(0), settle: Duration::ZERO, limit: args.flags.limit(), is_closed: true, sessions_before: 0 };
         return api::run_drain(context, api, &api::Plan { target: mode, start: Start::Set, watch, undoes: false }).await;
     }
     let previous_mode = api.mode().await?;

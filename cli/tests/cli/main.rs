@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a helper that fails fails the test that called it")]
 
+mod api;
 mod completion;
 mod drill;
 mod exits;
@@ -9,6 +10,7 @@ mod faults;
 mod lists;
 mod maintenance;
 mod output;
+mod sora;
 mod support;
 mod tailing;
 mod waits;

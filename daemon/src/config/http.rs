@@ -98,6 +98,13 @@ impl Default for SoraConfig {
     }
 }
 
+impl HttpConfig {
+    /// Addresses that are listened on, at most: equal ones share a listener.
+    pub const fn listeners(&self) -> usize {
+        self.api.listen.len() + self.sora.listen.is_some() as usize + self.observe_listen.is_some() as usize
+    }
+}
+
 impl SoraConfig {
     /// Whether a Sora feeds the gate.
     pub const fn is_there(&self) -> bool {

@@ -1,0 +1,286 @@
+//! `--api-url`: the same verbs against any server that speaks Sora's API.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::Command;
+
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+use crate::sora::{Sora, connection};
+use crate::support::{Daemon, Ended, Run, program};
+
+fn command(sora: &Sora, args: &[&str]) -> Command {
+    let mut command = program(Path::new("/nonexistent"));
+    command.env("SORAMODE_API_URL", sora.url()).args(args);
+    command
+}
+
+fn run(sora: &Sora, args: &[&str]) -> Ended {
+    command(sora, args).ended()
+}
+
+fn ok(sora: &Sora, args: &[&str]) -> String {
+    let ended = run(sora, args);
+    assert_eq!(ended.code, 0, "{args:?}: {ended:?}");
+    ended.stdout
+}
+
+fn with_clients() -> Sora {
+    let sora = Sora::start();
+    sora.state().connections = vec![connection("spam", "1", 100), connection("ham", "2", 50), connection("spam", "3", 60)];
+    sora
+}
+
+#[test]
+fn the_mode_is_got_and_set() {
+    let sora = with_clients();
+    let name = sora.address;
+    assert_eq!(ok(&sora, &["get"]), "normal\n");
+    assert_eq!(ok(&sora, &["get", "--json"]), "{\"schema\":1,\"mode\":\"normal\"}\n");
+    let set = format!("{name}: normal -> block_new_session (2 sessions, 3 connections stay). Undo: soramode set normal\n");
+    assert_eq!(ok(&sora, &["set", "block-new-session"]), set);
+    assert_eq!(sora.state().mode, "block_new_session");
+    assert_eq!(ok(&sora, &["set", "block_new_session"]), format!("{name}: already block_new_session\n"));
+    assert_eq!(ok(&sora, &["set", "normal", "-o", "plain"]), format!("changed\t{name}\tblock_new_session\tnormal\n"));
+    let changed: Value = serde_json::from_str(&ok(&sora, &["set", "block_new_connection", "--json"])).unwrap();
+    assert_eq!(
+        changed,
+        json!({"schema": 1, "mode": "block_new_connection", "previous_mode": "normal", "changed": true, "node_name": name.to_string(),
+            "sessions": 2, "connections": 3})
+    );
+    assert_eq!(run(&sora, &["set", "initial"]).code, 5);
+    let flag = program(Path::new("/nonexistent")).args(["--api-url", &sora.url(), "set", "normal"]).ended();
+    assert!(flag.stdout.ends_with(&format!("Undo: soramode --api-url {}/ set block_new_connection\n", sora.url())), "{flag:?}");
+}
+
+#[test]
+fn what_is_there_is_listed() {
+    let sora = with_clients();
+    assert_eq!(
+        ok(&sora, &["sessions", "-o", "plain"]),
+        "ham\tham-1\t1970-01-01T00:00:50.000000Z\t1\t\t\nspam\tspam-1\t1970-01-01T00:01:00.000000Z\t2\t\t\n"
+    );
+    assert!(ok(&sora, &["sessions", "--sort", "size", "-o", "plain"]).starts_with("spam"));
+    assert_eq!(ok(&sora, &["sessions", "--channel", "ham", "-o", "plain"]).lines().count(), 1);
+    assert_eq!(ok(&sora, &["connections", "--channel", "spam", "-o", "plain"]).lines().count(), 2);
+    let rows: Value = serde_json::from_str(&ok(&sora, &["connections", "--json"])).unwrap();
+    assert_eq!(
+        (&rows["connections"][0]["state"], &rows["connections"][0]["created_at"]),
+        (&json!("live"), &json!("1970-01-01T00:01:40.000000Z"))
+    );
+    assert_eq!(ok(&sora, &["nodes", "-o", "plain"]), "a\tnormal\tyes\t\twss://a/signaling\nb\t\tno\t\t\n");
+    // A session that nobody is in yet is one too, where the server tells of it.
+    sora.state().sessions = Some(vec![json!({"channel_id": "egg", "session_id": "E", "created_time": 1})]);
+    assert!(ok(&sora, &["sessions", "-o", "plain"]).starts_with("egg\tE\t1970-01-01T00:00:00.000001Z\t0\t"));
+    assert_eq!(run(&sora, &["is", "drained"]).stdout, format!("no: {} has 3 sessions\n", sora.address));
+}
+
+#[test]
+fn predicates_end_as_they_do_over_the_socket() {
+    let sora = with_clients();
+    assert_eq!((run(&sora, &["is", "normal"]).code, run(&sora, &["is", "block_new_session"]).code), (0, 1));
+    assert_eq!(run(&sora, &["is", "drained"]).code, 1);
+    sora.state().connections.clear();
+    assert_eq!(ok(&sora, &["is", "drained", "--json"]), {
+        let node = sora.address;
+        format!("{{\"schema\":1,\"is\":true,\"node_name\":\"{node}\",\"mode\":\"normal\",\"sessions\":0,\"connections\":0}}\n")
+    });
+    assert_eq!(run(&sora, &["is", "drained", "-q"]).stdout, "");
+    assert_eq!(run(&sora, &["is", "joined"]).code, 2);
+}
+
+/// Runs a drain whose last client leaves once it says that it waits.
+fn drain_until_empty(sora: &Sora, args: &[&str]) -> Ended {
+    let mut drain = command(sora, args).running();
+    drain.until_said("waiting at most");
+    sora.state().connections.clear();
+    drain.ended()
+}
+
+#[test]
+fn a_drain_ends_when_the_last_connection_has_left() {
+    let sora = with_clients();
+    let name = sora.address;
+    let ended = drain_until_empty(&sora, &["drain", "--timeout", "60s"]);
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(ended.stdout.starts_with(&format!("{name}: drained after ")), "{ended:?}");
+    assert!(ended.stdout.ends_with("(2 sessions ended); it stays block_new_session. Undo: soramode set normal\n"), "{ended:?}");
+    assert_eq!(sora.state().mode, "block_new_session");
+    sora.state().connections = vec![connection("spam", "1", 100)];
+    let ended = drain_until_empty(&sora, &["drain", "--connections", "--timeout", "60s", "--json"]);
+    let report = ended.json();
+    assert_eq!((&report["outcome"], &report["exit_code"]), (&json!("reached"), &json!(0)), "{report}");
+    assert_eq!(report["change"], json!({"previous_mode": "block_new_session", "mode": "block_new_connection", "changed": true}));
+    // From what is tighter it only waits.
+    let again = run(&sora, &["drain", "--timeout", "60s"]);
+    assert!(again.code == 0 && again.stderr.contains("block_new_connection is tighter than block_new_session: only waiting"), "{again:?}");
+    assert_eq!(sora.state().mode, "block_new_connection");
+    assert_eq!(run(&sora, &["wait", "drained", "-o", "plain"]).stdout, format!("reached\t{name}\tblock_new_connection\t0\t0\n"));
+    let waited = run(&sora, &["set", "block_new_session", "--wait"]);
+    assert_eq!((waited.code, sora.state().mode.as_str()), (0, "block_new_session"), "{waited:?}");
+}
+
+#[test]
+fn a_drain_that_is_not_reached_says_who_is_left() {
+    let sora = with_clients();
+    let name = sora.address;
+    let ended = run(&sora, &["drain", "--timeout", "1s"]);
+    assert_eq!(ended.code, 124, "{ended:?}");
+    assert!(
+        ended.stderr.contains(&format!("timed out after 1s: 2 sessions are left on {name}. {name} stays block_new_session")),
+        "{ended:?}"
+    );
+    assert!(ended.stderr.contains("\n  \"ham\": 1 connection, for "), "{ended:?}");
+    sora.state().mode = "normal".to_owned();
+    let ended = run(&sora, &["drain", "--timeout", "1s", "--on-timeout", "undo", "--json"]);
+    let report = ended.json();
+    assert_eq!((ended.code, &report["restored"], sora.state().mode.as_str()), (124, &json!(true), "normal"));
+    assert_eq!(report["blockers"][0]["channel_id"], "ham");
+    assert_eq!(run(&sora, &["drain", "--max-sessions", "2", "--timeout", "60s"]).code, 0);
+}
+
+#[test]
+fn somebody_who_opens_the_node_ends_the_wait() {
+    let sora = with_clients();
+    let mut drain = command(&sora, &["drain", "--timeout", "60s"]).running();
+    drain.until_said("waiting at most");
+    "normal".clone_into(&mut sora.state().mode);
+    let ended = drain.ended();
+    assert_eq!((ended.code, ended.stderr.contains("superseded: ")), (6, true), "{ended:?}");
+    let ended = run(&sora, &["wait", "drained"]);
+    assert_eq!((ended.code, ended.stderr.contains("a node that is normal does not drain")), (5, true), "{ended:?}");
+}
+
+#[test]
+fn a_mode_is_waited_for() {
+    let sora = Sora::start();
+    assert_eq!(ok(&sora, &["wait", "mode=normal"]), format!("{}: normal\n", sora.address));
+    let mut wait = command(&sora, &["wait", "mode=block_new_session", "--timeout", "60s"]).running();
+    wait.until_said("waiting until");
+    "block_new_session".clone_into(&mut sora.state().mode);
+    assert_eq!(wait.ended().code, 0);
+    assert_eq!(run(&sora, &["wait", "mode=normal", "--timeout", "100ms"]).code, 124);
+}
+
+#[test]
+fn a_signal_ends_the_watching_and_not_the_drain() {
+    let sora = with_clients();
+    let mut drain = command(&sora, &["drain"]).running();
+    drain.until_said("waiting at most");
+    drain.signal(Signal::SIGINT);
+    let ended = drain.ended();
+    assert_eq!((ended.code, sora.state().mode.as_str()), (130, "block_new_session"), "{ended:?}");
+    assert!(ended.stderr.contains("Watch again: soramode wait drained"), "{ended:?}");
+}
+
+#[test]
+fn what_goes_wrong_has_the_exit_code_of_its_kind() {
+    let sora = with_clients();
+    let fail = |status: u16, body: &str| sora.state().fault = Some((status, body.to_owned()));
+    let code = |args: &[&str]| {
+        let ended = run(&sora, args);
+        assert!(ended.stderr.starts_with("soramode: ") && ended.stdout.is_empty(), "{ended:?}");
+        ended.code
+    };
+    for (status, body, wanted) in [
+        (0, "", 3),
+        (502, r#"{"error_type":"BadGateway"}"#, 3),
+        (504, "", 3),
+        (401, "", 4),
+        (403, r#"{"error_type":"Forbidden"}"#, 4),
+        (400, r#"{"error_type":"NotJoined"}"#, 5),
+        (400, r#"{"error_type":"MissingTarget"}"#, 7),
+        (400, r#"{"error_type":"SchemaNotFound","error_reason":{}}"#, 7),
+        (500, r#"{"error_type":"HandlerException"}"#, 70),
+        (200, "no JSON", 70),
+        (200, r#"{"mode":"odd"}"#, 70),
+        (302, "", 70),
+    ] {
+        fail(status, body);
+        assert_eq!(code(&["get"]), wanted, "{status} {body}");
+        assert_eq!(code(&["set", "normal"]), wanted, "{status} {body}");
+        let drain = run(&sora, &["drain", "--json"]);
+        assert_eq!((drain.code, &drain.json()["exit_code"]), (wanted, &json!(wanted)), "{status} {body}");
+    }
+    let nobody = program(Path::new("/nonexistent")).args(["--api-url", "http://127.0.0.1:1", "get"]).ended();
+    assert_eq!(nobody.code, 3);
+    assert!(nobody.stderr.contains("cannot reach 127.0.0.1:1: Connection refused"), "{nobody:?}");
+    for url in ["127.0.0.1:3000", "ftp://x", "http://", ""] {
+        let wrong = program(Path::new("/nonexistent")).args(["--api-url", url, "get"]).ended();
+        assert_eq!((wrong.code, wrong.stderr.contains("takes an absolute URL such as http://127.0.0.1:3000")), (2, true), "{wrong:?}");
+    }
+}
+
+#[test]
+fn a_server_that_is_lost_is_looked_for_and_then_given_up() {
+    let sora = with_clients();
+    let mut drain = command(&sora, &["drain"]).running();
+    drain.until_said("waiting at most");
+    sora.state().fault = Some((0, String::new()));
+    drain.until_said("looking for it for 10 s");
+    sora.state().fault = None;
+    drain.until_said("is back");
+    sora.state().fault = Some((0, String::new()));
+    let ended = drain.ended();
+    assert_eq!((ended.code, ended.stderr.contains("was block_new_session when it was last heard of")), (3, true), "{ended:?}");
+}
+
+#[test]
+fn what_the_api_cannot_do_is_said_before_anything_is_done() {
+    let sora = with_clients();
+    for args in [
+        &["tail"][..],
+        &["status"],
+        &["doctor"],
+        &["end", "spam", "--accept-risk=cuts-clients"],
+        &["connect", "spam"],
+        &["maintain", "--", "true"],
+        &["set", "block_new_session", "-m", "why"],
+        &["set", "block_new_session", "--for", "1h"],
+        &["set", "block_new_session", "--if-mode", "normal"],
+        &["drain", "-m", "why"],
+        &["wait", "joined"],
+        &["wait", "drained", "--generation", "3"],
+    ] {
+        let ended = run(&sora, args);
+        assert_eq!((ended.code, ended.stderr.contains("needs soramoded's own socket")), (2, true), "{args:?}: {ended:?}");
+    }
+    assert!(sora.state().asked.is_empty());
+    // A socket that is named outright weighs more than the variable.
+    let daemon = Daemon::start();
+    let socket = daemon.socket();
+    assert_eq!(ok(&sora, &["--socket", socket.to_str().unwrap(), "is", "drained"]), "yes: node-01 has 0 sessions\n");
+    let both = run(&sora, &["--socket", "/x", "--api-url", "http://x", "get"]);
+    assert_eq!(both.code, 2);
+}
+
+#[test]
+fn a_token_is_shown_where_one_is_wanted() {
+    let sora = with_clients();
+    sora.state().token = Some("secret".to_owned());
+    let refused = run(&sora, &["get"]);
+    assert_eq!((refused.code, refused.stderr.contains("--api-token-file")), (4, true), "{refused:?}");
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    writeln!(file, "secret").unwrap();
+    assert_eq!(ok(&sora, &["--api-token-file", file.path().to_str().unwrap(), "get"]), "normal\n");
+    assert_eq!(run(&sora, &["--api-token-file", "/nonexistent", "get"]).code, 2);
+}
+
+#[test]
+fn soramodeds_own_api_is_one_like_any_other() {
+    let address = "127.86.7.5:3000";
+    let daemon = Daemon::start_with(|config| config.http.api.listen = vec![address.parse().unwrap()]);
+    daemon.connect("spam", "1");
+    daemon.connect("spam", "2");
+    let url = format!("http://{address}");
+    let over_api = |args: &[&str]| program(Path::new("/nonexistent")).args(["--api-url", &url]).args(args).ended();
+    assert_eq!(over_api(&["sessions", "-o", "plain"]).stdout.split('\t').nth(3), Some("2"));
+    assert_eq!(over_api(&["nodes", "-o", "plain"]).stdout.split('\t').next(), Some("node-01"));
+    let mut drain = program(Path::new("/nonexistent")).args(["--api-url", &url, "drain", "--timeout", "60s"]).running();
+    drain.until_said("waiting at most");
+    daemon.disconnect("1");
+    daemon.disconnect("2");
+    assert_eq!(drain.ended().code, 0);
+    assert_eq!(daemon.ok(&["get"]), "block_new_session\n");
+}
