@@ -14,3 +14,4 @@ mod sora;
 mod support;
 mod tailing;
 mod waits;
+mod wiring;

@@ -114,6 +114,13 @@ fn who_may_look_reaches_the_gate_with_nothing_that_changes_it() {
     ];
     let operate = Method::ALL.iter().filter(|method| method.access() == Access::Operate).map(|method| method.name());
     assert_eq!(operate.collect::<Vec<_>>(), changes.map(|(method, _)| method));
+    let ends = "{\"method\":\"Subscribe\",\"params\":{\"ends\":true}}\n";
+    let mut viewer = conversation(Access::View);
+    viewer.take_lines(&mut lines(ends));
+    assert!(viewer.subscription.is_none(), "nor does it stand for somebody who ends sessions");
+    let mut operator = conversation(Access::Operate);
+    operator.take_lines(&mut lines(ends));
+    assert!(operator.subscription.is_some());
     for (method, params) in changes {
         let line = format!("{{\"method\":\"{method}\",\"params\":{params}}}\n");
         assert!(conversation(Access::View).take_lines(&mut lines(&line)).is_empty(), "{line}");

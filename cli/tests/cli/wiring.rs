@@ -1,0 +1,157 @@
+//! `doctor`, `nodes`, `end`, and what `status` and `set` say of a Sora.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+
+use serde_json::{Value, json};
+use soramoded::args::http::SoraMode;
+use soramoded::config::Admission;
+
+use crate::sora::{Sora, connection};
+use crate::support::Daemon;
+
+fn beside(sora: &Sora) -> Daemon {
+    Daemon::start_with(|config| {
+        config.sessions_known = false;
+        config.http.sora.api = Some(sora.url().parse().unwrap());
+        config.http.sora.mode = SoraMode::Mirror;
+    })
+}
+
+/// What `doctor` says of each thing.
+fn checks(report: &Value) -> Vec<(&str, &str)> {
+    let checks = report["checks"].as_array().unwrap();
+    checks.iter().map(|check| (check["what"].as_str().unwrap(), check["verdict"].as_str().unwrap())).collect()
+}
+
+#[test]
+fn a_node_that_is_well_is_said_to_be_so() {
+    let daemon = Daemon::start();
+    let (code, report) = daemon.json(&["doctor"]);
+    assert_eq!((code, &report["is_well"]), (0, &json!(true)));
+    let wanted =
+        [("versions", "ok"), ("access", "ok"), ("mode", "ok"), ("state", "note"), ("socket", "ok"), ("deliveries", "ok"), ("clock", "ok")];
+    assert_eq!(checks(&report), wanted);
+    let table = daemon.ok(&["doctor"]);
+    assert!(
+        table.starts_with("ok    versions    soramoded ") && table.contains("\nnote  state       in memory\n                  The mode"),
+        "{table}"
+    );
+    assert!(daemon.ok(&["doctor", "-o", "plain"]).lines().all(|line| line.split('\t').count() == 4));
+}
+
+#[test]
+fn what_is_not_as_it_should_be_is_said_with_what_to_do() {
+    let sora = Sora::start();
+    sora.state().fault = Some((500, r#"{"error_type":"HandlerException"}"#.to_owned()));
+    let daemon = beside(&sora);
+    daemon.ok(&["set", "block_new_session"]);
+    let (code, report) = daemon.json(&["doctor"]);
+    assert_eq!((code, &report["is_well"]), (70, &json!(false)));
+    let wanted = [
+        ("versions", "ok"),
+        ("access", "ok"),
+        ("mode", "note"),
+        ("state", "note"),
+        ("socket", "ok"),
+        ("sora", "bad"),
+        ("warning", "bad"),
+        ("deliveries", "ok"),
+        ("clock", "ok"),
+    ];
+    assert_eq!(checks(&report), wanted);
+    let bad: Vec<&Value> = report["checks"].as_array().unwrap().iter().filter(|check| check["verdict"] != "ok").collect();
+    assert!(bad.iter().all(|check| check["advice"].is_string()), "{report}");
+    let ended = daemon.run(&["doctor"]);
+    assert!(ended.stderr.ends_with("soramode: 2 things are not as they should be\n"), "{ended:?}");
+    let unknown = Daemon::start_with(|config| config.sessions_known = false);
+    assert_eq!(checks(&unknown.json(&["doctor"]).1)[4], ("socket", "bad"));
+}
+
+#[test]
+fn a_shadow_and_an_upstream_that_nobody_asked_are_noted() {
+    let daemon = Daemon::start_with(|config| {
+        config.http.sora.listen = Some("127.86.7.6:3100".parse().unwrap());
+        config.http.sora.admission = Admission::Shadow;
+        config.http.sora.upstreams.auth = Some("http://ops:secret@127.0.0.1:1/auth".parse().unwrap());
+    });
+    let (code, report) = daemon.json(&["doctor"]);
+    assert_eq!(code, 0, "{report}");
+    assert_eq!(checks(&report)[5..8], [("sora", "ok"), ("shadow", "note"), ("upstream", "note")]);
+    let status = daemon.ok(&["status"]);
+    assert!(status.contains("\nupstreams    auth http://ops:***@127.0.0.1:1/auth: not asked yet\n"), "{status}");
+    assert!(status.contains("\nshadow       yes: "), "{status}");
+}
+
+#[test]
+fn a_sora_that_was_not_told_of_the_mode_is_a_warning_whatever_the_format() {
+    let sora = Sora::start();
+    let daemon = beside(&sora);
+    daemon.ok(&["set", "block_new_session"]);
+    assert_eq!(sora.state().mode, "block_new_session");
+    sora.state().fault = Some((500, String::new()));
+    for format in ["table", "plain", "json"] {
+        let ended = daemon.run(&["set", "normal", "-q", "-o", format]);
+        assert_eq!(ended.code, 0);
+        assert!(
+            ended.stderr.starts_with("soramode: warning: http://127.0.0.1:") && ended.stderr.contains("was not told of normal"),
+            "{ended:?}"
+        );
+    }
+    assert!(daemon.ok(&["status"]).contains("\nwarnings     http://127.0.0.1:"));
+    sora.state().fault = None;
+    "block_new_connection".clone_into(&mut sora.state().mode);
+    assert_eq!(daemon.ok(&["get"]), "block_new_connection\n", "of two modes the stricter");
+    let state: Value = serde_json::from_str(&daemon.ok(&["get", "--json"])).unwrap();
+    assert_eq!((&state["mode"], &state["own_mode"]), (&json!("block_new_connection"), &json!("normal")));
+}
+
+#[test]
+fn the_nodes_are_listed() {
+    let daemon = Daemon::start();
+    let table = daemon.ok(&["nodes"]);
+    assert_eq!(table.lines().next().unwrap().split_whitespace().collect::<Vec<_>>(), ["NODE", "MODE", "CONNECTED", "SINCE", "SIGNALING"]);
+    let (_, nodes) = daemon.json(&["nodes"]);
+    assert_eq!((&nodes["nodes"][0]["node_name"], &nodes["nodes"][0]["temporary_node"]), (&json!("node-01"), &json!(false)));
+}
+
+#[test]
+fn nobody_is_cut_off_by_mistake() {
+    let sora = Sora::start();
+    sora.state().connections = vec![connection("spam", "1", 100)];
+    let daemon = beside(&sora);
+    for args in [&["end", "spam"][..], &["end", "--all"]] {
+        let ended = daemon.run(args);
+        assert_eq!((ended.code, ended.stderr.contains("Nothing was done. Say --accept-risk=cuts-clients")), (2, true), "{ended:?}");
+    }
+    for args in [
+        &["end", "--accept-risk=cuts-clients"][..],
+        &["end", "spam", "--all", "--accept-risk=cuts-clients"],
+        &["end", "spam", "--accept-risk=yes"],
+    ] {
+        assert_eq!(daemon.run(args).code, 2, "{args:?}");
+    }
+    assert!(!sora.state().asked.iter().any(|target| target.contains("Disconnect")));
+}
+
+#[test]
+fn without_means_to_end_a_session_that_is_said() {
+    let daemon = Daemon::start();
+    daemon.connect("spam", "1");
+    let ended = daemon.run(&["end", "--all", "--accept-risk=cuts-clients"]);
+    assert_eq!((ended.code, ended.stderr.contains("nothing is there that could end a session")), (5, true), "{ended:?}");
+}
+
+#[test]
+fn a_signalling_server_is_asked_to_end_sessions() {
+    let daemon = Daemon::start();
+    daemon.connect("spam", "1");
+    let mut signalling = UnixStream::connect(daemon.socket()).unwrap();
+    signalling.write_all(b"{\"id\":1,\"method\":\"Subscribe\",\"params\":{\"types\":[\"node.*\"],\"ends\":true}}\n").unwrap();
+    let mut lines = BufReader::new(signalling).lines().map(Result::unwrap);
+    assert!(lines.next().unwrap().contains("next_seq"));
+    let words = "asked its signalling server to end 1 session. They are over when their connections have left; on a closed node: soramode wait drained\n";
+    assert_eq!(daemon.ok(&["end", "spam", "--accept-risk=cuts-clients"]), words);
+    assert!(lines.next().unwrap().contains("\"method\":\"End\",\"params\":{\"channel_id\":\"spam\","));
+    assert_eq!(daemon.ok(&["end", "--all", "--accept-risk=cuts-clients", "-o", "plain"]), "1\t0\tsubscribers\n");
+}
