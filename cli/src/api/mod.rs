@@ -108,7 +108,7 @@ impl Api {
                 Failure::new(Exit::NotPermitted, format!("{name} wants a token, or another one ({error}). Say it with --api-token-file"))
             }
             SoraApiError::Refused { status: 403, .. } => {
-                let message = format!("{name} does not let this in ({error}). soramoded takes the host names of its --api-host");
+                let message = format!("{name} does not let this in ({error}). soramoded takes the names of its --http-host");
                 Failure::new(Exit::NotPermitted, message)
             }
             SoraApiError::Refused { error_type: Some(error_type), .. } if REFUSALS.contains(&error_type.as_str()) => {
