@@ -143,6 +143,13 @@ pub struct Disconnected {
     /// The session it was in.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub session_id: Option<SessionId>,
+    /// Whether it will still be gone if the daemon ends now; absent if so. Not while the state cannot be written.
+    #[serde(skip_serializing_if = "std::clone::Clone::clone", default = "durable")]
+    pub durable: bool,
+}
+
+const fn durable() -> bool {
+    true
 }
 
 /// A connection that is live on the SFU, as its signalling server says.

@@ -203,6 +203,11 @@ impl Error {
         Self::new(ErrorType::NotFound, format!("no session on channel {:?}", channel_id.as_str()))
     }
 
+    /// No delivery of this number, or none any more.
+    pub fn no_delivery(id: u64) -> Self {
+        Self::new(ErrorType::NotFound, format!("no delivery {id}")).with_hint("soramode deliveries lists those that are kept")
+    }
+
     /// The client may only look.
     pub fn permission_denied(method: &str, needed: Access, group: Option<&str>) -> Self {
         let hint = group.map_or_else(

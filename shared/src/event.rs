@@ -174,6 +174,12 @@ pub enum EventKind {
         /// Sora's own type for it, such as `recording.started`.
         sora_type: String,
     },
+    /// A receiver has an event.
+    #[serde(rename = "delivery.succeeded")]
+    DeliverySucceeded(Box<DeliveryEnded>),
+    /// A receiver was given up for one event.
+    #[serde(rename = "delivery.failed")]
+    DeliveryFailed(Box<DeliveryEnded>),
     /// A type that this version does not know: a newer daemon's. Never made here.
     #[serde(other)]
     Unknown,
@@ -193,9 +199,30 @@ impl EventKind {
             Self::NodeIsolated { .. } => Some(EventType::NodeIsolated),
             Self::NodeFenced { .. } => Some(EventType::NodeFenced),
             Self::WebhookReceived { .. } => Some(EventType::WebhookReceived),
+            Self::DeliverySucceeded(_) => Some(EventType::DeliverySucceeded),
+            Self::DeliveryFailed(_) => Some(EventType::DeliveryFailed),
             Self::Unknown => None,
         }
     }
+}
+
+/// How a delivery ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeliveryEnded {
+    /// The delivery.
+    pub delivery_id: u64,
+    /// The event that was to be delivered.
+    pub event_id: EventId,
+    /// The receiver's URL, without a password and a query that it may have.
+    pub endpoint: String,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// The HTTP status of the last answer, if there was one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub status: Option<u16>,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub problem: Option<String>,
 }
 
 /// The types of events.
@@ -221,11 +248,15 @@ pub enum EventType {
     NodeFenced,
     /// `webhook.received`
     WebhookReceived,
+    /// `delivery.succeeded`
+    DeliverySucceeded,
+    /// `delivery.failed`
+    DeliveryFailed,
 }
 
 impl EventType {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::SessionCreated,
         Self::SessionDestroyed,
         Self::SessionVanished,
@@ -236,6 +267,8 @@ impl EventType {
         Self::NodeIsolated,
         Self::NodeFenced,
         Self::WebhookReceived,
+        Self::DeliverySucceeded,
+        Self::DeliveryFailed,
     ];
 
     /// The name on the wire.
@@ -251,7 +284,35 @@ impl EventType {
             Self::NodeIsolated => "node.isolated",
             Self::NodeFenced => "node.fenced",
             Self::WebhookReceived => "webhook.received",
+            Self::DeliverySucceeded => "delivery.succeeded",
+            Self::DeliveryFailed => "delivery.failed",
         }
+    }
+
+    /// Whether it can be delivered by webhook: what tells of deliveries would feed itself, and so might what came by one.
+    pub const fn is_deliverable(self) -> bool {
+        !matches!(self, Self::WebhookReceived | Self::DeliverySucceeded | Self::DeliveryFailed)
+    }
+}
+
+impl FromStr for EventType {
+    type Err = NoSuchEvent;
+
+    fn from_str(text: &str) -> Result<Self, NoSuchEvent> {
+        Self::ALL.into_iter().find(|event_type| event_type.name() == text).ok_or_else(|| NoSuchEvent(text.to_owned()))
+    }
+}
+
+impl Serialize for EventType {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for EventType {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
     }
 }
 

@@ -27,6 +27,26 @@ pub fn without_password(url: &Url) -> String {
     shown.into()
 }
 
+/// The URL as it may be shown where it may hold a secret: without user, password and query.
+pub fn without_secrets(url: &Url) -> String {
+    let mut shown = url.clone();
+    shown.set_query(None);
+    shown.set_fragment(None);
+    if shown.set_username("").is_err() || shown.set_password(None).is_err() {
+        return "(a URL with a user)".to_owned();
+    }
+    shown.into()
+}
+
+/// A client for a receiver of webhooks; `authorities` are certificates in PEM that are trusted beside the system's.
+pub fn sender(url: &Url, timeout: Duration, authorities: Option<&[u8]>) -> Result<Client, reqwest::Error> {
+    let mut builder = Client::builder().timeout(timeout);
+    if let Some(authorities) = authorities {
+        builder = builder.tls_certs_merge(reqwest::Certificate::from_pem_bundle(authorities)?);
+    }
+    build(url, builder)
+}
+
 /// A client for this server. A call fails if connecting, asking and hearing the whole answer take longer than `timeout`.
 pub fn client(url: &Url, timeout: Duration) -> Result<Client, reqwest::Error> {
     build(url, Client::builder().timeout(timeout))

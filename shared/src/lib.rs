@@ -9,6 +9,7 @@ pub mod client;
 #[cfg(feature = "codec")]
 pub mod codec;
 pub mod decision;
+pub mod delivery;
 pub mod end;
 pub mod envelope;
 pub mod error;
@@ -29,3 +30,5 @@ pub mod subscribe;
 pub mod time;
 pub mod version;
 pub mod wait;
+#[cfg(feature = "webhook")]
+pub mod webhook;

@@ -278,6 +278,14 @@ pub struct DatedModeChange {
     pub change: ModeChange,
 }
 
+impl DatedModeChange {
+    /// The mode that it led to.
+    pub fn state(&self) -> ModeState {
+        let ModeChange { mode, generation, actor, reason, expires_at, .. } = self.change.clone();
+        ModeState { mode, generation, since: self.timestamp, actor, reason, expires_at, own_mode: None }
+    }
+}
+
 /// `ListModeChanges`' result.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModeChanges {

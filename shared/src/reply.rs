@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::decision::{Decision, Disconnected, Explanation, Reported};
+use crate::delivery::{Deliveries, Delivery};
 use crate::end::Ended;
 use crate::error::Error;
 use crate::mode::{ModeChanged, ModeChanges, ModeState};
@@ -36,6 +37,10 @@ pub enum Reply {
     Explanation(Box<Explanation>),
     /// To `ListSessions`, `GetSession` and `ListConnections`.
     Page(Page),
+    /// To `ListDeliveries`.
+    Deliveries(Deliveries),
+    /// To `ResendDelivery`.
+    Delivery(Box<Delivery>),
     /// To `Wait`.
     WaitEnded(Box<WaitEnded>),
 }

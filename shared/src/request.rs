@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::access::Access;
 use crate::decision::{Connect, Decision, Disconnect, Disconnected, Explain, Explanation, Report, Reported};
+use crate::delivery::{Deliveries, Delivery, ListDeliveries, ResendDelivery};
 use crate::end::{End, Ended};
 use crate::error::Error;
 use crate::mode::{ChangeMode, GetMode, ListModeChanges, ModeChanged, ModeChanges, ModeState};
@@ -121,6 +122,8 @@ methods! {
     Wait(View) -> WaitEnded;
     Subscribe(View) -> Subscribed;
     Unsubscribe(View) -> Unsubscribed;
+    ListDeliveries(View) -> Deliveries;
+    ResendDelivery(Operate) -> Delivery;
     ListClusterNodes(View) -> ClusterNodes;
     GetInfo(View) -> Info;
 }
@@ -165,6 +168,10 @@ pub enum GateRequest {
     List(ListRequest),
     /// Answer when it is so.
     Wait(Box<Wait>),
+    /// Webhook deliveries.
+    ListDeliveries(ListDeliveries),
+    /// Deliver once more.
+    ResendDelivery(ResendDelivery),
 }
 
 impl Request {
@@ -191,7 +198,9 @@ impl Request {
             | Method::ListSessions
             | Method::GetSession
             | Method::ListConnections
-            | Method::Wait => {
+            | Method::Wait
+            | Method::ListDeliveries
+            | Method::ResendDelivery => {
                 let request = GateRequest::read(method, params)?;
                 request.check()?;
                 Ok(Self::Gate(request))
@@ -217,6 +226,8 @@ impl GateRequest {
             Method::GetSession => read_params(params).map(|get| Self::List(ListRequest::Session(get))),
             Method::ListConnections => read_params(params).map(|list| Self::List(ListRequest::Connections(list))),
             Method::Wait => read_params(params).map(|wait| Self::Wait(Box::new(wait))),
+            Method::ListDeliveries => read_params(params).map(Self::ListDeliveries),
+            Method::ResendDelivery => read_params(params).map(Self::ResendDelivery),
             Method::Subscribe | Method::Unsubscribe | Method::GetInfo => {
                 Err(Error::new(crate::error::ErrorType::Internal, format!("{} is not for the gate", method.name())))
             }
@@ -231,12 +242,14 @@ impl GateRequest {
             Self::End(end) => end.check(),
             Self::ListModeChanges(list) => page_limit(list.limit).map(drop),
             Self::List(list) => page_limit(list.limit()).map(drop),
+            Self::ListDeliveries(list) => page_limit(list.limit).map(drop),
             Self::GetMode
             | Self::GetStatus
             | Self::ListClusterNodes
             | Self::Connect(_)
             | Self::Report(_)
             | Self::Disconnect(_)
+            | Self::ResendDelivery(_)
             | Self::Explain(_) => Ok(()),
         }
     }

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use soramode_protocol::decision::{Connect, Decision, Disconnect, Explain, RejectReason, Report};
+use soramode_protocol::delivery::{ListDeliveries, ResendDelivery};
 use soramode_protocol::end::End;
 use soramode_protocol::envelope::{Answered, FromDaemon, Notification, Notified, Outgoing, ReplyTo, read_from_daemon, read_request};
 use soramode_protocol::error::{Error, ErrorType};
@@ -96,6 +97,8 @@ fn check_method(method: Method) {
         Method::Wait => round_trip::<Wait>(method),
         Method::Subscribe => round_trip::<Subscribe>(method),
         Method::Unsubscribe => round_trip::<Unsubscribe>(method),
+        Method::ListDeliveries => round_trip::<ListDeliveries>(method),
+        Method::ResendDelivery => round_trip::<ResendDelivery>(method),
         Method::GetInfo => round_trip::<GetInfo>(method),
     }
 }

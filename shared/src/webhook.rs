@@ -1,0 +1,308 @@
+//! Webhooks out: what a receiver is sent, and how that is signed and verified, as Standard Webhooks has it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT};
+use reqwest::{Client, Response, StatusCode};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use standardwebhooks::{HEADER_WEBHOOK_ID, HEADER_WEBHOOK_SIGNATURE, HEADER_WEBHOOK_TIMESTAMP, Webhook, WebhookError};
+
+use crate::event::Event;
+use crate::http_client::{self, Url};
+use crate::time::Time;
+use crate::version::VERSION;
+
+/// How long a receiver may take, with connecting to it.
+pub const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The most that is read of a receiver's answer, in bytes.
+pub const WEBHOOK_ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+const OUR_NAME: &str = concat!("soramode/", env!("CARGO_PKG_VERSION"));
+
+/// Headers of a request that is taken apart, at most.
+const HEADERS_MAX: usize = 64;
+
+/// The largest file of secrets, in bytes.
+pub const SECRET_FILE_BYTES_MAX: u64 = 64 * 1024;
+
+/// The shortest secret, in bytes once its Base64 is decoded. Standard Webhooks recommends 24 to 64.
+pub const SECRET_BYTES_MIN: usize = 16;
+
+/// How many secrets a file has at most: each one is a signature in every request.
+pub const SECRETS_MAX: usize = 8;
+
+/// The secrets that requests are signed with: several while they are changed for others.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secrets(Arc<[String]>);
+
+impl Secrets {
+    /// Reads a file's text: a secret a line, Base64 with or without `whsec_` before it; empty lines and those that begin with `#` do not
+    /// count. The error does not repeat a secret.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let lines = text.lines().map(str::trim).enumerate();
+        let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+        let secrets: Vec<String> = lines.map(|(index, line)| parse_secret(index + 1, line)).collect::<Result<_, _>>()?;
+        match secrets.len() {
+            0 => Err("has no secret".to_owned()),
+            1..=SECRETS_MAX => Ok(Self(secrets.into())),
+            secrets => Err(format!("has {secrets} secrets, takes at most {SECRETS_MAX}")),
+        }
+    }
+
+    /// The header `webhook-signature`: a signature for each secret.
+    pub fn sign(&self, id: &str, timestamp: i64, body: &[u8]) -> Result<String, WebhookError> {
+        let signatures: Vec<String> = self.signers().map(|signer| signer?.sign(id, timestamp, body)).collect::<Result<_, _>>()?;
+        Ok(signatures.join(" "))
+    }
+
+    /// Whether one of the secrets signed this, not more than five minutes ago.
+    pub fn verify(&self, headers: &HeaderMap, body: &[u8]) -> Result<(), WebhookError> {
+        let mut refusal = Err(WebhookError::InvalidSignature);
+        for signer in self.signers() {
+            match signer?.verify(body, headers) {
+                Ok(()) => return Ok(()),
+                Err(error) => refusal = Err(error),
+            }
+        }
+        refusal
+    }
+
+    fn signers(&self) -> impl Iterator<Item = Result<Webhook, WebhookError>> {
+        self.0.iter().map(|secret| Webhook::new(secret))
+    }
+}
+
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Secrets({})", self.0.len())
+    }
+}
+
+fn parse_secret(number: usize, line: &str) -> Result<String, String> {
+    let encoded = line.strip_prefix("whsec_").unwrap_or(line);
+    let bytes = data_encoding::BASE64.decode(encoded.as_bytes()).map(|bytes| bytes.len()).unwrap_or_default();
+    if bytes < SECRET_BYTES_MIN {
+        return Err(format!(
+            "line {number}: a secret is at least {SECRET_BYTES_MIN} bytes in Base64, with or without whsec_ before it; \
+             make one with: echo whsec_$(head -c 32 /dev/urandom | base64)"
+        ));
+    }
+    Ok(line.to_owned())
+}
+
+/// What a receiver is sent, with Sora's names.
+#[derive(Serialize)]
+struct Body<'a> {
+    r#type: &'a Value,
+    timestamp: &'a Time,
+    id: String,
+    version: &'static str,
+    label: &'a str,
+    node_name: &'a str,
+    generation: u64,
+    #[serde(flatten)]
+    more: Map<String, Value>,
+}
+
+/// The body of the request that tells of an event: Sora's names, and times as Sora's session webhook has them (`created_time` in seconds,
+/// `created_timestamp` as text). `generation` is the mode's when it happened.
+pub fn body(event: &Event, label: &str, generation: u64) -> serde_json::Result<Vec<u8>> {
+    let Value::Object(mut more) = serde_json::to_value(&event.kind)? else { return Ok(Vec::new()) };
+    let event_type = more.remove("type").unwrap_or_default();
+    more.remove("generation");
+    for (time, timestamp) in [("created_time", "created_timestamp"), ("destroyed_time", "destroyed_timestamp")] {
+        let Some(text) = more.get(time).cloned() else { continue };
+        let seconds = text.as_str().and_then(|text| text.parse::<Time>().ok()).map(|time| time.as_micros().div_euclid(1_000_000));
+        more.insert(time.to_owned(), seconds.into());
+        more.insert(timestamp.to_owned(), text);
+    }
+    serde_json::to_vec(&Body {
+        r#type: &event_type,
+        timestamp: &event.timestamp,
+        id: event.id.to_string(),
+        version: VERSION,
+        label,
+        node_name: event.node_name.as_str(),
+        generation,
+        more,
+    })
+}
+
+/// A request's headers: its id and the time of this attempt, and the signatures if there are secrets.
+pub fn headers(id: &str, now: Time, secrets: Option<(&Secrets, &[u8])>) -> Result<Vec<(&'static str, String)>, WebhookError> {
+    let timestamp = now.as_micros().div_euclid(1_000_000);
+    let mut headers = vec![(HEADER_WEBHOOK_ID, id.to_owned()), (HEADER_WEBHOOK_TIMESTAMP, timestamp.to_string())];
+    if let Some((secrets, body)) = secrets {
+        headers.push((HEADER_WEBHOOK_SIGNATURE, secrets.sign(id, timestamp, body)?));
+    }
+    Ok(headers)
+}
+
+/// Takes a request apart that was written down as it came: a request line or none, headers, an empty line, the body.
+pub fn read_request(bytes: &[u8]) -> Result<(HeaderMap, &[u8]), String> {
+    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+    let mut request = httparse::Request::new(&mut headers);
+    let (head, headers) = match request.parse(bytes) {
+        Ok(httparse::Status::Complete(head)) => (head, &*request.headers),
+        // Perhaps somebody noted the headers alone.
+        Ok(httparse::Status::Partial) | Err(_) => match httparse::parse_headers(bytes, request.headers) {
+            Ok(httparse::Status::Complete((head, headers))) => (head, headers),
+            Ok(httparse::Status::Partial) => return Err("there is no empty line after its headers".to_owned()),
+            Err(error) => return Err(error.to_string()),
+        },
+    };
+    let mut map = HeaderMap::new();
+    for header in headers {
+        let (Ok(name), Ok(value)) = (HeaderName::from_bytes(header.name.as_bytes()), HeaderValue::from_bytes(header.value)) else {
+            return Err(format!("the header {:?} is none", header.name));
+        };
+        map.append(name, value);
+    }
+    let body = bytes.get(head..).unwrap_or_default();
+    // What is behind the body, a line feed of an editor's, is not the body.
+    let length = map.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    Ok((map, length.and_then(|length| body.get(..length)).unwrap_or(body)))
+}
+
+/// Sends to one receiver.
+#[derive(Clone, Debug)]
+pub struct Sender {
+    client: Client,
+    url: Url,
+    secrets: Option<Secrets>,
+}
+
+/// What a receiver answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answered {
+    /// The status.
+    pub status: StatusCode,
+    /// How long it asks to be left alone.
+    pub retry_after: Option<Duration>,
+}
+
+impl Answered {
+    /// What is wrong with the status, if anything is: success is 2xx.
+    pub fn problem(&self) -> Option<String> {
+        if self.status.is_success() {
+            return None;
+        }
+        let more = if self.status.is_redirection() { ": redirects are not followed" } else { "" };
+        Some(format!("{}{more}", self.status))
+    }
+}
+
+impl Sender {
+    /// To this URL, signed with these secrets; `authorities` are certificates in PEM that are trusted beside the system's.
+    pub fn new(url: Url, secrets: Option<Secrets>, authorities: Option<&[u8]>) -> Result<Self, reqwest::Error> {
+        let client = http_client::sender(&url, WEBHOOK_TIMEOUT, authorities)?;
+        Ok(Self { client, url, secrets })
+    }
+
+    /// Sends a body once; what went wrong is told without the URL, which may have a secret in it.
+    pub async fn send(&self, id: &str, now: Time, body: Vec<u8>) -> Result<Answered, String> {
+        let secrets = self.secrets.as_ref().map(|secrets| (secrets, body.as_slice()));
+        let headers = headers(id, now, secrets).map_err(|error| error.to_string())?;
+        let request = self.client.post(self.url.clone()).header(CONTENT_TYPE, "application/json").header(USER_AGENT, OUR_NAME);
+        let request = headers.into_iter().fold(request, |request, (name, value)| request.header(name, value));
+        let answer = request.body(body).send().await.map_err(told)?;
+        let answered = Answered { status: answer.status(), retry_after: retry_after(&answer, now) };
+        read_some(answer).await;
+        Ok(answered)
+    }
+
+    /// Where to, as it may be shown.
+    pub fn endpoint(&self) -> String {
+        http_client::without_secrets(&self.url)
+    }
+}
+
+fn told(error: reqwest::Error) -> String {
+    let what = if error.is_timeout() { "timed out: " } else { "" };
+    let error = error.without_url();
+    let causes = std::iter::successors(std::error::Error::source(&error), |cause| cause.source());
+    causes.fold(format!("{what}{error}"), |told, cause| format!("{told}: {cause}"))
+}
+
+/// The answer is in the status; some of what follows is read so that the connection can be used again.
+async fn read_some(mut answer: Response) {
+    let mut bytes = 0;
+    while let Ok(Some(chunk)) = answer.chunk().await {
+        bytes += chunk.len();
+        if bytes > WEBHOOK_ANSWER_BYTES_MAX {
+            return;
+        }
+    }
+}
+
+/// In seconds, or until a time of day.
+fn retry_after(answer: &Response, now: Time) -> Option<Duration> {
+    let text = answer.headers().get(RETRY_AFTER)?.to_str().ok()?;
+    let seconds = text.trim().parse().ok().map(Duration::from_secs);
+    seconds.or_else(|| {
+        let until = jiff::fmt::rfc2822::parse(text).ok()?.timestamp().as_microsecond();
+        Some(Time::from_micros(until).since(now))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+    /// The example that the Standard Webhooks specification gives with its libraries.
+    #[test]
+    fn a_signature_is_the_specifications() {
+        let secrets = Secrets::parse(SECRET).unwrap();
+        let signed = secrets.sign("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, br#"{"test": 2432232314}"#).unwrap();
+        assert_eq!(signed, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
+    }
+
+    #[test]
+    fn each_secret_signs_and_any_verifies() {
+        let other = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+        let both = Secrets::parse(&format!("# new\n{SECRET}\n\n{other}\n")).unwrap();
+        let now = Time::from_micros(jiff::Timestamp::now().as_microsecond());
+        let sent: HeaderMap = headers("one", now, Some((&both, b"{}")))
+            .unwrap()
+            .into_iter()
+            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+            .collect();
+        assert_eq!(sent["webhook-signature"].to_str().unwrap().split(' ').count(), 2);
+        for secrets in [SECRET, other] {
+            let secrets = Secrets::parse(secrets).unwrap();
+            assert!(secrets.verify(&sent, b"{}").is_ok());
+            assert!(matches!(secrets.verify(&sent, b"{ }"), Err(WebhookError::InvalidSignature)));
+        }
+        let wrong = Secrets::parse("BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB").unwrap();
+        assert!(wrong.verify(&sent, b"{}").is_err());
+        assert_eq!(format!("{both:?}"), "Secrets(2)");
+    }
+
+    #[test]
+    fn what_is_no_secret_is_refused_without_repeating_it() {
+        assert_eq!(Secrets::parse("# none\n").unwrap_err(), "has no secret");
+        for wrong in ["whsec_c2hvcnQ=", "not base64!", "whsec_AAAA"] {
+            let refusal = Secrets::parse(wrong).unwrap_err();
+            assert!(refusal.starts_with("line 1: a secret is at least 16 bytes") && !refusal.contains(wrong), "{refusal}");
+        }
+        let many = format!("{SECRET}\n").repeat(SECRETS_MAX + 1);
+        assert_eq!(Secrets::parse(&many).unwrap_err(), "has 9 secrets, takes at most 8");
+    }
+
+    #[test]
+    fn a_body_has_soras_names() {
+        let line = r#"{"seq":17,"id":"1YT8QE19QN4FKA9HGE1DD493BC","type":"session.destroyed","channel_id":"spam","session_id":"S","created_time":"2026-11-22T20:00:01.123456Z","destroyed_time":"2026-11-22T20:00:02.500000Z","max_connections":2,"total_connections":3,"reason":"disconnected","timestamp":"2026-11-22T20:00:02.500000Z","node_name":"node-01"}"#;
+        let event: Event = serde_json::from_str(line).unwrap();
+        let told = String::from_utf8(body(&event, "rack 7", 4).unwrap()).unwrap();
+        let expected = format!(
+            r#"{{"type":"session.destroyed","timestamp":"2026-11-22T20:00:02.500000Z","id":"1YT8QE19QN4FKA9HGE1DD493BC","version":"{VERSION}","label":"rack 7","node_name":"node-01","generation":4,"channel_id":"spam","created_time":1795377601,"created_timestamp":"2026-11-22T20:00:01.123456Z","destroyed_time":1795377602,"destroyed_timestamp":"2026-11-22T20:00:02.500000Z","max_connections":2,"reason":"disconnected","session_id":"S","total_connections":3}}"#
+        );
+        assert_eq!(told, expected);
+    }
+}
