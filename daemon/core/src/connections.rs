@@ -6,6 +6,7 @@ use soramode_protocol::decision::{Connect, Decision, Disconnect, Disconnected, L
 use soramode_protocol::error::Error;
 use soramode_protocol::event::{EndReason, EventKind};
 use soramode_protocol::id::{ChannelId, ClientId, ConnectionId, SessionId};
+use soramode_protocol::node::StorageState;
 use soramode_protocol::session::ConnectionState;
 
 use crate::effect::Record;
@@ -73,12 +74,12 @@ impl Gate {
 
     pub(crate) fn disconnect(&mut self, turn: &mut Turn, gone: &Disconnect) -> Disconnected {
         let Some(slot) = self.sessions.find(&gone.connection_id) else {
-            return Disconnected { found: false, channel_id: None, session_id: None };
+            return Disconnected { found: false, channel_id: None, session_id: None, durable: true };
         };
         let connection = self.sessions.view_connection(slot);
         self.end(turn, slot, EndReason::Disconnected);
         let (channel_id, session_id) = connection.map(|connection| (connection.channel_id, connection.session_id)).unzip();
-        Disconnected { found: true, channel_id, session_id }
+        Disconnected { found: true, channel_id, session_id, durable: self.storage != StorageState::Failed }
     }
 
     pub(crate) fn report(&mut self, turn: &mut Turn, socket: SocketId, report: Report) -> Reported {
@@ -168,7 +169,6 @@ impl Gate {
         let (connection_id, client_id) = (row.connection_id.clone(), row.client_id.as_deref().cloned());
         self.timers.cancel(Timer::Pending(slot));
         self.sessions.make_live(slot, turn.now);
-        turn.effects.records.push(Record::PendingOver(connection_id.clone()));
         self.tell_created(turn, session, (connection_id, client_id));
     }
 
@@ -178,8 +178,12 @@ impl Gate {
         let (channel_id, session_id) = (row.channel_id.clone(), row.session_id.clone());
         if !std::mem::replace(&mut row.is_announced, true) {
             let created_time = row.created_at;
+            let origin = row.origin;
             let kind = EventKind::SessionCreated { channel_id: channel_id.clone(), session_id: session_id.clone(), created_time };
             self.emit(turn, kind);
+            if origin == Origin::Sora {
+                turn.effects.records.push(Record::SessionOfSora(channel_id.clone()));
+            }
         }
         let (connection_id, client_id) = who;
         self.emit(turn, EventKind::ConnectionCreated { channel_id, session_id, connection_id, client_id });

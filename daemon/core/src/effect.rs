@@ -5,11 +5,13 @@ use std::sync::Arc;
 use soramode_protocol::end::EndSession;
 use soramode_protocol::event::{Event, EventKind};
 use soramode_protocol::id::{ChannelId, ClientId, ConnectionId};
+use soramode_protocol::mode::ModeState;
 use soramode_protocol::reply::Answer;
 use soramode_protocol::session::Session;
 use soramode_protocol::time::Time;
 
 use crate::input::{SocketId, Ticket};
+use crate::snapshot::StoredDelivery;
 
 /// What one step wants done: first every record is committed, then every act is performed, in order.
 #[derive(Debug, Default, PartialEq)]
@@ -24,10 +26,7 @@ pub struct Effects {
 impl Effects {
     /// The events among the records, in order.
     pub fn events(&self) -> impl Iterator<Item = &Event> {
-        self.records.iter().filter_map(|record| match record {
-            Record::Event(event) => Some(event),
-            Record::Pending { .. } | Record::PendingOver(_) | Record::BoundTo { .. } => None,
-        })
+        self.records.iter().filter_map(Record::event)
     }
 
     /// What the events say happened, in order.
@@ -61,6 +60,41 @@ pub enum Record {
         /// Its socket; `None` if it lasts until it is disconnected.
         socket: Option<SocketId>,
     },
+    /// What no event says: a connection is a real Sora's. One that was pending is in any case.
+    OfSora(ConnectionId),
+    /// What no event says: the session on this channel is a real Sora's, and ends when that says so.
+    SessionOfSora(ChannelId),
+    /// The mode that a start begins with: it makes no event.
+    Mode(Box<ModeState>),
+    /// A delivery, new or as it is now.
+    Delivery(Box<StoredDelivery>),
+    /// A delivery that is over is not kept any longer.
+    DeliveryForgotten(u64),
+    /// Whether `session.vanished` is owed: the last session left a closed node before the sessions were known.
+    VanishedHeld(bool),
+}
+
+impl Record {
+    /// The event, if it is one.
+    pub const fn event(&self) -> Option<&Event> {
+        match self {
+            Self::Event(event) => Some(event),
+            Self::Pending { .. }
+            | Self::PendingOver(_)
+            | Self::BoundTo { .. }
+            | Self::OfSora(_)
+            | Self::SessionOfSora(_)
+            | Self::Mode(_)
+            | Self::Delivery(_)
+            | Self::DeliveryForgotten(_)
+            | Self::VanishedHeld(_) => None,
+        }
+    }
+
+    /// The same of one that is not needed any more.
+    pub fn into_event(self) -> Option<Event> {
+        if let Self::Event(event) = self { Some(event) } else { None }
+    }
 }
 
 /// Something to be done.
@@ -82,6 +116,23 @@ pub enum Act {
     /// Ask Sora's API for its connections; the answer comes back as [`SoraInput::Polled`](crate::input::SoraInput::Polled) or
     /// [`SoraInput::PollFailed`](crate::input::SoraInput::PollFailed), one of them always and in a bounded time.
     Poll,
+    /// Send an event to a receiver; the outcome comes back as [`Input::Tried`](crate::input::Input::Tried), always and in a bounded time.
+    Deliver(Box<Attempt>),
+}
+
+/// One try of a delivery.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Attempt {
+    /// Which delivery.
+    pub id: u64,
+    /// Which of the settings' webhooks.
+    pub place: usize,
+    /// The how-many-th try it is, from 1.
+    pub attempt: u32,
+    /// What is to be delivered.
+    pub event: Event,
+    /// The mode's generation when that happened.
+    pub generation: u64,
 }
 
 /// How a wait is going.

@@ -5,23 +5,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
+use rand_chacha::rand_core::Rng;
 use soramode_protocol::decision::RejectReason;
 use soramode_protocol::error::Error;
-use soramode_protocol::event::{Event, EventKind};
-use soramode_protocol::id::{EventId, NodeName};
+use soramode_protocol::event::{EndReason, Event, EventKind};
+use soramode_protocol::id::{ConnectionId, EventId, NodeName};
 use soramode_protocol::mode::{DatedModeChange, MODE_CHANGES_KEPT, Mode, ModeState};
 use soramode_protocol::node::{Standing, StorageState};
 use soramode_protocol::reply::{Answer, Reply};
 use soramode_protocol::request::GateRequest;
 
+use crate::deliveries::Deliveries;
 use crate::effect::{Act, Effects, Record};
-use crate::index::Hashing;
 use crate::input::{Input, SocketId, Ticket, Timestamp};
 use crate::known::Known;
 use crate::sessions::Sessions;
 use crate::slab::Slot;
-use crate::snapshot::{Clustering, Seed, Settings, Snapshot};
+use crate::snapshot::Settings;
 use crate::timers::{Timer, Timers};
 use crate::tombstones::Tombstones;
 use crate::waits::Waits;
@@ -44,6 +44,8 @@ pub struct Gate {
     pub(crate) known: Known,
     /// The last session left a blocked node before the sessions were known: `session.vanished` waits for that.
     pub(crate) vanished_held: bool,
+    /// What the records say of that.
+    pub(crate) vanished_recorded: bool,
     pub(crate) sessions_ended: u64,
     pub(crate) rejected: BTreeMap<RejectReason, u64>,
     /// Connections that a report which is under way has named, or that came since it began; by the socket that reports.
@@ -51,48 +53,12 @@ pub struct Gate {
     pub(crate) tombstones: Tombstones,
     pub(crate) timers: Timers,
     pub(crate) waits: Waits,
-    next_seq: u64,
-    random: ChaCha8Rng,
+    pub(crate) deliveries: Deliveries,
+    pub(crate) next_seq: u64,
+    pub(crate) random: ChaCha8Rng,
 }
 
 impl Gate {
-    /// Starts. `seed` is fresh from the system, never stored.
-    pub fn restore(snapshot: Snapshot, seed: Seed) -> Self {
-        let Snapshot { settings, started, mode, mode_changes, next_seq } = snapshot;
-        let mut random = ChaCha8Rng::from_seed(seed.0);
-        let hashing = Hashing::new(random.next_u64(), random.next_u64());
-        let mode = start_mode(&settings, mode, started);
-        let mut gate = Self {
-            node_name: Arc::new(settings.node_name.clone()),
-            started,
-            opened_generation: opened_generation(&mode, &mode_changes),
-            mode_changes: mode_changes.into(),
-            mode,
-            standing: match settings.clustering {
-                Clustering::Standalone => Standing::Standalone,
-                Clustering::Clustered => Standing::Fenced,
-            },
-            storage: settings.storage.state,
-            sessions: Sessions::new(hashing),
-            known: Known::new(&settings),
-            vanished_held: false,
-            sessions_ended: 0,
-            rejected: BTreeMap::new(),
-            reports: BTreeMap::new(),
-            tombstones: Tombstones::default(),
-            timers: Timers::default(),
-            waits: Waits::default(),
-            next_seq,
-            random,
-            settings,
-        };
-        if let Some(expires_at) = gate.mode.expires_at {
-            gate.timers.set(Timer::Expiry, started.boot + expires_at.since(started.wall));
-        }
-        gate.begin_polls();
-        gate
-    }
-
     /// Takes in what happened. Deadlines that have come by `now` come first.
     pub fn step(&mut self, now: Timestamp, input: Input) -> Effects {
         let mut effects = Effects::default();
@@ -103,7 +69,10 @@ impl Gate {
     /// The same, with the effects behind those of the steps before it: for whoever commits many steps at once.
     pub fn step_into(&mut self, now: Timestamp, input: Input, effects: &mut Effects) {
         let mut turn = Turn { now, effects: std::mem::take(effects) };
-        self.fire_due(&mut turn);
+        // Before the start there was no gate whose deadlines could have come.
+        if !matches!(input, Input::Started(_)) {
+            self.fire_due(&mut turn);
+        }
         match input {
             Input::Ask { ticket, actor, request } => {
                 if let Some(answer) = self.ask(&mut turn, Asked { ticket, actor, request }) {
@@ -111,13 +80,18 @@ impl Gate {
                 }
             }
             Input::Gone(socket) => self.socket_gone(&turn, socket),
+            Input::Started(host) => self.begin(&mut turn, host),
             Input::Tick => {}
             Input::Cluster(membership) => self.cluster(&mut turn, membership),
-            Input::StorageFailed => self.storage_failed(&mut turn),
+            Input::StorageFailed { refused } => self.storage_failed(&mut turn, &refused),
             Input::StorageRestored => self.storage_restored(&mut turn),
             Input::Sora(input) => self.sora(&mut turn, input),
+            Input::Tried { id, tried } => self.delivery_tried(&mut turn, id, &tried),
         }
         self.settle_waits(&mut turn);
+        if std::mem::replace(&mut self.vanished_recorded, self.vanished_held) != self.vanished_held {
+            turn.effects.records.push(Record::VanishedHeld(self.vanished_held));
+        }
         *effects = turn.effects;
     }
 
@@ -147,6 +121,8 @@ impl Gate {
             GateRequest::Explain(explain) => Ok(Reply::Explanation(Box::new(self.explain(explain)))),
             GateRequest::List(list) => self.list(&list).map(Reply::Page),
             GateRequest::Wait(wait) => return self.wait(turn, ticket, *wait),
+            GateRequest::ListDeliveries(list) => self.list_deliveries(&list).map(Reply::Deliveries),
+            GateRequest::ResendDelivery(resend) => self.resend_delivery(turn, resend.id).map(|it| Reply::Delivery(Box::new(it))),
         };
         Some(answer)
     }
@@ -157,9 +133,10 @@ impl Gate {
             match timer {
                 Timer::Expiry => self.mode_expired(turn),
                 Timer::Poll => self.want_poll(turn),
-                Timer::Pending(slot) => self.pending_over(turn, slot, soramode_protocol::event::EndReason::Timeout),
+                Timer::Pending(slot) => self.pending_over(turn, slot, EndReason::Timeout),
                 Timer::Grace(socket) => self.grace_over(turn, socket),
                 Timer::Linger(session) => self.destroy_session(turn, session),
+                Timer::Delivery(place) => self.try_delivery(turn, place),
                 Timer::Settled(wait) => self.wait_settled(turn, wait),
                 Timer::GiveUp(wait) => self.wait_timed_out(turn, wait),
                 Timer::Progress(wait) => self.wait_progress(turn, wait),
@@ -169,7 +146,12 @@ impl Gate {
         }
     }
 
-    fn storage_failed(&mut self, turn: &mut Turn) {
+    fn storage_failed(&mut self, turn: &mut Turn, refused: &[ConnectionId]) {
+        for connection_id in refused {
+            if let Some(slot) = self.sessions.find(connection_id) {
+                self.end(turn, slot, EndReason::Denied);
+            }
+        }
         self.storage = StorageState::Failed;
         self.switch_mode(turn, Mode::BlockNewConnection, "system:storage");
     }
@@ -192,7 +174,11 @@ impl Gate {
             node_name: Arc::clone(&self.node_name),
         };
         self.next_seq += 1;
+        let told = self.is_to_be_told(&event.kind).then(|| event.clone());
         turn.effects.records.push(Record::Event(event));
+        if let Some(event) = told {
+            self.owe(turn, &event);
+        }
     }
 
     /// Remembers a change of the mode for `ListModeChanges`.
@@ -220,40 +206,6 @@ struct Asked {
     ticket: Ticket,
     actor: Arc<str>,
     request: GateRequest,
-}
-
-/// The mode at the start: the one that the operator says, else the stored one, as far as the cluster leaves it.
-fn start_mode(settings: &Settings, stored: Option<ModeState>, started: Timestamp) -> ModeState {
-    let stored_mode = stored.as_ref().map(|state| state.mode);
-    let mode = match (settings.mode.map(Mode::from), stored_mode, settings.clustering) {
-        (Some(said), _, Clustering::Standalone) => said,
-        (None, Some(stored), Clustering::Standalone) if stored != Mode::Initial => stored,
-        (None, _, Clustering::Standalone) => Mode::Normal,
-        (Some(mode), _, Clustering::Clustered) | (None, Some(mode), Clustering::Clustered) if mode.is_block() => mode,
-        (_, _, Clustering::Clustered) => Mode::Initial,
-    };
-    match stored {
-        Some(state) if state.mode == mode => state,
-        Some(ModeState { generation, .. }) => start_state(mode, generation + 1, started),
-        None => start_state(mode, 1, started),
-    }
-}
-
-/// The last generation in which the node was not closed by an operator, as far as the history goes back.
-fn opened_generation(now: &ModeState, changes: &[DatedModeChange]) -> u64 {
-    if !now.mode.is_block() {
-        return now.generation;
-    }
-    let opened = changes.iter().rev().find_map(|DatedModeChange { change, .. }| match (change.previous_mode, change.mode) {
-        (_, mode) if !mode.is_block() => Some(change.generation),
-        (previous, _) if !previous.is_block() => Some(change.generation.saturating_sub(1)),
-        _ => None,
-    });
-    opened.unwrap_or(0)
-}
-
-fn start_state(mode: Mode, generation: u64, started: Timestamp) -> ModeState {
-    ModeState { mode, generation, since: started.wall, actor: "system:start".to_owned(), reason: None, expires_at: None, own_mode: None }
 }
 
 /// What the gate may refuse with an error.

@@ -21,6 +21,11 @@ pub struct Timestamp {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SocketId(pub u64);
 
+impl SocketId {
+    /// Stands for whatever sockets there were before the start: they are gone.
+    pub const BEFORE_START: Self = Self(u64::MAX);
+}
+
 /// Whom an answer goes to: the `serial`-th request of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ticket {
@@ -33,6 +38,8 @@ pub struct Ticket {
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Input {
+    /// The gate was restored: the first that happens.
+    Started(Host),
     /// Somebody asks. The request has been checked ([`GateRequest::check`]), and so has the asker's access.
     Ask {
         /// Whom to answer.
@@ -49,11 +56,41 @@ pub enum Input {
     /// The node's place in its cluster changed.
     Cluster(Membership),
     /// The state can no longer be written.
-    StorageFailed,
+    StorageFailed {
+        /// Connections whose offer could not be kept, and so was not given.
+        refused: Vec<ConnectionId>,
+    },
     /// The state can be written again.
     StorageRestored,
     /// A real Sora's webhook came.
     Sora(SoraInput),
+    /// A delivery was tried ([`Act::Deliver`](crate::effect::Act::Deliver)).
+    Tried {
+        /// Which.
+        id: u64,
+        /// How it went.
+        tried: Tried,
+    },
+}
+
+/// How a try of a delivery went.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tried {
+    /// The answer's HTTP status, if there was an answer.
+    pub status: Option<u16>,
+    /// How long the receiver asks to be left alone.
+    pub retry_after: Option<Duration>,
+    /// Why it failed, if it did.
+    pub problem: Option<String>,
+}
+
+/// What became of the machine since the state was stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Host {
+    /// It has been up all the time, and with it the SFU, as far as anybody knows.
+    Up,
+    /// It was started anew: whoever was connected is gone.
+    Restarted,
 }
 
 /// What happened to the node's place in its cluster.

@@ -6,6 +6,7 @@
 mod admission;
 mod check;
 mod connections;
+pub mod deliveries;
 pub mod effect;
 pub mod gate;
 mod index;
@@ -14,7 +15,8 @@ mod known;
 mod lists;
 mod mode;
 mod reconcile;
-mod rows;
+pub mod restore;
+pub mod rows;
 mod sessions;
 mod slab;
 pub mod snapshot;

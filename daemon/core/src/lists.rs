@@ -3,7 +3,7 @@
 use soramode_protocol::end::{End, EndSession};
 use soramode_protocol::error::Error;
 use soramode_protocol::mode::{ListModeChanges, ModeChanges};
-use soramode_protocol::node::{ClusterNode, ClusterNodes, DeliveryCounts, Standing, Status, Storage};
+use soramode_protocol::node::{ClusterNode, ClusterNodes, Standing, Status, Storage};
 use soramode_protocol::session::{
     Connections, GetSession, LIST_LIMIT_DEFAULT, ListConnections, ListRequest, ListSessions, Page, Session, SessionDetail, Sessions,
 };
@@ -28,7 +28,7 @@ impl Gate {
             sources: self.sources(),
             oldest_session: self.oldest_session(),
             rejected: self.rejected.clone(),
-            deliveries: DeliveryCounts::default(),
+            deliveries: self.deliveries.counts(),
             storage: Storage { state: self.storage, path: self.settings.storage.path.clone() },
             version: VERSION.to_owned(),
             protocol: PROTOCOL,
@@ -143,7 +143,7 @@ impl Gate {
     }
 }
 
-fn rows(limit: Option<u32>) -> usize {
+pub(crate) fn rows(limit: Option<u32>) -> usize {
     limit.unwrap_or(LIST_LIMIT_DEFAULT) as usize
 }
 

@@ -39,6 +39,7 @@ impl Gate {
         let changed = self.decide_change(change, actor);
         let is_changed = changed.is_some();
         if let Some(change) = changed {
+            self.check_can_keep()?;
             self.make_change(turn, change);
         }
         Ok(Reply::ModeChanged(ModeChanged {
@@ -65,10 +66,15 @@ impl Gate {
         }
         match self.standing {
             Standing::Isolated | Standing::Fenced => Err(Error::not_joined(self.standing)),
-            Standing::Standalone | Standing::Joined if self.storage == StorageState::Failed => {
-                Err(Error::storage_unavailable("a node whose state cannot be kept stays closed"))
-            }
             Standing::Standalone | Standing::Joined => Ok(()),
+        }
+    }
+
+    /// A mode that could not be kept is none to promise: the node stays closed, as it is.
+    fn check_can_keep(&self) -> Refusable<()> {
+        match self.storage {
+            StorageState::Failed => Err(Error::storage_unavailable("a node whose state cannot be kept stays closed")),
+            StorageState::Ok | StorageState::Memory => Ok(()),
         }
     }
 
@@ -129,6 +135,7 @@ impl Gate {
             self.opened_generation = self.mode.generation;
             self.vanished_held = false;
             self.confirm_nothing();
+            self.make_vanished_obsolete(turn);
         } else if !previous.mode.is_block() {
             self.confirm(turn);
         }

@@ -15,8 +15,10 @@ pub(crate) const NONE: Slot = Slot::MAX;
 
 /// Which door told of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Door {
+pub enum Door {
+    /// The control socket.
     Socket,
+    /// A real Sora.
     Sora,
 }
 
@@ -71,7 +73,7 @@ impl Link {
 
 /// Where a session's id comes from, and so how the session ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Origin {
+pub enum Origin {
     /// The gate made the id: the session ends by itself.
     Gate,
     /// A Sora made the id: its `session.destroyed` ends the session.

@@ -145,6 +145,16 @@ impl Sessions {
         slot
     }
 
+    /// The same of one that was there before the start, and was counted then.
+    pub(crate) fn restore_connection(&mut self, session: Slot, new: NewConnection) -> Slot {
+        let counts = self.sessions.get(session).map(|row| (row.max_connections, row.total_connections));
+        let slot = self.add_connection(session, new);
+        if let (Some(row), Some(counts)) = (self.sessions.get_mut(session), counts) {
+            (row.max_connections, row.total_connections) = counts;
+        }
+        slot
+    }
+
     /// Takes a connection away.
     pub(crate) fn remove_connection(&mut self, slot: Slot) -> Option<ConnectionRow> {
         self.bind(slot, None);

@@ -2,11 +2,16 @@
 
 use std::time::Duration;
 
-use soramode_protocol::id::NodeName;
+use soramode_protocol::delivery::DeliveryState;
+use soramode_protocol::event::{Event, EventType};
+use soramode_protocol::id::{ChannelId, ClientId, ConnectionId, NodeName, SessionId};
 use soramode_protocol::mode::{DatedModeChange, ModeState, SettableMode};
 use soramode_protocol::node::Storage;
+use soramode_protocol::session::ConnectionState;
+use soramode_protocol::time::Time;
 
 use crate::input::Timestamp;
+use crate::rows::{Door, Origin};
 
 /// Connections a node holds if no setting says otherwise.
 pub const MAX_CONNECTIONS_DEFAULT: u64 = 1_000_000;
@@ -56,6 +61,19 @@ pub struct Settings {
     pub sora: SoraSettings,
     /// Where the state is kept.
     pub storage: Storage,
+    /// Whoever is told of events.
+    pub webhooks: Vec<Webhook>,
+}
+
+/// A receiver of events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Webhook {
+    /// Its URL: a receiver is the same over restarts by this.
+    pub url: String,
+    /// The URL as it may be shown.
+    pub endpoint: String,
+    /// What it is told of; of these, what can be delivered at all.
+    pub types: Vec<EventType>,
 }
 
 /// What the gate must know of a real Sora.
@@ -112,17 +130,105 @@ pub struct Snapshot {
     pub settings: Settings,
     /// When it starts.
     pub started: Timestamp,
-    /// The mode that was stored.
+    /// What was stored.
+    pub stored: Stored,
+}
+
+/// What was stored of a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Its mode; `None` of a node of which nothing was stored.
     pub mode: Option<ModeState>,
-    /// The mode's history that was stored, oldest first.
+    /// The mode's history, oldest first.
     pub mode_changes: Vec<DatedModeChange>,
     /// The seq of the next event.
     pub next_seq: u64,
+    /// The sessions that were told of.
+    pub sessions: Vec<StoredSession>,
+    /// The connections.
+    pub connections: Vec<StoredConnection>,
+    /// The last session left a closed node, and `session.vanished` was not told yet.
+    pub vanished_held: bool,
+    /// Deliveries by webhook, in the order of their numbers.
+    pub deliveries: Vec<StoredDelivery>,
 }
 
-impl Snapshot {
-    /// Of a node of which nothing was stored.
-    pub const fn empty(settings: Settings, started: Timestamp) -> Self {
-        Self { settings, started, mode: None, mode_changes: Vec::new(), next_seq: 1 }
+/// A delivery, as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredDelivery {
+    /// Its number.
+    pub id: u64,
+    /// The receiver's whole URL.
+    pub url: String,
+    /// As it may be shown.
+    pub endpoint: String,
+    /// What is to be delivered.
+    pub event: Event,
+    /// The mode's generation when that happened.
+    pub generation: u64,
+    /// What became of it.
+    pub state: DeliveryState,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// Since when it is owed.
+    pub created_at: Time,
+    /// When it is tried again, while it waits for that.
+    pub next_attempt_at: Option<Time>,
+    /// When it ended.
+    pub finished_at: Option<Time>,
+    /// The HTTP status of the last answer.
+    pub status: Option<u16>,
+    /// Why the last try failed, or why it was given up.
+    pub problem: Option<String>,
+}
+
+impl Default for Stored {
+    /// Nothing.
+    fn default() -> Self {
+        Self {
+            mode: None,
+            mode_changes: Vec::new(),
+            next_seq: 1,
+            sessions: Vec::new(),
+            connections: Vec::new(),
+            vanished_held: false,
+            deliveries: Vec::new(),
+        }
     }
+}
+
+/// A session that was told of, as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredSession {
+    /// Its channel.
+    pub channel_id: ChannelId,
+    /// The session.
+    pub session_id: SessionId,
+    /// When it began.
+    pub created_at: Time,
+    /// The most live connections it had at one time.
+    pub max_connections: u64,
+    /// Live connections it had in all.
+    pub total_connections: u64,
+    /// Who made its id, and so ends it.
+    pub origin: Origin,
+}
+
+/// A connection, as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredConnection {
+    /// The connection.
+    pub connection_id: ConnectionId,
+    /// Its channel.
+    pub channel_id: ChannelId,
+    /// Whose it is.
+    pub client_id: Option<ClientId>,
+    /// When it was let in; once it is live, when it was seen.
+    pub created_at: Time,
+    /// Pending or live.
+    pub state: ConnectionState,
+    /// Who told of it.
+    pub door: Door,
+    /// Whether it hangs on a socket.
+    pub is_bound: bool,
 }

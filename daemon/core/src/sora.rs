@@ -126,8 +126,11 @@ impl Gate {
         }
         let created_at = self.date(turn, session, created_at);
         let since = Since::at(turn.now.boot);
+        let of_sora = Record::OfSora(connection_id.clone());
         let new = NewConnection { connection_id, client_id, created_at, state: ConnectionState::Live, door: Door::Sora, since };
-        self.add_live(turn, session, new)
+        let slot = self.add_live(turn, session, new);
+        turn.effects.records.push(of_sora);
+        slot
     }
 
     /// When a connection came that Sora told of late. A session that nobody has heard of began with it; in one that has been told of
@@ -161,7 +164,11 @@ impl Gate {
             if row.session_id != session_id {
                 (row.session_id, row.named) = (session_id, turn.now.boot);
             }
-            row.origin = Origin::Sora;
+            let was = std::mem::replace(&mut row.origin, Origin::Sora);
+            // One that nobody has heard of says so when it is told of.
+            if was == Origin::Gate && row.is_announced {
+                turn.effects.records.push(Record::SessionOfSora(row.channel_id.clone()));
+            }
         }
         session
     }

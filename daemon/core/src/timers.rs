@@ -20,6 +20,8 @@ pub(crate) enum Timer {
     Grace(SocketId),
     /// A session has been empty for the linger.
     Linger(Slot),
+    /// A receiver's next delivery is to be tried.
+    Delivery(usize),
     /// What a wait waits for has been so for the settling time.
     Settled(WaitId),
     /// A wait gives up.

@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+mod deliveries;
 mod dice;
+mod ledger;
 mod lossy_sora;
 mod purity;
 mod scenarios;

@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use soramode_core::effect::{Act, Record, WaitProgress};
+use soramode_core::effect::{Act, Attempt, Record, WaitProgress};
 use soramode_core::input::SocketId;
+use soramode_core::snapshot::StoredDelivery;
 use soramode_protocol::decision::{Decision, Disconnected, Verdict};
+use soramode_protocol::delivery::Delivery;
 use soramode_protocol::error::Error;
-use soramode_protocol::event::{Event, EventKind};
+use soramode_protocol::event::{DeliveryEnded, Event, EventKind};
 use soramode_protocol::id::{ChannelId, ConnectionId, SessionId};
 use soramode_protocol::mode::{Mode, ModeChange, ModeChanged, ModeState};
 use soramode_protocol::node::{ClusterNode, Status};
@@ -81,6 +83,13 @@ impl Show {
                 format!("kept: {} hangs on socket {socket}", self.connection_id(connection_id))
             }
             Record::BoundTo { connection_id, socket: None } => format!("kept: {} hangs on no socket", self.connection_id(connection_id)),
+            Record::OfSora(id) => format!("kept: {id} is Sora's"),
+            Record::Mode(state) => format!("kept: the mode is {}", state.mode),
+            Record::Delivery(delivery) => format!("kept: {}", self.stored_delivery(delivery)),
+            Record::DeliveryForgotten(id) => format!("kept: delivery {id} is forgotten"),
+            Record::VanishedHeld(true) => "kept: session.vanished is owed".to_owned(),
+            Record::VanishedHeld(false) => "kept: session.vanished is not owed any more".to_owned(),
+            Record::SessionOfSora(channel_id) => format!("kept: the session on {channel_id} is Sora's"),
         }
     }
 
@@ -114,6 +123,11 @@ impl Show {
             }
             EventKind::WebhookReceived { source, sora_type } => format!(": {sora_type} by {}", source.name()),
             EventKind::ModeChanged(change) => format!(" {}", self.mode_change(change)),
+            EventKind::DeliverySucceeded(ended) | EventKind::DeliveryFailed(ended) => {
+                let DeliveryEnded { delivery_id, endpoint, attempts, status, problem, .. } = ended.as_ref();
+                let (status, problem) = (tail(", status ", status.as_ref()), tail(", ", problem.as_ref()));
+                format!(": {delivery_id} to {endpoint}, {attempts} attempts{status}{problem}")
+            }
             EventKind::NodeJoined { standing, mode }
             | EventKind::NodeIsolated { standing, mode }
             | EventKind::NodeFenced { standing, mode } => {
@@ -139,6 +153,24 @@ impl Show {
         format!("{mode}, generation {generation}, since {}, by {actor}{why}{until}", self.time(*since))
     }
 
+    fn stored_delivery(&self, it: &StoredDelivery) -> String {
+        let next = it.next_attempt_at.map(|time| format!(", again {}", self.rough(time))).unwrap_or_default();
+        let (status, problem) = (tail(", status ", it.status.as_ref()), tail(", ", it.problem.as_ref()));
+        format!("delivery {} to {} is {}, {} attempts{status}{problem}{next}", it.id, it.endpoint, it.state, it.attempts)
+    }
+
+    fn delivery(&self, it: &Delivery) -> String {
+        let next = it.next_attempt_at.map(|time| format!(", again {}", self.rough(time))).unwrap_or_default();
+        let (status, problem) = (tail(", status ", it.status.as_ref()), tail(", ", it.problem.as_ref()));
+        let Delivery { id, state, endpoint, event_type, seq, attempts, .. } = it;
+        format!("{id} {state}: event {seq} {} to {endpoint}, {attempts} attempts{status}{problem}{next}", event_type.name())
+    }
+
+    /// To the second: what has jitter has other digits with each seed.
+    fn rough(&self, time: Time) -> String {
+        format!("{:+.0}s", self.time(time).trim_end_matches('s').parse::<f64>().unwrap_or_default())
+    }
+
     /// One line an act, more for an answer that is a list; `socket` names the asker.
     pub(crate) fn act(&mut self, act: &Act, socket: impl Fn(SocketId) -> String) -> Vec<String> {
         match act {
@@ -155,6 +187,12 @@ impl Show {
                 vec![format!("-> sfu: end {}, asked by {actor} ({})", sessions.join(", "), socket(ticket.socket))]
             }
             Act::Poll => vec!["-> sora: who is connected?".to_owned()],
+            Act::Deliver(attempt) => {
+                let name = attempt.event.kind.event_type().map_or("unknown", soramode_protocol::event::EventType::name);
+                let Attempt { id, place, attempt, event, generation } = attempt.as_ref();
+                let seq = event.seq;
+                vec![format!("-> hook {place}: delivery {id}, attempt {attempt}: event {seq} {name}, generation {generation}")]
+            }
             Act::Progress(ticket, progress) => vec![format!("-> {}: {}", socket(ticket.socket), self.progress(progress))],
         }
     }
@@ -186,6 +224,12 @@ impl Show {
         let line = match reply {
             Reply::Mode(state) => self.mode(state),
             Reply::ModeChanged(changed) => self.mode_changed(changed),
+            Reply::Deliveries(page) => {
+                let mut lines: Vec<String> = page.deliveries.iter().map(|delivery| format!("  {}", self.delivery(delivery))).collect();
+                lines.extend(page.cursor.as_ref().map(|_| "  and more".to_owned()));
+                return listed("deliveries", lines);
+            }
+            Reply::Delivery(delivery) => self.delivery(delivery),
             Reply::Status(status) => self.status(status),
             Reply::ClusterNodes(nodes) => return listed("nodes", nodes.nodes.iter().map(cluster_node).collect()),
             Reply::ModeChanges(changes) => {
@@ -195,10 +239,10 @@ impl Show {
             }
             Reply::Decision(decision) => self.decision(decision),
             Reply::Reported(reported) => format!("added {}, removed {}", reported.added, reported.removed),
-            Reply::Disconnected(Disconnected { found: true, channel_id: Some(channel), session_id: Some(session) }) => {
-                format!("found in {}", self.session_id(channel, session))
+            Reply::Disconnected(Disconnected { found: true, channel_id: Some(channel), session_id: Some(session), durable }) => {
+                format!("found in {}{}", self.session_id(channel, session), if *durable { "" } else { ", not durable" })
             }
-            Reply::Disconnected(Disconnected { found: false, channel_id: None, session_id: None }) => "not found".to_owned(),
+            Reply::Disconnected(Disconnected { found: false, channel_id: None, session_id: None, durable: true }) => "not found".to_owned(),
             Reply::Disconnected(odd) => panic!("half an answer: {odd:?}"),
             Reply::Explanation(it) => {
                 let modes = &it.modes;

@@ -12,7 +12,7 @@ use std::time::Duration;
 use soramode_core::effect::{Act, Effects};
 use soramode_core::gate::Gate;
 use soramode_core::input::{Input, PolledConnection, SocketId, SoraInput, Ticket, Timestamp};
-use soramode_core::snapshot::{Clustering, Seed, Settings, Snapshot, SoraAdmission, SoraFeed, SoraSettings};
+use soramode_core::snapshot::{Clustering, Seed, Settings, Snapshot, SoraAdmission, SoraFeed, SoraSettings, Stored};
 use soramode_protocol::decision::Decision;
 use soramode_protocol::event::EventKind;
 use soramode_protocol::id::{ChannelId, ConnectionId, NodeName, SessionId};
@@ -90,8 +90,9 @@ impl World {
                 session_max_linger: if dice.one_in(2) { seconds(60) } else { seconds(15) },
             },
             storage: Storage { state: StorageState::Ok, path: None },
+            webhooks: Vec::new(),
         };
-        let snapshot = Snapshot::empty(settings, Timestamp { wall: START, boot: STARTED });
+        let snapshot = Snapshot { settings, started: Timestamp { wall: START, boot: STARTED }, stored: Stored::default() };
         let gate = Gate::restore(snapshot, Seed([7; 32]));
         let (sora, queue) = (Sora::default(), BTreeMap::new());
         let (loses_one_in, poll_seconds) = (if dice.one_in(2) { 3 } else { 20 }, if dice.one_in(2) { 2 } else { 20 });
@@ -281,7 +282,7 @@ impl World {
                     assert!(self.sora.is_empty(), "drained while Sora has {:?}, after {shown}", self.sora.connections());
                     assert!(ended.status.is_drained(), "the status of who is drained says so");
                 }
-                Act::Answer(..) | Act::Progress(..) | Act::End { .. } => {}
+                Act::Answer(..) | Act::Progress(..) | Act::End { .. } | Act::Deliver(_) => {}
             }
         }
         effects
@@ -304,6 +305,8 @@ impl World {
             | EventKind::NodeIsolated { .. }
             | EventKind::NodeFenced { .. }
             | EventKind::WebhookReceived { .. }
+            | EventKind::DeliverySucceeded(_)
+            | EventKind::DeliveryFailed(_)
             | EventKind::Unknown => {}
         }
     }
@@ -315,7 +318,7 @@ impl World {
         let effects = self.gate.step(now, Input::Ask { ticket: Ticket { socket: OPERATOR, serial: 0 }, actor: "uid:0".into(), request });
         let page = effects.acts.into_iter().find_map(|act| match act {
             Act::Answer(_, Ok(Reply::Page(Page::Connections(page)))) => Some(page),
-            Act::Answer(..) | Act::Progress(..) | Act::Poll | Act::End { .. } => None,
+            Act::Answer(..) | Act::Progress(..) | Act::Poll | Act::End { .. } | Act::Deliver(_) => None,
         });
         let live = page.unwrap().connections.into_iter().filter(|it| it.state == ConnectionState::Live);
         let mut table: Vec<_> = live.map(|it| (it.channel_id, it.session_id, it.connection_id)).collect();
@@ -347,7 +350,7 @@ impl World {
         let ask = Input::Ask { ticket: Ticket { socket: OPERATOR, serial: 0 }, actor: "uid:0".into(), request: GateRequest::GetStatus };
         let counts = self.gate.step(now, ask).acts.into_iter().find_map(|act| match act {
             Act::Answer(_, Ok(Reply::Status(status))) => Some((usize::try_from(status.sessions).unwrap(), status.pending)),
-            Act::Answer(..) | Act::Progress(..) | Act::Poll | Act::End { .. } => None,
+            Act::Answer(..) | Act::Progress(..) | Act::Poll | Act::End { .. } | Act::Deliver(_) => None,
         });
         counts.unwrap()
     }

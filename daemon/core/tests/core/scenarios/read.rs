@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use soramode_core::input::{Input, Membership, PolledConnection, SocketId, SoraInput, Ticket, Timestamp};
 use soramode_protocol::decision::{Connect, Disconnect, Explain, Lifetime, Report, ReportedConnection};
+use soramode_protocol::delivery::{ListDeliveries, ResendDelivery};
 use soramode_protocol::end::End;
 use soramode_protocol::event::WebhookSource;
 use soramode_protocol::mode::{ChangeMode, ListModeChanges, Mode, SettableMode};
@@ -55,7 +56,7 @@ impl Words {
         }
     }
 
-    fn next(&mut self) -> Result<String, Problem> {
+    pub(super) fn next(&mut self) -> Result<String, Problem> {
         if self.plain.is_empty() { Err("a word is missing".to_owned()) } else { Ok(self.plain.remove(0)) }
     }
 
@@ -122,7 +123,7 @@ impl Speakers {
                     "joined" => Input::Cluster(Membership::Joined),
                     "isolated" => Input::Cluster(Membership::Isolated),
                     "fenced" => Input::Cluster(Membership::Fenced),
-                    "failed" => Input::StorageFailed,
+                    "failed" => Input::StorageFailed { refused: all.plain.drain(..).map(|id| id.parse().unwrap()).collect() },
                     "restored" => Input::StorageRestored,
                     other => return Err(format!("{who} cannot be {other}")),
                 };
@@ -158,6 +159,14 @@ impl Speakers {
             }
             "End" if all.has("all") => GateRequest::End(End { channel_id: None, all: true }),
             "End" => GateRequest::End(End { channel_id: Some(all.id()?), all: false }),
+            "ListDeliveries" => {
+                let (cursor, limit) = (all.named.remove("cursor"), all.value("limit")?);
+                GateRequest::ListDeliveries(ListDeliveries { state: all.value("state")?, limit, cursor })
+            }
+            "ResendDelivery" => {
+                let id = all.next()?.parse().map_err(|_| "takes a number")?;
+                GateRequest::ResendDelivery(ResendDelivery { id })
+            }
             "Explain" => GateRequest::Explain(Explain { channel_id: all.id()? }),
             "ListSessions" => {
                 let (cursor, limit) = (self.cursor(&mut all), all.value("limit")?);

@@ -10,19 +10,23 @@
 //! asleep 1m                      time goes by, and no deadline fires
 //! clock -1h                      the wall clock is set
 //! repeat 12 a: Connect x{} c{}   twelve times, with 1 to 12 in place of {}; only the number of lines that came of it is told
+//! restart [host] [settings]      the daemon ends without a word, and starts with what was kept; `host`: the machine too
+//! hook 0: 500 retry=5s           the receiver `hook0` answers what it was sent last; `dead`: it does not
 //! orders of                      each order of the actions that follow, each from here
 //! | leave = a: Disconnect c1
 //! ```
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use soramode_core::effect::{Act, Effects};
 use soramode_core::gate::Gate;
-use soramode_core::input::{Input, Timestamp};
+use soramode_core::input::{Host, Input, Timestamp, Tried};
 use soramode_core::snapshot::{
     Clustering, MAX_CONNECTIONS_DEFAULT, PENDING_TIMEOUT_DEFAULT, SESSION_MAX_LINGER_DEFAULT, SOCKET_GRACE_DEFAULT, Seed, Settings,
-    Snapshot, SoraAdmission, SoraFeed, SoraSettings,
+    Snapshot, SoraAdmission, SoraFeed, SoraSettings, Stored, Webhook,
 };
+use soramode_protocol::event::{EventPattern, EventType};
 use soramode_protocol::id::NodeName;
 use soramode_protocol::mode::{DatedModeChange, Mode, ModeChange, ModeState, SettableMode};
 use soramode_protocol::node::{Storage, StorageState};
@@ -30,6 +34,7 @@ use soramode_protocol::reply::Reply;
 use soramode_protocol::time::Time;
 
 use super::read::{Problem, Speakers, Words, duration, words};
+use crate::ledger::Ledger;
 use crate::show::{Detail, Show, seconds};
 
 /// 2026-11-22T20:00:00Z
@@ -74,8 +79,13 @@ pub(super) fn tell(text: &str) -> Result<String, Problem> {
 
 struct Story {
     gate: Gate,
+    /// What a store would keep.
+    ledger: Ledger,
+    starts: u8,
     show: Show,
     speakers: Speakers,
+    /// What each receiver was sent last.
+    under_way: BTreeMap<usize, u64>,
     now: Timestamp,
     settings: String,
     played: Vec<String>,
@@ -84,9 +94,23 @@ struct Story {
 impl Story {
     fn start(line: &str) -> Result<Self, Problem> {
         let now = Timestamp { wall: START, boot: BOOTED };
-        let gate = Gate::restore(snapshot(line, now)?, Seed([7; 32]));
-        let show = Show::new(START, Detail::InWords);
-        Ok(Self { gate, show, speakers: Speakers::default(), now, settings: line.to_owned(), played: Vec::new() })
+        let snapshot = snapshot(line, now)?;
+        let mut ledger = Ledger::new(snapshot.stored.clone());
+        let mut gate = Gate::restore(snapshot, Seed([7; 32]));
+        for record in gate.step(now, Input::Started(Host::Up)).records {
+            ledger.read(&record);
+        }
+        let (show, speakers, settings) = (Show::new(START, Detail::InWords), Speakers::default(), line.to_owned());
+        Ok(Self { gate, ledger, starts: 1, show, speakers, under_way: BTreeMap::new(), now, settings, played: Vec::new() })
+    }
+
+    /// The daemon ends without a word, and starts again with what was kept; `host` too, if it says so.
+    fn restart(&mut self, line: &str) -> Result<Vec<String>, Problem> {
+        let (line, host) = line.strip_prefix(" host").map_or((line, Host::Up), |line| (line, Host::Restarted));
+        self.starts += 1;
+        let snapshot = Snapshot { stored: self.ledger.stored(), ..snapshot(line, self.now)? };
+        self.gate = Gate::restore(snapshot, Seed([self.starts; 32]));
+        self.step(Input::Started(host))
     }
 
     fn play(&mut self, line: &str) -> Result<Vec<String>, Problem> {
@@ -98,7 +122,9 @@ impl Story {
             self.go_to(BOOTED + duration(time)?, &mut happened)?;
             what = rest;
         }
-        if let Some(repeated) = what.strip_prefix("repeat ") {
+        if let Some(settings) = what.strip_prefix("restart") {
+            happened.extend(self.restart(settings)?);
+        } else if let Some(repeated) = what.strip_prefix("repeat ") {
             happened.push(self.repeat(repeated)?);
         } else if let Some(time) = what.strip_prefix("asleep ") {
             self.pass(duration(time)?);
@@ -108,10 +134,25 @@ impl Story {
             let micros = i64::try_from(duration(time)?.as_micros()).map_err(|error| error.to_string())?;
             self.now.wall = Time::from_micros(self.now.wall.as_micros() - micros);
         } else {
-            let input = self.speakers.input(what, self.now)?;
+            let input = match what.strip_prefix("hook ") {
+                Some(answer) => self.tried(answer)?,
+                None => self.speakers.input(what, self.now)?,
+            };
             happened.extend(self.step(input)?);
         }
         Ok(happened)
+    }
+
+    /// A receiver answers what it was sent last.
+    fn tried(&self, line: &str) -> Result<Input, Problem> {
+        let (place, answer) = line.split_once(": ").ok_or("takes `hook 0: 200`")?;
+        let place: usize = place.parse().map_err(|_| format!("{place:?} is no number"))?;
+        let id = *self.under_way.get(&place).ok_or("nothing is under way there")?;
+        let mut all = Words::new(&words(answer));
+        let status = all.next()?.parse().ok();
+        let retry_after = all.time("retry")?;
+        let problem = status.is_none_or(|status| !(200..300).contains(&status)).then(|| "as it said".to_owned());
+        all.end(Input::Tried { id, tried: Tried { status, retry_after, problem } })
     }
 
     fn repeat(&mut self, line: &str) -> Result<String, Problem> {
@@ -153,8 +194,14 @@ impl Story {
 
     fn step_unchecked(&mut self, input: Input) -> Vec<String> {
         let Effects { records, acts } = self.gate.step(self.now, input);
+        for record in &records {
+            self.ledger.read(record);
+        }
         let mut lines: Vec<String> = Vec::new();
         for act in &acts {
+            if let Act::Deliver(attempt) = act {
+                self.under_way.insert(attempt.place, attempt.id);
+            }
             if let Act::Answer(_, Ok(Reply::Page(page))) = act {
                 self.speakers.cursor = page.cursor().map(str::to_owned);
             }
@@ -224,6 +271,17 @@ fn permutations(of: usize) -> Vec<Vec<usize>> {
     all
 }
 
+/// `hook0=session.*`, `hook1=mode.changed`
+fn webhooks(all: &mut Words) -> Result<Vec<Webhook>, Problem> {
+    let mut webhooks = Vec::new();
+    for name in ["hook0", "hook1"] {
+        let Some(pattern) = all.value::<EventPattern>(name)? else { continue };
+        let types = EventType::ALL.into_iter().filter(|it| pattern.matches(*it)).collect();
+        webhooks.push(Webhook { url: format!("http://{name}/?secret"), endpoint: name.to_owned(), types });
+    }
+    Ok(webhooks)
+}
+
 fn snapshot(line: &str, started: Timestamp) -> Result<Snapshot, Problem> {
     let mut all = Words::new(&words(line));
     let state = if all.has("disk") { StorageState::Ok } else { StorageState::Memory };
@@ -250,8 +308,9 @@ fn snapshot(line: &str, started: Timestamp) -> Result<Snapshot, Problem> {
             session_max_linger: all.time("max_linger")?.unwrap_or(SESSION_MAX_LINGER_DEFAULT),
         },
         storage: Storage { state, path: None },
+        webhooks: webhooks(&mut all)?,
     };
-    let mut snapshot = Snapshot::empty(settings, started);
+    let mut stored = Stored::default();
     if let Some(generation) = all.value("opened")? {
         let change = ModeChange {
             mode: Mode::Normal,
@@ -262,14 +321,14 @@ fn snapshot(line: &str, started: Timestamp) -> Result<Snapshot, Problem> {
             reason: None,
             expires_at: None,
         };
-        snapshot.mode_changes.push(DatedModeChange { timestamp: started.wall, change });
+        stored.mode_changes.push(DatedModeChange { timestamp: started.wall, change });
     }
     let (generation, reason, expires) = (all.value("generation")?, all.value("reason")?, all.time("expires")?);
     if let Some(mode) = all.value::<Mode>("stored")? {
         let expires_at = expires.map(|time| started.wall + time);
         let actor = "uid:1000(ops)".to_owned();
-        snapshot.mode =
+        stored.mode =
             Some(ModeState { mode, generation: generation.unwrap_or(1), since: started.wall, actor, reason, expires_at, own_mode: None });
     }
-    all.end(snapshot)
+    all.end(Snapshot { settings, started, stored })
 }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use soramode_core::input::{Input, Membership, SocketId, SoraInput, Ticket, Timestamp};
-use soramode_core::snapshot::{Clustering, Settings, Snapshot, SoraSettings};
+use soramode_core::input::{Host, Input, Membership, SocketId, SoraInput, Ticket, Timestamp};
+use soramode_core::snapshot::{Clustering, Settings, Snapshot, SoraSettings, Stored};
 use soramode_protocol::decision::{Connect, Disconnect, Explain, Lifetime, Report, ReportedConnection};
 use soramode_protocol::id::{ChannelId, ClientId, ConnectionId, NodeName, SessionId};
 use soramode_protocol::mode::{ChangeMode, ListModeChanges, Mode, ModeState, SettableMode};
@@ -66,22 +66,30 @@ pub(super) fn snapshot(dice: &mut Dice) -> Snapshot {
         sessions_known: !dice.one_in(3),
         sora: SoraSettings::default(),
         storage: Storage { state: StorageState::Ok, path: None },
+        webhooks: Vec::new(),
     };
-    let mut snapshot = Snapshot::empty(settings, started);
-    snapshot.mode = dice.maybe(3, |dice| {
+    let mode = dice.maybe(3, |dice| {
         let mode = dice.of(&Mode::ALL);
         let expires_at = if mode.is_block() { dice.maybe(2, |dice| START + Duration::from_secs(dice.roll(20))) } else { None };
         let reason = dice.maybe(2, |_| "stored".to_owned());
         ModeState { mode, generation: 1 + dice.roll(3), since: START, actor: "uid:0(root)".to_owned(), reason, expires_at, own_mode: None }
     });
-    snapshot.next_seq = 1 + dice.roll(3);
-    snapshot
+    Snapshot { settings, started, stored: Stored { mode, next_seq: 1 + dice.roll(3), ..Stored::default() } }
+}
+
+/// One thing that happens.
+#[derive(Clone, Debug)]
+pub(super) enum Turn {
+    /// To the gate.
+    Input(Input),
+    /// The daemon ends without a word, and starts again with what was kept.
+    Restart { settings: Box<Settings>, host: Host },
 }
 
 /// What a run has drawn so far.
 pub(super) struct Inputs {
     pub(super) dice: Dice,
-    clustered: bool,
+    settings: Settings,
     sockets: Vec<SocketId>,
     last_socket: u64,
     serial: u64,
@@ -90,12 +98,12 @@ pub(super) struct Inputs {
 
 impl Inputs {
     pub(super) fn new(dice: Dice, snapshot: &Snapshot) -> Self {
-        let clustered = snapshot.settings.clustering == Clustering::Clustered;
-        Self { dice, clustered, sockets: Vec::new(), last_socket: 0, serial: 0, now: snapshot.started }
+        let settings = snapshot.settings.clone();
+        Self { dice, settings, sockets: Vec::new(), last_socket: 0, serial: 0, now: snapshot.started }
     }
 
     /// The next thing that happens. Mostly the gate is woken for its deadlines, now and then it oversleeps.
-    pub(super) fn draw(&mut self, deadline: Option<Duration>) -> (Timestamp, Input) {
+    pub(super) fn draw(&mut self, deadline: Option<Duration>) -> (Timestamp, Turn) {
         if self.dice.one_in(12) {
             self.set_clock();
         }
@@ -111,10 +119,22 @@ impl Inputs {
             && !self.dice.one_in(4)
         {
             self.pass(deadline.saturating_sub(self.now.boot));
-            return (self.now, Input::Tick);
+            return (self.now, Turn::Input(Input::Tick));
         }
         self.pass(pause);
-        (self.now, self.input())
+        let turn = if self.dice.one_in(40) { self.restart() } else { Turn::Input(self.input()) };
+        (self.now, turn)
+    }
+
+    fn restart(&mut self) -> Turn {
+        let dice = &mut self.dice;
+        let host = dice.of(&[Host::Up, Host::Up, Host::Restarted]);
+        if host == Host::Restarted {
+            self.now.boot = Duration::from_secs(1 + dice.roll(20));
+        }
+        self.sockets.clear();
+        let settings = Settings { mode: dice.maybe(8, Dice::settable), sessions_known: !dice.one_in(3), ..self.settings.clone() };
+        Turn::Restart { settings: Box::new(settings), host }
     }
 
     fn pass(&mut self, time: Duration) {
@@ -150,11 +170,11 @@ impl Inputs {
                 self.sockets.retain(|other| *other != socket);
                 Input::Gone(socket)
             }
-            93..97 if self.clustered => {
+            93..97 if self.settings.clustering == Clustering::Clustered => {
                 let memberships = [Membership::Joined, Membership::Joined, Membership::Isolated, Membership::Fenced];
                 Input::Cluster(self.dice.of(&memberships))
             }
-            97 => Input::StorageFailed,
+            97 => Input::StorageFailed { refused: (0..self.dice.roll(3)).map(|_| self.dice.connection()).collect() },
             98 => Input::StorageRestored,
             _ => Input::Tick,
         }

@@ -59,7 +59,7 @@ fn nobody_is_let_in(step: &Step<'_>) -> Result<(), String> {
     let (Input::Ask { request: GateRequest::Connect(_), .. } | Input::Sora(SoraInput::Admit { .. })) = step.input else { return Ok(()) };
     let offered = step.effects.acts.iter().find_map(|act| match act {
         Act::Answer(_, Ok(Reply::Decision(Decision::Offer { connection_id, created, .. }))) => Some((connection_id, *created)),
-        Act::Answer(..) | Act::Progress(..) | Act::Poll | Act::End { .. } => None,
+        Act::Answer(..) | Act::Progress(..) | Act::Poll | Act::End { .. } | Act::Deliver(_) => None,
     });
     let Some((id, created)) = offered else { return Ok(()) };
     let is_new = !step.before.connections.iter().any(|it| it.connection_id == *id);
@@ -73,10 +73,8 @@ fn nobody_is_let_in(step: &Step<'_>) -> Result<(), String> {
 
 /// 3: a change of the mode or of the standing changes no session and no connection.
 fn modes_change_no_table(step: &Step<'_>) -> Result<(), String> {
-    let is_change = matches!(
-        step.input,
-        Input::Ask { request: GateRequest::ChangeMode(_), .. } | Input::Cluster(_) | Input::StorageFailed | Input::StorageRestored
-    );
+    let is_change =
+        matches!(step.input, Input::Ask { request: GateRequest::ChangeMode(_), .. } | Input::Cluster(_) | Input::StorageRestored);
     let is_same = step.before.sessions == step.after.sessions && step.before.connections == step.after.connections;
     must((!is_change || step.is_late || is_same).then_some(()), || "3: a change of the mode changed a table".to_owned())
 }
@@ -107,7 +105,10 @@ fn vanished_where_it_must(step: &Step<'_>) -> Result<(), String> {
     let told = step.effects.kinds().filter(|kind| **kind == EventKind::SessionVanished).count();
     let reached_zero = before.sessions > 0 && after.sessions == 0 && mode_after(&before.mode, step.effects).is_block();
     // What deadlines did in the same step, or what was held back until now, the model has to know.
-    if step.is_late || before.sessions_known != after.sessions_known {
+    if step.is_late
+        || matches!(step.input, Input::Started(_) | Input::StorageFailed { .. })
+        || before.sessions_known != after.sessions_known
+    {
         return Ok(());
     }
     let due = usize::from(reached_zero && after.sessions_known);
@@ -135,6 +136,8 @@ fn causes_come_first(effects: &Effects) -> Result<(), String> {
             }
             EventKind::SessionVanished => std::mem::replace(&mut is_vanished, true),
             EventKind::ModeChanged(_)
+            | EventKind::DeliverySucceeded(_)
+            | EventKind::DeliveryFailed(_)
             | EventKind::WebhookReceived { .. }
             | EventKind::NodeJoined { .. }
             | EventKind::NodeIsolated { .. }

@@ -12,11 +12,11 @@ use std::io::Write as _;
 use std::time::Instant;
 
 use soramode_core::gate::Gate;
-use soramode_core::input::{Input, Timestamp};
+use soramode_core::input::Timestamp;
 use soramode_core::snapshot::{Seed, Snapshot};
 
 use crate::show::{Detail, Show};
-use inputs::{Dice, Inputs, START};
+use inputs::{Dice, Inputs, START, Turn};
 use run::Run;
 
 const SEEDS_DEFAULT: u64 = 10_000;
@@ -25,7 +25,7 @@ const STEPS_MAX: u64 = 80;
 /// What a seed draws.
 struct Story {
     snapshot: Snapshot,
-    inputs: Vec<(Timestamp, Input)>,
+    turns: Vec<(Timestamp, Turn)>,
 }
 
 /// Where it went wrong: the step, and how.
@@ -38,60 +38,60 @@ fn play(seed: u64) -> (Story, Result<(), Failure>) {
     let steps = 1 + dice.roll(STEPS_MAX);
     let mut run = Run::new(&snapshot, 7);
     let mut drawn = Inputs::new(dice, &snapshot);
-    let mut story = Story { snapshot, inputs: Vec::new() };
+    let mut story = Story { snapshot, turns: Vec::new() };
     for step in 0..usize::try_from(steps).unwrap() {
-        let (now, input) = drawn.draw(run.next_deadline());
-        story.inputs.push((now, input.clone()));
-        if let Err(problem) = run.step(now, &input) {
+        let (now, turn) = drawn.draw(run.next_deadline());
+        story.turns.push((now, turn.clone()));
+        if let Err(problem) = run.turn(now, &turn) {
             return (story, Err((step, problem)));
         }
     }
-    if let Some((now, _)) = story.inputs.last() {
+    if let Some((now, _)) = story.turns.last() {
         run.pages_agree(*now).unwrap_or_else(|problem| panic!("seed {seed}: {problem}"));
     }
     (story, Ok(()))
 }
 
-fn replay(snapshot: &Snapshot, inputs: &[(Timestamp, Input)]) -> Result<(), Failure> {
+fn replay(snapshot: &Snapshot, turns: &[(Timestamp, Turn)]) -> Result<(), Failure> {
     let mut run = Run::new(snapshot, 7);
-    for (step, (now, input)) in inputs.iter().enumerate() {
-        run.step(*now, input).map_err(|problem| (step, problem))?;
+    for (step, (now, turn)) in turns.iter().enumerate() {
+        run.turn(*now, turn).map_err(|problem| (step, problem))?;
     }
     Ok(())
 }
 
 /// Leaves inputs out as long as it still goes wrong.
 fn shrink(story: Story) -> (Story, Failure) {
-    let Story { snapshot, mut inputs } = story;
-    let mut failure = replay(&snapshot, &inputs).unwrap_err();
-    inputs.truncate(failure.0 + 1);
+    let Story { snapshot, mut turns } = story;
+    let mut failure = replay(&snapshot, &turns).unwrap_err();
+    turns.truncate(failure.0 + 1);
     let mut at = 0;
-    while at < inputs.len() {
-        let mut shorter = inputs.clone();
+    while at < turns.len() {
+        let mut shorter = turns.clone();
         shorter.remove(at);
         match replay(&snapshot, &shorter) {
             Err(shorter_failure) => {
                 shorter.truncate(shorter_failure.0 + 1);
-                (inputs, failure, at) = (shorter, shorter_failure, 0);
+                (turns, failure, at) = (shorter, shorter_failure, 0);
             }
             Ok(()) => at += 1,
         }
     }
-    (Story { snapshot, inputs }, failure)
+    (Story { snapshot, turns }, failure)
 }
 
 fn told(seed: u64, story: Story) -> String {
     let hook = std::panic::take_hook();
     // Each try may panic again.
     std::panic::set_hook(Box::new(|_| ()));
-    let (Story { snapshot, inputs }, (_, problem)) = shrink(story);
+    let (Story { snapshot, turns }, (_, problem)) = shrink(story);
     std::panic::set_hook(hook);
     let mut run = Run::new(&snapshot, 7);
     let mut lines = vec![format!("seed {seed}: SORAMODE_SEED={seed} plays it alone. At its shortest:"), format!("{:?}", snapshot.settings)];
-    lines.extend(snapshot.mode.map(|mode| format!("stored: {mode:?}")));
-    for (now, input) in inputs {
-        lines.push(format!("@{:?} {:?}", now.boot, input));
-        lines.extend(run.step(now, &input).unwrap_or_default().into_iter().map(|line| format!("    {line}")));
+    lines.extend(snapshot.stored.mode.map(|mode| format!("stored: {mode:?}")));
+    for (now, turn) in turns {
+        lines.push(format!("@{:?} {:?}", now.boot, turn));
+        lines.extend(run.turn(now, &turn).unwrap_or_default().into_iter().map(|line| format!("    {line}")));
     }
     lines.push(problem);
     lines.join("\n")
@@ -101,7 +101,9 @@ fn told(seed: u64, story: Story) -> String {
 fn same_seed(story: &Story) -> Result<(), String> {
     let mut gates = [7, 7, 8].map(|seed| Gate::restore(story.snapshot.clone(), Seed([seed; 32])));
     let mut shows = [(); 2].map(|()| Show::new(START, Detail::InWords));
-    for (now, input) in &story.inputs {
+    // Until the first restart: what that begins with has ids of the gate's own making.
+    let inputs = story.turns.iter().map_while(|(now, turn)| if let Turn::Input(input) = turn { Some((now, input)) } else { None });
+    for (now, input) in inputs {
         let [first, same, other] = gates.each_mut().map(|gate| gate.step(*now, input.clone()));
         if first != same {
             return Err(format!("7: {first:?}\nis not {same:?}"));
@@ -129,7 +131,7 @@ fn the_core_does_what_the_model_does() {
     let (began, runs, mut steps) = (Instant::now(), seeds.end - seeds.start, 0);
     for seed in seeds {
         let (story, result) = play(seed);
-        steps += story.inputs.len();
+        steps += story.turns.len();
         let result = result.map_err(|(_, problem)| problem).and_then(|()| if seed % 16 == 0 { same_seed(&story) } else { Ok(()) });
         if let Err(problem) = result {
             let is_replayable = !problem.starts_with("7:");

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use soramode_core::effect::Record;
 use soramode_protocol::event::{Event, EventKind};
 use soramode_protocol::id::{ConnectionId, SessionId};
-use soramode_protocol::mode::ModeState;
+use soramode_protocol::mode::{DatedModeChange, ModeState};
 use soramode_protocol::session::{Connection, ConnectionState, Session};
 
 pub(super) struct Replay {
@@ -21,6 +21,11 @@ impl Replay {
         Self { next_seq, mode, sessions: BTreeMap::new(), live: BTreeMap::new(), pending: BTreeMap::new() }
     }
 
+    /// A start may begin with another mode, which is no event.
+    pub(super) fn set_mode(&mut self, mode: ModeState) {
+        self.mode = mode;
+    }
+
     pub(super) fn read(&mut self, record: &Record) -> Result<(), String> {
         match record {
             Record::Event(event) => {
@@ -32,7 +37,13 @@ impl Replay {
             }
             Record::Pending { connection_id, .. } => expect_none(self.pending.insert(connection_id.clone(), record.clone())),
             Record::PendingOver(id) => expect_some(self.pending.remove(id), "a connection that was not pending is over").map(drop),
-            Record::BoundTo { .. } => Ok(()),
+            Record::BoundTo { .. }
+            | Record::OfSora(_)
+            | Record::SessionOfSora(_)
+            | Record::Mode(_)
+            | Record::VanishedHeld(_)
+            | Record::Delivery(_)
+            | Record::DeliveryForgotten(_) => Ok(()),
         }
     }
 
@@ -53,6 +64,8 @@ impl Replay {
                 if is_so { Ok(()) } else { Err(format!("destroyed is not what was there: {session:?} {event:?}")) }
             }
             EventKind::ConnectionCreated { channel_id, session_id, connection_id, client_id } => {
+                // Whoever comes is not waited for any more.
+                self.pending.remove(connection_id);
                 let session = expect_some(self.sessions.get_mut(session_id), "a connection is created in no session")?;
                 session.connections += 1;
                 session.total_connections += 1;
@@ -75,15 +88,7 @@ impl Replay {
             }
             EventKind::ModeChanged(change) => {
                 let is_next = change.generation == self.mode.generation + 1 && change.previous_mode == self.mode.mode;
-                self.mode = ModeState {
-                    mode: change.mode,
-                    generation: change.generation,
-                    since: event.timestamp,
-                    actor: change.actor.clone(),
-                    reason: change.reason.clone(),
-                    expires_at: change.expires_at,
-                    own_mode: None,
-                };
+                self.mode = DatedModeChange { timestamp: event.timestamp, change: change.as_ref().clone() }.state();
                 if is_next { Ok(()) } else { Err(format!("a change of the mode is missing before {change:?}")) }
             }
             EventKind::SessionVanished
@@ -91,6 +96,8 @@ impl Replay {
             | EventKind::NodeIsolated { .. }
             | EventKind::NodeFenced { .. }
             | EventKind::WebhookReceived { .. }
+            | EventKind::DeliverySucceeded(_)
+            | EventKind::DeliveryFailed(_)
             | EventKind::Unknown => Ok(()),
         }
     }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use soramode_core::effect::{Act, Effects, Record};
 use soramode_core::gate::Gate;
-use soramode_core::input::{Input, SocketId, Ticket, Timestamp};
-use soramode_core::snapshot::{Seed, Snapshot};
+use soramode_core::input::{Host, Input, SocketId, Ticket, Timestamp};
+use soramode_core::snapshot::{Seed, Settings, Snapshot};
 use soramode_protocol::event::{Event, EventKind};
 use soramode_protocol::id::EventId;
 use soramode_protocol::mode::ModeState;
@@ -15,14 +15,15 @@ use soramode_protocol::reply::Reply;
 use soramode_protocol::request::GateRequest;
 use soramode_protocol::session::{Connection, GetSession, ListConnections, ListRequest, ListSessions, Page, Session};
 
-use super::inputs::START;
+use super::inputs::{START, Turn};
 use super::invariants;
 use super::model::Model;
 use super::replay::Replay;
+use crate::ledger::Ledger;
 use crate::show::{Detail, Show};
 
 /// Asks on nobody's behalf, to look at the tables.
-const OBSERVER: Ticket = Ticket { socket: SocketId(u64::MAX), serial: 0 };
+const OBSERVER: Ticket = Ticket { socket: SocketId(u64::MAX - 1), serial: 0 };
 
 /// What the core says it holds.
 #[derive(Clone, PartialEq)]
@@ -36,6 +37,10 @@ pub(super) struct Run {
     gate: Gate,
     model: Model,
     replay: Replay,
+    /// What a store would keep.
+    ledger: Ledger,
+    /// Another one at each start.
+    seed: u8,
     tables: Tables,
     of_core: Show,
     of_model: Show,
@@ -45,25 +50,47 @@ impl Run {
     pub(super) fn new(snapshot: &Snapshot, seed: u8) -> Self {
         let mut gate = Gate::restore(snapshot.clone(), Seed([seed; 32]));
         let tables = look(&mut gate, snapshot.started);
-        let replay = Replay::new(snapshot.next_seq, tables.status.mode.clone());
+        let replay = Replay::new(snapshot.stored.next_seq, tables.status.mode.clone());
+        let mut ledger = Ledger::new(snapshot.stored.clone());
+        for record in gate.step(snapshot.started, Input::Started(Host::Up)).records {
+            ledger.read(&record);
+        }
         let (of_core, of_model) = (Show::new(START, Detail::ByType), Show::new(START, Detail::ByType));
-        Self { gate, model: Model::start(snapshot.clone()), replay, tables, of_core, of_model }
+        Self { gate, model: Model::start(snapshot.clone()), replay, ledger, seed, tables, of_core, of_model }
     }
 
     pub(super) fn next_deadline(&self) -> Option<Duration> {
         self.gate.next_deadline()
     }
 
-    /// One step; what the core did, or where it parts from the model or from what must always be so.
-    pub(super) fn step(&mut self, now: Timestamp, input: &Input) -> Result<Vec<String>, String> {
-        let caught = catch_unwind(AssertUnwindSafe(|| self.step_unguarded(now, input)));
+    /// One thing that happens; what the core did, or where it parts from the model or from what must always be so.
+    pub(super) fn turn(&mut self, now: Timestamp, turn: &Turn) -> Result<Vec<String>, String> {
+        let caught = catch_unwind(AssertUnwindSafe(|| match turn {
+            Turn::Input(input) => self.step(now, input),
+            Turn::Restart { settings, host } => self.restart(now, settings, *host),
+        }));
         caught.unwrap_or_else(|panic| {
             let message = panic.downcast_ref::<String>().cloned();
             Err(message.or_else(|| panic.downcast_ref::<&str>().map(|it| (*it).to_owned())).unwrap_or_else(|| "a panic".to_owned()))
         })
     }
 
-    fn step_unguarded(&mut self, now: Timestamp, input: &Input) -> Result<Vec<String>, String> {
+    fn restart(&mut self, now: Timestamp, settings: &Settings, host: Host) -> Result<Vec<String>, String> {
+        let stored = self.ledger.stored();
+        // Whoever starts twice from the same begins with the same.
+        if Ledger::new(stored.clone()).stored() != stored {
+            return Err(format!("what was stored is read as something else: {stored:?}"));
+        }
+        let snapshot = Snapshot { settings: settings.clone(), started: now, stored };
+        self.seed += 1;
+        self.gate = Gate::restore(snapshot, Seed([self.seed; 32]));
+        self.gate.check()?;
+        self.model.restart(settings, now);
+        self.replay.set_mode(self.model.mode.clone());
+        self.step(now, &Input::Started(host))
+    }
+
+    fn step(&mut self, now: Timestamp, input: &Input) -> Result<Vec<String>, String> {
         let is_late = self.gate.next_deadline().is_some_and(|deadline| deadline <= now.boot);
         let effects = self.gate.step(now, input.clone());
         let expected = self.model.step(now, input);
@@ -71,6 +98,7 @@ impl Run {
         self.gate.check()?;
         for record in &effects.records {
             self.replay.read(record)?;
+            self.ledger.read(record);
         }
         let before = std::mem::replace(&mut self.tables, look(&mut self.gate, now));
         self.compare_tables()?;

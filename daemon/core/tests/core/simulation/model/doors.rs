@@ -50,11 +50,18 @@ impl Model {
                 if channel_id.is_some() {
                     self.end(&gone.connection_id, EndReason::Disconnected);
                 }
-                Ok(Reply::Disconnected(Disconnected { found: channel_id.is_some(), channel_id, session_id }))
+                let durable = channel_id.is_none() || !self.storage_failed;
+                Ok(Reply::Disconnected(Disconnected { found: channel_id.is_some(), channel_id, session_id, durable }))
             }
             GateRequest::Explain(explain) => Ok(Reply::Explanation(Box::new(self.explain(&explain.channel_id)))),
-            GateRequest::List(_) | GateRequest::Wait(_) | GateRequest::End(_) => {
-                panic!("lists are compared after each step, waits are asked otherwise, and an end changes nothing here")
+            GateRequest::List(_)
+            | GateRequest::Wait(_)
+            | GateRequest::End(_)
+            | GateRequest::ListDeliveries(_)
+            | GateRequest::ResendDelivery(_) => {
+                panic!(
+                    "lists are compared after each step, waits are asked otherwise, an end changes nothing, and nobody is told by webhook"
+                )
             }
         }
     }

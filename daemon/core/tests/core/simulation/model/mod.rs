@@ -3,14 +3,15 @@
 
 mod doors;
 mod mode;
+mod restart;
 mod waits;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use soramode_core::effect::Act;
-use soramode_core::input::{Input, SocketId, Timestamp};
-use soramode_core::snapshot::{Clustering, Settings, Snapshot};
+use soramode_core::input::{Host, Input, SocketId, Timestamp};
+use soramode_core::snapshot::{Clustering, Settings, Snapshot, Stored};
 use soramode_protocol::decision::RejectReason;
 use soramode_protocol::event::{EndReason, EventKind};
 use soramode_protocol::id::{ChannelId, ClientId, ConnectionId, SessionId};
@@ -89,15 +90,17 @@ enum Deadline {
 
 impl Model {
     pub(super) fn start(snapshot: Snapshot) -> Self {
-        let Snapshot { settings, started, mode, mode_changes, .. } = snapshot;
+        let Snapshot { settings, started, stored: Stored { mode, mode_changes, .. } } = snapshot;
         let clustered = settings.clustering == Clustering::Clustered;
-        let mode = mode::start(&settings, mode, started.wall);
+        let opened_before = mode.as_ref().filter(|state| !state.mode.is_block()).map_or(0, |state| state.generation);
+        let (mode, change) = mode::start(&settings, mode, started.wall);
+        let opened = if mode.mode.is_block() { opened_before } else { mode.generation };
         Self {
             now: started,
             started,
             expiry: mode.expires_at.map(|time| started.boot + time.since(started.wall)),
-            changes: mode_changes,
-            opened: if mode.mode.is_block() { 0 } else { mode.generation },
+            changes: mode_changes.into_iter().chain(change).collect(),
+            opened,
             mode,
             standing: if clustered { Standing::Fenced } else { Standing::Standalone },
             storage_failed: false,
@@ -121,7 +124,7 @@ impl Model {
     /// What happens and what is answered.
     pub(super) fn step(&mut self, now: Timestamp, input: &Input) -> (Vec<EventKind>, Vec<Act>) {
         self.now = now;
-        while let Some(deadline) = self.first_due() {
+        while let Some(deadline) = self.first_due().filter(|_| !matches!(input, Input::Started(_))) {
             self.fire(deadline);
             self.look_at_waits();
         }
@@ -132,11 +135,18 @@ impl Model {
                 self.acts.push(Act::Answer(*ticket, answer));
             }
             Input::Gone(socket) => self.socket_gone(*socket),
+            Input::Started(host) => {
+                if *host == Host::Restarted {
+                    self.end_all();
+                }
+                self.tell_vanished();
+            }
             Input::Tick => {}
             Input::Cluster(membership) => self.cluster(*membership),
-            Input::StorageFailed => self.storage_failed(),
+            Input::StorageFailed { refused } => self.storage_failed(refused),
             Input::StorageRestored => self.storage_restored(),
             Input::Sora(input) => self.sora(input),
+            Input::Tried { .. } => panic!("nobody is told by webhook"),
         }
         self.look_at_waits();
         (std::mem::take(&mut self.events), std::mem::take(&mut self.acts))
@@ -224,7 +234,7 @@ impl Model {
 
     fn open(&mut self, channel_id: ChannelId, session_id: Option<SessionId>) -> u64 {
         self.made += 1;
-        let made = SessionId::new(&format!("{:0>26}", self.made)).unwrap();
+        let made = made_id(self.made);
         // Somebody is here again: that the node was empty is not told any more.
         self.vanished_held = false;
         self.sessions.push(Session {
@@ -340,4 +350,9 @@ impl Model {
             self.events.push(EventKind::SessionVanished);
         }
     }
+}
+
+/// An id of the gate's own making.
+fn made_id(number: u64) -> SessionId {
+    SessionId::new(&format!("{number:0>26}")).unwrap()
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use soramode_core::input::Membership;
 use soramode_core::snapshot::{Clustering, Settings};
 use soramode_protocol::error::Error;
-use soramode_protocol::event::EventKind;
+use soramode_protocol::event::{EndReason, EventKind};
+use soramode_protocol::id::ConnectionId;
 use soramode_protocol::mode::{ChangeMode, DatedModeChange, Mode, ModeChange, ModeChanged, ModeState};
 use soramode_protocol::node::Standing;
 use soramode_protocol::reply::{Answer, Reply};
@@ -13,8 +14,8 @@ use soramode_protocol::time::Time;
 
 use super::Model;
 
-/// The rows of the start.
-pub(super) fn start(settings: &Settings, stored: Option<ModeState>, wall: Time) -> ModeState {
+/// The rows of the start, and what they change.
+pub(super) fn start(settings: &Settings, stored: Option<ModeState>, wall: Time) -> (ModeState, Option<DatedModeChange>) {
     let before = stored.as_ref().map(|state| state.mode);
     let mode = match (settings.clustering, settings.mode.map(Mode::from).or(before)) {
         (Clustering::Standalone, None | Some(Mode::Initial)) => Mode::Normal,
@@ -23,12 +24,15 @@ pub(super) fn start(settings: &Settings, stored: Option<ModeState>, wall: Time) 
         (Clustering::Clustered, _) => Mode::Initial,
     };
     let actor = "system:start".to_owned();
+    let new = ModeState { mode, generation: 1, since: wall, actor: actor.clone(), reason: None, expires_at: None, own_mode: None };
     match stored {
-        Some(state) if state.mode == mode => state,
-        Some(state) => {
-            ModeState { mode, generation: state.generation + 1, since: wall, actor, reason: None, expires_at: None, own_mode: None }
+        Some(state) if state.mode == mode => (state, None),
+        Some(ModeState { mode: previous_mode, generation, .. }) => {
+            let generation = generation + 1;
+            let change = ModeChange { mode, previous_mode, generation, actor, on_behalf_of: None, reason: None, expires_at: None };
+            (ModeState { generation, ..new }, Some(DatedModeChange { timestamp: wall, change }))
         }
-        None => ModeState { mode, generation: 1, since: wall, actor, reason: None, expires_at: None, own_mode: None },
+        None => (new, None),
     }
 }
 
@@ -43,15 +47,15 @@ impl Model {
         if wanted == Mode::Normal && matches!(self.standing, Standing::Isolated | Standing::Fenced) {
             return Err(Error::not_joined(self.standing));
         }
-        if wanted == Mode::Normal && self.storage_failed {
-            return Err(Error::storage_unavailable(""));
-        }
         let previous_mode = self.mode.mode;
         let is_same = wanted == previous_mode;
         let takes_expiry = change.expires_in_seconds == Some(0) && self.mode.expires_at.is_some();
         let brings_expiry = change.expires_in_seconds.is_some_and(|seconds| seconds > 0);
         let brings_reason = change.reason.is_some() && change.reason != self.mode.reason;
         let changed = !is_same || takes_expiry || brings_expiry || brings_reason;
+        if changed && self.storage_failed {
+            return Err(Error::storage_unavailable(""));
+        }
         if changed {
             self.make_change(change, actor);
         }
@@ -126,7 +130,12 @@ impl Model {
         }
     }
 
-    pub(super) fn storage_failed(&mut self) {
+    pub(super) fn storage_failed(&mut self, refused: &[ConnectionId]) {
+        for id in refused {
+            if self.find(id).is_some() {
+                self.end(id, EndReason::Denied);
+            }
+        }
         self.storage_failed = true;
         self.enter_by_itself(Mode::BlockNewConnection, "storage");
     }

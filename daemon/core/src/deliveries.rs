@@ -1,0 +1,387 @@
+//! Deliveries by webhook: one for each event and receiver, in order for each receiver, until it has it or is given up.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use rand_chacha::rand_core::Rng;
+use soramode_protocol::delivery::{Deliveries as Page, Delivery, DeliveryState, ListDeliveries};
+use soramode_protocol::error::Error;
+use soramode_protocol::event::{DeliveryEnded, Event, EventKind};
+use soramode_protocol::node::DeliveryCounts;
+
+use crate::effect::{Act, Attempt, Record};
+use crate::gate::{Gate, Refusable, Turn};
+use crate::input::Tried;
+use crate::lists::rows;
+use crate::snapshot::{StoredDelivery, Webhook};
+use crate::timers::Timer;
+
+/// Deliveries that are owed at most: past that the oldest is given up.
+pub const DELIVERIES_OWED_MAX: usize = 100_000;
+
+/// Deliveries that failed and are kept, to be looked at and sent again.
+pub const DELIVERIES_FAILED_KEPT: usize = 10_000;
+
+/// Deliveries that succeeded or became obsolete and are kept, to be looked at.
+pub const DELIVERIES_OVER_KEPT: usize = 1_000;
+
+/// How long after each try the next one follows; after the last of them the receiver is given up.
+pub const RETRY_PAUSES: [Duration; 10] = [
+    Duration::from_secs(1),
+    Duration::from_secs(5),
+    Duration::from_secs(30),
+    Duration::from_mins(2),
+    Duration::from_mins(5),
+    Duration::from_mins(30),
+    Duration::from_hours(2),
+    Duration::from_hours(5),
+    Duration::from_hours(10),
+    Duration::from_hours(14),
+];
+
+/// The longest that a receiver's `retry-after` is heeded.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_hours(1);
+
+/// How far a pause may stray from its length, in thousandths, so that many nodes do not come back at the same moment.
+const JITTER_THOUSANDTHS: u64 = 100;
+
+/// The status that says: never again.
+const GONE: u16 = 410;
+
+/// All deliveries that are kept.
+#[derive(Default)]
+pub(crate) struct Deliveries {
+    rows: BTreeMap<u64, StoredDelivery>,
+    pending: BTreeSet<u64>,
+    failed: BTreeSet<u64>,
+    /// Those that succeeded or became obsolete, in the order in which they did.
+    over: VecDeque<u64>,
+    /// For each receiver that there is.
+    queues: Vec<Queue>,
+    last_id: u64,
+}
+
+/// What a receiver is owed.
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<u64>,
+    /// What is being tried now. It may be owed no more.
+    under_way: Option<u64>,
+}
+
+/// How a delivery ends.
+enum Ending {
+    Succeeded,
+    /// And why.
+    Failed(Option<String>),
+    Obsolete,
+}
+
+impl Deliveries {
+    /// What was stored, as far as these receivers are still there.
+    pub(crate) fn restore(stored: Vec<StoredDelivery>, webhooks: &[Webhook]) -> Self {
+        let mut deliveries = Self { queues: webhooks.iter().map(|_| Queue::default()).collect(), ..Self::default() };
+        for delivery in stored {
+            deliveries.last_id = deliveries.last_id.max(delivery.id);
+            deliveries.file(&delivery);
+            if delivery.state == DeliveryState::Pending
+                && let Some(queue) = place_of(webhooks, &delivery.url).and_then(|place| deliveries.queues.get_mut(place))
+            {
+                queue.waiting.push_back(delivery.id);
+            }
+            deliveries.rows.insert(delivery.id, delivery);
+        }
+        deliveries
+    }
+
+    /// How many are owed, and how many were given up.
+    pub(crate) fn counts(&self) -> DeliveryCounts {
+        DeliveryCounts { pending: self.pending.len() as u64, failed: self.failed.len() as u64 }
+    }
+
+    fn file(&mut self, delivery: &StoredDelivery) {
+        match delivery.state {
+            DeliveryState::Pending => drop(self.pending.insert(delivery.id)),
+            DeliveryState::Failed => drop(self.failed.insert(delivery.id)),
+            DeliveryState::Succeeded | DeliveryState::Obsolete => self.over.push_back(delivery.id),
+        }
+    }
+}
+
+impl Gate {
+    /// What is owed goes on where it was; to whom nobody sends any more, it is given up.
+    pub(crate) fn resume_deliveries(&mut self, turn: &mut Turn) {
+        let is_configured = |delivery: &StoredDelivery| place_of(&self.settings.webhooks, &delivery.url).is_some();
+        let rows = &self.deliveries.rows;
+        let strays: Vec<u64> =
+            self.deliveries.pending.iter().filter(|id| rows.get(id).is_some_and(|it| !is_configured(it))).copied().collect();
+        for id in strays {
+            self.end_delivery(turn, id, Ending::Failed(Some("it is no webhook of this node any more".to_owned())));
+        }
+        for place in 0..self.deliveries.queues.len() {
+            self.wait_or_try(turn, place);
+        }
+    }
+
+    /// Whether anybody wants to be told of such an event.
+    pub(crate) fn is_to_be_told(&self, kind: &EventKind) -> bool {
+        let wanted = |event_type| self.settings.webhooks.iter().any(|webhook| webhook.types.contains(&event_type));
+        kind.event_type().is_some_and(|event_type| event_type.is_deliverable() && wanted(event_type))
+    }
+
+    /// Owes an event to everybody who wants to be told of it.
+    pub(crate) fn owe(&mut self, turn: &mut Turn, event: &Event) {
+        let Some(event_type) = event.kind.event_type() else { return };
+        for place in 0..self.settings.webhooks.len() {
+            let Some(webhook) = self.settings.webhooks.get(place).filter(|webhook| webhook.types.contains(&event_type)) else { continue };
+            let delivery = StoredDelivery {
+                id: self.deliveries.last_id + 1,
+                url: webhook.url.clone(),
+                endpoint: webhook.endpoint.clone(),
+                event: event.clone(),
+                generation: self.mode.generation,
+                state: DeliveryState::Pending,
+                attempts: 0,
+                created_at: turn.now.wall,
+                next_attempt_at: None,
+                finished_at: None,
+                status: None,
+                problem: None,
+            };
+            self.deliveries.last_id = delivery.id;
+            self.queue_delivery(turn, delivery);
+        }
+        if self.deliveries.pending.len() > DELIVERIES_OWED_MAX
+            && let Some(oldest) = self.oldest_waiting()
+        {
+            self.end_delivery(turn, oldest, Ending::Failed(Some("overflow: too many deliveries were owed".to_owned())));
+        }
+    }
+
+    fn queue_delivery(&mut self, turn: &mut Turn, delivery: StoredDelivery) {
+        let Some(place) = place_of(&self.settings.webhooks, &delivery.url) else { return };
+        turn.effects.records.push(Record::Delivery(Box::new(delivery.clone())));
+        self.deliveries.file(&delivery);
+        if let Some(queue) = self.deliveries.queues.get_mut(place) {
+            queue.waiting.push_back(delivery.id);
+        }
+        self.deliveries.rows.insert(delivery.id, delivery);
+        self.wait_or_try(turn, place);
+    }
+
+    fn oldest_waiting(&self) -> Option<u64> {
+        let is_under_way = |id: &u64| self.deliveries.queues.iter().any(|queue| queue.under_way == Some(*id));
+        self.deliveries.pending.iter().find(|id| !is_under_way(id)).copied()
+    }
+
+    /// Tries what comes next for a receiver, unless it is busy or its pause is not over.
+    fn wait_or_try(&mut self, turn: &mut Turn, place: usize) {
+        if self.timers.is_set(Timer::Delivery(place)) {
+            return;
+        }
+        let Some(queue) = self.deliveries.queues.get(place).filter(|queue| queue.under_way.is_none()) else { return };
+        let Some(next) = queue.waiting.front().and_then(|id| self.deliveries.rows.get(id)) else { return };
+        // After a restart a pause may still run. By the wall clock, which may have been set: it is never longer than the longest.
+        let pause = next.next_attempt_at.map_or(Duration::ZERO, |at| at.since(turn.now.wall)).min(longest_pause());
+        if pause.is_zero() {
+            self.try_delivery(turn, place);
+        } else {
+            self.timers.set(Timer::Delivery(place), turn.now.boot + pause);
+        }
+    }
+
+    /// A receiver's pause is over.
+    pub(crate) fn try_delivery(&mut self, turn: &mut Turn, place: usize) {
+        let Some(queue) = self.deliveries.queues.get_mut(place) else { return };
+        let Some(id) = queue.waiting.front().copied() else { return };
+        let Some(delivery) = self.deliveries.rows.get(&id) else { return };
+        queue.under_way = Some(id);
+        let (attempt, generation) = (delivery.attempts + 1, delivery.generation);
+        turn.effects.acts.push(Act::Deliver(Box::new(Attempt { id, place, attempt, event: delivery.event.clone(), generation })));
+    }
+
+    /// A try is over.
+    pub(crate) fn delivery_tried(&mut self, turn: &mut Turn, id: u64, tried: &Tried) {
+        let Some(place) = self.deliveries.queues.iter().position(|queue| queue.under_way == Some(id)) else { return };
+        if let Some(queue) = self.deliveries.queues.get_mut(place) {
+            queue.under_way = None;
+        }
+        let Some(delivery) = self.deliveries.rows.get_mut(&id) else { return self.wait_or_try(turn, place) };
+        delivery.attempts += 1;
+        (delivery.status, delivery.problem) = (tried.status, tried.problem.clone());
+        let is_owed = delivery.state == DeliveryState::Pending;
+        let attempts = usize::try_from(delivery.attempts).unwrap_or(usize::MAX);
+        match (tried.status, RETRY_PAUSES.get(attempts - 1)) {
+            // Also of what became obsolete meanwhile: the receiver has it.
+            (Some(200..300), _) => self.end_delivery(turn, id, Ending::Succeeded),
+            _ if !is_owed => self.wait_or_try(turn, place),
+            (Some(GONE), _) | (_, None) => self.end_delivery(turn, id, Ending::Failed(tried.problem.clone())),
+            (_, Some(pause)) => {
+                let pause = tried.retry_after.map_or_else(|| jittered(*pause, self.random.next_u64()), |after| after.min(RETRY_AFTER_MAX));
+                self.pause_delivery(turn, id, pause.max(Duration::from_millis(1)));
+            }
+        }
+    }
+
+    fn pause_delivery(&mut self, turn: &mut Turn, id: u64, pause: Duration) {
+        let Some(delivery) = self.deliveries.rows.get_mut(&id) else { return };
+        delivery.next_attempt_at = Some(turn.now.wall + pause);
+        turn.effects.records.push(Record::Delivery(Box::new(delivery.clone())));
+        let place = place_of(&self.settings.webhooks, &delivery.url);
+        if let Some(place) = place {
+            self.timers.set(Timer::Delivery(place), turn.now.boot + pause);
+        }
+    }
+
+    /// A delivery is over, whether it was tried or not.
+    fn end_delivery(&mut self, turn: &mut Turn, id: u64, ending: Ending) {
+        let Some(delivery) = self.deliveries.rows.get_mut(&id) else { return };
+        let (state, problem) = match ending {
+            Ending::Succeeded => (DeliveryState::Succeeded, None),
+            Ending::Failed(problem) => (DeliveryState::Failed, problem),
+            Ending::Obsolete => (DeliveryState::Obsolete, None),
+        };
+        let before = std::mem::replace(&mut delivery.state, state);
+        (delivery.next_attempt_at, delivery.finished_at, delivery.problem) = (None, Some(turn.now.wall), problem);
+        let delivery = delivery.clone();
+        turn.effects.records.push(Record::Delivery(Box::new(delivery.clone())));
+        self.deliveries.pending.remove(&id);
+        if before == DeliveryState::Obsolete {
+            self.deliveries.over.retain(|over| *over != id);
+        }
+        self.deliveries.file(&delivery);
+        match state {
+            DeliveryState::Succeeded => self.emit(turn, EventKind::DeliverySucceeded(Box::new(ended(&delivery)))),
+            DeliveryState::Failed => self.emit(turn, EventKind::DeliveryFailed(Box::new(ended(&delivery)))),
+            DeliveryState::Pending | DeliveryState::Obsolete => {}
+        }
+        self.leave_queue(turn, &delivery);
+        self.forget_deliveries(turn);
+    }
+
+    fn leave_queue(&mut self, turn: &mut Turn, delivery: &StoredDelivery) {
+        let Some(place) = place_of(&self.settings.webhooks, &delivery.url) else { return };
+        let Some(queue) = self.deliveries.queues.get_mut(place) else { return };
+        if queue.waiting.pop_front_if(|first| *first == delivery.id).is_some() {
+            // The pause was this one's.
+            self.timers.cancel(Timer::Delivery(place));
+        } else if let Some(at) = queue.waiting.iter().position(|waiting| *waiting == delivery.id) {
+            queue.waiting.remove(at);
+        }
+        self.wait_or_try(turn, place);
+    }
+
+    fn forget_deliveries(&mut self, turn: &mut Turn) {
+        let surplus = self.deliveries.over.len().saturating_sub(DELIVERIES_OVER_KEPT);
+        let mut forgotten: Vec<u64> = self.deliveries.over.drain(..surplus).collect();
+        while self.deliveries.failed.len() > DELIVERIES_FAILED_KEPT {
+            forgotten.extend(self.deliveries.failed.pop_first());
+        }
+        for id in forgotten {
+            self.deliveries.rows.remove(&id);
+            turn.effects.records.push(Record::DeliveryForgotten(id));
+        }
+    }
+
+    /// The node is open: that it was empty must not be told any more.
+    pub(crate) fn make_vanished_obsolete(&mut self, turn: &mut Turn) {
+        let is_vanished = |id: &&u64| self.deliveries.rows.get(id).is_some_and(|it| it.event.kind == EventKind::SessionVanished);
+        let obsolete: Vec<u64> = self.deliveries.pending.iter().filter(is_vanished).copied().collect();
+        for id in obsolete {
+            self.end_delivery(turn, id, Ending::Obsolete);
+        }
+    }
+
+    pub(crate) fn list_deliveries(&self, list: &ListDeliveries) -> Refusable<Page> {
+        let before: u64 = match &list.cursor {
+            Some(cursor) => cursor.parse().map_err(|_| Error::invalid_params("cursor", "is not one of ours"))?,
+            None => u64::MAX,
+        };
+        let limit = rows(list.limit);
+        let wanted = |delivery: &&StoredDelivery| list.state.is_none_or(|state| delivery.state == state);
+        let mut found = self.deliveries.rows.range(..before).rev().map(|(_, delivery)| delivery).filter(wanted);
+        let deliveries: Vec<Delivery> = found.by_ref().take(limit).map(view).collect();
+        let cursor = found.next().and(deliveries.last()).map(|last| last.id.to_string());
+        Ok(Page { deliveries, cursor })
+    }
+
+    pub(crate) fn resend_delivery(&mut self, turn: &mut Turn, id: u64) -> Refusable<Delivery> {
+        let delivery = self.deliveries.rows.get(&id).ok_or_else(|| Error::no_delivery(id))?;
+        let place = place_of(&self.settings.webhooks, &delivery.url);
+        let place = place.ok_or_else(|| Error::invalid_params("id", "goes to no webhook of this node any more"))?;
+        // One that was given up, or even arrived, before the node was opened again is as old as one that was not.
+        let is_outdated = delivery.event.kind == EventKind::SessionVanished && self.opened_generation > delivery.generation;
+        match delivery.state {
+            DeliveryState::Obsolete | DeliveryState::Succeeded | DeliveryState::Failed if is_outdated => {
+                return Err(Error::invalid_params(
+                    "id",
+                    "is obsolete: the node was opened since, and whoever acted on it would stop a node that serves",
+                ));
+            }
+            DeliveryState::Pending => self.hasten(turn, id, place),
+            DeliveryState::Obsolete | DeliveryState::Succeeded | DeliveryState::Failed => self.owe_again(turn, id),
+        }
+        self.deliveries.rows.get(&id).map(view).ok_or_else(|| Error::no_delivery(id))
+    }
+
+    fn hasten(&mut self, turn: &mut Turn, id: u64, place: usize) {
+        let is_next =
+            self.deliveries.queues.get(place).is_some_and(|queue| queue.under_way.is_none() && queue.waiting.front() == Some(&id));
+        if is_next {
+            self.timers.cancel(Timer::Delivery(place));
+            self.try_delivery(turn, place);
+        }
+    }
+
+    fn owe_again(&mut self, turn: &mut Turn, id: u64) {
+        let Some(mut delivery) = self.deliveries.rows.remove(&id) else { return };
+        self.deliveries.failed.remove(&id);
+        self.deliveries.over.retain(|over| *over != id);
+        (delivery.state, delivery.attempts, delivery.finished_at) = (DeliveryState::Pending, 0, None);
+        (delivery.status, delivery.problem) = (None, None);
+        self.queue_delivery(turn, delivery);
+    }
+}
+
+/// Which receiver this is.
+fn place_of(webhooks: &[Webhook], url: &str) -> Option<usize> {
+    webhooks.iter().position(|webhook| webhook.url == url)
+}
+
+fn view(delivery: &StoredDelivery) -> Delivery {
+    Delivery {
+        id: delivery.id,
+        state: delivery.state,
+        endpoint: delivery.endpoint.clone(),
+        event_type: delivery.event.kind.event_type().unwrap_or(soramode_protocol::event::EventType::SessionVanished),
+        event_id: delivery.event.id,
+        seq: delivery.event.seq,
+        attempts: delivery.attempts,
+        created_at: delivery.created_at,
+        next_attempt_at: delivery.next_attempt_at,
+        finished_at: delivery.finished_at,
+        status: delivery.status,
+        problem: delivery.problem.clone(),
+    }
+}
+
+fn ended(delivery: &StoredDelivery) -> DeliveryEnded {
+    DeliveryEnded {
+        delivery_id: delivery.id,
+        event_id: delivery.event.id,
+        endpoint: delivery.endpoint.clone(),
+        attempts: delivery.attempts,
+        status: delivery.status,
+        problem: delivery.problem.clone(),
+    }
+}
+
+/// A pause that is longer or shorter by as much as the dice say.
+fn jittered(pause: Duration, random: u64) -> Duration {
+    let thousandths = 1_000 - JITTER_THOUSANDTHS + random % (2 * JITTER_THOUSANDTHS + 1);
+    Duration::from_micros(u64::try_from(pause.as_micros()).unwrap_or(u64::MAX) / 1_000 * thousandths)
+}
+
+fn longest_pause() -> Duration {
+    RETRY_PAUSES.into_iter().max().unwrap_or(RETRY_AFTER_MAX) * 2
+}

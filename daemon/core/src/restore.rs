@@ -1,0 +1,191 @@
+//! The start: from nothing, or from what was stored.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use soramode_protocol::event::EndReason;
+use soramode_protocol::id::SessionId;
+use soramode_protocol::mode::{DatedModeChange, MODE_CHANGES_KEPT, Mode, ModeChange, ModeState};
+use soramode_protocol::node::Standing;
+use soramode_protocol::session::ConnectionState;
+
+use crate::deliveries::Deliveries;
+use crate::effect::Record;
+use crate::gate::{Gate, Turn};
+use crate::index::Hashing;
+use crate::input::{Host, SocketId, Timestamp};
+use crate::known::Known;
+use crate::rows::{NewConnection, Origin, Since};
+use crate::sessions::Sessions;
+use crate::slab::Slot;
+use crate::snapshot::{Clustering, Seed, Settings, Snapshot, Stored, StoredConnection, StoredSession};
+use crate::timers::{Timer, Timers};
+use crate::tombstones::Tombstones;
+use crate::waits::Waits;
+
+impl Gate {
+    /// Starts. `seed` is fresh from the system, never stored.
+    pub fn restore(snapshot: Snapshot, seed: Seed) -> Self {
+        let Snapshot { settings, started, stored } = snapshot;
+        let Stored { mode, mut mode_changes, next_seq, sessions, mut connections, vanished_held, deliveries } = stored;
+        let mut random = ChaCha8Rng::from_seed(seed.0);
+        let hashing = Hashing::new(random.next_u64(), random.next_u64());
+        let before = mode.clone();
+        let mode = start_mode(&settings, mode, started);
+        mode_changes.extend(before.and_then(|before| start_change(&before, &mode)));
+        let surplus = mode_changes.len().saturating_sub(MODE_CHANGES_KEPT);
+        mode_changes.drain(..surplus);
+        let mut gate = Self {
+            node_name: Arc::new(settings.node_name.clone()),
+            started,
+            opened_generation: opened_generation(&mode, &mode_changes),
+            mode_changes: mode_changes.into(),
+            mode,
+            standing: match settings.clustering {
+                Clustering::Standalone => Standing::Standalone,
+                Clustering::Clustered => Standing::Fenced,
+            },
+            storage: settings.storage.state,
+            sessions: Sessions::new(hashing),
+            known: Known::new(&settings),
+            vanished_held: false,
+            vanished_recorded: vanished_held,
+            sessions_ended: 0,
+            rejected: BTreeMap::new(),
+            reports: BTreeMap::new(),
+            tombstones: Tombstones::default(),
+            timers: Timers::default(),
+            waits: Waits::default(),
+            deliveries: Deliveries::restore(deliveries, &settings.webhooks),
+            next_seq,
+            random,
+            settings,
+        };
+        if let Some(expires_at) = gate.mode.expires_at {
+            gate.timers.set(Timer::Expiry, started.boot + expires_at.since(started.wall));
+        }
+        gate.begin_polls();
+        gate.restore_sessions(sessions);
+        connections.sort_by(|one, other| (one.created_at, &one.connection_id).cmp(&(other.created_at, &other.connection_id)));
+        gate.restore_connections(connections);
+        gate.restore_lingers();
+        let is_empty = gate.sessions.session_count() == 0;
+        gate.vanished_held = vanished_held && is_empty && gate.mode.mode.is_block();
+        gate
+    }
+
+    /// The first that happens after the start.
+    pub(crate) fn begin(&mut self, turn: &mut Turn, host: Host) {
+        turn.effects.records.push(Record::Mode(Box::new(self.mode.clone())));
+        match host {
+            Host::Up => {}
+            Host::Restarted => self.end_all(turn),
+        }
+        self.tell_held_vanished(turn);
+        self.resume_deliveries(turn);
+    }
+
+    /// Nobody outlives the machine.
+    fn end_all(&mut self, turn: &mut Turn) {
+        let slots: Vec<Slot> = self.sessions.connections_from(0).map(|(slot, _)| slot).collect();
+        for slot in slots {
+            self.end(turn, slot, EndReason::Reconciled);
+        }
+        // A session that would outlive its connections does not either.
+        let slots: Vec<Slot> = self.sessions.by_age(None).collect();
+        for slot in slots {
+            if let Some(row) = self.sessions.session_mut(slot) {
+                row.last_end = EndReason::Reconciled;
+            }
+            self.destroy_session(turn, slot);
+        }
+    }
+
+    fn restore_sessions(&mut self, sessions: Vec<StoredSession>) {
+        for stored in sessions {
+            let StoredSession { channel_id, session_id, created_at, origin, .. } = stored;
+            let slot = self.sessions.add_session(channel_id, session_id, Timestamp { wall: created_at, ..self.started });
+            if let Some(row) = self.sessions.session_mut(slot) {
+                (row.origin, row.is_announced) = (origin, true);
+                (row.max_connections, row.total_connections) = (stored.max_connections, stored.total_connections);
+            }
+        }
+    }
+
+    fn restore_connections(&mut self, connections: Vec<StoredConnection>) {
+        let Timestamp { boot, .. } = self.started;
+        for stored in connections {
+            let StoredConnection { connection_id, channel_id, client_id, created_at, state, door, is_bound } = stored;
+            // Of a session that nobody was seen in there is only who was let in.
+            let session = self.sessions.find_session(&channel_id).unwrap_or_else(|| {
+                let session_id = SessionId::generate(self.random_bytes());
+                self.sessions.add_session(channel_id, session_id, Timestamp { wall: created_at, boot })
+            });
+            let new = NewConnection { connection_id, client_id, created_at, state, door, since: Since::at(boot) };
+            let slot = self.sessions.restore_connection(session, new);
+            if state == ConnectionState::Pending {
+                self.timers.set(Timer::Pending(slot), boot + self.settings.pending_timeout);
+            }
+            if is_bound {
+                self.sessions.bind(slot, Some(SocketId::BEFORE_START));
+            }
+        }
+        if self.sessions.bound_to(SocketId::BEFORE_START).next().is_some() {
+            self.timers.set(Timer::Grace(SocketId::BEFORE_START), boot + self.settings.socket_grace);
+        }
+    }
+
+    /// Sessions that nobody is in linger from now on.
+    fn restore_lingers(&mut self) {
+        let at = self.started.boot + self.settings.session_linger;
+        for slot in self.sessions.by_age(None) {
+            let row = self.sessions.session(slot);
+            if row.is_some_and(|row| row.origin == Origin::Gate && row.live == 0 && row.pending == 0) {
+                self.timers.set(Timer::Linger(slot), at);
+            }
+        }
+    }
+}
+
+/// The mode at the start: the one that the operator says, else the stored one, as far as the cluster leaves it.
+fn start_mode(settings: &Settings, stored: Option<ModeState>, started: Timestamp) -> ModeState {
+    let stored_mode = stored.as_ref().map(|state| state.mode);
+    let mode = match (settings.mode.map(Mode::from), stored_mode, settings.clustering) {
+        (Some(said), _, Clustering::Standalone) => said,
+        (None, Some(stored), Clustering::Standalone) if stored != Mode::Initial => stored,
+        (None, _, Clustering::Standalone) => Mode::Normal,
+        (Some(mode), _, Clustering::Clustered) | (None, Some(mode), Clustering::Clustered) if mode.is_block() => mode,
+        (_, _, Clustering::Clustered) => Mode::Initial,
+    };
+    match stored {
+        Some(state) if state.mode == mode => state,
+        Some(ModeState { generation, .. }) => start_state(mode, generation + 1, started),
+        None => start_state(mode, 1, started),
+    }
+}
+
+/// The last generation in which the node was not closed by an operator, as far as the history goes back.
+fn opened_generation(now: &ModeState, changes: &[DatedModeChange]) -> u64 {
+    if !now.mode.is_block() {
+        return now.generation;
+    }
+    let opened = changes.iter().rev().find_map(|DatedModeChange { change, .. }| match (change.previous_mode, change.mode) {
+        (_, mode) if !mode.is_block() => Some(change.generation),
+        (previous, _) if !previous.is_block() => Some(change.generation.saturating_sub(1)),
+        _ => None,
+    });
+    opened.unwrap_or(0)
+}
+
+fn start_state(mode: Mode, generation: u64, started: Timestamp) -> ModeState {
+    ModeState { mode, generation, since: started.wall, actor: "system:start".to_owned(), reason: None, expires_at: None, own_mode: None }
+}
+
+/// The line of the history for a start that began with another mode than the one that was stored: there is no event that says it.
+pub fn start_change(before: &ModeState, state: &ModeState) -> Option<DatedModeChange> {
+    let ModeState { mode, generation, since, actor, reason, expires_at, .. } = state.clone();
+    let change = ModeChange { mode, previous_mode: before.mode, generation, actor, on_behalf_of: None, reason, expires_at };
+    (generation != before.generation).then_some(DatedModeChange { timestamp: since, change })
+}

@@ -1,0 +1,245 @@
+//! Deliveries by chance: receivers that answer this or that, restarts, and time that goes by. Whatever happens, the order is kept,
+//! nobody is asked twice at once, and in the end everybody has everything that was not given up.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use soramode_core::deliveries::{DELIVERIES_FAILED_KEPT, DELIVERIES_OVER_KEPT, DELIVERIES_OWED_MAX, RETRY_PAUSES};
+use soramode_core::effect::{Act, Effects, Record};
+use soramode_core::gate::Gate;
+use soramode_core::input::{Host, Input, SocketId, Ticket, Timestamp, Tried};
+use soramode_core::snapshot::{Clustering, Seed, Settings, Snapshot, SoraSettings, Stored, StoredDelivery, Webhook};
+use soramode_protocol::decision::{Connect, Disconnect, Lifetime};
+use soramode_protocol::delivery::DeliveryState;
+use soramode_protocol::event::{EventKind, EventType};
+use soramode_protocol::mode::{ChangeMode, SettableMode};
+use soramode_protocol::node::{Storage, StorageState};
+use soramode_protocol::request::GateRequest;
+use soramode_protocol::time::Time;
+
+use crate::dice::Dice;
+use crate::ledger::Ledger;
+
+const SEEDS: u64 = 2_000;
+const STEPS: u64 = 80;
+
+struct World {
+    dice: Dice,
+    gate: Gate,
+    ledger: Ledger,
+    now: Timestamp,
+    starts: u8,
+    /// What each receiver is asked now.
+    under_way: BTreeMap<usize, u64>,
+    /// What each receiver has answered with 200, in the order in which it did.
+    had: BTreeMap<usize, Vec<u64>>,
+    /// Each delivery that there was, as it was last.
+    deliveries: BTreeMap<u64, StoredDelivery>,
+    /// How many deliveries the events so far make.
+    owed: u64,
+}
+
+fn settings() -> Settings {
+    let webhook = |name: &str, types: &[EventType]| Webhook { url: name.to_owned(), endpoint: name.to_owned(), types: types.to_vec() };
+    Settings {
+        node_name: "node-01".parse().unwrap(),
+        clustering: Clustering::Standalone,
+        mode: None,
+        session_linger: Duration::ZERO,
+        max_connections: 100,
+        pending_timeout: Duration::from_secs(30),
+        socket_grace: Duration::from_secs(30),
+        sessions_known: true,
+        sora: SoraSettings::default(),
+        storage: Storage { state: StorageState::Ok, path: None },
+        webhooks: vec![
+            webhook("a", &[EventType::SessionCreated, EventType::SessionDestroyed, EventType::SessionVanished]),
+            webhook("b", &[EventType::SessionVanished, EventType::ModeChanged]),
+        ],
+    }
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let now = Timestamp { wall: Time::from_micros(1_795_377_600_000_000), boot: Duration::from_secs(1_000) };
+        let gate = Gate::restore(Snapshot { settings: settings(), started: now, stored: Stored::default() }, Seed([1; 32]));
+        let (ledger, deliveries, had) = (Ledger::new(Stored::default()), BTreeMap::new(), BTreeMap::new());
+        let mut world = Self { dice: Dice(seed), gate, ledger, now, starts: 1, under_way: BTreeMap::new(), had, deliveries, owed: 0 };
+        world.step(Input::Started(Host::Up));
+        world
+    }
+
+    fn pass(&mut self, time: Duration) {
+        let until = self.now.boot + time;
+        while let Some(deadline) = self.gate.next_deadline().filter(|deadline| *deadline <= until) {
+            let passed = deadline.saturating_sub(self.now.boot);
+            (self.now.boot, self.now.wall) = (self.now.boot + passed, self.now.wall + passed);
+            self.step(Input::Tick);
+        }
+        let passed = until.saturating_sub(self.now.boot);
+        (self.now.boot, self.now.wall) = (until, self.now.wall + passed);
+    }
+
+    /// Without a look at everything after it.
+    fn step_fast(&mut self, input: Input) {
+        let Effects { records, acts } = self.gate.step(self.now, input);
+        for record in &records {
+            self.ledger.read(record);
+        }
+        for act in acts {
+            if let Act::Deliver(attempt) = act {
+                self.under_way.insert(attempt.place, attempt.id);
+            }
+        }
+    }
+
+    fn step(&mut self, input: Input) {
+        let Effects { records, acts } = self.gate.step(self.now, input);
+        self.gate.check().unwrap();
+        for record in &records {
+            self.ledger.read(record);
+            if let Some(event) = record.event() {
+                self.owed += settings().webhooks.iter().filter(|it| wants(it, &event.kind)).count() as u64;
+            }
+            if let Record::Delivery(delivery) = record {
+                self.deliveries.insert(delivery.id, delivery.as_ref().clone());
+            }
+        }
+        for act in acts {
+            let Act::Deliver(attempt) = act else { continue };
+            assert_eq!(self.under_way.insert(attempt.place, attempt.id), None, "one at a time");
+            let before = |it: &&StoredDelivery| it.id < attempt.id && it.url == settings().webhooks[attempt.place].url;
+            let overtaken = self.deliveries.values().filter(before).find(|it| it.state == DeliveryState::Pending);
+            assert_eq!(overtaken, None, "delivery {} overtakes", attempt.id);
+        }
+    }
+
+    fn answer(&mut self, place: usize, status: Option<u16>) {
+        let Some(id) = self.under_way.remove(&place) else { return };
+        if status == Some(200) {
+            self.had.entry(place).or_default().push(id);
+        }
+        let retry_after = self.dice.one_in(4).then(|| Duration::from_secs(7));
+        self.step(Input::Tried { id, tried: Tried { status, retry_after, problem: None } });
+    }
+
+    fn restart(&mut self) {
+        self.starts += 1;
+        self.under_way.clear();
+        let snapshot = Snapshot { settings: settings(), started: self.now, stored: self.ledger.stored() };
+        self.gate = Gate::restore(snapshot, Seed([self.starts; 32]));
+        self.step(Input::Started(Host::Up));
+    }
+
+    fn happen(&mut self) {
+        let ticket = Ticket { socket: SocketId(1), serial: 1 };
+        let ask = |request| Input::Ask { ticket, actor: "ops".into(), request };
+        let connection_id = format!("c{}", self.dice.roll(2)).parse().unwrap();
+        match self.dice.roll(16) {
+            0..3 => {
+                let channel_id = "spam".parse().unwrap();
+                let connection_id = Some(connection_id);
+                self.step(ask(GateRequest::Connect(Connect {
+                    channel_id,
+                    connection_id,
+                    client_id: None,
+                    lifetime: Lifetime::Explicit,
+                    hops: 0,
+                })));
+            }
+            3..6 => self.step(ask(GateRequest::Disconnect(Disconnect { connection_id }))),
+            6..8 => {
+                let mode = if self.dice.one_in(2) { SettableMode::Normal } else { SettableMode::BlockNewSession };
+                let change =
+                    ChangeMode { mode, reason: None, expires_in_seconds: None, if_mode: None, if_generation: None, on_behalf_of: None };
+                self.step(ask(GateRequest::ChangeMode(Box::new(change))));
+            }
+            8..14 => {
+                let place = usize::try_from(self.dice.roll(2)).unwrap();
+                let status = [Some(200), Some(200), Some(200), Some(500), Some(410), None][usize::try_from(self.dice.roll(6)).unwrap()];
+                self.answer(place, status);
+            }
+            14 => self.restart(),
+            _ => {
+                let millis = self.dice.roll(20_000);
+                self.pass(Duration::from_millis(millis));
+            }
+        }
+    }
+
+    /// Everybody answers, for as long as anything can be owed.
+    fn settle(&mut self) {
+        for _ in 0..200 {
+            for place in 0..2 {
+                self.answer(place, Some(200));
+            }
+            self.pass(RETRY_PAUSES[RETRY_PAUSES.len() - 1] * 2);
+        }
+    }
+
+    fn check(&self) {
+        assert_eq!(self.deliveries.len() as u64, self.owed, "one delivery for each event and receiver");
+        for delivery in self.deliveries.values() {
+            assert_ne!(delivery.state, DeliveryState::Pending, "{delivery:?}");
+            let is_vanished = delivery.event.kind == EventKind::SessionVanished;
+            assert!(is_vanished || delivery.state != DeliveryState::Obsolete, "{delivery:?}");
+        }
+        for (place, had) in &self.had {
+            let first_times: Vec<u64> = {
+                let mut seen = BTreeSet::new();
+                had.iter().copied().filter(|id| seen.insert(*id)).collect()
+            };
+            assert!(first_times.is_sorted(), "receiver {place} had {had:?}");
+            let succeeded = |id: &u64| self.deliveries[id].state == DeliveryState::Succeeded;
+            assert!(first_times.iter().all(succeeded), "what a receiver has is known to have succeeded");
+        }
+    }
+}
+
+fn wants(webhook: &Webhook, kind: &EventKind) -> bool {
+    kind.event_type().is_some_and(|event_type| webhook.types.contains(&event_type))
+}
+
+#[test]
+fn in_the_end_everybody_has_everything_in_its_order() {
+    for seed in 0..SEEDS {
+        let mut world = World::new(seed);
+        for _ in 0..world.dice.roll(STEPS) {
+            world.happen();
+        }
+        world.settle();
+        world.check();
+    }
+}
+
+/// So many changes of the mode, each owed to one receiver.
+fn change_mode(world: &mut World, times: usize) {
+    for time in 0..times {
+        let mode = if time % 2 == 0 { SettableMode::BlockNewConnection } else { SettableMode::BlockNewSession };
+        let change = ChangeMode { mode, reason: None, expires_in_seconds: None, if_mode: None, if_generation: None, on_behalf_of: None };
+        let ticket = Ticket { socket: SocketId(1), serial: 1 };
+        world.step_fast(Input::Ask { ticket, actor: "ops".into(), request: GateRequest::ChangeMode(Box::new(change)) });
+    }
+}
+
+#[test]
+fn what_is_too_much_is_given_up_oldest_first_and_forgotten_in_the_end() {
+    let mut world = World::new(0);
+    change_mode(&mut world, DELIVERIES_OWED_MAX);
+    let counts = |world: &World| {
+        let count = |state| world.ledger.stored().deliveries.iter().filter(|it| it.state == state).count();
+        DeliveryState::ALL.map(count)
+    };
+    assert_eq!(counts(&world), [DELIVERIES_OWED_MAX, 0, 0, 0]);
+    change_mode(&mut world, 1);
+    assert_eq!(counts(&world), [DELIVERIES_OWED_MAX, 0, 1, 0]);
+    // The first is on its way.
+    let failed = world.ledger.stored().deliveries.into_iter().find(|it| it.state == DeliveryState::Failed).unwrap();
+    assert_eq!((failed.id, failed.problem.as_deref()), (2, Some("overflow: too many deliveries were owed")));
+    change_mode(&mut world, DELIVERIES_FAILED_KEPT);
+    assert_eq!(counts(&world), [DELIVERIES_OWED_MAX, 0, DELIVERIES_FAILED_KEPT, 0]);
+    for _ in 0..=DELIVERIES_OVER_KEPT {
+        world.answer(1, Some(200));
+    }
+    assert_eq!(counts(&world), [DELIVERIES_OWED_MAX - DELIVERIES_OVER_KEPT - 1, DELIVERIES_OVER_KEPT, DELIVERIES_FAILED_KEPT, 0]);
+}

@@ -1,0 +1,186 @@
+//! What the records tell, folded: the state that a restart begins with. Whatever keeps records must keep this.
+
+use std::collections::BTreeMap;
+
+use soramode_core::effect::Record;
+use soramode_core::restore::start_change;
+use soramode_core::rows::{Door, Origin};
+use soramode_core::snapshot::{Stored, StoredConnection, StoredDelivery, StoredSession};
+use soramode_protocol::event::{Event, EventKind};
+use soramode_protocol::id::{ChannelId, ClientId, ConnectionId};
+use soramode_protocol::mode::{DatedModeChange, MODE_CHANGES_KEPT, ModeState};
+use soramode_protocol::session::ConnectionState;
+use soramode_protocol::time::Time;
+
+/// The records so far.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ledger {
+    mode: Option<ModeState>,
+    mode_changes: Vec<DatedModeChange>,
+    last_seq: u64,
+    sessions: BTreeMap<ChannelId, StoredSession>,
+    live: BTreeMap<ChannelId, u64>,
+    connections: BTreeMap<ConnectionId, StoredConnection>,
+    vanished_held: bool,
+    deliveries: BTreeMap<u64, StoredDelivery>,
+}
+
+impl Ledger {
+    /// Begins with what was stored.
+    pub(crate) fn new(stored: Stored) -> Self {
+        let Stored { mode, mode_changes, next_seq, sessions, connections, vanished_held, deliveries } = stored;
+        let mut ledger = Self { mode, mode_changes, last_seq: next_seq.saturating_sub(1), vanished_held, ..Self::default() };
+        ledger.deliveries = deliveries.into_iter().map(|delivery| (delivery.id, delivery)).collect();
+        ledger.sessions = sessions.into_iter().map(|session| (session.channel_id.clone(), session)).collect();
+        for connection in connections {
+            if connection.state == ConnectionState::Live {
+                *ledger.live.entry(connection.channel_id.clone()).or_default() += 1;
+            }
+            ledger.add(connection);
+        }
+        ledger
+    }
+
+    /// Takes a record in.
+    pub(crate) fn read(&mut self, record: &Record) {
+        match record {
+            Record::Event(event) => self.read_event(event),
+            Record::Mode(state) => {
+                let before = self.mode.replace(state.as_ref().clone());
+                keep_change(&mut self.mode_changes, before.and_then(|before| start_change(&before, state)));
+            }
+            Record::Delivery(delivery) => {
+                self.deliveries.insert(delivery.id, delivery.as_ref().clone());
+            }
+            Record::DeliveryForgotten(id) => {
+                self.deliveries.remove(id);
+            }
+            Record::VanishedHeld(held) => self.vanished_held = *held,
+            Record::Pending { channel_id, connection_id, client_id, created_at } => {
+                self.add(StoredConnection {
+                    connection_id: connection_id.clone(),
+                    channel_id: channel_id.clone(),
+                    client_id: client_id.clone(),
+                    created_at: *created_at,
+                    state: ConnectionState::Pending,
+                    door: Door::Sora,
+                    is_bound: false,
+                });
+            }
+            Record::PendingOver(connection_id) => self.remove(connection_id),
+            Record::BoundTo { connection_id, socket } => {
+                if let Some(connection) = self.connections.get_mut(connection_id) {
+                    connection.is_bound = socket.is_some();
+                }
+            }
+            Record::OfSora(connection_id) => {
+                if let Some(connection) = self.connections.get_mut(connection_id) {
+                    connection.door = Door::Sora;
+                }
+            }
+            Record::SessionOfSora(channel_id) => {
+                if let Some(session) = self.sessions.get_mut(channel_id) {
+                    session.origin = Origin::Sora;
+                }
+            }
+        }
+    }
+
+    fn read_event(&mut self, event: &Event) {
+        self.last_seq = event.seq;
+        match &event.kind {
+            EventKind::SessionCreated { channel_id, session_id, created_time } => {
+                let session = StoredSession {
+                    channel_id: channel_id.clone(),
+                    session_id: session_id.clone(),
+                    created_at: *created_time,
+                    max_connections: 0,
+                    total_connections: 0,
+                    origin: Origin::Gate,
+                };
+                self.sessions.insert(channel_id.clone(), session);
+                self.live.insert(channel_id.clone(), 0);
+            }
+            EventKind::SessionDestroyed { channel_id, session_id, .. } => {
+                // The channel may have its next session already.
+                if self.sessions.get(channel_id).is_some_and(|session| session.session_id == *session_id) {
+                    self.sessions.remove(channel_id);
+                    self.live.remove(channel_id);
+                }
+            }
+            EventKind::ConnectionCreated { channel_id, connection_id, client_id, .. } => {
+                self.connection_created(event.timestamp, (channel_id, connection_id, client_id.as_ref()));
+            }
+            EventKind::ConnectionDestroyed { connection_id, .. } => self.remove(connection_id),
+            EventKind::ModeChanged(change) => {
+                let change = DatedModeChange { timestamp: event.timestamp, change: change.as_ref().clone() };
+                self.mode = Some(change.state());
+                keep_change(&mut self.mode_changes, Some(change));
+            }
+            EventKind::SessionVanished
+            | EventKind::NodeJoined { .. }
+            | EventKind::NodeIsolated { .. }
+            | EventKind::NodeFenced { .. }
+            | EventKind::WebhookReceived { .. }
+            | EventKind::DeliverySucceeded(_)
+            | EventKind::DeliveryFailed(_)
+            | EventKind::Unknown => {}
+        }
+    }
+
+    fn connection_created(&mut self, now: Time, (channel_id, connection_id, client_id): (&ChannelId, &ConnectionId, Option<&ClientId>)) {
+        let live = self.live.entry(channel_id.clone()).or_default();
+        *live += 1;
+        if let Some(session) = self.sessions.get_mut(channel_id) {
+            session.total_connections += 1;
+            session.max_connections = session.max_connections.max(*live);
+        }
+        if let Some(connection) = self.connections.get_mut(connection_id) {
+            (connection.state, connection.created_at) = (ConnectionState::Live, now);
+            return;
+        }
+        self.add(StoredConnection {
+            connection_id: connection_id.clone(),
+            channel_id: channel_id.clone(),
+            client_id: client_id.cloned(),
+            created_at: now,
+            state: ConnectionState::Live,
+            door: Door::Socket,
+            is_bound: false,
+        });
+    }
+
+    fn add(&mut self, connection: StoredConnection) {
+        self.connections.insert(connection.connection_id.clone(), connection);
+    }
+
+    /// Takes a connection away, if it is there: of one that never came there may be two words.
+    fn remove(&mut self, connection_id: &ConnectionId) {
+        let Some(connection) = self.connections.remove(connection_id) else { return };
+        if connection.state == ConnectionState::Live
+            && let Some(live) = self.live.get_mut(&connection.channel_id)
+        {
+            *live = live.saturating_sub(1);
+        }
+    }
+
+    /// What a restart begins with.
+    pub(crate) fn stored(&self) -> Stored {
+        Stored {
+            mode: self.mode.clone(),
+            mode_changes: self.mode_changes.clone(),
+            next_seq: self.last_seq + 1,
+            sessions: self.sessions.values().cloned().collect(),
+            connections: self.connections.values().cloned().collect(),
+            vanished_held: self.vanished_held,
+            deliveries: self.deliveries.values().cloned().collect(),
+        }
+    }
+}
+
+/// Adds to the history, of which so much is kept.
+fn keep_change(changes: &mut Vec<DatedModeChange>, change: Option<DatedModeChange>) {
+    changes.extend(change);
+    let surplus = changes.len().saturating_sub(MODE_CHANGES_KEPT);
+    changes.drain(..surplus);
+}

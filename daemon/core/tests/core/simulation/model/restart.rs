@@ -1,0 +1,72 @@
+//! What a restart keeps, and what it forgets.
+
+use std::collections::BTreeMap;
+
+use soramode_core::input::{SocketId, Timestamp};
+use soramode_core::snapshot::{Clustering, Settings};
+use soramode_protocol::event::EndReason;
+use soramode_protocol::node::Standing;
+
+use super::{Model, made_id, mode};
+
+impl Model {
+    pub(in super::super) fn restart(&mut self, settings: &Settings, started: Timestamp) {
+        (self.settings, self.started, self.now) = (settings.clone(), started, started);
+        let was_held = std::mem::take(&mut self.vanished_held);
+        let change;
+        (self.mode, change) = mode::start(settings, Some(self.mode.clone()), started.wall);
+        self.changes.extend(change);
+        if !self.mode.mode.is_block() {
+            self.opened = self.mode.generation;
+        }
+        self.expiry = self.mode.expires_at.map(|time| started.boot + time.since(started.wall));
+        self.standing = if settings.clustering == Clustering::Clustered { Standing::Fenced } else { Standing::Standalone };
+        (self.storage_failed, self.known, self.ended) = (false, settings.sessions_known, 0);
+        (self.left, self.waits) = (Vec::new(), Vec::new());
+        (self.reports, self.rejected) = (BTreeMap::new(), BTreeMap::new());
+        self.restart_connections();
+        self.restart_sessions();
+        self.vanished_held = was_held && self.sessions.is_empty() && self.mode.mode.is_block();
+    }
+
+    /// Their deadlines begin anew, and the sockets they hang on are gone.
+    fn restart_connections(&mut self) {
+        let (boot, pending_timeout) = (self.started.boot, self.settings.pending_timeout);
+        for connection in &mut self.connections {
+            connection.pending_until = connection.pending_until.map(|_| boot + pending_timeout);
+            connection.socket = connection.socket.map(|_| SocketId::BEFORE_START);
+        }
+        let is_bound = self.connections.iter().any(|it| it.socket.is_some());
+        self.gone = if is_bound { vec![(boot + self.settings.socket_grace, SocketId::BEFORE_START)] } else { Vec::new() };
+    }
+
+    /// Of a session that nobody was told of, only who is expected in it is known.
+    fn restart_sessions(&mut self) {
+        let (connections, boot, linger) = (&self.connections, self.started.boot, self.settings.session_linger);
+        self.sessions.retain(|session| session.told || connections.iter().any(|it| it.session == session.number));
+        for session in &mut self.sessions {
+            let inside = connections.iter().filter(|it| it.session == session.number);
+            let is_empty = inside.clone().next().is_none();
+            session.lingers_until = (is_empty && !session.of_sora).then_some(boot + linger);
+            session.last_end = EndReason::Disconnected;
+            if !session.told {
+                session.of_sora = false;
+                self.made += 1;
+                session.session_id = made_id(self.made);
+                session.created_at = inside.map(|it| it.created_at).min().unwrap();
+            }
+        }
+    }
+
+    /// The machine was started anew: nobody outlives it.
+    pub(super) fn end_all(&mut self) {
+        for id in self.ids(|_| true) {
+            self.end(&id, EndReason::Reconciled);
+        }
+        while let Some(session) = self.sessions.first_mut() {
+            session.last_end = EndReason::Reconciled;
+            let number = session.number;
+            self.destroy(number);
+        }
+    }
+}
