@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use soramode_core::gate::Gate;
 use soramode_core::input::{Input, SocketId, SoraInput, Ticket, Timestamp};
-use soramode_core::snapshot::{Clustering, Seed, Settings, Snapshot, SoraAdmission, SoraFeed, SoraSettings};
+use soramode_core::snapshot::{Clustering, Seed, Settings, Snapshot, SoraAdmission, SoraFeed, SoraSettings, Stored};
 use soramode_protocol::codec::{LineBuffer, REQUEST_BYTES_MAX};
 use soramode_protocol::envelope::{Answered, read_request, write_line};
 use soramode_protocol::event::WebhookSource;
@@ -25,7 +25,7 @@ struct World {
 impl World {
     fn new() -> Self {
         let started = Timestamp { wall: Time::from_micros(0), boot: Duration::ZERO };
-        Self { gate: Gate::restore(Snapshot::empty(settings(), started), Seed([7; 32])), steps: 0 }
+        Self { gate: Gate::restore(Snapshot { settings: settings(), started, stored: Stored::default() }, Seed([7; 32])), steps: 0 }
     }
 
     fn step(&mut self, input: Input) {
@@ -57,6 +57,7 @@ fn settings() -> Settings {
         sessions_known: true,
         sora: SoraSettings { feed: SoraFeed::Webhooks, admission: SoraAdmission::Enforced, session_max_linger: Duration::from_mins(1) },
         storage: Storage { state: StorageState::Memory, path: None },
+        webhooks: Vec::new(),
     }
 }
 

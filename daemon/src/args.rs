@@ -41,6 +41,12 @@ pub struct Args {
     #[arg(long)]
     pub check_config: bool,
 
+    /// Read the whole state, print what it holds or what is wrong with it, and start nothing
+    ///
+    /// Nothing is changed, and a daemon may be running. The exit status is 0, or 1 if the state cannot be used.
+    #[arg(long)]
+    pub check_state: bool,
+
     /// Whatever can be said in the file as well.
     #[command(flatten)]
     pub settings: Settings,

@@ -1,7 +1,10 @@
 //! What the daemon runs by: flags, variables, file and defaults made into one checked set of values.
 
 mod http;
+mod secret_file;
+mod state_dir;
 mod tokens;
+mod webhooks;
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -13,7 +16,9 @@ use soramode_protocol::mode::SettableMode;
 use soramode_protocol::socket_path::{SOCKET_PATH_BYTES_MAX, Surroundings};
 
 pub use self::http::{Admission, ApiConfig, HttpConfig, SoraConfig, UPSTREAM_TIMEOUT_MAX, Upstreams};
+use self::state_dir::StateSurroundings;
 pub use self::tokens::{Holder, TOKEN_BYTES_MAX, TOKEN_BYTES_MIN, TOKEN_FILE_BYTES_MAX, Tokens};
+pub use self::webhooks::{CA_FILE_BYTES_MAX, WebhookConfig};
 use crate::args::{Args, BothSaid, LogFormat, LogLevel, Settings, SocketMode};
 
 /// The largest configuration file, in bytes.
@@ -55,10 +60,12 @@ pub struct Config {
     pub socket_grace: Duration,
     /// Whether the sessions are known from the start.
     pub sessions_known: bool,
-    /// Whether the operator said that the state may end with the daemon.
-    pub ephemeral: bool,
+    /// Where the state is kept; `None` if it may end with the daemon.
+    pub state_dir: Option<PathBuf>,
     /// The HTTP doors.
     pub http: HttpConfig,
+    /// Who is told of events.
+    pub webhooks: WebhookConfig,
     /// How the log is written.
     pub log_format: LogFormat,
     /// How much is logged.
@@ -112,14 +119,19 @@ pub enum ConfigError {
         /// What is missing.
         needed: &'static str,
     },
-    /// The file with the API's tokens.
-    #[error("http-token-file: {} {problem}", path.display())]
-    TokenFile {
+    /// A file with tokens, secrets or certificates.
+    #[error("{name}: {} {problem}", path.display())]
+    SecretFile {
+        /// The flag, without its dashes.
+        name: &'static str,
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
         problem: String,
     },
+    /// Nothing says where the state is kept.
+    #[error("state-dir: there is no $HOME that it could be in; say --state-dir, or --ephemeral")]
+    NoStateDir,
     /// The node has no name of its own.
     #[error("node-name: the host name is not text of 1 to 255 bytes; say --node-name")]
     NoHostName,
@@ -132,8 +144,8 @@ fn excerpt(line: &str) -> String {
 impl Config {
     /// From the command line and the variables, and the file if they name one.
     pub fn load(args: Args) -> Result<Self, ConfigError> {
-        let around = Surroundings::of_process(rustix::process::geteuid().as_raw());
-        Self::load_in(args, &around)
+        let uid = rustix::process::geteuid().as_raw();
+        Self::load_in(args, &Surroundings::of_process(uid), &StateSurroundings::of_process(uid))
     }
 
     /// The defaults with the control socket there, state in memory and little of everything: for tests.
@@ -149,14 +161,15 @@ impl Config {
             keep_events: 1_000,
             socket_grace: SOCKET_GRACE_DEFAULT,
             sessions_known: true,
-            ephemeral: true,
+            state_dir: None,
             http: HttpConfig::default(),
+            webhooks: WebhookConfig::default(),
             log_format: LogFormat::default(),
             log_level: LogLevel::default(),
         }
     }
 
-    fn load_in(args: Args, around: &Surroundings) -> Result<Self, ConfigError> {
+    fn load_in(args: Args, around: &Surroundings, state: &StateSurroundings) -> Result<Self, ConfigError> {
         let mut said = args.settings;
         // $SORAMODE_SOCKET is a variable too, and so comes before the file.
         said.socket = said.socket.or_else(|| around.socket.clone().map(PathBuf::from));
@@ -164,14 +177,19 @@ impl Config {
             Some(path) => said.or(read_file(&path)?),
             None => said,
         };
-        check(settings, around)
+        check(settings, around, state)
     }
 }
 
-fn check(settings: Settings, around: &Surroundings) -> Result<Config, ConfigError> {
+fn check(settings: Settings, around: &Surroundings, state: &StateSurroundings) -> Result<Config, ConfigError> {
     let http = http::check(&settings)?;
+    let webhooks = webhooks::check(&settings)?;
     // A Sora may have been running before us, and nobody has asked it yet.
     let sessions_known = settings.sessions_known()?.unwrap_or(!http.sora.is_there());
+    let state_dir = match settings.ephemeral {
+        Some(true) => None,
+        Some(false) | None => Some(settings.state_dir.or_else(|| state.state_dir()).ok_or(ConfigError::NoStateDir)?),
+    };
     Ok(Config {
         node_name: settings.node_name.map_or_else(host_name, Ok)?,
         socket: check_path(settings.socket.unwrap_or_else(|| around.daemon_socket()))?,
@@ -183,8 +201,9 @@ fn check(settings: Settings, around: &Surroundings) -> Result<Config, ConfigErro
         keep_events: check_count("keep-events", settings.keep_events.unwrap_or(KEEP_EVENTS_DEFAULT), KEEP_EVENTS_MAX)?,
         socket_grace: check_duration("socket-grace", settings.socket_grace, SOCKET_GRACE_DEFAULT)?,
         sessions_known,
-        ephemeral: settings.ephemeral.unwrap_or(false),
+        state_dir,
         http,
+        webhooks,
         log_format: settings.log_format.unwrap_or_default(),
         log_level: settings.log_level.unwrap_or_default(),
     })

@@ -9,9 +9,11 @@ use soramode_core::effect::{Act, Effects, Record};
 use soramode_core::gate::Gate;
 use soramode_core::input::{Input, SocketId, Ticket};
 use soramode_protocol::end::EndSession;
-use soramode_protocol::event::EventKind;
+use soramode_protocol::error::Error;
+use soramode_protocol::event::{DeliveryEnded, EventKind};
 use soramode_protocol::node::Status;
 use soramode_protocol::reply::{Answer, Reply};
+use soramode_protocol::request::GateRequest;
 use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
@@ -20,9 +22,11 @@ use crate::ender::Ender;
 use crate::event_log::EventLog;
 use crate::health::Health;
 use crate::inbox::{Letter, Letters, Mail, Mailbox};
+use crate::journal::{Journal, Outcome, WAITING_RECORDS_MAX};
 use crate::metrics::Metrics;
 use crate::mirror::{Mirror, Owed};
-use crate::store::Store;
+use crate::unkept;
+use crate::webhook::{Errand, Webhooks};
 
 /// Letters that share one commit at most.
 const LETTERS_PER_COMMIT: usize = 256;
@@ -41,6 +45,8 @@ pub(crate) struct Outside {
     pub(crate) polls: Arc<Notify>,
     /// Whoever can end sessions.
     pub(crate) ender: Ender,
+    /// Whoever is told of events.
+    pub(crate) webhooks: Webhooks,
     /// A Sora that is told of each mode.
     pub(crate) mirror: Option<Mirror>,
 }
@@ -49,7 +55,11 @@ pub(crate) struct Outside {
 #[derive(Debug)]
 pub(crate) struct Driver {
     pub(crate) letters: Letters,
-    pub(crate) store: Store,
+    journal: Journal,
+    /// Deliveries that wait until what they tell of can be written.
+    held: Vec<Act>,
+    /// Receivers whose last outcome was taken in by this batch.
+    settled: Vec<usize>,
     pub(crate) log: Arc<EventLog>,
     outside: Outside,
     pub(crate) mailboxes: HashMap<SocketId, Mailbox>,
@@ -61,10 +71,12 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    pub(crate) fn new(letters: Letters, store: Store, log: Arc<EventLog>, outside: Outside) -> io::Result<Self> {
+    pub(crate) fn new(letters: Letters, journal: Journal, log: Arc<EventLog>, outside: Outside) -> io::Result<Self> {
         Ok(Self {
             letters,
-            store,
+            journal,
+            held: Vec::new(),
+            settled: Vec::new(),
             log,
             outside,
             mailboxes: HashMap::new(),
@@ -74,15 +86,21 @@ impl Driver {
         })
     }
 
-    /// Drives the gate until every door is closed and what they said is done.
-    pub(crate) async fn run(mut self, mut gate: Gate) -> io::Result<()> {
+    /// Drives the gate until every door is closed and what they said is done. `inputs` come first.
+    pub(crate) async fn run(mut self, mut gate: Gate, inputs: Vec<Input>) -> io::Result<()> {
         let mut letters = Vec::with_capacity(LETTERS_PER_COMMIT);
         let mut batch = Effects::default();
+        for input in inputs {
+            gate.step_into(now(), input, &mut batch);
+        }
+        self.keep(&mut gate, &mut batch).await;
+        self.act(&mut batch.acts);
         loop {
             self.set_timer(gate.next_deadline())?;
             tokio::select! {
                 taken = self.letters.recv_many(&mut letters, LETTERS_PER_COMMIT) => {
                     if taken == 0 {
+                        self.give_up_waiting();
                         return Ok(());
                     }
                 }
@@ -91,18 +109,72 @@ impl Driver {
                     self.deadline = None;
                     gate.step_into(now(), Input::Tick, &mut batch);
                 }
+                () = self.journal.retry_due() => {
+                    if let Some(mut records) = self.journal.retry().await {
+                        self.publish(&mut records);
+                        tracing::info!("the state can be written again; an operator opens the node");
+                        batch.acts.append(&mut self.held);
+                        gate.step_into(now(), Input::StorageRestored, &mut batch);
+                    }
+                }
             }
             let taken = Instant::now();
             for letter in letters.drain(..) {
                 self.take(&mut gate, letter, &mut batch);
             }
-            self.commit(&batch.records).await;
-            self.publish(&mut batch.records);
+            self.keep(&mut gate, &mut batch).await;
             self.outside.metrics.answered(&batch.acts, taken.elapsed());
             self.act(&mut batch.acts);
+            for place in self.settled.drain(..) {
+                self.outside.webhooks.say(place, Errand::Settled);
+            }
             // A batch that was large once must not hold its memory for ever.
             batch.records.shrink_to(KEPT_EFFECTS);
             batch.acts.shrink_to(KEPT_EFFECTS);
+        }
+    }
+
+    /// Commits a batch's records and tells of them. If they cannot be written, the node is closed, and the acts are what can still be
+    /// promised.
+    async fn keep(&mut self, gate: &mut Gate, batch: &mut Effects) {
+        if batch.records.is_empty() {
+            return;
+        }
+        let began = Instant::now();
+        match self.journal.commit(std::mem::take(&mut batch.records)).await {
+            Outcome::Safe(records) => {
+                batch.records = records;
+                self.outside.metrics.committed(began.elapsed());
+                self.publish(&mut batch.records);
+            }
+            Outcome::Waits => self.hold(&mut batch.acts),
+            Outcome::Failed(error) => {
+                tracing::error!(%error, "the state cannot be written: the node is closed until it can, and an operator opens it");
+                let refused = unkept::refuse(&mut batch.acts, self.journal.waiting(), &error);
+                gate.step_into(now(), Input::StorageFailed { refused }, batch);
+                // Behind those that wait already: it cannot fail once more.
+                self.journal.commit(std::mem::take(&mut batch.records)).await;
+                self.hold(&mut batch.acts);
+            }
+        }
+    }
+
+    /// Nobody is told of what is not written.
+    fn hold(&mut self, acts: &mut Vec<Act>) {
+        self.held.extend(acts.extract_if(.., |act| matches!(act, Act::Deliver(_))));
+    }
+
+    /// Where too much waits for the disk already, no more that would wait is taken in.
+    fn refuse_more(&self, request: &GateRequest) -> Option<Error> {
+        let would_wait = matches!(request, GateRequest::Disconnect(_) | GateRequest::Report(_));
+        let problem = format_args!("{WAITING_RECORDS_MAX} changes wait for the disk already");
+        (self.journal.is_full() && would_wait).then(|| Error::storage_unavailable(problem))
+    }
+
+    fn give_up_waiting(&self) {
+        let waiting = self.journal.waiting().len();
+        if waiting > 0 {
+            tracing::error!(waiting, "what could not be written is lost");
         }
     }
 
@@ -123,7 +195,10 @@ impl Driver {
                 let now = now();
                 for (serial, request) in requests {
                     let ticket = Ticket { socket, serial };
-                    gate.step_into(now, Input::Ask { ticket, actor: Arc::clone(&actor), request }, batch);
+                    match self.refuse_more(&request) {
+                        Some(refusal) => batch.acts.push(Act::Answer(ticket, Err(refusal))),
+                        None => gate.step_into(now, Input::Ask { ticket, actor: Arc::clone(&actor), request }, batch),
+                    }
                 }
             }
             Letter::Gone(socket) => {
@@ -131,27 +206,18 @@ impl Driver {
                 gate.step_into(now(), Input::Gone(socket), batch);
             }
             Letter::Sora(input) => gate.step_into(now(), Input::Sora(*input), batch),
+            Letter::Tried { place, id, tried } => {
+                gate.step_into(now(), Input::Tried { id, tried }, batch);
+                self.settled.push(place);
+            }
         }
-    }
-
-    async fn commit(&mut self, records: &[Record]) {
-        if records.is_empty() {
-            return;
-        }
-        let began = Instant::now();
-        self.store.commit(records).await;
-        self.outside.metrics.committed(began.elapsed());
     }
 
     fn publish(&self, records: &mut Vec<Record>) {
-        self.log.append(records.drain(..).filter_map(|record| match record {
-            Record::Event(event) => {
-                tell_operator(&event.kind);
-                self.outside.metrics.event(&event);
-                self.mirror_automatic(&event.kind);
-                Some(event)
-            }
-            Record::Pending { .. } | Record::PendingOver(_) | Record::BoundTo { .. } => None,
+        self.log.append(records.drain(..).filter_map(Record::into_event).inspect(|event| {
+            tell_operator(&event.kind);
+            self.outside.metrics.event(event);
+            self.mirror_automatic(&event.kind);
         }));
     }
 
@@ -159,6 +225,7 @@ impl Driver {
         for act in acts.drain(..) {
             match act {
                 Act::Poll => self.outside.polls.notify_one(),
+                Act::Deliver(attempt) => self.outside.webhooks.say(attempt.place, Errand::Send(attempt)),
                 Act::End { ticket, actor, sessions } => self.end(ticket, &actor, sessions),
                 Act::Answer(ticket, answer) => self.answer(ticket, answer),
                 Act::Progress(ticket, progress) => self.send(ticket.socket, Mail::Progress(ticket.serial, progress)),
@@ -230,6 +297,8 @@ impl Driver {
                 | Reply::Disconnected(_)
                 | Reply::Ended(_)
                 | Reply::Explanation(_)
+                | Reply::Deliveries(_)
+                | Reply::Delivery(_)
                 | Reply::Page(_),
             )
             | Err(_) => {}
@@ -238,6 +307,7 @@ impl Driver {
 
     fn complete_status(&self, status: &mut Status) {
         self.outside.health.complete(status);
+        status.warnings.extend(self.journal.trouble().map(str::to_owned));
         if let Some(mirror) = &self.outside.mirror {
             mirror.complete(status);
         }
@@ -251,6 +321,10 @@ fn tell_operator(kind: &EventKind) {
             let reason = change.reason.as_deref();
             tracing::info!(generation = change.generation, actor = change.actor, reason, "{} -> {}", change.previous_mode, change.mode);
         }
+        EventKind::DeliveryFailed(ended) => {
+            let DeliveryEnded { delivery_id, endpoint, attempts, problem, .. } = ended.as_ref();
+            tracing::error!(delivery_id, endpoint, attempts, problem, "a webhook was given up: soramode deliveries resend sends it again");
+        }
         EventKind::SessionVanished => tracing::info!("the last session has left"),
         EventKind::NodeJoined { mode, .. } => tracing::info!(%mode, "joined the cluster"),
         EventKind::NodeIsolated { mode, .. } => tracing::warn!(%mode, "isolated from the cluster"),
@@ -260,6 +334,7 @@ fn tell_operator(kind: &EventKind) {
         | EventKind::ConnectionCreated { .. }
         | EventKind::ConnectionDestroyed { .. }
         | EventKind::WebhookReceived { .. }
+        | EventKind::DeliverySucceeded(_)
         | EventKind::Unknown => {}
     }
 }

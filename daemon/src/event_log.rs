@@ -9,6 +9,11 @@ use soramode_protocol::id::LogId;
 use soramode_protocol::subscribe::Gap;
 use tokio::sync::watch;
 
+use crate::store::archive::{Archive, Found};
+
+/// Events that are kept in memory where an archive has the older ones: who is not further behind than this costs no reading.
+const EVENTS_IN_MEMORY: usize = 8_192;
+
 /// An event of the log, and its line on the wire, written once for all who read it.
 #[derive(Debug)]
 pub struct Logged {
@@ -52,6 +57,8 @@ pub struct EventLog {
     keep: usize,
     kept: Mutex<Kept>,
     next_seq: watch::Sender<u64>,
+    /// What is older than what is kept here.
+    archive: Option<Archive>,
 }
 
 #[derive(Debug)]
@@ -67,14 +74,21 @@ impl Kept {
 }
 
 impl EventLog {
-    /// An empty log that keeps this many events.
+    /// An empty log that keeps this many events, in memory alone.
     pub fn new(log_id: LogId, keep: u64) -> Self {
         Self {
             log_id,
             keep: usize::try_from(keep).unwrap_or(usize::MAX),
             kept: Mutex::new(Kept { events: VecDeque::new(), next_seq: 1 }),
             next_seq: watch::Sender::new(1),
+            archive: None,
         }
+    }
+
+    /// A log that goes on with this seq, and whose older events an archive has.
+    pub fn resumed(log_id: LogId, next_seq: u64, archive: Archive) -> Self {
+        let kept = Mutex::new(Kept { events: VecDeque::new(), next_seq });
+        Self { log_id, keep: EVENTS_IN_MEMORY, kept, next_seq: watch::Sender::new(next_seq), archive: Some(archive) }
     }
 
     /// Which log this is.
@@ -85,7 +99,8 @@ impl EventLog {
     /// The seq of the next event, and of the oldest that is kept.
     pub fn bounds(&self) -> (u64, u64) {
         let kept = self.kept();
-        (kept.next_seq, kept.oldest_seq())
+        let archived = self.archive.as_ref().and_then(Archive::oldest_seq);
+        (kept.next_seq, archived.unwrap_or_else(|| kept.oldest_seq()))
     }
 
     /// Tells when there are events from a seq on: its value is the seq of the next event.
@@ -116,16 +131,37 @@ impl EventLog {
         }
     }
 
-    /// At most `limit` events from a seq on.
-    pub fn read(&self, from: u64, limit: usize) -> Read {
+    /// At most `limit` events from a seq on; `None` if they are older than what is in memory ([`read_archive`](Self::read_archive)).
+    pub fn read(&self, from: u64, limit: usize) -> Option<Read> {
         let kept = self.kept();
         let oldest = kept.oldest_seq();
+        if from < oldest && self.archive.is_some() {
+            return None;
+        }
         let gap = (from < oldest).then(|| Gap { from, to: oldest - 1 });
         let first = from.max(oldest);
         let skipped = usize::try_from(first - oldest).unwrap_or(usize::MAX);
         let events: Vec<Arc<Logged>> = kept.events.iter().skip(skipped).take(limit).cloned().collect();
         let next = events.last().map_or(first, |last| last.event.seq + 1);
-        Read { gap, events, next }
+        Some(Read { gap, events, next })
+    }
+
+    /// Some of the events from a seq on that are older than what is in memory. It waits for the disk.
+    pub fn read_archive(&self, from: u64, limit: usize) -> Read {
+        let until = self.kept().oldest_seq();
+        let gap = |to| (from <= to).then_some(Gap { from, to });
+        let found = match self.archive.as_ref().map(|archive| archive.read(from, until, limit)) {
+            Some(Ok(found)) => found,
+            Some(Err(error)) => {
+                tracing::error!(from, until, %error, "stored events cannot be read");
+                Found { gap: gap(until - 1), events: Vec::new() }
+            }
+            None => Found { gap: gap(until - 1), events: Vec::new() },
+        };
+        let after_gap = found.gap.map_or(from, |gap| gap.to + 1);
+        let next = found.events.last().map_or(after_gap, |last| last.seq + 1);
+        let logged = |event| Arc::new(Logged { event, line: OnceLock::new() });
+        Read { gap: found.gap, events: found.events.into_iter().map(logged).collect(), next }
     }
 
     /// A thread that panicked while it held the lock left whole events behind: each is pushed at once.
@@ -161,20 +197,20 @@ mod tests {
     #[test]
     fn a_reader_goes_on_where_it_was() {
         let log = log(100, 5);
-        let first = log.read(2, 2);
+        let first = log.read(2, 2).unwrap();
         assert_eq!((seqs(&first), first.next, first.gap), (vec![2, 3], 4, None));
-        let second = log.read(first.next, 100);
+        let second = log.read(first.next, 100).unwrap();
         assert_eq!((seqs(&second), second.next), (vec![4, 5], 6));
-        assert!(log.read(6, 100).events.is_empty());
+        assert!(log.read(6, 100).unwrap().events.is_empty());
     }
 
     #[test]
     fn what_is_no_longer_kept_is_said() {
         let log = log(3, 10);
         assert_eq!(log.bounds(), (11, 8));
-        let read = log.read(1, 1);
+        let read = log.read(1, 1).unwrap();
         assert_eq!((read.gap, seqs(&read)), (Some(Gap { from: 1, to: 7 }), vec![8]));
-        assert_eq!(log.read(8, 1).gap, None);
+        assert_eq!(log.read(8, 1).unwrap().gap, None);
     }
 
     #[test]

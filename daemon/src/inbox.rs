@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use soramode_core::effect::WaitProgress;
-use soramode_core::input::{SocketId, SoraInput};
+use soramode_core::input::{SocketId, SoraInput, Tried};
 use soramode_protocol::reply::Answer;
 use soramode_protocol::request::GateRequest;
 use tokio::sync::mpsc;
@@ -32,6 +32,15 @@ pub enum Letter {
     Gone(SocketId),
     /// A real Sora said something.
     Sora(Box<SoraInput>),
+    /// A delivery was tried.
+    Tried {
+        /// The receiver, by its place in the settings.
+        place: usize,
+        /// The delivery.
+        id: u64,
+        /// How it went.
+        tried: Tried,
+    },
 }
 
 /// What a client is sent.

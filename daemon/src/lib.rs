@@ -13,37 +13,46 @@ pub mod event_log;
 mod health;
 pub mod http;
 pub mod inbox;
+mod journal;
 pub mod log;
 mod metrics;
 mod mirror;
 pub mod notify;
+mod pid;
 pub mod socket_file;
+mod state;
 pub mod store;
+mod unkept;
+mod webhook;
 
 use std::io;
 use std::sync::Arc;
 
 use soramode_core::gate::Gate;
-use soramode_core::snapshot::{Clustering, Seed, Settings, Snapshot, SoraAdmission, SoraFeed, SoraSettings};
+use soramode_core::snapshot::{Clustering, Seed, Settings, Snapshot, SoraAdmission, SoraFeed, SoraSettings, Webhook as WebhookSettings};
+use soramode_protocol::http_client;
 use soramode_protocol::id::LogId;
+use soramode_protocol::node::Storage;
 use soramode_protocol::sora_api::{SoraApi, SoraApiError};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use args::http::{HttpUrl, SoraMode};
-use config::{Admission, Config, SoraConfig};
+use config::{Admission, Config, SoraConfig, WebhookConfig};
 use control::peer::Peers;
 use control::{Control, House};
 use driver::{Driver, Outside};
 use ender::Ender;
-use event_log::EventLog;
 use health::Health;
 use http::{Http, HttpError, Supplies};
+use journal::Journal;
 use metrics::Metrics;
 use mirror::{Mirror, Mirroring};
 use socket_file::{SocketError, SocketFile};
-use store::Store;
+use state::State;
+use store::open::Held;
+use webhook::Webhooks;
 
 /// Why the daemon could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -54,12 +63,18 @@ pub enum RunError {
     /// An HTTP door cannot be opened.
     #[error(transparent)]
     Http(#[from] HttpError),
+    /// What a receiver is sent with cannot be made.
+    #[error("cannot send webhooks: {0}")]
+    Webhook(reqwest::Error),
     /// What Sora's API is asked with cannot be made.
     #[error("cannot ask Sora's API: {0}")]
     SoraApi(SoraApiError),
     /// The metrics cannot be counted: a bug.
     #[error("the metrics cannot be counted: {0}")]
     Metrics(#[from] prometheus::Error),
+    /// Another daemon has the state.
+    #[error(transparent)]
+    State(#[from] Held),
     /// The system gave no randomness.
     #[error("the system gives no randomness: {0}")]
     Random(getrandom::Error),
@@ -76,31 +91,40 @@ pub enum RunError {
 pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunError> {
     descriptors::raise_limit(config.http.listeners());
     let socket = SocketFile::open(&config)?;
-    let store = Store::Memory;
-    let log = Arc::new(EventLog::new(LogId::generate(random()?), config.keep_events));
-    let gate = Gate::restore(Snapshot::empty(settings(&config, &store), clock::now()), Seed(random()?));
+    let State { store, log, stored, storage, inputs, warning } = State::open(&config, LogId::generate(random()?))?;
+    let sessions_known = config.sessions_known && warning.is_none();
+    let snapshot = Snapshot { settings: Settings { sessions_known, ..settings(&config, storage) }, started: clock::now(), stored };
+    let gate = Gate::restore(snapshot, Seed(random()?));
     let (inbox, letters) = inbox::inbox();
     let (health, polls) = (Arc::new(Health::new(&config.http)), Arc::new(Notify::new()));
     let metrics = Arc::new(Metrics::new()?);
     let api = sora_api(&config.http.sora)?;
     let ender = Ender::new(api.clone());
     let (mirror, mirroring) = mirror(&config.http.sora, api.as_ref()).unzip();
-    let outside =
-        Outside { health: Arc::clone(&health), metrics: Arc::clone(&metrics), polls: Arc::clone(&polls), ender: ender.clone(), mirror };
-    let driver = Driver::new(letters, store, Arc::clone(&log), outside)?;
+    let (webhooks, receivers) = Webhooks::new(&config.webhooks, &inbox).map_err(RunError::Webhook)?;
+    let outside = Outside {
+        health: Arc::clone(&health),
+        metrics: Arc::clone(&metrics),
+        polls: Arc::clone(&polls),
+        ender: ender.clone(),
+        webhooks,
+        mirror,
+    };
+    let driver = Driver::new(letters, Journal::new(store, warning), Arc::clone(&log), outside)?;
     let house = House { log: Arc::clone(&log), ender, node_name: config.node_name.clone(), operator_group: config.operator_group.clone() };
     let supplies = Supplies { inbox: inbox.clone(), log: Arc::clone(&log), metrics, health, polls, api, stop: shutdown.clone() };
     let http = Http::open(&config, supplies).await?;
     let mirroring = mirror::run(mirroring, shutdown.clone());
+    let delivering = webhook::run(receivers, shutdown.clone());
     let control = Control::new(house, Peers::new(socket.operator_gid()), inbox, shutdown);
 
     tracing::info!(node = %config.node_name, socket = %config.socket.display(), version = soramode_protocol::version::VERSION, "ready");
     notify::ready(&format!("serving {}", config.socket.display()));
 
-    let driving = TaskTracker::new().spawn(driver.run(gate));
+    let driving = TaskTracker::new().spawn(driver.run(gate, inputs));
     // The doors are the last to write letters, so the driver ends after them, when it has done what they said.
     let serving = async {
-        tokio::join!(control.serve(socket.listener()), http.serve(), mirroring);
+        tokio::join!(control.serve(socket.listener()), http.serve(), mirroring, delivering);
         std::future::pending().await
     };
     let outcome = tokio::select! {
@@ -112,7 +136,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
     outcome.map_err(RunError::Driver)?.map_err(RunError::Timer)
 }
 
-fn settings(config: &Config, store: &Store) -> Settings {
+fn settings(config: &Config, storage: Storage) -> Settings {
     Settings {
         node_name: config.node_name.clone(),
         clustering: Clustering::Standalone,
@@ -123,8 +147,18 @@ fn settings(config: &Config, store: &Store) -> Settings {
         socket_grace: config.socket_grace,
         sessions_known: config.sessions_known,
         sora: sora_settings(&config.http.sora),
-        storage: store.storage(),
+        storage,
+        webhooks: webhooks(&config.webhooks),
     }
+}
+
+fn webhooks(config: &WebhookConfig) -> Vec<WebhookSettings> {
+    let settings = |url: &HttpUrl| WebhookSettings {
+        url: url.0.to_string(),
+        endpoint: http_client::without_secrets(&url.0),
+        types: config.types.clone(),
+    };
+    config.urls.iter().map(settings).collect()
 }
 
 fn sora_settings(sora: &SoraConfig) -> SoraSettings {

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use soramoded::args::Args;
 use soramoded::config::Config;
-use soramoded::{log, notify, socket_file};
+use soramoded::{log, notify, socket_file, store};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -22,12 +22,16 @@ fn main() -> ExitCode {
         Ok(args) => args,
         Err(told) => return tell(&told),
     };
-    let is_check = args.check_config;
+    let (is_check, is_state_check) = (args.check_config, args.check_state);
     let config = match Config::load(args) {
         Ok(config) => config,
         Err(error) => return fail(MISUSED, &error),
     };
-    if is_check { check(&config) } else { run(config) }
+    match (is_check, is_state_check) {
+        (true, _) => check(&config),
+        (false, true) => check_state(&config),
+        (false, false) => run(config),
+    }
 }
 
 /// Shows help, the version or what is wrong with the command line.
@@ -45,11 +49,20 @@ fn check(config: &Config) -> ExitCode {
     }
 }
 
+fn check_state(config: &Config) -> ExitCode {
+    let told = match &config.state_dir {
+        Some(folder) => store::check(folder),
+        None => Ok("the state is kept in memory only (ephemeral)\n".to_owned()),
+    };
+    match told {
+        Ok(told) if io::stdout().write_all(told.as_bytes()).is_ok() => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::from(FAILED),
+        Err(unusable) => fail(FAILED, unusable),
+    }
+}
+
 fn run(config: Config) -> ExitCode {
     log::start(config.log_format, config.log_level);
-    if !config.ephemeral {
-        tracing::warn!("mode and sessions are kept in memory only and end with the daemon; --ephemeral says that this is meant");
-    }
     match serve(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(FAILED, format_args!("{error:#}")),
@@ -83,6 +96,8 @@ struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hang_up: Signal,
+    /// Is heard, so that it does not kill: a write past a limit (`ulimit -f`) fails then, and that is dealt with where it is written.
+    _file_size: Signal,
 }
 
 impl Signals {
@@ -91,6 +106,7 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hang_up: signal(SignalKind::hangup())?,
+            _file_size: signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?,
         })
     }
 

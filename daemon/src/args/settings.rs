@@ -10,6 +10,7 @@ use clap::builder::BoolishValueParser;
 use clap::parser::ValueSource;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
+use soramode_protocol::event::EventPattern;
 use soramode_protocol::id::NodeName;
 use soramode_protocol::mode::{Mode, SettableMode};
 
@@ -39,9 +40,14 @@ pub struct Settings {
     #[arg(long, value_name = "GROUP", env = "SORAMODED_OPERATOR_GROUP", hide_env_values = true)]
     pub operator_group: Option<String>,
 
-    /// Keep the state in memory only: it ends with the daemon
+    /// Keep the state in this folder
     ///
-    /// This version has no other way to keep it, and says so in its log where this is not given.
+    /// If nothing says where, it is $STATE_DIRECTORY, else /var/lib/soramode for root, else soramode in $XDG_STATE_HOME or in
+    /// ~/.local/state.
+    #[arg(long, value_name = "FOLDER", env = "SORAMODED_STATE_DIR", hide_env_values = true)]
+    pub state_dir: Option<PathBuf>,
+
+    /// Keep the state in memory only: it ends with the daemon
     #[arg(long, env = "SORAMODED_EPHEMERAL", hide_env_values = true)]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = BoolishValueParser::new(), hide_possible_values = true)]
     pub ephemeral: Option<bool>,
@@ -161,6 +167,35 @@ pub struct Settings {
     #[serde(deserialize_with = "from_text")]
     pub upstream_timeout: Option<humantime::Duration>,
 
+    /// Tell this URL of events; can be given several times
+    ///
+    /// Each receiver is told of each event at least once and in order; it is tried again for a day and a half.
+    #[arg(long, value_name = "URL", env = "SORAMODED_WEBHOOK", hide_env_values = true, value_delimiter = ' ')]
+    #[serde(deserialize_with = "list_from_text")]
+    pub webhook: Vec<HttpUrl>,
+
+    /// Which events: session.*, mode.changed and so on; can be given several times [default: session.vanished]
+    #[arg(long, value_name = "TYPE", env = "SORAMODED_WEBHOOK_EVENTS", hide_env_values = true, value_delimiter = ',')]
+    #[serde(deserialize_with = "list_from_text")]
+    pub webhook_events: Vec<EventPattern>,
+
+    /// Sign what receivers are sent (Standard Webhooks) with the secrets in this file (of mode 0600): a line each, whsec_BASE64
+    #[arg(long, value_name = "FILE", env = "SORAMODED_WEBHOOK_SECRET_FILE", hide_env_values = true)]
+    pub webhook_secret_file: Option<PathBuf>,
+
+    /// Trust the certificates in this PEM file too, beside the system's
+    #[arg(long, value_name = "FILE", env = "SORAMODED_WEBHOOK_CA_FILE", hide_env_values = true)]
+    pub webhook_ca_file: Option<PathBuf>,
+
+    /// What receivers are told as the label, as Sora's webhooks have one
+    #[arg(long, value_name = "TEXT", env = "SORAMODED_LABEL", hide_env_values = true)]
+    pub label: Option<String>,
+
+    /// How long a stop goes on delivering what is owed; the next start does the rest [default: 5s]
+    #[arg(long, value_name = "DURATION", env = "SORAMODED_SHUTDOWN_GRACE", hide_env_values = true)]
+    #[serde(deserialize_with = "from_text")]
+    pub shutdown_grace: Option<humantime::Duration>,
+
     /// How the log is written on standard error [default: text]
     #[arg(long, value_name = "FORMAT", env = "SORAMODED_LOG_FORMAT", hide_env_values = true)]
     pub log_format: Option<LogFormat>,
@@ -186,6 +221,7 @@ impl Settings {
             socket: self.socket.or(weaker.socket),
             socket_mode: self.socket_mode.or(weaker.socket_mode),
             operator_group: self.operator_group.or(weaker.operator_group),
+            state_dir: self.state_dir.or(weaker.state_dir),
             ephemeral: self.ephemeral.or(weaker.ephemeral),
             mode: self.mode.or(weaker.mode),
             node_name: self.node_name.or(weaker.node_name),
@@ -211,6 +247,12 @@ impl Settings {
             session_upstream: self.session_upstream.or(weaker.session_upstream),
             event_upstream: self.event_upstream.or(weaker.event_upstream),
             upstream_timeout: self.upstream_timeout.or(weaker.upstream_timeout),
+            webhook: first_said(self.webhook, weaker.webhook),
+            webhook_events: first_said(self.webhook_events, weaker.webhook_events),
+            webhook_secret_file: self.webhook_secret_file.or(weaker.webhook_secret_file),
+            webhook_ca_file: self.webhook_ca_file.or(weaker.webhook_ca_file),
+            label: self.label.or(weaker.label),
+            shutdown_grace: self.shutdown_grace.or(weaker.shutdown_grace),
             log_format: self.log_format.or(weaker.log_format),
             log_level: self.log_level.or(weaker.log_level),
         }

@@ -8,6 +8,8 @@ use clap::error::ErrorKind;
 
 use crate::args;
 use crate::args::http::SoraMode;
+use soramode_protocol::event::EventType;
+use soramode_protocol::webhook::Secrets;
 
 /// As after `soramoded ARGUMENTS`, where every variable that clap reads is unset.
 fn said(arguments: &str) -> Args {
@@ -27,7 +29,8 @@ fn load_in(arguments: &str, file: &str, around: &Surroundings) -> Result<Config,
     io::Write::write_all(&mut path, file.as_bytes()).unwrap();
     let mut args = said(arguments);
     args.config = Some(path.path().to_owned());
-    Config::load_in(args, around)
+    let state = StateSurroundings { uid: around.uid, home: Some("/home/ops".into()), ..StateSurroundings::default() };
+    Config::load_in(args, around, &state)
 }
 
 /// The message without the folder in which the test's file was.
@@ -43,8 +46,9 @@ fn the_flags_are_well_formed() {
 
 #[test]
 fn every_setting_has_a_variable_and_a_word_of_help() {
-    for flag in
-        args::command().get_arguments().filter(|flag| !["help", "version", "check-config"].contains(&flag.get_long().unwrap_or("help")))
+    for flag in args::command()
+        .get_arguments()
+        .filter(|flag| !["help", "version", "check-config", "check-state"].contains(&flag.get_long().unwrap_or("help")))
     {
         let name = flag.get_long().unwrap();
         let variable = format!("SORAMODED_{}", name.replace('-', "_").to_uppercase());
@@ -55,16 +59,21 @@ fn every_setting_has_a_variable_and_a_word_of_help() {
 
 #[test]
 fn every_flag_is_a_key_of_the_file() {
-    let values = "socket = '/s'\nsocket-mode = '0600'\noperator-group = 'ops'\nephemeral = true\nmode = 'normal'\nnode-name = 'n'\n\
+    let values = "socket = '/s'\nsocket-mode = '0600'\noperator-group = 'ops'\nstate-dir = '/d'\nephemeral = false\nmode = 'normal'\nnode-name = 'n'\n\
         session-linger = '5m'\nmax-connections = 5\nkeep-events = 6\nsocket-grace = '1s'\nsessions-unknown = true\n\
         api-listen = ['127.0.0.1:3000', 'unix:/a']\nsora-listen = '127.0.0.1:3100'\nobserve-listen = '127.0.0.1:9400'\n\
         cors-origin = 'http://127.0.0.1:5000'\nhttp-host = ['Sfu.example']\nhttp-token-file = 'TOKENS'\nsora-peer = ['10.0.0.1']\n\
         sora-api = 'http://127.0.0.1:3001'\nsora-mode = 'mirror'\nshadow = true\npending-timeout = '2s'\n\
         session-max-linger = '3s'\nauth-upstream = 'http://a/'\nsession-upstream = 'http://s/'\nevent-upstream = 'http://e/'\n\
-        upstream-timeout = '4s'\n\
+        upstream-timeout = '4s'\nwebhook = 'http://w/?key'\nwebhook-events = ['session.*', 'mode.changed']\n\
+        webhook-secret-file = 'SECRETS'\nwebhook-ca-file = 'SECRETS'\nlabel = 'rack'\nshutdown-grace = '6s'\n\
         log-format = 'json'\nlog-level = 'debug'\n";
-    let tokens = token_file();
-    let values = &values.replace("TOKENS", tokens.path().to_str().unwrap());
+    let (tokens, secrets) = (secret_file("0123456789abcdef\n"), secret_file(SECRET));
+    let in_place = |text: &str| {
+        let text = text.replace("TOKENS", tokens.path().to_str().unwrap());
+        text.replace("SECRETS", secrets.path().to_str().unwrap())
+    };
+    let values = &in_place(values);
     let config = load("", values).unwrap();
     let expected = Config {
         node_name: NodeName::new("n").unwrap(),
@@ -77,29 +86,41 @@ fn every_flag_is_a_key_of_the_file() {
         keep_events: 6,
         socket_grace: Duration::from_secs(1),
         sessions_known: false,
-        ephemeral: true,
+        state_dir: Some("/d".into()),
         http: http_expected(&tokens),
+        webhooks: WebhookConfig {
+            urls: vec!["http://w/?key".parse().unwrap()],
+            types: vec![EventType::SessionCreated, EventType::SessionDestroyed, EventType::SessionVanished, EventType::ModeChanged],
+            secrets: Some(Secrets::parse(SECRET).unwrap()),
+            authorities: Some(SECRET.as_bytes().to_vec()),
+            label: "rack".to_owned(),
+            shutdown_grace: Duration::from_secs(6),
+        },
         log_format: LogFormat::Json,
         log_level: LogLevel::Debug,
     };
     assert_eq!(config, expected);
     for flag in args::command().get_arguments().filter_map(clap::Arg::get_long) {
-        let is_setting = !["config", "check-config", "help", "version", "sessions-known"].contains(&flag);
+        let is_setting = !["config", "check-config", "check-state", "help", "version", "sessions-known"].contains(&flag);
         assert_eq!(values.contains(&format!("{flag} =")), is_setting, "{flag}");
     }
-    let flags = "--socket /s --socket-mode 600 --operator-group ops --ephemeral --mode normal --node-name n --session-linger 5m \
+    let flags = "--socket /s --socket-mode 600 --operator-group ops --state-dir /d --ephemeral=no --mode normal --node-name n --session-linger 5m \
         --max-connections 5 --keep-events 6 --socket-grace 1s --sessions-unknown --log-format json --log-level debug \
         --api-listen 127.0.0.1:3000 --api-listen unix:/a --sora-listen 127.0.0.1:3100 --observe-listen 127.0.0.1:9400 \
         --cors-origin http://127.0.0.1:5000 --http-host Sfu.example --http-token-file TOKENS --sora-peer 10.0.0.1 \
         --sora-api http://127.0.0.1:3001 --sora-mode mirror --shadow --pending-timeout 2s --session-max-linger 3s \
-        --auth-upstream http://a/ --session-upstream http://s/ --event-upstream http://e/ --upstream-timeout 4s";
-    let flags = &flags.replace("TOKENS", tokens.path().to_str().unwrap());
+        --auth-upstream http://a/ --session-upstream http://s/ --event-upstream http://e/ --upstream-timeout 4s \
+        --webhook http://w/?key --webhook-events session.* --webhook-events mode.changed --webhook-secret-file SECRETS \
+        --webhook-ca-file SECRETS --label rack --shutdown-grace 6s";
+    let flags = &in_place(flags);
     assert_eq!(load(flags, "").unwrap(), expected);
 }
 
-fn token_file() -> tempfile::NamedTempFile {
+const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n";
+
+fn secret_file(text: &str) -> tempfile::NamedTempFile {
     let mut file = tempfile::NamedTempFile::new().unwrap();
-    io::Write::write_all(&mut file, b"0123456789abcdef\n").unwrap();
+    io::Write::write_all(&mut file, text.as_bytes()).unwrap();
     file
 }
 
@@ -175,7 +196,8 @@ fn defaults_are_those_of_the_help() {
     assert_eq!(config.socket, Path::new("/tmp/soramode-1000/soramode.sock"));
     assert_eq!(config.node_name.as_str(), nix::unistd::gethostname().unwrap().to_str().unwrap());
     let tests = Config { node_name: config.node_name.clone(), ..Config::on_socket(&config.socket) };
-    let expected = Config { max_connections: 1_000_000, keep_events: 100_000, ephemeral: false, ..tests };
+    let expected =
+        Config { max_connections: 1_000_000, keep_events: 100_000, state_dir: Some("/home/ops/.local/state/soramode".into()), ..tests };
     assert_eq!(config, expected);
     let help = args::command().render_long_help().to_string();
     for default in ["[default: 0660]", "[default: 0s]", "[default: 1000000]", "[default: 100000]", "[default: 30s]", "[default: info]"] {
@@ -191,7 +213,7 @@ fn the_command_line_beats_the_file() {
     );
     let config = config.unwrap();
     assert_eq!((config.session_linger.as_secs(), config.socket_grace.as_secs()), (1, 3));
-    assert!(config.sessions_known && !config.ephemeral);
+    assert!(config.sessions_known && config.state_dir.is_some());
 }
 
 /// A process's own variables can be set only from outside: this runs the test below with some.
@@ -212,7 +234,7 @@ fn child_with_variables() {
     let file = "session-linger = '9s'\nsocket-grace = '9s'\nephemeral = true\nsessions-known = true\nsocket = '/file'";
     let config = load("--session-linger 1s", file).unwrap();
     assert_eq!((config.session_linger.as_secs(), config.socket_grace.as_secs()), (1, 3));
-    assert_eq!((config.ephemeral, config.sessions_known, &*config.socket), (false, false, Path::new("/variable")));
+    assert_eq!((config.state_dir.is_some(), config.sessions_known, &*config.socket), (true, false, Path::new("/variable")));
     assert!(load("--sessions-known", file).unwrap().sessions_known);
 }
 
@@ -302,4 +324,26 @@ fn a_file_that_cannot_be_read_is_refused_with_its_name() {
     assert!(load(file.path()).ends_with("has more than 1048576 bytes"));
     comment(FILE_BYTES_MAX);
     assert!(Config::load(Args { config: Some(file.path().to_owned()), ..Args::default() }).is_ok());
+}
+
+#[test]
+fn what_webhooks_are_told_must_be_deliverable() {
+    assert_eq!(load("--webhook http://w/", "").unwrap().webhooks.types, [EventType::SessionVanished]);
+    for wrong in ["delivery.*", "webhook.received"] {
+        let refusal = refusal(&format!("--webhook http://w/ --webhook-events {wrong}"), "");
+        assert!(refusal.starts_with(&format!("webhook-events: got {wrong}, takes session.created, ")), "{refusal}");
+    }
+    assert_eq!(load("--webhook http://w/ --webhook-events *", "").unwrap().webhooks.types.len(), 9);
+    assert_eq!(refusal("--webhook-events session.*", ""), "webhook-events needs webhook");
+    assert_eq!(load("--webhook http://a/ --webhook http://b/", "").unwrap().webhooks.urls.len(), 2);
+    assert!(try_said("--webhook ftp://w/").unwrap_err().to_string().contains("takes an absolute URL"));
+    let large = secret_file(&"# secret\n".repeat(10_000));
+    let refused = refusal(&format!("--webhook http://w/ --webhook-secret-file {}", large.path().display()), "");
+    assert!(refused.contains("has more than 65536 bytes"), "{refused}");
+    let large = secret_file(&"# authority\n".repeat(100_000));
+    let refused = refusal(&format!("--webhook http://w/ --webhook-ca-file {}", large.path().display()), "");
+    assert!(refused.contains("has more than 1048576 bytes"), "{refused}");
+    let secrets = secret_file("c2hvcnQ=\n");
+    let refused = refusal(&format!("--webhook http://w/ --webhook-secret-file {}", secrets.path().display()), "");
+    assert!(refused.contains("line 1: a secret is at least 16 bytes"), "{refused}");
 }

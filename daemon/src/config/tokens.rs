@@ -1,15 +1,12 @@
 //! The tokens that the API wants: read from a file that nobody else may read, compared in constant time, never shown.
 
 use std::fmt;
-use std::fs::File;
-use std::io::Read;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use subtle::ConstantTimeEq;
 
-use super::ConfigError;
+use super::{ConfigError, secret_file};
 
 /// The largest token file, in bytes.
 pub const TOKEN_FILE_BYTES_MAX: u64 = 64 * 1024;
@@ -19,9 +16,6 @@ pub const TOKEN_BYTES_MIN: usize = 16;
 
 /// The longest token, and the longest name of one, in bytes.
 pub const TOKEN_BYTES_MAX: usize = 512;
-
-/// Permission bits that let others than the owner at the file.
-const BITS_OF_OTHERS: u32 = 0o077;
 
 /// The tokens, each with the name that changes are recorded under.
 #[derive(Clone, PartialEq, Eq)]
@@ -43,18 +37,8 @@ pub struct Holder<'a> {
 impl Tokens {
     /// Reads a file: a token a line, as `TOKEN` or `NAME TOKEN`; empty lines and those that begin with `#` do not count.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let wrong = |problem: String| ConfigError::TokenFile { path: path.to_owned(), problem };
-        let unreadable = |error: std::io::Error| wrong(format!("cannot be read: {error}"));
-        let file = File::open(path).map_err(unreadable)?;
-        let bits = file.metadata().map_err(unreadable)?.mode() & 0o777;
-        if bits & BITS_OF_OTHERS != 0 {
-            return Err(wrong(format!("others than its owner may use it (mode {bits:04o}); say: chmod 0600 {}", path.display())));
-        }
-        let mut text = String::new();
-        file.take(TOKEN_FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(unreadable)?;
-        if text.len() as u64 > TOKEN_FILE_BYTES_MAX {
-            return Err(wrong(format!("has more than {TOKEN_FILE_BYTES_MAX} bytes")));
-        }
+        let wrong = |problem: String| ConfigError::SecretFile { name: "http-token-file", path: path.to_owned(), problem };
+        let text = secret_file::read(path, TOKEN_FILE_BYTES_MAX).map_err(wrong)?;
         Self::parse(&text).map_err(wrong)
     }
 

@@ -11,11 +11,12 @@ use soramode_protocol::event::{EventPattern, EventType};
 use soramode_protocol::subscribe::{Subscribe, SubscribeFrom, Subscribed};
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::watch;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::Instant;
 
 use super::output::Output;
 use crate::ender::{Ender, Endings};
-use crate::event_log::{EventLog, Logged};
+use crate::event_log::{EventLog, Logged, Read};
 
 /// Events that are read from the log at once.
 const READ_EVENTS: usize = 256;
@@ -35,6 +36,10 @@ pub(super) struct Subscription {
     /// Sessions that it has not been told of yet.
     untold: VecDeque<EndSession>,
     told: Option<Instant>,
+    /// Events that come from the disk, while they are read.
+    reading: Option<JoinHandle<Read>>,
+    /// And once they are.
+    was_read: Option<Read>,
 }
 
 impl Subscription {
@@ -57,13 +62,17 @@ impl Subscription {
         let types = EventType::ALL.into_iter().filter(matches).collect();
         let subscribed = Subscribed { log_id: log.log_id().clone(), next_seq, oldest_seq };
         let endings = subscribe.ends.then(|| ender.subscribe());
-        Ok((Self { log: Arc::clone(log), next, types, news, endings, untold: VecDeque::new(), told: None }, subscribed))
+        Ok((
+            Self { log: Arc::clone(log), next, types, news, endings, untold: VecDeque::new(), told: None, reading: None, was_read: None },
+            subscribed,
+        ))
     }
 
     /// Waits until there is something to tell. Cancel safe.
     pub(super) async fn news(&mut self) {
-        let Self { news, endings, untold, told, .. } = self;
+        let Self { news, endings, untold, told, reading, was_read, .. } = self;
         tokio::select! {
+            read = next_reading(reading.as_mut()) => (*reading, *was_read) = (None, read),
             () = next_event(news, *told) => {}
             ending = next_ending(endings.as_mut()) => untold.extend(ending.iter().cloned()),
         }
@@ -77,7 +86,11 @@ impl Subscription {
                 out.message(&Notified::end(&session));
                 continue;
             }
-            let read = self.log.read(self.next, READ_EVENTS);
+            let read = self.was_read.take().or_else(|| self.log.read(self.next, READ_EVENTS));
+            let Some(read) = read else {
+                self.begin_to_read();
+                return;
+            };
             if let Some(gap) = read.gap {
                 out.message(&Notified::gap(&gap));
             }
@@ -93,6 +106,20 @@ impl Subscription {
         }
         // There may be more, which nobody will announce again.
         self.news.mark_changed();
+    }
+
+    /// Has events read that are on the disk alone; that they are there is news.
+    fn begin_to_read(&mut self) {
+        let (log, next) = (Arc::clone(&self.log), self.next);
+        self.reading.get_or_insert_with(|| spawn_blocking(move || log.read_archive(next, READ_EVENTS)));
+    }
+}
+
+/// What was read; nothing if that failed, and then it is tried again.
+async fn next_reading(reading: Option<&mut JoinHandle<Read>>) -> Option<Read> {
+    match reading {
+        Some(reading) => reading.await.ok(),
+        None => std::future::pending().await,
     }
 }
 

@@ -1,19 +1,16 @@
 //! The lock file beside the socket: whoever holds it may touch the socket. It has the holder's pid in it.
 
 use std::fs::{File, TryLockError};
-use std::io::{Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 
 use super::{SocketError, is_same, remove_if_same};
+use crate::pid;
 
 /// How often the lock is tried while others remove it under our hands.
 const TRIES_MAX: usize = 8;
-
-/// The most that is read of a lock file, in bytes: a pid and a line's end.
-const PID_BYTES_MAX: u64 = 16;
 
 /// The lock, held. The kernel gives it back when the process ends, however it ends; a clean stop removes the file as well.
 #[derive(Debug)]
@@ -31,13 +28,13 @@ impl Lock {
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
-                    return Err(SocketError::Running { path: socket.to_owned(), pid: read_pid(file) });
+                    return Err(SocketError::Running { path: socket.to_owned(), pid: pid::read(file) });
                 }
                 Err(TryLockError::Error(error)) => return Err(SocketError::on("lock", &path)(error)),
             }
             // Its holder may have removed the file after we opened it. Then this is a lock on nothing, and the next one gets another.
             if is_same(&path, &file) {
-                write_pid(&file).map_err(SocketError::on("write", &path))?;
+                pid::write(&file).map_err(SocketError::on("write", &path))?;
                 return Ok(Self { path, file });
             }
         }
@@ -69,15 +66,4 @@ fn open(path: &Path) -> Result<File, SocketError> {
     }
     let found = "not a plain file with one name".to_owned();
     Err(SocketError::InTheWay { path: path.to_owned(), found, wanted: "a lock file or not there" })
-}
-
-fn read_pid(file: File) -> Option<i32> {
-    let mut text = String::new();
-    file.take(PID_BYTES_MAX).read_to_string(&mut text).ok()?;
-    text.trim_end().parse().ok().filter(|pid| *pid > 0)
-}
-
-fn write_pid(mut file: &File) -> std::io::Result<()> {
-    file.set_len(0)?;
-    writeln!(file, "{}", std::process::id())
 }

@@ -1,27 +1,36 @@
-//! Where the gate's records are committed.
+//! Where the gate's records are committed: a database that a thread of its own writes, or memory alone.
+
+pub mod archive;
+mod check;
+mod disk;
+mod facts;
+mod load;
+pub mod open;
+mod schema;
+mod write;
 
 use soramode_core::effect::Record;
-use soramode_protocol::node::{Storage, StorageState};
 
-/// A store. What it was given is safe when [`commit`](Self::commit) returns.
+pub use self::check::check;
+pub use self::disk::{Disk, WriteError};
+
+/// A store. What it was given is safe once [`commit`](Self::commit) has succeeded.
 #[derive(Debug)]
 pub enum Store {
-    /// In memory: nothing outlives the daemon, so nothing has to be written.
+    /// Nothing outlives the daemon, so nothing has to be written.
     Memory,
+    /// A database.
+    Disk(Disk),
 }
 
 impl Store {
-    /// Commits records, all or none.
-    pub fn commit(&mut self, _records: &[Record]) -> impl Future<Output = ()> {
+    /// Commits records, all or none, and gives them back.
+    pub async fn commit(&self, records: Vec<Record>) -> (Vec<Record>, Result<(), WriteError>) {
         match self {
-            Self::Memory => std::future::ready(()),
-        }
-    }
-
-    /// Where it is, as `status` says.
-    pub const fn storage(&self) -> Storage {
-        match self {
-            Self::Memory => Storage { state: StorageState::Memory, path: None },
+            Self::Memory => (records, Ok(())),
+            Self::Disk(disk) => disk.commit(records).await,
         }
     }
 }
+#[cfg(test)]
+mod tests;

@@ -34,7 +34,7 @@ fn answer(conversation: &mut Conversation, (serial, request): &Numbered) {
     let reply = if matches!(request, GateRequest::ListModeChanges(_)) {
         Reply::ModeChanges(ModeChanges::default())
     } else {
-        Reply::Disconnected(Disconnected { found: false, channel_id: None, session_id: None })
+        Reply::Disconnected(Disconnected { found: false, channel_id: None, session_id: None, durable: true })
     };
     assert_eq!(conversation.take_mail(Mail::Answer(*serial, Ok(reply))), None);
 }
@@ -111,6 +111,7 @@ fn who_may_look_reaches_the_gate_with_nothing_that_changes_it() {
         ("Report", "{\"connections\":[]}"),
         ("Disconnect", "{\"connection_id\":\"1\"}"),
         ("End", "{\"all\":true}"),
+        ("ResendDelivery", "{\"id\":1}"),
     ];
     let operate = Method::ALL.iter().filter(|method| method.access() == Access::Operate).map(|method| method.name());
     assert_eq!(operate.collect::<Vec<_>>(), changes.map(|(method, _)| method));

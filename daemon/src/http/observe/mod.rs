@@ -4,18 +4,24 @@
 
 mod state;
 
+use std::time::Duration;
+
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CACHE_CONTROL, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 use prometheus::{Encoder, TextEncoder};
 use serde::Serialize;
 use soramode_protocol::mode::Mode;
-use soramode_protocol::node::{Standing, Status};
+use soramode_protocol::node::{Standing, Status, StorageState};
 use soramode_protocol::reply::Reply;
 use soramode_protocol::request::GateRequest;
+use tokio::time::timeout;
 
 use super::House;
 use super::answer::{Answered, error, json, typed};
+
+/// How long `/live` waits for the gate.
+const LIVE_PATIENCE: Duration = Duration::from_millis(500);
 
 /// What is asked for.
 #[derive(Clone, Copy)]
@@ -30,6 +36,9 @@ enum Question {
 struct Readiness {
     mode: Mode,
     standing: Standing,
+    /// Only where that is the matter.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    storage: Option<StorageState>,
 }
 
 impl Question {
@@ -56,8 +65,14 @@ pub(super) async fn answer(house: &House, request: &Request<Incoming>) -> Answer
         answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return answer;
     }
-    let mut answer = match (question, house.asker.ask("http".into(), GateRequest::GetStatus).await) {
-        (_, Ok(Reply::Status(status))) => tell(house, question, &status),
+    let asked = house.asker.ask("http".into(), GateRequest::GetStatus);
+    let answered = match question {
+        // A slow disk holds up whatever the gate says; that is no reason to start the daemon anew.
+        Question::Live => timeout(LIVE_PATIENCE, asked).await.ok(),
+        Question::Ready | Question::ReadyForSessions | Question::Metrics => Some(asked.await),
+    };
+    let mut answer = match (question, answered) {
+        (_, Some(Ok(Reply::Status(status)))) => tell(house, question, &status),
         // Whoever still answers is alive; that is all it can say.
         (Question::Live, _) => typed(StatusCode::OK, super::answer::JSON, &b"{}"[..]),
         (Question::Ready | Question::ReadyForSessions | Question::Metrics, _) => error(StatusCode::SERVICE_UNAVAILABLE, "Stopping"),
@@ -77,7 +92,8 @@ fn tell(house: &House, question: Question, status: &Status) -> Answered {
         | (Question::Ready | Question::ReadyForSessions, Mode::BlockNewConnection | Mode::Initial) => false,
     };
     let code = if lets_in { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    json(code, &Readiness { mode, standing: status.standing })
+    let storage = Some(status.storage.state).filter(|state| *state == StorageState::Failed);
+    json(code, &Readiness { mode, standing: status.standing, storage })
 }
 
 fn metrics(house: &House, status: &Status) -> Answered {

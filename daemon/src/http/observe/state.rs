@@ -3,7 +3,7 @@
 use prometheus::proto::MetricFamily;
 use prometheus::{IntGauge, IntGaugeVec, Registry};
 use soramode_protocol::mode::Mode;
-use soramode_protocol::node::{Standing, Status};
+use soramode_protocol::node::{Standing, Status, StorageState};
 use soramode_protocol::version::VERSION;
 
 use crate::metrics::named;
@@ -17,12 +17,16 @@ pub(super) fn gather(status: &Status, subscribers: usize) -> Result<Vec<MetricFa
     gauges.one_of("standing", "1 for the node's place in its cluster.", Standing::ALL.map(|it| (it.name(), it == status.standing)))?;
     gauges.set("mode_since_timestamp_seconds", "Since when the node has been in its mode.", seconds(status.mode.since))?;
     gauges.set("mode_generation", "Counts the changes of the mode.", count(status.mode.generation))?;
+    let ways = [("ok", StorageState::Ok), ("memory", StorageState::Memory), ("failed", StorageState::Failed)];
+    gauges.one_of("storage", "1 for how the state is kept.", ways.map(|(name, it)| (name, it == status.storage.state)))?;
     gauges.set("sessions", "Sessions on the node, those with only pending connections too.", count(status.sessions))?;
     gauges.set("connections", "Connections on the node, pending ones too.", count(status.connections))?;
     gauges.set("pending_connections", "Connections that were let in and not yet seen.", count(status.pending))?;
     gauges.set("sessions_known", "1 if the whole truth about the sessions has been told.", i64::from(status.sessions_known))?;
     gauges.set("shadow", "1 if a Sora's clients get in whatever is decided.", i64::from(status.shadow))?;
     gauges.set("subscribers", "Readers that follow the event log.", i64::try_from(subscribers).unwrap_or(i64::MAX))?;
+    let owed = [("pending", count(status.deliveries.pending)), ("failed", count(status.deliveries.failed))];
+    gauges.each(("deliveries", "state"), "Webhook deliveries that are owed, and that were given up and are kept.", owed)?;
     gauges.set("start_timestamp_seconds", "When the daemon started.", seconds(status.started_at))?;
     let build = IntGaugeVec::new(named("build_info", "1, with the daemon's version."), &["version"])?;
     build.with_label_values(&[VERSION]).set(1);
@@ -39,12 +43,17 @@ impl Gauges {
         self.0.register(Box::new(gauge))
     }
 
-    /// A series for each word, with 1 for the one that holds. The label has the metric's own name.
-    fn one_of<const N: usize>(&self, name: &str, help: &str, words: [(&str, bool); N]) -> Result<(), prometheus::Error> {
-        let gauges = IntGaugeVec::new(named(name, help), &[name])?;
-        for (word, holds) in words {
-            gauges.with_label_values(&[word]).set(i64::from(holds));
+    /// A series for each value of a label.
+    fn each<const N: usize>(&self, (name, label): (&str, &str), help: &str, counts: [(&str, i64); N]) -> Result<(), prometheus::Error> {
+        let gauges = IntGaugeVec::new(named(name, help), &[label])?;
+        for (value, count) in counts {
+            gauges.with_label_values(&[value]).set(count);
         }
         self.0.register(Box::new(gauges))
+    }
+
+    /// A series for each word, with 1 for the one that holds. The label has the metric's own name.
+    fn one_of<const N: usize>(&self, name: &str, help: &str, words: [(&str, bool); N]) -> Result<(), prometheus::Error> {
+        self.each((name, name), help, words.map(|(word, holds)| (word, i64::from(holds))))
     }
 }

@@ -1,0 +1,98 @@
+//! Who is told of events, and how.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::time::Duration;
+
+use soramode_protocol::event::{EventPattern, EventType};
+use soramode_protocol::webhook::{SECRET_FILE_BYTES_MAX, Secrets};
+
+use super::{ConfigError, check_duration, secret_file};
+use crate::args::Settings;
+use crate::args::http::HttpUrl;
+
+/// How long the daemon goes on delivering when it stops, if no setting says otherwise.
+const SHUTDOWN_GRACE_DEFAULT: Duration = Duration::from_secs(5);
+
+/// The largest file of certificates, in bytes.
+pub const CA_FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Receivers of events, and what they are sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebhookConfig {
+    /// Each is told of each of the events.
+    pub urls: Vec<HttpUrl>,
+    /// Which events.
+    pub types: Vec<EventType>,
+    /// What requests are signed with.
+    pub secrets: Option<Secrets>,
+    /// Certificates in PEM that are trusted beside the system's.
+    pub authorities: Option<Vec<u8>>,
+    /// What Sora's webhooks call `label`.
+    pub label: String,
+    /// How long the daemon goes on delivering when it stops.
+    pub shutdown_grace: Duration,
+}
+
+impl Default for WebhookConfig {
+    fn default() -> Self {
+        Self {
+            urls: Vec::new(),
+            types: vec![EventType::SessionVanished],
+            secrets: None,
+            authorities: None,
+            label: String::new(),
+            shutdown_grace: SHUTDOWN_GRACE_DEFAULT,
+        }
+    }
+}
+
+pub(super) fn check(settings: &Settings) -> Result<WebhookConfig, ConfigError> {
+    let default = WebhookConfig::default();
+    let needs_a_webhook = [
+        ("webhook-events", !settings.webhook_events.is_empty()),
+        ("webhook-secret-file", settings.webhook_secret_file.is_some()),
+        ("webhook-ca-file", settings.webhook_ca_file.is_some()),
+    ];
+    if settings.webhook.is_empty()
+        && let Some((name, _)) = needs_a_webhook.into_iter().find(|(_, is_said)| *is_said)
+    {
+        return Err(ConfigError::Needs { name, needed: "webhook" });
+    }
+    Ok(WebhookConfig {
+        urls: settings.webhook.clone(),
+        types: if settings.webhook_events.is_empty() { default.types } else { types(&settings.webhook_events)? },
+        secrets: settings.webhook_secret_file.as_deref().map(read_secrets).transpose()?,
+        authorities: settings.webhook_ca_file.as_deref().map(read_authorities).transpose()?,
+        label: settings.label.clone().unwrap_or_default(),
+        shutdown_grace: check_duration("shutdown-grace", settings.shutdown_grace, SHUTDOWN_GRACE_DEFAULT)?,
+    })
+}
+
+/// The types that match; what can be delivered of them.
+fn types(patterns: &[EventPattern]) -> Result<Vec<EventType>, ConfigError> {
+    let deliverable = || EventType::ALL.into_iter().filter(|event_type| event_type.is_deliverable());
+    if let Some(useless) = patterns.iter().find(|pattern| !deliverable().any(|event_type| pattern.matches(event_type))) {
+        let takes = deliverable().map(EventType::name).collect::<Vec<&str>>().join(", ");
+        return Err(ConfigError::OutOfRange { name: "webhook-events", got: useless.to_string(), takes });
+    }
+    Ok(deliverable().filter(|event_type| patterns.iter().any(|pattern| pattern.matches(*event_type))).collect())
+}
+
+fn read_secrets(path: &Path) -> Result<Secrets, ConfigError> {
+    let wrong = |problem: String| ConfigError::SecretFile { name: "webhook-secret-file", path: path.to_owned(), problem };
+    let text = secret_file::read(path, SECRET_FILE_BYTES_MAX).map_err(wrong)?;
+    Secrets::parse(&text).map_err(wrong)
+}
+
+fn read_authorities(path: &Path) -> Result<Vec<u8>, ConfigError> {
+    let wrong = |problem: String| ConfigError::SecretFile { name: "webhook-ca-file", path: path.to_owned(), problem };
+    let mut pem = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(CA_FILE_BYTES_MAX + 1).read_to_end(&mut pem));
+    read.map_err(|error| wrong(format!("cannot be read: {error}")))?;
+    if pem.len() as u64 > CA_FILE_BYTES_MAX {
+        return Err(wrong(format!("has more than {CA_FILE_BYTES_MAX} bytes")));
+    }
+    Ok(pem)
+}

@@ -1,0 +1,76 @@
+//! What the daemon starts from: the state on the disk, or none.
+
+use std::sync::Arc;
+
+use soramode_core::input::{Host, Input};
+use soramode_core::snapshot::Stored;
+use soramode_protocol::id::LogId;
+use soramode_protocol::node::{Storage, StorageState};
+
+use crate::config::Config;
+use crate::event_log::EventLog;
+use crate::store::Store;
+use crate::store::open::{self, Held, Newcomer, OpenError, Opened};
+
+/// The state, and what the gate is told of it first.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) store: Store,
+    pub(crate) log: Arc<EventLog>,
+    pub(crate) stored: Stored,
+    pub(crate) storage: Storage,
+    pub(crate) inputs: Vec<Input>,
+    /// Why what is on the disk cannot be used: then the node starts closed, and knows of no session.
+    pub(crate) warning: Option<String>,
+}
+
+impl State {
+    /// Opens what is on the disk. `new_log_id` is for a log that begins now.
+    pub(crate) fn open(config: &Config, new_log_id: LogId) -> Result<Self, Held> {
+        let Some(folder) = &config.state_dir else { return Ok(Self::in_memory(config, new_log_id)) };
+        let path = Some(open::database(folder).display().to_string());
+        let boot_id = open::boot_id();
+        let newcomer = Newcomer { keep_events: config.keep_events, log_id: &new_log_id, boot_id: boot_id.as_deref() };
+        match open::open(folder, newcomer).inspect(tell_operator) {
+            Ok(Opened { disk, archive, stored, log_id, host }) => Ok(Self {
+                store: Store::Disk(disk),
+                log: Arc::new(EventLog::resumed(log_id, stored.next_seq, archive)),
+                stored,
+                storage: Storage { state: StorageState::Ok, path },
+                inputs: vec![Input::Started(host)],
+                warning: None,
+            }),
+            Err(OpenError::Held(held)) => Err(held),
+            Err(OpenError::Unusable(unusable)) => {
+                let warning = format!("{unusable}. Until then this node is closed and forgets what happens");
+                tracing::error!("{warning}");
+                let storage = Storage { state: StorageState::Failed, path };
+                let inputs = vec![Input::Started(Host::Up), Input::StorageFailed { refused: Vec::new() }];
+                Ok(Self { storage, inputs, warning: Some(warning), ..Self::in_memory(config, new_log_id) })
+            }
+        }
+    }
+
+    fn in_memory(config: &Config, log_id: LogId) -> Self {
+        Self {
+            store: Store::Memory,
+            log: Arc::new(EventLog::new(log_id, config.keep_events)),
+            stored: Stored::default(),
+            storage: Storage { state: StorageState::Memory, path: None },
+            inputs: vec![Input::Started(Host::Up)],
+            warning: None,
+        }
+    }
+}
+
+/// Writes what was found, for whoever looks at the log after a restart.
+fn tell_operator(opened: &Opened) {
+    let Opened { stored, host, .. } = opened;
+    let (sessions, connections) = (stored.sessions.len(), stored.connections.len());
+    if let Some(state) = &stored.mode {
+        tracing::info!(mode = %state.mode, sessions, connections, events = stored.next_seq - 1, "the state is restored");
+    }
+    if *host == Host::Restarted && connections > 0 {
+        tracing::warn!(sessions, connections, "the machine was restarted since: nobody is connected any more");
+    }
+}

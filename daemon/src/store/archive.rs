@@ -1,0 +1,79 @@
+//! The stored event log, for readers that are further behind than memory goes back.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rusqlite::Connection;
+use soramode_protocol::event::Event;
+use soramode_protocol::subscribe::Gap;
+
+/// What the archive has from some seq on.
+#[derive(Debug)]
+pub struct Found {
+    /// What is not there any more, before the events.
+    pub gap: Option<Gap>,
+    /// The events that follow, in order, without a hole.
+    pub events: Vec<Event>,
+}
+
+/// Where the oldest event is that is kept, as whoever writes says.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Oldest(Arc<AtomicU64>);
+
+impl Oldest {
+    pub(super) fn set(&self, seq: Option<u64>) {
+        // No event has the seq 0.
+        self.0.store(seq.unwrap_or(0), Ordering::Relaxed);
+    }
+}
+
+/// The log on the disk. Each read is a short one, so that it holds up no copying back.
+#[derive(Debug)]
+pub struct Archive {
+    connection: Mutex<Connection>,
+    oldest: Oldest,
+}
+
+impl Archive {
+    pub(super) const fn new(connection: Connection, oldest: Oldest) -> Self {
+        Self { connection: Mutex::new(connection), oldest }
+    }
+
+    /// The oldest event that is there.
+    pub fn oldest_seq(&self) -> Option<u64> {
+        Some(self.oldest.0.load(Ordering::Relaxed)).filter(|seq| *seq > 0)
+    }
+
+    /// Events from `from` on and before `until`: `limit` and what was committed with the last of them.
+    pub fn read(&self, from: u64, until: u64, limit: usize) -> rusqlite::Result<Found> {
+        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut statement = connection.prepare_cached(
+            "SELECT first_seq, events FROM log
+             WHERE first_seq >= coalesce((SELECT max(first_seq) FROM log WHERE first_seq <= ?1), 0) AND last_seq >= ?1 AND first_seq < ?2
+             ORDER BY first_seq",
+        )?;
+        let mut rows = statement.query((from, until))?;
+        let mut found = Found { gap: None, events: Vec::new() };
+        let mut next = from;
+        while let Some(row) = rows.next()? {
+            let first_seq: u64 = row.get(0)?;
+            let is_after_a_hole = first_seq > next;
+            if found.events.len() >= limit || (is_after_a_hole && !found.events.is_empty()) {
+                return Ok(found);
+            }
+            found.gap = found.gap.or_else(|| is_after_a_hole.then(|| Gap { from, to: first_seq - 1 }));
+            let events = read_lines(row.get_ref(1)?.as_str()?)?;
+            next = events.last().map_or(next, |last| last.seq + 1);
+            found.events.extend(events.into_iter().filter(|event| event.seq >= from));
+        }
+        if found.events.is_empty() && from < until {
+            found.gap = Some(Gap { from, to: until - 1 });
+        }
+        Ok(found)
+    }
+}
+
+/// The events of a row.
+fn read_lines(lines: &str) -> rusqlite::Result<Vec<Event>> {
+    lines.lines().map(|line| serde_json::from_str(line).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))).collect()
+}

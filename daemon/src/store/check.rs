@@ -1,0 +1,58 @@
+//! What a state holds, for people.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use soramode_core::snapshot::Stored;
+
+use super::facts::Fact;
+use super::load::load;
+use super::open::{Trouble, Unusable, database, read_only};
+use super::schema::{self, Found, SCHEMA};
+
+/// Reads the whole state in a folder without changing it, and says what it holds.
+pub fn check(folder: &Path) -> Result<String, Unusable> {
+    let path = database(folder);
+    if !path.exists() {
+        return Ok(format!("{}: not there yet\n", path.display()));
+    }
+    look(&path).map_err(|trouble| Unusable { path: path.clone(), trouble })
+}
+
+fn look(path: &Path) -> Result<String, Trouble> {
+    let connection = read_only(path)?;
+    match schema::find(&connection)? {
+        Found::Empty => return Ok(format!("{}: empty\n", path.display())),
+        Found::Known => {}
+        Found::Newer(schema) => return Err(Trouble::Newer(schema)),
+        Found::Foreign => return Err(Trouble::Foreign),
+    }
+    let verdict: String = connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
+    if verdict != "ok" {
+        return Err(Trouble::Inconsistent(verdict));
+    }
+    let Stored { mode, mode_changes, next_seq, sessions, connections, .. } = load(&connection)?;
+    let oldest: Option<u64> = connection.query_row("SELECT min(first_seq) FROM log", [], |row| row.get(0))?;
+    let log_id: Option<String> = Fact::LogId.read(&connection)?;
+    let schema: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let mode = mode.map_or_else(
+        || "none".to_owned(),
+        |state| format!("{} (generation {}, since {}, {})", state.mode, state.generation, state.since, state.actor),
+    );
+    let events = oldest.map_or_else(|| "none".to_owned(), |oldest| format!("{oldest} to {}", next_seq - 1));
+    let mut told = format!("{}: sound\n", path.display());
+    let lines = [
+        ("schema", format!("{schema} (this version writes {SCHEMA})")),
+        ("log", log_id.unwrap_or_default()),
+        ("mode", mode),
+        ("mode changes", mode_changes.len().to_string()),
+        ("sessions", sessions.len().to_string()),
+        ("connections", connections.len().to_string()),
+        ("events", events),
+    ];
+    for (name, value) in lines {
+        // Writing to text cannot fail.
+        writeln!(told, "{name:<14}{value}").unwrap_or_default();
+    }
+    Ok(told)
+}

@@ -1,0 +1,101 @@
+//! Reading what was stored.
+
+use std::fmt::Display;
+use std::str::FromStr;
+
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, Row};
+use serde::de::DeserializeOwned;
+use soramode_core::rows::{Door, Origin};
+use soramode_core::snapshot::{Stored, StoredConnection, StoredDelivery, StoredSession};
+use soramode_protocol::session::ConnectionState;
+use soramode_protocol::time::Time;
+
+use super::facts::Fact;
+
+/// Reads everything that a start begins with.
+pub(super) fn load(connection: &Connection) -> rusqlite::Result<Stored> {
+    let mode = Fact::Mode.read::<String>(connection)?.map(|json| read_json(&json, 0)).transpose()?;
+    let mode_changes =
+        all(connection, "SELECT change FROM mode_changes ORDER BY generation", |row| read_json(row.get_ref(0)?.as_str()?, 0))?;
+    let last_row = connection.query_row("SELECT last_seq FROM log ORDER BY first_seq DESC LIMIT 1", [], |row| row.get(0));
+    let last_seq: Option<u64> = last_row.optional()?;
+    Ok(Stored {
+        mode,
+        mode_changes,
+        next_seq: last_seq.unwrap_or(0) + 1,
+        sessions: all(
+            connection,
+            "SELECT channel_id, session_id, created_at, max_connections, total_connections, is_sora FROM sessions",
+            session,
+        )?,
+        connections: all(
+            connection,
+            "SELECT connection_id, channel_id, client_id, created_at, is_live, is_sora, is_bound FROM connections",
+            stored_connection,
+        )?,
+        vanished_held: Fact::IsVanishedHeld.read(connection)?.unwrap_or(false),
+        deliveries: all(connection, "SELECT * FROM deliveries ORDER BY id", delivery)?,
+    })
+}
+
+fn all<T>(connection: &Connection, sql: &str, read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>) -> rusqlite::Result<Vec<T>> {
+    connection.prepare(sql)?.query_map([], read)?.collect()
+}
+
+fn session(row: &Row<'_>) -> rusqlite::Result<StoredSession> {
+    Ok(StoredSession {
+        channel_id: id(row, 0)?,
+        session_id: id(row, 1)?,
+        created_at: Time::from_micros(row.get(2)?),
+        max_connections: row.get(3)?,
+        total_connections: row.get(4)?,
+        origin: if row.get(5)? { Origin::Sora } else { Origin::Gate },
+    })
+}
+
+fn stored_connection(row: &Row<'_>) -> rusqlite::Result<StoredConnection> {
+    Ok(StoredConnection {
+        connection_id: id(row, 0)?,
+        channel_id: id(row, 1)?,
+        client_id: row.get_ref(2)?.as_str_or_null()?.map(|text| parse(text, 2)).transpose()?,
+        created_at: Time::from_micros(row.get(3)?),
+        state: if row.get(4)? { ConnectionState::Live } else { ConnectionState::Pending },
+        door: if row.get(5)? { Door::Sora } else { Door::Socket },
+        is_bound: row.get(6)?,
+    })
+}
+
+fn delivery(row: &Row<'_>) -> rusqlite::Result<StoredDelivery> {
+    let time = |column: &str| row.get::<_, Option<i64>>(column).map(|micros| micros.map(Time::from_micros));
+    Ok(StoredDelivery {
+        id: row.get("id")?,
+        url: row.get("url")?,
+        endpoint: row.get("endpoint")?,
+        event: read_json(&row.get::<_, String>("event")?, 3)?,
+        generation: row.get("generation")?,
+        state: parse(&row.get::<_, String>("state")?, 5)?,
+        attempts: row.get("attempts")?,
+        created_at: Time::from_micros(row.get("created_at")?),
+        next_attempt_at: time("next_attempt_at")?,
+        finished_at: time("finished_at")?,
+        status: row.get("status")?,
+        problem: row.get("problem")?,
+    })
+}
+
+fn id<T: FromStr<Err: Display>>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
+    parse(row.get_ref(column)?.as_str()?, column)
+}
+
+fn parse<T: FromStr<Err: Display>>(text: &str, column: usize) -> rusqlite::Result<T> {
+    text.parse().map_err(|error: T::Err| unreadable(column, &error.to_string()))
+}
+
+fn read_json<T: DeserializeOwned>(json: &str, column: usize) -> rusqlite::Result<T> {
+    serde_json::from_str(json).map_err(|error| unreadable(column, &error.to_string()))
+}
+
+fn unreadable(column: usize, problem: &str) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, Type::Text, problem.into())
+}

@@ -1,0 +1,226 @@
+//! Opening the state: whose it is, whether it can be used, and what became of the machine since.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+use soramode_core::input::Host;
+use soramode_core::snapshot::Stored;
+use soramode_protocol::id::LogId;
+
+use super::archive::Archive;
+use super::disk::Disk;
+use super::facts::Fact;
+use super::load::load;
+use super::schema::{self, Found, SCHEMA};
+use super::write::{BUSY_TIMEOUT, Writer};
+use crate::pid;
+
+const DATABASE: &str = "soramode.db";
+const LOCK: &str = "soramode.lock";
+
+/// Permission bits of the folder and of what is in it: who connects to whom is nobody else's business.
+const FOLDER_BITS: u32 = 0o700;
+const FILE_BITS: u32 = 0o600;
+
+/// Another daemon writes to this state.
+#[derive(Debug, thiserror::Error)]
+#[error("the state in {} is written by a running soramoded{}: one more needs a --state-dir of its own, or --ephemeral", folder.display(), pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default())]
+pub struct Held {
+    /// The folder.
+    pub folder: PathBuf,
+    /// Its process, where it could be told.
+    pub pid: Option<i32>,
+}
+
+/// Why the state cannot be used. Nothing was changed in it.
+#[derive(Debug, thiserror::Error)]
+#[error("the state in {} cannot be used: {trouble}", path.display())]
+pub struct Unusable {
+    /// The database, or its folder.
+    pub path: PathBuf,
+    /// What is the matter, and what to do.
+    pub trouble: Trouble,
+}
+
+/// What can be the matter with the state.
+#[derive(Debug, thiserror::Error)]
+pub enum Trouble {
+    /// A later version wrote it.
+    #[error(
+        "a newer soramoded wrote it (schema {0}, this one knows up to {SCHEMA}). Install that version again, or stop soramoded and move the file away to begin with nothing"
+    )]
+    Newer(i32),
+    /// It is no database of ours.
+    #[error("it is another program's database. Give soramoded a --state-dir of its own")]
+    Foreign,
+    /// It is damaged.
+    #[error(
+        "it is damaged ({0}). Stop soramoded, put a backup in its place or move it away to begin with nothing, and start again; soramoded --check-state says how much is left"
+    )]
+    Damaged(rusqlite::Error),
+    /// It is damaged, as a look at all of it showed.
+    #[error("it is damaged ({0}). Stop soramoded, put a backup in its place or move it away to begin with nothing, and start again")]
+    Inconsistent(String),
+    /// It cannot be opened or written.
+    #[error("it cannot be written ({0}). Make it writable for the daemon's user, or say another --state-dir, and start again")]
+    Database(rusqlite::Error),
+    /// The system refused.
+    #[error("cannot {what} ({error}). Make it writable for the daemon's user, or say another --state-dir, and start again")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// The system's word.
+        error: io::Error,
+    },
+}
+
+impl From<rusqlite::Error> for Trouble {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            // None: a value that is no mode, no id or no JSON.
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) | None => Self::Damaged(error),
+            Some(_) => Self::Database(error),
+        }
+    }
+}
+
+fn on<E: Into<io::Error>>(what: &'static str) -> impl FnOnce(E) -> Trouble {
+    move |error| Trouble::System { what, error: error.into() }
+}
+
+/// Why the state is not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another daemon has it.
+    #[error(transparent)]
+    Held(#[from] Held),
+    /// It cannot be used.
+    #[error(transparent)]
+    Unusable(#[from] Unusable),
+}
+
+/// What a daemon brings along.
+#[derive(Clone, Copy, Debug)]
+pub struct Newcomer<'a> {
+    /// How many events are kept.
+    pub keep_events: u64,
+    /// The id of a log that begins here.
+    pub log_id: &'a LogId,
+    /// Which boot of the machine this is, if that can be known.
+    pub boot_id: Option<&'a str>,
+}
+
+/// The state, opened.
+#[derive(Debug)]
+pub struct Opened {
+    /// What writes it.
+    pub disk: Disk,
+    /// What reads its events.
+    pub archive: Archive,
+    /// What it held.
+    pub stored: Stored,
+    /// The log's id.
+    pub log_id: LogId,
+    /// What became of the machine since it was written last.
+    pub host: Host,
+}
+
+/// The database of a folder.
+pub fn database(folder: &Path) -> PathBuf {
+    folder.join(DATABASE)
+}
+
+/// Opens the state in a folder, which is made if it is not there.
+pub fn open(folder: &Path, newcomer: Newcomer<'_>) -> Result<Opened, OpenError> {
+    let unusable = |path: PathBuf| move |trouble| Unusable { path, trouble };
+    let make = DirBuilder::new().recursive(true).mode(FOLDER_BITS).create(folder);
+    make.map_err(on("make the folder")).map_err(unusable(folder.to_owned()))?;
+    let lock = lock(folder)?;
+    let path = database(folder);
+    Ok(open_database(&path, newcomer, lock).map_err(unusable(path.clone()))?)
+}
+
+/// Which boot of the machine this is. In a container it is its host's.
+pub fn boot_id() -> Option<String> {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").ok().map(|id| id.trim_end().to_owned())
+}
+
+/// The kernel gives the lock back when the process ends, however it ends; the file stays, and is of nobody then.
+fn lock(folder: &Path) -> Result<File, OpenError> {
+    let path = folder.join(LOCK);
+    let unusable = |what| {
+        let path = path.clone();
+        move |error| Unusable { path, trouble: Trouble::System { what, error } }
+    };
+    let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(FILE_BITS).open(&path);
+    let file = options.map_err(unusable("open the lock file"))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(Held { folder: folder.to_owned(), pid: pid::read(file) }.into()),
+        Err(TryLockError::Error(error)) => return Err(unusable("lock it")(error).into()),
+    }
+    // Who holds it is only told to people.
+    pid::write(&file).unwrap_or_default();
+    Ok(file)
+}
+
+fn open_database(path: &Path, newcomer: Newcomer<'_>, lock: File) -> Result<Opened, Trouble> {
+    // SQLite gives its other files the bits of this one.
+    OpenOptions::new().write(true).create(true).truncate(false).mode(FILE_BITS).open(path).map_err(on("open it"))?;
+    match schema::find(&read_only(path)?)? {
+        Found::Empty | Found::Known => {}
+        Found::Newer(schema) => return Err(Trouble::Newer(schema)),
+        Found::Foreign => return Err(Trouble::Foreign),
+    }
+    let mut connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    // What turns out to be of no use is left as it is, also when it is closed.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    schema::migrate(&mut connection)?;
+    let mut stored = load(&connection)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    let (log_id, host) = begin(&mut connection, newcomer, &mut stored)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
+    let writer = Writer::new(connection, stored.next_seq, newcomer.keep_events)?;
+    let archive = Archive::new(read_only(path)?, writer.oldest());
+    let disk = Disk::start(writer, lock).map_err(on("start the thread that writes"))?;
+    Ok(Opened { disk, archive, stored, log_id, host })
+}
+
+/// A connection that cannot change anything.
+pub(super) fn read_only(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    Ok(connection)
+}
+
+/// Notes that a daemon has begun to write, and finds out what it must know of the one before.
+fn begin(connection: &mut Connection, newcomer: Newcomer<'_>, stored: &mut Stored) -> Result<(LogId, Host), Trouble> {
+    let transaction = connection.transaction()?;
+    let boot_id: Option<String> = Fact::BootId.read(&transaction)?;
+    let host = match (&boot_id, newcomer.boot_id) {
+        (Some(before), Some(now)) if before != now => Host::Restarted,
+        (Some(_) | None, Some(_) | None) => Host::Up,
+    };
+    let was_closed = Fact::IsClosed.read(&transaction)?.unwrap_or(false);
+    if host == Host::Restarted && !was_closed {
+        // The last events may have been lost with the power, and somebody may have seen them.
+        stored.next_seq = Fact::ReservedSeq.read(&transaction)?.unwrap_or(0).max(stored.next_seq);
+    }
+    if let Some(boot_id) = newcomer.boot_id {
+        Fact::BootId.write(&transaction, boot_id)?;
+    }
+    Fact::IsClosed.write(&transaction, false)?;
+    let log_id = match Fact::LogId.read::<String>(&transaction)? {
+        Some(log_id) => LogId::new(&log_id).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?,
+        None => newcomer.log_id.clone(),
+    };
+    Fact::LogId.write(&transaction, log_id.as_str())?;
+    transaction.commit()?;
+    Ok((log_id, host))
+}

@@ -1,0 +1,319 @@
+//! Writing records: what each of them changes in the tables.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use rusqlite::hooks::Wal;
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use soramode_core::effect::Record;
+use soramode_core::restore::start_change;
+use soramode_core::snapshot::StoredDelivery;
+use soramode_protocol::event::{Event, EventKind};
+use soramode_protocol::id::ClientId;
+use soramode_protocol::mode::{DatedModeChange, MODE_CHANGES_KEPT, ModeState};
+use soramode_protocol::time::Time;
+
+use super::archive::Oldest;
+use super::facts::Fact;
+
+/// So many seqs are reserved at once: what a power cut may make the log skip, and how seldom the disk is waited for.
+const RESERVED_SEQS: u64 = 8_192;
+
+/// Events in one row of the log at most.
+const EVENTS_PER_ROW: usize = 1_024;
+
+/// Rows of the log that one commit removes at most: more than it adds, so that what is too much becomes less.
+const ROWS_REMOVED: u32 = 4;
+
+/// How long a commit waits for another connection's short lock.
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+thread_local! {
+    /// Pages in the write-ahead log after the last commit of this thread, which has one connection that writes.
+    static PAGES: Cell<i32> = const { Cell::new(0) };
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "a hook may fail")]
+fn count_pages(_: &mut Wal, pages: i32) -> rusqlite::Result<()> {
+    PAGES.set(pages);
+    Ok(())
+}
+
+/// Where the writer is in the log.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    /// The last event that was written.
+    last_seq: u64,
+    /// The first seq that is not reserved.
+    reserved_seq: u64,
+    /// The first and the last event of the oldest row, if there is one.
+    oldest_row: Option<(u64, u64)>,
+}
+
+/// What a commit is safe from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    /// The daemon's end: the file has it.
+    Kill,
+    /// The machine's: the disk has it, which is waited for.
+    PowerCut,
+}
+
+/// The one connection that writes.
+#[derive(Debug)]
+pub(super) struct Writer {
+    connection: Connection,
+    place: Place,
+    keep_events: u64,
+    oldest: Oldest,
+    /// As the connection was told last.
+    safe_from: Fault,
+}
+
+impl Writer {
+    /// Of a database that has been brought to its schema, over a connection that waits for the disk. No event has this seq or a later one.
+    pub(super) fn new(mut connection: Connection, next_seq: u64, keep_events: u64) -> rusqlite::Result<Self> {
+        connection.wal_hook(Some(count_pages))?;
+        connection.set_prepared_statement_cache_capacity(64);
+        // When the log is copied back into the database is decided here, not by whichever commit makes it long.
+        connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+        let reserved_seq = Fact::ReservedSeq.read(&connection)?.unwrap_or(0);
+        let oldest_row = oldest_row(&connection)?;
+        let place = Place { last_seq: next_seq - 1, reserved_seq, oldest_row };
+        let writer = Self { connection, place, keep_events, oldest: Oldest::default(), safe_from: Fault::PowerCut };
+        writer.tell_oldest();
+        Ok(writer)
+    }
+
+    /// Pages of the write-ahead log that are not known to be copied into the database.
+    pub(super) fn pages_waiting() -> i32 {
+        PAGES.get()
+    }
+
+    /// Copies the write-ahead log into the database, as far as nobody reads it.
+    pub(super) fn copy_back(&mut self) -> rusqlite::Result<()> {
+        PAGES.set(0);
+        self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+    }
+
+    /// Notes that the daemon stopped in order. Whoever reads the log may go on a moment longer, and would leave the write-ahead log
+    /// behind: so that is copied here.
+    pub(super) fn close(mut self) -> rusqlite::Result<()> {
+        self.be_safe_from(Fault::PowerCut)?;
+        Fact::IsClosed.write(&self.connection, true)?;
+        self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+    }
+
+    /// Commits records, all or none. What must be safe from a power cut waits for the disk, and everything before it with it.
+    pub(super) fn commit(&mut self, records: &[Record]) -> rusqlite::Result<()> {
+        let last_seq = records.iter().filter_map(Record::event).next_back().map_or(self.place.last_seq, |event| event.seq);
+        let reserves = last_seq >= self.place.reserved_seq;
+        let is_for_ever = reserves || records.iter().any(must_reach_the_disk);
+        self.be_safe_from(if is_for_ever { Fault::PowerCut } else { Fault::Kill })?;
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut place = Place { last_seq, ..self.place };
+        if reserves {
+            place.reserved_seq = last_seq + RESERVED_SEQS;
+            Fact::ReservedSeq.write(&transaction, place.reserved_seq)?;
+        }
+        for record in records {
+            write(&transaction, record)?;
+        }
+        write_log(&transaction, records)?;
+        match place.oldest_row {
+            Some((_, ends)) if last_seq.saturating_sub(ends) < self.keep_events => {}
+            _ => place.oldest_row = remove_oldest(&transaction, last_seq.saturating_sub(self.keep_events))?,
+        }
+        transaction.commit()?;
+        self.place = place;
+        self.tell_oldest();
+        Ok(())
+    }
+
+    /// What readers of the log look at to know how far back it goes.
+    pub(super) fn oldest(&self) -> Oldest {
+        self.oldest.clone()
+    }
+
+    fn tell_oldest(&self) {
+        self.oldest.set(self.place.oldest_row.map(|(first, _)| first));
+    }
+
+    /// The setting may change between transactions only.
+    fn be_safe_from(&mut self, fault: Fault) -> rusqlite::Result<()> {
+        if self.safe_from != fault {
+            let synchronous = match fault {
+                Fault::Kill => "NORMAL",
+                Fault::PowerCut => "FULL",
+            };
+            self.connection.pragma_update(None, "synchronous", synchronous)?;
+            self.safe_from = fault;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a power cut must not undo it.
+const fn must_reach_the_disk(record: &Record) -> bool {
+    match record {
+        Record::Mode(_) | Record::Delivery(_) => true,
+        Record::Event(event) => matches!(event.kind, EventKind::ModeChanged(_)),
+        Record::Pending { .. }
+        | Record::PendingOver(_)
+        | Record::BoundTo { .. }
+        | Record::OfSora(_)
+        | Record::SessionOfSora(_)
+        | Record::DeliveryForgotten(_)
+        | Record::VanishedHeld(_) => false,
+    }
+}
+
+fn write(to: &Transaction<'_>, record: &Record) -> rusqlite::Result<()> {
+    match record {
+        Record::Event(event) => write_event(to, event),
+        Record::Pending { channel_id, connection_id, client_id, created_at } => {
+            let sql = "INSERT INTO connections VALUES (?1, ?2, ?3, ?4, FALSE, TRUE, FALSE)";
+            let client_id = client_id.as_ref().map(ClientId::as_str);
+            run(to, sql, params![connection_id.as_str(), channel_id.as_str(), client_id, created_at.as_micros()])
+        }
+        Record::PendingOver(connection_id) => remove_connection(to, connection_id.as_str()).map(drop),
+        Record::BoundTo { connection_id, socket } => {
+            run(to, "UPDATE connections SET is_bound = ?2 WHERE connection_id = ?1", params![connection_id.as_str(), socket.is_some()])
+        }
+        Record::OfSora(connection_id) => {
+            run(to, "UPDATE connections SET is_sora = TRUE WHERE connection_id = ?1", params![connection_id.as_str()])
+        }
+        Record::SessionOfSora(channel_id) => {
+            run(to, "UPDATE sessions SET is_sora = TRUE WHERE channel_id = ?1", params![channel_id.as_str()])
+        }
+        Record::Mode(state) => {
+            let before = Fact::Mode.read::<String>(to)?.and_then(|json| serde_json::from_str::<ModeState>(&json).ok());
+            if let Some(change) = before.and_then(|before| start_change(&before, state)) {
+                write_change(to, &change)?;
+            }
+            Fact::Mode.write(to, json(state)?)
+        }
+        Record::Delivery(delivery) => write_delivery(to, delivery),
+        Record::DeliveryForgotten(id) => run(to, "DELETE FROM deliveries WHERE id = ?1", params![id]),
+        Record::VanishedHeld(is_held) => Fact::IsVanishedHeld.write(to, is_held),
+    }
+}
+
+fn write_event(to: &Transaction<'_>, event: &Event) -> rusqlite::Result<()> {
+    match &event.kind {
+        EventKind::SessionCreated { channel_id, session_id, created_time } => {
+            let sql = "INSERT OR REPLACE INTO sessions VALUES (?1, ?2, ?3, 0, 0, 0, FALSE)";
+            run(to, sql, params![channel_id.as_str(), session_id.as_str(), created_time.as_micros()])
+        }
+        EventKind::SessionDestroyed { channel_id, session_id, .. } => {
+            // The channel may have its next session already.
+            let sql = "DELETE FROM sessions WHERE channel_id = ?1 AND session_id = ?2";
+            run(to, sql, params![channel_id.as_str(), session_id.as_str()])
+        }
+        EventKind::ConnectionCreated { channel_id, connection_id, client_id, .. } => {
+            let sql = "INSERT INTO connections VALUES (?1, ?2, ?3, ?4, TRUE, FALSE, FALSE)
+                ON CONFLICT DO UPDATE SET is_live = TRUE, created_at = excluded.created_at";
+            let client_id = client_id.as_ref().map(ClientId::as_str);
+            run(to, sql, params![connection_id.as_str(), channel_id.as_str(), client_id, event.timestamp.as_micros()])?;
+            let sql = "UPDATE sessions SET live = live + 1, total_connections = total_connections + 1,
+                max_connections = max(max_connections, live + 1) WHERE channel_id = ?1";
+            run(to, sql, params![channel_id.as_str()])
+        }
+        EventKind::ConnectionDestroyed { channel_id, connection_id, .. } => {
+            // Of one that was pending there has been word, and it was not counted.
+            if remove_connection(to, connection_id.as_str())? {
+                run(to, "UPDATE sessions SET live = live - 1 WHERE channel_id = ?1", params![channel_id.as_str()])?;
+            }
+            Ok(())
+        }
+        EventKind::ModeChanged(change) => {
+            let change = DatedModeChange { timestamp: event.timestamp, change: change.as_ref().clone() };
+            Fact::Mode.write(to, json(&change.state())?)?;
+            write_change(to, &change)
+        }
+        EventKind::SessionVanished
+        | EventKind::NodeJoined { .. }
+        | EventKind::NodeIsolated { .. }
+        | EventKind::NodeFenced { .. }
+        | EventKind::WebhookReceived { .. }
+        | EventKind::DeliverySucceeded(_)
+        | EventKind::DeliveryFailed(_)
+        | EventKind::Unknown => Ok(()),
+    }
+}
+
+fn write_delivery(to: &Transaction<'_>, it: &StoredDelivery) -> rusqlite::Result<()> {
+    let sql = "INSERT OR REPLACE INTO deliveries VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+    let micros = |time: Option<Time>| time.map(Time::as_micros);
+    let (next_attempt_at, finished_at) = (micros(it.next_attempt_at), micros(it.finished_at));
+    run(
+        to,
+        sql,
+        params![
+            it.id,
+            it.url,
+            it.endpoint,
+            json(&it.event)?,
+            it.generation,
+            it.state.name(),
+            it.attempts,
+            it.created_at.as_micros(),
+            next_attempt_at,
+            finished_at,
+            it.status,
+            it.problem
+        ],
+    )
+}
+
+fn write_change(to: &Transaction<'_>, change: &DatedModeChange) -> rusqlite::Result<()> {
+    run(to, "INSERT OR REPLACE INTO mode_changes VALUES (?1, ?2)", params![change.change.generation, json(change)?])?;
+    // Each change has the next generation.
+    let surplus = change.change.generation.saturating_sub(u64::try_from(MODE_CHANGES_KEPT).unwrap_or(u64::MAX));
+    run(to, "DELETE FROM mode_changes WHERE generation <= ?1", params![surplus])
+}
+
+fn remove_connection(to: &Transaction<'_>, connection_id: &str) -> rusqlite::Result<bool> {
+    Ok(to.prepare_cached("DELETE FROM connections WHERE connection_id = ?1")?.execute([connection_id])? > 0)
+}
+
+fn write_log(to: &Transaction<'_>, records: &[Record]) -> rusqlite::Result<()> {
+    let events: Vec<&Event> = records.iter().filter_map(Record::event).collect();
+    let mut lines = Vec::new();
+    for row in events.chunks(EVENTS_PER_ROW) {
+        lines.clear();
+        for event in row {
+            serde_json::to_writer(&mut lines, event).map_err(unwritable)?;
+            lines.push(b'\n');
+        }
+        let text = str::from_utf8(&lines).map_err(unwritable)?;
+        if let (Some(first), Some(last)) = (row.first(), row.last()) {
+            run(to, "INSERT INTO log VALUES (?1, ?2, ?3)", params![first.seq, last.seq, text])?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes some of the rows that end with a seq or before it; gives the oldest of the others.
+fn remove_oldest(to: &Transaction<'_>, until: u64) -> rusqlite::Result<Option<(u64, u64)>> {
+    let sql = "DELETE FROM log WHERE first_seq IN (SELECT first_seq FROM log ORDER BY first_seq LIMIT ?2) AND last_seq <= ?1";
+    run(to, sql, params![until, ROWS_REMOVED])?;
+    oldest_row(to)
+}
+
+fn oldest_row(connection: &Connection) -> rusqlite::Result<Option<(u64, u64)>> {
+    let mut statement = connection.prepare_cached("SELECT first_seq, last_seq FROM log ORDER BY first_seq LIMIT 1")?;
+    statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?))).optional()
+}
+
+fn run(to: &Transaction<'_>, sql: &str, params: impl rusqlite::Params) -> rusqlite::Result<()> {
+    to.prepare_cached(sql)?.execute(params).map(drop)
+}
+
+fn json(value: &impl serde::Serialize) -> rusqlite::Result<String> {
+    serde_json::to_string(value).map_err(unwritable)
+}
+
+fn unwritable(error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
+    rusqlite::Error::ToSqlConversionFailure(error.into())
+}
