@@ -39,7 +39,8 @@ pub(crate) struct Chaos {
 #[derive(Debug)]
 pub(crate) struct Standin {
     runtime: Runtime,
-    webhooks: String,
+    /// Where webhooks go, without a path.
+    pub(crate) webhooks: String,
     client: reqwest::Client,
     api: Arc<Api>,
     truth: Arc<Mutex<Truth>>,

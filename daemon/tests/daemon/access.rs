@@ -72,12 +72,14 @@ fn params(method: Method) -> Value {
         Method::Disconnect => json!({"connection_id": "1"}),
         Method::End => json!({"channel_id": "gone"}),
         Method::Explain => json!({"channel_id": "a"}),
+        Method::ResendDelivery => json!({"id": 1}),
         Method::GetSession => json!({"channel_id": "kept"}),
         Method::Wait => json!({"for": "mode", "mode": "normal", "timeout_seconds": 0}),
         Method::GetMode
         | Method::GetStatus
         | Method::ListClusterNodes
         | Method::ListModeChanges
+        | Method::ListDeliveries
         | Method::ListSessions
         | Method::ListConnections
         | Method::Subscribe

@@ -5,8 +5,13 @@
 
 mod access;
 mod corpus;
+#[path = "../../core/tests/core/dice.rs"]
+#[expect(dead_code, reason = "others draw in more ways")]
+mod dice;
 mod events;
+mod full_disk;
 mod half_close;
+mod kills;
 mod known;
 mod lifetime;
 mod limits;
@@ -16,5 +21,8 @@ mod model;
 mod order;
 mod places;
 mod process;
+mod receiver;
 mod slow;
+mod state;
 mod support;
+mod webhooks;

@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
+use crate::dice::Dice;
 use crate::support::{Daemon, Line};
 
 const OPERATIONS: usize = 20_000;
@@ -16,20 +17,9 @@ const CONNECTIONS: usize = 40;
 /// Names the seed to go by; without it each run has its own.
 const SEED_VARIABLE: &str = "SORAMODED_TEST_SEED";
 
-/// `SplitMix64`
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        usize::try_from(self.next() % u64::try_from(end).unwrap()).unwrap()
-    }
+/// 0 to `end` - 1.
+fn below(dice: &mut Dice, end: usize) -> usize {
+    usize::try_from(dice.roll(u64::try_from(end).unwrap())).unwrap()
 }
 
 /// What the model holds: the channel of each connection, the session of each channel.
@@ -111,12 +101,12 @@ enum Operation {
 }
 
 /// A batch of one client: its channels and connections are its own, so that what others do at the same time makes no difference.
-fn batch(random: &mut Random, client: usize, lines: &mut String, line: &mut Line) -> Vec<(i64, Operation)> {
+fn batch(random: &mut Dice, client: usize, lines: &mut String, line: &mut Line) -> Vec<(i64, Operation)> {
     let mut operations = Vec::new();
-    for _ in 0..=random.below(BATCH_MAX) {
-        let connection_id = format!("connection {client}/{}", random.below(CONNECTIONS));
-        let (request, operation) = if random.below(5) < 2 {
-            let channel_id = format!("channel {client}/{}", random.below(CHANNELS));
+    for _ in 0..=below(random, BATCH_MAX) {
+        let connection_id = format!("connection {client}/{}", below(random, CONNECTIONS));
+        let (request, operation) = if below(random, 5) < 2 {
+            let channel_id = format!("channel {client}/{}", below(random, CHANNELS));
             let params = json!({"channel_id": channel_id, "connection_id": connection_id});
             (line.request("Connect", &params), Operation::Connect(channel_id, connection_id))
         } else {
@@ -128,8 +118,8 @@ fn batch(random: &mut Random, client: usize, lines: &mut String, line: &mut Line
     operations
 }
 
-fn change_mode(random: &mut Random, line: &mut Line, model: &mut Model) {
-    let mode = ["normal", "block_new_session", "block_new_connection"][random.below(3)];
+fn change_mode(random: &mut Dice, line: &mut Line, model: &mut Model) {
+    let mode = ["normal", "block_new_session", "block_new_connection"][below(random, 3)];
     let changed = line.get("ChangeMode", &json!({"mode": mode}));
     let channels: BTreeSet<&String> = model.connections.values().collect();
     assert_eq!(
@@ -145,13 +135,13 @@ fn every_decision_count_and_event_is_the_models() {
     let nanos = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().subsec_nanos();
     let seed = seed.unwrap_or(u64::from(nanos));
     eprintln!("{SEED_VARIABLE}={seed}");
-    let mut random = Random(seed);
+    let mut random = Dice(seed);
     let daemon = Daemon::with(|config| config.keep_events = 100_000);
     let mut model = Model { mode: "normal".to_owned(), ..Model::default() };
     let mut clients: Vec<Line> = (0..CLIENTS).map(|_| daemon.client()).collect();
     let mut done = 0;
     while done < OPERATIONS {
-        let teller = random.below(CLIENTS);
+        let teller = below(&mut random, CLIENTS);
         change_mode(&mut random, &mut clients[teller], &mut model);
         done += 1;
         let mut asked = Vec::new();

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::support::Line;
 
-fn soramoded() -> Command {
+pub(crate) fn soramoded() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_soramoded"));
     command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     command
@@ -38,7 +38,7 @@ impl Process {
         Self::spawn(folder, socket, command)
     }
 
-    fn spawn(folder: TempDir, socket: PathBuf, mut command: Command) -> Self {
+    pub(crate) fn spawn(folder: TempDir, socket: PathBuf, mut command: Command) -> Self {
         let mut child = command.spawn().unwrap();
         let log = BufReader::new(child.stderr.take().unwrap());
         let mut process = Self { child, log, socket, folder };
@@ -47,7 +47,7 @@ impl Process {
     }
 
     /// It writes to its log what it has done.
-    fn read_log_until(&mut self, words: &str) -> String {
+    pub(crate) fn read_log_until(&mut self, words: &str) -> String {
         let mut log = String::new();
         while !log.lines().last().is_some_and(|line| line.contains(words)) {
             assert!(self.log.read_line(&mut log).unwrap() > 0, "ended before {words:?}: {log}");
@@ -59,11 +59,11 @@ impl Process {
         Line::to(&self.socket)
     }
 
-    fn kill(&self, signal: Signal) {
+    pub(crate) fn kill(&self, signal: Signal) {
         kill_process(self.pid(), signal).unwrap();
     }
 
-    fn pid(&self) -> Pid {
+    pub(crate) fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
     }
 
@@ -75,7 +75,7 @@ impl Process {
     }
 
     /// Waits for its end; gives the exit status and the rest of the log.
-    fn end(mut self) -> (Option<i32>, String, TempDir) {
+    pub(crate) fn end(mut self) -> (Option<i32>, String, TempDir) {
         let mut rest = String::new();
         self.log.read_to_string(&mut rest).unwrap();
         let status = self.child.wait().unwrap();
@@ -194,6 +194,26 @@ fn what_is_in_the_way_stays() {
     drop(listener);
     let (status, said) = run(&folder.path().join("x".repeat(108)), &[]);
     assert_eq!(status, Some(2), "{said}");
+}
+
+/// `script` gives it a terminal.
+#[test]
+fn it_runs_on_a_terminal_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let (socket, typescript) = (folder.path().join("gate.sock"), folder.path().join("typescript"));
+    let program = format!("exec {} --ephemeral --socket {}", env!("CARGO_BIN_EXE_soramoded"), socket.display());
+    let mut command = Command::new("script");
+    command.args(["-qfec", &program]).arg(&typescript).stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut shown = BufReader::new(child.stdout.take().unwrap());
+    let mut log = String::new();
+    while !log.contains("ready") {
+        assert!(shown.read_line(&mut log).unwrap() > 0, "ended: {log}");
+    }
+    assert!(log.contains("\u{1b}[32m INFO\u{1b}[0m"), "no colour: {log}");
+    let pid = std::fs::read_to_string(folder.path().join("gate.sock.lock")).unwrap();
+    kill_process(Pid::from_raw(pid.trim().parse().unwrap()).unwrap(), Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
 #[test]

@@ -37,6 +37,35 @@ fn head_says_what_get_would_without_its_body() {
     }
 }
 
+#[test]
+fn a_node_whose_state_cannot_be_used_says_why_it_is_not_ready() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("soramode.db"), "no database").unwrap();
+    let node = Node::with(|config| config.state_dir = Some(folder.path().to_owned()));
+    let ready = node.look("/ready");
+    assert_eq!(ready.status, 503);
+    assert_eq!(ready.text(), r#"{"mode":"block_new_connection","standing":"standalone","storage":"failed"}"#);
+    assert_eq!(node.look("/live").status, 200);
+    assert!(node.look("/metrics").text().contains("\nsoramode_storage{storage=\"failed\"} 1\n"));
+}
+
+#[test]
+fn a_slow_disk_holds_up_answers_and_no_life() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::with(|config| config.state_dir = Some(folder.path().to_owned()));
+    let mut client = node.daemon.client();
+    client.get("GetMode", &json!({}));
+    // As slow as can be: somebody else writes, and does not end.
+    let other = rusqlite::Connection::open(folder.path().join("soramode.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let asked = client.say("Connect", &json!({"channel_id": "spam", "connection_id": "one"}));
+    let live = node.look("/live");
+    assert_eq!((live.status, live.text()), (200, "{}"));
+    other.execute_batch("COMMIT").unwrap();
+    assert_eq!(client.hear()["id"], asked);
+    assert_eq!(node.look("/ready").status, 200);
+}
+
 /// A node that has done everything there is to count.
 fn busy_node() -> Node {
     let node = Node::start();

@@ -1,0 +1,171 @@
+//! A disk that is full, or fails in the middle of a write, under a running daemon, and one that can be written again.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::process::Process;
+use crate::receiver::{Manner, Receiver};
+use crate::state::Home;
+use crate::support::Line;
+
+/// A daemon whose state is on a small file system of its own.
+struct OnSmallDisk {
+    home: Home,
+    process: Process,
+    receiver: Receiver,
+}
+
+impl OnSmallDisk {
+    /// `None` where this user can mount nothing.
+    fn start() -> Option<Self> {
+        let may_mount = Command::new("unshare").args(["-m", "true"]).stderr(Stdio::null()).status();
+        if !may_mount.is_ok_and(|status| status.success()) {
+            eprintln!("skipped: this user can mount no file system");
+            return None;
+        }
+        let home = Home::new();
+        std::fs::create_dir(home.state()).unwrap();
+        let mut command = Command::new("unshare");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).env_remove("SORAMODE_SOCKET");
+        let script = format!("mount -t tmpfs -o size=4m none '{}' && exec \"$@\"", home.state().display());
+        command.args(["-m", "sh", "-c", &script, "sh", env!("CARGO_BIN_EXE_soramoded")]);
+        let receiver = Receiver::start(|_| Manner::ok());
+        let process = home.start_with(command, &["--node-name", "node-01", "--webhook", &receiver.url()]);
+        Some(Self { home, process, receiver })
+    }
+
+    /// A file of the daemon's file system.
+    fn path(&self, name: &str) -> PathBuf {
+        let inside = self.home.state().join(name);
+        PathBuf::from(format!("/proc/{}/root{}", self.process.pid().as_raw_nonzero(), inside.display()))
+    }
+
+    fn fill(&self) {
+        let mut file = File::create(self.path("filler")).unwrap();
+        while file.write_all(&[0; 4_096]).is_ok() {}
+        // What is left of the last page.
+        while file.write_all(&[0]).is_ok() {}
+    }
+
+    fn make_room(&self) {
+        std::fs::remove_file(self.path("filler")).unwrap();
+    }
+
+    /// How large a file of the daemon's may become: past that a write fails in its middle.
+    fn limit_files(&self, bytes: &str) {
+        let pid = self.process.pid().as_raw_nonzero().to_string();
+        let status = Command::new("prlimit").args(["--pid", &pid, &format!("--fsize={bytes}:")]).status();
+        assert!(status.unwrap().success());
+    }
+}
+
+/// Lets connections in until one is refused; gives those that were offered, and the one that was not.
+fn connect_until_refused(client: &mut Line) -> (Vec<String>, String) {
+    let mut offered = Vec::new();
+    for number in 0.. {
+        let connection_id = format!("c{number}");
+        let answer = client.ask("Connect", &json!({"channel_id": "a", "connection_id": connection_id}));
+        if answer["result"]["type"] == "offer" {
+            offered.push(connection_id);
+            continue;
+        }
+        assert_eq!(answer["error"]["data"]["error_type"], "StorageUnavailable", "{answer}");
+        return (offered, connection_id);
+    }
+    unreachable!("a disk is full some time")
+}
+
+fn ids(client: &mut Line) -> Vec<String> {
+    let (mut ids, mut cursor) = (Vec::new(), Value::Null);
+    loop {
+        let mut params = json!({"limit": 1_000});
+        if cursor.is_string() {
+            params["cursor"] = cursor;
+        }
+        let page = client.get("ListConnections", &params);
+        ids.extend(page["connections"].as_array().unwrap().iter().map(|row| row["connection_id"].as_str().unwrap().to_owned()));
+        cursor = page["cursor"].clone();
+        if cursor.is_null() {
+            ids.sort();
+            return ids;
+        }
+    }
+}
+
+/// Everything from the disk's failure until an operator opens the node again.
+fn fails_and_recovers(mut disk: OnSmallDisk, break_it: impl Fn(&OnSmallDisk), mend_it: impl Fn(&OnSmallDisk)) {
+    let mut client = disk.process.client();
+    client.connect("spam", "first");
+    break_it(&disk);
+    let (mut offered, refused) = connect_until_refused(&mut client);
+    offered.push("first".to_owned());
+    offered.sort();
+    // Closed, and it says so: in its log, in its status.
+    disk.process.read_log_until("the state cannot be written");
+    let status = client.status();
+    assert_eq!((&status["mode"], &status["actor"]), (&"block_new_connection".into(), &"system:storage".into()), "{status}");
+    assert_eq!(status["storage"]["state"], "failed");
+    assert!(status["warnings"][0].as_str().unwrap().starts_with("the state cannot be written ("), "{status}");
+    assert_eq!(ids(&mut client), offered, "{refused} is not in");
+    assert_eq!(client.connect("spam", "more")["reason"], "BLOCK-NEW-CONNECTION");
+    for mode in ["normal", "block_new_session"] {
+        assert_eq!(client.refused("ChangeMode", &json!({"mode": mode})), "StorageUnavailable");
+    }
+    // Who leaves has left; events about it wait.
+    let mut reader = disk.process.client();
+    let next_seq = reader.get("Subscribe", &json!({}))["next_seq"].as_u64().unwrap();
+    for connection_id in &offered {
+        assert_eq!(client.disconnect(connection_id)["durable"], false);
+    }
+    assert_eq!((ids(&mut client).len(), client.get("GetInfo", &json!({}))["node_name"].clone()), (0, "node-01".into()));
+    assert!(disk.receiver.heard().is_empty(), "told of what is not written");
+    mend_it(&disk);
+    disk.process.read_log_until("the state can be written again");
+    let mut seqs = Vec::new();
+    let vanished = loop {
+        let event = reader.hear()["params"].clone();
+        seqs.push(event["seq"].as_u64().unwrap());
+        if event["type"] == "session.vanished" {
+            break event;
+        }
+    };
+    assert_eq!(seqs, (next_seq..=vanished["seq"].as_u64().unwrap()).collect::<Vec<u64>>());
+    assert_eq!(disk.receiver.hear().body["id"], vanished["id"]);
+    // It stays closed until somebody opens it.
+    let status = client.status();
+    assert_eq!((&status["mode"], &status["storage"]["state"]), (&"block_new_connection".into(), &"ok".into()), "{status}");
+    assert_eq!(status.get("warnings"), None, "{status}");
+    client.get("ChangeMode", &json!({"mode": "normal"}));
+    client.connect("spam", "last");
+    let told = check(&disk);
+    assert!(
+        told.contains("\nconnections   1\n") && told.contains(&format!("\nevents        1 to {}\n", vanished["seq"].as_u64().unwrap() + 4)),
+        "{told}"
+    );
+}
+
+/// What is in the database, as a look from beside the daemon shows.
+fn check(disk: &OnSmallDisk) -> String {
+    let pid = disk.process.pid().as_raw_nonzero().to_string();
+    let mut command = Command::new("nsenter");
+    command.args(["-t", &pid, "-m", env!("CARGO_BIN_EXE_soramoded"), "--check-state", "--state-dir"]).arg(disk.home.state());
+    String::from_utf8(command.output().unwrap().stdout).unwrap()
+}
+
+#[test]
+fn a_full_disk_closes_the_node_until_there_is_room_again() {
+    if let Some(disk) = OnSmallDisk::start() {
+        fails_and_recovers(disk, OnSmallDisk::fill, OnSmallDisk::make_room);
+    }
+}
+
+#[test]
+fn a_write_that_fails_in_its_middle_closes_the_node_until_writes_succeed() {
+    if let Some(disk) = OnSmallDisk::start() {
+        fails_and_recovers(disk, |disk| disk.limit_files("200000"), |disk| disk.limit_files("unlimited"));
+    }
+}

@@ -1,0 +1,231 @@
+//! What outlives the daemon, and a state that cannot be used.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::process::{Process, soramoded};
+use crate::support::Line;
+
+/// A place for a state and a socket, over several starts.
+pub(crate) struct Home(TempDir);
+
+impl Home {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub(crate) fn state(&self) -> PathBuf {
+        self.0.path().join("state")
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.0.path().join("gate.sock")
+    }
+
+    pub(crate) fn start(&self, flags: &[&str]) -> Process {
+        self.start_with(soramoded(), flags)
+    }
+
+    /// By a command that ends with the program's name.
+    pub(crate) fn start_with(&self, mut command: Command, flags: &[&str]) -> Process {
+        command.arg("--state-dir").arg(self.state()).arg("--socket").arg(self.socket()).args(flags);
+        Process::spawn(tempfile::tempdir().unwrap(), self.socket(), command)
+    }
+
+    /// What `--check-state` says, and its exit status.
+    pub(crate) fn check(&self) -> (Option<i32>, String) {
+        self.run(&["--check-state"])
+    }
+
+    fn run(&self, flags: &[&str]) -> (Option<i32>, String) {
+        let output = soramoded().arg("--state-dir").arg(self.state()).args(flags).stdout(std::process::Stdio::piped()).output().unwrap();
+        let told = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(told).unwrap().replace(self.0.path().to_str().unwrap(), ""))
+    }
+}
+
+/// The seqs and types of the events from a seq on, and whether there was a gap before them.
+fn events(client: &mut Line, from: u64) -> (Vec<(u64, String)>, bool) {
+    let subscribed = client.get("Subscribe", &json!({"from": from}));
+    let (mut events, mut had_gap) = (Vec::new(), false);
+    while events.last().map_or(from, |(seq, _): &(u64, String)| seq + 1) < subscribed["next_seq"].as_u64().unwrap() {
+        let message = client.hear();
+        match message["method"].as_str() {
+            Some("Event") => {
+                events.push((message["params"]["seq"].as_u64().unwrap(), message["params"]["type"].as_str().unwrap().to_owned()));
+            }
+            Some("Gap") => had_gap = true,
+            _ => panic!("{message}"),
+        }
+    }
+    client.get("Unsubscribe", &json!({}));
+    (events, had_gap)
+}
+
+fn rows(client: &mut Line, method: &str, list: &str) -> Vec<Value> {
+    client.get(method, &json!({"limit": 1_000}))[list].as_array().unwrap().clone()
+}
+
+#[test]
+fn a_kill_loses_nothing_that_was_answered() {
+    let home = Home::new();
+    let first = home.start(&["--node-name", "node-01"]);
+    let mut client = first.client();
+    let log_id = client.get("GetInfo", &json!({}))["log_id"].clone();
+    client.connect("spam", "one");
+    client.connect("spam", "two");
+    client.disconnect("two");
+    client.connect("egg", "three");
+    client.get("ChangeMode", &json!({"mode": "block_new_session", "reason": "kernel"}));
+    let before = (rows(&mut client, "ListSessions", "sessions"), rows(&mut client, "ListConnections", "connections"));
+    let mode = client.get("GetMode", &json!({}));
+    first.kill(Signal::KILL);
+    client.hear_end();
+    // Its sockets are closed before its locks are given back.
+    let (status, ..) = first.end();
+    assert_eq!(status, None);
+
+    let second = home.start(&["--node-name", "node-01"]);
+    let mut client = second.client();
+    assert_eq!((client.get("GetMode", &json!({})), client.get("GetInfo", &json!({}))["log_id"].clone()), (mode, log_id));
+    let sorted = |mut rows: Vec<Value>| {
+        rows.sort_by_key(Value::to_string);
+        rows
+    };
+    let after = (rows(&mut client, "ListSessions", "sessions"), rows(&mut client, "ListConnections", "connections"));
+    assert_eq!((sorted(after.0), sorted(after.1)), (sorted(before.0), sorted(before.1)));
+    assert_eq!(client.get("ListModeChanges", &json!({}))["changes"][0]["reason"], "kernel");
+    let (old, had_gap) = events(&mut client, 1);
+    let types: Vec<&str> = old.iter().map(|(_, event_type)| event_type.as_str()).collect();
+    let expected = [
+        "session.created",
+        "connection.created",
+        "connection.created",
+        "connection.destroyed",
+        "session.created",
+        "connection.created",
+        "mode.changed",
+    ];
+    assert_eq!((types.as_slice(), had_gap), (&expected[..], false));
+    client.disconnect("one");
+    client.disconnect("three");
+    let (all, had_gap) = events(&mut client, 3);
+    assert_eq!((all.iter().map(|(seq, _)| *seq).collect::<Vec<u64>>(), had_gap), ((3..=12).collect(), false));
+    assert_eq!(all.last().unwrap().1, "session.vanished");
+    // And what was stopped in order is as it was, too.
+    second.kill(Signal::TERM);
+    let (status, log, _) = second.end();
+    assert_eq!(status, Some(0), "{log}");
+    assert_eq!(files(&home.state()), ["soramode.db", "soramode.db-shm", "soramode.db-wal", "soramode.lock"]);
+    assert_eq!(fs::metadata(home.state().join("soramode.db-wal")).unwrap().len(), 0, "all is in the database");
+    let (status, told) = home.check();
+    assert!(told.starts_with("/state/soramode.db: sound\n") && told.contains("\nsessions      0\n"), "{told}");
+    let third = home.start(&[]);
+    assert_eq!((status, third.client().get("GetMode", &json!({}))["mode"].clone()), (Some(0), "block_new_session".into()));
+}
+
+fn files(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(folder).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn nobody_else_may_read_it() {
+    let home = Home::new();
+    let process = home.start(&[]);
+    process.client().connect("spam", "one");
+    assert_eq!(fs::metadata(home.state()).unwrap().permissions().mode() & 0o777, 0o700);
+    for name in files(&home.state()) {
+        assert_eq!(fs::metadata(home.state().join(&name)).unwrap().permissions().mode() & 0o777, 0o600, "{name}");
+    }
+}
+
+#[test]
+fn two_daemons_do_not_share_a_state() {
+    let home = Home::new();
+    let first = home.start(&[]);
+    let other = tempfile::tempdir().unwrap();
+    let (status, told) = home.run(&["--socket", other.path().join("s").to_str().unwrap()]);
+    assert_eq!((status, told.contains("/state is written by a running soramoded (pid ")), (Some(1), true), "{told}");
+    assert_eq!(first.client().get("GetMode", &json!({}))["mode"], "normal");
+}
+
+/// What holds of a node whose state cannot be used.
+fn is_closed(process: &Process, why: &str) {
+    let mut client = process.client();
+    let status = client.status();
+    assert_eq!((&status["mode"], &status["actor"]), (&"block_new_connection".into(), &"system:storage".into()), "{status}");
+    assert_eq!((&status["storage"]["state"], &status["sessions_known"]), (&"failed".into(), &false.into()), "{status}");
+    let warning = status["warnings"][0].as_str().unwrap();
+    assert!(warning.contains("/state/soramode.") && warning.contains(why), "{warning}");
+    assert_eq!(client.connect("spam", "one")["reason"], "BLOCK-NEW-CONNECTION");
+    assert_eq!(client.refused("ChangeMode", &json!({"mode": "normal"})), "StorageUnavailable");
+    assert_eq!(client.refused("Wait", &json!({"for": "drained"})), "SessionsUnknown");
+    // What the signalling server says is taken in all the same.
+    client.get("Report", &json!({"connections": [{"channel_id": "spam", "connection_id": "one"}], "complete": true}));
+    assert_eq!(client.disconnect("one")["durable"], false);
+    assert_eq!(client.get("Wait", &json!({"for": "drained"}))["outcome"], "reached");
+}
+
+type Damage = fn(&Path);
+
+#[test]
+fn a_state_that_cannot_be_used_closes_the_node_and_is_left_as_it_is() {
+    let damage: [(&str, Damage); 2] = [
+        ("it is damaged", |path| fs::write(path, vec![0x5a; 20_000]).unwrap()),
+        ("a newer soramoded wrote it (schema 99", |path| {
+            let database = rusqlite::Connection::open(path).unwrap();
+            database.pragma_update(None, "user_version", 99).unwrap();
+        }),
+    ];
+    for (why, damage) in damage {
+        let home = Home::new();
+        let first = home.start(&[]);
+        first.client().connect("spam", "one");
+        first.kill(Signal::TERM);
+        first.end();
+        let path = home.state().join("soramode.db");
+        // It may be there, with nothing in it.
+        fs::remove_file(home.state().join("soramode.db-wal")).unwrap_or_default();
+        damage(&path);
+        let before = fs::read(&path).unwrap();
+        let (status, told) = home.check();
+        assert_eq!((status, told.contains(why)), (Some(1), true), "{told}");
+        let process = home.start(&[]);
+        is_closed(&process, why);
+        process.kill(Signal::TERM);
+        let (status, log, _) = process.end();
+        assert_eq!(status, Some(0), "{log}");
+        assert!(fs::read(&path).unwrap() == before, "{why}: the file was touched");
+        // Moved away, as the message says: the node begins with nothing, and open.
+        fs::rename(&path, home.state().join("aside.db")).unwrap();
+        let process = home.start(&[]);
+        assert_eq!(process.client().get("GetMode", &json!({}))["mode"], "normal");
+    }
+}
+
+#[test]
+fn a_state_that_may_not_be_written_closes_the_node() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root can become somebody else");
+        return;
+    }
+    let home = Home::new();
+    fs::set_permissions(home.0.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    fs::create_dir(home.state()).unwrap();
+    let mut command = Command::new("setpriv");
+    command.env_clear().stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped());
+    // A copy of the program: the way to the other may be closed to whom it becomes.
+    let program = home.0.path().join("soramoded");
+    fs::copy(env!("CARGO_BIN_EXE_soramoded"), &program).unwrap();
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(program);
+    let process = home.start_with(command, &[]);
+    is_closed(&process, "Make it writable");
+}

@@ -1,0 +1,239 @@
+//! Webhooks out: receivers with good and bad manners, the order, what a restart and a stop do to it, and signatures.
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use soramode_protocol::event::EventType;
+use soramode_protocol::webhook::{Secrets, read_request};
+use soramoded::config::{Config, WebhookConfig};
+
+use crate::receiver::{Manner, Receiver, Told};
+use crate::state::Home;
+use crate::support::{Daemon, Line};
+
+const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+fn telling(config: &mut Config, receivers: &[&Receiver], types: &[EventType]) {
+    let urls = receivers.iter().map(|receiver| receiver.url().parse().unwrap()).collect();
+    config.webhooks = WebhookConfig { urls, types: types.to_vec(), shutdown_grace: Duration::ZERO, ..WebhookConfig::default() };
+}
+
+const SESSIONS: [EventType; 3] = [EventType::SessionCreated, EventType::SessionDestroyed, EventType::SessionVanished];
+
+/// A session that comes and goes in a node that is closed meanwhile.
+fn one_drain(client: &mut Line) {
+    client.connect("spam", "one");
+    client.get("ChangeMode", &json!({"mode": "block_new_session"}));
+    client.disconnect("one");
+}
+
+fn deliveries(client: &mut Line) -> Vec<Value> {
+    client.get("ListDeliveries", &json!({}))["deliveries"].as_array().unwrap().clone()
+}
+
+/// Follows the log from its beginning, for the events that tell how deliveries ended.
+fn follow(daemon: &Daemon) -> Line {
+    let mut line = daemon.client();
+    line.get("Subscribe", &json!({"from": 1, "types": ["delivery.*"]}));
+    line
+}
+
+#[test]
+fn each_receiver_has_each_event_in_order_and_none_waits_for_another() {
+    let mut refusals = 3;
+    let slow = Receiver::start(move |_| {
+        refusals -= 1;
+        if refusals >= 0 { Manner::busy() } else { Manner::ok() }
+    });
+    let good = Receiver::start(|_| Manner::ok());
+    let daemon = Daemon::with(|config| telling(config, &[&slow, &good], &SESSIONS));
+    let mut ended = follow(&daemon);
+    one_drain(&mut daemon.client());
+    for _ in 0..6 {
+        ended.hear_event("delivery.succeeded");
+    }
+    let types = |told: Vec<Told>| told.iter().map(|told| told.event_type().to_owned()).collect::<Vec<String>>();
+    assert_eq!(types(good.heard()), ["session.created", "session.destroyed", "session.vanished"]);
+    let heard = slow.heard();
+    assert!(heard[..4].iter().all(|told| told.header("webhook-id") == heard[0].header("webhook-id")), "the same id each time");
+    let expected = ["session.created", "session.created", "session.created", "session.created", "session.destroyed", "session.vanished"];
+    assert_eq!(types(heard), expected);
+    let status = daemon.client().status();
+    assert_eq!(status["deliveries"], json!({"pending": 0, "failed": 0}));
+}
+
+#[test]
+fn what_is_said_has_soras_names_and_no_secret_is_shown() {
+    let receiver = Receiver::start(|_| Manner::ok());
+    let daemon = Daemon::with(|config| {
+        telling(config, &[&receiver], &[EventType::SessionVanished]);
+        config.webhooks.label = "rack 7".to_owned();
+    });
+    let mut ended = follow(&daemon);
+    one_drain(&mut daemon.client());
+    let told = receiver.hear();
+    assert_eq!((&told.body["label"], &told.body["generation"]), (&json!("rack 7"), &json!(2)), "{told:?}");
+    assert!(told.head.starts_with("POST /hook?key=secret HTTP/1.1\r\n"), "{told:?}");
+    assert_eq!((told.header("content-type"), told.header("webhook-id")), (Some("application/json"), told.body["id"].as_str()));
+    assert_eq!(told.header("webhook-signature"), None);
+    let event = ended.hear_event("delivery.succeeded");
+    let endpoint = json!(format!("http://{}/hook", receiver.address));
+    assert_eq!((&event["endpoint"], &event["event_id"], &event["attempts"]), (&endpoint, &told.body["id"], &json!(1)));
+    assert_eq!(deliveries(&mut daemon.client())[0]["endpoint"], endpoint);
+}
+
+/// What is known of a delivery to a receiver of such manners while it is told the second time.
+fn after(manner: &Manner) -> Value {
+    let mut bad = Some(manner.clone());
+    let receiver = Receiver::start(move |_| bad.take().unwrap_or(Manner::Hang));
+    let good = Receiver::start(|_| Manner::ok());
+    let daemon = Daemon::with(|config| telling(config, &[&receiver, &good], &[EventType::SessionCreated]));
+    let mut client = daemon.client();
+    client.connect("spam", "one");
+    good.hear();
+    receiver.hear();
+    receiver.hear();
+    deliveries(&mut client)[1].clone()
+}
+
+#[test]
+fn whoever_does_not_say_2xx_is_told_again() {
+    let elsewhere = Receiver::start(|_| Manner::ok());
+    let redirect = Manner::Status(302, format!("location: http://{}/\r\n", elsewhere.address));
+    for (manner, status, problem) in [
+        (redirect, json!(302), "redirects are not followed"),
+        (Manner::status(500), json!(500), "500 Internal Server Error"),
+        (Manner::status(404), json!(404), "404 Not Found"),
+        (Manner::Close, Value::Null, "error sending request"),
+    ] {
+        let known = after(&manner);
+        assert_eq!((&known["attempts"], &known["status"]), (&json!(1), &status), "{manner:?}: {known}");
+        assert!(known["problem"].as_str().unwrap().contains(problem), "{manner:?}: {known}");
+    }
+    assert!(elsewhere.heard().is_empty(), "a redirect was followed");
+}
+
+#[test]
+fn whoever_hangs_is_given_ten_seconds() {
+    let began = Instant::now();
+    let known = after(&Manner::Hang);
+    assert!(known["problem"].as_str().unwrap().starts_with("timed out"), "{known}");
+    assert!(began.elapsed() >= soramode_protocol::webhook::WEBHOOK_TIMEOUT);
+}
+
+#[test]
+fn what_follows_the_status_matters_to_nobody() {
+    for manner in [Manner::Half, Manner::Body(10 * 1024 * 1024)] {
+        let receiver = Receiver::start(move |_| manner.clone());
+        let daemon = Daemon::with(|config| telling(config, &[&receiver], &SESSIONS));
+        let mut ended = follow(&daemon);
+        one_drain(&mut daemon.client());
+        for _ in 0..3 {
+            assert_eq!(ended.hear_event("delivery.succeeded")["attempts"], 1);
+        }
+    }
+}
+
+#[test]
+fn gone_is_gone_until_somebody_sends_it_again() {
+    let mut answers = vec![Manner::ok(), Manner::status(410)];
+    let receiver = Receiver::start(move |_| answers.pop().unwrap());
+    let daemon = Daemon::with(|config| telling(config, &[&receiver], &[EventType::SessionCreated]));
+    let (mut ended, mut client) = (follow(&daemon), daemon.client());
+    client.connect("spam", "one");
+    let failed = ended.hear_event("delivery.failed");
+    assert_eq!((&failed["status"], &failed["problem"]), (&json!(410), &json!("410 Gone")));
+    assert_eq!(client.status()["deliveries"], json!({"pending": 0, "failed": 1}));
+    let sent = client.get("ResendDelivery", &json!({"id": failed["delivery_id"]}));
+    assert_eq!((&sent["state"], &sent["attempts"]), (&json!("pending"), &json!(0)));
+    ended.hear_event("delivery.succeeded");
+    assert_eq!(client.refused("ResendDelivery", &json!({"id": 99})), "NotFound");
+}
+
+#[test]
+fn an_empty_node_that_was_opened_again_is_told_to_nobody() {
+    let receiver = Receiver::start(|_| Manner::status(500));
+    let daemon = Daemon::with(|config| telling(config, &[&receiver], &[EventType::SessionVanished]));
+    let mut client = daemon.client();
+    one_drain(&mut client);
+    receiver.hear();
+    receiver.hear();
+    client.get("ChangeMode", &json!({"mode": "normal"}));
+    let known = deliveries(&mut client)[0].clone();
+    assert_eq!((&known["state"], known.get("next_attempt_at")), (&json!("obsolete"), None), "{known}");
+}
+
+#[test]
+fn a_signature_is_genuine_to_us_and_to_an_implementation_of_others() {
+    let receiver = Receiver::start(|_| Manner::ok());
+    let daemon = Daemon::with(|config| {
+        telling(config, &[&receiver], &[EventType::SessionCreated]);
+        config.webhooks.secrets = Some(Secrets::parse(&format!("{SECRET}\nAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n")).unwrap());
+    });
+    daemon.client().connect("スパム", "one");
+    let told = receiver.hear();
+    let request = format!("{}{}", told.head, told.text);
+    let (headers, body) = read_request(request.as_bytes()).unwrap();
+    Secrets::parse(SECRET).unwrap().verify(&headers, body).unwrap();
+    if !has_standardwebhooks() {
+        eprintln!("skipped: there is no python3 with the package standardwebhooks");
+        return;
+    }
+    assert!(verifies(&told, SECRET));
+    assert!(!verifies(&told, "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAB"));
+    assert!(!verifies(&Told { text: told.text.replace("one", "two").replace("spam", "egg") + " ", ..told }, SECRET));
+}
+
+fn has_standardwebhooks() -> bool {
+    let python = Command::new("python3").args(["-c", "import standardwebhooks"]).stderr(Stdio::null()).status();
+    python.is_ok_and(|status| status.success())
+}
+
+/// Whether the Python package of the people who made Standard Webhooks takes it for genuine.
+fn verifies(told: &Told, secret: &str) -> bool {
+    let script = "import sys, json; from standardwebhooks import Webhook\n\
+        Webhook(sys.argv[1]).verify(sys.argv[2].encode(), json.loads(sys.argv[3]))";
+    let names = ["webhook-id", "webhook-timestamp", "webhook-signature"];
+    let headers: Value = names.iter().map(|name| ((*name).to_owned(), json!(told.header(name).unwrap()))).collect();
+    let mut python = Command::new("python3");
+    python.args(["-c", script, secret, &told.text, &headers.to_string()]).stderr(Stdio::null());
+    python.status().unwrap().success()
+}
+
+#[test]
+fn a_stop_goes_on_for_a_while_and_the_next_start_does_the_rest() {
+    let home = Home::new();
+    let (let_go, may_go) = std::sync::mpsc::channel();
+    let receiver = Receiver::start(move |_| may_go.recv().map_or_else(|_| Manner::Hang, |()| Manner::ok()));
+    let url = receiver.url();
+    let flags = ["--webhook", &url, "--webhook-events", "session.*", "--shutdown-grace", "60s"];
+    let process = home.start(&flags);
+    let mut client = process.client();
+    client.connect("spam", "one");
+    client.disconnect("one");
+    process.kill(Signal::TERM);
+    client.hear_end();
+    // Two are owed, and both are delivered before it ends.
+    let_go.send(()).unwrap();
+    let_go.send(()).unwrap();
+    let (status, log, _) = process.end();
+    assert_eq!((status, receiver.heard().len()), (Some(0), 2), "{log}");
+    // Without a grace it ends at once, and what is owed is delivered after the next start.
+    let process = home.start(&["--webhook", &url, "--webhook-events", "session.*", "--shutdown-grace", "0s"]);
+    process.client().connect("spam", "two");
+    receiver.hear();
+    process.kill(Signal::TERM);
+    assert_eq!(process.end().0, Some(0));
+    let_go.send(()).unwrap();
+    let process = home.start(&flags);
+    let_go.send(()).unwrap();
+    let again = receiver.hear();
+    assert_eq!(again.event_type(), "session.created");
+    let mut ended = process.client();
+    ended.get("Subscribe", &json!({"from": 1, "types": ["delivery.succeeded"]}));
+    for expected in 1..=3 {
+        assert_eq!(ended.hear_event("delivery.succeeded")["delivery_id"], expected);
+    }
+}
