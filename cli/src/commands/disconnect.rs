@@ -37,7 +37,10 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
 fn words(connection_id: &ConnectionId, answer: &Disconnected) -> String {
     let connection = quoted(connection_id.as_str());
     match &answer.channel_id {
-        Some(channel_id) => format!("connection {connection} is gone from channel {}", quoted(channel_id.as_str())),
+        Some(channel_id) => {
+            let unwritten = if answer.durable { "" } else { "; soramoded cannot write it yet" };
+            format!("connection {connection} is gone from channel {}{unwritten}", quoted(channel_id.as_str()))
+        }
         None => format!("no connection {connection} was there"),
     }
 }

@@ -131,7 +131,11 @@ fn mode(status: &Status) -> Check {
     match mode.mode {
         Mode::Normal => Check::ok("mode", how),
         Mode::BlockNewSession | Mode::BlockNewConnection => {
-            Check::note("mode", format!("{how}, since {}, by {}", times::age(mode.since), mode.actor), "Open it with: soramode set normal")
+            let advice = match status.storage.state {
+                StorageState::Failed => "It can be opened once its state can be written",
+                StorageState::Ok | StorageState::Memory => "Open it with: soramode set normal",
+            };
+            Check::note("mode", format!("{how}, since {}, by {}", times::age(mode.since), mode.actor), advice)
         }
         Mode::Initial => Check::bad("mode", how, "It becomes normal by itself when it joins its cluster"),
     }
@@ -141,7 +145,7 @@ fn state(status: &Status) -> Check {
     match status.storage.state {
         StorageState::Ok => Check::ok("state", "on disk"),
         StorageState::Memory => Check::note("state", "in memory", "The mode and the sessions are forgotten when soramoded ends"),
-        StorageState::Failed => Check::bad("state", "cannot be written any more", "Make room where it is, or look at the disk"),
+        StorageState::Failed => Check::bad("state", "cannot be written", "The warning says why, and what to do"),
     }
 }
 

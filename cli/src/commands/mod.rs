@@ -3,6 +3,7 @@
 mod completions;
 mod connect;
 mod connections;
+mod deliveries;
 mod disconnect;
 mod doctor;
 mod drain;
@@ -21,6 +22,7 @@ mod set;
 mod status;
 mod tail;
 mod wait;
+mod webhook;
 
 use crate::Context;
 use crate::api::{Api, needs_socket};
@@ -71,6 +73,8 @@ verbs! {
     Explain => explain,
     Tail => tail,
     History => history,
+    Deliveries => deliveries,
+    Webhook => webhook,
     Nodes => nodes,
     Doctor => doctor,
     Info => info,
@@ -92,6 +96,7 @@ impl Command {
             | Self::Nodes(_)
             // These ask no node, or one of their own.
             | Self::Drill(_)
+            | Self::Webhook(_)
             | Self::Completions(_) => Ok(()),
             Self::Maintain(_)
             | Self::Status(_)
@@ -102,6 +107,7 @@ impl Command {
             | Self::Explain(_)
             | Self::Tail(_)
             | Self::History(_)
+            | Self::Deliveries(_)
             | Self::Doctor(_)
             | Self::Info(_) => match api {
                 Some(_) => Err(needs_socket(self.name())),

@@ -81,7 +81,7 @@ fn daemon_rows(status: &Status, output: &Output) -> Vec<Row> {
     let state = match status.storage.state {
         StorageState::Memory => "in memory: it ends with the daemon",
         StorageState::Ok => "on disk",
-        StorageState::Failed => "cannot be written any more",
+        StorageState::Failed => "cannot be written",
     };
     let state = match &status.storage.path {
         Some(path) => format!("{state} ({path})"),

@@ -14,4 +14,5 @@ mod sora;
 mod support;
 mod tailing;
 mod waits;
+mod webhooks;
 mod wiring;

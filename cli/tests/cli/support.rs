@@ -115,6 +115,9 @@ fn run_daemon(config: Config, shutdown: CancellationToken, ready: mpsc::Sender<(
     });
 }
 
+/// How long anything here may take before the test fails. Nothing comes near it but a program that hangs.
+pub(crate) const PATIENCE: std::time::Duration = std::time::Duration::from_secs(90);
+
 /// The program for this socket, with nothing of our own surroundings in it.
 pub(crate) fn program(socket: &Path) -> Command {
     let mut command = Command::new(PROGRAM);

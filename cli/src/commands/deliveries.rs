@@ -1,0 +1,121 @@
+//! `soramode deliveries [list|show ID|resend ID]`
+
+use soramode_protocol::delivery::{Delivery, DeliveryState, ListDeliveries, ResendDelivery};
+use soramode_protocol::error::Error;
+use soramode_protocol::session::LIST_LIMIT_MAX;
+
+use crate::Context;
+use crate::args::Format;
+use crate::error::{Exit, Failure};
+use crate::output::{List, pairs};
+
+/// What receivers were told by webhook, and what they are owed
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    what: Option<What>,
+    #[command(flatten)]
+    list: ListArgs,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    /// List them, newest first (as without a word)
+    List(ListArgs),
+    /// Print one
+    Show {
+        /// Its number
+        id: u64,
+    },
+    /// Deliver one once more, behind what its receiver is owed; one that waits is tried at once
+    Resend {
+        /// Its number
+        id: u64,
+    },
+}
+
+#[derive(Debug, Default, clap::Args)]
+struct ListArgs {
+    /// Only these: pending, succeeded, failed or obsolete
+    #[arg(long)]
+    state: Option<DeliveryState>,
+}
+
+const HEADERS: [&str; 8] = ["ID", "STATE", "TYPE", "SEQ", "TO", "TRIES", "SINCE", "PROBLEM"];
+
+pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
+    match args.what {
+        None => list(args.list, context).await,
+        Some(What::List(args)) => list(args, context).await,
+        Some(What::Show { id }) => print(id, context).await,
+        Some(What::Resend { id }) => resend(id, context).await,
+    }
+}
+
+async fn list(args: ListArgs, context: &mut Context<'_>) -> Result<Exit, Failure> {
+    let mut daemon = context.socket.connect().await?;
+    let mut list = List::begin(&mut context.output, "deliveries", &HEADERS)?;
+    let mut page = ListDeliveries { state: args.state, limit: Some(LIST_LIMIT_MAX), cursor: None };
+    loop {
+        let answer = daemon.call(&page).await?;
+        answer.deliveries.iter().try_for_each(|delivery| row(delivery, &mut list))?;
+        page.cursor = answer.cursor;
+        if page.cursor.is_none() || list.is_closed() {
+            break;
+        }
+    }
+    list.finish("no deliveries")?;
+    Ok(Exit::Done)
+}
+
+fn row(delivery: &Delivery, list: &mut List<'_>) -> Result<(), Failure> {
+    let (id, seq, attempts) = (delivery.id.to_string(), delivery.seq.to_string(), delivery.attempts.to_string());
+    let (since, problem) = (list.time(delivery.created_at), delivery.problem.as_deref().unwrap_or_default());
+    let cells = [&id, delivery.state.name(), delivery.event_type.name(), &seq, &delivery.endpoint, &attempts, &since, problem];
+    list.row(delivery, &cells)
+}
+
+async fn print(id: u64, context: &mut Context<'_>) -> Result<Exit, Failure> {
+    // The page that begins with it, if it is there.
+    let page = ListDeliveries { state: None, limit: Some(1), cursor: Some(id.saturating_add(1).to_string()) };
+    let found = context.socket.connect().await?.call(&page).await?.deliveries.into_iter().find(|delivery| delivery.id == id);
+    let delivery = found.ok_or_else(|| Failure::from(Error::no_delivery(id)))?;
+    show(&delivery, context)?;
+    Ok(Exit::Done)
+}
+
+fn show(delivery: &Delivery, context: &mut Context<'_>) -> Result<(), Failure> {
+    let output = &mut context.output;
+    if matches!(output.format(), Format::Json | Format::Jsonl) {
+        return output.json(delivery);
+    }
+    let rows = [
+        ("id", Some(delivery.id.to_string())),
+        ("state", Some(delivery.state.to_string())),
+        ("type", Some(delivery.event_type.name().to_owned())),
+        ("event", Some(delivery.event_id.to_string())),
+        ("seq", Some(delivery.seq.to_string())),
+        ("to", Some(delivery.endpoint.clone())),
+        ("tries", Some(delivery.attempts.to_string())),
+        ("since", Some(output.time(delivery.created_at))),
+        ("again", delivery.next_attempt_at.map(|time| output.time_ahead(time))),
+        ("ended", delivery.finished_at.map(|time| output.time(time))),
+        ("status", delivery.status.map(|status| status.to_string())),
+        ("problem", delivery.problem.clone()),
+    ];
+    pairs(output, &rows)
+}
+
+async fn resend(id: u64, context: &mut Context<'_>) -> Result<Exit, Failure> {
+    let delivery = context.socket.connect().await?.call(&ResendDelivery { id }).await?;
+    match context.output.format() {
+        Format::Table => {
+            let Delivery { event_type, endpoint, .. } = &delivery;
+            let look = context.socket.command(&format!("deliveries show {id}"));
+            context.output.confirm(&format!("delivery {id} ({}) is on its way to {endpoint} again. See: {look}", event_type.name()))?;
+        }
+        Format::Plain | Format::Json | Format::Jsonl => show(&delivery, context)?,
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,161 @@
+//! `soramode webhook test|verify`
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde::Serialize;
+use soramode_protocol::event::{Event, EventKind};
+use soramode_protocol::http_client::{Url, read_url};
+use soramode_protocol::id::{EventId, NodeName};
+use soramode_protocol::webhook::{SECRET_FILE_BYTES_MAX, Secrets, Sender, body, read_request};
+
+use crate::Context;
+use crate::args::Format;
+use crate::error::{Exit, Failure};
+use crate::output::times;
+
+/// The largest request that is verified, in bytes.
+const REQUEST_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Try a receiver of webhooks, or verify what it was sent
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    /// Send a sample session.vanished, signed as soramoded signs
+    Test {
+        /// Where to
+        #[arg(value_parser = read_url)]
+        url: Url,
+        /// Sign it with the secrets in this file, as soramoded's --webhook-secret-file
+        #[arg(long, value_name = "FILE")]
+        secret_file: Option<PathBuf>,
+        /// Trust the certificates in this PEM file too, beside the system's
+        #[arg(long, value_name = "FILE")]
+        ca_file: Option<PathBuf>,
+    },
+    /// Read a request from standard input, its headers, an empty line and its body, and say whether one of our secrets signed it
+    Verify {
+        /// The secrets, as soramoded's --webhook-secret-file
+        #[arg(long, value_name = "FILE")]
+        secret_file: PathBuf,
+    },
+}
+
+/// How a test went.
+#[derive(Serialize)]
+struct Tested<'a> {
+    endpoint: &'a str,
+    status: Option<u16>,
+    delivered: bool,
+    milliseconds: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<&'a str>,
+}
+
+/// Whether a request is genuine.
+#[derive(Serialize)]
+struct Verified<'a> {
+    genuine: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<&'a str>,
+}
+
+pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
+    match args.what {
+        What::Test { url, secret_file, ca_file } => {
+            let secrets = secret_file.as_deref().map(read_secrets).transpose()?;
+            let authorities = ca_file.as_deref().map(|path| read(path, REQUEST_BYTES_MAX)).transpose()?;
+            let sender = Sender::new(url, secrets, authorities.as_deref());
+            let sender = sender.map_err(|error| Failure::new(Exit::Usage, format!("cannot send webhooks: {error}")))?;
+            test(&sender, context).await
+        }
+        What::Verify { secret_file } => verify(&read_secrets(&secret_file)?, context),
+    }
+}
+
+async fn test(sender: &Sender, context: &mut Context<'_>) -> Result<Exit, Failure> {
+    let now = times::now();
+    let event = Event {
+        seq: 0,
+        // Of the time alone: a sample needs an id that no other sample has, and no more.
+        id: EventId::generate(now.as_micros().cast_unsigned().to_le_bytes().repeat(2).try_into().unwrap_or_default()),
+        kind: EventKind::SessionVanished,
+        timestamp: now,
+        node_name: Arc::new(NodeName::generate([0; 16])),
+    };
+    let body = body(&event, "soramode webhook test", 0).map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
+    let began = Instant::now();
+    let answered = sender.send(&event.id.to_string(), now, body).await;
+    let milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let (status, problem) = match &answered {
+        Ok(answered) => (Some(answered.status), answered.problem()),
+        Err(problem) => (None, Some(problem.clone())),
+    };
+    let endpoint = sender.endpoint();
+    let (code, problem) = (status.map(|status| status.as_u16()), problem.as_deref());
+    let output = &mut context.output;
+    match output.format() {
+        Format::Json | Format::Jsonl => {
+            output.json(&Tested { endpoint: &endpoint, status: code, delivered: problem.is_none(), milliseconds, problem })?;
+        }
+        Format::Plain => {
+            let code = code.map(|code| code.to_string()).unwrap_or_default();
+            output.record(&[&endpoint, &code, &milliseconds.to_string(), problem.unwrap_or_default()])?;
+        }
+        Format::Table => {
+            if let (Some(status), None) = (status, problem) {
+                output.confirm(&format!("{endpoint} took a session.vanished: {status}, in {milliseconds} ms"))?;
+            }
+        }
+    }
+    match problem {
+        None => Ok(Exit::Done),
+        Some(problem) => Err(Failure::new(Exit::Failed, format!("{endpoint} did not take a session.vanished: {problem}"))),
+    }
+}
+
+fn verify(secrets: &Secrets, context: &mut Context<'_>) -> Result<Exit, Failure> {
+    let mut request = Vec::new();
+    let read = io::stdin().lock().take(REQUEST_BYTES_MAX + 1).read_to_end(&mut request);
+    read.map_err(|error| Failure::new(Exit::Failed, format!("cannot read standard input: {error}")))?;
+    if request.len() as u64 > REQUEST_BYTES_MAX {
+        return Err(Failure::new(Exit::Usage, format!("the request has more than {REQUEST_BYTES_MAX} bytes")));
+    }
+    let (headers, body) = read_request(&request).map_err(|problem| Failure::new(Exit::Usage, format!("this is no request: {problem}")))?;
+    let problem = secrets.verify(&headers, body).err().map(|error| error.to_string());
+    let output = &mut context.output;
+    match (output.format(), &problem) {
+        (Format::Json | Format::Jsonl, problem) => output.json(&Verified { genuine: problem.is_none(), problem: problem.as_deref() })?,
+        (Format::Plain, problem) => {
+            output.record(&[if problem.is_none() { "genuine" } else { "forged" }, problem.as_deref().unwrap_or_default()])?;
+        }
+        (Format::Table, None) => output.confirm("genuine: one of our secrets signed it, not more than 5 min ago")?,
+        (Format::Table, Some(problem)) => output.confirm(&format!("not genuine: {problem}"))?,
+    }
+    Ok(if problem.is_none() { Exit::Done } else { Exit::No })
+}
+
+fn read_secrets(path: &Path) -> Result<Secrets, Failure> {
+    let refuse = |problem: String| Failure::new(Exit::Usage, format!("--secret-file {}: {problem}", path.display()));
+    let text = String::from_utf8(read(path, SECRET_FILE_BYTES_MAX)?).map_err(|_| refuse("is no text".to_owned()))?;
+    Secrets::parse(&text).map_err(refuse)
+}
+
+fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>, Failure> {
+    let refuse = |problem: String| Failure::new(Exit::Usage, format!("{}: {problem}", path.display()));
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(bytes_max + 1).read_to_end(&mut bytes));
+    read.map_err(|error| refuse(format!("cannot be read: {error}")))?;
+    if bytes.len() as u64 > bytes_max {
+        return Err(refuse(format!("has more than {bytes_max} bytes")));
+    }
+    Ok(bytes)
+}
