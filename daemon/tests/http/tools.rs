@@ -1,6 +1,6 @@
 //! Programs that others wrote, against our doors.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
@@ -60,4 +60,34 @@ fn httpie_gets_the_documented_answers() {
         assert!(head.contains(&format!("content-length: {}", json!({"mode": mode}).to_string().len())), "{head}");
         assert_eq!(body, json!({"mode": mode}));
     }
+}
+
+/// A viewer of Sora's statistics. `script` gives it a terminal, and it paints there only what is new.
+#[test]
+fn sorastats_shows_who_is_connected() {
+    let node = Node::start();
+    let mut client = node.daemon.client();
+    client.connect("spam", "the-first-connection");
+    client.connect("egg", "another-connection");
+    let folder = tempfile::tempdir().unwrap();
+    let viewer = format!("stty rows 40 cols 120; exec timeout 60 sorastats http://{}/", node.at(API_PORT));
+    let mut command = Command::new("script");
+    command.args(["-qfec", &viewer]).arg(folder.path().join("typescript")).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let (mut keys, mut screen) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let (mut shown, mut piece) = (String::new(), [0; 4_096]);
+    // Its names are cut to fit.
+    while !["the-first-conn", "another-connec"].iter().all(|words| shown.contains(words)) {
+        let read = screen.read(&mut piece).unwrap();
+        if read == 0 && shown.contains("No such file") {
+            assert!(std::env::var_os("CI").is_none(), "sorastats is not installed");
+            eprintln!("skipped: sorastats is not installed");
+            return;
+        }
+        assert!(read > 0, "ended: {shown}");
+        shown.push_str(&String::from_utf8_lossy(piece.get(..read).unwrap()));
+    }
+    keys.write_all(b"q").unwrap();
+    std::io::copy(&mut screen, &mut std::io::sink()).unwrap();
+    assert!(child.wait().unwrap().success());
 }
