@@ -4,8 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::HeaderMap;
+use rusqlite::Connection;
 use soramode_core::gate::Gate;
-use soramode_core::input::{Input, SocketId, SoraInput, Ticket, Timestamp};
+use soramode_core::input::{Host, Input, PolledConnection, SocketId, SoraInput, Ticket, Timestamp};
 use soramode_core::snapshot::{Clustering, Seed, Settings, Snapshot, SoraAdmission, SoraFeed, SoraSettings, Stored};
 use soramode_protocol::codec::{LineBuffer, REQUEST_BYTES_MAX};
 use soramode_protocol::envelope::{Answered, read_request, write_line};
@@ -13,8 +15,13 @@ use soramode_protocol::event::WebhookSource;
 use soramode_protocol::id::NodeName;
 use soramode_protocol::node::{Storage, StorageState};
 use soramode_protocol::request::Request;
+use soramode_protocol::sora::{SoraConnection, TARGET_HEADER};
 use soramode_protocol::time::Time;
+use soramoded::config::parse_file;
+use soramoded::http::api::target::Asked;
 use soramoded::http::sora::webhook::{Auth, read_auth, read_told};
+use soramoded::store::load::load;
+use soramoded::store::schema::migrate;
 
 /// A gate, and how often it was stepped.
 struct World {
@@ -24,8 +31,12 @@ struct World {
 
 impl World {
     fn new() -> Self {
+        Self::restored(Stored::default())
+    }
+
+    fn restored(stored: Stored) -> Self {
         let started = Timestamp { wall: Time::from_micros(0), boot: Duration::ZERO };
-        Self { gate: Gate::restore(Snapshot { settings: settings(), started, stored: Stored::default() }, Seed([7; 32])), steps: 0 }
+        Self { gate: Gate::restore(Snapshot { settings: settings(), started, stored }, Seed([7; 32])), steps: 0 }
     }
 
     fn step(&mut self, input: Input) {
@@ -95,5 +106,66 @@ pub(crate) fn webhooks(bytes: &[u8]) {
         if let Ok(input) = read_told(source, body, Time::from_micros(0)) {
             world.step(Input::Sora(input));
         }
+    }
+}
+
+/// Calls of Sora's API, each in two lines: the target and the body. And what a Sora says that is asked for its connections.
+pub(crate) fn api_calls(bytes: &[u8]) {
+    let mut lines = bytes.split(|byte| *byte == b'\n');
+    while let (Some(target), Some(body)) = (lines.next(), lines.next()) {
+        let mut headers = HeaderMap::new();
+        if let Ok(target) = target.try_into() {
+            headers.append(TARGET_HEADER, target);
+        }
+        if let Ok(asked) = Asked::read(&headers) {
+            asked.with(body).map(drop).unwrap_or_default();
+        }
+        if let Ok(connections) = serde_json::from_slice::<Vec<SoraConnection>>(body) {
+            let mut world = World::new();
+            let connections = connections.into_iter().map(polled).collect();
+            world.step(Input::Sora(SoraInput::Polled { began: Duration::ZERO, connections }));
+        }
+    }
+}
+
+fn polled(connection: SoraConnection) -> PolledConnection {
+    let SoraConnection { channel_id, session_id, client_id, connection_id, created_time, created_timestamp } = connection;
+    let created_at = created_timestamp.or(created_time.map(Time::from_micros));
+    PolledConnection { channel_id, session_id, connection_id, client_id, created_at }
+}
+
+/// The tables that a state is stored in, by a line's first byte, and the columns that the line's words fill.
+const TABLES: [(u8, &str, usize); 5] = [
+    (b'f', "INSERT OR REPLACE INTO facts VALUES (?, ?)", 2),
+    (b'm', "INSERT OR REPLACE INTO mode_changes VALUES (?, ?)", 2),
+    (b's', "INSERT OR REPLACE INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?)", 7),
+    (b'c', "INSERT OR REPLACE INTO connections VALUES (?, ?, ?, ?, ?, ?, ?)", 7),
+    (b'd', "INSERT OR REPLACE INTO deliveries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", 12),
+];
+
+/// What a stored state may hold, a row a line, its columns between tabs: what can be read of it is a start like any other.
+pub(crate) fn stored_state(bytes: &[u8]) {
+    let mut database = Connection::open_in_memory().unwrap();
+    migrate(&mut database).unwrap();
+    for line in String::from_utf8_lossy(bytes).lines() {
+        let mut words = line.split('\t');
+        let Some(kind) = words.next().and_then(|word| word.bytes().next()) else { continue };
+        let Some((_, sql, columns)) = TABLES.iter().find(|(letter, ..)| *letter == kind) else { continue };
+        let mut values: Vec<Option<&str>> = words.take(*columns).map(|word| (word != "NULL").then_some(word)).collect();
+        values.resize(*columns, None);
+        // What the tables themselves refuse cannot be in them.
+        database.execute(sql, rusqlite::params_from_iter(values)).unwrap_or_default();
+    }
+    if let Ok(stored) = load(&database) {
+        let mut world = World::restored(stored);
+        world.step(Input::Started(if bytes.len() % 2 == 0 { Host::Up } else { Host::Restarted }));
+        world.step(Input::Tick);
+    }
+}
+
+/// A configuration file.
+pub(crate) fn config_files(bytes: &[u8]) {
+    if let Err(error) = parse_file("soramoded.toml".as_ref(), &String::from_utf8_lossy(bytes)) {
+        assert!(!error.to_string().is_empty());
     }
 }

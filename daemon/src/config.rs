@@ -220,7 +220,8 @@ fn read_file(path: &Path) -> Result<Settings, ConfigError> {
     parse_file(path, &text)
 }
 
-fn parse_file(path: &Path, text: &str) -> Result<Settings, ConfigError> {
+/// Reads the text of a configuration file; `path` is what an error calls it.
+pub fn parse_file(path: &Path, text: &str) -> Result<Settings, ConfigError> {
     toml::from_str(text).map_err(|error: toml::de::Error| {
         let start = error.span().map_or(0, |span| span.start);
         let line = text.bytes().take(start).filter(|byte| *byte == b'\n').count();

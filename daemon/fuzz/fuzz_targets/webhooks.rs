@@ -1,7 +1,7 @@
 //! Fuzzes the bodies of Sora's webhooks.
 #![no_main]
 
-#[allow(dead_code, reason = "the other target's is in there too")]
+#[allow(dead_code, reason = "the other targets are in there too")]
 #[path = "../targets.rs"]
 mod targets;
 

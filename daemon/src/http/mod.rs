@@ -2,7 +2,7 @@
 //! into one request to the gate, and the gate's answer back into its own words.
 
 mod answer;
-mod api;
+pub mod api;
 mod asker;
 mod body;
 mod headers;

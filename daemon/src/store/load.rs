@@ -14,7 +14,7 @@ use soramode_protocol::time::Time;
 use super::facts::Fact;
 
 /// Reads everything that a start begins with.
-pub(super) fn load(connection: &Connection) -> rusqlite::Result<Stored> {
+pub fn load(connection: &Connection) -> rusqlite::Result<Stored> {
     let mode = Fact::Mode.read::<String>(connection)?.map(|json| read_json(&json, 0)).transpose()?;
     let mode_changes =
         all(connection, "SELECT change FROM mode_changes ORDER BY generation", |row| read_json(row.get_ref(0)?.as_str()?, 0))?;

@@ -4,9 +4,9 @@ pub mod archive;
 mod check;
 mod disk;
 mod facts;
-mod load;
+pub mod load;
 pub mod open;
-mod schema;
+pub mod schema;
 mod write;
 
 use soramode_core::effect::Record;

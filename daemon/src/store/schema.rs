@@ -39,7 +39,7 @@ pub(super) fn find(connection: &Connection) -> rusqlite::Result<Found> {
 }
 
 /// Brings a database to the schema of this version, all or nothing.
-pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
+pub fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     let schema: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     if schema == SCHEMA {
         return Ok(());

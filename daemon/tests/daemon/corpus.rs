@@ -28,3 +28,18 @@ fn the_corpus_of_socket_lines_does_no_harm() {
 fn the_corpus_of_webhooks_does_no_harm() {
     replay("webhooks", targets::webhooks);
 }
+
+#[test]
+fn the_corpus_of_api_calls_does_no_harm() {
+    replay("api_calls", targets::api_calls);
+}
+
+#[test]
+fn the_corpus_of_stored_states_does_no_harm() {
+    replay("stored_state", targets::stored_state);
+}
+
+#[test]
+fn the_corpus_of_configuration_files_does_no_harm() {
+    replay("config_files", targets::config_files);
+}

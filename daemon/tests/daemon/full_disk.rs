@@ -1,10 +1,12 @@
-//! A disk that is full, or fails in the middle of a write, under a running daemon, and one that can be written again.
+//! A disk that is full, or fails in the middle of a write, or at all, under a running daemon, and one that can be written again.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use rustix::io::Errno;
 use serde_json::{Value, json};
 
 use crate::process::Process;
@@ -32,7 +34,9 @@ impl OnSmallDisk {
         let mut command = Command::new("unshare");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).env_remove("SORAMODE_SOCKET");
         let script = format!("mount -t tmpfs -o size=4m none '{}' && exec \"$@\"", home.state().display());
-        command.args(["-m", "sh", "-c", &script, "sh", env!("CARGO_BIN_EXE_soramoded")]);
+        command.args(["-m", "sh", "-c", &script, "sh"]);
+        command.arg("env").arg(set("LD_PRELOAD", &faults_library(home.folder()))).arg(set("FAULTS", &home.faults()));
+        command.arg(env!("CARGO_BIN_EXE_soramoded"));
         let receiver = Receiver::start(|_| Manner::ok());
         let process = home.start_with(command, &["--node-name", "node-01", "--webhook", &receiver.url()]);
         Some(Self { home, process, receiver })
@@ -61,6 +65,33 @@ impl OnSmallDisk {
         let status = Command::new("prlimit").args(["--pid", &pid, &format!("--fsize={bytes}:")]).status();
         assert!(status.unwrap().success());
     }
+
+    /// Has the calls fail in the daemon from now on, with this error.
+    fn fail(&self, calls: &str, errno: Errno) {
+        let (path, next) = (self.home.faults(), self.home.faults().with_extension("next"));
+        std::fs::write(&next, format!("{calls}{}", errno.raw_os_error())).unwrap();
+        std::fs::rename(next, path).unwrap();
+    }
+
+    fn heal(&self) {
+        std::fs::remove_file(self.home.faults()).unwrap();
+    }
+}
+
+/// A variable of `env`.
+fn set(name: &str, path: &Path) -> OsString {
+    let mut variable = OsString::from(format!("{name}="));
+    variable.push(path);
+    variable
+}
+
+/// The library that has calls of the system fail, in this folder.
+fn faults_library(folder: &Path) -> PathBuf {
+    let library = folder.join("faults.so");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/daemon/faults.c");
+    let compiled = Command::new("cc").args(["-shared", "-fPIC", "-Wall", "-Werror", "-o"]).arg(&library).arg(source).status();
+    assert!(compiled.unwrap().success());
+    library
 }
 
 /// Lets connections in until one is refused; gives those that were offered, and the one that was not.
@@ -168,4 +199,35 @@ fn a_write_that_fails_in_its_middle_closes_the_node_until_writes_succeed() {
     if let Some(disk) = OnSmallDisk::start() {
         fails_and_recovers(disk, |disk| disk.limit_files("200000"), |disk| disk.limit_files("unlimited"));
     }
+}
+
+/// What a database is written with, as `faults.c` calls it.
+const WRITES: &str = "w";
+
+/// What the disk is waited for with.
+const SYNCS: &str = "s";
+
+#[test]
+fn writes_that_fail_close_the_node_until_they_succeed() {
+    // A disk that breaks, a file system that the system took back to read-only, a user whose quota is used up.
+    for errno in [Errno::IO, Errno::ROFS, Errno::DQUOT] {
+        let Some(disk) = OnSmallDisk::start() else { return };
+        fails_and_recovers(disk, |disk| disk.fail(WRITES, errno), OnSmallDisk::heal);
+    }
+}
+
+#[test]
+fn a_mode_that_is_not_safe_from_a_power_cut_is_not_promised() {
+    let Some(mut disk) = OnSmallDisk::start() else { return };
+    let mut client = disk.process.client();
+    client.connect("spam", "first");
+    disk.fail(SYNCS, Errno::IO);
+    assert_eq!(client.refused("ChangeMode", &json!({"mode": "block_new_session"})), "StorageUnavailable");
+    let status = client.status();
+    assert_eq!((&status["mode"], &status["actor"]), (&"block_new_connection".into(), &"system:storage".into()), "{status}");
+    assert_eq!(client.refused("ChangeMode", &json!({"mode": "normal"})), "StorageUnavailable");
+    disk.heal();
+    disk.process.read_log_until("the state can be written again");
+    client.get("ChangeMode", &json!({"mode": "normal"}));
+    assert_eq!(client.connect("spam", "second")["type"], "offer");
 }

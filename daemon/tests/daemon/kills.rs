@@ -266,5 +266,8 @@ fn nothing_promised_is_lost_and_nothing_is_invented() {
     world.check_receiver(&mut process.client());
     let answers: u64 = world.promises.iter().map(|promises| promises.answers).sum();
     let (events, deliveries, checks) = (world.last_seq, world.owed.len(), world.checks);
-    eprintln!("kills: {kills}, {answers} answers, {events} events, {deliveries} deliveries, {checks} checks, {:.1?}", began.elapsed());
+    let took = began.elapsed();
+    // Past the harness, which keeps what a test that passes says.
+    writeln!(std::io::stderr(), "kills: {kills}, {answers} answers, {events} events, {deliveries} deliveries, {checks} checks, {took:.1?}")
+        .unwrap();
 }

@@ -32,6 +32,15 @@ impl Home {
         self.start_with(soramoded(), flags)
     }
 
+    pub(crate) fn folder(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// What says which calls of the system fail.
+    pub(crate) fn faults(&self) -> PathBuf {
+        self.0.path().join("faults")
+    }
+
     /// By a command that ends with the program's name.
     pub(crate) fn start_with(&self, mut command: Command, flags: &[&str]) -> Process {
         command.arg("--state-dir").arg(self.state()).arg("--socket").arg(self.socket()).args(flags);

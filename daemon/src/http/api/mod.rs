@@ -4,8 +4,8 @@ mod guard;
 mod lists;
 mod nodes;
 mod pass;
-mod problem;
-mod target;
+pub mod problem;
+pub mod target;
 
 use std::sync::Arc;
 

@@ -9,7 +9,7 @@ use crate::http::answer::{self, Answered};
 
 /// A call that is refused.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Problem {
+pub enum Problem {
     /// Not `POST`.
     Method,
     /// No `x-sora-target`.
@@ -36,7 +36,8 @@ pub(super) enum Problem {
 
 /// Where a body is not what its schema says.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub(super) struct Mismatch {
+pub struct Mismatch {
+    /// Always `data`.
     pub(super) invalid: &'static str,
     pub(super) schema: Value,
     pub(super) error: &'static str,

@@ -17,7 +17,7 @@ const VERSION_DIGITS: usize = 8;
 
 /// A target that is well formed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Asked {
+pub struct Asked {
     service: &'static str,
     version: String,
     operation: String,
@@ -25,19 +25,26 @@ pub(super) struct Asked {
 
 /// What is answered here.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Call {
+pub enum Call {
+    /// `GetMode`
     GetMode,
+    /// `ChangeMode`, to this mode
     ChangeMode(SettableMode),
+    /// `ListClusterNodes`
     ListClusterNodes,
+    /// `ListConnections`
     ListConnections,
+    /// `ListChannelConnections`, of this channel
     ListChannelConnections(ChannelId),
+    /// `ListSessions`
     ListSessions,
+    /// `GetStatsAllConnections`
     GetStatsAllConnections,
 }
 
 impl Asked {
     /// Reads the header.
-    pub(super) fn read(headers: &HeaderMap) -> Result<Self, Problem> {
+    pub fn read(headers: &HeaderMap) -> Result<Self, Problem> {
         let mut values = headers.get_all(TARGET_HEADER).iter();
         let value = match (values.next(), values.next()) {
             (None, _) => return Err(Problem::NoTarget),
@@ -57,12 +64,12 @@ impl Asked {
     }
 
     /// The target, if it is one that soramode knows.
-    pub(super) fn target(&self) -> Option<Target> {
+    pub fn target(&self) -> Option<Target> {
         Target::from_name(&format!("{}_{}.{}", self.service, self.version, self.operation))
     }
 
     /// What it asks for with this body.
-    pub(super) fn with(self, body: &[u8]) -> Result<Call, Problem> {
+    pub fn with(self, body: &[u8]) -> Result<Call, Problem> {
         let is_empty = body.is_empty();
         let body = if is_empty { Value::Null } else { serde_json::from_slice(body).map_err(|_| Problem::NotJson)? };
         match (self.target(), is_empty) {

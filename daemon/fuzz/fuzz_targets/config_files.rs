@@ -1,0 +1,8 @@
+//! Fuzzes configuration files.
+#![no_main]
+
+#[allow(dead_code, reason = "the other targets are in there too")]
+#[path = "../targets.rs"]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| targets::config_files(bytes));
