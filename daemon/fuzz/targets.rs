@@ -158,7 +158,7 @@ pub(crate) fn stored_state(bytes: &[u8]) {
     }
     if let Ok(stored) = load(&database) {
         let mut world = World::restored(stored);
-        world.step(Input::Started(if bytes.len() % 2 == 0 { Host::Up } else { Host::Restarted }));
+        world.step(Input::Started(if bytes.len().is_multiple_of(2) { Host::Up } else { Host::Restarted }));
         world.step(Input::Tick);
     }
 }
