@@ -125,8 +125,10 @@ impl Gate {
             });
             let new = NewConnection { connection_id, client_id, created_at, state, door, since: Since::at(boot) };
             let slot = self.sessions.restore_connection(session, new);
-            if state == ConnectionState::Pending {
-                self.timers.set(Timer::Pending(slot), boot + self.settings.pending_timeout);
+            match state {
+                ConnectionState::Pending => self.timers.set(Timer::Pending(slot), boot + self.settings.pending_timeout),
+                // Whoever is live was told of, and its session with it, whatever became of that one's row.
+                ConnectionState::Live => self.sessions.session_mut(session).into_iter().for_each(|row| row.is_announced = true),
             }
             if is_bound {
                 self.sessions.bind(slot, Some(SocketId::BEFORE_START));
