@@ -5,6 +5,7 @@
 
 mod admission;
 mod check;
+pub mod cluster;
 mod connections;
 pub mod deliveries;
 pub mod effect;
