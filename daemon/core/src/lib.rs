@@ -5,6 +5,7 @@
 
 mod admission;
 mod check;
+pub mod cluster;
 mod connections;
 pub mod deliveries;
 pub mod effect;
@@ -13,6 +14,7 @@ mod index;
 pub mod input;
 mod known;
 mod lists;
+pub mod member;
 mod mode;
 mod reconcile;
 pub mod restore;

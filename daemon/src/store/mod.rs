@@ -5,6 +5,7 @@ mod check;
 mod disk;
 mod facts;
 pub mod load;
+mod membership;
 pub mod open;
 pub mod schema;
 mod write;

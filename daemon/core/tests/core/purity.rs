@@ -39,10 +39,19 @@ fn folder() -> &'static Path {
 }
 
 fn sources() -> Vec<(String, String)> {
-    let files = fs::read_dir(folder().join("src")).unwrap().map(|entry| entry.unwrap().path());
-    let sources = files.map(|path| (path.display().to_string(), fs::read_to_string(&path).unwrap()));
-    let sources: Vec<(String, String)> = sources.collect();
-    assert!(sources.len() > 10, "the core's sources lie in src, without folders");
+    let mut sources = Vec::new();
+    let mut folders = vec![folder().join("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                sources.push((path.display().to_string(), fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    assert!(sources.len() > 10, "the core's sources lie in src");
     sources
 }
 

@@ -20,6 +20,8 @@ use soramode_protocol::session::{Connection, Page, Session};
 use soramode_protocol::time::Time;
 use soramode_protocol::wait::WaitEnded;
 
+use crate::show_etcd;
+
 /// Ids that the gate makes have this many characters; those in tests are shorter.
 const GENERATED_CHARS: usize = 26;
 
@@ -89,6 +91,11 @@ impl Show {
             Record::DeliveryForgotten(id) => format!("kept: delivery {id} is forgotten"),
             Record::VanishedHeld(true) => "kept: session.vanished is owed".to_owned(),
             Record::VanishedHeld(false) => "kept: session.vanished is not owed any more".to_owned(),
+            Record::Member(member) => {
+                format!("kept: in the cluster as {}", member.map_or_else(|| "nobody".to_owned(), |it| it.incarnation.0.to_string()))
+            }
+            Record::Claimed { channel_id, token } => format!("kept: {channel_id} is this node's, token {}", token.0),
+            Record::Unclaimed(channel_id) => format!("kept: {channel_id} is not this node's"),
             Record::SessionOfSora(channel_id) => format!("kept: the session on {channel_id} is Sora's"),
         }
     }
@@ -96,8 +103,9 @@ impl Show {
     pub(crate) fn event(&mut self, event: &Event) -> String {
         let name = event.kind.event_type().map_or("unknown", soramode_protocol::event::EventType::name);
         let more = match &event.kind {
-            EventKind::SessionCreated { channel_id, session_id, created_time } => {
-                format!(" {} since {}", self.session_id(channel_id, session_id), self.time(*created_time))
+            EventKind::SessionCreated { channel_id, session_id, created_time, token } => {
+                let token = tail(", token ", token.as_ref());
+                format!(" {} since {}{token}", self.session_id(channel_id, session_id), self.time(*created_time))
             }
             EventKind::SessionDestroyed {
                 channel_id,
@@ -107,10 +115,12 @@ impl Show {
                 max_connections,
                 total_connections,
                 reason,
+                token,
             } => {
+                let token = tail(", token ", token.as_ref());
                 let session = self.session_id(channel_id, session_id);
                 let (from, to) = (self.time(*created_time), self.time(*destroyed_time));
-                format!(" {session} since {from} until {to}, most {max_connections}, in all {total_connections} ({reason:?})")
+                format!(" {session} since {from} until {to}, most {max_connections}, in all {total_connections} ({reason:?}){token}")
             }
             EventKind::SessionVanished | EventKind::Unknown => String::new(),
             EventKind::ConnectionCreated { channel_id, session_id, connection_id, client_id } => {
@@ -186,6 +196,9 @@ impl Show {
                 let sessions: Vec<String> = sessions.iter().map(|it| self.session_id(&it.channel_id, &it.session_id)).collect();
                 vec![format!("-> sfu: end {}, asked by {actor} ({})", sessions.join(", "), socket(ticket.socket))]
             }
+            Act::Deferred(ticket) => vec![format!("-> {}: later", socket(ticket.socket))],
+            Act::Etcd(order) => vec![format!("-> etcd: {}", show_etcd::order(order))],
+            Act::Fence { id, of, .. } => vec![show_etcd::fence(*id, of)],
             Act::Poll => vec!["-> sora: who is connected?".to_owned()],
             Act::Deliver(attempt) => {
                 let name = attempt.event.kind.event_type().map_or("unknown", soramode_protocol::event::EventType::name);
@@ -258,6 +271,9 @@ impl Show {
             }
             Reply::Page(page) => return self.page(page),
             Reply::WaitEnded(ended) => self.wait_ended(ended),
+            Reply::Granted(it) => format!("granted {}{}", it.standing, tail(", ms ", it.valid_for_ms.as_ref())),
+            Reply::Acknowledged(it) => format!("acknowledged {}", it.found),
+            Reply::Purged(it) => format!("purged {} {:?}, {} channels", it.node_name, it.incarnations, it.channels),
             Reply::Ended(odd) => panic!("the gate ends nothing itself: {odd:?}"),
         };
         vec![line]
@@ -279,18 +295,27 @@ impl Show {
     }
 
     fn mode_changed(&self, it: &ModeChanged) -> String {
-        let ModeChanged { mode, previous_mode, changed, generation, sessions, connections, expires_at, warning: _ } = it;
+        let ModeChanged { mode, previous_mode, changed, generation, sessions, connections, expires_at, warning: _, published } = it;
         let head = if *changed { format!("changed {previous_mode} -> {mode}") } else { format!("unchanged {mode}") };
-        format!("{head}, generation {generation}, {sessions} sessions, {connections} connections{}", self.until(*expires_at))
+        format!(
+            "{head}, generation {generation}, {sessions} sessions, {connections} connections{}{}",
+            self.until(*expires_at),
+            tail(", published ", published.as_ref())
+        )
     }
 
     fn decision(&mut self, decision: &Decision) -> String {
         match decision {
-            Decision::Offer { channel_id, connection_id, session_id, created } => {
+            Decision::Offer { channel_id, connection_id, session_id, created, claim } => {
                 let made = if *created { ", made by it" } else { "" };
-                format!("offer {} in {}{made}", self.connection_id(connection_id), self.session_id(channel_id, session_id))
+                let claim = claim.map_or_else(String::new, |claim| {
+                    format!(", token {}{}", claim.token, tail(", valid for ms ", claim.valid_for_ms.as_ref()))
+                });
+                format!("offer {} in {}{made}{claim}", self.connection_id(connection_id), self.session_id(channel_id, session_id))
             }
-            Decision::Reject { reason, mode } => format!("reject {reason} in {mode}"),
+            Decision::Reject { reason, mode, retry_after_ms } => {
+                format!("reject {reason} in {mode}{}", tail(", again after ms ", retry_after_ms.as_ref()))
+            }
             Decision::Redirect { node_name, .. } => format!("redirect to {node_name}"),
         }
     }
@@ -313,6 +338,7 @@ impl Show {
             write!(line, "; {number} rejected {reason}").unwrap();
         }
         write!(line, "; storage {:?}; up {} s", status.storage.state, status.uptime_seconds).unwrap();
+        line.push_str(&tail("; cluster: ", status.cluster.as_ref().and_then(|it| it.problem.as_ref())));
         line
     }
 

@@ -43,13 +43,16 @@ impl Replay {
             | Record::Mode(_)
             | Record::VanishedHeld(_)
             | Record::Delivery(_)
-            | Record::DeliveryForgotten(_) => Ok(()),
+            | Record::DeliveryForgotten(_)
+            | Record::Member(_)
+            | Record::Claimed { .. }
+            | Record::Unclaimed(_) => Ok(()),
         }
     }
 
     fn read_event(&mut self, event: &Event) -> Result<(), String> {
         match &event.kind {
-            EventKind::SessionCreated { channel_id, session_id, created_time } => {
+            EventKind::SessionCreated { channel_id, session_id, created_time, .. } => {
                 let (channel_id, created_at) = (channel_id.clone(), *created_time);
                 let (connections, max_connections, total_connections) = (0, 0, 0);
                 let session_id = session_id.clone();

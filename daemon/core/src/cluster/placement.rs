@@ -1,0 +1,139 @@
+//! Where a channel that nobody owns belongs: to the emptiest node that is `normal`, on a tie to the node asked.
+//!
+//! A hint and no more: the node that a client arrives at claims for itself, and only its claim counts. So a wrong hint costs a
+//! hop, and no claim is left behind for a client that never comes.
+
+use std::cmp::Ordering;
+
+use soramode_protocol::id::{ChannelId, NodeName};
+use soramode_protocol::mode::Mode;
+
+/// After so many redirects a node that may claim does so, wherever the channel would be better.
+pub const HOPS_MAX: u8 = 3;
+
+/// A node as it published itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// Which.
+    pub node: NodeName,
+    /// Its mode.
+    pub mode: Mode,
+    /// How many connections it holds.
+    pub connections: u64,
+    /// How many it may hold.
+    pub limit: u64,
+}
+
+/// Where a channel belongs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// To the node asked: claim it.
+    Here,
+    /// To this one: redirect.
+    There(NodeName),
+    /// No node takes it.
+    Nowhere,
+}
+
+/// Where a new channel belongs, for a client that has followed `hops` redirects. `here` is the node asked, and may be among `all`.
+pub fn place(here: &Candidate, all: &[Candidate], channel: &ChannelId, hops: u8) -> Place {
+    if hops >= HOPS_MAX {
+        return if takes_new_channels(here) { Place::Here } else { Place::Nowhere };
+    }
+    let others = all.iter().filter(|it| it.node != here.node && takes_new_channels(it));
+    let best = others.min_by(|a, b| fullness(a, b).then_with(|| spread(channel, a).cmp(&spread(channel, b))));
+    match best {
+        Some(other) if !takes_new_channels(here) || fullness(other, here) == Ordering::Less => Place::There(other.node.clone()),
+        Some(_) => Place::Here,
+        None if takes_new_channels(here) => Place::Here,
+        None => Place::Nowhere,
+    }
+}
+
+fn takes_new_channels(candidate: &Candidate) -> bool {
+    candidate.mode == Mode::Normal && candidate.connections < candidate.limit
+}
+
+/// Compares connections/limit, without a division.
+fn fullness(a: &Candidate, b: &Candidate) -> Ordering {
+    let a_of_b = u128::from(a.connections) * u128::from(b.limit);
+    let b_of_a = u128::from(b.connections) * u128::from(a.limit);
+    a_of_b.cmp(&b_of_a)
+}
+
+/// Others that are as full as each other share the channels: what they published may be seconds old, and must not send all of
+/// them to one. FNV-1a.
+fn spread(channel: &ChannelId, candidate: &Candidate) -> u64 {
+    let bytes = channel.as_bytes().iter().chain(candidate.node.as_bytes());
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(number: u64, mode: Mode, connections: u64) -> Candidate {
+        Candidate { node: NodeName::new(&format!("node-{number:02}")).unwrap(), mode, connections, limit: 100 }
+    }
+
+    fn spam() -> ChannelId {
+        ChannelId::new("spam").unwrap()
+    }
+
+    fn there(number: u64) -> Place {
+        Place::There(node(number, Mode::Normal, 0).node)
+    }
+
+    #[test]
+    fn the_emptiest_gets_it_and_on_a_tie_the_one_asked() {
+        let all = [node(1, Mode::Normal, 5), node(2, Mode::Normal, 5), node(3, Mode::Normal, 4)];
+        assert_eq!(place(&all[0], &all, &spam(), 0), there(3));
+        assert_eq!(place(&all[0], &all[..2], &spam(), 0), Place::Here);
+        assert_eq!(place(&all[1], &all[..2], &spam(), 0), Place::Here);
+    }
+
+    #[test]
+    fn a_larger_node_takes_more() {
+        let small = node(1, Mode::Normal, 5);
+        let large = Candidate { limit: 1_000, ..node(2, Mode::Normal, 40) };
+        assert_eq!(place(&small, &[small.clone(), large], &spam(), 0), there(2));
+    }
+
+    #[test]
+    fn only_normal_nodes_get_new_channels() {
+        for mode in [Mode::BlockNewSession, Mode::BlockNewConnection, Mode::Initial] {
+            let all = [node(1, Mode::Normal, 9), node(2, mode, 0)];
+            assert_eq!(place(&all[0], &all, &spam(), 0), Place::Here);
+            assert_eq!(place(&all[1], &all, &spam(), 0), there(1));
+            assert_eq!(place(&all[1], &all[1..], &spam(), 0), Place::Nowhere);
+        }
+    }
+
+    #[test]
+    fn a_full_node_gets_none() {
+        let all = [node(1, Mode::Normal, 100), node(2, Mode::Normal, 99), Candidate { limit: 0, ..node(3, Mode::Normal, 0) }];
+        assert_eq!(place(&all[0], &all, &spam(), 0), there(2));
+        assert_eq!(place(&all[0], &all[..1], &spam(), 0), Place::Nowhere);
+    }
+
+    #[test]
+    fn nobody_is_sent_round_in_circles() {
+        let all = [node(1, Mode::Normal, 9), node(2, Mode::Normal, 0)];
+        assert_eq!(place(&all[0], &all, &spam(), HOPS_MAX - 1), there(2));
+        assert_eq!(place(&all[0], &all, &spam(), HOPS_MAX), Place::Here);
+        let draining = node(3, Mode::BlockNewSession, 0);
+        assert_eq!(place(&draining, &all, &spam(), HOPS_MAX), Place::Nowhere);
+    }
+
+    #[test]
+    fn a_draining_node_spreads_channels_over_those_that_tie() {
+        let draining = node(1, Mode::BlockNewSession, 0);
+        let all = [node(2, Mode::Normal, 7), node(3, Mode::Normal, 7)];
+        let to_second = (0..1_000).filter(|n| {
+            let channel = ChannelId::new(&format!("channel-{n}")).unwrap();
+            place(&draining, &all, &channel, 0) == there(2)
+        });
+        let to_second = to_second.count();
+        assert!((300..700).contains(&to_second), "{to_second} of 1,000 to one of two");
+    }
+}

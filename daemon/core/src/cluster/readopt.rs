@@ -1,0 +1,151 @@
+//! A node whose member key was lost while its right still runs writes each of its claims anew, under its next incarnation.
+//!
+//! Until every channel is kept or ended, the earlier right is not prolonged: others may be waiting for its end.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use soramode_protocol::id::ChannelId;
+
+use crate::cluster::claim::{Claim, Reply};
+use crate::cluster::{Incarnation, Token};
+
+/// Claims on their way from one incarnation to the next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Readoption {
+    next: Incarnation,
+    /// Still to be written, each by a transaction that compares this token and that the next incarnation is there.
+    left: BTreeMap<ChannelId, Token>,
+    /// Taken by another: their sessions are to end, and have not yet.
+    ending: BTreeSet<ChannelId>,
+}
+
+/// What became of one channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readopted {
+    /// It is kept, under this token.
+    Kept(Token),
+    /// It is another's, or nobody's: end its sessions at once, and say so by [`Readoption::ended`].
+    End,
+    /// The next incarnation is gone too: begin again with another.
+    NotMember,
+    /// It is not asked for: it has ended meanwhile.
+    Unasked,
+}
+
+impl Readoption {
+    /// The claims that the node holds, and the incarnation that is to hold them.
+    pub fn new(next: Incarnation, held: impl IntoIterator<Item = (ChannelId, Token)>) -> Self {
+        Self { next, left: held.into_iter().collect(), ending: BTreeSet::new() }
+    }
+
+    /// The incarnation that is to hold the claims.
+    pub const fn next(&self) -> Incarnation {
+        self.next
+    }
+
+    /// What is still to be written.
+    pub fn left(&self) -> impl Iterator<Item = (&ChannelId, Token)> {
+        self.left.iter().map(|(channel, token)| (channel, *token))
+    }
+
+    /// The transaction for a channel was answered.
+    pub fn answered(&mut self, channel: &ChannelId, reply: &Reply) -> Readopted {
+        let Some(held) = self.left.get(channel).copied() else { return Readopted::Unasked };
+        let readopted = match reply {
+            Reply::Won(token) => Readopted::Kept(*token),
+            Reply::Refused(found) => match &found.claim {
+                // The answer to the first try was lost.
+                Some(Claim { incarnation, token, .. }) if *incarnation == self.next => Readopted::Kept(*token),
+                Some(Claim { token, .. }) if *token == held => return Readopted::NotMember,
+                Some(_) | None => Readopted::End,
+            },
+        };
+        self.left.remove(channel);
+        if readopted == Readopted::End {
+            self.ending.insert(channel.clone());
+        }
+        readopted
+    }
+
+    /// A channel's sessions have ended, for whatever reason.
+    pub fn ended(&mut self, channel: &ChannelId) {
+        self.left.remove(channel);
+        self.ending.remove(channel);
+    }
+
+    /// Whether every channel is kept or has ended: only then does the right of the next incarnation begin.
+    pub fn is_done(&self) -> bool {
+        self.left.is_empty() && self.ending.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use soramode_protocol::id::NodeName;
+
+    use super::*;
+    use crate::cluster::FenceAfter;
+    use crate::cluster::claim::Found;
+
+    fn channel(name: &str) -> ChannelId {
+        ChannelId::new(name).unwrap()
+    }
+
+    fn found(incarnation: u64, token: u64) -> Reply {
+        let claim = Claim {
+            node: NodeName::new("n1").unwrap(),
+            incarnation: Incarnation(incarnation),
+            fence_after: FenceAfter::Never,
+            fence_budget: Duration::ZERO,
+            token: Token(token),
+        };
+        Reply::Refused(Found { claim: Some(claim), ..Found::default() })
+    }
+
+    fn readoption() -> Readoption {
+        Readoption::new(Incarnation(30), [(channel("spam"), Token(20)), (channel("eggs"), Token(21))])
+    }
+
+    #[test]
+    fn it_is_done_when_every_claim_is_written() {
+        let mut readoption = readoption();
+        assert_eq!(readoption.left().map(|(_, token)| token).collect::<Vec<_>>(), [Token(21), Token(20)]);
+        assert_eq!(readoption.answered(&channel("spam"), &Reply::Won(Token(31))), Readopted::Kept(Token(31)));
+        assert!(!readoption.is_done());
+        assert_eq!(readoption.answered(&channel("eggs"), &found(30, 32)), Readopted::Kept(Token(32)), "the first answer was lost");
+        assert!(readoption.is_done());
+    }
+
+    #[test]
+    fn what_another_took_is_ended_before_the_right_runs_on() {
+        let mut readoption = readoption();
+        readoption.answered(&channel("spam"), &Reply::Won(Token(31)));
+        assert_eq!(readoption.answered(&channel("eggs"), &found(29, 31)), Readopted::End);
+        assert!(!readoption.is_done(), "others have it, and its sessions still run");
+        readoption.ended(&channel("eggs"));
+        assert!(readoption.is_done());
+    }
+
+    #[test]
+    fn what_is_nobodys_was_taken_and_released() {
+        assert_eq!(readoption().answered(&channel("eggs"), &Reply::Refused(Found::default())), Readopted::End);
+    }
+
+    #[test]
+    fn a_claim_as_it_was_means_that_the_next_incarnation_is_gone_too() {
+        let mut readoption = readoption();
+        assert_eq!(readoption.answered(&channel("spam"), &found(10, 20)), Readopted::NotMember);
+        assert_eq!(readoption.left().count(), 2);
+    }
+
+    #[test]
+    fn what_ends_meanwhile_is_not_waited_for() {
+        let mut readoption = readoption();
+        readoption.ended(&channel("spam"));
+        readoption.ended(&channel("eggs"));
+        assert!(readoption.is_done());
+        assert_eq!(readoption.answered(&channel("spam"), &Reply::Won(Token(31))), Readopted::Unasked);
+    }
+}
