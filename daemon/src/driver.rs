@@ -21,11 +21,13 @@ use crate::clock::{BootTimer, now};
 use crate::ender::Ender;
 use crate::event_log::EventLog;
 use crate::health::Health;
-use crate::inbox::{Letter, Letters, Mail, Mailbox};
+use crate::inbox::{Letter, Letters, Mail, Mailbox, Renewal};
 use crate::journal::{Journal, Outcome, WAITING_RECORDS_MAX};
 use crate::metrics::Metrics;
 use crate::mirror::{Mirror, Owed};
+use crate::notify;
 use crate::unkept;
+use crate::watchdog::Watchdog;
 use crate::webhook::{Errand, Webhooks};
 
 /// Letters that share one commit at most.
@@ -68,6 +70,7 @@ pub(crate) struct Driver {
     pub(crate) timer: BootTimer,
     /// What the timer is set to.
     pub(crate) deadline: Option<Duration>,
+    watchdog: Watchdog,
 }
 
 impl Driver {
@@ -83,6 +86,7 @@ impl Driver {
             errands: TaskTracker::new(),
             timer: BootTimer::new()?,
             deadline: None,
+            watchdog: Watchdog::of_process(),
         })
     }
 
@@ -109,6 +113,7 @@ impl Driver {
                     self.deadline = None;
                     gate.step_into(now(), Input::Tick, &mut batch);
                 }
+                () = self.watchdog.due() => notify::alive(),
                 () = self.journal.retry_due() => {
                     if let Some(mut records) = self.journal.retry().await {
                         self.publish(&mut records);
@@ -206,6 +211,11 @@ impl Driver {
                 gate.step_into(now(), Input::Gone(socket), batch);
             }
             Letter::Sora(input) => gate.step_into(now(), Input::Sora(*input), batch),
+            Letter::Renewed(renewal) => {
+                let Renewal { webhooks, ways } = *renewal;
+                self.outside.webhooks = ways;
+                gate.step_into(now(), Input::Webhooks(webhooks), batch);
+            }
             Letter::Tried { place, id, tried } => {
                 gate.step_into(now(), Input::Tried { id, tried }, batch);
                 self.settled.push(place);

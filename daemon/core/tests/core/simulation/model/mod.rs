@@ -146,7 +146,7 @@ impl Model {
             Input::StorageFailed { refused } => self.storage_failed(refused),
             Input::StorageRestored => self.storage_restored(),
             Input::Sora(input) => self.sora(input),
-            Input::Tried { .. } => panic!("nobody is told by webhook"),
+            Input::Tried { .. } | Input::Webhooks(_) => panic!("nobody is told by webhook"),
         }
         self.look_at_waits();
         (std::mem::take(&mut self.events), std::mem::take(&mut self.acts))
