@@ -63,7 +63,7 @@ impl Socket {
             Ok(client) => Ok(Daemon { client, socket: self }),
             Err(ClientError::Connect { source, .. } | ClientError::Io(source)) => Err(self.cannot_open(&source)),
             Err(ClientError::Closed | ClientError::Unreadable(_) | ClientError::TooLong(_) | ClientError::Refused(_)) => {
-                Err(self.unreachable("it does not answer", "Look at its log: journalctl -u soramode"))
+                Err(self.unreachable("it does not answer", "Look at its log: journalctl -u soramoded"))
             }
         }
     }
@@ -81,7 +81,7 @@ impl Socket {
 
     #[expect(clippy::wildcard_enum_match_arm, reason = "the system's list of errors is open")]
     fn cannot_open(&self, problem: &io::Error) -> Failure {
-        const START: &str = "Is it running? Start it with: systemctl start soramode";
+        const START: &str = "Is it running? Start it with: systemctl start soramoded";
         match problem.kind() {
             ErrorKind::NotFound => self.unreachable("no such file", START),
             ErrorKind::ConnectionRefused => self.unreachable("nobody listens there any more", START),
@@ -183,7 +183,7 @@ impl Daemon<'_> {
 
     /// The daemon owed a word and has not said it.
     pub(crate) fn silent(&self, span: Duration) -> Failure {
-        self.socket.unreachable(&format!("it has said nothing for {} s", span.as_secs()), "Look at its log: journalctl -u soramode")
+        self.socket.unreachable(&format!("it has said nothing for {} s", span.as_secs()), "Look at its log: journalctl -u soramoded")
     }
 
     /// What an error means. Only here is the daemon asked for its version: a command that succeeds does not pay for that.
@@ -194,9 +194,9 @@ impl Daemon<'_> {
             ClientError::Connect { source, .. } => self.socket.cannot_open(&source),
             ClientError::Closed => self.socket.unreachable(
                 &format!("it closed the connection before it answered {}", method.name()),
-                "Look at its log: journalctl -u soramode",
+                "Look at its log: journalctl -u soramoded",
             ),
-            ClientError::Io(problem) => self.socket.unreachable(&reason(&problem), "Look at its log: journalctl -u soramode"),
+            ClientError::Io(problem) => self.socket.unreachable(&reason(&problem), "Look at its log: journalctl -u soramoded"),
             ClientError::Unreadable(_) | ClientError::TooLong(_) => self.misfit(method).await,
         }
     }
@@ -266,7 +266,7 @@ mod tests {
         let failure = socket().cannot_open(&ErrorKind::NotFound.into());
         assert_eq!(
             failure.message,
-            "cannot reach soramoded at /run/soramode/soramode.sock: no such file. Is it running? Start it with: systemctl start soramode"
+            "cannot reach soramoded at /run/soramode/soramode.sock: no such file. Is it running? Start it with: systemctl start soramoded"
         );
         assert_eq!(failure.exit, Exit::Unreachable);
     }

@@ -22,11 +22,13 @@ use crate::clock::{BootTimer, now};
 use crate::ender::Ender;
 use crate::event_log::EventLog;
 use crate::health::Health;
-use crate::inbox::{LastLook, Letter, Letters, Mail, Mailbox, WeakInbox};
+use crate::inbox::{LastLook, Letter, Letters, Mail, Mailbox, Renewal, WeakInbox};
 use crate::journal::{Journal, Outcome, WAITING_RECORDS_MAX};
 use crate::metrics::Metrics;
 use crate::mirror::{Mirror, Owed};
+use crate::notify;
 use crate::unkept;
+use crate::watchdog::Watchdog;
 use crate::webhook::{Errand, Webhooks};
 
 /// Letters that share one commit at most.
@@ -77,6 +79,7 @@ pub(crate) struct Driver {
     pub(crate) timer: BootTimer,
     /// What the timer is set to.
     pub(crate) deadline: Option<Duration>,
+    watchdog: Watchdog,
 }
 
 impl Driver {
@@ -93,6 +96,7 @@ impl Driver {
             errands: TaskTracker::new(),
             timer: BootTimer::new()?,
             deadline: None,
+            watchdog: Watchdog::of_process(),
         })
     }
 
@@ -120,6 +124,7 @@ impl Driver {
                     self.look(&mut gate, &mut batch);
                     gate.step_into(now(), Input::Tick, &mut batch);
                 }
+                () = self.watchdog.due() => notify::alive(),
                 () = self.journal.retry_due() => {
                     if let Some(mut records) = self.journal.retry().await {
                         self.publish(&mut records);
@@ -231,6 +236,11 @@ impl Driver {
             Letter::Looked => {}
             Letter::Etcd(heard) => gate.step_into(now(), Input::Etcd(*heard), batch),
             Letter::Sora(input) => gate.step_into(now(), Input::Sora(*input), batch),
+            Letter::Renewed(renewal) => {
+                let Renewal { webhooks, ways } = *renewal;
+                self.outside.webhooks = ways;
+                gate.step_into(now(), Input::Webhooks(webhooks), batch);
+            }
             Letter::Tried { place, id, tried } => {
                 gate.step_into(now(), Input::Tried { id, tried }, batch);
                 self.settled.push(place);

@@ -19,17 +19,15 @@ pub(crate) struct Health {
 impl Health {
     /// Of all servers that the configuration names; none has been asked.
     pub(crate) fn new(config: &HttpConfig) -> Self {
-        let upstreams = &config.sora.upstreams;
-        let named = [("auth", &upstreams.auth), ("session", &upstreams.session), ("event", &upstreams.event), (SORA_API, &config.sora.api)];
-        let named = named.into_iter().filter_map(|(name, url)| Some((name, url.as_ref()?)));
-        let upstream = |(name, url): (&str, &crate::args::http::HttpUrl)| Upstream {
-            name: name.to_owned(),
-            url: url.to_string(),
-            last_success: None,
-            last_failure: None,
-            problem: None,
-        };
-        Self { upstreams: Mutex::new(named.map(upstream).collect()) }
+        Self { upstreams: Mutex::new(named(config)) }
+    }
+
+    /// The configuration names others; of those that stay is known what was.
+    pub(crate) fn renew(&self, config: &HttpConfig) {
+        let mut upstreams = self.upstreams();
+        let is_same = |new: &Upstream, old: &Upstream| (&new.name, &new.url) == (&old.name, &old.url);
+        let renewed = named(config).into_iter().map(|new| upstreams.iter().find(|old| is_same(&new, old)).cloned().unwrap_or(new));
+        *upstreams = renewed.collect();
     }
 
     /// A server answered, or did not, with why.
@@ -51,4 +49,19 @@ impl Health {
     fn upstreams(&self) -> MutexGuard<'_, Vec<Upstream>> {
         self.upstreams.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// All servers that the configuration names; none has been asked.
+fn named(config: &HttpConfig) -> Vec<Upstream> {
+    let upstreams = &config.sora.upstreams;
+    let named = [("auth", &upstreams.auth), ("session", &upstreams.session), ("event", &upstreams.event), (SORA_API, &config.sora.api)];
+    let named = named.into_iter().filter_map(|(name, url)| Some((name, url.as_ref()?)));
+    let upstream = |(name, url): (&str, &crate::args::http::HttpUrl)| Upstream {
+        name: name.to_owned(),
+        url: url.to_string(),
+        last_success: None,
+        last_failure: None,
+        problem: None,
+    };
+    named.map(upstream).collect()
 }

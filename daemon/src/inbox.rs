@@ -5,9 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use soramode_core::effect::WaitProgress;
 use soramode_core::input::{SocketId, SoraInput, Tried};
 use soramode_core::member::order::{Heard, Looked};
+use soramode_core::snapshot::Webhook;
 use soramode_protocol::reply::Answer;
 use soramode_protocol::request::GateRequest;
 use tokio::sync::mpsc;
+
+use crate::webhook::Webhooks;
 
 /// Letters that wait at most; a door that has one more waits itself.
 pub const LETTERS_MAX: usize = 1_024;
@@ -37,6 +40,8 @@ pub enum Letter {
     Looked,
     /// A real Sora said something.
     Sora(Box<SoraInput>),
+    /// There are other receivers of events.
+    Renewed(Box<Renewal>),
     /// A delivery was tried.
     Tried {
         /// The receiver, by its place in the settings.
@@ -46,6 +51,15 @@ pub enum Letter {
         /// How it went.
         tried: Tried,
     },
+}
+
+/// Other receivers of events, each in the place that it had.
+#[derive(Debug)]
+pub struct Renewal {
+    /// For the gate.
+    pub(crate) webhooks: Vec<Webhook>,
+    /// For the driver.
+    pub(crate) ways: Webhooks,
 }
 
 /// What a client is sent.

@@ -21,31 +21,32 @@ pub mod log;
 mod metrics;
 mod mirror;
 pub mod notify;
+mod passed;
 mod pid;
+mod reload;
 pub mod socket_file;
 mod state;
 pub mod store;
 mod unkept;
+mod watchdog;
 mod webhook;
 
 use std::io;
 use std::sync::Arc;
 
 use soramode_core::gate::Gate;
-use soramode_core::snapshot::{Clustering, Seed, Settings, Snapshot, SoraAdmission, SoraFeed, SoraSettings, Webhook as WebhookSettings};
-use soramode_protocol::http_client;
+use soramode_core::snapshot::{Clustering, Seed, Settings, Snapshot, SoraAdmission, SoraFeed, SoraSettings};
 use soramode_protocol::id::LogId;
 use soramode_protocol::node::Storage;
 use soramode_protocol::sora_api::{SoraApi, SoraApiError};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use args::http::{HttpUrl, SoraMode};
 use cluster_settings::Cluster;
-use config::{Admission, Config, SoraConfig, WebhookConfig};
-use control::peer::Peers;
-use control::{Control, House};
+use config::{Admission, Config, SoraConfig};
+use control::{Control, House, Operators};
 use driver::{Driver, Outside};
 use ender::Ender;
 use health::Health;
@@ -54,10 +55,15 @@ use inbox::LastLook;
 use journal::Journal;
 use metrics::Metrics;
 use mirror::{Mirror, Mirroring};
+use passed::Passed;
+use reload::{Changeable, Reloader};
 use socket_file::{SocketError, SocketFile};
 use state::State;
 use store::open::Held;
-use webhook::Webhooks;
+use webhook::Receivers;
+
+pub use passed::PassedError;
+pub use reload::Reloads;
 
 /// Why the daemon could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +71,9 @@ pub enum RunError {
     /// The control socket cannot be had.
     #[error(transparent)]
     Socket(#[from] SocketError),
+    /// Sockets that were passed to this process cannot be used.
+    #[error(transparent)]
+    Passed(#[from] PassedError),
     /// An HTTP door cannot be opened.
     #[error(transparent)]
     Http(#[from] HttpError),
@@ -97,13 +106,24 @@ pub enum RunError {
 /// Runs the daemon until `shutdown` is cancelled, and then stops it in order: the doors close, what was asked is answered, and the socket's
 /// file is removed. Needs a tokio runtime with I/O and time.
 pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunError> {
+    let (_nobody, reloads) = mpsc::channel(1);
+    Box::pin(serve(config, shutdown, reloads)).await
+}
+
+/// The same, and takes in what `reloads` brings of a configuration that was read again.
+pub async fn serve(config: Config, shutdown: CancellationToken, reloads: Reloads) -> Result<(), RunError> {
     descriptors::raise_limit(config.http.listeners());
-    let socket = SocketFile::open(&config)?;
+    let mut passed = Passed::take(&config)?;
+    let socket = match passed.control() {
+        Some(listener) => SocketFile::passed(listener, &config)?,
+        None => SocketFile::open(&config)?,
+    };
     let State { store, log, stored, storage, inputs, warning } = State::open(&config, LogId::generate(random()?))?;
     let sessions_known = config.sessions_known && warning.is_none();
-    let snapshot = Snapshot { settings: Settings { sessions_known, ..settings(&config, storage) }, started: clock::now(), stored };
-    let gate = Gate::restore(snapshot, Seed(random()?));
     let (inbox, letters) = inbox::inbox();
+    let receivers = Receivers::new(&config.webhooks, &inbox, shutdown.clone()).map_err(RunError::Webhook)?;
+    let settings = Settings { sessions_known, webhooks: receivers.settings(&config.webhooks), ..settings(&config, storage) };
+    let gate = Gate::restore(Snapshot { settings, started: clock::now(), stored }, Seed(random()?));
     let (health, polls) = (Arc::new(Health::new(&config.http)), Arc::new(Notify::new()));
     let metrics = Arc::new(Metrics::new()?);
     let api = sora_api(&config.http.sora)?;
@@ -111,13 +131,12 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
     let last_look = LastLook::default();
     let (cluster, cluster_orders) = Cluster::open(&config, log.log_id(), (&inbox, &last_look))?.unzip();
     let (mirror, mirroring) = mirror(&config.http.sora, api.as_ref()).unzip();
-    let (webhooks, receivers) = Webhooks::new(&config.webhooks, &inbox).map_err(RunError::Webhook)?;
     let outside = Outside {
         health: Arc::clone(&health),
         metrics: Arc::clone(&metrics),
         polls: Arc::clone(&polls),
         ender: ender.clone(),
-        webhooks,
+        webhooks: receivers.ways(),
         mirror,
         cluster: cluster_orders,
         last_look,
@@ -125,20 +144,25 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
     };
     let driver = Driver::new(letters, Journal::new(store, warning), Arc::clone(&log), outside)?;
     let house = House { log: Arc::clone(&log), ender, node_name: config.node_name.clone(), operator_group: config.operator_group.clone() };
-    let supplies = Supplies { inbox: inbox.clone(), log: Arc::clone(&log), metrics, health, polls, api, stop: shutdown.clone() };
+    let stop = shutdown.clone();
+    let supplies = Supplies { inbox: inbox.clone(), log, metrics, health: Arc::clone(&health), polls, api, stop, passed };
     let http = Http::open(&config, supplies).await?;
     let mirroring = mirror::run(mirroring, shutdown.clone());
-    let delivering = webhook::run(receivers, shutdown.clone());
     let clustering = cluster_settings::run(cluster, shutdown.clone());
-    let control = Control::new(house, Peers::new(socket.operator_gid()), inbox, shutdown);
+    let (operators, operating) = watch::channel(Operators::of(config.operator_group.clone(), socket.operator_gid()));
+    let (control, api) = (socket.handle()?, http.files()?);
+    let changeable = Changeable { receivers, applications: http.applications(), health, operators, control, api };
+    let (node, place) = (config.node_name.clone(), socket.path().to_owned());
+    let reloader = Reloader { config, place, changeable, inbox: inbox.clone(), stop: shutdown.clone() };
+    let control = Control::new(house, operating, inbox, shutdown);
 
-    tracing::info!(node = %config.node_name, socket = %config.socket.display(), version = soramode_protocol::version::VERSION, "ready");
-    notify::ready(&format!("serving {}", config.socket.display()));
+    tracing::info!(%node, socket = %socket.path().display(), version = soramode_protocol::version::VERSION, "ready");
+    notify::ready(&format!("serving {}", socket.path().display()));
 
     let driving = TaskTracker::new().spawn(driver.run(gate, inputs));
     // The doors are the last to write letters, so the driver ends after them, when it has done what they said.
     let serving = async {
-        tokio::join!(control.serve(socket.listener()), http.serve(), mirroring, delivering, clustering);
+        tokio::join!(control.serve(socket.listener()), http.serve(), mirroring, reloader.run(reloads), clustering);
         std::future::pending().await
     };
     let outcome = tokio::select! {
@@ -163,17 +187,8 @@ fn settings(config: &Config, storage: Storage) -> Settings {
         sessions_known: config.sessions_known,
         sora: sora_settings(&config.http.sora),
         storage,
-        webhooks: webhooks(&config.webhooks),
+        webhooks: Vec::new(),
     }
-}
-
-fn webhooks(config: &WebhookConfig) -> Vec<WebhookSettings> {
-    let settings = |url: &HttpUrl| WebhookSettings {
-        url: url.0.to_string(),
-        endpoint: http_client::without_secrets(&url.0),
-        types: config.types.clone(),
-    };
-    config.urls.iter().map(settings).collect()
 }
 
 fn sora_settings(sora: &SoraConfig) -> SoraSettings {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::{self, IsTerminal};
+use std::sync::OnceLock;
 
 use tracing::Level;
 use tracing::level_filters::LevelFilter;
@@ -10,7 +11,8 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
-use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::layer::{Filter, Layer, SubscriberExt};
+use tracing_subscriber::reload::{self, Handle};
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::args::{LogFormat, LogLevel};
@@ -19,20 +21,34 @@ use crate::clock;
 /// Our own crates, all of them. Of others' only warnings are logged.
 const OWN_TARGETS: &str = "soramode";
 
+/// The level of the log that was started.
+static LEVEL: OnceLock<Handle<Targets, Registry>> = OnceLock::new();
+
 /// Starts the log of this process. The second call in one process changes nothing.
 pub fn start(format: LogFormat, level: LogLevel) {
+    let (filter, handle) = reload::Layer::new(filter(level));
     // Taken by whoever came first: with the daemon run inside a test, the test's own.
-    if Registry::default().with(lines(format, level, io::stderr)).try_init().is_err() {
+    if Registry::default().with(lines(format, filter, io::stderr)).try_init().is_err() || LEVEL.set(handle).is_err() {
         tracing::debug!("the log had been started already");
     }
 }
 
-fn lines<W>(format: LogFormat, level: LogLevel, writer: W) -> Box<dyn Layer<Registry> + Send + Sync>
+/// Logs so much from now on.
+pub(crate) fn set_level(level: LogLevel) -> Result<(), String> {
+    let handle = LEVEL.get().ok_or("the log is not this daemon's")?;
+    handle.reload(filter(level)).map_err(|problem| problem.to_string())
+}
+
+fn filter(level: LogLevel) -> Targets {
+    Targets::new().with_default(LevelFilter::WARN.min(max_level(level).into())).with_target(OWN_TARGETS, max_level(level))
+}
+
+fn lines<F, W>(format: LogFormat, filter: F, writer: W) -> Box<dyn Layer<Registry> + Send + Sync>
 where
+    F: Filter<Registry> + Send + Sync + 'static,
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let base = tracing_subscriber::fmt::layer().with_timer(WallClock).with_target(false).with_writer(writer);
-    let filter = Targets::new().with_default(LevelFilter::WARN.min(max_level(level).into())).with_target(OWN_TARGETS, max_level(level));
     match format {
         LogFormat::Text => base.with_ansi(wants_colour()).with_filter(filter).boxed(),
         LogFormat::Json => base.json().flatten_event(true).with_current_span(false).with_span_list(false).with_filter(filter).boxed(),
@@ -84,7 +100,7 @@ mod tests {
         }
         let page = Page::default();
         let writer = page.clone();
-        let subscriber = Registry::default().with(lines(format, level, move || writer.clone()));
+        let subscriber = Registry::default().with(lines(format, filter(level), move || writer.clone()));
         tracing::subscriber::with_default(subscriber, say);
         let bytes = page.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()

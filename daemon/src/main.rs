@@ -9,7 +9,9 @@ use soramoded::args::Args;
 use soramoded::config::Config;
 use soramoded::{log, notify, socket_file, store};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// It could not start, or not go on.
 const FAILED: u8 = 1;
@@ -74,9 +76,10 @@ fn serve(config: Config) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     let outcome = runtime.block_on(async {
         let shutdown = CancellationToken::new();
-        let mut signals = Signals::new().context("cannot listen for signals")?;
+        let (reload, reloads) = mpsc::channel(1);
+        let mut signals = Signals::new(reload).context("cannot listen for signals")?;
         tokio::select! {
-            outcome = soramoded::run(config, shutdown.clone()) => outcome.map_err(anyhow::Error::from),
+            outcome = soramoded::serve(config, shutdown.clone(), reloads) => outcome.map_err(anyhow::Error::from),
             never = signals.obey(&shutdown) => match never {},
         }
     });
@@ -96,16 +99,20 @@ struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hang_up: Signal,
+    reload: mpsc::Sender<Box<Config>>,
+    readings: TaskTracker,
     /// Is heard, so that it does not kill: a write past a limit (`ulimit -f`) fails then, and that is dealt with where it is written.
     _file_size: Signal,
 }
 
 impl Signals {
-    fn new() -> io::Result<Self> {
+    fn new(reload: mpsc::Sender<Box<Config>>) -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hang_up: signal(SignalKind::hangup())?,
+            reload,
+            readings: TaskTracker::new(),
             _file_size: signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?,
         })
     }
@@ -117,7 +124,8 @@ impl Signals {
                 _ = self.terminate.recv() => "SIGTERM",
                 _ = self.interrupt.recv() => "SIGINT",
                 _ = self.hang_up.recv() => {
-                    tracing::info!("SIGHUP: nothing to read again");
+                    // Beside this, so that a stop is heard whatever becomes of it.
+                    self.readings.spawn(read_again(self.reload.clone()));
                     continue;
                 }
             };
@@ -130,4 +138,23 @@ impl Signals {
             }
         }
     }
+}
+
+/// Reads flags, variables and file once more. What is wrong is said, and changes nothing.
+async fn read_again(reload: mpsc::Sender<Box<Config>>) {
+    tracing::info!("SIGHUP: reading the configuration again");
+    notify::reloading();
+    // A file may be on a disk that does not answer.
+    let read = tokio::task::spawn_blocking(|| match Args::read_from(std::env::args_os()) {
+        Ok(args) => Config::load(args).map_err(|error| error.to_string()),
+        Err(told) => Err(told.to_string()),
+    });
+    let problem = match read.await {
+        // Where nobody takes it the daemon stops.
+        Ok(Ok(config)) => return reload.send(Box::new(config)).await.unwrap_or_default(),
+        Ok(Err(problem)) => problem,
+        Err(problem) => problem.to_string(),
+    };
+    tracing::error!("nothing was taken, what was goes on: {problem}");
+    notify::reloaded("serving; the configuration that was read again is wrong, see the log");
 }

@@ -12,6 +12,24 @@ pub fn status(status: &str) {
     say(&[NotifyState::Status(status)]);
 }
 
+/// The driver's loop goes round.
+pub fn alive() {
+    say(&[NotifyState::Watchdog]);
+}
+
+/// The configuration is about to be read again.
+pub fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => say(&[NotifyState::Reloading, now]),
+        Err(error) => tracing::warn!(%error, "cannot tell the service manager the time"),
+    }
+}
+
+/// It was read; `status` is shown beside the service.
+pub fn reloaded(status: &str) {
+    ready(status);
+}
+
 /// The daemon has been told to stop and is about to.
 pub fn stopping() {
     say(&[NotifyState::Stopping, NotifyState::Status("stopping")]);

@@ -1,7 +1,6 @@
 //! A Unix socket's file: nobody can open it before it is theirs to open, no live daemon loses its own, and a clean stop leaves none.
 
 mod folder;
-mod inherited;
 mod lock;
 #[cfg(test)]
 mod tests;
@@ -32,6 +31,12 @@ const BITS_AT_FIRST: u32 = 0o600;
 /// Permission bits of a socket through which whoever may open it may operate.
 const BITS_OF_OPERATORS: u32 = 0o660;
 
+/// Which of these bits a socket for operators alone has.
+pub(crate) const fn operators_bits(operator_gid: Option<u32>) -> u32 {
+    // Without an operator group the file's group is nobody's in particular.
+    if operator_gid.is_some() { BITS_OF_OPERATORS } else { BITS_AT_FIRST }
+}
+
 /// Why the control socket cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
@@ -59,9 +64,6 @@ pub enum SocketError {
         /// What may be there.
         wanted: &'static str,
     },
-    /// Sockets were passed to this process, but none that the control socket could be.
-    #[error("of the {0} sockets in LISTEN_FDS none is a Unix stream socket that listens")]
-    NothingInherited(usize),
     /// The system refused.
     #[error("cannot {what} {}: {error}", path.display())]
     System {
@@ -85,30 +87,33 @@ impl SocketError {
 #[derive(Debug)]
 pub struct SocketFile {
     listener: UnixListener,
+    path: PathBuf,
     operator_gid: Option<u32>,
     /// None where the socket was passed to us: then its file is another's.
-    _placed: Option<(Placed, Lock)>,
+    placed: Option<(Placed, Lock)>,
 }
 
 impl SocketFile {
-    /// Takes the socket that was passed to this process, else makes one where `config` says. Needs a tokio runtime.
+    /// Makes the control socket where `config` says. Needs a tokio runtime.
     pub fn open(config: &Config) -> Result<Self, SocketError> {
         let operator_gid = check(config)?;
         let path = &config.socket;
-        let (listener, placed) = match inherited::take()? {
-            Some(listener) => (listener, None),
-            None => make(path, operator_gid, config.socket_mode)?,
-        };
+        let (listener, placed) = make(path, operator_gid, config.socket_mode)?;
         Self::listening(listener, placed, (path, operator_gid))
+    }
+
+    /// A socket that was passed to this process, as it is. Needs a tokio runtime.
+    pub fn passed(listener: StdListener, config: &Config) -> Result<Self, SocketError> {
+        let operator_gid = check(config)?;
+        let path = listener.local_addr().ok().and_then(|address| address.as_pathname().map(Path::to_owned)).unwrap_or_default();
+        Self::listening(listener, None, (&path, operator_gid))
     }
 
     /// Makes a socket for operators alone, by the same rules. Needs a tokio runtime.
     pub fn open_for_operators(path: &Path, config: &Config) -> Result<Self, SocketError> {
         let operator_gid = check(config)?;
         check_length(path)?;
-        // Without an operator group the file's group is nobody's in particular.
-        let bits = if operator_gid.is_some() { BITS_OF_OPERATORS } else { BITS_AT_FIRST };
-        let (listener, placed) = make(path, operator_gid, bits)?;
+        let (listener, placed) = make(path, operator_gid, operators_bits(operator_gid))?;
         Self::listening(listener, placed, (path, operator_gid))
     }
 
@@ -117,7 +122,17 @@ impl SocketFile {
         // Inherited sockets block; accepting must not.
         let listener = listener.set_nonblocking(true).and_then(|()| UnixListener::from_std(listener));
         let listener = listener.map_err(SocketError::on("wait for clients on", path))?;
-        Ok(Self { listener, operator_gid, _placed: placed })
+        Ok(Self { listener, path: path.to_owned(), operator_gid, placed })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A handle by which the file can be given to another group; none where the socket was passed to us.
+    pub(crate) fn handle(&self) -> io::Result<Option<FileHandle>> {
+        self.placed.as_ref().map(|(placed, _)| placed.again()).transpose()
     }
 
     /// Where clients come in.
@@ -157,7 +172,8 @@ fn make(path: &Path, operator_gid: Option<u32>, bits: u32) -> Result<(StdListene
     Ok((socket.into(), Some((placed, lock))))
 }
 
-fn find_group(name: &str) -> Result<u32, SocketError> {
+/// A group's number.
+pub(crate) fn find_group(name: &str) -> Result<u32, SocketError> {
     match Group::from_name(name) {
         Ok(Some(group)) => Ok(group.gid.as_raw()),
         Ok(None) => Err(SocketError::NoSuchGroup(name.to_owned())),
@@ -211,36 +227,57 @@ impl Bound {
 
     /// First the group, then the bits: the other way round the wrong group could open it for a moment.
     fn admit(&self, operator_gid: Option<u32>, bits: u32) -> Result<(), SocketError> {
-        let Placed { path, handle } = &self.placed;
+        let file = &self.placed.0;
         if let Some(gid) = operator_gid {
-            rustix::fs::chownat(handle, "", None, Some(Gid::from_raw(gid)), AtFlags::EMPTY_PATH)
-                .map_err(SocketError::on("hand over to the operator group, of which the daemon's user must be a member,", path))?;
+            file.give_to(gid)?;
         }
-        // Through the handle again, which only /proc offers: a chmod by path could hit what somebody put there meanwhile.
-        let through = format!("/proc/self/fd/{}", handle.as_raw_fd());
-        rustix::fs::chmodat(CWD, through, Mode::from_raw_mode(bits), AtFlags::empty()).map_err(SocketError::on("open to clients", path))
+        file.set_bits(bits)
     }
 
     fn listen(self) -> Result<(OwnedFd, Placed), SocketError> {
-        rustix::net::listen(&self.socket, BACKLOG).map_err(SocketError::on("listen on", &self.placed.path))?;
+        rustix::net::listen(&self.socket, BACKLOG).map_err(SocketError::on("listen on", &self.placed.0.path))?;
         Ok((self.socket, self.placed))
+    }
+}
+
+/// A socket's file itself, whatever becomes of its path.
+#[derive(Debug)]
+pub(crate) struct FileHandle {
+    path: PathBuf,
+    handle: File,
+}
+
+impl FileHandle {
+    /// Gives the file to another group, or to our own alone. For a moment nobody else can open it.
+    pub(crate) fn admit(&self, operator_gid: Option<u32>, bits: u32) -> Result<(), SocketError> {
+        self.set_bits(BITS_AT_FIRST)?;
+        self.give_to(operator_gid.unwrap_or_else(|| rustix::process::getegid().as_raw()))?;
+        self.set_bits(bits)
+    }
+
+    fn give_to(&self, gid: u32) -> Result<(), SocketError> {
+        rustix::fs::chownat(&self.handle, "", None, Some(Gid::from_raw(gid)), AtFlags::EMPTY_PATH)
+            .map_err(SocketError::on("hand over to the operator group, of which the daemon's user must be a member,", &self.path))
+    }
+
+    fn set_bits(&self, bits: u32) -> Result<(), SocketError> {
+        // Through the handle again, which only /proc offers: a chmod by path could hit what somebody put there meanwhile.
+        let through = format!("/proc/self/fd/{}", self.handle.as_raw_fd());
+        let set = rustix::fs::chmodat(CWD, through, Mode::from_raw_mode(bits), AtFlags::empty());
+        set.map_err(SocketError::on("open to clients", &self.path))
     }
 }
 
 /// A socket file that we made. It is removed with this value, unless another has taken its place.
 #[derive(Debug)]
-struct Placed {
-    path: PathBuf,
-    /// The file itself, whatever becomes of the path.
-    handle: File,
-}
+struct Placed(FileHandle);
 
 impl Placed {
     fn find(path: &Path) -> Result<Self, SocketError> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let handle = rustix::fs::open(path, flags, Mode::empty()).map_err(SocketError::on("find again", path))?;
-        let placed = Self { path: path.to_owned(), handle: handle.into() };
-        let found = placed.handle.metadata().map_err(SocketError::on("look at", path))?;
+        let placed = Self(FileHandle { path: path.to_owned(), handle: handle.into() });
+        let found = placed.0.handle.metadata().map_err(SocketError::on("look at", path))?;
         if found.file_type().is_socket() && found.uid() == rustix::process::geteuid().as_raw() {
             return Ok(placed);
         }
@@ -248,9 +285,15 @@ impl Placed {
     }
 }
 
+impl Placed {
+    fn again(&self) -> io::Result<FileHandle> {
+        Ok(FileHandle { path: self.0.path.clone(), handle: self.0.handle.try_clone()? })
+    }
+}
+
 impl Drop for Placed {
     fn drop(&mut self) {
-        remove_if_same(&self.path, &self.handle);
+        remove_if_same(&self.0.path, &self.0.handle);
     }
 }
 

@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use soramode_core::effect::Attempt;
 use soramode_core::input::Tried;
+use soramode_core::snapshot::Webhook as WebhookSettings;
+use soramode_protocol::http_client;
 use soramode_protocol::webhook::{self, Answered, Sender};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::args::http::HttpUrl;
 use crate::clock;
 use crate::config::WebhookConfig;
 use crate::inbox::{Inbox, Letter};
@@ -18,29 +21,31 @@ use crate::inbox::{Inbox, Letter};
 pub(crate) enum Errand {
     /// Send this.
     Send(Box<Attempt>),
+    /// Send in this way from now on.
+    Renew(Box<Manner>),
     /// The outcome of what was sent last has been taken in; if more is to be sent now, that was said before.
     Settled,
 }
 
+/// How a receiver is spoken to.
+#[derive(Debug)]
+pub(crate) struct Manner {
+    sender: Sender,
+    label: String,
+}
+
+impl Manner {
+    fn of(url: &HttpUrl, config: &WebhookConfig) -> Result<Self, reqwest::Error> {
+        let sender = Sender::new(url.0.clone(), config.secrets.clone(), config.authorities.as_deref())?;
+        Ok(Self { sender, label: config.label.clone() })
+    }
+}
+
 /// The driver's end.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Webhooks(Vec<mpsc::UnboundedSender<Errand>>);
 
 impl Webhooks {
-    /// A way to each receiver, and what walks it.
-    pub(crate) fn new(config: &WebhookConfig, inbox: &Inbox) -> Result<(Self, Vec<Receiver>), reqwest::Error> {
-        let (mut ways, mut receivers) = (Vec::new(), Vec::new());
-        for (place, url) in config.urls.iter().enumerate() {
-            let sender = Sender::new(url.0.clone(), config.secrets.clone(), config.authorities.as_deref())?;
-            // It holds one attempt and what follows from it: the gate gives the next one when it has heard of the last.
-            let (way, errands) = mpsc::unbounded_channel();
-            ways.push(way);
-            let (label, grace) = (config.label.clone(), config.shutdown_grace);
-            receivers.push(Receiver { place, sender, label, grace, errands, inbox: inbox.clone() });
-        }
-        Ok((Self(ways), receivers))
-    }
-
     /// Whoever is gone by now, because the daemon stops, is told at the next start.
     pub(crate) fn say(&self, place: usize, errand: Errand) {
         if let Some(way) = self.0.get(place) {
@@ -49,22 +54,68 @@ impl Webhooks {
     }
 }
 
-/// Walks the ways to all receivers until the daemon stops.
-pub(crate) async fn run(receivers: Vec<Receiver>, stop: CancellationToken) {
-    let tasks = TaskTracker::new();
-    for receiver in receivers {
-        tasks.spawn(receiver.run(stop.clone()));
+/// Every receiver that there has been since the start, each in a place of its own: one that is told of nothing any more keeps its place,
+/// and has it again if it comes back.
+#[derive(Debug)]
+pub(crate) struct Receivers {
+    urls: Vec<HttpUrl>,
+    ways: Webhooks,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Receivers {
+    /// Those that the configuration names. Each walks its way until the daemon stops. Needs a tokio runtime.
+    pub(crate) fn new(config: &WebhookConfig, inbox: &Inbox, stop: CancellationToken) -> Result<Self, reqwest::Error> {
+        let mut receivers = Self { urls: Vec::new(), ways: Webhooks::default(), tasks: TaskTracker::new(), stop };
+        receivers.renew(config, inbox)?;
+        Ok(receivers)
     }
-    tasks.close();
-    tasks.wait().await;
+
+    /// The driver's end.
+    pub(crate) fn ways(&self) -> Webhooks {
+        self.ways.clone()
+    }
+
+    /// The configuration names others, or says how to speak to them. All or none is taken.
+    pub(crate) fn renew(&mut self, config: &WebhookConfig, inbox: &Inbox) -> Result<Webhooks, reqwest::Error> {
+        let manners: Result<Vec<_>, _> = config.urls.iter().map(|url| Ok((url, Manner::of(url, config)?))).collect();
+        for (url, manner) in manners? {
+            match self.urls.iter().position(|known| known == url) {
+                Some(place) => self.ways.say(place, Errand::Renew(Box::new(manner))),
+                None => self.add(url, manner, (config.shutdown_grace, inbox)),
+            }
+        }
+        Ok(self.ways())
+    }
+
+    /// What the gate must know of each place.
+    pub(crate) fn settings(&self, config: &WebhookConfig) -> Vec<WebhookSettings> {
+        let setting = |url: &HttpUrl| WebhookSettings {
+            url: url.0.to_string(),
+            endpoint: http_client::without_secrets(&url.0),
+            types: if config.urls.contains(url) { config.types.clone() } else { Vec::new() },
+        };
+        self.urls.iter().map(setting).collect()
+    }
+
+    fn add(&mut self, url: &HttpUrl, manner: Manner, surroundings: (Duration, &Inbox)) {
+        let (grace, inbox) = surroundings;
+        let place = self.urls.len();
+        // It holds one attempt and what follows from it: the gate gives the next one when it has heard of the last.
+        let (way, errands) = mpsc::unbounded_channel();
+        self.urls.push(url.clone());
+        self.ways.0.push(way);
+        let receiver = Receiver { place, manner, grace, errands, inbox: inbox.clone() };
+        self.tasks.spawn(receiver.run(self.stop.clone()));
+    }
 }
 
 /// A receiver's task.
 #[derive(Debug)]
-pub(crate) struct Receiver {
+struct Receiver {
     place: usize,
-    sender: Sender,
-    label: String,
+    manner: Manner,
     /// How long it goes on when the daemon stops.
     grace: Duration,
     errands: mpsc::UnboundedReceiver<Errand>,
@@ -73,7 +124,7 @@ pub(crate) struct Receiver {
 
 impl Receiver {
     /// Sends until the daemon stops, and then what can be sent in the grace time.
-    pub(crate) async fn run(mut self, stop: CancellationToken) {
+    async fn run(mut self, stop: CancellationToken) {
         let grace = self.grace;
         let mut over = std::pin::pin!(async {
             stop.cancelled().await;
@@ -90,6 +141,10 @@ impl Receiver {
             };
             let tried = match errand {
                 None => return,
+                Some(Errand::Renew(manner)) => {
+                    self.manner = *manner;
+                    continue;
+                }
                 Some(Errand::Settled) => {
                     is_unsettled = false;
                     continue;
@@ -114,14 +169,14 @@ impl Receiver {
             Err(problem) => Tried { status: None, retry_after: None, problem: Some(problem) },
         };
         if let Some(problem) = &tried.problem {
-            let (endpoint, attempt, seq) = (self.sender.endpoint(), attempt.attempt, attempt.event.seq);
+            let (endpoint, attempt, seq) = (self.manner.sender.endpoint(), attempt.attempt, attempt.event.seq);
             tracing::debug!(endpoint, seq, attempt, problem, "a webhook was not delivered");
         }
         tried
     }
 
     async fn try_send(&self, attempt: &Attempt) -> Result<Answered, String> {
-        let body = webhook::body(&attempt.event, &self.label, attempt.generation).map_err(|error| error.to_string())?;
-        self.sender.send(&attempt.event.id.to_string(), clock::now().wall, body).await
+        let body = webhook::body(&attempt.event, &self.manner.label, attempt.generation).map_err(|error| error.to_string())?;
+        self.manner.sender.send(&attempt.event.id.to_string(), clock::now().wall, body).await
     }
 }

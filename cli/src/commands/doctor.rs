@@ -75,7 +75,7 @@ pub(crate) async fn run(_: Args, context: &mut Context<'_>) -> Result<Exit, Fail
     // What ails Sora's API is said of it as a source.
     let others = status.upstreams.iter().filter(|upstream| upstream.name != "sora-api");
     checks.extend(others.map(|upstream| upstream_check(upstream, &context.output)));
-    checks.extend(status.warnings.iter().map(|warning| Check::bad("warning", warning, "See soramoded's log: journalctl -u soramode")));
+    checks.extend(status.warnings.iter().map(|warning| Check::bad("warning", warning, "See soramoded's log: journalctl -u soramoded")));
     checks.push(deliveries(&status));
     checks.push(clock(&status, times::now()));
     let bad = checks.iter().filter(|check| check.verdict == Verdict::Bad).count() as u64;

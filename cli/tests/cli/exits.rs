@@ -60,7 +60,7 @@ fn three_where_nobody_answers() {
     let socket = folder.path().join("soramode.sock");
     let ended = program(&socket).arg("get").ended();
     let sentence = format!(
-        "soramode: cannot reach soramoded at {}: no such file. Is it running? Start it with: systemctl start soramode\n",
+        "soramode: cannot reach soramoded at {}: no such file. Is it running? Start it with: systemctl start soramoded\n",
         socket.display()
     );
     assert_eq!((ended.code, ended.stderr), (3, sentence));

@@ -123,6 +123,19 @@ impl Gate {
         }
     }
 
+    /// The operator named other receivers. Whoever is none any more is owed nothing.
+    pub(crate) fn change_webhooks(&mut self, turn: &mut Turn, webhooks: Vec<Webhook>) {
+        self.deliveries.queues.resize_with(webhooks.len().max(self.deliveries.queues.len()), Queue::default);
+        self.settings.webhooks = webhooks;
+        for (place, queue) in self.deliveries.queues.iter_mut().enumerate() {
+            if !self.settings.webhooks.get(place).is_some_and(Webhook::is_told) {
+                queue.waiting.clear();
+                self.timers.cancel(Timer::Delivery(place));
+            }
+        }
+        self.resume_deliveries(turn);
+    }
+
     /// Whether anybody wants to be told of such an event.
     pub(crate) fn is_to_be_told(&self, kind: &EventKind) -> bool {
         let wanted = |event_type| self.settings.webhooks.iter().any(|webhook| webhook.types.contains(&event_type));
@@ -249,6 +262,8 @@ impl Gate {
         if before == DeliveryState::Obsolete {
             self.deliveries.over.retain(|over| *over != id);
         }
+        // Its receiver was none any more, and has it all the same.
+        self.deliveries.failed.remove(&id);
         self.deliveries.file(&delivery);
         match state {
             DeliveryState::Succeeded => self.emit(turn, EventKind::DeliverySucceeded(Box::new(ended(&delivery)))),
@@ -345,7 +360,7 @@ impl Gate {
 
 /// Which receiver this is.
 fn place_of(webhooks: &[Webhook], url: &str) -> Option<usize> {
-    webhooks.iter().position(|webhook| webhook.url == url)
+    webhooks.iter().position(|webhook| webhook.is_told() && webhook.url == url)
 }
 
 fn view(delivery: &StoredDelivery) -> Delivery {

@@ -96,6 +96,7 @@ impl Gate {
             Input::StorageFailed { refused } => self.storage_failed(&mut turn, &refused),
             Input::StorageRestored => self.storage_restored(&mut turn),
             Input::Sora(input) => self.sora(&mut turn, input),
+            Input::Webhooks(webhooks) => self.change_webhooks(&mut turn, webhooks),
             Input::Tried { id, tried } => self.delivery_tried(&mut turn, id, &tried),
         }
         self.publish(&mut turn);

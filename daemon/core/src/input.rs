@@ -9,6 +9,7 @@ use soramode_protocol::request::GateRequest;
 use soramode_protocol::time::Time;
 
 use crate::member::order::Heard;
+use crate::snapshot::Webhook;
 
 /// The time on two clocks. A wall clock that is set fires no deadline and delays none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +69,8 @@ pub enum Input {
     StorageRestored,
     /// A real Sora's webhook came.
     Sora(SoraInput),
+    /// There are other receivers of events: each in the place that it had, new ones behind them.
+    Webhooks(Vec<Webhook>),
     /// A delivery was tried ([`Act::Deliver`](crate::effect::Act::Deliver)).
     Tried {
         /// Which.

@@ -75,8 +75,14 @@ pub struct Webhook {
     pub url: String,
     /// The URL as it may be shown.
     pub endpoint: String,
-    /// What it is told of; of these, what can be delivered at all.
+    /// What it is told of; of these, what can be delivered at all. Nothing: it is no receiver any more, and only keeps its place.
     pub types: Vec<EventType>,
+}
+
+impl Webhook {
+    pub(crate) fn is_told(&self) -> bool {
+        !self.types.is_empty()
+    }
 }
 
 /// What the gate must know of a real Sora.

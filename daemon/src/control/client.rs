@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use rustix::net::Shutdown;
 use soramode_core::input::SocketId;
 use soramode_protocol::codec::{LineBuffer, REQUEST_BYTES_MAX};
 use soramode_protocol::error::{Error, ErrorType};
@@ -30,6 +31,9 @@ pub const LINE_TIME: Duration = Duration::from_secs(30);
 /// How long a client that is being closed may take to read what it is owed.
 const FAREWELL_TIME: Duration = Duration::from_secs(2);
 
+/// How long a client that has come and has not said anything may take to say it when the daemon stops.
+const FIRST_WORD_TIME: Duration = Duration::from_secs(1);
+
 /// How much of a client is read before the others have their turn, in bytes: one that always has something to say keeps nobody waiting.
 const TURN_BYTES_MAX: usize = 16 * 1024;
 
@@ -49,6 +53,18 @@ pub(super) struct Client {
     /// Set once the client has said all it wants to say.
     hang_up: Option<HangUp>,
     is_first_byte_seen: bool,
+    stopping: Stopping,
+}
+
+/// How far a client is when the daemon stops: whatever it could still send is heard and answered, and what it could not, it knows of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stopping {
+    /// The daemon goes on.
+    NotYet,
+    /// It has come and has not said anything; it may until then.
+    FirstWord(Instant),
+    /// It can send no more. What it had sent is heard until then.
+    HearingOut(Instant),
 }
 
 /// What a client's task woke up for.
@@ -60,6 +76,7 @@ enum Woken {
     LineOverdue,
     Gone,
     Stop,
+    StopOverdue,
 }
 
 /// Serves a client until it is gone, has been refused, or the daemon stops.
@@ -81,6 +98,7 @@ pub(super) async fn serve(stream: UnixStream, peer: Peer, house: Arc<House>, doo
         turn_bytes: 0,
         hang_up: None,
         is_first_byte_seen: false,
+        stopping: Stopping::NotYet,
     };
     // However the socket broke: the client is gone.
     let ended = client.talk(&stop).await;
@@ -104,6 +122,9 @@ impl Client {
             self.let_others_in(stop).await;
             let asks = self.conversation.take_lines(&mut self.lines);
             self.ask(asks).await?;
+            if self.is_heard_out() {
+                self.conversation.close();
+            }
             let was_open = self.conversation.is_open();
             self.conversation.out.send(&self.stream)?;
             if self.conversation.is_open() && !was_open {
@@ -121,7 +142,8 @@ impl Client {
                 Woken::News => self.conversation.tell_events(),
                 Woken::LineOverdue => self.conversation.refuse_and_close(line_overdue()),
                 Woken::Gone => return Ok(()),
-                Woken::Stop => self.conversation.close(),
+                Woken::Stop => self.begin_to_stop()?,
+                Woken::StopOverdue => self.stop_overdue()?,
             }
         }
     }
@@ -133,16 +155,52 @@ impl Client {
         }
         self.turn_bytes = 0;
         yield_now().await;
-        if stop.is_cancelled() {
-            self.conversation.close();
+        if stop.is_cancelled() && self.stopping == Stopping::NotYet {
+            self.begin_to_stop().unwrap_or_else(|_| self.conversation.close());
         }
     }
 
+    fn begin_to_stop(&mut self) -> io::Result<()> {
+        if self.is_first_byte_seen || self.hang_up.is_some() {
+            return self.hear_out();
+        }
+        self.stopping = Stopping::FirstWord(Instant::now() + FIRST_WORD_TIME);
+        Ok(())
+    }
+
+    /// The client can send no more, which it notices when it tries; what it sent before is still to be read.
+    fn hear_out(&mut self) -> io::Result<()> {
+        rustix::net::shutdown(&self.stream, Shutdown::Read)?;
+        self.stopping = Stopping::HearingOut(Instant::now() + FAREWELL_TIME);
+        Ok(())
+    }
+
+    fn stop_overdue(&mut self) -> io::Result<()> {
+        match self.stopping {
+            Stopping::NotYet => Ok(()),
+            Stopping::FirstWord(_) => self.hear_out(),
+            Stopping::HearingOut(_) => {
+                self.conversation.close();
+                Ok(())
+            }
+        }
+    }
+
+    fn is_heard_out(&self) -> bool {
+        // A line that is only here in part was cut off by the stop: it asks for nothing.
+        let has_no_line = self.conversation.is_open() || !self.lines.has_partial();
+        matches!(self.stopping, Stopping::HearingOut(_)) && self.hang_up.is_some() && has_no_line
+    }
+
     async fn wake(&mut self, mut stopped: Pin<&mut WaitForCancellationFuture<'_>>) -> Woken {
-        let Self { stream, mail, lines, conversation, line_due, hang_up, .. } = self;
+        let Self { stream, mail, lines, conversation, line_due, hang_up, stopping, .. } = self;
         let reads = hang_up.is_none() && conversation.is_open();
         let has_output = !conversation.out.is_empty();
         let (is_closing, is_full) = (conversation.is_closing(), conversation.out.is_full());
+        let stop_due = match *stopping {
+            Stopping::NotYet => None,
+            Stopping::FirstWord(due) | Stopping::HearingOut(due) => Some(due),
+        };
         // What wakes a busy client is polled by hand: it leaves nothing behind that would have to be taken back each time.
         let usual = poll_fn(|cx| {
             if let Poll::Ready(Some(mail)) = mail.poll_recv(cx) {
@@ -163,7 +221,8 @@ impl Client {
             () = news(conversation.subscription.as_mut()), if conversation.subscription.is_some() && !is_full => Woken::News,
             () = overdue(line_due.map(|(_, due)| due)), if line_due.is_some() => Woken::LineOverdue,
             () = gone(hang_up.as_ref()), if hang_up.is_some() => Woken::Gone,
-            () = stopped.as_mut(), if !is_closing => Woken::Stop,
+            () = stopped.as_mut(), if !is_closing && stop_due.is_none() => Woken::Stop,
+            () = overdue(stop_due), if !is_closing && stop_due.is_some() => Woken::StopOverdue,
         }
     }
 
@@ -191,12 +250,14 @@ impl Client {
         }
         self.turn_bytes += bytes;
         self.look_at_first_byte();
-        Ok(())
+        if matches!(self.stopping, Stopping::FirstWord(_)) { self.hear_out() } else { Ok(()) }
     }
 
     /// The client writes no more. It may still read.
     fn end_of_lines(&mut self) -> io::Result<()> {
-        self.lines.end();
+        if self.stopping == Stopping::NotYet {
+            self.lines.end();
+        }
         self.hang_up = Some(HangUp::of(&self.stream)?);
         Ok(())
     }

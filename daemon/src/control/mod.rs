@@ -18,7 +18,8 @@ use soramode_protocol::envelope::{Answered, ReplyTo, write_line};
 use soramode_protocol::error::Error;
 use soramode_protocol::id::NodeName;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::yield_now;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -30,6 +31,7 @@ pub use output::UNREAD_BYTES_MAX;
 use crate::ender::Ender;
 use crate::event_log::EventLog;
 use crate::inbox::Inbox;
+use crate::socket_file::{self, SocketError};
 use client::Door;
 use peer::Peers;
 
@@ -42,11 +44,14 @@ pub const OPERATE_PLACES: usize = 16;
 /// Clients that have come and are not yet known. They have no place; more wait in the kernel's queue until one is known.
 pub const NEWCOMERS_MAX: usize = 64;
 
+/// How many times all others have their turn before a client is told that there is no place.
+const TURNS_FOR_THE_GONE: usize = 32;
+
 /// How long no client is taken after the system could not give one, for want of descriptors say.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What every client may know.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct House {
     pub(crate) log: Arc<EventLog>,
     pub(crate) ender: Ender,
@@ -54,10 +59,35 @@ pub(crate) struct House {
     pub(crate) operator_group: Option<String>,
 }
 
+/// Who may operate, beside root and the daemon's own user. Holds for whoever comes from now on.
+#[derive(Clone, Debug)]
+pub(crate) struct Operators {
+    group: Option<String>,
+    peers: Arc<Peers>,
+}
+
+impl Operators {
+    /// The members of a group. Asks the user database, which may take its time.
+    pub(crate) fn look_up(group: Option<String>) -> Result<Self, SocketError> {
+        let gid = group.as_deref().map(socket_file::find_group).transpose()?;
+        Ok(Self::of(group, gid))
+    }
+
+    /// The members of a group that was looked up.
+    pub(crate) fn of(group: Option<String>, gid: Option<u32>) -> Self {
+        Self { group, peers: Arc::new(Peers::new(gid)) }
+    }
+
+    /// The group's number.
+    pub(crate) fn gid(&self) -> Option<u32> {
+        self.peers.operator_gid()
+    }
+}
+
 /// The control socket's door.
 pub(crate) struct Control {
     pub(crate) house: Arc<House>,
-    pub(crate) peers: Arc<Peers>,
+    operators: watch::Receiver<Operators>,
     pub(crate) inbox: Inbox,
     pub(crate) stop: CancellationToken,
     pub(crate) tracker: TaskTracker,
@@ -67,10 +97,10 @@ pub(crate) struct Control {
 }
 
 impl Control {
-    pub(crate) fn new(house: House, peers: Peers, inbox: Inbox, stop: CancellationToken) -> Self {
+    pub(crate) fn new(house: House, operators: watch::Receiver<Operators>, inbox: Inbox, stop: CancellationToken) -> Self {
         Self {
             house: Arc::new(house),
-            peers: Arc::new(peers),
+            operators,
             inbox,
             stop,
             tracker: TaskTracker::new(),
@@ -105,10 +135,14 @@ impl Control {
     fn welcome(&mut self, stream: UnixStream, newcomer: OwnedSemaphorePermit) {
         self.last_socket += 1;
         let door = Door { socket: SocketId(self.last_socket), inbox: self.inbox.clone(), stop: self.stop.clone() };
-        let (house, peers, places) = (Arc::clone(&self.house), Arc::clone(&self.peers), Arc::clone(&self.places));
+        let operators = self.operators.borrow_and_update().clone();
+        if self.house.operator_group != operators.group {
+            self.house = Arc::new(House { operator_group: operators.group, ..House::clone(&self.house) });
+        }
+        let (house, peers, places) = (Arc::clone(&self.house), operators.peers, Arc::clone(&self.places));
         self.tracker.spawn(async move {
             let peer = peers.identify(&stream).await;
-            let place = places.take(peer.access);
+            let place = places.take_in_time(peer.access).await;
             drop(newcomer);
             match place {
                 Ok(_place) => client::serve(stream, peer, house, door).await,
@@ -147,6 +181,17 @@ struct Full {
 impl Places {
     fn new() -> Self {
         Self { all: Arc::new(Semaphore::new(CLIENTS_MAX)), view: Arc::new(Semaphore::new(CLIENTS_MAX - OPERATE_PLACES)) }
+    }
+
+    /// The same where the places may be those of clients that have gone, of which nobody has taken notice yet.
+    async fn take_in_time(&self, access: Access) -> Result<Place, Full> {
+        for _ in 0..TURNS_FOR_THE_GONE {
+            if let Ok(place) = self.take(access) {
+                return Ok(place);
+            }
+            yield_now().await;
+        }
+        self.take(access)
     }
 
     fn take(&self, access: Access) -> Result<Place, Full> {

@@ -65,6 +65,11 @@ impl Peers {
         Self { operator_gid, always, database: SYSTEM, timeout: LOOKUP_TIMEOUT, lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)) }
     }
 
+    /// The group whose members may operate.
+    pub fn operator_gid(&self) -> Option<u32> {
+        self.operator_gid
+    }
+
     /// Who has connected there. Takes at most a few seconds, and for root and our own user no time.
     pub async fn identify(&self, stream: &UnixStream) -> Peer {
         match stream.peer_cred() {

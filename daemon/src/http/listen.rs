@@ -10,7 +10,8 @@ use tokio::net::{TcpListener, TcpStream, UnixStream};
 
 use crate::args::http::Listen;
 use crate::config::Config;
-use crate::socket_file::{SocketError, SocketFile};
+use crate::passed::Passed;
+use crate::socket_file::{FileHandle, SocketError, SocketFile};
 
 /// Which doors a listener leads to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,7 +77,7 @@ enum Socket {
 }
 
 /// All that the configuration asks for; equal addresses share one. Needs a tokio runtime.
-pub(crate) async fn listeners(config: &Config) -> Result<Vec<Listener>, ListenError> {
+pub(crate) async fn listeners(config: &Config, passed: &mut Passed) -> Result<Vec<Listener>, ListenError> {
     let http = &config.http;
     let mut addresses: Vec<(SocketAddr, Doors, String)> = Vec::new();
     let mut listeners = Vec::new();
@@ -85,7 +86,10 @@ pub(crate) async fn listeners(config: &Config) -> Result<Vec<Listener>, ListenEr
         match listen {
             Listen::Tcp(address) => asked.push((*address, Doors::API, "api-listen")),
             Listen::Unix(path) => {
-                let file = SocketFile::open_for_operators(path, config)?;
+                let file = match passed.unix(path) {
+                    Some(listener) => SocketFile::passed(listener, config)?,
+                    None => SocketFile::open_for_operators(path, config)?,
+                };
                 listeners.push(Listener { doors: Doors::API, socket: Socket::Unix(file) });
             }
         }
@@ -103,7 +107,11 @@ pub(crate) async fn listeners(config: &Config) -> Result<Vec<Listener>, ListenEr
         }
     }
     for (address, doors, names) in addresses {
-        let bound = TcpListener::bind(address).await.and_then(|listener| Ok((listener.local_addr()?.port(), listener)));
+        let listener = match passed.tcp(address) {
+            Some(listener) => listener.set_nonblocking(true).and_then(|()| TcpListener::from_std(listener)),
+            None => TcpListener::bind(address).await,
+        };
+        let bound = listener.and_then(|listener| Ok((listener.local_addr()?.port(), listener)));
         let (port, listener) = bound.map_err(|error| ListenError::Address { address, names: names.clone(), error })?;
         tracing::info!(address = %SocketAddr::new(address.ip(), port), "listening for HTTP ({names})");
         listeners.push(Listener { doors, socket: Socket::Tcp(listener, port) });
@@ -112,6 +120,14 @@ pub(crate) async fn listeners(config: &Config) -> Result<Vec<Listener>, ListenEr
 }
 
 impl Listener {
+    /// The file of a Unix socket that is ours.
+    pub(crate) fn file(&self) -> io::Result<Option<FileHandle>> {
+        match &self.socket {
+            Socket::Tcp(..) => Ok(None),
+            Socket::Unix(file) => file.handle(),
+        }
+    }
+
     pub(crate) async fn accept(&self) -> io::Result<(Stream, Caller)> {
         match &self.socket {
             Socket::Tcp(listener, port) => {

@@ -12,6 +12,7 @@ mod places;
 mod serve;
 pub mod sora;
 
+use std::io;
 use std::sync::Arc;
 
 use hyper::body::Incoming;
@@ -33,12 +34,14 @@ use crate::event_log::EventLog;
 use crate::health::Health;
 use crate::inbox::Inbox;
 use crate::metrics::Metrics;
+use crate::passed::Passed;
+use crate::socket_file::FileHandle;
 use answer::Answered;
 use api::Pass;
 use asker::Asker;
 use listen::{Caller, Doors, Listener};
 use serve::{Service, serve};
-use sora::{Poller, Sora};
+use sora::{Applications, Poller, Sora};
 
 /// What every door may know.
 #[derive(Debug)]
@@ -65,6 +68,8 @@ pub(crate) struct Supplies {
     /// The way to Sora's own API.
     pub(crate) api: Option<SoraApi>,
     pub(crate) stop: CancellationToken,
+    /// Sockets that were passed to this process.
+    pub(crate) passed: Passed,
 }
 
 /// The doors, open.
@@ -90,17 +95,29 @@ pub enum HttpError {
 
 impl Http {
     /// Opens the doors that the configuration asks for. Needs a tokio runtime.
-    pub(crate) async fn open(config: &Config, supplies: Supplies) -> Result<Self, HttpError> {
+    pub(crate) async fn open(config: &Config, mut supplies: Supplies) -> Result<Self, HttpError> {
         let sora = Sora::new(&config.http.sora, &supplies.health)?;
         let pass = |url: &HttpUrl| Pass::new(url.0.clone(), config.http.sora.upstream_timeout, Arc::clone(&supplies.health));
         let pass = config.http.sora.api.as_ref().map(pass).transpose()?;
-        Ok(Self { listeners: listen::listeners(config).await?, sora, pass, config: config.clone(), supplies })
+        let listeners = listen::listeners(config, &mut supplies.passed).await?;
+        Ok(Self { listeners, sora, pass, config: config.clone(), supplies })
+    }
+
+    /// The application's own webhooks.
+    pub(crate) fn applications(&self) -> Arc<Applications> {
+        self.sora.applications()
+    }
+
+    /// The files of Unix sockets that are ours.
+    pub(crate) fn files(&self) -> io::Result<Vec<FileHandle>> {
+        let files: io::Result<Vec<_>> = self.listeners.iter().map(Listener::file).collect();
+        Ok(files?.into_iter().flatten().collect())
     }
 
     /// Serves until the daemon stops; returns when the last client is answered.
     pub(crate) async fn serve(self) {
         let Self { listeners, sora, pass, config, supplies } = self;
-        let Supplies { inbox, log, metrics, health, polls, api, stop } = supplies;
+        let Supplies { inbox, log, metrics, health, polls, api, stop, .. } = supplies;
         let tracker = TaskTracker::new();
         let (asker, answers) = Asker::open(inbox, tracker.clone()).await;
         if let Some(api) = api {

@@ -31,6 +31,9 @@ pub const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// How long a client that is turned away may take to hear it.
 const REFUSAL_TIME: Duration = Duration::from_secs(1);
 
+/// How long a client that has come and has not asked for anything may take to ask when the daemon stops.
+const FIRST_WORD_TIME: Duration = Duration::from_secs(1);
+
 /// How long no client is taken after the system could not give one, for want of descriptors say.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -43,6 +46,16 @@ const TOO_SLOW: &[u8] =
 /// What answers requests.
 pub(super) trait Service: Send + Sync + 'static {
     fn answer(&self, caller: Caller, request: Request<Incoming>) -> impl Future<Output = Answered> + Send;
+}
+
+/// Waits for the stop; then a client that has come and not asked yet still may: whoever connects to a socket that outlives the daemon is not
+/// refused.
+async fn heard_out(stop: &CancellationToken, asked: &CancellationToken) {
+    stop.cancelled().await;
+    tokio::select! {
+        () = asked.cancelled() => {}
+        () = tokio::time::sleep(FIRST_WORD_TIME) => {}
+    }
 }
 
 /// Takes clients until the daemon stops; returns when the last is answered.
@@ -100,10 +113,11 @@ pub(super) struct Client<S> {
 impl<S: Service> Client<S> {
     pub(super) async fn converse(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, place: Place) {
         let Self { caller, service, stop } = self;
-        let place = &place;
+        let (place, asked) = (&place, &CancellationToken::new());
         let answer = service_fn(|request: Request<Incoming>| {
             let service = Arc::clone(&service);
             async move {
+                asked.cancel();
                 place.work();
                 let answer = service.answer(caller, request).await;
                 place.rest();
@@ -115,7 +129,7 @@ impl<S: Service> Client<S> {
         let mut connection = builder.serve_connection(TokioIo::new(stream), answer);
         let leave = async {
             tokio::select! {
-                () = stop.cancelled() => {}
+                () = heard_out(&stop, asked) => {}
                 () = place.evicted.cancelled() => {}
             }
         };

@@ -8,6 +8,8 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
+use crate::passed::Passed;
+
 /// A folder with room for a socket.
 struct Home(TempDir);
 
@@ -240,7 +242,8 @@ fn run_with_passed(socket: impl Into<Stdio>, names: &str, config: &Config) -> bo
 #[ignore = "started by the tests of passed sockets"]
 async fn child_with_a_passed_socket() {
     let path = PathBuf::from(std::env::var_os("SOCKET_PATH_FOR_CHILD").unwrap());
-    let file = SocketFile::open(&Config { socket_mode: 0o777, ..Config::on_socket(path) }).unwrap();
+    let config = Config { socket_mode: 0o777, ..Config::on_socket(path) };
+    let file = SocketFile::passed(Passed::take(&config).unwrap().control().unwrap(), &config).unwrap();
     let (stream, _) = file.listener().accept().await.unwrap();
     stream.writable().await.unwrap();
     assert_eq!(stream.try_write(b"!").unwrap(), 1);

@@ -116,7 +116,7 @@ impl Question {
     }
 
     async fn ask_application(&self, expected: Expected) -> Outcome {
-        let Some(upstream) = &self.sora.auth else {
+        let Some(upstream) = self.sora.applications.auth() else {
             let answer = json(StatusCode::OK, &Verdict { allowed: true, reason: None });
             return (expected.let_in(), WebhookOutcome::Taken, answer);
         };

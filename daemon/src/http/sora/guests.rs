@@ -104,6 +104,7 @@ mod tests {
                 | Letter::Sora(_)
                 | Letter::Tried { .. }
                 | Letter::Etcd(_)
+                | Letter::Renewed(_)
                 | Letter::Looked) => panic!("{other:?}"),
             }
         }

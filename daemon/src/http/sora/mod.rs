@@ -1,5 +1,6 @@
 //! A real Sora's webhooks: `POST /sora/auth`, `/sora/session`, `/sora/event`. soramode stands in front of the application's own.
 
+mod applications;
 mod auth;
 mod guests;
 mod poll;
@@ -15,6 +16,7 @@ use hyper::header::{ALLOW, HeaderValue, ORIGIN};
 use hyper::{Method, Request, StatusCode};
 use soramode_protocol::event::WebhookSource;
 
+pub(crate) use applications::Applications;
 pub use seldom::SAY_PAUSE;
 pub use upstream::UPSTREAM_BYTES_MAX;
 
@@ -22,14 +24,12 @@ use super::House;
 use super::answer::{Answered, error, json};
 use super::body;
 use super::listen::Caller;
-use crate::args::http::HttpUrl;
 use crate::config::SoraConfig;
 use crate::health::Health;
 use crate::metrics::WebhookOutcome;
 use guests::Guests;
 pub(crate) use poll::Poller;
 use seldom::Seldom;
-use upstream::Upstream;
 use webhook::Unreadable;
 
 /// The largest webhook, in bytes: `session.destroyed` lists every connection that there was.
@@ -38,26 +38,19 @@ pub const WEBHOOK_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// What the webhooks' doors share.
 #[derive(Debug)]
 pub(crate) struct Sora {
-    auth: Option<Upstream>,
-    session: Option<Upstream>,
-    event: Option<Upstream>,
+    applications: Arc<Applications>,
     guests: Guests,
     seldom: Seldom,
 }
 
 impl Sora {
     pub(crate) fn new(config: &SoraConfig, health: &Arc<Health>) -> Result<Self, reqwest::Error> {
-        let upstream = |name, url: &Option<HttpUrl>| {
-            let upstream = |url: &HttpUrl| Upstream::new(name, url.clone(), config.upstream_timeout, Arc::clone(health));
-            url.as_ref().map(upstream).transpose()
-        };
-        Ok(Self {
-            auth: upstream("auth", &config.upstreams.auth)?,
-            session: upstream("session", &config.upstreams.session)?,
-            event: upstream("event", &config.upstreams.event)?,
-            guests: Guests::default(),
-            seldom: Seldom::default(),
-        })
+        let applications = Arc::new(Applications::new(config, health)?);
+        Ok(Self { applications, guests: Guests::default(), seldom: Seldom::default() })
+    }
+
+    pub(crate) fn applications(&self) -> Arc<Applications> {
+        Arc::clone(&self.applications)
     }
 
     fn say_seldom(&self, about: &'static str, word: impl FnOnce()) {

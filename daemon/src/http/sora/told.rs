@@ -24,8 +24,8 @@ pub(super) async fn answer(house: &House, sora: &Sora, source: WebhookSource, sa
         return error(StatusCode::SERVICE_UNAVAILABLE, "Stopping");
     }
     let upstream = match source {
-        WebhookSource::Session => &sora.session,
-        WebhookSource::Event => &sora.event,
+        WebhookSource::Session => sora.applications.session(),
+        WebhookSource::Event => sora.applications.event(),
     };
     let Some(upstream) = upstream else {
         house.metrics.webhook(source.name(), WebhookOutcome::Taken);

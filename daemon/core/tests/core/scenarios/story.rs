@@ -128,6 +128,8 @@ impl Story {
             happened.extend(self.restart(settings)?);
         } else if let Some(repeated) = what.strip_prefix("repeat ") {
             happened.push(self.repeat(repeated)?);
+        } else if let Some(named) = what.strip_prefix("webhooks") {
+            happened.extend(self.step(Input::Webhooks(places(named)?))?);
         } else if let Some(time) = what.strip_prefix("asleep ") {
             self.pass(duration(time)?);
         } else if let Some(time) = what.strip_prefix("clock +") {
@@ -310,6 +312,20 @@ fn cluster(all: &mut Words) -> Result<Option<ClusterSettings>, Problem> {
         api_url: None,
         takeover_wait: TakeoverWait::Owed,
     }))
+}
+
+/// Both places: who is not named any more is told of nothing.
+fn places(line: &str) -> Result<Vec<Webhook>, Problem> {
+    let mut all = Words::new(&words(line));
+    let mut named = webhooks(&mut all)?;
+    for name in ["hook0", "hook1"] {
+        let url = format!("http://{name}/?secret");
+        if !named.iter().any(|webhook| webhook.url == url) {
+            named.push(Webhook { url, endpoint: name.to_owned(), types: Vec::new() });
+        }
+    }
+    named.sort_by(|one, other| one.url.cmp(&other.url));
+    all.end(named)
 }
 
 fn snapshot(line: &str, started: Timestamp) -> Result<Snapshot, Problem> {

@@ -1,0 +1,147 @@
+//! Sockets that systemd, or whoever started the daemon, opened before and passed on (`LISTEN_FDS`): each for the door of its name
+//! (`FileDescriptorName=`), or else of its address.
+//!
+//! What the doors are is the settings' to say: a socket that they do not speak of is refused, so that no door is open unawares.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+
+use listenfd::ListenFd;
+
+use crate::args::http::Listen;
+use crate::config::Config;
+
+/// The name of the control socket.
+const CONTROL: &str = "control";
+
+/// Names of HTTP listeners, and the settings that say where each is.
+const HTTP: [(&str, &str); 3] = [("api", "api-listen"), ("sora", "sora-listen"), ("observe", "observe-listen")];
+
+/// Why sockets that were passed cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PassedError {
+    /// It is no socket that takes clients.
+    #[error("of the sockets in LISTEN_FDS, number {number} ({name}) is no TCP or Unix stream socket that listens")]
+    Useless {
+        /// Which, from 1.
+        number: usize,
+        /// Its name.
+        name: String,
+    },
+    /// No setting speaks of it.
+    #[error(
+        "the socket in LISTEN_FDS that is called {name:?} listens on {place}, and {settings} does not say so: say it there, or pass the socket no more"
+    )]
+    Unasked {
+        /// Its name.
+        name: String,
+        /// Where it listens.
+        place: String,
+        /// The settings that could speak of it.
+        settings: &'static str,
+    },
+    /// Two could be the control socket.
+    #[error("two sockets in LISTEN_FDS could be the control socket: call one of them {CONTROL} (FileDescriptorName=)")]
+    TwoControls,
+    /// The system refused.
+    #[error("cannot tell where the socket in LISTEN_FDS that is called {name:?} listens: {error}")]
+    System {
+        /// Its name.
+        name: String,
+        /// The system's word.
+        error: io::Error,
+    },
+}
+
+/// What was passed, until its door takes it.
+#[derive(Debug, Default)]
+pub(crate) struct Passed {
+    control: Option<UnixListener>,
+    tcp: Vec<(SocketAddr, TcpListener)>,
+    unix: Vec<(PathBuf, UnixListener)>,
+}
+
+impl Passed {
+    /// All that was passed to this process. Another call finds nothing.
+    pub(crate) fn take(config: &Config) -> Result<Self, PassedError> {
+        let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
+        let names: Vec<&str> = names.split(':').collect();
+        let mut descriptors = ListenFd::from_env();
+        let mut passed = Self::default();
+        for index in 0..descriptors.len() {
+            let name = names.get(index).copied().unwrap_or_default();
+            if let Ok(Some(listener)) = descriptors.take_unix_listener(index)
+                && listens(&listener)
+            {
+                passed.sort_unix(listener, name, config)?;
+            } else if let Ok(Some(listener)) = descriptors.take_tcp_listener(index)
+                && listens(&listener)
+            {
+                passed.sort_tcp(listener, name, config)?;
+            } else {
+                return Err(PassedError::Useless { number: index + 1, name: name.to_owned() });
+            }
+        }
+        Ok(passed)
+    }
+
+    /// The control socket.
+    pub(crate) fn control(&mut self) -> Option<UnixListener> {
+        self.control.take()
+    }
+
+    /// The listener of this address.
+    pub(crate) fn tcp(&mut self, address: SocketAddr) -> Option<TcpListener> {
+        let at = self.tcp.iter().position(|(there, _)| *there == address)?;
+        Some(self.tcp.swap_remove(at).1)
+    }
+
+    /// The listener of this path, which is not the control socket.
+    pub(crate) fn unix(&mut self, path: &Path) -> Option<UnixListener> {
+        let at = self.unix.iter().position(|(there, _)| there == path)?;
+        Some(self.unix.swap_remove(at).1)
+    }
+
+    fn sort_unix(&mut self, listener: UnixListener, name: &str, config: &Config) -> Result<(), PassedError> {
+        let address = listener.local_addr().map_err(|error| PassedError::System { name: name.to_owned(), error })?;
+        let path = address.as_pathname().unwrap_or(Path::new("")).to_owned();
+        let is_api = config.http.api.listen.contains(&Listen::Unix(path.clone()));
+        if name != CONTROL && is_api {
+            self.unix.push((path, listener));
+            return Ok(());
+        }
+        if HTTP.iter().any(|(known, _)| *known == name) {
+            let place = Listen::Unix(path).to_string();
+            return Err(PassedError::Unasked { name: name.to_owned(), place, settings: "api-listen" });
+        }
+        match self.control.replace(listener) {
+            None => Ok(()),
+            Some(_) => Err(PassedError::TwoControls),
+        }
+    }
+
+    fn sort_tcp(&mut self, listener: TcpListener, name: &str, config: &Config) -> Result<(), PassedError> {
+        let address = listener.local_addr().map_err(|error| PassedError::System { name: name.to_owned(), error })?;
+        let http = &config.http;
+        let says = |setting: &str| match setting {
+            "api-listen" => http.api.listen.contains(&Listen::Tcp(address)),
+            "sora-listen" => http.sora.listen == Some(address),
+            _ => http.observe_listen == Some(address),
+        };
+        let named = HTTP.iter().find(|(known, _)| *known == name).map(|(_, setting)| *setting);
+        let is_asked = named.map_or_else(|| HTTP.iter().any(|(_, setting)| says(setting)), says);
+        if !is_asked {
+            let settings = named.unwrap_or("api-listen, sora-listen or observe-listen");
+            return Err(PassedError::Unasked { name: name.to_owned(), place: address.to_string(), settings });
+        }
+        self.tcp.push((address, listener));
+        Ok(())
+    }
+}
+
+fn listens(socket: &impl AsFd) -> bool {
+    rustix::net::sockopt::socket_acceptconn(socket).unwrap_or(false)
+}

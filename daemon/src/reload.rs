@@ -1,0 +1,246 @@
+//! A configuration that was read again: what of it can be taken while the daemon runs, and what must wait for a restart.
+
+use std::fmt::Display;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use soramode_core::snapshot::Webhook;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{ApiConfig, Config, HttpConfig, SoraConfig, WebhookConfig};
+use crate::control::Operators;
+use crate::health::Health;
+use crate::http::sora::Applications;
+use crate::inbox::{Inbox, Letter, Renewal};
+use crate::socket_file::{self, FileHandle};
+use crate::webhook::Receivers;
+use crate::{log, notify};
+
+/// Configurations that were read again, for [`serve`](crate::serve).
+pub type Reloads = mpsc::Receiver<Box<Config>>;
+
+/// What can be changed while the daemon runs.
+#[derive(Debug)]
+pub(crate) struct Changeable {
+    /// Whoever is told of events.
+    pub(crate) receivers: Receivers,
+    /// The application's own webhooks.
+    pub(crate) applications: Arc<Applications>,
+    /// How they are.
+    pub(crate) health: Arc<Health>,
+    /// Who may operate.
+    pub(crate) operators: watch::Sender<Operators>,
+    /// The control socket's file, if it is ours.
+    pub(crate) control: Option<FileHandle>,
+    /// Those of Unix sockets of the API.
+    pub(crate) api: Vec<FileHandle>,
+}
+
+/// Takes configurations in.
+#[derive(Debug)]
+pub(crate) struct Reloader {
+    /// What the daemon runs by now.
+    pub(crate) config: Config,
+    /// Where the control socket is.
+    pub(crate) place: PathBuf,
+    pub(crate) changeable: Changeable,
+    pub(crate) inbox: Inbox,
+    pub(crate) stop: CancellationToken,
+}
+
+/// What became of a configuration.
+#[derive(Debug, Default)]
+struct Outcome {
+    taken: Vec<&'static str>,
+    refused: Vec<String>,
+}
+
+impl Outcome {
+    fn note(&mut self, names: &[&'static str], outcome: Result<(), impl Display>) {
+        match outcome {
+            Ok(()) => self.taken.extend(names),
+            Err(problem) => self.refused.push(format!("{}: {problem}", names.join(", "))),
+        }
+    }
+}
+
+impl Reloader {
+    /// Takes in what comes until the daemon stops.
+    pub(crate) async fn run(mut self, mut reloads: Reloads) {
+        let stop = self.stop.clone();
+        loop {
+            let config = tokio::select! {
+                config = reloads.recv() => config,
+                () = stop.cancelled() => return,
+            };
+            let Some(config) = config else { return };
+            self.take(*config).await;
+        }
+    }
+
+    async fn take(&mut self, new: Config) {
+        let mut outcome = Outcome::default();
+        self.take_webhooks(&new, &mut outcome).await;
+        self.take_upstreams(&new, &mut outcome);
+        self.take_log_level(&new, &mut outcome);
+        self.take_operators(&new, &mut outcome).await;
+        let needs_restart = needs_restart(&self.config, &new);
+        for problem in &outcome.refused {
+            tracing::error!("not taken: {problem}");
+        }
+        let (taken, waits) = (or_nothing(&outcome.taken), or_nothing(&needs_restart));
+        tracing::info!("the configuration was read again; taken: {taken}; needs a restart: {waits}");
+        notify::reloaded(&match needs_restart.as_slice() {
+            [] => format!("serving {}", self.place.display()),
+            names => format!("serving {}; restart for: {}", self.place.display(), names.join(", ")),
+        });
+    }
+
+    async fn take_webhooks(&mut self, new: &Config, outcome: &mut Outcome) {
+        // What needs a restart stays what it was.
+        let new = WebhookConfig { shutdown_grace: self.config.webhooks.shutdown_grace, ..new.webhooks.clone() };
+        let changed = webhooks_changed(&self.config.webhooks, &new);
+        if changed.is_empty() {
+            return;
+        }
+        match self.changeable.receivers.renew(&new, &self.inbox) {
+            Ok(ways) => {
+                let webhooks: Vec<Webhook> = self.changeable.receivers.settings(&new);
+                let letter = Letter::Renewed(Box::new(Renewal { webhooks, ways }));
+                // If the driver is gone, so is everything that this was for.
+                self.inbox.send(letter).await.unwrap_or_default();
+                self.config.webhooks = new;
+                outcome.taken.extend(changed);
+            }
+            Err(problem) => outcome.note(&changed, Err(problem)),
+        }
+    }
+
+    fn take_upstreams(&mut self, new: &Config, outcome: &mut Outcome) {
+        let (old, new) = (&mut self.config.http.sora.upstreams, &new.http.sora.upstreams);
+        let changed = differing([
+            ("auth-upstream", old.auth != new.auth),
+            ("session-upstream", old.session != new.session),
+            ("event-upstream", old.event != new.event),
+        ]);
+        if changed.is_empty() {
+            return;
+        }
+        let before = std::mem::replace(old, new.clone());
+        let renewed = self.changeable.applications.renew(&self.config.http.sora);
+        match &renewed {
+            Ok(()) => self.changeable.health.renew(&self.config.http),
+            Err(_) => self.config.http.sora.upstreams = before,
+        }
+        outcome.note(&changed, renewed);
+    }
+
+    fn take_log_level(&mut self, new: &Config, outcome: &mut Outcome) {
+        if self.config.log_level != new.log_level {
+            let set = log::set_level(new.log_level);
+            if set.is_ok() {
+                self.config.log_level = new.log_level;
+            }
+            outcome.note(&["log-level"], set);
+        }
+    }
+
+    /// Clients that are connected keep the access that they came with.
+    async fn take_operators(&mut self, new: &Config, outcome: &mut Outcome) {
+        let group = new.operator_group.clone();
+        if self.config.operator_group == group {
+            return;
+        }
+        let before = self.changeable.operators.borrow().gid();
+        // The user database may be a server far away.
+        let looked_up = tokio::task::spawn_blocking({
+            let group = group.clone();
+            move || Operators::look_up(group)
+        });
+        let admitted = match looked_up.await {
+            Ok(Ok(operators)) => self.admit(operators.gid()).map(|()| operators).inspect_err(|_| {
+                // As it was before, as far as that can be.
+                self.admit(before).unwrap_or_default();
+            }),
+            Ok(Err(problem)) => Err(problem.to_string()),
+            Err(problem) => Err(problem.to_string()),
+        };
+        let taken = admitted.map(|operators| {
+            if self.changeable.control.is_none() {
+                tracing::warn!("the control socket was passed to the daemon: whoever passes it gives it to the group (SocketGroup=)");
+            }
+            self.changeable.operators.send_replace(operators);
+            self.config.operator_group = group;
+        });
+        outcome.note(&["operator-group"], taken);
+    }
+
+    fn admit(&self, gid: Option<u32>) -> Result<(), String> {
+        let control = self.changeable.control.iter().map(|file| (file, self.config.socket_mode));
+        let api = self.changeable.api.iter().map(|file| (file, socket_file::operators_bits(gid)));
+        control.chain(api).try_for_each(|(file, bits)| file.admit(gid, bits)).map_err(|problem| problem.to_string())
+    }
+}
+
+fn or_nothing(names: &[&str]) -> String {
+    if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
+}
+
+fn differing<const N: usize>(settings: [(&'static str, bool); N]) -> Vec<&'static str> {
+    settings.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
+}
+
+fn webhooks_changed(old: &WebhookConfig, new: &WebhookConfig) -> Vec<&'static str> {
+    let WebhookConfig { urls, types, secrets, authorities, label, shutdown_grace: _ } = old;
+    differing([
+        ("webhook", *urls != new.urls),
+        ("webhook-events", *types != new.types),
+        ("webhook-secret-file", *secrets != new.secrets),
+        ("webhook-ca-file", *authorities != new.authorities),
+        ("label", *label != new.label),
+    ])
+}
+
+/// What differs and is only heard at a start. A setting that is added to the daemon is placed here, or above.
+fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
+    let Config { node_name, socket, socket_mode, mode, session_linger, max_connections, keep_events, .. } = old;
+    let Config { socket_grace, sessions_known, state_dir, http, webhooks, log_format, operator_group: _, log_level: _, .. } = old;
+    let own = differing([
+        ("node-name", *node_name != new.node_name),
+        ("socket", *socket != new.socket),
+        ("socket-mode", *socket_mode != new.socket_mode),
+        ("mode", *mode != new.mode),
+        ("session-linger", *session_linger != new.session_linger),
+        ("max-connections", *max_connections != new.max_connections),
+        ("keep-events", *keep_events != new.keep_events),
+        ("socket-grace", *socket_grace != new.socket_grace),
+        ("sessions-known", *sessions_known != new.sessions_known),
+        ("state-dir", *state_dir != new.state_dir),
+        ("shutdown-grace", webhooks.shutdown_grace != new.webhooks.shutdown_grace),
+        ("log-format", *log_format != new.log_format),
+    ]);
+    own.into_iter().chain(http_needs_restart(http, &new.http)).collect()
+}
+
+fn http_needs_restart(old: &HttpConfig, new: &HttpConfig) -> Vec<&'static str> {
+    let HttpConfig { api, sora, observe_listen } = old;
+    let ApiConfig { listen, cors_origins, hosts, tokens } = api;
+    let SoraConfig { listen: sora_listen, peers, api: sora_api, mode, admission, upstreams: _, .. } = sora;
+    let SoraConfig { upstream_timeout, pending_timeout, session_max_linger, .. } = sora;
+    differing([
+        ("api-listen", *listen != new.api.listen),
+        ("cors-origin", *cors_origins != new.api.cors_origins),
+        ("http-host", *hosts != new.api.hosts),
+        ("http-token-file", *tokens != new.api.tokens),
+        ("sora-listen", *sora_listen != new.sora.listen),
+        ("sora-peer", *peers != new.sora.peers),
+        ("sora-api", *sora_api != new.sora.api),
+        ("sora-mode", *mode != new.sora.mode),
+        ("shadow", *admission != new.sora.admission),
+        ("upstream-timeout", *upstream_timeout != new.sora.upstream_timeout),
+        ("pending-timeout", *pending_timeout != new.sora.pending_timeout),
+        ("session-max-linger", *session_max_linger != new.sora.session_max_linger),
+        ("observe-listen", *observe_listen != new.observe_listen),
+    ])
+}

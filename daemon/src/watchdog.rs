@@ -1,0 +1,63 @@
+//! Signs of life to the service manager (`WatchdogSec=`). The driver's loop alone gives them: one that hangs gives none, and is started anew.
+
+use std::time::Duration;
+
+use tokio::time::{Interval, MissedTickBehavior, interval};
+
+/// How many signs are given in the time in which one is wanted.
+const SIGNS: u32 = 2;
+
+/// When the next sign is due; never where nobody wants one.
+#[derive(Debug)]
+pub(crate) struct Watchdog(Option<Interval>);
+
+impl Watchdog {
+    /// As the service manager wants it of this process. Needs a tokio runtime.
+    pub(crate) fn of_process() -> Self {
+        Self::within(sd_notify::watchdog_enabled())
+    }
+
+    fn within(time: Option<Duration>) -> Self {
+        Self(time.map(|time| time / SIGNS).filter(|pause| !pause.is_zero()).map(|pause| {
+            let mut interval = interval(pause);
+            interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            interval
+        }))
+    }
+
+    /// Waits until a sign is due. Cancel safe.
+    pub(crate) async fn due(&mut self) {
+        match &mut self.0 {
+            Some(interval) => drop(interval.tick().await),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    fn is_due(watchdog: &mut Watchdog) -> bool {
+        matches!(pin!(watchdog.due()).poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn two_signs_are_given_in_the_time_of_one_and_none_where_nobody_asks() {
+        let mut watchdog = Watchdog::within(Some(Duration::from_mins(1)));
+        assert!(is_due(&mut watchdog) && !is_due(&mut watchdog), "one at once");
+        tokio::time::advance(Duration::from_secs(30)).await;
+        assert!(is_due(&mut watchdog) && !is_due(&mut watchdog));
+        tokio::time::advance(Duration::from_hours(1)).await;
+        assert!(is_due(&mut watchdog) && !is_due(&mut watchdog), "what was missed is not made up for");
+        for nobody in [None, Some(Duration::ZERO)] {
+            let mut watchdog = Watchdog::within(nobody);
+            tokio::time::advance(Duration::from_hours(1)).await;
+            assert!(!is_due(&mut watchdog));
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! SIGHUP: the configuration is read again; what is said to be taken is taken, and the rest is said to need a restart.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::PathBuf;
+
+use rustix::process::Signal;
+use serde_json::json;
+
+use crate::handed::Hands;
+use crate::process::{Process, soramoded};
+use crate::receiver::{Manner, Receiver};
+use crate::support::Line;
+
+/// A daemon with a configuration file.
+struct Home {
+    file: PathBuf,
+    socket: PathBuf,
+    process: Process,
+}
+
+impl Home {
+    fn start(config: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, socket) = (folder.path().join("soramoded.toml"), folder.path().join("gate.sock"));
+        fs::write(&file, config).unwrap();
+        let mut command = soramoded();
+        command.arg("--ephemeral").arg("--socket").arg(&socket).arg("--config").arg(&file);
+        Self { process: Process::spawn(folder, socket.clone(), command), file, socket }
+    }
+
+    /// Reads this instead; gives the log until it says what was made of it.
+    fn reload(&mut self, config: &str, words: &str) -> String {
+        fs::write(&self.file, config).unwrap();
+        self.process.kill(Signal::HUP);
+        self.process.read_log_until(words)
+    }
+}
+
+const READ: &str = "the configuration was read again";
+
+#[test]
+fn what_was_taken_and_what_needs_a_restart_is_said() {
+    let mut home = Home::start("");
+    let log = home.reload("log-level = \"debug\"\nkeep-events = 7\napi-listen = \"127.0.0.1:1\"\n", READ);
+    assert!(log.contains("taken: log-level; needs a restart: keep-events, api-listen\n"), "{log}");
+    let log = home.reload("log-level = \"debug\"\n", READ);
+    assert!(log.contains("taken: nothing; needs a restart: nothing\n"), "{log}");
+    // It is taken: who comes and goes is logged now.
+    Line::to(&home.socket).get("GetMode", &json!({}));
+    home.process.read_log_until("client gone");
+    assert_eq!(Line::to(&home.socket).get("GetMode", &json!({}))["mode"], "normal");
+}
+
+#[test]
+fn a_configuration_that_is_wrong_changes_nothing() {
+    let mut home = Home::start("log-level = \"info\"\n");
+    let log = home.reload("log-level = \"debug\"\nkeep-event = 7\n", "nothing was taken");
+    assert!(log.contains("soramoded.toml:2: unknown field `keep-event`"), "{log}");
+    assert_eq!(Line::to(&home.socket).get("GetMode", &json!({}))["mode"], "normal");
+    let log = home.reload("operator-group = \"no such group\"\n", READ);
+    assert!(log.contains("not taken: operator-group: there is no group \"no such group\""), "{log}");
+    assert!(log.contains("taken: nothing; needs a restart: nothing\n"), "{log}");
+}
+
+#[test]
+fn other_receivers_and_other_secrets_are_taken() {
+    let (one, other) = (Receiver::start(|_| Manner::ok()), Receiver::start(|_| Manner::ok()));
+    let telling = |receiver: &Receiver| format!("webhook = \"{}\"\nwebhook-events = \"mode.changed\"\n", receiver.url());
+    let mut home = Home::start(&telling(&one));
+    let change = |home: &Home, mode: &str| Line::to(&home.socket).get("ChangeMode", &json!({"mode": mode}));
+    change(&home, "block_new_session");
+    assert_eq!(one.hear().header("webhook-signature"), None);
+    let secrets = home.file.with_file_name("secrets");
+    fs::write(&secrets, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n").unwrap();
+    fs::set_permissions(&secrets, fs::Permissions::from_mode(0o600)).unwrap();
+    let mut signed = telling(&one);
+    writeln!(signed, "webhook-secret-file = {secrets:?}").unwrap();
+    let log = home.reload(&signed, READ);
+    assert!(log.contains("taken: webhook-secret-file;"), "{log}");
+    change(&home, "normal");
+    assert!(one.hear().header("webhook-signature").unwrap().starts_with("v1,"));
+    let log = home.reload(&telling(&other), READ);
+    assert!(log.contains("taken: webhook, webhook-secret-file;"), "{log}");
+    change(&home, "block_new_connection");
+    let told = other.hear();
+    assert_eq!((told.body["mode"].as_str(), told.header("webhook-signature")), (Some("block_new_connection"), None));
+    // And back to the first, which keeps its place.
+    home.reload(&telling(&one), READ);
+    change(&home, "normal");
+    assert_eq!(one.hear().body["mode"], "normal");
+    assert_eq!((one.heard().len(), other.heard().len()), (0, 0), "nobody was told what is another's");
+}
+
+#[test]
+fn other_upstreams_are_taken() {
+    let (one, other) = (Receiver::start(|_| Manner::ok()), Receiver::start(|_| Manner::ok()));
+    let hands = Hands::new();
+    let file = hands.folder.path().join("soramoded.toml");
+    let config = |receiver: &Receiver| format!("sora-listen = \"{}\"\nsession-upstream = \"{}\"\n", hands.address(), receiver.url());
+    fs::write(&file, config(&one)).unwrap();
+    let mut process = hands.start("sora", &["--config", file.to_str().unwrap()]);
+    let say = || {
+        let body = json!({"type": "session.created", "channel_id": "spam", "session_id": "s", "created_time": 1}).to_string();
+        let mut stream = TcpStream::connect(hands.address()).unwrap();
+        let head = format!("POST /sora/session HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+        stream.write_all((head + &body).as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    assert!(say().starts_with("HTTP/1.1 200"));
+    one.hear();
+    fs::write(&file, config(&other)).unwrap();
+    process.kill(Signal::HUP);
+    let log = process.read_log_until(READ);
+    assert!(log.contains("taken: session-upstream; needs a restart: nothing\n"), "{log}");
+    assert!(say().starts_with("HTTP/1.1 200"));
+    other.hear();
+    assert_eq!(one.heard().len(), 0);
+    let upstreams = Line::to(&hands.socket()).status()["upstreams"].clone();
+    assert!(upstreams[0]["url"].as_str().unwrap().starts_with(&format!("http://{}/", other.address)), "{upstreams}");
+}
+
+#[test]
+fn the_socket_goes_to_another_group() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root can give a file to any group");
+        return;
+    }
+    let mut home = Home::start("");
+    let group = nix::unistd::Group::from_name("nogroup").unwrap().unwrap();
+    let log = home.reload("operator-group = \"nogroup\"\n", READ);
+    assert!(log.contains("taken: operator-group; needs a restart: nothing\n"), "{log}");
+    let metadata = fs::metadata(&home.socket).unwrap();
+    assert_eq!((metadata.gid(), metadata.mode() & 0o777), (group.gid.as_raw(), 0o660));
+    let log = home.reload("", READ);
+    assert!(log.contains("taken: operator-group;"), "{log}");
+    assert_eq!(fs::metadata(&home.socket).unwrap().gid(), 0);
+}
