@@ -241,7 +241,8 @@ impl<'b> Watcher<'_, 'b> {
                     self.meter.show(&mut self.context.output, &Going { sessions, connections, ended, oldest: oldest_session.as_ref() })?;
                 }
                 Ok(Ok(
-                    Message::Answer(..) | Message::Notification(Notification::Event(_) | Notification::Gap(_) | Notification::End(_)),
+                    Message::Answer(..)
+                    | Message::Notification(Notification::Event(_) | Notification::Gap(_) | Notification::End(_) | Notification::Fence(_)),
                 )) => {}
             }
         }

@@ -1,7 +1,9 @@
 //! What the operator can say when the daemon starts: the one definition of the flags, of their variables and of the file's keys.
 
+pub mod cluster;
 pub mod http;
 mod settings;
+mod values;
 
 use std::ffi::OsString;
 use std::fmt;

@@ -1,5 +1,6 @@
 //! What the daemon runs by: flags, variables, file and defaults made into one checked set of values.
 
+mod cluster;
 mod http;
 mod secret_file;
 mod state_dir;
@@ -15,6 +16,7 @@ use soramode_protocol::id::NodeName;
 use soramode_protocol::mode::SettableMode;
 use soramode_protocol::socket_path::{SOCKET_PATH_BYTES_MAX, Surroundings};
 
+pub use self::cluster::{ClusterConfig, ENDPOINTS_MAX, FENCE_MAX, HEARTBEAT_RANGE, TTL_RANGE, TakeoverWait, Tls};
 pub use self::http::{Admission, ApiConfig, HttpConfig, SoraConfig, UPSTREAM_TIMEOUT_MAX, Upstreams};
 use self::state_dir::StateSurroundings;
 pub use self::tokens::{Holder, TOKEN_BYTES_MAX, TOKEN_BYTES_MIN, TOKEN_FILE_BYTES_MAX, Tokens};
@@ -64,6 +66,8 @@ pub struct Config {
     pub state_dir: Option<PathBuf>,
     /// The HTTP doors.
     pub http: HttpConfig,
+    /// The cluster, if the node joins one.
+    pub cluster: Option<ClusterConfig>,
     /// Who is told of events.
     pub webhooks: WebhookConfig,
     /// How the log is written.
@@ -119,6 +123,20 @@ pub enum ConfigError {
         /// What is missing.
         needed: &'static str,
     },
+    /// Two settings that cannot both hold.
+    #[error("{name} cannot go with {other}")]
+    Excludes {
+        /// What was said.
+        name: &'static str,
+        /// And what else.
+        other: &'static str,
+    },
+    /// The cluster was not built in.
+    #[error(
+        "cluster: this soramoded was built without its cluster; build it with --features cluster, which needs protoc (Debian: \
+         protobuf-compiler and libprotobuf-dev)"
+    )]
+    WithoutCluster,
     /// A file with tokens, secrets or certificates.
     #[error("{name}: {} {problem}", path.display())]
     SecretFile {
@@ -163,6 +181,7 @@ impl Config {
             sessions_known: true,
             state_dir: None,
             http: HttpConfig::default(),
+            cluster: None,
             webhooks: WebhookConfig::default(),
             log_format: LogFormat::default(),
             log_level: LogLevel::default(),
@@ -184,6 +203,7 @@ impl Config {
 fn check(settings: Settings, around: &Surroundings, state: &StateSurroundings) -> Result<Config, ConfigError> {
     let http = http::check(&settings)?;
     let webhooks = webhooks::check(&settings)?;
+    let cluster = cluster::check(&settings)?;
     // A Sora may have been running before us, and nobody has asked it yet.
     let sessions_known = settings.sessions_known()?.unwrap_or(!http.sora.is_there());
     let state_dir = match settings.ephemeral {
@@ -203,6 +223,7 @@ fn check(settings: Settings, around: &Surroundings, state: &StateSurroundings) -
         sessions_known,
         state_dir,
         http,
+        cluster,
         webhooks,
         log_format: settings.log_format.unwrap_or_default(),
         log_level: settings.log_level.unwrap_or_default(),

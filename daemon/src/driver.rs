@@ -299,6 +299,9 @@ impl Driver {
                 | Reply::Explanation(_)
                 | Reply::Deliveries(_)
                 | Reply::Delivery(_)
+                | Reply::Granted(_)
+                | Reply::Acknowledged(_)
+                | Reply::Purged(_)
                 | Reply::Page(_),
             )
             | Err(_) => {}

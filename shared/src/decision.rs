@@ -6,6 +6,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::cluster::Claim;
 use crate::id::{ChannelId, ClientId, ConnectionId, NodeName, SessionId};
 use crate::mode::Mode;
 
@@ -67,13 +68,15 @@ pub enum RejectReason {
     BlockNewConnection,
     /// The mode is `block_new_session`, and nobody is in the channel's session.
     BlockNewSession,
-    /// The node holds as many connections as it may.
+    /// The node holds as many connections as it may, or has as many claims under way.
     AtCapacity,
+    /// The channel's node is gone, and its right to the channel may still run.
+    OwnerLost,
 }
 
 impl RejectReason {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Initial, Self::BlockNewConnection, Self::BlockNewSession, Self::AtCapacity];
+    pub const ALL: [Self; 5] = [Self::Initial, Self::BlockNewConnection, Self::BlockNewSession, Self::AtCapacity, Self::OwnerLost];
 
     /// The word on the wire.
     pub const fn name(self) -> &'static str {
@@ -82,6 +85,7 @@ impl RejectReason {
             Self::BlockNewConnection => "BLOCK-NEW-CONNECTION",
             Self::BlockNewSession => "BLOCK-NEW-SESSION",
             Self::AtCapacity => "AT-CAPACITY",
+            Self::OwnerLost => "OWNER-LOST",
         }
     }
 }
@@ -106,6 +110,9 @@ pub enum Decision {
         session_id: SessionId,
         /// Whether this call made that session.
         created: bool,
+        /// In a cluster: the node's right to the channel.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        claim: Option<Claim>,
     },
     /// Stay out.
     Reject {
@@ -113,6 +120,9 @@ pub enum Decision {
         reason: RejectReason,
         /// The mode that is so.
         mode: Mode,
+        /// When it may be worth asking again, where that can be said.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        retry_after_ms: Option<u64>,
     },
     /// Ask another node.
     Redirect {

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
+use crate::cluster::Fence;
 use crate::end::EndSession;
 use crate::error::{Error, ErrorType};
 use crate::event::Event;
@@ -178,6 +179,8 @@ pub enum Notification {
     Progress(Progress),
     /// A session that this client is to end.
     End(EndSession),
+    /// The right to the channels is over: this client is to end what it names, and to acknowledge that.
+    Fence(Fence),
 }
 
 /// A notification with its `jsonrpc`, as the daemon writes it.
@@ -216,6 +219,13 @@ impl<'a> Notified<'a, EndSession> {
     }
 }
 
+impl<'a> Notified<'a, Fence> {
+    /// What is to end because the right to it is over.
+    pub const fn fence(fence: &'a Fence) -> Self {
+        Self { jsonrpc: "2.0", method: "Fence", params: fence }
+    }
+}
+
 /// A line that a client reads.
 #[derive(Debug)]
 pub enum FromDaemon {
@@ -238,7 +248,9 @@ pub fn read_from_daemon(line: &[u8]) -> Result<FromDaemon, serde_json::Error> {
 
     let members: Members<'_> = serde_json::from_slice(line)?;
     match (members.method.as_deref(), members.result, members.error) {
-        (Some("Event" | "Gap" | "Progress" | "End"), _, _) => serde_json::from_slice(line).map(|it| FromDaemon::Notification(Some(it))),
+        (Some("Event" | "Gap" | "Progress" | "End" | "Fence"), _, _) => {
+            serde_json::from_slice(line).map(|it| FromDaemon::Notification(Some(it)))
+        }
         (Some(_), _, _) => Ok(FromDaemon::Notification(None)),
         (None, _, Some(error)) => Ok(FromDaemon::Answer(members.id, Err(error))),
         (None, Some(result), None) => Ok(FromDaemon::Answer(members.id, Ok(result))),

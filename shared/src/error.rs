@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::access::Access;
-use crate::id::{ChannelId, ConnectionId};
+use crate::id::{ChannelId, ConnectionId, NodeName};
 use crate::mode::{Mode, ModeState};
 use crate::node::Standing;
 
@@ -238,6 +238,34 @@ impl Error {
             "nothing is there that could end a session: no Sora whose API is known, and no client that said ends: true",
         )
         .with_hint("Start soramoded with --sora-api, or have the signalling server say ends: true in its Subscribe")
+    }
+
+    /// Who asked to come in has been said to be gone before that was decided.
+    pub fn gone_meanwhile(connection_id: &ConnectionId) -> Self {
+        let message = format!("connection {:?} was disconnected before it was let in", connection_id.as_str());
+        Self::new(ErrorType::NotFound, message)
+    }
+
+    /// What needs the cluster's etcd cannot be done, or not in time.
+    pub fn cluster_unavailable(problem: impl fmt::Display) -> Self {
+        Self::new(ErrorType::ClusterUnavailable, format!("the cluster cannot be asked: {problem}"))
+            .with_hint("Try again; soramode doctor says what is wrong")
+    }
+
+    /// Asked of a node that has no cluster.
+    pub fn no_cluster() -> Self {
+        Self::new(ErrorType::NotFound, "this node is standalone: it has no cluster")
+    }
+
+    /// The node that is to be written off is there.
+    pub fn node_is_there(node_name: &NodeName) -> Self {
+        Self::new(ErrorType::CannotBecomeTrue, format!("node {:?} is in the cluster", node_name.as_str()))
+            .with_hint("Stop it first; only a node that is gone can be purged")
+    }
+
+    /// No channel waits for this node.
+    pub fn owes_nothing(node_name: &NodeName) -> Self {
+        Self::new(ErrorType::NotFound, format!("no channel waits for a node {:?}", node_name.as_str()))
     }
 
     /// No place for one more client.

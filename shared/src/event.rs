@@ -89,6 +89,9 @@ pub enum EventKind {
         session_id: SessionId,
         /// When it began.
         created_time: Time,
+        /// In a cluster: the fencing token of the node's right to the channel.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        token: Option<u64>,
     },
     /// A channel's life ended.
     #[serde(rename = "session.destroyed")]
@@ -107,6 +110,9 @@ pub enum EventKind {
         total_connections: u64,
         /// Why its last connection ended.
         reason: EndReason,
+        /// In a cluster: the fencing token of the node's right to the channel.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        token: Option<u64>,
     },
     /// The last session left a node that is closed to new ones.
     #[serde(rename = "session.vanished")]

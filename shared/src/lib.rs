@@ -6,6 +6,7 @@
 pub mod access;
 #[cfg(feature = "codec")]
 pub mod client;
+pub mod cluster;
 #[cfg(feature = "codec")]
 pub mod codec;
 pub mod decision;

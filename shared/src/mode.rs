@@ -235,6 +235,9 @@ pub struct ModeChanged {
     /// What did not go with it: a Sora that mirrors the mode was not told, say. The change is done all the same.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub warning: Option<String>,
+    /// In a cluster: whether the other nodes know of it. A node that closed does what it says all the same.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub published: Option<bool>,
 }
 
 /// `ListModeChanges`' params.

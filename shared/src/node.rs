@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::access::Access;
+use crate::cluster::ClusterStatus;
 use crate::decision::RejectReason;
 use crate::id::{LogId, NodeName};
 use crate::mode::{Mode, ModeState};
@@ -160,6 +161,12 @@ pub struct ClusterNode {
     /// Always false: soramode has no temporary nodes.
     #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "lenient")]
     pub temporary_node: Option<bool>,
+    /// Beyond Sora's names: its connections, as it told the others last.
+    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "lenient")]
+    pub connections: Option<u64>,
+    /// Beyond Sora's names: its soramoded's version.
+    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "lenient")]
+    pub version: Option<String>,
 }
 
 /// `ListClusterNodes`' result. Without a cluster: the node itself.
@@ -212,6 +219,9 @@ pub struct Status {
     /// The servers that the daemon asks.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub upstreams: Vec<Upstream>,
+    /// The cluster, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub cluster: Option<Box<ClusterStatus>>,
     /// What an operator should know of.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub warnings: Vec<String>,

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::cluster::{Acknowledged, Granted, Purged};
 use crate::decision::{Decision, Disconnected, Explanation, Reported};
 use crate::delivery::{Deliveries, Delivery};
 use crate::end::Ended;
@@ -41,6 +42,12 @@ pub enum Reply {
     Deliveries(Deliveries),
     /// To `ResendDelivery`.
     Delivery(Box<Delivery>),
+    /// To `Grant`.
+    Granted(Granted),
+    /// To `Acknowledge`.
+    Acknowledged(Acknowledged),
+    /// To `PurgeClusterNode`.
+    Purged(Purged),
     /// To `Wait`.
     WaitEnded(Box<WaitEnded>),
 }

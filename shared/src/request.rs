@@ -6,6 +6,7 @@ use serde::de::{DeserializeOwned, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::access::Access;
+use crate::cluster::{Acknowledge, Acknowledged, Grant, Granted, PurgeClusterNode, Purged};
 use crate::decision::{Connect, Decision, Disconnect, Disconnected, Explain, Explanation, Report, Reported};
 use crate::delivery::{Deliveries, Delivery, ListDeliveries, ResendDelivery};
 use crate::end::{End, Ended};
@@ -125,6 +126,9 @@ methods! {
     ListDeliveries(View) -> Deliveries;
     ResendDelivery(Operate) -> Delivery;
     ListClusterNodes(View) -> ClusterNodes;
+    PurgeClusterNode(Operate) -> Purged;
+    Grant(Operate) -> Granted;
+    Acknowledge(Operate) -> Acknowledged;
     GetInfo(View) -> Info;
 }
 
@@ -172,6 +176,12 @@ pub enum GateRequest {
     ListDeliveries(ListDeliveries),
     /// Deliver once more.
     ResendDelivery(ResendDelivery),
+    /// A node is off for good.
+    PurgeClusterNode(PurgeClusterNode),
+    /// How long the SFU may go on.
+    Grant,
+    /// What a fence named has ended.
+    Acknowledge(Acknowledge),
 }
 
 impl Request {
@@ -200,7 +210,10 @@ impl Request {
             | Method::ListConnections
             | Method::Wait
             | Method::ListDeliveries
-            | Method::ResendDelivery => {
+            | Method::ResendDelivery
+            | Method::PurgeClusterNode
+            | Method::Grant
+            | Method::Acknowledge => {
                 let request = GateRequest::read(method, params)?;
                 request.check()?;
                 Ok(Self::Gate(request))
@@ -228,6 +241,9 @@ impl GateRequest {
             Method::Wait => read_params(params).map(|wait| Self::Wait(Box::new(wait))),
             Method::ListDeliveries => read_params(params).map(Self::ListDeliveries),
             Method::ResendDelivery => read_params(params).map(Self::ResendDelivery),
+            Method::PurgeClusterNode => read_params(params).map(Self::PurgeClusterNode),
+            Method::Grant => read_params::<Grant>(params).map(|_| Self::Grant),
+            Method::Acknowledge => read_params(params).map(Self::Acknowledge),
             Method::Subscribe | Method::Unsubscribe | Method::GetInfo => {
                 Err(Error::new(crate::error::ErrorType::Internal, format!("{} is not for the gate", method.name())))
             }
@@ -240,6 +256,7 @@ impl GateRequest {
             Self::ChangeMode(change) => change.check(),
             Self::Wait(wait) => wait.check(),
             Self::End(end) => end.check(),
+            Self::PurgeClusterNode(purge) => purge.check(),
             Self::ListModeChanges(list) => page_limit(list.limit).map(drop),
             Self::List(list) => page_limit(list.limit()).map(drop),
             Self::ListDeliveries(list) => page_limit(list.limit).map(drop),
@@ -250,6 +267,8 @@ impl GateRequest {
             | Self::Report(_)
             | Self::Disconnect(_)
             | Self::ResendDelivery(_)
+            | Self::Grant
+            | Self::Acknowledge(_)
             | Self::Explain(_) => Ok(()),
         }
     }

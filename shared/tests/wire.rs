@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use soramode_protocol::cluster::{Acknowledge, Grant, PurgeClusterNode};
 use soramode_protocol::decision::{Connect, Decision, Disconnect, Explain, RejectReason, Report};
 use soramode_protocol::delivery::{ListDeliveries, ResendDelivery};
 use soramode_protocol::end::End;
@@ -99,6 +100,9 @@ fn check_method(method: Method) {
         Method::Unsubscribe => round_trip::<Unsubscribe>(method),
         Method::ListDeliveries => round_trip::<ListDeliveries>(method),
         Method::ResendDelivery => round_trip::<ResendDelivery>(method),
+        Method::PurgeClusterNode => round_trip::<PurgeClusterNode>(method),
+        Method::Grant => round_trip::<Grant>(method),
+        Method::Acknowledge => round_trip::<Acknowledge>(method),
         Method::GetInfo => round_trip::<GetInfo>(method),
     }
 }
@@ -160,12 +164,13 @@ fn notifications_read_and_write_their_golden_lines() {
             Ok(FromDaemon::Notification(Some(Notification::Gap(gap)))) => ("Gap", written(&Notified::gap(&gap))),
             Ok(FromDaemon::Notification(Some(Notification::Progress(it)))) => ("Progress", written(&Notified::progress(&it))),
             Ok(FromDaemon::Notification(Some(Notification::End(it)))) => ("End", written(&Notified::end(&it))),
+            Ok(FromDaemon::Notification(Some(Notification::Fence(it)))) => ("Fence", written(&Notified::fence(&it))),
             other => panic!("not a notification: {other:?}\n{line}"),
         };
         assert_eq!(again, line);
         kinds.insert(kind);
     }
-    assert_eq!(kinds.len(), 4, "a kind of notification has no golden line: {kinds:?}");
+    assert_eq!(kinds.len(), 5, "a kind of notification has no golden line: {kinds:?}");
 }
 
 #[test]

@@ -51,11 +51,11 @@ fn show(decision: &Decision, output: &mut Output) -> Result<(), Failure> {
 
 fn show_record(decision: &Decision, output: &mut Output) -> Result<(), Failure> {
     match decision {
-        Decision::Offer { channel_id, connection_id, session_id, created } => {
+        Decision::Offer { channel_id, connection_id, session_id, created, .. } => {
             let created = if *created { "created" } else { "joined" };
             output.record(&["offer", channel_id.as_str(), connection_id.as_str(), session_id.as_str(), created])
         }
-        Decision::Reject { reason, mode } => output.record(&["reject", reason.name(), mode.name()]),
+        Decision::Reject { reason, mode, .. } => output.record(&["reject", reason.name(), mode.name()]),
         Decision::Redirect { node_name, location } => {
             output.record(&["redirect", node_name.as_str(), location.as_deref().unwrap_or_default()])
         }
@@ -64,12 +64,12 @@ fn show_record(decision: &Decision, output: &mut Output) -> Result<(), Failure> 
 
 fn words(decision: &Decision) -> String {
     match decision {
-        Decision::Offer { channel_id, connection_id, session_id, created } => {
+        Decision::Offer { channel_id, connection_id, session_id, created, .. } => {
             let session = if *created { "a new session" } else { "session" };
             let (channel, session_id) = (quoted(channel_id.as_str()), escape(session_id.as_str()));
             format!("offer: connection {} on channel {channel}, {session} {session_id}", quoted(connection_id.as_str()))
         }
-        Decision::Reject { reason, mode } => format!("reject: {reason} (the mode is {mode})"),
+        Decision::Reject { reason, mode, .. } => format!("reject: {reason} (the mode is {mode})"),
         Decision::Redirect { node_name, location } => {
             let location = location.as_deref().map(|location| format!(" at {}", escape(location)));
             format!("redirect: to {}{}", escape(node_name.as_str()), location.unwrap_or_default())

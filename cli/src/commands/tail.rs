@@ -138,7 +138,9 @@ impl Tail {
             match message {
                 Ok(Message::Notification(Notification::Event(event))) => self.event(&event, output)?,
                 Ok(Message::Notification(Notification::Gap(gap))) => self.gap(gap, output)?,
-                Ok(Message::Notification(Notification::Progress(_) | Notification::End(_)) | Message::Answer(..)) => {}
+                Ok(
+                    Message::Notification(Notification::Progress(_) | Notification::End(_) | Notification::Fence(_)) | Message::Answer(..),
+                ) => {}
                 Err(error) => return Err(daemon.explain(Method::Subscribe, error).await),
             }
         }

@@ -49,7 +49,7 @@ impl Gate {
         };
         let slot = self.add_live(turn, session, new);
         self.bind(turn, slot, socket);
-        Ok(Decision::Offer { channel_id, connection_id, session_id: self.session_id(session), created })
+        Ok(Decision::Offer { channel_id, connection_id, session_id: self.session_id(session), created, claim: None })
     }
 
     /// The offer that a connection was let in with.
@@ -64,12 +64,13 @@ impl Gate {
             connection_id: connection.connection_id,
             session_id: connection.session_id,
             created: false,
+            claim: None,
         })
     }
 
     pub(crate) fn reject(&mut self, reason: soramode_protocol::decision::RejectReason) -> Decision {
         *self.rejected.entry(reason).or_default() += 1;
-        Decision::Reject { reason, mode: self.mode.mode }
+        Decision::Reject { reason, mode: self.mode.mode, retry_after_ms: None }
     }
 
     pub(crate) fn disconnect(&mut self, turn: &mut Turn, gone: &Disconnect) -> Disconnected {
@@ -179,7 +180,8 @@ impl Gate {
         if !std::mem::replace(&mut row.is_announced, true) {
             let created_time = row.created_at;
             let origin = row.origin;
-            let kind = EventKind::SessionCreated { channel_id: channel_id.clone(), session_id: session_id.clone(), created_time };
+            let kind =
+                EventKind::SessionCreated { channel_id: channel_id.clone(), session_id: session_id.clone(), created_time, token: None };
             self.emit(turn, kind);
             if origin == Origin::Sora {
                 turn.effects.records.push(Record::SessionOfSora(channel_id.clone()));
@@ -294,5 +296,6 @@ fn destroyed(row: SessionRow, now: Timestamp) -> EventKind {
         max_connections: row.max_connections,
         total_connections: row.total_connections,
         reason: row.last_end,
+        token: None,
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng;
+use soramode_protocol::cluster::{Acknowledged, Granted};
 use soramode_protocol::decision::RejectReason;
 use soramode_protocol::error::Error;
 use soramode_protocol::event::{EndReason, Event, EventKind};
@@ -122,6 +123,9 @@ impl Gate {
             GateRequest::List(list) => self.list(&list).map(Reply::Page),
             GateRequest::Wait(wait) => return self.wait(turn, ticket, *wait),
             GateRequest::ListDeliveries(list) => self.list_deliveries(&list).map(Reply::Deliveries),
+            GateRequest::PurgeClusterNode(_) => Err(Error::no_cluster()),
+            GateRequest::Grant => Ok(Reply::Granted(Granted { standing: self.standing, valid_for_ms: None })),
+            GateRequest::Acknowledge(_) => Ok(Reply::Acknowledged(Acknowledged { found: false })),
             GateRequest::ResendDelivery(resend) => self.resend_delivery(turn, resend.id).map(|it| Reply::Delivery(Box::new(it))),
         };
         Some(answer)

@@ -36,6 +36,7 @@ impl Gate {
             started_at: self.started.wall,
             shadow: self.settings.sora.admission == SoraAdmission::Shadow,
             upstreams: Vec::new(),
+            cluster: None,
             warnings: Vec::new(),
         }
     }
@@ -56,6 +57,8 @@ impl Gate {
             cluster_api_url: None,
             sora_version: None,
             temporary_node: Some(false),
+            connections: None,
+            version: None,
         };
         ClusterNodes { nodes: vec![node] }
     }

@@ -51,6 +51,7 @@ impl Gate {
             connections: self.sessions.connection_count(),
             expires_at: self.mode.expires_at,
             warning: None,
+            published: None,
         }))
     }
 

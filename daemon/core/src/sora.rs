@@ -95,7 +95,7 @@ impl Gate {
         };
         let slot = self.sessions.add_connection(session, new);
         self.timers.set(Timer::Pending(slot), turn.now.boot + self.settings.pending_timeout);
-        let offer = Decision::Offer { channel_id, connection_id, session_id: self.session_id(session), created };
+        let offer = Decision::Offer { channel_id, connection_id, session_id: self.session_id(session), created, claim: None };
         // Whom the shadow of a gate would have turned away is told so, and comes all the same.
         Ok(rejected.unwrap_or(offer))
     }

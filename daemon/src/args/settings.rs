@@ -1,20 +1,19 @@
 //! The settings that flags, variables and the file share, and which of them wins.
 
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use clap::ArgMatches;
 use clap::builder::BoolishValueParser;
 use clap::parser::ValueSource;
 use serde::Deserialize;
-use serde::de::{Deserializer, Error as _};
 use soramode_protocol::event::EventPattern;
 use soramode_protocol::id::NodeName;
-use soramode_protocol::mode::{Mode, SettableMode};
+use soramode_protocol::mode::SettableMode;
 
+use super::cluster::{ClusterName, DeadMan, EtcdUrl, FenceAfter, NodeUrl, OnFence};
 use super::http::{CorsOrigin, HostName, HttpUrl, Listen, SoraMode};
+use super::values::{first_said, from_text, list_from_text, settable_mode};
 use super::{LogFormat, LogLevel, SocketMode};
 
 /// The settings that flags, variables and the file share. `None`: not said there.
@@ -196,6 +195,78 @@ pub struct Settings {
     #[serde(deserialize_with = "from_text")]
     pub shutdown_grace: Option<humantime::Duration>,
 
+    /// Join the cluster whose etcd is there; can be given several times, once for each member
+    ///
+    /// The same channel is then never processed on two nodes. It needs a soramoded that was built with its cluster.
+    #[arg(long, value_name = "URL", env = "SORAMODED_CLUSTER", hide_env_values = true, value_delimiter = ',')]
+    #[serde(deserialize_with = "list_from_text")]
+    pub cluster: Vec<EtcdUrl>,
+
+    /// What the cluster is called: several can share an etcd [default: default]
+    #[arg(long, value_name = "NAME", env = "SORAMODED_CLUSTER_NAME", hide_env_values = true)]
+    #[serde(deserialize_with = "from_text")]
+    pub cluster_name: Option<ClusterName>,
+
+    /// How long etcd keeps the node's place without a word from it [default: 10s]
+    #[arg(long, value_name = "DURATION", env = "SORAMODED_CLUSTER_TTL", hide_env_values = true)]
+    #[serde(deserialize_with = "from_text")]
+    pub cluster_ttl: Option<humantime::Duration>,
+
+    /// How often the node's right to its channels is renewed [default: 2s]
+    #[arg(long, value_name = "DURATION", env = "SORAMODED_CLUSTER_HEARTBEAT", hide_env_values = true)]
+    #[serde(deserialize_with = "from_text")]
+    pub cluster_heartbeat: Option<humantime::Duration>,
+
+    /// After so long without a renewal the node is isolated: nobody new gets in [default: 6s]
+    #[arg(long, value_name = "DURATION", env = "SORAMODED_ISOLATED_AFTER", hide_env_values = true)]
+    #[serde(deserialize_with = "from_text")]
+    pub isolated_after: Option<humantime::Duration>,
+
+    /// After so long without a renewal its sessions are ended, and others may take its channels over [default: 30s, or never]
+    ///
+    /// Without --on-fence and --dead-man it is never: nothing would end the sessions, so the channels wait for the node, or for
+    /// `soramode nodes purge`.
+    #[arg(long, value_name = "DURATION|never", env = "SORAMODED_FENCE_AFTER", hide_env_values = true)]
+    #[serde(deserialize_with = "from_text")]
+    pub fence_after: Option<FenceAfter>,
+
+    /// How long ending all sessions may take then; others wait so much longer [default: 5s]
+    #[arg(long, value_name = "DURATION", env = "SORAMODED_FENCE_BUDGET", hide_env_values = true)]
+    #[serde(deserialize_with = "from_text")]
+    pub fence_budget: Option<humantime::Duration>,
+
+    /// What ends the sessions then: sora-api, exec:COMMAND, socket or none [default: none]
+    #[arg(long, value_name = "MEANS", env = "SORAMODED_ON_FENCE", hide_env_values = true)]
+    #[serde(deserialize_with = "from_text")]
+    pub on_fence: Option<OnFence>,
+
+    /// What ends them when soramoded is dead or frozen: grant (the SFU asks for one), unit (systemd) or none [default: none]
+    #[arg(long, value_name = "MEANS", env = "SORAMODED_DEAD_MAN", hide_env_values = true)]
+    #[serde(deserialize_with = "from_text")]
+    pub dead_man: Option<DeadMan>,
+
+    /// Where clients of the other nodes are sent to, such as wss://node-01.example.com/signaling
+    #[arg(long, value_name = "URL", env = "SORAMODED_SIGNALING_URL", hide_env_values = true)]
+    #[serde(deserialize_with = "from_text")]
+    pub signaling_url: Option<NodeUrl>,
+
+    /// Where this node's --api-listen is for the other nodes' operators
+    #[arg(long, value_name = "URL", env = "SORAMODED_API_URL", hide_env_values = true)]
+    #[serde(deserialize_with = "from_text")]
+    pub api_url: Option<NodeUrl>,
+
+    /// Trust etcd by the certificates in this PEM file
+    #[arg(long, value_name = "FILE", env = "SORAMODED_CLUSTER_CA_FILE", hide_env_values = true)]
+    pub cluster_ca_file: Option<PathBuf>,
+
+    /// Show etcd the certificate in this PEM file
+    #[arg(long, value_name = "FILE", env = "SORAMODED_CLUSTER_CERT_FILE", hide_env_values = true)]
+    pub cluster_cert_file: Option<PathBuf>,
+
+    /// The key for it, in a PEM file of mode 0600
+    #[arg(long, value_name = "FILE", env = "SORAMODED_CLUSTER_KEY_FILE", hide_env_values = true)]
+    pub cluster_key_file: Option<PathBuf>,
+
     /// How the log is written on standard error [default: text]
     #[arg(long, value_name = "FORMAT", env = "SORAMODED_LOG_FORMAT", hide_env_values = true)]
     pub log_format: Option<LogFormat>,
@@ -253,6 +324,20 @@ impl Settings {
             webhook_ca_file: self.webhook_ca_file.or(weaker.webhook_ca_file),
             label: self.label.or(weaker.label),
             shutdown_grace: self.shutdown_grace.or(weaker.shutdown_grace),
+            cluster: first_said(self.cluster, weaker.cluster),
+            cluster_name: self.cluster_name.or(weaker.cluster_name),
+            cluster_ttl: self.cluster_ttl.or(weaker.cluster_ttl),
+            cluster_heartbeat: self.cluster_heartbeat.or(weaker.cluster_heartbeat),
+            isolated_after: self.isolated_after.or(weaker.isolated_after),
+            fence_after: self.fence_after.or(weaker.fence_after),
+            fence_budget: self.fence_budget.or(weaker.fence_budget),
+            on_fence: self.on_fence.or(weaker.on_fence),
+            dead_man: self.dead_man.or(weaker.dead_man),
+            signaling_url: self.signaling_url.or(weaker.signaling_url),
+            api_url: self.api_url.or(weaker.api_url),
+            cluster_ca_file: self.cluster_ca_file.or(weaker.cluster_ca_file),
+            cluster_cert_file: self.cluster_cert_file.or(weaker.cluster_cert_file),
+            cluster_key_file: self.cluster_key_file.or(weaker.cluster_key_file),
             log_format: self.log_format.or(weaker.log_format),
             log_level: self.log_level.or(weaker.log_level),
         }
@@ -276,44 +361,4 @@ impl Settings {
             _ => {}
         }
     }
-}
-
-fn settable_mode(word: &str) -> Result<SettableMode, String> {
-    let mode = word.parse::<Mode>().map_err(|unknown| {
-        let names = SettableMode::ALL.map(|mode| Mode::from(mode).name());
-        format!("{unknown}, takes {}", names.join(", "))
-    })?;
-    SettableMode::try_from(mode).map_err(|refused| refused.to_string())
-}
-
-/// Reads a value from text in the file, as it would be read on the command line.
-fn from_text<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
-where
-    T: FromStr<Err: fmt::Display>,
-    D: Deserializer<'de>,
-{
-    String::deserialize(deserializer)?.parse().map(Some).map_err(D::Error::custom)
-}
-
-/// Reads a list from an array of text, or from one text.
-fn list_from_text<'de, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
-where
-    T: FromStr<Err: fmt::Display>,
-    D: Deserializer<'de>,
-{
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Texts {
-        One(String),
-        Many(Vec<String>),
-    }
-    let texts = match Texts::deserialize(deserializer)? {
-        Texts::One(text) => vec![text],
-        Texts::Many(texts) => texts,
-    };
-    texts.iter().map(|text| text.parse().map_err(D::Error::custom)).collect()
-}
-
-fn first_said<T>(stronger: Vec<T>, weaker: Vec<T>) -> Vec<T> {
-    if stronger.is_empty() { weaker } else { stronger }
 }

@@ -1,5 +1,7 @@
 //! Tests of the configuration: what wins over what, and each thing that is refused.
 
+mod cluster;
+
 use super::*;
 
 use std::ffi::OsString;
@@ -88,6 +90,7 @@ fn every_flag_is_a_key_of_the_file() {
         sessions_known: false,
         state_dir: Some("/d".into()),
         http: http_expected(&tokens),
+        cluster: None,
         webhooks: WebhookConfig {
             urls: vec!["http://w/?key".parse().unwrap()],
             types: vec![EventType::SessionCreated, EventType::SessionDestroyed, EventType::SessionVanished, EventType::ModeChanged],
@@ -101,6 +104,9 @@ fn every_flag_is_a_key_of_the_file() {
     };
     assert_eq!(config, expected);
     for flag in args::command().get_arguments().filter_map(clap::Arg::get_long) {
+        if cluster::FLAGS.contains(&flag) {
+            continue;
+        }
         let is_setting = !["config", "check-config", "check-state", "help", "version", "sessions-known"].contains(&flag);
         assert_eq!(values.contains(&format!("{flag} =")), is_setting, "{flag}");
     }

@@ -201,7 +201,7 @@ fn write(to: &Transaction<'_>, record: &Record) -> rusqlite::Result<()> {
 
 fn write_event(to: &Transaction<'_>, event: &Event) -> rusqlite::Result<()> {
     match &event.kind {
-        EventKind::SessionCreated { channel_id, session_id, created_time } => {
+        EventKind::SessionCreated { channel_id, session_id, created_time, .. } => {
             let sql = "INSERT OR REPLACE INTO sessions VALUES (?1, ?2, ?3, 0, 0, 0, FALSE)";
             run(to, sql, params![channel_id.as_str(), session_id.as_str(), created_time.as_micros()])
         }

@@ -72,7 +72,8 @@ fn params(method: Method) -> Value {
         Method::Disconnect => json!({"connection_id": "1"}),
         Method::End => json!({"channel_id": "gone"}),
         Method::Explain => json!({"channel_id": "a"}),
-        Method::ResendDelivery => json!({"id": 1}),
+        Method::PurgeClusterNode => json!({"node_name": "n", "accept_risk": "still-running"}),
+        Method::ResendDelivery | Method::Acknowledge => json!({"id": 1}),
         Method::GetSession => json!({"channel_id": "kept"}),
         Method::Wait => json!({"for": "mode", "mode": "normal", "timeout_seconds": 0}),
         Method::GetMode
@@ -84,6 +85,7 @@ fn params(method: Method) -> Value {
         | Method::ListConnections
         | Method::Subscribe
         | Method::Unsubscribe
+        | Method::Grant
         | Method::GetInfo => json!({}),
     }
 }

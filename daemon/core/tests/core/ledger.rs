@@ -89,7 +89,7 @@ impl Ledger {
     fn read_event(&mut self, event: &Event) {
         self.last_seq = event.seq;
         match &event.kind {
-            EventKind::SessionCreated { channel_id, session_id, created_time } => {
+            EventKind::SessionCreated { channel_id, session_id, created_time, .. } => {
                 let session = StoredSession {
                     channel_id: channel_id.clone(),
                     session_id: session_id.clone(),

@@ -96,8 +96,9 @@ impl Show {
     pub(crate) fn event(&mut self, event: &Event) -> String {
         let name = event.kind.event_type().map_or("unknown", soramode_protocol::event::EventType::name);
         let more = match &event.kind {
-            EventKind::SessionCreated { channel_id, session_id, created_time } => {
-                format!(" {} since {}", self.session_id(channel_id, session_id), self.time(*created_time))
+            EventKind::SessionCreated { channel_id, session_id, created_time, token } => {
+                let token = tail(", token ", token.as_ref());
+                format!(" {} since {}{token}", self.session_id(channel_id, session_id), self.time(*created_time))
             }
             EventKind::SessionDestroyed {
                 channel_id,
@@ -107,10 +108,12 @@ impl Show {
                 max_connections,
                 total_connections,
                 reason,
+                token,
             } => {
+                let token = tail(", token ", token.as_ref());
                 let session = self.session_id(channel_id, session_id);
                 let (from, to) = (self.time(*created_time), self.time(*destroyed_time));
-                format!(" {session} since {from} until {to}, most {max_connections}, in all {total_connections} ({reason:?})")
+                format!(" {session} since {from} until {to}, most {max_connections}, in all {total_connections} ({reason:?}){token}")
             }
             EventKind::SessionVanished | EventKind::Unknown => String::new(),
             EventKind::ConnectionCreated { channel_id, session_id, connection_id, client_id } => {
@@ -258,6 +261,9 @@ impl Show {
             }
             Reply::Page(page) => return self.page(page),
             Reply::WaitEnded(ended) => self.wait_ended(ended),
+            Reply::Granted(it) => format!("granted {}{}", it.standing, tail(", ms ", it.valid_for_ms.as_ref())),
+            Reply::Acknowledged(it) => format!("acknowledged {}", it.found),
+            Reply::Purged(it) => format!("purged {} {:?}, {} channels", it.node_name, it.incarnations, it.channels),
             Reply::Ended(odd) => panic!("the gate ends nothing itself: {odd:?}"),
         };
         vec![line]
@@ -279,18 +285,27 @@ impl Show {
     }
 
     fn mode_changed(&self, it: &ModeChanged) -> String {
-        let ModeChanged { mode, previous_mode, changed, generation, sessions, connections, expires_at, warning: _ } = it;
+        let ModeChanged { mode, previous_mode, changed, generation, sessions, connections, expires_at, warning: _, published } = it;
         let head = if *changed { format!("changed {previous_mode} -> {mode}") } else { format!("unchanged {mode}") };
-        format!("{head}, generation {generation}, {sessions} sessions, {connections} connections{}", self.until(*expires_at))
+        format!(
+            "{head}, generation {generation}, {sessions} sessions, {connections} connections{}{}",
+            self.until(*expires_at),
+            tail(", published ", published.as_ref())
+        )
     }
 
     fn decision(&mut self, decision: &Decision) -> String {
         match decision {
-            Decision::Offer { channel_id, connection_id, session_id, created } => {
+            Decision::Offer { channel_id, connection_id, session_id, created, claim } => {
                 let made = if *created { ", made by it" } else { "" };
-                format!("offer {} in {}{made}", self.connection_id(connection_id), self.session_id(channel_id, session_id))
+                let claim = claim.map_or_else(String::new, |claim| {
+                    format!(", token {}{}", claim.token, tail(", valid for ms ", claim.valid_for_ms.as_ref()))
+                });
+                format!("offer {} in {}{made}{claim}", self.connection_id(connection_id), self.session_id(channel_id, session_id))
             }
-            Decision::Reject { reason, mode } => format!("reject {reason} in {mode}"),
+            Decision::Reject { reason, mode, retry_after_ms } => {
+                format!("reject {reason} in {mode}{}", tail(", again after ms ", retry_after_ms.as_ref()))
+            }
             Decision::Redirect { node_name, .. } => format!("redirect to {node_name}"),
         }
     }

@@ -49,7 +49,7 @@ impl Replay {
 
     fn read_event(&mut self, event: &Event) -> Result<(), String> {
         match &event.kind {
-            EventKind::SessionCreated { channel_id, session_id, created_time } => {
+            EventKind::SessionCreated { channel_id, session_id, created_time, .. } => {
                 let (channel_id, created_at) = (channel_id.clone(), *created_time);
                 let (connections, max_connections, total_connections) = (0, 0, 0);
                 let session_id = session_id.clone();

@@ -35,6 +35,8 @@ impl Model {
                     cluster_api_url: None,
                     sora_version: None,
                     temporary_node: Some(false),
+                    connections: None,
+                    version: None,
                 };
                 Ok(Reply::ClusterNodes(ClusterNodes { nodes: vec![node] }))
             }
@@ -58,9 +60,12 @@ impl Model {
             | GateRequest::Wait(_)
             | GateRequest::End(_)
             | GateRequest::ListDeliveries(_)
-            | GateRequest::ResendDelivery(_) => {
+            | GateRequest::ResendDelivery(_)
+            | GateRequest::PurgeClusterNode(_)
+            | GateRequest::Grant
+            | GateRequest::Acknowledge(_) => {
                 panic!(
-                    "lists are compared after each step, waits are asked otherwise, an end changes nothing, and nobody is told by webhook"
+                    "lists are compared after each step, waits are asked otherwise, an end changes nothing, and nobody is told by webhook or fenced"
                 )
             }
         }
@@ -90,11 +95,11 @@ impl Model {
                 return Err(Error::connection_id_in_use(&there.id, session.channel_id.clone()));
             }
             let (connection_id, session_id) = (there.id.clone(), session.session_id.clone());
-            return Ok(Some(Decision::Offer { channel_id: channel.clone(), connection_id, session_id, created: false }));
+            return Ok(Some(Decision::Offer { channel_id: channel.clone(), connection_id, session_id, created: false, claim: None }));
         }
         Ok(self.judge(self.mode.mode, channel).map(|(_, reason)| {
             *self.rejected.entry(reason).or_default() += 1;
-            Decision::Reject { reason, mode: self.mode.mode }
+            Decision::Reject { reason, mode: self.mode.mode, retry_after_ms: None }
         }))
     }
 
@@ -126,7 +131,13 @@ impl Model {
         let there = self.session_on(channel_id);
         let number = there.unwrap_or_else(|| self.open(channel_id.clone(), None));
         let session_id = self.session(number).session_id.clone();
-        Decision::Offer { channel_id: channel_id.clone(), connection_id: connection_id.clone(), session_id, created: there.is_none() }
+        Decision::Offer {
+            channel_id: channel_id.clone(),
+            connection_id: connection_id.clone(),
+            session_id,
+            created: there.is_none(),
+            claim: None,
+        }
     }
 
     fn bind(&mut self, id: &ConnectionId, socket: Option<SocketId>) {

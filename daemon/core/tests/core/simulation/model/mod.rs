@@ -290,7 +290,7 @@ impl Model {
         let (channel_id, session_id, created_time) = (session.channel_id.clone(), session.session_id.clone(), session.created_at);
         if !std::mem::replace(&mut session.told, true) {
             let (channel_id, session_id) = (channel_id.clone(), session_id.clone());
-            self.events.push(EventKind::SessionCreated { channel_id, session_id, created_time });
+            self.events.push(EventKind::SessionCreated { channel_id, session_id, created_time, token: None });
         }
         self.events.push(EventKind::ConnectionCreated { channel_id, session_id, connection_id: id.clone(), client_id });
     }
@@ -336,6 +336,7 @@ impl Model {
                 max_connections: session.most,
                 total_connections: session.in_all,
                 reason: session.last_end,
+                token: None,
             });
         }
         if self.sessions.is_empty() && self.mode.mode.is_block() {

@@ -68,6 +68,7 @@ impl Model {
             connections: self.connections.len() as u64,
             expires_at: self.mode.expires_at,
             warning: None,
+            published: None,
         }))
     }
 

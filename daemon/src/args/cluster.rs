@@ -1,0 +1,215 @@
+//! The words in which the cluster is set up, each checked while it is read.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use reqwest::Url;
+
+/// Where a member of etcd is: an absolute `http:` or `https:` URL without a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EtcdUrl(String);
+
+impl EtcdUrl {
+    /// As it was written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether it wants TLS.
+    pub fn is_https(&self) -> bool {
+        self.0.starts_with("https:")
+    }
+}
+
+impl FromStr for EtcdUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("got {text:?}, takes where a member of etcd is, such as http://10.0.0.1:2379");
+        let url = Url::parse(text).map_err(|_| wrong())?;
+        let is_bare = matches!(url.path(), "" | "/") && url.query().is_none() && url.username().is_empty() && url.password().is_none();
+        let is_http = matches!(url.scheme(), "http" | "https") && url.host().is_some();
+        if is_http && is_bare { Ok(Self(text.trim_end_matches('/').to_owned())) } else { Err(wrong()) }
+    }
+}
+
+impl fmt::Display for EtcdUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// After how long without a renewal the right to the channels is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FenceAfter {
+    /// After this time.
+    After(Duration),
+    /// It is without end.
+    Never,
+}
+
+impl FromStr for FenceAfter {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "never" {
+            return Ok(Self::Never);
+        }
+        let time = text.parse::<humantime::Duration>().map_err(|error| format!("got {text:?} ({error}), takes a time or never"))?;
+        Ok(Self::After(time.into()))
+    }
+}
+
+impl fmt::Display for FenceAfter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::After(time) => humantime::format_duration(*time).fmt(f),
+            Self::Never => f.write_str("never"),
+        }
+    }
+}
+
+/// By what sessions are ended when the right to the channels is over.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum OnFence {
+    /// By nothing.
+    #[default]
+    None,
+    /// Sora's `DisconnectChannel`.
+    SoraApi,
+    /// This command, which ends all of them.
+    Exec(String),
+    /// The notification `Fence`, which each client that said `ends: true` acknowledges.
+    Socket,
+}
+
+impl OnFence {
+    /// The word for it.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::SoraApi => "sora-api",
+            Self::Exec(_) => "exec",
+            Self::Socket => "socket",
+        }
+    }
+}
+
+impl FromStr for OnFence {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "none" => Ok(Self::None),
+            "sora-api" => Ok(Self::SoraApi),
+            "socket" => Ok(Self::Socket),
+            _ => match text.strip_prefix("exec:").map(str::trim) {
+                Some(command) if !command.is_empty() => Ok(Self::Exec(command.to_owned())),
+                Some(_) | None => Err(format!("got {text:?}, takes sora-api, exec:COMMAND, socket or none")),
+            },
+        }
+    }
+}
+
+/// What ends the SFU's sessions when the daemon itself is dead or frozen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DeadMan {
+    /// Nothing.
+    #[default]
+    None,
+    /// The SFU asks for a grant again and again, and stops by itself when it has none.
+    Grant,
+    /// systemd: the SFU's unit is bound to the daemon's, which has a watchdog.
+    Unit,
+}
+
+impl DeadMan {
+    /// The word for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Grant => "grant",
+            Self::Unit => "unit",
+        }
+    }
+}
+
+impl FromStr for DeadMan {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let all = [Self::None, Self::Grant, Self::Unit];
+        all.into_iter().find(|it| it.name() == text).ok_or_else(|| format!("got {text:?}, takes grant, unit or none"))
+    }
+}
+
+/// What the cluster is called: it stands in etcd's keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterName(String);
+
+/// The longest name of a cluster, in bytes.
+pub const CLUSTER_NAME_BYTES_MAX: usize = 64;
+
+impl ClusterName {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for ClusterName {
+    fn default() -> Self {
+        Self("default".to_owned())
+    }
+}
+
+impl FromStr for ClusterName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+        if (1..=CLUSTER_NAME_BYTES_MAX).contains(&text.len()) && text.bytes().all(is_plain) {
+            return Ok(Self(text.to_owned()));
+        }
+        Err(format!("got {text:?}, takes 1 to {CLUSTER_NAME_BYTES_MAX} letters, digits, dots, dashes and underscores"))
+    }
+}
+
+impl fmt::Display for ClusterName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// An absolute URL as clients are given it: `wss:`, `ws:`, `https:` or `http:`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeUrl(String);
+
+/// The longest URL that a node tells the others of itself, in bytes.
+pub const NODE_URL_BYTES_MAX: usize = 1_024;
+
+impl NodeUrl {
+    /// As it was written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for NodeUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let is_url = Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "wss" | "ws" | "https" | "http") && url.host().is_some());
+        if is_url && text.len() <= NODE_URL_BYTES_MAX {
+            return Ok(Self(text.to_owned()));
+        }
+        Err(format!("got {text:?}, takes a URL of at most {NODE_URL_BYTES_MAX} bytes, such as wss://node-01.example.com/signaling"))
+    }
+}
+
+impl fmt::Display for NodeUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

@@ -1,0 +1,233 @@
+//! The cluster that the node joins, and what of its settings does not fit together.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::time::Duration;
+
+use super::{ConfigError, check_duration, secret_file};
+use crate::args::Settings;
+use crate::args::cluster::{ClusterName, DeadMan, EtcdUrl, FenceAfter, NodeUrl, OnFence};
+
+/// Members of etcd that are named, at most.
+pub const ENDPOINTS_MAX: usize = 9;
+
+/// The shortest and the longest `--cluster-ttl`: etcd's own limit with its usual election timeout, and what nobody waits for.
+pub const TTL_RANGE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_mins(10));
+
+/// The shortest and the longest `--cluster-heartbeat`.
+pub const HEARTBEAT_RANGE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_mins(1));
+
+/// The longest `--fence-after`, `--isolated-after` and `--fence-budget`.
+pub const FENCE_MAX: Duration = Duration::from_hours(24);
+
+/// The largest file of certificates or of a key, in bytes.
+const PEM_BYTES_MAX: u64 = 1024 * 1024;
+
+const TTL_DEFAULT: Duration = Duration::from_secs(10);
+const HEARTBEAT_DEFAULT: Duration = Duration::from_secs(2);
+const ISOLATED_AFTER_DEFAULT: Duration = Duration::from_secs(6);
+const FENCE_AFTER_DEFAULT: Duration = Duration::from_secs(30);
+const FENCE_BUDGET_DEFAULT: Duration = Duration::from_secs(5);
+
+/// The cluster, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterConfig {
+    /// The members of etcd.
+    pub endpoints: Vec<EtcdUrl>,
+    /// The cluster's name.
+    pub name: ClusterName,
+    /// The lease of the node's keys, in whole seconds.
+    pub ttl: Duration,
+    /// How often the right is renewed.
+    pub heartbeat: Duration,
+    /// Without a renewal for so long: isolated.
+    pub isolated_after: Duration,
+    /// Without a renewal for so long: fenced; `None` if the right is without end.
+    pub fence_after: Option<Duration>,
+    /// Why it is without end.
+    pub never_because: Option<String>,
+    /// How long ending all sessions may take.
+    pub fence_budget: Duration,
+    /// What ends sessions at the fence.
+    pub on_fence: OnFence,
+    /// What ends them when the daemon is dead.
+    pub dead_man: DeadMan,
+    /// Where clients are redirected to.
+    pub signaling_url: Option<NodeUrl>,
+    /// Where the node's API is.
+    pub api_url: Option<NodeUrl>,
+    /// How etcd is trusted.
+    pub tls: Tls,
+    /// How long whoever takes a channel over waits. No setting says it: only a test of the tests makes it less than it must be.
+    pub takeover_wait: TakeoverWait,
+}
+
+/// How long whoever takes a channel over waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TakeoverWait {
+    /// As long as the owner's right may run.
+    #[default]
+    Owed,
+    /// Not at all, which serves channels twice: to show that this is noticed.
+    None,
+}
+
+/// How etcd is trusted, and how the node shows who it is: PEM.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// Whom etcd's certificates are of.
+    pub authorities: Option<Vec<u8>>,
+    /// The node's own certificate and its key.
+    pub identity: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+pub(super) fn check(settings: &Settings) -> Result<Option<ClusterConfig>, ConfigError> {
+    if settings.cluster.is_empty() {
+        return check_absent(settings).map(|()| None);
+    }
+    if !cfg!(feature = "cluster") {
+        return Err(ConfigError::WithoutCluster);
+    }
+    if settings.cluster.len() > ENDPOINTS_MAX {
+        let got = settings.cluster.len().to_string();
+        return Err(ConfigError::OutOfRange { name: "cluster", got, takes: format!("1 to {ENDPOINTS_MAX} members") });
+    }
+    if settings.shadow == Some(true) {
+        // Whoever lets everybody in lets them into channels of other nodes.
+        return Err(ConfigError::Excludes { name: "shadow", other: "cluster" });
+    }
+    let (fence_after, never_because) = check_fence(settings)?;
+    let ttl = check_range("cluster-ttl", settings.cluster_ttl, (TTL_DEFAULT, TTL_RANGE))?;
+    let config = ClusterConfig {
+        endpoints: settings.cluster.clone(),
+        name: settings.cluster_name.clone().unwrap_or_default(),
+        ttl: Duration::from_secs(ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0)),
+        heartbeat: check_range("cluster-heartbeat", settings.cluster_heartbeat, (HEARTBEAT_DEFAULT, HEARTBEAT_RANGE))?,
+        isolated_after: check_range("isolated-after", settings.isolated_after, (ISOLATED_AFTER_DEFAULT, (Duration::ZERO, FENCE_MAX)))?,
+        fence_after,
+        never_because,
+        fence_budget: check_range("fence-budget", settings.fence_budget, (FENCE_BUDGET_DEFAULT, (Duration::ZERO, FENCE_MAX)))?,
+        on_fence: settings.on_fence.clone().unwrap_or_default(),
+        dead_man: settings.dead_man.unwrap_or_default(),
+        signaling_url: settings.signaling_url.clone(),
+        api_url: settings.api_url.clone(),
+        tls: check_tls(settings)?,
+        takeover_wait: TakeoverWait::Owed,
+    };
+    check_order(&config)?;
+    Ok(Some(config))
+}
+
+/// A setting of the cluster without a cluster would do nothing, and nobody would be told.
+fn check_absent(settings: &Settings) -> Result<(), ConfigError> {
+    let said = [
+        ("cluster-name", settings.cluster_name.is_some()),
+        ("cluster-ttl", settings.cluster_ttl.is_some()),
+        ("cluster-heartbeat", settings.cluster_heartbeat.is_some()),
+        ("isolated-after", settings.isolated_after.is_some()),
+        ("fence-after", settings.fence_after.is_some()),
+        ("fence-budget", settings.fence_budget.is_some()),
+        ("on-fence", settings.on_fence.is_some()),
+        ("dead-man", settings.dead_man.is_some()),
+        ("signaling-url", settings.signaling_url.is_some()),
+        ("api-url", settings.api_url.is_some()),
+        ("cluster-ca-file", settings.cluster_ca_file.is_some()),
+        ("cluster-cert-file", settings.cluster_cert_file.is_some()),
+        ("cluster-key-file", settings.cluster_key_file.is_some()),
+    ];
+    match said.into_iter().find(|(_, is_said)| *is_said) {
+        Some((name, _)) => Err(ConfigError::Needs { name, needed: "cluster" }),
+        None => Ok(()),
+    }
+}
+
+/// When the right ends, or why it does not: a node that could not keep its side of it must not let others take over by themselves.
+fn check_fence(settings: &Settings) -> Result<(Option<Duration>, Option<String>), ConfigError> {
+    let on_fence = settings.on_fence.clone().unwrap_or_default();
+    if on_fence == OnFence::SoraApi && settings.sora_api.is_none() {
+        return Err(ConfigError::Needs { name: "on-fence = sora-api", needed: "sora-api" });
+    }
+    let missing = match (&on_fence, settings.dead_man.unwrap_or_default()) {
+        (OnFence::None, DeadMan::None) => Some("without --on-fence and --dead-man nothing would end its sessions"),
+        (OnFence::None, _) => Some("without --on-fence nothing would end its sessions"),
+        (_, DeadMan::None) => Some("without --dead-man nothing would end its sessions if soramoded were dead"),
+        (_, DeadMan::Grant | DeadMan::Unit) => None,
+    };
+    match (settings.fence_after, missing) {
+        (Some(FenceAfter::Never), _) => Ok((None, Some("as --fence-after says".to_owned()))),
+        (Some(FenceAfter::After(_)), Some(_)) => Err(ConfigError::Needs { name: "fence-after", needed: "on-fence and dead-man" }),
+        (None, Some(missing)) => Ok((None, Some(missing.to_owned()))),
+        (Some(FenceAfter::After(time)), None) if time <= FENCE_MAX => Ok((Some(time), None)),
+        (Some(FenceAfter::After(time)), None) => Err(out_of_range("fence-after", time, (Duration::ZERO, FENCE_MAX))),
+        (None, None) => Ok((Some(FENCE_AFTER_DEFAULT), None)),
+    }
+}
+
+/// Each deadline lies behind the one before it, with room for a renewal that fails once.
+fn check_order(config: &ClusterConfig) -> Result<(), ConfigError> {
+    let least = config.heartbeat * 2;
+    if config.isolated_after < least {
+        return Err(out_of_range("isolated-after", config.isolated_after, (least, FENCE_MAX)));
+    }
+    match config.fence_after {
+        Some(fence_after) if fence_after <= config.isolated_after => Err(ConfigError::OutOfRange {
+            name: "fence-after",
+            got: humantime::format_duration(fence_after).to_string(),
+            takes: format!("more than isolated-after ({})", humantime::format_duration(config.isolated_after)),
+        }),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn check_range(
+    name: &'static str,
+    said: Option<humantime::Duration>,
+    (default, range): (Duration, (Duration, Duration)),
+) -> Result<Duration, ConfigError> {
+    match check_duration(name, said, default)? {
+        time if (range.0..=range.1).contains(&time) => Ok(time),
+        time => Err(out_of_range(name, time, range)),
+    }
+}
+
+fn out_of_range(name: &'static str, got: Duration, (least, most): (Duration, Duration)) -> ConfigError {
+    let (least, most) = (humantime::format_duration(least), humantime::format_duration(most));
+    ConfigError::OutOfRange { name, got: humantime::format_duration(got).to_string(), takes: format!("{least} to {most}") }
+}
+
+fn check_tls(settings: &Settings) -> Result<Tls, ConfigError> {
+    let wants = settings.cluster.iter().any(EtcdUrl::is_https);
+    let files = [
+        ("cluster-ca-file", &settings.cluster_ca_file),
+        ("cluster-cert-file", &settings.cluster_cert_file),
+        ("cluster-key-file", &settings.cluster_key_file),
+    ];
+    if let Some((name, _)) = files.iter().find(|(_, path)| path.is_some() && !wants) {
+        return Err(ConfigError::Needs { name, needed: "an https URL in cluster" });
+    }
+    let identity = match (&settings.cluster_cert_file, &settings.cluster_key_file) {
+        (Some(certificate), Some(key)) => Some((read_pem("cluster-cert-file", certificate)?, read_key(key)?)),
+        (Some(_), None) => return Err(ConfigError::Needs { name: "cluster-cert-file", needed: "cluster-key-file" }),
+        (None, Some(_)) => return Err(ConfigError::Needs { name: "cluster-key-file", needed: "cluster-cert-file" }),
+        (None, None) => None,
+    };
+    let authorities = settings.cluster_ca_file.as_deref().map(|path| read_pem("cluster-ca-file", path)).transpose()?;
+    Ok(Tls { authorities, identity })
+}
+
+fn read_pem(name: &'static str, path: &Path) -> Result<Vec<u8>, ConfigError> {
+    let wrong = |problem: String| ConfigError::SecretFile { name, path: path.to_owned(), problem };
+    let mut pem = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(PEM_BYTES_MAX + 1).read_to_end(&mut pem));
+    read.map_err(|error| wrong(format!("cannot be read: {error}")))?;
+    if pem.len() as u64 > PEM_BYTES_MAX {
+        return Err(wrong(format!("has more than {PEM_BYTES_MAX} bytes")));
+    }
+    Ok(pem)
+}
+
+fn read_key(path: &Path) -> Result<Vec<u8>, ConfigError> {
+    let wrong = |problem: String| ConfigError::SecretFile { name: "cluster-key-file", path: path.to_owned(), problem };
+    secret_file::read(path, PEM_BYTES_MAX).map(String::into_bytes).map_err(wrong)
+}
