@@ -49,6 +49,7 @@ fn settings() -> Settings {
     Settings {
         node_name: NodeName::new("node-01").unwrap(),
         clustering: Clustering::Standalone,
+        cluster: None,
         mode: None,
         session_linger: Duration::ZERO,
         max_connections: 100,

@@ -8,20 +8,21 @@ use std::time::{Duration, Instant};
 use soramode_core::effect::{Act, Effects, Record};
 use soramode_core::gate::Gate;
 use soramode_core::input::{Input, SocketId, Ticket};
+use soramode_core::member::order::{FenceOf, Heard, Order};
 use soramode_protocol::end::EndSession;
 use soramode_protocol::error::Error;
 use soramode_protocol::event::{DeliveryEnded, EventKind};
 use soramode_protocol::node::Status;
 use soramode_protocol::reply::{Answer, Reply};
 use soramode_protocol::request::GateRequest;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::task::TaskTracker;
 
 use crate::clock::{BootTimer, now};
 use crate::ender::Ender;
 use crate::event_log::EventLog;
 use crate::health::Health;
-use crate::inbox::{Letter, Letters, Mail, Mailbox};
+use crate::inbox::{LastLook, Letter, Letters, Mail, Mailbox, WeakInbox};
 use crate::journal::{Journal, Outcome, WAITING_RECORDS_MAX};
 use crate::metrics::Metrics;
 use crate::mirror::{Mirror, Owed};
@@ -49,6 +50,12 @@ pub(crate) struct Outside {
     pub(crate) webhooks: Webhooks,
     /// A Sora that is told of each mode.
     pub(crate) mirror: Option<Mirror>,
+    /// The cluster's etcd.
+    pub(crate) cluster: Option<mpsc::UnboundedSender<Order>>,
+    /// What was read of it last.
+    pub(crate) last_look: LastLook,
+    /// For what an errand hears. Not the way itself: whoever holds that keeps the driver alive.
+    pub(crate) inbox: WeakInbox,
 }
 
 /// The driver.
@@ -60,6 +67,8 @@ pub(crate) struct Driver {
     held: Vec<Act>,
     /// Receivers whose last outcome was taken in by this batch.
     settled: Vec<usize>,
+    /// What came of orders that nobody could carry out any more.
+    unheard: Vec<Heard>,
     pub(crate) log: Arc<EventLog>,
     outside: Outside,
     pub(crate) mailboxes: HashMap<SocketId, Mailbox>,
@@ -77,6 +86,7 @@ impl Driver {
             journal,
             held: Vec::new(),
             settled: Vec::new(),
+            unheard: Vec::new(),
             log,
             outside,
             mailboxes: HashMap::new(),
@@ -107,6 +117,7 @@ impl Driver {
                 fired = self.timer.fired(), if self.deadline.is_some() => {
                     fired?;
                     self.deadline = None;
+                    self.look(&mut gate, &mut batch);
                     gate.step_into(now(), Input::Tick, &mut batch);
                 }
                 () = self.journal.retry_due() => {
@@ -119,18 +130,29 @@ impl Driver {
                 }
             }
             let taken = Instant::now();
+            self.look(&mut gate, &mut batch);
             for letter in letters.drain(..) {
                 self.take(&mut gate, letter, &mut batch);
             }
             self.keep(&mut gate, &mut batch).await;
             self.outside.metrics.answered(&batch.acts, taken.elapsed());
             self.act(&mut batch.acts);
+            self.hear_refusals(&mut gate, &mut batch).await;
             for place in self.settled.drain(..) {
                 self.outside.webhooks.say(place, Errand::Settled);
             }
             // A batch that was large once must not hold its memory for ever.
             batch.records.shrink_to(KEPT_EFFECTS);
             batch.acts.shrink_to(KEPT_EFFECTS);
+        }
+    }
+
+    /// What could not be ordered is answered like everything else.
+    async fn hear_refusals(&mut self, gate: &mut Gate, batch: &mut Effects) {
+        while let Some(heard) = self.unheard.pop() {
+            gate.step_into(now(), Input::Etcd(heard), batch);
+            self.keep(gate, batch).await;
+            self.act(&mut batch.acts);
         }
     }
 
@@ -205,6 +227,9 @@ impl Driver {
                 self.mailboxes.remove(&socket);
                 gate.step_into(now(), Input::Gone(socket), batch);
             }
+            // It was taken before everything else.
+            Letter::Looked => {}
+            Letter::Etcd(heard) => gate.step_into(now(), Input::Etcd(*heard), batch),
             Letter::Sora(input) => gate.step_into(now(), Input::Sora(*input), batch),
             Letter::Tried { place, id, tried } => {
                 gate.step_into(now(), Input::Tried { id, tried }, batch);
@@ -221,9 +246,12 @@ impl Driver {
         }));
     }
 
-    fn act(&self, acts: &mut Vec<Act>) {
+    fn act(&mut self, acts: &mut Vec<Act>) {
         for act in acts.drain(..) {
             match act {
+                Act::Deferred(ticket) => self.send(ticket.socket, Mail::Deferred(ticket.serial)),
+                Act::Etcd(order) => self.order(*order),
+                Act::Fence { id, of, sessions } => self.fence(id, of, sessions),
                 Act::Poll => self.outside.polls.notify_one(),
                 Act::Deliver(attempt) => self.outside.webhooks.say(attempt.place, Errand::Send(attempt)),
                 Act::End { ticket, actor, sessions } => self.end(ticket, &actor, sessions),
@@ -257,6 +285,34 @@ impl Driver {
                 mailbox.send(Mail::Answer(ticket.serial, answer)).unwrap_or_default();
             }
         });
+    }
+
+    /// Whoever would have carried it out is gone with the daemon: what would come back says so.
+    fn order(&mut self, order: Order) {
+        let Some(cluster) = &self.outside.cluster else { return };
+        if let Err(mpsc::error::SendError(order)) = cluster.send(order) {
+            self.unheard.extend(order.refused("soramoded is stopping"));
+        }
+    }
+
+    /// Has ended what is served without a right to it, beside everything else.
+    fn fence(&self, id: u64, of: FenceOf, sessions: Vec<EndSession>) {
+        tracing::error!(sessions = sessions.len(), ?of, "sessions are to end: the right to their channels is over");
+        let (ender, inbox) = (self.outside.ender.clone(), self.outside.inbox.clone());
+        self.errands.spawn(async move {
+            let heard = ender.fence(id, of, sessions).await;
+            if let Some(inbox) = inbox.upgrade() {
+                // Where the driver is gone nobody waits for it.
+                inbox.send(Letter::Etcd(Box::new(heard))).await.unwrap_or_default();
+            }
+        });
+    }
+
+    /// What was read of the cluster comes before everything else that waits.
+    fn look(&self, gate: &mut Gate, batch: &mut Effects) {
+        if let Some(looked) = self.outside.last_look.take() {
+            gate.step_into(now(), Input::Etcd(Heard::Looked(looked)), batch);
+        }
     }
 
     /// What nobody asked for has no answer that would tell the mirror of it.

@@ -1,9 +1,10 @@
 //! The one way to the gate, and the way back: every door writes letters, the driver reads them and sends mail.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use soramode_core::effect::WaitProgress;
 use soramode_core::input::{SocketId, SoraInput, Tried};
+use soramode_core::member::order::{Heard, Looked};
 use soramode_protocol::reply::Answer;
 use soramode_protocol::request::GateRequest;
 use tokio::sync::mpsc;
@@ -30,6 +31,10 @@ pub enum Letter {
     },
     /// A client went.
     Gone(SocketId),
+    /// Something was heard of the cluster's etcd, or of a fence.
+    Etcd(Box<Heard>),
+    /// All members of the cluster were read: what was read last is in the slot that the driver looks at ([`LastLook`]).
+    Looked,
     /// A real Sora said something.
     Sora(Box<SoraInput>),
     /// A delivery was tried.
@@ -48,12 +53,34 @@ pub enum Letter {
 pub enum Mail {
     /// The answer to its request of this number.
     Answer(u64, Answer),
+    /// The answer to its request of this number comes later than those behind it may.
+    Deferred(u64),
     /// How its wait of this number is going.
     Progress(u64, Box<WaitProgress>),
 }
 
+/// The last read of all members, which comes before everything else that waits: however long the driver was held up by a slow disk,
+/// a right that was renewed meanwhile goes on.
+#[derive(Clone, Debug, Default)]
+pub struct LastLook(Arc<Mutex<Option<Box<Looked>>>>);
+
+impl LastLook {
+    /// Puts a read there, in place of one that was not taken.
+    pub fn put(&self, looked: Looked) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(looked));
+    }
+
+    /// Takes it.
+    pub fn take(&self) -> Option<Box<Looked>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
 /// The doors' end.
 pub type Inbox = mpsc::Sender<Letter>;
+
+/// A doors' end that does not keep the driver alive.
+pub type WeakInbox = mpsc::WeakSender<Letter>;
 
 /// The driver's end.
 pub type Letters = mpsc::Receiver<Letter>;

@@ -4,6 +4,9 @@
 
 pub mod args;
 pub mod clock;
+#[cfg(feature = "cluster")]
+mod cluster;
+mod cluster_settings;
 pub mod config;
 pub mod control;
 mod descriptors;
@@ -39,6 +42,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use args::http::{HttpUrl, SoraMode};
+use cluster_settings::Cluster;
 use config::{Admission, Config, SoraConfig, WebhookConfig};
 use control::peer::Peers;
 use control::{Control, House};
@@ -46,6 +50,7 @@ use driver::{Driver, Outside};
 use ender::Ender;
 use health::Health;
 use http::{Http, HttpError, Supplies};
+use inbox::LastLook;
 use journal::Journal;
 use metrics::Metrics;
 use mirror::{Mirror, Mirroring};
@@ -75,6 +80,9 @@ pub enum RunError {
     /// Another daemon has the state.
     #[error(transparent)]
     State(#[from] Held),
+    /// The cluster was not built in.
+    #[error(transparent)]
+    Cluster(#[from] config::ConfigError),
     /// The system gave no randomness.
     #[error("the system gives no randomness: {0}")]
     Random(getrandom::Error),
@@ -99,7 +107,9 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
     let (health, polls) = (Arc::new(Health::new(&config.http)), Arc::new(Notify::new()));
     let metrics = Arc::new(Metrics::new()?);
     let api = sora_api(&config.http.sora)?;
-    let ender = Ender::new(api.clone());
+    let ender = Ender::new(api.clone(), cluster_settings::on_fence(&config));
+    let last_look = LastLook::default();
+    let (cluster, cluster_orders) = Cluster::open(&config, log.log_id(), (&inbox, &last_look))?.unzip();
     let (mirror, mirroring) = mirror(&config.http.sora, api.as_ref()).unzip();
     let (webhooks, receivers) = Webhooks::new(&config.webhooks, &inbox).map_err(RunError::Webhook)?;
     let outside = Outside {
@@ -109,6 +119,9 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
         ender: ender.clone(),
         webhooks,
         mirror,
+        cluster: cluster_orders,
+        last_look,
+        inbox: inbox.downgrade(),
     };
     let driver = Driver::new(letters, Journal::new(store, warning), Arc::clone(&log), outside)?;
     let house = House { log: Arc::clone(&log), ender, node_name: config.node_name.clone(), operator_group: config.operator_group.clone() };
@@ -116,6 +129,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
     let http = Http::open(&config, supplies).await?;
     let mirroring = mirror::run(mirroring, shutdown.clone());
     let delivering = webhook::run(receivers, shutdown.clone());
+    let clustering = cluster_settings::run(cluster, shutdown.clone());
     let control = Control::new(house, Peers::new(socket.operator_gid()), inbox, shutdown);
 
     tracing::info!(node = %config.node_name, socket = %config.socket.display(), version = soramode_protocol::version::VERSION, "ready");
@@ -124,7 +138,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
     let driving = TaskTracker::new().spawn(driver.run(gate, inputs));
     // The doors are the last to write letters, so the driver ends after them, when it has done what they said.
     let serving = async {
-        tokio::join!(control.serve(socket.listener()), http.serve(), mirroring, delivering);
+        tokio::join!(control.serve(socket.listener()), http.serve(), mirroring, delivering, clustering);
         std::future::pending().await
     };
     let outcome = tokio::select! {
@@ -139,7 +153,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
 fn settings(config: &Config, storage: Storage) -> Settings {
     Settings {
         node_name: config.node_name.clone(),
-        clustering: Clustering::Standalone,
+        clustering: if config.cluster.is_some() { Clustering::Clustered } else { Clustering::Standalone },
+        cluster: config.cluster.as_ref().map(cluster_settings::settings),
         mode: config.mode,
         session_linger: config.session_linger,
         max_connections: config.max_connections,

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use soramode_protocol::decision::{Connect, Decision, Disconnect, Disconnected, Lifetime, Report, Reported, ReportedConnection};
+use soramode_protocol::decision::{
+    Connect, Decision, Disconnect, Disconnected, Lifetime, RejectReason, Report, Reported, ReportedConnection,
+};
 use soramode_protocol::error::Error;
 use soramode_protocol::event::{EndReason, EventKind};
 use soramode_protocol::id::{ChannelId, ClientId, ConnectionId, SessionId};
@@ -12,6 +14,7 @@ use soramode_protocol::session::ConnectionState;
 use crate::effect::Record;
 use crate::gate::{Gate, Refusable, Turn};
 use crate::input::{SocketId, Ticket, Timestamp};
+use crate::member::Waiter;
 use crate::rows::{Door, NewConnection, Origin, SessionRow, Since};
 use crate::slab::Slot;
 use crate::timers::Timer;
@@ -20,14 +23,27 @@ use crate::timers::Timer;
 const ENDED_PER_STEP: usize = 256;
 
 impl Gate {
-    pub(crate) fn connect(&mut self, turn: &mut Turn, ticket: Ticket, connect: Connect) -> Refusable<Decision> {
+    /// Answers at once, or, where the cluster must be asked, later.
+    pub(crate) fn connect(&mut self, turn: &mut Turn, ticket: Ticket, connect: Connect) -> Option<Refusable<Decision>> {
+        if self.member.is_some() && connect.connection_id.as_ref().is_none_or(|id| self.sessions.find(id).is_none()) {
+            let row = self.judge(self.mode.mode, self.sessions.find_session(&connect.channel_id));
+            if self.must_ask(row, &connect.channel_id) {
+                let channel_id = connect.channel_id.clone();
+                return self.ask_cluster(turn, &channel_id, Waiter::Connect(ticket, connect));
+            }
+        }
+        Some(self.decide_connect(turn, ticket, connect))
+    }
+
+    /// Decides by what the node has and knows.
+    pub(crate) fn decide_connect(&mut self, turn: &mut Turn, ticket: Ticket, connect: Connect) -> Refusable<Decision> {
         let Connect { channel_id, connection_id, client_id, lifetime, hops: _ } = connect;
         let socket = match lifetime {
             Lifetime::Explicit => None,
             Lifetime::Socket => Some(ticket.socket),
         };
         if let Some(slot) = connection_id.as_ref().and_then(|id| self.sessions.find(id)) {
-            let offer = self.offer_again(&channel_id, slot)?;
+            let offer = self.offer_again(turn, &channel_id, slot)?;
             self.see(turn, slot);
             self.bind(turn, slot, socket);
             return Ok(offer);
@@ -36,6 +52,7 @@ impl Gate {
         if let Some(reason) = self.judge(self.mode.mode, session).reject_reason() {
             return Ok(self.reject(reason));
         }
+        self.check_owned(&channel_id)?;
         let created = session.is_none();
         let session = session.unwrap_or_else(|| self.open_session(turn, channel_id.clone(), None));
         let connection_id = connection_id.unwrap_or_else(|| ConnectionId::generate(self.random_bytes()));
@@ -49,31 +66,45 @@ impl Gate {
         };
         let slot = self.add_live(turn, session, new);
         self.bind(turn, slot, socket);
-        Ok(Decision::Offer { channel_id, connection_id, session_id: self.session_id(session), created, claim: None })
+        let claim = self.claim_of(&channel_id, turn.now.boot);
+        Ok(Decision::Offer { channel_id, connection_id, session_id: self.session_id(session), created, claim })
     }
 
     /// The offer that a connection was let in with.
-    pub(crate) fn offer_again(&self, channel_id: &ChannelId, slot: Slot) -> Refusable<Decision> {
+    pub(crate) fn offer_again(&self, turn: &Turn, channel_id: &ChannelId, slot: Slot) -> Refusable<Decision> {
         let connection = self.sessions.view_connection(slot);
         let Some(connection) = connection else { unreachable!("a connection that was found has a session") };
         if connection.channel_id != *channel_id {
             return Err(Error::connection_id_in_use(&connection.connection_id, connection.channel_id));
         }
         Ok(Decision::Offer {
+            claim: self.claim_of(channel_id, turn.now.boot),
             channel_id: connection.channel_id,
             connection_id: connection.connection_id,
             session_id: connection.session_id,
             created: false,
-            claim: None,
         })
     }
 
-    pub(crate) fn reject(&mut self, reason: soramode_protocol::decision::RejectReason) -> Decision {
-        *self.rejected.entry(reason).or_default() += 1;
+    pub(crate) fn reject(&mut self, reason: RejectReason) -> Decision {
+        self.count_rejected(reason);
         Decision::Reject { reason, mode: self.mode.mode, retry_after_ms: None }
     }
 
+    pub(crate) fn count_rejected(&mut self, reason: RejectReason) {
+        *self.rejected.entry(reason).or_default() += 1;
+    }
+
+    /// In a cluster nobody gets into a channel that the node has no claim on.
+    pub(crate) fn check_owned(&self, channel_id: &ChannelId) -> Refusable<()> {
+        if self.member.is_some() && self.token_of(channel_id).is_none() {
+            return Err(Error::cluster_unavailable("no node takes the channel just now"));
+        }
+        Ok(())
+    }
+
     pub(crate) fn disconnect(&mut self, turn: &mut Turn, gone: &Disconnect) -> Disconnected {
+        self.cancel_connection(turn, &gone.connection_id);
         let Some(slot) = self.sessions.find(&gone.connection_id) else {
             return Disconnected { found: false, channel_id: None, session_id: None, durable: true };
         };
@@ -144,6 +175,7 @@ impl Gate {
         let session_id = session_id.unwrap_or_else(|| SessionId::generate(self.random_bytes()));
         self.vanished_held = false;
         self.waits.look_again();
+        self.note_unclaimed(&channel_id);
         self.sessions.add_session(channel_id, session_id, turn.now)
     }
 
@@ -180,8 +212,8 @@ impl Gate {
         if !std::mem::replace(&mut row.is_announced, true) {
             let created_time = row.created_at;
             let origin = row.origin;
-            let kind =
-                EventKind::SessionCreated { channel_id: channel_id.clone(), session_id: session_id.clone(), created_time, token: None };
+            let token = self.token_of(&channel_id);
+            let kind = EventKind::SessionCreated { channel_id: channel_id.clone(), session_id: session_id.clone(), created_time, token };
             self.emit(turn, kind);
             if origin == Origin::Sora {
                 turn.effects.records.push(Record::SessionOfSora(channel_id.clone()));
@@ -238,8 +270,13 @@ impl Gate {
         self.timers.cancel(Timer::Linger(session));
         self.sessions_ended += 1;
         self.waits.look_again();
+        let channel_id = self.member.is_some().then(|| row.channel_id.clone());
         if row.is_announced {
-            self.emit(turn, destroyed(row, turn.now));
+            let token = self.token_of(&row.channel_id);
+            self.emit(turn, destroyed(row, turn.now, token));
+        }
+        if let Some(channel_id) = channel_id.filter(|channel_id| self.sessions.find_session(channel_id).is_none()) {
+            self.release(turn, &channel_id);
         }
         if self.sessions.session_count() == 0 && self.mode.mode.is_block() {
             self.vanished_held = true;
@@ -264,6 +301,7 @@ impl Gate {
 
     pub(crate) fn socket_gone(&mut self, turn: &Turn, socket: SocketId) {
         self.drop_waits(socket);
+        self.cancel_socket(socket);
         self.reports.remove(&socket);
         if self.sessions.bound_to(socket).next().is_some() {
             self.timers.set(Timer::Grace(socket), turn.now.boot + self.settings.socket_grace);
@@ -287,7 +325,7 @@ impl Gate {
     }
 }
 
-fn destroyed(row: SessionRow, now: Timestamp) -> EventKind {
+fn destroyed(row: SessionRow, now: Timestamp, token: Option<u64>) -> EventKind {
     EventKind::SessionDestroyed {
         channel_id: row.channel_id,
         session_id: row.session_id,
@@ -296,6 +334,6 @@ fn destroyed(row: SessionRow, now: Timestamp) -> EventKind {
         max_connections: row.max_connections,
         total_connections: row.total_connections,
         reason: row.last_end,
-        token: None,
+        token,
     }
 }

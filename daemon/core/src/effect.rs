@@ -10,8 +10,10 @@ use soramode_protocol::reply::Answer;
 use soramode_protocol::session::Session;
 use soramode_protocol::time::Time;
 
+use crate::cluster::Token;
 use crate::input::{SocketId, Ticket};
-use crate::snapshot::StoredDelivery;
+use crate::member::order::{FenceOf, Order};
+use crate::snapshot::{StoredDelivery, StoredMember};
 
 /// What one step wants done: first every record is committed, then every act is performed, in order.
 #[derive(Debug, Default, PartialEq)]
@@ -70,6 +72,17 @@ pub enum Record {
     Delivery(Box<StoredDelivery>),
     /// A delivery that is over is not kept any longer.
     DeliveryForgotten(u64),
+    /// The node's life in its cluster, or that it left in order.
+    Member(Option<StoredMember>),
+    /// A channel is this node's.
+    Claimed {
+        /// Which.
+        channel_id: ChannelId,
+        /// The token of its claim.
+        token: Token,
+    },
+    /// A channel is not this node's any more.
+    Unclaimed(ChannelId),
     /// Whether `session.vanished` is owed: the last session left a closed node before the sessions were known.
     VanishedHeld(bool),
 }
@@ -87,6 +100,9 @@ impl Record {
             | Self::Mode(_)
             | Self::Delivery(_)
             | Self::DeliveryForgotten(_)
+            | Self::Member(_)
+            | Self::Claimed { .. }
+            | Self::Unclaimed(_)
             | Self::VanishedHeld(_) => None,
         }
     }
@@ -111,6 +127,21 @@ pub enum Act {
         /// Who asks.
         actor: Arc<str>,
         /// The sessions, the oldest first.
+        sessions: Vec<EndSession>,
+    },
+    /// A request is answered later than those behind it may be.
+    Deferred(Ticket),
+    /// Do this in etcd; what came of it comes back as [`Input::Etcd`](crate::input::Input::Etcd).
+    Etcd(Box<Order>),
+    /// Have the SFU end what is served without a right to it; what came of it comes back as
+    /// [`Heard::FenceTold`](crate::member::order::Heard::FenceTold) or
+    /// [`Heard::FenceDone`](crate::member::order::Heard::FenceDone), one of them always and in a bounded time.
+    Fence {
+        /// Which fence.
+        id: u64,
+        /// What it names.
+        of: FenceOf,
+        /// The sessions that are known, the oldest first.
         sessions: Vec<EndSession>,
     },
     /// Ask Sora's API for its connections; the answer comes back as [`SoraInput::Polled`](crate::input::SoraInput::Polled) or

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng;
-use soramode_protocol::cluster::{Acknowledged, Granted};
 use soramode_protocol::decision::RejectReason;
 use soramode_protocol::error::Error;
 use soramode_protocol::event::{EndReason, Event, EventKind};
@@ -20,6 +19,8 @@ use crate::deliveries::Deliveries;
 use crate::effect::{Act, Effects, Record};
 use crate::input::{Input, SocketId, Ticket, Timestamp};
 use crate::known::Known;
+use crate::member::Member;
+use crate::member::order::{Acknowledgement, Heard};
 use crate::sessions::Sessions;
 use crate::slab::Slot;
 use crate::snapshot::Settings;
@@ -55,6 +56,8 @@ pub struct Gate {
     pub(crate) timers: Timers,
     pub(crate) waits: Waits,
     pub(crate) deliveries: Deliveries,
+    /// The node as a member of its cluster, where there is one.
+    pub(crate) member: Option<Box<Member>>,
     pub(crate) next_seq: u64,
     pub(crate) random: ChaCha8Rng,
 }
@@ -72,6 +75,11 @@ impl Gate {
         let mut turn = Turn { now, effects: std::mem::take(effects) };
         // Before the start there was no gate whose deadlines could have come.
         if !matches!(input, Input::Started(_)) {
+            // A renewal that came in time counts, however late it is heard of here.
+            if let Input::Etcd(Heard::Looked(looked)) = &input {
+                self.renew_first(&mut turn, looked);
+            }
+            self.watch_right(&mut turn);
             self.fire_due(&mut turn);
         }
         match input {
@@ -84,11 +92,13 @@ impl Gate {
             Input::Started(host) => self.begin(&mut turn, host),
             Input::Tick => {}
             Input::Cluster(membership) => self.cluster(&mut turn, membership),
+            Input::Etcd(heard) => self.heard(&mut turn, heard),
             Input::StorageFailed { refused } => self.storage_failed(&mut turn, &refused),
             Input::StorageRestored => self.storage_restored(&mut turn),
             Input::Sora(input) => self.sora(&mut turn, input),
             Input::Tried { id, tried } => self.delivery_tried(&mut turn, id, &tried),
         }
+        self.publish(&mut turn);
         self.settle_waits(&mut turn);
         if std::mem::replace(&mut self.vanished_recorded, self.vanished_held) != self.vanished_held {
             turn.effects.records.push(Record::VanishedHeld(self.vanished_held));
@@ -105,11 +115,11 @@ impl Gate {
         let Asked { ticket, actor, request } = asked;
         let answer = match request {
             GateRequest::GetMode => Ok(Reply::Mode(Box::new(self.mode.clone()))),
-            GateRequest::ChangeMode(change) => self.change_mode(turn, *change, &actor),
+            GateRequest::ChangeMode(change) => return self.change_mode(turn, ticket, (*change, &actor)),
             GateRequest::GetStatus => Ok(Reply::Status(Box::new(self.status(turn.now)))),
             GateRequest::ListClusterNodes => Ok(Reply::ClusterNodes(self.list_cluster_nodes())),
             GateRequest::ListModeChanges(list) => Ok(Reply::ModeChanges(self.list_mode_changes(&list))),
-            GateRequest::Connect(connect) => self.connect(turn, ticket, connect).map(Reply::Decision),
+            GateRequest::Connect(connect) => return self.connect(turn, ticket, connect).map(|decided| decided.map(Reply::Decision)),
             GateRequest::Report(report) => Ok(Reply::Reported(self.report(turn, ticket.socket, report))),
             GateRequest::Disconnect(gone) => Ok(Reply::Disconnected(self.disconnect(turn, &gone))),
             GateRequest::End(end) => match self.sessions_to_end(&end) {
@@ -123,9 +133,11 @@ impl Gate {
             GateRequest::List(list) => self.list(&list).map(Reply::Page),
             GateRequest::Wait(wait) => return self.wait(turn, ticket, *wait),
             GateRequest::ListDeliveries(list) => self.list_deliveries(&list).map(Reply::Deliveries),
-            GateRequest::PurgeClusterNode(_) => Err(Error::no_cluster()),
-            GateRequest::Grant => Ok(Reply::Granted(Granted { standing: self.standing, valid_for_ms: None })),
-            GateRequest::Acknowledge(_) => Ok(Reply::Acknowledged(Acknowledged { found: false })),
+            GateRequest::PurgeClusterNode(purge) => return self.purge(turn, ticket, (purge, &actor)),
+            GateRequest::Grant => Ok(Reply::Granted(self.grant(turn.now.boot))),
+            GateRequest::Acknowledge(it) => {
+                Ok(Reply::Acknowledged(self.acknowledge(turn, Acknowledgement { id: it.id, by: ticket.socket })))
+            }
             GateRequest::ResendDelivery(resend) => self.resend_delivery(turn, resend.id).map(|it| Reply::Delivery(Box::new(it))),
         };
         Some(answer)
@@ -135,6 +147,8 @@ impl Gate {
         for _ in 0..TIMERS_PER_STEP {
             let Some(timer) = self.timers.take_due(turn.now.boot) else { return };
             match timer {
+                Timer::Standing => self.watch_right(turn),
+                Timer::Fence(id) => self.tell_fence(turn, id),
                 Timer::Expiry => self.mode_expired(turn),
                 Timer::Poll => self.want_poll(turn),
                 Timer::Pending(slot) => self.pending_over(turn, slot, EndReason::Timeout),
@@ -157,6 +171,7 @@ impl Gate {
             }
         }
         self.storage = StorageState::Failed;
+        self.refuse_publications(turn);
         self.switch_mode(turn, Mode::BlockNewConnection, "system:storage");
     }
 

@@ -8,6 +8,8 @@ use soramode_protocol::id::{ChannelId, ClientId, ConnectionId, SessionId};
 use soramode_protocol::request::GateRequest;
 use soramode_protocol::time::Time;
 
+use crate::member::order::Heard;
+
 /// The time on two clocks. A wall clock that is set fires no deadline and delays none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timestamp {
@@ -53,8 +55,10 @@ pub enum Input {
     Gone(SocketId),
     /// A deadline has come ([`Gate::next_deadline`](crate::gate::Gate::next_deadline)).
     Tick,
-    /// The node's place in its cluster changed.
+    /// The node's place in its cluster changed, whatever its right says.
     Cluster(Membership),
+    /// What came of something in etcd ([`Act::Etcd`](crate::effect::Act::Etcd)).
+    Etcd(Heard),
     /// The state can no longer be written.
     StorageFailed {
         /// Connections whose offer could not be kept, and so was not given.

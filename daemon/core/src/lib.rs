@@ -14,6 +14,7 @@ mod index;
 pub mod input;
 mod known;
 mod lists;
+pub mod member;
 mod mode;
 mod reconcile;
 pub mod restore;

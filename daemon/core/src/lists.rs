@@ -36,7 +36,7 @@ impl Gate {
             started_at: self.started.wall,
             shadow: self.settings.sora.admission == SoraAdmission::Shadow,
             upstreams: Vec::new(),
-            cluster: None,
+            cluster: self.cluster_status(now.boot),
             warnings: Vec::new(),
         }
     }
@@ -47,6 +47,9 @@ impl Gate {
 
     /// This node: all of them where there is no cluster, and all that it can vouch for where there is one.
     pub(crate) fn list_cluster_nodes(&self) -> ClusterNodes {
+        if let Some(nodes) = self.cluster_nodes() {
+            return ClusterNodes { nodes };
+        }
         let node = ClusterNode {
             node_name: self.settings.node_name.clone(),
             mode: Some(self.mode.mode),

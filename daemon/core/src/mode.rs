@@ -32,9 +32,9 @@ enum Expiry {
 }
 
 impl Gate {
-    pub(crate) fn change_mode(&mut self, turn: &mut Turn, change: ChangeMode, actor: &str) -> Answer {
-        self.check_conditions(&change)?;
-        self.check_may(change.mode.into())?;
+    /// Changes the mode, whatever the other nodes of a cluster know of it.
+    pub(crate) fn change_mode_here(&mut self, turn: &mut Turn, change: ChangeMode, actor: &str) -> Answer {
+        self.may_change(&change)?;
         let previous_mode = self.mode.mode;
         let changed = self.decide_change(change, actor);
         let is_changed = changed.is_some();
@@ -53,6 +53,12 @@ impl Gate {
             warning: None,
             published: None,
         }))
+    }
+
+    /// Whether the change may be made as things are.
+    pub(crate) fn may_change(&self, change: &ChangeMode) -> Refusable<()> {
+        self.check_conditions(change)?;
+        self.check_may(change.mode.into())
     }
 
     fn check_conditions(&self, change: &ChangeMode) -> Refusable<()> {

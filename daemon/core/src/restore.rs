@@ -17,6 +17,7 @@ use crate::gate::{Gate, Turn};
 use crate::index::Hashing;
 use crate::input::{Host, SocketId, Timestamp};
 use crate::known::Known;
+use crate::member::Member;
 use crate::rows::{NewConnection, Origin, Since};
 use crate::sessions::Sessions;
 use crate::slab::Slot;
@@ -28,8 +29,9 @@ use crate::waits::Waits;
 impl Gate {
     /// Starts. `seed` is fresh from the system, never stored.
     pub fn restore(snapshot: Snapshot, seed: Seed) -> Self {
-        let Snapshot { settings, started, stored } = snapshot;
-        let Stored { mode, mut mode_changes, next_seq, sessions, mut connections, vanished_held, deliveries } = stored;
+        let Snapshot { settings, started, mut stored } = snapshot;
+        let member = settings.cluster.clone().map(|cluster| Box::new(Member::new(cluster, &mut stored)));
+        let Stored { mode, mut mode_changes, next_seq, sessions, mut connections, vanished_held, deliveries, .. } = stored;
         let mut random = ChaCha8Rng::from_seed(seed.0);
         let hashing = Hashing::new(random.next_u64(), random.next_u64());
         let before = mode.clone();
@@ -59,6 +61,7 @@ impl Gate {
             timers: Timers::default(),
             waits: Waits::default(),
             deliveries: Deliveries::restore(deliveries, &settings.webhooks),
+            member,
             next_seq,
             random,
             settings,
@@ -83,6 +86,7 @@ impl Gate {
             Host::Up => {}
             Host::Restarted => self.end_all(turn),
         }
+        self.begin_member(turn, host);
         self.tell_held_vanished(turn);
         self.resume_deliveries(turn);
     }

@@ -10,6 +10,7 @@ use soramode_protocol::node::Storage;
 use soramode_protocol::session::ConnectionState;
 use soramode_protocol::time::Time;
 
+use crate::cluster::{FenceAfter, Incarnation, Terms, Token};
 use crate::input::Timestamp;
 use crate::rows::{Door, Origin};
 
@@ -45,6 +46,8 @@ pub struct Settings {
     pub node_name: NodeName,
     /// Whether there is a cluster to join.
     pub clustering: Clustering,
+    /// That cluster, where channels are to be claimed in it.
+    pub cluster: Option<ClusterSettings>,
     /// The mode to start in, whatever was stored.
     pub mode: Option<SettableMode>,
     /// How long a session outlives its last connection.
@@ -123,6 +126,73 @@ pub enum Clustering {
     Clustered,
 }
 
+/// The cluster, as far as the gate must know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterSettings {
+    /// Its name, for the status.
+    pub name: String,
+    /// Where etcd is, for the status.
+    pub endpoints: Vec<String>,
+    /// What the node promises.
+    pub terms: Terms,
+    /// Why its right is without end, if it is.
+    pub never_because: Option<String>,
+    /// What ends sessions at the fence.
+    pub on_fence: FenceMeans,
+    /// What ends them when the daemon is dead, for the status.
+    pub dead_man: String,
+    /// Where clients are redirected to.
+    pub signaling_url: Option<String>,
+    /// Where the node's API is.
+    pub api_url: Option<String>,
+    /// How long whoever takes a channel over waits.
+    pub takeover_wait: TakeoverWait,
+}
+
+/// What ends sessions when the right to their channels is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FenceMeans {
+    /// Nothing.
+    None,
+    /// Sora's API.
+    SoraApi,
+    /// A command.
+    Exec,
+    /// Clients that are told so.
+    Socket,
+}
+
+impl FenceMeans {
+    /// The word for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::SoraApi => "sora-api",
+            Self::Exec => "exec",
+            Self::Socket => "socket",
+        }
+    }
+}
+
+/// How long whoever takes a channel over waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TakeoverWait {
+    /// As long as the owner's right may run.
+    #[default]
+    Owed,
+    /// Not at all, which serves channels twice: to show that this is noticed.
+    None,
+}
+
+/// The node's last life in its cluster, as it is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoredMember {
+    /// Which.
+    pub incarnation: Incarnation,
+    /// What it promised.
+    pub fence_after: FenceAfter,
+}
+
 /// What the gate starts from.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
@@ -151,6 +221,10 @@ pub struct Stored {
     pub vanished_held: bool,
     /// Deliveries by webhook, in the order of their numbers.
     pub deliveries: Vec<StoredDelivery>,
+    /// The node's last life in its cluster.
+    pub member: Option<StoredMember>,
+    /// The channels that it owned.
+    pub claims: Vec<(ChannelId, Token)>,
 }
 
 /// A delivery, as it is stored.
@@ -193,6 +267,8 @@ impl Default for Stored {
             connections: Vec::new(),
             vanished_held: false,
             deliveries: Vec::new(),
+            member: None,
+            claims: Vec::new(),
         }
     }
 }

@@ -9,7 +9,8 @@ use soramode_protocol::time::Time;
 
 use crate::effect::{Act, Record};
 use crate::gate::{Gate, Refusable, Turn};
-use crate::input::SoraInput;
+use crate::input::{SoraInput, Ticket};
+use crate::member::Waiter;
 use crate::rows::{Door, NewConnection, Origin, Since};
 use crate::slab::Slot;
 use crate::snapshot::SoraAdmission;
@@ -32,10 +33,13 @@ impl Gate {
         }
         match input {
             SoraInput::Admit { ticket, channel_id, connection_id, client_id } => {
-                let decision = self.admit(turn, Client { channel_id, connection_id, client_id, created_at: None });
-                turn.effects.acts.push(Act::Answer(ticket, decision.map(Reply::Decision)));
+                let client = Client { channel_id, connection_id, client_id, created_at: None };
+                if let Some(decision) = self.admit(turn, ticket, client) {
+                    turn.effects.acts.push(Act::Answer(ticket, decision.map(Reply::Decision)));
+                }
             }
             SoraInput::Denied { connection_id } => {
+                self.cancel_connection(turn, &connection_id);
                 if let Some(slot) = self.sessions.find(&connection_id) {
                     self.pending_over(turn, slot, EndReason::Denied);
                 }
@@ -66,16 +70,30 @@ impl Gate {
         }
     }
 
-    fn admit(&mut self, turn: &mut Turn, client: Client) -> Refusable<Decision> {
+    /// Answers at once, or, where the cluster must be asked, later.
+    fn admit(&mut self, turn: &mut Turn, ticket: Ticket, client: Client) -> Option<Refusable<Decision>> {
+        if self.member.is_some() && self.sessions.find(&client.connection_id).is_none() {
+            let row = self.judge(self.mode.mode, self.sessions.find_session(&client.channel_id));
+            if self.must_ask(row, &client.channel_id) {
+                let channel_id = client.channel_id.clone();
+                return self.ask_cluster(turn, &channel_id, Waiter::Admit(ticket, client));
+            }
+        }
+        Some(self.decide_admit(turn, client))
+    }
+
+    /// Decides by what the node has and knows.
+    pub(crate) fn decide_admit(&mut self, turn: &mut Turn, client: Client) -> Refusable<Decision> {
         let Client { channel_id, connection_id, client_id, created_at: _ } = client;
         if let Some(slot) = self.sessions.find(&connection_id) {
-            return self.offer_again(&channel_id, slot);
+            return self.offer_again(turn, &channel_id, slot);
         }
         let session = self.sessions.find_session(&channel_id);
         let rejected = self.judge(self.mode.mode, session).reject_reason().map(|reason| self.reject(reason));
         if let (Some(rejected), SoraAdmission::Enforced) = (&rejected, self.settings.sora.admission) {
             return Ok(rejected.clone());
         }
+        self.check_owned(&channel_id)?;
         let created = session.is_none();
         let session = session.unwrap_or_else(|| self.open_session(turn, channel_id.clone(), None));
         self.timers.cancel(Timer::Linger(session));
@@ -95,7 +113,8 @@ impl Gate {
         };
         let slot = self.sessions.add_connection(session, new);
         self.timers.set(Timer::Pending(slot), turn.now.boot + self.settings.pending_timeout);
-        let offer = Decision::Offer { channel_id, connection_id, session_id: self.session_id(session), created, claim: None };
+        let claim = self.claim_of(&channel_id, turn.now.boot);
+        let offer = Decision::Offer { channel_id, connection_id, session_id: self.session_id(session), created, claim };
         // Whom the shadow of a gate would have turned away is told so, and comes all the same.
         Ok(rejected.unwrap_or(offer))
     }

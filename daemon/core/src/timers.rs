@@ -10,6 +10,8 @@ use crate::waits::WaitId;
 /// What a deadline is for. Where several are due at the same time, they fire in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Timer {
+    /// The right to the channels ends, in part or as a whole.
+    Standing,
     /// The mode ends by itself.
     Expiry,
     /// Sora's API is to be asked.
@@ -20,6 +22,8 @@ pub(crate) enum Timer {
     Grace(SocketId),
     /// A session has been empty for the linger.
     Linger(Slot),
+    /// The SFU is told again to end what has not ended.
+    Fence(u64),
     /// A receiver's next delivery is to be tried.
     Delivery(usize),
     /// What a wait waits for has been so for the settling time.

@@ -43,6 +43,8 @@ pub(super) struct Conversation {
     lines_taken: u64,
     in_flight: VecDeque<Owed>,
     waits: BTreeMap<u64, Option<ReplyTo>>,
+    /// Requests that the gate answers later than those behind them may be.
+    deferred: BTreeMap<u64, Option<ReplyTo>>,
     /// What waits until everything before it is answered.
     alone: Option<(Option<ReplyTo>, Alone)>,
     listing: Option<Listing>,
@@ -88,6 +90,7 @@ impl Conversation {
             lines_taken: 0,
             in_flight: VecDeque::new(),
             waits: BTreeMap::new(),
+            deferred: BTreeMap::new(),
             alone: None,
             listing: None,
             subscription: None,
@@ -98,13 +101,13 @@ impl Conversation {
 
     /// Whether another line would be taken.
     pub(super) fn is_open(&self) -> bool {
-        let has_room = self.in_flight.len() + self.waits.len() < IN_FLIGHT_MAX && !self.out.is_full();
+        let has_room = self.in_flight.len() + self.waits.len() + self.deferred.len() < IN_FLIGHT_MAX && !self.out.is_full();
         has_room && self.alone.is_none() && self.listing.is_none() && !self.is_closing
     }
 
     /// Whether nothing is owed but what a wait or a subscription may bring.
     pub(super) fn is_answered(&self) -> bool {
-        self.in_flight.is_empty() && self.alone.is_none() && self.listing.is_none()
+        self.in_flight.is_empty() && self.deferred.is_empty() && self.alone.is_none() && self.listing.is_none()
     }
 
     /// Whether a wait or a subscription goes on.
@@ -227,6 +230,10 @@ impl Conversation {
                 }
                 None
             }
+            Mail::Deferred(serial) => {
+                self.defer(serial);
+                None
+            }
             Mail::Answer(serial, answer) => self.take_answer(serial, answer),
         }
     }
@@ -244,7 +251,7 @@ impl Conversation {
             }
             return None;
         }
-        if let Some(reply_to) = self.waits.remove(&serial) {
+        if let Some(reply_to) = self.waits.remove(&serial).or_else(|| self.deferred.remove(&serial)) {
             self.out.answer(reply_to.as_ref(), answer.as_ref());
             return None;
         }
@@ -256,6 +263,15 @@ impl Conversation {
                 self.out.answer(listing.and_then(|listing| listing.reply_to).as_ref(), page.as_ref());
                 None
             }
+        }
+    }
+
+    /// The request's turn is over: its answer goes by its id.
+    fn defer(&mut self, serial: u64) {
+        let Ok(place) = self.in_flight.binary_search_by_key(&serial, |owed| owed.serial) else { return };
+        if let Some(owed) = self.in_flight.remove(place) {
+            self.deferred.insert(serial, owed.reply_to);
+            self.tell_held_back();
         }
     }
 

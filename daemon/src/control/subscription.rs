@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use soramode_protocol::cluster::Fence;
 use soramode_protocol::end::EndSession;
 use soramode_protocol::envelope::Notified;
 use soramode_protocol::error::Error;
@@ -15,7 +16,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::Instant;
 
 use super::output::Output;
-use crate::ender::{Ender, Endings};
+use crate::ender::{Ender, Ending};
 use crate::event_log::{EventLog, Logged, Read};
 
 /// Events that are read from the log at once.
@@ -23,6 +24,13 @@ const READ_EVENTS: usize = 256;
 
 /// How long events gather for a client that was told of some a moment ago, so that many clients and many events are no storm of small writes.
 const COALESCE: Duration = Duration::from_millis(20);
+
+/// What a client that ends sessions is to be told.
+#[derive(Debug)]
+enum Untold {
+    End(EndSession),
+    Fence(Fence),
+}
 
 /// A subscription.
 #[derive(Debug)]
@@ -32,9 +40,9 @@ pub(super) struct Subscription {
     types: Vec<EventType>,
     news: watch::Receiver<u64>,
     /// Of a client that ends sessions: what it is to end.
-    endings: Option<broadcast::Receiver<Endings>>,
-    /// Sessions that it has not been told of yet.
-    untold: VecDeque<EndSession>,
+    endings: Option<broadcast::Receiver<Ending>>,
+    /// What it has not been told of yet.
+    untold: VecDeque<Untold>,
     told: Option<Instant>,
     /// Events that come from the disk, while they are read.
     reading: Option<JoinHandle<Read>>,
@@ -74,7 +82,10 @@ impl Subscription {
         tokio::select! {
             read = next_reading(reading.as_mut()) => (*reading, *was_read) = (None, read),
             () = next_event(news, *told) => {}
-            ending = next_ending(endings.as_mut()) => untold.extend(ending.iter().cloned()),
+            ending = next_ending(endings.as_mut()) => match ending {
+                Ending::Sessions(sessions) => untold.extend(sessions.iter().cloned().map(Untold::End)),
+                Ending::Fence(fence) => untold.push_back(Untold::Fence(fence)),
+            },
         }
     }
 
@@ -82,30 +93,37 @@ impl Subscription {
     pub(super) fn tell(&mut self, out: &mut Output) {
         self.news.mark_unchanged();
         while !out.is_full() {
-            if let Some(session) = self.untold.pop_front() {
-                out.message(&Notified::end(&session));
-                continue;
-            }
-            let read = self.was_read.take().or_else(|| self.log.read(self.next, READ_EVENTS));
-            let Some(read) = read else {
-                self.begin_to_read();
-                return;
-            };
-            if let Some(gap) = read.gap {
-                out.message(&Notified::gap(&gap));
-            }
-            self.next = read.next;
-            if read.events.is_empty() {
-                return;
-            }
-            self.told = Some(Instant::now());
-            let wanted = |logged: &&Arc<Logged>| logged.event.kind.event_type().is_some_and(|it| self.types.contains(&it));
-            for logged in read.events.iter().filter(wanted) {
-                out.line(logged.line());
+            match self.untold.pop_front() {
+                Some(Untold::End(session)) => out.message(&Notified::end(&session)),
+                Some(Untold::Fence(fence)) => out.message(&Notified::fence(&fence)),
+                None if !self.tell_some(out) => return,
+                None => {}
             }
         }
         // There may be more, which nobody will announce again.
         self.news.mark_changed();
+    }
+
+    /// Writes some of the events; whether there may be more.
+    fn tell_some(&mut self, out: &mut Output) -> bool {
+        let read = self.was_read.take().or_else(|| self.log.read(self.next, READ_EVENTS));
+        let Some(read) = read else {
+            self.begin_to_read();
+            return false;
+        };
+        if let Some(gap) = read.gap {
+            out.message(&Notified::gap(&gap));
+        }
+        self.next = read.next;
+        if read.events.is_empty() {
+            return false;
+        }
+        self.told = Some(Instant::now());
+        let wanted = |logged: &&Arc<Logged>| logged.event.kind.event_type().is_some_and(|it| self.types.contains(&it));
+        for logged in read.events.iter().filter(wanted) {
+            out.line(logged.line());
+        }
+        true
     }
 
     /// Has events read that are on the disk alone; that they are there is news.
@@ -133,7 +151,7 @@ async fn next_event(news: &mut watch::Receiver<u64>, told: Option<Instant>) {
     }
 }
 
-async fn next_ending(endings: Option<&mut broadcast::Receiver<Endings>>) -> Endings {
+async fn next_ending(endings: Option<&mut broadcast::Receiver<Ending>>) -> Ending {
     let Some(endings) = endings else { return std::future::pending().await };
     loop {
         match endings.recv().await {
@@ -155,6 +173,10 @@ mod tests {
     use soramode_protocol::id::{EventId, LogId, NodeName};
     use soramode_protocol::time::Time;
 
+    fn ender() -> Ender {
+        Ender::new(None, Default::default())
+    }
+
     fn append(log: &EventLog, seqs: impl IntoIterator<Item = u64>) {
         let node_name = Arc::new(NodeName::new(&"n".repeat(255)).unwrap());
         log.append(seqs.into_iter().map(|seq| Event {
@@ -175,7 +197,7 @@ mod tests {
         let log = Arc::new(EventLog::new(LogId::generate([0; 16]), 10_000));
         append(&log, 1..=10_000);
         let (mut subscription, _) =
-            Subscription::new(&log, &Ender::new(None), &Subscribe { from: SubscribeFrom::Seq(1), ..Subscribe::default() }).unwrap();
+            Subscription::new(&log, &ender(), &Subscribe { from: SubscribeFrom::Seq(1), ..Subscribe::default() }).unwrap();
         let mut told = 0;
         while subscription.next <= 10_000 {
             let mut out = Output::default();
@@ -191,7 +213,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn events_gather_for_who_was_told_a_moment_ago_and_for_nobody_else() {
         let log = Arc::new(EventLog::new(LogId::generate([0; 16]), 100));
-        let (mut subscription, _) = Subscription::new(&log, &Ender::new(None), &Subscribe::default()).unwrap();
+        let (mut subscription, _) = Subscription::new(&log, &ender(), &Subscribe::default()).unwrap();
         let mut out = Output::default();
         append(&log, [1]);
         assert!(has_news(&mut subscription), "the first at once");

@@ -99,7 +99,7 @@ impl Answers {
             match mail {
                 Mail::Answer(serial, answer) => self.bring(serial, answer),
                 // Nobody waits through these doors.
-                Mail::Progress(..) => {}
+                Mail::Progress(..) | Mail::Deferred(_) => {}
             }
         }
         // Who still waits hears that nothing will come: the senders are dropped with the map.

@@ -31,7 +31,7 @@ fn look(path: &Path) -> Result<String, Trouble> {
     if verdict != "ok" {
         return Err(Trouble::Inconsistent(verdict));
     }
-    let Stored { mode, mode_changes, next_seq, sessions, connections, .. } = load(&connection)?;
+    let Stored { mode, mode_changes, next_seq, sessions, connections, claims, .. } = load(&connection)?;
     let oldest: Option<u64> = connection.query_row("SELECT min(first_seq) FROM log", [], |row| row.get(0))?;
     let log_id: Option<String> = Fact::LogId.read(&connection)?;
     let schema: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
@@ -48,6 +48,7 @@ fn look(path: &Path) -> Result<String, Trouble> {
         ("mode changes", mode_changes.len().to_string()),
         ("sessions", sessions.len().to_string()),
         ("connections", connections.len().to_string()),
+        ("channels", claims.len().to_string()),
         ("events", events),
     ];
     for (name, value) in lines {

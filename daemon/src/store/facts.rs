@@ -18,6 +18,8 @@ pub(super) enum Fact {
     IsVanishedHeld,
     /// The mode.
     Mode,
+    /// The node's last life in its cluster; empty where it left in order.
+    Member,
 }
 
 impl Fact {
@@ -29,6 +31,7 @@ impl Fact {
             Self::ReservedSeq => "reserved_seq",
             Self::IsVanishedHeld => "is_vanished_held",
             Self::Mode => "mode",
+            Self::Member => "member",
         }
     }
 

@@ -6,12 +6,15 @@ use std::str::FromStr;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row};
 use serde::de::DeserializeOwned;
+use soramode_core::cluster::Token;
 use soramode_core::rows::{Door, Origin};
-use soramode_core::snapshot::{Stored, StoredConnection, StoredDelivery, StoredSession};
+use soramode_core::snapshot::{Stored, StoredConnection, StoredDelivery, StoredMember, StoredSession};
+use soramode_protocol::id::ChannelId;
 use soramode_protocol::session::ConnectionState;
 use soramode_protocol::time::Time;
 
 use super::facts::Fact;
+use super::membership::Kept;
 
 /// Reads everything that a start begins with.
 pub(super) fn load(connection: &Connection) -> rusqlite::Result<Stored> {
@@ -36,7 +39,23 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<Stored> {
         )?,
         vanished_held: Fact::IsVanishedHeld.read(connection)?.unwrap_or(false),
         deliveries: all(connection, "SELECT * FROM deliveries ORDER BY id", delivery)?,
+        member: member(connection)?,
+        claims: claims(connection)?,
     })
+}
+
+fn member(connection: &Connection) -> rusqlite::Result<Option<StoredMember>> {
+    let json = Fact::Member.read::<String>(connection)?.filter(|json| !json.is_empty());
+    json.map(|json| read_json::<Kept>(&json, 0).map(StoredMember::from)).transpose()
+}
+
+/// A check reads a state of an older schema as it is.
+fn claims(connection: &Connection) -> rusqlite::Result<Vec<(ChannelId, Token)>> {
+    let is_there: bool = connection.query_row("SELECT count(*) FROM sqlite_schema WHERE name = 'claims'", [], |row| row.get(0))?;
+    if !is_there {
+        return Ok(Vec::new());
+    }
+    all(connection, "SELECT channel_id, token FROM claims", |row| Ok((id(row, 0)?, Token(row.get(1)?))))
 }
 
 fn all<T>(connection: &Connection, sql: &str, read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>) -> rusqlite::Result<Vec<T>> {

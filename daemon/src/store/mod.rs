@@ -5,6 +5,7 @@ mod check;
 mod disk;
 mod facts;
 mod load;
+mod membership;
 pub mod open;
 mod schema;
 mod write;

@@ -45,6 +45,7 @@ fn settings() -> Settings {
     Settings {
         node_name: NodeName::new("node-01").unwrap(),
         clustering: Clustering::Standalone,
+        cluster: None,
         mode: None,
         session_linger: Duration::ZERO,
         max_connections: 1_000,
@@ -270,7 +271,7 @@ async fn what_cannot_be_used_is_named_and_left_untouched() {
     let told = spoiled(|path| sql(path, "PRAGMA user_version = 99")).await;
     assert_eq!(
         told,
-        "the state in /soramode.db cannot be used: a newer soramoded wrote it (schema 99, this one knows up to 1). Install that version \
+        "the state in /soramode.db cannot be used: a newer soramoded wrote it (schema 99, this one knows up to 2). Install that version \
          again, or stop soramoded and move the file away to begin with nothing"
     );
     let told = spoiled(|path| sql(path, "PRAGMA application_id = 1")).await;

@@ -15,6 +15,7 @@ use soramode_protocol::time::Time;
 
 use super::archive::Oldest;
 use super::facts::Fact;
+use super::membership;
 
 /// So many seqs are reserved at once: what a power cut may make the log skip, and how seldom the disk is waited for.
 const RESERVED_SEQS: u64 = 8_192;
@@ -156,7 +157,8 @@ impl Writer {
 /// Whether a power cut must not undo it.
 const fn must_reach_the_disk(record: &Record) -> bool {
     match record {
-        Record::Mode(_) | Record::Delivery(_) => true,
+        // Whom the node was in the cluster must be known again: else nobody may have its channels for a long time.
+        Record::Mode(_) | Record::Delivery(_) | Record::Member(_) => true,
         Record::Event(event) => matches!(event.kind, EventKind::ModeChanged(_)),
         Record::Pending { .. }
         | Record::PendingOver(_)
@@ -164,6 +166,8 @@ const fn must_reach_the_disk(record: &Record) -> bool {
         | Record::OfSora(_)
         | Record::SessionOfSora(_)
         | Record::DeliveryForgotten(_)
+        | Record::Claimed { .. }
+        | Record::Unclaimed(_)
         | Record::VanishedHeld(_) => false,
     }
 }
@@ -195,6 +199,11 @@ fn write(to: &Transaction<'_>, record: &Record) -> rusqlite::Result<()> {
         }
         Record::Delivery(delivery) => write_delivery(to, delivery),
         Record::DeliveryForgotten(id) => run(to, "DELETE FROM deliveries WHERE id = ?1", params![id]),
+        Record::Member(member) => Fact::Member.write(to, membership::to_json(*member)),
+        Record::Claimed { channel_id, token } => {
+            run(to, "INSERT OR REPLACE INTO claims VALUES (?1, ?2)", params![channel_id.as_str(), token.0])
+        }
+        Record::Unclaimed(channel_id) => run(to, "DELETE FROM claims WHERE channel_id = ?1", params![channel_id.as_str()]),
         Record::VanishedHeld(is_held) => Fact::IsVanishedHeld.write(to, is_held),
     }
 }

@@ -44,6 +44,7 @@ fn settings() -> Settings {
     Settings {
         node_name: "node-01".parse().unwrap(),
         clustering: Clustering::Standalone,
+        cluster: None,
         mode: None,
         session_linger: Duration::ZERO,
         max_connections: 100,

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use soramode_core::cluster::Token;
 use soramode_core::effect::Record;
 use soramode_core::restore::start_change;
 use soramode_core::rows::{Door, Origin};
-use soramode_core::snapshot::{Stored, StoredConnection, StoredDelivery, StoredSession};
+use soramode_core::snapshot::{Stored, StoredConnection, StoredDelivery, StoredMember, StoredSession};
 use soramode_protocol::event::{Event, EventKind};
 use soramode_protocol::id::{ChannelId, ClientId, ConnectionId};
 use soramode_protocol::mode::{DatedModeChange, MODE_CHANGES_KEPT, ModeState};
@@ -23,14 +24,17 @@ pub(crate) struct Ledger {
     connections: BTreeMap<ConnectionId, StoredConnection>,
     vanished_held: bool,
     deliveries: BTreeMap<u64, StoredDelivery>,
+    member: Option<StoredMember>,
+    claims: BTreeMap<ChannelId, Token>,
 }
 
 impl Ledger {
     /// Begins with what was stored.
     pub(crate) fn new(stored: Stored) -> Self {
-        let Stored { mode, mode_changes, next_seq, sessions, connections, vanished_held, deliveries } = stored;
+        let Stored { mode, mode_changes, next_seq, sessions, connections, vanished_held, deliveries, member, claims } = stored;
         let mut ledger = Self { mode, mode_changes, last_seq: next_seq.saturating_sub(1), vanished_held, ..Self::default() };
         ledger.deliveries = deliveries.into_iter().map(|delivery| (delivery.id, delivery)).collect();
+        (ledger.member, ledger.claims) = (member, claims.into_iter().collect());
         ledger.sessions = sessions.into_iter().map(|session| (session.channel_id.clone(), session)).collect();
         for connection in connections {
             if connection.state == ConnectionState::Live {
@@ -54,6 +58,13 @@ impl Ledger {
             }
             Record::DeliveryForgotten(id) => {
                 self.deliveries.remove(id);
+            }
+            Record::Member(member) => self.member = *member,
+            Record::Claimed { channel_id, token } => {
+                self.claims.insert(channel_id.clone(), *token);
+            }
+            Record::Unclaimed(channel_id) => {
+                self.claims.remove(channel_id);
             }
             Record::VanishedHeld(held) => self.vanished_held = *held,
             Record::Pending { channel_id, connection_id, client_id, created_at } => {
@@ -174,6 +185,8 @@ impl Ledger {
             connections: self.connections.values().cloned().collect(),
             vanished_held: self.vanished_held,
             deliveries: self.deliveries.values().cloned().collect(),
+            member: self.member,
+            claims: self.claims.clone().into_iter().collect(),
         }
     }
 }

@@ -10,4 +10,5 @@ mod lossy_sora;
 mod purity;
 mod scenarios;
 mod show;
+mod show_etcd;
 mod simulation;

@@ -20,6 +20,8 @@ use soramode_protocol::session::{Connection, Page, Session};
 use soramode_protocol::time::Time;
 use soramode_protocol::wait::WaitEnded;
 
+use crate::show_etcd;
+
 /// Ids that the gate makes have this many characters; those in tests are shorter.
 const GENERATED_CHARS: usize = 26;
 
@@ -89,6 +91,11 @@ impl Show {
             Record::DeliveryForgotten(id) => format!("kept: delivery {id} is forgotten"),
             Record::VanishedHeld(true) => "kept: session.vanished is owed".to_owned(),
             Record::VanishedHeld(false) => "kept: session.vanished is not owed any more".to_owned(),
+            Record::Member(member) => {
+                format!("kept: in the cluster as {}", member.map_or_else(|| "nobody".to_owned(), |it| it.incarnation.0.to_string()))
+            }
+            Record::Claimed { channel_id, token } => format!("kept: {channel_id} is this node's, token {}", token.0),
+            Record::Unclaimed(channel_id) => format!("kept: {channel_id} is not this node's"),
             Record::SessionOfSora(channel_id) => format!("kept: the session on {channel_id} is Sora's"),
         }
     }
@@ -189,6 +196,9 @@ impl Show {
                 let sessions: Vec<String> = sessions.iter().map(|it| self.session_id(&it.channel_id, &it.session_id)).collect();
                 vec![format!("-> sfu: end {}, asked by {actor} ({})", sessions.join(", "), socket(ticket.socket))]
             }
+            Act::Deferred(ticket) => vec![format!("-> {}: later", socket(ticket.socket))],
+            Act::Etcd(order) => vec![format!("-> etcd: {}", show_etcd::order(order))],
+            Act::Fence { id, of, .. } => vec![show_etcd::fence(*id, of)],
             Act::Poll => vec!["-> sora: who is connected?".to_owned()],
             Act::Deliver(attempt) => {
                 let name = attempt.event.kind.event_type().map_or("unknown", soramode_protocol::event::EventType::name);
@@ -328,6 +338,7 @@ impl Show {
             write!(line, "; {number} rejected {reason}").unwrap();
         }
         write!(line, "; storage {:?}; up {} s", status.storage.state, status.uptime_seconds).unwrap();
+        line.push_str(&tail("; cluster: ", status.cluster.as_ref().and_then(|it| it.problem.as_ref())));
         line
     }
 

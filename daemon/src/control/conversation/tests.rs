@@ -19,8 +19,12 @@ const LIST_CHANGES: &str = "{\"id\":4,\"method\":\"ListModeChanges\"}\n";
 
 fn conversation(access: Access) -> Conversation {
     let log = Arc::new(EventLog::new(LogId::generate([0; 16]), 10));
-    let house =
-        House { log, ender: Ender::new(None), node_name: NodeName::new("node-01").unwrap(), operator_group: Some("operators".to_owned()) };
+    let house = House {
+        log,
+        ender: Ender::new(None, Default::default()),
+        node_name: NodeName::new("node-01").unwrap(),
+        operator_group: Some("operators".to_owned()),
+    };
     Conversation::new(Arc::new(house), Peer { uid: 1, access, actor: "uid:1".into() })
 }
 
@@ -84,6 +88,23 @@ fn an_answer_that_comes_early_waits_for_its_turn() {
 }
 
 #[test]
+fn what_is_answered_later_holds_back_nobody_and_is_waited_for() {
+    let mut conversation = conversation(Access::Operate);
+    let text: String = [5, 6, 7].iter().map(|id| DISCONNECT.replace("\"id\":1", &format!("\"id\":{id}"))).collect();
+    let asks = conversation.take_lines(&mut lines(&text));
+    answer(&mut conversation, &asks[1]);
+    assert!(conversation.out.lines().is_empty());
+    conversation.take_mail(Mail::Deferred(asks[0].0));
+    answer(&mut conversation, &asks[2]);
+    assert_eq!(conversation.out.lines().len(), 2);
+    assert!(!conversation.is_answered(), "a client that says no more still gets its answer");
+    answer(&mut conversation, &asks[0]);
+    let answered: Vec<i64> = conversation.out.lines().into_iter().map(|line| line["id"].as_i64().unwrap()).collect();
+    assert_eq!(answered, [6, 7, 5]);
+    assert!(conversation.is_answered());
+}
+
+#[test]
 fn large_answers_are_asked_for_one_at_a_time() {
     let mut conversation = conversation(Access::View);
     let mut lines = lines(&LIST_CHANGES.repeat(3));
@@ -112,6 +133,9 @@ fn who_may_look_reaches_the_gate_with_nothing_that_changes_it() {
         ("Disconnect", "{\"connection_id\":\"1\"}"),
         ("End", "{\"all\":true}"),
         ("ResendDelivery", "{\"id\":1}"),
+        ("PurgeClusterNode", "{\"node_name\":\"n\",\"accept_risk\":\"still-running\"}"),
+        ("Grant", "{}"),
+        ("Acknowledge", "{\"id\":1}"),
     ];
     let operate = Method::ALL.iter().filter(|method| method.access() == Access::Operate).map(|method| method.name());
     assert_eq!(operate.collect::<Vec<_>>(), changes.map(|(method, _)| method));

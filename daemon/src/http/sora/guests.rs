@@ -99,7 +99,12 @@ mod tests {
                 Letter::Sora(input) if matches!(*input, SoraInput::Admit { .. }) => heard.push("admit"),
                 Letter::Sora(input) if matches!(*input, SoraInput::Denied { .. }) => heard.push("denied"),
                 Letter::Open(..) => {}
-                other @ (Letter::Ask { .. } | Letter::Gone(_) | Letter::Sora(_) | Letter::Tried { .. }) => panic!("{other:?}"),
+                other @ (Letter::Ask { .. }
+                | Letter::Gone(_)
+                | Letter::Sora(_)
+                | Letter::Tried { .. }
+                | Letter::Etcd(_)
+                | Letter::Looked) => panic!("{other:?}"),
             }
         }
         heard

@@ -78,6 +78,7 @@ impl World {
         let settings = Settings {
             node_name: NodeName::new("node-01").unwrap(),
             clustering: Clustering::Standalone,
+            cluster: None,
             mode: None,
             session_linger: Duration::ZERO,
             max_connections: 1_000,
@@ -282,7 +283,13 @@ impl World {
                     assert!(self.sora.is_empty(), "drained while Sora has {:?}, after {shown}", self.sora.connections());
                     assert!(ended.status.is_drained(), "the status of who is drained says so");
                 }
-                Act::Answer(..) | Act::Progress(..) | Act::End { .. } | Act::Deliver(_) => {}
+                Act::Answer(..)
+                | Act::Progress(..)
+                | Act::End { .. }
+                | Act::Deliver(_)
+                | Act::Deferred(_)
+                | Act::Etcd(_)
+                | Act::Fence { .. } => {}
             }
         }
         effects
@@ -316,10 +323,10 @@ impl World {
         let list = ListConnections { limit: Some(1_000), ..ListConnections::default() };
         let request = GateRequest::List(ListRequest::Connections(list));
         let effects = self.gate.step(now, Input::Ask { ticket: Ticket { socket: OPERATOR, serial: 0 }, actor: "uid:0".into(), request });
-        let page = effects.acts.into_iter().find_map(|act| match act {
-            Act::Answer(_, Ok(Reply::Page(Page::Connections(page)))) => Some(page),
-            Act::Answer(..) | Act::Progress(..) | Act::Poll | Act::End { .. } | Act::Deliver(_) => None,
-        });
+        let page = effects
+            .acts
+            .into_iter()
+            .find_map(|act| if let Act::Answer(_, Ok(Reply::Page(Page::Connections(page)))) = act { Some(page) } else { None });
         let live = page.unwrap().connections.into_iter().filter(|it| it.state == ConnectionState::Live);
         let mut table: Vec<_> = live.map(|it| (it.channel_id, it.session_id, it.connection_id)).collect();
         table.sort();
@@ -350,7 +357,14 @@ impl World {
         let ask = Input::Ask { ticket: Ticket { socket: OPERATOR, serial: 0 }, actor: "uid:0".into(), request: GateRequest::GetStatus };
         let counts = self.gate.step(now, ask).acts.into_iter().find_map(|act| match act {
             Act::Answer(_, Ok(Reply::Status(status))) => Some((usize::try_from(status.sessions).unwrap(), status.pending)),
-            Act::Answer(..) | Act::Progress(..) | Act::Poll | Act::End { .. } | Act::Deliver(_) => None,
+            Act::Answer(..)
+            | Act::Progress(..)
+            | Act::Poll
+            | Act::End { .. }
+            | Act::Deliver(_)
+            | Act::Deferred(_)
+            | Act::Etcd(_)
+            | Act::Fence { .. } => None,
         });
         counts.unwrap()
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use soramode_core::input::{Input, Membership, PolledConnection, SocketId, SoraInput, Ticket, Timestamp};
+use soramode_protocol::cluster::{Acknowledge, PurgeClusterNode, RISK_OF_PURGE};
 use soramode_protocol::decision::{Connect, Disconnect, Explain, Lifetime, Report, ReportedConnection};
 use soramode_protocol::delivery::{ListDeliveries, ResendDelivery};
 use soramode_protocol::end::End;
@@ -60,8 +61,13 @@ impl Words {
         if self.plain.is_empty() { Err("a word is missing".to_owned()) } else { Ok(self.plain.remove(0)) }
     }
 
-    fn id<T: std::str::FromStr<Err: ToString>>(&mut self) -> Result<T, Problem> {
+    pub(super) fn id<T: std::str::FromStr<Err: ToString>>(&mut self) -> Result<T, Problem> {
         self.next()?.parse().map_err(|error: T::Err| error.to_string())
+    }
+
+    /// All words without a value that are left.
+    pub(super) fn take(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.plain)
     }
 
     /// Whether this word stands there.
@@ -130,6 +136,10 @@ impl Speakers {
                 all.end(input)
             }
             "sora" => self.sora(all, now).map(Input::Sora),
+            "etcd" => {
+                let serial = self.asked;
+                super::etcd::heard(all, now, |who| Ticket { socket: self.socket(who), serial }).map(Input::Etcd)
+            }
             _ => {
                 let request = self.request(all)?;
                 request.check().map_err(|error| error.to_string())?;
@@ -149,7 +159,13 @@ impl Speakers {
                 let lifetime = if all.has("socket") { Lifetime::Socket } else { Lifetime::Explicit };
                 let (channel_id, client_id) = (all.id()?, all.value("client")?);
                 let connection_id = if all.plain.is_empty() { None } else { Some(all.id()?) };
-                GateRequest::Connect(Connect { channel_id, connection_id, client_id, lifetime, hops: 0 })
+                let hops = all.value("hops")?.unwrap_or(0);
+                GateRequest::Connect(Connect { channel_id, connection_id, client_id, lifetime, hops })
+            }
+            "Grant" => GateRequest::Grant,
+            "Acknowledge" => GateRequest::Acknowledge(Acknowledge { id: all.next()?.parse().map_err(|_| "takes a number")? }),
+            "PurgeClusterNode" => {
+                GateRequest::PurgeClusterNode(PurgeClusterNode { node_name: all.id()?, accept_risk: RISK_OF_PURGE.to_owned() })
             }
             "Disconnect" => GateRequest::Disconnect(Disconnect { connection_id: all.id()? }),
             "Report" => {

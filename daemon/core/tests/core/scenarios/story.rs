@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! == A title
-//! start linger=5s max=2          settings; also cluster, mode=, pending=, grace=, unknown, stored=, generation=, reason=, expires=, opened=
+//! start linger=5s max=2          settings; also cluster, member (with isolated=, fence=, budget=, on_fence=), mode=, pending=, grace=, unknown, stored=, generation=, reason=, expires=, opened=
 //! ops: ChangeMode block_new_session reason="kernel"
 //!   -> ops: changed normal -> block_new_session, generation 2, 0 sessions, 0 connections
 //!   event 1 mode.changed …       indented: what came of it
@@ -19,12 +19,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use soramode_core::cluster::Terms;
 use soramode_core::effect::{Act, Effects};
 use soramode_core::gate::Gate;
 use soramode_core::input::{Host, Input, Timestamp, Tried};
 use soramode_core::snapshot::{
-    Clustering, MAX_CONNECTIONS_DEFAULT, PENDING_TIMEOUT_DEFAULT, SESSION_MAX_LINGER_DEFAULT, SOCKET_GRACE_DEFAULT, Seed, Settings,
-    Snapshot, SoraAdmission, SoraFeed, SoraSettings, Stored, Webhook,
+    ClusterSettings, Clustering, FenceMeans, MAX_CONNECTIONS_DEFAULT, PENDING_TIMEOUT_DEFAULT, SESSION_MAX_LINGER_DEFAULT,
+    SOCKET_GRACE_DEFAULT, Seed, Settings, Snapshot, SoraAdmission, SoraFeed, SoraSettings, Stored, TakeoverWait, Webhook,
 };
 use soramode_protocol::event::{EventPattern, EventType};
 use soramode_protocol::id::NodeName;
@@ -33,6 +34,7 @@ use soramode_protocol::node::{Storage, StorageState};
 use soramode_protocol::reply::Reply;
 use soramode_protocol::time::Time;
 
+use super::etcd::fence_after;
 use super::read::{Problem, Speakers, Words, duration, words};
 use crate::ledger::Ledger;
 use crate::show::{Detail, Show, seconds};
@@ -282,6 +284,34 @@ fn webhooks(all: &mut Words) -> Result<Vec<Webhook>, Problem> {
     Ok(webhooks)
 }
 
+/// `member`, with `isolated=`, `fence=` (or never), `budget=` and `on_fence=`: channels are claimed in a cluster.
+fn cluster(all: &mut Words) -> Result<Option<ClusterSettings>, Problem> {
+    if !all.has("member") {
+        return Ok(None);
+    }
+    let fence_after = fence_after(&all.value::<String>("fence")?.unwrap_or_else(|| "30s".to_owned()))?;
+    let on_fence = match all.value::<String>("on_fence")?.as_deref() {
+        Some("none") => FenceMeans::None,
+        Some("exec") => FenceMeans::Exec,
+        Some(_) | None => FenceMeans::Socket,
+    };
+    Ok(Some(ClusterSettings {
+        name: "default".to_owned(),
+        endpoints: vec!["http://etcd".to_owned()],
+        terms: Terms {
+            isolated_after: all.time("isolated")?.unwrap_or(Duration::from_secs(6)),
+            fence_after,
+            fence_budget: all.time("budget")?.unwrap_or(Duration::from_secs(5)),
+        },
+        never_because: None,
+        on_fence,
+        dead_man: "grant".to_owned(),
+        signaling_url: None,
+        api_url: None,
+        takeover_wait: TakeoverWait::Owed,
+    }))
+}
+
 fn snapshot(line: &str, started: Timestamp) -> Result<Snapshot, Problem> {
     let mut all = Words::new(&words(line));
     let state = if all.has("disk") { StorageState::Ok } else { StorageState::Memory };
@@ -290,6 +320,7 @@ fn snapshot(line: &str, started: Timestamp) -> Result<Snapshot, Problem> {
     let settings = Settings {
         node_name: NodeName::new("node-01").map_err(|error| error.to_string())?,
         clustering,
+        cluster: cluster(&mut all)?,
         mode,
         session_linger: all.time("linger")?.unwrap_or_default(),
         max_connections: all.value("max")?.unwrap_or(MAX_CONNECTIONS_DEFAULT),

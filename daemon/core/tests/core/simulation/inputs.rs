@@ -58,6 +58,7 @@ pub(super) fn snapshot(dice: &mut Dice) -> Snapshot {
     let settings = Settings {
         node_name: NodeName::new("node-01").unwrap(),
         clustering,
+        cluster: None,
         mode: dice.maybe(8, Dice::settable),
         session_linger: dice.of(&[Duration::ZERO, Duration::ZERO, Duration::from_secs(5)]),
         max_connections: dice.of(&[3, 1_000]),

@@ -59,7 +59,14 @@ fn nobody_is_let_in(step: &Step<'_>) -> Result<(), String> {
     let (Input::Ask { request: GateRequest::Connect(_), .. } | Input::Sora(SoraInput::Admit { .. })) = step.input else { return Ok(()) };
     let offered = step.effects.acts.iter().find_map(|act| match act {
         Act::Answer(_, Ok(Reply::Decision(Decision::Offer { connection_id, created, .. }))) => Some((connection_id, *created)),
-        Act::Answer(..) | Act::Progress(..) | Act::Poll | Act::End { .. } | Act::Deliver(_) => None,
+        Act::Answer(..)
+        | Act::Progress(..)
+        | Act::Poll
+        | Act::End { .. }
+        | Act::Deliver(_)
+        | Act::Deferred(_)
+        | Act::Etcd(_)
+        | Act::Fence { .. } => None,
     });
     let Some((id, created)) = offered else { return Ok(()) };
     let is_new = !step.before.connections.iter().any(|it| it.connection_id == *id);

@@ -43,7 +43,10 @@ impl Replay {
             | Record::Mode(_)
             | Record::VanishedHeld(_)
             | Record::Delivery(_)
-            | Record::DeliveryForgotten(_) => Ok(()),
+            | Record::DeliveryForgotten(_)
+            | Record::Member(_)
+            | Record::Claimed { .. }
+            | Record::Unclaimed(_) => Ok(()),
         }
     }
 

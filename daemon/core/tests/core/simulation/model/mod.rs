@@ -146,7 +146,7 @@ impl Model {
             Input::StorageFailed { refused } => self.storage_failed(refused),
             Input::StorageRestored => self.storage_restored(),
             Input::Sora(input) => self.sora(input),
-            Input::Tried { .. } => panic!("nobody is told by webhook"),
+            Input::Tried { .. } | Input::Etcd(_) => panic!("nobody is told by webhook, and no channel is claimed"),
         }
         self.look_at_waits();
         (std::mem::take(&mut self.events), std::mem::take(&mut self.acts))

@@ -1,0 +1,180 @@
+//! The right is over, or a channel is another node's: what is served all the same must end, and be known to have ended.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use soramode_protocol::cluster::Acknowledged;
+use soramode_protocol::end::EndSession;
+use soramode_protocol::event::EndReason;
+use soramode_protocol::id::ChannelId;
+
+use crate::cluster::join::PastSessions;
+use crate::effect::Act;
+use crate::gate::{Gate, Turn};
+use crate::input::{Membership, SocketId};
+use crate::slab::Slot;
+use crate::snapshot::FenceMeans;
+use crate::timers::Timer;
+
+use super::order::{Acknowledgement, FenceOf, Order};
+
+/// How soon the SFU is told again to end what has not ended.
+pub const FENCE_PAUSE: Duration = Duration::from_secs(1);
+
+/// What is to end.
+#[derive(Default)]
+pub(super) struct Fences {
+    last_id: u64,
+    under_way: BTreeMap<u64, Fence>,
+}
+
+struct Fence {
+    of: FenceOf,
+    /// How many clients were told, once that is known.
+    told: Option<u64>,
+    acknowledged: BTreeSet<SocketId>,
+    /// Why it is not over.
+    problem: Option<String>,
+}
+
+impl Fences {
+    /// What an operator must know of sessions that are served without a right to them.
+    pub(super) fn problem(&self, means: FenceMeans) -> Option<String> {
+        let fence = self.under_way.values().next()?;
+        let nobody = match means {
+            FenceMeans::None => ": nothing here ends them; end them on the SFU, and tell with a Report",
+            FenceMeans::Socket if fence.told == Some(0) => ": no client that said ends: true is there",
+            FenceMeans::SoraApi | FenceMeans::Exec | FenceMeans::Socket => "",
+        };
+        let what = match &fence.of {
+            FenceOf::All => "the sessions here must end before the node can join".to_owned(),
+            FenceOf::Channel(channel) => format!("the session on channel {:?}, which is another node's, must end", channel.as_str()),
+        };
+        let why = fence.problem.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
+        Some(format!("{what}{nobody}{why}"))
+    }
+}
+
+impl Gate {
+    /// The right is over: nobody is admitted, and every session ends.
+    pub(super) fn fence_all(&mut self, turn: &mut Turn) {
+        self.cluster(turn, Membership::Fenced);
+        self.give_up();
+        self.fence(turn, FenceOf::All);
+        self.stop_asking(turn);
+    }
+
+    /// Has the SFU end this, until it has.
+    pub(super) fn fence(&mut self, turn: &mut Turn, of: FenceOf) {
+        let Some(member) = self.member() else { return };
+        if member.fences.under_way.values().any(|fence| fence.of == of) {
+            return;
+        }
+        member.fences.last_id += 1;
+        let id = member.fences.last_id;
+        member.fences.under_way.insert(id, Fence { of, told: None, acknowledged: BTreeSet::new(), problem: None });
+        self.tell_fence(turn, id);
+    }
+
+    /// The SFU is told, for the first time or again.
+    pub(crate) fn tell_fence(&mut self, turn: &mut Turn, id: u64) {
+        let Some(of) = self.member().and_then(|member| member.fences.under_way.get(&id)).map(|fence| fence.of.clone()) else { return };
+        let sessions: Vec<EndSession> = self.sessions_of(&of);
+        // Where everybody has left, and is known to have, nothing is to be ended any more.
+        if sessions.is_empty() && self.known.is_known() {
+            return self.fence_over(turn, id);
+        }
+        let means = self.member().map_or(FenceMeans::None, |member| member.settings.on_fence);
+        match means {
+            // Until whoever knows of the SFU says that nobody is there any more.
+            FenceMeans::None => self.timers.set(Timer::Fence(id), turn.now.boot + FENCE_PAUSE),
+            FenceMeans::SoraApi | FenceMeans::Exec | FenceMeans::Socket => turn.effects.acts.push(Act::Fence { id, of, sessions }),
+        }
+    }
+
+    fn sessions_of(&self, of: &FenceOf) -> Vec<EndSession> {
+        let slots: Vec<Slot> = match of {
+            FenceOf::All => self.sessions.by_age(None).collect(),
+            FenceOf::Channel(channel) => self.sessions.find_session(channel).into_iter().collect(),
+        };
+        let rows = slots.into_iter().filter_map(|slot| self.sessions.session(slot));
+        rows.map(|row| EndSession { channel_id: row.channel_id.clone(), session_id: row.session_id.clone() }).collect()
+    }
+
+    /// So many clients were told, each of which must say that it has ended what it served.
+    pub(super) fn fence_told(&mut self, turn: &mut Turn, id: u64, clients: u64) {
+        let Some(fence) = self.member().and_then(|member| member.fences.under_way.get_mut(&id)) else { return };
+        fence.told = Some(clients);
+        self.timers.set(Timer::Fence(id), turn.now.boot + FENCE_PAUSE);
+        self.look_at_fence(turn, id);
+    }
+
+    pub(crate) fn acknowledge(&mut self, turn: &mut Turn, Acknowledgement { id, by }: Acknowledgement) -> Acknowledged {
+        let fence = self.member().and_then(|member| member.fences.under_way.get_mut(&id));
+        let found = fence.map(|fence| fence.acknowledged.insert(by)).is_some();
+        self.look_at_fence(turn, id);
+        Acknowledged { found }
+    }
+
+    fn look_at_fence(&mut self, turn: &mut Turn, id: u64) {
+        let Some(fence) = self.member().and_then(|member| member.fences.under_way.get(&id)) else { return };
+        let acknowledged = u64::try_from(fence.acknowledged.len()).unwrap_or(u64::MAX);
+        if fence.told.is_some_and(|told| told > 0 && acknowledged >= told) {
+            self.fence_over(turn, id);
+        }
+    }
+
+    pub(super) fn fence_done(&mut self, turn: &mut Turn, id: u64, outcome: Result<(), String>) {
+        match outcome {
+            Ok(()) => self.fence_over(turn, id),
+            Err(why) => {
+                let Some(fence) = self.member().and_then(|member| member.fences.under_way.get_mut(&id)) else { return };
+                fence.problem = Some(why);
+                self.timers.set(Timer::Fence(id), turn.now.boot + FENCE_PAUSE);
+            }
+        }
+    }
+
+    /// What it named has ended.
+    fn fence_over(&mut self, turn: &mut Turn, id: u64) {
+        self.timers.cancel(Timer::Fence(id));
+        let Some(fence) = self.member().and_then(|member| member.fences.under_way.remove(&id)) else { return };
+        let channels: Vec<ChannelId> = self.sessions_of(&fence.of).into_iter().map(|session| session.channel_id).collect();
+        for channel in channels {
+            self.end_channel(turn, &channel);
+        }
+        match fence.of {
+            FenceOf::Channel(channel) => {
+                self.release(turn, &channel);
+                self.readoption_without(turn, &channel);
+            }
+            FenceOf::All => self.past_is_over(turn),
+        }
+    }
+
+    fn end_channel(&mut self, turn: &mut Turn, channel: &ChannelId) {
+        let Some(session) = self.sessions.find_session(channel) else { return };
+        let slots: Vec<Slot> = self.sessions.of_session(session, None).collect();
+        for slot in slots {
+            self.end(turn, slot, EndReason::SessionDestroyed);
+        }
+        // A session that would linger, or wait for its Sora's word, does not outlive the right to it.
+        if self.sessions.session(session).is_some_and(|row| row.channel_id == *channel && row.live + row.pending == 0) {
+            self.destroy_session(turn, session);
+        }
+    }
+
+    /// Nothing of the node's earlier lives is served any more: it may join anew, and has what is left of them at its disposal.
+    fn past_is_over(&mut self, turn: &mut Turn) {
+        let Some(member) = self.member() else { return };
+        if let Some(past) = &mut member.past {
+            past.sessions = PastSessions::Over;
+        }
+        member.over.extend(member.lives.iter().copied());
+        let owned: Vec<ChannelId> = member.owned.keys().cloned().collect();
+        for channel in owned {
+            self.release(turn, &channel);
+        }
+        Self::order(turn, Order::Look);
+    }
+}

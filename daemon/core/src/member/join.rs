@@ -1,0 +1,245 @@
+//! Into the cluster, and on in it: what a read of all members means for the node's own place.
+
+use std::time::Duration;
+
+use soramode_protocol::mode::Mode;
+
+use crate::cluster::gone::Roll;
+use crate::cluster::join::{Join, Past, PastSessions, how_to_join};
+use crate::cluster::readopt::Readoption;
+use crate::cluster::right::{Renewal, Right};
+use crate::cluster::{FenceAfter, Incarnation};
+use crate::effect::Record;
+use crate::gate::{Gate, Turn};
+use crate::input::Membership;
+use crate::snapshot::StoredMember;
+
+use super::order::{Looked, Order, SeenNode};
+use super::{Member, Place};
+
+/// Nodes in one cluster at most.
+pub const NODES_MAX: usize = 100;
+
+/// The others are told at most this often how full the node is.
+pub const TELL_PAUSE: Duration = Duration::from_secs(5);
+
+impl Member {
+    /// Takes in who is there and who is not.
+    fn see(&mut self, looked: &mut Looked, received: Duration) {
+        let nodes = std::mem::take(&mut looked.nodes);
+        let present = nodes.iter().map(|node| node.incarnation).collect();
+        self.gone.saw(Roll { revision: looked.revision, present, received });
+        for incarnation in looked.purged.drain(..) {
+            self.gone.purge(incarnation);
+        }
+        let before = std::mem::take(&mut self.nodes);
+        self.nodes = nodes.into_iter().map(|node: SeenNode| (node.node_name.clone(), node)).collect();
+        for (name, node) in before {
+            if !self.nodes.contains_key(&name) {
+                self.lose(name, node.incarnation);
+            }
+        }
+        self.lost.retain(|name, _| !self.nodes.contains_key(name));
+        self.epoch = looked.epoch;
+        self.problem = None;
+    }
+
+    /// Whether the node's key is to hold what an earlier one held.
+    fn holds(&self) -> bool {
+        self.right.is_some() || self.past.is_some_and(|past| past.sessions == PastSessions::Running)
+    }
+
+    /// The key is not there, or was not written: the next look decides anew.
+    pub(super) fn step_back(&mut self) {
+        if !matches!(self.place, Place::In | Place::Out) {
+            self.place = if self.right.is_some() { Place::In } else { Place::Out };
+        }
+    }
+
+    /// Its newest member key, as far as it knows.
+    fn key(&self) -> Option<Incarnation> {
+        match &self.place {
+            Place::Readopting(readoption) => Some(readoption.next()),
+            Place::Begun(incarnation) => Some(*incarnation),
+            Place::In | Place::Joining | Place::Out => self.right.as_ref().map(Right::incarnation),
+        }
+    }
+}
+
+impl Gate {
+    /// A linearizable read of all members was answered.
+    pub(super) fn looked(&mut self, turn: &mut Turn, mut looked: Looked) {
+        let Some(member) = self.member() else { return };
+        member.see(&mut looked, turn.now.boot);
+        // The answer to an order to join was lost: nobody else wrote this key.
+        let is_lost_reply = looked.own.is_some() && looked.own == looked.own_of_this_start;
+        if let Some(own) = looked.own.filter(|own| is_lost_reply && !member.lives.contains(own) && !matches!(member.place, Place::Joining))
+        {
+            self.joined(turn, Ok(own));
+        }
+        self.go_on(turn, &looked);
+        self.follow_look(turn);
+    }
+
+    /// What the read means for the node's place.
+    fn go_on(&mut self, turn: &mut Turn, looked: &Looked) {
+        let Some(member) = self.member() else { return };
+        match &member.place {
+            Place::Joining => {}
+            Place::Out => self.join(turn, looked),
+            Place::In if looked.own == member.key() => self.renew(turn, looked),
+            Place::In => self.join_again(turn),
+            Place::Readopting(readoption) if looked.own == Some(readoption.next()) => self.readopt_rest(turn),
+            Place::Begun(incarnation) if looked.own == Some(*incarnation) => {
+                let incarnation = *incarnation;
+                self.enter(turn, incarnation, looked.sent);
+            }
+            Place::Readopting(_) | Place::Begun(_) => {
+                member.step_back();
+                self.go_on(turn, looked);
+            }
+        }
+    }
+
+    /// Before a deadline is looked at: the driver may have been held up, and the right have been renewed meanwhile.
+    pub(crate) fn renew_first(&mut self, turn: &mut Turn, looked: &Looked) {
+        let Some(member) = self.member() else { return };
+        if matches!(member.place, Place::In) && looked.own == member.key() && looked.own.is_some() {
+            self.renew(turn, looked);
+        }
+    }
+
+    fn renew(&mut self, turn: &mut Turn, looked: &Looked) {
+        let (now, wall) = (turn.now.boot, turn.now.wall);
+        let Some(member) = self.member() else { return };
+        let Some(right) = &mut member.right else { return };
+        match right.confirm(looked.sent, looked.received.min(now)) {
+            Renewal::Prolonged => {
+                member.renewed_at = Some(wall);
+                self.watch_right(turn);
+                self.set_standing_timer(now);
+            }
+            Renewal::Over => self.fence_all(turn),
+        }
+    }
+
+    /// The member key is lost and the right still runs.
+    fn join_again(&mut self, turn: &mut Turn) {
+        let mode = self.mode_to_publish();
+        let Some(member) = self.member() else { return };
+        member.place = Place::Joining;
+        member.publication.joining(mode);
+        Self::order(turn, Order::Join { mode, give_up: None });
+    }
+
+    fn join(&mut self, turn: &mut Turn, looked: &Looked) {
+        let mode = self.mode_to_publish();
+        let Some(member) = self.member() else { return };
+        let give_up = match how_to_join(member.past, looked.own) {
+            Join::EndSessions => return self.fence_all(turn),
+            Join::NameInUse => return self.note_problem("another node has this node's name: --node-name gives it another".to_owned()),
+            Join::Adopt(incarnation) => return self.enter(turn, incarnation, looked.sent),
+            Join::Create | Join::Readopt if member.nodes.len() >= NODES_MAX => {
+                return self.note_problem(format!("the cluster has {NODES_MAX} nodes already"));
+            }
+            Join::GiveUp(incarnation) => Some(incarnation),
+            Join::Create | Join::Readopt => None,
+        };
+        member.place = Place::Joining;
+        member.publication.joining(mode);
+        Self::order(turn, Order::Join { mode, give_up });
+    }
+
+    /// The member key was written, or not.
+    pub(super) fn joined(&mut self, turn: &mut Turn, joined: Result<Incarnation, String>) {
+        let Some(member) = self.member() else { return };
+        let incarnation = match joined {
+            Ok(incarnation) => incarnation,
+            Err(why) => {
+                member.problem = Some(why);
+                member.publication.not_joined();
+                return member.step_back();
+            }
+        };
+        member.lives.push(incarnation);
+        if matches!(member.place, Place::Readopting(_) | Place::Begun(_)) {
+            return;
+        }
+        if let (Place::Out, Some(past)) = (&member.place, &mut member.past) {
+            // The right ended meanwhile: this key is given up with it.
+            past.incarnation = incarnation;
+            return;
+        }
+        member.publication.joined();
+        member.told = None;
+        if member.holds() {
+            let held = member.owned.iter().map(|(channel, token)| (channel.clone(), *token));
+            member.place = Place::Readopting(Readoption::new(incarnation, held));
+            self.readopt_rest(turn);
+        } else {
+            member.place = Place::Begun(incarnation);
+            Self::order(turn, Order::Look);
+        }
+    }
+
+    /// A read that was sent then shows the node's own key: its right begins.
+    fn enter(&mut self, turn: &mut Turn, incarnation: Incarnation, sent: Duration) {
+        let (now, wall) = (turn.now.boot, turn.now.wall);
+        let Some(member) = self.member() else { return };
+        let terms = member.settings.terms;
+        let before = member.right.replace(Right::begin(incarnation, terms, sent));
+        member.place = Place::In;
+        member.past = None;
+        member.renewed_at = Some(wall);
+        if !member.lives.contains(&incarnation) {
+            member.lives.push(incarnation);
+        }
+        turn.effects.records.push(Record::Member(Some(StoredMember { incarnation, fence_after: terms.fence_after })));
+        if before.is_none() {
+            self.cluster(turn, Membership::Joined);
+        }
+        self.watch_right(turn);
+        self.set_standing_timer(now);
+    }
+
+    /// The incarnation is given up: what it served must end, and be known to have ended, before the node joins anew.
+    pub(super) fn give_up(&mut self) {
+        let Some(member) = self.member() else { return };
+        let fence_after: FenceAfter = member.settings.terms.fence_after;
+        let key = member.key().or_else(|| member.past.map(|past| past.incarnation));
+        member.right = None;
+        member.place = Place::Out;
+        member.past = key.map(|incarnation| Past { incarnation, fence_after, sessions: PastSessions::Ending });
+    }
+
+    /// What is done after each read, since etcd answers.
+    fn follow_look(&mut self, turn: &mut Turn) {
+        self.retry_releases(turn);
+        self.ask_again(turn);
+        self.claim_unclaimed(turn);
+        self.tell(turn);
+        if let Some(member) = self.member() {
+            member.publication.try_again();
+        }
+        self.publish(turn);
+    }
+
+    fn tell(&mut self, turn: &mut Turn) {
+        let (now, connections, limit) = (turn.now.boot, self.sessions.connection_count(), self.settings.max_connections);
+        let Some(member) = self.member() else { return };
+        let Some(by) = member.incarnation() else { return };
+        let is_new = member.told.is_none_or(|(at, told)| told != connections && now.saturating_sub(at) >= TELL_PAUSE);
+        if is_new {
+            member.told = Some((now, connections));
+            Self::order(turn, Order::Tell { by, connections, limit });
+        }
+    }
+
+    /// What the other nodes are to know: a node that is `initial` because it was isolated goes back to `normal`.
+    pub(super) fn mode_to_publish(&self) -> Mode {
+        match self.mode.mode {
+            Mode::Initial => Mode::Normal,
+            mode @ (Mode::Normal | Mode::BlockNewSession | Mode::BlockNewConnection) => mode,
+        }
+    }
+}

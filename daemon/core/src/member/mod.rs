@@ -1,0 +1,258 @@
+//! The node as a member of its cluster: what it holds of it, and how its right decides its standing.
+//!
+//! The decisions are those of [`cluster`](crate::cluster); here they meet the gate's mode, sessions and clients.
+
+pub mod claims;
+pub mod fence;
+pub mod join;
+pub mod order;
+mod publish;
+mod readoption;
+mod release;
+mod view;
+mod waiters;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use soramode_protocol::cluster::Claim as OfferedClaim;
+use soramode_protocol::id::{ChannelId, NodeName};
+use soramode_protocol::node::Standing;
+use soramode_protocol::time::Time;
+
+use crate::cluster::gone::Gone;
+use crate::cluster::join::{Past, PastSessions};
+use crate::cluster::readopt::Readoption;
+use crate::cluster::right::{Right, ValidFor};
+use crate::cluster::{Incarnation, Token};
+use crate::effect::{Act, Record};
+use crate::gate::{Gate, Turn};
+use crate::input::{Host, Membership};
+use crate::snapshot::{ClusterSettings, Stored, StoredMember};
+use fence::Fences;
+use order::{Heard, Order, SeenNode};
+use publish::Publication;
+use release::Releases;
+use waiters::Asking;
+pub(crate) use waiters::Waiter;
+
+/// Nodes that are remembered as gone, for lists.
+const LOST_MAX: usize = 1_024;
+
+/// What the node holds of its cluster.
+pub(crate) struct Member {
+    pub(crate) settings: ClusterSettings,
+    place: Place,
+    right: Option<Right>,
+    /// Its last life in the cluster, while it is not in.
+    past: Option<Past>,
+    /// Its lives since the start, the past one first.
+    lives: Vec<Incarnation>,
+    /// Those of them whose sessions are known to be over.
+    over: BTreeSet<Incarnation>,
+    owned: BTreeMap<ChannelId, Token>,
+    /// Claims are being written anew; nothing more is ordered before that has come back.
+    is_readopting: bool,
+    /// Channels with a session that nobody claimed: the SFU told of it.
+    unclaimed: BTreeSet<ChannelId>,
+    asking: BTreeMap<ChannelId, Asking>,
+    releases: Releases,
+    fences: Fences,
+    publication: Publication,
+    gone: Gone,
+    nodes: BTreeMap<NodeName, SeenNode>,
+    /// Nodes that were seen, or that claims name, and that are not there.
+    lost: BTreeMap<NodeName, Incarnation>,
+    epoch: u64,
+    renewed_at: Option<Time>,
+    /// When the others were told how full the node is, and what.
+    told: Option<(Duration, u64)>,
+    problem: Option<String>,
+}
+
+/// Where the node is on its way into the cluster.
+enum Place {
+    /// It has no member key, or none that it knows to be its own.
+    Out,
+    /// It is being created; what for is left in `right`: if there is one, it is to hold what that held.
+    Joining,
+    /// It is there, and claims are being written anew under it.
+    Readopting(Readoption),
+    /// It is there; its right begins with the next read that shows it.
+    Begun(Incarnation),
+    /// The right is that of the member key.
+    In,
+}
+
+impl Member {
+    pub(crate) fn new(settings: ClusterSettings, stored: &mut Stored) -> Self {
+        let past = stored.member.take().map(|StoredMember { incarnation, fence_after }| Past {
+            incarnation,
+            fence_after,
+            sessions: PastSessions::Running,
+        });
+        Self {
+            settings,
+            place: Place::Out,
+            right: None,
+            lives: past.iter().map(|past| past.incarnation).collect(),
+            past,
+            over: BTreeSet::new(),
+            owned: std::mem::take(&mut stored.claims).into_iter().collect(),
+            is_readopting: false,
+            unclaimed: BTreeSet::new(),
+            asking: BTreeMap::new(),
+            releases: Releases::default(),
+            fences: Fences::default(),
+            publication: Publication::default(),
+            gone: Gone::default(),
+            nodes: BTreeMap::new(),
+            lost: BTreeMap::new(),
+            epoch: 0,
+            renewed_at: None,
+            told: None,
+            problem: None,
+        }
+    }
+
+    /// As whom the node may write, if it may.
+    fn incarnation(&self) -> Option<Incarnation> {
+        match self.place {
+            Place::In => self.right.as_ref().map(Right::incarnation),
+            Place::Out | Place::Joining | Place::Readopting(_) | Place::Begun(_) => None,
+        }
+    }
+
+    pub(crate) fn token(&self, channel_id: &ChannelId) -> Option<Token> {
+        self.owned.get(channel_id).copied()
+    }
+
+    /// How long the right runs; `None` is without end.
+    fn valid_for(&self, now: Duration) -> Option<Duration> {
+        match self.right.as_ref().map(|right| right.valid_for(now)) {
+            None | Some(ValidFor::Over) => Some(Duration::ZERO),
+            Some(ValidFor::For(time)) => Some(time),
+            Some(ValidFor::Always) => None,
+        }
+    }
+
+    fn lose(&mut self, node: NodeName, incarnation: Incarnation) {
+        self.lost.insert(node, incarnation);
+        if self.lost.len() > LOST_MAX {
+            self.lost.pop_first();
+        }
+    }
+}
+
+/// Whole milliseconds, rounded down: what is promised is never more than there is.
+pub(crate) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Gate {
+    /// The node as a member, where it is one: everything in this module begins with it.
+    pub(crate) fn member(&mut self) -> Option<&mut Member> {
+        self.member.as_deref_mut()
+    }
+
+    /// Sessions without a claim, and claims without a session, of before the start.
+    pub(crate) fn begin_member(&mut self, turn: &mut Turn, host: Host) {
+        let channels: BTreeSet<ChannelId> = self.channels();
+        let Some(member) = self.member() else { return };
+        member.unclaimed = channels.iter().filter(|channel| !member.owned.contains_key(*channel)).cloned().collect();
+        if host == Host::Restarted
+            && let Some(past) = &mut member.past
+        {
+            past.sessions = PastSessions::Over;
+            member.over.insert(past.incarnation);
+        }
+        let left: Vec<ChannelId> = member.owned.keys().filter(|channel| !channels.contains(*channel)).cloned().collect();
+        for channel in left {
+            self.release(turn, &channel);
+        }
+    }
+
+    fn channels(&self) -> BTreeSet<ChannelId> {
+        let rows = self.sessions.by_age(None).filter_map(|slot| self.sessions.session(slot));
+        rows.map(|row| row.channel_id.clone()).collect()
+    }
+
+    /// The right as it is now. A timer that comes late changes nothing: this is compared at each step.
+    pub(crate) fn watch_right(&mut self, turn: &mut Turn) {
+        let now = turn.now.boot;
+        let Some(right) = self.member().and_then(|member| member.right.as_ref()) else { return };
+        let standing = right.standing(now);
+        if standing == self.standing {
+            return;
+        }
+        match standing {
+            // A right that was confirmed in time goes on; one that has begun says so where it begins.
+            Standing::Joined => self.cluster(turn, Membership::Joined),
+            Standing::Isolated => self.cluster(turn, Membership::Isolated),
+            Standing::Fenced | Standing::Standalone => self.fence_all(turn),
+        }
+        self.set_standing_timer(now);
+    }
+
+    fn set_standing_timer(&mut self, now: Duration) {
+        let right = self.member().and_then(|member| member.right.as_ref());
+        match right.and_then(|right| right.next_deadline(now)) {
+            Some(at) => self.timers.set(crate::timers::Timer::Standing, at),
+            None => self.timers.cancel(crate::timers::Timer::Standing),
+        }
+    }
+
+    /// What was heard of etcd.
+    pub(crate) fn heard(&mut self, turn: &mut Turn, heard: Heard) {
+        if self.member.is_none() {
+            return;
+        }
+        match heard {
+            Heard::Looked(looked) => self.looked(turn, *looked),
+            Heard::LookFailed(why) => self.note_problem(why),
+            Heard::Joined(joined) => self.joined(turn, joined),
+            Heard::Asked { channel_id, by, reply } => self.asked(turn, channel_id, (by, reply)),
+            Heard::Released(channel_id, token, certainty) => self.released(turn, (channel_id, token), certainty),
+            Heard::Readopted { by, replies, rest } => self.readopted(turn, by, (replies, rest)),
+            Heard::Published(mode, outcome) => self.published(turn, mode, outcome),
+            Heard::Purged { ticket, node_name, written_off } => self.purged(turn, ticket, (node_name, written_off)),
+            Heard::FenceTold { id, clients } => self.fence_told(turn, id, clients),
+            Heard::FenceDone { id, outcome } => self.fence_done(turn, id, outcome),
+            Heard::Leaving => self.leave(turn),
+        }
+    }
+
+    fn note_problem(&mut self, why: String) {
+        if let Some(member) = self.member() {
+            member.problem = Some(why);
+        }
+    }
+
+    fn order(turn: &mut Turn, order: Order) {
+        turn.effects.acts.push(Act::Etcd(Box::new(order)));
+    }
+
+    /// A node that has nothing leaves when its daemon stops; one that has sessions means to go on with them.
+    fn leave(&mut self, turn: &mut Turn) {
+        let is_empty = self.sessions.session_count() == 0;
+        let Some(member) = self.member() else { return };
+        let leaves = is_empty && member.owned.is_empty() && member.asking.is_empty();
+        let incarnation = member.incarnation().filter(|_| leaves);
+        if incarnation.is_some() {
+            turn.effects.records.push(Record::Member(None));
+        }
+        Self::order(turn, incarnation.map_or(Order::Stay, Order::Leave));
+    }
+
+    /// The claim that goes out with an offer.
+    pub(crate) fn claim_of(&self, channel_id: &ChannelId, now: Duration) -> Option<OfferedClaim> {
+        let member = self.member.as_deref()?;
+        let Token(token) = member.token(channel_id)?;
+        Some(OfferedClaim { token, epoch: member.epoch, valid_for_ms: member.valid_for(now).map(millis) })
+    }
+
+    /// The token that goes out with a session's events.
+    pub(crate) fn token_of(&self, channel_id: &ChannelId) -> Option<u64> {
+        self.member.as_deref()?.token(channel_id).map(|Token(token)| token)
+    }
+}

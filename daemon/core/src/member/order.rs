@@ -1,0 +1,241 @@
+//! What the gate wants done in etcd, and what it hears of it.
+//!
+//! Every order but [`Order::Look`] and [`Order::Tell`] comes back, in a bounded time and with what it was about. An order may have been
+//! carried out though it came back as failed.
+
+use std::time::Duration;
+
+use soramode_protocol::id::{ChannelId, NodeName};
+use soramode_protocol::mode::Mode;
+use soramode_protocol::time::Time;
+
+use crate::cluster::claim::{Claim, Reply};
+use crate::cluster::{Incarnation, Token};
+use crate::input::{SocketId, Ticket};
+
+/// Something to be done in etcd.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Read the members at once, not at the next heartbeat.
+    Look,
+    /// Create the node's member key and publish this mode; first delete an earlier key of its own, comparing its incarnation.
+    Join {
+        /// The mode that is published with it.
+        mode: Mode,
+        /// The key to delete first.
+        give_up: Option<Incarnation>,
+    },
+    /// Find out whose a channel is, or make it this node's.
+    Ask {
+        /// Which.
+        channel_id: ChannelId,
+        /// As whom: every transaction that writes compares it.
+        by: Incarnation,
+        /// What.
+        wish: Wish,
+    },
+    /// Delete a claim whose session has ended, comparing its token.
+    Release(ChannelId, Token),
+    /// Write these claims anew, each by a transaction that compares its token.
+    Readopt {
+        /// As whom.
+        by: Incarnation,
+        /// Which.
+        claims: Vec<(ChannelId, Token)>,
+    },
+    /// Tell the other nodes of the mode.
+    Publish {
+        /// As whom.
+        by: Incarnation,
+        /// Which.
+        mode: Mode,
+    },
+    /// Tell them how full the node is.
+    Tell {
+        /// As whom.
+        by: Incarnation,
+        /// Its connections.
+        connections: u64,
+        /// How many it may hold.
+        limit: u64,
+    },
+    /// Note an operator's word that a node is off.
+    Purge {
+        /// Whom to answer.
+        ticket: Ticket,
+        /// The node.
+        node_name: NodeName,
+        /// Who says so.
+        actor: String,
+    },
+    /// The daemon stops, and the node has nothing: delete its member key.
+    Leave(Incarnation),
+    /// The daemon stops, and what it has it means to adopt when it starts again: delete nothing.
+    Stay,
+}
+
+impl Order {
+    /// What comes back of it where it could not be carried out.
+    pub fn refused(self, why: &str) -> Option<Heard> {
+        match self {
+            Self::Look | Self::Tell { .. } | Self::Leave(_) | Self::Stay => None,
+            Self::Join { .. } => Some(Heard::Joined(Err(why.to_owned()))),
+            Self::Ask { channel_id, by, .. } => Some(Heard::Asked { channel_id, by, reply: Err(why.to_owned()) }),
+            Self::Release(channel_id, token) => Some(Heard::Released(channel_id, token, Certainty::Unknown)),
+            Self::Readopt { by, .. } => Some(Heard::Readopted { by, replies: Vec::new(), rest: Rest::Nothing }),
+            Self::Publish { mode, .. } => Some(Heard::Published(mode, Err(why.to_owned()))),
+            Self::Purge { ticket, node_name, .. } => Some(Heard::Purged { ticket, node_name, written_off: Err(why.to_owned()) }),
+        }
+    }
+}
+
+/// What is wanted of a channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// To know whose it is.
+    Find,
+    /// To have it, if it is nobody's.
+    Claim,
+    /// To have it, if this is still its claim, and that one's owner is gone.
+    TakeOver(Claim),
+    /// To write this claim of the node's own anew.
+    Renew(Claim),
+    /// To be rid of this claim of the node's own, and then to know whose the channel is.
+    Drop(Claim),
+}
+
+/// What was heard of etcd.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Heard {
+    /// A linearizable read of all members: each heartbeat, and when it was ordered.
+    Looked(Box<Looked>),
+    /// It failed.
+    LookFailed(String),
+    /// What came of [`Order::Join`]: the new incarnation, if it wrote the key.
+    Joined(Result<Incarnation, String>),
+    /// What came of [`Order::Ask`].
+    Asked {
+        /// The channel.
+        channel_id: ChannelId,
+        /// As whom it was asked.
+        by: Incarnation,
+        /// What came back.
+        reply: Result<Reply, String>,
+    },
+    /// What came of [`Order::Release`]: whether it is certain that the claim is gone.
+    Released(ChannelId, Token, Certainty),
+    /// What came of [`Order::Readopt`]; claims of which nothing is said are to be tried again.
+    Readopted {
+        /// As whom.
+        by: Incarnation,
+        /// Some of the replies.
+        replies: Vec<(ChannelId, Reply)>,
+        /// Whether more are to come.
+        rest: Rest,
+    },
+    /// What came of [`Order::Publish`].
+    Published(Mode, Result<(), String>),
+    /// What came of [`Order::Purge`].
+    Purged {
+        /// Whom to answer.
+        ticket: Ticket,
+        /// The node.
+        node_name: NodeName,
+        /// Its incarnations that are written off, and the channels that they owed.
+        written_off: Result<(Vec<Incarnation>, u64), String>,
+    },
+    /// The SFU has been told that sessions are to end: how many clients must say that they did.
+    FenceTold {
+        /// Which fence.
+        id: u64,
+        /// How many.
+        clients: u64,
+    },
+    /// The sessions that a fence named have ended, or why that is not known.
+    FenceDone {
+        /// Which fence.
+        id: u64,
+        /// How it went.
+        outcome: Result<(), String>,
+    },
+    /// The daemon stops: answered by [`Order::Leave`] or [`Order::Stay`].
+    Leaving,
+}
+
+/// Whether something is known to be so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Certainty {
+    /// It is.
+    Certain,
+    /// It may be, or may still become so.
+    Unknown,
+}
+
+/// Whether more is to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rest {
+    /// Yes.
+    ToCome,
+    /// No.
+    Nothing,
+}
+
+/// A linearizable read of all members.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Looked {
+    /// When it was sent, by the boot clock: the right runs from then.
+    pub sent: Duration,
+    /// When the answer came, by the boot clock.
+    pub received: Duration,
+    /// etcd's revision.
+    pub revision: u64,
+    /// What stands under the node's own name.
+    pub own: Option<Incarnation>,
+    /// The same, if this start of the daemon wrote it.
+    pub own_of_this_start: Option<Incarnation>,
+    /// Everybody, the node itself among them.
+    pub nodes: Vec<SeenNode>,
+    /// Incarnations that an operator has written off.
+    pub purged: Vec<Incarnation>,
+    /// The cluster's epoch.
+    pub epoch: u64,
+}
+
+/// A node as it published itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SeenNode {
+    /// Its name.
+    pub node_name: NodeName,
+    /// Its present life.
+    pub incarnation: Incarnation,
+    /// Its mode, if it is one.
+    pub mode: Option<Mode>,
+    /// Its connections.
+    pub connections: u64,
+    /// How many it may hold.
+    pub limit: u64,
+    /// Where clients are redirected to.
+    pub signaling_url: Option<String>,
+    /// Where its API is.
+    pub api_url: Option<String>,
+    /// Its soramoded's version.
+    pub version: Option<String>,
+    /// When it joined.
+    pub since: Option<Time>,
+}
+
+/// What is to end at a fence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FenceOf {
+    /// Everything.
+    All,
+    /// The session of one channel, which is another node's.
+    Channel(ChannelId),
+}
+
+/// Somebody said that what a fence named has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Acknowledgement {
+    pub(crate) id: u64,
+    pub(crate) by: SocketId,
+}

@@ -1,0 +1,183 @@
+//! The mode, as the other nodes know it. A node that closes does so at once, and then tells them; one that opens tells them first.
+
+use std::sync::Arc;
+
+use soramode_protocol::error::Error;
+use soramode_protocol::mode::{ChangeMode, Mode, ModeChanged, SettableMode};
+use soramode_protocol::reply::{Answer, Reply};
+
+use crate::effect::Act;
+use crate::gate::{Gate, Turn};
+use crate::input::Ticket;
+
+use super::order::Order;
+
+/// What the others know, and who waits for them to know more.
+#[derive(Default)]
+pub(super) struct Publication {
+    /// What they know, as far as that is certain.
+    published: Option<Mode>,
+    under_way: Option<Mode>,
+    /// The last try failed: the next one is made when etcd is heard again.
+    must_wait: bool,
+    /// Changes that are done, and are answered when the others know.
+    owed: Vec<(Ticket, ModeChanged)>,
+    /// Changes to `normal` that are done when the others know.
+    openings: Vec<Opening>,
+}
+
+struct Opening {
+    ticket: Ticket,
+    change: ChangeMode,
+    actor: Arc<str>,
+}
+
+impl Publication {
+    pub(super) fn try_again(&mut self) {
+        self.must_wait = false;
+    }
+
+    /// The member key is being written, and this mode with it.
+    pub(super) fn joining(&mut self, mode: Mode) {
+        self.published = None;
+        self.under_way = Some(mode);
+    }
+
+    pub(super) fn not_joined(&mut self) {
+        self.under_way = None;
+    }
+
+    pub(super) fn joined(&mut self) {
+        self.published = self.under_way.take();
+    }
+}
+
+impl Gate {
+    /// Changes the mode, and answers at once or when the others know.
+    pub(crate) fn change_mode(&mut self, turn: &mut Turn, ticket: Ticket, (change, actor): (ChangeMode, &Arc<str>)) -> Option<Answer> {
+        let opens = change.mode == SettableMode::Normal && self.mode.mode != Mode::Normal;
+        if self.member.is_none() || (opens && self.may_change(&change).is_err()) {
+            return Some(self.change_mode_here(turn, change, actor));
+        }
+        if opens {
+            let opening = Opening { ticket, change, actor: Arc::clone(actor) };
+            if let Some(member) = self.member() {
+                member.publication.openings.push(opening);
+            }
+            return None;
+        }
+        match self.change_mode_here(turn, change, actor) {
+            Ok(Reply::ModeChanged(changed)) => self.owe_published(turn, ticket, changed),
+            other => Some(other),
+        }
+    }
+
+    fn owe_published(&mut self, turn: &mut Turn, ticket: Ticket, changed: ModeChanged) -> Option<Answer> {
+        let wanted = self.mode_to_publish();
+        let superseded = self.mode.clone();
+        let member = self.member()?;
+        let openings = std::mem::take(&mut member.publication.openings);
+        let can_tell = member.incarnation().is_some();
+        let is_known = member.publication.published == Some(wanted) && member.publication.under_way.is_none();
+        for opening in openings {
+            turn.effects.acts.push(Act::Answer(opening.ticket, Err(Error::superseded(superseded.clone()))));
+        }
+        if is_known || !can_tell {
+            return Some(Ok(Reply::ModeChanged(ModeChanged { published: Some(is_known && can_tell), ..changed })));
+        }
+        member.publication.owed.push((ticket, changed));
+        // Whoever asks is told within one try.
+        member.publication.try_again();
+        None
+    }
+
+    /// Tells the others of the mode, if they do not know it: one try at a time.
+    pub(crate) fn publish(&mut self, turn: &mut Turn) {
+        let wanted = self.mode_to_publish();
+        let Some(member) = self.member() else { return };
+        let wanted = if member.publication.openings.is_empty() { wanted } else { Mode::Normal };
+        let publication = &mut member.publication;
+        if publication.under_way.is_some() || publication.published == Some(wanted) && publication.openings.is_empty() {
+            return;
+        }
+        let Some(by) = member.incarnation() else {
+            return self.publish_nothing(turn, "the node is not in its cluster");
+        };
+        let publication = &mut member.publication;
+        if publication.must_wait && publication.openings.is_empty() {
+            return;
+        }
+        publication.under_way = Some(wanted);
+        Self::order(turn, Order::Publish { by, mode: wanted });
+    }
+
+    pub(super) fn published(&mut self, turn: &mut Turn, mode: Mode, outcome: Result<(), String>) {
+        let Some(member) = self.member() else { return };
+        let publication = &mut member.publication;
+        if publication.under_way != Some(mode) {
+            return;
+        }
+        publication.under_way = None;
+        publication.published = outcome.is_ok().then_some(mode);
+        match outcome {
+            Ok(()) => self.now_known(turn, mode),
+            Err(why) => {
+                publication.must_wait = true;
+                self.publish_nothing(turn, &why);
+            }
+        }
+    }
+
+    /// Opens the node, if that was asked for, and answers whoever waited for this mode to be known.
+    fn now_known(&mut self, turn: &mut Turn, mode: Mode) {
+        if mode == Mode::Normal {
+            let openings = self.member().map(|member| std::mem::take(&mut member.publication.openings)).unwrap_or_default();
+            for Opening { ticket, change, actor } in openings {
+                let answer = self.change_mode_here(turn, change, &actor).map(with_published);
+                turn.effects.acts.push(Act::Answer(ticket, answer));
+            }
+        }
+        let is_wanted = self.mode_to_publish() == mode;
+        let Some(member) = self.member() else { return };
+        let owed = if is_wanted { std::mem::take(&mut member.publication.owed) } else { Vec::new() };
+        for (ticket, changed) in owed {
+            let changed = ModeChanged { published: Some(true), ..changed };
+            turn.effects.acts.push(Act::Answer(ticket, Ok(Reply::ModeChanged(changed))));
+        }
+    }
+
+    /// The others were not told: who closed is closed all the same, who would have opened is not open.
+    fn publish_nothing(&mut self, turn: &mut Turn, why: &str) {
+        let Some(member) = self.member() else { return };
+        let owed = std::mem::take(&mut member.publication.owed);
+        let openings = std::mem::take(&mut member.publication.openings);
+        for (ticket, changed) in owed {
+            let changed = ModeChanged { published: Some(false), ..changed };
+            turn.effects.acts.push(Act::Answer(ticket, Ok(Reply::ModeChanged(changed))));
+        }
+        for opening in openings {
+            turn.effects.acts.push(Act::Answer(opening.ticket, Err(Error::cluster_unavailable(why))));
+        }
+    }
+
+    /// What was promised cannot be kept: nobody is told that it was.
+    pub(crate) fn refuse_publications(&mut self, turn: &mut Turn) {
+        let Some(member) = self.member() else { return };
+        let owed = std::mem::take(&mut member.publication.owed).into_iter().map(|(ticket, _)| ticket);
+        let openings = std::mem::take(&mut member.publication.openings).into_iter().map(|opening| opening.ticket);
+        let refusal = Error::storage_unavailable("a node whose state cannot be kept stays closed");
+        turn.effects.acts.extend(owed.chain(openings).map(|ticket| Act::Answer(ticket, Err(refusal.clone()))));
+    }
+
+    pub(super) fn is_published(&self) -> bool {
+        let wanted = self.mode_to_publish();
+        self.member.as_deref().is_some_and(|member| member.publication.published == Some(wanted) && member.incarnation().is_some())
+    }
+}
+
+fn with_published(reply: Reply) -> Reply {
+    if let Reply::ModeChanged(changed) = reply {
+        return Reply::ModeChanged(ModeChanged { published: Some(true), ..changed });
+    }
+    reply
+}

@@ -1,0 +1,94 @@
+//! Claims are written anew under the node's next member key: its earlier one was lost while its right still ran.
+
+use soramode_protocol::id::ChannelId;
+
+use crate::cluster::Incarnation;
+use crate::cluster::claim::Reply;
+use crate::cluster::join::{Past, PastSessions};
+use crate::cluster::readopt::Readopted;
+use crate::effect::Record;
+use crate::gate::{Gate, Turn};
+use crate::snapshot::StoredMember;
+
+use super::Place;
+use super::order::{FenceOf, Order, Rest};
+
+impl Gate {
+    /// Orders what is left, or goes on if nothing is.
+    pub(super) fn readopt_rest(&mut self, turn: &mut Turn) {
+        let Some(member) = self.member() else { return };
+        let Place::Readopting(readoption) = &member.place else { return };
+        if readoption.is_done() {
+            return self.readoption_done(turn);
+        }
+        let claims: Vec<_> = readoption.left().map(|(channel, token)| (channel.clone(), token)).collect();
+        let by = readoption.next();
+        if claims.is_empty() || std::mem::replace(&mut member.is_readopting, true) {
+            return;
+        }
+        Self::order(turn, Order::Readopt { by, claims });
+    }
+
+    pub(super) fn readopted(&mut self, turn: &mut Turn, by: Incarnation, (replies, rest): (Vec<(ChannelId, Reply)>, Rest)) {
+        for (channel, reply) in replies {
+            self.readopted_one(turn, by, (channel, reply));
+        }
+        let Some(member) = self.member() else { return };
+        if rest == Rest::ToCome {
+            return;
+        }
+        member.is_readopting = false;
+        if let Place::Readopting(readoption) = &member.place
+            && readoption.is_done()
+        {
+            self.readoption_done(turn);
+        }
+    }
+
+    fn readopted_one(&mut self, turn: &mut Turn, by: Incarnation, (channel, reply): (ChannelId, Reply)) {
+        let Some(member) = self.member() else { return };
+        let readopted = match &mut member.place {
+            Place::Readopting(readoption) if readoption.next() == by => readoption.answered(&channel, &reply),
+            Place::Readopting(_) | Place::Out | Place::Joining | Place::Begun(_) | Place::In => Readopted::Unasked,
+        };
+        match (readopted, reply) {
+            (Readopted::Kept(token), _) => {
+                member.owned.insert(channel.clone(), token);
+                turn.effects.records.push(Record::Claimed { channel_id: channel, token });
+            }
+            (Readopted::End, _) => {
+                member.owned.remove(&channel);
+                turn.effects.records.push(Record::Unclaimed(channel.clone()));
+                self.fence(turn, FenceOf::Channel(channel));
+            }
+            (Readopted::NotMember, _) => member.step_back(),
+            // It has ended meanwhile, and its claim is to go as well.
+            (Readopted::Unasked, Reply::Won(token)) if !member.owned.contains_key(&channel) => self.release_token(turn, channel, token),
+            (Readopted::Unasked, _) => {}
+        }
+    }
+
+    /// The channel's session has ended.
+    pub(super) fn readoption_without(&mut self, turn: &mut Turn, channel: &ChannelId) {
+        let Some(member) = self.member() else { return };
+        if let Place::Readopting(readoption) = &mut member.place {
+            readoption.ended(channel);
+            if readoption.is_done() {
+                self.readoption_done(turn);
+            }
+        }
+    }
+
+    /// Every claim names the next incarnation: its right begins with the next read that shows it.
+    fn readoption_done(&mut self, turn: &mut Turn) {
+        let Some(member) = self.member() else { return };
+        let Place::Readopting(readoption) = &member.place else { return };
+        let (incarnation, fence_after) = (readoption.next(), member.settings.terms.fence_after);
+        if member.right.is_none() {
+            member.past = Some(Past { incarnation, fence_after, sessions: PastSessions::Running });
+        }
+        member.place = Place::Begun(incarnation);
+        turn.effects.records.push(Record::Member(Some(StoredMember { incarnation, fence_after })));
+        Self::order(turn, Order::Look);
+    }
+}

@@ -1,0 +1,68 @@
+//! Claims whose sessions have ended are deleted, each until that is certain.
+
+use std::collections::BTreeSet;
+
+use soramode_protocol::id::ChannelId;
+
+use crate::cluster::Token;
+use crate::effect::Record;
+use crate::gate::{Gate, Turn};
+
+use super::order::{Certainty, Order};
+
+/// Deletes under way at most.
+const RELEASES_IN_FLIGHT_MAX: usize = 64;
+
+/// Claims that are to go.
+#[derive(Default)]
+pub(super) struct Releases {
+    waiting: BTreeSet<(ChannelId, Token)>,
+    sent: BTreeSet<(ChannelId, Token)>,
+    /// Came back without an answer: they wait until etcd is heard again.
+    unanswered: BTreeSet<(ChannelId, Token)>,
+}
+
+impl Gate {
+    /// The channel is not this node's any more: its session has ended.
+    pub(crate) fn release(&mut self, turn: &mut Turn, channel: &ChannelId) {
+        let Some(member) = self.member() else { return };
+        member.unclaimed.remove(channel);
+        if let Some(token) = member.owned.remove(channel) {
+            turn.effects.records.push(Record::Unclaimed(channel.clone()));
+            self.release_token(turn, channel.clone(), token);
+        }
+        self.readoption_without(turn, channel);
+    }
+
+    pub(super) fn release_token(&mut self, turn: &mut Turn, channel: ChannelId, token: Token) {
+        let Some(member) = self.member() else { return };
+        member.releases.waiting.insert((channel, token));
+        self.send_releases(turn);
+    }
+
+    fn send_releases(&mut self, turn: &mut Turn) {
+        let Some(member) = self.member() else { return };
+        let releases = &mut member.releases;
+        while releases.sent.len() < RELEASES_IN_FLIGHT_MAX {
+            let Some((channel, token)) = releases.waiting.pop_first() else { return };
+            releases.sent.insert((channel.clone(), token));
+            Self::order(turn, Order::Release(channel, token));
+        }
+    }
+
+    pub(super) fn released(&mut self, turn: &mut Turn, claim: (ChannelId, Token), certainty: Certainty) {
+        let Some(member) = self.member() else { return };
+        member.releases.sent.remove(&claim);
+        if certainty == Certainty::Unknown {
+            member.releases.unanswered.insert(claim);
+        }
+        self.send_releases(turn);
+    }
+
+    pub(super) fn retry_releases(&mut self, turn: &mut Turn) {
+        let Some(member) = self.member() else { return };
+        let mut unanswered = std::mem::take(&mut member.releases.unanswered);
+        member.releases.waiting.append(&mut unanswered);
+        self.send_releases(turn);
+    }
+}

@@ -1,0 +1,142 @@
+//! What is told of the cluster, and what an operator does about a node that is gone.
+
+use std::time::Duration;
+
+use soramode_protocol::cluster::{ClusterStatus, Granted, PurgeClusterNode, Purged};
+use soramode_protocol::error::Error;
+use soramode_protocol::id::NodeName;
+use soramode_protocol::node::ClusterNode;
+use soramode_protocol::reply::{Answer, Reply};
+
+use crate::cluster::{FenceAfter, Incarnation};
+use crate::effect::Act;
+use crate::gate::{Gate, Turn};
+use crate::input::Ticket;
+
+use super::order::{Order, SeenNode};
+use super::{Member, millis};
+
+impl Gate {
+    /// How long an SFU may go on serving, from when it asked.
+    pub(crate) fn grant(&self, now: Duration) -> Granted {
+        let valid_for = self.member.as_deref().and_then(|member| member.valid_for(now));
+        Granted { standing: self.standing, valid_for_ms: valid_for.map(millis) }
+    }
+
+    pub(crate) fn cluster_status(&self, now: Duration) -> Option<Box<ClusterStatus>> {
+        let member = self.member.as_deref()?;
+        let settings = &member.settings;
+        let right = member.right.as_ref();
+        Some(Box::new(ClusterStatus {
+            name: settings.name.clone(),
+            endpoints: settings.endpoints.clone(),
+            incarnation: right.map(|right| right.incarnation().0),
+            epoch: (member.epoch > 0).then_some(member.epoch),
+            renewed_at: member.renewed_at,
+            valid_for_ms: right.and_then(|_| member.valid_for(now)).map(millis),
+            fence_after_ms: match settings.terms.fence_after {
+                FenceAfter::After(time) => Some(millis(time)),
+                FenceAfter::Never => None,
+            },
+            never_because: settings.never_because.clone(),
+            on_fence: settings.on_fence.name().to_owned(),
+            dead_man: settings.dead_man.clone(),
+            channels: u64::try_from(member.owned.len()).unwrap_or(u64::MAX),
+            claims_in_flight: member.asking_count(),
+            published: self.is_published(),
+            problem: member.problem.clone().or_else(|| member.fences.problem(settings.on_fence)),
+        }))
+    }
+
+    /// Everybody that is there, by name, and then who is not.
+    pub(crate) fn cluster_nodes(&self) -> Option<Vec<ClusterNode>> {
+        let member = self.member.as_deref()?;
+        let mut nodes: Vec<ClusterNode> =
+            member.nodes.values().filter(|node| node.node_name != self.settings.node_name).map(|node| shown(member, node)).collect();
+        nodes.push(self.shown_self(member));
+        nodes.extend(member.lost.keys().filter(|name| **name != self.settings.node_name).map(gone));
+        nodes.sort_by(|one, other| (!one.connected, &one.node_name).cmp(&(!other.connected, &other.node_name)));
+        Some(nodes)
+    }
+
+    fn shown_self(&self, member: &Member) -> ClusterNode {
+        let is_in = self.standing == soramode_protocol::node::Standing::Joined;
+        ClusterNode {
+            node_name: self.settings.node_name.clone(),
+            mode: Some(self.mode.mode),
+            connected: is_in,
+            epoch: (member.epoch > 0).then_some(member.epoch),
+            member_since: member.nodes.get(&self.settings.node_name).and_then(|seen| seen.since).filter(|_| is_in),
+            cluster_signaling_url: member.settings.signaling_url.clone(),
+            cluster_api_url: member.settings.api_url.clone(),
+            sora_version: None,
+            temporary_node: Some(false),
+            connections: Some(self.sessions.connection_count()),
+            version: Some(soramode_protocol::version::VERSION.to_owned()),
+        }
+    }
+
+    /// Has an operator's word noted that a node is off; it is answered when that is done.
+    pub(crate) fn purge(&mut self, turn: &mut Turn, ticket: Ticket, (purge, actor): (PurgeClusterNode, &str)) -> Option<Answer> {
+        let Some(member) = self.member() else { return Some(Err(Error::no_cluster())) };
+        if member.right.as_ref().is_none_or(|right| !right.may_claim(turn.now.boot)) {
+            return Some(Err(Error::cluster_unavailable("this node is not joined")));
+        }
+        if member.nodes.contains_key(&purge.node_name) {
+            return Some(Err(Error::node_is_there(&purge.node_name)));
+        }
+        Self::order(turn, Order::Purge { ticket, node_name: purge.node_name, actor: actor.to_owned() });
+        None
+    }
+
+    pub(super) fn purged(&mut self, turn: &mut Turn, ticket: Ticket, outcome: (NodeName, Result<(Vec<Incarnation>, u64), String>)) {
+        let (node_name, written_off) = outcome;
+        let Some(member) = self.member() else { return };
+        let answer = match written_off {
+            Err(why) => Err(Error::cluster_unavailable(why)),
+            Ok((incarnations, _)) if incarnations.is_empty() => Err(Error::owes_nothing(&node_name)),
+            Ok((incarnations, channels)) => {
+                for &incarnation in &incarnations {
+                    member.gone.purge(incarnation);
+                }
+                member.lost.remove(&node_name);
+                let incarnations = incarnations.into_iter().map(|Incarnation(number)| number).collect();
+                Ok(Reply::Purged(Purged { node_name, incarnations, channels }))
+            }
+        };
+        turn.effects.acts.push(Act::Answer(ticket, answer));
+        Self::order(turn, Order::Look);
+    }
+}
+
+fn shown(member: &Member, node: &SeenNode) -> ClusterNode {
+    ClusterNode {
+        node_name: node.node_name.clone(),
+        mode: node.mode,
+        connected: true,
+        epoch: (member.epoch > 0).then_some(member.epoch),
+        member_since: node.since,
+        cluster_signaling_url: node.signaling_url.clone(),
+        cluster_api_url: node.api_url.clone(),
+        sora_version: None,
+        temporary_node: Some(false),
+        connections: Some(node.connections),
+        version: node.version.clone(),
+    }
+}
+
+fn gone(name: &NodeName) -> ClusterNode {
+    ClusterNode {
+        node_name: name.clone(),
+        mode: None,
+        connected: false,
+        epoch: None,
+        member_since: None,
+        cluster_signaling_url: None,
+        cluster_api_url: None,
+        sora_version: None,
+        temporary_node: None,
+        connections: None,
+        version: None,
+    }
+}

@@ -1,0 +1,146 @@
+//! Who waits to hear whose a channel is, and how they are answered.
+
+use std::time::Duration;
+
+use soramode_protocol::decision::{Connect, Decision, RejectReason};
+use soramode_protocol::error::Error;
+use soramode_protocol::id::{ChannelId, ConnectionId, NodeName};
+use soramode_protocol::reply::Reply;
+
+use crate::cluster::placement::HOPS_MAX;
+use crate::effect::Act;
+use crate::gate::{Gate, Turn};
+use crate::input::{SocketId, Ticket};
+use crate::sora::Client;
+
+use super::millis;
+use super::order::{FenceOf, Wish};
+
+/// What is being asked about one channel.
+pub(super) struct Asking {
+    pub(super) waiters: Vec<Waiter>,
+    pub(super) rounds: u8,
+    /// What is to be asked when the members have been read.
+    pub(super) parked: Option<Wish>,
+}
+
+/// Who wants to know.
+pub(crate) enum Waiter {
+    /// A client of the socket's.
+    Connect(Ticket, Connect),
+    /// A client of Sora's.
+    Admit(Ticket, Client),
+    /// Nobody: the SFU told of a session that nobody claimed.
+    Session,
+}
+
+impl Asking {
+    pub(super) fn of(waiter: Waiter) -> Self {
+        Self { waiters: vec![waiter], rounds: 0, parked: None }
+    }
+}
+
+impl Waiter {
+    pub(super) const fn ticket(&self) -> Option<Ticket> {
+        match self {
+            Self::Connect(ticket, _) | Self::Admit(ticket, _) => Some(*ticket),
+            Self::Session => None,
+        }
+    }
+
+    fn connection_id(&self) -> Option<&ConnectionId> {
+        match self {
+            Self::Connect(_, connect) => connect.connection_id.as_ref(),
+            Self::Admit(_, client) => Some(&client.connection_id),
+            Self::Session => None,
+        }
+    }
+
+    pub(super) const fn hops(&self) -> u8 {
+        match self {
+            Self::Connect(_, connect) => connect.hops,
+            // Sora cannot be told where its client would be better: it is let in here, or nowhere.
+            Self::Admit(..) | Self::Session => HOPS_MAX,
+        }
+    }
+}
+
+/// What a question came to, for whoever waits.
+pub(super) enum Verdict {
+    /// It is this node's: what its own table says is the answer.
+    Here,
+    Redirect(NodeName),
+    OwnerLost(Option<Duration>),
+    /// No node takes it: what this node's own mode says is the answer.
+    Nowhere,
+    Unavailable(String),
+}
+
+impl Gate {
+    /// Answers everybody who waits for a channel.
+    pub(super) fn settle(&mut self, turn: &mut Turn, channel_id: &ChannelId, verdict: &Verdict) {
+        let asking = self.member().and_then(|member| member.asking.remove(channel_id));
+        for waiter in asking.map(|asking| asking.waiters).unwrap_or_default() {
+            self.settle_one(turn, channel_id, (waiter, verdict));
+        }
+    }
+
+    fn settle_one(&mut self, turn: &mut Turn, channel_id: &ChannelId, (waiter, verdict): (Waiter, &Verdict)) {
+        let Some(ticket) = waiter.ticket() else { return self.settle_session(turn, channel_id, verdict) };
+        let answer = match verdict {
+            Verdict::Redirect(node) => Ok(self.redirect(node)),
+            Verdict::OwnerLost(left) => {
+                self.count_rejected(RejectReason::OwnerLost);
+                let (mode, retry_after_ms) = (self.mode.mode, left.map(|left| millis(left) + 1));
+                Ok(Decision::Reject { reason: RejectReason::OwnerLost, mode, retry_after_ms })
+            }
+            Verdict::Unavailable(why) => Err(Error::cluster_unavailable(why)),
+            Verdict::Here | Verdict::Nowhere => match waiter {
+                Waiter::Connect(ticket, connect) => self.decide_connect(turn, ticket, connect),
+                Waiter::Admit(_, client) => self.decide_admit(turn, client),
+                Waiter::Session => return,
+            },
+        };
+        turn.effects.acts.push(Act::Answer(ticket, answer.map(Reply::Decision)));
+    }
+
+    fn redirect(&self, node: &NodeName) -> Decision {
+        let seen = self.member.as_deref().and_then(|member| member.nodes.get(node));
+        Decision::Redirect { node_name: node.clone(), location: seen.and_then(|seen| seen.signaling_url.clone()) }
+    }
+
+    /// A session that the SFU has without a claim: where its channel is another's, it ends.
+    fn settle_session(&mut self, turn: &mut Turn, channel_id: &ChannelId, verdict: &Verdict) {
+        match verdict {
+            Verdict::Redirect(_) | Verdict::OwnerLost(_) => self.fence(turn, FenceOf::Channel(channel_id.clone())),
+            Verdict::Here | Verdict::Nowhere | Verdict::Unavailable(_) => {}
+        }
+    }
+
+    /// The right is over: whoever waits is answered by what the node is now.
+    pub(super) fn stop_asking(&mut self, turn: &mut Turn) {
+        let channels: Vec<ChannelId> = self.member().map(|member| member.asking.keys().cloned().collect()).unwrap_or_default();
+        for channel_id in channels {
+            self.settle(turn, &channel_id, &Verdict::Nowhere);
+        }
+    }
+
+    /// Whoever waited with this connection is gone before it was let in.
+    pub(crate) fn cancel_connection(&mut self, turn: &mut Turn, connection_id: &ConnectionId) {
+        let Some(member) = self.member() else { return };
+        let is_it = |waiter: &mut Waiter| waiter.connection_id() == Some(connection_id);
+        let gone = member.asking.values_mut().flat_map(|asking| asking.waiters.extract_if(.., is_it));
+        let tickets: Vec<Ticket> = gone.filter_map(|waiter| waiter.ticket()).collect();
+        for ticket in tickets {
+            turn.effects.acts.push(Act::Answer(ticket, Err(Error::gone_meanwhile(connection_id))));
+        }
+    }
+
+    /// Whoever waited on this socket is gone.
+    pub(crate) fn cancel_socket(&mut self, socket: SocketId) {
+        let Some(member) = self.member() else { return };
+        for asking in member.asking.values_mut() {
+            asking.waiters.retain(|waiter| waiter.ticket().is_none_or(|ticket| ticket.socket != socket));
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! What etcd says, in a story's words.
+//!
+//! ```text
+//! etcd: looked own=17 rev=20 node-02@18:normal:3/100 purged=9     who is there; `sent=1s` ago, `received=1s` ago, `epoch=2`, `mine`: this start wrote `own`
+//! etcd: looked crowd=99                                           so many others  ·  look-failed "why"  ·  joined 17  ·  not-joined "why"  ·  leaving
+//! etcd: asked spam by=17 won=30                                   or `refused owner=node-02@18:30:5s/1s member=17 mode=normal`, or `failed="why"`
+//! etcd: released spam 30 [unknown]  ·  published normal [failed="why"]
+//! etcd: readopted by=40 spam:won:41 egg:refused [more]
+//! etcd: fence-told 1 clients=2  ·  fence-done 1 [failed="why"]  ·  purged ops node-02 17,18 channels=3
+//! ```
+
+use std::time::Duration;
+
+use soramode_core::cluster::claim::{Claim, Found, Reply};
+use soramode_core::cluster::{FenceAfter, Incarnation, Token};
+use soramode_core::input::{Ticket, Timestamp};
+use soramode_core::member::order::{Certainty, Heard, Looked, Rest, SeenNode};
+use soramode_protocol::mode::Mode;
+
+use super::read::{Problem, Words, duration};
+
+pub(super) fn heard(mut all: Words, now: Timestamp, ticket: impl FnOnce(&str) -> Ticket) -> Result<Heard, Problem> {
+    let failed = all.value::<String>("failed")?;
+    let heard = match all.next()?.as_str() {
+        "looked" => Heard::Looked(Box::new(looked(&mut all, now)?)),
+        "look-failed" => Heard::LookFailed(all.next()?),
+        "joined" => Heard::Joined(Ok(incarnation(&all.next()?)?)),
+        "not-joined" => Heard::Joined(Err(all.next()?)),
+        "leaving" => Heard::Leaving,
+        "asked" => {
+            let channel_id = all.id()?;
+            let by = incarnation(&all.value::<String>("by")?.ok_or("takes by=")?)?;
+            let won = all.value::<u64>("won")?.map(|token| Reply::Won(Token(token)));
+            let reply = match (failed, won) {
+                (Some(why), _) => Err(why),
+                (None, Some(won)) => Ok(won),
+                (None, None) => Ok(Reply::Refused(found(&mut all)?)),
+            };
+            Heard::Asked { channel_id, by, reply }
+        }
+        "released" => {
+            let (channel_id, token) = (all.id()?, number(&all.next()?)?);
+            let certainty = if all.has("unknown") { Certainty::Unknown } else { Certainty::Certain };
+            Heard::Released(channel_id, Token(token), certainty)
+        }
+        "readopted" => {
+            let by = incarnation(&all.value::<String>("by")?.ok_or("takes by=")?)?;
+            let rest = if all.has("more") { Rest::ToCome } else { Rest::Nothing };
+            Heard::Readopted { by, replies: all.take().iter().map(|word| readopted(word)).collect::<Result<_, _>>()?, rest }
+        }
+        "published" => Heard::Published(all.id()?, failed.map_or(Ok(()), Err)),
+        "fence-told" => Heard::FenceTold { id: number(&all.next()?)?, clients: all.value("clients")?.unwrap_or(0) },
+        "fence-done" => Heard::FenceDone { id: number(&all.next()?)?, outcome: failed.map_or(Ok(()), Err) },
+        "purged" => {
+            let (ticket, node_name) = (ticket(&all.next()?), all.id()?);
+            let incarnations = all.next()?.split(',').filter(|it| !it.is_empty()).map(incarnation).collect::<Result<_, _>>()?;
+            Heard::Purged { ticket, node_name, written_off: Ok((incarnations, all.value("channels")?.unwrap_or(0))) }
+        }
+        other => return Err(format!("etcd says no {other}")),
+    };
+    all.end(heard)
+}
+
+fn looked(all: &mut Words, now: Timestamp) -> Result<Looked, Problem> {
+    let own = all.value::<u64>("own")?.map(Incarnation);
+    let purged = all.value::<u64>("purged")?.map(Incarnation).into_iter().collect();
+    let mut looked = Looked {
+        sent: now.boot.saturating_sub(all.time("sent")?.unwrap_or_default()),
+        received: now.boot.saturating_sub(all.time("received")?.unwrap_or_default()),
+        revision: all.value("rev")?.unwrap_or(1_000),
+        own,
+        own_of_this_start: if all.has("mine") { own } else { None },
+        nodes: all.take().iter().map(|word| node(word)).collect::<Result<_, _>>()?,
+        purged,
+        epoch: all.value("epoch")?.unwrap_or(1),
+    };
+    for number in 1..=all.value::<u64>("crowd")?.unwrap_or(0) {
+        looked.nodes.push(node(&format!("other-{number}@{number}:normal:0/100"))?);
+    }
+    looked.nodes.extend(own.map(|incarnation| node(&format!("node-01@{}:normal:0/100", incarnation.0)).unwrap()));
+    Ok(looked)
+}
+
+/// `node-02@18:normal:3/100`
+fn node(word: &str) -> Result<SeenNode, Problem> {
+    let wrong = || format!("{word:?} is no node@incarnation:mode:connections/limit");
+    let (name, rest) = word.split_once('@').ok_or_else(wrong)?;
+    let [of, mode, load] = rest.split(':').collect::<Vec<_>>().try_into().map_err(|_| wrong())?;
+    let (connections, limit) = load.split_once('/').ok_or_else(wrong)?;
+    Ok(SeenNode {
+        node_name: name.parse().map_err(|_| wrong())?,
+        incarnation: incarnation(of)?,
+        mode: mode.parse::<Mode>().ok(),
+        connections: number(connections)?,
+        limit: number(limit)?,
+        signaling_url: Some(format!("wss://{name}/")),
+        api_url: None,
+        version: None,
+        since: None,
+    })
+}
+
+fn found(all: &mut Words) -> Result<Found, Problem> {
+    if !all.has("refused") {
+        return Err("takes won=, refused or failed=".to_owned());
+    }
+    Ok(Found {
+        claim: all.value::<String>("owner")?.map(|word| claim(&word)).transpose()?,
+        member: all.value("member")?.map(Incarnation),
+        mode: all.value("mode")?,
+    })
+}
+
+/// `node-02@18:30:5s/1s`, or `never` in place of the first time.
+fn claim(word: &str) -> Result<Claim, Problem> {
+    let wrong = || format!("{word:?} is no node@incarnation:token:fence/budget");
+    let (name, rest) = word.split_once('@').ok_or_else(wrong)?;
+    let [of, token, terms] = rest.split(':').collect::<Vec<_>>().try_into().map_err(|_| wrong())?;
+    let (fence, budget) = terms.split_once('/').ok_or_else(wrong)?;
+    Ok(Claim {
+        node: name.parse().map_err(|_| wrong())?,
+        incarnation: incarnation(of)?,
+        fence_after: fence_after(fence)?,
+        fence_budget: duration(budget)?,
+        token: Token(number(token)?),
+    })
+}
+
+pub(super) fn fence_after(text: &str) -> Result<FenceAfter, Problem> {
+    if text == "never" { Ok(FenceAfter::Never) } else { duration(text).map(|time: Duration| FenceAfter::After(time)) }
+}
+
+/// `spam:won:41`, `egg:refused`
+fn readopted(word: &str) -> Result<(soramode_protocol::id::ChannelId, Reply), Problem> {
+    let parts: Vec<&str> = word.split(':').collect();
+    let reply = match parts.as_slice() {
+        [_, "won", token] => Reply::Won(Token(number(token)?)),
+        [_, "refused"] => Reply::Refused(Found::default()),
+        _ => return Err(format!("{word:?} is no channel:won:token and no channel:refused")),
+    };
+    Ok((parts[0].parse().map_err(|_| "a channel")?, reply))
+}
+
+fn incarnation(text: &str) -> Result<Incarnation, Problem> {
+    number(text).map(Incarnation)
+}
+
+fn number(text: &str) -> Result<u64, Problem> {
+    text.parse().map_err(|_| format!("{text:?} is no number"))
+}

@@ -1,0 +1,40 @@
+//! What the gate wants of etcd and of the SFU, in a line.
+
+use soramode_core::cluster::{Incarnation, Token};
+use soramode_core::member::order::{FenceOf, Order, Wish};
+
+pub(crate) fn order(order: &Order) -> String {
+    match order {
+        Order::Look => "look".to_owned(),
+        Order::Join { mode, give_up: None } => format!("join, {mode}"),
+        Order::Join { mode, give_up: Some(Incarnation(old)) } => format!("give up {old} and join, {mode}"),
+        Order::Ask { channel_id, by: Incarnation(by), wish } => format!("{} {channel_id}, by {by}", wish_words(wish)),
+        Order::Release(channel_id, Token(token)) => format!("release {channel_id}, token {token}"),
+        Order::Readopt { by: Incarnation(by), claims } => {
+            let claims: Vec<String> = claims.iter().map(|(channel, Token(token))| format!("{channel} {token}")).collect();
+            format!("readopt {}, by {by}", claims.join(", "))
+        }
+        Order::Publish { by: Incarnation(by), mode } => format!("publish {mode}, by {by}"),
+        Order::Tell { by: Incarnation(by), connections, limit } => format!("tell {connections}/{limit}, by {by}"),
+        Order::Purge { node_name, actor, .. } => format!("purge {node_name}, as {actor} says"),
+        Order::Leave(Incarnation(by)) => format!("leave, {by}"),
+        Order::Stay => "stay".to_owned(),
+    }
+}
+
+fn wish_words(wish: &Wish) -> String {
+    match wish {
+        Wish::Find => "find".to_owned(),
+        Wish::Claim => "claim".to_owned(),
+        Wish::TakeOver(claim) => format!("from {} ({}) take over", claim.node, claim.token.0),
+        Wish::Renew(claim) => format!("({}) renew", claim.token.0),
+        Wish::Drop(claim) => format!("({}) drop", claim.token.0),
+    }
+}
+
+pub(crate) fn fence(id: u64, of: &FenceOf) -> String {
+    match of {
+        FenceOf::All => format!("-> sfu: fence {id}, end everything"),
+        FenceOf::Channel(channel) => format!("-> sfu: fence {id}, end {channel}"),
+    }
+}

@@ -1,0 +1,221 @@
+//! The cluster's keys in etcd, and what stands under them. Fields that are not known are left alone: later versions may add some.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use soramode_core::cluster::claim::Claim;
+use soramode_core::cluster::{FenceAfter, Incarnation, Token};
+use soramode_protocol::id::{ChannelId, NodeName};
+use soramode_protocol::time::Time;
+
+use crate::args::cluster::ClusterName;
+
+/// The protocol that nodes of one cluster speak with each other through etcd.
+pub(super) const CLUSTER_PROTOCOL: u32 = 1;
+
+/// Where each key is.
+#[derive(Clone, Debug)]
+pub(super) struct Keys {
+    prefix: String,
+    node_name: NodeName,
+}
+
+impl Keys {
+    pub(super) fn new(cluster: &ClusterName, node_name: NodeName) -> Self {
+        Self { prefix: format!("/soramode/v1/{cluster}"), node_name }
+    }
+
+    fn key(&self, kind: &str, name: &[u8]) -> Vec<u8> {
+        [self.prefix.as_bytes(), kind.as_bytes(), name].concat()
+    }
+
+    /// The versions, the epoch and etcd's own id.
+    pub(super) fn config(&self) -> Vec<u8> {
+        self.key("/cfg", b"")
+    }
+
+    /// This node's member key: its creation is the incarnation.
+    pub(super) fn member(&self) -> Vec<u8> {
+        self.member_of(&self.node_name)
+    }
+
+    pub(super) fn member_of(&self, node: &NodeName) -> Vec<u8> {
+        self.key("/n/", node.as_bytes())
+    }
+
+    /// This node's published mode, bare.
+    pub(super) fn mode(&self) -> Vec<u8> {
+        self.key("/m/", self.node_name.as_bytes())
+    }
+
+    /// How full it is.
+    pub(super) fn load(&self) -> Vec<u8> {
+        self.key("/s/", self.node_name.as_bytes())
+    }
+
+    /// A channel's claim.
+    pub(super) fn claim(&self, channel: &ChannelId) -> Vec<u8> {
+        self.key("/c/", channel.as_bytes())
+    }
+
+    /// An operator's word that an incarnation is off.
+    pub(super) fn purged(&self, Incarnation(incarnation): Incarnation) -> Vec<u8> {
+        self.key("/d/", incarnation.to_string().as_bytes())
+    }
+
+    /// The beginnings of the keys of members, modes, loads, purged incarnations and claims.
+    pub(super) fn all(&self, kind: Kind) -> Vec<u8> {
+        self.key(kind.path(), b"")
+    }
+
+    /// From the purged incarnations over the modes to the members, and no claim among them.
+    pub(super) fn watched(&self) -> (Vec<u8>, Vec<u8>) {
+        (self.key("/d/", b""), self.key("/n0", b""))
+    }
+
+    /// What a key of this kind names.
+    pub(super) fn name<'a>(&self, kind: Kind, key: &'a [u8]) -> Option<&'a str> {
+        key.strip_prefix(self.all(kind).as_slice()).and_then(|name| std::str::from_utf8(name).ok())
+    }
+}
+
+/// Keys of which there are many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Member,
+    Mode,
+    Load,
+    Purged,
+    Claim,
+}
+
+impl Kind {
+    const fn path(self) -> &'static str {
+        match self {
+            Self::Member => "/n/",
+            Self::Mode => "/m/",
+            Self::Load => "/s/",
+            Self::Purged => "/d/",
+            Self::Claim => "/c/",
+        }
+    }
+}
+
+/// `/cfg`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ConfigValue {
+    pub(super) protocol_min: u32,
+    pub(super) protocol_max: u32,
+    /// Raised by an operator when etcd was restored from a backup.
+    pub(super) epoch: u64,
+    /// etcd's own id, in decimal; empty: that of whichever etcd this is found in.
+    #[serde(default)]
+    pub(super) etcd_cluster_id: String,
+}
+
+/// `/n/<node>`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct MemberValue {
+    /// The node's state folder.
+    pub(super) id: String,
+    /// The boot of its machine.
+    #[serde(default)]
+    pub(super) boot_id: String,
+    /// The start of its daemon that wrote this.
+    #[serde(default)]
+    pub(super) start: String,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(super) signaling_url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(super) api_url: Option<String>,
+    #[serde(default)]
+    pub(super) version: String,
+    #[serde(default)]
+    pub(super) protocol: u32,
+    #[serde(flatten)]
+    pub(super) terms: TermsValue,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(super) started_at: Option<Time>,
+}
+
+/// What a node promises, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct TermsValue {
+    /// Absent: never.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(super) fence_after_ms: Option<u64>,
+    pub(super) fence_budget_ms: u64,
+}
+
+/// `/c/<channel>`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ClaimValue {
+    pub(super) node: NodeName,
+    #[serde(default)]
+    pub(super) id: String,
+    pub(super) incarnation: u64,
+    #[serde(flatten)]
+    pub(super) terms: TermsValue,
+}
+
+impl ClaimValue {
+    /// The claim, as it stands in a key that was last written at that revision.
+    pub(super) fn at(self, token: Token) -> Claim {
+        let TermsValue { fence_after_ms, fence_budget_ms } = self.terms;
+        Claim {
+            node: self.node,
+            incarnation: Incarnation(self.incarnation),
+            fence_after: fence_after_ms.map_or(FenceAfter::Never, |millis| FenceAfter::After(Duration::from_millis(millis))),
+            fence_budget: Duration::from_millis(fence_budget_ms),
+            token,
+        }
+    }
+}
+
+/// `/s/<node>`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct LoadValue {
+    #[serde(default)]
+    pub(super) connections: u64,
+    #[serde(default)]
+    pub(super) limit: u64,
+}
+
+/// `/d/<incarnation>`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct PurgedValue {
+    pub(super) by: String,
+    pub(super) at: Time,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys() -> Keys {
+        Keys::new(&"tokyo".parse().unwrap(), NodeName::new("a/b").unwrap())
+    }
+
+    #[test]
+    fn names_are_found_again_in_their_keys_and_in_no_others() {
+        let keys = keys();
+        assert_eq!(keys.member(), b"/soramode/v1/tokyo/n/a/b");
+        assert_eq!(keys.name(Kind::Member, &keys.member()), Some("a/b"));
+        assert_eq!(keys.name(Kind::Mode, &keys.member()), None);
+        let (from, to) = keys.watched();
+        for key in [keys.member(), keys.mode(), keys.purged(Incarnation(7))] {
+            assert!(from <= key && key < to, "{}", String::from_utf8_lossy(&key));
+        }
+        for key in [keys.claim(&"spam".parse().unwrap()), keys.load(), keys.config()] {
+            assert!(!(from <= key && key < to), "{}", String::from_utf8_lossy(&key));
+        }
+    }
+
+    #[test]
+    fn what_a_later_version_adds_does_not_stop_this_one() {
+        let claim: ClaimValue = serde_json::from_str(r#"{"node":"n","incarnation":7,"fence_budget_ms":5000,"moon":"full"}"#).unwrap();
+        let claim = claim.at(Token(9));
+        assert_eq!((claim.incarnation, claim.fence_after, claim.token), (Incarnation(7), FenceAfter::Never, Token(9)));
+        assert!(serde_json::from_str::<ClaimValue>(r#"{"node":"n"}"#).is_err(), "a claim that cannot be read is nobody's to take");
+    }
+}

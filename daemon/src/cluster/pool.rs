@@ -1,0 +1,173 @@
+//! The members of etcd, each with a client of its own: the client that etcd-client makes for several goes on asking one that is frozen.
+//!
+//! A try has its time, an operation has its own, and a client that timed out is thrown away: its connection may be dead for minutes.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use etcd_client::{Certificate, Client, ConnectOptions, Error, Identity, TlsOptions};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::config::{ClusterConfig, Tls};
+
+/// How long one member may take.
+pub(super) const TRY_TIME: Duration = Duration::from_secs(1);
+
+/// How long one operation may take, whichever members are asked.
+const OPERATION_TIME: Duration = Duration::from_secs(2);
+
+/// How long a connection may take to come about.
+const CONNECT_TIME: Duration = Duration::from_millis(500);
+
+/// How often a connection is probed, and how long an answer may take. etcd ends connections that are probed more often than every 5 s.
+const PROBE_PAUSE: Duration = Duration::from_secs(7);
+const PROBE_TIME: Duration = Duration::from_secs(2);
+
+/// After all members were asked in vain they are asked again so soon.
+const ROUND_PAUSE: Duration = Duration::from_millis(100);
+
+/// The members.
+pub(super) struct Pool {
+    endpoints: Vec<Endpoint>,
+    options: ConnectOptions,
+    /// Whoever answered last is asked first.
+    preferred: Mutex<usize>,
+}
+
+struct Endpoint {
+    url: String,
+    /// The client, and how many there were before it.
+    client: Mutex<(u64, Option<Client>)>,
+}
+
+impl Pool {
+    pub(super) fn new(config: &ClusterConfig) -> Self {
+        let options =
+            ConnectOptions::new().with_connect_timeout(CONNECT_TIME).with_keep_alive(PROBE_PAUSE, PROBE_TIME).with_require_leader(true);
+        let is_https = config.endpoints.iter().any(crate::args::cluster::EtcdUrl::is_https);
+        let options = if is_https { options.with_tls(tls(&config.tls)) } else { options };
+        let endpoint = |url: &crate::args::cluster::EtcdUrl| Endpoint { url: url.as_str().to_owned(), client: Mutex::new((0, None)) };
+        Self { endpoints: config.endpoints.iter().map(endpoint).collect(), options, preferred: Mutex::new(0) }
+    }
+
+    /// Does something with whichever member can, in a bounded time. It may have been done more than once, and though it failed.
+    pub(super) async fn call<T, F: Future<Output = Result<T, Error>>>(&self, operation: impl Fn(Client) -> F) -> Result<T, String> {
+        let until = Instant::now() + OPERATION_TIME;
+        let mut problem = None;
+        loop {
+            let first = *self.preferred.lock().unwrap_or_else(PoisonError::into_inner);
+            for turn in 0..self.endpoints.len() {
+                let place = (first + turn) % self.endpoints.len();
+                let left = until.saturating_duration_since(Instant::now());
+                match self.attempt(place, &operation, left.min(TRY_TIME)).await {
+                    Ok(done) => return Ok(done),
+                    Err(Failure::Final(why)) => return Err(why),
+                    Err(Failure::Here(why)) => problem = Some(why),
+                }
+            }
+            if Instant::now() + ROUND_PAUSE >= until {
+                return Err(problem.unwrap_or_else(|| "etcd does not answer".to_owned()));
+            }
+            sleep(ROUND_PAUSE).await;
+        }
+    }
+
+    async fn attempt<T, F: Future<Output = Result<T, Error>>>(
+        &self,
+        place: usize,
+        operation: &impl Fn(Client) -> F,
+        time: Duration,
+    ) -> Result<T, Failure> {
+        let Some(endpoint) = self.endpoints.get(place) else { return Err(Failure::Final("etcd has no members".to_owned())) };
+        let mut number = endpoint.number();
+        let tried = timeout(time, async {
+            let (count, client) = endpoint.client(&self.options).await?;
+            number = count;
+            operation(client).await
+        });
+        let failure = match tried.await {
+            Ok(Ok(done)) => {
+                *self.preferred.lock().unwrap_or_else(PoisonError::into_inner) = place;
+                return Ok(done);
+            }
+            Ok(Err(error)) if is_final(&error) => return Err(Failure::Final(words(&error))),
+            Ok(Err(error)) => Failure::Here(format!("{} fails: {}", endpoint.url, words(&error))),
+            Err(_) => Failure::Here(format!("{} does not answer", endpoint.url)),
+        };
+        endpoint.throw_away(number);
+        Err(failure)
+    }
+
+    /// A client of whoever answered last, for a stream.
+    pub(super) async fn any(&self) -> Result<Client, String> {
+        let first = *self.preferred.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(endpoint) = self.endpoints.get(first) else { return Err("etcd has no members".to_owned()) };
+        endpoint.client(&self.options).await.map(|(_, client)| client).map_err(|error| words(&error))
+    }
+}
+
+impl Endpoint {
+    fn number(&self) -> u64 {
+        self.client.lock().unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// The client; a new one if there is none. It connects when it is used.
+    async fn client(&self, options: &ConnectOptions) -> Result<(u64, Client), Error> {
+        if let (number, Some(client)) = &*self.client.lock().unwrap_or_else(PoisonError::into_inner) {
+            return Ok((*number, client.clone()));
+        }
+        let made = Client::connect([&self.url], Some(options.clone())).await?;
+        let mut kept = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+        let client = kept.1.get_or_insert(made).clone();
+        Ok((kept.0, client))
+    }
+
+    /// That client is of no use any more, if it has not been replaced yet.
+    fn throw_away(&self, number: u64) {
+        let mut kept = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.0 == number {
+            *kept = (number + 1, None);
+        }
+    }
+}
+
+enum Failure {
+    /// Another member may do better.
+    Here(String),
+    /// All of them would say the same.
+    Final(String),
+}
+
+/// gRPC's codes for what is wrong with the question and not with whoever was asked.
+const FINAL_CODES: [i32; 6] = [INVALID_ARGUMENT, NOT_FOUND, PERMISSION_DENIED, RESOURCE_EXHAUSTED, FAILED_PRECONDITION, UNAUTHENTICATED];
+const INVALID_ARGUMENT: i32 = 3;
+const NOT_FOUND: i32 = 5;
+const PERMISSION_DENIED: i32 = 7;
+const RESOURCE_EXHAUSTED: i32 = 8;
+const FAILED_PRECONDITION: i32 = 9;
+const UNAUTHENTICATED: i32 = 16;
+
+fn is_final(error: &Error) -> bool {
+    if let Error::GRpcStatus(status) = error { FINAL_CODES.contains(&(status.code() as i32)) } else { false }
+}
+
+fn words(error: &Error) -> String {
+    if let Error::GRpcStatus(status) = error {
+        return status.message().to_owned();
+    }
+    if let Error::TransportError(error) = error {
+        return soramode_protocol::sora_api::innermost(error);
+    }
+    error.to_string()
+}
+
+fn tls(config: &Tls) -> TlsOptions {
+    let mut options = TlsOptions::new();
+    if let Some(pem) = &config.authorities {
+        options = options.ca_certificate(Certificate::from_pem(pem));
+    }
+    if let Some((certificate, key)) = &config.identity {
+        options = options.identity(Identity::from_pem(certificate, key));
+    }
+    options
+}

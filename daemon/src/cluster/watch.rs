@@ -1,0 +1,63 @@
+//! A watch over members, modes and purged nodes: a hint that it is worth looking now. Nothing rests on it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use etcd_client::WatchOptions;
+use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::{Etcd, TRY_TIME, number, revision};
+
+/// After a watch has ended the next is opened so late.
+const PAUSE: Duration = Duration::from_millis(500);
+
+pub(super) async fn run(etcd: Arc<Etcd>, wanted: Arc<Notify>, stop: CancellationToken) {
+    let mut next: u64 = 0;
+    loop {
+        tokio::select! {
+            why = watch(&etcd, &wanted, &mut next) => tracing::debug!(why, "the watch ended"),
+            () = stop.cancelled() => return,
+        }
+        // What happened meanwhile is worth a look too.
+        wanted.notify_one();
+        tokio::select! {
+            () = sleep(PAUSE) => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+/// Watches from `next` on, and says why it ended.
+async fn watch(etcd: &Etcd, wanted: &Notify, next: &mut u64) -> String {
+    let mut client = match etcd.pool.any().await {
+        Ok(client) => client,
+        Err(why) => return why,
+    };
+    let (from, to) = etcd.keys.watched();
+    let options = WatchOptions::new().with_range(to).with_start_revision(revision(*next));
+    let mut stream = match timeout(TRY_TIME, client.watch(from, Some(options))).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return error.to_string(),
+        Err(_) => return "etcd does not answer".to_owned(),
+    };
+    loop {
+        let message = match stream.message().await {
+            Ok(Some(message)) => message,
+            Ok(None) => return "etcd ended it".to_owned(),
+            Err(error) => return error.to_string(),
+        };
+        if message.canceled() {
+            // What lies before is compacted: the look lists everything anew, and the watch begins with what comes.
+            *next = 0;
+            return message.cancel_reason().to_owned();
+        }
+        if let Some(header) = message.header() {
+            *next = number(header.revision()) + 1;
+        }
+        if !message.events().is_empty() {
+            wanted.notify_one();
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! The cluster's settings as the gate and the ender take them, and its edge where it was built in.
+
+use std::time::Duration;
+
+use soramode_core::cluster::{FenceAfter, Terms};
+use soramode_core::member::order::Order;
+use soramode_core::snapshot::{ClusterSettings, FenceMeans, TakeoverWait as GateWait};
+use soramode_protocol::id::LogId;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::RunError;
+use crate::args::cluster::OnFence;
+use crate::config::{ClusterConfig, Config, TakeoverWait};
+use crate::inbox::{Inbox, LastLook};
+
+/// What ends sessions at the fence, and how long that may take.
+pub(crate) fn on_fence(config: &Config) -> (OnFence, Duration) {
+    config.cluster.as_ref().map(|cluster| (cluster.on_fence.clone(), cluster.fence_budget)).unwrap_or_default()
+}
+
+pub(crate) fn settings(config: &ClusterConfig) -> ClusterSettings {
+    ClusterSettings {
+        name: config.name.to_string(),
+        endpoints: config.endpoints.iter().map(ToString::to_string).collect(),
+        terms: Terms {
+            isolated_after: config.isolated_after,
+            fence_after: config.fence_after.map_or(FenceAfter::Never, FenceAfter::After),
+            fence_budget: config.fence_budget,
+        },
+        never_because: config.never_because.clone(),
+        on_fence: match config.on_fence {
+            OnFence::None => FenceMeans::None,
+            OnFence::SoraApi => FenceMeans::SoraApi,
+            OnFence::Exec(_) => FenceMeans::Exec,
+            OnFence::Socket => FenceMeans::Socket,
+        },
+        dead_man: config.dead_man.name().to_owned(),
+        signaling_url: config.signaling_url.as_ref().map(ToString::to_string),
+        api_url: config.api_url.as_ref().map(ToString::to_string),
+        takeover_wait: match config.takeover_wait {
+            TakeoverWait::Owed => GateWait::Owed,
+            TakeoverWait::None => GateWait::None,
+        },
+    }
+}
+
+/// The cluster's edge.
+#[cfg(feature = "cluster")]
+pub(crate) type Cluster = crate::cluster::Edge;
+
+/// Where it was not built in there is none.
+#[cfg(not(feature = "cluster"))]
+pub(crate) enum Cluster {}
+
+impl Cluster {
+    /// The edge and the driver's way to it, if the node joins a cluster. What that means for its sessions is said in the log.
+    pub(crate) fn open(
+        config: &Config,
+        log_id: &LogId,
+        (inbox, last_look): (&Inbox, &LastLook),
+    ) -> Result<Option<(Self, mpsc::UnboundedSender<Order>)>, RunError> {
+        let Some(cluster) = &config.cluster else { return Ok(None) };
+        tell_operator(cluster);
+        build(config, (cluster, log_id), (inbox, last_look))
+    }
+}
+
+#[cfg(feature = "cluster")]
+fn build(
+    config: &Config,
+    (cluster, log_id): (&ClusterConfig, &LogId),
+    (inbox, last_look): (&Inbox, &LastLook),
+) -> Result<Option<(Cluster, mpsc::UnboundedSender<Order>)>, RunError> {
+    let identity = crate::cluster::Identity::new(cluster, (config.node_name.clone(), log_id), crate::random()?);
+    Ok(Some(Cluster::new(cluster, identity, (inbox.clone(), last_look.clone()))))
+}
+
+#[cfg(not(feature = "cluster"))]
+fn build(
+    _: &Config,
+    _: (&ClusterConfig, &LogId),
+    _: (&Inbox, &LastLook),
+) -> Result<Option<(Cluster, mpsc::UnboundedSender<Order>)>, RunError> {
+    Err(crate::config::ConfigError::WithoutCluster.into())
+}
+
+fn tell_operator(config: &ClusterConfig) {
+    let endpoints: Vec<String> = config.endpoints.iter().map(ToString::to_string).collect();
+    let (cluster, etcd) = (config.name.as_str(), endpoints.join(","));
+    match (&config.never_because, config.fence_after) {
+        (Some(why), _) => tracing::info!(
+            cluster,
+            etcd,
+            why,
+            "in a cluster; the right to its channels is without end: if this node is lost they wait for it, or for soramode nodes purge"
+        ),
+        (None, fence_after) => tracing::info!(
+            cluster,
+            etcd,
+            fence_after = fence_after.map(|time| humantime::format_duration(time).to_string()),
+            "in a cluster; without etcd for so long its sessions are ended"
+        ),
+    }
+}
+
+/// Runs the edge where there is one.
+pub(crate) async fn run(cluster: Option<Cluster>, stop: CancellationToken) {
+    #[cfg(feature = "cluster")]
+    if let Some(cluster) = cluster {
+        // Large, and there once: it is not to lie in what runs the whole daemon.
+        Box::pin(cluster.run(stop)).await;
+    }
+    #[cfg(not(feature = "cluster"))]
+    drop((cluster, stop));
+}
