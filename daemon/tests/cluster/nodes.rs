@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use soramode_protocol::mode::{ChangeMode, GetMode, Mode, SettableMode};
+use soramode_protocol::node::GetStatus;
 use soramoded::args::Args;
 use soramoded::config::{Config, TakeoverWait};
 use tokio::time::timeout;
@@ -79,6 +80,16 @@ impl Nodes {
             self.change_mode(node, SettableMode::Normal).await;
         }
         Some(mode)
+    }
+
+    /// How the nodes are, for people.
+    pub(crate) async fn describe(&self) -> String {
+        let mut all = Vec::new();
+        for sfu in &self.sfus {
+            let status = timeout(ANSWER_MAX, sfu.ask(&GetStatus {})).await;
+            all.push(format!("{}: {status:#?}", sfu.name));
+        }
+        all.join("\n")
     }
 
     /// Whether the change was made.

@@ -224,7 +224,9 @@ impl<'a> Run<'a> {
                 return;
             }
             self.site.check_all_run();
-            assert!(start.elapsed() < patience, "{modes:?} after {patience:?}:\n{}", self.logs());
+            let is_late = start.elapsed() > patience;
+            let told = if is_late { format!("{}\n{}", self.logs(), self.nodes.describe().await) } else { String::new() };
+            assert!(!is_late, "{modes:?} after {patience:?}:\n{told}");
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
