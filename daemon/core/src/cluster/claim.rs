@@ -14,7 +14,7 @@ use crate::cluster::right::Right;
 use crate::cluster::{FenceAfter, Incarnation, Token};
 
 /// Who owns a channel, as it stands in etcd.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Claim {
     /// The owner.
     pub node: NodeName,
@@ -29,7 +29,7 @@ pub struct Claim {
 }
 
 /// What the transaction came back with: a claim or a takeover.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Reply {
     /// It wrote the claim.
     Won(Token),
@@ -38,7 +38,7 @@ pub enum Reply {
 }
 
 /// What stood there where a comparison failed: read in the same transaction.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Found {
     /// The channel's claim.
     pub claim: Option<Claim>,
@@ -57,14 +57,12 @@ pub struct Me<'a> {
     pub mode: Mode,
     /// Earlier incarnations of its own whose sessions are known to be over.
     pub over: &'a BTreeSet<Incarnation>,
-    /// The newest token of this channel that it has begun to release. The delete may still come: that token is dead.
-    pub let_go: Option<Token>,
 }
 
 /// What follows from a reply.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// The channel is this node's: what its mode says is the answer.
+    /// The channel is this node's, under this token.
     Mine(Token),
     /// Won, but too late or in another mode: release it, and answer as if it had not been tried.
     GiveBack(Token),
@@ -72,7 +70,8 @@ pub enum Outcome {
     Owned(NodeName),
     /// Take it over, by a transaction that compares this claim, and its owner's absence.
     TakeOver(Claim),
-    /// Write this claim of the node's own anew, by a transaction that compares it: its token, or its incarnation, is of the past.
+    /// It is the node's own: write it anew, by a transaction that compares it. What it was written by had no answer, or it is of
+    /// an earlier life, or a release of it is under way: that may still come, and must not find the token that is used.
     Renew(Claim),
     /// Its owner is gone. It can be taken over in this time, or, where there is none, by its owner or after an operator's word.
     OwnerLost(Option<Duration>),
@@ -95,15 +94,8 @@ pub fn judge(reply: Reply, me: Me<'_>, gone: &mut Gone, now: Duration) -> Outcom
     };
     let mine = me.right.incarnation();
     match found.claim {
-        Some(claim) if claim.incarnation == mine => {
-            if me.let_go >= Some(claim.token) {
-                Outcome::Renew(claim)
-            } else {
-                Outcome::Mine(claim.token)
-            }
-        }
         _ if found.member != Some(mine) => Outcome::NotMember,
-        Some(claim) if me.over.contains(&claim.incarnation) => Outcome::Renew(claim),
+        Some(claim) if claim.incarnation == mine || me.over.contains(&claim.incarnation) => Outcome::Renew(claim),
         Some(claim) => judge_owner(claim, gone, now),
         None if found.mode != Some(Mode::Normal) => Outcome::NotNormal,
         None => Outcome::Again,
@@ -141,18 +133,17 @@ mod tests {
         right: Right,
         mode: Mode,
         over: BTreeSet<Incarnation>,
-        let_go: Option<Token>,
         gone: Gone,
     }
 
     impl World {
         fn new() -> Self {
             let right = Right::begin(Incarnation(10), TERMS, s(100));
-            Self { right, mode: Mode::Normal, over: BTreeSet::new(), let_go: None, gone: Gone::default() }
+            Self { right, mode: Mode::Normal, over: BTreeSet::new(), gone: Gone::default() }
         }
 
         fn judge(&mut self, reply: Reply, now: u64) -> Outcome {
-            let me = Me { right: &self.right, mode: self.mode, over: &self.over, let_go: self.let_go };
+            let me = Me { right: &self.right, mode: self.mode, over: &self.over };
             judge(reply, me, &mut self.gone, s(now))
         }
 
@@ -188,16 +179,8 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_of_this_incarnation_is_the_answer_to_a_try_whose_answer_was_lost() {
-        assert_eq!(World::new().judge(held(&claim("n1", 10, 20)), 101), Outcome::Mine(Token(20)));
-    }
-
-    #[test]
-    fn a_token_that_was_let_go_is_not_used_again() {
-        let mut world = World::new();
-        world.let_go = Some(Token(20));
-        assert_eq!(world.judge(held(&claim("n1", 10, 20)), 101), Outcome::Renew(claim("n1", 10, 20)));
-        assert_eq!(world.judge(held(&claim("n1", 10, 21)), 101), Outcome::Mine(Token(21)));
+    fn its_own_claim_that_it_does_not_know_of_is_written_anew() {
+        assert_eq!(World::new().judge(held(&claim("n1", 10, 20)), 101), Outcome::Renew(claim("n1", 10, 20)));
     }
 
     #[test]
@@ -233,13 +216,11 @@ mod tests {
     fn without_its_own_member_key_a_node_claims_nothing() {
         let mut world = World::new();
         for member in [None, Some(Incarnation(11))] {
-            for claim in [None, Some(claim("n2", 9, 20))] {
+            for claim in [None, Some(claim("n2", 9, 20)), Some(claim("n1", 10, 20))] {
                 let found = Found { claim, member, mode: None };
                 assert_eq!(world.judge(Reply::Refused(found), 101), Outcome::NotMember);
             }
         }
-        let found = Found { claim: Some(claim("n1", 10, 20)), member: None, mode: None };
-        assert_eq!(world.judge(Reply::Refused(found), 101), Outcome::Mine(Token(20)), "the claim is none the worse for it");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::cluster::claim::Claim;
 pub const GONE_MAX: usize = 1_024;
 
 /// A linearizable read of all members.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Roll {
     /// etcd's revision that it shows.
     pub revision: u64,
@@ -25,7 +25,7 @@ pub struct Roll {
 }
 
 /// What this node saw of who is there and who is gone.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Gone {
     roll: Roll,
     since: BTreeMap<Incarnation, Duration>,
@@ -33,7 +33,7 @@ pub struct Gone {
 }
 
 /// Whether a channel that another incarnation claims can be taken over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Takeover {
     /// No read has come yet that could show its owner: read the members.
     Unseen,

@@ -5,7 +5,7 @@
 use crate::cluster::{FenceAfter, Incarnation};
 
 /// What a node knows of its last life in the cluster.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Past {
     /// Which it was.
     pub incarnation: Incarnation,
@@ -16,7 +16,7 @@ pub struct Past {
 }
 
 /// What became of the sessions of a node's last life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PastSessions {
     /// They run: the daemon alone was started anew, on a machine that has been up all the time.
     Running,
@@ -27,7 +27,7 @@ pub enum PastSessions {
 }
 
 /// What to do next. After each but the last two: look again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Join {
     /// End all sessions, and wait until they have ended.
     EndSessions,

@@ -28,7 +28,7 @@ const RATE_PART: u32 = 100;
 pub const TAKEOVER_SLACK: Duration = Duration::from_millis(300);
 
 /// How long after its last renewal an incarnation's right to its channels is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FenceAfter {
     /// After this long: then its sessions are ended, by itself.
     After(Duration),
@@ -51,7 +51,7 @@ impl FenceAfter {
 }
 
 /// What an incarnation promised when it joined. It stays as it is for as long as the incarnation lives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Terms {
     /// Without a renewal for so long the node is isolated.
     pub isolated_after: Duration,

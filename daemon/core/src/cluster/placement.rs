@@ -12,7 +12,7 @@ use soramode_protocol::mode::Mode;
 pub const HOPS_MAX: u8 = 3;
 
 /// A node as it published itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Candidate {
     /// Which.
     pub node: NodeName,
@@ -25,7 +25,7 @@ pub struct Candidate {
 }
 
 /// Where a channel belongs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Place {
     /// To the node asked: claim it.
     Here,

@@ -10,7 +10,7 @@ use crate::cluster::claim::{Claim, Reply};
 use crate::cluster::{Incarnation, Token};
 
 /// Claims on their way from one incarnation to the next.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Readoption {
     next: Incarnation,
     /// Still to be written, each by a transaction that compares this token and that the next incarnation is there.
@@ -20,7 +20,7 @@ pub struct Readoption {
 }
 
 /// What became of one channel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Readopted {
     /// It is kept, under this token.
     Kept(Token),

@@ -9,7 +9,7 @@ use soramode_protocol::node::Standing;
 use crate::cluster::{FenceAfter, Incarnation, Terms};
 
 /// The right of one incarnation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Right {
     incarnation: Incarnation,
     terms: Terms,
@@ -18,7 +18,7 @@ pub struct Right {
 }
 
 /// What a renewal came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Renewal {
     /// The right runs on.
     Prolonged,
@@ -27,7 +27,7 @@ pub enum Renewal {
 }
 
 /// How long a right still runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ValidFor {
     /// It is over.
     Over,

@@ -136,7 +136,7 @@ impl Gate {
         }
         let Some(right) = &member.right else { return };
         // A claim of its own that it does not hold may be on its way out: it is written anew before it counts.
-        let me = Me { right, mode, over: &member.over, let_go: Some(Token(u64::MAX)) };
+        let me = Me { right, mode, over: &member.over };
         let outcome = judge(reply, me, &mut member.gone, now);
         self.act_on(turn, &channel_id, outcome);
     }

@@ -1,0 +1,357 @@
+//! The cluster's decisions in every world that is small enough to be looked at whole: two nodes, one channel, a linearizable
+//! store, member keys that vanish at any step, answers that come late or never, transactions that are executed when nobody
+//! waits for them any more, daemons that die and start anew. At no time do two SFUs serve the channel.
+//!
+//! Each mistake of which the protocol keeps clear is built in once on purpose: the same search must find what it leads to.
+
+mod node;
+mod store;
+
+use std::time::Duration;
+
+use soramode_core::cluster::claim::Claim;
+use soramode_core::cluster::{FenceAfter, Incarnation, Terms, Token};
+use stateright::{Checker, HasDiscoveries, Model, Property};
+
+use node::{Flight, Node};
+use store::{NODES, Store, name};
+
+/// The model's unit of time.
+const TICK: Duration = Duration::from_secs(1_000);
+
+/// A right that lasts for two ticks, and a wait that is over as soon as two have passed: not one tick to spare.
+const TERMS: Terms = Terms {
+    isolated_after: Duration::from_millis(1_979_900),
+    fence_after: FenceAfter::After(Duration::from_millis(1_979_900)),
+    fence_budget: Duration::ZERO,
+};
+
+/// What may be done wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mistake {
+    None,
+    /// A takeover does not wait.
+    TakeoverAtOnce,
+    /// It waits less than the right lasts.
+    ShortWait,
+    /// A right is counted from the answer.
+    RightFromTheAnswer,
+    /// A wait begins although the owner was not seen gone: it is only not known.
+    WaitUnseen,
+    /// Who joins does not end what there was of it before.
+    JoinProlongs,
+    /// Nothing ends the sessions when the right is over.
+    NoEnd,
+    /// A read from before an incarnation is taken for a proof that it is gone.
+    AnyReadProves,
+    /// An own claim that is found is used as it is, also while a release of it is under way.
+    FoundIsMine,
+    /// The next incarnation's right begins before its claims are written.
+    ReadoptionProlongs,
+    /// The next incarnation is stored before its claims are written.
+    NextStoredEarly,
+}
+
+/// How large the worlds are that are looked at.
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    ticks: u32,
+    revisions: u64,
+    /// How often something goes wrong or comes to an end, at any moment.
+    incidents: u8,
+    slow: Slow,
+}
+
+/// Whose reads are answered late. Those of the others are answered at once, and each tick begins with one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Slow {
+    First,
+    Second,
+    Both,
+}
+
+impl Slow {
+    fn is(self, node: usize) -> bool {
+        match self {
+            Self::First => node == 0,
+            Self::Second => node == 1,
+            Self::Both => true,
+        }
+    }
+}
+
+const THREADS: usize = 2;
+
+/// Whole in half a minute. The first node has the channel at the beginning.
+const USUAL: Bounds = Bounds { ticks: 2, revisions: 7, incidents: 2, slow: Slow::First };
+
+struct Cluster {
+    mistake: Mistake,
+    bounds: Bounds,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct World {
+    tick: u32,
+    incidents: u8,
+    store: Store,
+    nodes: [Node; NODES],
+}
+
+/// A step of one node, or of the store for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Step {
+    /// A read of the members is sent and done. The later a read is sent, the longer the right that it gives: so the time
+    /// between does not count here.
+    Read,
+    ReceiveRead,
+    /// What the node wants by itself is sent and done.
+    Ask,
+    /// What followed from an answer is done.
+    Execute,
+    Receive,
+    Fence,
+    // Incidents.
+    /// What the node wants is sent, and nobody waits for it.
+    AskInVain,
+    /// The answer to a read is lost.
+    LoseRead,
+    /// Nobody waits any more for the transaction under way, executed or not.
+    GiveUpWaiting,
+    ExecuteLate,
+    EndSession,
+    Vanish,
+    Crash,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Action {
+    Tick,
+    Node(usize, Step),
+}
+
+impl World {
+    fn now(&self) -> Duration {
+        TICK * self.tick
+    }
+
+    fn may(&self, node: usize, bounds: Bounds) -> Vec<Step> {
+        let Node { read, txn, late, owned, .. } = &self.nodes[node];
+        let (now, can_more) = (self.now(), self.incidents < bounds.incidents);
+        let is_fenced = self.nodes[node].is_fence_due(now);
+        let wants = !is_fenced && self.nodes[node].wants(now).is_some();
+        let is_sent = matches!(txn, Some(Flight::Sent(_)));
+        let steps = [
+            (Step::Read, !is_fenced && read.is_none()),
+            (Step::LoseRead, can_more && read.is_some()),
+            (Step::ReceiveRead, read.is_some()),
+            (Step::Ask, wants),
+            (Step::Execute, is_sent),
+            (Step::Receive, txn.is_some() && !is_sent),
+            (Step::Fence, is_fenced),
+            (Step::AskInVain, can_more && wants && late.is_none()),
+            (Step::GiveUpWaiting, can_more && txn.is_some() && late.is_none()),
+            (Step::ExecuteLate, late.is_some()),
+            (Step::EndSession, can_more && owned.is_some() && txn.is_none() && !is_fenced),
+            (Step::Vanish, can_more && self.store.members[node].is_some()),
+            (Step::Crash, can_more && late.is_none()),
+        ];
+        steps.into_iter().filter_map(|(step, may)| may.then_some(step)).collect()
+    }
+
+    fn step(&mut self, node: usize, step: Step, model: &Cluster) {
+        let now = self.now();
+        let (mistake, slow) = (model.mistake, model.bounds.slow);
+        let Self { store, nodes, incidents, .. } = self;
+        let it = &mut nodes[node];
+        match step {
+            Step::Read => {
+                it.read = Some((now, store.show(node)));
+                if !slow.is(node) {
+                    it.read_came(mistake, now);
+                }
+            }
+            Step::LoseRead => it.read = None,
+            Step::ReceiveRead => it.read_came(mistake, now),
+            Step::Ask => {
+                it.txn = it.wants(now).map(Flight::Sent);
+                it.execute(node, store);
+            }
+            Step::Execute => it.execute(node, store),
+            Step::Receive => it.txn_came(mistake, now),
+            Step::Fence => it.fence(),
+            Step::AskInVain => it.late = it.wants(now),
+            Step::GiveUpWaiting => it.give_up_waiting(),
+            Step::ExecuteLate => {
+                if let Some(txn) = it.late.take() {
+                    store.execute(node, &txn);
+                }
+            }
+            Step::EndSession => it.end_session(),
+            Step::Vanish => store.vanish(node),
+            Step::Crash => it.crash(),
+        }
+        match step {
+            Step::LoseRead | Step::AskInVain | Step::GiveUpWaiting | Step::EndSession | Step::Vanish | Step::Crash => *incidents += 1,
+            Step::Read | Step::ReceiveRead | Step::Ask | Step::Execute | Step::Receive | Step::Fence | Step::ExecuteLate => {}
+        }
+        nodes[node].poll(mistake, now);
+    }
+}
+
+impl Model for Cluster {
+    type State = World;
+    type Action = Action;
+
+    /// Both are in, and the first has the channel.
+    fn init_states(&self) -> Vec<World> {
+        let (first, second, token) = (Incarnation(1), Incarnation(2), Token(3));
+        let claim = Claim { node: name(0), incarnation: first, fence_after: TERMS.fence_after, fence_budget: TERMS.fence_budget, token };
+        let store = Store { revision: token.0, members: [Some(first), Some(second)], claim: Some(claim) };
+        let mut nodes = [Node::new(first, Some(token)), Node::new(second, None)];
+        nodes[0].poll(self.mistake, Duration::ZERO);
+        vec![World { tick: 0, incidents: 0, store, nodes }]
+    }
+
+    fn actions(&self, world: &World, actions: &mut Vec<Action>) {
+        if world.tick < self.bounds.ticks {
+            actions.push(Action::Tick);
+        }
+        for node in 0..NODES {
+            actions.extend(world.may(node, self.bounds).into_iter().map(|step| Action::Node(node, step)));
+        }
+    }
+
+    fn next_state(&self, world: &World, action: Action) -> Option<World> {
+        let mut world = world.clone();
+        match action {
+            Action::Tick => {
+                world.tick += 1;
+                let now = world.now();
+                for node in &mut world.nodes {
+                    node.sfu = node.sfu.filter(|until| now < *until);
+                    node.poll(self.mistake, now);
+                }
+                for node in (0..NODES).filter(|node| !self.bounds.slow.is(*node)) {
+                    world.step(node, Step::Read, self);
+                }
+            }
+            Action::Node(node, step) => world.step(node, step, self),
+        }
+        Some(world)
+    }
+
+    fn within_boundary(&self, world: &World) -> bool {
+        world.store.revision <= self.bounds.revisions
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        vec![
+            Property::always("no channel is served twice", |_, world: &World| {
+                world.nodes.iter().filter(|node| node.is_serving(world.now())).count() < 2
+            }),
+            Property::sometimes("taken over", |_, world: &World| {
+                world.nodes[1].is_serving(world.now()) && world.nodes[0].right.is_some() && world.tick > 1
+            }),
+            Property::sometimes("adopted anew", |_, world: &World| {
+                world.nodes[0].right.as_ref().is_some_and(|right| right.incarnation() > Incarnation(2))
+                    && world.nodes[0].owned > Some(Token(4))
+            }),
+            Property::sometimes("released and claimed by another", |_, world: &World| {
+                world.nodes[1].is_serving(world.now()) && world.tick == 0
+            }),
+        ]
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "how much to look at is the tester's to say")]
+fn bounds() -> Bounds {
+    let Ok(text) = std::env::var("SORAMODE_MODEL") else { return USUAL };
+    read_bounds(&text).unwrap_or_else(|| panic!("SORAMODE_MODEL takes ticks,revisions,incidents,first|second|both, got {text:?}"))
+}
+
+fn read_bounds(text: &str) -> Option<Bounds> {
+    let mut words = text.split(',');
+    Some(Bounds {
+        ticks: words.next()?.parse().ok()?,
+        revisions: words.next()?.parse().ok()?,
+        incidents: words.next()?.parse().ok()?,
+        slow: match words.next()? {
+            "first" => Slow::First,
+            "second" => Slow::Second,
+            "both" => Slow::Both,
+            _ => return None,
+        },
+    })
+}
+
+#[test]
+fn no_channel_is_ever_served_by_two_nodes() {
+    let checker = Cluster { mistake: Mistake::None, bounds: bounds() }.checker().threads(THREADS).spawn_dfs().join();
+    println!(
+        "{} worlds, {} of them different, up to {} steps deep",
+        checker.state_count(),
+        checker.unique_state_count(),
+        checker.max_depth()
+    );
+    assert!(checker.is_done());
+    checker.assert_properties();
+}
+
+/// What a mistake leads to is found: the search ends with the first such world.
+fn must_be_found(mistake: Mistake, bounds: Bounds) {
+    let property = "no channel is served twice";
+    let found = HasDiscoveries::AnyOf(std::iter::once(property).collect());
+    let checker = Cluster { mistake, bounds }.checker().threads(THREADS).finish_when(found).spawn_dfs().join();
+    assert!(checker.discovery(property).is_some(), "{mistake:?} is not found in {} worlds", checker.unique_state_count());
+}
+
+#[test]
+fn it_finds_takeover_at_once() {
+    must_be_found(Mistake::TakeoverAtOnce, USUAL);
+}
+
+#[test]
+fn it_finds_short_wait() {
+    must_be_found(Mistake::ShortWait, USUAL);
+}
+
+#[test]
+fn it_finds_right_from_the_answer() {
+    must_be_found(Mistake::RightFromTheAnswer, USUAL);
+}
+
+#[test]
+fn it_finds_wait_unseen() {
+    must_be_found(Mistake::WaitUnseen, USUAL);
+}
+
+#[test]
+fn it_finds_join_prolongs() {
+    must_be_found(Mistake::JoinProlongs, USUAL);
+}
+
+#[test]
+fn it_finds_no_end() {
+    must_be_found(Mistake::NoEnd, USUAL);
+}
+
+#[test]
+fn it_finds_any_read_proves() {
+    must_be_found(Mistake::AnyReadProves, Bounds { revisions: 8, slow: Slow::Second, ..USUAL });
+}
+
+#[test]
+fn it_finds_found_is_mine() {
+    must_be_found(Mistake::FoundIsMine, USUAL);
+}
+
+#[test]
+fn it_finds_readoption_prolongs() {
+    must_be_found(Mistake::ReadoptionProlongs, USUAL);
+}
+
+#[test]
+fn it_finds_next_stored_early() {
+    must_be_found(Mistake::NextStoredEarly, USUAL);
+}

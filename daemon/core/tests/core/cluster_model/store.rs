@@ -1,0 +1,119 @@
+//! etcd as the protocol sees it: one revision after the other, member keys that vanish, and one channel's claim.
+
+use std::collections::BTreeSet;
+
+use soramode_core::cluster::claim::{Claim, Found, Reply};
+use soramode_core::cluster::{Incarnation, Token};
+use soramode_protocol::id::NodeName;
+use soramode_protocol::mode::Mode;
+
+use super::TERMS;
+
+/// How many nodes there are.
+pub(super) const NODES: usize = 2;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Store {
+    pub(super) revision: u64,
+    pub(super) members: [Option<Incarnation>; NODES],
+    pub(super) claim: Option<Claim>,
+}
+
+/// A transaction that a node sent.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Txn {
+    /// Create the member key where there is none.
+    Join,
+    /// Delete the member key of this earlier incarnation.
+    GiveUp(Incarnation),
+    /// Claim the channel where nobody has.
+    Claim(Incarnation),
+    /// Take it from this claim, whose owner is gone.
+    TakeOver(Incarnation, Claim),
+    /// Write the claim of this token anew.
+    Renew(Incarnation, Token),
+    /// Delete the claim of this token.
+    Release(Token),
+}
+
+/// What it came to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Answer {
+    Joined(Incarnation),
+    Replied(Reply),
+    Nothing,
+}
+
+/// What a read of all members showed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Shown {
+    pub(super) revision: u64,
+    pub(super) present: BTreeSet<Incarnation>,
+    pub(super) own: Option<Incarnation>,
+}
+
+pub(super) fn name(node: usize) -> NodeName {
+    NodeName::new(["n0", "n1"][node]).unwrap()
+}
+
+impl Store {
+    pub(super) fn show(&self, node: usize) -> Shown {
+        let present = self.members.iter().flatten().copied().collect();
+        Shown { revision: self.revision, present, own: self.members[node] }
+    }
+
+    /// The lease of a member key is over: late, early, or wrongly.
+    pub(super) fn vanish(&mut self, node: usize) {
+        if self.members[node].take().is_some() {
+            self.revision += 1;
+        }
+    }
+
+    pub(super) fn execute(&mut self, node: usize, txn: &Txn) -> Answer {
+        match txn {
+            Txn::Join if self.members[node].is_none() => {
+                self.revision += 1;
+                let incarnation = Incarnation(self.revision);
+                self.members[node] = Some(incarnation);
+                Answer::Joined(incarnation)
+            }
+            Txn::Join => Answer::Nothing,
+            Txn::GiveUp(incarnation) => {
+                if self.members[node] == Some(*incarnation) {
+                    self.vanish(node);
+                }
+                Answer::Nothing
+            }
+            Txn::Release(token) => {
+                if self.token() == Some(*token) {
+                    self.claim = None;
+                    self.revision += 1;
+                }
+                Answer::Nothing
+            }
+            Txn::Claim(mine) => self.write_if(self.claim.is_none().then_some(*mine), node),
+            Txn::TakeOver(mine, seen) => {
+                let is_gone = !self.members.contains(&Some(seen.incarnation));
+                self.write_if((self.token() == Some(seen.token) && is_gone).then_some(*mine), node)
+            }
+            Txn::Renew(mine, token) => self.write_if((self.token() == Some(*token)).then_some(*mine), node),
+        }
+    }
+
+    fn token(&self) -> Option<Token> {
+        self.claim.as_ref().map(|claim| claim.token)
+    }
+
+    /// Every write of a claim compares the writer's own member key.
+    fn write_if(&mut self, incarnation: Option<Incarnation>, node: usize) -> Answer {
+        let Some(incarnation) = incarnation.filter(|it| self.members[node] == Some(*it)) else {
+            let found = Found { claim: self.claim.clone(), member: self.members[node], mode: Some(Mode::Normal) };
+            return Answer::Replied(Reply::Refused(found));
+        };
+        self.revision += 1;
+        let token = Token(self.revision);
+        let (fence_after, fence_budget) = (TERMS.fence_after, TERMS.fence_budget);
+        self.claim = Some(Claim { node: name(node), incarnation, fence_after, fence_budget, token });
+        Answer::Replied(Reply::Won(token))
+    }
+}

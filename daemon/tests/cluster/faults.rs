@@ -1,0 +1,216 @@
+//! What goes wrong, and is put right again. A seed decides the order, the targets and the lengths.
+
+use std::fmt;
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::dice::Dice;
+use crate::etcd::{Etcd, MEMBERS};
+use crate::net::{Net, Way};
+use crate::nodes::{Daemons, NODES};
+
+/// The share of packets that a bad line loses, in percent.
+const LOSS_PERCENT: u8 = 30;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    CutNode,
+    CutEtcd,
+    NodeOneWay(Way),
+    EtcdOneWay(Way),
+    StopDaemon,
+    StopLeader,
+    KillDaemon,
+    KillDaemonAndStartAtOnce,
+    KillEtcd,
+    StopMajority,
+    KillMajority,
+    CutNodeAndKillDaemon,
+    BadLines,
+}
+
+/// Whose machines a fault is done to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whose {
+    Nodes,
+    Etcd,
+    All,
+}
+
+impl Kind {
+    pub(crate) const ALL: [Self; 15] = [
+        Self::CutNode,
+        Self::CutEtcd,
+        Self::NodeOneWay(Way::Out),
+        Self::NodeOneWay(Way::In),
+        Self::EtcdOneWay(Way::Out),
+        Self::EtcdOneWay(Way::In),
+        Self::StopDaemon,
+        Self::StopLeader,
+        Self::KillDaemon,
+        Self::KillDaemonAndStartAtOnce,
+        Self::KillEtcd,
+        Self::StopMajority,
+        Self::KillMajority,
+        Self::CutNodeAndKillDaemon,
+        Self::BadLines,
+    ];
+
+    const fn whose(self) -> Whose {
+        match self {
+            Self::CutNode
+            | Self::NodeOneWay(_)
+            | Self::StopDaemon
+            | Self::KillDaemon
+            | Self::KillDaemonAndStartAtOnce
+            | Self::CutNodeAndKillDaemon => Whose::Nodes,
+            Self::CutEtcd | Self::EtcdOneWay(_) | Self::StopLeader | Self::KillEtcd | Self::StopMajority | Self::KillMajority => {
+                Whose::Etcd
+            }
+            Self::BadLines => Whose::All,
+        }
+    }
+
+    /// Those that make others take channels over.
+    pub(crate) const OF_NODES: [Self; 2] = [Self::CutNode, Self::NodeOneWay(Way::In)];
+}
+
+/// One fault: what, to whom, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fault {
+    kind: Kind,
+    target: usize,
+    pub(crate) length: Duration,
+}
+
+impl Fault {
+    /// The longest is past every deadline of the nodes, and its takeover too.
+    pub(crate) fn draw(kind: Kind, dice: &mut Dice) -> Self {
+        let target = usize::try_from(dice.roll(3)).unwrap();
+        let length = if dice.one_in(3) { 300 + dice.roll(3_000) } else { 3_000 + dice.roll(10_000) };
+        Self { kind, target, length: Duration::from_millis(length) }
+    }
+
+    /// Those that a takeover follows: longer than a lease and the right together.
+    pub(crate) fn draw_long(kind: Kind, dice: &mut Dice) -> Self {
+        Self { length: Duration::from_millis(8_000 + dice.roll(2_000)), ..Self::draw(kind, dice) }
+    }
+
+    /// Whether both do something to the same kind of machine, which could then not be put right one after the other.
+    pub(crate) fn meets(&self, other: &Self) -> bool {
+        match (self.kind.whose(), other.kind.whose()) {
+            (Whose::All, _) | (_, Whose::All) => true,
+            (one, other) => one == other,
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} {} for {:.1?}", self.kind, self.target + 1, self.length)
+    }
+}
+
+/// All machines and what runs on them.
+pub(crate) struct Site<'a> {
+    // Dropped in this order: whoever runs on a machine is gone before its namespace is.
+    pub(crate) daemons: Daemons,
+    pub(crate) etcd: Etcd,
+    pub(crate) net: Net,
+    pub(crate) folder: &'a Path,
+}
+
+/// How to put a fault right.
+pub(crate) struct Remedy(Vec<Cure>);
+
+#[derive(Clone, Copy, Debug)]
+enum Cure {
+    Join(&'static str),
+    LoseNothing(&'static str, Way),
+    ResumeDaemon(usize),
+    ResumeMember(usize),
+    StartDaemon(usize),
+    StartMember(usize),
+}
+
+impl Site<'_> {
+    pub(crate) async fn inject(&mut self, fault: Fault) -> Remedy {
+        let (target, next) = (fault.target, (fault.target + 1) % 3);
+        Remedy(match fault.kind {
+            Kind::CutNode => vec![self.cut(NODES[target])],
+            Kind::CutEtcd => vec![self.cut(MEMBERS[target])],
+            Kind::NodeOneWay(way) => vec![self.lose(NODES[target], way, 100)],
+            Kind::EtcdOneWay(way) => vec![self.lose(MEMBERS[target], way, 100)],
+            Kind::StopDaemon => {
+                self.daemons.processes[target].signal(Signal::STOP);
+                vec![Cure::ResumeDaemon(target)]
+            }
+            Kind::StopLeader => {
+                let leader = self.etcd.leader().await;
+                vec![self.stop_member(leader)]
+            }
+            Kind::KillDaemon => vec![self.kill_daemon(target)],
+            Kind::KillDaemonAndStartAtOnce => {
+                let cure = self.kill_daemon(target);
+                self.cure(cure);
+                vec![]
+            }
+            Kind::KillEtcd => vec![self.kill_member(target)],
+            Kind::StopMajority => vec![self.stop_member(target), self.stop_member(next)],
+            Kind::KillMajority => vec![self.kill_member(target), self.kill_member(next)],
+            Kind::CutNodeAndKillDaemon => vec![self.cut(NODES[target]), self.kill_daemon(target)],
+            Kind::BadLines => NODES.into_iter().chain(MEMBERS).map(|machine| self.lose(machine, Way::In, LOSS_PERCENT)).collect(),
+        })
+    }
+
+    pub(crate) fn heal(&mut self, remedy: Remedy) {
+        for cure in remedy.0 {
+            self.cure(cure);
+        }
+    }
+
+    /// Nobody may have ended by himself.
+    pub(crate) fn check_all_run(&mut self) {
+        for process in self.daemons.processes.iter_mut().chain(&mut self.etcd.members) {
+            process.check_runs();
+        }
+    }
+
+    fn cut(&self, machine: &'static str) -> Cure {
+        self.net.cut(machine);
+        Cure::Join(machine)
+    }
+
+    fn lose(&self, machine: &'static str, way: Way, percent: u8) -> Cure {
+        self.net.lose(machine, way, percent);
+        Cure::LoseNothing(machine, way)
+    }
+
+    fn stop_member(&self, member: usize) -> Cure {
+        self.etcd.members[member].signal(Signal::STOP);
+        Cure::ResumeMember(member)
+    }
+
+    fn kill_member(&mut self, member: usize) -> Cure {
+        self.etcd.members[member].kill();
+        Cure::StartMember(member)
+    }
+
+    fn kill_daemon(&mut self, node: usize) -> Cure {
+        self.daemons.processes[node].kill();
+        Cure::StartDaemon(node)
+    }
+
+    fn cure(&mut self, cure: Cure) {
+        match cure {
+            Cure::Join(machine) => self.net.join(machine),
+            Cure::LoseNothing(machine, way) => self.net.lose_nothing(machine, way),
+            Cure::ResumeDaemon(node) => self.daemons.processes[node].signal(Signal::CONT),
+            Cure::ResumeMember(member) => self.etcd.members[member].signal(Signal::CONT),
+            Cure::StartDaemon(node) => self.daemons.start_one(&self.net, node),
+            Cure::StartMember(member) => self.etcd.start_member(&self.net, self.folder, member),
+        }
+    }
+}

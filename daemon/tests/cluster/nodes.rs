@@ -1,0 +1,179 @@
+//! Three nodes: a soramoded and a stand-in for an SFU each. One of them has a slow clock.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use soramode_protocol::mode::{ChangeMode, GetMode, Mode, SettableMode};
+use soramode_protocol::node::GetStatus;
+use soramoded::args::Args;
+use soramoded::config::{Config, TakeoverWait};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::net::Net;
+use crate::process::Process;
+use crate::sfu::Sfu;
+
+pub(crate) const NODES: [&str; 3] = ["n1", "n2", "n3"];
+
+/// The cluster's name, and what its keys begin with.
+const CLUSTER: &str = "faults";
+pub(crate) const PREFIX: &str = "/soramode/v1/faults/";
+
+const FIRST_HOST: u8 = 21;
+
+/// The rate of the last node's clock. The others' are true: less than 1 % apart, as is assumed.
+const SLOW_CLOCK: Clock = Clock { rate_milli: 992 };
+
+const LIBFAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
+
+/// What the nodes promise: short, so that much happens in little time, and longer than a lease, so that leases lie often.
+const TERMS: [&str; 10] = [
+    "--cluster-ttl=3s",
+    "--cluster-heartbeat=500ms",
+    "--isolated-after=2s",
+    "--fence-after=5s",
+    "--fence-budget=250ms",
+    "--dead-man=grant",
+    "--on-fence=socket",
+    "--max-connections=1000",
+    "--socket-grace=5s",
+    "--log-format=text",
+];
+
+/// How long a takeover waits with these: 1 % and 300 ms more than was promised.
+pub(crate) const TAKEOVER_WAIT: Duration = Duration::from_micros(5_602_500);
+
+/// The daemon that is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Daemon {
+    /// As it is.
+    Sound,
+    /// Its takeovers do not wait: this test's own binary plays it.
+    Hasty,
+}
+
+/// By this variable the test's binary knows that it is to play a daemon.
+const PLAY: &str = "SORAMODE_TEST_PLAYS_DAEMON";
+
+/// How long a daemon's answer is waited for.
+const ANSWER_MAX: Duration = Duration::from_millis(500);
+
+/// The SFUs, each with the way to its daemon.
+pub(crate) struct Nodes {
+    pub(crate) sfus: Vec<Arc<Sfu>>,
+}
+
+impl Nodes {
+    pub(crate) fn new(folder: &Path) -> Arc<Self> {
+        Arc::new(Self { sfus: (0..NODES.len()).map(|node| Sfu::new(NODES[node], socket(folder, node), clock(node))).collect() })
+    }
+
+    /// Opens a node if an operator closed it; gives the mode that it said it was in, if it answers.
+    pub(crate) async fn open(&self, node: usize) -> Option<Mode> {
+        let answer = timeout(ANSWER_MAX, self.sfus[node].ask(&GetMode {})).await;
+        let mode = answer.ok()?.ok()?.mode;
+        if mode.is_block() {
+            self.change_mode(node, SettableMode::Normal).await;
+        }
+        Some(mode)
+    }
+
+    /// How the nodes are, for people.
+    pub(crate) async fn describe(&self) -> String {
+        let mut all = Vec::new();
+        for sfu in &self.sfus {
+            let status = timeout(ANSWER_MAX, sfu.ask(&GetStatus {})).await;
+            all.push(format!("{}: {status:#?}", sfu.name));
+        }
+        all.join("\n")
+    }
+
+    /// Whether the change was made.
+    pub(crate) async fn change_mode(&self, node: usize, mode: SettableMode) -> bool {
+        // To be normal is published first.
+        let answer = timeout(ANSWER_MAX * 6, self.sfus[node].ask(&ChangeMode::to(mode))).await;
+        matches!(answer, Ok(Ok(_)))
+    }
+}
+
+/// The daemons beside them.
+pub(crate) struct Daemons {
+    pub(crate) processes: Vec<Process>,
+    daemon: Daemon,
+    endpoints: String,
+    folder: PathBuf,
+}
+
+impl Daemons {
+    pub(crate) fn start(net: &mut Net, folder: &Path, endpoints: &[String], daemon: Daemon) -> Self {
+        for (machine, host) in NODES.into_iter().zip(FIRST_HOST..) {
+            net.add(machine, host);
+        }
+        let processes = NODES.into_iter().map(|name| Process::new(name, folder)).collect();
+        let mut daemons = Self { processes, daemon, endpoints: endpoints.join(","), folder: folder.to_owned() };
+        for node in 0..NODES.len() {
+            daemons.start_one(net, node);
+        }
+        daemons
+    }
+
+    pub(crate) fn start_one(&mut self, net: &Net, node: usize) {
+        let words = self.words(node);
+        let mut command = match self.daemon {
+            Daemon::Sound => net.on(NODES[node], env!("CARGO_BIN_EXE_soramoded")),
+            Daemon::Hasty => net.on(NODES[node], std::env::current_exe().unwrap().to_str().unwrap()),
+        };
+        match self.daemon {
+            Daemon::Sound => command.args(words),
+            Daemon::Hasty => command.args(["nodes::play_a_hasty_daemon", "--exact", "--nocapture"]).env(PLAY, words.join("\n")),
+        };
+        slow_down(&mut command, clock(node));
+        self.processes[node].start(command);
+    }
+
+    fn words(&self, node: usize) -> Vec<String> {
+        let name = NODES[node];
+        let mut words = vec![
+            format!("--node-name={name}"),
+            format!("--socket={}", socket(&self.folder, node).display()),
+            format!("--state-dir={}", self.folder.join(format!("{name}.state")).display()),
+            format!("--cluster={}", self.endpoints),
+            format!("--cluster-name={CLUSTER}"),
+            format!("--signaling-url=wss://{name}.example.com/signaling"),
+        ];
+        words.extend(TERMS.map(str::to_owned));
+        words
+    }
+}
+
+fn socket(folder: &Path, node: usize) -> PathBuf {
+    folder.join(format!("{}.sock", NODES[node]))
+}
+
+fn clock(node: usize) -> Clock {
+    if node + 1 == NODES.len() { SLOW_CLOCK } else { Clock::TRUE }
+}
+
+fn slow_down(command: &mut Command, clock: Clock) {
+    if clock.rate_milli != Clock::TRUE.rate_milli {
+        assert!(Path::new(LIBFAKETIME).exists(), "the fault suite needs: apt-get install libfaketime");
+        let rate = format!("+0 x{}.{:03}", clock.rate_milli / 1_000, clock.rate_milli % 1_000);
+        command.env("LD_PRELOAD", LIBFAKETIME).env("FAKETIME", rate);
+    }
+}
+
+/// No test: where the variable says so, this process becomes a daemon whose takeovers do not wait.
+#[test]
+fn play_a_hasty_daemon() {
+    let Ok(words) = std::env::var(PLAY) else { return };
+    let words = std::iter::once("soramoded").chain(words.lines()).map(Into::into);
+    let mut config = Config::load(Args::read_from(words).unwrap()).unwrap();
+    config.cluster.as_mut().unwrap().takeover_wait = TakeoverWait::None;
+    soramoded::log::start(config.log_format, config.log_level);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(soramoded::run(config, CancellationToken::new())).unwrap();
+}

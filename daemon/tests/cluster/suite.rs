@@ -1,0 +1,300 @@
+//! The whole: three members of etcd, three nodes, clients, an operator, and faults. Afterwards the checker says whether a
+//! channel was ever served by two nodes, and everything must be as it was within its time.
+//!
+//! `SORAMODE_FAULT_MINUTES` says for how long (3), `SORAMODE_SEED` with which dice.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use soramode_protocol::id::ChannelId;
+use soramode_protocol::mode::Mode;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::checker::{Service, Violation, What, check};
+use crate::clock;
+use crate::dice::Dice;
+use crate::etcd::{Etcd, History, MEMBERS};
+use crate::faults::{Fault, Kind, Site};
+use crate::load::{CHANNELS, CLIENTS, Counts, channel, come_and_go, enter, operate};
+use crate::net::{self, Net, Way};
+use crate::nodes::{Daemon, Daemons, NODES, Nodes, PREFIX, TAKEOVER_WAIT};
+
+const MINUTES_DEFAULT: u64 = 3;
+
+/// How long after the last fault everything may take to be as before, beyond a takeover's wait.
+const RECOVERY: Duration = Duration::from_secs(15);
+
+/// How long etcd and the nodes may take at the beginning.
+const START: Duration = Duration::from_mins(1);
+
+/// How long nodes whose takeovers do not wait are given to serve a channel twice.
+const HASTY_MAX: Duration = Duration::from_mins(3);
+
+/// Services that a run must have seen for each minute: with fewer it shows little.
+const SERVICES_PER_MINUTE: usize = 100;
+
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// One network at a time: there are two cores.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+#[test]
+fn no_channel_is_served_twice_whatever_fails() {
+    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    net::require();
+    let minutes = number("SORAMODE_FAULT_MINUTES").unwrap_or(MINUTES_DEFAULT);
+    let seed = number("SORAMODE_SEED").unwrap_or(1);
+    eprintln!("{minutes} minutes, SORAMODE_SEED={seed}");
+    runtime().block_on(async {
+        let folder = tempfile::tempdir().unwrap();
+        let mut run = Run::start(folder.path(), Daemon::Sound, seed).await;
+        let mut kinds = Deck::new(&Kind::ALL, seed);
+        let end = Instant::now() + Duration::from_mins(minutes);
+        while Instant::now() < end {
+            run.fail(&mut kinds).await;
+        }
+        run.recover().await;
+        let (services, violations) = run.judge().await;
+        assert!(violations.is_empty(), "{} violations, SORAMODE_SEED={seed}:\n{}", violations.len(), list(&violations));
+        let least = SERVICES_PER_MINUTE * usize::try_from(minutes).unwrap();
+        assert!(services.len() >= least, "{} services are too few to show anything", services.len());
+    });
+}
+
+#[test]
+fn takeovers_that_do_not_wait_are_found_out() {
+    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    net::require();
+    let seed = number("SORAMODE_SEED").unwrap_or(1);
+    runtime().block_on(async {
+        let folder = tempfile::tempdir().unwrap();
+        let mut run = Run::start(folder.path(), Daemon::Hasty, seed).await;
+        let mut kinds = Deck::new(&Kind::OF_NODES, seed);
+        let end = Instant::now() + HASTY_MAX;
+        let mut overlaps = 0;
+        while overlaps == 0 && Instant::now() < end {
+            let fault = Fault::draw_long(kinds.draw(), &mut run.dice);
+            run.suffer(&[fault]).await;
+            let (_, violations) = run.judge().await;
+            overlaps = violations.iter().filter(|it| matches!(it, Violation::Overlap { .. })).count();
+        }
+        assert!(overlaps > 0, "no wait, and no channel was served twice: the suite cannot see what it is for");
+    });
+}
+
+/// The network, etcd and the watch of it, without soramode: a cut cuts, and a heal heals.
+#[test]
+fn the_network_and_the_history_are_real() {
+    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    net::require();
+    runtime().block_on(async {
+        let folder = tempfile::tempdir().unwrap();
+        let mut net = Net::new();
+        let etcd = Etcd::start(&mut net, folder.path());
+        let history = History::new(PREFIX, &etcd);
+        let (mut tasks, watching) = (JoinSet::new(), Arc::clone(&history));
+        tasks.spawn(async move { watching.watch().await });
+        let leader = etcd.leader().await;
+        net.cut(MEMBERS[leader]);
+        let second = etcd.leader().await;
+        assert_ne!(second, leader, "who is cut off leads nobody");
+        history.write("m/n1", "normal").await.unwrap();
+        net.join(MEMBERS[leader]);
+        for way in [Way::Out, Way::In] {
+            net.lose(MEMBERS[second], way, 100);
+            assert_ne!(etcd.leader().await, second, "who is not heard leads nobody");
+            net.lose_nothing(MEMBERS[second], way);
+        }
+        history.write("c/spam", r#"{"node":"n1"}"#).await.unwrap();
+        let whole: Vec<What> = history.whole().await.into_iter().map(|change| change.what).collect();
+        let mode = What::Mode { node: "n1".to_owned(), mode: Some("normal".to_owned()) };
+        assert_eq!(whole, [mode, What::Claimed { channel: "spam".to_owned(), node: "n1".to_owned() }]);
+    });
+}
+
+/// A cluster under load.
+struct Run<'a> {
+    site: Site<'a>,
+    nodes: Arc<Nodes>,
+    counts: Arc<Counts>,
+    history: Arc<History>,
+    dice: Dice,
+    faults: u64,
+    tasks: JoinSet<()>,
+}
+
+impl<'a> Run<'a> {
+    async fn start(folder: &'a std::path::Path, daemon: Daemon, seed: u64) -> Self {
+        let mut net = Net::new();
+        let etcd = Etcd::start(&mut net, folder);
+        let daemons = Daemons::start(&mut net, folder, etcd.endpoints(), daemon);
+        let (nodes, counts, history) = (Nodes::new(folder), Arc::new(Counts::default()), History::new(PREFIX, &etcd));
+        let site = Site { daemons, etcd, net, folder };
+        let mut run = Self { site, nodes, counts, history, dice: Dice(seed), faults: 0, tasks: JoinSet::new() };
+        run.serve();
+        run.until_normal(START).await;
+        run.load(seed);
+        run
+    }
+
+    /// The SFUs, and who watches etcd.
+    fn serve(&mut self) {
+        for sfu in &self.nodes.sfus {
+            let (granted, ungranted, fences) = (Arc::clone(sfu), Arc::clone(sfu), Arc::clone(sfu));
+            self.tasks.spawn(async move { granted.keep_granted().await });
+            self.tasks.spawn(async move { ungranted.die_ungranted().await });
+            self.tasks.spawn(async move { fences.obey_fences().await });
+        }
+        let history = Arc::clone(&self.history);
+        self.tasks.spawn(async move { history.watch().await });
+    }
+
+    fn load(&mut self, seed: u64) {
+        for client in 0..CLIENTS {
+            let (nodes, counts) = (Arc::clone(&self.nodes), Arc::clone(&self.counts));
+            let dice = Dice(seed.wrapping_mul(CLIENTS + 1) + client);
+            self.tasks.spawn(async move { come_and_go(&nodes, &counts, dice).await });
+        }
+        let (nodes, dice) = (Arc::clone(&self.nodes), Dice(seed.wrapping_mul(CLIENTS + 1) + CLIENTS));
+        self.tasks.spawn(async move { operate(&nodes, dice).await });
+    }
+
+    /// One fault, or two at the same time, and a while without any.
+    async fn fail(&mut self, kinds: &mut Deck) {
+        let mut faults = vec![Fault::draw(kinds.draw(), &mut self.dice)];
+        if self.dice.one_in(4) {
+            let second = Fault::draw(kinds.draw(), &mut self.dice);
+            if !second.meets(&faults[0]) {
+                faults.push(second);
+            }
+        }
+        self.suffer(&faults).await;
+        tokio::time::sleep(Duration::from_millis(500 + self.dice.roll(5_000))).await;
+    }
+
+    async fn suffer(&mut self, faults: &[Fault]) {
+        self.check_tasks();
+        let mut remedies = Vec::new();
+        for fault in faults {
+            eprintln!("{:.1?} {fault}", clock::boot());
+            self.faults += 1;
+            remedies.push((Instant::now() + fault.length, self.site.inject(*fault).await));
+        }
+        remedies.sort_by_key(|(end, _)| *end);
+        for (end, remedy) in remedies {
+            tokio::time::sleep_until(end).await;
+            self.site.heal(remedy);
+        }
+        self.site.check_all_run();
+    }
+
+    /// After the last fault: every node is normal, and every channel can be had.
+    async fn recover(&mut self) {
+        let start = Instant::now();
+        self.until_normal(RECOVERY + TAKEOVER_WAIT).await;
+        eprintln!("every node is normal after {:.1?}", start.elapsed());
+        for number in 0..CHANNELS {
+            while !self.can_have(&channel(number)).await {
+                let late = start.elapsed();
+                assert!(late < RECOVERY + TAKEOVER_WAIT, "channel {number} cannot be had after {late:?}: {:?}", self.counts.outs());
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        }
+        eprintln!("every channel can be had after {:.1?}", start.elapsed());
+    }
+
+    async fn can_have(&mut self, channel: &ChannelId) -> bool {
+        let first = usize::try_from(self.dice.roll(3)).unwrap();
+        let Some((node, connection)) = enter(&self.nodes, &self.counts, channel, first).await else { return false };
+        self.nodes.sfus[node].leave(channel, &connection).await;
+        true
+    }
+
+    /// The operator may have closed a node: it is opened again.
+    async fn until_normal(&mut self, patience: Duration) {
+        let start = Instant::now();
+        loop {
+            let mut modes = Vec::new();
+            for node in 0..NODES.len() {
+                modes.push(self.nodes.open(node).await);
+            }
+            if modes.iter().all(|mode| *mode == Some(Mode::Normal)) {
+                return;
+            }
+            self.site.check_all_run();
+            let is_late = start.elapsed() > patience;
+            let told = if is_late { format!("{}\n{}", self.logs(), self.nodes.describe().await) } else { String::new() };
+            assert!(!is_late, "{modes:?} after {patience:?}:\n{told}");
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// What was served up to now, and what is wrong with it.
+    async fn judge(&mut self) -> (Vec<Service>, Vec<Violation>) {
+        self.check_tasks();
+        // First what was served: whatever it rests on is in the history that is read after it.
+        let services: Vec<Service> = self.nodes.sfus.iter().flat_map(|sfu| sfu.services()).collect();
+        let history = self.history.whole().await;
+        let violations = check(&services, &history);
+        let overlaps = violations.iter().filter(|it| matches!(it, Violation::Overlap { .. })).count();
+        let (offers, redirects) = (self.counts.offers.load(Ordering::Relaxed), self.counts.redirects.load(Ordering::Relaxed));
+        eprintln!(
+            "{} faults; {} services checked against {} changes in etcd: {overlaps} overlaps, {} violations in all; \
+             {offers} offers, {redirects} redirects, out: {:?}",
+            self.faults,
+            services.len(),
+            history.len(),
+            violations.len(),
+            self.counts.outs(),
+        );
+        (services, violations)
+    }
+
+    /// None of them ever ends but by a panic.
+    fn check_tasks(&mut self) {
+        if let Some(ended) = self.tasks.try_join_next() {
+            panic!("a part of the test ended: {ended:?}");
+        }
+    }
+
+    fn logs(&self) -> String {
+        let logs = self.site.daemons.processes.iter().map(|it| format!("== {}\n{}", it.name(), it.log_tail()));
+        logs.collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// Kinds of faults, shuffled anew whenever all were drawn: each comes.
+struct Deck {
+    all: &'static [Kind],
+    left: Vec<Kind>,
+    dice: Dice,
+}
+
+impl Deck {
+    fn new(all: &'static [Kind], seed: u64) -> Self {
+        Self { all, left: Vec::new(), dice: Dice(!seed) }
+    }
+
+    fn draw(&mut self) -> Kind {
+        if self.left.is_empty() {
+            self.left = self.all.to_vec();
+        }
+        let place = usize::try_from(self.dice.roll(self.left.len() as u64)).unwrap();
+        self.left.swap_remove(place)
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|value| value.parse().unwrap_or_else(|_| panic!("{name} takes a number, got {value:?}")))
+}
+
+fn list(violations: &[Violation]) -> String {
+    let first: Vec<String> = violations.iter().take(20).map(|violation| format!("{violation:?}")).collect();
+    first.join("\n")
+}
