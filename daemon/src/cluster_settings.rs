@@ -105,12 +105,16 @@ fn tell_operator(config: &ClusterConfig) {
 }
 
 /// Runs the edge where there is one.
+#[cfg(feature = "cluster")]
 pub(crate) async fn run(cluster: Option<Cluster>, stop: CancellationToken) {
-    #[cfg(feature = "cluster")]
     if let Some(cluster) = cluster {
         // Large, and there once: it is not to lie in what runs the whole daemon.
         Box::pin(cluster.run(stop)).await;
     }
-    #[cfg(not(feature = "cluster"))]
-    drop((cluster, stop));
+}
+
+/// There is none.
+#[cfg(not(feature = "cluster"))]
+pub(crate) fn run(_: Option<Cluster>, _: CancellationToken) -> std::future::Ready<()> {
+    std::future::ready(())
 }
