@@ -6,13 +6,7 @@
 //!
 //! Each path is done many times and twice as often in two daemons; what the second took more is what it costs.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    clippy::indexing_slicing,
-    clippy::exit,
-    reason = "a measurement ends by panicking, and prints"
-)]
+#![expect(clippy::unwrap_used, clippy::print_stdout, clippy::indexing_slicing, reason = "a measurement ends by panicking, and prints")]
 
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};

@@ -120,8 +120,6 @@ pub enum DeadMan {
     None,
     /// The SFU asks for a grant again and again, and stops by itself when it has none.
     Grant,
-    /// systemd: the SFU's unit is bound to the daemon's, which has a watchdog.
-    Unit,
 }
 
 impl DeadMan {
@@ -130,7 +128,6 @@ impl DeadMan {
         match self {
             Self::None => "none",
             Self::Grant => "grant",
-            Self::Unit => "unit",
         }
     }
 }
@@ -139,8 +136,8 @@ impl FromStr for DeadMan {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let all = [Self::None, Self::Grant, Self::Unit];
-        all.into_iter().find(|it| it.name() == text).ok_or_else(|| format!("got {text:?}, takes grant, unit or none"))
+        let all = [Self::None, Self::Grant];
+        all.into_iter().find(|it| it.name() == text).ok_or_else(|| format!("got {text:?}, takes grant or none"))
     }
 }
 

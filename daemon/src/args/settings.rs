@@ -240,7 +240,7 @@ pub struct Settings {
     #[serde(deserialize_with = "from_text")]
     pub on_fence: Option<OnFence>,
 
-    /// What ends them when soramoded is dead or frozen: grant (the SFU asks for one), unit (systemd) or none [default: none]
+    /// What ends them when soramoded is dead or frozen: grant (the SFU asks for one) or none [default: none]
     #[arg(long, value_name = "MEANS", env = "SORAMODED_DEAD_MAN", hide_env_values = true)]
     #[serde(deserialize_with = "from_text")]
     pub dead_man: Option<DeadMan>,

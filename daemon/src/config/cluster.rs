@@ -152,7 +152,7 @@ fn check_fence(settings: &Settings) -> Result<(Option<Duration>, Option<String>)
         (OnFence::None, DeadMan::None) => Some("without --on-fence and --dead-man nothing would end its sessions"),
         (OnFence::None, _) => Some("without --on-fence nothing would end its sessions"),
         (_, DeadMan::None) => Some("without --dead-man nothing would end its sessions if soramoded were dead"),
-        (_, DeadMan::Grant | DeadMan::Unit) => None,
+        (_, DeadMan::Grant) => None,
     };
     match (settings.fence_after, missing) {
         (Some(FenceAfter::Never), _) => Ok((None, Some("as --fence-after says".to_owned()))),

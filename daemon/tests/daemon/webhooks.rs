@@ -178,6 +178,7 @@ fn a_signature_is_genuine_to_us_and_to_an_implementation_of_others() {
     let (headers, body) = read_request(request.as_bytes()).unwrap();
     Secrets::parse(SECRET).unwrap().verify(&headers, body).unwrap();
     if !has_standardwebhooks() {
+        assert!(std::env::var_os("CI").is_none(), "python3 has no package standardwebhooks");
         eprintln!("skipped: there is no python3 with the package standardwebhooks");
         return;
     }

@@ -53,12 +53,12 @@ mod built {
     fn the_file_and_the_flags_say_the_same() {
         let pem = secret_file("PEM");
         let file = "cluster = ['https://a:2379', 'http://b:2379']\ncluster-name = 'tokyo'\ncluster-ttl = '9s'\ncluster-heartbeat = '1s'\n\
-            isolated-after = '5s'\nfence-after = '20s'\nfence-budget = '4s'\non-fence = 'exec:/bin/end'\ndead-man = 'unit'\n\
+            isolated-after = '5s'\nfence-after = '20s'\nfence-budget = '4s'\non-fence = 'exec:/bin/end'\ndead-man = 'grant'\n\
             signaling-url = 'wss://n.example/signaling'\napi-url = 'http://n:3000'\ncluster-ca-file = 'PEM'\n\
             cluster-cert-file = 'PEM'\ncluster-key-file = 'PEM'";
         let file = file.replace("PEM", pem.path().to_str().unwrap());
         let flags = "--cluster https://a:2379 --cluster http://b:2379 --cluster-name tokyo --cluster-ttl 9s --cluster-heartbeat 1s \
-            --isolated-after 5s --fence-after 20s --fence-budget 4s --on-fence exec:/bin/end --dead-man unit \
+            --isolated-after 5s --fence-after 20s --fence-budget 4s --on-fence exec:/bin/end --dead-man grant \
             --signaling-url wss://n.example/signaling --api-url http://n:3000 --cluster-ca-file PEM --cluster-cert-file PEM \
             --cluster-key-file PEM";
         let flags = flags.replace("PEM", pem.path().to_str().unwrap());
