@@ -8,6 +8,7 @@ mod daemon;
 mod error;
 mod gate;
 mod generated;
+mod live;
 mod output;
 mod report;
 mod signals;

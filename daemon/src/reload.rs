@@ -206,6 +206,7 @@ fn webhooks_changed(old: &WebhookConfig, new: &WebhookConfig) -> Vec<&'static st
 fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     let Config { node_name, socket, socket_mode, mode, session_linger, max_connections, keep_events, .. } = old;
     let Config { socket_grace, sessions_known, state_dir, http, webhooks, log_format, operator_group: _, log_level: _, .. } = old;
+    let Config { cluster, .. } = old;
     let own = differing([
         ("node-name", *node_name != new.node_name),
         ("socket", *socket != new.socket),
@@ -217,6 +218,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("socket-grace", *socket_grace != new.socket_grace),
         ("sessions-known", *sessions_known != new.sessions_known),
         ("state-dir", *state_dir != new.state_dir),
+        ("cluster and what belongs to it", *cluster != new.cluster),
         ("shutdown-grace", webhooks.shutdown_grace != new.webhooks.shutdown_grace),
         ("log-format", *log_format != new.log_format),
     ]);

@@ -24,6 +24,8 @@ mod tail;
 mod wait;
 mod webhook;
 
+pub(crate) use tail::fields as event_fields;
+
 use crate::Context;
 use crate::api::{Api, needs_socket};
 use crate::error::{Exit, Failure};

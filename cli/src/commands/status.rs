@@ -7,13 +7,21 @@ use soramode_protocol::node::{GetStatus, Source, Status, StorageState, Upstream}
 use crate::Context;
 use crate::args::Format;
 use crate::error::{Exit, Failure};
+use crate::live;
 use crate::output::{Output, Row, pairs, times};
 
 /// Print the node's mode, its sessions and connections, and how the daemon is
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// Show it in the terminal as it changes, with the oldest sessions and the events; q quits, p pauses, f filters the events
+    #[arg(long)]
+    watch: bool,
+}
 
-pub(crate) async fn run(_: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
+pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
+    if args.watch {
+        return live::run(context).await;
+    }
     let status = context.socket.connect().await?.call(&GetStatus {}).await?;
     match context.output.format() {
         Format::Json | Format::Jsonl => context.output.json(&status)?,

@@ -207,7 +207,7 @@ fn show(event: &Event, output: &mut Output) -> Result<(), Failure> {
 }
 
 /// What goes with the event's type, as `name=value`.
-fn fields(event: &Event) -> Vec<String> {
+pub(crate) fn fields(event: &Event) -> Vec<String> {
     let Ok(Value::Object(fields)) = serde_json::to_value(&event.kind) else { return Vec::new() };
     let field = |(name, value): (String, Value)| match value {
         Value::String(text) => format!("{name}={text}"),

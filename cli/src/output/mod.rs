@@ -97,6 +97,16 @@ impl Output {
         Reader::of_stdout()
     }
 
+    /// Whether the answer goes to a terminal.
+    pub(crate) fn is_on_terminal(&self) -> bool {
+        self.answers_to == Sink::Terminal
+    }
+
+    /// Whether the answer is painted.
+    pub(crate) const fn paints(&self) -> bool {
+        self.paints
+    }
+
     /// Whether progress can be drawn rather than told line by line.
     pub(crate) fn can_draw(&self) -> bool {
         self.notes_to == Sink::Terminal && !self.quiet

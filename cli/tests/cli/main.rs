@@ -8,6 +8,7 @@ mod drill;
 mod exits;
 mod faults;
 mod lists;
+mod live;
 mod maintenance;
 mod output;
 mod sora;

@@ -123,7 +123,7 @@ impl Gate {
         }
     }
 
-    /// The operator named other receivers. Whoever is none any more is owed nothing.
+    /// Whoever is no receiver any more is owed nothing.
     pub(crate) fn change_webhooks(&mut self, turn: &mut Turn, webhooks: Vec<Webhook>) {
         self.deliveries.queues.resize_with(webhooks.len().max(self.deliveries.queues.len()), Queue::default);
         self.settings.webhooks = webhooks;
@@ -240,8 +240,7 @@ impl Gate {
         let Some(delivery) = self.deliveries.rows.get_mut(&id) else { return };
         delivery.next_attempt_at = Some(turn.now.wall + pause);
         turn.effects.records.push(Record::Delivery(Box::new(delivery.clone())));
-        let place = place_of(&self.settings.webhooks, &delivery.url);
-        if let Some(place) = place {
+        if let Some(place) = place_of(&self.settings.webhooks, &delivery.url) {
             self.timers.set(Timer::Delivery(place), turn.now.boot + pause);
         }
     }
@@ -262,7 +261,6 @@ impl Gate {
         if before == DeliveryState::Obsolete {
             self.deliveries.over.retain(|over| *over != id);
         }
-        // Its receiver was none any more, and has it all the same.
         self.deliveries.failed.remove(&id);
         self.deliveries.file(&delivery);
         match state {

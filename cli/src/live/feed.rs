@@ -1,0 +1,119 @@
+//! Asks the daemon once a second, follows its events, and looks for it for as long as it is lost.
+
+use std::time::Duration;
+
+use soramode_protocol::client::Message;
+use soramode_protocol::envelope::Notification;
+use soramode_protocol::node::GetStatus;
+use soramode_protocol::request::Method;
+use soramode_protocol::session::ListSessions;
+use soramode_protocol::subscribe::{Subscribe, Unsubscribe};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
+
+use super::model::{Filter, Update};
+use crate::daemon::{Daemon, Socket};
+use crate::error::{Exit, Failure};
+
+/// The time between two looks.
+const LOOK_PAUSE: Duration = Duration::from_secs(1);
+
+/// The oldest sessions that are asked for: as many as a tall terminal shows.
+const SESSIONS_MAX: u32 = 50;
+
+/// Events that are taken between two looks; more than that could not be read, and would cost more than they tell.
+const EVENTS_MAX: usize = 200;
+
+/// The way from the daemon to the view.
+pub(super) struct Feed<'a> {
+    socket: &'a Socket,
+    updates: mpsc::Sender<Update>,
+    filter: watch::Receiver<Filter>,
+}
+
+impl<'a> Feed<'a> {
+    pub(super) fn new(socket: &'a Socket, updates: mpsc::Sender<Update>, filter: watch::Receiver<Filter>) -> Self {
+        Self { socket, updates, filter }
+    }
+
+    /// The first look. What fails here fails the command.
+    pub(super) async fn first(&mut self) -> Result<(), Failure> {
+        let mut daemon = self.socket.connect().await?;
+        self.look(&mut daemon).await
+    }
+
+    /// Goes on until the failure is one that no daemon could mend.
+    pub(super) async fn run(&mut self) -> Failure {
+        loop {
+            let failure = match self.follow().await {
+                Err(failure) if failure.exit == Exit::Unreachable => failure,
+                Err(failure) => return failure,
+                Ok(()) => continue,
+            };
+            self.send(Update::Lost(failure.message)).await;
+            sleep(LOOK_PAUSE).await;
+        }
+    }
+
+    /// Follows one daemon, with one filter.
+    async fn follow(&mut self) -> Result<(), Failure> {
+        let mut asked = self.socket.connect().await?;
+        let mut events = self.socket.connect().await?;
+        let mut looks = interval(LOOK_PAUSE);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let types = self.filter.borrow_and_update().types();
+        let subscribe = Subscribe { types: Some(types), ..Subscribe::default() };
+        loop {
+            self.look(&mut asked).await?;
+            events.call(&subscribe).await?;
+            if self.listen((&mut asked, &mut events), &mut looks).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Passes events on, with a look now and then, for as long as they are few enough; then until the next look. Says whether another
+    /// filter is wanted.
+    async fn listen(&mut self, ways: (&mut Daemon<'a>, &mut Daemon<'a>), looks: &mut Interval) -> Result<bool, Failure> {
+        let (asked, events) = ways;
+        let mut taken = 0;
+        loop {
+            tokio::select! {
+                _ = looks.tick() => {
+                    taken = 0;
+                    self.look(asked).await?;
+                }
+                changed = self.filter.changed() => return Ok(changed.is_ok()),
+                message = events.receive() => {
+                    let message = match message {
+                        Ok(message) => message,
+                        Err(error) => return Err(events.explain(Method::Subscribe, error).await),
+                    };
+                    if let Message::Notification(Notification::Event(event)) = message {
+                        taken += 1;
+                        self.send(Update::Event(Box::new(event))).await;
+                    }
+                }
+            }
+            if taken >= EVENTS_MAX {
+                // What is on its way already is read and dropped with the answer.
+                events.call(&Unsubscribe {}).await?;
+                self.send(Update::TooManyEvents).await;
+                looks.tick().await;
+                return Ok(false);
+            }
+        }
+    }
+
+    async fn look(&self, daemon: &mut Daemon<'_>) -> Result<(), Failure> {
+        let list = ListSessions { limit: Some(SESSIONS_MAX), ..ListSessions::default() };
+        let (status, sessions) = daemon.call_both(&GetStatus {}, &list).await?;
+        self.send(Update::Seen { status: Box::new(status), oldest: sessions.sessions }).await;
+        Ok(())
+    }
+
+    /// Where nobody takes it the view has ended.
+    async fn send(&self, update: Update) {
+        self.updates.send(update).await.unwrap_or_default();
+    }
+}

@@ -1,0 +1,101 @@
+//! `soramode status --watch`: the node's state in the terminal, as it is now. It looks, and changes nothing.
+
+mod feed;
+mod keys;
+mod model;
+mod screen;
+mod view;
+
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+
+use crate::Context;
+use crate::args::Format;
+use crate::error::{Exit, Failure};
+use crate::signals::Signals;
+use feed::Feed;
+use keys::Key;
+use model::Model;
+use screen::Screen;
+
+/// Updates that wait to be shown at most: then the daemon is not asked for more.
+const UPDATES_MAX: usize = 256;
+
+/// The time between two frames at least, but for keys, which are answered at once.
+const FRAME_PAUSE: Duration = Duration::from_millis(250);
+
+/// Shows the node until somebody quits. A daemon that is not there at the start is an error; one that is lost later is waited for.
+pub(crate) async fn run(context: &Context<'_>) -> Result<Exit, Failure> {
+    if context.output.format() != Format::Table || !context.output.is_on_terminal() {
+        let what_to_do = "Without one ask again and again with soramode -o json status, or follow soramode tail";
+        return Err(Failure::new(Exit::Usage, format!("--watch draws on a terminal. {what_to_do}")));
+    }
+    let (updates, incoming) = mpsc::channel(UPDATES_MAX);
+    let (filters, filter) = watch::channel(model::Filter::default());
+    let mut feed = Feed::new(context.socket, updates, filter);
+    feed.first().await?;
+    let mut signals = Signals::listen()?;
+    let screen = Screen::open(&context.output).map_err(|problem| cannot_draw(&problem))?;
+    let live = Live { model: Model::default(), screen, keys: keys::read(), incoming, filters, drawn: None };
+    tokio::select! {
+        exit = live.run(&mut signals) => exit,
+        failure = feed.run() => Err(failure),
+    }
+}
+
+fn cannot_draw(problem: &std::io::Error) -> Failure {
+    Failure::new(Exit::Failed, format!("cannot draw on the terminal: {problem}"))
+}
+
+struct Live {
+    model: Model,
+    /// Leaves the terminal as it was when this is dropped.
+    screen: Screen,
+    keys: mpsc::UnboundedReceiver<Key>,
+    incoming: mpsc::Receiver<model::Update>,
+    filters: watch::Sender<model::Filter>,
+    /// When the last frame was drawn.
+    drawn: Option<Instant>,
+}
+
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Live {
+    async fn run(mut self, signals: &mut Signals) -> Result<Exit, Failure> {
+        let mut next_frame = Some(Instant::now());
+        loop {
+            tokio::select! {
+                () = at(next_frame), if next_frame.is_some() => {
+                    self.screen.draw(&self.model).map_err(|problem| cannot_draw(&problem))?;
+                    (next_frame, self.drawn) = (None, Some(Instant::now()));
+                    continue;
+                }
+                exit = signals.next() => return Ok(exit),
+                key = self.keys.recv() => match key {
+                    // Without a terminal to read from nobody could quit.
+                    None => return Ok(Exit::HungUp),
+                    Some(Key::Quit) => return Ok(Exit::Done),
+                    Some(Key::Interrupt) => return Ok(Exit::Interrupted),
+                    Some(Key::Pause) => self.model.pause_or_go_on(),
+                    Some(Key::Filter) => drop(self.filters.send_replace(self.model.next_filter())),
+                    Some(Key::Redraw) => {}
+                },
+                update = self.incoming.recv() => {
+                    let Some(update) = update else { std::future::pending().await };
+                    self.model.take(update);
+                    // Whatever else comes until then is in the same frame.
+                    next_frame = next_frame.or(Some(self.drawn.map_or_else(Instant::now, |drawn| drawn + FRAME_PAUSE)));
+                    continue;
+                }
+            }
+            next_frame = Some(Instant::now());
+        }
+    }
+}

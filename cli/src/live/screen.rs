@@ -1,0 +1,68 @@
+//! The terminal while the view has it, and its giving back.
+
+use std::io::{self, Stdout};
+
+use ratatui::Terminal;
+use ratatui::backend::CrosstermBackend;
+use ratatui::crossterm::cursor::Show;
+use ratatui::crossterm::execute;
+use ratatui::crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode};
+
+use super::model::Model;
+use super::view::{Look, draw};
+use crate::output::Output;
+
+/// The screen of the view. What was on the terminal before comes back when this is dropped.
+pub(super) struct Screen {
+    terminal: Terminal<CrosstermBackend<Stdout>>,
+    look: Look,
+}
+
+impl Screen {
+    pub(super) fn open(output: &Output) -> io::Result<Self> {
+        let opened = enable_raw_mode().and_then(|()| {
+            execute!(io::stdout(), EnterAlternateScreen)?;
+            Terminal::new(CrosstermBackend::new(io::stdout()))
+        });
+        let terminal = opened.inspect_err(|_| give_back())?;
+        Ok(Self { terminal, look: Look { paints: output.paints(), speaks_utf8: speaks_utf8(|name| std::env::var(name).ok()) } })
+    }
+
+    pub(super) fn draw(&mut self, model: &Model) -> io::Result<()> {
+        let look = self.look;
+        self.terminal.draw(|frame| draw(frame, model, look)).map(drop)
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        give_back();
+    }
+}
+
+/// As far as it can be given back: a terminal that is gone wants nothing.
+fn give_back() {
+    execute!(io::stdout(), LeaveAlternateScreen, Show).unwrap_or_default();
+    disable_raw_mode().unwrap_or_default();
+}
+
+/// Whether the terminal shows more than ASCII, by the locale: the first of these that says anything.
+fn speaks_utf8(variable: impl Fn(&str) -> Option<String>) -> bool {
+    let said = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().filter_map(variable).find(|value| !value.is_empty());
+    said.is_some_and(|locale| locale.to_ascii_lowercase().replace('-', "").contains("utf8"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_locale_says_what_can_be_drawn() {
+        let says = |said: &[(&str, &str)]| {
+            let said: Vec<(String, String)> = said.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            speaks_utf8(|name| said.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone()))
+        };
+        assert!(says(&[("LANG", "ja_JP.UTF-8")]) && says(&[("LC_CTYPE", "C.utf8"), ("LANG", "C")]));
+        assert!(!says(&[]) && !says(&[("LANG", "C")]) && !says(&[("LC_ALL", "C"), ("LANG", "en_US.UTF-8")]));
+    }
+}
