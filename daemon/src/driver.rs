@@ -11,7 +11,7 @@ use soramode_core::input::{Input, SocketId, Ticket};
 use soramode_core::member::order::{FenceOf, Heard, Order};
 use soramode_protocol::end::EndSession;
 use soramode_protocol::error::Error;
-use soramode_protocol::event::{DeliveryEnded, EventKind};
+use soramode_protocol::event::EventKind;
 use soramode_protocol::node::Status;
 use soramode_protocol::reply::{Answer, Reply};
 use soramode_protocol::request::GateRequest;
@@ -24,6 +24,7 @@ use crate::event_log::EventLog;
 use crate::health::Health;
 use crate::inbox::{LastLook, Letter, Letters, Mail, Mailbox, Renewal, WeakInbox};
 use crate::journal::{Journal, Outcome, WAITING_RECORDS_MAX};
+use crate::log;
 use crate::metrics::Metrics;
 use crate::mirror::{Mirror, Owed};
 use crate::notify;
@@ -250,7 +251,7 @@ impl Driver {
 
     fn publish(&self, records: &mut Vec<Record>) {
         self.log.append(records.drain(..).filter_map(Record::into_event).inspect(|event| {
-            tell_operator(&event.kind);
+            log::tell_operator(&event.kind);
             self.outside.metrics.event(event);
             self.mirror_automatic(&event.kind);
         }));
@@ -380,30 +381,5 @@ impl Driver {
         if let Some(mirror) = &self.outside.mirror {
             mirror.complete(status);
         }
-    }
-}
-
-/// Writes what an operator wants to find in the log afterwards. Sessions and connections come and go too often for that.
-fn tell_operator(kind: &EventKind) {
-    match kind {
-        EventKind::ModeChanged(change) => {
-            let reason = change.reason.as_deref();
-            tracing::info!(generation = change.generation, actor = change.actor, reason, "{} -> {}", change.previous_mode, change.mode);
-        }
-        EventKind::DeliveryFailed(ended) => {
-            let DeliveryEnded { delivery_id, endpoint, attempts, problem, .. } = ended.as_ref();
-            tracing::error!(delivery_id, endpoint, attempts, problem, "a webhook was given up: soramode deliveries resend sends it again");
-        }
-        EventKind::SessionVanished => tracing::info!("the last session has left"),
-        EventKind::NodeJoined { mode, .. } => tracing::info!(%mode, "joined the cluster"),
-        EventKind::NodeIsolated { mode, .. } => tracing::warn!(%mode, "isolated from the cluster"),
-        EventKind::NodeFenced { mode, .. } => tracing::warn!(%mode, "fenced: the right to the channels is over"),
-        EventKind::SessionCreated { .. }
-        | EventKind::SessionDestroyed { .. }
-        | EventKind::ConnectionCreated { .. }
-        | EventKind::ConnectionDestroyed { .. }
-        | EventKind::WebhookReceived { .. }
-        | EventKind::DeliverySucceeded(_)
-        | EventKind::Unknown => {}
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::{self, IsTerminal};
 use std::sync::OnceLock;
 
+use soramode_protocol::event::{DeliveryEnded, EventKind};
 use tracing::Level;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::Registry;
@@ -75,6 +76,31 @@ struct WallClock;
 impl FormatTime for WallClock {
     fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
         write!(writer, "{}", clock::now().wall)
+    }
+}
+
+/// Writes what an operator wants to find in the log afterwards. Sessions and connections come and go too often for that.
+pub(crate) fn tell_operator(kind: &EventKind) {
+    match kind {
+        EventKind::ModeChanged(change) => {
+            let reason = change.reason.as_deref();
+            tracing::info!(generation = change.generation, actor = change.actor, reason, "{} -> {}", change.previous_mode, change.mode);
+        }
+        EventKind::DeliveryFailed(ended) => {
+            let DeliveryEnded { delivery_id, endpoint, attempts, problem, .. } = ended.as_ref();
+            tracing::error!(delivery_id, endpoint, attempts, problem, "a webhook was given up: soramode deliveries resend sends it again");
+        }
+        EventKind::SessionVanished => tracing::info!("the last session has left"),
+        EventKind::NodeJoined { mode, .. } => tracing::info!(%mode, "joined the cluster"),
+        EventKind::NodeIsolated { mode, .. } => tracing::warn!(%mode, "isolated from the cluster"),
+        EventKind::NodeFenced { mode, .. } => tracing::warn!(%mode, "fenced: the right to the channels is over"),
+        EventKind::SessionCreated { .. }
+        | EventKind::SessionDestroyed { .. }
+        | EventKind::ConnectionCreated { .. }
+        | EventKind::ConnectionDestroyed { .. }
+        | EventKind::WebhookReceived { .. }
+        | EventKind::DeliverySucceeded(_)
+        | EventKind::Unknown => {}
     }
 }
 
