@@ -205,8 +205,7 @@ fn webhooks_changed(old: &WebhookConfig, new: &WebhookConfig) -> Vec<&'static st
 /// What differs and is only heard at a start. A setting that is added to the daemon is placed here, or above.
 fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     let Config { node_name, socket, socket_mode, mode, session_linger, max_connections, keep_events, .. } = old;
-    let Config { socket_grace, sessions_known, state_dir, http, webhooks, log_format, operator_group: _, log_level: _, .. } = old;
-    let Config { cluster, .. } = old;
+    let Config { socket_grace, sessions_known, state_dir, http, webhooks, cluster, log_format, operator_group: _, log_level: _, .. } = old;
     let own = differing([
         ("node-name", *node_name != new.node_name),
         ("socket", *socket != new.socket),
