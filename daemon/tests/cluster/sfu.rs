@@ -107,7 +107,7 @@ impl Sfu {
         serving.connections.insert(connection.clone());
         if serving.token < claim.token {
             let (token, start) = (std::mem::replace(&mut serving.token, claim.token), std::mem::replace(&mut serving.start, now));
-            state.served.push(self.service(channel, token, (start, Some(now))));
+            state.served.push(self.service(channel, token, (start, now)));
         }
         true
     }
@@ -135,10 +135,11 @@ impl Sfu {
         state.serving.get(channel).is_some_and(|serving| serving.connections.contains(connection))
     }
 
-    /// All that it has served and serves.
+    /// All that it has served, and serves up to now.
     pub(crate) fn services(&self) -> Vec<Service> {
         let state = self.state.lock().unwrap();
-        let open = state.serving.iter().map(|(channel, it)| self.service(channel, it.token, (it.start, None)));
+        let now = clock::boot();
+        let open = state.serving.iter().map(|(channel, it)| self.service(channel, it.token, (it.start, now)));
         state.served.iter().cloned().chain(open).collect()
     }
 
@@ -228,10 +229,10 @@ impl Sfu {
         let Some(Serving { token, start, connections }) = state.serving.remove(channel) else { return };
         let now = clock::boot();
         state.give_back.extend(connections.into_iter().map(|connection| (connection, now + GIVE_BACK)));
-        state.served.push(self.service(channel, token, (start, Some(now))));
+        state.served.push(self.service(channel, token, (start, now)));
     }
 
-    fn service(&self, channel: &ChannelId, token: u64, (start, end): (Duration, Option<Duration>)) -> Service {
+    fn service(&self, channel: &ChannelId, token: u64, (start, end): (Duration, Duration)) -> Service {
         Service { channel: channel.to_string(), node: self.name.clone(), token, start, end }
     }
 

@@ -41,7 +41,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 #[test]
-#[ignore = "minutes of faults, by hand: --ignored"]
 fn no_channel_is_served_twice_whatever_fails() {
     let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     net::require();
@@ -65,7 +64,6 @@ fn no_channel_is_served_twice_whatever_fails() {
 }
 
 #[test]
-#[ignore = "minutes of faults, by hand: --ignored"]
 fn takeovers_that_do_not_wait_are_found_out() {
     let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     net::require();

@@ -20,14 +20,8 @@ pub(crate) struct Service {
     pub(crate) node: String,
     pub(crate) token: u64,
     pub(crate) start: Duration,
-    /// `None` while it goes on.
-    pub(crate) end: Option<Duration>,
-}
-
-impl Service {
-    fn ends_by(&self, time: Duration) -> bool {
-        self.end.is_some_and(|end| end <= time)
-    }
+    /// Of one that goes on, when it was looked at: what comes later, nobody has seen yet.
+    pub(crate) end: Duration,
 }
 
 impl fmt::Display for Service {
@@ -93,16 +87,14 @@ pub(crate) fn check(services: &[Service], history: &[Change]) -> Vec<Violation> 
 fn check_overlaps(served: &[&Service], violations: &mut Vec<Violation>) {
     let mut longest: BTreeMap<&str, &Service> = BTreeMap::new();
     for second in served {
-        for first in longest.values().filter(|first| first.node != second.node && !first.ends_by(second.start)) {
-            let ends = [first.end, second.end].into_iter().flatten().min();
+        for first in longest.values().filter(|first| first.node != second.node && second.start < first.end) {
             // Which was to come first is not known of two that began at once: any common time is too much.
-            let time = ends.map_or(Duration::MAX, |end| end.saturating_sub(second.start));
+            let time = first.end.min(second.end).saturating_sub(second.start);
             if !time.is_zero() {
                 violations.push(Violation::Overlap { first: (*first).clone(), second: (*second).clone(), time });
             }
         }
-        let goes_on_longer = |known: &&Service| known.end.is_none_or(|end| second.end.is_some_and(|it| it <= end));
-        if !longest.get(second.node.as_str()).is_some_and(goes_on_longer) {
+        if longest.get(second.node.as_str()).is_none_or(|known| known.end < second.end) {
             longest.insert(&second.node, second);
         }
     }
@@ -153,7 +145,7 @@ fn check_lives(services: &[Service], history: &[Change], violations: &mut Vec<Vi
         let of_channel = lives.get(service.channel.as_str()).map_or(&[][..], Vec::as_slice);
         match of_channel.iter().find(|life| life.node == service.node && life.tokens.contains(&service.token)) {
             None => violations.push(Violation::NoSuchClaim(service.clone())),
-            Some(Life { over: Some(seen), .. }) if !service.ends_by(*seen) => {
+            Some(Life { over: Some(seen), .. }) if *seen < service.end => {
                 violations.push(Violation::OutlivedItsClaim { service: service.clone(), seen: *seen });
             }
             Some(_) => {}
