@@ -107,6 +107,15 @@ pub struct ClusterStatus {
     pub name: String,
     /// Where etcd is.
     pub endpoints: Vec<String>,
+    /// Since when the node has its standing; absent since the start.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub standing_since: Option<Time>,
+    /// What the others tell of its API; absent where it tells nothing.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub api_url: Option<String>,
+    /// What they send clients to; absent where they cannot say.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub signaling_url: Option<String>,
     /// Which stay of the node in the cluster this is; absent while it is not in.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub incarnation: Option<u64>,

@@ -126,10 +126,14 @@ pub struct GetStatus {}
 #[serde(deny_unknown_fields)]
 pub struct GetInfo {}
 
-/// `ListClusterNodes`' params: none.
+/// `ListClusterNodes`' params.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ListClusterNodes {}
+pub struct ListClusterNodes {
+    /// Whether to count the channels that wait for a node that is gone: all claims of the cluster are read for that.
+    #[serde(skip_serializing_if = "is_false", default)]
+    pub owed: bool,
+}
 
 /// A node of the cluster, with the field names of Sora's `ListClusterNodes`. Of a node that is gone there is its name alone.
 /// What a Sora says in another way is left out.
@@ -161,12 +165,30 @@ pub struct ClusterNode {
     /// Always false: soramode has no temporary nodes.
     #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "lenient")]
     pub temporary_node: Option<bool>,
+    /// Beyond Sora's names: its place in the cluster. Of another node that is there: `joined`, which it was when it was seen last.
+    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "lenient")]
+    pub standing: Option<Standing>,
     /// Beyond Sora's names: its connections, as it told the others last.
     #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "lenient")]
     pub connections: Option<u64>,
+    /// Beyond Sora's names: its sessions, as it told the others last.
+    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "lenient")]
+    pub sessions: Option<u64>,
     /// Beyond Sora's names: its soramoded's version.
     #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "lenient")]
     pub version: Option<String>,
+    /// Beyond Sora's names, where they were to be counted: channels that wait for a life of this node that is over.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub owes: Option<Owes>,
+}
+
+/// Channels that wait for a node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owes {
+    /// All of them.
+    pub channels: u64,
+    /// Those that no time gives free: they wait for the node, or for an operator's `PurgeClusterNode`.
+    pub until_purged: u64,
 }
 
 /// `ListClusterNodes`' result. Without a cluster: the node itself.
@@ -174,6 +196,9 @@ pub struct ClusterNode {
 pub struct ClusterNodes {
     /// The nodes.
     pub nodes: Vec<ClusterNode>,
+    /// Why what they owe could not be counted.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub problem: Option<String>,
 }
 
 /// `GetStatus`' result.

@@ -155,7 +155,7 @@ pub enum GateRequest {
     /// The node.
     GetStatus,
     /// The cluster's nodes.
-    ListClusterNodes,
+    ListClusterNodes(ListClusterNodes),
     /// The mode's history.
     ListModeChanges(ListModeChanges),
     /// Admission.
@@ -228,7 +228,7 @@ impl GateRequest {
             Method::GetMode => read_params::<GetMode>(params).map(|_| Self::GetMode),
             Method::ChangeMode => read_params(params).map(|change| Self::ChangeMode(Box::new(change))),
             Method::GetStatus => read_params::<GetStatus>(params).map(|_| Self::GetStatus),
-            Method::ListClusterNodes => read_params::<ListClusterNodes>(params).map(|_| Self::ListClusterNodes),
+            Method::ListClusterNodes => read_params(params).map(Self::ListClusterNodes),
             Method::ListModeChanges => read_params(params).map(Self::ListModeChanges),
             Method::Connect => read_params(params).map(Self::Connect),
             Method::Report => read_params(params).map(Self::Report),
@@ -262,7 +262,7 @@ impl GateRequest {
             Self::ListDeliveries(list) => page_limit(list.limit).map(drop),
             Self::GetMode
             | Self::GetStatus
-            | Self::ListClusterNodes
+            | Self::ListClusterNodes(_)
             | Self::Connect(_)
             | Self::Report(_)
             | Self::Disconnect(_)

@@ -83,6 +83,19 @@ impl Gate {
         }
     }
 
+    /// What the cluster would be asked nobody has asked it: the row holds for this node alone.
+    fn why(&self, row: Row, session: Option<Slot>, channel_id: &ChannelId) -> String {
+        let why = row.why(session);
+        if !self.must_ask(row, channel_id) {
+            return why.to_owned();
+        }
+        match row {
+            Row::Offer => format!("{why}, as far as this node goes: if the channel is another node's, the client is sent there"),
+            Row::BlockNewConnection | Row::BlockNewSession => format!("{why}; a client is sent to another node where one takes it"),
+            Row::Initial | Row::AtCapacity => why.to_owned(),
+        }
+    }
+
     fn verdict(&self, mode: Mode, channel_id: &ChannelId) -> Verdict {
         let session = self.sessions.find_session(channel_id);
         let row = self.judge(mode, session);
@@ -93,7 +106,7 @@ impl Gate {
             reason,
             session_id: joined.map(|session| session.session_id.clone()),
             row: row.number(),
-            why: row.why(session).to_owned(),
+            why: self.why(row, session, channel_id),
         }
     }
 }

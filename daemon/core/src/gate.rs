@@ -118,7 +118,7 @@ impl Gate {
             GateRequest::GetMode => Ok(Reply::Mode(Box::new(self.mode.clone()))),
             GateRequest::ChangeMode(change) => return self.change_mode(turn, ticket, (*change, &actor)),
             GateRequest::GetStatus => Ok(Reply::Status(Box::new(self.status(turn.now)))),
-            GateRequest::ListClusterNodes => Ok(Reply::ClusterNodes(self.list_cluster_nodes())),
+            GateRequest::ListClusterNodes(list) => return self.list_nodes(turn, ticket, list),
             GateRequest::ListModeChanges(list) => Ok(Reply::ModeChanges(self.list_mode_changes(&list))),
             GateRequest::Connect(connect) => return self.connect(turn, ticket, connect).map(|decided| decided.map(Reply::Decision)),
             GateRequest::Report(report) => Ok(Reply::Reported(self.report(turn, ticket.socket, report))),

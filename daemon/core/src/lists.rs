@@ -48,7 +48,7 @@ impl Gate {
     /// This node: all of them where there is no cluster, and all that it can vouch for where there is one.
     pub(crate) fn list_cluster_nodes(&self) -> ClusterNodes {
         if let Some(nodes) = self.cluster_nodes() {
-            return ClusterNodes { nodes };
+            return ClusterNodes { nodes, problem: None };
         }
         let node = ClusterNode {
             node_name: self.settings.node_name.clone(),
@@ -60,10 +60,13 @@ impl Gate {
             cluster_api_url: None,
             sora_version: None,
             temporary_node: Some(false),
+            standing: None,
             connections: None,
+            sessions: None,
             version: None,
+            owes: None,
         };
-        ClusterNodes { nodes: vec![node] }
+        ClusterNodes { nodes: vec![node], problem: None }
     }
 
     pub(crate) fn list_mode_changes(&self, list: &ListModeChanges) -> ModeChanges {

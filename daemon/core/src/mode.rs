@@ -185,6 +185,9 @@ impl Gate {
             return;
         }
         self.standing = standing;
+        if let Some(member) = self.member() {
+            member.standing_since = Some(turn.now.wall);
+        }
         let mode = switch.map_or(self.mode.mode, |(mode, _)| mode);
         let kind = match membership {
             Membership::Joined => EventKind::NodeJoined { standing, mode },

@@ -178,6 +178,8 @@ pub(super) struct LoadValue {
     #[serde(default)]
     pub(super) connections: u64,
     #[serde(default)]
+    pub(super) sessions: u64,
+    #[serde(default)]
     pub(super) limit: u64,
 }
 

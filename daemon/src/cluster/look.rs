@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use etcd_client::{Client, Compare, CompareOp, GetOptions, GetResponse, KeyValue, Txn, TxnOp, TxnOpResponse, TxnResponse};
 use soramode_core::cluster::Incarnation;
-use soramode_core::member::order::{Looked, SeenNode};
+use soramode_core::member::order::{Load, Looked, SeenNode};
 use soramode_protocol::id::NodeName;
 use soramode_protocol::mode::Mode;
 
@@ -45,8 +45,8 @@ impl Etcd {
             let Some(name) = self.keys.name(Kind::Member, kv.key()) else { continue };
             if let Some(node) = self.seen(&mut look, name, kv) {
                 let mode = modes.get(name).copied();
-                let load = loads.get(name).copied().unwrap_or_default();
-                look.looked.nodes.push(SeenNode { mode, connections: load.connections, limit: load.limit, ..node });
+                let LoadValue { connections, sessions, limit } = loads.get(name).copied().unwrap_or_default();
+                look.looked.nodes.push(SeenNode { mode, load: Load { connections, sessions, limit }, ..node });
             }
         }
         let purged = purged.kvs().iter().filter_map(|kv| self.keys.name(Kind::Purged, kv.key())?.parse().ok());
@@ -73,8 +73,7 @@ impl Etcd {
             node_name: NodeName::new(name).ok()?,
             incarnation,
             mode: None,
-            connections: 0,
-            limit: 0,
+            load: Load::default(),
             signaling_url: value.as_ref().and_then(|value| value.signaling_url.clone()),
             api_url: value.as_ref().and_then(|value| value.api_url.clone()),
             since: value.as_ref().and_then(|value| value.started_at),

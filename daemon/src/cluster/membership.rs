@@ -1,25 +1,14 @@
 //! The node's own keys: created, published, kept alive, and given back.
 
-use std::collections::BTreeSet;
-use std::time::Duration;
-
-use etcd_client::{Client, Compare, CompareOp, GetOptions, GetResponse, PutOptions, Txn, TxnOp};
+use etcd_client::{Client, Compare, CompareOp, PutOptions, Txn, TxnOp};
 use soramode_core::cluster::Incarnation;
-use soramode_protocol::id::NodeName;
+use soramode_core::member::order::Load;
 use soramode_protocol::mode::Mode;
-use tokio::time::Instant;
 
-use super::claims::read_claim;
-use super::keys::{CLUSTER_PROTOCOL, Kind, LoadValue, MemberValue, PurgedValue};
+use super::keys::{CLUSTER_PROTOCOL, LoadValue, MemberValue};
 use super::look::gets;
 use super::{Etcd, number, revision};
 use crate::clock;
-
-/// Claims that are read at once when a node is purged.
-const PAGE: i64 = 1_000;
-
-/// How long that may take as a whole.
-const PURGE_TIME: Duration = Duration::from_secs(30);
 
 impl Etcd {
     /// Creates the node's member key, and gives its incarnation.
@@ -76,8 +65,9 @@ impl Etcd {
     }
 
     /// Tells them how full the node is.
-    pub(super) async fn tell(&self, by: Incarnation, connections: u64, limit: u64) -> Result<(), String> {
-        let json = serde_json::to_vec(&LoadValue { connections, limit }).map_err(|error| error.to_string())?;
+    pub(super) async fn tell(&self, by: Incarnation, load: Load) -> Result<(), String> {
+        let Load { connections, sessions, limit } = load;
+        let json = serde_json::to_vec(&LoadValue { connections, sessions, limit }).map_err(|error| error.to_string())?;
         let put = TxnOp::put(self.keys.load(), json, self.leased());
         self.write_as(by, put).await
     }
@@ -108,57 +98,4 @@ impl Etcd {
             tracing::debug!(why, "the lease was not kept alive");
         }
     }
-
-    /// Notes that a node is off, for each of its incarnations that channels wait for; gives these, and how many channels.
-    pub(super) async fn purge(&self, node: &NodeName, actor: &str) -> Result<(Vec<Incarnation>, u64), String> {
-        let until = Instant::now() + PURGE_TIME;
-        let (mut incarnations, mut channels) = (BTreeSet::new(), 0);
-        let prefix = self.keys.all(Kind::Claim);
-        let mut from = prefix.clone();
-        let end = successor(&prefix);
-        loop {
-            if Instant::now() > until {
-                return Err(format!("there are more claims than can be read in {} s", PURGE_TIME.as_secs()));
-            }
-            let page = self.page(&from, &end).await?;
-            for claim in page.kvs().iter().filter_map(|kv| read_claim(kv).ok()).filter(|claim| claim.node == *node) {
-                channels += 1;
-                incarnations.insert(claim.incarnation);
-            }
-            let Some(last) = page.kvs().last().filter(|_| page.more()) else { break };
-            from = [last.key(), b"\0"].concat();
-        }
-        self.write_off(node, &incarnations, actor).await?;
-        Ok((incarnations.into_iter().collect(), channels))
-    }
-
-    async fn page(&self, from: &[u8], end: &[u8]) -> Result<GetResponse, String> {
-        let read = |mut client: Client| {
-            let (from, options) = (from.to_vec(), GetOptions::new().with_range(end).with_limit(PAGE));
-            async move { client.get(from, Some(options)).await }
-        };
-        self.pool.call(read).await
-    }
-
-    async fn write_off(&self, node: &NodeName, incarnations: &BTreeSet<Incarnation>, actor: &str) -> Result<(), String> {
-        let value = PurgedValue { by: actor.to_owned(), at: clock::now().wall };
-        let json = serde_json::to_vec(&value).map_err(|error| error.to_string())?;
-        for &incarnation in incarnations {
-            let is_gone = Compare::create_revision(self.keys.member_of(node), CompareOp::NotEqual, revision(incarnation.0));
-            let put = TxnOp::put(self.keys.purged(incarnation), json.clone(), None);
-            if !self.txn(Txn::new().when([is_gone]).and_then([put])).await?.succeeded() {
-                return Err("the node is back".to_owned());
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The first key behind all that begin so. Ours end with a slash.
-fn successor(prefix: &[u8]) -> Vec<u8> {
-    let mut end = prefix.to_vec();
-    if let Some(last) = end.last_mut() {
-        *last += 1;
-    }
-    end
 }

@@ -6,6 +6,7 @@ mod claims;
 mod keys;
 mod look;
 mod membership;
+mod owed;
 mod pool;
 mod watch;
 
@@ -174,6 +175,7 @@ impl Edge {
                     | Order::Readopt { .. }
                     | Order::Publish { .. }
                     | Order::Tell { .. }
+                    | Order::Count { .. }
                     | Order::Purge { .. }) => self.begin(other),
                 }
             }
@@ -218,12 +220,13 @@ async fn carry_out(etcd: &Etcd, order: Order, inbox: &Inbox) -> Option<Heard> {
             None
         }
         Order::Publish { by, mode } => Some(Heard::Published(mode, etcd.publish(by, mode).await)),
+        Order::Count { ticket } => Some(Heard::Counted { ticket, owed: etcd.count().await }),
         Order::Purge { ticket, node_name, actor } => {
             let written_off = etcd.purge(&node_name, &actor).await;
             Some(Heard::Purged { ticket, node_name, written_off })
         }
-        Order::Tell { by, connections, limit } => {
-            if let Err(why) = etcd.tell(by, connections, limit).await {
+        Order::Tell { by, load } => {
+            if let Err(why) = etcd.tell(by, load).await {
                 tracing::debug!(why, "the others do not know how full the node is");
             }
             None

@@ -67,6 +67,11 @@ impl Gone {
         }
     }
 
+    /// Whether an operator has said that it is off.
+    pub fn is_purged(&self, incarnation: Incarnation) -> bool {
+        self.purged.contains(&incarnation)
+    }
+
     /// Since when an incarnation is known to be gone.
     pub fn since(&self, incarnation: Incarnation) -> Option<Duration> {
         self.since.get(&incarnation).copied()

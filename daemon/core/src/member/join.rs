@@ -14,7 +14,7 @@ use crate::gate::{Gate, Turn};
 use crate::input::Membership;
 use crate::snapshot::StoredMember;
 
-use super::order::{Looked, Order, SeenNode};
+use super::order::{Load, Looked, Order, SeenNode};
 use super::{Member, Place};
 
 /// Nodes in one cluster at most.
@@ -225,13 +225,18 @@ impl Gate {
     }
 
     fn tell(&mut self, turn: &mut Turn) {
-        let (now, connections, limit) = (turn.now.boot, self.sessions.connection_count(), self.settings.max_connections);
+        let now = turn.now.boot;
+        let load = Load {
+            connections: self.sessions.connection_count(),
+            sessions: self.sessions.session_count(),
+            limit: self.settings.max_connections,
+        };
         let Some(member) = self.member() else { return };
         let Some(by) = member.incarnation() else { return };
-        let is_new = member.told.is_none_or(|(at, told)| told != connections && now.saturating_sub(at) >= TELL_PAUSE);
+        let is_new = member.told.is_none_or(|(at, told)| told != load && now.saturating_sub(at) >= TELL_PAUSE);
         if is_new {
-            member.told = Some((now, connections));
-            Self::order(turn, Order::Tell { by, connections, limit });
+            member.told = Some((now, load));
+            Self::order(turn, Order::Tell { by, load });
         }
     }
 

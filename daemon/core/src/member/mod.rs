@@ -30,7 +30,7 @@ use crate::gate::{Gate, Turn};
 use crate::input::{Host, Membership};
 use crate::snapshot::{ClusterSettings, Stored, StoredMember};
 use fence::Fences;
-use order::{Heard, Order, SeenNode};
+use order::{Heard, Load, Order, SeenNode};
 use publish::Publication;
 use release::Releases;
 use waiters::Asking;
@@ -65,8 +65,9 @@ pub(crate) struct Member {
     lost: BTreeMap<NodeName, Incarnation>,
     epoch: u64,
     renewed_at: Option<Time>,
+    pub(crate) standing_since: Option<Time>,
     /// When the others were told how full the node is, and what.
-    told: Option<(Duration, u64)>,
+    told: Option<(Duration, Load)>,
     problem: Option<String>,
 }
 
@@ -110,6 +111,7 @@ impl Member {
             lost: BTreeMap::new(),
             epoch: 0,
             renewed_at: None,
+            standing_since: None,
             told: None,
             problem: None,
         }
@@ -216,6 +218,7 @@ impl Gate {
             Heard::Readopted { by, replies, rest } => self.readopted(turn, by, (replies, rest)),
             Heard::Published(mode, outcome) => self.published(turn, mode, outcome),
             Heard::Purged { ticket, node_name, written_off } => self.purged(turn, ticket, (node_name, written_off)),
+            Heard::Counted { ticket, owed } => self.counted(turn, ticket, owed),
             Heard::FenceTold { id, clients } => self.fence_told(turn, id, clients),
             Heard::FenceDone { id, outcome } => self.fence_done(turn, id, outcome),
             Heard::Leaving => self.leave(turn),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use soramode_protocol::id::{ChannelId, NodeName};
 use soramode_protocol::mode::Mode;
+use soramode_protocol::node::Owes;
 use soramode_protocol::time::Time;
 
 use crate::cluster::claim::{Claim, Reply};
@@ -54,10 +55,13 @@ pub enum Order {
     Tell {
         /// As whom.
         by: Incarnation,
-        /// Its connections.
-        connections: u64,
-        /// How many it may hold.
-        limit: u64,
+        /// How full.
+        load: Load,
+    },
+    /// Count the channels that each incarnation owns.
+    Count {
+        /// Whom to answer.
+        ticket: Ticket,
     },
     /// Note an operator's word that a node is off.
     Purge {
@@ -84,6 +88,7 @@ impl Order {
             Self::Release(channel_id, token) => Some(Heard::Released(channel_id, token, Certainty::Unknown)),
             Self::Readopt { by, .. } => Some(Heard::Readopted { by, replies: Vec::new(), rest: Rest::Nothing }),
             Self::Publish { mode, .. } => Some(Heard::Published(mode, Err(why.to_owned()))),
+            Self::Count { ticket } => Some(Heard::Counted { ticket, owed: Err(why.to_owned()) }),
             Self::Purge { ticket, node_name, .. } => Some(Heard::Purged { ticket, node_name, written_off: Err(why.to_owned()) }),
         }
     }
@@ -143,6 +148,13 @@ pub enum Heard {
         node_name: NodeName,
         /// Its incarnations that are written off, and the channels that they owed.
         written_off: Result<(Vec<Incarnation>, u64), String>,
+    },
+    /// What came of [`Order::Count`].
+    Counted {
+        /// Whom to answer.
+        ticket: Ticket,
+        /// What each incarnation owns that owns anything.
+        owed: Result<Vec<Owned>, String>,
     },
     /// The SFU has been told that sessions are to end: how many clients must say that they did.
     FenceTold {
@@ -210,10 +222,8 @@ pub struct SeenNode {
     pub incarnation: Incarnation,
     /// Its mode, if it is one.
     pub mode: Option<Mode>,
-    /// Its connections.
-    pub connections: u64,
-    /// How many it may hold.
-    pub limit: u64,
+    /// How full it is.
+    pub load: Load,
     /// Where clients are redirected to.
     pub signaling_url: Option<String>,
     /// Where its API is.
@@ -222,6 +232,28 @@ pub struct SeenNode {
     pub version: Option<String>,
     /// When it joined.
     pub since: Option<Time>,
+}
+
+/// How full a node is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Its connections.
+    pub connections: u64,
+    /// Its sessions.
+    pub sessions: u64,
+    /// How many connections it may hold.
+    pub limit: u64,
+}
+
+/// The channels that one incarnation owns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owned {
+    /// Whose it is.
+    pub node_name: NodeName,
+    /// Which.
+    pub incarnation: Incarnation,
+    /// How many, and how many of them no time gives free.
+    pub channels: Owes,
 }
 
 /// What is to end at a fence.

@@ -1,11 +1,12 @@
 //! What is told of the cluster, and what an operator does about a node that is gone.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use soramode_protocol::cluster::{ClusterStatus, Granted, PurgeClusterNode, Purged};
 use soramode_protocol::error::Error;
 use soramode_protocol::id::NodeName;
-use soramode_protocol::node::ClusterNode;
+use soramode_protocol::node::{ClusterNode, ClusterNodes, ListClusterNodes, Owes, Standing};
 use soramode_protocol::reply::{Answer, Reply};
 
 use crate::cluster::{FenceAfter, Incarnation};
@@ -13,7 +14,7 @@ use crate::effect::Act;
 use crate::gate::{Gate, Turn};
 use crate::input::Ticket;
 
-use super::order::{Order, SeenNode};
+use super::order::{Order, Owned, SeenNode};
 use super::{Member, millis};
 
 impl Gate {
@@ -30,6 +31,9 @@ impl Gate {
         Some(Box::new(ClusterStatus {
             name: settings.name.clone(),
             endpoints: settings.endpoints.clone(),
+            standing_since: member.standing_since,
+            api_url: settings.api_url.clone(),
+            signaling_url: settings.signaling_url.clone(),
             incarnation: right.map(|right| right.incarnation().0),
             epoch: (member.epoch > 0).then_some(member.epoch),
             renewed_at: member.renewed_at,
@@ -60,7 +64,7 @@ impl Gate {
     }
 
     fn shown_self(&self, member: &Member) -> ClusterNode {
-        let is_in = self.standing == soramode_protocol::node::Standing::Joined;
+        let is_in = self.standing == Standing::Joined;
         ClusterNode {
             node_name: self.settings.node_name.clone(),
             mode: Some(self.mode.mode),
@@ -71,9 +75,50 @@ impl Gate {
             cluster_api_url: member.settings.api_url.clone(),
             sora_version: None,
             temporary_node: Some(false),
+            standing: Some(self.standing),
             connections: Some(self.sessions.connection_count()),
+            sessions: Some(self.sessions.session_count()),
             version: Some(soramode_protocol::version::VERSION.to_owned()),
+            owes: None,
         }
+    }
+
+    /// The nodes; what they owe is counted first, where that is wanted.
+    pub(crate) fn list_nodes(&mut self, turn: &mut Turn, ticket: Ticket, list: ListClusterNodes) -> Option<Answer> {
+        if !list.owed || self.member.is_none() {
+            return Some(Ok(Reply::ClusterNodes(self.list_cluster_nodes())));
+        }
+        Self::order(turn, Order::Count { ticket });
+        None
+    }
+
+    pub(super) fn counted(&mut self, turn: &mut Turn, ticket: Ticket, owed: Result<Vec<Owned>, String>) {
+        let Some(member) = self.member() else { return };
+        let (owed, problem) = match owed {
+            Ok(owed) => (owed, None),
+            Err(why) => (Vec::new(), Some(why)),
+        };
+        let mut by_name: BTreeMap<NodeName, Owes> = BTreeMap::new();
+        for Owned { node_name, incarnation, channels } in owed {
+            let is_there = member.nodes.get(&node_name).is_some_and(|node| node.incarnation == incarnation);
+            // What is written off is free for whoever wants it.
+            if is_there || member.gone.is_purged(incarnation) {
+                continue;
+            }
+            let owes = by_name.entry(node_name.clone()).or_default();
+            owes.channels += channels.channels;
+            owes.until_purged += channels.until_purged;
+            if !member.nodes.contains_key(&node_name) {
+                member.lose(node_name, incarnation);
+            }
+        }
+        let ClusterNodes { mut nodes, .. } = self.list_cluster_nodes();
+        if problem.is_none() {
+            for node in &mut nodes {
+                node.owes = Some(by_name.get(&node.node_name).copied().unwrap_or_default());
+            }
+        }
+        turn.effects.acts.push(Act::Answer(ticket, Ok(Reply::ClusterNodes(ClusterNodes { nodes, problem }))));
     }
 
     /// Has an operator's word noted that a node is off; it is answered when that is done.
@@ -120,8 +165,11 @@ fn shown(member: &Member, node: &SeenNode) -> ClusterNode {
         cluster_api_url: node.api_url.clone(),
         sora_version: None,
         temporary_node: Some(false),
-        connections: Some(node.connections),
+        standing: Some(Standing::Joined),
+        connections: Some(node.load.connections),
+        sessions: Some(node.load.sessions),
         version: node.version.clone(),
+        owes: None,
     }
 }
 
@@ -136,7 +184,10 @@ fn gone(name: &NodeName) -> ClusterNode {
         cluster_api_url: None,
         sora_version: None,
         temporary_node: None,
+        standing: None,
         connections: None,
+        sessions: None,
         version: None,
+        owes: None,
     }
 }

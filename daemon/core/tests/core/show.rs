@@ -244,7 +244,10 @@ impl Show {
             }
             Reply::Delivery(delivery) => self.delivery(delivery),
             Reply::Status(status) => self.status(status),
-            Reply::ClusterNodes(nodes) => return listed("nodes", nodes.nodes.iter().map(cluster_node).collect()),
+            Reply::ClusterNodes(nodes) => {
+                let problem = nodes.problem.iter().map(|problem| format!("  {problem}"));
+                return listed("nodes", nodes.nodes.iter().map(cluster_node).chain(problem).collect());
+            }
             Reply::ModeChanges(changes) => {
                 let changes = changes.changes.iter();
                 let lines = changes.map(|dated| format!("  {} {}", self.time(dated.timestamp), self.mode_change(&dated.change)));
@@ -389,5 +392,6 @@ fn listed(head: &str, lines: Vec<String>) -> Vec<String> {
 
 fn cluster_node(node: &ClusterNode) -> String {
     let mode = node.mode.map_or("no mode", Mode::name);
-    format!("  {}: {mode}, {}", node.node_name, if node.connected { "connected" } else { "not connected" })
+    let owes = node.owes.map(|owes| format!(", owes {}, {} until purged", owes.channels, owes.until_purged)).unwrap_or_default();
+    format!("  {}: {mode}, {}{owes}", node.node_name, if node.connected { "connected" } else { "not connected" })
 }

@@ -15,7 +15,8 @@ pub(crate) fn order(order: &Order) -> String {
             format!("readopt {}, by {by}", claims.join(", "))
         }
         Order::Publish { by: Incarnation(by), mode } => format!("publish {mode}, by {by}"),
-        Order::Tell { by: Incarnation(by), connections, limit } => format!("tell {connections}/{limit}, by {by}"),
+        Order::Tell { by: Incarnation(by), load } => format!("tell {}/{}, by {by}", load.connections, load.limit),
+        Order::Count { .. } => "count".to_owned(),
         Order::Purge { node_name, actor, .. } => format!("purge {node_name}, as {actor} says"),
         Order::Leave(Incarnation(by)) => format!("leave, {by}"),
         Order::Stay => "stay".to_owned(),

@@ -17,6 +17,7 @@ use hyper::{HeaderMap, Method, Request, StatusCode};
 use serde::Serialize;
 use soramode_protocol::error::ErrorType;
 use soramode_protocol::mode::{ChangeMode, Mode, ModeChanged, SettableMode};
+use soramode_protocol::node::ListClusterNodes;
 use soramode_protocol::reply::Reply;
 use soramode_protocol::request::GateRequest;
 use soramode_protocol::sora::{ModeBody, Target};
@@ -99,7 +100,7 @@ async fn answer_call(house: &House, actor: Arc<str>, call: Call) -> Result<Answe
     match call {
         Call::GetMode => get_mode(house, &actor).await.map(|mode| ok(&ModeBody { mode })),
         Call::ChangeMode(mode) => change_mode(house, actor, mode).await,
-        Call::ListClusterNodes => match house.asker.ask(actor, GateRequest::ListClusterNodes).await {
+        Call::ListClusterNodes => match house.asker.ask(actor, GateRequest::ListClusterNodes(ListClusterNodes { owed: false })).await {
             Ok(Reply::ClusterNodes(nodes)) => Ok(ok(&nodes.nodes)),
             other => Err(unexpected(other)),
         },

@@ -7,6 +7,7 @@
 //! etcd: released spam 30 [unknown]  ·  published normal [failed="why"]
 //! etcd: readopted by=40 spam:won:41 egg:refused [more]
 //! etcd: fence-told 1 clients=2  ·  fence-done 1 [failed="why"]  ·  purged ops node-02 17,18 channels=3
+//! etcd: counted ops node-02@18:3/1 [failed="why"]
 //! ```
 
 use std::time::Duration;
@@ -14,8 +15,9 @@ use std::time::Duration;
 use soramode_core::cluster::claim::{Claim, Found, Reply};
 use soramode_core::cluster::{FenceAfter, Incarnation, Token};
 use soramode_core::input::{Ticket, Timestamp};
-use soramode_core::member::order::{Certainty, Heard, Looked, Rest, SeenNode};
+use soramode_core::member::order::{Certainty, Heard, Load, Looked, Owned, Rest, SeenNode};
 use soramode_protocol::mode::Mode;
+use soramode_protocol::node::Owes;
 
 use super::read::{Problem, Words, duration};
 
@@ -56,6 +58,11 @@ pub(super) fn heard(mut all: Words, now: Timestamp, ticket: impl FnOnce(&str) ->
             let incarnations = all.next()?.split(',').filter(|it| !it.is_empty()).map(incarnation).collect::<Result<_, _>>()?;
             Heard::Purged { ticket, node_name, written_off: Ok((incarnations, all.value("channels")?.unwrap_or(0))) }
         }
+        "counted" => {
+            let ticket = ticket(&all.next()?);
+            let owed = all.take().iter().map(|word| owned(word)).collect::<Result<_, _>>()?;
+            Heard::Counted { ticket, owed: failed.map_or(Ok(owed), Err) }
+        }
         other => return Err(format!("etcd says no {other}")),
     };
     all.end(heard)
@@ -91,8 +98,7 @@ fn node(word: &str) -> Result<SeenNode, Problem> {
         node_name: name.parse().map_err(|_| wrong())?,
         incarnation: incarnation(of)?,
         mode: mode.parse::<Mode>().ok(),
-        connections: number(connections)?,
-        limit: number(limit)?,
+        load: Load { connections: number(connections)?, sessions: 0, limit: number(limit)? },
         signaling_url: Some(format!("wss://{name}/")),
         api_url: None,
         version: None,
@@ -139,6 +145,16 @@ fn readopted(word: &str) -> Result<(soramode_protocol::id::ChannelId, Reply), Pr
         _ => return Err(format!("{word:?} is no channel:won:token and no channel:refused")),
     };
     Ok((parts[0].parse().map_err(|_| "a channel")?, reply))
+}
+
+/// `node-02@18:3/1`: owns three, and one of them no time gives free.
+fn owned(word: &str) -> Result<Owned, Problem> {
+    let wrong = || format!("{word:?} is no node@incarnation:channels/until_purged");
+    let (name, rest) = word.split_once('@').ok_or_else(wrong)?;
+    let (of, counts) = rest.split_once(':').ok_or_else(wrong)?;
+    let (channels, until_purged) = counts.split_once('/').ok_or_else(wrong)?;
+    let channels = Owes { channels: number(channels)?, until_purged: number(until_purged)? };
+    Ok(Owned { node_name: name.parse().map_err(|_| wrong())?, incarnation: incarnation(of)?, channels })
 }
 
 fn incarnation(text: &str) -> Result<Incarnation, Problem> {

@@ -10,6 +10,7 @@ use soramode_protocol::delivery::{ListDeliveries, ResendDelivery};
 use soramode_protocol::end::End;
 use soramode_protocol::event::WebhookSource;
 use soramode_protocol::mode::{ChangeMode, ListModeChanges, Mode, SettableMode};
+use soramode_protocol::node::ListClusterNodes;
 use soramode_protocol::request::GateRequest;
 use soramode_protocol::session::{GetSession, ListConnections, ListRequest, ListSessions};
 use soramode_protocol::time::Time;
@@ -152,7 +153,7 @@ impl Speakers {
         let request = match all.next()?.as_str() {
             "GetMode" => GateRequest::GetMode,
             "GetStatus" => GateRequest::GetStatus,
-            "ListClusterNodes" => GateRequest::ListClusterNodes,
+            "ListClusterNodes" => GateRequest::ListClusterNodes(ListClusterNodes { owed: all.has("owed") }),
             "ListModeChanges" => GateRequest::ListModeChanges(ListModeChanges { limit: all.value("limit")? }),
             "ChangeMode" => GateRequest::ChangeMode(Box::new(change_mode(&mut all)?)),
             "Connect" => {

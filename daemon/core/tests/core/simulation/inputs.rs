@@ -7,7 +7,7 @@ use soramode_core::snapshot::{Clustering, Settings, Snapshot, SoraSettings, Stor
 use soramode_protocol::decision::{Connect, Disconnect, Explain, Lifetime, Report, ReportedConnection};
 use soramode_protocol::id::{ChannelId, ClientId, ConnectionId, NodeName, SessionId};
 use soramode_protocol::mode::{ChangeMode, ListModeChanges, Mode, ModeState, SettableMode};
-use soramode_protocol::node::{Storage, StorageState};
+use soramode_protocol::node::{ListClusterNodes, Storage, StorageState};
 use soramode_protocol::request::GateRequest;
 use soramode_protocol::time::Time;
 use soramode_protocol::wait::{Wait, WaitFor};
@@ -198,7 +198,7 @@ impl Inputs {
                 GateRequest::Report(Report { connections, complete: dice.one_in(3) })
             }
             32..36 => GateRequest::Wait(Box::new(wait(dice))),
-            36 => dice.of(&[GateRequest::GetStatus, GateRequest::ListClusterNodes]),
+            36 => dice.of(&[GateRequest::GetStatus, GateRequest::ListClusterNodes(ListClusterNodes { owed: false })]),
             37 => GateRequest::GetMode,
             38 => GateRequest::ListModeChanges(ListModeChanges { limit: dice.maybe(2, |_| 3) }),
             _ => GateRequest::Explain(Explain { channel_id: dice.channel() }),

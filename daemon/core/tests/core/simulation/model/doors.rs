@@ -24,7 +24,7 @@ impl Model {
             GateRequest::GetMode => Ok(Reply::Mode(Box::new(self.mode.clone()))),
             GateRequest::ChangeMode(change) => self.change_mode(change, actor),
             GateRequest::GetStatus => Ok(Reply::Status(Box::new(self.status()))),
-            GateRequest::ListClusterNodes => {
+            GateRequest::ListClusterNodes(_) => {
                 let node = ClusterNode {
                     node_name: self.settings.node_name.clone(),
                     mode: Some(self.mode.mode),
@@ -35,10 +35,13 @@ impl Model {
                     cluster_api_url: None,
                     sora_version: None,
                     temporary_node: Some(false),
+                    standing: None,
                     connections: None,
+                    sessions: None,
                     version: None,
+                    owes: None,
                 };
-                Ok(Reply::ClusterNodes(ClusterNodes { nodes: vec![node] }))
+                Ok(Reply::ClusterNodes(ClusterNodes { nodes: vec![node], problem: None }))
             }
             GateRequest::ListModeChanges(list) => {
                 let newest = self.changes.iter().rev().take(list.limit.unwrap_or(100) as usize);

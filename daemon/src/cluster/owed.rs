@@ -1,0 +1,100 @@
+//! All claims of the cluster, read page by page: who owns how many, and an operator's word that an owner is off.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use etcd_client::{Client, Compare, CompareOp, GetOptions, GetResponse, Txn, TxnOp};
+use soramode_core::cluster::claim::Claim;
+use soramode_core::cluster::{FenceAfter, Incarnation};
+use soramode_core::member::order::Owned;
+use soramode_protocol::id::NodeName;
+use soramode_protocol::node::Owes;
+use tokio::time::Instant;
+
+use super::claims::read_claim;
+use super::keys::{Kind, PurgedValue};
+use super::{Etcd, revision};
+use crate::clock;
+
+/// Claims that are read at once.
+const PAGE: i64 = 1_000;
+
+/// How long reading all of them may take when a node is purged.
+const PURGE_TIME: Duration = Duration::from_secs(30);
+
+/// The same where they are only counted.
+const COUNT_TIME: Duration = Duration::from_secs(5);
+
+impl Etcd {
+    /// Notes that a node is off, for each of its incarnations that channels wait for; gives these, and how many channels.
+    pub(super) async fn purge(&self, node: &NodeName, actor: &str) -> Result<(Vec<Incarnation>, u64), String> {
+        let (mut incarnations, mut channels) = (BTreeSet::new(), 0);
+        let mut note = |claim: Claim| {
+            if claim.node == *node {
+                channels += 1;
+                incarnations.insert(claim.incarnation);
+            }
+        };
+        self.read_claims(PURGE_TIME, &mut note).await?;
+        self.write_off(node, &incarnations, actor).await?;
+        Ok((incarnations.into_iter().collect(), channels))
+    }
+
+    /// Counts the channels of each incarnation that owns any.
+    pub(super) async fn count(&self) -> Result<Vec<Owned>, String> {
+        let mut by_owner: BTreeMap<(NodeName, Incarnation), Owes> = BTreeMap::new();
+        let mut note = |claim: Claim| {
+            let owes = by_owner.entry((claim.node, claim.incarnation)).or_default();
+            owes.channels += 1;
+            owes.until_purged += u64::from(claim.fence_after == FenceAfter::Never);
+        };
+        self.read_claims(COUNT_TIME, &mut note).await?;
+        Ok(by_owner.into_iter().map(|((node_name, incarnation), channels)| Owned { node_name, incarnation, channels }).collect())
+    }
+
+    async fn read_claims(&self, time: Duration, note: &mut (impl FnMut(Claim) + Send)) -> Result<(), String> {
+        let until = Instant::now() + time;
+        let prefix = self.keys.all(Kind::Claim);
+        let mut from = prefix.clone();
+        let end = successor(&prefix);
+        loop {
+            if Instant::now() > until {
+                return Err(format!("there are more claims than can be read in {} s", time.as_secs()));
+            }
+            let page = self.page(&from, &end).await?;
+            page.kvs().iter().filter_map(|kv| read_claim(kv).ok()).for_each(&mut *note);
+            let Some(last) = page.kvs().last().filter(|_| page.more()) else { return Ok(()) };
+            from = [last.key(), b"\0"].concat();
+        }
+    }
+
+    async fn page(&self, from: &[u8], end: &[u8]) -> Result<GetResponse, String> {
+        let read = |mut client: Client| {
+            let (from, options) = (from.to_vec(), GetOptions::new().with_range(end).with_limit(PAGE));
+            async move { client.get(from, Some(options)).await }
+        };
+        self.pool.call(read).await
+    }
+
+    async fn write_off(&self, node: &NodeName, incarnations: &BTreeSet<Incarnation>, actor: &str) -> Result<(), String> {
+        let value = PurgedValue { by: actor.to_owned(), at: clock::now().wall };
+        let json = serde_json::to_vec(&value).map_err(|error| error.to_string())?;
+        for &incarnation in incarnations {
+            let is_gone = Compare::create_revision(self.keys.member_of(node), CompareOp::NotEqual, revision(incarnation.0));
+            let put = TxnOp::put(self.keys.purged(incarnation), json.clone(), None);
+            if !self.txn(Txn::new().when([is_gone]).and_then([put])).await?.succeeded() {
+                return Err("the node is back".to_owned());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The first key behind all that begin so. Ours end with a slash.
+fn successor(prefix: &[u8]) -> Vec<u8> {
+    let mut end = prefix.to_vec();
+    if let Some(last) = end.last_mut() {
+        *last += 1;
+    }
+    end
+}
