@@ -1,5 +1,6 @@
 //! The cluster's settings as the gate and the ender take them, and its edge where it was built in.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use soramode_core::cluster::{FenceAfter, Terms};
@@ -12,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::RunError;
 use crate::args::cluster::OnFence;
 use crate::config::{ClusterConfig, Config, TakeoverWait};
+use crate::health::Health;
 use crate::inbox::{Inbox, LastLook};
 
 /// What ends sessions at the fence, and how long that may take.
@@ -58,11 +60,11 @@ impl Cluster {
     pub(crate) fn open(
         config: &Config,
         log_id: &LogId,
-        (inbox, last_look): (&Inbox, &LastLook),
+        (inbox, last_look, health): (&Inbox, &LastLook, &Arc<Health>),
     ) -> Result<Option<(Self, mpsc::UnboundedSender<Order>)>, RunError> {
         let Some(cluster) = &config.cluster else { return Ok(None) };
         tell_operator(cluster);
-        build(config, (cluster, log_id), (inbox, last_look))
+        build(config, (cluster, log_id), (inbox, last_look, health))
     }
 }
 
@@ -70,17 +72,17 @@ impl Cluster {
 fn build(
     config: &Config,
     (cluster, log_id): (&ClusterConfig, &LogId),
-    (inbox, last_look): (&Inbox, &LastLook),
+    (inbox, last_look, health): (&Inbox, &LastLook, &Arc<Health>),
 ) -> Result<Option<(Cluster, mpsc::UnboundedSender<Order>)>, RunError> {
     let identity = crate::cluster::Identity::new(cluster, (config.node_name.clone(), log_id), crate::random()?);
-    Ok(Some(Cluster::new(cluster, identity, (inbox.clone(), last_look.clone()))))
+    Ok(Some(Cluster::new(cluster, identity, (inbox.clone(), last_look.clone(), Arc::clone(health)))))
 }
 
 #[cfg(not(feature = "cluster"))]
 fn build(
     _: &Config,
     _: (&ClusterConfig, &LogId),
-    _: (&Inbox, &LastLook),
+    _: (&Inbox, &LastLook, &Arc<Health>),
 ) -> Result<Option<(Cluster, mpsc::UnboundedSender<Order>)>, RunError> {
     Err(crate::config::ConfigError::WithoutCluster.into())
 }

@@ -1,25 +1,34 @@
 //! How the servers are that the daemon asks (upstreams, Sora's API), for `status` and `doctor`.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+#[cfg(feature = "cluster")]
+use std::time::Duration;
 
 use soramode_protocol::node::{Status, Upstream};
 
 use crate::clock;
-use crate::config::HttpConfig;
+use crate::config::{Config, HttpConfig};
 
 /// Sora's API among the servers.
 pub(crate) const SORA_API: &str = "sora-api";
+
+/// A member of etcd among the servers.
+const ETCD: &str = "etcd";
 
 /// How each server is.
 #[derive(Debug, Default)]
 pub(crate) struct Health {
     upstreams: Mutex<Vec<Upstream>>,
+    /// The members of the cluster's etcd, in the order in which they are named.
+    etcd: Mutex<Vec<Upstream>>,
 }
 
 impl Health {
     /// Of all servers that the configuration names; none has been asked.
-    pub(crate) fn new(config: &HttpConfig) -> Self {
-        Self { upstreams: Mutex::new(named(config)) }
+    pub(crate) fn new(config: &Config) -> Self {
+        let endpoints = config.cluster.iter().flat_map(|cluster| &cluster.endpoints);
+        let etcd = endpoints.map(|url| unasked(ETCD, url.as_str())).collect();
+        Self { upstreams: Mutex::new(named(&config.http)), etcd: Mutex::new(etcd) }
     }
 
     /// The configuration names others; of those that stay is known what was.
@@ -32,22 +41,45 @@ impl Health {
 
     /// A server answered, or did not, with why.
     pub(crate) fn note(&self, name: &str, outcome: Result<(), String>) {
-        let now = Some(clock::now().wall);
-        let mut upstreams = self.upstreams();
-        let Some(upstream) = upstreams.iter_mut().find(|upstream| upstream.name == name) else { return };
-        match outcome {
-            Ok(()) => (upstream.last_success, upstream.problem) = (now, None),
-            Err(problem) => (upstream.last_failure, upstream.problem) = (now, Some(problem)),
+        if let Some(upstream) = self.upstreams().iter_mut().find(|upstream| upstream.name == name) {
+            write(upstream, outcome);
         }
+    }
+
+    /// The same of a member of etcd, by its place among them.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn note_etcd(&self, place: usize, outcome: Result<(), String>) {
+        if let Some(member) = self.etcd().get_mut(place) {
+            write(member, outcome);
+        }
+    }
+
+    /// Whether a member of etcd answered within this time.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn has_etcd_answered(&self, place: usize, within: Duration) -> bool {
+        let success = self.etcd().get(place).and_then(|member| member.last_success);
+        success.is_some_and(|success| clock::now().wall.since(success) <= within)
     }
 
     /// Says in a status what the gate cannot know.
     pub(crate) fn complete(&self, status: &mut Status) {
-        status.upstreams.clone_from(&self.upstreams());
+        status.upstreams = self.upstreams().iter().chain(self.etcd().iter()).cloned().collect();
     }
 
     fn upstreams(&self) -> MutexGuard<'_, Vec<Upstream>> {
         self.upstreams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn etcd(&self) -> MutexGuard<'_, Vec<Upstream>> {
+        self.etcd.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn write(upstream: &mut Upstream, outcome: Result<(), String>) {
+    let now = Some(clock::now().wall);
+    match outcome {
+        Ok(()) => (upstream.last_success, upstream.problem) = (now, None),
+        Err(problem) => (upstream.last_failure, upstream.problem) = (now, Some(problem)),
     }
 }
 
@@ -56,12 +88,9 @@ fn named(config: &HttpConfig) -> Vec<Upstream> {
     let upstreams = &config.sora.upstreams;
     let named = [("auth", &upstreams.auth), ("session", &upstreams.session), ("event", &upstreams.event), (SORA_API, &config.sora.api)];
     let named = named.into_iter().filter_map(|(name, url)| Some((name, url.as_ref()?)));
-    let upstream = |(name, url): (&str, &crate::args::http::HttpUrl)| Upstream {
-        name: name.to_owned(),
-        url: url.to_string(),
-        last_success: None,
-        last_failure: None,
-        problem: None,
-    };
-    named.map(upstream).collect()
+    named.map(|(name, url): (&str, &crate::args::http::HttpUrl)| unasked(name, &url.to_string())).collect()
+}
+
+fn unasked(name: &str, url: &str) -> Upstream {
+    Upstream { name: name.to_owned(), url: url.to_owned(), last_success: None, last_failure: None, problem: None }
 }

@@ -124,12 +124,12 @@ pub async fn serve(config: Config, shutdown: CancellationToken, reloads: Reloads
     let receivers = Receivers::new(&config.webhooks, &inbox, shutdown.clone()).map_err(RunError::Webhook)?;
     let settings = Settings { sessions_known, webhooks: receivers.settings(&config.webhooks), ..settings(&config, storage) };
     let gate = Gate::restore(Snapshot { settings, started: clock::now(), stored }, Seed(random()?));
-    let (health, polls) = (Arc::new(Health::new(&config.http)), Arc::new(Notify::new()));
+    let (health, polls) = (Arc::new(Health::new(&config)), Arc::new(Notify::new()));
     let metrics = Arc::new(Metrics::new()?);
     let api = sora_api(&config.http.sora)?;
     let ender = Ender::new(api.clone(), cluster_settings::on_fence(&config));
     let last_look = LastLook::default();
-    let (cluster, cluster_orders) = Cluster::open(&config, log.log_id(), (&inbox, &last_look))?.unzip();
+    let (cluster, cluster_orders) = Cluster::open(&config, log.log_id(), (&inbox, &last_look, &health))?.unzip();
     let (mirror, mirroring) = mirror(&config.http.sora, api.as_ref()).unzip();
     let outside = Outside {
         health: Arc::clone(&health),

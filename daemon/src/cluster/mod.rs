@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::ClusterConfig;
+use crate::health::Health;
 use crate::inbox::{Inbox, LastLook, Letter};
 use keys::{Keys, TermsValue};
 use pool::Pool;
@@ -35,6 +36,9 @@ const LOOK_GATHER: Duration = Duration::from_millis(5);
 
 /// A heartbeat comes up to so many parts of 256 early, so that many nodes do not ask at the same moment.
 const JITTER: u32 = 51;
+
+/// Members of etcd that were not heard for so long are asked, so that it is known how they are.
+const PROBE_AFTER: Duration = Duration::from_secs(10);
 
 /// How long a stop waits for the gate's word whether to leave.
 const FAREWELL_TIME: Duration = Duration::from_secs(1);
@@ -103,11 +107,11 @@ impl Edge {
     pub(crate) fn new(
         config: &ClusterConfig,
         identity: Identity,
-        (inbox, last_look): (Inbox, LastLook),
+        (inbox, last_look, health): (Inbox, LastLook, Arc<Health>),
     ) -> (Self, mpsc::UnboundedSender<Order>) {
         let (sender, orders) = mpsc::unbounded_channel();
         let keys = Keys::new(&config.name, identity.node_name.clone());
-        let etcd = Etcd { pool: Pool::new(config), keys, identity, ttl: config.ttl, lease: Mutex::new(None) };
+        let etcd = Etcd { pool: Pool::new(config, health), keys, identity, ttl: config.ttl, lease: Mutex::new(None) };
         let edge = Self {
             etcd: Arc::new(etcd),
             heartbeat: config.heartbeat,
@@ -125,6 +129,7 @@ impl Edge {
         let beat = CancellationToken::new();
         self.tasks.spawn(self.looker().run(beat.clone()));
         self.tasks.spawn(keep_alive(Arc::clone(&self.etcd), beat.clone()));
+        self.tasks.spawn(probe(Arc::clone(&self.etcd), beat.clone()));
         self.tasks.spawn(watch::run(Arc::clone(&self.etcd), Arc::clone(&self.wanted), beat.clone()));
         loop {
             tokio::select! {
@@ -299,6 +304,21 @@ async fn keep_alive(etcd: Arc<Etcd>, stop: CancellationToken) {
     loop {
         tokio::select! {
             () = sleep(pause) => etcd.keep_alive().await,
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+/// Whoever answered last is asked first: how the others are would be known only when they are needed.
+async fn probe(etcd: Arc<Etcd>, stop: CancellationToken) {
+    let key = etcd.keys.config();
+    loop {
+        tokio::select! {
+            () = etcd.pool.probe(&key, PROBE_AFTER) => {}
+            () = stop.cancelled() => return,
+        }
+        tokio::select! {
+            () = sleep(PROBE_AFTER) => {}
             () = stop.cancelled() => return,
         }
     }

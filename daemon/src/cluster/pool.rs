@@ -2,13 +2,14 @@
 //!
 //! A try has its time, an operation has its own, and a client that timed out is thrown away: its connection may be dead for minutes.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use etcd_client::{Certificate, Client, ConnectOptions, Error, Identity, TlsOptions};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::config::{ClusterConfig, Tls};
+use crate::health::Health;
 
 /// How long one member may take.
 pub(super) const TRY_TIME: Duration = Duration::from_secs(1);
@@ -32,6 +33,8 @@ pub(super) struct Pool {
     options: ConnectOptions,
     /// Whoever answered last is asked first.
     preferred: Mutex<usize>,
+    /// Where it is told how each of them is.
+    health: Arc<Health>,
 }
 
 struct Endpoint {
@@ -41,13 +44,13 @@ struct Endpoint {
 }
 
 impl Pool {
-    pub(super) fn new(config: &ClusterConfig) -> Self {
+    pub(super) fn new(config: &ClusterConfig, health: Arc<Health>) -> Self {
         let options =
             ConnectOptions::new().with_connect_timeout(CONNECT_TIME).with_keep_alive(PROBE_PAUSE, PROBE_TIME).with_require_leader(true);
         let is_https = config.endpoints.iter().any(crate::args::cluster::EtcdUrl::is_https);
         let options = if is_https { options.with_tls(tls(&config.tls)) } else { options };
         let endpoint = |url: &crate::args::cluster::EtcdUrl| Endpoint { url: url.as_str().to_owned(), client: Mutex::new((0, None)) };
-        Self { endpoints: config.endpoints.iter().map(endpoint).collect(), options, preferred: Mutex::new(0) }
+        Self { endpoints: config.endpoints.iter().map(endpoint).collect(), options, preferred: Mutex::new(0), health }
     }
 
     /// Does something with whichever member can, in a bounded time. It may have been done more than once, and though it failed.
@@ -60,7 +63,10 @@ impl Pool {
                 let place = (first + turn) % self.endpoints.len();
                 let left = until.saturating_duration_since(Instant::now());
                 match self.attempt(place, &operation, left.min(TRY_TIME)).await {
-                    Ok(done) => return Ok(done),
+                    Ok(done) => {
+                        *self.preferred.lock().unwrap_or_else(PoisonError::into_inner) = place;
+                        return Ok(done);
+                    }
                     Err(Failure::Final(why)) => return Err(why),
                     Err(Failure::Here(why)) => problem = Some(why),
                 }
@@ -85,17 +91,32 @@ impl Pool {
             number = count;
             operation(client).await
         });
-        let failure = match tried.await {
+        let (failure, why) = match tried.await {
             Ok(Ok(done)) => {
-                *self.preferred.lock().unwrap_or_else(PoisonError::into_inner) = place;
+                self.health.note_etcd(place, Ok(()));
                 return Ok(done);
             }
-            Ok(Err(error)) if is_final(&error) => return Err(Failure::Final(words(&error))),
-            Ok(Err(error)) => Failure::Here(format!("{} fails: {}", endpoint.url, words(&error))),
-            Err(_) => Failure::Here(format!("{} does not answer", endpoint.url)),
+            Ok(Err(error)) if is_final(&error) => {
+                self.health.note_etcd(place, Err(words(&error)));
+                return Err(Failure::Final(words(&error)));
+            }
+            Ok(Err(error)) => (Failure::Here(format!("{} fails: {}", endpoint.url, words(&error))), words(&error)),
+            Err(_) => (Failure::Here(format!("{} does not answer", endpoint.url)), "does not answer".to_owned()),
         };
         endpoint.throw_away(number);
+        self.health.note_etcd(place, Err(why));
         Err(failure)
+    }
+
+    /// Reads a key of each member that was not heard for so long.
+    pub(super) async fn probe(&self, key: &[u8], unheard: Duration) {
+        for place in 0..self.endpoints.len() {
+            if !self.health.has_etcd_answered(place, unheard) {
+                let read = |mut client: Client| async move { client.get(key, None).await };
+                // What comes of it is noted; that is all it is for.
+                drop(self.attempt(place, &read, TRY_TIME).await);
+            }
+        }
     }
 
     /// A client of whoever answered last, for a stream.
