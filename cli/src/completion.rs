@@ -8,6 +8,7 @@ use clap::{Arg, ArgAction, Command, CommandFactory};
 use clap_complete::engine::CompletionCandidate;
 use clap_complete::env::CompleteEnv;
 use soramode_protocol::mode::{Mode, SettableMode};
+use soramode_protocol::node::ListClusterNodes;
 use soramode_protocol::session::{LIST_LIMIT_MAX, ListConnections, ListSessions};
 
 use crate::args::Args;
@@ -67,6 +68,14 @@ pub(crate) fn channels() -> Vec<CompletionCandidate> {
         let sessions =
             socket.connect().await.ok()?.call(&ListSessions { limit: Some(LIST_LIMIT_MAX), ..ListSessions::default() }).await.ok()?;
         Some(sessions.sessions.iter().map(|session| session.channel_id.as_str().to_owned()).collect())
+    })
+}
+
+/// The nodes of the cluster.
+pub(crate) fn nodes() -> Vec<CompletionCandidate> {
+    live(async |socket| {
+        let list = socket.connect().await.ok()?.call(&ListClusterNodes { owed: false }).await.ok()?;
+        Some(list.nodes.iter().map(|node| node.node_name.as_str().to_owned()).collect())
     })
 }
 

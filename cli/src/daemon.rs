@@ -22,6 +22,9 @@ use crate::output::escape::escape;
 /// How long an answer may take that waits for nothing.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 
+/// The same of one for which the daemon reads all claims of its cluster: it gives up itself after 30 s.
+const LONG_ANSWER_MAX: Duration = Duration::from_secs(35);
+
 /// How long a daemon that was lost is looked for.
 pub(crate) const RECONNECT_MAX: Duration = Duration::from_secs(10);
 
@@ -128,7 +131,7 @@ pub(crate) struct Daemon<'a> {
 impl Daemon<'_> {
     /// Asks and waits for the answer.
     pub(crate) async fn call<C: Call>(&mut self, params: &C) -> Result<C::Reply, Failure> {
-        match timeout(ANSWER_MAX, self.client.call(params)).await {
+        match timeout(answer_max(C::METHOD), self.client.call(params)).await {
             Ok(Ok(reply)) => Ok(reply),
             Ok(Err(error)) => Err(self.explain(C::METHOD, error).await),
             Err(_) => Err(self.too_slow(C::METHOD)),
@@ -177,7 +180,7 @@ impl Daemon<'_> {
     }
 
     fn too_slow(&self, method: Method) -> Failure {
-        let why = format!("it has not answered {} within {} s", method.name(), ANSWER_MAX.as_secs());
+        let why = format!("it has not answered {} within {} s", method.name(), answer_max(method).as_secs());
         self.socket.unreachable(&why, "It may still do it: look at its log and at soramode get")
     }
 
@@ -243,6 +246,10 @@ impl Daemon<'_> {
             Message::Answer(_, Err(_)) | Message::Notification(_) => None,
         }
     }
+}
+
+fn answer_max(method: Method) -> Duration {
+    if method == Method::PurgeClusterNode { LONG_ANSWER_MAX } else { ANSWER_MAX }
 }
 
 #[derive(Deserialize)]

@@ -26,6 +26,8 @@ pub(crate) struct Closed {
     pub(crate) generation: u64,
     /// The node after that.
     pub(crate) status: Status,
+    /// Whether the other nodes of its cluster know, where it has one.
+    pub(crate) published: Option<bool>,
     /// Whether this changed anything.
     changed: bool,
 }
@@ -44,7 +46,8 @@ pub(crate) async fn close(daemon: &mut Daemon<'_>, target: SettableMode, reason:
         let before = status.mode.clone();
         let is_closed = before.mode.is_block() && before.mode >= Mode::from(target);
         if is_closed && (reason.is_none() || before.mode != Mode::from(target)) {
-            return Ok(Closed { mode: before.mode, generation: before.generation, before, status, changed: false });
+            let published = status.cluster.as_ref().map(|cluster| cluster.published);
+            return Ok(Closed { mode: before.mode, generation: before.generation, before, status, published, changed: false });
         }
         // Only from what was seen: whatever came between could be tighter.
         let change = ChangeMode {
@@ -54,8 +57,8 @@ pub(crate) async fn close(daemon: &mut Daemon<'_>, target: SettableMode, reason:
             ..ChangeMode::to(target)
         };
         match daemon.call_both(&change, &GetStatus {}).await {
-            Ok((ModeChanged { mode, generation, changed, .. }, status)) => {
-                return Ok(Closed { before, mode, generation, status, changed });
+            Ok((ModeChanged { mode, generation, changed, published, .. }, status)) => {
+                return Ok(Closed { before, mode, generation, status, published, changed });
             }
             Err(superseded) if superseded.exit == Exit::Superseded => failure = Some(superseded),
             Err(other) => return Err(other),
@@ -170,7 +173,7 @@ mod tests {
             "deliveries":{"pending":0,"failed":0},"storage":{"state":"memory"},"version":"0","protocol":1,"uptime_seconds":0,
             "started_at":"2025-06-01T03:04:05Z"}"#;
         let status = serde_json::from_str(status).unwrap();
-        Closed { before: state, mode: Mode::BlockNewConnection, generation: 5, status, changed: true }
+        Closed { before: state, mode: Mode::BlockNewConnection, generation: 5, status, published: None, changed: true }
     }
 
     #[test]

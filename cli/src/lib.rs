@@ -2,6 +2,7 @@
 
 mod api;
 mod args;
+mod cluster;
 mod commands;
 mod completion;
 mod daemon;
@@ -12,8 +13,10 @@ mod live;
 mod output;
 mod report;
 mod signals;
+mod standing;
 mod watch;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -32,8 +35,17 @@ pub(crate) struct Context<'a> {
     pub(crate) socket: &'a Socket,
     /// A node that is asked over Sora's API instead.
     pub(crate) api: Option<&'a Api>,
+    /// The file that has the token for it, and for any other node's API.
+    pub(crate) token_file: Option<&'a Path>,
     /// Where the answer goes.
     pub(crate) output: Output,
+}
+
+impl Context<'_> {
+    /// This command as it is typed for whoever is asked here.
+    pub(crate) fn command(&self, words: &str) -> String {
+        self.api.map_or_else(|| self.socket.command(words), |api| api.command(words))
+    }
 }
 
 /// The program: reads the command line, runs the command, and says how it ended.
@@ -55,7 +67,8 @@ fn run(args: Args) -> Exit {
         Err(failure) => return fail(&failure),
     };
     let socket = Socket::find(global.socket);
-    let mut context = Context { socket: &socket, api: api.as_ref(), output: Output::new(&global.output) };
+    let token_file = global.api.api_token_file.as_deref();
+    let mut context = Context { socket: &socket, api: api.as_ref(), token_file, output: Output::new(&global.output) };
     let ended = runtime().and_then(|runtime| runtime.block_on(command.run(&mut context)));
     // What was written before a failure is part of the answer too; the failure itself weighs more than one to write.
     let flushed = context.output.flush();

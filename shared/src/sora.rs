@@ -11,6 +11,12 @@ use crate::time::Time;
 /// The header that names what is asked for.
 pub const TARGET_HEADER: &str = "x-sora-target";
 
+/// The header in which soramode says what did not go with a change of the mode: the body is Sora's, and has no place for it.
+pub const WARNING_HEADER: &str = "x-soramode-warning";
+
+/// The header in which soramode says whether the other nodes of its cluster know of the mode: `true` or `false`.
+pub const PUBLISHED_HEADER: &str = "x-soramode-published";
+
 /// What soramode asks a Sora, or answers in its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Target {
@@ -30,11 +36,13 @@ pub enum Target {
     GetStatsAllConnections,
     /// Ends all connections of a channel.
     DisconnectChannel,
+    /// Asks soramode's gate to let a connection in. No Sora knows it.
+    Connect,
 }
 
 impl Target {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::GetMode,
         Self::ChangeMode,
         Self::ListClusterNodes,
@@ -43,6 +51,7 @@ impl Target {
         Self::ListSessions,
         Self::GetStatsAllConnections,
         Self::DisconnectChannel,
+        Self::Connect,
     ];
 
     /// As it stands in the header.
@@ -56,6 +65,7 @@ impl Target {
             Self::ListSessions => "Sora_20231220.ListSessions",
             Self::GetStatsAllConnections => "Sora_20171101.GetStatsAllConnections",
             Self::DisconnectChannel => "Sora_20151104.DisconnectChannel",
+            Self::Connect => "Soramode_20261125.Connect",
         }
     }
 
@@ -70,6 +80,7 @@ impl Target {
             Self::ListSessions => "ListSessions",
             Self::GetStatsAllConnections => "GetStatsAllConnections",
             Self::DisconnectChannel => "DisconnectChannel",
+            Self::Connect => "Connect",
         }
     }
 

@@ -6,11 +6,14 @@ use reqwest::{Client, Response, StatusCode, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::decision::{Connect, Decision};
 use crate::http_client;
 use crate::id::ChannelId;
 use crate::mode::{Mode, SettableMode};
 use crate::node::ClusterNode;
-use crate::sora::{ChannelBody, LocalBody, ModeBody, SoraConnection, SoraProblem, SoraSession, TARGET_HEADER, Target};
+use crate::sora::{
+    ChannelBody, LocalBody, ModeBody, PUBLISHED_HEADER, SoraConnection, SoraProblem, SoraSession, TARGET_HEADER, Target, WARNING_HEADER,
+};
 
 /// The largest answer that is read, in bytes.
 pub const SORA_API_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -21,6 +24,17 @@ pub struct SoraApi {
     client: Client,
     url: Url,
     token: Option<String>,
+}
+
+/// A mode that was set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModeSet {
+    /// The mode now.
+    pub mode: Mode,
+    /// What did not go with it, if soramode answered.
+    pub warning: Option<String>,
+    /// Whether the other nodes of soramode's cluster know of it, where there is one.
+    pub published: Option<bool>,
 }
 
 /// Why a call failed.
@@ -74,8 +88,21 @@ impl SoraApi {
     }
 
     /// `ChangeMode`
-    pub async fn change_mode(&self, mode: SettableMode) -> Result<Mode, SoraApiError> {
-        self.call::<ModeBody>(Target::ChangeMode, Some(&ModeBody { mode: mode.into() })).await.map(|body| body.mode)
+    pub async fn change_mode(&self, mode: SettableMode) -> Result<ModeSet, SoraApiError> {
+        let response = self.send(Target::ChangeMode, Some(&ModeBody { mode: mode.into() })).await?;
+        let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let (warning, published) = (header(WARNING_HEADER), header(PUBLISHED_HEADER).and_then(|word| word.parse().ok()));
+        let ModeBody { mode } = read_answer(response).await?;
+        Ok(ModeSet { mode, warning, published })
+    }
+
+    /// soramode's own `Connect`; `None` where the server does not know it, as no Sora does.
+    pub async fn connect(&self, connect: &Connect) -> Result<Option<Decision>, SoraApiError> {
+        match self.call(Target::Connect, Some(connect)).await {
+            Err(SoraApiError::Refused { error_type: Some(error_type), .. }) if error_type == "InvalidTarget" => Ok(None),
+            Err(error) if error.is_unknown_target() => Ok(None),
+            answered => answered.map(Some),
+        }
     }
 
     /// `ListConnections` of this node. An older Sora that refuses the body which asks for this node's alone is asked again with none.
@@ -111,6 +138,10 @@ impl SoraApi {
 
     /// Asks, and reads the answer.
     pub async fn call<R: DeserializeOwned>(&self, target: Target, body: Option<&impl Serialize>) -> Result<R, SoraApiError> {
+        read_answer(self.send(target, body).await?).await
+    }
+
+    async fn send(&self, target: Target, body: Option<&impl Serialize>) -> Result<Response, SoraApiError> {
         let mut request = self.client.post(self.url.clone()).header(TARGET_HEADER, target.name());
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);
@@ -122,17 +153,20 @@ impl SoraApi {
             }
             None => request.header("content-length", "0"),
         };
-        let response = request.send().await.map_err(|error| failed(&error))?;
-        let status = response.status();
-        let bytes = read(response).await?;
-        if status != StatusCode::OK {
-            let problem: Option<SoraProblem> = serde_json::from_slice(&bytes).ok();
-            return Err(SoraApiError::Refused { status: status.as_u16(), error_type: problem.and_then(|problem| problem.error_type) });
-        }
-        // Where nothing is to be said nothing may be.
-        let bytes = if bytes.is_empty() { b"{}" } else { bytes.as_slice() };
-        serde_json::from_slice(bytes).map_err(|error| SoraApiError::Unreadable(error.to_string()))
+        request.send().await.map_err(|error| failed(&error))
     }
+}
+
+async fn read_answer<R: DeserializeOwned>(response: Response) -> Result<R, SoraApiError> {
+    let status = response.status();
+    let bytes = read(response).await?;
+    if status != StatusCode::OK {
+        let problem: Option<SoraProblem> = serde_json::from_slice(&bytes).ok();
+        return Err(SoraApiError::Refused { status: status.as_u16(), error_type: problem.and_then(|problem| problem.error_type) });
+    }
+    // Where nothing is to be said nothing may be.
+    let bytes = if bytes.is_empty() { b"{}" } else { bytes.as_slice() };
+    serde_json::from_slice(bytes).map_err(|error| SoraApiError::Unreadable(error.to_string()))
 }
 
 async fn read(mut response: Response) -> Result<Vec<u8>, SoraApiError> {

@@ -1,18 +1,21 @@
 //! Closing a node over the API, and waiting until it is drained.
 
 use soramode_protocol::mode::{Mode, SettableMode};
+use soramode_protocol::sora_api::ModeSet;
 
 use super::watch::Reached;
 use super::{Api, Goal, Look, Watch, watch};
 use crate::Context;
 use crate::args::Format;
+use crate::cluster::ClusterFlags;
 use crate::error::{Exit, Failure};
 use crate::output::Output;
 use crate::report::{Change, Outcome, Report};
 use crate::signals::Signals;
 
 /// What to close, and what becomes of it.
-pub(crate) struct Plan {
+pub(crate) struct Plan<'a> {
+    pub(crate) cluster: &'a ClusterFlags,
     pub(crate) target: SettableMode,
     pub(crate) start: Start,
     pub(crate) watch: Watch,
@@ -33,16 +36,18 @@ pub(crate) enum Start {
 struct Closed {
     before: Mode,
     mode: Mode,
+    /// Whether the other nodes know, where that is told.
+    published: Option<bool>,
 }
 
 /// Closes the node, waits, and says how that ended.
-pub(crate) async fn run_drain(context: &mut Context<'_>, api: &Api, plan: &Plan) -> Result<Exit, Failure> {
+pub(crate) async fn run_drain(context: &mut Context<'_>, api: &Api, plan: &Plan<'_>) -> Result<Exit, Failure> {
     let mut report = Report::new();
     let ended = drain_and_tell(context, api, plan, &mut report).await;
     report.finish(&mut context.output, ended)
 }
 
-async fn drain_and_tell(context: &mut Context<'_>, api: &Api, plan: &Plan, report: &mut Report) -> Result<Exit, Failure> {
+async fn drain_and_tell(context: &mut Context<'_>, api: &Api, plan: &Plan<'_>, report: &mut Report) -> Result<Exit, Failure> {
     let mut signals = Signals::listen()?;
     let (closed, reached) = drain(context, &mut signals, (api, plan), report).await?;
     let undo = format!("; it stays {}. {}", reached.seen.mode, closed.undo_words(api));
@@ -67,14 +72,17 @@ pub(crate) fn tell(output: &mut Output, reached: &Reached, more: &str) -> Result
 async fn drain(
     context: &mut Context<'_>,
     signals: &mut Signals,
-    (api, plan): (&Api, &Plan),
+    (api, plan): (&Api, &Plan<'_>),
     report: &mut Report,
 ) -> Result<(Closed, Reached), Failure> {
-    let closed = close(api, plan).await?;
+    plan.cluster.check_others(context, Some(api)).await?;
+    let closed = close(context, api, plan).await?;
     report.change = Some(closed.change());
     let look = Look::at(api).await;
     context.output.note(&set_words(api, (closed.before, closed.mode), &stay_words(&look)));
     let look = look.map_err(|failure| closed.stays(api, failure))?;
+    let told = plan.cluster.check_published(closed.published, (api.name(), closed.mode), &context.output);
+    told.map_err(|failure| Failure { message: format!("{failure}. {}", closed.undo_words(api)), ..failure })?;
     if closed.mode != Mode::from(plan.target) {
         context.output.note(&format!("{} is tighter than {}: only waiting", closed.mode, Mode::from(plan.target)));
     }
@@ -88,12 +96,19 @@ async fn drain(
     }
 }
 
-async fn close(api: &Api, plan: &Plan) -> Result<Closed, Failure> {
+async fn close(context: &Context<'_>, api: &Api, plan: &Plan<'_>) -> Result<Closed, Failure> {
     let before = api.mode().await?;
-    if plan.start == Start::Tighten && before.is_block() && before >= Mode::from(plan.target) {
-        return Ok(Closed { before, mode: before });
+    let is_closed = plan.start == Start::Tighten && before.is_block() && before >= Mode::from(plan.target);
+    if is_closed && !plan.cluster.requires_published() {
+        return Ok(Closed { before, mode: before, published: None });
     }
-    Ok(Closed { before, mode: api.set(plan.target).await? })
+    // Where it is closed already this changes nothing, and tells whether the others know.
+    let target = if is_closed { SettableMode::try_from(before).unwrap_or(plan.target) } else { plan.target };
+    let ModeSet { mode, warning, published } = api.set(target).await?;
+    if let Some(warning) = warning {
+        context.output.warn(&warning);
+    }
+    Ok(Closed { before, mode, published })
 }
 
 /// Puts the mode from before back, unless somebody changed it since.
@@ -105,7 +120,7 @@ async fn undo(failure: Failure, closed: &Closed, api: &Api, report: &mut Report)
         Ok(_) if closed.before == mode => format!("{name} was {mode} before and stays so"),
         Ok(now) if now != mode => format!("somebody else changed the mode meanwhile, so it was left: {name} is {now}"),
         Ok(_) => match api.set(before).await {
-            Ok(now) => {
+            Ok(ModeSet { mode: now, .. }) => {
                 report.restored = Some(true);
                 format!("{name} is {now} again")
             }

@@ -10,11 +10,13 @@ mod watch;
 use std::path::Path;
 use std::time::Duration;
 
-use soramode_protocol::http_client::{Url, without_password};
+use soramode_protocol::decision::{Connect, Decision};
+use soramode_protocol::http_client::Url;
+use soramode_protocol::id::NodeName;
 use soramode_protocol::mode::{Mode, SettableMode};
 use soramode_protocol::node::ClusterNode;
 use soramode_protocol::sora::{SoraConnection, SoraSession, Target};
-use soramode_protocol::sora_api::{SoraApi, SoraApiError};
+use soramode_protocol::sora_api::{ModeSet, SoraApi, SoraApiError};
 
 pub(crate) use drain::{Plan, Start, run_drain, set_words, stay_words, tell};
 pub(crate) use flags::ApiFlags;
@@ -22,6 +24,7 @@ pub(crate) use look::{ListedSession, Look};
 pub(crate) use watch::{Goal, NodeSeen, Watch, watch};
 
 use crate::error::{Exit, Failure};
+use crate::output::escape::escape;
 
 /// How long an answer may take.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
@@ -32,38 +35,54 @@ const TOKEN_FILE_BYTES_MAX: u64 = 4_096;
 /// The node.
 pub(crate) struct Api {
     client: SoraApi,
-    /// Its host and port, which stand for its name: the API does not say it.
+    /// Its name, or its host and port, which stand for it: the API does not say it.
     name: String,
-    /// The URL, if `--api-url` named it: then the commands that are suggested name it too.
-    from_flag: Option<String>,
+    named: Named,
 }
 
 /// Where the URL came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Named {
     ByFlag,
     ByVariable,
+    /// `--node` named a node of the cluster, and whoever is asked with this command knew its URL.
+    ByNode {
+        name: NodeName,
+        command: String,
+    },
 }
 
 impl Api {
     /// The node at this URL; the token is the file's.
     pub(crate) fn new(url: Url, named: Named, token_file: Option<&Path>) -> Result<Self, Failure> {
         let token = token_file.map(read_token).transpose()?;
-        let (shown, name) = (without_password(&url), authority(&url));
+        let name = match &named {
+            Named::ByFlag | Named::ByVariable => authority(&url),
+            Named::ByNode { name, .. } => escape(name.as_str()).into_owned(),
+        };
         let client = SoraApi::new(url, token, ANSWER_MAX).map_err(|error| Failure::new(Exit::Failed, format!("cannot start: {error}")))?;
-        Ok(Self { client, name, from_flag: (named == Named::ByFlag).then_some(shown) })
+        Ok(Self { client, name, named })
     }
 
-    /// Its host and port.
+    /// Its name in the cluster, if it was named by that.
+    pub(crate) const fn node_name(&self) -> Option<&NodeName> {
+        match &self.named {
+            Named::ByNode { name, .. } => Some(name),
+            Named::ByFlag | Named::ByVariable => None,
+        }
+    }
+
+    /// Its name, or its host and port.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
     /// This command as it is typed for this node.
     pub(crate) fn command(&self, words: &str) -> String {
-        match &self.from_flag {
-            Some(url) => format!("soramode --api-url {url} {words}"),
-            None => format!("soramode {words}"),
+        match &self.named {
+            Named::ByFlag => format!("soramode --api-url {} {words}", self.client.url()),
+            Named::ByVariable => format!("soramode {words}"),
+            Named::ByNode { command, .. } => format!("{}{words} --node {}", command, self.name),
         }
     }
 
@@ -73,7 +92,7 @@ impl Api {
     }
 
     /// Sets its mode.
-    pub(crate) async fn set(&self, mode: SettableMode) -> Result<Mode, Failure> {
+    pub(crate) async fn set(&self, mode: SettableMode) -> Result<ModeSet, Failure> {
         self.client.change_mode(mode).await.map_err(|error| self.explain(Target::ChangeMode, error))
     }
 
@@ -91,6 +110,13 @@ impl Api {
     /// The nodes of its cluster.
     pub(crate) async fn nodes(&self) -> Result<Vec<ClusterNode>, Failure> {
         self.client.list_cluster_nodes().await.map_err(|error| self.explain(Target::ListClusterNodes, error))
+    }
+
+    /// Asks its gate to let a connection in, as only soramode can be asked.
+    pub(crate) async fn connect(&self, connect: &Connect) -> Result<Decision, Failure> {
+        let decision = self.client.connect(connect).await.map_err(|error| self.explain(Target::Connect, error))?;
+        let is_old = || format!("{} does not know {}: it is no soramoded, or an older one", self.name, Target::Connect.name());
+        decision.ok_or_else(|| Failure::new(Exit::Versions, is_old()))
     }
 
     fn explain(&self, target: Target, error: SoraApiError) -> Failure {
@@ -114,6 +140,9 @@ impl Api {
             SoraApiError::Refused { error_type: Some(error_type), .. } if REFUSALS.contains(&error_type.as_str()) => {
                 Failure::new(Exit::Refused, format!("{name} refused {target}: {error_type}"))
             }
+            SoraApiError::Refused { error_type: Some(error_type), .. } if error_type == "ClusterUnavailable" => {
+                Failure::new(Exit::Failed, format!("{name} cannot ask its cluster just now. Try again; soramode doctor says what is wrong"))
+            }
             SoraApiError::Refused { status: 502..=504, .. } => {
                 Failure::new(Exit::Unreachable, format!("what is behind {name} cannot be reached: it {error}"))
             }
@@ -125,11 +154,14 @@ impl Api {
 }
 
 /// What the state of a node forbids.
-const REFUSALS: [&str; 3] = ["NotJoined", "CannotBecomeTrue", "NoMeans"];
+const REFUSALS: [&str; 4] = ["NotJoined", "CannotBecomeTrue", "NoMeans", "ConnectionIdInUse"];
 
 /// What over the API cannot be had, in words that say what to do.
 pub(crate) fn needs_socket(what: &str) -> Failure {
-    Failure::new(Exit::Usage, format!("{what} needs soramoded's own socket: leave out --api-url (or unset SORAMODE_API_URL)"))
+    Failure::new(
+        Exit::Usage,
+        format!("{what} needs soramoded's own socket: run it on that node, without --api-url and --node (or unset SORAMODE_API_URL)"),
+    )
 }
 
 fn authority(url: &Url) -> String {

@@ -1,11 +1,13 @@
 //! `soramode connect CHANNEL`
 
 use clap_complete::engine::ArgValueCandidates;
+use serde::Serialize;
 use soramode_protocol::decision::{Connect, Decision, Lifetime};
-use soramode_protocol::id::{ChannelId, ClientId, ConnectionId};
+use soramode_protocol::id::{ChannelId, ClientId, ConnectionId, NodeName};
 
 use crate::Context;
 use crate::args::Format;
+use crate::cluster::Seen;
 use crate::completion;
 use crate::error::{Exit, Failure};
 use crate::output::Output;
@@ -23,10 +25,28 @@ pub(crate) struct Args {
     /// Whose it is
     #[arg(long, value_name = "ID")]
     client_id: Option<ClientId>,
+    /// Where another node is to be asked, ask that one, over the API that it tells of; at most 3 times
+    #[arg(long)]
+    follow: bool,
+}
+
+/// Redirects that are followed: after so many a node takes the channel itself, if it is nobody's.
+const HOPS_MAX: u8 = 3;
+
+/// What was answered in the end, and by whom.
+#[derive(Debug, Serialize)]
+struct Trail {
+    #[serde(flatten)]
+    decision: Decision,
+    /// Who answered, if it is another node than the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    answered_by: Option<NodeName>,
+    /// Redirects that were followed.
+    hops: u8,
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
-    let connect = Connect {
+    let mut connect = Connect {
         channel_id: args.channel,
         connection_id: args.connection_id,
         client_id: args.client_id,
@@ -34,10 +54,41 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
         hops: 0,
     };
     let decision = context.socket.connect().await?.call(&connect).await?;
-    show(&decision, &mut context.output)?;
+    let decision = if args.follow {
+        let trail = follow(&mut connect, decision, context).await?;
+        show_trail(&trail, &mut context.output)?;
+        trail.decision
+    } else {
+        show(&decision, &mut context.output)?;
+        decision
+    };
     match decision {
         Decision::Offer { .. } => Ok(Exit::Done),
         Decision::Reject { .. } | Decision::Redirect { .. } => Ok(Exit::No),
+    }
+}
+
+async fn follow(connect: &mut Connect, first: Decision, context: &Context<'_>) -> Result<Trail, Failure> {
+    let mut trail = Trail { decision: first, answered_by: None, hops: 0 };
+    while let Decision::Redirect { node_name, .. } = &trail.decision
+        && trail.hops < HOPS_MAX
+    {
+        let node_name = node_name.clone();
+        let way = Seen::from_here(context).await?.way_to(&node_name, context)?;
+        context.output.note(&format!("redirected to {}", escape(node_name.as_str())));
+        connect.hops = trail.hops + 1;
+        trail = Trail { decision: way.connect(connect).await?, answered_by: Some(node_name), hops: connect.hops };
+    }
+    Ok(trail)
+}
+
+fn show_trail(trail: &Trail, output: &mut Output) -> Result<(), Failure> {
+    let by = trail.answered_by.as_ref().map(NodeName::as_str).unwrap_or_default();
+    match output.format() {
+        Format::Json | Format::Jsonl => output.json(trail),
+        Format::Plain => show_record(&trail.decision, output),
+        Format::Table if by.is_empty() => output.text(&words(&trail.decision)),
+        Format::Table => output.text(&format!("{}: {}", escape(by), words(&trail.decision))),
     }
 }
 

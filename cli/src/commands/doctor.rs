@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use soramode_protocol::access::Access;
 use soramode_protocol::mode::Mode;
-use soramode_protocol::node::{GetInfo, GetStatus, Info, Source, Status, StorageState, Upstream};
+use soramode_protocol::node::{GetInfo, GetStatus, Info, Source, Standing, Status, StorageState, Upstream};
 use soramode_protocol::time::Time;
 use soramode_protocol::version::{PROTOCOL, VERSION};
 
@@ -15,6 +15,7 @@ use crate::args::Format;
 use crate::error::{Exit, Failure};
 use crate::output::escape::escape;
 use crate::output::{Output, counted, times};
+use crate::standing;
 
 /// How far the wall clock may be from where it was at the daemon's start, before that is said.
 const CLOCK_STEP_MAX: Duration = Duration::from_secs(5);
@@ -72,6 +73,7 @@ pub(crate) async fn run(_: Args, context: &mut Context<'_>) -> Result<Exit, Fail
         let advice = "That is --shadow: leave it out when soramode is to decide";
         checks.push(Check::note("shadow", "a Sora's clients get in whatever is decided", advice));
     }
+    checks.extend(cluster_checks(&status));
     // What ails Sora's API is said of it as a source.
     let others = status.upstreams.iter().filter(|upstream| upstream.name != "sora-api");
     checks.extend(others.map(|upstream| upstream_check(upstream, &context.output)));
@@ -165,12 +167,58 @@ fn source_check(source: &Source, output: &Output) -> Check {
     }
 }
 
+/// Its place, what becomes of its channels if it is lost, and what the other nodes know of it.
+fn cluster_checks(status: &Status) -> Vec<Check> {
+    let Some(cluster) = status.cluster.as_deref() else { return Vec::new() };
+    let how = format!("{}: {}", standing::name_words(cluster), standing::right_words(status.standing, cluster));
+    let how = cluster.problem.iter().fold(how, |how, problem| format!("{how}; {problem}"));
+    let place = match (status.standing, &cluster.problem) {
+        (Standing::Joined | Standing::Standalone, None) => Check::ok("cluster", how),
+        (Standing::Joined | Standing::Standalone, Some(_)) => Check::bad("cluster", how, "See soramoded's log: journalctl -u soramoded"),
+        (Standing::Isolated | Standing::Fenced, _) => {
+            Check::bad("cluster", how, "It joins by itself when etcd can be read and nothing stands against it: see etcd below")
+        }
+    };
+    let takeover = match &cluster.never_because {
+        Some(_) => {
+            Check::note("takeover", standing::takeover_words(cluster), "soramoded takes over by itself with --on-fence and --dead-man")
+        }
+        None => Check::ok("takeover", standing::takeover_words(cluster)),
+    };
+    let mut checks = vec![place, takeover];
+    if status.standing == Standing::Joined && !cluster.published {
+        let how = "the other nodes do not know of this mode";
+        checks.push(Check::bad("published", how, "They are told as soon as etcd can be written; until then they may send clients here"));
+    }
+    if cluster.signaling_url.is_none() {
+        let how = "the others cannot say where this node is: --signaling-url is not set";
+        checks.push(Check::note("redirects", how, "Clients that belong here are told the node's name alone"));
+    }
+    if cluster.api_url.is_none() {
+        let how = "the others do not know where this node's API is: --api-url is not set";
+        checks.push(Check::note("api", how, "soramode --node and connect --follow cannot reach it from another node"));
+    }
+    checks
+}
+
 fn upstream_check(upstream: &Upstream, output: &Output) -> Check {
     let how = upstream_words(upstream, output);
+    if upstream.name == "etcd" {
+        return etcd_check(upstream, how);
+    }
     match (&upstream.problem, upstream.last_success) {
         (Some(_), _) => Check::bad("upstream", how, "Check its URL, and that it is up; while it fails, its webhooks fail"),
         (None, Some(_)) => Check::ok("upstream", how),
         (None, None) => Check::note("upstream", how, "It is asked with the first webhook: does sora.conf name soramoded?"),
+    }
+}
+
+/// A member of the cluster's etcd. One that fails is no outage while most of them answer; it is the next one that would be.
+fn etcd_check(member: &Upstream, how: String) -> Check {
+    match (&member.problem, member.last_success) {
+        (Some(_), _) => Check::bad("etcd", how, "Check that this member is up and can be reached from here; most of them must be"),
+        (None, Some(_)) => Check::ok("etcd", how),
+        (None, None) => Check::note("etcd", how, "It is asked within 10 s: look again in a moment"),
     }
 }
 

@@ -11,6 +11,7 @@ use soramode_protocol::wait::{Wait, WaitFor};
 use crate::Context;
 use crate::api::{self, Goal, Start, Watch, needs_socket};
 use crate::args::{Format, WaitFlags};
+use crate::cluster::{ClusterFlags, NodeFlag};
 use crate::error::{Exit, Failure};
 use crate::gate::{Closed, PutBack, close, put_back, still_words};
 use crate::output::escape::escape;
@@ -24,6 +25,8 @@ use crate::watch::{self, Plan, Reached, watch};
 pub(crate) struct Args {
     #[command(flatten)]
     flags: DrainFlags,
+    #[command(flatten)]
+    node: NodeFlag,
 }
 
 /// How to drain.
@@ -46,6 +49,8 @@ pub(crate) struct DrainFlags {
     /// Why, for the history
     #[arg(short, long, value_name = "REASON")]
     message: Option<String>,
+    #[command(flatten)]
+    cluster: ClusterFlags,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -57,7 +62,11 @@ enum OnTimeout {
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
-    if let Some(api) = context.api {
+    let far = match args.node.find(context).await {
+        Ok(far) => far,
+        Err(failure) => return Report::new().finish(&mut context.output, Err(failure)),
+    };
+    if let Some(api) = far.as_ref().or(context.api) {
         return api::run_drain(context, api, &args.flags.api_plan()?).await;
     }
     let mut report = Report::new();
@@ -102,6 +111,7 @@ pub(super) async fn drain(
     report: &mut Report,
 ) -> Result<(Closed, Reached), Failure> {
     let target = if flags.connections { SettableMode::BlockNewConnection } else { SettableMode::BlockNewSession };
+    flags.cluster.check_others(context, None).await?;
     let closed = close(&mut context.socket.connect().await?, target, flags.message.as_deref()).await?;
     report.change = Some(closed.change());
     report.status = Some(Seen::Daemon(Box::new(closed.status.clone())));
@@ -109,6 +119,9 @@ pub(super) async fn drain(
     if closed.mode != Mode::from(target) {
         context.output.note(&format!("{} is tighter than {}: only waiting", closed.mode, Mode::from(target)));
     }
+    let node = closed.status.node_name.as_str();
+    let told = flags.cluster.check_published(closed.published, (node, closed.mode), &context.output);
+    told.map_err(|failure| Failure { message: format!("{failure}. {}", closed.undo_words(context.socket)), ..failure })?;
     let plan = flags.plan(&closed);
     context.output.note(&beginning_words(&closed.status, &plan));
     match watch(context, signals, &plan, report).await {
@@ -122,12 +135,13 @@ pub(super) async fn drain(
 }
 
 impl DrainFlags {
-    fn api_plan(&self) -> Result<api::Plan, Failure> {
+    fn api_plan(&self) -> Result<api::Plan<'_>, Failure> {
         if self.message.is_some() {
             return Err(needs_socket("--message"));
         }
         let goal = Goal::drained(self.max_sessions);
         Ok(api::Plan {
+            cluster: &self.cluster,
             target: if self.connections { SettableMode::BlockNewConnection } else { SettableMode::BlockNewSession },
             start: Start::Tighten,
             watch: Watch { goal, settle: self.settle, limit: self.wait.limit(), is_closed: true, sessions_before: 0 },

@@ -1,29 +1,138 @@
-//! `soramode nodes`
+//! `soramode nodes [purge NODE]`
 
-use soramode_protocol::node::{ClusterNode, ListClusterNodes};
+use clap::ValueEnum;
+use clap_complete::engine::ArgValueCandidates;
+use soramode_protocol::cluster::{PurgeClusterNode, Purged, RISK_OF_PURGE};
+use soramode_protocol::id::NodeName;
+use soramode_protocol::mode::Mode;
+use soramode_protocol::node::{ClusterNode, ListClusterNodes, Owes, Standing};
 
 use crate::Context;
+use crate::api::needs_socket;
+use crate::args::Format;
+use crate::completion;
 use crate::error::{Exit, Failure};
-use crate::output::List;
+use crate::output::escape::escape;
+use crate::output::{List, counted};
 
-/// List the nodes of the cluster; without one, the node itself
+/// List the nodes of the cluster, and who is gone and owes channels; without a cluster, the node itself
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    what: Option<What>,
+}
 
-pub(crate) async fn run(_: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
-    let nodes = match context.api {
-        Some(api) => api.nodes().await?,
-        None => context.socket.connect().await?.call(&ListClusterNodes {}).await?.nodes,
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    /// Say that a node that is gone is off, so that its channels need not wait for it
+    Purge {
+        /// The node
+        #[arg(add = ArgValueCandidates::new(completion::nodes))]
+        node: NodeName,
+        /// Say that the risk is known: if the node still runs, its channels are served on two nodes
+        #[arg(long, value_enum, value_name = "RISK")]
+        accept_risk: Option<Risk>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Risk {
+    /// If it is not off after all, its channels are served twice
+    StillRunning,
+}
+
+const HEADERS: [&str; 10] = ["NODE", "MODE", "STANDING", "CONNECTIONS", "SESSIONS", "SINCE", "VERSION", "OWES", "SIGNALING", "API"];
+
+pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
+    match args.what {
+        None => list(context).await,
+        Some(What::Purge { .. }) if context.api.is_some() => Err(needs_socket("nodes purge")),
+        Some(What::Purge { node, accept_risk: Some(Risk::StillRunning) }) => purge(node, context).await,
+        Some(What::Purge { node, accept_risk: None }) => {
+            let node = escape(node.as_str());
+            let message = format!(
+                "if {node} still runs, its channels are then served on two nodes. Nothing was done. \
+                 Say --accept-risk={RISK_OF_PURGE} when you know that it is off"
+            );
+            Err(Failure::new(Exit::Usage, message))
+        }
+    }
+}
+
+async fn list(context: &mut Context<'_>) -> Result<Exit, Failure> {
+    let (nodes, problem) = match context.api {
+        Some(api) => (api.nodes().await?, None),
+        None => {
+            let list = context.socket.connect().await?.call(&ListClusterNodes { owed: true }).await?;
+            (list.nodes, list.problem)
+        }
     };
-    let mut list = List::begin(&mut context.output, "nodes", &["NODE", "MODE", "CONNECTED", "SINCE", "SIGNALING"])?;
+    let mut list = List::begin(&mut context.output, "nodes", &HEADERS)?;
     nodes.iter().try_for_each(|node| show(node, &mut list))?;
     list.finish("no nodes")?;
+    if let Some(problem) = problem {
+        context.output.warn(&format!("this is what was seen last, and what nodes that are gone owe is not known: {problem}"));
+    }
     Ok(Exit::Done)
 }
 
 fn show(node: &ClusterNode, list: &mut List<'_>) -> Result<(), Failure> {
-    let mode = node.mode.map(soramode_protocol::mode::Mode::name).unwrap_or_default();
-    let connected = if node.connected { "yes" } else { "no" };
-    let since = node.member_since.map(|since| list.time(since)).unwrap_or_default();
-    list.row(node, &[node.node_name.as_str(), mode, connected, &since, node.cluster_signaling_url.as_deref().unwrap_or_default()])
+    let count = |number: Option<u64>| number.map(|number| number.to_string()).unwrap_or_default();
+    // A Sora says only whether a node is there.
+    let seen = if node.connected { "joined" } else { "gone" };
+    let cells = [
+        node.node_name.as_str(),
+        node.mode.map(Mode::name).unwrap_or_default(),
+        node.standing.map_or(seen, Standing::name),
+        &count(node.connections),
+        &count(node.sessions),
+        &node.member_since.map(|since| list.time(since)).unwrap_or_default(),
+        node.version.as_deref().or(node.sora_version.as_deref()).unwrap_or_default(),
+        &node.owes.map(owes_words).unwrap_or_default(),
+        node.cluster_signaling_url.as_deref().unwrap_or_default(),
+        node.cluster_api_url.as_deref().unwrap_or_default(),
+    ];
+    list.row(node, &cells)
+}
+
+fn owes_words(owes: Owes) -> String {
+    match owes {
+        Owes { channels: 0, .. } => String::new(),
+        Owes { channels, until_purged: 0 } => channels.to_string(),
+        Owes { channels, until_purged } if channels == until_purged => format!("{channels} until purged"),
+        Owes { channels, until_purged } => format!("{channels}, {until_purged} of them until purged"),
+    }
+}
+
+async fn purge(node_name: NodeName, context: &mut Context<'_>) -> Result<Exit, Failure> {
+    let purge = PurgeClusterNode { node_name, accept_risk: RISK_OF_PURGE.to_owned() };
+    let purged = context.socket.connect().await?.call(&purge).await?;
+    let Purged { node_name, channels, .. } = &purged;
+    let output = &mut context.output;
+    match output.format() {
+        Format::Json | Format::Jsonl => output.json(&purged)?,
+        Format::Plain => output.record(&["purged", node_name.as_str(), &channels.to_string()])?,
+        Format::Table => {
+            let (node, channels) = (escape(node_name.as_str()), counted(*channels, "channel"));
+            output.confirm(&format!(
+                "{node} is written off: {channels} can be had by whoever asks. Do not start it before its SFU is down"
+            ))?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_owed_is_said_with_what_gives_it_free() {
+        let words = |channels, until_purged| owes_words(Owes { channels, until_purged });
+        assert_eq!(words(0, 0), "");
+        assert_eq!(words(3, 0), "3");
+        assert_eq!(words(3, 3), "3 until purged");
+        assert_eq!(words(3, 1), "3, 1 of them until purged");
+    }
 }

@@ -9,6 +9,7 @@ use clap_complete::engine::ArgValueCandidates;
 use serde::Serialize;
 use soramode_protocol::mode::{ChangeMode, Mode, ModeChanged, SettableMode};
 use soramode_protocol::node::{GetStatus, Status};
+use soramode_protocol::sora_api::ModeSet;
 use soramode_protocol::time::Time;
 use soramode_protocol::wait::{Wait, WaitFor};
 
@@ -16,6 +17,7 @@ use super::drain::{beginning_words, reached_words, show_record};
 use crate::Context;
 use crate::api::{self, Api, Goal, Look, Start, Watch, needs_socket};
 use crate::args::{Format, WaitFlags, read_mode};
+use crate::cluster::{ClusterFlags, NodeFlag};
 use crate::completion;
 use crate::error::{Exit, Failure};
 use crate::gate::{on_behalf_of, stay_words, still_words};
@@ -48,6 +50,10 @@ pub(crate) struct Args {
     wait: bool,
     #[command(flatten)]
     flags: WaitFlags,
+    #[command(flatten)]
+    node: NodeFlag,
+    #[command(flatten)]
+    cluster: ClusterFlags,
 }
 
 /// When the mode ends by itself, in whole seconds; 0 is never.
@@ -78,7 +84,8 @@ struct View<'a> {
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
-    if let Some(api) = context.api {
+    let far = args.node.find(context).await?;
+    if let Some(api) = far.as_ref().or(context.api) {
         return set_over_api(&args, api, context).await;
     }
     if args.wait {
@@ -87,9 +94,16 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
         return report.finish(&mut context.output, ended);
     }
     let change = change(&args)?;
+    check_others(&args, None, context).await?;
     let (changed, status) = context.socket.connect().await?.call_both(&change, &GetStatus {}).await?;
     show(&changed, &status, context)?;
+    args.cluster.check_published(changed.published, (status.node_name.as_str(), changed.mode), &context.output)?;
     Ok(Exit::Done)
+}
+
+/// Only a node that is closed takes itself away from the others.
+async fn check_others(args: &Args, api: Option<&Api>, context: &Context<'_>) -> Result<(), Failure> {
+    if args.mode.is_block() { args.cluster.check_others(context, api).await } else { Ok(()) }
 }
 
 fn change(args: &Args) -> Result<ChangeMode, Failure> {
@@ -131,10 +145,15 @@ async fn set_over_api(args: &Args, api: &Api, context: &mut Context<'_>) -> Resu
     if args.wait {
         let watch =
             Watch { goal: Goal::drained(0), settle: Duration::ZERO, limit: args.flags.limit(), is_closed: true, sessions_before: 0 };
-        return api::run_drain(context, api, &api::Plan { target: mode, start: Start::Set, watch, undoes: false }).await;
+        let plan = api::Plan { cluster: &args.cluster, target: mode, start: Start::Set, watch, undoes: false };
+        return api::run_drain(context, api, &plan).await;
     }
+    check_others(args, Some(api), context).await?;
     let previous_mode = api.mode().await?;
-    let now = api.set(mode).await?;
+    let ModeSet { mode: now, warning, published } = api.set(mode).await?;
+    if let Some(warning) = warning {
+        context.output.warn(&warning);
+    }
     // The mode is set, whatever becomes of the look at who is there.
     let look = Look::at(api).await;
     let output = &mut context.output;
@@ -146,6 +165,7 @@ async fn set_over_api(args: &Args, api: &Api, context: &mut Context<'_>) -> Resu
                 previous_mode,
                 changed: previous_mode != now,
                 node_name: api.name(),
+                published,
                 look: look.as_ref(),
             })?;
         }
@@ -157,6 +177,7 @@ async fn set_over_api(args: &Args, api: &Api, context: &mut Context<'_>) -> Resu
             output.confirm(&api::set_words(api, (previous_mode, now), &api::stay_words(&look)))?;
         }
     }
+    args.cluster.check_published(published, (api.name(), now), &context.output)?;
     Ok(Exit::Done)
 }
 
@@ -167,18 +188,23 @@ struct ApiView<'a> {
     previous_mode: Mode,
     changed: bool,
     node_name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    published: Option<bool>,
     #[serde(flatten)]
     look: Option<&'a Look>,
 }
 
 async fn set_and_wait(args: &Args, context: &mut Context<'_>, report: &mut Report) -> Result<Exit, Failure> {
     let change = change(args)?;
+    check_others(args, None, context).await?;
     let mut signals = Signals::listen()?;
     let (changed, status) = context.socket.connect().await?.call_both(&change, &GetStatus {}).await?;
     let &ModeChanged { previous_mode, mode, changed: is_new, generation, .. } = &changed;
     report.change = Some(Change { previous_mode, mode, changed: is_new, generation: Some(generation) });
     warn(&changed, context);
     context.output.note(&words(&changed, &status, context));
+    let told = args.cluster.check_published(changed.published, (status.node_name.as_str(), mode), &context.output);
+    told.map_err(|failure| stays(failure, &changed, &status, context))?;
     let wait = Wait { generation: Some(generation), assume_known: args.flags.assume_known, ..Wait::new(WaitFor::Drained) };
     let plan = Plan { wait, limit: args.flags.limit() };
     context.output.note(&beginning_words(&status, &plan));

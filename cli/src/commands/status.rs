@@ -9,6 +9,7 @@ use crate::args::Format;
 use crate::error::{Exit, Failure};
 use crate::live;
 use crate::output::{Output, Row, pairs, times};
+use crate::standing;
 
 /// Print the node's mode, its sessions and connections, and how the daemon is
 #[derive(Debug, clap::Args)]
@@ -26,7 +27,13 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
     match context.output.format() {
         Format::Json | Format::Jsonl => context.output.json(&status)?,
         Format::Table | Format::Plain => {
-            let rows = [mode_rows(&status, &context.output), session_rows(&status, &context.output), daemon_rows(&status, &context.output)];
+            let standing = standing::rows(&status, &context.output);
+            let rows = [
+                mode_rows(&status, &context.output),
+                standing,
+                session_rows(&status, &context.output),
+                daemon_rows(&status, &context.output),
+            ];
             pairs(&mut context.output, &rows.concat())?;
         }
     }
@@ -38,7 +45,6 @@ fn mode_rows(status: &Status, output: &Output) -> Vec<Row> {
     vec![
         ("node", Some(status.node_name.to_string())),
         ("mode", Some(mode.mode.to_string())),
-        ("standing", Some(status.standing.to_string())),
         ("since", Some(output.time(mode.since))),
         ("by", Some(mode.actor.clone())),
         ("reason", mode.reason.clone()),

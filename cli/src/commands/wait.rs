@@ -9,6 +9,7 @@ use super::drain::{reached_words, show_record};
 use crate::Context;
 use crate::api::{self, Api, Watch, needs_socket};
 use crate::args::{Format, Goal, WaitFlags};
+use crate::cluster::NodeFlag;
 use crate::completion;
 use crate::error::{Exit, Failure};
 use crate::output::escape::escape;
@@ -34,6 +35,8 @@ pub(crate) struct Args {
     /// With drained: it must have stayed so for this time
     #[arg(long, value_name = "DURATION", value_parser = times::read_span)]
     settle: Option<Duration>,
+    #[command(flatten)]
+    node: NodeFlag,
 }
 
 impl Args {
@@ -64,7 +67,11 @@ impl Args {
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
-    if let Some(api) = context.api {
+    let far = match args.node.find(context).await {
+        Ok(far) => far,
+        Err(failure) => return Report::new().finish(&mut context.output, Err(failure)),
+    };
+    if let Some(api) = far.as_ref().or(context.api) {
         let mut report = Report::new();
         let ended = wait_over_api(&args, api, context, &mut report).await;
         return report.finish(&mut context.output, ended);

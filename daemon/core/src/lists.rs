@@ -60,10 +60,10 @@ impl Gate {
             cluster_api_url: None,
             sora_version: None,
             temporary_node: Some(false),
-            standing: None,
-            connections: None,
-            sessions: None,
-            version: None,
+            standing: Some(self.standing),
+            connections: Some(self.sessions.connection_count()),
+            sessions: Some(self.sessions.session_count()),
+            version: Some(VERSION.to_owned()),
             owes: None,
         };
         ClusterNodes { nodes: vec![node], problem: None }

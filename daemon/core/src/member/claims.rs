@@ -212,7 +212,12 @@ impl Gate {
         let nodes = self.member.as_deref().map(|member| member.nodes.values()).into_iter().flatten();
         let all: Vec<Candidate> = nodes
             .filter_map(|node| {
-                Some(Candidate { node: node.node_name.clone(), mode: node.mode?, connections: node.load.connections, limit: node.load.limit })
+                Some(Candidate {
+                    node: node.node_name.clone(),
+                    mode: node.mode?,
+                    connections: node.load.connections,
+                    limit: node.load.limit,
+                })
             })
             .collect();
         place(&here, &all, channel_id, hops)

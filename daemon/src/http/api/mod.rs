@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hyper::body::Incoming;
-use hyper::header::{HeaderName, HeaderValue};
+use hyper::header::HeaderValue;
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, Request, StatusCode};
 use serde::Serialize;
@@ -20,7 +20,7 @@ use soramode_protocol::mode::{ChangeMode, Mode, ModeChanged, SettableMode};
 use soramode_protocol::node::ListClusterNodes;
 use soramode_protocol::reply::Reply;
 use soramode_protocol::request::GateRequest;
-use soramode_protocol::sora::{ModeBody, Target};
+use soramode_protocol::sora::{ModeBody, PUBLISHED_HEADER, Target, WARNING_HEADER};
 
 use super::House;
 use super::answer::{Answered, full, json};
@@ -30,9 +30,6 @@ use lists::List;
 pub(crate) use pass::Pass;
 use problem::Problem;
 use target::{Asked, Call};
-
-/// What did not go with a change of the mode: the body is Sora's, and has no place for it.
-const WARNING_HEADER: HeaderName = HeaderName::from_static("x-soramode-warning");
 
 pub(super) async fn answer(house: &House, caller: Caller, request: Request<Incoming>) -> Answered {
     let (head, body) = request.into_parts();
@@ -80,7 +77,7 @@ fn check_head(head: &Parts) -> Result<Asked, Problem> {
 /// The mode is ours; everything else is Sora's, where there is one.
 async fn dispatch(house: &House, actor: Arc<str>, (asked, headers, body): (Asked, &HeaderMap, Bytes)) -> Answered {
     match (&house.pass, asked.target()) {
-        (Some(_), Some(Target::GetMode | Target::ChangeMode)) | (None, _) => {}
+        (Some(_), Some(Target::GetMode | Target::ChangeMode | Target::Connect)) | (None, _) => {}
         (Some(pass), Some(target)) if target == pass::NODES => {
             return match get_mode(house, &actor).await {
                 Ok(mode) => pass.answer_nodes((headers, body), house.node_name.as_str(), mode).await,
@@ -107,6 +104,10 @@ async fn answer_call(house: &House, actor: Arc<str>, call: Call) -> Result<Answe
         Call::ListConnections => lists::answer(house, List::Connections(None)).await,
         Call::ListChannelConnections(channel_id) => lists::answer(house, List::Connections(Some(channel_id))).await,
         Call::ListSessions => lists::answer(house, List::Sessions).await,
+        Call::Connect(connect) => match house.asker.ask(actor, GateRequest::Connect(connect)).await {
+            Ok(Reply::Decision(decision)) => Ok(ok(&decision)),
+            other => Err(unexpected(other)),
+        },
         Call::GetStatsAllConnections => lists::answer(house, List::Stats).await,
     }
 }
@@ -119,13 +120,18 @@ async fn get_mode(house: &House, actor: &Arc<str>) -> Result<Mode, Problem> {
 }
 
 async fn change_mode(house: &House, actor: Arc<str>, mode: SettableMode) -> Result<Answered, Problem> {
-    let ModeChanged { mode, warning, .. } = match house.asker.ask(actor, GateRequest::ChangeMode(Box::new(ChangeMode::to(mode)))).await {
-        Ok(Reply::ModeChanged(changed)) => changed,
-        other => return Err(unexpected(other)),
-    };
+    let ModeChanged { mode, warning, published, .. } =
+        match house.asker.ask(actor, GateRequest::ChangeMode(Box::new(ChangeMode::to(mode)))).await {
+            Ok(Reply::ModeChanged(changed)) => changed,
+            other => return Err(unexpected(other)),
+        };
     let mut answer = ok(&ModeBody { mode });
     if let Some(warning) = warning.and_then(|warning| HeaderValue::from_str(&warning).ok()) {
         answer.headers_mut().insert(WARNING_HEADER, warning);
+    }
+    if let Some(published) = published {
+        let word = HeaderValue::from_static(if published { "true" } else { "false" });
+        answer.headers_mut().insert(PUBLISHED_HEADER, word);
     }
     Ok(answer)
 }

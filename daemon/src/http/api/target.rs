@@ -3,14 +3,16 @@
 use hyper::HeaderMap;
 use serde::Serialize;
 use serde_json::{Value, json};
+use soramode_protocol::decision::{Connect, Lifetime};
+use soramode_protocol::error::ErrorType;
 use soramode_protocol::id::ChannelId;
 use soramode_protocol::mode::{Mode, SettableMode};
 use soramode_protocol::sora::{TARGET_HEADER, Target};
 
 use super::problem::{Mismatch, Problem};
 
-/// The service that there is.
-const SERVICE: &str = "Sora";
+/// The services that there are: what a Sora knows, and what soramode alone does.
+const SERVICES: [&str; 2] = ["Sora", "Soramode"];
 
 /// Digits of a version: a day.
 const VERSION_DIGITS: usize = 8;
@@ -40,6 +42,8 @@ pub enum Call {
     ListSessions,
     /// `GetStatsAllConnections`
     GetStatsAllConnections,
+    /// soramode's own `Connect`
+    Connect(Connect),
 }
 
 impl Asked {
@@ -57,10 +61,8 @@ impl Asked {
         if !is_word(service) || !is_version || !is_word(operation) {
             return Err(Problem::NotATarget);
         }
-        if service != SERVICE {
-            return Err(Problem::WrongService);
-        }
-        Ok(Self { service: SERVICE, version: version.to_owned(), operation: operation.to_owned() })
+        let service = SERVICES.into_iter().find(|known| *known == service).ok_or(Problem::WrongService)?;
+        Ok(Self { service, version: version.to_owned(), operation: operation.to_owned() })
     }
 
     /// The target, if it is one that soramode knows.
@@ -75,8 +77,9 @@ impl Asked {
         match (self.target(), is_empty) {
             (None | Some(Target::DisconnectChannel), true) => Err(Problem::UnknownWithoutBody),
             (None | Some(Target::DisconnectChannel), false) => Err(Problem::Unknown(self)),
-            (Some(Target::ChangeMode | Target::ListChannelConnections), true) => Err(Problem::NoBody(self)),
+            (Some(Target::ChangeMode | Target::ListChannelConnections | Target::Connect), true) => Err(Problem::NoBody(self)),
             (Some(Target::ChangeMode), false) => read_mode(body).map(Call::ChangeMode),
+            (Some(Target::Connect), false) => read_connect(body).map(Call::Connect),
             (Some(Target::ListChannelConnections), false) => read_channel(body).map(Call::ListChannelConnections),
             (Some(Target::GetMode), _) => Ok(Call::GetMode),
             (Some(Target::ListClusterNodes), _) => Ok(Call::ListClusterNodes),
@@ -98,6 +101,13 @@ fn read_mode(body: Value) -> Result<SettableMode, Problem> {
     let mode = value.as_str().and_then(|word| word.parse::<Mode>().ok()).filter(|mode| value == mode.name());
     let mode = mode.and_then(|mode| SettableMode::try_from(mode).ok());
     mode.ok_or_else(|| mismatch(schema, "not_in_enum", value, vec!["mode"]))
+}
+
+/// The params are the control socket's; nothing here hangs on a socket.
+fn read_connect(body: Value) -> Result<Connect, Problem> {
+    let wrong = || Problem::Gate(format!("{:?}", ErrorType::InvalidParams));
+    let connect: Connect = serde_json::from_value(body).map_err(|_| wrong())?;
+    if connect.lifetime == Lifetime::Explicit { Ok(connect) } else { Err(wrong()) }
 }
 
 fn read_channel(body: Value) -> Result<ChannelId, Problem> {

@@ -35,10 +35,10 @@ impl Model {
                     cluster_api_url: None,
                     sora_version: None,
                     temporary_node: Some(false),
-                    standing: None,
-                    connections: None,
-                    sessions: None,
-                    version: None,
+                    standing: Some(self.standing),
+                    connections: Some(self.connections.len() as u64),
+                    sessions: Some(self.sessions.len() as u64),
+                    version: Some(soramode_protocol::version::VERSION.to_owned()),
                     owes: None,
                 };
                 Ok(Reply::ClusterNodes(ClusterNodes { nodes: vec![node], problem: None }))

@@ -1,0 +1,188 @@
+//! The cluster as a command needs it: which node is meant, how many others are open, and whether they were told.
+
+#![expect(clippy::doc_markdown, reason = "what clap shows as help is plain text")]
+
+use clap_complete::engine::ArgValueCandidates;
+use soramode_protocol::http_client::read_url;
+use soramode_protocol::id::NodeName;
+use soramode_protocol::mode::Mode;
+use soramode_protocol::node::{ClusterNode, GetStatus, ListClusterNodes, Standing};
+
+use crate::Context;
+use crate::api::{Api, Named};
+use crate::completion;
+use crate::error::{Exit, Failure};
+use crate::output::escape::escape;
+use crate::output::{Output, counted};
+
+/// Which node is meant.
+#[derive(Debug, clap::Args)]
+pub(crate) struct NodeFlag {
+    /// Another node of the cluster. It is asked over the API that it tells of (--api-url of its soramoded, and --api-token-file here), so
+    /// what only its own socket can do is refused
+    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(completion::nodes))]
+    pub(crate) node: Option<NodeName>,
+}
+
+/// What the other nodes have to do with the closing of one.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ClusterFlags {
+    /// Refuse to close the node, with exit code 5, where fewer than so many others are normal
+    #[arg(long, value_name = "N")]
+    keep_normal: Option<usize>,
+    /// Exit code 5 where the other nodes could not be told of the mode; without this it is a warning
+    #[arg(long)]
+    require_published: bool,
+}
+
+/// The nodes as they are seen from one that may be asked.
+pub(crate) struct Seen {
+    nodes: Vec<ClusterNode>,
+    /// Whose list that is, and its standing; over the API that is not told.
+    by: Option<(NodeName, Standing)>,
+}
+
+impl Seen {
+    /// Asks the daemon, or the server that `--api-url` names.
+    pub(crate) async fn from_here(context: &Context<'_>) -> Result<Self, Failure> {
+        if let Some(api) = context.api {
+            return Ok(Self { nodes: api.nodes().await?, by: None });
+        }
+        let (list, status) = context.socket.connect().await?.call_both(&ListClusterNodes { owed: false }, &GetStatus {}).await?;
+        Ok(Self { nodes: list.nodes, by: Some((status.node_name, status.standing)) })
+    }
+
+    /// The way to a node's API.
+    pub(crate) fn way_to(&self, name: &NodeName, context: &Context<'_>) -> Result<Api, Failure> {
+        let shown = escape(name.as_str());
+        let refuse = |why: String| Err(Failure::new(Exit::Refused, why));
+        let Some(node) = self.nodes.iter().find(|node| node.node_name == *name) else {
+            let known: Vec<&str> = self.nodes.iter().map(|node| node.node_name.as_str()).collect();
+            return refuse(format!("the cluster has no node {shown}; there are {}", escape(&known.join(", "))));
+        };
+        if !node.connected {
+            return refuse(format!("{shown} is not there: it cannot be asked. Look at it with: {}", context.command("nodes")));
+        }
+        let Some(url) = &node.cluster_api_url else {
+            return refuse(format!(
+                "{shown} does not tell where its API is. Start its soramoded with --api-url (and --api-listen), or run this on that node"
+            ));
+        };
+        let url = read_url(url).map_err(|problem| Failure::new(Exit::Failed, format!("the API of {shown}: {problem}")))?;
+        Api::new(url, Named::ByNode { name: name.clone(), command: context.command("") }, context.token_file)
+    }
+
+    /// The others that are normal. Of a list that does not say whose it is the node itself is taken off by its mode.
+    fn others(&self, name: Option<&NodeName>, mode: Mode) -> Vec<&str> {
+        let name = name.or(self.by.as_ref().map(|(name, _)| name));
+        let open = self.nodes.iter().filter(|node| node.connected && node.mode == Some(Mode::Normal));
+        let mut open: Vec<&str> = open.filter(|node| Some(&node.node_name) != name).map(|node| node.node_name.as_str()).collect();
+        if name.is_none() && mode == Mode::Normal {
+            open.pop();
+        }
+        open
+    }
+
+    fn check_standing(&self) -> Result<(), Failure> {
+        match &self.by {
+            Some((name, standing @ (Standing::Isolated | Standing::Fenced))) => {
+                let why = format!("{} is {standing}: how many others are normal is not known. Nothing was changed", escape(name.as_str()));
+                Err(Failure::new(Exit::Refused, why))
+            }
+            Some((_, Standing::Standalone | Standing::Joined)) | None => Ok(()),
+        }
+    }
+}
+
+impl NodeFlag {
+    /// The way to the node that is meant, if it is another than the daemon's own.
+    pub(crate) async fn find(&self, context: &Context<'_>) -> Result<Option<Api>, Failure> {
+        let Some(name) = &self.node else { return Ok(None) };
+        let seen = Seen::from_here(context).await?;
+        if seen.by.as_ref().is_some_and(|(own, _)| own == name) {
+            return Ok(None);
+        }
+        seen.way_to(name, context).map(Some)
+    }
+}
+
+impl ClusterFlags {
+    /// Refuses to close a node where too few others are open. Two who ask at the same moment may both be let through.
+    pub(crate) async fn check_others(&self, context: &Context<'_>, api: Option<&Api>) -> Result<(), Failure> {
+        let Some(wanted) = self.keep_normal else { return Ok(()) };
+        let mode = match api {
+            Some(api) => api.mode().await?,
+            None => context.socket.connect().await?.call(&GetStatus {}).await?.mode.mode,
+        };
+        // Whoever is closed already takes nobody's place.
+        if mode.is_block() {
+            return Ok(());
+        }
+        let seen = Seen::from_here(context).await?;
+        seen.check_standing()?;
+        let others = seen.others(api.and_then(Api::node_name), mode);
+        if others.len() >= wanted {
+            return Ok(());
+        }
+        let (count, be) = (counted(others.len() as u64, "other node"), if others.len() == 1 { "is" } else { "are" });
+        let names = if others.is_empty() { String::new() } else { format!(" ({})", escape(&others.join(", "))) };
+        let why = format!("{count} {be} normal{names}, and --keep-normal asks for {wanted}. Nothing was changed");
+        Err(Failure::new(Exit::Refused, why))
+    }
+
+    /// Says where the other nodes were not told of the mode; refuses, if that was asked for.
+    pub(crate) fn check_published(&self, published: Option<bool>, (node, mode): (&str, Mode), output: &Output) -> Result<(), Failure> {
+        if published != Some(false) {
+            return Ok(());
+        }
+        let words = format!(
+            "{} is {mode}, but the other nodes could not be told: they may go on sending clients there. They are told when etcd is heard again",
+            escape(node)
+        );
+        if self.require_published {
+            return Err(Failure::new(Exit::Refused, words));
+        }
+        output.warn(&words);
+        Ok(())
+    }
+
+    /// Whether it must be known that the others were told.
+    pub(crate) const fn requires_published(&self) -> bool {
+        self.require_published
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(name: &str, mode: &str, connected: bool) -> ClusterNode {
+        serde_json::from_value(serde_json::json!({"node_name": name, "mode": mode, "connected": connected})).unwrap()
+    }
+
+    fn seen(by: Option<(&str, Standing)>) -> Seen {
+        let nodes =
+            vec![node("a", "normal", true), node("b", "normal", true), node("c", "block_new_session", true), node("d", "normal", false)];
+        Seen { nodes, by: by.map(|(name, standing)| (NodeName::new(name).unwrap(), standing)) }
+    }
+
+    #[test]
+    fn others_are_those_that_are_there_and_normal_without_the_node_that_is_meant() {
+        let own = seen(Some(("a", Standing::Joined)));
+        assert_eq!(own.others(None, Mode::Normal), ["b"]);
+        assert_eq!(own.others(Some(&NodeName::new("b").unwrap()), Mode::Normal), ["a"]);
+        assert_eq!(own.others(Some(&NodeName::new("c").unwrap()), Mode::Initial), ["a", "b"]);
+        // Over the API it is not told which of them is the node itself.
+        assert_eq!(seen(None).others(None, Mode::Normal).len(), 1);
+        assert_eq!(seen(None).others(None, Mode::Initial).len(), 2);
+    }
+
+    #[test]
+    fn a_node_without_contact_does_not_vouch_for_the_others() {
+        for (standing, is_known) in
+            [(Standing::Standalone, true), (Standing::Joined, true), (Standing::Isolated, false), (Standing::Fenced, false)]
+        {
+            assert_eq!(seen(Some(("a", standing))).check_standing().is_ok(), is_known, "{standing}");
+        }
+    }
+}
