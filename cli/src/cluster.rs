@@ -1,7 +1,5 @@
 //! The cluster as a command needs it: which node is meant, how many others are open, and whether they were told.
 
-#![expect(clippy::doc_markdown, reason = "what clap shows as help is plain text")]
-
 use clap_complete::engine::ArgValueCandidates;
 use soramode_protocol::http_client::read_url;
 use soramode_protocol::id::NodeName;
@@ -69,7 +67,7 @@ impl Seen {
             ));
         };
         let url = read_url(url).map_err(|problem| Failure::new(Exit::Failed, format!("the API of {shown}: {problem}")))?;
-        Api::new(url, Named::ByNode { name: name.clone(), command: context.command("") }, context.token_file)
+        Api::new(url, Named::Node { name: name.clone(), command: context.command("") }, context.token_file)
     }
 
     /// The others that are normal. Of a list that does not say whose it is the node itself is taken off by its mode.
@@ -156,14 +154,10 @@ impl ClusterFlags {
 mod tests {
     use super::*;
 
-    fn node(name: &str, mode: &str, connected: bool) -> ClusterNode {
-        serde_json::from_value(serde_json::json!({"node_name": name, "mode": mode, "connected": connected})).unwrap()
-    }
-
     fn seen(by: Option<(&str, Standing)>) -> Seen {
-        let nodes =
-            vec![node("a", "normal", true), node("b", "normal", true), node("c", "block_new_session", true), node("d", "normal", false)];
-        Seen { nodes, by: by.map(|(name, standing)| (NodeName::new(name).unwrap(), standing)) }
+        let nodes = r#"[{"node_name":"a","mode":"normal","connected":true},{"node_name":"b","mode":"normal","connected":true},
+            {"node_name":"c","mode":"block_new_session","connected":true},{"node_name":"d","mode":"normal","connected":false}]"#;
+        Seen { nodes: serde_json::from_str(nodes).unwrap(), by: by.map(|(name, standing)| (NodeName::new(name).unwrap(), standing)) }
     }
 
     #[test]

@@ -43,10 +43,10 @@ pub(crate) struct Api {
 /// Where the URL came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Named {
-    ByFlag,
-    ByVariable,
+    Flag,
+    Variable,
     /// `--node` named a node of the cluster, and whoever is asked with this command knew its URL.
-    ByNode {
+    Node {
         name: NodeName,
         command: String,
     },
@@ -57,8 +57,8 @@ impl Api {
     pub(crate) fn new(url: Url, named: Named, token_file: Option<&Path>) -> Result<Self, Failure> {
         let token = token_file.map(read_token).transpose()?;
         let name = match &named {
-            Named::ByFlag | Named::ByVariable => authority(&url),
-            Named::ByNode { name, .. } => escape(name.as_str()).into_owned(),
+            Named::Flag | Named::Variable => authority(&url),
+            Named::Node { name, .. } => escape(name.as_str()).into_owned(),
         };
         let client = SoraApi::new(url, token, ANSWER_MAX).map_err(|error| Failure::new(Exit::Failed, format!("cannot start: {error}")))?;
         Ok(Self { client, name, named })
@@ -67,8 +67,8 @@ impl Api {
     /// Its name in the cluster, if it was named by that.
     pub(crate) const fn node_name(&self) -> Option<&NodeName> {
         match &self.named {
-            Named::ByNode { name, .. } => Some(name),
-            Named::ByFlag | Named::ByVariable => None,
+            Named::Node { name, .. } => Some(name),
+            Named::Flag | Named::Variable => None,
         }
     }
 
@@ -80,9 +80,9 @@ impl Api {
     /// This command as it is typed for this node.
     pub(crate) fn command(&self, words: &str) -> String {
         match &self.named {
-            Named::ByFlag => format!("soramode --api-url {} {words}", self.client.url()),
-            Named::ByVariable => format!("soramode {words}"),
-            Named::ByNode { command, .. } => format!("{}{words} --node {}", command, self.name),
+            Named::Flag => format!("soramode --api-url {} {words}", self.client.url()),
+            Named::Variable => format!("soramode {words}"),
+            Named::Node { command, .. } => format!("{}{words} --node {}", command, self.name),
         }
     }
 
@@ -212,9 +212,9 @@ mod tests {
     #[test]
     fn what_is_suggested_names_the_url_where_the_flag_did_and_never_a_password() {
         let url: Url = "http://ops:secret@sora:3000/".parse().unwrap();
-        let api = Api::new(url.clone(), Named::ByFlag, None).unwrap();
+        let api = Api::new(url.clone(), Named::Flag, None).unwrap();
         assert_eq!(api.command("set normal"), "soramode --api-url http://ops:***@sora:3000/ set normal");
         assert_eq!(api.name(), "sora:3000");
-        assert_eq!(Api::new(url, Named::ByVariable, None).unwrap().command("get"), "soramode get");
+        assert_eq!(Api::new(url, Named::Variable, None).unwrap().command("get"), "soramode get");
     }
 }

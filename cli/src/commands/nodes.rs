@@ -5,7 +5,7 @@ use clap_complete::engine::ArgValueCandidates;
 use soramode_protocol::cluster::{PurgeClusterNode, Purged, RISK_OF_PURGE};
 use soramode_protocol::id::NodeName;
 use soramode_protocol::mode::Mode;
-use soramode_protocol::node::{ClusterNode, ListClusterNodes, Owes, Standing};
+use soramode_protocol::node::{ClusterNode, ClusterNodes, ListClusterNodes, Owes, Standing};
 
 use crate::Context;
 use crate::api::needs_socket;
@@ -61,12 +61,9 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
 }
 
 async fn list(context: &mut Context<'_>) -> Result<Exit, Failure> {
-    let (nodes, problem) = match context.api {
-        Some(api) => (api.nodes().await?, None),
-        None => {
-            let list = context.socket.connect().await?.call(&ListClusterNodes { owed: true }).await?;
-            (list.nodes, list.problem)
-        }
+    let ClusterNodes { nodes, problem } = match context.api {
+        Some(api) => ClusterNodes { nodes: api.nodes().await?, problem: None },
+        None => context.socket.connect().await?.call(&ListClusterNodes { owed: true }).await?,
     };
     let mut list = List::begin(&mut context.output, "nodes", &HEADERS)?;
     nodes.iter().try_for_each(|node| show(node, &mut list))?;

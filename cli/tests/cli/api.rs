@@ -69,7 +69,7 @@ fn what_is_there_is_listed() {
         (&rows["connections"][0]["state"], &rows["connections"][0]["created_at"]),
         (&json!("live"), &json!("1970-01-01T00:01:40.000000Z"))
     );
-    assert_eq!(ok(&sora, &["nodes", "-o", "plain"]), "a\tnormal\tyes\t\twss://a/signaling\nb\t\tno\t\t\n");
+    assert_eq!(ok(&sora, &["nodes", "-o", "plain"]), "a\tnormal\tjoined\t\t\t\t\t\twss://a/signaling\t\nb\t\tgone\t\t\t\t\t\t\t\n");
     // A session that nobody is in yet is one too, where the server tells of it.
     sora.state().sessions = Some(vec![json!({"channel_id": "egg", "session_id": "E", "created_time": 1})]);
     assert!(ok(&sora, &["sessions", "-o", "plain"]).starts_with("egg\tE\t1970-01-01T00:00:00.000001Z\t0\t"));

@@ -110,7 +110,13 @@ fn a_sora_that_was_not_told_of_the_mode_is_a_warning_whatever_the_format() {
 fn the_nodes_are_listed() {
     let daemon = Daemon::start();
     let table = daemon.ok(&["nodes"]);
-    assert_eq!(table.lines().next().unwrap().split_whitespace().collect::<Vec<_>>(), ["NODE", "MODE", "CONNECTED", "SINCE", "SIGNALING"]);
+    let headers = ["NODE", "MODE", "STANDING", "CONNECTIONS", "SESSIONS", "SINCE", "VERSION", "OWES", "SIGNALING", "API"];
+    assert_eq!(table.lines().next().unwrap().split_whitespace().collect::<Vec<_>>(), headers);
+    assert!(daemon.ok(&["nodes", "-o", "plain"]).starts_with("node-01\tnormal\tstandalone\t0\t0\t"));
+    let purge = daemon.run(&["nodes", "purge", "node-02"]);
+    assert_eq!((purge.code, purge.stderr.contains("Nothing was done. Say --accept-risk=still-running")), (2, true), "{purge:?}");
+    let purge = daemon.run(&["nodes", "purge", "node-02", "--accept-risk=still-running"]);
+    assert_eq!((purge.code, purge.stderr.contains("it has no cluster")), (70, true), "{purge:?}");
     let (_, nodes) = daemon.json(&["nodes"]);
     assert_eq!((&nodes["nodes"][0]["node_name"], &nodes["nodes"][0]["temporary_node"]), (&json!("node-01"), &json!(false)));
 }

@@ -29,13 +29,13 @@ impl Etcd {
     /// Notes that a node is off, for each of its incarnations that channels wait for; gives these, and how many channels.
     pub(super) async fn purge(&self, node: &NodeName, actor: &str) -> Result<(Vec<Incarnation>, u64), String> {
         let (mut incarnations, mut channels) = (BTreeSet::new(), 0);
-        let mut note = |claim: Claim| {
+        let mut count_in = |claim: Claim| {
             if claim.node == *node {
                 channels += 1;
                 incarnations.insert(claim.incarnation);
             }
         };
-        self.read_claims(PURGE_TIME, &mut note).await?;
+        self.read_claims(PURGE_TIME, &mut count_in).await?;
         self.write_off(node, &incarnations, actor).await?;
         Ok((incarnations.into_iter().collect(), channels))
     }
@@ -43,16 +43,16 @@ impl Etcd {
     /// Counts the channels of each incarnation that owns any.
     pub(super) async fn count(&self) -> Result<Vec<Owned>, String> {
         let mut by_owner: BTreeMap<(NodeName, Incarnation), Owes> = BTreeMap::new();
-        let mut note = |claim: Claim| {
+        let mut count_in = |claim: Claim| {
             let owes = by_owner.entry((claim.node, claim.incarnation)).or_default();
             owes.channels += 1;
             owes.until_purged += u64::from(claim.fence_after == FenceAfter::Never);
         };
-        self.read_claims(COUNT_TIME, &mut note).await?;
+        self.read_claims(COUNT_TIME, &mut count_in).await?;
         Ok(by_owner.into_iter().map(|((node_name, incarnation), channels)| Owned { node_name, incarnation, channels }).collect())
     }
 
-    async fn read_claims(&self, time: Duration, note: &mut (impl FnMut(Claim) + Send)) -> Result<(), String> {
+    async fn read_claims(&self, time: Duration, each: &mut (impl FnMut(Claim) + Send)) -> Result<(), String> {
         let until = Instant::now() + time;
         let prefix = self.keys.all(Kind::Claim);
         let mut from = prefix.clone();
@@ -62,7 +62,7 @@ impl Etcd {
                 return Err(format!("there are more claims than can be read in {} s", time.as_secs()));
             }
             let page = self.page(&from, &end).await?;
-            page.kvs().iter().filter_map(|kv| read_claim(kv).ok()).for_each(&mut *note);
+            page.kvs().iter().filter_map(|kv| read_claim(kv).ok()).for_each(&mut *each);
             let Some(last) = page.kvs().last().filter(|_| page.more()) else { return Ok(()) };
             from = [last.key(), b"\0"].concat();
         }

@@ -63,10 +63,7 @@ impl Pool {
                 let place = (first + turn) % self.endpoints.len();
                 let left = until.saturating_duration_since(Instant::now());
                 match self.attempt(place, &operation, left.min(TRY_TIME)).await {
-                    Ok(done) => {
-                        *self.preferred.lock().unwrap_or_else(PoisonError::into_inner) = place;
-                        return Ok(done);
-                    }
+                    Ok(done) => return Ok(self.prefer(place, done)),
                     Err(Failure::Final(why)) => return Err(why),
                     Err(Failure::Here(why)) => problem = Some(why),
                 }
@@ -108,11 +105,17 @@ impl Pool {
         Err(failure)
     }
 
+    /// Whoever did this is asked first from now on.
+    fn prefer<T>(&self, place: usize, done: T) -> T {
+        *self.preferred.lock().unwrap_or_else(PoisonError::into_inner) = place;
+        done
+    }
+
     /// Reads a key of each member that was not heard for so long.
     pub(super) async fn probe(&self, key: &[u8], unheard: Duration) {
+        let read = |mut client: Client| async move { client.get(key, None).await };
         for place in 0..self.endpoints.len() {
             if !self.health.has_etcd_answered(place, unheard) {
-                let read = |mut client: Client| async move { client.get(key, None).await };
                 // What comes of it is noted; that is all it is for.
                 drop(self.attempt(place, &read, TRY_TIME).await);
             }

@@ -246,3 +246,29 @@ fn one_connection_is_asked_again_and_again() {
     let other = exchange(node.at(API_PORT), &request("/other", &[("x-sora-target", GET_MODE)], ""));
     assert_eq!((other.status, other.text()), (404, r#"{"error_type":"NotFound"}"#));
 }
+
+#[test]
+fn the_gate_is_asked_for_a_connection_as_no_sora_can_be() {
+    let node = Node::start();
+    let connect = |body: &str| node.ask("Soramode_20261125.Connect", body);
+    let said = connect(r#"{"channel_id":"spam","connection_id":"1","client_id":"bob","hops":1}"#);
+    let offer = said.json();
+    assert_eq!(
+        (said.status, &offer["type"], &offer["connection_id"], &offer["created"]),
+        (200, &json!("offer"), &json!("1"), &json!(true))
+    );
+    let again = connect(r#"{"channel_id":"egg","connection_id":"1"}"#);
+    assert_eq!((again.status, again.text()), (400, r#"{"error_type":"ConnectionIdInUse"}"#));
+    node.ask(CHANGE_MODE, r#"{"mode":"block_new_session"}"#);
+    let rejected = connect(r#"{"channel_id":"egg"}"#).json();
+    assert_eq!((&rejected["type"], &rejected["reason"]), (&json!("reject"), &json!("BLOCK-NEW-SESSION")));
+    // What is not the socket's params, and what hangs on a socket, of which there is none.
+    for wrong in ["[]", "{}", r#"{"channel_id":"spam","more":1}"#, r#"{"channel_id":"spam","lifetime":"socket"}"#] {
+        let said = connect(wrong);
+        assert_eq!((said.status, said.text()), (400, r#"{"error_type":"InvalidParams"}"#), "{wrong}");
+    }
+    let other = node.ask("Soramode_20261125.Nothing", "{}");
+    assert_eq!((other.status, &other.json()["error_type"]), (400, &json!("SchemaNotFound")));
+    assert_eq!(node.ask("Other_20261125.Connect", "{}").text(), r#"{"error_type":"InvalidTarget"}"#);
+    assert_eq!(connect("").json()["error_reason"]["operation"], "Connect");
+}

@@ -92,22 +92,22 @@ impl Gate {
         None
     }
 
-    pub(super) fn counted(&mut self, turn: &mut Turn, ticket: Ticket, owed: Result<Vec<Owned>, String>) {
+    pub(super) fn counted(&mut self, turn: &mut Turn, ticket: Ticket, counted: Result<Vec<Owned>, String>) {
         let Some(member) = self.member() else { return };
-        let (owed, problem) = match owed {
-            Ok(owed) => (owed, None),
+        let (owned, problem) = match counted {
+            Ok(owned) => (owned, None),
             Err(why) => (Vec::new(), Some(why)),
         };
         let mut by_name: BTreeMap<NodeName, Owes> = BTreeMap::new();
-        for Owned { node_name, incarnation, channels } in owed {
+        for Owned { node_name, incarnation, channels } in owned {
             let is_there = member.nodes.get(&node_name).is_some_and(|node| node.incarnation == incarnation);
             // What is written off is free for whoever wants it.
             if is_there || member.gone.is_purged(incarnation) {
                 continue;
             }
-            let owes = by_name.entry(node_name.clone()).or_default();
-            owes.channels += channels.channels;
-            owes.until_purged += channels.until_purged;
+            let debt = by_name.entry(node_name.clone()).or_default();
+            debt.channels += channels.channels;
+            debt.until_purged += channels.until_purged;
             if !member.nodes.contains_key(&node_name) {
                 member.lose(node_name, incarnation);
             }

@@ -1,0 +1,275 @@
+//! The verbs that are about the cluster, against three nodes on a real etcd.
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+use soramoded::args::Args;
+use soramoded::config::Config;
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::{Ended, PATIENCE, Run, program};
+
+/// One member of etcd, which ends with the test.
+struct Etcd {
+    child: Child,
+    url: String,
+    _folder: TempDir,
+}
+
+impl Etcd {
+    fn start() -> Self {
+        let (folder, url, peer) = (tempfile::tempdir().unwrap(), free_url(), free_url());
+        let mut command = Command::new("etcd");
+        command.arg("--data-dir").arg(folder.path().join("data")).args(["--name", "e1", "--log-level", "error"]);
+        command.args(["--initial-cluster", &format!("e1={peer}")]);
+        for (flag, value) in [("client", &url), ("peer", &peer)] {
+            command.args([&format!("--listen-{flag}-urls"), value]);
+        }
+        command.args(["--advertise-client-urls", &url, "--initial-advertise-peer-urls", &peer]);
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        Self { child: child.unwrap_or_else(|error| panic!("{error}: apt-get install etcd-server")), url, _folder: folder }
+    }
+
+    fn kill(&mut self) {
+        // It may be gone already.
+        self.child.kill().unwrap_or_default();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Etcd {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn free_url() -> String {
+    format!("http://{}", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap())
+}
+
+struct Node {
+    folder: TempDir,
+    running: Option<(CancellationToken, JoinHandle<()>)>,
+}
+
+impl Node {
+    /// With an API on a port that it tells the others.
+    fn start(name: &str, etcd: &Etcd) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let api = free_url();
+        let words = [
+            format!("--node-name={name}"),
+            format!("--socket={}", folder.path().join("soramode.sock").display()),
+            format!("--state-dir={}", folder.path().join("state").display()),
+            format!("--cluster={}", etcd.url),
+            format!("--api-listen={}", api.trim_start_matches("http://")),
+            format!("--api-url={api}"),
+            format!("--signaling-url=wss://{name}.example.com/signaling"),
+            "--cluster-ttl=2s".to_owned(),
+            "--cluster-heartbeat=200ms".to_owned(),
+            "--isolated-after=1s".to_owned(),
+        ];
+        let words = std::iter::once("soramoded".to_owned()).chain(words).map(Into::into);
+        let config = Config::load(Args::read_from(words).unwrap()).unwrap();
+        let shutdown = CancellationToken::new();
+        let token = shutdown.clone();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(soramoded::run(config, token)).unwrap();
+        });
+        let node = Self { folder, running: Some((shutdown, thread)) };
+        until(|| node.socket().exists().then_some(()));
+        node.ok(&["wait", "joined", "--timeout", "60s"]);
+        node
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.folder.path().join("soramode.sock")
+    }
+
+    fn run(&self, args: &[&str]) -> Ended {
+        program(&self.socket()).args(args).ended()
+    }
+
+    fn ok(&self, args: &[&str]) -> String {
+        let ended = self.run(args);
+        assert_eq!(ended.code, 0, "{args:?}: {ended:?}");
+        ended.stdout
+    }
+
+    fn json(&self, args: &[&str]) -> Value {
+        self.run(&[&["--json"], args].concat()).json()
+    }
+
+    fn stop(&mut self) {
+        if let Some((shutdown, thread)) = self.running.take() {
+            shutdown.cancel();
+            thread.join().unwrap();
+        }
+    }
+
+    /// What the nodes are, as this one lists them: `name mode standing`.
+    fn nodes(&self) -> Vec<String> {
+        let words = |line: &str| line.split('\t').take(3).collect::<Vec<_>>().join(" ");
+        self.ok(&["nodes", "-o", "plain"]).lines().map(words).collect()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Asks again and again until it is so.
+fn until<T>(mut look: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(seen) = look() {
+            return seen;
+        }
+        assert!(began.elapsed() < PATIENCE, "it never came about");
+        std::thread::yield_now();
+    }
+}
+
+fn three(etcd: &Etcd) -> [Node; 3] {
+    let nodes = ["n1", "n2", "n3"].map(|name| Node::start(name, etcd));
+    for node in &nodes {
+        until(|| (node.nodes() == ["n1 normal joined", "n2 normal joined", "n3 normal joined"]).then_some(()));
+    }
+    nodes
+}
+
+#[test]
+fn the_cluster_is_seen_and_driven_from_one_of_its_nodes() {
+    let etcd = Etcd::start();
+    let [n1, n2, n3] = three(&etcd);
+    let row = n1.ok(&["nodes", "-o", "plain"]).lines().nth(1).unwrap().to_owned();
+    let cells: Vec<&str> = row.split('\t').collect();
+    assert_eq!((cells[3], cells[4], cells[7], cells[8]), ("0", "0", "", "wss://n2.example.com/signaling"), "{row}");
+    assert_eq!(n1.run(&["set", "initial"]).code, 5);
+    assert_eq!(n1.run(&["set", "initial", "--node", "n2"]).code, 5);
+
+    // Closed from afar, and the way back is said as it was come.
+    let set = n1.ok(&["set", "block_new_session", "--node", "n2"]);
+    let undo = "Undo: soramode set normal --node n2\n";
+    assert!(set.starts_with("n2: normal -> block_new_session (0 sessions") && set.ends_with(undo), "{set}");
+    assert_eq!(n2.ok(&["get"]), "block_new_session\n");
+    n1.ok(&["wait", "mode=block_new_session", "--node", "n2", "--timeout", "30s"]);
+    n1.ok(&["drain", "--node", "n2", "--timeout", "30s", "--require-published"]);
+    assert_eq!(n1.run(&["set", "normal", "--node", "n2", "-m", "x"]).code, 2, "the API takes no reason");
+    assert_eq!(n1.run(&["set", "normal", "--node", "n9"]).code, 5);
+    assert!(n1.run(&["drain", "--node", "n9"]).stderr.contains("no node n9; there are n1, n2, n3"));
+    // Its own name is itself, with all that its socket can do.
+    n1.ok(&["set", "block_new_connection", "--node", "n1", "-m", "CHG-1"]);
+    n1.ok(&["set", "normal"]);
+
+    until(|| n1.nodes().contains(&"n2 block_new_session joined".to_owned()).then_some(()));
+    let refused = n1.run(&["drain", "--keep-normal", "2"]);
+    let words = "1 other node is normal (n3), and --keep-normal asks for 2. Nothing was changed";
+    assert_eq!((refused.code, refused.stderr.contains(words)), (5, true), "{refused:?}");
+    assert_eq!(n1.run(&["set", "block_new_session", "--keep-normal", "2", "--node", "n3"]).code, 5);
+    assert_eq!(n1.ok(&["get"]), "normal\n");
+    n1.ok(&["drain", "--keep-normal", "1", "--timeout", "30s"]);
+    // Who is closed already takes nobody's place.
+    n1.ok(&["drain", "--keep-normal", "2", "--timeout", "30s"]);
+    until(|| n3.nodes().contains(&"n1 block_new_session joined".to_owned()).then_some(()));
+    assert!(n3.run(&["drain", "--keep-normal", "1"]).stderr.contains("0 other nodes are normal, and"));
+}
+
+#[test]
+fn a_client_is_followed_to_the_node_that_takes_it() {
+    let etcd = Etcd::start();
+    let [n1, n2, n3] = three(&etcd);
+    n1.ok(&["set", "block_new_session"]);
+    n2.ok(&["set", "block_new_session"]);
+    until(|| n1.nodes().contains(&"n2 block_new_session joined".to_owned()).then_some(()));
+    assert!(n1.ok(&["explain", "spam"]).contains("a client is sent to another node where one takes it"));
+    let told = n1.run(&["connect", "spam"]);
+    assert_eq!((told.code, told.stdout.as_str()), (1, "redirect: to n3 at wss://n3.example.com/signaling\n"));
+    let followed = n1.run(&["connect", "spam", "--connection-id", "c1", "--follow"]);
+    assert_eq!((followed.code, followed.stderr.as_str()), (0, "redirected to n3\n"), "{followed:?}");
+    assert!(followed.stdout.starts_with("n3: offer: connection \"c1\" on channel \"spam\", a new session"), "{followed:?}");
+    let again = n1.json(&["connect", "spam", "--connection-id", "c1", "--follow"]);
+    assert_eq!(
+        (&again["type"], &again["answered_by"], &again["hops"], &again["created"]),
+        (&json!("offer"), &json!("n3"), &json!(1), &json!(false))
+    );
+    let here = n3.json(&["connect", "spam", "--connection-id", "c2", "--follow"]);
+    assert_eq!((&here["hops"], &here["answered_by"]), (&json!(0), &Value::Null));
+    assert!(n3.ok(&["explain", "egg"]).contains("as far as this node goes"));
+}
+
+#[test]
+fn a_node_that_is_gone_owes_its_channels_until_it_is_purged() {
+    let etcd = Etcd::start();
+    let [n1, n2, mut n3] = three(&etcd);
+    for node in [&n1, &n2] {
+        node.ok(&["set", "block_new_session"]);
+    }
+    until(|| n3.nodes().contains(&"n2 block_new_session joined".to_owned()).then_some(()));
+    n3.ok(&["connect", "spam"]);
+    for node in [&n1, &n2] {
+        node.ok(&["set", "normal"]);
+    }
+    assert_eq!(n1.run(&["nodes", "purge", "n3", "--accept-risk=still-running"]).code, 5, "it is there");
+    n3.stop();
+    until(|| n1.nodes().contains(&"n3  gone".to_owned()).then_some(()));
+    assert!(n1.ok(&["nodes", "-o", "plain"]).contains("n3\t\tgone\t\t\t\t\t1 until purged\t\t\n"));
+    let told = n1.run(&["connect", "spam"]);
+    assert_eq!((told.code, told.stdout.contains("OWNER-LOST")), (1, true), "{told:?}");
+    let unasked = n1.run(&["set", "block_new_session", "--node", "n3"]);
+    assert_eq!((unasked.code, unasked.stderr.contains("n3 is not there")), (5, true), "{unasked:?}");
+    let purged = n1.ok(&["nodes", "purge", "n3", "--accept-risk=still-running"]);
+    assert!(purged.starts_with("n3 is written off: 1 channel can be had by whoever asks"), "{purged}");
+    assert!(n1.ok(&["nodes", "-o", "plain"]).lines().all(|line| !line.contains("purged")));
+    let offered = until(|| Some(n2.run(&["connect", "spam", "--follow"])).filter(|ended| ended.code == 0));
+    assert!(offered.stdout.contains("offer"), "{offered:?}");
+    assert_eq!(n1.run(&["nodes", "purge", "n9", "--accept-risk=still-running"]).code, 70, "nothing waits for it");
+}
+
+#[test]
+fn without_etcd_it_is_said_what_is_not_known() {
+    let mut etcd = Etcd::start();
+    let node = Node::start("n1", &etcd);
+    let status = node.ok(&["status", "-o", "plain"]);
+    for row in [
+        "standing\tjoined, since ",
+        "cluster\tdefault (epoch 1), etcd at http://",
+        "right\twithout end, renewed ",
+        "takeover\twaits: if it is lost",
+    ] {
+        assert!(status.contains(row), "{row}: {status}");
+    }
+    let doctor = node.ok(&["doctor", "-o", "plain"]);
+    assert!(doctor.contains("ok\tcluster\t") && doctor.contains("ok\tetcd\t") && doctor.contains("note\ttakeover\twaits"), "{doctor}");
+    assert!(!node.run(&["set", "block_new_session", "--require-published"]).stderr.contains("could not be told"));
+    node.ok(&["set", "normal"]);
+    etcd.kill();
+    let set = node.run(&["set", "block_new_session"]);
+    assert_eq!(
+        (set.code, set.stderr.contains("warning: n1 is block_new_session, but the other nodes could not be told")),
+        (0, true),
+        "{set:?}"
+    );
+    let drained = node.run(&["drain", "--connections", "--require-published"]);
+    assert_eq!(
+        (drained.code, drained.stderr.contains("n1 is block_new_connection, but the other nodes could not be told")),
+        (5, true),
+        "{drained:?}"
+    );
+    until(|| (node.run(&["is", "joined", "-q"]).code == 1).then_some(()));
+    assert!(node.ok(&["status", "-o", "plain"]).contains("published\tno: "));
+    let doctor = node.run(&["doctor", "-o", "plain"]);
+    assert!(doctor.code == 70 && doctor.stdout.contains("BAD\tcluster\t") && doctor.stdout.contains("BAD\tetcd\t"), "{doctor:?}");
+    let nodes = node.run(&["nodes", "-o", "plain"]);
+    assert_eq!((nodes.code, nodes.stderr.contains("what nodes that are gone owe is not known")), (0, true), "{nodes:?}");
+    assert_eq!(node.run(&["set", "normal"]).code, 5, "who is isolated is not opened");
+    assert_eq!(node.run(&["connect", "spam"]).code, 1);
+}
