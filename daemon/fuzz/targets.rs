@@ -10,7 +10,7 @@ use soramode_core::gate::Gate;
 use soramode_core::input::{Host, Input, PolledConnection, SocketId, SoraInput, Ticket, Timestamp};
 use soramode_core::snapshot::{Clustering, Seed, Settings, Snapshot, SoraAdmission, SoraFeed, SoraSettings, Stored};
 use soramode_protocol::codec::{LineBuffer, REQUEST_BYTES_MAX};
-use soramode_protocol::envelope::{Answered, read_request, write_line};
+use soramode_protocol::envelope::{Answered, read_carefully, read_request, write_line};
 use soramode_protocol::event::WebhookSource;
 use soramode_protocol::id::NodeName;
 use soramode_protocol::node::{Storage, StorageState};
@@ -81,6 +81,7 @@ pub(crate) fn socket_lines(bytes: &[u8]) {
     lines.end();
     while let Ok(Some(line)) = lines.next_line() {
         let incoming = read_request(line);
+        assert_eq!(incoming, read_carefully(line), "a line that is read at once is read as any other");
         if let Ok((_, Request::Gate(request))) = incoming.request {
             let ticket = Ticket { socket: SocketId(1 + world.steps % 3), serial: world.steps };
             world.step(Input::Ask { ticket, actor: Arc::from("uid:0"), request });

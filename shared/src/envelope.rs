@@ -2,19 +2,19 @@
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::cluster::Fence;
 use crate::end::EndSession;
-use crate::error::{Error, ErrorType};
+use crate::error::Error;
 use crate::event::Event;
-use crate::request::{Method, Request, RequestId, in_words};
+use crate::request::{Method, Request, RequestId};
 use crate::subscribe::Gap;
 use crate::wait::Progress;
 
 /// A line that was read: who is to be answered, and what was asked.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Incoming {
     /// Whom to answer; `None` for a notification, which gets no answer.
     pub reply_to: Option<ReplyTo>,
@@ -40,97 +40,14 @@ impl Serialize for ReplyTo {
     }
 }
 
-/// A request's members as they stand in the line. A member that is none of these is a typo, and refused.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object with a method, and id and params if need be")]
-struct Members<'a> {
-    #[serde(borrow, default)]
-    jsonrpc: Option<Cow<'a, str>>,
-    #[serde(default)]
-    id: Id,
-    #[serde(borrow)]
-    method: Cow<'a, str>,
-    #[serde(borrow, default)]
-    params: Option<&'a RawValue>,
-}
+mod at_once;
+mod carefully;
 
-/// `id` as it stands: absent and null are two things.
-#[derive(Default)]
-enum Id {
-    #[default]
-    Absent,
-    Null,
-    Is(RequestId),
-}
+pub use carefully::read_carefully;
 
-impl<'de> Deserialize<'de> for Id {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Option::<RequestId>::deserialize(deserializer).map(|id| id.map_or(Self::Null, Self::Is))
-    }
-}
-
-/// Reads one line, without its line feed.
+/// Reads one line, without its line feed. What nothing is wrong with is read in one pass; anything else once more, to say what is.
 pub fn read_request(line: &[u8]) -> Incoming {
-    // Checked as UTF-8 once as a whole, and not string by string.
-    let members = std::str::from_utf8(line).map_or_else(|_| serde_json::from_slice(line), serde_json::from_str);
-    let members: Members<'_> = match members {
-        // A derived reader takes an array for a struct.
-        Ok(members) if !is_array(line) => members,
-        Ok(_) => return refuse_batch(),
-        Err(problem) => return refuse_line(line, &problem),
-    };
-    let reply_to = match members.id {
-        Id::Absent => None,
-        Id::Null => {
-            let error = Error::new(ErrorType::ParseError, "id is null: leave it out for no answer, or give a number or a string");
-            return Incoming { reply_to: Some(ReplyTo::Null), request: Err(error) };
-        }
-        Id::Is(id) => Some(ReplyTo::Id(id)),
-    };
-    let request = read_method(members.jsonrpc.as_deref(), &members.method)
-        .and_then(|method| Ok((method, Request::read(method, members.params.map(RawValue::get))?)));
-    Incoming { reply_to, request }
-}
-
-fn read_method(jsonrpc: Option<&str>, name: &str) -> Result<Method, Error> {
-    if let Some(version) = jsonrpc.filter(|version| *version != "2.0") {
-        return Err(Error::new(ErrorType::InvalidRequest, format!("jsonrpc is {version:?}, takes \"2.0\" or nothing")));
-    }
-    Method::from_name(name).ok_or_else(|| {
-        let methods: Vec<String> = Method::ALL.iter().map(|method| method.name().to_owned()).collect();
-        let mut error =
-            Error::new(ErrorType::MethodNotFound, format!("no method {name:?}")).with_hint(format!("There are {}", methods.join(", ")));
-        error.data.methods = Some(methods);
-        error
-    })
-}
-
-/// Says what is wrong with a line that is no request, to its id if that can be read.
-fn refuse_line(line: &[u8], problem: &serde_json::Error) -> Incoming {
-    #[derive(Deserialize)]
-    struct OnlyId {
-        id: Option<RequestId>,
-    }
-
-    if problem.is_syntax() || problem.is_eof() {
-        let error = Error::new(ErrorType::ParseError, format!("not JSON: {problem}"));
-        return Incoming { reply_to: Some(ReplyTo::Null), request: Err(error) };
-    }
-    if is_array(line) {
-        return refuse_batch();
-    }
-    let id = serde_json::from_slice(line).ok().and_then(|OnlyId { id }| id);
-    let error = Error::new(ErrorType::InvalidRequest, format!("not a request: {}", in_words(problem)));
-    Incoming { reply_to: Some(id.map_or(ReplyTo::Null, ReplyTo::Id)), request: Err(error) }
-}
-
-fn is_array(line: &[u8]) -> bool {
-    line.trim_ascii_start().starts_with(b"[")
-}
-
-fn refuse_batch() -> Incoming {
-    let error = Error::new(ErrorType::InvalidRequest, "batches are not taken: send one request a line");
-    Incoming { reply_to: Some(ReplyTo::Null), request: Err(error) }
+    at_once::read(line).unwrap_or_else(|| read_carefully(line))
 }
 
 /// A request as a client writes it.

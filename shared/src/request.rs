@@ -184,17 +184,47 @@ pub enum GateRequest {
     Acknowledge(Acknowledge),
 }
 
+/// Where a method's params are read from.
+pub trait Params {
+    /// Reads them; what is not an object is refused.
+    fn read<T: DeserializeOwned>(self) -> Result<T, Error>;
+}
+
+/// Without params there are those that a method has by default.
+impl<P: Params> Params for Option<P> {
+    fn read<T: DeserializeOwned>(self) -> Result<T, Error> {
+        match self {
+            Some(params) => params.read(),
+            None => "{}".read(),
+        }
+    }
+}
+
+/// As JSON.
+impl Params for &str {
+    /// Reads them once more where that fails, to name the field.
+    fn read<T: DeserializeOwned>(self) -> Result<T, Error> {
+        if !self.starts_with('{') {
+            return Err(Error::invalid_params("params", "takes an object"));
+        }
+        serde_json::from_str(self).or_else(|_| {
+            let mut deserializer = serde_json::Deserializer::from_str(self);
+            serde_path_to_error::deserialize(&mut deserializer).map_err(|error| name_the_field(&error))
+        })
+    }
+}
+
 impl Request {
     /// Reads and checks a method's params.
-    pub fn read(method: Method, params: Option<&str>) -> Result<Self, Error> {
+    pub fn read(method: Method, params: impl Params) -> Result<Self, Error> {
         match method {
             Method::Subscribe => {
-                let subscribe: Subscribe = read_params(params)?;
+                let subscribe: Subscribe = params.read()?;
                 subscribe.check()?;
                 Ok(Self::Subscribe(subscribe))
             }
-            Method::Unsubscribe => read_params::<Unsubscribe>(params).map(|_| Self::Unsubscribe),
-            Method::GetInfo => read_params::<GetInfo>(params).map(|_| Self::GetInfo),
+            Method::Unsubscribe => params.read::<Unsubscribe>().map(|_| Self::Unsubscribe),
+            Method::GetInfo => params.read::<GetInfo>().map(|_| Self::GetInfo),
             Method::GetMode
             | Method::ChangeMode
             | Method::GetStatus
@@ -223,27 +253,27 @@ impl Request {
 }
 
 impl GateRequest {
-    fn read(method: Method, params: Option<&str>) -> Result<Self, Error> {
+    fn read(method: Method, params: impl Params) -> Result<Self, Error> {
         match method {
-            Method::GetMode => read_params::<GetMode>(params).map(|_| Self::GetMode),
-            Method::ChangeMode => read_params(params).map(|change| Self::ChangeMode(Box::new(change))),
-            Method::GetStatus => read_params::<GetStatus>(params).map(|_| Self::GetStatus),
-            Method::ListClusterNodes => read_params(params).map(Self::ListClusterNodes),
-            Method::ListModeChanges => read_params(params).map(Self::ListModeChanges),
-            Method::Connect => read_params(params).map(Self::Connect),
-            Method::Report => read_params(params).map(Self::Report),
-            Method::Disconnect => read_params(params).map(Self::Disconnect),
-            Method::End => read_params(params).map(Self::End),
-            Method::Explain => read_params(params).map(Self::Explain),
-            Method::ListSessions => read_params(params).map(|list| Self::List(ListRequest::Sessions(list))),
-            Method::GetSession => read_params(params).map(|get| Self::List(ListRequest::Session(get))),
-            Method::ListConnections => read_params(params).map(|list| Self::List(ListRequest::Connections(list))),
-            Method::Wait => read_params(params).map(|wait| Self::Wait(Box::new(wait))),
-            Method::ListDeliveries => read_params(params).map(Self::ListDeliveries),
-            Method::ResendDelivery => read_params(params).map(Self::ResendDelivery),
-            Method::PurgeClusterNode => read_params(params).map(Self::PurgeClusterNode),
-            Method::Grant => read_params::<Grant>(params).map(|_| Self::Grant),
-            Method::Acknowledge => read_params(params).map(Self::Acknowledge),
+            Method::GetMode => params.read::<GetMode>().map(|_| Self::GetMode),
+            Method::ChangeMode => params.read().map(|change| Self::ChangeMode(Box::new(change))),
+            Method::GetStatus => params.read::<GetStatus>().map(|_| Self::GetStatus),
+            Method::ListClusterNodes => params.read().map(Self::ListClusterNodes),
+            Method::ListModeChanges => params.read().map(Self::ListModeChanges),
+            Method::Connect => params.read().map(Self::Connect),
+            Method::Report => params.read().map(Self::Report),
+            Method::Disconnect => params.read().map(Self::Disconnect),
+            Method::End => params.read().map(Self::End),
+            Method::Explain => params.read().map(Self::Explain),
+            Method::ListSessions => params.read().map(|list| Self::List(ListRequest::Sessions(list))),
+            Method::GetSession => params.read().map(|get| Self::List(ListRequest::Session(get))),
+            Method::ListConnections => params.read().map(|list| Self::List(ListRequest::Connections(list))),
+            Method::Wait => params.read().map(|wait| Self::Wait(Box::new(wait))),
+            Method::ListDeliveries => params.read().map(Self::ListDeliveries),
+            Method::ResendDelivery => params.read().map(Self::ResendDelivery),
+            Method::PurgeClusterNode => params.read().map(Self::PurgeClusterNode),
+            Method::Grant => params.read::<Grant>().map(|_| Self::Grant),
+            Method::Acknowledge => params.read().map(Self::Acknowledge),
             Method::Subscribe | Method::Unsubscribe | Method::GetInfo => {
                 Err(Error::new(crate::error::ErrorType::Internal, format!("{} is not for the gate", method.name())))
             }
@@ -272,18 +302,6 @@ impl GateRequest {
             | Self::Explain(_) => Ok(()),
         }
     }
-}
-
-/// Reads params, and only where that fails once more, to name the field.
-fn read_params<T: DeserializeOwned>(params: Option<&str>) -> Result<T, Error> {
-    let params = params.unwrap_or("{}");
-    if !params.starts_with('{') {
-        return Err(Error::invalid_params("params", "takes an object"));
-    }
-    serde_json::from_str(params).or_else(|_| {
-        let mut deserializer = serde_json::Deserializer::from_str(params);
-        serde_path_to_error::deserialize(&mut deserializer).map_err(|error| name_the_field(&error))
-    })
 }
 
 /// The longest account of what is wrong with a request, in characters: a caller's own text is not sent back whole.

@@ -1,0 +1,122 @@
+//! Reading a request in one pass: most have nothing wrong with them, and name their method before its params.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, DeserializeSeed, Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use super::{Incoming, ReplyTo};
+use crate::error::{Error, ErrorType};
+use crate::request::{Method, Params, Request, RequestId};
+
+/// Gives nothing where a careful reader may have something to say, or another order to follow.
+pub(super) fn read(line: &[u8]) -> Option<Incoming> {
+    let mut deserializer = serde_json::Deserializer::from_str(std::str::from_utf8(line).ok()?);
+    let incoming = deserializer.deserialize_map(Line).ok()?;
+    deserializer.end().ok()?;
+    Some(incoming)
+}
+
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "lowercase")]
+enum Member {
+    Jsonrpc,
+    Id,
+    Method,
+    Params,
+}
+
+struct Line;
+
+impl<'de> Visitor<'de> for Line {
+    type Value = Incoming;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a request")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Incoming, A::Error> {
+        let (mut is_versioned, mut id, mut method, mut request) = (false, None, None, None);
+        while let Some(member) = map.next_key()? {
+            match (member, method) {
+                (Member::Jsonrpc, _) if !is_versioned => is_versioned = map.next_value::<Version>().map(|Version| true)?,
+                (Member::Id, _) if id.is_none() => id = Some(map.next_value::<RequestId>()?),
+                (Member::Method, None) => method = Some(map.next_value::<Named>()?.0),
+                (Member::Params, Some(method)) if request.is_none() => request = Some(map.next_value_seed(ParamsOf(method))?),
+                (Member::Jsonrpc | Member::Id | Member::Method | Member::Params, _) => return Err(A::Error::custom("twice, or too early")),
+            }
+        }
+        let method = method.ok_or_else(|| A::Error::missing_field("method"))?;
+        let request = request.map_or_else(|| Request::read(method, None::<&str>).map_err(A::Error::custom), Ok)?;
+        Ok(Incoming { reply_to: id.map(ReplyTo::Id), request: Ok((method, request)) })
+    }
+}
+
+/// `"2.0"`.
+struct Version;
+
+impl<'de> Deserialize<'de> for Version {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(Known(|text: &str| (text == "2.0").then_some(Self)))
+    }
+}
+
+struct Named(Method);
+
+impl<'de> Deserialize<'de> for Named {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(Known(|text: &str| Method::from_name(text).map(Self)))
+    }
+}
+
+/// A string that means something.
+struct Known<F>(F);
+
+impl<T, F: FnOnce(&str) -> Option<T>> Visitor<'_> for Known<F> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a word that is known")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<T, E> {
+        (self.0)(text).ok_or_else(|| E::custom("an unknown word"))
+    }
+}
+
+/// The params of this method, in place.
+struct ParamsOf(Method);
+
+impl<'de> DeserializeSeed<'de> for ParamsOf {
+    type Value = Request;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Request, D::Error> {
+        Request::read(self.0, InPlace(deserializer)).map_err(D::Error::custom)
+    }
+}
+
+struct InPlace<D>(D);
+
+impl<'de, D: Deserializer<'de>> Params for InPlace<D> {
+    fn read<T: DeserializeOwned>(self) -> Result<T, Error> {
+        // Nobody reads it: the careful reader says what is wrong.
+        self.0.deserialize_map(Object(PhantomData)).map_err(|_| Error::new(ErrorType::InvalidParams, ""))
+    }
+}
+
+/// An object and nothing else: a derived reader takes an array for a struct.
+struct Object<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for Object<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map))
+    }
+}
