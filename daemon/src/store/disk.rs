@@ -1,18 +1,24 @@
 //! The thread that writes: a slow disk holds up answers, and nothing else.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use rusqlite::Connection;
 use soramode_core::effect::Record;
 use tokio::sync::oneshot;
 
+use super::copier::Copier;
 use super::write::Writer;
 
 /// So many pages (of 4 KiB) may wait to be copied from the write-ahead log into the database.
 const PAGES_WAITING_MAX: i32 = 4_096;
+
+/// And so many before the writer waits until they are: a start after a kill reads them all.
+const PAGES_MAX: i32 = 2 * PAGES_WAITING_MAX;
 
 /// What was written waits no longer than this to be copied.
 const COPIED_AFTER: Duration = Duration::from_secs(30);
@@ -33,6 +39,8 @@ type Written = (Vec<Record>, Result<(), WriteError>);
 
 enum Order {
     Commit(Vec<Record>, oneshot::Sender<Written>),
+    /// The write-ahead log was copied into the database, up to where it was then.
+    Copied(rusqlite::Result<()>),
     Close,
 }
 
@@ -44,11 +52,19 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// Writes until it is dropped, and holds the lock as long.
-    pub(super) fn start(writer: Writer, lock: File) -> io::Result<Self> {
+    /// Writes until it is dropped, and holds the lock as long. The second connection is for copying.
+    pub(super) fn start(writer: Writer, copies: Connection, lock: File) -> io::Result<Self> {
         let (orders, inbox) = channel();
+        let desk = Desk {
+            writer,
+            copier: Copier::start(copies, tell_copied(orders.clone()))?,
+            is_copying: false,
+            copied_pages: 0,
+            copy_at: None,
+            held: VecDeque::new(),
+        };
         let thread = thread::Builder::new().name("store".to_owned()).spawn(move || {
-            run(writer, &inbox);
+            desk.run(&inbox);
             drop(lock);
         })?;
         Ok(Self { orders, thread: Some(thread) })
@@ -77,43 +93,97 @@ impl Drop for Disk {
     }
 }
 
-fn run(mut writer: Writer, orders: &Receiver<Order>) {
-    let mut copy_at: Option<Instant> = None;
-    loop {
-        let order = match copy_at {
+fn tell_copied(orders: Sender<Order>) -> impl Fn(rusqlite::Result<()>) + Send {
+    // Once nobody writes any more, nobody needs to know.
+    move |outcome| orders.send(Order::Copied(outcome)).unwrap_or_default()
+}
+
+/// Where the thread that writes is.
+struct Desk {
+    writer: Writer,
+    copier: Copier,
+    is_copying: bool,
+    /// Pages in the write-ahead log when it was copied last; a reader may have kept it from beginning anew since.
+    copied_pages: i32,
+    /// When what was written has waited long enough to be copied.
+    copy_at: Option<Instant>,
+    /// Orders that came while it waited for a copy.
+    held: VecDeque<Order>,
+}
+
+impl Desk {
+    fn run(mut self, orders: &Receiver<Order>) {
+        loop {
+            match self.next(orders) {
+                Ok(Order::Commit(records, done)) => {
+                    let outcome = self.writer.commit(&records).map_err(WriteError::from);
+                    // Whoever asked may be gone: what is written is written.
+                    done.send((records, outcome)).unwrap_or_default();
+                    self.look_at_pages(orders);
+                }
+                Ok(Order::Copied(outcome)) => self.copied(outcome),
+                Err(RecvTimeoutError::Timeout) => self.copy(),
+                Ok(Order::Close) | Err(RecvTimeoutError::Disconnected) => return self.close(),
+            }
+        }
+    }
+
+    fn next(&mut self, orders: &Receiver<Order>) -> Result<Order, RecvTimeoutError> {
+        if let Some(order) = self.held.pop_front() {
+            return Ok(order);
+        }
+        match self.copy_at {
             Some(at) => orders.recv_timeout(at.saturating_duration_since(Instant::now())),
             None => orders.recv().map_err(RecvTimeoutError::from),
-        };
-        match order {
-            Ok(Order::Commit(records, done)) => {
-                let outcome = writer.commit(&records).map_err(WriteError::from);
-                // Whoever asked may be gone: what is written is written.
-                done.send((records, outcome)).unwrap_or_default();
-                copy_at = copy_at.or_else(|| Some(Instant::now() + COPIED_AFTER));
-                if Writer::pages_waiting() >= PAGES_WAITING_MAX {
-                    copy_at = copy_back(&mut writer);
-                }
-            }
-            Err(RecvTimeoutError::Timeout) => copy_at = copy_back(&mut writer),
-            Ok(Order::Close) | Err(RecvTimeoutError::Disconnected) => return close(writer),
         }
     }
-}
 
-/// Copies the write-ahead log into the database, as far as nobody reads it; gives when to try again.
-fn copy_back(writer: &mut Writer) -> Option<Instant> {
-    match writer.copy_back() {
-        Ok(()) => None,
-        Err(error) => {
+    fn look_at_pages(&mut self, orders: &Receiver<Order>) {
+        let pages = Writer::pages_waiting();
+        if pages < self.copied_pages {
+            self.copied_pages = 0;
+        }
+        if self.is_copying {
+            return if pages - self.copied_pages >= PAGES_MAX {
+                self.wait_for_copy(orders)
+            };
+        }
+        self.copy_at = self.copy_at.or_else(|| Some(Instant::now() + COPIED_AFTER));
+        if pages - self.copied_pages >= PAGES_WAITING_MAX {
+            self.copy();
+        }
+    }
+
+    fn wait_for_copy(&mut self, orders: &Receiver<Order>) {
+        while self.is_copying {
+            match orders.recv() {
+                Ok(Order::Copied(outcome)) => self.copied(outcome),
+                Ok(order) => self.held.push_back(order),
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn copy(&mut self) {
+        self.copy_at = None;
+        self.is_copying = self.copier.copy();
+    }
+
+    /// What was written meanwhile is little, and copied here: so the next commit finds the log copied whole, and begins it anew.
+    fn copied(&mut self, outcome: rusqlite::Result<()>) {
+        self.is_copying = false;
+        if let Err(error) = outcome.and_then(|()| self.writer.copy_back()) {
             // Nothing is lost by it: the write-ahead log only grows.
             tracing::warn!(%error, "the state's write-ahead log cannot be copied back");
-            Some(Instant::now() + COPIED_AFTER)
+            self.copy_at = Some(Instant::now() + COPIED_AFTER);
         }
+        self.copied_pages = Writer::pages_waiting();
     }
-}
 
-fn close(writer: Writer) {
-    if let Err(error) = writer.close() {
-        tracing::error!(%error, "the state was not closed in order");
+    fn close(self) {
+        drop(self.copier);
+        if let Err(error) = self.writer.close() {
+            tracing::error!(%error, "the state was not closed in order");
+        }
     }
 }

@@ -34,7 +34,7 @@ pub fn load(connection: &Connection) -> rusqlite::Result<Stored> {
         )?,
         connections: all(
             connection,
-            "SELECT connection_id, channel_id, client_id, created_at, is_live, is_sora, is_bound FROM connections",
+            "SELECT connection_id, channel_id, client_id, created_at, is_live, is_sora, is_bound FROM connections ORDER BY connection_id",
             stored_connection,
         )?,
         vanished_held: Fact::IsVanishedHeld.read(connection)?.unwrap_or(false),

@@ -2,6 +2,7 @@
 
 pub mod archive;
 mod check;
+mod copier;
 mod disk;
 mod facts;
 pub mod load;

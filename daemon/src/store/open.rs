@@ -176,8 +176,7 @@ fn open_database(path: &Path, newcomer: Newcomer<'_>, lock: File) -> Result<Open
         Found::Newer(schema) => return Err(Trouble::Newer(schema)),
         Found::Foreign => return Err(Trouble::Foreign),
     }
-    let mut connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
+    let mut connection = writable(path)?;
     // What turns out to be of no use is left as it is, also when it is closed.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     schema::migrate(&mut connection)?;
@@ -188,8 +187,14 @@ fn open_database(path: &Path, newcomer: Newcomer<'_>, lock: File) -> Result<Open
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
     let writer = Writer::new(connection, stored.next_seq, newcomer.keep_events)?;
     let archive = Archive::new(read_only(path)?, writer.oldest());
-    let disk = Disk::start(writer, lock).map_err(on("start the thread that writes"))?;
+    let disk = Disk::start(writer, writable(path)?, lock).map_err(on("start the thread that writes"))?;
     Ok(Opened { disk, archive, stored, log_id, host })
+}
+
+fn writable(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    Ok(connection)
 }
 
 /// A connection that cannot change anything.

@@ -14,11 +14,14 @@ use soramode_protocol::mode::{DatedModeChange, MODE_CHANGES_KEPT, ModeState};
 use soramode_protocol::time::Time;
 
 use super::archive::Oldest;
+use super::copier::copy_back;
 use super::facts::Fact;
 use super::membership;
 
-/// So many seqs are reserved at once: what a power cut may make the log skip, and how seldom the disk is waited for.
-const RESERVED_SEQS: u64 = 8_192;
+/// So many seqs are reserved at once, the more the longer the log has become: what a power cut may make it skip, and how seldom the disk
+/// is waited for.
+const RESERVED_SEQS_MIN: u64 = 8_192;
+const RESERVED_SEQS_MAX: u64 = 1_048_576;
 
 /// Events in one row of the log at most.
 const EVENTS_PER_ROW: usize = 1_024;
@@ -86,15 +89,14 @@ impl Writer {
         Ok(writer)
     }
 
-    /// Pages of the write-ahead log that are not known to be copied into the database.
+    /// Pages in the write-ahead log, copied or not.
     pub(super) fn pages_waiting() -> i32 {
         PAGES.get()
     }
 
     /// Copies the write-ahead log into the database, as far as nobody reads it.
-    pub(super) fn copy_back(&mut self) -> rusqlite::Result<()> {
-        PAGES.set(0);
-        self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+    pub(super) fn copy_back(&self) -> rusqlite::Result<()> {
+        copy_back(&self.connection)
     }
 
     /// Notes that the daemon stopped in order. Whoever reads the log may go on a moment longer, and would leave the write-ahead log
@@ -114,7 +116,7 @@ impl Writer {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut place = Place { last_seq, ..self.place };
         if reserves {
-            place.reserved_seq = last_seq + RESERVED_SEQS;
+            place.reserved_seq = last_seq + last_seq.clamp(RESERVED_SEQS_MIN, RESERVED_SEQS_MAX);
             Fact::ReservedSeq.write(&transaction, place.reserved_seq)?;
         }
         for record in records {
