@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use foldhash::fast::FixedState;
 use soramode_core::effect::{Act, Effects, Record};
 use soramode_core::gate::Gate;
 use soramode_core::input::{Input, SocketId, Ticket};
@@ -74,7 +75,8 @@ pub(crate) struct Driver {
     unheard: Vec<Heard>,
     pub(crate) log: Arc<EventLog>,
     outside: Outside,
-    pub(crate) mailboxes: HashMap<SocketId, Mailbox>,
+    /// By numbers that are given out here: nobody can aim at one place.
+    pub(crate) mailboxes: HashMap<SocketId, Mailbox, FixedState>,
     /// What goes on beside the loop, each errand in a bounded time.
     errands: TaskTracker,
     pub(crate) timer: BootTimer,
@@ -93,7 +95,7 @@ impl Driver {
             unheard: Vec::new(),
             log,
             outside,
-            mailboxes: HashMap::new(),
+            mailboxes: HashMap::default(),
             errands: TaskTracker::new(),
             timer: BootTimer::new()?,
             deadline: None,

@@ -37,6 +37,12 @@ impl Index {
         Self { shards: (0..shards.next_power_of_two()).map(|_| HashTable::new()).collect() }
     }
 
+    /// Makes room for so many at once, where it is known that they come: growing step by step hashes each of them several times.
+    pub(crate) fn reserve(&mut self, rows: usize, hash_of: impl Fn(Slot) -> u64) {
+        let each = rows / self.shards.len();
+        self.shards.iter_mut().for_each(|table| table.reserve(each, |&slot| hash_of(slot)));
+    }
+
     pub(crate) fn find(&self, hash: u64, is_it: impl FnMut(Slot) -> bool) -> Option<Slot> {
         let mut is_it = is_it;
         self.shards.get(self.shard(hash))?.find(hash, |&slot| is_it(slot)).copied()

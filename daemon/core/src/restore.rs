@@ -70,8 +70,10 @@ impl Gate {
             gate.timers.set(Timer::Expiry, started.boot + expires_at.since(started.wall));
         }
         gate.begin_polls();
+        // Of the same time they stay in the order in which they were stored.
+        connections.sort_by_key(|connection| connection.created_at);
+        gate.sessions.expect(sessions.len(), connections.len());
         gate.restore_sessions(sessions);
-        connections.sort_by(|one, other| (one.created_at, &one.connection_id).cmp(&(other.created_at, &other.connection_id)));
         gate.restore_connections(connections);
         gate.restore_lingers();
         let is_empty = gate.sessions.session_count() == 0;

@@ -77,6 +77,13 @@ impl Sessions {
         self.sessions.get_mut(slot)
     }
 
+    /// So many will come at once.
+    pub(crate) fn expect(&mut self, sessions: usize, connections: usize) {
+        let Self { hashing, connections: rows, sessions: session_rows, by_connection, by_channel, .. } = self;
+        by_channel.reserve(sessions, |slot| hash_channel(session_rows, hashing, slot));
+        by_connection.reserve(connections, |slot| hash_connection(rows, hashing, slot));
+    }
+
     /// Makes a session without connections, not yet announced.
     pub(crate) fn add_session(&mut self, channel_id: ChannelId, session_id: SessionId, now: Timestamp) -> Slot {
         let created_at = now.wall;
