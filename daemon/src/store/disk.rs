@@ -145,7 +145,7 @@ impl Desk {
         }
         if self.is_copying {
             return if pages - self.copied_pages >= PAGES_MAX {
-                self.wait_for_copy(orders)
+                self.wait_for_copy(orders);
             };
         }
         self.copy_at = self.copy_at.or_else(|| Some(Instant::now() + COPIED_AFTER));
