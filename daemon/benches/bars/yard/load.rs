@@ -1,0 +1,183 @@
+//! Clients that ask as fast as they are answered.
+
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream as StdStream;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+use tokio::task::JoinSet;
+
+use super::row::percentile;
+use super::runtime;
+use super::tongue::{Tongue, Turn};
+
+pub(crate) const CLIENTS: usize = 64;
+
+/// Requests that one client has in flight where it does not wait for each answer.
+pub(crate) const DEPTH: usize = 16;
+
+/// Round trips of one client.
+const ROUND_TRIPS: usize = 50_000;
+
+/// Connections where a table is filled, each channel with ten.
+pub(crate) const CONNECTIONS_A_CHANNEL: usize = 10;
+
+/// What a load saw.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen {
+    /// Answers a second.
+    pub(crate) rate: f64,
+    /// From a message's first byte to its last answer, in microseconds.
+    pub(crate) p50: f64,
+    pub(crate) p99: f64,
+}
+
+/// So many clients, each with so many requests in flight.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Crowd {
+    pub(crate) clients: usize,
+    pub(crate) depth: usize,
+    pub(crate) time: Duration,
+}
+
+impl Crowd {
+    pub(crate) fn ask(self, path: &Path, tongue: &Tongue) -> Seen {
+        let began = Instant::now();
+        let mut times: Vec<f64> = runtime().block_on(async {
+            let mut clients = JoinSet::new();
+            for client in 0..self.clients {
+                clients.spawn(ask_until(path.to_owned(), tongue.turns(client, self.depth), (tongue.clone(), began + self.time)));
+            }
+            clients.join_all().await.concat()
+        });
+        let elapsed = began.elapsed();
+        times.sort_by(f64::total_cmp);
+        Seen { rate: count(times.len() * self.depth) / elapsed.as_secs_f64(), p50: percentile(&times, 50), p99: percentile(&times, 99) }
+    }
+}
+
+async fn ask_until(path: PathBuf, turns: [Turn; 2], (tongue, end): (Tongue, Instant)) -> Vec<f64> {
+    let mut stream = UnixStream::connect(path).await.unwrap();
+    let mut buffer = vec![0; 64 * 1024];
+    let mut times = Vec::new();
+    if !tongue.greeting.is_empty() {
+        ask(&mut stream, &mut buffer, (tongue.greeting, 1, tongue.end)).await;
+    }
+    while Instant::now() < end {
+        for Turn { message, requests } in &turns {
+            let began = Instant::now();
+            ask(&mut stream, &mut buffer, (message, *requests, tongue.end)).await;
+            times.push(micros(began.elapsed()));
+        }
+    }
+    times
+}
+
+async fn ask(stream: &mut UnixStream, buffer: &mut [u8], (message, answers, end): (&[u8], usize, u8)) {
+    stream.write_all(message).await.unwrap();
+    let mut got = 0;
+    while got < answers {
+        let bytes = stream.read(buffer).await.unwrap();
+        assert!(bytes > 0, "the server closed");
+        got += memchr::memchr_iter(end, &buffer[..bytes]).count();
+    }
+}
+
+/// A client that waits for each answer, without a runtime.
+pub(crate) struct Client {
+    stream: StdStream,
+    buffer: Vec<u8>,
+    /// Bytes of the last read.
+    filled: usize,
+    end: u8,
+}
+
+impl Client {
+    pub(crate) fn to(path: &Path, tongue: &Tongue) -> Self {
+        let mut client = Self { stream: StdStream::connect(path).unwrap(), buffer: vec![0; 256 * 1024], filled: 0, end: tongue.end };
+        if !tongue.greeting.is_empty() {
+            client.ask(tongue.greeting, 1);
+        }
+        client
+    }
+
+    /// Until this many answers have come; how many bytes they had.
+    pub(crate) fn ask(&mut self, message: &[u8], answers: usize) -> usize {
+        self.stream.write_all(message).unwrap();
+        let (mut got, mut all) = (0, 0);
+        while got < answers {
+            self.filled = self.stream.read(&mut self.buffer).unwrap();
+            assert!(self.filled > 0, "the server closed");
+            got += memchr::memchr_iter(self.end, &self.buffer[..self.filled]).count();
+            all += self.filled;
+        }
+        all
+    }
+
+    /// What was read last.
+    pub(crate) fn said(&self) -> &str {
+        std::str::from_utf8(&self.buffer[..self.filled]).unwrap()
+    }
+
+    /// Asks once; what is answered must have this in it.
+    pub(crate) fn text(&mut self, message: &[u8], part: &str) -> &str {
+        self.ask(message, 1);
+        assert!(self.said().contains(part), "{}: {}", String::from_utf8_lossy(message), self.said());
+        self.said()
+    }
+
+    /// Round trips of one who comes and goes.
+    pub(crate) fn round_trips(&mut self, tongue: &Tongue) -> Seen {
+        let turns = tongue.turns(0, 1);
+        let mut times: Vec<f64> = (0..ROUND_TRIPS)
+            .map(|number| {
+                let began = Instant::now();
+                self.ask(&turns[number % 2].message, 1);
+                micros(began.elapsed())
+            })
+            .collect();
+        let rate = count(times.len()) / times.iter().sum::<f64>() * 1e6;
+        times.sort_by(f64::total_cmp);
+        Seen { rate, p50: percentile(&times, 50), p99: percentile(&times, 99) }
+    }
+
+    /// Lets connections in one after the other; the longest answer, in milliseconds.
+    pub(crate) fn fill(&mut self, tongue: &Tongue, numbers: std::ops::Range<usize>) -> f64 {
+        let mut longest = Duration::ZERO;
+        for number in numbers {
+            let (channel, connection) = names(number);
+            let message = tongue.come(&channel, &connection);
+            let began = Instant::now();
+            self.ask(message.as_bytes(), 1);
+            longest = longest.max(began.elapsed());
+        }
+        micros(longest) / 1e3
+    }
+
+    /// Many at once, where nobody looks at the time.
+    pub(crate) fn all(&mut self, numbers: std::ops::Range<usize>, one: impl Fn(usize) -> String) {
+        let mut numbers = numbers;
+        loop {
+            let some: Vec<String> = numbers.by_ref().take(4 * DEPTH).map(&one).collect();
+            if some.is_empty() {
+                return;
+            }
+            self.ask(some.concat().as_bytes(), some.len());
+        }
+    }
+}
+
+/// The channel and the connection of this number, as long as Sora's are.
+pub(crate) fn names(number: usize) -> (String, String) {
+    (format!("CHANNELID{:017}", number / CONNECTIONS_A_CHANNEL), format!("CONNECTION{number:016}"))
+}
+
+pub(crate) fn micros(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}
+
+pub(crate) fn count(number: usize) -> f64 {
+    f64::from(u32::try_from(number).unwrap())
+}

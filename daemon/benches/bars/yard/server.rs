@@ -1,0 +1,96 @@
+//! Servers in processes of their own.
+
+use std::fs;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long a server may take to its start: Redis reads a million rows back first.
+const START_MAX: Duration = Duration::from_mins(2);
+
+/// Where the kernel says how much a process has: pages in KiB, time in hundredths of a second.
+const TICKS_A_SECOND: f64 = 100.0;
+
+/// A server. Dropping it kills it.
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) path: PathBuf,
+}
+
+impl Server {
+    /// Starts it, and waits until its socket can be connected to.
+    pub(crate) fn start(command: &mut Command, path: PathBuf) -> Self {
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let child = child.unwrap_or_else(|error| panic!("{:?}: {error}", command.get_program()));
+        let mut server = Self { child, path };
+        let deadline = Instant::now() + START_MAX;
+        while UnixStream::connect(&server.path).is_err() {
+            assert!(server.child.try_wait().unwrap().is_none(), "{:?} ended", command.get_program());
+            assert!(Instant::now() < deadline, "{:?} does not start", command.get_program());
+            std::thread::yield_now();
+        }
+        server
+    }
+
+    /// On this core alone.
+    pub(crate) fn pin(&self, core: Core) {
+        pin(self.child.id(), core);
+    }
+
+    pub(crate) fn resident_mib(&self) -> f64 {
+        self.status("VmRSS:") / 1024.0
+    }
+
+    /// How often one of its threads went to sleep and was woken.
+    pub(crate) fn wakeups(&self) -> f64 {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        tasks.map(|task| number(&task.unwrap().path().join("status"), "voluntary_ctxt_switches:")).sum()
+    }
+
+    /// Time on a core, in milliseconds.
+    pub(crate) fn cpu_ms(&self) -> f64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        let after_name = stat.rsplit_once(')').unwrap().1;
+        let fields = after_name.split_whitespace().skip(11).take(2);
+        fields.map(|field| field.parse::<f64>().unwrap()).sum::<f64>() / TICKS_A_SECOND * 1e3
+    }
+
+    fn status(&self, field: &str) -> f64 {
+        number(&PathBuf::from(format!("/proc/{}/status", self.child.id())), field)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.child.kill().unwrap_or_default();
+        self.child.wait().unwrap();
+    }
+}
+
+fn number(file: &Path, field: &str) -> f64 {
+    let text = fs::read_to_string(file).unwrap();
+    let rest = text.lines().find_map(|line| line.strip_prefix(field)).unwrap();
+    rest.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+/// One of two.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Core {
+    First,
+    Second,
+}
+
+/// The load on one core.
+pub(crate) fn pin_load(core: Core) {
+    pin(std::process::id(), core);
+}
+
+fn pin(process: u32, core: Core) {
+    let core = match core {
+        Core::First => "0",
+        Core::Second => "1",
+    };
+    let pinned = Command::new("taskset").args(["-a", "-p", "-c", core, &process.to_string()]).stdout(Stdio::null()).status();
+    assert!(pinned.is_ok_and(|status| status.success()), "taskset (util-linux) is needed, and two cores");
+}

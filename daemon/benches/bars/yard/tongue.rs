@@ -1,0 +1,89 @@
+//! How each server is spoken to: the same questions, in its own words.
+
+/// What one client says by turns, and how its answers end.
+#[derive(Clone, Debug)]
+pub(crate) struct Tongue {
+    /// Said first, answered once; empty for nothing.
+    pub(crate) greeting: &'static [u8],
+    /// Stands once in each answer.
+    pub(crate) end: u8,
+    words: Words,
+}
+
+#[derive(Clone, Debug)]
+enum Words {
+    Soramode,
+    /// By the two scripts' digests.
+    Redis {
+        connect: String,
+        disconnect: String,
+    },
+    /// Changes of the mode.
+    Modes,
+    HaProxy,
+}
+
+/// A message with this many requests.
+#[derive(Clone, Debug)]
+pub(crate) struct Turn {
+    pub(crate) message: Vec<u8>,
+    pub(crate) requests: usize,
+}
+
+impl Tongue {
+    pub(crate) const fn soramode() -> Self {
+        Self { greeting: b"", end: b'\n', words: Words::Soramode }
+    }
+
+    pub(crate) const fn modes() -> Self {
+        Self { greeting: b"", end: b'\n', words: Words::Modes }
+    }
+
+    pub(crate) const fn redis(connect: String, disconnect: String) -> Self {
+        Self { greeting: b"", end: b'\n', words: Words::Redis { connect, disconnect } }
+    }
+
+    pub(crate) const fn haproxy() -> Self {
+        Self { greeting: b"prompt\n", end: b'>', words: Words::HaProxy }
+    }
+
+    /// The two messages that a client sends by turns, each with this many requests: who comes in one goes in the other.
+    pub(crate) fn turns(&self, client: usize, depth: usize) -> [Turn; 2] {
+        let channel = format!("channel-{client}");
+        let connection = |number: usize| format!("CONNECTION{client:08}X{number:07}");
+        let all = |one: &dyn Fn(usize) -> String| Turn { message: (0..depth).map(one).collect::<String>().into_bytes(), requests: depth };
+        [all(&|number| self.come(&channel, &connection(number))), all(&|number| self.go(&connection(number)))]
+    }
+
+    pub(crate) fn come(&self, channel: &str, connection: &str) -> String {
+        match &self.words {
+            Words::Soramode => format!(
+                "{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"Connect\",\"params\":{{\"channel_id\":\"{channel}\",\"connection_id\":\"{connection}\"}}}}\n"
+            ),
+            Words::Redis { connect, .. } => resp(&["EVALSHA", connect, "0", channel, connection]),
+            Words::Modes => change_mode("block_new_session"),
+            Words::HaProxy => "set server sfu/node state drain\n".to_owned(),
+        }
+    }
+
+    pub(crate) fn go(&self, connection: &str) -> String {
+        match &self.words {
+            Words::Soramode => {
+                format!("{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"Disconnect\",\"params\":{{\"connection_id\":\"{connection}\"}}}}\n")
+            }
+            Words::Redis { disconnect, .. } => resp(&["EVALSHA", disconnect, "0", connection]),
+            Words::Modes => change_mode("normal"),
+            Words::HaProxy => "set server sfu/node state ready\n".to_owned(),
+        }
+    }
+}
+
+fn change_mode(mode: &str) -> String {
+    format!("{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ChangeMode\",\"params\":{{\"mode\":\"{mode}\"}}}}\n")
+}
+
+/// A command as Redis reads it.
+pub(crate) fn resp(words: &[&str]) -> String {
+    let words = words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len()));
+    std::iter::once(format!("*{}\r\n", words.len())).chain(words).collect()
+}
