@@ -5,6 +5,7 @@ use super::yard::load::{CLIENTS, Client, Crowd, DEPTH, count, names};
 use super::yard::peers::{self, Aof};
 use super::yard::row::{Bound, Rounds, Row, Unit};
 use super::yard::server::{Core, Server, pin_load};
+use super::yard::sheet::Sheet;
 use super::yard::tongue::Tongue;
 
 /// From so many connections on a connection's weight must not change with their number.
@@ -24,17 +25,15 @@ type Spoken<'a> = (&'a Server, &'a Tongue);
 /// Ours and the yardstick.
 type Pair<'a> = [Spoken<'a>; 2];
 
-pub(crate) fn measure(effort: Effort<'_>) -> Vec<Row> {
+pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
     let tongue = Tongue::soramode();
     let ours = peers::volatile(effort.folder.join("gate"), &[]);
     let echo = peers::echo(effort.folder.join("echo"), &ours);
-    let mut rows = vec![
-        rate(effort, ("P1", "replies, 64 clients, near empty", 1), [(&ours, &tongue), (&echo, &tongue)], ("echo", Bound::AtLeast(0.8))),
-        rate(effort, ("P2", "the same, 16 in flight", DEPTH), [(&ours, &tongue), (&echo, &tongue)], ("echo", Bound::AtLeast(0.45))),
-    ];
-    rows.extend(one_client(effort, &ours, &echo));
-    rows.extend(with_many(effort, &ours));
-    rows
+    let pair = || [(&ours, &tongue), (&echo, &tongue)];
+    sheet.add(rate(effort, ("P1", "replies, 64 clients, near empty", 1), pair(), ("echo", Bound::AtLeast(0.8))));
+    sheet.add(rate(effort, ("P2", "the same, 16 in flight", DEPTH), pair(), ("echo", Bound::AtLeast(0.45))));
+    one_client(effort, [&ours, &echo], sheet);
+    with_many(effort, &ours, sheet);
 }
 
 /// With one core for the server and the other for the load.
@@ -49,12 +48,12 @@ fn rate(
     pin_load(Core::Second);
     let crowd = Crowd { clients: CLIENTS, depth, time: effort.time };
     let ask = |(server, tongue): Spoken<'_>| crowd.ask(&server.path, tongue).rate;
-    let rounds = Rounds::beside(effort.rounds, || ask(ours), || ask(theirs));
+    let rounds = Rounds::beside(effort, bound, || ask(ours), || ask(theirs));
     Row { bar, what: what.to_owned(), unit: Unit::PerSecond, yardstick, rounds, bound }
 }
 
 /// On one core together.
-fn one_client(effort: Effort<'_>, ours: &Server, echo: &Server) -> [Row; 2] {
+fn one_client(effort: Effort<'_>, [ours, echo]: [&Server; 2], sheet: &mut Sheet) {
     ours.pin(Core::Second);
     echo.pin(Core::Second);
     pin_load(Core::Second);
@@ -75,11 +74,12 @@ fn one_client(effort: Effort<'_>, ours: &Server, echo: &Server) -> [Row; 2] {
         rounds: Rounds::of(pairs),
         bound,
     };
-    [row("one client's round trip, p50", p50, Bound::AtMost(1.15)), row("one client's round trip, p99", p99, Bound::AtMost(1.5))]
+    sheet.add(row("one client's round trip, p50", p50, Bound::AtMost(1.15)));
+    sheet.add(row("one client's round trip, p99", p99, Bound::AtMost(1.5)));
 }
 
 /// Beside Redis that decides the same with a script.
-fn with_many(effort: Effort<'_>, ours: &Server) -> Vec<Row> {
+fn with_many(effort: Effort<'_>, ours: &Server, sheet: &mut Sheet) {
     let tongue = Tongue::soramode();
     let (redis, redis_tongue) = peers::redis(&effort.folder.join("redis"), Aof::None);
     for server in [ours, &redis] {
@@ -89,33 +89,28 @@ fn with_many(effort: Effort<'_>, ours: &Server) -> Vec<Row> {
     let (mut client, mut redis_client) = (Client::to(&ours.path, &tongue), Client::to(&redis.path, &redis_tongue));
     let empty = (ours.resident_mib(), redis.resident_mib());
     let mut longest = (0.0, 0.0);
-    let mut weights = Vec::new();
     let mut from = 0;
     for until in sizes(effort.many) {
         longest = (client.fill(&tongue, from..until).max(longest.0), redis_client.fill(&redis_tongue, from..until).max(longest.1));
         let weight = |server: &Server, empty| (server.resident_mib() - empty) * MIB / count(until);
-        weights.push((until, (weight(ours, empty.0), weight(&redis, empty.1))));
+        sheet.add(weight_row(until, (weight(ours, empty.0), weight(&redis, empty.1))));
         from = until;
     }
     let many = |what: &str| format!("{what}, {} connections", effort.many);
-    let mut rows: Vec<Row> = weights.into_iter().map(|(size, pair)| weight(size, pair)).collect();
-    rows.insert(
-        0,
-        Row {
-            bar: "P3b",
-            what: many("longest answer while filling"),
-            unit: Unit::Millis,
-            yardstick: "Redis",
-            rounds: Rounds::of(vec![longest]),
-            bound: Bound::AtMost(1.5),
-        },
-    );
+    sheet.add(Row {
+        bar: "P3b",
+        what: many("longest answer while filling"),
+        unit: Unit::Millis,
+        yardstick: "Redis",
+        rounds: Rounds::of(vec![longest]),
+        bound: Bound::AtMost(1.5),
+    });
     for (bar, depth, least) in [("P1", 1, 2.5), ("P2", DEPTH, 6.0)] {
         let what = many(if depth == 1 { "replies, 64 clients" } else { "the same, 16 in flight" });
-        rows.push(rate(effort, (bar, &what, depth), [(ours, &tongue), (&redis, &redis_tongue)], ("Redis Lua", Bound::AtLeast(least))));
+        sheet.add(rate(effort, (bar, &what, depth), [(ours, &tongue), (&redis, &redis_tongue)], ("Redis Lua", Bound::AtLeast(least))));
     }
     client.all(0..effort.many, |number| tongue.go(&names(number).1));
-    rows.push(Row {
+    sheet.add(Row {
         bar: "P8",
         what: "kept when all have left".to_owned(),
         unit: Unit::MiB,
@@ -123,7 +118,6 @@ fn with_many(effort: Effort<'_>, ours: &Server) -> Vec<Row> {
         rounds: Rounds::alone([ours.resident_mib() - empty.0]),
         bound: Bound::Within(KEPT_MAX_MIB),
     });
-    rows
 }
 
 /// From where the weight is linear up to the most, each ten times the one before.
@@ -131,7 +125,7 @@ fn sizes(many: usize) -> impl Iterator<Item = usize> {
     std::iter::successors(Some(LINEAR_FROM), |size| size.checked_mul(10)).take_while(move |size| *size <= many)
 }
 
-fn weight(connections: usize, pair: (f64, f64)) -> Row {
+fn weight_row(connections: usize, pair: (f64, f64)) -> Row {
     Row {
         bar: "P8",
         what: format!("a connection's weight, {connections} connections"),

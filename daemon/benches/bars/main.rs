@@ -1,8 +1,8 @@
 //! Every goal of speed and size, each beside its yardstick in the same run and in turn.
 //!
 //! `cargo bench -p soramoded --bench bars` measures all; words after `--` pick bars (`P1 P4`), `--quick` takes fewer rounds and fewer
-//! connections. What is compared with must be installed, and it says what is missing. The table goes to the terminal, every round to
-//! `target/bars.json`.
+//! connections, and leaves out what needs a program that is not installed. `--all` takes in what takes minutes. The table goes to the
+//! terminal, every round to `target/bars.json`.
 //!
 //! Servers have one core and the load the other; one client shares a core with its server, or results fall into two groups.
 
@@ -14,80 +14,122 @@
     reason = "a measurement ends by panicking, and prints"
 )]
 
+mod command;
 mod decide;
+mod disk;
+mod doors;
 mod keep;
+mod rest;
+mod start;
 mod yard;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::process::{Command, ExitCode, Stdio};
 
-use comfy_table::Table;
-use comfy_table::presets::NOTHING;
-use serde_json::Value;
+use yard::server::{Core, pin_load};
+use yard::sheet::Sheet;
+use yard::{Effort, echo, runtime, web};
 
-use yard::row::Row;
-use yard::{Effort, echo, peers, runtime};
+/// What is not there was asked for.
+const MISUSED: u8 = 2;
 
-/// What is measured together, and the bars that come out.
+/// What is measured together, the bars that come out, and what they are measured beside: Debian's packages.
 struct Measurement {
     bars: &'static [&'static str],
-    measure: fn(Effort<'_>) -> Vec<Row>,
+    measure: fn(Effort<'_>, &mut Sheet),
+    needs: &'static [Program],
+    when: When,
 }
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum When {
+    Always,
+    /// It takes minutes.
+    AskedFor,
+}
+
+/// A program, and Debian's package that has it.
+type Program = (&'static str, &'static str);
+
+const REDIS: Program = ("redis-server", "redis-server");
+const HAPROXY: Program = ("haproxy", "haproxy");
+const CURL: Program = ("curl", "curl");
+const NGINX: Program = ("nginx", "nginx");
+const SOCAT: Program = ("socat", "socat");
+const TIME: Program = ("/usr/bin/time", "time");
+const TASKSET: Program = ("taskset", "util-linux");
 
 const ALL: &[Measurement] = &[
-    Measurement { bars: &["P1", "P2", "P3", "P3b", "P8"], measure: decide::measure },
-    Measurement { bars: &["P4"], measure: keep::decisions },
-    Measurement { bars: &["P5"], measure: keep::modes },
-    Measurement { bars: &["P5", "P10"], measure: keep::disk },
-    Measurement { bars: &["P12"], measure: keep::starts },
+    Measurement { bars: &["P1", "P2", "P3", "P3b", "P8"], measure: decide::measure, needs: &[TASKSET, REDIS], when: When::Always },
+    Measurement { bars: &["P4"], measure: keep::decisions, needs: &[TASKSET, REDIS], when: When::Always },
+    Measurement { bars: &["P5"], measure: keep::modes, needs: &[TASKSET, HAPROXY], when: When::Always },
+    Measurement { bars: &["P5", "P10"], measure: disk::measure, needs: &[TASKSET], when: When::Always },
+    Measurement { bars: &["P6"], measure: command::measure, needs: &[TASKSET, REDIS, SOCAT, CURL, TIME], when: When::Always },
+    Measurement { bars: &["P7"], measure: doors::measure, needs: &[TASKSET, NGINX], when: When::Always },
+    Measurement { bars: &["P12"], measure: start::measure, needs: &[TASKSET, REDIS], when: When::Always },
+    Measurement { bars: &["P13"], measure: rest::idle, needs: &[TASKSET], when: When::Always },
+    Measurement { bars: &["P15"], measure: rest::build, needs: &[TASKSET], when: When::AskedFor },
 ];
 
-const HEAD: [&str; 7] = ["bar", "soramode", "yardstick", "ratio", "spread", "bound", "verdict"];
-
-fn main() {
+fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [play, path, bytes] = arguments.as_slice()
-        && play == "play-echo"
-    {
-        return runtime().block_on(echo::serve(Path::new(path), bytes.parse().unwrap()));
+    if let [play, path, bytes] = arguments.as_slice() {
+        match play.as_str() {
+            "play-echo" => runtime().block_on(echo::serve(Path::new(path), bytes.parse().unwrap())),
+            "play-hyper" => runtime().block_on(web::serve(path.parse().unwrap(), bytes.parse().unwrap())),
+            _ => (),
+        }
     }
-    require_programs();
-    let folder = std::env::temp_dir().join(format!("soramode-bench-{}", std::process::id()));
-    let is_quick = arguments.iter().any(|argument| argument == "--quick");
-    let (rounds, time, many) = if is_quick { (3, 500, 100_000) } else { (5, 2_000, 1_000_000) };
+    let has = |flag: &str| arguments.iter().any(|argument| argument == flag);
     let words: Vec<&str> = arguments.iter().map(String::as_str).filter(|argument| !argument.starts_with("--")).collect();
-    let mut table = Table::new();
-    table.load_style(NOTHING).set_header(HEAD);
-    let mut rows = Vec::new();
-    for Measurement { bars, measure } in ALL {
-        if !words.is_empty() && !bars.iter().any(|bar| words.contains(bar)) {
-            continue;
-        }
-        std::fs::create_dir_all(&folder).unwrap();
-        for row in measure(Effort { folder: &folder, rounds, time: Duration::from_millis(time), many }) {
-            println!("{}", row.cells().join("  "));
-            table.add_row(row.cells());
-            rows.push(row);
-        }
-        std::fs::remove_dir_all(&folder).unwrap();
+    if let Some(word) = words.iter().find(|word| !ALL.iter().any(|measurement| measurement.bars.contains(word))) {
+        println!("no bar is called {word}");
+        return ExitCode::from(MISUSED);
     }
-    println!("\n{table}");
-    let json = Value::from_iter(rows.iter().map(Row::json));
-    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("bars.json");
-    std::fs::write(&file, serde_json::to_vec_pretty(&json).unwrap()).unwrap();
-    println!("every round: {}", file.display());
+    let picked = ALL.iter().filter(|Measurement { bars, when, .. }| match *when {
+        When::Always if words.is_empty() => true,
+        When::AskedFor if has("--all") => true,
+        When::Always | When::AskedFor => bars.iter().any(|bar| words.contains(bar)),
+    });
+    let (able, unable): (Vec<_>, Vec<_>) = picked.partition(|measurement| missing(measurement).is_empty());
+    for measurement in &unable {
+        println!("{} cannot be measured: apt-get install {}", measurement.bars.join(", "), missing(measurement).join(" "));
+    }
+    if !unable.is_empty() && !has("--quick") {
+        return ExitCode::from(MISUSED);
+    }
+    let effort = if has("--quick") { Effort::quick } else { Effort::full };
+    measure(&able, effort)
 }
 
-/// Nothing is installed here; what is missing is said.
-fn require_programs() {
-    let is_missing = |program: &str| {
+/// One after the other. One that breaks does not take the others' figures with it.
+fn measure(all: &[&Measurement], effort: fn(&Path) -> Effort<'_>) -> ExitCode {
+    let mut sheet = Sheet::default();
+    let mut broken = Vec::new();
+    for Measurement { bars, measure, .. } in all {
+        let folder = tempfile::tempdir().unwrap();
+        pin_load(Core::Any);
+        if catch_unwind(AssertUnwindSafe(|| measure(effort(folder.path()), &mut sheet))).is_err() {
+            broken.extend_from_slice(bars);
+        }
+    }
+    println!("\n{}", sheet.table());
+    if !sheet.is_empty() {
+        println!("every round: {}", sheet.write().display());
+    }
+    if broken.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    println!("not measured to the end: {}", broken.join(" "));
+    ExitCode::FAILURE
+}
+
+/// The packages that it lacks. Nothing is installed here.
+fn missing(measurement: &Measurement) -> Vec<&'static str> {
+    let is_missing = |(program, _): &&Program| {
         let found = Command::new("sh").args(["-c", &format!("command -v {program}")]).stdout(Stdio::null()).status();
         !found.is_ok_and(|status| status.success())
     };
-    let missing: Vec<&str> = peers::PROGRAMS.iter().filter(|(program, _)| is_missing(program)).map(|(_, package)| *package).collect();
-    if !missing.is_empty() {
-        println!("what soramode is compared with is not all there: apt-get install {}", missing.join(" "));
-        std::process::exit(2);
-    }
+    measurement.needs.iter().filter(is_missing).map(|(_, package)| *package).collect()
 }

@@ -5,14 +5,17 @@ use std::path::Path;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::task::JoinSet;
 
-/// Answers so many bytes, the line feed among them, to each line.
+/// Answers so many bytes, the line feed among them, to each line. Goes on until it is killed.
 pub(crate) async fn serve(path: &Path, bytes: usize) {
     let listener = UnixListener::bind(path).unwrap();
-    let answer = format!("{}\n", "x".repeat(bytes - 1));
+    let answer = format!("{}\n", "x".repeat(bytes - 1)).into_bytes();
+    let mut clients = JoinSet::new();
     loop {
         let (stream, _) = listener.accept().await.unwrap();
-        tokio::spawn(answer_lines(stream, answer.clone().into_bytes()));
+        clients.spawn(answer_lines(stream, answer.clone()));
+        while clients.try_join_next().is_some() {}
     }
 }
 

@@ -21,6 +21,9 @@ pub(crate) const DEPTH: usize = 16;
 /// Round trips of one client.
 const ROUND_TRIPS: usize = 50_000;
 
+/// How long an answer may take before the measurement is given up.
+pub(crate) const ANSWER_MAX: Duration = Duration::from_secs(30);
+
 /// Connections where a table is filled, each channel with ten.
 pub(crate) const CONNECTIONS_A_CHANNEL: usize = 10;
 
@@ -50,7 +53,8 @@ impl Crowd {
             for client in 0..self.clients {
                 clients.spawn(ask_until(path.to_owned(), tongue.turns(client, self.depth), (tongue.clone(), began + self.time)));
             }
-            clients.join_all().await.concat()
+            // An error is an answer that takes too long.
+            tokio::time::timeout(self.time + ANSWER_MAX, clients.join_all()).await.unwrap().concat()
         });
         let elapsed = began.elapsed();
         times.sort_by(f64::total_cmp);
@@ -96,7 +100,9 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn to(path: &Path, tongue: &Tongue) -> Self {
-        let mut client = Self { stream: StdStream::connect(path).unwrap(), buffer: vec![0; 256 * 1024], filled: 0, end: tongue.end };
+        let stream = StdStream::connect(path).unwrap();
+        stream.set_read_timeout(Some(ANSWER_MAX)).unwrap();
+        let mut client = Self { stream, buffer: vec![0; 256 * 1024], filled: 0, end: tongue.end };
         if !tongue.greeting.is_empty() {
             client.ask(tongue.greeting, 1);
         }

@@ -1,7 +1,7 @@
 //! Who is measured: soramoded, and what people would use in its place.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use super::load::Client;
 use super::server::Server;
@@ -31,16 +31,6 @@ pub(crate) enum Aof {
     Always,
     Everysec,
 }
-
-/// A peer that Debian has, and how to get it.
-pub(crate) const PROGRAMS: [(&str, &str); 6] = [
-    ("redis-server", "redis-server"),
-    ("haproxy", "haproxy"),
-    ("nginx", "nginx"),
-    ("socat", "socat"),
-    ("time", "time"),
-    ("taskset", "util-linux"),
-];
 
 pub(crate) fn soramoded(flags: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_soramoded"));
@@ -97,7 +87,15 @@ fn script(server: &Server, text: &str) -> String {
     }
 }
 
-/// HAProxy with one thread and one server whose state can be set.
+/// Builds what the suite needs beside soramoded, as soramoded itself was built.
+pub(crate) fn cargo(flags: &[&str]) {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap());
+    command.args(["build", "--release", "--locked", "--quiet"]).args(flags);
+    assert!(command.stdin(Stdio::null()).status().unwrap().success(), "cargo build --release {} fails", flags.join(" "));
+}
+
+/// `HAProxy` with one thread and one server whose state can be set.
 pub(crate) fn haproxy(folder: &Path) -> Server {
     let (path, config) = (folder.join("haproxy.sock"), folder.join("haproxy.cfg"));
     let text = format!(

@@ -2,6 +2,11 @@
 
 use serde_json::{Value, json};
 
+use super::Effort;
+
+/// So near to its bar, as a part of it, a ratio is measured more often.
+const NEAR: f64 = 0.1;
+
 /// What is measured beside what, as a median with its spread.
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
@@ -45,17 +50,27 @@ pub(crate) struct Rounds(Vec<(f64, f64)>);
 
 impl Rounds {
     /// Both are measured in each round, first the one and then the other by turns.
-    pub(crate) fn beside(rounds: usize, mut ours: impl FnMut() -> f64, mut theirs: impl FnMut() -> f64) -> Self {
-        let round = |number: usize| {
-            if number.is_multiple_of(2) {
+    pub(crate) fn beside(effort: Effort<'_>, bound: Bound, mut ours: impl FnMut() -> f64, mut theirs: impl FnMut() -> f64) -> Self {
+        let mut rounds = Self::default();
+        while rounds.0.len() < effort.rounds || (rounds.is_near(bound) && rounds.0.len() < effort.more_rounds) {
+            let pair = if rounds.0.len().is_multiple_of(2) {
                 let our = ours();
                 (our, theirs())
             } else {
                 let their = theirs();
                 (ours(), their)
-            }
-        };
-        Self((0..rounds).map(round).collect())
+            };
+            rounds.0.push(pair);
+        }
+        rounds
+    }
+
+    /// Whether a little more or less would turn the verdict.
+    fn is_near(&self, bound: Bound) -> bool {
+        match bound {
+            Bound::AtLeast(limit) | Bound::AtMost(limit) => (self.ratio() / limit - 1.0).abs() <= NEAR,
+            Bound::Within(_) | Bound::Shown => false,
+        }
     }
 
     pub(crate) fn alone(values: impl IntoIterator<Item = f64>) -> Self {

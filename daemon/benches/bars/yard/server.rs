@@ -1,6 +1,7 @@
 //! Servers in processes of their own.
 
 use std::fs;
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -9,8 +10,7 @@ use std::time::{Duration, Instant};
 /// How long a server may take to its start: Redis reads a million rows back first.
 const START_MAX: Duration = Duration::from_mins(2);
 
-/// Where the kernel says how much a process has: pages in KiB, time in hundredths of a second.
-const TICKS_A_SECOND: f64 = 100.0;
+const NANOS_A_MILLI: f64 = 1e6;
 
 /// A server. Dropping it kills it.
 pub(crate) struct Server {
@@ -21,16 +21,25 @@ pub(crate) struct Server {
 impl Server {
     /// Starts it, and waits until its socket can be connected to.
     pub(crate) fn start(command: &mut Command, path: PathBuf) -> Self {
+        Self::start_when(command, path, |path| UnixStream::connect(path).is_ok())
+    }
+
+    fn start_when(command: &mut Command, path: PathBuf, is_there: impl Fn(&Path) -> bool) -> Self {
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        let child = child.unwrap_or_else(|error| panic!("{:?}: {error}", command.get_program()));
+        let child = child.unwrap_or_else(|error| panic!("{}: {error}", command.get_program().display()));
         let mut server = Self { child, path };
         let deadline = Instant::now() + START_MAX;
-        while UnixStream::connect(&server.path).is_err() {
-            assert!(server.child.try_wait().unwrap().is_none(), "{:?} ended", command.get_program());
-            assert!(Instant::now() < deadline, "{:?} does not start", command.get_program());
+        while !is_there(&server.path) {
+            assert!(server.child.try_wait().unwrap().is_none(), "{} ended", command.get_program().display());
+            assert!(Instant::now() < deadline, "{} does not start", command.get_program().display());
             std::thread::yield_now();
         }
         server
+    }
+
+    /// The same for a server that listens at an address.
+    pub(crate) fn start_at(command: &mut Command, address: SocketAddr) -> Self {
+        Self::start_when(command, PathBuf::new(), |_| TcpStream::connect(address).is_ok())
     }
 
     /// On this core alone.
@@ -44,16 +53,16 @@ impl Server {
 
     /// How often one of its threads went to sleep and was woken.
     pub(crate) fn wakeups(&self) -> f64 {
-        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
-        tasks.map(|task| number(&task.unwrap().path().join("status"), "voluntary_ctxt_switches:")).sum()
+        self.tasks().map(|task| number(&task.join("status"), "voluntary_ctxt_switches:")).sum()
     }
 
     /// Time on a core, in milliseconds.
     pub(crate) fn cpu_ms(&self) -> f64 {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
-        let after_name = stat.rsplit_once(')').unwrap().1;
-        let fields = after_name.split_whitespace().skip(11).take(2);
-        fields.map(|field| field.parse::<f64>().unwrap()).sum::<f64>() / TICKS_A_SECOND * 1e3
+        self.tasks().map(|task| number(&task.join("schedstat"), "")).sum::<f64>() / NANOS_A_MILLI
+    }
+
+    fn tasks(&self) -> impl Iterator<Item = PathBuf> {
+        fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap().map(|task| task.unwrap().path())
     }
 
     fn status(&self, field: &str) -> f64 {
@@ -68,20 +77,22 @@ impl Drop for Server {
     }
 }
 
+/// The first number after this word.
 fn number(file: &Path, field: &str) -> f64 {
     let text = fs::read_to_string(file).unwrap();
     let rest = text.lines().find_map(|line| line.strip_prefix(field)).unwrap();
     rest.split_whitespace().next().unwrap().parse().unwrap()
 }
 
-/// One of two.
+/// One of two, or both.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Core {
     First,
     Second,
+    Any,
 }
 
-/// The load on one core.
+/// The load, and what it starts from then on.
 pub(crate) fn pin_load(core: Core) {
     pin(std::process::id(), core);
 }
@@ -90,6 +101,7 @@ fn pin(process: u32, core: Core) {
     let core = match core {
         Core::First => "0",
         Core::Second => "1",
+        Core::Any => "0,1",
     };
     let pinned = Command::new("taskset").args(["-a", "-p", "-c", core, &process.to_string()]).stdout(Stdio::null()).status();
     assert!(pinned.is_ok_and(|status| status.success()), "taskset (util-linux) is needed, and two cores");

@@ -1,0 +1,113 @@
+//! P6: `soramode get` as a whole process, beside a client that does nothing else, and what people type in its place.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use super::yard::Effort;
+use super::yard::load::{Client, micros};
+use super::yard::peers::{self, Aof, cargo};
+use super::yard::row::{Bound, Rounds, Row, Unit, median};
+use super::yard::server::{Core, pin_load};
+use super::yard::sheet::Sheet;
+use super::yard::tongue::resp;
+
+/// How often each is run in a round: 40 in each of five rounds.
+const RUNS: usize = 40;
+
+/// How much memory it may take, in MiB.
+const PEAK_MAX_MIB: f64 = 4.0;
+
+const KIB_A_MIB: f64 = 1024.0;
+
+/// Sora's API listens there.
+const API: &str = "127.0.0.1:34571";
+
+/// One of those that are run, and what it prints at least.
+struct Contender {
+    name: &'static str,
+    command: Command,
+    /// What it is given to read, if anything.
+    input: Option<PathBuf>,
+}
+
+pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
+    cargo(&["-p", "soramode", "--bin", "soramode"]);
+    cargo(&["-p", "soramoded", "--example", "bare-client"]);
+    pin_load(Core::Second);
+    let server = peers::volatile(effort.folder.join("gate"), &["--api-listen", API]);
+    let (redis, tongue) = peers::redis(&effort.folder.join("redis"), Aof::None);
+    Client::to(&redis.path, &tongue).text(resp(&["SET", "mode", "normal"]).as_bytes(), "OK");
+    let mut all = contenders(&server.path, &redis.path);
+    let rounds: Vec<Vec<f64>> = (0..effort.rounds).map(|_| round(&mut all)).collect();
+    let beside = |number: usize| Rounds::of(rounds.iter().map(|times| (times[0], times[number])).collect());
+    let bounds = [Bound::AtMost(1.15), Bound::AtMost(0.33), Bound::Shown, Bound::Shown];
+    for (number, bound) in (1..).zip(bounds) {
+        let (what, yardstick) = ("soramode get, from start to end".to_owned(), all[number].name);
+        sheet.add(Row { bar: "P6", what, unit: Unit::Micros, yardstick, rounds: beside(number), bound });
+    }
+    let peaks = (0..effort.rounds).map(|_| (peak_mib(&all[0]), peak_mib(&all[1]))).collect();
+    sheet.add(Row {
+        bar: "P6",
+        what: "soramode get, peak memory".to_owned(),
+        unit: Unit::MiB,
+        yardstick: all[1].name,
+        rounds: Rounds::of(peaks),
+        bound: Bound::Within(PEAK_MAX_MIB),
+    });
+}
+
+/// soramode, the bare client, and the others.
+fn contenders(socket: &Path, redis: &Path) -> [Contender; 5] {
+    // Beside soramoded, where cargo puts them.
+    let release = Path::new(env!("CARGO_BIN_EXE_soramoded")).parent().unwrap();
+    let contender = |name, command, input| Contender { name, command, input };
+    let mut ours = Command::new(release.join("soramode"));
+    ours.arg("--socket").arg(socket).arg("get");
+    let mut bare = Command::new(release.join("examples/bare-client"));
+    bare.arg("--socket").arg(socket).arg("get");
+    let mut redis_cli = Command::new("redis-cli");
+    redis_cli.arg("-s").arg(redis).args(["GET", "mode"]);
+    let mut socat = Command::new("socat");
+    socat.arg("-").arg(format!("UNIX-CONNECT:{}", socket.display()));
+    let request = socket.with_extension("request");
+    fs::write(&request, "{\"id\":1,\"method\":\"GetMode\"}\n").unwrap();
+    let mut curl = Command::new("curl");
+    curl.args(["--silent", "--data", "", "--header", "x-sora-target: Sora_20211215.GetMode"]).arg(format!("http://{API}/"));
+    [
+        contender("soramode", ours, None),
+        contender("bare client", bare, None),
+        contender("redis-cli", redis_cli, None),
+        contender("socat", socat, Some(request)),
+        contender("curl", curl, None),
+    ]
+}
+
+/// The medians, in microseconds, of each run in turn.
+fn round(all: &mut [Contender]) -> Vec<f64> {
+    let mut times = vec![Vec::with_capacity(RUNS); all.len()];
+    for _ in 0..RUNS {
+        for (contender, times) in all.iter_mut().zip(&mut times) {
+            let began = Instant::now();
+            let output = prepared(&mut contender.command, contender.input.as_deref()).output().unwrap();
+            times.push(micros(began.elapsed()));
+            let said = String::from_utf8_lossy(&output.stdout);
+            assert!(output.status.success() && said.contains("normal"), "{}: {said}", contender.name);
+        }
+    }
+    times.into_iter().map(|times| median(times.into_iter())).collect()
+}
+
+fn prepared<'a>(command: &'a mut Command, input: Option<&Path>) -> &'a mut Command {
+    command.stdin(input.map_or_else(Stdio::null, |input| File::open(input).unwrap().into())).env_remove("SORAMODE_SOCKET")
+}
+
+/// How much it had in memory at most.
+fn peak_mib(contender: &Contender) -> f64 {
+    let mut command = Command::new("time");
+    command.args(["-f", "%M"]).arg(contender.command.get_program()).args(contender.command.get_args());
+    let output = prepared(&mut command, contender.input.as_deref()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    said.trim().parse::<f64>().unwrap_or_else(|error| panic!("{error}: {said}")) / KIB_A_MIB
+}

@@ -1,0 +1,156 @@
+//! P5 and P10: what waits for the disk.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper_util::rt::TokioIo;
+use tokio::task::JoinSet;
+
+use super::yard::load::{ANSWER_MAX, Client, micros};
+use super::yard::peers;
+use super::yard::row::{Bound, Rounds, Row, Unit, percentile};
+use super::yard::server::{Core, pin_load};
+use super::yard::sheet::Sheet;
+use super::yard::tongue::Tongue;
+use super::yard::{Effort, runtime};
+
+/// What is done one after the other, where each waits for the disk.
+const SAMPLES: usize = 500;
+
+/// With a slow disk fewer are done.
+const SAMPLING_MAX: Duration = Duration::from_secs(5);
+
+/// P5 and P10, each beside a commit of one row by `SQLite` that waits for the disk.
+pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
+    // Who waits for one thing after the other shares a core with what it waits for.
+    pin_load(Core::Second);
+    let (told, address) = receiver();
+    let url = format!("http://{address}/");
+    let flags = ["--webhook", &url, "--webhook-events", "session.destroyed"];
+    let server = peers::durable(effort.folder.join("disk"), &effort.folder.join("disk.state"), &flags);
+    let sqlite = rusqlite::Connection::open(effort.folder.join("bare.db")).unwrap();
+    sqlite.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; CREATE TABLE t (v); INSERT INTO t VALUES (0)").unwrap();
+    let mut client = Client::to(&server.path, &Tongue::soramode());
+    let mut poster = Poster::to(address);
+    let modes = Tongue::modes().turns(0, 1);
+    let [come, go] = Tongue::soramode().turns(0, 1);
+    let (mut changes, mut p50, mut p99) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..effort.rounds {
+        let commit = times(|sample| {
+            sqlite.execute("UPDATE t SET v = ?1", [sample]).unwrap();
+        });
+        // Until its sender has the answer, and so after the receiver had it.
+        let post = times(|_| {
+            poster.post();
+            told.recv_timeout(ANSWER_MAX).unwrap();
+        });
+        let change = times(|sample| {
+            client.text(&modes[sample % 2].message, "\"result\"");
+        });
+        let webhook = webhooks((&mut client, &told), (&come.message, &go.message));
+        changes.push((change[0], commit[0]));
+        p50.push((webhook[0], commit[0] + post[0]));
+        p99.push((webhook[1], commit[0] + post[0]));
+    }
+    let mut row = |bar, what: &str, (yardstick, pairs), bound| {
+        sheet.add(Row { bar, what: what.to_owned(), unit: Unit::Micros, yardstick, rounds: Rounds::of(pairs), bound });
+    };
+    row("P5", "ChangeMode, durable, p50", ("a commit", changes), Bound::AtMost(1.5));
+    row("P10", "last Disconnect to the webhook, p50", ("commit + POST", p50), Bound::AtMost(2.0));
+    row("P10", "the same, p99", ("their p50", p99), Bound::AtMost(4.0));
+}
+
+/// p50 and p99 in microseconds of what is done again and again.
+fn times(mut act: impl FnMut(usize)) -> [f64; 2] {
+    let first = Instant::now();
+    let all = (0..SAMPLES).take_while(|_| first.elapsed() < SAMPLING_MAX).map(|sample| {
+        let began = Instant::now();
+        act(sample);
+        micros(began.elapsed())
+    });
+    both(all.collect())
+}
+
+fn both(mut times: Vec<f64>) -> [f64; 2] {
+    times.sort_by(f64::total_cmp);
+    [percentile(&times, 50), percentile(&times, 99)]
+}
+
+/// From the last disconnect of a session until its receiver was told.
+fn webhooks((client, told): (&mut Client, &Receiver<Instant>), (come, go): (&[u8], &[u8])) -> [f64; 2] {
+    let first = Instant::now();
+    let all = (0..SAMPLES).take_while(|_| first.elapsed() < SAMPLING_MAX).map(|_| {
+        client.text(come, "offer");
+        let began = Instant::now();
+        client.text(go, "\"result\"");
+        micros(told.recv_timeout(ANSWER_MAX).unwrap().duration_since(began))
+    });
+    both(all.collect())
+}
+
+/// Somebody who answers every request with 200 at once, and says when it came.
+fn receiver() -> (Receiver<Instant>, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (tell, told) = channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let tell = tell.clone();
+            std::thread::spawn(move || receive(&stream, &tell));
+        }
+    });
+    (told, address)
+}
+
+fn receive(stream: &TcpStream, tell: &Sender<Instant>) {
+    let mut reader = BufReader::new(stream);
+    while take(&mut reader) {
+        tell.send(Instant::now()).unwrap();
+        let mut stream = stream;
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").unwrap();
+    }
+}
+
+fn take(reader: &mut BufReader<&TcpStream>) -> bool {
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        if reader.read_line(&mut head).unwrap_or(0) == 0 {
+            return false;
+        }
+    }
+    let length = head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ").map(str::to_owned)).unwrap();
+    reader.read_exact(&mut vec![0; length.parse().unwrap()]).is_ok()
+}
+
+/// One POST after the other over one connection, by hyper.
+struct Poster {
+    runtime: tokio::runtime::Runtime,
+    sender: SendRequest<Full<Bytes>>,
+    /// Goes on as long as it is held.
+    _connection: JoinSet<Result<(), hyper::Error>>,
+}
+
+impl Poster {
+    fn to(address: SocketAddr) -> Self {
+        let runtime = runtime();
+        let (sender, connection) = runtime.block_on(async {
+            let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+            stream.set_nodelay(true).unwrap();
+            let (sender, connection) = handshake(TokioIo::new(stream)).await.unwrap();
+            (sender, JoinSet::from_iter([connection]))
+        });
+        Self { runtime, sender, _connection: connection }
+    }
+
+    fn post(&mut self) {
+        let body = Full::new(Bytes::from_static(b"{\"type\":\"session.vanished\"}"));
+        let request = hyper::Request::post("/").header("host", "localhost").body(body).unwrap();
+        let Self { runtime, sender, .. } = self;
+        assert!(runtime.block_on(async { sender.send_request(request).await.unwrap() }).status().is_success());
+    }
+}

@@ -1,0 +1,95 @@
+//! P12: from the start to the first answer.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use super::yard::Effort;
+use super::yard::load::{Client, names};
+use super::yard::peers::{self, Aof};
+use super::yard::row::{Bound, Rounds, Row, Unit};
+use super::yard::server::Server;
+use super::yard::sheet::Sheet;
+use super::yard::tongue::Tongue;
+
+/// Connections in one `Report`: a request has at most 64 KiB.
+const REPORTED: usize = 400;
+
+/// How soon a daemon with nothing to read must answer, in milliseconds.
+const EMPTY_START_MAX_MS: f64 = 15.0;
+
+/// P12. Killed before: each finds what a crash leaves.
+pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
+    let folder = effort.folder;
+    let (state, path) = (folder.join("many.state"), folder.join("many"));
+    let ours = peers::durable(path.clone(), &state, &[]);
+    report(&ours, effort.many);
+    drop(ours);
+    let redis_folder = folder.join("many-redis");
+    let (redis, tongue) = peers::redis(&redis_folder, Aof::Everysec);
+    Client::to(&redis.path, &tongue).all(0..effort.many, |number| {
+        let (channel, connection) = names(number);
+        tongue.come(&channel, &connection)
+    });
+    // Until its file is whole.
+    std::thread::sleep(Duration::from_secs(2));
+    drop(redis);
+    let full = Rounds::beside(
+        effort,
+        Bound::AtMost(1.0),
+        || start(|| first_answer(peers::durable(path.clone(), &state, &[]))),
+        || start(|| peers::redis(&redis_folder, Aof::Everysec).0),
+    );
+    let empty = (0..2 * effort.rounds)
+        .map(|round| 1e3 * start(|| first_answer(peers::durable(folder.join("empty"), &folder.join(format!("empty{round}")), &[]))));
+    sheet.add(Row {
+        bar: "P12",
+        what: "start to first answer, empty".to_owned(),
+        unit: Unit::Millis,
+        yardstick: "",
+        rounds: Rounds::alone(empty),
+        bound: Bound::Within(EMPTY_START_MAX_MS),
+    });
+    sheet.add(Row {
+        bar: "P12",
+        what: format!("the same, {} stored connections", effort.many),
+        unit: Unit::Seconds,
+        yardstick: "Redis from its AOF",
+        rounds: full,
+        bound: Bound::AtMost(1.0),
+    });
+}
+
+/// Fills a daemon as a signalling server does that tells of all it has.
+fn report(server: &Server, connections: usize) {
+    let mut client = Client::to(&server.path, &Tongue::soramode());
+    for first in (0..connections).step_by(REPORTED) {
+        let rows = (first..connections.min(first + REPORTED)).map(|number| {
+            let (channel, connection) = names(number);
+            format!("{{\"channel_id\":\"{channel}\",\"connection_id\":\"{connection}\"}}")
+        });
+        let rows: Vec<String> = rows.collect();
+        client.text(
+            format!("{{\"id\":1,\"method\":\"Report\",\"params\":{{\"connections\":[{}]}}}}\n", rows.join(",")).as_bytes(),
+            "\"result\"",
+        );
+    }
+}
+
+fn first_answer(server: Server) -> Server {
+    let mut stream = BufReader::new(UnixStream::connect(&server.path).unwrap());
+    stream.get_ref().write_all(b"{\"id\":1,\"method\":\"GetMode\"}\n").unwrap();
+    let mut line = String::new();
+    stream.read_line(&mut line).unwrap();
+    assert!(line.contains("\"result\""), "{line}");
+    server
+}
+
+/// Seconds until it is there; its end does not count.
+fn start(act: impl FnOnce() -> Server) -> f64 {
+    let began = Instant::now();
+    let server = act();
+    let elapsed = began.elapsed();
+    drop(server);
+    elapsed.as_secs_f64()
+}
