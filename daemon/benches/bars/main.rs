@@ -19,8 +19,10 @@ mod decide;
 mod disk;
 mod doors;
 mod keep;
+mod list;
 mod rest;
 mod start;
+mod subscribers;
 mod yard;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -67,6 +69,8 @@ const ALL: &[Measurement] = &[
     Measurement { bars: &["P5", "P10"], measure: disk::measure, needs: &[TASKSET], when: When::Always },
     Measurement { bars: &["P6"], measure: command::measure, needs: &[TASKSET, REDIS, SOCAT, CURL, TIME], when: When::Always },
     Measurement { bars: &["P7"], measure: doors::measure, needs: &[TASKSET, NGINX], when: When::Always },
+    Measurement { bars: &["P9"], measure: list::measure, needs: &[TASKSET, REDIS], when: When::Always },
+    Measurement { bars: &["P11"], measure: subscribers::measure, needs: &[TASKSET], when: When::Always },
     Measurement { bars: &["P12"], measure: start::measure, needs: &[TASKSET, REDIS], when: When::Always },
     Measurement { bars: &["P13"], measure: rest::idle, needs: &[TASKSET], when: When::Always },
     Measurement { bars: &["P15"], measure: rest::build, needs: &[TASKSET], when: When::AskedFor },

@@ -1,0 +1,115 @@
+//! P9: all sessions, page by page, and what others feel of it.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Instant;
+
+use super::yard::Effort;
+use super::yard::load::{ANSWER_MAX, Client, count};
+use super::yard::peers::{self, Aof};
+use super::yard::row::{Bound, Rounds, Row, Unit};
+use super::yard::server::{Core, pin_load};
+use super::yard::sheet::Sheet;
+use super::yard::tongue::{Tongue, resp};
+
+/// How many there are.
+const SESSIONS: usize = 100_000;
+
+/// What Redis answers of a field: the lengths and texts of its name and of its value.
+const LINES_A_FIELD: usize = 4;
+
+pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
+    let tongue = Tongue::soramode();
+    let ours = peers::volatile(effort.folder.join("gate"), &[]);
+    let (redis, redis_tongue) = peers::redis(&effort.folder.join("redis"), Aof::None);
+    ours.pin(Core::First);
+    redis.pin(Core::First);
+    pin_load(Core::Second);
+    let (mut client, mut redis_client) = (Client::to(&ours.path, &tongue), Client::to(&redis.path, &redis_tongue));
+    let names = |number| (format!("CHANNELID{number:017}"), format!("CONNECTION{number:016}"));
+    client.all(0..SESSIONS, |number| {
+        let (channel, connection) = names(number);
+        tongue.come(&channel, &connection)
+    });
+    redis_client.all(0..SESSIONS, |number| {
+        let (channel, connection) = names(number);
+        resp(&["HSET", "sessions", &channel, &connection])
+    });
+    let mut pager = Pager::to(&ours.path);
+    let bound = Bound::AtLeast(0.5);
+    let rounds = Rounds::beside(effort, bound, || pager.rate(SESSIONS), || hash_rate(&mut redis_client, ("sessions", SESSIONS)));
+    let what = format!("rows of all {SESSIONS} sessions, in pages");
+    sheet.add(Row { bar: "P9", what, unit: Unit::PerSecond, yardstick: "Redis HGETALL", rounds, bound });
+    let bound = Bound::AtMost(3.0);
+    let mut other = Client::to(&ours.path, &tongue);
+    let idle_and_busy = (0..effort.rounds).map(|_| {
+        let idle = other.round_trips(&tongue).p99;
+        let is_over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| pager.turn_pages(&is_over));
+            let busy = other.round_trips(&tongue).p99;
+            is_over.store(true, Ordering::Relaxed);
+            (busy, idle)
+        })
+    });
+    let rounds = Rounds::of(idle_and_busy.collect());
+    let what = "another client's p99 meanwhile".to_owned();
+    sheet.add(Row { bar: "P9", what, unit: Unit::Micros, yardstick: "idle", rounds, bound });
+}
+
+/// Rows a second of a hash with so many fields, in one answer.
+pub(crate) fn hash_rate(client: &mut Client, (hash, fields): (&str, usize)) -> f64 {
+    let began = Instant::now();
+    client.ask(resp(&["HGETALL", hash]).as_bytes(), 1 + fields * LINES_A_FIELD);
+    count(fields) / began.elapsed().as_secs_f64()
+}
+
+/// Somebody who lists all sessions, a page after the other.
+pub(crate) struct Pager {
+    stream: BufReader<UnixStream>,
+    line: Vec<u8>,
+    cursor: Option<String>,
+}
+
+impl Pager {
+    pub(crate) fn to(path: &Path) -> Self {
+        let stream = UnixStream::connect(path).unwrap();
+        stream.set_read_timeout(Some(ANSWER_MAX)).unwrap();
+        Self { stream: BufReader::with_capacity(256 * 1024, stream), line: Vec::new(), cursor: None }
+    }
+
+    /// Rows a second of all sessions, which must be so many.
+    pub(crate) fn rate(&mut self, sessions: usize) -> f64 {
+        self.cursor = None;
+        let (began, mut rows) = (Instant::now(), 0);
+        loop {
+            rows += self.page();
+            if self.cursor.is_none() {
+                assert_eq!(rows, sessions);
+                return count(rows) / began.elapsed().as_secs_f64();
+            }
+        }
+    }
+
+    fn turn_pages(&mut self, is_over: &AtomicBool) {
+        while !is_over.load(Ordering::Relaxed) {
+            self.page();
+        }
+    }
+
+    /// The next page, or the first after the last; how many rows it has.
+    fn page(&mut self) -> usize {
+        let cursor = self.cursor.take().map(|cursor| format!(",\"cursor\":\"{cursor}\"")).unwrap_or_default();
+        let request = format!("{{\"id\":1,\"method\":\"ListSessions\",\"params\":{{\"limit\":1000{cursor}}}}}\n");
+        self.stream.get_ref().write_all(request.as_bytes()).unwrap();
+        self.line.clear();
+        self.stream.read_until(b'\n', &mut self.line).unwrap();
+        let text = std::str::from_utf8(&self.line).unwrap();
+        assert!(text.contains("\"result\""), "{text}");
+        self.cursor = text.rsplit_once("\"cursor\":\"").map(|(_, rest)| rest.split('"').next().unwrap().to_owned());
+        memchr::memmem::find_iter(&self.line, b"\"session_id\"").count()
+    }
+}
