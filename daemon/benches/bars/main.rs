@@ -1,7 +1,8 @@
 //! Every goal of speed and size, each beside its yardstick in the same run and in turn.
 //!
 //! `cargo bench -p soramoded --bench bars` measures all; words after `--` pick bars (`P1 P4`), `--quick` takes fewer rounds and fewer
-//! connections, and leaves out what needs a program that is not installed. `--all` takes in what takes minutes. The table goes to the
+//! connections, and leaves out what needs a program that is not installed. `--all` takes in what takes minutes: a clean build (P15) and
+//! `growth`, which draws `daemon/benches/growth.svg`. `soak 120` takes so many minutes, and draws `target/soak.svg`. The table goes to the
 //! terminal, every round to `target/bars.json`.
 //!
 //! Servers have one core and the load the other; one client shares a core with its server, or results fall into two groups.
@@ -18,9 +19,11 @@ mod command;
 mod decide;
 mod disk;
 mod doors;
+mod growth;
 mod keep;
 mod list;
 mod rest;
+mod soak;
 mod start;
 mod subscribers;
 mod yard;
@@ -28,10 +31,11 @@ mod yard;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
 
 use yard::server::{Core, pin_load};
 use yard::sheet::Sheet;
-use yard::{Effort, echo, runtime, web};
+use yard::{Effort, SOAK, echo, runtime, web};
 
 /// What is not there was asked for.
 const MISUSED: u8 = 2;
@@ -47,8 +51,10 @@ struct Measurement {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum When {
     Always,
-    /// It takes minutes.
-    AskedFor,
+    /// It takes minutes: with `--all`, or when it is named.
+    Minutes,
+    /// It takes hours.
+    Named,
 }
 
 /// A program, and Debian's package that has it.
@@ -73,7 +79,9 @@ const ALL: &[Measurement] = &[
     Measurement { bars: &["P11"], measure: subscribers::measure, needs: &[TASKSET], when: When::Always },
     Measurement { bars: &["P12"], measure: start::measure, needs: &[TASKSET, REDIS], when: When::Always },
     Measurement { bars: &["P13"], measure: rest::idle, needs: &[TASKSET], when: When::Always },
-    Measurement { bars: &["P15"], measure: rest::build, needs: &[TASKSET], when: When::AskedFor },
+    Measurement { bars: &["soak", "S6"], measure: soak::measure, needs: &[TASKSET], when: When::Named },
+    Measurement { bars: &["growth"], measure: growth::measure, needs: &[TASKSET, REDIS], when: When::Minutes },
+    Measurement { bars: &["P15"], measure: rest::build, needs: &[TASKSET], when: When::Minutes },
 ];
 
 fn main() -> ExitCode {
@@ -85,36 +93,74 @@ fn main() -> ExitCode {
             _ => (),
         }
     }
-    let has = |flag: &str| arguments.iter().any(|argument| argument == flag);
-    let words: Vec<&str> = arguments.iter().map(String::as_str).filter(|argument| !argument.starts_with("--")).collect();
-    if let Some(word) = words.iter().find(|word| !ALL.iter().any(|measurement| measurement.bars.contains(word))) {
-        println!("no bar is called {word}");
-        return ExitCode::from(MISUSED);
-    }
-    let picked = ALL.iter().filter(|Measurement { bars, when, .. }| match *when {
-        When::Always if words.is_empty() => true,
-        When::AskedFor if has("--all") => true,
-        When::Always | When::AskedFor => bars.iter().any(|bar| words.contains(bar)),
-    });
-    let (able, unable): (Vec<_>, Vec<_>) = picked.partition(|measurement| missing(measurement).is_empty());
+    let wanted = match Wanted::read(&arguments) {
+        Ok(wanted) => wanted,
+        Err(told) => {
+            println!("{told}");
+            return ExitCode::from(MISUSED);
+        }
+    };
+    let (able, unable): (Vec<&Measurement>, Vec<_>) =
+        wanted.measurements.iter().copied().partition(|measurement| missing(measurement).is_empty());
     for measurement in &unable {
         println!("{} cannot be measured: apt-get install {}", measurement.bars.join(", "), missing(measurement).join(" "));
     }
-    if !unable.is_empty() && !has("--quick") {
+    if !unable.is_empty() && !wanted.is_quick {
         return ExitCode::from(MISUSED);
     }
-    let effort = if has("--quick") { Effort::quick } else { Effort::full };
-    measure(&able, effort)
+    measure(&able, &wanted)
+}
+
+/// What the command line asks for.
+struct Wanted {
+    measurements: Vec<&'static Measurement>,
+    is_quick: bool,
+    soak: Duration,
+}
+
+impl Wanted {
+    fn read(arguments: &[String]) -> Result<Self, String> {
+        let mut wanted = Self { measurements: Vec::new(), is_quick: false, soak: SOAK };
+        let mut is_all = false;
+        let mut words = Vec::new();
+        for argument in arguments.iter().map(String::as_str) {
+            match argument {
+                "--quick" => wanted.is_quick = true,
+                "--all" => is_all = true,
+                // cargo says so to every benchmark.
+                "--bench" => (),
+                _ if ALL.iter().any(|measurement| measurement.bars.contains(&argument)) => words.push(argument),
+                minutes => {
+                    let minutes =
+                        minutes.parse().map_err(|_| format!("{minutes}: takes {}, --quick, --all and a soak's minutes", names()))?;
+                    wanted.soak = Duration::from_mins(minutes);
+                }
+            }
+        }
+        let picked = ALL.iter().filter(|Measurement { bars, when, .. }| match *when {
+            When::Always if words.is_empty() => true,
+            When::Minutes if is_all => true,
+            When::Always | When::Minutes | When::Named => bars.iter().any(|bar| words.contains(bar)),
+        });
+        wanted.measurements = picked.collect();
+        Ok(wanted)
+    }
+}
+
+fn names() -> String {
+    ALL.iter().flat_map(|measurement| measurement.bars).copied().collect::<Vec<_>>().join(" ")
 }
 
 /// One after the other. One that breaks does not take the others' figures with it.
-fn measure(all: &[&Measurement], effort: fn(&Path) -> Effort<'_>) -> ExitCode {
+fn measure(all: &[&Measurement], wanted: &Wanted) -> ExitCode {
     let mut sheet = Sheet::default();
     let mut broken = Vec::new();
     for Measurement { bars, measure, .. } in all {
         let folder = tempfile::tempdir().unwrap();
         pin_load(Core::Any);
-        if catch_unwind(AssertUnwindSafe(|| measure(effort(folder.path()), &mut sheet))).is_err() {
+        let effort = if wanted.is_quick { Effort::quick(folder.path()) } else { Effort::full(folder.path()) };
+        let effort = Effort { soak: wanted.soak, ..effort };
+        if catch_unwind(AssertUnwindSafe(|| measure(effort, &mut sheet))).is_err() {
             broken.extend_from_slice(bars);
         }
     }

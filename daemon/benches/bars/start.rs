@@ -18,28 +18,9 @@ const REPORTED: usize = 400;
 /// How soon a daemon with nothing to read must answer, in milliseconds.
 const EMPTY_START_MAX_MS: f64 = 15.0;
 
-/// P12. Killed before: each finds what a crash leaves.
 pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
     let folder = effort.folder;
-    let (state, path) = (folder.join("many.state"), folder.join("many"));
-    let ours = peers::durable(path.clone(), &state, &[]);
-    report(&ours, effort.many);
-    drop(ours);
-    let redis_folder = folder.join("many-redis");
-    let (redis, tongue) = peers::redis(&redis_folder, Aof::Everysec);
-    Client::to(&redis.path, &tongue).all(0..effort.many, |number| {
-        let (channel, connection) = names(number);
-        tongue.come(&channel, &connection)
-    });
-    // Until its file is whole.
-    std::thread::sleep(Duration::from_secs(2));
-    drop(redis);
-    let full = Rounds::beside(
-        effort,
-        Bound::AtMost(1.0),
-        || start(|| first_answer(peers::durable(path.clone(), &state, &[]))),
-        || start(|| peers::redis(&redis_folder, Aof::Everysec).0),
-    );
+    let full = full(effort);
     let empty = (0..2 * effort.rounds)
         .map(|round| 1e3 * start(|| first_answer(peers::durable(folder.join("empty"), &folder.join(format!("empty{round}")), &[]))));
     sheet.add(Row {
@@ -58,6 +39,31 @@ pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
         rounds: full,
         bound: Bound::AtMost(1.0),
     });
+}
+
+/// Seconds to the first answer, with so many connections: ours, and Redis from its file. Both were killed before and find what a crash
+/// leaves.
+pub(crate) fn full(effort: Effort<'_>) -> Rounds {
+    let folder = effort.folder;
+    let (state, path) = (folder.join("many.state"), folder.join("many"));
+    let ours = peers::durable(path.clone(), &state, &[]);
+    report(&ours, effort.many);
+    drop(ours);
+    let redis_folder = folder.join("many-redis");
+    let (redis, tongue) = peers::redis(&redis_folder, Aof::Everysec);
+    Client::to(&redis.path, &tongue).all(0..effort.many, |number| {
+        let (channel, connection) = names(number);
+        tongue.come(&channel, &connection)
+    });
+    // Until its file is whole.
+    std::thread::sleep(Duration::from_secs(2));
+    drop(redis);
+    Rounds::beside(
+        effort,
+        Bound::AtMost(1.0),
+        || start(|| first_answer(peers::durable(path.clone(), &state, &[]))),
+        || start(|| peers::redis(&redis_folder, Aof::Everysec).0),
+    )
 }
 
 /// Fills a daemon as a signalling server does that tells of all it has.

@@ -1,5 +1,6 @@
 //! What the measurements have in common: servers as processes, what is said to them, how much of it they bear, and what comes out.
 
+pub(crate) mod chart;
 pub(crate) mod echo;
 pub(crate) mod load;
 pub(crate) mod peers;
@@ -11,6 +12,9 @@ pub(crate) mod web;
 
 use std::path::Path;
 use std::time::Duration;
+
+/// How long a soak is, if nothing else is said.
+pub(crate) const SOAK: Duration = Duration::from_hours(2);
 
 /// How thoroughly, and where.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +29,8 @@ pub(crate) struct Effort<'a> {
     pub(crate) time: Duration,
     /// How long an idle daemon is looked at.
     pub(crate) idle: Duration,
+    /// How long a soak is.
+    pub(crate) soak: Duration,
     /// How many connections are many.
     pub(crate) many: usize,
 }
@@ -32,11 +38,27 @@ pub(crate) struct Effort<'a> {
 impl Effort<'_> {
     /// For looking whether all is well.
     pub(crate) const fn quick(folder: &Path) -> Effort<'_> {
-        Effort { folder, rounds: 3, more_rounds: 3, time: Duration::from_millis(300), idle: Duration::from_secs(10), many: 100_000 }
+        Effort {
+            folder,
+            rounds: 3,
+            more_rounds: 3,
+            time: Duration::from_millis(300),
+            idle: Duration::from_secs(10),
+            soak: SOAK,
+            many: 100_000,
+        }
     }
 
     pub(crate) const fn full(folder: &Path) -> Effort<'_> {
-        Effort { folder, rounds: 5, more_rounds: 15, time: Duration::from_secs(1), idle: Duration::from_mins(1), many: 1_000_000 }
+        Effort {
+            folder,
+            rounds: 5,
+            more_rounds: 15,
+            time: Duration::from_secs(1),
+            idle: Duration::from_mins(1),
+            soak: SOAK,
+            many: 1_000_000,
+        }
     }
 }
 

@@ -60,5 +60,5 @@ pub(crate) fn results() -> PathBuf {
 fn number(bar: &str) -> (u32, String) {
     let rest = bar.trim_start_matches('P');
     let digits = rest.trim_end_matches(char::is_alphabetic);
-    (digits.parse().unwrap_or_default(), bar.to_owned())
+    (digits.parse().unwrap_or(u32::MAX), bar.to_owned())
 }

@@ -20,6 +20,7 @@ enum Words {
     },
     /// Changes of the mode.
     Modes,
+    RedisModes,
     HaProxy,
 }
 
@@ -43,6 +44,11 @@ impl Tongue {
         Self { greeting: b"", end: b'\n', words: Words::Redis { connect, disconnect } }
     }
 
+    /// The mode as a word that is set.
+    pub(crate) const fn redis_modes() -> Self {
+        Self { greeting: b"", end: b'\n', words: Words::RedisModes }
+    }
+
     pub(crate) const fn haproxy() -> Self {
         Self { greeting: b"prompt\n", end: b'>', words: Words::HaProxy }
     }
@@ -62,6 +68,7 @@ impl Tongue {
             ),
             Words::Redis { connect, .. } => resp(&["EVALSHA", connect, "0", channel, connection]),
             Words::Modes => change_mode("block_new_session"),
+            Words::RedisModes => resp(&["SET", "mode", "block_new_session"]),
             Words::HaProxy => "set server sfu/node state drain\n".to_owned(),
         }
     }
@@ -73,6 +80,7 @@ impl Tongue {
             }
             Words::Redis { disconnect, .. } => resp(&["EVALSHA", disconnect, "0", connection]),
             Words::Modes => change_mode("normal"),
+            Words::RedisModes => resp(&["SET", "mode", "normal"]),
             Words::HaProxy => "set server sfu/node state ready\n".to_owned(),
         }
     }

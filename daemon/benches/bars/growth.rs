@@ -1,0 +1,126 @@
+//! How P1, P5, P8, P9 and P12 change with the number of connections, beside Redis, drawn into one picture.
+
+use std::path::Path;
+
+use super::list::{Pager, hash_rate};
+use super::start;
+use super::yard::Effort;
+use super::yard::chart::{self, Panel, Scale};
+use super::yard::load::{CLIENTS, CONNECTIONS_A_CHANNEL, Client, Crowd, count, names};
+use super::yard::peers::{self, Aof};
+use super::yard::row::{Bound, Rounds, Row, Unit};
+use super::yard::server::{Core, Server, pin_load};
+use super::yard::sheet::Sheet;
+use super::yard::tongue::Tongue;
+
+/// How many connections there are, one picture's axis.
+const SIZES: [usize; 4] = [1_000, 10_000, 100_000, 1_000_000];
+
+/// What the pictures are called, in the order of what is measured.
+const TITLES: [(&str, Unit); 5] = [
+    ("Connect and Disconnect a second", Unit::PerSecond),
+    ("changes of the mode a second", Unit::PerSecond),
+    ("bytes a connection", Unit::Bytes),
+    ("rows listed a second", Unit::PerSecond),
+    ("seconds to the first answer", Unit::Seconds),
+];
+
+const MIB: f64 = 1024.0 * 1024.0;
+
+/// Measures, and draws `daemon/benches/growth.svg`.
+pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
+    let pair = Pair::start(effort);
+    let mut panels = TITLES.map(|(title, _)| Panel { title: title.to_owned(), curves: vec![Vec::new(), Vec::new()] });
+    let mut from = 0;
+    for size in SIZES.into_iter().filter(|size| *size <= effort.many) {
+        pair.fill(from..size);
+        from = size;
+        let all = [pair.decisions(effort), pair.modes(effort), pair.weight(size), pair.lists(effort, size), pair.starts(effort, size)];
+        for ((rounds, panel), (title, unit)) in all.into_iter().zip(&mut panels).zip(TITLES) {
+            panel.curves[0].push((count(size), rounds.ours()));
+            panel.curves[1].push((count(size), rounds.theirs()));
+            sheet.add(Row {
+                bar: "growth",
+                what: format!("{title}, {size} connections"),
+                unit,
+                yardstick: "Redis",
+                rounds,
+                bound: Bound::Shown,
+            });
+        }
+    }
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/growth.svg");
+    chart::draw(&file, &panels, &["soramode", "Redis"], Scale::Tens);
+    println!("drawn: {}", file.display());
+}
+
+/// soramoded and Redis, both without a disk.
+struct Pair {
+    ours: Server,
+    tongue: Tongue,
+    redis: Server,
+    redis_tongue: Tongue,
+    /// What both had in memory at the start, in MiB.
+    empty: (f64, f64),
+}
+
+impl Pair {
+    fn start(effort: Effort<'_>) -> Self {
+        let ours = peers::volatile(effort.folder.join("gate"), &[]);
+        let (redis, redis_tongue) = peers::redis(&effort.folder.join("redis"), Aof::None);
+        let empty = (ours.resident_mib(), redis.resident_mib());
+        Self { ours, tongue: Tongue::soramode(), redis, redis_tongue, empty }
+    }
+
+    fn fill(&self, numbers: std::ops::Range<usize>) {
+        for (server, tongue) in [(&self.ours, &self.tongue), (&self.redis, &self.redis_tongue)] {
+            Client::to(&server.path, tongue).all(numbers.clone(), |number| {
+                let (channel, connection) = names(number);
+                tongue.come(&channel, &connection)
+            });
+        }
+    }
+
+    fn pin(&self, core: Core) {
+        self.ours.pin(core);
+        self.redis.pin(core);
+        pin_load(Core::Second);
+    }
+
+    fn decisions(&self, effort: Effort<'_>) -> Rounds {
+        self.pin(Core::First);
+        let crowd = Crowd { clients: CLIENTS, depth: 1, time: effort.time };
+        let ask = |server: &Server, tongue| crowd.ask(&server.path, tongue).rate;
+        Rounds::beside(effort, Bound::Shown, || ask(&self.ours, &self.tongue), || ask(&self.redis, &self.redis_tongue))
+    }
+
+    fn modes(&self, effort: Effort<'_>) -> Rounds {
+        self.pin(Core::Second);
+        let crowd = Crowd { clients: 1, depth: 1, time: effort.time };
+        let ask = |server: &Server, tongue| crowd.ask(&server.path, tongue).rate;
+        let (ours, theirs) = (Tongue::modes(), Tongue::redis_modes());
+        Rounds::beside(effort, Bound::Shown, || ask(&self.ours, &ours), || ask(&self.redis, &theirs))
+    }
+
+    fn weight(&self, size: usize) -> Rounds {
+        let weight = |server: &Server, empty| (server.resident_mib() - empty) * MIB / count(size);
+        Rounds::of(vec![(weight(&self.ours, self.empty.0), weight(&self.redis, self.empty.1))])
+    }
+
+    fn lists(&self, effort: Effort<'_>, size: usize) -> Rounds {
+        self.pin(Core::First);
+        let (mut pager, mut client) = (Pager::to(&self.ours.path), Client::to(&self.redis.path, &self.redis_tongue));
+        let sessions = size / CONNECTIONS_A_CHANNEL;
+        Rounds::beside(effort, Bound::Shown, || pager.rate(sessions), || hash_rate(&mut client, ("channels", sessions)))
+    }
+
+    fn starts(&self, effort: Effort<'_>, size: usize) -> Rounds {
+        self.pin(Core::First);
+        pin_load(Core::Any);
+        let folder = effort.folder.join(format!("{size}"));
+        std::fs::create_dir(&folder).unwrap();
+        let rounds = start::full(Effort { folder: &folder, many: size, ..effort });
+        std::fs::remove_dir_all(folder).unwrap();
+        rounds
+    }
+}
