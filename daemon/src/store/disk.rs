@@ -144,9 +144,10 @@ impl Desk {
             self.copied_pages = 0;
         }
         if self.is_copying {
-            return if pages - self.copied_pages >= PAGES_MAX {
+            if pages - self.copied_pages >= PAGES_MAX {
                 self.wait_for_copy(orders);
-            };
+            }
+            return;
         }
         self.copy_at = self.copy_at.or_else(|| Some(Instant::now() + COPIED_AFTER));
         if pages - self.copied_pages >= PAGES_WAITING_MAX {
