@@ -157,10 +157,12 @@ impl Writer {
 }
 
 /// Whether a power cut must not undo it.
-const fn must_reach_the_disk(record: &Record) -> bool {
+fn must_reach_the_disk(record: &Record) -> bool {
     match record {
         // Whom the node was in the cluster must be known again: else nobody may have its channels for a long time.
-        Record::Mode(_) | Record::Delivery(_) | Record::Member(_) => true,
+        Record::Mode(_) | Record::Member(_) => true,
+        // What is owed. What came of a try may be lost: then it is tried once more, and its receiver knows it by its id.
+        Record::Delivery(delivery) => delivery.attempts == 0,
         Record::Event(event) => matches!(event.kind, EventKind::ModeChanged(_)),
         Record::Pending { .. }
         | Record::PendingOver(_)
@@ -327,4 +329,38 @@ fn json(value: &impl serde::Serialize) -> rusqlite::Result<String> {
 
 fn unwritable(error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
     rusqlite::Error::ToSqlConversionFailure(error.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::sync::Arc;
+
+    use soramode_protocol::delivery::DeliveryState;
+    use soramode_protocol::id::{EventId, NodeName};
+
+    #[test]
+    fn what_is_owed_waits_for_the_disk_and_what_came_of_a_try_does_not() {
+        let time = Time::from_micros(0);
+        let node_name = Arc::new(NodeName::new("node-01").unwrap());
+        let event = Event { seq: 1, id: EventId::generate([0; 16]), kind: EventKind::SessionVanished, timestamp: time, node_name };
+        let owed = StoredDelivery {
+            id: 1,
+            url: "http://localhost/".to_owned(),
+            endpoint: "http://localhost/".to_owned(),
+            event,
+            generation: 1,
+            state: DeliveryState::Pending,
+            attempts: 0,
+            created_at: time,
+            next_attempt_at: None,
+            finished_at: None,
+            status: None,
+            problem: None,
+        };
+        let tried = StoredDelivery { attempts: 1, state: DeliveryState::Succeeded, finished_at: Some(time), ..owed.clone() };
+        assert!(must_reach_the_disk(&Record::Delivery(Box::new(owed))));
+        assert!(!must_reach_the_disk(&Record::Delivery(Box::new(tried))));
+    }
 }
