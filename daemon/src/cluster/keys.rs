@@ -121,6 +121,9 @@ pub(super) struct MemberValue {
     /// The boot of its machine.
     #[serde(default)]
     pub(super) boot_id: String,
+    /// The epoch in which it was written: a key that came back with a backup is nobody's.
+    #[serde(default)]
+    pub(super) epoch: u64,
     /// The start of its daemon that wrote this.
     #[serde(default)]
     pub(super) start: String,

@@ -1,6 +1,7 @@
 //! A read of all members at once, linearizable: the only thing that renews the node's right.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 
 use etcd_client::{Client, Compare, CompareOp, GetOptions, GetResponse, KeyValue, Txn, TxnOp, TxnOpResponse, TxnResponse};
 use soramode_core::cluster::Incarnation;
@@ -37,6 +38,7 @@ impl Etcd {
         let [config, members, modes, loads, purged] = gets.as_slice() else { return Err("etcd's answer cannot be read".to_owned()) };
         let header = answer.header().ok_or("etcd's answer has no header")?;
         let epoch = self.check_config(config.kvs().first(), header.cluster_id()).await?;
+        self.epoch.store(epoch, Ordering::Relaxed);
         let modes: HashMap<&str, Mode> = by_name(self, Kind::Mode, modes, |kv| kv.value_str().ok()?.parse().ok());
         let loads: HashMap<&str, LoadValue> = by_name(self, Kind::Load, loads, |kv| serde_json::from_slice(kv.value()).ok());
         let mut look =
@@ -54,10 +56,14 @@ impl Etcd {
         Ok(look)
     }
 
-    /// A member as its key has it; what is our own is noted apart.
+    /// A member as its key has it; what is our own is noted apart. A key of another epoch came back with a backup: its node, if it is
+    /// there, has lost what happened since, and comes in anew.
     fn seen(&self, look: &mut Look, name: &str, kv: &KeyValue) -> Option<SeenNode> {
         let incarnation = Incarnation(number(kv.create_revision()));
         let value: Option<MemberValue> = serde_json::from_slice(kv.value()).ok();
+        if value.as_ref().is_some_and(|value| value.epoch != look.looked.epoch) {
+            return None;
+        }
         if name == self.identity.node_name.as_str() {
             look.looked.own = Some(incarnation);
             let is_of = |value: &MemberValue| value.id == self.identity.id && value.boot_id == self.identity.boot_id;

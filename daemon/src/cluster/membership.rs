@@ -1,5 +1,7 @@
 //! The node's own keys: created, published, kept alive, and given back.
 
+use std::sync::atomic::Ordering;
+
 use etcd_client::{Client, Compare, CompareOp, PutOptions, Txn, TxnOp};
 use soramode_core::cluster::Incarnation;
 use soramode_core::member::order::Load;
@@ -19,6 +21,7 @@ impl Etcd {
             let deletes = [delete(self.keys.member()), delete(self.keys.mode()), delete(self.keys.load())];
             self.txn(Txn::new().when([is_still]).and_then(deletes)).await?;
         }
+        self.give_up_restored().await?;
         let ttl = i64::try_from(self.ttl.as_secs()).unwrap_or(i64::MAX);
         let lease = self.pool.call(|mut client: Client| async move { client.lease_grant(ttl, None).await }).await?.id();
         let joined = self.create_member(mode, lease).await;
@@ -30,10 +33,25 @@ impl Etcd {
         joined
     }
 
+    /// Deletes a key of this state folder's that came back with a backup.
+    async fn give_up_restored(&self) -> Result<(), String> {
+        let key = self.keys.member();
+        let found = self.txn(Txn::new().and_then([TxnOp::get(key.clone(), None)])).await?;
+        let gets = gets(&found);
+        let Some(kv) = gets.first().and_then(|get| get.kvs().first()) else { return Ok(()) };
+        let epoch = self.epoch.load(Ordering::Relaxed);
+        let is_restored = |value: MemberValue| value.id == self.identity.id && value.epoch != epoch;
+        if serde_json::from_slice(kv.value()).is_ok_and(is_restored) {
+            self.leave(Incarnation(number(kv.create_revision()))).await?;
+        }
+        Ok(())
+    }
+
     async fn create_member(&self, mode: Mode, lease: i64) -> Result<Incarnation, String> {
         let value = MemberValue {
             id: self.identity.id.clone(),
             boot_id: self.identity.boot_id.clone(),
+            epoch: self.epoch.load(Ordering::Relaxed),
             start: self.identity.start.clone(),
             signaling_url: self.identity.signaling_url.clone(),
             api_url: self.identity.api_url.clone(),

@@ -10,6 +10,7 @@ mod owed;
 mod pool;
 mod watch;
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -79,6 +80,8 @@ struct Etcd {
     identity: Identity,
     ttl: Duration,
     lease: Mutex<Option<i64>>,
+    /// The cluster's, as it was read last.
+    epoch: AtomicU64,
 }
 
 impl Etcd {
@@ -111,7 +114,7 @@ impl Edge {
     ) -> (Self, mpsc::UnboundedSender<Order>) {
         let (sender, orders) = mpsc::unbounded_channel();
         let keys = Keys::new(&config.name, identity.node_name.clone());
-        let etcd = Etcd { pool: Pool::new(config, health), keys, identity, ttl: config.ttl, lease: Mutex::new(None) };
+        let etcd = Etcd { pool: Pool::new(config, health), keys, identity, ttl: config.ttl, lease: Mutex::new(None), epoch: AtomicU64::new(0) };
         let edge = Self {
             etcd: Arc::new(etcd),
             heartbeat: config.heartbeat,

@@ -36,6 +36,9 @@ pub enum Place {
 }
 
 /// Where a new channel belongs, for a client that has followed `hops` redirects. `here` is the node asked, and may be among `all`.
+///
+/// Whoever was sent here stays, if it may: each node knows its own clients at once and the others' seconds later, so that under load
+/// all of them take one another for emptier, and a client would be sent round until a claim of somebody else's stops it.
 pub fn place(here: &Candidate, all: &[Candidate], channel: &ChannelId, hops: u8) -> Place {
     if hops >= HOPS_MAX {
         return if takes_new_channels(here) { Place::Here } else { Place::Nowhere };
@@ -43,7 +46,9 @@ pub fn place(here: &Candidate, all: &[Candidate], channel: &ChannelId, hops: u8)
     let others = all.iter().filter(|it| it.node != here.node && takes_new_channels(it));
     let best = others.min_by(|a, b| fullness(a, b).then_with(|| spread(channel, a).cmp(&spread(channel, b))));
     match best {
-        Some(other) if !takes_new_channels(here) || fullness(other, here) == Ordering::Less => Place::There(other.node.clone()),
+        Some(other) if !takes_new_channels(here) || (hops == 0 && fullness(other, here) == Ordering::Less) => {
+            Place::There(other.node.clone())
+        }
         Some(_) => Place::Here,
         None if takes_new_channels(here) => Place::Here,
         None => Place::Nowhere,
@@ -119,9 +124,12 @@ mod tests {
     #[test]
     fn nobody_is_sent_round_in_circles() {
         let all = [node(1, Mode::Normal, 9), node(2, Mode::Normal, 0)];
-        assert_eq!(place(&all[0], &all, &spam(), HOPS_MAX - 1), there(2));
-        assert_eq!(place(&all[0], &all, &spam(), HOPS_MAX), Place::Here);
+        assert_eq!(place(&all[0], &all, &spam(), 0), there(2));
+        for hops in 1..=HOPS_MAX {
+            assert_eq!(place(&all[0], &all, &spam(), hops), Place::Here, "it was sent here for being emptier");
+        }
         let draining = node(3, Mode::BlockNewSession, 0);
+        assert_eq!(place(&draining, &all, &spam(), HOPS_MAX - 1), there(2));
         assert_eq!(place(&draining, &all, &spam(), HOPS_MAX), Place::Nowhere);
     }
 

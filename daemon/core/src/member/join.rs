@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use soramode_protocol::mode::Mode;
 
-use crate::cluster::gone::Roll;
+use crate::cluster::gone::{Gone, Roll};
 use crate::cluster::join::{Join, Past, PastSessions, how_to_join};
 use crate::cluster::readopt::Readoption;
 use crate::cluster::right::{Renewal, Right};
@@ -26,6 +26,10 @@ pub const TELL_PAUSE: Duration = Duration::from_secs(5);
 impl Member {
     /// Takes in who is there and who is not.
     fn see(&mut self, looked: &mut Looked, received: Duration) {
+        if looked.epoch != self.epoch {
+            // Revisions began again further back: who was gone in the epoch before says nothing of this one.
+            self.gone = Gone::default();
+        }
         let nodes = std::mem::take(&mut looked.nodes);
         let present = nodes.iter().map(|node| node.incarnation).collect();
         self.gone.saw(Roll { revision: looked.revision, present, received });

@@ -1,0 +1,52 @@
+//! etcd is made anew from a backup: what happened since is lost, and nobody may go on as if it were not.
+
+use soramode_protocol::decision::Decision;
+use soramode_protocol::mode::Mode;
+use soramode_protocol::node::Standing;
+
+use crate::etcd::{Etcd, ctl};
+use crate::node::{Node, PREFIX, QUICK, stands, until};
+
+#[tokio::test]
+async fn after_a_restore_nobody_joins_until_an_operator_raises_the_epoch() {
+    let mut etcd = Etcd::start();
+    let nodes = [Node::start("n1", &etcd, &QUICK), Node::start("n2", &etcd, &QUICK)];
+    for node in &nodes {
+        node.joined().await;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (backup, endpoint, peer) = (folder.path().join("backup.db"), etcd.endpoint(0), etcd.peer(0));
+    ctl(&["--endpoints", &endpoint], &["snapshot", "save", backup.to_str().unwrap()]);
+    let token = nodes[0].offered("since", "1").await;
+    etcd.kill(0);
+    std::fs::remove_dir_all(etcd.data(0)).unwrap();
+    let (data, cluster) = (etcd.data(0), format!("e1={peer}"));
+    let restore = ["snapshot", "restore", backup.to_str().unwrap(), "--name", "e1", "--data-dir", data.to_str().unwrap()];
+    // Another token makes it another cluster, as it is.
+    let new = ["--initial-cluster", &cluster, "--initial-advertise-peer-urls", &peer, "--initial-cluster-token", "restored"];
+    ctl(&[], &[&restore[..], &new].concat());
+    etcd.start_member(0, "existing");
+    etcd.client(0).await;
+    for node in &nodes {
+        until(async || node.status().await.cluster.unwrap().problem.filter(|why| why.contains("raises the epoch"))).await;
+        until(async || (node.status().await.standing != Standing::Joined).then_some(())).await;
+    }
+    assert!(!matches!(nodes[1].connect("since", "2").await, Decision::Offer { .. }), "its claim is not in the backup");
+
+    let config = etcd.ctl(&["get", "--print-value-only", &format!("{PREFIX}/cfg")]);
+    let mut config: serde_json::Value = serde_json::from_str(&config).unwrap();
+    config["epoch"] = (config["epoch"].as_u64().unwrap() + 1).into();
+    config["etcd_cluster_id"] = "".into();
+    etcd.ctl(&["put", &format!("{PREFIX}/cfg"), &config.to_string()]);
+    for node in &nodes {
+        node.joined().await;
+        stands(node, Standing::Joined, Mode::Normal).await;
+        assert_eq!(node.status().await.cluster.unwrap().epoch, Some(2));
+    }
+    // Whose session it is keeps the channel, under a claim of the new epoch.
+    assert_eq!(nodes[0].status().await.sessions, 1);
+    match until(async || Some(nodes[1].connect("since", "2").await)).await {
+        Decision::Redirect { node_name, .. } => assert_eq!(node_name.as_str(), "n1"),
+        other => panic!("{other:?}, and n1 had it with token {token}"),
+    }
+}
