@@ -115,9 +115,28 @@ impl Etcd {
             // One that does not answer would not do so sixty times either.
             let Ok(answer) = self.txn(txn).await else { break };
             let reply = if answer.succeeded() { written_at(&answer).map(Reply::Won) } else { found(&answer).map(Reply::Refused) };
-            replies.extend(reply.ok().map(|reply| (channel.clone(), reply)));
+            let Ok(reply) = reply else { continue };
+            let Ok(reply) = self.claim_again(by, channel, reply).await else { break };
+            replies.push((channel.clone(), reply));
         }
         replies
+    }
+
+    /// A claim that waits for its node for ever, and is not there, was lost with what a restore from a backup lost: where the channel
+    /// is still nobody's, it is the node's that serves it.
+    async fn claim_again(&self, by: Incarnation, channel: &ChannelId, reply: Reply) -> Result<Reply, String> {
+        let is_lost = matches!(&reply, Reply::Refused(Found { claim: None, member: Some(member), .. }) if *member == by);
+        if !is_lost || self.identity.terms.fence_after_ms.is_some() {
+            return Ok(reply);
+        }
+        let key = self.keys.claim(channel);
+        let compares = [
+            Compare::create_revision(self.keys.member(), CompareOp::Equal, revision(by.0)),
+            Compare::create_revision(key.clone(), CompareOp::Equal, 0),
+        ];
+        let put = TxnOp::put(key, self.claim_value(by)?, None);
+        let answer = self.txn(Txn::new().when(compares).and_then([put]).or_else(self.reads(channel))).await?;
+        if answer.succeeded() { written_at(&answer).map(Reply::Won) } else { found(&answer).map(Reply::Refused) }
     }
 
     pub(super) async fn txn(&self, txn: Txn) -> Result<TxnResponse, String> {

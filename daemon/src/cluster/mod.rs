@@ -114,7 +114,8 @@ impl Edge {
     ) -> (Self, mpsc::UnboundedSender<Order>) {
         let (sender, orders) = mpsc::unbounded_channel();
         let keys = Keys::new(&config.name, identity.node_name.clone());
-        let etcd = Etcd { pool: Pool::new(config, health), keys, identity, ttl: config.ttl, lease: Mutex::new(None), epoch: AtomicU64::new(0) };
+        let etcd =
+            Etcd { pool: Pool::new(config, health), keys, identity, ttl: config.ttl, lease: Mutex::new(None), epoch: AtomicU64::new(0) };
         let edge = Self {
             etcd: Arc::new(etcd),
             heartbeat: config.heartbeat,

@@ -7,6 +7,7 @@ use soramode_protocol::client::Client;
 use soramode_protocol::decision::{Connect, Decision};
 use soramode_protocol::mode::SettableMode;
 use tokio::sync::Barrier;
+use tokio::task::JoinSet;
 
 use crate::etcd::Etcd;
 use crate::history::{check, history};
@@ -21,6 +22,9 @@ const CHANNELS: usize = 1_000;
 /// Clients that ask a node that drains, and how often each does.
 const DRAINERS: usize = 16;
 const ASKS: usize = 625;
+
+/// Who offered each channel.
+type Offered = BTreeMap<usize, BTreeSet<usize>>;
 
 /// A client with a way to each node; gives who offered.
 async fn knock(ways: &mut [Client], first: usize, ask: Connect) -> usize {
@@ -48,27 +52,29 @@ async fn a_channel_is_offered_by_one_node_however_many_ask_for_it_at_once() {
     let etcd = Etcd::start();
     let nodes = three(&etcd, &QUICK).await;
     let together = Arc::new(Barrier::new(CLIENTS));
-    let by: Arc<Mutex<BTreeMap<usize, BTreeSet<usize>>>> = Arc::default();
-    let mut clients = Vec::new();
+    let by: Arc<Mutex<Offered>> = Arc::default();
+    let mut clients = JoinSet::new();
     for client in 0..CLIENTS {
-        let (mut ways, together, by) = (ways(&nodes).await, Arc::clone(&together), Arc::clone(&by));
-        clients.push(tokio::spawn(async move {
-            for channel in 0..CHANNELS {
-                together.wait().await;
-                let ask = connect(&format!("channel-{channel}"), &format!("{channel}-{client}"));
-                let node = knock(&mut ways, client % 3, ask).await;
-                by.lock().unwrap().entry(channel).or_default().insert(node);
-            }
-        }));
+        clients.spawn(ask_for_all(client, ways(&nodes).await, (Arc::clone(&together), Arc::clone(&by))));
     }
-    for client in clients {
-        client.await.unwrap();
-    }
-    let by = by.lock().unwrap();
-    assert_eq!((by.len(), by.values().filter(|nodes| nodes.len() != 1).count()), (CHANNELS, 0));
+    clients.join_all().await;
+    let (channels, torn) = {
+        let by = by.lock().unwrap();
+        (by.len(), by.values().filter(|nodes| nodes.len() != 1).count())
+    };
+    assert_eq!((channels, torn), (CHANNELS, 0));
     let claims = check(&history(&etcd).await);
     assert_eq!(claims.values().sum::<u64>(), CHANNELS as u64);
     eprintln!("{CHANNELS} channels, {CLIENTS} clients each: {claims:?}");
+}
+
+async fn ask_for_all(client: usize, mut ways: Vec<Client>, (together, by): (Arc<Barrier>, Arc<Mutex<Offered>>)) {
+    for channel in 0..CHANNELS {
+        together.wait().await;
+        let ask = connect(&format!("channel-{channel}"), &format!("{channel}-{client}"));
+        let node = knock(&mut ways, client % 3, ask).await;
+        by.lock().unwrap().entry(channel).or_default().insert(node);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -87,20 +93,11 @@ async fn a_node_that_drains_refuses_nobody() {
     }
     nodes[0].sees(&["n1 normal", "n2 normal", "n3 normal"]).await;
     assert_eq!(nodes[0].set(SettableMode::BlockNewSession).await.published, Some(true));
-    let mut clients = Vec::new();
+    let mut clients = JoinSet::new();
     for client in 0..DRAINERS {
-        let mut ways = ways(&nodes).await;
-        clients.push(tokio::spawn(async move {
-            for number in 0..ASKS {
-                let own = knock(&mut ways, 0, connect(&format!("own-{client}"), &format!("in-{client}-{number}"))).await;
-                let new = knock(&mut ways, 0, connect(&format!("new-{client}-{number}"), &format!("new-{client}-{number}"))).await;
-                assert!(own == 0 && new != 0, "own channels here, new ones elsewhere");
-            }
-        }));
+        clients.spawn(ask_who_drains(client, ways(&nodes).await));
     }
-    for client in clients {
-        client.await.unwrap();
-    }
+    clients.join_all().await;
     assert!(nodes[0].status().await.rejected.is_empty());
     nodes[0].set(SettableMode::BlockNewConnection).await;
     nodes[1].set(SettableMode::BlockNewConnection).await;
@@ -109,4 +106,12 @@ async fn a_node_that_drains_refuses_nobody() {
     let claims = check(&history(&etcd).await);
     assert_eq!(claims.get("n1").copied(), Some(DRAINERS as u64), "no new channel since it drains");
     eprintln!("{} asked a node that drains: {claims:?}", 2 * DRAINERS * ASKS);
+}
+
+async fn ask_who_drains(client: usize, mut ways: Vec<Client>) {
+    for number in 0..ASKS {
+        let own = knock(&mut ways, 0, connect(&format!("own-{client}"), &format!("in-{client}-{number}"))).await;
+        let new = knock(&mut ways, 0, connect(&format!("new-{client}-{number}"), &format!("new-{client}-{number}"))).await;
+        assert!(own == 0 && new != 0, "own channels here, new ones elsewhere");
+    }
 }

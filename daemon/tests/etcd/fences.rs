@@ -10,7 +10,7 @@ use soramode_protocol::node::Standing;
 use crate::etcd::Etcd;
 use crate::node::{Events, FENCED, Node, stands};
 
-fn fenced_by<'a>(means: &'a str) -> Vec<&'a str> {
+fn fenced_by(means: &str) -> Vec<&str> {
     FENCED.into_iter().filter(|word| !word.starts_with("--on-fence")).chain([means]).collect()
 }
 

@@ -60,7 +60,9 @@ async fn a_slow_disk_isolates_nobody() {
     // Each change of the mode waits for the disk for twice as long as it takes to be isolated.
     std::fs::write(node.slow_disk(), "2000").unwrap();
     for mode in [SettableMode::BlockNewSession, SettableMode::Normal] {
+        let asked = std::time::Instant::now();
         node.set(mode).await;
+        eprintln!("on a slow disk {mode:?} took {:?}", asked.elapsed());
     }
     std::fs::remove_file(node.slow_disk()).unwrap();
     let events = seen_until_now(&node).await;

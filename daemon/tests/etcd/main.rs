@@ -2,7 +2,6 @@
 //! when much goes wrong at once is for the fault suite, `tests/cluster`.
 
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
-#![expect(clippy::print_stderr, reason = "what is measured is said")]
 
 mod backups;
 mod channels;

@@ -234,13 +234,10 @@ impl Events {
 
     /// Waits for an event of this type.
     pub(crate) async fn until(&mut self, wanted: &str) {
-        loop {
+        let from = self.seen.len();
+        while !self.seen[from..].contains(&wanted) {
             if let Notification::Event(event) = self.next().await {
-                let name = name(&event.kind);
-                self.seen.push(name);
-                if name == wanted {
-                    return;
-                }
+                self.seen.push(name(&event.kind));
             }
         }
     }
