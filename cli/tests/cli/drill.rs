@@ -282,3 +282,55 @@ fn stdout_that_cannot_be_written_is_a_failure() {
 fn it_needs_no_running_daemon() {
     assert_eq!(program(Path::new("/nowhere/soramode.sock")).args(["drill", "-q"]).ended().code, 0);
 }
+
+#[test]
+#[cfg(feature = "cluster")]
+fn a_cluster_is_rehearsed_and_nothing_is_left_behind() {
+    let place = Place::real();
+    let Ended { code, stdout, stderr } = place.drill().arg("--cluster").ended();
+    assert_eq!((code, stderr.as_str()), (0, ""), "{stdout}");
+    assert!(stdout.contains("All held: 16 of 16") && stdout.contains("n1, n2, n3: isolated, initial"), "{stdout}");
+    let path = format!("It is {}", place.path("soramoded").display());
+    let too_long: Vec<_> = stdout.lines().filter(|line| line.len() > 82 && *line != path).collect();
+    assert!(too_long.is_empty(), "{too_long:#?}");
+    assert!(place.is_clean());
+    let whole = place.drill().args(["--cluster", "--json"]).ended().json();
+    assert_eq!((&whole["held"], &whole["steps"][4]["said"]), (&json!(true), &json!("redirect to n1")));
+}
+
+#[test]
+#[cfg(feature = "cluster")]
+fn a_cluster_that_is_interrupted_or_killed_is_gone() {
+    let place = Place::real();
+    let mut drill = place.drill().arg("--cluster").running();
+    drill.until_answered(" 1  ok  each: soramode wait joined");
+    drill.signal(Signal::SIGINT);
+    let ended = drill.ended();
+    assert_eq!(ended.code, 130, "{ended:?}");
+    assert!(ended.stderr.contains("of 16; nothing is left behind") && place.is_clean(), "{ended:?}");
+    let mut drill = place.drill().arg("--cluster").running();
+    drill.until_answered(" 1  ok  each: soramode wait joined");
+    drill.stopped();
+    until("a clean place", || place.is_clean());
+}
+
+#[test]
+#[cfg(feature = "cluster")]
+fn without_etcd_it_is_said_what_to_install() {
+    let place = Place::real();
+    let ended = place.drill().arg("--cluster").env("PATH", place.path("tmp")).ended();
+    let words = "there is no etcd in the search path, and a cluster needs one. Install it: apt-get install etcd-server";
+    assert_eq!((ended.code, ended.stderr.contains(words)), (70, true), "{ended:?}");
+    assert!(place.is_clean());
+}
+
+#[test]
+fn a_daemon_that_was_built_without_its_cluster_is_quoted() {
+    let place = Place::script("echo 'soramoded: cluster: built without it' >&2; exit 2");
+    let ended = place.drill().arg("--cluster").ended();
+    assert_eq!(ended.code, 70, "{ended:?}");
+    assert!(ended.stderr.contains("does not take --cluster, so there is no cluster to rehearse. It says\n"), "{ended:?}");
+    assert!(ended.stderr.ends_with("\n  soramoded: cluster: built without it\n") && place.is_clean(), "{ended:?}");
+    let ended = Place::bare().drill().arg("--cluster").ended();
+    assert!(ended.code == 70 && ended.stderr.contains("the drill starts no other soramoded"), "{ended:?}");
+}

@@ -1,14 +1,19 @@
 //! `soramode drill`
 
+mod cluster_stage;
+mod cluster_story;
+mod private_cluster;
 mod private_daemon;
 mod stage;
 mod story;
 mod view;
 
-use private_daemon::PrivateDaemon;
+use cluster_stage::ClusterStage;
+use private_cluster::PrivateCluster;
+use private_daemon::{PrivateDaemon, PrivateNode};
 use stage::Stage;
 use story::STORY;
-use view::View;
+use view::{Playbill, View};
 
 use crate::Context;
 use crate::error::{Exit, Failure};
@@ -21,12 +26,52 @@ use crate::signals::Signals;
 /// each answer against what the documentation says, and removes everything again. A soramoded that runs is not touched.
 /// It ends with 0 if all held and with 70 if anything did not.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// Rehearse a cluster instead: join, redirect, a drain without a refusal, isolation and return. It starts an etcd of its own, from
+    /// the search path, and three nodes
+    #[arg(long)]
+    cluster: bool,
+}
 
-pub(crate) async fn run(_: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
-    let mut view = View::new(&mut context.output);
+pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
+    if args.cluster {
+        let mut view = View::new(&mut context.output, cluster_story::playbill());
+        let ended = rehearse_cluster(&mut view).await;
+        return view.finish(ended);
+    }
+    let what = "A rehearsal with a private soramoded; one that runs is not touched.";
+    let mut view = View::new(&mut context.output, Playbill { what, steps: story::steps_total(), next: view::NEXT });
     let ended = rehearse(&mut view).await;
     view.finish(ended)
+}
+
+async fn rehearse_cluster(view: &mut View<'_>) -> Result<(), Failure> {
+    let mut signals = Signals::listen()?;
+    let mut cluster = PrivateCluster::start().await?;
+    let played = tokio::select! {
+        played = play_cluster(&mut cluster, view) => played,
+        exit = signals.next() => Err(Failure::new(exit, format!("stopped after step {}; nothing is left behind", view.so_far()))),
+    };
+    let stopped = cluster.stop().await;
+    played.and(stopped)
+}
+
+async fn play_cluster(cluster: &mut PrivateCluster, view: &mut View<'_>) -> Result<(), Failure> {
+    view.begin(&escape(&cluster.program().to_string_lossy()))?;
+    cluster.ready().await?;
+    let mut stage = ClusterStage::enter(cluster).await.map_err(|lost| cluster.gone(&lost.to_string()))?;
+    for part in cluster_story::STORY {
+        view.part(part.heading)?;
+        for step in part.steps {
+            let said = stage.perform(step.ask).await;
+            let lost = said.as_ref().err().cloned();
+            view.step(step.words(part), said)?;
+            if let Some(lost) = lost {
+                return Err(cluster.gone(&format!("{lost}, at step {}", view.so_far())));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Whatever comes in between, the daemon is stopped and its folder removed.
@@ -42,15 +87,16 @@ async fn rehearse(view: &mut View<'_>) -> Result<(), Failure> {
 }
 
 async fn play(daemon: &mut PrivateDaemon, view: &mut View<'_>) -> Result<(), Failure> {
+    let daemon = daemon.node();
     view.begin(&escape(&daemon.program().to_string_lossy()))?;
     daemon.ready().await?;
     let mut stage = Stage::enter(&daemon.socket()).await.map_err(|lost| gone(daemon, &lost.to_string()))?;
     for part in STORY {
-        view.part(part)?;
+        view.part(part.heading)?;
         for step in part.steps {
             let said = stage.perform(step.ask).await;
             let lost = said.as_ref().err().cloned();
-            view.step(part, step, said)?;
+            view.step(step.words(part), said.map(|said| said.to_string()))?;
             if let Some(lost) = lost {
                 return Err(gone(daemon, &format!("{lost}, at step {}", view.so_far())));
             }
@@ -60,7 +106,7 @@ async fn play(daemon: &mut PrivateDaemon, view: &mut View<'_>) -> Result<(), Fai
 }
 
 /// It started, and then did not answer: what it said last may tell why.
-fn gone(daemon: &PrivateDaemon, why: &str) -> Failure {
+fn gone(daemon: &PrivateNode, why: &str) -> Failure {
     let message = format!("the rehearsal cannot go on: {why}. The last lines of its soramoded's log:");
     Failure { details: daemon.last_words(), ..Failure::new(Exit::Failed, message) }
 }

@@ -37,18 +37,24 @@ const NOT_ITS_OWN: [&str; 5] = ["LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID", "N
 const OWN_VARIABLES: &str = "SORAMODE";
 
 /// Ends the daemon and removes the folder if this program was killed: then the pipe to its stdin ends without a line.
-const GUARD: &str = r#"read -r _ && exit; kill "$1"; sleep 1; rm -rf -- "$2""#;
+const GUARD: &str = r#"read -r _ && exit; folder=$1; shift; kill "$@"; kill -s CONT "$@"; sleep 1; rm -rf -- "$folder""#;
 
 /// How many of the daemon's last lines are shown.
 const LOG_LINES_MAX: usize = 10;
 
 /// It and its folder.
 pub(super) struct PrivateDaemon {
-    program: PathBuf,
+    node: PrivateNode,
     folder: TempDir,
-    child: Child,
     /// Nobody, where there is no shell.
     guard: Option<Child>,
+}
+
+/// A soramoded in a folder that is somebody else's to remove.
+pub(super) struct PrivateNode {
+    program: PathBuf,
+    folder: PathBuf,
+    child: Child,
     /// Where it says that it listens.
     readiness: UnixDatagram,
 }
@@ -62,12 +68,33 @@ impl PrivateDaemon {
                 "cannot make a folder for the rehearsal in $TMPDIR or {FOLDER_FALLBACK}: {problem}. Set TMPDIR to one that can be written"
             ))
         })?;
-        let in_folder = |problem: io::Error| failed(format!("cannot use the rehearsal's folder {}: {problem}", folder.path().display()));
-        let readiness = UnixDatagram::bind(readiness_in(folder.path())).map_err(in_folder)?;
-        let log = File::create(log_in(folder.path())).map_err(in_folder)?;
-        let child = command(&program, folder.path(), log).spawn().map_err(|problem| cannot_start(&program, &problem))?;
-        let guard = child.id().and_then(|pid| guard(pid, folder.path()).ok());
-        Ok(Self { program, folder, child, guard, readiness })
+        let node = PrivateNode::start(program, folder.path(), &["--node-name".to_owned(), "drill".to_owned()])?;
+        let guard = guard(&node.child.id().into_iter().collect::<Vec<_>>(), folder.path()).ok();
+        Ok(Self { node, folder, guard })
+    }
+
+    /// It, as it runs.
+    pub(super) const fn node(&mut self) -> &mut PrivateNode {
+        &mut self.node
+    }
+
+    /// Stops it, and removes what there was of it.
+    pub(super) async fn stop(mut self) -> Result<(), Failure> {
+        let stopped = self.node.stop().await;
+        clear_away(self.guard, self.folder, stopped).await
+    }
+}
+
+impl PrivateNode {
+    /// Starts it, with these words beside those that make it private.
+    pub(super) fn start(program: PathBuf, folder: &Path, words: &[String]) -> Result<Self, Failure> {
+        let in_folder = |problem: io::Error| failed(format!("cannot use the rehearsal's folder {}: {problem}", folder.display()));
+        let readiness = UnixDatagram::bind(readiness_in(folder)).map_err(in_folder)?;
+        let log = File::create(log_in(folder)).map_err(in_folder)?;
+        let mut command = command(&program, log);
+        command.arg("--socket").arg(socket_in(folder)).arg("--ephemeral").args(words).env("NOTIFY_SOCKET", readiness_in(folder));
+        let child = command.spawn().map_err(|problem| cannot_start(&program, &problem))?;
+        Ok(Self { program, folder: folder.to_owned(), child, readiness })
     }
 
     /// What runs.
@@ -75,9 +102,14 @@ impl PrivateDaemon {
         &self.program
     }
 
+    /// Its process.
+    pub(super) fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// Its control socket.
     pub(super) fn socket(&self) -> PathBuf {
-        socket_in(self.folder.path())
+        socket_in(&self.folder)
     }
 
     /// Waits until it listens.
@@ -104,31 +136,40 @@ impl PrivateDaemon {
 
     /// The end of its log.
     pub(super) fn last_words(&self) -> Vec<String> {
-        let log = fs::read(log_in(self.folder.path())).unwrap_or_default();
-        let log = String::from_utf8_lossy(&log);
-        let lines: Vec<_> = log.lines().map(|line| escape(line).into_owned()).collect();
-        lines.get(lines.len().saturating_sub(LOG_LINES_MAX)..).unwrap_or_default().to_vec()
+        last_lines(&log_in(&self.folder))
     }
 
-    /// Stops it, and removes what there was of it.
-    pub(super) async fn stop(mut self) -> Result<(), Failure> {
-        let stopped = stop_child(&mut self.child).await;
-        if let Some(guard) = self.guard.take() {
-            dismiss(guard).await;
-        }
-        let folder = self.folder.path().display().to_string();
-        let removed = self.folder.close();
-        stopped?;
-        removed.map_err(|problem| failed(format!("cannot remove the rehearsal's folder {folder}: {problem}. Remove it by hand")))
+    /// Stops it.
+    pub(super) async fn stop(&mut self) -> Result<(), Failure> {
+        stop_child("soramoded", &mut self.child).await
     }
 }
 
-fn failed(message: String) -> Failure {
+/// The end of a log.
+pub(super) fn last_lines(log: &Path) -> Vec<String> {
+    let log = fs::read(log).unwrap_or_default();
+    let log = String::from_utf8_lossy(&log);
+    let lines: Vec<_> = log.lines().map(|line| escape(line).into_owned()).collect();
+    lines.get(lines.len().saturating_sub(LOG_LINES_MAX)..).unwrap_or_default().to_vec()
+}
+
+/// Lets the guard go home and removes the folder, however the stopping went.
+pub(super) async fn clear_away(guard: Option<Child>, folder: TempDir, stopped: Result<(), Failure>) -> Result<(), Failure> {
+    if let Some(guard) = guard {
+        dismiss(guard).await;
+    }
+    let path = folder.path().display().to_string();
+    let removed = folder.close();
+    stopped?;
+    removed.map_err(|problem| failed(format!("cannot remove the rehearsal's folder {path}: {problem}. Remove it by hand")))
+}
+
+pub(super) fn failed(message: String) -> Failure {
     Failure::new(Exit::Failed, message)
 }
 
 /// The daemon that was installed, or built, with this program.
-fn beside_us() -> io::Result<PathBuf> {
+pub(super) fn beside_us() -> io::Result<PathBuf> {
     Ok(std::env::current_exe()?.with_file_name("soramoded"))
 }
 
@@ -141,7 +182,7 @@ fn cannot_start(program: &Path, problem: &io::Error) -> Failure {
 }
 
 /// A folder for this user alone, with a path short enough for a socket in it.
-fn short_folder() -> io::Result<TempDir> {
+pub(super) fn short_folder() -> io::Result<TempDir> {
     let folder = make_folder(&std::env::temp_dir());
     match folder {
         Ok(folder) if socket_in(folder.path()).as_os_str().as_bytes().len() <= SOCKET_PATH_BYTES_MAX => Ok(folder),
@@ -167,9 +208,8 @@ fn readiness_in(folder: &Path) -> PathBuf {
 }
 
 /// In a process group of its own, so that Ctrl-C does not end it before the rehearsal does.
-fn command(program: &Path, folder: &Path, log: File) -> Command {
+pub(super) fn command(program: &Path, log: File) -> Command {
     let mut command = Command::new(program);
-    command.arg("--socket").arg(socket_in(folder)).args(["--ephemeral", "--node-name", "drill"]);
     for (name, _) in std::env::vars_os() {
         if name.as_bytes().starts_with(OWN_VARIABLES.as_bytes()) {
             command.env_remove(name);
@@ -178,7 +218,6 @@ fn command(program: &Path, folder: &Path, log: File) -> Command {
     for name in NOT_ITS_OWN {
         command.env_remove(name);
     }
-    command.env("NOTIFY_SOCKET", readiness_in(folder));
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).process_group(0).kill_on_drop(true);
     command
 }
@@ -195,9 +234,10 @@ async fn is_ready(readiness: &UnixDatagram) {
     }
 }
 
-fn guard(pid: u32, folder: &Path) -> io::Result<Child> {
+/// Watches over these processes and this folder.
+pub(super) fn guard(pids: &[u32], folder: &Path) -> io::Result<Child> {
     let mut command = Command::new("sh");
-    command.args(["-c", GUARD, "sh", &pid.to_string()]).arg(folder).current_dir("/");
+    command.args(["-c", GUARD, "sh"]).arg(folder).args(pids.iter().map(u32::to_string)).current_dir("/");
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0).spawn()
 }
 
@@ -212,18 +252,19 @@ async fn dismiss(mut guard: Child) {
     }
 }
 
-async fn stop_child(child: &mut Child) -> Result<(), Failure> {
+/// Stops a process in order, or kills it.
+pub(super) async fn stop_child(name: &str, child: &mut Child) -> Result<(), Failure> {
     if let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()) {
         // It may have ended just now.
         kill(Pid::from_raw(pid), Signal::SIGTERM).unwrap_or_default();
     }
     match timeout(STOP_MAX, child.wait()).await {
         Ok(Ok(_)) => Ok(()),
-        Ok(Err(problem)) => Err(failed(format!("cannot tell whether the rehearsal's soramoded has stopped: {problem}"))),
+        Ok(Err(problem)) => Err(failed(format!("cannot tell whether the rehearsal's {name} has stopped: {problem}"))),
         Err(_) => {
             let killed = child.kill().await;
             let how = killed.map_or_else(|problem| format!("could not be killed: {problem}"), |()| "was killed".to_owned());
-            Err(failed(format!("the rehearsal's soramoded did not stop within {} s of SIGTERM and {how}", STOP_MAX.as_secs())))
+            Err(failed(format!("the rehearsal's {name} did not stop within {} s of SIGTERM and {how}", STOP_MAX.as_secs())))
         }
     }
 }

@@ -6,6 +6,7 @@ use soramode_protocol::decision::RejectReason;
 use soramode_protocol::error::ErrorType;
 use soramode_protocol::mode::Mode;
 
+use super::view::Words;
 use crate::output::counted;
 
 use Ask::{Connect, Drain, Get, Leave, Set, Tail, WaitDrained};
@@ -124,6 +125,13 @@ pub(super) static STORY: &[Part] = &[
         ],
     },
 ];
+
+impl Step {
+    /// The same in words.
+    pub(super) fn words(&self, part: &Part) -> Words {
+        Words { part: part.name, asked: self.ask.to_string(), expected: self.expected.to_string(), because: self.because }
+    }
+}
 
 const fn step(ask: Ask, expected: Said, because: &'static str) -> Step {
     Step { ask, expected, because }

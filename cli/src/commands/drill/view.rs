@@ -4,20 +4,37 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::story::{Part, Said, Step, steps_total};
 use crate::args::Format;
 use crate::error::{Exit, Failure};
 use crate::output::Output;
 use crate::output::paint::Paint;
 
 /// The first maintenance, in the commands that it takes.
-const NEXT: &str = "\
+pub(super) const NEXT: &str = "\
 Your first maintenance:
   soramode status                            is it there, and who is on it
   soramode drain --timeout 30m -m \"upgrade\"  close it, wait until it is empty
   ...                                        upgrade, restart the SFU
   soramode set normal                        open it again
 All in one: soramode maintain -m \"upgrade\" -- systemctl restart sora";
+
+/// A step in words.
+pub(super) struct Words {
+    pub(super) part: &'static str,
+    pub(super) asked: String,
+    pub(super) expected: String,
+    pub(super) because: &'static str,
+}
+
+/// What there is to show beside the steps.
+pub(super) struct Playbill {
+    /// What runs.
+    pub(super) what: &'static str,
+    /// How many steps there are.
+    pub(super) steps: usize,
+    /// What to do next.
+    pub(super) next: &'static str,
+}
 
 /// A step and how it went.
 #[derive(Debug, Serialize)]
@@ -47,36 +64,31 @@ struct Whole<'a> {
 /// The rehearsal so far, and where it is shown.
 pub(super) struct View<'a> {
     output: &'a mut Output,
+    playbill: Playbill,
     began: Instant,
     told: Vec<Told>,
 }
 
 impl<'a> View<'a> {
-    pub(super) fn new(output: &'a mut Output) -> Self {
-        Self { output, began: Instant::now(), told: Vec::new() }
+    pub(super) fn new(output: &'a mut Output, playbill: Playbill) -> Self {
+        Self { output, playbill, began: Instant::now(), told: Vec::new() }
     }
 
     /// What is about to be done, and with what.
     pub(super) fn begin(&mut self, program: &str) -> Result<(), Failure> {
-        self.talk(&["A rehearsal with a private soramoded; one that runs is not touched.".to_owned(), format!("It is {program}")])
+        self.talk(&[self.playbill.what.to_owned(), format!("It is {program}")])
     }
 
-    pub(super) fn part(&mut self, part: &Part) -> Result<(), Failure> {
-        let heading = self.output.painted(Paint::Heading, part.heading);
+    pub(super) fn part(&mut self, heading: &str) -> Result<(), Failure> {
+        let heading = self.output.painted(Paint::Heading, heading);
         self.talk(&[String::new(), heading])
     }
 
     /// One step: what came, or why nothing did.
-    pub(super) fn step(&mut self, part: &Part, step: &Step, said: Result<Said, String>) -> Result<(), Failure> {
-        let told = Told {
-            step: self.told.len() + 1,
-            part: part.name,
-            asked: step.ask.to_string(),
-            held: said.as_ref() == Ok(&step.expected),
-            said: said.map_or_else(|nothing| nothing, |said| said.to_string()),
-            expected: step.expected.to_string(),
-            because: step.because,
-        };
+    pub(super) fn step(&mut self, words: Words, said: Result<String, String>) -> Result<(), Failure> {
+        let Words { part, asked, expected, because } = words;
+        let held = said.as_ref() == Ok(&expected);
+        let told = Told { step: self.told.len() + 1, part, asked, held, said: said.unwrap_or_else(|nothing| nothing), expected, because };
         match self.output.format() {
             Format::Table if told.held && self.output.is_quiet() => {}
             Format::Table => self.output.text(&lines(&told, self.output).join("\n"))?,
@@ -95,7 +107,7 @@ impl<'a> View<'a> {
 
     /// How it ended: with a failure of its own, or with what was told.
     pub(super) fn finish(&mut self, ended: Result<(), Failure>) -> Result<Exit, Failure> {
-        let (took, total) = (self.began.elapsed(), steps_total());
+        let (took, total) = (self.began.elapsed(), self.playbill.steps);
         let steps_held = self.told.iter().filter(|told| told.held).count();
         let ended = match ended {
             Ok(()) if steps_held < total => Err(Failure::new(Exit::Failed, self.not_held(steps_held))),
@@ -126,22 +138,22 @@ impl<'a> View<'a> {
 
     /// How far it came: `7 of 20`.
     pub(super) fn so_far(&self) -> String {
-        format!("{} of {}", self.told.len(), steps_total())
+        format!("{} of {}", self.told.len(), self.playbill.steps)
     }
 
     fn all_held(&mut self, took: Duration) -> Result<(), Failure> {
-        let total = steps_total();
+        let total = self.playbill.steps;
         let all = self.output.painted(Paint::Good, &format!("All held: {total} of {total}"));
         self.talk(&[
             String::new(),
             format!("{all}, in {:.1} s. Nothing is left behind.", took.as_secs_f64()),
             String::new(),
-            NEXT.to_owned(),
+            self.playbill.next.to_owned(),
         ])
     }
 
     fn not_held(&self, steps_held: usize) -> String {
-        let total = steps_total();
+        let total = self.playbill.steps;
         let not_asked = total - self.told.len();
         let rest = if not_asked == 0 { String::new() } else { format!(", {not_asked} not asked") };
         format!(
@@ -177,11 +189,11 @@ fn lines(told: &Told, output: &Output) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::story::STORY;
+    use super::super::story::{STORY, steps_total};
 
     #[test]
     fn the_story_fits_a_terminal_and_an_operators_patience() {
-        assert!(super::steps_total() <= 20);
+        assert!(steps_total() <= 20);
         for step in STORY.iter().flat_map(|part| part.steps) {
             assert!(step.ask.to_string().len() <= 33, "{}", step.ask);
             assert!(step.expected.to_string().len() <= 37, "{}", step.expected);

@@ -1,0 +1,166 @@
+//! The cluster's rehearsal as it is written: who asks whom, what must be said, and why.
+
+use std::fmt;
+
+use soramode_protocol::mode::SettableMode;
+
+use super::private_cluster::NAMES;
+use super::view::{Playbill, Words};
+
+use Ask::{Connect, Etcd, Follow, Join, Leave, Nodes, Sessions, Set, SetInitial};
+use SettableMode::{BlockNewSession, Normal};
+
+/// What belongs together, under one heading.
+pub(super) struct Part {
+    /// For scripts.
+    pub(super) name: &'static str,
+    /// For people.
+    pub(super) heading: &'static str,
+    pub(super) steps: &'static [Step],
+}
+
+/// One question.
+pub(super) struct Step {
+    pub(super) ask: Ask,
+    pub(super) expected: &'static str,
+    pub(super) because: &'static str,
+}
+
+/// Which node, by its place among the names.
+pub(super) type At = usize;
+
+/// What is asked, or done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ask {
+    /// All of them are waited for.
+    Join,
+    Nodes(At),
+    SetInitial(At),
+    /// A connection, and the channel it asks for.
+    Connect(At, &'static str, &'static str),
+    /// The same, and it goes where it is sent.
+    Follow(At, &'static str, &'static str),
+    Set(At, SettableMode),
+    /// These connections end.
+    Leave(At, &'static [&'static str]),
+    /// How many sessions there are on all nodes.
+    Sessions,
+    /// etcd stops answering, or goes on.
+    Etcd(Power),
+}
+
+/// Whether etcd answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Power {
+    Off,
+    On,
+}
+
+/// All three, as `Join` and `Etcd` say it.
+const ALL_NORMAL: &str = "n1, n2, n3: joined, normal";
+
+/// All of it. The connections have the name of their channel.
+pub(super) static STORY: &[Part] = &[
+    Part {
+        name: "join",
+        heading: "Three nodes join",
+        steps: &[
+            step(Join, ALL_NORMAL, "a node starts as initial, and is normal once it has joined"),
+            step(Nodes(0), "n1, n2, n3", "each node sees the others"),
+            step(SetInitial(0), "refused: InvalidParams", "nobody can set initial: a node enters it by itself"),
+        ],
+    },
+    Part {
+        name: "redirect",
+        heading: "The same channel is never processed on two nodes",
+        steps: &[
+            step(Connect(0, "spam-1", "spam"), "offer, a new session", "the channel is nobody's, so the node that is asked claims it"),
+            step(Connect(1, "spam-2", "spam"), "redirect to n1", "it is n1's now, whichever node is asked"),
+            step(Follow(1, "spam-2", "spam"), "redirect, then offer, the same session", "its client goes where it is sent"),
+        ],
+    },
+    Part {
+        name: "drain",
+        heading: "A drain that refuses nobody",
+        steps: &[
+            step(Set(0, BlockNewSession), "was normal, and the others know", "n1 closes to new sessions"),
+            step(Connect(0, "spam-3", "spam"), "offer, the same session", "into the channels that it has it lets people in"),
+            step(Follow(0, "egg-1", "egg"), "redirect, then offer, a new session", "new channels go to the others: nobody is refused"),
+            step(Leave(0, &["spam-1", "spam-2", "spam-3"]), "drained", "its last session has ended: n1 could be upgraded now"),
+            step(Set(0, Normal), "was block_new_session, and the others know", "the maintenance is done"),
+        ],
+    },
+    Part {
+        name: "isolation",
+        heading: "etcd is away, and comes back",
+        steps: &[
+            step(Etcd(Power::Off), "n1, n2, n3: isolated, initial", "a node without etcd for --isolated-after lets nobody in"),
+            step(Connect(0, "ham-1", "ham"), "reject INITIAL", "so no channel is taken twice"),
+            step(Sessions, "1 session", "what is there lives on"),
+            step(Etcd(Power::On), ALL_NORMAL, "they are normal again by themselves"),
+            step(Follow(0, "egg-2", "egg"), "redirect, then offer, the same session", "and each channel is whose it was"),
+        ],
+    },
+];
+
+const fn step(ask: Ask, expected: &'static str, because: &'static str) -> Step {
+    Step { ask, expected, because }
+}
+
+/// What there is to show beside the steps.
+pub(super) fn playbill() -> Playbill {
+    Playbill {
+        what: "A rehearsal with a private etcd and three private nodes; what runs is not touched.",
+        steps: STORY.iter().map(|part| part.steps.len()).sum(),
+        next: "\
+Your first cluster: man/cluster.md. Its daily commands:
+  soramode nodes                             who is there, how full, who owes channels
+  soramode drain --node n1 --keep-normal 1   close n1, wherever this is typed
+  soramode wait joined                       after an upgrade: is it in again",
+    }
+}
+
+impl Step {
+    /// The same in words.
+    pub(super) fn words(&self, part: &Part) -> Words {
+        Words { part: part.name, asked: self.ask.to_string(), expected: self.expected.to_owned(), because: self.because }
+    }
+}
+
+fn name(at: At) -> &'static str {
+    NAMES.get(at).copied().unwrap_or("?")
+}
+
+impl fmt::Display for Ask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Join => f.write_str("each: soramode wait joined"),
+            Nodes(at) => write!(f, "{}: soramode nodes", name(*at)),
+            SetInitial(at) => write!(f, "{}: soramode set initial", name(*at)),
+            Connect(at, connection, channel) | Follow(at, connection, channel) => {
+                write!(f, "{}: Connect {connection} to {channel}", name(*at))
+            }
+            Set(at, mode) => write!(f, "{}: soramode set {}", name(*at), soramode_protocol::mode::Mode::from(*mode)),
+            Leave(at, connections) => write!(f, "{}: Disconnect all {}", name(*at), connections.len()),
+            Sessions => f.write_str("each: soramode sessions"),
+            Etcd(Power::Off) => f.write_str("etcd stops answering"),
+            Etcd(Power::On) => f.write_str("etcd answers again"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_story_fits_a_terminal_and_an_operators_patience() {
+        assert!(playbill().steps <= 20);
+        assert!(playbill().next.lines().all(|line| line.len() <= 80));
+        for step in STORY.iter().flat_map(|part| part.steps) {
+            assert!(step.ask.to_string().len() <= 33, "{}", step.ask);
+            assert!(step.expected.len() <= 42, "{}", step.expected);
+            assert!(step.because.len() <= 72, "{}", step.because);
+        }
+    }
+}
