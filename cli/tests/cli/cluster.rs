@@ -70,9 +70,9 @@ impl Node {
             format!("--api-listen={}", api.trim_start_matches("http://")),
             format!("--api-url={api}"),
             format!("--signaling-url=wss://{name}.example.com/signaling"),
-            "--cluster-ttl=2s".to_owned(),
+            "--cluster-ttl=3s".to_owned(),
             "--cluster-heartbeat=200ms".to_owned(),
-            "--isolated-after=1s".to_owned(),
+            "--isolated-after=2s".to_owned(),
         ];
         let words = std::iter::once("soramoded".to_owned()).chain(words).map(Into::into);
         let config = Config::load(Args::read_from(words).unwrap()).unwrap();

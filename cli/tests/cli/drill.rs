@@ -291,7 +291,7 @@ fn a_cluster_is_rehearsed_and_nothing_is_left_behind() {
     assert_eq!((code, stderr.as_str()), (0, ""), "{stdout}");
     assert!(stdout.contains("All held: 16 of 16") && stdout.contains("n1, n2, n3: isolated, initial"), "{stdout}");
     let path = format!("It is {}", place.path("soramoded").display());
-    let too_long: Vec<_> = stdout.lines().filter(|line| line.len() > 82 && *line != path).collect();
+    let too_long: Vec<_> = stdout.lines().filter(|line| line.len() > 80 && *line != path).collect();
     assert!(too_long.is_empty(), "{too_long:#?}");
     assert!(place.is_clean());
     let whole = place.drill().args(["--cluster", "--json"]).ended().json();

@@ -58,7 +58,7 @@ async fn a_slow_disk_isolates_nobody() {
     let node = Node::start_behind(slow_disk_library(folder.path()), "n1", (&etcd, &QUICK));
     node.joined().await;
     // Each change of the mode waits for the disk for twice as long as it takes to be isolated.
-    std::fs::write(node.slow_disk(), "2000").unwrap();
+    std::fs::write(node.slow_disk(), "4000").unwrap();
     for mode in [SettableMode::BlockNewSession, SettableMode::Normal] {
         let asked = std::time::Instant::now();
         node.set(mode).await;

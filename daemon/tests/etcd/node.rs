@@ -24,15 +24,15 @@ use crate::etcd::Etcd;
 /// How long anything may take before the test fails. Nothing comes near it but what hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
-/// Short, so that a test need not take minutes.
-pub(crate) const QUICK: [&str; 3] = ["--cluster-ttl=2s", "--cluster-heartbeat=200ms", "--isolated-after=1s"];
+/// Short, so that a test need not take minutes; but longer than an answer that etcd owed from before it was stopped can be old.
+pub(crate) const QUICK: [&str; 3] = ["--cluster-ttl=3s", "--cluster-heartbeat=200ms", "--isolated-after=2s"];
 
 /// The same for a node that keeps its side of an automatic takeover.
 pub(crate) const FENCED: [&str; 7] = [
-    "--cluster-ttl=2s",
+    "--cluster-ttl=3s",
     "--cluster-heartbeat=200ms",
-    "--isolated-after=1s",
-    "--fence-after=2s",
+    "--isolated-after=2s",
+    "--fence-after=3s",
     "--fence-budget=200ms",
     "--dead-man=grant",
     "--on-fence=socket",

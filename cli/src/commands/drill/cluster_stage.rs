@@ -120,8 +120,14 @@ impl ClusterStage {
     async fn all(&mut self, mode: Mode) -> Result<String, Lost> {
         let mut said = Vec::new();
         for node in &mut self.nodes {
-            wait(node, Wait { mode: Some(mode), ..Wait::new(WaitFor::Mode) }).await?;
-            let status = node.call(&GetStatus {}).await?;
+            // An answer that etcd owed from before it stopped may make a node normal for a moment.
+            let status = loop {
+                wait(node, Wait { mode: Some(mode), ..Wait::new(WaitFor::Mode) }).await?;
+                let status = node.call(&GetStatus {}).await?;
+                if status.mode.mode == mode {
+                    break status;
+                }
+            };
             said.push(format!("{}, {}", status.standing, status.mode.mode));
         }
         said.dedup();
@@ -154,13 +160,13 @@ impl ClusterStage {
             connect.hops += 1;
             decision = self.connect(next, &connect).await?;
         }
-        let redirect = if connect.hops > 0 { "redirect, then " } else { "" };
+        let redirect = if connect.hops > 0 { "redirect; " } else { "" };
         Ok(format!("{redirect}{}", words(&decision)))
     }
 
     async fn set(&mut self, at: At, mode: SettableMode) -> Result<String, Lost> {
         let ModeChanged { previous_mode, published, .. } = self.node(at)?.call(&ChangeMode::to(mode)).await?;
-        let known = if published == Some(true) { "and the others know" } else { "and the others do not know" };
+        let known = if published == Some(true) { "others know" } else { "others do not know" };
         Ok(format!("was {previous_mode}, {known}"))
     }
 

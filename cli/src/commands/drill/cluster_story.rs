@@ -76,18 +76,18 @@ pub(super) static STORY: &[Part] = &[
         steps: &[
             step(Connect(0, "spam-1", "spam"), "offer, a new session", "the channel is nobody's, so the node that is asked claims it"),
             step(Connect(1, "spam-2", "spam"), "redirect to n1", "it is n1's now, whichever node is asked"),
-            step(Follow(1, "spam-2", "spam"), "redirect, then offer, the same session", "its client goes where it is sent"),
+            step(Follow(1, "spam-2", "spam"), "redirect; offer, the same session", "its client goes where it is sent"),
         ],
     },
     Part {
         name: "drain",
         heading: "A drain that refuses nobody",
         steps: &[
-            step(Set(0, BlockNewSession), "was normal, and the others know", "n1 closes to new sessions"),
+            step(Set(0, BlockNewSession), "was normal, others know", "n1 closes to new sessions"),
             step(Connect(0, "spam-3", "spam"), "offer, the same session", "into the channels that it has it lets people in"),
-            step(Follow(0, "egg-1", "egg"), "redirect, then offer, a new session", "new channels go to the others: nobody is refused"),
+            step(Follow(0, "egg-1", "egg"), "redirect; offer, a new session", "new channels go to the others: nobody is refused"),
             step(Leave(0, &["spam-1", "spam-2", "spam-3"]), "drained", "its last session has ended: n1 could be upgraded now"),
-            step(Set(0, Normal), "was block_new_session, and the others know", "the maintenance is done"),
+            step(Set(0, Normal), "was block_new_session, others know", "the maintenance is done"),
         ],
     },
     Part {
@@ -98,7 +98,7 @@ pub(super) static STORY: &[Part] = &[
             step(Connect(0, "ham-1", "ham"), "reject INITIAL", "so no channel is taken twice"),
             step(Sessions, "1 session", "what is there lives on"),
             step(Etcd(Power::On), ALL_NORMAL, "they are normal again by themselves"),
-            step(Follow(0, "egg-2", "egg"), "redirect, then offer, the same session", "and each channel is whose it was"),
+            step(Follow(0, "egg-2", "egg"), "redirect; offer, the same session", "and each channel is whose it was"),
         ],
     },
 ];
@@ -110,11 +110,11 @@ const fn step(ask: Ask, expected: &'static str, because: &'static str) -> Step {
 /// What there is to show beside the steps.
 pub(super) fn playbill() -> Playbill {
     Playbill {
-        what: "A rehearsal with a private etcd and three private nodes; what runs is not touched.",
+        what: "A rehearsal with an etcd and three nodes of its own; what runs is not touched.",
         steps: STORY.iter().map(|part| part.steps.len()).sum(),
         next: "\
 Your first cluster: man/cluster.md. Its daily commands:
-  soramode nodes                             who is there, how full, who owes channels
+  soramode nodes                             who is there, and who owes channels
   soramode drain --node n1 --keep-normal 1   close n1, wherever this is typed
   soramode wait joined                       after an upgrade: is it in again",
     }
@@ -136,11 +136,11 @@ impl fmt::Display for Ask {
         match self {
             Join => f.write_str("each: soramode wait joined"),
             Nodes(at) => write!(f, "{}: soramode nodes", name(*at)),
-            SetInitial(at) => write!(f, "{}: soramode set initial", name(*at)),
+            SetInitial(at) => write!(f, "{}: set initial", name(*at)),
             Connect(at, connection, channel) | Follow(at, connection, channel) => {
                 write!(f, "{}: Connect {connection} to {channel}", name(*at))
             }
-            Set(at, mode) => write!(f, "{}: soramode set {}", name(*at), soramode_protocol::mode::Mode::from(*mode)),
+            Set(at, mode) => write!(f, "{}: set {}", name(*at), soramode_protocol::mode::Mode::from(*mode)),
             Leave(at, connections) => write!(f, "{}: Disconnect all {}", name(*at), connections.len()),
             Sessions => f.write_str("each: soramode sessions"),
             Etcd(Power::Off) => f.write_str("etcd stops answering"),
@@ -159,7 +159,7 @@ mod tests {
         assert!(playbill().next.lines().all(|line| line.len() <= 80));
         for step in STORY.iter().flat_map(|part| part.steps) {
             assert!(step.ask.to_string().len() <= 33, "{}", step.ask);
-            assert!(step.expected.len() <= 42, "{}", step.expected);
+            assert!(step.expected.len() <= 37, "{}", step.expected);
             assert!(step.because.len() <= 72, "{}", step.because);
         }
     }

@@ -19,7 +19,7 @@ use crate::output::escape::escape;
 pub(super) const NAMES: [&str; 3] = ["n1", "n2", "n3"];
 
 /// Short, so that nobody waits long for an isolation.
-const TERMS: [&str; 3] = ["--cluster-ttl=3s", "--cluster-heartbeat=200ms", "--isolated-after=1s"];
+const TERMS: [&str; 3] = ["--cluster-ttl=5s", "--cluster-heartbeat=200ms", "--isolated-after=2s"];
 
 /// All of it.
 pub(super) struct PrivateCluster {
