@@ -9,7 +9,7 @@ use soramode_protocol::client::{Client, ClientError};
 use soramode_protocol::decision::{Connect, Decision, Disconnect};
 use soramode_protocol::id::{ChannelId, ConnectionId, InvalidId};
 use soramode_protocol::mode::{ChangeMode, Mode, ModeChanged, SettableMode};
-use soramode_protocol::node::{GetStatus, ListClusterNodes};
+use soramode_protocol::node::{GetStatus, ListClusterNodes, Status};
 use soramode_protocol::request::{Call, Method};
 use soramode_protocol::wait::{Outcome, Wait, WaitFor};
 use tokio::time::{Instant, sleep, timeout};
@@ -120,14 +120,7 @@ impl ClusterStage {
     async fn all(&mut self, mode: Mode) -> Result<String, Lost> {
         let mut said = Vec::new();
         for node in &mut self.nodes {
-            // An answer that etcd owed from before it stopped may make a node normal for a moment.
-            let status = loop {
-                wait(node, Wait { mode: Some(mode), ..Wait::new(WaitFor::Mode) }).await?;
-                let status = node.call(&GetStatus {}).await?;
-                if status.mode.mode == mode {
-                    break status;
-                }
-            };
+            let status = once_in(node, mode).await?;
             said.push(format!("{}, {}", status.standing, status.mode.mode));
         }
         said.dedup();
@@ -195,6 +188,17 @@ impl ClusterStage {
         let etcd = self.etcd.ok_or_else(|| Lost::Gone("etcd has ended".to_owned()))?;
         kill(etcd, signal).map_err(|problem| Lost::Gone(format!("etcd has ended: {problem}")))?;
         self.all(mode).await
+    }
+}
+
+/// The node, once it is in this mode. An answer that etcd owed from before it stopped may make it normal for a moment alone.
+async fn once_in(node: &mut Client, mode: Mode) -> Result<Status, Lost> {
+    loop {
+        wait(node, Wait { mode: Some(mode), ..Wait::new(WaitFor::Mode) }).await?;
+        let status = node.call(&GetStatus {}).await?;
+        if status.mode.mode == mode {
+            return Ok(status);
+        }
     }
 }
 
