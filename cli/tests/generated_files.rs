@@ -13,7 +13,7 @@ use soramode::{GeneratedFile, generated_files, man_page};
 const FOLDERS: [&str; 2] = ["man", "completions"];
 
 /// What no command line could yield.
-const WRITTEN_BY_HAND: [&str; 3] = ["man/soramode-protocol.7", "man/sora.md", "man/sora.ja.md"];
+const WRITTEN_BY_HAND: [&str; 5] = ["man/soramode-protocol.7", "man/sora.md", "man/sora.ja.md", "man/cluster.md", "man/cluster.ja.md"];
 
 fn top() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()

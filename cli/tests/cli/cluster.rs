@@ -273,3 +273,21 @@ fn without_etcd_it_is_said_what_is_not_known() {
     assert_eq!(node.run(&["set", "normal"]).code, 5, "who is isolated is not opened");
     assert_eq!(node.run(&["connect", "spam"]).code, 1);
 }
+
+#[test]
+fn the_guides_configuration_is_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let tokens = folder.path().join("tokens");
+    std::fs::write(&tokens, format!("ops {}\n", "x".repeat(32))).unwrap();
+    std::fs::set_permissions(&tokens, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    for guide in ["cluster.md", "cluster.ja.md"] {
+        let text = std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../man").join(guide)).unwrap();
+        let (_, rest) = text.split_once("```toml\n").unwrap();
+        let (toml, _) = rest.split_once("```").unwrap();
+        let file = folder.path().join(guide);
+        std::fs::write(&file, toml.replace("/etc/soramode/http-tokens", tokens.to_str().unwrap())).unwrap();
+        let words = ["soramoded".into(), "--ephemeral".into(), "--config".into(), file.into_os_string()];
+        let config = Config::load(Args::read_from(words.into_iter()).unwrap()).unwrap();
+        assert_eq!((config.node_name.as_str(), config.cluster.unwrap().endpoints.len()), ("sfu-01", 3), "{guide}");
+    }
+}

@@ -5,6 +5,8 @@
 //! `growth`, which draws `daemon/benches/growth.svg`. `soak 120` takes so many minutes, and draws `target/soak.svg`. The table goes to the
 //! terminal, every round to `target/bars.json`.
 //!
+//! Claims in the cluster (P14) need `--features cluster`.
+//!
 //! Servers have one core and the load the other; one client shares a core with its server, or results fall into two groups.
 
 #![expect(
@@ -15,6 +17,8 @@
     reason = "a measurement ends by panicking, and prints"
 )]
 
+#[cfg(feature = "cluster")]
+mod claims;
 mod command;
 mod decide;
 mod disk;
@@ -66,6 +70,8 @@ const CURL: Program = ("curl", "curl");
 const NGINX: Program = ("nginx", "nginx");
 const SOCAT: Program = ("socat", "socat");
 const TIME: Program = ("/usr/bin/time", "time");
+#[cfg(feature = "cluster")]
+const ETCD: Program = ("etcd", "etcd-server");
 const TASKSET: Program = ("taskset", "util-linux");
 
 const ALL: &[Measurement] = &[
@@ -79,6 +85,8 @@ const ALL: &[Measurement] = &[
     Measurement { bars: &["P11"], measure: subscribers::measure, needs: &[TASKSET], when: When::Always },
     Measurement { bars: &["P12"], measure: start::measure, needs: &[TASKSET, REDIS], when: When::Always },
     Measurement { bars: &["P13"], measure: rest::idle, needs: &[TASKSET], when: When::Always },
+    #[cfg(feature = "cluster")]
+    Measurement { bars: &["P14"], measure: claims::measure, needs: &[TASKSET, ETCD], when: When::Always },
     Measurement { bars: &["soak", "S6"], measure: soak::measure, needs: &[TASKSET], when: When::Named },
     Measurement { bars: &["growth"], measure: growth::measure, needs: &[TASKSET, REDIS], when: When::Minutes },
     Measurement { bars: &["P15"], measure: rest::build, needs: &[TASKSET], when: When::Minutes },
