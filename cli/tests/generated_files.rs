@@ -1,7 +1,15 @@
-//! The man pages and completion scripts that are committed are those that the command line yields.
+//! The man pages and completion scripts that are committed are those that the command line yields, or the Markdown beside them.
 //! `SORAMODE_REGENERATE=1 cargo test -p soramode --test generated_files` writes them anew.
 
-#![expect(clippy::unwrap_used, reason = "a helper that fails fails the test that called it")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a helper that fails fails the test that called it"
+)]
+
+mod pages;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,7 +21,11 @@ use soramode::{GeneratedFile, generated_files, man_page};
 const FOLDERS: [&str; 2] = ["man", "completions"];
 
 /// What no command line could yield.
-const WRITTEN_BY_HAND: [&str; 5] = ["man/soramode-protocol.7", "man/sora.md", "man/sora.ja.md", "man/cluster.md", "man/cluster.ja.md"];
+const WRITTEN_BY_HAND: [&str; 6] =
+    ["man/runbook.md", "man/protocol.md", "man/sora.md", "man/sora.ja.md", "man/cluster.md", "man/cluster.ja.md"];
+
+/// Pages of section 7, each made of the text of its name: `man/runbook.md` is `man/soramode-runbook.7`.
+const TEXTS: [&str; 2] = ["protocol", "runbook"];
 
 fn top() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
@@ -21,8 +33,13 @@ fn top() -> PathBuf {
 
 fn wanted() -> BTreeMap<String, Vec<u8>> {
     let daemon = man_page(&soramoded::args::command(), "8").unwrap();
-    let files = generated_files().unwrap().into_iter().chain([daemon]);
+    let files = generated_files().unwrap().into_iter().chain([daemon]).chain(TEXTS.map(text_page));
     files.map(|GeneratedFile { path, content }| (path, content)).collect()
+}
+
+fn text_page(name: &str) -> GeneratedFile {
+    let text = fs::read_to_string(top().join(format!("man/{name}.md"))).unwrap();
+    GeneratedFile { path: format!("man/soramode-{name}.7"), content: pages::page(&text).into_bytes() }
 }
 
 fn committed() -> BTreeMap<String, Vec<u8>> {

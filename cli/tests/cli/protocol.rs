@@ -1,0 +1,183 @@
+//! The page on the protocol: it has all of the code's methods, fields, errors, events and limits, and its clients run.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+use soramode_protocol::codec::REQUEST_BYTES_MAX;
+use soramode_protocol::decision::RejectReason;
+use soramode_protocol::error::ErrorType;
+use soramode_protocol::event::EventType;
+use soramode_protocol::mode::{MODE_CHANGES_KEPT, REASON_BYTES_MAX};
+use soramode_protocol::request::{Method, REQUEST_ID_BYTES_MAX};
+use soramode_protocol::session::{LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX};
+use soramode_protocol::subscribe::EVENT_PATTERNS_MAX;
+use soramode_protocol::version::PROTOCOL;
+use soramode_protocol::wait::WAITS_MAX;
+use soramoded::config::Config;
+use soramoded::control::{CLIENTS_MAX, IN_FLIGHT_MAX, LINE_TIME, OPERATE_PLACES, UNREAD_BYTES_MAX};
+
+use crate::pasted::{Machine, blocks, document};
+use crate::support::{Daemon, Ended, Run};
+
+const PAGE: &str = "man/protocol.md";
+
+/// What a client in the page may have, in lines: one that is longer is no example.
+const CLIENT_LINES_MAX: usize = 30;
+
+/// A method's part of the page.
+fn part(page: &str, method: Method) -> String {
+    let heading = format!("\n### {} ({}", method.name(), method.access());
+    let (_, part) = page.split_once(&heading).unwrap_or_else(|| panic!("the page lacks {heading:?}"));
+    part.split_once("\n#").map_or(part, |(part, _)| part).to_owned()
+}
+
+/// The names of the members that the golden lines of a method have in its params and results.
+fn members(method: Method) -> Vec<String> {
+    let lines = document(&format!("shared/tests/wire/v1/{}.jsonl", method.name()));
+    let messages = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let objects = messages.flat_map(|message| [message["params"].clone(), message["result"].clone()]);
+    let mut members: Vec<String> =
+        objects.filter_map(|object| Some(object.as_object()?.keys().cloned().collect::<Vec<_>>())).flatten().collect();
+    members.sort();
+    members.dedup();
+    members
+}
+
+#[test]
+fn every_method_is_there_with_its_access_and_its_fields() {
+    let page = document(PAGE);
+    for method in Method::ALL {
+        let part = part(&page, *method);
+        let missing: Vec<String> = members(*method).into_iter().filter(|name| !says(&part, name)).collect();
+        assert!(missing.is_empty(), "{}: {missing:?}", method.name());
+    }
+    let told = page.lines().filter_map(|line| line.strip_prefix("### ")?.split_once(" (")).map(|(name, _)| name);
+    for name in told {
+        assert!(Method::from_name(name).is_some(), "there is no {name}");
+    }
+}
+
+/// Whether a text has this name as code: alone, or with what it is to be.
+fn says(text: &str, name: &str) -> bool {
+    text.contains(&format!("`{name}`")) || text.contains(&format!("`{name}: "))
+}
+
+#[test]
+fn every_error_event_and_reason_is_there() {
+    let page = document(PAGE);
+    for error_type in ErrorType::ALL {
+        let row = format!("| {} | `{error_type:?}` |", error_type.code());
+        assert!(page.contains(&row), "the page lacks {row}");
+    }
+    let rows = page.lines().filter(|line| line.starts_with("| -32")).count();
+    assert_eq!(rows, ErrorType::ALL.len(), "none that is not there");
+    let names = EventType::ALL.map(EventType::name).into_iter().chain(RejectReason::ALL.map(RejectReason::name));
+    for name in names {
+        assert!(says(&page, name), "the page lacks {name}");
+    }
+    let notifications = document("shared/tests/wire/v1/notifications.jsonl");
+    for line in notifications.lines() {
+        let message: Value = serde_json::from_str(line).unwrap();
+        assert!(says(&page, message["method"].as_str().unwrap()), "the page lacks {line}");
+    }
+}
+
+#[test]
+fn every_limit_is_the_codes() {
+    let page = document(PAGE);
+    let (reasons, changes) = (REASON_BYTES_MAX, MODE_CHANGES_KEPT);
+    for said in [
+        format!("It is protocol {PROTOCOL}:"),
+        format!("a string of at most {REQUEST_ID_BYTES_MAX} bytes, given back"),
+        format!("(at most {reasons} bytes)"),
+        format!("at most {changes} are kept"),
+        format!("A client may have {WAITS_MAX} waits under way"),
+        format!("({LIST_LIMIT_DEFAULT}, at most {LIST_LIMIT_MAX})"),
+        format!("(at most {EVENT_PATTERNS_MAX}; `*`"),
+        format!("| a request's line | {REQUEST_BYTES_MAX} bytes |"),
+        format!("| a line that was begun | {} s until its end |", LINE_TIME.as_secs()),
+        format!("| clients | {CLIENTS_MAX}, of which {OPERATE_PLACES} places"),
+        format!("| requests under way for one client | {IN_FLIGHT_MAX};"),
+        format!("| unread answers of one client | {UNREAD_BYTES_MAX} bytes;"),
+    ] {
+        assert!(page.contains(&said), "the page lacks {said:?}");
+    }
+}
+
+#[test]
+fn it_can_be_tried_by_hand() {
+    let daemon = Daemon::start();
+    let [by_hand] = blocks(&document(PAGE), None, "sh").try_into().unwrap();
+    let said = Machine::new(&daemon.socket()).all(&by_hand, &[0]);
+    assert!(said[0].stdout.starts_with(r#"{"jsonrpc":"2.0","id":1,"result":{"mode":"normal""#), "{said:?}");
+}
+
+/// A client of the page, ready to run with this program.
+fn client(language: &str, program: &str, flag: &str, daemon: &Daemon) -> Command {
+    let [code] = blocks(&document(PAGE), None, language).try_into().unwrap();
+    let lines = code.lines().count();
+    assert!(lines <= CLIENT_LINES_MAX, "{language}: {lines} lines");
+    let mut command = Command::new(program);
+    command.args([flag, &code]).env("SORAMODE_SOCKET", daemon.socket()).stdin(Stdio::null());
+    command
+}
+
+#[test]
+fn the_python_client_asks_and_obeys() {
+    let mut daemon = Daemon::start();
+    let ask = |daemon: &Daemon| -> Ended { client("python", "python3", "-c", daemon).arg("spam").ended() };
+    let offered = ask(&daemon);
+    assert_eq!((offered.code, offered.stdout.as_str()), (0, "offer \n"), "{offered:?}");
+    assert_eq!(daemon.ok(&["sessions", "-o", "plain"]), "", "it has left again");
+    daemon.ok(&["set", "block_new_session"]);
+    assert_eq!(ask(&daemon).stdout, "reject BLOCK-NEW-SESSION\n");
+    let too_long = client("python", "python3", "-c", &daemon).arg("x".repeat(256)).ended();
+    assert!(too_long.code == 1 && too_long.stderr.starts_with("InvalidParams: channel_id"), "{too_long:?}");
+    daemon.stop();
+    assert_eq!(ask(&daemon).code, 1);
+}
+
+/// A client that is gone when the test is.
+struct Follower {
+    child: Child,
+    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
+}
+
+impl Follower {
+    fn until(&mut self, words: &str) -> String {
+        let lines = self.lines.by_ref().map(Result::unwrap);
+        lines.inspect(|line| assert!(!line.starts_with("Gap"), "{line}")).find(|line| line.contains(words)).unwrap()
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+#[test]
+fn the_node_client_follows_over_restarts_without_a_gap() {
+    let state = tempfile::tempdir().unwrap();
+    let on_disk = |config: &mut Config| config.state_dir = Some(state.path().to_owned());
+    let mut daemon = Daemon::start_with(on_disk);
+    let mut node = client("js", "node", "-e", &daemon).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let lines = BufReader::new(node.stdout.take().unwrap()).lines();
+    let mut follower = Follower { child: node, lines };
+    follower.until("answer 2");
+    daemon.connect("spam", "c-1");
+    assert_eq!(follower.until("Event"), "Event session.created spam");
+    daemon.stop();
+    daemon.start_again(on_disk);
+    daemon.connect("ham", "h-1");
+    daemon.disconnect("c-1");
+    assert_eq!(follower.until("Event"), "Event session.created ham", "what happened while it was away, too");
+    assert_eq!(follower.until("Event"), "Event session.destroyed spam");
+
+    daemon.stop();
+    daemon.start_again(|_| {});
+    daemon.connect("eggs", "e-1");
+    assert_eq!(follower.until("Event"), "Event session.created eggs", "another log is read from its beginning");
+}

@@ -1,0 +1,226 @@
+//! The runbook as its reader follows it: every block of commands in it, in order, against a real daemon.
+
+use std::fs;
+
+use nix::sys::signal::Signal;
+
+use crate::pasted::{Machine, blocks, document, signalling_server};
+use crate::sora::Sora;
+use crate::support::Daemon;
+
+const RUNBOOK: &str = "man/runbook.md";
+
+/// Its sections with commands, each of which has a test here.
+const SECTIONS: [&str; 4] = ["Maintenance of one node", "Emergency stop", "A drain that does not end", "soramoded is down"];
+
+/// The blocks of a section, of which there are so many.
+fn section<const BLOCKS: usize>(heading: &str) -> [String; BLOCKS] {
+    blocks(&document(RUNBOOK), Some(heading), "sh").try_into().unwrap()
+}
+
+#[test]
+fn every_section_with_commands_has_a_test() {
+    let runbook = document(RUNBOOK);
+    let told: usize = SECTIONS.iter().map(|heading| blocks(&runbook, Some(heading), "sh").len()).sum();
+    assert_eq!(blocks(&runbook, None, "sh").len(), told);
+    for line in blocks(&runbook, None, "sh").iter().flat_map(|block| block.lines()) {
+        assert!(!line.ends_with('\\') && !line.starts_with(' '), "each line is a command of its own: {line}");
+    }
+}
+
+#[test]
+fn what_the_readmes_say_is_the_runbook() {
+    let runbook = document(RUNBOOK);
+    let known: Vec<String> = blocks(&runbook, None, "sh").iter().flat_map(|block| block.lines()).map(str::to_owned).collect();
+    for readme in ["README.md", "README.ja.md"] {
+        let readme_blocks = blocks(&document(readme), None, "sh");
+        assert!(readme_blocks.len() >= 3, "{readme} has the runbook's short version");
+        for line in readme_blocks.iter().flat_map(|block| block.lines()) {
+            assert!(known.iter().any(|known| known == line), "{readme}: not in the runbook: {line}");
+        }
+    }
+}
+
+#[test]
+fn maintenance_of_one_node() {
+    let daemon = Daemon::start();
+    daemon.connect("spam", "c-1");
+    let machine = Machine::new(&daemon.socket());
+    let [look, drain, restart, open, one_line] = section(SECTIONS[0]);
+    machine.all(&look, &[0, 0]);
+
+    let too_early = machine.paste(&restart);
+    assert_eq!((too_early.code, too_early.stdout.as_str()), (1, "no: node-01 has 1 session\n"), "nothing was restarted");
+    let mut draining = machine.begin(&drain);
+    draining.until_said("waiting at most 30m");
+    daemon.disconnect("c-1");
+    assert_eq!(draining.ended().code, 0);
+
+    assert_eq!(machine.with_systemctl(&restart, "restart sora", || {}).code, 0);
+    let ended = machine.all(&open, &[0, 0]);
+    assert!(ended[1].stdout.contains("CHG-123 kernel") && ended[1].stdout.contains("CHG-123 done"), "{ended:#?}");
+
+    let closed = || assert_eq!(daemon.ok(&["get"]), "block_new_session\n");
+    assert_eq!(machine.with_systemctl(&one_line, "restart sora", closed).code, 0);
+    assert_eq!(daemon.ok(&["get"]), "normal\n");
+}
+
+#[test]
+fn emergency_stop() {
+    let daemon = Daemon::start();
+    daemon.connect("eggs", "e-1");
+    let machine = Machine::new(&daemon.socket());
+    let [close, end, stop, open] = section(SECTIONS[1]);
+    machine.all(&close, &[0]);
+    assert_eq!(daemon.run(&["connect", "eggs"]).code, 1, "nobody gets in");
+    let (end_all, _) = end.split_once('\n').unwrap();
+    assert_eq!(machine.paste(end_all).code, 5, "nothing is there that could end a session");
+    daemon.disconnect("e-1");
+
+    daemon.ok(&["set", "normal"]);
+    signalling_server(&daemon.socket(), &[("spam", "c-1"), ("ham", "h-1")]);
+    machine.all(&close, &[0]);
+    machine.all(&end, &[0, 0]);
+    assert_eq!(daemon.run(&["is", "drained"]).code, 0);
+
+    assert_eq!(machine.with_systemctl(&stop, "stop sora", || {}).code, 0);
+    let (start, normal) = open.split_once('\n').unwrap();
+    assert_eq!(machine.with_systemctl(start, "start sora", || {}).code, 0);
+    machine.all(normal, &[0]);
+    assert_eq!(daemon.ok(&["get"]), "normal\n");
+}
+
+#[test]
+fn a_drain_that_does_not_end() {
+    let daemon = Daemon::start();
+    signalling_server(&daemon.socket(), &[("spam", "c-1"), ("spam", "c-2"), ("ham", "h-1")]);
+    let machine = Machine::new(&daemon.socket());
+    let [look, wait, correct, end, put_off] = section(SECTIONS[2]);
+    assert_eq!(daemon.run(&["drain", "--timeout", "50ms", "-q"]).code, 124);
+    let ended = machine.all(&look, &[0, 0, 0, 0]);
+    assert!(ended[2].stdout.contains("c-1") && ended[3].stdout.contains("block_new_session: offer"), "{ended:#?}");
+
+    let (longer, content) = wait.split_once('\n').unwrap();
+    let mut waiting = machine.begin(&format!("exec {longer}"));
+    waiting.until_said("2 sessions");
+    waiting.signal(Signal::SIGINT);
+    assert_eq!(waiting.ended().code, 130);
+    let mut waiting = machine.begin(content);
+    waiting.until_said("2 sessions");
+    daemon.disconnect("h-1");
+    assert_eq!(waiting.ended().code, 0);
+
+    machine.all(&correct, &[0]);
+    assert_eq!(daemon.ok(&["connections", "-o", "plain"]).lines().count(), 1);
+    machine.all(&end, &[0, 0]);
+    machine.all(&put_off, &[0]);
+    assert_eq!(daemon.ok(&["get"]), "normal\n");
+}
+
+#[test]
+fn soramoded_is_down() {
+    let mut daemon = Daemon::start_with(|_| {});
+    let machine = Machine::new(&daemon.socket());
+    let state = machine.path("/var/lib/soramode");
+    let settings = format!("state-dir = {state:?}\nsocket = {:?}\n", daemon.socket());
+    fs::write(machine.path("/etc/soramode/soramoded.toml"), settings).unwrap();
+    let [look, start, without_state, way_round, back, over_api] = section(SECTIONS[3]);
+    let on_disk = |config: &mut soramoded::config::Config| config.state_dir = Some(machine.path("/var/lib/soramode"));
+    daemon.stop();
+    daemon.start_again(on_disk);
+    daemon.connect("spam", "c-1");
+    daemon.ok(&["set", "block_new_session", "-m", "before"]);
+    daemon.stop();
+
+    assert_eq!(machine.paste("soramode get").code, 3);
+    let ended = machine.all(&look, &[3, 0, 0, 0]);
+    assert!(ended[3].stdout.contains("block_new_session"), "{ended:#?}");
+    let [restart, doctor] = lines(&start);
+    let units = "soramoded.socket soramoded.service";
+    assert_eq!(machine.with_systemctl(restart, &format!("restart {units}"), || daemon.start_again(on_disk)).code, 0);
+    machine.all(doctor, &[0]);
+    assert_eq!(daemon.ok(&["get"]), "block_new_session\n", "it goes on where it was");
+
+    let [stop, away, start, status] = lines(&without_state);
+    assert_eq!(machine.with_systemctl(stop, &format!("stop {units}"), || daemon.stop()).code, 0);
+    machine.all(away, &[0]);
+    // systemd makes it: StateDirectory=.
+    let start_new = || {
+        fs::create_dir(&state).unwrap();
+        daemon.start_again(on_disk);
+    };
+    assert_eq!(machine.with_systemctl(start, &format!("start {units}"), start_new).code, 0);
+    let shown = machine.all(status, &[0]);
+    assert!(shown[0].stdout.contains("normal") && state.with_extension("old").is_dir(), "{shown:?}");
+    goes_round_it(&machine, &way_round, &back);
+    let sora = Sora::start();
+    machine.all(&over_api.replace("http://127.0.0.1:3001", &sora.url()), &[0]);
+    assert_eq!(sora.state().mode, "block_new_session");
+}
+
+/// Sora's configuration, to the application and back.
+fn goes_round_it(machine: &Machine, way_round: &str, back: &str) {
+    let ours = "port = 5000\nauth_webhook_url    = http://127.0.0.1:3100/sora/auth\nsession_webhook_url = http://127.0.0.1:3100/sora/session\n\
+                event_webhook_url   = http://127.0.0.1:3100/sora/event\n";
+    let conf = machine.path("/opt/sora/etc/sora.conf");
+    fs::write(&conf, ours).unwrap();
+    let [auth, session, event, restart] = lines(way_round);
+    machine.all(&[auth, session, event].join("\n"), &[0, 0, 0]);
+    let theirs = "port = 5000\nauth_webhook_url = http://app.example.com/auth\nsession_webhook_url = http://app.example.com/session\n\
+                  event_webhook_url = http://app.example.com/event\n";
+    assert_eq!(fs::read_to_string(&conf).unwrap(), theirs);
+    assert_eq!(machine.with_systemctl(restart, "restart sora", || {}).code, 0);
+    let [away, restart, doctor] = lines(back);
+    machine.all(away, &[0]);
+    assert_eq!(fs::read_to_string(&conf).unwrap(), ours);
+    assert_eq!(machine.with_systemctl(restart, "restart sora", || {}).code, 0);
+    machine.all(doctor, &[0]);
+}
+
+fn lines<const LINES: usize>(block: &str) -> [&str; LINES] {
+    block.lines().collect::<Vec<_>>().try_into().unwrap()
+}
+
+#[test]
+fn ansible_goes_by_the_exit_codes() {
+    let daemon = Daemon::start();
+    daemon.connect("spam", "c-1");
+    let machine = Machine::new(&daemon.socket());
+    let [play] = blocks(&document(RUNBOOK), Some("Ansible"), "yaml").try_into().unwrap();
+    let commands: Vec<&str> = play.lines().filter_map(|line| line.trim().strip_prefix("cmd: ")).collect();
+    let [drain, put_off, restart, open] = commands.try_into().unwrap();
+    let in_vain = machine.paste(&drain.replace("30m", "50ms"));
+    assert_eq!(in_vain.code, 124, "{in_vain:?}");
+    machine.all(put_off, &[0]);
+    assert_eq!(daemon.ok(&["get"]), "normal\n");
+
+    let mut draining = machine.begin(drain);
+    draining.until_said("waiting at most 30m");
+    daemon.disconnect("c-1");
+    assert_eq!(draining.ended().code, 0);
+    assert_eq!(machine.with_systemctl(restart, "restart sora", || {}).code, 0);
+    machine.all(open, &[0]);
+    machine.all(open, &[6]);
+}
+
+#[test]
+fn a_pod_drains_before_it_stops() {
+    let daemon = Daemon::start();
+    daemon.connect("spam", "c-1");
+    let machine = Machine::new(&daemon.socket());
+    let [pod] = blocks(&document(RUNBOOK), Some("Kubernetes"), "yaml").try_into().unwrap();
+    let words = |line: &str| -> Option<Vec<String>> {
+        let list = line.trim().strip_prefix("command: [")?.strip_suffix(']')?;
+        Some(list.split(", ").map(|word| format!("'{}'", word.trim_matches('"'))).collect())
+    };
+    let [sidecar, hook] = pod.lines().filter_map(words).collect::<Vec<_>>().try_into().unwrap();
+    let checked = machine.paste(&format!("{} --check-config", sidecar.join(" ")));
+    assert_eq!(checked.code, 0, "{checked:?}");
+    let mut draining = machine.begin(&hook.join(" "));
+    draining.until_said("waiting at most 30m");
+    assert_eq!(daemon.run(&["connect", "spam"]).code, 1, "nobody new gets in");
+    daemon.disconnect("c-1");
+    assert_eq!(draining.ended().code, 0);
+    let seconds: u64 = pod.lines().find_map(|line| line.trim().strip_prefix("terminationGracePeriodSeconds: ")).unwrap().parse().unwrap();
+    assert!(seconds > 30 * 60, "longer than the drain");
+}

@@ -1,0 +1,48 @@
+//! Tables for tbl. The last column takes what room there is; the others as much as they need, up to a limit.
+
+use super::roff::{start_line, width};
+
+/// What the columns before the last may take together, in characters: of 80, the rest is the last one's, and the margin's.
+const COLUMNS_MAX: usize = 44;
+
+/// A table while it is read.
+pub(crate) struct Table {
+    columns: usize,
+    cells: Vec<String>,
+}
+
+impl Table {
+    pub(crate) const fn new(columns: usize) -> Self {
+        Self { columns, cells: Vec::new() }
+    }
+
+    /// The next cell, in roff; the first row has the headings.
+    pub(crate) fn cell(&mut self, cell: String) {
+        self.cells.push(cell);
+    }
+
+    pub(crate) fn roff(&self) -> String {
+        let widths: Vec<usize> = (0..self.columns).map(|column| self.width(column)).collect();
+        let most = COLUMNS_MAX / (self.columns - 1);
+        let formats: Vec<String> = widths[..self.columns - 1].iter().map(|needed| format!("lw({}n)", (*needed).min(most))).collect();
+        let mut lines = vec![".PP\n.TS".to_owned(), ["lB"].repeat(self.columns).join(" "), format!("{} lx.", formats.join(" "))];
+        for (row, cells) in self.cells.chunks(self.columns).enumerate() {
+            let is_wide = |column: usize, cell: &String| row > 0 && (column + 1 == self.columns || width(cell) > most);
+            let cells: Vec<String> =
+                cells.iter().enumerate().map(|(column, cell)| if is_wide(column, cell) { block(cell) } else { cell.clone() }).collect();
+            lines.push(cells.join("\t"));
+        }
+        lines.push(".TE".to_owned());
+        lines.join("\n")
+    }
+
+    /// How wide a column's widest cell is.
+    fn width(&self, column: usize) -> usize {
+        self.cells.iter().skip(column).step_by(self.columns).map(|cell| width(cell)).max().unwrap_or_default()
+    }
+}
+
+/// A cell that may take several lines.
+fn block(cell: &str) -> String {
+    format!("T{{\n{}\nT}}", start_line(cell))
+}
