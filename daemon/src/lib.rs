@@ -162,7 +162,7 @@ pub async fn serve(config: Config, shutdown: CancellationToken, reloads: Reloads
     let driving = TaskTracker::new().spawn(driver.run(gate, inputs));
     // The doors are the last to write letters, so the driver ends after them, when it has done what they said.
     let serving = async {
-        tokio::join!(control.serve(socket.listener()), http.serve(), mirroring, reloader.run(reloads), clustering);
+        tokio::join!(control.serve(&socket), http.serve(), mirroring, reloader.run(reloads), clustering);
         std::future::pending().await
     };
     let outcome = tokio::select! {

@@ -8,8 +8,10 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use listenfd::ListenFd;
+use tokio::time::Instant;
 
 use crate::args::http::Listen;
 use crate::config::Config;
@@ -19,6 +21,28 @@ const CONTROL: &str = "control";
 
 /// Names of HTTP listeners, and the settings that say where each is.
 const HTTP: [(&str, &str); 3] = [("api", "api-listen"), ("sora", "sora-listen"), ("observe", "observe-listen")];
+
+/// How long a client of a socket that outlives the daemon has for its first word, from when it came, also if the daemon stops meanwhile.
+const FIRST_WORD_TIME: Duration = Duration::from_secs(2);
+
+/// How long a listening socket is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lasting {
+    /// It ends with the daemon, so who comes while that stops is refused anyway.
+    OurOwn,
+    /// It was passed, and is there for the next daemon: nobody who connects to it is to notice that there is another.
+    Outlives,
+}
+
+impl Lasting {
+    /// Until when a stop waits for the first word of a client that has come now.
+    pub(crate) fn first_word_due(self) -> Instant {
+        match self {
+            Self::OurOwn => Instant::now(),
+            Self::Outlives => Instant::now() + FIRST_WORD_TIME,
+        }
+    }
+}
 
 /// Why sockets that were passed cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -21,6 +21,7 @@ use tokio::net::UnixListener;
 
 use self::lock::Lock;
 use crate::config::Config;
+use crate::passed::Lasting;
 
 /// How many clients may wait to be accepted; the kernel keeps to its `net.core.somaxconn` if that is lower.
 const BACKLOG: i32 = 1024;
@@ -133,6 +134,11 @@ impl SocketFile {
     /// A handle by which the file can be given to another group; none where the socket was passed to us.
     pub(crate) fn handle(&self) -> io::Result<Option<FileHandle>> {
         self.placed.as_ref().map(|(placed, _)| placed.again()).transpose()
+    }
+
+    /// Whether it is there for another daemon after this one.
+    pub(crate) const fn lasting(&self) -> Lasting {
+        if self.placed.is_some() { Lasting::OurOwn } else { Lasting::Outlives }
     }
 
     /// Where clients come in.

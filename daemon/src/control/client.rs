@@ -31,9 +31,6 @@ pub const LINE_TIME: Duration = Duration::from_secs(30);
 /// How long a client that is being closed may take to read what it is owed.
 const FAREWELL_TIME: Duration = Duration::from_secs(2);
 
-/// How long a client that has come and has not said anything may take to say it when the daemon stops.
-const FIRST_WORD_TIME: Duration = Duration::from_secs(1);
-
 /// How much of a client is read before the others have their turn, in bytes: one that always has something to say keeps nobody waiting.
 const TURN_BYTES_MAX: usize = 16 * 1024;
 
@@ -53,6 +50,8 @@ pub(super) struct Client {
     /// Set once the client has said all it wants to say.
     hang_up: Option<HangUp>,
     is_first_byte_seen: bool,
+    /// Until when a stop waits for it.
+    first_word_due: Instant,
     stopping: Stopping,
 }
 
@@ -61,7 +60,7 @@ pub(super) struct Client {
 enum Stopping {
     /// The daemon goes on.
     NotYet,
-    /// It has come and has not said anything; it may until then.
+    /// It has just come and has not said anything; it may until then.
     FirstWord(Instant),
     /// It can send no more. What it had sent is heard until then.
     HearingOut(Instant),
@@ -81,7 +80,7 @@ enum Woken {
 
 /// Serves a client until it is gone, has been refused, or the daemon stops.
 pub(super) async fn serve(stream: UnixStream, peer: Peer, house: Arc<House>, door: Door) {
-    let Door { socket, inbox, stop } = door;
+    let Door { socket, inbox, stop, first_word_due } = door;
     let (mailbox, mail) = mpsc::unbounded_channel();
     if inbox.send(Letter::Open(socket, mailbox)).await.is_err() {
         return;
@@ -98,6 +97,7 @@ pub(super) async fn serve(stream: UnixStream, peer: Peer, house: Arc<House>, doo
         turn_bytes: 0,
         hang_up: None,
         is_first_byte_seen: false,
+        first_word_due,
         stopping: Stopping::NotYet,
     };
     // However the socket broke: the client is gone.
@@ -113,6 +113,7 @@ pub(super) struct Door {
     pub(super) socket: SocketId,
     pub(super) inbox: Inbox,
     pub(super) stop: CancellationToken,
+    pub(super) first_word_due: Instant,
 }
 
 impl Client {
@@ -161,10 +162,10 @@ impl Client {
     }
 
     fn begin_to_stop(&mut self) -> io::Result<()> {
-        if self.is_first_byte_seen || self.hang_up.is_some() {
+        if self.is_first_byte_seen || self.hang_up.is_some() || self.first_word_due <= Instant::now() {
             return self.hear_out();
         }
-        self.stopping = Stopping::FirstWord(Instant::now() + FIRST_WORD_TIME);
+        self.stopping = Stopping::FirstWord(self.first_word_due);
         Ok(())
     }
 

@@ -20,6 +20,7 @@ use soramode_protocol::id::NodeName;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::yield_now;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -31,7 +32,7 @@ pub use output::UNREAD_BYTES_MAX;
 use crate::ender::Ender;
 use crate::event_log::EventLog;
 use crate::inbox::Inbox;
-use crate::socket_file::{self, SocketError};
+use crate::socket_file::{self, SocketError, SocketFile};
 use client::Door;
 use peer::Peers;
 
@@ -111,14 +112,14 @@ impl Control {
     }
 
     /// Takes clients until the daemon stops; returns when the last is gone.
-    pub(crate) async fn serve(mut self, listener: &UnixListener) {
+    pub(crate) async fn serve(mut self, socket: &SocketFile) {
         loop {
             let accepted = tokio::select! {
-                accepted = self.accept(listener) => accepted,
+                accepted = self.accept(socket.listener()) => accepted,
                 () = self.stop.cancelled() => break,
             };
             match accepted {
-                Ok((stream, newcomer)) => self.welcome(stream, newcomer),
+                Ok((stream, newcomer)) => self.welcome((stream, socket.lasting().first_word_due()), newcomer),
                 Err(error) => self.pause(&error).await,
             }
         }
@@ -132,9 +133,9 @@ impl Control {
         Ok((stream, newcomer))
     }
 
-    fn welcome(&mut self, stream: UnixStream, newcomer: OwnedSemaphorePermit) {
+    fn welcome(&mut self, (stream, first_word_due): (UnixStream, Instant), newcomer: OwnedSemaphorePermit) {
         self.last_socket += 1;
-        let door = Door { socket: SocketId(self.last_socket), inbox: self.inbox.clone(), stop: self.stop.clone() };
+        let door = Door { socket: SocketId(self.last_socket), inbox: self.inbox.clone(), stop: self.stop.clone(), first_word_due };
         let operators = self.operators.borrow_and_update().clone();
         if self.house.operator_group != operators.group {
             self.house = Arc::new(House { operator_group: operators.group, ..House::clone(&self.house) });

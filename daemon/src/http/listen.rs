@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream, UnixStream};
 
 use crate::args::http::Listen;
 use crate::config::Config;
-use crate::passed::Passed;
+use crate::passed::{Lasting, Passed};
 use crate::socket_file::{FileHandle, SocketError, SocketFile};
 
 /// Which doors a listener leads to.
@@ -67,6 +67,7 @@ pub enum ListenError {
 #[derive(Debug)]
 pub(crate) struct Listener {
     doors: Doors,
+    lasting: Lasting,
     socket: Socket,
 }
 
@@ -90,7 +91,7 @@ pub(crate) async fn listeners(config: &Config, passed: &mut Passed) -> Result<Ve
                     Some(listener) => SocketFile::passed(listener, config)?,
                     None => SocketFile::open_for_operators(path, config)?,
                 };
-                listeners.push(Listener { doors: Doors::API, socket: Socket::Unix(file) });
+                listeners.push(Listener { doors: Doors::API, lasting: file.lasting(), socket: Socket::Unix(file) });
             }
         }
     }
@@ -107,14 +108,14 @@ pub(crate) async fn listeners(config: &Config, passed: &mut Passed) -> Result<Ve
         }
     }
     for (address, doors, names) in addresses {
-        let listener = match passed.tcp(address) {
-            Some(listener) => listener.set_nonblocking(true).and_then(|()| TcpListener::from_std(listener)),
-            None => TcpListener::bind(address).await,
+        let (lasting, listener) = match passed.tcp(address) {
+            Some(listener) => (Lasting::Outlives, listener.set_nonblocking(true).and_then(|()| TcpListener::from_std(listener))),
+            None => (Lasting::OurOwn, TcpListener::bind(address).await),
         };
         let bound = listener.and_then(|listener| Ok((listener.local_addr()?.port(), listener)));
         let (port, listener) = bound.map_err(|error| ListenError::Address { address, names: names.clone(), error })?;
         tracing::info!(address = %SocketAddr::new(address.ip(), port), "listening for HTTP ({names})");
-        listeners.push(Listener { doors, socket: Socket::Tcp(listener, port) });
+        listeners.push(Listener { doors, lasting, socket: Socket::Tcp(listener, port) });
     }
     Ok(listeners)
 }
@@ -126,6 +127,11 @@ impl Listener {
             Socket::Tcp(..) => Ok(None),
             Socket::Unix(file) => file.handle(),
         }
+    }
+
+    /// Whether it is there for another daemon after this one.
+    pub(crate) const fn lasting(&self) -> Lasting {
+        self.lasting
     }
 
     pub(crate) async fn accept(&self) -> io::Result<(Stream, Caller)> {

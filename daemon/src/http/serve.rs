@@ -12,6 +12,7 @@ use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -31,9 +32,6 @@ pub const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// How long a client that is turned away may take to hear it.
 const REFUSAL_TIME: Duration = Duration::from_secs(1);
 
-/// How long a client that has come and has not asked for anything may take to ask when the daemon stops.
-const FIRST_WORD_TIME: Duration = Duration::from_secs(1);
-
 /// How long no client is taken after the system could not give one, for want of descriptors say.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -48,13 +46,12 @@ pub(super) trait Service: Send + Sync + 'static {
     fn answer(&self, caller: Caller, request: Request<Incoming>) -> impl Future<Output = Answered> + Send;
 }
 
-/// Waits for the stop; then a client that has come and not asked yet still may: whoever connects to a socket that outlives the daemon is not
-/// refused.
-async fn heard_out(stop: &CancellationToken, asked: &CancellationToken) {
+/// Waits for the stop; then a client that has just come and not asked yet still may, until then.
+async fn heard_out(stop: &CancellationToken, asked: &CancellationToken, first_word_due: Instant) {
     stop.cancelled().await;
     tokio::select! {
         () = asked.cancelled() => {}
-        () = tokio::time::sleep(FIRST_WORD_TIME) => {}
+        () = sleep_until(first_word_due) => {}
     }
 }
 
@@ -69,7 +66,8 @@ pub(super) async fn serve<S: Service>(listener: Listener, service: Arc<S>, stop:
         };
         match accepted {
             Ok((stream, caller)) => {
-                let client = Client { caller, service: Arc::clone(&service), stop: stop.clone() };
+                let first_word_due = listener.lasting().first_word_due();
+                let client = Client { caller, service: Arc::clone(&service), stop: stop.clone(), first_word_due };
                 let place = places.take();
                 tracker.spawn(async move {
                     match place {
@@ -108,11 +106,12 @@ pub(super) struct Client<S> {
     pub(super) caller: Caller,
     pub(super) service: Arc<S>,
     pub(super) stop: CancellationToken,
+    pub(super) first_word_due: Instant,
 }
 
 impl<S: Service> Client<S> {
     pub(super) async fn converse(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, place: Place) {
-        let Self { caller, service, stop } = self;
+        let Self { caller, service, stop, first_word_due } = self;
         let (place, asked) = (&place, &CancellationToken::new());
         let answer = service_fn(|request: Request<Incoming>| {
             let service = Arc::clone(&service);
@@ -129,11 +128,13 @@ impl<S: Service> Client<S> {
         let mut connection = builder.serve_connection(TokioIo::new(stream), answer);
         let leave = async {
             tokio::select! {
-                () = heard_out(&stop, asked) => {}
+                () = heard_out(&stop, asked, first_word_due) => {}
                 () = place.evicted.cancelled() => {}
             }
         };
+        // What was sent before the stop is read first.
         let ended = tokio::select! {
+            biased;
             ended = &mut connection => Some(ended),
             () = leave => None,
         };

@@ -13,7 +13,7 @@ use tokio::net::UnixStream;
 use tokio::time::advance;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{Daemon, serve};
+use crate::support::{Daemon, PATIENCE, serve};
 
 const GET_MODE: &str = r#"{"jsonrpc":"2.0","id":7,"method":"GetMode"}"#;
 
@@ -187,4 +187,26 @@ async fn who_half_closes_may_take_its_time_to_read() {
         assert!(next_line(&mut client).await.is_none());
     })
     .await;
+}
+
+/// The clock stands still, so that whatever waited for a time would not end.
+#[tokio::test(start_paused = true)]
+async fn a_stop_waits_for_no_client_that_has_said_nothing() {
+    let (busy, hold) = std::sync::mpsc::channel::<()>();
+    let holding = tokio::task::spawn_blocking(move || hold.recv_timeout(PATIENCE).unwrap_err());
+    let (folder, stop, began) = (tempfile::tempdir().unwrap(), CancellationToken::new(), tokio::time::Instant::now());
+    let socket = folder.path().join("gate.sock");
+    let clients = async {
+        let silent = UnixStream::connect(&socket).await.unwrap();
+        let mut other = Client::connect(&socket).await.unwrap();
+        settle(&mut other).await;
+        stop.cancel();
+        silent
+    };
+    let (ended, silent) = tokio::join!(serve(Config::on_socket(&socket), stop.clone(), || ()), clients);
+    ended.unwrap();
+    assert!(began.elapsed().is_zero(), "it waited for {:?}", began.elapsed());
+    assert_eq!(next_line(&mut BufReader::new(silent)).await, None);
+    drop(busy);
+    holding.await.unwrap();
 }
