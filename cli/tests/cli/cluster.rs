@@ -15,14 +15,14 @@ use tokio_util::sync::CancellationToken;
 use crate::support::{Ended, PATIENCE, Run, program};
 
 /// One member of etcd, which ends with the test.
-struct Etcd {
+pub(crate) struct Etcd {
     child: Child,
     url: String,
     _folder: TempDir,
 }
 
 impl Etcd {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let (folder, url, peer) = (tempfile::tempdir().unwrap(), free_url(), free_url());
         let mut command = Command::new("etcd");
         command.arg("--data-dir").arg(folder.path().join("data")).args(["--name", "e1", "--log-level", "error"]);
@@ -52,14 +52,16 @@ fn free_url() -> String {
     format!("http://{}", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap())
 }
 
-struct Node {
+/// A node of a cluster, with a state that outlives its daemon.
+pub(crate) struct Node {
     folder: TempDir,
+    config: Config,
     running: Option<(CancellationToken, JoinHandle<()>)>,
 }
 
 impl Node {
     /// With an API on a port that it tells the others.
-    fn start(name: &str, etcd: &Etcd) -> Self {
+    pub(crate) fn start(name: &str, etcd: &Etcd) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let api = free_url();
         let words = [
@@ -76,19 +78,25 @@ impl Node {
         ];
         let words = std::iter::once("soramoded".to_owned()).chain(words).map(Into::into);
         let config = Config::load(Args::read_from(words).unwrap()).unwrap();
-        let shutdown = CancellationToken::new();
+        let mut node = Self { folder, config, running: None };
+        node.start_again();
+        node.ok(&["wait", "joined", "--timeout", "60s"]);
+        node
+    }
+
+    /// After `stop`.
+    pub(crate) fn start_again(&mut self) {
+        let (config, shutdown) = (self.config.clone(), CancellationToken::new());
         let token = shutdown.clone();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(soramoded::run(config, token)).unwrap();
         });
-        let node = Self { folder, running: Some((shutdown, thread)) };
-        until(|| node.socket().exists().then_some(()));
-        node.ok(&["wait", "joined", "--timeout", "60s"]);
-        node
+        self.running = Some((shutdown, thread));
+        until(|| self.socket().exists().then_some(()));
     }
 
-    fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.folder.path().join("soramode.sock")
     }
 
@@ -96,7 +104,7 @@ impl Node {
         program(&self.socket()).args(args).ended()
     }
 
-    fn ok(&self, args: &[&str]) -> String {
+    pub(crate) fn ok(&self, args: &[&str]) -> String {
         let ended = self.run(args);
         assert_eq!(ended.code, 0, "{args:?}: {ended:?}");
         ended.stdout
@@ -106,7 +114,7 @@ impl Node {
         self.run(&[&["--json"], args].concat()).json()
     }
 
-    fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         if let Some((shutdown, thread)) = self.running.take() {
             shutdown.cancel();
             thread.join().unwrap();
@@ -114,7 +122,7 @@ impl Node {
     }
 
     /// What the nodes are, as this one lists them: `name mode standing`.
-    fn nodes(&self) -> Vec<String> {
+    pub(crate) fn nodes(&self) -> Vec<String> {
         let words = |line: &str| line.split('\t').take(3).collect::<Vec<_>>().join(" ");
         self.ok(&["nodes", "-o", "plain"]).lines().map(words).collect()
     }
@@ -127,7 +135,7 @@ impl Drop for Node {
 }
 
 /// Asks again and again until it is so.
-fn until<T>(mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn until<T>(mut look: impl FnMut() -> Option<T>) -> T {
     let began = Instant::now();
     loop {
         if let Some(seen) = look() {

@@ -39,14 +39,14 @@ pub(crate) fn blocks(text: &str, heading: Option<&str>, language: &str) -> Vec<S
     blocks
 }
 
-/// A machine: what `sudo`, `systemctl` and `journalctl` stand for, and its folders.
+/// A machine: what `sudo`, `systemctl`, `apt-get` and `journalctl` stand for, and its folders.
 pub(crate) struct Machine {
     folder: TempDir,
     socket: PathBuf,
     asked: mpsc::Receiver<Order>,
 }
 
-/// What `systemctl` was asked, which it does not answer before somebody did it.
+/// What `systemctl` or `apt-get` was asked, which it does not answer before somebody did it.
 struct Order {
     words: String,
     stream: UnixStream,
@@ -65,8 +65,9 @@ impl Machine {
         }
         machine.command("sudo", r#"exec "$@""#);
         let systemd = machine.folder.path().join("systemd");
-        let ask = format!(r#"[ "$1" = status ] && exit 3; echo "$*" | socat -t 90 - UNIX-CONNECT:{}"#, systemd.display());
+        let ask = format!(r#"[ "$1" = status ] && exit 3; echo "${{0##*/}} $*" | socat -t 90 - UNIX-CONNECT:{}"#, systemd.display());
         machine.command("systemctl", &ask);
+        machine.command("apt-get", &ask);
         machine.command("journalctl", "echo '-- No entries --'");
         machine
     }
@@ -116,6 +117,11 @@ impl Machine {
 
     /// Pastes a line that asks systemctl, which answers once this has been done.
     pub(crate) fn with_systemctl(&self, line: &str, words: &str, done: impl FnOnce()) -> Ended {
+        self.with(line, &format!("systemctl {words}"), done)
+    }
+
+    /// The same of any command that is the machine's.
+    pub(crate) fn with(&self, line: &str, words: &str, done: impl FnOnce()) -> Ended {
         let running = self.begin(line);
         let mut order = self.asked.recv().unwrap();
         assert_eq!(order.words, words);

@@ -4,6 +4,8 @@ use std::fs;
 
 use nix::sys::signal::Signal;
 
+#[cfg(feature = "cluster")]
+use crate::cluster::{Etcd, Node, until};
 use crate::pasted::{Machine, blocks, document, signalling_server};
 use crate::sora::Sora;
 use crate::support::Daemon;
@@ -11,7 +13,8 @@ use crate::support::Daemon;
 const RUNBOOK: &str = "man/runbook.md";
 
 /// Its sections with commands, each of which has a test here.
-const SECTIONS: [&str; 4] = ["Maintenance of one node", "Emergency stop", "A drain that does not end", "soramoded is down"];
+const SECTIONS: [&str; 5] =
+    ["Maintenance of one node", "Emergency stop", "A drain that does not end", "soramoded is down", "Rolling upgrade of a cluster"];
 
 /// The blocks of a section, of which there are so many.
 fn section<const BLOCKS: usize>(heading: &str) -> [String; BLOCKS] {
@@ -179,6 +182,43 @@ fn goes_round_it(machine: &Machine, way_round: &str, back: &str) {
 
 fn lines<const LINES: usize>(block: &str) -> [&str; LINES] {
     block.lines().collect::<Vec<_>>().try_into().unwrap()
+}
+
+#[cfg(feature = "cluster")]
+#[test]
+fn rolling_upgrade_of_a_cluster() {
+    let etcd = Etcd::start();
+    let [mut n1, n2, mut n3] = ["sfu-01", "sfu-02", "sfu-03"].map(|name| Node::start(name, &etcd));
+    let until_normal = |node: &Node| until(|| node.nodes().iter().all(|row| row.ends_with(" normal joined")).then_some(()));
+    [&n1, &n2, &n3].into_iter().for_each(until_normal);
+    let machine = Machine::new(&n1.socket());
+    let [look, drain, upgrade, open, from_afar, purge] = section(SECTIONS[4]);
+    machine.all(&look, &[0, 0]);
+    machine.all(&drain, &[0]);
+
+    let [install, restart] = lines(&upgrade);
+    let restarts = || {
+        n1.stop();
+        n1.start_again();
+    };
+    assert_eq!(machine.with(install, "apt-get install --only-upgrade soramode", restarts).code, 0);
+    assert_eq!(machine.with_systemctl(restart, "restart sora", || {}).code, 0);
+    assert_eq!(n1.ok(&["get"]), "block_new_session\n", "still closed");
+    let ended = machine.all(&open, &[0, 0, 0]);
+    assert!(ended[2].stdout.contains("sfu-03"), "{ended:#?}");
+    until_normal(&n1);
+
+    let [close, normal] = lines(&from_afar);
+    machine.all(close, &[0]);
+    assert_eq!(n2.ok(&["get"]), "block_new_session\n");
+    machine.all(normal, &[0]);
+    assert_eq!(n2.ok(&["get"]), "normal\n");
+
+    n3.ok(&["connect", "spam"]);
+    n3.stop();
+    until(|| n1.nodes().contains(&"sfu-03  gone".to_owned()).then_some(()));
+    machine.all(&purge, &[0]);
+    assert!(!n1.ok(&["nodes"]).contains("until purged"));
 }
 
 #[test]
