@@ -10,15 +10,19 @@ use soramode_core::cluster::Token;
 use soramode_core::rows::{Door, Origin};
 use soramode_core::snapshot::{Stored, StoredConnection, StoredDelivery, StoredMember, StoredSession};
 use soramode_protocol::id::ChannelId;
+use soramode_protocol::mode::ModeState;
 use soramode_protocol::session::ConnectionState;
 use soramode_protocol::time::Time;
 
 use super::facts::Fact;
 use super::membership::Kept;
 
+/// More changes of the mode than any node has seen, and as many as a number in JSON can count for everybody.
+const GENERATION_MAX: u64 = (1 << 53) - 1;
+
 /// Reads everything that a start begins with.
 pub fn load(connection: &Connection) -> rusqlite::Result<Stored> {
-    let mode = Fact::Mode.read::<String>(connection)?.map(|json| read_json(&json, 0)).transpose()?;
+    let mode = mode(connection)?;
     let mode_changes =
         all(connection, "SELECT change FROM mode_changes ORDER BY generation", |row| read_json(row.get_ref(0)?.as_str()?, 0))?;
     let last_row = connection.query_row("SELECT last_seq FROM log ORDER BY first_seq DESC LIMIT 1", [], |row| row.get(0));
@@ -42,6 +46,15 @@ pub fn load(connection: &Connection) -> rusqlite::Result<Stored> {
         member: member(connection)?,
         claims: claims(connection)?,
     })
+}
+
+fn mode(connection: &Connection) -> rusqlite::Result<Option<ModeState>> {
+    let Some(json) = Fact::Mode.read::<String>(connection)? else { return Ok(None) };
+    let mode: ModeState = read_json(&json, 0)?;
+    if mode.generation > GENERATION_MAX {
+        return Err(unreadable(0, &format!("the mode's generation is {}, which can be {GENERATION_MAX} at most", mode.generation)));
+    }
+    Ok(Some(mode))
 }
 
 fn member(connection: &Connection) -> rusqlite::Result<Option<StoredMember>> {

@@ -288,6 +288,12 @@ async fn what_cannot_be_used_is_named_and_left_untouched() {
             }),
         ),
         ("an id that is none", Box::new(|path: &Path| sql(path, "INSERT INTO connections VALUES ('', 'spam', NULL, 0, 1, 0, 0)"))),
+        (
+            "a generation that nothing can come after",
+            Box::new(|path: &Path| {
+                sql(path, "UPDATE facts SET value = json_set(value, '$.generation', 9007199254740992) WHERE name = 'mode'");
+            }),
+        ),
         ("a mode that is none", Box::new(|path: &Path| sql(path, "UPDATE facts SET value = '{}' WHERE name = 'mode'"))),
     ] {
         let told = spoiled(spoil).await;
