@@ -70,6 +70,11 @@ impl Seen {
         Api::new(url, Named::Node { name: name.clone(), command: context.command("") }, context.token_file)
     }
 
+    /// Whether a node of this name is in the cluster.
+    pub(crate) fn has(&self, name: &NodeName) -> bool {
+        self.nodes.iter().any(|node| node.node_name == *name && node.connected)
+    }
+
     /// The others that are normal. Of a list that does not say whose it is the node itself is taken off by its mode.
     fn others(&self, name: Option<&NodeName>, mode: Mode) -> Vec<&str> {
         let name = name.or(self.by.as_ref().map(|(name, _)| name));

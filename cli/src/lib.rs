@@ -1,5 +1,6 @@
 //! The command-line client of soramode. [`main`] is the program; [`generated_files`] is what is generated from its command line.
 
+mod afar;
 mod api;
 mod args;
 mod cluster;

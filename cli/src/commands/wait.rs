@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use clap_complete::engine::ArgValueCandidates;
+use soramode_protocol::id::NodeName;
 use soramode_protocol::wait::{Wait, WaitFor};
 
 use super::drain::{reached_words, show_record};
 use crate::Context;
+use crate::afar;
 use crate::api::{self, Api, Watch, needs_socket};
 use crate::args::{Format, Goal, WaitFlags};
 use crate::cluster::NodeFlag;
@@ -67,6 +69,11 @@ impl Args {
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
+    if let (Goal::Joined, Some(name)) = (args.goal, &args.node.node) {
+        let mut report = Report::new();
+        let ended = wait_afar(&args, name, context, &mut report).await;
+        return report.finish(&mut context.output, ended);
+    }
     let far = match args.node.find(context).await {
         Ok(far) => far,
         Err(failure) => return Report::new().finish(&mut context.output, Err(failure)),
@@ -79,6 +86,22 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
     let mut report = Report::new();
     let ended = wait_and_tell(&args, context, &mut report).await;
     report.finish(&mut context.output, ended)
+}
+
+/// A node that is not in the cluster tells nobody where it is: whoever is here is asked.
+async fn wait_afar(args: &Args, name: &NodeName, context: &mut Context<'_>, report: &mut Report) -> Result<Exit, Failure> {
+    args.plan().wait.check()?;
+    let mut signals = Signals::listen()?;
+    let limit = args.wait.limit();
+    let shown = escape(name.as_str()).into_owned();
+    context.output.note(&format!("waiting until {shown} is joined, {}", limit_words(limit)));
+    let waited = afar::joined(context, (name, limit), &mut signals, report).await?;
+    match context.output.format() {
+        Format::Json | Format::Jsonl => {}
+        Format::Plain => context.output.record(&["reached", name.as_str()])?,
+        Format::Table => context.output.confirm(&format!("{shown}: joined, after {}", times::span(waited)))?,
+    }
+    Ok(Exit::Done)
 }
 
 async fn wait_over_api(args: &Args, api: &Api, context: &mut Context<'_>, report: &mut Report) -> Result<Exit, Failure> {

@@ -227,11 +227,14 @@ fn a_node_that_is_gone_owes_its_channels_until_it_is_purged() {
         node.ok(&["set", "normal"]);
     }
     assert_eq!(n1.run(&["nodes", "purge", "n3", "--accept-risk=still-running"]).code, 5, "it is there");
+    assert_eq!(n1.ok(&["wait", "joined", "--node", "n3", "-o", "plain"]), "reached\tn3\n");
     n3.stop();
     until(|| n1.nodes().contains(&"n3  gone".to_owned()).then_some(()));
     assert!(n1.ok(&["nodes", "-o", "plain"]).contains("n3\t\tgone\t\t\t\t\t1 until purged\t\t\n"));
     let told = n1.run(&["connect", "spam"]);
     assert_eq!((told.code, told.stdout.contains("OWNER-LOST")), (1, true), "{told:?}");
+    let late = n1.run(&["--json", "wait", "joined", "--node", "n3", "--timeout", "100ms"]);
+    assert_eq!((late.code, &late.json()["outcome"]), (124, &json!("timeout")), "{late:?}");
     let unasked = n1.run(&["set", "block_new_session", "--node", "n3"]);
     assert_eq!((unasked.code, unasked.stderr.contains("n3 is not there")), (5, true), "{unasked:?}");
     let purged = n1.ok(&["nodes", "purge", "n3", "--accept-risk=still-running"]);
@@ -295,7 +298,7 @@ fn the_guides_configuration_is_one() {
         let file = folder.path().join(guide);
         std::fs::write(&file, toml.replace("/etc/soramode/http-tokens", tokens.to_str().unwrap())).unwrap();
         let words = ["soramoded".into(), "--ephemeral".into(), "--config".into(), file.into_os_string()];
-        let config = Config::load(Args::read_from(words.into_iter()).unwrap()).unwrap();
+        let config = Config::load(Args::read_from(words).unwrap()).unwrap();
         assert_eq!((config.node_name.as_str(), config.cluster.unwrap().endpoints.len()), ("sfu-01", 3), "{guide}");
     }
 }

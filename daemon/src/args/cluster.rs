@@ -136,6 +136,11 @@ impl FromStr for DeadMan {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        if text == "unit" {
+            return Err("got \"unit\", takes grant or none: how long systemd takes to kill a daemon that hangs, and then to stop the SFU's unit, is \
+                        nothing that soramoded can vouch for to the other nodes"
+                .to_owned());
+        }
         let all = [Self::None, Self::Grant];
         all.into_iter().find(|it| it.name() == text).ok_or_else(|| format!("got {text:?}, takes grant or none"))
     }

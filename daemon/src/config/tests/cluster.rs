@@ -117,6 +117,7 @@ mod built {
             "--on-fence exec:",
             "--on-fence all",
             "--dead-man nobody",
+            "--dead-man unit",
             "--fence-after soon",
             "--signaling-url node-01",
         ];

@@ -1,0 +1,78 @@
+//! Waiting until another node is in the cluster. Until it is nobody knows where its API is, so a node that is in is asked again and again.
+
+use std::time::{Duration, Instant};
+
+use soramode_protocol::id::NodeName;
+use tokio::time::sleep;
+
+use crate::Context;
+use crate::cluster::Seen;
+use crate::daemon::RECONNECT_MAX;
+use crate::error::{Exit, Failure};
+use crate::output::escape::escape;
+use crate::output::times;
+use crate::report::{Outcome, Report};
+use crate::signals::Signals;
+use crate::watch::interrupted;
+
+/// The pause between two looks.
+const LOOK_PAUSE: Duration = Duration::from_millis(500);
+
+/// How often it is said that nothing has come yet.
+const WORD_PAUSE: Duration = Duration::from_secs(10);
+
+/// Waits until the node of this name is joined. Everything else is a failure.
+pub(crate) async fn joined(
+    context: &Context<'_>,
+    (name, limit): (&NodeName, Option<Duration>),
+    signals: &mut Signals,
+    report: &mut Report,
+) -> Result<Duration, Failure> {
+    let began = Instant::now();
+    let over = async {
+        match limit {
+            Some(limit) => sleep(limit).await,
+            None => std::future::pending().await,
+        }
+    };
+    let ended = tokio::select! {
+        ended = look_until_there(context, name) => ended,
+        exit = signals.next() => {
+            report.outcome = Outcome::Interrupted;
+            Err(interrupted(exit, began.elapsed()))
+        }
+        () = over => {
+            report.outcome = Outcome::Timeout;
+            let limit = times::typed(limit.unwrap_or_default());
+            Err(Failure::new(Exit::TimedOut, format!("timed out after {limit}: {} is not in the cluster", escape(name.as_str()))))
+        }
+    };
+    report.waited(began.elapsed());
+    ended.map(|()| {
+        report.outcome = Outcome::Reached;
+        began.elapsed()
+    })
+}
+
+async fn look_until_there(context: &Context<'_>, name: &NodeName) -> Result<(), Failure> {
+    let (began, mut said) = (Instant::now(), Instant::now());
+    let mut lost: Option<Instant> = None;
+    loop {
+        match Seen::from_here(context).await {
+            Ok(seen) if seen.has(name) => return Ok(()),
+            Ok(_) => lost = None,
+            // One that answered, and is restarted meanwhile, comes back.
+            Err(failure) if failure.exit == Exit::Unreachable && began.elapsed() > LOOK_PAUSE => {
+                if lost.get_or_insert_with(Instant::now).elapsed() >= RECONNECT_MAX {
+                    return Err(failure);
+                }
+            }
+            Err(failure) => return Err(failure),
+        }
+        if said.elapsed() >= WORD_PAUSE {
+            said = Instant::now();
+            context.output.note(&format!("{} is not in the cluster yet, after {}", escape(name.as_str()), times::span(began.elapsed())));
+        }
+        sleep(LOOK_PAUSE).await;
+    }
+}
