@@ -10,7 +10,7 @@ use std::mem::take;
 
 use pulldown_cmark::{CodeBlockKind, CowStr, Event, HeadingLevel, Options, Parser, Tag, TagEnd};
 
-use roff::{escape, start_line};
+use roff::{escape, start_line, upper_case};
 use table::Table;
 
 /// Spaces before a command or an example, beyond the text's own.
@@ -106,7 +106,7 @@ impl Page {
                 self.line(&format!("'\\\" t\n.nr HY 0\n.TH {title} 7 \"\" soramode soramode\n.nh\n.ad l"));
                 self.line(&format!(".SH NAME\n{name} \\- {about}\n.SH DESCRIPTION"));
             }
-            HeadingLevel::H2 => self.line(&format!(".SH {}", heading.to_uppercase().replace("\\FB", "\\fB").replace("\\FR", "\\fR"))),
+            HeadingLevel::H2 => self.line(&format!(".SH {}", upper_case(&heading))),
             HeadingLevel::H3 => self.line(&format!(".SS {heading}")),
             other => panic!("a page has no {other:?}"),
         }

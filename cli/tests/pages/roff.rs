@@ -22,6 +22,22 @@ pub(crate) fn start_line(line: &str) -> String {
     if line.starts_with(['.', '\'']) { format!("\\&{line}") } else { line.to_owned() }
 }
 
+/// A heading. What is escaped in it stays as it is.
+pub(crate) fn upper_case(roff: &str) -> String {
+    let mut pieces = roff.split('\\');
+    let mut heading = pieces.next().unwrap_or_default().to_uppercase();
+    for piece in pieces {
+        let name = match piece.chars().next() {
+            Some('(') => 3,
+            Some('f') => 2,
+            Some(_) | None => 1,
+        };
+        let (escape, text) = piece.split_at(name.min(piece.len()));
+        heading.extend(["\\", escape, &text.to_uppercase()]);
+    }
+    heading
+}
+
 /// How wide it will be, in characters.
 pub(crate) fn width(roff: &str) -> usize {
     let plain = ["\\fB", "\\fI", "\\fR"].iter().fold(roff.to_owned(), |text, font| text.replace(font, ""));
