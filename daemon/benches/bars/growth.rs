@@ -10,7 +10,7 @@ use super::yard::load::{CLIENTS, CONNECTIONS_A_CHANNEL, Client, Crowd, count, na
 use super::yard::peers::{self, Aof};
 use super::yard::row::{Bound, Rounds, Row, Unit};
 use super::yard::server::{Core, Server, pin_load};
-use super::yard::sheet::Sheet;
+use super::yard::sheet::{Sheet, results};
 use super::yard::tongue::Tongue;
 
 /// How many connections there are, one picture's axis.
@@ -27,7 +27,7 @@ const TITLES: [(&str, Unit); 5] = [
 
 const MIB: f64 = 1024.0 * 1024.0;
 
-/// Measures, and draws `daemon/benches/growth.svg`.
+/// Measures, and draws `daemon/benches/growth.svg`; a quick look stays in `target/`.
 pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
     let pair = Pair::start(effort);
     let mut panels = TITLES.map(|(title, _)| Panel { title: title.to_owned(), curves: vec![Vec::new(), Vec::new()] });
@@ -49,7 +49,9 @@ pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
             });
         }
     }
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/growth.svg");
+    let is_whole = SIZES.into_iter().all(|size| size <= effort.many);
+    let folder = if is_whole { Path::new(env!("CARGO_MANIFEST_DIR")).join("benches") } else { results() };
+    let file = folder.join("growth.svg");
     chart::draw(&file, &panels, &["soramode", "Redis"], Scale::Tens);
     println!("drawn: {}", file.display());
 }

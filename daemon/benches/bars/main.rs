@@ -3,7 +3,7 @@
 //! `cargo bench -p soramoded --bench bars` measures all; words after `--` pick bars (`P1 P4`), `--quick` takes fewer rounds and fewer
 //! connections, and leaves out what needs a program that is not installed. `--all` takes in what takes minutes: a clean build (P15) and
 //! `growth`, which draws `daemon/benches/growth.svg`. `soak 120` takes so many minutes, and draws `target/soak.svg`. The table goes to the
-//! terminal, every round to `target/bars.json`.
+//! terminal, every round to `target/bars.json`, from where `readme` takes the tables of the READMEs.
 //!
 //! Claims in the cluster (P14) need `--features cluster`.
 //!
@@ -26,6 +26,7 @@ mod doors;
 mod growth;
 mod keep;
 mod list;
+mod readme;
 mod rest;
 mod soak;
 mod start;
@@ -101,12 +102,15 @@ fn main() -> ExitCode {
             _ => (),
         }
     }
+    if arguments.first().is_some_and(|word| word == "readme") {
+        return match readme::write() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(told) => misused(&told),
+        };
+    }
     let wanted = match Wanted::read(&arguments) {
         Ok(wanted) => wanted,
-        Err(told) => {
-            println!("{told}");
-            return ExitCode::from(MISUSED);
-        }
+        Err(told) => return misused(&told),
     };
     let (able, unable): (Vec<&Measurement>, Vec<_>) =
         wanted.measurements.iter().copied().partition(|measurement| missing(measurement).is_empty());
@@ -117,6 +121,11 @@ fn main() -> ExitCode {
         return ExitCode::from(MISUSED);
     }
     measure(&able, &wanted)
+}
+
+fn misused(told: &str) -> ExitCode {
+    println!("{told}");
+    ExitCode::from(MISUSED)
 }
 
 /// What the command line asks for.
@@ -174,7 +183,9 @@ fn measure(all: &[&Measurement], wanted: &Wanted) -> ExitCode {
     }
     println!("\n{}", sheet.table());
     if !sheet.is_empty() {
-        println!("every round: {}", sheet.write().display());
+        // What was looked at quickly takes no place of what was measured.
+        let file = sheet.write(if wanted.is_quick { "bars-quick.json" } else { "bars.json" });
+        println!("every round: {}", file.display());
     }
     if broken.is_empty() {
         return ExitCode::SUCCESS;

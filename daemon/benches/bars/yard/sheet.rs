@@ -39,8 +39,8 @@ impl Sheet {
     }
 
     /// Writes every round down. What was measured in an earlier run stays, if this one did not measure the same bars.
-    pub(crate) fn write(&self) -> PathBuf {
-        let file = results().join("bars.json");
+    pub(crate) fn write(&self, name: &str) -> PathBuf {
+        let file = results().join(name);
         let before: Vec<Value> = std::fs::read(&file).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
         let is_anew = |row: &Value| self.0.iter().any(|new| row["bar"] == new.bar);
         let mut rows: Vec<Value> = before.into_iter().filter(|row| !is_anew(row)).collect();
