@@ -14,17 +14,24 @@ use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// How much dearer a path may become before it is named, in percent.
 const DEARER_PERCENT: u64 = 5;
 
 /// How often a path is done in the first daemon.
-const TIMES: u64 = 1_000;
+const TIMES: u64 = 320;
 
 /// Answers that are owed at once where many are.
 const IN_FLIGHT: u64 = 16;
 
-const HTTP: &str = "127.0.0.1:3457";
+const HTTP: &str = "127.0.0.1:19571";
+
+/// How often it is looked whether a daemon is there: one under callgrind takes seconds, and would have to share its core.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// How long an answer of a daemon under callgrind may take.
+const ANSWER_MAX: Duration = Duration::from_mins(1);
 
 /// A path: its name, what it does `times` times, and what one of them is counted as.
 struct Hot {
@@ -125,12 +132,15 @@ impl World {
             command.arg("--state-dir").arg(folder.join("state"));
         }
         let daemon = Daemon(command.args(flags).env_remove("SORAMODE_SOCKET").stdin(Stdio::null()).spawn().unwrap());
+        let began = Instant::now();
         let client = loop {
+            assert!(began.elapsed() < ANSWER_MAX, "the daemon does not start");
             match UnixStream::connect(&socket) {
                 Ok(stream) => break BufReader::new(stream),
-                Err(_) => std::thread::yield_now(),
+                Err(_) => std::thread::sleep(LOOK_EVERY),
             }
         };
+        client.get_ref().set_read_timeout(Some(ANSWER_MAX)).unwrap();
         Self { daemon, socket, log, client }
     }
 
@@ -210,7 +220,16 @@ impl World {
 
     #[expect(clippy::unused_self, reason = "as its siblings")]
     fn call(&mut self, path: &str, headers: &str, (body, times): (&str, u64)) {
-        let mut stream = TcpStream::connect(HTTP).unwrap();
+        // A daemon opens its socket first, and then this door.
+        let began = Instant::now();
+        let mut stream = loop {
+            match TcpStream::connect(HTTP) {
+                Ok(stream) => break stream,
+                Err(error) => assert!(began.elapsed() < ANSWER_MAX, "{error}"),
+            }
+            std::thread::sleep(LOOK_EVERY);
+        };
+        stream.set_read_timeout(Some(ANSWER_MAX)).unwrap();
         let length = body.len();
         let request = format!(
             "POST {path} HTTP/1.1\r\nhost: {HTTP}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n{headers}\r\n{body}"

@@ -22,7 +22,7 @@ const PEAK_MAX_MIB: f64 = 4.0;
 const KIB_A_MIB: f64 = 1024.0;
 
 /// Sora's API listens there.
-const API: &str = "127.0.0.1:34571";
+const API: &str = "127.0.0.1:19571";
 
 /// One of those that are run, and what it prints at least.
 struct Contender {
@@ -36,7 +36,7 @@ pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
     cargo(&["-p", "soramode", "--bin", "soramode"]);
     cargo(&["-p", "soramoded", "--example", "bare-client"]);
     pin_load(Core::Second);
-    let server = peers::volatile(effort.folder.join("gate"), &["--api-listen", API]);
+    let server = peers::volatile(effort.folder.join("gate"), &["--api-listen", API]).with_door(API.parse().unwrap());
     let (redis, tongue) = peers::redis(&effort.folder.join("redis"), Aof::None);
     Client::to(&redis.path, &tongue).text(resp(&["SET", "mode", "normal"]).as_bytes(), "OK");
     let mut all = contenders(&server.path, &redis.path);

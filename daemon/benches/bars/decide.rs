@@ -59,7 +59,7 @@ fn one_client(effort: Effort<'_>, [ours, echo]: [&Server; 2], sheet: &mut Sheet)
     pin_load(Core::Second);
     let tongue = Tongue::soramode();
     let mut p99 = Vec::new();
-    let seen = |server: &Server| Client::to(&server.path, &tongue).round_trips(&tongue);
+    let seen = |server: &Server| Client::to(&server.path, &tongue).round_trips(&tongue, effort.time);
     let mut p50 = Vec::new();
     for _ in 0..effort.rounds {
         let (ours, echo) = (seen(ours), seen(echo));

@@ -12,15 +12,16 @@ use super::yard::server::{Core, Server, pin_load};
 use super::yard::sheet::Sheet;
 use super::yard::web::Door;
 
-const OURS: &str = "127.0.0.1:34572";
-const HYPER: &str = "127.0.0.1:34573";
-const NGINX: &str = "127.0.0.1:34574";
+// Below the ports that the kernel gives out, or a client that waits for a server could come to be connected with itself.
+const OURS: &str = "127.0.0.1:19572";
+const HYPER: &str = "127.0.0.1:19573";
+const NGINX: &str = "127.0.0.1:19574";
 
 /// A server and how it is asked.
 type Served = (Server, Door);
 
 pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
-    let ours = peers::volatile(effort.folder.join("gate"), &["--api-listen", OURS]);
+    let ours = peers::volatile(effort.folder.join("gate"), &["--api-listen", OURS]).with_door(address(OURS));
     let ours = (ours, door(OURS, "x-sora-target: Sora_20211215.GetMode\r\n"));
     let length = ours.1.body;
     let hyper = (hyper(length), door(HYPER, ""));

@@ -46,11 +46,11 @@ pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
     let bound = Bound::AtMost(3.0);
     let mut other = Client::to(&ours.path, &tongue);
     let idle_and_busy = (0..effort.rounds).map(|_| {
-        let idle = other.round_trips(&tongue).p99;
+        let idle = other.round_trips(&tongue, effort.time).p99;
         let is_over = AtomicBool::new(false);
         thread::scope(|scope| {
             scope.spawn(|| pager.turn_pages(&is_over));
-            let busy = other.round_trips(&tongue).p99;
+            let busy = other.round_trips(&tongue, effort.time).p99;
             is_over.store(true, Ordering::Relaxed);
             (busy, idle)
         })

@@ -1,4 +1,4 @@
-//! The tables in `README.md` and `README.ja.md`: every figure a ratio out of `target/bars.json`.
+//! The tables in `README.md` and `README.ja.md`, and the picture below them: every figure a ratio out of `target/bars.json`.
 
 use std::fs;
 use std::path::Path;
@@ -9,6 +9,12 @@ use super::yard::sheet::results;
 
 /// The table stands between these.
 const MARKS: [&str; 2] = ["<!-- bars -->\n", "<!-- /bars -->"];
+
+/// What `growth` draws, from the READMEs.
+const PICTURE: &str = "daemon/benches/growth.svg";
+
+const CAPTIONS: [&str; 2] =
+    ["How the figures change with the number of connections, beside Redis", "接続数に応じた各値の変化、Redis との比較"];
 
 /// A file, its table's head, and which of a line's words it takes.
 const FILES: [(&str, &str, usize); 2] = [
@@ -123,13 +129,15 @@ pub(crate) fn write() -> Result<(), String> {
     let text = fs::read(&file).map_err(|error| format!("{}: {error}: measure first", file.display()))?;
     let rows: Vec<Value> = serde_json::from_slice(&text).map_err(|error| format!("{}: {error}", file.display()))?;
     let ratios: Vec<f64> = LINES.iter().map(|line| ratio(&rows, line)).collect::<Result<_, _>>()?;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     for (name, head, language) in FILES {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join(name);
+        let path = root.join(name);
         let text = fs::read_to_string(&path).map_err(|error| format!("{name}: {error}"))?;
         let lines = LINES.iter().zip(&ratios).map(|(Line { what, beside, better, .. }, ratio)| {
             format!("| {} | {} | {ratio:.2} | {} |\n", what[language], beside[language], better[language])
         });
-        let table: String = std::iter::once(head.to_owned()).chain(lines).collect();
+        let picture = root.join(PICTURE).exists().then(|| format!("\n![{}]({PICTURE})\n", CAPTIONS[language]));
+        let table: String = std::iter::once(head.to_owned()).chain(lines).chain(picture).collect();
         let (before, rest) = text.split_once(MARKS[0]).ok_or_else(|| format!("{name} has no {}", MARKS[0]))?;
         let (_, after) = rest.split_once(MARKS[1]).ok_or_else(|| format!("{name} has no {}", MARKS[1]))?;
         fs::write(&path, format!("{before}{}{table}{}{after}", MARKS[0], MARKS[1])).map_err(|error| format!("{name}: {error}"))?;

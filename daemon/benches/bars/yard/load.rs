@@ -18,7 +18,7 @@ pub(crate) const CLIENTS: usize = 64;
 /// Requests that one client has in flight where it does not wait for each answer.
 pub(crate) const DEPTH: usize = 16;
 
-/// Round trips of one client.
+/// Round trips of one client, at most.
 const ROUND_TRIPS: usize = 50_000;
 
 /// How long an answer may take before the measurement is given up.
@@ -134,10 +134,12 @@ impl Client {
         self.said()
     }
 
-    /// Round trips of one who comes and goes.
-    pub(crate) fn round_trips(&mut self, tongue: &Tongue) -> Seen {
+    /// Round trips of one who comes and goes, for so long at most.
+    pub(crate) fn round_trips(&mut self, tongue: &Tongue, time: Duration) -> Seen {
         let turns = tongue.turns(0, 1);
+        let first = Instant::now();
         let mut times: Vec<f64> = (0..ROUND_TRIPS)
+            .take_while(|number| number % 2 == 1 || first.elapsed() < time)
             .map(|number| {
                 let began = Instant::now();
                 self.ask(&turns[number % 2].message, 1);

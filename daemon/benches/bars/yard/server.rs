@@ -37,6 +37,16 @@ impl Server {
         server
     }
 
+    /// With its door at this address open: a daemon opens its socket first.
+    pub(crate) fn with_door(self, address: SocketAddr) -> Self {
+        let deadline = Instant::now() + START_MAX;
+        while TcpStream::connect(address).is_err() {
+            assert!(Instant::now() < deadline, "nobody listens at {address}");
+            std::thread::yield_now();
+        }
+        self
+    }
+
     /// The same for a server that listens at an address.
     pub(crate) fn start_at(command: &mut Command, address: SocketAddr) -> Self {
         Self::start_when(command, PathBuf::new(), |_| TcpStream::connect(address).is_ok())
