@@ -1,10 +1,10 @@
 //! The events that were committed, for whoever follows them: readers keep their own place, and nobody waits for a reader.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use soramode_protocol::envelope::{Notified, write_line};
-use soramode_protocol::event::Event;
+use soramode_protocol::event::{Event, EventType};
 use soramode_protocol::id::LogId;
 use soramode_protocol::subscribe::Gap;
 use tokio::sync::watch;
@@ -44,7 +44,7 @@ impl Logged {
 pub struct Read {
     /// What it asked for and is no longer kept.
     pub gap: Option<Gap>,
-    /// What follows, in order.
+    /// What follows, in order. Those that come from an archive are of every type.
     pub events: Vec<Arc<Logged>>,
     /// Where to read on.
     pub next: u64,
@@ -65,11 +65,43 @@ pub struct EventLog {
 struct Kept {
     events: VecDeque<Arc<Logged>>,
     next_seq: u64,
+    /// The seqs of each type: a reader of few finds them without a look at all others.
+    by_type: BTreeMap<EventType, VecDeque<u64>>,
 }
 
 impl Kept {
+    const fn new(next_seq: u64) -> Self {
+        Self { events: VecDeque::new(), next_seq, by_type: BTreeMap::new() }
+    }
+
     fn oldest_seq(&self) -> u64 {
         self.events.front().map_or(self.next_seq, |oldest| oldest.event.seq)
+    }
+
+    fn push(&mut self, event: Event, keep: usize) {
+        if self.events.len() >= keep
+            && let Some(oldest) = self.events.pop_front()
+            && let Some(seqs) = oldest.event.kind.event_type().and_then(|it| self.by_type.get_mut(&it))
+        {
+            seqs.pop_front();
+        }
+        self.next_seq = event.seq + 1;
+        if let Some(event_type) = event.kind.event_type() {
+            self.by_type.entry(event_type).or_default().push_back(event.seq);
+        }
+        self.events.push_back(Arc::new(Logged { event, line: OnceLock::new() }));
+    }
+
+    /// The first of these types from a seq on, in order.
+    fn find(&self, from: u64, types: &[EventType], limit: usize) -> Vec<Arc<Logged>> {
+        let oldest = self.oldest_seq();
+        let at = |seq: u64| self.events.get(usize::try_from(seq - oldest).unwrap_or(usize::MAX));
+        let mut seqs: Vec<u64> = Vec::new();
+        for of_type in types.iter().filter_map(|event_type| self.by_type.get(event_type)) {
+            seqs.extend(of_type.range(of_type.partition_point(|seq| *seq < from)..).take(limit));
+        }
+        seqs.sort_unstable();
+        seqs.into_iter().take(limit).filter_map(at).cloned().collect()
     }
 }
 
@@ -79,7 +111,7 @@ impl EventLog {
         Self {
             log_id,
             keep: usize::try_from(keep).unwrap_or(usize::MAX),
-            kept: Mutex::new(Kept { events: VecDeque::new(), next_seq: 1 }),
+            kept: Mutex::new(Kept::new(1)),
             next_seq: watch::Sender::new(1),
             archive: None,
         }
@@ -87,7 +119,7 @@ impl EventLog {
 
     /// A log that goes on with this seq, and whose older events an archive has.
     pub fn resumed(log_id: LogId, next_seq: u64, archive: Archive) -> Self {
-        let kept = Mutex::new(Kept { events: VecDeque::new(), next_seq });
+        let kept = Mutex::new(Kept::new(next_seq));
         Self { log_id, keep: EVENTS_IN_MEMORY, kept, next_seq: watch::Sender::new(next_seq), archive: Some(archive) }
     }
 
@@ -118,11 +150,7 @@ impl EventLog {
         let mut kept = self.kept();
         let before = kept.next_seq;
         for event in events {
-            kept.next_seq = event.seq + 1;
-            if kept.events.len() >= self.keep {
-                kept.events.pop_front();
-            }
-            kept.events.push_back(Arc::new(Logged { event, line: OnceLock::new() }));
+            kept.push(event, self.keep);
         }
         let next_seq = kept.next_seq;
         drop(kept);
@@ -131,18 +159,18 @@ impl EventLog {
         }
     }
 
-    /// At most `limit` events from a seq on; `None` if they are older than what is in memory ([`read_archive`](Self::read_archive)).
-    pub fn read(&self, from: u64, limit: usize) -> Option<Read> {
+    /// At most `limit` events of these types from a seq on; `None` if that is older than what is in memory
+    /// ([`read_archive`](Self::read_archive)).
+    pub fn read(&self, from: u64, types: &[EventType], limit: usize) -> Option<Read> {
         let kept = self.kept();
         let oldest = kept.oldest_seq();
         if from < oldest && self.archive.is_some() {
             return None;
         }
         let gap = (from < oldest).then(|| Gap { from, to: oldest - 1 });
-        let first = from.max(oldest);
-        let skipped = usize::try_from(first - oldest).unwrap_or(usize::MAX);
-        let events: Vec<Arc<Logged>> = kept.events.iter().skip(skipped).take(limit).cloned().collect();
-        let next = events.last().map_or(first, |last| last.event.seq + 1);
+        let events = kept.find(from.max(oldest), types, limit);
+        // There are no more than these, or it is read on behind them.
+        let next = events.last().filter(|_| events.len() == limit).map_or(kept.next_seq.max(from), |last| last.event.seq + 1);
         Some(Read { gap, events, next })
     }
 
@@ -175,6 +203,8 @@ mod tests {
     use super::*;
     use soramode_protocol::event::EventKind;
     use soramode_protocol::id::{EventId, NodeName};
+    use soramode_protocol::mode::Mode;
+    use soramode_protocol::node::Standing;
     use soramode_protocol::time::Time;
 
     fn log(keep: u64, events: u64) -> EventLog {
@@ -197,20 +227,43 @@ mod tests {
     #[test]
     fn a_reader_goes_on_where_it_was() {
         let log = log(100, 5);
-        let first = log.read(2, 2).unwrap();
+        let first = log.read(2, &EventType::ALL, 2).unwrap();
         assert_eq!((seqs(&first), first.next, first.gap), (vec![2, 3], 4, None));
-        let second = log.read(first.next, 100).unwrap();
+        let second = log.read(first.next, &EventType::ALL, 100).unwrap();
         assert_eq!((seqs(&second), second.next), (vec![4, 5], 6));
-        assert!(log.read(6, 100).unwrap().events.is_empty());
+        assert!(log.read(6, &EventType::ALL, 100).unwrap().events.is_empty());
     }
 
     #[test]
     fn what_is_no_longer_kept_is_said() {
         let log = log(3, 10);
         assert_eq!(log.bounds(), (11, 8));
-        let read = log.read(1, 1).unwrap();
+        let read = log.read(1, &EventType::ALL, 1).unwrap();
         assert_eq!((read.gap, seqs(&read)), (Some(Gap { from: 1, to: 7 }), vec![8]));
-        assert_eq!(log.read(8, 1).unwrap().gap, None);
+        assert_eq!(log.read(8, &EventType::ALL, 1).unwrap().gap, None);
+    }
+
+    #[test]
+    fn a_reader_of_few_types_finds_those_alone_and_goes_on_behind_all() {
+        let log = log(4, 0);
+        let node_name = Arc::new(NodeName::new("node-01").unwrap());
+        let joined = || EventKind::NodeJoined { standing: Standing::Joined, mode: Mode::Normal };
+        log.append((1..=9).map(|seq| Event {
+            seq,
+            id: EventId::generate([0; 16]),
+            kind: if seq % 3 == 0 { EventKind::SessionVanished } else { joined() },
+            timestamp: Time::default(),
+            node_name: Arc::clone(&node_name),
+        }));
+        let read = |from, types: &[EventType], limit| {
+            let read = log.read(from, types, limit).unwrap();
+            (seqs(&read), read.next)
+        };
+        assert_eq!(read(6, &[EventType::SessionVanished], 9), (vec![6, 9], 10));
+        assert_eq!(read(6, &[EventType::SessionVanished], 1), (vec![6], 7));
+        assert_eq!(read(6, &[EventType::NodeJoined], 9), (vec![7, 8], 10));
+        assert_eq!(read(6, &[EventType::NodeJoined, EventType::SessionVanished], 3), (vec![6, 7, 8], 9));
+        assert_eq!(read(1, &[EventType::ModeChanged], 9), (vec![], 10));
     }
 
     #[test]

@@ -22,7 +22,7 @@ use crate::event_log::{EventLog, Logged, Read};
 /// Events that are read from the log at once.
 const READ_EVENTS: usize = 256;
 
-/// How long events gather for a client that was told of some a moment ago, so that many clients and many events are no storm of small writes.
+/// How long events gather for a client that has looked a moment ago, so that many clients and many events are no storm of small writes.
 const COALESCE: Duration = Duration::from_millis(20);
 
 /// What a client that ends sessions is to be told.
@@ -43,7 +43,8 @@ pub(super) struct Subscription {
     endings: Option<broadcast::Receiver<Ending>>,
     /// What it has not been told of yet.
     untold: VecDeque<Untold>,
-    told: Option<Instant>,
+    /// When it found something new in the log last, whether it was for this client or not.
+    looked: Option<Instant>,
     /// Events that come from the disk, while they are read.
     reading: Option<JoinHandle<Read>>,
     /// And once they are.
@@ -71,17 +72,17 @@ impl Subscription {
         let subscribed = Subscribed { log_id: log.log_id().clone(), next_seq, oldest_seq };
         let endings = subscribe.ends.then(|| ender.subscribe());
         Ok((
-            Self { log: Arc::clone(log), next, types, news, endings, untold: VecDeque::new(), told: None, reading: None, was_read: None },
+            Self { log: Arc::clone(log), next, types, news, endings, untold: VecDeque::new(), looked: None, reading: None, was_read: None },
             subscribed,
         ))
     }
 
     /// Waits until there is something to tell. Cancel safe.
     pub(super) async fn news(&mut self) {
-        let Self { news, endings, untold, told, reading, was_read, .. } = self;
+        let Self { news, endings, untold, looked, reading, was_read, .. } = self;
         tokio::select! {
             read = next_reading(reading.as_mut()) => (*reading, *was_read) = (None, read),
-            () = next_event(news, *told) => {}
+            () = next_event(news, *looked) => {}
             ending = next_ending(endings.as_mut()) => match ending {
                 Ending::Sessions(sessions) => untold.extend(sessions.iter().cloned().map(Untold::End)),
                 Ending::Fence(fence) => untold.push_back(Untold::Fence(fence)),
@@ -106,7 +107,7 @@ impl Subscription {
 
     /// Writes some of the events; whether there may be more.
     fn tell_some(&mut self, out: &mut Output) -> bool {
-        let read = self.was_read.take().or_else(|| self.log.read(self.next, READ_EVENTS));
+        let read = self.was_read.take().or_else(|| self.log.read(self.next, &self.types, READ_EVENTS));
         let Some(read) = read else {
             self.begin_to_read();
             return false;
@@ -114,11 +115,13 @@ impl Subscription {
         if let Some(gap) = read.gap {
             out.message(&Notified::gap(&gap));
         }
+        if read.next != self.next {
+            self.looked = Some(Instant::now());
+        }
         self.next = read.next;
         if read.events.is_empty() {
             return false;
         }
-        self.told = Some(Instant::now());
         let wanted = |logged: &&Arc<Logged>| logged.event.kind.event_type().is_some_and(|it| self.types.contains(&it));
         for logged in read.events.iter().filter(wanted) {
             out.line(logged.line());
@@ -141,9 +144,9 @@ async fn next_reading(reading: Option<&mut JoinHandle<Read>>) -> Option<Read> {
     }
 }
 
-async fn next_event(news: &mut watch::Receiver<u64>, told: Option<Instant>) {
-    if let Some(told) = told {
-        tokio::time::sleep_until(told + COALESCE).await;
+async fn next_event(news: &mut watch::Receiver<u64>, looked: Option<Instant>) {
+    if let Some(looked) = looked {
+        tokio::time::sleep_until(looked + COALESCE).await;
     }
     // The log outlives its readers: this fails only while the daemon goes down.
     if news.changed().await.is_err() {
