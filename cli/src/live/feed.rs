@@ -29,17 +29,37 @@ pub(super) struct Feed<'a> {
     socket: &'a Socket,
     updates: mpsc::Sender<Update>,
     filter: watch::Receiver<Filter>,
+    /// Whom the first look asked, and who tells of events since before it.
+    begun: Option<Ways<'a>>,
 }
+
+/// Whom to ask, and who tells of events.
+type Ways<'a> = (Daemon<'a>, Daemon<'a>);
 
 impl<'a> Feed<'a> {
     pub(super) fn new(socket: &'a Socket, updates: mpsc::Sender<Update>, filter: watch::Receiver<Filter>) -> Self {
-        Self { socket, updates, filter }
+        Self { socket, updates, filter, begun: None }
     }
 
     /// The first look. What fails here fails the command.
     pub(super) async fn first(&mut self) -> Result<(), Failure> {
-        let mut daemon = self.socket.connect().await?;
-        self.look(&mut daemon).await
+        let mut ways = self.begin().await?;
+        self.look(&mut ways.0).await?;
+        self.begun = Some(ways);
+        Ok(())
+    }
+
+    /// Nothing that happens after what is looked at next is missed.
+    async fn begin(&mut self) -> Result<Ways<'a>, Failure> {
+        let asked = self.socket.connect().await?;
+        let mut events = self.socket.connect().await?;
+        self.subscribe(&mut events).await?;
+        Ok((asked, events))
+    }
+
+    async fn subscribe(&mut self, events: &mut Daemon<'a>) -> Result<(), Failure> {
+        let types = self.filter.borrow_and_update().types();
+        events.call(&Subscribe { types: Some(types), ..Subscribe::default() }).await.map(drop)
     }
 
     /// Goes on until the failure is one that no daemon could mend.
@@ -57,18 +77,18 @@ impl<'a> Feed<'a> {
 
     /// Follows one daemon, with one filter.
     async fn follow(&mut self) -> Result<(), Failure> {
-        let mut asked = self.socket.connect().await?;
-        let mut events = self.socket.connect().await?;
+        let (mut asked, mut events) = match self.begun.take() {
+            Some(ways) => ways,
+            None => self.begin().await?,
+        };
         let mut looks = interval(LOOK_PAUSE);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let types = self.filter.borrow_and_update().types();
-        let subscribe = Subscribe { types: Some(types), ..Subscribe::default() };
         loop {
             self.look(&mut asked).await?;
-            events.call(&subscribe).await?;
             if self.listen((&mut asked, &mut events), &mut looks).await? {
                 return Ok(());
             }
+            self.subscribe(&mut events).await?;
         }
     }
 
