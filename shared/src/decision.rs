@@ -10,6 +10,9 @@ use crate::cluster::Claim;
 use crate::id::{ChannelId, ClientId, ConnectionId, NodeName, SessionId};
 use crate::mode::Mode;
 
+/// Redirects that a client follows. After so many a node that may claim the channel does so, wherever that would be better.
+pub const HOPS_MAX: u8 = 3;
+
 /// How long a connection is held.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -2,7 +2,7 @@
 
 use clap_complete::engine::ArgValueCandidates;
 use serde::Serialize;
-use soramode_protocol::decision::{Connect, Decision, Lifetime};
+use soramode_protocol::decision::{Connect, Decision, HOPS_MAX, Lifetime};
 use soramode_protocol::id::{ChannelId, ClientId, ConnectionId, NodeName};
 
 use crate::Context;
@@ -29,9 +29,6 @@ pub(crate) struct Args {
     #[arg(long)]
     follow: bool,
 }
-
-/// Redirects that are followed: after so many a node takes the channel itself, if it is nobody's.
-const HOPS_MAX: u8 = 3;
 
 /// What was answered in the end, and by whom.
 #[derive(Debug, Serialize)]

@@ -5,11 +5,9 @@
 
 use std::cmp::Ordering;
 
+use soramode_protocol::decision::HOPS_MAX;
 use soramode_protocol::id::{ChannelId, NodeName};
 use soramode_protocol::mode::Mode;
-
-/// After so many redirects a node that may claim does so, wherever the channel would be better.
-pub const HOPS_MAX: u8 = 3;
 
 /// A node as it published itself.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use soramode_protocol::decision::{Connect, Decision, RejectReason};
+use soramode_protocol::decision::{Connect, Decision, HOPS_MAX, RejectReason};
 use soramode_protocol::error::Error;
 use soramode_protocol::id::{ChannelId, ConnectionId, NodeName};
 use soramode_protocol::reply::Reply;
 
-use crate::cluster::placement::HOPS_MAX;
 use crate::effect::Act;
 use crate::gate::{Gate, Turn};
 use crate::input::{SocketId, Ticket};
