@@ -4,18 +4,17 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde::{Deserialize, Serialize};
 use soramode_protocol::client::{Client, ClientError};
-use soramode_protocol::decision::{Connect, Decision, Disconnect};
+use soramode_protocol::decision::{Connect, Decision, Disconnect, HOPS_MAX};
 use soramode_protocol::id::{ChannelId, ConnectionId, InvalidId};
 use soramode_protocol::mode::{ChangeMode, Mode, ModeChanged, SettableMode};
 use soramode_protocol::node::{GetStatus, ListClusterNodes, Status};
-use soramode_protocol::request::{Call, Method};
 use soramode_protocol::wait::{Outcome, Wait, WaitFor};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::cluster_story::{Ask, At, Power};
 use super::private_cluster::{NAMES, PrivateCluster};
+use super::stage::ChangeModeToAny;
 use crate::output::counted;
 
 /// How long a step may take. etcd may have to be read from a slow disk first.
@@ -23,20 +22,6 @@ const STEP_MAX: Duration = Duration::from_secs(30);
 
 /// The pause between two looks at what a node sees.
 const LOOK_PAUSE: Duration = Duration::from_millis(50);
-
-/// Redirects that a client follows.
-const HOPS_MAX: u8 = 3;
-
-/// `ChangeMode` to `initial`: the gate is to refuse it, not the types of this program.
-#[derive(Serialize, Deserialize)]
-struct ChangeModeToAny {
-    mode: Mode,
-}
-
-impl Call for ChangeModeToAny {
-    const METHOD: Method = Method::ChangeMode;
-    type Reply = ModeChanged;
-}
 
 /// The connections to the nodes.
 pub(super) struct ClusterStage {

@@ -5,26 +5,11 @@ use std::fmt;
 use soramode_protocol::mode::SettableMode;
 
 use super::private_cluster::NAMES;
-use super::view::{Playbill, Words};
+use super::script::{Part, step, steps_total};
+use super::view::Playbill;
 
 use Ask::{Connect, Etcd, Follow, Join, Leave, Nodes, Sessions, Set, SetInitial};
 use SettableMode::{BlockNewSession, Normal};
-
-/// What belongs together, under one heading.
-pub(super) struct Part {
-    /// For scripts.
-    pub(super) name: &'static str,
-    /// For people.
-    pub(super) heading: &'static str,
-    pub(super) steps: &'static [Step],
-}
-
-/// One question.
-pub(super) struct Step {
-    pub(super) ask: Ask,
-    pub(super) expected: &'static str,
-    pub(super) because: &'static str,
-}
 
 /// Which node, by its place among the names.
 pub(super) type At = usize;
@@ -60,7 +45,7 @@ pub(super) enum Power {
 const ALL_NORMAL: &str = "n1, n2, n3: joined, normal";
 
 /// All of it. The connections have the name of their channel.
-pub(super) static STORY: &[Part] = &[
+pub(super) static STORY: &[Part<Ask, &'static str>] = &[
     Part {
         name: "join",
         heading: "Three nodes join",
@@ -103,27 +88,16 @@ pub(super) static STORY: &[Part] = &[
     },
 ];
 
-const fn step(ask: Ask, expected: &'static str, because: &'static str) -> Step {
-    Step { ask, expected, because }
-}
-
 /// What there is to show beside the steps.
 pub(super) fn playbill() -> Playbill {
     Playbill {
         what: "A rehearsal with an etcd and three nodes of its own; what runs is not touched.",
-        steps: STORY.iter().map(|part| part.steps.len()).sum(),
+        steps: steps_total(STORY),
         next: "\
 Your first cluster: man/cluster.md. Its daily commands:
   soramode nodes                             who is there, and who owes channels
   soramode drain --node n1 --keep-normal 1   close n1, wherever this is typed
   soramode wait joined                       after an upgrade: is it in again",
-    }
-}
-
-impl Step {
-    /// The same in words.
-    pub(super) fn words(&self, part: &Part) -> Words {
-        Words { part: part.name, asked: self.ask.to_string(), expected: self.expected.to_owned(), because: self.because }
     }
 }
 

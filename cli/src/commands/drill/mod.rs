@@ -4,6 +4,7 @@ mod cluster_stage;
 mod cluster_story;
 mod private_cluster;
 mod private_daemon;
+mod script;
 mod stage;
 mod story;
 mod view;
@@ -40,7 +41,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
         return view.finish(ended);
     }
     let what = "A rehearsal with a private soramoded; one that runs is not touched.";
-    let mut view = View::new(&mut context.output, Playbill { what, steps: story::steps_total(), next: view::NEXT });
+    let mut view = View::new(&mut context.output, Playbill { what, steps: script::steps_total(STORY), next: view::NEXT });
     let ended = rehearse(&mut view).await;
     view.finish(ended)
 }
@@ -60,18 +61,7 @@ async fn play_cluster(cluster: &mut PrivateCluster, view: &mut View<'_>) -> Resu
     view.begin(&escape(&cluster.program().to_string_lossy()))?;
     cluster.ready().await?;
     let mut stage = ClusterStage::enter(cluster).await.map_err(|lost| cluster.gone(&lost.to_string()))?;
-    for part in cluster_story::STORY {
-        view.part(part.heading)?;
-        for step in part.steps {
-            let said = stage.perform(step.ask).await;
-            let lost = said.as_ref().err().cloned();
-            view.step(step.words(part), said)?;
-            if let Some(lost) = lost {
-                return Err(cluster.gone(&format!("{lost}, at step {}", view.so_far())));
-            }
-        }
-    }
-    Ok(())
+    script::play(cluster_story::STORY, view, async |ask| stage.perform(ask).await, |why| cluster.gone(why)).await
 }
 
 /// Whatever comes in between, the daemon is stopped and its folder removed.
@@ -91,18 +81,8 @@ async fn play(daemon: &mut PrivateDaemon, view: &mut View<'_>) -> Result<(), Fai
     view.begin(&escape(&daemon.program().to_string_lossy()))?;
     daemon.ready().await?;
     let mut stage = Stage::enter(&daemon.socket()).await.map_err(|lost| gone(daemon, &lost.to_string()))?;
-    for part in STORY {
-        view.part(part.heading)?;
-        for step in part.steps {
-            let said = stage.perform(step.ask).await;
-            let lost = said.as_ref().err().cloned();
-            view.step(step.words(part), said.map(|said| said.to_string()))?;
-            if let Some(lost) = lost {
-                return Err(gone(daemon, &format!("{lost}, at step {}", view.so_far())));
-            }
-        }
-    }
-    Ok(())
+    let perform = async |ask| stage.perform(ask).await.map(|said| said.to_string());
+    script::play(STORY, view, perform, |why| gone(daemon, why)).await
 }
 
 /// It started, and then did not answer: what it said last may tell why.

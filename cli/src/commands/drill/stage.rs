@@ -26,8 +26,8 @@ const DRAIN_SECONDS_MAX: f64 = 30.0;
 
 /// `ChangeMode` to any mode: the gate is to refuse `initial`, not the types of this program.
 #[derive(Serialize, Deserialize)]
-struct ChangeModeToAny {
-    mode: Mode,
+pub(super) struct ChangeModeToAny {
+    pub(super) mode: Mode,
 }
 
 impl Call for ChangeModeToAny {

@@ -6,29 +6,12 @@ use soramode_protocol::decision::RejectReason;
 use soramode_protocol::error::ErrorType;
 use soramode_protocol::mode::Mode;
 
-use super::view::Words;
+use super::script::{Part, step};
 use crate::output::counted;
 
 use Ask::{Connect, Drain, Get, Leave, Set, Tail, WaitDrained};
 use Mode::{BlockNewConnection, BlockNewSession, Initial, Normal};
 use Said::{Changed, Drained, Is, Left, Offer, Refused, Reject, Unchanged, Vanished};
-
-/// What belongs together, under one heading.
-pub(super) struct Part {
-    /// For scripts.
-    pub(super) name: &'static str,
-    /// For people.
-    pub(super) heading: &'static str,
-    pub(super) steps: &'static [Step],
-}
-
-/// One question to the gate.
-pub(super) struct Step {
-    pub(super) ask: Ask,
-    pub(super) expected: Said,
-    /// What the documentation says about it.
-    pub(super) because: &'static str,
-}
 
 /// What is asked: an operator's command, or a signalling server's call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +62,7 @@ pub(super) enum Session {
 }
 
 /// All of it. The connections have the name of their channel and the number of their client in the documentation's diagrams.
-pub(super) static STORY: &[Part] = &[
+pub(super) static STORY: &[Part<Ask, Said>] = &[
     Part {
         name: "block_new_connection",
         heading: "block_new_connection, as the documentation's first diagram has it",
@@ -125,22 +108,6 @@ pub(super) static STORY: &[Part] = &[
         ],
     },
 ];
-
-impl Step {
-    /// The same in words.
-    pub(super) fn words(&self, part: &Part) -> Words {
-        Words { part: part.name, asked: self.ask.to_string(), expected: self.expected.to_string(), because: self.because }
-    }
-}
-
-const fn step(ask: Ask, expected: Said, because: &'static str) -> Step {
-    Step { ask, expected, because }
-}
-
-/// How many steps there are.
-pub(super) fn steps_total() -> usize {
-    STORY.iter().map(|part| part.steps.len()).sum()
-}
 
 impl Ask {
     /// What is missing where nothing comes.
