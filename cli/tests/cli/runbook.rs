@@ -188,8 +188,10 @@ fn lines<const LINES: usize>(block: &str) -> [&str; LINES] {
 #[test]
 fn rolling_upgrade_of_a_cluster() {
     let etcd = Etcd::start();
-    let [mut n1, n2, mut n3] = ["sfu-01", "sfu-02", "sfu-03"].map(|name| Node::start(name, &etcd));
-    let until_normal = |node: &Node| until(|| node.nodes().iter().all(|row| row.ends_with(" normal joined")).then_some(()));
+    let names = ["sfu-01", "sfu-02", "sfu-03"];
+    let [mut n1, n2, mut n3] = names.map(|name| Node::start(name, &etcd));
+    let all_normal = names.map(|name| format!("{name} normal joined"));
+    let until_normal = |node: &Node| until(|| (node.nodes() == all_normal).then_some(()));
     [&n1, &n2, &n3].into_iter().for_each(until_normal);
     let machine = Machine::new(&n1.socket());
     let [look, drain, upgrade, open, from_afar, purge] = section(SECTIONS[4]);
