@@ -2,6 +2,7 @@
 //! its reader into a gate, and the gate's tables must agree after every step.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use hyper::HeaderMap;
@@ -147,7 +148,9 @@ const TABLES: [(u8, &str, usize); 5] = [
 
 /// What a stored state may hold, a row a line, its columns between tabs: what can be read of it is a start like any other.
 pub(crate) fn stored_state(bytes: &[u8]) {
-    let mut database = Connection::open_in_memory().unwrap();
+    static STATES: AtomicU64 = AtomicU64::new(0);
+    let name = format!("file:/{}?vfs=memdb", STATES.fetch_add(1, Ordering::Relaxed));
+    let [mut database, mut other] = [(); 2].map(|()| Connection::open(&name).unwrap());
     migrate(&mut database).unwrap();
     for line in String::from_utf8_lossy(bytes).lines() {
         let mut words = line.split('\t');
@@ -158,7 +161,7 @@ pub(crate) fn stored_state(bytes: &[u8]) {
         // What the tables themselves refuse cannot be in them.
         database.execute(sql, rusqlite::params_from_iter(values)).unwrap_or_default();
     }
-    if let Ok(stored) = load(&database) {
+    if let Ok(stored) = load(&database, &mut other) {
         let mut world = World::restored(stored);
         world.step(Input::Started(if bytes.len().is_multiple_of(2) { Host::Up } else { Host::Restarted }));
         world.step(Input::Tick);

@@ -31,7 +31,7 @@ fn look(path: &Path) -> Result<String, Trouble> {
     if verdict != "ok" {
         return Err(Trouble::Inconsistent(verdict));
     }
-    let Stored { mode, mode_changes, next_seq, sessions, connections, claims, .. } = load(&connection)?;
+    let Stored { mode, mode_changes, next_seq, sessions, connections, claims, .. } = load(&connection, &mut read_only(path)?)?;
     let oldest: Option<u64> = connection.query_row("SELECT min(first_seq) FROM log", [], |row| row.get(0))?;
     let log_id: Option<String> = Fact::LogId.read(&connection)?;
     let schema: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;

@@ -14,14 +14,15 @@ use soramode_protocol::mode::ModeState;
 use soramode_protocol::session::ConnectionState;
 use soramode_protocol::time::Time;
 
+use super::ends;
 use super::facts::Fact;
 use super::membership::Kept;
 
 /// More changes of the mode than any node has seen, and as many as a number in JSON can count for everybody.
 const GENERATION_MAX: u64 = (1 << 53) - 1;
 
-/// Reads everything that a start begins with.
-pub fn load(connection: &Connection) -> rusqlite::Result<Stored> {
+/// Reads everything that a start begins with. The other connection to the same state shares the work.
+pub fn load(connection: &Connection, other: &mut Connection) -> rusqlite::Result<Stored> {
     let mode = mode(connection)?;
     let mode_changes =
         all(connection, "SELECT change FROM mode_changes ORDER BY generation", |row| read_json(row.get_ref(0)?.as_str()?, 0))?;
@@ -36,11 +37,7 @@ pub fn load(connection: &Connection) -> rusqlite::Result<Stored> {
             "SELECT channel_id, session_id, created_at, max_connections, total_connections, is_sora FROM sessions",
             session,
         )?,
-        connections: all(
-            connection,
-            "SELECT connection_id, channel_id, client_id, created_at, is_live, is_sora, is_bound FROM connections ORDER BY connection_id",
-            stored_connection,
-        )?,
+        connections: ends::connections(connection, other)?,
         vanished_held: Fact::IsVanishedHeld.read(connection)?.unwrap_or(false),
         deliveries: all(connection, "SELECT * FROM deliveries ORDER BY id", delivery)?,
         member: member(connection)?,
@@ -86,7 +83,7 @@ fn session(row: &Row<'_>) -> rusqlite::Result<StoredSession> {
     })
 }
 
-fn stored_connection(row: &Row<'_>) -> rusqlite::Result<StoredConnection> {
+pub(super) fn stored_connection(row: &Row<'_>) -> rusqlite::Result<StoredConnection> {
     Ok(StoredConnection {
         connection_id: id(row, 0)?,
         channel_id: id(row, 1)?,

@@ -4,6 +4,7 @@ pub mod archive;
 mod check;
 mod copier;
 mod disk;
+mod ends;
 mod facts;
 pub mod load;
 mod membership;

@@ -171,7 +171,9 @@ fn lock(folder: &Path) -> Result<File, OpenError> {
 fn open_database(path: &Path, newcomer: Newcomer<'_>, lock: File) -> Result<Opened, Trouble> {
     // SQLite gives its other files the bits of this one.
     OpenOptions::new().write(true).create(true).truncate(false).mode(FILE_BITS).open(path).map_err(on("open it"))?;
-    match schema::find(&read_only(path)?)? {
+    // Open until the end: with the first connection that comes after none the whole write-ahead log is read again.
+    let mut reader = read_only(path)?;
+    match schema::find(&reader)? {
         Found::Empty | Found::Known => {}
         Found::Newer(schema) => return Err(Trouble::Newer(schema)),
         Found::Foreign => return Err(Trouble::Foreign),
@@ -180,13 +182,13 @@ fn open_database(path: &Path, newcomer: Newcomer<'_>, lock: File) -> Result<Open
     // What turns out to be of no use is left as it is, also when it is closed.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     schema::migrate(&mut connection)?;
-    let mut stored = load(&connection)?;
+    let mut stored = load(&connection, &mut reader)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     let (log_id, host) = begin(&mut connection, newcomer, &mut stored)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
     let writer = Writer::new(connection, stored.next_seq, newcomer.keep_events)?;
-    let archive = Archive::new(read_only(path)?, writer.oldest());
+    let archive = Archive::new(reader, writer.oldest());
     let disk = Disk::start(writer, writable(path)?, lock).map_err(on("start the thread that writes"))?;
     Ok(Opened { disk, archive, stored, log_id, host })
 }
