@@ -18,7 +18,7 @@ use super::write::Writer;
 const PAGES_WAITING_MAX: i32 = 4_096;
 
 /// And so many before the writer waits until they are: a start after a kill reads them all.
-const PAGES_MAX: i32 = 2 * PAGES_WAITING_MAX;
+pub(super) const PAGES_MAX: i32 = 2 * PAGES_WAITING_MAX;
 
 /// What was written waits no longer than this to be copied.
 const COPIED_AFTER: Duration = Duration::from_secs(30);

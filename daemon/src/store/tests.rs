@@ -25,6 +25,7 @@ use soramode_protocol::time::Time;
 
 use self::dice::Dice;
 use self::ledger::Ledger;
+use super::disk::PAGES_MAX;
 use super::open::{Newcomer, OpenError, Opened, database, open};
 use super::*;
 
@@ -232,6 +233,24 @@ async fn one_daemon_writes_a_state() {
 }
 
 /// What is in the folder, but for the lock, what `SQLite` shares between processes, and files in which there is nothing.
+#[tokio::test]
+async fn the_write_ahead_log_begins_anew_however_much_is_written() {
+    const EVENTS: u64 = 1_024;
+    let folder = tempfile::tempdir().unwrap();
+    let Opened { disk, .. } = opened(folder.path(), BOOT);
+    let log = folder.path().join("soramode.db-wal");
+    let length = || fs::metadata(&log).unwrap().len();
+    let empty = length();
+    disk.commit(events(1..=EVENTS)).await.1.unwrap();
+    let each = length() - empty;
+    // A page has 4 KiB and a head of 24 bytes.
+    let most = u64::from(PAGES_MAX.unsigned_abs()) * (4_096 + 24);
+    for commit in 1..3 * most / each {
+        disk.commit(events(commit * EVENTS + 1..=(commit + 1) * EVENTS)).await.1.unwrap();
+        assert!(length() <= most + 2 * each, "{} bytes after {commit} commits of {each}", length());
+    }
+}
+
 fn contents(folder: &Path) -> Vec<(std::ffi::OsString, Vec<u8>)> {
     let files = fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
     let mut contents: Vec<_> = files

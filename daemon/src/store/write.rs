@@ -77,10 +77,10 @@ pub(super) struct Writer {
 impl Writer {
     /// Of a database that has been brought to its schema, over a connection that waits for the disk. No event has this seq or a later one.
     pub(super) fn new(mut connection: Connection, next_seq: u64, keep_events: u64) -> rusqlite::Result<Self> {
+        // The hook takes the place of SQLite's own, which would have whichever commit makes the log long copy it. There is room for one:
+        // `PRAGMA wal_autocheckpoint`, even of 0, would take this one away.
         connection.wal_hook(Some(count_pages))?;
         connection.set_prepared_statement_cache_capacity(64);
-        // When the log is copied back into the database is decided here, not by whichever commit makes it long.
-        connection.pragma_update(None, "wal_autocheckpoint", 0)?;
         let reserved_seq = Fact::ReservedSeq.read(&connection)?.unwrap_or(0);
         let oldest_row = oldest_row(&connection)?;
         let place = Place { last_seq: next_seq - 1, reserved_seq, oldest_row };
