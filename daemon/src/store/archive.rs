@@ -7,6 +7,8 @@ use rusqlite::Connection;
 use soramode_protocol::event::Event;
 use soramode_protocol::subscribe::Gap;
 
+use super::lines;
+
 /// What the archive has from some seq on.
 #[derive(Debug)]
 pub struct Found {
@@ -62,7 +64,7 @@ impl Archive {
                 return Ok(found);
             }
             found.gap = found.gap.or_else(|| is_after_a_hole.then(|| Gap { from, to: first_seq - 1 }));
-            let events = read_lines(row.get_ref(1)?.as_str()?)?;
+            let events = lines::unpack(row.get_ref(1)?)?;
             next = events.last().map_or(next, |last| last.seq + 1);
             found.events.extend(events.into_iter().filter(|event| event.seq >= from));
         }
@@ -71,9 +73,4 @@ impl Archive {
         }
         Ok(found)
     }
-}
-
-/// The events of a row.
-fn read_lines(lines: &str) -> rusqlite::Result<Vec<Event>> {
-    lines.lines().map(|line| serde_json::from_str(line).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))).collect()
 }

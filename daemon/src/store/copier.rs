@@ -6,6 +6,11 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 
 use rusqlite::Connection;
+use rustix::process::setpriority_process;
+
+/// How far it stands back for the threads that answer, where they share a core: at the usual priority it would keep them from it for some
+/// milliseconds each time.
+const NICENESS: i32 = 5;
 
 /// Dropping it waits for its end.
 #[derive(Debug)]
@@ -38,6 +43,10 @@ impl Drop for Copier {
 }
 
 fn run(connection: &Connection, orders: &Receiver<()>, tell: impl Fn(rusqlite::Result<()>)) {
+    // Of this thread alone, on Linux. Where it is refused the copy only takes its turn like everything else.
+    if let Err(error) = setpriority_process(None, NICENESS) {
+        tracing::debug!(%error, "copying goes on at the usual priority");
+    }
     while orders.recv().is_ok() {
         tell(copy_back(connection));
     }

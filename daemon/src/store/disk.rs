@@ -15,10 +15,13 @@ use super::copier::Copier;
 use super::write::Writer;
 
 /// So many pages (of 4 KiB) may wait to be copied from the write-ahead log into the database.
-const PAGES_WAITING_MAX: i32 = 4_096;
+const PAGES_WAITING_MAX: i32 = 8_192;
 
 /// And so many before the writer waits until they are: a start after a kill reads them all.
 pub(super) const PAGES_MAX: i32 = 2 * PAGES_WAITING_MAX;
+
+/// So many the writer copies itself: the disk has them in no time.
+const FEW_PAGES: i32 = 256;
 
 /// What was written waits no longer than this to be copied.
 const COPIED_AFTER: Duration = Duration::from_secs(30);
@@ -58,7 +61,7 @@ impl Disk {
         let desk = Desk {
             writer,
             copier: Copier::start(copies, tell_copied(orders.clone()))?,
-            is_copying: false,
+            copied_from: None,
             copied_pages: 0,
             copy_at: None,
             held: VecDeque::new(),
@@ -102,7 +105,8 @@ fn tell_copied(orders: Sender<Order>) -> impl Fn(rusqlite::Result<()>) + Send {
 struct Desk {
     writer: Writer,
     copier: Copier,
-    is_copying: bool,
+    /// Pages in the write-ahead log when the copy began that is under way.
+    copied_from: Option<i32>,
     /// Pages in the write-ahead log when it was copied last; a reader may have kept it from beginning anew since.
     copied_pages: i32,
     /// When what was written has waited long enough to be copied.
@@ -143,7 +147,7 @@ impl Desk {
         if pages < self.copied_pages {
             self.copied_pages = 0;
         }
-        if self.is_copying {
+        if self.copied_from.is_some() {
             if pages - self.copied_pages >= PAGES_MAX {
                 self.wait_for_copy(orders);
             }
@@ -156,7 +160,7 @@ impl Desk {
     }
 
     fn wait_for_copy(&mut self, orders: &Receiver<Order>) {
-        while self.is_copying {
+        while self.copied_from.is_some() {
             match orders.recv() {
                 Ok(Order::Copied(outcome)) => self.copied(outcome),
                 Ok(order) => self.held.push_back(order),
@@ -167,18 +171,23 @@ impl Desk {
 
     fn copy(&mut self) {
         self.copy_at = None;
-        self.is_copying = self.copier.copy();
+        self.copied_from = self.copier.copy().then(Writer::pages_waiting);
     }
 
-    /// What was written meanwhile is little, and copied here: so the next commit finds the log copied whole, and begins it anew.
+    /// What was written meanwhile is copied too, in the same way while it is much. The little that is left is copied here: so the next
+    /// commit finds the log copied whole, and begins it anew.
     fn copied(&mut self, outcome: rusqlite::Result<()>) {
-        self.is_copying = false;
+        let pages = Writer::pages_waiting();
+        let from = self.copied_from.take().unwrap_or(pages);
+        if outcome.is_ok() && pages - from > FEW_PAGES {
+            return self.copy();
+        }
         if let Err(error) = outcome.and_then(|()| self.writer.copy_back()) {
             // Nothing is lost by it: the write-ahead log only grows.
             tracing::warn!(%error, "the state's write-ahead log cannot be copied back");
             self.copy_at = Some(Instant::now() + COPIED_AFTER);
         }
-        self.copied_pages = Writer::pages_waiting();
+        self.copied_pages = pages;
     }
 
     fn close(self) {

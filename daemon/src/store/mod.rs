@@ -6,10 +6,12 @@ mod copier;
 mod disk;
 mod ends;
 mod facts;
+mod lines;
 pub mod load;
 mod membership;
 pub mod open;
 pub mod schema;
+mod tally;
 mod write;
 
 use soramode_core::effect::Record;

@@ -17,7 +17,7 @@ use soramode_core::snapshot::{Clustering, Seed, Settings, Snapshot, SoraSettings
 use soramode_protocol::decision::{Connect, Disconnect, Lifetime};
 use soramode_protocol::event::{Event, EventKind, EventType};
 use soramode_protocol::id::{EventId, LogId, NodeName};
-use soramode_protocol::mode::{ChangeMode, SettableMode};
+use soramode_protocol::mode::{ChangeMode, Mode, ModeState, SettableMode};
 use soramode_protocol::node::{Storage, StorageState};
 use soramode_protocol::request::GateRequest;
 use soramode_protocol::subscribe::Gap;
@@ -235,19 +235,24 @@ async fn one_daemon_writes_a_state() {
 /// What is in the folder, but for the lock, what `SQLite` shares between processes, and files in which there is nothing.
 #[tokio::test]
 async fn the_write_ahead_log_begins_anew_however_much_is_written() {
-    const EVENTS: u64 = 1_024;
+    const WRITTEN_AT_ONCE: usize = 1024 * 1024;
     let folder = tempfile::tempdir().unwrap();
     let Opened { disk, .. } = opened(folder.path(), BOOT);
-    let log = folder.path().join("soramode.db-wal");
-    let length = || fs::metadata(&log).unwrap().len();
-    let empty = length();
-    disk.commit(events(1..=EVENTS)).await.1.unwrap();
-    let each = length() - empty;
+    let mode = ModeState {
+        mode: Mode::Normal,
+        generation: 1,
+        since: Time::default(),
+        actor: "uid:0".to_owned(),
+        reason: Some("x".repeat(WRITTEN_AT_ONCE)),
+        expires_at: None,
+        own_mode: None,
+    };
     // A page has 4 KiB and a head of 24 bytes.
-    let most = u64::from(PAGES_MAX.unsigned_abs()) * (4_096 + 24);
-    for commit in 1..3 * most / each {
-        disk.commit(events(commit * EVENTS + 1..=(commit + 1) * EVENTS)).await.1.unwrap();
-        assert!(length() <= most + 2 * each, "{} bytes after {commit} commits of {each}", length());
+    let most = usize::try_from(PAGES_MAX).unwrap() * (4_096 + 24);
+    for commit in 0..2 * most / WRITTEN_AT_ONCE {
+        disk.commit(vec![Record::Mode(Box::new(mode.clone()))]).await.1.unwrap();
+        let length = fs::metadata(folder.path().join("soramode.db-wal")).unwrap().len();
+        assert!(length <= u64::try_from(most + 2 * WRITTEN_AT_ONCE).unwrap(), "{length} bytes after {commit} commits");
     }
 }
 
@@ -290,7 +295,7 @@ async fn what_cannot_be_used_is_named_and_left_untouched() {
     let told = spoiled(|path| sql(path, "PRAGMA user_version = 99")).await;
     assert_eq!(
         told,
-        "the state in /soramode.db cannot be used: a newer soramoded wrote it (schema 99, this one knows up to 2). Install that version \
+        "the state in /soramode.db cannot be used: a newer soramoded wrote it (schema 99, this one knows up to 3). Install that version \
          again, or stop soramoded and move the file away to begin with nothing"
     );
     let told = spoiled(|path| sql(path, "PRAGMA application_id = 1")).await;

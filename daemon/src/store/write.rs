@@ -16,7 +16,9 @@ use soramode_protocol::time::Time;
 use super::archive::Oldest;
 use super::copier::copy_back;
 use super::facts::Fact;
+use super::lines;
 use super::membership;
+use super::tally::Tally;
 
 /// So many seqs are reserved at once, the more the longer the log has become: what a power cut may make it skip, and how seldom the disk
 /// is waited for.
@@ -119,9 +121,11 @@ impl Writer {
             place.reserved_seq = last_seq + last_seq.clamp(RESERVED_SEQS_MIN, RESERVED_SEQS_MAX);
             Fact::ReservedSeq.write(&transaction, place.reserved_seq)?;
         }
+        let mut tally = Tally::default();
         for record in records {
-            write(&transaction, record)?;
+            write(&transaction, record, &mut tally)?;
         }
+        tally.write(&transaction)?;
         write_log(&transaction, records)?;
         match place.oldest_row {
             Some((_, ends)) if last_seq.saturating_sub(ends) < self.keep_events => {}
@@ -176,9 +180,9 @@ fn must_reach_the_disk(record: &Record) -> bool {
     }
 }
 
-fn write(to: &Transaction<'_>, record: &Record) -> rusqlite::Result<()> {
+fn write<'a>(to: &Transaction<'_>, record: &'a Record, tally: &mut Tally<'a>) -> rusqlite::Result<()> {
     match record {
-        Record::Event(event) => write_event(to, event),
+        Record::Event(event) => write_event(to, event, tally),
         Record::Pending { channel_id, connection_id, client_id, created_at } => {
             let sql = "INSERT INTO connections VALUES (?1, ?2, ?3, ?4, FALSE, TRUE, FALSE)";
             let client_id = client_id.as_ref().map(ClientId::as_str);
@@ -192,7 +196,8 @@ fn write(to: &Transaction<'_>, record: &Record) -> rusqlite::Result<()> {
             run(to, "UPDATE connections SET is_sora = TRUE WHERE connection_id = ?1", params![connection_id.as_str()])
         }
         Record::SessionOfSora(channel_id) => {
-            run(to, "UPDATE sessions SET is_sora = TRUE WHERE channel_id = ?1", params![channel_id.as_str()])
+            tally.session_is_of_sora(channel_id);
+            Ok(())
         }
         Record::Mode(state) => {
             let before = Fact::Mode.read::<String>(to)?.and_then(|json| serde_json::from_str::<ModeState>(&json).ok());
@@ -212,30 +217,24 @@ fn write(to: &Transaction<'_>, record: &Record) -> rusqlite::Result<()> {
     }
 }
 
-fn write_event(to: &Transaction<'_>, event: &Event) -> rusqlite::Result<()> {
+fn write_event<'a>(to: &Transaction<'_>, event: &'a Event, tally: &mut Tally<'a>) -> rusqlite::Result<()> {
     match &event.kind {
         EventKind::SessionCreated { channel_id, session_id, created_time, .. } => {
-            let sql = "INSERT OR REPLACE INTO sessions VALUES (?1, ?2, ?3, 0, 0, 0, FALSE)";
-            run(to, sql, params![channel_id.as_str(), session_id.as_str(), created_time.as_micros()])
+            tally.session_began(channel_id, session_id, *created_time);
+            Ok(())
         }
-        EventKind::SessionDestroyed { channel_id, session_id, .. } => {
-            // The channel may have its next session already.
-            let sql = "DELETE FROM sessions WHERE channel_id = ?1 AND session_id = ?2";
-            run(to, sql, params![channel_id.as_str(), session_id.as_str()])
-        }
+        EventKind::SessionDestroyed { channel_id, session_id, .. } => tally.session_ended(to, channel_id, session_id),
         EventKind::ConnectionCreated { channel_id, connection_id, client_id, .. } => {
+            tally.connection_came(channel_id);
             let sql = "INSERT INTO connections VALUES (?1, ?2, ?3, ?4, TRUE, FALSE, FALSE)
                 ON CONFLICT DO UPDATE SET is_live = TRUE, created_at = excluded.created_at";
             let client_id = client_id.as_ref().map(ClientId::as_str);
-            run(to, sql, params![connection_id.as_str(), channel_id.as_str(), client_id, event.timestamp.as_micros()])?;
-            let sql = "UPDATE sessions SET live = live + 1, total_connections = total_connections + 1,
-                max_connections = max(max_connections, live + 1) WHERE channel_id = ?1";
-            run(to, sql, params![channel_id.as_str()])
+            run(to, sql, params![connection_id.as_str(), channel_id.as_str(), client_id, event.timestamp.as_micros()])
         }
         EventKind::ConnectionDestroyed { channel_id, connection_id, .. } => {
             // Of one that was pending there has been word, and it was not counted.
             if remove_connection(to, connection_id.as_str())? {
-                run(to, "UPDATE sessions SET live = live - 1 WHERE channel_id = ?1", params![channel_id.as_str()])?;
+                tally.connection_went(channel_id);
             }
             Ok(())
         }
@@ -292,16 +291,9 @@ fn remove_connection(to: &Transaction<'_>, connection_id: &str) -> rusqlite::Res
 
 fn write_log(to: &Transaction<'_>, records: &[Record]) -> rusqlite::Result<()> {
     let events: Vec<&Event> = records.iter().filter_map(Record::event).collect();
-    let mut lines = Vec::new();
     for row in events.chunks(EVENTS_PER_ROW) {
-        lines.clear();
-        for event in row {
-            serde_json::to_writer(&mut lines, event).map_err(unwritable)?;
-            lines.push(b'\n');
-        }
-        let text = str::from_utf8(&lines).map_err(unwritable)?;
         if let (Some(first), Some(last)) = (row.first(), row.last()) {
-            run(to, "INSERT INTO log VALUES (?1, ?2, ?3)", params![first.seq, last.seq, text])?;
+            run(to, "INSERT INTO log VALUES (?1, ?2, ?3)", params![first.seq, last.seq, lines::pack(row).map_err(unwritable)?])?;
         }
     }
     Ok(())
@@ -319,7 +311,7 @@ fn oldest_row(connection: &Connection) -> rusqlite::Result<Option<(u64, u64)>> {
     statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?))).optional()
 }
 
-fn run(to: &Transaction<'_>, sql: &str, params: impl rusqlite::Params) -> rusqlite::Result<()> {
+pub(super) fn run(to: &Transaction<'_>, sql: &str, params: impl rusqlite::Params) -> rusqlite::Result<()> {
     to.prepare_cached(sql)?.execute(params).map(drop)
 }
 

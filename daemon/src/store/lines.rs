@@ -1,0 +1,101 @@
+//! Events as a row of the log has them: their lines of JSON, made small. They are most of what is written, and much like each other.
+
+use lz4_flex::block::{DecompressError, compress_prepend_size, decompress_into, uncompressed_size};
+use rusqlite::types::{FromSqlError, Type, ValueRef};
+use soramode_protocol::event::Event;
+
+/// LZ4 makes nothing smaller than this: a row that says more of itself is damaged.
+const SMALLER_MAX: usize = 255;
+
+/// Why lines cannot be read.
+#[derive(Debug, thiserror::Error)]
+enum Damage {
+    #[error("{0}")]
+    Block(#[from] DecompressError),
+    #[error("{0} bytes cannot come of {1}")]
+    Length(usize, usize),
+    #[error("{0}")]
+    Text(#[from] std::str::Utf8Error),
+    #[error("{0}")]
+    Json(#[from] serde_json::Error),
+}
+
+/// Writes events.
+pub(super) fn pack(events: &[&Event]) -> serde_json::Result<Vec<u8>> {
+    let mut lines = Vec::new();
+    for event in events {
+        serde_json::to_writer(&mut lines, event)?;
+        lines.push(b'\n');
+    }
+    Ok(compress_prepend_size(&lines))
+}
+
+/// Reads what was written, also as the first schemas had it.
+pub(super) fn unpack(value: ValueRef<'_>) -> rusqlite::Result<Vec<Event>> {
+    let events = match value {
+        ValueRef::Blob(block) => unpack_block(block),
+        ValueRef::Text(lines) => read(lines),
+        ValueRef::Null | ValueRef::Integer(_) | ValueRef::Real(_) => return Err(FromSqlError::InvalidType.into()),
+    };
+    events.map_err(|damage| rusqlite::Error::FromSqlConversionFailure(0, Type::Blob, damage.into()))
+}
+
+fn unpack_block(bytes: &[u8]) -> Result<Vec<Event>, Damage> {
+    let (length, block) = uncompressed_size(bytes)?;
+    if length > block.len().saturating_mul(SMALLER_MAX) {
+        return Err(Damage::Length(length, block.len()));
+    }
+    let mut lines = vec![0; length];
+    let read_bytes = decompress_into(block, &mut lines)?;
+    lines.truncate(read_bytes);
+    read(&lines)
+}
+
+fn read(lines: &[u8]) -> Result<Vec<Event>, Damage> {
+    str::from_utf8(lines)?.lines().map(|line| serde_json::from_str(line).map_err(Damage::from)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use soramode_protocol::event::EventKind;
+    use soramode_protocol::id::{EventId, NodeName};
+    use soramode_protocol::time::Time;
+
+    use super::*;
+
+    fn events(count: u64) -> Vec<Event> {
+        let node_name = Arc::new(NodeName::new("node-01").unwrap());
+        let event = |seq| Event {
+            seq,
+            id: EventId::generate(u128::from(seq).to_be_bytes()),
+            kind: EventKind::SessionVanished,
+            timestamp: Time::default(),
+            node_name: Arc::clone(&node_name),
+        };
+        (1..=count).map(event).collect()
+    }
+
+    #[test]
+    fn what_was_written_is_read_and_smaller() {
+        for count in [1, 1_024] {
+            let events = events(count);
+            let block = pack(&events.iter().collect::<Vec<_>>()).unwrap();
+            assert_eq!(unpack(ValueRef::Blob(&block)).unwrap(), events);
+            let lines: usize = events.iter().map(|event| serde_json::to_vec(event).unwrap().len() + 1).sum();
+            assert!(count == 1 || block.len() * 3 < lines, "{} of {lines}", block.len());
+        }
+    }
+
+    #[test]
+    fn damage_is_an_error_and_takes_no_memory() {
+        let whole = pack(&events(9).iter().collect::<Vec<_>>()).unwrap();
+        let (head, rest) = whole.split_at(4);
+        let cut_short = &whole[..whole.len() - 5];
+        for block in [&[u32::MAX.to_le_bytes().as_slice(), rest].concat(), &[head, &rest[9..]].concat(), cut_short, &whole[..3], &[]] {
+            unpack(ValueRef::Blob(block)).unwrap_err();
+        }
+        unpack(ValueRef::Null).unwrap_err();
+    }
+}

@@ -1,0 +1,80 @@
+//! What one commit does to the sessions' rows: each is written once, however many connections came and went in it.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Transaction, params};
+use soramode_protocol::id::{ChannelId, SessionId};
+use soramode_protocol::time::Time;
+
+use super::write::run;
+
+/// By their channels.
+#[derive(Debug, Default)]
+pub(super) struct Tally<'a>(BTreeMap<&'a ChannelId, Change<'a>>);
+
+/// What became of a session since the commit began.
+#[derive(Debug, Default)]
+struct Change<'a> {
+    /// It began in it.
+    begun: Option<(&'a SessionId, Time)>,
+    is_sora: bool,
+    /// Live connections that are more now.
+    more: i64,
+    /// The most that were more at one time.
+    most: i64,
+    came: u64,
+}
+
+impl<'a> Tally<'a> {
+    /// In the place of whatever session its channel had.
+    pub(super) fn session_began(&mut self, channel_id: &'a ChannelId, session_id: &'a SessionId, created_at: Time) {
+        self.0.insert(channel_id, Change { begun: Some((session_id, created_at)), ..Change::default() });
+    }
+
+    /// A Sora made its id and ends it.
+    pub(super) fn session_is_of_sora(&mut self, channel_id: &'a ChannelId) {
+        self.of(channel_id).is_sora = true;
+    }
+
+    pub(super) fn connection_came(&mut self, channel_id: &'a ChannelId) {
+        let change = self.of(channel_id);
+        change.came += 1;
+        change.more += 1;
+        change.most = change.most.max(change.more);
+    }
+
+    pub(super) fn connection_went(&mut self, channel_id: &'a ChannelId) {
+        self.of(channel_id).more -= 1;
+    }
+
+    /// The channel may have its next session already: only this one goes.
+    pub(super) fn session_ended(&mut self, to: &Transaction<'_>, channel_id: &'a ChannelId, session_id: &SessionId) -> rusqlite::Result<()> {
+        if self.0.get(channel_id).is_some_and(|change| change.begun.is_none_or(|(begun, _)| begun == session_id)) {
+            self.0.remove(channel_id);
+        }
+        run(to, "DELETE FROM sessions WHERE channel_id = ?1 AND session_id = ?2", params![channel_id.as_str(), session_id.as_str()])
+    }
+
+    /// Writes it.
+    pub(super) fn write(self, to: &Transaction<'_>) -> rusqlite::Result<()> {
+        for (channel_id, Change { begun, is_sora, more, most, came }) in self.0 {
+            let channel_id = channel_id.as_str();
+            match begun {
+                Some((session_id, created_at)) => {
+                    let sql = "INSERT OR REPLACE INTO sessions VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+                    run(to, sql, params![channel_id, session_id.as_str(), created_at.as_micros(), more, most, came, is_sora])?;
+                }
+                None => {
+                    let sql = "UPDATE sessions SET max_connections = max(max_connections, live + ?2), live = live + ?3,
+                        total_connections = total_connections + ?4, is_sora = is_sora OR ?5 WHERE channel_id = ?1";
+                    run(to, sql, params![channel_id, most, more, came, is_sora])?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn of(&mut self, channel_id: &'a ChannelId) -> &mut Change<'a> {
+        self.0.entry(channel_id).or_default()
+    }
+}
