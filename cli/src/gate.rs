@@ -80,10 +80,10 @@ impl Closed {
         format!("{node}: {} -> {} ({}). {}", self.before.mode, self.mode, stay_words(&self.status), self.undo_words(socket))
     }
 
-    /// How to undo it.
+    /// How to undo it. A node that was closed before is opened: it can only be the closing that is not wanted any more.
     pub(crate) fn undo_words(&self, socket: &Socket) -> String {
-        let mode = if self.changed { Mode::from(mode_to_go_back_to(self.before.mode)) } else { Mode::Normal };
-        format!("Undo: {}", socket.command(&format!("set {mode}")))
+        let mode = if self.before.mode == self.mode { SettableMode::Normal } else { mode_to_go_back_to(self.before.mode) };
+        format!("Undo: {}", socket.command(&format!("set {}", Mode::from(mode))))
     }
 
     /// The same for the report.
@@ -207,6 +207,15 @@ mod tests {
             closed(Mode::Normal, None).words(&socket),
             "node-01: normal -> block_new_connection (3 sessions, 11 connections stay). Undo: soramode --socket /s set normal"
         );
+    }
+
+    #[test]
+    fn what_was_closed_before_is_undone_by_opening() {
+        let socket = Socket::find(Some("/s".into()));
+        for before in [Mode::Normal, Mode::BlockNewConnection] {
+            assert_eq!(closed(before, None).undo_words(&socket), "Undo: soramode --socket /s set normal");
+        }
+        assert_eq!(closed(Mode::BlockNewSession, None).undo_words(&socket), "Undo: soramode --socket /s set block_new_session");
     }
 
     #[test]

@@ -259,10 +259,11 @@ fn words(changed: &ModeChanged, status: &Status, context: &Context<'_>) -> Strin
     )
 }
 
-/// How to undo it, where that can be: nobody sets `initial`.
+/// How to undo it, where that can be: nobody sets `initial`. A node that was closed before is opened.
 fn undo_words(changed: &ModeChanged, context: &Context<'_>) -> String {
     let undo = |previous| format!(". Undo: {}", context.socket.command(&format!("set {}", Mode::from(previous))));
-    SettableMode::try_from(changed.previous_mode).map(undo).unwrap_or_default()
+    let previous = if changed.previous_mode == changed.mode { Mode::Normal } else { changed.previous_mode };
+    SettableMode::try_from(previous).map(undo).unwrap_or_default()
 }
 
 /// The mode stays, though nobody waits any more: unless that is why.
