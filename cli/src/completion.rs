@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Arg, ArgAction, Command, CommandFactory};
+use clap::{Arg, Command};
 use clap_complete::engine::CompletionCandidate;
 use clap_complete::env::CompleteEnv;
 use soramode_protocol::mode::{Mode, SettableMode};
@@ -36,9 +36,7 @@ pub(crate) fn answer() -> Option<Exit> {
 /// The commands with their options hidden: the engine then offers them only where nothing else fits, and so not before modes and channels.
 fn values_first() -> Command {
     let hidden = |option: Arg| if option.is_positional() { option } else { option.hide(true) };
-    // clap adds its own only where there is none, and not hidden.
-    let help = || Arg::new("help").long("help").action(ArgAction::Help).hide(true);
-    Args::command().mut_args(hidden).mut_subcommands(|verb| verb.mut_args(hidden).disable_help_flag(true).arg(help()))
+    Args::whole_command().mut_args(hidden).mut_subcommands(|verb| verb.mut_args(hidden))
 }
 
 /// The modes that can be set.

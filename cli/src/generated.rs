@@ -2,7 +2,7 @@
 
 use std::io;
 
-use clap::{Command, CommandFactory};
+use clap::Command;
 use clap_complete::env::Shells;
 use clap_mangen::Man;
 
@@ -20,9 +20,7 @@ pub struct GeneratedFile {
 
 /// All of them: `man/soramode.1`, a page a command, and a completion script a shell.
 pub fn generated_files() -> io::Result<Vec<GeneratedFile>> {
-    let mut root = Args::command();
-    // That gives each command its full name: soramode-get.
-    root.build();
+    let root = Args::whole_command();
     let mut files = vec![man_page(&root, "1")?];
     for command in root.get_subcommands() {
         files.push(man_page(command, "1")?);

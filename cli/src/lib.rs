@@ -20,8 +20,6 @@ mod watch;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use crate::api::Api;
 use crate::args::Args;
 use crate::daemon::Socket;
@@ -54,7 +52,7 @@ pub fn main() -> ExitCode {
     if let Some(exit) = completion::answer() {
         return exit.code().into();
     }
-    let exit = match Args::try_parse() {
+    let exit = match Args::read() {
         Ok(args) => run(args),
         Err(error) => output::say_usage(&error),
     };

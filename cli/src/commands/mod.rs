@@ -28,6 +28,7 @@ pub(crate) use tail::fields as event_fields;
 
 use crate::Context;
 use crate::api::{Api, needs_socket};
+use crate::args::Lazy;
 use crate::error::{Exit, Failure};
 
 /// The list of the verbs. A new one is its `mod` above and its line here.
@@ -36,7 +37,7 @@ macro_rules! verbs {
         /// The verbs.
         #[derive(Debug, clap::Subcommand)]
         pub(crate) enum Command {
-            $($verb($module::Args),)*
+            $($verb(Lazy<$module::Args>),)*
         }
 
         impl Command {
@@ -51,7 +52,7 @@ macro_rules! verbs {
             pub(crate) async fn run(self, context: &mut Context<'_>) -> Result<Exit, Failure> {
                 match self {
                     // On the heap, so that no verb pays for the largest of them.
-                    $(Self::$verb(args) => Box::pin($module::run(args, context)).await,)*
+                    $(Self::$verb(Lazy(args)) => Box::pin($module::run(args, context)).await,)*
                 }
             }
         }

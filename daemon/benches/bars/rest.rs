@@ -17,8 +17,8 @@ const IDLE_RESIDENT_MAX_MIB: f64 = 8.0;
 
 const IDLE_WAKEUPS_MAX: f64 = 10.0;
 
-/// Until what a start leaves to be done is done.
-const SETTLING: Duration = Duration::from_secs(2);
+/// Until what a start leaves to be done is done: the write-ahead log is copied back after 30 s.
+const SETTLING: Duration = Duration::from_secs(35);
 
 const BUILD_MAX_SECONDS: f64 = 300.0;
 

@@ -68,7 +68,8 @@ fn read(connection: &Connection, end: End, reached: &Mutex<Reached>) -> rusqlite
     let mut rows: Vec<StoredConnection> = Vec::new();
     while let Some(row) = found.next()? {
         let row = stored_connection(row)?;
-        let is_met = rows.len() % STRIDE == STRIDE - 1 && reached.lock().unwrap_or_else(PoisonError::into_inner).note(end, &row.connection_id);
+        let is_met =
+            rows.len() % STRIDE == STRIDE - 1 && reached.lock().unwrap_or_else(PoisonError::into_inner).note(end, &row.connection_id);
         rows.push(row);
         if is_met {
             break;

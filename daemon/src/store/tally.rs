@@ -48,7 +48,12 @@ impl<'a> Tally<'a> {
     }
 
     /// The channel may have its next session already: only this one goes.
-    pub(super) fn session_ended(&mut self, to: &Transaction<'_>, channel_id: &'a ChannelId, session_id: &SessionId) -> rusqlite::Result<()> {
+    pub(super) fn session_ended(
+        &mut self,
+        to: &Transaction<'_>,
+        channel_id: &'a ChannelId,
+        session_id: &SessionId,
+    ) -> rusqlite::Result<()> {
         if self.0.get(channel_id).is_some_and(|change| change.begun.is_none_or(|(begun, _)| begun == session_id)) {
             self.0.remove(channel_id);
         }
