@@ -64,16 +64,13 @@ impl<'a> Tally<'a> {
     pub(super) fn write(self, to: &Transaction<'_>) -> rusqlite::Result<()> {
         for (channel_id, Change { begun, is_sora, more, most, came }) in self.0 {
             let channel_id = channel_id.as_str();
-            match begun {
-                Some((session_id, created_at)) => {
-                    let sql = "INSERT OR REPLACE INTO sessions VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
-                    run(to, sql, params![channel_id, session_id.as_str(), created_at.as_micros(), more, most, came, is_sora])?;
-                }
-                None => {
-                    let sql = "UPDATE sessions SET max_connections = max(max_connections, live + ?2), live = live + ?3,
-                        total_connections = total_connections + ?4, is_sora = is_sora OR ?5 WHERE channel_id = ?1";
-                    run(to, sql, params![channel_id, most, more, came, is_sora])?;
-                }
+            if let Some((session_id, created_at)) = begun {
+                let sql = "INSERT OR REPLACE INTO sessions VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+                run(to, sql, params![channel_id, session_id.as_str(), created_at.as_micros(), more, most, came, is_sora])?;
+            } else {
+                let sql = "UPDATE sessions SET max_connections = max(max_connections, live + ?2), live = live + ?3,
+                    total_connections = total_connections + ?4, is_sora = is_sora OR ?5 WHERE channel_id = ?1";
+                run(to, sql, params![channel_id, most, more, came, is_sora])?;
             }
         }
         Ok(())
