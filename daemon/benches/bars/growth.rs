@@ -70,8 +70,11 @@ impl Pair {
     fn start(effort: Effort<'_>) -> Self {
         let ours = peers::volatile(effort.folder.join("gate"), &[]);
         let (redis, redis_tongue) = peers::redis(&effort.folder.join("redis"), Aof::None);
-        let empty = (ours.resident_mib(), redis.resident_mib());
-        Self { ours, tongue: Tongue::soramode(), redis, redis_tongue, empty }
+        let mut pair = Self { ours, tongue: Tongue::soramode(), redis, redis_tongue, empty: (0.0, 0.0) };
+        // What is kept of events does not grow with the connections: it is there before they are.
+        pair.decisions(effort);
+        pair.empty = (pair.ours.resident_mib(), pair.redis.resident_mib());
+        pair
     }
 
     fn fill(&self, numbers: std::ops::Range<usize>) {

@@ -11,7 +11,7 @@ use soramode_protocol::session::ConnectionState;
 
 use crate::gate::{Gate, Turn};
 use crate::input::PolledConnection;
-use crate::rows::{Door, Origin};
+use crate::rows::{Door, Moment, Origin};
 use crate::slab::Slot;
 use crate::snapshot::POLL_GRACE;
 use crate::sora::Client;
@@ -36,7 +36,7 @@ impl Gate {
         let session = self.sessions.find_session(&channel_id);
         let row = session.and_then(|slot| self.sessions.session(slot));
         let is_other = row.is_some_and(|row| row.is_announced && session_id.as_ref().is_some_and(|id| *id != row.session_id));
-        let is_newer = row.is_some_and(|row| row.named + POLL_GRACE >= began);
+        let is_newer = row.is_some_and(|row| row.named.boot() + POLL_GRACE >= began);
         if is_other && is_newer {
             return self.sessions.find(&connection_id);
         }
@@ -64,7 +64,7 @@ impl Gate {
             if row.origin != Origin::Sora || row.live > 0 || row.pending > 0 {
                 continue;
             }
-            let empty_since = *row.empty_since.get_or_insert(began);
+            let empty_since = row.empty_since.get_or_insert(Moment::at(began)).boot();
             if began.saturating_sub(empty_since) >= max_linger {
                 row.last_end = EndReason::Reconciled;
                 self.destroy_session(turn, slot);

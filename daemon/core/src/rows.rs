@@ -57,6 +57,21 @@ impl Since {
     }
 }
 
+/// A moment of the boot clock, in half the room that a duration takes. It ends 584 years after the boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Moment(NonZeroU64);
+
+impl Moment {
+    pub(crate) fn at(boot: Duration) -> Self {
+        let nanos = u64::try_from(boot.as_nanos()).unwrap_or(u64::MAX);
+        Self(NonZeroU64::MIN.saturating_add(nanos))
+    }
+
+    pub(crate) const fn boot(self) -> Duration {
+        Duration::from_nanos(self.0.get() - 1)
+    }
+}
+
 /// A connection's place in its session's list.
 #[derive(Clone, Copy)]
 pub(crate) struct Link {
@@ -85,9 +100,9 @@ pub(crate) struct SessionRow {
     pub(crate) session_id: SessionId,
     pub(crate) created_at: Time,
     /// When the gate heard of it by this id, by the boot clock.
-    pub(crate) named: Duration,
+    pub(crate) named: Moment,
     /// Since when Sora's API has shown nobody in it, if nobody came since.
-    pub(crate) empty_since: Option<Duration>,
+    pub(crate) empty_since: Option<Moment>,
     pub(crate) origin: Origin,
     /// Whether `session.created` has been told: with the first live connection.
     pub(crate) is_announced: bool,
@@ -134,7 +149,16 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_takes_72_bytes_of_memory() {
+    fn a_moment_is_the_one_that_it_was_made_of() {
+        for boot in [Duration::ZERO, Duration::from_nanos(1), Duration::new(86_400 * 365 * 500, 999_999_999)] {
+            assert_eq!(Moment::at(boot).boot(), boot);
+        }
+        assert!(Moment::at(Duration::MAX).boot() > Duration::from_hours(24 * 365 * 584));
+    }
+
+    #[test]
+    fn rows_take_so_many_bytes_of_memory() {
         assert_eq!(size_of::<Option<ConnectionRow>>(), 72);
+        assert_eq!(size_of::<Option<SessionRow>>(), 128);
     }
 }

@@ -10,7 +10,7 @@ use soramode_protocol::time::Time;
 
 use crate::index::{Hashing, Index};
 use crate::input::{SocketId, Timestamp};
-use crate::rows::{ConnectionRow, Link, NONE, NewConnection, Origin, SessionRow, Since};
+use crate::rows::{ConnectionRow, Link, Moment, NONE, NewConnection, Origin, SessionRow, Since};
 use crate::slab::{Slab, Slot};
 
 const CONNECTION_SHARDS: u32 = 1_024;
@@ -92,7 +92,7 @@ impl Sessions {
             channel_id,
             session_id,
             created_at,
-            named: now.boot,
+            named: Moment::at(now.boot),
             empty_since: None,
             origin: Origin::Gate,
             is_announced: false,

@@ -11,7 +11,7 @@ use crate::effect::{Act, Record};
 use crate::gate::{Gate, Refusable, Turn};
 use crate::input::{SoraInput, Ticket};
 use crate::member::Waiter;
-use crate::rows::{Door, NewConnection, Origin, Since};
+use crate::rows::{Door, Moment, NewConnection, Origin, Since};
 use crate::slab::Slot;
 use crate::snapshot::SoraAdmission;
 use crate::timers::Timer;
@@ -181,7 +181,7 @@ impl Gate {
         };
         if let Some(row) = self.sessions.session_mut(session) {
             if row.session_id != session_id {
-                (row.session_id, row.named) = (session_id, turn.now.boot);
+                (row.session_id, row.named) = (session_id, Moment::at(turn.now.boot));
             }
             let was = std::mem::replace(&mut row.origin, Origin::Sora);
             // One that nobody has heard of says so when it is told of.

@@ -32,9 +32,10 @@ pub(crate) enum Aof {
     Everysec,
 }
 
+/// As its unit starts it.
 pub(crate) fn soramoded(flags: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_soramoded"));
-    command.args(["--log-level", "warn"]).args(flags);
+    command.args(["--log-level", "warn"]).args(flags).env("MALLOC_MMAP_THRESHOLD_", "65536");
     command
 }
 
