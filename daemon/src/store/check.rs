@@ -31,6 +31,7 @@ fn look(path: &Path) -> Result<String, Trouble> {
     if verdict != "ok" {
         return Err(Trouble::Inconsistent(verdict));
     }
+    // A daemon that writes meanwhile may show the second reader a later moment: then the count of connections is of about now.
     let Stored { mode, mode_changes, next_seq, sessions, connections, claims, .. } = load(&connection, &mut read_only(path)?)?;
     let oldest: Option<u64> = connection.query_row("SELECT min(first_seq) FROM log", [], |row| row.get(0))?;
     let log_id: Option<String> = Fact::LogId.read(&connection)?;
