@@ -37,7 +37,7 @@ impl Args {
         Self::try_parse().or_else(|_| Self::from_arg_matches(&Self::whole_command().try_get_matches()?))
     }
 
-    /// The definition, with the flags of every verb.
+    /// The definition, with the flags of every verb and its full name: soramode-get.
     pub(crate) fn whole_command() -> clap::Command {
         let mut whole = Self::command();
         whole.build();

@@ -80,10 +80,9 @@ impl Closed {
         format!("{node}: {} -> {} ({}). {}", self.before.mode, self.mode, stay_words(&self.status), self.undo_words(socket))
     }
 
-    /// How to undo it. A node that was closed before is opened: it can only be the closing that is not wanted any more.
+    /// How to undo it.
     pub(crate) fn undo_words(&self, socket: &Socket) -> String {
-        let mode = if self.before.mode == self.mode { SettableMode::Normal } else { mode_to_go_back_to(self.before.mode) };
-        format!("Undo: {}", socket.command(&format!("set {}", Mode::from(mode))))
+        format!("Undo: {}", socket.command(&format!("set {}", Mode::from(undoing(self.before.mode, self.mode)))))
     }
 
     /// The same for the report.
@@ -95,6 +94,12 @@ impl Closed {
 /// `3 sessions, 11 connections stay`
 pub(crate) fn stay_words(status: &Status) -> String {
     format!("{}, {} stay", counted(status.sessions, "session"), counted(status.connections, "connection"))
+}
+
+/// The mode that undoes a change from one to the other. A node that was closed before is opened: it can only be the closing that is not
+/// wanted any more.
+pub(crate) fn undoing(before: Mode, now: Mode) -> SettableMode {
+    if before == now { SettableMode::Normal } else { mode_to_go_back_to(before) }
 }
 
 /// Nobody sets `initial`: a node that was so becomes normal by joining.

@@ -9,6 +9,7 @@ use crate::Context;
 use crate::args::Format;
 use crate::cluster::ClusterFlags;
 use crate::error::{Exit, Failure};
+use crate::gate::undoing;
 use crate::output::Output;
 use crate::report::{Change, Outcome, Report};
 use crate::signals::Signals;
@@ -141,9 +142,7 @@ impl Closed {
     }
 
     fn undo_words(&self, api: &Api) -> String {
-        let before =
-            if self.is_changed() { SettableMode::try_from(self.before).unwrap_or(SettableMode::Normal) } else { SettableMode::Normal };
-        format!("Undo: {}", api.command(&format!("set {}", Mode::from(before))))
+        format!("Undo: {}", api.command(&format!("set {}", Mode::from(undoing(self.before, self.mode)))))
     }
 
     /// The drain goes on, only nobody watches any more.

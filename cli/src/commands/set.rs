@@ -20,7 +20,7 @@ use crate::args::{Format, WaitFlags, read_mode};
 use crate::cluster::{ClusterFlags, NodeFlag};
 use crate::completion;
 use crate::error::{Exit, Failure};
-use crate::gate::{on_behalf_of, stay_words, still_words};
+use crate::gate::{on_behalf_of, stay_words, still_words, undoing};
 use crate::output::escape::escape;
 use crate::output::times;
 use crate::report::{Change, Report};
@@ -259,11 +259,11 @@ fn words(changed: &ModeChanged, status: &Status, context: &Context<'_>) -> Strin
     )
 }
 
-/// How to undo it, where that can be: nobody sets `initial`. A node that was closed before is opened.
+/// How to undo it, where that can be: nobody sets `initial`.
 fn undo_words(changed: &ModeChanged, context: &Context<'_>) -> String {
-    let undo = |previous| format!(". Undo: {}", context.socket.command(&format!("set {}", Mode::from(previous))));
-    let previous = if changed.previous_mode == changed.mode { Mode::Normal } else { changed.previous_mode };
-    SettableMode::try_from(previous).map(undo).unwrap_or_default()
+    let mode = Mode::from(undoing(changed.previous_mode, changed.mode));
+    let undo = |_| format!(". Undo: {}", context.socket.command(&format!("set {mode}")));
+    SettableMode::try_from(changed.previous_mode).map(undo).unwrap_or_default()
 }
 
 /// The mode stays, though nobody waits any more: unless that is why.

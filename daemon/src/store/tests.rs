@@ -232,7 +232,6 @@ async fn one_daemon_writes_a_state() {
     opened(folder.path(), BOOT);
 }
 
-/// What is in the folder, but for the lock, what `SQLite` shares between processes, and files in which there is nothing.
 #[tokio::test]
 async fn the_write_ahead_log_begins_anew_however_much_is_written() {
     const WRITTEN_AT_ONCE: usize = 1024 * 1024;
@@ -256,6 +255,7 @@ async fn the_write_ahead_log_begins_anew_however_much_is_written() {
     }
 }
 
+/// What is in the folder, but for the lock, what `SQLite` shares between processes, and files in which there is nothing.
 fn contents(folder: &Path) -> Vec<(std::ffi::OsString, Vec<u8>)> {
     let files = fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
     let mut contents: Vec<_> = files
