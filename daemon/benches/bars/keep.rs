@@ -55,10 +55,11 @@ pub(crate) fn decisions(effort: Effort<'_>, sheet: &mut Sheet) {
 
 /// P5 without a disk.
 pub(crate) fn modes(effort: Effort<'_>, sheet: &mut Sheet) {
-    let (ours_tongue, haproxy_tongue) = (Tongue::modes(), Tongue::haproxy());
+    let (ours_tongue, haproxy_tongue, janus_tongue) = (Tongue::modes(), Tongue::haproxy(), Tongue::janus());
     let ours = peers::volatile(effort.folder.join("modes"), &[]);
     let full = peers::volatile(effort.folder.join("full-modes"), &[]);
     let haproxy = peers::haproxy(effort.folder);
+    let janus = peers::janus(effort.folder);
     let mut client = Client::to(&full.path, &Tongue::soramode());
     client.all(0..effort.many, |number| {
         let (channel, connection) = names(number);
@@ -68,7 +69,7 @@ pub(crate) fn modes(effort: Effort<'_>, sheet: &mut Sheet) {
     let beside = |clients, (server, tongue): (&Server, &Tongue), bound| {
         // One client shares a core with its server.
         let core = if clients == 1 { Core::Second } else { Core::First };
-        for server in [&ours, &full, &haproxy] {
+        for server in [&ours, &full, &haproxy, &janus] {
             server.pin(core);
         }
         pin_load(Core::Second);
@@ -79,9 +80,11 @@ pub(crate) fn modes(effort: Effort<'_>, sheet: &mut Sheet) {
         let rounds = beside(clients, server, bound);
         sheet.add(Row { bar: "P5", what, unit: Unit::PerSecond, yardstick, rounds, bound });
     };
-    let haproxy = (&haproxy, &haproxy_tongue);
-    row("ChangeMode, 1 client".to_owned(), "HAProxy", 1, (haproxy, Bound::AtLeast(1.2)));
-    row("ChangeMode, 64 clients".to_owned(), "HAProxy", CLIENTS, (haproxy, Bound::AtLeast(1.2)));
+    let (haproxy, janus) = ((&haproxy, &haproxy_tongue), (&janus, &janus_tongue));
+    for (what, clients) in [("ChangeMode, 1 client", 1), ("ChangeMode, 64 clients", CLIENTS)] {
+        row(what.to_owned(), "HAProxy", clients, (haproxy, Bound::AtLeast(1.2)));
+        row(what.to_owned(), "Janus", clients, (janus, Bound::AtLeast(2.5)));
+    }
     let what = format!("ChangeMode, near empty and with {}", effort.many);
     row(what, "with", 1, ((&full, &ours_tongue), Bound::AtMost(1.1)));
 }

@@ -67,6 +67,7 @@ type Program = (&'static str, &'static str);
 
 const REDIS: Program = ("redis-server", "redis-server");
 const HAPROXY: Program = ("haproxy", "haproxy");
+const JANUS: Program = ("janus", "janus");
 const CURL: Program = ("curl", "curl");
 const NGINX: Program = ("nginx", "nginx");
 const SOCAT: Program = ("socat", "socat");
@@ -78,7 +79,7 @@ const TASKSET: Program = ("taskset", "util-linux");
 const ALL: &[Measurement] = &[
     Measurement { bars: &["P1", "P2", "P3", "P3b", "P8"], measure: decide::measure, needs: &[TASKSET, REDIS], when: When::Always },
     Measurement { bars: &["P4"], measure: keep::decisions, needs: &[TASKSET, REDIS], when: When::Always },
-    Measurement { bars: &["P5"], measure: keep::modes, needs: &[TASKSET, HAPROXY], when: When::Always },
+    Measurement { bars: &["P5"], measure: keep::modes, needs: &[TASKSET, HAPROXY, JANUS], when: When::Always },
     Measurement { bars: &["P5", "P10"], measure: disk::measure, needs: &[TASKSET], when: When::Always },
     Measurement { bars: &["P6"], measure: command::measure, needs: &[TASKSET, REDIS, SOCAT, CURL, TIME], when: When::Always },
     Measurement { bars: &["P7"], measure: doors::measure, needs: &[TASKSET, NGINX], when: When::Always },

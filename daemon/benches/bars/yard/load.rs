@@ -1,10 +1,11 @@
 //! Clients that ask as fast as they are answered.
 
-use std::io::{Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::UnixStream as StdStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::task::JoinSet;
@@ -63,7 +64,9 @@ impl Crowd {
 }
 
 async fn ask_until(path: PathBuf, turns: [Turn; 2], (tongue, end): (Tongue, Instant)) -> Vec<f64> {
-    let mut stream = UnixStream::connect(path).await.unwrap();
+    let stream = connect(&path, &tongue).unwrap();
+    stream.set_nonblocking(true).unwrap();
+    let mut stream = UnixStream::from_std(stream).unwrap();
     let mut buffer = vec![0; 64 * 1024];
     let mut times = Vec::new();
     if !tongue.greeting.is_empty() {
@@ -100,7 +103,7 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn to(path: &Path, tongue: &Tongue) -> Self {
-        let stream = StdStream::connect(path).unwrap();
+        let stream = connect(path, tongue).unwrap();
         stream.set_read_timeout(Some(ANSWER_MAX)).unwrap();
         let mut client = Self { stream, buffer: vec![0; 256 * 1024], filled: 0, end: tongue.end };
         if !tongue.greeting.is_empty() {
@@ -175,6 +178,16 @@ impl Client {
             self.ask(some.concat().as_bytes(), some.len());
         }
     }
+}
+
+/// A packet is written and read as a part of a stream is, as long as each fits in one call.
+pub(crate) fn connect(path: &Path, tongue: &Tongue) -> io::Result<StdStream> {
+    if !tongue.packets {
+        return StdStream::connect(path);
+    }
+    let socket = net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(socket.into())
 }
 
 /// The channel and the connection of this number, as long as Sora's are.

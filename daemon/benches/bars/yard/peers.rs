@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::load::Client;
+use super::load::{self, Client};
 use super::server::Server;
-use super::tongue::{Tongue, resp};
+use super::tongue::{JANUS_SECRET, Tongue, resp};
 
 /// Lets a connection in as soramode does: by the mode, by who is there, each channel counted.
 const REDIS_CONNECT: &str = "\
@@ -107,4 +107,31 @@ pub(crate) fn haproxy(folder: &Path) -> Server {
     );
     std::fs::write(&config, text).unwrap();
     Server::start(Command::new("haproxy").arg("-db").arg("-f").arg(&config), path)
+}
+
+/// Janus without plugins, asked through packets on its admin socket. It does not start without a socket for its other API.
+pub(crate) fn janus(folder: &Path) -> Server {
+    let folder = folder.join("janus");
+    let nothing = folder.join("nothing");
+    std::fs::create_dir_all(&nothing).unwrap();
+    let path = folder.join("admin.sock");
+    let (nothing, at) = (nothing.display(), folder.display());
+    let others = ["http", "websockets", "mqtt", "rabbitmq", "nanomsg"].map(|transport| format!("libjanus_{transport}.so"));
+    let general = format!(
+        "general: {{
+           configs_folder = \"{at}\"; plugins_folder = \"{nothing}\"; events_folder = \"{nothing}\"; loggers_folder = \"{nothing}\";
+           debug_level = 1; admin_secret = \"{JANUS_SECRET}\";
+         }};
+         transports: {{ disable = \"{}\"; }};\n",
+        others.join(",")
+    );
+    let sockets = format!(
+        "general: {{ enabled = true; path = \"{at}/api.sock\"; json = \"compact\"; }};
+         admin: {{ admin_enabled = true; admin_path = \"{}\"; }};\n",
+        path.display()
+    );
+    std::fs::write(folder.join("janus.jcfg"), general).unwrap();
+    std::fs::write(folder.join("janus.transport.pfunix.jcfg"), sockets).unwrap();
+    let mut command = Command::new("janus");
+    Server::start_when(command.arg("-F").arg(&folder), path, |path| load::connect(path, &Tongue::janus()).is_ok())
 }

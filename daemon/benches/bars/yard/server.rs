@@ -24,7 +24,8 @@ impl Server {
         Self::start_when(command, path, |path| UnixStream::connect(path).is_ok())
     }
 
-    fn start_when(command: &mut Command, path: PathBuf, is_there: impl Fn(&Path) -> bool) -> Self {
+    /// The same where something else says that it is there.
+    pub(crate) fn start_when(command: &mut Command, path: PathBuf, is_there: impl Fn(&Path) -> bool) -> Self {
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let child = child.unwrap_or_else(|error| panic!("{}: {error}", command.get_program().display()));
         let mut server = Self { child, path };

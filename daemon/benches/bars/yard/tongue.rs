@@ -1,5 +1,8 @@
 //! How each server is spoken to: the same questions, in its own words.
 
+/// Every request of Janus' admin API has it.
+pub(crate) const JANUS_SECRET: &str = "secret";
+
 /// What one client says by turns, and how its answers end.
 #[derive(Clone, Debug)]
 pub(crate) struct Tongue {
@@ -7,6 +10,8 @@ pub(crate) struct Tongue {
     pub(crate) greeting: &'static [u8],
     /// Stands once in each answer.
     pub(crate) end: u8,
+    /// Its socket is one of packets (`SOCK_SEQPACKET`), each with one message.
+    pub(crate) packets: bool,
     words: Words,
 }
 
@@ -22,6 +27,8 @@ enum Words {
     Modes,
     RedisModes,
     HaProxy,
+    /// The same as whether new sessions are let in.
+    Janus,
 }
 
 /// A message with this many requests.
@@ -33,24 +40,28 @@ pub(crate) struct Turn {
 
 impl Tongue {
     pub(crate) const fn soramode() -> Self {
-        Self { greeting: b"", end: b'\n', words: Words::Soramode }
+        Self { greeting: b"", end: b'\n', packets: false, words: Words::Soramode }
     }
 
     pub(crate) const fn modes() -> Self {
-        Self { greeting: b"", end: b'\n', words: Words::Modes }
+        Self { greeting: b"", end: b'\n', packets: false, words: Words::Modes }
     }
 
     pub(crate) const fn redis(connect: String, disconnect: String) -> Self {
-        Self { greeting: b"", end: b'\n', words: Words::Redis { connect, disconnect } }
+        Self { greeting: b"", end: b'\n', packets: false, words: Words::Redis { connect, disconnect } }
     }
 
     /// The mode as a word that is set.
     pub(crate) const fn redis_modes() -> Self {
-        Self { greeting: b"", end: b'\n', words: Words::RedisModes }
+        Self { greeting: b"", end: b'\n', packets: false, words: Words::RedisModes }
     }
 
     pub(crate) const fn haproxy() -> Self {
-        Self { greeting: b"prompt\n", end: b'>', words: Words::HaProxy }
+        Self { greeting: b"prompt\n", end: b'>', packets: false, words: Words::HaProxy }
+    }
+
+    pub(crate) const fn janus() -> Self {
+        Self { greeting: b"", end: b'}', packets: true, words: Words::Janus }
     }
 
     /// The two messages that a client sends by turns, each with this many requests: who comes in one goes in the other.
@@ -70,6 +81,7 @@ impl Tongue {
             Words::Modes => change_mode("block_new_session"),
             Words::RedisModes => resp(&["SET", "mode", "block_new_session"]),
             Words::HaProxy => "set server sfu/node state drain\n".to_owned(),
+            Words::Janus => accept_new_sessions(false),
         }
     }
 
@@ -82,12 +94,18 @@ impl Tongue {
             Words::Modes => change_mode("normal"),
             Words::RedisModes => resp(&["SET", "mode", "normal"]),
             Words::HaProxy => "set server sfu/node state ready\n".to_owned(),
+            Words::Janus => accept_new_sessions(true),
         }
     }
 }
 
 fn change_mode(mode: &str) -> String {
     format!("{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ChangeMode\",\"params\":{{\"mode\":\"{mode}\"}}}}\n")
+}
+
+/// To Janus' admin API.
+fn accept_new_sessions(accept: bool) -> String {
+    format!("{{\"janus\":\"accept_new_sessions\",\"transaction\":\"1\",\"admin_secret\":\"{JANUS_SECRET}\",\"accept\":{accept}}}")
 }
 
 /// A command as Redis reads it.
