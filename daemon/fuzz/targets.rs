@@ -11,7 +11,7 @@ use soramode_core::gate::Gate;
 use soramode_core::input::{Host, Input, PolledConnection, SocketId, SoraInput, Ticket, Timestamp};
 use soramode_core::snapshot::{Clustering, Seed, Settings, Snapshot, SoraAdmission, SoraFeed, SoraSettings, Stored};
 use soramode_protocol::codec::{LineBuffer, REQUEST_BYTES_MAX};
-use soramode_protocol::envelope::{Answered, read_carefully, read_request, write_line};
+use soramode_protocol::envelope::{read_carefully, read_request, write_answer};
 use soramode_protocol::event::WebhookSource;
 use soramode_protocol::id::NodeName;
 use soramode_protocol::node::{Storage, StorageState};
@@ -49,7 +49,7 @@ impl World {
             if let soramode_core::effect::Act::Answer(_, answer) = act {
                 let id = soramode_protocol::envelope::ReplyTo::Null;
                 let mut line = Vec::new();
-                write_line(&mut line, &Answered::new(&id, answer.as_ref())).unwrap();
+                write_answer(&mut line, &id, answer.as_ref()).unwrap();
                 assert_eq!(line.iter().position(|byte| *byte == b'\n'), Some(line.len() - 1), "an answer is one line");
             }
         }

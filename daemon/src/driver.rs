@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use foldhash::fast::FixedState;
 use soramode_core::effect::{Act, Effects, Record};
 use soramode_core::gate::Gate;
-use soramode_core::input::{Input, SocketId, Ticket};
+use soramode_core::input::{Input, SocketId, Ticket, Timestamp};
 use soramode_core::member::order::{FenceOf, Heard, Order};
 use soramode_protocol::end::EndSession;
 use soramode_protocol::error::Error;
@@ -124,8 +124,9 @@ impl Driver {
                 fired = self.timer.fired(), if self.deadline.is_some() => {
                     fired?;
                     self.deadline = None;
-                    self.look(&mut gate, &mut batch);
-                    gate.step_into(now(), Input::Tick, &mut batch);
+                    let now = now();
+                    self.look(&mut gate, now, &mut batch);
+                    gate.step_into(now, Input::Tick, &mut batch);
                 }
                 () = self.watchdog.due() => notify::alive(),
                 () = self.journal.retry_due() => {
@@ -137,10 +138,10 @@ impl Driver {
                     }
                 }
             }
-            let taken = Instant::now();
-            self.look(&mut gate, &mut batch);
+            let (now, taken) = (now(), Instant::now());
+            self.look(&mut gate, now, &mut batch);
             for letter in letters.drain(..) {
-                self.take(&mut gate, letter, &mut batch);
+                self.take(&mut gate, (letter, now), &mut batch);
             }
             self.keep(&mut gate, &mut batch).await;
             self.outside.metrics.answered(&batch.acts, taken.elapsed());
@@ -216,13 +217,12 @@ impl Driver {
         Ok(())
     }
 
-    fn take(&mut self, gate: &mut Gate, letter: Letter, batch: &mut Effects) {
+    fn take(&mut self, gate: &mut Gate, (letter, now): (Letter, Timestamp), batch: &mut Effects) {
         match letter {
             Letter::Open(socket, mailbox) => {
                 self.mailboxes.insert(socket, mailbox);
             }
             Letter::Ask { socket, actor, requests } => {
-                let now = now();
                 for (serial, request) in requests {
                     let ticket = Ticket { socket, serial };
                     match self.refuse_more(&request) {
@@ -233,19 +233,19 @@ impl Driver {
             }
             Letter::Gone(socket) => {
                 self.mailboxes.remove(&socket);
-                gate.step_into(now(), Input::Gone(socket), batch);
+                gate.step_into(now, Input::Gone(socket), batch);
             }
             // It was taken before everything else.
             Letter::Looked => {}
-            Letter::Etcd(heard) => gate.step_into(now(), Input::Etcd(*heard), batch),
-            Letter::Sora(input) => gate.step_into(now(), Input::Sora(*input), batch),
+            Letter::Etcd(heard) => gate.step_into(now, Input::Etcd(*heard), batch),
+            Letter::Sora(input) => gate.step_into(now, Input::Sora(*input), batch),
             Letter::Renewed(renewal) => {
                 let Renewal { webhooks, ways } = *renewal;
                 self.outside.webhooks = ways;
-                gate.step_into(now(), Input::Webhooks(webhooks), batch);
+                gate.step_into(now, Input::Webhooks(webhooks), batch);
             }
             Letter::Tried { place, id, tried } => {
-                gate.step_into(now(), Input::Tried { id, tried }, batch);
+                gate.step_into(now, Input::Tried { id, tried }, batch);
                 self.settled.push(place);
             }
         }
@@ -322,9 +322,9 @@ impl Driver {
     }
 
     /// What was read of the cluster comes before everything else that waits.
-    fn look(&self, gate: &mut Gate, batch: &mut Effects) {
+    fn look(&self, gate: &mut Gate, now: Timestamp, batch: &mut Effects) {
         if let Some(looked) = self.outside.last_look.take() {
-            gate.step_into(now(), Input::Etcd(Heard::Looked(looked)), batch);
+            gate.step_into(now, Input::Etcd(Heard::Looked(looked)), batch);
         }
     }
 

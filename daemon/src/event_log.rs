@@ -1,6 +1,6 @@
 //! The events that were committed, for whoever follows them: readers keep their own place, and nobody waits for a reader.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use soramode_protocol::envelope::{Notified, write_line};
@@ -23,6 +23,22 @@ pub struct Logged {
 }
 
 impl Logged {
+    fn new(event: Event) -> Self {
+        Self { event, line: OnceLock::new() }
+    }
+
+    /// Where one went that nobody reads any more, its place is taken: a full log takes no memory and gives none back.
+    fn in_place_of(gone: Option<Arc<Self>>, event: Event) -> Arc<Self> {
+        let Some(mut gone) = gone else { return Arc::new(Self::new(event)) };
+        match Arc::get_mut(&mut gone) {
+            Some(place) => {
+                *place = Self::new(event);
+                gone
+            }
+            None => Arc::new(Self::new(event)),
+        }
+    }
+
     /// The `Event` notification, with its line feed.
     pub fn line(&self) -> &[u8] {
         self.line.get_or_init(|| {
@@ -66,12 +82,12 @@ struct Kept {
     events: VecDeque<Arc<Logged>>,
     next_seq: u64,
     /// The seqs of each type: a reader of few finds them without a look at all others.
-    by_type: BTreeMap<EventType, VecDeque<u64>>,
+    by_type: [VecDeque<u64>; EventType::ALL.len()],
 }
 
 impl Kept {
     const fn new(next_seq: u64) -> Self {
-        Self { events: VecDeque::new(), next_seq, by_type: BTreeMap::new() }
+        Self { events: VecDeque::new(), next_seq, by_type: [const { VecDeque::new() }; EventType::ALL.len()] }
     }
 
     fn oldest_seq(&self) -> u64 {
@@ -79,17 +95,20 @@ impl Kept {
     }
 
     fn push(&mut self, event: Event, keep: usize) {
-        if self.events.len() >= keep
-            && let Some(oldest) = self.events.pop_front()
-            && let Some(seqs) = oldest.event.kind.event_type().and_then(|it| self.by_type.get_mut(&it))
-        {
+        let oldest = if self.events.len() >= keep { self.events.pop_front() } else { None };
+        if let Some(seqs) = oldest.as_ref().and_then(|oldest| self.seqs_of(&oldest.event)) {
             seqs.pop_front();
         }
         self.next_seq = event.seq + 1;
-        if let Some(event_type) = event.kind.event_type() {
-            self.by_type.entry(event_type).or_default().push_back(event.seq);
+        let seq = event.seq;
+        if let Some(seqs) = self.seqs_of(&event) {
+            seqs.push_back(seq);
         }
-        self.events.push_back(Arc::new(Logged { event, line: OnceLock::new() }));
+        self.events.push_back(Logged::in_place_of(oldest, event));
+    }
+
+    fn seqs_of(&mut self, event: &Event) -> Option<&mut VecDeque<u64>> {
+        event.kind.event_type().and_then(|event_type| self.by_type.get_mut(event_type as usize))
     }
 
     /// The first of these types from a seq on, in order.
@@ -97,7 +116,7 @@ impl Kept {
         let oldest = self.oldest_seq();
         let at = |seq: u64| self.events.get(usize::try_from(seq - oldest).unwrap_or(usize::MAX));
         let mut seqs: Vec<u64> = Vec::new();
-        for of_type in types.iter().filter_map(|event_type| self.by_type.get(event_type)) {
+        for of_type in types.iter().filter_map(|event_type| self.by_type.get(*event_type as usize)) {
             seqs.extend(of_type.range(of_type.partition_point(|seq| *seq < from)..).take(limit));
         }
         seqs.sort_unstable();
@@ -155,7 +174,12 @@ impl EventLog {
         let next_seq = kept.next_seq;
         drop(kept);
         if next_seq != before {
-            self.next_seq.send_replace(next_seq);
+            // To wake nobody costs as much as the rest. Whoever follows from now on finds these events in the log.
+            let is_followed = self.next_seq.receiver_count() > 0;
+            self.next_seq.send_if_modified(|value| {
+                *value = next_seq;
+                is_followed
+            });
         }
     }
 
@@ -188,7 +212,7 @@ impl EventLog {
         };
         let after_gap = found.gap.map_or(from, |gap| gap.to + 1);
         let next = found.events.last().map_or(after_gap, |last| last.seq + 1);
-        let logged = |event| Arc::new(Logged { event, line: OnceLock::new() });
+        let logged = |event| Arc::new(Logged::new(event));
         Read { gap: found.gap, events: found.events.into_iter().map(logged).collect(), next }
     }
 
@@ -209,15 +233,19 @@ mod tests {
 
     fn log(keep: u64, events: u64) -> EventLog {
         let log = EventLog::new(LogId::generate([0; 16]), keep);
+        log.append(vanished(1..=events));
+        log
+    }
+
+    fn vanished(seqs: impl Iterator<Item = u64>) -> impl Iterator<Item = Event> {
         let node_name = Arc::new(NodeName::new("node-01").unwrap());
-        log.append((1..=events).map(|seq| Event {
+        seqs.map(move |seq| Event {
             seq,
             id: EventId::generate([0; 16]),
             kind: EventKind::SessionVanished,
             timestamp: Time::default(),
             node_name: Arc::clone(&node_name),
-        }));
-        log
+        })
     }
 
     fn seqs(read: &Read) -> Vec<u64> {
@@ -241,6 +269,20 @@ mod tests {
         let read = log.read(1, &EventType::ALL, 1).unwrap();
         assert_eq!((read.gap, seqs(&read)), (Some(Gap { from: 1, to: 7 }), vec![8]));
         assert_eq!(log.read(8, &EventType::ALL, 1).unwrap().gap, None);
+    }
+
+    #[test]
+    fn what_a_reader_holds_stays_as_it_was_when_the_log_goes_on() {
+        let log = log(3, 3);
+        let held = log.read(2, &EventType::ALL, 1).unwrap();
+        let line = held.events[0].line().to_vec();
+        log.append(vanished(4..=9));
+        assert_eq!((seqs(&held), held.events[0].line()), (vec![2], line.as_slice()));
+        let read = log.read(7, &EventType::ALL, 9).unwrap();
+        assert_eq!(seqs(&read), [7, 8, 9]);
+        assert!(
+            read.events.iter().all(|logged| String::from_utf8_lossy(logged.line()).contains(&format!("\"seq\":{},", logged.event.seq)))
+        );
     }
 
     #[test]
@@ -272,5 +314,10 @@ mod tests {
         let follower = log.follow();
         log.append([]);
         assert!(!follower.has_changed().unwrap());
+        log.append(vanished(1..=1));
+        assert!(follower.has_changed().unwrap() && *follower.borrow() == 2);
+        drop(follower);
+        log.append(vanished(2..=2));
+        assert_eq!(*log.follow().borrow(), 3, "who comes later goes on from there");
     }
 }

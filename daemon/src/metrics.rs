@@ -112,13 +112,11 @@ impl Metrics {
 
     /// Answers that left together, `took` after their requests were taken.
     pub(crate) fn answered(&self, acts: &[Act], took: Duration) {
-        let decision_seconds = self.decision_seconds.local();
         for act in acts {
             let Act::Answer(_, Ok(Reply::Decision(decision))) = act else { continue };
             self.counter(decision).into_iter().for_each(IntCounter::inc);
-            decision_seconds.observe(took.as_secs_f64());
+            self.decision_seconds.observe(took.as_secs_f64());
         }
-        decision_seconds.flush();
     }
 
     fn counter(&self, decision: &Decision) -> Option<&IntCounter> {

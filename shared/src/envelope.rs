@@ -66,24 +66,6 @@ impl<'a, P> Outgoing<'a, P> {
     }
 }
 
-/// An answer as the daemon writes it.
-#[derive(Serialize)]
-pub struct Answered<'a, R> {
-    jsonrpc: &'static str,
-    id: &'a ReplyTo,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    result: Option<&'a R>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<&'a Error>,
-}
-
-impl<'a, R: Serialize> Answered<'a, R> {
-    /// To `id`: the result or the error.
-    pub fn new(id: &'a ReplyTo, answer: Result<&'a R, &'a Error>) -> Self {
-        Self { jsonrpc: "2.0", id, result: answer.ok(), error: answer.err() }
-    }
-}
-
 /// What the daemon says unasked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "method", content = "params")]
@@ -173,6 +155,24 @@ pub fn read_from_daemon(line: &[u8]) -> Result<FromDaemon, serde_json::Error> {
         (None, Some(result), None) => Ok(FromDaemon::Answer(members.id, Ok(result))),
         (None, None, None) => Err(serde::de::Error::custom("neither an answer nor a notification")),
     }
+}
+
+/// Appends an answer and its line feed. What is the same in every answer is not put together anew: that costs a quarter of the whole.
+pub fn write_answer(line: &mut Vec<u8>, to: &ReplyTo, answer: Result<&impl Serialize, &Error>) -> Result<(), serde_json::Error> {
+    line.extend_from_slice(br#"{"jsonrpc":"2.0","id":"#);
+    serde_json::to_writer(&mut *line, to)?;
+    match answer {
+        Ok(result) => {
+            line.extend_from_slice(br#","result":"#);
+            serde_json::to_writer(&mut *line, result)?;
+        }
+        Err(error) => {
+            line.extend_from_slice(br#","error":"#);
+            serde_json::to_writer(&mut *line, error)?;
+        }
+    }
+    line.extend_from_slice(b"}\n");
+    Ok(())
 }
 
 /// Appends a message and its line feed.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::{ChannelId, ClientId, ConnectionId, EventId, NodeName, SessionId};
 use crate::mode::{Mode, ModeChange};
 use crate::node::Standing;
+use crate::text::read_text;
 use crate::time::Time;
 
 /// One event of the log.
@@ -317,8 +318,7 @@ impl Serialize for EventType {
 
 impl<'de> Deserialize<'de> for EventType {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
+        read_text(deserializer, format_args!("a string"), str::parse)
     }
 }
 

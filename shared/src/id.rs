@@ -6,8 +6,10 @@ use std::str::FromStr;
 
 use data_encoding::Encoding;
 use data_encoding_macro::new_encoding;
-use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
+use serde::de::{Deserialize, Deserializer};
 use serde::ser::{Serialize, Serializer};
+
+use crate::text::read_text;
 
 /// The longest id, in bytes of UTF-8.
 pub const ID_BYTES_MAX: usize = 255;
@@ -87,21 +89,6 @@ impl Text {
 fn encode_uuid(random: [u8; 16], text: &mut [u8; GENERATED_BYTES]) -> &str {
     let uuid = uuid::Builder::from_random_bytes(random).into_uuid();
     CLOCKWORK_BASE32.encode_mut_str(uuid.as_bytes(), text)
-}
-
-/// Reads a text through `parse`, without a copy of the JSON string where it has no escapes.
-struct TextVisitor<F>(&'static str, F);
-
-impl<T, F: FnOnce(&str) -> Result<T, InvalidId>> Visitor<'_> for TextVisitor<F> {
-    type Value = T;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a {}, a string of 1 to {ID_BYTES_MAX} bytes", self.0)
-    }
-
-    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<T, E> {
-        (self.1)(text).map_err(|invalid| E::custom(format_args!("{} {invalid}", self.0)))
-    }
 }
 
 macro_rules! id_type {
@@ -186,7 +173,8 @@ macro_rules! id_type {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                deserializer.deserialize_str(TextVisitor($word, Self::new))
+                let expected = format_args!("a {}, a string of 1 to {ID_BYTES_MAX} bytes", $word);
+                read_text(deserializer, expected, |text| Self::new(text).map_err(|invalid| format!("{} {invalid}", $word)))
             }
         }
     };
@@ -266,8 +254,7 @@ impl Serialize for EventId {
 
 impl<'de> Deserialize<'de> for EventId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
-        text.parse().map_err(D::Error::custom)
+        read_text(deserializer, format_args!("a string"), str::parse)
     }
 }
 

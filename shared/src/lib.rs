@@ -28,6 +28,7 @@ pub mod sora;
 #[cfg(feature = "sora-api")]
 pub mod sora_api;
 pub mod subscribe;
+mod text;
 pub mod time;
 pub mod version;
 pub mod wait;

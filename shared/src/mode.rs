@@ -1,13 +1,13 @@
 //! The mode: what a node lets in. `GetMode`, `ChangeMode`, `ListModeChanges`.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-use serde::de::{Deserializer, Error as _};
+use serde::de::Deserializer;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::text::read_text;
 use crate::time::Time;
 
 /// The longest reason for a change of mode, in bytes of UTF-8.
@@ -125,11 +125,10 @@ impl TryFrom<Mode> for SettableMode {
 
 impl<'de> Deserialize<'de> for SettableMode {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let word = <Cow<'de, str>>::deserialize(deserializer)?;
-        let mode = word.parse::<Mode>().map_err(|unknown| {
-            D::Error::custom(format_args!("{unknown}, takes {}", Self::ALL.map(|mode| Mode::from(mode).name()).join(", ")))
-        })?;
-        Self::try_from(mode).map_err(D::Error::custom)
+        read_text(deserializer, format_args!("a string"), |word| match word.parse::<Mode>().map(Self::try_from) {
+            Ok(settable) => settable.map_err(|initial| initial.to_string()),
+            Err(unknown) => Err(format!("{unknown}, takes {}", Self::ALL.map(|mode| Mode::from(mode).name()).join(", "))),
+        })
     }
 }
 

@@ -14,7 +14,7 @@ use soramode_protocol::cluster::{Acknowledge, Grant, PurgeClusterNode};
 use soramode_protocol::decision::{Connect, Decision, Disconnect, Explain, RejectReason, Report};
 use soramode_protocol::delivery::{ListDeliveries, ResendDelivery};
 use soramode_protocol::end::End;
-use soramode_protocol::envelope::{Answered, FromDaemon, Notification, Notified, Outgoing, ReplyTo, read_from_daemon, read_request};
+use soramode_protocol::envelope::{FromDaemon, Notification, Notified, Outgoing, ReplyTo, read_from_daemon, read_request, write_answer};
 use soramode_protocol::error::{Error, ErrorType};
 use soramode_protocol::event::{EndReason, Event, EventKind, EventType};
 use soramode_protocol::mode::{ChangeMode, GetMode, ListModeChanges};
@@ -37,6 +37,12 @@ fn golden(file: &str) -> Vec<String> {
 
 fn written(message: &impl Serialize) -> String {
     serde_json::to_string(message).unwrap()
+}
+
+fn answered<R: Serialize>(to: &ReplyTo, answer: Result<&R, &Error>) -> String {
+    let mut line = Vec::new();
+    write_answer(&mut line, to, answer).unwrap();
+    String::from_utf8(line).unwrap().trim_end().to_owned()
 }
 
 fn read<T: DeserializeOwned>(line: &str) -> T {
@@ -73,7 +79,7 @@ fn rewrite_result<C: Call>(line: &str) -> String {
     match read_from_daemon(line.as_bytes()) {
         Ok(FromDaemon::Answer(Some(id), Ok(result))) => {
             let reply: C::Reply = read(result.get());
-            written(&Answered::new(&ReplyTo::Id(id), Ok(&reply)))
+            answered(&ReplyTo::Id(id), Ok(&reply))
         }
         other => panic!("not a result: {other:?}\n{line}"),
     }
@@ -182,7 +188,7 @@ fn every_error_reads_and_writes_its_golden_lines() {
             Ok(FromDaemon::Answer(id, Err(error))) => (id.map_or(ReplyTo::Null, ReplyTo::Id), error),
             other => panic!("not an error: {other:?}\n{line}"),
         };
-        assert_eq!(&written(&Answered::<()>::new(&id, Err(&error))), line);
+        assert_eq!(&answered::<()>(&id, Err(&error)), line);
         assert_eq!(error.code, error.data.error_type.code(), "{line}");
         types.push(error.data.error_type);
     }
@@ -216,7 +222,7 @@ fn taken(line: &str) -> String {
         (Ok((method, _)), None) => format!("{}, without an answer", method.name()),
         (Ok((method, _)), Some(id)) => format!("{}, answered to {}", method.name(), written(&id)),
         (Err(error), None) => format!("refused without an answer: {error}"),
-        (Err(error), Some(id)) => written(&Answered::<()>::new(&id, Err(&error))),
+        (Err(error), Some(id)) => answered::<()>(&id, Err(&error)),
     }
 }
 

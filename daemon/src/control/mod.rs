@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use soramode_core::input::SocketId;
 use soramode_protocol::access::Access;
-use soramode_protocol::envelope::{Answered, ReplyTo, write_line};
+use soramode_protocol::envelope::{ReplyTo, write_answer};
 use soramode_protocol::error::Error;
 use soramode_protocol::id::NodeName;
 use tokio::net::{UnixListener, UnixStream};
@@ -209,7 +209,7 @@ impl Places {
 fn turn_away(stream: &UnixStream, clients: usize) {
     let mut line = Vec::new();
     let error = Error::too_many_clients(clients);
-    if write_line(&mut line, &Answered::<()>::new(&ReplyTo::Null, Err(&error))).is_ok() {
+    if write_answer(&mut line, &ReplyTo::Null, Err::<&(), _>(&error)).is_ok() {
         // Past tokio, which knows a socket as writable only after it was polled once.
         let sent = rustix::io::write(stream, &line);
         tracing::warn!(?sent, clients, "turned a client away");

@@ -3,7 +3,7 @@
 use std::io;
 
 use serde::Serialize;
-use soramode_protocol::envelope::{Answered, ReplyTo, write_line};
+use soramode_protocol::envelope::{ReplyTo, write_answer, write_line};
 use soramode_protocol::error::Error;
 use tokio::net::UnixStream;
 
@@ -38,7 +38,7 @@ impl Output {
     /// An answer; nothing where none is wanted.
     pub(super) fn answer<R: Serialize>(&mut self, reply_to: Option<&ReplyTo>, answer: Result<&R, &Error>) {
         if let Some(reply_to) = reply_to {
-            self.message(&Answered::new(reply_to, answer));
+            self.write(|line| write_answer(line, reply_to, answer));
         }
     }
 
@@ -47,8 +47,12 @@ impl Output {
     }
 
     pub(super) fn message(&mut self, message: &impl Serialize) {
+        self.write(|line| write_line(line, message));
+    }
+
+    fn write(&mut self, message: impl FnOnce(&mut Vec<u8>) -> Result<(), serde_json::Error>) {
         let before = self.bytes.len();
-        if let Err(error) = write_line(&mut self.bytes, message) {
+        if let Err(error) = message(&mut self.bytes) {
             // Nothing that is said here can fail to be written. If it does, no half line may stand in what follows.
             self.bytes.truncate(before);
             tracing::error!(%error, "a message cannot be written");

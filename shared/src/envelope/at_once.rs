@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer};
 use super::{Incoming, ReplyTo};
 use crate::error::{Error, ErrorType};
 use crate::request::{Method, Params, Request, RequestId};
+use crate::text::read_text;
 
 /// Gives nothing where a careful reader may have something to say, or another order to follow.
 pub(super) fn read(line: &[u8]) -> Option<Incoming> {
@@ -59,7 +60,7 @@ struct Version;
 
 impl<'de> Deserialize<'de> for Version {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(Known(|text: &str| (text == "2.0").then_some(Self)))
+        read_text(deserializer, format_args!("2.0"), |text| if text == "2.0" { Ok(Self) } else { Err("another version") })
     }
 }
 
@@ -67,22 +68,7 @@ struct Named(Method);
 
 impl<'de> Deserialize<'de> for Named {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(Known(|text: &str| Method::from_name(text).map(Self)))
-    }
-}
-
-/// A string that means something.
-struct Known<F>(F);
-
-impl<T, F: FnOnce(&str) -> Option<T>> Visitor<'_> for Known<F> {
-    type Value = T;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a word that is known")
-    }
-
-    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<T, E> {
-        (self.0)(text).ok_or_else(|| E::custom("an unknown word"))
+        read_text(deserializer, format_args!("a method"), |text| Method::from_name(text).map(Self).ok_or("an unknown method"))
     }
 }
 

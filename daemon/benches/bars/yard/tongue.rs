@@ -81,7 +81,7 @@ impl Tongue {
             Words::Modes => change_mode("block_new_session"),
             Words::RedisModes => resp(&["SET", "mode", "block_new_session"]),
             Words::HaProxy => "set server sfu/node state drain\n".to_owned(),
-            Words::Janus => accept_new_sessions(false),
+            Words::Janus => accept_new_sessions("false"),
         }
     }
 
@@ -94,7 +94,7 @@ impl Tongue {
             Words::Modes => change_mode("normal"),
             Words::RedisModes => resp(&["SET", "mode", "normal"]),
             Words::HaProxy => "set server sfu/node state ready\n".to_owned(),
-            Words::Janus => accept_new_sessions(true),
+            Words::Janus => accept_new_sessions("true"),
         }
     }
 }
@@ -104,7 +104,7 @@ fn change_mode(mode: &str) -> String {
 }
 
 /// To Janus' admin API.
-fn accept_new_sessions(accept: bool) -> String {
+fn accept_new_sessions(accept: &str) -> String {
     format!("{{\"janus\":\"accept_new_sessions\",\"transaction\":\"1\",\"admin_secret\":\"{JANUS_SECRET}\",\"accept\":{accept}}}")
 }
 

@@ -1,0 +1,34 @@
+//! Strings that mean something.
+
+use std::fmt::{self, Display};
+use std::marker::PhantomData;
+
+use serde::de::{Deserializer, Error, Visitor};
+
+/// Reads a string through `parse`, without a copy of it where it has no escapes. `expected` says what it should have been, where it is
+/// no string at all.
+pub(crate) fn read_text<'de, D: Deserializer<'de>, T, E: Display>(
+    deserializer: D,
+    expected: fmt::Arguments<'_>,
+    parse: impl FnOnce(&str) -> Result<T, E>,
+) -> Result<T, D::Error> {
+    deserializer.deserialize_str(Text { expected, parse, wrong: PhantomData })
+}
+
+struct Text<'a, F, E> {
+    expected: fmt::Arguments<'a>,
+    parse: F,
+    wrong: PhantomData<E>,
+}
+
+impl<T, E: Display, F: FnOnce(&str) -> Result<T, E>> Visitor<'_> for Text<'_, F, E> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_fmt(self.expected)
+    }
+
+    fn visit_str<R: Error>(self, text: &str) -> Result<T, R> {
+        (self.parse)(text).map_err(R::custom)
+    }
+}
