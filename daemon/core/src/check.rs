@@ -1,10 +1,11 @@
 //! What must always be so, for tests to check after every step.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use soramode_protocol::session::ConnectionState;
 
 use crate::gate::Gate;
+use crate::input::SocketId;
 use crate::rows::Origin;
 use crate::slab::Slot;
 use crate::timers::Timer;
@@ -29,7 +30,15 @@ impl Gate {
             *counts.entry(row.session).or_default() += 1;
         }
         ensure(self.sessions.pending_count() == pending.values().sum::<u64>(), || "pending connections are miscounted".to_owned())?;
+        self.check_sockets()?;
         self.check_sessions(&live, &pending)
+    }
+
+    fn check_sockets(&self) -> Result<(), String> {
+        let hanging: BTreeSet<(Slot, SocketId)> = self.sessions.hanging().collect();
+        ensure(hanging == self.sessions.bound().collect(), || "connections and sockets do not agree on who hangs on whom".to_owned())?;
+        let gone = hanging.into_iter().find(|&(slot, _)| self.sessions.row(slot).is_none());
+        ensure(gone.is_none(), || format!("{gone:?} is not there, and hangs on a socket"))
     }
 
     fn check_sessions(&self, live: &BTreeMap<Slot, u64>, pending: &BTreeMap<Slot, u64>) -> Result<(), String> {

@@ -147,7 +147,7 @@ impl Gate {
             let row = self.sessions.row(slot);
             let is_here = row.and_then(|row| self.sessions.session(row.session)).is_some_and(|row| row.channel_id == channel_id);
             if is_here {
-                let is_bound = row.is_some_and(|row| row.socket.is_some());
+                let is_bound = self.sessions.socket_of(slot).is_some();
                 self.see(turn, slot);
                 self.bind(turn, slot, is_bound.then_some(socket));
                 return slot;
@@ -225,7 +225,7 @@ impl Gate {
 
     fn bind(&mut self, turn: &mut Turn, slot: Slot, socket: Option<SocketId>) {
         let Some(row) = self.sessions.row(slot) else { return };
-        if row.socket.map(|number| SocketId(number.get())) != socket {
+        if self.sessions.socket_of(slot) != socket {
             turn.effects.records.push(Record::BoundTo { connection_id: row.connection_id.clone(), socket });
             self.sessions.bind(slot, socket);
         }

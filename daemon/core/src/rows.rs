@@ -27,8 +27,6 @@ pub(crate) struct ConnectionRow {
     pub(crate) connection_id: ConnectionId,
     pub(crate) client_id: Option<Box<ClientId>>,
     pub(crate) created_at: Time,
-    /// The socket it hangs on.
-    pub(crate) socket: Option<NonZeroU64>,
     pub(crate) session: Slot,
     pub(crate) next: Slot,
     pub(crate) previous: Slot,
@@ -158,7 +156,7 @@ mod tests {
 
     #[test]
     fn rows_take_so_many_bytes_of_memory() {
-        assert_eq!(size_of::<Option<ConnectionRow>>(), 72);
+        assert_eq!(size_of::<Option<ConnectionRow>>(), 64);
         assert_eq!(size_of::<Option<SessionRow>>(), 128);
     }
 }

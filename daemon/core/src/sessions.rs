@@ -13,8 +13,8 @@ use crate::input::{SocketId, Timestamp};
 use crate::rows::{ConnectionRow, Link, Moment, NONE, NewConnection, Origin, SessionRow, Since};
 use crate::slab::{Slab, Slot};
 
-const CONNECTION_SHARDS: u32 = 1_024;
-const CHANNEL_SHARDS: u32 = 256;
+const CONNECTION_SHARDS: u32 = 128;
+const CHANNEL_SHARDS: u32 = 128;
 
 #[expect(clippy::struct_field_names, reason = "sessions and connections are what the tables hold")]
 pub(crate) struct Sessions {
@@ -24,7 +24,9 @@ pub(crate) struct Sessions {
     sessions: Slab<SessionRow>,
     by_channel: Index,
     by_age: BTreeSet<(Time, Slot)>,
-    /// Connections by the socket they hang on.
+    /// The socket that a connection hangs on, of the few that hang on one.
+    sockets: BTreeMap<Slot, SocketId>,
+    /// The same the other way round.
     by_socket: BTreeMap<SocketId, BTreeSet<Slot>>,
     pending: u64,
 }
@@ -38,6 +40,7 @@ impl Sessions {
             sessions: Slab::new(),
             by_channel: Index::new(CHANNEL_SHARDS),
             by_age: BTreeSet::new(),
+            sockets: BTreeMap::new(),
             by_socket: BTreeMap::new(),
             pending: 0,
         }
@@ -137,7 +140,6 @@ impl Sessions {
             connection_id: new.connection_id,
             client_id: new.client_id.map(Box::new),
             created_at: new.created_at,
-            socket: None,
             session,
             next: NONE,
             previous: NONE,
@@ -198,9 +200,13 @@ impl Sessions {
 
     /// Hangs a connection on a socket, or on none.
     pub(crate) fn bind(&mut self, slot: Slot, socket: Option<SocketId>) {
-        let Some(row) = self.connections.get_mut(slot) else { return };
-        let bound = socket.and_then(|socket| std::num::NonZeroU64::new(socket.0));
-        let before = std::mem::replace(&mut row.socket, bound).map(|number| SocketId(number.get()));
+        if self.connections.get(slot).is_none() {
+            return;
+        }
+        let before = match socket {
+            Some(socket) => self.sockets.insert(slot, socket),
+            None => self.sockets.remove(&slot),
+        };
         if before == socket {
             return;
         }
@@ -215,6 +221,21 @@ impl Sessions {
         if let Some(socket) = socket {
             self.by_socket.entry(socket).or_default().insert(slot);
         }
+    }
+
+    /// The socket that a connection hangs on.
+    pub(crate) fn socket_of(&self, slot: Slot) -> Option<SocketId> {
+        self.sockets.get(&slot).copied()
+    }
+
+    /// All that hang on one, as the connections know it.
+    pub(crate) fn hanging(&self) -> impl Iterator<Item = (Slot, SocketId)> {
+        self.sockets.iter().map(|(&slot, &socket)| (slot, socket))
+    }
+
+    /// The same as the sockets know it.
+    pub(crate) fn bound(&self) -> impl Iterator<Item = (Slot, SocketId)> {
+        self.by_socket.iter().flat_map(|(&socket, slots)| slots.iter().map(move |&slot| (slot, socket)))
     }
 
     /// The connections that hang on a socket.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 /// Places in a chunk.
-const CHUNK: u32 = 1_024;
+const CHUNK: u32 = 4_096;
 
 /// A place in a slab.
 pub(crate) type Slot = u32;
