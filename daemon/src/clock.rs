@@ -12,6 +12,8 @@ use soramode_protocol::time::Time;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use crate::descriptors::watch;
+
 const MICROS_IN_A_SECOND: i64 = 1_000_000;
 const NANOS_IN_A_MICRO: i64 = 1_000;
 
@@ -37,11 +39,7 @@ impl BootTimer {
     /// A timer without a deadline. Needs a tokio runtime.
     pub fn new() -> io::Result<Self> {
         let timer = timerfd_create(TimerfdClockId::Boottime, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
-        #[expect(
-            deprecated,
-            reason = "what replaces it is unsafe to call; an OwnedFd that is only lent out is one descriptor all its life"
-        )]
-        AsyncFd::with_interest(timer, Interest::READABLE).map(Self)
+        watch(timer, Interest::READABLE).map(Self)
     }
 
     /// Fires once, when the boot clock reads `deadline`: at once if that is over, never for `None`. What was set before is forgotten.

@@ -1,6 +1,12 @@
-//! How many files this process may have open: a client is one, and one more while it only listens.
+//! The files that this process has open: how many that may be (a client is one, one more while it only listens, and one more while it
+//! does not read), and how they are watched.
+
+use std::io;
+use std::os::fd::OwnedFd;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 use crate::control::{CLIENTS_MAX, NEWCOMERS_MAX};
 use crate::http::HTTP_CLIENTS_MAX;
@@ -10,7 +16,13 @@ const OTHER_DESCRIPTORS: usize = 64;
 
 /// What all clients take at most. Behind each client of an HTTP listener there may be an upstream or Sora's API.
 const fn needed(http_listeners: usize) -> usize {
-    2 * CLIENTS_MAX + NEWCOMERS_MAX + http_listeners * 2 * HTTP_CLIENTS_MAX + OTHER_DESCRIPTORS
+    3 * CLIENTS_MAX + NEWCOMERS_MAX + http_listeners * 2 * HTTP_CLIENTS_MAX + OTHER_DESCRIPTORS
+}
+
+/// Watches a file for this alone. Needs a tokio runtime.
+pub(crate) fn watch(file: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
+    #[expect(deprecated, reason = "what replaces it is unsafe to call; an OwnedFd that is only lent out is one descriptor all its life")]
+    AsyncFd::with_interest(file, interest)
 }
 
 /// Lets this process open as many files as the system allows it, and says so in the log if that is too few for all clients.

@@ -1,7 +1,5 @@
 //! Lines out of a stream of bytes, with a limit.
 
-use bytes::{Buf, BytesMut};
-
 /// The longest request, in bytes without its line feed.
 pub const REQUEST_BYTES_MAX: usize = 64 * 1024;
 
@@ -22,10 +20,10 @@ pub struct LineTooLong {
 /// Collects what was read and gives it back in lines. Holds at most the limit and one read.
 #[derive(Debug)]
 pub struct LineBuffer {
-    bytes: BytesMut,
-    /// How many of `bytes` belong to the line given out last.
+    bytes: Vec<u8>,
+    /// How many of `bytes` were given out.
     given: usize,
-    /// How many of `bytes` are known to have no line feed.
+    /// Up to where `bytes` are known to have no more line feeds.
     searched: usize,
     limit: usize,
 }
@@ -33,28 +31,28 @@ pub struct LineBuffer {
 impl LineBuffer {
     /// An empty one for lines of at most `limit` bytes.
     pub fn new(limit: usize) -> Self {
-        Self { bytes: BytesMut::new(), given: 0, searched: 0, limit }
+        Self { bytes: Vec::new(), given: 0, searched: 0, limit }
     }
 
     /// Where to read to: has room for more.
-    pub fn space(&mut self) -> &mut BytesMut {
-        self.drop_given();
+    pub fn space(&mut self) -> &mut Vec<u8> {
+        self.bytes.drain(..self.given);
+        self.searched -= self.given;
+        self.given = 0;
         self.bytes.reserve(READ_BYTES);
         &mut self.bytes
     }
 
     /// The next whole line, without its line feed and a carriage return before that; `None` if more must be read first.
     pub fn next_line(&mut self) -> Result<Option<&[u8]>, LineTooLong> {
-        self.drop_given();
         let unsearched = self.bytes.get(self.searched..).unwrap_or_default();
         let Some(found) = memchr::memchr(b'\n', unsearched) else {
             self.searched = self.bytes.len();
-            return if self.searched > self.limit { Err(LineTooLong { limit: self.limit }) } else { Ok(None) };
+            return if self.searched - self.given > self.limit { Err(LineTooLong { limit: self.limit }) } else { Ok(None) };
         };
-        let end = self.searched + found;
-        self.given = end + 1;
-        self.searched = 0;
-        let line = self.bytes.get(..end).unwrap_or_default();
+        let (begin, end) = (self.given, self.searched + found);
+        (self.given, self.searched) = (end + 1, end + 1);
+        let line = self.bytes.get(begin..end).unwrap_or_default();
         if line.len() > self.limit {
             return Err(LineTooLong { limit: self.limit });
         }
@@ -76,11 +74,6 @@ impl LineBuffer {
     /// Whether the beginning of a line waits for its end.
     pub fn has_partial(&self) -> bool {
         self.bytes.len() > self.given
-    }
-
-    fn drop_given(&mut self) {
-        self.bytes.advance(self.given);
-        self.given = 0;
     }
 }
 

@@ -15,13 +15,13 @@ use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until, timeout};
-use tokio_util::io::poll_read_buf;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
 use super::House;
 use super::conversation::{Conversation, Numbered};
 use super::hangup::HangUp;
 use super::peer::Peer;
+use super::stream::Stream;
 use super::subscription::Subscription;
 use crate::inbox::{Inbox, Letter, Mail};
 
@@ -37,7 +37,7 @@ const TURN_BYTES_MAX: usize = 16 * 1024;
 /// A client.
 pub(super) struct Client {
     socket: SocketId,
-    stream: UnixStream,
+    stream: Stream,
     inbox: Inbox,
     actor: Arc<str>,
     mail: mpsc::UnboundedReceiver<Mail>,
@@ -81,6 +81,10 @@ enum Woken {
 /// Serves a client until it is gone, has been refused, or the daemon stops.
 pub(super) async fn serve(stream: UnixStream, peer: Peer, house: Arc<House>, door: Door) {
     let Door { socket, inbox, stop, first_word_due } = door;
+    let stream = match Stream::new(stream) {
+        Ok(stream) => stream,
+        Err(error) => return tracing::warn!(%error, "cannot watch a client"),
+    };
     let (mailbox, mail) = mpsc::unbounded_channel();
     if inbox.send(Letter::Open(socket, mailbox)).await.is_err() {
         return;
@@ -127,7 +131,7 @@ impl Client {
                 self.conversation.close();
             }
             let was_open = self.conversation.is_open();
-            self.conversation.out.send(&self.stream)?;
+            self.conversation.out.send(&mut self.stream)?;
             if self.conversation.is_open() && !was_open {
                 // Lines that had to wait until the client read go on now: nothing else would wake us for them.
                 continue;
@@ -207,11 +211,10 @@ impl Client {
             if let Poll::Ready(Some(mail)) = mail.poll_recv(cx) {
                 return Poll::Ready(Woken::Mail(mail));
             }
-            // A read that does not fill its room tells tokio that there is no more, which saves asking the kernel again.
-            if reads && let Poll::Ready(bytes) = poll_read_buf(Pin::new(&mut *stream), cx, lines.space()) {
+            if reads && let Poll::Ready(bytes) = stream.poll_read(cx, lines.space()) {
                 return Poll::Ready(Woken::Read(bytes));
             }
-            if has_output && stream.poll_write_ready(cx).is_ready() {
+            if has_output && stream.poll_writable(cx).is_ready() {
                 return Poll::Ready(Woken::Writable);
             }
             Poll::Pending
@@ -300,8 +303,8 @@ impl Client {
     async fn say_farewell(&mut self) -> io::Result<()> {
         let farewell = async {
             while !self.conversation.out.is_empty() {
-                self.stream.writable().await?;
-                self.conversation.out.send(&self.stream)?;
+                poll_fn(|cx| self.stream.poll_writable(cx)).await;
+                self.conversation.out.send(&mut self.stream)?;
             }
             Ok(())
         };

@@ -13,7 +13,7 @@ use tokio::net::UnixStream;
 pub(super) struct HangUp(UnixStream);
 
 impl HangUp {
-    pub(super) fn of(stream: &UnixStream) -> io::Result<Self> {
+    pub(super) fn of(stream: &impl AsFd) -> io::Result<Self> {
         let own = stream.as_fd().try_clone_to_owned()?;
         UnixStream::from_std(own.into()).map(Self)
     }

@@ -6,6 +6,7 @@ mod hangup;
 mod listing;
 mod output;
 pub mod peer;
+mod stream;
 mod subscription;
 
 use std::io;

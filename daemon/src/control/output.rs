@@ -5,7 +5,8 @@ use std::io;
 use serde::Serialize;
 use soramode_protocol::envelope::{ReplyTo, write_answer, write_line};
 use soramode_protocol::error::Error;
-use tokio::net::UnixStream;
+
+use super::stream::Stream;
 
 /// Unread answers at which a client is not read any more, in bytes.
 pub const UNREAD_BYTES_MAX: usize = 1024 * 1024;
@@ -64,7 +65,7 @@ impl Output {
     }
 
     /// Sends what the socket takes now.
-    pub(super) fn send(&mut self, stream: &UnixStream) -> io::Result<()> {
+    pub(super) fn send(&mut self, stream: &mut Stream) -> io::Result<()> {
         while let Some(unsent) = self.bytes.get(self.sent..).filter(|unsent| !unsent.is_empty()) {
             match stream.try_write(unsent) {
                 Ok(written) => self.sent += written,
@@ -76,6 +77,7 @@ impl Output {
                 Err(error) => return Err(error),
             }
         }
+        stream.all_written();
         self.bytes.clear();
         self.bytes.shrink_to(KEPT_BYTES);
         self.sent = 0;
@@ -97,20 +99,21 @@ mod tests {
 
     use std::io::Read;
 
+    use tokio::net::UnixStream;
+
     #[tokio::test]
     async fn a_reader_that_is_always_a_little_behind_costs_no_more_than_it_has_unread() {
         const LINE: [u8; 1_000] = [b'x'; 1_000];
 
         let (stream, reader) = UnixStream::pair().unwrap();
-        let mut reader = reader.into_std().unwrap();
-        stream.writable().await.unwrap();
+        let (mut stream, mut reader) = (Stream::new(stream).unwrap(), reader.into_std().unwrap());
         let mut out = Output::default();
         while !out.is_full() {
             out.line(&LINE);
         }
         let (mut taken, mut said) = (0, out.bytes.len());
         for _ in 0..20_000 {
-            out.send(&stream).unwrap();
+            out.send(&mut stream).unwrap();
             taken += reader.read(&mut [0; 1_000]).unwrap();
             // Lets the runtime see whether the socket takes more.
             tokio::task::yield_now().await;
