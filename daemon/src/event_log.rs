@@ -1,8 +1,9 @@
 //! The events that were committed, for whoever follows them: readers keep their own place, and nobody waits for a reader.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use soramode_protocol::envelope::{Notified, write_line};
 use soramode_protocol::event::{Event, EventType};
 use soramode_protocol::id::LogId;
@@ -16,32 +17,19 @@ const EVENTS_IN_MEMORY: usize = 8_192;
 
 /// An event of the log, and its line on the wire, written once for all who read it.
 #[derive(Debug)]
-pub struct Logged {
-    /// The event.
-    pub event: Event,
-    line: OnceLock<Box<[u8]>>,
+struct Logged {
+    event: Event,
+    line: Option<Box<[u8]>>,
 }
 
 impl Logged {
-    fn new(event: Event) -> Self {
-        Self { event, line: OnceLock::new() }
-    }
-
-    /// Where one went that nobody reads any more, its place is taken: a full log takes no memory and gives none back.
-    fn in_place_of(gone: Option<Arc<Self>>, event: Event) -> Arc<Self> {
-        let Some(mut gone) = gone else { return Arc::new(Self::new(event)) };
-        match Arc::get_mut(&mut gone) {
-            Some(place) => {
-                *place = Self::new(event);
-                gone
-            }
-            None => Arc::new(Self::new(event)),
-        }
+    const fn new(event: Event) -> Self {
+        Self { event, line: None }
     }
 
     /// The `Event` notification, with its line feed.
-    pub fn line(&self) -> &[u8] {
-        self.line.get_or_init(|| {
+    fn line(&mut self) -> &[u8] {
+        self.line.get_or_insert_with(|| {
             let mut line = Vec::new();
             match write_line(&mut line, &Notified::event(&self.event)) {
                 Ok(()) => line.into(),
@@ -56,14 +44,16 @@ impl Logged {
 }
 
 /// What a reader gets at once.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Read {
     /// What it asked for and is no longer kept.
     pub gap: Option<Gap>,
-    /// What follows, in order. Those that come from an archive are of every type.
-    pub events: Vec<Arc<Logged>>,
+    /// The `Event` notifications of what follows, in order, each with its line feed. Who reads the same shares them.
+    pub lines: Bytes,
     /// Where to read on.
     pub next: u64,
+    /// Whether there may be more already.
+    pub has_more: bool,
 }
 
 /// The log. One writes, many read.
@@ -79,15 +69,27 @@ pub struct EventLog {
 
 #[derive(Debug)]
 struct Kept {
-    events: VecDeque<Arc<Logged>>,
+    events: VecDeque<Logged>,
     next_seq: u64,
     /// The seqs of each type: a reader of few finds them without a look at all others.
     by_type: [VecDeque<u64>; EventType::ALL.len()],
+    last_read: Option<LastRead>,
+}
+
+/// What was read last: of many who are told of the same, all but the first find it here.
+#[derive(Debug)]
+struct LastRead {
+    from: u64,
+    types: Vec<EventType>,
+    limit: usize,
+    /// The seq of the next event then.
+    next_seq: u64,
+    read: Read,
 }
 
 impl Kept {
     const fn new(next_seq: u64) -> Self {
-        Self { events: VecDeque::new(), next_seq, by_type: [const { VecDeque::new() }; EventType::ALL.len()] }
+        Self { events: VecDeque::new(), next_seq, by_type: [const { VecDeque::new() }; EventType::ALL.len()], last_read: None }
     }
 
     fn oldest_seq(&self) -> u64 {
@@ -95,8 +97,10 @@ impl Kept {
     }
 
     fn push(&mut self, event: Event, keep: usize) {
-        let oldest = if self.events.len() >= keep { self.events.pop_front() } else { None };
-        if let Some(seqs) = oldest.as_ref().and_then(|oldest| self.seqs_of(&oldest.event)) {
+        if self.events.len() >= keep
+            && let Some(oldest) = self.events.pop_front()
+            && let Some(seqs) = self.seqs_of(&oldest.event)
+        {
             seqs.pop_front();
         }
         self.next_seq = event.seq + 1;
@@ -104,23 +108,51 @@ impl Kept {
         if let Some(seqs) = self.seqs_of(&event) {
             seqs.push_back(seq);
         }
-        self.events.push_back(Logged::in_place_of(oldest, event));
+        if self.events.len() == self.events.capacity() {
+            // Never to more than will be kept: in a ring all of it is used.
+            self.events.reserve_exact(self.events.len().clamp(1, keep - self.events.len()));
+        }
+        self.events.push_back(Logged::new(event));
     }
 
     fn seqs_of(&mut self, event: &Event) -> Option<&mut VecDeque<u64>> {
         event.kind.event_type().and_then(|event_type| self.by_type.get_mut(event_type as usize))
     }
 
-    /// The first of these types from a seq on, in order.
-    fn find(&self, from: u64, types: &[EventType], limit: usize) -> Vec<Arc<Logged>> {
-        let oldest = self.oldest_seq();
-        let at = |seq: u64| self.events.get(usize::try_from(seq - oldest).unwrap_or(usize::MAX));
+    /// The seqs of the first of these types from a seq on, in order.
+    fn find(&self, from: u64, types: &[EventType], limit: usize) -> Vec<u64> {
         let mut seqs: Vec<u64> = Vec::new();
         for of_type in types.iter().filter_map(|event_type| self.by_type.get(*event_type as usize)) {
             seqs.extend(of_type.range(of_type.partition_point(|seq| *seq < from)..).take(limit));
         }
         seqs.sort_unstable();
-        seqs.into_iter().take(limit).filter_map(at).cloned().collect()
+        seqs.truncate(limit);
+        seqs
+    }
+
+    fn read(&mut self, from: u64, types: &[EventType], limit: usize) -> Read {
+        let is_same = |last: &&LastRead| (last.from, last.limit, last.next_seq) == (from, limit, self.next_seq) && last.types == types;
+        if let Some(last) = self.last_read.as_ref().filter(is_same) {
+            return last.read.clone();
+        }
+        let oldest = self.oldest_seq();
+        let seqs = self.find(from.max(oldest), types, limit);
+        let mut lines = Vec::new();
+        for seq in &seqs {
+            if let Some(logged) = usize::try_from(seq - oldest).ok().and_then(|place| self.events.get_mut(place)) {
+                lines.extend_from_slice(logged.line());
+            }
+        }
+        let has_more = seqs.len() == limit;
+        let read = Read {
+            gap: (from < oldest).then(|| Gap { from, to: oldest - 1 }),
+            lines: lines.into(),
+            // There are no more than these, or it is read on behind them.
+            next: seqs.last().filter(|_| has_more).map_or(self.next_seq.max(from), |last| last + 1),
+            has_more,
+        };
+        self.last_read = Some(LastRead { from, types: types.to_vec(), limit, next_seq: self.next_seq, read: read.clone() });
+        read
     }
 }
 
@@ -186,20 +218,13 @@ impl EventLog {
     /// At most `limit` events of these types from a seq on; `None` if that is older than what is in memory
     /// ([`read_archive`](Self::read_archive)).
     pub fn read(&self, from: u64, types: &[EventType], limit: usize) -> Option<Read> {
-        let kept = self.kept();
-        let oldest = kept.oldest_seq();
-        if from < oldest && self.archive.is_some() {
-            return None;
-        }
-        let gap = (from < oldest).then(|| Gap { from, to: oldest - 1 });
-        let events = kept.find(from.max(oldest), types, limit);
-        // There are no more than these, or it is read on behind them.
-        let next = events.last().filter(|_| events.len() == limit).map_or(kept.next_seq.max(from), |last| last.event.seq + 1);
-        Some(Read { gap, events, next })
+        let mut kept = self.kept();
+        let is_archived = from < kept.oldest_seq() && self.archive.is_some();
+        (!is_archived).then(|| kept.read(from, types, limit))
     }
 
-    /// Some of the events from a seq on that are older than what is in memory. It waits for the disk.
-    pub fn read_archive(&self, from: u64, limit: usize) -> Read {
+    /// Some of the events of these types from a seq on that are older than what is in memory. It waits for the disk.
+    pub fn read_archive(&self, from: u64, types: &[EventType], limit: usize) -> Read {
         let until = self.kept().oldest_seq();
         let gap = |to| (from <= to).then_some(Gap { from, to });
         let found = match self.archive.as_ref().map(|archive| archive.read(from, until, limit)) {
@@ -212,8 +237,12 @@ impl EventLog {
         };
         let after_gap = found.gap.map_or(from, |gap| gap.to + 1);
         let next = found.events.last().map_or(after_gap, |last| last.seq + 1);
-        let logged = |event| Arc::new(Logged::new(event));
-        Read { gap: found.gap, events: found.events.into_iter().map(logged).collect(), next }
+        let wanted = |event: &Event| event.kind.event_type().is_some_and(|event_type| types.contains(&event_type));
+        let mut lines = Vec::new();
+        for event in found.events.into_iter().filter(wanted) {
+            lines.extend_from_slice(Logged::new(event).line());
+        }
+        Read { gap: found.gap, lines: lines.into(), next, has_more: true }
     }
 
     /// A thread that panicked while it held the lock left whole events behind: each is pushed at once.
@@ -225,6 +254,9 @@ impl EventLog {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use std::sync::Arc;
+
     use soramode_protocol::event::EventKind;
     use soramode_protocol::id::{EventId, NodeName};
     use soramode_protocol::mode::Mode;
@@ -249,7 +281,8 @@ mod tests {
     }
 
     fn seqs(read: &Read) -> Vec<u64> {
-        read.events.iter().map(|logged| logged.event.seq).collect()
+        let lines = read.lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        lines.map(|line| serde_json::from_slice::<serde_json::Value>(line).unwrap()["params"]["seq"].as_u64().unwrap()).collect()
     }
 
     #[test]
@@ -259,7 +292,8 @@ mod tests {
         assert_eq!((seqs(&first), first.next, first.gap), (vec![2, 3], 4, None));
         let second = log.read(first.next, &EventType::ALL, 100).unwrap();
         assert_eq!((seqs(&second), second.next), (vec![4, 5], 6));
-        assert!(log.read(6, &EventType::ALL, 100).unwrap().events.is_empty());
+        assert!(log.read(6, &EventType::ALL, 100).unwrap().lines.is_empty());
+        assert!(first.has_more && !second.has_more);
     }
 
     #[test]
@@ -272,17 +306,24 @@ mod tests {
     }
 
     #[test]
-    fn what_a_reader_holds_stays_as_it_was_when_the_log_goes_on() {
+    fn who_reads_the_same_shares_it_until_there_is_more() {
         let log = log(3, 3);
-        let held = log.read(2, &EventType::ALL, 1).unwrap();
-        let line = held.events[0].line().to_vec();
-        log.append(vanished(4..=9));
-        assert_eq!((seqs(&held), held.events[0].line()), (vec![2], line.as_slice()));
-        let read = log.read(7, &EventType::ALL, 9).unwrap();
-        assert_eq!(seqs(&read), [7, 8, 9]);
-        assert!(
-            read.events.iter().all(|logged| String::from_utf8_lossy(logged.line()).contains(&format!("\"seq\":{},", logged.event.seq)))
-        );
+        let first = log.read(2, &EventType::ALL, 9).unwrap();
+        assert_eq!(seqs(&first), [2, 3]);
+        assert_eq!(log.read(2, &EventType::ALL, 9).unwrap().lines.as_ptr(), first.lines.as_ptr());
+        assert_eq!(seqs(&log.read(1, &EventType::ALL, 9).unwrap()), [1, 2, 3]);
+        assert_eq!(seqs(&log.read(1, &EventType::ALL, 2).unwrap()), [1, 2]);
+        assert_eq!(seqs(&log.read(1, &[EventType::ModeChanged], 2).unwrap()), [] as [u64; 0]);
+        log.append(vanished(4..=4));
+        assert_eq!(seqs(&log.read(2, &EventType::ALL, 9).unwrap()), [2, 3, 4]);
+        log.append(vanished(5..=9));
+        assert_eq!((seqs(&log.read(2, &EventType::ALL, 9).unwrap()), seqs(&first)), (vec![7, 8, 9], vec![2, 3]), "and what was read stays");
+    }
+
+    #[test]
+    fn a_log_takes_no_more_room_than_it_keeps() {
+        let log = log(1_000, 5_000);
+        assert_eq!(log.kept().events.capacity(), 1_000);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use bytes::{Buf as _, Bytes};
 use serde::Serialize;
 use soramode_protocol::envelope::{ReplyTo, write_answer, write_line};
 use soramode_protocol::error::Error;
@@ -17,6 +18,8 @@ const KEPT_BYTES: usize = 64 * 1024;
 /// Lines on their way to a client.
 #[derive(Debug, Default)]
 pub(super) struct Output {
+    /// What others are sent as well, and comes before all that follows.
+    shared: Bytes,
     bytes: Vec<u8>,
     sent: usize,
 }
@@ -25,15 +28,16 @@ impl Output {
     /// What is unread, for tests.
     #[cfg(test)]
     pub(super) fn lines(&self) -> Vec<serde_json::Value> {
-        self.bytes.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect()
+        let all = [self.shared.as_ref(), self.bytes.as_slice()].concat();
+        all.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        self.shared.is_empty() && self.bytes.is_empty()
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.bytes.len() - self.sent >= UNREAD_BYTES_MAX
+        self.shared.len() + self.bytes.len() - self.sent >= UNREAD_BYTES_MAX
     }
 
     /// An answer; nothing where none is wanted.
@@ -60,15 +64,21 @@ impl Output {
         }
     }
 
-    pub(super) fn line(&mut self, line: &[u8]) {
-        self.bytes.extend_from_slice(line);
+    /// Whole lines that others are sent as well: where nothing waits before them they are sent from where they are.
+    pub(super) fn share(&mut self, lines: Bytes) {
+        if self.is_empty() {
+            self.shared = lines;
+        } else {
+            self.bytes.extend_from_slice(&lines);
+        }
     }
 
     /// Sends what the socket takes now.
     pub(super) fn send(&mut self, stream: &mut Stream) -> io::Result<()> {
-        while let Some(unsent) = self.bytes.get(self.sent..).filter(|unsent| !unsent.is_empty()) {
+        while let Some(unsent) = self.unsent() {
             match stream.try_write(unsent) {
-                Ok(written) => self.sent += written,
+                Ok(written) if self.shared.is_empty() => self.sent += written,
+                Ok(written) => self.shared.advance(written),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.forget_sent();
                     return Ok(());
@@ -82,6 +92,13 @@ impl Output {
         self.bytes.shrink_to(KEPT_BYTES);
         self.sent = 0;
         Ok(())
+    }
+
+    /// What is to be sent next.
+    fn unsent(&self) -> Option<&[u8]> {
+        let own = self.bytes.get(self.sent..).unwrap_or_default();
+        let next = if self.shared.is_empty() { own } else { &self.shared };
+        (!next.is_empty()).then_some(next)
     }
 
     /// A reader that is always a little behind never has read everything: what it has read goes all the same.
@@ -103,13 +120,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_reader_that_is_always_a_little_behind_costs_no_more_than_it_has_unread() {
-        const LINE: [u8; 1_000] = [b'x'; 1_000];
+        static LINE: [u8; 1_000] = [b'x'; 1_000];
 
         let (stream, reader) = UnixStream::pair().unwrap();
         let (mut stream, mut reader) = (Stream::new(stream).unwrap(), reader.into_std().unwrap());
         let mut out = Output::default();
         while !out.is_full() {
-            out.line(&LINE);
+            out.share(Bytes::from_static(&LINE));
         }
         let (mut taken, mut said) = (0, out.bytes.len());
         for _ in 0..20_000 {
@@ -118,10 +135,34 @@ mod tests {
             // Lets the runtime see whether the socket takes more.
             tokio::task::yield_now().await;
             let more = usize::from(!out.is_full()) * LINE.len();
-            out.line(&LINE[..more]);
+            out.share(Bytes::from_static(&LINE[..more]));
             said += more;
             assert!(!out.is_empty() && out.bytes.capacity() <= 4 * UNREAD_BYTES_MAX, "{}", out.bytes.capacity());
         }
         assert!(taken > 8 * UNREAD_BYTES_MAX && said > taken);
+    }
+
+    #[tokio::test]
+    async fn what_is_shared_and_what_is_not_arrive_in_their_order() {
+        let (stream, reader) = UnixStream::pair().unwrap();
+        let (mut stream, mut reader) = (Stream::new(stream).unwrap(), reader.into_std().unwrap());
+        reader.set_nonblocking(false).unwrap();
+        let block = Bytes::from(vec![b'x'; UNREAD_BYTES_MAX]);
+        let (mut out, mut said) = (Output::default(), Vec::new());
+        for piece in [&b"a"[..], &block, b"b", b"c"] {
+            out.share(Bytes::copy_from_slice(piece));
+            out.message(&said.len());
+            said.extend_from_slice(piece);
+            said.extend_from_slice(format!("{}\n", said.len() - piece.len()).as_bytes());
+            out.send(&mut stream).unwrap();
+        }
+        assert!(!out.is_empty());
+        let mut heard = vec![0; said.len()];
+        let reading = std::thread::spawn(move || reader.read_exact(&mut heard).map(|()| heard));
+        while !out.is_empty() {
+            std::future::poll_fn(|cx| stream.poll_writable(cx)).await;
+            out.send(&mut stream).unwrap();
+        }
+        assert!(reading.join().unwrap().unwrap() == said);
     }
 }

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::output::Output;
 use crate::ender::{Ender, Ending};
-use crate::event_log::{EventLog, Logged, Read};
+use crate::event_log::{EventLog, Read};
 
 /// Events that are read from the log at once.
 const READ_EVENTS: usize = 256;
@@ -108,31 +108,25 @@ impl Subscription {
     /// Writes some of the events; whether there may be more.
     fn tell_some(&mut self, out: &mut Output) -> bool {
         let read = self.was_read.take().or_else(|| self.log.read(self.next, &self.types, READ_EVENTS));
-        let Some(read) = read else {
+        let Some(Read { gap, lines, next, has_more }) = read else {
             self.begin_to_read();
             return false;
         };
-        if let Some(gap) = read.gap {
+        if let Some(gap) = gap {
             out.message(&Notified::gap(&gap));
         }
-        if read.next != self.next {
+        if next != self.next {
             self.looked = Some(Instant::now());
         }
-        self.next = read.next;
-        if read.events.is_empty() {
-            return false;
-        }
-        let wanted = |logged: &&Arc<Logged>| logged.event.kind.event_type().is_some_and(|it| self.types.contains(&it));
-        for logged in read.events.iter().filter(wanted) {
-            out.line(logged.line());
-        }
-        true
+        self.next = next;
+        out.share(lines);
+        has_more
     }
 
     /// Has events read that are on the disk alone; that they are there is news.
     fn begin_to_read(&mut self) {
-        let (log, next) = (Arc::clone(&self.log), self.next);
-        self.reading.get_or_insert_with(|| spawn_blocking(move || log.read_archive(next, READ_EVENTS)));
+        let (log, next, types) = (Arc::clone(&self.log), self.next, self.types.clone());
+        self.reading.get_or_insert_with(|| spawn_blocking(move || log.read_archive(next, &types, READ_EVENTS)));
     }
 }
 
