@@ -1,10 +1,12 @@
 //! Answers: their body's type, and how one is made of JSON.
 
-use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
@@ -13,7 +15,12 @@ use serde::Serialize;
 pub(crate) type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
 /// An answer's body.
-pub(crate) type Body = UnsyncBoxBody<Bytes, BodyError>;
+pub(crate) enum Body {
+    /// It is there.
+    Whole(Full<Bytes>),
+    /// It is sent as it comes.
+    Coming(UnsyncBoxBody<Bytes, BodyError>),
+}
 
 /// An answer.
 pub(crate) type Answered = Response<Body>;
@@ -22,7 +29,38 @@ pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json"
 
 /// A body that is there as a whole.
 pub(crate) fn full(bytes: impl Into<Bytes>) -> Body {
-    Full::new(bytes.into()).map_err(|never: Infallible| match never {}).boxed_unsync()
+    Body::Whole(Full::new(bytes.into()))
+}
+
+/// A body that is sent as it comes.
+pub(crate) fn coming(body: impl HttpBody<Data = Bytes, Error: Into<BodyError>> + Send + 'static) -> Body {
+    Body::Coming(body.map_err(Into::into).boxed_unsync())
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            Self::Whole(body) => Pin::new(body).poll_frame(context).map_err(|never| match never {}),
+            Self::Coming(body) => Pin::new(body).poll_frame(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(body) => body.is_end_stream(),
+            Self::Coming(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(body) => body.size_hint(),
+            Self::Coming(body) => body.size_hint(),
+        }
+    }
 }
 
 /// A value as compact JSON.

@@ -41,6 +41,9 @@ impl BodyProblem {
 
 /// Reads a body of at most this many bytes.
 pub(crate) async fn read(body: Incoming, bytes_max: usize) -> Result<Bytes, BodyProblem> {
+    if body.is_end_stream() {
+        return Ok(Bytes::new());
+    }
     // Said to be too large, it need not come first.
     if body.size_hint().lower() > bytes_max as u64 {
         return Err(BodyProblem::TooLarge);

@@ -1,7 +1,6 @@
 //! Sora's lists made of our own: asked of the gate in small pages, so that nobody else is held up, and sent as they come.
 
 use bytes::Bytes;
-use http_body_util::BodyExt;
 use http_body_util::channel::{Channel, Sender};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
@@ -15,7 +14,7 @@ use soramode_protocol::time::Time;
 use super::problem::Problem;
 use crate::clock;
 use crate::http::House;
-use crate::http::answer::{Answered, BodyError, JSON, typed};
+use crate::http::answer::{Answered, BodyError, JSON, coming, typed};
 use crate::http::asker::Asker;
 
 /// Rows that the gate is asked for at once.
@@ -70,7 +69,7 @@ pub(super) async fn answer(house: &House, list: List) -> Result<Answered, Proble
     }
     let (sender, body) = Channel::<Bytes, BodyError>::new(PAGES_AHEAD);
     house.asker.tracker().spawn(pages.send(text, sender));
-    let mut answer = Response::new(body.boxed_unsync());
+    let mut answer = Response::new(coming(body));
     answer.headers_mut().insert(hyper::header::CONTENT_TYPE, JSON);
     Ok(answer)
 }

@@ -17,7 +17,7 @@ use soramode_protocol::sora_api::innermost;
 use super::guard::CORS_HEADERS;
 use super::nodes::with_mode;
 use crate::health::{Health, SORA_API};
-use crate::http::answer::{Answered, Body, full, json};
+use crate::http::answer::{Answered, Body, coming, full, json};
 use crate::http::headers::end_to_end;
 
 /// The largest answer that is changed on its way, in bytes: a cluster has few nodes.
@@ -110,8 +110,7 @@ fn back(response: Response<reqwest::Body>) -> Answered {
         headers.remove(name);
     }
     headers.remove(VARY);
-    let body: Body = body.map_err(Into::into).boxed_unsync();
-    let mut answer = Response::new(body);
+    let mut answer = Response::new(coming(body));
     *answer.status_mut() = head.status;
     *answer.headers_mut() = headers;
     answer
