@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use foldhash::fast::FixedState;
 use soramode_core::input::{SoraInput, Ticket};
 use soramode_protocol::error::{Error, ErrorType};
 use soramode_protocol::reply::Answer;
 use soramode_protocol::request::GateRequest;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
@@ -23,7 +25,8 @@ pub(crate) struct Asker {
 #[derive(Debug, Default)]
 struct Waiting {
     last_serial: u64,
-    by_serial: HashMap<u64, oneshot::Sender<Answer>>,
+    /// By numbers that are given out here: nobody can aim at one place.
+    by_serial: HashMap<u64, oneshot::Sender<Answer>, FixedState>,
 }
 
 /// What the gate says to the HTTP doors; [`deliver`](Self::deliver) must run as long as they ask.
@@ -79,7 +82,12 @@ impl Asker {
     }
 
     async fn send(&self, letter: Letter) -> Result<(), Error> {
-        self.inbox.send(letter).await.map_err(|_| stopped())
+        // There is nearly always room, and then nothing to wait for.
+        match self.inbox.try_send(letter) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Full(letter)) => self.inbox.send(letter).await.map_err(|_| stopped()),
+            Err(TrySendError::Closed(_)) => Err(stopped()),
+        }
     }
 
     fn expect_answer(&self) -> (u64, Awaited) {
