@@ -54,6 +54,8 @@ pub(crate) struct House {
     sora: Arc<Sora>,
     /// The way to Sora's own API.
     pass: Option<Pass>,
+    /// Who asks, where no token says it.
+    nameless: Arc<str>,
 }
 
 /// What the doors are made of.
@@ -124,7 +126,8 @@ impl Http {
             let (asker, metrics) = (asker.clone(), Arc::clone(&metrics));
             tracker.spawn(Poller { api, asker, health, metrics, wanted: polls }.run(stop.clone()));
         }
-        let house = Arc::new(House { asker, config: config.http, node_name: config.node_name, log, metrics, sora: Arc::new(sora), pass });
+        let (config, node_name) = (config.http, config.node_name);
+        let house = Arc::new(House { asker, config, node_name, log, metrics, sora: Arc::new(sora), pass, nameless: Arc::from("http") });
         let delivering = TaskTracker::new().spawn(answers.deliver());
         for listener in listeners {
             tracker.spawn(serve(listener, Arc::clone(&house), stop.clone()));
@@ -139,15 +142,42 @@ impl Http {
 }
 
 impl Service for House {
-    async fn answer(&self, caller: Caller, request: Request<Incoming>) -> Answered {
-        let path = request.uri().path();
-        let mut answer = match path.strip_prefix("/sora/") {
-            Some(_) if caller.doors.lead_to(Doors::SORA) => sora::answer(self, caller, request).await,
-            Some(_) | None if caller.doors.lead_to(Doors::OBSERVE) && observe::is_path(path) => observe::answer(self, &request).await,
-            Some(_) | None if caller.doors.lead_to(Doors::API) && path == "/" => api::answer(self, caller, request).await,
-            Some(_) | None => answer::error(StatusCode::NOT_FOUND, "NotFound"),
-        };
-        answer.headers_mut().insert(SERVER, HeaderValue::from_static("soramode"));
-        answer
+    fn answer(&self, caller: Caller, request: Request<Incoming>) -> impl Future<Output = Answered> + Send {
+        let door = Door::of(self, caller, request);
+        async move {
+            // What is asked seldom, or takes long anyhow, is put aside: a future is moved as a whole.
+            let mut answer = match door {
+                Door::Api(head, body) => api::answer(self, head, body).await,
+                Door::Sora(request) => Box::pin(sora::answer(self, caller, request)).await,
+                Door::Observe(request) => Box::pin(observe::answer(self, &request)).await,
+                Door::Nowhere => answer::error(StatusCode::NOT_FOUND, "NotFound"),
+            };
+            answer.headers_mut().insert(SERVER, HeaderValue::from_static("soramode"));
+            answer
+        }
+    }
+}
+
+/// Where a request leads to.
+enum Door {
+    Api(api::Head, Incoming),
+    Sora(Request<Incoming>),
+    Observe(Request<Incoming>),
+    Nowhere,
+}
+
+impl Door {
+    fn of(house: &House, caller: Caller, request: Request<Incoming>) -> Self {
+        let (path, doors) = (request.uri().path(), caller.doors);
+        if path.starts_with("/sora/") && doors.lead_to(Doors::SORA) {
+            Self::Sora(request)
+        } else if observe::is_path(path) && doors.lead_to(Doors::OBSERVE) {
+            Self::Observe(request)
+        } else if path == "/" && doors.lead_to(Doors::API) {
+            let (head, body) = request.into_parts();
+            Self::Api(api::read_head(house, caller, head), body)
+        } else {
+            Self::Nowhere
+        }
     }
 }

@@ -43,6 +43,8 @@ const TOO_SLOW: &[u8] =
 
 /// What answers requests.
 pub(super) trait Service: Send + Sync + 'static {
+    /// Looks at the head at once, and then answers. A head that is kept longer keeps what the client sends next from being read into the
+    /// memory that it lies in.
     fn answer(&self, caller: Caller, request: Request<Incoming>) -> impl Future<Output = Answered> + Send;
 }
 
@@ -114,11 +116,11 @@ impl<S: Service> Client<S> {
         let Self { caller, service, stop, first_word_due } = self;
         let (place, asked) = (&place, &CancellationToken::new());
         let answer = service_fn(|request: Request<Incoming>| {
-            let service = Arc::clone(&service);
+            asked.cancel();
+            place.work();
+            let answered = service.answer(caller, request);
             async move {
-                asked.cancel();
-                place.work();
-                let answer = service.answer(caller, request).await;
+                let answer = answered.await;
                 place.rest();
                 Ok::<_, Infallible>(answer)
             }

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::HeaderValue;
 use hyper::http::request::Parts;
-use hyper::{HeaderMap, Method, Request, StatusCode};
+use hyper::{HeaderMap, Method, StatusCode};
 use serde::Serialize;
 use soramode_protocol::error::ErrorType;
 use soramode_protocol::mode::{ChangeMode, Mode, ModeChanged, SettableMode};
@@ -31,60 +31,78 @@ pub(crate) use pass::Pass;
 use problem::Problem;
 use target::{Asked, Call};
 
-pub(super) async fn answer(house: &House, caller: Caller, request: Request<Incoming>) -> Answered {
-    let (head, body) = request.into_parts();
+/// What a head came to.
+pub(super) struct Head {
+    /// Headers of every answer.
+    cors: HeaderMap,
+    /// What is asked for; or the answer, where that does not hang on the body.
+    wanted: Result<Wanted, Box<Answered>>,
+}
+
+/// What is asked for, but for the body.
+struct Wanted {
+    actor: Arc<str>,
+    asked: Asked,
+    /// Those that a Sora is to have: none, where there is no Sora behind us.
+    headers: HeaderMap,
+}
+
+/// Reads a head, and keeps of it only what is wanted of it later.
+pub(super) fn read_head(house: &House, caller: Caller, head: Parts) -> Head {
     let config = &house.config.api;
-    if let Err(refusal) = guard::check_host(config, caller, &head.headers) {
-        return refusal.answer();
+    let checked = guard::check_host(config, caller, &head.headers).and_then(|()| guard::check_origin(config, &head.headers));
+    match checked {
+        Ok(cors) => Head { cors, wanted: wanted(house, caller, head) },
+        Err(refusal) => Head { cors: HeaderMap::new(), wanted: Err(Box::new(refusal.answer())) },
     }
-    let cors = match guard::check_origin(config, &head.headers) {
-        Ok(cors) => cors,
-        Err(refusal) => return refusal.answer(),
+}
+
+fn wanted(house: &House, caller: Caller, head: Parts) -> Result<Wanted, Box<Answered>> {
+    let config = &house.config.api;
+    if head.method == Method::OPTIONS && !config.cors_origins.is_empty() {
+        return Err(Box::new(Answered::new(full(Bytes::new()))));
+    }
+    let actor = guard::check_token(config, caller, &head.headers, &house.nameless).map_err(|refusal| Box::new(refusal.answer()))?;
+    let asked = if head.method == Method::POST { Asked::read(&head.headers) } else { Err(Problem::Method) };
+    let asked = asked.map_err(|problem| Box::new(problem.answer()))?;
+    let headers = if house.pass.is_some() { head.headers } else { HeaderMap::new() };
+    Ok(Wanted { actor, asked, headers })
+}
+
+pub(super) async fn answer(house: &House, head: Head, body: Incoming) -> Answered {
+    let mut answer = match head.wanted {
+        Ok(wanted) => answer_wanted(house, &wanted, body).await,
+        Err(answer) => *answer,
     };
-    let mut answer = answer_ours(house, caller, head, body).await;
-    answer.headers_mut().extend(cors);
+    if !head.cors.is_empty() {
+        answer.headers_mut().extend(head.cors);
+    }
     answer
 }
 
-async fn answer_ours(house: &House, caller: Caller, head: Parts, body: Incoming) -> Answered {
-    if head.method == Method::OPTIONS && !house.config.api.cors_origins.is_empty() {
-        let mut answer = Answered::new(full(Bytes::new()));
-        *answer.status_mut() = StatusCode::OK;
-        return answer;
-    }
-    let actor = match guard::check_token(&house.config.api, caller, &head.headers) {
-        Ok(actor) => actor,
-        Err(refusal) => return refusal.answer(),
-    };
-    let asked = match check_head(&head) {
-        Ok(asked) => asked,
-        Err(problem) => return problem.answer(),
-    };
-    let operation = asked.target().map_or("other", Target::operation);
+async fn answer_wanted(house: &House, wanted: &Wanted, body: Incoming) -> Answered {
+    let operation = wanted.asked.target().map_or("other", Target::operation);
     let body = match body::read(body, BODY_BYTES_MAX).await {
         Ok(body) => body,
         Err(problem) => return problem.answer(),
     };
-    let answer = dispatch(house, actor, (asked, &head.headers, body)).await;
+    let answer = dispatch(house, wanted, body).await;
     house.metrics.api_call(operation, answer.status().as_u16());
     answer
 }
 
-fn check_head(head: &Parts) -> Result<Asked, Problem> {
-    if head.method == Method::POST { Asked::read(&head.headers) } else { Err(Problem::Method) }
-}
-
 /// The mode is ours; everything else is Sora's, where there is one.
-async fn dispatch(house: &House, actor: Arc<str>, (asked, headers, body): (Asked, &HeaderMap, Bytes)) -> Answered {
+async fn dispatch(house: &House, wanted: &Wanted, body: Bytes) -> Answered {
+    let Wanted { actor, asked, headers } = wanted;
     match (&house.pass, asked.target()) {
         (Some(_), Some(Target::GetMode | Target::ChangeMode | Target::Connect)) | (None, _) => {}
         (Some(pass), Some(target)) if target == pass::NODES => {
-            return match get_mode(house, &actor).await {
-                Ok(mode) => pass.answer_nodes((headers, body), house.node_name.as_str(), mode).await,
+            return match get_mode(house, actor).await {
+                Ok(mode) => Box::pin(pass.answer_nodes((headers, body), house.node_name.as_str(), mode)).await,
                 Err(problem) => problem.answer(),
             };
         }
-        (Some(pass), _) => return pass.answer(headers, body).await,
+        (Some(pass), _) => return Box::pin(pass.answer(headers, body)).await,
     }
     let answered = match asked.with(&body) {
         Ok(call) => answer_call(house, actor, call).await,
@@ -93,18 +111,20 @@ async fn dispatch(house: &House, actor: Arc<str>, (asked, headers, body): (Asked
     answered.unwrap_or_else(Problem::answer)
 }
 
-async fn answer_call(house: &House, actor: Arc<str>, call: Call) -> Result<Answered, Problem> {
+async fn answer_call(house: &House, actor: &Arc<str>, call: Call) -> Result<Answered, Problem> {
     match call {
-        Call::GetMode => get_mode(house, &actor).await.map(|mode| ok(&ModeBody { mode })),
+        Call::GetMode => get_mode(house, actor).await.map(|mode| ok(&ModeBody { mode })),
         Call::ChangeMode(mode) => change_mode(house, actor, mode).await,
-        Call::ListClusterNodes => match house.asker.ask(actor, GateRequest::ListClusterNodes(ListClusterNodes { owed: false })).await {
-            Ok(Reply::ClusterNodes(nodes)) => Ok(ok(&nodes.nodes)),
-            other => Err(unexpected(other)),
-        },
+        Call::ListClusterNodes => {
+            match house.asker.ask(Arc::clone(actor), GateRequest::ListClusterNodes(ListClusterNodes { owed: false })).await {
+                Ok(Reply::ClusterNodes(nodes)) => Ok(ok(&nodes.nodes)),
+                other => Err(unexpected(other)),
+            }
+        }
         Call::ListConnections => lists::answer(house, List::Connections(None)).await,
         Call::ListChannelConnections(channel_id) => lists::answer(house, List::Connections(Some(channel_id))).await,
         Call::ListSessions => lists::answer(house, List::Sessions).await,
-        Call::Connect(connect) => match house.asker.ask(actor, GateRequest::Connect(connect)).await {
+        Call::Connect(connect) => match house.asker.ask(Arc::clone(actor), GateRequest::Connect(*connect)).await {
             Ok(Reply::Decision(decision)) => Ok(ok(&decision)),
             other => Err(unexpected(other)),
         },
@@ -119,9 +139,9 @@ async fn get_mode(house: &House, actor: &Arc<str>) -> Result<Mode, Problem> {
     }
 }
 
-async fn change_mode(house: &House, actor: Arc<str>, mode: SettableMode) -> Result<Answered, Problem> {
+async fn change_mode(house: &House, actor: &Arc<str>, mode: SettableMode) -> Result<Answered, Problem> {
     let ModeChanged { mode, warning, published, .. } =
-        match house.asker.ask(actor, GateRequest::ChangeMode(Box::new(ChangeMode::to(mode)))).await {
+        match house.asker.ask(Arc::clone(actor), GateRequest::ChangeMode(Box::new(ChangeMode::to(mode)))).await {
             Ok(Reply::ModeChanged(changed)) => changed,
             other => return Err(unexpected(other)),
         };

@@ -1,7 +1,10 @@
 //! What a call asks for: its target, and the one property of the body that the target goes by.
 
+use std::borrow::Cow;
+
 use hyper::HeaderMap;
-use serde::Serialize;
+use hyper::header::HeaderName;
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 use soramode_protocol::decision::{Connect, Lifetime};
 use soramode_protocol::error::ErrorType;
@@ -11,6 +14,8 @@ use soramode_protocol::sora::{TARGET_HEADER, Target};
 
 use super::problem::{Mismatch, Problem};
 
+const TARGET: HeaderName = HeaderName::from_static(TARGET_HEADER);
+
 /// The services that there are: what a Sora knows, and what soramode alone does.
 const SERVICES: [&str; 2] = ["Sora", "Soramode"];
 
@@ -18,11 +23,20 @@ const SERVICES: [&str; 2] = ["Sora", "Soramode"];
 const VERSION_DIGITS: usize = 8;
 
 /// A target that is well formed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked {
-    service: &'static str,
-    version: String,
-    operation: String,
+    /// As it stands in the header.
+    name: Cow<'static, str>,
+    /// If it is one that soramode knows.
+    target: Option<Target>,
+}
+
+/// A target's name, taken apart.
+#[derive(Serialize)]
+struct Parts<'a> {
+    service: &'a str,
+    version: &'a str,
+    operation: &'a str,
 }
 
 /// What is answered here.
@@ -43,43 +57,44 @@ pub enum Call {
     /// `GetStatsAllConnections`
     GetStatsAllConnections,
     /// soramode's own `Connect`
-    Connect(Connect),
+    Connect(Box<Connect>),
 }
 
 impl Asked {
     /// Reads the header.
     pub fn read(headers: &HeaderMap) -> Result<Self, Problem> {
-        let mut values = headers.get_all(TARGET_HEADER).iter();
+        let mut values = headers.get_all(&TARGET).iter();
         let value = match (values.next(), values.next()) {
             (None, _) => return Err(Problem::NoTarget),
             (Some(_), Some(_)) => return Err(Problem::WrongService),
             (Some(value), None) => value.to_str().map_err(|_| Problem::NotATarget)?,
         };
-        let parts = value.split_once('_').and_then(|(service, rest)| Some((service, rest.split_once('.')?)));
-        let (service, (version, operation)) = parts.ok_or(Problem::NotATarget)?;
+        if let Some(target) = Target::from_name(value) {
+            return Ok(Self { name: Cow::Borrowed(target.name()), target: Some(target) });
+        }
+        let Parts { service, version, operation } = Parts::of(value).ok_or(Problem::NotATarget)?;
         let is_version = version.len() == VERSION_DIGITS && version.bytes().all(|byte| byte.is_ascii_digit());
         if !is_word(service) || !is_version || !is_word(operation) {
             return Err(Problem::NotATarget);
         }
-        let service = SERVICES.into_iter().find(|known| *known == service).ok_or(Problem::WrongService)?;
-        Ok(Self { service, version: version.to_owned(), operation: operation.to_owned() })
+        if SERVICES.contains(&service) { Ok(Self { name: Cow::Owned(value.to_owned()), target: None }) } else { Err(Problem::WrongService) }
     }
 
     /// The target, if it is one that soramode knows.
-    pub fn target(&self) -> Option<Target> {
-        Target::from_name(&format!("{}_{}.{}", self.service, self.version, self.operation))
+    pub const fn target(&self) -> Option<Target> {
+        self.target
     }
 
     /// What it asks for with this body.
-    pub fn with(self, body: &[u8]) -> Result<Call, Problem> {
+    pub fn with(&self, body: &[u8]) -> Result<Call, Problem> {
         let is_empty = body.is_empty();
         let body = if is_empty { Value::Null } else { serde_json::from_slice(body).map_err(|_| Problem::NotJson)? };
         match (self.target(), is_empty) {
             (None | Some(Target::DisconnectChannel), true) => Err(Problem::UnknownWithoutBody),
-            (None | Some(Target::DisconnectChannel), false) => Err(Problem::Unknown(self)),
-            (Some(Target::ChangeMode | Target::ListChannelConnections | Target::Connect), true) => Err(Problem::NoBody(self)),
+            (None | Some(Target::DisconnectChannel), false) => Err(Problem::Unknown(self.clone())),
+            (Some(Target::ChangeMode | Target::ListChannelConnections | Target::Connect), true) => Err(Problem::NoBody(self.clone())),
             (Some(Target::ChangeMode), false) => read_mode(body).map(Call::ChangeMode),
-            (Some(Target::Connect), false) => read_connect(body).map(Call::Connect),
+            (Some(Target::Connect), false) => read_connect(body).map(|connect| Call::Connect(Box::new(connect))),
             (Some(Target::ListChannelConnections), false) => read_channel(body).map(Call::ListChannelConnections),
             (Some(Target::GetMode), _) => Ok(Call::GetMode),
             (Some(Target::ListClusterNodes), _) => Ok(Call::ListClusterNodes),
@@ -87,6 +102,20 @@ impl Asked {
             (Some(Target::ListSessions), _) => Ok(Call::ListSessions),
             (Some(Target::GetStatsAllConnections), _) => Ok(Call::GetStatsAllConnections),
         }
+    }
+}
+
+impl Serialize for Asked {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Parts::of(&self.name).serialize(serializer)
+    }
+}
+
+impl<'a> Parts<'a> {
+    fn of(name: &'a str) -> Option<Self> {
+        let (service, rest) = name.split_once('_')?;
+        let (version, operation) = rest.split_once('.')?;
+        Some(Self { service, version, operation })
     }
 }
 
