@@ -9,6 +9,8 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug)]
 pub(super) struct Places {
     max: usize,
+    /// The daemon stops, and everybody is to leave.
+    stop: CancellationToken,
     taken: Mutex<Taken>,
 }
 
@@ -17,7 +19,7 @@ struct Taken {
     count: usize,
     last_order: u64,
     /// Clients that are asking for nothing, longest first.
-    idle: BTreeMap<u64, CancellationToken>,
+    idle: BTreeMap<u64, Arc<CancellationToken>>,
 }
 
 /// A client's place; given back when dropped.
@@ -26,13 +28,14 @@ pub(super) struct Place {
     places: Arc<Places>,
     /// Its order among the idle, if it is.
     order: Mutex<Option<u64>>,
-    /// Cancelled when somebody else needs the place.
-    pub(super) evicted: CancellationToken,
+    /// Cancelled when somebody else needs the place, and when the daemon stops.
+    /// Shared as it is: a clone of a token takes its lock.
+    pub(super) to_leave: Arc<CancellationToken>,
 }
 
 impl Places {
-    pub(super) fn new(max: usize) -> Arc<Self> {
-        Arc::new(Self { max, taken: Mutex::default() })
+    pub(super) fn new(max: usize, stop: CancellationToken) -> Arc<Self> {
+        Arc::new(Self { max, stop, taken: Mutex::default() })
     }
 
     /// A place for who comes; none if everybody here is asking something.
@@ -44,7 +47,7 @@ impl Places {
         }
         taken.count += 1;
         drop(taken);
-        let place = Place { places: Arc::clone(self), order: Mutex::default(), evicted: CancellationToken::new() };
+        let place = Place { places: Arc::clone(self), order: Mutex::default(), to_leave: Arc::new(self.stop.child_token()) };
         place.rest();
         Some(place)
     }
@@ -60,7 +63,7 @@ impl Place {
         let mut taken = self.places.taken();
         taken.last_order += 1;
         let order = taken.last_order;
-        taken.idle.insert(order, self.evicted.clone());
+        taken.idle.insert(order, Arc::clone(&self.to_leave));
         *self.order.lock().unwrap_or_else(PoisonError::into_inner) = Some(order);
     }
 
@@ -86,13 +89,13 @@ mod tests {
 
     #[test]
     fn who_rests_longest_makes_room_and_who_works_does_not() {
-        let places = Places::new(3);
+        let places = Places::new(3, CancellationToken::new());
         let [first, second, third] = std::array::from_fn(|_| places.take().unwrap());
         first.work();
         first.rest();
         third.work();
         let fourth = places.take().unwrap();
-        assert!(second.evicted.is_cancelled() && !first.evicted.is_cancelled());
+        assert!(second.to_leave.is_cancelled() && !first.to_leave.is_cancelled());
         drop(second);
         fourth.work();
         first.work();

@@ -48,9 +48,8 @@ pub(super) trait Service: Send + Sync + 'static {
     fn answer(&self, caller: Caller, request: Request<Incoming>) -> impl Future<Output = Answered> + Send;
 }
 
-/// Waits for the stop; then a client that has just come and not asked yet still may, until then.
-async fn heard_out(stop: &CancellationToken, asked: &CancellationToken, first_word_due: Instant) {
-    stop.cancelled().await;
+/// A client that has just come and not asked yet when the daemon stops still may, until then.
+async fn heard_out(asked: &CancellationToken, first_word_due: Instant) {
     tokio::select! {
         () = asked.cancelled() => {}
         () = sleep_until(first_word_due) => {}
@@ -60,7 +59,7 @@ async fn heard_out(stop: &CancellationToken, asked: &CancellationToken, first_wo
 /// Takes clients until the daemon stops; returns when the last is answered.
 pub(super) async fn serve<S: Service>(listener: Listener, service: Arc<S>, stop: CancellationToken) {
     let tracker = TaskTracker::new();
-    let places = Places::new(HTTP_CLIENTS_MAX);
+    let places = Places::new(HTTP_CLIENTS_MAX, stop.clone());
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -129,9 +128,9 @@ impl<S: Service> Client<S> {
         builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(HEAD_BYTES_MAX);
         let mut connection = builder.serve_connection(TokioIo::new(stream), answer);
         let leave = async {
-            tokio::select! {
-                () = heard_out(&stop, asked, first_word_due) => {}
-                () = place.evicted.cancelled() => {}
+            place.to_leave.cancelled().await;
+            if stop.is_cancelled() {
+                heard_out(asked, first_word_due).await;
             }
         };
         // What was sent before the stop is read first.
