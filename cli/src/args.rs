@@ -2,11 +2,12 @@
 
 #![expect(clippy::doc_markdown, reason = "what clap shows as help is plain text")]
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, ValueEnum};
+use clap::{Args as _, CommandFactory, FromArgMatches, Parser, ValueEnum};
 use soramode_protocol::mode::Mode;
 
 use crate::api::ApiFlags;
@@ -33,43 +34,28 @@ pub(crate) struct Args {
 impl Args {
     /// Reads the command line of this process.
     pub(crate) fn read() -> Result<Self, clap::Error> {
-        // What is said of it, a help too, may be about every verb.
-        Self::try_parse().or_else(|_| Self::from_arg_matches(&Self::whole_command().try_get_matches()?))
+        let words: Vec<OsString> = std::env::args_os().collect();
+        // What is said of a wrong one, and a help, may be about every verb.
+        Self::of_typed_verb(&words).map_or_else(|| Self::of_any_verb(&words), Ok)
     }
 
-    /// The definition, with the flags of every verb and its full name: soramode-get.
+    /// Reads it by the definition of the verb that was typed: making that of every verb takes longer than most of them run. `None` where
+    /// that does not read it.
+    fn of_typed_verb(words: &[OsString]) -> Option<Self> {
+        let verb = words.iter().skip(1).find_map(|word| Command::definition(word.to_str()?))?;
+        let command = Global::augment_args(clap::Command::new("soramode")).subcommand(verb).subcommand_required(true);
+        Self::from_arg_matches_mut(&mut command.try_get_matches_from(words).ok()?).ok()
+    }
+
+    fn of_any_verb(words: &[OsString]) -> Result<Self, clap::Error> {
+        Self::from_arg_matches(&Self::whole_command().try_get_matches_from(words)?)
+    }
+
+    /// The definition, with every verb and its full name: soramode-get.
     pub(crate) fn whole_command() -> clap::Command {
         let mut whole = Self::command();
         whole.build();
         whole
-    }
-}
-
-/// Flags of a verb that are made once that verb is typed: making those of all verbs takes longer than most of them run.
-#[derive(Debug)]
-pub(crate) struct Lazy<T>(pub(crate) T);
-
-impl<T: clap::Args> clap::Args for Lazy<T> {
-    fn augment_args(command: clap::Command) -> clap::Command {
-        command.defer(T::augment_args)
-    }
-
-    fn augment_args_for_update(command: clap::Command) -> clap::Command {
-        command.defer(T::augment_args_for_update)
-    }
-}
-
-impl<T: FromArgMatches> FromArgMatches for Lazy<T> {
-    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        T::from_arg_matches(matches).map(Self)
-    }
-
-    fn from_arg_matches_mut(matches: &mut ArgMatches) -> Result<Self, clap::Error> {
-        T::from_arg_matches_mut(matches).map(Self)
-    }
-
-    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        self.0.update_from_arg_matches(matches)
     }
 }
 
@@ -223,6 +209,34 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn the_typed_verb_alone_reads_what_all_of_them_read() {
+        let read = |line: &str| {
+            let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            (Args::of_typed_verb(&words).map(|args| format!("{args:?}")), Args::of_any_verb(&words).map(|args| format!("{args:?}")).ok())
+        };
+        for line in [
+            "get",
+            "--socket /s get",
+            "get --json -q",
+            "-o plain sessions --channel get",
+            "maintain -m get -- soramode set normal",
+            "webhook verify --secret-file get",
+        ] {
+            let (of_typed, of_any) = read(&format!("soramode {line}"));
+            assert_eq!(of_typed, of_any, "{line}");
+            assert!(of_typed.is_some(), "{line}");
+        }
+        // The verb is another word than the first that is one's name; or there is none, or something to say about it.
+        for line in ["--socket get set normal", "--socket get list"] {
+            let (of_typed, of_any) = read(&format!("soramode {line}"));
+            assert_eq!((of_typed, of_any.is_some()), (None, true), "{line}");
+        }
+        for line in ["", "gte", "get --help", "help get", "--version get", "get get"] {
+            assert_eq!(read(&format!("soramode {line}")), (None, None), "{line}");
+        }
     }
 
     #[test]

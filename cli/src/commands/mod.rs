@@ -26,9 +26,10 @@ mod webhook;
 
 pub(crate) use tail::fields as event_fields;
 
+use clap::Args as _;
+
 use crate::Context;
 use crate::api::{Api, needs_socket};
-use crate::args::Lazy;
 use crate::error::{Exit, Failure};
 
 /// The list of the verbs. A new one is its `mod` above and its line here.
@@ -37,10 +38,18 @@ macro_rules! verbs {
         /// The verbs.
         #[derive(Debug, clap::Subcommand)]
         pub(crate) enum Command {
-            $($verb(Lazy<$module::Args>),)*
+            $($verb($module::Args),)*
         }
 
         impl Command {
+            /// The definition of the verb of this name alone.
+            pub(crate) fn definition(name: &str) -> Option<clap::Command> {
+                match name {
+                    $(stringify!($module) => Some($module::Args::augment_args(clap::Command::new(stringify!($module)))),)*
+                    _ => None,
+                }
+            }
+
             /// Its name.
             pub(crate) const fn name(&self) -> &'static str {
                 match self {
@@ -52,7 +61,7 @@ macro_rules! verbs {
             pub(crate) async fn run(self, context: &mut Context<'_>) -> Result<Exit, Failure> {
                 match self {
                     // On the heap, so that no verb pays for the largest of them.
-                    $(Self::$verb(Lazy(args)) => Box::pin($module::run(args, context)).await,)*
+                    $(Self::$verb(args) => Box::pin($module::run(args, context)).await,)*
                 }
             }
         }
