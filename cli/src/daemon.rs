@@ -3,12 +3,14 @@
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::unistd::{Gid, Group, geteuid};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use serde::Deserialize;
-use soramode_protocol::client::{Client, ClientError, Message, read_answer};
+use soramode_protocol::client::{Client, ClientError, Message, ask, read_answer};
 use soramode_protocol::error::ErrorType;
 use soramode_protocol::node::GetInfo;
 use soramode_protocol::request::{Call, Method};
@@ -71,6 +73,21 @@ impl Socket {
         }
     }
 
+    /// Asks one thing and waits for the answer. It takes no runtime, which only a command that asks more is worth.
+    pub(crate) fn ask<C: Call>(&self, params: &C) -> Result<C::Reply, Failure> {
+        let stream = self.open().map_err(|problem| self.cannot_open(&problem))?;
+        ask(stream, params, answer_max(C::METHOD)).and_then(read_answer::<C>).map_err(|error| self.explain(C::METHOD, error))
+    }
+
+    /// Connects, or says at once that too many others want to.
+    fn open(&self) -> io::Result<UnixStream> {
+        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
+        connect(&socket, &SocketAddrUnix::new(&self.path)?)?;
+        let stream = UnixStream::from(socket);
+        stream.set_nonblocking(false)?;
+        Ok(stream)
+    }
+
     /// Connects to a daemon that was there until `lost`.
     pub(crate) async fn reconnect(&self, lost: Instant) -> Result<Daemon<'_>, Failure> {
         loop {
@@ -91,6 +108,64 @@ impl Socket {
             ErrorKind::PermissionDenied => self.not_permitted(),
             _ => self.unreachable(&reason(problem), "Check the path: it is that of soramoded's --socket"),
         }
+    }
+
+    /// What an error means. Only here is the daemon asked for its version: a command that succeeds does not pay for that.
+    fn explain(&self, method: Method, error: ClientError) -> Failure {
+        match error {
+            ClientError::Refused(error) if error.data.error_type == ErrorType::MethodNotFound => self.misfit(method),
+            ClientError::Refused(error) => error.into(),
+            ClientError::Connect { source, .. } => self.cannot_open(&source),
+            ClientError::Closed => self.unreachable(
+                &format!("it closed the connection before it answered {}", method.name()),
+                "Look at its log: journalctl -u soramoded",
+            ),
+            ClientError::Io(problem) if problem.kind() == ErrorKind::TimedOut => self.too_slow(method),
+            ClientError::Io(problem) => self.unreachable(&reason(&problem), "Look at its log: journalctl -u soramoded"),
+            ClientError::Unreadable(_) | ClientError::TooLong(_) => self.misfit(method),
+        }
+    }
+
+    fn too_slow(&self, method: Method) -> Failure {
+        let why = format!("it has not answered {} within {} s", method.name(), answer_max(method).as_secs());
+        self.unreachable(&why, "It may still do it: look at its log and at soramode get")
+    }
+
+    /// The daemon does not know a method, or its answer cannot be read.
+    fn misfit(&self, method: Method) -> Failure {
+        let path = self.shown();
+        let method = method.name();
+        match self.versions() {
+            Some(daemon) if daemon.protocol != PROTOCOL => Failure::new(
+                Exit::Versions,
+                format!(
+                    "soramoded {} speaks protocol {}, this soramode {VERSION} speaks {PROTOCOL}. Install the same version of both",
+                    escape(&daemon.version),
+                    daemon.protocol
+                ),
+            ),
+            Some(daemon) if !daemon.methods.iter().any(|known| known == method) => Failure::new(
+                Exit::Versions,
+                format!(
+                    "soramoded {} does not know {method}, this soramode {VERSION} does. Install the same version of both",
+                    escape(&daemon.version)
+                ),
+            ),
+            Some(daemon) => Failure::new(
+                Exit::Failed,
+                format!(
+                    "soramoded {} answered {method} with what this soramode {VERSION} cannot read. This is a bug: please report it",
+                    escape(&daemon.version)
+                ),
+            ),
+            None => Failure::new(Exit::Failed, format!("what listens at {path} does not answer as soramoded does. Check --socket")),
+        }
+    }
+
+    /// Asks on a connection of its own, since another may be in any state; reads no more than what every version must have.
+    fn versions(&self) -> Option<Versions> {
+        let info = ask(self.open().ok()?, &GetInfo {}, ANSWER_MAX).ok()?.ok()?;
+        serde_json::from_str(info.get()).ok()
     }
 
     fn unreachable(&self, why: &str, what_to_do: &str) -> Failure {
@@ -133,8 +208,8 @@ impl Daemon<'_> {
     pub(crate) async fn call<C: Call>(&mut self, params: &C) -> Result<C::Reply, Failure> {
         match timeout(answer_max(C::METHOD), self.client.call(params)).await {
             Ok(Ok(reply)) => Ok(reply),
-            Ok(Err(error)) => Err(self.explain(C::METHOD, error).await),
-            Err(_) => Err(self.too_slow(C::METHOD)),
+            Ok(Err(error)) => Err(self.explain(C::METHOD, error)),
+            Err(_) => Err(self.socket.too_slow(C::METHOD)),
         }
     }
 
@@ -142,8 +217,8 @@ impl Daemon<'_> {
     pub(crate) async fn call_both<A: Call, B: Call>(&mut self, first: &A, second: &B) -> Result<(A::Reply, B::Reply), Failure> {
         match timeout(ANSWER_MAX, self.ask_both(first, second)).await {
             Ok(Ok(replies)) => Ok(replies),
-            Ok(Err(error)) => Err(self.explain(A::METHOD, error).await),
-            Err(_) => Err(self.too_slow(A::METHOD)),
+            Ok(Err(error)) => Err(self.explain(A::METHOD, error)),
+            Err(_) => Err(self.socket.too_slow(A::METHOD)),
         }
     }
 
@@ -170,7 +245,7 @@ impl Daemon<'_> {
     pub(crate) async fn send<C: Call>(&mut self, params: &C) -> Result<i64, Failure> {
         match self.client.send(params).await {
             Ok(id) => Ok(id),
-            Err(error) => Err(self.explain(C::METHOD, error).await),
+            Err(error) => Err(self.explain(C::METHOD, error)),
         }
     }
 
@@ -179,72 +254,14 @@ impl Daemon<'_> {
         self.client.receive().await
     }
 
-    fn too_slow(&self, method: Method) -> Failure {
-        let why = format!("it has not answered {} within {} s", method.name(), answer_max(method).as_secs());
-        self.socket.unreachable(&why, "It may still do it: look at its log and at soramode get")
-    }
-
     /// The daemon owed a word and has not said it.
     pub(crate) fn silent(&self, span: Duration) -> Failure {
         self.socket.unreachable(&format!("it has said nothing for {} s", span.as_secs()), "Look at its log: journalctl -u soramoded")
     }
 
-    /// What an error means. Only here is the daemon asked for its version: a command that succeeds does not pay for that.
-    pub(crate) async fn explain(&self, method: Method, error: ClientError) -> Failure {
-        match error {
-            ClientError::Refused(error) if error.data.error_type == ErrorType::MethodNotFound => self.misfit(method).await,
-            ClientError::Refused(error) => error.into(),
-            ClientError::Connect { source, .. } => self.socket.cannot_open(&source),
-            ClientError::Closed => self.socket.unreachable(
-                &format!("it closed the connection before it answered {}", method.name()),
-                "Look at its log: journalctl -u soramoded",
-            ),
-            ClientError::Io(problem) => self.socket.unreachable(&reason(&problem), "Look at its log: journalctl -u soramoded"),
-            ClientError::Unreadable(_) | ClientError::TooLong(_) => self.misfit(method).await,
-        }
-    }
-
-    /// The daemon does not know a method, or its answer cannot be read.
-    async fn misfit(&self, method: Method) -> Failure {
-        let path = self.socket.shown();
-        let method = method.name();
-        match timeout(ANSWER_MAX, self.versions()).await {
-            Ok(Some(daemon)) if daemon.protocol != PROTOCOL => Failure::new(
-                Exit::Versions,
-                format!(
-                    "soramoded {} speaks protocol {}, this soramode {VERSION} speaks {PROTOCOL}. Install the same version of both",
-                    escape(&daemon.version),
-                    daemon.protocol
-                ),
-            ),
-            Ok(Some(daemon)) if !daemon.methods.iter().any(|known| known == method) => Failure::new(
-                Exit::Versions,
-                format!(
-                    "soramoded {} does not know {method}, this soramode {VERSION} does. Install the same version of both",
-                    escape(&daemon.version)
-                ),
-            ),
-            Ok(Some(daemon)) => Failure::new(
-                Exit::Failed,
-                format!(
-                    "soramoded {} answered {method} with what this soramode {VERSION} cannot read. This is a bug: please report it",
-                    escape(&daemon.version)
-                ),
-            ),
-            Ok(None) | Err(_) => {
-                Failure::new(Exit::Failed, format!("what listens at {path} does not answer as soramoded does. Check --socket"))
-            }
-        }
-    }
-
-    /// Asks on a connection of its own, since this one may be in any state; reads no more than what every version must have.
-    async fn versions(&self) -> Option<Versions> {
-        let mut client = Client::connect(&self.socket.path).await.ok()?;
-        client.send(&GetInfo {}).await.ok()?;
-        match client.receive().await.ok()? {
-            Message::Answer(_, Ok(info)) => serde_json::from_str(info.get()).ok(),
-            Message::Answer(_, Err(_)) | Message::Notification(_) => None,
-        }
+    /// What an error means.
+    pub(crate) fn explain(&self, method: Method, error: ClientError) -> Failure {
+        self.socket.explain(method, error)
     }
 }
 

@@ -68,7 +68,10 @@ fn run(args: Args) -> Exit {
     let socket = Socket::find(global.socket);
     let token_file = global.api.api_token_file.as_deref();
     let mut context = Context { socket: &socket, api: api.as_ref(), token_file, output: Output::new(&global.output) };
-    let ended = runtime().and_then(|runtime| runtime.block_on(command.run(&mut context)));
+    let ended = match command.run_at_once(&mut context) {
+        Some(ended) => ended,
+        None => runtime().and_then(|runtime| runtime.block_on(command.run(&mut context))),
+    };
     // What was written before a failure is part of the answer too; the failure itself weighs more than one to write.
     let flushed = context.output.flush();
     match ended.and_then(|exit| flushed.map(|()| exit)) {

@@ -228,11 +228,11 @@ impl<'b> Watcher<'_, 'b> {
             };
             match message {
                 Err(_) => return Err(daemon.silent(silence)),
-                Ok(Err(error)) => return Err(daemon.explain(Method::Wait, error).await),
+                Ok(Err(error)) => return Err(daemon.explain(Method::Wait, error)),
                 Ok(Ok(Message::Answer(answered, answer))) if answered == id => {
                     return match read_answer::<Wait>(answer) {
                         Ok(ended) => Ok(Watched::Ended(Box::new(ended))),
-                        Err(error) => Err(daemon.explain(Method::Wait, error).await),
+                        Err(error) => Err(daemon.explain(Method::Wait, error)),
                     };
                 }
                 Ok(Ok(Message::Notification(Notification::Progress(progress)))) => {

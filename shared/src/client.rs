@@ -1,8 +1,10 @@
-//! An async client: one socket, many requests in flight, subscriptions.
+//! An async client: one socket, many requests in flight, subscriptions. And [`ask`], for who has one question and no runtime.
 
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::os::unix::net;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -114,7 +116,7 @@ impl Client {
 
     async fn read_message(&mut self) -> Result<Message, ClientError> {
         loop {
-            if let Some(message) = self.buffered_message()? {
+            if let Some(message) = next_message(&mut self.lines)? {
                 return Ok(message);
             }
             if self.stream.read_buf(self.lines.space()).await? == 0 {
@@ -122,19 +124,50 @@ impl Client {
             }
         }
     }
+}
 
-    fn buffered_message(&mut self) -> Result<Option<Message>, ClientError> {
-        while let Some(line) = self.lines.next_line()? {
-            match read_from_daemon(line)? {
-                FromDaemon::Answer(Some(RequestId::Number(id)), answer) => return Ok(Some(Message::Answer(id, answer))),
-                // An error without an id of ours speaks of the connection as a whole.
-                FromDaemon::Answer(_, Err(error)) => return Err(ClientError::Refused(error)),
-                FromDaemon::Notification(Some(notification)) => return Ok(Some(Message::Notification(notification))),
-                FromDaemon::Answer(_, Ok(_)) | FromDaemon::Notification(None) => {}
+/// Asks one thing, on a connection that is over with that, and waits for the answer. Where it takes longer than `limit`, what
+/// broke has [`ErrorKind::TimedOut`].
+pub fn ask<C: Call>(mut stream: net::UnixStream, params: &C, limit: Duration) -> Result<Result<Box<RawValue>, Error>, ClientError> {
+    /// How much is read at once, in bytes.
+    const READ_BYTES: usize = 4 * 1024;
+    let began = Instant::now();
+    let mut request = Vec::new();
+    write_line(&mut request, &Outgoing::new(1, C::METHOD, params))?;
+    stream.set_write_timeout(Some(limit))?;
+    stream.write_all(&request).map_err(timed_out)?;
+    let (mut lines, mut read) = (LineBuffer::new(ANSWER_BYTES_MAX), [0; READ_BYTES]);
+    loop {
+        while let Some(message) = next_message(&mut lines)? {
+            if let Message::Answer(1, answer) = message {
+                return Ok(answer);
             }
         }
-        Ok(None)
+        let left = limit.checked_sub(began.elapsed()).filter(|left| !left.is_zero());
+        stream.set_read_timeout(Some(left.ok_or(io::Error::from(ErrorKind::TimedOut))?))?;
+        match stream.read(&mut read).map_err(timed_out)? {
+            0 => return Err(ClientError::Closed),
+            bytes => lines.space().extend_from_slice(read.get(..bytes).unwrap_or_default()),
+        }
     }
+}
+
+/// A socket whose time is over says that it would block.
+fn timed_out(problem: io::Error) -> io::Error {
+    if problem.kind() == ErrorKind::WouldBlock { ErrorKind::TimedOut.into() } else { problem }
+}
+
+fn next_message(lines: &mut LineBuffer) -> Result<Option<Message>, ClientError> {
+    while let Some(line) = lines.next_line()? {
+        match read_from_daemon(line)? {
+            FromDaemon::Answer(Some(RequestId::Number(id)), answer) => return Ok(Some(Message::Answer(id, answer))),
+            // An error without an id of ours speaks of the connection as a whole.
+            FromDaemon::Answer(_, Err(error)) => return Err(ClientError::Refused(error)),
+            FromDaemon::Notification(Some(notification)) => return Ok(Some(Message::Notification(notification))),
+            FromDaemon::Answer(_, Ok(_)) | FromDaemon::Notification(None) => {}
+        }
+    }
+    Ok(None)
 }
 
 /// Reads an answer as what `C` is answered with.

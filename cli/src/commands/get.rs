@@ -14,11 +14,18 @@ use crate::output::Output;
 pub(crate) struct Args {}
 
 pub(crate) async fn run(_: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
-    if let Some(api) = context.api {
-        let mode = api.mode().await?;
-        return show(mode, &ModeBody { mode }, &mut context.output);
+    match context.api {
+        Some(api) => {
+            let mode = api.mode().await?;
+            show(mode, &ModeBody { mode }, &mut context.output)
+        }
+        None => ask(context),
     }
-    let state = context.socket.connect().await?.call(&GetMode {}).await?;
+}
+
+/// Asks the daemon.
+pub(super) fn ask(context: &mut Context<'_>) -> Result<Exit, Failure> {
+    let state = context.socket.ask(&GetMode {})?;
     show(state.mode, &state, &mut context.output)
 }
 

@@ -57,7 +57,7 @@ macro_rules! verbs {
                 }
             }
 
-            /// Runs it.
+            /// Runs it, on a runtime where it is not done [at once](Self::run_at_once).
             pub(crate) async fn run(self, context: &mut Context<'_>) -> Result<Exit, Failure> {
                 match self {
                     // On the heap, so that no verb pays for the largest of them.
@@ -95,6 +95,12 @@ verbs! {
 }
 
 impl Command {
+    /// Runs what is one question to the daemon, without the runtime that would take longer to start; `None` for all else.
+    pub(crate) fn run_at_once(&self, context: &mut Context<'_>) -> Option<Result<Exit, Failure>> {
+        let is_one_question = matches!(self, Self::Get(_)) && context.api.is_none();
+        is_one_question.then(|| get::ask(context))
+    }
+
     /// Refuses what Sora's API cannot do, where that is the way to the node.
     pub(crate) fn check_way(&self, api: Option<&Api>) -> Result<(), Failure> {
         match self {

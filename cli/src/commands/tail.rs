@@ -141,7 +141,7 @@ impl Tail {
                 Ok(
                     Message::Notification(Notification::Progress(_) | Notification::End(_) | Notification::Fence(_)) | Message::Answer(..),
                 ) => {}
-                Err(error) => return Err(daemon.explain(Method::Subscribe, error).await),
+                Err(error) => return Err(daemon.explain(Method::Subscribe, error)),
             }
         }
         Ok(())

@@ -107,7 +107,7 @@ impl<'a> Feed<'a> {
                 message = events.receive() => {
                     let message = match message {
                         Ok(message) => message,
-                        Err(error) => return Err(events.explain(Method::Subscribe, error).await),
+                        Err(error) => return Err(events.explain(Method::Subscribe, error)),
                     };
                     if let Message::Notification(Notification::Event(event)) = message {
                         taken += 1;

@@ -2,11 +2,12 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, listen, socket};
 use serde_json::json;
 
 use crate::support::{Daemon, Fake, PROGRAM, Reply, Run, program};
@@ -70,6 +71,19 @@ fn three_where_nobody_answers() {
     assert!(ended.stderr.contains("nobody listens there any more"), "{ended:?}");
     let ended = program(&folder.path().join("x".repeat(120))).arg("get").ended();
     assert_eq!(ended.code, 3, "{ended:?}");
+}
+
+#[test]
+fn three_at_once_where_too_many_wait_to_be_let_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("soramode.sock");
+    let listener = socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+    bind(&listener, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+    listen(&listener, 0).unwrap();
+    let _first = UnixStream::connect(&path).unwrap();
+    let ended = program(&path).arg("get").ended();
+    assert_eq!(ended.code, 3, "{ended:?}");
+    assert!(ended.stderr.contains("resource temporarily unavailable"), "{ended:?}");
 }
 
 #[test]
