@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use hyper::StatusCode;
 use prometheus::core::Collector;
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 use soramode_core::effect::Act;
@@ -146,8 +147,8 @@ impl Metrics {
     }
 
     /// A call of the API that was answered.
-    pub(crate) fn api_call(&self, operation: &'static str, status: u16) {
-        self.api_calls.with_label_values(&[operation, &status.to_string()]).inc();
+    pub(crate) fn api_call(&self, operation: &'static str, status: StatusCode) {
+        self.api_calls.with_label_values(&[operation, status.as_str()]).inc();
     }
 
     /// A poll of Sora's API; when it succeeded, if it did.

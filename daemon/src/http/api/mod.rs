@@ -87,7 +87,7 @@ async fn answer_wanted(house: &House, wanted: &Wanted, body: Incoming) -> Answer
         Err(problem) => return problem.answer(),
     };
     let answer = dispatch(house, wanted, body).await;
-    house.metrics.api_call(operation, answer.status().as_u16());
+    house.metrics.api_call(operation, answer.status());
     answer
 }
 
