@@ -80,6 +80,12 @@ const LINES: &[Line] = &[
         better: MORE,
     },
     Line {
+        row: ("P5", "ChangeMode, 64 clients", "Janus"),
+        what: ["the same", "同上"],
+        beside: ["Janus, `accept_new_sessions`", "Janus の `accept_new_sessions`"],
+        better: MORE,
+    },
+    Line {
         row: ("P6", "soramode get, from start", "bare client"),
         what: ["`soramode get`, from start to end", "`soramode get` の起動から終了まで"],
         beside: ["a client that does nothing else", "それだけを行うクライアント"],
