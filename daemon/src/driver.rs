@@ -281,10 +281,9 @@ impl Driver {
         }
     }
 
-    /// Whoever is gone by now needs no mail.
     fn send(&self, socket: SocketId, mail: Mail) {
         if let Some(mailbox) = self.mailboxes.get(&socket) {
-            mailbox.send(mail).unwrap_or_default();
+            mailbox.take(mail);
         }
     }
 
@@ -295,7 +294,7 @@ impl Driver {
         self.errands.spawn(async move {
             let answer = ender.end(sessions).await;
             if let Some(mailbox) = mailbox {
-                mailbox.send(Mail::Answer(ticket.serial, answer)).unwrap_or_default();
+                mailbox.take(Mail::Answer(ticket.serial, answer));
             }
         });
     }

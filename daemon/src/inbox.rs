@@ -1,5 +1,6 @@
 //! The one way to the gate, and the way back: every door writes letters, the driver reads them and sends mail.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use soramode_core::effect::WaitProgress;
@@ -99,8 +100,21 @@ pub type WeakInbox = mpsc::WeakSender<Letter>;
 /// The driver's end.
 pub type Letters = mpsc::Receiver<Letter>;
 
-/// A client's mail, from the driver. Bounded by what the client may have in flight, and by how often a wait tells how it goes.
-pub type Mailbox = mpsc::UnboundedSender<Mail>;
+/// Where a client's mail goes, from the driver.
+pub type Mailbox = Arc<dyn Recipient>;
+
+/// Whoever is sent mail.
+pub trait Recipient: fmt::Debug + Send + Sync {
+    /// Takes mail in, without a wait. Whoever is gone by now needs none.
+    fn take(&self, mail: Mail);
+}
+
+/// Bounded by what the client may have in flight, and by how often a wait tells how it goes.
+impl Recipient for mpsc::UnboundedSender<Mail> {
+    fn take(&self, mail: Mail) {
+        self.send(mail).unwrap_or_default();
+    }
+}
 
 /// A new way to the gate.
 pub fn inbox() -> (Inbox, Letters) {

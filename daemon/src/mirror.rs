@@ -102,7 +102,7 @@ impl Mirror {
 impl Owed {
     fn answer(self, reply: Reply) {
         // Whoever is gone by now needs no answer.
-        self.mailbox.send(Mail::Answer(self.serial, Ok(reply))).unwrap_or_default();
+        self.mailbox.take(Mail::Answer(self.serial, Ok(reply)));
     }
 }
 

@@ -20,7 +20,7 @@ const SIZES: [usize; 4] = [1_000, 10_000, 100_000, 1_000_000];
 const TITLES: [(&str, Unit); 5] = [
     ("Connect and Disconnect a second", Unit::PerSecond),
     ("changes of the mode a second", Unit::PerSecond),
-    ("bytes a connection", Unit::Bytes),
+    ("bytes a connection, its events too", Unit::Bytes),
     ("rows listed a second", Unit::PerSecond),
     ("seconds to the first answer", Unit::Seconds),
 ];

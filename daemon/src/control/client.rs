@@ -86,7 +86,7 @@ pub(super) async fn serve(stream: UnixStream, peer: Peer, house: Arc<House>, doo
         Err(error) => return tracing::warn!(%error, "cannot watch a client"),
     };
     let (mailbox, mail) = mpsc::unbounded_channel();
-    if inbox.send(Letter::Open(socket, mailbox)).await.is_err() {
+    if inbox.send(Letter::Open(socket, Arc::new(mailbox))).await.is_err() {
         return;
     }
     let mut client = Client {

@@ -9,10 +9,10 @@ use soramode_protocol::error::{Error, ErrorType};
 use soramode_protocol::reply::Answer;
 use soramode_protocol::request::GateRequest;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
-use crate::inbox::{HTTP_DOORS, Inbox, Letter, Mail};
+use crate::inbox::{HTTP_DOORS, Inbox, Letter, Mail, Recipient};
 
 /// The HTTP doors' way to the gate. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -29,12 +29,9 @@ struct Waiting {
     by_serial: HashMap<u64, oneshot::Sender<Answer>, FixedState>,
 }
 
-/// What the gate says to the HTTP doors; [`deliver`](Self::deliver) must run as long as they ask.
+/// The HTTP doors' mailbox: brings each answer to who waits for it.
 #[derive(Debug)]
-pub(crate) struct Answers {
-    mail: mpsc::UnboundedReceiver<Mail>,
-    waiting: Arc<Mutex<Waiting>>,
-}
+struct Answers(Arc<Mutex<Waiting>>);
 
 /// An answer that is still to come.
 #[derive(Debug)]
@@ -48,12 +45,11 @@ impl Awaited {
 
 impl Asker {
     /// Opens the way; `tracker` has what goes on whether or not the client waits for it.
-    pub(crate) async fn open(inbox: Inbox, tracker: TaskTracker) -> (Self, Answers) {
-        let (mailbox, mail) = mpsc::unbounded_channel();
+    pub(crate) async fn open(inbox: Inbox, tracker: TaskTracker) -> Self {
         let waiting = Arc::default();
         // Where the driver is gone already every question will say so.
-        inbox.send(Letter::Open(HTTP_DOORS, mailbox)).await.unwrap_or_default();
-        (Self { inbox, tracker, waiting: Arc::clone(&waiting) }, Answers { mail, waiting })
+        inbox.send(Letter::Open(HTTP_DOORS, Arc::new(Answers(Arc::clone(&waiting))))).await.unwrap_or_default();
+        Self { inbox, tracker, waiting }
     }
 
     /// Asks, and waits for the answer. `actor` is who a change of the mode is recorded under.
@@ -100,26 +96,22 @@ impl Asker {
     }
 }
 
-impl Answers {
-    /// Brings each answer to who waits for it, until the gate says no more.
-    pub(crate) async fn deliver(mut self) {
-        while let Some(mail) = self.mail.recv().await {
-            match mail {
-                Mail::Answer(serial, answer) => self.bring(serial, answer),
-                // Nobody waits through these doors.
-                Mail::Progress(..) | Mail::Deferred(_) => {}
-            }
-        }
-        // Who still waits hears that nothing will come: the senders are dropped with the map.
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).by_serial.clear();
-    }
-
-    fn bring(&self, serial: u64, answer: Answer) {
-        let asked = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).by_serial.remove(&serial);
+impl Recipient for Answers {
+    fn take(&self, mail: Mail) {
+        // Nobody waits through these doors.
+        let Mail::Answer(serial, answer) = mail else { return };
+        let asked = self.0.lock().unwrap_or_else(PoisonError::into_inner).by_serial.remove(&serial);
         // Whoever asked may be gone by now.
         if let Some(asked) = asked {
             asked.send(answer).unwrap_or_default();
         }
+    }
+}
+
+impl Drop for Answers {
+    /// The driver is gone. Who still waits hears that nothing will come: the senders are dropped with the map.
+    fn drop(&mut self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).by_serial.clear();
     }
 }
 

@@ -121,14 +121,13 @@ impl Http {
         let Self { listeners, sora, pass, config, supplies } = self;
         let Supplies { inbox, log, metrics, health, polls, api, stop, .. } = supplies;
         let tracker = TaskTracker::new();
-        let (asker, answers) = Asker::open(inbox, tracker.clone()).await;
+        let asker = Asker::open(inbox, tracker.clone()).await;
         if let Some(api) = api {
             let (asker, metrics) = (asker.clone(), Arc::clone(&metrics));
             tracker.spawn(Poller { api, asker, health, metrics, wanted: polls }.run(stop.clone()));
         }
         let (config, node_name) = (config.http, config.node_name);
         let house = Arc::new(House { asker, config, node_name, log, metrics, sora: Arc::new(sora), pass, nameless: Arc::from("http") });
-        let delivering = TaskTracker::new().spawn(answers.deliver());
         for listener in listeners {
             tracker.spawn(serve(listener, Arc::clone(&house), stop.clone()));
         }
@@ -136,8 +135,6 @@ impl Http {
         tracker.close();
         stop.cancelled().await;
         tracker.wait().await;
-        // Nobody is left who could ask; the driver ends only after this mailbox's letters do.
-        delivering.abort();
     }
 }
 

@@ -82,7 +82,7 @@ mod tests {
     /// What the gate hears of two questions about one client that end in this way.
     async fn heard_of(ends: [Ended; 2]) -> Vec<&'static str> {
         let (inbox, mut letters) = inbox();
-        let (asker, _answers) = Asker::open(inbox, TaskTracker::new()).await;
+        let asker = Asker::open(inbox, TaskTracker::new()).await;
         let guests = Guests::default();
         let connection_id = ConnectionId::new("c").unwrap();
         for _ in ends {
