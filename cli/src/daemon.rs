@@ -27,6 +27,9 @@ const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// The same of one for which the daemon reads all claims of its cluster: it gives up itself after 30 s.
 const LONG_ANSWER_MAX: Duration = Duration::from_secs(35);
 
+/// How long it may take a daemon to say what it is, where nothing else is done meanwhile.
+const VERSIONS_MAX: Duration = Duration::from_secs(1);
+
 /// How long a daemon that was lost is looked for.
 pub(crate) const RECONNECT_MAX: Duration = Duration::from_secs(10);
 
@@ -164,7 +167,7 @@ impl Socket {
 
     /// Asks on a connection of its own, since another may be in any state; reads no more than what every version must have.
     fn versions(&self) -> Option<Versions> {
-        let info = ask(self.open().ok()?, &GetInfo {}, ANSWER_MAX).ok()?.ok()?;
+        let info = ask(self.open().ok()?, &GetInfo {}, VERSIONS_MAX).ok()?.ok()?;
         serde_json::from_str(info.get()).ok()
     }
 

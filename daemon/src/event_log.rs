@@ -116,13 +116,13 @@ impl Kept {
     }
 
     fn seqs_of(&mut self, event: &Event) -> Option<&mut VecDeque<u64>> {
-        event.kind.event_type().and_then(|event_type| self.by_type.get_mut(event_type as usize))
+        event.kind.event_type().and_then(|event_type| self.by_type.get_mut(event_type.place()))
     }
 
     /// The seqs of the first of these types from a seq on, in order.
     fn find(&self, from: u64, types: &[EventType], limit: usize) -> Vec<u64> {
         let mut seqs: Vec<u64> = Vec::new();
-        for of_type in types.iter().filter_map(|event_type| self.by_type.get(*event_type as usize)) {
+        for of_type in types.iter().filter_map(|event_type| self.by_type.get(event_type.place())) {
             seqs.extend(of_type.range(of_type.partition_point(|seq| *seq < from)..).take(limit));
         }
         seqs.sort_unstable();
@@ -146,7 +146,7 @@ impl Kept {
         let has_more = seqs.len() == limit;
         let read = Read {
             gap: (from < oldest).then(|| Gap { from, to: oldest - 1 }),
-            lines: lines.into(),
+            lines: lines.into_boxed_slice().into(),
             // There are no more than these, or it is read on behind them.
             next: seqs.last().filter(|_| has_more).map_or(self.next_seq.max(from), |last| last + 1),
             has_more,
@@ -157,11 +157,11 @@ impl Kept {
 }
 
 impl EventLog {
-    /// An empty log that keeps this many events, in memory alone.
+    /// An empty log that keeps this many events, at least one, in memory alone.
     pub fn new(log_id: LogId, keep: u64) -> Self {
         Self {
             log_id,
-            keep: usize::try_from(keep).unwrap_or(usize::MAX),
+            keep: usize::try_from(keep).unwrap_or(usize::MAX).max(1),
             kept: Mutex::new(Kept::new(1)),
             next_seq: watch::Sender::new(1),
             archive: None,
@@ -242,7 +242,7 @@ impl EventLog {
         for event in found.events.into_iter().filter(wanted) {
             lines.extend_from_slice(Logged::new(event).line());
         }
-        Read { gap: found.gap, lines: lines.into(), next, has_more: true }
+        Read { gap: found.gap, lines: lines.into_boxed_slice().into(), next, has_more: true }
     }
 
     /// A thread that panicked while it held the lock left whole events behind: each is pushed at once.

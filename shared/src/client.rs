@@ -145,9 +145,12 @@ pub fn ask<C: Call>(mut stream: net::UnixStream, params: &C, limit: Duration) ->
         }
         let left = limit.checked_sub(began.elapsed()).filter(|left| !left.is_zero());
         stream.set_read_timeout(Some(left.ok_or(io::Error::from(ErrorKind::TimedOut))?))?;
-        match stream.read(&mut read).map_err(timed_out)? {
-            0 => return Err(ClientError::Closed),
-            bytes => lines.space().extend_from_slice(read.get(..bytes).unwrap_or_default()),
+        match stream.read(&mut read) {
+            Ok(0) => return Err(ClientError::Closed),
+            Ok(bytes) => lines.space().extend_from_slice(read.get(..bytes).unwrap_or_default()),
+            // A read with a limit of time ends too when the process was stopped and goes on.
+            Err(problem) if problem.kind() == ErrorKind::Interrupted => {}
+            Err(problem) => return Err(timed_out(problem).into()),
         }
     }
 }

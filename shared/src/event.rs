@@ -278,6 +278,11 @@ impl EventType {
         Self::DeliveryFailed,
     ];
 
+    /// Its place in [`ALL`](Self::ALL).
+    pub const fn place(self) -> usize {
+        self as usize
+    }
+
     /// The name on the wire.
     pub const fn name(self) -> &'static str {
         match self {
@@ -369,5 +374,17 @@ impl From<EventPattern> for String {
 impl fmt::Display for EventPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_type_stands_in_its_place() {
+        for (place, event_type) in EventType::ALL.into_iter().enumerate() {
+            assert_eq!(event_type.place(), place, "{}", event_type.name());
+        }
     }
 }

@@ -1,13 +1,15 @@
 //! Each exit code, with the sentence that goes with it.
 
 use std::fs::{self, Permissions};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, listen, socket};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use serde_json::json;
 
 use crate::support::{Daemon, Fake, PROGRAM, Reply, Run, program};
@@ -84,6 +86,25 @@ fn three_at_once_where_too_many_wait_to_be_let_in() {
     let ended = program(&path).arg("get").ended();
     assert_eq!(ended.code, 3, "{ended:?}");
     assert!(ended.stderr.contains("resource temporarily unavailable"), "{ended:?}");
+}
+
+#[test]
+fn a_command_that_was_stopped_and_goes_on_still_waits_for_its_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("soramode.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let command = Command::new(PROGRAM).arg("--socket").arg(&path).arg("get").stdout(Stdio::piped()).spawn().unwrap();
+    let (client, _) = listener.accept().unwrap();
+    BufReader::new(&client).read_line(&mut String::new()).unwrap();
+    let process = Pid::from_child(&command);
+    kill_process(process, Signal::STOP).unwrap();
+    let (_, status) = waitpid(Some(process), WaitOptions::UNTRACED).unwrap().unwrap();
+    assert!(status.stopped());
+    kill_process(process, Signal::CONT).unwrap();
+    let state = r#"{"mode":"normal","generation":1,"since":"2026-01-01T00:00:00Z","actor":"system:start"}"#;
+    writeln!(&client, r#"{{"jsonrpc":"2.0","id":1,"result":{state}}}"#).unwrap();
+    let ended = command.wait_with_output().unwrap();
+    assert_eq!((ended.status.code(), String::from_utf8_lossy(&ended.stdout).as_ref()), (Some(0), "normal\n"));
 }
 
 #[test]

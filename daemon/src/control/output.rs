@@ -2,7 +2,7 @@
 
 use std::io;
 
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
 use serde::Serialize;
 use soramode_protocol::envelope::{ReplyTo, write_answer, write_line};
 use soramode_protocol::error::Error;
@@ -78,7 +78,8 @@ impl Output {
         while let Some(unsent) = self.unsent() {
             match stream.try_write(unsent) {
                 Ok(written) if self.shared.is_empty() => self.sent += written,
-                Ok(written) => self.shared.advance(written),
+                // Not only passed over: the memory of what was sent whole is to go.
+                Ok(written) => drop(self.shared.split_to(written)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.forget_sent();
                     return Ok(());
@@ -149,11 +150,11 @@ mod tests {
         reader.set_nonblocking(false).unwrap();
         let block = Bytes::from(vec![b'x'; UNREAD_BYTES_MAX]);
         let (mut out, mut said) = (Output::default(), Vec::new());
-        for piece in [&b"a"[..], &block, b"b", b"c"] {
-            out.share(Bytes::copy_from_slice(piece));
+        for piece in [Bytes::from_static(b"a"), block.clone(), Bytes::from_static(b"b"), Bytes::from_static(b"c")] {
+            said.extend_from_slice(&piece);
+            out.share(piece);
             out.message(&said.len());
-            said.extend_from_slice(piece);
-            said.extend_from_slice(format!("{}\n", said.len() - piece.len()).as_bytes());
+            said.extend_from_slice(format!("{}\n", said.len()).as_bytes());
             out.send(&mut stream).unwrap();
         }
         assert!(!out.is_empty());
@@ -164,5 +165,6 @@ mod tests {
             out.send(&mut stream).unwrap();
         }
         assert!(reading.join().unwrap().unwrap() == said);
+        assert!(block.is_unique(), "what was sent is let go");
     }
 }
