@@ -2,7 +2,7 @@
 //! does not read), and how they are watched.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::Interest;
@@ -23,6 +23,11 @@ const fn needed(http_listeners: usize) -> usize {
 pub(crate) fn watch(file: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
     #[expect(deprecated, reason = "what replaces it is unsafe to call; an OwnedFd that is only lent out is one descriptor all its life")]
     AsyncFd::with_interest(file, interest)
+}
+
+/// The same through a descriptor of its own: what is cleared of its readiness is missed by nobody who watches the file itself.
+pub(crate) fn watch_beside(file: &impl AsFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
+    watch(file.as_fd().try_clone_to_owned()?, interest)
 }
 
 /// Lets this process open as many files as the system allows it, and says so in the log if that is too few for all clients.

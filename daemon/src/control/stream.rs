@@ -14,7 +14,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::UnixStream;
 
-use crate::descriptors::watch;
+use crate::descriptors::{watch, watch_beside};
 
 /// The socket.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ impl Stream {
         }
         let outcome = send(self.reading.get_ref());
         if outcome.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
-            self.writing = Some(watch(self.as_fd().try_clone_to_owned()?, Interest::WRITABLE)?);
+            self.writing = Some(watch_beside(self, Interest::WRITABLE)?);
         }
         outcome
     }
