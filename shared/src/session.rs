@@ -202,40 +202,12 @@ impl Page {
         }
     }
 
-    /// Where the next one begins; `None` after the last.
-    pub fn cursor(&self) -> Option<&str> {
+    /// Takes away where the next one begins; `None` after the last.
+    pub const fn take_cursor(&mut self) -> Option<String> {
         match self {
-            Self::Sessions(page) => page.cursor.as_deref(),
-            Self::Session(page) => page.cursor.as_deref(),
-            Self::Connections(page) => page.cursor.as_deref(),
-        }
-    }
-
-    /// The last page: nothing follows.
-    pub fn end_here(&mut self) {
-        match self {
-            Self::Sessions(page) => page.cursor = None,
-            Self::Session(page) => page.cursor = None,
-            Self::Connections(page) => page.cursor = None,
-        }
-    }
-
-    /// Puts the next page of the same list behind this one. What is of another list, or of another session, ends it.
-    pub fn append(&mut self, next: Self) {
-        match (self, next) {
-            (Self::Sessions(page), Self::Sessions(next)) => {
-                page.sessions.extend(next.sessions);
-                page.cursor = next.cursor;
-            }
-            (Self::Session(page), Self::Session(next)) if page.session.session_id == next.session.session_id => {
-                page.connections.extend(next.connections);
-                page.cursor = next.cursor;
-            }
-            (Self::Connections(page), Self::Connections(next)) => {
-                page.connections.extend(next.connections);
-                page.cursor = next.cursor;
-            }
-            (page, Self::Sessions(_) | Self::Session(_) | Self::Connections(_)) => page.end_here(),
+            Self::Sessions(page) => page.cursor.take(),
+            Self::Session(page) => page.cursor.take(),
+            Self::Connections(page) => page.cursor.take(),
         }
     }
 }

@@ -206,6 +206,8 @@ impl Conversation {
                 }
             },
             Alone::List(list) => {
+                // A list changes nothing: where nobody is to be answered there is nothing to do.
+                let Some(reply_to) = reply_to else { return };
                 let listing = Listing::new(list, reply_to);
                 asks.push((self.next_serial(), listing.slice()));
                 self.listing = Some(listing);
@@ -258,9 +260,14 @@ impl Conversation {
         let listing = self.listing.as_mut()?;
         match listing.take(answer) {
             Next::Ask(slice) => Some((self.next_serial(), slice)),
-            Next::Answer(page) => {
-                let listing = self.listing.take();
-                self.out.answer(listing.and_then(|listing| listing.reply_to).as_ref(), page.as_ref());
+            Next::Answer(line) => {
+                self.listing = None;
+                self.out.share(line.into());
+                None
+            }
+            Next::Refuse(reply_to, error) => {
+                self.listing = None;
+                self.out.refuse(Some(&reply_to), &error);
                 None
             }
         }

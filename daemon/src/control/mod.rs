@@ -61,6 +61,17 @@ pub(crate) struct House {
     pub(crate) operator_group: Option<String>,
 }
 
+#[cfg(test)]
+impl House {
+    /// One where nothing has happened yet.
+    fn new() -> Self {
+        use soramode_protocol::id::LogId;
+        let log = Arc::new(EventLog::new(LogId::generate([0; 16]), 10));
+        let node_name = NodeName::new("node-01").unwrap();
+        Self { log, ender: Ender::new(None, Default::default()), node_name, operator_group: Some("operators".to_owned()) }
+    }
+}
+
 /// Who may operate, beside root and the daemon's own user. Holds for whoever comes from now on.
 #[derive(Clone, Debug)]
 pub(crate) struct Operators {

@@ -5,12 +5,8 @@ use super::*;
 use soramode_protocol::access::Access;
 use soramode_protocol::codec::REQUEST_BYTES_MAX;
 use soramode_protocol::decision::Disconnected;
-use soramode_protocol::id::{LogId, NodeName};
 use soramode_protocol::mode::ModeChanges;
 use soramode_protocol::reply::Reply;
-
-use crate::ender::Ender;
-use crate::event_log::EventLog;
 
 const DISCONNECT: &str = "{\"id\":1,\"method\":\"Disconnect\",\"params\":{\"connection_id\":\"1\"}}\n";
 const WAIT: &str = "{\"id\":2,\"method\":\"Wait\",\"params\":{\"for\":\"joined\"}}\n";
@@ -18,14 +14,7 @@ const GET_INFO: &str = "{\"id\":3,\"method\":\"GetInfo\"}\n";
 const LIST_CHANGES: &str = "{\"id\":4,\"method\":\"ListModeChanges\"}\n";
 
 fn conversation(access: Access) -> Conversation {
-    let log = Arc::new(EventLog::new(LogId::generate([0; 16]), 10));
-    let house = House {
-        log,
-        ender: Ender::new(None, Default::default()),
-        node_name: NodeName::new("node-01").unwrap(),
-        operator_group: Some("operators".to_owned()),
-    };
-    Conversation::new(Arc::new(house), Peer { uid: 1, access, actor: "uid:1".into() })
+    Conversation::new(Arc::new(House::new()), Peer { uid: 1, access, actor: "uid:1".into() })
 }
 
 fn lines(text: &str) -> LineBuffer {

@@ -10,6 +10,7 @@ use soramode_protocol::request::GateRequest;
 use soramode_protocol::session::{Connection, ConnectionState, ListConnections, ListRequest, ListSessions, Page, Session};
 use soramode_protocol::sora::SoraConnection;
 use soramode_protocol::time::Time;
+use tokio::task::yield_now;
 
 use super::problem::Problem;
 use crate::clock;
@@ -90,6 +91,8 @@ impl Pages {
             if sender.send_data(std::mem::take(&mut text).into()).await.is_err() {
                 return;
             }
+            // As on the control socket: whoever waits at a socket by now comes before the next page.
+            yield_now().await;
             match self.next(&mut text).await {
                 Ok(more) => is_more = more,
                 // What looks whole must be whole.

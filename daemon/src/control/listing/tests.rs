@@ -1,0 +1,150 @@
+//! Tests of listings: slices, and what is written of them.
+
+use super::*;
+
+use soramode_protocol::id::{ChannelId, ConnectionId};
+use soramode_protocol::request::RequestId;
+use soramode_protocol::session::{
+    Connection, ConnectionState, Connections, GetSession, ListConnections, ListSessions, Session, SessionDetail, Sessions,
+};
+use soramode_protocol::time::Time;
+
+const CURSOR: &str = "a \"cursor\"";
+
+fn listing(limit: Option<u32>) -> Listing {
+    let list = ListSessions { limit, cursor: Some("asked".to_owned()), ..ListSessions::default() };
+    Listing::new(ListRequest::Sessions(list), reply_to())
+}
+
+fn reply_to() -> ReplyTo {
+    ReplyTo::Id(RequestId::Number(7))
+}
+
+/// The answer as it would be in one piece.
+fn whole(page: &Page) -> String {
+    let mut line = Vec::new();
+    write_answer(&mut line, &reply_to(), Ok(page)).unwrap();
+    String::from_utf8(line).unwrap()
+}
+
+fn session(number: u8) -> Session {
+    Session {
+        channel_id: ChannelId::generate([0; 16]),
+        session_id: SessionId::generate([number; 16]),
+        created_at: Time::default(),
+        connections: 1,
+        max_connections: 1,
+        total_connections: 1,
+    }
+}
+
+fn sessions(rows: u32, cursor: Option<String>) -> Page {
+    Page::Sessions(Sessions { sessions: (0..rows).map(|_| session(0)).collect(), cursor })
+}
+
+fn connections(rows: usize) -> Vec<Connection> {
+    let connection = Connection {
+        connection_id: ConnectionId::generate([0; 16]),
+        channel_id: ChannelId::generate([0; 16]),
+        session_id: SessionId::generate([0; 16]),
+        client_id: None,
+        state: ConnectionState::Live,
+        created_at: Time::default(),
+    };
+    vec![connection; rows]
+}
+
+/// A slice of so many rows.
+pub(in super::super) fn slice(rows: u32, cursor: Option<String>) -> Reply {
+    Reply::Page(sessions(rows, cursor))
+}
+
+fn asked(request: GateRequest) -> ListSessions {
+    let GateRequest::List(ListRequest::Sessions(list)) = request else { panic!("{request:?}") };
+    list
+}
+
+fn answer(next: Next) -> String {
+    let Next::Answer(line) = next else { panic!("{next:?}") };
+    String::from_utf8(line).unwrap()
+}
+
+/// Puts a page together of so many rows out of so many, and gives the sizes of its slices and the answer.
+fn put_together(limit: Option<u32>, there: u32) -> (Vec<u32>, String) {
+    let mut listing = listing(limit);
+    let (mut request, mut slices, mut given) = (listing.slice(), Vec::new(), 0);
+    loop {
+        let list = asked(request);
+        let cursor = if given == 0 { "asked".to_owned() } else { given.to_string() };
+        assert_eq!(list.cursor, Some(cursor));
+        let rows = list.limit.unwrap().min(there - given);
+        slices.push(rows);
+        given += rows;
+        match listing.take(Ok(slice(rows, (given < there).then(|| given.to_string())))) {
+            Next::Ask(next) => request = next,
+            next => return (slices, answer(next)),
+        }
+    }
+}
+
+#[test]
+fn a_page_is_asked_for_in_slices() {
+    for (limit, there, slices) in [
+        (None, 1_000, vec![64, 36]),
+        (Some(1), 1_000, vec![1]),
+        (Some(64), 64, vec![64]),
+        (Some(65), 1_000, vec![64, 1]),
+        (Some(200), 100, vec![64, 36]),
+        (Some(10), 0, vec![0]),
+    ] {
+        let (asked, answer) = put_together(limit, there);
+        assert_eq!(asked, slices);
+        let rows = slices.iter().sum();
+        assert_eq!(answer, whole(&sessions(rows, (rows < there).then(|| rows.to_string()))));
+    }
+    let (slices, answer) = put_together(Some(1_000), 5_000);
+    assert_eq!((slices.len(), answer), (16, whole(&sessions(1_000, Some("1000".to_owned())))));
+    assert!(slices.iter().all(|rows| *rows <= SLICE_ROWS_MAX));
+}
+
+/// A slice of a session's connections.
+fn detail(number: u8, rows: usize, cursor: Option<&str>) -> Page {
+    let cursor = cursor.map(str::to_owned);
+    Page::Session(Box::new(SessionDetail { session: session(number), connections: connections(rows), cursor }))
+}
+
+fn all(rows: usize, cursor: Option<&str>) -> Page {
+    Page::Connections(Connections { connections: connections(rows), cursor: cursor.map(str::to_owned) })
+}
+
+fn detail_listing() -> Listing {
+    let get = GetSession { channel_id: ChannelId::generate([0; 16]), limit: Some(3), cursor: None };
+    Listing::new(ListRequest::Session(get), reply_to())
+}
+
+fn all_listing() -> Listing {
+    Listing::new(ListRequest::Connections(ListConnections { limit: Some(3), ..ListConnections::default() }), reply_to())
+}
+
+#[test]
+fn every_list_reads_as_if_it_were_written_in_one_piece() {
+    let detail: fn(usize, Option<&str>) -> Page = |rows, cursor| detail(0, rows, cursor);
+    for (mut listing, page) in [(detail_listing(), detail), (all_listing(), all)] {
+        for rows in [0, 1] {
+            let next = listing.take(Ok(Reply::Page(page(rows, Some("more")))));
+            assert!(matches!(next, Next::Ask(_)), "{next:?}");
+        }
+        assert_eq!(answer(listing.take(Ok(Reply::Page(page(2, Some(CURSOR)))))), whole(&page(3, Some(CURSOR))));
+    }
+}
+
+#[test]
+fn what_goes_between_two_slices_ends_the_page() {
+    let gone = || Err(Error::new(ErrorType::NotFound, "gone"));
+    for next in [gone(), Ok(Reply::Page(detail(1, 2, Some(CURSOR))))] {
+        let mut listing = detail_listing();
+        assert!(matches!(listing.take(Ok(Reply::Page(detail(0, 2, Some("more"))))), Next::Ask(_)));
+        assert_eq!(answer(listing.take(next)), whole(&detail(0, 2, None)));
+    }
+    assert!(matches!(detail_listing().take(gone()), Next::Refuse(..)));
+}
