@@ -202,7 +202,16 @@ impl Page {
         }
     }
 
-    /// Takes away where the next one begins; `None` after the last.
+    /// Where the next one begins; `None` after the last.
+    pub fn cursor(&self) -> Option<&str> {
+        match self {
+            Self::Sessions(page) => page.cursor.as_deref(),
+            Self::Session(page) => page.cursor.as_deref(),
+            Self::Connections(page) => page.cursor.as_deref(),
+        }
+    }
+
+    /// The same, and takes it away.
     pub const fn take_cursor(&mut self) -> Option<String> {
         match self {
             Self::Sessions(page) => page.cursor.take(),

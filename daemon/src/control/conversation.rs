@@ -208,7 +208,7 @@ impl Conversation {
             Alone::List(list) => {
                 // A list changes nothing: where nobody is to be answered there is nothing to do.
                 let Some(reply_to) = reply_to else { return };
-                let listing = Listing::new(list, reply_to);
+                let listing = Listing::new(list, reply_to, self.out.lend_room());
                 asks.push((self.next_serial(), listing.slice()));
                 self.listing = Some(listing);
             }
@@ -262,7 +262,7 @@ impl Conversation {
             Next::Ask(slice) => Some((self.next_serial(), slice)),
             Next::Answer(line) => {
                 self.listing = None;
-                self.out.share(line.into());
+                self.out.line(line);
                 None
             }
             Next::Refuse(reply_to, error) => {

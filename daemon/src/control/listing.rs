@@ -21,6 +21,8 @@ const END: &[u8] = b"]}}\n";
 pub(super) struct Listing {
     reply_to: ReplyTo,
     list: ListRequest,
+    /// For the line, before there is one.
+    room: Vec<u8>,
     sheet: Option<Sheet>,
 }
 
@@ -49,8 +51,9 @@ pub(super) enum Next {
 }
 
 impl Listing {
-    pub(super) const fn new(list: ListRequest, reply_to: ReplyTo) -> Self {
-        Self { reply_to, list, sheet: None }
+    /// `room` is memory for the answer.
+    pub(super) const fn new(list: ListRequest, reply_to: ReplyTo, room: Vec<u8>) -> Self {
+        Self { reply_to, list, room, sheet: None }
     }
 
     /// The request for the next slice.
@@ -74,7 +77,10 @@ impl Listing {
 
     fn write(&mut self, slice: Result<Page, Error>) -> Result<(), Error> {
         match (&mut self.sheet, slice) {
-            (None, slice) => self.sheet = Some(Sheet::begin(&self.reply_to, slice?).map_err(|error| unwritable(&error))?),
+            (None, slice) => {
+                let room = std::mem::take(&mut self.room);
+                self.sheet = Some(Sheet::begin(room, &self.reply_to, slice?).map_err(|error| unwritable(&error))?);
+            }
             (Some(sheet), Ok(slice)) => sheet.append(slice).map_err(|error| unwritable(&error))?,
             // What was listed has gone between two slices: the page ends there.
             (Some(sheet), Err(_)) => sheet.cursor = None,
@@ -89,9 +95,8 @@ impl Listing {
 }
 
 impl Sheet {
-    fn begin(reply_to: &ReplyTo, mut first: Page) -> Result<Self, serde_json::Error> {
+    fn begin(mut line: Vec<u8>, reply_to: &ReplyTo, mut first: Page) -> Result<Self, serde_json::Error> {
         let (of, rows, cursor) = (of(&first), first.rows(), first.take_cursor());
-        let mut line = Vec::new();
         write_answer(&mut line, reply_to, Ok(&first))?;
         line.truncate(line.len().saturating_sub(END.len()));
         Ok(Self { of, line, rows, cursor })

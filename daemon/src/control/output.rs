@@ -73,6 +73,20 @@ impl Output {
         }
     }
 
+    /// Room for a line that is written aside: what was sent has left some, unless something waits there by now.
+    pub(super) fn lend_room(&mut self) -> Vec<u8> {
+        if self.bytes.is_empty() { std::mem::take(&mut self.bytes) } else { Vec::new() }
+    }
+
+    /// A whole line that was written aside, in room that was lent.
+    pub(super) fn line(&mut self, line: Vec<u8>) {
+        if self.bytes.is_empty() {
+            self.bytes = line;
+        } else {
+            self.bytes.extend_from_slice(&line);
+        }
+    }
+
     /// Sends what the socket takes now.
     pub(super) fn send(&mut self, stream: &mut Stream) -> io::Result<()> {
         while let Some(unsent) = self.unsent() {
@@ -166,5 +180,21 @@ mod tests {
         }
         assert!(reading.join().unwrap().unwrap() == said);
         assert!(block.is_unique(), "what was sent is let go");
+    }
+
+    #[tokio::test]
+    async fn a_line_that_was_written_aside_comes_behind_what_was_said_meanwhile() {
+        let (stream, _reader) = UnixStream::pair().unwrap();
+        let mut stream = Stream::new(stream).unwrap();
+        let mut out = Output::default();
+        out.message(&1);
+        out.send(&mut stream).unwrap();
+        let mut line = out.lend_room();
+        assert!(line.is_empty() && line.capacity() > 0, "what was sent left its room");
+        out.message(&2);
+        assert_eq!(out.lend_room().capacity(), 0, "what waits keeps its room");
+        line.extend_from_slice(b"3\n");
+        out.line(line);
+        assert_eq!(out.lines(), [2, 3]);
     }
 }

@@ -6,6 +6,7 @@ use std::io::Write as _;
 use std::os::unix::net::UnixStream as StdStream;
 
 use soramode_protocol::access::Access;
+use tokio_util::task::TaskTracker;
 
 use super::super::listing::tests::slice;
 use crate::inbox::{Letters, Mailbox, inbox};
@@ -14,11 +15,11 @@ const LISTER: SocketId = SocketId(1);
 const OTHER: SocketId = SocketId(2);
 
 /// Begins to serve a client; the client's end of the socket.
-fn welcome(socket: SocketId, inbox: &Inbox) -> StdStream {
+fn welcome(tasks: &TaskTracker, socket: SocketId, inbox: &Inbox) -> StdStream {
     let (stream, client) = UnixStream::pair().unwrap();
     let peer = Peer { uid: 1, access: Access::View, actor: "uid:1".into() };
     let door = Door { socket, inbox: inbox.clone(), stop: CancellationToken::new(), first_word_due: Instant::now() };
-    tokio::spawn(serve(stream, peer, Arc::new(House::new()), door));
+    tasks.spawn(serve(stream, peer, Arc::new(House::new()), door));
     client.into_std().unwrap()
 }
 
@@ -37,9 +38,9 @@ async fn asked(letters: &mut Letters) -> (SocketId, u64) {
 }
 
 /// Has a page listed by one while another says something; how many slices are asked for before that is heard.
-async fn slices_before_the_other() -> u32 {
+async fn slices_before_the_other(tasks: TaskTracker) -> u32 {
     let (inbox, mut letters) = inbox();
-    let (mut lister, mut other) = (welcome(LISTER, &inbox), welcome(OTHER, &inbox));
+    let (mut lister, mut other) = (welcome(&tasks, LISTER, &inbox), welcome(&tasks, OTHER, &inbox));
     let (lister_mailbox, _other_mailbox) = (mailbox(&mut letters).await, mailbox(&mut letters).await);
     lister.write_all(b"{\"id\":1,\"method\":\"ListSessions\",\"params\":{\"limit\":1000}}\n").unwrap();
     let (mut slices, mut from) = (0, asked(&mut letters).await);
@@ -55,6 +56,7 @@ async fn slices_before_the_other() -> u32 {
 #[tokio::test]
 async fn whoever_speaks_while_a_page_is_put_together_is_heard_between_two_slices() {
     // A task as the driver is, which goes on where the runtime has not looked at the sockets yet.
-    let slices = tokio::spawn(slices_before_the_other()).await.unwrap();
+    let tasks = TaskTracker::new();
+    let slices = tasks.spawn(slices_before_the_other(tasks.clone())).await.unwrap();
     assert!(slices <= 2, "{slices} slices were asked for before");
 }

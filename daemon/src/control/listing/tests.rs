@@ -13,7 +13,7 @@ const CURSOR: &str = "a \"cursor\"";
 
 fn listing(limit: Option<u32>) -> Listing {
     let list = ListSessions { limit, cursor: Some("asked".to_owned()), ..ListSessions::default() };
-    Listing::new(ListRequest::Sessions(list), reply_to())
+    Listing::new(ListRequest::Sessions(list), reply_to(), Vec::new())
 }
 
 fn reply_to() -> ReplyTo {
@@ -82,7 +82,7 @@ fn put_together(limit: Option<u32>, there: u32) -> (Vec<u32>, String) {
         given += rows;
         match listing.take(Ok(slice(rows, (given < there).then(|| given.to_string())))) {
             Next::Ask(next) => request = next,
-            next => return (slices, answer(next)),
+            next @ (Next::Answer(_) | Next::Refuse(..)) => return (slices, answer(next)),
         }
     }
 }
@@ -119,11 +119,11 @@ fn all(rows: usize, cursor: Option<&str>) -> Page {
 
 fn detail_listing() -> Listing {
     let get = GetSession { channel_id: ChannelId::generate([0; 16]), limit: Some(3), cursor: None };
-    Listing::new(ListRequest::Session(get), reply_to())
+    Listing::new(ListRequest::Session(get), reply_to(), Vec::new())
 }
 
 fn all_listing() -> Listing {
-    Listing::new(ListRequest::Connections(ListConnections { limit: Some(3), ..ListConnections::default() }), reply_to())
+    Listing::new(ListRequest::Connections(ListConnections { limit: Some(3), ..ListConnections::default() }), reply_to(), Vec::new())
 }
 
 #[test]

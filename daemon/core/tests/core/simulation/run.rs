@@ -117,12 +117,13 @@ impl Run {
             lists.push(ListRequest::Session(GetSession { channel_id, limit: None, cursor: None }));
         }
         for list in lists {
-            let mut whole = page(&mut self.gate, now, list.slice(1_000, None));
-            let mut paged = page(&mut self.gate, now, list.slice(1, None));
-            while let Some(cursor) = paged.cursor().map(str::to_owned) {
-                paged.append(page(&mut self.gate, now, list.slice(1, Some(&cursor))));
+            let whole = rows(&page(&mut self.gate, now, list.slice(1_000, None)));
+            let (mut paged, mut next) = (Vec::new(), Some(list.slice(1, None)));
+            while let Some(slice) = next {
+                let page = page(&mut self.gate, now, slice);
+                paged.extend(rows(&page));
+                next = page.cursor().map(|cursor| list.slice(1, Some(cursor)));
             }
-            whole.end_here();
             if whole != paged {
                 return Err(format!("pages part: {whole:?}\n    {paged:?}"));
             }
@@ -206,6 +207,15 @@ fn look(gate: &mut Gate, now: Timestamp) -> Tables {
             Tables { status: *status, sessions: sessions.sessions, connections: connections.connections }
         }
         other => panic!("looks are answered by {other:?}"),
+    }
+}
+
+/// Each row of a page, and what the page says of all of them.
+fn rows(page: &Page) -> Vec<String> {
+    match page {
+        Page::Sessions(page) => page.sessions.iter().map(|row| format!("{row:?}")).collect(),
+        Page::Session(page) => page.connections.iter().map(|row| format!("{row:?} of {:?}", page.session)).collect(),
+        Page::Connections(page) => page.connections.iter().map(|row| format!("{row:?}")).collect(),
     }
 }
 
