@@ -45,7 +45,7 @@ pub(super) struct Client {
     conversation: Conversation,
     /// Which line has begun, and until when it may take.
     line_due: Option<(u64, Instant)>,
-    /// What was read since the others had their turn, in bytes.
+    /// What was read since the others had their turn, in bytes; all of a turn where it was told a turn's events.
     turn_bytes: usize,
     /// Set once the client has said all it wants to say.
     hang_up: Option<HangUp>,
@@ -144,7 +144,7 @@ impl Client {
                 Woken::Mail(mail) => self.take_mail(mail).await?,
                 Woken::Read(bytes) => self.take_bytes(bytes?)?,
                 Woken::Writable => {}
-                Woken::News => self.conversation.tell_events(),
+                Woken::News => self.tell_events(),
                 Woken::LineOverdue => self.conversation.refuse_and_close(line_overdue()),
                 Woken::Gone => return Ok(()),
                 Woken::Stop => self.begin_to_stop()?,
@@ -153,7 +153,8 @@ impl Client {
         }
     }
 
-    /// A socket that can be read is never waited for: without this a flood of lines would hold the thread, and never hear of a stop.
+    /// A socket that can be read is never waited for, nor are events that are there: without this a flood of either would hold the thread,
+    /// and never hear of a stop.
     async fn let_others_in(&mut self, stop: &CancellationToken) {
         if self.turn_bytes < TURN_BYTES_MAX {
             return;
@@ -234,7 +235,7 @@ impl Client {
         let mut next = Some(first);
         while let Some(mail) = next {
             if let Some(next_slice) = self.conversation.take_mail(mail) {
-                // Whoever waits at a socket by now comes before it: the runtime looks there once nobody else goes on.
+                // Whoever waits at a socket by now comes first: the runtime looks there once nobody else goes on.
                 yield_now().await;
                 self.ask(vec![next_slice]).await?;
             }
@@ -258,6 +259,13 @@ impl Client {
         self.turn_bytes += bytes;
         self.look_at_first_byte();
         if matches!(self.stopping, Stopping::FirstWord(_)) { self.hear_out() } else { Ok(()) }
+    }
+
+    fn tell_events(&mut self) {
+        if self.conversation.tell_events() {
+            // That was a turn, however few bytes they had.
+            self.turn_bytes = TURN_BYTES_MAX;
+        }
     }
 
     /// The client writes no more. It may still read.

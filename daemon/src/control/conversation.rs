@@ -291,11 +291,9 @@ impl Conversation {
         }
     }
 
-    /// Tells the events there are.
-    pub(super) fn tell_events(&mut self) {
-        if let Some(subscription) = &mut self.subscription {
-            subscription.tell(&mut self.out);
-        }
+    /// Tells some of the events there are; whether it is to go on at once.
+    pub(super) fn tell_events(&mut self) -> bool {
+        self.subscription.as_mut().is_some_and(|subscription| subscription.tell(&mut self.out))
     }
 
     fn info(&self) -> Info {

@@ -66,7 +66,7 @@ impl House {
     /// One where nothing has happened yet.
     fn new() -> Self {
         use soramode_protocol::id::LogId;
-        let log = Arc::new(EventLog::new(LogId::generate([0; 16]), 10));
+        let log = Arc::new(EventLog::new(LogId::generate([0; 16]), 10_000));
         let node_name = NodeName::new("node-01").unwrap();
         Self { log, ender: Ender::new(None, Default::default()), node_name, operator_group: Some("operators".to_owned()) }
     }

@@ -19,8 +19,11 @@ use super::output::Output;
 use crate::ender::{Ender, Ending};
 use crate::event_log::{EventLog, Read};
 
-/// Events that are read from the log at once.
-const READ_EVENTS: usize = 256;
+/// Events that are told in one turn: then whoever waits at a socket has theirs, however many there are to tell.
+pub(super) const TURN_EVENTS: usize = 64;
+
+/// Events that are read from the disk at once, beside everything else.
+const ARCHIVE_EVENTS: usize = 256;
 
 /// How long events gather for a client that has looked a moment ago, so that many clients and many events are no storm of small writes.
 const COALESCE: Duration = Duration::from_millis(20);
@@ -90,24 +93,31 @@ impl Subscription {
         }
     }
 
-    /// Writes what there is to tell, until the client has enough unread.
-    pub(super) fn tell(&mut self, out: &mut Output) {
+    /// Writes some of what there is to tell, unless the client has enough unread; whether it is to go on at once.
+    pub(super) fn tell(&mut self, out: &mut Output) -> bool {
         self.news.mark_unchanged();
-        while !out.is_full() {
-            match self.untold.pop_front() {
-                Some(Untold::End(session)) => out.message(&Notified::end(&session)),
-                Some(Untold::Fence(fence)) => out.message(&Notified::fence(&fence)),
-                None if !self.tell_some(out) => return,
-                None => {}
+        while !out.is_full()
+            && let Some(untold) = self.untold.pop_front()
+        {
+            match untold {
+                Untold::End(session) => out.message(&Notified::end(&session)),
+                Untold::Fence(fence) => out.message(&Notified::fence(&fence)),
             }
         }
-        // There may be more, which nobody will announce again.
-        self.news.mark_changed();
+        let (is_full, goes_on) = (out.is_full(), !out.is_full() && self.tell_some(out));
+        if goes_on {
+            self.looked = None;
+        }
+        if is_full || goes_on {
+            // There may be more, which nobody will announce again.
+            self.news.mark_changed();
+        }
+        goes_on
     }
 
     /// Writes some of the events; whether there may be more.
     fn tell_some(&mut self, out: &mut Output) -> bool {
-        let read = self.was_read.take().or_else(|| self.log.read(self.next, &self.types, READ_EVENTS));
+        let read = self.was_read.take().or_else(|| self.log.read(self.next, &self.types, TURN_EVENTS));
         let Some(Read { gap, lines, next, has_more }) = read else {
             self.begin_to_read();
             return false;
@@ -126,7 +136,7 @@ impl Subscription {
     /// Has events read that are on the disk alone; that they are there is news.
     fn begin_to_read(&mut self) {
         let (log, next, types) = (Arc::clone(&self.log), self.next, self.types.clone());
-        self.reading.get_or_insert_with(|| spawn_blocking(move || log.read_archive(next, &types, READ_EVENTS)));
+        self.reading.get_or_insert_with(|| spawn_blocking(move || log.read_archive(next, &types, ARCHIVE_EVENTS)));
     }
 }
 
@@ -160,7 +170,7 @@ async fn next_ending(endings: Option<&mut broadcast::Receiver<Ending>>) -> Endin
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     use std::pin::pin;
@@ -174,7 +184,8 @@ mod tests {
         Ender::new(None, Default::default())
     }
 
-    fn append(log: &EventLog, seqs: impl IntoIterator<Item = u64>) {
+    /// Events as long as they can be.
+    pub(in super::super) fn append(log: &EventLog, seqs: impl IntoIterator<Item = u64>) {
         let node_name = Arc::new(NodeName::new(&"n".repeat(255)).unwrap());
         log.append(seqs.into_iter().map(|seq| Event {
             seq,
@@ -189,6 +200,11 @@ mod tests {
         pin!(subscription.news()).poll(&mut Context::from_waker(Waker::noop())) == Poll::Ready(())
     }
 
+    /// Turn by turn until nothing more goes on at once; how many it took.
+    fn turns(subscription: &mut Subscription, out: &mut Output) -> usize {
+        std::iter::repeat_with(|| subscription.tell(out)).take_while(|goes_on| *goes_on).count()
+    }
+
     #[tokio::test(start_paused = true)]
     async fn what_a_full_client_was_not_told_is_news_until_it_is() {
         let log = Arc::new(EventLog::new(LogId::generate([0; 16]), 10_000));
@@ -198,13 +214,27 @@ mod tests {
         let mut told = 0;
         while subscription.next <= 10_000 {
             let mut out = Output::default();
-            subscription.tell(&mut out);
+            assert!(turns(&mut subscription, &mut out) > 1);
             assert_eq!(out.is_full(), subscription.next <= 10_000);
             assert!(subscription.next > told);
             told = subscription.next;
             tokio::time::advance(COALESCE).await;
             assert_eq!(has_news(&mut subscription), out.is_full());
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_much_to_catch_up_with_is_told_a_turn_at_a_time_and_waits_for_none() {
+        let log = Arc::new(EventLog::new(LogId::generate([0; 16]), 10_000));
+        append(&log, 1..=2 * TURN_EVENTS as u64 + 1);
+        let (mut subscription, _) =
+            Subscription::new(&log, &ender(), &Subscribe { from: SubscribeFrom::Seq(1), ..Subscribe::default() }).unwrap();
+        for (lines, goes_on) in [(TURN_EVENTS, true), (TURN_EVENTS, true), (1, false)] {
+            let mut out = Output::default();
+            assert!(has_news(&mut subscription));
+            assert_eq!((subscription.tell(&mut out), out.lines().len()), (goes_on, lines));
+        }
+        assert!(!has_news(&mut subscription));
     }
 
     #[tokio::test(start_paused = true)]
