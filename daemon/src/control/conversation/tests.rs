@@ -60,6 +60,13 @@ fn what_stands_alone_waits_for_what_is_before_it_and_holds_back_what_is_after() 
 }
 
 #[test]
+fn a_list_that_nobody_is_answered_is_not_put_together() {
+    let mut conversation = conversation(Access::View);
+    let asks = conversation.take_lines(&mut lines("{\"method\":\"ListSessions\"}\n{\"id\":1,\"method\":\"ListSessions\"}\n"));
+    assert_eq!((asks.len(), conversation.is_answered()), (1, false), "the second alone");
+}
+
+#[test]
 fn an_answer_that_comes_early_waits_for_its_turn() {
     let mut conversation = conversation(Access::Operate);
     let ids = [5, 6, 7, 8, 9];
