@@ -259,18 +259,12 @@ impl Conversation {
         }
         let listing = self.listing.as_mut()?;
         match listing.take(answer) {
-            Next::Ask(slice) => Some((self.next_serial(), slice)),
-            Next::Answer(line) => {
-                self.listing = None;
-                self.out.line(line);
-                None
-            }
-            Next::Refuse(reply_to, error) => {
-                self.listing = None;
-                self.out.refuse(Some(&reply_to), &error);
-                None
-            }
+            Ok(Next::Ask(slice)) => return Some((self.next_serial(), slice)),
+            Ok(Next::Answer(line)) => self.out.line(line),
+            Err(error) => self.out.refuse(Some(&listing.reply_to), &error),
         }
+        self.listing = None;
+        None
     }
 
     /// The request's turn is over: its answer goes by its id.

@@ -19,17 +19,11 @@ const END: &[u8] = b"]}}\n";
 /// A page that is being put together.
 #[derive(Debug)]
 pub(super) struct Listing {
-    reply_to: ReplyTo,
+    pub(super) reply_to: ReplyTo,
     list: ListRequest,
-    /// For the line, before there is one.
-    room: Vec<u8>,
-    sheet: Option<Sheet>,
-}
-
-/// The answer as far as it is written: all but its end.
-#[derive(Debug)]
-struct Sheet {
-    of: Of,
+    /// Once a slice of it has come.
+    of: Option<Of>,
+    /// The answer as far as it is written: all but its end.
     line: Vec<u8>,
     rows: usize,
     /// Where the next slice begins; nothing after the last.
@@ -46,68 +40,42 @@ pub(super) enum Next {
     Ask(GateRequest),
     /// This line is the answer.
     Answer(Vec<u8>),
-    /// There is no page.
-    Refuse(ReplyTo, Error),
 }
 
 impl Listing {
     /// `room` is memory for the answer.
     pub(super) const fn new(list: ListRequest, reply_to: ReplyTo, room: Vec<u8>) -> Self {
-        Self { reply_to, list, room, sheet: None }
+        Self { reply_to, list, of: None, line: room, rows: 0, cursor: None }
     }
 
     /// The request for the next slice.
     pub(super) fn slice(&self) -> GateRequest {
-        let from = self.sheet.as_ref().and_then(|sheet| sheet.cursor.as_deref());
-        GateRequest::List(self.list.slice(self.rows_left().min(SLICE_ROWS_MAX), from))
+        GateRequest::List(self.list.slice(self.rows_left().min(SLICE_ROWS_MAX), self.cursor.as_deref()))
     }
 
-    /// Takes in a slice.
-    pub(super) fn take(&mut self, slice: Answer) -> Next {
-        if let Err(error) = self.write(slice.and_then(page_of)) {
-            return Next::Refuse(self.reply_to.clone(), error);
+    /// Takes in a slice. An error is the answer.
+    pub(super) fn take(&mut self, slice: Answer) -> Result<Next, Error> {
+        match (&self.of, slice.and_then(page_of)) {
+            (None, first) => self.begin(first?)?,
+            (Some(listed), Ok(slice)) if of(&slice) == *listed => self.append(slice)?,
+            // What was listed has gone between two slices, or another session has come in its place: the page ends there.
+            (Some(_), Ok(_) | Err(_)) => self.cursor = None,
         }
-        let rows_left = self.rows_left();
-        match self.sheet.take_if(|sheet| rows_left == 0 || sheet.cursor.is_none()).map(Sheet::end) {
-            Some(Ok(line)) => Next::Answer(line),
-            Some(Err(error)) => Next::Refuse(self.reply_to.clone(), unwritable(&error)),
-            None => Next::Ask(self.slice()),
-        }
-    }
-
-    fn write(&mut self, slice: Result<Page, Error>) -> Result<(), Error> {
-        match (&mut self.sheet, slice) {
-            (None, slice) => {
-                let room = std::mem::take(&mut self.room);
-                self.sheet = Some(Sheet::begin(room, &self.reply_to, slice?).map_err(|error| unwritable(&error))?);
-            }
-            (Some(sheet), Ok(slice)) => sheet.append(slice).map_err(|error| unwritable(&error))?,
-            // What was listed has gone between two slices: the page ends there.
-            (Some(sheet), Err(_)) => sheet.cursor = None,
-        }
-        Ok(())
+        if self.rows_left() == 0 || self.cursor.is_none() { self.end().map(Next::Answer) } else { Ok(Next::Ask(self.slice())) }
     }
 
     fn rows_left(&self) -> u32 {
-        let rows = self.sheet.as_ref().map_or(0, |sheet| sheet.rows);
-        self.list.limit().unwrap_or(LIST_LIMIT_DEFAULT).saturating_sub(u32::try_from(rows).unwrap_or(u32::MAX))
-    }
-}
-
-impl Sheet {
-    fn begin(mut line: Vec<u8>, reply_to: &ReplyTo, mut first: Page) -> Result<Self, serde_json::Error> {
-        let (of, rows, cursor) = (of(&first), first.rows(), first.take_cursor());
-        write_answer(&mut line, reply_to, Ok(&first))?;
-        line.truncate(line.len().saturating_sub(END.len()));
-        Ok(Self { of, line, rows, cursor })
+        self.list.limit().unwrap_or(LIST_LIMIT_DEFAULT).saturating_sub(u32::try_from(self.rows).unwrap_or(u32::MAX))
     }
 
-    fn append(&mut self, mut slice: Page) -> Result<(), serde_json::Error> {
-        // The rows of another session are none of this one's.
-        if of(&slice) != self.of {
-            self.cursor = None;
-            return Ok(());
-        }
+    fn begin(&mut self, mut first: Page) -> Result<(), Error> {
+        (self.of, self.rows, self.cursor) = (Some(of(&first)), first.rows(), first.take_cursor());
+        write_answer(&mut self.line, &self.reply_to, Ok(&first)).map_err(unwritable)?;
+        self.line.truncate(self.line.len().saturating_sub(END.len()));
+        Ok(())
+    }
+
+    fn append(&mut self, mut slice: Page) -> Result<(), Error> {
         self.cursor = slice.take_cursor();
         match &slice {
             Page::Sessions(page) => self.write_rows(&page.sessions),
@@ -116,26 +84,26 @@ impl Sheet {
         }
     }
 
-    fn write_rows(&mut self, rows: &[impl Serialize]) -> Result<(), serde_json::Error> {
+    fn write_rows(&mut self, rows: &[impl Serialize]) -> Result<(), Error> {
         for row in rows {
             if self.rows > 0 {
                 self.line.push(b',');
             }
-            serde_json::to_writer(&mut self.line, row)?;
+            serde_json::to_writer(&mut self.line, row).map_err(unwritable)?;
             self.rows += 1;
         }
         Ok(())
     }
 
-    fn end(mut self) -> Result<Vec<u8>, serde_json::Error> {
-        let Some(cursor) = &self.cursor else {
+    fn end(&mut self) -> Result<Vec<u8>, Error> {
+        if let Some(cursor) = &self.cursor {
+            self.line.extend_from_slice(b"],\"cursor\":");
+            serde_json::to_writer(&mut self.line, cursor).map_err(unwritable)?;
+            self.line.extend_from_slice(b"}}\n");
+        } else {
             self.line.extend_from_slice(END);
-            return Ok(self.line);
-        };
-        self.line.extend_from_slice(b"],\"cursor\":");
-        serde_json::to_writer(&mut self.line, cursor)?;
-        self.line.extend_from_slice(b"}}\n");
-        Ok(self.line)
+        }
+        Ok(std::mem::take(&mut self.line))
     }
 }
 
@@ -155,7 +123,8 @@ fn page_of(reply: Reply) -> Result<Page, Error> {
     }
 }
 
-fn unwritable(error: &serde_json::Error) -> Error {
+#[expect(clippy::needless_pass_by_value, reason = "as map_err gives it")]
+fn unwritable(error: serde_json::Error) -> Error {
     Error::new(ErrorType::Internal, format!("a page cannot be written: {error}"))
 }
 
