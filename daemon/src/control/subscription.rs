@@ -104,10 +104,8 @@ impl Subscription {
                 Untold::Fence(fence) => out.message(&Notified::fence(&fence)),
             }
         }
-        let (is_full, goes_on) = (out.is_full(), !out.is_full() && self.tell_some(out));
-        if goes_on {
-            self.looked = None;
-        }
+        let is_full = out.is_full();
+        let goes_on = !is_full && self.tell_some(out);
         if is_full || goes_on {
             // There may be more, which nobody will announce again.
             self.news.mark_changed();
@@ -125,7 +123,10 @@ impl Subscription {
         if let Some(gap) = gap {
             out.message(&Notified::gap(&gap));
         }
-        if next != self.next {
+        if has_more {
+            // What is there already has gathered long enough.
+            self.looked = None;
+        } else if next != self.next {
             self.looked = Some(Instant::now());
         }
         self.next = next;
