@@ -10,6 +10,7 @@ use soramode_protocol::id::LogId;
 use soramode_protocol::subscribe::Gap;
 use tokio::sync::watch;
 
+use crate::rate_limit::log_limited;
 use crate::store::archive::{Archive, Found};
 
 /// Events that are kept in memory where an archive has the older ones: who is not further behind than this costs no reading.
@@ -230,7 +231,7 @@ impl EventLog {
         let found = match self.archive.as_ref().map(|archive| archive.read(from, until, limit)) {
             Some(Ok(found)) => found,
             Some(Err(error)) => {
-                tracing::error!(from, until, %error, "stored events cannot be read");
+                log_limited!(error, from, until, %error, "stored events cannot be read");
                 Found { gap: gap(until - 1), events: Vec::new() }
             }
             None => Found { gap: gap(until - 1), events: Vec::new() },

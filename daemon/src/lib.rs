@@ -23,6 +23,7 @@ mod mirror;
 pub mod notify;
 mod passed;
 mod pid;
+mod rate_limit;
 mod reload;
 pub mod socket_file;
 mod state;

@@ -24,6 +24,7 @@ use super::peer::Peer;
 use super::stream::Stream;
 use super::subscription::Subscription;
 use crate::inbox::{Inbox, Letter, Mail};
+use crate::rate_limit::log_limited;
 
 /// How long a line may take from its first byte to its line feed.
 pub const LINE_TIME: Duration = Duration::from_secs(30);
@@ -83,7 +84,10 @@ pub(super) async fn serve(stream: UnixStream, peer: Peer, house: Arc<House>, doo
     let Door { socket, inbox, stop, first_word_due } = door;
     let stream = match Stream::new(stream) {
         Ok(stream) => stream,
-        Err(error) => return tracing::warn!(%error, "cannot watch a client"),
+        Err(error) => {
+            log_limited!(warn, %error, "cannot serve a client");
+            return;
+        }
     };
     let (mailbox, mail) = mpsc::unbounded_channel();
     if inbox.send(Letter::Open(socket, Arc::new(mailbox))).await.is_err() {

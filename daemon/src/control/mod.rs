@@ -33,6 +33,7 @@ pub use output::UNREAD_BYTES_MAX;
 use crate::ender::Ender;
 use crate::event_log::EventLog;
 use crate::inbox::Inbox;
+use crate::rate_limit::log_limited;
 use crate::socket_file::{self, SocketError, SocketFile};
 use client::Door;
 use peer::Peers;
@@ -165,7 +166,7 @@ impl Control {
     }
 
     async fn pause(&self, error: &io::Error) {
-        tracing::warn!(%error, "cannot take a client");
+        log_limited!(warn, %error, "cannot accept a client");
         tokio::select! {
             () = tokio::time::sleep(ACCEPT_PAUSE) => {}
             () = self.stop.cancelled() => {}
@@ -224,7 +225,7 @@ fn turn_away(stream: &UnixStream, clients: usize) {
     if write_answer(&mut line, &ReplyTo::Null, Err::<&(), _>(&error)).is_ok() {
         // Past tokio, which knows a socket as writable only after it was polled once.
         let sent = rustix::io::write(stream, &line);
-        tracing::warn!(?sent, clients, "turned a client away");
+        log_limited!(warn, ?sent, clients, "turned a client away: too many clients");
     }
 }
 

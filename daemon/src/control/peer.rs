@@ -8,6 +8,8 @@ use soramode_protocol::access::Access;
 use tokio::net::UnixStream;
 use tokio::sync::Semaphore;
 
+use crate::rate_limit::log_limited;
+
 /// How long the user database may take over a client. Then it is unknown, and may look.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -75,7 +77,7 @@ impl Peers {
         match stream.peer_cred() {
             Ok(credentials) => self.of_uid(credentials.uid()).await,
             Err(error) => {
-                tracing::warn!(%error, "cannot tell who connected: they may look");
+                log_limited!(warn, %error, "cannot tell who connected; the client may only view");
                 Peer::new(UNKNOWN_UID, Access::View, None)
             }
         }
@@ -94,7 +96,7 @@ impl Peers {
             }
             Ok(None) => Peer::new(uid, Access::View, None),
             Err(_) => {
-                tracing::warn!(uid, "the user database does not answer: the client may only look");
+                log_limited!(warn, uid, "the user database does not answer; the client may only view");
                 Peer::new(uid, Access::View, None)
             }
         }
@@ -133,7 +135,7 @@ fn system_user(uid: u32) -> Option<KnownUser> {
     let user = match User::from_uid(Uid::from_raw(uid)) {
         Ok(user) => user?,
         Err(error) => {
-            tracing::warn!(uid, %error, "cannot look up a user");
+            log_limited!(warn, uid, %error, "cannot look up a user");
             return None;
         }
     };

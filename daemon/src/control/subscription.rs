@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use super::output::Output;
 use crate::ender::{Ender, Ending};
 use crate::event_log::{EventLog, Read};
+use crate::rate_limit::log_limited;
 
 /// Events that are told in one turn: then whoever waits at a socket has theirs, however many there are to tell.
 pub(super) const TURN_EVENTS: usize = 64;
@@ -164,7 +165,7 @@ async fn next_ending(endings: Option<&mut broadcast::Receiver<Ending>>) -> Endin
     loop {
         match endings.recv().await {
             Ok(ending) => return ending,
-            Err(RecvError::Lagged(missed)) => tracing::warn!(missed, "a client that ends sessions does not read what it is to end"),
+            Err(RecvError::Lagged(missed)) => log_limited!(warn, missed, "a client that ends sessions does not read its end requests"),
             Err(RecvError::Closed) => return std::future::pending().await,
         }
     }

@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 use super::answer::Answered;
 use super::listen::{Caller, Listener};
 use super::places::{Place, Places};
+use crate::rate_limit::log_limited;
 
 /// Clients of one listener at one time.
 pub const HTTP_CLIENTS_MAX: usize = 1_024;
@@ -85,7 +86,7 @@ pub(super) async fn serve<S: Service>(listener: Listener, service: Arc<S>, stop:
 }
 
 async fn pause(error: &io::Error, stop: &CancellationToken) {
-    tracing::warn!(%error, "cannot take an HTTP client");
+    log_limited!(warn, %error, "cannot accept an HTTP client");
     tokio::select! {
         () = tokio::time::sleep(ACCEPT_PAUSE) => {}
         () = stop.cancelled() => {}

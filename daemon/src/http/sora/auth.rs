@@ -22,6 +22,7 @@ use crate::http::House;
 use crate::http::answer::{Answered, json};
 use crate::http::asker::Asker;
 use crate::metrics::{Metrics, WebhookOutcome};
+use crate::rate_limit::log_limited;
 
 /// The reason that a client is given whom the application did not answer for.
 const UPSTREAM_FAILED: &str = "AUTH-UPSTREAM-FAILED";
@@ -66,7 +67,7 @@ pub(super) async fn answer(house: &House, sora: &Arc<Sora>, said: (HeaderMap, By
     let (headers, body) = said;
     let auth = match read_auth(&body) {
         Ok(auth) => auth,
-        Err(problem) => return sora.unreadable(house, "auth", &problem),
+        Err(problem) => return Sora::unreadable(house, "auth", &problem),
     };
     let (asker, sora, metrics) = (house.asker.clone(), Arc::clone(sora), Arc::clone(&house.metrics));
     let question = Question { asker, sora, metrics, admission: house.config.sora.admission, headers, body };
@@ -131,7 +132,7 @@ impl Question {
             },
             Err(failed) => failed.to_string(),
         };
-        self.sora.say_seldom("auth upstream", || tracing::warn!(problem, "the auth upstream failed: nobody gets in"));
+        log_limited!(warn, problem, "the auth upstream failed; new clients are rejected");
         (expected.refused(), WebhookOutcome::UpstreamFailed, deny(UPSTREAM_FAILED))
     }
 }

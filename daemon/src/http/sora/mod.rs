@@ -4,7 +4,6 @@ mod applications;
 mod auth;
 mod guests;
 mod poll;
-mod seldom;
 mod told;
 mod upstream;
 pub mod webhook;
@@ -17,7 +16,6 @@ use hyper::{Method, Request, StatusCode};
 use soramode_protocol::event::WebhookSource;
 
 pub(crate) use applications::Applications;
-pub use seldom::SAY_PAUSE;
 pub use upstream::UPSTREAM_BYTES_MAX;
 
 use super::House;
@@ -27,9 +25,9 @@ use super::listen::Caller;
 use crate::config::SoraConfig;
 use crate::health::Health;
 use crate::metrics::WebhookOutcome;
+use crate::rate_limit::log_limited;
 use guests::Guests;
 pub(crate) use poll::Poller;
-use seldom::Seldom;
 use webhook::Unreadable;
 
 /// The largest webhook, in bytes: `session.destroyed` lists every connection that there was.
@@ -40,26 +38,21 @@ pub const WEBHOOK_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub(crate) struct Sora {
     applications: Arc<Applications>,
     guests: Guests,
-    seldom: Seldom,
 }
 
 impl Sora {
     pub(crate) fn new(config: &SoraConfig, health: &Arc<Health>) -> Result<Self, reqwest::Error> {
         let applications = Arc::new(Applications::new(config, health)?);
-        Ok(Self { applications, guests: Guests::default(), seldom: Seldom::default() })
+        Ok(Self { applications, guests: Guests::default() })
     }
 
     pub(crate) fn applications(&self) -> Arc<Applications> {
         Arc::clone(&self.applications)
     }
 
-    fn say_seldom(&self, about: &'static str, word: impl FnOnce()) {
-        self.seldom.say(about, word);
-    }
-
-    fn unreadable(&self, house: &House, kind: &'static str, problem: &Unreadable) -> Answered {
+    fn unreadable(house: &House, kind: &'static str, problem: &Unreadable) -> Answered {
         house.metrics.webhook(kind, WebhookOutcome::Unreadable);
-        self.say_seldom("unreadable", || tracing::warn!(kind, %problem, "a webhook cannot be read"));
+        log_limited!(warn, kind, %problem, "a webhook cannot be read");
         json(StatusCode::BAD_REQUEST, &Problem { error_type: "InvalidWebhook", error_reason: problem.to_string() })
     }
 }
@@ -100,9 +93,7 @@ pub(super) async fn answer(house: &House, caller: Caller, request: Request<Incom
     // A page in somebody's browser is on the loopback too, but cannot hide where it comes from.
     if !is_peer(house, caller) || request.headers().contains_key(ORIGIN) {
         house.metrics.webhook(kind.name(), WebhookOutcome::Forbidden);
-        house.sora.say_seldom("forbidden", || {
-            tracing::warn!(peer = ?caller.ip, "a webhook came from an address that is not Sora's, see --sora-peer, or from a browser");
-        });
+        log_limited!(warn, peer = ?caller.ip, "a webhook came from an address that is not Sora's, see --sora-peer, or from a browser");
         return error(StatusCode::FORBIDDEN, "Forbidden");
     }
     if request.method() != Method::POST {

@@ -9,11 +9,11 @@ use soramode_protocol::time::Time;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::seldom::Seldom;
 use crate::clock;
 use crate::health::{Health, SORA_API};
 use crate::http::asker::Asker;
 use crate::metrics::Metrics;
+use crate::rate_limit::log_limited;
 
 /// Asks, and tells the gate.
 #[derive(Debug)]
@@ -29,7 +29,6 @@ pub(crate) struct Poller {
 impl Poller {
     /// Polls one after the other until the daemon stops.
     pub(crate) async fn run(self, stop: CancellationToken) {
-        let seldom = Seldom::default();
         loop {
             tokio::select! {
                 () = self.wanted.notified() => {}
@@ -40,20 +39,20 @@ impl Poller {
                 polled = self.api.list_connections() => polled,
                 () = stop.cancelled() => return,
             };
-            let input = self.take(began, polled, &seldom);
+            let input = self.take(began, polled);
             // Where the driver is gone nobody wants to know.
             self.asker.tell(input).await.unwrap_or_default();
         }
     }
 
-    fn take(&self, began: std::time::Duration, polled: Result<Vec<SoraConnection>, SoraApiError>, seldom: &Seldom) -> SoraInput {
+    fn take(&self, began: std::time::Duration, polled: Result<Vec<SoraConnection>, SoraApiError>) -> SoraInput {
         self.health.note(SORA_API, polled.as_ref().map(|_| ()).map_err(ToString::to_string));
         self.metrics.poll(polled.is_ok().then(|| clock::now().wall));
         match polled {
             Ok(connections) => SoraInput::Polled { began, connections: connections.into_iter().map(polled_connection).collect() },
             Err(error) => {
                 let why = error.to_string();
-                seldom.say("poll", || tracing::warn!(url = %self.api.url(), why, "cannot ask Sora for its connections"));
+                log_limited!(warn, url = %self.api.url(), why, "cannot ask Sora for its connections");
                 SoraInput::PollFailed { why }
             }
         }

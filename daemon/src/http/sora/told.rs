@@ -10,12 +10,13 @@ use crate::clock;
 use crate::http::House;
 use crate::http::answer::{Answered, JSON, error, typed};
 use crate::metrics::WebhookOutcome;
+use crate::rate_limit::log_limited;
 
 pub(super) async fn answer(house: &House, sora: &Sora, source: WebhookSource, said: (HeaderMap, Bytes)) -> Answered {
     let (headers, body) = said;
     let input = match read_told(source, &body, clock::now().wall) {
         Ok(input) => input,
-        Err(problem) => return sora.unreadable(house, source.name(), &problem),
+        Err(problem) => return Sora::unreadable(house, source.name(), &problem),
     };
     // What Sora said is noted, also where it hangs up before there is room for one more letter.
     let asker = house.asker.clone();
@@ -38,9 +39,14 @@ pub(super) async fn answer(house: &House, sora: &Sora, source: WebhookSource, sa
         }
         Err(failed) => {
             house.metrics.webhook(source.name(), WebhookOutcome::UpstreamFailed);
-            sora.say_seldom(source.name(), || {
-                tracing::warn!(%failed, "the {} upstream failed: the gate knows, the application does not", source.name());
-            });
+            match source {
+                WebhookSource::Session => {
+                    log_limited!(warn, %failed, "the session upstream failed; the event is recorded, the application missed it");
+                }
+                WebhookSource::Event => {
+                    log_limited!(warn, %failed, "the event upstream failed; the event is recorded, the application missed it");
+                }
+            }
             error(StatusCode::BAD_GATEWAY, "BadGateway")
         }
     }
