@@ -67,7 +67,7 @@ impl Seen {
             ));
         };
         let url = read_url(url).map_err(|problem| Failure::new(Exit::Failed, format!("the API of {shown}: {problem}")))?;
-        Api::new(url, Named::Node { name: name.clone(), command: context.command("") }, context.token_file)
+        Api::new(url, Named::Node { name: name.clone(), flags: context.flags() }, context.token_file)
     }
 
     /// Whether a node of this name is in the cluster.

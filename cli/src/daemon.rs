@@ -18,6 +18,7 @@ use soramode_protocol::socket_path::Surroundings;
 use soramode_protocol::version::{PROTOCOL, VERSION};
 use tokio::time::{sleep, timeout};
 
+use crate::command_line;
 use crate::error::{Exit, Failure};
 use crate::output::escape::escape;
 
@@ -58,7 +59,12 @@ impl Socket {
 
     /// This command as it is typed for this daemon.
     pub(crate) fn command(&self, words: &str) -> String {
-        if self.from_flag { format!("soramode --socket {} {words}", self.shown()) } else { format!("soramode {words}") }
+        command_line::soramode(&[&self.flags(), words])
+    }
+
+    /// The flag that names it, where one did.
+    pub(crate) fn flags(&self) -> String {
+        if self.from_flag { command_line::flag("socket", &self.path) } else { String::new() }
     }
 
     fn shown(&self) -> String {
@@ -313,5 +319,7 @@ mod tests {
     fn suggested_commands_name_the_socket_where_the_flag_did() {
         assert_eq!(socket().command("set normal"), "soramode set normal");
         assert_eq!(Socket { from_flag: true, ..socket() }.command("get"), "soramode --socket /run/soramode/soramode.sock get");
+        let spaced = Socket { path: "/tmp/my dir/s.sock".into(), from_flag: true };
+        assert_eq!(spaced.command("get"), "soramode --socket '/tmp/my dir/s.sock' get");
     }
 }

@@ -4,6 +4,7 @@ mod afar;
 mod api;
 mod args;
 mod cluster;
+mod command_line;
 mod commands;
 mod completion;
 mod daemon;
@@ -44,6 +45,11 @@ impl Context<'_> {
     /// This command as it is typed for whoever is asked here.
     pub(crate) fn command(&self, words: &str) -> String {
         self.api.map_or_else(|| self.socket.command(words), |api| api.command(words))
+    }
+
+    /// The flags that say whom this command asks, but for the token's file.
+    pub(crate) fn flags(&self) -> String {
+        self.api.map_or_else(|| self.socket.flags(), Api::flags)
     }
 }
 

@@ -7,7 +7,7 @@ mod flags;
 mod look;
 mod watch;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use soramode_protocol::decision::{Connect, Decision};
@@ -23,6 +23,7 @@ pub(crate) use flags::ApiFlags;
 pub(crate) use look::{ListedSession, Look};
 pub(crate) use watch::{Goal, NodeSeen, Watch, watch};
 
+use crate::command_line;
 use crate::error::{Exit, Failure};
 use crate::output::escape::escape;
 
@@ -38,6 +39,7 @@ pub(crate) struct Api {
     /// Its name, or its host and port, which stand for it: the API does not say it.
     name: String,
     named: Named,
+    token_file: Option<PathBuf>,
 }
 
 /// Where the URL came from.
@@ -45,10 +47,10 @@ pub(crate) struct Api {
 pub(crate) enum Named {
     Flag,
     Variable,
-    /// `--node` named a node of the cluster, and whoever is asked with this command knew its URL.
+    /// `--node` named a node of the cluster, and the server that these flags name knew its URL.
     Node {
         name: NodeName,
-        command: String,
+        flags: String,
     },
 }
 
@@ -61,7 +63,7 @@ impl Api {
             Named::Node { name, .. } => escape(name.as_str()).into_owned(),
         };
         let client = SoraApi::new(url, token, ANSWER_MAX).map_err(|error| Failure::new(Exit::Failed, format!("cannot start: {error}")))?;
-        Ok(Self { client, name, named })
+        Ok(Self { client, name, named, token_file: token_file.map(Path::to_owned) })
     }
 
     /// Its name in the cluster, if it was named by that.
@@ -79,10 +81,17 @@ impl Api {
 
     /// This command as it is typed for this node.
     pub(crate) fn command(&self, words: &str) -> String {
+        let token = self.token_file.as_ref().map(|path| command_line::flag("api-token-file", path)).unwrap_or_default();
+        let node = self.node_name().map(|name| command_line::flag("node", name.as_str())).unwrap_or_default();
+        command_line::soramode(&[&self.flags(), &token, words, &node])
+    }
+
+    /// The flags that say whom to ask, but for the token's file.
+    pub(crate) fn flags(&self) -> String {
         match &self.named {
-            Named::Flag => format!("soramode --api-url {} {words}", self.client.url()),
-            Named::Variable => format!("soramode {words}"),
-            Named::Node { command, .. } => format!("{}{words} --node {}", command, self.name),
+            Named::Flag => command_line::flag("api-url", self.client.url()),
+            Named::Variable => String::new(),
+            Named::Node { flags, .. } => flags.clone(),
         }
     }
 
@@ -210,11 +219,20 @@ mod tests {
     }
 
     #[test]
-    fn what_is_suggested_names_the_url_where_the_flag_did_and_never_a_password() {
+    fn what_is_suggested_has_every_flag_of_the_way_and_never_a_password() {
         let url: Url = "http://ops:secret@sora:3000/".parse().unwrap();
         let api = Api::new(url.clone(), Named::Flag, None).unwrap();
-        assert_eq!(api.command("set normal"), "soramode --api-url http://ops:***@sora:3000/ set normal");
+        assert_eq!(api.command("set normal"), "soramode --api-url 'http://ops:***@sora:3000/' set normal");
         assert_eq!(api.name(), "sora:3000");
-        assert_eq!(Api::new(url, Named::Variable, None).unwrap().command("get"), "soramode get");
+        assert_eq!(Api::new(url.clone(), Named::Variable, None).unwrap().command("get"), "soramode get");
+        let folder = tempfile::tempdir().unwrap();
+        let token = folder.path().join("the token");
+        std::fs::write(&token, "secret").unwrap();
+        let shown = token.display();
+        let api = Api::new(url.clone(), Named::Variable, Some(&token)).unwrap();
+        assert_eq!(api.command("get"), format!("soramode --api-token-file '{shown}' get"));
+        let named = Named::Node { name: NodeName::new("n2").unwrap(), flags: "--socket /s".to_owned() };
+        let api = Api::new(url, named, Some(&token)).unwrap();
+        assert_eq!(api.command("set normal"), format!("soramode --socket /s --api-token-file '{shown}' set normal --node n2"));
     }
 }

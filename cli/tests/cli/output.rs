@@ -135,3 +135,19 @@ fn suggested_commands_name_the_socket_that_the_flag_named() {
     let ended = program(&socket).env_remove("SORAMODE_SOCKET").arg("--socket").arg(&socket).args(["set", "block_new_session"]).ended();
     assert!(ended.stdout.contains(&format!("Undo: soramode --socket {} set normal", socket.display())), "{ended:?}");
 }
+
+#[test]
+fn a_suggested_command_can_be_pasted_wherever_the_socket_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("it's $HOME; my dir");
+    std::fs::create_dir(&socket).unwrap();
+    let socket = socket.join("s.sock");
+    let daemon = Daemon::start_with(|config| config.socket = socket.clone());
+    let ended = program(&socket).arg("--socket").arg(&socket).args(["set", "block_new_session"]).ended();
+    let undo = ended.stdout.trim().rsplit_once("Undo: ").unwrap().1.to_owned();
+    let path = format!("{}:/usr/bin:/bin", std::path::Path::new(crate::support::PROGRAM).parent().unwrap().display());
+    let pasted = std::process::Command::new("bash").env("PATH", path).arg("-c").arg(&undo).ended();
+    assert_eq!(pasted.code, 0, "{undo}: {pasted:?}");
+    assert_eq!(program(&socket).arg("get").ended().stdout, "normal\n");
+    drop(daemon);
+}
