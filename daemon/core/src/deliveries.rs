@@ -1,5 +1,8 @@
 //! Deliveries by webhook: one for each event and receiver, in order for each receiver, until it has it or is given up.
 
+mod queue;
+mod schedule;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -9,9 +12,12 @@ use soramode_protocol::error::Error;
 use soramode_protocol::event::{DeliveryEnded, Event, EventKind};
 use soramode_protocol::node::DeliveryCounts;
 
+use self::queue::Queue;
+pub use self::schedule::{NEWS_PAUSE, RETRY_AFTER_MAX, RETRY_PAUSES};
+use self::schedule::{heeded, longest_pause_after, pause_after};
 use crate::effect::{Act, Attempt, Record};
 use crate::gate::{Gate, Refusable, Turn};
-use crate::input::Tried;
+use crate::input::{Timestamp, Tried};
 use crate::lists::rows;
 use crate::snapshot::{StoredDelivery, Webhook};
 use crate::timers::Timer;
@@ -24,26 +30,6 @@ pub const DELIVERIES_FAILED_KEPT: usize = 10_000;
 
 /// Deliveries that succeeded or became obsolete and are kept, to be looked at.
 pub const DELIVERIES_OVER_KEPT: usize = 1_000;
-
-/// How long after each try the next one follows; after the last of them the receiver is given up.
-pub const RETRY_PAUSES: [Duration; 10] = [
-    Duration::from_secs(1),
-    Duration::from_secs(5),
-    Duration::from_secs(30),
-    Duration::from_mins(2),
-    Duration::from_mins(5),
-    Duration::from_mins(30),
-    Duration::from_hours(2),
-    Duration::from_hours(5),
-    Duration::from_hours(10),
-    Duration::from_hours(14),
-];
-
-/// The longest that a receiver's `retry-after` is heeded.
-pub const RETRY_AFTER_MAX: Duration = Duration::from_hours(1);
-
-/// How far a pause may stray from its length, in thousandths, so that many nodes do not come back at the same moment.
-const JITTER_THOUSANDTHS: u64 = 100;
 
 /// The status that says: never again.
 const GONE: u16 = 410;
@@ -59,14 +45,6 @@ pub(crate) struct Deliveries {
     /// For each receiver that there is.
     queues: Vec<Queue>,
     last_id: u64,
-}
-
-/// What a receiver is owed.
-#[derive(Default)]
-struct Queue {
-    waiting: VecDeque<u64>,
-    /// What is being tried now. It may be owed no more.
-    under_way: Option<u64>,
 }
 
 /// How a delivery ends.
@@ -129,7 +107,7 @@ impl Gate {
         self.settings.webhooks = webhooks;
         for (place, queue) in self.deliveries.queues.iter_mut().enumerate() {
             if !self.settings.webhooks.get(place).is_some_and(Webhook::is_told) {
-                queue.waiting.clear();
+                queue.clear();
                 self.timers.cancel(Timer::Delivery(place));
             }
         }
@@ -180,6 +158,16 @@ impl Gate {
         }
         self.deliveries.rows.insert(delivery.id, delivery);
         self.wait_or_try(turn, place);
+        self.hasten_for_news(turn, place);
+    }
+
+    /// Tries a receiver that failed sooner than the schedule has it, for there is news: it may be up again.
+    fn hasten_for_news(&mut self, turn: &Turn, place: usize) {
+        let Some(queue) = self.deliveries.queues.get(place) else { return };
+        let news_at = queue.news_at(turn.now.boot);
+        if self.timers.at(Timer::Delivery(place)).is_some_and(|at| at > news_at) {
+            self.timers.set(Timer::Delivery(place), news_at);
+        }
     }
 
     fn oldest_waiting(&self) -> Option<u64> {
@@ -192,13 +180,14 @@ impl Gate {
         if self.timers.is_set(Timer::Delivery(place)) {
             return;
         }
-        let Some(queue) = self.deliveries.queues.get(place).filter(|queue| queue.under_way.is_none()) else { return };
+        let Some(queue) = self.deliveries.queues.get_mut(place).filter(|queue| queue.under_way.is_none()) else { return };
         let Some(next) = queue.waiting.front().and_then(|id| self.deliveries.rows.get(id)) else { return };
-        // After a restart a pause may still run. By the wall clock, which may have been set: it is never longer than the longest.
-        let pause = next.next_attempt_at.map_or(Duration::ZERO, |at| at.since(turn.now.wall)).min(longest_pause());
+        // After a restart a pause may still run: by the wall clock, which may have been set since.
+        let pause = next.next_attempt_at.map_or(Duration::ZERO, |at| at.since(turn.now.wall)).min(longest_pause_after(next.attempts));
         if pause.is_zero() {
             self.try_delivery(turn, place);
         } else {
+            queue.due = Some(turn.now.boot + pause);
             self.timers.set(Timer::Delivery(place), turn.now.boot + pause);
         }
     }
@@ -216,31 +205,43 @@ impl Gate {
     /// A try is over.
     pub(crate) fn delivery_tried(&mut self, turn: &mut Turn, id: u64, tried: &Tried) {
         let Some(place) = self.deliveries.queues.iter().position(|queue| queue.under_way == Some(id)) else { return };
-        if let Some(queue) = self.deliveries.queues.get_mut(place) {
-            queue.under_way = None;
-        }
+        let Some(queue) = self.deliveries.queues.get_mut(place) else { return };
+        queue.tried(turn.now.boot, tried.retry_after);
+        let due = queue.due_after(turn.now.boot);
         let Some(delivery) = self.deliveries.rows.get_mut(&id) else { return self.wait_or_try(turn, place) };
-        delivery.attempts += 1;
         (delivery.status, delivery.problem) = (tried.status, tried.problem.clone());
-        let is_owed = delivery.state == DeliveryState::Pending;
-        let attempts = usize::try_from(delivery.attempts).unwrap_or(usize::MAX);
-        match (tried.status, RETRY_PAUSES.get(attempts - 1)) {
-            // Also of what became obsolete meanwhile: the receiver has it.
-            (Some(200..300), _) => self.end_delivery(turn, id, Ending::Succeeded),
-            _ if !is_owed => self.wait_or_try(turn, place),
-            (Some(GONE), _) | (_, None) => self.end_delivery(turn, id, Ending::Failed(tried.problem.clone())),
-            (_, Some(pause)) => {
-                let pause = tried.retry_after.map_or_else(|| jittered(*pause, self.random.next_u64()), |after| after.min(RETRY_AFTER_MAX));
-                self.pause_delivery(turn, id, pause.max(Duration::from_millis(1)));
+        let is_pending = delivery.state == DeliveryState::Pending;
+        match (tried.status, due) {
+            // Also one that became obsolete meanwhile: the receiver has it.
+            (Some(200..300), _) => {
+                delivery.attempts += 1;
+                self.end_delivery(turn, id, Ending::Succeeded);
+            }
+            (_, _) if !is_pending => self.wait_or_try(turn, place),
+            // A try ahead of the schedule leaves the schedule as it was: otherwise tries that somebody asks for would use it up.
+            (status, Some(due)) if status != Some(GONE) => {
+                let pause = due.saturating_sub(turn.now.boot).max(heeded(tried.retry_after));
+                self.pause_delivery(turn, (id, place), pause);
+            }
+            (status, _) => {
+                delivery.attempts += 1;
+                match pause_after(delivery.attempts, tried.retry_after, self.random.next_u64()) {
+                    Some(pause) if status != Some(GONE) => self.pause_delivery(turn, (id, place), pause),
+                    Some(_) | None => self.end_delivery(turn, id, Ending::Failed(tried.problem.clone())),
+                }
             }
         }
     }
 
-    fn pause_delivery(&mut self, turn: &mut Turn, id: u64, pause: Duration) {
+    fn pause_delivery(&mut self, turn: &mut Turn, (id, place): (u64, usize), pause: Duration) {
         let Some(delivery) = self.deliveries.rows.get_mut(&id) else { return };
         delivery.next_attempt_at = Some(turn.now.wall + pause);
         turn.effects.records.push(Record::Delivery(Box::new(delivery.clone())));
-        if let Some(place) = place_of(&self.settings.webhooks, &delivery.url) {
+        // Its receiver may have been removed meanwhile.
+        if place_of(&self.settings.webhooks, &delivery.url) == Some(place)
+            && let Some(queue) = self.deliveries.queues.get_mut(place)
+        {
+            queue.due = Some(turn.now.boot + pause);
             self.timers.set(Timer::Delivery(place), turn.now.boot + pause);
         }
     }
@@ -277,6 +278,7 @@ impl Gate {
         let Some(queue) = self.deliveries.queues.get_mut(place) else { return };
         if queue.waiting.pop_front_if(|first| *first == delivery.id).is_some() {
             // The pause was this one's.
+            queue.due = None;
             self.timers.cancel(Timer::Delivery(place));
         } else if let Some(at) = queue.waiting.iter().position(|waiting| *waiting == delivery.id) {
             queue.waiting.remove(at);
@@ -305,7 +307,7 @@ impl Gate {
         }
     }
 
-    pub(crate) fn list_deliveries(&self, list: &ListDeliveries) -> Refusable<Page> {
+    pub(crate) fn list_deliveries(&self, now: Timestamp, list: &ListDeliveries) -> Refusable<Page> {
         let before: u64 = match &list.cursor {
             Some(cursor) => cursor.parse().map_err(|_| Error::invalid_params("cursor", "is not one of ours"))?,
             None => u64::MAX,
@@ -313,7 +315,7 @@ impl Gate {
         let limit = rows(list.limit);
         let wanted = |delivery: &&StoredDelivery| list.state.is_none_or(|state| delivery.state == state);
         let mut found = self.deliveries.rows.range(..before).rev().map(|(_, delivery)| delivery).filter(wanted);
-        let deliveries: Vec<Delivery> = found.by_ref().take(limit).map(view).collect();
+        let deliveries: Vec<Delivery> = found.by_ref().take(limit).map(|delivery| self.view(now, delivery)).collect();
         let cursor = found.next().and(deliveries.last()).map(|last| last.id.to_string());
         Ok(Page { deliveries, cursor })
     }
@@ -334,7 +336,7 @@ impl Gate {
             DeliveryState::Pending => self.hasten(turn, id, place),
             DeliveryState::Obsolete | DeliveryState::Succeeded | DeliveryState::Failed => self.owe_again(turn, id),
         }
-        self.deliveries.rows.get(&id).map(view).ok_or_else(|| Error::no_delivery(id))
+        self.deliveries.rows.get(&id).map(|delivery| self.view(turn.now, delivery)).ok_or_else(|| Error::no_delivery(id))
     }
 
     fn hasten(&mut self, turn: &mut Turn, id: u64, place: usize) {
@@ -354,28 +356,31 @@ impl Gate {
         (delivery.status, delivery.problem) = (None, None);
         self.queue_delivery(turn, delivery);
     }
+
+    fn view(&self, now: Timestamp, delivery: &StoredDelivery) -> Delivery {
+        // A new event may have brought the next try forward.
+        let place = self.deliveries.queues.iter().position(|queue| queue.waiting.front() == Some(&delivery.id));
+        let timer = place.and_then(|place| self.timers.at(Timer::Delivery(place)));
+        Delivery {
+            id: delivery.id,
+            state: delivery.state,
+            endpoint: delivery.endpoint.clone(),
+            event_type: delivery.event.kind.event_type().unwrap_or(soramode_protocol::event::EventType::SessionVanished),
+            event_id: delivery.event.id,
+            seq: delivery.event.seq,
+            attempts: delivery.attempts,
+            created_at: delivery.created_at,
+            next_attempt_at: timer.map(|at| now.wall + at.saturating_sub(now.boot)).or(delivery.next_attempt_at),
+            finished_at: delivery.finished_at,
+            status: delivery.status,
+            problem: delivery.problem.clone(),
+        }
+    }
 }
 
 /// Which receiver this is.
 fn place_of(webhooks: &[Webhook], url: &str) -> Option<usize> {
     webhooks.iter().position(|webhook| webhook.is_told() && webhook.url == url)
-}
-
-fn view(delivery: &StoredDelivery) -> Delivery {
-    Delivery {
-        id: delivery.id,
-        state: delivery.state,
-        endpoint: delivery.endpoint.clone(),
-        event_type: delivery.event.kind.event_type().unwrap_or(soramode_protocol::event::EventType::SessionVanished),
-        event_id: delivery.event.id,
-        seq: delivery.event.seq,
-        attempts: delivery.attempts,
-        created_at: delivery.created_at,
-        next_attempt_at: delivery.next_attempt_at,
-        finished_at: delivery.finished_at,
-        status: delivery.status,
-        problem: delivery.problem.clone(),
-    }
 }
 
 fn ended(delivery: &StoredDelivery) -> DeliveryEnded {
@@ -387,14 +392,4 @@ fn ended(delivery: &StoredDelivery) -> DeliveryEnded {
         status: delivery.status,
         problem: delivery.problem.clone(),
     }
-}
-
-/// A pause that is longer or shorter by as much as the dice say.
-fn jittered(pause: Duration, random: u64) -> Duration {
-    let thousandths = 1_000 - JITTER_THOUSANDTHS + random % (2 * JITTER_THOUSANDTHS + 1);
-    Duration::from_micros(u64::try_from(pause.as_micros()).unwrap_or(u64::MAX) / 1_000 * thousandths)
-}
-
-fn longest_pause() -> Duration {
-    RETRY_PAUSES.into_iter().max().unwrap_or(RETRY_AFTER_MAX) * 2
 }

@@ -133,7 +133,7 @@ impl Gate {
             GateRequest::Explain(explain) => Ok(Reply::Explanation(Box::new(self.explain(explain)))),
             GateRequest::List(list) => self.list(&list).map(Reply::Page),
             GateRequest::Wait(wait) => return self.wait(turn, ticket, *wait),
-            GateRequest::ListDeliveries(list) => self.list_deliveries(&list).map(Reply::Deliveries),
+            GateRequest::ListDeliveries(list) => self.list_deliveries(turn.now, &list).map(Reply::Deliveries),
             GateRequest::PurgeClusterNode(purge) => return self.purge(turn, ticket, (purge, &actor)),
             GateRequest::Grant => Ok(Reply::Granted(self.grant(turn.now.boot))),
             GateRequest::Acknowledge(it) => {

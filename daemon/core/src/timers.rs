@@ -58,6 +58,11 @@ impl Timers {
         self.by_timer.contains_key(&timer)
     }
 
+    /// Returns when a deadline comes, if it is set.
+    pub(crate) fn at(&self, timer: Timer) -> Option<Duration> {
+        self.by_timer.get(&timer).copied()
+    }
+
     pub(crate) fn next(&self) -> Option<Duration> {
         self.by_time.first().map(|&(at, _)| at)
     }

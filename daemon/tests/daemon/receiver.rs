@@ -33,7 +33,7 @@ impl Manner {
         Self::Status(status, String::new())
     }
 
-    /// Try again at once.
+    /// Asks to be tried again at once, which shortens no pause.
     pub(crate) fn busy() -> Self {
         Self::Status(503, "retry-after: 0\r\n".to_owned())
     }

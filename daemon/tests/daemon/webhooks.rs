@@ -42,7 +42,7 @@ fn follow(daemon: &Daemon) -> Line {
 
 #[test]
 fn each_receiver_has_each_event_in_order_and_none_waits_for_another() {
-    let mut refusals = 3;
+    let mut refusals = 1;
     let slow = Receiver::start(move |_| {
         refusals -= 1;
         if refusals >= 0 { Manner::busy() } else { Manner::ok() }
@@ -57,8 +57,8 @@ fn each_receiver_has_each_event_in_order_and_none_waits_for_another() {
     let types = |told: Vec<Told>| told.iter().map(|told| told.event_type().to_owned()).collect::<Vec<String>>();
     assert_eq!(types(good.heard()), ["session.created", "session.destroyed", "session.vanished"]);
     let heard = slow.heard();
-    assert!(heard[..4].iter().all(|told| told.header("webhook-id") == heard[0].header("webhook-id")), "the same id each time");
-    let expected = ["session.created", "session.created", "session.created", "session.created", "session.destroyed", "session.vanished"];
+    assert_eq!(heard[0].header("webhook-id"), heard[1].header("webhook-id"), "the same id each time");
+    let expected = ["session.created", "session.created", "session.destroyed", "session.vanished"];
     assert_eq!(types(heard), expected);
     let status = daemon.client().status();
     assert_eq!(status["deliveries"], json!({"pending": 0, "failed": 0}));

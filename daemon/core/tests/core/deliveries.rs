@@ -10,7 +10,7 @@ use soramode_core::gate::Gate;
 use soramode_core::input::{Host, Input, SocketId, Ticket, Timestamp, Tried};
 use soramode_core::snapshot::{Clustering, Seed, Settings, Snapshot, SoraSettings, Stored, StoredDelivery, Webhook};
 use soramode_protocol::decision::{Connect, Disconnect, Lifetime};
-use soramode_protocol::delivery::DeliveryState;
+use soramode_protocol::delivery::{DeliveryState, ResendDelivery};
 use soramode_protocol::event::{EventKind, EventType};
 use soramode_protocol::mode::{ChangeMode, SettableMode};
 use soramode_protocol::node::{Storage, StorageState};
@@ -120,8 +120,42 @@ impl World {
         if status == Some(200) {
             self.had.entry(place).or_default().push(id);
         }
-        let retry_after = self.dice.one_in(4).then(|| Duration::from_secs(7));
+        let pauses = [Duration::ZERO, Duration::from_secs(7), Duration::from_hours(2), Duration::MAX];
+        let retry_after = self.dice.one_in(4).then(|| pauses[usize::try_from(self.dice.roll(4)).unwrap()]);
         self.step(Input::Tried { id, tried: Tried { status, retry_after, problem: None } });
+    }
+
+    /// Has a receiver that is up with everything but an answer of success asked until the delivery fails; returns how long that took.
+    fn refuse_until_it_fails(&mut self, place: usize, id: u64) -> Duration {
+        let ticket = Ticket { socket: SocketId(1), serial: 1 };
+        let (began, mut is_clock_right, mut changes) = (self.now.boot, true, 0);
+        while self.deliveries[&id].state == DeliveryState::Pending {
+            match self.dice.roll(40) {
+                0 => self.step(Input::Ask { ticket, actor: "ops".into(), request: GateRequest::ResendDelivery(ResendDelivery { id }) }),
+                1 => self.restart(),
+                2 => {
+                    changes += 1;
+                    self.step(mode_change(changes));
+                }
+                3 if is_clock_right => {
+                    is_clock_right = false;
+                    self.restart_with_the_clock_behind();
+                }
+                _ => {}
+            }
+            let status = [Some(500), Some(429), Some(304), None][usize::try_from(self.dice.roll(4)).unwrap()];
+            self.answer(place, status);
+            let millis = self.dice.roll(1_800_000);
+            self.pass(Duration::from_millis(millis));
+        }
+        self.now.boot.saturating_sub(began)
+    }
+
+    fn restart_with_the_clock_behind(&mut self) {
+        let right = self.now;
+        self.now.wall = Time::from_micros(right.wall.as_micros() - 365 * 24 * 3_600_000_000);
+        self.restart();
+        self.now.wall = right.wall;
     }
 
     fn restart(&mut self) {
@@ -213,13 +247,31 @@ fn in_the_end_everybody_has_everything_in_its_order() {
     }
 }
 
-/// So many changes of the mode, each owed to one receiver.
+/// However a receiver refuses, and whatever happens meanwhile. New events and operators may add tries, and a clock that is wrong may
+/// not keep one from coming.
+#[test]
+fn a_receiver_is_tried_for_a_day_and_a_half_and_not_for_ever() {
+    for seed in 0..50 {
+        let mut world = World::new(seed);
+        world.step(mode_change(0));
+        let (place, id) = world.under_way.iter().map(|(place, id)| (*place, *id)).next().unwrap();
+        let tried_for = world.refuse_until_it_fails(place, id);
+        assert!(tried_for >= Duration::from_hours(36), "seed {seed}: given up after {tried_for:?}");
+        assert!(tried_for <= Duration::from_hours(96), "seed {seed}: still tried after {tried_for:?}");
+    }
+}
+
+/// The time-th change of the mode, which makes a delivery for one receiver.
+fn mode_change(time: usize) -> Input {
+    let mode = if time.is_multiple_of(2) { SettableMode::BlockNewConnection } else { SettableMode::BlockNewSession };
+    let change = ChangeMode { mode, reason: None, expires_in_seconds: None, if_mode: None, if_generation: None, on_behalf_of: None };
+    let ticket = Ticket { socket: SocketId(1), serial: 1 };
+    Input::Ask { ticket, actor: "ops".into(), request: GateRequest::ChangeMode(Box::new(change)) }
+}
+
 fn change_mode(world: &mut World, times: usize) {
     for time in 0..times {
-        let mode = if time % 2 == 0 { SettableMode::BlockNewConnection } else { SettableMode::BlockNewSession };
-        let change = ChangeMode { mode, reason: None, expires_in_seconds: None, if_mode: None, if_generation: None, on_behalf_of: None };
-        let ticket = Ticket { socket: SocketId(1), serial: 1 };
-        world.step_fast(Input::Ask { ticket, actor: "ops".into(), request: GateRequest::ChangeMode(Box::new(change)) });
+        world.step_fast(mode_change(time));
     }
 }
 
