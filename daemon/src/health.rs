@@ -8,6 +8,7 @@ use soramode_protocol::node::{Status, Upstream};
 
 use crate::clock;
 use crate::config::{Config, HttpConfig};
+use crate::http::Absent;
 
 /// Sora's API among the servers.
 pub(crate) const SORA_API: &str = "sora-api";
@@ -21,6 +22,8 @@ pub(crate) struct Health {
     upstreams: Mutex<Vec<Upstream>>,
     /// The members of the cluster's etcd, in the order in which they are named.
     etcd: Mutex<Vec<Upstream>>,
+    /// Addresses that are listened on, and that the machine does not have yet.
+    absent: Mutex<Vec<Absent>>,
 }
 
 impl Health {
@@ -28,7 +31,7 @@ impl Health {
     pub(crate) fn new(config: &Config) -> Self {
         let endpoints = config.cluster.iter().flat_map(|cluster| &cluster.endpoints);
         let etcd = endpoints.map(|url| unasked(ETCD, url.as_str())).collect();
-        Self { upstreams: Mutex::new(named(&config.http)), etcd: Mutex::new(etcd) }
+        Self { upstreams: Mutex::new(named(&config.http)), etcd: Mutex::new(etcd), absent: Mutex::default() }
     }
 
     /// The configuration names others; of those that stay is known what was.
@@ -64,6 +67,25 @@ impl Health {
     /// Says in a status what the gate cannot know.
     pub(crate) fn complete(&self, status: &mut Status) {
         status.upstreams = self.upstreams().iter().chain(self.etcd().iter()).cloned().collect();
+        status.warnings.extend(self.absent().iter().map(Absent::warning));
+    }
+
+    /// These addresses are listened on before the machine has them.
+    pub(crate) fn note_absent(&self, absent: Vec<Absent>) {
+        *self.absent() = absent;
+    }
+
+    /// Forgets the absent addresses that have come; returns the number of the others.
+    pub(crate) fn look_for_absent(&self, is_there: impl Fn(&Absent) -> bool) -> usize {
+        let mut absent = self.absent();
+        for Absent { address, names } in absent.extract_if(.., |absent| is_there(absent)) {
+            tracing::info!(%address, "an interface has the address now ({names})");
+        }
+        absent.len()
+    }
+
+    fn absent(&self) -> MutexGuard<'_, Vec<Absent>> {
+        self.absent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn upstreams(&self) -> MutexGuard<'_, Vec<Upstream>> {

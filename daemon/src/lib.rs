@@ -147,7 +147,7 @@ pub async fn serve(config: Config, shutdown: CancellationToken, reloads: Reloads
     let house = House { log: Arc::clone(&log), ender, node_name: config.node_name.clone(), operator_group: config.operator_group.clone() };
     let stop = shutdown.clone();
     let supplies = Supplies { inbox: inbox.clone(), log, metrics, health: Arc::clone(&health), polls, api, stop, passed };
-    let http = Http::open(&config, supplies).await?;
+    let http = Http::open(&config, supplies)?;
     let mirroring = mirror::run(mirroring, shutdown.clone());
     let clustering = cluster_settings::run(cluster, shutdown.clone());
     let (operators, operating) = watch::channel(Operators::of(config.operator_group.clone(), socket.operator_gid()));

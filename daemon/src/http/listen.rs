@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 
+use super::address::{self, Absent};
 use crate::args::http::Listen;
 use crate::config::Config;
 use crate::passed::{Lasting, Passed};
@@ -77,8 +78,15 @@ enum Socket {
     Unix(SocketFile),
 }
 
+/// The listeners, and those of their addresses that the machine does not have yet.
+#[derive(Debug)]
+pub(crate) struct Listeners {
+    pub(crate) listeners: Vec<Listener>,
+    pub(crate) absents: Vec<Absent>,
+}
+
 /// All that the configuration asks for; equal addresses share one. Needs a tokio runtime.
-pub(crate) async fn listeners(config: &Config, passed: &mut Passed) -> Result<Vec<Listener>, ListenError> {
+pub(crate) fn listeners(config: &Config, passed: &mut Passed) -> Result<Listeners, ListenError> {
     let http = &config.http;
     let mut addresses: Vec<(SocketAddr, Doors, String)> = Vec::new();
     let mut listeners = Vec::new();
@@ -107,17 +115,23 @@ pub(crate) async fn listeners(config: &Config, passed: &mut Passed) -> Result<Ve
             None => addresses.push((address, door, name.to_owned())),
         }
     }
+    let mut absents = Vec::new();
     for (address, doors, names) in addresses {
         let (lasting, listener) = match passed.tcp(address) {
             Some(listener) => (Lasting::Outlives, listener.set_nonblocking(true).and_then(|()| TcpListener::from_std(listener))),
-            None => (Lasting::OurOwn, TcpListener::bind(address).await),
+            None => (Lasting::OurOwn, address::listen(address)),
         };
         let bound = listener.and_then(|listener| Ok((listener.local_addr()?.port(), listener)));
         let (port, listener) = bound.map_err(|error| ListenError::Address { address, names: names.clone(), error })?;
         tracing::info!(address = %SocketAddr::new(address.ip(), port), "listening for HTTP ({names})");
+        if !address::is_there(address) {
+            let absent = Absent { address: SocketAddr::new(address.ip(), port), names };
+            tracing::warn!("{}", absent.warning());
+            absents.push(absent);
+        }
         listeners.push(Listener { doors, lasting, socket: Socket::Tcp(listener, port) });
     }
-    Ok(listeners)
+    Ok(Listeners { listeners, absents })
 }
 
 impl Listener {

@@ -1,6 +1,7 @@
 //! The HTTP doors: Sora's API, a real Sora's webhooks, and what load balancers and monitoring ask. Each is thin: it turns what it hears
 //! into one request to the gate, and the gate's answer back into its own words.
 
+mod address;
 mod answer;
 pub mod api;
 mod asker;
@@ -25,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use body::{BODY_BYTES_MAX, BODY_TIME};
+pub(crate) use address::Absent;
 pub use listen::ListenError;
 pub use serve::{HEAD_BYTES_MAX, HEAD_TIME, HTTP_CLIENTS_MAX};
 
@@ -39,7 +41,7 @@ use crate::socket_file::FileHandle;
 use answer::Answered;
 use api::Pass;
 use asker::Asker;
-use listen::{Caller, Doors, Listener};
+use listen::{Caller, Doors, Listener, Listeners};
 use serve::{Service, serve};
 use sora::{Applications, Poller, Sora};
 
@@ -97,11 +99,12 @@ pub enum HttpError {
 
 impl Http {
     /// Opens the doors that the configuration asks for. Needs a tokio runtime.
-    pub(crate) async fn open(config: &Config, mut supplies: Supplies) -> Result<Self, HttpError> {
+    pub(crate) fn open(config: &Config, mut supplies: Supplies) -> Result<Self, HttpError> {
         let sora = Sora::new(&config.http.sora, &supplies.health)?;
         let pass = |url: &HttpUrl| Pass::new(url.0.clone(), config.http.sora.upstream_timeout, Arc::clone(&supplies.health));
         let pass = config.http.sora.api.as_ref().map(pass).transpose()?;
-        let listeners = listen::listeners(config, &mut supplies.passed).await?;
+        let Listeners { listeners, absents } = listen::listeners(config, &mut supplies.passed)?;
+        supplies.health.note_absent(absents);
         Ok(Self { listeners, sora, pass, config: config.clone(), supplies })
     }
 
@@ -122,6 +125,7 @@ impl Http {
         let Supplies { inbox, log, metrics, health, polls, api, stop, .. } = supplies;
         let tracker = TaskTracker::new();
         let asker = Asker::open(inbox, tracker.clone()).await;
+        tracker.spawn(address::look_for_absent(Arc::clone(&health), stop.clone()));
         if let Some(api) = api {
             let (asker, metrics) = (asker.clone(), Arc::clone(&metrics));
             tracker.spawn(Poller { api, asker, health, metrics, wanted: polls }.run(stop.clone()));

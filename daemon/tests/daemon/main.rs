@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 #![expect(clippy::print_stderr, reason = "a test that is skipped, or goes by a seed, says so")]
 
+mod absent_address;
 mod access;
 mod corpus;
 #[path = "../../core/tests/core/dice.rs"]
