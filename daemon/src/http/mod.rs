@@ -25,8 +25,8 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use body::{BODY_BYTES_MAX, BODY_TIME};
 pub(crate) use address::Absent;
+pub use body::{BODY_BYTES_MAX, BODY_TIME};
 pub use listen::ListenError;
 pub use serve::{HEAD_BYTES_MAX, HEAD_TIME, HTTP_CLIENTS_MAX};
 
