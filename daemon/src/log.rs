@@ -1,7 +1,11 @@
 //! The log: one short line an event on standard error, for people or as JSON.
 
+mod queue;
+
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt;
 use std::io::{self, IsTerminal};
+use std::panic::{self, PanicHookInfo};
 use std::sync::OnceLock;
 
 use soramode_protocol::event::{DeliveryEnded, EventKind};
@@ -18,6 +22,9 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::args::{LogFormat, LogLevel};
 use crate::clock;
+use queue::Queue;
+pub(crate) use queue::dropped;
+pub use queue::{FLUSH_TIME, WAITING_BYTES_MAX, finish};
 
 /// Our own crates, all of them. Of others' only warnings are logged.
 const OWN_TARGETS: &str = "soramode";
@@ -25,13 +32,26 @@ const OWN_TARGETS: &str = "soramode";
 /// The level of the log that was started.
 static LEVEL: OnceLock<Handle<Targets, Registry>> = OnceLock::new();
 
-/// Starts the log of this process. The second call in one process changes nothing.
-pub fn start(format: LogFormat, level: LogLevel) {
+/// Starts the log of this process, and its thread. The second call in one process changes nothing.
+pub fn start(format: LogFormat, level: LogLevel) -> io::Result<()> {
+    let queue = Queue::of_process()?;
     let (filter, handle) = reload::Layer::new(filter(level));
     // Taken by whoever came first: with the daemon run inside a test, the test's own.
-    if Registry::default().with(lines(format, filter, io::stderr)).try_init().is_err() || LEVEL.set(handle).is_err() {
+    if Registry::default().with(lines(format, filter, queue)).try_init().is_err() || LEVEL.set(handle).is_err() {
         tracing::debug!("the log had been started already");
+    } else {
+        panic::set_hook(Box::new(log_panic));
     }
+    Ok(())
+}
+
+/// Logs a panic: the standard hook would wait for the reader of standard error.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let message = panic.payload_as_str().unwrap_or("no message");
+    let place = panic.location().map(ToString::to_string);
+    let backtrace = Backtrace::capture();
+    let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
+    tracing::error!(place, backtrace, "panicked: {message}");
 }
 
 /// Logs so much from now on.

@@ -64,9 +64,14 @@ fn check_state(config: &Config) -> ExitCode {
 }
 
 fn run(config: Config) -> ExitCode {
-    log::start(config.log_format, config.log_level);
+    if let Err(error) = log::start(config.log_format, config.log_level) {
+        return fail(FAILED, format_args!("cannot start the log: {error}"));
+    }
     match serve(config) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => {
+            log::finish(None);
+            ExitCode::SUCCESS
+        }
         Err(error) => fail(FAILED, format_args!("{error:#}")),
     }
 }
@@ -89,9 +94,7 @@ fn serve(config: Config) -> anyhow::Result<()> {
 }
 
 fn fail(status: u8, error: impl std::fmt::Display) -> ExitCode {
-    if writeln!(io::stderr(), "soramoded: {error}").is_err() {
-        tracing::debug!("nobody reads standard error");
-    }
+    log::finish(Some(&format!("soramoded: {error}")));
     ExitCode::from(status)
 }
 

@@ -11,6 +11,8 @@ use soramode_protocol::event::{Event, EventType};
 use soramode_protocol::reply::Reply;
 use soramode_protocol::time::Time;
 
+use crate::log;
+
 /// Upper bounds of the decisions' times, in seconds.
 const DECISION_SECONDS: &[f64] =
     &[0.000_001, 0.000_002_5, 0.000_005, 0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.001, 0.005, 0.025, 0.1, 1.0];
@@ -32,6 +34,7 @@ pub(crate) struct Metrics {
     api_calls: IntCounterVec,
     polls: IntCounterVec,
     last_poll: IntGauge,
+    log_lines_dropped: IntCounter,
 }
 
 /// What became of one of Sora's webhooks.
@@ -107,6 +110,10 @@ impl Metrics {
             webhooks,
             polls,
             last_poll,
+            log_lines_dropped: register(
+                &registry,
+                IntCounter::with_opts(named("log_lines_dropped_total", "Log lines dropped because standard error was not read."))?,
+            )?,
             registry,
         })
     }
@@ -162,6 +169,7 @@ impl Metrics {
 
     /// As it is now.
     pub(crate) fn gather(&self) -> Vec<prometheus::proto::MetricFamily> {
+        self.log_lines_dropped.inc_by(log::dropped().saturating_sub(self.log_lines_dropped.get()));
         self.registry.gather()
     }
 }

@@ -173,7 +173,7 @@ fn play_a_hasty_daemon() {
     let words = std::iter::once("soramoded").chain(words.lines()).map(Into::into);
     let mut config = Config::load(Args::read_from(words).unwrap()).unwrap();
     config.cluster.as_mut().unwrap().takeover_wait = TakeoverWait::None;
-    soramoded::log::start(config.log_format, config.log_level);
+    soramoded::log::start(config.log_format, config.log_level).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(soramoded::run(config, CancellationToken::new())).unwrap();
 }

@@ -29,5 +29,6 @@ mod reload;
 mod slow;
 mod state;
 mod support;
+mod unread_log;
 mod watchdog;
 mod webhooks;

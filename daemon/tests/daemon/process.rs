@@ -4,9 +4,11 @@ use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::symlink;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
+use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -74,6 +76,11 @@ impl Process {
         line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
     }
 
+    /// Waits for its end without reading its log, and gives the exit status; `None` if it still runs after the time.
+    pub(crate) fn end_unread(&mut self, time: Duration) -> Option<i32> {
+        wait_in_time(&mut self.child, time)?.code()
+    }
+
     /// Waits for its end; gives the exit status and the rest of the log.
     pub(crate) fn end(mut self) -> (Option<i32>, String, TempDir) {
         let mut rest = String::new();
@@ -89,6 +96,14 @@ impl Drop for Process {
         self.child.kill().unwrap_or_default();
         self.child.wait().unwrap();
     }
+}
+
+/// Waits for the end of a child; `None` if it still runs after the time.
+pub(crate) fn wait_in_time(child: &mut Child, time: Duration) -> Option<ExitStatus> {
+    let ended = pidfd_open(Pid::from_child(child), PidfdFlags::empty()).unwrap();
+    let time = Timespec::try_from(time).unwrap();
+    let count = poll(&mut [PollFd::new(&ended, PollFlags::IN)], Some(&time)).unwrap();
+    (count > 0).then(|| child.wait().unwrap())
 }
 
 /// Runs one that should not come up.
