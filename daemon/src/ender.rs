@@ -1,8 +1,10 @@
 //! Has the SFU end sessions: where an operator asked for it, and where the right to serve them is over. Nothing else here cuts anybody off.
 
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use soramode_core::member::order::{FenceOf, Heard};
 use soramode_protocol::cluster::Fence;
 use soramode_protocol::end::{EndSession, Ended, Means};
@@ -11,7 +13,7 @@ use soramode_protocol::id::ChannelId;
 use soramode_protocol::reply::{Answer, Reply};
 use soramode_protocol::sora_api::{SoraApi, SoraApiError};
 use tokio::process::Command;
-use tokio::sync::broadcast;
+use tokio::sync::{Semaphore, broadcast};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -22,6 +24,9 @@ const END_TIME: Duration = Duration::from_secs(8);
 
 /// Sessions that Sora is asked to end at one time.
 const END_AT_ONCE: usize = 8;
+
+/// Fences that a command or Sora's API carries out at one time: the others wait, and their budget begins when they begin.
+const FENCES_AT_ONCE: usize = 8;
 
 /// Requests to end sessions that a subscriber may have unread.
 const UNREAD_REQUESTS_MAX: usize = 64;
@@ -45,12 +50,19 @@ pub(crate) struct Ender {
     subscribers: broadcast::Sender<Ending>,
     on_fence: OnFence,
     budget: Duration,
+    places: Arc<Semaphore>,
 }
 
 impl Ender {
     /// By Sora's API, where that is known, and by whoever subscribes; at a fence by its own means, which may take so long.
     pub(crate) fn new(api: Option<SoraApi>, (on_fence, budget): (OnFence, Duration)) -> Self {
-        Self { api, subscribers: broadcast::Sender::new(UNREAD_REQUESTS_MAX), on_fence, budget }
+        Self {
+            api,
+            subscribers: broadcast::Sender::new(UNREAD_REQUESTS_MAX),
+            on_fence,
+            budget,
+            places: Arc::new(Semaphore::new(FENCES_AT_ONCE)),
+        }
     }
 
     /// For a client that ends sessions: what it is to end.
@@ -74,15 +86,17 @@ impl Ender {
 
     /// Has ended what is served without a right to it, in a bounded time.
     pub(crate) async fn fence(self, id: u64, of: FenceOf, sessions: Vec<EndSession>) -> Heard {
+        if self.on_fence == OnFence::Socket {
+            let channel_id = channel_of(&of).cloned();
+            let clients = self.subscribers.send(Ending::Fence(Fence { id, channel_id })).unwrap_or(0);
+            return Heard::FenceTold { id, clients: u64::try_from(clients).unwrap_or(u64::MAX) };
+        }
+        // Nothing closes the semaphore.
+        let _place = self.places.acquire().await.ok();
         let outcome = match (&self.on_fence, &self.api) {
-            (OnFence::Socket, _) => {
-                let channel_id = channel_of(&of).cloned();
-                let clients = self.subscribers.send(Ending::Fence(Fence { id, channel_id })).unwrap_or(0);
-                return Heard::FenceTold { id, clients: u64::try_from(clients).unwrap_or(u64::MAX) };
-            }
             (OnFence::SoraApi, Some(api)) => self.fence_by_sora(api, &of, sessions).await,
             (OnFence::Exec(command), _) => by_command(command, &of, self.budget.max(EXEC_TIME_MIN)).await,
-            (OnFence::None, _) | (OnFence::SoraApi, None) => Err("nothing here ends sessions".to_owned()),
+            (OnFence::None | OnFence::Socket, _) | (OnFence::SoraApi, None) => Err("nothing here ends sessions".to_owned()),
         };
         Heard::FenceDone { id, outcome }
     }
@@ -113,18 +127,40 @@ const fn channel_of(of: &FenceOf) -> Option<&ChannelId> {
 }
 
 /// Runs the command in a shell; it has ended everything, or `$SORAMODE_CHANNEL_ID`'s session, when it exits with 0.
+///
+/// An id that no variable can carry is left out: then everything ends, which is more than was wanted and never less.
 async fn by_command(command: &str, of: &FenceOf, time: Duration) -> Result<(), String> {
     let mut shell = Command::new("/bin/sh");
-    shell.arg("-c").arg(command).kill_on_drop(true).stdin(std::process::Stdio::null());
-    match channel_of(of) {
+    shell.arg("-c").arg(command).process_group(0).kill_on_drop(true).stdin(Stdio::null());
+    match channel_of(of).filter(|channel| !channel.as_bytes().contains(&0)) {
         Some(channel) => shell.env("SORAMODE_CHANNEL_ID", channel.as_str()),
         None => shell.env_remove("SORAMODE_CHANNEL_ID"),
     };
-    match timeout(time, shell.status()).await {
-        Ok(Ok(status)) if status.success() => Ok(()),
-        Ok(Ok(status)) => Err(format!("the command of --on-fence ended with {status}")),
-        Ok(Err(error)) => Err(format!("the command of --on-fence cannot be run: {error}")),
-        Err(_) => Err(format!("the command of --on-fence took longer than {} s", time.as_secs_f64())),
+    let cannot_run = |error| format!("the command of --on-fence cannot be run: {error}");
+    let mut child = shell.spawn().map_err(cannot_run)?;
+    let group = Group(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)));
+    let ended = timeout(time, child.wait()).await;
+    let status = ended.map_err(|_| format!("the command of --on-fence took longer than {} s", time.as_secs_f64()))?.map_err(cannot_run)?;
+    group.has_ended();
+    if status.success() { Ok(()) } else { Err(format!("the command of --on-fence ended with {status}")) }
+}
+
+/// The process group of a command that is running. Dropped before it has ended, at its timeout or when the daemon stops, it is killed whole.
+struct Group(Option<Pid>);
+
+impl Group {
+    /// The shell was waited for: its number may be another process's from now on.
+    fn has_ended(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            // One that is gone by itself needs nothing more.
+            kill_process_group(group, Signal::KILL).unwrap_or_default();
+        }
     }
 }
 
@@ -159,4 +195,104 @@ async fn by_sora(api: SoraApi, sessions: Vec<EndSession>, time: Duration) -> End
     }
     ended.failed += u64::try_from(untried).unwrap_or(u64::MAX);
     ended
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    fn channel(id: &str) -> FenceOf {
+        FenceOf::Channel(ChannelId::new(id).unwrap())
+    }
+
+    fn ender(command: &str, budget: Duration) -> Ender {
+        Ender::new(None, (OnFence::Exec(command.to_owned()), budget))
+    }
+
+    /// A command that tells its shell's number in this file and then hangs, in a process of its own.
+    fn hangs(folder: &Path) -> (String, PathBuf) {
+        let fifo = folder.join("pid");
+        (format!("sleep 987 & echo $! > {}; wait; true", fifo.display()), fifo)
+    }
+
+    async fn pid_in(file: &Path) -> Pid {
+        let told = || std::fs::read_to_string(file).ok()?.strip_suffix('\n').and_then(|text| Pid::from_raw(text.parse().ok()?));
+        let wait = async {
+            while told().is_none() {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(PATIENCE, wait).await.unwrap();
+        told().unwrap()
+    }
+
+    /// Whether it is gone: a killed child of nobody's may be seen as a zombie until init has waited for it.
+    fn is_gone(pid: Pid) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
+        stat.rsplit(')').next().is_none_or(|rest| rest.is_empty() || rest.trim_start().starts_with(['Z', 'X']))
+    }
+
+    async fn goes(pid: Pid) {
+        let gone = async {
+            while !is_gone(pid) {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(PATIENCE, gone).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_command_that_takes_too_long_leaves_no_process_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let (command, file) = hangs(folder.path());
+        let heard = ender(&command, Duration::ZERO).fence(1, FenceOf::All, Vec::new()).await;
+        assert!(matches!(heard, Heard::FenceDone { outcome: Err(ref why), .. } if why.contains("longer than 1 s")), "{heard:?}");
+        goes(pid_in(&file).await).await;
+    }
+
+    #[tokio::test]
+    async fn a_command_under_way_ends_with_the_daemon() {
+        let folder = tempfile::tempdir().unwrap();
+        let (command, file) = hangs(folder.path());
+        let mut errands = JoinSet::new();
+        errands.spawn(ender(&command, PATIENCE).fence(1, FenceOf::All, Vec::new()));
+        let pid = pid_in(&file).await;
+        errands.shutdown().await;
+        goes(pid).await;
+    }
+
+    #[tokio::test]
+    async fn a_command_is_given_every_id_that_a_variable_can_carry_and_all_is_ended_for_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ids");
+        let command = format!("printf '%s|' \"${{SORAMODE_CHANNEL_ID-everything}}\" >> {}", file.display());
+        for id in ["plain", "$(touch x)", "new\nline", "nul\0chan"] {
+            let heard = ender(&command, PATIENCE).fence(1, channel(id), Vec::new()).await;
+            assert_eq!(heard, Heard::FenceDone { id: 1, outcome: Ok(()) }, "{id:?}");
+        }
+        assert_eq!(std::fs::read_to_string(file).unwrap(), "plain|$(touch x)|new\nline|everything|");
+    }
+
+    #[tokio::test]
+    async fn no_more_commands_run_at_one_time_than_there_are_places() {
+        let folder = tempfile::tempdir().unwrap();
+        let running = folder.path().join("running");
+        let most = folder.path().join("most");
+        std::fs::create_dir(&running).unwrap();
+        let command = format!("touch {0}/$$; ls {0} | wc -l >> {1}; sleep 0.05; rm {0}/$$", running.display(), most.display());
+        let ender = ender(&command, PATIENCE);
+        let mut fences = JoinSet::new();
+        for id in 0..4 * FENCES_AT_ONCE as u64 {
+            fences.spawn(ender.clone().fence(id, channel("spam"), Vec::new()));
+        }
+        let heard = timeout(PATIENCE, fences.join_all()).await.unwrap();
+        assert!(heard.iter().all(|heard| matches!(heard, Heard::FenceDone { outcome: Ok(()), .. })), "{heard:?}");
+        let counts = std::fs::read_to_string(most).unwrap();
+        let most = counts.lines().map(|line| line.trim().parse::<usize>().unwrap()).max();
+        assert!(most.is_some_and(|most| most <= FENCES_AT_ONCE), "{most:?}");
+    }
 }

@@ -7,7 +7,7 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::cluster::Claim;
-use crate::id::{ChannelId, ClientId, ConnectionId, NodeName, SessionId};
+use crate::id::{ChannelId, ClientId, ConnectionId, NodeName, SessionId, chosen, chosen_if_any};
 use crate::mode::Mode;
 
 /// Redirects that a client follows. After so many a node that may claim the channel does so, wherever that would be better.
@@ -29,12 +29,13 @@ pub enum Lifetime {
 #[serde(deny_unknown_fields)]
 pub struct Connect {
     /// The channel it asks for.
+    #[serde(deserialize_with = "chosen")]
     pub channel_id: ChannelId,
     /// The connection; the gate makes one if it is absent.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "chosen_if_any")]
     pub connection_id: Option<ConnectionId>,
     /// Whose it is.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "chosen_if_any")]
     pub client_id: Option<ClientId>,
     /// How long it is held.
     #[serde(skip_serializing_if = "is_explicit", default)]

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use data_encoding::Encoding;
 use data_encoding_macro::new_encoding;
-use serde::de::{Deserialize, Deserializer};
+use serde::de::{Deserialize, Deserializer, Error as _};
 use serde::ser::{Serialize, Serializer};
 
 use crate::text::read_text;
@@ -34,6 +34,32 @@ pub enum InvalidId {
     /// More than [`ID_BYTES_MAX`] bytes.
     #[error("has {0} bytes, takes 1 to {ID_BYTES_MAX}")]
     TooLong(usize),
+    /// A NUL in an id that a client chooses.
+    #[error("has a NUL character, which no command and no environment variable can carry")]
+    Nul,
+}
+
+/// Ids that a client chooses for itself, with the rule that is checked where it does.
+///
+/// What a Sora tells of and what was stored exists already: such an id is read as it is, and its session can be listed and ended.
+pub trait ClientChosen: Sized {
+    /// The name of its field.
+    const WORD: &'static str;
+
+    /// Refuses NUL.
+    fn check_chosen(self) -> Result<Self, InvalidId>;
+}
+
+/// Reads an id that a client chooses, for `deserialize_with`.
+pub fn chosen<'de, D: Deserializer<'de>, T: Deserialize<'de> + ClientChosen>(deserializer: D) -> Result<T, D::Error> {
+    let id = T::deserialize(deserializer)?;
+    id.check_chosen().map_err(|invalid| D::Error::custom(format_args!("{} {invalid}", T::WORD)))
+}
+
+/// Reads an id that a client may choose, for `deserialize_with`.
+pub fn chosen_if_any<'de, D: Deserializer<'de>, T: Deserialize<'de> + ClientChosen>(deserializer: D) -> Result<Option<T>, D::Error> {
+    let id = Option::<T>::deserialize(deserializer)?;
+    id.map(ClientChosen::check_chosen).transpose().map_err(|invalid| D::Error::custom(format_args!("{} {invalid}", T::WORD)))
 }
 
 /// Text of 1 to [`ID_BYTES_MAX`] bytes in 32 bytes of memory, on the heap only where it is long.
@@ -116,6 +142,14 @@ macro_rules! id_type {
             /// The text's bytes: what ids are compared and hashed by.
             pub fn as_bytes(&self) -> &[u8] {
                 self.0.as_bytes()
+            }
+        }
+
+        impl ClientChosen for $name {
+            const WORD: &'static str = $word;
+
+            fn check_chosen(self) -> Result<Self, InvalidId> {
+                if self.as_bytes().contains(&0) { Err(InvalidId::Nul) } else { Ok(self) }
             }
         }
 
@@ -273,6 +307,17 @@ mod tests {
         assert_eq!(ChannelId::new(""), Err(InvalidId::Empty));
         assert!(ChannelId::new(&"x".repeat(ID_BYTES_MAX)).is_ok());
         assert_eq!(ChannelId::new(&"x".repeat(ID_BYTES_MAX + 1)), Err(InvalidId::TooLong(256)));
+    }
+
+    #[test]
+    fn nul_is_refused_where_a_client_chooses_and_read_where_an_id_is_there_already() {
+        let id = ChannelId::new("nul\0chan").unwrap();
+        assert_eq!(id.clone().check_chosen(), Err(InvalidId::Nul));
+        assert_eq!(serde_json::from_str::<ChannelId>(r#""nul\u0000chan""#).unwrap(), id);
+        // What a shell would act on, and a line break, are text like any other.
+        for text in ["$(touch x)", "`x`", "\"; x", "new\nline", "\u{202e}", "\u{1}"] {
+            assert!(ChannelId::new(text).unwrap().check_chosen().is_ok(), "{text:?}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use clap::builder::BoolishValueParser;
 use clap::parser::ValueSource;
 use serde::Deserialize;
 use soramode_protocol::event::EventPattern;
-use soramode_protocol::id::NodeName;
+use soramode_protocol::id::{NodeName, chosen_if_any};
 use soramode_protocol::mode::SettableMode;
 
 use super::cluster::{ClusterName, DeadMan, EtcdUrl, FenceAfter, NodeUrl, OnFence};
@@ -57,6 +57,7 @@ pub struct Settings {
 
     /// What the node is called, 1 to 255 bytes [default: the host name]
     #[arg(long, value_name = "NAME", env = "SORAMODED_NODE_NAME", hide_env_values = true)]
+    #[serde(deserialize_with = "chosen_if_any")]
     pub node_name: Option<NodeName>,
 
     /// How long a session stays after its last connection has ended [default: 0s]

@@ -292,6 +292,7 @@ fn a_wrong_file_is_refused_with_line_and_key() {
         ("session-linger = 'soon'", "(in: session-linger = 'soon')"),
         ("keep-events = -1", "(in: keep-events = -1)"),
         ("node-name = ''", "node_name is empty, takes 1 to 255 bytes (in: node-name = '')"),
+        ("node-name = \"a\\u0000\"", "node_name has a NUL character, which no command and no environment variable can carry"),
         ("socket-grace = '1s'\nsocket-grace = '1s'", "2: duplicate key"),
         ("mode", "1: "),
     ] {

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use soramode_core::input::SoraInput;
 use soramode_protocol::event::WebhookSource;
-use soramode_protocol::id::{ChannelId, ClientId, ConnectionId, SessionId};
+use soramode_protocol::id::{ChannelId, ClientChosen, ClientId, ConnectionId, SessionId};
 use soramode_protocol::time::Time;
 
 /// The longest type of a webhook, in bytes.
@@ -126,6 +126,11 @@ fn id<T: DeserializeOwned>(word: &Word, name: &'static str) -> Result<T, Unreada
     T::deserialize(serde::de::value::StrDeserializer::<serde::de::value::Error>::new(text)).map_err(|_| Unreadable::Field(name))
 }
 
+/// An id of somebody who is not in yet: what it may hold is said once, in the protocol.
+fn chosen<T: ClientChosen>(id: T, name: &'static str) -> Result<T, Unreadable> {
+    id.check_chosen().map_err(|_| Unreadable::Field(name))
+}
+
 /// Whether JSON is an object: a derived reader takes an array for a struct as well.
 pub(crate) fn is_object(json: &[u8]) -> bool {
     json.trim_ascii_start().starts_with(b"{")
@@ -134,7 +139,11 @@ pub(crate) fn is_object(json: &[u8]) -> bool {
 /// Reads an auth webhook.
 pub fn read_auth(body: &[u8]) -> Result<Auth, Unreadable> {
     let fields = Fields::read(body)?;
-    Ok(Auth { channel_id: fields.channel_id()?, connection_id: fields.connection_id()?, client_id: fields.client_id() })
+    Ok(Auth {
+        channel_id: chosen(fields.channel_id()?, "channel_id")?,
+        connection_id: chosen(fields.connection_id()?, "connection_id")?,
+        client_id: fields.client_id(),
+    })
 }
 
 /// Reads a session or an event webhook; `now` stands for times that it does not say.
@@ -192,6 +201,8 @@ mod tests {
         ] {
             assert_eq!(read_auth(body.as_bytes()), Err(problem), "{body}");
         }
+        let nul = br#"{"channel_id":"nul\u0000chan","connection_id":"c"}"#;
+        assert_eq!(read_auth(nul), Err(Unreadable::Field("channel_id")));
         let long = format!(r#"{{"channel_id":"spam","connection_id":"{}"}}"#, "c".repeat(256));
         assert_eq!(read_auth(long.as_bytes()), Err(Unreadable::Field("connection_id")));
     }
@@ -209,6 +220,13 @@ mod tests {
         assert_eq!(at(r#","created_time":1748747045"#), 1_748_747_045_000_000);
         assert_eq!(at(r#","created_time":9223372036854775807,"created_timestamp":"soon""#), NOW.as_micros());
         assert_eq!(at(r#","created_time":1748747047"#), NOW.as_micros(), "nothing begins later than now");
+    }
+
+    #[test]
+    fn what_is_live_on_sora_is_taken_with_an_id_that_nobody_new_may_choose() {
+        let body = r#"{"type":"connection.created","channel_id":"nul\u0000chan","session_id":"A","connection_id":"c"}"#;
+        let Ok(SoraInput::ConnectionCreated { channel_id, .. }) = told(WebhookSource::Event, body) else { panic!("not taken") };
+        assert_eq!(channel_id.as_str(), "nul\0chan");
     }
 
     #[test]
