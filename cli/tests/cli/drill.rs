@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{Ended, Fake, PROGRAM, Reply, Run, Running, program};
+use crate::support::{Ended, Fake, PROGRAM, Reply, Run, Running, program, with_default_signals};
 
 /// How long something outside of a drill may take to be gone.
 const GONE_MAX: Duration = Duration::from_secs(10);
@@ -68,7 +68,7 @@ impl Place {
     }
 
     fn drill(&self) -> Command {
-        let mut command = Command::new(self.path("soramode"));
+        let mut command = with_default_signals(self.path("soramode"));
         command.arg("drill").env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("TMPDIR", self.path("tmp"));
         command
     }

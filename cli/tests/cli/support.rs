@@ -118,9 +118,17 @@ fn run_daemon(config: Config, shutdown: CancellationToken, ready: mpsc::Sender<(
 /// How long anything here may take before the test fails. Nothing comes near it but a program that hangs.
 pub(crate) const PATIENCE: std::time::Duration = std::time::Duration::from_secs(90);
 
-/// The program for this socket, with nothing of our own surroundings in it.
+/// Returns a command that starts `program` with the default action for each signal, also where the tests themselves run with some ignored
+/// (`nohup`, `&` in a script).
+pub(crate) fn with_default_signals(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new("/usr/bin/env");
+    command.arg("--default-signal").arg(program);
+    command
+}
+
+/// Returns the program for this socket, without the tests' environment.
 pub(crate) fn program(socket: &Path) -> Command {
-    let mut command = Command::new(PROGRAM);
+    let mut command = with_default_signals(PROGRAM);
     command.env_clear().env("SORAMODE_SOCKET", socket).env("PATH", std::env::var_os("PATH").unwrap()).stdin(Stdio::null());
     command
 }
