@@ -47,7 +47,7 @@ use tokio_util::task::TaskTracker;
 use args::http::{HttpUrl, SoraMode};
 use cluster_settings::Cluster;
 use config::{Admission, Config, SoraConfig};
-use control::{Control, House, Operators};
+use control::{Budgets, Control, House, Operators};
 use driver::{Driver, Outside};
 use ender::Ender;
 use health::Health;
@@ -144,7 +144,8 @@ pub async fn serve(config: Config, shutdown: CancellationToken, reloads: Reloads
         inbox: inbox.downgrade(),
     };
     let driver = Driver::new(letters, Journal::new(store, warning), Arc::clone(&log), outside)?;
-    let house = House { log: Arc::clone(&log), ender, node_name: config.node_name.clone(), operator_group: config.operator_group.clone() };
+    let (node_name, operator_group) = (config.node_name.clone(), config.operator_group.clone());
+    let house = House { log: Arc::clone(&log), ender, node_name, operator_group, budgets: Budgets::new() };
     let stop = shutdown.clone();
     let supplies = Supplies { inbox: inbox.clone(), log, metrics, health: Arc::clone(&health), polls, api, stop, passed };
     let http = Http::open(&config, supplies)?;

@@ -17,7 +17,7 @@ use soramode_protocol::node::Info;
 use soramode_protocol::reply::Answer;
 use soramode_protocol::request::{GateRequest, Method, Request};
 use soramode_protocol::session::ListRequest;
-use soramode_protocol::subscribe::{Subscribe, Unsubscribed};
+use soramode_protocol::subscribe::{Subscribe, Subscribed, Unsubscribed};
 use soramode_protocol::version::{PROTOCOL, VERSION};
 use soramode_protocol::wait::Progress;
 
@@ -198,7 +198,7 @@ impl Conversation {
                 let found = self.subscription.take().is_some();
                 self.out.answer(to, Ok(&Unsubscribed { found }));
             }
-            Alone::Subscribe(subscribe) => match Subscription::new(&self.house.log, &self.house.ender, &subscribe) {
+            Alone::Subscribe(subscribe) => match self.subscribe(&subscribe) {
                 Err(error) => self.out.refuse(to, &error),
                 Ok((subscription, subscribed)) => {
                     self.out.answer(to, Ok(&subscribed));
@@ -218,6 +218,11 @@ impl Conversation {
                 asks.push((serial, GateRequest::ListModeChanges(list)));
             }
         }
+    }
+
+    fn subscribe(&self, subscribe: &Subscribe) -> Result<(Subscription, Subscribed), Error> {
+        let House { log, ender, budgets, .. } = self.house.as_ref();
+        Subscription::new(log, ender, &budgets.of(self.peer.access).readings, subscribe)
     }
 
     /// Takes in what the gate answered, and gives what it is to be asked next.

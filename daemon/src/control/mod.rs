@@ -1,5 +1,6 @@
 //! The control socket: who may come in, and a task for each who did.
 
+mod budget;
 mod client;
 mod conversation;
 mod hangup;
@@ -25,6 +26,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use budget::READINGS_MAX;
 pub use client::LINE_TIME;
 pub use conversation::IN_FLIGHT_MAX;
 pub use listing::SLICE_ROWS_MAX;
@@ -35,6 +37,7 @@ use crate::event_log::EventLog;
 use crate::inbox::Inbox;
 use crate::rate_limit::log_limited;
 use crate::socket_file::{self, SocketError, SocketFile};
+pub(crate) use budget::Budgets;
 use client::Door;
 use peer::Peers;
 
@@ -60,6 +63,7 @@ pub(crate) struct House {
     pub(crate) ender: Ender,
     pub(crate) node_name: NodeName,
     pub(crate) operator_group: Option<String>,
+    pub(crate) budgets: Budgets,
 }
 
 #[cfg(test)]
@@ -69,7 +73,8 @@ impl House {
         use soramode_protocol::id::LogId;
         let log = Arc::new(EventLog::new(LogId::generate([0; 16]), 10_000));
         let node_name = NodeName::new("node-01").unwrap();
-        Self { log, ender: Ender::new(None, Default::default()), node_name, operator_group: Some("operators".to_owned()) }
+        let (ender, budgets) = (Ender::new(None, Default::default()), Budgets::new());
+        Self { log, ender, node_name, operator_group: Some("operators".to_owned()), budgets }
     }
 }
 

@@ -1,12 +1,13 @@
 //! Who is at the other end of a control connection and what they may do: from the kernel's word, once, when they connect.
 
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use nix::unistd::{Gid, Uid, User, getgrouplist};
 use soramode_protocol::access::Access;
 use tokio::net::UnixStream;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::rate_limit::log_limited;
 
@@ -102,15 +103,17 @@ impl Peers {
         }
     }
 
-    /// Off this thread: the database may be a server far away.
+    /// Looks a user up in a thread of its own: the database may be a server far away, and no other blocking work may hold this up.
     async fn look_up(&self, uid: u32) -> Option<KnownUser> {
         let turn = Arc::clone(&self.lookups).acquire_owned().await.ok()?;
-        let database = self.database;
-        let found = tokio::task::spawn_blocking(move || {
-            let user = (database.user)(uid);
+        let (database, (tell, found)) = (self.database, oneshot::channel());
+        let thread = thread::Builder::new().name("user lookup".to_owned()).spawn(move || {
+            tell.send((database.user)(uid)).unwrap_or_default();
             drop(turn);
-            user
         });
+        if let Err(error) = thread {
+            log_limited!(warn, uid, %error, "cannot start a thread to look up a user");
+        }
         found.await.ok().flatten()
     }
 }

@@ -11,9 +11,10 @@ use soramode_protocol::error::Error;
 use soramode_protocol::event::{EventPattern, EventType};
 use soramode_protocol::subscribe::{Subscribe, SubscribeFrom, Subscribed};
 use tokio::sync::broadcast::{self, error::RecvError};
-use tokio::sync::watch;
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::spawn_blocking;
 use tokio::time::Instant;
+use tokio_util::sync::ReusableBoxFuture;
 
 use super::output::Output;
 use crate::ender::{Ender, Ending};
@@ -49,15 +50,22 @@ pub(super) struct Subscription {
     untold: VecDeque<Untold>,
     /// When it found something new in the log last, whether it was for this client or not.
     looked: Option<Instant>,
+    /// Turns to read from the disk.
+    readings: Arc<Semaphore>,
     /// Events that come from the disk, while they are read.
-    reading: Option<JoinHandle<Read>>,
+    reading: Option<ReusableBoxFuture<'static, Option<Read>>>,
     /// And once they are.
     was_read: Option<Read>,
 }
 
 impl Subscription {
     /// Begins where the client says.
-    pub(super) fn new(log: &Arc<EventLog>, ender: &Ender, subscribe: &Subscribe) -> Result<(Self, Subscribed), Error> {
+    pub(super) fn new(
+        log: &Arc<EventLog>,
+        ender: &Ender,
+        readings: &Arc<Semaphore>,
+        subscribe: &Subscribe,
+    ) -> Result<(Self, Subscribed), Error> {
         let news = log.follow();
         let (next_seq, oldest_seq) = log.bounds();
         let next = match subscribe.from {
@@ -75,10 +83,19 @@ impl Subscription {
         let types = EventType::ALL.into_iter().filter(matches).collect();
         let subscribed = Subscribed { log_id: log.log_id().clone(), next_seq, oldest_seq };
         let endings = subscribe.ends.then(|| ender.subscribe());
-        Ok((
-            Self { log: Arc::clone(log), next, types, news, endings, untold: VecDeque::new(), looked: None, reading: None, was_read: None },
-            subscribed,
-        ))
+        let subscription = Self {
+            log: Arc::clone(log),
+            next,
+            types,
+            news,
+            endings,
+            untold: VecDeque::new(),
+            looked: None,
+            readings: Arc::clone(readings),
+            reading: None,
+            was_read: None,
+        };
+        Ok((subscription, subscribed))
     }
 
     /// Waits until there is something to tell. Cancel safe.
@@ -137,15 +154,30 @@ impl Subscription {
 
     /// Has events read that are on the disk alone; that they are there is news.
     fn begin_to_read(&mut self) {
-        let (log, next, types) = (Arc::clone(&self.log), self.next, self.types.clone());
-        self.reading.get_or_insert_with(|| spawn_blocking(move || log.read_archive(next, &types, ARCHIVE_EVENTS)));
+        if self.reading.is_none() {
+            let reading = read_archive(Arc::clone(&self.log), Arc::clone(&self.readings), self.next, self.types.clone());
+            self.reading = Some(ReusableBoxFuture::new(reading));
+        }
     }
 }
 
-/// What was read; nothing if that failed, and then it is tried again.
-async fn next_reading(reading: Option<&mut JoinHandle<Read>>) -> Option<Read> {
+/// Reads events from the disk once it is its turn; nothing if that failed, and then it is tried again.
+///
+/// The turn is taken before a thread is, and kept until the reading ends: however many subscriptions a client begins and drops, threads and
+/// readings that wait for one stay bounded.
+async fn read_archive(log: Arc<EventLog>, readings: Arc<Semaphore>, from: u64, types: Vec<EventType>) -> Option<Read> {
+    let turn = readings.acquire_owned().await.ok()?;
+    let reading = spawn_blocking(move || {
+        let read = log.read_archive(from, &types, ARCHIVE_EVENTS);
+        drop(turn);
+        read
+    });
+    reading.await.ok()
+}
+
+async fn next_reading(reading: Option<&mut ReusableBoxFuture<'static, Option<Read>>>) -> Option<Read> {
     match reading {
-        Some(reading) => reading.await.ok(),
+        Some(reading) => reading.await,
         None => std::future::pending().await,
     }
 }
@@ -182,8 +214,9 @@ pub(super) mod tests {
     use soramode_protocol::id::{EventId, LogId, NodeName};
     use soramode_protocol::time::Time;
 
-    fn ender() -> Ender {
-        Ender::new(None, Default::default())
+    fn subscribed(log: &Arc<EventLog>, subscribe: &Subscribe) -> Subscription {
+        let ender = Ender::new(None, Default::default());
+        Subscription::new(log, &ender, &Arc::new(Semaphore::new(1)), subscribe).unwrap().0
     }
 
     /// Events as long as they can be.
@@ -211,8 +244,7 @@ pub(super) mod tests {
     async fn what_a_full_client_was_not_told_is_news_until_it_is() {
         let log = Arc::new(EventLog::new(LogId::generate([0; 16]), 10_000));
         append(&log, 1..=10_000);
-        let (mut subscription, _) =
-            Subscription::new(&log, &ender(), &Subscribe { from: SubscribeFrom::Seq(1), ..Subscribe::default() }).unwrap();
+        let mut subscription = subscribed(&log, &Subscribe { from: SubscribeFrom::Seq(1), ..Subscribe::default() });
         let mut told = 0;
         while subscription.next <= 10_000 {
             let mut out = Output::default();
@@ -229,8 +261,7 @@ pub(super) mod tests {
     async fn who_has_much_to_catch_up_with_is_told_a_turn_at_a_time_and_waits_for_none() {
         let log = Arc::new(EventLog::new(LogId::generate([0; 16]), 10_000));
         append(&log, 1..=2 * TURN_EVENTS as u64 + 1);
-        let (mut subscription, _) =
-            Subscription::new(&log, &ender(), &Subscribe { from: SubscribeFrom::Seq(1), ..Subscribe::default() }).unwrap();
+        let mut subscription = subscribed(&log, &Subscribe { from: SubscribeFrom::Seq(1), ..Subscribe::default() });
         for (lines, goes_on) in [(TURN_EVENTS, true), (TURN_EVENTS, true), (1, false)] {
             let mut out = Output::default();
             assert_eq!((subscription.tell(&mut out), out.lines().len()), (goes_on, lines));
@@ -241,7 +272,7 @@ pub(super) mod tests {
     #[tokio::test(start_paused = true)]
     async fn events_gather_for_who_was_told_a_moment_ago_and_for_nobody_else() {
         let log = Arc::new(EventLog::new(LogId::generate([0; 16]), 100));
-        let (mut subscription, _) = Subscription::new(&log, &ender(), &Subscribe::default()).unwrap();
+        let mut subscription = subscribed(&log, &Subscribe::default());
         let mut out = Output::default();
         append(&log, [1]);
         assert!(has_news(&mut subscription), "the first at once");

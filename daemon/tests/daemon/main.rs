@@ -28,6 +28,7 @@ mod receiver;
 mod reload;
 mod slow;
 mod state;
+mod subscribers;
 mod support;
 mod unread_log;
 mod watchdog;
