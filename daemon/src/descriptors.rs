@@ -1,5 +1,7 @@
-//! The files that this process has open: how many that may be (a client is one, one more while it only listens, and one more while it
-//! does not read), and how they are watched.
+//! The files that this process has open: how many that may be (a client of the control socket is one, one more while it only listens,
+//! and one more while it does not read), and how they are watched.
+//!
+//! Few are enough for the control socket alone: HTTP takes no more clients than leave it its own.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -9,14 +11,33 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use crate::control::{CLIENTS_MAX, NEWCOMERS_MAX};
-use crate::http::HTTP_CLIENTS_MAX;
+use crate::http::{HTTP_CLIENTS_MAX, REFUSALS_MAX};
 
 /// For the socket itself, its lock, the timer, the log and the like.
 const OTHER_DESCRIPTORS: usize = 64;
 
-/// What all clients take at most. Behind each client of an HTTP listener there may be an upstream or Sora's API.
+/// What everything but HTTP takes at most.
+const KEPT_FROM_HTTP: usize = 3 * CLIENTS_MAX + NEWCOMERS_MAX + OTHER_DESCRIPTORS;
+
+/// A client of an HTTP listener, and behind it an upstream or Sora's API.
+const PER_HTTP_CLIENT: usize = 2;
+
+/// What all clients take at most.
 const fn needed(http_listeners: usize) -> usize {
-    3 * CLIENTS_MAX + NEWCOMERS_MAX + http_listeners * 2 * HTTP_CLIENTS_MAX + OTHER_DESCRIPTORS
+    KEPT_FROM_HTTP + http_listeners * (PER_HTTP_CLIENT * HTTP_CLIENTS_MAX + REFUSALS_MAX)
+}
+
+/// Clients that each HTTP listener may have at one time: what leaves the control socket its descriptors, and half of all where even it
+/// could have too few.
+pub(crate) fn http_clients_max(listeners: usize) -> usize {
+    let limit = getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok());
+    limit.map_or(HTTP_CLIENTS_MAX, |limit| share_of(limit, listeners))
+}
+
+fn share_of(limit: usize, listeners: usize) -> usize {
+    let for_http = limit.saturating_sub(KEPT_FROM_HTTP).max(limit / 2);
+    let each = (for_http / listeners.max(1)).saturating_sub(REFUSALS_MAX) / PER_HTTP_CLIENT;
+    each.clamp(1, HTTP_CLIENTS_MAX)
 }
 
 /// Watches a file for this alone. Needs a tokio runtime.
@@ -41,6 +62,30 @@ pub(crate) fn raise_limit(http_listeners: usize) {
     }
     let limit = getrlimit(Resource::Nofile).current;
     if let Some(limit) = limit.filter(|limit| *limit < needed as u64) {
-        tracing::warn!(limit, needed, "too few files can be open for all clients that are let in: raise LimitNOFILE");
+        let http_clients = http_clients_max(http_listeners);
+        tracing::warn!(
+            limit,
+            needed,
+            http_clients,
+            "the limit of open files is too low for all clients: each HTTP listener takes fewer. Raise LimitNOFILE"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn http_leaves_the_control_socket_its_descriptors() {
+        for listeners in 1..=4 {
+            assert_eq!(share_of(needed(listeners), listeners), HTTP_CLIENTS_MAX);
+            assert_eq!(share_of(usize::MAX, listeners), HTTP_CLIENTS_MAX);
+            for limit in [512, 1_024, 4_096, 5_300, needed(listeners) - 1] {
+                let http = listeners * (PER_HTTP_CLIENT * share_of(limit, listeners) + REFUSALS_MAX);
+                assert!(http <= limit.saturating_sub(KEPT_FROM_HTTP).max(limit / 2) + 1, "{http} of {limit}");
+            }
+        }
+        assert_eq!(share_of(10, 3), 1);
     }
 }

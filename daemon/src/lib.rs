@@ -34,6 +34,7 @@ mod webhook;
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use soramode_core::gate::Gate;
 use soramode_core::snapshot::{Clustering, Seed, Settings, Snapshot, SoraAdmission, SoraFeed, SoraSettings};
@@ -65,6 +66,10 @@ use webhook::Receivers;
 
 pub use passed::PassedError;
 pub use reload::Reloads;
+
+/// How long a stop may take at most, beside what receivers of webhooks are given (`--shutdown-grace`). Each part of it has a shorter limit
+/// of its own; the unit's `TimeoutStopSec` is longer.
+const STOP_TIME_MAX: Duration = Duration::from_secs(40);
 
 /// Why the daemon could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -154,6 +159,7 @@ pub async fn serve(config: Config, shutdown: CancellationToken, reloads: Reloads
     let (operators, operating) = watch::channel(Operators::of(config.operator_group.clone(), socket.operator_gid()));
     let (control, api) = (socket.handle()?, http.files()?);
     let changeable = Changeable { receivers, applications: http.applications(), health, operators, control, api };
+    let (stopping, shutdown_grace) = (shutdown.clone(), config.webhooks.shutdown_grace);
     let (node, place) = (config.node_name.clone(), socket.path().to_owned());
     let reloader = Reloader { config, place, changeable, inbox: inbox.clone(), stop: shutdown.clone() };
     let control = Control::new(house, operating, inbox, shutdown);
@@ -161,6 +167,10 @@ pub async fn serve(config: Config, shutdown: CancellationToken, reloads: Reloads
     tracing::info!(%node, socket = %socket.path().display(), version = soramode_protocol::version::VERSION, "ready");
     notify::ready(&format!("serving {}", socket.path().display()));
 
+    let overdue = async {
+        stopping.cancelled().await;
+        tokio::time::sleep(STOP_TIME_MAX + shutdown_grace).await;
+    };
     let driving = TaskTracker::new().spawn(driver.run(gate, inputs));
     // The doors are the last to write letters, so the driver ends after them, when it has done what they said.
     let serving = async {
@@ -170,6 +180,10 @@ pub async fn serve(config: Config, shutdown: CancellationToken, reloads: Reloads
     let outcome = tokio::select! {
         outcome = serving => outcome,
         outcome = driving => outcome,
+        () = overdue => {
+            tracing::error!("the stop took too long: what still goes on is given up");
+            Ok(Ok(()))
+        }
     };
     socket.close();
     tracing::info!("stopped");

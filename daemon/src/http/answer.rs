@@ -11,6 +11,8 @@ use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 
+use super::places::{Place, UntilAnswered};
+
 /// What an answer's body may fail with while it is sent: only what is passed through from another server can.
 pub(crate) type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -19,7 +21,17 @@ pub(crate) enum Body {
     /// It is there.
     Whole(Full<Bytes>),
     /// It is sent as it comes.
-    Coming(UnsyncBoxBody<Bytes, BodyError>),
+    Coming(UnsyncBoxBody<Bytes, BodyError>, Option<UntilAnswered>),
+}
+
+impl Body {
+    /// Notes when the answer is over: one that is there as a whole is so at once.
+    pub(super) fn over(&mut self, place: &Place) {
+        match self {
+            Self::Whole(_) => place.idle(),
+            Self::Coming(_, over) => *over = Some(place.until_answered()),
+        }
+    }
 }
 
 /// An answer.
@@ -34,7 +46,7 @@ pub(crate) fn full(bytes: impl Into<Bytes>) -> Body {
 
 /// A body that is sent as it comes.
 pub(crate) fn coming(body: impl HttpBody<Data = Bytes, Error: Into<BodyError>> + Send + 'static) -> Body {
-    Body::Coming(body.map_err(Into::into).boxed_unsync())
+    Body::Coming(body.map_err(Into::into).boxed_unsync(), None)
 }
 
 impl HttpBody for Body {
@@ -44,21 +56,21 @@ impl HttpBody for Body {
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
             Self::Whole(body) => Pin::new(body).poll_frame(context).map_err(|never| match never {}),
-            Self::Coming(body) => Pin::new(body).poll_frame(context),
+            Self::Coming(body, _) => Pin::new(body).poll_frame(context),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(body) => body.is_end_stream(),
-            Self::Coming(body) => body.is_end_stream(),
+            Self::Coming(body, _) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(body) => body.size_hint(),
-            Self::Coming(body) => body.size_hint(),
+            Self::Coming(body, _) => body.size_hint(),
         }
     }
 }

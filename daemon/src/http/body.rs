@@ -8,6 +8,7 @@ use hyper::StatusCode;
 use hyper::body::{Body as _, Incoming};
 
 use super::answer::{Answered, error};
+use super::places::Place;
 
 /// The largest body of a request, in bytes.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -39,11 +40,37 @@ impl BodyProblem {
     }
 }
 
-/// Reads a body of at most this many bytes.
-pub(crate) async fn read(body: Incoming, bytes_max: usize) -> Result<Bytes, BodyProblem> {
-    if body.is_end_stream() {
-        return Ok(Bytes::new());
+/// A request's body, still to be read.
+#[derive(Debug)]
+pub(crate) struct RequestBody {
+    incoming: Incoming,
+    /// The client may lose it until the body has come.
+    place: Place,
+}
+
+impl RequestBody {
+    pub(super) fn new(incoming: Incoming, place: &Place) -> Self {
+        if incoming.is_end_stream() {
+            place.answered();
+        } else {
+            place.asking();
+        }
+        Self { incoming, place: place.clone() }
     }
+
+    /// Reads a body of at most this many bytes.
+    pub(crate) async fn read(self, bytes_max: usize) -> Result<Bytes, BodyProblem> {
+        let Self { incoming, place } = self;
+        if incoming.is_end_stream() {
+            return Ok(Bytes::new());
+        }
+        let read = read(incoming, bytes_max).await;
+        place.answered();
+        read
+    }
+}
+
+async fn read(body: Incoming, bytes_max: usize) -> Result<Bytes, BodyProblem> {
     // Said to be too large, it need not come first.
     if body.size_hint().lower() > bytes_max as u64 {
         return Err(BodyProblem::TooLarge);

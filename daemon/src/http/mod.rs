@@ -12,11 +12,11 @@ mod observe;
 mod places;
 mod serve;
 pub mod sora;
+mod stall;
 
 use std::io;
 use std::sync::Arc;
 
-use hyper::body::Incoming;
 use hyper::header::{HeaderValue, SERVER};
 use hyper::{Request, StatusCode};
 use soramode_protocol::id::NodeName;
@@ -28,10 +28,12 @@ use tokio_util::task::TaskTracker;
 pub(crate) use address::Absent;
 pub use body::{BODY_BYTES_MAX, BODY_TIME};
 pub use listen::ListenError;
-pub use serve::{HEAD_BYTES_MAX, HEAD_TIME, HTTP_CLIENTS_MAX};
+pub use serve::{FAREWELL_TIME, HEAD_BYTES_MAX, HEAD_TIME, HTTP_CLIENTS_MAX, REFUSALS_MAX, STOP_TIME};
+pub use stall::WRITE_TIME;
 
 use crate::args::http::HttpUrl;
 use crate::config::{Config, HttpConfig};
+use crate::descriptors;
 use crate::event_log::EventLog;
 use crate::health::Health;
 use crate::inbox::Inbox;
@@ -41,6 +43,7 @@ use crate::socket_file::FileHandle;
 use answer::Answered;
 use api::Pass;
 use asker::Asker;
+use body::RequestBody;
 use listen::{Caller, Doors, Listener, Listeners};
 use serve::{Service, serve};
 use sora::{Applications, Poller, Sora};
@@ -132,8 +135,9 @@ impl Http {
         }
         let (config, node_name) = (config.http, config.node_name);
         let house = Arc::new(House { asker, config, node_name, log, metrics, sora: Arc::new(sora), pass, nameless: Arc::from("http") });
+        let clients_max = descriptors::http_clients_max(listeners.len());
         for listener in listeners {
-            tracker.spawn(serve(listener, Arc::clone(&house), stop.clone()));
+            tracker.spawn(serve(listener, clients_max, Arc::clone(&house), stop.clone()));
         }
         drop(house);
         tracker.close();
@@ -143,7 +147,7 @@ impl Http {
 }
 
 impl Service for House {
-    fn answer(&self, caller: Caller, request: Request<Incoming>) -> impl Future<Output = Answered> + Send {
+    fn answer(&self, caller: Caller, request: Request<RequestBody>) -> impl Future<Output = Answered> + Send {
         let door = Door::of(self, caller, request);
         async move {
             // What is asked seldom, or takes long anyhow, is put aside: a future is moved as a whole.
@@ -161,14 +165,14 @@ impl Service for House {
 
 /// Where a request leads to.
 enum Door {
-    Api(api::Head, Incoming),
-    Sora(Request<Incoming>),
-    Observe(Request<Incoming>),
+    Api(api::Head, RequestBody),
+    Sora(Request<RequestBody>),
+    Observe(Request<RequestBody>),
     Nowhere,
 }
 
 impl Door {
-    fn of(house: &House, caller: Caller, request: Request<Incoming>) -> Self {
+    fn of(house: &House, caller: Caller, request: Request<RequestBody>) -> Self {
         let (path, doors) = (request.uri().path(), caller.doors);
         if path.starts_with("/sora/") && doors.lead_to(Doors::SORA) {
             Self::Sora(request)

@@ -1,54 +1,103 @@
-//! Room for clients: who has asked for nothing longest makes room for who comes, and who asks is never cut off.
+//! Places for clients: a hard limit for each listener. A client that is being answered keeps its place; any other may lose it at once to
+//! one that comes.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-/// A listener's places.
+/// The places of one listener.
 #[derive(Debug)]
 pub(super) struct Places {
-    max: usize,
-    /// The daemon stops, and everybody is to leave.
-    stop: CancellationToken,
+    free: Arc<Semaphore>,
     taken: Mutex<Taken>,
 }
 
 #[derive(Debug, Default)]
 struct Taken {
-    count: usize,
     last_order: u64,
-    /// Clients that are asking for nothing, longest first.
-    idle: BTreeMap<u64, Arc<CancellationToken>>,
+    networks: BTreeMap<Option<IpAddr>, Network>,
 }
 
-/// A client's place; given back when dropped.
-#[derive(Debug)]
-pub(super) struct Place {
-    places: Arc<Places>,
-    /// Its order among the idle, if it is.
-    order: Mutex<Option<u64>>,
-    /// Cancelled when somebody else needs the place, and when the daemon stops.
-    /// Shared as it is: a clone of a token takes its lock.
-    pub(super) to_leave: Arc<CancellationToken>,
+/// The clients of one address; of one network, where a single host has many addresses.
+#[derive(Debug, Default)]
+struct Network {
+    clients: usize,
+    /// Clients that may lose their places, in the order in which they do.
+    evictable: BTreeMap<Turn, Arc<CancellationToken>>,
 }
+
+/// When a client's turn comes among those of its network.
+type Turn = (Rank, u64);
+
+/// Which clients lose their places first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    /// No whole request has come, or an answer is not being read.
+    Unfinished,
+    /// Every request was answered.
+    Idle,
+}
+
+/// What a client is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Its request, or its first one, has not come as a whole.
+    Asking,
+    /// Its request is being answered.
+    Answered,
+    /// Every request was answered.
+    Idle,
+}
+
+/// A client's place. It is free again when the last clone is dropped.
+#[derive(Clone, Debug)]
+pub(super) struct Place(Arc<Held>);
+
+#[derive(Debug)]
+struct Held {
+    places: Arc<Places>,
+    network: Option<IpAddr>,
+    evicted: Arc<CancellationToken>,
+    state: Mutex<State>,
+    _permit: OwnedSemaphorePermit,
+}
+
+#[derive(Debug)]
+struct State {
+    phase: Phase,
+    /// The client does not read what it was sent.
+    is_stalled: bool,
+    turn: Option<Turn>,
+}
+
+/// Notes that an answer that is sent piece by piece has ended, when dropped.
+#[derive(Debug)]
+pub(super) struct UntilAnswered(Place);
 
 impl Places {
-    pub(super) fn new(max: usize, stop: CancellationToken) -> Arc<Self> {
-        Arc::new(Self { max, stop, taken: Mutex::default() })
+    pub(super) fn new(max: usize) -> Arc<Self> {
+        Arc::new(Self { free: Arc::new(Semaphore::new(max)), taken: Mutex::default() })
     }
 
-    /// A place for who comes; none if everybody here is asking something.
-    pub(super) fn take(self: &Arc<Self>) -> Option<Place> {
-        let mut taken = self.taken();
-        if taken.count >= self.max {
-            let (_, idlest) = taken.idle.pop_first()?;
-            idlest.cancel();
-        }
-        taken.count += 1;
-        drop(taken);
-        let place = Place { places: Arc::clone(self), order: Mutex::default(), to_leave: Arc::new(self.stop.child_token()) };
-        place.rest();
+    /// Takes a place for a client from this address (`None`: a Unix socket), if need be from another client: of the network that has most,
+    /// and there from the one with nothing finished, and then from the one that has been idle longest. `None` if all are being answered.
+    pub(super) async fn take(self: &Arc<Self>, ip: Option<IpAddr>) -> Option<Place> {
+        let permit = if let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() {
+            permit
+        } else {
+            self.taken().next_evicted()?.cancel();
+            // The evicted client's task ends at its next turn, whatever it was doing.
+            Arc::clone(&self.free).acquire_owned().await.ok()?
+        };
+        let network = ip.map(network_of);
+        self.taken().networks.entry(network).or_default().clients += 1;
+        let state = Mutex::new(State { phase: Phase::Asking, is_stalled: false, turn: None });
+        let place = Place(Arc::new(Held { places: Arc::clone(self), network, evicted: Arc::default(), state, _permit: permit }));
+        place.change(|_| ());
         Some(place)
     }
 
@@ -57,29 +106,113 @@ impl Places {
     }
 }
 
+impl Taken {
+    /// The client that is to lose its place. It is found once.
+    fn next_evicted(&mut self) -> Option<Arc<CancellationToken>> {
+        let first = |network: &Network| network.evictable.first_key_value().map(|(turn, _)| (network.clients, Reverse(*turn)));
+        let fullest = self.networks.values_mut().filter(|network| !network.evictable.is_empty()).max_by_key(|network| first(network))?;
+        fullest.evictable.pop_first().map(|(_, evicted)| evicted)
+    }
+}
+
 impl Place {
-    /// The client asks for nothing from now on.
-    pub(super) fn rest(&self) {
-        let mut taken = self.places.taken();
-        taken.last_order += 1;
-        let order = taken.last_order;
-        taken.idle.insert(order, Arc::clone(&self.to_leave));
-        *self.order.lock().unwrap_or_else(PoisonError::into_inner) = Some(order);
+    /// A request has begun, and its body is still to come.
+    pub(super) fn asking(&self) {
+        self.change(|state| state.phase = Phase::Asking);
     }
 
-    /// The client asks for something.
-    pub(super) fn work(&self) {
-        let order = self.order.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(order) = order {
-            self.places.taken().idle.remove(&order);
+    /// A whole request is there: the client keeps its place until it is answered.
+    pub(super) fn answered(&self) {
+        self.change(|state| state.phase = Phase::Answered);
+    }
+
+    /// The client has its answer.
+    pub(super) fn idle(&self) {
+        self.change(|state| state.phase = Phase::Idle);
+    }
+
+    /// The client does not read what it is sent.
+    pub(super) fn stalled(&self) {
+        self.change(|state| state.is_stalled = true);
+    }
+
+    /// The client reads on.
+    pub(super) fn reading(&self) {
+        self.change(|state| state.is_stalled = false);
+    }
+
+    /// Keeps the client's place until the value is dropped.
+    pub(super) fn until_answered(&self) -> UntilAnswered {
+        UntilAnswered(self.clone())
+    }
+
+    /// Whether something is being done for the client, and the client is there for it.
+    pub(super) fn is_busy(&self) -> bool {
+        let state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        rank(&state).is_none()
+    }
+
+    /// Returns when the place is another client's.
+    pub(super) async fn evicted(&self) {
+        self.0.evicted.cancelled().await;
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        let held = &self.0;
+        let mut state = held.state.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut state);
+        let mut taken = held.places.taken();
+        taken.last_order += 1;
+        let turn = rank(&state).map(|rank| (rank, taken.last_order));
+        let before = std::mem::replace(&mut state.turn, turn);
+        let Some(network) = taken.networks.get_mut(&held.network) else { return };
+        if let Some(before) = before {
+            network.evictable.remove(&before);
+        }
+        // A client that has lost its place does not get it back.
+        if let Some(turn) = turn
+            && !held.evicted.is_cancelled()
+        {
+            network.evictable.insert(turn, Arc::clone(&held.evicted));
         }
     }
 }
 
-impl Drop for Place {
+fn rank(state: &State) -> Option<Rank> {
+    match (state.is_stalled, state.phase) {
+        (true, _) | (false, Phase::Asking) => Some(Rank::Unfinished),
+        (false, Phase::Answered) => None,
+        (false, Phase::Idle) => Some(Rank::Idle),
+    }
+}
+
+impl Drop for UntilAnswered {
     fn drop(&mut self) {
-        self.work();
-        self.places.taken().count -= 1;
+        self.0.idle();
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = self.places.taken();
+        let Some(network) = taken.networks.get_mut(&self.network) else { return };
+        if let Some(turn) = state.turn.take() {
+            network.evictable.remove(&turn);
+        }
+        network.clients -= 1;
+        if network.clients == 0 {
+            taken.networks.remove(&self.network);
+        }
+    }
+}
+
+/// What counts as one client's addresses: all of the loopback, 64 bits of an IPv6 address, and else the address.
+fn network_of(ip: IpAddr) -> IpAddr {
+    match ip {
+        ip if ip.is_loopback() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V4(ip) => IpAddr::V4(ip),
+        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)),
     }
 }
 
@@ -87,20 +220,82 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
+    use tokio::task::yield_now;
+
+    const NEAR: Option<IpAddr> = Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
+
+    fn far(number: u8) -> IpAddr {
+        IpAddr::V4(Ipv4Addr::new(192, 0, 2, number))
+    }
+
+    /// Clients by name, as their tasks hold them: until they are evicted.
+    #[derive(Default)]
+    struct Clients(Vec<(&'static str, Place)>);
+
+    impl Clients {
+        /// A client comes; says which one has lost its place to it.
+        async fn come(&mut self, places: &Arc<Places>, name: &'static str, ip: Option<IpAddr>) -> Option<&'static str> {
+            let (mut evicted, mut taking) = (None, std::pin::pin!(places.take(ip)));
+            let place = loop {
+                tokio::select! {
+                    biased;
+                    place = &mut taking => break place,
+                    () = yield_now() => {}
+                }
+                let at = self.0.iter().position(|(_, place)| place.0.evicted.is_cancelled());
+                evicted = at.map(|at| self.0.remove(at).0);
+            };
+            self.0.push((name, place?));
+            evicted
+        }
+
+        fn place(&self, name: &str) -> &Place {
+            &self.0.iter().find(|(other, _)| *other == name).unwrap().1
+        }
+    }
+
+    #[tokio::test]
+    async fn clients_with_nothing_finished_make_room_before_idle_ones_and_those_being_answered_never() {
+        let (places, mut clients) = (Places::new(5), Clients::default());
+        for name in ["idle", "answered", "half a body", "nothing", "reads nothing"] {
+            assert_eq!(clients.come(&places, name, NEAR).await, None);
+        }
+        for name in ["idle", "answered", "reads nothing"] {
+            clients.place(name).answered();
+        }
+        clients.place("idle").idle();
+        clients.place("half a body").asking();
+        clients.place("reads nothing").stalled();
+        for evicted in ["nothing", "half a body", "reads nothing", "idle"] {
+            assert_eq!(clients.come(&places, "new", NEAR).await, Some(evicted));
+            clients.0.last().unwrap().1.answered();
+        }
+        assert!(places.take(NEAR).await.is_none(), "all are being answered");
+        drop(clients.place("answered").until_answered());
+        assert_eq!(clients.come(&places, "new", NEAR).await, Some("answered"));
+        drop(clients);
+        assert!(places.taken().networks.is_empty());
+    }
+
+    #[tokio::test]
+    async fn the_address_with_most_clients_makes_room() {
+        let (places, mut clients) = (Places::new(4), Clients::default());
+        for (name, ip) in [("sora", far(1)), ("first", far(2)), ("second", far(2)), ("third", far(2))] {
+            clients.come(&places, name, Some(ip)).await;
+        }
+        for name in ["first", "second", "third"] {
+            clients.place(name).answered();
+            clients.place(name).idle();
+        }
+        assert_eq!(clients.come(&places, "new", Some(far(3))).await, Some("first"), "though the one of Sora's has nothing finished");
+    }
+
     #[test]
-    fn who_rests_longest_makes_room_and_who_works_does_not() {
-        let places = Places::new(3, CancellationToken::new());
-        let [first, second, third] = std::array::from_fn(|_| places.take().unwrap());
-        first.work();
-        first.rest();
-        third.work();
-        let fourth = places.take().unwrap();
-        assert!(second.to_leave.is_cancelled() && !first.to_leave.is_cancelled());
-        drop(second);
-        fourth.work();
-        first.work();
-        assert!(places.take().is_none(), "everybody works");
-        drop(third);
-        assert!(places.take().is_some());
+    fn a_host_with_many_addresses_is_one_network() {
+        let network = |ip: &str| network_of(ip.parse().unwrap());
+        assert_eq!(network("127.0.0.2"), network("::1"));
+        assert_eq!(network("2001:db8::1"), network("2001:db8::ffff:0:1"));
+        assert_ne!(network("2001:db8::1"), network("2001:db8:0:1::1"));
+        assert_ne!(network("192.0.2.1"), network("192.0.2.2"));
     }
 }

@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,16 +11,19 @@ use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::time::{Instant, sleep_until};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::answer::Answered;
+use super::body::RequestBody;
 use super::listen::{Caller, Listener};
 use super::places::{Place, Places};
+use super::stall::StallLimited;
 use crate::rate_limit::log_limited;
 
-/// Clients of one listener at one time.
+/// Clients of one listener at one time, where the system lets the daemon have enough descriptors.
 pub const HTTP_CLIENTS_MAX: usize = 1_024;
 
 /// How long a request's head may take, and a client may ask for nothing.
@@ -33,8 +35,17 @@ pub const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// How long a client that is turned away may take to hear it.
 const REFUSAL_TIME: Duration = Duration::from_secs(1);
 
+/// Clients of one listener that are being turned away at one time; more are dropped without a word.
+pub const REFUSALS_MAX: usize = 32;
+
 /// How long no client is taken after the system could not give one, for want of descriptors say.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long a client has, when the daemon stops, to read its answer or to end a request that it has begun.
+pub const FAREWELL_TIME: Duration = Duration::from_secs(2);
+
+/// How long a request that is being answered may go on when the daemon stops.
+pub const STOP_TIME: Duration = Duration::from_secs(30);
 
 const FULL: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: 31\r\nconnection: close\r\n\r\n{\"error_type\":\"TooManyClients\"}";
@@ -46,7 +57,7 @@ const TOO_SLOW: &[u8] =
 pub(super) trait Service: Send + Sync + 'static {
     /// Looks at the head at once, and then answers. A head that is kept longer keeps what the client sends next from being read into the
     /// memory that it lies in.
-    fn answer(&self, caller: Caller, request: Request<Incoming>) -> impl Future<Output = Answered> + Send;
+    fn answer(&self, caller: Caller, request: Request<RequestBody>) -> impl Future<Output = Answered> + Send;
 }
 
 /// A client that has just come and not asked yet when the daemon stops still may, until then.
@@ -57,10 +68,10 @@ async fn heard_out(asked: &CancellationToken, first_word_due: Instant) {
     }
 }
 
-/// Takes clients until the daemon stops; returns when the last is answered.
-pub(super) async fn serve<S: Service>(listener: Listener, service: Arc<S>, stop: CancellationToken) {
+/// Takes at most `clients_max` clients until the daemon stops; returns when the last is gone.
+pub(super) async fn serve<S: Service>(listener: Listener, clients_max: usize, service: Arc<S>, stop: CancellationToken) {
     let tracker = TaskTracker::new();
-    let places = Places::new(HTTP_CLIENTS_MAX, stop.clone());
+    let (places, refusals) = (Places::new(clients_max), Arc::new(Semaphore::new(REFUSALS_MAX)));
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -69,28 +80,36 @@ pub(super) async fn serve<S: Service>(listener: Listener, service: Arc<S>, stop:
         match accepted {
             Ok((stream, caller)) => {
                 let first_word_due = listener.lasting().first_word_due();
-                let client = Client { caller, service: Arc::clone(&service), stop: stop.clone(), first_word_due };
-                let place = places.take();
-                tracker.spawn(async move {
-                    match place {
-                        Some(place) => client.converse(stream, place).await,
-                        None => turn_away(stream, FULL).await,
-                    }
-                });
+                if let Some(place) = places.take(caller.ip).await {
+                    let client = Client { caller, service: Arc::clone(&service), stop: stop.clone(), first_word_due };
+                    tracker.spawn(client.serve(stream, place));
+                } else if let Ok(refusal) = Arc::clone(&refusals).try_acquire_owned() {
+                    tracker.spawn(refuse(stream, refusal));
+                }
             }
             Err(error) => pause(&error, &stop).await,
         }
     }
+    drop(listener);
     tracker.close();
     tracker.wait().await;
 }
 
 async fn pause(error: &io::Error, stop: &CancellationToken) {
+    // Of a client that has gone already there is nothing to wait for.
+    if error.kind() == io::ErrorKind::ConnectionAborted {
+        return;
+    }
     log_limited!(warn, %error, "cannot accept an HTTP client");
     tokio::select! {
-        () = tokio::time::sleep(ACCEPT_PAUSE) => {}
+        () = sleep(ACCEPT_PAUSE) => {}
         () = stop.cancelled() => {}
     }
+}
+
+/// Turns a client away for whom there is no place.
+async fn refuse(stream: impl AsyncWrite + Unpin, _refusal: OwnedSemaphorePermit) {
+    turn_away(stream, FULL).await;
 }
 
 /// Says something to a client that is not let in, or not any longer. One that does not want to hear it is not waited for.
@@ -99,7 +118,7 @@ async fn turn_away(mut stream: impl AsyncWrite + Unpin, words: &[u8]) {
         stream.write_all(words).await?;
         stream.shutdown().await
     };
-    if let Ok(Err(error)) = tokio::time::timeout(REFUSAL_TIME, saying).await {
+    if let Ok(Err(error)) = timeout(REFUSAL_TIME, saying).await {
         tracing::debug!(%error, "an HTTP client went before it was turned away");
     }
 }
@@ -112,16 +131,24 @@ pub(super) struct Client<S> {
 }
 
 impl<S: Service> Client<S> {
-    pub(super) async fn converse(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, place: Place) {
+    /// Serves a client until it is gone, or another has its place, or the daemon stops.
+    pub(super) async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, place: Place) {
+        tokio::select! {
+            biased;
+            () = place.evicted() => tracing::debug!("an HTTP client lost its place to another"),
+            () = self.converse(StallLimited::new(stream, place.clone()), &place) => {}
+        }
+    }
+
+    async fn converse(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, place: &Place) {
         let Self { caller, service, stop, first_word_due } = self;
-        let (place, asked) = (&place, &CancellationToken::new());
+        let asked = &CancellationToken::new();
         let answer = service_fn(|request: Request<Incoming>| {
             asked.cancel();
-            place.work();
-            let answered = service.answer(caller, request);
+            let answered = service.answer(caller, request.map(|body| RequestBody::new(body, place)));
             async move {
-                let answer = answered.await;
-                place.rest();
+                let mut answer = answered.await;
+                answer.body_mut().over(place);
                 Ok::<_, Infallible>(answer)
             }
         });
@@ -129,22 +156,21 @@ impl<S: Service> Client<S> {
         builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(HEAD_BYTES_MAX);
         let mut connection = builder.serve_connection(TokioIo::new(stream), answer);
         let leave = async {
-            place.to_leave.cancelled().await;
-            if stop.is_cancelled() {
-                heard_out(asked, first_word_due).await;
-            }
+            stop.cancelled().await;
+            heard_out(asked, first_word_due).await;
         };
         // What was sent before the stop is read first.
         let ended = tokio::select! {
             biased;
-            ended = &mut connection => Some(ended),
-            () = leave => None,
-        };
-        let ended = if let Some(ended) = ended {
-            ended
-        } else {
-            Pin::new(&mut connection).graceful_shutdown();
-            (&mut connection).await
+            ended = &mut connection => ended,
+            () = leave => {
+                Pin::new(&mut connection).graceful_shutdown();
+                tokio::select! {
+                    biased;
+                    ended = &mut connection => ended,
+                    () = no_longer_waited_for(place) => return tracing::debug!("an HTTP client held up the stop"),
+                }
+            }
         };
         match ended {
             Err(error) if error.is_timeout() => {
@@ -155,6 +181,17 @@ impl<S: Service> Client<S> {
             }
             Err(error) => tracing::debug!(%error, "an HTTP client's connection broke"),
             Ok(()) => {}
+        }
+    }
+}
+
+/// Returns when a stop has waited long enough for a client: one that keeps us waiting has less time than one that we do.
+async fn no_longer_waited_for(place: &Place) {
+    let due = Instant::now() + STOP_TIME;
+    loop {
+        sleep(FAREWELL_TIME).await;
+        if !place.is_busy() || Instant::now() >= due {
+            return;
         }
     }
 }

@@ -13,6 +13,7 @@ mod events;
 mod full_disk;
 mod half_close;
 mod handed;
+mod http_flood;
 mod kills;
 mod known;
 mod lifetime;

@@ -2,9 +2,10 @@
 
 use std::io::{BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 
+use crate::support::PATIENCE;
 use crate::wire::{Ending, read_body, read_head};
 
 /// What a request was.
@@ -43,7 +44,7 @@ impl Reply {
 /// The server. It lasts as long as the test's process.
 pub(crate) struct Fake {
     pub(crate) address: SocketAddr,
-    got: Arc<Mutex<Vec<Got>>>,
+    got: Arc<(Mutex<Vec<Got>>, Condvar)>,
     reply: Arc<Mutex<Reply>>,
 }
 
@@ -71,15 +72,23 @@ impl Fake {
 
     /// What it was asked, in order.
     pub(crate) fn got(&self) -> Vec<Got> {
-        self.got.lock().unwrap().clone()
+        self.got.0.lock().unwrap().clone()
+    }
+
+    /// Waits until it was asked that often.
+    pub(crate) fn wait_for(&self, requests: usize) {
+        let (got, changed) = &*self.got;
+        let waited = changed.wait_timeout_while(got.lock().unwrap(), PATIENCE, |got| got.len() < requests).unwrap();
+        assert!(!waited.1.timed_out(), "it was asked {} times", waited.0.len());
     }
 }
 
-fn serve(stream: TcpStream, got: &Mutex<Vec<Got>>, reply: &Mutex<Reply>) {
+fn serve(stream: TcpStream, (got, changed): &(Mutex<Vec<Got>>, Condvar), reply: &Mutex<Reply>) {
     let mut reader = BufReader::new(stream);
     while let Some((first, headers)) = read_head(&mut reader) {
         let body = read_body(&mut reader, &headers, Ending::Nothing);
         got.lock().unwrap().push(Got { first, headers, body });
+        changed.notify_all();
         let reply = reply.lock().unwrap().clone();
         match reply {
             // Whoever has hung up does not hear it.

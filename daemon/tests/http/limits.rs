@@ -9,8 +9,9 @@ use std::time::Instant;
 use serde_json::json;
 use soramoded::http::{BODY_BYTES_MAX, BODY_TIME, HEAD_BYTES_MAX, HEAD_TIME, HTTP_CLIENTS_MAX};
 
+use crate::fake::{Fake, Reply};
 use crate::support::{Daemon, PATIENCE};
-use crate::wire::{API_PORT, Node, Wire, exchange, request};
+use crate::wire::{API_PORT, Node, SORA_PORT, Wire, exchange, request};
 
 const CHANGE_MODE: (&str, &str) = ("x-sora-target", "Sora_20211215.ChangeMode");
 
@@ -142,25 +143,44 @@ fn ten_thousand_idle_connections_keep_nobody_out() {
 }
 
 #[test]
-fn who_is_busy_keeps_its_place_and_one_too_many_is_told() {
-    let node = Node::start();
-    // Each has been told to go on with its body, and so is waited for.
-    let body = r#"{"mode":"normal"}"#;
-    let head = request("/", &[CHANGE_MODE, ("expect", "100-continue")], body).replace(body, "");
-    let mut busy: Vec<Wire> = Vec::new();
+fn a_client_that_is_being_answered_keeps_its_place_and_one_too_many_is_told() {
+    let slow = Fake::that(Reply::Hang);
+    let node = Node::with(|config| {
+        config.http.sora.upstreams.event = Some(slow.url("/").parse().unwrap());
+        config.http.sora.upstream_timeout = PATIENCE;
+    });
+    let event = request("/sora/event", &[], r#"{"type":"x"}"#);
+    let mut busy = Vec::with_capacity(HTTP_CLIENTS_MAX);
     for _ in 0..HTTP_CLIENTS_MAX {
-        let mut wire = Wire::to(node.at(API_PORT));
-        wire.send(&head);
-        assert_eq!(wire.hear_head().as_deref(), Some("HTTP/1.1 100 Continue"));
+        let mut wire = Wire::to(node.at(SORA_PORT));
+        wire.send(&event);
         busy.push(wire);
     }
-    let mut refused = Wire::to(node.at(API_PORT));
-    let said = refused.hear().unwrap();
+    slow.wait_for(HTTP_CLIENTS_MAX);
+    let said = Wire::to(node.at(SORA_PORT)).hear().unwrap();
     assert_eq!((said.status, said.text()), (503, r#"{"error_type":"TooManyClients"}"#));
-    for wire in &mut busy {
-        wire.send(body);
-        assert_eq!(wire.hear().unwrap().status, 200);
+    // A client that has gone makes room, and the other listeners have places of their own.
+    drop(busy.pop());
+    assert_eq!(node.ask("Sora_20211215.GetMode", "").status, 200);
+}
+
+#[test]
+fn half_a_request_makes_room_for_a_whole_one() {
+    let node = Node::start();
+    let event = request("/sora/event", &[], r#"{"type":"x"}"#);
+    let mut halves = Vec::with_capacity(HTTP_CLIENTS_MAX + 100);
+    for number in 0..HTTP_CLIENTS_MAX + 100 {
+        let mut wire = Wire::to(node.at(SORA_PORT));
+        wire.send(event.trim_end_matches('}'));
+        halves.push(wire);
+        if number % 100 == 0 {
+            assert_eq!(exchange(node.at(SORA_PORT), &event).status, 200, "with {number} halves");
+        }
     }
+    assert!(halves.first_mut().unwrap().hear().is_none(), "the oldest lost its place");
+    let last = halves.last_mut().unwrap();
+    last.send("}");
+    assert_eq!(last.hear().unwrap().status, 200, "the latest keeps its place");
 }
 
 #[test]

@@ -129,11 +129,6 @@ impl Wire {
         let mut bytes = Vec::new();
         self.0.read_to_end(&mut bytes).map(|_| bytes)
     }
-
-    /// The first line of the next head, where no body follows it.
-    pub(crate) fn hear_head(&mut self) -> Option<String> {
-        read_head(&mut self.0).map(|(first, _)| first)
-    }
 }
 
 /// Asks once.

@@ -10,7 +10,6 @@ pub mod target;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hyper::body::Incoming;
 use hyper::header::HeaderValue;
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, StatusCode};
@@ -24,7 +23,7 @@ use soramode_protocol::sora::{ModeBody, PUBLISHED_HEADER, Target, WARNING_HEADER
 
 use super::House;
 use super::answer::{Answered, full, json};
-use super::body::{self, BODY_BYTES_MAX};
+use super::body::{BODY_BYTES_MAX, RequestBody};
 use super::listen::Caller;
 use lists::List;
 pub(crate) use pass::Pass;
@@ -69,7 +68,7 @@ fn wanted(house: &House, caller: Caller, head: Parts) -> Result<Wanted, Box<Answ
     Ok(Wanted { actor, asked, headers })
 }
 
-pub(super) async fn answer(house: &House, head: Head, body: Incoming) -> Answered {
+pub(super) async fn answer(house: &House, head: Head, body: RequestBody) -> Answered {
     let mut answer = match head.wanted {
         Ok(wanted) => answer_wanted(house, &wanted, body).await,
         Err(answer) => *answer,
@@ -80,9 +79,9 @@ pub(super) async fn answer(house: &House, head: Head, body: Incoming) -> Answere
     answer
 }
 
-async fn answer_wanted(house: &House, wanted: &Wanted, body: Incoming) -> Answered {
+async fn answer_wanted(house: &House, wanted: &Wanted, body: RequestBody) -> Answered {
     let operation = wanted.asked.target().map_or("other", Target::operation);
-    let body = match body::read(body, BODY_BYTES_MAX).await {
+    let body = match body.read(BODY_BYTES_MAX).await {
         Ok(body) => body,
         Err(problem) => return problem.answer(),
     };

@@ -6,7 +6,6 @@ mod state;
 
 use std::time::Duration;
 
-use hyper::body::Incoming;
 use hyper::header::{ALLOW, CACHE_CONTROL, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 use prometheus::{Encoder, TextEncoder};
@@ -19,6 +18,7 @@ use tokio::time::timeout;
 
 use super::House;
 use super::answer::{Answered, error, json, typed};
+use super::body::RequestBody;
 
 /// How long `/live` waits for the gate.
 const LIVE_PATIENCE: Duration = Duration::from_millis(500);
@@ -58,7 +58,7 @@ pub(super) fn is_path(path: &str) -> bool {
     Question::of(path).is_some()
 }
 
-pub(super) async fn answer(house: &House, request: &Request<Incoming>) -> Answered {
+pub(super) async fn answer(house: &House, request: &Request<RequestBody>) -> Answered {
     let Some(question) = Question::of(request.uri().path()) else { return error(StatusCode::NOT_FOUND, "NotFound") };
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut answer = error(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed");

@@ -10,7 +10,6 @@ pub mod webhook;
 
 use std::sync::Arc;
 
-use hyper::body::Incoming;
 use hyper::header::{ALLOW, HeaderValue, ORIGIN};
 use hyper::{Method, Request, StatusCode};
 use soramode_protocol::event::WebhookSource;
@@ -20,7 +19,7 @@ pub use upstream::UPSTREAM_BYTES_MAX;
 
 use super::House;
 use super::answer::{Answered, error, json};
-use super::body;
+use super::body::RequestBody;
 use super::listen::Caller;
 use crate::config::SoraConfig;
 use crate::health::Health;
@@ -88,7 +87,7 @@ impl Kind {
     }
 }
 
-pub(super) async fn answer(house: &House, caller: Caller, request: Request<Incoming>) -> Answered {
+pub(super) async fn answer(house: &House, caller: Caller, request: Request<RequestBody>) -> Answered {
     let Some(kind) = Kind::of(request.uri().path()) else { return error(StatusCode::NOT_FOUND, "NotFound") };
     // A page in somebody's browser is on the loopback too, but cannot hide where it comes from.
     if !is_peer(house, caller) || request.headers().contains_key(ORIGIN) {
@@ -102,7 +101,7 @@ pub(super) async fn answer(house: &House, caller: Caller, request: Request<Incom
         return answer;
     }
     let (head, body) = request.into_parts();
-    let body = match body::read(body, WEBHOOK_BYTES_MAX).await {
+    let body = match body.read(WEBHOOK_BYTES_MAX).await {
         Ok(body) => body,
         Err(problem) => {
             house.metrics.webhook(kind.name(), WebhookOutcome::Unreadable);
