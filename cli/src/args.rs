@@ -131,6 +131,11 @@ pub(crate) struct WaitFlags {
 }
 
 impl WaitFlags {
+    /// Whether any of them was given.
+    pub(crate) const fn is_said(&self) -> bool {
+        self.timeout.is_some() || self.assume_known
+    }
+
     /// When to give up; `None` is never.
     pub(crate) fn limit(&self) -> Option<Duration> {
         Some(self.timeout.unwrap_or(TIMEOUT_DEFAULT)).filter(|limit| !limit.is_zero())

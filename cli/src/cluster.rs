@@ -7,7 +7,7 @@ use soramode_protocol::mode::Mode;
 use soramode_protocol::node::{ClusterNode, GetStatus, ListClusterNodes, Standing};
 
 use crate::Context;
-use crate::api::{Api, Named};
+use crate::api::{Api, Named, Want};
 use crate::completion;
 use crate::error::{Exit, Failure};
 use crate::output::escape::escape;
@@ -53,18 +53,18 @@ impl Seen {
     /// The way to a node's API.
     pub(crate) fn way_to(&self, name: &NodeName, context: &Context<'_>) -> Result<Api, Failure> {
         let shown = escape(name.as_str());
-        let refuse = |why: String| Err(Failure::new(Exit::Refused, why));
         let Some(node) = self.nodes.iter().find(|node| node.node_name == *name) else {
             let known: Vec<&str> = self.nodes.iter().map(|node| node.node_name.as_str()).collect();
-            return refuse(format!("the cluster has no node {shown}; there are {}", escape(&known.join(", "))));
+            let message = format!("the cluster has no node {shown}; there are {}", escape(&known.join(", ")));
+            return Err(Failure::new(Exit::NotFound, message));
         };
         if !node.connected {
-            return refuse(format!("{shown} is not there: it cannot be asked. Look at it with: {}", context.command("nodes")));
+            let hint = format!("Look at it with: {}", context.command("nodes"));
+            return Err(Failure::new(Exit::Refused, format!("{shown} is gone: it cannot be asked")).with_hint(hint));
         }
         let Some(url) = &node.cluster_api_url else {
-            return refuse(format!(
-                "{shown} does not tell where its API is. Start its soramoded with --api-url (and --api-listen), or run this on that node"
-            ));
+            let hint = "Start its soramoded with --api-url (and --api-listen), or run this on that node";
+            return Err(Failure::new(Exit::Refused, format!("{shown} does not tell where its API is")).with_hint(hint));
         };
         let url = read_url(url).map_err(|problem| Failure::new(Exit::Failed, format!("the API of {shown}: {problem}")))?;
         Api::new(url, Named::Node { name: name.clone(), flags: context.flags() }, context.token_file)
@@ -114,10 +114,10 @@ impl ClusterFlags {
     pub(crate) async fn check_others(&self, context: &Context<'_>, api: Option<&Api>) -> Result<(), Failure> {
         let Some(wanted) = self.keep_normal else { return Ok(()) };
         let mode = match api {
-            Some(api) => api.mode().await?,
+            Some(api) => api.see(Want::Mode).await?.mode(),
             None => context.socket.connect().await?.call(&GetStatus {}).await?.mode.mode,
         };
-        // Whoever is closed already takes nobody's place.
+        // A node that is closed already takes no other's place.
         if mode.is_block() {
             return Ok(());
         }
@@ -138,14 +138,12 @@ impl ClusterFlags {
         if published != Some(false) {
             return Ok(());
         }
-        let words = format!(
-            "{} is {mode}, but the other nodes could not be told: they may go on sending clients there. They are told when etcd is heard again",
-            escape(node)
-        );
+        let words = format!("{} is {mode}, but the other nodes could not be told: they may go on sending clients there", escape(node));
+        let hint = "They are told when etcd is heard again";
         if self.require_published {
-            return Err(Failure::new(Exit::Refused, words));
+            return Err(Failure::new(Exit::Refused, words).with_hint(hint));
         }
-        output.warn(&words);
+        output.warn(&format!("{words}. {hint}"));
         Ok(())
     }
 

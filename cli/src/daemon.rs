@@ -34,6 +34,9 @@ const VERSIONS_MAX: Duration = Duration::from_secs(1);
 /// How long a daemon that was lost is looked for.
 pub(crate) const RECONNECT_MAX: Duration = Duration::from_secs(10);
 
+/// What to do about versions that do not fit.
+const SAME_VERSION: &str = "Install the same version of both";
+
 /// The pause between two looks for it.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -148,26 +151,25 @@ impl Socket {
             Some(daemon) if daemon.protocol != PROTOCOL => Failure::new(
                 Exit::Versions,
                 format!(
-                    "soramoded {} speaks protocol {}, this soramode {VERSION} speaks {PROTOCOL}. Install the same version of both",
+                    "soramoded {} speaks protocol {}, this soramode {VERSION} speaks {PROTOCOL}",
                     escape(&daemon.version),
                     daemon.protocol
                 ),
-            ),
+            )
+            .with_hint(SAME_VERSION),
             Some(daemon) if !daemon.methods.iter().any(|known| known == method) => Failure::new(
                 Exit::Versions,
-                format!(
-                    "soramoded {} does not know {method}, this soramode {VERSION} does. Install the same version of both",
-                    escape(&daemon.version)
-                ),
-            ),
+                format!("soramoded {} does not know {method}, this soramode {VERSION} does", escape(&daemon.version)),
+            )
+            .with_hint(SAME_VERSION),
             Some(daemon) => Failure::new(
                 Exit::Failed,
-                format!(
-                    "soramoded {} answered {method} with what this soramode {VERSION} cannot read. This is a bug: please report it",
-                    escape(&daemon.version)
-                ),
-            ),
-            None => Failure::new(Exit::Failed, format!("what listens at {path} does not answer as soramoded does. Check --socket")),
+                format!("soramoded {} answered {method} with what this soramode {VERSION} cannot read", escape(&daemon.version)),
+            )
+            .with_hint("This is a bug: please report it"),
+            None => {
+                Failure::new(Exit::Failed, format!("the server at {path} does not answer as soramoded does")).with_hint("Check --socket")
+            }
         }
     }
 
@@ -178,7 +180,7 @@ impl Socket {
     }
 
     fn unreachable(&self, why: &str, what_to_do: &str) -> Failure {
-        Failure::new(Exit::Unreachable, format!("cannot reach soramoded at {}: {why}. {what_to_do}", self.shown()))
+        Failure::new(Exit::Unreachable, format!("cannot reach soramoded at {}: {why}", self.shown())).with_hint(what_to_do)
     }
 
     fn not_permitted(&self) -> Failure {
@@ -188,7 +190,7 @@ impl Socket {
             ),
             None => "Run this as root or as soramoded's own user".to_owned(),
         };
-        Failure::new(Exit::NotPermitted, format!("may not open {}: permission denied. {what_to_do}", self.shown()))
+        Failure::new(Exit::NotPermitted, format!("may not open {}: permission denied", self.shown())).with_hint(what_to_do)
     }
 }
 
@@ -297,10 +299,8 @@ mod tests {
     #[test]
     fn a_missing_socket_is_said_with_what_to_do() {
         let failure = socket().cannot_open(&ErrorKind::NotFound.into());
-        assert_eq!(
-            failure.message,
-            "cannot reach soramoded at /run/soramode/soramode.sock: no such file. Is it running? Start it with: systemctl start soramoded"
-        );
+        assert_eq!(failure.message, "cannot reach soramoded at /run/soramode/soramode.sock: no such file");
+        assert_eq!(failure.hint.as_deref(), Some("Is it running? Start it with: systemctl start soramoded"));
         assert_eq!(failure.exit, Exit::Unreachable);
     }
 

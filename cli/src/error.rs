@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use serde::Serialize;
 use soramode_protocol::error::{Error, ErrorType};
 
 /// How a command ended.
@@ -23,8 +24,10 @@ pub(crate) enum Exit {
     Superseded,
     /// Client and daemon do not fit.
     Versions,
-    /// Nobody has told the whole truth about the sessions.
+    /// Not every session is known.
     SessionsUnknown,
+    /// What was named is not there.
+    NotFound,
     /// Anything else.
     Failed,
     /// It did not come true in time.
@@ -41,7 +44,7 @@ pub(crate) enum Exit {
 
 impl Exit {
     /// The table, without what `maintain`'s command decides.
-    const TABLE: [Self; 14] = [
+    const TABLE: [Self; 15] = [
         Self::Done,
         Self::No,
         Self::Usage,
@@ -51,6 +54,7 @@ impl Exit {
         Self::Superseded,
         Self::Versions,
         Self::SessionsUnknown,
+        Self::NotFound,
         Self::Failed,
         Self::TimedOut,
         Self::HungUp,
@@ -62,14 +66,15 @@ impl Exit {
     const fn entry(self) -> (u8, &'static str) {
         match self {
             Self::Done => (0, "done; the wait was reached; the predicate is true; connect was offered"),
-            Self::No => (1, "the predicate is false; connect was rejected or redirected"),
+            Self::No => (1, "the predicate is false; doctor found a fault; connect was rejected or redirected"),
             Self::Usage => (2, "the command line is wrong"),
             Self::Unreachable => (3, "the daemon cannot be reached"),
             Self::NotPermitted => (4, "not permitted, or the socket may not be opened"),
             Self::Refused => (5, "refused by the state: initial, not joined, cannot become true, no means to end a session"),
-            Self::Superseded => (6, "superseded: somebody else opened the gate, or --if-... did not hold"),
+            Self::Superseded => (6, "superseded: another client changed the mode, --if-... did not hold, or maintain left the node closed"),
             Self::Versions => (7, "the versions of soramode and soramoded do not fit"),
-            Self::SessionsUnknown => (8, "the sessions are not known: no source has spoken"),
+            Self::SessionsUnknown => (8, "not every session is known"),
+            Self::NotFound => (9, "what was named is not there: session, connection, delivery or node"),
             Self::Failed => (70, "failed for another reason"),
             Self::TimedOut => (124, "timed out"),
             Self::HungUp => (129, "hung up (SIGHUP) while waiting"),
@@ -84,6 +89,25 @@ impl Exit {
         self.entry().0
     }
 
+    /// The `error_type` of a failure for which the daemon has no word.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Done | Self::No => "PredicateFalse",
+            Self::Usage => "Usage",
+            Self::Unreachable => "Unreachable",
+            Self::NotPermitted => "PermissionDenied",
+            Self::Refused => "Refused",
+            Self::Superseded => "Superseded",
+            Self::Versions => "VersionMismatch",
+            Self::SessionsUnknown => "SessionsUnknown",
+            Self::NotFound => "NotFound",
+            Self::Failed => "Failed",
+            Self::TimedOut => "TimedOut",
+            Self::HungUp | Self::Interrupted | Self::Terminated => "Interrupted",
+            Self::Command(_) => "CommandFailed",
+        }
+    }
+
     const fn of(error_type: ErrorType) -> Self {
         match error_type {
             ErrorType::InvalidParams => Self::Usage,
@@ -93,10 +117,10 @@ impl Exit {
             ErrorType::Superseded => Self::Superseded,
             ErrorType::MethodNotFound => Self::Versions,
             ErrorType::SessionsUnknown => Self::SessionsUnknown,
+            ErrorType::NotFound => Self::NotFound,
             ErrorType::ParseError
             | ErrorType::InvalidRequest
             | ErrorType::Internal
-            | ErrorType::NotFound
             | ErrorType::StorageUnavailable
             | ErrorType::ClusterUnavailable
             | ErrorType::Unknown => Self::Failed,
@@ -110,13 +134,15 @@ pub(crate) fn exit_codes() -> String {
     format!("Exit codes:\n{}", lines.join("\n"))
 }
 
-/// Why a command did not reach its goal, in one sentence: what, with which value, and what to do.
+/// Why a command did not reach its goal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
     /// How the command ends.
     pub(crate) exit: Exit,
-    /// The sentence.
+    /// The fact, in a sentence.
     pub(crate) message: String,
+    /// What to do about it.
+    pub(crate) hint: Option<String>,
     /// What is listed below it.
     pub(crate) details: Vec<String>,
     /// What the daemon called it.
@@ -126,7 +152,38 @@ pub(crate) struct Failure {
 impl Failure {
     /// Ends so, with this sentence.
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), details: Vec::new(), error_type: None }
+        Self { exit, message: message.into(), hint: None, details: Vec::new(), error_type: None }
+    }
+
+    /// The same with what to do about it, after what is said of that already.
+    #[must_use]
+    pub(crate) fn with_hint(mut self, hint: impl AsRef<str>) -> Self {
+        let hint = hint.as_ref();
+        self.hint = Some(self.hint.map_or_else(|| hint.to_owned(), |before| format!("{before}. {hint}"))).filter(|hint| !hint.is_empty());
+        self
+    }
+
+    /// The same with another fact after the first.
+    #[must_use]
+    pub(crate) fn and(mut self, fact: impl fmt::Display) -> Self {
+        self.message = format!("{}. {fact}", self.message);
+        self
+    }
+}
+
+/// A failure as JSON.
+#[derive(Debug, Serialize)]
+pub(crate) struct Problem {
+    error_type: String,
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+}
+
+impl From<&Failure> for Problem {
+    fn from(failure: &Failure) -> Self {
+        let error_type = failure.error_type.map_or_else(|| failure.exit.name().to_owned(), |error_type| format!("{error_type:?}"));
+        Self { error_type, message: failure.message.clone(), hint: failure.hint.clone() }
     }
 }
 
@@ -139,8 +196,33 @@ impl fmt::Display for Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let error_type = error.data.error_type;
-        Self { error_type: Some(error_type), ..Self::new(Exit::of(error_type), error.to_string()) }
+        let message = error.data.field.as_deref().map_or_else(|| error.message.clone(), |field| in_flags(&error.message, field));
+        Self { error_type: Some(error_type), hint: error.data.hint, ..Self::new(Exit::of(error_type), message) }
     }
+}
+
+/// The params whose flags have other names.
+const FLAGS: [(&str, &str); 9] = [
+    ("expires_in_seconds", "--for"),
+    ("reason", "--message"),
+    ("settle_seconds", "--settle"),
+    ("timeout_seconds", "--timeout"),
+    ("mode", "MODE"),
+    ("channel_id", "CHANNEL"),
+    ("node_name", "NAME"),
+    ("for: drained", "drained"),
+    ("for: mode", "mode=MODE"),
+];
+
+/// What is wrong with a param, in the words of the command line.
+fn in_flags(message: &str, field: &str) -> String {
+    let flag = FLAGS.iter().find(|(param, _)| *param == field);
+    let flag = flag.map_or_else(|| format!("--{}", field.replace('_', "-")), |(_, flag)| (*flag).to_owned());
+    let problem = message.strip_prefix(field).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(message);
+    let problem = FLAGS.iter().fold(problem.to_owned(), |problem, (param, flag)| {
+        if param.contains(": ") { problem.replace(param, flag) } else { problem }
+    });
+    format!("{flag}: {problem}")
 }
 
 #[cfg(test)]
@@ -150,7 +232,7 @@ mod tests {
     #[test]
     fn the_exit_codes_are_those_that_scripts_rely_on() {
         let codes = Exit::TABLE.map(Exit::code);
-        assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 7, 8, 70, 124, 129, 130, 143]);
+        assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 70, 124, 129, 130, 143]);
         assert_eq!(Exit::Command(42).code(), 42);
     }
 
@@ -171,9 +253,20 @@ mod tests {
     }
 
     #[test]
-    fn the_daemons_hint_is_part_of_the_sentence() {
+    fn params_are_named_as_they_are_typed() {
+        let failure = |field, problem| Failure::from(Error::invalid_params(field, problem)).message;
+        assert_eq!(failure("expires_in_seconds", "normal does not end by itself"), "--for: normal does not end by itself");
+        assert_eq!(failure("max_sessions", "goes with for: drained alone"), "--max-sessions: goes with drained alone");
+        assert_eq!(failure("channel_id", "is empty"), "CHANNEL: is empty");
+    }
+
+    #[test]
+    fn the_daemons_hint_is_a_hint() {
         let failure = Failure::from(Error::sessions_unknown("no Report yet"));
         assert_eq!(failure.exit, Exit::SessionsUnknown);
-        assert!(failure.message.contains("no Report yet") && failure.message.contains("--assume-known"), "{failure}");
+        assert_eq!(failure.message, "the sessions are not known: no Report yet");
+        assert_eq!(failure.hint.as_deref(), Some("Or say that you know with assume_known (--assume-known)"));
+        let more = failure.with_hint("Watch again: soramode wait drained");
+        assert!(more.hint.is_some_and(|hint| hint.ends_with("(--assume-known). Watch again: soramode wait drained")));
     }
 }

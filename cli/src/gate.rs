@@ -2,19 +2,22 @@
 
 use std::time::Instant;
 
-use soramode_protocol::mode::{ChangeMode, GetMode, Mode, ModeChanged, ModeState, SettableMode};
+use soramode_protocol::mode::{ChangeMode, Mode, ModeChanged, ModeState, SettableMode};
 use soramode_protocol::node::{GetStatus, Status};
 
 use crate::Context;
 use crate::daemon::{Daemon, Socket};
 use crate::error::{Exit, Failure};
-use crate::output::escape::escape;
+use crate::output::escape::{escape, quoted};
 use crate::output::{counted, times};
 use crate::report::Change;
 use crate::watch::mode_words;
 
 /// How often somebody else may come between the look at the mode and its change.
 const ATTEMPTS_MAX: u32 = 5;
+
+/// `expires_in_seconds` of a mode that does not end by itself.
+const NEVER: u64 = 0;
 
 /// The node, closed.
 pub(crate) struct Closed {
@@ -29,7 +32,7 @@ pub(crate) struct Closed {
     /// Whether the other nodes of its cluster know, where it has one.
     pub(crate) published: Option<bool>,
     /// Whether this changed anything.
-    changed: bool,
+    pub(crate) changed: bool,
 }
 
 /// Whom the caller acts for: `sudo` says so. Recorded, not verified.
@@ -38,23 +41,26 @@ pub(crate) fn on_behalf_of() -> Option<String> {
     std::env::var("SUDO_USER").ok().filter(|user| (1..=BYTES_MAX).contains(&user.len()))
 }
 
-/// Closes the node at least as far as `target`. Never loosens: a mode that is tighter stays.
+/// Closes the node at least as far as `target`. Never loosens: a mode that is tighter stays. A node that is closed far enough is joined:
+/// its reason stays, and only a time after which it would open by itself is taken away.
 pub(crate) async fn close(daemon: &mut Daemon<'_>, target: SettableMode, reason: Option<&str>) -> Result<Closed, Failure> {
     let mut failure = None;
     for _ in 0..ATTEMPTS_MAX {
         let status = daemon.call(&GetStatus {}).await?;
         let before = status.mode.clone();
-        let is_closed = before.mode.is_block() && before.mode >= Mode::from(target);
-        if is_closed && (reason.is_none() || before.mode != Mode::from(target)) {
+        let joined = SettableMode::try_from(before.mode).ok().filter(|_| before.mode.is_block() && before.mode >= Mode::from(target));
+        if joined.is_some() && before.expires_at.is_none() {
             let published = status.cluster.as_ref().map(|cluster| cluster.published);
             return Ok(Closed { mode: before.mode, generation: before.generation, before, status, published, changed: false });
         }
-        // Only from what was seen: whatever came between could be tighter.
+        let kept_reason = before.reason.clone().filter(|_| before.mode.is_block());
         let change = ChangeMode {
-            reason: reason.map(str::to_owned),
+            reason: if joined.is_some() { None } else { reason.map(str::to_owned).or(kept_reason) },
+            expires_in_seconds: joined.map(|_| NEVER),
+            // Only from what was seen: whatever came between could be tighter.
             if_generation: Some(before.generation),
             on_behalf_of: on_behalf_of(),
-            ..ChangeMode::to(target)
+            ..ChangeMode::to(joined.unwrap_or(target))
         };
         match daemon.call_both(&change, &GetStatus {}).await {
             Ok((ModeChanged { mode, generation, changed, published, .. }, status)) => {
@@ -64,20 +70,29 @@ pub(crate) async fn close(daemon: &mut Daemon<'_>, target: SettableMode, reason:
             Err(other) => return Err(other),
         }
     }
-    Err(failure.unwrap_or_else(|| Failure::new(Exit::Superseded, "somebody else changes the mode all the time")))
+    Err(failure.unwrap_or_else(|| Failure::new(Exit::Superseded, "another client changes the mode all the time")))
 }
 
 impl Closed {
-    /// What was done, and how to undo it.
-    pub(crate) fn words(&self, socket: &Socket) -> String {
+    /// What was done.
+    pub(crate) fn words(&self, socket: &Socket, reason: Option<&str>) -> String {
         let node = escape(self.status.node_name.as_str());
-        if !self.changed {
-            return format!("{node}: already {}", mode_words(&self.before));
+        let time = self.before.expires_at.map(times::ahead).unwrap_or_default();
+        if self.before.mode != self.mode {
+            let taken = if time.is_empty() { String::new() } else { format!("; it would have become normal by itself in {time}, and does not any more") };
+            return format!("{node}: {} -> {} ({}){taken}. {}", self.before.mode, self.mode, stay_words(&self.status), self.undo_words(socket));
         }
-        if self.before.mode == self.mode {
-            return format!("{node}: still {}, with another reason", self.mode);
-        }
-        format!("{node}: {} -> {} ({}). {}", self.before.mode, self.mode, stay_words(&self.status), self.undo_words(socket))
+        let theirs = ModeState { expires_at: None, ..self.before.clone() };
+        let taken = if time.is_empty() {
+            String::new()
+        } else {
+            format!(". It would have become normal by itself in {time} (--for), and does not any more")
+        };
+        let kept = reason.filter(|reason| self.before.reason.as_deref() != Some(reason)).map(|reason| {
+            let command = socket.command(&format!("set {} -m …", self.mode));
+            format!(". Its reason stays, and {} is not recorded: {command} changes it", quoted(reason))
+        });
+        format!("{node}: already {}{taken}{}", mode_words(&theirs), kept.unwrap_or_default())
     }
 
     /// How to undo it.
@@ -113,38 +128,46 @@ pub(crate) enum PutBack {
     Done(Mode),
     /// It never was another.
     Same,
-    /// Somebody changed it meanwhile: it is left as they want it.
+    /// Another client changed it meanwhile: it is left as they want it.
     ChangedMeanwhile(Box<ModeState>),
 }
 
-/// Puts the mode from before back, unless somebody changed it since.
+/// Puts the mode from before back, unless another client changed it since.
 pub(crate) async fn put_back(context: &Context<'_>, closed: &Closed, reason: &str) -> Result<PutBack, Failure> {
+    let mut daemon = connect_again(context.socket).await?;
+    let now = daemon.call(&GetStatus {}).await?.mode;
+    if now.generation != closed.generation {
+        return Ok(PutBack::ChangedMeanwhile(Box::new(now)));
+    }
     if closed.before.mode == closed.mode {
         return Ok(PutBack::Same);
     }
-    let change = way_back(closed, reason);
-    // What ran meanwhile may have restarted the daemon too.
-    let mut daemon = match context.socket.connect().await {
-        Err(failure) if failure.exit == Exit::Unreachable => context.socket.reconnect(Instant::now()).await?,
-        other => other?,
-    };
-    match daemon.call(&change).await {
+    match daemon.call(&way_back(closed, reason)).await {
         Ok(changed) => Ok(PutBack::Done(changed.mode)),
-        Err(failure) if failure.exit == Exit::Superseded => Ok(PutBack::ChangedMeanwhile(Box::new(daemon.call(&GetMode {}).await?))),
+        Err(failure) if failure.exit == Exit::Superseded => {
+            Ok(PutBack::ChangedMeanwhile(Box::new(daemon.call(&GetStatus {}).await?.mode)))
+        }
         Err(failure) => Err(failure),
     }
 }
 
-/// Back to a `block_*` mode with its own reason and what is left of its time; or to `normal`, with this reason.
+/// Connects to a daemon that was there before, and may be restarted just now.
+pub(crate) async fn connect_again(socket: &Socket) -> Result<Daemon<'_>, Failure> {
+    match socket.connect().await {
+        Err(failure) if failure.exit == Exit::Unreachable => socket.reconnect(Instant::now()).await,
+        other => other,
+    }
+}
+
+/// Back to a `block_*` mode with its own reason, or to `normal` with this one. A time after which it would have opened is not set again:
+/// the way back restores the mode alone.
 fn way_back(closed: &Closed, reason: &str) -> ChangeMode {
     let before = &closed.before;
-    let left = before.expires_at.map(|expires_at| expires_at.since(times::now()).as_secs());
     // One whose time is over by now would have become normal by itself.
-    let mode = if left == Some(0) { SettableMode::Normal } else { mode_to_go_back_to(before.mode) };
-    let is_normal = mode == SettableMode::Normal;
+    let is_over = before.expires_at.is_some_and(|expires_at| expires_at <= times::now());
+    let mode = if is_over { SettableMode::Normal } else { mode_to_go_back_to(before.mode) };
     ChangeMode {
-        reason: if is_normal { Some(reason.to_owned()) } else { before.reason.clone() },
-        expires_in_seconds: left.filter(|_| !is_normal),
+        reason: if mode == SettableMode::Normal { Some(reason.to_owned()) } else { before.reason.clone() },
         if_generation: Some(closed.generation),
         on_behalf_of: on_behalf_of(),
         ..ChangeMode::to(mode)
@@ -173,11 +196,7 @@ mod tests {
             expires_at: expires_in.map(|seconds| times::now() + Duration::from_secs(seconds)),
             own_mode: None,
         };
-        let status = r#"{"mode":"block_new_connection","generation":5,"since":"2025-06-01T03:04:05Z","actor":"a","node_name":"node-01",
-            "standing":"standalone","sessions":3,"connections":11,"pending":0,"sessions_known":true,"sources":[],"rejected":{},
-            "deliveries":{"pending":0,"failed":0},"storage":{"state":"memory"},"version":"0","protocol":1,"uptime_seconds":0,
-            "started_at":"2025-06-01T03:04:05Z"}"#;
-        let status = serde_json::from_str(status).unwrap();
+        let status = crate::seen::status_of("block_new_connection", r#","sessions_known":true"#);
         Closed { before: state, mode: Mode::BlockNewConnection, generation: 5, status, published: None, changed: true }
     }
 
@@ -190,11 +209,10 @@ mod tests {
     }
 
     #[test]
-    fn a_mode_with_an_expiry_keeps_its_reason_and_the_rest_of_its_time() {
+    fn a_mode_with_an_expiry_keeps_its_reason_and_not_its_time() {
         let change = way_back(&closed(Mode::BlockNewSession, Some(3_600)), "done");
         assert_eq!(change.mode, SettableMode::BlockNewSession);
-        assert_eq!(change.reason.as_deref(), Some("CHG-1"));
-        assert!((3_590..=3_600).contains(&change.expires_in_seconds.unwrap()));
+        assert_eq!((change.reason.as_deref(), change.expires_in_seconds), (Some("CHG-1"), None));
     }
 
     #[test]
@@ -209,7 +227,7 @@ mod tests {
     fn a_change_says_where_what_from_what_and_how_to_undo_it() {
         let socket = Socket::find(Some("/s".into()));
         assert_eq!(
-            closed(Mode::Normal, None).words(&socket),
+            closed(Mode::Normal, None).words(&socket, Some("CHG-9")),
             "node-01: normal -> block_new_connection (3 sessions, 11 connections stay). Undo: soramode --socket /s set normal"
         );
     }
@@ -225,7 +243,14 @@ mod tests {
 
     #[test]
     fn a_node_that_was_closed_already_says_since_when_by_whom_and_why() {
-        let again = Closed { changed: false, ..closed(Mode::BlockNewSession, None) };
-        assert_eq!(again.words(&Socket::find(None)), "node-01: already block_new_session (since 0 s, uid:1000(ops), \"CHG-1\")");
+        let socket = Socket::find(None);
+        let joined = |expires_in| Closed { changed: false, mode: Mode::BlockNewSession, ..closed(Mode::BlockNewSession, expires_in) };
+        let already = "node-01: already block_new_session (since 0 s, uid:1000(ops), \"CHG-1\")";
+        assert_eq!(joined(None).words(&socket, None), already);
+        assert_eq!(joined(None).words(&socket, Some("CHG-1")), already);
+        let kept = "Its reason stays, and \"CHG-2\" is not recorded: soramode set block_new_session -m … changes it";
+        assert_eq!(joined(None).words(&socket, Some("CHG-2")), format!("{already}. {kept}"));
+        let taken = "It would have become normal by itself in 1 h (--for), and does not any more";
+        assert_eq!(joined(Some(3_600)).words(&socket, None), format!("{already}. {taken}"));
     }
 }

@@ -3,6 +3,7 @@
 mod afar;
 mod api;
 mod args;
+mod closing;
 mod cluster;
 mod command_line;
 mod commands;
@@ -14,6 +15,7 @@ mod generated;
 mod live;
 mod output;
 mod report;
+mod seen;
 mod signals;
 mod standing;
 mod watch;
@@ -21,11 +23,14 @@ mod watch;
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::api::Api;
+use soramode_protocol::node::GetStatus;
+
+use crate::api::{Api, Want};
 use crate::args::Args;
 use crate::daemon::Socket;
 use crate::error::{Exit, Failure};
 use crate::output::Output;
+use crate::seen::Seen;
 
 pub use generated::{GeneratedFile, generated_files, man_page};
 
@@ -42,6 +47,14 @@ pub(crate) struct Context<'a> {
 }
 
 impl Context<'_> {
+    /// The node that this command asks, with its sessions.
+    pub(crate) async fn see(&self) -> Result<Seen, Failure> {
+        match self.api {
+            Some(api) => api.see(Want::Counts).await,
+            None => self.socket.connect().await?.call(&GetStatus {}).await.map(|status| Seen::Daemon(Box::new(status))),
+        }
+    }
+
     /// This command as it is typed for whoever is asked here.
     pub(crate) fn command(&self, words: &str) -> String {
         self.api.map_or_else(|| self.socket.command(words), |api| api.command(words))
@@ -69,7 +82,7 @@ fn run(args: Args) -> Exit {
     let Args { global, command } = args;
     let api = match global.api.node(global.socket.as_ref()).and_then(|api| command.check_way(api.as_ref()).map(|()| api)) {
         Ok(api) => api,
-        Err(failure) => return fail(&failure),
+        Err(failure) => return fail(&failure, &mut Output::new(&global.output)),
     };
     let socket = Socket::find(global.socket);
     let token_file = global.api.api_token_file.as_deref();
@@ -82,11 +95,12 @@ fn run(args: Args) -> Exit {
     let flushed = context.output.flush();
     match ended.and_then(|exit| flushed.map(|()| exit)) {
         Ok(exit) => exit,
-        Err(failure) => fail(&failure),
+        Err(failure) => fail(&failure, &mut context.output),
     }
 }
 
-fn fail(failure: &Failure) -> Exit {
+fn fail(failure: &Failure, output: &mut Output) -> Exit {
+    output.failure(failure);
     output::say_failure(failure);
     failure.exit
 }

@@ -3,15 +3,14 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use soramode_protocol::error::ErrorType;
 use soramode_protocol::mode::Mode;
-use soramode_protocol::node::Status;
 use soramode_protocol::session::Session;
 
-use crate::api::{ListedSession, NodeSeen};
+use crate::api::ListedSession;
 use crate::args::Format;
-use crate::error::{Exit, Failure};
+use crate::error::{Exit, Failure, Problem};
 use crate::output::Output;
+use crate::seen::Seen;
 
 /// How a wait ended, in a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -40,16 +39,6 @@ pub(crate) struct Change {
     pub(crate) generation: Option<u64>,
 }
 
-/// The node as it was seen last.
-#[derive(Debug, Serialize)]
-#[serde(untagged)]
-pub(crate) enum Seen {
-    /// By its daemon.
-    Daemon(Box<Status>),
-    /// Over Sora's API.
-    Api(Box<NodeSeen>),
-}
-
 /// The oldest sessions that were left.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
@@ -58,13 +47,6 @@ pub(crate) enum Blockers {
     Sessions(Vec<Session>),
     /// As Sora's API lists them.
     Listed(Vec<ListedSession>),
-}
-
-#[derive(Debug, Serialize)]
-struct Problem {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error_type: Option<ErrorType>,
-    message: String,
 }
 
 /// What is known of a wait; filled while it goes on.
@@ -85,6 +67,7 @@ pub(crate) struct Report {
     /// What that ended with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) command_exit: Option<u8>,
+    /// The node as it was seen last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) status: Option<Seen>,
     pub(crate) blockers: Blockers,
@@ -119,7 +102,7 @@ impl Report {
     pub(crate) fn finish(mut self, output: &mut Output, ended: Result<Exit, Failure>) -> Result<Exit, Failure> {
         let exit = ended.as_ref().map_or_else(|failure| failure.exit, |exit| *exit);
         self.exit_code = exit.code();
-        self.error = ended.as_ref().err().map(|failure| Problem { error_type: failure.error_type, message: failure.message.clone() });
+        self.error = ended.as_ref().err().map(Problem::from);
         match output.format() {
             Format::Table | Format::Plain => ended,
             // A failure that is known already weighs more than one to write it.

@@ -17,7 +17,8 @@ use crate::daemon::{Daemon, RECONNECT_MAX};
 use crate::error::{Exit, Failure};
 use crate::output::escape::{escape, quoted};
 use crate::output::{Going, Lasting, Meter, counted, times};
-use crate::report::{Blockers, Outcome, Report, Seen};
+use crate::report::{Blockers, Outcome, Report};
+use crate::seen::Seen;
 use crate::signals::Signals;
 
 /// How much later than it promised the daemon may tell how it goes before it counts as lost.
@@ -45,6 +46,16 @@ pub(crate) fn limit_words(limit: Option<Duration>) -> String {
         Some(limit) => format!("at most {}", times::typed(limit)),
         None => "without a limit".to_owned(),
     }
+}
+
+/// What is said before a drain is watched.
+pub(crate) fn beginning_words(limit: Option<Duration>, allowed: u64, counts: &str) -> String {
+    let goal = match allowed {
+        0 => "no session is left".to_owned(),
+        1 => "at most 1 session is left".to_owned(),
+        allowed => format!("at most {allowed} sessions are left"),
+    };
+    format!("waiting {} until {goal} (now {counts}); Ctrl-C ends the watching, not the drain", limit_words(limit))
 }
 
 /// `node-01: drained after 12 min (30 sessions ended)`
@@ -109,7 +120,10 @@ fn judge(reached: Reached, plan: &Plan, report: &mut Report) -> Result<Reached, 
         wait::Outcome::Timeout => {
             report.outcome = Outcome::Timeout;
             let how = match plan.wait.wait_for {
-                WaitFor::Drained => format!("{} left on {node}", are(status.sessions)),
+                WaitFor::Drained => {
+                    let settle = Duration::from_secs_f64(plan.wait.settle_seconds.unwrap_or_default());
+                    left_words(&node, (status.sessions, plan.wait.max_sessions.unwrap_or_default()), settle)
+                }
                 WaitFor::Mode => format!("{node} is {}", status.mode.mode),
                 WaitFor::Joined => format!("{node} is {}", status.standing),
             };
@@ -124,10 +138,21 @@ fn judge(reached: Reached, plan: &Plan, report: &mut Report) -> Result<Reached, 
     }
 }
 
-/// `2 sessions are`
-pub(crate) fn are(sessions: u64) -> String {
+/// `2 sessions are left on node-01`, and why a node with few enough of them is not drained.
+pub(crate) fn left_words(node: &str, (sessions, allowed): (u64, u64), settle: Duration) -> String {
     let verb = if sessions == 1 { "is" } else { "are" };
-    format!("{} {verb}", counted(sessions, "session"))
+    let left = format!("{} {verb} left on {node}", counted(sessions, "session"));
+    if sessions > allowed {
+        return left;
+    }
+    if settle.is_zero() { format!("{left}, and it is not confirmed that these are all") } else { format!("{left}, but not yet for {}", times::typed(settle)) }
+}
+
+/// A daemon that has forgotten the sessions.
+pub(crate) fn restarted_without_state(node: &str) -> Failure {
+    let message = format!("soramoded was restarted without its state: the sessions of {node} are not known any more");
+    let failure = Failure { error_type: Some(ErrorType::SessionsUnknown), ..Failure::new(Exit::SessionsUnknown, message) };
+    failure.with_hint("Let the signalling server send a complete Report, or say that you know with --assume-known")
 }
 
 /// A line for each session that is left.
@@ -147,6 +172,16 @@ pub(crate) fn mode_words(state: &ModeState) -> String {
     format!("{} ({})", state.mode, parts.into_iter().flatten().collect::<Vec<_>>().join(", "))
 }
 
+/// `it stays block_new_session`, or for how long it does.
+pub(crate) fn stays_words(state: &ModeState) -> String {
+    format!("it stays {}{}", state.mode, until_words(state))
+}
+
+/// `, and becomes normal by itself in 3 s`, where it does.
+pub(crate) fn until_words(state: &ModeState) -> String {
+    state.expires_at.map(|time| format!(", and becomes normal by itself in {}", times::ahead(time))).unwrap_or_default()
+}
+
 const fn signal_words(exit: Exit) -> &'static str {
     match exit {
         Exit::HungUp => "hung up",
@@ -161,6 +196,7 @@ const fn signal_words(exit: Exit) -> &'static str {
         | Exit::Superseded
         | Exit::Versions
         | Exit::SessionsUnknown
+        | Exit::NotFound
         | Exit::Failed
         | Exit::TimedOut
         | Exit::Command(_) => "interrupted",
@@ -193,17 +229,19 @@ impl<'b> Watcher<'_, 'b> {
                 Err(failure) => return Err(self.seen_from_here(failure)),
                 Ok(watched) => return Ok(watched),
             };
+            let is_new = self.lost_since.is_none();
             let since = *self.lost_since.get_or_insert_with(Instant::now);
             if since.elapsed() >= RECONNECT_MAX {
                 return Err(lost);
             }
             self.was_lost = true;
-            self.meter.note(&self.context.output, &format!("lost soramoded, looking for it for {} s", RECONNECT_MAX.as_secs()));
+            if is_new {
+                self.meter.note(&self.context.output, &format!("lost soramoded, looking for it for {} s", RECONNECT_MAX.as_secs()));
+            }
             daemon = tokio::select! {
                 found = self.context.socket.reconnect(since) => found?,
                 exit = self.signals.next() => return Ok(Watched::Signal(exit)),
             };
-            self.meter.note(&self.context.output, "soramoded is back");
         }
     }
 
@@ -236,7 +274,7 @@ impl<'b> Watcher<'_, 'b> {
                     };
                 }
                 Ok(Ok(Message::Notification(Notification::Progress(progress)))) => {
-                    self.lost_since = None;
+                    self.heard();
                     let Progress { sessions, connections, ended, ref oldest_session, .. } = progress;
                     self.meter.show(&mut self.context.output, &Going { sessions, connections, ended, oldest: oldest_session.as_ref() })?;
                 }
@@ -245,6 +283,13 @@ impl<'b> Watcher<'_, 'b> {
                     | Message::Notification(Notification::Event(_) | Notification::Gap(_) | Notification::End(_) | Notification::Fence(_)),
                 )) => {}
             }
+        }
+    }
+
+    /// It answers. One that takes a connection and does not answer is not back.
+    fn heard(&mut self) {
+        if self.lost_since.take().is_some() {
+            self.meter.note(&self.context.output, "soramoded is back");
         }
     }
 
@@ -263,9 +308,7 @@ impl<'b> Watcher<'_, 'b> {
             let message = format!("superseded: soramoded was restarted without its state, and {node} is {}", mode_words(&status.mode));
             return Err(Failure::new(Exit::Superseded, message));
         }
-        let what_to_do = "Let the signalling server send a complete Report, or say that you know with --assume-known";
-        let message = format!("soramoded was restarted without its state: the sessions of {node} are not known any more. {what_to_do}");
-        Err(Failure { error_type: Some(ErrorType::SessionsUnknown), ..Failure::new(Exit::SessionsUnknown, message) })
+        Err(restarted_without_state(&node))
     }
 
     /// What to ask now: so much of the time is left.

@@ -258,9 +258,22 @@ const fn is_false(flag: &bool) -> bool {
 }
 
 impl Status {
-    /// Whether no session is left on the node and the node knows it.
+    /// Whether the node is drained: closed, complete and empty.
     pub const fn is_drained(&self) -> bool {
-        self.sessions == 0 && self.sessions_known
+        self.mode.mode.is_block() && self.sessions == 0 && self.sessions_known
+    }
+
+    /// Whether the sessions are complete, or will be with the next answer of Sora's API.
+    pub fn is_known_soon(&self) -> bool {
+        let asks_sora = self.upstreams.iter().any(|upstream| upstream.name == "sora-api");
+        let is_soon = |source: &Source| source.known || (source.name == "sora" && asks_sora && source.problem.is_none());
+        self.sessions_known || self.sources.iter().all(is_soon)
+    }
+
+    /// Why the sessions are not complete, and what would make them so.
+    pub fn missing(&self) -> String {
+        let missing: Vec<&str> = self.sources.iter().filter_map(|source| source.missing.as_deref()).collect();
+        if missing.is_empty() { "no source has reported all of them".to_owned() } else { missing.join("; ") }
     }
 }
 
@@ -277,6 +290,9 @@ pub struct Info {
     pub log_id: LogId,
     /// What this client may do.
     pub access: Access,
+    /// The actor that this client's changes are recorded under.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub actor: Option<String>,
     /// What this daemon can be asked.
     pub methods: Vec<String>,
 }

@@ -38,11 +38,13 @@ pub enum Target {
     DisconnectChannel,
     /// Asks soramode's gate to let a connection in. No Sora knows it.
     Connect,
+    /// soramoded's own status, as its socket tells it. No Sora knows it.
+    GetStatus,
 }
 
 impl Target {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::GetMode,
         Self::ChangeMode,
         Self::ListClusterNodes,
@@ -52,6 +54,7 @@ impl Target {
         Self::GetStatsAllConnections,
         Self::DisconnectChannel,
         Self::Connect,
+        Self::GetStatus,
     ];
 
     /// As it stands in the header.
@@ -66,6 +69,7 @@ impl Target {
             Self::GetStatsAllConnections => "Sora_20171101.GetStatsAllConnections",
             Self::DisconnectChannel => "Sora_20151104.DisconnectChannel",
             Self::Connect => "Soramode_20261125.Connect",
+            Self::GetStatus => "Soramode_20261201.GetStatus",
         }
     }
 
@@ -81,6 +85,7 @@ impl Target {
             Self::GetStatsAllConnections => "GetStatsAllConnections",
             Self::DisconnectChannel => "DisconnectChannel",
             Self::Connect => "Connect",
+            Self::GetStatus => "GetStatus",
         }
     }
 

@@ -10,7 +10,7 @@ use crate::decision::{Connect, Decision};
 use crate::http_client;
 use crate::id::ChannelId;
 use crate::mode::{Mode, SettableMode};
-use crate::node::ClusterNode;
+use crate::node::{ClusterNode, Status};
 use crate::sora::{
     ChannelBody, LocalBody, ModeBody, PUBLISHED_HEADER, SoraConnection, SoraProblem, SoraSession, TARGET_HEADER, Target, WARNING_HEADER,
 };
@@ -65,7 +65,7 @@ pub enum SoraApiError {
 impl SoraApiError {
     /// Whether the server does not know what it was asked.
     pub fn is_unknown_target(&self) -> bool {
-        let unknown = ["MissingTarget", "SchemaNotFound", "MissingTargetFunction"];
+        let unknown = ["MissingTarget", "SchemaNotFound", "MissingTargetFunction", "MissingService", "InvalidTarget"];
         matches!(self, Self::Refused { error_type: Some(error_type), .. } if unknown.contains(&error_type.as_str()))
     }
 }
@@ -99,7 +99,14 @@ impl SoraApi {
     /// soramode's own `Connect`; `None` where the server does not know it, as no Sora does.
     pub async fn connect(&self, connect: &Connect) -> Result<Option<Decision>, SoraApiError> {
         match self.call(Target::Connect, Some(connect)).await {
-            Err(SoraApiError::Refused { error_type: Some(error_type), .. }) if error_type == "InvalidTarget" => Ok(None),
+            Err(error) if error.is_unknown_target() => Ok(None),
+            answered => answered.map(Some),
+        }
+    }
+
+    /// soramode's own `GetStatus`; `None` where the server does not know it, as no Sora does.
+    pub async fn get_status(&self) -> Result<Option<Box<Status>>, SoraApiError> {
+        match self.call(Target::GetStatus, None::<&()>).await {
             Err(error) if error.is_unknown_target() => Ok(None),
             answered => answered.map(Some),
         }

@@ -4,7 +4,7 @@ use soramode_protocol::mode::{Mode, SettableMode};
 use soramode_protocol::sora_api::ModeSet;
 
 use super::watch::Reached;
-use super::{Api, Goal, Look, Watch, watch};
+use super::{Api, Goal, Want, Watch, watch};
 use crate::Context;
 use crate::args::Format;
 use crate::cluster::ClusterFlags;
@@ -12,9 +12,11 @@ use crate::error::{Exit, Failure};
 use crate::gate::undoing;
 use crate::output::Output;
 use crate::report::{Change, Outcome, Report};
+use crate::seen::{LISTS_WORDS, Seen};
 use crate::signals::Signals;
+use crate::watch::{mode_words, stays_words, until_words};
 
-/// What to close, and what becomes of it.
+/// What to close, and what to do with it then.
 pub(crate) struct Plan<'a> {
     pub(crate) cluster: &'a ClusterFlags,
     pub(crate) target: SettableMode,
@@ -39,6 +41,8 @@ struct Closed {
     mode: Mode,
     /// Whether the other nodes know, where that is told.
     published: Option<bool>,
+    /// The node after that.
+    seen: Seen,
 }
 
 /// Closes the node, waits, and says how that ended.
@@ -51,20 +55,22 @@ pub(crate) async fn run_drain(context: &mut Context<'_>, api: &Api, plan: &Plan<
 async fn drain_and_tell(context: &mut Context<'_>, api: &Api, plan: &Plan<'_>, report: &mut Report) -> Result<Exit, Failure> {
     let mut signals = Signals::listen()?;
     let (closed, reached) = drain(context, &mut signals, (api, plan), report).await?;
-    let undo = format!("; it stays {}. {}", reached.seen.mode, closed.undo_words(api));
-    tell(&mut context.output, &reached, &undo)?;
+    let stays = reached.seen.mode_state().map_or_else(|| format!("it stays {}", reached.seen.mode()), stays_words);
+    tell(&mut context.output, &reached, &format!("; {stays}. {}", closed.undo_words(api)))?;
     Ok(Exit::Done)
 }
 
 /// Says that a wait was reached, with what there is to say after it.
 pub(crate) fn tell(output: &mut Output, reached: &Reached, more: &str) -> Result<(), Failure> {
     let seen = &reached.seen;
+    if seen.status().is_none() && seen.counts().is_some() {
+        output.note(&format!("{}: {LISTS_WORDS}", seen.name()));
+    }
     match output.format() {
         Format::Json | Format::Jsonl => Ok(()),
         Format::Plain => {
-            let counts = seen.look.as_ref().map_or([0, 0], |look| [look.sessions, look.connections]).map(|count| count.to_string());
-            let [sessions, connections] = counts.each_ref().map(String::as_str);
-            output.record(&["reached", &seen.node_name, seen.mode.name(), sessions, connections])
+            let (sessions, connections) = seen.counts().unwrap_or_default();
+            output.record(&["reached", &seen.name(), seen.mode().name(), &sessions.to_string(), &connections.to_string()])
         }
         Format::Table => output.confirm(&format!("{}{more}", reached_words(reached))),
     }
@@ -79,16 +85,12 @@ async fn drain(
     plan.cluster.check_others(context, Some(api)).await?;
     let closed = close(context, api, plan).await?;
     report.change = Some(closed.change());
-    let look = Look::at(api).await;
-    context.output.note(&set_words(api, (closed.before, closed.mode), &stay_words(&look)));
-    let look = look.map_err(|failure| closed.stays(api, failure))?;
+    report.status = Some(closed.seen.clone());
+    closed.say(context, api, plan);
     let told = plan.cluster.check_published(closed.published, (api.name(), closed.mode), &context.output);
-    told.map_err(|failure| Failure { message: format!("{failure}. {}", closed.undo_words(api)), ..failure })?;
-    if closed.mode != Mode::from(plan.target) {
-        context.output.note(&format!("{} is tighter than {}: only waiting", closed.mode, Mode::from(plan.target)));
-    }
-    context.output.note(&plan.watch.beginning_words(&look.words()));
-    let watched = Watch { sessions_before: look.sessions, ..plan.watch };
+    told.map_err(|failure| failure.with_hint(closed.undo_words(api)))?;
+    context.output.note(&plan.watch.beginning_words(&closed.seen.count_words()));
+    let watched = Watch { sessions_before: closed.seen.counts().unwrap_or_default().0, ..plan.watch };
     match watch(context, signals, (api, watched), report).await {
         Ok(reached) => Ok((closed, reached)),
         Err(failure) if failure.exit == Exit::Superseded => Err(failure),
@@ -98,10 +100,11 @@ async fn drain(
 }
 
 async fn close(context: &Context<'_>, api: &Api, plan: &Plan<'_>) -> Result<Closed, Failure> {
-    let before = api.mode().await?;
+    let seen = api.see(Want::Counts).await?;
+    let before = seen.mode();
     let is_closed = plan.start == Start::Tighten && before.is_block() && before >= Mode::from(plan.target);
     if is_closed && !plan.cluster.requires_published() {
-        return Ok(Closed { before, mode: before, published: None });
+        return Ok(Closed { before, mode: before, published: None, seen });
     }
     // Where it is closed already this changes nothing, and tells whether the others know.
     let target = if is_closed { SettableMode::try_from(before).unwrap_or(plan.target) } else { plan.target };
@@ -109,7 +112,9 @@ async fn close(context: &Context<'_>, api: &Api, plan: &Plan<'_>) -> Result<Clos
     if let Some(warning) = warning {
         context.output.warn(&warning);
     }
-    Ok(Closed { before, mode, published })
+    let stays = |failure: Failure| failure.and(format!("{} stays {mode}", api.name())).with_hint(undo_words(api, (before, mode)));
+    let seen = api.see(Want::Counts).await.map_err(stays)?;
+    Ok(Closed { before, mode, published, seen })
 }
 
 /// Puts the mode from before back, unless somebody changed it since.
@@ -117,9 +122,9 @@ async fn undo(failure: Failure, closed: &Closed, api: &Api, report: &mut Report)
     let (name, mode) = (api.name(), closed.mode);
     report.restored = Some(false);
     let before = SettableMode::try_from(closed.before).unwrap_or(SettableMode::Normal);
-    let what = match api.mode().await {
+    let what = match api.see(Want::Mode).await {
+        Ok(now) if now.mode() != mode => format!("another client changed the mode meanwhile, so it was left: {name} is {}", now.mode()),
         Ok(_) if closed.before == mode => format!("{name} was {mode} before and stays so"),
-        Ok(now) if now != mode => format!("somebody else changed the mode meanwhile, so it was left: {name} is {now}"),
         Ok(_) => match api.set(before).await {
             Ok(ModeSet { mode: now, .. }) => {
                 report.restored = Some(true);
@@ -129,20 +134,33 @@ async fn undo(failure: Failure, closed: &Closed, api: &Api, report: &mut Report)
         },
         Err(problem) => format!("{name} stays {mode}, since it could not be undone: {problem}"),
     };
-    Failure { message: format!("{failure}. {what}"), ..failure }
+    if let Ok(seen) = api.see(Want::Counts).await {
+        report.status = Some(seen);
+    }
+    failure.and(what)
 }
 
 impl Closed {
     fn change(&self) -> Change {
-        Change { previous_mode: self.before, mode: self.mode, changed: self.is_changed(), generation: None }
+        let generation = self.seen.mode_state().map(|state| state.generation);
+        Change { previous_mode: self.before, mode: self.mode, changed: self.before != self.mode, generation }
     }
 
-    fn is_changed(&self) -> bool {
-        self.before != self.mode
+    /// Says what was done to the mode, and what that does not do.
+    fn say(&self, context: &Context<'_>, api: &Api, plan: &Plan<'_>) {
+        context.output.note(&set_words(api, (self.before, self.mode), &self.seen));
+        self.seen.warn(&context.output);
+        if self.mode != Mode::from(plan.target) {
+            context.output.note(&format!("{} is tighter than {}: only waiting", self.mode, Mode::from(plan.target)));
+        }
+        if let Some(left) = self.seen.opens_in() {
+            let words = format!("{} becomes normal by itself in {left}, and over the API that cannot be taken away", self.seen.name());
+            context.output.warn(&format!("{words}. On that node: soramode set {} --for never", self.mode));
+        }
     }
 
     fn undo_words(&self, api: &Api) -> String {
-        format!("Undo: {}", api.command(&format!("set {}", Mode::from(undoing(self.before, self.mode)))))
+        undo_words(api, (self.before, self.mode))
     }
 
     /// The drain goes on, only nobody watches any more.
@@ -151,45 +169,43 @@ impl Closed {
         let still = if failure.exit == Exit::Unreachable {
             format!("{name} was {mode} when it was last heard of")
         } else {
-            format!("{name} stays {mode}")
+            format!("{name} stays {mode}{}", self.seen.mode_state().map(until_words).unwrap_or_default())
         };
-        let message = format!("{failure}. {still}. Watch again: {}. {}", api.command("wait drained"), self.undo_words(api));
-        Failure { message, ..failure }
+        failure.and(still).with_hint(format!("Watch again: {}. {}", api.command("wait drained"), self.undo_words(api)))
     }
+}
+
+fn undo_words(api: &Api, (before, now): (Mode, Mode)) -> String {
+    format!("Undo: {}", api.command(&format!("set {}", Mode::from(undoing(before, now)))))
 }
 
 /// `sora:3000: normal -> block_new_session (3 sessions, 11 connections stay). Undo: …`
-pub(crate) fn set_words(api: &Api, (before, now): (Mode, Mode), stay: &str) -> String {
-    let name = api.name();
+pub(crate) fn set_words(api: &Api, (before, now): (Mode, Mode), seen: &Seen) -> String {
+    let name = seen.name();
     if before == now {
-        return format!("{name}: already {now}");
+        return format!("{name}: already {}", seen.mode_state().map_or_else(|| now.to_string(), mode_words));
     }
     let undo = SettableMode::try_from(before).map(|before| format!(". Undo: {}", api.command(&format!("set {}", Mode::from(before)))));
-    format!("{name}: {before} -> {now} ({stay}){}", undo.unwrap_or_default())
-}
-
-/// `3 sessions, 11 connections stay`
-pub(crate) fn stay_words(look: &Result<Look, Failure>) -> String {
-    match look {
-        Ok(look) => format!("{} stay", look.words()),
-        Err(problem) => format!("who is there cannot be seen: {problem}"),
-    }
+    format!("{name}: {before} -> {now} ({} stay){}", seen.count_words(), undo.unwrap_or_default())
 }
 
 /// `sora:3000: drained after 12 min (30 sessions ended)`
 fn reached_words(reached: &Reached) -> String {
     let seen = &reached.seen;
-    match seen.look.as_ref().map(|look| look.sessions) {
-        None => format!("{}: {}", seen.node_name, seen.mode),
-        Some(left) => crate::watch::reached_words(&seen.node_name, left, (reached.waited, reached.sessions_ended)),
+    match (reached.drained_to, seen.counts()) {
+        (Some(_), Some((left, _))) => crate::watch::reached_words(&seen.name(), left, (reached.waited, reached.sessions_ended)),
+        (_, _) => format!("{}: {}", seen.name(), seen.mode()),
     }
 }
 
 impl Watch {
     /// What is said before a drain is watched.
     pub(crate) fn beginning_words(&self, counts: &str) -> String {
-        let limit = crate::watch::limit_words(self.limit);
-        format!("waiting {limit} until no session is left (now {counts}); Ctrl-C ends the watching, not the drain")
+        let allowed = match self.goal {
+            Goal::Drained { max_sessions } => max_sessions,
+            Goal::Mode(_) => 0,
+        };
+        crate::watch::beginning_words(self.limit, allowed, counts)
     }
 }
 

@@ -9,7 +9,7 @@ use soramode_protocol::time::Time;
 
 use super::Api;
 use crate::error::Failure;
-use crate::output::{Lasting, counted};
+use crate::output::Lasting;
 
 /// A session with somebody in it. How many it has had is not told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -25,7 +25,7 @@ pub(crate) struct ListedSession {
 }
 
 /// What there is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Look {
     /// The oldest first.
     #[serde(skip)]
@@ -67,13 +67,6 @@ fn add(by_id: &mut BTreeMap<SessionKey, ListedSession>, key: SessionKey, created
     let session = by_id.entry(key).or_insert(ListedSession { channel_id, session_id, created_at, connections: 0 });
     session.created_at = [session.created_at, created_at].into_iter().flatten().min();
     session
-}
-
-impl Look {
-    /// `3 sessions, 11 connections`
-    pub(crate) fn words(&self) -> String {
-        format!("{}, {}", counted(self.sessions, "session"), counted(self.connections, "connection"))
-    }
 }
 
 impl Lasting for ListedSession {

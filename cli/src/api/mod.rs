@@ -1,12 +1,13 @@
 //! A node on the other end of Sora's HTTP API (`--api-url`): a soramoded with `--api-listen`, or a real Sora that has the mode feature.
 //!
-//! The API knows the mode and the connections, and nothing of reasons, generations or who changed what: what needs those says so.
+//! soramoded tells its status there too; a Sora knows its mode and its connections alone. What needs more than that says so.
 
 mod drain;
 mod flags;
 mod look;
 mod watch;
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,18 +15,19 @@ use soramode_protocol::decision::{Connect, Decision};
 use soramode_protocol::http_client::Url;
 use soramode_protocol::id::NodeName;
 use soramode_protocol::mode::{Mode, SettableMode};
-use soramode_protocol::node::ClusterNode;
+use soramode_protocol::node::{ClusterNode, Status};
 use soramode_protocol::sora::{SoraConnection, SoraSession, Target};
 use soramode_protocol::sora_api::{ModeSet, SoraApi, SoraApiError};
 
-pub(crate) use drain::{Plan, Start, run_drain, set_words, stay_words, tell};
+pub(crate) use drain::{Plan, Start, run_drain, set_words, tell};
 pub(crate) use flags::ApiFlags;
 pub(crate) use look::{ListedSession, Look};
-pub(crate) use watch::{Goal, NodeSeen, Watch, watch};
+pub(crate) use watch::{Goal, Watch, watch};
 
 use crate::command_line;
 use crate::error::{Exit, Failure};
 use crate::output::escape::escape;
+use crate::seen::{Listed, Seen};
 
 /// How long an answer may take.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
@@ -40,6 +42,17 @@ pub(crate) struct Api {
     name: String,
     named: Named,
     token_file: Option<PathBuf>,
+    /// It has said that it does not know `GetStatus`: it is a Sora without soramoded.
+    is_bare: Cell<bool>,
+}
+
+/// What is wanted of a Sora without soramoded; soramoded tells everything at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Want {
+    /// The mode alone.
+    Mode,
+    /// The mode, and its sessions and connections.
+    Counts,
 }
 
 /// Where the URL came from.
@@ -63,7 +76,7 @@ impl Api {
             Named::Node { name, .. } => escape(name.as_str()).into_owned(),
         };
         let client = SoraApi::new(url, token, ANSWER_MAX).map_err(|error| Failure::new(Exit::Failed, format!("cannot start: {error}")))?;
-        Ok(Self { client, name, named, token_file: token_file.map(Path::to_owned) })
+        Ok(Self { client, name, named, token_file: token_file.map(Path::to_owned), is_bare: Cell::new(false) })
     }
 
     /// Its name in the cluster, if it was named by that.
@@ -93,6 +106,29 @@ impl Api {
             Named::Variable => String::new(),
             Named::Node { flags, .. } => flags.clone(),
         }
+    }
+
+    /// The node at this moment: soramoded's own status, and only where there is no soramoded the lists of a Sora.
+    pub(crate) async fn see(&self, want: Want) -> Result<Seen, Failure> {
+        if let Some(status) = self.status().await? {
+            return Ok(Seen::Daemon(status));
+        }
+        // The mode is asked for after the lists: a node that somebody opened meanwhile is not taken for one that drained.
+        let look = match want {
+            Want::Mode => None,
+            Want::Counts => Some(Look::at(self).await?),
+        };
+        Ok(Seen::Listed(Box::new(Listed { node_name: self.name.clone(), mode: self.mode().await?, look })))
+    }
+
+    /// Its soramoded's status; `None` where there is no soramoded.
+    pub(crate) async fn status(&self) -> Result<Option<Box<Status>>, Failure> {
+        if self.is_bare.get() {
+            return Ok(None);
+        }
+        let status = self.client.get_status().await.map_err(|error| self.explain(Target::GetStatus, error))?;
+        self.is_bare.set(status.is_none());
+        Ok(status)
     }
 
     /// Its mode.
@@ -130,33 +166,32 @@ impl Api {
 
     fn explain(&self, target: Target, error: SoraApiError) -> Failure {
         let (name, target) = (&self.name, target.name());
+        let failed = |exit: Exit, message: String, hint: &str| Failure::new(exit, message).with_hint(hint);
         if error.is_unknown_target() {
-            let message =
-                format!("{name} does not know {target} ({error}). It takes a Sora with the mode feature, or soramoded in front of one");
-            return Failure::new(Exit::Versions, message);
+            let hint = "It takes a Sora with the mode feature, or soramoded in front of one";
+            return failed(Exit::Versions, format!("{name} does not know {target} ({error})"), hint);
         }
         match error {
             SoraApiError::Unreachable(_) | SoraApiError::TimedOut => {
-                Failure::new(Exit::Unreachable, format!("cannot reach {name}: {error}. Check that it runs, and --api-url"))
+                failed(Exit::Unreachable, format!("cannot reach {name}: {error}"), "Check that it runs, and --api-url")
             }
             SoraApiError::Refused { status: 401, .. } => {
-                Failure::new(Exit::NotPermitted, format!("{name} wants a token, or another one ({error}). Say it with --api-token-file"))
+                failed(Exit::NotPermitted, format!("{name} wants a token, or another one ({error})"), "Say it with --api-token-file")
             }
             SoraApiError::Refused { status: 403, .. } => {
-                let message = format!("{name} does not let this in ({error}). soramoded takes the names of its --http-host");
-                Failure::new(Exit::NotPermitted, message)
+                failed(Exit::NotPermitted, format!("{name} does not let this in ({error})"), "soramoded takes the names of its --http-host")
             }
             SoraApiError::Refused { error_type: Some(error_type), .. } if REFUSALS.contains(&error_type.as_str()) => {
-                Failure::new(Exit::Refused, format!("{name} refused {target}: {error_type}"))
+                failed(Exit::Refused, format!("{name} refused {target}: {error_type}"), "")
             }
             SoraApiError::Refused { error_type: Some(error_type), .. } if error_type == "ClusterUnavailable" => {
-                Failure::new(Exit::Failed, format!("{name} cannot ask its cluster just now. Try again; soramode doctor says what is wrong"))
+                failed(Exit::Failed, format!("{name} cannot ask its cluster just now"), "Try again; soramode doctor says what is wrong")
             }
             SoraApiError::Refused { status: 502..=504, .. } => {
-                Failure::new(Exit::Unreachable, format!("what is behind {name} cannot be reached: it {error}"))
+                failed(Exit::Unreachable, format!("what is behind {name} cannot be reached: it {error}"), "")
             }
             SoraApiError::Refused { .. } | SoraApiError::Unreadable(_) | SoraApiError::TooLarge => {
-                Failure::new(Exit::Failed, format!("{name} {error} to {target}. Check --api-url: it takes a server that speaks Sora's API"))
+                failed(Exit::Failed, format!("{name} {error} to {target}"), "Check --api-url: it takes a server that speaks Sora's API")
             }
         }
     }
@@ -167,10 +202,8 @@ const REFUSALS: [&str; 4] = ["NotJoined", "CannotBecomeTrue", "NoMeans", "Connec
 
 /// What over the API cannot be had, in words that say what to do.
 pub(crate) fn needs_socket(what: &str) -> Failure {
-    Failure::new(
-        Exit::Usage,
-        format!("{what} needs soramoded's own socket: run it on that node, without --api-url and --node (or unset SORAMODE_API_URL)"),
-    )
+    Failure::new(Exit::Usage, format!("{what} needs soramoded's own socket"))
+        .with_hint("Run it on that node, without --api-url and --node (or unset SORAMODE_API_URL)")
 }
 
 fn authority(url: &Url) -> String {

@@ -2,22 +2,25 @@
 
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
 use soramode_protocol::error::Error;
 use soramode_protocol::mode::Mode;
+use soramode_protocol::node::StorageState;
 use tokio::time::sleep;
 
-use super::{Api, Look};
+use super::{Api, Look, Want};
 use crate::Context;
-use crate::daemon::RECONNECT_MAX;
 use crate::error::{Exit, Failure};
 use crate::output::{Going, Meter, times};
-use crate::report::{Blockers, Outcome, Report, Seen};
+use crate::report::{Blockers, Outcome, Report};
+use crate::seen::{Drained, Enough, Seen};
 use crate::signals::Signals;
-use crate::watch::{are, blocker_lines, interrupted};
+use crate::watch::{blocker_lines, interrupted, left_words, mode_words, restarted_without_state};
 
 /// The pause between two looks, at the least. It is as long as ten looks take: many connections are a long list.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
+
+/// How long a node that does not answer any more is asked again by a wait that has no limit.
+const LOST_MAX: Duration = Duration::from_hours(1);
 
 /// Sessions that a timeout names.
 const BLOCKERS_MAX: usize = 10;
@@ -43,20 +46,15 @@ pub(crate) struct Watch {
     pub(crate) is_closed: bool,
     /// Sessions that were there when it began, if that is known.
     pub(crate) sessions_before: u64,
-}
-
-/// A node as the API shows it.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct NodeSeen {
-    pub(crate) node_name: String,
-    pub(crate) mode: Mode,
-    #[serde(flatten)]
-    pub(crate) look: Option<Look>,
+    /// Believe that the sessions are known.
+    pub(crate) assume_known: bool,
 }
 
 /// A wait that was reached.
 pub(crate) struct Reached {
-    pub(crate) seen: NodeSeen,
+    pub(crate) seen: Seen,
+    /// So many sessions might be left, where a drain was waited for.
+    pub(crate) drained_to: Option<u64>,
     pub(crate) waited: Duration,
     /// Sessions that ended meanwhile.
     pub(crate) sessions_ended: u64,
@@ -77,8 +75,9 @@ struct Watcher<'a, 'b> {
     /// Since when it has been so.
     so_since: Option<Instant>,
     told: Option<Instant>,
-    lost_since: Option<Instant>,
-    last: Option<NodeSeen>,
+    /// Since when it has not answered, and why.
+    lost: Option<(Instant, Failure)>,
+    last: Option<Seen>,
 }
 
 /// Waits until it is so. Everything else is a failure. What is known of the wait goes into the report.
@@ -94,25 +93,31 @@ pub(crate) async fn watch(
     };
     let mut meter = Meter::new(&context.output, watch.wait_for(), allowed);
     meter.saw(watch.sessions_before);
-    let mut watcher = Watcher { api, watch, context, meter, so_since: None, told: None, lost_since: None, last: None };
+    let mut watcher = Watcher { api, watch, context, meter, so_since: None, told: None, lost: None, last: None };
     let end = watcher.look_until_end(signals).await;
     watcher.meter.clear();
     let waited = watcher.meter.elapsed();
     report.waited(waited);
-    let seen = watcher.last.take();
-    if let Some(seen) = &seen {
-        report.status = Some(Seen::Api(Box::new(seen.clone())));
-        report.blockers = Blockers::Listed(seen.look.iter().flat_map(|look| look.list.iter().take(BLOCKERS_MAX).cloned()).collect());
+    let silence = watcher.lost.take();
+    let last = watcher.last.take();
+    if let Some(last) = &last {
+        report.status = Some(last.clone());
+        report.blockers = if silence.is_some() { Blockers::Listed(Vec::new()) } else { blockers(api, last).await };
     }
-    let sessions_ended = watcher.meter.ended(seen.as_ref().and_then(|seen| seen.look.as_ref()).map_or(0, |look| look.sessions));
-    match (end?, seen) {
+    let sessions_ended = watcher.meter.ended(last.as_ref().and_then(Seen::counts).map_or(0, |(left, _)| left));
+    match (end?, last) {
         (End::Reached, Some(seen)) => {
             report.outcome = Outcome::Reached;
-            Ok(Reached { seen, waited, sessions_ended })
+            let drained_to = match watch.goal {
+                Goal::Drained { max_sessions } => Some(max_sessions),
+                Goal::Mode(_) => None,
+            };
+            Ok(Reached { seen, drained_to, waited, sessions_ended })
         }
         (End::Superseded, Some(seen)) => {
             report.outcome = Outcome::Superseded;
-            Err(Failure::new(Exit::Superseded, format!("superseded: {} is {}", seen.node_name, seen.mode)))
+            let mode = seen.mode_state().map_or_else(|| seen.mode().to_string(), mode_words);
+            Err(Failure::new(Exit::Superseded, format!("superseded: {} is {mode}", seen.name())))
         }
         (End::Signal(exit), _) => {
             report.outcome = Outcome::Interrupted;
@@ -120,22 +125,42 @@ pub(crate) async fn watch(
         }
         (End::TimedOut | End::Reached | End::Superseded, seen) => {
             report.outcome = Outcome::Timeout;
-            Err(timed_out(api, watch, seen.as_ref()))
+            Err(timed_out((api, watch), seen.as_ref(), silence, &report.blockers))
         }
     }
 }
 
-fn timed_out(api: &Api, watch: Watch, seen: Option<&NodeSeen>) -> Failure {
-    let limit = times::typed(watch.limit.unwrap_or_default());
-    let list = seen.and_then(|seen| seen.look.as_ref()).map(|look| look.list.as_slice()).unwrap_or_default();
-    let (how, details) = match (watch.goal, seen) {
-        (_, None) => (format!("{} was not heard", api.name()), Vec::new()),
-        (Goal::Drained { .. }, Some(seen)) => {
-            (format!("{} left on {}", are(list.len() as u64), seen.node_name), blocker_lines(list.iter().take(BLOCKERS_MAX)))
-        }
-        (Goal::Mode(_), Some(seen)) => (format!("{} is {}", seen.node_name, seen.mode), Vec::new()),
+/// The oldest sessions that are left, as its lists name them.
+async fn blockers(api: &Api, seen: &Seen) -> Blockers {
+    let listed = match seen {
+        Seen::Listed(listed) => listed.look.clone().unwrap_or_default(),
+        Seen::Daemon(status) if status.sessions == 0 => Look::default(),
+        // What cannot be listed is counted all the same.
+        Seen::Daemon(_) => Look::at(api).await.unwrap_or_default(),
     };
-    Failure { details, ..Failure::new(Exit::TimedOut, format!("timed out after {limit}: {how}")) }
+    Blockers::Listed(listed.list.into_iter().take(BLOCKERS_MAX).collect())
+}
+
+fn timed_out((api, plan): (&Api, Watch), seen: Option<&Seen>, silence: Option<(Instant, Failure)>, blockers: &Blockers) -> Failure {
+    let timed_out = |how: String| {
+        let limit = times::typed(plan.limit.unwrap_or_default());
+        Failure::new(Exit::TimedOut, format!("timed out after {limit}: {how}"))
+    };
+    if let Some((since, failure)) = silence {
+        return timed_out(format!("{} has not answered for {}: {failure}", api.name(), times::span(since.elapsed())));
+    }
+    match (plan.goal, seen) {
+        (_, None) => timed_out(format!("{} was not heard", api.name())),
+        (Goal::Drained { max_sessions }, Some(seen)) => {
+            let details = match blockers {
+                Blockers::Listed(list) => blocker_lines(list.iter()),
+                Blockers::Sessions(list) => blocker_lines(list.iter()),
+            };
+            let (sessions, _) = seen.counts().unwrap_or_default();
+            Failure { details, ..timed_out(left_words(&seen.name(), (sessions, max_sessions), plan.settle)) }
+        }
+        (Goal::Mode(_), Some(seen)) => timed_out(format!("{} is {}", seen.name(), seen.mode())),
+    }
 }
 
 impl Watcher<'_, '_> {
@@ -170,31 +195,35 @@ impl Watcher<'_, '_> {
         }
     }
 
-    /// The mode is asked for after the connections: a node that somebody opened meanwhile is not taken for one that drained.
-    async fn look(&self) -> Result<NodeSeen, Failure> {
-        let look = match self.watch.goal {
-            Goal::Drained { .. } => Some(Look::at(self.api).await?),
-            Goal::Mode(_) => None,
-        };
-        let mode = self.api.mode().await?;
-        Ok(NodeSeen { node_name: self.api.name().to_owned(), mode, look })
+    async fn look(&self) -> Result<Seen, Failure> {
+        match self.watch.goal {
+            Goal::Drained { .. } => self.api.see(Want::Counts).await,
+            Goal::Mode(_) => self.api.see(Want::Mode).await,
+        }
     }
 
-    fn take(&mut self, looked: Result<NodeSeen, Failure>, began: Instant) -> Result<Option<End>, Failure> {
+    fn take(&mut self, looked: Result<Seen, Failure>, began: Instant) -> Result<Option<End>, Failure> {
         let seen = match looked {
             Ok(seen) => seen,
-            Err(failure) if failure.exit == Exit::Unreachable => return self.lost(failure),
-            Err(failure) => return Err(failure),
+            Err(failure) => return self.lost(failure),
         };
-        if self.lost_since.take().is_some() {
+        let was_lost = self.lost.take().is_some();
+        if was_lost {
             self.meter.note(&self.context.output, &format!("{} is back", self.api.name()));
         }
+        let is_first = was_lost || self.last.is_none();
+        self.check_same_daemon(&seen)?;
         let seen = self.last.insert(seen);
-        let is_so = match (self.watch.goal, &seen.look) {
-            (Goal::Drained { .. }, _) if !seen.mode.is_block() => return self.watch.opened(seen.mode),
-            (Goal::Drained { max_sessions }, Some(look)) => look.sessions <= max_sessions,
-            (Goal::Mode(mode), _) => seen.mode == mode,
-            (Goal::Drained { .. }, None) => false,
+        let is_so = match self.watch.goal {
+            Goal::Mode(mode) => seen.mode() == mode,
+            Goal::Drained { max_sessions } => match seen.drained(Enough { max_sessions, assume_known: self.watch.assume_known }) {
+                Drained::Yes => true,
+                Drained::Left(_) => false,
+                Drained::Open => return self.watch.opened(seen.mode()),
+                // A Sora that fails to answer later is asked again meanwhile.
+                Drained::Incomplete if !is_first && socket_knows(seen) => false,
+                Drained::Incomplete => check_known_soon(seen).map(|()| false)?,
+            },
         };
         self.watch.is_closed = true;
         if !is_so {
@@ -202,11 +231,11 @@ impl Watcher<'_, '_> {
             self.tell()?;
             return Ok(None);
         }
-        // Whoever was on the way in when the node was closed is not listed yet: an empty node is looked at twice.
-        let is_drain = matches!(self.watch.goal, Goal::Drained { .. });
+        // A client on its way in is in no list of a Sora yet: an empty node without soramoded is looked at twice.
+        let needs_second_look = seen.status().is_none() && matches!(self.watch.goal, Goal::Drained { .. });
         let so_for = self.so_since.map(|since| began.saturating_duration_since(since));
         self.so_since.get_or_insert(began);
-        let needed = if is_drain { self.watch.settle.max(PAUSE_MIN) } else { self.watch.settle };
+        let needed = if needs_second_look { self.watch.settle.max(PAUSE_MIN) } else { self.watch.settle };
         let is_settled = so_for.unwrap_or_default() >= needed;
         if !is_settled {
             self.tell()?;
@@ -214,22 +243,34 @@ impl Watcher<'_, '_> {
         Ok(is_settled.then_some(End::Reached))
     }
 
+    /// A soramoded that was restarted without its state has forgotten the sessions: that it has none says nothing about the node.
+    fn check_same_daemon(&self, seen: &Seen) -> Result<(), Failure> {
+        let (Some(before), Some(now)) = (self.last.as_ref().and_then(Seen::status), seen.status()) else { return Ok(()) };
+        let is_forgetful = before.started_at != now.started_at && now.storage.state == StorageState::Memory;
+        let matters = matches!(self.watch.goal, Goal::Drained { .. }) && now.mode.mode.is_block() && !self.watch.assume_known;
+        if is_forgetful && matters { Err(restarted_without_state(&seen.name())) } else { Ok(()) }
+    }
+
+    /// A node that answered once is asked again until the time is over: a break of the network, a restart or an overload passes.
     fn lost(&mut self, failure: Failure) -> Result<Option<End>, Failure> {
         // What it was is not what it is.
         self.so_since = None;
-        // A node that was never heard is not lost: its URL is wrong, or it is not running.
-        if self.last.is_none() && !self.watch.is_closed {
+        let was_heard = self.last.is_some() || self.watch.is_closed;
+        let may_pass = matches!(failure.exit, Exit::Unreachable | Exit::Failed | Exit::Refused);
+        if !was_heard || !may_pass {
             return Err(failure);
         }
-        let is_new = self.lost_since.is_none();
-        let since = *self.lost_since.get_or_insert_with(Instant::now);
-        if since.elapsed() >= RECONNECT_MAX {
+        let is_new = self.lost.is_none();
+        let since = self.lost.as_ref().map_or_else(Instant::now, |(since, _)| *since);
+        if self.watch.limit.is_none() && since.elapsed() >= LOST_MAX {
             return Err(failure);
         }
         if is_new {
-            let name = self.api.name();
-            self.meter.note(&self.context.output, &format!("lost {name}, looking for it for {} s", RECONNECT_MAX.as_secs()));
+            let left = self.watch.limit.map_or(LOST_MAX, |limit| limit.saturating_sub(self.meter.elapsed()));
+            let words = format!("lost {}: {failure}. It is asked again for {} at most", self.api.name(), times::span(left));
+            self.meter.note(&self.context.output, &words);
         }
+        self.lost = Some((since, failure));
         Ok(None)
     }
 
@@ -238,15 +279,35 @@ impl Watcher<'_, '_> {
         // The first look of a wait is not progress yet.
         let every = self.meter.every();
         let told = *self.told.get_or_insert_with(Instant::now);
-        let Some(NodeSeen { look, .. }) = &self.last else { return Ok(()) };
-        let (sessions, connections) = look.as_ref().map_or((0, 0), |look| (look.sessions, look.connections));
+        let Some(seen) = &self.last else { return Ok(()) };
+        let (sessions, connections) = seen.counts().unwrap_or_default();
         self.meter.saw(sessions);
         if told.elapsed() < every {
             return Ok(());
         }
         self.told = Some(Instant::now());
-        let oldest = look.as_ref().and_then(|look| look.list.first());
-        self.meter.show(&mut self.context.output, &Going { sessions, connections, ended: 0, oldest })
+        let (output, ended) = (&mut self.context.output, 0);
+        match seen {
+            Seen::Daemon(status) => {
+                self.meter.show(output, &Going { sessions, connections, ended, oldest: status.oldest_session.as_ref() })
+            }
+            Seen::Listed(listed) => {
+                let oldest = listed.look.as_ref().and_then(|look| look.list.first());
+                self.meter.show(output, &Going { sessions, connections, ended, oldest })
+            }
+        }
+    }
+}
+
+fn socket_knows(seen: &Seen) -> bool {
+    seen.status().is_none_or(|status| status.sources.iter().all(|source| source.name != "socket" || source.known))
+}
+
+/// A node that does not know every session, and will not with the next answer of its Sora, does not drain.
+fn check_known_soon(seen: &Seen) -> Result<(), Failure> {
+    match seen.status() {
+        Some(status) if !status.is_known_soon() => Err(Error::sessions_unknown(&status.missing()).into()),
+        Some(_) | None => Ok(()),
     }
 }
 

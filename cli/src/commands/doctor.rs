@@ -20,7 +20,7 @@ use crate::standing;
 /// How far the wall clock may be from where it was at the daemon's start, before that is said.
 const CLOCK_STEP_MAX: Duration = Duration::from_secs(5);
 
-/// Check that everything is wired, and say what to do where it is not
+/// Check that everything is wired, and say what to do where it is not: exit code 1 where something is wrong
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {}
 
@@ -86,7 +86,7 @@ pub(crate) async fn run(_: Args, context: &mut Context<'_>) -> Result<Exit, Fail
         0 => Ok(Exit::Done),
         bad => {
             let rest = if bad == 1 { "is not as it should be" } else { "are not as they should be" };
-            Err(Failure::new(Exit::Failed, format!("{} {rest}", counted(bad, "thing"))))
+            Err(Failure::new(Exit::No, format!("{} {rest}", counted(bad, "thing"))))
         }
     }
 }

@@ -16,9 +16,10 @@ use crate::error::{Exit, Failure};
 use crate::gate::{Closed, PutBack, close, put_back, still_words};
 use crate::output::escape::escape;
 use crate::output::{counted, times};
-use crate::report::{Outcome, Report, Seen};
+use crate::report::{Outcome, Report};
+use crate::seen::Seen;
 use crate::signals::Signals;
-use crate::watch::{self, Plan, Reached, watch};
+use crate::watch::{self, Plan, Reached, mode_words, stays_words, watch};
 
 /// Close the node to new sessions and wait until the last one has ended
 #[derive(Debug, clap::Args)]
@@ -34,10 +35,10 @@ pub(crate) struct Args {
 pub(crate) struct DrainFlags {
     #[command(flatten)]
     wait: WaitFlags,
-    /// What becomes of the mode where the drain is not reached in time
+    /// What to do with the mode where the drain is not reached in time
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = OnTimeout::Keep)]
     on_timeout: OnTimeout,
-    /// Be content when no more than so many sessions are left
+    /// Be content with at most N sessions
     #[arg(long, value_name = "N", default_value_t = 0)]
     max_sessions: u64,
     /// It must have stayed so for this time
@@ -46,9 +47,9 @@ pub(crate) struct DrainFlags {
     /// Close the node to new connections too: block_new_connection
     #[arg(long)]
     connections: bool,
-    /// Why, for the history
+    /// Record REASON with the change of the mode; a node that is closed already keeps its reason
     #[arg(short, long, value_name = "REASON")]
-    message: Option<String>,
+    pub(super) message: Option<String>,
     #[command(flatten)]
     cluster: ClusterFlags,
 }
@@ -82,7 +83,7 @@ async fn drain_and_tell(flags: &DrainFlags, context: &mut Context<'_>, report: &
         Format::Json | Format::Jsonl => {}
         Format::Plain => show_record(context, &reached)?,
         Format::Table => {
-            let text = format!("{}; it stays {}. {}", reached_words(&reached), status.mode.mode, closed.undo_words(context.socket));
+            let text = format!("{}; {}. {}", reached_words(&reached), stays_words(&status.mode), closed.undo_words(context.socket));
             context.output.confirm(&text)?;
         }
     }
@@ -114,14 +115,16 @@ pub(super) async fn drain(
     flags.cluster.check_others(context, None).await?;
     let closed = close(&mut context.socket.connect().await?, target, flags.message.as_deref()).await?;
     report.change = Some(closed.change());
-    report.status = Some(Seen::Daemon(Box::new(closed.status.clone())));
-    context.output.note(&closed.words(context.socket));
+    let seen = Seen::Daemon(Box::new(closed.status.clone()));
+    context.output.note(&closed.words(context.socket, flags.message.as_deref()));
+    seen.warn(&context.output);
+    report.status = Some(seen);
     if closed.mode != Mode::from(target) {
         context.output.note(&format!("{} is tighter than {}: only waiting", closed.mode, Mode::from(target)));
     }
     let node = closed.status.node_name.as_str();
     let told = flags.cluster.check_published(closed.published, (node, closed.mode), &context.output);
-    told.map_err(|failure| Failure { message: format!("{failure}. {}", closed.undo_words(context.socket)), ..failure })?;
+    told.map_err(|failure| failure.with_hint(closed.undo_words(context.socket)))?;
     let plan = flags.plan(&closed);
     context.output.note(&beginning_words(&closed.status, &plan));
     match watch(context, signals, &plan, report).await {
@@ -144,7 +147,14 @@ impl DrainFlags {
             cluster: &self.cluster,
             target: if self.connections { SettableMode::BlockNewConnection } else { SettableMode::BlockNewSession },
             start: Start::Tighten,
-            watch: Watch { goal, settle: self.settle, limit: self.wait.limit(), is_closed: true, sessions_before: 0 },
+            watch: Watch {
+                goal,
+                settle: self.settle,
+                limit: self.wait.limit(),
+                is_closed: true,
+                sessions_before: 0,
+                assume_known: self.wait.assume_known,
+            },
             undoes: self.on_timeout == OnTimeout::Undo,
         })
     }
@@ -163,17 +173,15 @@ impl DrainFlags {
 
 /// What is said before a drain is watched.
 pub(super) fn beginning_words(status: &Status, plan: &Plan) -> String {
-    let (sessions, connections) = (counted(status.sessions, "session"), counted(status.connections, "connection"));
-    let limit = plan.limit_words();
-    format!("waiting {limit} until no session is left (now {sessions}, {connections}); Ctrl-C ends the watching, not the drain")
+    let counts = format!("{}, {}", counted(status.sessions, "session"), counted(status.connections, "connection"));
+    watch::beginning_words(plan.limit, plan.wait.max_sessions.unwrap_or_default(), &counts)
 }
 
 /// The drain goes on, only nobody watches any more.
-pub(super) fn stays(failure: Failure, closed: &Closed, context: &Context<'_>) -> Failure {
+fn stays(failure: Failure, closed: &Closed, context: &Context<'_>) -> Failure {
     let again = context.socket.command("wait drained");
     let still = still_words(&failure, &closed.status, closed.mode);
-    let message = format!("{failure}. {still}. Watch again: {again}. {}", closed.undo_words(context.socket));
-    Failure { message, ..failure }
+    failure.and(still).with_hint(format!("Watch again: {again}. {}", closed.undo_words(context.socket)))
 }
 
 async fn undo(failure: Failure, closed: &Closed, context: &Context<'_>, report: &mut Report) -> Failure {
@@ -184,9 +192,15 @@ async fn undo(failure: Failure, closed: &Closed, context: &Context<'_>, report: 
             format!("{node} is {mode} again")
         }
         Ok(PutBack::Same) => format!("{node} was {} before and stays so", closed.mode),
-        Ok(PutBack::ChangedMeanwhile(now)) => format!("somebody else changed the mode meanwhile, so it was left: {node} is {}", now.mode),
+        Ok(PutBack::ChangedMeanwhile(now)) => {
+            format!("another client changed the mode meanwhile, so it was left: {node} is {}", mode_words(&now))
+        }
         Err(problem) => format!("{node} stays {}, since it could not be undone: {problem}", closed.mode),
     };
     report.restored.get_or_insert(false);
-    Failure { message: format!("{failure}. {what}"), ..failure }
+    // The status in the report is of the node as it is left.
+    if let Ok(seen) = context.see().await {
+        report.status = Some(seen);
+    }
+    failure.and(what)
 }

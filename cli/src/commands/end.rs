@@ -33,8 +33,8 @@ enum Risk {
 
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
     if args.accept_risk.is_none() {
-        let message = "this cuts off clients that are connected. Nothing was done. Say --accept-risk=cuts-clients if that is meant";
-        return Err(Failure::new(Exit::Usage, message));
+        let message = "this cuts off clients that are connected. Nothing was done";
+        return Err(Failure::new(Exit::Usage, message).with_hint("Say --accept-risk=cuts-clients if that is meant"));
     }
     let end = End { channel_id: args.channel, all: args.all };
     let ended = context.socket.connect().await?.call(&end).await?;
@@ -43,7 +43,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
         return Ok(Exit::Done);
     }
     let why = ended.problem.as_deref().unwrap_or("no reason was told");
-    Err(Failure::new(Exit::Failed, format!("{} could not be ended: {why}. Ask again", counted(ended.failed, "session"))))
+    Err(Failure::new(Exit::Failed, format!("{} could not be ended: {why}", counted(ended.failed, "session"))).with_hint("Try again"))
 }
 
 fn show(ended: &Ended, context: &mut Context<'_>) -> Result<(), Failure> {

@@ -34,6 +34,7 @@ pub(crate) async fn run(_: Args, context: &mut Context<'_>) -> Result<Exit, Fail
                 ("soramoded", Some(format!("{} (protocol {})", info.version, info.protocol))),
                 ("soramode", Some(format!("{VERSION} (protocol {PROTOCOL})"))),
                 ("access", Some(info.access.to_string())),
+                ("actor", info.actor.clone()),
                 ("log", Some(info.log_id.to_string())),
                 ("methods", Some(info.methods.join(" "))),
             ],

@@ -3,23 +3,24 @@
 use clap_complete::engine::ArgValueCandidates;
 use serde::Serialize;
 use soramode_protocol::error::Error;
-use soramode_protocol::node::{GetStatus, Standing, Status};
+use soramode_protocol::mode::Mode;
+use soramode_protocol::node::{Standing, Status};
 
 use crate::Context;
-use crate::api::{Api, Look, NodeSeen, needs_socket};
+use crate::api::{Want, needs_socket};
 use crate::args::{Format, Predicate};
 use crate::completion;
 use crate::error::{Exit, Failure};
-use crate::output::escape::escape;
 use crate::output::{Output, counted};
+use crate::seen::{Drained, Enough, LISTS_WORDS, Seen};
 
-/// Tell by the exit code whether the node is in a mode, drained or joined: 0 yes, 1 no
+/// Tell by the exit code whether the node is in a mode, drained or joined: 0 yes, 1 no, 8 where that is not known
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// A mode, drained (no session is left, and the node knows it) or joined (it is in its cluster)
+    /// A mode, drained (the node is closed, knows every session, and none is left) or joined (it is in its cluster)
     #[arg(value_name = "MODE|drained|joined", add = ArgValueCandidates::new(completion::predicates))]
     predicate: Predicate,
-    /// Believe that the sessions are known, though no source has told all of them
+    /// With drained: believe that every session is known
     #[arg(long)]
     assume_known: bool,
 }
@@ -32,39 +33,44 @@ struct View<'a, S> {
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
-    if let Some(api) = context.api {
-        return ask_api(&args, api, context).await;
+    if args.assume_known && args.predicate != Predicate::Drained {
+        return Err(Failure::new(Exit::Usage, "--assume-known goes with drained alone"));
     }
-    let status = context.socket.connect().await?.call(&GetStatus {}).await?;
-    let is = match args.predicate {
-        Predicate::Mode(mode) => status.mode.mode == mode,
-        Predicate::Joined => status.standing == Standing::Joined,
-        Predicate::Drained if status.sessions_known || args.assume_known => status.sessions == 0,
-        Predicate::Drained => return Err(sessions_unknown(&status).into()),
+    let seen = match (context.api, args.predicate) {
+        (Some(api), Predicate::Mode(_)) => api.see(Want::Mode).await?,
+        (_, _) => context.see().await?,
     };
-    let node = escape(status.node_name.as_str());
-    let words = match args.predicate {
-        Predicate::Mode(_) => format!("{node} is {}", status.mode.mode),
-        Predicate::Joined => format!("{node} is {}", status.standing),
-        Predicate::Drained => format!("{node} has {}", counted(status.sessions, "session")),
+    let node = seen.name();
+    let (is, words) = match args.predicate {
+        Predicate::Mode(mode) => (seen.mode() == mode, format!("{node} is {}", seen.mode())),
+        Predicate::Joined => {
+            let standing = seen.status().map(|status| status.standing).ok_or_else(|| needs_socket("is joined"))?;
+            (standing == Standing::Joined, format!("{node} is {standing}"))
+        }
+        Predicate::Drained => is_drained(&seen, Enough { max_sessions: 0, assume_known: args.assume_known })?,
     };
-    show(&View { is, status: &status }, &words, &mut context.output)
+    if args.predicate != Predicate::Joined {
+        seen.warn(&context.output);
+    }
+    if is && args.predicate == Predicate::Drained && seen.status().is_none() {
+        context.output.note(&format!("{node}: {LISTS_WORDS}"));
+    }
+    show(&View { is, status: &seen }, &words, &mut context.output)
 }
 
-/// The connections at one moment: whoever is on the way in is not among them.
-async fn ask_api(args: &Args, api: &Api, context: &mut Context<'_>) -> Result<Exit, Failure> {
-    let look = match args.predicate {
-        Predicate::Mode(_) => None,
-        Predicate::Drained => Some(Look::at(api).await?),
-        Predicate::Joined => return Err(needs_socket("is joined")),
-    };
-    let seen = NodeSeen { node_name: api.name().to_owned(), mode: api.mode().await?, look };
-    let (is, words) = match (&seen.look, args.predicate) {
-        (Some(look), _) => (look.sessions == 0, format!("{} has {}", seen.node_name, counted(look.sessions, "session"))),
-        (None, Predicate::Mode(mode)) => (seen.mode == mode, format!("{} is {}", seen.node_name, seen.mode)),
-        (None, Predicate::Drained | Predicate::Joined) => (false, seen.node_name.clone()),
-    };
-    show(&View { is, status: &seen }, &words, &mut context.output)
+fn is_drained(seen: &Seen, enough: Enough) -> Result<(bool, String), Failure> {
+    let (node, mode) = (seen.name(), seen.mode());
+    let left = |sessions: u64| format!("{node} is {mode} and has {}", counted(sessions, "session"));
+    match (seen.drained(enough), mode) {
+        (Drained::Yes, _) => Ok((true, left(0))),
+        (Drained::Left(sessions), _) => Ok((false, left(sessions))),
+        (Drained::Open, Mode::Normal) => Ok((false, format!("{node} is open: {mode}"))),
+        (Drained::Open, _) => Ok((false, format!("{node} is {mode}, which is no drain: it opens by itself when it joins its cluster"))),
+        (Drained::Incomplete, _) => {
+            let missing = seen.status().map_or_else(|| "its lists were not asked for".to_owned(), Status::missing);
+            Err(Error::sessions_unknown(&missing).into())
+        }
+    }
 }
 
 fn show(view: &View<'_, impl Serialize>, words: &str, output: &mut Output) -> Result<Exit, Failure> {
@@ -77,11 +83,4 @@ fn show(view: &View<'_, impl Serialize>, words: &str, output: &mut Output) -> Re
         }
     }
     Ok(if view.is { Exit::Done } else { Exit::No })
-}
-
-/// The error that the daemon has for a wait in the same case.
-fn sessions_unknown(status: &Status) -> Error {
-    let missing: Vec<&str> = status.sources.iter().filter_map(|source| source.missing.as_deref()).collect();
-    let missing = if missing.is_empty() { "no source has told all of them".to_owned() } else { missing.join("; ") };
-    Error::sessions_unknown(&missing)
 }

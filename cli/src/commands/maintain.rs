@@ -1,24 +1,30 @@
 //! `soramode maintain -- CMD`
 
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 use std::io::{self, ErrorKind};
 use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Instant;
 
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{AccessFlags, Pid, access};
+use soramode_protocol::mode::{ChangeMode, ListModeChanges, Mode, ModeChanged, ModeState, SettableMode};
+use soramode_protocol::node::{GetInfo, GetStatus};
 use tokio::process::{Child, Command};
 
 use super::drain::{DrainFlags, drain, reached_words};
 use crate::Context;
 use crate::args::Format;
+use crate::closing::{self, Back, Owner};
 use crate::error::{Exit, Failure};
-use crate::gate::{Closed, PutBack, put_back};
+use crate::gate::{Closed, connect_again, on_behalf_of};
 use crate::output::escape::{escape, quoted};
 use crate::output::times;
 use crate::report::Report;
 use crate::signals::Signals;
+use crate::watch::mode_words;
 
 /// What a shell ends with where it finds no such command.
 const NOT_FOUND: u8 = 127;
@@ -26,13 +32,20 @@ const NOT_FOUND: u8 = 127;
 /// What a shell ends with where a command cannot be started.
 const NOT_STARTED: u8 = 126;
 
+/// Where a command is looked for without `PATH`.
+const DEFAULT_PATH: &str = "/usr/bin:/bin";
+
+/// Changes of the mode that are asked for to see whose closing it is.
+const HISTORY_MAX: u32 = 100;
+
 /// What a shell adds to the number of the signal that killed a command.
 const SIGNALLED: i32 = 128;
 
-/// Drain the node, run a command, and go back to the mode from before
+/// Drain the node, run a command, and open the node again
 ///
-/// Where the drain is not reached or the command fails, the node stays closed. The command's exit code is soramode's. The mode from
-/// before is set only if nobody else changed it meanwhile.
+/// Exit code 0 means that the command succeeded and the node is open. A command that cannot be started changes nothing. Where the drain is
+/// not reached or the command fails, the node stays closed, and the command's exit code is soramode's; the next run of the same user with
+/// the same --message opens it. A node that another user, or another reason, had closed stays closed: exit code 6.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -50,6 +63,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
 }
 
 async fn maintain(args: &Args, context: &mut Context<'_>, report: &mut Report) -> Result<Exit, Failure> {
+    check_command(&args.command)?;
     let mut signals = Signals::listen()?;
     let (closed, reached) = drain(&args.flags, context, &mut signals, report).await?;
     let command = shown(&args.command);
@@ -68,8 +82,60 @@ async fn maintain(args: &Args, context: &mut Context<'_>, report: &mut Report) -
     if code != 0 {
         return Err(stays_closed(Exit::Command(code), &format!("{command} ended with {code}"), &closed, context));
     }
-    reopen(&closed, began, context, report).await?;
+    let left = reopen(&closed, (args.flags.message.as_deref(), began), context).await;
+    report.restored = Some(matches!(left, Ok(Left::Opened(_))));
+    if let Ok(seen) = context.see().await {
+        report.status = Some(seen);
+    }
+    tell(left, &closed, context)
+}
+
+/// Done means that the command succeeded and the node is open.
+fn tell(left: Result<Left, Failure>, closed: &Closed, context: &mut Context<'_>) -> Result<Exit, Failure> {
+    let (words, word) = match left {
+        Ok(Left::Opened(words)) => (words, "restored"),
+        Ok(Left::OpenedByAnother(words)) => {
+            context.output.warn(&format!("{words}. Clients may have come in while the command ran"));
+            (format!("{}: open again, not by this run", escape(closed.status.node_name.as_str())), "left")
+        }
+        Ok(Left::StillClosed(words)) => {
+            let failure = Failure::new(Exit::Superseded, format!("the command succeeded, and {words}"));
+            return Err(failure.with_hint(format!("Open it with: {}", context.socket.command("set normal"))));
+        }
+        Err(problem) => {
+            let why = format!("the command succeeded, but the mode could not be set back: {problem}");
+            let failure = stays_closed(problem.exit, &why, closed, context);
+            return Err(Failure { error_type: problem.error_type, ..failure });
+        }
+    };
+    match context.output.format() {
+        Format::Json | Format::Jsonl => {}
+        Format::Plain => context.output.record(&["done", closed.status.node_name.as_str(), word])?,
+        Format::Table => context.output.confirm(&words)?,
+    }
     Ok(Exit::Done)
+}
+
+/// Whether the command can be started, as far as its file shows that: a node is not drained for a typing error.
+fn check_command(command: &[OsString]) -> Result<(), Failure> {
+    let Some(program) = command.first() else { return Ok(()) };
+    let candidates: Vec<PathBuf> = if program.as_bytes().contains(&b'/') {
+        vec![program.into()]
+    } else {
+        let path = std::env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into());
+        std::env::split_paths(&path).map(|folder| folder.join(program)).collect()
+    };
+    let starts = |path: &&PathBuf| path.is_file() && access(path.as_path(), AccessFlags::X_OK).is_ok();
+    if candidates.iter().any(|path| starts(&path)) {
+        return Ok(());
+    }
+    let (code, why) = match candidates.iter().find(|path| path.exists()) {
+        Some(path) if path.is_dir() => (NOT_STARTED, "it is a directory"),
+        Some(_) => (NOT_STARTED, "it may not be executed"),
+        None => (NOT_FOUND, "there is no such command"),
+    };
+    let message = format!("{} could not be started: {why}. Nothing was changed", shown(command));
+    Err(Failure::new(Exit::Command(code), message))
 }
 
 fn shown(command: &[OsString]) -> String {
@@ -79,7 +145,7 @@ fn shown(command: &[OsString]) -> String {
 /// A node that is blocked with nobody at work on it is something to say loudly.
 fn stays_closed(exit: Exit, why: &str, closed: &Closed, context: &Context<'_>) -> Failure {
     let node = escape(closed.status.node_name.as_str());
-    Failure::new(exit, format!("{why}. {node} stays {}. {}", closed.mode, closed.undo_words(context.socket)))
+    Failure::new(exit, format!("{why}. {node} stays {}", closed.mode)).with_hint(closed.undo_words(context.socket))
 }
 
 /// Runs it with our own stdin, stdout and stderr. What signals do meanwhile is its business.
@@ -113,34 +179,59 @@ fn exit_code(status: ExitStatus) -> u8 {
     u8::try_from(code).unwrap_or(u8::MAX)
 }
 
-async fn reopen(closed: &Closed, began: Instant, context: &mut Context<'_>, report: &mut Report) -> Result<(), Failure> {
-    let node = escape(closed.status.node_name.as_str()).into_owned();
-    let what = match put_back(context, closed, "maintenance done").await {
-        Ok(PutBack::Done(mode)) => {
-            report.restored = Some(true);
-            format!("{node}: {} -> {mode} after {} of maintenance", closed.mode, times::span(began.elapsed()))
-        }
-        Ok(PutBack::Same) => {
-            report.restored = Some(true);
-            format!("{node}: was {} before and stays so", closed.mode)
-        }
-        Ok(PutBack::ChangedMeanwhile(now)) => {
-            report.restored = Some(false);
-            context.output.note(&format!("somebody else changed the mode meanwhile, so it was left: {}", escape(&now.actor)));
-            format!("{node}: {}", now.mode)
-        }
-        Err(problem) => {
-            report.restored = Some(false);
-            let why = format!("the command succeeded, but the mode could not be set back: {problem}");
-            let failure = stays_closed(problem.exit, &why, closed, context);
-            return Err(Failure { error_type: problem.error_type, ..failure });
-        }
-    };
-    match context.output.format() {
-        Format::Json | Format::Jsonl => Ok(()),
-        Format::Plain => context.output.record(&["done", &node, if report.restored == Some(true) { "restored" } else { "left" }]),
-        Format::Table => context.output.confirm(&what),
+/// How the node is left after a command that succeeded, in words.
+enum Left {
+    /// This run opened it.
+    Opened(String),
+    /// It was open already.
+    OpenedByAnother(String),
+    /// The closing is another owner's.
+    StillClosed(String),
+}
+
+/// Opens the node again where this run, or an earlier one of the same user and reason, closed it.
+async fn reopen(closed: &Closed, (reason, began): (Option<&str>, Instant), context: &Context<'_>) -> Result<Left, Failure> {
+    let node = escape(closed.status.node_name.as_str());
+    let mut daemon = connect_again(context.socket).await?;
+    let (now, history) = daemon.call_both(&GetStatus {}, &ListModeChanges { limit: Some(HISTORY_MAX) }).await?;
+    let now = now.mode;
+    if now.mode == Mode::Normal {
+        let words = format!("another client changed the mode meanwhile, so it was left: {node} is {}", mode_words(&now));
+        return Ok(Left::OpenedByAnother(words));
     }
+    let owner = Owner {
+        actor: daemon.call(&GetInfo {}).await?.actor.unwrap_or_default(),
+        on_behalf_of: on_behalf_of(),
+        reason: reason.map(str::to_owned),
+    };
+    let back = if now.generation == closed.generation {
+        closing::back(&history.changes, &owner, closed.changed.then_some(closed.generation))
+    } else {
+        Back::Stays
+    };
+    let change = match back {
+        Back::Open => ChangeMode { reason: Some("maintenance done".to_owned()), ..ChangeMode::to(SettableMode::Normal) },
+        Back::ClosedBy(theirs) if theirs.mode != now.mode => {
+            ChangeMode { reason: theirs.reason, ..ChangeMode::to(SettableMode::try_from(theirs.mode).unwrap_or(SettableMode::Normal)) }
+        }
+        Back::ClosedBy(theirs) => return Ok(still_closed(&node, &theirs)),
+        Back::Stays => return Ok(still_closed(&node, &now)),
+    };
+    let change = ChangeMode { if_generation: Some(closed.generation), on_behalf_of: on_behalf_of(), ..change };
+    match daemon.call(&change).await {
+        Ok(ModeChanged { mode, .. }) if mode == Mode::Normal => {
+            let words = format!("{node}: {} -> {mode} after {} of maintenance", closed.mode, times::span(began.elapsed()));
+            Ok(Left::Opened(words))
+        }
+        Ok(_) => Ok(still_closed(&node, &closed.before)),
+        Err(failure) if failure.exit == Exit::Superseded => Ok(still_closed(&node, &daemon.call(&GetStatus {}).await?.mode)),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// The closing of another owner is theirs to end.
+fn still_closed(node: &str, theirs: &ModeState) -> Left {
+    Left::StillClosed(format!("{node} is STILL CLOSED, and not by this maintenance: {}", mode_words(theirs)))
 }
 
 #[cfg(test)]

@@ -112,12 +112,12 @@ impl Command {
             | Self::Sessions(_)
             | Self::Connections(_)
             | Self::Nodes(_)
+            | Self::Status(_)
             // These ask no node, or one of their own.
             | Self::Drill(_)
             | Self::Webhook(_)
             | Self::Completions(_) => Ok(()),
             Self::Maintain(_)
-            | Self::Status(_)
             | Self::Session(_)
             | Self::Connect(_)
             | Self::Disconnect(_)

@@ -15,7 +15,7 @@ use soramode_protocol::wait::{Wait, WaitFor};
 
 use super::drain::{beginning_words, reached_words, show_record};
 use crate::Context;
-use crate::api::{self, Api, Goal, Look, Start, Watch, needs_socket};
+use crate::api::{self, Api, Goal, Start, Want, Watch, needs_socket};
 use crate::args::{Format, WaitFlags, read_mode};
 use crate::cluster::{ClusterFlags, NodeFlag};
 use crate::completion;
@@ -24,6 +24,7 @@ use crate::gate::{on_behalf_of, stay_words, still_words, undoing};
 use crate::output::escape::escape;
 use crate::output::times;
 use crate::report::{Change, Report};
+use crate::seen::{Seen, shadow_words};
 use crate::signals::Signals;
 use crate::watch::{Plan, mode_words, watch};
 
@@ -114,6 +115,9 @@ fn change(args: &Args) -> Result<ChangeMode, Failure> {
             "--wait goes with block_new_session and block_new_connection: a node that is normal does not drain",
         ));
     }
+    if !args.wait && args.flags.is_said() {
+        return Err(Failure::new(Exit::Usage, "--timeout and --assume-known go with --wait alone"));
+    }
     let change = ChangeMode {
         mode,
         reason: args.message.clone(),
@@ -143,39 +147,43 @@ fn check_for_api(args: &Args) -> Result<SettableMode, Failure> {
 async fn set_over_api(args: &Args, api: &Api, context: &mut Context<'_>) -> Result<Exit, Failure> {
     let mode = check_for_api(args)?;
     if args.wait {
-        let watch =
-            Watch { goal: Goal::drained(0), settle: Duration::ZERO, limit: args.flags.limit(), is_closed: true, sessions_before: 0 };
+        let watch = Watch {
+            goal: Goal::drained(0),
+            settle: Duration::ZERO,
+            limit: args.flags.limit(),
+            is_closed: true,
+            sessions_before: 0,
+            assume_known: args.flags.assume_known,
+        };
         let plan = api::Plan { cluster: &args.cluster, target: mode, start: Start::Set, watch, undoes: false };
         return api::run_drain(context, api, &plan).await;
     }
     check_others(args, Some(api), context).await?;
-    let previous_mode = api.mode().await?;
+    let previous_mode = api.see(Want::Mode).await?.mode();
     let ModeSet { mode: now, warning, published } = api.set(mode).await?;
     if let Some(warning) = warning {
         context.output.warn(&warning);
     }
-    // The mode is set, whatever becomes of the look at who is there.
-    let look = Look::at(api).await;
+    // The mode is set, whether or not the node can be seen after that.
+    let seen = api.see(Want::Counts).await;
     let output = &mut context.output;
     match output.format() {
         Format::Json | Format::Jsonl => {
-            let look = look.ok();
-            output.json(&ApiView {
-                mode: now,
-                previous_mode,
-                changed: previous_mode != now,
-                node_name: api.name(),
-                published,
-                look: look.as_ref(),
-            })?;
+            let (sessions, connections) = seen.as_ref().ok().and_then(Seen::counts).unzip();
+            let changed = previous_mode != now;
+            output.json(&ApiView { mode: now, previous_mode, changed, node_name: api.name(), published, sessions, connections })?;
         }
         Format::Plain => {
             let word = if previous_mode == now { "unchanged" } else { "changed" };
             output.record(&[word, api.name(), previous_mode.name(), now.name()])?;
         }
-        Format::Table => {
-            output.confirm(&api::set_words(api, (previous_mode, now), &api::stay_words(&look)))?;
-        }
+        Format::Table => match &seen {
+            Ok(seen) => output.confirm(&api::set_words(api, (previous_mode, now), seen))?,
+            Err(problem) => output.confirm(&format!("{}: {now}; its sessions cannot be seen: {problem}", api.name()))?,
+        },
+    }
+    if let Ok(seen) = &seen {
+        seen.warn(&context.output);
     }
     args.cluster.check_published(published, (api.name(), now), &context.output)?;
     Ok(Exit::Done)
@@ -190,8 +198,10 @@ struct ApiView<'a> {
     node_name: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     published: Option<bool>,
-    #[serde(flatten)]
-    look: Option<&'a Look>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sessions: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connections: Option<u64>,
 }
 
 async fn set_and_wait(args: &Args, context: &mut Context<'_>, report: &mut Report) -> Result<Exit, Failure> {
@@ -201,7 +211,7 @@ async fn set_and_wait(args: &Args, context: &mut Context<'_>, report: &mut Repor
     let (changed, status) = context.socket.connect().await?.call_both(&change, &GetStatus {}).await?;
     let &ModeChanged { previous_mode, mode, changed: is_new, generation, .. } = &changed;
     report.change = Some(Change { previous_mode, mode, changed: is_new, generation: Some(generation) });
-    warn(&changed, context);
+    warn(&changed, &status, context);
     context.output.note(&words(&changed, &status, context));
     let told = args.cluster.check_published(changed.published, (status.node_name.as_str(), mode), &context.output);
     told.map_err(|failure| stays(failure, &changed, &status, context))?;
@@ -218,7 +228,7 @@ async fn set_and_wait(args: &Args, context: &mut Context<'_>, report: &mut Repor
 }
 
 fn show(changed: &ModeChanged, status: &Status, context: &mut Context<'_>) -> Result<(), Failure> {
-    warn(changed, context);
+    warn(changed, status, context);
     match context.output.format() {
         Format::Json | Format::Jsonl => context.output.json(&View { changed, node_name: status.node_name.as_str() }),
         Format::Plain => {
@@ -234,9 +244,12 @@ fn show(changed: &ModeChanged, status: &Status, context: &mut Context<'_>) -> Re
 }
 
 /// What did not go with it is said whatever the format.
-fn warn(changed: &ModeChanged, context: &Context<'_>) {
+fn warn(changed: &ModeChanged, status: &Status, context: &Context<'_>) {
     if let Some(warning) = &changed.warning {
         context.output.warn(warning);
+    }
+    if status.shadow {
+        context.output.warn(&shadow_words(&escape(status.node_name.as_str())));
     }
 }
 
@@ -249,20 +262,21 @@ fn words(changed: &ModeChanged, status: &Status, context: &Context<'_>) -> Strin
         return format!("{node}: still {}", mode_words(&status.mode));
     }
     let expiry = |expires_at: Time| format!(", normal again by itself in {}", times::ahead(expires_at));
+    let undo = Some(undo_words(changed, context)).filter(|undo| !undo.is_empty()).map(|undo| format!(". {undo}"));
     format!(
         "{node}: {} -> {} ({}){}{}",
         changed.previous_mode,
         changed.mode,
         stay_words(status),
         changed.expires_at.map(expiry).unwrap_or_default(),
-        undo_words(changed, context)
+        undo.unwrap_or_default()
     )
 }
 
 /// How to undo it, where that can be: nobody sets `initial`.
 fn undo_words(changed: &ModeChanged, context: &Context<'_>) -> String {
     let mode = Mode::from(undoing(changed.previous_mode, changed.mode));
-    let undo = |_| format!(". Undo: {}", context.socket.command(&format!("set {mode}")));
+    let undo = |_| format!("Undo: {}", context.socket.command(&format!("set {mode}")));
     SettableMode::try_from(changed.previous_mode).map(undo).unwrap_or_default()
 }
 
@@ -271,8 +285,8 @@ fn stays(failure: Failure, changed: &ModeChanged, status: &Status, context: &Con
     if failure.exit == Exit::Superseded {
         return failure;
     }
-    let message = format!("{failure}. {}{}", still_words(&failure, status, changed.mode), undo_words(changed, context));
-    Failure { message, ..failure }
+    let still = still_words(&failure, status, changed.mode);
+    failure.and(still).with_hint(undo_words(changed, context))
 }
 
 #[cfg(test)]

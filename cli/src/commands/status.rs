@@ -5,10 +5,13 @@ use std::time::Duration;
 use soramode_protocol::node::{GetStatus, Source, Status, StorageState, Upstream};
 
 use crate::Context;
+use crate::api::needs_socket;
 use crate::args::Format;
 use crate::error::{Exit, Failure};
 use crate::live;
+use crate::output::escape::escape;
 use crate::output::{Output, Row, pairs, times};
+use crate::seen::shadow_words;
 use crate::standing;
 
 /// Print the node's mode, its sessions and connections, and how the daemon is
@@ -21,9 +24,18 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
     if args.watch {
+        if context.api.is_some() {
+            return Err(needs_socket("status --watch"));
+        }
         return live::run(context).await;
     }
-    let status = context.socket.connect().await?.call(&GetStatus {}).await?;
+    let status = match context.api {
+        Some(api) => *api.status().await?.ok_or_else(|| needs_socket("status"))?,
+        None => context.socket.connect().await?.call(&GetStatus {}).await?,
+    };
+    if status.shadow {
+        context.output.warn(&shadow_words(&escape(status.node_name.as_str())));
+    }
     match context.output.format() {
         Format::Json | Format::Jsonl => context.output.json(&status)?,
         Format::Table | Format::Plain => {

@@ -114,10 +114,11 @@ async fn wait_over_api(args: &Args, api: &Api, context: &mut Context<'_>, report
         Goal::Joined => return Err(needs_socket("wait joined")),
     };
     args.plan().wait.check()?;
-    let watch = Watch { goal, settle: args.settle.unwrap_or_default(), limit: args.wait.limit(), is_closed: false, sessions_before: 0 };
+    let watch = Watch { goal, settle: args.settle.unwrap_or_default(), limit: args.wait.limit(), is_closed: false, sessions_before: 0, assume_known: args.wait.assume_known };
     let mut signals = Signals::listen()?;
     context.output.note(&format!("waiting until the node is {}, {}", args.words(), limit_words(watch.limit)));
     let reached = api::watch(context, &mut signals, (api, watch), report).await?;
+    reached.seen.warn(&context.output);
     api::tell(&mut context.output, &reached, "")?;
     Ok(Exit::Done)
 }
@@ -128,6 +129,7 @@ async fn wait_and_tell(args: &Args, context: &mut Context<'_>, report: &mut Repo
     let mut signals = Signals::listen()?;
     context.output.note(&format!("waiting until the node is {}, {}", args.words(), plan.limit_words()));
     let reached = watch(context, &mut signals, &plan, report).await?;
+    report.status.iter().for_each(|seen| seen.warn(&context.output));
     match context.output.format() {
         Format::Json | Format::Jsonl => {}
         Format::Plain => show_record(context, &reached)?,

@@ -15,7 +15,7 @@ use soramode_protocol::mode::Mode;
 use soramode_protocol::time::Time;
 
 use crate::args::{Color, Format, OutputFlags};
-use crate::error::{Exit, Failure};
+use crate::error::{Exit, Failure, Problem};
 
 pub(crate) use list::{List, Row, pairs};
 pub(crate) use meter::{Going, Lasting, Meter, counted};
@@ -45,6 +45,14 @@ struct Versioned<'a, T> {
     value: &'a T,
 }
 
+/// What a command that failed leaves behind as JSON.
+#[derive(Serialize)]
+struct Failed {
+    r#type: &'static str,
+    exit_code: u8,
+    error: Problem,
+}
+
 /// Both streams, and how to write on them.
 pub(crate) struct Output {
     stdout: BufWriter<Stdout>,
@@ -53,8 +61,18 @@ pub(crate) struct Output {
     notes_to: Sink,
     quiet: bool,
     paints: bool,
+    answer: Answer,
+}
+
+/// What has become of the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    /// Nothing was written yet.
+    None,
+    /// Something was written.
+    Begun,
     /// Nobody reads stdout any more. That ends the writing, quietly, and changes no exit code.
-    closed: bool,
+    Closed,
 }
 
 impl Output {
@@ -74,7 +92,7 @@ impl Output {
             notes_to: Sink::of(&io::stderr()),
             quiet: flags.quiet,
             paints,
-            closed: false,
+            answer: Answer::None,
         }
     }
 
@@ -88,7 +106,7 @@ impl Output {
 
     /// Whether nobody reads stdout any more.
     pub(crate) const fn is_closed(&self) -> bool {
-        self.closed
+        matches!(self.answer, Answer::Closed)
     }
 
     /// Whoever reads stdout.
@@ -123,6 +141,15 @@ impl Output {
         self.format == Format::Json && self.answers_to == Sink::Terminal
     }
 
+    /// A failure as JSON, where JSON is asked for and nothing else was answered.
+    pub(crate) fn failure(&mut self, failure: &Failure) {
+        if matches!(self.format, Format::Json | Format::Jsonl) && self.answer == Answer::None {
+            let failed = Failed { r#type: "error", exit_code: failure.exit.code(), error: failure.into() };
+            // The failure itself weighs more than one to write it.
+            drop(self.json(&failed).and_then(|()| self.flush()));
+        }
+    }
+
     /// Lines of the answer.
     pub(crate) fn text(&mut self, text: &str) -> Result<(), Failure> {
         self.write(text)?;
@@ -141,16 +168,17 @@ impl Output {
     }
 
     fn write(&mut self, text: &str) -> Result<(), Failure> {
-        if self.closed {
+        if self.is_closed() {
             return Ok(());
         }
+        self.answer = Answer::Begun;
         let written = self.stdout.write_all(text.as_bytes());
         self.settle(written)
     }
 
     /// Sends what was written.
     pub(crate) fn flush(&mut self) -> Result<(), Failure> {
-        if self.closed {
+        if self.is_closed() {
             return Ok(());
         }
         let flushed = self.stdout.flush();
@@ -160,11 +188,11 @@ impl Output {
     fn settle(&mut self, written: io::Result<()>) -> Result<(), Failure> {
         match written {
             Err(problem) if problem.kind() == ErrorKind::BrokenPipe => {
-                self.closed = true;
+                self.answer = Answer::Closed;
                 Ok(())
             }
             Err(problem) => {
-                self.closed = true;
+                self.answer = Answer::Closed;
                 Err(Failure::new(Exit::Failed, format!("cannot write the answer to stdout: {problem}")))
             }
             Ok(()) => Ok(()),
@@ -222,16 +250,17 @@ impl Output {
     }
 }
 
-/// Why the command failed, and what is listed with that. `-q` does not silence it.
+/// Why the command failed, what is listed with that, and what to do. `-q` does not silence it.
 pub(crate) fn say_failure(failure: &Failure) {
     say(&format!("soramode: {}", failure.message));
     failure.details.iter().for_each(|detail| say(&format!("  {detail}")));
+    failure.hint.iter().for_each(|hint| say(&format!("hint: {hint}")));
 }
 
-/// A line on stderr. Nothing can be done where that cannot be written.
+/// One line on stderr, whatever is in it: what came from outside begins no line of its own. Nothing can be done where that cannot be
+/// written.
 fn say(text: &str) {
-    let safe: Vec<String> = text.lines().map(escape::neutralised).collect();
-    drop(writeln!(io::stderr(), "{}", safe.join("\n")));
+    drop(writeln!(io::stderr(), "{}", escape::neutralised(text)));
 }
 
 /// What clap has to say: help to stdout, a wrong command line to stderr.

@@ -73,7 +73,8 @@ fn what_is_there_is_listed() {
     // A session that nobody is in yet is one too, where the server tells of it.
     sora.state().sessions = Some(vec![json!({"channel_id": "egg", "session_id": "E", "created_time": 1})]);
     assert!(ok(&sora, &["sessions", "-o", "plain"]).starts_with("egg\tE\t1970-01-01T00:00:00.000001Z\t0\t"));
-    assert_eq!(run(&sora, &["is", "drained"]).stdout, format!("no: {} has 3 sessions\n", sora.address));
+    sora.state().mode = "block_new_session".to_owned();
+    assert_eq!(run(&sora, &["is", "drained"]).stdout, format!("no: {} is block_new_session and has 3 sessions\n", sora.address));
 }
 
 #[test]
@@ -82,10 +83,16 @@ fn predicates_end_as_they_do_over_the_socket() {
     assert_eq!((run(&sora, &["is", "normal"]).code, run(&sora, &["is", "block_new_session"]).code), (0, 1));
     assert_eq!(run(&sora, &["is", "drained"]).code, 1);
     sora.state().connections.clear();
-    assert_eq!(ok(&sora, &["is", "drained", "--json"]), {
-        let node = sora.address;
-        format!("{{\"schema\":1,\"is\":true,\"node_name\":\"{node}\",\"mode\":\"normal\",\"sessions\":0,\"connections\":0}}\n")
-    });
+    let node = sora.address;
+    let open = run(&sora, &["is", "drained"]);
+    assert_eq!((open.code, open.stdout), (1, format!("no: {node} is open: normal\n")));
+    sora.state().mode = "block_new_session".to_owned();
+    assert_eq!(
+        ok(&sora, &["is", "drained", "--json"]),
+        format!("{{\"schema\":1,\"is\":true,\"node_name\":\"{node}\",\"mode\":\"block_new_session\",\"sessions\":0,\"connections\":0}}\n")
+    );
+    let drained = run(&sora, &["is", "drained"]);
+    assert!(drained.stderr.contains("clients on their way in are in none of its lists"), "{drained:?}");
     assert_eq!(run(&sora, &["is", "drained", "-q"]).stdout, "");
     assert_eq!(run(&sora, &["is", "joined"]).code, 2);
 }
@@ -128,7 +135,7 @@ fn a_drain_that_is_not_reached_says_who_is_left() {
     let ended = run(&sora, &["drain", "--timeout", "1s"]);
     assert_eq!(ended.code, 124, "{ended:?}");
     assert!(
-        ended.stderr.contains(&format!("timed out after 1s: 2 sessions are left on {name}. {name} stays block_new_session")),
+        ended.stderr.contains(&format!("timed out after 1s: 2 sessions are left on {name}. {name} stays block_new_session\n")),
         "{ended:?}"
     );
     assert!(ended.stderr.contains("\n  \"ham\": 1 connection, for "), "{ended:?}");
@@ -213,17 +220,35 @@ fn what_goes_wrong_has_the_exit_code_of_its_kind() {
 }
 
 #[test]
-fn a_server_that_is_lost_is_looked_for_and_then_given_up() {
+fn a_server_that_fails_meanwhile_is_asked_again_until_the_time_is_over() {
     let sora = with_clients();
-    let mut drain = command(&sora, &["drain"]).running();
+    let mut drain = command(&sora, &["drain", "--timeout", "60s"]).running();
+    drain.until_said("waiting at most");
+    for (status, body) in [(0, ""), (500, r#"{"error_type":"HandlerException"}"#), (429, "<html>"), (200, "<html>"), (503, ""), (400, "{}")] {
+        sora.state().fault = Some((status, body.to_owned()));
+        drain.until_said("It is asked again for");
+        sora.state().fault = None;
+        drain.until_said("is back");
+    }
+    sora.state().connections.clear();
+    let ended = drain.ended();
+    assert_eq!((ended.code, ended.stdout.contains("drained after")), (0, true), "{ended:?}");
+}
+
+#[test]
+fn a_server_that_stays_away_is_said_to_be_away_when_the_time_is_over() {
+    let sora = with_clients();
+    let mut drain = command(&sora, &["drain", "--timeout", "3s"]).running();
     drain.until_said("waiting at most");
     sora.state().fault = Some((0, String::new()));
-    drain.until_said("looking for it for 10 s");
-    sora.state().fault = None;
-    drain.until_said("is back");
-    sora.state().fault = Some((0, String::new()));
     let ended = drain.ended();
-    assert_eq!((ended.code, ended.stderr.contains("was block_new_session when it was last heard of")), (3, true), "{ended:?}");
+    assert_eq!((ended.code, ended.stderr.contains("has not answered for")), (124, true), "{ended:?}");
+    // A token that is not taken any more does not pass by itself.
+    sora.state().fault = None;
+    let mut drain = command(&sora, &["drain", "--timeout", "60s"]).running();
+    drain.until_said("waiting at most");
+    sora.state().fault = Some((401, String::new()));
+    assert_eq!(drain.ended().code, 4);
 }
 
 #[test]
@@ -231,7 +256,7 @@ fn what_the_api_cannot_do_is_said_before_anything_is_done() {
     let sora = with_clients();
     for args in [
         &["tail"][..],
-        &["status"],
+        &["status", "--watch"],
         &["doctor"],
         &["end", "spam", "--accept-risk=cuts-clients"],
         &["connect", "spam"],
@@ -247,10 +272,12 @@ fn what_the_api_cannot_do_is_said_before_anything_is_done() {
         assert_eq!((ended.code, ended.stderr.contains("needs soramoded's own socket")), (2, true), "{args:?}: {ended:?}");
     }
     assert!(sora.state().asked.is_empty());
+    let status = run(&sora, &["status"]);
+    assert_eq!((status.code, status.stderr.contains("status needs soramoded")), (2, true), "{status:?}");
     // A socket that is named outright weighs more than the variable.
     let daemon = Daemon::start();
     let socket = daemon.socket();
-    assert_eq!(ok(&sora, &["--socket", socket.to_str().unwrap(), "is", "drained"]), "yes: node-01 has 0 sessions\n");
+    assert_eq!(ok(&sora, &["--socket", socket.to_str().unwrap(), "is", "normal"]), "yes: node-01 is normal\n");
     let both = run(&sora, &["--socket", "/x", "--api-url", "http://x", "get"]);
     assert_eq!(both.code, 2);
 }
@@ -267,20 +294,74 @@ fn a_token_is_shown_where_one_is_wanted() {
     assert_eq!(run(&sora, &["--api-token-file", "/nonexistent", "get"]).code, 2);
 }
 
+/// A soramoded and its API.
+fn with_api(address: &str, configure: impl FnOnce(&mut soramoded::config::Config)) -> (Daemon, impl Fn(&[&str]) -> Command) {
+    let daemon = Daemon::start_with(|config| {
+        config.http.api.listen = vec![address.parse().unwrap()];
+        configure(config);
+    });
+    let url = format!("http://{address}");
+    (daemon, move |args: &[&str]| {
+        let mut command = program(Path::new("/nonexistent"));
+        command.args(["--api-url", &url]).args(args);
+        command
+    })
+}
+
 #[test]
-fn soramodeds_own_api_is_one_like_any_other() {
-    let address = "127.86.7.5:3000";
-    let daemon = Daemon::start_with(|config| config.http.api.listen = vec![address.parse().unwrap()]);
+fn soramodeds_own_api_tells_its_status() {
+    let (daemon, over_api) = with_api("127.86.7.5:3000", |_| {});
     daemon.connect("spam", "1");
     daemon.connect("spam", "2");
-    let url = format!("http://{address}");
-    let over_api = |args: &[&str]| program(Path::new("/nonexistent")).args(["--api-url", &url]).args(args).ended();
-    assert_eq!(over_api(&["sessions", "-o", "plain"]).stdout.split('\t').nth(3), Some("2"));
-    assert_eq!(over_api(&["nodes", "-o", "plain"]).stdout.split('\t').next(), Some("node-01"));
-    let mut drain = program(Path::new("/nonexistent")).args(["--api-url", &url, "drain", "--timeout", "60s"]).running();
+    assert_eq!(over_api(&["sessions", "-o", "plain"]).ended().stdout.split('\t').nth(3), Some("2"));
+    assert_eq!(over_api(&["nodes", "-o", "plain"]).ended().stdout.split('\t').next(), Some("node-01"));
+    let is = over_api(&["is", "drained"]).ended();
+    assert_eq!((is.code, is.stdout.as_str()), (1, "no: node-01 is open: normal\n"));
+    let mut drain = over_api(&["drain", "--timeout", "60s"]).running();
     drain.until_said("waiting at most");
     daemon.disconnect("1");
     daemon.disconnect("2");
-    assert_eq!(drain.ended().code, 0);
+    let ended = drain.ended();
+    assert_eq!((ended.code, ended.stdout.contains("node-01: drained after")), (0, true), "{ended:?}");
     assert_eq!(daemon.ok(&["get"]), "block_new_session\n");
+    let (by_socket, by_api) = (daemon.ok(&["status", "-o", "plain"]), over_api(&["status", "-o", "plain"]).ended());
+    let steady = |text: &str| text.lines().filter(|line| !line.starts_with("up")).map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!((by_api.code, steady(&by_api.stdout)), (0, steady(&by_socket)));
+    let again = over_api(&["drain"]).ended();
+    assert!(again.stderr.contains("already block_new_session (since "), "{again:?}");
+    assert_eq!(over_api(&["is", "joined"]).ended().code, 1);
+}
+
+#[test]
+fn what_its_socket_does_not_call_drained_its_api_does_not_either() {
+    let (daemon, over_api) = with_api("127.86.7.6:3000", |config| config.sessions_known = false);
+    assert_eq!(over_api(&["drain", "--timeout", "60s"]).ended().code, 8);
+    for args in [&["is", "drained"][..], &["wait", "drained"]] {
+        let (by_socket, by_api) = (daemon.run(args), over_api(args).ended());
+        assert_eq!((by_socket.code, by_api.code), (8, 8), "{args:?}: {by_api:?}");
+        assert!(by_api.stderr.contains("the sessions are not known"), "{by_api:?}");
+        assert_eq!(over_api(&[args, &["--assume-known"]].concat()).ended().code, 0);
+    }
+    let error = over_api(&["is", "drained", "--json"]).ended().json();
+    assert_eq!((&error["exit_code"], &error["error"]["error_type"]), (&json!(8), &json!("SessionsUnknown")));
+}
+
+#[test]
+fn a_client_on_its_way_in_holds_up_a_drain_over_the_api_too() {
+    let (daemon, over_api) = with_api("127.86.7.7:3000", |_| {});
+    // It is pending, and so in no list of Sora's.
+    daemon.ok(&["connect", "spam", "--connection-id", "1"]);
+    let ended = over_api(&["drain", "--timeout", "2s"]).ended();
+    assert_eq!((ended.code, ended.stderr.contains("1 session is left on node-01")), (124, true), "{ended:?}");
+    assert_eq!((over_api(&["is", "drained"]).ended().code, daemon.run(&["is", "drained"]).code), (1, 1));
+}
+
+#[test]
+fn a_drain_over_the_api_says_that_the_node_will_open_by_itself() {
+    let (daemon, over_api) = with_api("127.86.7.8:3000", |_| {});
+    daemon.ok(&["set", "block_new_session", "--for", "1h", "-m", "CHG-1"]);
+    let ended = over_api(&["drain"]).ended();
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(ended.stderr.contains("becomes normal by itself in 1 h, and over the API that cannot be taken away"), "{ended:?}");
+    assert!(ended.stdout.contains("it stays block_new_session, and becomes normal by itself in"), "{ended:?}");
 }

@@ -17,17 +17,22 @@ use crate::support::{Daemon, Fake, PROGRAM, Reply, Run, program};
 /// A user without rights, where the tests run as root.
 const NOBODY: u32 = 65_534;
 
+/// Text from outside that would be two lines.
+const EVIL: &str = "x\nsoramode: node-01: drained after 0 s\r\u{1b}[2K";
+
 #[test]
 fn zero_for_what_is_done_and_one_for_a_no() {
     let daemon = Daemon::start();
     assert_eq!(daemon.ok(&["get"]), "normal\n");
     assert_eq!(daemon.ok(&["is", "normal"]), "yes: node-01 is normal\n");
-    assert_eq!(daemon.ok(&["is", "drained"]), "yes: node-01 has 0 sessions\n");
+    let open = daemon.run(&["is", "drained"]);
+    assert_eq!((open.code, open.stdout.as_str()), (1, "no: node-01 is open: normal\n"));
     assert_eq!(
         daemon.ok(&["set", "block-new-session", "-m", "kernel CHG-123"]),
         "node-01: normal -> block_new_session (0 sessions, 0 connections stay). Undo: soramode set normal\n"
     );
     assert_eq!(daemon.ok(&["get"]), "block_new_session\n");
+    assert_eq!(daemon.ok(&["is", "drained"]), "yes: node-01 is block_new_session and has 0 sessions\n");
     assert_eq!(daemon.run(&["is", "normal"]).code, 1);
     assert_eq!(daemon.run(&["is", "joined"]).code, 1);
     let quiet = daemon.run(&["is", "normal", "-q"]);
@@ -43,9 +48,12 @@ fn two_for_a_wrong_command_line_with_a_suggestion() {
         (&["set", "nromal"][..], "did you mean normal?"),
         (&["set", "block_new_sesion"], "did you mean block_new_session?"),
         (&["set", "normal", "--wait"], "does not drain"),
-        (&["set", "normal", "--for", "45m"], "normal does not end by itself"),
+        (&["set", "normal", "--for", "45m"], "--for: normal does not end by itself"),
+        (&["set", "normal", "--timeout", "5m"], "go with --wait alone"),
+        (&["set", "normal", "--assume-known"], "go with --wait alone"),
+        (&["is", "normal", "--assume-known"], "goes with drained alone"),
         (&["set", "normal", "--for", "soon"], "takes a span such as"),
-        (&["wait", "joined", "--max-sessions", "3"], "goes with for: drained alone"),
+        (&["wait", "joined", "--max-sessions", "3"], "--max-sessions: goes with drained alone"),
         (&["frobnicate"], "unrecognized subcommand"),
         (&["tail", "--type", "nothing.*"], "no type of event matches"),
         (&["maintain"], "<CMD>"),
@@ -63,7 +71,7 @@ fn three_where_nobody_answers() {
     let socket = folder.path().join("soramode.sock");
     let ended = program(&socket).arg("get").ended();
     let sentence = format!(
-        "soramode: cannot reach soramoded at {}: no such file. Is it running? Start it with: systemctl start soramoded\n",
+        "soramode: cannot reach soramoded at {}: no such file\nhint: Is it running? Start it with: systemctl start soramoded\n",
         socket.display()
     );
     assert_eq!((ended.code, ended.stderr), (3, sentence));
@@ -181,6 +189,8 @@ fn seven_for_versions_that_do_not_fit() {
 #[test]
 fn eight_where_nobody_has_told_of_the_sessions() {
     let daemon = Daemon::start_with(|config| config.sessions_known = false);
+    assert_eq!(daemon.run(&["is", "drained"]).code, 1, "it is open");
+    daemon.ok(&["set", "block_new_session"]);
     let is = daemon.run(&["is", "drained"]);
     assert_eq!(is.code, 8, "{is:?}");
     assert!(is.stderr.contains("--assume-known"), "{is:?}");
@@ -193,10 +203,59 @@ fn eight_where_nobody_has_told_of_the_sessions() {
 }
 
 #[test]
+fn nine_for_what_is_not_there() {
+    let daemon = Daemon::start();
+    for args in [&["session", "spam"][..], &["end", "spam", "--accept-risk=cuts-clients"], &["deliveries", "resend", "7"], &["get"]] {
+        let ended = daemon.run(args);
+        assert_eq!(ended.code, if args == ["get"] { 0 } else { 9 }, "{args:?}: {ended:?}");
+    }
+    let absent = daemon.run(&["session", "spam"]);
+    assert_eq!(absent.stderr, "soramode: no session on channel \"spam\"\n");
+    let node = daemon.run(&["drain", "--node", "nope"]);
+    assert_eq!((node.code, node.stderr.contains("the cluster has no node nope")), (9, true), "{node:?}");
+}
+
+#[test]
+fn a_failure_is_an_object_where_json_is_asked_for() {
+    let daemon = Daemon::start_with(|config| config.sessions_known = false);
+    daemon.ok(&["set", "block_new_session"]);
+    for (args, exit, error_type) in [
+        (&["session", "spam"][..], 9, "NotFound"),
+        (&["is", "drained"], 8, "SessionsUnknown"),
+        (&["set", "initial"], 5, "Refused"),
+        (&["set", "normal", "--if-mode", "normal"], 6, "Superseded"),
+        (&["drain", "--node", "nope"], 9, "NotFound"),
+        (&["set", "normal", "--timeout", "5m"], 2, "Usage"),
+    ] {
+        for format in ["json", "jsonl"] {
+            let ended = daemon.run(&[args, &["-o", format]].concat());
+            let failed = ended.json();
+            assert_eq!((ended.code, &failed["exit_code"]), (exit, &json!(exit)), "{args:?}: {failed}");
+            assert_eq!(failed["error"]["error_type"], error_type, "{args:?}: {failed}");
+            assert!(failed["error"]["message"].is_string(), "{args:?}: {failed}");
+        }
+    }
+    let unknown = daemon.run(&["is", "drained", "--json"]).json();
+    assert!(unknown["error"]["hint"].as_str().unwrap().contains("--assume-known"), "{unknown}");
+    let nowhere = program(Path::new("/nonexistent")).args(["sessions", "--json"]).ended();
+    assert_eq!((nowhere.code, &nowhere.json()["error"]["error_type"]), (3, &json!("Unreachable")));
+    // What was answered is the answer.
+    let doctor = daemon.run(&["doctor", "--json"]);
+    assert_eq!((doctor.code, &doctor.json()["is_well"]), (1, &json!(false)), "{doctor:?}");
+}
+
+#[test]
+fn nothing_from_outside_begins_a_line_of_its_own() {
+    let fake = Fake::start(|_| Reply::Line(json!({"jsonrpc": "2.0", "id": 1, "error": {"code": -32_602, "message": EVIL,
+        "data": {"error_type": "InvalidParams", "hint": EVIL}}}).to_string()));
+    let ended = fake.run(&["set", "normal"]);
+    assert_eq!(ended.stderr.lines().count(), 2, "a line for the failure, one for its hint: {ended:?}");
+    assert!(ended.stderr.lines().all(|line| line.starts_with("soramode: x\\n") || line.starts_with("hint: x\\n")), "{ended:?}");
+}
+
+#[test]
 fn seventy_for_everything_else() {
     let daemon = Daemon::start();
-    let absent = daemon.run(&["session", "spam"]);
-    assert_eq!((absent.code, absent.stderr.as_str()), (70, "soramode: no session on channel \"spam\"\n"));
     let full = fs::File::create("/dev/full").unwrap();
     let mut command = program(&daemon.socket());
     let status = command.arg("get").stdout(full).status().unwrap();
@@ -207,7 +266,7 @@ fn seventy_for_everything_else() {
 fn the_help_lists_the_exit_codes() {
     let help = program(Path::new("/nonexistent")).arg("--help").ended();
     assert_eq!(help.code, 0);
-    for code in ["0", "1", "2", "3", "4", "5", "6", "7", "8", "70", "124", "129", "130", "143"] {
+    for code in ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "70", "124", "129", "130", "143"] {
         assert!(help.stdout.lines().any(|line| line.trim_start().starts_with(&format!("{code}  "))), "{code}");
     }
 }

@@ -17,7 +17,9 @@ fn goes_back_after_a_command_that_succeeds() {
 fn goes_back_to_the_mode_from_before_with_its_reason() {
     let daemon = Daemon::start();
     daemon.ok(&["set", "block_new_session", "-m", "half closed"]);
-    daemon.ok(&["maintain", "--connections", "-m", "CHG-2", "--", "true"]);
+    let ended = daemon.run(&["maintain", "--connections", "-m", "CHG-2", "--", "true"]);
+    assert_eq!(ended.code, 6, "{ended:?}");
+    assert!(ended.stderr.contains("node-01 is STILL CLOSED, and not by this maintenance: block_new_session (since"), "{ended:?}");
     let (_, status) = daemon.json(&["status"]);
     assert_eq!((&status["mode"], &status["reason"]), (&"block_new_session".into(), &"half closed".into()));
 }
@@ -27,16 +29,61 @@ fn stays_closed_after_a_command_that_fails() {
     for (command, code, words) in [
         (&["sh", "-c", "exit 3"][..], 3, "ended with 3"),
         (&["sh", "-c", "kill -9 $$"], 137, "ended with 137"),
-        (&["/nonexistent/command"], 127, "could not be started"),
-        (&["/"], 126, "could not be started"),
     ] {
         let daemon = Daemon::start();
         let ended = daemon.run(&[&["maintain", "--"][..], command].concat());
         assert_eq!(ended.code, code, "{ended:?}");
         assert!(ended.stderr.contains(words), "{ended:?}");
-        assert!(ended.stderr.contains("node-01 stays block_new_session. Undo: soramode set normal"), "{ended:?}");
+        assert!(ended.stderr.contains("node-01 stays block_new_session\nhint: Undo: soramode set normal\n"), "{ended:?}");
         assert_eq!(daemon.ok(&["get"]), "block_new_session\n");
     }
+}
+
+#[test]
+fn changes_nothing_for_a_command_that_cannot_be_started() {
+    let daemon = Daemon::start();
+    daemon.connect("spam", "c1");
+    let plain = tempfile::NamedTempFile::new().unwrap();
+    for (command, code, words) in [
+        ("/nonexistent/command", 127, "there is no such command"),
+        ("no-such-command-anywhere", 127, "there is no such command"),
+        ("/", 126, "it is a directory"),
+        (plain.path().to_str().unwrap(), 126, "it may not be executed"),
+    ] {
+        let ended = daemon.run(&["maintain", "--json", "--", command]);
+        assert_eq!(ended.code, code, "{ended:?}");
+        assert!(ended.stderr.contains(words) && ended.stderr.contains("Nothing was changed"), "{ended:?}");
+        assert_eq!(ended.json()["ran"], false);
+        assert_eq!(daemon.ok(&["get"]), "normal\n");
+    }
+}
+
+#[test]
+fn opens_what_an_earlier_run_of_the_same_reason_left_closed() {
+    let daemon = Daemon::start();
+    for reason in [&[][..], &["-m", "CHG-1"]] {
+        assert_eq!(daemon.run(&[&["maintain"], reason, &["--", "false"]].concat()).code, 1);
+        assert_eq!(daemon.ok(&["get"]), "block_new_session\n");
+        let ended = daemon.run(&[&["maintain"], reason, &["--", "true"]].concat());
+        assert_eq!(ended.code, 0, "{ended:?}");
+        assert_eq!(daemon.ok(&["get"]), "normal\n");
+    }
+    daemon.run(&["maintain", "-m", "CHG-1", "--", "false"]);
+    let (code, report) = daemon.json(&["maintain", "-m", "CHG-2", "--", "true"]);
+    assert_eq!((code, &report["restored"], &report["status"]["mode"]), (6, &false.into(), &"block_new_session".into()), "{report}");
+    assert_eq!(report["error"]["hint"], "Open it with: soramode set normal");
+    let message = report["error"]["message"].as_str().unwrap();
+    assert!(message.contains("STILL CLOSED") && message.contains("\"CHG-1\""), "{message}");
+}
+
+#[test]
+fn a_node_that_was_opened_meanwhile_is_said_to_be_open() {
+    let daemon = Daemon::start();
+    daemon.ok(&["set", "block_new_session"]);
+    let open = format!("{} set normal -q", env!("CARGO_BIN_EXE_soramode"));
+    let ended = daemon.run(&["maintain", "--json", "--", "sh", "-c", &open]);
+    assert_eq!((ended.code, &ended.json()["restored"]), (0, &false.into()), "{ended:?}");
+    assert!(ended.stderr.contains("another client changed the mode meanwhile, so it was left: node-01 is normal"), "{ended:?}");
 }
 
 #[test]
@@ -44,10 +91,10 @@ fn leaves_a_mode_that_somebody_else_set_meanwhile() {
     let daemon = Daemon::start();
     let change = format!("{} set block_new_connection -m theirs -q", env!("CARGO_BIN_EXE_soramode"));
     let ended = daemon.run(&["maintain", "--json", "--", "sh", "-c", &change]);
-    assert_eq!(ended.code, 0, "{ended:?}");
+    assert_eq!(ended.code, 6, "{ended:?}");
     let report = ended.json();
     assert_eq!((&report["ran"], &report["command_exit"], &report["restored"]), (&true.into(), &0.into(), &false.into()));
-    assert!(ended.stderr.contains("somebody else changed the mode meanwhile, so it was left"), "{ended:?}");
+    assert!(ended.stderr.contains("STILL CLOSED") && ended.stderr.contains("\"theirs\""), "{ended:?}");
     assert_eq!(daemon.ok(&["get"]), "block_new_connection\n");
 }
 

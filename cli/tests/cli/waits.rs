@@ -55,7 +55,7 @@ fn a_drain_that_times_out_names_what_is_left_and_stays() {
     }
     let ended = daemon.run(&["drain", "--timeout", "50ms"]);
     assert_eq!(ended.code, 124, "{ended:?}");
-    assert!(ended.stderr.contains("timed out after 50ms: 12 sessions are left on node-01. node-01 stays block_new_session"), "{ended:?}");
+    assert!(ended.stderr.contains("timed out after 50ms: 12 sessions are left on node-01. node-01 stays block_new_session\n"), "{ended:?}");
     let named = ended.stderr.lines().filter(|line| line.starts_with("  \"spam-")).count();
     assert_eq!(named, 10, "{ended:?}");
     assert_eq!(ended.stdout, "", "what is not drained is not said to be");
@@ -69,7 +69,62 @@ fn a_drain_that_times_out_can_be_undone() {
     let (code, report) = daemon.json(&["drain", "--timeout", "50ms", "--on-timeout", "undo"]);
     assert_eq!((code, &report["outcome"], &report["restored"]), (124, &"timeout".into(), &true.into()), "{report}");
     assert_eq!(report["blockers"][0]["channel_id"], "spam");
+    assert_eq!(report["status"]["mode"], "normal", "the status is of the node as it is left: {report}");
     assert_eq!(daemon.ok(&["get"]), "normal\n");
+}
+
+#[test]
+fn a_drain_joins_the_closing_of_another() {
+    let daemon = Daemon::start();
+    daemon.ok(&["drain", "-m", "CHG-A"]);
+    let joined = daemon.run(&["drain", "-m", "CHG-B"]);
+    assert!(joined.stderr.contains("already block_new_session (since 0 s, uid:"), "{joined:?}");
+    assert!(joined.stderr.contains("\"CHG-A\"). Its reason stays, and \"CHG-B\" is not recorded"), "{joined:?}");
+    let (_, status) = daemon.json(&["status"]);
+    assert_eq!((&status["reason"], &status["generation"]), (&"CHG-A".into(), &2.into()));
+    daemon.ok(&["drain", "--connections"]);
+    assert_eq!(daemon.json(&["status"]).1["reason"], "CHG-A", "what is tightened without a reason keeps it");
+}
+
+#[test]
+fn a_drain_takes_the_time_away_after_which_the_node_would_open() {
+    for more in [&[][..], &["-m", "CHG-1"], &["--connections"]] {
+        let daemon = Daemon::start();
+        daemon.ok(&["set", "block_new_session", "--for", "1h"]);
+        let ended = daemon.run(&[&["drain"], more].concat());
+        assert_eq!(ended.code, 0, "{ended:?}");
+        assert!(ended.stderr.contains("would have become normal by itself in 1 h"), "{ended:?}");
+        assert!(daemon.json(&["status"]).1["expires_at"].is_null(), "{more:?}");
+    }
+    // A time that is set while it waits is said where it says that the node stays closed.
+    let daemon = Daemon::start();
+    daemon.connect("spam", "c1");
+    let mut drain = daemon.spawn(&["drain"]);
+    drain.until_said("1 of 1 session left");
+    daemon.ok(&["set", "block_new_session", "--for", "1h"]);
+    daemon.disconnect("c1");
+    let ended = drain.ended();
+    assert!(ended.stdout.contains("it stays block_new_session, and becomes normal by itself in"), "{ended:?}");
+}
+
+#[test]
+fn shadow_is_said_wherever_a_mode_is_relied_on() {
+    let daemon = Daemon::start_with(|config| {
+        config.http.sora.listen = Some("127.86.7.9:3100".parse().unwrap());
+        config.http.sora.admission = soramoded::config::Admission::Shadow;
+    });
+    for args in [
+        &["set", "block_new_session"][..],
+        &["drain", "--assume-known"],
+        &["is", "drained", "--assume-known"],
+        &["is", "block_new_session"],
+        &["wait", "drained", "--assume-known"],
+        &["status"],
+        &["maintain", "--assume-known", "--", "true"],
+    ] {
+        let ended = daemon.run(args);
+        assert!(ended.stderr.contains("warning: soramoded on node-01 runs with --shadow: the mode is not enforced"), "{args:?}: {ended:?}");
+    }
 }
 
 #[test]
@@ -78,7 +133,10 @@ fn a_few_sessions_may_be_left() {
     daemon.connect("spam", "c1");
     let ended = daemon.run(&["drain", "--max-sessions", "1", "--settle", "10ms"]);
     assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(ended.stderr.contains("waiting at most 30m until at most 1 session is left"), "{ended:?}");
     assert!(ended.stdout.starts_with("node-01: drained to 1 session after 0 s"), "{ended:?}");
+    let unsettled = daemon.run(&["drain", "--max-sessions", "1", "--settle", "1h", "--timeout", "50ms"]);
+    assert!(unsettled.stderr.contains("1 session is left on node-01, but not yet for 1h"), "{unsettled:?}");
 }
 
 #[test]
@@ -117,9 +175,9 @@ fn a_signal_ends_the_watching_and_not_the_drain() {
         drain.signal(signal);
         let ended = drain.ended();
         assert_eq!(ended.code, code, "{ended:?}");
-        let sentence = format!("soramode: {word} after 0 s: stopped watching. node-01 stays block_new_session. ");
+        let sentence = format!("soramode: {word} after 0 s: stopped watching. node-01 stays block_new_session\n");
         assert!(ended.stderr.contains(&sentence), "{ended:?}");
-        assert!(ended.stderr.contains("Watch again: soramode wait drained. Undo: soramode set normal"), "{ended:?}");
+        assert!(ended.stderr.contains("hint: Watch again: soramode wait drained. Undo: soramode set normal\n"), "{ended:?}");
         let report = ended.json();
         assert_eq!((&report["outcome"], &report["exit_code"]), (&"interrupted".into(), &code.into()));
         assert_eq!(daemon.ok(&["get"]), "block_new_session\n");
@@ -184,7 +242,8 @@ fn a_set_that_waits_says_that_the_mode_stays() {
     let (code, report) = daemon.json(&["set", "block_new_session", "--wait", "--timeout", "50ms"]);
     assert_eq!((code, &report["outcome"]), (124, &"timeout".into()));
     let message = report["error"]["message"].as_str().unwrap();
-    assert!(message.ends_with("node-01 stays block_new_session. Undo: soramode set normal"), "{message}");
+    assert!(message.ends_with("node-01 stays block_new_session"), "{message}");
+    assert_eq!(report["error"]["hint"], "Undo: soramode set normal");
     let (code, report) = daemon.json(&["set", "initial", "--wait"]);
     assert_eq!((code, &report["outcome"]), (5, &"failed".into()));
 }

@@ -90,6 +90,9 @@ pub struct Settings {
 
     /// Serve Sora's HTTP API there: ADDRESS:PORT or unix:PATH; can be given several times
     ///
+    /// GetMode, ChangeMode and soramode's own targets are answered here; with --sora-api everything else is passed on to Sora.
+    /// Soramode_20261201.GetStatus is the status of the control socket, which soramode --api-url goes by.
+    ///
     /// On an address that is not of this machine alone it needs --http-token-file. Whoever may open a Unix socket of this kind may change
     /// the mode, so nobody can but the daemon's own user and the operator group.
     #[arg(long, value_name = "ADDRESS", env = "SORAMODED_API_LISTEN", hide_env_values = true, value_delimiter = ',')]

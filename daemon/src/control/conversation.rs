@@ -302,6 +302,7 @@ impl Conversation {
             node_name: self.house.node_name.clone(),
             log_id: self.house.log.log_id().clone(),
             access: self.peer.access,
+            actor: Some(self.peer.actor.to_string()),
             methods: Method::ALL.iter().map(|method| method.name().to_owned()).collect(),
         }
     }

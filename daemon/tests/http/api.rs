@@ -10,6 +10,7 @@ use crate::wire::{API_PORT, Node, Said, Wire, exchange, request};
 
 const GET_MODE: &str = "Sora_20211215.GetMode";
 const CHANGE_MODE: &str = "Sora_20211215.ChangeMode";
+const GET_STATUS: &str = "Soramode_20261201.GetStatus";
 
 /// The origin in the transcripts.
 pub(crate) const ORIGIN: &str = "http://127.0.0.1:5000";
@@ -271,4 +272,23 @@ fn the_gate_is_asked_for_a_connection_as_no_sora_can_be() {
     assert_eq!((other.status, &other.json()["error_type"]), (400, &json!("SchemaNotFound")));
     assert_eq!(node.ask("Other_20261125.Connect", "{}").text(), r#"{"error_type":"InvalidTarget"}"#);
     assert_eq!(connect("").json()["error_reason"]["operation"], "Connect");
+}
+
+#[test]
+fn the_status_is_the_sockets() {
+    let steady = |status: &Value| {
+        let mut status = status.clone();
+        for changing in ["uptime_seconds", "upstreams"] {
+            status.as_object_mut().unwrap().remove(changing);
+        }
+        status
+    };
+    let node = Node::start();
+    let mut client = node.daemon.client();
+    client.connect("spam", "1");
+    for body in ["", "{}", r#"{"local":true}"#] {
+        let said = node.ask(GET_STATUS, body);
+        assert_eq!((said.status, steady(&said.json())), (200, steady(&client.status())), "{body}");
+    }
+    assert_eq!(node.ask(GET_STATUS, "").json()["sessions"], 1);
 }

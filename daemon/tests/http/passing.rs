@@ -48,6 +48,9 @@ fn everything_but_the_mode_is_soras_both_ways() {
         assert_eq!(said.text(), r#"{"mode":"normal"}"#);
         assert!(sora.got().iter().all(|got| got.header("x-sora-target") != Some(ours)), "the mode is ours alone");
     }
+    let target = "Soramode_20261201.GetStatus";
+    assert_eq!(node.ask(target, "").json()["mode"], "normal");
+    assert!(sora.got().iter().all(|got| got.header("x-sora-target") != Some(target)), "the status is ours alone");
 }
 
 #[test]

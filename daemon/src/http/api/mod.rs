@@ -90,11 +90,11 @@ async fn answer_wanted(house: &House, wanted: &Wanted, body: RequestBody) -> Ans
     answer
 }
 
-/// The mode is ours; everything else is Sora's, where there is one.
+/// The mode and what soramode alone knows are answered here; everything else is passed on to Sora, where there is one.
 async fn dispatch(house: &House, wanted: &Wanted, body: Bytes) -> Answered {
     let Wanted { actor, asked, headers } = wanted;
     match (&house.pass, asked.target()) {
-        (Some(_), Some(Target::GetMode | Target::ChangeMode | Target::Connect)) | (None, _) => {}
+        (Some(_), Some(Target::GetMode | Target::ChangeMode | Target::Connect | Target::GetStatus)) | (None, _) => {}
         (Some(pass), Some(target)) if target == pass::NODES => {
             return match get_mode(house, actor).await {
                 Ok(mode) => Box::pin(pass.answer_nodes((headers, body), house.node_name.as_str(), mode)).await,
@@ -114,6 +114,10 @@ async fn answer_call(house: &House, actor: &Arc<str>, call: Call) -> Result<Answ
     match call {
         Call::GetMode => get_mode(house, actor).await.map(|mode| ok(&ModeBody { mode })),
         Call::ChangeMode(mode) => change_mode(house, actor, mode).await,
+        Call::GetStatus => match house.asker.ask(Arc::clone(actor), GateRequest::GetStatus).await {
+            Ok(Reply::Status(status)) => Ok(ok(&status)),
+            other => Err(unexpected(other)),
+        },
         Call::ListClusterNodes => {
             match house.asker.ask(Arc::clone(actor), GateRequest::ListClusterNodes(ListClusterNodes { owed: false })).await {
                 Ok(Reply::ClusterNodes(nodes)) => Ok(ok(&nodes.nodes)),

@@ -58,6 +58,8 @@ pub enum Call {
     GetStatsAllConnections,
     /// soramode's own `Connect`
     Connect(Box<Connect>),
+    /// soramode's own `GetStatus`
+    GetStatus,
 }
 
 impl Asked {
@@ -97,6 +99,7 @@ impl Asked {
             (Some(Target::Connect), false) => read_connect(body).map(|connect| Call::Connect(Box::new(connect))),
             (Some(Target::ListChannelConnections), false) => read_channel(body).map(Call::ListChannelConnections),
             (Some(Target::GetMode), _) => Ok(Call::GetMode),
+            (Some(Target::GetStatus), _) => Ok(Call::GetStatus),
             (Some(Target::ListClusterNodes), _) => Ok(Call::ListClusterNodes),
             (Some(Target::ListConnections), _) => Ok(Call::ListConnections),
             (Some(Target::ListSessions), _) => Ok(Call::ListSessions),

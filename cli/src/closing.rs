@@ -1,0 +1,94 @@
+//! Whose closing it is, and so what `maintain` goes back to: the daemon's history of the mode alone decides it.
+
+use soramode_protocol::mode::{DatedModeChange, ModeState};
+
+/// In whose name a run of `maintain` closes a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Owner {
+    pub(crate) actor: String,
+    pub(crate) on_behalf_of: Option<String>,
+    pub(crate) reason: Option<String>,
+}
+
+/// What to go back to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Back {
+    /// This owner closed the node: it is opened.
+    Open,
+    /// Another owner had closed it before, in this way.
+    ClosedBy(Box<ModeState>),
+    /// Another owner closed it, and it is as they left it.
+    Stays,
+}
+
+/// What to go back to, by the changes, newest first. The change of the generation `own` was made by this run.
+pub(crate) fn back(changes: &[DatedModeChange], owner: &Owner, own: Option<u64>) -> Back {
+    let is_owners = |dated: &&DatedModeChange| {
+        let change = &dated.change;
+        let is_same = change.actor == owner.actor && change.on_behalf_of == owner.on_behalf_of && change.reason == owner.reason;
+        own == Some(change.generation) || (is_same && change.mode.is_block())
+    };
+    let owners = changes.iter().take_while(is_owners).count();
+    let Some(first) = owners.checked_sub(1).and_then(|last| changes.get(last)) else { return Back::Stays };
+    if !first.change.previous_mode.is_block() {
+        return Back::Open;
+    }
+    // A closing that is no longer in the history is another's: nothing says that it was this owner's.
+    changes.get(owners).map_or(Back::Stays, |theirs| Back::ClosedBy(Box::new(theirs.state())))
+}
+
+#[cfg(test)]
+mod tests {
+    use soramode_protocol::mode::{Mode, ModeChange};
+    use soramode_protocol::time::Time;
+
+    use super::*;
+
+    fn owner() -> Owner {
+        Owner { actor: "uid:1000(ops)".to_owned(), on_behalf_of: None, reason: Some("CHG-1".to_owned()) }
+    }
+
+    fn change(generation: u64, (previous_mode, mode): (Mode, Mode), actor: &str, reason: Option<&str>) -> DatedModeChange {
+        let change = ModeChange {
+            mode,
+            previous_mode,
+            generation,
+            actor: actor.to_owned(),
+            on_behalf_of: None,
+            reason: reason.map(str::to_owned),
+            expires_at: None,
+        };
+        DatedModeChange { timestamp: Time::default(), change }
+    }
+
+    const CLOSE: (Mode, Mode) = (Mode::Normal, Mode::BlockNewSession);
+    const TIGHTEN: (Mode, Mode) = (Mode::BlockNewSession, Mode::BlockNewConnection);
+
+    #[test]
+    fn a_closing_of_this_run_or_of_an_earlier_one_is_opened() {
+        let own = change(4, CLOSE, "uid:1000(ops)", Some("CHG-1"));
+        assert_eq!(back(std::slice::from_ref(&own), &owner(), Some(4)), Back::Open);
+        assert_eq!(back(std::slice::from_ref(&own), &owner(), None), Back::Open, "an earlier run that failed");
+        let tightened = change(5, TIGHTEN, "uid:1000(ops)", Some("CHG-1"));
+        assert_eq!(back(&[tightened, own], &owner(), Some(5)), Back::Open);
+        assert_eq!(back(&[change(2, (Mode::Initial, Mode::BlockNewSession), "x", None)], &owner(), Some(2)), Back::Open);
+    }
+
+    #[test]
+    fn the_closing_of_another_owner_stays() {
+        for (actor, reason) in [("uid:1001(ann)", Some("CHG-1")), ("uid:1000(ops)", Some("CHG-2")), ("uid:1000(ops)", None)] {
+            let theirs = change(4, CLOSE, actor, reason);
+            assert_eq!(back(std::slice::from_ref(&theirs), &owner(), None), Back::Stays, "{actor} {reason:?}");
+            let tightened = change(5, TIGHTEN, "uid:1000(ops)", Some("CHG-1"));
+            assert_eq!(back(&[tightened, theirs.clone()], &owner(), Some(5)), Back::ClosedBy(Box::new(theirs.state())));
+        }
+        let behalf = Owner { on_behalf_of: Some("bob".to_owned()), ..owner() };
+        assert_eq!(back(&[change(4, CLOSE, "uid:1000(ops)", Some("CHG-1"))], &behalf, None), Back::Stays);
+    }
+
+    #[test]
+    fn what_is_no_longer_in_the_history_is_left_closed() {
+        assert_eq!(back(&[], &owner(), Some(4)), Back::Stays);
+        assert_eq!(back(&[change(5, TIGHTEN, "uid:1000(ops)", Some("CHG-1"))], &owner(), Some(5)), Back::Stays);
+    }
+}

@@ -1,0 +1,179 @@
+//! A node as it was seen at one moment, and the one judgement of whether it is drained.
+
+use serde::Serialize;
+use soramode_protocol::mode::{Mode, ModeState};
+use soramode_protocol::node::Status;
+
+use crate::api::Look;
+use crate::output::Output;
+use crate::output::escape::escape;
+use crate::output::{counted, times};
+
+/// A node as it was seen.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Seen {
+    /// As soramoded tells it, over its socket or over its API.
+    Daemon(Box<Status>),
+    /// As the lists of a Sora show it.
+    Listed(Box<Listed>),
+}
+
+/// What a Sora without soramoded tells. Clients on their way in are not in its lists.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Listed {
+    pub(crate) node_name: String,
+    pub(crate) mode: Mode,
+    /// Its lists, where they were asked for.
+    #[serde(flatten)]
+    pub(crate) look: Option<Look>,
+}
+
+/// What counts as drained.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Enough {
+    /// At most so many sessions are left.
+    pub(crate) max_sessions: u64,
+    /// Believe that every session is known.
+    pub(crate) assume_known: bool,
+}
+
+/// Whether a node is drained: closed, complete and empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Drained {
+    /// It is.
+    Yes,
+    /// It is not closed.
+    Open,
+    /// It is closed, and soramoded does not know every session.
+    Incomplete,
+    /// So many sessions are left.
+    Left(u64),
+}
+
+impl Seen {
+    /// Its name, escaped.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Daemon(status) => escape(status.node_name.as_str()).into_owned(),
+            Self::Listed(listed) => listed.node_name.clone(),
+        }
+    }
+
+    /// Its mode.
+    pub(crate) fn mode(&self) -> Mode {
+        match self {
+            Self::Daemon(status) => status.mode.mode,
+            Self::Listed(listed) => listed.mode,
+        }
+    }
+
+    /// Its mode with who set it and why, which a Sora does not tell.
+    pub(crate) fn mode_state(&self) -> Option<&ModeState> {
+        self.status().map(|status| &status.mode)
+    }
+
+    /// What soramoded tells of it.
+    pub(crate) fn status(&self) -> Option<&Status> {
+        match self {
+            Self::Daemon(status) => Some(status),
+            Self::Listed(_) => None,
+        }
+    }
+
+    /// Sessions and connections, as far as they were asked for.
+    pub(crate) fn counts(&self) -> Option<(u64, u64)> {
+        match self {
+            Self::Daemon(status) => Some((status.sessions, status.connections)),
+            Self::Listed(listed) => listed.look.as_ref().map(|look| (look.sessions, look.connections)),
+        }
+    }
+
+    /// `3 sessions, 11 connections`
+    pub(crate) fn count_words(&self) -> String {
+        let (sessions, connections) = self.counts().unwrap_or_default();
+        format!("{}, {}", counted(sessions, "session"), counted(connections, "connection"))
+    }
+
+    /// Whether it is drained. Lists count only where there is no soramoded to ask.
+    pub(crate) fn drained(&self, enough: Enough) -> Drained {
+        let is_complete = enough.assume_known || self.status().is_none_or(|status| status.sessions_known);
+        match self.counts() {
+            _ if !self.mode().is_block() => Drained::Open,
+            Some(_) if !is_complete => Drained::Incomplete,
+            Some((sessions, _)) if sessions <= enough.max_sessions => Drained::Yes,
+            Some((sessions, _)) => Drained::Left(sessions),
+            None => Drained::Incomplete,
+        }
+    }
+
+    /// When it opens by itself.
+    pub(crate) fn opens_in(&self) -> Option<String> {
+        self.mode_state().and_then(|state| state.expires_at).map(times::ahead)
+    }
+
+    /// Warns of what makes a closing of no effect, or less than it seems.
+    pub(crate) fn warn(&self, output: &Output) {
+        if self.status().is_some_and(|status| status.shadow) {
+            output.warn(&shadow_words(&self.name()));
+        }
+    }
+}
+
+/// What `--shadow` means for a mode.
+pub(crate) fn shadow_words(node: &str) -> String {
+    format!("soramoded on {node} runs with --shadow: the mode is not enforced, and every client of this Sora gets in")
+}
+
+/// What the lists of a Sora cannot tell.
+pub(crate) const LISTS_WORDS: &str = "this Sora has no soramoded that could be asked: clients on their way in are in none of its lists. \
+                                      Give them time with --settle 30s";
+
+#[cfg(test)]
+pub(crate) fn status_of(mode: &str, rest: &str) -> Status {
+    let text = format!(
+        r#"{{"mode":"{mode}","generation":5,"since":"2025-06-01T03:04:05Z","actor":"a","node_name":"node-01","standing":"standalone",
+        "sessions":3,"connections":11,"pending":0,"sources":[],"rejected":{{}},"deliveries":{{"pending":0,"failed":0}},
+        "storage":{{"state":"memory"}},"version":"0","protocol":1,"uptime_seconds":0,"started_at":"2025-06-01T03:04:05Z"{rest}}}"#
+    );
+    serde_json::from_str(&text).unwrap()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drained(mode: &str, left: u64, known: &str, enough: Enough) -> Drained {
+        let status = Status { sessions: left, ..status_of(mode, &format!(r#","sessions_known":{known}"#)) };
+        Seen::Daemon(Box::new(status)).drained(enough)
+    }
+
+    #[test]
+    fn drained_is_closed_and_complete_and_empty() {
+        for (mode, sessions, known, wanted) in [
+            ("block_new_session", 0, "true", Drained::Yes),
+            ("block_new_connection", 0, "true", Drained::Yes),
+            ("block_new_session", 2, "true", Drained::Left(2)),
+            ("block_new_session", 0, "false", Drained::Incomplete),
+            ("block_new_session", 2, "false", Drained::Incomplete),
+            ("normal", 0, "true", Drained::Open),
+            ("normal", 0, "false", Drained::Open),
+            ("initial", 0, "true", Drained::Open),
+        ] {
+            assert_eq!(drained(mode, sessions, known, Enough::default()), wanted, "{mode} {sessions} {known}");
+        }
+        let believed = Enough { max_sessions: 2, assume_known: true };
+        assert_eq!(drained("block_new_session", 2, "false", believed), Drained::Yes);
+        assert_eq!(drained("normal", 0, "false", believed), Drained::Open, "no belief closes a node");
+    }
+
+    #[test]
+    fn lists_that_were_not_asked_for_drain_nothing() {
+        let drained = |mode, look| {
+            Seen::Listed(Box::new(Listed { node_name: "sora:3000".to_owned(), mode, look })).drained(Enough::default())
+        };
+        assert_eq!(drained(Mode::BlockNewSession, None), Drained::Incomplete);
+        assert_eq!(drained(Mode::BlockNewSession, Some(Look::default())), Drained::Yes);
+        assert_eq!(drained(Mode::Normal, Some(Look::default())), Drained::Open);
+    }
+}
