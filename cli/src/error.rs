@@ -219,9 +219,12 @@ fn in_flags(message: &str, field: &str) -> String {
     let flag = FLAGS.iter().find(|(param, _)| *param == field);
     let flag = flag.map_or_else(|| format!("--{}", field.replace('_', "-")), |(_, flag)| (*flag).to_owned());
     let problem = message.strip_prefix(field).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(message);
-    let problem = FLAGS.iter().fold(problem.to_owned(), |problem, (param, flag)| {
-        if param.contains(": ") { problem.replace(param, flag) } else { problem }
-    });
+    let problem = FLAGS.iter().fold(
+        problem.to_owned(),
+        |problem, (param, flag)| {
+            if param.contains(": ") { problem.replace(param, flag) } else { problem }
+        },
+    );
     format!("{flag}: {problem}")
 }
 

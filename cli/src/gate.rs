@@ -79,8 +79,18 @@ impl Closed {
         let node = escape(self.status.node_name.as_str());
         let time = self.before.expires_at.map(times::ahead).unwrap_or_default();
         if self.before.mode != self.mode {
-            let taken = if time.is_empty() { String::new() } else { format!("; it would have become normal by itself in {time}, and does not any more") };
-            return format!("{node}: {} -> {} ({}){taken}. {}", self.before.mode, self.mode, stay_words(&self.status), self.undo_words(socket));
+            let taken = if time.is_empty() {
+                String::new()
+            } else {
+                format!("; it would have become normal by itself in {time}, and does not any more")
+            };
+            return format!(
+                "{node}: {} -> {} ({}){taken}. {}",
+                self.before.mode,
+                self.mode,
+                stay_words(&self.status),
+                self.undo_words(socket)
+            );
         }
         let theirs = ModeState { expires_at: None, ..self.before.clone() };
         let taken = if time.is_empty() {
@@ -144,9 +154,7 @@ pub(crate) async fn put_back(context: &Context<'_>, closed: &Closed, reason: &st
     }
     match daemon.call(&way_back(closed, reason)).await {
         Ok(changed) => Ok(PutBack::Done(changed.mode)),
-        Err(failure) if failure.exit == Exit::Superseded => {
-            Ok(PutBack::ChangedMeanwhile(Box::new(daemon.call(&GetStatus {}).await?.mode)))
-        }
+        Err(failure) if failure.exit == Exit::Superseded => Ok(PutBack::ChangedMeanwhile(Box::new(daemon.call(&GetStatus {}).await?.mode))),
         Err(failure) => Err(failure),
     }
 }

@@ -169,9 +169,8 @@ mod tests {
 
     #[test]
     fn lists_that_were_not_asked_for_drain_nothing() {
-        let drained = |mode, look| {
-            Seen::Listed(Box::new(Listed { node_name: "sora:3000".to_owned(), mode, look })).drained(Enough::default())
-        };
+        let drained =
+            |mode, look| Seen::Listed(Box::new(Listed { node_name: "sora:3000".to_owned(), mode, look })).drained(Enough::default());
         assert_eq!(drained(Mode::BlockNewSession, None), Drained::Incomplete);
         assert_eq!(drained(Mode::BlockNewSession, Some(Look::default())), Drained::Yes);
         assert_eq!(drained(Mode::Normal, Some(Look::default())), Drained::Open);

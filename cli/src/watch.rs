@@ -145,7 +145,11 @@ pub(crate) fn left_words(node: &str, (sessions, allowed): (u64, u64), settle: Du
     if sessions > allowed {
         return left;
     }
-    if settle.is_zero() { format!("{left}, and it is not confirmed that these are all") } else { format!("{left}, but not yet for {}", times::typed(settle)) }
+    if settle.is_zero() {
+        format!("{left}, and it is not confirmed that these are all")
+    } else {
+        format!("{left}, but not yet for {}", times::typed(settle))
+    }
 }
 
 /// A daemon that has forgotten the sessions.

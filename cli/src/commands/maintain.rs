@@ -1,8 +1,8 @@
 //! `soramode maintain -- CMD`
 
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt;
 use std::io::{self, ErrorKind};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};

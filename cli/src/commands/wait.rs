@@ -114,7 +114,14 @@ async fn wait_over_api(args: &Args, api: &Api, context: &mut Context<'_>, report
         Goal::Joined => return Err(needs_socket("wait joined")),
     };
     args.plan().wait.check()?;
-    let watch = Watch { goal, settle: args.settle.unwrap_or_default(), limit: args.wait.limit(), is_closed: false, sessions_before: 0, assume_known: args.wait.assume_known };
+    let watch = Watch {
+        goal,
+        settle: args.settle.unwrap_or_default(),
+        limit: args.wait.limit(),
+        is_closed: false,
+        sessions_before: 0,
+        assume_known: args.wait.assume_known,
+    };
     let mut signals = Signals::listen()?;
     context.output.note(&format!("waiting until the node is {}, {}", args.words(), limit_words(watch.limit)));
     let reached = api::watch(context, &mut signals, (api, watch), report).await?;

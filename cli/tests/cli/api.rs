@@ -224,7 +224,8 @@ fn a_server_that_fails_meanwhile_is_asked_again_until_the_time_is_over() {
     let sora = with_clients();
     let mut drain = command(&sora, &["drain", "--timeout", "60s"]).running();
     drain.until_said("waiting at most");
-    for (status, body) in [(0, ""), (500, r#"{"error_type":"HandlerException"}"#), (429, "<html>"), (200, "<html>"), (503, ""), (400, "{}")] {
+    for (status, body) in [(0, ""), (500, r#"{"error_type":"HandlerException"}"#), (429, "<html>"), (200, "<html>"), (503, ""), (400, "{}")]
+    {
         sora.state().fault = Some((status, body.to_owned()));
         drain.until_said("It is asked again for");
         sora.state().fault = None;

@@ -246,8 +246,13 @@ fn a_failure_is_an_object_where_json_is_asked_for() {
 
 #[test]
 fn nothing_from_outside_begins_a_line_of_its_own() {
-    let fake = Fake::start(|_| Reply::Line(json!({"jsonrpc": "2.0", "id": 1, "error": {"code": -32_602, "message": EVIL,
-        "data": {"error_type": "InvalidParams", "hint": EVIL}}}).to_string()));
+    let fake = Fake::start(|_| {
+        Reply::Line(
+            json!({"jsonrpc": "2.0", "id": 1, "error": {"code": -32_602, "message": EVIL,
+        "data": {"error_type": "InvalidParams", "hint": EVIL}}})
+            .to_string(),
+        )
+    });
     let ended = fake.run(&["set", "normal"]);
     assert_eq!(ended.stderr.lines().count(), 2, "a line for the failure, one for its hint: {ended:?}");
     assert!(ended.stderr.lines().all(|line| line.starts_with("soramode: x\\n") || line.starts_with("hint: x\\n")), "{ended:?}");

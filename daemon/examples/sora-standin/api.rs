@@ -102,7 +102,10 @@ fn say(api: &Api, target: Option<Target>, body: &Value) -> (StatusCode, Value) {
             api.disconnected.lock().unwrap().push(channel_id);
             json!({})
         }
-        Some(Target::GetStatsAllConnections | Target::ListChannelConnections | Target::ListSessions | Target::Connect | Target::GetStatus) | None => {
+        Some(
+            Target::GetStatsAllConnections | Target::ListChannelConnections | Target::ListSessions | Target::Connect | Target::GetStatus,
+        )
+        | None => {
             return (StatusCode::BAD_REQUEST, json!({"error_type": "SchemaNotFound"}));
         }
     };
