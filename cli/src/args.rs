@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use clap::builder::StyledStr;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args as _, CommandFactory, FromArgMatches, Parser, ValueEnum};
 use soramode_protocol::mode::Mode;
 
@@ -36,14 +38,26 @@ impl Args {
     pub(crate) fn read() -> Result<Self, clap::Error> {
         let words: Vec<OsString> = std::env::args_os().collect();
         // What is said of a wrong one, and a help, may be about every verb.
-        Self::of_typed_verb(&words).map_or_else(|| Self::of_any_verb(&words), Ok)
+        Self::of_typed_verb(&words).map_or_else(|| Self::of_any_verb(&words).map_err(with_tip), Ok)
+    }
+
+    /// Whether the command line asks for JSON, as far as one that cannot be read shows that.
+    pub(crate) fn asks_for_json() -> bool {
+        let words: Vec<String> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+        let words: Vec<&str> = words.iter().map(String::as_str).take_while(|word| *word != "--").collect();
+        let is_json = |word: &str| matches!(word, "json" | "jsonl");
+        let is_glued =
+            |word: &&str| *word == "--json" || ["-o=", "-o", "--output="].iter().any(|flag| word.strip_prefix(flag).is_some_and(is_json));
+        let is_apart = |pair: &[&str]| matches!(pair, ["-o" | "--output", format] if is_json(format));
+        words.iter().any(is_glued) || words.windows(2).any(is_apart)
     }
 
     /// Reads it by the definition of the verb that was typed: making that of every verb takes longer than most of them run. `None` where
     /// that does not read it.
     fn of_typed_verb(words: &[OsString]) -> Option<Self> {
         let verb = words.iter().skip(1).find_map(|word| Command::definition(word.to_str()?))?;
-        let command = Global::augment_args(clap::Command::new("soramode")).subcommand(verb).subcommand_required(true);
+        let command =
+            Global::augment_args(clap::Command::new("soramode")).disable_help_subcommand(true).subcommand(verb).subcommand_required(true);
         Self::from_arg_matches_mut(&mut command.try_get_matches_from(words).ok()?).ok()
     }
 
@@ -57,6 +71,17 @@ impl Args {
         whole.build();
         whole
     }
+}
+
+/// A span where none is taken is most likely meant for `--timeout`.
+fn with_tip(mut error: clap::Error) -> clap::Error {
+    let stray = match (error.kind(), error.get(ContextKind::InvalidArg)) {
+        (ErrorKind::UnknownArgument, Some(ContextValue::String(word))) if times::read_span(word).is_ok() => word.clone(),
+        (_, _) => return error,
+    };
+    let tip = StyledStr::from(format!("to give up after that time, use '--timeout {stray}'"));
+    error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip]));
+    error
 }
 
 /// What every command takes.
@@ -239,7 +264,7 @@ mod tests {
             let (of_typed, of_any) = read(&format!("soramode {line}"));
             assert_eq!((of_typed, of_any.is_some()), (None, true), "{line}");
         }
-        for line in ["", "gte", "get --help", "help get", "--version get", "get get"] {
+        for line in ["", "gte", "get --help", "help --help", "--version get", "get get"] {
             assert_eq!(read(&format!("soramode {line}")), (None, None), "{line}");
         }
     }

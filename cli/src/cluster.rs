@@ -25,7 +25,7 @@ pub(crate) struct NodeFlag {
 /// What the other nodes have to do with the closing of one.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ClusterFlags {
-    /// Refuse to close the node, with exit code 5, where fewer than so many others are normal
+    /// Refuse (exit code 5) to close the node unless at least N other nodes are normal
     #[arg(long, value_name = "N")]
     keep_normal: Option<usize>,
     /// Exit code 5 where the other nodes could not be told of the mode; without this it is a warning
@@ -110,6 +110,11 @@ impl NodeFlag {
 }
 
 impl ClusterFlags {
+    /// Whether others must be normal.
+    pub(crate) const fn is_said(&self) -> bool {
+        self.keep_normal.is_some()
+    }
+
     /// Refuses to close a node where too few others are open. Two who ask at the same moment may both be let through.
     pub(crate) async fn check_others(&self, context: &Context<'_>, api: Option<&Api>) -> Result<(), Failure> {
         let Some(wanted) = self.keep_normal else { return Ok(()) };

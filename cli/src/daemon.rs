@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::unistd::{Gid, Group, geteuid};
+use rustix::net::sockopt::socket_peercred;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use serde::Deserialize;
 use soramode_protocol::client::{Client, ClientError, Message, ask, read_answer};
@@ -21,6 +22,7 @@ use tokio::time::{sleep, timeout};
 use crate::command_line;
 use crate::error::{Exit, Failure};
 use crate::output::escape::escape;
+use crate::trust::{self, Place};
 
 /// How long an answer may take that waits for nothing.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
@@ -34,6 +36,9 @@ const VERSIONS_MAX: Duration = Duration::from_secs(1);
 /// How long a daemon that was lost is looked for.
 pub(crate) const RECONNECT_MAX: Duration = Duration::from_secs(10);
 
+/// What to do about a daemon that does not answer.
+const LOOK_AT_LOG: &str = "Look at its log: journalctl -u soramoded";
+
 /// What to do about versions that do not fit.
 const SAME_VERSION: &str = "Install the same version of both";
 
@@ -45,19 +50,25 @@ pub(crate) struct Socket {
     path: PathBuf,
     /// Whether `--socket` named it: then the commands that are suggested name it too.
     from_flag: bool,
+    place: Place,
 }
 
 impl Socket {
     /// The one that `--socket` names, or else the first that exists of those where it can be.
     pub(crate) fn find(flag: Option<PathBuf>) -> Self {
         if let Some(path) = flag {
-            return Self { path, from_flag: true };
+            return Self { path, from_flag: true, place: Place::Named };
         }
-        let candidates = Surroundings::of_process(geteuid().as_raw()).client_sockets();
+        let around = Surroundings::of_process(geteuid().as_raw());
+        let candidates = around.client_sockets();
         // What may not be looked at is there: trying it says why it may not be opened.
-        let found = candidates.iter().find(|path| path.try_exists().unwrap_or(true));
-        let path = found.or(candidates.first()).cloned().unwrap_or_default();
-        Self { path, from_flag: false }
+        let found = candidates.iter().position(|path| path.try_exists().unwrap_or(true)).unwrap_or_default();
+        let place = match found {
+            _ if around.socket.is_some() => Place::Named,
+            0 => Place::System,
+            _ => Place::Own,
+        };
+        Self { path: candidates.into_iter().nth(found).unwrap_or_default(), from_flag: false, place }
     }
 
     /// This command as it is typed for this daemon.
@@ -76,19 +87,36 @@ impl Socket {
 
     /// Connects.
     pub(crate) async fn connect(&self) -> Result<Daemon<'_>, Failure> {
+        self.check_folder()?;
         match Client::connect(&self.path).await {
-            Ok(client) => Ok(Daemon { client, socket: self }),
+            Ok(client) => self.check_server(client.server_uid()).map(|()| Daemon { client, socket: self }),
             Err(ClientError::Connect { source, .. } | ClientError::Io(source)) => Err(self.cannot_open(&source)),
             Err(ClientError::Closed | ClientError::Unreadable(_) | ClientError::TooLong(_) | ClientError::Refused(_)) => {
-                Err(self.unreachable("it does not answer", "Look at its log: journalctl -u soramoded"))
+                Err(self.unreachable("it does not answer", LOOK_AT_LOG))
             }
         }
     }
 
     /// Asks one thing and waits for the answer. It takes no runtime, which only a command that asks more is worth.
     pub(crate) fn ask<C: Call>(&self, params: &C) -> Result<C::Reply, Failure> {
+        self.check_folder()?;
         let stream = self.open().map_err(|problem| self.cannot_open(&problem))?;
+        self.check_server(socket_peercred(&stream).map(|credentials| credentials.uid.as_raw()).map_err(Into::into))?;
         ask(stream, params, answer_max(C::METHOD)).and_then(read_answer::<C>).map_err(|error| self.explain(C::METHOD, error))
+    }
+
+    fn check_folder(&self) -> Result<(), Failure> {
+        trust::check_folder(self.place, &self.path, geteuid().as_raw()).map_err(|why| self.not_believed(&why))
+    }
+
+    fn check_server(&self, server: io::Result<u32>) -> Result<(), Failure> {
+        let server = server.map_err(|problem| self.unreachable(&reason(&problem), LOOK_AT_LOG))?;
+        trust::check_server(self.place, &self.path, (server, geteuid().as_raw())).map_err(|why| self.not_believed(&why))
+    }
+
+    /// A server that another user may have put there says nothing about the node.
+    fn not_believed(&self, why: &str) -> Failure {
+        self.unreachable(&format!("{why}: it is not believed"), "Remove it; or name the socket that is meant with --socket")
     }
 
     /// Connects, or says at once that too many others want to.
@@ -128,12 +156,9 @@ impl Socket {
             ClientError::Refused(error) if error.data.error_type == ErrorType::MethodNotFound => self.misfit(method),
             ClientError::Refused(error) => error.into(),
             ClientError::Connect { source, .. } => self.cannot_open(&source),
-            ClientError::Closed => self.unreachable(
-                &format!("it closed the connection before it answered {}", method.name()),
-                "Look at its log: journalctl -u soramoded",
-            ),
+            ClientError::Closed => self.unreachable(&format!("it closed the connection before it answered {}", method.name()), LOOK_AT_LOG),
             ClientError::Io(problem) if problem.kind() == ErrorKind::TimedOut => self.too_slow(method),
-            ClientError::Io(problem) => self.unreachable(&reason(&problem), "Look at its log: journalctl -u soramoded"),
+            ClientError::Io(problem) => self.unreachable(&reason(&problem), LOOK_AT_LOG),
             ClientError::Unreadable(_) | ClientError::TooLong(_) => self.misfit(method),
         }
     }
@@ -267,7 +292,7 @@ impl Daemon<'_> {
 
     /// The daemon owed a word and has not said it.
     pub(crate) fn silent(&self, span: Duration) -> Failure {
-        self.socket.unreachable(&format!("it has said nothing for {} s", span.as_secs()), "Look at its log: journalctl -u soramoded")
+        self.socket.unreachable(&format!("it has said nothing for {} s", span.as_secs()), LOOK_AT_LOG)
     }
 
     /// What an error means.
@@ -293,7 +318,7 @@ mod tests {
     use super::*;
 
     fn socket() -> Socket {
-        Socket { path: "/run/soramode/soramode.sock".into(), from_flag: false }
+        Socket { path: "/run/soramode/soramode.sock".into(), from_flag: false, place: Place::System }
     }
 
     #[test]
@@ -319,7 +344,7 @@ mod tests {
     fn suggested_commands_name_the_socket_where_the_flag_did() {
         assert_eq!(socket().command("set normal"), "soramode set normal");
         assert_eq!(Socket { from_flag: true, ..socket() }.command("get"), "soramode --socket /run/soramode/soramode.sock get");
-        let spaced = Socket { path: "/tmp/my dir/s.sock".into(), from_flag: true };
+        let spaced = Socket { path: "/tmp/my dir/s.sock".into(), from_flag: true, place: Place::Named };
         assert_eq!(spaced.command("get"), "soramode --socket '/tmp/my dir/s.sock' get");
     }
 }

@@ -18,6 +18,7 @@ mod report;
 mod seen;
 mod signals;
 mod standing;
+mod trust;
 mod watch;
 
 use std::path::Path;

@@ -72,6 +72,11 @@ impl Client {
         Ok(Self { stream, lines: LineBuffer::new(ANSWER_BYTES_MAX), unsent: Vec::new(), early: VecDeque::new(), last_id: 0 })
     }
 
+    /// The user that the server runs as, by the kernel's word.
+    pub fn server_uid(&self) -> io::Result<u32> {
+        self.stream.peer_cred().map(|credentials| credentials.uid())
+    }
+
     /// Asks and waits for the answer. What else comes meanwhile waits for [`receive`](Self::receive).
     pub async fn call<C: Call>(&mut self, params: &C) -> Result<C::Reply, ClientError> {
         let id = self.send(params).await?;

@@ -50,11 +50,14 @@ impl Surroundings {
         if self.uid == 0 { Path::new(SYSTEM_DIRECTORY).join(FILE_NAME) } else { self.own_socket() }
     }
 
-    /// Where the CLI looks if no flag says so, in this order.
+    /// Where the CLI looks if no flag says so, in this order. Root looks in the system's folder alone: its daemon is nowhere else, and any
+    /// user can make a folder in `/tmp`.
     pub fn client_sockets(&self) -> Vec<PathBuf> {
+        let system = Path::new(SYSTEM_DIRECTORY).join(FILE_NAME);
         match &self.socket {
             Some(socket) => vec![socket.into()],
-            None => vec![Path::new(SYSTEM_DIRECTORY).join(FILE_NAME), self.own_socket()],
+            None if self.uid == 0 => vec![system],
+            None => vec![system, self.own_socket()],
         }
     }
 
@@ -89,5 +92,9 @@ mod tests {
         let around = Surroundings { uid: 1000, ..Surroundings::default() };
         let sockets = around.client_sockets();
         assert_eq!(sockets, [Path::new("/run/soramode/soramode.sock"), Path::new("/tmp/soramode-1000/soramode.sock")]);
+        for xdg_runtime_dir in [None, Some("/run/user/1000".into())] {
+            let root = Surroundings { xdg_runtime_dir, ..Surroundings::default() };
+            assert_eq!(root.client_sockets(), [Path::new("/run/soramode/soramode.sock")], "root trusts no folder of another user");
+        }
     }
 }

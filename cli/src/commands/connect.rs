@@ -8,6 +8,7 @@ use soramode_protocol::id::{ChannelId, ClientId, ConnectionId, NodeName};
 use crate::Context;
 use crate::args::Format;
 use crate::cluster::Seen;
+use crate::command_line;
 use crate::completion;
 use crate::error::{Exit, Failure};
 use crate::output::Output;
@@ -60,7 +61,12 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
         decision
     };
     match decision {
-        Decision::Offer { .. } => Ok(Exit::Done),
+        Decision::Offer { connection_id, .. } => {
+            // One that was made by hand is ended by hand: no client will leave for it.
+            let end = context.command(&format!("disconnect {}", command_line::word(connection_id.as_str())));
+            context.output.note(&format!("the connection stays, and holds up a drain, until: {end}"));
+            Ok(Exit::Done)
+        }
         Decision::Reject { .. } | Decision::Redirect { .. } => Ok(Exit::No),
     }
 }

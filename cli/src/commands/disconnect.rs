@@ -29,9 +29,13 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
             let session = answer.session_id.as_ref().map(SessionId::as_str).unwrap_or_default();
             context.output.record(&[found, channel, session])?;
         }
-        Format::Table => context.output.confirm(&words(&disconnect.connection_id, &answer))?,
+        Format::Table if answer.found => context.output.confirm(&words(&disconnect.connection_id, &answer))?,
+        Format::Table => {}
     }
-    Ok(Exit::Done)
+    if answer.found {
+        return Ok(Exit::Done);
+    }
+    Err(Failure::new(Exit::NotFound, format!("there is no connection {}", quoted(disconnect.connection_id.as_str()))))
 }
 
 fn words(connection_id: &ConnectionId, answer: &Disconnected) -> String {

@@ -68,7 +68,10 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
         Err(failure) => return Report::new().finish(&mut context.output, Err(failure)),
     };
     if let Some(api) = far.as_ref().or(context.api) {
-        return api::run_drain(context, api, &args.flags.api_plan()?).await;
+        return match args.flags.api_plan() {
+            Ok(plan) => api::run_drain(context, api, &plan).await,
+            Err(failure) => Report::new().finish(&mut context.output, Err(failure)),
+        };
     }
     let mut report = Report::new();
     let ended = drain_and_tell(&args.flags, context, &mut report).await;
@@ -111,6 +114,7 @@ pub(super) async fn drain(
     signals: &mut Signals,
     report: &mut Report,
 ) -> Result<(Closed, Reached), Failure> {
+    flags.check()?;
     let target = if flags.connections { SettableMode::BlockNewConnection } else { SettableMode::BlockNewSession };
     flags.cluster.check_others(context, None).await?;
     let closed = close(&mut context.socket.connect().await?, target, flags.message.as_deref()).await?;
@@ -138,7 +142,16 @@ pub(super) async fn drain(
 }
 
 impl DrainFlags {
+    /// Refuses flags that would have no effect.
+    fn check(&self) -> Result<(), Failure> {
+        if self.on_timeout == OnTimeout::Undo && self.wait.limit().is_none() {
+            return Err(Failure::new(Exit::Usage, "--on-timeout undo goes with a --timeout: 0 is never"));
+        }
+        Ok(())
+    }
+
     fn api_plan(&self) -> Result<api::Plan<'_>, Failure> {
+        self.check()?;
         if self.message.is_some() {
             return Err(needs_socket("--message"));
         }

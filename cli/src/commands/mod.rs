@@ -1,5 +1,6 @@
 //! The verbs, one file each: its arguments, what it does, and how it shows the answer.
 
+mod close;
 mod completions;
 mod connect;
 mod connections;
@@ -11,16 +12,19 @@ mod drill;
 mod end;
 mod explain;
 mod get;
+mod help;
 mod history;
 mod info;
 mod is;
 mod maintain;
 mod nodes;
+mod open;
 mod session;
 mod sessions;
 mod set;
 mod status;
 mod tail;
+mod version;
 mod wait;
 mod webhook;
 
@@ -71,6 +75,8 @@ macro_rules! verbs {
 verbs! {
     Get => get,
     Set => set,
+    Open => open,
+    Close => close,
     Drain => drain,
     Maintain => maintain,
     Wait => wait,
@@ -92,6 +98,8 @@ verbs! {
     Info => info,
     Drill => drill,
     Completions => completions,
+    Help => help,
+    Version => version,
 }
 
 impl Command {
@@ -106,6 +114,8 @@ impl Command {
         match self {
             Self::Get(_)
             | Self::Set(_)
+            | Self::Open(_)
+            | Self::Close(_)
             | Self::Drain(_)
             | Self::Wait(_)
             | Self::Is(_)
@@ -116,7 +126,9 @@ impl Command {
             // These ask no node, or one of their own.
             | Self::Drill(_)
             | Self::Webhook(_)
-            | Self::Completions(_) => Ok(()),
+            | Self::Completions(_)
+            | Self::Help(_)
+            | Self::Version(_) => Ok(()),
             Self::Maintain(_)
             | Self::Session(_)
             | Self::Connect(_)

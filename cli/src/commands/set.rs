@@ -34,7 +34,14 @@ pub(crate) struct Args {
     /// normal, block_new_session or block_new_connection
     #[arg(value_parser = read_mode, add = ArgValueCandidates::new(completion::settable_modes))]
     mode: Mode,
-    /// Why, for the history
+    #[command(flatten)]
+    flags: SetFlags,
+}
+
+/// How to set it.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SetFlags {
+    /// Record REASON with the change
     #[arg(short, long, value_name = "REASON")]
     message: Option<String>,
     /// After this time the mode becomes normal by itself; `never` takes a running time away
@@ -50,7 +57,7 @@ pub(crate) struct Args {
     #[arg(long)]
     wait: bool,
     #[command(flatten)]
-    flags: WaitFlags,
+    limits: WaitFlags,
     #[command(flatten)]
     node: NodeFlag,
     #[command(flatten)]
@@ -85,11 +92,23 @@ struct View<'a> {
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
-    let far = args.node.find(context).await?;
+    set(args.mode, args.flags, context).await
+}
+
+/// A mode to set.
+struct Wanted {
+    mode: Mode,
+    flags: SetFlags,
+}
+
+/// Sets it.
+pub(super) async fn set(mode: Mode, flags: SetFlags, context: &mut Context<'_>) -> Result<Exit, Failure> {
+    let args = Wanted { mode, flags };
+    let far = args.flags.node.find(context).await?;
     if let Some(api) = far.as_ref().or(context.api) {
         return set_over_api(&args, api, context).await;
     }
-    if args.wait {
+    if args.flags.wait {
         let mut report = Report::new();
         let ended = set_and_wait(&args, context, &mut report).await;
         return report.finish(&mut context.output, ended);
@@ -98,32 +117,35 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
     check_others(&args, None, context).await?;
     let (changed, status) = context.socket.connect().await?.call_both(&change, &GetStatus {}).await?;
     show(&changed, &status, context)?;
-    args.cluster.check_published(changed.published, (status.node_name.as_str(), changed.mode), &context.output)?;
+    args.flags.cluster.check_published(changed.published, (status.node_name.as_str(), changed.mode), &context.output)?;
     Ok(Exit::Done)
 }
 
 /// Only a node that is closed takes itself away from the others.
-async fn check_others(args: &Args, api: Option<&Api>, context: &Context<'_>) -> Result<(), Failure> {
-    if args.mode.is_block() { args.cluster.check_others(context, api).await } else { Ok(()) }
+async fn check_others(args: &Wanted, api: Option<&Api>, context: &Context<'_>) -> Result<(), Failure> {
+    if args.mode.is_block() { args.flags.cluster.check_others(context, api).await } else { Ok(()) }
 }
 
-fn change(args: &Args) -> Result<ChangeMode, Failure> {
+fn change(args: &Wanted) -> Result<ChangeMode, Failure> {
     let mode = SettableMode::try_from(args.mode).map_err(|refused| Failure::new(Exit::Refused, refused.to_string()))?;
-    if args.wait && mode == SettableMode::Normal {
+    if args.flags.wait && mode == SettableMode::Normal {
         return Err(Failure::new(
             Exit::Usage,
             "--wait goes with block_new_session and block_new_connection: a node that is normal does not drain",
         ));
     }
-    if !args.wait && args.flags.is_said() {
+    if !args.mode.is_block() && args.flags.cluster.is_said() {
+        return Err(Failure::new(Exit::Usage, "--keep-normal goes with block_new_session and block_new_connection"));
+    }
+    if !args.flags.wait && args.flags.limits.is_said() {
         return Err(Failure::new(Exit::Usage, "--timeout and --assume-known go with --wait alone"));
     }
     let change = ChangeMode {
         mode,
-        reason: args.message.clone(),
-        expires_in_seconds: args.expiry.map(|Expiry(seconds)| seconds),
-        if_mode: args.if_mode,
-        if_generation: args.if_generation,
+        reason: args.flags.message.clone(),
+        expires_in_seconds: args.flags.expiry.map(|Expiry(seconds)| seconds),
+        if_mode: args.flags.if_mode,
+        if_generation: args.flags.if_generation,
         on_behalf_of: on_behalf_of(),
     };
     change.check()?;
@@ -131,12 +153,12 @@ fn change(args: &Args) -> Result<ChangeMode, Failure> {
 }
 
 /// The API takes a mode and nothing else.
-fn check_for_api(args: &Args) -> Result<SettableMode, Failure> {
+fn check_for_api(args: &Wanted) -> Result<SettableMode, Failure> {
     let socket_only = [
-        ("--message", args.message.is_some()),
-        ("--for", args.expiry.is_some()),
-        ("--if-mode", args.if_mode.is_some()),
-        ("--if-generation", args.if_generation.is_some()),
+        ("--message", args.flags.message.is_some()),
+        ("--for", args.flags.expiry.is_some()),
+        ("--if-mode", args.flags.if_mode.is_some()),
+        ("--if-generation", args.flags.if_generation.is_some()),
     ];
     match socket_only.into_iter().find(|(_, is_said)| *is_said) {
         Some((flag, _)) => Err(needs_socket(flag)),
@@ -144,18 +166,18 @@ fn check_for_api(args: &Args) -> Result<SettableMode, Failure> {
     }
 }
 
-async fn set_over_api(args: &Args, api: &Api, context: &mut Context<'_>) -> Result<Exit, Failure> {
+async fn set_over_api(args: &Wanted, api: &Api, context: &mut Context<'_>) -> Result<Exit, Failure> {
     let mode = check_for_api(args)?;
-    if args.wait {
+    if args.flags.wait {
         let watch = Watch {
             goal: Goal::drained(0),
             settle: Duration::ZERO,
-            limit: args.flags.limit(),
+            limit: args.flags.limits.limit(),
             is_closed: true,
             sessions_before: 0,
-            assume_known: args.flags.assume_known,
+            assume_known: args.flags.limits.assume_known,
         };
-        let plan = api::Plan { cluster: &args.cluster, target: mode, start: Start::Set, watch, undoes: false };
+        let plan = api::Plan { cluster: &args.flags.cluster, target: mode, start: Start::Set, watch, undoes: false };
         return api::run_drain(context, api, &plan).await;
     }
     check_others(args, Some(api), context).await?;
@@ -185,7 +207,7 @@ async fn set_over_api(args: &Args, api: &Api, context: &mut Context<'_>) -> Resu
     if let Ok(seen) = &seen {
         seen.warn(&context.output);
     }
-    args.cluster.check_published(published, (api.name(), now), &context.output)?;
+    args.flags.cluster.check_published(published, (api.name(), now), &context.output)?;
     Ok(Exit::Done)
 }
 
@@ -204,7 +226,7 @@ struct ApiView<'a> {
     connections: Option<u64>,
 }
 
-async fn set_and_wait(args: &Args, context: &mut Context<'_>, report: &mut Report) -> Result<Exit, Failure> {
+async fn set_and_wait(args: &Wanted, context: &mut Context<'_>, report: &mut Report) -> Result<Exit, Failure> {
     let change = change(args)?;
     check_others(args, None, context).await?;
     let mut signals = Signals::listen()?;
@@ -213,10 +235,10 @@ async fn set_and_wait(args: &Args, context: &mut Context<'_>, report: &mut Repor
     report.change = Some(Change { previous_mode, mode, changed: is_new, generation: Some(generation) });
     warn(&changed, &status, context);
     context.output.note(&words(&changed, &status, context));
-    let told = args.cluster.check_published(changed.published, (status.node_name.as_str(), mode), &context.output);
+    let told = args.flags.cluster.check_published(changed.published, (status.node_name.as_str(), mode), &context.output);
     told.map_err(|failure| stays(failure, &changed, &status, context))?;
-    let wait = Wait { generation: Some(generation), assume_known: args.flags.assume_known, ..Wait::new(WaitFor::Drained) };
-    let plan = Plan { wait, limit: args.flags.limit() };
+    let wait = Wait { generation: Some(generation), assume_known: args.flags.limits.assume_known, ..Wait::new(WaitFor::Drained) };
+    let plan = Plan { wait, limit: args.flags.limits.limit() };
     context.output.note(&beginning_words(&status, &plan));
     let reached = watch(context, &mut signals, &plan, report).await.map_err(|failure| stays(failure, &changed, &status, context))?;
     match context.output.format() {

@@ -14,7 +14,7 @@ use serde::Serialize;
 use soramode_protocol::mode::Mode;
 use soramode_protocol::time::Time;
 
-use crate::args::{Color, Format, OutputFlags};
+use crate::args::{Args, Color, Format, OutputFlags};
 use crate::error::{Exit, Failure, Problem};
 
 pub(crate) use list::{List, Row, pairs};
@@ -263,12 +263,28 @@ fn say(text: &str) {
     drop(writeln!(io::stderr(), "{}", escape::neutralised(text)));
 }
 
+/// The same on stdout where JSON is asked for.
+fn say_usage_as_json(error: &clap::Error) {
+    if !Args::asks_for_json() {
+        return;
+    }
+    let text = error.to_string();
+    let message = text.lines().next().unwrap_or_default();
+    let failure = Failure::new(Exit::Usage, message.strip_prefix("error: ").unwrap_or(message));
+    let failed = Failed { r#type: "error", exit_code: Exit::Usage.code(), error: (&failure).into() };
+    if let Ok(line) = serde_json::to_string(&Versioned { schema: SCHEMA, value: &failed }) {
+        // The failure itself weighs more than one to write it.
+        drop(writeln!(io::stdout(), "{line}"));
+    }
+}
+
 /// What clap has to say: help to stdout, a wrong command line to stderr.
 pub(crate) fn say_usage(error: &clap::Error) -> Exit {
     let text = error.render();
     let (stdout, stderr) = (io::stdout(), io::stderr());
     let painted = |sink: Sink| sink == Sink::Terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     if error.use_stderr() {
+        say_usage_as_json(error);
         let text = if painted(Sink::of(&stderr)) { text.ansi().to_string() } else { text.to_string() };
         drop(write!(&stderr, "{text}"));
         return Exit::Usage;

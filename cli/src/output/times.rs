@@ -49,6 +49,16 @@ pub(crate) fn local(time: Time) -> String {
 
 /// Reads a span: `45m`, `1h 30m`, `0`.
 pub(crate) fn read_span(text: &str) -> Result<Duration, String> {
+    if !text.is_empty() && text != "0" && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(format!("has no unit; takes {text}s, {text}m or {text}h"));
+    }
+    let has = |units: &[&str]| text.split(|it: char| !it.is_ascii_alphabetic()).any(|unit| units.contains(&unit));
+    if has(&["M"]) {
+        return Err(format!("M is months, which are too long; takes {} for minutes", text.replace('M', "m")));
+    }
+    if has(&["month", "months", "y", "yr", "year", "years"]) {
+        return Err("months and years are too long; takes a span such as 90s, 45m, 2h or 30d".to_owned());
+    }
     let span = humantime::parse_duration(text).map_err(|problem| format!("{problem}; takes a span such as 90s, 45m or 2h"))?;
     if span > SPAN_MAX { Err("is longer than 366 days".to_owned()) } else { Ok(span) }
 }
@@ -84,8 +94,10 @@ mod tests {
         assert_eq!(read_span("1h 30m"), Ok(Duration::from_mins(90)));
         assert_eq!(read_span("0"), Ok(Duration::ZERO));
         assert_eq!(typed(Duration::from_mins(30)), "30m");
-        for wrong in ["30", "", "soon", "-5m", "400d"] {
+        for wrong in ["30", "", "soon", "-5m", "400d", "1y", "2months", "1h 5M"] {
             assert!(read_span(wrong).is_err(), "{wrong:?}");
         }
+        assert_eq!(read_span("30"), Err("has no unit; takes 30s, 30m or 30h".to_owned()));
+        assert_eq!(read_span("5M"), Err("M is months, which are too long; takes 5m for minutes".to_owned()));
     }
 }

@@ -50,7 +50,16 @@ fn two_for_a_wrong_command_line_with_a_suggestion() {
         (&["set", "normal", "--wait"], "does not drain"),
         (&["set", "normal", "--for", "45m"], "--for: normal does not end by itself"),
         (&["set", "normal", "--timeout", "5m"], "go with --wait alone"),
-        (&["set", "normal", "--assume-known"], "go with --wait alone"),
+        (&["set", "block_new_session", "--assume-known"], "go with --wait alone"),
+        (&["open", "--keep-normal", "1"], "--keep-normal goes with block_new_session"),
+        (&["open", "--for", "5m"], "--for: normal does not end by itself"),
+        (&["wait", "joined", "--generation", "3"], "--generation goes with drained"),
+        (&["drain", "--on-timeout", "undo", "--timeout", "0"], "--on-timeout undo goes with a --timeout"),
+        (&["drain", "30m"], "to give up after that time, use '--timeout 30m'"),
+        (&["wait", "drained", "30m"], "use '--timeout 30m'"),
+        (&["drain", "--timeout", "30"], "has no unit; takes 30s, 30m or 30h"),
+        (&["drain", "--timeout", "5M"], "M is months, which are too long; takes 5m for minutes"),
+        (&["help", "drian"], "there is no command \"drian\""),
         (&["is", "normal", "--assume-known"], "goes with drained alone"),
         (&["set", "normal", "--for", "soon"], "takes a span such as"),
         (&["wait", "joined", "--max-sessions", "3"], "--max-sessions: goes with drained alone"),
@@ -205,7 +214,13 @@ fn eight_where_nobody_has_told_of_the_sessions() {
 #[test]
 fn nine_for_what_is_not_there() {
     let daemon = Daemon::start();
-    for args in [&["session", "spam"][..], &["end", "spam", "--accept-risk=cuts-clients"], &["deliveries", "resend", "7"], &["get"]] {
+    for args in [
+        &["session", "spam"][..],
+        &["disconnect", "c-9"],
+        &["end", "spam", "--accept-risk=cuts-clients"],
+        &["deliveries", "resend", "7"],
+        &["get"],
+    ] {
         let ended = daemon.run(args);
         assert_eq!(ended.code, if args == ["get"] { 0 } else { 9 }, "{args:?}: {ended:?}");
     }
@@ -226,6 +241,9 @@ fn a_failure_is_an_object_where_json_is_asked_for() {
         (&["set", "normal", "--if-mode", "normal"], 6, "Superseded"),
         (&["drain", "--node", "nope"], 9, "NotFound"),
         (&["set", "normal", "--timeout", "5m"], 2, "Usage"),
+        (&["set", "nromal"], 2, "Usage"),
+        (&["frobnicate"], 2, "Usage"),
+        (&["disconnect"], 2, "Usage"),
     ] {
         for format in ["json", "jsonl"] {
             let ended = daemon.run(&[args, &["-o", format]].concat());
@@ -265,6 +283,53 @@ fn seventy_for_everything_else() {
     let mut command = program(&daemon.socket());
     let status = command.arg("get").stdout(full).status().unwrap();
     assert_eq!(status.code(), Some(70));
+}
+
+#[test]
+fn open_and_close_are_names_of_the_modes_and_help_and_version_are_commands() {
+    let daemon = Daemon::start();
+    assert!(daemon.ok(&["close", "-m", "CHG-1"]).starts_with("node-01: normal -> block_new_session"));
+    assert_eq!(daemon.json(&["status"]).1["reason"], "CHG-1");
+    assert!(daemon.ok(&["open"]).starts_with("node-01: block_new_session -> normal"));
+    let nowhere = |args: &[&str]| program(Path::new("/nonexistent")).args(args).ended();
+    assert_eq!(nowhere(&["version"]).stdout, nowhere(&["--version"]).stdout);
+    let help = nowhere(&["help", "drain"]);
+    assert_eq!((help.code, help.stdout.as_str()), (0, nowhere(&["drain", "--help"]).stdout.as_str()));
+    assert!(nowhere(&["help"]).stdout.contains("Exit codes:"));
+}
+
+#[test]
+fn a_connection_that_is_made_by_hand_is_said_to_stay() {
+    let daemon = Daemon::start();
+    let made = daemon.run(&["connect", "spam", "--connection-id", "my id"]);
+    assert!(made.stderr.contains("holds up a drain, until: soramode disconnect 'my id'"), "{made:?}");
+    assert_eq!(daemon.run(&["connect", "spam", "-q"]).stderr, "");
+}
+
+/// A socket that another user has put where root would look.
+#[test]
+fn root_believes_no_socket_in_tmp_and_no_user_a_folder_of_another() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let folder = Path::new("/tmp/soramode-65533");
+    fs::create_dir_all(folder).unwrap();
+    fs::set_permissions(folder, Permissions::from_mode(0o777)).unwrap();
+    let socket = folder.join("soramode.sock");
+    drop(fs::remove_file(&socket));
+    let _listener = UnixListener::bind(&socket).unwrap();
+    fs::set_permissions(&socket, Permissions::from_mode(0o777)).unwrap();
+    let copies = tempfile::tempdir().unwrap();
+    let copy = copies.path().join("soramode");
+    assert!(Command::new("cp").arg(PROGRAM).arg(&copy).status().unwrap().success());
+    fs::set_permissions(copies.path(), Permissions::from_mode(0o755)).unwrap();
+    let ended = Command::new(&copy).env_clear().arg("get").uid(65_533).gid(65_533).ended();
+    fs::remove_dir_all(folder).unwrap();
+    assert_eq!(
+        (ended.code, ended.stderr.contains("is not a folder in which this user alone can write: it is not believed")),
+        (3, true),
+        "{ended:?}"
+    );
 }
 
 #[test]

@@ -46,7 +46,9 @@ fn kind(folder: &Path, around: Surroundings) -> Kind {
     let is_folder_of = |socket: &PathBuf| socket.parent() == Some(folder);
     let without_login = Surroundings { uid: around.uid, ..Surroundings::default() };
     let defaults = Surroundings { socket: None, ..around }.client_sockets();
-    if without_login.client_sockets().last().is_some_and(is_folder_of) {
+    // Root's is the system's folder.
+    let is_in_tmp = without_login.uid != 0 && without_login.client_sockets().last().is_some_and(is_folder_of);
+    if is_in_tmp {
         Kind::Private
     } else if defaults.iter().any(is_folder_of) {
         Kind::Own

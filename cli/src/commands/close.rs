@@ -1,0 +1,20 @@
+//! `soramode close`
+
+#![expect(clippy::doc_markdown, reason = "what clap shows as help is plain text")]
+
+use soramode_protocol::mode::Mode;
+
+use super::set::{self, SetFlags};
+use crate::Context;
+use crate::error::{Exit, Failure};
+
+/// Close the node to new sessions: the same as set block_new_session
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    flags: SetFlags,
+}
+
+pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
+    set::set(Mode::BlockNewSession, args.flags, context).await
+}

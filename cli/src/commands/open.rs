@@ -1,0 +1,18 @@
+//! `soramode open`
+
+use soramode_protocol::mode::Mode;
+
+use super::set::{self, SetFlags};
+use crate::Context;
+use crate::error::{Exit, Failure};
+
+/// Open the node: the same as set normal
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    flags: SetFlags,
+}
+
+pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
+    set::set(Mode::Normal, args.flags, context).await
+}

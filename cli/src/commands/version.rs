@@ -1,0 +1,28 @@
+//! `soramode version`
+
+use soramode_protocol::version::{PROTOCOL, VERSION};
+
+use serde::Serialize;
+
+use crate::Context;
+use crate::args::Format;
+use crate::error::{Exit, Failure};
+
+/// Print the version of soramode; soramode info tells soramoded's too
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {}
+
+#[derive(Serialize)]
+struct View {
+    version: &'static str,
+    protocol: u32,
+}
+
+#[expect(clippy::unused_async, reason = "every verb is run alike")]
+pub(crate) async fn run(_: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
+    match context.output.format() {
+        Format::Json | Format::Jsonl => context.output.json(&View { version: VERSION, protocol: PROTOCOL })?,
+        Format::Table | Format::Plain => context.output.text(&format!("soramode {VERSION}"))?,
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,84 @@
+//! Whether the server at a socket may be believed. At a place that is only looked at, another user may have been there first.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// The permission bits by which a user other than the owner can write.
+const OTHERS_WRITE: u32 = 0o022;
+
+const ROOT: u32 = 0;
+
+/// How the socket came to be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// `--socket` or `$SORAMODE_SOCKET` names it, and so it is believed.
+    Named,
+    /// The system's own folder, which root alone can make.
+    System,
+    /// This user's own folder, which in `/tmp` any user can make.
+    Own,
+}
+
+/// Refuses a folder in which another user could have put the socket.
+pub(crate) fn check_folder(place: Place, socket: &Path, uid: u32) -> Result<(), String> {
+    let Some(folder) = socket.parent().filter(|_| place == Place::Own) else { return Ok(()) };
+    // What is not there cannot be opened either, and opening it says so.
+    let Ok(there) = fs::symlink_metadata(folder) else { return Ok(()) };
+    let is_own = there.is_dir() && there.uid() == uid && there.mode() & OTHERS_WRITE == 0;
+    if is_own { Ok(()) } else { Err(format!("{} is not a folder in which this user alone can write", folder.display())) }
+}
+
+/// Refuses a server that runs as another user than root, this one, or the owner of the system's folder.
+pub(crate) fn check_server(place: Place, socket: &Path, (server, uid): (u32, u32)) -> Result<(), String> {
+    let is_believed = match place {
+        Place::Named => true,
+        Place::System | Place::Own if server == ROOT || server == uid => true,
+        Place::Own => false,
+        Place::System => socket.parent().and_then(|folder| fs::metadata(folder).ok()).is_some_and(|folder| folder.uid() == server),
+    };
+    if is_believed { Ok(()) } else { Err(format!("uid {server} serves there, which is neither root nor this user")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    #[test]
+    fn only_a_real_folder_of_this_user_alone_is_believed() {
+        let base = tempfile::tempdir().unwrap();
+        let folder = base.path().join("soramode");
+        let socket = folder.join("soramode.sock");
+        let uid = nix::unistd::geteuid().as_raw();
+        let check = |uid: u32| check_folder(Place::Own, &socket, uid).is_ok();
+        assert!(check(uid), "one that is not there is no danger");
+        fs::create_dir(&folder).unwrap();
+        for (bits, is_believed) in [(0o700, true), (0o755, true), (0o770, false), (0o777, false), (0o1777, false)] {
+            fs::set_permissions(&folder, Permissions::from_mode(bits)).unwrap();
+            assert_eq!(check(uid), is_believed, "{bits:o}");
+            assert!(!check(uid + 1), "another user's");
+        }
+        assert!(check_folder(Place::Named, &socket, uid + 1).is_ok(), "what is named is believed");
+        fs::set_permissions(&folder, Permissions::from_mode(0o700)).unwrap();
+        fs::rename(&folder, base.path().join("real")).unwrap();
+        symlink(base.path().join("real"), &folder).unwrap();
+        assert!(!check(uid), "a link");
+    }
+
+    #[test]
+    fn the_server_is_root_or_this_user_or_the_owner_of_the_systems_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let owner = fs::metadata(folder.path()).unwrap().uid();
+        let socket = folder.path().join("soramode.sock");
+        let check = |place: Place, server: u32| check_server(place, &socket, (server, 1_000)).is_ok();
+        for place in [Place::System, Place::Own] {
+            assert!(check(place, 0) && check(place, 1_000), "{place:?}");
+            assert!(!check(place, 65_534), "{place:?}");
+        }
+        assert!(check(Place::System, owner));
+        assert!(check(Place::Named, 65_534));
+    }
+}
