@@ -2,6 +2,8 @@
 
 mod cluster;
 mod http;
+mod own_listeners;
+mod pem;
 mod secret_file;
 mod state_dir;
 mod tokens;
@@ -12,6 +14,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use soramode_protocol::certificates::Authorities;
 use soramode_protocol::id::NodeName;
 use soramode_protocol::mode::SettableMode;
 use soramode_protocol::socket_path::{SOCKET_PATH_BYTES_MAX, Surroundings};
@@ -20,7 +23,7 @@ pub use self::cluster::{ClusterConfig, ENDPOINTS_MAX, FENCE_MAX, HEARTBEAT_RANGE
 pub use self::http::{Admission, ApiConfig, HttpConfig, SoraConfig, UPSTREAM_TIMEOUT_MAX, Upstreams};
 use self::state_dir::StateSurroundings;
 pub use self::tokens::{Holder, TOKEN_BYTES_MAX, TOKEN_BYTES_MIN, TOKEN_FILE_BYTES_MAX, Tokens};
-pub use self::webhooks::{CA_FILE_BYTES_MAX, WebhookConfig};
+pub use self::webhooks::WebhookConfig;
 use crate::args::{Args, BothSaid, LogFormat, LogLevel, Settings, SocketMode};
 
 /// The largest configuration file, in bytes.
@@ -70,6 +73,8 @@ pub struct Config {
     pub cluster: Option<ClusterConfig>,
     /// Who is told of events.
     pub webhooks: WebhookConfig,
+    /// Certificates that are trusted beside the system's, of every server but etcd.
+    pub authorities: Authorities,
     /// How the log is written.
     pub log_format: LogFormat,
     /// How much is logged.
@@ -131,6 +136,16 @@ pub enum ConfigError {
         /// And what else.
         other: &'static str,
     },
+    /// A URL to be asked that is the daemon's own.
+    #[error("{name}: {url} leads to soramoded's own {listener}; give it the URL of the server behind soramoded")]
+    OwnListener {
+        /// The flag, without its dashes.
+        name: &'static str,
+        /// Its URL, without secrets.
+        url: String,
+        /// The flag of the listener.
+        listener: &'static str,
+    },
     /// The cluster was not built in.
     #[error(
         "cluster: this soramoded was built without its cluster; build it with --features cluster, which needs protoc (Debian: \
@@ -183,6 +198,7 @@ impl Config {
             http: HttpConfig::default(),
             cluster: None,
             webhooks: WebhookConfig::default(),
+            authorities: Authorities::default(),
             log_format: LogFormat::default(),
             log_level: LogLevel::default(),
         }
@@ -203,6 +219,8 @@ impl Config {
 fn check(settings: Settings, around: &Surroundings, state: &StateSurroundings) -> Result<Config, ConfigError> {
     let http = http::check(&settings)?;
     let webhooks = webhooks::check(&settings)?;
+    own_listeners::check(&http, &webhooks)?;
+    let authorities = settings.ca_file.as_deref().map(|path| pem::read_authorities("ca-file", path)).transpose()?;
     let cluster = cluster::check(&settings)?;
     // A Sora may have been running before us, and nobody has asked it yet.
     let sessions_known = settings.sessions_known()?.unwrap_or(!http.sora.is_there());
@@ -225,6 +243,7 @@ fn check(settings: Settings, around: &Surroundings, state: &StateSurroundings) -
         http,
         cluster,
         webhooks,
+        authorities: authorities.unwrap_or_default(),
         log_format: settings.log_format.unwrap_or_default(),
         log_level: settings.log_level.unwrap_or_default(),
     })

@@ -38,6 +38,7 @@ use std::time::Duration;
 
 use soramode_core::gate::Gate;
 use soramode_core::snapshot::{Clustering, Seed, Settings, Snapshot, SoraAdmission, SoraFeed, SoraSettings};
+use soramode_protocol::http_client::Outgoing;
 use soramode_protocol::id::LogId;
 use soramode_protocol::node::Storage;
 use soramode_protocol::sora_api::{SoraApi, SoraApiError};
@@ -127,12 +128,13 @@ pub async fn serve(config: Config, shutdown: CancellationToken, reloads: Reloads
     let State { store, log, stored, storage, inputs, warning } = State::open(&config, LogId::generate(random()?))?;
     let sessions_known = config.sessions_known && warning.is_none();
     let (inbox, letters) = inbox::inbox();
-    let receivers = Receivers::new(&config.webhooks, &inbox, shutdown.clone()).map_err(RunError::Webhook)?;
+    let outgoing = Outgoing { authorities: config.authorities.clone(), mark: Some(http::mark(random()?)) };
+    let receivers = Receivers::new(&config.webhooks, outgoing.clone(), (&inbox, shutdown.clone())).map_err(RunError::Webhook)?;
     let settings = Settings { sessions_known, webhooks: receivers.settings(&config.webhooks), ..settings(&config, storage) };
     let gate = Gate::restore(Snapshot { settings, started: clock::now(), stored }, Seed(random()?));
     let (health, polls) = (Arc::new(Health::new(&config)), Arc::new(Notify::new()));
     let metrics = Arc::new(Metrics::new()?);
-    let api = sora_api(&config.http.sora)?;
+    let api = sora_api(&config.http.sora, &outgoing)?;
     let ender = Ender::new(api.clone(), cluster_settings::on_fence(&config));
     let last_look = LastLook::default();
     let (cluster, cluster_orders) = Cluster::open(&config, log.log_id(), (&inbox, &last_look, &health))?.unzip();
@@ -152,7 +154,7 @@ pub async fn serve(config: Config, shutdown: CancellationToken, reloads: Reloads
     let (node_name, operator_group) = (config.node_name.clone(), config.operator_group.clone());
     let house = House { log: Arc::clone(&log), ender, node_name, operator_group, budgets: Budgets::new() };
     let stop = shutdown.clone();
-    let supplies = Supplies { inbox: inbox.clone(), log, metrics, health: Arc::clone(&health), polls, api, stop, passed };
+    let supplies = Supplies { inbox: inbox.clone(), log, metrics, health: Arc::clone(&health), polls, api, outgoing, stop, passed };
     let http = Http::open(&config, supplies)?;
     let mirroring = mirror::run(mirroring, shutdown.clone());
     let clustering = cluster_settings::run(cluster, shutdown.clone());
@@ -223,8 +225,8 @@ fn sora_settings(sora: &SoraConfig) -> SoraSettings {
 }
 
 /// The way to Sora's own API.
-fn sora_api(sora: &SoraConfig) -> Result<Option<SoraApi>, RunError> {
-    let api = |url: &HttpUrl| SoraApi::new(url.0.clone(), None, sora.upstream_timeout);
+fn sora_api(sora: &SoraConfig, outgoing: &Outgoing) -> Result<Option<SoraApi>, RunError> {
+    let api = |url: &HttpUrl| SoraApi::new(url.0.clone(), None, sora.upstream_timeout, outgoing);
     sora.api.as_ref().map(api).transpose().map_err(RunError::SoraApi)
 }
 

@@ -8,7 +8,7 @@ use soramode_core::snapshot::Webhook;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{ApiConfig, Config, HttpConfig, SoraConfig, WebhookConfig};
+use crate::config::{ApiConfig, Config, HttpConfig, SoraConfig, Upstreams, WebhookConfig};
 use crate::control::Operators;
 use crate::health::Health;
 use crate::http::sora::Applications;
@@ -83,6 +83,10 @@ impl Reloader {
         let mut outcome = Outcome::default();
         self.take_webhooks(&new, &mut outcome).await;
         self.take_upstreams(&new, &mut outcome);
+        let asks_sora = self.config.http.sora.api.is_some();
+        if !asks_sora {
+            self.config.authorities = new.authorities.clone();
+        }
         self.take_log_level(&new, &mut outcome);
         self.take_operators(&new, &mut outcome).await;
         let needs_restart = needs_restart(&self.config, &new);
@@ -98,13 +102,15 @@ impl Reloader {
     }
 
     async fn take_webhooks(&mut self, new: &Config, outcome: &mut Outcome) {
+        let authorities = new.authorities.clone();
         // What needs a restart stays what it was.
         let new = WebhookConfig { shutdown_grace: self.config.webhooks.shutdown_grace, ..new.webhooks.clone() };
-        let changed = webhooks_changed(&self.config.webhooks, &new);
+        let mut changed = webhooks_changed(&self.config.webhooks, &new);
+        changed.extend((self.config.authorities != authorities && !new.urls.is_empty()).then_some("ca-file"));
         if changed.is_empty() {
             return;
         }
-        match self.changeable.receivers.renew(&new, &self.inbox) {
+        match self.changeable.receivers.renew(&new, authorities, &self.inbox) {
             Ok(ways) => {
                 let webhooks: Vec<Webhook> = self.changeable.receivers.settings(&new);
                 let letter = Letter::Renewed(Box::new(Renewal { webhooks, ways }));
@@ -118,17 +124,19 @@ impl Reloader {
     }
 
     fn take_upstreams(&mut self, new: &Config, outcome: &mut Outcome) {
+        let (authorities, are_others) = (&new.authorities, self.config.authorities != new.authorities);
         let (old, new) = (&mut self.config.http.sora.upstreams, &new.http.sora.upstreams);
         let changed = differing([
             ("auth-upstream", old.auth != new.auth),
             ("session-upstream", old.session != new.session),
             ("event-upstream", old.event != new.event),
+            ("ca-file", are_others && *new != Upstreams::default()),
         ]);
         if changed.is_empty() {
             return;
         }
         let before = std::mem::replace(old, new.clone());
-        let renewed = self.changeable.applications.renew(&self.config.http.sora);
+        let renewed = self.changeable.applications.renew(&self.config.http.sora, authorities);
         match &renewed {
             Ok(()) => self.changeable.health.renew(&self.config.http),
             Err(_) => self.config.http.sora.upstreams = before,
@@ -192,12 +200,11 @@ fn differing<const N: usize>(settings: [(&'static str, bool); N]) -> Vec<&'stati
 }
 
 fn webhooks_changed(old: &WebhookConfig, new: &WebhookConfig) -> Vec<&'static str> {
-    let WebhookConfig { urls, types, secrets, authorities, label, shutdown_grace: _ } = old;
+    let WebhookConfig { urls, types, secrets, label, shutdown_grace: _ } = old;
     differing([
         ("webhook", *urls != new.urls),
         ("webhook-events", *types != new.types),
         ("webhook-secret-file", *secrets != new.secrets),
-        ("webhook-ca-file", *authorities != new.authorities),
         ("label", *label != new.label),
     ])
 }
@@ -205,7 +212,8 @@ fn webhooks_changed(old: &WebhookConfig, new: &WebhookConfig) -> Vec<&'static st
 /// What differs and is only heard at a start. A setting that is added to the daemon is placed here, or above.
 fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     let Config { node_name, socket, socket_mode, mode, session_linger, max_connections, keep_events, .. } = old;
-    let Config { socket_grace, sessions_known, state_dir, http, webhooks, cluster, log_format, operator_group: _, log_level: _, .. } = old;
+    let Config { socket_grace, sessions_known, state_dir, http, webhooks, cluster, log_format, authorities, .. } = old;
+    let Config { operator_group: _, log_level: _, .. } = old;
     let own = differing([
         ("node-name", *node_name != new.node_name),
         ("socket", *socket != new.socket),
@@ -219,6 +227,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("state-dir", *state_dir != new.state_dir),
         ("cluster and what belongs to it", *cluster != new.cluster),
         ("shutdown-grace", webhooks.shutdown_grace != new.webhooks.shutdown_grace),
+        ("ca-file for sora-api", *authorities != new.authorities),
         ("log-format", *log_format != new.log_format),
     ]);
     own.into_iter().chain(http_needs_restart(http, &new.http)).collect()

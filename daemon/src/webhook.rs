@@ -5,7 +5,8 @@ use std::time::Duration;
 use soramode_core::effect::Attempt;
 use soramode_core::input::Tried;
 use soramode_core::snapshot::Webhook as WebhookSettings;
-use soramode_protocol::http_client;
+use soramode_protocol::certificates::Authorities;
+use soramode_protocol::http_client::{self, Outgoing};
 use soramode_protocol::webhook::{self, Answered, Sender};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -35,8 +36,8 @@ pub(crate) struct Manner {
 }
 
 impl Manner {
-    fn of(url: &HttpUrl, config: &WebhookConfig) -> Result<Self, reqwest::Error> {
-        let sender = Sender::new(url.0.clone(), config.secrets.clone(), config.authorities.as_deref())?;
+    fn of(url: &HttpUrl, config: &WebhookConfig, outgoing: &Outgoing) -> Result<Self, reqwest::Error> {
+        let sender = Sender::new(url.0.clone(), config.secrets.clone(), outgoing)?;
         Ok(Self { sender, label: config.label.clone() })
     }
 }
@@ -60,15 +61,21 @@ impl Webhooks {
 pub(crate) struct Receivers {
     urls: Vec<HttpUrl>,
     ways: Webhooks,
+    outgoing: Outgoing,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
 
 impl Receivers {
     /// Those that the configuration names. Each walks its way until the daemon stops. Needs a tokio runtime.
-    pub(crate) fn new(config: &WebhookConfig, inbox: &Inbox, stop: CancellationToken) -> Result<Self, reqwest::Error> {
-        let mut receivers = Self { urls: Vec::new(), ways: Webhooks::default(), tasks: TaskTracker::new(), stop };
-        receivers.renew(config, inbox)?;
+    pub(crate) fn new(
+        config: &WebhookConfig,
+        outgoing: Outgoing,
+        (inbox, stop): (&Inbox, CancellationToken),
+    ) -> Result<Self, reqwest::Error> {
+        let authorities = outgoing.authorities.clone();
+        let mut receivers = Self { urls: Vec::new(), ways: Webhooks::default(), outgoing, tasks: TaskTracker::new(), stop };
+        receivers.renew(config, authorities, inbox)?;
         Ok(receivers)
     }
 
@@ -78,8 +85,10 @@ impl Receivers {
     }
 
     /// The configuration names others, or says how to speak to them. All or none is taken.
-    pub(crate) fn renew(&mut self, config: &WebhookConfig, inbox: &Inbox) -> Result<Webhooks, reqwest::Error> {
-        let manners: Result<Vec<_>, _> = config.urls.iter().map(|url| Ok((url, Manner::of(url, config)?))).collect();
+    pub(crate) fn renew(&mut self, config: &WebhookConfig, authorities: Authorities, inbox: &Inbox) -> Result<Webhooks, reqwest::Error> {
+        self.outgoing.authorities = authorities;
+        let outgoing = &self.outgoing;
+        let manners: Result<Vec<_>, _> = config.urls.iter().map(|url| Ok((url, Manner::of(url, config, outgoing)?))).collect();
         for (url, manner) in manners? {
             match self.urls.iter().position(|known| known == url) {
                 Some(place) => self.ways.say(place, Errand::Renew(Box::new(manner))),
@@ -93,7 +102,7 @@ impl Receivers {
     pub(crate) fn settings(&self, config: &WebhookConfig) -> Vec<WebhookSettings> {
         let setting = |url: &HttpUrl| WebhookSettings {
             url: url.0.to_string(),
-            endpoint: http_client::without_secrets(&url.0),
+            endpoint: http_client::endpoint(&url.0),
             types: if config.urls.contains(url) { config.types.clone() } else { Vec::new() },
         };
         self.urls.iter().map(setting).collect()

@@ -4,6 +4,8 @@
 //! The feature `codec` adds the line codec and an async client, the feature `sora-api` a client of Sora's HTTP API.
 
 pub mod access;
+#[cfg(feature = "sora-api")]
+pub mod certificates;
 #[cfg(feature = "codec")]
 pub mod client;
 pub mod cluster;
@@ -28,7 +30,7 @@ pub mod sora;
 #[cfg(feature = "sora-api")]
 pub mod sora_api;
 pub mod subscribe;
-mod text;
+pub mod text;
 pub mod time;
 pub mod version;
 pub mod wait;

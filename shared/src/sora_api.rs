@@ -7,18 +7,25 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::decision::{Connect, Decision};
-use crate::http_client;
+use crate::http_client::{self, Outgoing, PEER_TEXT_BYTES_MAX, innermost};
 use crate::id::ChannelId;
 use crate::mode::{Mode, SettableMode};
 use crate::node::{ClusterNode, Status};
 use crate::sora::{
     ChannelBody, LocalBody, ModeBody, PUBLISHED_HEADER, SoraConnection, SoraProblem, SoraSession, TARGET_HEADER, Target, WARNING_HEADER,
 };
+use crate::text::shorten;
 
 /// The largest answer that is read, in bytes.
 pub const SORA_API_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// A Sora, or whatever speaks its API.
+/// The error's type of a soramoded that is asked by itself.
+pub const LOOP_DETECTED: &str = "LoopDetected";
+
+/// The most that is read of the body of an error, in bytes.
+pub const SORA_ERROR_BYTES_MAX: usize = 64 * 1024;
+
+/// A Sora, or another server that speaks its API.
 #[derive(Clone, Debug)]
 pub struct SoraApi {
     client: Client,
@@ -47,7 +54,7 @@ pub enum SoraApiError {
     #[error("no answer in time")]
     TimedOut,
     /// It answered with an error.
-    #[error("answered {status}{}", error_type.as_deref().map(|error_type| format!(" {error_type}")).unwrap_or_default())]
+    #[error("answered {status}{}", refusal_words(error_type.as_deref()))]
     Refused {
         /// The HTTP status.
         status: u16,
@@ -62,6 +69,14 @@ pub enum SoraApiError {
     TooLarge,
 }
 
+fn refusal_words(error_type: Option<&str>) -> String {
+    match error_type {
+        Some(LOOP_DETECTED) => format!(" {LOOP_DETECTED}: its URL leads back to this soramoded"),
+        Some(error_type) => format!(" {error_type}"),
+        None => String::new(),
+    }
+}
+
 impl SoraApiError {
     /// Whether the server does not know what it was asked.
     pub fn is_unknown_target(&self) -> bool {
@@ -71,15 +86,15 @@ impl SoraApiError {
 }
 
 impl SoraApi {
-    /// A client. A call fails after `timeout`.
-    pub fn new(url: Url, token: Option<String>, timeout: Duration) -> Result<Self, SoraApiError> {
-        let client = http_client::client(&url, timeout).map_err(|error| SoraApiError::Unreachable(innermost(&error)))?;
+    /// Returns a client. A call fails after `timeout`.
+    pub fn new(url: Url, token: Option<String>, timeout: Duration, outgoing: &Outgoing) -> Result<Self, SoraApiError> {
+        let client = http_client::client(&url, timeout, outgoing).map_err(|error| SoraApiError::Unreachable(innermost(&error)))?;
         Ok(Self { client, url, token })
     }
 
-    /// Where it is, without a password that the URL may have.
+    /// Returns where it is, without secrets that the URL may have.
     pub fn url(&self) -> String {
-        http_client::without_password(&self.url)
+        http_client::without_secrets(&self.url)
     }
 
     /// `GetMode`
@@ -90,7 +105,9 @@ impl SoraApi {
     /// `ChangeMode`
     pub async fn change_mode(&self, mode: SettableMode) -> Result<ModeSet, SoraApiError> {
         let response = self.send(Target::ChangeMode, Some(&ModeBody { mode: mode.into() })).await?;
-        let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let header = |name: &str| {
+            response.headers().get(name).and_then(|value| value.to_str().ok()).map(|value| shorten(value, PEER_TEXT_BYTES_MAX))
+        };
         let (warning, published) = (header(WARNING_HEADER), header(PUBLISHED_HEADER).and_then(|word| word.parse().ok()));
         let ModeBody { mode } = read_answer(response).await?;
         Ok(ModeSet { mode, warning, published })
@@ -166,34 +183,39 @@ impl SoraApi {
 
 async fn read_answer<R: DeserializeOwned>(response: Response) -> Result<R, SoraApiError> {
     let status = response.status();
-    let bytes = read(response).await?;
     if status != StatusCode::OK {
-        let problem: Option<SoraProblem> = serde_json::from_slice(&bytes).ok();
-        return Err(SoraApiError::Refused { status: status.as_u16(), error_type: problem.and_then(|problem| problem.error_type) });
+        return Err(refusal(response).await);
     }
+    let bytes = read(response, SORA_API_BYTES_MAX).await?.ok_or(SoraApiError::TooLarge)?;
     // Where nothing is to be said nothing may be.
     let bytes = if bytes.is_empty() { b"{}" } else { bytes.as_slice() };
-    serde_json::from_slice(bytes).map_err(|error| SoraApiError::Unreadable(error.to_string()))
+    serde_json::from_slice(bytes).map_err(|error| SoraApiError::Unreadable(shorten(&error.to_string(), PEER_TEXT_BYTES_MAX)))
 }
 
-async fn read(mut response: Response) -> Result<Vec<u8>, SoraApiError> {
+/// An error is kept, logged and shown, so that no more of it is taken than its type's beginning.
+async fn refusal(response: Response) -> SoraApiError {
+    let status = response.status().as_u16();
+    let bytes = match read(response, SORA_ERROR_BYTES_MAX).await {
+        Ok(bytes) => bytes.unwrap_or_default(),
+        Err(error) => return error,
+    };
+    let problem: Option<SoraProblem> = serde_json::from_slice(&bytes).ok();
+    let error_type = problem.and_then(|problem| problem.error_type).map(|error_type| shorten(&error_type, PEER_TEXT_BYTES_MAX));
+    SoraApiError::Refused { status, error_type }
+}
+
+/// Reads a body; `None`: it has more than so many bytes.
+async fn read(mut response: Response, bytes_max: usize) -> Result<Option<Vec<u8>>, SoraApiError> {
     let mut bytes = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| failed(&error))? {
-        if bytes.len() + chunk.len() > SORA_API_BYTES_MAX {
-            return Err(SoraApiError::TooLarge);
+        if bytes.len() + chunk.len() > bytes_max {
+            return Ok(None);
         }
         bytes.extend_from_slice(&chunk);
     }
-    Ok(bytes)
+    Ok(Some(bytes))
 }
 
 fn failed(error: &reqwest::Error) -> SoraApiError {
     if error.is_timeout() { SoraApiError::TimedOut } else { SoraApiError::Unreachable(innermost(error)) }
-}
-
-/// The cause of all causes: what is around it repeats the URL.
-pub fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    let text = causes.last().map_or_else(|| error.to_string(), ToString::to_string);
-    text.split(" (os error").next().unwrap_or_default().to_owned()
 }

@@ -5,6 +5,17 @@ use std::marker::PhantomData;
 
 use serde::de::{Deserializer, Error, Visitor};
 
+/// Returns the text, or as much of its beginning as fits in so many bytes.
+pub fn shorten(text: &str, bytes_max: usize) -> String {
+    if text.len() <= bytes_max {
+        return text.to_owned();
+    }
+    let end = text.floor_char_boundary(bytes_max.saturating_sub(ELLIPSIS.len()));
+    format!("{}{ELLIPSIS}", text.get(..end).unwrap_or_default())
+}
+
+const ELLIPSIS: &str = "...";
+
 /// Reads a string through `parse`, without a copy of it where it has no escapes. `expected` says what it should have been, where it is
 /// no string at all.
 pub(crate) fn read_text<'de, D: Deserializer<'de>, T, E: Display>(
@@ -30,5 +41,17 @@ impl<T, E: Display, F: FnOnce(&str) -> Result<T, E>> Visitor<'_> for Text<'_, F,
 
     fn visit_str<R: Error>(self, text: &str) -> Result<T, R> {
         (self.parse)(text).map_err(R::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_shortened_between_characters() {
+        assert_eq!(shorten("spam", 4), "spam");
+        assert_eq!(shorten("spam and eggs", 9), "spam a...");
+        assert_eq!(shorten("会議室会議室", 10), "会議...");
     }
 }

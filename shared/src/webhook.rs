@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use standardwebhooks::{HEADER_WEBHOOK_ID, HEADER_WEBHOOK_SIGNATURE, HEADER_WEBHOOK_TIMESTAMP, Webhook, WebhookError};
 
 use crate::event::Event;
-use crate::http_client::{self, Url};
+use crate::http_client::{self, Outgoing, Url, innermost};
 use crate::time::Time;
 use crate::version::VERSION;
 
@@ -40,12 +40,15 @@ pub const SECRETS_MAX: usize = 8;
 pub struct Secrets(Arc<[String]>);
 
 impl Secrets {
-    /// Reads a file's text: a secret a line, Base64 with or without `whsec_` before it; empty lines and those that begin with `#` do not
-    /// count. The error does not repeat a secret.
+    /// Reads a file's text: a secret a line, Base64 with or without `whsec_` before it, padded or not, also in the alphabet of URLs. Empty
+    /// lines and those that begin with `#` do not count. The error does not repeat a secret.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let lines = text.lines().map(str::trim).enumerate();
-        let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
-        let secrets: Vec<String> = lines.map(|(index, line)| parse_secret(index + 1, line)).collect::<Result<_, _>>()?;
+        let lines = text.trim_start_matches(BYTE_ORDER_MARK).lines().map(str::trim).enumerate();
+        let lines: Vec<(usize, &str)> = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#')).collect();
+        if let Some([(index, _), _]) = lines.windows(2).find(|lines| matches!(lines, [(_, line), (_, next)] if is_wrapped(line, next))) {
+            return Err(format!("line {}: a secret goes on in the next line; write it in one, as base64 -w 0 does", index + 1));
+        }
+        let secrets: Vec<String> = lines.iter().map(|(index, line)| parse_secret(index + 1, line)).collect::<Result<_, _>>()?;
         match secrets.len() {
             0 => Err("has no secret".to_owned()),
             1..=SECRETS_MAX => Ok(Self(secrets.into())),
@@ -82,17 +85,39 @@ impl fmt::Debug for Secrets {
     }
 }
 
-fn parse_secret(number: usize, line: &str) -> Result<String, String> {
-    let encoded = line.strip_prefix("whsec_").unwrap_or(line);
-    let bytes = data_encoding::BASE64.decode(encoded.as_bytes()).map(|bytes| bytes.len()).unwrap_or_default();
-    if bytes < SECRET_BYTES_MIN {
-        return Err(format!(
-            "line {number}: a secret is at least {SECRET_BYTES_MIN} bytes in Base64, with or without whsec_ before it; \
-             make one with: echo whsec_$(head -c 32 /dev/urandom | base64)"
-        ));
-    }
-    Ok(line.to_owned())
+/// Characters of a line after which `base64` begins the next one.
+const WRAPPED_LINE_CHARS: usize = 76;
+
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
+fn is_wrapped(line: &str, next: &str) -> bool {
+    line.trim_start_matches("whsec_").len() >= WRAPPED_LINE_CHARS && line.len() == WRAPPED_LINE_CHARS && !next.starts_with("whsec_")
 }
+
+/// Returns the secret as Standard Webhooks has it.
+fn parse_secret(number: usize, line: &str) -> Result<String, String> {
+    let encoded = line.strip_prefix("whsec_").unwrap_or(line).trim_end_matches('=');
+    let encoded: String = encoded
+        .chars()
+        .map(|letter| {
+            if letter == '-' {
+                '+'
+            } else if letter == '_' {
+                '/'
+            } else {
+                letter
+            }
+        })
+        .collect();
+    let bytes = data_encoding::BASE64_NOPAD.decode(encoded.as_bytes());
+    let bytes = bytes.map_err(|_| format!("line {number}: is not Base64; {MAKE_SECRET}"))?;
+    if bytes.len() < SECRET_BYTES_MIN {
+        return Err(format!("line {number}: a secret is at least {SECRET_BYTES_MIN} bytes, this one is {}; {MAKE_SECRET}", bytes.len()));
+    }
+    Ok(format!("whsec_{}", data_encoding::BASE64.encode(&bytes)))
+}
+
+const MAKE_SECRET: &str = "make one with: echo whsec_$(head -c 32 /dev/urandom | base64)";
 
 /// What a receiver is sent, with Sora's names.
 #[derive(Serialize)]
@@ -116,8 +141,8 @@ pub fn body(event: &Event, label: &str, generation: u64) -> serde_json::Result<V
     more.remove("generation");
     for (time, timestamp) in [("created_time", "created_timestamp"), ("destroyed_time", "destroyed_timestamp")] {
         let Some(text) = more.get(time).cloned() else { continue };
-        let seconds = text.as_str().and_then(|text| text.parse::<Time>().ok()).map(|time| time.as_micros().div_euclid(1_000_000));
-        more.insert(time.to_owned(), seconds.into());
+        let Some(parsed) = text.as_str().and_then(|text| text.parse::<Time>().ok()) else { continue };
+        more.insert(time.to_owned(), parsed.as_micros().div_euclid(1_000_000).into());
         more.insert(timestamp.to_owned(), text);
     }
     serde_json::to_vec(&Body {
@@ -191,15 +216,16 @@ impl Answered {
         if self.status.is_success() {
             return None;
         }
-        let more = if self.status.is_redirection() { ": redirects are not followed" } else { "" };
+        let leads_elsewhere = self.status.is_redirection() && self.status != StatusCode::NOT_MODIFIED;
+        let more = if leads_elsewhere { ": redirects are not followed" } else { "" };
         Some(format!("{}{more}", self.status))
     }
 }
 
 impl Sender {
-    /// To this URL, signed with these secrets; `authorities` are certificates in PEM that are trusted beside the system's.
-    pub fn new(url: Url, secrets: Option<Secrets>, authorities: Option<&[u8]>) -> Result<Self, reqwest::Error> {
-        let client = http_client::sender(&url, WEBHOOK_TIMEOUT, authorities)?;
+    /// Returns a sender to this URL, which signs with these secrets.
+    pub fn new(url: Url, secrets: Option<Secrets>, outgoing: &Outgoing) -> Result<Self, reqwest::Error> {
+        let client = http_client::client(&url, WEBHOOK_TIMEOUT, outgoing)?;
         Ok(Self { client, url, secrets })
     }
 
@@ -215,17 +241,17 @@ impl Sender {
         Ok(answered)
     }
 
-    /// Where to, as it may be shown.
+    /// Returns where to, without secrets.
     pub fn endpoint(&self) -> String {
-        http_client::without_secrets(&self.url)
+        http_client::endpoint(&self.url)
     }
 }
 
 fn told(error: reqwest::Error) -> String {
-    let what = if error.is_timeout() { "timed out: " } else { "" };
-    let error = error.without_url();
-    let causes = std::iter::successors(std::error::Error::source(&error), |cause| cause.source());
-    causes.fold(format!("{what}{error}"), |told, cause| format!("{told}: {cause}"))
+    if error.is_timeout() {
+        return format!("timed out: no answer within {} s", WEBHOOK_TIMEOUT.as_secs());
+    }
+    innermost(&error.without_url())
 }
 
 /// The answer is in the status; some of what follows is read so that the connection can be used again.
@@ -287,12 +313,26 @@ mod tests {
     #[test]
     fn what_is_no_secret_is_refused_without_repeating_it() {
         assert_eq!(Secrets::parse("# none\n").unwrap_err(), "has no secret");
-        for wrong in ["whsec_c2hvcnQ=", "not base64!", "whsec_AAAA"] {
+        for (wrong, problem) in [
+            ("whsec_c2hvcnQ=", "line 1: a secret is at least 16 bytes, this one is 5;"),
+            ("not base64!", "line 1: is not Base64;"),
+            ("whsec_AAAA", "line 1: a secret is at least 16 bytes, this one is 3;"),
+            (&format!("{}\n{}", "A".repeat(76), "A".repeat(24)), "line 1: a secret goes on in the next line;"),
+        ] {
             let refusal = Secrets::parse(wrong).unwrap_err();
-            assert!(refusal.starts_with("line 1: a secret is at least 16 bytes") && !refusal.contains(wrong), "{refusal}");
+            assert!(refusal.starts_with(problem) && !refusal.contains(wrong), "{refusal}");
         }
         let many = format!("{SECRET}\n").repeat(SECRETS_MAX + 1);
         assert_eq!(Secrets::parse(&many).unwrap_err(), "has 9 secrets, takes at most 8");
+    }
+
+    #[test]
+    fn a_secret_may_be_written_in_several_ways() {
+        let plain = Secrets::parse("whsec_/+/+AAAAAAAAAAAAAAAAAA==").unwrap();
+        for same in ["whsec_/+/+AAAAAAAAAAAAAAAAAA", "_-_-AAAAAAAAAAAAAAAAAA", "\u{feff}whsec_/+/+AAAAAAAAAAAAAAAAAA==\r\n"] {
+            assert!(Secrets::parse(same).unwrap() == plain, "{same}");
+        }
+        assert!(Secrets::parse(&format!("{}\nwhsec_{}\n", "A".repeat(76), "A".repeat(76))).is_ok(), "two secrets");
     }
 
     #[test]

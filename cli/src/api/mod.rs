@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use soramode_protocol::decision::{Connect, Decision};
-use soramode_protocol::http_client::Url;
+use soramode_protocol::http_client::{Outgoing, Url};
 use soramode_protocol::id::NodeName;
 use soramode_protocol::mode::{Mode, SettableMode};
 use soramode_protocol::node::{ClusterNode, Status};
@@ -75,7 +75,8 @@ impl Api {
             Named::Flag | Named::Variable => authority(&url),
             Named::Node { name, .. } => escape(name.as_str()).into_owned(),
         };
-        let client = SoraApi::new(url, token, ANSWER_MAX).map_err(|error| Failure::new(Exit::Failed, format!("cannot start: {error}")))?;
+        let client = SoraApi::new(url, token, ANSWER_MAX, &Outgoing::default())
+            .map_err(|error| Failure::new(Exit::Failed, format!("cannot start: {error}")))?;
         Ok(Self { client, name, named, token_file: token_file.map(Path::to_owned), is_bare: Cell::new(false) })
     }
 

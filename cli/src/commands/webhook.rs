@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use serde::Serialize;
+use soramode_protocol::certificates::{Authorities, PEM_BYTES_MAX};
 use soramode_protocol::event::{Event, EventKind};
-use soramode_protocol::http_client::{Url, read_url};
+use soramode_protocol::http_client::{Outgoing, Url, read_url};
 use soramode_protocol::id::{EventId, NodeName};
 use soramode_protocol::webhook::{SECRET_FILE_BYTES_MAX, Secrets, Sender, body, read_request};
 
@@ -19,6 +20,9 @@ use crate::output::times;
 
 /// The largest request that is verified, in bytes.
 const REQUEST_BYTES_MAX: u64 = 1024 * 1024;
+
+/// The name of the node that a sample tells of.
+const SAMPLE_NODE: &str = "sample-node";
 
 /// Try a receiver of webhooks, or verify what it was sent
 #[derive(Debug, clap::Args)]
@@ -53,6 +57,7 @@ enum What {
 #[derive(Serialize)]
 struct Tested<'a> {
     endpoint: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<u16>,
     delivered: bool,
     milliseconds: u64,
@@ -72,8 +77,8 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
     match args.what {
         What::Test { url, secret_file, ca_file } => {
             let secrets = secret_file.as_deref().map(read_secrets).transpose()?;
-            let authorities = ca_file.as_deref().map(|path| read(path, REQUEST_BYTES_MAX)).transpose()?;
-            let sender = Sender::new(url, secrets, authorities.as_deref());
+            let authorities = ca_file.as_deref().map(read_authorities).transpose()?.unwrap_or_default();
+            let sender = Sender::new(url, secrets, &Outgoing { authorities, mark: None });
             let sender = sender.map_err(|error| Failure::new(Exit::Usage, format!("cannot send webhooks: {error}")))?;
             test(&sender, context).await
         }
@@ -89,7 +94,7 @@ async fn test(sender: &Sender, context: &mut Context<'_>) -> Result<Exit, Failur
         id: EventId::generate(now.as_micros().cast_unsigned().to_le_bytes().repeat(2).try_into().unwrap_or_default()),
         kind: EventKind::SessionVanished,
         timestamp: now,
-        node_name: Arc::new(NodeName::generate([0; 16])),
+        node_name: Arc::new(NodeName::new(SAMPLE_NODE).unwrap_or_else(|_| NodeName::generate([0; 16]))),
     };
     let body = body(&event, "soramode webhook test", 0).map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
     let began = Instant::now();
@@ -141,6 +146,11 @@ fn verify(secrets: &Secrets, context: &mut Context<'_>) -> Result<Exit, Failure>
         (Format::Table, Some(problem)) => output.confirm(&format!("not genuine: {problem}"))?,
     }
     Ok(if problem.is_none() { Exit::Done } else { Exit::No })
+}
+
+fn read_authorities(path: &Path) -> Result<Authorities, Failure> {
+    let refuse = |problem: String| Failure::new(Exit::Usage, format!("--ca-file {}: {problem}", path.display()));
+    Authorities::from_pem(&read(path, PEM_BYTES_MAX)?).map_err(refuse)
 }
 
 fn read_secrets(path: &Path) -> Result<Secrets, Failure> {

@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::Value;
+use soramode_protocol::http_client::Outgoing;
 use soramode_protocol::id::EventId;
 use tokio::runtime::{Builder, Runtime};
 
@@ -68,7 +69,7 @@ impl Standin {
         let truth = Arc::new(Mutex::new(Truth::default()));
         let api = Arc::new(Api { truth: Arc::clone(&truth), mode: Mutex::new("normal".to_owned()), ..Api::default() });
         let url = format!("{webhooks}/").parse().unwrap();
-        let client = soramode_protocol::http_client::client(&url, WEBHOOK_TIME).unwrap();
+        let client = soramode_protocol::http_client::client(&url, WEBHOOK_TIME, &Outgoing::default()).unwrap();
         let (chaos, late) = (Chaos::default(), Vec::new());
         Self { runtime, webhooks: webhooks.to_owned(), client, api, truth, dice: Dice(seed), chaos, late, lingers: false, obeyed: 0 }
     }

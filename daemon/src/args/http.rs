@@ -53,9 +53,9 @@ impl FromStr for HttpUrl {
 }
 
 impl fmt::Display for HttpUrl {
-    /// Without a password that the URL may have.
+    /// Shows the URL without secrets that it may have.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&http_client::without_password(&self.0))
+        f.write_str(&http_client::without_secrets(&self.0))
     }
 }
 

@@ -172,7 +172,8 @@ pub struct Settings {
 
     /// Tell this URL of events; can be given several times
     ///
-    /// Each receiver is told of each event at least once and in order; it is tried again for a day and a half.
+    /// Each receiver is told of each event at least once and in order; it is tried again for a day and a half. Blanks divide several
+    /// URLs; one inside a URL is written %20.
     #[arg(long, value_name = "URL", env = "SORAMODED_WEBHOOK", hide_env_values = true, value_delimiter = ' ')]
     #[serde(deserialize_with = "list_from_text")]
     pub webhook: Vec<HttpUrl>,
@@ -186,9 +187,13 @@ pub struct Settings {
     #[arg(long, value_name = "FILE", env = "SORAMODED_WEBHOOK_SECRET_FILE", hide_env_values = true)]
     pub webhook_secret_file: Option<PathBuf>,
 
-    /// Trust the certificates in this PEM file too, beside the system's
-    #[arg(long, value_name = "FILE", env = "SORAMODED_WEBHOOK_CA_FILE", hide_env_values = true)]
-    pub webhook_ca_file: Option<PathBuf>,
+    /// Trust the certificates in this PEM file too, beside the system's: of upstreams, Sora's API and receivers of events
+    ///
+    /// The system's are those of the distribution, or of $SSL_CERT_FILE and $SSL_CERT_DIR in their place. A server's self-signed
+    /// certificate must not be an authority's (basicConstraints CA:FALSE). Proxies that the environment names are not used.
+    #[arg(long, alias = "webhook-ca-file", value_name = "FILE", env = "SORAMODED_CA_FILE", hide_env_values = true)]
+    #[serde(alias = "webhook-ca-file")]
+    pub ca_file: Option<PathBuf>,
 
     /// What receivers are told as the label, as Sora's webhooks have one
     #[arg(long, value_name = "TEXT", env = "SORAMODED_LABEL", hide_env_values = true)]
@@ -325,7 +330,7 @@ impl Settings {
             webhook: first_said(self.webhook, weaker.webhook),
             webhook_events: first_said(self.webhook_events, weaker.webhook_events),
             webhook_secret_file: self.webhook_secret_file.or(weaker.webhook_secret_file),
-            webhook_ca_file: self.webhook_ca_file.or(weaker.webhook_ca_file),
+            ca_file: self.ca_file.or(weaker.ca_file),
             label: self.label.or(weaker.label),
             shutdown_grace: self.shutdown_grace.or(weaker.shutdown_grace),
             cluster: first_said(self.cluster, weaker.cluster),

@@ -180,7 +180,7 @@ fn words(error: &Error) -> String {
         return status.message().to_owned();
     }
     if let Error::TransportError(error) = error {
-        return soramode_protocol::sora_api::innermost(error);
+        return soramode_protocol::http_client::innermost(error);
     }
     error.to_string()
 }

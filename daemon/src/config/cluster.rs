@@ -1,11 +1,11 @@
 //! The cluster that the node joins, and what of its settings does not fit together.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{ConfigError, check_duration, secret_file};
+use soramode_protocol::certificates::{PEM_BYTES_MAX, check_identity};
+
+use super::{ConfigError, check_duration, pem, secret_file};
 use crate::args::Settings;
 use crate::args::cluster::{ClusterName, DeadMan, EtcdUrl, FenceAfter, NodeUrl, OnFence};
 
@@ -20,9 +20,6 @@ pub const HEARTBEAT_RANGE: (Duration, Duration) = (Duration::from_millis(100), D
 
 /// The longest `--fence-after`, `--isolated-after` and `--fence-budget`.
 pub const FENCE_MAX: Duration = Duration::from_hours(24);
-
-/// The largest file of certificates or of a key, in bytes.
-const PEM_BYTES_MAX: u64 = 1024 * 1024;
 
 const TTL_DEFAULT: Duration = Duration::from_secs(10);
 const HEARTBEAT_DEFAULT: Duration = Duration::from_secs(2);
@@ -207,27 +204,19 @@ fn check_tls(settings: &Settings) -> Result<Tls, ConfigError> {
         return Err(ConfigError::Needs { name, needed: "an https URL in cluster" });
     }
     let identity = match (&settings.cluster_cert_file, &settings.cluster_key_file) {
-        (Some(certificate), Some(key)) => Some((read_pem("cluster-cert-file", certificate)?, read_key(key)?)),
+        (Some(certificate), Some(key)) => Some(read_identity(certificate, key)?),
         (Some(_), None) => return Err(ConfigError::Needs { name: "cluster-cert-file", needed: "cluster-key-file" }),
         (None, Some(_)) => return Err(ConfigError::Needs { name: "cluster-key-file", needed: "cluster-cert-file" }),
         (None, None) => None,
     };
-    let authorities = settings.cluster_ca_file.as_deref().map(|path| read_pem("cluster-ca-file", path)).transpose()?;
+    let authorities = settings.cluster_ca_file.as_deref().map(|path| pem::read_certificates("cluster-ca-file", path)).transpose()?;
     Ok(Tls { authorities, identity })
 }
 
-fn read_pem(name: &'static str, path: &Path) -> Result<Vec<u8>, ConfigError> {
-    let wrong = |problem: String| ConfigError::SecretFile { name, path: path.to_owned(), problem };
-    let mut pem = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(PEM_BYTES_MAX + 1).read_to_end(&mut pem));
-    read.map_err(|error| wrong(format!("cannot be read: {error}")))?;
-    if pem.len() as u64 > PEM_BYTES_MAX {
-        return Err(wrong(format!("has more than {PEM_BYTES_MAX} bytes")));
-    }
-    Ok(pem)
-}
-
-fn read_key(path: &Path) -> Result<Vec<u8>, ConfigError> {
-    let wrong = |problem: String| ConfigError::SecretFile { name: "cluster-key-file", path: path.to_owned(), problem };
-    secret_file::read(path, PEM_BYTES_MAX).map(String::into_bytes).map_err(wrong)
+fn read_identity(certificate: &Path, key: &Path) -> Result<(Vec<u8>, Vec<u8>), ConfigError> {
+    let wrong = |problem: String| pem::wrong("cluster-key-file", key, problem);
+    let certificates = pem::read_certificates("cluster-cert-file", certificate)?;
+    let key = secret_file::read(key, PEM_BYTES_MAX).map_err(wrong)?.into_bytes();
+    check_identity(&certificates, &key).map_err(wrong)?;
+    Ok((certificates, key))
 }

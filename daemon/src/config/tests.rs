@@ -10,6 +10,7 @@ use clap::error::ErrorKind;
 
 use crate::args;
 use crate::args::http::SoraMode;
+use soramode_protocol::certificates::Authorities;
 use soramode_protocol::event::EventType;
 use soramode_protocol::webhook::Secrets;
 
@@ -68,11 +69,12 @@ fn every_flag_is_a_key_of_the_file() {
         sora-api = 'http://127.0.0.1:3001'\nsora-mode = 'mirror'\nshadow = true\npending-timeout = '2s'\n\
         session-max-linger = '3s'\nauth-upstream = 'http://a/'\nsession-upstream = 'http://s/'\nevent-upstream = 'http://e/'\n\
         upstream-timeout = '4s'\nwebhook = 'http://w/?key'\nwebhook-events = ['session.*', 'mode.changed']\n\
-        webhook-secret-file = 'SECRETS'\nwebhook-ca-file = 'SECRETS'\nlabel = 'rack'\nshutdown-grace = '6s'\n\
+        webhook-secret-file = 'SECRETS'\nca-file = 'CERTIFICATES'\nlabel = 'rack'\nshutdown-grace = '6s'\n\
         log-format = 'json'\nlog-level = 'debug'\n";
-    let (tokens, secrets) = (secret_file("0123456789abcdef\n"), secret_file(SECRET));
+    let (tokens, secrets, certificates) = (secret_file("0123456789abcdef\n"), secret_file(SECRET), secret_file(IDENTITY));
     let in_place = |text: &str| {
         let text = text.replace("TOKENS", tokens.path().to_str().unwrap());
+        let text = text.replace("CERTIFICATES", certificates.path().to_str().unwrap());
         text.replace("SECRETS", secrets.path().to_str().unwrap())
     };
     let values = &in_place(values);
@@ -95,10 +97,10 @@ fn every_flag_is_a_key_of_the_file() {
             urls: vec!["http://w/?key".parse().unwrap()],
             types: vec![EventType::SessionCreated, EventType::SessionDestroyed, EventType::SessionVanished, EventType::ModeChanged],
             secrets: Some(Secrets::parse(SECRET).unwrap()),
-            authorities: Some(SECRET.as_bytes().to_vec()),
             label: "rack".to_owned(),
             shutdown_grace: Duration::from_secs(6),
         },
+        authorities: Authorities::from_pem(IDENTITY.as_bytes()).unwrap(),
         log_format: LogFormat::Json,
         log_level: LogLevel::Debug,
     };
@@ -117,10 +119,13 @@ fn every_flag_is_a_key_of_the_file() {
         --sora-api http://127.0.0.1:3001 --sora-mode mirror --shadow --pending-timeout 2s --session-max-linger 3s \
         --auth-upstream http://a/ --session-upstream http://s/ --event-upstream http://e/ --upstream-timeout 4s \
         --webhook http://w/?key --webhook-events session.* --webhook-events mode.changed --webhook-secret-file SECRETS \
-        --webhook-ca-file SECRETS --label rack --shutdown-grace 6s";
+        --ca-file CERTIFICATES --label rack --shutdown-grace 6s";
     let flags = &in_place(flags);
     assert_eq!(load(flags, "").unwrap(), expected);
 }
+
+/// A certificate and its key, made for tests.
+const IDENTITY: &str = include_str!("tests/identity.pem");
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n";
 
@@ -334,6 +339,62 @@ fn a_file_that_cannot_be_read_is_refused_with_its_name() {
 }
 
 #[test]
+fn files_that_have_no_certificate_are_refused() {
+    let (certificate, key) =
+        IDENTITY.split_once("-----BEGIN PRIVATE").map(|(first, rest)| (first, format!("-----BEGIN PRIVATE{rest}"))).unwrap();
+    let garbled = certificate.replace("MII", "AAA");
+    for (text, problem) in [
+        ("", "has no PEM certificate"),
+        (&*key, "has no PEM certificate"),
+        ("\u{30}\u{82}", "has no PEM certificate"),
+        (&*garbled, "certificate that"),
+        (&*"# authority\n".repeat(100_000), "has more than 1048576 bytes"),
+    ] {
+        let file = secret_file(text);
+        for flags in ["--ca-file", "--webhook-ca-file"] {
+            let refused = refusal(&format!("{flags} {}", file.path().display()), "");
+            assert!(refused.starts_with("ca-file: ") && refused.contains(problem), "{refused}");
+        }
+    }
+    let file = secret_file(certificate);
+    let both = load(&format!("--ca-file {}", file.path().display()), "").unwrap();
+    assert_eq!(load("", &format!("webhook-ca-file = '{}'", file.path().display())).unwrap().authorities, both.authorities);
+}
+
+/// What listens on the daemon's own address would be asked by the daemon for ever.
+#[test]
+fn a_url_that_leads_back_to_the_daemon_is_refused() {
+    for (listen, asked, problem) in [
+        (
+            "--sora-listen 127.0.0.1:3100",
+            "--auth-upstream http://127.0.0.1:3100/sora/auth",
+            "auth-upstream: http://127.0.0.1:3100/sora/auth leads to soramoded's own sora-listen",
+        ),
+        (
+            "--sora-listen 127.0.0.1:3100",
+            "--session-upstream http://u:p@localhost:3100/?q",
+            "session-upstream: http://localhost:3100/ leads to",
+        ),
+        ("--sora-listen 0.0.0.0:80", "--event-upstream http://127.0.0.1/", "event-upstream: "),
+        ("--api-listen [::1]:3000", "--sora-api http://[::1]:3000", "sora-api: http://[::1]:3000/ leads to soramoded's own api-listen"),
+        ("--api-listen 127.0.0.1:3000", "--sora-api http://0.0.0.0:3000", "sora-api: "),
+        ("--observe-listen 10.0.0.1:9400", "--webhook http://10.0.0.1:9400/x", "webhook: "),
+        ("--sora-listen [::ffff:127.0.0.1]:3100", "--auth-upstream http://127.0.0.1:3100/", "auth-upstream: "),
+    ] {
+        let refused = refusal(&format!("{listen} {asked}"), "");
+        assert!(refused.starts_with(problem), "{listen} {asked}: {refused}");
+    }
+    for fine in [
+        "--api-listen 127.0.0.1:3000 --sora-api http://127.0.0.1:3001",
+        "--api-listen 127.0.0.1:3000 --sora-api http://127.0.0.2:3000",
+        "--api-listen 127.0.0.1:3000 --sora-api http://sora.example:3000",
+        "--api-listen unix:/a --sora-api http://127.0.0.1:3000",
+    ] {
+        load(fine, "").unwrap();
+    }
+}
+
+#[test]
 fn what_webhooks_are_told_must_be_deliverable() {
     assert_eq!(load("--webhook http://w/", "").unwrap().webhooks.types, [EventType::SessionVanished]);
     for wrong in ["delivery.*", "webhook.received"] {
@@ -347,9 +408,6 @@ fn what_webhooks_are_told_must_be_deliverable() {
     let large = secret_file(&"# secret\n".repeat(10_000));
     let refused = refusal(&format!("--webhook http://w/ --webhook-secret-file {}", large.path().display()), "");
     assert!(refused.contains("has more than 65536 bytes"), "{refused}");
-    let large = secret_file(&"# authority\n".repeat(100_000));
-    let refused = refusal(&format!("--webhook http://w/ --webhook-ca-file {}", large.path().display()), "");
-    assert!(refused.contains("has more than 1048576 bytes"), "{refused}");
     let secrets = secret_file("c2hvcnQ=\n");
     let refused = refusal(&format!("--webhook http://w/ --webhook-secret-file {}", secrets.path().display()), "");
     assert!(refused.contains("line 1: a secret is at least 16 bytes"), "{refused}");

@@ -1,7 +1,5 @@
 //! Who is told of events, and how.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 
@@ -15,9 +13,6 @@ use crate::args::http::HttpUrl;
 /// How long the daemon goes on delivering when it stops, if no setting says otherwise.
 const SHUTDOWN_GRACE_DEFAULT: Duration = Duration::from_secs(5);
 
-/// The largest file of certificates, in bytes.
-pub const CA_FILE_BYTES_MAX: u64 = 1024 * 1024;
-
 /// Receivers of events, and what they are sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WebhookConfig {
@@ -27,8 +22,6 @@ pub struct WebhookConfig {
     pub types: Vec<EventType>,
     /// What requests are signed with.
     pub secrets: Option<Secrets>,
-    /// Certificates in PEM that are trusted beside the system's.
-    pub authorities: Option<Vec<u8>>,
     /// What Sora's webhooks call `label`.
     pub label: String,
     /// How long the daemon goes on delivering when it stops.
@@ -41,7 +34,6 @@ impl Default for WebhookConfig {
             urls: Vec::new(),
             types: vec![EventType::SessionVanished],
             secrets: None,
-            authorities: None,
             label: String::new(),
             shutdown_grace: SHUTDOWN_GRACE_DEFAULT,
         }
@@ -50,11 +42,8 @@ impl Default for WebhookConfig {
 
 pub(super) fn check(settings: &Settings) -> Result<WebhookConfig, ConfigError> {
     let default = WebhookConfig::default();
-    let needs_a_webhook = [
-        ("webhook-events", !settings.webhook_events.is_empty()),
-        ("webhook-secret-file", settings.webhook_secret_file.is_some()),
-        ("webhook-ca-file", settings.webhook_ca_file.is_some()),
-    ];
+    let needs_a_webhook =
+        [("webhook-events", !settings.webhook_events.is_empty()), ("webhook-secret-file", settings.webhook_secret_file.is_some())];
     if settings.webhook.is_empty()
         && let Some((name, _)) = needs_a_webhook.into_iter().find(|(_, is_said)| *is_said)
     {
@@ -64,7 +53,6 @@ pub(super) fn check(settings: &Settings) -> Result<WebhookConfig, ConfigError> {
         urls: settings.webhook.clone(),
         types: if settings.webhook_events.is_empty() { default.types } else { types(&settings.webhook_events)? },
         secrets: settings.webhook_secret_file.as_deref().map(read_secrets).transpose()?,
-        authorities: settings.webhook_ca_file.as_deref().map(read_authorities).transpose()?,
         label: settings.label.clone().unwrap_or_default(),
         shutdown_grace: check_duration("shutdown-grace", settings.shutdown_grace, SHUTDOWN_GRACE_DEFAULT)?,
     })
@@ -84,15 +72,4 @@ fn read_secrets(path: &Path) -> Result<Secrets, ConfigError> {
     let wrong = |problem: String| ConfigError::SecretFile { name: "webhook-secret-file", path: path.to_owned(), problem };
     let text = secret_file::read(path, SECRET_FILE_BYTES_MAX).map_err(wrong)?;
     Secrets::parse(&text).map_err(wrong)
-}
-
-fn read_authorities(path: &Path) -> Result<Vec<u8>, ConfigError> {
-    let wrong = |problem: String| ConfigError::SecretFile { name: "webhook-ca-file", path: path.to_owned(), problem };
-    let mut pem = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(CA_FILE_BYTES_MAX + 1).read_to_end(&mut pem));
-    read.map_err(|error| wrong(format!("cannot be read: {error}")))?;
-    if pem.len() as u64 > CA_FILE_BYTES_MAX {
-        return Err(wrong(format!("has more than {CA_FILE_BYTES_MAX} bytes")));
-    }
-    Ok(pem)
 }

@@ -2,11 +2,42 @@
 
 use hyper::HeaderMap;
 use hyper::header::{
-    CONNECTION, CONTENT_LENGTH, HOST, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING,
+    UPGRADE,
 };
 
-const OF_THE_CONNECTION: [HeaderName; 8] =
-    [CONNECTION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, HeaderName::from_static("keep-alive")];
+use soramode_protocol::http_client::{MARK_HEADER, Outgoing};
+
+const OF_THE_CONNECTION: [HeaderName; 9] = [
+    CONNECTION,
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+];
+
+/// Returns the mark of this process, for [`MARK_HEADER`].
+pub(crate) fn mark(random: [u8; 8]) -> HeaderValue {
+    HeaderValue::from(u64::from_le_bytes(random))
+}
+
+/// Returns whether a request has been passed on by this process before, and so goes in circles.
+pub(crate) fn has_come_back(headers: &HeaderMap, outgoing: &Outgoing) -> bool {
+    outgoing.mark.as_ref().is_some_and(|mark| headers.get_all(MARK_HEADER).iter().any(|other| other == mark))
+}
+
+/// Returns a request's headers as they go on, with our mark.
+pub(crate) fn passed_on(headers: &HeaderMap, outgoing: &Outgoing) -> HeaderMap {
+    let mut passed = end_to_end(headers);
+    if let Some(mark) = &outgoing.mark {
+        passed.append(MARK_HEADER, mark.clone());
+    }
+    passed
+}
 
 /// A request's or an answer's headers as they go on. `host` and `content-length` are made anew by whoever sends.
 pub(crate) fn end_to_end(headers: &HeaderMap) -> HeaderMap {
@@ -30,6 +61,7 @@ mod tests {
             ("connection", "close, X-Mine"),
             ("x-mine", "1"),
             ("keep-alive", "5"),
+            ("proxy-connection", "keep-alive"),
             ("transfer-encoding", "chunked"),
             ("host", "a"),
             ("content-length", "1"),

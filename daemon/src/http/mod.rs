@@ -19,14 +19,16 @@ use std::sync::Arc;
 
 use hyper::header::{HeaderValue, SERVER};
 use hyper::{Request, StatusCode};
+use soramode_protocol::http_client::Outgoing;
 use soramode_protocol::id::NodeName;
-use soramode_protocol::sora_api::SoraApi;
+use soramode_protocol::sora_api::{LOOP_DETECTED, SoraApi};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub(crate) use address::Absent;
 pub use body::{BODY_BYTES_MAX, BODY_TIME};
+pub(crate) use headers::mark;
 pub use listen::ListenError;
 pub use serve::{FAREWELL_TIME, HEAD_BYTES_MAX, HEAD_TIME, HTTP_CLIENTS_MAX, REFUSALS_MAX, STOP_TIME};
 pub use stall::WRITE_TIME;
@@ -59,6 +61,7 @@ pub(crate) struct House {
     sora: Arc<Sora>,
     /// The way to Sora's own API.
     pass: Option<Pass>,
+    outgoing: Outgoing,
     /// Who asks, where no token says it.
     nameless: Arc<str>,
 }
@@ -74,6 +77,8 @@ pub(crate) struct Supplies {
     pub(crate) polls: Arc<Notify>,
     /// The way to Sora's own API.
     pub(crate) api: Option<SoraApi>,
+    /// What requests to other servers have in common.
+    pub(crate) outgoing: Outgoing,
     pub(crate) stop: CancellationToken,
     /// Sockets that were passed to this process.
     pub(crate) passed: Passed,
@@ -103,8 +108,9 @@ pub enum HttpError {
 impl Http {
     /// Opens the doors that the configuration asks for. Needs a tokio runtime.
     pub(crate) fn open(config: &Config, mut supplies: Supplies) -> Result<Self, HttpError> {
-        let sora = Sora::new(&config.http.sora, &supplies.health)?;
-        let pass = |url: &HttpUrl| Pass::new(url.0.clone(), config.http.sora.upstream_timeout, Arc::clone(&supplies.health));
+        let sora = Sora::new(&config.http.sora, supplies.outgoing.clone(), &supplies.health)?;
+        let timeout = config.http.sora.upstream_timeout;
+        let pass = |url: &HttpUrl| Pass::new(url.0.clone(), timeout, &supplies.outgoing, Arc::clone(&supplies.health));
         let pass = config.http.sora.api.as_ref().map(pass).transpose()?;
         let Listeners { listeners, absents } = listen::listeners(config, &mut supplies.passed)?;
         supplies.health.note_absent(absents);
@@ -125,7 +131,7 @@ impl Http {
     /// Serves until the daemon stops; returns when the last client is answered.
     pub(crate) async fn serve(self) {
         let Self { listeners, sora, pass, config, supplies } = self;
-        let Supplies { inbox, log, metrics, health, polls, api, stop, .. } = supplies;
+        let Supplies { inbox, log, metrics, health, polls, api, outgoing, stop, .. } = supplies;
         let tracker = TaskTracker::new();
         let asker = Asker::open(inbox, tracker.clone()).await;
         tracker.spawn(address::look_for_absent(Arc::clone(&health), stop.clone()));
@@ -134,7 +140,8 @@ impl Http {
             tracker.spawn(Poller { api, asker, health, metrics, wanted: polls }.run(stop.clone()));
         }
         let (config, node_name) = (config.http, config.node_name);
-        let house = Arc::new(House { asker, config, node_name, log, metrics, sora: Arc::new(sora), pass, nameless: Arc::from("http") });
+        let (sora, nameless) = (Arc::new(sora), Arc::from("http"));
+        let house = Arc::new(House { asker, config, node_name, log, metrics, sora, pass, outgoing, nameless });
         let clients_max = descriptors::http_clients_max(listeners.len());
         for listener in listeners {
             tracker.spawn(serve(listener, clients_max, Arc::clone(&house), stop.clone()));
@@ -155,6 +162,7 @@ impl Service for House {
                 Door::Api(head, body) => api::answer(self, head, body).await,
                 Door::Sora(request) => Box::pin(sora::answer(self, caller, request)).await,
                 Door::Observe(request) => Box::pin(observe::answer(self, &request)).await,
+                Door::Loop => answer::error(StatusCode::LOOP_DETECTED, LOOP_DETECTED),
                 Door::Nowhere => answer::error(StatusCode::NOT_FOUND, "NotFound"),
             };
             answer.headers_mut().insert(SERVER, HeaderValue::from_static("soramode"));
@@ -168,13 +176,17 @@ enum Door {
     Api(api::Head, RequestBody),
     Sora(Request<RequestBody>),
     Observe(Request<RequestBody>),
+    /// The request was sent by this process: a URL that it is to ask leads back to it.
+    Loop,
     Nowhere,
 }
 
 impl Door {
     fn of(house: &House, caller: Caller, request: Request<RequestBody>) -> Self {
         let (path, doors) = (request.uri().path(), caller.doors);
-        if path.starts_with("/sora/") && doors.lead_to(Doors::SORA) {
+        if headers::has_come_back(request.headers(), &house.outgoing) {
+            Self::Loop
+        } else if path.starts_with("/sora/") && doors.lead_to(Doors::SORA) {
             Self::Sora(request)
         } else if observe::is_path(path) && doors.lead_to(Doors::OBSERVE) {
             Self::Observe(request)

@@ -16,5 +16,6 @@ mod standin;
 #[expect(dead_code, reason = "the control socket's tests use more of it")]
 mod support;
 mod tools;
+mod unkept;
 mod webhooks;
 mod wire;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use soramoded::args::http::{Listen, SoraMode};
 
 use crate::fake::{Fake, Reply};
 use crate::wire::{API_PORT, Node, Wire, exchange, request};
@@ -19,7 +20,8 @@ fn everything_but_the_mode_is_soras_both_ways() {
     let answer = "{ \"odd\" : [1 ,2] }\n";
     let whole = format!(
         "HTTP/1.1 418 Teapot\r\ncontent-type: text/x-sora\r\nx-sora-says: so\r\nx-two: a\r\nx-two: b\r\nkeep-alive: timeout=5\r\n\
-         connection: x-hop, keep-alive\r\nx-hop: 1\r\naccess-control-allow-origin: *\r\ncontent-length: {}\r\n\r\n{answer}",
+         connection: x-hop, keep-alive\r\nx-hop: 1\r\naccess-control-allow-origin: *\r\naccess-control-allow-credentials: true\r\n\
+         access-control-expose-headers: x-sora-says\r\ncontent-length: {}\r\n\r\n{answer}",
         answer.len()
     );
     let sora = Fake::that(Reply::Say(whole.into_bytes()));
@@ -32,17 +34,20 @@ fn everything_but_the_mode_is_soras_both_ways() {
         ("x-private", "2"),
         ("authorization", "Bearer of-soramode"),
         ("te", "trailers"),
+        ("proxy-connection", "keep-alive"),
     ];
     let said = exchange(node.at(API_PORT), &request("/", &headers, body));
     assert_eq!((said.status, said.text()), (418, answer));
     assert_eq!((said.header("content-type"), said.header("x-sora-says")), (Some("text/x-sora"), Some("so")));
     assert_eq!(said.headers.iter().filter(|(name, _)| name == "x-two").count(), 2);
     assert_eq!((said.header("x-hop"), said.header("keep-alive"), said.header("access-control-allow-origin")), (None, None, None));
+    assert!(!said.headers.iter().any(|(name, _)| name.starts_with("access-control-")), "{:?}", said.headers);
     // The daemon polls it too: the last is ours.
     let got = sora.got().into_iter().find(|got| got.header("x-sora-target") == Some("Sora_20991231.NotYetInvented")).unwrap();
     assert_eq!((got.first.as_str(), got.body.as_slice()), ("POST / HTTP/1.1", body.as_bytes()));
     assert_eq!((got.header("x-mine"), got.header("host")), (Some("1"), Some(sora.address.to_string().as_str())));
     assert_eq!((got.header("x-private"), got.header("te"), got.header("authorization")), (None, None, None));
+    assert_eq!(got.header("proxy-connection"), None);
     for ours in ["Sora_20211215.GetMode", "Sora_20211215.ChangeMode"] {
         let said = node.ask(ours, r#"{"mode":"normal"}"#);
         assert_eq!(said.text(), r#"{"mode":"normal"}"#);
@@ -129,4 +134,56 @@ fn a_redirect_of_soras_is_not_followed() {
     let node = node_before(&sora);
     assert_eq!(node.ask("Sora_20201013.ListConnections", "").status, 307);
     assert!(elsewhere.got().is_empty());
+}
+
+#[test]
+fn a_length_beside_chunks_says_nothing() {
+    let odd = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\na\r\n[1,2,3,4,5\r\n1\r\n]\r\n0\r\n\r\n";
+    let node = node_before(&Fake::that(Reply::SayAndClose(odd.to_vec())));
+    let said = node.ask("Sora_20201013.ListConnections", "");
+    assert_eq!((said.status, said.text(), said.header("content-length")), (200, "[1,2,3,4,5]", None));
+}
+
+#[test]
+fn no_other_protocol_is_spoken_through_us() {
+    let switch = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: spam\r\n\r\n";
+    let node = node_before(&Fake::that(Reply::Say(switch.to_vec())));
+    assert_eq!(node.ask("Sora_20201013.ListConnections", "").status, 502);
+}
+
+/// Text of a server that may be anybody's, on the plain way to it.
+#[test]
+fn a_long_error_of_soras_is_cut() {
+    for bytes in [1_000, 60_000, 6 * 1024 * 1024] {
+        let long = "x".repeat(bytes);
+        let sora = Fake::that(Reply::json(400, &json!({"error_type": long}).to_string()));
+        let node = Node::with(|config| {
+            config.http.sora.api = Some(sora.url("/").parse().unwrap());
+            config.http.sora.mode = SoraMode::Mirror;
+        });
+        let mut client = node.daemon.client();
+        let changed = client.get("ChangeMode", &json!({"mode": "block_new_session"}));
+        assert!(changed["warning"].as_str().unwrap().len() < 500, "{bytes} bytes");
+        assert!(client.status().to_string().len() < 8_000, "{bytes} bytes");
+    }
+}
+
+/// A name may lead back to the daemon, which its configuration does not show.
+#[test]
+fn what_goes_in_circles_ends_at_once_and_is_said() {
+    let node = Node::with(|config| {
+        let Listen::Tcp(own) = config.http.api.listen[0].clone() else { panic!("it listens on TCP") };
+        let behind_a_name = format!("http://{own}/");
+        config.http.sora.api = Some(behind_a_name.parse().unwrap());
+        let sora = config.http.sora.listen.unwrap();
+        config.http.sora.upstreams.auth = Some(format!("http://{sora}/sora/auth").parse().unwrap());
+    });
+    let said = node.ask("Sora_20201013.ListConnections", "");
+    assert_eq!((said.status, said.json()["error_type"].clone()), (508, json!("LoopDetected")));
+    let auth = json!({"role": "sendrecv", "channel_id": "spam", "connection_id": "one", "client_id": "alice"});
+    assert_eq!(node.tell("auth", &auth).json()["allowed"], false);
+    let status = node.daemon.client().status();
+    let upstreams = status["upstreams"].as_array().unwrap();
+    let auth = upstreams.iter().find(|it| it["name"] == "auth").unwrap();
+    assert_eq!(auth["problem"], "answered 508: its URL leads back to this soramoded");
 }

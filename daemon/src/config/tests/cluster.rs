@@ -51,7 +51,7 @@ mod built {
 
     #[test]
     fn the_file_and_the_flags_say_the_same() {
-        let pem = secret_file("PEM");
+        let pem = secret_file(IDENTITY);
         let file = "cluster = ['https://a:2379', 'http://b:2379']\ncluster-name = 'tokyo'\ncluster-ttl = '9s'\ncluster-heartbeat = '1s'\n\
             isolated-after = '5s'\nfence-after = '20s'\nfence-budget = '4s'\non-fence = 'exec:/bin/end'\ndead-man = 'grant'\n\
             signaling-url = 'wss://n.example/signaling'\napi-url = 'http://n:3000'\ncluster-ca-file = 'PEM'\n\
@@ -67,10 +67,36 @@ mod built {
         for flag in FLAGS {
             assert!(file.lines().any(|line| line.trim_start().starts_with(&format!("{flag} ="))), "{flag}");
         }
-        let pem = b"PEM".to_vec();
+        let pem = IDENTITY.as_bytes().to_vec();
         assert_eq!(config.tls, Tls { authorities: Some(pem.clone()), identity: Some((pem.clone(), pem)) });
         assert_eq!(config.on_fence, args::cluster::OnFence::Exec("/bin/end".to_owned()));
         assert_eq!((config.fence_after, config.endpoints.len()), (Some(Duration::from_secs(20)), 2));
+    }
+
+    /// The key of no certificate.
+    const OTHER_KEY: &str = "-----BEGIN PRIVATE KEY-----\n\
+        MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg3flDX2+n+0o0HoTF\n\
+        EzzqLMzW+HxVu2VnhAxTsXb+vJ+hRANCAATZjYI60oZ+r9qNWvoDI5Guv8dao/Oe\n\
+        imimrRZzN9db5/qNVWzSsMORe8IWtkYMQulM35DNoCOzSB4IKra7erb2\n\
+        -----END PRIVATE KEY-----\n";
+
+    #[test]
+    fn a_key_that_is_not_the_certificates_is_refused() {
+        let other = secret_file(OTHER_KEY);
+        let (identity, none) = (secret_file(IDENTITY), secret_file("none"));
+        let encrypted = secret_file("-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n");
+        for (certificate, key, problem) in [
+            (&identity, &other, "has a key that is not the certificate's"),
+            (&identity, &none, "has no PEM private key"),
+            (&identity, &encrypted, "has a key that is encrypted"),
+            (&none, &identity, "has no PEM certificate"),
+        ] {
+            let files = format!("--cluster-cert-file {} --cluster-key-file {}", certificate.path().display(), key.path().display());
+            let refused = refusal(&format!("--cluster https://a:2379 {files}"), "");
+            assert!(refused.contains(problem), "{refused}");
+        }
+        let refused = refusal(&format!("--cluster https://a:2379 --cluster-ca-file {}", none.path().display()), "");
+        assert!(refused.starts_with("cluster-ca-file: ") && refused.contains("has no PEM certificate"), "{refused}");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, AUTHORIZATION, HOST,
-    HeaderName, HeaderValue, ORIGIN, VARY, WWW_AUTHENTICATE,
+    HeaderValue, ORIGIN, VARY, WWW_AUTHENTICATE,
 };
 use hyper::http::uri::Authority;
 use hyper::{HeaderMap, StatusCode};
@@ -20,10 +20,6 @@ const ALLOW_HEADERS_AND_TOKEN: &str = "Origin, X-Requested-With, Content-Type, A
 const ALLOW_METHODS: &str = "POST, OPTIONS";
 const MAX_AGE_SECONDS: &str = "1000";
 const DEFAULT_PORT: u16 = 80;
-
-/// The headers of CORS, which a page may not set and we do not pass on.
-pub(super) const CORS_HEADERS: [HeaderName; 4] =
-    [ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE];
 
 /// Who is not let in, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

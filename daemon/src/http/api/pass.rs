@@ -5,20 +5,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, VARY};
+use hyper::header::HeaderName;
+use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, TRANSFER_ENCODING, VARY};
 use hyper::{HeaderMap, Response, StatusCode};
 use reqwest::{Client, Url};
 use serde::Serialize;
-use soramode_protocol::http_client;
+use soramode_protocol::http_client::{self, Outgoing, innermost};
 use soramode_protocol::mode::Mode;
 use soramode_protocol::sora::Target;
-use soramode_protocol::sora_api::innermost;
 
-use super::guard::CORS_HEADERS;
 use super::nodes::with_mode;
 use crate::health::{Health, SORA_API};
 use crate::http::answer::{Answered, Body, coming, full, json};
-use crate::http::headers::end_to_end;
+use crate::http::headers::{end_to_end, passed_on};
 
 /// The largest answer that is changed on its way, in bytes: a cluster has few nodes.
 const NODES_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -28,6 +27,7 @@ const NODES_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub(crate) struct Pass {
     client: Client,
     url: Url,
+    outgoing: Outgoing,
     health: Arc<Health>,
 }
 
@@ -39,15 +39,21 @@ struct Failed<'a> {
 
 impl Pass {
     /// Each step of a call may take that long; the whole answer may take longer.
-    pub(crate) fn new(url: Url, timeout: Duration, health: Arc<Health>) -> Result<Self, reqwest::Error> {
-        Ok(Self { client: http_client::streaming(&url, timeout)?, url, health })
+    pub(crate) fn new(url: Url, timeout: Duration, outgoing: &Outgoing, health: Arc<Health>) -> Result<Self, reqwest::Error> {
+        Ok(Self { client: http_client::streaming(&url, timeout, outgoing)?, url, outgoing: outgoing.clone(), health })
     }
 
     pub(super) async fn answer(&self, headers: &HeaderMap, body: Bytes) -> Answered {
-        let mut headers = end_to_end(headers);
+        let mut headers = passed_on(headers, &self.outgoing);
         // It is for us, and Sora has no use for it.
         headers.remove(AUTHORIZATION);
         match self.client.post(self.url.clone()).headers(headers).body(body).send().await {
+            // No client of ours was told that it may speak another protocol here.
+            Ok(response) if response.status().is_informational() => {
+                let problem = format!("answered {}: protocols are not changed", response.status().as_u16());
+                self.health.note(SORA_API, Err(problem.clone()));
+                json(StatusCode::BAD_GATEWAY, &Failed { error_type: "BadGateway", error_reason: &problem })
+            }
             Ok(response) => {
                 self.health.note(SORA_API, Ok(()));
                 back(response.into())
@@ -102,11 +108,13 @@ pub(super) const NODES: Target = Target::ListClusterNodes;
 fn back(response: Response<reqwest::Body>) -> Answered {
     let (head, body) = response.into_parts();
     let mut headers = end_to_end(&head.headers);
-    // A length that was said is kept to.
-    if let Some(length) = head.headers.get(CONTENT_LENGTH) {
+    // A length that was said is kept to, unless the answer came in chunks: then it says nothing (RFC 9112, 6.3).
+    if let Some(length) = head.headers.get(CONTENT_LENGTH).filter(|_| !head.headers.contains_key(TRANSFER_ENCODING)) {
         headers.insert(CONTENT_LENGTH, length.clone());
     }
-    for name in CORS_HEADERS {
+    // Which pages may read an answer is for us to say.
+    let of_cors: Vec<HeaderName> = headers.keys().filter(|name| name.as_str().starts_with("access-control-")).cloned().collect();
+    for name in of_cors {
         headers.remove(name);
     }
     headers.remove(VARY);

@@ -2,6 +2,9 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
+use soramode_protocol::certificates::Authorities;
+use soramode_protocol::http_client::Outgoing;
+
 use super::upstream::Upstream;
 use crate::args::http::HttpUrl;
 use crate::config::SoraConfig;
@@ -11,6 +14,7 @@ use crate::health::Health;
 #[derive(Debug)]
 pub(crate) struct Applications {
     ways: RwLock<Ways>,
+    outgoing: Outgoing,
     health: Arc<Health>,
 }
 
@@ -22,13 +26,14 @@ struct Ways {
 }
 
 impl Applications {
-    pub(crate) fn new(config: &SoraConfig, health: &Arc<Health>) -> Result<Self, reqwest::Error> {
-        Ok(Self { ways: RwLock::new(ways(config, health)?), health: Arc::clone(health) })
+    pub(crate) fn new(config: &SoraConfig, outgoing: Outgoing, health: &Arc<Health>) -> Result<Self, reqwest::Error> {
+        Ok(Self { ways: RwLock::new(ways(config, &outgoing, health)?), outgoing, health: Arc::clone(health) })
     }
 
-    /// From now on these are asked.
-    pub(crate) fn renew(&self, config: &SoraConfig) -> Result<(), reqwest::Error> {
-        let ways = ways(config, &self.health)?;
+    /// Asks these from now on.
+    pub(crate) fn renew(&self, config: &SoraConfig, authorities: &Authorities) -> Result<(), reqwest::Error> {
+        let outgoing = Outgoing { authorities: authorities.clone(), ..self.outgoing.clone() };
+        let ways = ways(config, &outgoing, &self.health)?;
         *self.ways.write().unwrap_or_else(PoisonError::into_inner) = ways;
         Ok(())
     }
@@ -50,9 +55,9 @@ impl Applications {
     }
 }
 
-fn ways(config: &SoraConfig, health: &Arc<Health>) -> Result<Ways, reqwest::Error> {
+fn ways(config: &SoraConfig, outgoing: &Outgoing, health: &Arc<Health>) -> Result<Ways, reqwest::Error> {
     let way = |name, url: &Option<HttpUrl>| {
-        let way = |url: &HttpUrl| Upstream::new(name, url.clone(), config.upstream_timeout, Arc::clone(health)).map(Arc::new);
+        let way = |url: &HttpUrl| Upstream::new((name, url.clone()), config.upstream_timeout, outgoing, Arc::clone(health)).map(Arc::new);
         url.as_ref().map(way).transpose()
     };
     let urls = &config.upstreams;

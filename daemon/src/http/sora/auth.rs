@@ -163,7 +163,7 @@ impl Expected {
 /// Sora answers for its client by this, so it must leave nothing open: another status, or two words about the same, are no answer.
 fn read_answer(heard: &Heard) -> Result<Allowed, String> {
     if heard.status != StatusCode::OK {
-        return Err(format!("answered {}", heard.status.as_u16()));
+        return Err(heard.problem());
     }
     let allowed = serde_json::from_slice(&heard.body).ok().filter(|_| is_object(&heard.body));
     allowed.ok_or_else(|| "answered without \"allowed\": true or false".to_owned())

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use hyper::header::{ALLOW, HeaderValue, ORIGIN};
 use hyper::{Method, Request, StatusCode};
 use soramode_protocol::event::WebhookSource;
+use soramode_protocol::http_client::Outgoing;
 
 pub(crate) use applications::Applications;
 pub use upstream::UPSTREAM_BYTES_MAX;
@@ -40,8 +41,8 @@ pub(crate) struct Sora {
 }
 
 impl Sora {
-    pub(crate) fn new(config: &SoraConfig, health: &Arc<Health>) -> Result<Self, reqwest::Error> {
-        let applications = Arc::new(Applications::new(config, health)?);
+    pub(crate) fn new(config: &SoraConfig, outgoing: Outgoing, health: &Arc<Health>) -> Result<Self, reqwest::Error> {
+        let applications = Arc::new(Applications::new(config, outgoing, health)?);
         Ok(Self { applications, guests: Guests::default() })
     }
 

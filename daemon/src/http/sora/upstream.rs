@@ -6,13 +6,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::{HeaderMap, Response, StatusCode};
 use reqwest::Client;
-use soramode_protocol::http_client;
-use soramode_protocol::sora_api::innermost;
+use soramode_protocol::http_client::{self, Outgoing, innermost};
 
 use crate::args::http::HttpUrl;
 use crate::health::Health;
 use crate::http::answer::{Answered, full};
-use crate::http::headers::end_to_end;
+use crate::http::headers::{end_to_end, passed_on};
 
 /// The largest answer of an upstream, in bytes.
 pub const UPSTREAM_BYTES_MAX: usize = 1024 * 1024;
@@ -24,6 +23,7 @@ pub(crate) struct Upstream {
     url: HttpUrl,
     client: Client,
     timeout: Duration,
+    outgoing: Outgoing,
     health: Arc<Health>,
 }
 
@@ -41,8 +41,14 @@ pub(crate) struct Heard {
 pub(crate) struct Failed(pub(crate) String);
 
 impl Upstream {
-    pub(crate) fn new(name: &'static str, url: HttpUrl, timeout: Duration, health: Arc<Health>) -> Result<Self, reqwest::Error> {
-        Ok(Self { name, client: http_client::client(&url.0, timeout)?, url, timeout, health })
+    pub(crate) fn new(
+        (name, url): (&'static str, HttpUrl),
+        timeout: Duration,
+        outgoing: &Outgoing,
+        health: Arc<Health>,
+    ) -> Result<Self, reqwest::Error> {
+        let client = http_client::client(&url.0, timeout, outgoing)?;
+        Ok(Self { name, client, url, timeout, outgoing: outgoing.clone(), health })
     }
 
     /// Passes a body on with its headers, and hears the whole answer.
@@ -52,7 +58,7 @@ impl Upstream {
             self.name,
             match &heard {
                 Ok(heard) if heard.status.is_success() => Ok(()),
-                Ok(heard) => Err(format!("answered {}", heard.status.as_u16())),
+                Ok(heard) => Err(heard.problem()),
                 Err(failed) => Err(failed.to_string()),
             },
         );
@@ -65,9 +71,12 @@ impl Upstream {
     }
 
     async fn send(&self, headers: &HeaderMap, body: Bytes) -> Result<Heard, Failed> {
-        let request = self.client.post(self.url.0.clone()).headers(end_to_end(headers)).body(body);
+        let request = self.client.post(self.url.0.clone()).headers(passed_on(headers, &self.outgoing)).body(body);
         let mut response = request.send().await.map_err(|error| self.failed(&error))?;
         let (status, headers) = (response.status(), end_to_end(response.headers()));
+        if status.is_informational() {
+            return Err(Failed(format!("answered {}: protocols are not changed", status.as_u16())));
+        }
         if status.is_redirection() {
             return Err(Failed(format!("answered {}: redirects are not followed", status.as_u16())));
         }
@@ -90,6 +99,12 @@ impl Upstream {
 }
 
 impl Heard {
+    /// Returns what is wrong with the status.
+    pub(crate) fn problem(&self) -> String {
+        let more = if self.status == StatusCode::LOOP_DETECTED { ": its URL leads back to this soramoded" } else { "" };
+        format!("answered {}{more}", self.status.as_u16())
+    }
+
     /// As it goes back to Sora: byte for byte.
     pub(crate) fn into_answer(self) -> Answered {
         let mut answer = Response::new(full(self.body));
