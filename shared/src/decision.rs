@@ -248,6 +248,8 @@ pub enum Answer {
     Reject,
     /// [`Decision::Redirect`]
     Redirect,
+    /// The error `ClusterUnavailable`.
+    Unavailable,
 }
 
 /// What a new connection would be answered, and the row of the decision table that says so.
@@ -259,6 +261,12 @@ pub struct Verdict {
     /// Why it would be rejected.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reason: Option<RejectReason>,
+    /// When it may be worth asking again, where that can be said.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub retry_after_ms: Option<u64>,
+    /// The node it would be redirected to.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub node_name: Option<NodeName>,
     /// The session it would join; absent where it would make one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub session_id: Option<SessionId>,

@@ -259,8 +259,8 @@ impl Error {
 
     /// The node that is to be written off is there.
     pub fn node_is_there(node_name: &NodeName) -> Self {
-        Self::new(ErrorType::CannotBecomeTrue, format!("node {:?} is in the cluster", node_name.as_str()))
-            .with_hint("Stop it first; only a node that is gone can be purged")
+        let message = format!("node {:?} is in the cluster, and no channel waits for an earlier incarnation of it", node_name.as_str());
+        Self::new(ErrorType::CannotBecomeTrue, message).with_hint("To purge the node itself, stop it first")
     }
 
     /// No channel waits for this node.

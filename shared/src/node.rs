@@ -196,6 +196,9 @@ pub struct Owes {
 pub struct ClusterNodes {
     /// The nodes.
     pub nodes: Vec<ClusterNode>,
+    /// When the channels were counted, where they were to be: a count is the answer for a few seconds.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub counted_at: Option<Time>,
     /// Why what they owe could not be counted.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub problem: Option<String>,

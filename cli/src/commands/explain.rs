@@ -57,6 +57,7 @@ const fn answer(verdict: &Verdict) -> &'static str {
         Answer::Offer => "offer",
         Answer::Reject => "reject",
         Answer::Redirect => "redirect",
+        Answer::Unavailable => "unavailable",
     }
 }
 

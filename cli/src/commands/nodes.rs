@@ -27,7 +27,7 @@ pub(crate) struct Args {
 enum What {
     /// Say that a node that is gone is off, so that its channels need not wait for it
     Purge {
-        /// The node
+        /// The node; of one that runs, its earlier incarnations alone are purged
         #[arg(add = ArgValueCandidates::new(completion::nodes))]
         node: NodeName,
         /// Say that the risk is known: if the node still runs, its channels are served on two nodes
@@ -61,8 +61,8 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
 }
 
 async fn list(context: &mut Context<'_>) -> Result<Exit, Failure> {
-    let ClusterNodes { nodes, problem } = match context.api {
-        Some(api) => ClusterNodes { nodes: api.nodes().await?, problem: None },
+    let ClusterNodes { nodes, problem, .. } = match context.api {
+        Some(api) => ClusterNodes { nodes: api.nodes().await?, counted_at: None, problem: None },
         None => context.socket.connect().await?.call(&ListClusterNodes { owed: true }).await?,
     };
     let mut list = List::begin(&mut context.output, "nodes", &HEADERS)?;

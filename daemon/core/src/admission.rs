@@ -1,11 +1,12 @@
 //! The one decision: may somebody new come into this channel?
 
-use soramode_protocol::decision::{Answer, Explain, Explanation, RejectReason, Verdict, Verdicts};
+use soramode_protocol::decision::{Answer, Explanation, RejectReason, Verdict, Verdicts};
 use soramode_protocol::id::ChannelId;
 use soramode_protocol::mode::Mode;
 use soramode_protocol::node::Standing;
 
 use crate::gate::Gate;
+use crate::member::{Ruling, retry_after};
 use crate::slab::Slot;
 
 /// The row of the decision table that matches, of those that are for a new connection.
@@ -17,6 +18,9 @@ pub(crate) enum Row {
     AtCapacity,
     Offer,
 }
+
+/// The row of the decision table that the cluster's word is.
+const CLUSTER_ROW: u8 = 7;
 
 impl Row {
     pub(crate) const fn reject_reason(self) -> Option<RejectReason> {
@@ -68,8 +72,14 @@ impl Gate {
         session.and_then(|session| self.sessions.session(session)).is_some_and(|row| row.live > 0)
     }
 
-    pub(crate) fn explain(&self, explain: Explain) -> Explanation {
-        let verdict = |mode| self.verdict(mode, &explain.channel_id);
+    /// Says what a new connection would be answered; `ruling` is what the cluster says of the channel under a mode in which it is asked.
+    pub(crate) fn explanation(&self, channel_id: &ChannelId, ruling: impl Fn(Mode) -> Ruling) -> Explanation {
+        let session = self.sessions.find_session(channel_id);
+        let verdict = |mode| {
+            let row = self.judge(mode, session);
+            let ruling = if self.must_ask(row, channel_id) { ruling(mode) } else { Ruling::Here };
+            self.verdict(row, session, &ruling)
+        };
         Explanation {
             mode: self.mode.mode,
             now: verdict(self.mode.mode),
@@ -79,34 +89,43 @@ impl Gate {
                 block_new_connection: verdict(Mode::BlockNewConnection),
                 initial: verdict(Mode::Initial),
             },
-            channel_id: explain.channel_id,
+            channel_id: channel_id.clone(),
         }
     }
 
-    /// What the cluster would be asked nobody has asked it: the row holds for this node alone.
-    fn why(&self, row: Row, session: Option<Slot>, channel_id: &ChannelId) -> String {
-        let why = row.why(session);
-        if !self.must_ask(row, channel_id) {
-            return why.to_owned();
-        }
-        match row {
-            Row::Offer => format!("{why}, as far as this node goes: if the channel is another node's, the client is sent there"),
-            Row::BlockNewConnection | Row::BlockNewSession => format!("{why}; a client is sent to another node where one takes it"),
-            Row::Initial | Row::AtCapacity => why.to_owned(),
+    fn verdict(&self, row: Row, session: Option<Slot>, ruling: &Ruling) -> Verdict {
+        let of_cluster =
+            |answer, why| Verdict { answer, reason: None, retry_after_ms: None, node_name: None, session_id: None, row: CLUSTER_ROW, why };
+        match ruling {
+            Ruling::Here | Ruling::Nowhere => self.own_verdict(row, session),
+            Ruling::Redirect(node) => {
+                let why = format!("node {:?} has the channel, or is to have it", node.as_str());
+                Verdict { node_name: Some(node.clone()), ..of_cluster(Answer::Redirect, why) }
+            }
+            Ruling::OwnerLost(left) => {
+                let until = match left {
+                    Some(left) => format!("it can be had in {} s", left.as_secs().saturating_add(1)),
+                    None => "it waits for its node to return, or for soramode nodes purge".to_owned(),
+                };
+                let (reason, why) = (RejectReason::OwnerLost, format!("the channel's node is gone: {until}"));
+                Verdict { reason: Some(reason), retry_after_ms: left.map(retry_after), ..of_cluster(Answer::Reject, why) }
+            }
+            Ruling::Full => self.own_verdict(Row::AtCapacity, session),
+            Ruling::Unavailable(why) => of_cluster(Answer::Unavailable, format!("the cluster cannot be asked: {why}")),
         }
     }
 
-    fn verdict(&self, mode: Mode, channel_id: &ChannelId) -> Verdict {
-        let session = self.sessions.find_session(channel_id);
-        let row = self.judge(mode, session);
+    fn own_verdict(&self, row: Row, session: Option<Slot>) -> Verdict {
         let reason = row.reject_reason();
         let joined = session.filter(|_| reason.is_none()).and_then(|session| self.sessions.session(session));
         Verdict {
             answer: if reason.is_some() { Answer::Reject } else { Answer::Offer },
             reason,
+            retry_after_ms: None,
+            node_name: None,
             session_id: joined.map(|session| session.session_id.clone()),
             row: row.number(),
-            why: self.why(row, session, channel_id),
+            why: row.why(session).to_owned(),
         }
     }
 }

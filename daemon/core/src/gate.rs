@@ -130,7 +130,7 @@ impl Gate {
                 }
                 Err(error) => Err(error),
             },
-            GateRequest::Explain(explain) => Ok(Reply::Explanation(Box::new(self.explain(explain)))),
+            GateRequest::Explain(explain) => return self.explain(turn, ticket, explain),
             GateRequest::List(list) => self.list(&list).map(Reply::Page),
             GateRequest::Wait(wait) => return self.wait(turn, ticket, *wait),
             GateRequest::ListDeliveries(list) => self.list_deliveries(turn.now, &list).map(Reply::Deliveries),

@@ -48,7 +48,7 @@ impl Gate {
     /// This node: all of them where there is no cluster, and all that it can vouch for where there is one.
     pub(crate) fn list_cluster_nodes(&self) -> ClusterNodes {
         if let Some(nodes) = self.cluster_nodes() {
-            return ClusterNodes { nodes, problem: None };
+            return ClusterNodes { nodes, counted_at: None, problem: None };
         }
         let node = ClusterNode {
             node_name: self.settings.node_name.clone(),
@@ -66,7 +66,7 @@ impl Gate {
             version: Some(VERSION.to_owned()),
             owes: None,
         };
-        ClusterNodes { nodes: vec![node], problem: None }
+        ClusterNodes { nodes: vec![node], counted_at: None, problem: None }
     }
 
     pub(crate) fn list_mode_changes(&self, list: &ListModeChanges) -> ModeChanges {

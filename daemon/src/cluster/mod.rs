@@ -14,7 +14,8 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use soramode_core::member::order::{Heard, Order};
+use soramode_core::cluster::claim::Reply;
+use soramode_core::member::order::{Heard, Order, Wish};
 use soramode_protocol::id::{LogId, NodeName};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -180,11 +181,12 @@ impl Edge {
                     other @ (Order::Look
                     | Order::Join { .. }
                     | Order::Ask { .. }
+                    | Order::Find { .. }
                     | Order::Release(..)
                     | Order::Readopt { .. }
                     | Order::Publish { .. }
                     | Order::Tell { .. }
-                    | Order::Count { .. }
+                    | Order::Count
                     | Order::Purge { .. }) => self.begin(other),
                 }
             }
@@ -220,6 +222,14 @@ async fn carry_out(etcd: &Etcd, order: Order, inbox: &Inbox) -> Option<Heard> {
             let reply = etcd.ask(&channel_id, by, &wish).await;
             Some(Heard::Asked { channel_id, by, reply })
         }
+        Order::Find { channel_id, by } => {
+            let found = match etcd.ask(&channel_id, by, &Wish::Find).await {
+                Ok(Reply::Refused(found)) => Ok(found),
+                Ok(Reply::Won(_)) => Err("etcd's answer cannot be read".to_owned()),
+                Err(why) => Err(why),
+            };
+            Some(Heard::Found { channel_id, found })
+        }
         Order::Release(channel_id, token) => {
             let certainty = etcd.release(&channel_id, token).await;
             Some(Heard::Released(channel_id, token, certainty))
@@ -229,9 +239,9 @@ async fn carry_out(etcd: &Etcd, order: Order, inbox: &Inbox) -> Option<Heard> {
             None
         }
         Order::Publish { by, mode } => Some(Heard::Published(mode, etcd.publish(by, mode).await)),
-        Order::Count { ticket } => Some(Heard::Counted { ticket, owed: etcd.count().await }),
-        Order::Purge { ticket, node_name, actor } => {
-            let written_off = etcd.purge(&node_name, &actor).await;
+        Order::Count => Some(Heard::Counted(etcd.count().await)),
+        Order::Purge { ticket, node_name, running, actor } => {
+            let written_off = etcd.purge((&node_name, running), &actor).await;
             Some(Heard::Purged { ticket, node_name, written_off })
         }
         Order::Tell { by, load } => {

@@ -26,11 +26,15 @@ const PURGE_TIME: Duration = Duration::from_secs(30);
 const COUNT_TIME: Duration = Duration::from_secs(5);
 
 impl Etcd {
-    /// Notes that a node is off, for each of its incarnations that channels wait for; gives these, and how many channels.
-    pub(super) async fn purge(&self, node: &NodeName, actor: &str) -> Result<(Vec<Incarnation>, u64), String> {
+    /// Notes that a node is off, for each of its incarnations that channels wait for but the one that runs; gives these, and how many channels.
+    pub(super) async fn purge(
+        &self,
+        (node, running): (&NodeName, Option<Incarnation>),
+        actor: &str,
+    ) -> Result<(Vec<Incarnation>, u64), String> {
         let (mut incarnations, mut channels) = (BTreeSet::new(), 0);
         let mut count_in = |claim: Claim| {
-            if claim.node == *node {
+            if claim.node == *node && running != Some(claim.incarnation) {
                 channels += 1;
                 incarnations.insert(claim.incarnation);
             }

@@ -17,7 +17,7 @@ use crate::gate::{Gate, Refusable, Turn};
 use crate::snapshot::TakeoverWait;
 
 use super::order::{Order, Wish};
-use super::waiters::{Asking, Verdict, Waiter};
+use super::waiters::{Asking, Ruling, Waiter};
 use super::{Member, Place, millis};
 
 /// Claims under way at most; whoever asks for one more channel is told to come again.
@@ -32,13 +32,56 @@ pub const CLAIMS_MAX: usize = 100_000;
 /// How often one question is put anew, because the channel changed hands meanwhile, before that is given up.
 const ROUNDS_MAX: u8 = 8;
 
+/// Why a node that is not joined cannot ask.
+pub(super) const ISOLATED: &str = "the node is isolated";
+
+/// Why a node that has no place in the cluster yet cannot ask.
+pub(super) const ON_ITS_WAY: &str = "the node is on its way into the cluster";
+
+/// Why a node that was joined cannot ask.
+pub(super) const PLACE_LOST: &str = "the node's place in the cluster is lost";
+
+/// Why a node cannot claim that was `normal` a moment ago, or is to be.
+const NOT_PUBLISHED: &str = "the other nodes do not know yet that this one is normal";
+
+/// The node as a question about a channel is judged.
+#[derive(Clone, Copy)]
+pub(super) struct Here {
+    pub(super) mode: Mode,
+    /// The mode that the other nodes know of.
+    pub(super) published: Option<Mode>,
+    /// By the boot clock.
+    pub(super) now: Duration,
+}
+
+/// The new connections that a channel is asked for.
+pub(super) struct Newcomers<'a> {
+    pub(super) channel_id: &'a ChannelId,
+    /// The most redirects that one of them followed.
+    pub(super) hops: u8,
+    /// There is a session already, which nobody claimed.
+    pub(super) is_session: bool,
+}
+
+/// What to do about a channel after the cluster's answer.
+pub(super) enum Step {
+    Own(Token),
+    GiveBack(Token),
+    Ask(Wish),
+    Settle(Ruling),
+    /// Read the members, and then ask again.
+    Park,
+    /// The node's own key is gone.
+    Lost,
+}
+
 impl Member {
     pub(super) fn asking_count(&self) -> u64 {
         u64::try_from(self.asking.len()).unwrap_or(u64::MAX)
     }
 
     /// A claim names its owner: it may be one that is gone.
-    fn note_owner(&mut self, claim: Claim) {
+    pub(super) fn note_owner(&mut self, claim: Claim) {
         if self.settings.takeover_wait == TakeoverWait::None {
             self.gone.purge(claim.incarnation);
         }
@@ -71,7 +114,7 @@ impl Gate {
     /// Asks the cluster about a channel; `None` if whoever waits is answered later.
     pub(crate) fn ask_cluster(&mut self, turn: &mut Turn, channel_id: &ChannelId, waiter: Waiter) -> Option<Refusable<Decision>> {
         if self.standing != Standing::Joined {
-            return Some(Err(Error::cluster_unavailable("the node is isolated")));
+            return Some(Err(Error::cluster_unavailable(ISOLATED)));
         }
         let mode = self.mode.mode;
         let ticket = waiter.ticket();
@@ -99,17 +142,21 @@ impl Gate {
 
     /// A claim, where the channel belongs here if it is nobody's; else it is looked for first.
     fn first_wish(&mut self, turn: &Turn, channel_id: &ChannelId, hops: u8) -> Wish {
-        let is_here = matches!(self.belongs(channel_id, hops), Belongs::Here);
+        let is_here = matches!(self.belongs(self.mode.mode, channel_id, hops), Belongs::Here);
         if is_here && self.can_claim(turn.now.boot) { Wish::Claim } else { Wish::Find }
     }
 
     fn can_claim(&self, now: Duration) -> bool {
-        self.mode.mode == Mode::Normal && self.member.as_deref().is_some_and(|member| member.may_claim(now))
+        self.can_claim_in(self.mode.mode, now)
+    }
+
+    fn can_claim_in(&self, mode: Mode, now: Duration) -> bool {
+        mode == Mode::Normal && self.member.as_deref().is_some_and(|member| member.may_claim(now))
     }
 
     fn order_ask(&mut self, turn: &mut Turn, channel_id: &ChannelId, wish: Wish) {
         let Some(by) = self.member().and_then(|member| member.incarnation()) else {
-            return self.settle(turn, channel_id, &Verdict::Unavailable("the node is on its way into the cluster".to_owned()));
+            return self.settle(turn, channel_id, &Ruling::Unavailable(ON_ITS_WAY.to_owned()));
         };
         Self::order(turn, Order::Ask { channel_id: channel_id.clone(), by, wish });
     }
@@ -129,16 +176,24 @@ impl Gate {
         }
         let reply = match reply {
             Ok(reply) => reply,
-            Err(why) => return self.settle(turn, &channel_id, &Verdict::Unavailable(why)),
+            Err(why) => return self.settle(turn, &channel_id, &Ruling::Unavailable(why)),
         };
         if let Reply::Refused(Found { claim: Some(claim), .. }) = &reply {
             member.note_owner(claim.clone());
         }
-        let Some(right) = &member.right else { return };
-        // A claim of its own that it does not hold may be on its way out: it is written anew before it counts.
-        let me = Me { right, mode, over: &member.over };
-        let outcome = judge(reply, me, &mut member.gone, now);
-        self.act_on(turn, &channel_id, outcome);
+        let published = if let Reply::Refused(found) = &reply { found.mode } else { Some(Mode::Normal) };
+        let here = Here { mode, published, now };
+        let Some(outcome) = self.judge_reply(reply, here) else { return };
+        let step = self.next_step(outcome, &self.newcomers(&channel_id), here);
+        self.take_step(turn, &channel_id, step);
+    }
+
+    /// What etcd's reply means under a mode. A claim of the node's own that it does not hold may be on its way out: it is written anew before
+    /// it counts.
+    pub(super) fn judge_reply(&mut self, reply: Reply, here: Here) -> Option<Outcome> {
+        let member = self.member()?;
+        let me = Me { right: member.right.as_ref()?, mode: here.mode, over: &member.over };
+        Some(judge(reply, me, &mut member.gone, here.now))
     }
 
     /// A claim was won that nobody waits for any more.
@@ -148,64 +203,74 @@ impl Gate {
         }
     }
 
-    fn act_on(&mut self, turn: &mut Turn, channel_id: &ChannelId, outcome: Outcome) {
+    /// Who the question about a channel is for.
+    fn newcomers<'a>(&self, channel_id: &'a ChannelId) -> Newcomers<'a> {
+        let asking = self.member.as_deref().and_then(|member| member.asking.get(channel_id));
+        let waiters = || asking.into_iter().flat_map(|asking| &asking.waiters);
+        let hops = waiters().map(Waiter::hops).max().unwrap_or(0);
+        Newcomers { channel_id, hops, is_session: waiters().any(|waiter| matches!(waiter, Waiter::Session)) }
+    }
+
+    /// The one decision of what follows from the cluster's answer: `Connect` takes this step, `Explain` says where it leads.
+    pub(super) fn next_step(&self, outcome: Outcome, newcomers: &Newcomers<'_>, here: Here) -> Step {
+        let can_claim = self.can_claim_in(here.mode, here.now);
+        let is_published = here.published == Some(Mode::Normal);
+        let unavailable = |why: &str| Step::Settle(Ruling::Unavailable(why.to_owned()));
         match outcome {
-            Outcome::Mine(token) => self.own(turn, channel_id, token),
-            Outcome::GiveBack(token) => {
+            Outcome::Mine(token) => Step::Own(token),
+            Outcome::GiveBack(token) => Step::GiveBack(token),
+            Outcome::Owned(node) if node == self.settings.node_name => unavailable("another node has this node's name"),
+            Outcome::Owned(node) => Step::Settle(Ruling::Redirect(node)),
+            Outcome::TakeOver(_) | Outcome::Renew(_) | Outcome::NotNormal if can_claim && !is_published => unavailable(NOT_PUBLISHED),
+            Outcome::TakeOver(claim) if can_claim => Step::Ask(Wish::TakeOver(claim)),
+            Outcome::Renew(claim) if can_claim => Step::Ask(Wish::Renew(claim)),
+            Outcome::Renew(claim) => Step::Ask(Wish::Drop(claim)),
+            Outcome::OwnerLost(left) => Step::Settle(Ruling::OwnerLost(left)),
+            Outcome::ReadMembers => Step::Park,
+            Outcome::NotMember => Step::Lost,
+            Outcome::NotNormal if here.mode == Mode::Normal => unavailable(NOT_PUBLISHED),
+            // A node that may have new channels takes it over when the client comes there.
+            Outcome::TakeOver(_) | Outcome::NotNormal | Outcome::Again => self.find_place(newcomers, here),
+        }
+    }
+
+    /// The channel is nobody's, or may be had: where does it belong?
+    fn find_place(&self, newcomers: &Newcomers<'_>, here: Here) -> Step {
+        let can_claim = self.can_claim_in(here.mode, here.now);
+        match self.belongs(here.mode, newcomers.channel_id, newcomers.hops) {
+            _ if newcomers.is_session && can_claim => Step::Ask(Wish::Claim),
+            Belongs::Here if can_claim => Step::Ask(Wish::Claim),
+            Belongs::There(node) => Step::Settle(Ruling::Redirect(node)),
+            Belongs::Here | Belongs::Nowhere => Step::Settle(Ruling::Nowhere),
+        }
+    }
+
+    fn take_step(&mut self, turn: &mut Turn, channel_id: &ChannelId, step: Step) {
+        match step {
+            Step::Own(token) => self.own(turn, channel_id, token),
+            Step::GiveBack(token) => {
                 self.release_token(turn, channel_id.clone(), token);
                 self.again(turn, channel_id, None);
             }
-            Outcome::Owned(node) => {
-                let is_this_node = node == self.settings.node_name;
-                let stranger = || Verdict::Unavailable("another node has this node's name".to_owned());
-                self.settle(turn, channel_id, &if is_this_node { stranger() } else { Verdict::Redirect(node) });
-            }
-            Outcome::TakeOver(claim) => self.take_over(turn, channel_id, claim),
-            Outcome::Renew(claim) if self.can_claim(turn.now.boot) => self.again(turn, channel_id, Some(Wish::Renew(claim))),
-            Outcome::Renew(claim) => self.again(turn, channel_id, Some(Wish::Drop(claim))),
-            Outcome::OwnerLost(left) => self.settle(turn, channel_id, &Verdict::OwnerLost(left)),
-            Outcome::ReadMembers => {
+            Step::Ask(wish) => self.again(turn, channel_id, Some(wish)),
+            Step::Settle(ruling) => self.settle(turn, channel_id, &ruling),
+            Step::Park => {
                 if let Some(asking) = self.member().and_then(|member| member.asking.get_mut(channel_id)) {
                     asking.parked = Some(Wish::Find);
                     Self::order(turn, Order::Look);
                 }
             }
-            Outcome::NotMember => {
+            Step::Lost => {
                 Self::order(turn, Order::Look);
-                self.settle(turn, channel_id, &Verdict::Unavailable("the node's place in the cluster is lost".to_owned()));
+                self.settle(turn, channel_id, &Ruling::Unavailable(PLACE_LOST.to_owned()));
             }
-            Outcome::NotNormal if self.mode.mode == Mode::Normal => {
-                self.settle(turn, channel_id, &Verdict::Unavailable("the other nodes do not know yet that this one is normal".to_owned()));
-            }
-            Outcome::NotNormal | Outcome::Again => self.find_place(turn, channel_id),
         }
     }
 
-    fn take_over(&mut self, turn: &mut Turn, channel_id: &ChannelId, claim: Claim) {
-        if self.can_claim(turn.now.boot) {
-            return self.again(turn, channel_id, Some(Wish::TakeOver(claim)));
-        }
-        // Whoever may have new channels takes it over when the client comes.
-        self.find_place(turn, channel_id);
-    }
-
-    /// The channel is nobody's, or may be had: where does it belong?
-    fn find_place(&mut self, turn: &mut Turn, channel_id: &ChannelId) {
-        let asking = self.member().and_then(|member| member.asking.get(channel_id));
-        let hops = asking.map_or(0, |asking| asking.waiters.iter().map(Waiter::hops).max().unwrap_or(0));
-        let is_session = asking.is_some_and(|asking| asking.waiters.iter().any(|waiter| matches!(waiter, Waiter::Session)));
-        match self.belongs(channel_id, hops) {
-            _ if is_session && self.can_claim(turn.now.boot) => self.again(turn, channel_id, Some(Wish::Claim)),
-            Belongs::Here if self.can_claim(turn.now.boot) => self.again(turn, channel_id, Some(Wish::Claim)),
-            Belongs::There(node) => self.settle(turn, channel_id, &Verdict::Redirect(node)),
-            Belongs::Here | Belongs::Nowhere => self.settle(turn, channel_id, &Verdict::Nowhere),
-        }
-    }
-
-    fn belongs(&self, channel_id: &ChannelId, hops: u8) -> Belongs {
+    fn belongs(&self, mode: Mode, channel_id: &ChannelId, hops: u8) -> Belongs {
         let here = Candidate {
             node: self.settings.node_name.clone(),
-            mode: self.mode.mode,
+            mode,
             connections: self.sessions.connection_count(),
             limit: self.settings.max_connections,
         };
@@ -228,10 +293,10 @@ impl Gate {
         let Some(asking) = self.member().and_then(|member| member.asking.get_mut(channel_id)) else { return };
         asking.rounds += 1;
         if asking.rounds > ROUNDS_MAX {
-            return self.settle(turn, channel_id, &Verdict::Unavailable("the channel changes hands too often".to_owned()));
+            return self.settle(turn, channel_id, &Ruling::Unavailable("the channel changes hands too often".to_owned()));
         }
         if self.standing == Standing::Fenced {
-            return self.settle(turn, channel_id, &Verdict::Nowhere);
+            return self.settle(turn, channel_id, &Ruling::Nowhere);
         }
         self.order_ask(turn, channel_id, wish.unwrap_or(Wish::Find));
     }
@@ -251,7 +316,7 @@ impl Gate {
         member.owned.insert(channel_id.clone(), token);
         member.unclaimed.remove(channel_id);
         turn.effects.records.push(Record::Claimed { channel_id: channel_id.clone(), token });
-        self.settle(turn, channel_id, &Verdict::Here);
+        self.settle(turn, channel_id, &Ruling::Here);
         if self.sessions.find_session(channel_id).is_none() {
             self.release(turn, channel_id);
         }

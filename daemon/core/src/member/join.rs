@@ -43,7 +43,7 @@ impl Member {
                 self.lose(name, node.incarnation);
             }
         }
-        self.lost.retain(|name, _| !self.nodes.contains_key(name));
+        self.lost.retain(|name, incarnation| !self.nodes.contains_key(name) && !self.gone.is_purged(*incarnation));
         self.epoch = looked.epoch;
         self.problem = None;
     }
@@ -220,6 +220,7 @@ impl Gate {
     fn follow_look(&mut self, turn: &mut Turn) {
         self.retry_releases(turn);
         self.ask_again(turn);
+        self.explain_again(turn);
         self.claim_unclaimed(turn);
         self.tell(turn);
         if let Some(member) = self.member() {

@@ -3,6 +3,8 @@
 //! The decisions are those of [`cluster`](crate::cluster); here they meet the gate's mode, sessions and clients.
 
 pub mod claims;
+pub mod counts;
+pub mod explain;
 pub mod fence;
 pub mod join;
 pub mod order;
@@ -29,12 +31,14 @@ use crate::effect::{Act, Record};
 use crate::gate::{Gate, Turn};
 use crate::input::{Host, Membership};
 use crate::snapshot::{ClusterSettings, Stored, StoredMember};
+use counts::Counts;
+use explain::Explaining;
 use fence::Fences;
 use order::{Heard, Load, Order, SeenNode};
 use publish::Publication;
 use release::Releases;
 use waiters::Asking;
-pub(crate) use waiters::Waiter;
+pub(crate) use waiters::{Ruling, Waiter, retry_after};
 
 /// Nodes that are remembered as gone, for lists.
 const LOST_MAX: usize = 1_024;
@@ -68,6 +72,8 @@ pub(crate) struct Member {
     pub(crate) standing_since: Option<Time>,
     /// When the others were told how full the node is, and what.
     told: Option<(Duration, Load)>,
+    counts: Counts,
+    explaining: Explaining,
     problem: Option<String>,
 }
 
@@ -113,6 +119,8 @@ impl Member {
             renewed_at: None,
             standing_since: None,
             told: None,
+            counts: Counts::default(),
+            explaining: Explaining::default(),
             problem: None,
         }
     }
@@ -138,7 +146,11 @@ impl Member {
         }
     }
 
+    /// Remembers a node as gone; one that was purged is of no concern any more, whatever still names it.
     fn lose(&mut self, node: NodeName, incarnation: Incarnation) {
+        if self.gone.is_purged(incarnation) {
+            return;
+        }
         self.lost.insert(node, incarnation);
         if self.lost.len() > LOST_MAX {
             self.lost.pop_first();
@@ -214,11 +226,12 @@ impl Gate {
             Heard::LookFailed(why) => self.note_problem(why),
             Heard::Joined(joined) => self.joined(turn, joined),
             Heard::Asked { channel_id, by, reply } => self.asked(turn, channel_id, (by, reply)),
+            Heard::Found { channel_id, found } => self.found(turn, channel_id, found),
             Heard::Released(channel_id, token, certainty) => self.released(turn, (channel_id, token), certainty),
             Heard::Readopted { by, replies, rest } => self.readopted(turn, by, (replies, rest)),
             Heard::Published(mode, outcome) => self.published(turn, mode, outcome),
             Heard::Purged { ticket, node_name, written_off } => self.purged(turn, ticket, (node_name, written_off)),
-            Heard::Counted { ticket, owed } => self.counted(turn, ticket, owed),
+            Heard::Counted(owned) => self.counted(turn, owned),
             Heard::FenceTold { id, clients } => self.fence_told(turn, id, clients),
             Heard::FenceDone { id, outcome } => self.fence_done(turn, id, outcome),
             Heard::Leaving => self.leave(turn),

@@ -10,7 +10,7 @@ use soramode_protocol::mode::Mode;
 use soramode_protocol::node::Owes;
 use soramode_protocol::time::Time;
 
-use crate::cluster::claim::{Claim, Reply};
+use crate::cluster::claim::{Claim, Found, Reply};
 use crate::cluster::{Incarnation, Token};
 use crate::input::{SocketId, Ticket};
 
@@ -34,6 +34,13 @@ pub enum Order {
         by: Incarnation,
         /// What.
         wish: Wish,
+    },
+    /// Find out whose a channel is, for `Explain`: nothing is written.
+    Find {
+        /// Which.
+        channel_id: ChannelId,
+        /// As whom.
+        by: Incarnation,
     },
     /// Delete a claim whose session has ended, comparing its token.
     Release(ChannelId, Token),
@@ -59,16 +66,15 @@ pub enum Order {
         load: Load,
     },
     /// Count the channels that each incarnation owns.
-    Count {
-        /// Whom to answer.
-        ticket: Ticket,
-    },
+    Count,
     /// Note an operator's word that a node is off.
     Purge {
         /// Whom to answer.
         ticket: Ticket,
         /// The node.
         node_name: NodeName,
+        /// Its incarnation that is there: the earlier ones alone are purged.
+        running: Option<Incarnation>,
         /// Who says so.
         actor: String,
     },
@@ -85,10 +91,11 @@ impl Order {
             Self::Look | Self::Tell { .. } | Self::Leave(_) | Self::Stay => None,
             Self::Join { .. } => Some(Heard::Joined(Err(why.to_owned()))),
             Self::Ask { channel_id, by, .. } => Some(Heard::Asked { channel_id, by, reply: Err(why.to_owned()) }),
+            Self::Find { channel_id, .. } => Some(Heard::Found { channel_id, found: Err(why.to_owned()) }),
             Self::Release(channel_id, token) => Some(Heard::Released(channel_id, token, Certainty::Unknown)),
             Self::Readopt { by, .. } => Some(Heard::Readopted { by, replies: Vec::new(), rest: Rest::Nothing }),
             Self::Publish { mode, .. } => Some(Heard::Published(mode, Err(why.to_owned()))),
-            Self::Count { ticket } => Some(Heard::Counted { ticket, owed: Err(why.to_owned()) }),
+            Self::Count => Some(Heard::Counted(Err(why.to_owned()))),
             Self::Purge { ticket, node_name, .. } => Some(Heard::Purged { ticket, node_name, written_off: Err(why.to_owned()) }),
         }
     }
@@ -127,6 +134,13 @@ pub enum Heard {
         /// What came back.
         reply: Result<Reply, String>,
     },
+    /// What came of [`Order::Find`].
+    Found {
+        /// The channel.
+        channel_id: ChannelId,
+        /// What stands there.
+        found: Result<Found, String>,
+    },
     /// What came of [`Order::Release`]: whether it is certain that the claim is gone.
     Released(ChannelId, Token, Certainty),
     /// What came of [`Order::Readopt`]; claims of which nothing is said are to be tried again.
@@ -149,13 +163,8 @@ pub enum Heard {
         /// Its incarnations that are written off, and the channels that they owed.
         written_off: Result<(Vec<Incarnation>, u64), String>,
     },
-    /// What came of [`Order::Count`].
-    Counted {
-        /// Whom to answer.
-        ticket: Ticket,
-        /// What each incarnation owns that owns anything.
-        owed: Result<Vec<Owned>, String>,
-    },
+    /// What came of [`Order::Count`]: the channels of each incarnation that owns any.
+    Counted(Result<Vec<Owned>, String>),
     /// The SFU has been told that sessions are to end: how many clients must say that they did.
     FenceTold {
         /// Which fence.

@@ -1,12 +1,11 @@
 //! What is told of the cluster, and what an operator does about a node that is gone.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use soramode_protocol::cluster::{ClusterStatus, Granted, PurgeClusterNode, Purged};
 use soramode_protocol::error::Error;
 use soramode_protocol::id::NodeName;
-use soramode_protocol::node::{ClusterNode, ClusterNodes, ListClusterNodes, Owes, Standing};
+use soramode_protocol::node::{ClusterNode, Standing};
 use soramode_protocol::reply::{Answer, Reply};
 
 use crate::cluster::{FenceAfter, Incarnation};
@@ -14,7 +13,7 @@ use crate::effect::Act;
 use crate::gate::{Gate, Turn};
 use crate::input::Ticket;
 
-use super::order::{Order, Owned, SeenNode};
+use super::order::{Order, SeenNode};
 use super::{Member, millis};
 
 impl Gate {
@@ -52,14 +51,14 @@ impl Gate {
         }))
     }
 
-    /// Everybody that is there, by name, and then who is not.
+    /// The nodes that are there by name, this one among them whatever its standing, and then those that are not.
     pub(crate) fn cluster_nodes(&self) -> Option<Vec<ClusterNode>> {
         let member = self.member.as_deref()?;
         let mut nodes: Vec<ClusterNode> =
             member.nodes.values().filter(|node| node.node_name != self.settings.node_name).map(|node| shown(member, node)).collect();
         nodes.push(self.shown_self(member));
+        nodes.sort_by(|one, other| one.node_name.cmp(&other.node_name));
         nodes.extend(member.lost.keys().filter(|name| **name != self.settings.node_name).map(gone));
-        nodes.sort_by(|one, other| (!one.connected, &one.node_name).cmp(&(!other.connected, &other.node_name)));
         Some(nodes)
     }
 
@@ -83,54 +82,14 @@ impl Gate {
         }
     }
 
-    /// The nodes; what they owe is counted first, where that is wanted.
-    pub(crate) fn list_nodes(&mut self, turn: &mut Turn, ticket: Ticket, list: ListClusterNodes) -> Option<Answer> {
-        if !list.owed || self.member.is_none() {
-            return Some(Ok(Reply::ClusterNodes(self.list_cluster_nodes())));
-        }
-        Self::order(turn, Order::Count { ticket });
-        None
-    }
-
-    pub(super) fn counted(&mut self, turn: &mut Turn, ticket: Ticket, counted: Result<Vec<Owned>, String>) {
-        let Some(member) = self.member() else { return };
-        let (owned, problem) = match counted {
-            Ok(owned) => (owned, None),
-            Err(why) => (Vec::new(), Some(why)),
-        };
-        let mut by_name: BTreeMap<NodeName, Owes> = BTreeMap::new();
-        for Owned { node_name, incarnation, channels } in owned {
-            let is_there = member.nodes.get(&node_name).is_some_and(|node| node.incarnation == incarnation);
-            // What is written off is free for whoever wants it.
-            if is_there || member.gone.is_purged(incarnation) {
-                continue;
-            }
-            let debt = by_name.entry(node_name.clone()).or_default();
-            debt.channels += channels.channels;
-            debt.until_purged += channels.until_purged;
-            if !member.nodes.contains_key(&node_name) {
-                member.lose(node_name, incarnation);
-            }
-        }
-        let ClusterNodes { mut nodes, .. } = self.list_cluster_nodes();
-        if problem.is_none() {
-            for node in &mut nodes {
-                node.owes = Some(by_name.get(&node.node_name).copied().unwrap_or_default());
-            }
-        }
-        turn.effects.acts.push(Act::Answer(ticket, Ok(Reply::ClusterNodes(ClusterNodes { nodes, problem }))));
-    }
-
-    /// Has an operator's word noted that a node is off; it is answered when that is done.
+    /// Notes an operator's word that a node is off, or, of one that runs, that its earlier incarnations are over; answered when that is done.
     pub(crate) fn purge(&mut self, turn: &mut Turn, ticket: Ticket, (purge, actor): (PurgeClusterNode, &str)) -> Option<Answer> {
         let Some(member) = self.member() else { return Some(Err(Error::no_cluster())) };
         if member.right.as_ref().is_none_or(|right| !right.may_claim(turn.now.boot)) {
             return Some(Err(Error::cluster_unavailable("this node is not joined")));
         }
-        if member.nodes.contains_key(&purge.node_name) {
-            return Some(Err(Error::node_is_there(&purge.node_name)));
-        }
-        Self::order(turn, Order::Purge { ticket, node_name: purge.node_name, actor: actor.to_owned() });
+        let running = member.nodes.get(&purge.node_name).map(|node| node.incarnation);
+        Self::order(turn, Order::Purge { ticket, node_name: purge.node_name, running, actor: actor.to_owned() });
         None
     }
 
@@ -139,6 +98,9 @@ impl Gate {
         let Some(member) = self.member() else { return };
         let answer = match written_off {
             Err(why) => Err(Error::cluster_unavailable(why)),
+            Ok((incarnations, _)) if incarnations.is_empty() && member.nodes.contains_key(&node_name) => {
+                Err(Error::node_is_there(&node_name))
+            }
             Ok((incarnations, _)) if incarnations.is_empty() => Err(Error::owes_nothing(&node_name)),
             Ok((incarnations, channels)) => {
                 for &incarnation in &incarnations {

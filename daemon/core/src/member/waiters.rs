@@ -64,8 +64,9 @@ impl Waiter {
     }
 }
 
-/// What a question came to, for whoever waits.
-pub(super) enum Verdict {
+/// The cluster's word on a channel, for a new connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Ruling {
     /// It is this node's: what its own table says is the answer.
     Here,
     Redirect(NodeName),
@@ -73,28 +74,36 @@ pub(super) enum Verdict {
     /// No node takes it: what this node's own mode says is the answer.
     Nowhere,
     Unavailable(String),
+    /// The node owns as many channels as it may.
+    Full,
+}
+
+/// When to ask again, in whole milliseconds: never before the time is over.
+pub(crate) fn retry_after(left: Duration) -> u64 {
+    millis(left).saturating_add(1)
 }
 
 impl Gate {
     /// Answers everybody who waits for a channel.
-    pub(super) fn settle(&mut self, turn: &mut Turn, channel_id: &ChannelId, verdict: &Verdict) {
+    pub(super) fn settle(&mut self, turn: &mut Turn, channel_id: &ChannelId, ruling: &Ruling) {
         let asking = self.member().and_then(|member| member.asking.remove(channel_id));
         for waiter in asking.map(|asking| asking.waiters).unwrap_or_default() {
-            self.settle_one(turn, channel_id, (waiter, verdict));
+            self.settle_one(turn, channel_id, (waiter, ruling));
         }
     }
 
-    fn settle_one(&mut self, turn: &mut Turn, channel_id: &ChannelId, (waiter, verdict): (Waiter, &Verdict)) {
-        let Some(ticket) = waiter.ticket() else { return self.settle_session(turn, channel_id, verdict) };
-        let answer = match verdict {
-            Verdict::Redirect(node) => Ok(self.redirect(node)),
-            Verdict::OwnerLost(left) => {
+    fn settle_one(&mut self, turn: &mut Turn, channel_id: &ChannelId, (waiter, ruling): (Waiter, &Ruling)) {
+        let Some(ticket) = waiter.ticket() else { return self.settle_session(turn, channel_id, ruling) };
+        let answer = match ruling {
+            Ruling::Redirect(node) => Ok(self.redirect(node)),
+            Ruling::OwnerLost(left) => {
                 self.count_rejected(RejectReason::OwnerLost);
-                let (mode, retry_after_ms) = (self.mode.mode, left.map(|left| millis(left) + 1));
+                let (mode, retry_after_ms) = (self.mode.mode, left.map(retry_after));
                 Ok(Decision::Reject { reason: RejectReason::OwnerLost, mode, retry_after_ms })
             }
-            Verdict::Unavailable(why) => Err(Error::cluster_unavailable(why)),
-            Verdict::Here | Verdict::Nowhere => match waiter {
+            Ruling::Unavailable(why) => Err(Error::cluster_unavailable(why)),
+            Ruling::Full => Ok(self.reject(RejectReason::AtCapacity)),
+            Ruling::Here | Ruling::Nowhere => match waiter {
                 Waiter::Connect(ticket, connect) => self.decide_connect(turn, ticket, connect),
                 Waiter::Admit(_, client) => self.decide_admit(turn, client),
                 Waiter::Session => return,
@@ -109,10 +118,10 @@ impl Gate {
     }
 
     /// A session that the SFU has without a claim: where its channel is another's, it ends.
-    fn settle_session(&mut self, turn: &mut Turn, channel_id: &ChannelId, verdict: &Verdict) {
-        match verdict {
-            Verdict::Redirect(_) | Verdict::OwnerLost(_) => self.fence(turn, FenceOf::Channel(channel_id.clone())),
-            Verdict::Here | Verdict::Nowhere | Verdict::Unavailable(_) => {}
+    fn settle_session(&mut self, turn: &mut Turn, channel_id: &ChannelId, ruling: &Ruling) {
+        match ruling {
+            Ruling::Redirect(_) | Ruling::OwnerLost(_) => self.fence(turn, FenceOf::Channel(channel_id.clone())),
+            Ruling::Here | Ruling::Nowhere | Ruling::Unavailable(_) | Ruling::Full => {}
         }
     }
 
@@ -120,7 +129,7 @@ impl Gate {
     pub(super) fn stop_asking(&mut self, turn: &mut Turn) {
         let channels: Vec<ChannelId> = self.member().map(|member| member.asking.keys().cloned().collect()).unwrap_or_default();
         for channel_id in channels {
-            self.settle(turn, &channel_id, &Verdict::Nowhere);
+            self.settle(turn, &channel_id, &Ruling::Nowhere);
         }
     }
 
@@ -138,6 +147,8 @@ impl Gate {
     /// Whoever waited on this socket is gone.
     pub(crate) fn cancel_socket(&mut self, socket: SocketId) {
         let Some(member) = self.member() else { return };
+        member.counts.forget(socket);
+        member.explaining.forget(socket);
         for asking in member.asking.values_mut() {
             asking.waiters.retain(|waiter| waiter.ticket().is_none_or(|ticket| ticket.socket != socket));
         }

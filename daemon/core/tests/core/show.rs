@@ -245,8 +245,9 @@ impl Show {
             Reply::Delivery(delivery) => self.delivery(delivery),
             Reply::Status(status) => self.status(status),
             Reply::ClusterNodes(nodes) => {
+                let counted = nodes.counted_at.map(|at| format!("  counted {}", self.time(at)));
                 let problem = nodes.problem.iter().map(|problem| format!("  {problem}"));
-                return listed("nodes", nodes.nodes.iter().map(cluster_node).chain(problem).collect());
+                return listed("nodes", nodes.nodes.iter().map(cluster_node).chain(counted).chain(problem).collect());
             }
             Reply::ModeChanges(changes) => {
                 let changes = changes.changes.iter();
@@ -324,10 +325,11 @@ impl Show {
     }
 
     fn verdict(&mut self, channel: &ChannelId, verdict: &Verdict) -> String {
-        let Verdict { answer, reason, session_id, row, why } = verdict;
+        let Verdict { answer, reason, retry_after_ms, node_name, session_id, row, why } = verdict;
         let session = session_id.as_ref().map_or_else(String::new, |id| format!(" into {}", self.session_id(channel, id)));
         let why = if self.detail == Detail::InWords { format!(": {why}") } else { String::new() };
-        format!("{answer:?}{}{session} by row {row}{why}", tail(" ", reason.as_ref()))
+        let (again, to) = (tail(", again after ms ", retry_after_ms.as_ref()), tail(" to ", node_name.as_ref()));
+        format!("{answer:?}{to}{}{again}{session} by row {row}{why}", tail(" ", reason.as_ref()))
     }
 
     pub(crate) fn status(&mut self, status: &Status) -> String {

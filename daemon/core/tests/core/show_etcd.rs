@@ -9,6 +9,7 @@ pub(crate) fn order(order: &Order) -> String {
         Order::Join { mode, give_up: None } => format!("join, {mode}"),
         Order::Join { mode, give_up: Some(Incarnation(old)) } => format!("give up {old} and join, {mode}"),
         Order::Ask { channel_id, by: Incarnation(by), wish } => format!("{} {channel_id}, by {by}", wish_words(wish)),
+        Order::Find { channel_id, by: Incarnation(by) } => format!("look for {channel_id}, by {by}"),
         Order::Release(channel_id, Token(token)) => format!("release {channel_id}, token {token}"),
         Order::Readopt { by: Incarnation(by), claims } => {
             let claims: Vec<String> = claims.iter().map(|(channel, Token(token))| format!("{channel} {token}")).collect();
@@ -16,8 +17,11 @@ pub(crate) fn order(order: &Order) -> String {
         }
         Order::Publish { by: Incarnation(by), mode } => format!("publish {mode}, by {by}"),
         Order::Tell { by: Incarnation(by), load } => format!("tell {}/{}, by {by}", load.connections, load.limit),
-        Order::Count { .. } => "count".to_owned(),
-        Order::Purge { node_name, actor, .. } => format!("purge {node_name}, as {actor} says"),
+        Order::Count => "count".to_owned(),
+        Order::Purge { node_name, running: None, actor, .. } => format!("purge {node_name}, as {actor} says"),
+        Order::Purge { node_name, running: Some(Incarnation(running)), actor, .. } => {
+            format!("purge {node_name} before {running}, as {actor} says")
+        }
         Order::Leave(Incarnation(by)) => format!("leave, {by}"),
         Order::Stay => "stay".to_owned(),
     }

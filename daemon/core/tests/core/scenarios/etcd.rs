@@ -4,10 +4,11 @@
 //! etcd: looked own=17 rev=20 node-02@18:normal:3/100 purged=9     who is there; `sent=1s` ago, `received=1s` ago, `epoch=2`, `mine`: this start wrote `own`
 //! etcd: looked crowd=99                                           so many others  ·  look-failed "why"  ·  joined 17  ·  not-joined "why"  ·  leaving
 //! etcd: asked spam by=17 won=30                                   or `refused owner=node-02@18:30:5s/1s member=17 mode=normal`, or `failed="why"`
+//! etcd: found spam refused …, as with `asked`, or failed="why"
 //! etcd: released spam 30 [unknown]  ·  published normal [failed="why"]
 //! etcd: readopted by=40 spam:won:41 egg:refused [more]
 //! etcd: fence-told 1 clients=2  ·  fence-done 1 [failed="why"]  ·  purged ops node-02 17,18 channels=3
-//! etcd: counted ops node-02@18:3/1 [failed="why"]
+//! etcd: counted node-02@18:3/1 [failed="why"]
 //! ```
 
 use std::time::Duration;
@@ -40,6 +41,7 @@ pub(super) fn heard(mut all: Words, now: Timestamp, ticket: impl FnOnce(&str) ->
             };
             Heard::Asked { channel_id, by, reply }
         }
+        "found" => Heard::Found { channel_id: all.id()?, found: failed.map_or_else(|| found(&mut all), Err) },
         "released" => {
             let (channel_id, token) = (all.id()?, number(&all.next()?)?);
             let certainty = if all.has("unknown") { Certainty::Unknown } else { Certainty::Certain };
@@ -59,9 +61,8 @@ pub(super) fn heard(mut all: Words, now: Timestamp, ticket: impl FnOnce(&str) ->
             Heard::Purged { ticket, node_name, written_off: Ok((incarnations, all.value("channels")?.unwrap_or(0))) }
         }
         "counted" => {
-            let ticket = ticket(&all.next()?);
             let owed = all.take().iter().map(|word| owned(word)).collect::<Result<_, _>>()?;
-            Heard::Counted { ticket, owed: failed.map_or(Ok(owed), Err) }
+            Heard::Counted(failed.map_or(Ok(owed), Err))
         }
         other => return Err(format!("etcd says no {other}")),
     };

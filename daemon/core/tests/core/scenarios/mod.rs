@@ -2,6 +2,7 @@
 //! anew, and the diff is for people to read. The format is told in [`story`].
 
 mod etcd;
+mod explain_agrees;
 mod read;
 mod story;
 

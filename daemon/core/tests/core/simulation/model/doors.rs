@@ -41,7 +41,7 @@ impl Model {
                     version: Some(soramode_protocol::version::VERSION.to_owned()),
                     owes: None,
                 };
-                Ok(Reply::ClusterNodes(ClusterNodes { nodes: vec![node], problem: None }))
+                Ok(Reply::ClusterNodes(ClusterNodes { nodes: vec![node], counted_at: None, problem: None }))
             }
             GateRequest::ListModeChanges(list) => {
                 let newest = self.changes.iter().rev().take(list.limit.unwrap_or(100) as usize);
@@ -193,6 +193,8 @@ impl Model {
             let judged = self.judge(mode, channel);
             let session = self.sessions.iter().rev().find(|it| it.channel_id == *channel).map(|it| it.session_id.clone());
             Verdict {
+                retry_after_ms: None,
+                node_name: None,
                 answer: if judged.is_some() { Judged::Reject } else { Judged::Offer },
                 reason: judged.map(|(_, reason)| reason),
                 session_id: session.filter(|_| judged.is_none()),

@@ -1,0 +1,110 @@
+//! Counting the channels that each node owns: every claim of the cluster is read for that, so however many clients ask, one count is under
+//! way, and its result answers the next of them too.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use soramode_protocol::id::NodeName;
+use soramode_protocol::node::{ClusterNodes, ListClusterNodes, Owes};
+use soramode_protocol::reply::{Answer, Reply};
+use soramode_protocol::time::Time;
+
+use crate::effect::Act;
+use crate::gate::{Gate, Turn};
+use crate::input::{SocketId, Ticket};
+
+use super::order::{Order, Owned};
+
+/// For so long after a count its result is the answer, with its time; then the claims are read anew.
+pub const COUNT_PAUSE: Duration = Duration::from_secs(5);
+
+/// Requests that wait for one count at most. The next one is answered at once with what is known.
+pub const COUNT_WAITERS_MAX: usize = 64;
+
+/// The requests that wait for a count, and the last one's result.
+#[derive(Default)]
+pub(super) struct Counts {
+    is_under_way: bool,
+    waiting: Vec<Ticket>,
+    last: Option<Counted>,
+}
+
+struct Counted {
+    /// By the boot clock.
+    ended: Duration,
+    at: Time,
+    owned: Result<Vec<Owned>, String>,
+}
+
+impl Counts {
+    /// The client on this socket is gone.
+    pub(super) fn forget(&mut self, socket: SocketId) {
+        self.waiting.retain(|ticket| ticket.socket != socket);
+    }
+}
+
+impl Gate {
+    /// Answers with the nodes; their orphaned channels are counted first, where that is wanted and was not done a moment ago.
+    pub(crate) fn list_nodes(&mut self, turn: &mut Turn, ticket: Ticket, list: ListClusterNodes) -> Option<Answer> {
+        let now = turn.now.boot;
+        let Some(member) = self.member().filter(|_| list.owed) else {
+            return Some(Ok(Reply::ClusterNodes(self.list_cluster_nodes())));
+        };
+        let counts = &mut member.counts;
+        let is_fresh = counts.last.as_ref().is_some_and(|last| now.saturating_sub(last.ended) < COUNT_PAUSE);
+        if is_fresh || counts.waiting.len() >= COUNT_WAITERS_MAX {
+            return Some(Ok(Reply::ClusterNodes(self.counted_nodes())));
+        }
+        counts.waiting.push(ticket);
+        if !std::mem::replace(&mut counts.is_under_way, true) {
+            Self::order(turn, Order::Count);
+        }
+        None
+    }
+
+    pub(super) fn counted(&mut self, turn: &mut Turn, owned: Result<Vec<Owned>, String>) {
+        let Some(member) = self.member() else { return };
+        for Owned { node_name, incarnation, .. } in owned.iter().flatten() {
+            if !member.nodes.contains_key(node_name) {
+                member.lose(node_name.clone(), *incarnation);
+            }
+        }
+        member.counts.is_under_way = false;
+        member.counts.last = Some(Counted { ended: turn.now.boot, at: turn.now.wall, owned });
+        let waiting = std::mem::take(&mut member.counts.waiting);
+        let nodes = self.counted_nodes();
+        turn.effects.acts.extend(waiting.into_iter().map(|ticket| Act::Answer(ticket, Ok(Reply::ClusterNodes(nodes.clone())))));
+    }
+
+    /// The nodes with what the last count showed of them.
+    fn counted_nodes(&self) -> ClusterNodes {
+        let ClusterNodes { mut nodes, .. } = self.list_cluster_nodes();
+        let (owes, counted_at, problem) = match self.member.as_deref().and_then(|member| member.counts.last.as_ref()) {
+            Some(Counted { owned: Ok(owned), at, .. }) => (Some(self.owes(owned)), Some(*at), None),
+            Some(Counted { owned: Err(why), .. }) => (None, None, Some(why.clone())),
+            None => (None, None, Some("they are being counted: ask again in a moment".to_owned())),
+        };
+        if let Some(owes) = owes {
+            for node in &mut nodes {
+                node.owes = Some(owes.get(&node.node_name).copied().unwrap_or_default());
+            }
+        }
+        ClusterNodes { nodes, counted_at, problem }
+    }
+
+    /// The channels that wait for a life of a node that is over. Those of one that was purged are free.
+    fn owes(&self, owned: &[Owned]) -> BTreeMap<NodeName, Owes> {
+        let mut by_name: BTreeMap<NodeName, Owes> = BTreeMap::new();
+        let Some(member) = self.member.as_deref() else { return by_name };
+        for Owned { node_name, incarnation, channels } in owned {
+            let is_there = member.nodes.get(node_name).is_some_and(|node| node.incarnation == *incarnation);
+            if is_there || member.gone.is_purged(*incarnation) {
+                continue;
+            }
+            let owes = by_name.entry(node_name.clone()).or_default();
+            owes.channels = owes.channels.saturating_add(channels.channels);
+            owes.until_purged = owes.until_purged.saturating_add(channels.until_purged);
+        }
+        by_name
+    }
+}

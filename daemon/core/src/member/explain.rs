@@ -1,0 +1,158 @@
+//! What a new connection would be answered: the cluster is asked as for [`Connect`](soramode_protocol::decision::Connect), by a read alone, and
+//! what comes back is judged by the same functions.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use soramode_protocol::decision::Explain;
+use soramode_protocol::error::Error;
+use soramode_protocol::id::ChannelId;
+use soramode_protocol::mode::Mode;
+use soramode_protocol::node::Standing;
+use soramode_protocol::reply::{Answer, Reply as Told};
+
+use crate::cluster::claim::{Found, Outcome, Reply};
+use crate::effect::Act;
+use crate::gate::{Gate, Turn};
+use crate::input::{SocketId, Ticket};
+
+use super::claims::{CLAIMS_MAX, Here, ISOLATED, Newcomers, ON_ITS_WAY, PLACE_LOST, Step};
+use super::order::{Order, Wish};
+use super::waiters::Ruling;
+
+/// Requests to explain that wait for etcd at most.
+pub const EXPLAINING_MAX: usize = 64;
+
+/// How often one channel is looked for, because its owner is not known yet, before that is given up.
+const ROUNDS_MAX: u8 = 3;
+
+/// The channels that are looked for, each with the requests that wait for it.
+#[derive(Default)]
+pub(super) struct Explaining(BTreeMap<ChannelId, Looking>);
+
+#[derive(Default)]
+struct Looking {
+    tickets: Vec<Ticket>,
+    rounds: u8,
+    /// The members are read first.
+    is_parked: bool,
+}
+
+impl Explaining {
+    /// The client on this socket is gone.
+    pub(super) fn forget(&mut self, socket: SocketId) {
+        for looking in self.0.values_mut() {
+            looking.tickets.retain(|ticket| ticket.socket != socket);
+        }
+    }
+
+    fn count(&self) -> usize {
+        self.0.values().map(|looking| looking.tickets.len()).sum()
+    }
+}
+
+impl Gate {
+    /// Answers at once, or, where the cluster must be asked, later.
+    pub(crate) fn explain(&mut self, turn: &mut Turn, ticket: Ticket, explain: Explain) -> Option<Answer> {
+        let Explain { channel_id } = explain;
+        let standing = self.standing;
+        // A channel of the node's own is its own in every mode.
+        let Some(member) = self.member().filter(|member| !member.owned.contains_key(&channel_id)) else {
+            return Some(self.explained(&channel_id, |_| Ruling::Here));
+        };
+        let cannot = |why: &str| Ruling::Unavailable(why.to_owned());
+        if standing != Standing::Joined {
+            return Some(self.explained(&channel_id, |_| cannot(ISOLATED)));
+        }
+        let Some(by) = member.incarnation() else {
+            return Some(self.explained(&channel_id, |_| cannot(ON_ITS_WAY)));
+        };
+        if member.owned.len() >= CLAIMS_MAX {
+            return Some(self.explained(&channel_id, |_| Ruling::Full));
+        }
+        if member.explaining.count() >= EXPLAINING_MAX {
+            return Some(Err(Error::cluster_unavailable("as many channels are being explained as may be at one time")));
+        }
+        let is_new = !member.explaining.0.contains_key(&channel_id);
+        member.explaining.0.entry(channel_id.clone()).or_default().tickets.push(ticket);
+        if is_new {
+            Self::order(turn, Order::Find { channel_id, by });
+        }
+        None
+    }
+
+    fn explained(&self, channel_id: &ChannelId, ruling: impl Fn(Mode) -> Ruling) -> Answer {
+        Ok(Told::Explanation(Box::new(self.explanation(channel_id, ruling))))
+    }
+
+    /// What etcd said of a channel that is explained.
+    pub(super) fn found(&mut self, turn: &mut Turn, channel_id: ChannelId, found: Result<Found, String>) {
+        let now = turn.now.boot;
+        let Some(member) = self.member() else { return };
+        if let Ok(Found { claim: Some(claim), .. }) = &found {
+            member.note_owner(claim.clone());
+        }
+        let rulings = match found {
+            Err(why) => Some(Mode::ALL.map(|mode| (mode, Ruling::Unavailable(why.clone())))),
+            Ok(found) => self.rulings(&channel_id, &found, now),
+        };
+        let Some(looking) = self.member().and_then(|member| member.explaining.0.get_mut(&channel_id)) else { return };
+        let rulings = match rulings {
+            None if looking.rounds < ROUNDS_MAX => {
+                (looking.rounds, looking.is_parked) = (looking.rounds.saturating_add(1), true);
+                return Self::order(turn, Order::Look);
+            }
+            None => Mode::ALL.map(|mode| (mode, Ruling::Unavailable("the channel's owner is not known".to_owned()))),
+            Some(rulings) => rulings,
+        };
+        let tickets = std::mem::take(&mut looking.tickets);
+        if let Some(member) = self.member() {
+            member.explaining.0.remove(&channel_id);
+        }
+        let ruling = |wanted| rulings.iter().find(|(mode, _)| *mode == wanted).map_or(Ruling::Here, |(_, ruling)| ruling.clone());
+        let answers = tickets.into_iter().map(|ticket| Act::Answer(ticket, self.explained(&channel_id, &ruling)));
+        turn.effects.acts.extend(answers);
+    }
+
+    /// The cluster's word under each mode; nothing where the members must be read first.
+    fn rulings(&mut self, channel_id: &ChannelId, found: &Found, now: Duration) -> Option<[(Mode, Ruling); Mode::ALL.len()]> {
+        let mut unknown = false;
+        let rulings = Mode::ALL.map(|mode| {
+            let ruling = self.ruling(channel_id, found, (mode, now));
+            unknown |= ruling.is_none();
+            (mode, ruling.unwrap_or(Ruling::Here))
+        });
+        (!unknown).then_some(rulings)
+    }
+
+    fn ruling(&mut self, channel_id: &ChannelId, found: &Found, (mode, now): (Mode, Duration)) -> Option<Ruling> {
+        // In another mode than the present one the others would know of that.
+        let published = if mode == self.mode.mode { found.mode } else { Some(mode) };
+        let here = Here { mode, published, now };
+        let reply = Reply::Refused(Found { mode: published, ..found.clone() });
+        let Some(outcome) = self.judge_reply(reply, here) else { return Some(Ruling::Unavailable(PLACE_LOST.to_owned())) };
+        let newcomers = Newcomers { channel_id, hops: 0, is_session: false };
+        match self.next_step(outcome, &newcomers, here) {
+            // The claim would be dropped, and then the channel be nobody's.
+            Step::Ask(Wish::Drop(_)) => match self.next_step(Outcome::Again, &newcomers, here) {
+                Step::Settle(ruling) => Some(ruling),
+                Step::Own(_) | Step::GiveBack(_) | Step::Ask(_) | Step::Park | Step::Lost => Some(Ruling::Here),
+            },
+            Step::Own(_) | Step::GiveBack(_) | Step::Ask(_) => Some(Ruling::Here),
+            Step::Settle(ruling) => Some(ruling),
+            Step::Lost => Some(Ruling::Unavailable(PLACE_LOST.to_owned())),
+            Step::Park => None,
+        }
+    }
+
+    /// The members have been read: the channels that waited for that are looked for again.
+    pub(super) fn explain_again(&mut self, turn: &mut Turn) {
+        let Some(member) = self.member() else { return };
+        let Some(by) = member.incarnation() else { return };
+        let take_parked = |(channel, looking): (&ChannelId, &mut Looking)| std::mem::take(&mut looking.is_parked).then(|| channel.clone());
+        let parked: Vec<ChannelId> = member.explaining.0.iter_mut().filter_map(take_parked).collect();
+        for channel_id in parked {
+            Self::order(turn, Order::Find { channel_id, by });
+        }
+    }
+}
