@@ -64,6 +64,7 @@ impl Cluster {
     ) -> Result<Option<(Self, mpsc::UnboundedSender<Order>)>, RunError> {
         let Some(cluster) = &config.cluster else { return Ok(None) };
         tell_operator(cluster);
+        warn_of_ephemeral(config);
         build(config, (cluster, log_id), (inbox, last_look, health))
     }
 }
@@ -103,6 +104,14 @@ fn tell_operator(config: &ClusterConfig) {
             fence_after = fence_after.map(|time| humantime::format_duration(time).to_string()),
             "in a cluster; without etcd for so long its sessions are ended"
         ),
+    }
+}
+
+fn warn_of_ephemeral(config: &Config) {
+    if config.state_dir.is_none() {
+        tracing::warn!(
+            "the state is in memory only (ephemeral), in a cluster: each end of soramoded with sessions orphans their channels. Leave --ephemeral out"
+        );
     }
 }
 

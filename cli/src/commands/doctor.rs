@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 use soramode_protocol::access::Access;
+use soramode_protocol::cluster::RISK_OF_PURGE;
 use soramode_protocol::mode::Mode;
-use soramode_protocol::node::{GetInfo, GetStatus, Info, Source, Standing, Status, StorageState, Upstream};
+use soramode_protocol::node::{
+    ClusterNode, ClusterNodes, GetInfo, GetStatus, Info, ListClusterNodes, Owes, Source, Standing, Status, StorageState, Upstream,
+};
 use soramode_protocol::time::Time;
 use soramode_protocol::version::{PROTOCOL, VERSION};
 
@@ -13,7 +16,7 @@ use super::status::upstream_words;
 use crate::Context;
 use crate::args::Format;
 use crate::error::{Exit, Failure};
-use crate::output::escape::escape;
+use crate::output::escape::{escape, shell_word};
 use crate::output::{Output, counted, times};
 use crate::standing;
 
@@ -74,6 +77,10 @@ pub(crate) async fn run(_: Args, context: &mut Context<'_>) -> Result<Exit, Fail
         checks.push(Check::note("shadow", "a Sora's clients get in whatever is decided", advice));
     }
     checks.extend(cluster_checks(&status));
+    if status.cluster.is_some() {
+        let nodes = context.socket.connect().await?.call(&ListClusterNodes { owed: true }).await?;
+        checks.extend(node_checks(&nodes));
+    }
     // What ails Sora's API is said of it as a source.
     let others = status.upstreams.iter().filter(|upstream| upstream.name != "sora-api");
     checks.extend(others.map(|upstream| upstream_check(upstream, &context.output)));
@@ -146,7 +153,14 @@ fn mode(status: &Status) -> Check {
 fn state(status: &Status) -> Check {
     match status.storage.state {
         StorageState::Ok => Check::ok("state", "on disk"),
-        StorageState::Memory => Check::note("state", "in memory", "The mode and the sessions are forgotten when soramoded ends"),
+        StorageState::Memory => match status.cluster.as_deref() {
+            // What the node owned when it ended nobody is left to own.
+            Some(cluster) if cluster.never_because.is_some() => {
+                let how = "in memory, in a cluster: each end of soramoded with sessions orphans their channels";
+                Check::bad("state", how, "Leave --ephemeral out, or set --on-fence and --dead-man so that others take them over")
+            }
+            Some(_) | None => Check::note("state", "in memory", "The mode and the sessions are forgotten when soramoded ends"),
+        },
         StorageState::Failed => Check::bad("state", "cannot be written", "The warning says why, and what to do"),
     }
 }
@@ -199,6 +213,51 @@ fn cluster_checks(status: &Status) -> Vec<Check> {
         checks.push(Check::note("api", how, "soramode --node and connect --follow cannot reach it from another node"));
     }
     checks
+}
+
+/// The nodes that are gone, and the channels that wait for an incarnation that is over.
+fn node_checks(nodes: &ClusterNodes) -> Vec<Check> {
+    let mut checks: Vec<Check> = nodes.nodes.iter().filter_map(node_check).collect();
+    match &nodes.problem {
+        Some(problem) => {
+            let how = format!("orphaned channels cannot be counted: {problem}");
+            checks.push(Check::note("nodes", how, "Look again in a moment"));
+        }
+        None if checks.is_empty() => {
+            let count = counted(nodes.nodes.len() as u64, "node");
+            checks.push(Check::ok("nodes", format!("{count}, and no channel waits for one that is gone")));
+        }
+        None => {}
+    }
+    checks
+}
+
+fn node_check(node: &ClusterNode) -> Option<Check> {
+    let name = node.node_name.as_str();
+    // This node has a standing of its own, also where it is not joined.
+    let is_gone = !node.connected && node.standing.is_none();
+    let Owes { channels, until_purged } = node.owes.unwrap_or_default();
+    let rejected = format!("{} (clients are rejected with OWNER-LOST)", counted(channels, "channel"));
+    let purge = format!("soramode nodes purge {} --accept-risk={RISK_OF_PURGE}", shell_word(name));
+    let check = match (is_gone, channels, until_purged) {
+        (false, 0, _) => return None,
+        (true, 0, _) => {
+            Check::note("nodes", format!("{name} is gone"), "No channel is known to wait for it; it joins when it is started again")
+        }
+        (true, _, 0) => {
+            let advice = "Start it again; else other nodes take them over by themselves: soramode explain CHANNEL says when";
+            Check::bad("nodes", format!("{name} is gone, with {rejected}"), advice)
+        }
+        (true, _, _) => {
+            let advice = format!("Start it again. If its machine is off for good: {purge}");
+            Check::bad("nodes", format!("{name} is gone, with {rejected}"), advice)
+        }
+        (false, _, _) => {
+            let how = format!("{name} has lost its state: an earlier incarnation of it has {rejected}");
+            Check::bad("nodes", how, format!("Make sure that its SFU serves none of them any more, then: {purge}"))
+        }
+    };
+    Some(check)
 }
 
 fn upstream_check(upstream: &Upstream, output: &Output) -> Check {

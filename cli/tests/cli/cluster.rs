@@ -96,6 +96,11 @@ impl Node {
         until(|| self.socket().exists().then_some(()));
     }
 
+    /// After `stop`.
+    fn lose_state(&self) {
+        std::fs::remove_dir_all(self.folder.path().join("state")).unwrap();
+    }
+
     pub(crate) fn socket(&self) -> PathBuf {
         self.folder.path().join("soramode.sock")
     }
@@ -198,7 +203,7 @@ fn a_client_is_followed_to_the_node_that_takes_it() {
     n1.ok(&["set", "block_new_session"]);
     n2.ok(&["set", "block_new_session"]);
     until(|| n1.nodes().contains(&"n2 block_new_session joined".to_owned()).then_some(()));
-    assert!(n1.ok(&["explain", "spam"]).contains("a client is sent to another node where one takes it"));
+    assert!(n1.ok(&["explain", "spam"]).contains("redirect"));
     let told = n1.run(&["connect", "spam"]);
     assert_eq!((told.code, told.stdout.as_str()), (1, "redirect: to n3 at wss://n3.example.com/signaling\n"));
     let followed = n1.run(&["connect", "spam", "--connection-id", "c1", "--follow"]);
@@ -211,7 +216,7 @@ fn a_client_is_followed_to_the_node_that_takes_it() {
     );
     let here = n3.json(&["connect", "spam", "--connection-id", "c2", "--follow"]);
     assert_eq!((&here["hops"], &here["answered_by"]), (&json!(0), &Value::Null));
-    assert!(n3.ok(&["explain", "egg"]).contains("as far as this node goes"));
+    assert!(n3.ok(&["explain", "egg"]).starts_with("channel \"egg\", mode normal: offer"));
 }
 
 #[test]
@@ -233,6 +238,11 @@ fn a_node_that_is_gone_owes_its_channels_until_it_is_purged() {
     assert!(n1.ok(&["nodes", "-o", "plain"]).contains("n3\t\tgone\t\t\t\t\t1 until purged\t\t\n"));
     let told = n1.run(&["connect", "spam"]);
     assert_eq!((told.code, told.stdout.contains("OWNER-LOST")), (1, true), "{told:?}");
+    assert!(n1.ok(&["explain", "spam"]).starts_with("channel \"spam\", mode normal: reject OWNER-LOST, because "), "as connect says");
+    let doctor = n1.run(&["doctor", "-o", "plain"]).stdout;
+    let row = "BAD\tnodes\tn3 is gone, with 1 channel (clients are rejected with OWNER-LOST)\tStart it again. If its machine is off for good: \
+               soramode nodes purge n3 --accept-risk=still-running\n";
+    assert!(doctor.contains(row), "{doctor}");
     let late = n1.run(&["--json", "wait", "joined", "--node", "n3", "--timeout", "100ms"]);
     assert_eq!((late.code, &late.json()["outcome"]), (124, &json!("timeout")), "{late:?}");
     let unasked = n1.run(&["set", "block_new_session", "--node", "n3"]);
@@ -243,6 +253,31 @@ fn a_node_that_is_gone_owes_its_channels_until_it_is_purged() {
     let offered = until(|| Some(n2.run(&["connect", "spam", "--follow"])).filter(|ended| ended.code == 0));
     assert!(offered.stdout.contains("offer"), "{offered:?}");
     assert_eq!(n1.run(&["nodes", "purge", "n9", "--accept-risk=still-running"]).code, 9, "nothing waits for it");
+}
+
+#[test]
+fn a_node_that_lost_its_state_is_told_of_and_its_earlier_incarnation_purged_while_it_runs() {
+    let etcd = Etcd::start();
+    let [n1, mut n2] = ["n1", "n2"].map(|name| Node::start(name, &etcd));
+    n1.ok(&["set", "block_new_session"]);
+    until(|| (n2.run(&["connect", "spam"]).code == 0).then_some(()));
+    n1.ok(&["set", "normal"]);
+    n2.stop();
+    n2.lose_state();
+    n2.start_again();
+    n2.ok(&["wait", "joined", "--timeout", "1m"]);
+    for node in [&n1, &n2] {
+        let told = until(|| Some(node.run(&["explain", "spam"])).filter(|told| !told.stdout.contains("redirect")));
+        assert!(told.stdout.contains("reject OWNER-LOST"), "{told:?}");
+        let doctor = until(|| Some(node.run(&["doctor", "-o", "plain"]).stdout).filter(|said| said.contains("n2 has lost its state")));
+        assert!(doctor.contains("then: soramode nodes purge n2 --accept-risk=still-running"), "{doctor}");
+    }
+    n1.ok(&["nodes", "purge", "n2", "--accept-risk=still-running"]);
+    let doctor = n1.run(&["doctor", "-o", "plain"]).stdout;
+    assert!(doctor.contains("ok\tnodes\t2 nodes, and no channel waits for one that is gone"), "{doctor}");
+    let offered = until(|| Some(n1.run(&["connect", "spam", "--follow"])).filter(|ended| ended.code == 0));
+    assert!(offered.stdout.contains("offer"), "{offered:?}");
+    assert_eq!(n1.run(&["nodes", "purge", "n2", "--accept-risk=still-running"]).code, 5, "nothing of an earlier incarnation is left");
 }
 
 #[test]

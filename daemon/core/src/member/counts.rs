@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use soramode_protocol::id::NodeName;
-use soramode_protocol::node::{ClusterNodes, ListClusterNodes, Owes};
+use soramode_protocol::node::{ClusterNodes, ListClusterNodes, Owes, Standing};
 use soramode_protocol::reply::{Answer, Reply};
 use soramode_protocol::time::Time;
 
@@ -15,7 +15,7 @@ use crate::input::{SocketId, Ticket};
 
 use super::order::{Order, Owned};
 
-/// For so long after a count its result is the answer, with its time; then the claims are read anew.
+/// For so long after a count its result is the answer, with its time, unless a node comes or goes; then the claims are read anew.
 pub const COUNT_PAUSE: Duration = Duration::from_secs(5);
 
 /// Requests that wait for one count at most. The next one is answered at once with what is known.
@@ -27,6 +27,8 @@ pub(super) struct Counts {
     is_under_way: bool,
     waiting: Vec<Ticket>,
     last: Option<Counted>,
+    /// A node came or went since the last count began.
+    is_outdated: bool,
 }
 
 struct Counted {
@@ -37,6 +39,11 @@ struct Counted {
 }
 
 impl Counts {
+    /// A node came or went: the last count says nothing of that.
+    pub(super) fn outdate(&mut self) {
+        self.is_outdated = true;
+    }
+
     /// The client on this socket is gone.
     pub(super) fn forget(&mut self, socket: SocketId) {
         self.waiting.retain(|ticket| ticket.socket != socket);
@@ -46,17 +53,20 @@ impl Counts {
 impl Gate {
     /// Answers with the nodes; their orphaned channels are counted first, where that is wanted and was not done a moment ago.
     pub(crate) fn list_nodes(&mut self, turn: &mut Turn, ticket: Ticket, list: ListClusterNodes) -> Option<Answer> {
-        let now = turn.now.boot;
+        let (now, is_joined) = (turn.now.boot, self.standing == Standing::Joined);
         let Some(member) = self.member().filter(|_| list.owed) else {
             return Some(Ok(Reply::ClusterNodes(self.list_cluster_nodes())));
         };
         let counts = &mut member.counts;
-        let is_fresh = counts.last.as_ref().is_some_and(|last| now.saturating_sub(last.ended) < COUNT_PAUSE);
+        // Without etcd a count that succeeded is not known to hold any more.
+        let is_last = |last: &Counted| now.saturating_sub(last.ended) < COUNT_PAUSE && (is_joined || last.owned.is_err());
+        let is_fresh = !counts.is_outdated && counts.last.as_ref().is_some_and(is_last);
         if is_fresh || counts.waiting.len() >= COUNT_WAITERS_MAX {
             return Some(Ok(Reply::ClusterNodes(self.counted_nodes())));
         }
         counts.waiting.push(ticket);
         if !std::mem::replace(&mut counts.is_under_way, true) {
+            counts.is_outdated = false;
             Self::order(turn, Order::Count);
         }
         None

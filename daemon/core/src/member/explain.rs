@@ -58,17 +58,17 @@ impl Gate {
         let standing = self.standing;
         // A channel of the node's own is its own in every mode.
         let Some(member) = self.member().filter(|member| !member.owned.contains_key(&channel_id)) else {
-            return Some(self.explained(&channel_id, |_| Ruling::Here));
+            return Some(Ok(self.explained(&channel_id, |_| Ruling::Here)));
         };
         let cannot = |why: &str| Ruling::Unavailable(why.to_owned());
         if standing != Standing::Joined {
-            return Some(self.explained(&channel_id, |_| cannot(ISOLATED)));
+            return Some(Ok(self.explained(&channel_id, |_| cannot(ISOLATED))));
         }
         let Some(by) = member.incarnation() else {
-            return Some(self.explained(&channel_id, |_| cannot(ON_ITS_WAY)));
+            return Some(Ok(self.explained(&channel_id, |_| cannot(ON_ITS_WAY))));
         };
         if member.owned.len() >= CLAIMS_MAX {
-            return Some(self.explained(&channel_id, |_| Ruling::Full));
+            return Some(Ok(self.explained(&channel_id, |_| Ruling::Full)));
         }
         if member.explaining.count() >= EXPLAINING_MAX {
             return Some(Err(Error::cluster_unavailable("as many channels are being explained as may be at one time")));
@@ -81,12 +81,12 @@ impl Gate {
         None
     }
 
-    fn explained(&self, channel_id: &ChannelId, ruling: impl Fn(Mode) -> Ruling) -> Answer {
-        Ok(Told::Explanation(Box::new(self.explanation(channel_id, ruling))))
+    fn explained(&self, channel_id: &ChannelId, ruling: impl Fn(Mode) -> Ruling) -> Told {
+        Told::Explanation(Box::new(self.explanation(channel_id, ruling)))
     }
 
     /// What etcd said of a channel that is explained.
-    pub(super) fn found(&mut self, turn: &mut Turn, channel_id: ChannelId, found: Result<Found, String>) {
+    pub(super) fn found(&mut self, turn: &mut Turn, channel_id: &ChannelId, found: Result<Found, String>) {
         let now = turn.now.boot;
         let Some(member) = self.member() else { return };
         if let Ok(Found { claim: Some(claim), .. }) = &found {
@@ -94,9 +94,9 @@ impl Gate {
         }
         let rulings = match found {
             Err(why) => Some(Mode::ALL.map(|mode| (mode, Ruling::Unavailable(why.clone())))),
-            Ok(found) => self.rulings(&channel_id, &found, now),
+            Ok(found) => self.rulings(channel_id, &found, now),
         };
-        let Some(looking) = self.member().and_then(|member| member.explaining.0.get_mut(&channel_id)) else { return };
+        let Some(looking) = self.member().and_then(|member| member.explaining.0.get_mut(channel_id)) else { return };
         let rulings = match rulings {
             None if looking.rounds < ROUNDS_MAX => {
                 (looking.rounds, looking.is_parked) = (looking.rounds.saturating_add(1), true);
@@ -107,10 +107,10 @@ impl Gate {
         };
         let tickets = std::mem::take(&mut looking.tickets);
         if let Some(member) = self.member() {
-            member.explaining.0.remove(&channel_id);
+            member.explaining.0.remove(channel_id);
         }
         let ruling = |wanted| rulings.iter().find(|(mode, _)| *mode == wanted).map_or(Ruling::Here, |(_, ruling)| ruling.clone());
-        let answers = tickets.into_iter().map(|ticket| Act::Answer(ticket, self.explained(&channel_id, &ruling)));
+        let answers = tickets.into_iter().map(|ticket| Act::Answer(ticket, Ok(self.explained(channel_id, ruling))));
         turn.effects.acts.extend(answers);
     }
 

@@ -38,6 +38,9 @@ impl Member {
         }
         let before = std::mem::take(&mut self.nodes);
         self.nodes = nodes.into_iter().map(|node: SeenNode| (node.node_name.clone(), node)).collect();
+        if !before.values().map(|node| node.incarnation).eq(self.nodes.values().map(|node| node.incarnation)) {
+            self.counts.outdate();
+        }
         for (name, node) in before {
             if !self.nodes.contains_key(&name) {
                 self.lose(name, node.incarnation);

@@ -226,7 +226,7 @@ impl Gate {
             Heard::LookFailed(why) => self.note_problem(why),
             Heard::Joined(joined) => self.joined(turn, joined),
             Heard::Asked { channel_id, by, reply } => self.asked(turn, channel_id, (by, reply)),
-            Heard::Found { channel_id, found } => self.found(turn, channel_id, found),
+            Heard::Found { channel_id, found } => self.found(turn, &channel_id, found),
             Heard::Released(channel_id, token, certainty) => self.released(turn, (channel_id, token), certainty),
             Heard::Readopted { by, replies, rest } => self.readopted(turn, by, (replies, rest)),
             Heard::Published(mode, outcome) => self.published(turn, mode, outcome),
