@@ -34,11 +34,10 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    /// Reads the command line of this process.
-    pub(crate) fn read() -> Result<Self, clap::Error> {
-        let words: Vec<OsString> = std::env::args_os().collect();
+    /// Reads a command line.
+    pub(crate) fn read(words: &[OsString]) -> Result<Self, clap::Error> {
         // What is said of a wrong one, and a help, may be about every verb.
-        Self::of_typed_verb(&words).map_or_else(|| Self::of_any_verb(&words).map_err(with_tip), Ok)
+        Self::of_typed_verb(words).map_or_else(|| Self::of_any_verb(words).map_err(with_tip), Ok)
     }
 
     /// Whether the command line asks for JSON, as far as one that cannot be read shows that.
@@ -100,12 +99,15 @@ pub(crate) struct Global {
 /// How the answer is written.
 #[derive(Debug, clap::Args)]
 pub(crate) struct OutputFlags {
-    /// How the answer is written
-    #[arg(short, long = "output", value_enum, value_name = "FORMAT", default_value_t = Format::Table, global = true)]
-    output: Format,
-    /// The same as -o json
+    /// Set the format of the answer
+    #[arg(short, long = "output", value_enum, value_name = "FORMAT", default_value_t = Layout::Table, global = true)]
+    output: Layout,
+    /// Do the same as -o json
     #[arg(long, conflicts_with = "output", global = true)]
     json: bool,
+    /// Print tables without their first line, the names of the columns
+    #[arg(long, global = true)]
+    pub(crate) no_headers: bool,
     /// Print no progress, no notes and no confirmations
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
@@ -116,20 +118,46 @@ pub(crate) struct OutputFlags {
 
 impl OutputFlags {
     pub(crate) const fn format(&self) -> Format {
-        if self.json { Format::Json } else { self.output }
+        match self.output {
+            _ if self.json => Format::Json,
+            Layout::Table | Layout::Wide => Format::Table,
+            Layout::Plain => Format::Plain,
+            Layout::Json => Format::Json,
+            Layout::Jsonl => Format::Jsonl,
+        }
+    }
+
+    /// Whether lines may be wider than the terminal.
+    pub(crate) fn is_wide(&self) -> bool {
+        self.output == Layout::Wide
     }
 }
 
-/// The formats of an answer.
+/// What `-o` takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
-    /// For people
+enum Layout {
+    /// For people; on a terminal columns are left out and ids shortened so that each line fits
     Table,
+    /// The same with every column and every value whole, however wide the terminal
+    Wide,
     /// One record a line, tab-separated, without a header
     Plain,
     /// One JSON document, pretty on a terminal
     Json,
     /// One JSON object a line
+    Jsonl,
+}
+
+/// The formats of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// For people.
+    Table,
+    /// Records.
+    Plain,
+    /// One document.
+    Json,
+    /// One object a line.
     Jsonl,
 }
 
@@ -142,6 +170,17 @@ pub(crate) enum Color {
     Always,
     /// Nowhere
     Never,
+}
+
+impl Color {
+    /// What a command line says that clap refuses, or answers with a help.
+    pub(crate) fn typed(words: &[OsString]) -> Self {
+        let words: Vec<&str> = words.iter().filter_map(|word| word.to_str()).take_while(|word| *word != "--").collect();
+        let joined = words.iter().filter_map(|word| word.strip_prefix("--color="));
+        let apart = words.windows(2).filter_map(|pair| pair.strip_prefix(&["--color"])?.first().copied());
+        let named = joined.chain(apart).find_map(|value| Self::from_str(value, false).ok());
+        named.unwrap_or(Self::Auto)
+    }
 }
 
 /// How long and on what belief to wait.

@@ -21,6 +21,7 @@ mod standing;
 mod trust;
 mod watch;
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -72,9 +73,10 @@ pub fn main() -> ExitCode {
     if let Some(exit) = completion::answer() {
         return exit.code().into();
     }
-    let exit = match Args::read() {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let exit = match Args::read(&words) {
         Ok(args) => run(args),
-        Err(error) => output::say_usage(&error),
+        Err(error) => output::say_usage(&error, &words),
     };
     exit.code().into()
 }

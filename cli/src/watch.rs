@@ -79,7 +79,7 @@ pub(crate) struct Reached {
 
 /// Waits until it is so. Everything else is a failure. What is known of the wait goes into the report.
 pub(crate) async fn watch(context: &mut Context<'_>, signals: &mut Signals, plan: &Plan, report: &mut Report) -> Result<Reached, Failure> {
-    let meter = Meter::new(&context.output, plan.wait.wait_for, plan.wait.max_sessions.unwrap_or(0));
+    let meter = Meter::new(&context.output, (plan.wait.wait_for, plan.wait.max_sessions.unwrap_or(0)), plan.limit);
     let mut watcher = Watcher { context, signals, plan, meter, log_id: None, lost_since: None, was_lost: false };
     let end = watcher.follow_over_losses().await;
     watcher.meter.clear();

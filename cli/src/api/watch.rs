@@ -91,7 +91,7 @@ pub(crate) async fn watch(
         Goal::Drained { max_sessions } => max_sessions,
         Goal::Mode(_) => 0,
     };
-    let mut meter = Meter::new(&context.output, watch.wait_for(), allowed);
+    let mut meter = Meter::new(&context.output, (watch.wait_for(), allowed), watch.limit);
     meter.saw(watch.sessions_before);
     let mut watcher = Watcher { api, watch, context, meter, so_since: None, told: None, lost: None, last: None };
     let end = watcher.look_until_end(signals).await;

@@ -11,7 +11,7 @@ use crate::Context;
 use crate::api::Api;
 use crate::completion;
 use crate::error::{Exit, Failure};
-use crate::output::{List, Output};
+use crate::output::{Column, List, Output};
 
 /// List the connections
 #[derive(Debug, clap::Args)]
@@ -21,15 +21,22 @@ pub(crate) struct Args {
     channel: Option<ChannelId>,
 }
 
-/// Over the columns of [`show`].
-pub(super) const HEADERS: [&str; 6] = ["CONNECTION", "CHANNEL", "SESSION", "CLIENT", "STATE", "SINCE"];
+/// The columns of [`show`].
+pub(super) const COLUMNS: [Column; 6] = [
+    Column::id("CONNECTION"),
+    Column::id("CHANNEL"),
+    Column::id("SESSION").optional(4),
+    Column::id("CLIENT").optional(3),
+    Column::word("STATE").optional(1),
+    Column::word("SINCE").optional(2),
+];
 
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
     if let Some(api) = context.api {
         return list_over_api(&args, api, &mut context.output).await;
     }
     let mut daemon = context.socket.connect().await?;
-    let mut list = List::begin(&mut context.output, "connections", &HEADERS)?;
+    let mut list = List::begin(&mut context.output, "connections", &COLUMNS)?;
     let mut page = ListConnections { channel_id: args.channel, limit: Some(LIST_LIMIT_MAX), cursor: None };
     loop {
         let answer = daemon.call(&page).await?;
@@ -45,18 +52,18 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
 
 async fn list_over_api(args: &Args, api: &Api, output: &mut Output) -> Result<Exit, Failure> {
     let connections = api.connections().await?;
-    let mut list = List::begin(output, "connections", &HEADERS)?;
+    let mut list = List::begin(output, "connections", &COLUMNS)?;
     let wanted = |connection: &&SoraConnection| args.channel.as_ref().is_none_or(|channel| connection.channel_id == *channel);
     for connection in connections.iter().filter(wanted) {
         let created_at = connection.created_timestamp.or(connection.created_time.map(Time::from_micros));
-        let since = created_at.map(|created_at| list.time(created_at)).unwrap_or_default();
+        let since = created_at.map(|created_at| list.time(created_at));
         let cells = [
-            connection.connection_id.as_str(),
-            connection.channel_id.as_str(),
-            connection.session_id.as_ref().map(SessionId::as_str).unwrap_or_default(),
-            connection.client_id.as_ref().map(ClientId::as_str).unwrap_or_default(),
-            "live",
-            &since,
+            connection.connection_id.as_str().into(),
+            connection.channel_id.as_str().into(),
+            connection.session_id.as_ref().map(SessionId::as_str).into(),
+            connection.client_id.as_ref().map(ClientId::as_str).into(),
+            "live".into(),
+            since.into(),
         ];
         list.row(&Listed { connection, state: ConnectionState::Live, created_at }, &cells)?;
     }
@@ -76,18 +83,17 @@ struct Listed<'a> {
 
 /// One row.
 pub(super) fn show(connection: &Connection, list: &mut List<'_>) -> Result<(), Failure> {
-    let since = list.time(connection.created_at);
     let state = match connection.state {
         ConnectionState::Pending => "pending",
         ConnectionState::Live => "live",
     };
     let cells = [
-        connection.connection_id.as_str(),
-        connection.channel_id.as_str(),
-        connection.session_id.as_str(),
-        connection.client_id.as_ref().map(ClientId::as_str).unwrap_or_default(),
-        state,
-        &since,
+        connection.connection_id.as_str().into(),
+        connection.channel_id.as_str().into(),
+        connection.session_id.as_str().into(),
+        connection.client_id.as_ref().map(ClientId::as_str).into(),
+        state.into(),
+        list.time(connection.created_at),
     ];
     list.row(connection, &cells)
 }

@@ -7,7 +7,7 @@ use soramode_protocol::session::LIST_LIMIT_MAX;
 use crate::Context;
 use crate::args::Format;
 use crate::error::{Exit, Failure};
-use crate::output::{List, pairs};
+use crate::output::{Column, List, pairs};
 
 /// What receivers were told by webhook, and what they are owed
 #[derive(Debug, clap::Args)]
@@ -42,7 +42,17 @@ struct ListArgs {
     state: Option<DeliveryState>,
 }
 
-const HEADERS: [&str; 8] = ["ID", "STATE", "TYPE", "SEQ", "TO", "TRIES", "SINCE", "PROBLEM"];
+/// The columns of [`row`].
+const COLUMNS: [Column; 8] = [
+    Column::word("ID"),
+    Column::word("STATE"),
+    Column::word("TYPE").optional(1),
+    Column::word("SEQ").optional(5),
+    Column::id("TO").optional(2),
+    Column::word("TRIES").optional(4),
+    Column::word("SINCE").optional(3),
+    Column::text("PROBLEM"),
+];
 
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
     match args.what {
@@ -55,7 +65,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
 
 async fn list(args: ListArgs, context: &mut Context<'_>) -> Result<Exit, Failure> {
     let mut daemon = context.socket.connect().await?;
-    let mut list = List::begin(&mut context.output, "deliveries", &HEADERS)?;
+    let mut list = List::begin(&mut context.output, "deliveries", &COLUMNS)?;
     let mut page = ListDeliveries { state: args.state, limit: Some(LIST_LIMIT_MAX), cursor: None };
     loop {
         let answer = daemon.call(&page).await?;
@@ -70,9 +80,16 @@ async fn list(args: ListArgs, context: &mut Context<'_>) -> Result<Exit, Failure
 }
 
 fn row(delivery: &Delivery, list: &mut List<'_>) -> Result<(), Failure> {
-    let (id, seq, attempts) = (delivery.id.to_string(), delivery.seq.to_string(), delivery.attempts.to_string());
-    let (since, problem) = (list.time(delivery.created_at), delivery.problem.as_deref().unwrap_or_default());
-    let cells = [&id, delivery.state.name(), delivery.event_type.name(), &seq, &delivery.endpoint, &attempts, &since, problem];
+    let cells = [
+        delivery.id.into(),
+        delivery.state.name().into(),
+        delivery.event_type.name().into(),
+        delivery.seq.into(),
+        delivery.endpoint.as_str().into(),
+        u64::from(delivery.attempts).into(),
+        list.time(delivery.created_at),
+        delivery.problem.as_deref().into(),
+    ];
     list.row(delivery, &cells)
 }
 

@@ -8,8 +8,8 @@ use crate::Context;
 use crate::args::Format;
 use crate::completion;
 use crate::error::{Exit, Failure};
-use crate::output::List;
 use crate::output::escape::{escape, quoted};
+use crate::output::{Column, List};
 
 /// Print whether somebody new would be let into a channel, now and in each mode, and why
 #[derive(Debug, clap::Args)]
@@ -35,6 +35,15 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
     Ok(Exit::Done)
 }
 
+/// The columns of [`show_modes`].
+const COLUMNS: [Column; 5] = [
+    Column::word("MODE"),
+    Column::word("ANSWER"),
+    Column::word("REASON").optional(1),
+    Column::word("ROW").optional(2),
+    Column::text("WHY"),
+];
+
 fn show_modes(explanation: &Explanation, context: &mut Context<'_>) -> Result<(), Failure> {
     let modes = &explanation.modes;
     let verdicts = [
@@ -44,10 +53,11 @@ fn show_modes(explanation: &Explanation, context: &mut Context<'_>) -> Result<()
         ("block_new_connection", &modes.block_new_connection),
         ("initial", &modes.initial),
     ];
-    let mut list = List::begin(&mut context.output, "modes", &["MODE", "ANSWER", "REASON", "ROW", "WHY"])?;
+    let mut list = List::begin(&mut context.output, "modes", &COLUMNS)?;
     for (mode, verdict) in verdicts {
-        let reason = verdict.reason.map(RejectReason::name).unwrap_or_default();
-        list.row(verdict, &[mode, answer(verdict), reason, &verdict.row.to_string(), &verdict.why])?;
+        let reason = verdict.reason.map(RejectReason::name);
+        let row = u64::from(verdict.row);
+        list.row(verdict, &[mode.into(), answer(verdict).into(), reason.into(), row.into(), verdict.why.as_str().into()])?;
     }
     list.finish("")
 }

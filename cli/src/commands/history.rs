@@ -4,7 +4,7 @@ use soramode_protocol::mode::{DatedModeChange, ListModeChanges};
 
 use crate::Context;
 use crate::error::{Exit, Failure};
-use crate::output::List;
+use crate::output::{Column, List};
 
 /// List who changed the mode, when and why, newest first
 #[derive(Debug, clap::Args)]
@@ -14,10 +14,20 @@ pub(crate) struct Args {
     limit: u32,
 }
 
+/// The columns of [`show`].
+const COLUMNS: [Column; 7] = [
+    Column::word("TIME"),
+    Column::word("GENERATION").optional(4),
+    Column::word("FROM").optional(3),
+    Column::word("TO"),
+    Column::id("BY").optional(1),
+    Column::text("REASON"),
+    Column::word("UNTIL").optional(2),
+];
+
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
     let changes = context.socket.connect().await?.call(&ListModeChanges { limit: Some(args.limit) }).await?.changes;
-    let headers = ["TIME", "GENERATION", "FROM", "TO", "BY", "REASON", "UNTIL"];
-    let mut list = List::begin(&mut context.output, "changes", &headers)?;
+    let mut list = List::begin(&mut context.output, "changes", &COLUMNS)?;
     changes.iter().try_for_each(|change| show(change, &mut list))?;
     list.finish("the mode has not been changed yet")?;
     Ok(Exit::Done)
@@ -29,8 +39,14 @@ fn show(dated: &DatedModeChange, list: &mut List<'_>) -> Result<(), Failure> {
         Some(whom) => format!("{} for {whom}", change.actor),
         None => change.actor.clone(),
     };
-    let (time, generation) = (list.time(dated.timestamp), change.generation.to_string());
-    let until = change.expires_at.map(|time| list.time_ahead(time)).unwrap_or_default();
-    let reason = change.reason.as_deref().unwrap_or_default();
-    list.row(dated, &[&time, &generation, change.previous_mode.name(), change.mode.name(), &actor, reason, &until])
+    let cells = [
+        list.time(dated.timestamp),
+        change.generation.into(),
+        change.previous_mode.name().into(),
+        change.mode.name().into(),
+        actor.into(),
+        change.reason.as_deref().into(),
+        change.expires_at.map(|time| list.time_ahead(time)).into(),
+    ];
+    list.row(dated, &cells)
 }

@@ -13,7 +13,7 @@ use crate::args::Format;
 use crate::completion;
 use crate::error::{Exit, Failure};
 use crate::output::escape::escape;
-use crate::output::{List, counted};
+use crate::output::{Column, List, counted};
 
 /// List the nodes of the cluster, and who is gone and owes channels; without a cluster, the node itself
 #[derive(Debug, clap::Args)]
@@ -42,7 +42,19 @@ enum Risk {
     StillRunning,
 }
 
-const HEADERS: [&str; 10] = ["NODE", "MODE", "STANDING", "CONNECTIONS", "SESSIONS", "SINCE", "VERSION", "OWES", "SIGNALING", "API"];
+/// The columns of [`show`].
+const COLUMNS: [Column; 10] = [
+    Column::id("NODE"),
+    Column::word("MODE"),
+    Column::word("STANDING"),
+    Column::word("CONNECTIONS").optional(2),
+    Column::word("SESSIONS").optional(3),
+    Column::word("SINCE").optional(4),
+    Column::id("VERSION").optional(5),
+    Column::text("OWES").optional(1),
+    Column::id("SIGNALING").optional(6),
+    Column::id("API").optional(7),
+];
 
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
     match args.what {
@@ -65,7 +77,7 @@ async fn list(context: &mut Context<'_>) -> Result<Exit, Failure> {
         Some(api) => ClusterNodes { nodes: api.nodes().await?, counted_at: None, problem: None },
         None => context.socket.connect().await?.call(&ListClusterNodes { owed: true }).await?,
     };
-    let mut list = List::begin(&mut context.output, "nodes", &HEADERS)?;
+    let mut list = List::begin(&mut context.output, "nodes", &COLUMNS)?;
     nodes.iter().try_for_each(|node| show(node, &mut list))?;
     list.finish("no nodes")?;
     if let Some(problem) = problem {
@@ -75,20 +87,19 @@ async fn list(context: &mut Context<'_>) -> Result<Exit, Failure> {
 }
 
 fn show(node: &ClusterNode, list: &mut List<'_>) -> Result<(), Failure> {
-    let count = |number: Option<u64>| number.map(|number| number.to_string()).unwrap_or_default();
     // A Sora says only whether a node is there.
     let seen = if node.connected { "joined" } else { "gone" };
     let cells = [
-        node.node_name.as_str(),
-        node.mode.map(Mode::name).unwrap_or_default(),
-        node.standing.map_or(seen, Standing::name),
-        &count(node.connections),
-        &count(node.sessions),
-        &node.member_since.map(|since| list.time(since)).unwrap_or_default(),
-        node.version.as_deref().or(node.sora_version.as_deref()).unwrap_or_default(),
-        &node.owes.map(owes_words).unwrap_or_default(),
-        node.cluster_signaling_url.as_deref().unwrap_or_default(),
-        node.cluster_api_url.as_deref().unwrap_or_default(),
+        node.node_name.as_str().into(),
+        node.mode.map(Mode::name).into(),
+        node.standing.map_or(seen, Standing::name).into(),
+        node.connections.into(),
+        node.sessions.into(),
+        node.member_since.map(|since| list.time(since)).into(),
+        node.version.as_deref().or(node.sora_version.as_deref()).into(),
+        node.owes.map(owes_words).into(),
+        node.cluster_signaling_url.as_deref().into(),
+        node.cluster_api_url.as_deref().into(),
     ];
     list.row(node, &cells)
 }

@@ -25,7 +25,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
     let mut answer = daemon.call(&page).await?;
     show_head(&answer.session, &mut context.output)?;
     let beside = Some(("session", &answer.session));
-    let mut list = List::begin_beside(&mut context.output, "connections", &connections::HEADERS, beside)?;
+    let mut list = List::begin_beside(&mut context.output, "connections", &connections::COLUMNS, beside)?;
     loop {
         answer.connections.iter().try_for_each(|connection| connections::show(connection, &mut list))?;
         page.cursor = answer.cursor.take();

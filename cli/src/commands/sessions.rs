@@ -11,7 +11,7 @@ use crate::Context;
 use crate::api::{Api, Look};
 use crate::completion;
 use crate::error::{Exit, Failure};
-use crate::output::{List, Output, times};
+use crate::output::{Column, List, Output, times};
 
 /// List the sessions
 #[derive(Debug, clap::Args)]
@@ -36,15 +36,22 @@ enum Sort {
     Size,
 }
 
-/// Over the columns of [`show`].
-const HEADERS: [&str; 6] = ["CHANNEL", "SESSION", "SINCE", "CONNECTIONS", "MOST", "TOTAL"];
+/// The columns of [`show`].
+const COLUMNS: [Column; 6] = [
+    Column::id("CHANNEL"),
+    Column::id("SESSION").optional(4),
+    Column::word("SINCE").optional(1),
+    Column::word("CONNECTIONS"),
+    Column::word("MOST").optional(2),
+    Column::word("TOTAL").optional(3),
+];
 
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
     if let Some(api) = context.api {
         return list_over_api(&args, api, &mut context.output).await;
     }
     let mut daemon = context.socket.connect().await?;
-    let mut list = List::begin(&mut context.output, "sessions", &HEADERS)?;
+    let mut list = List::begin(&mut context.output, "sessions", &COLUMNS)?;
     let mut kept: Vec<Session> = Vec::new();
     let mut page = ListSessions { channel_id: args.channel, limit: Some(LIST_LIMIT_MAX), cursor: None };
     loop {
@@ -79,19 +86,27 @@ async fn list_over_api(args: &Args, api: &Api, output: &mut Output) -> Result<Ex
     if args.sort == Sort::Size {
         sessions.sort_by_key(|session| Reverse(session.connections));
     }
-    let mut list = List::begin(output, "sessions", &HEADERS)?;
+    let mut list = List::begin(output, "sessions", &COLUMNS)?;
     for session in &sessions {
-        let since = session.created_at.map(|created_at| list.time(created_at)).unwrap_or_default();
-        let id = session.session_id.as_ref().map(SessionId::as_str).unwrap_or_default();
-        list.row(session, &[session.channel_id.as_str(), id, &since, &session.connections.to_string(), "", ""])?;
+        let since = session.created_at.map(|created_at| list.time(created_at));
+        let id = session.session_id.as_ref().map(SessionId::as_str);
+        list.row(
+            session,
+            &[session.channel_id.as_str().into(), id.into(), since.into(), session.connections.into(), "".into(), "".into()],
+        )?;
     }
     list.finish("no sessions")?;
     Ok(Exit::Done)
 }
 
 fn show(session: &Session, list: &mut List<'_>) -> Result<(), Failure> {
-    let since = list.time(session.created_at);
-    let counts = [session.connections, session.max_connections, session.total_connections].map(|count| count.to_string());
-    let [connections, most, total] = counts.each_ref().map(String::as_str);
-    list.row(session, &[session.channel_id.as_str(), session.session_id.as_str(), &since, connections, most, total])
+    let cells = [
+        session.channel_id.as_str().into(),
+        session.session_id.as_str().into(),
+        list.time(session.created_at),
+        session.connections.into(),
+        session.max_connections.into(),
+        session.total_connections.into(),
+    ];
+    list.row(session, &cells)
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use soramode_protocol::node::{GetStatus, Source, Status, StorageState, Upstream};
+use soramode_protocol::node::{GetStatus, Source, Standing, Status, StorageState, Upstream};
 
 use crate::Context;
 use crate::api::needs_socket;
@@ -10,7 +10,8 @@ use crate::args::Format;
 use crate::error::{Exit, Failure};
 use crate::live;
 use crate::output::escape::escape;
-use crate::output::{Output, Row, pairs, times};
+use crate::output::paint::Paint;
+use crate::output::{Output, Row, painted_pairs, times};
 use crate::seen::shadow_words;
 use crate::standing;
 
@@ -46,10 +47,26 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
                 session_rows(&status, &context.output),
                 daemon_rows(&status, &context.output),
             ];
-            pairs(&mut context.output, &rows.concat())?;
+            painted_pairs(&mut context.output, &rows.concat(), |name| paint(name, &status))?;
         }
     }
     Ok(Exit::Done)
+}
+
+/// The colour of what is not as it should be; the words say so too.
+fn paint(name: &str, status: &Status) -> Option<Paint> {
+    let bad = match name {
+        "warnings" | "problem" | "published" => true,
+        "known" => !status.sessions_known,
+        "standing" => matches!(status.standing, Standing::Isolated | Standing::Fenced),
+        "upstreams" => status.upstreams.iter().any(|upstream| upstream.problem.is_some()),
+        "sources" => status.sources.iter().any(|source| source.problem.is_some() || source.missing.is_some()),
+        "state" => status.storage.state == StorageState::Failed,
+        "deliveries" => status.deliveries.failed > 0,
+        "shadow" => return Some(Paint::Careful),
+        _ => false,
+    };
+    bad.then_some(Paint::Bad)
 }
 
 fn mode_rows(status: &Status, output: &Output) -> Vec<Row> {

@@ -14,7 +14,7 @@ use soramode_protocol::session::Session;
 use super::model::{History, Line, Model};
 use crate::commands::event_fields;
 use crate::output::escape::{escape, quoted};
-use crate::output::times;
+use crate::output::{cells, times};
 
 /// The least that anything can be read on.
 const ROWS_MIN: u16 = 12;
@@ -79,27 +79,28 @@ pub(super) fn draw(frame: &mut Frame<'_>, model: &Model, look: Look) {
         let words = format!("{}: {}, {} sessions (the window is too small for more)", status.node_name, status.mode.mode, status.sessions);
         return frame.render_widget(Paragraph::new(escape(&words).into_owned()).wrap(Wrap { trim: true }), area);
     }
-    let alarms = alarms(model, status);
-    let shown = u16::try_from(alarms.len()).unwrap_or(u16::MAX).min(area.height / 4);
+    let (head, alarms) = (head(model, status, look, area.width), alarm_lines(&alarms(model, status), area));
+    let facts = fact_lines(status, area.width);
+    let length = |lines: usize| Constraint::Length(u16::try_from(lines).unwrap_or(u16::MAX));
     let parts = [
+        length(head.len()),
+        length(alarms.len()),
         Constraint::Length(2),
-        Constraint::Length(shown),
         Constraint::Length(2),
-        Constraint::Length(2),
-        Constraint::Length(2),
+        length(facts.len()),
         Constraint::Fill(1),
         Constraint::Fill(1),
         Constraint::Length(1),
     ];
-    let [top, alarm, sessions, connections, facts, oldest, events, bottom] = Layout::vertical(parts).areas(area);
-    frame.render_widget(Paragraph::new(head(model, status, look)), top);
+    let [top, alarm, sessions, connections, below, oldest, events, bottom] = Layout::vertical(parts).areas(area);
+    frame.render_widget(Paragraph::new(head), top);
     let alarms: Vec<TextLine<'_>> = alarms.into_iter().map(|words| TextLine::styled(words, look.alarm())).collect();
     frame.render_widget(Paragraph::new(alarms), alarm);
     draw_history(frame, sessions, (&counted(status.sessions, "sessions"), &model.sessions), look);
     draw_history(frame, connections, (&counted(status.connections, "connections"), &model.connections), look);
-    frame.render_widget(Paragraph::new(fact_lines(status)), facts);
+    frame.render_widget(Paragraph::new(facts), below);
     frame.render_widget(Paragraph::new(session_lines(&model.oldest, oldest)), oldest);
-    frame.render_widget(Paragraph::new(event_lines(model, events.height)), events);
+    frame.render_widget(Paragraph::new(event_lines(model, events)), events);
     let keys = format!(" q quit   p {}   f events: {}", if model.is_paused { "go on" } else { "pause" }, model.filter.name());
     frame.render_widget(Paragraph::new(keys).style(Style::new().add_modifier(Modifier::DIM)), bottom);
 }
@@ -108,21 +109,28 @@ fn counted(count: u64, name: &str) -> String {
     format!("{count:>10} {name}")
 }
 
-fn head(model: &Model, status: &Status, look: Look) -> Vec<TextLine<'static>> {
-    let mode = &status.mode;
-    let mut first = vec![
-        Span::styled(escape(status.node_name.as_str()).into_owned(), Style::new().add_modifier(Modifier::BOLD)),
-        Span::raw("  "),
-        Span::styled(format!(" {} ", mode.mode), look.mode(mode.mode)),
-        Span::raw(format!("  {}  {}", status.standing, times::local(times::now()))),
-    ];
-    if model.is_paused {
-        first.push(Span::styled("  PAUSED", Style::new().add_modifier(Modifier::BOLD)));
+/// The node and its mode, and beside them what there is room for; since when and why.
+fn head(model: &Model, status: &Status, look: Look, width: u16) -> Vec<TextLine<'static>> {
+    const NAME_CELLS_MIN: usize = 12;
+    let (mode, width) = (&status.mode, usize::from(width));
+    let bold = Style::new().add_modifier(Modifier::BOLD);
+    let shown_mode = format!(" {} ", mode.mode);
+    let paused = if model.is_paused { "  PAUSED" } else { "" };
+    let room = width.saturating_sub(cells::width(&shown_mode) + paused.len() + 2).max(NAME_CELLS_MIN);
+    let name = cells::cut_middle(&escape(status.node_name.as_str()), room).into_owned();
+    let mut left = room.saturating_sub(cells::width(&name));
+    let mut first =
+        vec![Span::styled(name, bold), Span::raw("  "), Span::styled(shown_mode, look.mode(mode.mode)), Span::styled(paused, bold)];
+    for part in [format!("  {}", status.standing), format!("  {}", times::local(times::now()))] {
+        if part.len() <= left {
+            left -= part.len();
+            first.push(Span::raw(part));
+        }
     }
     let reason = mode.reason.as_deref().map(|reason| format!(", {}", quoted(reason))).unwrap_or_default();
-    let until = mode.expires_at.map(|time| format!(", until {} (in {})", times::local(time), times::ahead(time))).unwrap_or_default();
+    let until = mode.expires_at.map(|time| format!(", until {} ({})", times::local(time), times::until(time))).unwrap_or_default();
     let second = format!("since {} by {}{reason}{until}, generation {}", times::age(mode.since), escape(&mode.actor), mode.generation);
-    vec![TextLine::from(first), TextLine::raw(second)]
+    std::iter::once(TextLine::from(first)).chain(cells::wrap(&second, width).into_iter().map(TextLine::raw)).collect()
 }
 
 /// What is not as it should be, most urgent first.
@@ -144,6 +152,18 @@ fn alarms(model: &Model, status: &Status) -> Vec<String> {
     alarms
 }
 
+/// The alarms, each whole, since what to do stands at its end; where there is no room for all lines, that is said.
+fn alarm_lines(alarms: &[String], area: Rect) -> Vec<String> {
+    let mut lines: Vec<String> = alarms.iter().flat_map(|alarm| cells::wrap(alarm, usize::from(area.width))).collect();
+    let room = usize::from(area.height / 2);
+    if lines.len() > room {
+        let left_out = lines.len() - room + 1;
+        lines.truncate(room.saturating_sub(1));
+        lines.push(cells::cut(&format!("and {left_out} lines more: see soramode status"), usize::from(area.width)).into_owned());
+    }
+    lines
+}
+
 fn draw_history(frame: &mut Frame<'_>, area: Rect, named: (&str, &History), look: Look) {
     let (name, history) = named;
     let [label, bars] = Layout::horizontal([Constraint::Length(LABEL_COLUMNS), Constraint::Fill(1)]).areas(area);
@@ -158,7 +178,7 @@ fn draw_history(frame: &mut Frame<'_>, area: Rect, named: (&str, &History), look
     frame.render_widget(sparkline, bars);
 }
 
-fn fact_lines(status: &Status) -> Vec<TextLine<'static>> {
+fn fact_lines(status: &Status, width: u16) -> Vec<TextLine<'static>> {
     let state = match status.storage.state {
         StorageState::Memory => "in memory",
         StorageState::Ok => "on disk",
@@ -167,58 +187,57 @@ fn fact_lines(status: &Status) -> Vec<TextLine<'static>> {
     let owed = status.deliveries;
     let rejected: Vec<String> = status.rejected.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
     let rejected = if rejected.is_empty() { "nobody".to_owned() } else { rejected.join(", ") };
-    vec![
-        TextLine::raw(format!(
-            "deliveries {} owed, {} failed   pending {}   state {state}   up {}",
-            owed.pending,
-            owed.failed,
-            status.pending,
-            times::span(std::time::Duration::from_secs(status.uptime_seconds))
-        )),
-        TextLine::raw(format!("rejected: {rejected}")),
-    ]
+    let uptime = times::span(std::time::Duration::from_secs(status.uptime_seconds));
+    let facts = [
+        format!("deliveries {} owed, {} failed; pending {}; state {state}; up {uptime}", owed.pending, owed.failed, status.pending),
+        format!("rejected: {rejected}"),
+    ];
+    facts.iter().flat_map(|fact| cells::wrap(fact, usize::from(width))).map(TextLine::raw).collect()
 }
 
+/// Cells of the age of a session, and of each count, with the gap before them.
+const AGE_CELLS: usize = 16;
+const COUNT_CELLS: usize = 10;
+
+/// The oldest sessions. Where a terminal is narrow, the counts of the past are left out before a channel's name is cut.
 fn session_lines(oldest: &[Session], area: Rect) -> Vec<TextLine<'static>> {
-    // What is left of a row beside its numbers.
-    let width = usize::from(area.width).saturating_sub(44).max(8);
-    let head = format!("{:<width$} {:>12} {:>9} {:>9} {:>9}", "OLDEST SESSIONS", "AGE", "NOW", "MOST", "IN ALL");
+    const CHANNEL_CELLS_MIN: usize = 24;
+    let width = usize::from(area.width);
+    let room = width.saturating_sub(AGE_CELLS + COUNT_CELLS);
+    let past_counts = (room.saturating_sub(CHANNEL_CELLS_MIN) / COUNT_CELLS).min(2);
+    let channel_cells = room - past_counts * COUNT_CELLS;
+    let line = |channel: &str, age: &str, counts: [&str; 3]| {
+        let counts = counts.iter().take(1 + past_counts).map(|count| cells::padded_left(count, COUNT_CELLS)).collect::<String>();
+        format!(
+            "{}{}{counts}",
+            cells::padded(&cells::cut_middle(channel, channel_cells), channel_cells),
+            cells::padded_left(age, AGE_CELLS)
+        )
+    };
     let row = |session: &Session| {
-        let channel = cut(&escape(session.channel_id.as_str()), width);
         let Session { connections, max_connections, total_connections, created_at, .. } = session;
-        TextLine::raw(format!(
-            "{channel:<width$} {:>12} {connections:>9} {max_connections:>9} {total_connections:>9}",
-            times::age(*created_at)
-        ))
+        let counts = [connections, max_connections, total_connections].map(ToString::to_string);
+        let channel = escape(session.channel_id.as_str());
+        TextLine::raw(line(&channel, &times::age(*created_at), counts.each_ref().map(String::as_str)))
     };
     let rows = usize::from(area.height).saturating_sub(1);
-    std::iter::once(heading(head)).chain(oldest.iter().take(rows).map(row)).collect()
+    let names = heading(line("OLDEST SESSIONS", "AGE", ["NOW", "MOST", "IN ALL"]));
+    std::iter::once(names).chain(oldest.iter().take(rows).map(row)).collect()
 }
 
-/// At most so many characters; where some were cut off, that is seen.
-fn cut(text: &str, characters: usize) -> String {
-    if text.chars().count() <= characters {
-        text.to_owned()
-    } else {
-        text.chars().take(characters.saturating_sub(1)).chain(['~']).collect()
-    }
-}
-
-fn event_lines(model: &Model, height: u16) -> Vec<TextLine<'static>> {
-    let rows = usize::from(height).saturating_sub(1);
+fn event_lines(model: &Model, area: Rect) -> Vec<TextLine<'static>> {
+    let rows = usize::from(area.height).saturating_sub(1);
+    let width = usize::from(area.width);
     let newest_first = model.events.iter().rev().take(rows).map(|line| match line {
-        Line::Event(event) => event_line(event),
+        Line::Event(event) => TextLine::raw(cells::cut(&event_line(event), width).into_owned()),
         Line::Skipped => TextLine::styled("  more than can be read: some are left out here", Style::new().add_modifier(Modifier::DIM)),
     });
     std::iter::once(heading("EVENTS, newest first")).chain(newest_first).collect()
 }
 
-fn event_line(event: &Event) -> TextLine<'static> {
+fn event_line(event: &Event) -> String {
     let name = event.kind.event_type().map_or("unknown", EventType::name);
-    let time = times::local(event.timestamp);
-    // Today's date is no news.
-    let time = time.split_once(' ').map_or(time.as_str(), |(_, time)| time);
     let is_left_out = |field: &String| LEFT_OUT.iter().any(|name| field.split('=').next() == Some(*name));
     let fields: Vec<String> = event_fields(event).iter().filter(|it| !is_left_out(it)).map(|it| escape(it).into_owned()).collect();
-    TextLine::raw(format!("{time} {name:<20} {}", fields.join(" ")))
+    format!("{} {} {}", times::clock(event.timestamp), cells::padded(name, 20), fields.join(" "))
 }

@@ -39,6 +39,33 @@ pub(crate) fn neutralised(message: &str) -> String {
     message.split('\\').map(escape).collect::<Vec<_>>().join("\\")
 }
 
+/// JSON with everything escaped in it that does not print and that JSON itself lets through: DEL, C1, bidi controls, zero-width characters,
+/// U+2028. All of these can only be in its strings, so that it stays the same JSON.
+pub(super) fn json(text: String) -> String {
+    if text.bytes().all(|byte| byte.is_ascii() && byte != 0x7f) {
+        return text;
+    }
+    let mut escaped = String::with_capacity(text.len() + 16);
+    for character in text.chars() {
+        if is_hidden(character) {
+            let mut units = [0; 2];
+            escaped.extend(character.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")));
+        } else {
+            escaped.push(character);
+        }
+    }
+    escaped
+}
+
+/// Whether [`escape`] would touch it within a word.
+fn is_hidden(character: char) -> bool {
+    let is_plain = character.is_ascii() && character != '\u{7f}';
+    let mut bytes = [b'a'; 5];
+    let length = character.encode_utf8(bytes.split_at_mut(1).1).len();
+    let word = std::str::from_utf8(bytes.split_at(1 + length).0).unwrap_or_default();
+    !is_plain && escape(word) != word
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,6 +97,17 @@ mod tests {
         {
             assert_eq!(shell_word(text), word);
         }
+    }
+
+    #[test]
+    fn json_stays_the_same_json_and_hides_nothing() {
+        let text = "a\u{9b}2J\u{7f}\u{202e}\u{2066}\u{200b}\u{2028}\u{e0041}\u{85}\u{feff} 会議室\u{3000}cafe\u{301} か\u{3099} \n\\";
+        let shown = json(serde_json::to_string(text).unwrap());
+        assert_eq!(
+            shown,
+            "\"a\\u009b2J\\u007f\\u202e\\u2066\\u200b\\u2028\\udb40\\udc41\\u0085\\ufeff 会議室\u{3000}cafe\u{301} か\u{3099} \\n\\\\\""
+        );
+        assert_eq!(serde_json::from_str::<String>(&shown).unwrap(), text);
     }
 
     #[test]

@@ -1,45 +1,43 @@
 //! A list of any length: rows go out as they come where the format allows it.
 
-use comfy_table::Table;
-use comfy_table::presets::NOTHING;
 use serde::Serialize;
 use soramode_protocol::mode::Mode;
 use soramode_protocol::session::Session;
 use soramode_protocol::time::Time;
 
-use super::{Output, SCHEMA, escape};
+use super::paint::Paint;
+use super::table::{Cell, Column, Table};
+use super::times;
+use super::{Output, SCHEMA, cells, escape};
 use crate::args::Format;
-use crate::error::{Exit, Failure};
+use crate::error::Failure;
+
+/// Cells between a name and its value.
+const GAP: usize = 2;
 
 /// A list that is being written.
 pub(crate) struct List<'a> {
     output: &'a mut Output,
     /// Its name in the JSON.
     name: &'static str,
-    /// Collected, since a table's columns are as wide as their widest cell.
     table: Table,
     rows: u64,
 }
 
 impl<'a> List<'a> {
-    /// Begins: `name` in the JSON, `headers` over the table.
-    pub(crate) fn begin(output: &'a mut Output, name: &'static str, headers: &[&str]) -> Result<Self, Failure> {
-        Self::begin_beside(output, name, headers, None)
+    /// Begins: `name` in the JSON, `columns` in the table.
+    pub(crate) fn begin(output: &'a mut Output, name: &'static str, columns: &[Column]) -> Result<Self, Failure> {
+        Self::begin_beside(output, name, columns, None)
     }
 
     /// The same, with what the rows belong to before them in the JSON.
     pub(crate) fn begin_beside(
         output: &'a mut Output,
         name: &'static str,
-        headers: &[&str],
+        columns: &[Column],
         beside: Option<(&str, &Session)>,
     ) -> Result<Self, Failure> {
-        let mut table = Table::new();
-        table.load_style(NOTHING).set_header(headers.iter().copied());
-        table.column_iter_mut().for_each(|column| {
-            column.set_padding((0, 2));
-        });
-        let mut list = Self { output, name, table, rows: 0 };
+        let mut list = Self { output, name, table: Table::new(columns), rows: 0 };
         if list.output.format() == Format::Json {
             list.open(beside)?;
         }
@@ -58,12 +56,10 @@ impl<'a> List<'a> {
     }
 
     /// One row: the whole of it for JSON, its cells for people.
-    pub(crate) fn row(&mut self, item: &impl Serialize, cells: &[&str]) -> Result<(), Failure> {
+    pub(crate) fn row(&mut self, item: &impl Serialize, cells: &[Cell<'_>]) -> Result<(), Failure> {
         match self.output.format() {
-            Format::Table => {
-                self.table.add_row(cells.iter().map(|cell| escape::escape(cell)));
-            }
-            Format::Plain => self.output.record(cells)?,
+            Format::Table => self.table.add(cells),
+            Format::Plain => self.output.record(&cells.iter().map(|cell| cell.text.as_ref()).collect::<Vec<_>>())?,
             Format::Jsonl => self.output.json(item)?,
             Format::Json => {
                 let comma = if self.rows == 0 { "" } else { "," };
@@ -77,20 +73,19 @@ impl<'a> List<'a> {
     }
 
     fn indented(&self, value: &impl Serialize, indent: &str) -> Result<String, Failure> {
-        let text = if self.output.is_pretty() { serde_json::to_string_pretty(value) } else { serde_json::to_string(value) };
-        let text = text.map_err(|problem| Failure::new(Exit::Failed, format!("cannot write the answer as JSON: {problem}")))?;
+        let text = self.output.json_text(value)?;
         // A string in JSON has no raw line feed in it, so each of these begins a line of the layout.
         Ok(text.replace('\n', &format!("\n{indent}")))
     }
 
-    /// A time for a cell.
-    pub(crate) fn time(&self, time: Time) -> String {
-        self.output.time(time)
+    /// A time for a cell; its age alone where there is no room.
+    pub(crate) fn time(&self, time: Time) -> Cell<'static> {
+        Cell { text: self.output.time(time).into(), short: Some(format!("{} ago", times::age(time))) }
     }
 
     /// A time that lies ahead, for a cell.
-    pub(crate) fn time_ahead(&self, time: Time) -> String {
-        self.output.time_ahead(time)
+    pub(crate) fn time_ahead(&self, time: Time) -> Cell<'static> {
+        Cell { text: self.output.time_ahead(time).into(), short: Some(times::until(time)) }
     }
 
     /// Whether nobody reads any more.
@@ -105,7 +100,7 @@ impl<'a> List<'a> {
                 self.output.note(none);
                 Ok(())
             }
-            Format::Table => self.output.text(&self.table.trim_fmt()),
+            Format::Table => self.table.lines(self.output.shape()).iter().try_for_each(|line| self.output.text(line)),
             Format::Plain | Format::Jsonl => Ok(()),
             Format::Json => {
                 let before = if self.rows > 0 && self.output.is_pretty() { "\n  " } else { "" };
@@ -121,13 +116,31 @@ pub(crate) type Row = (&'static str, Option<String>);
 
 /// Names and values under one another, without those that have no value.
 pub(crate) fn pairs(output: &mut Output, rows: &[Row]) -> Result<(), Failure> {
+    painted_pairs(output, rows, |_| None)
+}
+
+/// The same, each value in the colour of its name. A value that is wider than the terminal goes on below itself.
+pub(crate) fn painted_pairs(output: &mut Output, rows: &[Row], paint: impl Fn(&str) -> Option<Paint>) -> Result<(), Failure> {
     let there = rows.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?)));
     if output.format() == Format::Plain {
         return there.into_iter().try_for_each(|(name, value)| output.record(&[name, value]));
     }
-    let width = there.clone().map(|(name, _)| name.len()).max().unwrap_or_default();
-    there.into_iter().try_for_each(|(name, value)| {
-        let value = value.parse::<Mode>().map_or_else(|_| escape::escape(value).into_owned(), |mode| output.mode(mode));
-        output.text(&format!("{name:<width$}  {value}"))
-    })
+    let names = there.clone().map(|(name, _)| cells::width(name)).max().unwrap_or_default();
+    for (name, value) in there {
+        let value = escape::escape(value);
+        let lines = match output.width() {
+            Some(width) => cells::wrap(&value, width.saturating_sub(names + GAP)),
+            None => vec![value.into_owned()],
+        };
+        for (number, line) in lines.iter().enumerate() {
+            let name_or_gap = cells::padded(if number == 0 { name } else { "" }, names);
+            let line = match (line.parse::<Mode>(), paint(name)) {
+                (Ok(mode), _) => output.mode(mode),
+                (Err(_), Some(paint)) => output.painted(paint, line),
+                (Err(_), None) => line.clone(),
+            };
+            output.text(&format!("{name_or_gap}{:GAP$}{line}", ""))?;
+        }
+    }
+    Ok(())
 }

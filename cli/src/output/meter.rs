@@ -1,6 +1,6 @@
 //! How a wait is going: a bar on a terminal, a line now and then elsewhere.
 
-use std::borrow::Cow;
+use std::io;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -10,7 +10,7 @@ use soramode_protocol::time::Time;
 use soramode_protocol::wait::WaitFor;
 
 use super::pace::Pace;
-use super::{Output, escape, times};
+use super::{Output, cells, escape, terminal, times};
 use crate::args::Format;
 use crate::error::Failure;
 
@@ -24,6 +24,7 @@ const TOLD_EVERY: Duration = Duration::from_secs(10);
 pub(crate) struct Meter {
     goal: WaitFor,
     allowed: u64,
+    limit: Option<Duration>,
     bar: Option<ProgressBar>,
     began: Instant,
     /// The most sessions that were there, counting those that ended.
@@ -80,10 +81,10 @@ struct Line<'a, S> {
 }
 
 impl Meter {
-    /// For a wait for this, where so many sessions may be left.
-    pub(crate) fn new(output: &Output, goal: WaitFor, allowed: u64) -> Self {
-        let bar = output.can_draw().then(|| draw(goal));
-        Self { goal, allowed, bar, began: Instant::now(), total: 0, pace: Pace::default() }
+    /// For a wait for this, where so many sessions may be left, and that is given up after so long.
+    pub(crate) fn new(output: &Output, (goal, allowed): (WaitFor, u64), limit: Option<Duration>) -> Self {
+        let bar = output.can_draw().then(draw);
+        Self { goal, allowed, limit, bar, began: Instant::now(), total: 0, pace: Pace::default() }
     }
 
     /// How often the daemon should tell.
@@ -111,16 +112,11 @@ impl Meter {
         let elapsed = self.elapsed();
         self.saw(progress.sessions.saturating_add(progress.ended));
         self.pace.add(elapsed, self.ended(progress.sessions));
-        let words = self.words(progress, elapsed);
+        let parts = self.words(progress, elapsed);
         match &self.bar {
-            Some(bar) => {
-                bar.set_message(words);
-                bar.update(|state| {
-                    state.set_len(self.total);
-                    state.set_pos(self.ended(progress.sessions));
-                });
-            }
-            None => output.note(&words),
+            // The last cell stays free: some terminals begin a new line as soon as it is written to.
+            Some(bar) => bar.set_message(self.drawn(&parts, self.ended(progress.sessions), terminal::columns(io::stderr()) - 1)),
+            None => output.note(&parts.join("; ")),
         }
         if output.format() == Format::Jsonl {
             let line = Line {
@@ -137,15 +133,19 @@ impl Meter {
         Ok(())
     }
 
-    fn words<S: Lasting>(&self, progress: &Going<'_, S>, elapsed: Duration) -> String {
+    /// How it goes, in parts of which the first tells most.
+    fn words<S: Lasting>(&self, progress: &Going<'_, S>, elapsed: Duration) -> Vec<String> {
+        let limit = self.limit.map(|limit| format!(" of {}", times::span(limit))).unwrap_or_default();
+        let elapsed = format!("{}{limit}", times::span(elapsed));
         match self.goal {
-            WaitFor::Drained => self.drain_words(progress),
-            WaitFor::Mode | WaitFor::Joined => format!("still waiting after {}", times::span(elapsed)),
+            WaitFor::Drained => self.drain_words(progress, elapsed),
+            WaitFor::Mode | WaitFor::Joined => vec![format!("still waiting after {elapsed}")],
         }
     }
 
-    fn drain_words<S: Lasting>(&self, progress: &Going<'_, S>) -> String {
+    fn drain_words<S: Lasting>(&self, progress: &Going<'_, S>, elapsed: String) -> Vec<String> {
         let left = format!("{} of {} left", progress.sessions, counted(self.total, "session"));
+        let connections = counted(progress.connections, "connection");
         let age = |since: Option<Time>| since.map(|since| format!(", {}", times::age(since))).unwrap_or_default();
         let oldest = progress.oldest.map(|it| format!("oldest {}{}", shortened(it.channel()), age(it.since())));
         let to_go = progress.sessions.saturating_sub(self.allowed);
@@ -153,7 +153,27 @@ impl Meter {
             (Some(rate), Some(rest)) => format!("{rate:.1} a minute, about {} to go", times::span(rest)),
             (_, _) => "no estimate yet".to_owned(),
         };
-        [Some(left), oldest, Some(pace)].into_iter().flatten().collect::<Vec<_>>().join("; ")
+        [Some(left), Some(connections), Some(elapsed), oldest, Some(pace)].into_iter().flatten().collect()
+    }
+
+    /// A bar, where there is room for one, and as many of the parts as fit beside it.
+    fn drawn(&self, parts: &[String], ended: u64, width: usize) -> String {
+        const BAR_CELLS: usize = 16;
+        const WIDTH_WITH_BAR_MIN: usize = 70;
+        let has_bar = self.goal == WaitFor::Drained && width >= WIDTH_WITH_BAR_MIN;
+        let done = usize::try_from(ended.saturating_mul(BAR_CELLS as u64).checked_div(self.total).unwrap_or(0)).unwrap_or(BAR_CELLS);
+        let head = if done < BAR_CELLS { ">" } else { "" };
+        let bar = format!("[{:<BAR_CELLS$}] ", format!("{}{head}", "#".repeat(done.min(BAR_CELLS))));
+        let mut line = if has_bar { bar } else { String::new() };
+        for (number, part) in parts.iter().enumerate() {
+            let joint = if number == 0 { "" } else { "; " };
+            if cells::width(&line) + joint.len() + cells::width(part) > width && number > 0 {
+                continue;
+            }
+            line.push_str(joint);
+            line.push_str(part);
+        }
+        cells::cut(&line, width).into_owned()
     }
 
     /// Says something beside the bar.
@@ -172,14 +192,10 @@ impl Meter {
     }
 }
 
-fn draw(goal: WaitFor) -> ProgressBar {
-    let template = match goal {
-        WaitFor::Drained => "[{bar:16}] {wide_msg}",
-        WaitFor::Mode | WaitFor::Joined => "{wide_msg}",
-    };
+/// A line that is drawn over.
+fn draw() -> ProgressBar {
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-    let style = ProgressStyle::with_template(template).map(|style| style.progress_chars("#> "));
-    match style {
+    match ProgressStyle::with_template("{msg}") {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,
     }
@@ -192,12 +208,8 @@ pub(crate) fn counted(count: u64, word: &str) -> String {
 
 /// An id in quotes, cut where it would fill the line.
 fn shortened(id: &str) -> String {
-    const CHARACTERS_MAX: usize = 32;
-    let id = match id.char_indices().nth(CHARACTERS_MAX) {
-        Some((end, _)) => Cow::Owned(format!("{}…", id.get(..end).unwrap_or_default())),
-        None => Cow::Borrowed(id),
-    };
-    escape::quoted(&id)
+    const CELLS_MAX: usize = 32;
+    cells::cut_middle(&escape::quoted(id), CELLS_MAX).into_owned()
 }
 
 #[cfg(test)]
@@ -205,23 +217,64 @@ mod tests {
     use super::*;
 
     fn meter(goal: WaitFor) -> Meter {
-        Meter { goal, allowed: 0, bar: None, began: Instant::now(), total: 30, pace: Pace::default() }
+        Meter { goal, allowed: 0, limit: Some(Duration::from_mins(30)), bar: None, began: Instant::now(), total: 30, pace: Pace::default() }
     }
 
     #[test]
     fn a_line_says_how_many_are_left_and_does_not_promise_what_it_cannot_know() {
         let progress = Going::<Session> { sessions: 12, connections: 45, oldest: None, ended: 18 };
         let mut meter = meter(WaitFor::Drained);
-        assert_eq!(meter.drain_words(&progress), "12 of 30 sessions left; no estimate yet");
+        let line = |meter: &Meter| meter.words(&progress, Duration::from_secs(200)).join("; ");
+        assert_eq!(line(&meter), "12 of 30 sessions left; 45 connections; 3 min 20 s of 30 min; no estimate yet");
         meter.pace.add(Duration::ZERO, 0);
         meter.pace.add(Duration::from_mins(3), 18);
-        assert_eq!(meter.drain_words(&progress), "12 of 30 sessions left; 6.0 a minute, about 2 min to go");
+        assert_eq!(line(&meter), "12 of 30 sessions left; 45 connections; 3 min 20 s of 30 min; 6.0 a minute, about 2 min to go");
+        meter.limit = None;
+        assert!(line(&meter).contains("; 3 min 20 s; "), "without a limit there is none to tell");
     }
 
     #[test]
-    fn long_ids_are_cut() {
+    fn what_is_drawn_fits_whatever_the_channel_is_called() {
+        let names = [
+            "spam",
+            "会議室-東京",
+            "第一会議室・営業本部・週次定例ミーティング・その一",
+            "cafe\u{301}",
+            "ᄀᄀᄀᄀᄀᄀᄀᄀᄀᄀᄀᄀᄀᄀᄀᄀᄀᄀᄀᄀ",
+        ];
+        let meter = meter(WaitFor::Drained);
+        for (name, width) in names.into_iter().flat_map(|name| (39..200).map(move |width| (name, width))) {
+            let oldest = Named(name);
+            let progress = Going { sessions: 12, connections: 45, oldest: Some(&oldest), ended: 18 };
+            let drawn = meter.drawn(&meter.words(&progress, Duration::from_secs(200)), 18, width);
+            assert!(cells::width(&drawn) <= width, "{width}: {drawn}");
+            assert!(drawn.contains("12 of 30 sessions left"), "{drawn}");
+        }
+        let progress = Going::<Session> { sessions: 12, connections: 45, oldest: None, ended: 18 };
+        let drawn = meter.drawn(&meter.words(&progress, Duration::from_secs(200)), 18, 79);
+        assert_eq!(drawn, "[#########>      ] 12 of 30 sessions left; 45 connections; 3 min 20 s of 30 min");
+    }
+
+    struct Named(&'static str);
+
+    impl Lasting for Named {
+        fn channel(&self) -> &str {
+            self.0
+        }
+
+        fn connections(&self) -> u64 {
+            1
+        }
+
+        fn since(&self) -> Option<Time> {
+            Some(times::now())
+        }
+    }
+
+    #[test]
+    fn long_ids_are_cut_by_their_middle() {
         assert_eq!(shortened("spam"), "\"spam\"");
-        assert_eq!(shortened(&"é".repeat(40)), format!("\"{}…\"", "é".repeat(32)));
+        assert_eq!(cells::width(&shortened(&"会".repeat(40))), 31);
     }
 
     #[test]

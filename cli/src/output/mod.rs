@@ -1,13 +1,17 @@
 //! The one door for output: stdout is the answer, stderr is all else.
 
+pub(crate) mod cells;
 pub(crate) mod escape;
 mod list;
 mod meter;
 mod pace;
 pub(crate) mod paint;
 mod reader;
+pub(crate) mod table;
+mod terminal;
 pub(crate) mod times;
 
+use std::ffi::OsString;
 use std::io::{self, BufWriter, ErrorKind, IsTerminal, Stdout, Write};
 
 use serde::Serialize;
@@ -17,9 +21,13 @@ use soramode_protocol::time::Time;
 use crate::args::{Args, Color, Format, OutputFlags};
 use crate::error::{Exit, Failure, Problem};
 
-pub(crate) use list::{List, Row, pairs};
+pub(crate) use list::{List, Row, painted_pairs, pairs};
 pub(crate) use meter::{Going, Lasting, Meter, counted};
+use paint::Paint;
 pub(crate) use reader::Reader;
+pub(crate) use table::Column;
+use table::Shape;
+pub(crate) use terminal::can_move_cursor;
 
 /// The version of the JSON output. Fields are only ever added.
 const SCHEMA: u32 = 1;
@@ -61,6 +69,8 @@ pub(crate) struct Output {
     notes_to: Sink,
     quiet: bool,
     paints: bool,
+    /// How tables are laid out.
+    shape: Shape,
     answer: Answer,
 }
 
@@ -78,20 +88,15 @@ enum Answer {
 impl Output {
     pub(crate) fn new(flags: &OutputFlags) -> Self {
         let answers_to = Sink::of(&io::stdout());
-        let variable = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-        let dumb = || std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        let paints = match flags.color {
-            Color::Always => true,
-            Color::Never => false,
-            Color::Auto => answers_to == Sink::Terminal && !variable("NO_COLOR") && !dumb(),
-        };
+        let must_fit = answers_to == Sink::Terminal && !flags.is_wide();
         Self {
             stdout: BufWriter::new(io::stdout()),
             format: flags.format(),
             answers_to,
             notes_to: Sink::of(&io::stderr()),
             quiet: flags.quiet,
-            paints,
+            paints: paint::paints(flags.color, &io::stdout()),
+            shape: Shape { width: must_fit.then(|| terminal::columns(io::stdout())), has_header: !flags.no_headers },
             answer: Answer::None,
         }
     }
@@ -125,16 +130,31 @@ impl Output {
         self.paints
     }
 
+    /// The cells that a line of the answer may take; `None` is any number.
+    pub(crate) const fn width(&self) -> Option<usize> {
+        self.shape.width
+    }
+
+    /// How tables are laid out.
+    const fn shape(&self) -> Shape {
+        self.shape
+    }
+
     /// Whether progress can be drawn rather than told line by line.
     pub(crate) fn can_draw(&self) -> bool {
-        self.notes_to == Sink::Terminal && !self.quiet
+        self.notes_to == Sink::Terminal && can_move_cursor() && !self.quiet
     }
 
     /// The answer as JSON: pretty on a terminal, one line elsewhere and always as `jsonl`.
     pub(crate) fn json(&mut self, value: &impl Serialize) -> Result<(), Failure> {
         let versioned = Versioned { schema: SCHEMA, value };
-        let text = if self.is_pretty() { serde_json::to_string_pretty(&versioned) } else { serde_json::to_string(&versioned) };
-        self.text(&text.map_err(|problem| Failure::new(Exit::Failed, format!("cannot write the answer as JSON: {problem}")))?)
+        let text = self.json_text(&versioned)?;
+        self.text(&text)
+    }
+
+    fn json_text(&self, value: &impl Serialize) -> Result<String, Failure> {
+        let text = if self.is_pretty() { serde_json::to_string_pretty(value) } else { serde_json::to_string(value) };
+        text.map(escape::json).map_err(|problem| Failure::new(Exit::Failed, format!("cannot write the answer as JSON: {problem}")))
     }
 
     fn is_pretty(&self) -> bool {
@@ -231,22 +251,19 @@ impl Output {
     /// A time that lies ahead.
     pub(crate) fn time_ahead(&self, time: Time) -> String {
         match (self.answers_to, self.format) {
-            (Sink::Terminal, Format::Table) => format!("{} (in {})", times::local(time), times::ahead(time)),
+            (Sink::Terminal, Format::Table) => format!("{} ({})", times::local(time), times::until(time)),
             (Sink::Terminal | Sink::Elsewhere, Format::Table | Format::Plain | Format::Json | Format::Jsonl) => time.to_string(),
         }
     }
 
     /// A mode, in its colour where stdout is painted.
     pub(crate) fn mode(&self, mode: Mode) -> String {
-        if !self.paints {
-            return mode.name().to_owned();
-        }
-        let colour = match mode {
-            Mode::Normal => 32,
-            Mode::BlockNewSession | Mode::BlockNewConnection => 33,
-            Mode::Initial => 31,
+        let paint = match mode {
+            Mode::Normal => Paint::Good,
+            Mode::BlockNewSession | Mode::BlockNewConnection => Paint::Careful,
+            Mode::Initial => Paint::Bad,
         };
-        format!("\u{1b}[{colour}m{mode}\u{1b}[0m")
+        self.painted(paint, mode.name())
     }
 }
 
@@ -274,22 +291,19 @@ fn say_usage_as_json(error: &clap::Error) {
     let failed = Failed { r#type: "error", exit_code: Exit::Usage.code(), error: (&failure).into() };
     if let Ok(line) = serde_json::to_string(&Versioned { schema: SCHEMA, value: &failed }) {
         // The failure itself weighs more than one to write it.
-        drop(writeln!(io::stdout(), "{line}"));
+        drop(writeln!(io::stdout(), "{}", escape::json(line)));
     }
 }
 
-/// What clap has to say: help to stdout, a wrong command line to stderr.
-pub(crate) fn say_usage(error: &clap::Error) -> Exit {
-    let text = error.render();
-    let (stdout, stderr) = (io::stdout(), io::stderr());
-    let painted = |sink: Sink| sink == Sink::Terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+/// What clap has to say: help to stdout, a wrong command line to stderr. `words` is that command line: `--color` counts in it.
+pub(crate) fn say_usage(error: &clap::Error, words: &[OsString]) -> Exit {
+    let (text, color) = (error.render(), Color::typed(words));
+    let shown = |paints: bool| if paints { text.ansi().to_string() } else { text.to_string() };
     if error.use_stderr() {
         say_usage_as_json(error);
-        let text = if painted(Sink::of(&stderr)) { text.ansi().to_string() } else { text.to_string() };
-        drop(write!(&stderr, "{text}"));
+        drop(write!(io::stderr(), "{}", shown(paint::paints(color, &io::stderr()))));
         return Exit::Usage;
     }
-    let text = if painted(Sink::of(&stdout)) { text.ansi().to_string() } else { text.to_string() };
-    drop(write!(&stdout, "{text}"));
+    drop(write!(io::stdout(), "{}", shown(paint::paints(color, &io::stdout()))));
     Exit::Done
 }

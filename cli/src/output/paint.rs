@@ -1,12 +1,19 @@
-//! Colours for words, where stdout is painted.
+//! Colours for words, and the one rule for where they are painted.
+
+use anstream::AutoStream;
+use anstream::stream::RawStream;
+use anstyle::{AnsiColor, Effects, Style};
 
 use super::Output;
+use crate::args::Color;
 
 /// What a word is to be taken as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Paint {
     /// As it should be.
     Good,
+    /// Worth knowing.
+    Careful,
     /// Not as it should be.
     Bad,
     /// What the rest is about.
@@ -15,18 +22,34 @@ pub(crate) enum Paint {
     Aside,
 }
 
+impl Paint {
+    const fn style(self) -> Style {
+        match self {
+            Self::Good => AnsiColor::Green.on_default(),
+            Self::Careful => AnsiColor::Yellow.on_default(),
+            Self::Bad => AnsiColor::Red.on_default().effects(Effects::BOLD),
+            Self::Heading => Style::new().effects(Effects::BOLD),
+            Self::Aside => Style::new().effects(Effects::DIMMED),
+        }
+    }
+}
+
+/// Whether what goes to this stream is painted: as `--color` says, else on a terminal unless `NO_COLOR` or a `TERM` says no.
+pub(super) fn paints(color: Color, stream: &impl RawStream) -> bool {
+    match color {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto => AutoStream::choice(stream) != anstream::ColorChoice::Never,
+    }
+}
+
 impl Output {
     /// The text in its colour.
     pub(crate) fn painted(&self, paint: Paint, text: &str) -> String {
-        if !self.paints {
+        if !self.paints() {
             return text.to_owned();
         }
-        let code = match paint {
-            Paint::Good => "32",
-            Paint::Bad => "1;31",
-            Paint::Heading => "1",
-            Paint::Aside => "2",
-        };
-        format!("\u{1b}[{code}m{text}\u{1b}[0m")
+        let style = paint.style();
+        format!("{style}{text}{style:#}")
     }
 }

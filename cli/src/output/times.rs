@@ -13,13 +13,13 @@ pub(crate) fn now() -> Time {
     Time::default() + since_epoch
 }
 
-/// A span in its one or two largest units: `45 s`, `12 min`, `3 h 20 min`, `2 d 4 h`.
+/// A span in its one or two largest units: `45 s`, `1 min 30 s`, `3 h 20 min`, `2 d 4 h`.
 pub(crate) fn span(span: Duration) -> String {
     let seconds = span.as_secs();
     let (minutes, hours, days) = (seconds / 60, seconds / 3_600, seconds / 86_400);
     match seconds {
         0..60 => format!("{seconds} s"),
-        60..3_600 => format!("{minutes} min"),
+        60..3_600 => two(minutes, "min", seconds % 60, "s"),
         3_600..86_400 => two(hours, "h", minutes % 60, "min"),
         86_400.. => two(days, "d", hours % 24, "h"),
     }
@@ -39,12 +39,25 @@ pub(crate) fn ahead(time: Time) -> String {
     span(time.since(now()) + Duration::from_millis(999))
 }
 
-/// In local time, without the fractions.
+/// How far ahead that lies, or that it is over.
+pub(crate) fn until(time: Time) -> String {
+    let now = now();
+    if time > now { format!("in {}", ahead(time)) } else { format!("{} ago", span(now.since(time))) }
+}
+
+/// In local time and its zone, without the fractions.
 pub(crate) fn local(time: Time) -> String {
-    jiff::Timestamp::from_microsecond(time.as_micros()).map_or_else(
-        |_| time.to_string(),
-        |timestamp| timestamp.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string(),
-    )
+    zoned(time, "%Y-%m-%d %H:%M:%S %:z")
+}
+
+/// The local time of day.
+pub(crate) fn clock(time: Time) -> String {
+    zoned(time, "%H:%M:%S")
+}
+
+fn zoned(time: Time, format: &str) -> String {
+    jiff::Timestamp::from_microsecond(time.as_micros())
+        .map_or_else(|_| time.to_string(), |timestamp| timestamp.to_zoned(jiff::tz::TimeZone::system()).strftime(format).to_string())
 }
 
 /// Reads a span: `45m`, `1h 30m`, `0`.
@@ -78,7 +91,8 @@ mod tests {
             (0, "0 s"),
             (59, "59 s"),
             (60, "1 min"),
-            (3_599, "59 min"),
+            (90, "1 min 30 s"),
+            (3_599, "59 min 59 s"),
             (3_600, "1 h"),
             (12_000, "3 h 20 min"),
             (86_400, "1 d"),

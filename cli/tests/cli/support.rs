@@ -153,7 +153,8 @@ impl Run for Command {
         let mut child = self.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let stderr = BufReader::new(child.stderr.take().unwrap());
-        Running { child, stdout, stderr, said: String::new(), answered: String::new() }
+        let guard = kill_after_patience(&child);
+        Running { child, stdout, stderr, said: String::new(), answered: String::new(), _guard: guard }
     }
 }
 
@@ -182,6 +183,20 @@ pub(crate) struct Running {
     stderr: BufReader<ChildStderr>,
     said: String,
     answered: String,
+    /// Keeps the killer waiting.
+    _guard: mpsc::Sender<()>,
+}
+
+/// Kills a program that is still being watched after `PATIENCE`, so that a test that waits for its words fails and does not hang.
+fn kill_after_patience(child: &Child) -> mpsc::Sender<()> {
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
+    let (guard, is_dropped) = mpsc::channel();
+    thread::spawn(move || {
+        if is_dropped.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
+            kill(pid, Signal::SIGKILL).unwrap_or_default();
+        }
+    });
+    guard
 }
 
 impl Running {

@@ -1,0 +1,156 @@
+//! Text as a terminal lays it out: by cells, where a Japanese character or an emoji takes two and a combining mark none.
+
+use std::borrow::Cow;
+
+use unicode_segmentation::UnicodeSegmentation;
+use unicode_width::UnicodeWidthStr;
+
+/// What stands where something was cut out.
+const ELLIPSIS: &str = "…";
+
+/// What is never divided: grapheme clusters, but those that are wider than any glyph (a hundred Hangul jamo are one cluster), and of these
+/// the characters.
+fn units(text: &str) -> impl DoubleEndedIterator<Item = &str> {
+    const GLYPH_CELLS_MAX: usize = 2;
+    text.graphemes(true).flat_map(|cluster| {
+        let is_divided = cluster.width() > GLYPH_CELLS_MAX;
+        cluster.split_inclusive(move |_: char| is_divided)
+    })
+}
+
+/// The cells that a text takes: the sum of those of its units, so that parts of a text add up to the whole.
+pub(crate) fn width(text: &str) -> usize {
+    // Printable ASCII, which most ids are, takes a cell a byte.
+    if text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) { text.len() } else { units(text).map(UnicodeWidthStr::width).sum() }
+}
+
+/// The bytes of the units, in this order, that fit in so many cells together.
+fn fitting(units: impl Iterator<Item = impl AsRef<str>>, cells: usize) -> usize {
+    let mut taken = 0;
+    let measured = units.map(|unit| (unit.as_ref().len(), unit.as_ref().width()));
+    let fits = |(_, width): &(usize, usize)| {
+        taken += width;
+        taken <= cells
+    };
+    measured.take_while(fits).map(|(bytes, _)| bytes).sum()
+}
+
+/// The longest beginning that fits in so many cells, and what follows it.
+fn split(text: &str, cells: usize) -> (&str, &str) {
+    text.split_at(fitting(units(text), cells))
+}
+
+/// The longest end that fits in so many cells.
+fn end(text: &str, cells: usize) -> &str {
+    text.split_at(text.len() - fitting(units(text).rev(), cells)).1
+}
+
+/// The text in at most so many cells; where its end was cut off, that is seen.
+pub(crate) fn cut(text: &str, cells: usize) -> Cow<'_, str> {
+    match cells {
+        _ if width(text) <= cells => Cow::Borrowed(text),
+        0 => Cow::Borrowed(""),
+        _ => Cow::Owned(format!("{}{ELLIPSIS}", split(text, cells - 1).0)),
+    }
+}
+
+/// The text in at most so many cells, without its middle where it is longer: both ends of an id tell it from others.
+pub(crate) fn cut_middle(text: &str, cells: usize) -> Cow<'_, str> {
+    match cells {
+        _ if width(text) <= cells => Cow::Borrowed(text),
+        0 => Cow::Borrowed(""),
+        _ => {
+            let rest = cells - 1;
+            let begin = split(text, rest.div_ceil(2)).0;
+            Cow::Owned(format!("{begin}{ELLIPSIS}{}", end(text, rest - width(begin))))
+        }
+    }
+}
+
+/// The text with spaces behind it up to so many cells.
+pub(crate) fn padded(text: &str, cells: usize) -> String {
+    format!("{text}{:1$}", "", cells.saturating_sub(width(text)))
+}
+
+/// The text with spaces before it up to so many cells.
+pub(crate) fn padded_left(text: &str, cells: usize) -> String {
+    format!("{:1$}{text}", "", cells.saturating_sub(width(text)))
+}
+
+/// The text in lines of at most so many cells, broken at spaces; within a word only where that is longer than a line.
+pub(crate) fn wrap(text: &str, cells: usize) -> Vec<String> {
+    let cells = cells.max(2);
+    let mut lines = Vec::new();
+    let mut line = String::new();
+    for word in text.split(' ') {
+        if !line.is_empty() && width(&line) + 1 + width(word) <= cells {
+            line.push(' ');
+        } else if !line.is_empty() {
+            lines.push(std::mem::take(&mut line));
+        }
+        let mut rest = word;
+        while width(rest) + width(&line) > cells {
+            let (begin, after) = split(rest, cells);
+            lines.push(begin.to_owned());
+            rest = after;
+        }
+        line.push_str(rest);
+    }
+    lines.push(line);
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_are_counted_and_not_characters() {
+        for (text, cells) in [
+            ("spam", 4),
+            ("", 0),
+            ("会議室-東京", 11),
+            ("cafe\u{301}", 4),
+            ("か\u{3099}", 2),
+            ("🎥配信", 6),
+            ("👨\u{200d}👩\u{200d}👧", 2),
+            ("🇯🇵", 2),
+            ("ｶﾞ", 2),
+            ("한국", 4),
+            ("\u{644}\u{627}", 2),
+            ("ᄀᄀᄀ", 6),
+        ] {
+            assert_eq!(width(text), cells, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_cut_fits_and_shows_it() {
+        assert_eq!(cut("spam", 4), "spam");
+        assert_eq!(cut("spammer", 4), "spa…");
+        assert_eq!(cut("会議室", 4), "会…");
+        assert_eq!(cut("会議室", 5), "会議…");
+        assert_eq!(cut("cafe\u{301}s", 4), "caf…");
+        assert_eq!(cut_middle("channel-0123456789", 9), "chan…6789");
+        assert_eq!(cut_middle("第一会議室・その二", 8), "第一…二");
+        assert_eq!(cut_middle("ab", 1), "…");
+        assert_eq!((cut("ab", 0), cut_middle("ab", 0)), ("".into(), "".into()));
+    }
+
+    #[test]
+    fn padding_fills_cells() {
+        assert_eq!(padded("会", 4), "会  ");
+        assert_eq!(padded_left("会", 4), "  会");
+        assert_eq!(padded("spam", 2), "spam");
+    }
+
+    #[test]
+    fn lines_break_at_spaces_and_else_where_they_must() {
+        assert_eq!(wrap("one two three", 7), ["one two", "three"]);
+        assert_eq!(wrap("会議室東京", 4), ["会議", "室東", "京"]);
+        assert_eq!(wrap("a longerword b", 6), ["a", "longer", "word b"]);
+        assert_eq!(wrap("", 6), [""]);
+        assert_eq!(wrap("会議", 1), ["会", "議"]);
+        assert_eq!(wrap(&"ᄀ".repeat(3), 4), ["ᄀᄀ", "ᄀ"]);
+    }
+}

@@ -1,0 +1,342 @@
+//! A table that fits: its columns are chosen and cut so that no line is wider than the terminal.
+
+use std::borrow::Cow;
+
+use super::{cells, escape};
+
+/// Cells between two columns.
+const GAP: usize = 2;
+
+/// Cells that a column of ids or of text may ask for before another column is left out: as many as an id of Sora's takes.
+const COMFORTABLE: usize = 26;
+
+/// How the values of a column may be made shorter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Only if nothing else helps: words and numbers of our own.
+    Word,
+    /// By their middle.
+    Id,
+    /// By going on in the next line.
+    Text,
+}
+
+/// A column: its name, and what becomes of it where there is no room.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Column {
+    name: &'static str,
+    kind: Kind,
+    /// The column with the highest number is left out first; 0 never is.
+    order: u8,
+}
+
+impl Column {
+    /// Words and numbers of our own, times.
+    pub(crate) const fn word(name: &'static str) -> Self {
+        Self { name, kind: Kind::Word, order: 0 }
+    }
+
+    /// Ids, names and URLs.
+    pub(crate) const fn id(name: &'static str) -> Self {
+        Self { name, kind: Kind::Id, order: 0 }
+    }
+
+    /// Sentences.
+    pub(crate) const fn text(name: &'static str) -> Self {
+        Self { name, kind: Kind::Text, order: 0 }
+    }
+
+    /// May be left out, after those with a higher number.
+    pub(crate) const fn optional(self, order: u8) -> Self {
+        Self { order, ..self }
+    }
+}
+
+/// A value, and a shorter form of it where it has one.
+#[derive(Clone, Debug)]
+pub(crate) struct Cell<'a> {
+    pub(crate) text: Cow<'a, str>,
+    pub(crate) short: Option<String>,
+}
+
+impl<'a> From<&'a str> for Cell<'a> {
+    fn from(text: &'a str) -> Self {
+        Self { text: text.into(), short: None }
+    }
+}
+
+impl From<String> for Cell<'_> {
+    fn from(text: String) -> Self {
+        Self { text: text.into(), short: None }
+    }
+}
+
+impl From<u64> for Cell<'_> {
+    fn from(number: u64) -> Self {
+        number.to_string().into()
+    }
+}
+
+impl<T: Into<Self>> From<Option<T>> for Cell<'_> {
+    fn from(value: Option<T>) -> Self {
+        value.map_or_else(|| Cell::from(""), Into::into)
+    }
+}
+
+/// How to lay a table out.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    /// The terminal's cells in a line; `None` where lines may be of any width.
+    pub(super) width: Option<usize>,
+    pub(super) has_header: bool,
+}
+
+/// Rows, collected, since a column is as wide as its widest value.
+#[derive(Debug)]
+pub(super) struct Table {
+    columns: Vec<Column>,
+    rows: Vec<Vec<Value>>,
+}
+
+/// A cell, escaped.
+#[derive(Debug)]
+struct Value {
+    long: String,
+    short: Option<String>,
+}
+
+/// A column that is shown, and its cells.
+#[derive(Clone, Copy, Debug)]
+struct Shown {
+    place: usize,
+    kind: Kind,
+    order: u8,
+    /// Cells that it needs, so that nothing is cut.
+    natural: usize,
+    width: usize,
+}
+
+impl Table {
+    pub(super) fn new(columns: &[Column]) -> Self {
+        Self { columns: columns.to_vec(), rows: Vec::new() }
+    }
+
+    pub(super) fn add(&mut self, cells: &[Cell<'_>]) {
+        let value = |cell: &Cell<'_>| Value {
+            long: escape::escape(&cell.text).into_owned(),
+            short: cell.short.as_deref().map(|short| escape::escape(short).into_owned()),
+        };
+        self.rows.push(cells.iter().map(value).collect());
+    }
+
+    pub(super) fn lines(&self, shape: Shape) -> Vec<String> {
+        let Some(width) = shape.width else { return self.print(&self.measure(Form::Long), Form::Long, shape) };
+        let long = self.measure(Form::Long);
+        if total(&long, |column| column.natural) <= width {
+            return self.print(&long, Form::Long, shape);
+        }
+        let mut shown = self.measure(Form::Short);
+        while total(&shown, Shown::comfortable) > width {
+            let Some(least) = shown.iter().enumerate().filter(|(_, it)| it.order > 0).max_by_key(|(_, it)| it.order) else { break };
+            shown.remove(least.0);
+        }
+        shrink(&mut shown, width);
+        self.print(&shown, Form::Short, shape)
+    }
+
+    fn measure(&self, form: Form) -> Vec<Shown> {
+        let measured = self.columns.iter().enumerate().map(|(place, column)| {
+            let widest = self.rows.iter().filter_map(|row| row.get(place)).map(|value| cells::width(form.of(value))).max();
+            let natural = widest.unwrap_or_default().max(cells::width(column.name));
+            // One that says nothing is the first to go.
+            let order = if widest == Some(0) && column.order > 0 { u8::MAX } else { column.order };
+            Shown { place, kind: column.kind, order, natural, width: natural }
+        });
+        measured.collect()
+    }
+
+    fn print(&self, shown: &[Shown], form: Form, shape: Shape) -> Vec<String> {
+        let header =
+            shown.iter().map(|it| vec![self.columns.get(it.place).map_or(Cow::Borrowed(""), |column| cells::cut(column.name, it.width))]);
+        let header = shape.has_header.then(|| line_up(shown, &header.collect::<Vec<_>>()));
+        let rows = self.rows.iter().map(|row| {
+            let values = shown.iter().map(|it| row.get(it.place).map_or_else(Vec::new, |value| it.fit(form.of(value))));
+            line_up(shown, &values.collect::<Vec<_>>())
+        });
+        header.into_iter().chain(rows).flatten().collect()
+    }
+}
+
+/// Which form of the values is shown.
+#[derive(Clone, Copy, Debug)]
+enum Form {
+    Long,
+    Short,
+}
+
+impl Form {
+    fn of(self, value: &Value) -> &str {
+        match self {
+            Self::Long => &value.long,
+            Self::Short => value.short.as_ref().unwrap_or(&value.long),
+        }
+    }
+}
+
+impl Shown {
+    fn comfortable(&self) -> usize {
+        match self.kind {
+            Kind::Word => self.natural,
+            Kind::Id | Kind::Text => self.natural.min(COMFORTABLE),
+        }
+    }
+
+    /// The value in lines that fit.
+    fn fit<'v>(&self, value: &'v str) -> Vec<Cow<'v, str>> {
+        match self.kind {
+            Kind::Word => vec![cells::cut(value, self.width)],
+            Kind::Id => vec![cells::cut_middle(value, self.width)],
+            Kind::Text => cells::wrap(value, self.width).into_iter().map(Cow::Owned).collect(),
+        }
+    }
+}
+
+/// The cells of a line.
+fn total(shown: &[Shown], cells: impl Fn(&Shown) -> usize) -> usize {
+    shown.iter().map(cells).sum::<usize>() + GAP * shown.len().saturating_sub(1)
+}
+
+/// Takes cells from the widest column, ids and text before words, until the line fits.
+fn shrink(shown: &mut [Shown], width: usize) {
+    /// So few cells tell nothing any more.
+    const MIN: usize = 8;
+    for _ in width..total(shown, |it| it.width) {
+        let takes = |it: &&mut Shown| it.kind != Kind::Word && it.width > MIN;
+        let widest = match shown.iter_mut().filter(takes).max_by_key(|it| it.width) {
+            Some(widest) => Some(widest),
+            None => shown.iter_mut().max_by_key(|it| it.width),
+        };
+        if let Some(widest) = widest {
+            widest.width = widest.width.saturating_sub(1);
+        }
+    }
+}
+
+/// Values side by side, each in as many lines as it has.
+fn line_up(shown: &[Shown], values: &[Vec<Cow<'_, str>>]) -> Vec<String> {
+    let height = values.iter().map(Vec::len).max().unwrap_or_default();
+    let line = |number: usize| {
+        let row = shown.iter().zip(values).map(|(it, lines)| cells::padded(lines.get(number).map_or("", AsRef::as_ref), it.width));
+        row.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    (0..height).map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COLUMNS: [Column; 5] = [
+        Column::id("CHANNEL"),
+        Column::id("SESSION").optional(3),
+        Column::word("SINCE").optional(1),
+        Column::word("STATE").optional(2),
+        Column::text("REASON"),
+    ];
+
+    fn table(channel: &str, reason: &str) -> Table {
+        let mut table = Table::new(&COLUMNS);
+        let since = Cell { text: "2026-01-02 03:04:05 +09:00 (1 min ago)".into(), short: Some("1 min ago".to_owned()) };
+        table.add(&[channel.into(), "ABCDEFGHIJKLMNOPQRSTUVWXYZ".into(), since, "live".into(), reason.into()]);
+        table
+    }
+
+    fn lines(table: &Table, width: usize) -> Vec<String> {
+        table.lines(Shape { width: Some(width), has_header: true })
+    }
+
+    #[test]
+    fn what_fits_is_shown_whole() {
+        let wide = table("spam", "why").lines(Shape { width: None, has_header: true });
+        assert_eq!(wide.first().unwrap(), "CHANNEL  SESSION                     SINCE                                   STATE  REASON");
+        assert_eq!(lines(&table("spam", "why"), 200), wide);
+        assert_eq!(table("spam", "why").lines(Shape { width: None, has_header: false }), wide.get(1..).unwrap());
+    }
+
+    #[test]
+    fn times_are_shortened_then_columns_left_out_and_then_ids_cut() {
+        assert_eq!(lines(&table("spam", "why"), 80)[1], "spam     ABCDEFGHIJKLMNOPQRSTUVWXYZ  1 min ago  live   why");
+        assert_eq!(lines(&table("spam", "why"), 50)[1], "spam     1 min ago  live   why");
+        assert_eq!(lines(&table("a-channel-with-a-very-long-name-0123456789", "why"), 44)[1], "a-channel-with-a-v…g-name-0123456789  why");
+    }
+
+    #[test]
+    fn a_sentence_goes_on_below_itself() {
+        let lines = lines(&table("会議室", "the kernel is upgraded tonight, and the disk too"), 50);
+        let wanted =
+            ["CHANNEL  SINCE      REASON", "会議室   1 min ago  the kernel is upgraded", "                    tonight, and the disk too"];
+        assert_eq!(lines, wanted);
+    }
+
+    /// A text of up to 60 characters: of what ids are made of, what takes two cells or none, and what must not reach a terminal.
+    fn random_text(random: &mut impl FnMut(usize) -> usize) -> String {
+        const PIECES: [&str; 18] = [
+            "a",
+            "channel",
+            "-",
+            " ",
+            "会議室",
+            "東京",
+            "ｶﾞ",
+            "🎥",
+            "👨\u{200d}👩\u{200d}👧",
+            "👍🏽",
+            "🇯🇵",
+            "❤\u{fe0f}",
+            "e\u{301}",
+            "\u{300}\u{301}\u{302}",
+            "ᄀᄀᄀᄀᄀᄀᄀ",
+            "क\u{93e}\u{93e}\u{93e}",
+            "\u{1b}[31m",
+            "\u{202e}\n\t\u{9b}",
+        ];
+        (0..random(14)).map(|_| PIECES[random(PIECES.len())]).collect()
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_terminal() {
+        // xorshift: any sequence will do, as long as it is the same each time.
+        let mut state = 0x2545_f491_4f6c_dd1d_u64;
+        let mut random = |below: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            usize::try_from(state % below as u64).unwrap()
+        };
+        for _ in 0..3_000 {
+            let columns: Vec<Column> = (0..=random(9))
+                .map(|_| {
+                    [Column::id, Column::word, Column::text][random(3)](["CHANNEL", "MODE", "IN ALL"][random(3)])
+                        .optional(u8::try_from(random(6)).unwrap())
+                })
+                .collect();
+            let mut table = Table::new(&columns);
+            for _ in 0..random(4) {
+                let cells: Vec<Cell<'_>> = columns.iter().map(|_| random_text(&mut random).into()).collect();
+                table.add(&cells);
+            }
+            let width = 40 + random(161);
+            for line in lines(&table, width) {
+                assert!(cells::width(&line) <= width, "{width}: {line:?}");
+                assert!(!line.chars().any(char::is_control), "{line:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_column_that_says_nothing_goes_first() {
+        let mut table = Table::new(&COLUMNS);
+        table.add(&["spam".into(), "ABCDEFGHIJKLMNOPQRSTUVWXYZ".into(), "1 min ago".into(), "".into(), "because".into()]);
+        assert_eq!(lines(&table, 60)[0], "CHANNEL  SESSION                     SINCE      REASON");
+    }
+}
