@@ -12,7 +12,7 @@ use crate::session::Session;
 pub const WAIT_SECONDS_MAX: f64 = 366.0 * 24.0 * 60.0 * 60.0;
 
 /// The shortest pause between progress notes, in seconds.
-pub const PROGRESS_SECONDS_MIN: f64 = 0.1;
+pub const PROGRESS_SECONDS_MIN: f64 = 0.5;
 
 /// How many of the oldest sessions an answer names.
 pub const BLOCKERS_MAX: usize = 10;

@@ -18,6 +18,7 @@ use crate::member::Waiter;
 use crate::rows::{Door, NewConnection, Origin, SessionRow, Since};
 use crate::slab::Slot;
 use crate::timers::Timer;
+use crate::waits::Changed;
 
 /// How many connections one step ends at most because their socket is gone; the rest goes with the next.
 const ENDED_PER_STEP: usize = 256;
@@ -136,7 +137,7 @@ impl Gate {
             self.end(turn, slot, EndReason::Reconciled);
         }
         self.tell_held_vanished(turn);
-        self.waits.look_again();
+        self.waits.note(Changed::Sessions);
         Reported { added, removed: u64::try_from(unnamed.len()).unwrap_or(u64::MAX) }
     }
 
@@ -174,7 +175,7 @@ impl Gate {
     pub(crate) fn open_session(&mut self, turn: &Turn, channel_id: ChannelId, session_id: Option<SessionId>) -> Slot {
         let session_id = session_id.unwrap_or_else(|| SessionId::generate(self.random_bytes()));
         self.vanished_held = false;
-        self.waits.look_again();
+        self.waits.note(Changed::Sessions);
         self.note_unclaimed(&channel_id);
         self.sessions.add_session(channel_id, session_id, turn.now)
     }
@@ -269,7 +270,7 @@ impl Gate {
         let Some(row) = self.sessions.remove_session(session) else { return };
         self.timers.cancel(Timer::Linger(session));
         self.sessions_ended += 1;
-        self.waits.look_again();
+        self.waits.note(Changed::Sessions);
         let channel_id = self.member.is_some().then(|| row.channel_id.clone());
         if row.is_announced {
             let token = self.token_of(&row.channel_id);

@@ -12,6 +12,7 @@ use crate::effect::Act;
 use crate::gate::{Gate, Turn};
 use crate::snapshot::{POLL_PAUSE, POLL_PAUSE_BLOCKED, Settings, SoraFeed};
 use crate::timers::Timer;
+use crate::waits::Changed;
 
 /// What each source has told.
 pub(crate) struct Known {
@@ -146,7 +147,7 @@ impl Gate {
         }
         self.poll_over(turn);
         self.tell_held_vanished(turn);
-        self.waits.look_again();
+        self.waits.note(Changed::Sessions);
     }
 
     pub(crate) fn poll_failed(&mut self, turn: &mut Turn, why: String) {

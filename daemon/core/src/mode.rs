@@ -11,6 +11,7 @@ use soramode_protocol::reply::{Answer, Reply};
 use crate::gate::{Gate, Refusable, Turn};
 use crate::input::Membership;
 use crate::timers::Timer;
+use crate::waits::Changed;
 
 /// A change that is going to be made.
 struct Change {
@@ -157,7 +158,7 @@ impl Gate {
         };
         self.remember_change(DatedModeChange { timestamp: turn.now.wall, change: change.clone() });
         self.emit(turn, EventKind::ModeChanged(Box::new(change)));
-        self.waits.look_again();
+        self.waits.note(Changed::Mode);
     }
 
     pub(crate) fn mode_expired(&mut self, turn: &mut Turn) {
@@ -198,6 +199,6 @@ impl Gate {
         if let Some((mode, actor)) = switch {
             self.switch_mode(turn, mode, actor);
         }
-        self.waits.look_again();
+        self.waits.note(Changed::Standing);
     }
 }

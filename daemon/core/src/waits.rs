@@ -1,6 +1,6 @@
 //! Waits: look first, then follow.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use soramode_protocol::error::{Error, ErrorType};
@@ -24,22 +24,87 @@ struct Waiting {
     ended_before: u64,
 }
 
+/// A change that waits go by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Changed {
+    /// The mode.
+    Mode,
+    /// The sessions, or whether all of them are known.
+    Sessions,
+    /// The place in the cluster.
+    Standing,
+}
+
 #[derive(Default)]
 pub(crate) struct Waits {
     under_way: BTreeMap<WaitId, Waiting>,
+    by_socket: BTreeMap<SocketId, BTreeSet<WaitId>>,
+    /// Waits for each thing, and whether it changed since they were evaluated.
+    drained: Kind,
+    mode: Kind,
+    joined: Kind,
     last_id: WaitId,
-    /// Something changed that a wait may go by.
-    must_look: bool,
+}
+
+#[derive(Default)]
+struct Kind {
+    ids: BTreeSet<WaitId>,
+    is_changed: bool,
 }
 
 impl Waits {
-    /// Something changed that a wait may go by.
-    pub(crate) fn look_again(&mut self) {
-        self.must_look = true;
+    /// Has the waits that go by this evaluated before the step ends.
+    pub(crate) fn note(&mut self, change: Changed) {
+        match change {
+            Changed::Mode => (self.drained.is_changed, self.mode.is_changed) = (true, true),
+            Changed::Sessions => self.drained.is_changed = true,
+            Changed::Standing => self.joined.is_changed = true,
+        }
+    }
+
+    /// Takes the waits to evaluate, oldest first: those that go by what changed, and no others.
+    fn take_changed(&mut self) -> Vec<WaitId> {
+        let mut ids = Vec::new();
+        for kind in [&mut self.drained, &mut self.mode, &mut self.joined] {
+            if std::mem::take(&mut kind.is_changed) {
+                ids.extend(&kind.ids);
+            }
+        }
+        ids.sort_unstable();
+        ids
     }
 
     fn count_of(&self, socket: SocketId) -> usize {
-        self.under_way.values().filter(|waiting| waiting.ticket.socket == socket).count()
+        self.by_socket.get(&socket).map_or(0, BTreeSet::len)
+    }
+
+    fn insert(&mut self, waiting: Waiting) -> WaitId {
+        self.last_id += 1;
+        let id = self.last_id;
+        self.by_socket.entry(waiting.ticket.socket).or_default().insert(id);
+        self.kind(waiting.wait.wait_for).ids.insert(id);
+        self.under_way.insert(id, waiting);
+        id
+    }
+
+    fn remove(&mut self, id: WaitId) -> Option<Waiting> {
+        let waiting = self.under_way.remove(&id)?;
+        self.kind(waiting.wait.wait_for).ids.remove(&id);
+        if let Some(ids) = self.by_socket.get_mut(&waiting.ticket.socket) {
+            ids.remove(&id);
+            if ids.is_empty() {
+                self.by_socket.remove(&waiting.ticket.socket);
+            }
+        }
+        Some(waiting)
+    }
+
+    const fn kind(&mut self, wait_for: WaitFor) -> &mut Kind {
+        match wait_for {
+            WaitFor::Drained => &mut self.drained,
+            WaitFor::Mode => &mut self.mode,
+            WaitFor::Joined => &mut self.joined,
+        }
     }
 }
 
@@ -58,17 +123,16 @@ impl Gate {
         if let Some(outcome) = is_over {
             return Some(Ok(self.wait_ended(turn, outcome)));
         }
-        self.waits.last_id += 1;
-        let id = self.waits.last_id;
-        if let Some(timeout) = wait.timeout_seconds {
+        let (timeout, tells) = (wait.timeout_seconds, wait.progress_seconds.is_some());
+        let id = self.waits.insert(Waiting { ticket, wait, ended_before: self.sessions_ended });
+        if let Some(timeout) = timeout {
             self.timers.set(Timer::GiveUp(id), turn.now.boot + duration(timeout));
         }
-        let tells = wait.progress_seconds.is_some();
-        self.waits.under_way.insert(id, Waiting { ticket, wait, ended_before: self.sessions_ended });
-        self.waits.look_again();
         if tells {
             self.wait_progress(turn, id);
         }
+        // It begins to settle if what it waits for is so already.
+        self.evaluate(turn, id);
         None
     }
 
@@ -86,18 +150,14 @@ impl Gate {
         }
     }
 
-    /// Looks at every wait, if something changed that one may go by.
+    /// Evaluates the waits that go by what changed.
     pub(crate) fn settle_waits(&mut self, turn: &mut Turn) {
-        if !std::mem::take(&mut self.waits.must_look) {
-            return;
-        }
-        let ids: Vec<WaitId> = self.waits.under_way.keys().copied().collect();
-        for id in ids {
-            self.look(turn, id);
+        for id in self.waits.take_changed() {
+            self.evaluate(turn, id);
         }
     }
 
-    fn look(&mut self, turn: &mut Turn, id: WaitId) {
+    fn evaluate(&mut self, turn: &mut Turn, id: WaitId) {
         let Some(waiting) = self.waits.under_way.get(&id) else { return };
         let settle = waiting.wait.settle_seconds.map(duration).filter(|settle| !settle.is_zero());
         let holds = self.holds(&waiting.wait);
@@ -170,11 +230,9 @@ impl Gate {
         Reply::WaitEnded(Box::new(WaitEnded { outcome, status: self.status(turn.now), blockers }))
     }
 
-    /// Whoever waited on this socket is gone.
+    /// Drops the waits of a client that is gone.
     pub(crate) fn drop_waits(&mut self, socket: SocketId) {
-        let of_socket = self.waits.under_way.iter().filter(|(_, waiting)| waiting.ticket.socket == socket);
-        let ids: Vec<WaitId> = of_socket.map(|(&id, _)| id).collect();
-        for id in ids {
+        for id in self.waits.by_socket.remove(&socket).unwrap_or_default() {
             self.drop_wait(id);
         }
     }
@@ -183,11 +241,66 @@ impl Gate {
         for timer in [Timer::Settled(id), Timer::GiveUp(id), Timer::Progress(id)] {
             self.timers.cancel(timer);
         }
-        self.waits.under_way.remove(&id)
+        self.waits.remove(id)
     }
 }
 
 /// Seconds that have been checked to lie within a wait's limits.
 fn duration(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use soramode_protocol::wait::Wait;
+
+    fn waits(sockets: u64, each: u64) -> Waits {
+        let mut waits = Waits::default();
+        for socket in 1..=sockets {
+            for serial in 1..=each {
+                let wait_for = [WaitFor::Mode, WaitFor::Drained, WaitFor::Joined][usize::try_from(serial % 3).unwrap()];
+                let ticket = Ticket { socket: SocketId(socket), serial };
+                waits.insert(Waiting { ticket, wait: Wait::new(wait_for), ended_before: 0 });
+            }
+        }
+        waits
+    }
+
+    #[test]
+    fn a_new_wait_has_no_other_evaluated() {
+        assert_eq!(waits(1_000, 3).take_changed(), [] as [WaitId; 0]);
+    }
+
+    #[test]
+    fn a_change_has_those_evaluated_that_go_by_it_once() {
+        let mut waits = waits(100, 3);
+        for (changes, evaluated) in [
+            (&[Changed::Sessions, Changed::Sessions][..], &[WaitFor::Drained][..]),
+            (&[Changed::Mode], &[WaitFor::Drained, WaitFor::Mode]),
+            (&[Changed::Standing], &[WaitFor::Joined]),
+            (&[Changed::Standing, Changed::Mode], &[WaitFor::Drained, WaitFor::Mode, WaitFor::Joined]),
+        ] {
+            for change in changes {
+                waits.note(*change);
+            }
+            let ids = waits.take_changed();
+            assert_eq!(ids.len(), 100 * evaluated.len(), "{changes:?}");
+            assert!(ids.is_sorted() && ids.iter().all(|id| evaluated.contains(&waits.under_way[id].wait.wait_for)), "{changes:?}");
+            assert!(waits.take_changed().is_empty());
+        }
+    }
+
+    #[test]
+    fn a_client_that_goes_leaves_nothing_behind_and_others_alone() {
+        let mut waits = waits(3, 3);
+        assert_eq!(waits.count_of(SocketId(2)), 3);
+        for id in 4..=6 {
+            assert_eq!(waits.remove(id).unwrap().ticket.socket, SocketId(2));
+            assert!(waits.remove(id).is_none());
+        }
+        assert_eq!((waits.count_of(SocketId(2)), waits.by_socket.len(), waits.under_way.len()), (0, 2, 6));
+        assert_eq!((waits.mode.ids.len(), waits.drained.ids.len(), waits.joined.ids.len()), (2, 2, 2));
+    }
 }

@@ -10,7 +10,7 @@ use soramode_protocol::mode::{ChangeMode, ListModeChanges, Mode, ModeState, Sett
 use soramode_protocol::node::{ListClusterNodes, Storage, StorageState};
 use soramode_protocol::request::GateRequest;
 use soramode_protocol::time::Time;
-use soramode_protocol::wait::{Wait, WaitFor};
+use soramode_protocol::wait::{PROGRESS_SECONDS_MIN, Wait, WaitFor};
 
 pub(super) use crate::dice::Dice;
 
@@ -256,7 +256,7 @@ fn wait(dice: &mut Dice) -> Wait {
         max_sessions: if is_drained { dice.maybe(3, |dice| dice.roll(3)) } else { None },
         settle_seconds: if is_drained { dice.maybe(2, Dice::seconds) } else { None },
         timeout_seconds: dice.maybe(2, Dice::seconds),
-        progress_seconds: dice.maybe(4, |dice| 0.1 + dice.seconds()),
+        progress_seconds: dice.maybe(4, |dice| PROGRESS_SECONDS_MIN + dice.seconds()),
         assume_known: is_drained && dice.one_in(3),
     }
 }
