@@ -13,11 +13,11 @@ use soramode_protocol::codec::{LineBuffer, REQUEST_BYTES_MAX};
 use soramode_protocol::error::{Error, ErrorType};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
-use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
 use super::House;
+use super::budget::Budget;
 use super::conversation::{Conversation, Numbered};
 use super::hangup::HangUp;
 use super::peer::Peer;
@@ -32,9 +32,6 @@ pub const LINE_TIME: Duration = Duration::from_secs(30);
 /// How long a client that is being closed may take to read what it is owed.
 const FAREWELL_TIME: Duration = Duration::from_secs(2);
 
-/// How much of a client is read before the others have their turn, in bytes: one that always has something to say keeps nobody waiting.
-const TURN_BYTES_MAX: usize = 16 * 1024;
-
 /// A client.
 pub(super) struct Client {
     socket: SocketId,
@@ -44,9 +41,10 @@ pub(super) struct Client {
     mail: mpsc::UnboundedReceiver<Mail>,
     lines: LineBuffer,
     conversation: Conversation,
+    budget: Arc<Budget>,
     /// Which line has begun, and until when it may take.
     line_due: Option<(u64, Instant)>,
-    /// What was read since the others had their turn, in bytes; all of a turn where it was told a turn's events.
+    /// What of its lines may be read before the others have their turn, in bytes; nothing once it was told a turn's events.
     turn_bytes: usize,
     /// Set once the client has said all it wants to say.
     hang_up: Option<HangUp>,
@@ -93,6 +91,7 @@ pub(super) async fn serve(stream: UnixStream, peer: Peer, house: Arc<House>, doo
     if inbox.send(Letter::Open(socket, Arc::new(mailbox))).await.is_err() {
         return;
     }
+    let budget = Arc::clone(house.budgets.of(peer.access));
     let mut client = Client {
         socket,
         stream,
@@ -100,9 +99,10 @@ pub(super) async fn serve(stream: UnixStream, peer: Peer, house: Arc<House>, doo
         actor: Arc::clone(&peer.actor),
         mail,
         lines: LineBuffer::new(REQUEST_BYTES_MAX),
+        turn_bytes: budget.turn_bytes,
+        budget,
         conversation: Conversation::new(house, peer),
         line_due: None,
-        turn_bytes: 0,
         hang_up: None,
         is_first_byte_seen: false,
         first_word_due,
@@ -129,15 +129,15 @@ impl Client {
         let mut stopped = pin!(stop.cancelled());
         loop {
             self.let_others_in(stop).await;
-            let asks = self.conversation.take_lines(&mut self.lines);
+            let asks = self.conversation.take_lines(&mut self.lines, &mut self.turn_bytes);
             self.ask(asks).await?;
             if self.is_heard_out() {
                 self.conversation.close();
             }
             let was_open = self.conversation.is_open();
             self.conversation.out.send(&mut self.stream)?;
-            if self.conversation.is_open() && !was_open {
-                // Lines that had to wait until the client read go on now: nothing else would wake us for them.
+            if self.conversation.is_open() && (!was_open || self.turn_bytes == 0) {
+                // Lines that had to wait until the client read, or for its next turn, go on now: nothing else would wake us for them.
                 continue;
             }
             self.watch_line();
@@ -160,11 +160,11 @@ impl Client {
     /// A socket that can be read is never waited for, nor are events that are there: without this a flood of either would hold the thread,
     /// and never hear of a stop.
     async fn let_others_in(&mut self, stop: &CancellationToken) {
-        if self.turn_bytes < TURN_BYTES_MAX {
+        if self.turn_bytes > 0 {
             return;
         }
-        self.turn_bytes = 0;
-        yield_now().await;
+        self.turn_bytes = self.budget.turn_bytes;
+        self.budget.next_turn().await;
         if stop.is_cancelled() && self.stopping == Stopping::NotYet {
             self.begin_to_stop().unwrap_or_else(|_| self.conversation.close());
         }
@@ -240,7 +240,7 @@ impl Client {
         while let Some(mail) = next {
             if let Some(next_slice) = self.conversation.take_mail(mail) {
                 // Whoever waits at a socket by now comes first: the runtime looks there once nobody else goes on.
-                yield_now().await;
+                self.budget.next_turn().await;
                 self.ask(vec![next_slice]).await?;
             }
             next = self.mail.try_recv().ok();
@@ -260,7 +260,6 @@ impl Client {
         if bytes == 0 {
             return self.end_of_lines();
         }
-        self.turn_bytes += bytes;
         self.look_at_first_byte();
         if matches!(self.stopping, Stopping::FirstWord(_)) { self.hear_out() } else { Ok(()) }
     }
@@ -268,7 +267,7 @@ impl Client {
     fn tell_events(&mut self) {
         if self.conversation.tell_events() {
             // That was a turn, however few bytes they had.
-            self.turn_bytes = TURN_BYTES_MAX;
+            self.turn_bytes = 0;
         }
     }
 

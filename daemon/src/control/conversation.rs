@@ -12,7 +12,6 @@ use soramode_protocol::access::Access;
 use soramode_protocol::codec::LineBuffer;
 use soramode_protocol::envelope::{Incoming, Notified, ReplyTo, read_request};
 use soramode_protocol::error::{Error, ErrorType};
-use soramode_protocol::mode::ListModeChanges;
 use soramode_protocol::node::Info;
 use soramode_protocol::reply::Answer;
 use soramode_protocol::request::{GateRequest, Method, Request};
@@ -20,8 +19,10 @@ use soramode_protocol::session::ListRequest;
 use soramode_protocol::subscribe::{Subscribe, Subscribed, Unsubscribed};
 use soramode_protocol::version::{PROTOCOL, VERSION};
 use soramode_protocol::wait::Progress;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::House;
+use super::budget::Budget;
 use super::listing::{Listing, Next};
 use super::output::Output;
 use super::peer::Peer;
@@ -39,10 +40,11 @@ pub(super) type Numbered = (u64, GateRequest);
 pub(super) struct Conversation {
     house: Arc<House>,
     peer: Peer,
+    budget: Arc<Budget>,
     last_serial: u64,
     lines_taken: u64,
     in_flight: VecDeque<Owed>,
-    waits: BTreeMap<u64, Option<ReplyTo>>,
+    waits: BTreeMap<u64, Waiting>,
     /// Requests that the gate answers later than those behind them may be.
     deferred: BTreeMap<u64, Option<ReplyTo>>,
     /// What waits until everything before it is answered.
@@ -52,6 +54,13 @@ pub(super) struct Conversation {
     pub(super) out: Output,
     /// Nothing more is taken from this client.
     is_closing: bool,
+}
+
+/// A wait that is under way, and its part of what all clients of its kind may have.
+#[derive(Debug)]
+struct Waiting {
+    reply_to: Option<ReplyTo>,
+    _part: OwnedSemaphorePermit,
 }
 
 /// An answer that is owed, in the order of the requests.
@@ -75,7 +84,7 @@ enum Alone {
     Refuse(Error),
     List(ListRequest),
     /// Has a large answer: one at a time, so that a client that does not read is owed no more than one.
-    ListModeChanges(ListModeChanges),
+    Ask(GateRequest),
     Subscribe(Subscribe),
     Unsubscribe,
     GetInfo,
@@ -83,6 +92,7 @@ enum Alone {
 
 impl Conversation {
     pub(super) fn new(house: Arc<House>, peer: Peer) -> Self {
+        let budget = Arc::clone(house.budgets.of(peer.access));
         Self {
             house,
             peer,
@@ -94,14 +104,16 @@ impl Conversation {
             alone: None,
             listing: None,
             subscription: None,
-            out: Output::default(),
+            out: Output::new(Arc::clone(&budget.unread)),
+            budget,
             is_closing: false,
         }
     }
 
     /// Whether another line would be taken.
     pub(super) fn is_open(&self) -> bool {
-        let has_room = self.in_flight.len() + self.waits.len() + self.deferred.len() < IN_FLIGHT_MAX && !self.out.is_full();
+        let undecided = self.in_flight.len() + self.deferred.len();
+        let has_room = undecided < self.budget.in_flight_max && undecided + self.waits.len() < IN_FLIGHT_MAX && !self.out.is_full();
         has_room && self.alone.is_none() && self.listing.is_none() && !self.is_closing
     }
 
@@ -135,17 +147,20 @@ impl Conversation {
         self.is_closing = true;
     }
 
-    /// Reads lines as far as this client may go on, and gives what the gate is to be asked.
-    pub(super) fn take_lines(&mut self, lines: &mut LineBuffer) -> Vec<Numbered> {
+    /// Reads lines as far as this client may go on, at most for `turn_bytes`, and gives what the gate is to be asked.
+    pub(super) fn take_lines(&mut self, lines: &mut LineBuffer, turn_bytes: &mut usize) -> Vec<Numbered> {
         let mut asks = Vec::new();
         loop {
             self.take_turn(&mut asks);
-            if !self.is_open() {
+            if !self.is_open() || *turn_bytes == 0 {
                 return asks;
             }
             match lines.next_line() {
                 Ok(None) => return asks,
-                Ok(Some(line)) => self.take_line(line, &mut asks),
+                Ok(Some(line)) => {
+                    *turn_bytes = turn_bytes.saturating_sub(line.len() + 1);
+                    self.take_line(line, &mut asks);
+                }
                 Err(too_long) => self.refuse_and_close(Error::new(ErrorType::InvalidRequest, too_long.to_string())),
             }
         }
@@ -163,14 +178,20 @@ impl Conversation {
             Ok(Request::Unsubscribe) => Alone::Unsubscribe,
             Ok(Request::GetInfo) => Alone::GetInfo,
             Ok(Request::Gate(GateRequest::List(list))) => Alone::List(list),
-            Ok(Request::Gate(GateRequest::ListModeChanges(list))) => Alone::ListModeChanges(list),
+            Ok(Request::Gate(
+                request @ (GateRequest::ListModeChanges(_) | GateRequest::ListDeliveries(_) | GateRequest::ListClusterNodes(_)),
+            )) => Alone::Ask(request),
+            Ok(Request::Gate(GateRequest::Wait(wait))) => match Arc::clone(&self.budget.waits).try_acquire_owned() {
+                Ok(part) => {
+                    let serial = self.next_serial();
+                    self.waits.insert(serial, Waiting { reply_to, _part: part });
+                    return asks.push((serial, GateRequest::Wait(wait)));
+                }
+                Err(_) => Alone::Refuse(too_many_waits(self.peer.access, self.budget.waits_max)),
+            },
             Ok(Request::Gate(request)) => {
                 let serial = self.next_serial();
-                if matches!(request, GateRequest::Wait(_)) {
-                    self.waits.insert(serial, reply_to);
-                } else {
-                    self.in_flight.push_back(Owed::new(serial, reply_to));
-                }
+                self.in_flight.push_back(Owed::new(serial, reply_to));
                 return asks.push((serial, request));
             }
         };
@@ -212,10 +233,10 @@ impl Conversation {
                 asks.push((self.next_serial(), listing.slice()));
                 self.listing = Some(listing);
             }
-            Alone::ListModeChanges(list) => {
+            Alone::Ask(request) => {
                 let serial = self.next_serial();
                 self.in_flight.push_back(Owed::new(serial, reply_to));
-                asks.push((serial, GateRequest::ListModeChanges(list)));
+                asks.push((serial, request));
             }
         }
     }
@@ -230,7 +251,7 @@ impl Conversation {
         match mail {
             Mail::Progress(serial, progress) => {
                 // A client that does not read is told how things are when it does.
-                if let Some(Some(ReplyTo::Id(id))) = self.waits.get(&serial).filter(|_| !self.out.is_full()) {
+                if let Some(Waiting { reply_to: Some(ReplyTo::Id(id)), .. }) = self.waits.get(&serial).filter(|_| !self.out.is_full()) {
                     let WaitProgress { sessions, connections, oldest_session, ended } = *progress;
                     let progress = Progress { id: id.clone(), sessions, connections, oldest_session, ended };
                     self.out.message(&Notified::progress(&progress));
@@ -258,7 +279,8 @@ impl Conversation {
             }
             return None;
         }
-        if let Some(reply_to) = self.waits.remove(&serial).or_else(|| self.deferred.remove(&serial)) {
+        let waited = self.waits.remove(&serial).map(|waiting| waiting.reply_to);
+        if let Some(reply_to) = waited.or_else(|| self.deferred.remove(&serial)) {
             self.out.answer(reply_to.as_ref(), answer.as_ref());
             return None;
         }
@@ -311,6 +333,15 @@ impl Conversation {
         self.last_serial += 1;
         self.last_serial
     }
+}
+
+fn too_many_waits(access: Access, max: usize) -> Error {
+    let clients = match access {
+        Access::View => "clients that may only view",
+        Access::Operate => "clients that may operate",
+    };
+    let message = format!("{clients} have {max} waits under way already, all together");
+    Error::new(ErrorType::InvalidRequest, message).with_hint("Let some end first")
 }
 
 #[cfg(test)]

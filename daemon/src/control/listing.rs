@@ -13,6 +13,13 @@ use soramode_protocol::session::{LIST_LIMIT_DEFAULT, ListRequest, Page};
 /// Rows that the gate is asked for at once.
 pub const SLICE_ROWS_MAX: u32 = 64;
 
+/// Rows that the gate is asked for first: how long they are says how many more fit.
+const FIRST_ROWS: u32 = 16;
+
+/// The text of a page at which it ends, with a cursor, however many rows were asked for, in bytes. A page has at most [`FIRST_ROWS`] of the
+/// longest rows more.
+pub const PAGE_BYTES_MAX: usize = 64 * 1024;
+
 /// How an answer ends with the last of all rows.
 const END: &[u8] = b"]}}\n";
 
@@ -50,7 +57,7 @@ impl Listing {
 
     /// The request for the next slice.
     pub(super) fn slice(&self) -> GateRequest {
-        GateRequest::List(self.list.slice(self.rows_left().min(SLICE_ROWS_MAX), self.cursor.as_deref()))
+        GateRequest::List(self.list.slice(self.slice_rows(), self.cursor.as_deref()))
     }
 
     /// Takes in a slice. An error is the answer.
@@ -61,7 +68,15 @@ impl Listing {
             // What was listed has gone between two slices, or another session has come in its place: the page ends there.
             (Some(_), Ok(_) | Err(_)) => self.cursor = None,
         }
-        if self.rows_left() == 0 || self.cursor.is_none() { self.end().map(Next::Answer) } else { Ok(Next::Ask(self.slice())) }
+        let is_long_enough = self.rows_left() == 0 || self.line.len() >= PAGE_BYTES_MAX;
+        if is_long_enough || self.cursor.is_none() { self.end().map(Next::Answer) } else { Ok(Next::Ask(self.slice())) }
+    }
+
+    fn slice_rows(&self) -> u32 {
+        let most = self.rows_left().min(SLICE_ROWS_MAX);
+        let Some(row_bytes) = self.line.len().checked_div(self.rows) else { return most.min(FIRST_ROWS) };
+        let fit = PAGE_BYTES_MAX.saturating_sub(self.line.len()) / row_bytes.max(1) + 1;
+        most.min(u32::try_from(fit).unwrap_or(u32::MAX))
     }
 
     fn rows_left(&self) -> u32 {

@@ -9,6 +9,7 @@ mod output;
 pub mod peer;
 mod stream;
 mod subscription;
+mod turns;
 
 use std::io;
 use std::sync::Arc;
@@ -24,13 +25,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::yield_now;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-pub use budget::READINGS_MAX;
+pub use budget::{OPERATE_UNREAD_BYTES_MAX, OPERATE_WAITS_MAX, READINGS_MAX, VIEW_IN_FLIGHT_MAX, VIEW_UNREAD_BYTES_MAX, VIEW_WAITS_MAX};
 pub use client::LINE_TIME;
 pub use conversation::IN_FLIGHT_MAX;
-pub use listing::SLICE_ROWS_MAX;
-pub use output::UNREAD_BYTES_MAX;
+pub use listing::{PAGE_BYTES_MAX, SLICE_ROWS_MAX};
+pub use output::{UNREAD_BYTES_FAIR, UNREAD_BYTES_MAX};
+pub use turns::TURNS_PER_PASS;
 
 use crate::ender::Ender;
 use crate::event_log::EventLog;
@@ -131,6 +133,7 @@ impl Control {
 
     /// Takes clients until the daemon stops; returns when the last is gone.
     pub(crate) async fn serve(mut self, socket: &SocketFile) {
+        let _turns = AbortOnDropHandle::new(TaskTracker::new().spawn(self.house.budgets.clone().refill()));
         loop {
             let accepted = tokio::select! {
                 accepted = self.accept(socket.listener()) => accepted,
@@ -161,6 +164,7 @@ impl Control {
         let (house, peers, places) = (Arc::clone(&self.house), operators.peers, Arc::clone(&self.places));
         self.tracker.spawn(async move {
             let peer = peers.identify(&stream).await;
+            house.budgets.of(peer.access).first_turn().await;
             let place = places.take_in_time(peer.access).await;
             drop(newcomer);
             match place {

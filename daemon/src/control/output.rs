@@ -1,30 +1,46 @@
 //! What a client has not read yet.
 
 use std::io;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::Serialize;
 use soramode_protocol::envelope::{ReplyTo, write_answer, write_line};
 use soramode_protocol::error::Error;
 
+use super::budget::Unread;
 use super::stream::Stream;
 
 /// Unread answers at which a client is not read any more, in bytes.
 pub const UNREAD_BYTES_MAX: usize = 1024 * 1024;
 
+/// Unread answers of a client that has its fair share, in bytes: with more it is not read any more once the memory of all clients of its
+/// kind is used up.
+pub const UNREAD_BYTES_FAIR: usize = 16 * 1024;
+
+/// Memory is counted in steps of so many bytes: small answers that are sent at once are not counted.
+const COUNTED_BYTES: usize = 4 * 1024;
+
 /// Memory that a client's output keeps when everything was read, in bytes; and what was sent is dropped once it is as long.
 const KEPT_BYTES: usize = 64 * 1024;
 
 /// Lines on their way to a client.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Output {
     /// What others are sent as well, and comes before all that follows.
     shared: Bytes,
     bytes: Vec<u8>,
     sent: usize,
+    /// The memory of all clients of its kind, and how much of it this one was counted with.
+    unread: Arc<Unread>,
+    counted: usize,
 }
 
 impl Output {
+    pub(super) const fn new(unread: Arc<Unread>) -> Self {
+        Self { shared: Bytes::new(), bytes: Vec::new(), sent: 0, unread, counted: 0 }
+    }
+
     /// What is unread, for tests.
     #[cfg(test)]
     pub(super) fn lines(&self) -> Vec<serde_json::Value> {
@@ -37,7 +53,16 @@ impl Output {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.shared.len() + self.bytes.len() - self.sent >= UNREAD_BYTES_MAX
+        let unread = self.shared.len() + self.bytes.len() - self.sent;
+        unread >= UNREAD_BYTES_MAX || unread >= UNREAD_BYTES_FAIR && self.unread.is_used_up()
+    }
+
+    fn count(&mut self) {
+        let bytes = self.shared.len() + self.bytes.capacity();
+        if bytes.abs_diff(self.counted) >= COUNTED_BYTES {
+            self.unread.change(self.counted, bytes);
+            self.counted = bytes;
+        }
     }
 
     /// An answer; nothing where none is wanted.
@@ -62,6 +87,7 @@ impl Output {
             self.bytes.truncate(before);
             tracing::error!(%error, "a message cannot be written");
         }
+        self.count();
     }
 
     /// Whole lines that others are sent as well: where nothing waits before them they are sent from where they are.
@@ -71,6 +97,7 @@ impl Output {
         } else {
             self.bytes.extend_from_slice(&lines);
         }
+        self.count();
     }
 
     /// Room for a line that is written aside: what was sent has left some, unless something waits there by now.
@@ -85,6 +112,7 @@ impl Output {
         } else {
             self.bytes.extend_from_slice(&line);
         }
+        self.count();
     }
 
     /// Sends what the socket takes now.
@@ -104,8 +132,9 @@ impl Output {
         }
         stream.all_written();
         self.bytes.clear();
-        self.bytes.shrink_to(KEPT_BYTES);
+        self.bytes.shrink_to(if self.unread.is_used_up() { 0 } else { KEPT_BYTES });
         self.sent = 0;
+        self.count();
         Ok(())
     }
 
@@ -121,7 +150,23 @@ impl Output {
         if self.sent >= KEPT_BYTES && self.sent >= self.bytes.len() / 2 {
             self.bytes.drain(..self.sent);
             self.sent = 0;
+            self.bytes.shrink_to(self.bytes.len().max(KEPT_BYTES));
+            self.count();
         }
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        self.unread.change(self.counted, 0);
+    }
+}
+
+#[cfg(test)]
+impl Output {
+    /// One whose client is alone.
+    pub(super) fn alone() -> Self {
+        Self::new(Arc::new(Unread::new(usize::MAX)))
     }
 }
 
@@ -139,7 +184,7 @@ mod tests {
 
         let (stream, reader) = UnixStream::pair().unwrap();
         let (mut stream, mut reader) = (Stream::new(stream).unwrap(), reader.into_std().unwrap());
-        let mut out = Output::default();
+        let mut out = Output::alone();
         while !out.is_full() {
             out.share(Bytes::from_static(&LINE));
         }
@@ -163,7 +208,7 @@ mod tests {
         let (mut stream, mut reader) = (Stream::new(stream).unwrap(), reader.into_std().unwrap());
         reader.set_nonblocking(false).unwrap();
         let block = Bytes::from(vec![b'x'; UNREAD_BYTES_MAX]);
-        let (mut out, mut said) = (Output::default(), Vec::new());
+        let (mut out, mut said) = (Output::alone(), Vec::new());
         for piece in [Bytes::from_static(b"a"), block.clone(), Bytes::from_static(b"b"), Bytes::from_static(b"c")] {
             said.extend_from_slice(&piece);
             out.share(piece);
@@ -186,7 +231,7 @@ mod tests {
     async fn a_line_that_was_written_aside_comes_behind_what_was_said_meanwhile() {
         let (stream, _reader) = UnixStream::pair().unwrap();
         let mut stream = Stream::new(stream).unwrap();
-        let mut out = Output::default();
+        let mut out = Output::alone();
         out.message(&1);
         out.send(&mut stream).unwrap();
         let mut line = out.lend_room();
@@ -196,5 +241,29 @@ mod tests {
         line.extend_from_slice(b"3\n");
         out.line(line);
         assert_eq!(out.lines(), [2, 3]);
+    }
+
+    #[test]
+    fn clients_share_their_memory_and_one_with_a_fair_share_is_read_all_the_same() {
+        let unread = Arc::new(Unread::new(2 * UNREAD_BYTES_MAX));
+        let text = "x".repeat(UNREAD_BYTES_FAIR);
+        let mut clients: Vec<Output> = Vec::new();
+        while !unread.is_used_up() {
+            let mut out = Output::new(Arc::clone(&unread));
+            while !out.is_full() {
+                out.message(&text);
+            }
+            clients.push(out);
+        }
+        assert!(clients.len() <= 2);
+        let mut late = Output::new(Arc::clone(&unread));
+        late.message(&1);
+        assert!(!late.is_full(), "it has next to nothing unread");
+        late.message(&text);
+        assert!(late.is_full());
+        clients.clear();
+        assert!(!late.is_full(), "what a client leaves is free again");
+        drop(late);
+        assert_eq!(unread.bytes(), 0);
     }
 }

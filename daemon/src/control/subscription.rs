@@ -247,7 +247,7 @@ pub(super) mod tests {
         let mut subscription = subscribed(&log, &Subscribe { from: SubscribeFrom::Seq(1), ..Subscribe::default() });
         let mut told = 0;
         while subscription.next <= 10_000 {
-            let mut out = Output::default();
+            let mut out = Output::alone();
             let turns = tell_all(&mut subscription, &mut out);
             assert_eq!(out.is_full(), subscription.next <= 10_000);
             assert!(subscription.next > told && subscription.next - told <= (turns as u64 + 1) * TURN_EVENTS as u64);
@@ -263,7 +263,7 @@ pub(super) mod tests {
         append(&log, 1..=2 * TURN_EVENTS as u64 + 1);
         let mut subscription = subscribed(&log, &Subscribe { from: SubscribeFrom::Seq(1), ..Subscribe::default() });
         for (lines, goes_on) in [(TURN_EVENTS, true), (TURN_EVENTS, true), (1, false)] {
-            let mut out = Output::default();
+            let mut out = Output::alone();
             assert_eq!((subscription.tell(&mut out), out.lines().len()), (goes_on, lines));
             assert_eq!(has_news(&mut subscription), goes_on);
         }
@@ -273,7 +273,7 @@ pub(super) mod tests {
     async fn events_gather_for_who_was_told_a_moment_ago_and_for_nobody_else() {
         let log = Arc::new(EventLog::new(LogId::generate([0; 16]), 100));
         let mut subscription = subscribed(&log, &Subscribe::default());
-        let mut out = Output::default();
+        let mut out = Output::alone();
         append(&log, [1]);
         assert!(has_news(&mut subscription), "the first at once");
         subscription.tell(&mut out);

@@ -2,6 +2,7 @@
 
 use super::*;
 
+use super::super::budget::{VIEW_IN_FLIGHT_MAX, VIEW_WAITS_MAX};
 use soramode_protocol::access::Access;
 use soramode_protocol::codec::REQUEST_BYTES_MAX;
 use soramode_protocol::decision::Disconnected;
@@ -23,6 +24,10 @@ fn lines(text: &str) -> LineBuffer {
     lines
 }
 
+fn take_lines(conversation: &mut Conversation, lines: &mut LineBuffer) -> Vec<Numbered> {
+    conversation.take_lines(lines, &mut usize::MAX.clone())
+}
+
 fn answer(conversation: &mut Conversation, (serial, request): &Numbered) {
     let reply = if matches!(request, GateRequest::ListModeChanges(_)) {
         Reply::ModeChanges(ModeChanges::default())
@@ -36,13 +41,13 @@ fn answer(conversation: &mut Conversation, (serial, request): &Numbered) {
 fn past_256_in_flight_a_line_waits_until_one_is_answered() {
     let mut conversation = conversation(Access::Operate);
     let mut lines = lines(&(WAIT.repeat(6) + &DISCONNECT.repeat(IN_FLIGHT_MAX)));
-    let asks = conversation.take_lines(&mut lines);
+    let asks = take_lines(&mut conversation, &mut lines);
     assert_eq!((asks.len(), conversation.is_open()), (IN_FLIGHT_MAX, false));
-    assert!(conversation.take_lines(&mut lines).is_empty());
+    assert!(take_lines(&mut conversation, &mut lines).is_empty());
     for (number, ask) in asks.iter().enumerate().skip(6).take(6) {
         assert!(lines.has_partial(), "{number} answered");
         answer(&mut conversation, ask);
-        assert_eq!(conversation.take_lines(&mut lines).len(), 1);
+        assert_eq!(take_lines(&mut conversation, &mut lines).len(), 1);
     }
     assert!(!lines.has_partial());
 }
@@ -51,18 +56,18 @@ fn past_256_in_flight_a_line_waits_until_one_is_answered() {
 fn what_stands_alone_waits_for_what_is_before_it_and_holds_back_what_is_after() {
     let mut conversation = conversation(Access::Operate);
     let mut lines = lines(&format!("{WAIT}{DISCONNECT}{GET_INFO}{DISCONNECT}"));
-    let asks = conversation.take_lines(&mut lines);
+    let asks = take_lines(&mut conversation, &mut lines);
     assert_eq!(asks.len(), 2);
     assert!(conversation.out.is_empty() && !conversation.is_open());
     answer(&mut conversation, &asks[1]);
-    assert_eq!(conversation.take_lines(&mut lines).len(), 1);
+    assert_eq!(take_lines(&mut conversation, &mut lines).len(), 1);
     assert!(!conversation.is_answered());
 }
 
 #[test]
 fn a_list_that_nobody_is_answered_is_not_put_together() {
     let mut conversation = conversation(Access::View);
-    let asks = conversation.take_lines(&mut lines("{\"method\":\"ListSessions\"}\n{\"id\":1,\"method\":\"ListSessions\"}\n"));
+    let asks = take_lines(&mut conversation, &mut lines("{\"method\":\"ListSessions\"}\n{\"id\":1,\"method\":\"ListSessions\"}\n"));
     assert_eq!((asks.len(), conversation.is_answered()), (1, false), "the second alone");
 }
 
@@ -71,7 +76,7 @@ fn an_answer_that_comes_early_waits_for_its_turn() {
     let mut conversation = conversation(Access::Operate);
     let ids = [5, 6, 7, 8, 9];
     let text: String = ids.iter().map(|id| DISCONNECT.replace("\"id\":1", &format!("\"id\":{id}"))).collect();
-    let asks = conversation.take_lines(&mut lines(&(text + GET_INFO)));
+    let asks = take_lines(&mut conversation, &mut lines(&(text + GET_INFO)));
     for (turn, told) in [(2, 0), (1, 0), (4, 0), (0, 3), (3, 2)] {
         assert!(!conversation.is_answered());
         let before = conversation.out.lines().len();
@@ -80,14 +85,14 @@ fn an_answer_that_comes_early_waits_for_its_turn() {
     }
     let answered = conversation.out.lines().into_iter().map(|line| line["id"].as_i64().unwrap());
     assert_eq!(answered.collect::<Vec<_>>(), ids);
-    assert!(conversation.take_lines(&mut lines("")).is_empty() && conversation.is_answered());
+    assert!(take_lines(&mut conversation, &mut lines("")).is_empty() && conversation.is_answered());
 }
 
 #[test]
 fn what_is_answered_later_holds_back_nobody_and_is_waited_for() {
     let mut conversation = conversation(Access::Operate);
     let text: String = [5, 6, 7].iter().map(|id| DISCONNECT.replace("\"id\":1", &format!("\"id\":{id}"))).collect();
-    let asks = conversation.take_lines(&mut lines(&text));
+    let asks = take_lines(&mut conversation, &mut lines(&text));
     answer(&mut conversation, &asks[1]);
     assert!(conversation.out.lines().is_empty());
     conversation.take_mail(Mail::Deferred(asks[0].0));
@@ -105,18 +110,18 @@ fn large_answers_are_asked_for_one_at_a_time() {
     let mut conversation = conversation(Access::View);
     let mut lines = lines(&LIST_CHANGES.repeat(3));
     for _ in 0..3 {
-        let asks = conversation.take_lines(&mut lines);
+        let asks = take_lines(&mut conversation, &mut lines);
         assert_eq!(asks.len(), 1);
         answer(&mut conversation, &asks[0]);
     }
-    assert!(conversation.take_lines(&mut lines).is_empty() && conversation.is_answered());
+    assert!(take_lines(&mut conversation, &mut lines).is_empty() && conversation.is_answered());
 }
 
 #[test]
 fn who_has_too_much_unread_is_not_read() {
     let mut conversation = conversation(Access::View);
     let mut lines = lines(&GET_INFO.repeat(10_000));
-    conversation.take_lines(&mut lines);
+    take_lines(&mut conversation, &mut lines);
     assert!(conversation.out.is_full() && !conversation.is_open() && lines.has_partial());
 }
 
@@ -137,14 +142,51 @@ fn who_may_look_reaches_the_gate_with_nothing_that_changes_it() {
     assert_eq!(operate.collect::<Vec<_>>(), changes.map(|(method, _)| method));
     let ends = "{\"method\":\"Subscribe\",\"params\":{\"ends\":true}}\n";
     let mut viewer = conversation(Access::View);
-    viewer.take_lines(&mut lines(ends));
+    take_lines(&mut viewer, &mut lines(ends));
     assert!(viewer.subscription.is_none(), "nor does it stand for somebody who ends sessions");
     let mut operator = conversation(Access::Operate);
-    operator.take_lines(&mut lines(ends));
+    take_lines(&mut operator, &mut lines(ends));
     assert!(operator.subscription.is_some());
     for (method, params) in changes {
         let line = format!("{{\"method\":\"{method}\",\"params\":{params}}}\n");
-        assert!(conversation(Access::View).take_lines(&mut lines(&line)).is_empty(), "{line}");
-        assert_eq!(conversation(Access::Operate).take_lines(&mut lines(&line)).len(), 1, "{line}");
+        assert!(take_lines(&mut conversation(Access::View), &mut lines(&line)).is_empty(), "{line}");
+        assert_eq!(take_lines(&mut conversation(Access::Operate), &mut lines(&line)).len(), 1, "{line}");
     }
+}
+
+#[test]
+fn a_viewer_may_have_fewer_in_flight_and_its_waits_beside_them() {
+    let mut conversation = conversation(Access::View);
+    let get_mode = "{\"id\":5,\"method\":\"GetMode\"}\n";
+    let mut lines = lines(&(WAIT.repeat(2) + &get_mode.repeat(2 * VIEW_IN_FLIGHT_MAX)));
+    assert_eq!(take_lines(&mut conversation, &mut lines).len(), 2 + VIEW_IN_FLIGHT_MAX);
+    assert!(!conversation.is_open() && lines.has_partial());
+}
+
+#[test]
+fn lines_past_a_turn_wait_for_the_next() {
+    let mut conversation = conversation(Access::Operate);
+    let mut lines = lines(&DISCONNECT.repeat(3));
+    let mut turn_bytes = DISCONNECT.len() + 1;
+    assert_eq!(conversation.take_lines(&mut lines, &mut turn_bytes).len(), 2);
+    assert_eq!((turn_bytes, conversation.is_open(), lines.has_partial()), (0, true, true));
+}
+
+#[test]
+fn viewers_share_their_waits_and_operators_have_their_own() {
+    let house = Arc::new(House::new());
+    let client = |access| Conversation::new(Arc::clone(&house), Peer { uid: 1, access, actor: "uid:1".into() });
+    let mut viewers: Vec<Conversation> = Vec::new();
+    for _ in 0..VIEW_WAITS_MAX / 64 {
+        let mut viewer = client(Access::View);
+        assert_eq!(take_lines(&mut viewer, &mut lines(&WAIT.repeat(64))).len(), 64);
+        viewers.push(viewer);
+    }
+    let mut late = client(Access::View);
+    assert!(take_lines(&mut late, &mut lines(WAIT)).is_empty());
+    let refusal = &late.out.lines()[0]["error"];
+    assert_eq!(refusal["data"]["error_type"], "InvalidRequest", "{refusal}");
+    assert_eq!(take_lines(&mut client(Access::Operate), &mut lines(WAIT)).len(), 1);
+    viewers.pop();
+    assert_eq!(take_lines(&mut late, &mut lines(WAIT)).len(), 1, "what a client leaves is free again");
 }

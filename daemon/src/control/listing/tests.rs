@@ -90,11 +90,11 @@ fn put_together(limit: Option<u32>, there: u32) -> (Vec<u32>, String) {
 #[test]
 fn a_page_is_asked_for_in_slices() {
     for (limit, there, slices) in [
-        (None, 1_000, vec![64, 36]),
+        (None, 1_000, vec![16, 64, 20]),
         (Some(1), 1_000, vec![1]),
-        (Some(64), 64, vec![64]),
-        (Some(65), 1_000, vec![64, 1]),
-        (Some(200), 100, vec![64, 36]),
+        (Some(64), 64, vec![16, 48]),
+        (Some(81), 1_000, vec![16, 64, 1]),
+        (Some(200), 100, vec![16, 64, 20]),
         (Some(10), 0, vec![0]),
     ] {
         let (asked, answer) = put_together(limit, there);
@@ -102,9 +102,37 @@ fn a_page_is_asked_for_in_slices() {
         let rows = slices.iter().sum();
         assert_eq!(answer, whole(&sessions(rows, (rows < there).then(|| rows.to_string()))));
     }
-    let (slices, answer) = put_together(Some(1_000), 5_000);
-    assert_eq!((slices.len(), answer), (16, whole(&sessions(1_000, Some("1000".to_owned())))));
+    let (slices, _) = put_together(Some(1_000), 5_000);
     assert!(slices.iter().all(|rows| *rows <= SLICE_ROWS_MAX));
+}
+
+#[test]
+fn a_page_ends_once_its_text_is_long_enough() {
+    let (slices, answer) = put_together(Some(1_000), 5_000);
+    let rows: u32 = slices.iter().sum();
+    assert_eq!(answer, whole(&sessions(rows, Some(rows.to_string()))));
+    let row_bytes = answer.len() / usize::try_from(rows).unwrap();
+    assert!((PAGE_BYTES_MAX..PAGE_BYTES_MAX + 2 * row_bytes).contains(&answer.len()), "{}", answer.len());
+}
+
+#[test]
+fn a_page_of_the_longest_rows_is_bounded() {
+    let id = ChannelId::new(&"\u{1}".repeat(255)).unwrap();
+    let longest = Page::Sessions(Sessions {
+        sessions: vec![Session { channel_id: id, ..session(0) }; usize::try_from(FIRST_ROWS).unwrap()],
+        cursor: Some("more".to_owned()),
+    });
+    let slice_bytes = whole(&longest).len();
+    let mut listing = listing(Some(1_000));
+    let mut asked_for = asked(listing.slice()).limit.unwrap();
+    loop {
+        let Page::Sessions(page) = &longest else { unreachable!() };
+        let rows = page.sessions.iter().cycle().take(usize::try_from(asked_for).unwrap()).cloned().collect();
+        match listing.take(Ok(Reply::Page(Page::Sessions(Sessions { sessions: rows, cursor: Some("more".to_owned()) })))) {
+            Ok(Next::Ask(next)) => asked_for = asked(next).limit.unwrap(),
+            next => return assert!(answer(next).len() <= PAGE_BYTES_MAX + slice_bytes),
+        }
+    }
 }
 
 /// A slice of a session's connections.
