@@ -87,7 +87,7 @@ fn with_tip(mut error: clap::Error) -> clap::Error {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Global {
     /// The daemon's socket, else $SORAMODE_SOCKET, else the first of /run/soramode/soramode.sock,
-    /// $XDG_RUNTIME_DIR/soramode/soramode.sock (or /tmp/soramode-$UID/soramode.sock) that exists
+    /// $XDG_RUNTIME_DIR/soramode/soramode.sock (or /tmp/soramode-$UID/soramode.sock) that exists; for root only the first of these
     #[arg(long, value_name = "PATH", global = true, value_hint = clap::ValueHint::FilePath)]
     pub(crate) socket: Option<PathBuf>,
     #[command(flatten)]

@@ -8,6 +8,7 @@ use crate::api::Look;
 use crate::output::Output;
 use crate::output::escape::escape;
 use crate::output::{counted, times};
+use crate::watch::mode_words;
 
 /// A node as it was seen.
 #[derive(Clone, Debug, Serialize)]
@@ -71,6 +72,16 @@ impl Seen {
     /// Its mode with who set it and why, which a Sora does not tell.
     pub(crate) fn mode_state(&self) -> Option<&ModeState> {
         self.status().map(|status| &status.mode)
+    }
+
+    /// Its mode, and as far as that is told, since when, who set it and why.
+    pub(crate) fn mode_words(&self) -> String {
+        self.mode_state().map_or_else(|| self.mode().to_string(), mode_words)
+    }
+
+    /// What counts the changes of its mode, which a Sora does not tell.
+    pub(crate) fn generation(&self) -> Option<u64> {
+        self.mode_state().map(|state| state.generation)
     }
 
     /// What soramoded tells of it.

@@ -14,7 +14,7 @@ use crate::output::Output;
 use crate::report::{Change, Outcome, Report};
 use crate::seen::{LISTS_WORDS, Seen};
 use crate::signals::Signals;
-use crate::watch::{mode_words, stays_words, until_words};
+use crate::watch::{stays_words, until_words};
 
 /// What to close, and what to do with it then.
 pub(crate) struct Plan<'a> {
@@ -119,11 +119,13 @@ async fn close(context: &Context<'_>, api: &Api, plan: &Plan<'_>) -> Result<Clos
 
 /// Puts the mode from before back, unless somebody changed it since.
 async fn undo(failure: Failure, closed: &Closed, api: &Api, report: &mut Report) -> Failure {
-    let (name, mode) = (api.name(), closed.mode);
+    let (name, mode) = (closed.seen.name(), closed.mode);
     report.restored = Some(false);
     let before = SettableMode::try_from(closed.before).unwrap_or(SettableMode::Normal);
     let what = match api.see(Want::Mode).await {
-        Ok(now) if now.mode() != mode => format!("another client changed the mode meanwhile, so it was left: {name} is {}", now.mode()),
+        Ok(now) if now.mode() != mode || now.generation() != closed.seen.generation() => {
+            format!("another client changed the mode meanwhile, so it was left: {name} is {}", now.mode_words())
+        }
         Ok(_) if closed.before == mode => format!("{name} was {mode} before and stays so"),
         Ok(_) => match api.set(before).await {
             Ok(ModeSet { mode: now, .. }) => {
@@ -142,8 +144,8 @@ async fn undo(failure: Failure, closed: &Closed, api: &Api, report: &mut Report)
 
 impl Closed {
     fn change(&self) -> Change {
-        let generation = self.seen.mode_state().map(|state| state.generation);
-        Change { previous_mode: self.before, mode: self.mode, changed: self.before != self.mode, generation }
+        let changed = self.before != self.mode;
+        Change { previous_mode: self.before, mode: self.mode, changed, generation: self.seen.generation() }
     }
 
     /// Says what was done to the mode, and what that does not do.
@@ -165,7 +167,7 @@ impl Closed {
 
     /// The drain goes on, only nobody watches any more.
     fn stays(&self, api: &Api, failure: Failure) -> Failure {
-        let (name, mode) = (api.name(), self.mode);
+        let (name, mode) = (self.seen.name(), self.mode);
         let still = if failure.exit == Exit::Unreachable {
             format!("{name} was {mode} when it was last heard of")
         } else {
@@ -183,7 +185,7 @@ fn undo_words(api: &Api, (before, now): (Mode, Mode)) -> String {
 pub(crate) fn set_words(api: &Api, (before, now): (Mode, Mode), seen: &Seen) -> String {
     let name = seen.name();
     if before == now {
-        return format!("{name}: already {}", seen.mode_state().map_or_else(|| now.to_string(), mode_words));
+        return format!("{name}: already {}", seen.mode_words());
     }
     let undo = SettableMode::try_from(before).map(|before| format!(". Undo: {}", api.command(&format!("set {}", Mode::from(before)))));
     format!("{name}: {before} -> {now} ({} stay){}", seen.count_words(), undo.unwrap_or_default())

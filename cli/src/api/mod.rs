@@ -256,7 +256,7 @@ mod tests {
     fn what_is_suggested_has_every_flag_of_the_way_and_never_a_password() {
         let url: Url = "http://ops:secret@sora:3000/".parse().unwrap();
         let api = Api::new(url.clone(), Named::Flag, None).unwrap();
-        assert_eq!(api.command("set normal"), "soramode --api-url 'http://ops:***@sora:3000/' set normal");
+        assert_eq!(api.command("set normal"), "soramode --api-url http://sora:3000/ set normal");
         assert_eq!(api.name(), "sora:3000");
         assert_eq!(Api::new(url.clone(), Named::Variable, None).unwrap().command("get"), "soramode get");
         let folder = tempfile::tempdir().unwrap();

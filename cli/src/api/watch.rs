@@ -14,7 +14,7 @@ use crate::output::{Going, Meter, times};
 use crate::report::{Blockers, Outcome, Report};
 use crate::seen::{Drained, Enough, Seen};
 use crate::signals::Signals;
-use crate::watch::{blocker_lines, interrupted, left_words, mode_words, restarted_without_state};
+use crate::watch::{blocker_lines, interrupted, left_words, restarted_without_state};
 
 /// The pause between two looks, at the least. It is as long as ten looks take: many connections are a long list.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
@@ -116,8 +116,7 @@ pub(crate) async fn watch(
         }
         (End::Superseded, Some(seen)) => {
             report.outcome = Outcome::Superseded;
-            let mode = seen.mode_state().map_or_else(|| seen.mode().to_string(), mode_words);
-            Err(Failure::new(Exit::Superseded, format!("superseded: {} is {mode}", seen.name())))
+            Err(Failure::new(Exit::Superseded, format!("superseded: {} is {}", seen.name(), seen.mode_words())))
         }
         (End::Signal(exit), _) => {
             report.outcome = Outcome::Interrupted;

@@ -52,19 +52,20 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
         hops: 0,
     };
     let decision = context.socket.connect().await?.call(&connect).await?;
-    let decision = if args.follow {
+    let (decision, node) = if args.follow {
         let trail = follow(&mut connect, decision, context).await?;
         show_trail(&trail, &mut context.output)?;
-        trail.decision
+        (trail.decision, trail.answered_by)
     } else {
         show(&decision, &mut context.output)?;
-        decision
+        (decision, None)
     };
     match decision {
         Decision::Offer { connection_id, .. } => {
             // One that was made by hand is ended by hand: no client will leave for it.
+            let place = node.map(|node| format!(", on {}", escape(node.as_str()))).unwrap_or_default();
             let end = context.command(&format!("disconnect {}", command_line::word(connection_id.as_str())));
-            context.output.note(&format!("the connection stays, and holds up a drain, until: {end}"));
+            context.output.note(&format!("the connection stays, and holds up a drain, until{place}: {end}"));
             Ok(Exit::Done)
         }
         Decision::Reject { .. } | Decision::Redirect { .. } => Ok(Exit::No),

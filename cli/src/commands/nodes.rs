@@ -63,11 +63,9 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
         Some(What::Purge { node, accept_risk: Some(Risk::StillRunning) }) => purge(node, context).await,
         Some(What::Purge { node, accept_risk: None }) => {
             let node = escape(node.as_str());
-            let message = format!(
-                "if {node} still runs, its channels are then served on two nodes. Nothing was done. \
-                 Say --accept-risk={RISK_OF_PURGE} when you know that it is off"
-            );
-            Err(Failure::new(Exit::Usage, message))
+            let message = format!("if {node} still runs, its channels are then served on two nodes. Nothing was done");
+            let hint = format!("Say --accept-risk={RISK_OF_PURGE} when you know that it is off");
+            Err(Failure::new(Exit::Usage, message).with_hint(hint))
         }
     }
 }

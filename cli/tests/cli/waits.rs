@@ -1,11 +1,13 @@
 //! Drains and waits: reached, timed out, superseded, interrupted, over a lost daemon, and on a terminal.
 
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::sys::signal::Signal;
 use soramode_protocol::mode::SettableMode;
 
-use crate::support::{Daemon, PROGRAM, Run, program};
+use crate::support::{Daemon, Fake, PATIENCE, PROGRAM, Reply, Run, program};
 
 #[test]
 fn a_drain_closes_the_node_and_ends_with_its_last_session() {
@@ -79,7 +81,7 @@ fn a_drain_joins_the_closing_of_another() {
     daemon.ok(&["drain", "-m", "CHG-A"]);
     let joined = daemon.run(&["drain", "-m", "CHG-B"]);
     assert!(joined.stderr.contains("already block_new_session (since 0 s, uid:"), "{joined:?}");
-    assert!(joined.stderr.contains("\"CHG-A\"). Its reason stays, and \"CHG-B\" is not recorded"), "{joined:?}");
+    assert!(joined.stderr.contains("\"CHG-A\"). The reason \"CHG-B\" is not recorded"), "{joined:?}");
     let (_, status) = daemon.json(&["status"]);
     assert_eq!((&status["reason"], &status["generation"]), (&"CHG-A".into(), &2.into()));
     daemon.ok(&["drain", "--connections"]);
@@ -302,6 +304,29 @@ fn three_when_the_daemon_stays_away() {
     assert!(ended.stderr.contains("node-01 was block_new_session when it was last heard of"), "{ended:?}");
     let report = ended.json();
     assert_eq!((&report["outcome"], &report["exit_code"]), (&"failed".into(), &3.into()));
+}
+
+#[test]
+fn a_daemon_that_takes_the_connection_and_does_not_answer_is_not_back() {
+    let (asked, is_asked) = std::sync::mpsc::channel();
+    let asked = std::sync::Mutex::new(asked);
+    let waits = AtomicU32::new(0);
+    let state = Arc::new((asked, waits));
+    let fake = Fake::start(move |method| {
+        assert_eq!(method, "Wait");
+        state.0.lock().unwrap().send(()).unwrap();
+        match state.1.fetch_add(1, Ordering::Relaxed) {
+            0 => Reply::Close,
+            _ => Reply::Nothing,
+        }
+    });
+    let mut wait = program(&fake.socket()).args(["wait", "mode=normal"]).running();
+    wait.until_said("lost soramoded");
+    for _ in 0..2 {
+        is_asked.recv_timeout(PATIENCE).unwrap();
+    }
+    let ended = wait.stopped();
+    assert!(!ended.stderr.contains("is back"), "{ended:?}");
 }
 
 #[test]

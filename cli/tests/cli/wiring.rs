@@ -114,7 +114,7 @@ fn the_nodes_are_listed() {
     assert_eq!(table.lines().next().unwrap().split_whitespace().collect::<Vec<_>>(), headers);
     assert!(daemon.ok(&["nodes", "-o", "plain"]).starts_with("node-01\tnormal\tstandalone\t0\t0\t"));
     let purge = daemon.run(&["nodes", "purge", "node-02"]);
-    assert_eq!((purge.code, purge.stderr.contains("Nothing was done. Say --accept-risk=still-running")), (2, true), "{purge:?}");
+    assert_eq!((purge.code, purge.stderr.contains("Nothing was done\nhint: Say --accept-risk=still-running")), (2, true), "{purge:?}");
     let purge = daemon.run(&["nodes", "purge", "node-02", "--accept-risk=still-running"]);
     assert_eq!((purge.code, purge.stderr.contains("it has no cluster")), (9, true), "{purge:?}");
     let (_, nodes) = daemon.json(&["nodes"]);

@@ -38,7 +38,7 @@ fn look(path: &Path) -> Result<String, Trouble> {
     let schema: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let mode = mode.map_or_else(
         || "none".to_owned(),
-        |state| format!("{} (generation {}, since {}, {})", state.mode, state.generation, state.since, state.actor),
+        |state| format!("{} (generation {}, since {}, {})", state.mode, state.generation, state.since, state.actor.escape_debug()),
     );
     let events = oldest.map_or_else(|| "none".to_owned(), |oldest| format!("{oldest} to {}", next_seq - 1));
     let mut told = format!("{}: sound\n", path.display());

@@ -64,9 +64,8 @@ impl PrivateDaemon {
     pub(super) fn start() -> Result<Self, Failure> {
         let program = beside_us().map_err(|problem| failed(format!("cannot tell where this program is: {problem}")))?;
         let folder = short_folder().map_err(|problem| {
-            failed(format!(
-                "cannot make a folder for the rehearsal in $TMPDIR or {FOLDER_FALLBACK}: {problem}. Set TMPDIR to one that can be written"
-            ))
+            failed(format!("cannot make a folder for the rehearsal in $TMPDIR or {FOLDER_FALLBACK}: {problem}"))
+                .with_hint("Set TMPDIR to one that can be written")
         })?;
         let node = PrivateNode::start(program, folder.path(), &["--node-name".to_owned(), "drill".to_owned()])?;
         let guard = guard(&node.child.id().into_iter().collect::<Vec<_>>(), folder.path()).ok();
@@ -130,8 +129,8 @@ impl PrivateNode {
         let program = escape(&self.program.to_string_lossy()).into_owned();
         let details = self.last_words();
         let said = if details.is_empty() { "It said nothing" } else { "It said" };
-        let message = format!("{program} {why}. Check that it is of the same version: {program} --version. {said}");
-        Err(Failure { details, ..failed(message) })
+        let hint = format!("Check that it is of the same version: {program} --version");
+        Err(Failure { details, ..failed(format!("{program} {why}. {said}")).with_hint(hint) })
     }
 
     /// The end of its log.
