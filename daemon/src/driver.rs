@@ -24,7 +24,7 @@ use crate::ender::Ender;
 use crate::event_log::EventLog;
 use crate::health::Health;
 use crate::inbox::{LastLook, Letter, Letters, Mail, Mailbox, Renewal, WeakInbox};
-use crate::journal::{Journal, Outcome, WAITING_RECORDS_MAX};
+use crate::journal::{Due, Journal, Outcome, WAITING_RECORDS_MAX};
 use crate::log;
 use crate::metrics::Metrics;
 use crate::mirror::{Mirror, Owed};
@@ -129,14 +129,10 @@ impl Driver {
                     gate.step_into(now, Input::Tick, &mut batch);
                 }
                 () = self.watchdog.due() => notify::alive(),
-                () = self.journal.retry_due() => {
-                    if let Some(mut records) = self.journal.retry().await {
-                        self.publish(&mut records);
-                        tracing::info!("the state can be written again; an operator opens the node");
-                        batch.acts.append(&mut self.held);
-                        gate.step_into(now(), Input::StorageRestored, &mut batch);
-                    }
-                }
+                due = self.journal.due() => match due {
+                    Due::Look => self.commit(&mut gate, &mut batch).await,
+                    Due::Retry => self.retry(&mut gate, &mut batch).await,
+                },
             }
             let (now, taken) = (now(), Instant::now());
             self.look(&mut gate, now, &mut batch);
@@ -165,12 +161,26 @@ impl Driver {
         }
     }
 
+    /// Writes what could not be written before, if that succeeds now.
+    async fn retry(&mut self, gate: &mut Gate, batch: &mut Effects) {
+        if let Some(mut records) = self.journal.retry().await {
+            self.publish(&mut records);
+            tracing::info!("the state can be written again; an operator opens the node");
+            batch.acts.append(&mut self.held);
+            gate.step_into(now(), Input::StorageRestored, batch);
+        }
+    }
+
     /// Commits a batch's records and tells of them. If they cannot be written, the node is closed, and the acts are what can still be
     /// promised.
     async fn keep(&mut self, gate: &mut Gate, batch: &mut Effects) {
-        if batch.records.is_empty() {
-            return;
+        if !batch.records.is_empty() {
+            self.commit(gate, batch).await;
         }
+    }
+
+    /// The same also where there is no record: then it is looked whether the state is still there.
+    async fn commit(&mut self, gate: &mut Gate, batch: &mut Effects) {
         let began = Instant::now();
         match self.journal.commit(std::mem::take(&mut batch.records)).await {
             Outcome::Safe(records) => {
@@ -180,9 +190,10 @@ impl Driver {
             }
             Outcome::Waits => self.hold(&mut batch.acts),
             Outcome::Failed(error) => {
-                tracing::error!(%error, "the state cannot be written: the node is closed until it can, and an operator opens it");
-                let refused = unkept::refuse(&mut batch.acts, self.journal.waiting(), &error);
-                gate.step_into(now(), Input::StorageFailed { refused }, batch);
+                let remedy = error.remedy();
+                tracing::error!(%error, "the state cannot be written: the node is closed until it can, and an operator opens it. {remedy}");
+                let unkept::Refused { connections, generations } = unkept::refuse(&mut batch.acts, self.journal.waiting(), &error);
+                gate.step_into(now(), Input::StorageFailed { refused: connections, generations }, batch);
                 // Behind those that wait already: it cannot fail once more.
                 self.journal.commit(std::mem::take(&mut batch.records)).await;
                 self.hold(&mut batch.acts);
@@ -378,7 +389,7 @@ impl Driver {
 
     fn complete_status(&self, status: &mut Status) {
         self.outside.health.complete(status);
-        status.warnings.extend(self.journal.trouble().map(str::to_owned));
+        status.warnings.extend(self.journal.trouble());
         if let Some(mirror) = &self.outside.mirror {
             mirror.complete(status);
         }

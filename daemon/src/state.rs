@@ -45,7 +45,7 @@ impl State {
                 let warning = format!("{unusable}. Until then this node is closed and forgets what happens");
                 tracing::error!("{warning}");
                 let storage = Storage { state: StorageState::Failed, path };
-                let inputs = vec![Input::Started(Host::Up), Input::StorageFailed { refused: Vec::new() }];
+                let inputs = vec![Input::Started(Host::Up), Input::StorageFailed { refused: Vec::new(), generations: Vec::new() }];
                 Ok(Self { storage, inputs, warning: Some(warning), ..Self::in_memory(config, new_log_id) })
             }
         }

@@ -12,24 +12,44 @@ use soramode_protocol::reply::Reply;
 
 use crate::store::WriteError;
 
-/// Makes errors of the promises that rest on these records, and gives the connections that are not let in after all. What was reported is
-/// so, written or not; and who has left has left, but whoever said so is told that it may be forgotten.
-pub(crate) fn refuse(acts: &mut [Act], records: &[Record], error: &WriteError) -> Vec<ConnectionId> {
+/// What was refused, and so is taken back.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Refused {
+    /// Connections that are not let in after all.
+    pub(crate) connections: Vec<ConnectionId>,
+    /// Changes of the mode, by their generations.
+    pub(crate) generations: Vec<u64>,
+}
+
+/// Makes errors of the promises that rest on these records. Reports stay true, written or not; and connections that left have left, but
+/// the answer says that this may be forgotten.
+pub(crate) fn refuse(acts: &mut [Act], records: &[Record], error: &WriteError) -> Refused {
     let came: BTreeSet<&ConnectionId> = records.iter().filter_map(let_in).collect();
-    let mut refused = Vec::new();
+    let mut refused = Refused { connections: Vec::new(), generations: records.iter().filter_map(operators_change).collect() };
     for act in acts {
         let Act::Answer(_, answer) = act else { continue };
         match answer {
             Ok(Reply::Decision(Decision::Offer { connection_id, .. })) if came.contains(connection_id) => {
-                refused.push(connection_id.clone());
+                refused.connections.push(connection_id.clone());
                 *answer = Err(Error::storage_unavailable(error));
             }
-            Ok(Reply::ModeChanged(ModeChanged { changed: true, .. })) => *answer = Err(Error::storage_unavailable(error)),
+            Ok(Reply::ModeChanged(ModeChanged { changed: true, .. })) => {
+                let problem = format_args!("{error}. The change is not made; the node was closed to every new connection instead");
+                *answer = Err(Error::storage_unavailable(problem));
+            }
             Ok(Reply::Disconnected(gone @ Disconnected { found: true, .. })) => gone.durable = false,
             Ok(_) | Err(_) => {}
         }
     }
     refused
+}
+
+/// The generation of a change of the mode that an operator asked for.
+fn operators_change(record: &Record) -> Option<u64> {
+    if let EventKind::ModeChanged(change) = &record.event()?.kind {
+        return (!change.actor.starts_with("system:")).then_some(change.generation);
+    }
+    None
 }
 
 /// Whom it let in.

@@ -295,5 +295,9 @@ fn clock(status: &Status, now: Time) -> Check {
         return Check::ok("clock", "has not been set since soramoded started");
     }
     let how = format!("has been set by {} since soramoded started", times::span(by_wall.abs_diff(by_boot)));
-    Check::note("clock", how, "Deadlines do not go by it; times that were recorded before are off")
+    Check::note(
+        "clock",
+        how,
+        "Deadlines do not go by it, but for a --for from before the machine was restarted; times that were recorded before are off",
+    )
 }

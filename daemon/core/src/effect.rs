@@ -1,6 +1,7 @@
 //! What the gate wants done.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use soramode_protocol::end::EndSession;
 use soramode_protocol::event::{Event, EventKind};
@@ -68,6 +69,8 @@ pub enum Record {
     SessionOfSora(ChannelId),
     /// The mode that a start begins with: it makes no event.
     Mode(Box<ModeState>),
+    /// When the mode ends by itself, by the boot clock, as far as that is known: what the event says of it is by the wall clock.
+    ExpiresAtBoot(Option<Duration>),
     /// A delivery, new or as it is now.
     Delivery(Box<StoredDelivery>),
     /// A delivery that is over is not kept any longer.
@@ -98,6 +101,7 @@ impl Record {
             | Self::OfSora(_)
             | Self::SessionOfSora(_)
             | Self::Mode(_)
+            | Self::ExpiresAtBoot(_)
             | Self::Delivery(_)
             | Self::DeliveryForgotten(_)
             | Self::Member(_)

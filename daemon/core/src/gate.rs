@@ -10,13 +10,14 @@ use soramode_protocol::decision::RejectReason;
 use soramode_protocol::error::Error;
 use soramode_protocol::event::{EndReason, Event, EventKind};
 use soramode_protocol::id::{ConnectionId, EventId, NodeName};
-use soramode_protocol::mode::{DatedModeChange, MODE_CHANGES_KEPT, Mode, ModeState};
+use soramode_protocol::mode::{DatedModeChange, MODE_CHANGES_KEPT, ModeState};
 use soramode_protocol::node::{Standing, StorageState};
 use soramode_protocol::reply::{Answer, Reply};
 use soramode_protocol::request::GateRequest;
 
 use crate::deliveries::Deliveries;
 use crate::effect::{Act, Effects, Record};
+use crate::expiry::Bounds;
 use crate::input::{Input, SocketId, Ticket, Timestamp};
 use crate::known::Known;
 use crate::member::Member;
@@ -54,6 +55,8 @@ pub struct Gate {
     pub(crate) reports: BTreeMap<SocketId, BTreeSet<Slot>>,
     pub(crate) tombstones: Tombstones,
     pub(crate) timers: Timers,
+    /// Where the mode's expiry goes by the wall clock.
+    pub(crate) expiry_bounds: Option<Bounds>,
     pub(crate) waits: Waits,
     pub(crate) deliveries: Deliveries,
     /// The node as a member of its cluster, where there is one.
@@ -80,6 +83,7 @@ impl Gate {
                 self.renew_first(&mut turn, looked);
             }
             self.watch_right(&mut turn);
+            self.look_at_clock(now);
             self.fire_due(&mut turn);
         }
         match input {
@@ -93,7 +97,7 @@ impl Gate {
             Input::Tick => {}
             Input::Cluster(membership) => self.cluster(&mut turn, membership),
             Input::Etcd(heard) => self.heard(&mut turn, heard),
-            Input::StorageFailed { refused } => self.storage_failed(&mut turn, &refused),
+            Input::StorageFailed { refused, generations } => self.storage_failed(&mut turn, (&refused, &generations)),
             Input::StorageRestored => self.storage_restored(&mut turn),
             Input::Sora(input) => self.sora(&mut turn, input),
             Input::Webhooks(webhooks) => self.change_webhooks(&mut turn, webhooks),
@@ -115,7 +119,7 @@ impl Gate {
     fn ask(&mut self, turn: &mut Turn, asked: Asked) -> Option<Answer> {
         let Asked { ticket, actor, request } = asked;
         let answer = match request {
-            GateRequest::GetMode => Ok(Reply::Mode(Box::new(self.mode.clone()))),
+            GateRequest::GetMode => Ok(Reply::Mode(Box::new(self.told_mode(turn.now)))),
             GateRequest::ChangeMode(change) => return self.change_mode(turn, ticket, (*change, &actor)),
             GateRequest::GetStatus => Ok(Reply::Status(Box::new(self.status(turn.now)))),
             GateRequest::ListClusterNodes(list) => return self.list_nodes(turn, ticket, list),
@@ -165,7 +169,7 @@ impl Gate {
         }
     }
 
-    fn storage_failed(&mut self, turn: &mut Turn, refused: &[ConnectionId]) {
+    fn storage_failed(&mut self, turn: &mut Turn, (refused, generations): (&[ConnectionId], &[u64])) {
         for connection_id in refused {
             if let Some(slot) = self.sessions.find(connection_id) {
                 self.end(turn, slot, EndReason::Denied);
@@ -173,7 +177,7 @@ impl Gate {
         }
         self.storage = StorageState::Failed;
         self.refuse_publications(turn);
-        self.switch_mode(turn, Mode::BlockNewConnection, "system:storage");
+        self.close_for_storage(turn, generations);
     }
 
     fn storage_restored(&mut self, turn: &mut Turn) {

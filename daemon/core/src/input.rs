@@ -64,6 +64,8 @@ pub enum Input {
     StorageFailed {
         /// Connections whose offer could not be kept, and so was not given.
         refused: Vec<ConnectionId>,
+        /// Changes of the mode that could not be kept, and so were refused.
+        generations: Vec<u64>,
     },
     /// The state can be written again.
     StorageRestored,

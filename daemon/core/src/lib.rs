@@ -9,6 +9,7 @@ pub mod cluster;
 mod connections;
 pub mod deliveries;
 pub mod effect;
+mod expiry;
 pub mod gate;
 mod index;
 pub mod input;

@@ -18,7 +18,7 @@ use crate::snapshot::SoraAdmission;
 impl Gate {
     pub(crate) fn status(&self, now: Timestamp) -> Status {
         Status {
-            mode: self.mode.clone(),
+            mode: self.told_mode(now),
             node_name: self.settings.node_name.clone(),
             standing: self.standing,
             sessions: self.sessions.session_count(),

@@ -9,8 +9,7 @@ use soramode_protocol::node::{Standing, StorageState};
 use soramode_protocol::reply::{Answer, Reply};
 
 use crate::gate::{Gate, Refusable, Turn};
-use crate::input::Membership;
-use crate::timers::Timer;
+use crate::input::{Membership, Timestamp};
 use crate::waits::Changed;
 
 /// A change that is going to be made.
@@ -35,7 +34,7 @@ enum Expiry {
 impl Gate {
     /// Changes the mode, whatever the other nodes of a cluster know of it.
     pub(crate) fn change_mode_here(&mut self, turn: &mut Turn, change: ChangeMode, actor: &str) -> Answer {
-        self.may_change(&change)?;
+        self.may_change(turn.now, &change)?;
         let previous_mode = self.mode.mode;
         let changed = self.decide_change(change, actor);
         let is_changed = changed.is_some();
@@ -50,22 +49,22 @@ impl Gate {
             generation: self.mode.generation,
             sessions: self.sessions.session_count(),
             connections: self.sessions.connection_count(),
-            expires_at: self.mode.expires_at,
+            expires_at: self.mode.expires_at.map(|expires_at| self.told_expiry(expires_at, turn.now)),
             warning: None,
             published: None,
         }))
     }
 
     /// Whether the change may be made as things are.
-    pub(crate) fn may_change(&self, change: &ChangeMode) -> Refusable<()> {
-        self.check_conditions(change)?;
+    pub(crate) fn may_change(&self, now: Timestamp, change: &ChangeMode) -> Refusable<()> {
+        self.check_conditions(now, change)?;
         self.check_may(change.mode.into())
     }
 
-    fn check_conditions(&self, change: &ChangeMode) -> Refusable<()> {
+    fn check_conditions(&self, now: Timestamp, change: &ChangeMode) -> Refusable<()> {
         let mode_holds = change.if_mode.is_none_or(|mode| mode == self.mode.mode);
         let generation_holds = change.if_generation.is_none_or(|generation| generation == self.mode.generation);
-        if mode_holds && generation_holds { Ok(()) } else { Err(Error::superseded(self.mode.clone())) }
+        if mode_holds && generation_holds { Ok(()) } else { Err(Error::superseded(self.told_mode(now))) }
     }
 
     fn check_may(&self, mode: Mode) -> Refusable<()> {
@@ -121,13 +120,10 @@ impl Gate {
         let expires_at = match change.expiry {
             Expiry::Keep => self.mode.expires_at,
             Expiry::None => {
-                self.timers.cancel(Timer::Expiry);
+                self.cancel_expiry();
                 None
             }
-            Expiry::In(time) => {
-                self.timers.set(Timer::Expiry, turn.now.boot + time);
-                Some(turn.now.wall + time)
-            }
+            Expiry::In(time) => Some(self.set_expiry(turn, time)),
         };
         let state = ModeState {
             mode: change.mode,
@@ -161,9 +157,25 @@ impl Gate {
         self.waits.note(Changed::Mode);
     }
 
+    /// Closes a node whose state can no longer be written, and takes back changes of the mode that were refused because of it: nothing
+    /// that was reported as failed is carried out later.
+    pub(crate) fn close_for_storage(&mut self, turn: &mut Turn, refused: &[u64]) {
+        let (mode, actor) = (Mode::BlockNewConnection, "system:storage");
+        let reason = match refused {
+            [] => return self.switch_mode(turn, mode, actor),
+            [generation] => format!("takes back generation {generation}, which could not be written and was refused"),
+            [first, .., last] => format!("takes back generations {first} to {last}, which could not be written and were refused"),
+        };
+        let change = Change { mode, actor: actor.to_owned(), on_behalf_of: None, reason: Some(reason), expiry: Expiry::None };
+        self.make_change(turn, change);
+    }
+
     pub(crate) fn mode_expired(&mut self, turn: &mut Turn) {
         if self.storage == StorageState::Failed {
             // The node stays closed until a write succeeds; then this is made up for.
+            return;
+        }
+        if !self.is_expired(turn.now) {
             return;
         }
         let is_shut_out = matches!(self.standing, Standing::Isolated | Standing::Fenced);

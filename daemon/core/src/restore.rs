@@ -31,7 +31,7 @@ impl Gate {
     pub fn restore(snapshot: Snapshot, seed: Seed) -> Self {
         let Snapshot { settings, started, mut stored } = snapshot;
         let member = settings.cluster.clone().map(|cluster| Box::new(Member::new(cluster, &mut stored)));
-        let Stored { mode, mut mode_changes, next_seq, sessions, mut connections, vanished_held, deliveries, .. } = stored;
+        let Stored { mode, expires_at_boot, mut mode_changes, next_seq, sessions, mut connections, vanished_held, deliveries, .. } = stored;
         let mut random = ChaCha8Rng::from_seed(seed.0);
         let hashing = Hashing::new(random.next_u64(), random.next_u64());
         let before = mode.clone();
@@ -59,6 +59,7 @@ impl Gate {
             reports: BTreeMap::new(),
             tombstones: Tombstones::default(),
             timers: Timers::default(),
+            expiry_bounds: None,
             waits: Waits::default(),
             deliveries: Deliveries::restore(deliveries, &settings.webhooks),
             member,
@@ -66,9 +67,7 @@ impl Gate {
             random,
             settings,
         };
-        if let Some(expires_at) = gate.mode.expires_at {
-            gate.timers.set(Timer::Expiry, started.boot + expires_at.since(started.wall));
-        }
+        gate.restore_expiry(expires_at_boot);
         gate.begin_polls();
         // Of the same time they stay in the order in which they were stored.
         connections.sort_by_key(|connection| connection.created_at);
@@ -84,6 +83,10 @@ impl Gate {
     /// The first that happens after the start.
     pub(crate) fn begin(&mut self, turn: &mut Turn, host: Host) {
         turn.effects.records.push(Record::Mode(Box::new(self.mode.clone())));
+        if host == Host::Restarted && self.mode.expires_at.is_some() {
+            // What was kept is of another boot.
+            turn.effects.records.push(Record::ExpiresAtBoot(None));
+        }
         match host {
             Host::Up => {}
             Host::Restarted => self.end_all(turn),

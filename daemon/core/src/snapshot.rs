@@ -215,6 +215,8 @@ pub struct Snapshot {
 pub struct Stored {
     /// Its mode; `None` of a node of which nothing was stored.
     pub mode: Option<ModeState>,
+    /// When it ends by itself, by the boot clock; `None` also where the machine has been restarted since that was written.
+    pub expires_at_boot: Option<Duration>,
     /// The mode's history, oldest first.
     pub mode_changes: Vec<DatedModeChange>,
     /// The seq of the next event.
@@ -267,6 +269,7 @@ impl Default for Stored {
     fn default() -> Self {
         Self {
             mode: None,
+            expires_at_boot: None,
             mode_changes: Vec::new(),
             next_seq: 1,
             sessions: Vec::new(),

@@ -4,10 +4,8 @@ use std::fs::{File, TryLockError};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags};
-
 use super::{SocketError, is_same, remove_if_same};
-use crate::pid;
+use crate::lock_file;
 
 /// How often the lock is tried while others remove it under our hands.
 const TRIES_MAX: usize = 8;
@@ -28,13 +26,13 @@ impl Lock {
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
-                    return Err(SocketError::Running { path: socket.to_owned(), pid: pid::read(file) });
+                    return Err(held(socket, &path, file));
                 }
                 Err(TryLockError::Error(error)) => return Err(SocketError::on("lock", &path)(error)),
             }
             // Its holder may have removed the file after we opened it. Then this is a lock on nothing, and the next one gets another.
             if is_same(&path, &file) {
-                pid::write(&file).map_err(SocketError::on("write", &path))?;
+                lock_file::write_holder(&file).map_err(SocketError::on("write", &path))?;
                 return Ok(Self { path, file });
             }
         }
@@ -55,15 +53,24 @@ pub(super) fn lock_path(socket: &Path) -> PathBuf {
     name.into()
 }
 
-/// Neither a link to another's file is followed nor a second name of one written to.
+/// Neither a link to another file is followed nor a second name of one written to.
 fn open(path: &Path) -> Result<File, SocketError> {
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = rustix::fs::open(path, flags, Mode::from_raw_mode(0o600)).map_err(SocketError::on("open the lock file", path))?;
-    let file = File::from(file);
-    let metadata = file.metadata().map_err(SocketError::on("look at the lock file", path))?;
-    if metadata.is_file() && metadata.nlink() <= 1 {
-        return Ok(file);
+    let opened = lock_file::open(path).map_err(SocketError::on("open the lock file", path))?;
+    opened.ok_or_else(|| SocketError::InTheWay {
+        path: path.to_owned(),
+        found: "not a plain file with one name".to_owned(),
+        wanted: "a lock file or not there",
+    })
+}
+
+/// Another process has the lock. That it is a soramoded is believed only where no other user could have made the file.
+fn held(socket: &Path, path: &Path, file: File) -> SocketError {
+    match file.metadata() {
+        Ok(metadata) if !lock_file::is_ours(&metadata) => SocketError::InTheWay {
+            path: path.to_owned(),
+            found: format!("locked by another process, and belongs to another user (uid {})", metadata.uid()),
+            wanted: "soramoded's own lock file or not there",
+        },
+        Ok(_) | Err(_) => SocketError::Running { path: socket.to_owned(), pid: lock_file::holder(file) },
     }
-    let found = "not a plain file with one name".to_owned();
-    Err(SocketError::InTheWay { path: path.to_owned(), found, wanted: "a lock file or not there" })
 }

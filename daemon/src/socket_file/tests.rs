@@ -161,7 +161,7 @@ async fn a_lock_file_that_leads_elsewhere_is_not_written_to() {
     let (victim, lock) = (home.0.path().join("victim"), home.0.path().join("s.lock"));
     fs::write(&victim, "precious").unwrap();
     symlink(&victim, &lock).unwrap();
-    assert!(home.refusal().starts_with("cannot open the lock file /s.lock"));
+    assert_eq!(home.refusal(), "/s.lock is not a plain file with one name: it must be a lock file or not there");
     fs::remove_file(&lock).unwrap();
     fs::hard_link(&victim, &lock).unwrap();
     assert_eq!(home.refusal(), "/s.lock is not a plain file with one name: it must be a lock file or not there");

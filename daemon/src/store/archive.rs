@@ -30,15 +30,20 @@ impl Oldest {
 }
 
 /// The log on the disk. Each read is a short one, so that it holds up no copying back.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Archive {
-    connection: Mutex<Connection>,
+    connection: Arc<Mutex<Connection>>,
     oldest: Oldest,
 }
 
 impl Archive {
-    pub(super) const fn new(connection: Connection, oldest: Oldest) -> Self {
-        Self { connection: Mutex::new(connection), oldest }
+    pub(super) fn new(connection: Connection, oldest: Oldest) -> Self {
+        Self { connection: Arc::new(Mutex::new(connection)), oldest }
+    }
+
+    /// Reads over another connection from now on.
+    pub(super) fn read_over(&self, connection: Connection) {
+        *self.connection.lock().unwrap_or_else(PoisonError::into_inner) = connection;
     }
 
     /// The oldest event that is there.

@@ -1,24 +1,38 @@
 //! The thread that writes: a slow disk holds up answers, and nothing else.
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 use soramode_core::effect::Record;
 use tokio::sync::oneshot;
 
+use super::archive::Archive;
 use super::copier::Copier;
-use super::write::Writer;
+use super::files::{Files, Presence};
+use super::open::{Connections, reopen};
+use super::write::{Fault, Writer};
 
 /// So many pages (of 4 KiB) may wait to be copied from the write-ahead log into the database.
 const PAGES_WAITING_MAX: i32 = 8_192;
 
 /// And so many before the writer waits until they are: a start after a kill reads them all.
 pub(super) const PAGES_MAX: i32 = 2 * PAGES_WAITING_MAX;
+
+/// With so many pages (256 MiB) in the write-ahead log an operator is told of it: another process reads the database and does not end, so
+/// that the log cannot begin anew.
+const PAGES_WARNED_OF: i32 = 65_536;
+
+/// Bytes in a page.
+const PAGE_BYTES: i32 = 4_096;
+
+const BYTES_IN_A_MIB: i32 = 1_048_576;
 
 /// So many the writer copies itself: the disk has them in no time.
 const FEW_PAGES: i32 = 256;
@@ -32,9 +46,49 @@ pub enum WriteError {
     /// The database refused.
     #[error("{0}")]
     Database(#[from] rusqlite::Error),
+    /// The database is gone, and could not be written anew.
+    #[error("{} was deleted or moved, and cannot be written anew: {problem}", path.display())]
+    Lost {
+        /// The database.
+        path: PathBuf,
+        /// Why not.
+        problem: String,
+    },
+    /// Another file has the database's name.
+    #[error("another file is in the place of {}", .0.display())]
+    Replaced(PathBuf),
+    /// The files cannot be looked at.
+    #[error("cannot look at {}: {error}", path.display())]
+    Unseen {
+        /// The database.
+        path: PathBuf,
+        /// The system's error.
+        error: io::Error,
+    },
     /// The thread that writes has ended: a bug.
     #[error("nobody writes any more")]
     NobodyWrites,
+}
+
+impl WriteError {
+    /// What an operator can do about it.
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::Database(error) => match error.sqlite_error_code() {
+                Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+                    "Another process has locked the database: find it with fuser -v, and end it".to_owned()
+                }
+                _ => "Make room, or mend the disk".to_owned(),
+            },
+            Self::Lost { path, .. } => format!("Put {} back, or make its folder writable for the daemon's user", path.display()),
+            Self::Replaced(path) => format!(
+                "Restart soramoded to begin with that file, or move {} away, with its -wal and -shm: then soramoded writes its own again",
+                path.display()
+            ),
+            Self::Unseen { .. } => "Make the folder accessible for the daemon's user".to_owned(),
+            Self::NobodyWrites => "Restart soramoded".to_owned(),
+        }
+    }
 }
 
 /// Records, and what became of them.
@@ -52,28 +106,50 @@ enum Order {
 pub struct Disk {
     orders: Sender<Order>,
     thread: Option<JoinHandle<()>>,
+    /// Pages in the write-ahead log.
+    pages: Arc<AtomicI32>,
+}
+
+/// What the writing thread works with.
+#[derive(Debug)]
+pub(super) struct Supplies {
+    pub(super) writer: Writer,
+    /// For copying.
+    pub(super) copies: Connection,
+    /// What reads the events, beside the thread.
+    pub(super) archive: Archive,
+    pub(super) files: Files,
 }
 
 impl Disk {
-    /// Writes until it is dropped, and holds the lock as long. The second connection is for copying.
-    pub(super) fn start(writer: Writer, copies: Connection, lock: File) -> io::Result<Self> {
+    /// Writes until it is dropped, and holds the lock as long.
+    pub(super) fn start(supplies: Supplies) -> io::Result<Self> {
         let (orders, inbox) = channel();
+        let Supplies { writer, copies, archive, files } = supplies;
+        let pages = Arc::default();
         let desk = Desk {
             writer,
             copier: Copier::start(copies, tell_copied(orders.clone()))?,
+            orders: orders.clone(),
+            archive,
+            files,
+            pages: Arc::clone(&pages),
             copied_from: None,
             copied_pages: 0,
             copy_at: None,
             held: VecDeque::new(),
         };
-        let thread = thread::Builder::new().name("store".to_owned()).spawn(move || {
-            desk.run(&inbox);
-            drop(lock);
-        })?;
-        Ok(Self { orders, thread: Some(thread) })
+        let thread = thread::Builder::new().name("store".to_owned()).spawn(move || desk.run(&inbox))?;
+        Ok(Self { orders, thread: Some(thread), pages })
     }
 
-    /// Commits records, all or none, and gives them back.
+    /// What an operator should know of it while it can be written.
+    pub(super) fn warning(&self) -> Option<String> {
+        let pages = self.pages.load(Ordering::Relaxed);
+        (pages >= PAGES_WARNED_OF).then(|| long_log(pages))
+    }
+
+    /// Commits records, all or none, and gives them back. With none it looks whether the database is still there.
     pub(super) async fn commit(&self, records: Vec<Record>) -> Written {
         let (done, outcome) = oneshot::channel();
         if let Err(refused) = self.orders.send(Order::Commit(records, done)) {
@@ -96,6 +172,14 @@ impl Drop for Disk {
     }
 }
 
+fn long_log(pages: i32) -> String {
+    format!(
+        "the state's write-ahead log has {} MiB, because another process reads soramode.db and does not end. Find it with fuser -v, and \
+         end it before the disk is full",
+        pages / (BYTES_IN_A_MIB / PAGE_BYTES)
+    )
+}
+
 fn tell_copied(orders: Sender<Order>) -> impl Fn(rusqlite::Result<()>) + Send {
     // Once nobody writes any more, nobody needs to know.
     move |outcome| orders.send(Order::Copied(outcome)).unwrap_or_default()
@@ -105,6 +189,12 @@ fn tell_copied(orders: Sender<Order>) -> impl Fn(rusqlite::Result<()>) + Send {
 struct Desk {
     writer: Writer,
     copier: Copier,
+    /// For copiers.
+    orders: Sender<Order>,
+    archive: Archive,
+    files: Files,
+    /// Pages in the write-ahead log, for the others.
+    pages: Arc<AtomicI32>,
     /// Pages in the write-ahead log when the copy began that is under way.
     copied_from: Option<i32>,
     /// Pages in the write-ahead log when it was copied last; a reader may have kept it from beginning anew since.
@@ -120,7 +210,7 @@ impl Desk {
         loop {
             match self.next(orders) {
                 Ok(Order::Commit(records, done)) => {
-                    let outcome = self.writer.commit(&records).map_err(WriteError::from);
+                    let outcome = self.commit(&records);
                     // Whoever asked may be gone: what is written is written.
                     done.send((records, outcome)).unwrap_or_default();
                     self.look_at_pages(orders);
@@ -130,6 +220,39 @@ impl Desk {
                 Ok(Order::Close) | Err(RecvTimeoutError::Disconnected) => return self.close(),
             }
         }
+    }
+
+    /// What must outlive a power cut is not promised on the word of a file that was deleted.
+    fn commit(&mut self, records: &[Record]) -> Result<(), WriteError> {
+        let fault = self.writer.fault(records);
+        if fault == Fault::PowerCut || records.is_empty() {
+            self.find_files()?;
+        }
+        if !records.is_empty() {
+            self.writer.commit(records, fault)?;
+        }
+        Ok(())
+    }
+
+    /// Makes sure that the database is where it was opened: one that was deleted is written anew, from what is still open.
+    fn find_files(&mut self) -> Result<(), WriteError> {
+        let path = self.files.database().to_owned();
+        match self.files.look() {
+            Ok(Presence::Same) => return Ok(()),
+            Ok(Presence::Lost) => {}
+            Ok(Presence::Replaced) => return Err(WriteError::Replaced(path)),
+            Err(error) => return Err(WriteError::Unseen { path, error }),
+        }
+        self.files.write_anew(self.writer.connection())?;
+        let Connections { writer, copies, reader } = reopen(&path)?;
+        let lost = |error: io::Error| WriteError::Lost { path: path.clone(), problem: error.to_string() };
+        self.copier = Copier::start(copies, tell_copied(self.orders.clone())).map_err(lost)?;
+        self.writer.write_over(writer)?;
+        self.archive.read_over(reader);
+        (self.copied_from, self.copied_pages, self.copy_at) = (None, 0, None);
+        self.files.reopened().map_err(lost)?;
+        tracing::error!(path = %path.display(), "the state was deleted or moved under the running soramoded; it was written anew");
+        Ok(())
     }
 
     fn next(&mut self, orders: &Receiver<Order>) -> Result<Order, RecvTimeoutError> {
@@ -144,6 +267,10 @@ impl Desk {
 
     fn look_at_pages(&mut self, orders: &Receiver<Order>) {
         let pages = Writer::pages_waiting();
+        if pages >= PAGES_WARNED_OF && self.pages.load(Ordering::Relaxed) < PAGES_WARNED_OF {
+            tracing::warn!("{}", long_log(pages));
+        }
+        self.pages.store(pages, Ordering::Relaxed);
         if pages < self.copied_pages {
             self.copied_pages = 0;
         }

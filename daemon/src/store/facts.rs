@@ -18,6 +18,8 @@ pub(super) enum Fact {
     IsVanishedHeld,
     /// The mode.
     Mode,
+    /// When the mode ends by itself, in microseconds of the boot clock of the boot that wrote last.
+    ExpiresAtBoot,
     /// The node's last life in its cluster; empty where it left in order.
     Member,
 }
@@ -31,6 +33,7 @@ impl Fact {
             Self::ReservedSeq => "reserved_seq",
             Self::IsVanishedHeld => "is_vanished_held",
             Self::Mode => "mode",
+            Self::ExpiresAtBoot => "expires_at_boot",
             Self::Member => "member",
         }
     }

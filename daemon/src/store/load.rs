@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::str::FromStr;
+use std::time::Duration;
 
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row};
@@ -30,6 +31,10 @@ pub fn load(connection: &Connection, other: &mut Connection) -> rusqlite::Result
     let last_seq: Option<u64> = last_row.optional()?;
     Ok(Stored {
         mode,
+        expires_at_boot: Fact::ExpiresAtBoot
+            .read::<i64>(connection)?
+            .and_then(|micros| u64::try_from(micros).ok())
+            .map(Duration::from_micros),
         mode_changes,
         next_seq: last_seq.unwrap_or(0) + 1,
         sessions: all(

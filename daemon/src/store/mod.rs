@@ -6,6 +6,7 @@ mod copier;
 mod disk;
 mod ends;
 mod facts;
+mod files;
 mod lines;
 pub mod load;
 mod membership;
@@ -34,6 +35,14 @@ impl Store {
         match self {
             Self::Memory => (records, Ok(())),
             Self::Disk(disk) => disk.commit(records).await,
+        }
+    }
+
+    /// What an operator should know of a store that can be written.
+    pub fn warning(&self) -> Option<String> {
+        match self {
+            Self::Memory => None,
+            Self::Disk(disk) => disk.warning(),
         }
     }
 }

@@ -1,8 +1,7 @@
 //! Opening the state: whose it is, whether it can be used, and what became of the machine since.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rusqlite::config::DbConfig;
@@ -12,19 +11,14 @@ use soramode_core::snapshot::Stored;
 use soramode_protocol::id::LogId;
 
 use super::archive::Archive;
-use super::disk::Disk;
+use super::disk::{Disk, Supplies};
 use super::facts::Fact;
+use super::files::{self, Files};
+
+pub use super::files::database;
 use super::load::load;
 use super::schema::{self, Found, SCHEMA};
 use super::write::{BUSY_TIMEOUT, Writer};
-use crate::pid;
-
-const DATABASE: &str = "soramode.db";
-const LOCK: &str = "soramode.lock";
-
-/// Permission bits of the folder and of what is in it: who connects to whom is nobody else's business.
-const FOLDER_BITS: u32 = 0o700;
-const FILE_BITS: u32 = 0o600;
 
 /// Another daemon writes to this state.
 #[derive(Debug, thiserror::Error)]
@@ -59,15 +53,34 @@ pub enum Trouble {
     Foreign,
     /// It is damaged.
     #[error(
-        "it is damaged ({0}). Stop soramoded, put a backup in its place or move it away to begin with nothing, and start again; soramoded --check-state says how much is left"
+        "it is damaged ({0}). Stop soramoded; move soramode.db, soramode.db-wal and soramode.db-shm away, all three; put a backup in their \
+         place, or begin with nothing; and start again. soramoded --check-state says how much is left"
     )]
     Damaged(rusqlite::Error),
     /// It is damaged, as a look at all of it showed.
-    #[error("it is damaged ({0}). Stop soramoded, put a backup in its place or move it away to begin with nothing, and start again")]
+    #[error(
+        "it is damaged ({0}). Stop soramoded; move soramode.db, soramode.db-wal and soramode.db-shm away, all three; put a backup in their \
+         place, or begin with nothing; and start again"
+    )]
     Inconsistent(String),
     /// It cannot be opened or written.
     #[error("it cannot be written ({0}). Make it writable for the daemon's user, or say another --state-dir, and start again")]
     Database(rusqlite::Error),
+    /// Another process holds a lock on it.
+    #[error("another process has locked it ({0}). Find it with: fuser -v soramode.db; end it, and start again")]
+    Locked(rusqlite::Error),
+    /// The folder belongs to a user that is neither root nor the daemon's.
+    #[error("its folder belongs to another user (uid {0}), who could change what is in it. Say a --state-dir that soramoded makes itself")]
+    FolderOfAnother(u32),
+    /// Other users may write to the folder.
+    #[error(
+        "other users may write to its folder (mode {0:04o}). Take that from them (chmod go-w), or say a --state-dir in it, which soramoded \
+         makes itself"
+    )]
+    FolderForOthers(u32),
+    /// A link, or something else that no soramoded has made.
+    #[error("{} is not a plain file with one name, as soramoded makes it. Move it away, and start again", .0.display())]
+    NotPlain(PathBuf),
     /// The system refused.
     #[error("cannot {what} ({error}). Make it writable for the daemon's user, or say another --state-dir, and start again")]
     System {
@@ -83,12 +96,13 @@ impl From<rusqlite::Error> for Trouble {
         match error.sqlite_error_code() {
             // None: a value that is no mode, no id or no JSON.
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) | None => Self::Damaged(error),
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Locked(error),
             Some(_) => Self::Database(error),
         }
     }
 }
 
-fn on<E: Into<io::Error>>(what: &'static str) -> impl FnOnce(E) -> Trouble {
+pub(super) fn on<E: Into<io::Error>>(what: &'static str) -> impl FnOnce(E) -> Trouble {
     move |error| Trouble::System { what, error: error.into() }
 }
 
@@ -129,19 +143,12 @@ pub struct Opened {
     pub host: Host,
 }
 
-/// The database of a folder.
-pub fn database(folder: &Path) -> PathBuf {
-    folder.join(DATABASE)
-}
-
 /// Opens the state in a folder, which is made if it is not there.
 pub fn open(folder: &Path, newcomer: Newcomer<'_>) -> Result<Opened, OpenError> {
     let unusable = |path: PathBuf| move |trouble| Unusable { path, trouble };
-    let make = DirBuilder::new().recursive(true).mode(FOLDER_BITS).create(folder);
-    make.map_err(on("make the folder")).map_err(unusable(folder.to_owned()))?;
-    let lock = lock(folder)?;
-    let path = database(folder);
-    Ok(open_database(&path, newcomer, lock).map_err(unusable(path.clone()))?)
+    files::prepare(folder).map_err(unusable(folder.to_owned()))?;
+    let lock = files::lock(folder)?;
+    Ok(open_database(folder, newcomer, lock).map_err(unusable(database(folder)))?)
 }
 
 /// Which boot of the machine this is. In a container it is its host's.
@@ -149,28 +156,9 @@ pub fn boot_id() -> Option<String> {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").ok().map(|id| id.trim_end().to_owned())
 }
 
-/// The kernel gives the lock back when the process ends, however it ends; the file stays, and is of nobody then.
-fn lock(folder: &Path) -> Result<File, OpenError> {
-    let path = folder.join(LOCK);
-    let unusable = |what| {
-        let path = path.clone();
-        move |error| Unusable { path, trouble: Trouble::System { what, error } }
-    };
-    let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(FILE_BITS).open(&path);
-    let file = options.map_err(unusable("open the lock file"))?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Err(Held { folder: folder.to_owned(), pid: pid::read(file) }.into()),
-        Err(TryLockError::Error(error)) => return Err(unusable("lock it")(error).into()),
-    }
-    // Who holds it is only told to people.
-    pid::write(&file).unwrap_or_default();
-    Ok(file)
-}
-
-fn open_database(path: &Path, newcomer: Newcomer<'_>, lock: File) -> Result<Opened, Trouble> {
-    // SQLite gives its other files the bits of this one.
-    OpenOptions::new().write(true).create(true).truncate(false).mode(FILE_BITS).open(path).map_err(on("open it"))?;
+fn open_database(folder: &Path, newcomer: Newcomer<'_>, lock: File) -> Result<Opened, Trouble> {
+    let path = &database(folder);
+    files::make_database(path).map_err(on("open it"))?;
     // Open until the end: with the first connection that comes after none the whole write-ahead log is read again.
     let mut reader = read_only(path)?;
     match schema::find(&reader)? {
@@ -183,14 +171,35 @@ fn open_database(path: &Path, newcomer: Newcomer<'_>, lock: File) -> Result<Open
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     schema::migrate(&mut connection)?;
     let mut stored = load(&connection, &mut reader)?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
+    be_written_ahead(&connection)?;
     let (log_id, host) = begin(&mut connection, newcomer, &mut stored)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
     let writer = Writer::new(connection, stored.next_seq, newcomer.keep_events)?;
     let archive = Archive::new(reader, writer.oldest());
-    let disk = Disk::start(writer, writable(path)?, lock).map_err(on("start the thread that writes"))?;
+    let files = Files::opened(folder, lock).map_err(on("look at its files"))?;
+    let supplies = Supplies { writer, copies: writable(path)?, archive: archive.clone(), files };
+    let disk = Disk::start(supplies).map_err(on("start the thread that writes"))?;
     Ok(Opened { disk, archive, stored, log_id, host })
+}
+
+/// The mode of the journal is the file's; what is waited for is the connection's.
+fn be_written_ahead(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")
+}
+
+/// The connections to an open state.
+pub(super) struct Connections {
+    pub(super) writer: Connection,
+    pub(super) copies: Connection,
+    pub(super) reader: Connection,
+}
+
+/// Opens a database that was written anew, of the schema of this version.
+pub(super) fn reopen(path: &Path) -> rusqlite::Result<Connections> {
+    let writer = writable(path)?;
+    be_written_ahead(&writer)?;
+    Ok(Connections { writer, copies: writable(path)?, reader: read_only(path)? })
 }
 
 fn writable(path: &Path) -> rusqlite::Result<Connection> {
@@ -214,6 +223,10 @@ fn begin(connection: &mut Connection, newcomer: Newcomer<'_>, stored: &mut Store
         (Some(before), Some(now)) if before != now => Host::Restarted,
         (Some(_) | None, Some(_) | None) => Host::Up,
     };
+    if boot_id.as_deref() != newcomer.boot_id || newcomer.boot_id.is_none() {
+        // It is of a clock that began anew since, or may have.
+        stored.expires_at_boot = None;
+    }
     let was_closed = Fact::IsClosed.read(&transaction)?.unwrap_or(false);
     if host == Host::Restarted && !was_closed {
         // The last events may have been lost with the power, and somebody may have seen them.

@@ -58,7 +58,7 @@ struct Place {
 
 /// What a commit is safe from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fault {
+pub(super) enum Fault {
     /// The daemon's end: the file has it.
     Kill,
     /// The machine's: the disk has it, which is waited for.
@@ -79,16 +79,35 @@ pub(super) struct Writer {
 impl Writer {
     /// Of a database that has been brought to its schema, over a connection that waits for the disk. No event has this seq or a later one.
     pub(super) fn new(mut connection: Connection, next_seq: u64, keep_events: u64) -> rusqlite::Result<Self> {
-        // The hook takes the place of SQLite's own, which would have whichever commit makes the log long copy it. There is room for one:
-        // `PRAGMA wal_autocheckpoint`, even of 0, would take this one away.
-        connection.wal_hook(Some(count_pages))?;
-        connection.set_prepared_statement_cache_capacity(64);
+        prepare(&mut connection)?;
         let reserved_seq = Fact::ReservedSeq.read(&connection)?.unwrap_or(0);
         let oldest_row = oldest_row(&connection)?;
         let place = Place { last_seq: next_seq - 1, reserved_seq, oldest_row };
         let writer = Self { connection, place, keep_events, oldest: Oldest::default(), safe_from: Fault::PowerCut };
         writer.tell_oldest();
         Ok(writer)
+    }
+
+    /// Writes over another connection from now on, to a database in which everything is that was committed.
+    pub(super) fn write_over(&mut self, mut connection: Connection) -> rusqlite::Result<()> {
+        prepare(&mut connection)?;
+        (self.connection, self.safe_from) = (connection, Fault::PowerCut);
+        Ok(())
+    }
+
+    /// The connection that has everything that was committed.
+    pub(super) const fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// What a commit of these must be safe from.
+    pub(super) fn fault(&self, records: &[Record]) -> Fault {
+        let is_for_ever = self.last_seq(records) >= self.place.reserved_seq || records.iter().any(must_reach_the_disk);
+        if is_for_ever { Fault::PowerCut } else { Fault::Kill }
+    }
+
+    fn last_seq(&self, records: &[Record]) -> u64 {
+        records.iter().filter_map(Record::event).next_back().map_or(self.place.last_seq, |event| event.seq)
     }
 
     /// Pages in the write-ahead log, copied or not.
@@ -110,11 +129,10 @@ impl Writer {
     }
 
     /// Commits records, all or none. What must be safe from a power cut waits for the disk, and everything before it with it.
-    pub(super) fn commit(&mut self, records: &[Record]) -> rusqlite::Result<()> {
-        let last_seq = records.iter().filter_map(Record::event).next_back().map_or(self.place.last_seq, |event| event.seq);
+    pub(super) fn commit(&mut self, records: &[Record], fault: Fault) -> rusqlite::Result<()> {
+        let last_seq = self.last_seq(records);
         let reserves = last_seq >= self.place.reserved_seq;
-        let is_for_ever = reserves || records.iter().any(must_reach_the_disk);
-        self.be_safe_from(if is_for_ever { Fault::PowerCut } else { Fault::Kill })?;
+        self.be_safe_from(fault)?;
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut place = Place { last_seq, ..self.place };
         if reserves {
@@ -160,11 +178,20 @@ impl Writer {
     }
 }
 
+fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
+    // The hook takes the place of SQLite's own, which would have whichever commit makes the log long copy it. There is room for one:
+    // `PRAGMA wal_autocheckpoint`, even of 0, would take this one away.
+    connection.wal_hook(Some(count_pages))?;
+    connection.set_prepared_statement_cache_capacity(64);
+    PAGES.set(0);
+    Ok(())
+}
+
 /// Whether a power cut must not undo it.
 fn must_reach_the_disk(record: &Record) -> bool {
     match record {
         // Whom the node was in the cluster must be known again: else nobody may have its channels for a long time.
-        Record::Mode(_) | Record::Member(_) => true,
+        Record::Mode(_) | Record::ExpiresAtBoot(_) | Record::Member(_) => true,
         // What is owed. What came of a try may be lost: then it is tried once more, and its receiver knows it by its id.
         Record::Delivery(delivery) => delivery.attempts == 0,
         Record::Event(event) => matches!(event.kind, EventKind::ModeChanged(_)),
@@ -205,6 +232,11 @@ fn write<'a>(to: &Transaction<'_>, record: &'a Record, tally: &mut Tally<'a>) ->
                 write_change(to, &change)?;
             }
             Fact::Mode.write(to, json(state)?)
+        }
+        Record::ExpiresAtBoot(at) => {
+            // None as a number that no boot clock reads.
+            let micros = at.map_or(-1, |at| i64::try_from(at.as_micros()).unwrap_or(i64::MAX));
+            Fact::ExpiresAtBoot.write(to, micros)
         }
         Record::Delivery(delivery) => write_delivery(to, delivery),
         Record::DeliveryForgotten(id) => run(to, "DELETE FROM deliveries WHERE id = ?1", params![id]),

@@ -33,7 +33,7 @@ impl OnSmallDisk {
         std::fs::create_dir(home.state()).unwrap();
         let mut command = Command::new("unshare");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).env_remove("SORAMODE_SOCKET");
-        let script = format!("mount -t tmpfs -o size=4m none '{}' && exec \"$@\"", home.state().display());
+        let script = format!("mount -t tmpfs -o size=4m,mode=0700 none '{}' && exec \"$@\"", home.state().display());
         command.args(["-m", "sh", "-c", &script, "sh"]);
         command.arg("env").arg(set("LD_PRELOAD", &faults_library(home.folder()))).arg(set("FAULTS", &home.faults()));
         command.arg(env!("CARGO_BIN_EXE_soramoded"));
@@ -228,6 +228,24 @@ fn a_mode_that_is_not_safe_from_a_power_cut_is_not_promised() {
     assert_eq!(client.refused("ChangeMode", &json!({"mode": "normal"})), "StorageUnavailable");
     disk.heal();
     disk.process.read_log_until("the state can be written again");
+    // What was reported as failed is not carried out once the disk is well: what is written says that it was taken back.
+    let changes = client.get("ListModeChanges", &json!({}))["changes"].clone();
+    assert_eq!((&changes[1]["generation"], &changes[0]["mode"]), (&2.into(), &"block_new_connection".into()), "{changes}");
+    assert!(changes[0]["reason"].as_str().unwrap().starts_with("takes back generation 2"), "{changes}");
+    assert_eq!(client.status()["mode"], "block_new_connection");
     client.get("ChangeMode", &json!({"mode": "normal"}));
     assert_eq!(client.connect("spam", "second")["type"], "offer");
+}
+
+#[test]
+fn a_change_to_the_mode_of_a_broken_disk_is_taken_back_with_its_expiry() {
+    let Some(mut disk) = OnSmallDisk::start() else { return };
+    let mut client = disk.process.client();
+    disk.fail(SYNCS, Errno::IO);
+    let change = json!({"mode": "block_new_connection", "expires_in_seconds": 3_600});
+    assert_eq!(client.refused("ChangeMode", &change), "StorageUnavailable");
+    disk.heal();
+    disk.process.read_log_until("the state can be written again");
+    let status = client.status();
+    assert_eq!((&status["actor"], status.get("expires_at")), (&"system:storage".into(), None), "{status}");
 }

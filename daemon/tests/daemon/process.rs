@@ -12,7 +12,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::support::Line;
+use crate::support::{Line, PATIENCE};
 
 pub(crate) fn soramoded() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_soramoded"));
@@ -52,9 +52,17 @@ impl Process {
     pub(crate) fn read_log_until(&mut self, words: &str) -> String {
         let mut log = String::new();
         while !log.lines().last().is_some_and(|line| line.contains(words)) {
+            assert!(self.has_line(), "waited in vain for {words:?}: {log}");
             assert!(self.log.read_line(&mut log).unwrap() > 0, "ended before {words:?}: {log}");
         }
         log
+    }
+
+    /// Waits for something to read, within a limit.
+    fn has_line(&self) -> bool {
+        let limit = Timespec { tv_sec: PATIENCE.as_secs().try_into().unwrap(), tv_nsec: 0 };
+        let mut log = [PollFd::new(self.log.get_ref(), PollFlags::IN)];
+        !self.log.buffer().is_empty() || poll(&mut log, Some(&limit)).unwrap() > 0
     }
 
     pub(crate) fn client(&self) -> Line {

@@ -52,7 +52,7 @@ impl Home {
         self.run(&["--check-state"])
     }
 
-    fn run(&self, flags: &[&str]) -> (Option<i32>, String) {
+    pub(crate) fn run(&self, flags: &[&str]) -> (Option<i32>, String) {
         let output = soramoded().arg("--state-dir").arg(self.state()).args(flags).stdout(std::process::Stdio::piped()).output().unwrap();
         let told = [output.stdout, output.stderr].concat();
         (output.status.code(), String::from_utf8(told).unwrap().replace(self.0.path().to_str().unwrap(), ""))
@@ -173,7 +173,7 @@ fn is_closed(process: &Process, why: &str) {
     assert_eq!((&status["mode"], &status["actor"]), (&"block_new_connection".into(), &"system:storage".into()), "{status}");
     assert_eq!((&status["storage"]["state"], &status["sessions_known"]), (&"failed".into(), &false.into()), "{status}");
     let warning = status["warnings"][0].as_str().unwrap();
-    assert!(warning.contains("/state/soramode.") && warning.contains(why), "{warning}");
+    assert!(warning.contains("/state") && warning.contains(why), "{warning}");
     assert_eq!(client.connect("spam", "one")["reason"], "BLOCK-NEW-CONNECTION");
     assert_eq!(client.refused("ChangeMode", &json!({"mode": "normal"})), "StorageUnavailable");
     assert_eq!(client.refused("Wait", &json!({"for": "drained"})), "SessionsUnknown");
@@ -237,4 +237,91 @@ fn a_state_that_may_not_be_written_closes_the_node() {
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(program);
     let process = home.start_with(command, &[]);
     is_closed(&process, "Make it writable");
+}
+
+#[test]
+fn a_state_that_was_deleted_under_a_running_daemon_is_there_again_and_a_closed_node_stays_closed() {
+    let home = Home::new();
+    let mut process = home.start(&[]);
+    let mut client = process.client();
+    client.connect("spam", "one");
+    client.get("ChangeMode", &json!({"mode": "block_new_session", "reason": "before"}));
+    for what in [&home.state().join("soramode.db"), &home.state()] {
+        if what.is_dir() {
+            fs::remove_dir_all(what).unwrap()
+        } else {
+            fs::remove_file(what).unwrap()
+        }
+        client.get("ChangeMode", &json!({"mode": "block_new_session", "reason": what.display().to_string()}));
+        process.read_log_until("it was written anew");
+        let (status, told) = home.check();
+        assert!(status == Some(0) && told.contains("block_new_session") && told.contains("\nconnections   1\n"), "{told}");
+    }
+    process.kill(Signal::KILL);
+    process.end();
+    let process = home.start(&[]);
+    let status = process.client().status();
+    assert_eq!((&status["mode"], &status["connections"]), (&"block_new_session".into(), &1.into()), "{status}");
+}
+
+#[test]
+fn another_database_in_its_place_closes_the_node_which_says_what_to_do() {
+    let home = Home::new();
+    let mut process = home.start(&[]);
+    let mut client = process.client();
+    let path = home.state().join("soramode.db");
+    fs::write(home.folder().join("backup"), "of another day").unwrap();
+    fs::rename(home.folder().join("backup"), &path).unwrap();
+    assert_eq!(client.refused("ChangeMode", &json!({"mode": "block_new_session"})), "StorageUnavailable");
+    let status = client.status();
+    assert_eq!((&status["mode"], &status["storage"]["state"]), (&"block_new_connection".into(), &"failed".into()), "{status}");
+    let warning = status["warnings"][0].as_str().unwrap();
+    assert!(warning.contains("another file is in the place of") && warning.contains("Restart soramoded"), "{warning}");
+    assert_eq!(fs::read_to_string(&path).unwrap(), "of another day", "it is left as it is");
+    fs::remove_file(&path).unwrap();
+    process.read_log_until("the state can be written again");
+    client.get("ChangeMode", &json!({"mode": "normal"}));
+}
+
+#[test]
+fn a_folder_or_a_file_that_others_could_have_made_is_refused() {
+    let refused = |prepare: &dyn Fn(&Path)| {
+        let home = Home::new();
+        fs::create_dir(home.state()).unwrap();
+        fs::set_permissions(home.state(), fs::Permissions::from_mode(0o700)).unwrap();
+        prepare(&home.state());
+        let process = home.start(&[]);
+        let status = process.client().status();
+        assert_eq!(status["storage"]["state"], "failed", "{status}");
+        status["warnings"][0].as_str().unwrap().to_owned()
+    };
+    let told = refused(&|state| fs::set_permissions(state, fs::Permissions::from_mode(0o777)).unwrap());
+    assert!(told.contains("other users may write to its folder (mode 0777)"), "{told}");
+    let victim = tempfile::NamedTempFile::new().unwrap();
+    for file in ["soramode.lock", "soramode.db", "soramode.db-wal"] {
+        let told = refused(&|state| std::os::unix::fs::symlink(victim.path(), state.join(file)).unwrap());
+        assert!(told.contains(&format!("{file} is not a plain file with one name")), "{told}");
+        let told = refused(&|state| {
+            fs::write(state.join("twin"), "").unwrap();
+            fs::hard_link(state.join("twin"), state.join(file)).unwrap();
+        });
+        assert!(told.contains("is not a plain file with one name"), "{told}");
+    }
+    assert_eq!(fs::read_to_string(victim.path()).unwrap(), "", "nothing was written through a link");
+    if rustix::process::geteuid().is_root() {
+        let told = refused(&|state| std::os::unix::fs::chown(state, Some(65_534), None).unwrap());
+        assert!(told.contains("belongs to another user (uid 65534)"), "{told}");
+    }
+}
+
+#[test]
+fn files_that_others_could_read_are_closed_to_them() {
+    let home = Home::new();
+    let process = home.start(&[]);
+    process.kill(Signal::KILL);
+    process.end();
+    let path = home.state().join("soramode.db");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+    let _process = home.start(&[]);
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
 }

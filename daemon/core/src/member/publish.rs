@@ -56,7 +56,7 @@ impl Gate {
     /// Changes the mode, and answers at once or when the others know.
     pub(crate) fn change_mode(&mut self, turn: &mut Turn, ticket: Ticket, (change, actor): (ChangeMode, &Arc<str>)) -> Option<Answer> {
         let opens = change.mode == SettableMode::Normal && self.mode.mode != Mode::Normal;
-        if self.member.is_none() || (opens && self.may_change(&change).is_err()) {
+        if self.member.is_none() || (opens && self.may_change(turn.now, &change).is_err()) {
             return Some(self.change_mode_here(turn, change, actor));
         }
         if opens {

@@ -1,6 +1,7 @@
 //! What the records tell, folded: the state that a restart begins with. Whatever keeps records must keep this.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use soramode_core::cluster::Token;
 use soramode_core::effect::Record;
@@ -17,6 +18,7 @@ use soramode_protocol::time::Time;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ledger {
     mode: Option<ModeState>,
+    expires_at_boot: Option<Duration>,
     mode_changes: Vec<DatedModeChange>,
     last_seq: u64,
     sessions: BTreeMap<ChannelId, StoredSession>,
@@ -31,8 +33,10 @@ pub(crate) struct Ledger {
 impl Ledger {
     /// Begins with what was stored.
     pub(crate) fn new(stored: Stored) -> Self {
-        let Stored { mode, mode_changes, next_seq, sessions, connections, vanished_held, deliveries, member, claims } = stored;
-        let mut ledger = Self { mode, mode_changes, last_seq: next_seq.saturating_sub(1), vanished_held, ..Self::default() };
+        let Stored { mode, expires_at_boot, mode_changes, next_seq, sessions, connections, vanished_held, deliveries, member, claims } =
+            stored;
+        let mut ledger =
+            Self { mode, expires_at_boot, mode_changes, last_seq: next_seq.saturating_sub(1), vanished_held, ..Self::default() };
         ledger.deliveries = deliveries.into_iter().map(|delivery| (delivery.id, delivery)).collect();
         (ledger.member, ledger.claims) = (member, claims.into_iter().collect());
         ledger.sessions = sessions.into_iter().map(|session| (session.channel_id.clone(), session)).collect();
@@ -53,6 +57,7 @@ impl Ledger {
                 let before = self.mode.replace(state.as_ref().clone());
                 keep_change(&mut self.mode_changes, before.and_then(|before| start_change(&before, state)));
             }
+            Record::ExpiresAtBoot(at) => self.expires_at_boot = *at,
             Record::Delivery(delivery) => {
                 self.deliveries.insert(delivery.id, delivery.as_ref().clone());
             }
@@ -179,6 +184,7 @@ impl Ledger {
     pub(crate) fn stored(&self) -> Stored {
         Stored {
             mode: self.mode.clone(),
+            expires_at_boot: self.expires_at_boot,
             mode_changes: self.mode_changes.clone(),
             next_seq: self.last_seq + 1,
             sessions: self.sessions.values().cloned().collect(),

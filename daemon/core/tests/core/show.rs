@@ -87,6 +87,8 @@ impl Show {
             Record::BoundTo { connection_id, socket: None } => format!("kept: {} hangs on no socket", self.connection_id(connection_id)),
             Record::OfSora(id) => format!("kept: {id} is Sora's"),
             Record::Mode(state) => format!("kept: the mode is {}", state.mode),
+            Record::ExpiresAtBoot(Some(_)) => "kept: when the mode ends, by the boot clock".to_owned(),
+            Record::ExpiresAtBoot(None) => "kept: when the mode ends is known by the wall clock alone".to_owned(),
             Record::Delivery(delivery) => format!("kept: {}", self.stored_delivery(delivery)),
             Record::DeliveryForgotten(id) => format!("kept: delivery {id} is forgotten"),
             Record::VanishedHeld(true) => "kept: session.vanished is owed".to_owned(),

@@ -130,7 +130,10 @@ impl Speakers {
                     "joined" => Input::Cluster(Membership::Joined),
                     "isolated" => Input::Cluster(Membership::Isolated),
                     "fenced" => Input::Cluster(Membership::Fenced),
-                    "failed" => Input::StorageFailed { refused: all.plain.drain(..).map(|id| id.parse().unwrap()).collect() },
+                    "failed" => Input::StorageFailed {
+                        generations: all.value("refused")?.into_iter().collect(),
+                        refused: all.plain.drain(..).map(|id| id.parse().unwrap()).collect(),
+                    },
                     "restored" => Input::StorageRestored,
                     other => return Err(format!("{who} cannot be {other}")),
                 };

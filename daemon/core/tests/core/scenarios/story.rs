@@ -110,7 +110,11 @@ impl Story {
     fn restart(&mut self, line: &str) -> Result<Vec<String>, Problem> {
         let (line, host) = line.strip_prefix(" host").map_or((line, Host::Up), |line| (line, Host::Restarted));
         self.starts += 1;
-        let snapshot = Snapshot { stored: self.ledger.stored(), ..snapshot(line, self.now)? };
+        let mut stored = self.ledger.stored();
+        if host == Host::Restarted {
+            stored.expires_at_boot = None;
+        }
+        let snapshot = Snapshot { stored, ..snapshot(line, self.now)? };
         self.gate = Gate::restore(snapshot, Seed([self.starts; 32]));
         self.step(Input::Started(host))
     }

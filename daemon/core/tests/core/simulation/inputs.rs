@@ -71,7 +71,8 @@ pub(super) fn snapshot(dice: &mut Dice) -> Snapshot {
     };
     let mode = dice.maybe(3, |dice| {
         let mode = dice.of(&Mode::ALL);
-        let expires_at = if mode.is_block() { dice.maybe(2, |dice| START + Duration::from_secs(dice.roll(20))) } else { None };
+        let expires_at =
+            if mode.is_block() { dice.maybe(2, |dice| START + Duration::from_secs(dice.roll(20) * dice.roll(20))) } else { None };
         let reason = dice.maybe(2, |_| "stored".to_owned());
         ModeState { mode, generation: 1 + dice.roll(3), since: START, actor: "uid:0(root)".to_owned(), reason, expires_at, own_mode: None }
     });
@@ -175,7 +176,10 @@ impl Inputs {
                 let memberships = [Membership::Joined, Membership::Joined, Membership::Isolated, Membership::Fenced];
                 Input::Cluster(self.dice.of(&memberships))
             }
-            97 => Input::StorageFailed { refused: (0..self.dice.roll(3)).map(|_| self.dice.connection()).collect() },
+            97 => Input::StorageFailed {
+                refused: (0..self.dice.roll(3)).map(|_| self.dice.connection()).collect(),
+                generations: (0..self.dice.roll(3)).collect(),
+            },
             98 => Input::StorageRestored,
             _ => Input::Tick,
         }

@@ -41,6 +41,7 @@ impl Replay {
             | Record::OfSora(_)
             | Record::SessionOfSora(_)
             | Record::Mode(_)
+            | Record::ExpiresAtBoot(_)
             | Record::VanishedHeld(_)
             | Record::Delivery(_)
             | Record::DeliveryForgotten(_)

@@ -21,7 +21,7 @@ use super::{Connection, Model};
 impl Model {
     pub(super) fn ask(&mut self, socket: SocketId, actor: &Arc<str>, request: &GateRequest) -> Answer {
         match request {
-            GateRequest::GetMode => Ok(Reply::Mode(Box::new(self.mode.clone()))),
+            GateRequest::GetMode => Ok(Reply::Mode(Box::new(self.told_mode()))),
             GateRequest::ChangeMode(change) => self.change_mode(change, actor),
             GateRequest::GetStatus => Ok(Reply::Status(Box::new(self.status()))),
             GateRequest::ListClusterNodes(_) => {

@@ -54,9 +54,13 @@ pub(super) struct Connection {
 pub(super) struct Model {
     settings: Settings,
     started: Timestamp,
-    now: Timestamp,
+    pub(super) now: Timestamp,
     pub(super) mode: ModeState,
     expiry: Option<Duration>,
+    /// Bounds of an expiry that goes by the wall clock.
+    by_wall: Option<(Duration, Duration)>,
+    /// What is kept of the last expiry that was set, over restarts of the daemon alone.
+    boot_expiry: Option<Duration>,
     changes: Vec<DatedModeChange>,
     /// The last generation in which no operator had closed the node.
     opened: u64,
@@ -95,10 +99,12 @@ impl Model {
         let opened_before = mode.as_ref().filter(|state| !state.mode.is_block()).map_or(0, |state| state.generation);
         let (mode, change) = mode::start(&settings, mode, started.wall);
         let opened = if mode.mode.is_block() { opened_before } else { mode.generation };
-        Self {
+        let mut model = Self {
             now: started,
             started,
-            expiry: mode.expires_at.map(|time| started.boot + time.since(started.wall)),
+            expiry: None,
+            by_wall: None,
+            boot_expiry: None,
             changes: mode_changes.into_iter().chain(change).collect(),
             opened,
             mode,
@@ -118,12 +124,17 @@ impl Model {
             events: Vec::new(),
             acts: Vec::new(),
             settings,
-        }
+        };
+        model.restore_expiry(None);
+        model
     }
 
     /// What happens and what is answered.
     pub(super) fn step(&mut self, now: Timestamp, input: &Input) -> (Vec<EventKind>, Vec<Act>) {
         self.now = now;
+        if self.expiry.is_some() && !matches!(input, Input::Started(_)) {
+            self.expiry = self.due_by_wall().or(self.expiry);
+        }
         while let Some(deadline) = self.first_due().filter(|_| !matches!(input, Input::Started(_))) {
             self.fire(deadline);
             self.look_at_waits();
@@ -143,7 +154,7 @@ impl Model {
             }
             Input::Tick => {}
             Input::Cluster(membership) => self.cluster(*membership),
-            Input::StorageFailed { refused } => self.storage_failed(refused),
+            Input::StorageFailed { refused, generations } => self.storage_failed(refused, generations),
             Input::StorageRestored => self.storage_restored(),
             Input::Sora(input) => self.sora(input),
             Input::Tried { .. } | Input::Etcd(_) | Input::Webhooks(_) => panic!("nobody is told by webhook, and no channel is claimed"),

@@ -42,7 +42,7 @@ impl Model {
         let holds = change.if_mode.is_none_or(|mode| mode == self.mode.mode)
             && change.if_generation.is_none_or(|generation| generation == self.mode.generation);
         if !holds {
-            return Err(Error::superseded(self.mode.clone()));
+            return Err(Error::superseded(self.told_mode()));
         }
         if wanted == Mode::Normal && matches!(self.standing, Standing::Isolated | Standing::Fenced) {
             return Err(Error::not_joined(self.standing));
@@ -66,7 +66,7 @@ impl Model {
             generation: self.mode.generation,
             sessions: self.sessions.len() as u64,
             connections: self.connections.len() as u64,
-            expires_at: self.mode.expires_at,
+            expires_at: self.told_end(),
             warning: None,
             published: None,
         }))
@@ -77,9 +77,15 @@ impl Model {
         let (expires_at, expiry) = match change.expires_in_seconds.map(Duration::from_secs) {
             None if is_same => (self.mode.expires_at, self.expiry),
             None | Some(Duration::ZERO) => (None, None),
-            Some(time) => (Some(self.now.wall + time), Some(self.now.boot + time)),
+            Some(time) => {
+                self.boot_expiry = Some(self.now.boot + time);
+                (Some(self.now.wall + time), Some(self.now.boot + time))
+            }
         };
         let kept = self.mode.reason.clone().filter(|_| is_same);
+        if expiry != self.expiry {
+            self.by_wall = None;
+        }
         self.expiry = expiry;
         self.enter(ModeState {
             mode: change.mode.into(),
@@ -118,7 +124,7 @@ impl Model {
 
     fn enter_by_itself(&mut self, mode: Mode, cause: &str) {
         if self.mode.mode != mode {
-            self.expiry = None;
+            (self.expiry, self.by_wall) = (None, None);
             let (generation, since, actor) = (self.mode.generation + 1, self.now.wall, format!("system:{cause}"));
             self.enter(ModeState { mode, generation, since, actor, reason: None, expires_at: None, own_mode: None });
         }
@@ -131,20 +137,75 @@ impl Model {
         }
     }
 
-    pub(super) fn storage_failed(&mut self, refused: &[ConnectionId]) {
+    pub(super) fn storage_failed(&mut self, refused: &[ConnectionId], generations: &[u64]) {
         for id in refused {
             if self.find(id).is_some() {
                 self.end(id, EndReason::Denied);
             }
         }
         self.storage_failed = true;
-        self.enter_by_itself(Mode::BlockNewConnection, "storage");
+        let reason = match (generations.first(), generations.last()) {
+            (Some(first), Some(last)) if generations.len() > 1 => {
+                format!("takes back generations {first} to {last}, which could not be written and were refused")
+            }
+            (Some(only), _) => format!("takes back generation {only}, which could not be written and was refused"),
+            (None, _) => return self.enter_by_itself(Mode::BlockNewConnection, "storage"),
+        };
+        (self.expiry, self.by_wall) = (None, None);
+        self.enter(ModeState {
+            mode: Mode::BlockNewConnection,
+            generation: self.mode.generation + 1,
+            since: self.now.wall,
+            actor: "system:storage".to_owned(),
+            reason: Some(reason),
+            expires_at: None,
+            own_mode: None,
+        });
+    }
+
+    /// The expiry of a start: what is left by the boot clock, or by the wall clock within bounds.
+    pub(super) fn restore_expiry(&mut self, left: Option<Duration>) {
+        (self.expiry, self.by_wall) = (None, None);
+        let Some(expires_at) = self.mode.expires_at else { return };
+        let (boot, asked) = (self.started.boot, expires_at.since(self.mode.since));
+        if let Some(at) = left {
+            self.expiry = Some(at.min(boot + asked));
+            return;
+        }
+        let minute = Duration::from_mins(1);
+        self.by_wall = Some((boot + minute, boot + asked.max(minute)));
+        self.expiry = self.due_by_wall();
+    }
+
+    /// When an expiry that goes by the wall clock comes, as that stands now.
+    pub(super) fn due_by_wall(&self) -> Option<Duration> {
+        let ((earliest, latest), expires_at) = (self.by_wall?, self.mode.expires_at?);
+        let (wall, end) = (self.now.wall.as_micros(), expires_at.as_micros());
+        let distance = Duration::from_micros(wall.abs_diff(end));
+        let due = if end >= wall { self.now.boot + distance } else { self.now.boot.saturating_sub(distance) };
+        Some(due.clamp(earliest, latest))
+    }
+
+    /// The mode with its end by the wall clock as that stands now.
+    pub(super) fn told_mode(&self) -> ModeState {
+        ModeState { expires_at: self.told_end(), ..self.mode.clone() }
+    }
+
+    fn told_end(&self) -> Option<Time> {
+        let stored = self.mode.expires_at?;
+        let at = if self.by_wall.is_some() { self.due_by_wall() } else { self.expiry };
+        let told = at.filter(|at| *at > self.now.boot).map(|at| self.now.wall + (at - self.now.boot));
+        let is_far = |time: &Time| time.as_micros().abs_diff(stored.as_micros()) >= 1_000_000;
+        Some(told.filter(is_far).unwrap_or(stored))
     }
 
     pub(super) fn storage_restored(&mut self) {
         self.storage_failed = false;
         if self.mode.expires_at.is_some() && self.expiry.is_none() {
-            self.expire();
+            match self.due_by_wall() {
+                Some(due) if due > self.now.boot => self.expiry = Some(due),
+                _ => self.expire(),
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use soramode_core::input::{SocketId, Timestamp};
+use soramode_core::input::{Host, SocketId, Timestamp};
 use soramode_core::snapshot::{Clustering, Settings};
 use soramode_protocol::event::EndReason;
 use soramode_protocol::node::Standing;
@@ -10,7 +10,7 @@ use soramode_protocol::node::Standing;
 use super::{Model, made_id, mode};
 
 impl Model {
-    pub(in super::super) fn restart(&mut self, settings: &Settings, started: Timestamp) {
+    pub(in super::super) fn restart(&mut self, settings: &Settings, started: Timestamp, host: Host) {
         (self.settings, self.started, self.now) = (settings.clone(), started, started);
         let was_held = std::mem::take(&mut self.vanished_held);
         let change;
@@ -19,7 +19,9 @@ impl Model {
         if !self.mode.mode.is_block() {
             self.opened = self.mode.generation;
         }
-        self.expiry = self.mode.expires_at.map(|time| started.boot + time.since(started.wall));
+        // Another boot has another clock.
+        self.boot_expiry = self.boot_expiry.filter(|_| host == Host::Up);
+        self.restore_expiry(self.boot_expiry);
         self.standing = if settings.clustering == Clustering::Clustered { Standing::Fenced } else { Standing::Standalone };
         (self.storage_failed, self.known, self.ended) = (false, settings.sessions_known, 0);
         (self.left, self.waits) = (Vec::new(), Vec::new());

@@ -161,7 +161,7 @@ impl Model {
     pub(crate) fn status(&self) -> Status {
         let state = if self.storage_failed { StorageState::Failed } else { self.settings.storage.state };
         Status {
-            mode: self.mode.clone(),
+            mode: self.told_mode(),
             node_name: self.settings.node_name.clone(),
             standing: self.standing,
             sessions: self.sessions.len() as u64,

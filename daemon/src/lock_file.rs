@@ -1,0 +1,82 @@
+//! Lock files: opened without following a link, and with the holder's process id in them, for people.
+
+use std::fs::{File, Metadata};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
+
+/// The most that is read of a lock file, in bytes: a process id and a line feed.
+const PID_BYTES_MAX: u64 = 16;
+
+/// Permission bits of a lock file.
+const BITS: u32 = 0o600;
+
+/// Opens a lock file, and makes it if it is not there; `None` where something else than a plain file with one name is there.
+pub(crate) fn open(path: &Path) -> io::Result<Option<File>> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = match rustix::fs::open(path, flags, Mode::from_raw_mode(BITS)) {
+        Ok(file) => File::from(file),
+        // A link, a folder, a socket: each is refused in its own way.
+        Err(rustix::io::Errno::LOOP | rustix::io::Errno::ISDIR | rustix::io::Errno::NXIO) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let metadata = file.metadata()?;
+    Ok((metadata.is_file() && metadata.nlink() <= 1).then_some(file))
+}
+
+/// Whether nobody but this process's user, or root, could have written the file.
+pub(crate) fn is_ours(metadata: &Metadata) -> bool {
+    [0, rustix::process::geteuid().as_raw()].contains(&metadata.uid())
+}
+
+/// Returns the process that holds the lock, where the file says so and nobody else could have written it.
+pub(crate) fn holder(file: File) -> Option<i32> {
+    if !is_ours(&file.metadata().ok()?) {
+        return None;
+    }
+    let mut text = String::new();
+    file.take(PID_BYTES_MAX).read_to_string(&mut text).ok()?;
+    text.trim_end().parse().ok().filter(|pid| *pid > 0)
+}
+
+/// Writes that this process holds the lock.
+pub(crate) fn write_holder(mut file: &File) -> io::Result<()> {
+    file.set_len(0)?;
+    writeln!(file, "{}", std::process::id())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn only_a_plain_file_with_one_name_is_a_lock_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        assert!(open(&path("new")).unwrap().is_some());
+        symlink(path("new"), path("link")).unwrap();
+        std::fs::write(path("two"), "").unwrap();
+        std::fs::hard_link(path("two"), path("names")).unwrap();
+        std::fs::create_dir(path("folder")).unwrap();
+        for wrong in ["link", "two", "folder"] {
+            assert!(open(&path(wrong)).unwrap().is_none(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_holder_is_believed_only_where_no_other_user_could_have_written_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let lock = || open(&path).unwrap().unwrap();
+        write_holder(&lock()).unwrap();
+        assert_eq!(holder(lock()), i32::try_from(std::process::id()).ok());
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::chown(&path, Some(65_534), None).unwrap();
+            assert_eq!(holder(lock()), None);
+        }
+    }
+}

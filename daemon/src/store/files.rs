@@ -1,0 +1,216 @@
+//! The state's files: whose they are, and whether they are still the ones that were opened.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rusqlite::Connection;
+
+use super::disk::WriteError;
+use super::open::{Held, OpenError, Trouble, Unusable, on};
+use crate::lock_file;
+
+const DATABASE: &str = "soramode.db";
+const LOCK: &str = "soramode.lock";
+
+/// What `SQLite` appends to the database's name for the files that belong to it: the write-ahead log and its index.
+const COMPANIONS: [&str; 2] = ["-wal", "-shm"];
+
+/// Permission bits of the folder and of its files: no other user may learn who connects to whom.
+const FOLDER_BITS: u32 = 0o700;
+const FILE_BITS: u32 = 0o600;
+
+/// Permission bits with which others than the owner could put files into the folder.
+const BITS_OF_OTHER_WRITERS: u32 = 0o022;
+
+/// The database of a folder.
+pub fn database(folder: &Path) -> PathBuf {
+    folder.join(DATABASE)
+}
+
+/// Makes the folder if it is not there, and makes sure that no other user can write to it or has made its files.
+pub(super) fn prepare(folder: &Path) -> Result<(), Trouble> {
+    DirBuilder::new().recursive(true).mode(FOLDER_BITS).create(folder).map_err(on("make the folder"))?;
+    // A link to the folder is its owner's to change.
+    let (link, there) = (fs::symlink_metadata(folder), fs::metadata(folder));
+    let (link, there) = (link.map_err(on("look at the folder"))?, there.map_err(on("look at the folder"))?);
+    for metadata in [&link, &there] {
+        if !lock_file::is_ours(metadata) {
+            return Err(Trouble::FolderOfAnother(metadata.uid()));
+        }
+    }
+    if there.mode() & BITS_OF_OTHER_WRITERS != 0 {
+        return Err(Trouble::FolderForOthers(there.mode() & 0o7777));
+    }
+    let database = database(folder);
+    COMPANIONS.iter().map(|suffix| beside(&database, suffix)).chain([database.clone()]).try_for_each(|path| close_to_others(&path))
+}
+
+/// What is there is a plain file, and is closed to all but its owner.
+fn close_to_others(path: &Path) -> Result<(), Trouble> {
+    let there = match fs::symlink_metadata(path) {
+        Ok(there) => there,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(on("look at its files")(error)),
+    };
+    if !there.is_file() || there.nlink() > 1 {
+        return Err(Trouble::NotPlain(path.to_owned()));
+    }
+    let is_own = there.uid() == rustix::process::geteuid().as_raw();
+    if is_own && there.mode() & 0o777 & !FILE_BITS != 0 {
+        fs::set_permissions(path, Permissions::from_mode(FILE_BITS)).map_err(on("close its files to other users"))?;
+    }
+    Ok(())
+}
+
+/// Makes the database's file, which `SQLite` gives the bits of to its other files.
+pub(super) fn make_database(path: &Path) -> io::Result<()> {
+    OpenOptions::new().write(true).create(true).truncate(false).mode(FILE_BITS).open(path).map(drop)
+}
+
+/// Takes the state's lock. The kernel gives it back when the process ends, however it ends; the file stays.
+pub(super) fn lock(folder: &Path) -> Result<File, OpenError> {
+    let path = folder.join(LOCK);
+    let unusable = |trouble| Unusable { path: folder.to_owned(), trouble };
+    let Some(file) = lock_file::open(&path).map_err(on("open soramode.lock")).map_err(unusable)? else {
+        return Err(unusable(Trouble::NotPlain(path)).into());
+    };
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(Held { folder: folder.to_owned(), pid: lock_file::holder(file) }.into()),
+        Err(TryLockError::Error(error)) => return Err(unusable(on("lock soramode.lock")(error)).into()),
+    }
+    // It is only for people.
+    lock_file::write_holder(&file).unwrap_or_default();
+    Ok(file)
+}
+
+/// A file's device and its number there: another file of the same name has others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+impl Identity {
+    /// `None` where nothing is there.
+    fn of(path: &Path) -> io::Result<Option<Self>> {
+        match fs::symlink_metadata(path) {
+            Ok(there) => Ok(Some(Self { device: there.dev(), inode: there.ino() })),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// What a look at the files showed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Presence {
+    /// All are the ones that were opened.
+    Same,
+    /// Some were deleted or moved: the open ones still have everything.
+    Lost,
+    /// Another database is in the place of the one that was opened.
+    Replaced,
+}
+
+/// The files of an opened state, by which their loss is noticed: `SQLite` goes on writing to a file that was deleted, and says nothing.
+#[derive(Debug)]
+pub(super) struct Files {
+    folder: PathBuf,
+    database: PathBuf,
+    database_identity: Option<Identity>,
+    companions: [(PathBuf, Option<Identity>); 2],
+    lock: File,
+}
+
+impl Files {
+    /// Of a state that has been opened and written to, so that all its files are there.
+    pub(super) fn opened(folder: &Path, lock: File) -> io::Result<Self> {
+        let database = database(folder);
+        let companion = |suffix: &str| -> io::Result<_> {
+            let path = beside(&database, suffix);
+            Identity::of(&path).map(|identity| (path, identity))
+        };
+        let [wal, index] = COMPANIONS;
+        Ok(Self {
+            database_identity: Identity::of(&database)?,
+            companions: [companion(wal)?, companion(index)?],
+            folder: folder.to_owned(),
+            database,
+            lock,
+        })
+    }
+
+    pub(super) fn database(&self) -> &Path {
+        &self.database
+    }
+
+    /// Whether the files are still there.
+    pub(super) fn look(&self) -> io::Result<Presence> {
+        match Identity::of(&self.database)? {
+            None => return Ok(Presence::Lost),
+            there if there != self.database_identity => return Ok(Presence::Replaced),
+            Some(_) => {}
+        }
+        for (path, identity) in &self.companions {
+            if Identity::of(path)? != *identity {
+                return Ok(Presence::Lost);
+            }
+        }
+        Ok(if self.has_lock()? { Presence::Same } else { Presence::Lost })
+    }
+
+    fn has_lock(&self) -> io::Result<bool> {
+        let held = self.lock.metadata()?;
+        Ok(Identity::of(&self.folder.join(LOCK))? == Some(Identity { device: held.dev(), inode: held.ino() }))
+    }
+
+    /// Writes what an open connection still has as a new database in the old one's place. The caller opens that.
+    pub(super) fn write_anew(&mut self, from: &Connection) -> Result<(), WriteError> {
+        prepare(&self.folder).map_err(|trouble| self.lost(trouble.to_string()))?;
+        let lost = |error: io::Error| self.lost(error.to_string());
+        let device = fs::metadata(&self.folder).map_err(lost)?.dev();
+        if self.database_identity.is_some_and(|before| before.device != device) {
+            return Err(self.lost("its folder is on another file system now".to_owned()));
+        }
+        if !self.has_lock().map_err(lost)? {
+            self.lock = lock(&self.folder).map_err(|error| self.lost(error.to_string()))?;
+        }
+        let lost = |error: io::Error| self.lost(error.to_string());
+        let new = beside(&self.database, ".new");
+        remove(&new).and_then(|()| make_database(&new)).map_err(lost)?;
+        // SQLite says each of its names in UTF-8.
+        from.execute("VACUUM INTO ?1", [new.to_string_lossy()])?;
+        File::open(&new).and_then(|file| file.sync_all()).map_err(lost)?;
+        self.companions.iter().try_for_each(|(path, _)| remove(path)).map_err(lost)?;
+        fs::rename(&new, &self.database).and_then(|()| File::open(&self.folder)?.sync_all()).map_err(lost)
+    }
+
+    /// The new files are the ones that are looked for from now on.
+    pub(super) fn reopened(&mut self) -> io::Result<()> {
+        self.database_identity = Identity::of(&self.database)?;
+        for (path, identity) in &mut self.companions {
+            *identity = Identity::of(path)?;
+        }
+        Ok(())
+    }
+
+    fn lost(&self, problem: String) -> WriteError {
+        WriteError::Lost { path: self.database.clone(), problem }
+    }
+}
+
+fn beside(database: &Path, suffix: &str) -> PathBuf {
+    let mut name = database.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
