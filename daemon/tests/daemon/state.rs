@@ -248,9 +248,9 @@ fn a_state_that_was_deleted_under_a_running_daemon_is_there_again_and_a_closed_n
     client.get("ChangeMode", &json!({"mode": "block_new_session", "reason": "before"}));
     for what in [&home.state().join("soramode.db"), &home.state()] {
         if what.is_dir() {
-            fs::remove_dir_all(what).unwrap()
+            fs::remove_dir_all(what).unwrap();
         } else {
-            fs::remove_file(what).unwrap()
+            fs::remove_file(what).unwrap();
         }
         client.get("ChangeMode", &json!({"mode": "block_new_session", "reason": what.display().to_string()}));
         process.read_log_until("it was written anew");

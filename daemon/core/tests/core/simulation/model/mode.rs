@@ -194,7 +194,7 @@ impl Model {
     fn told_end(&self) -> Option<Time> {
         let stored = self.mode.expires_at?;
         let at = if self.by_wall.is_some() { self.due_by_wall() } else { self.expiry };
-        let told = at.filter(|at| *at > self.now.boot).map(|at| self.now.wall + (at - self.now.boot));
+        let told = at.filter(|at| *at > self.now.boot).map(|at| self.now.wall + at.saturating_sub(self.now.boot));
         let is_far = |time: &Time| time.as_micros().abs_diff(stored.as_micros()) >= 1_000_000;
         Some(told.filter(is_far).unwrap_or(stored))
     }
