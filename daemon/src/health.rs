@@ -22,6 +22,8 @@ pub(crate) struct Health {
     upstreams: Mutex<Vec<Upstream>>,
     /// The members of the cluster's etcd, in the order in which they are named.
     etcd: Mutex<Vec<Upstream>>,
+    /// Listeners through which every user of this machine may change things.
+    unguarded: Vec<String>,
     /// Addresses that are listened on, and that the machine does not have yet.
     absent: Mutex<Vec<Absent>>,
 }
@@ -31,7 +33,12 @@ impl Health {
     pub(crate) fn new(config: &Config) -> Self {
         let endpoints = config.cluster.iter().flat_map(|cluster| &cluster.endpoints);
         let etcd = endpoints.map(|url| unasked(ETCD, url.as_str())).collect();
-        Self { upstreams: Mutex::new(named(&config.http)), etcd: Mutex::new(etcd), absent: Mutex::default() }
+        Self {
+            upstreams: Mutex::new(named(&config.http)),
+            etcd: Mutex::new(etcd),
+            unguarded: config.http.unguarded(),
+            absent: Mutex::default(),
+        }
     }
 
     /// The configuration names others; of those that stay is known what was.
@@ -67,6 +74,7 @@ impl Health {
     /// Says in a status what the gate cannot know.
     pub(crate) fn complete(&self, status: &mut Status) {
         status.upstreams = self.upstreams().iter().chain(self.etcd().iter()).cloned().collect();
+        status.unguarded.clone_from(&self.unguarded);
         status.warnings.extend(self.absent().iter().map(Absent::warning));
     }
 

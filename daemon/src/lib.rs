@@ -32,6 +32,7 @@ mod unkept;
 mod watchdog;
 mod webhook;
 
+use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,6 +44,7 @@ use soramode_protocol::id::LogId;
 use soramode_protocol::node::Storage;
 use soramode_protocol::sora_api::{SoraApi, SoraApiError};
 use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -121,10 +123,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
 pub async fn serve(config: Config, shutdown: CancellationToken, reloads: Reloads) -> Result<(), RunError> {
     descriptors::raise_limit(config.http.listeners());
     let mut passed = Passed::take(&config)?;
-    let socket = match passed.control() {
-        Some(listener) => SocketFile::passed(listener, &config)?,
-        None => SocketFile::open(&config)?,
-    };
+    let socket = control_socket(&mut passed, &config)?;
     let State { store, log, stored, storage, inputs, warning } = State::open(&config, LogId::generate(random()?))?;
     let sessions_known = config.sessions_known && warning.is_none();
     let (inbox, letters) = inbox::inbox();
@@ -154,14 +153,25 @@ pub async fn serve(config: Config, shutdown: CancellationToken, reloads: Reloads
     let (node_name, operator_group) = (config.node_name.clone(), config.operator_group.clone());
     let house = House { log: Arc::clone(&log), ender, node_name, operator_group, budgets: Budgets::new() };
     let stop = shutdown.clone();
-    let supplies = Supplies { inbox: inbox.clone(), log, metrics, health: Arc::clone(&health), polls, api, outgoing, stop, passed };
+    let (operators, operating) = watch::channel(Operators::of(config.operator_group.clone(), socket.operator_gid()));
+    let supplies = Supplies {
+        inbox: inbox.clone(),
+        log,
+        metrics,
+        health: Arc::clone(&health),
+        polls,
+        api,
+        outgoing,
+        operators: operating.clone(),
+        stop,
+        passed,
+    };
     let http = Http::open(&config, supplies)?;
     let mirroring = mirror::run(mirroring, shutdown.clone());
     let clustering = cluster_settings::run(cluster, shutdown.clone());
-    let (operators, operating) = watch::channel(Operators::of(config.operator_group.clone(), socket.operator_gid()));
     let (control, api) = (socket.handle()?, http.files()?);
     let changeable = Changeable { receivers, applications: http.applications(), health, operators, control, api };
-    let (stopping, shutdown_grace) = (shutdown.clone(), config.webhooks.shutdown_grace);
+    let overdue = overdue(shutdown.clone(), config.webhooks.shutdown_grace);
     let (node, place) = (config.node_name.clone(), socket.path().to_owned());
     let reloader = Reloader { config, place, changeable, inbox: inbox.clone(), stop: shutdown.clone() };
     let control = Control::new(house, operating, inbox, shutdown);
@@ -169,27 +179,48 @@ pub async fn serve(config: Config, shutdown: CancellationToken, reloads: Reloads
     tracing::info!(%node, socket = %socket.path().display(), version = soramode_protocol::version::VERSION, "ready");
     notify::ready(&format!("serving {}", socket.path().display()));
 
-    let overdue = async {
-        stopping.cancelled().await;
-        tokio::time::sleep(STOP_TIME_MAX + shutdown_grace).await;
-    };
     let driving = TaskTracker::new().spawn(driver.run(gate, inputs));
     // The doors are the last to write letters, so the driver ends after them, when it has done what they said.
     let serving = async {
         tokio::join!(control.serve(&socket), http.serve(), mirroring, reloader.run(reloads), clustering);
-        std::future::pending().await
     };
-    let outcome = tokio::select! {
-        outcome = serving => outcome,
-        outcome = driving => outcome,
-        () = overdue => {
-            tracing::error!("the stop took too long: what still goes on is given up");
-            Ok(Ok(()))
-        }
-    };
+    let outcome = ended(Box::pin(serving), driving, overdue).await;
     socket.close();
     tracing::info!("stopped");
-    outcome.map_err(RunError::Driver)?.map_err(RunError::Timer)
+    outcome
+}
+
+/// Returns when the driver has ended, or when a stop is overdue.
+async fn ended(
+    serving: impl Future<Output = ()>,
+    driving: JoinHandle<io::Result<()>>,
+    overdue: impl Future<Output = ()>,
+) -> Result<(), RunError> {
+    let serving = async {
+        serving.await;
+        std::future::pending::<Infallible>().await
+    };
+    tokio::select! {
+        never = serving => match never {},
+        outcome = driving => outcome.map_err(RunError::Driver)?.map_err(RunError::Timer),
+        () = overdue => {
+            tracing::error!("the stop took too long: what still goes on is given up");
+            Ok(())
+        }
+    }
+}
+
+/// Returns when a stop has taken too long.
+async fn overdue(stop: CancellationToken, shutdown_grace: Duration) {
+    stop.cancelled().await;
+    tokio::time::sleep(STOP_TIME_MAX + shutdown_grace).await;
+}
+
+fn control_socket(passed: &mut Passed, config: &Config) -> Result<SocketFile, SocketError> {
+    match passed.control() {
+        Some(listener) => SocketFile::passed(listener, config),
+        None => SocketFile::open(config),
+    }
 }
 
 fn settings(config: &Config, storage: Storage) -> Settings {

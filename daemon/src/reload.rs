@@ -236,7 +236,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
 fn http_needs_restart(old: &HttpConfig, new: &HttpConfig) -> Vec<&'static str> {
     let HttpConfig { api, sora, observe_listen } = old;
     let ApiConfig { listen, cors_origins, hosts, tokens } = api;
-    let SoraConfig { listen: sora_listen, peers, api: sora_api, mode, admission, upstreams: _, .. } = sora;
+    let SoraConfig { listen: sora_listen, peers, tokens: sora_tokens, api: sora_api, mode, admission, upstreams: _, .. } = sora;
     let SoraConfig { upstream_timeout, pending_timeout, session_max_linger, .. } = sora;
     differing([
         ("api-listen", *listen != new.api.listen),
@@ -245,6 +245,7 @@ fn http_needs_restart(old: &HttpConfig, new: &HttpConfig) -> Vec<&'static str> {
         ("http-token-file", *tokens != new.api.tokens),
         ("sora-listen", *sora_listen != new.sora.listen),
         ("sora-peer", *peers != new.sora.peers),
+        ("sora-token-file", *sora_tokens != new.sora.tokens),
         ("sora-api", *sora_api != new.sora.api),
         ("sora-mode", *mode != new.sora.mode),
         ("shadow", *admission != new.sora.admission),

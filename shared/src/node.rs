@@ -247,6 +247,9 @@ pub struct Status {
     /// The servers that the daemon asks.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub upstreams: Vec<Upstream>,
+    /// Settings of listeners that ask for no token: every user of the machine may change things through them.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub unguarded: Vec<String>,
     /// The cluster, where there is one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub cluster: Option<Box<ClusterStatus>>,

@@ -76,6 +76,7 @@ pub(crate) async fn run(_: Args, context: &mut Context<'_>) -> Result<Exit, Fail
         let advice = "That is --shadow: leave it out when soramode is to decide";
         checks.push(Check::note("shadow", "a Sora's clients get in whatever is decided", advice));
     }
+    checks.extend(status.unguarded.iter().map(|listener| unguarded_check(listener)));
     checks.extend(cluster_checks(&status));
     if status.cluster.is_some() {
         let nodes = context.socket.connect().await?.call(&ListClusterNodes { owed: true }).await?;
@@ -258,6 +259,15 @@ fn node_check(node: &ClusterNode) -> Option<Check> {
         }
     };
     Some(check)
+}
+
+fn unguarded_check(listener: &str) -> Check {
+    if listener.starts_with("sora-listen") {
+        let advice = "To let Sora alone in, give soramoded --sora-token-file and sora.conf the token";
+        return Check::note("access", format!("{listener}: every user of this machine may speak for Sora"), advice);
+    }
+    let advice = "To let operators alone in, give soramoded --http-token-file, or --api-listen unix:PATH";
+    Check::note("access", format!("{listener}: every user of this machine may change the mode"), advice)
 }
 
 fn upstream_check(upstream: &Upstream, output: &Output) -> Check {

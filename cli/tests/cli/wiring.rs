@@ -77,7 +77,9 @@ fn a_shadow_and_an_upstream_that_nobody_asked_are_noted() {
     });
     let (code, report) = daemon.json(&["doctor"]);
     assert_eq!(code, 0, "{report}");
-    assert_eq!(checks(&report)[5..8], [("sora", "ok"), ("shadow", "note"), ("upstream", "note")]);
+    assert_eq!(checks(&report)[5..9], [("sora", "ok"), ("shadow", "note"), ("access", "note"), ("upstream", "note")]);
+    let table = daemon.ok(&["doctor"]);
+    assert!(table.contains("sora-listen 127.86.7.6:3100: every user of this machine may speak for Sora\n"), "{table}");
     let status = daemon.ok(&["status"]);
     assert!(status.contains("\nupstreams    auth http://127.0.0.1:1/auth: not asked yet\n"), "{status}");
     assert!(status.contains("\nshadow       yes: "), "{status}");

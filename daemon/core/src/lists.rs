@@ -36,6 +36,7 @@ impl Gate {
             started_at: self.started.wall,
             shadow: self.settings.sora.admission == SoraAdmission::Shadow,
             upstreams: Vec::new(),
+            unguarded: Vec::new(),
             cluster: self.cluster_status(now.boot),
             warnings: Vec::new(),
         }

@@ -1,7 +1,7 @@
 //! The words in which the HTTP doors are set up, each checked while it is read.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -83,14 +83,31 @@ impl FromStr for CorsOrigin {
     }
 }
 
-/// A name that a `Host` header may have, without its port; compared without case.
+/// A host as a `Host` header names it, without its port. Each is written in one way, however it was typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HostName(String);
+pub enum HostName {
+    /// A name, in lower case and without the root's dot.
+    Name(String),
+    /// An address; an IPv4 address in the form of an IPv6 one is the IPv4 address.
+    Address(IpAddr),
+}
 
 impl HostName {
-    /// In lower case.
-    pub fn as_str(&self) -> &str {
-        &self.0
+    /// Reads the host of a `Host` header, or of a setting.
+    pub fn of(text: &str) -> Self {
+        let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+        match bare.parse::<IpAddr>() {
+            Ok(address) => Self::Address(address.to_canonical()),
+            Err(_) => Self::Name(text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase()),
+        }
+    }
+
+    /// Whether it names this machine alone.
+    pub fn is_loopback(&self) -> bool {
+        match self {
+            Self::Name(name) => name == "localhost",
+            Self::Address(address) => address.is_loopback(),
+        }
     }
 }
 
@@ -99,12 +116,12 @@ impl FromStr for HostName {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
-        let is_address =
-            text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).is_some_and(|it| it.parse::<std::net::Ipv6Addr>().is_ok());
-        if is_address || (!text.is_empty() && text.bytes().all(is_plain)) {
-            return Ok(Self(text.to_ascii_lowercase()));
+        match Self::of(text) {
+            Self::Name(name) if name.is_empty() || !name.bytes().all(is_plain) => {
+                Err(format!("got {text:?}, takes a host's name or address without a port"))
+            }
+            host @ (Self::Name(_) | Self::Address(_)) => Ok(host),
         }
-        Err(format!("got {text:?}, takes a host's name or address without a port (an IPv6 address in brackets)"))
     }
 }
 

@@ -93,13 +93,16 @@ pub struct Settings {
     /// GetMode, ChangeMode and soramode's own targets are answered here; with --sora-api everything else is passed on to Sora.
     /// Soramode_20261201.GetStatus is the status of the control socket, which soramode --api-url goes by.
     ///
-    /// On an address that is not of this machine alone it needs --http-token-file. Whoever may open a Unix socket of this kind may change
-    /// the mode, so nobody can but the daemon's own user and the operator group.
+    /// Without --http-token-file every user of this machine may change the mode through an address of the loopback; another address needs
+    /// the file. Over a Unix socket only operators may, as on the control socket: only they can open it, unless it was passed to soramoded
+    /// with other permissions.
     #[arg(long, value_name = "ADDRESS", env = "SORAMODED_API_LISTEN", hide_env_values = true, value_delimiter = ',')]
     #[serde(deserialize_with = "list_from_text")]
     pub api_listen: Vec<Listen>,
 
     /// Take a real Sora's webhooks there: POST /sora/auth, /sora/session and /sora/event
+    ///
+    /// Without --sora-token-file every user of this machine may speak for Sora, and so have channels counted as ended.
     #[arg(long, value_name = "ADDRESS", env = "SORAMODED_SORA_LISTEN", hide_env_values = true)]
     pub sora_listen: Option<SocketAddr>,
 
@@ -112,7 +115,7 @@ pub struct Settings {
     #[serde(deserialize_with = "list_from_text")]
     pub cors_origin: Vec<CorsOrigin>,
 
-    /// A name under which the API and the metrics are asked for, beside those of the loopback; can be given several times
+    /// A name or an address, without a port, by which the API is asked for, beside those of the loopback; can be given several times
     #[arg(long, value_name = "NAME", env = "SORAMODED_HTTP_HOST", hide_env_values = true, value_delimiter = ',')]
     #[serde(deserialize_with = "list_from_text")]
     pub http_host: Vec<HostName>,
@@ -120,6 +123,10 @@ pub struct Settings {
     /// The API wants one of the tokens in this file (of mode 0600): a line each, as TOKEN or NAME TOKEN
     #[arg(long, value_name = "FILE", env = "SORAMODED_HTTP_TOKEN_FILE", hide_env_values = true)]
     pub http_token_file: Option<PathBuf>,
+
+    /// Take Sora's webhooks only at URLs that end in a token of this file (of mode 0600), such as http://127.0.0.1:3100/sora/auth/TOKEN
+    #[arg(long, value_name = "FILE", env = "SORAMODED_SORA_TOKEN_FILE", hide_env_values = true)]
+    pub sora_token_file: Option<PathBuf>,
 
     /// Take Sora's webhooks from this address too, not from the loopback alone; can be given several times
     #[arg(long, value_name = "ADDRESS", env = "SORAMODED_SORA_PEER", hide_env_values = true, value_delimiter = ',')]
@@ -317,6 +324,7 @@ impl Settings {
             cors_origin: first_said(self.cors_origin, weaker.cors_origin),
             http_host: first_said(self.http_host, weaker.http_host),
             http_token_file: self.http_token_file.or(weaker.http_token_file),
+            sora_token_file: self.sora_token_file.or(weaker.sora_token_file),
             sora_peer: first_said(self.sora_peer, weaker.sora_peer),
             sora_api: self.sora_api.or(weaker.sora_api),
             sora_mode: self.sora_mode.or(weaker.sora_mode),

@@ -45,6 +45,8 @@ pub struct SoraConfig {
     pub listen: Option<SocketAddr>,
     /// From where they may come, beside the loopback.
     pub peers: Vec<IpAddr>,
+    /// One of these is needed in the webhooks' URLs, if there are any.
+    pub tokens: Option<Tokens>,
     /// Its API.
     pub api: Option<HttpUrl>,
     /// Whose the mode is.
@@ -87,6 +89,7 @@ impl Default for SoraConfig {
         Self {
             listen: None,
             peers: Vec::new(),
+            tokens: None,
             api: None,
             mode: SoraMode::Own,
             admission: Admission::Enforced,
@@ -105,6 +108,18 @@ impl HttpConfig {
     }
 }
 
+impl HttpConfig {
+    /// The listeners through which every user of this machine may change things: those on the loopback that ask for no token.
+    pub fn unguarded(&self) -> Vec<String> {
+        let api = self.api.listen.iter().filter_map(|listen| match listen {
+            Listen::Tcp(address) if self.api.tokens.is_none() => Some(format!("api-listen {address}")),
+            Listen::Tcp(_) | Listen::Unix(_) => None,
+        });
+        let sora = self.sora.listen.filter(|_| self.sora.tokens.is_none()).map(|address| format!("sora-listen {address}"));
+        api.chain(sora).collect()
+    }
+}
+
 impl SoraConfig {
     /// Whether a Sora feeds the gate.
     pub const fn is_there(&self) -> bool {
@@ -118,7 +133,7 @@ pub(super) fn check(settings: &Settings) -> Result<HttpConfig, ConfigError> {
             listen: settings.api_listen.clone(),
             cors_origins: settings.cors_origin.clone(),
             hosts: settings.http_host.clone(),
-            tokens: settings.http_token_file.as_deref().map(Tokens::read).transpose()?,
+            tokens: settings.http_token_file.as_deref().map(|path| Tokens::read("http-token-file", path)).transpose()?,
         },
         sora: check_sora(settings)?,
         observe_listen: settings.observe_listen,
@@ -132,6 +147,7 @@ fn check_sora(settings: &Settings) -> Result<SoraConfig, ConfigError> {
     let config = SoraConfig {
         listen: settings.sora_listen,
         peers: settings.sora_peer.clone(),
+        tokens: settings.sora_token_file.as_deref().map(|path| Tokens::read("sora-token-file", path)).transpose()?,
         api: settings.sora_api.clone(),
         mode: settings.sora_mode.unwrap_or_default(),
         admission: if settings.shadow.unwrap_or(false) { Admission::Shadow } else { Admission::Enforced },
@@ -163,6 +179,7 @@ fn check_needs(sora: &SoraConfig) -> Result<(), ConfigError> {
         ("session-upstream", session.is_some()),
         ("event-upstream", event.is_some()),
         ("sora-peer", !sora.peers.is_empty()),
+        ("sora-token-file", sora.tokens.is_some()),
         ("shadow", sora.admission == Admission::Shadow),
     ];
     for (name, is_said) in needs_listen {

@@ -65,7 +65,7 @@ fn every_flag_is_a_key_of_the_file() {
     let values = "socket = '/s'\nsocket-mode = '0600'\noperator-group = 'ops'\nstate-dir = '/d'\nephemeral = false\nmode = 'normal'\nnode-name = 'n'\n\
         session-linger = '5m'\nmax-connections = 5\nkeep-events = 6\nsocket-grace = '1s'\nsessions-unknown = true\n\
         api-listen = ['127.0.0.1:3000', 'unix:/a']\nsora-listen = '127.0.0.1:3100'\nobserve-listen = '127.0.0.1:9400'\n\
-        cors-origin = 'http://127.0.0.1:5000'\nhttp-host = ['Sfu.example']\nhttp-token-file = 'TOKENS'\nsora-peer = ['10.0.0.1']\n\
+        cors-origin = 'http://127.0.0.1:5000'\nhttp-host = ['Sfu.example']\nhttp-token-file = 'TOKENS'\nsora-peer = ['10.0.0.1']\nsora-token-file = 'TOKENS'\n\
         sora-api = 'http://127.0.0.1:3001'\nsora-mode = 'mirror'\nshadow = true\npending-timeout = '2s'\n\
         session-max-linger = '3s'\nauth-upstream = 'http://a/'\nsession-upstream = 'http://s/'\nevent-upstream = 'http://e/'\n\
         upstream-timeout = '4s'\nwebhook = 'http://w/?key'\nwebhook-events = ['session.*', 'mode.changed']\n\
@@ -116,6 +116,7 @@ fn every_flag_is_a_key_of_the_file() {
         --max-connections 5 --keep-events 6 --socket-grace 1s --sessions-unknown --log-format json --log-level debug \
         --api-listen 127.0.0.1:3000 --api-listen unix:/a --sora-listen 127.0.0.1:3100 --observe-listen 127.0.0.1:9400 \
         --cors-origin http://127.0.0.1:5000 --http-host Sfu.example --http-token-file TOKENS --sora-peer 10.0.0.1 \
+        --sora-token-file TOKENS \
         --sora-api http://127.0.0.1:3001 --sora-mode mirror --shadow --pending-timeout 2s --session-max-linger 3s \
         --auth-upstream http://a/ --session-upstream http://s/ --event-upstream http://e/ --upstream-timeout 4s \
         --webhook http://w/?key --webhook-events session.* --webhook-events mode.changed --webhook-secret-file SECRETS \
@@ -142,11 +143,12 @@ fn http_expected(tokens: &tempfile::NamedTempFile) -> HttpConfig {
             listen: vec!["127.0.0.1:3000".parse().unwrap(), "unix:/a".parse().unwrap()],
             cors_origins: vec!["http://127.0.0.1:5000".parse().unwrap()],
             hosts: vec!["sfu.example".parse().unwrap()],
-            tokens: Some(Tokens::read(tokens.path()).unwrap()),
+            tokens: Some(Tokens::read("http-token-file", tokens.path()).unwrap()),
         },
         sora: SoraConfig {
             listen: "127.0.0.1:3100".parse().ok(),
             peers: vec!["10.0.0.1".parse().unwrap()],
+            tokens: Some(Tokens::read("sora-token-file", tokens.path()).unwrap()),
             api: url("http://127.0.0.1:3001"),
             mode: SoraMode::Mirror,
             admission: Admission::Shadow,

@@ -1,4 +1,4 @@
-//! The tokens that the API wants: read from a file that nobody else may read, compared in constant time, never shown.
+//! The tokens that a listener wants: read from a file that nobody else may read, compared in constant time, never shown.
 
 use std::fmt;
 use std::path::Path;
@@ -36,8 +36,9 @@ pub struct Holder<'a> {
 
 impl Tokens {
     /// Reads a file: a token a line, as `TOKEN` or `NAME TOKEN`; empty lines and those that begin with `#` do not count.
-    pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let wrong = |problem: String| ConfigError::SecretFile { name: "http-token-file", path: path.to_owned(), problem };
+    /// `name` is the setting that names the file.
+    pub fn read(name: &'static str, path: &Path) -> Result<Self, ConfigError> {
+        let wrong = |problem: String| ConfigError::SecretFile { name, path: path.to_owned(), problem };
         let text = secret_file::read(path, TOKEN_FILE_BYTES_MAX).map_err(wrong)?;
         Self::parse(&text).map_err(wrong)
     }
@@ -105,13 +106,13 @@ mod tests {
     }
 
     fn refusal(text: &str, bits: u32) -> String {
-        Tokens::read(file(text, bits).path()).unwrap_err().to_string()
+        Tokens::read("http-token-file", file(text, bits).path()).unwrap_err().to_string()
     }
 
     #[test]
     fn a_token_is_found_by_all_of_it_and_gives_its_name() {
         let file = file(&format!("# ours\n\n{SECRET}\nci {SECRET}X\n"), 0o600);
-        let tokens = Tokens::read(file.path()).unwrap();
+        let tokens = Tokens::read("http-token-file", file.path()).unwrap();
         assert_eq!(tokens.find(SECRET.as_bytes()), Some(Holder { name: None }));
         assert_eq!(tokens.find(format!("{SECRET}X").as_bytes()), Some(Holder { name: Some("ci") }));
         for wrong in ["", "0123456789abcde", "0123456789abcdeg", "ci"] {

@@ -41,7 +41,7 @@ use crate::rate_limit::log_limited;
 use crate::socket_file::{self, SocketError, SocketFile};
 pub(crate) use budget::Budgets;
 use client::Door;
-use peer::Peers;
+use peer::{Peer, Peers};
 
 /// Clients at one time.
 pub const CLIENTS_MAX: usize = 1_024;
@@ -97,6 +97,11 @@ impl Operators {
     /// The members of a group that was looked up.
     pub(crate) fn of(group: Option<String>, gid: Option<u32>) -> Self {
         Self { group, peers: Arc::new(Peers::new(gid)) }
+    }
+
+    /// Identifies the client of another Unix socket.
+    pub(crate) async fn identify(&self, stream: &UnixStream) -> Peer {
+        self.peers.identify(stream).await
     }
 
     /// The group's number.

@@ -11,6 +11,7 @@ use tokio::net::{TcpListener, TcpStream, UnixStream};
 use super::address::{self, Absent};
 use crate::args::http::Listen;
 use crate::config::Config;
+use crate::control::{Operators, peer::Peer};
 use crate::passed::{Lasting, Passed};
 use crate::socket_file::{FileHandle, SocketError, SocketFile};
 
@@ -35,15 +36,25 @@ impl Doors {
     }
 }
 
-/// Who calls, and by which listener.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A client, and the listener that it came by.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Caller {
     /// Where the listener leads to.
     pub(crate) doors: Doors,
-    /// Where the call comes from; `None` over a Unix socket, which only operators can open.
+    /// Where the client calls from; `None` over a Unix socket.
     pub(crate) ip: Option<IpAddr>,
-    /// The listener's port; `None` over a Unix socket.
-    pub(crate) port: Option<u16>,
+    /// Over a Unix socket, the user: by the kernel's word.
+    pub(crate) peer: Option<Peer>,
+}
+
+impl Caller {
+    /// With the user, where the kernel knows it. May take a few seconds.
+    pub(crate) async fn identified(self, stream: &Stream, operators: &Operators) -> Self {
+        match stream {
+            Stream::Tcp(_) => self,
+            Stream::Unix(stream) => Self { peer: Some(operators.identify(stream).await), ..self },
+        }
+    }
 }
 
 /// Why a listener cannot be had.
@@ -74,7 +85,7 @@ pub(crate) struct Listener {
 
 #[derive(Debug)]
 enum Socket {
-    Tcp(TcpListener, u16),
+    Tcp(TcpListener),
     Unix(SocketFile),
 }
 
@@ -129,7 +140,7 @@ pub(crate) fn listeners(config: &Config, passed: &mut Passed) -> Result<Listener
             tracing::warn!("{}", absent.warning());
             absents.push(absent);
         }
-        listeners.push(Listener { doors, lasting, socket: Socket::Tcp(listener, port) });
+        listeners.push(Listener { doors, lasting, socket: Socket::Tcp(listener) });
     }
     Ok(Listeners { listeners, absents })
 }
@@ -150,15 +161,15 @@ impl Listener {
 
     pub(crate) async fn accept(&self) -> io::Result<(Stream, Caller)> {
         match &self.socket {
-            Socket::Tcp(listener, port) => {
+            Socket::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
                 // Answers are small and leave in one piece: nothing is to be waited for.
                 stream.set_nodelay(true)?;
-                Ok((Stream::Tcp(stream), Caller { doors: self.doors, ip: Some(peer.ip().to_canonical()), port: Some(*port) }))
+                Ok((Stream::Tcp(stream), Caller { doors: self.doors, ip: Some(peer.ip().to_canonical()), peer: None }))
             }
             Socket::Unix(file) => {
                 let (stream, _) = file.listener().accept().await?;
-                Ok((Stream::Unix(stream), Caller { doors: self.doors, ip: None, port: None }))
+                Ok((Stream::Unix(stream), Caller { doors: self.doors, ip: None, peer: None }))
             }
         }
     }

@@ -22,7 +22,7 @@ use hyper::{Request, StatusCode};
 use soramode_protocol::http_client::Outgoing;
 use soramode_protocol::id::NodeName;
 use soramode_protocol::sora_api::{LOOP_DETECTED, SoraApi};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -35,6 +35,7 @@ pub use stall::WRITE_TIME;
 
 use crate::args::http::HttpUrl;
 use crate::config::{Config, HttpConfig};
+use crate::control::Operators;
 use crate::descriptors;
 use crate::event_log::EventLog;
 use crate::health::Health;
@@ -47,7 +48,7 @@ use api::Pass;
 use asker::Asker;
 use body::RequestBody;
 use listen::{Caller, Doors, Listener, Listeners};
-use serve::{Service, serve};
+use serve::{Common, Service, serve};
 use sora::{Applications, Poller, Sora};
 
 /// What every door may know.
@@ -80,6 +81,8 @@ pub(crate) struct Supplies {
     /// What requests to other servers have in common.
     pub(crate) outgoing: Outgoing,
     pub(crate) stop: CancellationToken,
+    /// The users that may operate, over a Unix socket.
+    pub(crate) operators: watch::Receiver<Operators>,
     /// Sockets that were passed to this process.
     pub(crate) passed: Passed,
 }
@@ -131,7 +134,7 @@ impl Http {
     /// Serves until the daemon stops; returns when the last client is answered.
     pub(crate) async fn serve(self) {
         let Self { listeners, sora, pass, config, supplies } = self;
-        let Supplies { inbox, log, metrics, health, polls, api, outgoing, stop, .. } = supplies;
+        let Supplies { inbox, log, metrics, health, polls, api, outgoing, operators, stop, .. } = supplies;
         let tracker = TaskTracker::new();
         let asker = Asker::open(inbox, tracker.clone()).await;
         tracker.spawn(address::look_for_absent(Arc::clone(&health), stop.clone()));
@@ -142,9 +145,10 @@ impl Http {
         let (config, node_name) = (config.http, config.node_name);
         let (sora, nameless) = (Arc::new(sora), Arc::from("http"));
         let house = Arc::new(House { asker, config, node_name, log, metrics, sora, pass, outgoing, nameless });
+        let common = Common { operators, stop: stop.clone() };
         let clients_max = descriptors::http_clients_max(listeners.len());
         for listener in listeners {
-            tracker.spawn(serve(listener, clients_max, Arc::clone(&house), stop.clone()));
+            tracker.spawn(serve(listener, clients_max, Arc::clone(&house), common.clone()));
         }
         drop(house);
         tracker.close();
@@ -154,7 +158,7 @@ impl Http {
 }
 
 impl Service for House {
-    fn answer(&self, caller: Caller, request: Request<RequestBody>) -> impl Future<Output = Answered> + Send {
+    fn answer(&self, caller: &Caller, request: Request<RequestBody>) -> impl Future<Output = Answered> + Send {
         let door = Door::of(self, caller, request);
         async move {
             // What is asked seldom, or takes long anyhow, is put aside: a future is moved as a whole.
@@ -182,7 +186,7 @@ enum Door {
 }
 
 impl Door {
-    fn of(house: &House, caller: Caller, request: Request<RequestBody>) -> Self {
+    fn of(house: &House, caller: &Caller, request: Request<RequestBody>) -> Self {
         let (path, doors) = (request.uri().path(), caller.doors);
         if headers::has_come_back(request.headers(), &house.outgoing) {
             Self::Loop

@@ -11,16 +11,17 @@ use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::answer::Answered;
 use super::body::RequestBody;
-use super::listen::{Caller, Listener};
+use super::listen::{Caller, Listener, Stream};
 use super::places::{Place, Places};
 use super::stall::StallLimited;
+use crate::control::Operators;
 use crate::rate_limit::log_limited;
 
 /// Clients of one listener at one time, where the system lets the daemon have enough descriptors.
@@ -57,7 +58,7 @@ const TOO_SLOW: &[u8] =
 pub(super) trait Service: Send + Sync + 'static {
     /// Looks at the head at once, and then answers. A head that is kept longer keeps what the client sends next from being read into the
     /// memory that it lies in.
-    fn answer(&self, caller: Caller, request: Request<RequestBody>) -> impl Future<Output = Answered> + Send;
+    fn answer(&self, caller: &Caller, request: Request<RequestBody>) -> impl Future<Output = Answered> + Send;
 }
 
 /// A client that has just come and not asked yet when the daemon stops still may, until then.
@@ -69,7 +70,8 @@ async fn heard_out(asked: &CancellationToken, first_word_due: Instant) {
 }
 
 /// Takes at most `clients_max` clients until the daemon stops; returns when the last is gone.
-pub(super) async fn serve<S: Service>(listener: Listener, clients_max: usize, service: Arc<S>, stop: CancellationToken) {
+pub(super) async fn serve<S: Service>(listener: Listener, clients_max: usize, service: Arc<S>, common: Common) {
+    let Common { operators, stop } = common;
     let tracker = TaskTracker::new();
     let (places, refusals) = (Places::new(clients_max), Arc::new(Semaphore::new(REFUSALS_MAX)));
     loop {
@@ -81,7 +83,8 @@ pub(super) async fn serve<S: Service>(listener: Listener, clients_max: usize, se
             Ok((stream, caller)) => {
                 let first_word_due = listener.lasting().first_word_due();
                 if let Some(place) = places.take(caller.ip).await {
-                    let client = Client { caller, service: Arc::clone(&service), stop: stop.clone(), first_word_due };
+                    let operators = operators.borrow().clone();
+                    let client = Client { caller, operators, service: Arc::clone(&service), stop: stop.clone(), first_word_due };
                     tracker.spawn(client.serve(stream, place));
                 } else if let Ok(refusal) = Arc::clone(&refusals).try_acquire_owned() {
                     tracker.spawn(refuse(stream, refusal));
@@ -123,25 +126,39 @@ async fn turn_away(mut stream: impl AsyncWrite + Unpin, words: &[u8]) {
     }
 }
 
-pub(super) struct Client<S> {
-    pub(super) caller: Caller,
-    pub(super) service: Arc<S>,
+/// What the clients of all listeners have in common.
+#[derive(Clone, Debug)]
+pub(super) struct Common {
+    pub(super) operators: watch::Receiver<Operators>,
     pub(super) stop: CancellationToken,
-    pub(super) first_word_due: Instant,
+}
+
+struct Client<S> {
+    caller: Caller,
+    operators: Operators,
+    service: Arc<S>,
+    stop: CancellationToken,
+    first_word_due: Instant,
 }
 
 impl<S: Service> Client<S> {
     /// Serves a client until it is gone, or another has its place, or the daemon stops.
-    pub(super) async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, place: Place) {
+    async fn serve(self, stream: Stream, place: Place) {
         tokio::select! {
             biased;
             () = place.evicted() => tracing::debug!("an HTTP client lost its place to another"),
-            () = self.converse(StallLimited::new(stream, place.clone()), &place) => {}
+            () = self.identify_and_converse(stream, &place) => {}
         }
     }
 
+    async fn identify_and_converse(mut self, stream: Stream, place: &Place) {
+        self.caller = self.caller.identified(&stream, &self.operators).await;
+        self.converse(StallLimited::new(stream, place.clone()), place).await;
+    }
+
     async fn converse(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, place: &Place) {
-        let Self { caller, service, stop, first_word_due } = self;
+        let Self { caller, service, stop, first_word_due, .. } = self;
+        let caller = &caller;
         let asked = &CancellationToken::new();
         let answer = service_fn(|request: Request<Incoming>| {
             asked.cancel();

@@ -62,22 +62,39 @@ fn without_cors_no_page_may_ask() {
 
 #[test]
 fn a_name_that_is_not_ours_is_refused() {
-    let node = Node::with(|config| config.http.api.hosts = vec!["sfu.example.com".parse().unwrap()]);
+    let listed = ["sfu.example.com", "[fd00:0::21]", "192.0.2.21"].map(|host| host.parse().unwrap());
+    let node = Node::with(|config| config.http.api.hosts = listed.into());
     let ask = |host: &str| {
         let request = format!("POST / HTTP/1.1\r\n{host}x-sora-target: Sora_20211215.GetMode\r\ncontent-length: 0\r\n\r\n");
         exchange(node.at(API_PORT), &request)
     };
-    for ours in
-        ["localhost:3000", "LOCALHOST:3000", "127.0.0.1:3000", "127.9.9.9:3000", "[::1]:3000", "sfu.example.com", "SFU.example.com:8443"]
-    {
+    for ours in [
+        "localhost:3000",
+        "LOCALHOST",
+        "localhost:8080",
+        "localhost.",
+        "127.0.0.1",
+        "127.9.9.9:3000",
+        "[::1]:3000",
+        "[::ffff:127.0.0.1]",
+        "sfu.example.com",
+        "SFU.example.com.:8443",
+        "[fd00::21]",
+        "[FD00:0:0::21]:3000",
+        "192.0.2.21:80",
+        "[::ffff:192.0.2.21]",
+    ] {
         assert_eq!(ask(&format!("host: {ours}\r\n")).status, 200, "{ours}");
     }
     for foreign in
-        ["evil.example.com", "evil.example.com:3000", "localhost", "localhost:3001", "localhost.evil.example.com:3000", "", "a b"]
+        ["evil.example.com", "evil.example.com:3000", "localhost.evil.example.com", "[fd00::22]", "192.0.2.2", "", "a b", "\u{e9}"]
     {
         let said = ask(&format!("host: {foreign}\r\n"));
         assert!(matches!(said.status, 400 | 403), "{foreign:?}: {said:?}");
     }
+    let refused = ask("host: proxy.example.com:8443\r\n").json();
+    assert_eq!(refused["error_reason"], "the Host \"proxy.example.com:8443\" is not one of ours");
+    assert_eq!(refused["hint"], "Start soramoded with --http-host proxy.example.com, or have the proxy send Host: localhost");
     assert_eq!(ask("host: evil.example.com\r\n").status, 403);
     assert_eq!(ask("host: localhost:3000\r\nhost: localhost:3000\r\n").status, 403, "two names are none");
     assert_eq!(ask("").status, 403, "no name is none either");
@@ -88,7 +105,7 @@ fn where_there_are_tokens_one_of_them_is_asked_for() {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     writeln!(file, "# of the runbooks\nops {}\n{}", "a".repeat(32), "b".repeat(32)).unwrap();
     let node = Node::with(|config| {
-        config.http.api.tokens = Some(Tokens::read(file.path()).unwrap());
+        config.http.api.tokens = Some(Tokens::read("http-token-file", file.path()).unwrap());
         config.http.api.cors_origins = vec![ORIGIN.parse().unwrap()];
     });
     let [a, b, c] = ["a", "b", "c"].map(|letter| letter.repeat(32));

@@ -1,16 +1,13 @@
 //! Slow, large and many: what a client may do to the API, and what it may not.
 
-use std::fs;
 use std::net::TcpStream;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::os::unix::net::UnixStream;
 use std::time::Instant;
 
 use serde_json::json;
 use soramoded::http::{BODY_BYTES_MAX, BODY_TIME, HEAD_BYTES_MAX, HEAD_TIME, HTTP_CLIENTS_MAX};
 
 use crate::fake::{Fake, Reply};
-use crate::support::{Daemon, PATIENCE};
+use crate::support::PATIENCE;
 use crate::wire::{API_PORT, Node, SORA_PORT, Wire, exchange, request};
 
 const CHANGE_MODE: (&str, &str) = ("x-sora-target", "Sora_20211215.ChangeMode");
@@ -181,29 +178,6 @@ fn half_a_request_makes_room_for_a_whole_one() {
     let last = halves.last_mut().unwrap();
     last.send("}");
     assert_eq!(last.hear().unwrap().status, 200, "the latest keeps its place");
-}
-
-#[test]
-fn the_api_on_a_unix_socket_is_the_operators() {
-    let folder = tempfile::tempdir().unwrap();
-    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let path = folder.path().join("api.sock");
-    let daemon = Daemon::with(|config| config.http.api.listen = vec![format!("unix:{}", path.display()).parse().unwrap()]);
-    let metadata = fs::metadata(&path).unwrap();
-    assert!(metadata.file_type().is_socket());
-    assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
-    let mut stream = UnixStream::connect(&path).unwrap();
-    // Nobody is led here by a name, so any will do, and none.
-    std::io::Write::write_all(
-        &mut stream,
-        b"POST / HTTP/1.1\r\nx-sora-target: Sora_20211215.GetMode\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
-    )
-    .unwrap();
-    let mut said = String::new();
-    std::io::Read::read_to_string(&mut stream, &mut said).unwrap();
-    assert!(said.ends_with("\r\n\r\n{\"mode\":\"normal\"}"), "{said}");
-    drop(daemon);
-    assert!(!path.exists(), "it is gone with the daemon");
 }
 
 #[test]

@@ -11,11 +11,13 @@ mod limits;
 mod mirror;
 mod observe;
 mod passing;
+mod proxies;
 mod standin;
 #[path = "../daemon/support.rs"]
 #[expect(dead_code, reason = "the control socket's tests use more of it")]
 mod support;
 mod tools;
 mod unkept;
+mod unix;
 mod webhooks;
 mod wire;

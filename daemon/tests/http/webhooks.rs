@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use soramoded::args::http::HttpUrl;
-use soramoded::config::Upstreams;
+use soramoded::config::{Tokens, Upstreams};
 use soramoded::http::sora::UPSTREAM_BYTES_MAX;
 
 use crate::fake::{Fake, Reply};
@@ -221,4 +221,20 @@ fn a_stop_brings_every_question_to_its_end() {
     }
     node.daemon.ask_to_stop();
     assert_eq!(wire.hear().map(|said| said.text().to_owned()).as_deref(), Some(FAILED));
+}
+
+#[test]
+fn where_there_are_tokens_the_url_ends_in_one_of_them() {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    let token = "0123456789abcdef/+=";
+    std::io::Write::write_all(&mut file, token.as_bytes()).unwrap();
+    let node = Node::with(|config| config.http.sora.tokens = Some(Tokens::read("sora-token-file", file.path()).unwrap()));
+    let body = json!({"type": "connection.created", "channel_id": "spam", "session_id": "A", "connection_id": "1"});
+    for wrong in ["event", "event/", "event/0123456789abcdef", "event?token=0123456789abcdef/+=", "auth", "session"] {
+        assert_eq!(node.tell(wrong, &body).status, 401, "{wrong}");
+    }
+    assert_eq!(node.daemon.client().status()["connections"], 0);
+    assert_eq!(node.tell(&format!("event/{token}"), &body).status, 200);
+    assert_eq!(node.daemon.client().status()["connections"], 1);
+    assert_eq!(Node::start().tell(&format!("event/{token}"), &body).status, 404, "without tokens there is no such path");
 }

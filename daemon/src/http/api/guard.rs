@@ -1,6 +1,7 @@
-//! Who may use the API: a browser's page only from a listed origin, nobody under a name that is not ours, and from afar only with a token.
+//! Access to the API: for a browser's page only from a listed origin, under no name that is not ours, over TCP with a token where there are
+//! some, and over a Unix socket by the kernel's word.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use hyper::header::{
@@ -10,8 +11,11 @@ use hyper::header::{
 use hyper::http::uri::Authority;
 use hyper::{HeaderMap, StatusCode};
 use serde::Serialize;
+use soramode_protocol::access::Access;
 
+use crate::args::http::HostName;
 use crate::config::ApiConfig;
+use crate::http::House;
 use crate::http::answer::{Answered, json};
 use crate::http::listen::Caller;
 
@@ -19,30 +23,49 @@ const ALLOW_HEADERS: &str = "Origin, X-Requested-With, Content-Type, Accept, x-s
 const ALLOW_HEADERS_AND_TOKEN: &str = "Origin, X-Requested-With, Content-Type, Accept, x-sora-target, Authorization";
 const ALLOW_METHODS: &str = "POST, OPTIONS";
 const MAX_AGE_SECONDS: &str = "1000";
-const DEFAULT_PORT: u16 = 80;
 
-/// Who is not let in, and why.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How much of a Host that is not ours is said, in characters.
+const HOST_CHARACTERS_MAX: usize = 255;
+
+/// Why a call is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
-    Host,
+    /// The `Host` header names another host; or there is none, or several.
+    Host(Option<String>),
+    /// The page's origin is not listed.
     Origin,
+    /// No token, or none of ours.
     Token,
+    /// The user may only look.
+    User,
 }
 
 #[derive(Serialize)]
 struct Refused {
     error_type: &'static str,
-    error_reason: &'static str,
+    error_reason: String,
+    hint: String,
 }
 
 impl Refusal {
     pub(super) fn answer(self) -> Answered {
-        let (status, error_type, error_reason) = match self {
-            Self::Host => (StatusCode::FORBIDDEN, "Forbidden", "the Host is not one of ours: see --http-host"),
-            Self::Origin => (StatusCode::FORBIDDEN, "Forbidden", "the Origin is not listed: see --cors-origin"),
-            Self::Token => (StatusCode::UNAUTHORIZED, "Unauthorized", "takes authorization: Bearer with a token of --http-token-file"),
+        let (status, error_type, (error_reason, hint)) = match self {
+            Self::Host(host) => (StatusCode::FORBIDDEN, "Forbidden", told_of_host(host)),
+            Self::Origin => {
+                let hint = "List the page's origin with --cors-origin";
+                (StatusCode::FORBIDDEN, "Forbidden", ("the Origin is not listed".to_owned(), hint.to_owned()))
+            }
+            Self::Token => {
+                let hint = "Send authorization: Bearer with a token of --http-token-file";
+                (StatusCode::UNAUTHORIZED, "Unauthorized", ("no token of this API was sent".to_owned(), hint.to_owned()))
+            }
+            Self::User => {
+                let hint =
+                    "Call as root, as soramoded's own user or as a member of --operator-group; or with a token, where there are some";
+                (StatusCode::FORBIDDEN, "Forbidden", ("this user may only look".to_owned(), hint.to_owned()))
+            }
         };
-        let mut answer = json(status, &Refused { error_type, error_reason });
+        let mut answer = json(status, &Refused { error_type, error_reason, hint });
         if status == StatusCode::UNAUTHORIZED {
             answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
@@ -50,31 +73,39 @@ impl Refusal {
     }
 }
 
-/// Refuses a name that is not ours: a page could have had it lead here.
-pub(super) fn check_host(config: &ApiConfig, caller: Caller, headers: &HeaderMap) -> Result<(), Refusal> {
-    // Over a Unix socket comes nobody whom a name could have led here.
-    let Some(port) = caller.port else { return Ok(()) };
-    let mut hosts = headers.get_all(HOST).iter();
-    let host = match (hosts.next(), hosts.next()) {
-        (Some(host), None) => host.to_str().map_err(|_| Refusal::Host)?,
-        (_, _) => return Err(Refusal::Host),
+fn told_of_host(host: Option<String>) -> (String, String) {
+    let Some(host) = host else {
+        return ("the request has no Host header, or several".to_owned(), "Send one Host header".to_owned());
     };
+    let host: String = host.chars().take(HOST_CHARACTERS_MAX).collect();
+    let named = host.parse::<Authority>().ok().filter(|authority| authority.host().parse::<HostName>().is_ok());
+    let hint = match named {
+        Some(authority) => format!("Start soramoded with --http-host {}, or have the proxy send Host: localhost", authority.host()),
+        None => "Send the name or the address of this machine, with or without a port".to_owned(),
+    };
+    (format!("the Host {host:?} is not one of ours"), hint)
+}
+
+/// Refuses a name that is not ours: a page could have had it lead here. The port says nothing, and a proxy may have another.
+pub(super) fn check_host(config: &ApiConfig, caller: &Caller, headers: &HeaderMap) -> Result<(), Refusal> {
+    // No page leads to a Unix socket.
+    if caller.peer.is_some() {
+        return Ok(());
+    }
+    let mut hosts = headers.get_all(HOST).iter();
+    let (Some(host), None) = (hosts.next(), hosts.next()) else { return Err(Refusal::Host(None)) };
+    let host = String::from_utf8_lossy(host.as_bytes());
     // Most say an address, which is read at a fraction of what a name takes.
-    let is_our_address = host.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_loopback() && address.port() == port);
-    if is_our_address || is_our_name(config, port, host) { Ok(()) } else { Err(Refusal::Host) }
+    if host.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_loopback()) || is_ours(config, &host) {
+        return Ok(());
+    }
+    Err(Refusal::Host(Some(host.into_owned())))
 }
 
-fn is_our_name(config: &ApiConfig, port: u16, host: &str) -> bool {
-    let Ok(host) = host.parse::<Authority>() else { return false };
-    let name = host.host().to_ascii_lowercase();
-    let is_listed = config.hosts.iter().any(|listed| listed.as_str() == name);
-    let is_our_port = host.port_u16().unwrap_or(DEFAULT_PORT) == port;
-    is_listed || (is_loopback(&name) && is_our_port)
-}
-
-fn is_loopback(name: &str) -> bool {
-    let bare = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
-    name == "localhost" || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+fn is_ours(config: &ApiConfig, host: &str) -> bool {
+    let Ok(authority) = host.parse::<Authority>() else { return false };
+    let host = HostName::of(authority.host());
+    host.is_loopback() || config.hosts.contains(&host)
 }
 
 /// The CORS headers that every answer gets; or the refusal of an origin that is not listed.
@@ -101,14 +132,26 @@ pub(super) fn check_origin(config: &ApiConfig, headers: &HeaderMap) -> Result<He
     Ok(cors)
 }
 
-/// Who asks, as a change of the mode is recorded under; `nameless`, where no token says it.
-pub(super) fn check_token(config: &ApiConfig, caller: Caller, headers: &HeaderMap, nameless: &Arc<str>) -> Result<Arc<str>, Refusal> {
-    let (Some(tokens), Some(_)) = (&config.tokens, caller.port) else { return Ok(Arc::clone(nameless)) };
+/// Checks whether the caller may do this, and returns the actor that a change of the mode is recorded under; `nameless`, where neither the
+/// kernel nor a token says it. Over TCP a token says so, where there are some. Over a Unix socket the kernel does: operators need no token,
+/// and others may look, or with a token what everybody may who has it.
+pub(super) fn check_caller(house: &House, caller: &Caller, headers: &HeaderMap, needed: Access) -> Result<Arc<str>, Refusal> {
+    let tokens = house.config.api.tokens.as_ref();
+    match (&caller.peer, tokens) {
+        (Some(peer), _) if peer.access == Access::Operate => Ok(Arc::clone(&peer.actor)),
+        (_, Some(tokens)) => {
+            let holder = shown_token(headers).and_then(|token| tokens.find(token)).ok_or(Refusal::Token)?;
+            Ok(holder.name.map_or_else(|| Arc::clone(&house.nameless), |name| Arc::from(format!("http({name})"))))
+        }
+        (Some(peer), None) if needed == Access::View => Ok(Arc::clone(&peer.actor)),
+        (Some(_), None) => Err(Refusal::User),
+        (None, None) => Ok(Arc::clone(&house.nameless)),
+    }
+}
+
+fn shown_token(headers: &HeaderMap) -> Option<&[u8]> {
     let mut shown = headers.get_all(AUTHORIZATION).iter();
-    let bearer = match (shown.next(), shown.next()) {
-        (Some(value), None) => value.as_bytes().split_at_checked(7).filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"bearer ")),
-        (_, _) => None,
-    };
-    let holder = bearer.and_then(|(_, token)| tokens.find(token)).ok_or(Refusal::Token)?;
-    Ok(holder.name.map_or_else(|| Arc::clone(nameless), |name| Arc::from(format!("http({name})"))))
+    let (Some(value), None) = (shown.next(), shown.next()) else { return None };
+    let (scheme, token) = value.as_bytes().split_at_checked(7)?;
+    scheme.eq_ignore_ascii_case(b"bearer ").then_some(token)
 }

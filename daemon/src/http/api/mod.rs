@@ -14,6 +14,7 @@ use hyper::header::HeaderValue;
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, StatusCode};
 use serde::Serialize;
+use soramode_protocol::access::Access;
 use soramode_protocol::error::ErrorType;
 use soramode_protocol::mode::{ChangeMode, Mode, ModeChanged, SettableMode};
 use soramode_protocol::node::ListClusterNodes;
@@ -47,7 +48,7 @@ struct Wanted {
 }
 
 /// Reads a head, and keeps of it only what is wanted of it later.
-pub(super) fn read_head(house: &House, caller: Caller, head: Parts) -> Head {
+pub(super) fn read_head(house: &House, caller: &Caller, head: Parts) -> Head {
     let config = &house.config.api;
     let checked = guard::check_host(config, caller, &head.headers).and_then(|()| guard::check_origin(config, &head.headers));
     match checked {
@@ -56,13 +57,14 @@ pub(super) fn read_head(house: &House, caller: Caller, head: Parts) -> Head {
     }
 }
 
-fn wanted(house: &House, caller: Caller, head: Parts) -> Result<Wanted, Box<Answered>> {
+fn wanted(house: &House, caller: &Caller, head: Parts) -> Result<Wanted, Box<Answered>> {
     let config = &house.config.api;
     if head.method == Method::OPTIONS && !config.cors_origins.is_empty() {
         return Err(Box::new(Answered::new(full(Bytes::new()))));
     }
-    let actor = guard::check_token(config, caller, &head.headers, &house.nameless).map_err(|refusal| Box::new(refusal.answer()))?;
     let asked = if head.method == Method::POST { Asked::read(&head.headers) } else { Err(Problem::Method) };
+    let needed = asked.as_ref().map_or(Access::View, Asked::access);
+    let actor = guard::check_caller(house, caller, &head.headers, needed).map_err(|refusal| Box::new(refusal.answer()))?;
     let asked = asked.map_err(|problem| Box::new(problem.answer()))?;
     let headers = if house.pass.is_some() { head.headers } else { HeaderMap::new() };
     Ok(Wanted { actor, asked, headers })

@@ -6,6 +6,7 @@ use hyper::HeaderMap;
 use hyper::header::HeaderName;
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
+use soramode_protocol::access::Access;
 use soramode_protocol::decision::{Connect, Lifetime};
 use soramode_protocol::error::ErrorType;
 use soramode_protocol::id::ChannelId;
@@ -85,6 +86,22 @@ impl Asked {
     /// The target, if it is one that soramode knows.
     pub const fn target(&self) -> Option<Target> {
         self.target
+    }
+
+    /// What a user must be allowed to ask for it. What only Sora knows may do anything.
+    pub(super) const fn access(&self) -> Access {
+        match self.target {
+            Some(
+                Target::GetMode
+                | Target::ListClusterNodes
+                | Target::ListConnections
+                | Target::ListChannelConnections
+                | Target::ListSessions
+                | Target::GetStatsAllConnections
+                | Target::GetStatus,
+            ) => Access::View,
+            Some(Target::ChangeMode | Target::DisconnectChannel | Target::Connect) | None => Access::Operate,
+        }
     }
 
     /// What it asks for with this body.

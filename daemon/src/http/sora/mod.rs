@@ -71,13 +71,17 @@ enum Kind {
 }
 
 impl Kind {
-    fn of(path: &str) -> Option<Self> {
-        match path {
-            "/sora/auth" => Some(Self::Auth),
-            "/sora/session" => Some(Self::Told(WebhookSource::Session)),
-            "/sora/event" => Some(Self::Told(WebhookSource::Event)),
-            _ => None,
-        }
+    /// The webhook, and the token that the path ends in.
+    fn of(path: &str) -> Option<(Self, Option<&str>)> {
+        let rest = path.strip_prefix("/sora/")?;
+        let (word, token) = rest.split_once('/').map_or((rest, None), |(word, token)| (word, Some(token)));
+        let kind = match word {
+            "auth" => Self::Auth,
+            "session" => Self::Told(WebhookSource::Session),
+            "event" => Self::Told(WebhookSource::Event),
+            _ => return None,
+        };
+        Some((kind, token))
     }
 
     const fn name(self) -> &'static str {
@@ -88,13 +92,23 @@ impl Kind {
     }
 }
 
-pub(super) async fn answer(house: &House, caller: Caller, request: Request<RequestBody>) -> Answered {
-    let Some(kind) = Kind::of(request.uri().path()) else { return error(StatusCode::NOT_FOUND, "NotFound") };
+pub(super) async fn answer(house: &House, caller: &Caller, request: Request<RequestBody>) -> Answered {
+    let Some((kind, token)) = Kind::of(request.uri().path()) else { return error(StatusCode::NOT_FOUND, "NotFound") };
     // A page in somebody's browser is on the loopback too, but cannot hide where it comes from.
     if !is_peer(house, caller) || request.headers().contains_key(ORIGIN) {
         house.metrics.webhook(kind.name(), WebhookOutcome::Forbidden);
         log_limited!(warn, peer = ?caller.ip, "a webhook came from an address that is not Sora's, see --sora-peer, or from a browser");
         return error(StatusCode::FORBIDDEN, "Forbidden");
+    }
+    let is_token_right = match (&house.config.sora.tokens, token) {
+        (Some(tokens), token) => token.is_some_and(|token| tokens.find(token.as_bytes()).is_some()),
+        (None, Some(_)) => return error(StatusCode::NOT_FOUND, "NotFound"),
+        (None, None) => true,
+    };
+    if !is_token_right {
+        house.metrics.webhook(kind.name(), WebhookOutcome::Forbidden);
+        log_limited!(warn, peer = ?caller.ip, "a webhook's URL does not end in a token of --sora-token-file; see sora.conf");
+        return error(StatusCode::UNAUTHORIZED, "Unauthorized");
     }
     if request.method() != Method::POST {
         let mut answer = error(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed");
@@ -115,7 +129,7 @@ pub(super) async fn answer(house: &House, caller: Caller, request: Request<Reque
     }
 }
 
-fn is_peer(house: &House, caller: Caller) -> bool {
+fn is_peer(house: &House, caller: &Caller) -> bool {
     let is_listed = |ip| house.config.sora.peers.iter().any(|peer| peer.to_canonical() == ip);
     caller.ip.is_some_and(|ip| ip.is_loopback() || is_listed(ip))
 }

@@ -179,6 +179,7 @@ impl Model {
             started_at: self.started.wall,
             shadow: false,
             upstreams: Vec::new(),
+            unguarded: Vec::new(),
             cluster: None,
             warnings: Vec::new(),
         }
