@@ -143,6 +143,16 @@ impl Metrics {
         }
     }
 
+    /// Events of this type since the start.
+    pub(crate) fn events(&self, event_type: EventType) -> u64 {
+        self.events.iter().find(|(other, _)| *other == event_type).map_or(0, |(_, counter)| counter.get())
+    }
+
+    /// Webhooks of Sora's of this kind with this outcome since the start.
+    pub(crate) fn webhooks(&self, kind: &'static str, outcome: WebhookOutcome) -> u64 {
+        self.webhooks.with_label_values(&[kind, outcome.name()]).get()
+    }
+
     /// Records were committed.
     pub(crate) fn committed(&self, took: Duration) {
         self.commit_seconds.observe(took.as_secs_f64());

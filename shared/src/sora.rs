@@ -34,6 +34,8 @@ pub enum Target {
     ListSessions,
     /// Statistics of each connection.
     GetStatsAllConnections,
+    /// Statistics of the node.
+    GetStatsReport,
     /// Ends all connections of a channel.
     DisconnectChannel,
     /// Asks soramode's gate to let a connection in. No Sora knows it.
@@ -44,7 +46,7 @@ pub enum Target {
 
 impl Target {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::GetMode,
         Self::ChangeMode,
         Self::ListClusterNodes,
@@ -52,6 +54,7 @@ impl Target {
         Self::ListChannelConnections,
         Self::ListSessions,
         Self::GetStatsAllConnections,
+        Self::GetStatsReport,
         Self::DisconnectChannel,
         Self::Connect,
         Self::GetStatus,
@@ -67,6 +70,7 @@ impl Target {
             Self::ListChannelConnections => "Sora_20201013.ListChannelConnections",
             Self::ListSessions => "Sora_20231220.ListSessions",
             Self::GetStatsAllConnections => "Sora_20171101.GetStatsAllConnections",
+            Self::GetStatsReport => "Sora_20171010.GetStatsReport",
             Self::DisconnectChannel => "Sora_20151104.DisconnectChannel",
             Self::Connect => "Soramode_20261125.Connect",
             Self::GetStatus => "Soramode_20261201.GetStatus",
@@ -83,6 +87,7 @@ impl Target {
             Self::ListChannelConnections => "ListChannelConnections",
             Self::ListSessions => "ListSessions",
             Self::GetStatsAllConnections => "GetStatsAllConnections",
+            Self::GetStatsReport => "GetStatsReport",
             Self::DisconnectChannel => "DisconnectChannel",
             Self::Connect => "Connect",
             Self::GetStatus => "GetStatus",

@@ -136,8 +136,8 @@ pub enum SoraInput {
     ConnectionCreated {
         /// Its channel.
         channel_id: ChannelId,
-        /// Sora's id for the session.
-        session_id: SessionId,
+        /// Sora's id for the session; Soras before 2021.2 know no sessions.
+        session_id: Option<SessionId>,
         /// The connection.
         connection_id: ConnectionId,
         /// Whose it is.

@@ -119,10 +119,10 @@ impl Gate {
         Ok(rejected.unwrap_or(offer))
     }
 
-    fn connection_created(&mut self, turn: &mut Turn, session_id: SessionId, client: Client) {
+    fn connection_created(&mut self, turn: &mut Turn, session_id: Option<SessionId>, client: Client) {
         let is_known = self.sessions.find(&client.connection_id).is_some();
         if is_known || !self.tombstones.has(&client.connection_id, turn.now.boot) {
-            self.take_live(turn, Some(session_id), client);
+            self.take_live(turn, session_id, client);
         }
     }
 

@@ -103,7 +103,12 @@ fn say(api: &Api, target: Option<Target>, body: &Value) -> (StatusCode, Value) {
             json!({})
         }
         Some(
-            Target::GetStatsAllConnections | Target::ListChannelConnections | Target::ListSessions | Target::Connect | Target::GetStatus,
+            Target::GetStatsAllConnections
+            | Target::GetStatsReport
+            | Target::ListChannelConnections
+            | Target::ListSessions
+            | Target::Connect
+            | Target::GetStatus,
         )
         | None => {
             return (StatusCode::BAD_REQUEST, json!({"error_type": "SchemaNotFound"}));

@@ -1,11 +1,13 @@
 //! A request's body: read as a whole, within a size and a time.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::StatusCode;
 use hyper::body::{Body as _, Incoming};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::answer::{Answered, error};
 use super::places::Place;
@@ -16,6 +18,15 @@ pub const BODY_BYTES_MAX: usize = 64 * 1024;
 /// How long a body may take.
 pub const BODY_TIME: Duration = Duration::from_secs(10);
 
+/// The largest body of a request that is passed on to Sora, in bytes: Sora takes no more.
+pub const PASSED_BODY_BYTES_MAX: usize = 8_000_000;
+
+/// Memory for all bodies together that are passed on to Sora, beside [`BODY_BYTES_MAX`] for each, in KiB.
+pub const PASSED_BODIES_KIB_MAX: u32 = 64 * 1024;
+
+/// How long a body of more than [`BODY_BYTES_MAX`] may take.
+const LARGE_BODY_TIME: Duration = Duration::from_mins(1);
+
 /// Why a body was not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BodyProblem {
@@ -25,6 +36,8 @@ pub(crate) enum BodyProblem {
     TooSlow,
     /// It broke off, or is not HTTP.
     Broken,
+    /// Other bodies have all the memory that there is for large ones.
+    NoRoom,
 }
 
 impl BodyProblem {
@@ -33,6 +46,7 @@ impl BodyProblem {
             Self::TooLarge => error(StatusCode::PAYLOAD_TOO_LARGE, "PayloadTooLarge"),
             Self::TooSlow => error(StatusCode::REQUEST_TIMEOUT, "RequestTimeout"),
             Self::Broken => error(StatusCode::BAD_REQUEST, "InvalidBody"),
+            Self::NoRoom => error(StatusCode::SERVICE_UNAVAILABLE, "TooManyLargeRequests"),
         };
         // What is left of the body is nothing that could be read as the next request.
         answer.headers_mut().insert(hyper::header::CONNECTION, hyper::header::HeaderValue::from_static("close"));
@@ -68,6 +82,62 @@ impl RequestBody {
         place.answered();
         read
     }
+
+    /// Reads a body that is passed on: one as large as Sora takes, while there is room for it.
+    pub(crate) async fn read_passed(self, room: &Room) -> Result<(Bytes, Held), BodyProblem> {
+        let Self { incoming, place } = self;
+        let is_large = incoming.size_hint().upper().is_none_or(|bytes| bytes > BODY_BYTES_MAX as u64);
+        let time = if is_large { LARGE_BODY_TIME } else { BODY_TIME };
+        let read = tokio::time::timeout(time, read_large(incoming, room)).await.unwrap_or(Err(BodyProblem::TooSlow));
+        place.answered();
+        read
+    }
+}
+
+/// Memory for large bodies, and what a large body holds of it until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Room(Arc<Semaphore>);
+
+#[derive(Debug, Default)]
+pub(crate) struct Held(Option<OwnedSemaphorePermit>);
+
+impl Room {
+    pub(super) fn new() -> Self {
+        Self(Arc::new(Semaphore::new(PASSED_BODIES_KIB_MAX as usize)))
+    }
+
+    /// Has a body hold as much as one of this length needs.
+    fn hold(&self, held: &mut Held, bytes: usize) -> Result<(), BodyProblem> {
+        let needed = bytes.saturating_sub(BODY_BYTES_MAX).div_ceil(1024);
+        let missing = needed.saturating_sub(held.0.as_ref().map_or(0, OwnedSemaphorePermit::num_permits));
+        let missing = u32::try_from(missing).map_err(|_| BodyProblem::TooLarge)?;
+        if missing == 0 {
+            return Ok(());
+        }
+        let more = Arc::clone(&self.0).try_acquire_many_owned(missing).map_err(|_| BodyProblem::NoRoom)?;
+        match &mut held.0 {
+            Some(there) => there.merge(more),
+            None => held.0 = Some(more),
+        }
+        Ok(())
+    }
+}
+
+async fn read_large(mut body: Incoming, room: &Room) -> Result<(Bytes, Held), BodyProblem> {
+    let said = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if said > PASSED_BODY_BYTES_MAX {
+        return Err(BodyProblem::TooLarge);
+    }
+    let (mut bytes, mut held) = (Vec::new(), Held::default());
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| BodyProblem::Broken)?.into_data() else { continue };
+        if bytes.len() + data.len() > PASSED_BODY_BYTES_MAX {
+            return Err(BodyProblem::TooLarge);
+        }
+        room.hold(&mut held, bytes.len() + data.len())?;
+        bytes.extend_from_slice(&data);
+    }
+    Ok((bytes.into(), held))
 }
 
 async fn read(body: Incoming, bytes_max: usize) -> Result<Bytes, BodyProblem> {

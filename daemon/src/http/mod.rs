@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub(crate) use address::Absent;
-pub use body::{BODY_BYTES_MAX, BODY_TIME};
+pub use body::{BODY_BYTES_MAX, BODY_TIME, PASSED_BODIES_KIB_MAX, PASSED_BODY_BYTES_MAX};
 pub(crate) use headers::mark;
 pub use listen::ListenError;
 pub use serve::{FAREWELL_TIME, HEAD_BYTES_MAX, HEAD_TIME, HTTP_CLIENTS_MAX, REFUSALS_MAX, STOP_TIME};
@@ -46,7 +46,7 @@ use crate::socket_file::FileHandle;
 use answer::Answered;
 use api::Pass;
 use asker::Asker;
-use body::RequestBody;
+use body::{RequestBody, Room};
 use listen::{Caller, Doors, Listener, Listeners};
 use serve::{Common, Service, serve};
 use sora::{Applications, Poller, Sora};
@@ -63,6 +63,8 @@ pub(crate) struct House {
     /// The way to Sora's own API.
     pass: Option<Pass>,
     outgoing: Outgoing,
+    /// Memory for large bodies on that way.
+    room: Room,
     /// Who asks, where no token says it.
     nameless: Arc<str>,
 }
@@ -143,8 +145,8 @@ impl Http {
             tracker.spawn(Poller { api, asker, health, metrics, wanted: polls }.run(stop.clone()));
         }
         let (config, node_name) = (config.http, config.node_name);
-        let (sora, nameless) = (Arc::new(sora), Arc::from("http"));
-        let house = Arc::new(House { asker, config, node_name, log, metrics, sora, pass, outgoing, nameless });
+        let (sora, room, nameless) = (Arc::new(sora), Room::new(), Arc::from("http"));
+        let house = Arc::new(House { asker, config, node_name, log, metrics, sora, pass, outgoing, room, nameless });
         let common = Common { operators, stop: stop.clone() };
         let clients_max = descriptors::http_clients_max(listeners.len());
         for listener in listeners {

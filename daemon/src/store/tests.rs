@@ -83,7 +83,7 @@ impl Dice {
             }))),
             10 => Input::Gone(ticket.socket),
             11..14 => Input::Sora(SoraInput::Admit { ticket, channel_id, connection_id, client_id }),
-            14..16 => Input::Sora(SoraInput::ConnectionCreated { channel_id, session_id, connection_id, client_id }),
+            14..16 => Input::Sora(SoraInput::ConnectionCreated { channel_id, session_id: Some(session_id), connection_id, client_id }),
             16..18 => Input::Sora(SoraInput::ConnectionDestroyed { connection_id }),
             18 => Input::Sora(SoraInput::SessionDestroyed { channel_id, session_id }),
             _ => Input::Tried {

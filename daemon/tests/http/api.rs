@@ -292,3 +292,30 @@ fn the_status_is_the_sockets() {
     }
     assert_eq!(node.ask(GET_STATUS, "").json()["sessions"], 1);
 }
+
+#[test]
+fn a_report_of_statistics_has_what_soramode_counts_and_nothing_else() {
+    let node = Node::start();
+    for id in ["1", "2", "3"] {
+        let auth = json!({"channel_id": "spam", "connection_id": id});
+        assert_eq!(node.tell("auth", &auth).json()["allowed"], true);
+    }
+    let event = |kind: &str, id: &str| json!({"type": kind, "channel_id": "spam", "session_id": "A", "connection_id": id});
+    for (kind, id) in [("connection.created", "1"), ("connection.created", "2"), ("connection.destroyed", "1")] {
+        assert_eq!(node.tell("event", &event(kind, id)).status, 200);
+    }
+    node.ask("Sora_20211215.ChangeMode", r#"{"mode":"block_new_connection"}"#);
+    assert_eq!(node.tell("auth", &json!({"channel_id": "egg", "connection_id": "4"})).json()["allowed"], false);
+    let wanted = json!({
+        "total_connection_created": 2,
+        "total_connection_destroyed": 1,
+        "total_ongoing_connections": 1,
+        "total_session_created": 1,
+        "total_session_destroyed": 0,
+        "total_auth_webhook_allowed": 3,
+        "total_auth_webhook_denied": 1,
+    });
+    assert_eq!(node.ask("Sora_20171010.GetStatsReport", "").json(), wanted);
+    let alone = Node::with(|config| config.http.sora.listen = None);
+    assert!(alone.ask("Sora_20171010.GetStatsReport", "{}").json().get("total_auth_webhook_allowed").is_none());
+}

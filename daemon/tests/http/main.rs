@@ -17,7 +17,7 @@ mod standin;
 #[expect(dead_code, reason = "the control socket's tests use more of it")]
 mod support;
 mod tools;
-mod unkept;
 mod unix;
+mod unkept;
 mod webhooks;
 mod wire;

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use soramoded::args::http::{Listen, SoraMode};
+use soramoded::http::{BODY_BYTES_MAX, PASSED_BODIES_KIB_MAX, PASSED_BODY_BYTES_MAX};
 
 use crate::fake::{Fake, Reply};
+use crate::support::PATIENCE;
 use crate::wire::{API_PORT, Node, Wire, exchange, request};
 
 fn node_before(sora: &Fake) -> Node {
@@ -186,4 +188,57 @@ fn what_goes_in_circles_ends_at_once_and_is_said() {
     let upstreams = status["upstreams"].as_array().unwrap();
     let auth = upstreams.iter().find(|it| it["name"] == "auth").unwrap();
     assert_eq!(auth["problem"], "answered 508: its URL leads back to this soramoded");
+}
+
+/// A body of so many bytes.
+fn large(bytes: usize) -> String {
+    let start = r#"{"pad":""#;
+    format!("{start}{}\"}}", "x".repeat(bytes - start.len() - 2))
+}
+
+#[test]
+fn a_call_as_large_as_sora_takes_is_passed_on_and_a_larger_one_is_refused() {
+    let sora = Fake::that(Reply::json(200, "{}"));
+    let node = node_before(&sora);
+    let unknown = "Sora_20991231.NotYetInvented";
+    for bytes in [BODY_BYTES_MAX + 1, PASSED_BODY_BYTES_MAX] {
+        assert_eq!(node.ask(unknown, &large(bytes)).status, 200);
+        let got = sora.got().into_iter().rfind(|got| got.header("x-sora-target") == Some(unknown)).unwrap();
+        assert!(got.body == large(bytes).as_bytes());
+    }
+    let head = |length: &str| format!("POST / HTTP/1.1\r\nhost: localhost\r\nx-sora-target: {unknown}\r\n{length}\r\n\r\n");
+    let body = large(PASSED_BODY_BYTES_MAX);
+    let chunked = format!("{}{:x}\r\n{body}\r\n0\r\n\r\n", head("transfer-encoding: chunked"), body.len());
+    assert_eq!(exchange(node.at(API_PORT), &chunked).status, 200);
+    let said = exchange(node.at(API_PORT), &head(&format!("content-length: {}", PASSED_BODY_BYTES_MAX + 1)));
+    assert_eq!((said.status, said.text()), (413, r#"{"error_type":"PayloadTooLarge"}"#));
+}
+
+#[test]
+fn large_calls_share_a_bounded_memory() {
+    let sora = Fake::that(Reply::Hang);
+    let node = Node::with(|config| {
+        config.http.sora.api = Some(sora.url("/").parse().unwrap());
+        config.http.sora.upstream_timeout = PATIENCE;
+    });
+    // Each holds what it is larger than a small one, in KiB.
+    let each = (PASSED_BODY_BYTES_MAX - BODY_BYTES_MAX).div_ceil(1024);
+    let fit = PASSED_BODIES_KIB_MAX as usize / each;
+    let call = request("/", &[("x-sora-target", "Sora_20991231.NotYetInvented")], &large(PASSED_BODY_BYTES_MAX));
+    let mut waiting: Vec<Wire> = Vec::new();
+    for _ in 0..fit {
+        let mut wire = Wire::to(node.at(API_PORT));
+        wire.send(&call);
+        waiting.push(wire);
+    }
+    // And one question of the daemon's own, for the connections.
+    sora.wait_for(fit + 1);
+    let left = PASSED_BODIES_KIB_MAX as usize - fit * each;
+    let head = call.find('{').unwrap();
+    let mut refused = Wire::to(node.at(API_PORT));
+    refused.send(&call.as_bytes()[..=head + BODY_BYTES_MAX + left * 1024]);
+    let said = refused.hear().unwrap();
+    assert_eq!((said.status, said.text()), (503, r#"{"error_type":"TooManyLargeRequests"}"#));
+    sora.reply_from_now(Reply::json(200, "{}"));
+    assert_eq!(node.ask("Sora_20991231.NotYetInvented", &large(BODY_BYTES_MAX)).status, 200, "a small one needs no room");
 }

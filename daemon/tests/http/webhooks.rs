@@ -174,7 +174,7 @@ fn what_is_passed_on_is_kept_whatever_becomes_of_it() {
 #[test]
 fn what_cannot_be_read_is_refused_and_changes_nothing() {
     let application = Fake::that(Reply::json(200, r#"{"allowed":true}"#));
-    let node = node_before(&application);
+    let node = Node::with(|config| config.http.sora.upstreams.auth = Some(application.url("/auth").parse().unwrap()));
     let wrong = [
         ("auth", "no JSON"),
         ("auth", "[]"),
@@ -237,4 +237,46 @@ fn where_there_are_tokens_the_url_ends_in_one_of_them() {
     assert_eq!(node.tell(&format!("event/{token}"), &body).status, 200);
     assert_eq!(node.daemon.client().status()["connections"], 1);
     assert_eq!(Node::start().tell(&format!("event/{token}"), &body).status, 404, "without tokens there is no such path");
+}
+
+#[test]
+fn a_sora_without_sessions_is_counted_by_its_connections() {
+    let application = Fake::that(Reply::json(200, "{}"));
+    let node = node_before(&application);
+    let event = |kind: &str, id: &str| {
+        json!({"type": kind, "id": "E", "role": "upstream", "channel_id": "spam", "client_id": "alice", "connection_id": id,
+            "data": {"created_time": 1_590_980_645}})
+    };
+    for id in ["1", "2"] {
+        assert_eq!(node.tell("event", &event("connection.created", id)).status, 200);
+    }
+    let status = node.daemon.client().status();
+    assert_eq!((&status["sessions"], &status["connections"], &status["pending"]), (&json!(1), &json!(2), &json!(0)));
+    for id in ["1", "2"] {
+        assert_eq!(node.tell("event", &event("connection.destroyed", id)).status, 200);
+    }
+    assert_eq!(node.daemon.client().status()["sessions"], 0);
+    assert_eq!(application.got().len(), 4, "the application heard of each");
+}
+
+#[test]
+fn the_application_is_told_what_soramode_cannot_read() {
+    let application = Fake::that(Reply::json(202, r#"{"its":"own"}"#));
+    let node = node_before(&application);
+    // As of a Sora that has no ids of connections, and as nobody knows it.
+    let old = r#"{"type":"connection.created","channel_id":"spam","client_id":"alice","role":"upstream","id":"E"}"#;
+    for (kind, body) in [("event", old), ("event", r#"{"type":"a","type":"b"}"#), ("session", "[1]"), ("session", "no JSON")] {
+        let said = exchange(node.at(SORA_PORT), &request(&format!("/sora/{kind}"), &[], body));
+        assert_eq!((said.status, said.text()), (202, r#"{"its":"own"}"#), "{body}");
+        let got = application.got().pop().unwrap();
+        assert_eq!((got.first.as_str(), got.body.as_slice()), (format!("POST /{kind} HTTP/1.1").as_str(), body.as_bytes()));
+    }
+    assert_eq!(node.daemon.client().status()["connections"], 0);
+    let metrics = node.look("/metrics").text().to_owned();
+    assert!(metrics.contains("\nsoramode_webhooks_total{kind=\"event\",outcome=\"unreadable\"} 2\n"), "{metrics}");
+    // Nobody is let in by what cannot be read.
+    assert_eq!(exchange(node.at(SORA_PORT), &request("/sora/auth", &[], "[1]")).status, 400);
+    let alone = Node::start();
+    let said = exchange(alone.at(SORA_PORT), &request("/sora/event", &[], old));
+    assert_eq!((said.status, &said.json()["error_reason"]), (400, &json!("connection_id is missing, or is not what it must be")));
 }

@@ -5,6 +5,7 @@ mod lists;
 mod nodes;
 mod pass;
 pub mod problem;
+mod report;
 pub mod target;
 
 use std::sync::Arc;
@@ -24,11 +25,12 @@ use soramode_protocol::sora::{ModeBody, PUBLISHED_HEADER, Target, WARNING_HEADER
 
 use super::House;
 use super::answer::{Answered, full, json};
-use super::body::{BODY_BYTES_MAX, RequestBody};
+use super::body::{BODY_BYTES_MAX, Held, RequestBody};
 use super::listen::Caller;
 use lists::List;
 pub(crate) use pass::Pass;
 use problem::Problem;
+use report::StatsReport;
 use target::{Asked, Call};
 
 /// What a head came to.
@@ -83,8 +85,13 @@ pub(super) async fn answer(house: &House, head: Head, body: RequestBody) -> Answ
 
 async fn answer_wanted(house: &House, wanted: &Wanted, body: RequestBody) -> Answered {
     let operation = wanted.asked.target().map_or("other", Target::operation);
-    let body = match body.read(BODY_BYTES_MAX).await {
-        Ok(body) => body,
+    let read = match pass_for(house, &wanted.asked) {
+        Some(_) => body.read_passed(&house.room).await,
+        None => body.read(BODY_BYTES_MAX).await.map(|body| (body, Held::default())),
+    };
+    // What a large body holds of the memory for such bodies is given back with the answer.
+    let (body, _held) = match read {
+        Ok(read) => read,
         Err(problem) => return problem.answer(),
     };
     let answer = dispatch(house, wanted, body).await;
@@ -92,11 +99,28 @@ async fn answer_wanted(house: &House, wanted: &Wanted, body: RequestBody) -> Ans
     answer
 }
 
+/// The way to Sora, for a call that is passed on.
+fn pass_for<'a>(house: &'a House, asked: &Asked) -> Option<&'a Pass> {
+    match asked.target() {
+        Some(Target::GetMode | Target::ChangeMode | Target::Connect | Target::GetStatus) => None,
+        Some(
+            Target::ListClusterNodes
+            | Target::ListConnections
+            | Target::ListChannelConnections
+            | Target::ListSessions
+            | Target::GetStatsAllConnections
+            | Target::GetStatsReport
+            | Target::DisconnectChannel,
+        )
+        | None => house.pass.as_ref(),
+    }
+}
+
 /// The mode and what soramode alone knows are answered here; everything else is passed on to Sora, where there is one.
 async fn dispatch(house: &House, wanted: &Wanted, body: Bytes) -> Answered {
     let Wanted { actor, asked, headers } = wanted;
-    match (&house.pass, asked.target()) {
-        (Some(_), Some(Target::GetMode | Target::ChangeMode | Target::Connect | Target::GetStatus)) | (None, _) => {}
+    match (pass_for(house, asked), asked.target()) {
+        (None, _) => {}
         (Some(pass), Some(target)) if target == pass::NODES => {
             return match get_mode(house, actor).await {
                 Ok(mode) => Box::pin(pass.answer_nodes((headers, body), house.node_name.as_str(), mode)).await,
@@ -134,6 +158,10 @@ async fn answer_call(house: &House, actor: &Arc<str>, call: Call) -> Result<Answ
             other => Err(unexpected(other)),
         },
         Call::GetStatsAllConnections => lists::answer(house, List::Stats).await,
+        Call::GetStatsReport => match house.asker.ask(Arc::clone(actor), GateRequest::GetStatus).await {
+            Ok(Reply::Status(status)) => Ok(ok(&StatsReport::of(house, &status))),
+            other => Err(unexpected(other)),
+        },
     }
 }
 

@@ -57,6 +57,8 @@ pub enum Call {
     ListSessions,
     /// `GetStatsAllConnections`
     GetStatsAllConnections,
+    /// `GetStatsReport`
+    GetStatsReport,
     /// soramode's own `Connect`
     Connect(Box<Connect>),
     /// soramode's own `GetStatus`
@@ -98,6 +100,7 @@ impl Asked {
                 | Target::ListChannelConnections
                 | Target::ListSessions
                 | Target::GetStatsAllConnections
+                | Target::GetStatsReport
                 | Target::GetStatus,
             ) => Access::View,
             Some(Target::ChangeMode | Target::DisconnectChannel | Target::Connect) | None => Access::Operate,
@@ -121,6 +124,7 @@ impl Asked {
             (Some(Target::ListConnections), _) => Ok(Call::ListConnections),
             (Some(Target::ListSessions), _) => Ok(Call::ListSessions),
             (Some(Target::GetStatsAllConnections), _) => Ok(Call::GetStatsAllConnections),
+            (Some(Target::GetStatsReport), _) => Ok(Call::GetStatsReport),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use hyper::{HeaderMap, StatusCode};
+use soramode_core::input::SoraInput;
 use soramode_protocol::event::WebhookSource;
 
 use super::Sora;
@@ -14,27 +15,29 @@ use crate::rate_limit::log_limited;
 
 pub(super) async fn answer(house: &House, sora: &Sora, source: WebhookSource, said: (HeaderMap, Bytes)) -> Answered {
     let (headers, body) = said;
-    let input = match read_told(source, &body, clock::now().wall) {
-        Ok(input) => input,
-        Err(problem) => return Sora::unreadable(house, source.name(), &problem),
-    };
-    // What Sora said is noted, also where it hangs up before there is room for one more letter.
-    let asker = house.asker.clone();
-    let noted = house.asker.tracker().spawn(async move { asker.tell(input).await });
-    if !matches!(noted.await, Ok(Ok(()))) {
-        return error(StatusCode::SERVICE_UNAVAILABLE, "Stopping");
-    }
     let upstream = match source {
         WebhookSource::Session => sora.applications.session(),
         WebhookSource::Event => sora.applications.event(),
     };
+    let outcome = match (read_told(source, &body, clock::now().wall), &upstream) {
+        (Ok(input), _) => match note(house, input).await {
+            Ok(()) => WebhookOutcome::Taken,
+            Err(Stopping) => return error(StatusCode::SERVICE_UNAVAILABLE, "Stopping"),
+        },
+        (Err(problem), None) => return Sora::unreadable(house, source.name(), &problem),
+        // The application may make more of it.
+        (Err(problem), Some(_)) => {
+            log_limited!(warn, kind = source.name(), %problem, "a webhook cannot be read; the application is told of it, and the gate is not");
+            WebhookOutcome::Unreadable
+        }
+    };
     let Some(upstream) = upstream else {
-        house.metrics.webhook(source.name(), WebhookOutcome::Taken);
+        house.metrics.webhook(source.name(), outcome);
         return typed(StatusCode::OK, JSON, &b"{}"[..]);
     };
     match upstream.ask(&headers, body).await {
         Ok(heard) => {
-            house.metrics.webhook(source.name(), WebhookOutcome::Taken);
+            house.metrics.webhook(source.name(), outcome);
             heard.into_answer()
         }
         Err(failed) => {
@@ -50,4 +53,14 @@ pub(super) async fn answer(house: &House, sora: &Sora, source: WebhookSource, sa
             error(StatusCode::BAD_GATEWAY, "BadGateway")
         }
     }
+}
+
+/// The daemon stops.
+struct Stopping;
+
+/// Has the gate note what Sora said, also where it hangs up before there is room for one more letter.
+async fn note(house: &House, input: SoraInput) -> Result<(), Stopping> {
+    let asker = house.asker.clone();
+    let noted = house.asker.tracker().spawn(async move { asker.tell(input).await });
+    noted.await.ok().and_then(Result::ok).ok_or(Stopping)
 }

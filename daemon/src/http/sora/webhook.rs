@@ -15,12 +15,15 @@ pub const SORA_TYPE_BYTES_MAX: usize = 255;
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
 
+/// The first bytes of what gzip makes.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+
 /// Why a webhook cannot be taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
-    /// It is not JSON, or no object.
-    #[error("the body is no JSON object")]
-    NoObject,
+    /// It is not JSON that can be read, or no object.
+    #[error("the body is no JSON object that can be read: {0}")]
+    NoObject(String),
     /// A field is missing, or is not what it must be.
     #[error("{0} is missing, or is not what it must be")]
     Field(&'static str),
@@ -77,6 +80,11 @@ impl Default for Number {
 }
 
 impl Word {
+    /// Whether there is a text.
+    const fn is_there(&self) -> bool {
+        matches!(self, Self::Is(_))
+    }
+
     fn get(&self) -> Option<&str> {
         match self {
             Self::Is(word) => Some(word),
@@ -87,8 +95,11 @@ impl Word {
 
 impl Fields {
     fn read(body: &[u8]) -> Result<Self, Unreadable> {
-        let fields = serde_json::from_slice(body).ok().filter(|_| is_object(body));
-        fields.ok_or(Unreadable::NoObject)
+        match serde_json::from_slice(body) {
+            Ok(fields) if is_object(body) => Ok(fields),
+            Ok(_) => Err(Unreadable::NoObject("it is JSON of another kind".to_owned())),
+            Err(error) => Err(Unreadable::NoObject(why_not_json(body, &error))),
+        }
     }
 
     fn channel_id(&self) -> Result<ChannelId, Unreadable> {
@@ -118,6 +129,22 @@ impl Fields {
 
     fn sora_type(&self) -> Result<&str, Unreadable> {
         self.r#type.get().filter(|word| (1..=SORA_TYPE_BYTES_MAX).contains(&word.len())).ok_or(Unreadable::Field("type"))
+    }
+}
+
+/// Says what is wrong without repeating anything of the body.
+fn why_not_json(body: &[u8], error: &serde_json::Error) -> String {
+    let message = error.to_string();
+    if body.trim_ascii().is_empty() {
+        "it is empty".to_owned()
+    } else if body.starts_with(&GZIP) {
+        "it is compressed".to_owned()
+    } else if !is_object(body) {
+        "it does not begin with {".to_owned()
+    } else if error.is_data() && !message.starts_with("duplicate field") {
+        format!("a field cannot be read at line {} column {}", error.line(), error.column())
+    } else {
+        message
     }
 }
 
@@ -162,7 +189,8 @@ pub fn read_told(source: WebhookSource, body: &[u8], now: Time) -> Result<SoraIn
         }
         (WebhookSource::Event, "connection.created") => Ok(SoraInput::ConnectionCreated {
             channel_id: fields.channel_id()?,
-            session_id: fields.session_id()?,
+            // One that is there must be an id: it is what the session's end is known by.
+            session_id: fields.session_id.is_there().then(|| fields.session_id()).transpose()?,
             connection_id: fields.connection_id()?,
             client_id: fields.client_id(),
         }),
@@ -190,10 +218,6 @@ mod tests {
         let auth = read_auth(br#"{"channel_id":"spam","connection_id":"c","client_id":5,"metadata":[{}],"role":null}"#).unwrap();
         assert_eq!((auth.channel_id.as_str(), auth.connection_id.as_str(), auth.client_id), ("spam", "c", None));
         for (body, problem) in [
-            ("", Unreadable::NoObject),
-            ("{", Unreadable::NoObject),
-            ("[]", Unreadable::NoObject),
-            (r#"["x","spam"]"#, Unreadable::NoObject),
             (r#"{"connection_id":"c"}"#, Unreadable::Field("channel_id")),
             (r#"{"channel_id":null,"connection_id":"c"}"#, Unreadable::Field("channel_id")),
             (r#"{"channel_id":"","connection_id":"c"}"#, Unreadable::Field("channel_id")),
@@ -246,11 +270,47 @@ mod tests {
             (WebhookSource::Session, format!(r#"{{"type":"{}"}}"#, "x".repeat(256)), "type"),
             (WebhookSource::Session, r#"{"type":"session.created","channel_id":"a"}"#.to_owned(), "session_id"),
             (WebhookSource::Session, r#"{"type":"session.destroyed","session_id":"A"}"#.to_owned(), "channel_id"),
-            (WebhookSource::Event, r#"{"type":"connection.created","channel_id":"a","connection_id":"c"}"#.to_owned(), "session_id"),
+            (
+                WebhookSource::Event,
+                r#"{"type":"connection.created","channel_id":"a","session_id":"","connection_id":"c"}"#.to_owned(),
+                "session_id",
+            ),
+            (WebhookSource::Event, r#"{"type":"connection.created","channel_id":"a","client_id":"c"}"#.to_owned(), "connection_id"),
             (WebhookSource::Event, r#"{"type":"connection.destroyed"}"#.to_owned(), "connection_id"),
             (WebhookSource::Event, r#"{"type":"connection.failed","connection_id":""}"#.to_owned(), "connection_id"),
         ] {
             assert_eq!(told(source, &body), Err(Unreadable::Field(field)), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_connection_of_a_sora_without_sessions_is_one_of_its_channel() {
+        let body = r#"{"type":"connection.created","id":"E","timestamp":"2020-06-01T03:04:05Z","role":"upstream","channel_id":"spam",
+            "client_id":"alice","connection_id":"c","data":{"created_time":1590980645}}"#;
+        let Ok(SoraInput::ConnectionCreated { session_id, connection_id, .. }) = told(WebhookSource::Event, body) else { panic!("{body}") };
+        assert_eq!((session_id, connection_id.as_str()), (None, "c"));
+    }
+
+    #[test]
+    fn a_body_that_cannot_be_read_is_refused_with_what_is_wrong_and_nothing_of_it() {
+        let deep = format!(r#"{{"created_time":{}1{}}}"#, "[".repeat(500), "]".repeat(500));
+        let gzipped = b"\x1f\x8b\x08\0\0\0\0\0\0\x03\xab\xae\x05\0".as_slice();
+        for (body, said) in [
+            (b"".as_slice(), "it is empty"),
+            (b" \n", "it is empty"),
+            (gzipped, "it is compressed"),
+            (b"[]", "it is JSON of another kind"),
+            (br#"["x","spam"]"#, "it is JSON of another kind"),
+            (br#""secret""#, "it does not begin with {"),
+            (b"type=secret", "it does not begin with {"),
+            (b"{", "EOF while parsing an object at line 1 column 1"),
+            (br#"{"type":"secret","type":"secret"}"#, "duplicate field `type` at line 1 column "),
+            (br#"{"created_time":1e999}"#, "number out of range at line 1 column "),
+            (deep.as_bytes(), "recursion limit exceeded at line 1 column "),
+            (br#"{"client_id":"\ud800"}"#, "unexpected end of hex escape at line 1 column "),
+        ] {
+            let Err(Unreadable::NoObject(problem)) = Fields::read(body) else { panic!("{body:?}") };
+            assert!(problem.starts_with(said) && !problem.contains("secret"), "{problem}");
         }
     }
 }

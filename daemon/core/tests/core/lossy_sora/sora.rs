@@ -39,7 +39,7 @@ impl Sora {
         session.connections.push((connection_id.clone(), now));
         webhooks.push(SoraInput::ConnectionCreated {
             channel_id: channel_id.clone(),
-            session_id: session.session_id.clone(),
+            session_id: Some(session.session_id.clone()),
             connection_id: connection_id.clone(),
             client_id: None,
         });

@@ -221,7 +221,7 @@ impl Speakers {
             "connection.created" => SoraInput::ConnectionCreated {
                 channel_id: all.id()?,
                 connection_id: all.id()?,
-                session_id: all.value("session")?.ok_or("takes session=")?,
+                session_id: all.value("session")?,
                 client_id: all.value("client")?,
             },
             "connection.destroyed" => SoraInput::ConnectionDestroyed { connection_id: all.id()? },

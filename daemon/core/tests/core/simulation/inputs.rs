@@ -220,7 +220,11 @@ impl Inputs {
         match dice.roll(20) {
             0..7 => SoraInput::Admit { ticket, channel_id, connection_id, client_id: dice.client() },
             7..9 => SoraInput::Denied { connection_id },
-            9..13 => SoraInput::ConnectionCreated { channel_id, session_id, connection_id, client_id: dice.client() },
+            9..13 => {
+                // Some Soras know no sessions.
+                let session_id = (!dice.one_in(8)).then_some(session_id);
+                SoraInput::ConnectionCreated { channel_id, session_id, connection_id, client_id: dice.client() }
+            }
             13..16 => SoraInput::ConnectionDestroyed { connection_id },
             16..18 => {
                 let created_time = Time::from_micros(self.now.wall.as_micros() - i64::try_from(dice.roll(9_000_000)).unwrap());

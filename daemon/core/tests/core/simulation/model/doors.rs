@@ -227,7 +227,7 @@ impl Model {
                 let boot = self.now.boot;
                 let has_left = self.left.iter().any(|(until, id)| id == connection_id && *until > boot);
                 if self.find(connection_id).is_some() || !has_left {
-                    self.created((channel_id, session_id), connection_id, client_id.as_ref());
+                    self.created((channel_id, session_id.as_ref()), connection_id, client_id.as_ref());
                 }
             }
             SoraInput::ConnectionDestroyed { connection_id } => match self.find(connection_id) {
@@ -261,8 +261,11 @@ impl Model {
         offer
     }
 
-    fn created(&mut self, (channel_id, session_id): (&ChannelId, &SessionId), id: &ConnectionId, client_id: Option<&ClientId>) {
-        let session = self.align(channel_id, session_id);
+    fn created(&mut self, (channel_id, session_id): (&ChannelId, Option<&SessionId>), id: &ConnectionId, client_id: Option<&ClientId>) {
+        let session = match session_id {
+            Some(session_id) => self.align(channel_id, session_id),
+            None => self.session_on(channel_id).unwrap_or_else(|| self.open(channel_id.clone(), None)),
+        };
         match self.find(id).map(|it| it.session) {
             Some(here) if here == session => return self.see(id),
             Some(_) => self.end(id, EndReason::Reconciled),

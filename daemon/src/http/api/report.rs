@@ -1,0 +1,47 @@
+//! `GetStatsReport` without a Sora: what soramode counts itself, under Sora's names. What only a Sora knows is left out, so that no viewer
+//! takes it for zero.
+
+use serde::Serialize;
+use soramode_protocol::event::EventType;
+use soramode_protocol::node::Status;
+
+use crate::http::House;
+use crate::metrics::WebhookOutcome;
+
+/// The counts since the daemon's start.
+#[derive(Debug, Serialize)]
+pub(super) struct StatsReport {
+    total_connection_created: u64,
+    total_connection_destroyed: u64,
+    total_ongoing_connections: u64,
+    total_session_created: u64,
+    total_session_destroyed: u64,
+    /// Where a Sora sends its webhooks here.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    auth_webhooks: Option<AuthWebhooks>,
+}
+
+#[derive(Debug, Serialize)]
+struct AuthWebhooks {
+    total_auth_webhook_allowed: u64,
+    total_auth_webhook_denied: u64,
+}
+
+impl StatsReport {
+    pub(super) fn of(house: &House, status: &Status) -> Self {
+        let events = |event_type| house.metrics.events(event_type);
+        let auth = |outcome| house.metrics.webhooks("auth", outcome);
+        let auth_webhooks = house.config.sora.listen.map(|_| AuthWebhooks {
+            total_auth_webhook_allowed: auth(WebhookOutcome::Taken),
+            total_auth_webhook_denied: auth(WebhookOutcome::Rejected) + auth(WebhookOutcome::Denied) + auth(WebhookOutcome::UpstreamFailed),
+        });
+        Self {
+            total_connection_created: events(EventType::ConnectionCreated),
+            total_connection_destroyed: events(EventType::ConnectionDestroyed),
+            total_ongoing_connections: status.connections.saturating_sub(status.pending),
+            total_session_created: events(EventType::SessionCreated),
+            total_session_destroyed: events(EventType::SessionDestroyed),
+            auth_webhooks,
+        }
+    }
+}
