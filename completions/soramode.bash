@@ -1,34 +1,24 @@
-
-_clap_complete_soramode() {
-    local IFS=$'\013'
-    local _CLAP_COMPLETE_INDEX=${COMP_CWORD}
-    local _CLAP_COMPLETE_COMP_TYPE=${COMP_TYPE}
-    if compopt +o nospace 2> /dev/null; then
-        local _CLAP_COMPLETE_SPACE=false
-    else
-        local _CLAP_COMPLETE_SPACE=true
-    fi
-    local words=("${COMP_WORDS[@]}")
-    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-        words[COMP_CWORD]="$2"
-    fi
-    COMPREPLY=( $( \
-        _CLAP_IFS="$IFS" \
-        _CLAP_COMPLETE_INDEX="$_CLAP_COMPLETE_INDEX" \
-        _CLAP_COMPLETE_COMP_TYPE="$_CLAP_COMPLETE_COMP_TYPE" \
-        _CLAP_COMPLETE_SPACE="$_CLAP_COMPLETE_SPACE" \
-        COMPLETE="bash" \
-        "soramode" -- "${words[@]}" \
-    ) )
-    if [[ $? != 0 ]]; then
-        unset COMPREPLY
-    elif [[ $_CLAP_COMPLETE_SPACE == false ]] && [[ "${COMPREPLY-}" =~ [=/:]$ ]]; then
-        compopt -o nospace
-    fi
+_soramode() {
+    local IFS=$'\013' words=() word glued='' before=''
+    # Words as the command sees them: bash makes = and : words of their own.
+    for word in "${COMP_WORDS[@]:0:COMP_CWORD+1}"; do
+        if [[ ${#words[@]} -gt 0 && ($glued || $word == [=:]*) && $word != -* ]]; then
+            before=${words[-1]}
+            words[-1]+=$word
+        else
+            before=''
+            words+=("$word")
+        fi
+        [[ $word == *[=:] ]] && glued=yes || glued=''
+    done
+    # What bash completes is what follows the last of these.
+    [[ $word == [=:] ]] && before=${words[-1]}
+    COMPREPLY=($(
+        _CLAP_IFS="$IFS" _CLAP_COMPLETE_INDEX=$((${#words[@]} - 1)) _CLAP_COMPLETE_COMP_TYPE="$COMP_TYPE" _CLAP_COMPLETE_SPACE=false \
+            _SORAMODE_COMPLETE=bash "${COMP_WORDS[0]/#\~\//$HOME/}" -- "${words[@]}" 2>/dev/null
+    ))
+    [[ $before ]] && COMPREPLY=("${COMPREPLY[@]#"$before"}")
+    [[ ${COMPREPLY[0]-} =~ [=/:]$ ]] && compopt -o nospace
+    return 0
 }
-if [[ "${BASH_VERSINFO[0]}" -eq 4 && "${BASH_VERSINFO[1]}" -ge 4 || "${BASH_VERSINFO[0]}" -gt 4 ]]; then
-    complete -o nospace -o bashdefault -o nosort -F _clap_complete_soramode soramode
-else
-    complete -o nospace -o bashdefault -F _clap_complete_soramode soramode
-fi
-
+complete -o bashdefault -o nosort -F _soramode soramode 2>/dev/null || complete -o bashdefault -F _soramode soramode

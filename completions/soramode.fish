@@ -1,1 +1,1 @@
-complete --keep-order --exclusive --command soramode --arguments "(COMPLETE=fish soramode -- (commandline --current-process --tokenize --cut-at-cursor) (commandline --current-token))"
+complete --keep-order --exclusive --command soramode --condition "command -q soramode" --arguments "(_SORAMODE_COMPLETE=fish soramode -- (commandline --current-process --tokenize --cut-at-cursor) (commandline --current-token))"

@@ -1,12 +1,12 @@
 #compdef soramode
 function _clap_dynamic_completer_soramode() {
-    local _CLAP_COMPLETE_INDEX=$(expr $CURRENT - 1)
+    local _CLAP_COMPLETE_INDEX=$((CURRENT - 1))
     local _CLAP_IFS=$'\n'
 
     local completions=("${(@f)$( \
         _CLAP_IFS="$_CLAP_IFS" \
         _CLAP_COMPLETE_INDEX="$_CLAP_COMPLETE_INDEX" \
-        COMPLETE="zsh" \
+        _SORAMODE_COMPLETE="zsh" \
         soramode -- "${words[@]}" 2>/dev/null \
     )}")
 

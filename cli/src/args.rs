@@ -10,10 +10,12 @@ use std::time::Duration;
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args as _, CommandFactory, FromArgMatches, Parser, ValueEnum};
+use clap_complete::engine::ArgValueCompleter;
 use soramode_protocol::mode::Mode;
 
 use crate::api::ApiFlags;
 use crate::commands::Command;
+use crate::completion;
 use crate::error::exit_codes;
 use crate::output::times;
 
@@ -88,7 +90,7 @@ fn with_tip(mut error: clap::Error) -> clap::Error {
 pub(crate) struct Global {
     /// The daemon's socket, else $SORAMODE_SOCKET, else the first of /run/soramode/soramode.sock,
     /// $XDG_RUNTIME_DIR/soramode/soramode.sock (or /tmp/soramode-$UID/soramode.sock) that exists; for root only the first of these
-    #[arg(long, value_name = "PATH", global = true, value_hint = clap::ValueHint::FilePath)]
+    #[arg(long, value_name = "PATH", global = true, add = ArgValueCompleter::new(completion::sockets()))]
     pub(crate) socket: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) api: ApiFlags,

@@ -1,42 +1,98 @@
 //! Completion: the shell's script runs `soramode` again, which offers modes, and channels and connections live from the daemon.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Arg, Command};
-use clap_complete::engine::CompletionCandidate;
+use clap_complete::engine::{CompletionCandidate, PathCompleter, ValueCompleter};
 use clap_complete::env::CompleteEnv;
+use soramode_protocol::delivery::DeliveryState;
+use soramode_protocol::event::EventType;
 use soramode_protocol::mode::{Mode, SettableMode};
 use soramode_protocol::node::ListClusterNodes;
 use soramode_protocol::session::{LIST_LIMIT_MAX, ListConnections, ListSessions};
 
 use crate::args::Args;
 use crate::daemon::Socket;
-use crate::error::Exit;
+use crate::error::{Exit, Failure};
+use crate::output::say_failure;
 use crate::runtime;
 
 /// The variable by which the shell's script asks.
-pub(crate) const VARIABLE: &str = "COMPLETE";
+pub(crate) const VARIABLE: &str = "_SORAMODE_COMPLETE";
 
 /// After this time the shell goes without: somebody sits there with a finger on the tab key.
 const PATIENCE: Duration = Duration::from_millis(200);
 
-/// Answers a shell that asks for completions; `None` where none asks.
+/// Programs that are offered at most: more are not read.
+const PROGRAMS_MAX: usize = 500;
+
+/// Answers a shell that asks for completions; `None` where none asks: its script sets the variable and begins with `--`, which no command
+/// does.
 pub(crate) fn answer() -> Option<Exit> {
     std::env::var_os(VARIABLE)?;
+    if std::env::args_os().nth(1)? != "--" {
+        return None;
+    }
     let directory = std::env::current_dir().ok();
     match CompleteEnv::with_factory(values_first).var(VARIABLE).try_complete(std::env::args_os(), directory.as_deref()) {
         Ok(true) => Some(Exit::Done),
         Ok(false) => None,
-        Err(_) => Some(Exit::Failed),
+        Err(problem) => {
+            let failure = Failure::new(Exit::Failed, format!("{VARIABLE}: {problem}"));
+            say_failure(&failure);
+            Some(failure.exit)
+        }
     }
 }
 
 /// The commands with their options hidden: the engine then offers them only where nothing else fits, and so not before modes and channels.
 fn values_first() -> Command {
     let hidden = |option: Arg| if option.is_positional() { option } else { option.hide(true) };
-    Args::whole_command().mut_args(hidden).mut_subcommands(|verb| verb.mut_args(hidden))
+    Args::whole_command().mut_args(hidden).mut_subcommands(|verb| by_name_alone(verb.mut_args(hidden)))
+}
+
+/// The command, whose other names are understood and not offered: the engine would offer one of them in place of its name.
+fn by_name_alone(verb: Command) -> Command {
+    // A definition takes names that live as long as the program, which ends when it has answered.
+    let names: Vec<&'static str> = verb.get_visible_aliases().map(|name| &*name.to_owned().leak()).collect();
+    verb.visible_alias(None::<&str>).aliases(names)
+}
+
+/// The types of events, and the patterns that take all of a kind.
+pub(crate) fn event_types() -> Vec<CompletionCandidate> {
+    let kinds: BTreeSet<&str> = EventType::ALL.iter().filter_map(|event_type| event_type.name().split('.').next()).collect();
+    let names = EventType::ALL.map(|event_type| event_type.name().to_owned());
+    names.into_iter().chain(kinds.iter().map(|kind| format!("{kind}.*"))).map(CompletionCandidate::new).collect()
+}
+
+/// The states of deliveries.
+pub(crate) fn delivery_states() -> Vec<CompletionCandidate> {
+    DeliveryState::ALL.map(|state| CompletionCandidate::new(state.name())).into()
+}
+
+/// Sockets, and folders on the way to one.
+pub(crate) fn sockets() -> PathCompleter {
+    PathCompleter::any().filter(|path| std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket()))
+}
+
+/// Programs in `PATH`; a path is completed as one.
+pub(crate) fn programs(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let Some(begun) = typed.to_str().filter(|typed| !typed.contains('/')) else {
+        return PathCompleter::any().filter(is_program).complete(typed);
+    };
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    let files = std::env::split_paths(&folders).filter_map(|folder| std::fs::read_dir(folder).ok()).flatten().filter_map(Result::ok);
+    let begun_so = files.filter(|file| file.file_name().to_str().is_some_and(|name| name.starts_with(begun) && is_safe(name)));
+    let names: BTreeSet<OsString> = begun_so.filter(|file| is_program(&file.path())).map(|file| file.file_name()).collect();
+    names.into_iter().take(PROGRAMS_MAX).map(CompletionCandidate::new).collect()
+}
+
+fn is_program(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }
 
 /// The modes that can be set.

@@ -41,11 +41,24 @@ pub fn man_page(command: &Command, section: &str) -> io::Result<GeneratedFile> {
     Ok(GeneratedFile { path: format!("man/{name}.{section}"), content })
 }
 
-/// The small script that makes a shell ask `soramode` for completions.
+/// Bash's own: `=` and `:` end a word there, so that what is typed of `mode=normal` comes in three.
+const BASH: &str = include_str!("completion.bash");
+
+/// The small script that makes a shell ask `soramode` for completions. Where there is no such program in `PATH` it is quiet.
 pub(crate) fn completion_script(shell: &str) -> io::Result<Vec<u8>> {
+    if shell == "bash" {
+        return Ok(BASH.replace("VARIABLE", VARIABLE).into_bytes());
+    }
     let shells = Shells::builtins();
     let shell = shells.completer(shell).ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no such shell"))?;
     let mut script = Vec::new();
     shell.write_registration(VARIABLE, "soramode", "soramode", "soramode", &mut script)?;
-    Ok(script)
+    let script = String::from_utf8_lossy(&script);
+    let script = match shell.name() {
+        "fish" => script.replace("--command soramode ", "--command soramode --condition \"command -q soramode\" "),
+        // Counts without a program.
+        "zsh" => script.replace("$(expr $CURRENT - 1)", "$((CURRENT - 1))"),
+        _ => script.into_owned(),
+    };
+    Ok(script.into_bytes())
 }

@@ -1,11 +1,13 @@
 //! `soramode deliveries [list|show ID|resend ID]`
 
+use clap_complete::engine::ArgValueCandidates;
 use soramode_protocol::delivery::{Delivery, DeliveryState, ListDeliveries, ResendDelivery};
 use soramode_protocol::error::Error;
 use soramode_protocol::session::LIST_LIMIT_MAX;
 
 use crate::Context;
 use crate::args::Format;
+use crate::completion;
 use crate::error::{Exit, Failure};
 use crate::output::{Column, List, pairs};
 
@@ -38,7 +40,7 @@ enum What {
 #[derive(Debug, Default, clap::Args)]
 struct ListArgs {
     /// Only these: pending, succeeded, failed or obsolete
-    #[arg(long)]
+    #[arg(long, add = ArgValueCandidates::new(completion::delivery_states))]
     state: Option<DeliveryState>,
 }
 

@@ -27,7 +27,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
         Format::Table => {
             let now = &explanation.now;
             let (channel, mode) = (quoted(explanation.channel_id.as_str()), explanation.mode);
-            context.output.text(&format!("channel {channel}, mode {}: {}", context.output.mode(mode), words(now)))?;
+            context.output.sentence(&format!("channel {channel}, mode {mode}: {}", words(now)))?;
             context.output.text("")?;
             show_modes(&explanation, context)?;
         }

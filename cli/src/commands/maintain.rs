@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Instant;
 
+use clap_complete::engine::ArgValueCompleter;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{AccessFlags, Pid, access};
 use soramode_protocol::mode::{ChangeMode, ListModeChanges, Mode, ModeChanged, ModeState, SettableMode};
@@ -18,6 +19,7 @@ use super::drain::{DrainFlags, drain, reached_words};
 use crate::Context;
 use crate::args::Format;
 use crate::closing::{self, Back, Owner};
+use crate::completion;
 use crate::error::{Exit, Failure};
 use crate::gate::{Closed, connect_again, on_behalf_of};
 use crate::output::escape::{escape, quoted};
@@ -51,7 +53,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     flags: DrainFlags,
     /// The command and its arguments; with JSON, its stdout goes to stderr
-    #[arg(last = true, required = true, value_name = "CMD")]
+    #[arg(last = true, required = true, value_name = "CMD", add = ArgValueCompleter::new(completion::programs))]
     command: Vec<OsString>,
 }
 

@@ -3,6 +3,7 @@
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
+use clap_complete::engine::ArgValueCandidates;
 use serde::Serialize;
 use serde_json::Value;
 use soramode_protocol::client::{ClientError, Message};
@@ -17,6 +18,7 @@ use tokio::time::timeout;
 
 use crate::Context;
 use crate::args::Format;
+use crate::completion;
 use crate::daemon::{Daemon, RECONNECT_MAX};
 use crate::error::{Exit, Failure};
 use crate::output::escape::escape;
@@ -29,7 +31,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SEQ|DURATION|all")]
     since: Option<Since>,
     /// Only these types; * stands for the rest of a name. May be given several times
-    #[arg(long = "type", value_name = "TYPE")]
+    #[arg(short, long = "type", value_name = "TYPE", add = ArgValueCandidates::new(completion::event_types))]
     types: Vec<EventPattern>,
 }
 

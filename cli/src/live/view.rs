@@ -196,8 +196,8 @@ fn fact_lines(status: &Status, width: u16) -> Vec<TextLine<'static>> {
 }
 
 /// Cells of the age of a session, and of each count, with the gap before them.
-const AGE_CELLS: usize = 16;
-const COUNT_CELLS: usize = 10;
+const AGE_CELLS: usize = 13;
+const COUNT_CELLS: usize = 9;
 
 /// The oldest sessions. Where a terminal is narrow, the counts of the past are left out before a channel's name is cut.
 fn session_lines(oldest: &[Session], area: Rect) -> Vec<TextLine<'static>> {

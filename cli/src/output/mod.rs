@@ -176,6 +176,14 @@ impl Output {
         self.write("\n")
     }
 
+    /// A sentence of the answer, in as many lines as it takes on the terminal.
+    pub(crate) fn sentence(&mut self, text: &str) -> Result<(), Failure> {
+        match self.width() {
+            Some(width) => cells::wrap(text, width).iter().try_for_each(|line| self.text(line)),
+            None => self.text(text),
+        }
+    }
+
     /// What a change did; left out with `-q`, since the exit code says it too.
     pub(crate) fn confirm(&mut self, text: &str) -> Result<(), Failure> {
         if self.quiet { Ok(()) } else { self.text(text) }

@@ -4,10 +4,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::support::{Daemon, Fake, Reply, Run, program};
+use crate::terminal::Terminal;
 
 fn complete(socket: &Path, words: &[&str]) -> String {
     let mut command = program(socket);
-    command.env("COMPLETE", "bash").env("_CLAP_COMPLETE_INDEX", (words.len() - 1).to_string());
+    command.env("_SORAMODE_COMPLETE", "bash").env("_CLAP_COMPLETE_INDEX", (words.len() - 1).to_string());
     command.env("_CLAP_COMPLETE_COMP_TYPE", "9").env("_CLAP_COMPLETE_SPACE", "false").env("_CLAP_IFS", "\n");
     let ended = command.arg("--").args(words).ended();
     assert_eq!(ended.code, 0, "{ended:?}");
@@ -35,6 +36,80 @@ fn a_daemon_that_says_nothing_holds_up_nobody() {
     let began = Instant::now();
     assert!(!complete(&fake.socket(), &["soramode", "session", ""]).contains("spam"));
     assert!(began.elapsed() < Duration::from_secs(5), "gave up after {:?}", began.elapsed());
+}
+
+#[test]
+fn sockets_types_states_and_programs_are_offered() {
+    let daemon = Daemon::start();
+    let folder = daemon.socket().parent().unwrap().to_owned();
+    std::fs::write(folder.join("soramode.sock.lock"), "").unwrap();
+    let begun = folder.join("sora").display().to_string();
+    assert_eq!(complete(&daemon.socket(), &["soramode", "--socket", &begun]), daemon.socket().display().to_string());
+    let types = complete(&daemon.socket(), &["soramode", "tail", "--type", "session."]);
+    assert!(types.contains("session.destroyed") && types.contains("session.*"), "{types}");
+    assert_eq!(complete(&daemon.socket(), &["soramode", "deliveries", "--state", "p"]), "pending");
+    assert!(complete(&daemon.socket(), &["soramode", "maintain", "--", "bas"]).lines().any(|program| program == "bash"));
+    let verbs = complete(&daemon.socket(), &["soramode", ""]);
+    assert!(verbs.lines().any(|verb| verb == "sessions") && !verbs.lines().any(|verb| verb == "list"), "{verbs}");
+    assert!(complete(&daemon.socket(), &["soramode", "list", "--s"]).contains("--sort"));
+}
+
+#[test]
+fn a_variable_in_the_environment_swallows_no_command() {
+    let daemon = Daemon::start();
+    for (name, value) in [("COMPLETE", "yes"), ("COMPLETE", "bash"), ("_SORAMODE_COMPLETE", "yes"), ("_SORAMODE_COMPLETE", "bash")] {
+        let ended = program(&daemon.socket()).env(name, value).args(["set", "block_new_session"]).ended();
+        assert_eq!((ended.code, daemon.ok(&["get"]).as_str()), (0, "block_new_session\n"), "{name}={value}: {ended:?}");
+        daemon.ok(&["set", "normal"]);
+    }
+    let ended = program(&daemon.socket()).env("_SORAMODE_COMPLETE", "nosuchshell").args(["--", "soramode", ""]).ended();
+    assert_eq!(ended.code, 70);
+    assert!(ended.stderr.contains("unknown shell"), "{ended:?}");
+}
+
+/// Types in a real shell, and reads the line that comes of it.
+#[test]
+fn real_shells_complete_a_word_and_are_quiet_without_the_program() {
+    let daemon = Daemon::start();
+    let socket = daemon.socket().display().to_string();
+    for (shell, begin) in [
+        ("bash --norc -i", "source <(soramode completions bash); PS1='ready> '"),
+        ("zsh -f -i", "autoload -U compinit; compinit -u -D; source <(soramode completions zsh); PS1='ready> '"),
+        ("fish --no-config -i", "soramode completions fish | source; function fish_prompt; echo 'ready> '; end"),
+    ] {
+        let terminal = Terminal::open(&format!("HOME=$PWD SORAMODE_SOCKET={socket} exec {shell}"), (120, 40));
+        let enter = |line: &str| {
+            terminal.tmux(&["send-keys", "-l", line]);
+            terminal.press("Enter");
+        };
+        enter(begin);
+        terminal.until_shown("ready> ");
+        for (typed, wanted) in [
+            ("soramode wait mode=block_new_c", "soramode wait mode=block_new_connection"),
+            ("soramode --socket ", ""),
+            ("soramode deliveries --state p", "soramode deliveries --state pending"),
+        ] {
+            terminal.tmux(&["send-keys", "-l", typed]);
+            if wanted.is_empty() {
+                terminal.tmux(&["send-keys", "-l", socket.strip_suffix(".sock").unwrap()]);
+            }
+            terminal.press("Tab");
+            terminal.until_shown(if wanted.is_empty() { &socket } else { wanted });
+            assert!(!terminal.screen().contains(".lock"), "{shell}");
+            terminal.press("C-c");
+        }
+        enter(if shell.starts_with("fish") { "set -e PATH; set PATH /nonexistent" } else { "PATH=/nonexistent" });
+        terminal.tmux(&["send-keys", "-l", "soramode se"]);
+        terminal.press("Tab");
+        enter(
+            "ssions; echo still $((40 + 2)) here"
+                .replace("$((40 + 2))", if shell.starts_with("fish") { "(math 40 + 2)" } else { "$((40 + 2))" })
+                .as_str(),
+        );
+        let screen = terminal.until_shown("still 42 here");
+        let complaints = screen.to_lowercase().matches("not found").count() + screen.to_lowercase().matches("unknown command").count();
+        assert!(complaints <= 1, "{shell}: the command alone complains:\n{screen}");
+    }
 }
 
 #[test]

@@ -3,76 +3,28 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::support::{Daemon, PATIENCE, PROGRAM};
+use crate::support::{Daemon, PROGRAM};
+use crate::terminal::Terminal;
 
-/// A terminal with a shell that runs the view in it and tells how it ended.
-struct Terminal {
-    folder: tempfile::TempDir,
+/// The view in a terminal, which then tells how it ended.
+fn open(socket: &Path) -> Terminal {
+    let script = format!(
+        "echo before; stty -a >modes; {PROGRAM} --socket {} status --watch; echo ended with $?; stty -a >modes-after; exec sleep 600",
+        socket.display()
+    );
+    Terminal::open(&script, (80, 24))
 }
 
-impl Terminal {
-    fn open(socket: &Path) -> Self {
-        let terminal = Self { folder: tempfile::tempdir().unwrap() };
-        let script = format!(
-            "cd {}; echo before; stty -a >modes; {PROGRAM} --socket {} status --watch; echo ended with $?; stty -a >modes-after; exec sleep 600",
-            terminal.folder.path().display(),
-            socket.display()
-        );
-        let file = terminal.folder.path().join("script");
-        fs::write(&file, script).unwrap();
-        terminal.tmux(&["new-session", "-d", "-x", "80", "-y", "24", "sh", file.to_str().unwrap()]);
-        terminal
-    }
-
-    fn tmux(&self, words: &[&str]) -> String {
-        let mut command = Command::new("tmux");
-        command.env("TERM", "xterm").env("LC_ALL", "C.UTF-8").env("NO_COLOR", "1").env_remove("TMUX");
-        let ended = command.arg("-f/dev/null").arg("-S").arg(self.folder.path().join("tmux")).args(words).output().unwrap();
-        assert!(ended.status.success(), "{words:?}: {ended:?}");
-        String::from_utf8(ended.stdout).unwrap()
-    }
-
-    fn screen(&self) -> String {
-        self.tmux(&["capture-pane", "-p"])
-    }
-
-    /// Looks until the screen is so.
-    fn until(&self, what: &str, is_so: impl Fn(&str) -> bool) -> String {
-        let began = Instant::now();
-        loop {
-            let screen = self.screen();
-            if is_so(&screen) {
-                return screen;
-            }
-            assert!(began.elapsed() < PATIENCE, "never {what}:\n{screen}");
-        }
-    }
-
-    fn until_shown(&self, words: &str) -> String {
-        self.until(words, |screen| screen.contains(words))
-    }
-
-    fn press(&self, key: &str) {
-        self.tmux(&["send-keys", key]);
-    }
-
-    /// What was on the terminal before is there again, and it behaves as before.
-    fn is_as_it_was(&self, code: i32) {
-        let screen = self.until_shown(&format!("ended with {code}"));
-        assert!(screen.starts_with("before\n") && !screen.contains("OLDEST SESSIONS"), "{screen}");
-        self.until("both modes written", |_| fs::read(self.folder.path().join("modes-after")).is_ok_and(|modes| !modes.is_empty()));
-        let modes = |name| fs::read_to_string(self.folder.path().join(name)).unwrap();
-        assert_eq!(modes("modes"), modes("modes-after"));
-        assert_eq!(self.tmux(&["display-message", "-p", "#{cursor_flag} #{alternate_on}"]).trim(), "1 0");
-    }
-}
-
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        self.tmux(&["kill-server"]);
-    }
+/// What was on the terminal before is there again, and it behaves as before.
+fn is_as_it_was(terminal: &Terminal, code: i32) {
+    let screen = terminal.until_shown(&format!("ended with {code}"));
+    assert!(screen.starts_with("before\n") && !screen.contains("OLDEST SESSIONS"), "{screen}");
+    terminal.until("both modes written", |_| fs::read(terminal.folder().join("modes-after")).is_ok_and(|modes| !modes.is_empty()));
+    let modes = |name| fs::read_to_string(terminal.folder().join(name)).unwrap();
+    assert_eq!(modes("modes"), modes("modes-after"));
+    assert_eq!(terminal.tmux(&["display-message", "-p", "#{cursor_flag} #{alternate_on}"]).trim(), "1 0");
 }
 
 #[test]
@@ -81,7 +33,7 @@ fn it_fits_in_80_columns_and_its_keys_change_nothing_on_the_node() {
     daemon.connect("spam", "c1");
     daemon.connect("$(reboot)\u{1b}[31m", "c2");
     daemon.ok(&["set", "block_new_session", "-m", "kernel CHG-123", "--for", "45m"]);
-    let terminal = Terminal::open(&daemon.socket());
+    let terminal = open(&daemon.socket());
     let screen = terminal.until_shown("spam");
     for words in ["node-01", " block_new_session ", "standalone", "\"kernel CHG-123\", until ", "2 sessions", "2 connections", "in memory"]
     {
@@ -105,13 +57,13 @@ fn it_fits_in_80_columns_and_its_keys_change_nothing_on_the_node() {
     }
     assert_eq!(daemon.ok(&["get"]), "block_new_session\n");
     terminal.press("q");
-    terminal.is_as_it_was(0);
+    is_as_it_was(&terminal, 0);
 }
 
 #[test]
 fn it_lives_through_another_size_and_another_daemon() {
     let mut daemon = Daemon::start();
-    let terminal = Terminal::open(&daemon.socket());
+    let terminal = open(&daemon.socket());
     terminal.until_shown("EVENTS");
     terminal.tmux(&["resize-window", "-x", "30", "-y", "8"]);
     terminal.until("told so", |screen| screen.replace('\n', " ").contains("too small"));
@@ -129,7 +81,7 @@ fn it_lives_through_another_size_and_another_daemon() {
 #[test]
 fn a_kill_leaves_the_terminal_as_it_was() {
     let daemon = Daemon::start();
-    let terminal = Terminal::open(&daemon.socket());
+    let terminal = open(&daemon.socket());
     terminal.until_shown("EVENTS");
     let found = Command::new("pgrep").args(["-f", &format!("socket {} status --watch$", daemon.socket().display())]).output().unwrap();
     let found = String::from_utf8(found.stdout).unwrap();
@@ -140,7 +92,7 @@ fn a_kill_leaves_the_terminal_as_it_was() {
             assert!(Command::new("kill").arg(pid).status().unwrap().success());
         }
     }
-    terminal.is_as_it_was(143);
+    is_as_it_was(&terminal, 143);
 }
 
 #[test]
@@ -149,15 +101,15 @@ fn without_a_terminal_it_is_refused_and_without_a_daemon_too() {
     let ended = daemon.run(&["status", "--watch"]);
     assert_eq!((ended.code, ended.stdout.as_str()), (2, ""), "{ended:?}");
     assert!(ended.stderr.contains("--watch draws on a terminal"), "{ended:?}");
-    let terminal = Terminal::open(Path::new("/nonexistent/gate.sock"));
-    terminal.is_as_it_was(3);
+    let terminal = open(Path::new("/nonexistent/gate.sock"));
+    is_as_it_was(&terminal, 3);
 }
 
 /// What a look costs with ten thousand connections that come and go is measured by hand; here only that a flood of events is survived.
 #[test]
 fn more_events_than_can_be_read_are_left_out_and_said_so() {
     let daemon = Daemon::start();
-    let terminal = Terminal::open(&daemon.socket());
+    let terminal = open(&daemon.socket());
     terminal.until_shown("EVENTS");
     let mut client = std::os::unix::net::UnixStream::connect(daemon.socket()).unwrap();
     client.set_write_timeout(Some(Duration::from_secs(30))).unwrap();
@@ -173,5 +125,5 @@ fn more_events_than_can_be_read_are_left_out_and_said_so() {
     std::io::Write::write_all(&mut client, lines.as_bytes()).unwrap();
     terminal.until_shown("some are left out here");
     terminal.press("q");
-    terminal.is_as_it_was(0);
+    is_as_it_was(&terminal, 0);
 }

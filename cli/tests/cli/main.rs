@@ -19,6 +19,8 @@ mod runbook;
 mod sora;
 mod support;
 mod tailing;
+mod terminal;
 mod waits;
 mod webhooks;
+mod widths;
 mod wiring;
