@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -144,6 +144,9 @@ impl Socket {
         const START: &str = "Is it running? Start it with: systemctl start soramoded";
         match problem.kind() {
             ErrorKind::NotFound => self.unreachable("no such file", START),
+            ErrorKind::ConnectionRefused if fs::metadata(&self.path).is_ok_and(|there| !there.file_type().is_socket()) => {
+                self.unreachable("it is no socket", "Check --socket, or $SORAMODE_SOCKET")
+            }
             ErrorKind::ConnectionRefused => self.unreachable("nobody listens there any more", START),
             ErrorKind::PermissionDenied => self.not_permitted(),
             _ => self.unreachable(&reason(problem), "Check the path: it is that of soramoded's --socket"),

@@ -179,6 +179,20 @@ mod tests {
     }
 
     #[test]
+    fn a_sora_that_is_being_asked_is_known_soon() {
+        let soon = |sources: &str, upstreams: &str| {
+            let text = status_of("block_new_session", r#","sessions_known":false"#);
+            let (sources, upstreams) = (serde_json::from_str(sources).unwrap(), serde_json::from_str(upstreams).unwrap());
+            Status { sources, upstreams, ..text }.is_known_soon()
+        };
+        let asked = r#"[{"name":"sora-api","url":"http://127.0.0.1:3001/"}]"#;
+        assert!(soon(r#"[{"name":"socket","known":true},{"name":"sora","known":false,"missing":"m"}]"#, asked));
+        assert!(!soon(r#"[{"name":"socket","known":true},{"name":"sora","known":false,"missing":"m"}]"#, "[]"), "nothing asks it");
+        assert!(!soon(r#"[{"name":"socket","known":true},{"name":"sora","known":false,"problem":"p"}]"#, asked), "it fails");
+        assert!(!soon(r#"[{"name":"socket","known":false,"missing":"m"}]"#, asked));
+    }
+
+    #[test]
     fn lists_that_were_not_asked_for_drain_nothing() {
         let drained =
             |mode, look| Seen::Listed(Box::new(Listed { node_name: "sora:3000".to_owned(), mode, look })).drained(Enough::default());

@@ -23,7 +23,7 @@ use crate::standing;
 /// How far the wall clock may be from where it was at the daemon's start, before that is said.
 const CLOCK_STEP_MAX: Duration = Duration::from_secs(5);
 
-/// Check that everything is wired, and say what to do where it is not: exit code 1 where something is wrong
+/// Check that everything is wired, and say what to do where it is not: exit code 1 where something is wrong; notes do not count
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {}
 

@@ -88,6 +88,12 @@ fn three_where_nobody_answers() {
     let ended = program(&socket).arg("get").ended();
     assert_eq!(ended.code, 3);
     assert!(ended.stderr.contains("nobody listens there any more"), "{ended:?}");
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    for path in [file.as_path(), folder.path()] {
+        let ended = program(path).arg("get").ended();
+        assert_eq!((ended.code, ended.stderr.contains(": it is no socket\nhint: Check --socket")), (3, true), "{ended:?}");
+    }
     let ended = program(&folder.path().join("x".repeat(120))).arg("get").ended();
     assert_eq!(ended.code, 3, "{ended:?}");
 }
@@ -296,6 +302,7 @@ fn open_and_close_are_names_of_the_modes_and_help_and_version_are_commands() {
     let help = nowhere(&["help", "drain"]);
     assert_eq!((help.code, help.stdout.as_str()), (0, nowhere(&["drain", "--help"]).stdout.as_str()));
     assert!(nowhere(&["help"]).stdout.contains("Exit codes:"));
+    assert!(nowhere(&["help", "webhook", "test"]).stdout.contains("Usage: soramode webhook test"));
 }
 
 #[test]
