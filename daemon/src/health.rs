@@ -1,4 +1,4 @@
-//! How the servers are that the daemon asks (upstreams, Sora's API), for `status` and `doctor`.
+//! How the servers are that the daemon asks (upstreams, Sora's API, receivers of events), for `status` and `doctor`.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 #[cfg(feature = "cluster")]
@@ -16,6 +16,9 @@ pub(crate) const SORA_API: &str = "sora-api";
 /// A member of etcd among the servers.
 const ETCD: &str = "etcd";
 
+/// A receiver of events among the servers.
+const RECEIVER: &str = "webhook";
+
 /// How each server is.
 #[derive(Debug, Default)]
 pub(crate) struct Health {
@@ -24,6 +27,8 @@ pub(crate) struct Health {
     etcd: Mutex<Vec<Upstream>>,
     /// Listeners through which every user of this machine may change things.
     unguarded: Vec<String>,
+    /// Receivers of events, each in its place; `None`: it was removed.
+    receivers: Mutex<Vec<Option<Upstream>>>,
     /// Addresses that are listened on, and that the machine does not have yet.
     absent: Mutex<Vec<Absent>>,
 }
@@ -36,6 +41,7 @@ impl Health {
         Self {
             upstreams: Mutex::new(named(&config.http)),
             etcd: Mutex::new(etcd),
+            receivers: Mutex::default(),
             unguarded: config.http.unguarded(),
             absent: Mutex::default(),
         }
@@ -71,9 +77,25 @@ impl Health {
         success.is_some_and(|success| clock::now().wall.since(success) <= within)
     }
 
+    /// The configuration names these receivers, each in its place; of those that stay is known what was.
+    pub(crate) fn renew_receivers(&self, endpoints: impl Iterator<Item = Option<String>>) {
+        let mut receivers = self.receivers();
+        let known = std::mem::take(&mut *receivers);
+        let mut known = known.into_iter();
+        *receivers = endpoints.map(|endpoint| (endpoint, known.next().flatten())).map(renewed).collect();
+    }
+
+    /// A receiver took a delivery, or did not, with why.
+    pub(crate) fn note_receiver(&self, place: usize, outcome: Result<(), String>) {
+        if let Some(Some(receiver)) = self.receivers().get_mut(place) {
+            write(receiver, outcome);
+        }
+    }
+
     /// Says in a status what the gate cannot know.
     pub(crate) fn complete(&self, status: &mut Status) {
-        status.upstreams = self.upstreams().iter().chain(self.etcd().iter()).cloned().collect();
+        let receivers = self.receivers();
+        status.upstreams = self.upstreams().iter().chain(self.etcd().iter()).chain(receivers.iter().flatten()).cloned().collect();
         status.unguarded.clone_from(&self.unguarded);
         status.warnings.extend(self.absent().iter().map(Absent::warning));
     }
@@ -90,6 +112,10 @@ impl Health {
             tracing::info!(%address, "an interface has the address now ({names})");
         }
         absent.len()
+    }
+
+    fn receivers(&self) -> MutexGuard<'_, Vec<Option<Upstream>>> {
+        self.receivers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn absent(&self) -> MutexGuard<'_, Vec<Absent>> {
@@ -111,6 +137,10 @@ fn write(upstream: &mut Upstream, outcome: Result<(), String>) {
         Ok(()) => (upstream.last_success, upstream.problem) = (now, None),
         Err(problem) => (upstream.last_failure, upstream.problem) = (now, Some(problem)),
     }
+}
+
+fn renewed((endpoint, known): (Option<String>, Option<Upstream>)) -> Option<Upstream> {
+    endpoint.map(|endpoint| known.unwrap_or_else(|| unasked(RECEIVER, &endpoint)))
 }
 
 /// All servers that the configuration names; none has been asked.

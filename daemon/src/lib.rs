@@ -13,6 +13,7 @@ mod descriptors;
 mod driver;
 mod ender;
 pub mod event_log;
+mod failed_deliveries;
 mod health;
 pub mod http;
 pub mod inbox;
@@ -65,7 +66,7 @@ use reload::{Changeable, Reloader};
 use socket_file::{SocketError, SocketFile};
 use state::State;
 use store::open::Held;
-use webhook::Receivers;
+use webhook::{Receivers, Surroundings};
 
 pub use passed::PassedError;
 pub use reload::Reloads;
@@ -128,14 +129,14 @@ pub async fn serve(config: Config, shutdown: CancellationToken, reloads: Reloads
     let sessions_known = config.sessions_known && warning.is_none();
     let (inbox, letters) = inbox::inbox();
     let outgoing = Outgoing { authorities: config.authorities.clone(), mark: Some(http::mark(random()?)) };
-    let receivers = Receivers::new(&config.webhooks, outgoing.clone(), (&inbox, shutdown.clone())).map_err(RunError::Webhook)?;
+    let (health, polls) = (Arc::new(Health::new(&config)), Arc::new(Notify::new()));
+    let surroundings = Surroundings { inbox: inbox.clone(), health: Arc::clone(&health), stop: shutdown.clone() };
+    let receivers = Receivers::new(&config.webhooks, outgoing.clone(), surroundings).map_err(RunError::Webhook)?;
     let settings = Settings { sessions_known, webhooks: receivers.settings(&config.webhooks), ..settings(&config, storage) };
     let gate = Gate::restore(Snapshot { settings, started: clock::now(), stored }, Seed(random()?));
-    let (health, polls) = (Arc::new(Health::new(&config)), Arc::new(Notify::new()));
-    let metrics = Arc::new(Metrics::new()?);
+    let (metrics, last_look) = (Arc::new(Metrics::new()?), LastLook::default());
     let api = sora_api(&config.http.sora, &outgoing)?;
     let ender = Ender::new(api.clone(), cluster_settings::on_fence(&config));
-    let last_look = LastLook::default();
     let (cluster, cluster_orders) = Cluster::open(&config, log.log_id(), (&inbox, &last_look, &health))?.unzip();
     let (mirror, mirroring) = mirror(&config.http.sora, api.as_ref()).unzip();
     let outside = Outside {

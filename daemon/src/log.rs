@@ -8,7 +8,7 @@ use std::io::{self, IsTerminal};
 use std::panic::{self, PanicHookInfo};
 use std::sync::OnceLock;
 
-use soramode_protocol::event::{DeliveryEnded, EventKind};
+use soramode_protocol::event::EventKind;
 use tracing::Level;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::Registry;
@@ -106,10 +106,6 @@ pub(crate) fn tell_operator(kind: &EventKind) {
             let reason = change.reason.as_deref();
             tracing::info!(generation = change.generation, actor = change.actor, reason, "{} -> {}", change.previous_mode, change.mode);
         }
-        EventKind::DeliveryFailed(ended) => {
-            let DeliveryEnded { delivery_id, endpoint, attempts, problem, .. } = ended.as_ref();
-            tracing::error!(delivery_id, endpoint, attempts, problem, "a webhook was given up: soramode deliveries resend sends it again");
-        }
         EventKind::SessionVanished => tracing::info!("the last session has left"),
         EventKind::NodeJoined { mode, .. } => tracing::info!(%mode, "joined the cluster"),
         EventKind::NodeIsolated { mode, .. } => tracing::warn!(%mode, "isolated from the cluster"),
@@ -120,6 +116,8 @@ pub(crate) fn tell_operator(kind: &EventKind) {
         | EventKind::ConnectionDestroyed { .. }
         | EventKind::WebhookReceived { .. }
         | EventKind::DeliverySucceeded(_)
+        // These are told of together.
+        | EventKind::DeliveryFailed(_)
         | EventKind::Unknown => {}
     }
 }

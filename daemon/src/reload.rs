@@ -110,7 +110,7 @@ impl Reloader {
         if changed.is_empty() {
             return;
         }
-        match self.changeable.receivers.renew(&new, authorities, &self.inbox) {
+        match self.changeable.receivers.renew(&new, authorities) {
             Ok(ways) => {
                 let webhooks: Vec<Webhook> = self.changeable.receivers.settings(&new);
                 let letter = Letter::Renewed(Box::new(Renewal { webhooks, ways }));

@@ -1,5 +1,6 @@
 //! The way to the receivers of events: one task for each, so that none waits for another.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use soramode_core::effect::Attempt;
@@ -9,12 +10,14 @@ use soramode_protocol::certificates::Authorities;
 use soramode_protocol::http_client::{self, Outgoing};
 use soramode_protocol::webhook::{self, Answered, Sender};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::args::http::HttpUrl;
 use crate::clock;
 use crate::config::WebhookConfig;
+use crate::health::Health;
 use crate::inbox::{Inbox, Letter};
 
 /// What the driver says to a receiver's task.
@@ -63,19 +66,23 @@ pub(crate) struct Receivers {
     ways: Webhooks,
     outgoing: Outgoing,
     tasks: TaskTracker,
-    stop: CancellationToken,
+    surroundings: Surroundings,
+}
+
+/// Parts of the daemon that receivers need.
+#[derive(Clone, Debug)]
+pub(crate) struct Surroundings {
+    pub(crate) inbox: Inbox,
+    pub(crate) health: Arc<Health>,
+    pub(crate) stop: CancellationToken,
 }
 
 impl Receivers {
     /// Those that the configuration names. Each walks its way until the daemon stops. Needs a tokio runtime.
-    pub(crate) fn new(
-        config: &WebhookConfig,
-        outgoing: Outgoing,
-        (inbox, stop): (&Inbox, CancellationToken),
-    ) -> Result<Self, reqwest::Error> {
+    pub(crate) fn new(config: &WebhookConfig, outgoing: Outgoing, surroundings: Surroundings) -> Result<Self, reqwest::Error> {
         let authorities = outgoing.authorities.clone();
-        let mut receivers = Self { urls: Vec::new(), ways: Webhooks::default(), outgoing, tasks: TaskTracker::new(), stop };
-        receivers.renew(config, authorities, inbox)?;
+        let mut receivers = Self { urls: Vec::new(), ways: Webhooks::default(), outgoing, tasks: TaskTracker::new(), surroundings };
+        receivers.renew(config, authorities)?;
         Ok(receivers)
     }
 
@@ -85,16 +92,18 @@ impl Receivers {
     }
 
     /// The configuration names others, or says how to speak to them. All or none is taken.
-    pub(crate) fn renew(&mut self, config: &WebhookConfig, authorities: Authorities, inbox: &Inbox) -> Result<Webhooks, reqwest::Error> {
+    pub(crate) fn renew(&mut self, config: &WebhookConfig, authorities: Authorities) -> Result<Webhooks, reqwest::Error> {
         self.outgoing.authorities = authorities;
         let outgoing = &self.outgoing;
         let manners: Result<Vec<_>, _> = config.urls.iter().map(|url| Ok((url, Manner::of(url, config, outgoing)?))).collect();
         for (url, manner) in manners? {
             match self.urls.iter().position(|known| known == url) {
                 Some(place) => self.ways.say(place, Errand::Renew(Box::new(manner))),
-                None => self.add(url, manner, (config.shutdown_grace, inbox)),
+                None => self.add(url, manner, config.shutdown_grace),
             }
         }
+        let endpoint = |url: &HttpUrl| config.urls.contains(url).then(|| http_client::endpoint(&url.0));
+        self.surroundings.health.renew_receivers(self.urls.iter().map(endpoint));
         Ok(self.ways())
     }
 
@@ -108,15 +117,48 @@ impl Receivers {
         self.urls.iter().map(setting).collect()
     }
 
-    fn add(&mut self, url: &HttpUrl, manner: Manner, surroundings: (Duration, &Inbox)) {
-        let (grace, inbox) = surroundings;
+    fn add(&mut self, url: &HttpUrl, manner: Manner, grace: Duration) {
         let place = self.urls.len();
         // It holds one attempt and what follows from it: the gate gives the next one when it has heard of the last.
         let (way, errands) = mpsc::unbounded_channel();
         self.urls.push(url.clone());
         self.ways.0.push(way);
-        let receiver = Receiver { place, manner, grace, errands, inbox: inbox.clone() };
-        self.tasks.spawn(receiver.run(self.stop.clone()));
+        let Surroundings { inbox, health, stop } = self.surroundings.clone();
+        let receiver = Receiver { place, manner, grace, errands, inbox, health, trouble: Trouble::default() };
+        self.tasks.spawn(receiver.run(stop));
+    }
+}
+
+/// The shortest time between two log lines on a receiver that fails and succeeds by turns.
+const FIRST_FAILURE_PAUSE: Duration = Duration::from_mins(1);
+
+/// The shortest time between two log lines on a receiver that goes on failing.
+const FAILURE_PAUSE: Duration = Duration::from_hours(1);
+
+/// A receiver's failures, as far as the log is concerned: the first is logged, and then one an hour.
+#[derive(Debug, Default)]
+struct Trouble {
+    /// Tries since the last that succeeded.
+    failed: u64,
+    /// Whether one of these was logged.
+    is_logged: bool,
+    last_logged: Option<Instant>,
+}
+
+impl Trouble {
+    /// Notes how a try ended; returns the number of failed tries if there is something to log.
+    fn note(&mut self, problem: Option<&str>, now: Instant) -> Option<u64> {
+        if problem.is_none() {
+            let failed = std::mem::take(&mut self.failed);
+            return std::mem::take(&mut self.is_logged).then_some(failed);
+        }
+        self.failed += 1;
+        let pause = if self.is_logged { FAILURE_PAUSE } else { FIRST_FAILURE_PAUSE };
+        if self.last_logged.is_some_and(|logged| now.duration_since(logged) < pause) {
+            return None;
+        }
+        (self.is_logged, self.last_logged) = (true, Some(now));
+        Some(self.failed)
     }
 }
 
@@ -129,6 +171,8 @@ struct Receiver {
     grace: Duration,
     errands: mpsc::UnboundedReceiver<Errand>,
     inbox: Inbox,
+    health: Arc<Health>,
+    trouble: Trouble,
 }
 
 impl Receiver {
@@ -170,16 +214,22 @@ impl Receiver {
         }
     }
 
-    async fn send(&self, attempt: &Attempt) -> Tried {
+    async fn send(&mut self, attempt: &Attempt) -> Tried {
         let tried = match self.try_send(attempt).await {
             Ok(answered) => {
                 Tried { status: Some(answered.status.as_u16()), retry_after: answered.retry_after, problem: answered.problem() }
             }
             Err(problem) => Tried { status: None, retry_after: None, problem: Some(problem) },
         };
-        if let Some(problem) = &tried.problem {
-            let (endpoint, attempt, seq) = (self.manner.sender.endpoint(), attempt.attempt, attempt.event.seq);
-            tracing::debug!(endpoint, seq, attempt, problem, "a webhook was not delivered");
+        self.health.note_receiver(self.place, tried.problem.clone().map_or(Ok(()), Err));
+        let endpoint = self.manner.sender.endpoint();
+        match (self.trouble.note(tried.problem.as_deref(), Instant::now()), &tried.problem) {
+            (Some(failed), Some(problem)) => {
+                let (delivery, attempt) = (attempt.id, attempt.attempt);
+                tracing::warn!(endpoint, delivery, attempt, failed, problem, "a receiver failed; its deliveries are sent again");
+            }
+            (Some(failed), None) => tracing::info!(endpoint, failed, "a receiver takes deliveries again"),
+            (None, _) => {}
         }
         tried
     }
@@ -187,5 +237,23 @@ impl Receiver {
     async fn try_send(&self, attempt: &Attempt) -> Result<Answered, String> {
         let body = webhook::body(&attempt.event, &self.manner.label, attempt.generation).map_err(|error| error.to_string())?;
         self.manner.sender.send(&attempt.event.id.to_string(), clock::now().wall, body).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_receiver_that_fails_is_logged_at_first_and_then_seldom() {
+        let (mut trouble, mut now) = (Trouble::default(), Instant::now());
+        let mut logged = Vec::new();
+        for (seconds, is_delivered) in
+            [(0, true), (1, false), (5, false), (3_500, false), (100, false), (1, true), (1, false), (60, false), (1, true)]
+        {
+            now += Duration::from_secs(seconds);
+            logged.push(trouble.note((!is_delivered).then_some("500"), now));
+        }
+        assert_eq!(logged, [None, Some(1), None, None, Some(4), Some(4), None, Some(2), Some(2)]);
     }
 }

@@ -70,7 +70,8 @@ pub struct Source {
 /// A server that the daemon asks, and how it answered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Upstream {
-    /// `auth`, `session` or `event` for the application's webhooks, `sora-api` for Sora's API.
+    /// `auth`, `session` or `event` for the application's webhooks, `sora-api` for Sora's API, `etcd` for a member of the cluster's etcd,
+    /// `webhook` for a receiver of events.
     pub name: String,
     /// Where it is, without a password that the URL may have.
     pub url: String,

@@ -275,10 +275,24 @@ fn upstream_check(upstream: &Upstream, output: &Output) -> Check {
     if upstream.name == "etcd" {
         return etcd_check(upstream, how);
     }
+    if upstream.name == "webhook" {
+        return receiver_check(upstream, how);
+    }
     match (&upstream.problem, upstream.last_success) {
         (Some(_), _) => Check::bad("upstream", how, "Check its URL, and that it is up; while it fails, its webhooks fail"),
         (None, Some(_)) => Check::ok("upstream", how),
         (None, None) => Check::note("upstream", how, "It is asked with the first webhook: does sora.conf name soramoded?"),
+    }
+}
+
+/// A receiver of events. One that fails loses nothing for a day and a half.
+fn receiver_check(receiver: &Upstream, how: String) -> Check {
+    match (&receiver.problem, receiver.last_success) {
+        (Some(_), _) => {
+            Check::bad("webhook", how, "Its deliveries are sent again for a day and a half. Look at them with: soramode deliveries")
+        }
+        (None, Some(_)) => Check::ok("webhook", how),
+        (None, None) => Check::note("webhook", how, "It is asked with the first event. Try it with: soramode webhook test URL"),
     }
 }
 

@@ -65,6 +65,23 @@ fn deliveries_are_listed_shown_and_sent_again() {
 }
 
 #[test]
+fn a_receiver_that_fails_is_named_before_it_is_given_up() {
+    let receiver = Receiver::start(|_| Manner::status(500));
+    let daemon = telling(&receiver);
+    daemon.connect("spam", "one");
+    daemon.ok(&["set", "block_new_session"]);
+    daemon.disconnect("one");
+    // When it is told the second time, what came of the first is known.
+    receiver.hear();
+    receiver.hear();
+    let (_, found) = daemon.json(&["doctor"]);
+    let check = found["checks"].as_array().unwrap().iter().find(|check| check["what"] == "webhook").unwrap();
+    let how = format!("webhook http://{}/hook: 500 Internal Server Error", receiver.address);
+    assert_eq!((&check["verdict"], &check["how"]), (&json!("bad"), &json!(how)));
+    assert!(daemon.ok(&["status"]).contains(&how));
+}
+
+#[test]
 fn what_became_outdated_is_not_sent_again() {
     let receiver = Receiver::start(|_| Manner::status(410));
     let daemon = telling(&receiver);

@@ -31,6 +31,12 @@ pub const DELIVERIES_FAILED_KEPT: usize = 10_000;
 /// Deliveries that succeeded or became obsolete and are kept, to be looked at.
 pub const DELIVERIES_OVER_KEPT: usize = 1_000;
 
+/// Why a delivery failed whose receiver was removed.
+pub const REMOVED: &str = "it is no webhook of this node any more";
+
+/// Why a delivery failed that was the oldest of too many.
+pub const OVERFLOW: &str = "overflow: too many deliveries were owed";
+
 /// The status that says: never again.
 const GONE: u16 = 410;
 
@@ -94,7 +100,7 @@ impl Gate {
         let strays: Vec<u64> =
             self.deliveries.pending.iter().filter(|id| rows.get(id).is_some_and(|it| !is_configured(it))).copied().collect();
         for id in strays {
-            self.end_delivery(turn, id, Ending::Failed(Some("it is no webhook of this node any more".to_owned())));
+            self.end_delivery(turn, id, Ending::Failed(Some(REMOVED.to_owned())));
         }
         for place in 0..self.deliveries.queues.len() {
             self.wait_or_try(turn, place);
@@ -145,7 +151,7 @@ impl Gate {
         if self.deliveries.pending.len() > DELIVERIES_OWED_MAX
             && let Some(oldest) = self.oldest_waiting()
         {
-            self.end_delivery(turn, oldest, Ending::Failed(Some("overflow: too many deliveries were owed".to_owned())));
+            self.end_delivery(turn, oldest, Ending::Failed(Some(OVERFLOW.to_owned())));
         }
     }
 
