@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a helper that fails fails the test that called it")]
 
 mod api;
+mod certificates;
 #[cfg(feature = "cluster")]
 mod cluster;
 mod completion;

@@ -13,6 +13,7 @@ use soramode_protocol::event::{DeliveryEnded, Event, EventKind};
 use soramode_protocol::node::DeliveryCounts;
 
 use self::queue::Queue;
+pub use self::queue::{OVERFLOW, REMOVED};
 pub use self::schedule::{NEWS_PAUSE, RETRY_AFTER_MAX, RETRY_PAUSES};
 use self::schedule::{heeded, longest_pause_after, pause_after};
 use crate::effect::{Act, Attempt, Record};
@@ -30,12 +31,6 @@ pub const DELIVERIES_FAILED_KEPT: usize = 10_000;
 
 /// Deliveries that succeeded or became obsolete and are kept, to be looked at.
 pub const DELIVERIES_OVER_KEPT: usize = 1_000;
-
-/// Why a delivery failed whose receiver was removed.
-pub const REMOVED: &str = "it is no webhook of this node any more";
-
-/// Why a delivery failed that was the oldest of too many.
-pub const OVERFLOW: &str = "overflow: too many deliveries were owed";
 
 /// The status that says: never again.
 const GONE: u16 = 410;

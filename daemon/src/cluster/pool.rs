@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use etcd_client::{Certificate, Client, ConnectOptions, Error, Identity, TlsOptions};
+use soramode_protocol::http_client::{PEER_TEXT_BYTES_MAX, innermost};
+use soramode_protocol::text::shorten;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::config::{ClusterConfig, Tls};
@@ -177,10 +179,10 @@ fn is_final(error: &Error) -> bool {
 
 fn words(error: &Error) -> String {
     if let Error::GRpcStatus(status) = error {
-        return status.message().to_owned();
+        return shorten(status.message(), PEER_TEXT_BYTES_MAX);
     }
     if let Error::TransportError(error) = error {
-        return soramode_protocol::http_client::innermost(error);
+        return innermost(error);
     }
     error.to_string()
 }

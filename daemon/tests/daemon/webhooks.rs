@@ -106,7 +106,7 @@ fn whoever_does_not_say_2xx_is_told_again() {
         (redirect, json!(302), "redirects are not followed"),
         (Manner::status(500), json!(500), "500 Internal Server Error"),
         (Manner::status(404), json!(404), "404 Not Found"),
-        (Manner::Close, Value::Null, "error sending request"),
+        (Manner::Close, Value::Null, "connection closed before message completed"),
     ] {
         let known = after(&manner);
         assert_eq!((&known["attempts"], &known["status"]), (&json!(1), &status), "{manner:?}: {known}");

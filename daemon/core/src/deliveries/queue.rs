@@ -5,6 +5,12 @@ use std::time::Duration;
 
 use super::schedule::{NEWS_PAUSE, heeded};
 
+/// Why a delivery failed whose receiver was removed.
+pub const REMOVED: &str = "it is no webhook of this node any more";
+
+/// Why a delivery failed that was the oldest of too many.
+pub const OVERFLOW: &str = "overflow: too many deliveries were owed";
+
 /// Pending deliveries of one receiver. All times are by the boot clock.
 #[derive(Default)]
 pub(super) struct Queue {
