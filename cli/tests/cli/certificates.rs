@@ -51,8 +51,16 @@ impl Drop for Server {
 fn self_signed(folder: &Path, name: &str, more: &[&str]) -> Server {
     let (certificate, key) = (folder.join(name), folder.join(format!("{name}.key")));
     let mut openssl = Command::new("openssl");
-    openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=a"]);
-    openssl.args(["-addext", "subjectAltName=IP:127.0.0.1"]).args(more).arg("-out").arg(&certificate).arg("-keyout").arg(&key);
+    openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]);
+    openssl
+        .arg("-subj")
+        .arg(format!("/CN={name}"))
+        .args(["-addext", "subjectAltName=IP:127.0.0.1"])
+        .args(more)
+        .arg("-out")
+        .arg(&certificate)
+        .arg("-keyout")
+        .arg(&key);
     assert!(openssl.stderr(Stdio::null()).status().unwrap().success());
     Server::start(&certificate, &key)
 }
