@@ -22,7 +22,6 @@ use tokio_util::task::TaskTracker;
 use crate::clock::{BootTimer, now};
 use crate::ender::Ender;
 use crate::event_log::EventLog;
-use crate::failed_deliveries::FailedDeliveries;
 use crate::health::Health;
 use crate::inbox::{LastLook, Letter, Letters, Mail, Mailbox, Renewal, WeakInbox};
 use crate::journal::{Due, Journal, Outcome, WAITING_RECORDS_MAX};
@@ -264,12 +263,10 @@ impl Driver {
     }
 
     fn publish(&self, records: &mut Vec<Record>) {
-        let mut failed = FailedDeliveries::default();
+        let mut failed = log::FailedDeliveries::default();
         self.log.append(records.drain(..).filter_map(Record::into_event).inspect(|event| {
             log::tell_operator(&event.kind);
-            if let EventKind::DeliveryFailed(ended) = &event.kind {
-                failed.note(ended);
-            }
+            failed.note(&event.kind);
             self.outside.metrics.event(event);
             self.mirror_automatic(&event.kind);
         }));

@@ -1,7 +1,7 @@
 //! Deliveries that failed, for the log: a line for all that failed at once for the same reason, and not one for each.
 
 use soramode_core::deliveries::{DELIVERIES_FAILED_KEPT, OVERFLOW, REMOVED};
-use soramode_protocol::event::DeliveryEnded;
+use soramode_protocol::event::{DeliveryEnded, EventKind};
 
 use crate::rate_limit::log_limited;
 
@@ -19,12 +19,14 @@ struct Line {
 }
 
 impl FailedDeliveries {
-    pub(crate) fn note(&mut self, ended: &DeliveryEnded) {
+    /// Notes an event, if it is one of these.
+    pub(crate) fn note(&mut self, kind: &EventKind) {
+        let EventKind::DeliveryFailed(ended) = kind else { return };
         let is_same = |line: &Line| line.first.endpoint == ended.endpoint && line.first.problem == ended.problem;
         let place = self.0.iter().position(is_same).or(self.0.len().checked_sub(1).filter(|last| *last + 1 >= LINES_MAX));
         match place.and_then(|place| self.0.get_mut(place)) {
             Some(line) => line.deliveries += 1,
-            None => self.0.push(Line { first: ended.clone(), deliveries: 1 }),
+            None => self.0.push(Line { first: ended.as_ref().clone(), deliveries: 1 }),
         }
     }
 
@@ -57,9 +59,10 @@ impl FailedDeliveries {
 mod tests {
     use super::*;
 
-    fn failed(delivery_id: u64, endpoint: &str, problem: &str) -> DeliveryEnded {
+    fn failed(delivery_id: u64, endpoint: &str, problem: &str) -> EventKind {
         let (event_id, endpoint) = ("1YT8QE19QN4FKA9HGE1DD493BC".parse().unwrap(), endpoint.to_owned());
-        DeliveryEnded { delivery_id, event_id, endpoint, attempts: 0, status: None, problem: Some(problem.to_owned()) }
+        let problem = Some(problem.to_owned());
+        EventKind::DeliveryFailed(Box::new(DeliveryEnded { delivery_id, event_id, endpoint, attempts: 0, status: None, problem }))
     }
 
     #[test]

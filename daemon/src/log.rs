@@ -22,6 +22,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::args::{LogFormat, LogLevel};
 use crate::clock;
+pub(crate) use crate::failed_deliveries::FailedDeliveries;
 use queue::Queue;
 pub(crate) use queue::dropped;
 pub use queue::{FLUSH_TIME, WAITING_BYTES_MAX, finish};
