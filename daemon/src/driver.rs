@@ -384,6 +384,7 @@ impl Driver {
                 | Reply::Granted(_)
                 | Reply::Acknowledged(_)
                 | Reply::Purged(_)
+                | Reply::Initialized(_)
                 | Reply::Page(_),
             )
             | Err(_) => {}

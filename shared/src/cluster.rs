@@ -1,14 +1,17 @@
-//! The cluster: `Grant`, `Acknowledge`, `PurgeClusterNode`, the notification `Fence`, and what a status says of it.
+//! The cluster: `Grant`, `Acknowledge`, `PurgeClusterNode`, `InitCluster`, the notification `Fence`, and what a status says of it.
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::id::{ChannelId, NodeName};
+use crate::id::{ChannelId, ClusterId, HistoryId, NodeName};
 use crate::node::Standing;
 use crate::time::Time;
 
 /// What whoever purges a node must say: that the node is off, or that the risk that it is not is theirs.
 pub const RISK_OF_PURGE: &str = "still-running";
+
+/// The risk of making a cluster go on in an etcd that was refused.
+pub const RISK_OF_INIT: &str = "lost-claims";
 
 /// A node's right to a channel, as it goes out with an offer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,6 +101,38 @@ pub struct Purged {
     pub incarnations: Vec<u64>,
     /// The channels that they owed.
     pub channels: u64,
+}
+
+/// `InitCluster`'s params: the cluster is made in etcd, once; or it goes on in an etcd that has lost claims.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InitCluster {
+    /// [`RISK_OF_INIT`] where this node refuses the etcd: channels whose claims were lost may still be served by nodes that are not reached.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub accept_risk: Option<String>,
+}
+
+impl InitCluster {
+    /// Checks that the risk, if one is accepted, is the one that there is.
+    pub fn check(&self) -> Result<(), Error> {
+        match self.accept_risk.as_deref() {
+            None | Some(RISK_OF_INIT) => Ok(()),
+            Some(other) => Err(Error::invalid_params("accept_risk", format_args!("got {other:?}, takes {RISK_OF_INIT:?}"))),
+        }
+    }
+}
+
+/// `InitCluster`'s result: what `/cfg` says now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Initialized {
+    /// The cluster: made with it, and kept whichever etcd it goes on in.
+    pub cluster_id: ClusterId,
+    /// How many histories it has had.
+    pub epoch: u64,
+    /// The present one.
+    pub history_id: HistoryId,
+    /// etcd's own id, in decimal.
+    pub etcd_cluster_id: String,
 }
 
 /// What a status says of the cluster.

@@ -257,6 +257,26 @@ impl Error {
         Self::new(ErrorType::NotFound, "this node is standalone: it has no cluster")
     }
 
+    /// There is a cluster already.
+    pub fn cluster_exists(epoch: u64) -> Self {
+        Self::new(ErrorType::CannotBecomeTrue, format!("etcd has this cluster already (epoch {epoch}), and nothing is wrong with it"))
+            .with_hint("Nothing is to be done: nodes join by themselves")
+    }
+
+    /// The etcd has lost claims: an operator must accept what follows from that.
+    pub fn needs_risk_of_init(problem: impl fmt::Display) -> Self {
+        let risk = crate::cluster::RISK_OF_INIT;
+        Self::invalid_params("accept_risk", format_args!("takes {risk:?} here: {problem}")).with_hint(
+            "Bring back the etcd that was there; else read \"etcd from a backup\" in man/cluster.md first: a channel whose claim was lost is \
+             served twice if its node is not reached",
+        )
+    }
+
+    /// The etcd has another cluster.
+    pub fn other_cluster(problem: impl fmt::Display, remedy: &'static str) -> Self {
+        Self::new(ErrorType::CannotBecomeTrue, problem.to_string()).with_hint(remedy)
+    }
+
     /// The node that is to be written off is there.
     pub fn node_is_there(node_name: &NodeName) -> Self {
         let message = format!("node {:?} is in the cluster, and no channel waits for an earlier incarnation of it", node_name.as_str());

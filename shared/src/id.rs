@@ -238,6 +238,14 @@ id_type!(
     /// A stretch of the event log within which `seq` has no gap and no repeat.
     LogId, "log_id"
 );
+id_type!(
+    /// A cluster, whichever etcd it is kept in.
+    ClusterId, "cluster_id"
+);
+id_type!(
+    /// One history of a cluster in etcd: a new one begins where claims may have been lost.
+    HistoryId, "history_id"
+);
 
 /// An event's id: a `UUIDv4`, written in Clockwork Base32 only when somebody reads it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::cluster::{Acknowledged, Granted, Purged};
+use crate::cluster::{Acknowledged, Granted, Initialized, Purged};
 use crate::decision::{Decision, Disconnected, Explanation, Reported};
 use crate::delivery::{Deliveries, Delivery};
 use crate::end::Ended;
@@ -48,6 +48,8 @@ pub enum Reply {
     Acknowledged(Acknowledged),
     /// To `PurgeClusterNode`.
     Purged(Purged),
+    /// To `InitCluster`.
+    Initialized(Initialized),
     /// To `Wait`.
     WaitEnded(Box<WaitEnded>),
 }

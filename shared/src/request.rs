@@ -6,7 +6,7 @@ use serde::de::{DeserializeOwned, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::access::Access;
-use crate::cluster::{Acknowledge, Acknowledged, Grant, Granted, PurgeClusterNode, Purged};
+use crate::cluster::{Acknowledge, Acknowledged, Grant, Granted, InitCluster, Initialized, PurgeClusterNode, Purged};
 use crate::decision::{Connect, Decision, Disconnect, Disconnected, Explain, Explanation, Report, Reported};
 use crate::delivery::{Deliveries, Delivery, ListDeliveries, ResendDelivery};
 use crate::end::{End, Ended};
@@ -127,6 +127,7 @@ methods! {
     ResendDelivery(Operate) -> Delivery;
     ListClusterNodes(View) -> ClusterNodes;
     PurgeClusterNode(Operate) -> Purged;
+    InitCluster(Operate) -> Initialized;
     Grant(Operate) -> Granted;
     Acknowledge(Operate) -> Acknowledged;
     GetInfo(View) -> Info;
@@ -178,6 +179,8 @@ pub enum GateRequest {
     ResendDelivery(ResendDelivery),
     /// A node is off for good.
     PurgeClusterNode(PurgeClusterNode),
+    /// The cluster is made in etcd.
+    InitCluster(InitCluster),
     /// How long the SFU may go on.
     Grant,
     /// What a fence named has ended.
@@ -242,6 +245,7 @@ impl Request {
             | Method::ListDeliveries
             | Method::ResendDelivery
             | Method::PurgeClusterNode
+            | Method::InitCluster
             | Method::Grant
             | Method::Acknowledge => {
                 let request = GateRequest::read(method, params)?;
@@ -272,6 +276,7 @@ impl GateRequest {
             Method::ListDeliveries => params.read().map(Self::ListDeliveries),
             Method::ResendDelivery => params.read().map(Self::ResendDelivery),
             Method::PurgeClusterNode => params.read().map(Self::PurgeClusterNode),
+            Method::InitCluster => params.read().map(Self::InitCluster),
             Method::Grant => params.read::<Grant>().map(|_| Self::Grant),
             Method::Acknowledge => params.read().map(Self::Acknowledge),
             Method::Subscribe | Method::Unsubscribe | Method::GetInfo => {
@@ -287,6 +292,7 @@ impl GateRequest {
             Self::Wait(wait) => wait.check(),
             Self::End(end) => end.check(),
             Self::PurgeClusterNode(purge) => purge.check(),
+            Self::InitCluster(init) => init.check(),
             Self::ListModeChanges(list) => page_limit(list.limit).map(drop),
             Self::List(list) => page_limit(list.limit()).map(drop),
             Self::ListDeliveries(list) => page_limit(list.limit).map(drop),

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use soramode_protocol::cluster::{Acknowledge, Grant, PurgeClusterNode};
+use soramode_protocol::cluster::{Acknowledge, Grant, InitCluster, PurgeClusterNode};
 use soramode_protocol::decision::{Connect, Decision, Disconnect, Explain, RejectReason, Report};
 use soramode_protocol::delivery::{ListDeliveries, ResendDelivery};
 use soramode_protocol::end::End;
@@ -107,6 +107,7 @@ fn check_method(method: Method) {
         Method::ListDeliveries => round_trip::<ListDeliveries>(method),
         Method::ResendDelivery => round_trip::<ResendDelivery>(method),
         Method::PurgeClusterNode => round_trip::<PurgeClusterNode>(method),
+        Method::InitCluster => round_trip::<InitCluster>(method),
         Method::Grant => round_trip::<Grant>(method),
         Method::Acknowledge => round_trip::<Acknowledge>(method),
         Method::GetInfo => round_trip::<GetInfo>(method),

@@ -1,8 +1,8 @@
-//! `soramode nodes [purge NODE]`
+//! `soramode nodes [init | purge NODE]`
 
 use clap::ValueEnum;
 use clap_complete::engine::ArgValueCandidates;
-use soramode_protocol::cluster::{PurgeClusterNode, Purged, RISK_OF_PURGE};
+use soramode_protocol::cluster::{InitCluster, Initialized, PurgeClusterNode, Purged, RISK_OF_INIT, RISK_OF_PURGE};
 use soramode_protocol::id::NodeName;
 use soramode_protocol::mode::Mode;
 use soramode_protocol::node::{ClusterNode, ClusterNodes, ListClusterNodes, Owes, Standing};
@@ -25,6 +25,12 @@ pub(crate) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum What {
+    /// Make the cluster in etcd: once, on one node, before any can join
+    Init {
+        /// Go on in an etcd that this node refuses, because it was emptied, restored or replaced
+        #[arg(long, value_enum, value_name = "RISK")]
+        accept_risk: Option<RiskOfInit>,
+    },
     /// Say that a node that is gone is off, so that its channels need not wait for it
     Purge {
         /// The node; of one that runs, its earlier incarnations alone are purged
@@ -40,6 +46,12 @@ enum What {
 enum Risk {
     /// If it is not off after all, its channels are served twice
     StillRunning,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum RiskOfInit {
+    /// A channel whose claim was lost is served twice, if its node cannot reach this etcd and still serves it
+    LostClaims,
 }
 
 /// The columns of [`show`].
@@ -59,6 +71,8 @@ const COLUMNS: [Column; 10] = [
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
     match args.what {
         None => list(context).await,
+        Some(What::Init { .. }) if context.api.is_some() => Err(needs_socket("nodes init")),
+        Some(What::Init { accept_risk }) => init(accept_risk, context).await,
         Some(What::Purge { .. }) if context.api.is_some() => Err(needs_socket("nodes purge")),
         Some(What::Purge { node, accept_risk: Some(Risk::StillRunning) }) => purge(node, context).await,
         Some(What::Purge { node, accept_risk: None }) => {
@@ -124,6 +138,25 @@ async fn purge(node_name: NodeName, context: &mut Context<'_>) -> Result<Exit, F
             output.confirm(&format!(
                 "{node} is written off: {channels} can be had by whoever asks. Do not start it before its SFU is down"
             ))?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+async fn init(accepted: Option<RiskOfInit>, context: &mut Context<'_>) -> Result<Exit, Failure> {
+    let accept_risk = accepted.map(|RiskOfInit::LostClaims| RISK_OF_INIT.to_owned());
+    let made = context.socket.connect().await?.call(&InitCluster { accept_risk }).await?;
+    let Initialized { cluster_id, epoch, .. } = &made;
+    let output = &mut context.output;
+    match output.format() {
+        Format::Json | Format::Jsonl => output.json(&made)?,
+        Format::Plain => output.record(&["initialized", cluster_id.as_str(), &epoch.to_string()])?,
+        Format::Table => {
+            let cluster = escape(cluster_id.as_str());
+            output.confirm(&match epoch {
+                1 => format!("The cluster is made in etcd ({cluster}). Nodes join it by themselves"),
+                epoch => format!("The cluster goes on in this etcd with epoch {epoch} ({cluster}). Nodes that knew it join by themselves"),
+            })?;
         }
     }
     Ok(Exit::Done)

@@ -80,6 +80,7 @@ impl Node {
         let config = Config::load(Args::read_from(words).unwrap()).unwrap();
         let mut node = Self { folder, config, running: None };
         node.start_again();
+        until(|| node.has_init().then_some(()));
         node.ok(&["wait", "joined", "--timeout", "60s"]);
         node
     }
@@ -107,6 +108,12 @@ impl Node {
 
     fn run(&self, args: &[&str]) -> Ended {
         program(&self.socket()).args(args).ended()
+    }
+
+    /// Makes the cluster, unless it is there; not before etcd answers.
+    fn has_init(&self) -> bool {
+        let ended = self.run(&["nodes", "init"]);
+        ended.code == 0 || ended.stderr.contains("already")
     }
 
     pub(crate) fn ok(&self, args: &[&str]) -> String {

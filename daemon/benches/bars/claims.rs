@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use etcd_client::{Client as Etcd, Compare, CompareOp, Txn, TxnOp};
 use soramode_protocol::client::Client;
+use soramode_protocol::cluster::InitCluster;
 use soramode_protocol::decision::{Connect, Decision, Disconnect};
 use soramode_protocol::id::{ChannelId, ConnectionId};
 use soramode_protocol::wait::{Outcome, Wait, WaitFor};
@@ -72,8 +73,14 @@ fn etcd(folder: &Path) -> Server {
 }
 
 async fn join(path: &Path) {
+    let mut node = Client::connect(path).await.unwrap();
+    let began = Instant::now();
+    while let Err(error) = node.call(&InitCluster::default()).await {
+        assert!(began.elapsed() < ANSWER_MAX, "{error}");
+        tokio::task::yield_now().await;
+    }
     let wait = Wait { timeout_seconds: Some(ANSWER_MAX.as_secs_f64()), ..Wait::new(WaitFor::Joined) };
-    assert_eq!(Client::connect(path).await.unwrap().call(&wait).await.unwrap().outcome, Outcome::Reached);
+    assert_eq!(node.call(&wait).await.unwrap().outcome, Outcome::Reached);
 }
 
 /// Its keys are there as a node's would be; gives the revision that created the first.

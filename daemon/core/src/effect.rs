@@ -12,6 +12,7 @@ use soramode_protocol::session::Session;
 use soramode_protocol::time::Time;
 
 use crate::cluster::Token;
+use crate::cluster::history::Known;
 use crate::input::{SocketId, Ticket};
 use crate::member::order::{FenceOf, Order};
 use crate::snapshot::{StoredDelivery, StoredMember};
@@ -77,6 +78,8 @@ pub enum Record {
     DeliveryForgotten(u64),
     /// The node's life in its cluster, or that it left in order.
     Member(Option<StoredMember>),
+    /// The etcd that the node is in.
+    Etcd(Known),
     /// A channel is this node's.
     Claimed {
         /// Which.
@@ -105,6 +108,7 @@ impl Record {
             | Self::Delivery(_)
             | Self::DeliveryForgotten(_)
             | Self::Member(_)
+            | Self::Etcd(_)
             | Self::Claimed { .. }
             | Self::Unclaimed(_)
             | Self::VanishedHeld(_) => None,

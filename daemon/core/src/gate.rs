@@ -139,6 +139,7 @@ impl Gate {
             GateRequest::Wait(wait) => return self.wait(turn, ticket, *wait),
             GateRequest::ListDeliveries(list) => self.list_deliveries(turn.now, &list).map(Reply::Deliveries),
             GateRequest::PurgeClusterNode(purge) => return self.purge(turn, ticket, (purge, &actor)),
+            GateRequest::InitCluster(init) => return self.init_cluster(turn, ticket, &init),
             GateRequest::Grant => Ok(Reply::Granted(self.grant(turn.now.boot))),
             GateRequest::Acknowledge(it) => {
                 Ok(Reply::Acknowledged(self.acknowledge(turn, Acknowledgement { id: it.id, by: ticket.socket })))

@@ -10,6 +10,7 @@ use soramode_protocol::node::Storage;
 use soramode_protocol::session::ConnectionState;
 use soramode_protocol::time::Time;
 
+use crate::cluster::history::Known;
 use crate::cluster::{FenceAfter, Incarnation, Terms, Token};
 use crate::input::Timestamp;
 use crate::rows::{Door, Origin};
@@ -231,6 +232,8 @@ pub struct Stored {
     pub deliveries: Vec<StoredDelivery>,
     /// The node's last life in its cluster.
     pub member: Option<StoredMember>,
+    /// The etcd that it was in.
+    pub etcd: Option<Known>,
     /// The channels that it owned.
     pub claims: Vec<(ChannelId, Token)>,
 }
@@ -277,6 +280,7 @@ impl Default for Stored {
             vanished_held: false,
             deliveries: Vec::new(),
             member: None,
+            etcd: None,
             claims: Vec::new(),
         }
     }

@@ -1,6 +1,6 @@
 //! Claims: each write is one transaction that compares what it rests on.
 
-use etcd_client::{Client, Compare, CompareOp, KeyValue, Txn, TxnOp, TxnResponse};
+use etcd_client::{Compare, CompareOp, GetResponse, KeyValue, TxnOp};
 use soramode_core::cluster::claim::{Claim, Found, Reply};
 use soramode_core::cluster::{Incarnation, Token};
 use soramode_core::member::order::{Certainty, Heard, Rest, Wish};
@@ -8,66 +8,71 @@ use soramode_protocol::id::ChannelId;
 use soramode_protocol::mode::Mode;
 
 use super::keys::ClaimValue;
-use super::look::gets;
-use super::{Etcd, number, revision};
+use super::trusted::{Done, Trusted};
+use super::{number, revision};
 use crate::inbox::{Inbox, Letter};
 
-/// Claims that one transaction writes anew: etcd takes 128 operations in each.
-const READOPTED_AT_ONCE: usize = 60;
+/// Claims that one transaction writes anew: etcd takes 128 comparisons in each, and each claim has three.
+const READOPTED_AT_ONCE: usize = 40;
 
-impl Etcd {
+impl Trusted {
     /// Finds out whose a channel is, or makes it this node's.
     pub(super) async fn ask(&self, channel: &ChannelId, by: Incarnation, wish: &Wish) -> Result<Reply, String> {
-        let txn = self.asking(channel, by, wish)?;
-        let answer = self.txn(txn).await?;
-        match wish {
-            Wish::Claim | Wish::TakeOver(_) | Wish::Renew(_) if answer.succeeded() => written_at(&answer).map(Reply::Won),
-            Wish::Find | Wish::Drop(_) | Wish::Claim | Wish::TakeOver(_) | Wish::Renew(_) => found(&answer).map(Reply::Refused),
-        }
+        let key = self.etcd.keys.claim(channel);
+        let reads = self.reads(channel);
+        let is_still = |claim: &Claim| Compare::mod_revision(key.clone(), CompareOp::Equal, revision(claim.token.0));
+        let when: Vec<Compare> = match wish {
+            Wish::Find => return self.txn(Vec::new(), reads.clone(), reads).await.and_then(|done| found(&done.gets)).map(Reply::Refused),
+            Wish::Drop(claim) => {
+                let deletes = std::iter::once(TxnOp::delete(key.clone(), None)).chain(reads.clone()).collect();
+                let done = self.txn(self.is_own(&key).chain([is_still(claim)]).collect(), deletes, reads).await?;
+                return found(&done.gets).map(Reply::Refused);
+            }
+            Wish::Claim => vec![Compare::create_revision(key.clone(), CompareOp::Equal, 0)],
+            Wish::Renew(claim) => self.is_own(&key).chain([is_still(claim)]).collect(),
+            Wish::TakeOver(claim) => {
+                let owner = self.etcd.keys.member_of(&claim.node);
+                vec![is_still(claim), Compare::create_revision(owner, CompareOp::NotEqual, revision(claim.incarnation.0))]
+            }
+        };
+        let mine = [
+            Compare::create_revision(self.etcd.keys.member(), CompareOp::Equal, revision(by.0)),
+            Compare::value(self.etcd.keys.mode(), CompareOp::Equal, Mode::Normal.name()),
+        ];
+        self.write(when.into_iter().chain(mine).collect(), (channel, by)).await
     }
 
-    fn asking(&self, channel: &ChannelId, by: Incarnation, wish: &Wish) -> Result<Txn, String> {
-        let key = self.keys.claim(channel);
-        let reads = self.reads(channel);
-        let mine = || {
-            [
-                Compare::create_revision(self.keys.member(), CompareOp::Equal, revision(by.0)),
-                Compare::value(self.keys.mode(), CompareOp::Equal, Mode::Normal.name()),
-            ]
-        };
-        let is_still = |claim: &Claim| Compare::mod_revision(key.clone(), CompareOp::Equal, revision(claim.token.0));
-        let compares: Vec<Compare> = match wish {
-            Wish::Find => return Ok(Txn::new().and_then(reads)),
-            Wish::Drop(claim) => {
-                let deletes = std::iter::once(TxnOp::delete(key.clone(), None)).chain(reads.clone());
-                return Ok(Txn::new().when([is_still(claim)]).and_then(deletes.collect::<Vec<_>>()).or_else(reads));
-            }
-            Wish::Claim => std::iter::once(Compare::create_revision(key.clone(), CompareOp::Equal, 0)).chain(mine()).collect(),
-            Wish::Renew(claim) => std::iter::once(is_still(claim)).chain(mine()).collect(),
-            Wish::TakeOver(claim) => {
-                let owner = self.keys.member_of(&claim.node);
-                let is_gone = Compare::create_revision(owner, CompareOp::NotEqual, revision(claim.incarnation.0));
-                [is_still(claim), is_gone].into_iter().chain(mine()).collect()
-            }
-        };
-        Ok(Txn::new().when(compares).and_then([TxnOp::put(key.clone(), self.claim_value(by)?, None)]).or_else(reads))
+    /// Writes a channel's claim if all this is so.
+    async fn write(&self, when: Vec<Compare>, (channel, by): (&ChannelId, Incarnation)) -> Result<Reply, String> {
+        let put = TxnOp::put(self.etcd.keys.claim(channel), self.claim_value(by)?, None);
+        let Done { succeeded, revision, gets } = self.txn(when, vec![put], self.reads(channel)).await?;
+        if succeeded { Ok(Reply::Won(Token(revision))) } else { found(&gets).map(Reply::Refused) }
+    }
+
+    /// This state folder wrote the claim: a revision alone may be that of another history.
+    fn is_own(&self, key: &[u8]) -> impl Iterator<Item = Compare> + use<> {
+        let (from, to) = self.etcd.own_claims.clone();
+        [Compare::value(key, CompareOp::Greater, from), Compare::value(key, CompareOp::Less, to)].into_iter()
     }
 
     /// The channel's claim, and what this node is in etcd: what a comparison may have failed by.
     fn reads(&self, channel: &ChannelId) -> Vec<TxnOp> {
-        [self.keys.claim(channel), self.keys.member(), self.keys.mode()].into_iter().map(|key| TxnOp::get(key, None)).collect()
+        [self.etcd.keys.claim(channel), self.etcd.keys.member(), self.etcd.keys.mode()]
+            .into_iter()
+            .map(|key| TxnOp::get(key, None))
+            .collect()
     }
 
     fn claim_value(&self, Incarnation(incarnation): Incarnation) -> Result<Vec<u8>, String> {
-        let (node, id, terms) = (self.identity.node_name.clone(), self.identity.id.clone(), self.identity.terms);
+        let (node, id, terms) = (self.etcd.identity.node_name.clone(), self.etcd.identity.id.clone(), self.etcd.identity.terms);
         serde_json::to_vec(&ClaimValue { node, id, incarnation, terms }).map_err(|error| error.to_string())
     }
 
     /// Deletes a claim that is still this one.
     pub(super) async fn release(&self, channel: &ChannelId, token: Token) -> Certainty {
-        let key = self.keys.claim(channel);
+        let key = self.etcd.keys.claim(channel);
         let is_still = Compare::mod_revision(key.clone(), CompareOp::Equal, revision(token.0));
-        match self.txn(Txn::new().when([is_still]).and_then([TxnOp::delete(key, None)])).await {
+        match self.txn(self.is_own(&key).chain([is_still]).collect(), vec![TxnOp::delete(key, None)], Vec::new()).await {
             Ok(_) => Certainty::Certain,
             Err(_) => Certainty::Unknown,
         }
@@ -91,31 +96,29 @@ impl Etcd {
 
     async fn readopt_some(&self, by: Incarnation, claims: &[(ChannelId, Token)]) -> Option<Vec<(ChannelId, Reply)>> {
         let value = self.claim_value(by).ok()?;
-        let mut compares = vec![Compare::create_revision(self.keys.member(), CompareOp::Equal, revision(by.0))];
-        compares.extend(
-            claims.iter().map(|(channel, token)| Compare::mod_revision(self.keys.claim(channel), CompareOp::Equal, revision(token.0))),
-        );
-        let puts: Vec<TxnOp> = claims.iter().map(|(channel, _)| TxnOp::put(self.keys.claim(channel), value.clone(), None)).collect();
-        let answer = self.txn(Txn::new().when(compares).and_then(puts)).await.ok()?;
-        let token = written_at(&answer).ok().filter(|_| answer.succeeded())?;
-        Some(claims.iter().map(|(channel, _)| (channel.clone(), Reply::Won(token))).collect())
+        let when = claims.iter().flat_map(|(channel, token)| self.is_claimed(channel, *token)).chain([self.is_member(by)]).collect();
+        let puts = claims.iter().map(|(channel, _)| TxnOp::put(self.etcd.keys.claim(channel), value.clone(), None)).collect();
+        let done = self.txn(when, puts, Vec::new()).await.ok().filter(|done| done.succeeded)?;
+        Some(claims.iter().map(|(channel, _)| (channel.clone(), Reply::Won(Token(done.revision)))).collect())
+    }
+
+    fn is_member(&self, by: Incarnation) -> Compare {
+        Compare::create_revision(self.etcd.keys.member(), CompareOp::Equal, revision(by.0))
+    }
+
+    fn is_claimed(&self, channel: &ChannelId, token: Token) -> impl Iterator<Item = Compare> + use<> {
+        let key = self.etcd.keys.claim(channel);
+        let is_still = Compare::mod_revision(key.clone(), CompareOp::Equal, revision(token.0));
+        self.is_own(&key).chain([is_still])
     }
 
     /// Of a claim that could not be asked for nothing is said.
     async fn readopt_each(&self, by: Incarnation, claims: &[(ChannelId, Token)]) -> Vec<(ChannelId, Reply)> {
         let mut replies = Vec::new();
         for (channel, token) in claims {
-            let Ok(value) = self.claim_value(by) else { continue };
-            let key = self.keys.claim(channel);
-            let compares = [
-                Compare::create_revision(self.keys.member(), CompareOp::Equal, revision(by.0)),
-                Compare::mod_revision(key.clone(), CompareOp::Equal, revision(token.0)),
-            ];
-            let txn = Txn::new().when(compares).and_then([TxnOp::put(key, value, None)]).or_else(self.reads(channel));
-            // One that does not answer would not do so sixty times either.
-            let Ok(answer) = self.txn(txn).await else { break };
-            let reply = if answer.succeeded() { written_at(&answer).map(Reply::Won) } else { found(&answer).map(Reply::Refused) };
-            let Ok(reply) = reply else { continue };
+            let when = self.is_claimed(channel, *token).chain([self.is_member(by)]).collect();
+            // One that does not answer would not do so forty times either.
+            let Ok(reply) = self.write(when, (channel, by)).await else { break };
             let Ok(reply) = self.claim_again(by, channel, reply).await else { break };
             replies.push((channel.clone(), reply));
         }
@@ -126,35 +129,16 @@ impl Etcd {
     /// is still nobody's, it is the node's that serves it.
     async fn claim_again(&self, by: Incarnation, channel: &ChannelId, reply: Reply) -> Result<Reply, String> {
         let is_lost = matches!(&reply, Reply::Refused(Found { claim: None, member: Some(member), .. }) if *member == by);
-        if !is_lost || self.identity.terms.fence_after_ms.is_some() {
+        if !is_lost || self.etcd.identity.terms.fence_after_ms.is_some() {
             return Ok(reply);
         }
-        let key = self.keys.claim(channel);
-        let compares = [
-            Compare::create_revision(self.keys.member(), CompareOp::Equal, revision(by.0)),
-            Compare::create_revision(key.clone(), CompareOp::Equal, 0),
-        ];
-        let put = TxnOp::put(key, self.claim_value(by)?, None);
-        let answer = self.txn(Txn::new().when(compares).and_then([put]).or_else(self.reads(channel))).await?;
-        if answer.succeeded() { written_at(&answer).map(Reply::Won) } else { found(&answer).map(Reply::Refused) }
-    }
-
-    pub(super) async fn txn(&self, txn: Txn) -> Result<TxnResponse, String> {
-        let write = |mut client: Client| {
-            let txn = txn.clone();
-            async move { client.txn(txn).await }
-        };
-        self.pool.call(write).await
+        let is_free = Compare::create_revision(self.etcd.keys.claim(channel), CompareOp::Equal, 0);
+        self.write(vec![self.is_member(by), is_free], (channel, by)).await
     }
 }
 
-fn written_at(answer: &TxnResponse) -> Result<Token, String> {
-    answer.header().map(|header| Token(number(header.revision()))).ok_or_else(|| "etcd's answer has no header".to_owned())
-}
-
-fn found(answer: &TxnResponse) -> Result<Found, String> {
-    let gets = gets(answer);
-    let [claim, member, mode] = gets.as_slice() else { return Err("etcd's answer cannot be read".to_owned()) };
+fn found(gets: &[GetResponse]) -> Result<Found, String> {
+    let [claim, member, mode] = gets else { return Err("etcd's answer cannot be read".to_owned()) };
     Ok(Found {
         claim: claim.kvs().first().map(read_claim).transpose()?,
         member: member.kvs().first().map(|kv| Incarnation(number(kv.create_revision()))),

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use soramode_core::cluster::claim::Claim;
+use soramode_core::cluster::history::Configuration;
 use soramode_core::cluster::{FenceAfter, Incarnation, Token};
-use soramode_protocol::id::{ChannelId, NodeName};
+use soramode_protocol::id::{ChannelId, ClusterId, HistoryId, NodeName};
 use soramode_protocol::time::Time;
 
 use crate::args::cluster::ClusterName;
@@ -106,11 +107,38 @@ impl Kind {
 pub(super) struct ConfigValue {
     pub(super) protocol_min: u32,
     pub(super) protocol_max: u32,
-    /// Raised by an operator when etcd was restored from a backup.
+    pub(super) cluster_id: ClusterId,
     pub(super) epoch: u64,
-    /// etcd's own id, in decimal; empty: that of whichever etcd this is found in.
-    #[serde(default)]
+    pub(super) history_id: HistoryId,
+    /// etcd's own id, in decimal.
     pub(super) etcd_cluster_id: String,
+    /// Written by a node that has seen that this etcd was set back, so that no node uses it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(super) set_back: Option<String>,
+}
+
+impl ConfigValue {
+    /// Reads it, if this soramoded speaks the cluster's protocol.
+    pub(super) fn read(json: &[u8]) -> Result<Configuration, String> {
+        let value: Self = serde_json::from_slice(json).map_err(|error| format!("/cfg in etcd cannot be read: {error}"))?;
+        let (min, max) = (value.protocol_min, value.protocol_max);
+        if !(min..=max).contains(&CLUSTER_PROTOCOL) {
+            return Err(format!(
+                "the cluster speaks protocol {min} to {max}, and this soramoded {CLUSTER_PROTOCOL}: install another version"
+            ));
+        }
+        let etcd_cluster_id = value.etcd_cluster_id.parse().map_err(|_| "/cfg in etcd cannot be read: etcd_cluster_id is no number")?;
+        let Self { cluster_id, history_id, epoch, set_back, .. } = value;
+        Ok(Configuration { cluster_id, history_id, epoch, etcd_cluster_id, set_back })
+    }
+}
+
+impl From<Configuration> for ConfigValue {
+    fn from(it: Configuration) -> Self {
+        let Configuration { cluster_id, history_id, epoch, etcd_cluster_id, set_back } = it;
+        let (protocol_min, protocol_max) = (CLUSTER_PROTOCOL, CLUSTER_PROTOCOL);
+        Self { protocol_min, protocol_max, cluster_id, epoch, history_id, etcd_cluster_id: etcd_cluster_id.to_string(), set_back }
+    }
 }
 
 /// `/n/<node>`
@@ -150,7 +178,7 @@ pub(super) struct TermsValue {
     pub(super) fence_budget_ms: u64,
 }
 
-/// `/c/<channel>`
+/// `/c/<channel>`. Its JSON begins with `node` and `id`: transactions compare that.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct ClaimValue {
     pub(super) node: NodeName,
@@ -159,6 +187,14 @@ pub(super) struct ClaimValue {
     pub(super) incarnation: u64,
     #[serde(flatten)]
     pub(super) terms: TermsValue,
+}
+
+/// What the JSON of every claim of one state folder begins with, and the first text behind all of them.
+pub(super) fn own_claims(node: &NodeName, id: &str) -> (Vec<u8>, Vec<u8>) {
+    let word = |text: &str| serde_json::Value::from(text).to_string();
+    let fields = format!("{{\"node\":{},\"id\":{}", word(node.as_str()), word(id));
+    // A comma follows, and behind all that go on with a comma comes a minus.
+    (format!("{fields},").into_bytes(), format!("{fields}-").into_bytes())
 }
 
 impl ClaimValue {
@@ -214,6 +250,35 @@ mod tests {
         for key in [keys.claim(&"spam".parse().unwrap()), keys.load(), keys.config()] {
             assert!(!(from <= key && key < to), "{}", String::from_utf8_lossy(&key));
         }
+    }
+
+    #[test]
+    fn the_claims_of_one_state_folder_are_told_from_all_others_by_what_they_begin_with() {
+        let terms = TermsValue { fence_after_ms: Some(1), fence_budget_ms: 2 };
+        let json = |node: &str, id: &str| {
+            let claim = ClaimValue { node: node.parse().unwrap(), id: id.to_owned(), incarnation: 7, terms };
+            serde_json::to_vec(&claim).unwrap()
+        };
+        let (from, to) = own_claims(&"n\"1".parse().unwrap(), "log");
+        assert!((&from..&to).contains(&&json("n\"1", "log")));
+        for other in [json("n\"1", "log2"), json("n\"1", "lo"), json("n2", "log"), json("n", "log")] {
+            assert!(!(&from..&to).contains(&&other), "{}", String::from_utf8_lossy(&other));
+        }
+    }
+
+    #[test]
+    fn a_configuration_is_read_as_it_was_written() {
+        let written = Configuration {
+            cluster_id: "c".parse().unwrap(),
+            history_id: "h".parse().unwrap(),
+            epoch: 3,
+            etcd_cluster_id: u64::MAX,
+            set_back: None,
+        };
+        let json = serde_json::to_string(&ConfigValue::from(written.clone())).unwrap();
+        assert_eq!(ConfigValue::read(json.as_bytes()), Ok(written));
+        let newer = json.replace("\"protocol_min\":1,\"protocol_max\":1", "\"protocol_min\":2,\"protocol_max\":3");
+        assert!(ConfigValue::read(newer.as_bytes()).unwrap_err().contains("protocol 2 to 3"));
     }
 
     #[test]

@@ -1,15 +1,15 @@
 //! A read of all members at once, linearizable: the only thing that renews the node's right.
 
 use std::collections::HashMap;
-use std::sync::atomic::Ordering;
 
-use etcd_client::{Client, Compare, CompareOp, GetOptions, GetResponse, KeyValue, Txn, TxnOp, TxnOpResponse, TxnResponse};
+use etcd_client::{Client, GetOptions, GetResponse, KeyValue, Txn, TxnOp, TxnOpResponse, TxnResponse};
 use soramode_core::cluster::Incarnation;
+use soramode_core::cluster::history::Shown;
 use soramode_core::member::order::{Load, Looked, SeenNode};
 use soramode_protocol::id::NodeName;
 use soramode_protocol::mode::Mode;
 
-use super::keys::{CLUSTER_PROTOCOL, ConfigValue, Kind, LoadValue, MemberValue};
+use super::keys::{ConfigValue, Kind, LoadValue, MemberValue};
 use super::{Etcd, number};
 use crate::clock;
 
@@ -32,20 +32,24 @@ impl Etcd {
             let sent = clock::now().boot;
             async move { client.txn(txn).await.map(|answer| (sent, answer)) }
         };
+        let revision_before = self.highest_revision();
         let (sent, answer) = self.pool.call(read).await?;
         let received = clock::now().boot;
         let gets = gets(&answer);
         let [config, members, modes, loads, purged] = gets.as_slice() else { return Err("etcd's answer cannot be read".to_owned()) };
         let header = answer.header().ok_or("etcd's answer has no header")?;
-        let epoch = self.check_config(config.kvs().first(), header.cluster_id()).await?;
-        self.epoch.store(epoch, Ordering::Relaxed);
+        let configuration_text = config.kvs().first().map(|kv| kv.value().to_vec()).unwrap_or_default();
+        let configuration = config.kvs().first().map(|kv| ConfigValue::read(kv.value())).transpose()?;
+        let epoch = configuration.as_ref().map(|it| it.epoch);
+        let (etcd_cluster_id, revision) = (header.cluster_id(), number(header.revision()));
+        self.saw(&configuration_text, (etcd_cluster_id, revision));
+        let etcd = Shown { configuration, etcd_cluster_id, revision, revision_before };
         let modes: HashMap<&str, Mode> = by_name(self, Kind::Mode, modes, |kv| kv.value_str().ok()?.parse().ok());
         let loads: HashMap<&str, LoadValue> = by_name(self, Kind::Load, loads, |kv| serde_json::from_slice(kv.value()).ok());
-        let mut look =
-            Look { looked: Looked { sent, received, revision: number(header.revision()), epoch, ..Looked::default() }, lease: None };
+        let mut look = Look { looked: Looked { sent, received, etcd, configuration_text, ..Looked::default() }, lease: None };
         for kv in members.kvs() {
             let Some(name) = self.keys.name(Kind::Member, kv.key()) else { continue };
-            if let Some(node) = self.seen(&mut look, name, kv) {
+            if let Some(node) = self.seen(&mut look, epoch, (name, kv)) {
                 let mode = modes.get(name).copied();
                 let LoadValue { connections, sessions, limit } = loads.get(name).copied().unwrap_or_default();
                 look.looked.nodes.push(SeenNode { mode, load: Load { connections, sessions, limit }, ..node });
@@ -58,10 +62,10 @@ impl Etcd {
 
     /// A member as its key has it; what is our own is noted apart. A key of another epoch came back with a backup: its node, if it is
     /// there, has lost what happened since, and comes in anew.
-    fn seen(&self, look: &mut Look, name: &str, kv: &KeyValue) -> Option<SeenNode> {
+    fn seen(&self, look: &mut Look, epoch: Option<u64>, (name, kv): (&str, &KeyValue)) -> Option<SeenNode> {
         let incarnation = Incarnation(number(kv.create_revision()));
         let value: Option<MemberValue> = serde_json::from_slice(kv.value()).ok();
-        if value.as_ref().is_some_and(|value| value.epoch != look.looked.epoch) {
+        if value.as_ref().is_some_and(|value| Some(value.epoch) != epoch) {
             return None;
         }
         if name == self.identity.node_name.as_str() {
@@ -85,48 +89,6 @@ impl Etcd {
             since: value.as_ref().and_then(|value| value.started_at),
             version: value.map(|value| value.version),
         })
-    }
-
-    /// The epoch of a cluster that this node may be in. The first node writes it down.
-    async fn check_config(&self, kv: Option<&KeyValue>, cluster_id: u64) -> Result<u64, String> {
-        let cluster_id = cluster_id.to_string();
-        let Some(kv) = kv else {
-            let first =
-                ConfigValue { protocol_min: CLUSTER_PROTOCOL, protocol_max: CLUSTER_PROTOCOL, epoch: 1, etcd_cluster_id: cluster_id };
-            self.write_config(0, &first).await?;
-            return Ok(first.epoch);
-        };
-        let config: ConfigValue = serde_json::from_slice(kv.value()).map_err(|error| format!("/cfg in etcd cannot be read: {error}"))?;
-        if !(config.protocol_min..=config.protocol_max).contains(&CLUSTER_PROTOCOL) {
-            let (min, max) = (config.protocol_min, config.protocol_max);
-            return Err(format!(
-                "the cluster speaks protocol {min} to {max}, and this soramoded {CLUSTER_PROTOCOL}: install another version"
-            ));
-        }
-        if config.etcd_cluster_id.is_empty() {
-            self.write_config(kv.mod_revision(), &ConfigValue { etcd_cluster_id: cluster_id, ..config.clone() }).await?;
-            return Ok(config.epoch);
-        }
-        if config.etcd_cluster_id != cluster_id {
-            return Err(format!(
-                "this etcd ({cluster_id}) is not the one that the cluster was made with ({}): after a restore from a backup an operator \
-                 raises the epoch in /cfg and empties its etcd_cluster_id",
-                config.etcd_cluster_id
-            ));
-        }
-        Ok(config.epoch)
-    }
-
-    async fn write_config(&self, seen: i64, value: &ConfigValue) -> Result<(), String> {
-        let json = serde_json::to_vec(value).map_err(|error| error.to_string())?;
-        let txn = Txn::new().when([Compare::mod_revision(self.keys.config(), CompareOp::Equal, seen)]).and_then([TxnOp::put(
-            self.keys.config(),
-            json,
-            None,
-        )]);
-        let answer = self.txn(txn).await?;
-        // Another node was first: what it wrote counts, with the next look.
-        if answer.succeeded() { Ok(()) } else { Err("the cluster's /cfg is being written".to_owned()) }
     }
 }
 

@@ -1,32 +1,30 @@
 //! The node's own keys: created, published, kept alive, and given back.
 
-use std::sync::atomic::Ordering;
-
-use etcd_client::{Client, Compare, CompareOp, PutOptions, Txn, TxnOp};
+use etcd_client::{Client, Compare, CompareOp, PutOptions, TxnOp};
 use soramode_core::cluster::Incarnation;
 use soramode_core::member::order::Load;
 use soramode_protocol::mode::Mode;
 
 use super::keys::{CLUSTER_PROTOCOL, LoadValue, MemberValue};
-use super::look::gets;
+use super::trusted::{Done, Trusted};
 use super::{Etcd, number, revision};
 use crate::clock;
 
-impl Etcd {
+impl Trusted {
     /// Creates the node's member key, and gives its incarnation.
     pub(super) async fn join(&self, mode: Mode, give_up: Option<Incarnation>) -> Result<Incarnation, String> {
         if let Some(Incarnation(old)) = give_up {
-            let is_still = Compare::create_revision(self.keys.member(), CompareOp::Equal, revision(old));
+            let is_still = Compare::create_revision(self.etcd.keys.member(), CompareOp::Equal, revision(old));
             let delete = |key| TxnOp::delete(key, None);
-            let deletes = [delete(self.keys.member()), delete(self.keys.mode()), delete(self.keys.load())];
-            self.txn(Txn::new().when([is_still]).and_then(deletes)).await?;
+            let deletes = [delete(self.etcd.keys.member()), delete(self.etcd.keys.mode()), delete(self.etcd.keys.load())];
+            self.txn(vec![is_still], deletes.to_vec(), Vec::new()).await?;
         }
         self.give_up_restored().await?;
-        let ttl = i64::try_from(self.ttl.as_secs()).unwrap_or(i64::MAX);
-        let lease = self.pool.call(|mut client: Client| async move { client.lease_grant(ttl, None).await }).await?.id();
+        let ttl = i64::try_from(self.etcd.ttl.as_secs()).unwrap_or(i64::MAX);
+        let lease = self.etcd.pool.call(|mut client: Client| async move { client.lease_grant(ttl, None).await }).await?.id();
         let joined = self.create_member(mode, lease).await;
         match &joined {
-            Ok(_) => self.set_lease(Some(lease)),
+            Ok(_) => self.etcd.set_lease(Some(lease)),
             // It may be that the key was written all the same: then the next look shows it, and its lease.
             Err(why) => tracing::debug!(why, "not joined"),
         }
@@ -35,12 +33,11 @@ impl Etcd {
 
     /// Deletes a key of this state folder's that came back with a backup.
     async fn give_up_restored(&self) -> Result<(), String> {
-        let key = self.keys.member();
-        let found = self.txn(Txn::new().and_then([TxnOp::get(key.clone(), None)])).await?;
-        let gets = gets(&found);
-        let Some(kv) = gets.first().and_then(|get| get.kvs().first()) else { return Ok(()) };
-        let epoch = self.epoch.load(Ordering::Relaxed);
-        let is_restored = |value: MemberValue| value.id == self.identity.id && value.epoch != epoch;
+        let key = self.etcd.keys.member();
+        let found = self.txn(Vec::new(), vec![TxnOp::get(key, None)], Vec::new()).await?;
+        let Some(kv) = found.gets.first().and_then(|get| get.kvs().first()) else { return Ok(()) };
+        let epoch = self.configuration.epoch;
+        let is_restored = |value: MemberValue| value.id == self.etcd.identity.id && value.epoch != epoch;
         if serde_json::from_slice(kv.value()).is_ok_and(is_restored) {
             self.leave(Incarnation(number(kv.create_revision()))).await?;
         }
@@ -49,36 +46,34 @@ impl Etcd {
 
     async fn create_member(&self, mode: Mode, lease: i64) -> Result<Incarnation, String> {
         let value = MemberValue {
-            id: self.identity.id.clone(),
-            boot_id: self.identity.boot_id.clone(),
-            epoch: self.epoch.load(Ordering::Relaxed),
-            start: self.identity.start.clone(),
-            signaling_url: self.identity.signaling_url.clone(),
-            api_url: self.identity.api_url.clone(),
+            id: self.etcd.identity.id.clone(),
+            boot_id: self.etcd.identity.boot_id.clone(),
+            epoch: self.configuration.epoch,
+            start: self.etcd.identity.start.clone(),
+            signaling_url: self.etcd.identity.signaling_url.clone(),
+            api_url: self.etcd.identity.api_url.clone(),
             version: soramode_protocol::version::VERSION.to_owned(),
             protocol: CLUSTER_PROTOCOL,
-            terms: self.identity.terms,
+            terms: self.etcd.identity.terms,
             started_at: Some(clock::now().wall),
         };
         let json = serde_json::to_vec(&value).map_err(|error| error.to_string())?;
         let with_lease = || Some(PutOptions::new().with_lease(lease));
-        let txn = Txn::new()
-            .when([Compare::create_revision(self.keys.member(), CompareOp::Equal, 0)])
-            .and_then([TxnOp::put(self.keys.member(), json, with_lease()), TxnOp::put(self.keys.mode(), mode.name(), with_lease())])
-            .or_else([TxnOp::get(self.keys.member(), None)]);
-        let answer = self.txn(txn).await?;
-        if answer.succeeded() {
-            return answer.header().map(|header| Incarnation(number(header.revision()))).ok_or_else(|| "no header".to_owned());
+        let is_free = Compare::create_revision(self.etcd.keys.member(), CompareOp::Equal, 0);
+        let puts =
+            vec![TxnOp::put(self.etcd.keys.member(), json, with_lease()), TxnOp::put(self.etcd.keys.mode(), mode.name(), with_lease())];
+        let Done { succeeded, revision, gets } = self.txn(vec![is_free], puts, vec![TxnOp::get(self.etcd.keys.member(), None)]).await?;
+        if succeeded {
+            return Ok(Incarnation(revision));
         }
         // If the answer to the first try was lost, this is its work.
-        let gets = gets(&answer);
         let there = gets.first().and_then(|get| get.kvs().first()).filter(|kv| kv.lease() == lease);
         there.map(|kv| Incarnation(number(kv.create_revision()))).ok_or_else(|| "another node has this node's name".to_owned())
     }
 
     /// Tells the others of the mode, as this incarnation alone.
     pub(super) async fn publish(&self, by: Incarnation, mode: Mode) -> Result<(), String> {
-        let put = TxnOp::put(self.keys.mode(), mode.name(), self.leased());
+        let put = TxnOp::put(self.etcd.keys.mode(), mode.name(), self.leased());
         self.write_as(by, put).await
     }
 
@@ -86,28 +81,33 @@ impl Etcd {
     pub(super) async fn tell(&self, by: Incarnation, load: Load) -> Result<(), String> {
         let Load { connections, sessions, limit } = load;
         let json = serde_json::to_vec(&LoadValue { connections, sessions, limit }).map_err(|error| error.to_string())?;
-        let put = TxnOp::put(self.keys.load(), json, self.leased());
+        let put = TxnOp::put(self.etcd.keys.load(), json, self.leased());
         self.write_as(by, put).await
     }
 
     async fn write_as(&self, by: Incarnation, put: TxnOp) -> Result<(), String> {
-        let is_member = Compare::create_revision(self.keys.member(), CompareOp::Equal, revision(by.0));
-        let answer = self.txn(Txn::new().when([is_member]).and_then([put])).await?;
-        if answer.succeeded() { Ok(()) } else { Err("the node's place in the cluster is lost".to_owned()) }
+        let is_member = Compare::create_revision(self.etcd.keys.member(), CompareOp::Equal, revision(by.0));
+        if self.txn(vec![is_member], vec![put], Vec::new()).await?.succeeded {
+            Ok(())
+        } else {
+            Err("the node's place in the cluster is lost".to_owned())
+        }
     }
 
     fn leased(&self) -> Option<PutOptions> {
-        self.lease().map(|lease| PutOptions::new().with_lease(lease))
+        self.etcd.lease().map(|lease| PutOptions::new().with_lease(lease))
     }
 
     /// Gives the node's place back.
     pub(super) async fn leave(&self, Incarnation(by): Incarnation) -> Result<(), String> {
-        let is_member = Compare::create_revision(self.keys.member(), CompareOp::Equal, revision(by));
+        let is_member = Compare::create_revision(self.etcd.keys.member(), CompareOp::Equal, revision(by));
         let delete = |key| TxnOp::delete(key, None);
-        let deletes = [delete(self.keys.member()), delete(self.keys.mode()), delete(self.keys.load())];
-        self.txn(Txn::new().when([is_member]).and_then(deletes)).await.map(drop)
+        let deletes = [delete(self.etcd.keys.member()), delete(self.etcd.keys.mode()), delete(self.etcd.keys.load())];
+        self.txn(vec![is_member], deletes.to_vec(), Vec::new()).await.map(drop)
     }
+}
 
+impl Etcd {
     /// Keeps the lease of the node's keys. What etcd says to that prolongs nothing: only a look does.
     pub(super) async fn keep_alive(&self) {
         let Some(lease) = self.lease() else { return };

@@ -5,9 +5,11 @@
 mod claims;
 mod keys;
 mod look;
+mod looker;
 mod membership;
 mod owed;
 mod pool;
+mod trusted;
 mod watch;
 
 use std::sync::atomic::AtomicU64;
@@ -18,7 +20,7 @@ use soramode_core::cluster::claim::Reply;
 use soramode_core::member::order::{Heard, Order, Wish};
 use soramode_protocol::id::{LogId, NodeName};
 use tokio::sync::{Notify, mpsc};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -26,18 +28,11 @@ use crate::config::ClusterConfig;
 use crate::health::Health;
 use crate::inbox::{Inbox, LastLook, Letter};
 use keys::{Keys, TermsValue};
+use looker::Looker;
 use pool::Pool;
+use trusted::{Trust, Trusted};
 
 use pool::TRY_TIME;
-
-/// After a look that failed the next begins so soon, if the heartbeat is not sooner.
-const LOOK_AGAIN: Duration = Duration::from_millis(250);
-
-/// Looks that are asked for wait so long for more to be asked for.
-const LOOK_GATHER: Duration = Duration::from_millis(5);
-
-/// A heartbeat comes up to so many parts of 256 early, so that many nodes do not ask at the same moment.
-const JITTER: u32 = 51;
 
 /// Members of etcd that were not heard for so long are asked, so that it is known how they are.
 const PROBE_AFTER: Duration = Duration::from_secs(10);
@@ -80,9 +75,13 @@ struct Etcd {
     keys: Keys,
     identity: Identity,
     ttl: Duration,
+    /// What the values of this state folder's claims lie between.
+    own_claims: (Vec<u8>, Vec<u8>),
     lease: Mutex<Option<i64>>,
-    /// The cluster's, as it was read last.
-    epoch: AtomicU64,
+    /// Which etcd the gate trusts.
+    trust: Mutex<Option<Arc<Trust>>>,
+    /// The highest revision that any answer of it has shown.
+    revision: AtomicU64,
 }
 
 impl Etcd {
@@ -115,8 +114,17 @@ impl Edge {
     ) -> (Self, mpsc::UnboundedSender<Order>) {
         let (sender, orders) = mpsc::unbounded_channel();
         let keys = Keys::new(&config.name, identity.node_name.clone());
-        let etcd =
-            Etcd { pool: Pool::new(config, health), keys, identity, ttl: config.ttl, lease: Mutex::new(None), epoch: AtomicU64::new(0) };
+        let own_claims = keys::own_claims(&identity.node_name, &identity.id);
+        let etcd = Etcd {
+            pool: Pool::new(config, health),
+            keys,
+            identity,
+            ttl: config.ttl,
+            own_claims,
+            lease: Mutex::new(None),
+            trust: Mutex::new(None),
+            revision: AtomicU64::new(0),
+        };
         let edge = Self {
             etcd: Arc::new(etcd),
             heartbeat: config.heartbeat,
@@ -178,7 +186,11 @@ impl Edge {
                 match order {
                     Order::Leave(incarnation) => return Some(incarnation),
                     Order::Stay => return None,
-                    other @ (Order::Look
+                    other @ (Order::Trust { .. }
+                    | Order::Distrust(_)
+                    | Order::NoteSetBack { .. }
+                    | Order::Init { .. }
+                    | Order::Look
                     | Order::Join { .. }
                     | Order::Ask { .. }
                     | Order::Find { .. }
@@ -193,7 +205,8 @@ impl Edge {
             None
         };
         if let Ok(Some(incarnation)) = timeout(FAREWELL_TIME, words).await {
-            match self.etcd.leave(incarnation).await {
+            let Some(trusted) = self.trusted() else { return };
+            match trusted.leave(incarnation).await {
                 Ok(()) => tracing::info!("left the cluster"),
                 Err(why) => tracing::warn!(why, "could not leave the cluster in order: its place is kept for a while"),
             }
@@ -202,20 +215,60 @@ impl Edge {
 
     /// Carries an order out beside the others; what came of it goes to the gate.
     fn begin(&self, order: Order) {
-        if order == Order::Look {
-            return self.wanted.notify_one();
+        let etcd = Arc::clone(&self.etcd);
+        match order {
+            Order::Look => self.wanted.notify_one(),
+            Order::Trust { configuration_text } => etcd.set_trust(configuration_text),
+            Order::Distrust(refusal) => {
+                tracing::error!(why = %refusal, remedy = refusal.remedy(), "etcd is refused: the node is isolated until it is put right");
+            }
+            Order::NoteSetBack { found, why } => self.spawn(async move {
+                etcd.note_set_back(&found, &why).await;
+                None
+            }),
+            Order::Init { ticket, found, configuration } => self.spawn(async move {
+                let outcome = etcd.init(found.as_deref(), configuration).await;
+                Some(Heard::Initialized { ticket, outcome })
+            }),
+            order @ (Order::Join { .. }
+            | Order::Ask { .. }
+            | Order::Find { .. }
+            | Order::Release(..)
+            | Order::Readopt { .. }
+            | Order::Publish { .. }
+            | Order::Tell { .. }
+            | Order::Count
+            | Order::Purge { .. }
+            | Order::Leave(_)
+            | Order::Stay) => {
+                // In the etcd that is trusted now, whatever is trusted when it is sent.
+                let (trusted, inbox) = (self.trusted(), self.inbox.clone());
+                self.spawn(async move {
+                    match trusted {
+                        Some(trusted) => carry_out(&trusted, order, &inbox).await,
+                        None => order.refused("no etcd is trusted yet"),
+                    }
+                });
+            }
         }
-        let (etcd, inbox) = (Arc::clone(&self.etcd), self.inbox.clone());
+    }
+
+    fn spawn(&self, work: impl Future<Output = Option<Heard>> + Send + 'static) {
+        let inbox = self.inbox.clone();
         self.tasks.spawn(async move {
-            if let Some(heard) = carry_out(&etcd, order, &inbox).await {
+            if let Some(heard) = work.await {
                 // Where the driver is gone nobody waits for it.
                 inbox.send(Letter::Etcd(Box::new(heard))).await.unwrap_or_default();
             }
         });
     }
+
+    fn trusted(&self) -> Option<Trusted> {
+        self.etcd.trust().map(|configuration| Trusted { etcd: Arc::clone(&self.etcd), configuration })
+    }
 }
 
-async fn carry_out(etcd: &Etcd, order: Order, inbox: &Inbox) -> Option<Heard> {
+async fn carry_out(etcd: &Trusted, order: Order, inbox: &Inbox) -> Option<Heard> {
     match order {
         Order::Join { mode, give_up } => Some(Heard::Joined(etcd.join(mode, give_up).await)),
         Order::Ask { channel_id, by, wish } => {
@@ -250,66 +303,13 @@ async fn carry_out(etcd: &Etcd, order: Order, inbox: &Inbox) -> Option<Heard> {
             }
             None
         }
-        Order::Look | Order::Leave(_) | Order::Stay => None,
-    }
-}
-
-/// Reads the members at each heartbeat, and when that is wanted.
-struct Looker {
-    etcd: Arc<Etcd>,
-    heartbeat: Duration,
-    inbox: Inbox,
-    last_look: LastLook,
-    wanted: Arc<Notify>,
-}
-
-impl Looker {
-    async fn run(self, stop: CancellationToken) {
-        let mut beats: u32 = 0;
-        loop {
-            let began = Instant::now();
-            let looked = tokio::select! {
-                looked = self.etcd.look() => looked,
-                () = stop.cancelled() => return,
-            };
-            beats = beats.wrapping_add(1);
-            let pause = if looked.is_ok() { self.pause(beats) } else { self.heartbeat.min(LOOK_AGAIN) };
-            if self.tell(looked).await.is_none() {
-                return;
-            }
-            tokio::select! {
-                () = sleep_until(began + pause) => {}
-                () = self.wanted.notified() => sleep(LOOK_GATHER).await,
-                () = stop.cancelled() => return,
-            }
-        }
-    }
-
-    /// The heartbeat, a little earlier: by how much differs from node to node and from beat to beat.
-    fn pause(&self, beats: u32) -> Duration {
-        let spread = self.etcd.identity.start.bytes().fold(beats, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
-        self.heartbeat.saturating_sub(self.heartbeat * (spread % JITTER) / 256)
-    }
-
-    /// Says what was seen; nothing if nobody hears it any more.
-    async fn tell(&self, looked: Result<look::Look, String>) -> Option<()> {
-        match looked {
-            Ok(look::Look { looked, lease }) => {
-                if lease.is_some() {
-                    self.etcd.set_lease(lease);
-                }
-                self.last_look.put(looked);
-                // A letter that is not taken yet is one that the driver will look at the slot for.
-                match self.inbox.try_send(Letter::Looked) {
-                    Ok(()) | Err(mpsc::error::TrySendError::Full(_)) => Some(()),
-                    Err(mpsc::error::TrySendError::Closed(_)) => None,
-                }
-            }
-            Err(why) => {
-                tracing::debug!(why, "the members cannot be read");
-                self.inbox.send(Letter::Etcd(Box::new(Heard::LookFailed(why)))).await.ok()
-            }
-        }
+        Order::Trust { .. }
+        | Order::Distrust(_)
+        | Order::NoteSetBack { .. }
+        | Order::Init { .. }
+        | Order::Look
+        | Order::Leave(_)
+        | Order::Stay => None,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use etcd_client::{Client, Compare, CompareOp, GetOptions, GetResponse, Txn, TxnOp};
+use etcd_client::{Client, Compare, CompareOp, GetOptions, GetResponse, TxnOp};
 use soramode_core::cluster::claim::Claim;
 use soramode_core::cluster::{FenceAfter, Incarnation};
 use soramode_core::member::order::Owned;
@@ -13,7 +13,8 @@ use tokio::time::Instant;
 
 use super::claims::read_claim;
 use super::keys::{Kind, PurgedValue};
-use super::{Etcd, revision};
+use super::revision;
+use super::trusted::Trusted;
 use crate::clock;
 
 /// Claims that are read at once.
@@ -25,7 +26,7 @@ const PURGE_TIME: Duration = Duration::from_secs(30);
 /// The same where they are only counted.
 const COUNT_TIME: Duration = Duration::from_secs(5);
 
-impl Etcd {
+impl Trusted {
     /// Notes that a node is off, for each of its incarnations that channels wait for but the one that runs; gives these, and how many channels.
     pub(super) async fn purge(
         &self,
@@ -58,7 +59,7 @@ impl Etcd {
 
     async fn read_claims(&self, time: Duration, each: &mut (impl FnMut(Claim) + Send)) -> Result<(), String> {
         let until = Instant::now() + time;
-        let prefix = self.keys.all(Kind::Claim);
+        let prefix = self.etcd.keys.all(Kind::Claim);
         let mut from = prefix.clone();
         let end = successor(&prefix);
         loop {
@@ -77,16 +78,16 @@ impl Etcd {
             let (from, options) = (from.to_vec(), GetOptions::new().with_range(end).with_limit(PAGE));
             async move { client.get(from, Some(options)).await }
         };
-        self.pool.call(read).await
+        self.etcd.pool.call(read).await
     }
 
     async fn write_off(&self, node: &NodeName, incarnations: &BTreeSet<Incarnation>, actor: &str) -> Result<(), String> {
         let value = PurgedValue { by: actor.to_owned(), at: clock::now().wall };
         let json = serde_json::to_vec(&value).map_err(|error| error.to_string())?;
         for &incarnation in incarnations {
-            let is_gone = Compare::create_revision(self.keys.member_of(node), CompareOp::NotEqual, revision(incarnation.0));
-            let put = TxnOp::put(self.keys.purged(incarnation), json.clone(), None);
-            if !self.txn(Txn::new().when([is_gone]).and_then([put])).await?.succeeded() {
+            let is_gone = Compare::create_revision(self.etcd.keys.member_of(node), CompareOp::NotEqual, revision(incarnation.0));
+            let put = TxnOp::put(self.etcd.keys.purged(incarnation), json.clone(), None);
+            if !self.txn(vec![is_gone], vec![put], Vec::new()).await?.succeeded {
                 return Err("the node is back".to_owned());
             }
         }

@@ -22,6 +22,8 @@ pub(super) enum Fact {
     ExpiresAtBoot,
     /// The node's last life in its cluster; empty where it left in order.
     Member,
+    /// The etcd that it was in.
+    Etcd,
 }
 
 impl Fact {
@@ -35,6 +37,7 @@ impl Fact {
             Self::Mode => "mode",
             Self::ExpiresAtBoot => "expires_at_boot",
             Self::Member => "member",
+            Self::Etcd => "etcd",
         }
     }
 

@@ -8,6 +8,7 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row};
 use serde::de::DeserializeOwned;
 use soramode_core::cluster::Token;
+use soramode_core::cluster::history::Known;
 use soramode_core::rows::{Door, Origin};
 use soramode_core::snapshot::{Stored, StoredConnection, StoredDelivery, StoredMember, StoredSession};
 use soramode_protocol::id::ChannelId;
@@ -17,7 +18,7 @@ use soramode_protocol::time::Time;
 
 use super::ends;
 use super::facts::Fact;
-use super::membership::Kept;
+use super::membership::{Kept, KeptEtcd};
 
 /// More changes of the mode than any node has seen, and as many as a number in JSON can count for everybody.
 const GENERATION_MAX: u64 = (1 << 53) - 1;
@@ -46,6 +47,7 @@ pub fn load(connection: &Connection, other: &mut Connection) -> rusqlite::Result
         vanished_held: Fact::IsVanishedHeld.read(connection)?.unwrap_or(false),
         deliveries: all(connection, "SELECT * FROM deliveries ORDER BY id", delivery)?,
         member: member(connection)?,
+        etcd: etcd(connection)?,
         claims: claims(connection)?,
     })
 }
@@ -62,6 +64,10 @@ fn mode(connection: &Connection) -> rusqlite::Result<Option<ModeState>> {
 fn member(connection: &Connection) -> rusqlite::Result<Option<StoredMember>> {
     let json = Fact::Member.read::<String>(connection)?.filter(|json| !json.is_empty());
     json.map(|json| read_json::<Kept>(&json, 0).map(StoredMember::from)).transpose()
+}
+
+fn etcd(connection: &Connection) -> rusqlite::Result<Option<Known>> {
+    Fact::Etcd.read::<String>(connection)?.map(|json| read_json::<KeptEtcd>(&json, 0).map(Known::from)).transpose()
 }
 
 /// A check reads a state of an older schema as it is.

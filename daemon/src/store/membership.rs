@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use soramode_core::cluster::history::Known;
 use soramode_core::cluster::{FenceAfter, Incarnation};
 use soramode_core::snapshot::StoredMember;
+use soramode_protocol::id::{ClusterId, HistoryId};
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct Kept {
@@ -34,6 +36,28 @@ impl From<Kept> for StoredMember {
     }
 }
 
+/// The etcd that it was in, as the fact `etcd` has it.
+#[derive(Serialize, Deserialize)]
+pub(super) struct KeptEtcd {
+    cluster_id: ClusterId,
+    history_id: HistoryId,
+    epoch: u64,
+    etcd_cluster_id: u64,
+    revision: u64,
+}
+
+pub(super) fn known_to_json(known: &Known) -> String {
+    let Known { cluster_id, history_id, epoch, etcd_cluster_id, revision } = known.clone();
+    // Numbers and texts cannot fail to be written.
+    serde_json::to_string(&KeptEtcd { cluster_id, history_id, epoch, etcd_cluster_id, revision }).unwrap_or_default()
+}
+
+impl From<KeptEtcd> for Known {
+    fn from(KeptEtcd { cluster_id, history_id, epoch, etcd_cluster_id, revision }: KeptEtcd) -> Self {
+        Self { cluster_id, history_id, epoch, etcd_cluster_id, revision }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -45,5 +69,17 @@ mod tests {
             assert_eq!(serde_json::from_str::<Kept>(&to_json(Some(member))).map(StoredMember::from).unwrap(), member);
         }
         assert_eq!(to_json(None), "");
+    }
+
+    #[test]
+    fn an_etcd_is_read_as_it_was_written() {
+        let known = Known {
+            cluster_id: "c".parse().unwrap(),
+            history_id: "h".parse().unwrap(),
+            epoch: 2,
+            etcd_cluster_id: u64::MAX,
+            revision: 4_711,
+        };
+        assert_eq!(serde_json::from_str::<KeptEtcd>(&known_to_json(&known)).map(Known::from).unwrap(), known);
     }
 }

@@ -295,8 +295,11 @@ async fn what_cannot_be_used_is_named_and_left_untouched() {
     let told = spoiled(|path| sql(path, "PRAGMA user_version = 99")).await;
     assert_eq!(
         told,
-        "the state in /soramode.db cannot be used: a newer soramoded wrote it (schema 99, this one knows up to 3). Install that version \
-         again, or stop soramoded and move the file away to begin with nothing"
+        format!(
+            "the state in /soramode.db cannot be used: a newer soramoded wrote it (schema 99, this one knows up to {}). Install that version \
+             again, or stop soramoded and move the file away to begin with nothing",
+            schema::SCHEMA
+        )
     );
     let told = spoiled(|path| sql(path, "PRAGMA application_id = 1")).await;
     assert!(told.contains("it is another program's database"), "{told}");

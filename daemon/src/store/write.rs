@@ -203,6 +203,8 @@ fn must_reach_the_disk(record: &Record) -> bool {
         | Record::DeliveryForgotten(_)
         | Record::Claimed { .. }
         | Record::Unclaimed(_)
+        // The same again a little later, and with the node's life where it enters.
+        | Record::Etcd(_)
         | Record::VanishedHeld(_) => false,
     }
 }
@@ -241,6 +243,7 @@ fn write<'a>(to: &Transaction<'_>, record: &'a Record, tally: &mut Tally<'a>) ->
         Record::Delivery(delivery) => write_delivery(to, delivery),
         Record::DeliveryForgotten(id) => run(to, "DELETE FROM deliveries WHERE id = ?1", params![id]),
         Record::Member(member) => Fact::Member.write(to, membership::to_json(*member)),
+        Record::Etcd(known) => Fact::Etcd.write(to, membership::known_to_json(known)),
         Record::Claimed { channel_id, token } => {
             run(to, "INSERT OR REPLACE INTO claims VALUES (?1, ?2)", params![channel_id.as_str(), token.0])
         }

@@ -1,7 +1,8 @@
 //! Three members of etcd, and all that they ever said of a cluster's keys.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use tokio::time::timeout;
 
 use crate::checker::{Change, What};
 use crate::clock;
+use crate::faults::Content;
 use crate::net::Net;
 use crate::process::Process;
 
@@ -32,6 +34,22 @@ const WHOLE_TRIES: usize = 300;
 pub(crate) struct Etcd {
     pub(crate) members: Vec<Process>,
     endpoints: Vec<String>,
+    /// Other data is in the place of the true one.
+    is_false: Arc<AtomicBool>,
+    token: &'static str,
+}
+
+/// What makes an etcd's id.
+const TOKEN: &str = "true";
+const OTHER_TOKEN: &str = "other";
+
+/// Where each member's data is: what it works with, what it has while that is something else, and a copy.
+const DATA: &str = "etcd";
+const ASIDE: &str = "aside";
+const COPY: &str = "copy";
+
+fn data(folder: &Path, member: usize, which: &str) -> PathBuf {
+    folder.join(format!("{}.{which}", MEMBERS[member]))
 }
 
 impl Etcd {
@@ -41,7 +59,7 @@ impl Etcd {
         }
         let endpoints = (FIRST_HOST..).take(MEMBERS.len()).map(|host| format!("http://{}:2379", net.address(host))).collect();
         let members = MEMBERS.into_iter().map(|name| Process::new(name, folder)).collect();
-        let mut etcd = Self { members, endpoints };
+        let mut etcd = Self { members, endpoints, is_false: Arc::default(), token: TOKEN };
         for member in 0..MEMBERS.len() {
             etcd.start_member(net, folder, member);
         }
@@ -54,7 +72,7 @@ impl Etcd {
         let (name, host) = (MEMBERS[member], FIRST_HOST + u8::try_from(member).unwrap());
         let mut command = net.on(name, "etcd");
         command.args(["--name", name, "--logger", "zap", "--log-outputs", "stderr", "--initial-cluster", &all.join(",")]);
-        command.arg("--data-dir").arg(folder.join(format!("{name}.etcd")));
+        command.args(["--initial-cluster-token", self.token]).arg("--data-dir").arg(data(folder, member, DATA));
         for flag in ["--listen-client-urls", "--advertise-client-urls"] {
             command.args([flag, &self.endpoints[member]]);
         }
@@ -66,6 +84,62 @@ impl Etcd {
 
     pub(crate) fn endpoints(&self) -> &[String] {
         &self.endpoints
+    }
+
+    /// Copies the data of all members, which are down meanwhile.
+    pub(crate) fn keep_copy(&mut self, net: &Net, folder: &Path) {
+        self.stop_all();
+        for member in 0..MEMBERS.len() {
+            let copied = std::process::Command::new("cp").arg("-a").args([data(folder, member, DATA), data(folder, member, COPY)]).status();
+            assert!(copied.unwrap().success());
+        }
+        self.start_all(net, folder);
+    }
+
+    /// Puts something else in the place of the true data.
+    pub(crate) fn replace(&mut self, net: &Net, folder: &Path, content: Content) {
+        self.stop_all();
+        self.is_false.store(true, Ordering::SeqCst);
+        for member in 0..MEMBERS.len() {
+            std::fs::rename(data(folder, member, DATA), data(folder, member, ASIDE)).unwrap();
+            if content == Content::Earlier {
+                std::fs::rename(data(folder, member, COPY), data(folder, member, DATA)).unwrap();
+            }
+        }
+        self.token = if content == Content::OtherCluster { OTHER_TOKEN } else { TOKEN };
+        self.start_all(net, folder);
+    }
+
+    /// Puts the true data back in its place.
+    pub(crate) fn bring_back(&mut self, net: &Net, folder: &Path) {
+        self.stop_all();
+        for member in 0..MEMBERS.len() {
+            std::fs::remove_dir_all(data(folder, member, DATA)).unwrap();
+            std::fs::rename(data(folder, member, ASIDE), data(folder, member, DATA)).unwrap();
+        }
+        self.token = TOKEN;
+        self.start_all(net, folder);
+        self.is_false.store(false, Ordering::SeqCst);
+    }
+
+    fn stop_all(&mut self) {
+        self.members.iter_mut().for_each(Process::kill);
+    }
+
+    fn start_all(&mut self, net: &Net, folder: &Path) {
+        (0..MEMBERS.len()).for_each(|member| self.start_member(net, folder, member));
+    }
+
+    /// Makes another cluster of the nodes' cluster name, whose revisions go further than theirs are likely to.
+    pub(crate) async fn write_other_cluster(&self, prefix: &str) {
+        let mut client = connect(&self.endpoints[0]).await.unwrap();
+        let mut put = client.put("x", "", None).await.unwrap();
+        let etcd_cluster_id = put.take_header().unwrap().cluster_id().to_string();
+        let configuration = serde_json::json!({
+            "protocol_min": 1, "protocol_max": 1, "cluster_id": "another", "epoch": 1, "history_id": "another",
+            "etcd_cluster_id": etcd_cluster_id,
+        });
+        client.put(format!("{prefix}cfg"), configuration.to_string(), None).await.unwrap();
     }
 
     /// Which member leads, as soon as one that answers says so of itself.
@@ -94,12 +168,18 @@ async fn connect(endpoint: &str) -> Option<Client> {
 pub(crate) struct History {
     prefix: String,
     endpoints: Vec<String>,
+    is_false: Arc<AtomicBool>,
     changes: Mutex<BTreeMap<u64, Vec<Change>>>,
 }
 
 impl History {
     pub(crate) fn new(prefix: &str, etcd: &Etcd) -> Arc<Self> {
-        Arc::new(Self { prefix: prefix.to_owned(), endpoints: etcd.endpoints.clone(), changes: Mutex::default() })
+        Arc::new(Self {
+            prefix: prefix.to_owned(),
+            endpoints: etcd.endpoints.clone(),
+            is_false: Arc::clone(&etcd.is_false),
+            changes: Mutex::default(),
+        })
     }
 
     /// Watches for ever, of each member in turn where one falls silent.
@@ -112,15 +192,22 @@ impl History {
     }
 
     async fn watch_at(&self, endpoint: &str) -> Option<()> {
+        self.is_true()?;
         let mut client = timeout(TRY, connect(endpoint)).await.ok().flatten()?;
         let next = self.changes.lock().unwrap().keys().next_back().map_or(1, |last| last + 1);
         let options = WatchOptions::new().with_prefix().with_start_revision(i64::try_from(next).unwrap());
         let mut watch = timeout(TRY, client.watch(self.prefix.as_str(), Some(options))).await.ok()?.ok()?;
         while let Ok(Ok(Some(heard))) = timeout(SILENCE_MAX, watch.message()).await {
             assert_eq!(heard.compact_revision(), 0, "etcd forgot what happened: the suite must not compact");
+            self.is_true()?;
             self.note(heard.events());
         }
         Some(())
+    }
+
+    /// What a false etcd says is no part of the history.
+    fn is_true(&self) -> Option<()> {
+        (!self.is_false.load(Ordering::SeqCst)).then_some(())
     }
 
     fn note(&self, events: &[Event]) {

@@ -9,10 +9,13 @@ use rustix::process::Signal;
 use crate::dice::Dice;
 use crate::etcd::{Etcd, MEMBERS};
 use crate::net::{Net, Way};
-use crate::nodes::{Daemons, NODES};
+use crate::nodes::{Daemons, NODES, PREFIX};
 
 /// The share of packets that a bad line loses, in percent.
 const LOSS_PERCENT: u8 = 30;
+
+/// How old a copy of etcd's data is when it is put in its place: several heartbeats of the nodes.
+const COPY_AGE: Duration = Duration::from_secs(3);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -29,6 +32,27 @@ pub(crate) enum Kind {
     KillMajority,
     CutNodeAndKillDaemon,
     BadLines,
+    /// etcd comes up without the claims, and later as it was.
+    LostClaims(Content, Beside),
+}
+
+/// What is in etcd in place of what was there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// Nothing: its data was wiped.
+    Nothing,
+    /// What was there some seconds before: its data was copied back.
+    Earlier,
+    /// Another cluster, in an etcd with another id.
+    OtherCluster,
+}
+
+/// What goes wrong at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Beside {
+    Nothing,
+    /// A node is cut off, and does not see it.
+    CutNode,
 }
 
 /// Whose machines a fault is done to.
@@ -40,7 +64,7 @@ enum Whose {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 21] = [
         Self::CutNode,
         Self::CutEtcd,
         Self::NodeOneWay(Way::Out),
@@ -56,6 +80,22 @@ impl Kind {
         Self::KillMajority,
         Self::CutNodeAndKillDaemon,
         Self::BadLines,
+        Self::OF_LOST_CLAIMS[0],
+        Self::OF_LOST_CLAIMS[1],
+        Self::OF_LOST_CLAIMS[2],
+        Self::OF_LOST_CLAIMS[3],
+        Self::OF_LOST_CLAIMS[4],
+        Self::OF_LOST_CLAIMS[5],
+    ];
+
+    /// Those in which etcd is there, and does not know who owns what.
+    pub(crate) const OF_LOST_CLAIMS: [Self; 6] = [
+        Self::LostClaims(Content::Nothing, Beside::Nothing),
+        Self::LostClaims(Content::Nothing, Beside::CutNode),
+        Self::LostClaims(Content::Earlier, Beside::Nothing),
+        Self::LostClaims(Content::Earlier, Beside::CutNode),
+        Self::LostClaims(Content::OtherCluster, Beside::Nothing),
+        Self::LostClaims(Content::OtherCluster, Beside::CutNode),
     ];
 
     const fn whose(self) -> Whose {
@@ -69,7 +109,7 @@ impl Kind {
             Self::CutEtcd | Self::EtcdOneWay(_) | Self::StopLeader | Self::KillEtcd | Self::StopMajority | Self::KillMajority => {
                 Whose::Etcd
             }
-            Self::BadLines => Whose::All,
+            Self::BadLines | Self::LostClaims(..) => Whose::All,
         }
     }
 
@@ -80,8 +120,8 @@ impl Kind {
 /// One fault: what, to whom, and for how long.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Fault {
-    kind: Kind,
-    target: usize,
+    pub(crate) kind: Kind,
+    pub(crate) target: usize,
     pub(crate) length: Duration,
 }
 
@@ -133,6 +173,7 @@ enum Cure {
     ResumeMember(usize),
     StartDaemon(usize),
     StartMember(usize),
+    BringBackEtcd,
 }
 
 impl Site<'_> {
@@ -161,8 +202,28 @@ impl Site<'_> {
             Kind::StopMajority => vec![self.stop_member(target), self.stop_member(next)],
             Kind::KillMajority => vec![self.kill_member(target), self.kill_member(next)],
             Kind::CutNodeAndKillDaemon => vec![self.cut(NODES[target]), self.kill_daemon(target)],
+            Kind::LostClaims(content, beside) => self.lose_claims(content, (beside, target)).await,
             Kind::BadLines => NODES.into_iter().chain(MEMBERS).map(|machine| self.lose(machine, Way::In, LOSS_PERCENT)).collect(),
         })
+    }
+
+    async fn lose_claims(&mut self, content: Content, (beside, target): (Beside, usize)) -> Vec<Cure> {
+        if content == Content::Earlier {
+            self.etcd.keep_copy(&self.net, self.folder);
+            // Every node sees more than the copy has.
+            self.etcd.leader().await;
+            tokio::time::sleep(COPY_AGE).await;
+        }
+        let mut cures = vec![Cure::BringBackEtcd];
+        if beside == Beside::CutNode {
+            cures.push(self.cut(NODES[target]));
+        }
+        self.etcd.replace(&self.net, self.folder, content);
+        self.etcd.leader().await;
+        if content == Content::OtherCluster {
+            self.etcd.write_other_cluster(PREFIX).await;
+        }
+        cures
     }
 
     pub(crate) fn heal(&mut self, remedy: Remedy) {
@@ -210,6 +271,7 @@ impl Site<'_> {
             Cure::ResumeDaemon(node) => self.daemons.processes[node].signal(Signal::CONT),
             Cure::ResumeMember(member) => self.etcd.members[member].signal(Signal::CONT),
             Cure::StartDaemon(node) => self.daemons.start_one(&self.net, node),
+            Cure::BringBackEtcd => self.etcd.bring_back(&self.net, self.folder),
             Cure::StartMember(member) => self.etcd.start_member(&self.net, self.folder, member),
         }
     }

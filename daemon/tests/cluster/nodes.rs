@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use soramode_protocol::cluster::InitCluster;
 use soramode_protocol::mode::{ChangeMode, GetMode, Mode, SettableMode};
 use soramode_protocol::node::GetStatus;
 use soramoded::args::Args;
@@ -59,6 +60,9 @@ pub(crate) enum Daemon {
 /// By this variable the test's binary knows that it is to play a daemon.
 const PLAY: &str = "SORAMODE_TEST_PLAYS_DAEMON";
 
+/// How long the nodes may take until one can make the cluster.
+const INIT_MAX: Duration = Duration::from_mins(1);
+
 /// How long a daemon's answer is waited for.
 const ANSWER_MAX: Duration = Duration::from_millis(500);
 
@@ -80,6 +84,15 @@ impl Nodes {
             self.change_mode(node, SettableMode::Normal).await;
         }
         Some(mode)
+    }
+
+    /// Makes the cluster, as soon as a node can.
+    pub(crate) async fn init(&self, node: usize) {
+        let start = Instant::now();
+        while !matches!(timeout(ANSWER_MAX * 6, self.sfus[node].ask(&InitCluster::default())).await, Ok(Ok(_))) {
+            assert!(start.elapsed() < INIT_MAX, "the cluster cannot be made:\n{}", self.describe().await);
+            tokio::time::sleep(ANSWER_MAX / 10).await;
+        }
     }
 
     /// How the nodes are, for people.
@@ -124,7 +137,7 @@ impl Daemons {
     pub(crate) fn start_one(&mut self, net: &Net, node: usize) {
         let words = self.words(node);
         let mut command = match self.daemon {
-            Daemon::Sound => net.on(NODES[node], env!("CARGO_BIN_EXE_soramoded")),
+            Daemon::Sound => net.on(NODES[node], &program()),
             Daemon::Hasty => net.on(NODES[node], std::env::current_exe().unwrap().to_str().unwrap()),
         };
         match self.daemon {
@@ -148,6 +161,16 @@ impl Daemons {
         words.extend(TERMS.map(str::to_owned));
         words
     }
+}
+
+/// The soramoded that is judged: `SORAMODE_FAULT_DAEMON` names another, to see that the suite finds its faults.
+fn program() -> String {
+    std::env::var("SORAMODE_FAULT_DAEMON").unwrap_or_else(|_| env!("CARGO_BIN_EXE_soramoded").to_owned())
+}
+
+/// Whether that is one which makes its cluster by itself, in whichever etcd it finds.
+pub(crate) fn makes_its_cluster() -> bool {
+    std::env::var_os("SORAMODE_FAULT_DAEMON").is_some()
 }
 
 fn socket(folder: &Path, node: usize) -> PathBuf {

@@ -19,7 +19,7 @@ use crate::etcd::{Etcd, History, MEMBERS};
 use crate::faults::{Fault, Kind, Site};
 use crate::load::{CHANNELS, CLIENTS, Counts, channel, come_and_go, enter, operate};
 use crate::net::{self, Net, Way};
-use crate::nodes::{Daemon, Daemons, NODES, Nodes, PREFIX, TAKEOVER_WAIT};
+use crate::nodes::{Daemon, Daemons, NODES, Nodes, PREFIX, TAKEOVER_WAIT, makes_its_cluster};
 
 const MINUTES_DEFAULT: u64 = 3;
 
@@ -31,6 +31,9 @@ const START: Duration = Duration::from_mins(1);
 
 /// How long nodes whose takeovers do not wait are given to serve a channel twice.
 const HASTY_MAX: Duration = Duration::from_mins(3);
+
+/// How long a false etcd is there: the nodes are isolated after less, and fenced after more.
+const LOST_FOR: Duration = Duration::from_secs(4);
 
 /// Services that a run must have seen for each minute: with fewer it shows little.
 const SERVICES_PER_MINUTE: usize = 100;
@@ -60,6 +63,25 @@ fn no_channel_is_served_twice_whatever_fails() {
         assert!(violations.is_empty(), "{} violations, SORAMODE_SEED={seed}:\n{}", violations.len(), list(&violations));
         let least = SERVICES_PER_MINUTE * usize::try_from(minutes).unwrap();
         assert!(services.len() >= least, "{} services are too few to show anything", services.len());
+    });
+}
+
+#[test]
+fn an_etcd_that_lost_the_claims_is_taken_by_nobody() {
+    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    net::require();
+    let seed = number("SORAMODE_SEED").unwrap_or(1);
+    runtime().block_on(async {
+        let folder = tempfile::tempdir().unwrap();
+        let mut run = Run::start(folder.path(), Daemon::Sound, seed).await;
+        for kind in Kind::OF_LOST_CLAIMS {
+            let fault = Fault { length: LOST_FOR, ..Fault::draw(kind, &mut run.dice) };
+            run.suffer(&[fault]).await;
+            run.until_normal(RECOVERY + TAKEOVER_WAIT).await;
+        }
+        run.recover().await;
+        let (_, violations) = run.judge().await;
+        assert!(violations.is_empty(), "{} violations, SORAMODE_SEED={seed}:\n{}", violations.len(), list(&violations));
     });
 }
 
@@ -134,6 +156,9 @@ impl<'a> Run<'a> {
         let site = Site { daemons, etcd, net, folder };
         let mut run = Self { site, nodes, counts, history, dice: Dice(seed), faults: 0, tasks: JoinSet::new() };
         run.serve();
+        if !makes_its_cluster() {
+            run.nodes.init(0).await;
+        }
         run.until_normal(START).await;
         run.load(seed);
         run
@@ -180,7 +205,8 @@ impl<'a> Run<'a> {
         for fault in faults {
             eprintln!("{:.1?} {fault}", clock::boot());
             self.faults += 1;
-            remedies.push((Instant::now() + fault.length, self.site.inject(*fault).await));
+            let remedy = self.site.inject(*fault).await;
+            remedies.push((Instant::now() + fault.length, remedy));
         }
         remedies.sort_by_key(|(end, _)| *end);
         for (end, remedy) in remedies {

@@ -86,6 +86,7 @@ fn params(method: Method) -> Value {
         | Method::Subscribe
         | Method::Unsubscribe
         | Method::Grant
+        | Method::InitCluster
         | Method::GetInfo => json!({}),
     }
 }

@@ -5,10 +5,10 @@ use soramode_protocol::mode::Mode;
 use soramode_protocol::node::Standing;
 
 use crate::etcd::{Etcd, ctl};
-use crate::node::{Node, PREFIX, QUICK, stands, until};
+use crate::node::{Node, QUICK, stands, until};
 
 #[tokio::test]
-async fn after_a_restore_nobody_joins_until_an_operator_raises_the_epoch() {
+async fn after_a_restore_nobody_joins_until_an_operator_accepts_the_loss() {
     let mut etcd = Etcd::start();
     let nodes = [Node::start("n1", &etcd, &QUICK), Node::start("n2", &etcd, &QUICK)];
     for node in &nodes {
@@ -28,18 +28,15 @@ async fn after_a_restore_nobody_joins_until_an_operator_raises_the_epoch() {
     etcd.start_member(0, "existing");
     etcd.client(0).await;
     for node in &nodes {
-        until(async || node.status().await.cluster.unwrap().problem.filter(|why| why.contains("raises the epoch"))).await;
+        node.says("restored from a backup").await;
         until(async || (node.status().await.standing != Standing::Joined).then_some(())).await;
     }
     assert!(!matches!(nodes[1].connect("since", "2").await, Decision::Offer { .. }), "its claim is not in the backup");
 
-    let config = etcd.ctl(&["get", "--print-value-only", &format!("{PREFIX}/cfg")]);
-    let mut config: serde_json::Value = serde_json::from_str(&config).unwrap();
-    config["epoch"] = (config["epoch"].as_u64().unwrap() + 1).into();
-    config["etcd_cluster_id"] = "".into();
-    etcd.ctl(&["put", &format!("{PREFIX}/cfg"), &config.to_string()]);
+    nodes[0].init().await.unwrap_err();
+    assert_eq!(nodes[1].init_accepting_the_loss().await.unwrap().epoch, 2);
     for node in &nodes {
-        node.joined().await;
+        node.has_joined().await;
         stands(node, Standing::Joined, Mode::Normal).await;
         assert_eq!(node.status().await.cluster.unwrap().epoch, Some(2));
     }

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use soramode_protocol::client::{Client, ClientError, Message};
-use soramode_protocol::cluster::{Acknowledge, Fence};
+use soramode_protocol::cluster::{Acknowledge, Fence, InitCluster, Initialized, RISK_OF_INIT};
 use soramode_protocol::decision::{Connect, Decision, Disconnect};
 use soramode_protocol::envelope::Notification;
+use soramode_protocol::error::{Error, ErrorType};
 use soramode_protocol::event::{EventKind, EventType};
 use soramode_protocol::id::ConnectionId;
 use soramode_protocol::mode::{ChangeMode, Mode, ModeChanged, SettableMode};
@@ -128,8 +129,40 @@ impl Node {
         self.ask(&GetStatus {}).await
     }
 
-    /// Waits until the node is in the cluster, and in this mode.
+    /// Makes the cluster, as soon as etcd answers; what is there already stays.
+    pub(crate) async fn init(&self) -> Result<Initialized, Box<Error>> {
+        self.try_init(InitCluster::default()).await
+    }
+
+    /// Has the cluster go on in an etcd that the node refuses.
+    pub(crate) async fn init_accepting_the_loss(&self) -> Result<Initialized, Box<Error>> {
+        self.try_init(InitCluster { accept_risk: Some(RISK_OF_INIT.to_owned()) }).await
+    }
+
+    async fn try_init(&self, init: InitCluster) -> Result<Initialized, Box<Error>> {
+        until(async || match self.try_ask(&init).await {
+            Ok(made) => Some(Ok(made)),
+            Err(ClientError::Refused(error)) if error.data.error_type == ErrorType::ClusterUnavailable => None,
+            Err(ClientError::Refused(error)) => Some(Err(error.into())),
+            Err(error) => panic!("{error}\n{}", self.log()),
+        })
+        .await
+    }
+
+    /// What the status says is wrong with the cluster, once it says this.
+    pub(crate) async fn says(&self, words: &str) {
+        let seen = until(async || self.status().await.cluster.unwrap().problem.filter(|why| why.contains(words))).await;
+        assert!(seen.contains(words));
+    }
+
+    /// Waits until the node is in the cluster, which it makes if there is none, and in this mode.
     pub(crate) async fn joined(&self) {
+        drop(self.init().await);
+        self.has_joined().await;
+    }
+
+    /// Waits until the node is in the cluster that there is, and in this mode.
+    pub(crate) async fn has_joined(&self) {
         for wait in [Wait::new(WaitFor::Joined), Wait { mode: Some(Mode::Normal), ..Wait::new(WaitFor::Mode) }] {
             let wait = Wait { timeout_seconds: Some(PATIENCE.as_secs_f64()), ..wait };
             let ended = self.ask(&wait).await;

@@ -5,7 +5,9 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use soramode_protocol::client::{Client, ClientError};
+use soramode_protocol::cluster::InitCluster;
 use soramode_protocol::decision::{Connect, Decision, Disconnect, HOPS_MAX};
+use soramode_protocol::error::ErrorType;
 use soramode_protocol::id::{ChannelId, ConnectionId, InvalidId};
 use soramode_protocol::mode::{ChangeMode, Mode, ModeChanged, SettableMode};
 use soramode_protocol::node::{GetStatus, ListClusterNodes, Status};
@@ -75,6 +77,7 @@ impl ClusterStage {
 
     async fn ask(&mut self, ask: Ask) -> Result<String, Lost> {
         match ask {
+            Ask::Init(at) => self.init(at).await,
             Ask::Join => self.joined().await,
             Ask::Nodes(at) => self.seen(at).await,
             Ask::SetInitial(at) => Ok(self.node(at)?.call(&ChangeModeToAny { mode: Mode::Initial }).await?.mode.to_string()),
@@ -92,6 +95,17 @@ impl ClusterStage {
 
     fn node(&mut self, at: At) -> Result<&mut Client, Lost> {
         self.nodes.get_mut(at).ok_or_else(|| Lost::Gone("there is no such node".to_owned()))
+    }
+
+    /// Makes the cluster, once etcd answers.
+    async fn init(&mut self, at: At) -> Result<String, Lost> {
+        loop {
+            match self.node(at)?.call(&InitCluster::default()).await {
+                Ok(made) => return Ok(format!("made, epoch {}", made.epoch)),
+                Err(ClientError::Refused(error)) if error.data.error_type == ErrorType::ClusterUnavailable => sleep(LOOK_PAUSE).await,
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     async fn joined(&mut self) -> Result<String, Lost> {

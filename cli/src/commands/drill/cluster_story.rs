@@ -8,7 +8,7 @@ use super::private_cluster::NAMES;
 use super::script::{Part, step, steps_total};
 use super::view::Playbill;
 
-use Ask::{Connect, Etcd, Follow, Join, Leave, Nodes, Sessions, Set, SetInitial};
+use Ask::{Connect, Etcd, Follow, Init, Join, Leave, Nodes, Sessions, Set, SetInitial};
 use SettableMode::{BlockNewSession, Normal};
 
 /// Which node, by its place among the names.
@@ -17,6 +17,8 @@ pub(super) type At = usize;
 /// What is asked, or done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ask {
+    /// The cluster is made.
+    Init(At),
     /// All of them are waited for.
     Join,
     Nodes(At),
@@ -50,6 +52,7 @@ pub(super) static STORY: &[Part<Ask, &'static str>] = &[
         name: "join",
         heading: "Three nodes join",
         steps: &[
+            step(Init(0), "made, epoch 1", "a cluster is made once, by an operator: no node takes an empty etcd for its own"),
             step(Join, ALL_NORMAL, "a node starts as initial, and is normal once it has joined"),
             step(Nodes(0), "n1, n2, n3", "each node sees the others"),
             step(SetInitial(0), "refused: InvalidParams", "nobody can set initial: a node enters it by itself"),
@@ -108,6 +111,7 @@ fn name(at: At) -> &'static str {
 impl fmt::Display for Ask {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Init(at) => write!(f, "{}: soramode nodes init", name(*at)),
             Join => f.write_str("each: soramode wait joined"),
             Nodes(at) => write!(f, "{}: soramode nodes", name(*at)),
             SetInitial(at) => write!(f, "{}: set initial", name(*at)),

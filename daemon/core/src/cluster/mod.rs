@@ -6,6 +6,7 @@
 
 pub mod claim;
 pub mod gone;
+pub mod history;
 pub mod join;
 pub mod placement;
 pub mod readopt;
@@ -16,6 +17,11 @@ use std::time::Duration;
 /// One life of a node's member key: the revision that created it. Never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Incarnation(pub u64);
+
+impl Incarnation {
+    /// A life in a history of etcd that is over. Nothing is created at revision 0, so no read shows it.
+    pub const OF_ANOTHER_HISTORY: Self = Self(0);
+}
 
 /// Who owns a channel, as a number that grows with every change of owner: the revision that last wrote the claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -56,7 +56,7 @@ impl Readoption {
             Reply::Refused(found) => match &found.claim {
                 // The answer to the first try was lost.
                 Some(Claim { incarnation, token, .. }) if *incarnation == self.next => Readopted::Kept(*token),
-                Some(Claim { token, .. }) if *token == held => return Readopted::NotMember,
+                Some(Claim { token, .. }) if *token == held && found.member != Some(self.next) => return Readopted::NotMember,
                 Some(_) | None => Readopted::End,
             },
         };
@@ -138,6 +138,14 @@ mod tests {
         let mut readoption = readoption();
         assert_eq!(readoption.answered(&channel("spam"), &found(10, 20)), Readopted::NotMember);
         assert_eq!(readoption.left().count(), 2);
+    }
+
+    #[test]
+    fn a_token_of_another_history_that_happens_to_be_the_same_is_anothers() {
+        let mut readoption = readoption();
+        let Reply::Refused(found) = found(10, 20) else { panic!("refused") };
+        let found = Found { member: Some(Incarnation(30)), ..found };
+        assert_eq!(readoption.answered(&channel("spam"), &Reply::Refused(found)), Readopted::End);
     }
 
     #[test]

@@ -48,6 +48,11 @@ impl Right {
         self.incarnation
     }
 
+    /// The cluster goes on in another history of etcd, which has no such incarnation: the right runs on until it is over.
+    pub const fn leave_history(&mut self) {
+        self.incarnation = Incarnation::OF_ANOTHER_HISTORY;
+    }
+
     /// What the incarnation promised.
     pub const fn terms(&self) -> &Terms {
         &self.terms

@@ -17,6 +17,7 @@ use crate::gate::{Gate, Refusable, Turn};
 use crate::snapshot::TakeoverWait;
 
 use super::order::{Order, Wish};
+use super::trust::REFUSED;
 use super::waiters::{Asking, Ruling, Waiter};
 use super::{Member, Place, millis};
 
@@ -91,7 +92,8 @@ impl Member {
     }
 
     fn may_claim(&self, now: Duration) -> bool {
-        matches!(self.place, Place::In) && self.right.as_ref().is_some_and(|right| right.may_claim(now))
+        let is_free = !self.trust.refuses() && self.trust.reclaims_for(now).is_none();
+        matches!(self.place, Place::In) && is_free && self.right.as_ref().is_some_and(|right| right.may_claim(now))
     }
 }
 
@@ -167,11 +169,14 @@ impl Gate {
         let mode = self.mode.mode;
         let Some(member) = self.member() else { return };
         if !member.asking.contains_key(&channel_id) {
-            return self.drop_stray(turn, channel_id, reply);
+            return self.drop_stray(turn, channel_id, (by, reply));
+        }
+        if member.trust.refuses() {
+            return self.settle(turn, &channel_id, &Ruling::Unavailable(REFUSED.to_owned()));
         }
         if member.right.as_ref().is_none_or(|right| right.incarnation() != by) {
             // What was won under an earlier incarnation is of no use.
-            self.drop_stray(turn, channel_id.clone(), reply);
+            self.drop_stray(turn, channel_id.clone(), (by, reply));
             return self.again(turn, &channel_id, None);
         }
         let reply = match reply {
@@ -197,8 +202,11 @@ impl Gate {
     }
 
     /// A claim was won that nobody waits for any more.
-    fn drop_stray(&mut self, turn: &mut Turn, channel_id: ChannelId, reply: Result<Reply, String>) {
-        if let (Ok(Reply::Won(token)), None) = (reply, self.member().and_then(|member| member.token(&channel_id))) {
+    fn drop_stray(&mut self, turn: &mut Turn, channel_id: ChannelId, (by, reply): (Incarnation, Result<Reply, String>)) {
+        // One that was won in another history is not there any more.
+        let is_of_this_history = self.member().is_some_and(|member| member.lives.contains(&by));
+        if let (Ok(Reply::Won(token)), true, None) = (reply, is_of_this_history, self.member().and_then(|member| member.token(&channel_id)))
+        {
             self.release_token(turn, channel_id, token);
         }
     }
@@ -237,7 +245,12 @@ impl Gate {
     /// The channel is nobody's, or may be had: where does it belong?
     fn find_place(&self, newcomers: &Newcomers<'_>, here: Here) -> Step {
         let can_claim = self.can_claim_in(here.mode, here.now);
+        let reclaims = self.member.as_deref().and_then(|member| member.trust.reclaims_for(here.now));
         match self.belongs(here.mode, newcomers.channel_id, newcomers.hops) {
+            Belongs::Here if let Some(left) = reclaims => {
+                let why = format!("nodes claim the channels that they serve anew; others can be had in {} s", left.as_secs() + 1);
+                Step::Settle(Ruling::Unavailable(why))
+            }
             _ if newcomers.is_session && can_claim => Step::Ask(Wish::Claim),
             Belongs::Here if can_claim => Step::Ask(Wish::Claim),
             Belongs::There(node) => Step::Settle(Ruling::Redirect(node)),
@@ -316,6 +329,7 @@ impl Gate {
         member.owned.insert(channel_id.clone(), token);
         member.unclaimed.remove(channel_id);
         turn.effects.records.push(Record::Claimed { channel_id: channel_id.clone(), token });
+        self.store_known(turn, token.0);
         self.settle(turn, channel_id, &Ruling::Here);
         if self.sessions.find_session(channel_id).is_none() {
             self.release(turn, channel_id);

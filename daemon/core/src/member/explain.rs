@@ -114,6 +114,14 @@ impl Gate {
         turn.effects.acts.extend(answers);
     }
 
+    /// Whoever waits for an explanation is told that the cluster cannot be asked.
+    pub(super) fn stop_explaining(&mut self, turn: &mut Turn, why: &str) {
+        let channels: Vec<ChannelId> = self.member().map(|member| member.explaining.0.keys().cloned().collect()).unwrap_or_default();
+        for channel_id in channels {
+            self.found(turn, &channel_id, Err(why.to_owned()));
+        }
+    }
+
     /// The cluster's word under each mode; nothing where the members must be read first.
     fn rulings(&mut self, channel_id: &ChannelId, found: &Found, now: Duration) -> Option<[(Mode, Ruling); Mode::ALL.len()]> {
         let mut unknown = false;

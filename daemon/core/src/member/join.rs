@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use soramode_protocol::mode::Mode;
 
-use crate::cluster::gone::{Gone, Roll};
+use crate::cluster::gone::Roll;
 use crate::cluster::join::{Join, Past, PastSessions, how_to_join};
 use crate::cluster::readopt::Readoption;
 use crate::cluster::right::{Renewal, Right};
@@ -26,13 +26,9 @@ pub const TELL_PAUSE: Duration = Duration::from_secs(5);
 impl Member {
     /// Takes in who is there and who is not.
     fn see(&mut self, looked: &mut Looked, received: Duration) {
-        if looked.epoch != self.epoch {
-            // Revisions began again further back: who was gone in the epoch before says nothing of this one.
-            self.gone = Gone::default();
-        }
         let nodes = std::mem::take(&mut looked.nodes);
         let present = nodes.iter().map(|node| node.incarnation).collect();
-        self.gone.saw(Roll { revision: looked.revision, present, received });
+        self.gone.saw(Roll { revision: looked.etcd.revision, present, received });
         for incarnation in looked.purged.drain(..) {
             self.gone.purge(incarnation);
         }
@@ -47,7 +43,7 @@ impl Member {
             }
         }
         self.lost.retain(|name, incarnation| !self.nodes.contains_key(name) && !self.gone.is_purged(*incarnation));
-        self.epoch = looked.epoch;
+        self.epoch = looked.etcd.configuration.as_ref().map_or(0, |it| it.epoch);
         self.problem = None;
     }
 
@@ -76,6 +72,9 @@ impl Member {
 impl Gate {
     /// A linearizable read of all members was answered.
     pub(super) fn looked(&mut self, turn: &mut Turn, mut looked: Looked) {
+        if !self.trusts(turn, &mut looked) {
+            return;
+        }
         let Some(member) = self.member() else { return };
         member.see(&mut looked, turn.now.boot);
         // The answer to an order to join was lost: nobody else wrote this key.
@@ -111,7 +110,7 @@ impl Gate {
     /// Before a deadline is looked at: the driver may have been held up, and the right have been renewed meanwhile.
     pub(crate) fn renew_first(&mut self, turn: &mut Turn, looked: &Looked) {
         let Some(member) = self.member() else { return };
-        if matches!(member.place, Place::In) && looked.own == member.key() && looked.own.is_some() {
+        if matches!(member.place, Place::In) && looked.own == member.key() && looked.own.is_some() && member.trust.takes(looked) {
             self.renew(turn, looked);
         }
     }
@@ -202,6 +201,7 @@ impl Gate {
             member.lives.push(incarnation);
         }
         turn.effects.records.push(Record::Member(Some(StoredMember { incarnation, fence_after: terms.fence_after })));
+        self.store_known(turn, 0);
         if before.is_none() {
             self.cluster(turn, Membership::Joined);
         }

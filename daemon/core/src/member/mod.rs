@@ -11,6 +11,7 @@ pub mod order;
 mod publish;
 mod readoption;
 mod release;
+pub mod trust;
 mod view;
 mod waiters;
 
@@ -37,6 +38,7 @@ use fence::Fences;
 use order::{Heard, Load, Order, SeenNode};
 use publish::Publication;
 use release::Releases;
+use trust::Trust;
 use waiters::Asking;
 pub(crate) use waiters::{Ruling, Waiter, retry_after};
 
@@ -68,6 +70,7 @@ pub(crate) struct Member {
     /// Nodes that were seen, or that claims name, and that are not there.
     lost: BTreeMap<NodeName, Incarnation>,
     epoch: u64,
+    trust: Trust,
     renewed_at: Option<Time>,
     pub(crate) standing_since: Option<Time>,
     /// When the others were told how full the node is, and what.
@@ -116,6 +119,7 @@ impl Member {
             nodes: BTreeMap::new(),
             lost: BTreeMap::new(),
             epoch: 0,
+            trust: Trust::new(stored.etcd.take()),
             renewed_at: None,
             standing_since: None,
             told: None,
@@ -128,7 +132,8 @@ impl Member {
     /// As whom the node may write, if it may.
     fn incarnation(&self) -> Option<Incarnation> {
         match self.place {
-            Place::In => self.right.as_ref().map(Right::incarnation),
+            Place::In if self.trust.refuses() => None,
+            Place::In => self.right.as_ref().map(Right::incarnation).filter(|it| *it != Incarnation::OF_ANOTHER_HISTORY),
             Place::Out | Place::Joining | Place::Readopting(_) | Place::Begun(_) => None,
         }
     }
@@ -194,8 +199,8 @@ impl Gate {
     /// The right as it is now. A timer that comes late changes nothing: this is compared at each step.
     pub(crate) fn watch_right(&mut self, turn: &mut Turn) {
         let now = turn.now.boot;
-        let Some(right) = self.member().and_then(|member| member.right.as_ref()) else { return };
-        let standing = right.standing(now);
+        let Some(right) = self.member.as_deref().and_then(|member| member.right.as_ref()) else { return };
+        let standing = self.standing_of(right, now);
         if standing == self.standing {
             return;
         }
@@ -231,6 +236,7 @@ impl Gate {
             Heard::Readopted { by, replies, rest } => self.readopted(turn, by, (replies, rest)),
             Heard::Published(mode, outcome) => self.published(turn, mode, outcome),
             Heard::Purged { ticket, node_name, written_off } => self.purged(turn, ticket, (node_name, written_off)),
+            Heard::Initialized { ticket, outcome } => Self::initialized(turn, ticket, outcome),
             Heard::Counted(owned) => self.counted(turn, owned),
             Heard::FenceTold { id, clients } => self.fence_told(turn, id, clients),
             Heard::FenceDone { id, outcome } => self.fence_done(turn, id, outcome),
@@ -250,6 +256,7 @@ impl Gate {
 
     /// A node that has nothing leaves when its daemon stops; one that has sessions means to go on with them.
     fn leave(&mut self, turn: &mut Turn) {
+        self.store_known(turn, 0);
         let is_empty = self.sessions.session_count() == 0;
         let Some(member) = self.member() else { return };
         let leaves = is_empty && member.owned.is_empty() && member.asking.is_empty();

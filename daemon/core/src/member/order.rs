@@ -1,6 +1,7 @@
 //! What the gate wants done in etcd, and what it hears of it.
 //!
-//! Every order but [`Order::Look`] and [`Order::Tell`] comes back, in a bounded time and with what it was about. An order may have been
+//! Every order but [`Order::Look`], [`Order::Tell`], [`Order::Trust`],
+//! [`Order::Distrust`] and [`Order::NoteSetBack`] comes back, in a bounded time and with what it was about. An order may have been
 //! carried out though it came back as failed.
 
 use std::time::Duration;
@@ -11,12 +12,36 @@ use soramode_protocol::node::Owes;
 use soramode_protocol::time::Time;
 
 use crate::cluster::claim::{Claim, Found, Reply};
+use crate::cluster::history::{Configuration, Refusal, Shown};
 use crate::cluster::{Incarnation, Token};
 use crate::input::{SocketId, Ticket};
 
 /// Something to be done in etcd.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order {
+    /// Carry out what is ordered from now on in an etcd with this `/cfg` alone: every transaction compares it.
+    Trust {
+        /// Byte for byte.
+        configuration_text: Vec<u8>,
+    },
+    /// Say that this etcd is refused.
+    Distrust(Refusal),
+    /// Note in `/cfg`, where this is its text, that this etcd was set back.
+    NoteSetBack {
+        /// Byte for byte.
+        found: Vec<u8>,
+        /// How this node knows.
+        why: String,
+    },
+    /// Write `/cfg`, where this is its text.
+    Init {
+        /// Whom to answer.
+        ticket: Ticket,
+        /// Nothing: it is not there.
+        found: Option<Vec<u8>>,
+        /// What to write.
+        configuration: Configuration,
+    },
     /// Read the members at once, not at the next heartbeat.
     Look,
     /// Create the node's member key and publish this mode; first delete an earlier key of its own, comparing its incarnation.
@@ -88,7 +113,14 @@ impl Order {
     /// What comes back of it where it could not be carried out.
     pub fn refused(self, why: &str) -> Option<Heard> {
         match self {
-            Self::Look | Self::Tell { .. } | Self::Leave(_) | Self::Stay => None,
+            Self::Trust { .. }
+            | Self::Distrust(_)
+            | Self::NoteSetBack { .. }
+            | Self::Look
+            | Self::Tell { .. }
+            | Self::Leave(_)
+            | Self::Stay => None,
+            Self::Init { ticket, .. } => Some(Heard::Initialized { ticket, outcome: Err(why.to_owned()) }),
             Self::Join { .. } => Some(Heard::Joined(Err(why.to_owned()))),
             Self::Ask { channel_id, by, .. } => Some(Heard::Asked { channel_id, by, reply: Err(why.to_owned()) }),
             Self::Find { channel_id, .. } => Some(Heard::Found { channel_id, found: Err(why.to_owned()) }),
@@ -163,6 +195,13 @@ pub enum Heard {
         /// Its incarnations that are written off, and the channels that they owed.
         written_off: Result<(Vec<Incarnation>, u64), String>,
     },
+    /// What came of [`Order::Init`].
+    Initialized {
+        /// Whom to answer.
+        ticket: Ticket,
+        /// What was written.
+        outcome: Result<Configuration, String>,
+    },
     /// What came of [`Order::Count`]: the channels of each incarnation that owns any.
     Counted(Result<Vec<Owned>, String>),
     /// The SFU has been told that sessions are to end: how many clients must say that they did.
@@ -208,8 +247,10 @@ pub struct Looked {
     pub sent: Duration,
     /// When the answer came, by the boot clock.
     pub received: Duration,
-    /// etcd's revision.
-    pub revision: u64,
+    /// The etcd that was read.
+    pub etcd: Shown,
+    /// `/cfg`, byte for byte.
+    pub configuration_text: Vec<u8>,
     /// What stands under the node's own name.
     pub own: Option<Incarnation>,
     /// The same, if this start of the daemon wrote it.
@@ -218,8 +259,6 @@ pub struct Looked {
     pub nodes: Vec<SeenNode>,
     /// Incarnations that an operator has written off.
     pub purged: Vec<Incarnation>,
-    /// The cluster's epoch.
-    pub epoch: u64,
 }
 
 /// A node as it published itself.

@@ -30,7 +30,9 @@ impl Gate {
     }
 
     pub(super) fn readopted(&mut self, turn: &mut Turn, by: Incarnation, (replies, rest): (Vec<(ChannelId, Reply)>, Rest)) {
-        for (channel, reply) in replies {
+        // Of an etcd that is refused nothing counts: they are asked for again.
+        let counts = self.member().is_some_and(|member| !member.trust.refuses());
+        for (channel, reply) in replies.into_iter().filter(|_| counts) {
             self.readopted_one(turn, by, (channel, reply));
         }
         let Some(member) = self.member() else { return };

@@ -52,7 +52,10 @@ impl Gate {
 
     pub(super) fn released(&mut self, turn: &mut Turn, claim: (ChannelId, Token), certainty: Certainty) {
         let Some(member) = self.member() else { return };
-        member.releases.sent.remove(&claim);
+        if !member.releases.sent.remove(&claim) {
+            // Of an earlier history.
+            return;
+        }
         if certainty == Certainty::Unknown {
             member.releases.unanswered.insert(claim);
         }

@@ -127,9 +127,14 @@ impl Gate {
 
     /// The right is over: whoever waits is answered by what the node is now.
     pub(super) fn stop_asking(&mut self, turn: &mut Turn) {
+        self.answer_asking(turn, &Ruling::Nowhere);
+    }
+
+    /// Answers everybody who waits for any channel.
+    pub(super) fn answer_asking(&mut self, turn: &mut Turn, ruling: &Ruling) {
         let channels: Vec<ChannelId> = self.member().map(|member| member.asking.keys().cloned().collect()).unwrap_or_default();
         for channel_id in channels {
-            self.settle(turn, &channel_id, &Ruling::Nowhere);
+            self.settle(turn, &channel_id, ruling);
         }
     }
 

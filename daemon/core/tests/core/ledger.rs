@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use soramode_core::cluster::Token;
+use soramode_core::cluster::history::Known;
 use soramode_core::effect::Record;
 use soramode_core::restore::start_change;
 use soramode_core::rows::{Door, Origin};
@@ -27,18 +28,19 @@ pub(crate) struct Ledger {
     vanished_held: bool,
     deliveries: BTreeMap<u64, StoredDelivery>,
     member: Option<StoredMember>,
+    etcd: Option<Known>,
     claims: BTreeMap<ChannelId, Token>,
 }
 
 impl Ledger {
     /// Begins with what was stored.
     pub(crate) fn new(stored: Stored) -> Self {
-        let Stored { mode, expires_at_boot, mode_changes, next_seq, sessions, connections, vanished_held, deliveries, member, claims } =
+        let Stored { mode, expires_at_boot, mode_changes, next_seq, sessions, connections, vanished_held, deliveries, member, etcd, claims } =
             stored;
         let mut ledger =
             Self { mode, expires_at_boot, mode_changes, last_seq: next_seq.saturating_sub(1), vanished_held, ..Self::default() };
         ledger.deliveries = deliveries.into_iter().map(|delivery| (delivery.id, delivery)).collect();
-        (ledger.member, ledger.claims) = (member, claims.into_iter().collect());
+        (ledger.member, ledger.etcd, ledger.claims) = (member, etcd, claims.into_iter().collect());
         ledger.sessions = sessions.into_iter().map(|session| (session.channel_id.clone(), session)).collect();
         for connection in connections {
             if connection.state == ConnectionState::Live {
@@ -65,6 +67,7 @@ impl Ledger {
                 self.deliveries.remove(id);
             }
             Record::Member(member) => self.member = *member,
+            Record::Etcd(known) => self.etcd = Some(known.clone()),
             Record::Claimed { channel_id, token } => {
                 self.claims.insert(channel_id.clone(), *token);
             }
@@ -192,6 +195,7 @@ impl Ledger {
             vanished_held: self.vanished_held,
             deliveries: self.deliveries.values().cloned().collect(),
             member: self.member,
+            etcd: self.etcd.clone(),
             claims: self.claims.clone().into_iter().collect(),
         }
     }

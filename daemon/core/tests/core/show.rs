@@ -96,6 +96,7 @@ impl Show {
             Record::Member(member) => {
                 format!("kept: in the cluster as {}", member.map_or_else(|| "nobody".to_owned(), |it| it.incarnation.0.to_string()))
             }
+            Record::Etcd(known) => format!("kept: etcd at epoch {}, revision {}", known.epoch, known.revision),
             Record::Claimed { channel_id, token } => format!("kept: {channel_id} is this node's, token {}", token.0),
             Record::Unclaimed(channel_id) => format!("kept: {channel_id} is not this node's"),
             Record::SessionOfSora(channel_id) => format!("kept: the session on {channel_id} is Sora's"),
@@ -280,6 +281,7 @@ impl Show {
             Reply::Granted(it) => format!("granted {}{}", it.standing, tail(", ms ", it.valid_for_ms.as_ref())),
             Reply::Acknowledged(it) => format!("acknowledged {}", it.found),
             Reply::Purged(it) => format!("purged {} {:?}, {} channels", it.node_name, it.incarnations, it.channels),
+            Reply::Initialized(it) => format!("initialized, epoch {}, in etcd {}", it.epoch, it.etcd_cluster_id),
             Reply::Ended(odd) => panic!("the gate ends nothing itself: {odd:?}"),
         };
         vec![line]

@@ -5,6 +5,14 @@ use soramode_core::member::order::{FenceOf, Order, Wish};
 
 pub(crate) fn order(order: &Order) -> String {
     match order {
+        Order::Trust { .. } => "trust this etcd".to_owned(),
+        Order::Distrust(refusal) => format!("refuse this etcd: {refusal}"),
+        Order::NoteSetBack { why, .. } => format!("note in it: {why}"),
+        Order::Init { found, configuration, .. } => {
+            let (there, epoch) = (if found.is_some() { " over what is there" } else { "" }, configuration.epoch);
+            let cluster = if configuration.cluster_id.as_str() == "tokyo" { "tokyo" } else { "a new cluster" };
+            format!("init {cluster}, epoch {epoch}, in etcd {}{there}", configuration.etcd_cluster_id)
+        }
         Order::Look => "look".to_owned(),
         Order::Join { mode, give_up: None } => format!("join, {mode}"),
         Order::Join { mode, give_up: Some(Incarnation(old)) } => format!("give up {old} and join, {mode}"),

@@ -135,6 +135,7 @@ fn who_may_look_reaches_the_gate_with_nothing_that_changes_it() {
         ("End", "{\"all\":true}"),
         ("ResendDelivery", "{\"id\":1}"),
         ("PurgeClusterNode", "{\"node_name\":\"n\",\"accept_risk\":\"still-running\"}"),
+        ("InitCluster", "{}"),
         ("Grant", "{}"),
         ("Acknowledge", "{\"id\":1}"),
     ];

@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! etcd: looked own=17 rev=20 node-02@18:normal:3/100 purged=9     who is there; `sent=1s` ago, `received=1s` ago, `epoch=2`, `mine`: this start wrote `own`
+//! etcd: looked empty                                              no `/cfg`, or `cluster=`, `epoch=`, `history=`, `etcd=`, `made-in=`, `set-back=`, `before=90`
+//! etcd: initialized ops epoch=1                                   or `failed="why"`
 //! etcd: looked crowd=99                                           so many others  ·  look-failed "why"  ·  joined 17  ·  not-joined "why"  ·  leaving
 //! etcd: asked spam by=17 won=30                                   or `refused owner=node-02@18:30:5s/1s member=17 mode=normal`, or `failed="why"`
 //! etcd: found spam refused …, as with `asked`, or failed="why"
@@ -14,6 +16,7 @@
 use std::time::Duration;
 
 use soramode_core::cluster::claim::{Claim, Found, Reply};
+use soramode_core::cluster::history::{Configuration, Shown};
 use soramode_core::cluster::{FenceAfter, Incarnation, Token};
 use soramode_core::input::{Ticket, Timestamp};
 use soramode_core::member::order::{Certainty, Heard, Load, Looked, Owned, Rest, SeenNode};
@@ -60,6 +63,14 @@ pub(super) fn heard(mut all: Words, now: Timestamp, ticket: impl FnOnce(&str) ->
             let incarnations = all.next()?.split(',').filter(|it| !it.is_empty()).map(incarnation).collect::<Result<_, _>>()?;
             Heard::Purged { ticket, node_name, written_off: Ok((incarnations, all.value("channels")?.unwrap_or(0))) }
         }
+        "initialized" => {
+            let ticket = ticket(&all.next()?);
+            let outcome = match failed {
+                Some(why) => Err(why),
+                None => Ok(shown(&mut all)?.0.configuration.ok_or("takes what was written")?),
+            };
+            Heard::Initialized { ticket, outcome }
+        }
         "counted" => {
             let owed = all.take().iter().map(|word| owned(word)).collect::<Result<_, _>>()?;
             Heard::Counted(failed.map_or(Ok(owed), Err))
@@ -72,21 +83,39 @@ pub(super) fn heard(mut all: Words, now: Timestamp, ticket: impl FnOnce(&str) ->
 fn looked(all: &mut Words, now: Timestamp) -> Result<Looked, Problem> {
     let own = all.value::<u64>("own")?.map(Incarnation);
     let purged = all.value::<u64>("purged")?.map(Incarnation).into_iter().collect();
+    let (etcd, configuration_text) = shown(all)?;
     let mut looked = Looked {
         sent: now.boot.saturating_sub(all.time("sent")?.unwrap_or_default()),
         received: now.boot.saturating_sub(all.time("received")?.unwrap_or_default()),
-        revision: all.value("rev")?.unwrap_or(1_000),
+        etcd,
+        configuration_text,
         own,
         own_of_this_start: if all.has("mine") { own } else { None },
         nodes: all.take().iter().map(|word| node(word)).collect::<Result<_, _>>()?,
         purged,
-        epoch: all.value("epoch")?.unwrap_or(1),
     };
     for number in 1..=all.value::<u64>("crowd")?.unwrap_or(0) {
         looked.nodes.push(node(&format!("other-{number}@{number}:normal:0/100"))?);
     }
     looked.nodes.extend(own.map(|incarnation| node(&format!("node-01@{}:normal:0/100", incarnation.0)).unwrap()));
     Ok(looked)
+}
+
+/// An etcd, and its `/cfg`.
+fn shown(all: &mut Words) -> Result<(Shown, Vec<u8>), Problem> {
+    let etcd_cluster_id = all.value("etcd")?.unwrap_or(7);
+    let epoch = all.value("epoch")?.unwrap_or(1);
+    let configuration = Configuration {
+        cluster_id: all.value("cluster")?.unwrap_or_else(|| "tokyo".parse().unwrap()),
+        history_id: all.value("history")?.unwrap_or_else(|| format!("history-{epoch}").parse().unwrap()),
+        epoch,
+        etcd_cluster_id: all.value("made-in")?.unwrap_or(etcd_cluster_id),
+        set_back: all.value("set-back")?,
+    };
+    let configuration = (!all.has("empty")).then_some(configuration);
+    let text = configuration.as_ref().map(|it| format!("{it:?}").into_bytes()).unwrap_or_default();
+    let (revision, revision_before) = (all.value("rev")?.unwrap_or(1_000), all.value("before")?.unwrap_or(0));
+    Ok((Shown { configuration, etcd_cluster_id, revision, revision_before }, text))
 }
 
 /// `node-02@18:normal:3/100`

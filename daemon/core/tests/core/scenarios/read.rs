@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use soramode_core::input::{Input, Membership, PolledConnection, SocketId, SoraInput, Ticket, Timestamp};
-use soramode_protocol::cluster::{Acknowledge, PurgeClusterNode, RISK_OF_PURGE};
+use soramode_protocol::cluster::{Acknowledge, InitCluster, PurgeClusterNode, RISK_OF_INIT, RISK_OF_PURGE};
 use soramode_protocol::decision::{Connect, Disconnect, Explain, Lifetime, Report, ReportedConnection};
 use soramode_protocol::delivery::{ListDeliveries, ResendDelivery};
 use soramode_protocol::end::End;
@@ -171,6 +171,7 @@ impl Speakers {
             "PurgeClusterNode" => {
                 GateRequest::PurgeClusterNode(PurgeClusterNode { node_name: all.id()?, accept_risk: RISK_OF_PURGE.to_owned() })
             }
+            "InitCluster" => GateRequest::InitCluster(InitCluster { accept_risk: all.has("lost-claims").then(|| RISK_OF_INIT.to_owned()) }),
             "Disconnect" => GateRequest::Disconnect(Disconnect { connection_id: all.id()? }),
             "Report" => {
                 let complete = all.has("complete");

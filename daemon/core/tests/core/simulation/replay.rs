@@ -46,6 +46,7 @@ impl Replay {
             | Record::Delivery(_)
             | Record::DeliveryForgotten(_)
             | Record::Member(_)
+            | Record::Etcd(_)
             | Record::Claimed { .. }
             | Record::Unclaimed(_) => Ok(()),
         }

@@ -65,6 +65,7 @@ impl Model {
             | GateRequest::ListDeliveries(_)
             | GateRequest::ResendDelivery(_)
             | GateRequest::PurgeClusterNode(_)
+            | GateRequest::InitCluster(_)
             | GateRequest::Grant
             | GateRequest::Acknowledge(_) => {
                 panic!(

@@ -1,0 +1,263 @@
+//! Whether an etcd is the one that a node knows. One that was emptied, set back to an earlier state, or replaced has lost claims: to take it
+//! would be to give channels away that other nodes still serve.
+//!
+//! The key `/cfg` names the cluster and its present history. Within one history revisions only grow. What no node has seen nobody can miss.
+
+use std::fmt;
+
+use soramode_protocol::id::{ClusterId, HistoryId};
+
+/// What `/cfg` says.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Configuration {
+    /// The cluster.
+    pub cluster_id: ClusterId,
+    /// Its present history.
+    pub history_id: HistoryId,
+    /// Counts the histories: an operator begins a new one where an etcd is accepted that has lost claims.
+    pub epoch: u64,
+    /// The etcd in which it was begun.
+    pub etcd_cluster_id: u64,
+    /// A node has seen that this etcd was set back, and says how.
+    pub set_back: Option<String>,
+}
+
+/// An etcd, as one read shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Shown {
+    /// What `/cfg` says, if it is there.
+    pub configuration: Option<Configuration>,
+    /// etcd's own id.
+    pub etcd_cluster_id: u64,
+    /// Its revision.
+    pub revision: u64,
+    /// The highest revision that any answer had shown when this read was sent.
+    pub revision_before: u64,
+}
+
+/// What a node knows of the etcd that it was in last.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Known {
+    /// The cluster.
+    pub cluster_id: ClusterId,
+    /// Its history.
+    pub history_id: HistoryId,
+    /// The number of that.
+    pub epoch: u64,
+    /// etcd's own id.
+    pub etcd_cluster_id: u64,
+    /// The highest revision that was seen.
+    pub revision: u64,
+}
+
+impl Known {
+    /// What is known of an etcd once it was accepted.
+    pub fn of(shown: &Shown) -> Option<Self> {
+        let it = shown.configuration.as_ref()?;
+        Some(Self {
+            cluster_id: it.cluster_id.clone(),
+            history_id: it.history_id.clone(),
+            epoch: it.epoch,
+            etcd_cluster_id: shown.etcd_cluster_id,
+            revision: shown.revision,
+        })
+    }
+}
+
+/// An etcd that may be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Accepted {
+    /// It is the one that is known.
+    Known,
+    /// The node was in no cluster before.
+    First,
+    /// It is the same cluster in a later history: what the node remembers of the earlier one says nothing of this.
+    NewHistory,
+}
+
+/// Why an etcd may not be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// No cluster was made in it, and the node was in none.
+    NotInitialized,
+    /// No cluster is in it, and the node was in one.
+    Emptied,
+    /// Its content was made in another etcd.
+    Copied {
+        /// Where that was made.
+        made_in: u64,
+        /// Where it is.
+        found: u64,
+    },
+    /// It has another cluster.
+    OtherCluster {
+        /// The node's.
+        known: ClusterId,
+        /// The one that is there.
+        found: ClusterId,
+    },
+    /// It has an earlier history.
+    OlderEpoch {
+        /// The epoch that the node has seen.
+        known: u64,
+        /// The one that is there.
+        found: u64,
+    },
+    /// It has another history of the same number.
+    OtherHistory {
+        /// That number.
+        epoch: u64,
+    },
+    /// It has lost what the node has seen.
+    SetBack {
+        /// The highest revision that was seen.
+        seen: u64,
+        /// The present one.
+        found: u64,
+    },
+    /// Another node has seen that.
+    Reported(String),
+}
+
+impl Refusal {
+    /// Whether it proves to the nodes that cannot see it themselves that this etcd has lost something.
+    pub const fn is_proof(&self) -> bool {
+        match self {
+            Self::OlderEpoch { .. } | Self::OtherHistory { .. } | Self::SetBack { .. } => true,
+            Self::NotInitialized | Self::Emptied | Self::Copied { .. } | Self::OtherCluster { .. } | Self::Reported(_) => false,
+        }
+    }
+
+    /// What an operator can do.
+    pub const fn remedy(&self) -> &'static str {
+        match self {
+            Self::NotInitialized => "Run once, on one node: soramode nodes init",
+            Self::OtherCluster { .. } => {
+                "Check the addresses and the name of the cluster. To move the node to that cluster: drain it, stop soramoded, and remove its \
+                 state folder"
+            }
+            Self::Emptied
+            | Self::Copied { .. }
+            | Self::OlderEpoch { .. }
+            | Self::OtherHistory { .. }
+            | Self::SetBack { .. }
+            | Self::Reported(_) => {
+                "Bring back the etcd that was there. If it is lost, or was restored from a backup, read \"etcd from a backup\" in man/cluster.md, \
+                 then run on one node: soramode nodes init --accept-risk=lost-claims"
+            }
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotInitialized => write!(f, "etcd has no cluster of this name yet"),
+            Self::Emptied => write!(f, "etcd has lost the cluster that this node is in: it was emptied, or replaced by an empty one"),
+            Self::Copied { made_in, found } => {
+                write!(f, "this etcd ({found}) is not the one that the cluster was made in ({made_in}): it was restored from a backup")
+            }
+            Self::OtherCluster { known, found } => {
+                write!(f, "etcd has another cluster ({}) than the one that this node is in ({})", found.as_str(), known.as_str())
+            }
+            Self::OlderEpoch { known, found } => {
+                write!(f, "etcd was set back: it has epoch {found}, and this node has seen epoch {known}")
+            }
+            Self::OtherHistory { epoch } => {
+                write!(f, "etcd was set back: its epoch {epoch} is not the epoch {epoch} that this node was in")
+            }
+            Self::SetBack { seen, found } => {
+                write!(f, "etcd was set back: it is at revision {found}, and this node has seen revision {seen}")
+            }
+            Self::Reported(by) => write!(f, "etcd was set back, as another node has seen: {by}"),
+        }
+    }
+}
+
+/// Judges an etcd by what is known of it.
+pub fn judge(known: Option<&Known>, shown: &Shown) -> Result<Accepted, Refusal> {
+    let Some(found) = &shown.configuration else {
+        return Err(if known.is_some() { Refusal::Emptied } else { Refusal::NotInitialized });
+    };
+    if found.etcd_cluster_id != shown.etcd_cluster_id {
+        return Err(Refusal::Copied { made_in: found.etcd_cluster_id, found: shown.etcd_cluster_id });
+    }
+    let accepted = known.map_or(Ok(Accepted::First), |known| compare(known, found, shown))?;
+    found.set_back.as_ref().map_or(Ok(accepted), |by| Err(Refusal::Reported(by.clone())))
+}
+
+fn compare(known: &Known, found: &Configuration, shown: &Shown) -> Result<Accepted, Refusal> {
+    if found.cluster_id != known.cluster_id {
+        return Err(Refusal::OtherCluster { known: known.cluster_id.clone(), found: found.cluster_id.clone() });
+    }
+    if found.epoch < known.epoch {
+        return Err(Refusal::OlderEpoch { known: known.epoch, found: found.epoch });
+    }
+    if found.epoch > known.epoch {
+        return Ok(Accepted::NewHistory);
+    }
+    if found.history_id != known.history_id || shown.etcd_cluster_id != known.etcd_cluster_id {
+        return Err(Refusal::OtherHistory { epoch: known.epoch });
+    }
+    let seen = known.revision.max(shown.revision_before);
+    if shown.revision < seen {
+        return Err(Refusal::SetBack { seen, found: shown.revision });
+    }
+    Ok(Accepted::Known)
+}
+
+/// What an operator accepts when a cluster is made, or goes on in an etcd that was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AcceptedRisk {
+    /// Nothing.
+    None,
+    /// Claims may have been lost: nodes that cannot be reached may still serve those channels.
+    LostClaims,
+}
+
+/// Why no `/cfg` is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InitRefusal {
+    /// The cluster is there, and nothing is wrong with it.
+    Exists {
+        /// Its epoch.
+        epoch: u64,
+    },
+    /// Only an operator who accepts the risk may do this.
+    NeedsRisk(Refusal),
+    /// It has another cluster, which is not to be overwritten.
+    OtherCluster(Refusal),
+}
+
+/// Plans the `/cfg` of a new cluster; or, where the risk is accepted, of the next history of the cluster that the node knows.
+pub fn plan_init(
+    known: Option<&Known>,
+    shown: &Shown,
+    risk: AcceptedRisk,
+    (cluster_id, history_id): (ClusterId, HistoryId),
+) -> Result<Configuration, InitRefusal> {
+    let etcd_cluster_id = shown.etcd_cluster_id;
+    let found = shown.configuration.as_ref();
+    let refusal = match judge(known, shown) {
+        Ok(_) => return Err(InitRefusal::Exists { epoch: found.map_or(0, |found| found.epoch) }),
+        Err(Refusal::NotInitialized) => {
+            return Ok(Configuration { cluster_id, history_id, epoch: 1, etcd_cluster_id, set_back: None });
+        }
+        Err(refusal @ Refusal::OtherCluster { .. }) => return Err(InitRefusal::OtherCluster(refusal)),
+        Err(refusal) => refusal,
+    };
+    if risk == AcceptedRisk::None {
+        return Err(InitRefusal::NeedsRisk(refusal));
+    }
+    let is_other = |found: &Configuration| known.is_some_and(|known| known.cluster_id != found.cluster_id);
+    if let (Some(known), Some(found)) = (known, found.filter(|found| is_other(found))) {
+        let (known, found) = (known.cluster_id.clone(), found.cluster_id.clone());
+        return Err(InitRefusal::OtherCluster(Refusal::OtherCluster { known, found }));
+    }
+    let epoch = known.map_or(0, |known| known.epoch).max(found.map_or(0, |found| found.epoch)) + 1;
+    let cluster_id = known.map(|known| &known.cluster_id).or(found.map(|found| &found.cluster_id)).cloned().unwrap_or(cluster_id);
+    Ok(Configuration { cluster_id, history_id, epoch, etcd_cluster_id, set_back: None })
+}
+
+#[cfg(test)]
+mod tests;

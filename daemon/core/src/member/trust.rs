@@ -1,0 +1,226 @@
+//! Which etcd the node goes by: each read is judged before anything follows from it, and an etcd that is refused counts as one that does
+//! not answer.
+
+use std::time::Duration;
+
+use soramode_protocol::cluster::{InitCluster, Initialized};
+use soramode_protocol::error::Error;
+use soramode_protocol::id::{ClusterId, HistoryId};
+use soramode_protocol::node::Standing;
+use soramode_protocol::reply::{Answer, Reply};
+
+use crate::cluster::Incarnation;
+use crate::cluster::gone::Gone;
+use crate::cluster::history::{Accepted, AcceptedRisk, Configuration, InitRefusal, Known, Refusal, Shown, judge, plan_init};
+use crate::cluster::right::Right;
+use crate::effect::{Act, Record};
+use crate::gate::{Gate, Turn};
+use crate::input::{Membership, Ticket};
+use crate::snapshot::StoredMember;
+
+use super::order::{Looked, Order};
+use super::release::Releases;
+use super::waiters::Ruling;
+use super::{Member, Place};
+
+/// The highest revision that was seen is stored at most this often, beside each join, each claim, and each refusal.
+pub const REVISION_PAUSE: Duration = Duration::from_mins(1);
+
+/// In a new history nodes claim the channels that they serve anew, and for so long at least nobody claims another.
+pub const RECLAIM_TIME: Duration = Duration::from_secs(10);
+
+/// Why nothing is asked of an etcd that is refused.
+pub(super) const REFUSED: &str = "this etcd is refused";
+
+/// What the node knows of its etcd.
+#[derive(Default)]
+pub(super) struct Trust {
+    known: Option<Known>,
+    /// The last read, and the text of `/cfg` in it.
+    shown: Option<(Shown, Vec<u8>)>,
+    /// The text of `/cfg` that transactions compare.
+    trusted: Option<Vec<u8>>,
+    refusal: Option<Refusal>,
+    /// The highest revision that is to be stored: a claim's answer may come before that to a read that was sent earlier.
+    highest: u64,
+    /// When it was stored last.
+    stored_at: Option<Duration>,
+    /// Before this no channel is claimed that is nobody's.
+    claims_from: Duration,
+}
+
+impl Trust {
+    pub(super) fn new(known: Option<Known>) -> Self {
+        Self { known, ..Self::default() }
+    }
+
+    pub(super) const fn refuses(&self) -> bool {
+        self.refusal.is_some()
+    }
+
+    /// How long channels are still only claimed anew.
+    pub(super) fn reclaims_for(&self, now: Duration) -> Option<Duration> {
+        self.claims_from.checked_sub(now).filter(|left| !left.is_zero())
+    }
+
+    /// Whether a read that was not judged yet is of the etcd that is trusted.
+    pub(super) fn takes(&self, looked: &Looked) -> bool {
+        let is_known = judge(self.known.as_ref(), &looked.etcd) == Ok(Accepted::Known);
+        is_known && self.trusted.as_ref() == Some(&looked.configuration_text)
+    }
+}
+
+impl Member {
+    /// What is remembered of a history says nothing of the next one, whose numbers begin again further back.
+    fn leave_history(&mut self, now: Duration) -> Option<StoredMember> {
+        self.gone = Gone::default();
+        self.over.clear();
+        self.lives.clear();
+        self.nodes.clear();
+        self.lost.clear();
+        self.releases = Releases::default();
+        self.told = None;
+        if let Some(right) = &mut self.right {
+            right.leave_history();
+        }
+        if let Some(past) = &mut self.past {
+            past.incarnation = Incarnation::OF_ANOTHER_HISTORY;
+        }
+        if !matches!(self.place, Place::Joining) {
+            self.place = if self.right.is_some() { Place::In } else { Place::Out };
+        }
+        // Nodes that do not hear of the new history lose their right within this time, where it has an end.
+        let wait = self.settings.terms.fence_after.takeover_wait(self.settings.terms.fence_budget);
+        self.trust.claims_from = now + wait.unwrap_or_default().max(RECLAIM_TIME);
+        let fence_after = self.right.as_ref().map(|right| right.terms().fence_after).or(self.past.map(|past| past.fence_after));
+        fence_after.map(|fence_after| StoredMember { incarnation: Incarnation::OF_ANOTHER_HISTORY, fence_after })
+    }
+}
+
+impl Gate {
+    /// Whether a read counts: it is of the etcd that the node knows, or of the first one.
+    pub(super) fn trusts(&mut self, turn: &mut Turn, looked: &mut Looked) -> bool {
+        let Some(member) = self.member() else { return false };
+        let verdict = judge(member.trust.known.as_ref(), &looked.etcd);
+        let text = std::mem::take(&mut looked.configuration_text);
+        member.trust.shown = Some((looked.etcd.clone(), text));
+        match verdict {
+            Ok(accepted) => {
+                self.trust(turn, accepted);
+                true
+            }
+            Err(refusal) => {
+                self.distrust(turn, refusal);
+                false
+            }
+        }
+    }
+
+    fn trust(&mut self, turn: &mut Turn, accepted: Accepted) {
+        let now = turn.now.boot;
+        let Some(member) = self.member() else { return };
+        let Some((shown, text)) = &member.trust.shown else { return };
+        let Some(seen) = Known::of(shown) else { return };
+        let text = text.clone();
+        let is_due = member.trust.stored_at.is_none_or(|at| now.saturating_sub(at) >= REVISION_PAUSE);
+        let is_news = accepted != Accepted::Known || is_due && member.trust.known.as_ref() != Some(&seen);
+        member.trust.highest = if accepted == Accepted::Known { member.trust.highest.max(seen.revision) } else { seen.revision };
+        member.trust.known = Some(seen);
+        member.trust.refusal = None;
+        if accepted == Accepted::NewHistory {
+            let stored = member.leave_history(now);
+            if stored.is_some() {
+                turn.effects.records.push(Record::Member(stored));
+            }
+            self.put_off(turn, "the cluster begins a new history in etcd");
+        }
+        if is_news {
+            self.store_known(turn, 0);
+        }
+        let Some(member) = self.member() else { return };
+        if member.trust.trusted.as_ref() != Some(&text) {
+            member.trust.trusted = Some(text.clone());
+            Self::order(turn, Order::Trust { configuration_text: text });
+        }
+    }
+
+    /// The node is isolated until an operator has done something.
+    fn distrust(&mut self, turn: &mut Turn, refusal: Refusal) {
+        let Some(member) = self.member() else { return };
+        member.problem = Some(format!("{refusal}. {}", refusal.remedy()));
+        let before = member.trust.refusal.replace(refusal.clone());
+        let is_new = before.is_none_or(|before| std::mem::discriminant(&before) != std::mem::discriminant(&refusal));
+        let Some((shown, text)) = &member.trust.shown else { return };
+        let is_marked = shown.configuration.as_ref().is_some_and(|it| it.set_back.is_some());
+        let seen = shown.revision_before;
+        if refusal.is_proof() && !is_marked {
+            Self::order(turn, Order::NoteSetBack { found: text.clone(), why: refusal.to_string() });
+        }
+        if is_new {
+            Self::order(turn, Order::Distrust(refusal));
+            self.store_known(turn, seen);
+            self.put_off(turn, REFUSED);
+        }
+        if self.standing == Standing::Joined {
+            self.cluster(turn, Membership::Isolated);
+        }
+    }
+
+    /// Answers everybody who waits for the cluster's word.
+    fn put_off(&mut self, turn: &mut Turn, why: &str) {
+        self.answer_asking(turn, &Ruling::Unavailable(why.to_owned()));
+        self.stop_explaining(turn, why);
+    }
+
+    /// Stores which etcd is known, and that this revision of it was seen.
+    pub(super) fn store_known(&mut self, turn: &mut Turn, revision: u64) {
+        let now = turn.now.boot;
+        let Some(trust) = self.member().map(|member| &mut member.trust) else { return };
+        let Some(known) = &trust.known else { return };
+        trust.stored_at = Some(now);
+        trust.highest = trust.highest.max(known.revision).max(revision);
+        turn.effects.records.push(Record::Etcd(Known { revision: trust.highest, ..known.clone() }));
+    }
+
+    /// Makes the cluster, or has it go on in an etcd that was refused; it is answered when that is done.
+    pub(crate) fn init_cluster(&mut self, turn: &mut Turn, ticket: Ticket, init: &InitCluster) -> Option<Answer> {
+        let (cluster_id, history_id) = (ClusterId::generate(self.random_bytes()), HistoryId::generate(self.random_bytes()));
+        let Some(member) = self.member() else { return Some(Err(Error::no_cluster())) };
+        let Some((shown, text)) = &member.trust.shown else {
+            return Some(Err(Error::cluster_unavailable(member.problem.as_deref().unwrap_or("etcd has not answered yet"))));
+        };
+        let risk = if init.accept_risk.is_some() { AcceptedRisk::LostClaims } else { AcceptedRisk::None };
+        match plan_init(member.trust.known.as_ref(), shown, risk, (cluster_id, history_id)) {
+            Ok(configuration) => {
+                let found = shown.configuration.is_some().then(|| text.clone());
+                Self::order(turn, Order::Init { ticket, found, configuration });
+                None
+            }
+            Err(InitRefusal::Exists { epoch }) => Some(Err(Error::cluster_exists(epoch))),
+            Err(InitRefusal::NeedsRisk(refusal)) => Some(Err(Error::needs_risk_of_init(refusal))),
+            Err(InitRefusal::OtherCluster(refusal)) => Some(Err(Error::other_cluster(&refusal, refusal.remedy()))),
+        }
+    }
+
+    pub(super) fn initialized(turn: &mut Turn, ticket: Ticket, outcome: Result<Configuration, String>) {
+        let answer = outcome.map_err(Error::cluster_unavailable).map(|it| {
+            Reply::Initialized(Initialized {
+                cluster_id: it.cluster_id,
+                epoch: it.epoch,
+                history_id: it.history_id,
+                etcd_cluster_id: it.etcd_cluster_id.to_string(),
+            })
+        });
+        turn.effects.acts.push(Act::Answer(ticket, answer));
+        Self::order(turn, Order::Look);
+    }
+
+    /// The standing that a right gives: none gives more than isolation in an etcd that is refused.
+    pub(super) fn standing_of(&self, right: &Right, now: Duration) -> Standing {
+        let is_refused = self.member.as_deref().is_some_and(|member| member.trust.refuses());
+        match right.standing(now) {
+            Standing::Joined if is_refused => Standing::Isolated,
+            standing @ (Standing::Joined | Standing::Isolated | Standing::Fenced | Standing::Standalone) => standing,
+        }
+    }
+}

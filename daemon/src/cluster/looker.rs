@@ -1,0 +1,80 @@
+//! Reads all members at each heartbeat, and when that is wanted, and puts what it saw where the driver looks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use soramode_core::member::order::Heard;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::{Etcd, look};
+use crate::inbox::{Inbox, LastLook, Letter};
+
+/// After a look that failed the next begins so soon, if the heartbeat is not sooner.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+
+/// Looks that are asked for wait so long for more to be asked for.
+const LOOK_GATHER: Duration = Duration::from_millis(5);
+
+/// A heartbeat comes up to so many parts of 256 early, so that many nodes do not ask at the same moment.
+const JITTER: u32 = 51;
+
+/// Reads the members at each heartbeat, and when that is wanted.
+pub(super) struct Looker {
+    pub(super) etcd: Arc<Etcd>,
+    pub(super) heartbeat: Duration,
+    pub(super) inbox: Inbox,
+    pub(super) last_look: LastLook,
+    pub(super) wanted: Arc<Notify>,
+}
+
+impl Looker {
+    pub(super) async fn run(self, stop: CancellationToken) {
+        let mut beats: u32 = 0;
+        loop {
+            let began = Instant::now();
+            let looked = tokio::select! {
+                looked = self.etcd.look() => looked,
+                () = stop.cancelled() => return,
+            };
+            beats = beats.wrapping_add(1);
+            let pause = if looked.is_ok() { self.pause(beats) } else { self.heartbeat.min(LOOK_AGAIN) };
+            if self.tell(looked).await.is_none() {
+                return;
+            }
+            tokio::select! {
+                () = sleep_until(began + pause) => {}
+                () = self.wanted.notified() => sleep(LOOK_GATHER).await,
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    /// The heartbeat, a little earlier: by how much differs from node to node and from beat to beat.
+    fn pause(&self, beats: u32) -> Duration {
+        let spread = self.etcd.identity.start.bytes().fold(beats, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
+        self.heartbeat.saturating_sub(self.heartbeat * (spread % JITTER) / 256)
+    }
+
+    /// Says what was seen; nothing if nobody hears it any more.
+    async fn tell(&self, looked: Result<look::Look, String>) -> Option<()> {
+        match looked {
+            Ok(look::Look { looked, lease }) => {
+                if lease.is_some() {
+                    self.etcd.set_lease(lease);
+                }
+                self.last_look.put(looked);
+                // A letter that is not taken yet is one that the driver will look at the slot for.
+                match self.inbox.try_send(Letter::Looked) {
+                    Ok(()) | Err(mpsc::error::TrySendError::Full(_)) => Some(()),
+                    Err(mpsc::error::TrySendError::Closed(_)) => None,
+                }
+            }
+            Err(why) => {
+                tracing::debug!(why, "the members cannot be read");
+                self.inbox.send(Letter::Etcd(Box::new(Heard::LookFailed(why)))).await.ok()
+            }
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Transactions in the one etcd that the gate trusts: each compares `/cfg`, so that in another one, or in another history, it does nothing.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+
+use etcd_client::{Client, Compare, CompareOp, GetResponse, Txn, TxnOp, TxnResponse};
+use soramode_core::cluster::history::Configuration;
+
+use super::keys::ConfigValue;
+use super::look::gets;
+use super::{Etcd, number};
+
+/// The way to etcd for as long as this is its `/cfg`.
+#[derive(Clone)]
+pub(super) struct Trusted {
+    pub(super) etcd: Arc<Etcd>,
+    pub(super) configuration: Arc<Trust>,
+}
+
+/// What the gate trusts.
+#[derive(Debug)]
+pub(super) struct Trust {
+    text: Vec<u8>,
+    etcd_cluster_id: u64,
+    pub(super) epoch: u64,
+}
+
+/// What a transaction came to.
+pub(super) struct Done {
+    /// All that it compared was so.
+    pub(super) succeeded: bool,
+    pub(super) revision: u64,
+    pub(super) gets: Vec<GetResponse>,
+}
+
+impl Trusted {
+    /// Carries out `then` if all this is so, and `otherwise` if not; an error if it is not known, or the etcd is not the trusted one.
+    pub(super) async fn txn(&self, when: Vec<Compare>, then: Vec<TxnOp>, otherwise: Vec<TxnOp>) -> Result<Done, String> {
+        let key = self.etcd.keys.config();
+        let is_trusted = Compare::value(key.clone(), CompareOp::Equal, self.configuration.text.clone());
+        let when: Vec<Compare> = std::iter::once(is_trusted).chain(when).collect();
+        let otherwise: Vec<TxnOp> = otherwise.into_iter().chain([TxnOp::get(key, None)]).collect();
+        let before = self.etcd.highest_revision();
+        let answer = self.etcd.txn(Txn::new().when(when).and_then(then).or_else(otherwise)).await?;
+        let header = answer.header().ok_or("etcd's answer has no header")?;
+        let (revision, is_same) = (number(header.revision()), header.cluster_id() == self.configuration.etcd_cluster_id);
+        let (succeeded, mut gets) = (answer.succeeded(), gets(&answer));
+        if !succeeded {
+            let configuration = gets.pop();
+            let text = configuration.as_ref().and_then(|get| get.kvs().first()).map(etcd_client::KeyValue::value);
+            if text != Some(&self.configuration.text) {
+                return Err("etcd is not the one that this node is in, or its /cfg has changed".to_owned());
+            }
+        }
+        if !is_same {
+            return Err("etcd has the content of another one: it was restored from a backup".to_owned());
+        }
+        if revision < before {
+            return Err(format!("etcd is at revision {revision}, and was at {before} before"));
+        }
+        self.etcd.saw_revision(revision);
+        Ok(Done { succeeded, revision, gets })
+    }
+}
+
+impl Etcd {
+    /// The highest revision that any answer of the trusted etcd has shown.
+    pub(super) fn highest_revision(&self) -> u64 {
+        self.revision.load(Ordering::Relaxed)
+    }
+
+    fn saw_revision(&self, revision: u64) {
+        self.revision.fetch_max(revision, Ordering::Relaxed);
+    }
+
+    /// Notes the revision of a read, if that was of the trusted etcd.
+    pub(super) fn saw(&self, configuration_text: &[u8], (etcd_cluster_id, revision): (u64, u64)) {
+        let is_trusted = |trust: &Trust| trust.text == configuration_text && trust.etcd_cluster_id == etcd_cluster_id;
+        if self.trust().as_deref().is_some_and(is_trusted) {
+            self.saw_revision(revision);
+        }
+    }
+
+    pub(super) fn trust(&self) -> Option<Arc<Trust>> {
+        self.trust.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// From now on the etcd with this `/cfg` is the one that is worked in.
+    pub(super) fn set_trust(&self, text: Vec<u8>) {
+        let Ok(Configuration { etcd_cluster_id, epoch, .. }) = ConfigValue::read(&text) else { return };
+        // Revisions of another history say nothing of this one.
+        self.revision.store(0, Ordering::Relaxed);
+        *self.trust.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(Trust { text, etcd_cluster_id, epoch }));
+    }
+
+    /// Notes what the other nodes may not be able to see.
+    pub(super) async fn note_set_back(&self, found: &[u8], why: &str) {
+        let by = format!("{}: {why}", self.identity.node_name.as_str());
+        let noted = match ConfigValue::read(found) {
+            Ok(it) => self.write_configuration(Some(found), &Configuration { set_back: Some(by), ..it }.into()).await,
+            Err(why) => Err(why),
+        };
+        if let Err(why) = noted {
+            tracing::warn!(why, "could not note in etcd that it was set back: other nodes may not know it");
+        }
+    }
+
+    /// Writes `/cfg` as it is planned, where it still is as it was found.
+    pub(super) async fn init(&self, found: Option<&[u8]>, configuration: Configuration) -> Result<Configuration, String> {
+        self.write_configuration(found, &configuration.clone().into()).await?;
+        let Configuration { cluster_id, epoch, etcd_cluster_id, .. } = &configuration;
+        tracing::info!(cluster_id = cluster_id.as_str(), epoch, etcd_cluster_id, "made the cluster in etcd");
+        Ok(configuration)
+    }
+
+    async fn write_configuration(&self, found: Option<&[u8]>, value: &ConfigValue) -> Result<(), String> {
+        let key = self.keys.config();
+        let json = serde_json::to_vec(value).map_err(|error| error.to_string())?;
+        let is_still = match found {
+            Some(text) => Compare::value(key.clone(), CompareOp::Equal, text),
+            None => Compare::create_revision(key.clone(), CompareOp::Equal, 0),
+        };
+        // If the answer to the first try was lost, the second finds its work.
+        let txn = Txn::new().when([is_still]).and_then([TxnOp::put(key.clone(), json.clone(), None)]).or_else([TxnOp::get(key, None)]);
+        let answer = self.txn(txn).await?;
+        let gets = gets(&answer);
+        let is_there = gets.first().and_then(|get| get.kvs().first()).is_some_and(|kv| kv.value() == json);
+        if answer.succeeded() || is_there { Ok(()) } else { Err("/cfg in etcd was changed meanwhile".to_owned()) }
+    }
+
+    pub(super) async fn txn(&self, txn: Txn) -> Result<TxnResponse, String> {
+        let write = |mut client: Client| {
+            let txn = txn.clone();
+            async move { client.txn(txn).await }
+        };
+        self.pool.call(write).await
+    }
+}

@@ -1,0 +1,2 @@
+-- The etcd that the node was in last: the fact `etcd`, as JSON. A daemon that does not know it would take any etcd for its own, so an
+-- older one must not open this state.
