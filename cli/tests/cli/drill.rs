@@ -289,13 +289,13 @@ fn a_cluster_is_rehearsed_and_nothing_is_left_behind() {
     let place = Place::real();
     let Ended { code, stdout, stderr } = place.drill().arg("--cluster").ended();
     assert_eq!((code, stderr.as_str()), (0, ""), "{stdout}");
-    assert!(stdout.contains("All held: 16 of 16") && stdout.contains("n1, n2, n3: isolated, initial"), "{stdout}");
+    assert!(stdout.contains("All held: 17 of 17") && stdout.contains("n1, n2, n3: isolated, initial"), "{stdout}");
     let path = format!("It is {}", place.path("soramoded").display());
     let too_long: Vec<_> = stdout.lines().filter(|line| line.len() > 80 && *line != path).collect();
     assert!(too_long.is_empty(), "{too_long:#?}");
     assert!(place.is_clean());
     let whole = place.drill().args(["--cluster", "--json"]).ended().json();
-    assert_eq!((&whole["held"], &whole["steps"][4]["said"]), (&json!(true), &json!("redirect to n1")));
+    assert_eq!((&whole["held"], &whole["steps"][5]["said"]), (&json!(true), &json!("redirect to n1")));
 }
 
 #[test]
@@ -303,13 +303,13 @@ fn a_cluster_is_rehearsed_and_nothing_is_left_behind() {
 fn a_cluster_that_is_interrupted_or_killed_is_gone() {
     let place = Place::real();
     let mut drill = place.drill().arg("--cluster").running();
-    drill.until_answered(" 1  ok  each: soramode wait joined");
+    drill.until_answered(" 1  ok  n1: soramode nodes init");
     drill.signal(Signal::SIGINT);
     let ended = drill.ended();
     assert_eq!(ended.code, 130, "{ended:?}");
-    assert!(ended.stderr.contains("of 16; nothing is left behind") && place.is_clean(), "{ended:?}");
+    assert!(ended.stderr.contains("of 17; nothing is left behind") && place.is_clean(), "{ended:?}");
     let mut drill = place.drill().arg("--cluster").running();
-    drill.until_answered(" 1  ok  each: soramode wait joined");
+    drill.until_answered(" 1  ok  n1: soramode nodes init");
     drill.stopped();
     until("a clean place", || place.is_clean());
 }
