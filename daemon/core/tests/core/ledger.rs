@@ -35,8 +35,19 @@ pub(crate) struct Ledger {
 impl Ledger {
     /// Begins with what was stored.
     pub(crate) fn new(stored: Stored) -> Self {
-        let Stored { mode, expires_at_boot, mode_changes, next_seq, sessions, connections, vanished_held, deliveries, member, etcd, claims } =
-            stored;
+        let Stored {
+            mode,
+            expires_at_boot,
+            mode_changes,
+            next_seq,
+            sessions,
+            connections,
+            vanished_held,
+            deliveries,
+            member,
+            etcd,
+            claims,
+        } = stored;
         let mut ledger =
             Self { mode, expires_at_boot, mode_changes, last_seq: next_seq.saturating_sub(1), vanished_held, ..Self::default() };
         ledger.deliveries = deliveries.into_iter().map(|delivery| (delivery.id, delivery)).collect();
