@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::unistd::{Gid, Group, geteuid};
+use rustix::io::Errno;
 use rustix::net::sockopt::socket_peercred;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use serde::Deserialize;
@@ -32,6 +33,12 @@ const LONG_ANSWER_MAX: Duration = Duration::from_secs(35);
 
 /// How long it may take a daemon to say what it is, where nothing else is done meanwhile.
 const VERSIONS_MAX: Duration = Duration::from_secs(1);
+
+/// How long a full queue of clients in front of the socket is tried again.
+const QUEUE_MAX: Duration = Duration::from_secs(2);
+
+/// The pause between two tries.
+const QUEUE_PAUSE: Duration = Duration::from_millis(20);
 
 /// How long a daemon that was lost is looked for.
 pub(crate) const RECONNECT_MAX: Duration = Duration::from_secs(10);
@@ -88,7 +95,16 @@ impl Socket {
     /// Connects.
     pub(crate) async fn connect(&self) -> Result<Daemon<'_>, Failure> {
         self.check_folder()?;
-        match Client::connect(&self.path).await {
+        let began = Instant::now();
+        let connected = loop {
+            match Client::connect(&self.path).await {
+                Err(ClientError::Connect { source, .. }) if is_queue_full(&source) && began.elapsed() < QUEUE_MAX => {
+                    sleep(QUEUE_PAUSE).await;
+                }
+                connected => break connected,
+            }
+        };
+        match connected {
             Ok(client) => self.check_server(client.server_uid()).map(|()| Daemon { client, socket: self }),
             Err(ClientError::Connect { source, .. } | ClientError::Io(source)) => Err(self.cannot_open(&source)),
             Err(ClientError::Closed | ClientError::Unreadable(_) | ClientError::TooLong(_) | ClientError::Refused(_)) => {
@@ -119,10 +135,17 @@ impl Socket {
         self.unreachable(&format!("{why}: it is not believed"), "Remove it; or name the socket that is meant with --socket")
     }
 
-    /// Connects, or says at once that too many others want to.
+    /// Connects. Where too many others want to, it is tried again for a while, and never waited for without a limit.
     fn open(&self) -> io::Result<UnixStream> {
+        let address = SocketAddrUnix::new(&self.path)?;
         let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
-        connect(&socket, &SocketAddrUnix::new(&self.path)?)?;
+        let began = Instant::now();
+        loop {
+            match connect(&socket, &address) {
+                Err(Errno::AGAIN) if began.elapsed() < QUEUE_MAX => std::thread::sleep(QUEUE_PAUSE),
+                connected => break connected?,
+            }
+        }
         let stream = UnixStream::from(socket);
         stream.set_nonblocking(false)?;
         Ok(stream)
@@ -149,6 +172,10 @@ impl Socket {
             }
             ErrorKind::ConnectionRefused => self.unreachable("nobody listens there any more", START),
             ErrorKind::PermissionDenied => self.not_permitted(),
+            _ if is_queue_full(problem) => self.unreachable(
+                "too many clients wait in front of it",
+                "Try again; if this goes on, look at its log: journalctl -u soramoded",
+            ),
             _ => self.unreachable(&reason(problem), "Check the path: it is that of soramoded's --socket"),
         }
     }
@@ -228,6 +255,11 @@ fn owning_group(socket: &Path) -> Option<String> {
     let group = Group::from_gid(Gid::from_raw(metadata.gid())).ok().flatten();
     let name = group.map_or_else(|| metadata.gid().to_string(), |group| group.name);
     (metadata.gid() != 0).then_some(name)
+}
+
+/// Whether as many clients wait to be accepted as the socket's queue takes.
+fn is_queue_full(problem: &io::Error) -> bool {
+    problem.kind() == ErrorKind::WouldBlock
 }
 
 /// An error of the system without its number.

@@ -182,7 +182,8 @@ fn make(path: &Path, operator_gid: Option<u32>, bits: u32) -> Result<(StdListene
 pub(crate) fn find_group(name: &str) -> Result<u32, SocketError> {
     match Group::from_name(name) {
         Ok(Some(group)) => Ok(group.gid.as_raw()),
-        Ok(None) => Err(SocketError::NoSuchGroup(name.to_owned())),
+        // A group may have a number alone.
+        Ok(None) => name.parse().ok().filter(|gid| *gid != u32::MAX).ok_or_else(|| SocketError::NoSuchGroup(name.to_owned())),
         Err(error) => Err(SocketError::on("find the operator group", Path::new(name))(error)),
     }
 }

@@ -212,7 +212,9 @@ impl Error {
     pub fn permission_denied(method: &str, needed: Access, group: Option<&str>) -> Self {
         let hint = group.map_or_else(
             || "Run it as root or as soramoded's own user".to_owned(),
-            |group| format!("Run it as root, as soramoded's own user or as a member of group {group} (log in again after being added)"),
+            |group| {
+                format!("Run it as root, as soramoded's own user or as a member of group {group} (if you were added just now, try again in 10 s)")
+            },
         );
         let mut error =
             Self::new(ErrorType::PermissionDenied, format!("{method} needs the access {needed}, and this user has view")).with_hint(hint);

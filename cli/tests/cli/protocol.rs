@@ -15,7 +15,10 @@ use soramode_protocol::subscribe::EVENT_PATTERNS_MAX;
 use soramode_protocol::version::PROTOCOL;
 use soramode_protocol::wait::WAITS_MAX;
 use soramoded::config::Config;
-use soramoded::control::{CLIENTS_MAX, IN_FLIGHT_MAX, LINE_TIME, OPERATE_PLACES, UNREAD_BYTES_MAX};
+use soramoded::control::{
+    CLIENTS_MAX, IN_FLIGHT_MAX, LINE_TIME, OPERATE_PLACES, PAGE_BYTES_MAX, UNREAD_BYTES_FAIR, UNREAD_BYTES_MAX, VIEW_IN_FLIGHT_MAX,
+    VIEW_PLACES_OF_USER_MAX, VIEW_UNREAD_BYTES_MAX, VIEW_WAITS_MAX,
+};
 
 use crate::pasted::{Machine, blocks, document};
 use crate::support::{Daemon, Ended, Run};
@@ -98,7 +101,13 @@ fn every_limit_is_the_codes() {
         format!("| a request's line | {REQUEST_BYTES_MAX} bytes |"),
         format!("| a line that was begun | {} s until its end |", LINE_TIME.as_secs()),
         format!("| clients | {CLIENTS_MAX}, of which {OPERATE_PLACES} places"),
-        format!("| requests under way for one client | {IN_FLIGHT_MAX};"),
+        format!("| requests under way for one client | {IN_FLIGHT_MAX}, of one that may only view {VIEW_IN_FLIGHT_MAX};"),
+        format!(
+            "| unread answers of all clients that may only view | {VIEW_UNREAD_BYTES_MAX} bytes; past that one with more than {UNREAD_BYTES_FAIR} bytes"
+        ),
+        format!("| waits of all clients that may only view | {VIEW_WAITS_MAX} |"),
+        format!("| the text of a page | {PAGE_BYTES_MAX} bytes"),
+        format!("| clients of one user that may only view | {VIEW_PLACES_OF_USER_MAX} |"),
         format!("| unread answers of one client | {UNREAD_BYTES_MAX} bytes;"),
     ] {
         assert!(page.contains(&said), "the page lacks {said:?}");

@@ -36,6 +36,8 @@ pub struct Settings {
     pub socket_mode: Option<SocketMode>,
 
     /// Give the control socket to this group and let its members change the mode
+    ///
+    /// A name or a number. Groups count that the client's process has, or that the user database gives to its user.
     #[arg(long, value_name = "GROUP", env = "SORAMODED_OPERATOR_GROUP", hide_env_values = true)]
     pub operator_group: Option<String>,
 

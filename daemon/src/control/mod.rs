@@ -3,13 +3,16 @@
 mod budget;
 mod client;
 mod conversation;
+mod credentials;
 mod hangup;
 mod listing;
 mod output;
 pub mod peer;
+mod shares;
 mod stream;
 mod subscription;
 mod turns;
+mod users;
 
 use std::io;
 use std::sync::Arc;
@@ -18,7 +21,7 @@ use std::time::Duration;
 use soramode_core::input::SocketId;
 use soramode_protocol::access::Access;
 use soramode_protocol::envelope::{ReplyTo, write_answer};
-use soramode_protocol::error::Error;
+use soramode_protocol::error::{Error, ErrorType};
 use soramode_protocol::id::NodeName;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -42,6 +45,7 @@ use crate::socket_file::{self, SocketError, SocketFile};
 pub(crate) use budget::Budgets;
 use client::Door;
 use peer::{Peer, Peers};
+use shares::{Share, Shares};
 
 /// Clients at one time.
 pub const CLIENTS_MAX: usize = 1_024;
@@ -49,8 +53,17 @@ pub const CLIENTS_MAX: usize = 1_024;
 /// Places among [`CLIENTS_MAX`] that are kept for clients that may operate.
 pub const OPERATE_PLACES: usize = 16;
 
-/// Clients that have come and are not yet known. They have no place; more wait in the kernel's queue until one is known.
-pub const NEWCOMERS_MAX: usize = 64;
+/// Places that viewers of one user may have.
+pub const VIEW_PLACES_OF_USER_MAX: usize = 512;
+
+/// Clients whose user is looked up at one time. They have no place; more are turned away.
+pub const NEWCOMERS_MAX: usize = 256;
+
+/// The same of one user.
+pub const NEWCOMERS_OF_USER_MAX: usize = 128;
+
+/// Clients that are accepted before the others have their turn.
+const ACCEPTS_PER_PASS: usize = 8;
 
 /// How many times all others have their turn before a client is told that there is no place.
 const TURNS_FOR_THE_GONE: usize = 32;
@@ -117,7 +130,7 @@ pub(crate) struct Control {
     pub(crate) inbox: Inbox,
     pub(crate) stop: CancellationToken,
     pub(crate) tracker: TaskTracker,
-    newcomers: Arc<Semaphore>,
+    newcomers: Newcomers,
     places: Arc<Places>,
     last_socket: u64,
 }
@@ -130,7 +143,7 @@ impl Control {
             inbox,
             stop,
             tracker: TaskTracker::new(),
-            newcomers: Arc::new(Semaphore::new(NEWCOMERS_MAX)),
+            newcomers: Newcomers::new(),
             places: Arc::new(Places::new()),
             last_socket: 0,
         }
@@ -139,27 +152,24 @@ impl Control {
     /// Takes clients until the daemon stops; returns when the last is gone.
     pub(crate) async fn serve(mut self, socket: &SocketFile) {
         let _turns = AbortOnDropHandle::new(TaskTracker::new().spawn(self.house.budgets.clone().refill()));
-        loop {
-            let accepted = tokio::select! {
-                accepted = self.accept(socket.listener()) => accepted,
+        for accepted in 1_usize.. {
+            let stream = tokio::select! {
+                stream = accept(socket.listener()) => stream,
                 () = self.stop.cancelled() => break,
             };
-            match accepted {
-                Ok((stream, newcomer)) => self.welcome((stream, socket.lasting().first_word_due()), newcomer),
+            match stream {
+                Ok(stream) => self.welcome(stream, socket.lasting().first_word_due()),
                 Err(error) => self.pause(&error).await,
+            }
+            if accepted.is_multiple_of(ACCEPTS_PER_PASS) {
+                yield_now().await;
             }
         }
         self.tracker.close();
         self.tracker.wait().await;
     }
 
-    async fn accept(&self, listener: &UnixListener) -> io::Result<(UnixStream, OwnedSemaphorePermit)> {
-        let newcomer = Arc::clone(&self.newcomers).acquire_owned().await.map_err(io::Error::other)?;
-        let (stream, _) = listener.accept().await?;
-        Ok((stream, newcomer))
-    }
-
-    fn welcome(&mut self, (stream, first_word_due): (UnixStream, Instant), newcomer: OwnedSemaphorePermit) {
+    fn welcome(&mut self, stream: UnixStream, first_word_due: Instant) {
         self.last_socket += 1;
         let door = Door { socket: SocketId(self.last_socket), inbox: self.inbox.clone(), stop: self.stop.clone(), first_word_due };
         let operators = self.operators.borrow_and_update().clone();
@@ -167,15 +177,22 @@ impl Control {
             self.house = Arc::new(House { operator_group: operators.group, ..House::clone(&self.house) });
         }
         let (house, peers, places) = (Arc::clone(&self.house), operators.peers, Arc::clone(&self.places));
-        self.tracker.spawn(async move {
-            let peer = peers.identify(&stream).await;
-            house.budgets.of(peer.access).first_turn().await;
-            let place = places.take_in_time(peer.access).await;
-            drop(newcomer);
-            match place {
-                Ok(_place) => client::serve(stream, peer, house, door).await,
-                Err(Full { clients }) => turn_away(&stream, clients),
+        // Root and our own user wait for nobody who is looked up.
+        let stranger = match peers.recognise(&stream) {
+            Ok(peer) => {
+                self.tracker.spawn(take_place((stream, peer), places, house, door));
+                return;
             }
+            Err(stranger) => stranger,
+        };
+        let newcomer = match self.newcomers.take(stranger.uid()) {
+            Ok(newcomer) => newcomer,
+            Err(full) => return turn_away(&stream, full),
+        };
+        self.tracker.spawn(async move {
+            let peer = peers.look_up(&stream, &stranger).await;
+            drop(newcomer);
+            take_place((stream, peer), places, house, door).await;
         });
     }
 
@@ -188,58 +205,125 @@ impl Control {
     }
 }
 
+async fn accept(listener: &UnixListener) -> io::Result<UnixStream> {
+    Ok(listener.accept().await?.0)
+}
+
+/// Serves a client that is known, if there is a place for it.
+async fn take_place((stream, peer): (UnixStream, Peer), places: Arc<Places>, house: Arc<House>, door: Door) {
+    house.budgets.of(peer.access).first_turn().await;
+    match places.take_in_time(&peer).await {
+        Ok(_place) => client::serve(stream, peer, house, door).await,
+        Err(full) => turn_away(&stream, full),
+    }
+}
+
+/// Clients whose user is looked up.
+struct Newcomers {
+    all: Arc<Semaphore>,
+    of_user: Shares,
+}
+
+/// A client whose user is looked up.
+struct Newcomer {
+    _any: OwnedSemaphorePermit,
+    _share: Share,
+}
+
+impl Newcomers {
+    fn new() -> Self {
+        Self { all: Arc::new(Semaphore::new(NEWCOMERS_MAX)), of_user: Shares::new(NEWCOMERS_OF_USER_MAX) }
+    }
+
+    fn take(&self, uid: u32) -> Result<Newcomer, Full> {
+        let share = self.of_user.take(uid).ok_or(Full::NewcomersOfUser)?;
+        let any = Arc::clone(&self.all).try_acquire_owned().map_err(|_| Full::Newcomers)?;
+        Ok(Newcomer { _any: any, _share: share })
+    }
+}
+
 /// The places there are. Who comes has none before it is known who that is: the surplus of those who may look takes none from those who
 /// may operate, however many come at once.
 struct Places {
     all: Arc<Semaphore>,
     view: Arc<Semaphore>,
+    view_of_user: Shares,
 }
 
 /// A client's place.
 struct Place {
     _any: OwnedSemaphorePermit,
-    _view: Option<OwnedSemaphorePermit>,
+    _view: Option<(OwnedSemaphorePermit, Share)>,
 }
 
-/// No place: that many clients are there already.
-struct Full {
-    clients: usize,
+/// Why there is no place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Full {
+    Clients,
+    Viewers,
+    ViewersOfUser,
+    Newcomers,
+    NewcomersOfUser,
+}
+
+impl Full {
+    fn error(self) -> Error {
+        let newcomers = |clients| {
+            let message = format!("the users of {clients} clients are being looked up already");
+            Error::new(ErrorType::TooManyClients, message).with_hint("Try again")
+        };
+        match self {
+            Self::Clients => Error::too_many_clients(CLIENTS_MAX),
+            Self::Viewers => Error::too_many_clients(CLIENTS_MAX - OPERATE_PLACES),
+            Self::ViewersOfUser => Error::too_many_clients(VIEW_PLACES_OF_USER_MAX),
+            Self::Newcomers => newcomers(NEWCOMERS_MAX),
+            Self::NewcomersOfUser => newcomers(NEWCOMERS_OF_USER_MAX),
+        }
+    }
 }
 
 impl Places {
     fn new() -> Self {
-        Self { all: Arc::new(Semaphore::new(CLIENTS_MAX)), view: Arc::new(Semaphore::new(CLIENTS_MAX - OPERATE_PLACES)) }
+        Self {
+            all: Arc::new(Semaphore::new(CLIENTS_MAX)),
+            view: Arc::new(Semaphore::new(CLIENTS_MAX - OPERATE_PLACES)),
+            view_of_user: Shares::new(VIEW_PLACES_OF_USER_MAX),
+        }
     }
 
     /// The same where the places may be those of clients that have gone, of which nobody has taken notice yet.
-    async fn take_in_time(&self, access: Access) -> Result<Place, Full> {
+    async fn take_in_time(&self, peer: &Peer) -> Result<Place, Full> {
         for _ in 0..TURNS_FOR_THE_GONE {
-            if let Ok(place) = self.take(access) {
+            if let Ok(place) = self.take(peer.access, peer.uid) {
                 return Ok(place);
             }
             yield_now().await;
         }
-        self.take(access)
+        self.take(peer.access, peer.uid)
     }
 
-    fn take(&self, access: Access) -> Result<Place, Full> {
+    fn take(&self, access: Access, uid: u32) -> Result<Place, Full> {
         let view = match access {
             Access::Operate => None,
-            Access::View => Some(Arc::clone(&self.view).try_acquire_owned().map_err(|_| Full { clients: CLIENTS_MAX - OPERATE_PLACES })?),
+            Access::View => {
+                let share = self.view_of_user.take(uid).ok_or(Full::ViewersOfUser)?;
+                let view = Arc::clone(&self.view).try_acquire_owned().map_err(|_| Full::Viewers)?;
+                Some((view, share))
+            }
         };
-        let any = Arc::clone(&self.all).try_acquire_owned().map_err(|_| Full { clients: CLIENTS_MAX })?;
+        let any = Arc::clone(&self.all).try_acquire_owned().map_err(|_| Full::Clients)?;
         Ok(Place { _any: any, _view: view })
     }
 }
 
 /// Says once that there is no place. A client that was just taken has room for a line; one that has not is told nothing.
-fn turn_away(stream: &UnixStream, clients: usize) {
+fn turn_away(stream: &UnixStream, full: Full) {
     let mut line = Vec::new();
-    let error = Error::too_many_clients(clients);
+    let error = full.error();
     if write_answer(&mut line, &ReplyTo::Null, Err::<&(), _>(&error)).is_ok() {
         // Past tokio, which knows a socket as writable only after it was polled once.
         let sent = rustix::io::write(stream, &line);
-        log_limited!(warn, ?sent, clients, "turned a client away: too many clients");
+        log_limited!(warn, ?sent, ?full, "turned a client away: too many clients");
     }
 }
 
@@ -251,16 +335,19 @@ mod tests {
     fn who_may_operate_finds_a_place_where_others_do_not() {
         let places = Places::new();
         let mut viewers: Vec<Place> = Vec::new();
-        while let Ok(place) = places.take(Access::View) {
-            viewers.push(place);
+        for uid in 0..2 {
+            while let Ok(place) = places.take(Access::View, uid) {
+                viewers.push(place);
+            }
+            assert!(viewers.len() <= (1 + usize::try_from(uid).unwrap()) * VIEW_PLACES_OF_USER_MAX, "no user has all places");
         }
         assert_eq!(viewers.len(), CLIENTS_MAX - OPERATE_PLACES);
-        let operators: Vec<Place> = (0..OPERATE_PLACES).map_while(|_| places.take(Access::Operate).ok()).collect();
+        let operators: Vec<Place> = (0..OPERATE_PLACES).map_while(|_| places.take(Access::Operate, 0).ok()).collect();
         assert_eq!(operators.len(), OPERATE_PLACES);
-        assert!(matches!(places.take(Access::Operate), Err(Full { clients: CLIENTS_MAX })));
+        assert!(matches!(places.take(Access::Operate, 0), Err(Full::Clients)));
         viewers.pop();
-        assert!(places.take(Access::Operate).is_ok(), "a place that became free is anybody's");
-        let last = places.take(Access::View);
-        assert!(last.is_ok() && places.take(Access::View).is_err());
+        assert!(places.take(Access::Operate, 0).is_ok(), "a place that became free is anybody's");
+        let last = places.take(Access::View, 2);
+        assert!(last.is_ok() && places.take(Access::View, 3).is_err());
     }
 }

@@ -1,21 +1,22 @@
 //! Who is at the other end of a control connection and what they may do: from the kernel's word, once, when they connect.
 
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
-use nix::unistd::{Gid, Uid, User, getgrouplist};
 use soramode_protocol::access::Access;
 use tokio::net::UnixStream;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::net::unix::UCred;
+use tokio::time::timeout;
 
+use super::credentials::{is_member, is_shared_group, is_shared_user};
+use super::users::{KnownUser, SYSTEM, Users};
 use crate::rate_limit::log_limited;
 
-/// How long the user database may take over a client. Then it is unknown, and may look.
+/// How long the user database may take over a client. Then it is unknown, and may view.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How many look-ups go on at once: each holds a thread, perhaps for as long as a directory server does not answer.
-const LOOKUPS_MAX: usize = 4;
+/// How long the user database may take over the name of a client that may operate by the kernel's word. Then it is recorded without one.
+const NAME_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// The longest user name that is recorded, in characters.
 const NAME_CHARACTERS_MAX: usize = 64;
@@ -51,21 +52,37 @@ impl Peer {
 #[derive(Debug)]
 pub struct Peers {
     operator_gid: Option<u32>,
+    /// Whether the kernel's word on the group counts. Not where its number stands for many groups.
+    is_group_told: bool,
     /// Root and our own user: they may always operate, whatever state the user database is in.
     always: Vec<Peer>,
-    database: Database,
+    users: Users,
     timeout: Duration,
-    lookups: Arc<Semaphore>,
+}
+
+/// A client whose access takes a look at its process and at the user database.
+#[derive(Debug)]
+pub(super) struct Stranger {
+    credentials: UCred,
+    operator_gid: u32,
+}
+
+impl Stranger {
+    pub(super) fn uid(&self) -> u32 {
+        self.credentials.uid()
+    }
 }
 
 impl Peers {
     /// Lets members of this group operate, beside root and the user that runs this process, whose names are looked up now.
     pub fn new(operator_gid: Option<u32>) -> Self {
         let own = rustix::process::geteuid().as_raw();
-        let always = if own == ROOT { vec![ROOT] } else { vec![ROOT, own] };
+        // In a user namespace the daemon's own number may be that of all users of other namespaces.
+        let always = if own == ROOT || is_shared_user(own) { vec![ROOT] } else { vec![ROOT, own] };
         let name = |uid| (SYSTEM.user)(uid).map(|user| user.name);
         let always = always.into_iter().map(|uid| Peer::new(uid, Access::Operate, name(uid).as_deref())).collect();
-        Self { operator_gid, always, database: SYSTEM, timeout: LOOKUP_TIMEOUT, lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)) }
+        let is_group_told = operator_gid.is_some_and(|gid| !is_shared_group(gid));
+        Self { operator_gid, is_group_told, always, users: Users::new(SYSTEM), timeout: LOOKUP_TIMEOUT }
     }
 
     /// The group whose members may operate.
@@ -74,76 +91,66 @@ impl Peers {
     }
 
     /// Who has connected there. Takes at most a few seconds, and for root and our own user no time.
-    pub async fn identify(&self, stream: &UnixStream) -> Peer {
-        match stream.peer_cred() {
-            Ok(credentials) => self.of_uid(credentials.uid()).await,
-            Err(error) => {
-                log_limited!(warn, %error, "cannot tell who connected; the client may only view");
-                Peer::new(UNKNOWN_UID, Access::View, None)
-            }
+    pub(crate) async fn identify(&self, stream: &UnixStream) -> Peer {
+        match self.recognise(stream) {
+            Ok(peer) => peer,
+            Err(stranger) => self.look_up(stream, &stranger).await,
         }
     }
 
-    async fn of_uid(&self, uid: u32) -> Peer {
-        if let Some(peer) = self.always.iter().find(|peer| peer.uid == uid) {
-            return peer.clone();
-        }
-        // Without a group nobody else can operate, and who only looks is not recorded: nothing to ask.
-        let Some(operator_gid) = self.operator_gid else { return Peer::new(uid, Access::View, None) };
-        match tokio::time::timeout(self.timeout, self.look_up(uid)).await {
-            Ok(Some(user)) => {
-                let access = if user.groups.contains(&operator_gid) { Access::Operate } else { Access::View };
-                Peer::new(uid, access, Some(&user.name))
+    /// The client, if that takes no look at anything: root, our own user, and members of the operator group that were looked up just now.
+    pub(super) fn recognise(&self, stream: &UnixStream) -> Result<Peer, Stranger> {
+        let credentials = match stream.peer_cred() {
+            Ok(credentials) => credentials,
+            Err(error) => {
+                log_limited!(warn, %error, "cannot tell who connected; the client may only view");
+                return Ok(Peer::new(UNKNOWN_UID, Access::View, None));
             }
-            Ok(None) => Peer::new(uid, Access::View, None),
+        };
+        self.recognise_user(credentials.uid()).map_err(|operator_gid| Stranger { credentials, operator_gid })
+    }
+
+    /// The client of this user; the group that it has to be a member of, where that is not known yet.
+    fn recognise_user(&self, uid: u32) -> Result<Peer, u32> {
+        if let Some(peer) = self.always.iter().find(|peer| peer.uid == uid) {
+            return Ok(peer.clone());
+        }
+        // Without a group nobody else can operate, and a client that only views is not recorded: nothing to ask.
+        let Some(operator_gid) = self.operator_gid else { return Ok(Peer::new(uid, Access::View, None)) };
+        let user = self.users.remembered(uid).filter(|user| user.groups.contains(&operator_gid));
+        user.map(|user| operator(uid, Some(&user))).ok_or(operator_gid)
+    }
+
+    /// Looks at the client's process, and at the user database: takes at most a few seconds.
+    pub(super) async fn look_up(&self, stream: &UnixStream, stranger: &Stranger) -> Peer {
+        let Stranger { credentials, operator_gid } = stranger;
+        if self.is_group_told && is_member(stream, credentials, *operator_gid) {
+            self.name_member(credentials.uid()).await
+        } else {
+            self.look_up_user(credentials.uid(), *operator_gid).await
+        }
+    }
+
+    /// A member of the operator group by the kernel's word: the database is asked for the name alone.
+    async fn name_member(&self, uid: u32) -> Peer {
+        let user = timeout(NAME_TIMEOUT, self.users.look_up(uid)).await.ok().flatten();
+        operator(uid, user.as_deref())
+    }
+
+    async fn look_up_user(&self, uid: u32, operator_gid: u32) -> Peer {
+        match timeout(self.timeout, self.users.look_up(uid)).await {
+            Ok(Some(user)) if user.groups.contains(&operator_gid) => operator(uid, Some(&user)),
+            Ok(user) => Peer::new(uid, Access::View, user.as_ref().map(|user| user.name.as_str())),
             Err(_) => {
                 log_limited!(warn, uid, "the user database does not answer; the client may only view");
                 Peer::new(uid, Access::View, None)
             }
         }
     }
-
-    /// Looks a user up in a thread of its own: the database may be a server far away, and no other blocking work may hold this up.
-    async fn look_up(&self, uid: u32) -> Option<KnownUser> {
-        let turn = Arc::clone(&self.lookups).acquire_owned().await.ok()?;
-        let (database, (tell, found)) = (self.database, oneshot::channel());
-        let thread = thread::Builder::new().name("user lookup".to_owned()).spawn(move || {
-            tell.send((database.user)(uid)).unwrap_or_default();
-            drop(turn);
-        });
-        if let Err(error) = thread {
-            log_limited!(warn, uid, %error, "cannot start a thread to look up a user");
-        }
-        found.await.ok().flatten()
-    }
 }
 
-/// Where users are looked up.
-#[derive(Clone, Copy, Debug)]
-struct Database {
-    user: fn(u32) -> Option<KnownUser>,
-}
-
-const SYSTEM: Database = Database { user: system_user };
-
-/// What the user database says of a uid.
-#[derive(Clone, Debug)]
-struct KnownUser {
-    name: String,
-    /// Primary and supplementary.
-    groups: Vec<u32>,
-}
-
-fn system_user(uid: u32) -> Option<KnownUser> {
-    let user = match User::from_uid(Uid::from_raw(uid)) {
-        Ok(user) => user?,
-        Err(error) => {
-            log_limited!(warn, uid, %error, "cannot look up a user");
-            return None;
-        }
-    };
-    let groups = std::ffi::CString::new(user.name.as_str()).ok().and_then(|name| getgrouplist(&name, user.gid).ok());
-    Some(KnownUser { name: user.name, groups: groups.unwrap_or_default().into_iter().map(Gid::as_raw).collect() })
+fn operator(uid: u32, user: Option<&KnownUser>) -> Peer {
+    Peer::new(uid, Access::Operate, user.map(|user| user.name.as_str()))
 }
 
 /// The name without what could pass for something else in a log or an actor: only letters, digits and what names have between them.
@@ -159,6 +166,8 @@ mod tests {
     use std::sync::Mutex;
     use std::sync::mpsc::{Receiver, Sender, channel};
 
+    use super::super::users::{Database, LOOKUPS_MAX};
+
     const OPERATORS: u32 = 4000;
     const STRANGER: u32 = 70_001;
     const OPERATOR: u32 = 70_002;
@@ -172,43 +181,53 @@ mod tests {
     }
 
     fn peers(operator_gid: Option<u32>, user: fn(u32) -> Option<KnownUser>) -> Peers {
-        Peers { database: Database { user }, ..Peers::new(operator_gid) }
+        Peers { users: Users::new(Database { user }), ..Peers::new(operator_gid) }
+    }
+
+    /// A client of this user, whose process has no group that counts.
+    async fn of_user(peers: &Peers, uid: u32) -> Peer {
+        match peers.recognise_user(uid) {
+            Ok(peer) => peer,
+            Err(operator_gid) => peers.look_up_user(uid, operator_gid).await,
+        }
     }
 
     #[tokio::test]
     async fn the_daemons_own_user_operates_over_a_real_socket() {
         let (_client, server) = UnixStream::pair().unwrap();
-        let peer = peers(None, |_| panic!("nobody to look up")).identify(&server).await;
+        let peer = peers(None, |_| panic!("nobody to look up")).recognise(&server).unwrap();
         assert_eq!((peer.uid, peer.access), (rustix::process::geteuid().as_raw(), Access::Operate));
         assert!(peer.actor.starts_with(&format!("uid:{}", peer.uid)));
     }
 
     #[tokio::test]
     async fn root_operates_without_a_look_up() {
-        let peer = peers(Some(OPERATORS), |_| panic!("nobody to look up")).of_uid(ROOT).await;
+        let peer = peers(Some(OPERATORS), |_| panic!("nobody to look up")).recognise_user(ROOT).unwrap();
         assert_eq!((peer.access, &*peer.actor), (Access::Operate, "uid:0(root)"));
     }
 
     #[tokio::test]
-    async fn members_of_the_group_operate_and_others_look() {
+    async fn members_of_the_group_operate_and_others_view() {
         let peers = peers(Some(OPERATORS), test_user);
-        assert_eq!(peers.of_uid(OPERATOR).await, Peer::new(OPERATOR, Access::Operate, Some("op__root__")));
-        assert_eq!(peers.of_uid(STRANGER).await, Peer::new(STRANGER, Access::View, Some("eve")));
-        let unknown = peers.of_uid(70_003).await;
+        assert_eq!(of_user(&peers, OPERATOR).await, Peer::new(OPERATOR, Access::Operate, Some("op__root__")));
+        assert!(peers.recognise_user(OPERATOR).is_ok(), "the next takes no look at anything");
+        assert_eq!(of_user(&peers, STRANGER).await, Peer::new(STRANGER, Access::View, Some("eve")));
+        assert_eq!(peers.name_member(STRANGER).await, Peer::new(STRANGER, Access::Operate, Some("eve")));
+        let unknown = of_user(&peers, 70_003).await;
         assert_eq!((unknown.access, &*unknown.actor), (Access::View, "uid:70003"));
-        assert_eq!(peers.of_uid(UNKNOWN_UID).await.access, Access::View);
+        assert_eq!(of_user(&peers, UNKNOWN_UID).await.access, Access::View);
     }
 
     #[tokio::test]
     async fn without_a_group_nobody_is_looked_up() {
-        let peer = peers(None, |_| panic!("nobody to look up")).of_uid(OPERATOR).await;
+        let peer = peers(None, |_| panic!("nobody to look up")).recognise_user(OPERATOR).unwrap();
         assert_eq!(peer, Peer::new(OPERATOR, Access::View, None));
     }
 
     #[tokio::test]
     async fn a_look_up_that_fails_leaves_view() {
-        let peer = peers(Some(OPERATORS), |_| panic!("the library broke")).of_uid(OPERATOR).await;
-        assert_eq!(peer, Peer::new(OPERATOR, Access::View, None));
+        let peers = peers(Some(OPERATORS), |_| panic!("the library broke"));
+        assert_eq!(of_user(&peers, OPERATOR).await, Peer::new(OPERATOR, Access::View, None));
     }
 
     /// What the stuck look-ups wait for.
@@ -220,30 +239,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_database_that_hangs_leaves_view_and_holds_a_bounded_number_of_threads() {
+    async fn a_database_that_hangs_leaves_view_but_to_members_by_the_kernels_word() {
         let (release, wait): (Sender<()>, _) = channel();
         *STUCK.lock().unwrap() = Some(wait);
         let peers = Peers { timeout: Duration::from_millis(1), ..peers(Some(OPERATORS), stuck_user) };
-        for _ in 0..=LOOKUPS_MAX {
-            assert_eq!(peers.of_uid(OPERATOR).await.access, Access::View);
+        for uid in (0..).map(|number| STRANGER + number).take(2 * LOOKUPS_MAX) {
+            assert_eq!(of_user(&peers, uid).await.access, Access::View);
         }
-        assert_eq!(peers.lookups.available_permits(), 0);
-        for _ in 0..LOOKUPS_MAX {
+        assert_eq!(peers.name_member(90_000).await, Peer::new(90_000, Access::Operate, None));
+        for _ in 0..=2 * LOOKUPS_MAX {
             release.send(()).unwrap();
         }
-        // With the threads free again, clients are known again.
-        let free = peers.lookups.acquire_many(u32::try_from(LOOKUPS_MAX).unwrap()).await.unwrap();
-        drop(free);
-        release.send(()).unwrap();
+        // Once the database answers, clients are known again.
         let peers = Peers { timeout: LOOKUP_TIMEOUT, ..peers };
-        assert_eq!(peers.of_uid(OPERATOR).await.access, Access::Operate);
-    }
-
-    #[test]
-    fn the_system_knows_root_and_its_primary_group() {
-        let root = system_user(ROOT).unwrap();
-        assert!(root.groups.contains(&0), "{root:?}");
-        assert!(system_user(UNKNOWN_UID - 1).is_none());
+        assert_eq!(of_user(&peers, OPERATOR).await.access, Access::Operate);
     }
 
     #[test]

@@ -23,8 +23,13 @@ struct Other {
 
 impl Other {
     fn new(daemon: &Daemon, uid: &str) -> Self {
+        Self::with(daemon, &["--reuid", uid, "--regid", NOBODY, "--clear-groups"])
+    }
+
+    /// One with the user and the groups that these flags of setpriv say.
+    fn with(daemon: &Daemon, flags: &[&str]) -> Self {
         let mut command = Command::new("setpriv");
-        command.args(["--reuid", uid, "--regid", NOBODY, "--clear-groups", "socat", "-t60", "-"]);
+        command.args(flags).args(["socat", "-t60", "-"]);
         command.arg(format!("UNIX-CONNECT:{}", daemon.socket.display()));
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let answers = BufReader::new(child.stdout.take().unwrap());
@@ -130,6 +135,23 @@ fn a_member_of_the_operator_group_may_operate_and_is_recorded() {
             assert_eq!(daemon.client().get("ListModeChanges", &json!({}))["changes"][0]["on_behalf_of"], "somebody");
         }
     }
+}
+
+/// The user database knows nothing of them: a service's `SupplementaryGroups=`, a container's `--group-add`.
+#[test]
+fn groups_that_the_kernel_alone_knows_of_count() {
+    for group in ["daemon", "1", "4000000"] {
+        let Some(daemon) = daemon(0o660, Some(group)) else { return };
+        let gid = if group == "daemon" { "1" } else { group };
+        for flags in [["--reuid", "12345", "--regid", "12345", "--groups", gid], ["--reuid", NOBODY, "--regid", gid, "--groups", NOBODY]] {
+            let mut member = Other::with(&daemon, &flags);
+            let answer = member.ask("ChangeMode", &json!({"mode": "block_new_session"})).unwrap();
+            assert_eq!(answer["result"]["mode"], "block_new_session", "{flags:?}: {answer}");
+        }
+    }
+    let Some(daemon) = daemon(0o666, Some("4000000")) else { return };
+    let flags = ["--reuid", "12345", "--regid", "12345", "--groups", "4000001"];
+    assert_eq!(Other::with(&daemon, &flags).ask("GetInfo", &json!({})).unwrap()["result"]["access"], "view");
 }
 
 #[test]

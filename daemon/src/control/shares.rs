@@ -1,0 +1,69 @@
+//! How much of something each user has: no user may have all of it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Counts what users have.
+#[derive(Clone, Debug)]
+pub(super) struct Shares {
+    max: usize,
+    taken: Arc<Mutex<BTreeMap<u32, usize>>>,
+}
+
+/// One that a user has, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Share {
+    uid: u32,
+    shares: Shares,
+}
+
+impl Shares {
+    /// At most so many for each user.
+    pub(super) fn new(max: usize) -> Self {
+        Self { max, taken: Arc::default() }
+    }
+
+    /// One more for this user, unless it has as many as it may.
+    pub(super) fn take(&self, uid: u32) -> Option<Share> {
+        let mut taken = self.taken();
+        let count = taken.entry(uid).or_default();
+        if *count >= self.max {
+            return None;
+        }
+        *count += 1;
+        Some(Share { uid, shares: self.clone() })
+    }
+
+    fn taken(&self) -> MutexGuard<'_, BTreeMap<u32, usize>> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut taken = self.shares.taken();
+        if let Some(count) = taken.get_mut(&self.uid) {
+            *count -= 1;
+            if *count == 0 {
+                taken.remove(&self.uid);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_has_at_most_its_share_and_leaves_nothing_behind() {
+        let shares = Shares::new(2);
+        let (first, second) = (shares.take(1), shares.take(1));
+        assert!(first.is_some() && second.is_some() && shares.take(1).is_none());
+        assert!(shares.take(2).is_some());
+        drop(first);
+        assert!(shares.take(1).is_some());
+        drop(second);
+        assert!(shares.taken().is_empty());
+    }
+}
