@@ -75,7 +75,11 @@ impl Reloader {
                 () = stop.cancelled() => return,
             };
             let Some(config) = config else { return };
-            self.take(*config).await;
+            // The user database may take its time; a stop does not wait for it.
+            tokio::select! {
+                () = self.take(*config) => {}
+                () = stop.cancelled() => return,
+            }
         }
     }
 

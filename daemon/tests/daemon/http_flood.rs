@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
@@ -14,11 +15,11 @@ use crate::support::Line;
 /// Hostile clients, unless `SORAMODE_ATTACK_CLIENTS` says another number.
 const CLIENTS_DEFAULT: usize = 600;
 
-/// Clients of the control socket that do not read.
+/// Clients of each Unix socket, the control socket and one of the API, that do not read.
 const DEAF_OPERATORS: usize = 8;
 
-/// Hostile clients between two looks at what others get.
-const CLIENTS_PER_LOOK: usize = 100;
+/// How often it is looked at what others get.
+const LOOKS: usize = 6;
 
 /// Descriptors that are not a client's.
 const OWN_DESCRIPTORS_MAX: usize = 40;
@@ -27,7 +28,7 @@ const OWN_DESCRIPTORS_MAX: usize = 40;
 const KIB_PER_CLIENT_MAX: u64 = 256;
 
 /// How long a well-behaved client may wait for its answer.
-const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(20);
 
 /// How long a stop may take.
 const STOP_TIME_MAX: Duration = Duration::from_secs(10);
@@ -48,6 +49,7 @@ fn hostile_http_clients_keep_no_operator_out_and_hold_up_no_stop() {
 
 struct Attack {
     process: Process,
+    api_socket: PathBuf,
     addresses: [SocketAddr; 3],
     descriptors: usize,
     hostile: Vec<TcpStream>,
@@ -60,29 +62,31 @@ impl Attack {
         let ip = Ipv4Addr::new(127, 251 - (low & 1), middle, high.max(1));
         let addresses = [3_401, 3_402, 3_403].map(|port| SocketAddr::new(ip.into(), port));
         let folder = tempfile::tempdir().unwrap();
-        let socket = folder.path().join("gate.sock");
+        let (socket, api_socket) = (folder.path().join("gate.sock"), folder.path().join("api.sock"));
         let flags = ["--api-listen", "--sora-listen", "--observe-listen"];
         let flags = flags.iter().zip(addresses).fold(String::new(), |flags, (flag, address)| format!("{flags} {flag} {address}"));
+        let flags = format!("{flags} --api-listen unix:{}", api_socket.display());
         let program = soramoded();
         let program = program.get_program().to_str().unwrap();
         let mut command = soramoded_by("sh");
         let line = format!("ulimit -n {descriptors} && exec {program} --ephemeral --socket {} {flags}", socket.display());
         command.args(["-c", &line]);
-        Self { process: Process::spawn(folder, socket, command), addresses, descriptors, hostile: Vec::new(), slowest: Duration::ZERO }
+        let process = Process::spawn(folder, socket, command);
+        Self { process, api_socket, addresses, descriptors, hostile: Vec::new(), slowest: Duration::ZERO }
     }
 
     fn run(mut self, clients: usize) {
         let before = self.process.resident_kib();
-        let deaf: Vec<Line> = (0..DEAF_OPERATORS).map(|_| self.deaf_operator()).collect();
+        let deaf: Vec<Line> = (0..DEAF_OPERATORS).flat_map(|_| self.deaf_operators()).collect();
         for number in 0..clients {
             self.come(number);
-            if number % CLIENTS_PER_LOOK == CLIENTS_PER_LOOK - 1 {
+            if (number + 1) % (clients / LOOKS) == 0 {
                 self.look();
             }
         }
         let (open, grown) = (self.open_descriptors(), self.process.resident_kib().saturating_sub(before));
         let listeners = self.addresses.len();
-        let allowed = listeners * (HTTP_CLIENTS_MAX + REFUSALS_MAX) + 3 * DEAF_OPERATORS + OWN_DESCRIPTORS_MAX;
+        let allowed = listeners * (HTTP_CLIENTS_MAX + REFUSALS_MAX) + 4 * DEAF_OPERATORS + OWN_DESCRIPTORS_MAX;
         assert!(open <= allowed.min(self.descriptors), "{open} descriptors");
         assert!(grown <= 16 * 1_024 + KIB_PER_CLIENT_MAX * open as u64, "{grown} KiB for {open} descriptors");
         let began = Instant::now();
@@ -119,10 +123,12 @@ impl Attack {
         self.hostile.push(stream);
     }
 
-    fn deaf_operator(&self) -> Line {
-        let mut line = self.process.client();
-        line.send_until_full(&b"{\"id\":1,\"method\":\"GetStatus\"}\n".repeat(100));
-        line
+    fn deaf_operators(&self) -> [Line; 2] {
+        let mut of_the_control_socket = self.process.client();
+        of_the_control_socket.send_until_full(&b"{\"id\":1,\"method\":\"GetStatus\"}\n".repeat(100));
+        let mut of_the_api = Line::to(&self.api_socket);
+        of_the_api.send_until_full(&b"POST / HTTP/1.1\r\nx-sora-target: Sora_20211215.GetMode\r\n\r\n".repeat(100));
+        [of_the_control_socket, of_the_api]
     }
 
     /// What well-behaved clients get meanwhile.
