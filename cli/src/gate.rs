@@ -11,7 +11,7 @@ use crate::error::{Exit, Failure};
 use crate::output::escape::{escape, quoted};
 use crate::output::{counted, times};
 use crate::report::Change;
-use crate::watch::mode_words;
+use crate::watch::{mode_words, until_words};
 
 /// How often somebody else may come between the look at the mode and its change.
 const ATTEMPTS_MAX: u32 = 5;
@@ -185,7 +185,10 @@ fn way_back(closed: &Closed, reason: &str) -> ChangeMode {
 /// What is known of the mode of a node that was closed and is watched no more.
 pub(crate) fn still_words(failure: &Failure, status: &Status, mode: Mode) -> String {
     let node = escape(status.node_name.as_str());
-    if failure.exit == Exit::Unreachable { format!("{node} was {mode} when it was last heard of") } else { format!("{node} stays {mode}") }
+    if failure.exit == Exit::Unreachable {
+        return format!("{node} was {mode} when it was last heard of");
+    }
+    format!("{node} stays {mode}{}", until_words(&status.mode))
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use crate::completion;
 use crate::error::{Exit, Failure};
 use crate::output::{Output, counted};
 use crate::seen::{Drained, Enough, LISTS_WORDS, Seen};
+use crate::watch::until_words;
 
 /// Tell by the exit code whether the node is in a mode, drained or joined: 0 yes, 1 no, 8 where that is not known
 #[derive(Debug, clap::Args)]
@@ -60,7 +61,8 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
 
 fn is_drained(seen: &Seen, enough: Enough) -> Result<(bool, String), Failure> {
     let (node, mode) = (seen.name(), seen.mode());
-    let left = |sessions: u64| format!("{node} is {mode} and has {}", counted(sessions, "session"));
+    let until = seen.mode_state().map(until_words).unwrap_or_default();
+    let left = |sessions: u64| format!("{node} is {mode} and has {}{until}", counted(sessions, "session"));
     match (seen.drained(enough), mode) {
         (Drained::Yes, _) => Ok((true, left(0))),
         (Drained::Left(sessions), _) => Ok((false, left(sessions))),

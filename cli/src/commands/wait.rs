@@ -18,7 +18,7 @@ use crate::output::escape::escape;
 use crate::output::times;
 use crate::report::Report;
 use crate::signals::Signals;
-use crate::watch::{Plan, Reached, limit_words, watch};
+use crate::watch::{Plan, Reached, limit_words, until_words, watch};
 
 /// Wait until the node is drained, in its cluster, or in a mode; changes nothing
 #[derive(Debug, clap::Args)]
@@ -129,7 +129,8 @@ async fn wait_over_api(args: &Args, api: &Api, context: &mut Context<'_>, report
     context.output.note(&format!("waiting until the node is {}, {}", args.words(), limit_words(watch.limit)));
     let reached = api::watch(context, &mut signals, (api, watch), report).await?;
     reached.seen.warn(&context.output);
-    api::tell(&mut context.output, &reached, "")?;
+    let until = reached.seen.mode_state().map(until_words).unwrap_or_default();
+    api::tell(&mut context.output, &reached, &until)?;
     Ok(Exit::Done)
 }
 
@@ -150,7 +151,7 @@ async fn wait_and_tell(args: &Args, context: &mut Context<'_>, report: &mut Repo
 
 fn words(args: &Args, reached: &Reached) -> String {
     match args.goal {
-        Goal::Drained => reached_words(reached),
+        Goal::Drained => format!("{}{}", reached_words(reached), until_words(&reached.ended.status.mode)),
         Goal::Joined | Goal::Mode(_) => format!("{}: {}", escape(reached.ended.status.node_name.as_str()), args.words()),
     }
 }

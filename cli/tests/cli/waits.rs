@@ -98,6 +98,13 @@ fn a_drain_takes_the_time_away_after_which_the_node_would_open() {
         assert!(ended.stderr.contains("would have become normal by itself in 1 h"), "{ended:?}");
         assert!(daemon.json(&["status"]).1["expires_at"].is_null(), "{more:?}");
     }
+    // What waits or asks leaves the time as it is, and says it.
+    let daemon = Daemon::start();
+    daemon.ok(&["set", "block_new_session", "--for", "1h"]);
+    for args in [["wait", "drained"], ["is", "drained"]] {
+        let ended = daemon.run(&args);
+        assert!(ended.code == 0 && ended.stdout.contains(", and becomes normal by itself in "), "{ended:?}");
+    }
     // A time that is set while it waits is said where it says that the node stays closed.
     let daemon = Daemon::start();
     daemon.connect("spam", "c1");
