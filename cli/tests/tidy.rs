@@ -52,6 +52,18 @@ fn source_files_fit_in_a_head() {
     assert!(excess.is_empty(), "divide:\n{}", excess.join("\n"));
 }
 
+/// Timeouts, certificates, proxies, redirects and connections that are not kept are settled in one place.
+#[test]
+fn every_request_goes_through_the_one_client() {
+    let places = ["shared/src/http_client.rs", "shared/src/certificates.rs", "cli/tests/tidy.rs"];
+    let others = files(".rs").into_iter().filter(|(path, _)| !places.contains(&path.as_str()));
+    let makes_one = |text: &str| {
+        ["Client::builder()", "ClientBuilder::new", "reqwest::Client::new", "reqwest::get("].iter().any(|it| text.contains(it))
+    };
+    let strays: Vec<String> = others.filter(|(_, text)| makes_one(text)).map(|(path, _)| path).collect();
+    assert!(strays.is_empty(), "take soramode_protocol::http_client in:\n{}", strays.join("\n"));
+}
+
 #[test]
 fn modules_open_with_their_contract() {
     let bare: Vec<String> = files(".rs").into_iter().filter(|(_, text)| !text.starts_with("//! ")).map(|(path, _)| path).collect();
