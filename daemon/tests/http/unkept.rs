@@ -41,9 +41,6 @@ fn server(closes: Closes, body: &'static str) -> SocketAddr {
 }
 
 fn serve(stream: TcpStream, closes: Closes, body: &str) {
-    if let Closes::After(pause) = closes {
-        stream.set_read_timeout(Some(pause)).unwrap();
-    }
     let mut reader = BufReader::new(stream);
     let mut requests = 0;
     while let Some((_, headers)) = read_head(&mut reader) {
@@ -54,6 +51,9 @@ fn serve(stream: TcpStream, closes: Closes, body: &str) {
         }
         let answer = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len());
         reader.get_mut().write_all(answer.as_bytes()).unwrap_or_default();
+        if let Closes::After(pause) = closes {
+            reader.get_mut().set_read_timeout(Some(pause)).unwrap();
+        }
     }
 }
 
