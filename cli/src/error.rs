@@ -128,6 +128,11 @@ impl Exit {
     }
 }
 
+/// The exit codes and what they mean.
+pub(crate) fn exit_status() -> impl Iterator<Item = (u8, &'static str)> {
+    Exit::TABLE.into_iter().map(Exit::entry)
+}
+
 /// The table as `--help` and the man page show it.
 pub(crate) fn exit_codes() -> String {
     let lines = Exit::TABLE.map(|exit| format!("  {:>3}  {}", exit.entry().0, exit.entry().1));

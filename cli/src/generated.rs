@@ -2,12 +2,11 @@
 
 use std::io;
 
-use clap::Command;
 use clap_complete::env::Shells;
-use clap_mangen::Man;
 
 use crate::args::Args;
 use crate::completion::VARIABLE;
+use crate::manual::man_page;
 
 /// A file that is generated and committed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,21 +23,15 @@ pub fn generated_files() -> io::Result<Vec<GeneratedFile>> {
     let mut files = vec![man_page(&root, "1")?];
     for command in root.get_subcommands() {
         files.push(man_page(command, "1")?);
+        for part in command.get_subcommands() {
+            files.push(man_page(part, "1")?);
+        }
     }
     for shell in Shells::builtins().iter() {
         let content = completion_script(shell.name())?;
         files.push(GeneratedFile { path: format!("completions/soramode.{}", shell.name()), content });
     }
     Ok(files)
-}
-
-/// The man page of a command in this section of the manual.
-pub fn man_page(command: &Command, section: &str) -> io::Result<GeneratedFile> {
-    let name = command.get_display_name().unwrap_or(command.get_name()).to_owned();
-    let page = Man::new(command.clone()).title(name.to_uppercase()).section(section).source("soramode").manual("soramode");
-    let mut content = Vec::new();
-    page.render(&mut content)?;
-    Ok(GeneratedFile { path: format!("man/{name}.{section}"), content })
 }
 
 /// Bash's own: `=` and `:` end a word there, so that what is typed of `mode=normal` comes in three.

@@ -13,6 +13,7 @@ mod error;
 mod gate;
 mod generated;
 mod live;
+mod manual;
 mod output;
 mod report;
 mod seen;
@@ -34,7 +35,8 @@ use crate::error::{Exit, Failure};
 use crate::output::Output;
 use crate::seen::Seen;
 
-pub use generated::{GeneratedFile, generated_files, man_page};
+pub use generated::{GeneratedFile, generated_files};
+pub use manual::{MANUAL_DATE, man_page};
 
 /// What a command works with.
 pub(crate) struct Context<'a> {

@@ -87,6 +87,8 @@ fn no_verb_lacks_its_line_in_the_docs() {
     let verbs = fs::read_dir(root().join("man")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let missing: Vec<String> = verbs
         .filter_map(|page| page.strip_prefix("soramode-")?.strip_suffix(".1").map(str::to_owned))
+        // A part of a verb, as nodes-purge, is told of with it.
+        .filter(|verb| !verb.contains('-'))
         .filter(|verb| !readme.contains(&format!("`{verb}`")))
         .collect();
     assert!(missing.is_empty(), "CHANGELOG.md does not name {missing:?}");

@@ -15,8 +15,9 @@ use soramode_protocol::version::{PROTOCOL, VERSION};
 use super::status::upstream_words;
 use crate::Context;
 use crate::args::Format;
+use crate::command_line;
 use crate::error::{Exit, Failure};
-use crate::output::escape::{escape, shell_word};
+use crate::output::escape::escape;
 use crate::output::{Output, counted, times};
 use crate::standing;
 
@@ -239,7 +240,7 @@ fn node_check(node: &ClusterNode) -> Option<Check> {
     let is_gone = !node.connected && node.standing.is_none();
     let Owes { channels, until_purged } = node.owes.unwrap_or_default();
     let rejected = format!("{} (clients are rejected with OWNER-LOST)", counted(channels, "channel"));
-    let purge = format!("soramode nodes purge {} --accept-risk={RISK_OF_PURGE}", shell_word(name));
+    let purge = format!("soramode nodes purge {} --accept-risk={RISK_OF_PURGE}", command_line::word(name));
     let check = match (is_gone, channels, until_purged) {
         (false, 0, _) => return None,
         (true, 0, _) => {

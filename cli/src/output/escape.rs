@@ -25,15 +25,6 @@ pub(crate) fn quoted(text: &str) -> String {
     format!("\"{}\"", escape(text).replace('"', "\\\""))
 }
 
-/// The text as one word of a shell's command line that somebody may copy.
-pub(crate) fn shell_word(text: &str) -> Cow<'_, str> {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/:@".contains(&byte);
-    if !text.is_empty() && !text.starts_with('-') && text.bytes().all(is_plain) {
-        return Cow::Borrowed(text);
-    }
-    Cow::Owned(format!("'{}'", text.replace('\'', "'\\''")))
-}
-
 /// A whole message that may have something from outside in it, escaped already or not.
 pub(crate) fn neutralised(message: &str) -> String {
     message.split('\\').map(escape).collect::<Vec<_>>().join("\\")
@@ -87,15 +78,6 @@ mod tests {
             ("line\u{2028}break", "line\\u{2028}break"),
         ] {
             assert_eq!(escape(text), escaped, "{text:?}");
-        }
-    }
-
-    #[test]
-    fn a_command_that_is_copied_names_what_it_is_to_name() {
-        for (text, word) in
-            [("sfu-03", "sfu-03"), ("a b", "'a b'"), ("$(x)", "'$(x)'"), ("it's", "'it'\\''s'"), ("-rf", "'-rf'"), ("", "''")]
-        {
-            assert_eq!(shell_word(text), word);
         }
     }
 

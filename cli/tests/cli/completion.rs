@@ -82,8 +82,9 @@ fn real_shells_complete_a_word_and_are_quiet_without_the_program() {
             terminal.tmux(&["send-keys", "-l", line]);
             terminal.press("Enter");
         };
+        let until_ready = || terminal.until("ready", |screen| screen.trim_end().ends_with("ready>"));
         enter(begin);
-        terminal.until_shown("ready> ");
+        until_ready();
         for (typed, wanted) in [
             ("soramode wait mode=block_new_c", "soramode wait mode=block_new_connection"),
             ("soramode --socket ", ""),
@@ -96,7 +97,8 @@ fn real_shells_complete_a_word_and_are_quiet_without_the_program() {
             terminal.press("Tab");
             terminal.until_shown(if wanted.is_empty() { &socket } else { wanted });
             assert!(!terminal.screen().contains(".lock"), "{shell}");
-            terminal.press("C-c");
+            terminal.press("C-u");
+            until_ready();
         }
         enter(if shell.starts_with("fish") { "set -e PATH; set PATH /nonexistent" } else { "PATH=/nonexistent" });
         terminal.tmux(&["send-keys", "-l", "soramode se"]);

@@ -11,6 +11,7 @@ use std::mem::take;
 use pulldown_cmark::{CodeBlockKind, CowStr, Event, HeadingLevel, Options, Parser, Tag, TagEnd};
 
 use roff::{escape, start_line, upper_case};
+use soramode::MANUAL_DATE;
 use table::Table;
 
 /// Spaces before a command or an example, beyond the text's own.
@@ -103,7 +104,7 @@ impl Page {
                 let (name, about) = heading.split_once(": ").expect("a page's heading is its name and what it is about");
                 let title = name.replace("\\-", "-").to_uppercase();
                 // Preprocessed by tbl; words are not broken at the ends of lines, so that they can be searched for.
-                self.line(&format!("'\\\" t\n.nr HY 0\n.TH {title} 7 \"\" soramode soramode\n.nh\n.ad l"));
+                self.line(&format!("'\\\" t\n.nr HY 0\n.TH {title} 7 {MANUAL_DATE} soramode soramode\n.nh\n.ad l"));
                 self.line(&format!(".SH NAME\n{name} \\- {about}\n.SH DESCRIPTION"));
             }
             HeadingLevel::H2 => self.line(&format!(".SH {}", upper_case(&heading))),
