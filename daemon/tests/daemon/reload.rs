@@ -96,6 +96,18 @@ fn other_receivers_and_other_secrets_are_taken() {
 }
 
 #[test]
+fn other_certificates_are_taken_if_they_are_some() {
+    let receiver = Receiver::start(|_| Manner::ok());
+    let telling = format!("webhook = \"{}\"\n", receiver.url());
+    let mut home = Home::start(&telling);
+    let certificates = concat!(env!("CARGO_MANIFEST_DIR"), "/src/config/tests/identity.pem");
+    let log = home.reload(&format!("{telling}ca-file = {certificates:?}\n"), READ);
+    assert!(log.contains("taken: ca-file; needs a restart: nothing\n"), "{log}");
+    let log = home.reload(&format!("{telling}ca-file = \"/dev/null\"\n"), "nothing was taken");
+    assert!(log.contains("ca-file: /dev/null has no PEM certificate"), "{log}");
+}
+
+#[test]
 fn other_upstreams_are_taken() {
     let (one, other) = (Receiver::start(|_| Manner::ok()), Receiver::start(|_| Manner::ok()));
     let hands = Hands::new();

@@ -116,6 +116,28 @@ fn whoever_does_not_say_2xx_is_told_again() {
 }
 
 #[test]
+fn the_first_failure_is_in_the_log_and_a_removed_receiver_is_one_line() {
+    let home = Home::new();
+    let receiver = Receiver::start(|_| Manner::status(500));
+    let process = home.start(&["--webhook", &receiver.url(), "--webhook-events", "session.*", "--shutdown-grace", "0s"]);
+    let mut client = process.client();
+    client.connect("spam", "one");
+    client.disconnect("one");
+    // When it is told the second time, what came of the first is known.
+    receiver.hear();
+    receiver.hear();
+    process.kill(Signal::TERM);
+    let (_, log, _) = process.end();
+    assert_eq!(log.matches("a receiver failed; its deliveries are sent again").count(), 1, "{log}");
+    let process = home.start(&[]);
+    process.client().status();
+    process.kill(Signal::TERM);
+    let (_, log, _) = process.end();
+    assert_eq!(log.matches("a receiver was removed with deliveries pending").count(), 1, "{log}");
+    assert!(log.contains("deliveries=2") && !log.contains("ERROR"), "{log}");
+}
+
+#[test]
 fn whoever_hangs_is_given_ten_seconds() {
     let began = Instant::now();
     let known = after(&Manner::Hang);
