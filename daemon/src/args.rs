@@ -7,11 +7,11 @@ mod values;
 
 use std::ffi::OsString;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::builder::styling::Styles;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum};
 use serde::{Deserialize, Serialize};
 
@@ -37,9 +37,9 @@ pub struct Args {
     #[arg(long, value_name = "FILE", env = "SORAMODED_CONFIG", hide_env_values = true)]
     pub config: Option<PathBuf>,
 
-    /// Check flags, variables and file, print `ok` or what is wrong, and start nothing
+    /// Check flags, variables and file, print `ok` and which file was read, or what is wrong, and start nothing
     ///
-    /// The exit status is 0 or 2.
+    /// Without --config it reads /etc/soramode/soramoded.toml, if that is there. The exit status is 0 or 2.
     #[arg(long)]
     pub check_config: bool,
 
@@ -57,13 +57,38 @@ pub struct Args {
 impl Args {
     /// Reads a command line (its first word is the program's name) and the environment.
     pub fn read_from(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
-        let matches = command().try_get_matches_from(words)?;
+        let words: Vec<OsString> = words.into_iter().collect();
+        let matches = command().try_get_matches_from(&words).map_err(|error| of_variable(error, &words))?;
         let mut args = Self::from_arg_matches(&matches)?;
         args.settings.let_the_command_line_win(&matches);
         if args.settings.sessions_known().is_err() {
             return Err(command().error(ErrorKind::ArgumentConflict, BothSaid));
         }
         Ok(args)
+    }
+}
+
+impl Args {
+    /// Names this file where none is named and it is there.
+    #[must_use]
+    pub fn with_default_file(mut self, path: &Path) -> Self {
+        self.config = self.config.or_else(|| path.exists().then(|| path.to_owned()));
+        self
+    }
+}
+
+/// A wrong value of a variable is told with the variable's name, not with that of a flag that nobody gave.
+fn of_variable(error: clap::Error, words: &[OsString]) -> clap::Error {
+    let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg) else { return error };
+    let Some(name) = flag.strip_prefix("--").and_then(|flag| flag.split([' ', '=', '[']).next()) else { return error };
+    let is_given = |word: &OsString| word.to_str().and_then(|word| word.strip_prefix("--")?.strip_prefix(name)).is_some();
+    let variable = command().get_arguments().find(|flag| flag.get_long() == Some(name)).and_then(|flag| flag.get_env().map(OsString::from));
+    match variable {
+        Some(variable) if !words.iter().any(is_given) => {
+            let why = std::error::Error::source(&error).map(|source| format!(": {source}")).unwrap_or_default();
+            command().error(error.kind(), format!("invalid value of the variable {}{why}", variable.display()))
+        }
+        Some(_) | None => error,
     }
 }
 

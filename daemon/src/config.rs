@@ -4,19 +4,18 @@ mod cluster;
 mod http;
 mod own_listeners;
 mod pem;
-mod secret_file;
+mod problem;
 mod state_dir;
 mod tokens;
 mod webhooks;
 
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use soramode_protocol::certificates::Authorities;
 use soramode_protocol::id::NodeName;
 use soramode_protocol::mode::SettableMode;
+use soramode_protocol::small_file::{self, Guard};
 use soramode_protocol::socket_path::{SOCKET_PATH_BYTES_MAX, Surroundings};
 
 pub use self::cluster::{ClusterConfig, ENDPOINTS_MAX, FENCE_MAX, HEARTBEAT_RANGE, TTL_RANGE, TakeoverWait, Tls};
@@ -84,26 +83,23 @@ pub struct Config {
 /// What is wrong with what the operator said.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("cannot read the configuration file {}: {error}", path.display())]
+    /// The file cannot be read, is too large, or could have been written by any user.
+    #[error("the configuration file {} {problem}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
         /// Why.
-        error: io::Error,
+        problem: String,
     },
-    /// The file has more than [`FILE_BYTES_MAX`] bytes.
-    #[error("the configuration file {} has more than {FILE_BYTES_MAX} bytes", .0.display())]
-    TooLarge(PathBuf),
     /// The file is not TOML, or has a key or a value that is not known.
-    #[error("{}:{line}: {message}{}", path.display(), excerpt(text))]
+    #[error("{}:{line}: {message}{}", path.display(), key.as_ref().map(|key| format!(" (at {key})")).unwrap_or_default())]
     WrongFile {
         /// The file.
         path: PathBuf,
         /// Where in it, from 1.
         line: usize,
-        /// What is there.
-        text: String,
+        /// The key on that line, if one is: what follows may be a secret.
+        key: Option<String>,
         /// What is wrong with it.
         message: String,
     },
@@ -170,15 +166,31 @@ pub enum ConfigError {
     NoHostName,
 }
 
-fn excerpt(line: &str) -> String {
-    if line.is_empty() { String::new() } else { format!(" (in: {line})") }
+/// A configuration, and what an operator should know of where it comes from.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The settings.
+    pub config: Config,
+    /// The file that was read.
+    pub file: Option<PathBuf>,
+    /// What is not an error, and should be looked at.
+    pub warnings: Vec<String>,
 }
 
 impl Config {
     /// From the command line and the variables, and the file if they name one.
     pub fn load(args: Args) -> Result<Self, ConfigError> {
-        let uid = rustix::process::geteuid().as_raw();
+        let uid = own_uid();
         Self::load_in(args, &Surroundings::of_process(uid), &StateSurroundings::of_process(uid))
+    }
+
+    /// The same, with where it comes from.
+    pub fn load_with_warnings(args: Args) -> Result<Loaded, ConfigError> {
+        let file = args.config.clone();
+        let mut warnings = problem::unknown_variables(std::env::vars_os().map(|(name, _)| name));
+        let config = Self::load(args)?;
+        warnings.extend(file.as_deref().and_then(|path| problem::readable_secrets(path, &config)));
+        Ok(Loaded { config, file, warnings })
     }
 
     /// The defaults with the control socket there, state in memory and little of everything: for tests.
@@ -249,15 +261,19 @@ fn check(settings: Settings, around: &Surroundings, state: &StateSurroundings) -
     })
 }
 
+fn own_uid() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
 fn read_file(path: &Path) -> Result<Settings, ConfigError> {
-    let unreadable = |error| ConfigError::Unreadable { path: path.to_owned(), error };
-    let mut text = String::new();
-    let file = File::open(path).map_err(unreadable)?;
-    file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(unreadable)?;
-    if text.len() as u64 > FILE_BYTES_MAX {
-        return Err(ConfigError::TooLarge(path.to_owned()));
-    }
+    let text = small_file::read_text(path, FILE_BYTES_MAX, Guard::Writers { uid: own_uid() });
+    let text = text.map_err(|problem| ConfigError::Unreadable { path: path.to_owned(), problem })?;
     parse_file(path, &text)
+}
+
+/// Reads a file with secrets, of at most this many bytes; otherwise says what is wrong with it.
+fn read_secret(path: &Path, bytes_max: u64) -> Result<String, String> {
+    small_file::read_text(path, bytes_max, Guard::Owner { uid: own_uid() })
 }
 
 /// Reads the text of a configuration file; `path` is what an error calls it.
@@ -268,8 +284,8 @@ pub fn parse_file(path: &Path, text: &str) -> Result<Settings, ConfigError> {
         ConfigError::WrongFile {
             path: path.to_owned(),
             line: line + 1,
-            text: text.lines().nth(line).unwrap_or_default().trim().to_owned(),
-            message: error.message().replace('\n', ", "),
+            key: text.lines().nth(line).and_then(problem::key).map(str::to_owned),
+            message: problem::in_plain_words(error.message()),
         }
     })
 }

@@ -31,6 +31,8 @@ pub(crate) struct Health {
     receivers: Mutex<Vec<Option<Upstream>>>,
     /// Addresses that are listened on, and that the machine does not have yet.
     absent: Mutex<Vec<Absent>>,
+    /// What is wrong with the configuration that was read again last.
+    reading: Mutex<Option<String>>,
 }
 
 impl Health {
@@ -44,6 +46,7 @@ impl Health {
             receivers: Mutex::default(),
             unguarded: config.http.unguarded(),
             absent: Mutex::default(),
+            reading: Mutex::default(),
         }
     }
 
@@ -98,6 +101,16 @@ impl Health {
         status.upstreams = self.upstreams().iter().chain(self.etcd().iter()).chain(receivers.iter().flatten()).cloned().collect();
         status.unguarded.clone_from(&self.unguarded);
         status.warnings.extend(self.absent().iter().map(Absent::warning));
+        status.warnings.extend(self.reading().clone());
+    }
+
+    /// A configuration was read again, with what is wrong with it.
+    pub(crate) fn note_reading(&self, problem: Option<String>) {
+        *self.reading() = problem;
+    }
+
+    fn reading(&self) -> MutexGuard<'_, Option<String>> {
+        self.reading.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// These addresses are listened on before the machine has them.

@@ -69,7 +69,7 @@ use store::open::Held;
 use webhook::{Receivers, Surroundings};
 
 pub use passed::PassedError;
-pub use reload::Reloads;
+pub use reload::{Reading, Reloads};
 
 /// How long a stop may take at most, beside what receivers of webhooks are given (`--shutdown-grace`). Each part of it has a shorter limit
 /// of its own; the unit's `TimeoutStopSec` is longer.

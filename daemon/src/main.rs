@@ -2,12 +2,13 @@
 
 use std::convert::Infallible;
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use soramoded::args::Args;
-use soramoded::config::Config;
-use soramoded::{log, notify, socket_file, store};
+use soramoded::config::{Config, Loaded};
+use soramoded::{Reading, log, notify, socket_file, store};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -15,6 +16,9 @@ use tokio_util::task::TaskTracker;
 
 /// It could not start, or not go on.
 const FAILED: u8 = 1;
+
+/// The file that `--check-config` reads where no other is named: the unit of the package names it.
+const CONFIG_FILE: &str = "/etc/soramode/soramoded.toml";
 
 /// A flag, a variable or the file is wrong.
 const MISUSED: u8 = 2;
@@ -25,14 +29,15 @@ fn main() -> ExitCode {
         Err(told) => return tell(&told),
     };
     let (is_check, is_state_check) = (args.check_config, args.check_state);
-    let config = match Config::load(args) {
-        Ok(config) => config,
+    let args = if is_check { args.with_default_file(Path::new(CONFIG_FILE)) } else { args };
+    let loaded = match Config::load_with_warnings(args) {
+        Ok(loaded) => loaded,
         Err(error) => return fail(MISUSED, &error),
     };
     match (is_check, is_state_check) {
-        (true, _) => check(&config),
-        (false, true) => check_state(&config),
-        (false, false) => run(config),
+        (true, _) => check(&loaded),
+        (false, true) => check_state(&loaded.config),
+        (false, false) => run(loaded),
     }
 }
 
@@ -43,12 +48,17 @@ fn tell(told: &clap::Error) -> ExitCode {
     if told.print().is_ok() { ExitCode::from(status) } else { ExitCode::from(status.max(FAILED)) }
 }
 
-fn check(config: &Config) -> ExitCode {
-    match socket_file::check(config) {
-        Ok(_) if writeln!(io::stdout(), "ok").is_ok() => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::from(FAILED),
-        Err(error) => fail(MISUSED, &error),
+fn check(loaded: &Loaded) -> ExitCode {
+    let mut told = loaded.warnings.clone();
+    let read = match &loaded.file {
+        Some(file) => file.display().to_string(),
+        None => format!("flags and variables alone: there is no --config, and no {CONFIG_FILE}"),
+    };
+    if let Err(error) = socket_file::check(&loaded.config) {
+        return fail(MISUSED, &error);
     }
+    told.push(format!("ok ({read})"));
+    if writeln!(io::stdout(), "{}", told.join("\n")).is_ok() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
 }
 
 fn check_state(config: &Config) -> ExitCode {
@@ -63,9 +73,13 @@ fn check_state(config: &Config) -> ExitCode {
     }
 }
 
-fn run(config: Config) -> ExitCode {
+fn run(loaded: Loaded) -> ExitCode {
+    let Loaded { config, warnings, .. } = loaded;
     if let Err(error) = log::start(config.log_format, config.log_level) {
         return fail(FAILED, format_args!("cannot start the log: {error}"));
+    }
+    for warning in warnings {
+        tracing::warn!("{warning}");
     }
     match serve(config) {
         Ok(()) => {
@@ -102,14 +116,14 @@ struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hang_up: Signal,
-    reload: mpsc::Sender<Box<Config>>,
+    reload: mpsc::Sender<Reading>,
     readings: TaskTracker,
     /// Is heard, so that it does not kill: a write past a limit (`ulimit -f`) fails then, and that is dealt with where it is written.
     _file_size: Signal,
 }
 
 impl Signals {
-    fn new(reload: mpsc::Sender<Box<Config>>) -> io::Result<Self> {
+    fn new(reload: mpsc::Sender<Reading>) -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
@@ -144,20 +158,24 @@ impl Signals {
 }
 
 /// Reads flags, variables and file once more. What is wrong is said, and changes nothing.
-async fn read_again(reload: mpsc::Sender<Box<Config>>) {
+async fn read_again(reload: mpsc::Sender<Reading>) {
     tracing::info!("SIGHUP: reading the configuration again");
     notify::reloading();
     // A file may be on a disk that does not answer.
     let read = tokio::task::spawn_blocking(|| match Args::read_from(std::env::args_os()) {
-        Ok(args) => Config::load(args).map_err(|error| error.to_string()),
+        Ok(args) => Config::load_with_warnings(args).map_err(|error| error.to_string()),
         Err(told) => Err(told.to_string()),
     });
-    let problem = match read.await {
-        // Where nobody takes it the daemon stops.
-        Ok(Ok(config)) => return reload.send(Box::new(config)).await.unwrap_or_default(),
-        Ok(Err(problem)) => problem,
-        Err(problem) => problem.to_string(),
+    let reading = match read.await {
+        Ok(Ok(Loaded { config, warnings, .. })) => {
+            for warning in warnings {
+                tracing::warn!("{warning}");
+            }
+            Ok(Box::new(config))
+        }
+        Ok(Err(problem)) => Err(problem),
+        Err(problem) => Err(problem.to_string()),
     };
-    tracing::error!("nothing was taken, what was goes on: {problem}");
-    notify::reloaded("serving; the configuration that was read again is wrong, see the log");
+    // Where nobody takes it the daemon stops.
+    reload.send(reading).await.unwrap_or_default();
 }

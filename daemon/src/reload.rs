@@ -17,8 +17,11 @@ use crate::socket_file::{self, FileHandle};
 use crate::webhook::Receivers;
 use crate::{log, notify};
 
+/// A configuration that was read again, or what is wrong with it.
+pub type Reading = Result<Box<Config>, String>;
+
 /// Configurations that were read again, for [`serve`](crate::serve).
-pub type Reloads = mpsc::Receiver<Box<Config>>;
+pub type Reloads = mpsc::Receiver<Reading>;
 
 /// What can be changed while the daemon runs.
 #[derive(Debug)]
@@ -74,7 +77,14 @@ impl Reloader {
                 config = reloads.recv() => config,
                 () = stop.cancelled() => return,
             };
-            let Some(config) = config else { return };
+            let config = match config {
+                Some(Ok(config)) => config,
+                Some(Err(problem)) => {
+                    self.refuse(&problem);
+                    continue;
+                }
+                None => return,
+            };
             // The user database may take its time; a stop does not wait for it.
             tokio::select! {
                 () = self.take(*config) => {}
@@ -83,7 +93,19 @@ impl Reloader {
         }
     }
 
+    /// The next start would fail by it, so it is told until a good one was read.
+    fn refuse(&self, problem: &str) {
+        tracing::error!("nothing was taken, what was goes on: {problem}");
+        let problem = problem.trim_end();
+        self.changeable.health.note_reading(Some(format!(
+            "the configuration that was read again is wrong, and soramoded would not start with it: {problem}. Correct it, then run: \
+             systemctl reload soramoded"
+        )));
+        notify::reloaded("serving; the configuration that was read again is wrong, see the log");
+    }
+
     async fn take(&mut self, new: Config) {
+        self.changeable.health.note_reading(None);
         let mut outcome = Outcome::default();
         self.take_webhooks(&new, &mut outcome).await;
         self.take_upstreams(&new, &mut outcome);

@@ -25,6 +25,8 @@ pub mod node;
 pub mod reply;
 pub mod request;
 pub mod session;
+#[cfg(feature = "codec")]
+pub mod small_file;
 pub mod socket_path;
 pub mod sora;
 #[cfg(feature = "sora-api")]

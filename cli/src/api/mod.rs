@@ -16,6 +16,7 @@ use soramode_protocol::http_client::{Outgoing, Url};
 use soramode_protocol::id::NodeName;
 use soramode_protocol::mode::{Mode, SettableMode};
 use soramode_protocol::node::{ClusterNode, Status};
+use soramode_protocol::small_file::{self, Guard};
 use soramode_protocol::sora::{SoraConnection, SoraSession, Target};
 use soramode_protocol::sora_api::{ModeSet, SoraApi, SoraApiError};
 
@@ -215,21 +216,14 @@ fn authority(url: &Url) -> String {
 /// The token in a file: its only word, or the last of a line of soramoded's own `NAME TOKEN`.
 fn read_token(path: &Path) -> Result<String, Failure> {
     let refuse = |problem: String| Failure::new(Exit::Usage, format!("--api-token-file {}: {problem}", path.display()));
-    let text = read_small(path).map_err(|problem| refuse(problem.to_string()))?;
+    let guard = Guard::Group { uid: rustix::process::geteuid().as_raw() };
+    let text = small_file::read_text(path, TOKEN_FILE_BYTES_MAX, guard).map_err(refuse)?;
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
     match lines.as_slice() {
         [line] => Ok(line.split_whitespace().next_back().unwrap_or_default().to_owned()),
         [] => Err(refuse("has no token".to_owned())),
         _ => Err(refuse(format!("has {} lines, takes one token", lines.len()))),
     }
-}
-
-fn read_small(path: &Path) -> std::io::Result<String> {
-    use std::io::Read;
-
-    let mut text = String::new();
-    std::fs::File::open(path)?.take(TOKEN_FILE_BYTES_MAX).read_to_string(&mut text)?;
-    Ok(text)
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! `soramode webhook test|verify`
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,6 +10,7 @@ use soramode_protocol::certificates::{Authorities, PEM_BYTES_MAX};
 use soramode_protocol::event::{Event, EventKind};
 use soramode_protocol::http_client::{Outgoing, Url, read_url};
 use soramode_protocol::id::{EventId, NodeName};
+use soramode_protocol::small_file::{self, Guard};
 use soramode_protocol::webhook::{SECRET_FILE_BYTES_MAX, Secrets, Sender, body, read_request};
 
 use crate::Context;
@@ -155,17 +155,12 @@ fn read_authorities(path: &Path) -> Result<Authorities, Failure> {
 
 fn read_secrets(path: &Path) -> Result<Secrets, Failure> {
     let refuse = |problem: String| Failure::new(Exit::Usage, format!("--secret-file {}: {problem}", path.display()));
-    let text = String::from_utf8(read(path, SECRET_FILE_BYTES_MAX)?).map_err(|_| refuse("is no text".to_owned()))?;
+    let guard = Guard::Group { uid: rustix::process::geteuid().as_raw() };
+    let text = small_file::read_text(path, SECRET_FILE_BYTES_MAX, guard).map_err(refuse)?;
     Secrets::parse(&text).map_err(refuse)
 }
 
 fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>, Failure> {
     let refuse = |problem: String| Failure::new(Exit::Usage, format!("{}: {problem}", path.display()));
-    let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(bytes_max + 1).read_to_end(&mut bytes));
-    read.map_err(|error| refuse(format!("cannot be read: {error}")))?;
-    if bytes.len() as u64 > bytes_max {
-        return Err(refuse(format!("has more than {bytes_max} bytes")));
-    }
-    Ok(bytes)
+    small_file::read(path, bytes_max, Guard::Nothing).map_err(refuse)
 }

@@ -13,8 +13,14 @@ use crate::support::Daemon;
 const RUNBOOK: &str = "man/runbook.md";
 
 /// Its sections with commands, each of which has a test here.
-const SECTIONS: [&str; 5] =
-    ["Maintenance of one node", "Emergency stop", "A drain that does not end", "soramoded is down", "Rolling upgrade of a cluster"];
+const SECTIONS: [&str; 6] = [
+    "Maintenance of one node",
+    "Emergency stop",
+    "A drain that does not end",
+    "soramoded is down",
+    "Rolling upgrade of a cluster",
+    "Back up and restore the state",
+];
 
 /// The blocks of a section, of which there are so many.
 fn section<const BLOCKS: usize>(heading: &str) -> [String; BLOCKS] {
@@ -159,6 +165,36 @@ fn soramoded_is_down() {
     let sora = Sora::start();
     machine.all(&over_api.replace("http://127.0.0.1:3001", &sora.url()), &[0]);
     assert_eq!(sora.state().mode, "block_new_session");
+}
+
+#[test]
+fn back_up_and_restore_the_state() {
+    let mut daemon = Daemon::start_with(|_| {});
+    let machine = Machine::new(&daemon.socket());
+    let state = machine.path("/var/lib/soramode");
+    let settings = format!("state-dir = {state:?}\nsocket = {:?}\n", daemon.socket());
+    fs::write(machine.path("/etc/soramode/soramoded.toml"), settings).unwrap();
+    let on_disk = |config: &mut soramoded::config::Config| config.state_dir = Some(machine.path("/var/lib/soramode"));
+    daemon.stop();
+    daemon.start_again(on_disk);
+    daemon.ok(&["set", "block_new_session", "-m", "of the backup"]);
+    let [backup, restore, look] = section(SECTIONS[5]);
+    let units = "soramoded.socket soramoded.service";
+
+    let [stop, copy, start] = lines(&backup);
+    assert_eq!(machine.with_systemctl(stop, &format!("stop {units}"), || daemon.stop()).code, 0);
+    machine.all(copy, &[0]);
+    assert_eq!(machine.with_systemctl(start, &format!("start {units}"), || daemon.start_again(on_disk)).code, 0);
+    daemon.ok(&["set", "normal", "-m", "later"]);
+
+    let [stop, away, back, check, start] = lines(&restore);
+    assert_eq!(machine.with_systemctl(stop, &format!("stop {units}"), || daemon.stop()).code, 0);
+    machine.all(&[away, back].join("\n"), &[0, 0]);
+    let checked = machine.all(check, &[0]);
+    assert!(checked[0].stdout.contains("sound") && checked[0].stdout.contains("block_new_session"), "{checked:?}");
+    assert_eq!(machine.with_systemctl(start, &format!("start {units}"), || daemon.start_again(on_disk)).code, 0);
+    let looked = machine.all(&look, &[0, 0]);
+    assert!(looked[1].stdout.contains("of the backup") && !looked[1].stdout.contains("later"), "{looked:?}");
 }
 
 /// Sora's configuration, to the application and back.

@@ -5,6 +5,7 @@
 mod receiver;
 
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Stdio;
 
@@ -96,7 +97,7 @@ fn what_became_outdated_is_not_sent_again() {
 fn a_test_says_whether_a_receiver_takes_it() {
     let folder = tempfile::tempdir().unwrap();
     let secret = folder.path().join("secret");
-    fs::write(&secret, SECRET).unwrap();
+    write_secret(&secret, SECRET);
     let nobody = folder.path().join("no.sock");
     let run = |args: &[&str]| program(&nobody).args(args).ended();
     let mut answers = vec![Manner::status(301), Manner::status(500), Manner::ok(), Manner::ok()];
@@ -123,7 +124,7 @@ fn a_test_says_whether_a_receiver_takes_it() {
 
 /// The exit code and the answer for a request from a file.
 fn verified(folder: &Path, request: &str, secret: &str) -> (i32, String) {
-    fs::write(folder.join("secret"), secret).unwrap();
+    write_secret(&folder.join("secret"), secret);
     fs::write(folder.join("request"), request).unwrap();
     let mut command = program(&folder.join("no.sock"));
     command.args(["webhook", "verify", "--secret-file"]).arg(folder.join("secret"));
@@ -158,4 +159,9 @@ fn a_request_is_verified_and_what_is_wrong_with_a_forged_one_is_said() {
     let (code, said) = verified(&format!("{request}{}", "x".repeat(1024 * 1024)), SECRET);
     assert_eq!((code, &*said), (2, "soramode: the request has more than 1048576 bytes\n"));
     assert_eq!(verified(&request, "whsec_c2hvcnQ=").0, 2);
+}
+
+fn write_secret(path: &Path, text: &str) {
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, PermissionsExt::from_mode(0o600)).unwrap();
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use soramode_protocol::certificates::{PEM_BYTES_MAX, check_identity};
 
-use super::{ConfigError, check_duration, pem, secret_file};
+use super::{ConfigError, check_duration, pem, read_secret};
 use crate::args::Settings;
 use crate::args::cluster::{ClusterName, DeadMan, EtcdUrl, FenceAfter, NodeUrl, OnFence};
 
@@ -216,7 +216,7 @@ fn check_tls(settings: &Settings) -> Result<Tls, ConfigError> {
 fn read_identity(certificate: &Path, key: &Path) -> Result<(Vec<u8>, Vec<u8>), ConfigError> {
     let wrong = |problem: String| pem::wrong("cluster-key-file", key, problem);
     let certificates = pem::read_certificates("cluster-cert-file", certificate)?;
-    let key = secret_file::read(key, PEM_BYTES_MAX).map_err(wrong)?.into_bytes();
+    let key = read_secret(key, PEM_BYTES_MAX).map_err(wrong)?.into_bytes();
     check_identity(&certificates, &key).map_err(wrong)?;
     Ok((certificates, key))
 }

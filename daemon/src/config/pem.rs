@@ -1,10 +1,9 @@
 //! Files of certificates: what cannot be used is refused when it is read, and not a day and a half later.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use soramode_protocol::certificates::{Authorities, PEM_BYTES_MAX, check_certificates};
+use soramode_protocol::small_file::{self, Guard};
 
 use super::ConfigError;
 
@@ -26,11 +25,5 @@ pub(super) fn wrong(name: &'static str, path: &Path, problem: String) -> ConfigE
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {
-    let mut pem = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(PEM_BYTES_MAX + 1).read_to_end(&mut pem));
-    read.map_err(|error| format!("cannot be read: {error}"))?;
-    if pem.len() as u64 > PEM_BYTES_MAX {
-        return Err(format!("has more than {PEM_BYTES_MAX} bytes"));
-    }
-    Ok(pem)
+    small_file::read(path, PEM_BYTES_MAX, Guard::Nothing)
 }

@@ -6,6 +6,7 @@ mod outgoing;
 use super::*;
 
 use std::ffi::OsString;
+use std::io;
 
 use clap::error::ErrorKind;
 
@@ -41,6 +42,31 @@ fn load_in(arguments: &str, file: &str, around: &Surroundings) -> Result<Config,
 fn refusal(arguments: &str, file: &str) -> String {
     let message = load(arguments, file).unwrap_err().to_string();
     message.split_once(':').filter(|(path, _)| path.starts_with('/')).map_or(message.clone(), |(_, rest)| rest.to_owned())
+}
+
+#[test]
+fn a_check_reads_the_default_file_if_no_other_is_named_and_it_is_there() {
+    let there = tempfile::NamedTempFile::new().unwrap();
+    assert_eq!(said("--check-config").with_default_file(there.path()).config.as_deref(), Some(there.path()));
+    assert_eq!(said("--check-config").with_default_file(Path::new("/nonexistent")).config, None);
+    assert_eq!(said("--config /named").with_default_file(there.path()).config.as_deref(), Some(Path::new("/named")));
+}
+
+#[test]
+fn a_file_that_any_user_could_have_written_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0o666)).unwrap();
+    let told = Config::load(Args { config: Some(file.path().to_owned()), ..Args::default() }).unwrap_err().to_string();
+    assert!(told.contains("others than its owner may use it (mode 0666); say: chmod 0664"), "{told}");
+    std::fs::write(file.path(), "webhook = \"http://u:p@h/\"\nephemeral = true\n").unwrap();
+    let warnings = |bits: u32| {
+        std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(bits)).unwrap();
+        Config::load_with_warnings(Args { config: Some(file.path().to_owned()), ..Args::default() }).unwrap().warnings.concat()
+    };
+    assert!(warnings(0o644).contains("every user can read the passwords"), "{}", warnings(0o644));
+    assert_eq!(warnings(0o640), "");
 }
 
 #[test]
@@ -292,14 +318,14 @@ fn a_wrong_flag_is_refused_with_what_it_takes() {
 #[test]
 fn a_wrong_file_is_refused_with_line_and_key() {
     for (file, words) in [
-        ("\nsession_linger = '1s'", "2: unknown field `session_linger`, expected one of `socket`,"),
-        ("mode = 'open'", "1: no such mode: \"open\", takes normal, block_new_session, block_new_connection (in: mode = 'open')"),
-        ("socket-mode = 660", "1: invalid type: integer `660`, expected a string (in: socket-mode = 660)"),
+        ("\nsession_linger = '1s'", "2: unknown field `session_linger`: did you mean session-linger? (at session_linger)"),
+        ("mode = 'open'", "1: no such mode: \"open\", takes normal, block_new_session, block_new_connection (at mode)"),
+        ("socket-mode = 660", "1: invalid type: integer `660`, expected a string (at socket-mode)"),
         ("socket-mode = '0o1000'", "octal permission bits"),
-        ("ephemeral = 1\n", "expected a boolean (in: ephemeral = 1)"),
-        ("session-linger = 'soon'", "(in: session-linger = 'soon')"),
-        ("keep-events = -1", "(in: keep-events = -1)"),
-        ("node-name = ''", "node_name is empty, takes 1 to 255 bytes (in: node-name = '')"),
+        ("ephemeral = 1\n", "expected true or false (at ephemeral)"),
+        ("session-linger = 'soon'", "(at session-linger)"),
+        ("keep-events = -1", "(at keep-events)"),
+        ("node-name = ''", "node_name is empty, takes 1 to 255 bytes (at node-name)"),
         ("node-name = \"a\\u0000\"", "node_name has a NUL character, which no command and no environment variable can carry"),
         ("socket-grace = '1s'\nsocket-grace = '1s'", "2: duplicate key"),
         ("mode", "1: "),
@@ -331,8 +357,8 @@ fn limits_are_kept_from_both_sides() {
 #[test]
 fn a_file_that_cannot_be_read_is_refused_with_its_name() {
     let load = |path: &Path| Config::load(Args { config: Some(path.to_owned()), ..Args::default() }).unwrap_err().to_string();
-    assert!(load(Path::new("/no/such/file")).starts_with("cannot read the configuration file /no/such/file: No such file"));
-    assert!(load(Path::new("/")).starts_with("cannot read the configuration file /: Is a directory"));
+    assert!(load(Path::new("/no/such/file")).starts_with("the configuration file /no/such/file cannot be read: No such file"));
+    assert!(load(Path::new("/")).starts_with("the configuration file / is not a file"));
     let file = tempfile::NamedTempFile::new().unwrap();
     let comment = |bytes: u64| std::fs::write(file.path(), "#".repeat(usize::try_from(bytes).unwrap())).unwrap();
     comment(FILE_BYTES_MAX + 1);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use subtle::ConstantTimeEq;
 
-use super::{ConfigError, secret_file};
+use super::{ConfigError, read_secret};
 
 /// The largest token file, in bytes.
 pub const TOKEN_FILE_BYTES_MAX: u64 = 64 * 1024;
@@ -39,7 +39,7 @@ impl Tokens {
     /// `name` is the setting that names the file.
     pub fn read(name: &'static str, path: &Path) -> Result<Self, ConfigError> {
         let wrong = |problem: String| ConfigError::SecretFile { name, path: path.to_owned(), problem };
-        let text = secret_file::read(path, TOKEN_FILE_BYTES_MAX).map_err(wrong)?;
+        let text = read_secret(path, TOKEN_FILE_BYTES_MAX).map_err(wrong)?;
         Self::parse(&text).map_err(wrong)
     }
 

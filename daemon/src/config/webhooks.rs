@@ -6,7 +6,7 @@ use std::time::Duration;
 use soramode_protocol::event::{EventPattern, EventType};
 use soramode_protocol::webhook::{SECRET_FILE_BYTES_MAX, Secrets};
 
-use super::{ConfigError, check_duration, secret_file};
+use super::{ConfigError, check_duration, read_secret};
 use crate::args::Settings;
 use crate::args::http::HttpUrl;
 
@@ -70,6 +70,6 @@ fn types(patterns: &[EventPattern]) -> Result<Vec<EventType>, ConfigError> {
 
 fn read_secrets(path: &Path) -> Result<Secrets, ConfigError> {
     let wrong = |problem: String| ConfigError::SecretFile { name: "webhook-secret-file", path: path.to_owned(), problem };
-    let text = secret_file::read(path, SECRET_FILE_BYTES_MAX).map_err(wrong)?;
+    let text = read_secret(path, SECRET_FILE_BYTES_MAX).map_err(wrong)?;
     Secrets::parse(&text).map_err(wrong)
 }

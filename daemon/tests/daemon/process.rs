@@ -244,6 +244,20 @@ fn flags_and_configuration_are_checked() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("gate.sock");
     assert_eq!(run(&socket, &["--check-config"]).0, Some(0));
+    let variables = |name: &str, value: &str| {
+        let output = soramoded().arg("--check-config").arg("--ephemeral").env(name, value).stdout(Stdio::piped()).output().unwrap();
+        String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
+    };
+    assert!(
+        variables("SORAMODED_MODE", "").contains("invalid value of the variable SORAMODED_MODE: no such mode"),
+        "{}",
+        variables("SORAMODED_MODE", "")
+    );
+    let told = variables("SORAMODED_NODE_NAM", "x");
+    assert!(
+        told.contains("unknown variable SORAMODED_NODE_NAM: did you mean SORAMODED_NODE_NAME?\nok (flags and variables alone"),
+        "{told}"
+    );
     let file = folder.path().join("soramoded.toml");
     std::fs::write(&file, "keep-events = 0\n").unwrap();
     let file = file.to_str().unwrap();

@@ -59,11 +59,31 @@ fn what_was_taken_and_what_needs_a_restart_is_said() {
 fn a_configuration_that_is_wrong_changes_nothing() {
     let mut home = Home::start("log-level = \"info\"\n");
     let log = home.reload("log-level = \"debug\"\nkeep-event = 7\n", "nothing was taken");
-    assert!(log.contains("soramoded.toml:2: unknown field `keep-event`"), "{log}");
+    assert!(log.contains("soramoded.toml:2: unknown field `keep-event`: did you mean keep-events?"), "{log}");
     assert_eq!(Line::to(&home.socket).get("GetMode", &json!({}))["mode"], "normal");
+    let warning = |home: &Home| Line::to(&home.socket).status().get("warnings").map(ToString::to_string);
+    assert!(warning(&home).unwrap().contains("soramoded would not start with it"), "{:?}", warning(&home));
     let log = home.reload("operator-group = \"no such group\"\n", READ);
     assert!(log.contains("not taken: operator-group: there is no group \"no such group\""), "{log}");
     assert!(log.contains("taken: nothing; needs a restart: nothing\n"), "{log}");
+    assert_eq!(warning(&home), None, "a good one was read");
+}
+
+#[test]
+fn a_wrong_file_shows_no_secret() {
+    let mut home = Home::start("log-level = \"info\"\n");
+    for wrong in [
+        "webhook = [\"http://u:HOOKPASS@h/?key=QSECRET\"\n",
+        "webhook = \"ftp://u:HOOKPASS@h/?key=QSECRET\"\n",
+        "webhook = \"http://u:HOOKPASS@h/?key=QSECRET\" typo\n",
+        "max-connections = \"HOOKPASS QSECRET\"\n",
+    ] {
+        let log = home.reload(wrong, "nothing was taken");
+        let told = Line::to(&home.socket).status()["warnings"].to_string();
+        for secret in ["HOOKPASS", "QSECRET"] {
+            assert!(!log.contains(secret) && !told.contains(secret), "{log}{told}");
+        }
+    }
 }
 
 #[test]

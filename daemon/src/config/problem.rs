@@ -1,0 +1,125 @@
+//! What is told of a configuration that is wrong, or that should be looked at. It repeats no value: that may be a secret.
+
+use std::ffi::OsString;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use super::Config;
+use crate::args;
+
+/// How near a word must be to a known one to be taken for it, from 0 to 1.
+const NEAR: f64 = 0.85;
+
+/// What the variables of the settings begin with.
+const PREFIX: &str = "SORAMODED_";
+
+/// Permission bits with which every user may read.
+const BIT_OF_ANY_READER: u32 = 0o004;
+
+/// The key that a line of the file sets.
+pub(super) fn key(line: &str) -> Option<&str> {
+    let key = line.split_once('=')?.0.trim();
+    let is_key = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_lowercase() || b"-_".contains(&byte));
+    is_key.then_some(key)
+}
+
+/// What the reader of TOML says, for operators.
+pub(super) fn in_plain_words(message: &str) -> String {
+    if let Some(unknown) = message.strip_prefix("unknown field `").and_then(|rest| rest.split_once('`')).map(|(name, _)| name) {
+        return match nearest(&unknown.replace('_', "-"), settings()) {
+            Some(known) => format!("unknown field `{unknown}`: did you mean {known}?"),
+            None => format!("unknown field `{unknown}`: soramoded(8) lists all"),
+        };
+    }
+    let message = message
+        .replace('\n', ", ")
+        .replace("expected u64", "expected a whole number")
+        .replace("expected a boolean", "expected true or false");
+    // A text in quotes may be a secret.
+    match message.strip_prefix("invalid type: string \"").and_then(|rest| rest.rsplit_once("\", ")) {
+        Some((_, expected)) => format!("invalid type: text, {expected}"),
+        None => message,
+    }
+}
+
+/// Variables that no setting has: a typo would be obeyed by nobody.
+pub(super) fn unknown_variables(names: impl Iterator<Item = OsString>) -> Vec<String> {
+    let known: Vec<String> = settings().map(|name| name.replace('-', "_").to_uppercase()).collect();
+    let names = names.filter_map(|name| name.to_str()?.strip_prefix(PREFIX).map(str::to_owned));
+    let unknown = names.filter(|name| !known.contains(name));
+    let told = |name: String| match nearest(&name, known.iter().cloned()) {
+        Some(known) => format!("unknown variable {PREFIX}{name}: did you mean {PREFIX}{known}?"),
+        None => format!("unknown variable {PREFIX}{name}: soramoded(8) lists all"),
+    };
+    unknown.map(told).collect()
+}
+
+/// Secrets in a file that every user may read.
+pub(super) fn readable_secrets(path: &Path, config: &Config) -> Option<String> {
+    let mode = std::fs::metadata(path).ok()?.mode() & 0o777;
+    let sora = &config.http.sora;
+    let upstreams = [&sora.upstreams.auth, &sora.upstreams.session, &sora.upstreams.event, &sora.api];
+    let mut urls = config.webhooks.urls.iter().chain(upstreams.into_iter().flatten());
+    let has_secret = urls.any(|url| url.0.password().is_some() || url.0.query().is_some());
+    (has_secret && mode & BIT_OF_ANY_READER != 0).then(|| {
+        let path = path.display();
+        format!("every user can read the passwords and tokens of URLs in {path} (mode {mode:04o}); say: chmod o= {path}")
+    })
+}
+
+/// Names of settings, as flags without their dashes.
+fn settings() -> impl Iterator<Item = String> {
+    args::command()
+        .get_arguments()
+        .filter_map(|flag| flag.get_env().and(flag.get_long()).map(str::to_owned))
+        .collect::<Vec<_>>()
+        .into_iter()
+}
+
+/// The known word that was meant, if one is near.
+fn nearest(word: &str, known: impl Iterator<Item = String>) -> Option<String> {
+    let near = known.map(|known| (strsim::jaro_winkler(word, &known), known)).filter(|(near, _)| *near >= NEAR);
+    near.max_by(|(one, _), (other, _)| one.total_cmp(other)).map(|(_, known)| known)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_key_is_told_with_the_one_that_was_meant() {
+        assert_eq!(
+            in_plain_words("unknown field `session-lingr`, expected one of `socket`, `x`"),
+            "unknown field `session-lingr`: did you mean session-linger?"
+        );
+        assert_eq!(in_plain_words("unknown field `node_name`, expected `x`"), "unknown field `node_name`: did you mean node-name?");
+        assert_eq!(in_plain_words("unknown field `zzz`, expected `x`"), "unknown field `zzz`: soramoded(8) lists all");
+    }
+
+    #[test]
+    fn numbers_are_told_in_plain_words_and_texts_not_at_all() {
+        assert_eq!(in_plain_words("invalid type: string \"my, \"secret\"\", expected u64"), "invalid type: text, expected a whole number");
+        assert_eq!(in_plain_words("invalid value: integer `-1`, expected u64"), "invalid value: integer `-1`, expected a whole number");
+    }
+
+    #[test]
+    fn only_the_key_of_a_line_is_shown() {
+        assert_eq!(key("webhook = [\"http://u:secret@h/?k=v\""), Some("webhook"));
+        for line in ["  \"http://u:secret@h/?k=v\", x", "", "[table]", "secret"] {
+            assert_eq!(key(line), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn unknown_variables_are_told() {
+        let names = ["SORAMODED_MODE", "SORAMODED_CONFIG", "SORAMODE_SOCKET", "SORAMODED_NODE", "SORAMODED_ZZZ", "HOME"];
+        let told = unknown_variables(names.into_iter().map(OsString::from));
+        assert_eq!(
+            told,
+            [
+                "unknown variable SORAMODED_NODE: did you mean SORAMODED_NODE_NAME?",
+                "unknown variable SORAMODED_ZZZ: soramoded(8) lists all"
+            ]
+        );
+    }
+}
