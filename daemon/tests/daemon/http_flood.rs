@@ -27,8 +27,11 @@ const OWN_DESCRIPTORS_MAX: usize = 40;
 /// Memory for each client that is there, in KiB: a buffer of 64 KiB for what it sends, another for what it does not read, and one answer.
 const KIB_PER_CLIENT_MAX: u64 = 256;
 
-/// How long a well-behaved client may wait for its answer.
-const ANSWER_TIME_MAX: Duration = Duration::from_secs(20);
+/// How long an operator may wait for an answer on the control socket: as long as `soramode` does.
+const OPERATOR_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// How long a well-behaved HTTP client may wait for its answer, while hundreds send thousands of requests each to an unoptimised daemon.
+const CLIENT_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// How long a stop may take.
 const STOP_TIME_MAX: Duration = Duration::from_secs(10);
@@ -53,7 +56,8 @@ struct Attack {
     addresses: [SocketAddr; 3],
     descriptors: usize,
     hostile: Vec<TcpStream>,
-    slowest: Duration,
+    slowest_operator: Duration,
+    slowest_client: Duration,
 }
 
 impl Attack {
@@ -72,7 +76,8 @@ impl Attack {
         let line = format!("ulimit -n {descriptors} && exec {program} --ephemeral --socket {} {flags}", socket.display());
         command.args(["-c", &line]);
         let process = Process::spawn(folder, socket, command);
-        Self { process, api_socket, addresses, descriptors, hostile: Vec::new(), slowest: Duration::ZERO }
+        let (slowest_operator, slowest_client) = (Duration::ZERO, Duration::ZERO);
+        Self { process, api_socket, addresses, descriptors, hostile: Vec::new(), slowest_operator, slowest_client }
     }
 
     fn run(mut self, clients: usize) {
@@ -94,8 +99,9 @@ impl Attack {
         let (status, log, _folder) = self.process.end();
         let stop = began.elapsed();
         eprintln!(
-            "{clients} hostile clients, {} descriptors allowed: {open} open, {grown} KiB more, slowest answer {:?}, stop {stop:?}",
-            self.descriptors, self.slowest
+            "{clients} hostile clients, {} descriptors allowed: {open} open, {grown} KiB more, slowest answer to an operator {:?}, \
+             to an HTTP client {:?}, stop {stop:?}",
+            self.descriptors, self.slowest_operator, self.slowest_client
         );
         assert_eq!(status, Some(0), "{log}");
         assert!(stop < STOP_TIME_MAX, "the stop took {stop:?}");
@@ -133,24 +139,25 @@ impl Attack {
 
     /// What well-behaved clients get meanwhile.
     fn look(&mut self) {
-        let began = Instant::now();
-        let mut operator = self.process.client();
         for mode in ["block_new_session", "normal"] {
+            let began = Instant::now();
+            let mut operator = self.process.client();
             assert_eq!(operator.get("ChangeMode", &json!({"mode": mode}))["mode"], mode);
-            assert_eq!(operator.get("GetMode", &json!({}))["mode"], mode);
+            self.slowest_operator = self.slowest_operator.max(began.elapsed());
         }
+        assert!(self.slowest_operator < OPERATOR_TIME_MAX, "an operator waited for {:?}", self.slowest_operator);
         let requests = [
             (API, "POST / HTTP/1.1\r\nhost: localhost:3401\r\nx-sora-target: Sora_20211215.GetMode\r\n"),
             (SORA, "POST /sora/event HTTP/1.1\r\nhost: localhost\r\n"),
             (OBSERVE, "GET /ready HTTP/1.1\r\nhost: localhost\r\n"),
         ];
         for (listener, head) in requests {
-            let (body, wanted) = if listener == SORA { (r#"{"type":"x"}"#, "200") } else { ("", "200") };
+            let body = if listener == SORA { r#"{"type":"x"}"# } else { "" };
+            let began = Instant::now();
             let answer = ask(self.addresses[listener], &format!("{head}content-length: {}\r\nconnection: close\r\n\r\n{body}", body.len()));
-            assert!(answer.starts_with(&format!("HTTP/1.1 {wanted} ")), "{answer:?}");
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{answer:?}");
+            self.slowest_client = self.slowest_client.max(began.elapsed());
         }
-        self.slowest = self.slowest.max(began.elapsed());
-        assert!(began.elapsed() < ANSWER_TIME_MAX, "well-behaved clients waited for {:?}", began.elapsed());
     }
 
     fn open_descriptors(&self) -> usize {
@@ -167,7 +174,7 @@ fn say(stream: &mut TcpStream, bytes: &[u8]) {
 
 fn ask(address: SocketAddr, request: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(ANSWER_TIME_MAX)).unwrap();
+    stream.set_read_timeout(Some(CLIENT_TIME_MAX)).unwrap();
     stream.write_all(request.as_bytes()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
