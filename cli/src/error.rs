@@ -202,7 +202,8 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let error_type = error.data.error_type;
         let message = error.data.field.as_deref().map_or_else(|| error.message.clone(), |field| in_flags(&error.message, field));
-        Self { error_type: Some(error_type), hint: error.data.hint, ..Self::new(Exit::of(error_type), message) }
+        let hint = error.data.hint.map(|hint| hint.replace("assume_known (--assume-known)", "--assume-known"));
+        Self { error_type: Some(error_type), hint, ..Self::new(Exit::of(error_type), message) }
     }
 }
 
@@ -273,8 +274,8 @@ mod tests {
         let failure = Failure::from(Error::sessions_unknown("no Report yet"));
         assert_eq!(failure.exit, Exit::SessionsUnknown);
         assert_eq!(failure.message, "the sessions are not known: no Report yet");
-        assert_eq!(failure.hint.as_deref(), Some("Or say that you know with assume_known (--assume-known)"));
+        assert_eq!(failure.hint.as_deref(), Some("Or say that you know with --assume-known"));
         let more = failure.with_hint("Watch again: soramode wait drained");
-        assert!(more.hint.is_some_and(|hint| hint.ends_with("(--assume-known). Watch again: soramode wait drained")));
+        assert!(more.hint.is_some_and(|hint| hint.ends_with("--assume-known. Watch again: soramode wait drained")));
     }
 }

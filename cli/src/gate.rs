@@ -2,10 +2,11 @@
 
 use std::time::Instant;
 
-use soramode_protocol::mode::{ChangeMode, Mode, ModeChanged, ModeState, SettableMode};
+use soramode_protocol::mode::{ChangeMode, ListModeChanges, Mode, ModeChanged, ModeState, SettableMode};
 use soramode_protocol::node::{GetStatus, Status};
 
 use crate::Context;
+use crate::closing;
 use crate::daemon::{Daemon, Socket};
 use crate::error::{Exit, Failure};
 use crate::output::escape::{escape, quoted};
@@ -18,6 +19,9 @@ const ATTEMPTS_MAX: u32 = 5;
 
 /// `expires_in_seconds` of a mode that does not end by itself.
 const NEVER: u64 = 0;
+
+/// Changes of the mode among which is the one that was just seen.
+const NEWEST: u32 = 10;
 
 /// The node, closed.
 pub(crate) struct Closed {
@@ -51,6 +55,7 @@ pub(crate) async fn close(daemon: &mut Daemon<'_>, target: SettableMode, reason:
         let joined = SettableMode::try_from(before.mode).ok().filter(|_| before.mode.is_block() && before.mode >= Mode::from(target));
         if joined.is_some() && before.expires_at.is_none() {
             let published = status.cluster.as_ref().map(|cluster| cluster.published);
+            let before = named(daemon, before).await?;
             return Ok(Closed { mode: before.mode, generation: before.generation, before, status, published, changed: false });
         }
         let kept_reason = before.reason.clone().filter(|_| before.mode.is_block());
@@ -64,6 +69,7 @@ pub(crate) async fn close(daemon: &mut Daemon<'_>, target: SettableMode, reason:
         };
         match daemon.call_both(&change, &GetStatus {}).await {
             Ok((ModeChanged { mode, generation, changed, published, .. }, status)) => {
+                let before = if joined.is_some() { named(daemon, before).await? } else { before };
                 return Ok(Closed { before, mode, generation, status, published, changed });
             }
             Err(superseded) if superseded.exit == Exit::Superseded => failure = Some(superseded),
@@ -71,6 +77,12 @@ pub(crate) async fn close(daemon: &mut Daemon<'_>, target: SettableMode, reason:
         }
     }
     Err(failure.unwrap_or_else(|| Failure::new(Exit::Superseded, "another client changes the mode all the time")))
+}
+
+/// The mode with the operator for whom it was set: under `sudo` every actor is root.
+async fn named(daemon: &mut Daemon<'_>, state: ModeState) -> Result<ModeState, Failure> {
+    let history = daemon.call(&ListModeChanges { limit: Some(NEWEST) }).await?;
+    Ok(closing::with_operator(state, &history.changes))
 }
 
 impl Closed {

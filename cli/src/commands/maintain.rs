@@ -11,7 +11,7 @@ use std::time::Instant;
 use clap_complete::engine::ArgValueCompleter;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{AccessFlags, Pid, access};
-use soramode_protocol::mode::{ChangeMode, ListModeChanges, Mode, ModeChanged, ModeState, SettableMode};
+use soramode_protocol::mode::{ChangeMode, DatedModeChange, ListModeChanges, Mode, ModeChanged, ModeState, SettableMode};
 use soramode_protocol::node::{GetInfo, GetStatus};
 use tokio::process::{Child, Command};
 
@@ -216,8 +216,8 @@ async fn reopen(closed: &Closed, (reason, began): (Option<&str>, Instant), conte
         Back::ClosedBy(theirs) if theirs.mode != now.mode => {
             ChangeMode { reason: theirs.reason, ..ChangeMode::to(SettableMode::try_from(theirs.mode).unwrap_or(SettableMode::Normal)) }
         }
-        Back::ClosedBy(theirs) => return Ok(still_closed(&node, &theirs)),
-        Back::Stays => return Ok(still_closed(&node, &now)),
+        Back::ClosedBy(theirs) => return Ok(still_closed(&node, *theirs, &history.changes)),
+        Back::Stays => return Ok(still_closed(&node, now, &history.changes)),
     };
     let change = ChangeMode { if_generation: Some(closed.generation), on_behalf_of: on_behalf_of(), ..change };
     match daemon.call(&change).await {
@@ -225,15 +225,19 @@ async fn reopen(closed: &Closed, (reason, began): (Option<&str>, Instant), conte
             let words = format!("{node}: {} -> {mode} after {} of maintenance", closed.mode, times::span(began.elapsed()));
             Ok(Left::Opened(words))
         }
-        Ok(_) => Ok(still_closed(&node, &closed.before)),
-        Err(failure) if failure.exit == Exit::Superseded => Ok(still_closed(&node, &daemon.call(&GetStatus {}).await?.mode)),
+        Ok(_) => Ok(still_closed(&node, closed.before.clone(), &history.changes)),
+        Err(failure) if failure.exit == Exit::Superseded => {
+            let (status, history) = daemon.call_both(&GetStatus {}, &ListModeChanges { limit: Some(HISTORY_MAX) }).await?;
+            Ok(still_closed(&node, status.mode, &history.changes))
+        }
         Err(failure) => Err(failure),
     }
 }
 
 /// The closing of another owner is theirs to end.
-fn still_closed(node: &str, theirs: &ModeState) -> Left {
-    Left::StillClosed(format!("{node} is STILL CLOSED, and not by this maintenance: {}", mode_words(theirs)))
+fn still_closed(node: &str, theirs: ModeState, changes: &[DatedModeChange]) -> Left {
+    let theirs = closing::with_operator(theirs, changes);
+    Left::StillClosed(format!("{node} is STILL CLOSED, and not by this maintenance: {}", mode_words(&theirs)))
 }
 
 #[cfg(test)]

@@ -74,6 +74,20 @@ fn opens_what_an_earlier_run_of_the_same_reason_left_closed() {
 }
 
 #[test]
+fn the_closing_of_another_operator_under_sudo_is_theirs() {
+    let daemon = Daemon::start();
+    let run = |operator: &str, args: &[&str]| program(&daemon.socket()).env("SUDO_USER", operator).args(args).ended();
+    assert_eq!(run("alice", &["maintain", "-m", "CHG-1", "--", "false"]).code, 1);
+    let joined = run("bob", &["drain", "-m", "CHG-2"]);
+    assert!(joined.stderr.contains(" for alice, \"CHG-1\")"), "{joined:?}");
+    let theirs = run("bob", &["maintain", "-m", "CHG-1", "--", "true"]);
+    assert_eq!(theirs.code, 6, "{theirs:?}");
+    assert!(theirs.stderr.contains("STILL CLOSED") && theirs.stderr.contains(" for alice, \"CHG-1\")"), "{theirs:?}");
+    assert_eq!(run("alice", &["maintain", "-m", "CHG-1", "--", "true"]).code, 0);
+    assert_eq!(daemon.ok(&["get"]), "normal\n");
+}
+
+#[test]
 fn a_node_that_was_opened_meanwhile_is_said_to_be_open() {
     let daemon = Daemon::start();
     daemon.ok(&["set", "block_new_session"]);
