@@ -189,7 +189,7 @@ impl Color {
 #[derive(Debug, clap::Args)]
 pub(crate) struct WaitFlags {
     /// Give up after this time; 0 is never [default: 30m]
-    #[arg(long, value_name = "DURATION", value_parser = times::read_span)]
+    #[arg(short, long, value_name = "DURATION", value_parser = times::read_span)]
     timeout: Option<Duration>,
     /// Believe that the sessions are known, though no source has told all of them
     #[arg(long)]

@@ -9,11 +9,12 @@ use soramode_protocol::time::Time;
 
 use crate::Context;
 use crate::api::Api;
+use crate::args::Format;
 use crate::completion;
 use crate::error::{Exit, Failure};
 use crate::output::{Column, List, Output};
 
-/// List the connections
+/// List the connections; a table has the oldest first, the other formats are as the daemon lists them
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Only this channel's
@@ -36,16 +37,25 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
         return list_over_api(&args, api, &mut context.output).await;
     }
     let mut daemon = context.socket.connect().await?;
+    let format = context.output.format();
+    let mut kept: Vec<Connection> = Vec::new();
     let mut list = List::begin(&mut context.output, "connections", &COLUMNS)?;
     let mut page = ListConnections { channel_id: args.channel, limit: Some(LIST_LIMIT_MAX), cursor: None };
     loop {
         let answer = daemon.call(&page).await?;
-        answer.connections.iter().try_for_each(|connection| show(connection, &mut list))?;
+        match format {
+            Format::Table => kept.extend(answer.connections),
+            Format::Plain | Format::Json | Format::Jsonl => {
+                answer.connections.iter().try_for_each(|connection| show(connection, &mut list))?;
+            }
+        }
         page.cursor = answer.cursor;
         if page.cursor.is_none() || list.is_closed() {
             break;
         }
     }
+    kept.sort_by(|one, other| (one.created_at, &one.connection_id).cmp(&(other.created_at, &other.connection_id)));
+    kept.iter().try_for_each(|connection| show(connection, &mut list))?;
     list.finish("no connections")?;
     Ok(Exit::Done)
 }

@@ -85,10 +85,11 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
 }
 
 async fn list(context: &mut Context<'_>) -> Result<Exit, Failure> {
-    let ClusterNodes { nodes, problem, .. } = match context.api {
+    let ClusterNodes { mut nodes, problem, .. } = match context.api {
         Some(api) => ClusterNodes { nodes: api.nodes().await?, counted_at: None, problem: None },
         None => context.socket.connect().await?.call(&ListClusterNodes { owed: true }).await?,
     };
+    nodes.sort_by(|one, other| one.node_name.cmp(&other.node_name));
     let mut list = List::begin(&mut context.output, "nodes", &COLUMNS)?;
     nodes.iter().try_for_each(|node| show(node, &mut list))?;
     list.finish("no nodes")?;

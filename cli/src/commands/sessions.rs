@@ -105,8 +105,9 @@ fn show(session: &Session, list: &mut List<'_>) -> Result<(), Failure> {
         session.session_id.as_str().into(),
         list.time(session.created_at),
         session.connections.into(),
-        session.max_connections.into(),
-        session.total_connections.into(),
+        // The past counts connections that came; those that are on their way are among the present ones.
+        session.max_connections.max(session.connections).into(),
+        session.total_connections.max(session.connections).into(),
     ];
     list.row(session, &cells)
 }

@@ -19,7 +19,7 @@ use crate::standing;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Show it in the terminal as it changes, with the oldest sessions and the events; q quits, p pauses, f filters the events
-    #[arg(long)]
+    #[arg(short, long)]
     watch: bool,
 }
 

@@ -12,7 +12,7 @@ use soramode_protocol::event::{Event, EventPattern, EventType};
 use soramode_protocol::id::LogId;
 use soramode_protocol::node::GetInfo;
 use soramode_protocol::request::Method;
-use soramode_protocol::subscribe::{Gap, Subscribe, SubscribeFrom, Subscribed};
+use soramode_protocol::subscribe::{Gap, Subscribe, SubscribeFrom, Subscribed, Unsubscribe};
 use soramode_protocol::time::Time;
 use tokio::time::timeout;
 
@@ -30,8 +30,11 @@ pub(crate) struct Args {
     /// Begin with this event, with those of so long ago, or with all that are kept
     #[arg(long, value_name = "SEQ|DURATION|all")]
     since: Option<Since>,
+    /// Begin with the last N events that are kept, of whatever type
+    #[arg(short = 'n', long, value_name = "N", conflicts_with = "since")]
+    lines: Option<u64>,
     /// Only these types; * stands for the rest of a name. May be given several times
-    #[arg(short, long = "type", value_name = "TYPE", add = ArgValueCandidates::new(completion::event_types))]
+    #[arg(long = "type", value_name = "TYPE", add = ArgValueCandidates::new(completion::event_types))]
     types: Vec<EventPattern>,
 }
 
@@ -92,6 +95,8 @@ struct Tail {
     /// Events from before this are not asked for.
     not_before: Option<Time>,
     log_id: Option<LogId>,
+    /// So many events of before are wanted, until it is known which.
+    last: Option<u64>,
     /// A gap that matters only if what follows it is not too old anyway.
     held_gap: Option<Gap>,
     /// When the daemon was lost, while nothing has been heard of it since.
@@ -108,10 +113,17 @@ impl Tail {
             Some(Since::Ago(span)) => (SubscribeFrom::Seq(1), Some(earlier(times::now(), span))),
         };
         let types = Some(args.types.clone()).filter(|types| !types.is_empty());
-        Self { from, types, not_before, log_id: None, held_gap: None, lost_since: None, reader }
+        Self { from, types, not_before, log_id: None, last: args.lines, held_gap: None, lost_since: None, reader }
     }
 
     async fn subscribe(&mut self, daemon: &mut Daemon<'_>) -> Result<(), Failure> {
+        if let Some(last) = self.last.take() {
+            // Where the events stand is told to a subscription alone; the next one takes its place.
+            let Subscribed { next_seq, oldest_seq, .. } =
+                daemon.call(&Subscribe { types: self.types.clone(), ..Subscribe::default() }).await?;
+            daemon.call(&Unsubscribe {}).await?;
+            self.from = SubscribeFrom::Seq(next_seq.saturating_sub(last).max(oldest_seq).max(1));
+        }
         let Subscribed { log_id, next_seq, .. } =
             daemon.call(&Subscribe { from: self.from, types: self.types.clone(), ends: false }).await?;
         self.log_id = Some(log_id);

@@ -7,7 +7,7 @@ use soramode_protocol::envelope::Notification;
 use soramode_protocol::node::GetStatus;
 use soramode_protocol::request::Method;
 use soramode_protocol::session::ListSessions;
-use soramode_protocol::subscribe::{Subscribe, Unsubscribe};
+use soramode_protocol::subscribe::{Subscribe, SubscribeFrom, Subscribed, Unsubscribe};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
@@ -21,6 +21,10 @@ const LOOK_PAUSE: Duration = Duration::from_secs(1);
 /// The oldest sessions that are asked for: as many as a tall terminal shows.
 const SESSIONS_MAX: u32 = 50;
 
+/// How many events back the daemon is asked for those that were there before: further where the many of connections are left out.
+const LOOK_BACK: u64 = 10_000;
+const LOOK_BACK_AMONG_ALL: u64 = 1_000;
+
 /// Events that are taken between two looks; more than that could not be read, and would cost more than they tell.
 const EVENTS_MAX: usize = 200;
 
@@ -29,6 +33,8 @@ pub(super) struct Feed<'a> {
     socket: &'a Socket,
     updates: mpsc::Sender<Update>,
     filter: watch::Receiver<Filter>,
+    /// The seq of the first event that is not from before the view.
+    live_from: u64,
     /// Whom the first look asked, and who tells of events since before it.
     begun: Option<Ways<'a>>,
 }
@@ -38,7 +44,7 @@ type Ways<'a> = (Daemon<'a>, Daemon<'a>);
 
 impl<'a> Feed<'a> {
     pub(super) fn new(socket: &'a Socket, updates: mpsc::Sender<Update>, filter: watch::Receiver<Filter>) -> Self {
-        Self { socket, updates, filter, begun: None }
+        Self { socket, updates, filter, live_from: 0, begun: None }
     }
 
     /// The first look. What fails here fails the command.
@@ -49,11 +55,19 @@ impl<'a> Feed<'a> {
         Ok(())
     }
 
-    /// Nothing that happens after what is looked at next is missed.
+    /// Nothing that happens after what is looked at next is missed, and what was before it and is kept comes first.
     async fn begin(&mut self) -> Result<Ways<'a>, Failure> {
-        let asked = self.socket.connect().await?;
+        let mut asked = self.socket.connect().await?;
         let mut events = self.socket.connect().await?;
-        self.subscribe(&mut events).await?;
+        // Where the events stand is told to a subscription alone.
+        let Subscribed { next_seq, oldest_seq, .. } = asked.call(&Subscribe::default()).await?;
+        asked.call(&Unsubscribe {}).await?;
+        let filter = *self.filter.borrow_and_update();
+        let look_back = if filter == Filter::All { LOOK_BACK_AMONG_ALL } else { LOOK_BACK };
+        let from = SubscribeFrom::Seq(next_seq.saturating_sub(look_back).max(oldest_seq).max(1));
+        events.call(&Subscribe { from, types: Some(filter.types()), ends: false }).await?;
+        self.live_from = next_seq;
+        self.send(Update::Begun).await;
         Ok((asked, events))
     }
 
@@ -110,7 +124,7 @@ impl<'a> Feed<'a> {
                         Err(error) => return Err(events.explain(Method::Subscribe, error)),
                     };
                     if let Message::Notification(Notification::Event(event)) = message {
-                        taken += 1;
+                        taken += usize::from(event.seq >= self.live_from);
                         self.send(Update::Event(Box::new(event))).await;
                     }
                 }

@@ -13,6 +13,8 @@ pub(super) enum Key {
     /// Ctrl-C, which is no signal while keys are read one by one.
     Interrupt,
     Pause,
+    /// Ctrl-Z, likewise.
+    Suspend,
     Filter,
     /// The terminal has another size.
     Redraw,
@@ -43,6 +45,7 @@ fn next() -> io::Result<Option<Key>> {
 fn meaning(key: KeyEvent) -> Option<Key> {
     match key.code {
         KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => Some(Key::Interrupt),
+        KeyCode::Char('z') if key.modifiers.contains(KeyModifiers::CONTROL) => Some(Key::Suspend),
         KeyCode::Char('l') if key.modifiers.contains(KeyModifiers::CONTROL) => Some(Key::Redraw),
         KeyCode::Char('q') | KeyCode::Esc => Some(Key::Quit),
         KeyCode::Char('p' | ' ') => Some(Key::Pause),

@@ -88,7 +88,14 @@ impl Live {
                     None => return Ok(Exit::HungUp),
                     Some(Key::Quit) => return Ok(Exit::Done),
                     Some(Key::Interrupt) => return Ok(Exit::Interrupted),
-                    Some(Key::Pause) => self.model.pause_or_go_on(),
+                    Some(Key::Pause) => {
+                        self.model.pause_or_go_on();
+                        // What happened meanwhile is asked for.
+                        if !self.model.is_paused {
+                            self.filters.send_replace(self.model.filter);
+                        }
+                    }
+                    Some(Key::Suspend) => self.screen.suspend().map_err(|problem| cannot_draw(&problem))?,
                     Some(Key::Filter) => drop(self.filters.send_replace(self.model.next_filter())),
                     Some(Key::Redraw) => {}
                 },

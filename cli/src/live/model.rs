@@ -19,7 +19,12 @@ const EVENTS_MAX: usize = 100;
 /// What the daemon said, or that it does not say anything.
 #[derive(Clone, Debug)]
 pub(super) enum Update {
-    Seen { status: Box<Status>, oldest: Vec<Session> },
+    Seen {
+        status: Box<Status>,
+        oldest: Vec<Session>,
+    },
+    /// Events come from here on: those of before first.
+    Begun,
     Event(Box<Event>),
     TooManyEvents,
     Lost(String),
@@ -136,6 +141,7 @@ impl Model {
                 self.connections.add(status.connections);
                 (self.status, self.oldest, self.lost) = (Some(status), oldest, None);
             }
+            Update::Begun => self.events.clear(),
             Update::Event(event) => self.add(Line::Event(event)),
             Update::TooManyEvents => self.add(Line::Skipped),
             Update::Lost(why) => match &mut self.lost {
@@ -156,10 +162,9 @@ impl Model {
         self.is_paused = !self.is_paused;
     }
 
-    /// The next filter, from now on; what was shown by the last one goes.
+    /// The next filter. What the last one showed stays until the events of this one come.
     pub(super) fn next_filter(&mut self) -> Filter {
         self.filter = self.filter.next();
-        self.events.clear();
         self.filter
     }
 }
@@ -190,6 +195,7 @@ mod tests {
         }
         assert_eq!(model.events.len(), EVENTS_MAX);
         model.next_filter();
+        model.take(Update::Begun);
         model.pause_or_go_on();
         model.take(Update::TooManyEvents);
         assert!(model.events.is_empty());

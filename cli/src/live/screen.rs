@@ -2,6 +2,7 @@
 
 use std::io::{self, Stdout};
 
+use nix::sys::signal::{Signal, raise};
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::cursor::Show;
@@ -20,18 +21,30 @@ pub(super) struct Screen {
 
 impl Screen {
     pub(super) fn open(output: &Output) -> io::Result<Self> {
-        let opened = enable_raw_mode().and_then(|()| {
-            execute!(io::stdout(), EnterAlternateScreen)?;
-            Terminal::new(CrosstermBackend::new(io::stdout()))
-        });
+        let opened = take().and_then(|()| Terminal::new(CrosstermBackend::new(io::stdout())));
         let terminal = opened.inspect_err(|_| give_back())?;
         Ok(Self { terminal, look: Look { paints: output.paints(), speaks_utf8: speaks_utf8(|name| std::env::var(name).ok()) } })
+    }
+
+    /// Gives the terminal to the shell until that continues this process.
+    pub(super) fn suspend(&mut self) -> io::Result<()> {
+        give_back();
+        raise(Signal::SIGTSTP)?;
+        take()?;
+        // Another one draws everything. To clear this one would ask where the cursor is, and the keys are read elsewhere.
+        self.terminal = Terminal::new(CrosstermBackend::new(io::stdout()))?;
+        Ok(())
     }
 
     pub(super) fn draw(&mut self, model: &Model) -> io::Result<()> {
         let look = self.look;
         self.terminal.draw(|frame| draw(frame, model, look)).map(drop)
     }
+}
+
+fn take() -> io::Result<()> {
+    enable_raw_mode()?;
+    execute!(io::stdout(), EnterAlternateScreen)
 }
 
 impl Drop for Screen {

@@ -216,7 +216,7 @@ fn session_lines(oldest: &[Session], area: Rect) -> Vec<TextLine<'static>> {
     };
     let row = |session: &Session| {
         let Session { connections, max_connections, total_connections, created_at, .. } = session;
-        let counts = [connections, max_connections, total_connections].map(ToString::to_string);
+        let counts = [connections, max_connections.max(connections), total_connections.max(connections)].map(ToString::to_string);
         let channel = escape(session.channel_id.as_str());
         TextLine::raw(line(&channel, &times::age(*created_at), counts.each_ref().map(String::as_str)))
     };

@@ -87,3 +87,22 @@ fn an_empty_list_is_said_beside_the_answer() {
     assert_eq!(daemon.ok(&["sessions", "-o", "plain"]), "");
     assert_eq!(daemon.ok(&["sessions", "--json"]), "{\"schema\":1,\"sessions\":[]}\n");
 }
+
+#[test]
+fn connections_are_listed_by_age_and_the_last_events_by_number() {
+    let daemon = Daemon::start();
+    for number in [3, 1, 2] {
+        daemon.connect(&format!("channel-{number}"), &format!("c{number}"));
+    }
+    daemon.disconnect("c3");
+    daemon.connect("channel-4", "c4");
+    let table = daemon.ok(&["connections", "--no-headers"]);
+    let ids: Vec<&str> = table.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    assert_eq!(ids, ["c1", "c2", "c4"], "the oldest first, whatever place of the table it has");
+    let most: Vec<String> = daemon.ok(&["sessions", "-o", "plain"]).lines().map(|line| line.split('\t').skip(3).collect()).collect();
+    assert_eq!(most, ["111", "111", "111"], "a connection that is on its way counts");
+    let mut tail = daemon.spawn(&["tail", "-n", "2", "-o", "plain"]);
+    let first = tail.until_answered("\t");
+    assert!(first.contains("channel-4"), "{first}");
+    drop(tail.stopped());
+}

@@ -127,3 +127,47 @@ fn more_events_than_can_be_read_are_left_out_and_said_so() {
     terminal.press("q");
     is_as_it_was(&terminal, 0);
 }
+
+#[test]
+fn events_of_before_are_shown_and_another_filter_keeps_them() {
+    let daemon = Daemon::start();
+    daemon.connect("spam", "c1");
+    daemon.ok(&["set", "block_new_session", "-m", "before"]);
+    daemon.disconnect("c1");
+    let terminal = open(&daemon.socket());
+    terminal.until("what was before", |screen| screen.contains("session.destroyed") && screen.contains("mode.changed"));
+    terminal.press("f");
+    terminal.until("all of it", |screen| {
+        screen.contains("events: all") && screen.contains("connection.created") && screen.contains("mode.changed")
+    });
+    terminal.press("f");
+    terminal.until("sessions alone", |screen| screen.contains("session.created") && !screen.contains("mode.changed"));
+    terminal.press("p");
+    terminal.until_shown("PAUSED");
+    daemon.ok(&["set", "normal"]);
+    daemon.connect("egg", "c2");
+    terminal.press("p");
+    terminal.until("what happened meanwhile", |screen| screen.contains("channel_id=egg"));
+    terminal.press("q");
+    is_as_it_was(&terminal, 0);
+}
+
+#[test]
+fn ctrl_z_gives_the_terminal_to_the_shell_and_fg_brings_the_view_back() {
+    let daemon = Daemon::start();
+    let terminal = Terminal::open(&format!("SORAMODE_SOCKET={} exec bash --norc -i", daemon.socket().display()), (80, 24));
+    let enter = |line: &str| {
+        terminal.tmux(&["send-keys", "-l", line]);
+        terminal.press("Enter");
+    };
+    enter("PS1='ready> '; soramode status --watch");
+    terminal.until_shown("OLDEST SESSIONS");
+    terminal.press("C-z");
+    terminal.until("stopped", |screen| screen.contains("Stopped") && !screen.contains("OLDEST SESSIONS"));
+    enter("echo shell $((40 + 2))");
+    terminal.until_shown("shell 42");
+    enter("fg");
+    terminal.until_shown("OLDEST SESSIONS");
+    terminal.press("q");
+    terminal.until("the shell again", |screen| screen.trim_end().ends_with("ready>"));
+}
