@@ -26,6 +26,8 @@ pub const REQUEST_ID_BYTES_MAX: usize = 255;
 pub enum RequestId {
     /// A whole number.
     Number(i64),
+    /// A whole number past `i64::MAX`.
+    LargeNumber(u64),
     /// A string of at most [`REQUEST_ID_BYTES_MAX`] bytes.
     Text(Box<str>),
 }
@@ -44,7 +46,15 @@ impl Visitor<'_> for IdVisitor {
     }
 
     fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<RequestId, E> {
-        i64::try_from(number).map(RequestId::Number).map_err(|_| E::invalid_value(serde::de::Unexpected::Unsigned(number), &self))
+        Ok(i64::try_from(number).map_or(RequestId::LargeNumber(number), RequestId::Number))
+    }
+
+    /// `-0` alone is read as a float though it is whole.
+    fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<RequestId, E> {
+        if number == 0.0 && number.is_sign_negative() {
+            return Ok(RequestId::Number(0));
+        }
+        Err(E::invalid_type(serde::de::Unexpected::Float(number), &self))
     }
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<RequestId, E> {
@@ -205,8 +215,11 @@ impl<P: Params> Params for Option<P> {
 
 /// As JSON.
 impl Params for &str {
-    /// Reads them once more where that fails, to name the field.
+    /// Reads them once more where that fails, to name the field. Generic JSON-RPC clients send an empty array for no params.
     fn read<T: DeserializeOwned>(self) -> Result<T, Error> {
+        if self.strip_prefix('[').is_some_and(|rest| rest.trim_ascii() == "]") {
+            return "{}".read();
+        }
         if !self.starts_with('{') {
             return Err(Error::invalid_params("params", "takes an object"));
         }

@@ -5,6 +5,7 @@
 
 mod absent_address;
 mod access;
+mod attack;
 mod corpus;
 #[path = "../../core/tests/core/dice.rs"]
 #[expect(dead_code, reason = "others draw in more ways")]
