@@ -168,6 +168,12 @@ impl Client {
         if stop.is_cancelled() && self.stopping == Stopping::NotYet {
             self.begin_to_stop().unwrap_or_else(|_| self.conversation.close());
         }
+        // One that has much to say is not waited for to its end.
+        if let Stopping::HearingOut(due) = self.stopping
+            && due <= Instant::now()
+        {
+            self.conversation.close();
+        }
     }
 
     fn begin_to_stop(&mut self) -> io::Result<()> {

@@ -62,10 +62,12 @@ pub const NEWCOMERS_MAX: usize = 256;
 /// The same of one user.
 pub const NEWCOMERS_OF_USER_MAX: usize = 128;
 
-/// Clients that are accepted before the others have their turn.
-const ACCEPTS_PER_PASS: usize = 8;
+/// Clients that are accepted before the others have their turn. Most of a flood are turned away, which costs little, and operators wait behind
+/// them in the kernel's queue.
+const ACCEPTS_PER_PASS: usize = 16;
 
-/// How many times all others have their turn before a client is told that there is no place.
+/// How many times all others have their turn before an operator is told that there is no place. Viewers, of whom there may be a flood, are told
+/// after one.
 const TURNS_FOR_THE_GONE: usize = 32;
 
 /// How long no client is taken after the system could not give one, for want of descriptors say.
@@ -211,9 +213,11 @@ async fn accept(listener: &UnixListener) -> io::Result<UnixStream> {
 
 /// Serves a client that is known, if there is a place for it.
 async fn take_place((stream, peer): (UnixStream, Peer), places: Arc<Places>, house: Arc<House>, door: Door) {
-    house.budgets.of(peer.access).first_turn().await;
     match places.take_in_time(&peer).await {
-        Ok(_place) => client::serve(stream, peer, house, door).await,
+        Ok(_place) => {
+            house.budgets.of(peer.access).first_turn().await;
+            client::serve(stream, peer, house, door).await;
+        }
         Err(full) => turn_away(&stream, full),
     }
 }
@@ -293,7 +297,11 @@ impl Places {
 
     /// The same where the places may be those of clients that have gone, of which nobody has taken notice yet.
     async fn take_in_time(&self, peer: &Peer) -> Result<Place, Full> {
-        for _ in 0..TURNS_FOR_THE_GONE {
+        let turns = match peer.access {
+            Access::Operate => TURNS_FOR_THE_GONE,
+            Access::View => 1,
+        };
+        for _ in 0..turns {
             if let Ok(place) = self.take(peer.access, peer.uid) {
                 return Ok(place);
             }
