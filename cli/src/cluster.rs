@@ -1,7 +1,9 @@
 //! The cluster as a command needs it: which node is meant, how many others are open, and whether they were told.
 
+use std::net::IpAddr;
+
 use clap_complete::engine::ArgValueCandidates;
-use soramode_protocol::http_client::read_url;
+use soramode_protocol::http_client::{Url, read_url};
 use soramode_protocol::id::NodeName;
 use soramode_protocol::mode::Mode;
 use soramode_protocol::node::{ClusterNode, GetStatus, ListClusterNodes, Standing};
@@ -67,7 +69,13 @@ impl Seen {
             return Err(Failure::new(Exit::Refused, format!("{shown} does not tell where its API is")).with_hint(hint));
         };
         let url = read_url(url).map_err(|problem| Failure::new(Exit::Failed, format!("the API of {shown}: {problem}")))?;
-        Api::new(url, Named::Node { name: name.clone(), flags: context.flags() }, context.token_file)
+        if context.token_file.is_some() && !context.token_in_clear {
+            check_private(&url)
+                .map_err(|problem| Failure::new(Exit::Refused, format!("the API of {shown}: {problem}")).with_hint(CLEAR_HINT))?;
+        }
+        let in_clear = if context.token_in_clear { "--token-in-clear" } else { "" };
+        let flags = [context.flags().as_str(), in_clear].join(" ").trim().to_owned();
+        Api::new(url, Named::Node { name: name.clone(), flags }, context.token_file)
     }
 
     /// Whether a node of this name is in the cluster.
@@ -95,6 +103,19 @@ impl Seen {
             Some((_, Standing::Standalone | Standing::Joined)) | None => Ok(()),
         }
     }
+}
+
+const CLEAR_HINT: &str =
+    "Give that node's soramoded an https: --api-url. Where the network between is trusted, and all that write to etcd: --token-in-clear";
+
+/// Refuses a URL to which a token would go in the clear over a network: it comes from etcd, and anybody who may write there can name another.
+fn check_private(url: &Url) -> Result<(), String> {
+    let host = url.host_str().unwrap_or_default();
+    let is_loopback = host.trim_matches(['[', ']']).parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
+    if url.scheme() == "https" || is_loopback || host == "localhost" {
+        return Ok(());
+    }
+    Err(format!("the token would be sent in the clear to {}. Nothing was sent", escape(host)))
 }
 
 impl NodeFlag {
@@ -177,6 +198,19 @@ mod tests {
         // Over the API it is not told which of them is the node itself.
         assert_eq!(seen(None).others(None, Mode::Normal).len(), 1);
         assert_eq!(seen(None).others(None, Mode::Initial).len(), 2);
+    }
+
+    #[test]
+    fn a_token_goes_in_the_clear_to_no_other_host() {
+        let check = |url: &str| check_private(&url.parse().unwrap());
+        for url in ["https://sfu-02:3000/", "http://127.0.0.1:3000/", "http://127.9.9.9/", "http://localhost:3000/", "http://[::1]:3000/"] {
+            assert_eq!(check(url), Ok(()), "{url}");
+        }
+        for url in
+            ["http://10.0.0.21:3000/steal", "http://sfu-02/", "http://localhost.example.com/", "http://[fd00::1]/", "http://0.0.0.0/"]
+        {
+            assert!(check(url).is_err_and(|problem| problem.contains("in the clear")), "{url}");
+        }
     }
 
     #[test]

@@ -46,6 +46,8 @@ pub(crate) struct Context<'a> {
     pub(crate) api: Option<&'a Api>,
     /// The file that has the token for it, and for any other node's API.
     pub(crate) token_file: Option<&'a Path>,
+    /// The token may be sent in the clear to a URL that the cluster's etcd names.
+    pub(crate) token_in_clear: bool,
     /// Where the answer goes.
     pub(crate) output: Output,
 }
@@ -91,7 +93,13 @@ fn run(args: Args) -> Exit {
     };
     let socket = Socket::find(global.socket);
     let token_file = global.api.api_token_file.as_deref();
-    let mut context = Context { socket: &socket, api: api.as_ref(), token_file, output: Output::new(&global.output) };
+    let mut context = Context {
+        socket: &socket,
+        api: api.as_ref(),
+        token_file,
+        token_in_clear: global.api.token_in_clear,
+        output: Output::new(&global.output),
+    };
     let ended = match command.run_at_once(&mut context) {
         Some(ended) => ended,
         None => runtime().and_then(|runtime| runtime.block_on(command.run(&mut context))),

@@ -22,6 +22,9 @@ pub(crate) struct ApiFlags {
     /// The file that has the token for it
     #[arg(long, value_name = "PATH", global = true, value_hint = clap::ValueHint::FilePath)]
     pub(crate) api_token_file: Option<PathBuf>,
+    /// Send the token also over http: to a node on another host, whose URL the cluster's etcd names (--node, connect --follow)
+    #[arg(long, global = true, requires = "api_token_file")]
+    pub(crate) token_in_clear: bool,
 }
 
 impl ApiFlags {

@@ -13,6 +13,9 @@ use super::keys::{ConfigValue, Kind, LoadValue, MemberValue};
 use super::{Etcd, number};
 use crate::clock;
 
+/// The largest answer to a look, in bytes. Nodes and purged incarnations take a few KiB; what is larger somebody else wrote there.
+const LOOK_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// What one read showed.
 pub(super) struct Look {
     pub(super) looked: Looked,
@@ -26,8 +29,9 @@ impl Etcd {
         let prefix = |kind| TxnOp::get(self.keys.all(kind), Some(GetOptions::new().with_prefix()));
         let operations =
             vec![TxnOp::get(self.keys.config(), None), prefix(Kind::Member), prefix(Kind::Mode), prefix(Kind::Load), prefix(Kind::Purged)];
-        let read = |mut client: Client| {
+        let read = |client: Client| {
             let txn = Txn::new().and_then(operations.clone());
+            let mut client = client.kv_client().max_decoding_message_size(LOOK_BYTES_MAX);
             // The right runs from before this try was sent.
             let sent = clock::now().boot;
             async move { client.txn(txn).await.map(|answer| (sent, answer)) }

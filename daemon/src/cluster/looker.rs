@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use soramode_core::member::order::Heard;
 use tokio::sync::{Notify, mpsc};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::{Etcd, look};
@@ -16,6 +16,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// Looks that are asked for wait so long for more to be asked for.
 const LOOK_GATHER: Duration = Duration::from_millis(5);
+
+/// Looks begin at least so far apart, however often they are asked for: whatever is written under the watched keys asks for one.
+const LOOK_PAUSE: Duration = Duration::from_millis(50);
 
 /// A heartbeat comes up to so many parts of 256 early, so that many nodes do not ask at the same moment.
 const JITTER: u32 = 51;
@@ -45,7 +48,7 @@ impl Looker {
             }
             tokio::select! {
                 () = sleep_until(began + pause) => {}
-                () = self.wanted.notified() => sleep(LOOK_GATHER).await,
+                () = self.wanted.notified() => sleep_until((began + LOOK_PAUSE).max(Instant::now() + LOOK_GATHER)).await,
                 () = stop.cancelled() => return,
             }
         }

@@ -1,9 +1,10 @@
 //! A server that answers as a test says: well, badly, late, in pieces, or not at all.
 
-use std::io::{BufReader, Write};
+use std::io::{BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use crate::support::PATIENCE;
 use crate::wire::{Ending, read_body, read_head};
@@ -22,6 +23,9 @@ impl Got {
     }
 }
 
+/// How far apart the blanks of a dripping answer are.
+const DRIP_PAUSE: Duration = Duration::from_millis(50);
+
 /// What becomes of it.
 #[derive(Clone, Debug)]
 pub(crate) enum Reply {
@@ -29,6 +33,8 @@ pub(crate) enum Reply {
     Say(Vec<u8>),
     /// These bytes, and then it is closed.
     SayAndClose(Vec<u8>),
+    /// These bytes, and then a blank again and again, until the other side hangs up.
+    Drip(Vec<u8>),
     /// Nothing, until the other side hangs up.
     Hang,
 }
@@ -94,7 +100,17 @@ fn serve(stream: TcpStream, (got, changed): &(Mutex<Vec<Got>>, Condvar), reply: 
             // Whoever has hung up does not hear it.
             Reply::Say(bytes) => reader.get_mut().write_all(&bytes).unwrap_or_default(),
             Reply::SayAndClose(bytes) => return reader.get_mut().write_all(&bytes).unwrap_or_default(),
+            Reply::Drip(bytes) => return drip(reader.get_mut(), &bytes),
             Reply::Hang => {}
         }
+    }
+}
+
+fn drip(stream: &mut TcpStream, bytes: &[u8]) {
+    stream.set_read_timeout(Some(DRIP_PAUSE)).unwrap();
+    let mut sent = stream.write_all(bytes);
+    // The pause is a read that nothing ends but the other side's hanging up.
+    while sent.is_ok() && stream.read(&mut [0]).is_err() {
+        sent = stream.write_all(b" ");
     }
 }

@@ -242,3 +242,11 @@ fn large_calls_share_a_bounded_memory() {
     sora.reply_from_now(Reply::json(200, "{}"));
     assert_eq!(node.ask("Sora_20991231.NotYetInvented", &large(BODY_BYTES_MAX)).status, 200, "a small one needs no room");
 }
+
+#[test]
+fn a_list_of_nodes_that_drips_is_not_waited_for() {
+    let sora = Fake::that(Reply::Drip(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100000\r\n\r\n[".to_vec()));
+    let node = node_before(&sora);
+    let said = node.ask("Sora_20211215.ListClusterNodes", "{}");
+    assert_eq!((said.status, said.json()["error_type"].as_str()), (504, Some("GatewayTimeout")), "{}", said.text());
+}

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::cluster::Incarnation;
 use crate::cluster::claim::Claim;
 
-/// How many incarnations are remembered as gone. Of those beyond it the oldest is forgotten, and waited for anew.
+/// How many incarnations are remembered as gone, each with its time. Of older ones the latest of their times counts for all.
 pub const GONE_MAX: usize = 1_024;
 
 /// A linearizable read of all members.
@@ -29,6 +29,8 @@ pub struct Roll {
 pub struct Gone {
     roll: Roll,
     since: BTreeMap<Incarnation, Duration>,
+    /// The newest of those that are not remembered one by one, and when the last of them was known to be gone.
+    older: Option<(Incarnation, Duration)>,
     purged: BTreeSet<Incarnation>,
 }
 
@@ -55,7 +57,8 @@ impl Gone {
         }
         let seen_before = std::mem::replace(&mut self.roll, roll).present;
         for incarnation in seen_before {
-            self.note(incarnation);
+            // It was there until now, whatever is known of older ones.
+            self.note(incarnation, Some(self.roll.received));
         }
     }
 
@@ -74,7 +77,8 @@ impl Gone {
 
     /// Since when an incarnation is known to be gone.
     pub fn since(&self, incarnation: Incarnation) -> Option<Duration> {
-        self.since.get(&incarnation).copied()
+        let older = || self.older.filter(|(newest, _)| incarnation <= *newest && !self.roll.present.contains(&incarnation));
+        self.since.get(&incarnation).copied().or_else(|| older().map(|(_, since)| since))
     }
 
     /// Whether a claim's channel can be taken over.
@@ -82,7 +86,7 @@ impl Gone {
         if self.roll.present.contains(&claim.incarnation) {
             return Takeover::Present;
         }
-        self.note(claim.incarnation);
+        self.note(claim.incarnation, self.since(claim.incarnation));
         let Some(since) = self.since(claim.incarnation) else { return Takeover::Unseen };
         if self.purged.contains(&claim.incarnation) {
             return Takeover::Now;
@@ -97,13 +101,17 @@ impl Gone {
     }
 
     /// Notes an incarnation that the newest roll could show and does not.
-    fn note(&mut self, incarnation: Incarnation) {
+    fn note(&mut self, incarnation: Incarnation, since: Option<Duration>) {
         if self.roll.present.contains(&incarnation) || self.roll.revision < incarnation.0 {
             return;
         }
-        self.since.entry(incarnation).or_insert(self.roll.received);
-        if self.since.len() > GONE_MAX {
-            self.since.pop_first();
+        self.since.entry(incarnation).or_insert(since.unwrap_or(self.roll.received));
+        if self.since.len() > GONE_MAX
+            && let Some((oldest, since)) = self.since.pop_first()
+        {
+            // One that was seen after that is noted when it is gone, so nothing up to this one is gone later than the latest of them.
+            let before = self.older.unwrap_or((oldest, since));
+            self.older = Some((before.0.max(oldest), before.1.max(since)));
         }
     }
 }
@@ -199,7 +207,31 @@ mod tests {
             gone.purge(Incarnation(incarnation));
         }
         assert_eq!((gone.since.len(), gone.purged.len()), (GONE_MAX, GONE_MAX));
-        assert_eq!(gone.since(Incarnation(0)), None);
         assert_eq!(gone.since(Incarnation(1)), Some(ms(1_000)));
+    }
+
+    #[test]
+    fn a_wait_ends_however_many_are_gone() {
+        let mut gone = Gone::default();
+        for round in 0..3 {
+            gone.saw(roll(u64::MAX - 3 + round, &[], ms(1_000 + round)));
+            for incarnation in 0..3 * GONE_MAX as u64 {
+                assert_eq!(gone.takeover(&claim(incarnation), ms(2_000)), Takeover::Wait(ms(4_350)), "{incarnation}");
+            }
+        }
+        assert_eq!(gone.since.len(), GONE_MAX);
+        assert_eq!(gone.takeover(&claim(0), ms(6_350)), Takeover::Now);
+    }
+
+    #[test]
+    fn one_that_was_there_when_older_ones_were_forgotten_is_waited_for_from_its_own_end_on() {
+        let mut gone = Gone::default();
+        gone.saw(roll(10_000, &[5], ms(1_000)));
+        for incarnation in 10..20 + GONE_MAX as u64 {
+            gone.takeover(&claim(incarnation), ms(1_000));
+        }
+        assert_eq!(gone.takeover(&claim(5), ms(8_000)), Takeover::Present);
+        gone.saw(roll(10_001, &[], ms(9_000)));
+        assert_eq!(gone.takeover(&claim(5), ms(9_000)), Takeover::Wait(ms(5_350)));
     }
 }

@@ -13,6 +13,7 @@ use serde::Serialize;
 use soramode_protocol::http_client::{self, Outgoing, innermost};
 use soramode_protocol::mode::Mode;
 use soramode_protocol::sora::Target;
+use tokio::time::timeout;
 
 use super::nodes::with_mode;
 use crate::health::{Health, SORA_API};
@@ -28,6 +29,7 @@ pub(crate) struct Pass {
     client: Client,
     url: Url,
     outgoing: Outgoing,
+    timeout: Duration,
     health: Arc<Health>,
 }
 
@@ -40,7 +42,7 @@ struct Failed<'a> {
 impl Pass {
     /// Each step of a call may take that long; the whole answer may take longer.
     pub(crate) fn new(url: Url, timeout: Duration, outgoing: &Outgoing, health: Arc<Health>) -> Result<Self, reqwest::Error> {
-        Ok(Self { client: http_client::streaming(&url, timeout, outgoing)?, url, outgoing: outgoing.clone(), health })
+        Ok(Self { client: http_client::streaming(&url, timeout, outgoing)?, url, outgoing: outgoing.clone(), timeout, health })
     }
 
     pub(super) async fn answer(&self, headers: &HeaderMap, body: Bytes) -> Answered {
@@ -71,7 +73,7 @@ impl Pass {
         }
     }
 
-    /// The same, with our own mode in a list of nodes.
+    /// Passes a list of nodes on, with our own mode in it: its body must be there in a bounded time, however it comes.
     pub(super) async fn answer_nodes(&self, asked: (&HeaderMap, Bytes), node_name: &str, mode: Mode) -> Answered {
         let (headers, body) = asked;
         let answer = self.answer(headers, body).await;
@@ -79,22 +81,27 @@ impl Pass {
             return answer;
         }
         let (mut head, body) = answer.into_parts();
-        match whole(body).await {
+        let read = timeout(self.timeout, whole(body)).await;
+        match read.unwrap_or_else(|_| Err((StatusCode::GATEWAY_TIMEOUT, "no whole answer in time".to_owned()))) {
             Ok(whole) => {
                 head.headers.remove(CONTENT_LENGTH);
                 Response::from_parts(head, full(with_mode(&whole, node_name, mode).map_or(whole, Bytes::from)))
             }
-            Err(problem) => json(StatusCode::BAD_GATEWAY, &Failed { error_type: "BadGateway", error_reason: &problem }),
+            Err((status, problem)) => {
+                let error_type = if status == StatusCode::GATEWAY_TIMEOUT { "GatewayTimeout" } else { "BadGateway" };
+                json(status, &Failed { error_type, error_reason: &problem })
+            }
         }
     }
 }
 
-async fn whole(mut body: Body) -> Result<Bytes, String> {
+async fn whole(mut body: Body) -> Result<Bytes, (StatusCode, String)> {
+    let bad = |problem: String| (StatusCode::BAD_GATEWAY, problem);
     let mut bytes = Vec::new();
     while let Some(frame) = body.frame().await {
-        let data = frame.map_err(|error| error.to_string())?.into_data().unwrap_or_default();
+        let data = frame.map_err(|error| bad(error.to_string()))?.into_data().unwrap_or_default();
         if bytes.len() + data.len() > NODES_BYTES_MAX {
-            return Err(format!("answered more than {NODES_BYTES_MAX} bytes"));
+            return Err(bad(format!("answered more than {NODES_BYTES_MAX} bytes")));
         }
         bytes.extend_from_slice(&data);
     }
