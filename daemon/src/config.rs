@@ -18,7 +18,7 @@ use soramode_protocol::mode::SettableMode;
 use soramode_protocol::small_file::{self, Guard};
 use soramode_protocol::socket_path::{SOCKET_PATH_BYTES_MAX, Surroundings};
 
-pub use self::cluster::{ClusterConfig, ENDPOINTS_MAX, FENCE_MAX, HEARTBEAT_RANGE, TTL_RANGE, TakeoverWait, Tls};
+pub use self::cluster::{ClusterConfig, ENDPOINTS_MAX, FENCE_MAX, HEARTBEAT_RANGE, Login, TTL_RANGE, TakeoverWait, Tls};
 pub use self::http::{Admission, ApiConfig, HttpConfig, SoraConfig, UPSTREAM_TIMEOUT_MAX, Upstreams};
 use self::state_dir::StateSurroundings;
 pub use self::tokens::{Holder, TOKEN_BYTES_MAX, TOKEN_BYTES_MIN, TOKEN_FILE_BYTES_MAX, Tokens};

@@ -285,6 +285,14 @@ pub struct Settings {
     #[arg(long, value_name = "FILE", env = "SORAMODED_CLUSTER_KEY_FILE", hide_env_values = true)]
     pub cluster_key_file: Option<PathBuf>,
 
+    /// Log in to etcd as this user; take https in --cluster, or the password is sent in the clear
+    #[arg(long, value_name = "NAME", env = "SORAMODED_CLUSTER_USER", hide_env_values = true)]
+    pub cluster_user: Option<String>,
+
+    /// The user's password, in a file of mode 0600
+    #[arg(long, value_name = "FILE", env = "SORAMODED_CLUSTER_PASSWORD_FILE", hide_env_values = true)]
+    pub cluster_password_file: Option<PathBuf>,
+
     /// How the log is written on standard error [default: text]
     #[arg(long, value_name = "FORMAT", env = "SORAMODED_LOG_FORMAT", hide_env_values = true)]
     pub log_format: Option<LogFormat>,
@@ -357,6 +365,8 @@ impl Settings {
             cluster_ca_file: self.cluster_ca_file.or(weaker.cluster_ca_file),
             cluster_cert_file: self.cluster_cert_file.or(weaker.cluster_cert_file),
             cluster_key_file: self.cluster_key_file.or(weaker.cluster_key_file),
+            cluster_user: self.cluster_user.or(weaker.cluster_user),
+            cluster_password_file: self.cluster_password_file.or(weaker.cluster_password_file),
             log_format: self.log_format.or(weaker.log_format),
             log_level: self.log_level.or(weaker.log_level),
         }

@@ -2,6 +2,7 @@
 //!
 //! A try has its time, an operation has its own, and a client that timed out is thrown away: its connection may be dead for minutes.
 
+use std::error::Error as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use soramode_protocol::http_client::{PEER_TEXT_BYTES_MAX, innermost};
 use soramode_protocol::text::shorten;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::config::{ClusterConfig, Tls};
+use crate::config::{ClusterConfig, Login, Tls};
 use crate::health::Health;
 
 /// How long one member may take.
@@ -51,6 +52,10 @@ impl Pool {
             ConnectOptions::new().with_connect_timeout(CONNECT_TIME).with_keep_alive(PROBE_PAUSE, PROBE_TIME).with_require_leader(true);
         let is_https = config.endpoints.iter().any(crate::args::cluster::EtcdUrl::is_https);
         let options = if is_https { options.with_tls(tls(&config.tls)) } else { options };
+        let options = match &config.login {
+            Some(Login { user, password }) => options.with_user(user, password),
+            None => options,
+        };
         let endpoint = |url: &crate::args::cluster::EtcdUrl| Endpoint { url: url.as_str().to_owned(), client: Mutex::new((0, None)) };
         Self { endpoints: config.endpoints.iter().map(endpoint).collect(), options, preferred: Mutex::new(0), health }
     }
@@ -128,7 +133,9 @@ impl Pool {
     pub(super) async fn any(&self) -> Result<Client, String> {
         let first = *self.preferred.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(endpoint) = self.endpoints.get(first) else { return Err("etcd has no members".to_owned()) };
-        endpoint.client(&self.options).await.map(|(_, client)| client).map_err(|error| words(&error))
+        // A client that logs in asks etcd for that.
+        let made = timeout(TRY_TIME, endpoint.client(&self.options)).await.map_err(|_| format!("{} does not answer", endpoint.url))?;
+        made.map(|(_, client)| client).map_err(|error| words(&error))
     }
 }
 
@@ -165,27 +172,54 @@ enum Failure {
 }
 
 /// gRPC's codes for what is wrong with the question and not with whoever was asked.
-const FINAL_CODES: [i32; 6] = [INVALID_ARGUMENT, NOT_FOUND, PERMISSION_DENIED, RESOURCE_EXHAUSTED, FAILED_PRECONDITION, UNAUTHENTICATED];
+const FINAL_CODES: [i32; 5] = [INVALID_ARGUMENT, NOT_FOUND, PERMISSION_DENIED, RESOURCE_EXHAUSTED, FAILED_PRECONDITION];
 const INVALID_ARGUMENT: i32 = 3;
 const NOT_FOUND: i32 = 5;
 const PERMISSION_DENIED: i32 = 7;
 const RESOURCE_EXHAUSTED: i32 = 8;
 const FAILED_PRECONDITION: i32 = 9;
-const UNAUTHENTICATED: i32 = 16;
+
+/// What etcd says of a login that is over because its users were changed; a client that is made anew logs in again. Of one that has expired
+/// it says so by a code that is not final.
+const LOGIN_OVER: &str = "revision of auth store is old";
 
 fn is_final(error: &Error) -> bool {
-    if let Error::GRpcStatus(status) = error { FINAL_CODES.contains(&(status.code() as i32)) } else { false }
+    let Error::GRpcStatus(status) = error else { return false };
+    FINAL_CODES.contains(&(status.code() as i32)) && !status.message().contains(LOGIN_OVER)
 }
 
+/// Why a member could not do what it was asked, and what to do where that is known.
 fn words(error: &Error) -> String {
-    if let Error::GRpcStatus(status) = error {
-        return shorten(status.message(), PEER_TEXT_BYTES_MAX);
+    let text = if let Error::GRpcStatus(status) = error {
+        if status.source().is_some() { innermost(status) } else { shorten(status.message(), PEER_TEXT_BYTES_MAX) }
+    } else if let Error::TransportError(error) = error {
+        innermost(error)
+    } else {
+        error.to_string()
+    };
+    match REMEDIES.iter().find(|(said, _)| text.contains(said)) {
+        Some((_, meant)) => format!("{text}: {meant}"),
+        None => text,
     }
-    if let Error::TransportError(error) = error {
-        return innermost(error);
-    }
-    error.to_string()
 }
+
+/// What etcd and its TLS say, and what is meant.
+const REMEDIES: [(&str, &str); 11] = [
+    ("user name is empty", "etcd wants a user: set --cluster-user and --cluster-password-file"),
+    ("invalid user ID or password", "check --cluster-user and --cluster-password-file"),
+    ("etcdserver: permission denied", "its role must be able to read and write the keys under /soramode/v1/"),
+    ("authentication is not enabled", "leave --cluster-user and --cluster-password-file out, or enable it at etcd"),
+    ("CertificateRequired", "etcd wants a client certificate: set --cluster-cert-file and --cluster-key-file"),
+    ("BadCertificate", "etcd wants a client certificate that it knows: set --cluster-cert-file and --cluster-key-file"),
+    ("stream closed because of a broken pipe", "if this member speaks TLS, name it with https:"),
+    ("tls handshake eof", "this member does not speak TLS: name it with http:"),
+    ("InvalidContentType", "this member does not speak TLS: name it with http:"),
+    (
+        "HandshakeFailure",
+        "etcd and soramode have no curve or cipher in common: give etcd a certificate of P-256, P-384 or RSA, and no --auto-tls",
+    ),
+    ("message length too large", "something else wrote large values among the cluster's members in etcd: remove them"),
+];
 
 fn tls(config: &Tls) -> TlsOptions {
     let mut options = TlsOptions::new();

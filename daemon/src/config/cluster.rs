@@ -1,5 +1,6 @@
 //! The cluster that the node joins, and what of its settings does not fit together.
 
+use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -20,6 +21,9 @@ pub const HEARTBEAT_RANGE: (Duration, Duration) = (Duration::from_millis(100), D
 
 /// The longest `--fence-after`, `--isolated-after` and `--fence-budget`.
 pub const FENCE_MAX: Duration = Duration::from_hours(24);
+
+/// The longest password, in bytes.
+const PASSWORD_BYTES_MAX: u64 = 1024;
 
 const TTL_DEFAULT: Duration = Duration::from_secs(10);
 const HEARTBEAT_DEFAULT: Duration = Duration::from_secs(2);
@@ -56,6 +60,8 @@ pub struct ClusterConfig {
     pub api_url: Option<NodeUrl>,
     /// How etcd is trusted.
     pub tls: Tls,
+    /// The user that it is asked as, if it wants one.
+    pub login: Option<Login>,
     /// How long whoever takes a channel over waits. No setting says it: only a test of the tests makes it less than it must be.
     pub takeover_wait: TakeoverWait,
 }
@@ -68,6 +74,21 @@ pub enum TakeoverWait {
     Owed,
     /// Not at all, which serves channels twice: to show that this is noticed.
     None,
+}
+
+/// The user that etcd knows the node as.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Login {
+    /// Its name.
+    pub user: String,
+    /// Its password.
+    pub password: String,
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Login").field("user", &self.user).finish_non_exhaustive()
+    }
 }
 
 /// How etcd is trusted, and how the node shows who it is: PEM.
@@ -110,6 +131,7 @@ pub(super) fn check(settings: &Settings) -> Result<Option<ClusterConfig>, Config
         signaling_url: settings.signaling_url.clone(),
         api_url: settings.api_url.clone(),
         tls: check_tls(settings)?,
+        login: check_login(settings)?,
         takeover_wait: TakeoverWait::Owed,
     };
     check_order(&config)?;
@@ -132,6 +154,8 @@ fn check_absent(settings: &Settings) -> Result<(), ConfigError> {
         ("cluster-ca-file", settings.cluster_ca_file.is_some()),
         ("cluster-cert-file", settings.cluster_cert_file.is_some()),
         ("cluster-key-file", settings.cluster_key_file.is_some()),
+        ("cluster-user", settings.cluster_user.is_some()),
+        ("cluster-password-file", settings.cluster_password_file.is_some()),
     ];
     match said.into_iter().find(|(_, is_said)| *is_said) {
         Some((name, _)) => Err(ConfigError::Needs { name, needed: "cluster" }),
@@ -211,6 +235,23 @@ fn check_tls(settings: &Settings) -> Result<Tls, ConfigError> {
     };
     let authorities = settings.cluster_ca_file.as_deref().map(|path| pem::read_certificates("cluster-ca-file", path)).transpose()?;
     Ok(Tls { authorities, identity })
+}
+
+fn check_login(settings: &Settings) -> Result<Option<Login>, ConfigError> {
+    let name = "cluster-password-file";
+    let (user, path) = match (&settings.cluster_user, &settings.cluster_password_file) {
+        (Some(user), Some(path)) => (user, path),
+        (None, None) => return Ok(None),
+        (Some(_), None) => return Err(ConfigError::Needs { name: "cluster-user", needed: name }),
+        (None, Some(_)) => return Err(ConfigError::Needs { name, needed: "cluster-user" }),
+    };
+    let wrong = |problem: String| ConfigError::SecretFile { name, path: path.clone(), problem };
+    let text = secret_file::read(path, PASSWORD_BYTES_MAX).map_err(wrong)?;
+    let password = text.strip_suffix('\n').unwrap_or(&text).to_owned();
+    if user.is_empty() || password.is_empty() || password.contains('\n') {
+        return Err(wrong("takes a user with a name, and one line with its password".to_owned()));
+    }
+    Ok(Some(Login { user: user.clone(), password }))
 }
 
 fn read_identity(certificate: &Path, key: &Path) -> Result<(Vec<u8>, Vec<u8>), ConfigError> {

@@ -10,6 +10,7 @@ mod fences;
 mod history;
 mod isolation;
 mod joining;
+mod login;
 mod members;
 mod node;
 mod outages;

@@ -36,11 +36,17 @@ async fn only_who_has_a_certificate_joins() {
     node.offered("spam", "1").await;
     let (other_ca, bare) = (file("ca", "etcd-other.pem"), with(&QUICK));
     run_in(folder.path(), "cp", &["node.pem", "etcd-other.pem"]);
-    for (name, words) in [("n2", vec![ca.as_str()]), ("n3", vec![other_ca.as_str(), &cert, &key])] {
+    let strangers = [
+        ("n2", vec![ca.as_str()], "set --cluster-cert-file and --cluster-key-file"),
+        ("n3", vec![other_ca.as_str(), &cert, &key], "name the issuer's certificate"),
+    ];
+    for (name, words, remedy) in strangers {
         let words: Vec<&str> = words.into_iter().chain(bare.clone()).collect();
         let stranger = Node::start(name, &etcd, &words);
-        let problem = until(async || stranger.status().await.cluster.unwrap().problem).await;
+        until(async || stranger.status().await.cluster.unwrap().problem.filter(|problem| problem.contains(remedy))).await;
         stands(&stranger, Standing::Fenced, Mode::Initial).await;
-        eprintln!("{name}: {problem}");
     }
+    let plain = Node::start_at("n4", &etcd.endpoint(0).replace("https:", "http:"), &QUICK);
+    let told = |problem: &String| problem.contains("name it with https:");
+    until(async || plain.status().await.cluster.unwrap().problem.filter(told)).await;
 }

@@ -3,7 +3,7 @@
 use super::*;
 
 /// The flags that have their own test here, since they do not go with every other.
-pub(super) const FLAGS: [&str; 14] = [
+pub(super) const FLAGS: [&str; 16] = [
     "cluster",
     "cluster-name",
     "cluster-ttl",
@@ -18,6 +18,8 @@ pub(super) const FLAGS: [&str; 14] = [
     "cluster-ca-file",
     "cluster-cert-file",
     "cluster-key-file",
+    "cluster-user",
+    "cluster-password-file",
 ];
 
 #[cfg(not(feature = "cluster"))]
@@ -55,13 +57,14 @@ mod built {
         let file = "cluster = ['https://a:2379', 'http://b:2379']\ncluster-name = 'tokyo'\ncluster-ttl = '9s'\ncluster-heartbeat = '1s'\n\
             isolated-after = '5s'\nfence-after = '20s'\nfence-budget = '4s'\non-fence = 'exec:/bin/end'\ndead-man = 'grant'\n\
             signaling-url = 'wss://n.example/signaling'\napi-url = 'http://n:3000'\ncluster-ca-file = 'PEM'\n\
-            cluster-cert-file = 'PEM'\ncluster-key-file = 'PEM'";
-        let file = file.replace("PEM", pem.path().to_str().unwrap());
+            cluster-cert-file = 'PEM'\ncluster-key-file = 'PEM'\ncluster-user = 'sfu'\ncluster-password-file = 'WORD'";
+        let word = secret_file("pass word\n");
+        let file = file.replace("WORD", word.path().to_str().unwrap()).replace("PEM", pem.path().to_str().unwrap());
         let flags = "--cluster https://a:2379 --cluster http://b:2379 --cluster-name tokyo --cluster-ttl 9s --cluster-heartbeat 1s \
             --isolated-after 5s --fence-after 20s --fence-budget 4s --on-fence exec:/bin/end --dead-man grant \
             --signaling-url wss://n.example/signaling --api-url http://n:3000 --cluster-ca-file PEM --cluster-cert-file PEM \
-            --cluster-key-file PEM";
-        let flags = flags.replace("PEM", pem.path().to_str().unwrap());
+            --cluster-key-file PEM --cluster-user sfu --cluster-password-file WORD";
+        let flags = flags.replace("WORD", word.path().to_str().unwrap()).replace("PEM", pem.path().to_str().unwrap());
         let config = load("", &file).unwrap().cluster.unwrap();
         assert_eq!(load(&flags, "").unwrap().cluster.unwrap(), config);
         for flag in FLAGS {
@@ -71,6 +74,8 @@ mod built {
         assert_eq!(config.tls, Tls { authorities: Some(pem.clone()), identity: Some((pem.clone(), pem)) });
         assert_eq!(config.on_fence, args::cluster::OnFence::Exec("/bin/end".to_owned()));
         assert_eq!((config.fence_after, config.endpoints.len()), (Some(Duration::from_secs(20)), 2));
+        assert!(!format!("{config:?}").contains("pass word"), "no log shows it");
+        assert_eq!(config.login, Some(Login { user: "sfu".to_owned(), password: "pass word".to_owned() }));
     }
 
     /// The key of no certificate.
@@ -126,6 +131,8 @@ mod built {
             (&format!("{ETCD} --sora-listen 127.0.0.1:0 --shadow"), "shadow cannot go with cluster"),
             (&format!("{ETCD} --cluster-ca-file /dev/null"), "cluster-ca-file needs an https URL in cluster"),
             ("--cluster https://a:2379 --cluster-cert-file /dev/null", "cluster-cert-file needs cluster-key-file"),
+            (&format!("{ETCD} --cluster-user sfu"), "cluster-user needs cluster-password-file"),
+            (&format!("{ETCD} --cluster-password-file /dev/null"), "cluster-password-file needs cluster-user"),
             ("--cluster https://a:2379 --cluster-key-file /dev/null", "cluster-key-file needs cluster-cert-file"),
         ];
         for (arguments, message) in refused {
