@@ -246,7 +246,7 @@ fn check_login(settings: &Settings) -> Result<Option<Login>, ConfigError> {
         (None, Some(_)) => return Err(ConfigError::Needs { name, needed: "cluster-user" }),
     };
     let wrong = |problem: String| ConfigError::SecretFile { name, path: path.clone(), problem };
-    let text = secret_file::read(path, PASSWORD_BYTES_MAX).map_err(wrong)?;
+    let text = read_secret(path, PASSWORD_BYTES_MAX).map_err(wrong)?;
     let password = text.strip_suffix('\n').unwrap_or(&text).to_owned();
     if user.is_empty() || password.is_empty() || password.contains('\n') {
         return Err(wrong("takes a user with a name, and one line with its password".to_owned()));
