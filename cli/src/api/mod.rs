@@ -229,6 +229,7 @@ fn read_token(path: &Path) -> Result<String, Failure> {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
+    use std::os::unix::fs::PermissionsExt;
 
     use super::*;
 
@@ -256,6 +257,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let token = folder.path().join("the token");
         std::fs::write(&token, "secret").unwrap();
+        std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o600)).unwrap();
         let shown = token.display();
         let api = Api::new(url.clone(), Named::Variable, Some(&token)).unwrap();
         assert_eq!(api.command("get"), format!("soramode --api-token-file '{shown}' get"));
