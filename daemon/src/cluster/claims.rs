@@ -22,7 +22,7 @@ impl Trusted {
         let reads = self.reads(channel);
         let is_still = |claim: &Claim| Compare::mod_revision(key.clone(), CompareOp::Equal, revision(claim.token.0));
         let when: Vec<Compare> = match wish {
-            Wish::Find => return self.txn(Vec::new(), reads.clone(), reads).await.and_then(|done| found(&done.gets)).map(Reply::Refused),
+            Wish::Find => return self.read(reads).await.and_then(|gets| found(&gets)).map(Reply::Refused),
             Wish::Drop(claim) => {
                 let deletes = std::iter::once(TxnOp::delete(key.clone(), None)).chain(reads.clone()).collect();
                 let done = self.txn(self.is_own(&key).chain([is_still(claim)]).collect(), deletes, reads).await?;

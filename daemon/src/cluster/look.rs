@@ -37,7 +37,8 @@ impl Etcd {
             async move { client.txn(txn).await.map(|answer| (sent, answer)) }
         };
         let revision_before = self.highest_revision();
-        let (sent, answer) = self.pool.call(read).await?;
+        let read = self.pool.call(read).await;
+        let (sent, answer) = read.inspect_err(|_| self.forget_fall())?;
         let received = clock::now().boot;
         let gets = gets(&answer);
         let [config, members, modes, loads, purged] = gets.as_slice() else { return Err("etcd's answer cannot be read".to_owned()) };
@@ -47,7 +48,8 @@ impl Etcd {
         let epoch = configuration.as_ref().map(|it| it.epoch);
         let (etcd_cluster_id, revision) = (header.cluster_id(), number(header.revision()));
         self.saw(&configuration_text, (etcd_cluster_id, revision));
-        let etcd = Shown { configuration, etcd_cluster_id, revision, revision_before };
+        let fall = self.fall(configuration.as_ref());
+        let etcd = Shown { configuration, etcd_cluster_id, revision, revision_before, fall };
         let modes: HashMap<&str, Mode> = by_name(self, Kind::Mode, modes, |kv| kv.value_str().ok()?.parse().ok());
         let loads: HashMap<&str, LoadValue> = by_name(self, Kind::Load, loads, |kv| serde_json::from_slice(kv.value()).ok());
         let mut look = Look { looked: Looked { sent, received, etcd, configuration_text, ..Looked::default() }, lease: None };

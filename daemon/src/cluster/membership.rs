@@ -34,8 +34,8 @@ impl Trusted {
     /// Deletes a key of this state folder's that came back with a backup.
     async fn give_up_restored(&self) -> Result<(), String> {
         let key = self.etcd.keys.member();
-        let found = self.txn(Vec::new(), vec![TxnOp::get(key, None)], Vec::new()).await?;
-        let Some(kv) = found.gets.first().and_then(|get| get.kvs().first()) else { return Ok(()) };
+        let found = self.read(vec![TxnOp::get(key, None)]).await?;
+        let Some(kv) = found.first().and_then(|get| get.kvs().first()) else { return Ok(()) };
         let epoch = self.configuration.epoch;
         let is_restored = |value: MemberValue| value.id == self.etcd.identity.id && value.epoch != epoch;
         if serde_json::from_slice(kv.value()).is_ok_and(is_restored) {

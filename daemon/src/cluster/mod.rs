@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use soramode_core::cluster::claim::Reply;
+use soramode_core::cluster::history::Fall;
 use soramode_core::member::order::{Heard, Order, Wish};
 use soramode_protocol::id::{LogId, NodeName};
 use tokio::sync::{Notify, mpsc};
@@ -80,8 +81,12 @@ struct Etcd {
     lease: Mutex<Option<i64>>,
     /// Which etcd the gate trusts.
     trust: Mutex<Option<Arc<Trust>>>,
+    /// The text that was trusted last.
+    trusted_text: Mutex<Option<Vec<u8>>>,
     /// The highest revision that any answer of it has shown.
     revision: AtomicU64,
+    /// It went back, and that is not noted in etcd yet.
+    fall: Mutex<Option<Fall>>,
 }
 
 impl Etcd {
@@ -123,7 +128,9 @@ impl Edge {
             own_claims,
             lease: Mutex::new(None),
             trust: Mutex::new(None),
+            trusted_text: Mutex::new(None),
             revision: AtomicU64::new(0),
+            fall: Mutex::new(None),
         };
         let edge = Self {
             etcd: Arc::new(etcd),

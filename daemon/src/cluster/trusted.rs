@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use etcd_client::{Client, Compare, CompareOp, GetResponse, Txn, TxnOp, TxnResponse};
-use soramode_core::cluster::history::Configuration;
+use soramode_core::cluster::history::{Configuration, Fall, Writes, fall};
 
 use super::keys::ConfigValue;
 use super::look::gets;
@@ -34,8 +34,17 @@ pub(super) struct Done {
 }
 
 impl Trusted {
-    /// Carries out `then` if all this is so, and `otherwise` if not; an error if it is not known, or the etcd is not the trusted one.
+    /// Reads this.
+    pub(super) async fn read(&self, reads: Vec<TxnOp>) -> Result<Vec<GetResponse>, String> {
+        self.carry_out(Vec::new(), (reads.clone(), Writes::Nothing), reads).await.map(|done| done.gets)
+    }
+
+    /// Writes `then` if all this is so, and reads `otherwise` if not; an error if that is not known, or the etcd is not the trusted one.
     pub(super) async fn txn(&self, when: Vec<Compare>, then: Vec<TxnOp>, otherwise: Vec<TxnOp>) -> Result<Done, String> {
+        self.carry_out(when, (then, Writes::Something), otherwise).await
+    }
+
+    async fn carry_out(&self, when: Vec<Compare>, (then, writes): (Vec<TxnOp>, Writes), otherwise: Vec<TxnOp>) -> Result<Done, String> {
         let key = self.etcd.keys.config();
         let is_trusted = Compare::value(key.clone(), CompareOp::Equal, self.configuration.text.clone());
         let when: Vec<Compare> = std::iter::once(is_trusted).chain(when).collect();
@@ -55,8 +64,10 @@ impl Trusted {
         if !is_same {
             return Err("etcd has the content of another one: it was restored from a backup".to_owned());
         }
-        if revision < before {
-            return Err(format!("etcd is at revision {revision}, and was at {before} before"));
+        let writes = if succeeded { writes } else { Writes::Nothing };
+        if let Some(fall) = fall(before, revision, writes) {
+            self.etcd.fell(fall);
+            return Err(format!("etcd was set back: it is at revision {revision}, and was at {before}"));
         }
         self.etcd.saw_revision(revision);
         Ok(Done { succeeded, revision, gets })
@@ -81,6 +92,29 @@ impl Etcd {
         }
     }
 
+    /// Nothing more is done in this etcd before the gate has judged it.
+    fn fell(&self, fall: Fall) {
+        self.note_fall(Some(fall));
+        *self.trust.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn note_fall(&self, fall: Option<Fall>) {
+        *self.fall.lock().unwrap_or_else(PoisonError::into_inner) = fall;
+    }
+
+    /// Once a read has failed, etcd may be another.
+    pub(super) fn forget_fall(&self) {
+        self.note_fall(None);
+    }
+
+    /// What the gate is to know of the etcd that was read, until that says it itself.
+    pub(super) fn fall(&self, found: Option<&Configuration>) -> Option<Fall> {
+        if found.is_some_and(|it| it.set_back.is_some()) {
+            self.forget_fall();
+        }
+        *self.fall.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn trust(&self) -> Option<Arc<Trust>> {
         self.trust.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -88,8 +122,10 @@ impl Etcd {
     /// From now on the etcd with this `/cfg` is the one that is worked in.
     pub(super) fn set_trust(&self, text: Vec<u8>) {
         let Ok(Configuration { etcd_cluster_id, epoch, .. }) = ConfigValue::read(&text) else { return };
-        // Revisions of another history say nothing of this one.
-        self.revision.store(0, Ordering::Relaxed);
+        if self.trusted_text.lock().unwrap_or_else(PoisonError::into_inner).replace(text.clone()).as_ref() != Some(&text) {
+            // Revisions of another history say nothing of this one.
+            self.revision.store(0, Ordering::Relaxed);
+        }
         *self.trust.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(Trust { text, etcd_cluster_id, epoch }));
     }
 

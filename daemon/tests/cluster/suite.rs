@@ -77,11 +77,11 @@ fn an_etcd_that_lost_the_claims_is_taken_by_nobody() {
         for kind in Kind::OF_LOST_CLAIMS {
             let fault = Fault { length: LOST_FOR, ..Fault::draw(kind, &mut run.dice) };
             run.suffer(&[fault]).await;
+            let (_, violations) = run.judge().await;
+            assert!(violations.is_empty(), "{} violations, SORAMODE_SEED={seed}:\n{}", violations.len(), list(&violations));
             run.until_normal(RECOVERY + TAKEOVER_WAIT).await;
         }
         run.recover().await;
-        let (_, violations) = run.judge().await;
-        assert!(violations.is_empty(), "{} violations, SORAMODE_SEED={seed}:\n{}", violations.len(), list(&violations));
     });
 }
 

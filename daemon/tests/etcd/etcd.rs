@@ -15,6 +15,8 @@ pub(crate) struct Etcd {
     folder: TempDir,
     members: Vec<Member>,
     scheme: Scheme,
+    /// What makes its id, beside the members' addresses.
+    token: &'static str,
 }
 
 struct Member {
@@ -49,7 +51,7 @@ impl Etcd {
     /// None of its members runs yet.
     pub(crate) fn stopped(members: usize, scheme: Scheme) -> Self {
         let member = |number| Member { name: format!("e{number}"), client: free_address(), peer: free_address(), child: None };
-        Self { folder: tempfile::tempdir().unwrap(), members: (1..=members).map(member).collect(), scheme }
+        Self { folder: tempfile::tempdir().unwrap(), members: (1..=members).map(member).collect(), scheme, token: "soramode" }
     }
 
     pub(crate) fn start_member(&mut self, place: usize, state: &str) {
@@ -60,7 +62,7 @@ impl Etcd {
         let peer = format!("http://{}", member.peer);
         let mut command = Command::new("etcd");
         command.args(["--name", &member.name, "--log-level", "error", "--data-dir"]).arg(data);
-        command.args(["--initial-cluster", &all.join(","), "--initial-cluster-state", state]);
+        command.args(["--initial-cluster", &all.join(","), "--initial-cluster-state", state, "--initial-cluster-token", self.token]);
         for (flag, value) in [("listen-client", &client), ("listen-peer", &peer), ("advertise-client", &client)] {
             command.args([&format!("--{flag}-urls"), value]);
         }
@@ -116,6 +118,38 @@ impl Etcd {
             child.kill().unwrap();
             child.wait().unwrap();
         }
+    }
+
+    /// Puts the data of its one member aside, to be found again by this name.
+    pub(crate) fn put_aside(&mut self, name: &str) {
+        self.kill(0);
+        std::fs::rename(self.data(0), self.folder.path().join(name)).unwrap();
+    }
+
+    /// Copies it, and goes on.
+    pub(crate) async fn copy_aside(&mut self, name: &str) {
+        self.kill(0);
+        run_in(self.folder.path(), "cp", &["-a", "e1", name]);
+        self.start_again().await;
+    }
+
+    /// Goes on with data that was put aside, and throws away what is there now.
+    pub(crate) async fn bring_back(&mut self, name: &str) {
+        self.kill(0);
+        std::fs::remove_dir_all(self.data(0)).unwrap_or_default();
+        std::fs::rename(self.folder.path().join(name), self.data(0)).unwrap();
+        self.start_again().await;
+    }
+
+    /// Begins with nothing, under the same id or another one.
+    pub(crate) async fn start_empty(&mut self, token: &'static str) {
+        self.token = token;
+        self.start_again().await;
+    }
+
+    async fn start_again(&mut self) {
+        self.start_member(0, "new");
+        self.client(0).await;
     }
 
     /// etcd's own tool; it must succeed.

@@ -11,6 +11,7 @@ mod history;
 mod isolation;
 mod joining;
 mod login;
+mod lost;
 mod members;
 mod node;
 mod outages;

@@ -33,6 +33,17 @@ pub struct Shown {
     pub revision: u64,
     /// The highest revision that any answer had shown when this read was sent.
     pub revision_before: u64,
+    /// A transaction before this read was answered with a revision that cannot have come after those that were seen.
+    pub fall: Option<Fall>,
+}
+
+/// The revision went back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Fall {
+    /// What had been seen.
+    pub seen: u64,
+    /// What was found.
+    pub found: u64,
 }
 
 /// What a node knows of the etcd that it was in last.
@@ -200,10 +211,26 @@ fn compare(known: &Known, found: &Configuration, shown: &Shown) -> Result<Accept
         return Err(Refusal::OtherHistory { epoch: known.epoch });
     }
     let seen = known.revision.max(shown.revision_before);
-    if shown.revision < seen {
-        return Err(Refusal::SetBack { seen, found: shown.revision });
-    }
-    Ok(Accepted::Known)
+    let fall = fall(seen, shown.revision, Writes::Nothing).or(shown.fall);
+    fall.map_or(Ok(Accepted::Known), |Fall { seen, found }| Err(Refusal::SetBack { seen, found }))
+}
+
+/// Whether an answer is to a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writes {
+    /// It only read.
+    Nothing,
+    /// Something: then it has a revision of its own.
+    Something,
+}
+
+/// What an answer shows whose request was sent when this revision had been seen.
+pub fn fall(seen: u64, found: u64, writes: Writes) -> Option<Fall> {
+    let is_back = match writes {
+        Writes::Nothing => found < seen,
+        Writes::Something => found <= seen,
+    };
+    is_back.then_some(Fall { seen, found })
 }
 
 /// What an operator accepts when a cluster is made, or goes on in an etcd that was refused.

@@ -147,6 +147,8 @@ impl Gate {
     /// The node is isolated until an operator has done something.
     fn distrust(&mut self, turn: &mut Turn, refusal: Refusal) {
         let Some(member) = self.member() else { return };
+        // What is ordered from now on is not carried out before an etcd is trusted again.
+        member.trust.trusted = None;
         member.problem = Some(format!("{refusal}. {}", refusal.remedy()));
         let before = member.trust.refusal.replace(refusal.clone());
         let is_new = before.is_none_or(|before| std::mem::discriminant(&before) != std::mem::discriminant(&refusal));

@@ -12,7 +12,7 @@ fn configuration() -> Configuration {
 
 /// The etcd that is known, a little later.
 fn same() -> Shown {
-    Shown { configuration: Some(configuration()), etcd_cluster_id: 7, revision: 120, revision_before: 110 }
+    Shown { configuration: Some(configuration()), etcd_cluster_id: 7, revision: 120, revision_before: 110, fall: None }
 }
 
 fn known() -> Known {
@@ -49,6 +49,17 @@ fn an_etcd_that_was_set_back_is_refused_by_what_was_stored_and_by_what_was_heard
     );
     assert_eq!(judge(Some(&known()), &Shown { revision: 109, ..same() }), Err(Refusal::SetBack { seen: 110, found: 109 }));
     assert_eq!(judge(Some(&known()), &with(|it| it.epoch = 1)), Err(Refusal::OlderEpoch { known: 2, found: 1 }));
+}
+
+#[test]
+fn a_write_has_a_revision_of_its_own() {
+    assert_eq!(fall(100, 100, Writes::Nothing), None);
+    assert_eq!(fall(100, 101, Writes::Something), None);
+    assert_eq!(fall(100, 99, Writes::Nothing), Some(Fall { seen: 100, found: 99 }));
+    let fall = fall(100, 100, Writes::Something);
+    assert_eq!(fall, Some(Fall { seen: 100, found: 100 }), "somebody else wrote at 100");
+    // What was written since hides it from the read.
+    assert_eq!(judge(Some(&known()), &Shown { fall, ..same() }), Err(Refusal::SetBack { seen: 100, found: 100 }));
 }
 
 #[test]

@@ -9,12 +9,11 @@ mod store;
 
 use std::time::Duration;
 
-use soramode_core::cluster::claim::Claim;
 use soramode_core::cluster::{FenceAfter, Incarnation, Terms, Token};
 use stateright::{Checker, HasDiscoveries, Model, Property};
 
 use node::{Flight, Node};
-use store::{NODES, Store, name};
+use store::{Loss, NODES, Store};
 
 /// The model's unit of time.
 const TICK: Duration = Duration::from_secs(1_000);
@@ -50,6 +49,12 @@ enum Mistake {
     ReadoptionProlongs,
     /// The next incarnation is stored before its claims are written.
     NextStoredEarly,
+    /// An etcd is taken whatever it has lost.
+    AnyEtcdIsTaken,
+    /// A fresh node makes a cluster where it finds none.
+    FreshNodeInits,
+    /// What is known of the etcd does not outlive the daemon.
+    EtcdIsForgotten,
 }
 
 /// How large the worlds are that are looked at.
@@ -60,6 +65,8 @@ struct Bounds {
     /// How often something goes wrong or comes to an end, at any moment.
     incidents: u8,
     slow: Slow,
+    /// What becomes of the store, once at any moment.
+    loss: Option<Loss>,
 }
 
 /// Whose reads are answered late. Those of the others are answered at once, and each tick begins with one.
@@ -83,17 +90,29 @@ impl Slow {
 const THREADS: usize = 2;
 
 /// Whole in half a minute. The first node has the channel at the beginning.
-const USUAL: Bounds = Bounds { ticks: 2, revisions: 7, incidents: 2, slow: Slow::First };
+const USUAL: Bounds = Bounds { ticks: 2, revisions: 7, incidents: 2, slow: Slow::First, loss: None };
+
+/// The same where the store loses something. What no node has seen, none can miss: both have seen the claim.
+const LOSING: Bounds = Bounds { ticks: 2, revisions: 6, incidents: 1, slow: Slow::First, loss: None };
 
 struct Cluster {
     mistake: Mistake,
     bounds: Bounds,
+    second: Second,
+}
+
+/// What the second node is at the beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Second {
+    Joined,
+    Fresh,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct World {
     tick: u32,
     incidents: u8,
+    has_lost: bool,
     store: Store,
     nodes: [Node; NODES],
 }
@@ -127,6 +146,7 @@ enum Step {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Action {
     Tick,
+    Lose(Loss),
     Node(usize, Step),
 }
 
@@ -166,7 +186,7 @@ impl World {
         let it = &mut nodes[node];
         match step {
             Step::Read => {
-                it.read = Some((now, store.show(node)));
+                it.read = Some((now, store.show(node, it.highest())));
                 if !slow.is(node) {
                     it.read_came(mistake, now);
                 }
@@ -184,12 +204,12 @@ impl World {
             Step::GiveUpWaiting => it.give_up_waiting(),
             Step::ExecuteLate => {
                 if let Some(txn) = it.late.take() {
-                    store.execute(node, &txn);
+                    it.execute_trusted(node, store, &txn);
                 }
             }
             Step::EndSession => it.end_session(),
             Step::Vanish => store.vanish(node),
-            Step::Crash => it.crash(),
+            Step::Crash => it.crash(mistake),
         }
         match step {
             Step::LoseRead | Step::AskInVain | Step::GiveUpWaiting | Step::EndSession | Step::Vanish | Step::Crash => *incidents += 1,
@@ -205,17 +225,27 @@ impl Model for Cluster {
 
     /// Both are in, and the first has the channel.
     fn init_states(&self) -> Vec<World> {
-        let (first, second, token) = (Incarnation(1), Incarnation(2), Token(3));
-        let claim = Claim { node: name(0), incarnation: first, fence_after: TERMS.fence_after, fence_budget: TERMS.fence_budget, token };
-        let store = Store { revision: token.0, members: [Some(first), Some(second)], claim: Some(claim) };
-        let mut nodes = [Node::new(first, Some(token)), Node::new(second, None)];
+        let mut store = Store::new();
+        let second = match self.second {
+            Second::Joined => Node::new(Incarnation(2), None),
+            Second::Fresh => {
+                store.members[1] = None;
+                Node::fresh()
+            }
+        };
+        let mut nodes = [Node::new(Incarnation(1), Some(Token(3))), second];
         nodes[0].poll(self.mistake, Duration::ZERO);
-        vec![World { tick: 0, incidents: 0, store, nodes }]
+        vec![World { tick: 0, incidents: 0, has_lost: false, store, nodes }]
     }
 
     fn actions(&self, world: &World, actions: &mut Vec<Action>) {
         if world.tick < self.bounds.ticks {
             actions.push(Action::Tick);
+        }
+        if !world.has_lost
+            && let Some(loss) = self.bounds.loss
+        {
+            actions.push(Action::Lose(loss));
         }
         for node in 0..NODES {
             actions.extend(world.may(node, self.bounds).into_iter().map(|step| Action::Node(node, step)));
@@ -235,6 +265,10 @@ impl Model for Cluster {
                 for node in (0..NODES).filter(|node| !self.bounds.slow.is(*node)) {
                     world.step(node, Step::Read, self);
                 }
+            }
+            Action::Lose(loss) => {
+                world.has_lost = true;
+                world.store.lose(loss);
             }
             Action::Node(node, step) => world.step(node, step, self),
         }
@@ -273,6 +307,7 @@ fn bounds() -> Bounds {
 fn read_bounds(text: &str) -> Option<Bounds> {
     let mut words = text.split(',');
     Some(Bounds {
+        loss: None,
         ticks: words.next()?.parse().ok()?,
         revisions: words.next()?.parse().ok()?,
         incidents: words.next()?.parse().ok()?,
@@ -287,7 +322,8 @@ fn read_bounds(text: &str) -> Option<Bounds> {
 
 #[test]
 fn no_channel_is_ever_served_by_two_nodes() {
-    let checker = Cluster { mistake: Mistake::None, bounds: bounds() }.checker().threads(THREADS).spawn_dfs().join();
+    let checker =
+        Cluster { mistake: Mistake::None, bounds: bounds(), second: Second::Joined }.checker().threads(THREADS).spawn_dfs().join();
     println!(
         "{} worlds, {} of them different, up to {} steps deep",
         checker.state_count(),
@@ -300,10 +336,52 @@ fn no_channel_is_ever_served_by_two_nodes() {
 
 /// What a mistake leads to is found: the search ends with the first such world.
 fn must_be_found(mistake: Mistake, bounds: Bounds) {
+    must_be_found_with(mistake, bounds, Second::Joined);
+}
+
+fn must_be_found_with(mistake: Mistake, bounds: Bounds, second: Second) {
     let property = "no channel is served twice";
     let found = HasDiscoveries::AnyOf(std::iter::once(property).collect());
-    let checker = Cluster { mistake, bounds }.checker().threads(THREADS).finish_when(found).spawn_dfs().join();
+    let checker = Cluster { mistake, bounds, second }.checker().threads(THREADS).finish_when(found).spawn_dfs().join();
     assert!(checker.discovery(property).is_some(), "{mistake:?} is not found in {} worlds", checker.unique_state_count());
+}
+
+/// A store that is emptied, set back or replaced is taken by no node that has seen more, or by a fresh one.
+#[test]
+fn no_channel_is_served_by_two_nodes_whatever_the_store_loses() {
+    let worlds = [
+        (Loss::Emptied, Second::Joined),
+        (Loss::Emptied, Second::Fresh),
+        (Loss::SetBack, Second::Joined),
+        (Loss::Replaced, Second::Joined),
+    ];
+    for (loss, second) in worlds {
+        let bounds = Bounds { loss: Some(loss), ..LOSING };
+        let property = "no channel is served twice";
+        let checker = Cluster { mistake: Mistake::None, bounds, second }.checker().threads(THREADS).spawn_dfs().join();
+        println!("{loss:?}, the second node {second:?}: {} different worlds", checker.unique_state_count());
+        assert!(checker.is_done());
+        checker.assert_no_discovery(property);
+    }
+}
+
+#[test]
+fn it_finds_an_etcd_that_is_taken_whatever_it_has_lost() {
+    for loss in [Loss::Emptied, Loss::SetBack, Loss::Replaced] {
+        must_be_found(Mistake::AnyEtcdIsTaken, Bounds { loss: Some(loss), ..LOSING });
+    }
+}
+
+#[test]
+fn it_finds_a_fresh_node_that_makes_a_cluster() {
+    must_be_found_with(Mistake::FreshNodeInits, Bounds { loss: Some(Loss::Emptied), ..LOSING }, Second::Fresh);
+}
+
+#[test]
+fn it_finds_an_etcd_that_is_forgotten_by_a_restart() {
+    for loss in [Loss::SetBack, Loss::Replaced] {
+        must_be_found(Mistake::EtcdIsForgotten, Bounds { loss: Some(loss), ..LOSING });
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use soramode_core::cluster::claim::{Claim, Found, Me, Outcome, Reply, judge};
 use soramode_core::cluster::gone::{Gone, Roll};
+use soramode_core::cluster::history::{Accepted, Known, Refusal, Writes, fall, judge as judge_etcd};
 use soramode_core::cluster::join::{Join, Past, PastSessions, how_to_join};
 use soramode_core::cluster::readopt::{Readopted, Readoption};
 use soramode_core::cluster::right::{Renewal, Right, ValidFor};
@@ -27,7 +28,13 @@ pub(super) enum Flight {
 pub(super) struct Node {
     pub(super) right: Option<Right>,
     /// Stored: which incarnation it is or was last, and what became of its sessions.
-    past: Past,
+    past: Option<Past>,
+    /// Stored: the etcd that it was in, as it was when it was stored.
+    stored_etcd: Option<Known>,
+    /// The same, as it is known.
+    known: Option<Known>,
+    /// The etcd is refused.
+    refuses: bool,
     /// Stored: the channel's token.
     pub(super) owned: Option<Token>,
     /// Earlier incarnations whose sessions are over.
@@ -36,6 +43,8 @@ pub(super) struct Node {
     /// The member key was seen to be missing.
     lost: bool,
     pub(super) readoption: Option<Readoption>,
+    /// It goes by any etcd: one of the mistakes.
+    is_mistaken: bool,
     /// Until when the SFU serves the channel, if it does.
     pub(super) sfu: Option<Duration>,
     /// A read of the members whose answer has not come, and when it was sent.
@@ -43,6 +52,10 @@ pub(super) struct Node {
     pub(super) txn: Option<Flight>,
     /// A transaction whose answer nobody waits for any more.
     pub(super) late: Option<Txn>,
+}
+
+fn running(incarnation: Incarnation) -> Past {
+    Past { incarnation, fence_after: TERMS.fence_after, sessions: PastSessions::Running }
 }
 
 pub(super) fn channel() -> ChannelId {
@@ -54,12 +67,16 @@ impl Node {
     pub(super) fn new(incarnation: Incarnation, owned: Option<Token>) -> Self {
         Self {
             right: Some(Right::begin(incarnation, TERMS, Duration::ZERO)),
-            past: Past { incarnation, fence_after: TERMS.fence_after, sessions: PastSessions::Running },
+            past: Some(running(incarnation)),
+            stored_etcd: Known::of(&Store::new().etcd(0)),
+            known: Known::of(&Store::new().etcd(0)),
+            refuses: false,
             owned,
             over: BTreeSet::new(),
             gone: Gone::default(),
             lost: false,
             readoption: None,
+            is_mistaken: false,
             sfu: None,
             read: None,
             txn: None,
@@ -67,9 +84,18 @@ impl Node {
         }
     }
 
+    /// It was never in a cluster.
+    pub(super) fn fresh() -> Self {
+        Self { right: None, past: None, stored_etcd: None, known: None, ..Self::new(Incarnation(2), None) }
+    }
+
+    pub(super) fn highest(&self) -> u64 {
+        self.known.as_ref().map_or(0, |known| known.revision)
+    }
+
     /// The transaction that it would send now.
     pub(super) fn wants(&self, now: Duration) -> Option<Txn> {
-        if self.txn.is_some() {
+        if self.txn.is_some() || self.refuses {
             return None;
         }
         let right = self.right.as_ref()?;
@@ -89,8 +115,20 @@ impl Node {
     /// What was sent is done; an answer that nothing follows from is not waited for.
     pub(super) fn execute(&mut self, node: usize, store: &mut Store) {
         let Some(Flight::Sent(txn)) = self.txn.take() else { return };
-        let answer = store.execute(node, &txn);
+        let answer = self.execute_trusted(node, store, &txn);
         self.txn = (answer != Answer::Nothing).then_some(Flight::Answered(txn, answer));
+    }
+
+    /// A transaction compares the configuration, and is believed if its answer can have come after those before it.
+    pub(super) fn execute_trusted(&self, node: usize, store: &mut Store, txn: &Txn) -> Answer {
+        let is_trusted = |known: &Known| store.configuration.as_ref().is_some_and(|it| it.history_id == known.history_id);
+        if *txn != Txn::Init && !self.known.as_ref().is_some_and(is_trusted) && !self.is_mistaken {
+            return Answer::Nothing;
+        }
+        let before = store.revision;
+        let answer = store.execute(node, txn);
+        let writes = if store.revision > before { Writes::Something } else { Writes::Nothing };
+        if fall(self.highest(), store.revision, writes).is_some() && !self.is_mistaken { Answer::Nothing } else { answer }
     }
 
     /// The channel's session ends; then its claim is released.
@@ -112,7 +150,7 @@ impl Node {
     }
 
     /// The daemon dies and starts anew; the SFU goes on.
-    pub(super) fn crash(&mut self) {
+    pub(super) fn crash(&mut self, mistake: Mistake) {
         self.give_up_waiting();
         self.right = None;
         self.gone = Gone::default();
@@ -120,8 +158,10 @@ impl Node {
         self.readoption = None;
         self.read = None;
         self.over.clear();
-        if self.past.sessions == PastSessions::Over {
-            self.over.insert(self.past.incarnation);
+        self.known = self.stored_etcd.clone().filter(|_| mistake != Mistake::EtcdIsForgotten);
+        self.refuses = false;
+        if let Some(Past { incarnation, sessions: PastSessions::Over, .. }) = self.past {
+            self.over.insert(incarnation);
         }
     }
 
@@ -136,15 +176,16 @@ impl Node {
         self.sfu = None;
         self.lost = false;
         self.over.insert(right.incarnation());
-        self.past.sessions = PastSessions::Over;
-        if let Some(readoption) = self.readoption.take() {
-            self.past.incarnation = readoption.next();
-            self.over.insert(readoption.next());
-        }
+        let incarnation = self.readoption.take().map_or(right.incarnation(), |readoption| readoption.next());
+        self.over.insert(incarnation);
+        self.past = Some(Past { sessions: PastSessions::Over, ..running(incarnation) });
     }
 
     pub(super) fn read_came(&mut self, mistake: Mistake, now: Duration) {
         let Some((sent, shown)) = self.read.take() else { return };
+        if !self.trusts(mistake, &shown) {
+            return;
+        }
         let sent = if mistake == Mistake::RightFromTheAnswer { now } else { sent };
         let revision = if mistake == Mistake::AnyReadProves { u64::MAX } else { shown.revision };
         if revision >= shown.revision {
@@ -166,6 +207,21 @@ impl Node {
         }
     }
 
+    /// As the daemon judges the etcd that it has read.
+    fn trusts(&mut self, mistake: Mistake, shown: &Shown) -> bool {
+        self.is_mistaken = mistake == Mistake::AnyEtcdIsTaken;
+        let judged = judge_etcd(self.known.as_ref(), &shown.etcd);
+        self.refuses = judged.is_err() && !self.is_mistaken;
+        if mistake == Mistake::FreshNodeInits && judged == Err(Refusal::NotInitialized) && self.txn.is_none() {
+            self.send(Txn::Init);
+        }
+        if judged == Ok(Accepted::First) {
+            self.known = Known::of(&shown.etcd);
+            self.stored_etcd = self.known.clone();
+        }
+        !self.refuses
+    }
+
     /// The SFU asks how long it may go on, as often as it can.
     pub(super) fn poll(&mut self, mistake: Mistake, now: Duration) {
         let Some(right) = self.right.as_ref().filter(|_| self.owned.is_some()) else { return };
@@ -184,25 +240,25 @@ impl Node {
 
     fn begin(&mut self, incarnation: Incarnation, sent: Duration) {
         self.right = Some(Right::begin(incarnation, TERMS, sent));
-        self.past = Past { incarnation, fence_after: TERMS.fence_after, sessions: PastSessions::Running };
+        self.past = Some(running(incarnation));
         self.readoption = None;
         self.lost = false;
     }
 
     fn join(&mut self, mistake: Mistake, found: Option<Incarnation>, sent: Duration) {
-        match how_to_join(Some(self.past), found) {
-            Join::EndSessions => {
+        match (how_to_join(self.past, found), &mut self.past) {
+            (Join::EndSessions, Some(past)) => {
                 if mistake != Mistake::JoinProlongs {
                     self.sfu = None;
                     self.owned = None;
-                    self.over.insert(self.past.incarnation);
+                    self.over.insert(past.incarnation);
                 }
-                self.past.sessions = PastSessions::Over;
+                past.sessions = PastSessions::Over;
             }
-            Join::GiveUp(incarnation) if self.txn.is_none() => self.send(Txn::GiveUp(incarnation)),
-            Join::Create if self.txn.is_none() => self.send(Txn::Join),
-            Join::Adopt(incarnation) => self.begin(incarnation, sent),
-            Join::GiveUp(_) | Join::Create | Join::NameInUse | Join::Readopt => {}
+            (Join::GiveUp(incarnation), _) if self.txn.is_none() => self.send(Txn::GiveUp(incarnation)),
+            (Join::Create, _) if self.txn.is_none() => self.send(Txn::Join),
+            (Join::Adopt(incarnation), _) => self.begin(incarnation, sent),
+            (Join::GiveUp(_) | Join::Create | Join::NameInUse | Join::Readopt | Join::EndSessions, _) => {}
         }
     }
 
@@ -224,14 +280,14 @@ impl Node {
 
     fn joined(&mut self, mistake: Mistake, incarnation: Incarnation) {
         if self.right.is_none() {
-            self.past = Past { incarnation, fence_after: TERMS.fence_after, sessions: PastSessions::Running };
+            self.past = Some(running(incarnation));
             return;
         }
         let held = self.owned.map(|token| (channel(), token)).filter(|_| mistake != Mistake::ReadoptionProlongs);
         self.readoption = Some(Readoption::new(incarnation, held));
         self.lost = false;
         if mistake == Mistake::NextStoredEarly {
-            self.past.incarnation = incarnation;
+            self.past = Some(running(incarnation));
         }
     }
 

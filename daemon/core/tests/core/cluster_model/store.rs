@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use soramode_core::cluster::claim::{Claim, Found, Reply};
+use soramode_core::cluster::history::{Configuration, Shown as Etcd};
 use soramode_core::cluster::{Incarnation, Token};
-use soramode_protocol::id::NodeName;
+use soramode_protocol::id::{ClusterId, HistoryId, NodeName};
 use soramode_protocol::mode::Mode;
 
 use super::TERMS;
@@ -17,6 +18,27 @@ pub(super) struct Store {
     pub(super) revision: u64,
     pub(super) members: [Option<Incarnation>; NODES],
     pub(super) claim: Option<Claim>,
+    pub(super) configuration: Option<Configuration>,
+}
+
+/// What becomes of the store, once in a world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Loss {
+    /// It is empty.
+    Emptied,
+    /// It is as it was before the channel was claimed.
+    SetBack,
+    /// It is another cluster's, with all that it needs to go on.
+    Replaced,
+}
+
+/// The etcd's own id: the same flags give the same.
+const ETCD: u64 = 7;
+
+/// What an operator writes.
+fn configuration(name: &str) -> Configuration {
+    let (cluster_id, history_id) = (ClusterId::new(name).unwrap(), HistoryId::new(name).unwrap());
+    Configuration { cluster_id, history_id, epoch: 1, etcd_cluster_id: ETCD, set_back: None }
 }
 
 /// A transaction that a node sent.
@@ -34,6 +56,8 @@ pub(super) enum Txn {
     Renew(Incarnation, Token),
     /// Delete the claim of this token.
     Release(Token),
+    /// Write the configuration where there is none, which no node does by itself.
+    Init,
 }
 
 /// What it came to.
@@ -47,6 +71,7 @@ pub(super) enum Answer {
 /// What a read of all members showed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Shown {
+    pub(super) etcd: Etcd,
     pub(super) revision: u64,
     pub(super) present: BTreeSet<Incarnation>,
     pub(super) own: Option<Incarnation>,
@@ -57,9 +82,31 @@ pub(super) fn name(node: usize) -> NodeName {
 }
 
 impl Store {
-    pub(super) fn show(&self, node: usize) -> Shown {
+    /// Which both nodes have joined, and in which the first has the channel.
+    pub(super) fn new() -> Self {
+        let (first, token) = (Incarnation(1), Token(3));
+        let (fence_after, fence_budget) = (TERMS.fence_after, TERMS.fence_budget);
+        let claim = Claim { node: name(0), incarnation: first, fence_after, fence_budget, token };
+        let members = [Some(first), Some(Incarnation(2))];
+        Self { revision: token.0, members, claim: Some(claim), configuration: Some(configuration("first")) }
+    }
+
+    pub(super) fn lose(&mut self, loss: Loss) {
+        *self = match loss {
+            Loss::Emptied => Self { revision: 1, members: [None; NODES], claim: None, configuration: None },
+            Loss::SetBack => Self { revision: 2, claim: None, members: [Some(Incarnation(1)), Some(Incarnation(2))], ..self.clone() },
+            Loss::Replaced => Self { revision: 4, members: [None; NODES], claim: None, configuration: Some(configuration("another")) },
+        }
+    }
+
+    /// As the core judges it.
+    pub(super) fn etcd(&self, revision_before: u64) -> Etcd {
+        Etcd { configuration: self.configuration.clone(), etcd_cluster_id: ETCD, revision: self.revision, revision_before, fall: None }
+    }
+
+    pub(super) fn show(&self, node: usize, revision_before: u64) -> Shown {
         let present = self.members.iter().flatten().copied().collect();
-        Shown { revision: self.revision, present, own: self.members[node] }
+        Shown { etcd: self.etcd(revision_before), revision: self.revision, present, own: self.members[node] }
     }
 
     /// The lease of a member key is over: late, early, or wrongly.
@@ -71,6 +118,13 @@ impl Store {
 
     pub(super) fn execute(&mut self, node: usize, txn: &Txn) -> Answer {
         match txn {
+            Txn::Init => {
+                if self.configuration.is_none() {
+                    self.revision += 1;
+                    self.configuration = Some(configuration("made"));
+                }
+                Answer::Nothing
+            }
             Txn::Join if self.members[node].is_none() => {
                 self.revision += 1;
                 let incarnation = Incarnation(self.revision);

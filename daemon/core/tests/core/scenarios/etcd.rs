@@ -115,7 +115,7 @@ fn shown(all: &mut Words) -> Result<(Shown, Vec<u8>), Problem> {
     let configuration = (!all.has("empty")).then_some(configuration);
     let text = configuration.as_ref().map(|it| format!("{it:?}").into_bytes()).unwrap_or_default();
     let (revision, revision_before) = (all.value("rev")?.unwrap_or(1_000), all.value("before")?.unwrap_or(0));
-    Ok((Shown { configuration, etcd_cluster_id, revision, revision_before }, text))
+    Ok((Shown { configuration, etcd_cluster_id, revision, revision_before, fall: None }, text))
 }
 
 /// `node-02@18:normal:3/100`
