@@ -17,7 +17,9 @@ use crate::Context;
 use crate::args::Format;
 use crate::command_line;
 use crate::error::{Exit, Failure};
+use crate::output::cells;
 use crate::output::escape::escape;
+use crate::output::paint::Paint;
 use crate::output::{Output, counted, times};
 use crate::standing;
 
@@ -100,23 +102,31 @@ pub(crate) async fn run(_: Args, context: &mut Context<'_>) -> Result<Exit, Fail
     }
 }
 
+/// Cells before what is said of a check.
+const INDENT: usize = 18;
+
 fn show(view: &View<'_>, output: &mut Output) -> Result<(), Failure> {
     if matches!(output.format(), Format::Json | Format::Jsonl) {
         return output.json(view);
     }
     for Check { what, verdict, how, advice } in view.checks {
-        let word = match verdict {
-            Verdict::Ok => "ok",
-            Verdict::Note => "note",
-            Verdict::Bad => "BAD",
+        let (word, paint) = match verdict {
+            Verdict::Ok => ("ok", Paint::Good),
+            Verdict::Note => ("note", Paint::Careful),
+            Verdict::Bad => ("BAD", Paint::Bad),
         };
         let advice = advice.as_deref();
         if output.format() == Format::Plain {
             output.record(&[word, what, how, advice.unwrap_or_default()])?;
             continue;
         }
-        output.text(&format!("{word:<4}  {what:<10}  {}", escape(how)))?;
-        advice.map_or(Ok(()), |advice| output.text(&format!("{:18}{}", "", escape(advice))))?;
+        let room = output.width().map_or(usize::MAX, |width| width.saturating_sub(INDENT));
+        let lines = cells::wrap(&escape(how), room).into_iter().chain(advice.iter().flat_map(|advice| cells::wrap(&escape(advice), room)));
+        for (number, line) in lines.enumerate() {
+            let head =
+                if number == 0 { format!("{}  {what:<10}  ", output.painted(paint, &format!("{word:<4}"))) } else { " ".repeat(INDENT) };
+            output.text(&format!("{head}{line}"))?;
+        }
     }
     Ok(())
 }

@@ -151,3 +151,32 @@ fn a_suggested_command_can_be_pasted_wherever_the_socket_is() {
     assert_eq!(program(&socket).arg("get").ended().stdout, "normal\n");
     drop(daemon);
 }
+
+#[test]
+fn one_rule_says_where_colours_are() {
+    let daemon = Daemon::start();
+    let paints = |args: &[&str], variables: &[(&str, &str)]| {
+        let mut command = program(&daemon.socket());
+        let ended = command.envs(variables.iter().copied()).args(args).ended();
+        format!("{}{}", ended.stdout, ended.stderr).contains('\u{1b}')
+    };
+    for args in [&["get"][..], &["status"], &["doctor"], &["set", "nromal"], &["--help"]] {
+        let with = |color| [args, &["--color", color]].concat();
+        assert!(!paints(args, &[]), "a pipe is not painted: {args:?}");
+        assert!(!paints(&with("never"), &[("TERM", "xterm"), ("CLICOLOR_FORCE", "1")]), "{args:?}");
+        assert!(paints(&with("always"), &[("TERM", "dumb"), ("NO_COLOR", "1")]), "{args:?}");
+    }
+    let bad = daemon.run(&["doctor", "--color", "always"]).stdout;
+    assert!(bad.contains("\u{1b}[1m\u{1b}[31mBAD") || bad.contains("\u{1b}[33mnote"), "{bad:?}");
+}
+
+#[test]
+fn a_time_that_is_over_is_not_said_to_lie_ahead() {
+    let daemon = Daemon::start();
+    daemon.ok(&["set", "block_new_session", "--for", "1s", "-q"]);
+    daemon.ok(&["wait", "mode=normal", "-q"]);
+    let socket = daemon.socket();
+    let script = format!("{} --socket {} history; echo ended; exec sleep 600", crate::support::PROGRAM, socket.display());
+    let screen = crate::terminal::Terminal::open(&script, (160, 24)).until_shown("ended");
+    assert!(screen.contains(" ago)") && !screen.contains("(in "), "{screen}");
+}

@@ -30,7 +30,7 @@ fn daemon() -> Daemon {
 }
 
 fn shown(socket: &Path, verb: &str, width: u16) -> String {
-    let script = format!("{PROGRAM} --socket {} {verb} && echo ended; exec sleep 600", socket.display());
+    let script = format!("{PROGRAM} --socket {} {verb}; echo ended; exec sleep 600", socket.display());
     let terminal = Terminal::open(&script, (width, 60));
     let screen = terminal.until_shown("ended");
     assert!(!terminal.has_wrapped(), "{verb} in {width} columns:\n{screen}");
@@ -40,7 +40,8 @@ fn shown(socket: &Path, verb: &str, width: u16) -> String {
 #[test]
 fn no_table_is_wider_than_the_terminal() {
     let daemon = daemon();
-    for verb in ["sessions", "connections", "history", "nodes", "explain 会議室-東京", "session 会議室-東京", "status", "info"] {
+    for verb in ["sessions", "connections", "history", "nodes", "explain 会議室-東京", "session 会議室-東京", "status", "info", "doctor"]
+    {
         for width in WIDTHS {
             shown(&daemon.socket(), verb, width);
         }
