@@ -13,8 +13,8 @@ use soramode_protocol::delivery::Delivery;
 use soramode_protocol::error::Error;
 use soramode_protocol::event::{DeliveryEnded, Event, EventKind};
 use soramode_protocol::id::{ChannelId, ConnectionId, SessionId};
-use soramode_protocol::mode::{Mode, ModeChange, ModeChanged, ModeState};
-use soramode_protocol::node::{ClusterNode, Status};
+use soramode_protocol::mode::{ModeChange, ModeChanged, ModeState};
+use soramode_protocol::node::Status;
 use soramode_protocol::reply::Reply;
 use soramode_protocol::session::{Connection, Page, Session};
 use soramode_protocol::time::Time;
@@ -250,7 +250,7 @@ impl Show {
             Reply::ClusterNodes(nodes) => {
                 let counted = nodes.counted_at.map(|at| format!("  counted {}", self.time(at)));
                 let problem = nodes.problem.iter().map(|problem| format!("  {problem}"));
-                return listed("nodes", nodes.nodes.iter().map(cluster_node).chain(counted).chain(problem).collect());
+                return listed("nodes", nodes.nodes.iter().map(show_etcd::node).chain(counted).chain(problem).collect());
             }
             Reply::ModeChanges(changes) => {
                 let changes = changes.changes.iter();
@@ -394,10 +394,4 @@ fn quoted(text: Option<&String>) -> String {
 fn listed(head: &str, lines: Vec<String>) -> Vec<String> {
     let head = if lines.is_empty() { format!("{head}: none") } else { format!("{head}:") };
     std::iter::once(head).chain(lines).collect()
-}
-
-fn cluster_node(node: &ClusterNode) -> String {
-    let mode = node.mode.map_or("no mode", Mode::name);
-    let owes = node.owes.map(|owes| format!(", owes {}, {} until purged", owes.channels, owes.until_purged)).unwrap_or_default();
-    format!("  {}: {mode}, {}{owes}", node.node_name, if node.connected { "connected" } else { "not connected" })
 }

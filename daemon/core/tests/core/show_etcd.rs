@@ -2,6 +2,8 @@
 
 use soramode_core::cluster::{Incarnation, Token};
 use soramode_core::member::order::{FenceOf, Order, Wish};
+use soramode_protocol::mode::Mode;
+use soramode_protocol::node::ClusterNode;
 
 pub(crate) fn order(order: &Order) -> String {
     match order {
@@ -50,4 +52,10 @@ pub(crate) fn fence(id: u64, of: &FenceOf) -> String {
         FenceOf::All => format!("-> sfu: fence {id}, end everything"),
         FenceOf::Channel(channel) => format!("-> sfu: fence {id}, end {channel}"),
     }
+}
+
+pub(crate) fn node(node: &ClusterNode) -> String {
+    let mode = node.mode.map_or("no mode", Mode::name);
+    let owes = node.owes.map(|owes| format!(", owes {}, {} until purged", owes.channels, owes.until_purged)).unwrap_or_default();
+    format!("  {}: {mode}, {}{owes}", node.node_name, if node.connected { "connected" } else { "not connected" })
 }
