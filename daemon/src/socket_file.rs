@@ -271,7 +271,7 @@ impl FileHandle {
         // Through the handle again, which only /proc offers: a chmod by path could hit what somebody put there meanwhile.
         let through = format!("/proc/self/fd/{}", self.handle.as_raw_fd());
         let set = rustix::fs::chmodat(CWD, through, Mode::from_raw_mode(bits), AtFlags::empty());
-        set.map_err(SocketError::on("open to clients", &self.path))
+        set.map_err(SocketError::on("set the permissions (through /proc, which must be mounted) of", &self.path))
     }
 }
 

@@ -58,7 +58,7 @@ fn kind(folder: &Path, around: Surroundings) -> Kind {
 }
 
 fn prepare_private(folder: &Path, uid: u32) -> Result<(), SocketError> {
-    make(folder, PRIVATE_BITS)?;
+    make_whatever_the_umask(folder, PRIVATE_BITS)?;
     let there = fs::symlink_metadata(folder).map_err(SocketError::on("look at", folder))?;
     let bits = there.mode() & 0o7777;
     if there.is_dir() && there.uid() == uid && bits == PRIVATE_BITS {
@@ -69,11 +69,15 @@ fn prepare_private(folder: &Path, uid: u32) -> Result<(), SocketError> {
 }
 
 fn prepare_own(folder: &Path) -> Result<(), SocketError> {
-    if make(folder, SHARED_BITS)? == Made::Now {
-        // The umask may have taken some.
-        fs::set_permissions(folder, Permissions::from_mode(SHARED_BITS)).map_err(SocketError::on("open to clients", folder))?;
+    make_whatever_the_umask(folder, SHARED_BITS)
+}
+
+/// Makes the folder if it is not there, with these bits: the umask may take some, and the next start would find a folder that nobody made.
+fn make_whatever_the_umask(folder: &Path, bits: u32) -> Result<(), SocketError> {
+    match make(folder, bits)? {
+        Made::Now => fs::set_permissions(folder, Permissions::from_mode(bits)).map_err(SocketError::on("set the permissions of", folder)),
+        Made::Before => Ok(()),
     }
-    Ok(())
 }
 
 #[derive(PartialEq, Eq)]

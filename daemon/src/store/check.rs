@@ -1,8 +1,10 @@
 //! What a state holds, for people.
 
 use std::fmt::Write as _;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use rusqlite::{Connection, OpenFlags};
 use soramode_core::snapshot::Stored;
 
 use super::facts::Fact;
@@ -20,7 +22,35 @@ pub fn check(folder: &Path) -> Result<String, Unusable> {
 }
 
 fn look(path: &Path) -> Result<String, Trouble> {
-    let connection = read_only(path)?;
+    match look_with(path, read_only) {
+        Err(Trouble::Database(_)) if has_nothing_to_replay(path) => look_with(path, never_written),
+        looked => looked,
+    }
+}
+
+/// Whether everything is in the database itself, so that it can be read where nothing can be written beside it.
+fn has_nothing_to_replay(path: &Path) -> bool {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    std::fs::metadata(log).map_or(true, |log| log.len() == 0)
+}
+
+/// A connection for a file system on which nothing can be written: `SQLite` then makes no index of the write-ahead log beside the database.
+fn never_written(path: &Path) -> rusqlite::Result<Connection> {
+    let mut uri = "file:".to_owned();
+    for byte in path.as_os_str().as_bytes() {
+        match byte {
+            b'/' | b'.' | b'-' | b'_' => uri.push(char::from(*byte)),
+            byte if byte.is_ascii_alphanumeric() => uri.push(char::from(*byte)),
+            byte => write!(uri, "%{byte:02X}").unwrap_or_default(),
+        }
+    }
+    uri.push_str("?immutable=1");
+    Connection::open_with_flags(uri, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+}
+
+fn look_with(path: &Path, open: fn(&Path) -> rusqlite::Result<Connection>) -> Result<String, Trouble> {
+    let connection = open(path)?;
     match schema::find(&connection)? {
         Found::Empty => return Ok(format!("{}: empty\n", path.display())),
         Found::Known => {}
@@ -32,7 +62,7 @@ fn look(path: &Path) -> Result<String, Trouble> {
         return Err(Trouble::Inconsistent(verdict));
     }
     // A daemon that writes meanwhile may show the second reader a later moment: then the count of connections is of about now.
-    let Stored { mode, mode_changes, next_seq, sessions, connections, claims, .. } = load(&connection, &mut read_only(path)?)?;
+    let Stored { mode, mode_changes, next_seq, sessions, connections, claims, .. } = load(&connection, &mut open(path)?)?;
     let oldest: Option<u64> = connection.query_row("SELECT min(first_seq) FROM log", [], |row| row.get(0))?;
     let log_id: Option<String> = Fact::LogId.read(&connection)?;
     let schema: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;

@@ -315,6 +315,26 @@ fn a_folder_or_a_file_that_others_could_have_made_is_refused() {
 }
 
 #[test]
+fn a_state_on_a_read_only_file_system_can_be_looked_at() {
+    let may_mount = Command::new("unshare").args(["-m", "true"]).status();
+    if !may_mount.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: this user can mount no file system");
+        return;
+    }
+    let home = Home::new();
+    let process = home.start(&[]);
+    process.client().get("ChangeMode", &json!({"mode": "block_new_session"}));
+    process.kill(Signal::TERM);
+    process.end();
+    let script = format!("mount --bind '{0}' '{0}' && mount -o remount,ro,bind '{0}' && exec \"$@\"", home.state().display());
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-c", &script, "sh", env!("CARGO_BIN_EXE_soramoded"), "--check-state", "--state-dir"]).arg(home.state());
+    let output = command.output().unwrap();
+    let told = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert!(output.status.success() && told.contains("sound") && told.contains("block_new_session"), "{told}");
+}
+
+#[test]
 fn files_that_others_could_read_are_closed_to_them() {
     let home = Home::new();
     let process = home.start(&[]);
