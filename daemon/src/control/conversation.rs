@@ -157,13 +157,17 @@ impl Conversation {
             }
             match lines.next_line() {
                 Ok(None) => return asks,
-                Ok(Some(line)) => {
-                    *turn_bytes = turn_bytes.saturating_sub(line.len() + 1);
-                    self.take_line(line, &mut asks);
-                }
+                Ok(Some(line)) => *turn_bytes = self.take_line_of_turn(line, &mut asks, *turn_bytes),
                 Err(too_long) => self.refuse_and_close(Error::new(ErrorType::InvalidRequest, too_long.to_string())),
             }
         }
+    }
+
+    /// Takes a line, and gives what is left of the turn: nothing after a subscription, which is told a turn's events at once.
+    fn take_line_of_turn(&mut self, line: &[u8], asks: &mut Vec<Numbered>, turn_bytes: usize) -> usize {
+        self.take_line(line, asks);
+        let subscribes = matches!(self.alone, Some((_, Alone::Subscribe(_))));
+        if subscribes { 0 } else { turn_bytes.saturating_sub(line.len() + 1) }
     }
 
     fn take_line(&mut self, line: &[u8], asks: &mut Vec<Numbered>) {

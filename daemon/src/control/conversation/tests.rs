@@ -191,3 +191,14 @@ fn viewers_share_their_waits_and_operators_have_their_own() {
     viewers.pop();
     assert_eq!(take_lines(&mut late, &mut lines(WAIT)).len(), 1, "what a client leaves is free again");
 }
+
+#[test]
+fn a_subscription_takes_a_turn() {
+    let mut conversation = conversation(Access::View);
+    let mut lines = lines(&"{\"id\":1,\"method\":\"Subscribe\"}\n".repeat(2));
+    for told in 1..=2 {
+        let mut turn_bytes = 1_000;
+        assert!(conversation.take_lines(&mut lines, &mut turn_bytes).is_empty());
+        assert_eq!((turn_bytes, conversation.out.lines().len()), (0, told));
+    }
+}
