@@ -88,7 +88,8 @@ fn a_self_signed_certificate_is_trusted_or_it_is_said_what_to_do() {
         let refused = test(server, ca_file);
         assert!(refused.code == 70 && refused.stderr.contains(problem), "{ca_file:?}: {refused:?}");
     }
-    for unfit in ["plain.pem.key", "/dev/null"] {
+    std::fs::write(folder.path().join("empty.pem"), "").unwrap();
+    for unfit in ["plain.pem.key", "empty.pem"] {
         let refused = test(&plain, &["--ca-file", unfit]);
         assert!(refused.code == 2 && refused.stderr.contains("has no PEM certificate"), "{refused:?}");
     }

@@ -123,8 +123,10 @@ fn other_certificates_are_taken_if_they_are_some() {
     let certificates = concat!(env!("CARGO_MANIFEST_DIR"), "/src/config/tests/identity.pem");
     let log = home.reload(&format!("{telling}ca-file = {certificates:?}\n"), READ);
     assert!(log.contains("taken: ca-file; needs a restart: nothing\n"), "{log}");
-    let log = home.reload(&format!("{telling}ca-file = \"/dev/null\"\n"), "nothing was taken");
-    assert!(log.contains("ca-file: /dev/null has no PEM certificate"), "{log}");
+    let empty = home.file.with_file_name("empty.pem");
+    fs::write(&empty, "").unwrap();
+    let log = home.reload(&format!("{telling}ca-file = {empty:?}\n"), "nothing was taken");
+    assert!(log.contains("empty.pem has no PEM certificate"), "{log}");
 }
 
 #[test]
