@@ -65,9 +65,11 @@ fn the_configuration_file_speaks_of_every_flag_and_is_taken_whole() {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     };
     secret("http-tokens", "monitoring 0123456789abcdef0123456789abcdef\n");
+    secret("sora-tokens", "sora 0123456789abcdef0123456789abcdef\n");
     secret("webhook-secrets", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n");
-    for pem in ["webhook-ca.pem", "etcd-ca.pem", "etcd-client.pem", "etcd-client.key"] {
-        secret(pem, "");
+    let identity = include_str!("../../src/config/tests/identity.pem");
+    for pem in ["ca.pem", "etcd-ca.pem", "etcd-client.pem", "etcd-client.key"] {
+        secret(pem, identity);
     }
     // The group and the folder are the package's to make.
     let here = |text: &str| text.replace("/etc/soramode", folder.path().to_str().unwrap()).replace("\"soramode\"", "\"root\"");
