@@ -66,6 +66,7 @@ fn the_configuration_file_speaks_of_every_flag_and_is_taken_whole() {
     };
     secret("http-tokens", "monitoring 0123456789abcdef0123456789abcdef\n");
     secret("sora-tokens", "sora 0123456789abcdef0123456789abcdef\n");
+    secret("etcd-password", "correct horse battery staple\n");
     secret("webhook-secrets", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n");
     let identity = include_str!("../../src/config/tests/identity.pem");
     for pem in ["ca.pem", "etcd-ca.pem", "etcd-client.pem", "etcd-client.key"] {
