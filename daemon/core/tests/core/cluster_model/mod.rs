@@ -92,8 +92,12 @@ const THREADS: usize = 2;
 /// Whole in half a minute. The first node has the channel at the beginning.
 const USUAL: Bounds = Bounds { ticks: 2, revisions: 7, incidents: 2, slow: Slow::First, loss: None };
 
-/// The same where the store loses something. What no node has seen, none can miss: both have seen the claim.
-const LOSING: Bounds = Bounds { ticks: 2, revisions: 6, incidents: 1, slow: Slow::First, loss: None };
+/// What both nodes have seen before the store loses something. What no node has seen, none can miss, and it loses more than is written
+/// before the next read.
+const SEEN: u64 = 8;
+
+/// The same where the store loses something.
+const LOSING: Bounds = Bounds { ticks: 2, revisions: SEEN + 3, incidents: 1, slow: Slow::First, loss: None };
 
 struct Cluster {
     mistake: Mistake,
@@ -234,6 +238,10 @@ impl Model for Cluster {
             }
         };
         let mut nodes = [Node::new(Incarnation(1), Some(Token(3))), second];
+        if self.bounds.loss.is_some() {
+            store.revision = SEEN;
+            nodes.iter_mut().for_each(|node| node.has_seen(SEEN));
+        }
         nodes[0].poll(self.mistake, Duration::ZERO);
         vec![World { tick: 0, incidents: 0, has_lost: false, store, nodes }]
     }

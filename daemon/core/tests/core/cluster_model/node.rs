@@ -120,15 +120,28 @@ impl Node {
     }
 
     /// A transaction compares the configuration, and is believed if its answer can have come after those before it.
-    pub(super) fn execute_trusted(&self, node: usize, store: &mut Store, txn: &Txn) -> Answer {
-        let is_trusted = |known: &Known| store.configuration.as_ref().is_some_and(|it| it.history_id == known.history_id);
-        if *txn != Txn::Init && !self.known.as_ref().is_some_and(is_trusted) && !self.is_mistaken {
+    pub(super) fn execute_trusted(&mut self, node: usize, store: &mut Store, txn: &Txn) -> Answer {
+        let is_same =
+            |known: &Known| store.configuration.as_ref().is_some_and(|it| it.history_id == known.history_id && it.set_back.is_none());
+        if *txn != Txn::Init && !self.known.as_ref().is_some_and(is_same) && !self.is_mistaken {
             return Answer::Nothing;
         }
         let before = store.revision;
         let answer = store.execute(node, txn);
         let writes = if store.revision > before { Writes::Something } else { Writes::Nothing };
-        if fall(self.highest(), store.revision, writes).is_some() && !self.is_mistaken { Answer::Nothing } else { answer }
+        if fall(self.highest(), store.revision, writes).is_none() || self.is_mistaken {
+            return answer;
+        }
+        self.refuses = true;
+        store.note_set_back();
+        Answer::Nothing
+    }
+
+    /// Before the beginning of the world.
+    pub(super) fn has_seen(&mut self, revision: u64) {
+        for known in self.known.iter_mut().chain(&mut self.stored_etcd) {
+            known.revision = revision;
+        }
     }
 
     /// The channel's session ends; then its claim is released.

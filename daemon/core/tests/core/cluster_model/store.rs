@@ -99,6 +99,13 @@ impl Store {
         }
     }
 
+    /// So that no other node goes by it.
+    pub(super) fn note_set_back(&mut self) {
+        if let Some(configuration) = &mut self.configuration {
+            configuration.set_back = Some(String::new());
+        }
+    }
+
     /// As the core judges it.
     pub(super) fn etcd(&self, revision_before: u64) -> Etcd {
         Etcd { configuration: self.configuration.clone(), etcd_cluster_id: ETCD, revision: self.revision, revision_before, fall: None }
