@@ -25,13 +25,11 @@ use crate::event_log::EventLog;
 use crate::health::Health;
 use crate::inbox::{LastLook, Letter, Letters, Mail, Mailbox, Renewal, WeakInbox};
 use crate::journal::{Due, Journal, Outcome, WAITING_RECORDS_MAX};
-use crate::log;
 use crate::metrics::Metrics;
 use crate::mirror::{Mirror, Owed};
-use crate::notify;
-use crate::unkept;
 use crate::watchdog::Watchdog;
 use crate::webhook::{Errand, Webhooks};
+use crate::{log, notify, unkept};
 
 /// Letters that share one commit at most.
 const LETTERS_PER_COMMIT: usize = 256;

@@ -31,7 +31,7 @@ const KIB_PER_CLIENT_MAX: u64 = 256;
 const OPERATOR_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// How long a well-behaved HTTP client may wait for its answer, while hundreds send thousands of requests each to an unoptimised daemon.
-const CLIENT_TIME_MAX: Duration = Duration::from_secs(60);
+const CLIENT_TIME_MAX: Duration = Duration::from_mins(1);
 
 /// How long a stop may take.
 const STOP_TIME_MAX: Duration = Duration::from_secs(10);

@@ -52,7 +52,7 @@ pub(super) static STORY: &[Part<Ask, &'static str>] = &[
         name: "join",
         heading: "Three nodes join",
         steps: &[
-            step(Init(0), "made, epoch 1", "a cluster is made once, by an operator: no node takes an empty etcd for its own"),
+            step(Init(0), "made, epoch 1", "an operator makes a cluster, once: no node takes an empty etcd"),
             step(Join, ALL_NORMAL, "a node starts as initial, and is normal once it has joined"),
             step(Nodes(0), "n1, n2, n3", "each node sees the others"),
             step(SetInitial(0), "refused: InvalidParams", "nobody can set initial: a node enters it by itself"),

@@ -4,6 +4,7 @@
 //!
 //! Each mistake of which the protocol keeps clear is built in once on purpose: the same search must find what it leads to.
 
+mod mistake;
 mod node;
 mod store;
 
@@ -12,6 +13,7 @@ use std::time::Duration;
 use soramode_core::cluster::{FenceAfter, Incarnation, Terms, Token};
 use stateright::{Checker, HasDiscoveries, Model, Property};
 
+use mistake::Mistake;
 use node::{Flight, Node};
 use store::{Loss, NODES, Store};
 
@@ -24,38 +26,6 @@ const TERMS: Terms = Terms {
     fence_after: FenceAfter::After(Duration::from_millis(1_979_900)),
     fence_budget: Duration::ZERO,
 };
-
-/// What may be done wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mistake {
-    None,
-    /// A takeover does not wait.
-    TakeoverAtOnce,
-    /// It waits less than the right lasts.
-    ShortWait,
-    /// A right is counted from the answer.
-    RightFromTheAnswer,
-    /// A wait begins although the owner was not seen gone: it is only not known.
-    WaitUnseen,
-    /// Who joins does not end what there was of it before.
-    JoinProlongs,
-    /// Nothing ends the sessions when the right is over.
-    NoEnd,
-    /// A read from before an incarnation is taken for a proof that it is gone.
-    AnyReadProves,
-    /// An own claim that is found is used as it is, also while a release of it is under way.
-    FoundIsMine,
-    /// The next incarnation's right begins before its claims are written.
-    ReadoptionProlongs,
-    /// The next incarnation is stored before its claims are written.
-    NextStoredEarly,
-    /// An etcd is taken whatever it has lost.
-    AnyEtcdIsTaken,
-    /// A fresh node makes a cluster where it finds none.
-    FreshNodeInits,
-    /// What is known of the etcd does not outlive the daemon.
-    EtcdIsForgotten,
-}
 
 /// How large the worlds are that are looked at.
 #[derive(Clone, Copy, Debug)]
@@ -240,7 +210,9 @@ impl Model for Cluster {
         let mut nodes = [Node::new(Incarnation(1), Some(Token(3))), second];
         if self.bounds.loss.is_some() {
             store.revision = SEEN;
-            nodes.iter_mut().for_each(|node| node.has_seen(SEEN));
+            for node in &mut nodes {
+                node.has_seen(SEEN);
+            }
         }
         nodes[0].poll(self.mistake, Duration::ZERO);
         vec![World { tick: 0, incidents: 0, has_lost: false, store, nodes }]
@@ -371,73 +343,4 @@ fn no_channel_is_served_by_two_nodes_whatever_the_store_loses() {
         assert!(checker.is_done());
         checker.assert_no_discovery(property);
     }
-}
-
-#[test]
-fn it_finds_an_etcd_that_is_taken_whatever_it_has_lost() {
-    for loss in [Loss::Emptied, Loss::SetBack, Loss::Replaced] {
-        must_be_found(Mistake::AnyEtcdIsTaken, Bounds { loss: Some(loss), ..LOSING });
-    }
-}
-
-#[test]
-fn it_finds_a_fresh_node_that_makes_a_cluster() {
-    must_be_found_with(Mistake::FreshNodeInits, Bounds { loss: Some(Loss::Emptied), ..LOSING }, Second::Fresh);
-}
-
-#[test]
-fn it_finds_an_etcd_that_is_forgotten_by_a_restart() {
-    for loss in [Loss::SetBack, Loss::Replaced] {
-        must_be_found(Mistake::EtcdIsForgotten, Bounds { loss: Some(loss), ..LOSING });
-    }
-}
-
-#[test]
-fn it_finds_takeover_at_once() {
-    must_be_found(Mistake::TakeoverAtOnce, USUAL);
-}
-
-#[test]
-fn it_finds_short_wait() {
-    must_be_found(Mistake::ShortWait, USUAL);
-}
-
-#[test]
-fn it_finds_right_from_the_answer() {
-    must_be_found(Mistake::RightFromTheAnswer, USUAL);
-}
-
-#[test]
-fn it_finds_wait_unseen() {
-    must_be_found(Mistake::WaitUnseen, USUAL);
-}
-
-#[test]
-fn it_finds_join_prolongs() {
-    must_be_found(Mistake::JoinProlongs, USUAL);
-}
-
-#[test]
-fn it_finds_no_end() {
-    must_be_found(Mistake::NoEnd, USUAL);
-}
-
-#[test]
-fn it_finds_any_read_proves() {
-    must_be_found(Mistake::AnyReadProves, Bounds { revisions: 8, slow: Slow::Second, ..USUAL });
-}
-
-#[test]
-fn it_finds_found_is_mine() {
-    must_be_found(Mistake::FoundIsMine, USUAL);
-}
-
-#[test]
-fn it_finds_readoption_prolongs() {
-    must_be_found(Mistake::ReadoptionProlongs, USUAL);
-}
-
-#[test]
-fn it_finds_next_stored_early() {
-    must_be_found(Mistake::NextStoredEarly, USUAL);
 }
