@@ -391,6 +391,7 @@ impl Driver {
 
     fn complete_status(&self, status: &mut Status) {
         self.outside.health.complete(status);
+        status.end_subscribers = self.outside.ender.subscribers();
         status.warnings.extend(self.journal.trouble());
         if let Some(mirror) = &self.outside.mirror {
             mirror.complete(status);

@@ -70,6 +70,11 @@ impl Ender {
         self.subscribers.subscribe()
     }
 
+    /// Returns the number of clients that accept end requests.
+    pub(crate) fn subscribers(&self) -> u64 {
+        u64::try_from(self.subscribers.receiver_count()).unwrap_or(u64::MAX)
+    }
+
     /// Has these sessions ended, in a bounded time.
     pub(crate) async fn end(self, sessions: Vec<EndSession>) -> Answer {
         let asked = u64::try_from(sessions.len()).unwrap_or(u64::MAX);

@@ -232,6 +232,9 @@ pub struct Status {
     pub rejected: BTreeMap<RejectReason, u64>,
     /// Webhook deliveries.
     pub deliveries: DeliveryCounts,
+    /// Clients that accept end requests: they are subscribed with `ends: true` at this moment.
+    #[serde(default)]
+    pub end_subscribers: u64,
     /// Where the state is kept.
     pub storage: Storage,
     /// The daemon's version.

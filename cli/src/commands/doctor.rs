@@ -89,6 +89,7 @@ pub(crate) async fn run(_: Args, context: &mut Context<'_>) -> Result<Exit, Fail
     let others = status.upstreams.iter().filter(|upstream| upstream.name != "sora-api");
     checks.extend(others.map(|upstream| upstream_check(upstream, &context.output)));
     checks.extend(status.warnings.iter().map(|warning| Check::bad("warning", warning, "See soramoded's log: journalctl -u soramoded")));
+    checks.push(end_check(&status));
     checks.push(deliveries(&status));
     checks.push(clock(&status, times::now()));
     let bad = checks.iter().filter(|check| check.verdict == Verdict::Bad).count() as u64;
@@ -191,6 +192,21 @@ fn source_check(source: &Source, output: &Output) -> Check {
         (None, None) if source.known => Check::ok(name, format!("all it has is known{heard}")),
         (None, None) => Check::note(name, format!("has not told everything yet{heard}"), "It is asked: look again in a moment"),
     }
+}
+
+/// How sessions are ended when `soramode end` or a fence asks for it.
+fn end_check(status: &Status) -> Check {
+    let asks_sora = status.upstreams.iter().any(|upstream| upstream.name == "sora-api");
+    let fences_by_socket = status.cluster.as_deref().is_some_and(|cluster| cluster.on_fence == "socket");
+    let cannot = match (status.end_subscribers, asks_sora, fences_by_socket) {
+        (0, true, false) => return Check::ok("end", "Sora's API ends sessions"),
+        (0, true, true) => "a fence (--on-fence socket) cannot end sessions",
+        (0, false, false) => "soramode end cannot end sessions",
+        (0, false, true) => "neither soramode end nor a fence (--on-fence socket) can end sessions",
+        (count, _, _) => return Check::ok("end", format!("sessions can be ended: by {}", counted(count, "subscribed client"))),
+    };
+    let advice = "Have the signalling server send Subscribe with ends: true, again after each reconnect";
+    Check::note("end", format!("no client accepts end requests: {cannot}"), advice)
 }
 
 /// Its place, what becomes of its channels if it is lost, and what the other nodes know of it.

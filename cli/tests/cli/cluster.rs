@@ -4,7 +4,6 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
-use std::time::Instant;
 
 use serde_json::{Value, json};
 use soramoded::args::Args;
@@ -12,7 +11,7 @@ use soramoded::config::Config;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{Ended, PATIENCE, Run, program};
+use crate::support::{Ended, Run, program, until};
 
 /// One member of etcd, which ends with the test.
 pub(crate) struct Etcd {
@@ -143,18 +142,6 @@ impl Node {
 impl Drop for Node {
     fn drop(&mut self) {
         self.stop();
-    }
-}
-
-/// Asks again and again until it is so.
-pub(crate) fn until<T>(mut look: impl FnMut() -> Option<T>) -> T {
-    let began = Instant::now();
-    loop {
-        if let Some(seen) = look() {
-            return seen;
-        }
-        assert!(began.elapsed() < PATIENCE, "it never came about");
-        std::thread::yield_now();
     }
 }
 

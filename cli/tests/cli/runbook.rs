@@ -5,10 +5,12 @@ use std::fs;
 use nix::sys::signal::Signal;
 
 #[cfg(feature = "cluster")]
-use crate::cluster::{Etcd, Node, until};
+use crate::cluster::{Etcd, Node};
 use crate::pasted::{Machine, blocks, document, signalling_server};
 use crate::sora::Sora;
 use crate::support::Daemon;
+#[cfg(feature = "cluster")]
+use crate::support::until;
 
 const RUNBOOK: &str = "man/runbook.md";
 

@@ -310,3 +310,15 @@ fn serve(stream: UnixStream, answer: &impl Fn(&str) -> Reply) {
         }
     }
 }
+
+/// Asks again and again until it is so.
+pub(crate) fn until<T>(mut look: impl FnMut() -> Option<T>) -> T {
+    let began = std::time::Instant::now();
+    loop {
+        if let Some(seen) = look() {
+            return seen;
+        }
+        assert!(began.elapsed() < PATIENCE, "it never came about");
+        thread::yield_now();
+    }
+}

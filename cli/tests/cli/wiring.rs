@@ -1,6 +1,7 @@
 //! `doctor`, `nodes`, `end`, and what `status` and `set` say of a Sora.
 
 use std::io::{BufRead, BufReader, Write};
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 
 use serde_json::{Value, json};
@@ -8,7 +9,7 @@ use soramoded::args::http::SoraMode;
 use soramoded::config::Admission;
 
 use crate::sora::{Sora, connection};
-use crate::support::Daemon;
+use crate::support::{Daemon, until};
 
 fn beside(sora: &Sora) -> Daemon {
     Daemon::start_with(|config| {
@@ -29,8 +30,16 @@ fn a_node_that_is_well_is_said_to_be_so() {
     let daemon = Daemon::start();
     let (code, report) = daemon.json(&["doctor"]);
     assert_eq!((code, &report["is_well"]), (0, &json!(true)));
-    let wanted =
-        [("versions", "ok"), ("access", "ok"), ("mode", "ok"), ("state", "note"), ("socket", "ok"), ("deliveries", "ok"), ("clock", "ok")];
+    let wanted = [
+        ("versions", "ok"),
+        ("access", "ok"),
+        ("mode", "ok"),
+        ("state", "note"),
+        ("socket", "ok"),
+        ("end", "note"),
+        ("deliveries", "ok"),
+        ("clock", "ok"),
+    ];
     assert_eq!(checks(&report), wanted);
     let table = daemon.ok(&["doctor"]);
     assert!(
@@ -56,6 +65,7 @@ fn what_is_not_as_it_should_be_is_said_with_what_to_do() {
         ("socket", "ok"),
         ("sora", "bad"),
         ("warning", "bad"),
+        ("end", "ok"),
         ("deliveries", "ok"),
         ("clock", "ok"),
     ];
@@ -156,10 +166,16 @@ fn a_signalling_server_is_asked_to_end_sessions() {
     daemon.connect("spam", "1");
     let mut signalling = UnixStream::connect(daemon.socket()).unwrap();
     signalling.write_all(b"{\"id\":1,\"method\":\"Subscribe\",\"params\":{\"types\":[\"node.*\"],\"ends\":true}}\n").unwrap();
-    let mut lines = BufReader::new(signalling).lines().map(Result::unwrap);
+    let mut lines = BufReader::new(signalling.try_clone().unwrap()).lines().map(Result::unwrap);
     assert!(lines.next().unwrap().contains("next_seq"));
+    let doctor = daemon.ok(&["doctor", "-o", "plain"]);
+    assert!(doctor.contains("ok\tend\tsessions can be ended: by 1 subscribed client\t"), "{doctor}");
     let words = "asked its signalling server to end 1 session. They are over when their connections have left; on a closed node: soramode wait drained\n";
     assert_eq!(daemon.ok(&["end", "spam", "--accept-risk=cuts-clients"]), words);
     assert!(lines.next().unwrap().contains("\"method\":\"End\",\"params\":{\"channel_id\":\"spam\","));
     assert_eq!(daemon.ok(&["end", "--all", "--accept-risk=cuts-clients", "-o", "plain"]), "1\t0\tsubscribers\n");
+    // One that has connected anew and not subscribed again is not counted any more.
+    signalling.shutdown(Shutdown::Both).unwrap();
+    let row = "note\tend\tno client accepts end requests: soramode end cannot end sessions\tHave the signalling server send Subscribe";
+    until(|| Some(daemon.ok(&["doctor", "-o", "plain"])).filter(|doctor| doctor.contains(row)));
 }

@@ -29,6 +29,7 @@ impl Gate {
             oldest_session: self.oldest_session(),
             rejected: self.rejected.clone(),
             deliveries: self.deliveries.counts(),
+            end_subscribers: 0,
             storage: Storage { state: self.storage, path: self.settings.storage.path.clone() },
             version: VERSION.to_owned(),
             protocol: PROTOCOL,

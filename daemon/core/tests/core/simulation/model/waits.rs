@@ -172,6 +172,7 @@ impl Model {
             oldest_session: self.oldest().map(|it| self.shown(it)),
             rejected: self.rejected.clone(),
             deliveries: DeliveryCounts::default(),
+            end_subscribers: 0,
             storage: Storage { state, path: None },
             version: VERSION.to_owned(),
             protocol: PROTOCOL,
