@@ -111,7 +111,7 @@ impl Closed {
             format!(". It would have become normal by itself in {time} (--for), and does not any more")
         };
         let kept = reason.filter(|reason| self.before.reason.as_deref() != Some(reason)).map(|reason| {
-            let command = socket.command(&format!("set {} -m …", self.mode));
+            let command = socket.command(&format!("set {} -m REASON", self.mode));
             format!(". The reason {} is not recorded: {command} changes it", quoted(reason))
         });
         format!("{node}: already {}{taken}{}", mode_words(&theirs), kept.unwrap_or_default())
@@ -271,7 +271,7 @@ mod tests {
         let already = "node-01: already block_new_session (since 0 s, uid:1000(ops), \"CHG-1\")";
         assert_eq!(joined(None).words(&socket, None), already);
         assert_eq!(joined(None).words(&socket, Some("CHG-1")), already);
-        let kept = "The reason \"CHG-2\" is not recorded: soramode set block_new_session -m … changes it";
+        let kept = "The reason \"CHG-2\" is not recorded: soramode set block_new_session -m REASON changes it";
         assert_eq!(joined(None).words(&socket, Some("CHG-2")), format!("{already}. {kept}"));
         let taken = "It would have become normal by itself in 1 h (--for), and does not any more";
         assert_eq!(joined(Some(3_600)).words(&socket, None), format!("{already}. {taken}"));

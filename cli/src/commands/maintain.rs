@@ -216,7 +216,8 @@ async fn reopen(closed: &Closed, (reason, began): (Option<&str>, Instant), conte
         Back::ClosedBy(theirs) if theirs.mode != now.mode => {
             ChangeMode { reason: theirs.reason, ..ChangeMode::to(SettableMode::try_from(theirs.mode).unwrap_or(SettableMode::Normal)) }
         }
-        Back::ClosedBy(theirs) => return Ok(still_closed(&node, *theirs, &history.changes)),
+        // A time that ran then was taken away by the closing.
+        Back::ClosedBy(theirs) => return Ok(still_closed(&node, ModeState { expires_at: now.expires_at, ..*theirs }, &history.changes)),
         Back::Stays => return Ok(still_closed(&node, now, &history.changes)),
     };
     let change = ChangeMode { if_generation: Some(closed.generation), on_behalf_of: on_behalf_of(), ..change };
@@ -225,7 +226,10 @@ async fn reopen(closed: &Closed, (reason, began): (Option<&str>, Instant), conte
             let words = format!("{node}: {} -> {mode} after {} of maintenance", closed.mode, times::span(began.elapsed()));
             Ok(Left::Opened(words))
         }
-        Ok(_) => Ok(still_closed(&node, closed.before.clone(), &history.changes)),
+        Ok(ModeChanged { mode, .. }) => {
+            let theirs = ModeState { mode, expires_at: None, ..closed.before.clone() };
+            Ok(still_closed(&node, theirs, &history.changes))
+        }
         Err(failure) if failure.exit == Exit::Superseded => {
             let (status, history) = daemon.call_both(&GetStatus {}, &ListModeChanges { limit: Some(HISTORY_MAX) }).await?;
             Ok(still_closed(&node, status.mode, &history.changes))

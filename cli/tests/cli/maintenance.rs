@@ -74,6 +74,19 @@ fn opens_what_an_earlier_run_of_the_same_reason_left_closed() {
 }
 
 #[test]
+fn a_time_that_was_taken_away_is_not_told_of_as_running() {
+    let daemon = Daemon::start();
+    for command in ["true", "false"] {
+        daemon.ok(&["set", "block_new_session", "--for", "1h", "-m", "theirs"]);
+        let ended = daemon.run(&["maintain", "--connections", "-m", "CHG-1", "--", command]);
+        assert!(ended.stderr.contains("and does not any more"), "{ended:?}");
+        let last = ended.stderr.lines().filter(|line| line.contains("STILL CLOSED") || line.contains("stays")).last().unwrap();
+        assert!(!last.contains("by itself"), "{ended:?}");
+        daemon.ok(&["set", "normal"]);
+    }
+}
+
+#[test]
 fn the_closing_of_another_operator_under_sudo_is_theirs() {
     let daemon = Daemon::start();
     let run = |operator: &str, args: &[&str]| program(&daemon.socket()).env("SUDO_USER", operator).args(args).ended();

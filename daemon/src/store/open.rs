@@ -66,6 +66,9 @@ pub enum Trouble {
     /// It cannot be opened or written.
     #[error("it cannot be written ({0}). Make it writable for the daemon's user, or say another --state-dir, and start again")]
     Database(rusqlite::Error),
+    /// There is no room to write it.
+    #[error("it cannot be written ({0}). Make room on its disk, and start again")]
+    Full(rusqlite::Error),
     /// Another process holds a lock on it.
     #[error("another process has locked it ({0}). Find it with: fuser -v soramode.db; end it, and start again")]
     Locked(rusqlite::Error),
@@ -97,6 +100,7 @@ impl From<rusqlite::Error> for Trouble {
             // None: a value that is no mode, no id or no JSON.
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) | None => Self::Damaged(error),
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Locked(error),
+            Some(ErrorCode::DiskFull) => Self::Full(error),
             Some(_) => Self::Database(error),
         }
     }
