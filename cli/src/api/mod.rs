@@ -28,6 +28,7 @@ pub(crate) use watch::{Goal, Watch, watch};
 use crate::command_line;
 use crate::error::{Exit, Failure};
 use crate::output::escape::escape;
+use crate::output::{Output, counted};
 use crate::seen::{Listed, Seen};
 
 /// How long an answer may take.
@@ -131,6 +132,16 @@ impl Api {
         let status = self.client.get_status().await.map_err(|error| self.explain(Target::GetStatus, error))?;
         self.is_bare.set(status.is_none());
         Ok(status)
+    }
+
+    /// Says how many connections are in none of the lists because they are still pending, where its soramoded tells. A list that has been
+    /// printed is not taken back where it cannot be told.
+    pub(crate) async fn note_pending(&self, output: &Output) {
+        let Ok(Some(status)) = self.status().await else { return };
+        if status.pending > 0 {
+            let (node, pending) = (escape(status.node_name.as_str()), counted(status.pending, "pending connection"));
+            output.note(&format!("{node}: over the API {pending} cannot be listed. On that node: soramode connections"));
+        }
     }
 
     /// Its mode.

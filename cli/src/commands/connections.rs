@@ -78,6 +78,7 @@ async fn list_over_api(args: &Args, api: &Api, output: &mut Output) -> Result<Ex
         list.row(&Listed { connection, state: ConnectionState::Live, created_at }, &cells)?;
     }
     list.finish("no connections")?;
+    api.note_pending(output).await;
     Ok(Exit::Done)
 }
 

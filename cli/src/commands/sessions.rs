@@ -96,6 +96,7 @@ async fn list_over_api(args: &Args, api: &Api, output: &mut Output) -> Result<Ex
         )?;
     }
     list.finish("no sessions")?;
+    api.note_pending(output).await;
     Ok(Exit::Done)
 }
 

@@ -1,6 +1,7 @@
 //! `--api-url`: the same verbs against any server that speaks Sora's API.
 
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 
@@ -347,11 +348,33 @@ fn what_its_socket_does_not_call_drained_its_api_does_not_either() {
     assert_eq!((&error["exit_code"], &error["error"]["error_type"]), (&json!(8), &json!("SessionsUnknown")));
 }
 
+/// Asks as a Sora does before it lets a client in.
+fn authenticate(webhooks: &str, body: &Value) -> String {
+    let mut stream = TcpStream::connect(webhooks).unwrap();
+    let body = body.to_string();
+    write!(stream, "POST /sora/auth HTTP/1.1\r\nhost: {webhooks}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+        .unwrap();
+    let mut said = String::new();
+    stream.read_to_string(&mut said).unwrap();
+    said
+}
+
 #[test]
 fn a_client_on_its_way_in_holds_up_a_drain_over_the_api_too() {
-    let (daemon, over_api) = with_api("127.86.7.7:3000", |_| {});
+    const WEBHOOKS: &str = "127.86.7.7:3100";
+    let sora = Sora::start();
+    let (daemon, over_api) = with_api("127.86.7.7:3000", |config| {
+        config.http.sora.listen = Some(WEBHOOKS.parse().unwrap());
+        config.http.sora.api = Some(sora.url().parse().unwrap());
+    });
     // It is pending, and so in no list of Sora's.
-    daemon.ok(&["connect", "spam", "--connection-id", "1"]);
+    let said = authenticate(WEBHOOKS, &json!({"type": "auth", "channel_id": "spam", "connection_id": "1"}));
+    assert!(said.contains("\"allowed\":true"), "{said}");
+    for (list, format) in [("sessions", "table"), ("connections", "plain"), ("connections", "json")] {
+        let listed = over_api(&[list, "-o", format]).ended();
+        let note = "node-01: over the API 1 pending connection cannot be listed. On that node: soramode connections\n";
+        assert_eq!((listed.code, listed.stderr.ends_with(note)), (0, true), "{listed:?}");
+    }
     let ended = over_api(&["drain", "--timeout", "2s"]).ended();
     assert_eq!((ended.code, ended.stderr.contains("1 session is left on node-01")), (124, true), "{ended:?}");
     assert_eq!((over_api(&["is", "drained"]).ended().code, daemon.run(&["is", "drained"]).code), (1, 1));
