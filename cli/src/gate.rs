@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use soramode_protocol::mode::{ChangeMode, ListModeChanges, Mode, ModeChanged, ModeState, SettableMode};
-use soramode_protocol::node::{GetStatus, Status};
+use soramode_protocol::node::{GetStatus, Status, StorageState};
 
 use crate::Context;
 use crate::closing;
@@ -31,7 +31,7 @@ pub(crate) struct Closed {
     pub(crate) mode: Mode,
     /// The newest change that is known.
     pub(crate) generation: u64,
-    /// The node after that.
+    /// The node after that, as it was seen last.
     pub(crate) status: Status,
     /// Whether the other nodes of its cluster know, where it has one.
     pub(crate) published: Option<bool>,
@@ -119,12 +119,21 @@ impl Closed {
 
     /// How to undo it.
     pub(crate) fn undo_words(&self, socket: &Socket) -> String {
-        format!("Undo: {}", socket.command(&format!("set {}", Mode::from(undoing(self.before.mode, self.mode)))))
+        let undo = socket.command(&format!("set {}", Mode::from(undoing(self.before.mode, self.mode))));
+        undo_words(&undo, self.status.storage.state)
     }
 
     /// The same for the report.
     pub(crate) const fn change(&self) -> Change {
         Change { previous_mode: self.before.mode, mode: self.mode, changed: self.changed, generation: Some(self.generation) }
+    }
+}
+
+/// How to undo a change of the mode by this command: while the state cannot be written, the node stays as it is.
+pub(crate) fn undo_words(undo: &str, storage: StorageState) -> String {
+    match storage {
+        StorageState::Failed => format!("Undo, once soramoded can write its state again: {undo}"),
+        StorageState::Ok | StorageState::Memory => format!("Undo: {undo}"),
     }
 }
 
@@ -262,6 +271,14 @@ mod tests {
             assert_eq!(closed(before, None).undo_words(&socket), "Undo: soramode --socket /s set normal");
         }
         assert_eq!(closed(Mode::BlockNewSession, None).undo_words(&socket), "Undo: soramode --socket /s set block_new_session");
+    }
+
+    #[test]
+    fn while_the_state_cannot_be_written_nothing_can_be_undone() {
+        let mut closed = closed(Mode::Normal, None);
+        closed.status.storage.state = StorageState::Failed;
+        let undo = "Undo, once soramoded can write its state again: soramode --socket /s set normal";
+        assert_eq!(closed.undo_words(&Socket::find(Some("/s".into()))), undo);
     }
 
     #[test]

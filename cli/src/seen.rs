@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use soramode_protocol::mode::{Mode, ModeState};
-use soramode_protocol::node::Status;
+use soramode_protocol::node::{Status, StorageState};
 
 use crate::api::Look;
 use crate::output::Output;
@@ -90,6 +90,11 @@ impl Seen {
             Self::Daemon(status) => Some(status),
             Self::Listed(_) => None,
         }
+    }
+
+    /// Whether its state can be written; a Sora has none.
+    pub(crate) fn storage(&self) -> StorageState {
+        self.status().map_or(StorageState::Memory, |status| status.storage.state)
     }
 
     /// Sessions and connections, as far as they were asked for.

@@ -9,7 +9,7 @@ use crate::Context;
 use crate::args::Format;
 use crate::cluster::ClusterFlags;
 use crate::error::{Exit, Failure};
-use crate::gate::undoing;
+use crate::gate::{self, undoing};
 use crate::output::Output;
 use crate::report::{Change, Outcome, Report};
 use crate::seen::{LISTS_WORDS, Seen};
@@ -92,7 +92,7 @@ async fn drain(
     context.output.note(&plan.watch.beginning_words(&closed.seen.count_words()));
     let watched = Watch { sessions_before: closed.seen.counts().unwrap_or_default().0, ..plan.watch };
     match watch(context, signals, (api, watched), report).await {
-        Ok(reached) => Ok((closed, reached)),
+        Ok(reached) => Ok((Closed { seen: reached.seen.clone(), ..closed }, reached)),
         Err(failure) if failure.exit == Exit::Superseded => Err(failure),
         Err(failure) if report.outcome == Outcome::Timeout && plan.undoes => Err(undo(failure, &closed, api, report).await),
         Err(failure) => Err(closed.stays(api, failure)),
@@ -112,7 +112,7 @@ async fn close(context: &Context<'_>, api: &Api, plan: &Plan<'_>) -> Result<Clos
     if let Some(warning) = warning {
         context.output.warn(&warning);
     }
-    let stays = |failure: Failure| failure.and(format!("{} stays {mode}", api.name())).with_hint(undo_words(api, (before, mode)));
+    let stays = |failure: Failure| failure.and(format!("{} stays {mode}", api.name())).with_hint(undo_words(api, (before, mode), &seen));
     let seen = api.see(Want::Counts).await.map_err(stays)?;
     Ok(Closed { before, mode, published, seen })
 }
@@ -162,7 +162,7 @@ impl Closed {
     }
 
     fn undo_words(&self, api: &Api) -> String {
-        undo_words(api, (self.before, self.mode))
+        undo_words(api, (self.before, self.mode), &self.seen)
     }
 
     /// The drain goes on, only nobody watches any more.
@@ -177,8 +177,8 @@ impl Closed {
     }
 }
 
-fn undo_words(api: &Api, (before, now): (Mode, Mode)) -> String {
-    format!("Undo: {}", api.command(&format!("set {}", Mode::from(undoing(before, now)))))
+fn undo_words(api: &Api, (before, now): (Mode, Mode), seen: &Seen) -> String {
+    gate::undo_words(&api.command(&format!("set {}", Mode::from(undoing(before, now)))), seen.storage())
 }
 
 /// `sora:3000: normal -> block_new_session (3 sessions, 11 connections stay). Undo: …`
@@ -187,7 +187,10 @@ pub(crate) fn set_words(api: &Api, (before, now): (Mode, Mode), seen: &Seen) -> 
     if before == now {
         return format!("{name}: already {}", seen.mode_words());
     }
-    let undo = SettableMode::try_from(before).map(|before| format!(". Undo: {}", api.command(&format!("set {}", Mode::from(before)))));
+    let undo = SettableMode::try_from(before).map(|before| {
+        let undo = api.command(&format!("set {}", Mode::from(before)));
+        format!(". {}", gate::undo_words(&undo, seen.storage()))
+    });
     format!("{name}: {before} -> {now} ({} stay){}", seen.count_words(), undo.unwrap_or_default())
 }
 

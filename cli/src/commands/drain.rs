@@ -132,7 +132,7 @@ pub(super) async fn drain(
     let plan = flags.plan(&closed);
     context.output.note(&beginning_words(&closed.status, &plan));
     match watch(context, signals, &plan, report).await {
-        Ok(reached) => Ok((closed, reached)),
+        Ok(reached) => Ok((Closed { status: reached.ended.status.clone(), ..closed }, reached)),
         Err(failure) if failure.exit == Exit::Superseded => Err(failure),
         Err(failure) if report.outcome == Outcome::Timeout && flags.on_timeout == OnTimeout::Undo => {
             Err(undo(failure, &closed, context, report).await)

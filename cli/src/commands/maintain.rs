@@ -67,7 +67,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
 async fn maintain(args: &Args, context: &mut Context<'_>, report: &mut Report) -> Result<Exit, Failure> {
     check_command(&args.command)?;
     let mut signals = Signals::listen()?;
-    let (closed, reached) = drain(&args.flags, context, &mut signals, report).await?;
+    let (mut closed, reached) = drain(&args.flags, context, &mut signals, report).await?;
     let command = shown(&args.command);
     context.output.note(&format!("{}. Running {command}", reached_words(&reached)));
     let began = Instant::now();
@@ -87,6 +87,7 @@ async fn maintain(args: &Args, context: &mut Context<'_>, report: &mut Report) -
     let left = reopen(&closed, (args.flags.message.as_deref(), began), context).await;
     report.restored = Some(matches!(left, Ok(Left::Opened(_))));
     if let Ok(seen) = context.see().await {
+        closed.status = seen.status().cloned().unwrap_or(closed.status);
         report.status = Some(seen);
     }
     tell(left, &closed, context)

@@ -20,7 +20,7 @@ use crate::args::{Format, WaitFlags, read_mode};
 use crate::cluster::{ClusterFlags, NodeFlag};
 use crate::completion;
 use crate::error::{Exit, Failure};
-use crate::gate::{on_behalf_of, stay_words, still_words, undoing};
+use crate::gate::{self, on_behalf_of, stay_words, still_words, undoing};
 use crate::output::escape::escape;
 use crate::output::times;
 use crate::report::{Change, Report};
@@ -284,7 +284,7 @@ fn words(changed: &ModeChanged, status: &Status, context: &Context<'_>) -> Strin
         return format!("{node}: still {}", mode_words(&status.mode));
     }
     let expiry = |expires_at: Time| format!(", normal again by itself in {}", times::ahead(expires_at));
-    let undo = Some(undo_words(changed, context)).filter(|undo| !undo.is_empty()).map(|undo| format!(". {undo}"));
+    let undo = Some(undo_words(changed, status, context)).filter(|undo| !undo.is_empty()).map(|undo| format!(". {undo}"));
     format!(
         "{node}: {} -> {} ({}){}{}",
         changed.previous_mode,
@@ -296,9 +296,9 @@ fn words(changed: &ModeChanged, status: &Status, context: &Context<'_>) -> Strin
 }
 
 /// How to undo it, where that can be: nobody sets `initial`.
-fn undo_words(changed: &ModeChanged, context: &Context<'_>) -> String {
+fn undo_words(changed: &ModeChanged, status: &Status, context: &Context<'_>) -> String {
     let mode = Mode::from(undoing(changed.previous_mode, changed.mode));
-    let undo = |_| format!("Undo: {}", context.socket.command(&format!("set {mode}")));
+    let undo = |_| gate::undo_words(&context.socket.command(&format!("set {mode}")), status.storage.state);
     SettableMode::try_from(changed.previous_mode).map(undo).unwrap_or_default()
 }
 
@@ -308,7 +308,7 @@ fn stays(failure: Failure, changed: &ModeChanged, status: &Status, context: &Con
         return failure;
     }
     let still = still_words(&failure, status, changed.mode);
-    failure.and(still).with_hint(undo_words(changed, context))
+    failure.and(still).with_hint(undo_words(changed, status, context))
 }
 
 #[cfg(test)]
