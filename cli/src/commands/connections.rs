@@ -2,7 +2,7 @@
 
 use clap_complete::engine::ArgValueCandidates;
 use serde::Serialize;
-use soramode_protocol::id::{ChannelId, ClientId, SessionId};
+use soramode_protocol::id::{ChannelId, ClientId, ConnectionId, SessionId};
 use soramode_protocol::session::{Connection, ConnectionState, LIST_LIMIT_MAX, ListConnections};
 use soramode_protocol::sora::SoraConnection;
 use soramode_protocol::time::Time;
@@ -75,18 +75,25 @@ async fn list_over_api(args: &Args, api: &Api, output: &mut Output) -> Result<Ex
             "live".into(),
             since.into(),
         ];
-        list.row(&Listed { connection, state: ConnectionState::Live, created_at }, &cells)?;
+        let SoraConnection { connection_id, channel_id, session_id, client_id, .. } = connection;
+        let (session_id, client_id) = (session_id.as_ref(), client_id.as_ref());
+        list.row(&Listed { connection_id, channel_id, session_id, client_id, state: ConnectionState::Live, created_at }, &cells)?;
     }
     list.finish("no connections")?;
     api.note_pending(output).await;
     Ok(Exit::Done)
 }
 
-/// A connection of Sora's with the fields that a daemon's has. Sora lists none that has not come yet.
+/// A connection of Sora's with the fields that a daemon's has: its time is text. Sora lists no pending connections.
 #[derive(Serialize)]
 struct Listed<'a> {
-    #[serde(flatten)]
-    connection: &'a SoraConnection,
+    connection_id: &'a ConnectionId,
+    channel_id: &'a ChannelId,
+    /// Older Soras do not tell it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session_id: Option<&'a SessionId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_id: Option<&'a ClientId>,
     state: ConnectionState,
     #[serde(skip_serializing_if = "Option::is_none")]
     created_at: Option<Time>,

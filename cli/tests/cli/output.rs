@@ -1,7 +1,11 @@
 //! What is printed, and how: escapes, formats, closed pipes.
 
+use std::path::Path;
 use std::process::Stdio;
 
+use serde_json::Value;
+
+use crate::sora::{Sora, connection};
 use crate::support::{Daemon, Run, program};
 
 #[test]
@@ -145,7 +149,7 @@ fn a_suggested_command_can_be_pasted_wherever_the_socket_is() {
     let daemon = Daemon::start_with(|config| config.socket = socket.clone());
     let ended = program(&socket).arg("--socket").arg(&socket).args(["set", "block_new_session"]).ended();
     let undo = ended.stdout.trim().rsplit_once("Undo: ").unwrap().1.to_owned();
-    let path = format!("{}:/usr/bin:/bin", std::path::Path::new(crate::support::PROGRAM).parent().unwrap().display());
+    let path = format!("{}:/usr/bin:/bin", Path::new(crate::support::PROGRAM).parent().unwrap().display());
     let pasted = std::process::Command::new("bash").env("PATH", path).arg("-c").arg(&undo).ended();
     assert_eq!(pasted.code, 0, "{undo}: {pasted:?}");
     assert_eq!(program(&socket).arg("get").ended().stdout, "normal\n");
@@ -179,4 +183,47 @@ fn a_time_that_is_over_is_not_said_to_lie_ahead() {
     let script = format!("{} --socket {} history; echo ended; exec sleep 600", crate::support::PROGRAM, socket.display());
     let screen = crate::terminal::Terminal::open(&script, (160, 24)).until_shown("ended");
     assert!(screen.contains(" ago)") && !screen.contains("(in "), "{screen}");
+}
+
+/// Fails where a time is no text, or something that is absent is there as null.
+fn check_members(name: &str, value: &Value, said: &str) {
+    let is_time = name == "since" || name.starts_with("last_") || ["_at", "_time", "timestamp"].iter().any(|end| name.ends_with(end));
+    assert!(!value.is_null(), "{name} is null: {said}");
+    match value {
+        Value::Object(members) => members.iter().for_each(|(name, value)| check_members(name, value, said)),
+        Value::Array(values) => values.iter().for_each(|value| check_members("", value, said)),
+        Value::String(text) if is_time => assert!(text.ends_with('Z'), "{name} is no time in UTC: {said}"),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => assert!(!is_time, "{name} is no text: {said}"),
+    }
+}
+
+#[test]
+fn in_json_times_are_text_and_nothing_is_null() {
+    let check = |said: &str| check_members("", &serde_json::from_str(said).unwrap(), said);
+    let daemon = Daemon::start();
+    let mut tail = daemon.spawn(&["tail", "-o", "json"]);
+    daemon.run(&["set", "block_new_session", "--for", "45m", "-o", "json"]);
+    check(&tail.until_answered("mode.changed"));
+    daemon.ok(&["set", "normal"]);
+    daemon.connect("spam", "c1");
+    let verbs = "get;status;info;doctor;sessions;connections;nodes;history;deliveries;session spam;explain spam;explain egg;connect egg;\
+                 connect spam --connection-id c2 --client-id bob;disconnect c2;disconnect c9;session ham;is normal;is drained;\
+                 wait mode=normal;set block_new_session --for 45m;set block_new_session;set normal;drain --timeout 1ms;\
+                 maintain --timeout 1ms -- true;end spam;webhook test http://127.0.0.1:1/;nodes purge n9;frobnicate";
+    for verb in verbs.split(';') {
+        let args: Vec<&str> = ["-o", "json"].into_iter().chain(verb.split_whitespace()).collect();
+        daemon.run(&args).stdout.lines().for_each(check);
+    }
+    daemon.disconnect("c1");
+    check(&tail.until_answered("session.destroyed"));
+    tail.stopped().stdout.lines().for_each(check);
+    let sora = Sora::start();
+    sora.state().connections = vec![connection("spam", "1", 100)];
+    for verb in "get;sessions;connections;nodes;is drained;set block_new_session;drain --timeout 1ms;wait drained --timeout 1ms".split(';')
+    {
+        let mut command = program(Path::new("/nonexistent"));
+        let ended = command.args(["--api-url", &sora.url(), "-o", "json"]).args(verb.split_whitespace()).ended();
+        assert!(!ended.stdout.is_empty(), "{ended:?}");
+        ended.stdout.lines().for_each(check);
+    }
 }
