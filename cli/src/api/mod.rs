@@ -194,6 +194,15 @@ impl Api {
             SoraApiError::Refused { status: 403, .. } => {
                 failed(Exit::NotPermitted, format!("{name} does not let this in ({error})"), "soramoded takes the names of its --http-host")
             }
+            SoraApiError::Refused { error_type: Some(error_type), .. } if error_type == "NotJoined" => failed(
+                Exit::Refused,
+                format!("{name} has not joined its cluster"),
+                "Run soramode doctor on that node: it says what is wrong",
+            ),
+            SoraApiError::Refused { error_type: Some(error_type), .. } if error_type == "StorageUnavailable" => {
+                let hint = "Make room on that node's disk, or make the state writable; soramode status there says what is wrong";
+                failed(Exit::Failed, format!("{name} cannot write its state, so it stays closed"), hint)
+            }
             SoraApiError::Refused { error_type: Some(error_type), .. } if REFUSALS.contains(&error_type.as_str()) => {
                 failed(Exit::Refused, format!("{name} refused {target}: {error_type}"), "")
             }
@@ -211,7 +220,7 @@ impl Api {
 }
 
 /// What the state of a node forbids.
-const REFUSALS: [&str; 4] = ["NotJoined", "CannotBecomeTrue", "NoMeans", "ConnectionIdInUse"];
+const REFUSALS: [&str; 3] = ["CannotBecomeTrue", "NoMeans", "ConnectionIdInUse"];
 
 /// What over the API cannot be had, in words that say what to do.
 pub(crate) fn needs_socket(what: &str) -> Failure {

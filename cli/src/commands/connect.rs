@@ -2,8 +2,9 @@
 
 use clap_complete::engine::ArgValueCandidates;
 use serde::Serialize;
-use soramode_protocol::decision::{Connect, Decision, HOPS_MAX, Lifetime};
+use soramode_protocol::decision::{Connect, Decision, HOPS_MAX, Lifetime, RejectReason};
 use soramode_protocol::id::{ChannelId, ClientId, ConnectionId, NodeName};
+use soramode_protocol::mode::Mode;
 
 use crate::Context;
 use crate::args::Format;
@@ -117,6 +118,14 @@ fn show_record(decision: &Decision, output: &mut Output) -> Result<(), Failure> 
     }
 }
 
+fn reject_words(reason: RejectReason, mode: Mode) -> String {
+    match reason {
+        RejectReason::Initial | RejectReason::BlockNewConnection | RejectReason::BlockNewSession => format!("the mode is {mode}"),
+        RejectReason::AtCapacity => "the node is full".to_owned(),
+        RejectReason::OwnerLost => "the channel's node is gone: soramode explain says how long this lasts".to_owned(),
+    }
+}
+
 fn words(decision: &Decision) -> String {
     match decision {
         Decision::Offer { channel_id, connection_id, session_id, created, .. } => {
@@ -124,7 +133,7 @@ fn words(decision: &Decision) -> String {
             let (channel, session_id) = (quoted(channel_id.as_str()), escape(session_id.as_str()));
             format!("offer: connection {} on channel {channel}, {session} {session_id}", quoted(connection_id.as_str()))
         }
-        Decision::Reject { reason, mode, .. } => format!("reject: {reason} (the mode is {mode})"),
+        Decision::Reject { reason, mode, .. } => format!("reject: {reason} ({})", reject_words(*reason, *mode)),
         Decision::Redirect { node_name, location } => {
             let location = location.as_deref().map(|location| format!(" at {}", escape(location)));
             format!("redirect: to {}{}", escape(node_name.as_str()), location.unwrap_or_default())

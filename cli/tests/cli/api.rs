@@ -198,6 +198,7 @@ fn what_goes_wrong_has_the_exit_code_of_its_kind() {
         (401, "", 4),
         (403, r#"{"error_type":"Forbidden"}"#, 4),
         (400, r#"{"error_type":"NotJoined"}"#, 5),
+        (400, r#"{"error_type":"StorageUnavailable"}"#, 70),
         (400, r#"{"error_type":"MissingTarget"}"#, 7),
         (400, r#"{"error_type":"SchemaNotFound","error_reason":{}}"#, 7),
         (500, r#"{"error_type":"HandlerException"}"#, 70),

@@ -16,7 +16,7 @@ pub const SLICE_ROWS_MAX: u32 = 64;
 /// Rows that the gate is asked for first: how long they are says how many more fit.
 const FIRST_ROWS: u32 = 16;
 
-/// The text of a page at which it ends, with a cursor, however many rows were asked for, in bytes. A page has at most [`FIRST_ROWS`] of the
+/// The text of a page at which it ends, with a cursor, however many rows were asked for, in bytes. A page has at most `FIRST_ROWS` of the
 /// longest rows more.
 pub const PAGE_BYTES_MAX: usize = 64 * 1024;
 
