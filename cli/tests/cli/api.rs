@@ -68,7 +68,7 @@ fn what_is_there_is_listed() {
     let rows: Value = serde_json::from_str(&ok(&sora, &["connections", "--json"])).unwrap();
     assert_eq!(
         (&rows["connections"][0]["state"], &rows["connections"][0]["created_at"]),
-        (&json!("live"), &json!("1970-01-01T00:01:40.000000Z"))
+        (&json!("live"), &json!("1970-01-01T00:00:50.000000Z"))
     );
     assert_eq!(ok(&sora, &["nodes", "-o", "plain"]), "a\tnormal\tjoined\t\t\t\t\t\twss://a/signaling\t\nb\t\tgone\t\t\t\t\t\t\t\n");
     // A session that nobody is in yet is one too, where the server tells of it.

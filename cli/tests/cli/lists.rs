@@ -99,6 +99,8 @@ fn connections_are_listed_by_age_and_the_last_events_by_number() {
     let table = daemon.ok(&["connections", "--no-headers"]);
     let ids: Vec<&str> = table.lines().filter_map(|line| line.split_whitespace().next()).collect();
     assert_eq!(ids, ["c1", "c2", "c4"], "the oldest first, whatever place of the table it has");
+    let plain = daemon.ok(&["connections", "-o", "plain"]);
+    assert_eq!(plain.lines().filter_map(|line| line.split('\t').next()).collect::<Vec<_>>(), ids, "in every format");
     let most: Vec<String> = daemon.ok(&["sessions", "-o", "plain"]).lines().map(|line| line.split('\t').skip(3).collect()).collect();
     assert_eq!(most, ["111", "111", "111"], "a connection that is on its way counts");
     let mut tail = daemon.spawn(&["tail", "-n", "2", "-o", "plain"]);
