@@ -215,7 +215,7 @@ fn show(event: &Event, output: &mut Output) -> Result<(), Failure> {
         Format::Table => {
             let time = output.moment(event.timestamp);
             let fields: Vec<String> = fields(event).iter().map(|field| escape(field).into_owned()).collect();
-            output.text(format!("{time}  {:>6}  {name:<20}  {}", event.seq, fields.join("  ")).trim_end())
+            output.message(format!("{time}  {:>6}  {name:<20}  {}", event.seq, fields.join("  ")).trim_end())
         }
     }
 }

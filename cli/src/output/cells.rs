@@ -100,6 +100,38 @@ pub(crate) fn wrap(text: &str, cells: usize) -> Vec<String> {
     lines
 }
 
+/// Cells before the lines of [`fit`] after the first: what came from outside begins no line there.
+const INDENT: usize = 2;
+
+/// Commands that sentences tell the reader to run.
+const COMMANDS: [&str; 3] = ["soramode ", "systemctl ", "journalctl "];
+
+/// A message in lines of at most so many cells. A sentence with a command has a line of its own, which is not broken, so that the command
+/// can be copied whole.
+pub(crate) fn fit(message: &str, cells: usize) -> Vec<String> {
+    if width(message) <= cells {
+        return vec![message.to_owned()];
+    }
+    let mut lines = Vec::new();
+    let mut prose = String::new();
+    for sentence in message.split_inclusive(". ") {
+        if !COMMANDS.iter().any(|command| sentence.contains(command)) {
+            prose.push_str(sentence);
+            continue;
+        }
+        lines.extend(wrap_prose(&std::mem::take(&mut prose), cells));
+        lines.push(sentence.trim_end().to_owned());
+    }
+    lines.extend(wrap_prose(&prose, cells));
+    lines.iter_mut().skip(1).for_each(|line| line.insert_str(0, "  "));
+    lines
+}
+
+fn wrap_prose(prose: &str, cells: usize) -> Vec<String> {
+    let prose = prose.trim_end();
+    if prose.is_empty() { Vec::new() } else { wrap(prose, cells.saturating_sub(INDENT)) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,5 +184,20 @@ mod tests {
         assert_eq!(wrap("", 6), [""]);
         assert_eq!(wrap("会議", 1), ["会", "議"]);
         assert_eq!(wrap(&"ᄀ".repeat(3), 4), ["ᄀᄀ", "ᄀ"]);
+    }
+
+    #[test]
+    fn a_message_fits_and_its_command_stays_whole() {
+        let undo = "Undo: soramode --socket /run/soramode/soramode.sock set normal";
+        let message = format!("node-01: normal -> block_new_session (3 sessions, 11 connections stay). {undo}");
+        for cells in 40..140 {
+            let lines = fit(&message, cells);
+            let is_whole = width(&message) <= cells || lines.last().is_some_and(|line| line.trim_start() == undo);
+            assert!(is_whole, "{cells}: {lines:?}");
+            assert!(lines.iter().filter(|line| !line.contains("soramode --")).all(|line| width(line) <= cells), "{cells}: {lines:?}");
+            assert!(lines.iter().skip(1).all(|line| line.starts_with("  ")), "{lines:?}");
+            let joined: Vec<&str> = lines.iter().map(|line| line.trim_start()).collect();
+            assert_eq!(joined.join(" "), message, "nothing is lost");
+        }
     }
 }

@@ -186,7 +186,15 @@ impl Output {
 
     /// What a change did; left out with `-q`, since the exit code says it too.
     pub(crate) fn confirm(&mut self, text: &str) -> Result<(), Failure> {
-        if self.quiet { Ok(()) } else { self.text(text) }
+        if self.quiet { Ok(()) } else { self.message(text) }
+    }
+
+    /// A line of the answer, in as many lines as it takes on the terminal; commands in it stay whole.
+    pub(crate) fn message(&mut self, text: &str) -> Result<(), Failure> {
+        match self.width() {
+            Some(width) => cells::fit(text, width).iter().try_for_each(|line| self.text(line)),
+            None => self.text(text),
+        }
     }
 
     /// One record of `plain`: its fields, escaped, between tabs.
@@ -282,10 +290,15 @@ pub(crate) fn say_failure(failure: &Failure) {
     failure.hint.iter().for_each(|hint| say(&format!("hint: {hint}")));
 }
 
-/// One line on stderr, whatever is in it: what came from outside begins no line of its own. Nothing can be done where that cannot be
-/// written.
+/// One line on stderr, or on a terminal as many as it takes: what came from outside begins no line of its own. Nothing can be done where
+/// that cannot be written.
 fn say(text: &str) {
-    drop(writeln!(io::stderr(), "{}", escape::neutralised(text)));
+    let text = escape::neutralised(text);
+    let lines = match Sink::of(&io::stderr()) {
+        Sink::Terminal => cells::fit(&text, terminal::columns(io::stderr())),
+        Sink::Elsewhere => vec![text],
+    };
+    drop(writeln!(io::stderr(), "{}", lines.join("\n")));
 }
 
 /// The same on stdout where JSON is asked for.

@@ -110,3 +110,19 @@ fn the_live_view_fits_too() {
         assert!(rows.iter().all(|row| row.ends_with('1')), "{screen}");
     }
 }
+
+#[test]
+fn events_and_messages_fit_and_commands_stay_whole() {
+    let daemon = daemon();
+    let script = format!("{PROGRAM} --socket {} tail --since all; exec sleep 600", daemon.socket().display());
+    let terminal = Terminal::open(&script, (40, 200));
+    terminal.until("the last event", |screen| screen.matches("mode.changed").count() == 2);
+    assert!(!terminal.has_wrapped(), "{}", terminal.screen());
+    let undo = format!("Undo: soramode --socket {} set normal", daemon.socket().display());
+    let script = format!("{PROGRAM} --socket {} set block_new_session; echo ended; exec sleep 600", daemon.socket().display());
+    let terminal = Terminal::open(&script, (40, 40));
+    terminal.until_shown("ended");
+    let joined = terminal.tmux(&["capture-pane", "-p", "-J"]);
+    assert!(joined.lines().any(|line| line.trim() == undo), "{joined}");
+    assert!(joined.lines().filter(|line| line.trim() != undo).all(|line| line.trim_end().chars().count() <= 40), "{joined}");
+}
