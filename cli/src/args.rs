@@ -101,13 +101,13 @@ pub(crate) struct Global {
 /// How the answer is written.
 #[derive(Debug, clap::Args)]
 pub(crate) struct OutputFlags {
-    /// Set the format of the answer
+    /// Set the output format
     #[arg(short, long = "output", value_enum, value_name = "FORMAT", default_value_t = Layout::Table, global = true)]
     output: Layout,
-    /// Do the same as -o json
+    /// Print JSON, as -o json does
     #[arg(long, conflicts_with = "output", global = true)]
     json: bool,
-    /// Print tables without their first line, the names of the columns
+    /// Print tables without the header line
     #[arg(long, global = true)]
     pub(crate) no_headers: bool,
     /// Print no progress, no notes and no confirmations
@@ -138,9 +138,9 @@ impl OutputFlags {
 /// What `-o` takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Layout {
-    /// For people; on a terminal columns are left out and ids shortened so that each line fits
+    /// Tables for people; on a terminal, columns are left out and ids shortened so that each line fits
     Table,
-    /// The same with every column and every value whole, however wide the terminal
+    /// Tables with every column and every value in full, however narrow the terminal
     Wide,
     /// One record a line, tab-separated, without a header
     Plain,

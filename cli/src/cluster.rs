@@ -66,7 +66,7 @@ impl Seen {
         }
         let Some(url) = &node.cluster_api_url else {
             let hint = "Start its soramoded with --api-url (and --api-listen), or run this on that node";
-            return Err(Failure::new(Exit::Refused, format!("{shown} does not tell where its API is")).with_hint(hint));
+            return Err(Failure::new(Exit::Refused, format!("{shown} has no --api-url")).with_hint(hint));
         };
         let url = read_url(url).map_err(|problem| Failure::new(Exit::Failed, format!("the API of {shown}: {problem}")))?;
         if context.token_file.is_some() && !context.token_in_clear {
@@ -105,8 +105,7 @@ impl Seen {
     }
 }
 
-const CLEAR_HINT: &str =
-    "Give that node's soramoded an https: --api-url. Where the network between is trusted, and all that write to etcd: --token-in-clear";
+const CLEAR_HINT: &str = "Give that node's soramoded an https: --api-url. If you trust the network between and everything that writes to etcd, add --token-in-clear";
 
 /// Refuses a URL to which a token would go in the clear over a network: it comes from etcd, and anybody who may write there can name another.
 fn check_private(url: &Url) -> Result<(), String> {
@@ -164,8 +163,8 @@ impl ClusterFlags {
         if published != Some(false) {
             return Ok(());
         }
-        let words = format!("{} is {mode}, but the other nodes could not be told: they may go on sending clients there", escape(node));
-        let hint = "They are told when etcd is heard again";
+        let words = format!("{} is {mode}, but the other nodes could not be told: they may still redirect clients to it", escape(node));
+        let hint = "They are told once etcd answers again";
         if self.require_published {
             return Err(Failure::new(Exit::Refused, words).with_hint(hint));
         }

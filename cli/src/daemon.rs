@@ -132,7 +132,7 @@ impl Socket {
 
     /// A server that another user may have put there says nothing about the node.
     fn not_believed(&self, why: &str) -> Failure {
-        self.unreachable(&format!("{why}: it is not believed"), "Remove it; or name the socket that is meant with --socket")
+        self.unreachable(&format!("{why}: not trusted"), "Remove it, or pass the right socket with --socket")
     }
 
     /// Connects. Where too many others want to, it is tried again for a while, and never waited for without a limit.
@@ -168,7 +168,7 @@ impl Socket {
         match problem.kind() {
             ErrorKind::NotFound => self.unreachable("no such file", START),
             ErrorKind::ConnectionRefused if fs::metadata(&self.path).is_ok_and(|there| !there.file_type().is_socket()) => {
-                self.unreachable("it is no socket", "Check --socket, or $SORAMODE_SOCKET")
+                self.unreachable("it is not a socket", "Check --socket, or $SORAMODE_SOCKET")
             }
             ErrorKind::ConnectionRefused => self.unreachable("nobody listens there any more", START),
             ErrorKind::PermissionDenied => self.not_permitted(),
@@ -327,7 +327,7 @@ impl Daemon<'_> {
 
     /// The daemon owed a word and has not said it.
     pub(crate) fn silent(&self, span: Duration) -> Failure {
-        self.socket.unreachable(&format!("it has said nothing for {} s", span.as_secs()), LOOK_AT_LOG)
+        self.socket.unreachable(&format!("no answer for {} s", span.as_secs()), LOOK_AT_LOG)
     }
 
     /// What an error means.

@@ -74,7 +74,7 @@ impl Exit {
             Self::Superseded => (6, "superseded: another client changed the mode, --if-... did not hold, or maintain left the node closed"),
             Self::Versions => (7, "the versions of soramode and soramoded do not fit"),
             Self::SessionsUnknown => (8, "not every session is known"),
-            Self::NotFound => (9, "what was named is not there: session, connection, delivery or node"),
+            Self::NotFound => (9, "not found: the session, connection, delivery or node that was named"),
             Self::Failed => (70, "failed for another reason"),
             Self::TimedOut => (124, "timed out"),
             Self::HungUp => (129, "hung up (SIGHUP) while waiting"),

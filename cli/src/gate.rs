@@ -76,7 +76,7 @@ pub(crate) async fn close(daemon: &mut Daemon<'_>, target: SettableMode, reason:
             Err(other) => return Err(other),
         }
     }
-    Err(failure.unwrap_or_else(|| Failure::new(Exit::Superseded, "another client changes the mode all the time")))
+    Err(failure.unwrap_or_else(|| Failure::new(Exit::Superseded, "another client keeps changing the mode")))
 }
 
 /// The mode with the operator for whom it was set: under `sudo` every actor is root.
@@ -91,11 +91,7 @@ impl Closed {
         let node = escape(self.status.node_name.as_str());
         let time = self.before.expires_at.map(times::ahead).unwrap_or_default();
         if self.before.mode != self.mode {
-            let taken = if time.is_empty() {
-                String::new()
-            } else {
-                format!("; it would have become normal by itself in {time}, and does not any more")
-            };
+            let taken = if time.is_empty() { String::new() } else { format!("; its timer (--for: normal in {time}) is cancelled") };
             return format!(
                 "{node}: {} -> {} ({}){taken}. {}",
                 self.before.mode,
@@ -105,14 +101,10 @@ impl Closed {
             );
         }
         let theirs = ModeState { expires_at: None, ..self.before.clone() };
-        let taken = if time.is_empty() {
-            String::new()
-        } else {
-            format!(". It would have become normal by itself in {time} (--for), and does not any more")
-        };
+        let taken = if time.is_empty() { String::new() } else { format!(". Its timer (--for: normal in {time}) is cancelled") };
         let kept = reason.filter(|reason| self.before.reason.as_deref() != Some(reason)).map(|reason| {
             let command = socket.command(&format!("set {} -m REASON", self.mode));
-            format!(". The reason {} is not recorded: {command} changes it", quoted(reason))
+            format!(". The reason {} is not recorded. To change it: {command}", quoted(reason))
         });
         format!("{node}: already {}{taken}{}", mode_words(&theirs), kept.unwrap_or_default())
     }
@@ -207,7 +199,7 @@ fn way_back(closed: &Closed, reason: &str) -> ChangeMode {
 pub(crate) fn still_words(failure: &Failure, status: &Status, mode: Mode) -> String {
     let node = escape(status.node_name.as_str());
     if failure.exit == Exit::Unreachable {
-        return format!("{node} was {mode} when it was last heard of");
+        return format!("{node} was {mode} at the last contact");
     }
     format!("{node} stays {mode}{}", until_words(&status.mode))
 }
@@ -288,9 +280,9 @@ mod tests {
         let already = "node-01: already block_new_session (since 0 s, uid:1000(ops), \"CHG-1\")";
         assert_eq!(joined(None).words(&socket, None), already);
         assert_eq!(joined(None).words(&socket, Some("CHG-1")), already);
-        let kept = "The reason \"CHG-2\" is not recorded: soramode set block_new_session -m REASON changes it";
+        let kept = "The reason \"CHG-2\" is not recorded. To change it: soramode set block_new_session -m REASON";
         assert_eq!(joined(None).words(&socket, Some("CHG-2")), format!("{already}. {kept}"));
-        let taken = "It would have become normal by itself in 1 h (--for), and does not any more";
+        let taken = "Its timer (--for: normal in 1 h) is cancelled";
         assert_eq!(joined(Some(3_600)).words(&socket, None), format!("{already}. {taken}"));
     }
 }

@@ -108,10 +108,10 @@ fn owned(entries: &[(&str, &str)]) -> Vec<Entry> {
 }
 
 const ENVIRONMENT: [(&str, &str); 5] = [
-    ("SORAMODE_SOCKET", "the daemon's socket, where --socket does not name it"),
-    ("SORAMODE_API_URL", "the server that speaks Sora's API, where --api-url does not name it"),
-    ("NO_COLOR", "if it is set, nothing is painted; --color weighs more"),
-    ("TERM", "if it is dumb or not set, nothing is painted and nothing drawn over"),
+    ("SORAMODE_SOCKET", "the daemon's socket; --socket overrides it"),
+    ("SORAMODE_API_URL", "the server that speaks Sora's API; --api-url overrides it"),
+    ("NO_COLOR", "if set, no colours are used; --color overrides it"),
+    ("TERM", "if unset or dumb, no colours are used and nothing is redrawn"),
     ("TZ", "the zone of the times on a terminal"),
 ];
 
@@ -122,28 +122,28 @@ const FILES: [(&str, &str); 2] = [
 
 /// A page, a command line and what it does.
 const EXAMPLES: [(&str, &str, &str); 22] = [
-    ("soramode", "soramode status", "Look whether soramoded is there, and how many are on the node."),
+    ("soramode", "soramode status", "Check that soramoded runs, and count the node's sessions and connections."),
     ("soramode", "soramode drain --timeout 30m -m upgrade", "Close the node to new sessions and wait until the last has ended."),
     ("soramode", "soramode set normal", "Open the node again."),
     ("soramode-get", "soramode get", "Print the mode, as for a prompt."),
     ("soramode-set", "soramode set block_new_session -m CHG-123 --for 45m", "Close the node to new sessions for 45 minutes."),
-    ("soramode-set", "soramode set normal --if-mode block_new_session", "Open it only if nobody has changed the mode since."),
+    ("soramode-set", "soramode set normal --if-mode block_new_session", "Open it only if it is still block_new_session."),
     ("soramode-drain", "soramode drain --timeout 30m --on-timeout undo", "Drain, and open the node again if that takes too long."),
     ("soramode-drain", "soramode drain --node sfu-02 --keep-normal 2", "Drain another node, if two others stay open."),
     ("soramode-maintain", "soramode maintain -m upgrade -- systemctl restart sora", "Drain, restart the SFU, and open the node."),
-    ("soramode-wait", "soramode wait drained --timeout 1h", "Watch a drain that somebody has begun."),
-    ("soramode-is", "soramode is drained", "Ask by the exit code, before a restart."),
+    ("soramode-wait", "soramode wait drained --timeout 1h", "Watch a drain that was started elsewhere."),
+    ("soramode-is", "soramode is drained", "Test by the exit code, before a restart."),
     ("soramode-status", "soramode status --watch", "See the node as it changes; q quits."),
     ("soramode-sessions", "soramode sessions --older 2h --sort size", "List what holds up a drain."),
-    ("soramode-sessions", "soramode sessions -o wide", "List with every column whole."),
+    ("soramode-sessions", "soramode sessions -o wide", "List with every column in full."),
     ("soramode-session", "soramode session spam", "Print the session on a channel and its connections."),
     ("soramode-connections", "soramode connections --channel spam", "List the connections of a channel."),
     ("soramode-explain", "soramode explain spam", "Print what a new connection would be answered, and why."),
-    ("soramode-tail", "soramode tail --since 10m --type session.*", "Print what has happened to sessions, and what does."),
+    ("soramode-tail", "soramode tail --since 10m --type session.*", "Print the session events of the last 10 minutes, then new ones."),
     ("soramode-history", "soramode history -n 10", "List the last ten changes of the mode."),
-    ("soramode-deliveries", "soramode deliveries --state failed", "List the webhooks that were given up."),
+    ("soramode-deliveries", "soramode deliveries --state failed", "List the webhook deliveries that failed."),
     ("soramode-nodes", "soramode nodes", "List the nodes of the cluster."),
-    ("soramode-doctor", "soramode doctor", "Check that everything is wired."),
+    ("soramode-doctor", "soramode doctor", "Check the node's setup."),
 ];
 
 #[cfg(test)]

@@ -138,7 +138,7 @@ impl Seen {
 
 /// What `--shadow` means for a mode.
 pub(crate) fn shadow_words(node: &str) -> String {
-    format!("soramoded on {node} runs with --shadow: the mode is not enforced, and every client of this Sora gets in")
+    format!("soramoded on {node} runs with --shadow: the mode is not enforced, and every client of this Sora is admitted")
 }
 
 /// What the lists of a Sora cannot tell.

@@ -26,7 +26,7 @@ pub(crate) fn check_folder(place: Place, socket: &Path, uid: u32) -> Result<(), 
     // What is not there cannot be opened either, and opening it says so.
     let Ok(there) = fs::symlink_metadata(folder) else { return Ok(()) };
     let is_own = there.is_dir() && there.uid() == uid && there.mode() & OTHERS_WRITE == 0;
-    if is_own { Ok(()) } else { Err(format!("{} is not a folder in which this user alone can write", folder.display())) }
+    if is_own { Ok(()) } else { Err(format!("{} is not a folder that only this user can write to", folder.display())) }
 }
 
 /// Refuses a server that runs as another user than root, this one, or the owner of the system's folder.
@@ -37,7 +37,7 @@ pub(crate) fn check_server(place: Place, socket: &Path, (server, uid): (u32, u32
         Place::Own => false,
         Place::System => socket.parent().and_then(|folder| fs::metadata(folder).ok()).is_some_and(|folder| folder.uid() == server),
     };
-    if is_believed { Ok(()) } else { Err(format!("uid {server} serves there, which is neither root nor this user")) }
+    if is_believed { Ok(()) } else { Err(format!("the server there runs as uid {server}, which is neither root nor this user")) }
 }
 
 #[cfg(test)]

@@ -55,7 +55,7 @@ pub(crate) fn beginning_words(limit: Option<Duration>, allowed: u64, counts: &st
         1 => "at most 1 session is left".to_owned(),
         allowed => format!("at most {allowed} sessions are left"),
     };
-    format!("waiting {} until {goal} (now {counts}); Ctrl-C ends the watching, not the drain", limit_words(limit))
+    format!("waiting {} until {goal} (now {counts}); Ctrl-C stops the wait, not the drain", limit_words(limit))
 }
 
 /// `node-01: drained after 12 min (30 sessions ended)`
@@ -146,7 +146,7 @@ pub(crate) fn left_words(node: &str, (sessions, allowed): (u64, u64), settle: Du
         return left;
     }
     if settle.is_zero() {
-        format!("{left}, and it is not confirmed that these are all")
+        format!("{left}, and there may be more: the list is not confirmed")
     } else {
         format!("{left}, but not yet for {}", times::typed(settle))
     }
@@ -156,7 +156,7 @@ pub(crate) fn left_words(node: &str, (sessions, allowed): (u64, u64), settle: Du
 pub(crate) fn restarted_without_state(node: &str) -> Failure {
     let message = format!("soramoded was restarted without its state: the sessions of {node} are not known any more");
     let failure = Failure { error_type: Some(ErrorType::SessionsUnknown), ..Failure::new(Exit::SessionsUnknown, message) };
-    failure.with_hint("Let the signalling server send a complete Report, or say that you know with --assume-known")
+    failure.with_hint("Have the signalling server send a complete Report, or, if you are sure, add --assume-known")
 }
 
 /// A line for each session that is left.
@@ -240,7 +240,7 @@ impl<'b> Watcher<'_, 'b> {
             }
             self.was_lost = true;
             if is_new {
-                self.meter.note(&self.context.output, &format!("lost soramoded, looking for it for {} s", RECONNECT_MAX.as_secs()));
+                self.meter.note(&self.context.output, &format!("lost soramoded, trying to reconnect for {} s", RECONNECT_MAX.as_secs()));
             }
             daemon = tokio::select! {
                 found = self.context.socket.reconnect(since) => found?,

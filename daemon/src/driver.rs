@@ -163,7 +163,7 @@ impl Driver {
     async fn retry(&mut self, gate: &mut Gate, batch: &mut Effects) {
         if let Some(mut records) = self.journal.retry().await {
             self.publish(&mut records);
-            tracing::info!("the state can be written again; an operator opens the node");
+            tracing::info!("the state can be written again. To open the node, run: soramode set normal");
             batch.acts.append(&mut self.held);
             gate.step_into(now(), Input::StorageRestored, batch);
         }
@@ -189,7 +189,7 @@ impl Driver {
             Outcome::Waits => self.hold(&mut batch.acts),
             Outcome::Failed(error) => {
                 let remedy = error.remedy();
-                tracing::error!(%error, "the state cannot be written: the node is closed until it can, and an operator opens it. {remedy}");
+                tracing::error!(%error, "the state cannot be written; the node was closed. {remedy}. Then run: soramode set normal");
                 let unkept::Refused { connections, generations } = unkept::refuse(&mut batch.acts, self.journal.waiting(), &error);
                 gate.step_into(now(), Input::StorageFailed { refused: connections, generations }, batch);
                 // Behind those that wait already: it cannot fail once more.

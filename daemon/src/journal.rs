@@ -199,7 +199,7 @@ mod tests {
         std::fs::write(folder.path().join("other"), "a backup").unwrap();
         std::fs::rename(folder.path().join("other"), &path).unwrap();
         assert!(matches!(journal.commit(Vec::new()).await, Outcome::Failed(WriteError::Replaced(_))));
-        assert!(journal.trouble().unwrap().contains("Restart soramoded to begin with that file"), "{:?}", journal.trouble());
+        assert!(journal.trouble().unwrap().contains("Restart soramoded to use that file"), "{:?}", journal.trouble());
         assert_eq!(journal.due().await, Due::Retry);
         assert_eq!((journal.retry().await, std::fs::read_to_string(&path).unwrap()), (None, "a backup".to_owned()));
         std::fs::remove_file(&path).unwrap();

@@ -205,7 +205,7 @@ async fn ended(
         never = serving => match never {},
         outcome = driving => outcome.map_err(RunError::Driver)?.map_err(RunError::Timer),
         () = overdue => {
-            tracing::error!("the stop took too long: what still goes on is given up");
+            tracing::error!("the shutdown took too long: unfinished work is abandoned");
             Ok(())
         }
     }

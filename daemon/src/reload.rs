@@ -95,13 +95,13 @@ impl Reloader {
 
     /// The next start would fail by it, so it is told until a good one was read.
     fn refuse(&self, problem: &str) {
-        tracing::error!("nothing was taken, what was goes on: {problem}");
+        tracing::error!("configuration not reloaded, keeping the current one: {problem}");
         let problem = problem.trim_end();
         self.changeable.health.note_reading(Some(format!(
             "the configuration that was read again is wrong, and soramoded would not start with it: {problem}. Correct it, then run: \
              systemctl reload soramoded"
         )));
-        notify::reloaded("serving; the configuration that was read again is wrong, see the log");
+        notify::reloaded("serving; the reloaded configuration is wrong, see the log");
     }
 
     async fn take(&mut self, new: Config) {

@@ -261,8 +261,8 @@ impl Error {
 
     /// There is a cluster already.
     pub fn cluster_exists(epoch: u64) -> Self {
-        Self::new(ErrorType::CannotBecomeTrue, format!("etcd has this cluster already (epoch {epoch}), and nothing is wrong with it"))
-            .with_hint("Nothing is to be done: nodes join by themselves")
+        Self::new(ErrorType::CannotBecomeTrue, format!("etcd already has this cluster (epoch {epoch}), and nothing is wrong with it"))
+            .with_hint("There is nothing to do: nodes join automatically")
     }
 
     /// The etcd has lost claims: an operator must accept what follows from that.

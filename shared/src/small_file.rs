@@ -55,12 +55,12 @@ impl Guard {
             return Ok(());
         }
         if file.uid() != uid && file.uid() != 0 {
-            return Err(format!("belongs to another user (uid {}), who could change it; say: chown {uid} {}", file.uid(), path.display()));
+            return Err(format!("belongs to another user (uid {}), who could change it; run: chown {uid} {}", file.uid(), path.display()));
         }
         let mode = file.mode() & 0o777;
         if mode & bits != 0 {
             let remedy = mode & !bits;
-            return Err(format!("others than its owner may use it (mode {mode:04o}); say: chmod {remedy:04o} {}", path.display()));
+            return Err(format!("others than its owner may use it (mode {mode:04o}); run: chmod {remedy:04o} {}", path.display()));
         }
         Ok(())
     }

@@ -46,7 +46,7 @@ impl Secrets {
         let lines = text.trim_start_matches(BYTE_ORDER_MARK).lines().map(str::trim).enumerate();
         let lines: Vec<(usize, &str)> = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#')).collect();
         if let Some([(index, _), _]) = lines.windows(2).find(|lines| matches!(lines, [(_, line), (_, next)] if is_wrapped(line, next))) {
-            return Err(format!("line {}: a secret goes on in the next line; write it in one, as base64 -w 0 does", index + 1));
+            return Err(format!("line {}: a secret continues on the next line; write it on one line (base64 -w 0)", index + 1));
         }
         let secrets: Vec<String> = lines.iter().map(|(index, line)| parse_secret(index + 1, line)).collect::<Result<_, _>>()?;
         match secrets.len() {
@@ -317,7 +317,7 @@ mod tests {
             ("whsec_c2hvcnQ=", "line 1: a secret is at least 16 bytes, this one is 5;"),
             ("not base64!", "line 1: is not Base64;"),
             ("whsec_AAAA", "line 1: a secret is at least 16 bytes, this one is 3;"),
-            (&format!("{}\n{}", "A".repeat(76), "A".repeat(24)), "line 1: a secret goes on in the next line;"),
+            (&format!("{}\n{}", "A".repeat(76), "A".repeat(24)), "line 1: a secret continues on the next line;"),
         ] {
             let refusal = Secrets::parse(wrong).unwrap_err();
             assert!(refusal.starts_with(problem) && !refusal.contains(wrong), "{refusal}");

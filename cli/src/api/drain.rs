@@ -124,7 +124,7 @@ async fn undo(failure: Failure, closed: &Closed, api: &Api, report: &mut Report)
     let before = SettableMode::try_from(closed.before).unwrap_or(SettableMode::Normal);
     let what = match api.see(Want::Mode).await {
         Ok(now) if now.mode() != mode || now.generation() != closed.seen.generation() => {
-            format!("another client changed the mode meanwhile, so it was left: {name} is {}", now.mode_words())
+            format!("the mode was not restored, because another client changed it: {name} is {}", now.mode_words())
         }
         Ok(_) if closed.before == mode => format!("{name} was {mode} before and stays so"),
         Ok(_) => match api.set(before).await {
@@ -156,7 +156,7 @@ impl Closed {
             context.output.note(&format!("{} is tighter than {}: only waiting", self.mode, Mode::from(plan.target)));
         }
         if let Some(left) = self.seen.opens_in() {
-            let words = format!("{} becomes normal by itself in {left}, and over the API that cannot be taken away", self.seen.name());
+            let words = format!("{} becomes normal by itself in {left}; that cannot be cancelled over the API", self.seen.name());
             context.output.warn(&format!("{words}. On that node: soramode set {} --for never", self.mode));
         }
     }
@@ -169,7 +169,7 @@ impl Closed {
     fn stays(&self, api: &Api, failure: Failure) -> Failure {
         let (name, mode) = (self.seen.name(), self.mode);
         let still = if failure.exit == Exit::Unreachable {
-            format!("{name} was {mode} when it was last heard of")
+            format!("{name} was {mode} at the last contact")
         } else {
             format!("{name} stays {mode}{}", self.seen.mode_state().map(until_words).unwrap_or_default())
         };

@@ -181,7 +181,7 @@ impl Api {
         let (name, target) = (&self.name, target.name());
         let failed = |exit: Exit, message: String, hint: &str| Failure::new(exit, message).with_hint(hint);
         if error.is_unknown_target() {
-            let hint = "It takes a Sora with the mode feature, or soramoded in front of one";
+            let hint = "Use a Sora with the mode feature, or soramoded in front of a Sora";
             return failed(Exit::Versions, format!("{name} does not know {target} ({error})"), hint);
         }
         match error {
@@ -189,10 +189,7 @@ impl Api {
                 failed(Exit::Unreachable, format!("cannot reach {name}: {error}"), "Check that it runs, and --api-url")
             }
             SoraApiError::Refused { status: 401, .. } => {
-                failed(Exit::NotPermitted, format!("{name} wants a token, or another one ({error})"), "Say it with --api-token-file")
-            }
-            SoraApiError::Refused { status: 403, .. } => {
-                failed(Exit::NotPermitted, format!("{name} does not let this in ({error})"), "soramoded takes the names of its --http-host")
+                failed(Exit::NotPermitted, format!("{name}: the token is missing or wrong ({error})"), "Pass it with --api-token-file")
             }
             SoraApiError::Refused { error_type: Some(error_type), .. } if error_type == "NotJoined" => failed(
                 Exit::Refused,
@@ -207,10 +204,10 @@ impl Api {
                 failed(Exit::Refused, format!("{name} refused {target}: {error_type}"), "")
             }
             SoraApiError::Refused { error_type: Some(error_type), .. } if error_type == "ClusterUnavailable" => {
-                failed(Exit::Failed, format!("{name} cannot ask its cluster just now"), "Try again; soramode doctor says what is wrong")
+                failed(Exit::Failed, format!("{name} cannot reach its cluster now"), "Try again; soramode doctor says what is wrong")
             }
             SoraApiError::Refused { status: 502..=504, .. } => {
-                failed(Exit::Unreachable, format!("what is behind {name} cannot be reached: it {error}"), "")
+                failed(Exit::Unreachable, format!("the server behind {name} cannot be reached: {name} {error}"), "")
             }
             SoraApiError::Refused { .. } | SoraApiError::Unreadable(_) | SoraApiError::TooLarge => {
                 failed(Exit::Failed, format!("{name} {error} to {target}"), "Check --api-url: it takes a server that speaks Sora's API")

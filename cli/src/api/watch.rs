@@ -149,7 +149,7 @@ fn timed_out((api, plan): (&Api, Watch), seen: Option<&Seen>, silence: Option<(I
         return timed_out(format!("{} has not answered for {}: {failure}", api.name(), times::span(since.elapsed())));
     }
     match (plan.goal, seen) {
-        (_, None) => timed_out(format!("{} was not heard", api.name())),
+        (_, None) => timed_out(format!("{} did not answer", api.name())),
         (Goal::Drained { max_sessions }, Some(seen)) => {
             let details = match blockers {
                 Blockers::Listed(list) => blocker_lines(list.iter()),
@@ -266,7 +266,7 @@ impl Watcher<'_, '_> {
         }
         if is_new {
             let left = self.watch.limit.map_or(LOST_MAX, |limit| limit.saturating_sub(self.meter.elapsed()));
-            let words = format!("lost {}: {failure}. It is asked again for {} at most", self.api.name(), times::span(left));
+            let words = format!("lost {}: {failure}. Trying again for at most {}", self.api.name(), times::span(left));
             self.meter.note(&self.context.output, &words);
         }
         self.lost = Some((since, failure));

@@ -66,7 +66,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
             // One that was made by hand is ended by hand: no client will leave for it.
             let place = node.map(|node| format!(", on {}", escape(node.as_str()))).unwrap_or_default();
             let end = context.command(&format!("disconnect {}", command_line::word(connection_id.as_str())));
-            context.output.note(&format!("the connection stays, and holds up a drain, until{place}: {end}"));
+            context.output.note(&format!("the connection stays, and holds up a drain. To end it{place}: {end}"));
             Ok(Exit::Done)
         }
         Decision::Reject { .. } | Decision::Redirect { .. } => Ok(Exit::No),

@@ -26,7 +26,7 @@ use crate::standing;
 /// How far the wall clock may be from where it was at the daemon's start, before that is said.
 const CLOCK_STEP_MAX: Duration = Duration::from_secs(5);
 
-/// Check that everything is wired, and say what to do where it is not: exit code 1 where something is wrong; notes do not count
+/// Check the node's setup and say what to fix: exit code 1 if something is wrong; notes do not count
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {}
 
@@ -142,7 +142,7 @@ fn access(info: &Info) -> Check {
         Access::Operate => Check::ok("access", "this user may operate"),
         Access::View => {
             let advice = "To change the mode, run soramode as root, as soramoded's own user or as a member of its --operator-group";
-            Check::note("access", "this user may only look", advice)
+            Check::note("access", "this user may only view", advice)
         }
     }
 }
@@ -270,10 +270,10 @@ fn node_check(node: &ClusterNode) -> Option<Check> {
     let check = match (is_gone, channels, until_purged) {
         (false, 0, _) => return None,
         (true, 0, _) => {
-            Check::note("nodes", format!("{name} is gone"), "No channel is known to wait for it; it joins when it is started again")
+            Check::note("nodes", format!("{name} is gone"), "No channel is known to wait for it; it joins again when it is started")
         }
         (true, _, 0) => {
-            let advice = "Start it again; else other nodes take them over by themselves: soramode explain CHANNEL says when";
+            let advice = "Start it again, or wait until other nodes take them over. When that is: soramode explain CHANNEL";
             Check::bad("nodes", format!("{name} is gone, with {rejected}"), advice)
         }
         (true, _, _) => {
@@ -282,7 +282,7 @@ fn node_check(node: &ClusterNode) -> Option<Check> {
         }
         (false, _, _) => {
             let how = format!("{name} has lost its state: an earlier incarnation of it has {rejected}");
-            Check::bad("nodes", how, format!("Make sure that its SFU serves none of them any more, then: {purge}"))
+            Check::bad("nodes", how, format!("Make sure that its SFU no longer serves them, then run: {purge}"))
         }
     };
     Some(check)
@@ -290,10 +290,10 @@ fn node_check(node: &ClusterNode) -> Option<Check> {
 
 fn unguarded_check(listener: &str) -> Check {
     if listener.starts_with("sora-listen") {
-        let advice = "To let Sora alone in, give soramoded --sora-token-file and sora.conf the token";
-        return Check::note("access", format!("{listener}: every user of this machine may speak for Sora"), advice);
+        let advice = "To accept only Sora, set --sora-token-file and add the token to the webhook URLs in sora.conf";
+        return Check::note("access", format!("{listener}: every user of this machine may impersonate Sora"), advice);
     }
-    let advice = "To let operators alone in, give soramoded --http-token-file, or --api-listen unix:PATH";
+    let advice = "To accept only operators, set --http-token-file, or use --api-listen unix:PATH";
     Check::note("access", format!("{listener}: every user of this machine may change the mode"), advice)
 }
 
@@ -315,11 +315,9 @@ fn upstream_check(upstream: &Upstream, output: &Output) -> Check {
 /// A receiver of events. One that fails loses nothing for a day and a half.
 fn receiver_check(receiver: &Upstream, how: String) -> Check {
     match (&receiver.problem, receiver.last_success) {
-        (Some(_), _) => {
-            Check::bad("webhook", how, "Its deliveries are sent again for a day and a half. Look at them with: soramode deliveries")
-        }
+        (Some(_), _) => Check::bad("webhook", how, "Its deliveries are retried for a day and a half. List them with: soramode deliveries"),
         (None, Some(_)) => Check::ok("webhook", how),
-        (None, None) => Check::note("webhook", how, "It is asked with the first event. Try it with: soramode webhook test URL"),
+        (None, None) => Check::note("webhook", how, "It is called with the first event. Test it with: soramode webhook test URL"),
     }
 }
 
@@ -346,9 +344,5 @@ fn clock(status: &Status, now: Time) -> Check {
         return Check::ok("clock", "has not been set since soramoded started");
     }
     let how = format!("has been set by {} since soramoded started", times::span(by_wall.abs_diff(by_boot)));
-    Check::note(
-        "clock",
-        how,
-        "Deadlines do not go by it, but for a --for from before the machine was restarted; times that were recorded before are off",
-    )
+    Check::note("clock", how, "Timers do not depend on it, except a --for set before the last reboot; times recorded before are wrong")
 }

@@ -35,10 +35,10 @@ pub(crate) struct Args {
 pub(crate) struct DrainFlags {
     #[command(flatten)]
     wait: WaitFlags,
-    /// What to do with the mode where the drain is not reached in time
+    /// What to do with the mode if the drain times out
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = OnTimeout::Keep)]
     on_timeout: OnTimeout,
-    /// Be content with at most N sessions
+    /// Succeed once at most N sessions remain
     #[arg(long, value_name = "N", default_value_t = 0)]
     max_sessions: u64,
     /// It must have stayed so for this time
@@ -47,7 +47,7 @@ pub(crate) struct DrainFlags {
     /// Close the node to new connections too: block_new_connection
     #[arg(long)]
     connections: bool,
-    /// Record REASON with the change of the mode; a node that is closed already keeps its reason
+    /// Record REASON with the mode change; a node that is already closed keeps its reason
     #[arg(short, long, value_name = "REASON")]
     pub(super) message: Option<String>,
     #[command(flatten)]
@@ -145,7 +145,7 @@ impl DrainFlags {
     /// Refuses flags that would have no effect.
     fn check(&self) -> Result<(), Failure> {
         if self.on_timeout == OnTimeout::Undo && self.wait.limit().is_none() {
-            return Err(Failure::new(Exit::Usage, "--on-timeout undo goes with a --timeout: 0 is never"));
+            return Err(Failure::new(Exit::Usage, "--on-timeout undo needs a --timeout (0 means never)"));
         }
         Ok(())
     }
@@ -206,7 +206,7 @@ async fn undo(failure: Failure, closed: &Closed, context: &Context<'_>, report: 
         }
         Ok(PutBack::Same) => format!("{node} was {} before and stays so", closed.mode),
         Ok(PutBack::ChangedMeanwhile(now)) => {
-            format!("another client changed the mode meanwhile, so it was left: {node} is {}", mode_words(&now))
+            format!("the mode was not restored, because another client changed it: {node} is {}", mode_words(&now))
         }
         Err(problem) => format!("{node} stays {}, since it could not be undone: {problem}", closed.mode),
     };

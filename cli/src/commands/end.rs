@@ -34,7 +34,7 @@ enum Risk {
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
     if args.accept_risk.is_none() {
         let message = "this cuts off clients that are connected. Nothing was done";
-        return Err(Failure::new(Exit::Usage, message).with_hint("Say --accept-risk=cuts-clients if that is meant"));
+        return Err(Failure::new(Exit::Usage, message).with_hint("To go on, add --accept-risk=cuts-clients"));
     }
     let end = End { channel_id: args.channel, all: args.all };
     let ended = context.socket.connect().await?.call(&end).await?;

@@ -15,13 +15,13 @@ use crate::output::{Output, counted};
 use crate::seen::{Drained, Enough, LISTS_WORDS, Seen};
 use crate::watch::until_words;
 
-/// Tell by the exit code whether the node is in a mode, drained or joined: 0 yes, 1 no, 8 where that is not known
+/// Test whether the node is in a mode, drained or joined: exit code 0 if true, 1 if false, 8 if not known
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// A mode, drained (the node is closed, knows every session, and none is left) or joined (it is in its cluster)
     #[arg(value_name = "MODE|drained|joined", add = ArgValueCandidates::new(completion::predicates))]
     predicate: Predicate,
-    /// With drained: believe that every session is known
+    /// With drained: assume that every session is known
     #[arg(long)]
     assume_known: bool,
 }
@@ -35,7 +35,7 @@ struct View<'a, S> {
 
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
     if args.assume_known && args.predicate != Predicate::Drained {
-        return Err(Failure::new(Exit::Usage, "--assume-known goes with drained alone"));
+        return Err(Failure::new(Exit::Usage, "--assume-known works only with drained"));
     }
     let seen = match (context.api, args.predicate) {
         (Some(api), Predicate::Mode(_)) => api.see(Want::Mode).await?,
@@ -67,7 +67,7 @@ fn is_drained(seen: &Seen, enough: Enough) -> Result<(bool, String), Failure> {
         (Drained::Yes, _) => Ok((true, left(0))),
         (Drained::Left(sessions), _) => Ok((false, left(sessions))),
         (Drained::Open, Mode::Normal) => Ok((false, format!("{node} is open: {mode}"))),
-        (Drained::Open, _) => Ok((false, format!("{node} is {mode}, which is no drain: it opens by itself when it joins its cluster"))),
+        (Drained::Open, _) => Ok((false, format!("{node} is {mode}, not drained: it opens by itself when it joins its cluster"))),
         (Drained::Incomplete, _) => {
             let missing = seen.status().map_or_else(|| "its lists were not asked for".to_owned(), Status::missing);
             Err(Error::sessions_unknown(&missing).into())

@@ -102,7 +102,7 @@ fn tell(left: Result<Left, Failure>, closed: &Closed, context: &mut Context<'_>)
             (format!("{}: open again, not by this run", escape(closed.status.node_name.as_str())), "left")
         }
         Ok(Left::StillClosed(words)) => {
-            let failure = Failure::new(Exit::Superseded, format!("the command succeeded, and {words}"));
+            let failure = Failure::new(Exit::Superseded, format!("the command succeeded, but {words}"));
             return Err(failure.with_hint(format!("Open it with: {}", context.socket.command("set normal"))));
         }
         Err(problem) => {
@@ -134,7 +134,7 @@ fn check_command(command: &[OsString]) -> Result<(), Failure> {
     }
     let (code, why) = match candidates.iter().find(|path| path.exists()) {
         Some(path) if path.is_dir() => (NOT_STARTED, "it is a directory"),
-        Some(_) => (NOT_STARTED, "it may not be executed"),
+        Some(_) => (NOT_STARTED, "it is not executable"),
         None => (NOT_FOUND, "there is no such command"),
     };
     let message = format!("{} could not be started: {why}. Nothing was changed", shown(command));
@@ -199,7 +199,7 @@ async fn reopen(closed: &Closed, (reason, began): (Option<&str>, Instant), conte
     let (now, history) = daemon.call_both(&GetStatus {}, &ListModeChanges { limit: Some(HISTORY_MAX) }).await?;
     let now = now.mode;
     if now.mode == Mode::Normal {
-        let words = format!("another client changed the mode meanwhile, so it was left: {node} is {}", mode_words(&now));
+        let words = format!("the mode was not restored, because another client changed it: {node} is {}", mode_words(&now));
         return Ok(Left::OpenedByAnother(words));
     }
     let owner = Owner {
@@ -242,7 +242,7 @@ async fn reopen(closed: &Closed, (reason, began): (Option<&str>, Instant), conte
 /// The closing of another owner is theirs to end.
 fn still_closed(node: &str, theirs: ModeState, changes: &[DatedModeChange]) -> Left {
     let theirs = closing::with_operator(theirs, changes);
-    Left::StillClosed(format!("{node} is STILL CLOSED, and not by this maintenance: {}", mode_words(&theirs)))
+    Left::StillClosed(format!("{node} is STILL CLOSED, by another user or for another reason: {}", mode_words(&theirs)))
 }
 
 #[cfg(test)]

@@ -25,15 +25,15 @@ pub(crate) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum What {
-    /// Make the cluster in etcd: once, on one node, before any can join
+    /// Create the cluster in etcd: once, on one node, before any node can join
     Init {
-        /// Go on in an etcd that this node refuses, because it was emptied, restored or replaced
+        /// Continue in an etcd that this node refuses, because it was emptied, restored or replaced
         #[arg(long, value_enum, value_name = "RISK")]
         accept_risk: Option<RiskOfInit>,
     },
     /// Say that a node that is gone is off, so that its channels need not wait for it
     Purge {
-        /// The node; of one that runs, its earlier incarnations alone are purged
+        /// The node; if it runs, only its earlier incarnations are purged
         #[arg(add = ArgValueCandidates::new(completion::nodes))]
         node: NodeName,
         /// Say that the risk is known: if the node still runs, its channels are served on two nodes
@@ -78,7 +78,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
         Some(What::Purge { node, accept_risk: None }) => {
             let node = escape(node.as_str());
             let message = format!("if {node} still runs, its channels are then served on two nodes. Nothing was done");
-            let hint = format!("Say --accept-risk={RISK_OF_PURGE} when you know that it is off");
+            let hint = format!("Once you are sure that it is off, add --accept-risk={RISK_OF_PURGE}");
             Err(Failure::new(Exit::Usage, message).with_hint(hint))
         }
     }
@@ -155,8 +155,8 @@ async fn init(accepted: Option<RiskOfInit>, context: &mut Context<'_>) -> Result
         Format::Table => {
             let cluster = escape(cluster_id.as_str());
             output.confirm(&match epoch {
-                1 => format!("The cluster is made in etcd ({cluster}). Nodes join it by themselves"),
-                epoch => format!("The cluster goes on in this etcd with epoch {epoch} ({cluster}). Nodes that knew it join by themselves"),
+                1 => format!("The cluster is created in etcd ({cluster}). Nodes join automatically"),
+                epoch => format!("The cluster continues in this etcd with epoch {epoch} ({cluster}). Its nodes join again automatically"),
             })?;
         }
     }

@@ -131,14 +131,14 @@ fn change(args: &Wanted) -> Result<ChangeMode, Failure> {
     if args.flags.wait && mode == SettableMode::Normal {
         return Err(Failure::new(
             Exit::Usage,
-            "--wait goes with block_new_session and block_new_connection: a node that is normal does not drain",
+            "--wait works only with block_new_session and block_new_connection: a node that is normal does not drain",
         ));
     }
     if !args.mode.is_block() && args.flags.cluster.is_said() {
-        return Err(Failure::new(Exit::Usage, "--keep-normal goes with block_new_session and block_new_connection"));
+        return Err(Failure::new(Exit::Usage, "--keep-normal works only with block_new_session and block_new_connection"));
     }
     if !args.flags.wait && args.flags.limits.is_said() {
-        return Err(Failure::new(Exit::Usage, "--timeout and --assume-known go with --wait alone"));
+        return Err(Failure::new(Exit::Usage, "--timeout and --assume-known work only with --wait"));
     }
     let change = ChangeMode {
         mode,
@@ -201,7 +201,7 @@ async fn set_over_api(args: &Wanted, api: &Api, context: &mut Context<'_>) -> Re
         }
         Format::Table => match &seen {
             Ok(seen) => output.confirm(&api::set_words(api, (previous_mode, now), seen))?,
-            Err(problem) => output.confirm(&format!("{}: {now}; its sessions cannot be seen: {problem}", api.name()))?,
+            Err(problem) => output.confirm(&format!("{}: {now}; cannot read its sessions: {problem}", api.name()))?,
         },
     }
     if let Ok(seen) = &seen {

@@ -122,7 +122,7 @@ pub(super) fn upstream_words(upstream: &Upstream, output: &Output) -> String {
 
 fn daemon_rows(status: &Status, output: &Output) -> Vec<Row> {
     let state = match status.storage.state {
-        StorageState::Memory if status.cluster.is_some() => "in memory: it ends with the daemon, and its channels are then orphaned",
+        StorageState::Memory if status.cluster.is_some() => "in memory: lost when soramoded ends, which orphans the node's channels",
         StorageState::Memory => "in memory: it ends with the daemon",
         StorageState::Ok => "on disk",
         StorageState::Failed => "cannot be written",

@@ -30,7 +30,7 @@ pub(crate) struct Args {
     /// Begin with this event, with those of so long ago, or with all that are kept
     #[arg(long, value_name = "SEQ|DURATION|all")]
     since: Option<Since>,
-    /// Begin with the last N events that are kept, of whatever type
+    /// Start with the last N stored events, counted over all types
     #[arg(short = 'n', long, value_name = "N", conflicts_with = "since")]
     lines: Option<u64>,
     /// Only these types; * stands for the rest of a name. May be given several times
@@ -82,7 +82,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
             return Err(lost);
         }
         context.output.flush()?;
-        context.output.note(&format!("lost soramoded, looking for it for {} s", RECONNECT_MAX.as_secs()));
+        context.output.note(&format!("lost soramoded, trying to reconnect for {} s", RECONNECT_MAX.as_secs()));
         daemon = context.socket.reconnect(since).await?;
         tail.resume(&mut daemon, &context.output).await?;
     }

@@ -8,7 +8,7 @@ use crate::Context;
 use crate::args::Format;
 use crate::error::{Exit, Failure};
 
-/// Print the version of soramode; soramode info tells soramoded's too
+/// Print the version of soramode; soramode info also shows soramoded's
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {}
 

@@ -70,7 +70,8 @@ impl Args {
 
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
     if args.goal == Goal::Joined && args.generation.is_some() {
-        return Report::new().finish(&mut context.output, Err(Failure::new(Exit::Usage, "--generation goes with drained and mode=MODE")));
+        return Report::new()
+            .finish(&mut context.output, Err(Failure::new(Exit::Usage, "--generation works only with drained and mode=MODE")));
     }
     if let (Goal::Joined, Some(name)) = (args.goal, &args.node.node) {
         let mut report = Report::new();

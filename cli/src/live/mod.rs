@@ -30,12 +30,12 @@ const FRAME_PAUSE: Duration = Duration::from_millis(250);
 /// Shows the node until somebody quits. A daemon that is not there at the start is an error; one that is lost later is waited for.
 pub(crate) async fn run(context: &Context<'_>) -> Result<Exit, Failure> {
     if context.output.format() != Format::Table || !context.output.is_on_terminal() {
-        let failure = Failure::new(Exit::Usage, "--watch draws on a terminal");
-        return Err(failure.with_hint("Without one ask again and again with soramode -o json status, or follow soramode tail"));
+        let failure = Failure::new(Exit::Usage, "--watch needs a terminal");
+        return Err(failure.with_hint("In a script, poll soramode -o json status, or follow soramode tail"));
     }
     if !can_move_cursor() {
-        let failure = Failure::new(Exit::Usage, "--watch draws over the terminal, which by TERM it cannot");
-        return Err(failure.with_hint("Set TERM to the terminal's type, as xterm-256color"));
+        let failure = Failure::new(Exit::Usage, "--watch cannot draw on a terminal of this TERM");
+        return Err(failure.with_hint("Set TERM to the terminal's type, such as xterm-256color"));
     }
     let (updates, incoming) = mpsc::channel(UPDATES_MAX);
     let (filters, filter) = watch::channel(model::Filter::default());

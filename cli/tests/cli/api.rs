@@ -229,7 +229,7 @@ fn a_server_that_fails_meanwhile_is_asked_again_until_the_time_is_over() {
     for (status, body) in [(0, ""), (500, r#"{"error_type":"HandlerException"}"#), (429, "<html>"), (200, "<html>"), (503, ""), (400, "{}")]
     {
         sora.state().fault = Some((status, body.to_owned()));
-        drain.until_said("It is asked again for");
+        drain.until_said("Trying again for at most");
         sora.state().fault = None;
         drain.until_said("is back");
     }
@@ -387,6 +387,6 @@ fn a_drain_over_the_api_says_that_the_node_will_open_by_itself() {
     daemon.ok(&["set", "block_new_session", "--for", "1h", "-m", "CHG-1"]);
     let ended = over_api(&["drain"]).ended();
     assert_eq!(ended.code, 0, "{ended:?}");
-    assert!(ended.stderr.contains("becomes normal by itself in 1 h, and over the API that cannot be taken away"), "{ended:?}");
+    assert!(ended.stderr.contains("becomes normal by itself in 1 h; that cannot be cancelled over the API"), "{ended:?}");
     assert!(ended.stdout.contains("it stays block_new_session, and becomes normal by itself in"), "{ended:?}");
 }

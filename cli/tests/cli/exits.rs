@@ -49,18 +49,18 @@ fn two_for_a_wrong_command_line_with_a_suggestion() {
         (&["set", "block_new_sesion"], "did you mean block_new_session?"),
         (&["set", "normal", "--wait"], "does not drain"),
         (&["set", "normal", "--for", "45m"], "--for: normal does not end by itself"),
-        (&["set", "normal", "--timeout", "5m"], "go with --wait alone"),
-        (&["set", "block_new_session", "--assume-known"], "go with --wait alone"),
-        (&["open", "--keep-normal", "1"], "--keep-normal goes with block_new_session"),
+        (&["set", "normal", "--timeout", "5m"], "work only with --wait"),
+        (&["set", "block_new_session", "--assume-known"], "work only with --wait"),
+        (&["open", "--keep-normal", "1"], "--keep-normal works only with block_new_session"),
         (&["open", "--for", "5m"], "--for: normal does not end by itself"),
-        (&["wait", "joined", "--generation", "3"], "--generation goes with drained"),
-        (&["drain", "--on-timeout", "undo", "--timeout", "0"], "--on-timeout undo goes with a --timeout"),
+        (&["wait", "joined", "--generation", "3"], "--generation works only with drained"),
+        (&["drain", "--on-timeout", "undo", "--timeout", "0"], "--on-timeout undo needs a --timeout"),
         (&["drain", "30m"], "to give up after that time, use '--timeout 30m'"),
         (&["wait", "drained", "30m"], "use '--timeout 30m'"),
         (&["drain", "--timeout", "30"], "has no unit; takes 30s, 30m or 30h"),
         (&["drain", "--timeout", "5M"], "M is months, which are too long; takes 5m for minutes"),
         (&["help", "drian"], "there is no command \"drian\""),
-        (&["is", "normal", "--assume-known"], "goes with drained alone"),
+        (&["is", "normal", "--assume-known"], "works only with drained"),
         (&["set", "normal", "--for", "soon"], "takes a span such as"),
         (&["wait", "joined", "--max-sessions", "3"], "--max-sessions: goes with drained alone"),
         (&["frobnicate"], "unrecognized subcommand"),
@@ -92,7 +92,7 @@ fn three_where_nobody_answers() {
     fs::write(&file, "").unwrap();
     for path in [file.as_path(), folder.path()] {
         let ended = program(path).arg("get").ended();
-        assert_eq!((ended.code, ended.stderr.contains(": it is no socket\nhint: Check --socket")), (3, true), "{ended:?}");
+        assert_eq!((ended.code, ended.stderr.contains(": it is not a socket\nhint: Check --socket")), (3, true), "{ended:?}");
     }
     let ended = program(&folder.path().join("x".repeat(120))).arg("get").ended();
     assert_eq!(ended.code, 3, "{ended:?}");
@@ -312,7 +312,7 @@ fn open_and_close_are_names_of_the_modes_and_help_and_version_are_commands() {
 fn a_connection_that_is_made_by_hand_is_said_to_stay() {
     let daemon = Daemon::start();
     let made = daemon.run(&["connect", "spam", "--connection-id", "my id"]);
-    assert!(made.stderr.contains("holds up a drain, until: soramode disconnect 'my id'"), "{made:?}");
+    assert!(made.stderr.contains("holds up a drain. To end it: soramode disconnect 'my id'"), "{made:?}");
     assert_eq!(daemon.run(&["connect", "spam", "-q"]).stderr, "");
 }
 
@@ -336,7 +336,7 @@ fn root_believes_no_socket_in_tmp_and_no_user_a_folder_of_another() {
     let ended = Command::new(&copy).env_clear().arg("get").uid(65_533).gid(65_533).ended();
     fs::remove_dir_all(folder).unwrap();
     assert_eq!(
-        (ended.code, ended.stderr.contains("is not a folder in which this user alone can write: it is not believed")),
+        (ended.code, ended.stderr.contains("is not a folder that only this user can write to: not trusted")),
         (3, true),
         "{ended:?}"
     );

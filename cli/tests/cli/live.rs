@@ -100,7 +100,7 @@ fn without_a_terminal_it_is_refused_and_without_a_daemon_too() {
     let daemon = Daemon::start();
     let ended = daemon.run(&["status", "--watch"]);
     assert_eq!((ended.code, ended.stdout.as_str()), (2, ""), "{ended:?}");
-    assert!(ended.stderr.contains("--watch draws on a terminal"), "{ended:?}");
+    assert!(ended.stderr.contains("--watch needs a terminal"), "{ended:?}");
     let terminal = open(Path::new("/nonexistent/gate.sock"));
     is_as_it_was(&terminal, 3);
 }

@@ -19,7 +19,7 @@ fn goes_back_to_the_mode_from_before_with_its_reason() {
     daemon.ok(&["set", "block_new_session", "-m", "half closed"]);
     let ended = daemon.run(&["maintain", "--connections", "-m", "CHG-2", "--", "true"]);
     assert_eq!(ended.code, 6, "{ended:?}");
-    assert!(ended.stderr.contains("node-01 is STILL CLOSED, and not by this maintenance: block_new_session (since"), "{ended:?}");
+    assert!(ended.stderr.contains("node-01 is STILL CLOSED, by another user or for another reason: block_new_session (since"), "{ended:?}");
     let (_, status) = daemon.json(&["status"]);
     assert_eq!((&status["mode"], &status["reason"]), (&"block_new_session".into(), &"half closed".into()));
 }
@@ -45,7 +45,7 @@ fn changes_nothing_for_a_command_that_cannot_be_started() {
         ("/nonexistent/command", 127, "there is no such command"),
         ("no-such-command-anywhere", 127, "there is no such command"),
         ("/", 126, "it is a directory"),
-        (plain.path().to_str().unwrap(), 126, "it may not be executed"),
+        (plain.path().to_str().unwrap(), 126, "it is not executable"),
     ] {
         let ended = daemon.run(&["maintain", "--json", "--", command]);
         assert_eq!(ended.code, code, "{ended:?}");
@@ -107,7 +107,7 @@ fn a_node_that_was_opened_meanwhile_is_said_to_be_open() {
     let open = format!("{} set normal -q", env!("CARGO_BIN_EXE_soramode"));
     let ended = daemon.run(&["maintain", "--json", "--", "sh", "-c", &open]);
     assert_eq!((ended.code, &ended.json()["restored"]), (0, &false.into()), "{ended:?}");
-    assert!(ended.stderr.contains("another client changed the mode meanwhile, so it was left: node-01 is normal"), "{ended:?}");
+    assert!(ended.stderr.contains("the mode was not restored, because another client changed it: node-01 is normal"), "{ended:?}");
 }
 
 #[test]

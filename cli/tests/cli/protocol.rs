@@ -92,7 +92,7 @@ fn every_limit_is_the_codes() {
     let (reasons, changes) = (REASON_BYTES_MAX, MODE_CHANGES_KEPT);
     for said in [
         format!("It is protocol {PROTOCOL}:"),
-        format!("a string of at most {REQUEST_ID_BYTES_MAX} bytes, given back"),
+        format!("a string of at most {REQUEST_ID_BYTES_MAX} bytes, returned with"),
         format!("(at most {reasons} bytes)"),
         format!("at most {changes} are kept"),
         format!("A client may have {WAITS_MAX} waits under way"),
@@ -101,12 +101,12 @@ fn every_limit_is_the_codes() {
         format!("| a request's line | {REQUEST_BYTES_MAX} bytes |"),
         format!("| a line that was begun | {} s until its end |", LINE_TIME.as_secs()),
         format!("| clients | {CLIENTS_MAX}, of which {OPERATE_PLACES} places"),
-        format!("| requests under way for one client | {IN_FLIGHT_MAX}, of one that may only view {VIEW_IN_FLIGHT_MAX};"),
+        format!("| unanswered requests of one client | {IN_FLIGHT_MAX}, or {VIEW_IN_FLIGHT_MAX} if it may only view;"),
         format!(
-            "| unread answers of all clients that may only view | {VIEW_UNREAD_BYTES_MAX} bytes; past that one with more than {UNREAD_BYTES_FAIR} bytes"
+            "| unread answers of all clients that may only view | {VIEW_UNREAD_BYTES_MAX} bytes; above that, a client with more than {UNREAD_BYTES_FAIR} bytes"
         ),
         format!("| waits of all clients that may only view | {VIEW_WAITS_MAX} |"),
-        format!("| the text of a page | {PAGE_BYTES_MAX} bytes"),
+        format!("| text of a page | about {PAGE_BYTES_MAX} bytes"),
         format!("| clients of one user that may only view | {VIEW_PLACES_OF_USER_MAX} |"),
         format!("| unread answers of one client | {UNREAD_BYTES_MAX} bytes;"),
     ] {

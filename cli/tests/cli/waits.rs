@@ -95,7 +95,7 @@ fn a_drain_takes_the_time_away_after_which_the_node_would_open() {
         daemon.ok(&["set", "block_new_session", "--for", "1h"]);
         let ended = daemon.run(&[&["drain"], more].concat());
         assert_eq!(ended.code, 0, "{ended:?}");
-        assert!(ended.stderr.contains("would have become normal by itself in 1 h"), "{ended:?}");
+        assert!(ended.stderr.contains("ts timer (--for: normal in 1 h) is cancelled"), "{ended:?}");
         assert!(daemon.json(&["status"]).1["expires_at"].is_null(), "{more:?}");
     }
     // What waits or asks leaves the time as it is, and says it.
@@ -264,7 +264,7 @@ fn a_daemon_that_comes_back_without_its_sessions_is_not_believed() {
     let mut drain = daemon.spawn(&["drain"]);
     drain.until_said("1 of 1 session left");
     daemon.stop();
-    drain.until_said("lost soramoded, looking for it for 10 s");
+    drain.until_said("lost soramoded, trying to reconnect for 10 s");
     daemon.start_again(|config| config.mode = Some(SettableMode::BlockNewSession));
     let ended = drain.ended();
     assert_eq!(ended.code, 8, "{ended:?}");
@@ -308,7 +308,7 @@ fn three_when_the_daemon_stays_away() {
     let ended = drain.ended();
     assert_eq!(ended.code, 3, "{ended:?}");
     assert!(ended.stderr.contains("cannot reach soramoded at"), "{ended:?}");
-    assert!(ended.stderr.contains("node-01 was block_new_session when it was last heard of"), "{ended:?}");
+    assert!(ended.stderr.contains("node-01 was block_new_session at the last contact"), "{ended:?}");
     let report = ended.json();
     assert_eq!((&report["outcome"], &report["exit_code"]), (&"failed".into(), &3.into()));
 }

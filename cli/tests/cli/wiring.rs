@@ -89,7 +89,7 @@ fn a_shadow_and_an_upstream_that_nobody_asked_are_noted() {
     assert_eq!(code, 0, "{report}");
     assert_eq!(checks(&report)[5..9], [("sora", "ok"), ("shadow", "note"), ("access", "note"), ("upstream", "note")]);
     let table = daemon.ok(&["doctor"]);
-    assert!(table.contains("sora-listen 127.86.7.6:3100: every user of this machine may speak for Sora\n"), "{table}");
+    assert!(table.contains("sora-listen 127.86.7.6:3100: every user of this machine may impersonate Sora\n"), "{table}");
     let status = daemon.ok(&["status"]);
     assert!(status.contains("\nupstreams    auth http://127.0.0.1:1/auth: not asked yet\n"), "{status}");
     assert!(status.contains("\nshadow       yes: "), "{status}");
@@ -126,7 +126,11 @@ fn the_nodes_are_listed() {
     assert_eq!(table.lines().next().unwrap().split_whitespace().collect::<Vec<_>>(), headers);
     assert!(daemon.ok(&["nodes", "-o", "plain"]).starts_with("node-01\tnormal\tstandalone\t0\t0\t"));
     let purge = daemon.run(&["nodes", "purge", "node-02"]);
-    assert_eq!((purge.code, purge.stderr.contains("Nothing was done\nhint: Say --accept-risk=still-running")), (2, true), "{purge:?}");
+    assert_eq!(
+        (purge.code, purge.stderr.contains("Nothing was done\nhint: Once you are sure that it is off, add --accept-risk=still-running")),
+        (2, true),
+        "{purge:?}"
+    );
     let purge = daemon.run(&["nodes", "purge", "node-02", "--accept-risk=still-running"]);
     assert_eq!((purge.code, purge.stderr.contains("it has no cluster")), (9, true), "{purge:?}");
     let (_, nodes) = daemon.json(&["nodes"]);
@@ -140,7 +144,11 @@ fn nobody_is_cut_off_by_mistake() {
     let daemon = beside(&sora);
     for args in [&["end", "spam"][..], &["end", "--all"]] {
         let ended = daemon.run(args);
-        assert_eq!((ended.code, ended.stderr.contains("Nothing was done\nhint: Say --accept-risk=cuts-clients")), (2, true), "{ended:?}");
+        assert_eq!(
+            (ended.code, ended.stderr.contains("Nothing was done\nhint: To go on, add --accept-risk=cuts-clients")),
+            (2, true),
+            "{ended:?}"
+        );
     }
     for args in [
         &["end", "--accept-risk=cuts-clients"][..],

@@ -37,7 +37,7 @@ pub struct Settings {
 
     /// Give the control socket to this group and let its members change the mode
     ///
-    /// A name or a number. Groups count that the client's process has, or that the user database gives to its user.
+    /// A name or a number. A client belongs to it if its process has the group, or if the user database gives the group to its user.
     #[arg(long, value_name = "GROUP", env = "SORAMODED_OPERATOR_GROUP", hide_env_values = true)]
     pub operator_group: Option<String>,
 
@@ -104,7 +104,7 @@ pub struct Settings {
 
     /// Take a real Sora's webhooks there: POST /sora/auth, /sora/session and /sora/event
     ///
-    /// Without --sora-token-file every user of this machine may speak for Sora, and so have channels counted as ended.
+    /// Without --sora-token-file every user of this machine may impersonate Sora, and so have channels counted as ended.
     #[arg(long, value_name = "ADDRESS", env = "SORAMODED_SORA_LISTEN", hide_env_values = true)]
     pub sora_listen: Option<SocketAddr>,
 
@@ -117,7 +117,7 @@ pub struct Settings {
     #[serde(deserialize_with = "list_from_text")]
     pub cors_origin: Vec<CorsOrigin>,
 
-    /// A name or an address, without a port, by which the API is asked for, beside those of the loopback; can be given several times
+    /// Accept this name or address (without a port) as Host of API requests, besides the loopback's; can be given several times
     #[arg(long, value_name = "NAME", env = "SORAMODED_HTTP_HOST", hide_env_values = true, value_delimiter = ',')]
     #[serde(deserialize_with = "list_from_text")]
     pub http_host: Vec<HostName>,
@@ -196,7 +196,7 @@ pub struct Settings {
     #[arg(long, value_name = "FILE", env = "SORAMODED_WEBHOOK_SECRET_FILE", hide_env_values = true)]
     pub webhook_secret_file: Option<PathBuf>,
 
-    /// Trust the certificates in this PEM file too, beside the system's: of upstreams, Sora's API and receivers of events
+    /// Trust the certificates in this PEM file too, besides the system's, for upstreams, Sora's API and receivers of events
     ///
     /// The system's are those of the distribution, or of $SSL_CERT_FILE and $SSL_CERT_DIR in their place. A server's self-signed
     /// certificate must not be an authority's (basicConstraints CA:FALSE). Proxies that the environment names are not used.
@@ -285,7 +285,7 @@ pub struct Settings {
     #[arg(long, value_name = "FILE", env = "SORAMODED_CLUSTER_KEY_FILE", hide_env_values = true)]
     pub cluster_key_file: Option<PathBuf>,
 
-    /// Log in to etcd as this user; take https in --cluster, or the password is sent in the clear
+    /// Log in to etcd as this user; use https: in --cluster, or the password is sent in the clear
     #[arg(long, value_name = "NAME", env = "SORAMODED_CLUSTER_USER", hide_env_values = true)]
     pub cluster_user: Option<String>,
 

@@ -227,7 +227,7 @@ impl Edge {
             Order::Look => self.wanted.notify_one(),
             Order::Trust { configuration_text } => etcd.set_trust(configuration_text),
             Order::Distrust(refusal) => {
-                tracing::error!(why = %refusal, remedy = refusal.remedy(), "etcd is refused: the node is isolated until it is put right");
+                tracing::error!(why = %refusal, remedy = refusal.remedy(), "this etcd is refused; the node is isolated until the problem is fixed");
             }
             Order::NoteSetBack { found, why } => self.spawn(async move {
                 etcd.note_set_back(&found, &why).await;

@@ -205,12 +205,12 @@ fn words(error: &Error) -> String {
 
 /// What etcd and its TLS say, and what is meant.
 const REMEDIES: [(&str, &str); 11] = [
-    ("user name is empty", "etcd wants a user: set --cluster-user and --cluster-password-file"),
+    ("user name is empty", "etcd requires a user: set --cluster-user and --cluster-password-file"),
     ("invalid user ID or password", "check --cluster-user and --cluster-password-file"),
     ("etcdserver: permission denied", "its role must be able to read and write the keys under /soramode/v1/"),
     ("authentication is not enabled", "leave --cluster-user and --cluster-password-file out, or enable it at etcd"),
-    ("CertificateRequired", "etcd wants a client certificate: set --cluster-cert-file and --cluster-key-file"),
-    ("BadCertificate", "etcd wants a client certificate that it knows: set --cluster-cert-file and --cluster-key-file"),
+    ("CertificateRequired", "etcd requires a client certificate: set --cluster-cert-file and --cluster-key-file"),
+    ("BadCertificate", "etcd requires a client certificate that it trusts: set --cluster-cert-file and --cluster-key-file"),
     ("stream closed because of a broken pipe", "if this member speaks TLS, name it with https:"),
     ("tls handshake eof", "this member does not speak TLS: name it with http:"),
     ("InvalidContentType", "this member does not speak TLS: name it with http:"),

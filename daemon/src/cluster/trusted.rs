@@ -137,7 +137,7 @@ impl Etcd {
             Err(why) => Err(why),
         };
         if let Err(why) = noted {
-            tracing::warn!(why, "could not note in etcd that it was set back: other nodes may not know it");
+            tracing::warn!(why, "cannot record in etcd that it was set back; other nodes may not notice");
         }
     }
 

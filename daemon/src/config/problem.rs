@@ -63,7 +63,7 @@ pub(super) fn readable_secrets(path: &Path, config: &Config) -> Option<String> {
     let has_secret = urls.any(|url| url.0.password().is_some() || url.0.query().is_some());
     (has_secret && mode & BIT_OF_ANY_READER != 0).then(|| {
         let path = path.display();
-        format!("every user can read the passwords and tokens of URLs in {path} (mode {mode:04o}); say: chmod o= {path}")
+        format!("every user can read the passwords and tokens of URLs in {path} (mode {mode:04o}); run: chmod o= {path}")
     })
 }
 

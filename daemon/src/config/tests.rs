@@ -59,7 +59,7 @@ fn a_file_that_any_user_could_have_written_is_refused() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0o666)).unwrap();
     let told = Config::load(Args { config: Some(file.path().to_owned()), ..Args::default() }).unwrap_err().to_string();
-    assert!(told.contains("others than its owner may use it (mode 0666); say: chmod 0664"), "{told}");
+    assert!(told.contains("others than its owner may use it (mode 0666); run: chmod 0664"), "{told}");
     std::fs::write(file.path(), "webhook = \"http://u:p@h/\"\nephemeral = true\n").unwrap();
     let warnings = |bits: u32| {
         std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(bits)).unwrap();

@@ -331,7 +331,7 @@ fn turn_away(stream: &UnixStream, full: Full) {
     if write_answer(&mut line, &ReplyTo::Null, Err::<&(), _>(&error)).is_ok() {
         // Past tokio, which knows a socket as writable only after it was polled once.
         let sent = rustix::io::write(stream, &line);
-        log_limited!(warn, ?sent, ?full, "turned a client away: too many clients");
+        log_limited!(warn, ?sent, ?full, "rejected a client: too many clients");
     }
 }
 

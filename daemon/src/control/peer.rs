@@ -103,7 +103,7 @@ impl Peers {
         let credentials = match stream.peer_cred() {
             Ok(credentials) => credentials,
             Err(error) => {
-                log_limited!(warn, %error, "cannot tell who connected; the client may only view");
+                log_limited!(warn, %error, "cannot identify the client's user; the client may only view");
                 return Ok(Peer::new(UNKNOWN_UID, Access::View, None));
             }
         };

@@ -146,7 +146,7 @@ impl<S: Service> Client<S> {
     async fn serve(self, stream: Stream, place: Place) {
         tokio::select! {
             biased;
-            () = place.evicted() => tracing::debug!("an HTTP client lost its place to another"),
+            () = place.evicted() => tracing::debug!("closed an HTTP client to admit another"),
             () = self.identify_and_converse(stream, &place) => {}
         }
     }
@@ -185,7 +185,7 @@ impl<S: Service> Client<S> {
                 tokio::select! {
                     biased;
                     ended = &mut connection => ended,
-                    () = no_longer_waited_for(place) => return tracing::debug!("an HTTP client held up the stop"),
+                    () = no_longer_waited_for(place) => return tracing::debug!("closed an HTTP client that delayed the shutdown"),
                 }
             }
         };

@@ -47,7 +47,7 @@ pub enum WriteError {
     #[error("{0}")]
     Database(#[from] rusqlite::Error),
     /// The database is gone, and could not be written anew.
-    #[error("{} was deleted or moved, and cannot be written anew: {problem}", path.display())]
+    #[error("{} was deleted or moved, and cannot be written again: {problem}", path.display())]
     Lost {
         /// The database.
         path: PathBuf,
@@ -78,11 +78,11 @@ impl WriteError {
                 Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
                     "Another process has locked the database: find it with fuser -v, and end it".to_owned()
                 }
-                _ => "Make room, or mend the disk".to_owned(),
+                _ => "Free disk space, or repair the disk".to_owned(),
             },
             Self::Lost { path, .. } => format!("Put {} back, or make its folder writable for the daemon's user", path.display()),
             Self::Replaced(path) => format!(
-                "Restart soramoded to begin with that file, or move {} away, with its -wal and -shm: then soramoded writes its own again",
+                "Restart soramoded to use that file, or move {} away with its -wal and -shm: soramoded then writes its own again",
                 path.display()
             ),
             Self::Unseen { .. } => "Make the folder accessible for the daemon's user".to_owned(),
@@ -251,7 +251,7 @@ impl Desk {
         self.archive.read_over(reader);
         (self.copied_from, self.copied_pages, self.copy_at) = (None, 0, None);
         self.files.reopened().map_err(lost)?;
-        tracing::error!(path = %path.display(), "the state was deleted or moved under the running soramoded; it was written anew");
+        tracing::error!(path = %path.display(), "the state was deleted or moved under the running soramoded; it was written again");
         Ok(())
     }
 

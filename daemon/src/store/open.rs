@@ -73,7 +73,9 @@ pub enum Trouble {
     #[error("another process has locked it ({0}). Find it with: fuser -v soramode.db; end it, and start again")]
     Locked(rusqlite::Error),
     /// The folder belongs to a user that is neither root nor the daemon's.
-    #[error("its folder belongs to another user (uid {0}), who could change what is in it. Say a --state-dir that soramoded makes itself")]
+    #[error(
+        "its folder belongs to another user (uid {0}), who could change what is in it. Pass a --state-dir that soramoded creates itself"
+    )]
     FolderOfAnother(u32),
     /// Other users may write to the folder.
     #[error(

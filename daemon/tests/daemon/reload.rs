@@ -58,7 +58,7 @@ fn what_was_taken_and_what_needs_a_restart_is_said() {
 #[test]
 fn a_configuration_that_is_wrong_changes_nothing() {
     let mut home = Home::start("log-level = \"info\"\n");
-    let log = home.reload("log-level = \"debug\"\nkeep-event = 7\n", "nothing was taken");
+    let log = home.reload("log-level = \"debug\"\nkeep-event = 7\n", "configuration not reloaded");
     assert!(log.contains("soramoded.toml:2: unknown field `keep-event`: did you mean keep-events?"), "{log}");
     assert_eq!(Line::to(&home.socket).get("GetMode", &json!({}))["mode"], "normal");
     let warning = |home: &Home| Line::to(&home.socket).status().get("warnings").map(ToString::to_string);
@@ -78,7 +78,7 @@ fn a_wrong_file_shows_no_secret() {
         "webhook = \"http://u:HOOKPASS@h/?key=QSECRET\" typo\n",
         "max-connections = \"HOOKPASS QSECRET\"\n",
     ] {
-        let log = home.reload(wrong, "nothing was taken");
+        let log = home.reload(wrong, "configuration not reloaded");
         let told = Line::to(&home.socket).status()["warnings"].to_string();
         for secret in ["HOOKPASS", "QSECRET"] {
             assert!(!log.contains(secret) && !told.contains(secret), "{log}{told}");
@@ -125,7 +125,7 @@ fn other_certificates_are_taken_if_they_are_some() {
     assert!(log.contains("taken: ca-file; needs a restart: nothing\n"), "{log}");
     let empty = home.file.with_file_name("empty.pem");
     fs::write(&empty, "").unwrap();
-    let log = home.reload(&format!("{telling}ca-file = {empty:?}\n"), "nothing was taken");
+    let log = home.reload(&format!("{telling}ca-file = {empty:?}\n"), "configuration not reloaded");
     assert!(log.contains("empty.pem has no PEM certificate"), "{log}");
 }
 

@@ -253,7 +253,7 @@ fn a_state_that_was_deleted_under_a_running_daemon_is_there_again_and_a_closed_n
             fs::remove_file(what).unwrap();
         }
         client.get("ChangeMode", &json!({"mode": "block_new_session", "reason": what.display().to_string()}));
-        process.read_log_until("it was written anew");
+        process.read_log_until("it was written again");
         let (status, told) = home.check();
         assert!(status == Some(0) && told.contains("block_new_session") && told.contains("\nconnections   1\n"), "{told}");
     }

@@ -93,7 +93,7 @@ fn a_name_that_is_not_ours_is_refused() {
         assert!(matches!(said.status, 400 | 403), "{foreign:?}: {said:?}");
     }
     let refused = ask("host: proxy.example.com:8443\r\n").json();
-    assert_eq!(refused["error_reason"], "the Host \"proxy.example.com:8443\" is not one of ours");
+    assert_eq!(refused["error_reason"], "the Host \"proxy.example.com:8443\" is not allowed");
     assert_eq!(refused["hint"], "Start soramoded with --http-host proxy.example.com, or have the proxy send Host: localhost");
     assert_eq!(ask("host: evil.example.com\r\n").status, 403);
     assert_eq!(ask("host: localhost:3000\r\nhost: localhost:3000\r\n").status, 403, "two names are none");

@@ -67,7 +67,7 @@ fn serves_by_its_name(proxy: &Proxy, node: &Node) {
         assert_eq!(ask(&mut wire, &format!("{NAME}:8080"), "Sora_20211215.GetMode", "").json(), json!({"mode": mode}));
     }
     let refused = ask(&mut wire, "evil.example.com", "Sora_20211215.GetMode", "");
-    assert_eq!((refused.status, &refused.json()["error_reason"]), (403, &json!("the Host \"evil.example.com\" is not one of ours")));
+    assert_eq!((refused.status, &refused.json()["error_reason"]), (403, &json!("the Host \"evil.example.com\" is not allowed")));
     assert_eq!(node.daemon.client().status()["generation"], 3);
 }
 

@@ -130,7 +130,7 @@ fn a_user_who_may_open_the_socket_may_look_and_a_member_of_the_group_may_operate
         ("Sora_20201231.Unheard", "{}"),
     ] {
         let refused = ask_as(NOBODY, &api.path, &call(target, None, body));
-        assert_eq!((refused.status, &refused.json()["error_reason"]), (403, &json!("this user may only look")), "{target}");
+        assert_eq!((refused.status, &refused.json()["error_reason"]), (403, &json!("this user may only view")), "{target}");
     }
     assert_eq!(api.daemon.client().status()["generation"], 1);
     assert_eq!(ask_as(MEMBER, &api.path, &call(CHANGE_MODE, None, close)).status, 200);

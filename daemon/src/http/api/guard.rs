@@ -52,17 +52,16 @@ impl Refusal {
         let (status, error_type, (error_reason, hint)) = match self {
             Self::Host(host) => (StatusCode::FORBIDDEN, "Forbidden", told_of_host(host)),
             Self::Origin => {
-                let hint = "List the page's origin with --cors-origin";
-                (StatusCode::FORBIDDEN, "Forbidden", ("the Origin is not listed".to_owned(), hint.to_owned()))
+                let hint = "Allow the page's origin with --cors-origin";
+                (StatusCode::FORBIDDEN, "Forbidden", ("this Origin is not allowed".to_owned(), hint.to_owned()))
             }
             Self::Token => {
                 let hint = "Send authorization: Bearer with a token of --http-token-file";
-                (StatusCode::UNAUTHORIZED, "Unauthorized", ("no token of this API was sent".to_owned(), hint.to_owned()))
+                (StatusCode::UNAUTHORIZED, "Unauthorized", ("the token is missing or wrong".to_owned(), hint.to_owned()))
             }
             Self::User => {
-                let hint =
-                    "Call as root, as soramoded's own user or as a member of --operator-group; or with a token, where there are some";
-                (StatusCode::FORBIDDEN, "Forbidden", ("this user may only look".to_owned(), hint.to_owned()))
+                let hint = "Call as root, as soramoded's own user or as a member of --operator-group; or send a token of --http-token-file";
+                (StatusCode::FORBIDDEN, "Forbidden", ("this user may only view".to_owned(), hint.to_owned()))
             }
         };
         let mut answer = json(status, &Refused { error_type, error_reason, hint });
@@ -83,7 +82,7 @@ fn told_of_host(host: Option<String>) -> (String, String) {
         Some(authority) => format!("Start soramoded with --http-host {}, or have the proxy send Host: localhost", authority.host()),
         None => "Send the name or the address of this machine, with or without a port".to_owned(),
     };
-    (format!("the Host {host:?} is not one of ours"), hint)
+    (format!("the Host {host:?} is not allowed"), hint)
 }
 
 /// Refuses a name that is not ours: a page could have had it lead here. The port says nothing, and a proxy may have another.

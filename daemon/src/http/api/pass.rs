@@ -52,7 +52,7 @@ impl Pass {
         match self.client.post(self.url.clone()).headers(headers).body(body).send().await {
             // No client of ours was told that it may speak another protocol here.
             Ok(response) if response.status().is_informational() => {
-                let problem = format!("answered {}: protocols are not changed", response.status().as_u16());
+                let problem = format!("answered {}: protocol upgrades are not supported", response.status().as_u16());
                 self.health.note(SORA_API, Err(problem.clone()));
                 json(StatusCode::BAD_GATEWAY, &Failed { error_type: "BadGateway", error_reason: &problem })
             }
@@ -82,7 +82,7 @@ impl Pass {
         }
         let (mut head, body) = answer.into_parts();
         let read = timeout(self.timeout, whole(body)).await;
-        match read.unwrap_or_else(|_| Err((StatusCode::GATEWAY_TIMEOUT, "no whole answer in time".to_owned()))) {
+        match read.unwrap_or_else(|_| Err((StatusCode::GATEWAY_TIMEOUT, "the answer was not complete in time".to_owned()))) {
             Ok(whole) => {
                 head.headers.remove(CONTENT_LENGTH);
                 Response::from_parts(head, full(with_mode(&whole, node_name, mode).map_or(whole, Bytes::from)))

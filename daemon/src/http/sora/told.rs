@@ -27,7 +27,7 @@ pub(super) async fn answer(house: &House, sora: &Sora, source: WebhookSource, sa
         (Err(problem), None) => return Sora::unreadable(house, source.name(), &problem),
         // The application may make more of it.
         (Err(problem), Some(_)) => {
-            log_limited!(warn, kind = source.name(), %problem, "a webhook cannot be read; the application is told of it, and the gate is not");
+            log_limited!(warn, kind = source.name(), %problem, "cannot read a webhook: passed on to the application, but not recorded");
             WebhookOutcome::Unreadable
         }
     };

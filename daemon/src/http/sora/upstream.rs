@@ -75,7 +75,7 @@ impl Upstream {
         let mut response = request.send().await.map_err(|error| self.failed(&error))?;
         let (status, headers) = (response.status(), end_to_end(response.headers()));
         if status.is_informational() {
-            return Err(Failed(format!("answered {}: protocols are not changed", status.as_u16())));
+            return Err(Failed(format!("answered {}: protocol upgrades are not supported", status.as_u16())));
         }
         if status.is_redirection() {
             return Err(Failed(format!("answered {}: redirects are not followed", status.as_u16())));

@@ -22,7 +22,7 @@ const GZIP: [u8; 2] = [0x1f, 0x8b];
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
     /// It is not JSON that can be read, or no object.
-    #[error("the body is no JSON object that can be read: {0}")]
+    #[error("the body cannot be read as a JSON object: {0}")]
     NoObject(String),
     /// A field is missing, or is not what it must be.
     #[error("{0} is missing, or is not what it must be")]
