@@ -135,7 +135,7 @@ impl OutputFlags {
     }
 }
 
-/// What `-o` takes.
+/// The values of `-o`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Layout {
     /// Tables for people; on a terminal, columns are left out and ids shortened so that each line fits
@@ -175,7 +175,7 @@ pub(crate) enum Color {
 }
 
 impl Color {
-    /// What a command line says that clap refuses, or answers with a help.
+    /// A command line that clap refuses or answers with its help.
     pub(crate) fn typed(words: &[OsString]) -> Self {
         let words: Vec<&str> = words.iter().filter_map(|word| word.to_str()).take_while(|word| *word != "--").collect();
         let joined = words.iter().filter_map(|word| word.strip_prefix("--color="));
@@ -197,7 +197,7 @@ pub(crate) struct WaitFlags {
 }
 
 impl WaitFlags {
-    /// Whether any of them was given.
+    /// Returns whether any of them was given.
     pub(crate) const fn is_said(&self) -> bool {
         self.timeout.is_some() || self.assume_known
     }

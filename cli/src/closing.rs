@@ -2,7 +2,7 @@
 
 use soramode_protocol::mode::{DatedModeChange, ModeState};
 
-/// In whose name a run of `maintain` closes a node.
+/// The owner of a closing by `maintain`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Owner {
     pub(crate) actor: String,

@@ -130,7 +130,7 @@ impl NodeFlag {
 }
 
 impl ClusterFlags {
-    /// Whether others must be normal.
+    /// Returns whether other nodes must be normal.
     pub(crate) const fn is_said(&self) -> bool {
         self.keep_normal.is_some()
     }

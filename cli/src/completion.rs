@@ -24,7 +24,7 @@ use crate::runtime;
 /// The variable by which the shell's script asks.
 pub(crate) const VARIABLE: &str = "_SORAMODE_COMPLETE";
 
-/// After this time the shell goes without: somebody sits there with a finger on the tab key.
+/// After this time the shell completes nothing: a user is waiting at the prompt.
 const PATIENCE: Duration = Duration::from_millis(200);
 
 /// Programs that are offered at most: more are not read.

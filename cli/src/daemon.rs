@@ -34,7 +34,7 @@ const LONG_ANSWER_MAX: Duration = Duration::from_secs(35);
 /// How long it may take a daemon to say what it is, where nothing else is done meanwhile.
 const VERSIONS_MAX: Duration = Duration::from_secs(1);
 
-/// How long a full queue of clients in front of the socket is tried again.
+/// How long to retry while the socket's accept queue is full.
 const QUEUE_MAX: Duration = Duration::from_secs(2);
 
 /// The pause between two tries.
@@ -43,10 +43,10 @@ const QUEUE_PAUSE: Duration = Duration::from_millis(20);
 /// How long a daemon that was lost is looked for.
 pub(crate) const RECONNECT_MAX: Duration = Duration::from_secs(10);
 
-/// What to do about a daemon that does not answer.
+/// Hint if the daemon does not answer.
 const LOOK_AT_LOG: &str = "Look at its log: journalctl -u soramoded";
 
-/// What to do about versions that do not fit.
+/// Hint if the versions do not match.
 const SAME_VERSION: &str = "Install the same version of both";
 
 /// The pause between two looks for it.

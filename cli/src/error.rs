@@ -26,7 +26,7 @@ pub(crate) enum Exit {
     Versions,
     /// Not every session is known.
     SessionsUnknown,
-    /// What was named is not there.
+    /// The named session, connection, delivery or node was not found.
     NotFound,
     /// Anything else.
     Failed,
@@ -146,7 +146,7 @@ pub(crate) struct Failure {
     pub(crate) exit: Exit,
     /// The fact, in a sentence.
     pub(crate) message: String,
-    /// What to do about it.
+    /// The remedy.
     pub(crate) hint: Option<String>,
     /// What is listed below it.
     pub(crate) details: Vec<String>,
@@ -160,7 +160,7 @@ impl Failure {
         Self { exit, message: message.into(), hint: None, details: Vec::new(), error_type: None }
     }
 
-    /// The same with what to do about it, after what is said of that already.
+    /// Adds a hint after those that are there.
     #[must_use]
     pub(crate) fn with_hint(mut self, hint: impl AsRef<str>) -> Self {
         let hint = hint.as_ref();
@@ -168,7 +168,7 @@ impl Failure {
         self
     }
 
-    /// The same with another fact after the first.
+    /// Adds another fact after the first.
     #[must_use]
     pub(crate) fn and(mut self, fact: impl fmt::Display) -> Self {
         self.message = format!("{}. {fact}", self.message);
@@ -207,7 +207,7 @@ impl From<Error> for Failure {
     }
 }
 
-/// The params whose flags have other names.
+/// Params that have a flag of another name.
 const FLAGS: [(&str, &str); 9] = [
     ("expires_in_seconds", "--for"),
     ("reason", "--message"),
@@ -220,7 +220,7 @@ const FLAGS: [(&str, &str); 9] = [
     ("for: mode", "mode=MODE"),
 ];
 
-/// What is wrong with a param, in the words of the command line.
+/// Describes a wrong param in terms of the command line.
 fn in_flags(message: &str, field: &str) -> String {
     let flag = FLAGS.iter().find(|(param, _)| *param == field);
     let flag = flag.map_or_else(|| format!("--{}", field.replace('_', "-")), |(_, flag)| (*flag).to_owned());

@@ -62,7 +62,7 @@ pub(crate) async fn close(daemon: &mut Daemon<'_>, target: SettableMode, reason:
         let change = ChangeMode {
             reason: if joined.is_some() { None } else { reason.map(str::to_owned).or(kept_reason) },
             expires_in_seconds: joined.map(|_| NEVER),
-            // Only from what was seen: whatever came between could be tighter.
+            // Only from the mode that was read: a change in between could be stricter.
             if_generation: Some(before.generation),
             on_behalf_of: on_behalf_of(),
             ..ChangeMode::to(joined.unwrap_or(target))

@@ -15,7 +15,7 @@ pub const MANUAL_DATE: &str = "2026-11-28";
 /// A word and what it is.
 type Entry = (String, String);
 
-/// What a page has beside the definition of its command.
+/// Parts of a page beyond the definition of its command.
 struct Beside {
     exit_status: Vec<Entry>,
     environment: Vec<Entry>,

@@ -14,9 +14,9 @@ use crate::watch::mode_words;
 #[derive(Clone, Debug, Serialize)]
 #[serde(untagged)]
 pub(crate) enum Seen {
-    /// As soramoded tells it, over its socket or over its API.
+    /// From soramoded, over its socket or its API.
     Daemon(Box<Status>),
-    /// As the lists of a Sora show it.
+    /// From the lists of a Sora.
     Listed(Box<Listed>),
 }
 
@@ -30,16 +30,16 @@ pub(crate) struct Listed {
     pub(crate) look: Option<Look>,
 }
 
-/// What counts as drained.
+/// Condition for drained.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Enough {
-    /// At most so many sessions are left.
+    /// At most this many sessions are left.
     pub(crate) max_sessions: u64,
     /// Believe that every session is known.
     pub(crate) assume_known: bool,
 }
 
-/// Whether a node is drained: closed, complete and empty.
+/// The result of the check whether a node is drained: closed, complete and empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Drained {
     /// It is.
@@ -48,7 +48,7 @@ pub(crate) enum Drained {
     Open,
     /// It is closed, and soramoded does not know every session.
     Incomplete,
-    /// So many sessions are left.
+    /// This many sessions are left.
     Left(u64),
 }
 
@@ -79,12 +79,12 @@ impl Seen {
         self.mode_state().map_or_else(|| self.mode().to_string(), mode_words)
     }
 
-    /// What counts the changes of its mode, which a Sora does not tell.
+    /// Its generation; Sora has none.
     pub(crate) fn generation(&self) -> Option<u64> {
         self.mode_state().map(|state| state.generation)
     }
 
-    /// What soramoded tells of it.
+    /// Its status, from soramoded.
     pub(crate) fn status(&self) -> Option<&Status> {
         match self {
             Self::Daemon(status) => Some(status),
@@ -136,12 +136,12 @@ impl Seen {
     }
 }
 
-/// What `--shadow` means for a mode.
+/// Warning that `--shadow` does not enforce a mode.
 pub(crate) fn shadow_words(node: &str) -> String {
     format!("soramoded on {node} runs with --shadow: the mode is not enforced, and every client of this Sora is admitted")
 }
 
-/// What the lists of a Sora cannot tell.
+/// Facts that the lists of a Sora leave out.
 pub(crate) const LISTS_WORDS: &str = "this Sora has no soramoded that could be asked: clients on their way in are in none of its lists. \
                                       Give them time with --settle 30s";
 

@@ -9,7 +9,7 @@ const OTHERS_WRITE: u32 = 0o022;
 
 const ROOT: u32 = 0;
 
-/// How the socket came to be asked.
+/// How the socket was selected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     /// `--socket` or `$SORAMODE_SOCKET` names it, and so it is believed.

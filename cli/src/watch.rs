@@ -48,7 +48,7 @@ pub(crate) fn limit_words(limit: Option<Duration>) -> String {
     }
 }
 
-/// What is said before a drain is watched.
+/// The line before the wait for a drain.
 pub(crate) fn beginning_words(limit: Option<Duration>, allowed: u64, counts: &str) -> String {
     let goal = match allowed {
         0 => "no session is left".to_owned(),

@@ -173,7 +173,7 @@ pub struct Loaded {
     pub config: Config,
     /// The file that was read.
     pub file: Option<PathBuf>,
-    /// What is not an error, and should be looked at.
+    /// Warnings about the configuration.
     pub warnings: Vec<String>,
 }
 

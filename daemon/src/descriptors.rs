@@ -16,13 +16,13 @@ use crate::http::{HTTP_CLIENTS_MAX, REFUSALS_MAX};
 /// For the socket itself, its lock, the timer, the log and the like.
 const OTHER_DESCRIPTORS: usize = 64;
 
-/// What everything but HTTP takes at most.
+/// Descriptors that everything except HTTP uses at most.
 const KEPT_FROM_HTTP: usize = 3 * CLIENTS_MAX + NEWCOMERS_MAX + OTHER_DESCRIPTORS;
 
 /// A client of an HTTP listener, and behind it an upstream or Sora's API.
 const PER_HTTP_CLIENT: usize = 2;
 
-/// What all clients take at most.
+/// Descriptors that all clients use at most.
 const fn needed(http_listeners: usize) -> usize {
     KEPT_FROM_HTTP + http_listeners * (PER_HTTP_CLIENT * HTTP_CLIENTS_MAX + REFUSALS_MAX)
 }

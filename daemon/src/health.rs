@@ -31,7 +31,7 @@ pub(crate) struct Health {
     receivers: Mutex<Vec<Option<Upstream>>>,
     /// Addresses that are listened on, and that the machine does not have yet.
     absent: Mutex<Vec<Absent>>,
-    /// What is wrong with the configuration that was read again last.
+    /// Problem of the last reload, if it failed.
     reading: Mutex<Option<String>>,
 }
 

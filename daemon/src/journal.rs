@@ -27,7 +27,7 @@ pub(crate) enum Outcome {
     Waits,
 }
 
-/// What it is time for.
+/// The next action that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Due {
     /// To write again what could not be written.

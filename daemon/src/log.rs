@@ -117,7 +117,7 @@ pub(crate) fn tell_operator(kind: &EventKind) {
         | EventKind::ConnectionDestroyed { .. }
         | EventKind::WebhookReceived { .. }
         | EventKind::DeliverySucceeded(_)
-        // These are told of together.
+        // These are reported together.
         | EventKind::DeliveryFailed(_)
         | EventKind::Unknown => {}
     }

@@ -176,6 +176,6 @@ async fn read_again(reload: mpsc::Sender<Reading>) {
         Ok(Err(problem)) => Err(problem),
         Err(problem) => Err(problem.to_string()),
     };
-    // Where nobody takes it the daemon stops.
+    // If nothing receives it, the daemon is stopping.
     reload.send(reading).await.unwrap_or_default();
 }

@@ -12,7 +12,7 @@ use soramode_protocol::reply::Reply;
 
 use crate::store::WriteError;
 
-/// What was refused, and so is taken back.
+/// The changes that were refused and must be taken back.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Refused {
     /// Connections that are not let in after all.

@@ -140,7 +140,7 @@ const FAILURE_PAUSE: Duration = Duration::from_hours(1);
 struct Trouble {
     /// Tries since the last that succeeded.
     failed: u64,
-    /// Whether one of these was logged.
+    /// Returns whether one of these was logged.
     is_logged: bool,
     last_logged: Option<Instant>,
 }

@@ -127,7 +127,7 @@ impl InitCluster {
 pub struct Initialized {
     /// The cluster: made with it, and kept whichever etcd it goes on in.
     pub cluster_id: ClusterId,
-    /// How many histories it has had.
+    /// The number of its histories.
     pub epoch: u64,
     /// The present one.
     pub history_id: HistoryId,

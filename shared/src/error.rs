@@ -109,7 +109,7 @@ pub struct Error {
 pub struct ErrorData {
     /// What kind of error.
     pub error_type: ErrorType,
-    /// What to do about it.
+    /// The remedy.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub hint: Option<String>,
     /// The param that is wrong.

@@ -1,4 +1,4 @@
-//! HTTP requests to other servers: sent directly, whatever proxy the environment names, and never redirected.
+//! HTTP requests to other servers: no proxies from the environment, no redirects.
 //!
 //! Each request has a connection of its own. A server may close one that is kept at any moment, also without a word; a request that is under
 //! way then fails although the server is well, and a `POST` may not be sent again, as the server may have carried it out (RFC 9110, 9.2.2).
@@ -28,7 +28,7 @@ const PATH_CHARS_SHOWN: usize = 12;
 #[error("got {0:?}, takes an absolute URL such as http://127.0.0.1:3000")]
 pub struct NoHttpUrl(String);
 
-/// What all requests of a program have in common.
+/// Settings that all requests of a program share.
 #[derive(Clone, Debug, Default)]
 pub struct Outgoing {
     /// Certificates that are trusted beside the system's.

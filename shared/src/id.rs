@@ -239,7 +239,7 @@ id_type!(
     LogId, "log_id"
 );
 id_type!(
-    /// A cluster, whichever etcd it is kept in.
+    /// A cluster, independent of the etcd that stores it.
     ClusterId, "cluster_id"
 );
 id_type!(

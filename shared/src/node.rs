@@ -268,7 +268,7 @@ const fn is_false(flag: &bool) -> bool {
 }
 
 impl Status {
-    /// Whether the node is drained: closed, complete and empty.
+    /// Returns whether the node is drained: closed, complete and empty.
     pub const fn is_drained(&self) -> bool {
         self.mode.mode.is_block() && self.sessions == 0 && self.sessions_known
     }

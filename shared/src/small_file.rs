@@ -17,7 +17,7 @@ const BITS_OF_OUTSIDERS: u32 = 0o026;
 /// Permission bits with which any user may write.
 const BIT_OF_ANY_WRITER: u32 = 0o002;
 
-/// What is asked of a file before it is believed.
+/// Checks that a file must pass before its content is trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Guard {
     /// It has a secret: it belongs to this user or to root, and no other user may read or write it.
@@ -35,7 +35,7 @@ pub enum Guard {
         /// The user that reads.
         uid: u32,
     },
-    /// Nothing but that it is a file.
+    /// Only that it is a file.
     Nothing,
 }
 

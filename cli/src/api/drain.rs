@@ -16,7 +16,7 @@ use crate::seen::{LISTS_WORDS, Seen};
 use crate::signals::Signals;
 use crate::watch::{stays_words, until_words};
 
-/// What to close, and what to do with it then.
+/// The node to close, and the mode to restore.
 pub(crate) struct Plan<'a> {
     pub(crate) cluster: &'a ClusterFlags,
     pub(crate) target: SettableMode,
@@ -204,7 +204,7 @@ fn reached_words(reached: &Reached) -> String {
 }
 
 impl Watch {
-    /// What is said before a drain is watched.
+    /// The line before the wait for a drain.
     pub(crate) fn beginning_words(&self, counts: &str) -> String {
         let allowed = match self.goal {
             Goal::Drained { max_sessions } => max_sessions,

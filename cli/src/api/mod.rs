@@ -48,7 +48,7 @@ pub(crate) struct Api {
     is_bare: Cell<bool>,
 }
 
-/// What is wanted of a Sora without soramoded; soramoded tells everything at once.
+/// The lists to read from a Sora without soramoded; soramoded reports everything at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Want {
     /// The mode alone.
@@ -102,7 +102,7 @@ impl Api {
         command_line::soramode(&[&self.flags(), &token, words, &node])
     }
 
-    /// The flags that say whom to ask, but for the token's file.
+    /// The flags that select the server, except the token's file.
     pub(crate) fn flags(&self) -> String {
         match &self.named {
             Named::Flag => command_line::flag("api-url", self.client.url()),

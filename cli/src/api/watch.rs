@@ -19,7 +19,7 @@ use crate::watch::{blocker_lines, interrupted, left_words, restarted_without_sta
 /// The pause between two looks, at the least. It is as long as ten looks take: many connections are a long list.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 
-/// How long a node that does not answer any more is asked again by a wait that has no limit.
+/// Limit of retries to a silent node in a wait that has no limit of its own.
 const LOST_MAX: Duration = Duration::from_hours(1);
 
 /// Sessions that a timeout names.
@@ -53,7 +53,7 @@ pub(crate) struct Watch {
 /// A wait that was reached.
 pub(crate) struct Reached {
     pub(crate) seen: Seen,
-    /// So many sessions might be left, where a drain was waited for.
+    /// The number of sessions that were allowed to remain, if this waited for a drain.
     pub(crate) drained_to: Option<u64>,
     pub(crate) waited: Duration,
     /// Sessions that ended meanwhile.
@@ -134,7 +134,7 @@ async fn blockers(api: &Api, seen: &Seen) -> Blockers {
     let listed = match seen {
         Seen::Listed(listed) => listed.look.clone().unwrap_or_default(),
         Seen::Daemon(status) if status.sessions == 0 => Look::default(),
-        // What cannot be listed is counted all the same.
+        // Connections that cannot be listed are still counted.
         Seen::Daemon(_) => Look::at(api).await.unwrap_or_default(),
     };
     Blockers::Listed(listed.list.into_iter().take(BLOCKERS_MAX).collect())

@@ -46,7 +46,7 @@ struct Check {
     what: &'static str,
     verdict: Verdict,
     how: String,
-    /// What to do about it.
+    /// The remedy.
     #[serde(skip_serializing_if = "Option::is_none")]
     advice: Option<String>,
 }
@@ -167,7 +167,7 @@ fn state(status: &Status) -> Check {
     match status.storage.state {
         StorageState::Ok => Check::ok("state", "on disk"),
         StorageState::Memory => match status.cluster.as_deref() {
-            // What the node owned when it ended nobody is left to own.
+            // The channels that the node owned when it ended are orphaned.
             Some(cluster) if cluster.never_because.is_some() => {
                 let how = "in memory, in a cluster: each end of soramoded with sessions orphans their channels";
                 Check::bad("state", how, "Leave --ephemeral out, or set --on-fence and --dead-man so that others take them over")
@@ -194,7 +194,7 @@ fn source_check(source: &Source, output: &Output) -> Check {
     }
 }
 
-/// How sessions are ended when `soramode end` or a fence asks for it.
+/// Checks how `soramode end` and fences end sessions.
 fn end_check(status: &Status) -> Check {
     let asks_sora = status.upstreams.iter().any(|upstream| upstream.name == "sora-api");
     let fences_by_socket = status.cluster.as_deref().is_some_and(|cluster| cluster.on_fence == "socket");

@@ -184,7 +184,7 @@ impl DrainFlags {
     }
 }
 
-/// What is said before a drain is watched.
+/// The line before the wait for a drain.
 pub(super) fn beginning_words(status: &Status, plan: &Plan) -> String {
     let counts = format!("{}, {}", counted(status.sessions, "session"), counted(status.connections, "connection"));
     watch::beginning_words(plan.limit, plan.wait.max_sessions.unwrap_or_default(), &counts)

@@ -37,7 +37,7 @@ const NOT_STARTED: u8 = 126;
 /// Where a command is looked for without `PATH`.
 const DEFAULT_PATH: &str = "/usr/bin:/bin";
 
-/// Changes of the mode that are asked for to see whose closing it is.
+/// Number of mode changes to read to find the owner of the closing.
 const HISTORY_MAX: u32 = 100;
 
 /// What a shell adds to the number of the signal that killed a command.
@@ -182,7 +182,7 @@ fn exit_code(status: ExitStatus) -> u8 {
     u8::try_from(code).unwrap_or(u8::MAX)
 }
 
-/// How the node is left after a command that succeeded, in words.
+/// Describes the node's mode after a command that succeeded.
 enum Left {
     /// This run opened it.
     Opened(String),

@@ -95,7 +95,7 @@ struct Tail {
     /// Events from before this are not asked for.
     not_before: Option<Time>,
     log_id: Option<LogId>,
-    /// So many events of before are wanted, until it is known which.
+    /// The number of past events to show, until their first sequence number is known.
     last: Option<u64>,
     /// A gap that matters only if what follows it is not too old anyway.
     held_gap: Option<Gap>,
@@ -118,7 +118,7 @@ impl Tail {
 
     async fn subscribe(&mut self, daemon: &mut Daemon<'_>) -> Result<(), Failure> {
         if let Some(last) = self.last.take() {
-            // Where the events stand is told to a subscription alone; the next one takes its place.
+            // Only a subscription returns the current sequence number; the next subscription replaces it.
             let Subscribed { next_seq, oldest_seq, .. } =
                 daemon.call(&Subscribe { types: self.types.clone(), ..Subscribe::default() }).await?;
             daemon.call(&Unsubscribe {}).await?;

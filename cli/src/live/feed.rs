@@ -59,7 +59,7 @@ impl<'a> Feed<'a> {
     async fn begin(&mut self) -> Result<Ways<'a>, Failure> {
         let mut asked = self.socket.connect().await?;
         let mut events = self.socket.connect().await?;
-        // Where the events stand is told to a subscription alone.
+        // Only a subscription returns the current sequence number.
         let Subscribed { next_seq, oldest_seq, .. } = asked.call(&Subscribe::default()).await?;
         asked.call(&Unsubscribe {}).await?;
         let filter = *self.filter.borrow_and_update();

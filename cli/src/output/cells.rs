@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::UnicodeWidthStr;
 
-/// What stands where something was cut out.
+/// Marks the place where text was cut.
 const ELLIPSIS: &str = "…";
 
 /// What is never divided: grapheme clusters, but those that are wider than any glyph (a hundred Hangul jamo are one cluster), and of these
@@ -24,7 +24,7 @@ pub(crate) fn width(text: &str) -> usize {
     if text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) { text.len() } else { units(text).map(UnicodeWidthStr::width).sum() }
 }
 
-/// The bytes of the units, in this order, that fit in so many cells together.
+/// Returns how many bytes of the units, in this order, fit in this many cells.
 fn fitting(units: impl Iterator<Item = impl AsRef<str>>, cells: usize) -> usize {
     let mut taken = 0;
     let measured = units.map(|unit| (unit.as_ref().len(), unit.as_ref().width()));
@@ -35,17 +35,17 @@ fn fitting(units: impl Iterator<Item = impl AsRef<str>>, cells: usize) -> usize 
     measured.take_while(fits).map(|(bytes, _)| bytes).sum()
 }
 
-/// The longest beginning that fits in so many cells, and what follows it.
+/// Splits the text after the longest beginning that fits in this many cells.
 fn split(text: &str, cells: usize) -> (&str, &str) {
     text.split_at(fitting(units(text), cells))
 }
 
-/// The longest end that fits in so many cells.
+/// Returns the longest end that fits in this many cells.
 fn end(text: &str, cells: usize) -> &str {
     text.split_at(text.len() - fitting(units(text).rev(), cells)).1
 }
 
-/// The text in at most so many cells; where its end was cut off, that is seen.
+/// Cuts the text to this many cells, with a mark at the cut end.
 pub(crate) fn cut(text: &str, cells: usize) -> Cow<'_, str> {
     match cells {
         _ if width(text) <= cells => Cow::Borrowed(text),
@@ -67,17 +67,17 @@ pub(crate) fn cut_middle(text: &str, cells: usize) -> Cow<'_, str> {
     }
 }
 
-/// The text with spaces behind it up to so many cells.
+/// Pads the text on the right to this many cells.
 pub(crate) fn padded(text: &str, cells: usize) -> String {
     format!("{text}{:1$}", "", cells.saturating_sub(width(text)))
 }
 
-/// The text with spaces before it up to so many cells.
+/// Pads the text on the left to this many cells.
 pub(crate) fn padded_left(text: &str, cells: usize) -> String {
     format!("{:1$}{text}", "", cells.saturating_sub(width(text)))
 }
 
-/// The text in lines of at most so many cells, broken at spaces; within a word only where that is longer than a line.
+/// Wraps the text to this many cells: at spaces, and within a word only if it is longer than a line.
 pub(crate) fn wrap(text: &str, cells: usize) -> Vec<String> {
     let cells = cells.max(2);
     let mut lines = Vec::new();

@@ -48,7 +48,7 @@ pub(super) fn json(text: String) -> String {
     escaped
 }
 
-/// Whether [`escape`] would touch it within a word.
+/// Returns whether [`escape`] would change it within a word.
 fn is_hidden(character: char) -> bool {
     let is_plain = character.is_ascii() && character != '\u{7f}';
     let mut bytes = [b'a'; 5];

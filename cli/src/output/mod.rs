@@ -53,7 +53,7 @@ struct Versioned<'a, T> {
     value: &'a T,
 }
 
-/// What a command that failed leaves behind as JSON.
+/// The JSON object of a command that failed.
 #[derive(Serialize)]
 struct Failed {
     r#type: &'static str,
@@ -69,12 +69,12 @@ pub(crate) struct Output {
     notes_to: Sink,
     quiet: bool,
     paints: bool,
-    /// How tables are laid out.
+    /// Layout of tables.
     shape: Shape,
     answer: Answer,
 }
 
-/// What has become of the answer.
+/// State of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Answer {
     /// Nothing was written yet.
@@ -135,7 +135,7 @@ impl Output {
         self.shape.width
     }
 
-    /// How tables are laid out.
+    /// Layout of tables.
     const fn shape(&self) -> Shape {
         self.shape
     }

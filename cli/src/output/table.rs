@@ -10,14 +10,14 @@ const GAP: usize = 2;
 /// Cells that a column of ids or of text may ask for before another column is left out: as many as an id of Sora's takes.
 const COMFORTABLE: usize = 26;
 
-/// How the values of a column may be made shorter.
+/// How to shorten a column's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     /// Only if nothing else helps: words and numbers of our own.
     Word,
-    /// By their middle.
+    /// Cut out the middle.
     Id,
-    /// By going on in the next line.
+    /// Wrap to the next line.
     Text,
 }
 
@@ -83,7 +83,7 @@ impl<T: Into<Self>> From<Option<T>> for Cell<'_> {
     }
 }
 
-/// How to lay a table out.
+/// Layout of a table.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shape {
     /// The terminal's cells in a line; `None` where lines may be of any width.
@@ -208,7 +208,7 @@ fn total(shown: &[Shown], cells: impl Fn(&Shown) -> usize) -> usize {
 
 /// Takes cells from the widest column, ids and text before words, until the line fits.
 fn shrink(shown: &mut [Shown], width: usize) {
-    /// So few cells tell nothing any more.
+    /// A value of fewer cells is useless.
     const MIN: usize = 8;
     for _ in width..total(shown, |it| it.width) {
         let takes = |it: &&mut Shown| it.kind != Kind::Word && it.width > MIN;

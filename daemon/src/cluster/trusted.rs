@@ -17,7 +17,7 @@ pub(super) struct Trusted {
     pub(super) configuration: Arc<Trust>,
 }
 
-/// What the gate trusts.
+/// The etcd that the gate trusts.
 #[derive(Debug)]
 pub(super) struct Trust {
     text: Vec<u8>,
@@ -25,7 +25,7 @@ pub(super) struct Trust {
     pub(super) epoch: u64,
 }
 
-/// What a transaction came to.
+/// Result of a transaction.
 pub(super) struct Done {
     /// All that it compared was so.
     pub(super) succeeded: bool,

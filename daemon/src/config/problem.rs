@@ -10,7 +10,7 @@ use crate::args;
 /// How near a word must be to a known one to be taken for it, from 0 to 1.
 const NEAR: f64 = 0.85;
 
-/// What the variables of the settings begin with.
+/// Prefix of the settings' environment variables.
 const PREFIX: &str = "SORAMODED_";
 
 /// Permission bits with which every user may read.
@@ -23,7 +23,7 @@ pub(super) fn key(line: &str) -> Option<&str> {
     is_key.then_some(key)
 }
 
-/// What the reader of TOML says, for operators.
+/// Rewrites a message of the TOML parser for operators.
 pub(super) fn in_plain_words(message: &str) -> String {
     if let Some(unknown) = message.strip_prefix("unknown field `").and_then(|rest| rest.split_once('`')).map(|(name, _)| name) {
         return match nearest(&unknown.replace('_', "-"), settings()) {

@@ -43,7 +43,7 @@ pub(crate) struct Budgets {
     operators: Arc<Budget>,
 }
 
-/// What clients of one kind share.
+/// Limits that clients of one kind share.
 #[derive(Debug)]
 pub(super) struct Budget {
     /// Readings of stored events. Taken before a thread is.
@@ -130,7 +130,7 @@ impl Unread {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Whether the memory is used up.
+    /// Returns whether the memory is used up.
     pub(super) fn is_used_up(&self) -> bool {
         self.bytes.load(Ordering::Relaxed) >= self.max
     }

@@ -1,4 +1,4 @@
-//! What the kernel says of the process that connected: its user and its groups.
+//! Credentials of the connected process, from the kernel: its user and its groups.
 //!
 //! The effective group was noted by the kernel when the process connected. No safe call gives the supplementary groups of that moment
 //! (`SO_PEERGROUPS`), so they are read from the process itself, which a descriptor holds meanwhile: a process that took the number of one
@@ -22,7 +22,7 @@ const STATUS_BYTES_MAX: u64 = 1024 * 1024;
 const OVERFLOW_UID: &str = "/proc/sys/kernel/overflowuid";
 const OVERFLOW_GID: &str = "/proc/sys/kernel/overflowgid";
 
-/// Whether the process that connected is a member of the group.
+/// Returns whether the connected process is a member of the group.
 pub(super) fn is_member(stream: &UnixStream, credentials: &UCred, gid: u32) -> bool {
     credentials.gid() == gid || supplementary_groups(stream, credentials).is_some_and(|groups| groups.contains(&gid))
 }

@@ -179,7 +179,7 @@ impl Control {
             self.house = Arc::new(House { operator_group: operators.group, ..House::clone(&self.house) });
         }
         let (house, peers, places) = (Arc::clone(&self.house), operators.peers, Arc::clone(&self.places));
-        // Root and our own user wait for nobody who is looked up.
+        // Root and our own user do not wait for other users' look-ups.
         let stranger = match peers.recognise(&stream) {
             Ok(peer) => {
                 self.tracker.spawn(take_place((stream, peer), places, house, door));

@@ -12,7 +12,7 @@ use super::credentials::{is_member, is_shared_group, is_shared_user};
 use super::users::{KnownUser, SYSTEM, Users};
 use crate::rate_limit::log_limited;
 
-/// How long the user database may take over a client. Then it is unknown, and may view.
+/// Time limit of a client's look-up in the user database. After it the client may only view.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long the user database may take over the name of a client that may operate by the kernel's word. Then it is recorded without one.

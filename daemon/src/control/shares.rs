@@ -1,4 +1,4 @@
-//! How much of something each user has: no user may have all of it.
+//! Counts each user's share of a resource, so that no user can take all of it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,7 +18,7 @@ pub(super) struct Share {
 }
 
 impl Shares {
-    /// At most so many for each user.
+    /// The limit for each user.
     pub(super) fn new(max: usize) -> Self {
         Self { max, taken: Arc::default() }
     }

@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::rate_limit::log_limited;
 
-/// How long a user is remembered. A change of groups counts after that.
+/// How long a user is cached. A change of groups takes effect after that.
 pub(super) const REMEMBERED: Duration = Duration::from_secs(10);
 
 /// Users that are remembered at most.
@@ -31,7 +31,7 @@ pub(super) struct Database {
 /// The system's database.
 pub(super) const SYSTEM: Database = Database { user: system_user };
 
-/// What the user database says of a uid.
+/// Entry of a uid in the user database.
 #[derive(Clone, Debug)]
 pub(super) struct KnownUser {
     pub(super) name: String,

@@ -13,7 +13,7 @@ use crate::health::Health;
 /// Clients that may wait to be accepted; the kernel keeps to its `net.core.somaxconn` if that is lower.
 const BACKLOG: u32 = 1_024;
 
-/// How often addresses that the machine does not have are looked for.
+/// Interval between checks for addresses that no interface has yet.
 const LOOK_PAUSE: Duration = Duration::from_secs(1);
 
 /// An address that is listened on, and that the machine does not have yet.
@@ -45,7 +45,7 @@ pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     }
 }
 
-/// Whether an interface of this machine has the address.
+/// Returns whether an interface of this machine has the address.
 pub(super) fn is_there(address: SocketAddr) -> bool {
     // Any port will do: it is of UDP, and given back at once.
     let mut any_port = address;

@@ -80,7 +80,7 @@ pub(crate) struct Supplies {
     pub(crate) polls: Arc<Notify>,
     /// The way to Sora's own API.
     pub(crate) api: Option<SoraApi>,
-    /// What requests to other servers have in common.
+    /// Settings that all requests to other servers share.
     pub(crate) outgoing: Outgoing,
     pub(crate) stop: CancellationToken,
     /// The users that may operate, over a Unix socket.

@@ -42,7 +42,7 @@ enum Rank {
     Idle,
 }
 
-/// What a client is doing.
+/// State of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     /// Its request, or its first one, has not come as a whole.

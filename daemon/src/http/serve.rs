@@ -110,7 +110,7 @@ async fn pause(error: &io::Error, stop: &CancellationToken) {
     }
 }
 
-/// Turns a client away for whom there is no place.
+/// Rejects a client because no slot is free.
 async fn refuse(stream: impl AsyncWrite + Unpin, _refusal: OwnedSemaphorePermit) {
     turn_away(stream, FULL).await;
 }
@@ -126,7 +126,7 @@ async fn turn_away(mut stream: impl AsyncWrite + Unpin, words: &[u8]) {
     }
 }
 
-/// What the clients of all listeners have in common.
+/// State that the clients of all listeners share.
 #[derive(Clone, Debug)]
 pub(super) struct Common {
     pub(super) operators: watch::Receiver<Operators>,

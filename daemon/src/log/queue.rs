@@ -34,7 +34,7 @@ pub(super) struct Queue {
 #[derive(Debug, Default)]
 struct Counts {
     waiting_bytes: AtomicUsize,
-    /// Lines dropped since the last line that said so.
+    /// Lines dropped since the last report of them.
     unreported: AtomicU64,
     dropped: AtomicU64,
 }
@@ -117,7 +117,7 @@ fn write_all(messages: &Receiver<Message>, counts: &Counts, mut out: impl Write)
         };
         match message {
             Message::Line(line) => {
-                // Nobody can be told that the log cannot be written.
+                // There is nowhere to report that the log cannot be written.
                 out.write_all(&line).unwrap_or_default();
                 counts.waiting_bytes.fetch_sub(line.len() + LINE_OVERHEAD, Ordering::Relaxed);
             }

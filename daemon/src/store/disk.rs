@@ -71,7 +71,7 @@ pub enum WriteError {
 }
 
 impl WriteError {
-    /// What an operator can do about it.
+    /// Remedy for the operator.
     pub fn remedy(&self) -> String {
         match self {
             Self::Database(error) => match error.sqlite_error_code() {
@@ -110,7 +110,7 @@ pub struct Disk {
     pages: Arc<AtomicI32>,
 }
 
-/// What the writing thread works with.
+/// Context of the writing thread.
 #[derive(Debug)]
 pub(super) struct Supplies {
     pub(super) writer: Writer,
@@ -143,7 +143,7 @@ impl Disk {
         Ok(Self { orders, thread: Some(thread), pages })
     }
 
-    /// What an operator should know of it while it can be written.
+    /// Warning for the operator while the state can be written.
     pub(super) fn warning(&self) -> Option<String> {
         let pages = self.pages.load(Ordering::Relaxed);
         (pages >= PAGES_WARNED_OF).then(|| long_log(pages))

@@ -1,4 +1,4 @@
-//! The state's files: whose they are, and whether they are still the ones that were opened.
+//! The state's files: checks their owner, and whether they are still the ones that were opened.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io;
@@ -47,7 +47,7 @@ pub(super) fn prepare(folder: &Path) -> Result<(), Trouble> {
     COMPANIONS.iter().map(|suffix| beside(&database, suffix)).chain([database.clone()]).try_for_each(|path| close_to_others(&path))
 }
 
-/// What is there is a plain file, and is closed to all but its owner.
+/// Checks that it is a plain file, and closes it to all but its owner.
 fn close_to_others(path: &Path) -> Result<(), Trouble> {
     let there = match fs::symlink_metadata(path) {
         Ok(there) => there,
@@ -104,7 +104,7 @@ impl Identity {
     }
 }
 
-/// What a look at the files showed.
+/// Result of a check of the files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Presence {
     /// All are the ones that were opened.
@@ -147,7 +147,7 @@ impl Files {
         &self.database
     }
 
-    /// Whether the files are still there.
+    /// Checks that the files are still there.
     pub(super) fn look(&self) -> io::Result<Presence> {
         match Identity::of(&self.database)? {
             None => return Ok(Presence::Lost),

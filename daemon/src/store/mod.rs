@@ -38,7 +38,7 @@ impl Store {
         }
     }
 
-    /// What an operator should know of a store that can be written.
+    /// Warning for the operator about a store that can be written.
     pub fn warning(&self) -> Option<String> {
         match self {
             Self::Memory => None,

@@ -201,7 +201,7 @@ pub(super) struct Connections {
     pub(super) reader: Connection,
 }
 
-/// Opens a database that was written anew, of the schema of this version.
+/// Opens a database that was written again, with this version's schema.
 pub(super) fn reopen(path: &Path) -> rusqlite::Result<Connections> {
     let writer = writable(path)?;
     be_written_ahead(&writer)?;
@@ -230,7 +230,7 @@ fn begin(connection: &mut Connection, newcomer: Newcomer<'_>, stored: &mut Store
         (Some(_) | None, Some(_) | None) => Host::Up,
     };
     if boot_id.as_deref() != newcomer.boot_id || newcomer.boot_id.is_none() {
-        // It is of a clock that began anew since, or may have.
+        // It is from a clock that has restarted since, or may have.
         stored.expires_at_boot = None;
     }
     let was_closed = Fact::IsClosed.read(&transaction)?.unwrap_or(false);

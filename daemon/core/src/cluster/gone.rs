@@ -57,7 +57,7 @@ impl Gone {
         }
         let seen_before = std::mem::replace(&mut self.roll, roll).present;
         for incarnation in seen_before {
-            // It was there until now, whatever is known of older ones.
+            // It was present until now, regardless of older incarnations.
             self.note(incarnation, Some(self.roll.received));
         }
     }

@@ -7,7 +7,7 @@ use std::fmt;
 
 use soramode_protocol::id::{ClusterId, HistoryId};
 
-/// What `/cfg` says.
+/// Content of `/cfg`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Configuration {
     /// The cluster.
@@ -25,7 +25,7 @@ pub struct Configuration {
 /// An etcd, as one read shows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Shown {
-    /// What `/cfg` says, if it is there.
+    /// Content of `/cfg`, if it exists.
     pub configuration: Option<Configuration>,
     /// etcd's own id.
     pub etcd_cluster_id: u64,
@@ -46,7 +46,7 @@ pub struct Fall {
     pub found: u64,
 }
 
-/// What a node knows of the etcd that it was in last.
+/// Identity of the etcd that the node was in last.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Known {
     /// The cluster.
@@ -62,7 +62,7 @@ pub struct Known {
 }
 
 impl Known {
-    /// What is known of an etcd once it was accepted.
+    /// Identity of an accepted etcd.
     pub fn of(shown: &Shown) -> Option<Self> {
         let it = shown.configuration.as_ref()?;
         Some(Self {
@@ -139,7 +139,7 @@ impl Refusal {
         }
     }
 
-    /// What an operator can do.
+    /// Remedy for the operator.
     pub const fn remedy(&self) -> &'static str {
         match self {
             Self::NotInitialized => "Run once, on one node: soramode nodes init",

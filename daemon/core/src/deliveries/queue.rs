@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::schedule::{NEWS_PAUSE, heeded};
 
-/// Why a delivery failed whose receiver was removed.
+/// Reason of deliveries that failed because their receiver was removed.
 pub const REMOVED: &str = "it is no webhook of this node any more";
 
 /// Why a delivery failed that was the oldest of too many.

@@ -64,7 +64,7 @@ pub(super) struct Newcomers<'a> {
     pub(super) is_session: bool,
 }
 
-/// What to do about a channel after the cluster's answer.
+/// Next step for a channel after the cluster's answer.
 pub(super) enum Step {
     Own(Token),
     GiveBack(Token),
@@ -211,7 +211,7 @@ impl Gate {
         }
     }
 
-    /// Who the question about a channel is for.
+    /// The caller of a question about a channel.
     fn newcomers<'a>(&self, channel_id: &'a ChannelId) -> Newcomers<'a> {
         let asking = self.member.as_deref().and_then(|member| member.asking.get(channel_id));
         let waiters = || asking.into_iter().flat_map(|asking| &asking.waiters);

@@ -85,7 +85,7 @@ impl Gate {
         Told::Explanation(Box::new(self.explanation(channel_id, ruling)))
     }
 
-    /// What etcd said of a channel that is explained.
+    /// etcd's answer for a channel that is explained.
     pub(super) fn found(&mut self, turn: &mut Turn, channel_id: &ChannelId, found: Result<Found, String>) {
         let now = turn.now.boot;
         let Some(member) = self.member() else { return };
@@ -114,7 +114,7 @@ impl Gate {
         turn.effects.acts.extend(answers);
     }
 
-    /// Whoever waits for an explanation is told that the cluster cannot be asked.
+    /// Answers all pending `Explain` calls: the cluster is unavailable.
     pub(super) fn stop_explaining(&mut self, turn: &mut Turn, why: &str) {
         let channels: Vec<ChannelId> = self.member().map(|member| member.explaining.0.keys().cloned().collect()).unwrap_or_default();
         for channel_id in channels {

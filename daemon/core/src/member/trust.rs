@@ -32,7 +32,7 @@ pub const RECLAIM_TIME: Duration = Duration::from_secs(10);
 /// Why nothing is asked of an etcd that is refused.
 pub(super) const REFUSED: &str = "this etcd is refused";
 
-/// What the node knows of its etcd.
+/// Identity of the node's etcd.
 #[derive(Default)]
 pub(super) struct Trust {
     known: Option<Known>,
@@ -168,7 +168,7 @@ impl Gate {
         }
     }
 
-    /// Answers everybody who waits for the cluster's word.
+    /// Answers all calls that wait for the cluster.
     fn put_off(&mut self, turn: &mut Turn, why: &str) {
         self.answer_asking(turn, &Ruling::Unavailable(why.to_owned()));
         self.stop_explaining(turn, why);

@@ -130,7 +130,7 @@ impl Gate {
         self.answer_asking(turn, &Ruling::Nowhere);
     }
 
-    /// Answers everybody who waits for any channel.
+    /// Answers all calls that wait for a channel.
     pub(super) fn answer_asking(&mut self, turn: &mut Turn, ruling: &Ruling) {
         let channels: Vec<ChannelId> = self.member().map(|member| member.asking.keys().cloned().collect()).unwrap_or_default();
         for channel_id in channels {

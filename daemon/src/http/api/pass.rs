@@ -119,7 +119,7 @@ fn back(response: Response<reqwest::Body>) -> Answered {
     if let Some(length) = head.headers.get(CONTENT_LENGTH).filter(|_| !head.headers.contains_key(TRANSFER_ENCODING)) {
         headers.insert(CONTENT_LENGTH, length.clone());
     }
-    // Which pages may read an answer is for us to say.
+    // CORS headers are soramoded's own.
     let of_cors: Vec<HeaderName> = headers.keys().filter(|name| name.as_str().starts_with("access-control-")).cloned().collect();
     for name in of_cors {
         headers.remove(name);

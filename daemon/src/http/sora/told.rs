@@ -58,7 +58,7 @@ pub(super) async fn answer(house: &House, sora: &Sora, source: WebhookSource, sa
 /// The daemon stops.
 struct Stopping;
 
-/// Has the gate note what Sora said, also where it hangs up before there is room for one more letter.
+/// Passes Sora's event to the gate, even if Sora disconnects while the command queue is full.
 async fn note(house: &House, input: SoraInput) -> Result<(), Stopping> {
     let asker = house.asker.clone();
     let noted = house.asker.tracker().spawn(async move { asker.tell(input).await });

@@ -80,7 +80,7 @@ impl Default for Number {
 }
 
 impl Word {
-    /// Whether there is a text.
+    /// Returns whether there is a text.
     const fn is_there(&self) -> bool {
         matches!(self, Self::Is(_))
     }
