@@ -174,9 +174,15 @@ impl Error {
         error
     }
 
-    /// `normal` asked for while the node is not in its cluster.
-    pub fn not_joined(standing: Standing) -> Self {
-        Self::new(ErrorType::NotJoined, format!("the node is {standing}: it becomes normal by itself when it joins the cluster"))
+    /// `normal` asked for while the node is not in its cluster. An operator's `mode` outlasts the join.
+    pub fn not_joined(standing: Standing, mode: Mode) -> Self {
+        let then = match mode {
+            Mode::Initial | Mode::Normal => "it becomes normal by itself when it joins the cluster".to_owned(),
+            Mode::BlockNewSession | Mode::BlockNewConnection => {
+                format!("it stays {mode}, and can be opened once it has joined the cluster")
+            }
+        };
+        Self::new(ErrorType::NotJoined, format!("the node is {standing}: {then}"))
     }
 
     /// The connection is in another channel.

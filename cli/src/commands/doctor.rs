@@ -153,9 +153,10 @@ fn mode(status: &Status) -> Check {
     match mode.mode {
         Mode::Normal => Check::ok("mode", how),
         Mode::BlockNewSession | Mode::BlockNewConnection => {
-            let advice = match status.storage.state {
-                StorageState::Failed => "It can be opened once its state can be written",
-                StorageState::Ok | StorageState::Memory => "Open it with: soramode set normal",
+            let advice = match (status.storage.state, standing) {
+                (StorageState::Failed, _) => "It can be opened once its state can be written",
+                (_, Standing::Isolated | Standing::Fenced) => "It stays so, and can be opened once it has joined its cluster",
+                (_, Standing::Standalone | Standing::Joined) => "Open it with: soramode set normal",
             };
             Check::note("mode", format!("{how}, since {}, by {}", times::age(mode.since), mode.actor), advice)
         }

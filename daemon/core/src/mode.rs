@@ -72,7 +72,7 @@ impl Gate {
             return Ok(());
         }
         match self.standing {
-            Standing::Isolated | Standing::Fenced => Err(Error::not_joined(self.standing)),
+            Standing::Isolated | Standing::Fenced => Err(Error::not_joined(self.standing, self.mode.mode)),
             Standing::Standalone | Standing::Joined => Ok(()),
         }
     }

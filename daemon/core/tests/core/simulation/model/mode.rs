@@ -45,7 +45,7 @@ impl Model {
             return Err(Error::superseded(self.told_mode()));
         }
         if wanted == Mode::Normal && matches!(self.standing, Standing::Isolated | Standing::Fenced) {
-            return Err(Error::not_joined(self.standing));
+            return Err(Error::not_joined(self.standing, self.mode.mode));
         }
         let previous_mode = self.mode.mode;
         let is_same = wanted == previous_mode;
