@@ -191,6 +191,11 @@ impl Api {
             SoraApiError::Refused { status: 401, .. } => {
                 failed(Exit::NotPermitted, format!("{name}: the token is missing or wrong ({error})"), "Pass it with --api-token-file")
             }
+            SoraApiError::Refused { status: 403, .. } => failed(
+                Exit::NotPermitted,
+                format!("{name} refuses this Host or user ({error})"),
+                "soramoded accepts the names of its --http-host",
+            ),
             SoraApiError::Refused { error_type: Some(error_type), .. } if error_type == "NotJoined" => failed(
                 Exit::Refused,
                 format!("{name} has not joined its cluster"),

@@ -265,7 +265,7 @@ fn a_node_that_lost_its_state_is_told_of_and_its_earlier_incarnation_purged_whil
         let told = until(|| Some(node.run(&["explain", "spam"])).filter(|told| !told.stdout.contains("redirect")));
         assert!(told.stdout.contains("reject OWNER-LOST"), "{told:?}");
         let doctor = until(|| Some(node.run(&["doctor", "-o", "plain"]).stdout).filter(|said| said.contains("n2 has lost its state")));
-        assert!(doctor.contains("then: soramode nodes purge n2 --accept-risk=still-running"), "{doctor}");
+        assert!(doctor.contains("then run: soramode nodes purge n2 --accept-risk=still-running"), "{doctor}");
     }
     n1.ok(&["nodes", "purge", "n2", "--accept-risk=still-running"]);
     let doctor = n1.run(&["doctor", "-o", "plain"]).stdout;
