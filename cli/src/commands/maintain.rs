@@ -213,7 +213,10 @@ async fn reopen(closed: &Closed, (reason, began): (Option<&str>, Instant), conte
         Back::Stays
     };
     let change = match back {
-        Back::Open => ChangeMode { reason: Some("maintenance done".to_owned()), ..ChangeMode::to(SettableMode::Normal) },
+        Back::Open => {
+            let reason = reason.unwrap_or("maintenance done").to_owned();
+            ChangeMode { reason: Some(reason), ..ChangeMode::to(SettableMode::Normal) }
+        }
         Back::ClosedBy(theirs) if theirs.mode != now.mode => {
             ChangeMode { reason: theirs.reason, ..ChangeMode::to(SettableMode::try_from(theirs.mode).unwrap_or(SettableMode::Normal)) }
         }
