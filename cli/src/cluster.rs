@@ -30,7 +30,7 @@ pub(crate) struct ClusterFlags {
     /// Refuse (exit code 5) to close the node unless at least N other nodes are normal
     #[arg(long, value_name = "N")]
     keep_normal: Option<usize>,
-    /// Exit code 5 where the other nodes could not be told of the mode; without this it is a warning
+    /// Fail (exit code 5) instead of warning if the other nodes cannot be told of the mode
     #[arg(long)]
     require_published: bool,
 }

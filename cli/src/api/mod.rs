@@ -202,7 +202,7 @@ impl Api {
                 "Run soramode doctor on that node: it says what is wrong",
             ),
             SoraApiError::Refused { error_type: Some(error_type), .. } if error_type == "StorageUnavailable" => {
-                let hint = "Make room on that node's disk, or make the state writable; soramode status there says what is wrong";
+                let hint = "Free disk space on that node, or make the state writable; soramode status there says what is wrong";
                 failed(Exit::Failed, format!("{name} cannot write its state, so it stays closed"), hint)
             }
             SoraApiError::Refused { error_type: Some(error_type), .. } if REFUSALS.contains(&error_type.as_str()) => {

@@ -45,9 +45,9 @@ const SIGNALLED: i32 = 128;
 
 /// Drain the node, run a command, and open the node again
 ///
-/// Exit code 0 means that the command succeeded and the node is open. A command that cannot be started changes nothing. Where the drain is
-/// not reached or the command fails, the node stays closed, and the command's exit code is soramode's; the next run of the same user with
-/// the same --message opens it. A node that another user, or another reason, had closed stays closed: exit code 6.
+/// Exit code 0 means that the command succeeded and the node is open. A command that cannot be started changes nothing. If the drain times
+/// out, or the command fails (soramode then exits with its code), the node stays closed; run it again as the same user with the same
+/// --message to open the node. A node that was closed by another user or for another reason stays closed: exit code 6.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]

@@ -95,7 +95,7 @@ pub struct Settings {
     /// GetMode, ChangeMode and soramode's own targets are answered here; with --sora-api everything else is passed on to Sora.
     /// Soramode_20261201.GetStatus is the status of the control socket, which soramode --api-url goes by.
     ///
-    /// Without --http-token-file every user of this machine may change the mode through an address of the loopback; another address needs
+    /// Without --http-token-file every user of this machine may change the mode through a loopback address; other addresses require
     /// the file. Over a Unix socket only operators may, as on the control socket: only they can open it, unless it was passed to soramoded
     /// with other permissions.
     #[arg(long, value_name = "ADDRESS", env = "SORAMODED_API_LISTEN", hide_env_values = true, value_delimiter = ',')]

@@ -67,7 +67,7 @@ pub enum Trouble {
     #[error("it cannot be written ({0}). Make it writable for the daemon's user, or say another --state-dir, and start again")]
     Database(rusqlite::Error),
     /// There is no room to write it.
-    #[error("it cannot be written ({0}). Make room on its disk, and start again")]
+    #[error("it cannot be written ({0}). Free disk space, and start again")]
     Full(rusqlite::Error),
     /// Another process holds a lock on it.
     #[error("another process has locked it ({0}). Find it with: fuser -v soramode.db; end it, and start again")]
