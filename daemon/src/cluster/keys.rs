@@ -212,7 +212,7 @@ impl ClaimValue {
 }
 
 /// `/s/<node>`
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct LoadValue {
     #[serde(default)]
     pub(super) connections: u64,
@@ -220,6 +220,11 @@ pub(super) struct LoadValue {
     pub(super) sessions: u64,
     #[serde(default)]
     pub(super) limit: u64,
+}
+
+impl LoadValue {
+    /// The load of a node that has not published it yet: it has just joined, so it counts as empty and not as full.
+    pub(super) const UNPUBLISHED: Self = Self { connections: 0, sessions: 0, limit: u64::MAX };
 }
 
 /// `/d/<incarnation>`

@@ -57,7 +57,7 @@ impl Etcd {
             let Some(name) = self.keys.name(Kind::Member, kv.key()) else { continue };
             if let Some(node) = self.seen(&mut look, epoch, (name, kv)) {
                 let mode = modes.get(name).copied();
-                let LoadValue { connections, sessions, limit } = loads.get(name).copied().unwrap_or_default();
+                let LoadValue { connections, sessions, limit } = loads.get(name).copied().unwrap_or(LoadValue::UNPUBLISHED);
                 look.looked.nodes.push(SeenNode { mode, load: Load { connections, sessions, limit }, ..node });
             }
         }

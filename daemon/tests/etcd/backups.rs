@@ -5,7 +5,7 @@ use soramode_protocol::mode::Mode;
 use soramode_protocol::node::Standing;
 
 use crate::etcd::{Etcd, ctl};
-use crate::node::{Node, QUICK, stands, until};
+use crate::node::{Node, QUICK, connect, stands, until};
 
 #[tokio::test]
 async fn after_a_restore_nobody_joins_until_an_operator_accepts_the_loss() {
@@ -42,7 +42,8 @@ async fn after_a_restore_nobody_joins_until_an_operator_accepts_the_loss() {
     }
     // Whose session it is keeps the channel, under a claim of the new epoch.
     assert_eq!(nodes[0].status().await.sessions, 1);
-    let told = nodes[1].connect("since", "2").await;
+    // Until it has claimed it anew, n2 cannot say whose it is.
+    let told = until(async || nodes[1].try_ask(&connect("since", "2")).await.ok()).await;
     let is_its = matches!(&told, Decision::Redirect { node_name, .. } if node_name.as_str() == "n1");
     assert!(is_its, "{told:?}, and n1 had it with token {token}");
 }

@@ -126,13 +126,14 @@ impl ClusterStage {
         Ok(format!("{}: {}", NAMES.join(", "), said.join("; ")))
     }
 
-    /// Whom a node sees; the others may be a heartbeat away.
+    /// Waits until a node sees all nodes, and that they are normal: until then it sends no client to them. Names those that it sees.
     async fn seen(&mut self, at: At) -> Result<String, Lost> {
         let until = Instant::now() + STEP_MAX / 2;
         loop {
             let nodes = self.node(at)?.call(&ListClusterNodes { owed: false }).await?.nodes;
             let names: Vec<&str> = nodes.iter().filter(|node| node.connected).map(|node| node.node_name.as_str()).collect();
-            if names.len() == NAMES.len() || Instant::now() > until {
+            let normal = nodes.iter().filter(|node| node.mode == Some(Mode::Normal)).count();
+            if normal == NAMES.len() || Instant::now() > until {
                 return Ok(names.join(", "));
             }
             sleep(LOOK_PAUSE).await;
