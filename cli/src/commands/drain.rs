@@ -46,7 +46,7 @@ pub(crate) struct DrainFlags {
     settle: Duration,
     /// Close the node to new connections too: block_new_connection
     #[arg(long)]
-    connections: bool,
+    pub(super) connections: bool,
     /// Record REASON with the mode change; a node that is already closed keeps its reason
     #[arg(short, long, value_name = "REASON")]
     pub(super) message: Option<String>,

@@ -84,7 +84,9 @@ async fn maintain(args: &Args, context: &mut Context<'_>, report: &mut Report) -
     if code != 0 {
         return Err(stays_closed(Exit::Command(code), &format!("{command} ended with {code}"), &closed, context));
     }
-    let left = reopen(&closed, (args.flags.message.as_deref(), began), context).await;
+    // A maintenance closes no tighter than it was told to: what is tighter is somebody's emergency stop.
+    let is_a_stop = !closed.changed && closed.mode == Mode::BlockNewConnection && !args.flags.connections;
+    let left = reopen(&closed, (args.flags.message.as_deref(), began, is_a_stop), context).await;
     report.restored = Some(matches!(left, Ok(Left::Opened(_))));
     if let Ok(seen) = context.see().await {
         closed.status = seen.status().cloned().unwrap_or(closed.status);
@@ -193,7 +195,11 @@ enum Left {
 }
 
 /// Opens the node again where this run, or an earlier one of the same user and reason, closed it.
-async fn reopen(closed: &Closed, (reason, began): (Option<&str>, Instant), context: &Context<'_>) -> Result<Left, Failure> {
+async fn reopen(
+    closed: &Closed,
+    (reason, began, is_a_stop): (Option<&str>, Instant, bool),
+    context: &Context<'_>,
+) -> Result<Left, Failure> {
     let node = escape(closed.status.node_name.as_str());
     let mut daemon = connect_again(context.socket).await?;
     let (now, history) = daemon.call_both(&GetStatus {}, &ListModeChanges { limit: Some(HISTORY_MAX) }).await?;
@@ -207,7 +213,7 @@ async fn reopen(closed: &Closed, (reason, began): (Option<&str>, Instant), conte
         on_behalf_of: on_behalf_of(),
         reason: reason.map(str::to_owned),
     };
-    let back = if now.generation == closed.generation {
+    let back = if now.generation == closed.generation && !is_a_stop {
         closing::back(&history.changes, &owner, closed.changed.then_some(closed.generation))
     } else {
         Back::Stays

@@ -75,6 +75,19 @@ fn opens_what_an_earlier_run_of_the_same_reason_left_closed() {
 }
 
 #[test]
+fn an_emergency_stop_is_not_opened() {
+    let daemon = Daemon::start();
+    for before in ["normal", "block_new_session"] {
+        daemon.ok(&["set", before]);
+        daemon.ok(&["set", "block_new_connection"]);
+        let ended = daemon.run(&["maintain", "--", "true"]);
+        assert_eq!(ended.code, 6, "{ended:?}");
+        assert!(ended.stderr.contains("STILL CLOSED") && ended.stderr.contains(": block_new_connection (since"), "{ended:?}");
+        assert_eq!(daemon.ok(&["get"]), "block_new_connection\n");
+    }
+}
+
+#[test]
 fn a_time_that_was_taken_away_is_not_told_of_as_running() {
     let daemon = Daemon::start();
     for command in ["true", "false"] {
