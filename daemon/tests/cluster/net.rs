@@ -59,10 +59,11 @@ pub(crate) struct Net {
 }
 
 impl Net {
-    /// Names carry this process's id, so that nothing of anybody else's is touched.
+    /// Names carry this process's id, so that nothing of another run is touched; a killed run with the same id may have left its own.
     pub(crate) fn new() -> Self {
         let id = std::process::id();
         let net = Self { tag: format!("smx{}", id % 1_000_000), subnet: u8::try_from(id % 250).unwrap_or(0), machines: Vec::new() };
+        try_run(Command::new("ip").args(["link", "del", &net.bridge()]));
         ip(&["link", "add", &net.bridge(), "type", "bridge"]);
         ip(&["addr", "add", &format!("{}/24", net.address(SELF_HOST)), "dev", &net.bridge()]);
         ip(&["link", "set", &net.bridge(), "up"]);
@@ -76,6 +77,8 @@ impl Net {
     /// A namespace with one interface, on the bridge.
     pub(crate) fn add(&mut self, machine: &str, host: u8) {
         let (space, outside) = (self.space(machine), self.outside(machine));
+        try_run(Command::new("ip").args(["link", "del", &outside]));
+        try_run(Command::new("ip").args(["netns", "del", &space]));
         ip(&["netns", "add", &space]);
         self.machines.push(machine.to_owned());
         ip(&["link", "add", &outside, "type", "veth", "peer", "name", "eth0", "netns", &space]);
