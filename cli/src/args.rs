@@ -42,7 +42,7 @@ impl Args {
         Self::of_typed_verb(words).map_or_else(|| Self::of_any_verb(words).map_err(with_tip), Ok)
     }
 
-    /// Whether the command line asks for JSON, as far as one that cannot be read shows that.
+    /// Returns whether the command line asks for JSON, as far as one that cannot be read shows that.
     pub(crate) fn asks_for_json() -> bool {
         let words: Vec<String> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
         let words: Vec<&str> = words.iter().map(String::as_str).take_while(|word| *word != "--").collect();

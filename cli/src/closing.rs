@@ -1,4 +1,4 @@
-//! Whose closing it is, and so what `maintain` goes back to: the daemon's history of the mode alone decides it.
+//! The owner of a closing, and so the mode that `maintain` goes back to: the daemon's history of the mode alone decides it.
 
 use soramode_protocol::mode::{DatedModeChange, ModeState};
 
@@ -10,7 +10,7 @@ pub(crate) struct Owner {
     pub(crate) reason: Option<String>,
 }
 
-/// What to go back to.
+/// The mode to go back to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Back {
     /// This owner closed the node: it is opened.
@@ -21,7 +21,7 @@ pub(crate) enum Back {
     Stays,
 }
 
-/// What to go back to, by the changes, newest first. The change of the generation `own` was made by this run.
+/// Returns the mode to go back to, by the changes, newest first. The change of the generation `own` was made by this run.
 pub(crate) fn back(changes: &[DatedModeChange], owner: &Owner, own: Option<u64>) -> Back {
     let is_owners = |dated: &&DatedModeChange| {
         let change = &dated.change;

@@ -34,7 +34,7 @@ const LONG_ANSWER_MAX: Duration = Duration::from_secs(35);
 /// How long it may take a daemon to say what it is, where nothing else is done meanwhile.
 const VERSIONS_MAX: Duration = Duration::from_secs(1);
 
-/// How long to retry while the socket's accept queue is full.
+/// Time for retries while the socket's accept queue is full.
 const QUEUE_MAX: Duration = Duration::from_secs(2);
 
 /// The pause between two tries.

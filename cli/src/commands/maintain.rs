@@ -34,7 +34,7 @@ const NOT_FOUND: u8 = 127;
 /// What a shell ends with where a command cannot be started.
 const NOT_STARTED: u8 = 126;
 
-/// Where a command is looked for without `PATH`.
+/// Folders that are searched for a command without `PATH`.
 const DEFAULT_PATH: &str = "/usr/bin:/bin";
 
 /// Number of mode changes to read to find the owner of the closing.
@@ -121,7 +121,7 @@ fn tell(left: Result<Left, Failure>, closed: &Closed, context: &mut Context<'_>)
     Ok(Exit::Done)
 }
 
-/// Whether the command can be started, as far as its file shows that: a node is not drained for a typing error.
+/// Checks that the command can be started, as far as its file shows that: a node is not drained for a typing error.
 fn check_command(command: &[OsString]) -> Result<(), Failure> {
     let Some(program) = command.first() else { return Ok(()) };
     let candidates: Vec<PathBuf> = if program.as_bytes().contains(&b'/') {
