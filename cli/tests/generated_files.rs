@@ -22,8 +22,17 @@ use soramode::{GeneratedFile, generated_files, man_page};
 const FOLDERS: [&str; 2] = ["man", "completions"];
 
 /// What no command line could yield.
-const WRITTEN_BY_HAND: [&str; 6] =
-    ["man/runbook.md", "man/protocol.md", "man/sora.md", "man/sora.ja.md", "man/cluster.md", "man/cluster.ja.md"];
+const WRITTEN_BY_HAND: [&str; 9] = [
+    "man/runbook.md",
+    "man/runbook.ja.md",
+    "man/protocol.md",
+    "man/sora.md",
+    "man/sora.ja.md",
+    "man/cluster.md",
+    "man/cluster.ja.md",
+    "man/operation.md",
+    "man/operation.ja.md",
+];
 
 /// Pages of section 7, each made of the text of its name: `man/runbook.md` is `man/soramode-runbook.7`.
 const TEXTS: [&str; 2] = ["protocol", "runbook"];

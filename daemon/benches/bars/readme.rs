@@ -1,4 +1,4 @@
-//! The tables in `README.md` and `README.ja.md`, and the picture below them: every figure a ratio out of `target/bars.json`.
+//! The tables in `daemon/benches/README.md` and `README.ja.md`, and the picture below them: every figure a ratio out of `target/bars.json`.
 
 use std::fs;
 use std::path::Path;
@@ -10,8 +10,8 @@ use super::yard::sheet::results;
 /// The table stands between these.
 const MARKS: [&str; 2] = ["<!-- bars -->\n", "<!-- /bars -->"];
 
-/// What `growth` draws, from the READMEs.
-const PICTURE: &str = "daemon/benches/growth.svg";
+/// The picture that `growth` draws, beside the tables.
+const PICTURE: &str = "growth.svg";
 
 const CAPTIONS: [&str; 2] =
     ["How the figures change with the number of connections, beside Redis", "接続数に応じた各値の変化、Redis との比較"];
@@ -19,7 +19,7 @@ const CAPTIONS: [&str; 2] =
 /// A file, its table's head, and which of a line's words it takes.
 const FILES: [(&str, &str, usize); 2] = [
     ("README.md", "| what | beside | ratio | better |\n|---|---|---|---|\n", 0),
-    ("README.ja.md", "| 測るもの | 比べるもの | 比 | 良いのは |\n|---|---|---|---|\n", 1),
+    ("README.ja.md", "| 測るもの | 比べるもの | 比 | 望ましい方向 |\n|---|---|---|---|\n", 1),
 ];
 
 const MORE: [&str; 2] = ["more", "大きい方"];
@@ -117,7 +117,7 @@ const LINES: &[Line] = &[
     },
     Line {
         row: ("P10", "last Disconnect to the webhook, p50", "commit + POST"),
-        what: ["from the last disconnect to the webhook, median", "最後の切断から webhook まで、中央値"],
+        what: ["from the last disconnect to the webhook, median", "最後の切断からウェブフックまで、中央値"],
         beside: ["a commit and a POST", "コミット 1 回と POST 1 回"],
         better: LESS,
     },
@@ -135,14 +135,14 @@ pub(crate) fn write() -> Result<(), String> {
     let text = fs::read(&file).map_err(|error| format!("{}: {error}: measure first", file.display()))?;
     let rows: Vec<Value> = serde_json::from_slice(&text).map_err(|error| format!("{}: {error}", file.display()))?;
     let ratios: Vec<f64> = LINES.iter().map(|line| ratio(&rows, line)).collect::<Result<_, _>>()?;
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches");
     for (name, head, language) in FILES {
-        let path = root.join(name);
+        let path = folder.join(name);
         let text = fs::read_to_string(&path).map_err(|error| format!("{name}: {error}"))?;
         let lines = LINES.iter().zip(&ratios).map(|(Line { what, beside, better, .. }, ratio)| {
             format!("| {} | {} | {ratio:.2} | {} |\n", what[language], beside[language], better[language])
         });
-        let picture = root.join(PICTURE).exists().then(|| format!("\n![{}]({PICTURE})\n", CAPTIONS[language]));
+        let picture = folder.join(PICTURE).exists().then(|| format!("\n![{}]({PICTURE})\n", CAPTIONS[language]));
         let table: String = std::iter::once(head.to_owned()).chain(lines).chain(picture).collect();
         let (before, rest) = text.split_once(MARKS[0]).ok_or_else(|| format!("{name} has no {}", MARKS[0]))?;
         let (_, after) = rest.split_once(MARKS[1]).ok_or_else(|| format!("{name} has no {}", MARKS[1]))?;
