@@ -193,13 +193,13 @@ pub(crate) struct WaitFlags {
     timeout: Option<Duration>,
     /// Believe that the sessions are known, though no source has told all of them
     #[arg(long)]
-    pub(crate) assume_known: bool,
+    pub(crate) assume_complete: bool,
 }
 
 impl WaitFlags {
     /// Returns whether any of them was given.
     pub(crate) const fn is_said(&self) -> bool {
-        self.timeout.is_some() || self.assume_known
+        self.timeout.is_some() || self.assume_complete
     }
 
     /// When to give up; `None` is never.

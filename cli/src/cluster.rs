@@ -6,7 +6,7 @@ use clap_complete::engine::ArgValueCandidates;
 use soramode_protocol::http_client::{Url, read_url};
 use soramode_protocol::id::NodeName;
 use soramode_protocol::mode::Mode;
-use soramode_protocol::node::{ClusterNode, GetStatus, ListClusterNodes, Standing};
+use soramode_protocol::node::{ClusterNode, GetStatus, ListClusterNodes, Membership};
 
 use crate::Context;
 use crate::api::{Api, Named, Want};
@@ -29,7 +29,7 @@ pub(crate) struct NodeFlag {
 pub(crate) struct ClusterFlags {
     /// Refuse (exit code 5) to close the node unless at least N other nodes are normal
     #[arg(long, value_name = "N")]
-    keep_normal: Option<usize>,
+    keep_open: Option<usize>,
     /// Fail (exit code 5) instead of warning if the other nodes cannot be told of the mode
     #[arg(long)]
     require_published: bool,
@@ -38,8 +38,8 @@ pub(crate) struct ClusterFlags {
 /// The nodes as they are seen from one that may be asked.
 pub(crate) struct Seen {
     nodes: Vec<ClusterNode>,
-    /// Whose list that is, and its standing; over the API that is not told.
-    by: Option<(NodeName, Standing)>,
+    /// Whose list that is, and its membership; over the API that is not told.
+    by: Option<(NodeName, Membership)>,
 }
 
 impl Seen {
@@ -48,8 +48,8 @@ impl Seen {
         if let Some(api) = context.api {
             return Ok(Self { nodes: api.nodes().await?, by: None });
         }
-        let (list, status) = context.socket.connect().await?.call_both(&ListClusterNodes { owed: false }, &GetStatus {}).await?;
-        Ok(Self { nodes: list.nodes, by: Some((status.node_name, status.standing)) })
+        let (list, status) = context.socket.connect().await?.call_both(&ListClusterNodes { count_orphaned: false }, &GetStatus {}).await?;
+        Ok(Self { nodes: list.nodes, by: Some((status.node_name, status.membership)) })
     }
 
     /// The way to a node's API.
@@ -94,13 +94,14 @@ impl Seen {
         open
     }
 
-    fn check_standing(&self) -> Result<(), Failure> {
+    fn check_membership(&self) -> Result<(), Failure> {
         match &self.by {
-            Some((name, standing @ (Standing::Isolated | Standing::Fenced))) => {
-                let why = format!("{} is {standing}: how many others are normal is not known. Nothing was changed", escape(name.as_str()));
+            Some((name, membership @ (Membership::Isolated | Membership::Fenced))) => {
+                let why =
+                    format!("{} is {membership}: how many others are normal is not known. Nothing was changed", escape(name.as_str()));
                 Err(Failure::new(Exit::Refused, why))
             }
-            Some((_, Standing::Standalone | Standing::Joined)) | None => Ok(()),
+            Some((_, Membership::Standalone | Membership::Joined)) | None => Ok(()),
         }
     }
 }
@@ -132,12 +133,12 @@ impl NodeFlag {
 impl ClusterFlags {
     /// Returns whether other nodes must be normal.
     pub(crate) const fn is_said(&self) -> bool {
-        self.keep_normal.is_some()
+        self.keep_open.is_some()
     }
 
     /// Refuses to close a node where too few others are open. Two who ask at the same moment may both be let through.
     pub(crate) async fn check_others(&self, context: &Context<'_>, api: Option<&Api>) -> Result<(), Failure> {
-        let Some(wanted) = self.keep_normal else { return Ok(()) };
+        let Some(wanted) = self.keep_open else { return Ok(()) };
         let mode = match api {
             Some(api) => api.see(Want::Mode).await?.mode(),
             None => context.socket.connect().await?.call(&GetStatus {}).await?.mode.mode,
@@ -147,14 +148,14 @@ impl ClusterFlags {
             return Ok(());
         }
         let seen = Seen::from_here(context).await?;
-        seen.check_standing()?;
+        seen.check_membership()?;
         let others = seen.others(api.and_then(Api::node_name), mode);
         if others.len() >= wanted {
             return Ok(());
         }
         let (count, be) = (counted(others.len() as u64, "other node"), if others.len() == 1 { "is" } else { "are" });
         let names = if others.is_empty() { String::new() } else { format!(" ({})", escape(&others.join(", "))) };
-        let why = format!("{count} {be} normal{names}, and --keep-normal asks for {wanted}. Nothing was changed");
+        let why = format!("{count} {be} normal{names}, and --keep-open asks for {wanted}. Nothing was changed");
         Err(Failure::new(Exit::Refused, why))
     }
 
@@ -182,15 +183,15 @@ impl ClusterFlags {
 mod tests {
     use super::*;
 
-    fn seen(by: Option<(&str, Standing)>) -> Seen {
+    fn seen(by: Option<(&str, Membership)>) -> Seen {
         let nodes = r#"[{"node_name":"a","mode":"normal","connected":true},{"node_name":"b","mode":"normal","connected":true},
             {"node_name":"c","mode":"block_new_session","connected":true},{"node_name":"d","mode":"normal","connected":false}]"#;
-        Seen { nodes: serde_json::from_str(nodes).unwrap(), by: by.map(|(name, standing)| (NodeName::new(name).unwrap(), standing)) }
+        Seen { nodes: serde_json::from_str(nodes).unwrap(), by: by.map(|(name, membership)| (NodeName::new(name).unwrap(), membership)) }
     }
 
     #[test]
     fn others_are_those_that_are_there_and_normal_without_the_node_that_is_meant() {
-        let own = seen(Some(("a", Standing::Joined)));
+        let own = seen(Some(("a", Membership::Joined)));
         assert_eq!(own.others(None, Mode::Normal), ["b"]);
         assert_eq!(own.others(Some(&NodeName::new("b").unwrap()), Mode::Normal), ["a"]);
         assert_eq!(own.others(Some(&NodeName::new("c").unwrap()), Mode::Initial), ["a", "b"]);
@@ -214,10 +215,10 @@ mod tests {
 
     #[test]
     fn a_node_without_contact_does_not_vouch_for_the_others() {
-        for (standing, is_known) in
-            [(Standing::Standalone, true), (Standing::Joined, true), (Standing::Isolated, false), (Standing::Fenced, false)]
+        for (membership, is_known) in
+            [(Membership::Standalone, true), (Membership::Joined, true), (Membership::Isolated, false), (Membership::Fenced, false)]
         {
-            assert_eq!(seen(Some(("a", standing))).check_standing().is_ok(), is_known, "{standing}");
+            assert_eq!(seen(Some(("a", membership))).check_membership().is_ok(), is_known, "{membership}");
         }
     }
 }

@@ -128,7 +128,7 @@ pub(crate) fn channels() -> Vec<CompletionCandidate> {
 /// The nodes of the cluster.
 pub(crate) fn nodes() -> Vec<CompletionCandidate> {
     live(async |socket| {
-        let list = socket.connect().await.ok()?.call(&ListClusterNodes { owed: false }).await.ok()?;
+        let list = socket.connect().await.ok()?.call(&ListClusterNodes { count_orphaned: false }).await.ok()?;
         Some(list.nodes.iter().map(|node| node.node_name.as_str().to_owned()).collect())
     })
 }

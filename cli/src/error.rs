@@ -25,7 +25,7 @@ pub(crate) enum Exit {
     /// Client and daemon do not fit.
     Versions,
     /// Not every session is known.
-    SessionsUnknown,
+    SessionsIncomplete,
     /// The named session, connection, delivery or node was not found.
     NotFound,
     /// Anything else.
@@ -53,7 +53,7 @@ impl Exit {
         Self::Refused,
         Self::Superseded,
         Self::Versions,
-        Self::SessionsUnknown,
+        Self::SessionsIncomplete,
         Self::NotFound,
         Self::Failed,
         Self::TimedOut,
@@ -73,7 +73,7 @@ impl Exit {
             Self::Refused => (5, "refused by the state: initial, not joined, cannot become true, no means to end a session"),
             Self::Superseded => (6, "superseded: another client changed the mode, --if-... did not hold, or maintain left the node closed"),
             Self::Versions => (7, "the versions of soramode and soramoded do not fit"),
-            Self::SessionsUnknown => (8, "not every session is known"),
+            Self::SessionsIncomplete => (8, "not every session is known"),
             Self::NotFound => (9, "not found: the session, connection, delivery or node that was named"),
             Self::Failed => (70, "failed for another reason"),
             Self::TimedOut => (124, "timed out"),
@@ -99,7 +99,7 @@ impl Exit {
             Self::Refused => "Refused",
             Self::Superseded => "Superseded",
             Self::Versions => "VersionMismatch",
-            Self::SessionsUnknown => "SessionsUnknown",
+            Self::SessionsIncomplete => "SessionsIncomplete",
             Self::NotFound => "NotFound",
             Self::Failed => "Failed",
             Self::TimedOut => "TimedOut",
@@ -113,10 +113,15 @@ impl Exit {
             ErrorType::InvalidParams => Self::Usage,
             ErrorType::TooManyClients => Self::Unreachable,
             ErrorType::PermissionDenied => Self::NotPermitted,
-            ErrorType::NotJoined | ErrorType::CannotBecomeTrue | ErrorType::ConnectionIdInUse | ErrorType::NoMeans => Self::Refused,
+            ErrorType::NotJoined
+            | ErrorType::ConditionImpossible
+            | ErrorType::ConnectionIdInUse
+            | ErrorType::CannotEndSessions
+            | ErrorType::AlreadyExists
+            | ErrorType::NodeStillJoined => Self::Refused,
             ErrorType::Superseded => Self::Superseded,
             ErrorType::MethodNotFound => Self::Versions,
-            ErrorType::SessionsUnknown => Self::SessionsUnknown,
+            ErrorType::SessionsIncomplete => Self::SessionsIncomplete,
             ErrorType::NotFound => Self::NotFound,
             ErrorType::ParseError
             | ErrorType::InvalidRequest
@@ -202,7 +207,7 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let error_type = error.data.error_type;
         let message = error.data.field.as_deref().map_or_else(|| error.message.clone(), |field| in_flags(&error.message, field));
-        let hint = error.data.hint.map(|hint| hint.replace("assume_known (--assume-known)", "--assume-known"));
+        let hint = error.data.hint.map(|hint| hint.replace("assume_complete (--assume-complete)", "--assume-complete"));
         Self { error_type: Some(error_type), hint, ..Self::new(Exit::of(error_type), message) }
     }
 }
@@ -271,11 +276,11 @@ mod tests {
 
     #[test]
     fn the_daemons_hint_is_a_hint() {
-        let failure = Failure::from(Error::sessions_unknown("no Report yet"));
-        assert_eq!(failure.exit, Exit::SessionsUnknown);
+        let failure = Failure::from(Error::sessions_incomplete("no Report yet"));
+        assert_eq!(failure.exit, Exit::SessionsIncomplete);
         assert_eq!(failure.message, "the sessions are not known: no Report yet");
-        assert_eq!(failure.hint.as_deref(), Some("Or say that you know with --assume-known"));
+        assert_eq!(failure.hint.as_deref(), Some("Or say that you know with --assume-complete"));
         let more = failure.with_hint("Watch again: soramode wait drained");
-        assert!(more.hint.is_some_and(|hint| hint.ends_with("--assume-known. Watch again: soramode wait drained")));
+        assert!(more.hint.is_some_and(|hint| hint.ends_with("--assume-complete. Watch again: soramode wait drained")));
     }
 }

@@ -220,7 +220,7 @@ mod tests {
             expires_at: expires_in.map(|seconds| times::now() + Duration::from_secs(seconds)),
             own_mode: None,
         };
-        let status = crate::seen::status_of("block_new_connection", r#","sessions_known":true"#);
+        let status = crate::seen::status_of("block_new_connection", r#","sessions_complete":true"#);
         Closed { before: state, mode: Mode::BlockNewConnection, generation: 5, status, published: None, changed: true }
     }
 

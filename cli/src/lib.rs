@@ -5,6 +5,7 @@ mod api;
 mod args;
 mod closing;
 mod cluster;
+mod cluster_status;
 mod command_line;
 mod commands;
 mod completion;
@@ -18,7 +19,6 @@ mod output;
 mod report;
 mod seen;
 mod signals;
-mod standing;
 mod trust;
 mod watch;
 

@@ -129,7 +129,7 @@ const EXAMPLES: [(&str, &str, &str); 22] = [
     ("soramode-set", "soramode set block_new_session -m CHG-123 --for 45m", "Close the node to new sessions for 45 minutes."),
     ("soramode-set", "soramode set normal --if-mode block_new_session", "Open it only if it is still block_new_session."),
     ("soramode-drain", "soramode drain --timeout 30m --on-timeout undo", "Drain, and open the node again if that takes too long."),
-    ("soramode-drain", "soramode drain --node sfu-02 --keep-normal 2", "Drain another node, if two others stay open."),
+    ("soramode-drain", "soramode drain --node sfu-02 --keep-open 2", "Drain another node, if two others stay open."),
     ("soramode-maintain", "soramode maintain -m upgrade -- systemctl restart sora", "Drain, restart the SFU, and open the node."),
     ("soramode-wait", "soramode wait drained --timeout 1h", "Watch a drain that was started elsewhere."),
     ("soramode-is", "soramode is drained", "Test by the exit code, before a restart."),

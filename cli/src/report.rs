@@ -42,7 +42,7 @@ pub(crate) struct Change {
 /// The oldest sessions that were left.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
-pub(crate) enum Blockers {
+pub(crate) enum OldestSessions {
     /// As the daemon tells of them.
     Sessions(Vec<Session>),
     /// As Sora's API lists them.
@@ -70,7 +70,7 @@ pub(crate) struct Report {
     /// The node as it was seen last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) status: Option<Seen>,
-    pub(crate) blockers: Blockers,
+    pub(crate) oldest_sessions: OldestSessions,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<Problem>,
 }
@@ -88,7 +88,7 @@ impl Report {
             ran: None,
             command_exit: None,
             status: None,
-            blockers: Blockers::Sessions(Vec::new()),
+            oldest_sessions: OldestSessions::Sessions(Vec::new()),
             error: None,
         }
     }

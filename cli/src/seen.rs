@@ -36,7 +36,7 @@ pub(crate) struct Enough {
     /// At most this many sessions are left.
     pub(crate) max_sessions: u64,
     /// Believe that every session is known.
-    pub(crate) assume_known: bool,
+    pub(crate) assume_complete: bool,
 }
 
 /// The result of the check whether a node is drained: closed, complete and empty.
@@ -113,7 +113,7 @@ impl Seen {
 
     /// Whether it is drained. Lists count only where there is no soramoded to ask.
     pub(crate) fn drained(&self, enough: Enough) -> Drained {
-        let is_complete = enough.assume_known || self.status().is_none_or(|status| status.sessions_known);
+        let is_complete = enough.assume_complete || self.status().is_none_or(|status| status.sessions_complete);
         match self.counts() {
             _ if !self.mode().is_block() => Drained::Open,
             Some(_) if !is_complete => Drained::Incomplete,
@@ -148,7 +148,7 @@ pub(crate) const LISTS_WORDS: &str = "this Sora has no soramoded that could be a
 #[cfg(test)]
 pub(crate) fn status_of(mode: &str, rest: &str) -> Status {
     let text = format!(
-        r#"{{"mode":"{mode}","generation":5,"since":"2025-06-01T03:04:05Z","actor":"a","node_name":"node-01","standing":"standalone",
+        r#"{{"mode":"{mode}","generation":5,"since":"2025-06-01T03:04:05Z","actor":"a","node_name":"node-01","membership":"standalone",
         "sessions":3,"connections":11,"pending":0,"sources":[],"rejected":{{}},"deliveries":{{"pending":0,"failed":0}},
         "storage":{{"state":"memory"}},"version":"0","protocol":1,"uptime_seconds":0,"started_at":"2025-06-01T03:04:05Z"{rest}}}"#
     );
@@ -160,7 +160,7 @@ mod tests {
     use super::*;
 
     fn drained(mode: &str, left: u64, known: &str, enough: Enough) -> Drained {
-        let status = Status { sessions: left, ..status_of(mode, &format!(r#","sessions_known":{known}"#)) };
+        let status = Status { sessions: left, ..status_of(mode, &format!(r#","sessions_complete":{known}"#)) };
         Seen::Daemon(Box::new(status)).drained(enough)
     }
 
@@ -178,23 +178,26 @@ mod tests {
         ] {
             assert_eq!(drained(mode, sessions, known, Enough::default()), wanted, "{mode} {sessions} {known}");
         }
-        let believed = Enough { max_sessions: 2, assume_known: true };
+        let believed = Enough { max_sessions: 2, assume_complete: true };
         assert_eq!(drained("block_new_session", 2, "false", believed), Drained::Yes);
         assert_eq!(drained("normal", 0, "false", believed), Drained::Open, "no belief closes a node");
     }
 
     #[test]
-    fn a_sora_that_is_being_asked_is_known_soon() {
+    fn a_sora_that_is_being_asked_is_complete_soon() {
         let soon = |sources: &str, upstreams: &str| {
-            let text = status_of("block_new_session", r#","sessions_known":false"#);
+            let text = status_of("block_new_session", r#","sessions_complete":false"#);
             let (sources, upstreams) = (serde_json::from_str(sources).unwrap(), serde_json::from_str(upstreams).unwrap());
-            Status { sources, upstreams, ..text }.is_known_soon()
+            Status { sources, upstreams, ..text }.is_complete_soon()
         };
         let asked = r#"[{"name":"sora-api","url":"http://127.0.0.1:3001/"}]"#;
-        assert!(soon(r#"[{"name":"socket","known":true},{"name":"sora","known":false,"missing":"m"}]"#, asked));
-        assert!(!soon(r#"[{"name":"socket","known":true},{"name":"sora","known":false,"missing":"m"}]"#, "[]"), "nothing asks it");
-        assert!(!soon(r#"[{"name":"socket","known":true},{"name":"sora","known":false,"problem":"p"}]"#, asked), "it fails");
-        assert!(!soon(r#"[{"name":"socket","known":false,"missing":"m"}]"#, asked));
+        assert!(soon(r#"[{"name":"socket","complete":true},{"name":"sora","complete":false,"incomplete_reason":"m"}]"#, asked));
+        assert!(
+            !soon(r#"[{"name":"socket","complete":true},{"name":"sora","complete":false,"incomplete_reason":"m"}]"#, "[]"),
+            "nothing asks it"
+        );
+        assert!(!soon(r#"[{"name":"socket","complete":true},{"name":"sora","complete":false,"problem":"p"}]"#, asked), "it fails");
+        assert!(!soon(r#"[{"name":"socket","complete":false,"incomplete_reason":"m"}]"#, asked));
     }
 
     #[test]

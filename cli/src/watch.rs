@@ -17,7 +17,7 @@ use crate::daemon::{Daemon, RECONNECT_MAX};
 use crate::error::{Exit, Failure};
 use crate::output::escape::{escape, quoted};
 use crate::output::{Going, Lasting, Meter, counted, times};
-use crate::report::{Blockers, Outcome, Report};
+use crate::report::{OldestSessions, Outcome, Report};
 use crate::seen::Seen;
 use crate::signals::Signals;
 
@@ -88,7 +88,7 @@ pub(crate) async fn watch(context: &mut Context<'_>, signals: &mut Signals, plan
     match end {
         Ok(Watched::Ended(ended)) => {
             report.status = Some(Seen::Daemon(Box::new(ended.status.clone())));
-            report.blockers = Blockers::Sessions(ended.blockers.clone());
+            report.oldest_sessions = OldestSessions::Sessions(ended.oldest_sessions.clone());
             let sessions_ended = watcher.meter.ended(ended.status.sessions);
             judge(Reached { ended: *ended, waited, sessions_ended }, plan, report)
         }
@@ -125,10 +125,11 @@ fn judge(reached: Reached, plan: &Plan, report: &mut Report) -> Result<Reached, 
                     left_words(&node, (status.sessions, plan.wait.max_sessions.unwrap_or_default()), settle)
                 }
                 WaitFor::Mode => format!("{node} is {}", status.mode.mode),
-                WaitFor::Joined => format!("{node} is {}", status.standing),
+                WaitFor::Joined => format!("{node} is {}", status.membership),
             };
             let message = format!("timed out after {}: {how}", times::typed(plan.limit.unwrap_or_default()));
-            let details = if plan.wait.wait_for == WaitFor::Drained { blocker_lines(reached.ended.blockers.iter()) } else { Vec::new() };
+            let details =
+                if plan.wait.wait_for == WaitFor::Drained { session_lines(reached.ended.oldest_sessions.iter()) } else { Vec::new() };
             Err(Failure { details, ..Failure::new(Exit::TimedOut, message) })
         }
         wait::Outcome::Superseded => {
@@ -155,12 +156,12 @@ pub(crate) fn left_words(node: &str, (sessions, allowed): (u64, u64), settle: Du
 /// A daemon that has forgotten the sessions.
 pub(crate) fn restarted_without_state(node: &str) -> Failure {
     let message = format!("soramoded was restarted without its state: the sessions of {node} are not known any more");
-    let failure = Failure { error_type: Some(ErrorType::SessionsUnknown), ..Failure::new(Exit::SessionsUnknown, message) };
-    failure.with_hint("Have the signalling server send a complete Report, or, if you are sure, add --assume-known")
+    let failure = Failure { error_type: Some(ErrorType::SessionsIncomplete), ..Failure::new(Exit::SessionsIncomplete, message) };
+    failure.with_hint("Have the signalling server send a complete Report, or, if you are sure, add --assume-complete")
 }
 
 /// A line for each session that is left.
-pub(crate) fn blocker_lines<'s, S: Lasting + 's>(blockers: impl Iterator<Item = &'s S>) -> Vec<String> {
+pub(crate) fn session_lines<'s, S: Lasting + 's>(blockers: impl Iterator<Item = &'s S>) -> Vec<String> {
     let line = |session: &S| {
         let age = session.since().map(|since| format!(", for {}", times::age(since)));
         format!("{}: {}{}", quoted(session.channel()), counted(session.connections(), "connection"), age.unwrap_or_default())
@@ -199,7 +200,7 @@ const fn signal_words(exit: Exit) -> &'static str {
         | Exit::Refused
         | Exit::Superseded
         | Exit::Versions
-        | Exit::SessionsUnknown
+        | Exit::SessionsIncomplete
         | Exit::NotFound
         | Exit::Failed
         | Exit::TimedOut
@@ -252,7 +253,7 @@ impl<'b> Watcher<'_, 'b> {
     /// A node that was closed when this began and does not drain now was opened by somebody meanwhile.
     fn seen_from_here(&self, failure: Failure) -> Failure {
         let began_closed = self.was_lost || self.plan.wait.generation.is_some();
-        if failure.error_type == Some(ErrorType::CannotBecomeTrue) && self.plan.wait.wait_for == WaitFor::Drained && began_closed {
+        if failure.error_type == Some(ErrorType::ConditionImpossible) && self.plan.wait.wait_for == WaitFor::Drained && began_closed {
             return Failure { exit: Exit::Superseded, message: format!("superseded: {}", failure.message), ..failure };
         }
         failure
@@ -299,7 +300,7 @@ impl<'b> Watcher<'_, 'b> {
 
     /// A daemon that comes back with another log has forgotten the sessions: that it has none says nothing about the node.
     async fn recognise(&mut self, daemon: &mut Daemon<'b>) -> Result<(), Failure> {
-        if self.plan.wait.wait_for != WaitFor::Drained || self.plan.wait.assume_known {
+        if self.plan.wait.wait_for != WaitFor::Drained || self.plan.wait.assume_complete {
             return Ok(());
         }
         let log_id = daemon.call(&GetInfo {}).await?.log_id;

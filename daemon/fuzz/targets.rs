@@ -67,7 +67,7 @@ fn settings() -> Settings {
         max_connections: 100,
         pending_timeout: Duration::from_secs(30),
         socket_grace: Duration::from_secs(30),
-        sessions_known: true,
+        assume_complete: true,
         sora: SoraSettings { feed: SoraFeed::Webhooks, admission: SoraAdmission::Enforced, session_max_linger: Duration::from_mins(1) },
         storage: Storage { state: StorageState::Memory, path: None },
         webhooks: Vec::new(),

@@ -61,7 +61,7 @@ impl Args {
         let matches = command().try_get_matches_from(&words).map_err(|error| of_variable(error, &words))?;
         let mut args = Self::from_arg_matches(&matches)?;
         args.settings.let_the_command_line_win(&matches);
-        if args.settings.sessions_known().is_err() {
+        if args.settings.assume_complete().is_err() {
             return Err(command().error(ErrorKind::ArgumentConflict, BothSaid));
         }
         Ok(args)

@@ -30,7 +30,7 @@ pub(crate) fn settings(config: &ClusterConfig) -> ClusterSettings {
             fence_after: config.fence_after.map_or(FenceAfter::Never, FenceAfter::After),
             fence_budget: config.fence_budget,
         },
-        never_because: config.never_because.clone(),
+        no_takeover_reason: config.no_takeover_reason.clone(),
         on_fence: match config.on_fence {
             OnFence::None => FenceMeans::None,
             OnFence::SoraApi => FenceMeans::SoraApi,
@@ -91,7 +91,7 @@ fn build(
 fn tell_operator(config: &ClusterConfig) {
     let endpoints: Vec<String> = config.endpoints.iter().map(ToString::to_string).collect();
     let (cluster, etcd) = (config.name.as_str(), endpoints.join(","));
-    match (&config.never_because, config.fence_after) {
+    match (&config.no_takeover_reason, config.fence_after) {
         (Some(why), _) => tracing::info!(
             cluster,
             etcd,

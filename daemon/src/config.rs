@@ -63,7 +63,7 @@ pub struct Config {
     /// How long a connection of lifetime `socket` outlives its socket.
     pub socket_grace: Duration,
     /// Whether the sessions are known from the start.
-    pub sessions_known: bool,
+    pub assume_complete: bool,
     /// Where the state is kept; `None` if it may end with the daemon.
     pub state_dir: Option<PathBuf>,
     /// The HTTP doors.
@@ -205,7 +205,7 @@ impl Config {
             max_connections: 10_000,
             keep_events: 1_000,
             socket_grace: SOCKET_GRACE_DEFAULT,
-            sessions_known: true,
+            assume_complete: true,
             state_dir: None,
             http: HttpConfig::default(),
             cluster: None,
@@ -235,7 +235,7 @@ fn check(settings: Settings, around: &Surroundings, state: &StateSurroundings) -
     let authorities = settings.ca_file.as_deref().map(|path| pem::read_authorities("ca-file", path)).transpose()?;
     let cluster = cluster::check(&settings)?;
     // A Sora may have been running before us, and nobody has asked it yet.
-    let sessions_known = settings.sessions_known()?.unwrap_or(!http.sora.is_there());
+    let assume_complete = settings.assume_complete()?.unwrap_or(!http.sora.is_there());
     let state_dir = match settings.ephemeral {
         Some(true) => None,
         Some(false) | None => Some(settings.state_dir.or_else(|| state.state_dir()).ok_or(ConfigError::NoStateDir)?),
@@ -250,7 +250,7 @@ fn check(settings: Settings, around: &Surroundings, state: &StateSurroundings) -
         max_connections: check_count("max-connections", settings.max_connections.unwrap_or(MAX_CONNECTIONS_DEFAULT), MAX_CONNECTIONS_MAX)?,
         keep_events: check_count("keep-events", settings.keep_events.unwrap_or(KEEP_EVENTS_DEFAULT), KEEP_EVENTS_MAX)?,
         socket_grace: check_duration("socket-grace", settings.socket_grace, SOCKET_GRACE_DEFAULT)?,
-        sessions_known,
+        assume_complete,
         state_dir,
         http,
         cluster,

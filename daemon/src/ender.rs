@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process_group};
 use soramode_core::member::order::{FenceOf, Heard};
 use soramode_protocol::cluster::Fence;
-use soramode_protocol::end::{EndSession, Ended, Means};
+use soramode_protocol::end::{EndMethod, EndSession, Ended};
 use soramode_protocol::error::Error;
 use soramode_protocol::id::ChannelId;
 use soramode_protocol::reply::{Answer, Reply};
@@ -83,8 +83,8 @@ impl Ender {
         match self.api {
             Some(api) => Ok(Reply::Ended(by_sora(api, sessions, END_TIME).await)),
             None => match heard {
-                Ok(_) => Ok(Reply::Ended(Ended { sessions: asked, means: Means::Subscribers, failed: 0, problem: None })),
-                Err(_) => Err(Error::no_means()),
+                Ok(_) => Ok(Reply::Ended(Ended { sessions: asked, via: EndMethod::Subscribers, failed: 0, problem: None })),
+                Err(_) => Err(Error::cannot_end_sessions()),
             },
         }
     }
@@ -170,7 +170,7 @@ impl Drop for Group {
 }
 
 async fn by_sora(api: SoraApi, sessions: Vec<EndSession>, time: Duration) -> Ended {
-    let mut ended = Ended { sessions: 0, means: Means::SoraApi, failed: 0, problem: None };
+    let mut ended = Ended { sessions: 0, via: EndMethod::SoraApi, failed: 0, problem: None };
     let until = Instant::now() + time;
     let mut left = sessions.into_iter();
     let mut asking = JoinSet::new();

@@ -261,7 +261,7 @@ mod tests {
     use soramode_protocol::event::EventKind;
     use soramode_protocol::id::{EventId, NodeName};
     use soramode_protocol::mode::Mode;
-    use soramode_protocol::node::Standing;
+    use soramode_protocol::node::Membership;
     use soramode_protocol::time::Time;
 
     fn log(keep: u64, events: u64) -> EventLog {
@@ -331,7 +331,7 @@ mod tests {
     fn a_reader_of_few_types_finds_those_alone_and_goes_on_behind_all() {
         let log = log(4, 0);
         let node_name = Arc::new(NodeName::new("node-01").unwrap());
-        let joined = || EventKind::NodeJoined { standing: Standing::Joined, mode: Mode::Normal };
+        let joined = || EventKind::NodeJoined { membership: Membership::Joined, mode: Mode::Normal };
         log.append((1..=9).map(|seq| Event {
             seq,
             id: EventId::generate([0; 16]),

@@ -26,7 +26,7 @@ pub(crate) struct Health {
     /// The members of the cluster's etcd, in the order in which they are named.
     etcd: Mutex<Vec<Upstream>>,
     /// Listeners through which every user of this machine may change things.
-    unguarded: Vec<String>,
+    unauthenticated_listeners: Vec<String>,
     /// Receivers of events, each in its place; `None`: it was removed.
     receivers: Mutex<Vec<Option<Upstream>>>,
     /// Addresses that are listened on, and that the machine does not have yet.
@@ -44,7 +44,7 @@ impl Health {
             upstreams: Mutex::new(named(&config.http)),
             etcd: Mutex::new(etcd),
             receivers: Mutex::default(),
-            unguarded: config.http.unguarded(),
+            unauthenticated_listeners: config.http.unauthenticated_listeners(),
             absent: Mutex::default(),
             reading: Mutex::default(),
         }
@@ -99,7 +99,7 @@ impl Health {
     pub(crate) fn complete(&self, status: &mut Status) {
         let receivers = self.receivers();
         status.upstreams = self.upstreams().iter().chain(self.etcd().iter()).chain(receivers.iter().flatten()).cloned().collect();
-        status.unguarded.clone_from(&self.unguarded);
+        status.unauthenticated_listeners.clone_from(&self.unauthenticated_listeners);
         status.warnings.extend(self.absent().iter().map(Absent::warning));
         status.warnings.extend(self.reading().clone());
     }

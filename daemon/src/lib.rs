@@ -126,13 +126,13 @@ pub async fn serve(config: Config, shutdown: CancellationToken, reloads: Reloads
     let mut passed = Passed::take(&config)?;
     let socket = control_socket(&mut passed, &config)?;
     let State { store, log, stored, storage, inputs, warning } = State::open(&config, LogId::generate(random()?))?;
-    let sessions_known = config.sessions_known && warning.is_none();
+    let assume_complete = config.assume_complete && warning.is_none();
     let (inbox, letters) = inbox::inbox();
     let outgoing = Outgoing { authorities: config.authorities.clone(), mark: Some(http::mark(random()?)) };
     let (health, polls) = (Arc::new(Health::new(&config)), Arc::new(Notify::new()));
     let surroundings = Surroundings { inbox: inbox.clone(), health: Arc::clone(&health), stop: shutdown.clone() };
     let receivers = Receivers::new(&config.webhooks, outgoing.clone(), surroundings).map_err(RunError::Webhook)?;
-    let settings = Settings { sessions_known, webhooks: receivers.settings(&config.webhooks), ..settings(&config, storage) };
+    let settings = Settings { assume_complete, webhooks: receivers.settings(&config.webhooks), ..settings(&config, storage) };
     let gate = Gate::restore(Snapshot { settings, started: clock::now(), stored }, Seed(random()?));
     let (metrics, last_look) = (Arc::new(Metrics::new()?), LastLook::default());
     let api = sora_api(&config.http.sora, &outgoing)?;
@@ -234,7 +234,7 @@ fn settings(config: &Config, storage: Storage) -> Settings {
         max_connections: config.max_connections,
         pending_timeout: config.http.sora.pending_timeout,
         socket_grace: config.socket_grace,
-        sessions_known: config.sessions_known,
+        assume_complete: config.assume_complete,
         sora: sora_settings(&config.http.sora),
         storage,
         webhooks: Vec::new(),

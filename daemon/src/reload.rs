@@ -238,7 +238,7 @@ fn webhooks_changed(old: &WebhookConfig, new: &WebhookConfig) -> Vec<&'static st
 /// What differs and is only heard at a start. A setting that is added to the daemon is placed here, or above.
 fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     let Config { node_name, socket, socket_mode, mode, session_linger, max_connections, keep_events, .. } = old;
-    let Config { socket_grace, sessions_known, state_dir, http, webhooks, cluster, log_format, authorities, .. } = old;
+    let Config { socket_grace, assume_complete, state_dir, http, webhooks, cluster, log_format, authorities, .. } = old;
     let Config { operator_group: _, log_level: _, .. } = old;
     let own = differing([
         ("node-name", *node_name != new.node_name),
@@ -249,7 +249,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("max-connections", *max_connections != new.max_connections),
         ("keep-events", *keep_events != new.keep_events),
         ("socket-grace", *socket_grace != new.socket_grace),
-        ("sessions-known", *sessions_known != new.sessions_known),
+        ("assume-complete", *assume_complete != new.assume_complete),
         ("state-dir", *state_dir != new.state_dir),
         ("cluster and what belongs to it", *cluster != new.cluster),
         ("shutdown-grace", webhooks.shutdown_grace != new.webhooks.shutdown_grace),

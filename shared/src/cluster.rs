@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::id::{ChannelId, ClusterId, HistoryId, NodeName};
-use crate::node::Standing;
+use crate::node::Membership;
 use crate::time::Time;
 
 /// What whoever purges a node must say: that the node is off, or that the risk that it is not is theirs.
@@ -35,7 +35,7 @@ pub struct Grant {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Granted {
     /// The node's place in the cluster.
-    pub standing: Standing,
+    pub membership: Membership,
     /// From when the SFU asked; 0 when the right is over, absent if it is without end.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub valid_for_ms: Option<u64>,
@@ -142,9 +142,9 @@ pub struct ClusterStatus {
     pub name: String,
     /// Where etcd is.
     pub endpoints: Vec<String>,
-    /// Since when the node has its standing; absent since the start.
+    /// Since when the node has its membership; absent since the start.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub standing_since: Option<Time>,
+    pub membership_since: Option<Time>,
     /// What the others tell of its API; absent where it tells nothing.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub api_url: Option<String>,
@@ -166,9 +166,9 @@ pub struct ClusterStatus {
     /// How long without a renewal the right lasts; absent if without end.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub fence_after_ms: Option<u64>,
-    /// Why it is without end.
+    /// Why no other node ever takes the channels over: the right is without end.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub never_because: Option<String>,
+    pub no_takeover_reason: Option<String>,
     /// By what sessions are ended when the right is over: `sora-api`, `exec`, `socket` or `none`.
     pub on_fence: String,
     /// What ends them when the daemon is dead: `grant` or `none`.

@@ -252,7 +252,7 @@ pub enum Answer {
     Unavailable,
 }
 
-/// What a new connection would be answered, and the row of the decision table that says so.
+/// What a new connection would be answered, and the decision rule that says so.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
     /// The answer.
@@ -270,10 +270,10 @@ pub struct Verdict {
     /// The session it would join; absent where it would make one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub session_id: Option<SessionId>,
-    /// The first row of the decision table that matches, 3 to 8.
-    pub row: u8,
-    /// That row in words.
-    pub why: String,
+    /// The number of the first decision rule that matches, 3 to 8.
+    pub rule: u8,
+    /// That rule in words.
+    pub explanation: String,
 }
 
 /// `Explain`'s result.

@@ -31,7 +31,7 @@ impl End {
 /// How sessions are ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Means {
+pub enum EndMethod {
     /// Sora's `DisconnectChannel`.
     SoraApi,
     /// The notification `End` to each subscriber that said `ends: true`.
@@ -43,8 +43,8 @@ pub enum Means {
 pub struct Ended {
     /// Sessions that the SFU was asked to end.
     pub sessions: u64,
-    /// By what means.
-    pub means: Means,
+    /// How they are ended.
+    pub via: EndMethod,
     /// Sessions that it could not be asked for.
     #[serde(skip_serializing_if = "is_zero", default)]
     pub failed: u64,

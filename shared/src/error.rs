@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::access::Access;
 use crate::id::{ChannelId, ConnectionId, NodeName};
 use crate::mode::{Mode, ModeState};
-use crate::node::Standing;
+use crate::node::Membership;
 
 /// What kind of error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -29,7 +29,7 @@ pub enum ErrorType {
     /// The connection is there already, in another channel.
     ConnectionIdInUse,
     /// What is waited for cannot come true.
-    CannotBecomeTrue,
+    ConditionImpossible,
     /// It is not there.
     NotFound,
     /// The client may look, not change.
@@ -40,10 +40,14 @@ pub enum ErrorType {
     TooManyClients,
     /// The cluster did not answer in time.
     ClusterUnavailable,
-    /// Nobody has told the whole truth about the sessions.
-    SessionsUnknown,
-    /// Nothing there that could end a session.
-    NoMeans,
+    /// Not every session on the SFU is known.
+    SessionsIncomplete,
+    /// Neither Sora's API nor a subscriber is there to end a session.
+    CannotEndSessions,
+    /// The cluster to be created exists already.
+    AlreadyExists,
+    /// The node to be purged is still in its cluster.
+    NodeStillJoined,
     /// A newer daemon's. Never made here.
     #[serde(other)]
     Unknown,
@@ -51,7 +55,7 @@ pub enum ErrorType {
 
 impl ErrorType {
     /// All of the list.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::ParseError,
         Self::InvalidRequest,
         Self::MethodNotFound,
@@ -60,14 +64,16 @@ impl ErrorType {
         Self::Superseded,
         Self::NotJoined,
         Self::ConnectionIdInUse,
-        Self::CannotBecomeTrue,
+        Self::ConditionImpossible,
         Self::NotFound,
         Self::PermissionDenied,
         Self::StorageUnavailable,
         Self::TooManyClients,
         Self::ClusterUnavailable,
-        Self::SessionsUnknown,
-        Self::NoMeans,
+        Self::SessionsIncomplete,
+        Self::CannotEndSessions,
+        Self::AlreadyExists,
+        Self::NodeStillJoined,
     ];
 
     /// The JSON-RPC error code.
@@ -81,14 +87,16 @@ impl ErrorType {
             Self::Superseded => -32_010,
             Self::NotJoined => -32_011,
             Self::ConnectionIdInUse => -32_012,
-            Self::CannotBecomeTrue => -32_013,
+            Self::ConditionImpossible => -32_013,
             Self::NotFound => -32_014,
             Self::PermissionDenied => -32_015,
             Self::StorageUnavailable => -32_016,
             Self::TooManyClients => -32_017,
             Self::ClusterUnavailable => -32_018,
-            Self::SessionsUnknown => -32_019,
-            Self::NoMeans => -32_020,
+            Self::SessionsIncomplete => -32_019,
+            Self::CannotEndSessions => -32_020,
+            Self::AlreadyExists => -32_021,
+            Self::NodeStillJoined => -32_022,
         }
     }
 }
@@ -117,7 +125,7 @@ pub struct ErrorData {
     pub field: Option<String>,
     /// With `Superseded`: the mode now.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub present: Option<ModeState>,
+    pub current_mode: Option<ModeState>,
     /// With `PermissionDenied`: whose members may. Absent where only root and the daemon's own user may.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub group: Option<String>,
@@ -147,7 +155,15 @@ impl Error {
         Self {
             code: error_type.code(),
             message: message.into(),
-            data: Box::new(ErrorData { error_type, hint: None, field: None, present: None, group: None, channel_id: None, methods: None }),
+            data: Box::new(ErrorData {
+                error_type,
+                hint: None,
+                field: None,
+                current_mode: None,
+                group: None,
+                channel_id: None,
+                methods: None,
+            }),
         }
     }
 
@@ -166,23 +182,23 @@ impl Error {
     }
 
     /// `if_mode` or `if_generation` does not hold.
-    pub fn superseded(present: ModeState) -> Self {
+    pub fn superseded(current: ModeState) -> Self {
         let message =
-            format!("the mode is {} (generation {}, set by {}), not what was expected", present.mode, present.generation, present.actor);
+            format!("the mode is {} (generation {}, set by {}), not what was expected", current.mode, current.generation, current.actor);
         let mut error = Self::new(ErrorType::Superseded, message).with_hint("Look at it again and decide anew");
-        error.data.present = Some(present);
+        error.data.current_mode = Some(current);
         error
     }
 
     /// `normal` asked for while the node is not in its cluster. An operator's `mode` outlasts the join.
-    pub fn not_joined(standing: Standing, mode: Mode) -> Self {
+    pub fn not_joined(membership: Membership, mode: Mode) -> Self {
         let then = match mode {
             Mode::Initial | Mode::Normal => "it becomes normal by itself when it joins the cluster".to_owned(),
             Mode::BlockNewSession | Mode::BlockNewConnection => {
                 format!("it stays {mode}, and can be opened once it has joined the cluster")
             }
         };
-        Self::new(ErrorType::NotJoined, format!("the node is {standing}: {then}"))
+        Self::new(ErrorType::NotJoined, format!("the node is {membership}: {then}"))
     }
 
     /// The connection is in another channel.
@@ -195,13 +211,13 @@ impl Error {
 
     /// A wait for `drained` in a mode that lets new sessions in, or that the operator did not set.
     pub fn cannot_drain(mode: Mode) -> Self {
-        Self::new(ErrorType::CannotBecomeTrue, format!("a node that is {mode} does not drain"))
+        Self::new(ErrorType::ConditionImpossible, format!("a node that is {mode} does not drain"))
             .with_hint("Set block_new_session or block_new_connection first")
     }
 
     /// A wait for `joined` on a node without a cluster.
     pub fn cannot_join() -> Self {
-        Self::new(ErrorType::CannotBecomeTrue, "this node is standalone: it has no cluster to join")
+        Self::new(ErrorType::ConditionImpossible, "this node is standalone: it has no cluster to join")
     }
 
     /// No session on this channel.
@@ -229,9 +245,9 @@ impl Error {
     }
 
     /// A wait for `drained` while the sessions are not known.
-    pub fn sessions_unknown(missing: &str) -> Self {
-        Self::new(ErrorType::SessionsUnknown, format!("the sessions are not known: {missing}"))
-            .with_hint("Or say that you know with assume_known (--assume-known)")
+    pub fn sessions_incomplete(missing: &str) -> Self {
+        Self::new(ErrorType::SessionsIncomplete, format!("the sessions are not known: {missing}"))
+            .with_hint("Or say that you know with assume_complete (--assume-complete)")
     }
 
     /// A promise that needs the disk cannot be given.
@@ -240,9 +256,9 @@ impl Error {
     }
 
     /// Nothing is there that could end a session.
-    pub fn no_means() -> Self {
+    pub fn cannot_end_sessions() -> Self {
         Self::new(
-            ErrorType::NoMeans,
+            ErrorType::CannotEndSessions,
             "nothing is there that could end a session: no Sora whose API is known, and no client that said ends: true",
         )
         .with_hint("Start soramoded with --sora-api, or have the signalling server say ends: true in its Subscribe")
@@ -267,7 +283,7 @@ impl Error {
 
     /// There is a cluster already.
     pub fn cluster_exists(epoch: u64) -> Self {
-        Self::new(ErrorType::CannotBecomeTrue, format!("etcd already has this cluster (epoch {epoch}), and nothing is wrong with it"))
+        Self::new(ErrorType::AlreadyExists, format!("etcd already has this cluster (epoch {epoch}), and nothing is wrong with it"))
             .with_hint("There is nothing to do: nodes join automatically")
     }
 
@@ -282,17 +298,17 @@ impl Error {
 
     /// The etcd has another cluster.
     pub fn other_cluster(problem: impl fmt::Display, remedy: &'static str) -> Self {
-        Self::new(ErrorType::CannotBecomeTrue, problem.to_string()).with_hint(remedy)
+        Self::new(ErrorType::AlreadyExists, problem.to_string()).with_hint(remedy)
     }
 
     /// The node that is to be written off is there.
     pub fn node_is_there(node_name: &NodeName) -> Self {
         let message = format!("node {:?} is in the cluster, and no channel waits for an earlier incarnation of it", node_name.as_str());
-        Self::new(ErrorType::CannotBecomeTrue, message).with_hint("To purge the node itself, stop it first")
+        Self::new(ErrorType::NodeStillJoined, message).with_hint("To purge the node itself, stop it first")
     }
 
     /// No channel waits for this node.
-    pub fn owes_nothing(node_name: &NodeName) -> Self {
+    pub fn no_orphaned_channels(node_name: &NodeName) -> Self {
         Self::new(ErrorType::NotFound, format!("no channel waits for a node {:?}", node_name.as_str()))
     }
 

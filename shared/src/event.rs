@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{ChannelId, ClientId, ConnectionId, EventId, NodeName, SessionId};
 use crate::mode::{Mode, ModeChange};
-use crate::node::Standing;
+use crate::node::Membership;
 use crate::text::read_text;
 use crate::time::Time;
 
@@ -152,24 +152,27 @@ pub enum EventKind {
     /// The node joined its cluster.
     #[serde(rename = "node.joined")]
     NodeJoined {
-        /// Its standing now.
-        standing: Standing,
+        /// Its membership now.
+        #[serde(alias = "standing")] // In states up to schema 4.
+        membership: Membership,
         /// Its mode now.
         mode: Mode,
     },
     /// The node lost contact with its cluster.
     #[serde(rename = "node.isolated")]
     NodeIsolated {
-        /// Its standing now.
-        standing: Standing,
+        /// Its membership now.
+        #[serde(alias = "standing")] // In states up to schema 4.
+        membership: Membership,
         /// Its mode now.
         mode: Mode,
     },
     /// The node's right to its channels is over.
     #[serde(rename = "node.fenced")]
     NodeFenced {
-        /// Its standing now.
-        standing: Standing,
+        /// Its membership now.
+        #[serde(alias = "standing")] // In states up to schema 4.
+        membership: Membership,
         /// Its mode now.
         mode: Mode,
     },

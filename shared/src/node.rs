@@ -17,7 +17,7 @@ use crate::time::Time;
 /// A node's place in the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Standing {
+pub enum Membership {
     /// There is no cluster.
     Standalone,
     /// In the cluster.
@@ -28,7 +28,7 @@ pub enum Standing {
     Fenced,
 }
 
-impl Standing {
+impl Membership {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Standalone, Self::Joined, Self::Isolated, Self::Fenced];
 
@@ -43,25 +43,25 @@ impl Standing {
     }
 }
 
-impl fmt::Display for Standing {
+impl fmt::Display for Membership {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
     }
 }
 
-/// Who tells the gate of connections, and whether the whole truth has been told.
+/// Where the gate learns of connections, and whether it has learned of all of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
-    /// The door: `socket`, or `sora` for a real Sora.
+    /// `socket` for the control socket, or `sora` for a real Sora.
     pub name: String,
-    /// Whether everything on the SFU has been told through it.
-    pub known: bool,
-    /// What is missing, and what would bring it.
+    /// Whether it has reported every session on the SFU.
+    pub complete: bool,
+    /// Why not, and what would complete it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub missing: Option<String>,
-    /// When a Sora was heard last, by a webhook or by an answer of its API.
+    pub incomplete_reason: Option<String>,
+    /// When Sora last sent a webhook or answered on its API.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub last_heard: Option<Time>,
+    pub last_contact: Option<Time>,
     /// Why Sora's API was not heard when it was asked last.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub problem: Option<String>,
@@ -131,9 +131,9 @@ pub struct GetInfo {}
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ListClusterNodes {
-    /// Whether to count the channels that wait for a node that is gone: all claims of the cluster are read for that.
+    /// Whether to count the orphaned channels: all claims of the cluster are read for that.
     #[serde(skip_serializing_if = "is_false", default)]
-    pub owed: bool,
+    pub count_orphaned: bool,
 }
 
 /// A node of the cluster, with the field names of Sora's `ListClusterNodes`. Of a node that is gone there is its name alone.
@@ -168,7 +168,7 @@ pub struct ClusterNode {
     pub temporary_node: Option<bool>,
     /// Beyond Sora's names: its place in the cluster. Of another node that is there: `joined`, which it was when it was seen last.
     #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "lenient")]
-    pub standing: Option<Standing>,
+    pub membership: Option<Membership>,
     /// Beyond Sora's names: its connections, as it told the others last.
     #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "lenient")]
     pub connections: Option<u64>,
@@ -178,18 +178,18 @@ pub struct ClusterNode {
     /// Beyond Sora's names: its soramoded's version.
     #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "lenient")]
     pub version: Option<String>,
-    /// Beyond Sora's names, where they were to be counted: channels that wait for a life of this node that is over.
+    /// Beyond Sora's names, with `count_orphaned`: channels whose owner is a former incarnation of this node.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub owes: Option<Owes>,
+    pub orphaned_channels: Option<OrphanedChannels>,
 }
 
-/// Channels that wait for a node.
+/// Channels whose owner is gone, and which no other node may take over yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Owes {
+pub struct OrphanedChannels {
     /// All of them.
-    pub channels: u64,
-    /// Those that no time gives free: they wait for the node, or for an operator's `PurgeClusterNode`.
-    pub until_purged: u64,
+    pub total: u64,
+    /// Those that are not released after a time: they wait for the node, or for an operator's `PurgeClusterNode`.
+    pub held_until_purge: u64,
 }
 
 /// `ListClusterNodes`' result. Without a cluster: the node itself.
@@ -214,15 +214,15 @@ pub struct Status {
     /// This node.
     pub node_name: NodeName,
     /// Its place in the cluster.
-    pub standing: Standing,
+    pub membership: Membership,
     /// Sessions, those with only pending connections too.
     pub sessions: u64,
     /// Connections, pending ones too.
     pub connections: u64,
     /// Connections that were let in and not yet seen.
     pub pending: u64,
-    /// Whether the whole truth about the sessions has been told.
-    pub sessions_known: bool,
+    /// Whether soramoded knows every session on the SFU.
+    pub sessions_complete: bool,
     /// Who tells of connections.
     pub sources: Vec<Source>,
     /// The oldest session.
@@ -253,7 +253,7 @@ pub struct Status {
     pub upstreams: Vec<Upstream>,
     /// Settings of listeners that ask for no token: every user of the machine may change things through them.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
-    pub unguarded: Vec<String>,
+    pub unauthenticated_listeners: Vec<String>,
     /// The cluster, where there is one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub cluster: Option<Box<ClusterStatus>>,
@@ -270,20 +270,20 @@ const fn is_false(flag: &bool) -> bool {
 impl Status {
     /// Returns whether the node is drained: closed, complete and empty.
     pub const fn is_drained(&self) -> bool {
-        self.mode.mode.is_block() && self.sessions == 0 && self.sessions_known
+        self.mode.mode.is_block() && self.sessions == 0 && self.sessions_complete
     }
 
     /// Whether the sessions are complete, or will be with the next answer of Sora's API.
-    pub fn is_known_soon(&self) -> bool {
+    pub fn is_complete_soon(&self) -> bool {
         let asks_sora = self.upstreams.iter().any(|upstream| upstream.name == "sora-api");
-        let is_soon = |source: &Source| source.known || (source.name == "sora" && asks_sora && source.problem.is_none());
-        self.sessions_known || self.sources.iter().all(is_soon)
+        let is_soon = |source: &Source| source.complete || (source.name == "sora" && asks_sora && source.problem.is_none());
+        self.sessions_complete || self.sources.iter().all(is_soon)
     }
 
     /// Why the sessions are not complete, and what would make them so.
-    pub fn missing(&self) -> String {
-        let missing: Vec<&str> = self.sources.iter().filter_map(|source| source.missing.as_deref()).collect();
-        if missing.is_empty() { "no source has reported all of them".to_owned() } else { missing.join("; ") }
+    pub fn incomplete_reason(&self) -> String {
+        let reasons: Vec<&str> = self.sources.iter().filter_map(|source| source.incomplete_reason.as_deref()).collect();
+        if reasons.is_empty() { "no source has reported all of them".to_owned() } else { reasons.join("; ") }
     }
 }
 

@@ -15,7 +15,7 @@ pub const WAIT_SECONDS_MAX: f64 = 366.0 * 24.0 * 60.0 * 60.0;
 pub const PROGRESS_SECONDS_MIN: f64 = 0.5;
 
 /// How many of the oldest sessions an answer names.
-pub const BLOCKERS_MAX: usize = 10;
+pub const OLDEST_SESSIONS_MAX: usize = 10;
 
 /// How many waits one client may have under way at once.
 pub const WAITS_MAX: usize = 64;
@@ -57,9 +57,9 @@ pub struct Wait {
     /// How often to send `Progress`; the first comes at once.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub progress_seconds: Option<f64>,
-    /// With `for: drained`: believe that the sessions are known.
+    /// With `for: drained`: assume that every session is known.
     #[serde(default)]
-    pub assume_known: bool,
+    pub assume_complete: bool,
 }
 
 impl Wait {
@@ -73,7 +73,7 @@ impl Wait {
             settle_seconds: None,
             timeout_seconds: None,
             progress_seconds: None,
-            assume_known: false,
+            assume_complete: false,
         }
     }
 }
@@ -88,7 +88,7 @@ impl Wait {
             WaitFor::Drained | WaitFor::Joined if self.mode.is_some() => Err(Error::invalid_params("mode", "goes with for: mode alone")),
             _ if !drained && self.max_sessions.is_some() => Err(Error::invalid_params("max_sessions", "goes with for: drained alone")),
             _ if !drained && self.settle_seconds.is_some() => Err(Error::invalid_params("settle_seconds", "goes with for: drained alone")),
-            _ if !drained && self.assume_known => Err(Error::invalid_params("assume_known", "goes with for: drained alone")),
+            _ if !drained && self.assume_complete => Err(Error::invalid_params("assume_complete", "goes with for: drained alone")),
             WaitFor::Drained | WaitFor::Mode | WaitFor::Joined => Ok(()),
         }
     }
@@ -131,8 +131,8 @@ pub struct WaitEnded {
     pub outcome: Outcome,
     /// The node then.
     pub status: Status,
-    /// The oldest sessions left, at most [`BLOCKERS_MAX`].
-    pub blockers: Vec<Session>,
+    /// The oldest sessions left, at most [`OLDEST_SESSIONS_MAX`].
+    pub oldest_sessions: Vec<Session>,
 }
 
 /// The notification `Progress`: how a wait is going.

@@ -222,7 +222,7 @@ impl Api {
 }
 
 /// What the state of a node forbids.
-const REFUSALS: [&str; 3] = ["CannotBecomeTrue", "NoMeans", "ConnectionIdInUse"];
+const REFUSALS: [&str; 3] = ["ConditionImpossible", "CannotEndSessions", "ConnectionIdInUse"];
 
 /// What over the API cannot be had, in words that say what to do.
 pub(crate) fn needs_socket(what: &str) -> Failure {

@@ -11,10 +11,10 @@ use super::{Api, Look, Want};
 use crate::Context;
 use crate::error::{Exit, Failure};
 use crate::output::{Going, Meter, times};
-use crate::report::{Blockers, Outcome, Report};
+use crate::report::{OldestSessions, Outcome, Report};
 use crate::seen::{Drained, Enough, Seen};
 use crate::signals::Signals;
-use crate::watch::{blocker_lines, interrupted, left_words, restarted_without_state};
+use crate::watch::{interrupted, left_words, restarted_without_state, session_lines};
 
 /// The pause between two looks, at the least. It is as long as ten looks take: many connections are a long list.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
@@ -23,7 +23,7 @@ const PAUSE_MIN: Duration = Duration::from_secs(1);
 const LOST_MAX: Duration = Duration::from_hours(1);
 
 /// Sessions that a timeout names.
-const BLOCKERS_MAX: usize = 10;
+const OLDEST_SESSIONS_MAX: usize = 10;
 
 /// What to wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +47,7 @@ pub(crate) struct Watch {
     /// Sessions that were there when it began, if that is known.
     pub(crate) sessions_before: u64,
     /// Believe that the sessions are known.
-    pub(crate) assume_known: bool,
+    pub(crate) assume_complete: bool,
 }
 
 /// A wait that was reached.
@@ -102,7 +102,7 @@ pub(crate) async fn watch(
     let last = watcher.last.take();
     if let Some(last) = &last {
         report.status = Some(last.clone());
-        report.blockers = if silence.is_some() { Blockers::Listed(Vec::new()) } else { blockers(api, last).await };
+        report.oldest_sessions = if silence.is_some() { OldestSessions::Listed(Vec::new()) } else { blockers(api, last).await };
     }
     let sessions_ended = watcher.meter.ended(last.as_ref().and_then(Seen::counts).map_or(0, |(left, _)| left));
     match (end?, last) {
@@ -124,23 +124,23 @@ pub(crate) async fn watch(
         }
         (End::TimedOut | End::Reached | End::Superseded, seen) => {
             report.outcome = Outcome::Timeout;
-            Err(timed_out((api, watch), seen.as_ref(), silence, &report.blockers))
+            Err(timed_out((api, watch), seen.as_ref(), silence, &report.oldest_sessions))
         }
     }
 }
 
 /// The oldest sessions that are left, as its lists name them.
-async fn blockers(api: &Api, seen: &Seen) -> Blockers {
+async fn blockers(api: &Api, seen: &Seen) -> OldestSessions {
     let listed = match seen {
         Seen::Listed(listed) => listed.look.clone().unwrap_or_default(),
         Seen::Daemon(status) if status.sessions == 0 => Look::default(),
         // Connections that cannot be listed are still counted.
         Seen::Daemon(_) => Look::at(api).await.unwrap_or_default(),
     };
-    Blockers::Listed(listed.list.into_iter().take(BLOCKERS_MAX).collect())
+    OldestSessions::Listed(listed.list.into_iter().take(OLDEST_SESSIONS_MAX).collect())
 }
 
-fn timed_out((api, plan): (&Api, Watch), seen: Option<&Seen>, silence: Option<(Instant, Failure)>, blockers: &Blockers) -> Failure {
+fn timed_out((api, plan): (&Api, Watch), seen: Option<&Seen>, silence: Option<(Instant, Failure)>, blockers: &OldestSessions) -> Failure {
     let timed_out = |how: String| {
         let limit = times::typed(plan.limit.unwrap_or_default());
         Failure::new(Exit::TimedOut, format!("timed out after {limit}: {how}"))
@@ -152,8 +152,8 @@ fn timed_out((api, plan): (&Api, Watch), seen: Option<&Seen>, silence: Option<(I
         (_, None) => timed_out(format!("{} did not answer", api.name())),
         (Goal::Drained { max_sessions }, Some(seen)) => {
             let details = match blockers {
-                Blockers::Listed(list) => blocker_lines(list.iter()),
-                Blockers::Sessions(list) => blocker_lines(list.iter()),
+                OldestSessions::Listed(list) => session_lines(list.iter()),
+                OldestSessions::Sessions(list) => session_lines(list.iter()),
             };
             let (sessions, _) = seen.counts().unwrap_or_default();
             Failure { details, ..timed_out(left_words(&seen.name(), (sessions, max_sessions), plan.settle)) }
@@ -215,7 +215,7 @@ impl Watcher<'_, '_> {
         let seen = self.last.insert(seen);
         let is_so = match self.watch.goal {
             Goal::Mode(mode) => seen.mode() == mode,
-            Goal::Drained { max_sessions } => match seen.drained(Enough { max_sessions, assume_known: self.watch.assume_known }) {
+            Goal::Drained { max_sessions } => match seen.drained(Enough { max_sessions, assume_complete: self.watch.assume_complete }) {
                 Drained::Yes => true,
                 Drained::Left(_) => false,
                 Drained::Open => return self.watch.opened(seen.mode()),
@@ -246,7 +246,7 @@ impl Watcher<'_, '_> {
     fn check_same_daemon(&self, seen: &Seen) -> Result<(), Failure> {
         let (Some(before), Some(now)) = (self.last.as_ref().and_then(Seen::status), seen.status()) else { return Ok(()) };
         let is_forgetful = before.started_at != now.started_at && now.storage.state == StorageState::Memory;
-        let matters = matches!(self.watch.goal, Goal::Drained { .. }) && now.mode.mode.is_block() && !self.watch.assume_known;
+        let matters = matches!(self.watch.goal, Goal::Drained { .. }) && now.mode.mode.is_block() && !self.watch.assume_complete;
         if is_forgetful && matters { Err(restarted_without_state(&seen.name())) } else { Ok(()) }
     }
 
@@ -299,13 +299,13 @@ impl Watcher<'_, '_> {
 }
 
 fn socket_knows(seen: &Seen) -> bool {
-    seen.status().is_none_or(|status| status.sources.iter().all(|source| source.name != "socket" || source.known))
+    seen.status().is_none_or(|status| status.sources.iter().all(|source| source.name != "socket" || source.complete))
 }
 
 /// A node that does not know every session, and will not with the next answer of its Sora, does not drain.
 fn check_known_soon(seen: &Seen) -> Result<(), Failure> {
     match seen.status() {
-        Some(status) if !status.is_known_soon() => Err(Error::sessions_unknown(&status.missing()).into()),
+        Some(status) if !status.is_complete_soon() => Err(Error::sessions_incomplete(&status.incomplete_reason()).into()),
         Some(_) | None => Ok(()),
     }
 }

@@ -7,7 +7,8 @@ use soramode_protocol::access::Access;
 use soramode_protocol::cluster::RISK_OF_PURGE;
 use soramode_protocol::mode::Mode;
 use soramode_protocol::node::{
-    ClusterNode, ClusterNodes, GetInfo, GetStatus, Info, ListClusterNodes, Owes, Source, Standing, Status, StorageState, Upstream,
+    ClusterNode, ClusterNodes, GetInfo, GetStatus, Info, ListClusterNodes, Membership, OrphanedChannels, Source, Status, StorageState,
+    Upstream,
 };
 use soramode_protocol::time::Time;
 use soramode_protocol::version::{PROTOCOL, VERSION};
@@ -15,13 +16,13 @@ use soramode_protocol::version::{PROTOCOL, VERSION};
 use super::status::upstream_words;
 use crate::Context;
 use crate::args::Format;
+use crate::cluster_status;
 use crate::command_line;
 use crate::error::{Exit, Failure};
 use crate::output::cells;
 use crate::output::escape::escape;
 use crate::output::paint::Paint;
 use crate::output::{Output, counted, times};
-use crate::standing;
 
 /// How far the wall clock may be from where it was at the daemon's start, before that is said.
 const CLOCK_STEP_MAX: Duration = Duration::from_secs(5);
@@ -79,10 +80,10 @@ pub(crate) async fn run(_: Args, context: &mut Context<'_>) -> Result<Exit, Fail
         let advice = "That is --shadow: leave it out when soramode is to decide";
         checks.push(Check::note("shadow", "a Sora's clients get in whatever is decided", advice));
     }
-    checks.extend(status.unguarded.iter().map(|listener| unguarded_check(listener)));
+    checks.extend(status.unauthenticated_listeners.iter().map(|listener| unauthenticated_check(listener)));
     checks.extend(cluster_checks(&status));
     if status.cluster.is_some() {
-        let nodes = context.socket.connect().await?.call(&ListClusterNodes { owed: true }).await?;
+        let nodes = context.socket.connect().await?.call(&ListClusterNodes { count_orphaned: true }).await?;
         checks.extend(node_checks(&nodes));
     }
     // What ails Sora's API is said of it as a source.
@@ -148,15 +149,15 @@ fn access(info: &Info) -> Check {
 }
 
 fn mode(status: &Status) -> Check {
-    let Status { mode, standing, node_name, .. } = status;
-    let how = format!("{node_name} is {} and {standing}", mode.mode);
+    let Status { mode, membership, node_name, .. } = status;
+    let how = format!("{node_name} is {} and {membership}", mode.mode);
     match mode.mode {
         Mode::Normal => Check::ok("mode", how),
         Mode::BlockNewSession | Mode::BlockNewConnection => {
-            let advice = match (status.storage.state, standing) {
+            let advice = match (status.storage.state, membership) {
                 (StorageState::Failed, _) => "It can be opened once its state can be written",
-                (_, Standing::Isolated | Standing::Fenced) => "It stays so, and can be opened once it has joined its cluster",
-                (_, Standing::Standalone | Standing::Joined) => "Open it with: soramode set normal",
+                (_, Membership::Isolated | Membership::Fenced) => "It stays so, and can be opened once it has joined its cluster",
+                (_, Membership::Standalone | Membership::Joined) => "Open it with: soramode set normal",
             };
             Check::note("mode", format!("{how}, since {}, by {}", times::age(mode.since), mode.actor), advice)
         }
@@ -169,7 +170,7 @@ fn state(status: &Status) -> Check {
         StorageState::Ok => Check::ok("state", "on disk"),
         StorageState::Memory => match status.cluster.as_deref() {
             // The channels that the node owned when it ended are orphaned.
-            Some(cluster) if cluster.never_because.is_some() => {
+            Some(cluster) if cluster.no_takeover_reason.is_some() => {
                 let how = "in memory, in a cluster: each end of soramoded with sessions orphans their channels";
                 Check::bad("state", how, "Leave --ephemeral out, or set --on-fence and --dead-man so that others take them over")
             }
@@ -181,16 +182,16 @@ fn state(status: &Status) -> Check {
 
 fn source_check(source: &Source, output: &Output) -> Check {
     let name = if source.name == "sora" { "sora" } else { "socket" };
-    let heard = source.last_heard.map(|heard| format!(", heard {}", output.time(heard))).unwrap_or_default();
-    match (&source.problem, &source.missing) {
+    let heard = source.last_contact.map(|heard| format!(", heard {}", output.time(heard))).unwrap_or_default();
+    match (&source.problem, &source.incomplete_reason) {
         (Some(problem), _) => {
             Check::bad(name, format!("its API does not answer: {problem}{heard}"), "Check --sora-api, and that this Sora is up")
         }
         (None, Some(missing)) => {
-            let advice = "Until then drains end with exit code 8, or take --assume-known";
+            let advice = "Until then drains end with exit code 8, or take --assume-complete";
             Check::bad(name, format!("the sessions are not known: {missing}{heard}"), advice)
         }
-        (None, None) if source.known => Check::ok(name, format!("all it has is known{heard}")),
+        (None, None) if source.complete => Check::ok(name, format!("all it has is known{heard}")),
         (None, None) => Check::note(name, format!("has not told everything yet{heard}"), "It is asked: look again in a moment"),
     }
 }
@@ -213,23 +214,27 @@ fn end_check(status: &Status) -> Check {
 /// Its place, what becomes of its channels if it is lost, and what the other nodes know of it.
 fn cluster_checks(status: &Status) -> Vec<Check> {
     let Some(cluster) = status.cluster.as_deref() else { return Vec::new() };
-    let how = format!("{}: {}", standing::name_words(cluster), standing::right_words(status.standing, cluster));
+    let how = format!("{}: {}", cluster_status::name_words(cluster), cluster_status::right_words(status.membership, cluster));
     let how = cluster.problem.iter().fold(how, |how, problem| format!("{how}; {problem}"));
-    let place = match (status.standing, &cluster.problem) {
-        (Standing::Joined | Standing::Standalone, None) => Check::ok("cluster", how),
-        (Standing::Joined | Standing::Standalone, Some(_)) => Check::bad("cluster", how, "See soramoded's log: journalctl -u soramoded"),
-        (Standing::Isolated | Standing::Fenced, _) => {
+    let place = match (status.membership, &cluster.problem) {
+        (Membership::Joined | Membership::Standalone, None) => Check::ok("cluster", how),
+        (Membership::Joined | Membership::Standalone, Some(_)) => {
+            Check::bad("cluster", how, "See soramoded's log: journalctl -u soramoded")
+        }
+        (Membership::Isolated | Membership::Fenced, _) => {
             Check::bad("cluster", how, "It joins by itself when etcd can be read and nothing stands against it: see etcd below")
         }
     };
-    let takeover = match &cluster.never_because {
-        Some(_) => {
-            Check::note("takeover", standing::takeover_words(cluster), "soramoded takes over by itself with --on-fence and --dead-man")
-        }
-        None => Check::ok("takeover", standing::takeover_words(cluster)),
+    let takeover = match &cluster.no_takeover_reason {
+        Some(_) => Check::note(
+            "takeover",
+            cluster_status::takeover_words(cluster),
+            "soramoded takes over by itself with --on-fence and --dead-man",
+        ),
+        None => Check::ok("takeover", cluster_status::takeover_words(cluster)),
     };
     let mut checks = vec![place, takeover];
-    if status.standing == Standing::Joined && !cluster.published {
+    if status.membership == Membership::Joined && !cluster.published {
         let how = "the other nodes do not know of this mode";
         checks.push(Check::bad("published", how, "They are told as soon as etcd can be written; until then they may send clients here"));
     }
@@ -263,12 +268,12 @@ fn node_checks(nodes: &ClusterNodes) -> Vec<Check> {
 
 fn node_check(node: &ClusterNode) -> Option<Check> {
     let name = node.node_name.as_str();
-    // This node has a standing of its own, also where it is not joined.
-    let is_gone = !node.connected && node.standing.is_none();
-    let Owes { channels, until_purged } = node.owes.unwrap_or_default();
+    // This node has a membership of its own, also where it is not joined.
+    let is_gone = !node.connected && node.membership.is_none();
+    let OrphanedChannels { total: channels, held_until_purge } = node.orphaned_channels.unwrap_or_default();
     let rejected = format!("{} (clients are rejected with OWNER-LOST)", counted(channels, "channel"));
     let purge = format!("soramode nodes purge {} --accept-risk={RISK_OF_PURGE}", command_line::word(name));
-    let check = match (is_gone, channels, until_purged) {
+    let check = match (is_gone, channels, held_until_purge) {
         (false, 0, _) => return None,
         (true, 0, _) => {
             Check::note("nodes", format!("{name} is gone"), "No channel is known to wait for it; it joins again when it is started")
@@ -289,7 +294,7 @@ fn node_check(node: &ClusterNode) -> Option<Check> {
     Some(check)
 }
 
-fn unguarded_check(listener: &str) -> Check {
+fn unauthenticated_check(listener: &str) -> Check {
     if listener.starts_with("sora-listen") {
         let advice = "To accept only Sora, set --sora-token-file and add the token to the webhook URLs in sora.conf";
         return Check::note("access", format!("{listener}: every user of this machine may impersonate Sora"), advice);

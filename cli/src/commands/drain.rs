@@ -166,7 +166,7 @@ impl DrainFlags {
                 limit: self.wait.limit(),
                 is_closed: true,
                 sessions_before: 0,
-                assume_known: self.wait.assume_known,
+                assume_complete: self.wait.assume_complete,
             },
             undoes: self.on_timeout == OnTimeout::Undo,
         })
@@ -177,7 +177,7 @@ impl DrainFlags {
             generation: Some(closed.generation),
             max_sessions: Some(self.max_sessions).filter(|sessions| *sessions > 0),
             settle_seconds: Some(self.settle.as_secs_f64()).filter(|_| !self.settle.is_zero()),
-            assume_known: self.wait.assume_known,
+            assume_complete: self.wait.assume_complete,
             ..Wait::new(WaitFor::Drained)
         };
         Plan { wait, limit: self.wait.limit() }

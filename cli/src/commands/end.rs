@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 use clap_complete::engine::ArgValueCandidates;
-use soramode_protocol::end::{End, Ended, Means};
+use soramode_protocol::end::{End, EndMethod, Ended};
 use soramode_protocol::id::ChannelId;
 
 use crate::Context;
@@ -47,9 +47,9 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
 }
 
 fn show(ended: &Ended, context: &mut Context<'_>) -> Result<(), Failure> {
-    let (name, means) = match ended.means {
-        Means::SoraApi => ("sora_api", "Sora's API"),
-        Means::Subscribers => ("subscribers", "its signalling server"),
+    let (name, means) = match ended.via {
+        EndMethod::SoraApi => ("sora_api", "Sora's API"),
+        EndMethod::Subscribers => ("subscribers", "its signalling server"),
     };
     let output = &mut context.output;
     match output.format() {

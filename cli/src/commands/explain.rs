@@ -56,8 +56,8 @@ fn show_modes(explanation: &Explanation, context: &mut Context<'_>) -> Result<()
     let mut list = List::begin(&mut context.output, "modes", &COLUMNS)?;
     for (mode, verdict) in verdicts {
         let reason = verdict.reason.map(RejectReason::name);
-        let row = u64::from(verdict.row);
-        list.row(verdict, &[mode.into(), answer(verdict).into(), reason.into(), row.into(), verdict.why.as_str().into()])?;
+        let row = u64::from(verdict.rule);
+        list.row(verdict, &[mode.into(), answer(verdict).into(), reason.into(), row.into(), verdict.explanation.as_str().into()])?;
     }
     list.finish("")
 }
@@ -72,7 +72,7 @@ const fn answer(verdict: &Verdict) -> &'static str {
 }
 
 fn words(verdict: &Verdict) -> String {
-    let why = escape(&verdict.why);
+    let why = escape(&verdict.explanation);
     match verdict.reason {
         Some(reason) => format!("{} {reason}, because {why}", answer(verdict)),
         None => format!("{}, because {why}", answer(verdict)),

@@ -4,7 +4,7 @@ use clap_complete::engine::ArgValueCandidates;
 use serde::Serialize;
 use soramode_protocol::error::Error;
 use soramode_protocol::mode::Mode;
-use soramode_protocol::node::{Standing, Status};
+use soramode_protocol::node::{Membership, Status};
 
 use crate::Context;
 use crate::api::{Want, needs_socket};
@@ -23,7 +23,7 @@ pub(crate) struct Args {
     predicate: Predicate,
     /// With drained: assume that every session is known
     #[arg(long)]
-    assume_known: bool,
+    assume_complete: bool,
 }
 
 #[derive(Serialize)]
@@ -34,8 +34,8 @@ struct View<'a, S> {
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
-    if args.assume_known && args.predicate != Predicate::Drained {
-        return Err(Failure::new(Exit::Usage, "--assume-known works only with drained"));
+    if args.assume_complete && args.predicate != Predicate::Drained {
+        return Err(Failure::new(Exit::Usage, "--assume-complete works only with drained"));
     }
     let seen = match (context.api, args.predicate) {
         (Some(api), Predicate::Mode(_)) => api.see(Want::Mode).await?,
@@ -45,10 +45,10 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
     let (is, words) = match args.predicate {
         Predicate::Mode(mode) => (seen.mode() == mode, format!("{node} is {}", seen.mode())),
         Predicate::Joined => {
-            let standing = seen.status().map(|status| status.standing).ok_or_else(|| needs_socket("is joined"))?;
-            (standing == Standing::Joined, format!("{node} is {standing}"))
+            let membership = seen.status().map(|status| status.membership).ok_or_else(|| needs_socket("is joined"))?;
+            (membership == Membership::Joined, format!("{node} is {membership}"))
         }
-        Predicate::Drained => is_drained(&seen, Enough { max_sessions: 0, assume_known: args.assume_known })?,
+        Predicate::Drained => is_drained(&seen, Enough { max_sessions: 0, assume_complete: args.assume_complete })?,
     };
     if args.predicate != Predicate::Joined {
         seen.warn(&context.output);
@@ -69,8 +69,8 @@ fn is_drained(seen: &Seen, enough: Enough) -> Result<(bool, String), Failure> {
         (Drained::Open, Mode::Normal) => Ok((false, format!("{node} is open: {mode}"))),
         (Drained::Open, _) => Ok((false, format!("{node} is {mode}, not drained: it opens by itself when it joins its cluster"))),
         (Drained::Incomplete, _) => {
-            let missing = seen.status().map_or_else(|| "its lists were not asked for".to_owned(), Status::missing);
-            Err(Error::sessions_unknown(&missing).into())
+            let missing = seen.status().map_or_else(|| "its lists were not asked for".to_owned(), Status::incomplete_reason);
+            Err(Error::sessions_incomplete(&missing).into())
         }
     }
 }

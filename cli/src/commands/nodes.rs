@@ -5,7 +5,7 @@ use clap_complete::engine::ArgValueCandidates;
 use soramode_protocol::cluster::{InitCluster, Initialized, PurgeClusterNode, Purged, RISK_OF_INIT, RISK_OF_PURGE};
 use soramode_protocol::id::NodeName;
 use soramode_protocol::mode::Mode;
-use soramode_protocol::node::{ClusterNode, ClusterNodes, ListClusterNodes, Owes, Standing};
+use soramode_protocol::node::{ClusterNode, ClusterNodes, ListClusterNodes, Membership, OrphanedChannels};
 
 use crate::Context;
 use crate::api::needs_socket;
@@ -58,12 +58,12 @@ enum RiskOfInit {
 const COLUMNS: [Column; 10] = [
     Column::id("NODE"),
     Column::word("MODE"),
-    Column::word("STANDING"),
+    Column::word("MEMBERSHIP"),
     Column::word("CONNECTIONS").optional(2),
     Column::word("SESSIONS").optional(3),
     Column::word("SINCE").optional(4),
     Column::id("VERSION").optional(5),
-    Column::text("OWES").optional(1),
+    Column::text("ORPHANED").optional(1),
     Column::id("SIGNALING").optional(6),
     Column::id("API").optional(7),
 ];
@@ -87,7 +87,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
 async fn list(context: &mut Context<'_>) -> Result<Exit, Failure> {
     let ClusterNodes { mut nodes, problem, .. } = match context.api {
         Some(api) => ClusterNodes { nodes: api.nodes().await?, counted_at: None, problem: None },
-        None => context.socket.connect().await?.call(&ListClusterNodes { owed: true }).await?,
+        None => context.socket.connect().await?.call(&ListClusterNodes { count_orphaned: true }).await?,
     };
     nodes.sort_by(|one, other| one.node_name.cmp(&other.node_name));
     let mut list = List::begin(&mut context.output, "nodes", &COLUMNS)?;
@@ -105,24 +105,24 @@ fn show(node: &ClusterNode, list: &mut List<'_>) -> Result<(), Failure> {
     let cells = [
         node.node_name.as_str().into(),
         node.mode.map(Mode::name).into(),
-        node.standing.map_or(seen, Standing::name).into(),
+        node.membership.map_or(seen, Membership::name).into(),
         node.connections.into(),
         node.sessions.into(),
         node.member_since.map(|since| list.time(since)).into(),
         node.version.as_deref().or(node.sora_version.as_deref()).into(),
-        node.owes.map(owes_words).into(),
+        node.orphaned_channels.map(orphaned_words).into(),
         node.cluster_signaling_url.as_deref().into(),
         node.cluster_api_url.as_deref().into(),
     ];
     list.row(node, &cells)
 }
 
-fn owes_words(owes: Owes) -> String {
-    match owes {
-        Owes { channels: 0, .. } => String::new(),
-        Owes { channels, until_purged: 0 } => channels.to_string(),
-        Owes { channels, until_purged } if channels == until_purged => format!("{channels} until purged"),
-        Owes { channels, until_purged } => format!("{channels}, {until_purged} of them until purged"),
+fn orphaned_words(orphaned: OrphanedChannels) -> String {
+    match orphaned {
+        OrphanedChannels { total: 0, .. } => String::new(),
+        OrphanedChannels { total, held_until_purge: 0 } => total.to_string(),
+        OrphanedChannels { total, held_until_purge } if total == held_until_purge => format!("{total} until purged"),
+        OrphanedChannels { total, held_until_purge } => format!("{total}, {held_until_purge} of them until purged"),
     }
 }
 
@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn what_is_owed_is_said_with_what_gives_it_free() {
-        let words = |channels, until_purged| owes_words(Owes { channels, until_purged });
+        let words = |total, held_until_purge| orphaned_words(OrphanedChannels { total, held_until_purge });
         assert_eq!(words(0, 0), "");
         assert_eq!(words(3, 0), "3");
         assert_eq!(words(3, 3), "3 until purged");

@@ -135,10 +135,10 @@ fn change(args: &Wanted) -> Result<ChangeMode, Failure> {
         ));
     }
     if !args.mode.is_block() && args.flags.cluster.is_said() {
-        return Err(Failure::new(Exit::Usage, "--keep-normal works only with block_new_session and block_new_connection"));
+        return Err(Failure::new(Exit::Usage, "--keep-open works only with block_new_session and block_new_connection"));
     }
     if !args.flags.wait && args.flags.limits.is_said() {
-        return Err(Failure::new(Exit::Usage, "--timeout and --assume-known work only with --wait"));
+        return Err(Failure::new(Exit::Usage, "--timeout and --assume-complete work only with --wait"));
     }
     let change = ChangeMode {
         mode,
@@ -175,7 +175,7 @@ async fn set_over_api(args: &Wanted, api: &Api, context: &mut Context<'_>) -> Re
             limit: args.flags.limits.limit(),
             is_closed: true,
             sessions_before: 0,
-            assume_known: args.flags.limits.assume_known,
+            assume_complete: args.flags.limits.assume_complete,
         };
         let plan = api::Plan { cluster: &args.flags.cluster, target: mode, start: Start::Set, watch, undoes: false };
         return api::run_drain(context, api, &plan).await;
@@ -237,7 +237,7 @@ async fn set_and_wait(args: &Wanted, context: &mut Context<'_>, report: &mut Rep
     context.output.note(&words(&changed, &status, context));
     let told = args.flags.cluster.check_published(changed.published, (status.node_name.as_str(), mode), &context.output);
     told.map_err(|failure| stays(failure, &changed, &status, context))?;
-    let wait = Wait { generation: Some(generation), assume_known: args.flags.limits.assume_known, ..Wait::new(WaitFor::Drained) };
+    let wait = Wait { generation: Some(generation), assume_complete: args.flags.limits.assume_complete, ..Wait::new(WaitFor::Drained) };
     let plan = Plan { wait, limit: args.flags.limits.limit() };
     context.output.note(&beginning_words(&status, &plan));
     let reached = watch(context, &mut signals, &plan, report).await.map_err(|failure| stays(failure, &changed, &status, context))?;

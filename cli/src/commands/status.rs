@@ -2,18 +2,18 @@
 
 use std::time::Duration;
 
-use soramode_protocol::node::{GetStatus, Source, Standing, Status, StorageState, Upstream};
+use soramode_protocol::node::{GetStatus, Membership, Source, Status, StorageState, Upstream};
 
 use crate::Context;
 use crate::api::needs_socket;
 use crate::args::Format;
+use crate::cluster_status;
 use crate::error::{Exit, Failure};
 use crate::live;
 use crate::output::escape::escape;
 use crate::output::paint::Paint;
 use crate::output::{Output, Row, painted_pairs, times};
 use crate::seen::shadow_words;
-use crate::standing;
 
 /// Print the node's mode, its sessions and connections, and how the daemon is
 #[derive(Debug, clap::Args)]
@@ -40,10 +40,10 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
     match context.output.format() {
         Format::Json | Format::Jsonl => context.output.json(&status)?,
         Format::Table | Format::Plain => {
-            let standing = standing::rows(&status, &context.output);
+            let membership = cluster_status::rows(&status, &context.output);
             let rows = [
                 mode_rows(&status, &context.output),
-                standing,
+                membership,
                 session_rows(&status, &context.output),
                 daemon_rows(&status, &context.output),
             ];
@@ -57,10 +57,10 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
 fn paint(name: &str, status: &Status) -> Option<Paint> {
     let bad = match name {
         "warnings" | "problem" | "published" => true,
-        "known" => !status.sessions_known,
-        "standing" => matches!(status.standing, Standing::Isolated | Standing::Fenced),
+        "complete" => !status.sessions_complete,
+        "membership" => matches!(status.membership, Membership::Isolated | Membership::Fenced),
         "upstreams" => status.upstreams.iter().any(|upstream| upstream.problem.is_some()),
-        "sources" => status.sources.iter().any(|source| source.problem.is_some() || source.missing.is_some()),
+        "sources" => status.sources.iter().any(|source| source.problem.is_some() || source.incomplete_reason.is_some()),
         "state" => status.storage.state == StorageState::Failed,
         "deliveries" => status.deliveries.failed > 0,
         "shadow" => return Some(Paint::Careful),
@@ -90,7 +90,7 @@ fn session_rows(status: &Status, output: &Output) -> Vec<Row> {
         ("connections", Some(status.connections.to_string())),
         ("shadow", status.shadow.then(|| "yes: a Sora's clients get in whatever is decided".to_owned())),
         ("pending", Some(status.pending.to_string())),
-        ("known", Some(if status.sessions_known { "yes" } else { "no" }.to_owned())),
+        ("complete", Some(if status.sessions_complete { "yes" } else { "no" }.to_owned())),
         ("sources", Some(status.sources.iter().map(|source| source_words(source, output)).collect::<Vec<_>>().join("; "))),
         ("oldest", oldest.map(|session| format!("{}, {}", session.channel_id, output.time(session.created_at)))),
         ("rejected", Some(rejected.join(", ")).filter(|words| !words.is_empty())),
@@ -98,14 +98,14 @@ fn session_rows(status: &Status, output: &Output) -> Vec<Row> {
 }
 
 fn source_words(source: &Source, output: &Output) -> String {
-    let state = match (&source.missing, source.known) {
+    let state = match (&source.incomplete_reason, source.complete) {
         (Some(missing), _) => format!("{}: {missing}", source.name),
         (None, true) => source.name.clone(),
         (None, false) => format!("{}: has not told everything yet", source.name),
     };
-    let heard = source.last_heard.map(|heard| format!(" (heard {})", output.time(heard))).unwrap_or_default();
+    let heard = source.last_contact.map(|heard| format!(" (heard {})", output.time(heard))).unwrap_or_default();
     // What is missing says why.
-    let problem = source.problem.as_ref().filter(|_| source.missing.is_none());
+    let problem = source.problem.as_ref().filter(|_| source.incomplete_reason.is_none());
     let problem = problem.map(|problem| format!(", but: {problem}")).unwrap_or_default();
     format!("{state}{heard}{problem}")
 }

@@ -53,7 +53,7 @@ impl Args {
             generation: self.generation,
             max_sessions: self.max_sessions,
             settle_seconds: self.settle.map(|settle| settle.as_secs_f64()),
-            assume_known: self.wait.assume_known,
+            assume_complete: self.wait.assume_complete,
             ..Wait::new(wait_for)
         };
         Plan { wait, limit: self.wait.limit() }
@@ -124,7 +124,7 @@ async fn wait_over_api(args: &Args, api: &Api, context: &mut Context<'_>, report
         limit: args.wait.limit(),
         is_closed: false,
         sessions_before: 0,
-        assume_known: args.wait.assume_known,
+        assume_complete: args.wait.assume_complete,
     };
     let mut signals = Signals::listen()?;
     context.output.note(&format!("waiting until the node is {}, {}", args.words(), limit_words(watch.limit)));

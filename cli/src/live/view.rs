@@ -121,7 +121,7 @@ fn head(model: &Model, status: &Status, look: Look, width: u16) -> Vec<TextLine<
     let mut left = room.saturating_sub(cells::width(&name));
     let mut first =
         vec![Span::styled(name, bold), Span::raw("  "), Span::styled(shown_mode, look.mode(mode.mode)), Span::styled(paused, bold)];
-    for part in [format!("  {}", status.standing), format!("  {}", times::local(times::now()))] {
+    for part in [format!("  {}", status.membership), format!("  {}", times::local(times::now()))] {
         if part.len() <= left {
             left -= part.len();
             first.push(Span::raw(part));
@@ -140,8 +140,12 @@ fn alarms(model: &Model, status: &Status) -> Vec<String> {
         alarms.push(format!("NO DAEMON for {}: what is below is old. {}", times::span(since.elapsed()), escape(why)));
     }
     alarms.extend(status.warnings.iter().map(|warning| escape(warning).into_owned()));
-    if !status.sessions_known {
-        let missing = status.sources.iter().filter(|source| !source.known).map(|source| source.missing.as_deref().unwrap_or(&source.name));
+    if !status.sessions_complete {
+        let missing = status
+            .sources
+            .iter()
+            .filter(|source| !source.complete)
+            .map(|source| source.incomplete_reason.as_deref().unwrap_or(&source.name));
         alarms.push(format!("the sessions are not known: {}", escape(&missing.collect::<Vec<&str>>().join("; "))));
     }
     if status.shadow {

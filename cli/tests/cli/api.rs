@@ -144,7 +144,7 @@ fn a_drain_that_is_not_reached_says_who_is_left() {
     let ended = run(&sora, &["drain", "--timeout", "1s", "--on-timeout", "undo", "--json"]);
     let report = ended.json();
     assert_eq!((ended.code, &report["restored"], sora.state().mode.as_str()), (124, &json!(true), "normal"));
-    assert_eq!(report["blockers"][0]["channel_id"], "ham");
+    assert_eq!(report["oldest_sessions"][0]["channel_id"], "ham");
     assert_eq!(run(&sora, &["drain", "--max-sessions", "2", "--timeout", "60s"]).code, 0);
 }
 
@@ -337,16 +337,16 @@ fn soramodeds_own_api_tells_its_status() {
 
 #[test]
 fn what_its_socket_does_not_call_drained_its_api_does_not_either() {
-    let (daemon, over_api) = with_api("127.86.7.6:3000", |config| config.sessions_known = false);
+    let (daemon, over_api) = with_api("127.86.7.6:3000", |config| config.assume_complete = false);
     assert_eq!(over_api(&["drain", "--timeout", "60s"]).ended().code, 8);
     for args in [&["is", "drained"][..], &["wait", "drained"]] {
         let (by_socket, by_api) = (daemon.run(args), over_api(args).ended());
         assert_eq!((by_socket.code, by_api.code), (8, 8), "{args:?}: {by_api:?}");
         assert!(by_api.stderr.contains("the sessions are not known"), "{by_api:?}");
-        assert_eq!(over_api(&[args, &["--assume-known"]].concat()).ended().code, 0);
+        assert_eq!(over_api(&[args, &["--assume-complete"]].concat()).ended().code, 0);
     }
     let error = over_api(&["is", "drained", "--json"]).ended().json();
-    assert_eq!((&error["exit_code"], &error["error"]["error_type"]), (&json!(8), &json!("SessionsUnknown")));
+    assert_eq!((&error["exit_code"], &error["error"]["error_type"]), (&json!(8), &json!("SessionsIncomplete")));
 }
 
 /// Asks as a Sora does before it lets a client in.

@@ -132,7 +132,7 @@ impl Node {
         }
     }
 
-    /// What the nodes are, as this one lists them: `name mode standing`.
+    /// What the nodes are, as this one lists them: `name mode membership`.
     pub(crate) fn nodes(&self) -> Vec<String> {
         let words = |line: &str| line.split('\t').take(3).collect::<Vec<_>>().join(" ");
         self.ok(&["nodes", "-o", "plain"]).lines().map(words).collect()
@@ -178,16 +178,16 @@ fn the_cluster_is_seen_and_driven_from_one_of_its_nodes() {
     n1.ok(&["set", "normal"]);
 
     until(|| n1.nodes().contains(&"n2 block_new_session joined".to_owned()).then_some(()));
-    let refused = n1.run(&["drain", "--keep-normal", "2"]);
-    let words = "1 other node is normal (n3), and --keep-normal asks for 2. Nothing was changed";
+    let refused = n1.run(&["drain", "--keep-open", "2"]);
+    let words = "1 other node is normal (n3), and --keep-open asks for 2. Nothing was changed";
     assert_eq!((refused.code, refused.stderr.contains(words)), (5, true), "{refused:?}");
-    assert_eq!(n1.run(&["set", "block_new_session", "--keep-normal", "2", "--node", "n3"]).code, 5);
+    assert_eq!(n1.run(&["set", "block_new_session", "--keep-open", "2", "--node", "n3"]).code, 5);
     assert_eq!(n1.ok(&["get"]), "normal\n");
-    n1.ok(&["drain", "--keep-normal", "1", "--timeout", "30s"]);
+    n1.ok(&["drain", "--keep-open", "1", "--timeout", "30s"]);
     // Who is closed already takes nobody's place.
-    n1.ok(&["drain", "--keep-normal", "2", "--timeout", "30s"]);
+    n1.ok(&["drain", "--keep-open", "2", "--timeout", "30s"]);
     until(|| n3.nodes().contains(&"n1 block_new_session joined".to_owned()).then_some(()));
-    assert!(n3.run(&["drain", "--keep-normal", "1"]).stderr.contains("0 other nodes are normal, and"));
+    assert!(n3.run(&["drain", "--keep-open", "1"]).stderr.contains("0 other nodes are normal, and"));
 }
 
 #[test]
@@ -281,7 +281,7 @@ fn without_etcd_it_is_said_what_is_not_known() {
     let node = Node::start("n1", &etcd);
     let status = node.ok(&["status", "-o", "plain"]);
     for row in [
-        "standing\tjoined, since ",
+        "membership\tjoined, since ",
         "cluster\tdefault (epoch 1), etcd at http://",
         "right\twithout end, renewed ",
         "takeover\twaits: if it is lost",

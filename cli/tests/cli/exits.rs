@@ -50,8 +50,8 @@ fn two_for_a_wrong_command_line_with_a_suggestion() {
         (&["set", "normal", "--wait"], "does not drain"),
         (&["set", "normal", "--for", "45m"], "--for: normal does not end by itself"),
         (&["set", "normal", "--timeout", "5m"], "work only with --wait"),
-        (&["set", "block_new_session", "--assume-known"], "work only with --wait"),
-        (&["open", "--keep-normal", "1"], "--keep-normal works only with block_new_session"),
+        (&["set", "block_new_session", "--assume-complete"], "work only with --wait"),
+        (&["open", "--keep-open", "1"], "--keep-open works only with block_new_session"),
         (&["open", "--for", "5m"], "--for: normal does not end by itself"),
         (&["wait", "joined", "--generation", "3"], "--generation works only with drained"),
         (&["drain", "--on-timeout", "undo", "--timeout", "0"], "--on-timeout undo needs a --timeout"),
@@ -60,7 +60,7 @@ fn two_for_a_wrong_command_line_with_a_suggestion() {
         (&["drain", "--timeout", "30"], "has no unit; takes 30s, 30m or 30h"),
         (&["drain", "--timeout", "5M"], "M is months, which are too long; takes 5m for minutes"),
         (&["help", "drian"], "there is no command \"drian\""),
-        (&["is", "normal", "--assume-known"], "works only with drained"),
+        (&["is", "normal", "--assume-complete"], "works only with drained"),
         (&["set", "normal", "--for", "soon"], "takes a span such as"),
         (&["wait", "joined", "--max-sessions", "3"], "--max-sessions: goes with drained alone"),
         (&["frobnicate"], "unrecognized subcommand"),
@@ -206,18 +206,18 @@ fn seven_for_versions_that_do_not_fit() {
 
 #[test]
 fn eight_where_nobody_has_told_of_the_sessions() {
-    let daemon = Daemon::start_with(|config| config.sessions_known = false);
+    let daemon = Daemon::start_with(|config| config.assume_complete = false);
     assert_eq!(daemon.run(&["is", "drained"]).code, 1, "it is open");
     daemon.ok(&["set", "block_new_session"]);
     let is = daemon.run(&["is", "drained"]);
     assert_eq!(is.code, 8, "{is:?}");
-    assert!(is.stderr.contains("--assume-known"), "{is:?}");
-    assert_eq!(daemon.run(&["is", "drained", "--assume-known"]).code, 0);
+    assert!(is.stderr.contains("--assume-complete"), "{is:?}");
+    assert_eq!(daemon.run(&["is", "drained", "--assume-complete"]).code, 0);
     let drain = daemon.run(&["drain"]);
     assert_eq!(drain.code, 8, "{drain:?}");
     assert!(drain.stderr.contains("node-01 stays block_new_session"), "{drain:?}");
     assert_eq!(daemon.run(&["wait", "drained"]).code, 8);
-    assert_eq!(daemon.run(&["drain", "--assume-known"]).code, 0);
+    assert_eq!(daemon.run(&["drain", "--assume-complete"]).code, 0);
 }
 
 #[test]
@@ -241,11 +241,11 @@ fn nine_for_what_is_not_there() {
 
 #[test]
 fn a_failure_is_an_object_where_json_is_asked_for() {
-    let daemon = Daemon::start_with(|config| config.sessions_known = false);
+    let daemon = Daemon::start_with(|config| config.assume_complete = false);
     daemon.ok(&["set", "block_new_session"]);
     for (args, exit, error_type) in [
         (&["session", "spam"][..], 9, "NotFound"),
-        (&["is", "drained"], 8, "SessionsUnknown"),
+        (&["is", "drained"], 8, "SessionsIncomplete"),
         (&["set", "initial"], 5, "Refused"),
         (&["set", "normal", "--if-mode", "normal"], 6, "Superseded"),
         (&["drain", "--node", "nope"], 9, "NotFound"),
@@ -263,7 +263,7 @@ fn a_failure_is_an_object_where_json_is_asked_for() {
         }
     }
     let unknown = daemon.run(&["is", "drained", "--json"]).json();
-    assert!(unknown["error"]["hint"].as_str().unwrap().contains("--assume-known"), "{unknown}");
+    assert!(unknown["error"]["hint"].as_str().unwrap().contains("--assume-complete"), "{unknown}");
     let nowhere = program(Path::new("/nonexistent")).args(["sessions", "--json"]).ended();
     assert_eq!((nowhere.code, &nowhere.json()["error"]["error_type"]), (3, &json!("Unreachable")));
     // What was answered is the answer.

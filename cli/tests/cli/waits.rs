@@ -70,7 +70,7 @@ fn a_drain_that_times_out_can_be_undone() {
     daemon.connect("spam", "c1");
     let (code, report) = daemon.json(&["drain", "--timeout", "50ms", "--on-timeout", "undo"]);
     assert_eq!((code, &report["outcome"], &report["restored"]), (124, &"timeout".into(), &true.into()), "{report}");
-    assert_eq!(report["blockers"][0]["channel_id"], "spam");
+    assert_eq!(report["oldest_sessions"][0]["channel_id"], "spam");
     assert_eq!(report["status"]["mode"], "normal", "the status is of the node as it is left: {report}");
     assert_eq!(daemon.ok(&["get"]), "normal\n");
 }
@@ -124,12 +124,12 @@ fn shadow_is_said_wherever_a_mode_is_relied_on() {
     });
     for args in [
         &["set", "block_new_session"][..],
-        &["drain", "--assume-known"],
-        &["is", "drained", "--assume-known"],
+        &["drain", "--assume-complete"],
+        &["is", "drained", "--assume-complete"],
         &["is", "block_new_session"],
-        &["wait", "drained", "--assume-known"],
+        &["wait", "drained", "--assume-complete"],
         &["status"],
-        &["maintain", "--assume-known", "--", "true"],
+        &["maintain", "--assume-complete", "--", "true"],
     ] {
         let ended = daemon.run(args);
         assert!(ended.stderr.contains("warning: soramoded on node-01 runs with --shadow: the mode is not enforced"), "{args:?}: {ended:?}");

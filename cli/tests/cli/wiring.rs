@@ -13,7 +13,7 @@ use crate::support::{Daemon, until};
 
 fn beside(sora: &Sora) -> Daemon {
     Daemon::start_with(|config| {
-        config.sessions_known = false;
+        config.assume_complete = false;
         config.http.sora.api = Some(sora.url().parse().unwrap());
         config.http.sora.mode = SoraMode::Mirror;
     })
@@ -74,7 +74,7 @@ fn what_is_not_as_it_should_be_is_said_with_what_to_do() {
     assert!(bad.iter().all(|check| check["advice"].is_string()), "{report}");
     let ended = daemon.run(&["doctor"]);
     assert!(ended.stderr.ends_with("soramode: 2 things are not as they should be\n"), "{ended:?}");
-    let unknown = Daemon::start_with(|config| config.sessions_known = false);
+    let unknown = Daemon::start_with(|config| config.assume_complete = false);
     assert_eq!(checks(&unknown.json(&["doctor"]).1)[4], ("socket", "bad"));
 }
 
@@ -122,7 +122,7 @@ fn a_sora_that_was_not_told_of_the_mode_is_a_warning_whatever_the_format() {
 fn the_nodes_are_listed() {
     let daemon = Daemon::start();
     let table = daemon.ok(&["nodes"]);
-    let headers = ["NODE", "MODE", "STANDING", "CONNECTIONS", "SESSIONS", "SINCE", "VERSION", "OWES", "SIGNALING", "API"];
+    let headers = ["NODE", "MODE", "MEMBERSHIP", "CONNECTIONS", "SESSIONS", "SINCE", "VERSION", "ORPHANED", "SIGNALING", "API"];
     assert_eq!(table.lines().next().unwrap().split_whitespace().collect::<Vec<_>>(), headers);
     assert!(daemon.ok(&["nodes", "-o", "plain"]).starts_with("node-01\tnormal\tstandalone\t0\t0\t"));
     let purge = daemon.run(&["nodes", "purge", "node-02"]);

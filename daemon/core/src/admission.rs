@@ -3,7 +3,7 @@
 use soramode_protocol::decision::{Answer, Explanation, RejectReason, Verdict, Verdicts};
 use soramode_protocol::id::ChannelId;
 use soramode_protocol::mode::Mode;
-use soramode_protocol::node::Standing;
+use soramode_protocol::node::Membership;
 
 use crate::gate::Gate;
 use crate::member::{Ruling, retry_after};
@@ -60,7 +60,7 @@ impl Gate {
     pub(crate) fn judge(&self, mode: Mode, session: Option<Slot>) -> Row {
         match mode {
             Mode::Initial => return Row::Initial,
-            _ if self.standing == Standing::Fenced => return Row::Initial,
+            _ if self.membership == Membership::Fenced => return Row::Initial,
             Mode::BlockNewConnection => return Row::BlockNewConnection,
             Mode::BlockNewSession if !self.has_live(session) => return Row::BlockNewSession,
             Mode::BlockNewSession | Mode::Normal => {}
@@ -94,8 +94,15 @@ impl Gate {
     }
 
     fn verdict(&self, row: Row, session: Option<Slot>, ruling: &Ruling) -> Verdict {
-        let of_cluster =
-            |answer, why| Verdict { answer, reason: None, retry_after_ms: None, node_name: None, session_id: None, row: CLUSTER_ROW, why };
+        let of_cluster = |answer, explanation| Verdict {
+            answer,
+            reason: None,
+            retry_after_ms: None,
+            node_name: None,
+            session_id: None,
+            rule: CLUSTER_ROW,
+            explanation,
+        };
         match ruling {
             Ruling::Here | Ruling::Nowhere => self.own_verdict(row, session),
             Ruling::Redirect(node) => {
@@ -124,8 +131,8 @@ impl Gate {
             retry_after_ms: None,
             node_name: None,
             session_id: joined.map(|session| session.session_id.clone()),
-            row: row.number(),
-            why: row.why(session).to_owned(),
+            rule: row.number(),
+            explanation: row.why(session).to_owned(),
         }
     }
 }

@@ -11,7 +11,7 @@ use soramode_protocol::error::Error;
 use soramode_protocol::event::{EndReason, Event, EventKind};
 use soramode_protocol::id::{ConnectionId, EventId, NodeName};
 use soramode_protocol::mode::{DatedModeChange, MODE_CHANGES_KEPT, ModeState};
-use soramode_protocol::node::{Standing, StorageState};
+use soramode_protocol::node::{Membership, StorageState};
 use soramode_protocol::reply::{Answer, Reply};
 use soramode_protocol::request::GateRequest;
 
@@ -41,7 +41,7 @@ pub struct Gate {
     pub(crate) mode_changes: VecDeque<DatedModeChange>,
     /// The last generation that let new sessions in, or that no operator set.
     pub(crate) opened_generation: u64,
-    pub(crate) standing: Standing,
+    pub(crate) membership: Membership,
     pub(crate) storage: StorageState,
     pub(crate) sessions: Sessions,
     pub(crate) known: Known,
@@ -95,7 +95,7 @@ impl Gate {
             Input::Gone(socket) => self.socket_gone(&turn, socket),
             Input::Started(host) => self.begin(&mut turn, host),
             Input::Tick => {}
-            Input::Cluster(membership) => self.cluster(&mut turn, membership),
+            Input::Cluster(change) => self.cluster(&mut turn, change),
             Input::Etcd(heard) => self.heard(&mut turn, heard),
             Input::StorageFailed { refused, generations } => self.storage_failed(&mut turn, (&refused, &generations)),
             Input::StorageRestored => self.storage_restored(&mut turn),
@@ -153,7 +153,7 @@ impl Gate {
         for _ in 0..TIMERS_PER_STEP {
             let Some(timer) = self.timers.take_due(turn.now.boot) else { return };
             match timer {
-                Timer::Standing => self.watch_right(turn),
+                Timer::Membership => self.watch_right(turn),
                 Timer::Fence(id) => self.tell_fence(turn, id),
                 Timer::Expiry => self.mode_expired(turn),
                 Timer::Poll => self.want_poll(turn),

@@ -57,7 +57,7 @@ pub enum Input {
     /// A deadline has come ([`Gate::next_deadline`](crate::gate::Gate::next_deadline)).
     Tick,
     /// The node's place in its cluster changed, whatever its right says.
-    Cluster(Membership),
+    Cluster(MembershipChange),
     /// What came of something in etcd ([`Act::Etcd`](crate::effect::Act::Etcd)).
     Etcd(Heard),
     /// The state can no longer be written.
@@ -104,7 +104,7 @@ pub enum Host {
 
 /// What happened to the node's place in its cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Membership {
+pub enum MembershipChange {
     /// It is in.
     Joined,
     /// No contact, but its right to its channels still runs.

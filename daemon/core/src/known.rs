@@ -24,7 +24,7 @@ pub(crate) struct Known {
 struct SoraTruth {
     /// Whether the whole truth has been told once.
     is_known: bool,
-    last_heard: Option<Time>,
+    last_contact: Option<Time>,
     /// Where it can be asked.
     api: Option<Polls>,
 }
@@ -54,9 +54,9 @@ impl Known {
             SoraFeed::None | SoraFeed::Webhooks => None,
         };
         match settings.sora.feed {
-            SoraFeed::None => Self { socket: settings.sessions_known, sora: None },
+            SoraFeed::None => Self { socket: settings.assume_complete, sora: None },
             SoraFeed::Webhooks | SoraFeed::WebhooksAndApi => {
-                Self { socket: true, sora: Some(SoraTruth { is_known: settings.sessions_known, last_heard: None, api: api() }) }
+                Self { socket: true, sora: Some(SoraTruth { is_known: settings.assume_complete, last_contact: None, api: api() }) }
             }
         }
     }
@@ -69,7 +69,7 @@ impl Known {
     /// Sora said something.
     pub(crate) const fn heard_sora(&mut self, now: Time) {
         if let Some(sora) = &mut self.sora {
-            sora.last_heard = Some(now);
+            sora.last_contact = Some(now);
         }
     }
 
@@ -169,19 +169,19 @@ impl Gate {
     }
 
     pub(crate) fn sources(&self) -> Vec<Source> {
-        let missing = |is_missing: bool| is_missing.then(|| self.what_is_missing());
+        let reason = |is_incomplete: bool| is_incomplete.then(|| self.what_is_missing());
         let mut sources = vec![Source {
             name: "socket".to_owned(),
-            known: self.known.socket,
-            missing: missing(!self.known.socket),
-            last_heard: None,
+            complete: self.known.socket,
+            incomplete_reason: reason(!self.known.socket),
+            last_contact: None,
             problem: None,
         }];
         if let Some(sora) = &self.known.sora {
-            let known = self.known.is_confirmed();
+            let complete = self.known.is_confirmed();
             let problem = sora.api.as_ref().and_then(|polls| polls.problem.clone());
-            let (name, last_heard) = ("sora".to_owned(), sora.last_heard);
-            sources.push(Source { name, known, missing: missing(!known), last_heard, problem });
+            let (name, last_contact) = ("sora".to_owned(), sora.last_contact);
+            sources.push(Source { name, complete, incomplete_reason: reason(!complete), last_contact, problem });
         }
         sources
     }
@@ -199,7 +199,7 @@ impl Gate {
         match &sora.api {
             None => format!(
                 "soramoded on {node} was started beside a Sora that may have sessions, and has no --sora-api to ask it; \
-                 --sessions-known says that it starts before its Sora"
+                 --assume-complete says that it starts before its Sora"
             ),
             Some(polls) if !sora.is_known => {
                 format!(

@@ -3,7 +3,7 @@
 use soramode_protocol::end::{End, EndSession};
 use soramode_protocol::error::Error;
 use soramode_protocol::mode::{ListModeChanges, ModeChanges};
-use soramode_protocol::node::{ClusterNode, ClusterNodes, Standing, Status, Storage};
+use soramode_protocol::node::{ClusterNode, ClusterNodes, Membership, Status, Storage};
 use soramode_protocol::session::{
     Connections, GetSession, LIST_LIMIT_DEFAULT, ListConnections, ListRequest, ListSessions, Page, Session, SessionDetail, Sessions,
 };
@@ -20,11 +20,11 @@ impl Gate {
         Status {
             mode: self.told_mode(now),
             node_name: self.settings.node_name.clone(),
-            standing: self.standing,
+            membership: self.membership,
             sessions: self.sessions.session_count(),
             connections: self.sessions.connection_count(),
             pending: self.sessions.pending_count(),
-            sessions_known: self.known.is_confirmed(),
+            sessions_complete: self.known.is_confirmed(),
             sources: self.sources(),
             oldest_session: self.oldest_session(),
             rejected: self.rejected.clone(),
@@ -37,7 +37,7 @@ impl Gate {
             started_at: self.started.wall,
             shadow: self.settings.sora.admission == SoraAdmission::Shadow,
             upstreams: Vec::new(),
-            unguarded: Vec::new(),
+            unauthenticated_listeners: Vec::new(),
             cluster: self.cluster_status(now.boot),
             warnings: Vec::new(),
         }
@@ -55,18 +55,18 @@ impl Gate {
         let node = ClusterNode {
             node_name: self.settings.node_name.clone(),
             mode: Some(self.mode.mode),
-            connected: matches!(self.standing, Standing::Standalone | Standing::Joined),
+            connected: matches!(self.membership, Membership::Standalone | Membership::Joined),
             epoch: None,
             member_since: Some(self.started.wall),
             cluster_signaling_url: None,
             cluster_api_url: None,
             sora_version: None,
             temporary_node: Some(false),
-            standing: Some(self.standing),
+            membership: Some(self.membership),
             connections: Some(self.sessions.connection_count()),
             sessions: Some(self.sessions.session_count()),
             version: Some(VERSION.to_owned()),
-            owes: None,
+            orphaned_channels: None,
         };
         ClusterNodes { nodes: vec![node], counted_at: None, problem: None }
     }

@@ -5,11 +5,11 @@ use std::time::Duration;
 use soramode_protocol::error::Error;
 use soramode_protocol::event::EventKind;
 use soramode_protocol::mode::{ChangeMode, DatedModeChange, Mode, ModeChange, ModeChanged, ModeState};
-use soramode_protocol::node::{Standing, StorageState};
+use soramode_protocol::node::{Membership, StorageState};
 use soramode_protocol::reply::{Answer, Reply};
 
 use crate::gate::{Gate, Refusable, Turn};
-use crate::input::{Membership, Timestamp};
+use crate::input::{MembershipChange, Timestamp};
 use crate::waits::Changed;
 
 /// A change that is going to be made.
@@ -71,9 +71,9 @@ impl Gate {
         if mode != Mode::Normal {
             return Ok(());
         }
-        match self.standing {
-            Standing::Isolated | Standing::Fenced => Err(Error::not_joined(self.standing, self.mode.mode)),
-            Standing::Standalone | Standing::Joined => Ok(()),
+        match self.membership {
+            Membership::Isolated | Membership::Fenced => Err(Error::not_joined(self.membership, self.mode.mode)),
+            Membership::Standalone | Membership::Joined => Ok(()),
         }
     }
 
@@ -178,39 +178,39 @@ impl Gate {
         if !self.is_expired(turn.now) {
             return;
         }
-        let is_shut_out = matches!(self.standing, Standing::Isolated | Standing::Fenced);
+        let is_shut_out = matches!(self.membership, Membership::Isolated | Membership::Fenced);
         let mode = if is_shut_out { Mode::Initial } else { Mode::Normal };
         self.switch_mode(turn, mode, "system:expired");
     }
 
-    pub(crate) fn cluster(&mut self, turn: &mut Turn, membership: Membership) {
-        let (standing, switch) = match (membership, self.mode.mode) {
-            (Membership::Joined, Mode::Initial) => (Standing::Joined, Some((Mode::Normal, "system:joined"))),
-            (Membership::Isolated, Mode::Normal) => (Standing::Isolated, Some((Mode::Initial, "system:isolated"))),
-            (Membership::Fenced, Mode::Normal) => (Standing::Fenced, Some((Mode::Initial, "system:fenced"))),
-            (Membership::Joined, _) => (Standing::Joined, None),
-            (Membership::Isolated, _) => (Standing::Isolated, None),
-            (Membership::Fenced, _) => (Standing::Fenced, None),
+    pub(crate) fn cluster(&mut self, turn: &mut Turn, change: MembershipChange) {
+        let (membership, switch) = match (change, self.mode.mode) {
+            (MembershipChange::Joined, Mode::Initial) => (Membership::Joined, Some((Mode::Normal, "system:joined"))),
+            (MembershipChange::Isolated, Mode::Normal) => (Membership::Isolated, Some((Mode::Initial, "system:isolated"))),
+            (MembershipChange::Fenced, Mode::Normal) => (Membership::Fenced, Some((Mode::Initial, "system:fenced"))),
+            (MembershipChange::Joined, _) => (Membership::Joined, None),
+            (MembershipChange::Isolated, _) => (Membership::Isolated, None),
+            (MembershipChange::Fenced, _) => (Membership::Fenced, None),
         };
         // Who is fenced has no right left that could still run: that is over with the next joining.
-        let is_past = (self.standing, standing) == (Standing::Fenced, Standing::Isolated);
-        if self.standing == standing || is_past {
+        let is_past = (self.membership, membership) == (Membership::Fenced, Membership::Isolated);
+        if self.membership == membership || is_past {
             return;
         }
-        self.standing = standing;
+        self.membership = membership;
         if let Some(member) = self.member() {
-            member.standing_since = Some(turn.now.wall);
+            member.membership_since = Some(turn.now.wall);
         }
         let mode = switch.map_or(self.mode.mode, |(mode, _)| mode);
-        let kind = match membership {
-            Membership::Joined => EventKind::NodeJoined { standing, mode },
-            Membership::Isolated => EventKind::NodeIsolated { standing, mode },
-            Membership::Fenced => EventKind::NodeFenced { standing, mode },
+        let kind = match change {
+            MembershipChange::Joined => EventKind::NodeJoined { membership, mode },
+            MembershipChange::Isolated => EventKind::NodeIsolated { membership, mode },
+            MembershipChange::Fenced => EventKind::NodeFenced { membership, mode },
         };
         self.emit(turn, kind);
         if let Some((mode, actor)) = switch {
             self.switch_mode(turn, mode, actor);
         }
-        self.waits.note(Changed::Standing);
+        self.waits.note(Changed::Membership);
     }
 }

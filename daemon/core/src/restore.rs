@@ -8,7 +8,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use soramode_protocol::event::EndReason;
 use soramode_protocol::id::SessionId;
 use soramode_protocol::mode::{DatedModeChange, MODE_CHANGES_KEPT, Mode, ModeChange, ModeState};
-use soramode_protocol::node::Standing;
+use soramode_protocol::node::Membership;
 use soramode_protocol::session::ConnectionState;
 
 use crate::deliveries::Deliveries;
@@ -45,9 +45,9 @@ impl Gate {
             opened_generation: opened_generation(&mode, &mode_changes),
             mode_changes: mode_changes.into(),
             mode,
-            standing: match settings.clustering {
-                Clustering::Standalone => Standing::Standalone,
-                Clustering::Clustered => Standing::Fenced,
+            membership: match settings.clustering {
+                Clustering::Standalone => Membership::Standalone,
+                Clustering::Clustered => Membership::Fenced,
             },
             storage: settings.storage.state,
             sessions: Sessions::new(hashing),

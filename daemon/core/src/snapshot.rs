@@ -60,7 +60,7 @@ pub struct Settings {
     /// How long a connection outlives the socket it hangs on.
     pub socket_grace: Duration,
     /// Whether the gate knows of every session on the node from the start: where a Sora feeds it, whether that one's are known.
-    pub sessions_known: bool,
+    pub assume_complete: bool,
     /// The real Sora, if one feeds the gate.
     pub sora: SoraSettings,
     /// Where the state is kept.
@@ -143,7 +143,7 @@ pub struct ClusterSettings {
     /// What the node promises.
     pub terms: Terms,
     /// Why its right is without end, if it is.
-    pub never_because: Option<String>,
+    pub no_takeover_reason: Option<String>,
     /// What ends sessions at the fence.
     pub on_fence: FenceMeans,
     /// What ends them when the daemon is dead, for the status.

@@ -11,7 +11,7 @@ use crate::waits::WaitId;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Timer {
     /// The right to the channels ends, in part or as a whole.
-    Standing,
+    Membership,
     /// The mode ends by itself.
     Expiry,
     /// Sora's API is to be asked.

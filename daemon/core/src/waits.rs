@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use soramode_protocol::error::{Error, ErrorType};
-use soramode_protocol::node::Standing;
+use soramode_protocol::node::Membership;
 use soramode_protocol::reply::{Answer, Reply};
 use soramode_protocol::session::Session;
-use soramode_protocol::wait::{BLOCKERS_MAX, Outcome, WAITS_MAX, Wait, WaitEnded, WaitFor};
+use soramode_protocol::wait::{OLDEST_SESSIONS_MAX, Outcome, WAITS_MAX, Wait, WaitEnded, WaitFor};
 
 use crate::effect::{Act, WaitProgress};
 use crate::gate::{Gate, Refusable, Turn};
@@ -32,7 +32,7 @@ pub(crate) enum Changed {
     /// The sessions, or whether all of them are known.
     Sessions,
     /// The place in the cluster.
-    Standing,
+    Membership,
 }
 
 #[derive(Default)]
@@ -58,7 +58,7 @@ impl Waits {
         match change {
             Changed::Mode => (self.drained.is_changed, self.mode.is_changed) = (true, true),
             Changed::Sessions => self.drained.is_changed = true,
-            Changed::Standing => self.joined.is_changed = true,
+            Changed::Membership => self.joined.is_changed = true,
         }
     }
 
@@ -144,8 +144,10 @@ impl Gate {
         match wait.wait_for {
             WaitFor::Drained if self.is_superseded(wait) => Ok(()),
             WaitFor::Drained if !self.mode.mode.is_block() => Err(Error::cannot_drain(self.mode.mode)),
-            WaitFor::Drained if !self.known.is_known_soon() && !wait.assume_known => Err(Error::sessions_unknown(&self.what_is_missing())),
-            WaitFor::Joined if self.standing == Standing::Standalone => Err(Error::cannot_join()),
+            WaitFor::Drained if !self.known.is_known_soon() && !wait.assume_complete => {
+                Err(Error::sessions_incomplete(&self.what_is_missing()))
+            }
+            WaitFor::Joined if self.membership == Membership::Standalone => Err(Error::cannot_join()),
             WaitFor::Drained | WaitFor::Joined | WaitFor::Mode => Ok(()),
         }
     }
@@ -180,10 +182,10 @@ impl Gate {
         match wait.wait_for {
             WaitFor::Drained => {
                 let is_low = self.sessions.session_count() <= wait.max_sessions.unwrap_or(0);
-                self.mode.mode.is_block() && is_low && (wait.assume_known || self.known.is_confirmed())
+                self.mode.mode.is_block() && is_low && (wait.assume_complete || self.known.is_confirmed())
             }
             WaitFor::Mode => wait.mode == Some(self.mode.mode),
-            WaitFor::Joined => self.standing == Standing::Joined,
+            WaitFor::Joined => self.membership == Membership::Joined,
         }
     }
 
@@ -225,9 +227,9 @@ impl Gate {
     }
 
     fn wait_ended(&self, turn: &Turn, outcome: Outcome) -> Reply {
-        let blockers: Vec<Session> =
-            self.sessions.by_age(None).take(BLOCKERS_MAX).filter_map(|slot| self.sessions.view_session(slot)).collect();
-        Reply::WaitEnded(Box::new(WaitEnded { outcome, status: self.status(turn.now), blockers }))
+        let oldest_sessions: Vec<Session> =
+            self.sessions.by_age(None).take(OLDEST_SESSIONS_MAX).filter_map(|slot| self.sessions.view_session(slot)).collect();
+        Reply::WaitEnded(Box::new(WaitEnded { outcome, status: self.status(turn.now), oldest_sessions }))
     }
 
     /// Drops the waits of a client that is gone.
@@ -279,8 +281,8 @@ mod tests {
         for (changes, evaluated) in [
             (&[Changed::Sessions, Changed::Sessions][..], &[WaitFor::Drained][..]),
             (&[Changed::Mode], &[WaitFor::Drained, WaitFor::Mode]),
-            (&[Changed::Standing], &[WaitFor::Joined]),
-            (&[Changed::Standing, Changed::Mode], &[WaitFor::Drained, WaitFor::Mode, WaitFor::Joined]),
+            (&[Changed::Membership], &[WaitFor::Joined]),
+            (&[Changed::Membership, Changed::Mode], &[WaitFor::Drained, WaitFor::Mode, WaitFor::Joined]),
         ] {
             for change in changes {
                 waits.note(*change);

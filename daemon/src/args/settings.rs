@@ -81,14 +81,14 @@ pub struct Settings {
     pub socket_grace: Option<humantime::Duration>,
 
     /// The sessions are known from the start: the daemon runs before the SFU does [default: yes, but with a Sora no]
-    #[arg(long, env = "SORAMODED_SESSIONS_KNOWN", hide_env_values = true)]
+    #[arg(long, env = "SORAMODED_ASSUME_COMPLETE", hide_env_values = true)]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = BoolishValueParser::new(), hide_possible_values = true)]
-    pub sessions_known: Option<bool>,
+    pub assume_complete: Option<bool>,
 
     /// The SFU has been running already: nothing counts as drained before a complete Report
-    #[arg(long, env = "SORAMODED_SESSIONS_UNKNOWN", hide_env_values = true)]
+    #[arg(long, env = "SORAMODED_ASSUME_INCOMPLETE", hide_env_values = true)]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = BoolishValueParser::new(), hide_possible_values = true)]
-    pub sessions_unknown: Option<bool>,
+    pub assume_incomplete: Option<bool>,
 
     /// Serve Sora's HTTP API there: ADDRESS:PORT or unix:PATH; can be given several times
     ///
@@ -302,9 +302,9 @@ pub struct Settings {
     pub log_level: Option<LogLevel>,
 }
 
-/// `--sessions-known` and `--sessions-unknown` at once.
+/// `--assume-complete` and `--assume-incomplete` at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("sessions-known and sessions-unknown exclude each other")]
+#[error("assume-complete and assume-incomplete exclude each other")]
 pub struct BothSaid;
 
 impl Settings {
@@ -312,8 +312,8 @@ impl Settings {
     #[must_use]
     pub fn or(self, weaker: Self) -> Self {
         // The two flags are one setting: whoever says either has said it.
-        let sessions = if (self.sessions_known, self.sessions_unknown) == (None, None) { &weaker } else { &self };
-        let (sessions_known, sessions_unknown) = (sessions.sessions_known, sessions.sessions_unknown);
+        let sessions = if (self.assume_complete, self.assume_incomplete) == (None, None) { &weaker } else { &self };
+        let (assume_complete, assume_incomplete) = (sessions.assume_complete, sessions.assume_incomplete);
         Self {
             socket: self.socket.or(weaker.socket),
             socket_mode: self.socket_mode.or(weaker.socket_mode),
@@ -326,8 +326,8 @@ impl Settings {
             max_connections: self.max_connections.or(weaker.max_connections),
             keep_events: self.keep_events.or(weaker.keep_events),
             socket_grace: self.socket_grace.or(weaker.socket_grace),
-            sessions_known,
-            sessions_unknown,
+            assume_complete,
+            assume_incomplete,
             api_listen: first_said(self.api_listen, weaker.api_listen),
             sora_listen: self.sora_listen.or(weaker.sora_listen),
             observe_listen: self.observe_listen.or(weaker.observe_listen),
@@ -373,8 +373,8 @@ impl Settings {
     }
 
     /// What the two flags say together, if anything.
-    pub fn sessions_known(&self) -> Result<Option<bool>, BothSaid> {
-        match (self.sessions_known, self.sessions_unknown) {
+    pub fn assume_complete(&self) -> Result<Option<bool>, BothSaid> {
+        match (self.assume_complete, self.assume_incomplete) {
             (Some(known), Some(unknown)) if known == unknown => Err(BothSaid),
             (Some(known), _) => Ok(Some(known)),
             (None, unknown) => Ok(unknown.map(|unknown| !unknown)),
@@ -384,9 +384,9 @@ impl Settings {
     /// A variable that contradicts the command line is not heard.
     pub(super) fn let_the_command_line_win(&mut self, matches: &ArgMatches) {
         let source = |id| matches.value_source(id);
-        match (source("sessions_known"), source("sessions_unknown")) {
-            (Some(ValueSource::CommandLine), Some(ValueSource::EnvVariable)) => self.sessions_unknown = None,
-            (Some(ValueSource::EnvVariable), Some(ValueSource::CommandLine)) => self.sessions_known = None,
+        match (source("assume_complete"), source("assume_incomplete")) {
+            (Some(ValueSource::CommandLine), Some(ValueSource::EnvVariable)) => self.assume_incomplete = None,
+            (Some(ValueSource::EnvVariable), Some(ValueSource::CommandLine)) => self.assume_complete = None,
             _ => {}
         }
     }

@@ -8,7 +8,7 @@ use soramode_core::cluster::claim::Claim;
 use soramode_core::cluster::{FenceAfter, Incarnation};
 use soramode_core::member::order::Owned;
 use soramode_protocol::id::NodeName;
-use soramode_protocol::node::Owes;
+use soramode_protocol::node::OrphanedChannels;
 use tokio::time::Instant;
 
 use super::claims::read_claim;
@@ -47,11 +47,11 @@ impl Trusted {
 
     /// Counts the channels of each incarnation that owns any.
     pub(super) async fn count(&self) -> Result<Vec<Owned>, String> {
-        let mut by_owner: BTreeMap<(NodeName, Incarnation), Owes> = BTreeMap::new();
+        let mut by_owner: BTreeMap<(NodeName, Incarnation), OrphanedChannels> = BTreeMap::new();
         let mut count_in = |claim: Claim| {
-            let owes = by_owner.entry((claim.node, claim.incarnation)).or_default();
-            owes.channels += 1;
-            owes.until_purged += u64::from(claim.fence_after == FenceAfter::Never);
+            let count = by_owner.entry((claim.node, claim.incarnation)).or_default();
+            count.total += 1;
+            count.held_until_purge += u64::from(claim.fence_after == FenceAfter::Never);
         };
         self.read_claims(COUNT_TIME, &mut count_in).await?;
         Ok(by_owner.into_iter().map(|((node_name, incarnation), channels)| Owned { node_name, incarnation, channels }).collect())

@@ -47,7 +47,7 @@ pub struct ClusterConfig {
     /// Without a renewal for so long: fenced; `None` if the right is without end.
     pub fence_after: Option<Duration>,
     /// Why it is without end.
-    pub never_because: Option<String>,
+    pub no_takeover_reason: Option<String>,
     /// How long ending all sessions may take.
     pub fence_budget: Duration,
     /// What ends sessions at the fence.
@@ -115,7 +115,7 @@ pub(super) fn check(settings: &Settings) -> Result<Option<ClusterConfig>, Config
         // Whoever lets everybody in lets them into channels of other nodes.
         return Err(ConfigError::Excludes { name: "shadow", other: "cluster" });
     }
-    let (fence_after, never_because) = check_fence(settings)?;
+    let (fence_after, no_takeover_reason) = check_fence(settings)?;
     let ttl = check_range("cluster-ttl", settings.cluster_ttl, (TTL_DEFAULT, TTL_RANGE))?;
     let config = ClusterConfig {
         endpoints: settings.cluster.clone(),
@@ -124,7 +124,7 @@ pub(super) fn check(settings: &Settings) -> Result<Option<ClusterConfig>, Config
         heartbeat: check_range("cluster-heartbeat", settings.cluster_heartbeat, (HEARTBEAT_DEFAULT, HEARTBEAT_RANGE))?,
         isolated_after: check_range("isolated-after", settings.isolated_after, (ISOLATED_AFTER_DEFAULT, (Duration::ZERO, FENCE_MAX)))?,
         fence_after,
-        never_because,
+        no_takeover_reason,
         fence_budget: check_range("fence-budget", settings.fence_budget, (FENCE_BUDGET_DEFAULT, (Duration::ZERO, FENCE_MAX)))?,
         on_fence: settings.on_fence.clone().unwrap_or_default(),
         dead_man: settings.dead_man.unwrap_or_default(),

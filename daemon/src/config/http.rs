@@ -110,7 +110,7 @@ impl HttpConfig {
 
 impl HttpConfig {
     /// The listeners through which every user of this machine may change things: those on the loopback that ask for no token.
-    pub fn unguarded(&self) -> Vec<String> {
+    pub fn unauthenticated_listeners(&self) -> Vec<String> {
         let api = self.api.listen.iter().filter_map(|listen| match listen {
             Listen::Tcp(address) if self.api.tokens.is_none() => Some(format!("api-listen {address}")),
             Listen::Tcp(_) | Listen::Unix(_) => None,

@@ -90,7 +90,7 @@ fn every_setting_has_a_variable_and_a_word_of_help() {
 #[test]
 fn every_flag_is_a_key_of_the_file() {
     let values = "socket = '/s'\nsocket-mode = '0600'\noperator-group = 'ops'\nstate-dir = '/d'\nephemeral = false\nmode = 'normal'\nnode-name = 'n'\n\
-        session-linger = '5m'\nmax-connections = 5\nkeep-events = 6\nsocket-grace = '1s'\nsessions-unknown = true\n\
+        session-linger = '5m'\nmax-connections = 5\nkeep-events = 6\nsocket-grace = '1s'\nassume-incomplete = true\n\
         api-listen = ['127.0.0.1:3000', 'unix:/a']\nsora-listen = '127.0.0.1:3100'\nobserve-listen = '127.0.0.1:9400'\n\
         cors-origin = 'http://127.0.0.1:5000'\nhttp-host = ['Sfu.example']\nhttp-token-file = 'TOKENS'\nsora-peer = ['10.0.0.1']\nsora-token-file = 'TOKENS'\n\
         sora-api = 'http://127.0.0.1:3001'\nsora-mode = 'mirror'\nshadow = true\npending-timeout = '2s'\n\
@@ -116,7 +116,7 @@ fn every_flag_is_a_key_of_the_file() {
         max_connections: 5,
         keep_events: 6,
         socket_grace: Duration::from_secs(1),
-        sessions_known: false,
+        assume_complete: false,
         state_dir: Some("/d".into()),
         http: http_expected(&tokens),
         cluster: None,
@@ -136,11 +136,11 @@ fn every_flag_is_a_key_of_the_file() {
         if cluster::FLAGS.contains(&flag) {
             continue;
         }
-        let is_setting = !["config", "check-config", "check-state", "help", "version", "sessions-known"].contains(&flag);
+        let is_setting = !["config", "check-config", "check-state", "help", "version", "assume-complete"].contains(&flag);
         assert_eq!(values.contains(&format!("{flag} =")), is_setting, "{flag}");
     }
     let flags = "--socket /s --socket-mode 600 --operator-group ops --state-dir /d --ephemeral=no --mode normal --node-name n --session-linger 5m \
-        --max-connections 5 --keep-events 6 --socket-grace 1s --sessions-unknown --log-format json --log-level debug \
+        --max-connections 5 --keep-events 6 --socket-grace 1s --assume-incomplete --log-format json --log-level debug \
         --api-listen 127.0.0.1:3000 --api-listen unix:/a --sora-listen 127.0.0.1:3100 --observe-listen 127.0.0.1:9400 \
         --cors-origin http://127.0.0.1:5000 --http-host Sfu.example --http-token-file TOKENS --sora-peer 10.0.0.1 \
         --sora-token-file TOKENS \
@@ -206,10 +206,10 @@ fn what_does_nothing_without_another_setting_is_refused() {
 
 #[test]
 fn a_sora_may_have_been_running_before_the_daemon() {
-    assert!(load("", "").unwrap().sessions_known);
-    assert!(!load("--sora-listen 127.0.0.1:1", "").unwrap().sessions_known);
-    assert!(!load("--sora-api http://127.0.0.1:1", "").unwrap().sessions_known);
-    assert!(load("--sora-listen 127.0.0.1:1 --sessions-known", "").unwrap().sessions_known);
+    assert!(load("", "").unwrap().assume_complete);
+    assert!(!load("--sora-listen 127.0.0.1:1", "").unwrap().assume_complete);
+    assert!(!load("--sora-api http://127.0.0.1:1", "").unwrap().assume_complete);
+    assert!(load("--sora-listen 127.0.0.1:1 --assume-complete", "").unwrap().assume_complete);
 }
 
 #[test]
@@ -248,12 +248,12 @@ fn defaults_are_those_of_the_help() {
 #[test]
 fn the_command_line_beats_the_file() {
     let config = load(
-        "--session-linger 1s --sessions-known --ephemeral=false",
-        "session-linger = '2s'\nsocket-grace = '3s'\nsessions-unknown = true\nephemeral = true",
+        "--session-linger 1s --assume-complete --ephemeral=false",
+        "session-linger = '2s'\nsocket-grace = '3s'\nassume-incomplete = true\nephemeral = true",
     );
     let config = config.unwrap();
     assert_eq!((config.session_linger.as_secs(), config.socket_grace.as_secs()), (1, 3));
-    assert!(config.sessions_known && config.state_dir.is_some());
+    assert!(config.assume_complete && config.state_dir.is_some());
 }
 
 /// A process's own variables can be set only from outside: this runs the test below with some.
@@ -262,7 +262,7 @@ fn a_variable_beats_the_file_and_not_the_command_line() {
     let mut child = std::process::Command::new(std::env::current_exe().unwrap());
     child.args(["--exact", "config::tests::child_with_variables", "--ignored"]);
     child.env("SORAMODED_SESSION_LINGER", "2s").env("SORAMODED_SOCKET_GRACE", "3s").env("SORAMODED_EPHEMERAL", "no");
-    child.env("SORAMODED_SESSIONS_UNKNOWN", "1").env("SORAMODED_SOCKET", "/variable");
+    child.env("SORAMODED_ASSUME_INCOMPLETE", "1").env("SORAMODED_SOCKET", "/variable");
     let output = child.output().unwrap();
     let told = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && told.contains("1 passed"), "{told}");
@@ -271,11 +271,11 @@ fn a_variable_beats_the_file_and_not_the_command_line() {
 #[test]
 #[ignore = "started by the test above, with variables"]
 fn child_with_variables() {
-    let file = "session-linger = '9s'\nsocket-grace = '9s'\nephemeral = true\nsessions-known = true\nsocket = '/file'";
+    let file = "session-linger = '9s'\nsocket-grace = '9s'\nephemeral = true\nassume-complete = true\nsocket = '/file'";
     let config = load("--session-linger 1s", file).unwrap();
     assert_eq!((config.session_linger.as_secs(), config.socket_grace.as_secs()), (1, 3));
-    assert_eq!((config.state_dir.is_some(), config.sessions_known, &*config.socket), (true, false, Path::new("/variable")));
-    assert!(load("--sessions-known", file).unwrap().sessions_known);
+    assert_eq!((config.state_dir.is_some(), config.assume_complete, &*config.socket), (true, false, Path::new("/variable")));
+    assert!(load("--assume-complete", file).unwrap().assume_complete);
 }
 
 #[test]
@@ -304,7 +304,7 @@ fn a_wrong_flag_is_refused_with_what_it_takes() {
         ("--max-connections many", "many"),
         ("--log-level loud", "debug"),
         ("--node-name=", "is empty, takes 1 to 255 bytes"),
-        ("--sessions-known --sessions-unknown", "exclude each other"),
+        ("--assume-complete --assume-incomplete", "exclude each other"),
         ("--colour", "unexpected argument '--colour'"),
         ("drain", "unexpected argument 'drain'"),
     ] {
@@ -333,7 +333,7 @@ fn a_wrong_file_is_refused_with_line_and_key() {
         let refusal = refusal("", file);
         assert!(refusal.contains(words) && !refusal.contains('\n'), "{refusal}");
     }
-    assert_eq!(refusal("", "sessions-known = true\nsessions-unknown = true"), "sessions-known and sessions-unknown exclude each other");
+    assert_eq!(refusal("", "assume-complete = true\nassume-incomplete = true"), "assume-complete and assume-incomplete exclude each other");
 }
 
 #[test]

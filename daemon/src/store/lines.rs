@@ -89,6 +89,19 @@ mod tests {
     }
 
     #[test]
+    fn events_that_an_earlier_schema_wrote_are_read() {
+        let line = |name: &str| {
+            format!(
+                r#"{{"seq":1,"id":"5JKAFJ5NX500355CJCFB7318G0","type":"node.joined","{name}":"joined","mode":"normal",
+                "timestamp":"2026-11-22T20:00:19.123456Z","node_name":"node-01"}}"#
+            )
+            .replace('\n', "")
+        };
+        let read = |name| unpack(ValueRef::Text(line(name).as_bytes())).unwrap();
+        assert_eq!(read("standing"), read("membership"));
+    }
+
+    #[test]
     fn damage_is_an_error_and_takes_no_memory() {
         let whole = pack(&events(9).iter().collect::<Vec<_>>()).unwrap();
         let (head, rest) = whole.split_at(4);

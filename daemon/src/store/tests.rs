@@ -52,7 +52,7 @@ fn settings() -> Settings {
         max_connections: 1_000,
         pending_timeout: Duration::from_secs(30),
         socket_grace: Duration::from_secs(30),
-        sessions_known: false,
+        assume_complete: false,
         sora: SoraSettings::default(),
         storage: Storage { state: StorageState::Ok, path: None },
         webhooks: vec![Webhook { url: "http://a/?b".to_owned(), endpoint: "http://a/".to_owned(), types: EventType::ALL.to_vec() }],

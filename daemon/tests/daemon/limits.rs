@@ -62,7 +62,7 @@ fn a_client_has_64_waits() {
     let wait = json!({"for": "mode", "mode": "block_new_session"});
     let waits: Vec<i64> = (0..64).map(|_| client.say("Wait", &wait)).collect();
     assert_eq!(client.refused("Wait", &wait), "InvalidRequest");
-    assert_eq!(daemon.client().refused("Wait", &json!({"for": "joined"})), "CannotBecomeTrue");
+    assert_eq!(daemon.client().refused("Wait", &json!({"for": "joined"})), "ConditionImpossible");
     client.say("ChangeMode", &json!({"mode": "block_new_session"}));
     let mut ended: Vec<i64> = Vec::new();
     while ended.len() < waits.len() {

@@ -116,6 +116,6 @@ fn errors_name_what_is_wrong() {
     assert_eq!(client.refused("GetSession", &json!({"channel_id": "none"})), "NotFound");
     client.connect("a", "1");
     assert_eq!(client.refused("Connect", &json!({"channel_id": "b", "connection_id": "1"})), "ConnectionIdInUse");
-    assert_eq!(client.refused("Wait", &json!({"for": "drained"})), "CannotBecomeTrue");
+    assert_eq!(client.refused("Wait", &json!({"for": "drained"})), "ConditionImpossible");
     assert_eq!(client.refused("ChangeMode", &json!({"mode": "normal", "if_generation": 9})), "Superseded");
 }

@@ -15,7 +15,7 @@ const EXPOSURE_MAX: &str = "20";
 const NOT_SETTINGS: [&str; 5] = ["config", "check-config", "check-state", "help", "version"];
 
 /// What contradicts another line of the file.
-const EXCLUDED: &str = "sessions-unknown";
+const EXCLUDED: &str = "assume-incomplete";
 
 fn packaging() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging")

@@ -171,12 +171,12 @@ fn is_closed(process: &Process, why: &str) {
     let mut client = process.client();
     let status = client.status();
     assert_eq!((&status["mode"], &status["actor"]), (&"block_new_connection".into(), &"system:storage".into()), "{status}");
-    assert_eq!((&status["storage"]["state"], &status["sessions_known"]), (&"failed".into(), &false.into()), "{status}");
+    assert_eq!((&status["storage"]["state"], &status["sessions_complete"]), (&"failed".into(), &false.into()), "{status}");
     let warning = status["warnings"][0].as_str().unwrap();
     assert!(warning.contains("/state") && warning.contains(why), "{warning}");
     assert_eq!(client.connect("spam", "one")["reason"], "BLOCK-NEW-CONNECTION");
     assert_eq!(client.refused("ChangeMode", &json!({"mode": "normal"})), "StorageUnavailable");
-    assert_eq!(client.refused("Wait", &json!({"for": "drained"})), "SessionsUnknown");
+    assert_eq!(client.refused("Wait", &json!({"for": "drained"})), "SessionsIncomplete");
     // What the signalling server says is taken in all the same.
     client.get("Report", &json!({"connections": [{"channel_id": "spam", "connection_id": "one"}], "complete": true}));
     assert_eq!(client.disconnect("one")["durable"], false);

@@ -2,7 +2,7 @@
 
 use soramode_protocol::decision::Decision;
 use soramode_protocol::mode::Mode;
-use soramode_protocol::node::Standing;
+use soramode_protocol::node::Membership;
 
 use crate::etcd::{Etcd, ctl};
 use crate::node::{Node, QUICK, connect, stands, until};
@@ -29,7 +29,7 @@ async fn after_a_restore_nobody_joins_until_an_operator_accepts_the_loss() {
     etcd.client(0).await;
     for node in &nodes {
         node.says("restored from a backup").await;
-        until(async || (node.status().await.standing != Standing::Joined).then_some(())).await;
+        until(async || (node.status().await.membership != Membership::Joined).then_some(())).await;
     }
     assert!(!matches!(nodes[1].connect("since", "2").await, Decision::Offer { .. }), "its claim is not in the backup");
 
@@ -37,7 +37,7 @@ async fn after_a_restore_nobody_joins_until_an_operator_accepts_the_loss() {
     assert_eq!(nodes[1].init_accepting_the_loss().await.unwrap().epoch, 2);
     for node in &nodes {
         node.has_joined().await;
-        stands(node, Standing::Joined, Mode::Normal).await;
+        stands(node, Membership::Joined, Mode::Normal).await;
         assert_eq!(node.status().await.cluster.unwrap().epoch, Some(2));
     }
     // Whose session it is keeps the channel, under a claim of the new epoch.

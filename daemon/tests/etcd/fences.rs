@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
 use soramode_protocol::mode::Mode;
-use soramode_protocol::node::Standing;
+use soramode_protocol::node::Membership;
 
 use crate::etcd::Etcd;
 use crate::node::{Events, FENCED, Node, stands};
@@ -22,7 +22,7 @@ async fn fence(etcd: &Etcd, node: &Node, obey: impl AsyncFnOnce(&mut Events)) {
     let mut events = node.events().await;
     etcd.freeze();
     events.until("node.fenced").await;
-    stands(node, Standing::Fenced, Mode::Initial).await;
+    stands(node, Membership::Fenced, Mode::Initial).await;
     obey(&mut events).await;
     etcd.thaw();
     events.until("node.joined").await;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use soramode_protocol::decision::Decision;
 use soramode_protocol::mode::{Mode, SettableMode};
-use soramode_protocol::node::Standing;
+use soramode_protocol::node::Membership;
 
 use crate::etcd::{Etcd, run_in};
 use crate::node::{Node, QUICK, stands};
@@ -24,12 +24,12 @@ async fn who_was_normal_is_initial_while_isolated_and_whoever_was_closed_stays_s
         let mut events = node.events().await;
         etcd.freeze();
         events.until("node.isolated").await;
-        stands(&node, Standing::Isolated, meanwhile).await;
+        stands(&node, Membership::Isolated, meanwhile).await;
         let offers = matches!(node.connect("spam", &format!("{meanwhile}")).await, Decision::Offer { .. });
         assert_eq!(offers, meanwhile == Mode::BlockNewSession, "its own channels are open to whoever they were open to");
         etcd.thaw();
         events.until("node.joined").await;
-        stands(&node, Standing::Joined, before.into()).await;
+        stands(&node, Membership::Joined, before.into()).await;
         assert!(!events.seen.contains(&"session.destroyed"), "{:?}", events.seen);
     }
 }
@@ -48,7 +48,7 @@ async fn a_clients_mistake_isolates_nobody() {
     }
     let events = seen_until_now(&node).await;
     assert_eq!(events.iter().filter(|name| name.starts_with("node.")).collect::<Vec<_>>(), [&"node.joined"]);
-    stands(&node, Standing::Joined, Mode::Normal).await;
+    stands(&node, Membership::Joined, Mode::Normal).await;
 }
 
 #[tokio::test]

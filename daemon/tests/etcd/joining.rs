@@ -5,7 +5,7 @@ use std::time::Instant;
 use soramode_protocol::client::ClientError;
 use soramode_protocol::error::ErrorType;
 use soramode_protocol::mode::{Mode, SettableMode};
-use soramode_protocol::node::Standing;
+use soramode_protocol::node::Membership;
 
 use crate::etcd::{Etcd, Scheme};
 use crate::node::{Node, QUICK, stands, until};
@@ -15,7 +15,7 @@ async fn nodes_are_initial_until_etcd_answers_and_normal_soon_after() {
     let mut etcd = Etcd::stopped(1, Scheme::Http);
     let nodes = ["n1", "n2", "n3"].map(|name| Node::start(name, &etcd, &QUICK));
     for node in &nodes {
-        stands(node, Standing::Fenced, Mode::Initial).await;
+        stands(node, Membership::Fenced, Mode::Initial).await;
         let refused = node.try_ask(&soramode_protocol::mode::ChangeMode::to(SettableMode::Normal)).await;
         assert!(matches!(refused, Err(ClientError::Refused(error)) if error.data.error_type == ErrorType::NotJoined));
     }
@@ -25,7 +25,7 @@ async fn nodes_are_initial_until_etcd_answers_and_normal_soon_after() {
     for node in &nodes {
         node.joined().await;
         eprintln!("{} is normal {:?} after etcd answered", node.name, answers.elapsed());
-        stands(node, Standing::Joined, Mode::Normal).await;
+        stands(node, Membership::Joined, Mode::Normal).await;
     }
 }
 
@@ -37,10 +37,10 @@ async fn a_name_that_is_taken_lets_nobody_in() {
     let second = Node::start("n1", &etcd, &QUICK);
     let problem = until(async || second.status().await.cluster.unwrap().problem).await;
     assert!(problem.contains("another node has this node's name"), "{problem}");
-    stands(&second, Standing::Fenced, Mode::Initial).await;
+    stands(&second, Membership::Fenced, Mode::Initial).await;
     first.offered("spam", "1").await;
     first.disconnect("1").await;
-    stands(&first, Standing::Joined, Mode::Normal).await;
+    stands(&first, Membership::Joined, Mode::Normal).await;
     // The name is free when its node has left in order.
     first.stop();
     second.joined().await;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use etcd_client::{Client, ConnectOptions, Permission};
 use soramode_protocol::mode::Mode;
-use soramode_protocol::node::{ListClusterNodes, Standing};
+use soramode_protocol::node::{ListClusterNodes, Membership};
 
 use crate::etcd::{Etcd, run_in};
 use crate::node::{Node, PREFIX, QUICK, stands, until};
@@ -56,7 +56,7 @@ async fn a_node_logs_in_and_does_so_again_when_its_login_is_over() {
     let mut root = client(&etcd, Some(("root", "root-password"))).await;
     root.user_add("another", "x", None).await.unwrap();
     node.offered("egg", "2").await;
-    stands(&node, Standing::Joined, Mode::Normal).await;
+    stands(&node, Membership::Joined, Mode::Normal).await;
 }
 
 #[tokio::test]
@@ -99,9 +99,9 @@ async fn large_values_of_somebody_else_among_the_members_isolate_nobody() {
         client.put(format!("{PREFIX}/n/large-{number}"), large.clone(), None).await.unwrap();
     }
     let is_seen = async || {
-        let nodes = node.ask(&ListClusterNodes { owed: false }).await.nodes;
+        let nodes = node.ask(&ListClusterNodes { count_orphaned: false }).await.nodes;
         nodes.iter().any(|node| node.node_name.as_str() == "large-4").then_some(())
     };
     until(is_seen).await;
-    stands(&node, Standing::Joined, Mode::Normal).await;
+    stands(&node, Membership::Joined, Mode::Normal).await;
 }

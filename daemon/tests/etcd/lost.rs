@@ -3,7 +3,7 @@
 
 use soramode_protocol::decision::Decision;
 use soramode_protocol::error::ErrorType;
-use soramode_protocol::node::Standing;
+use soramode_protocol::node::Membership;
 
 use crate::etcd::Etcd;
 use crate::node::{Node, QUICK, connect, until};
@@ -22,7 +22,7 @@ async fn two(etcd: &Etcd) -> [Node; 2] {
 async fn refuses(node: &mut Node, words: &str) {
     for _ in 0..2 {
         node.says(words).await;
-        assert_ne!(node.status().await.standing, Standing::Joined);
+        assert_ne!(node.status().await.membership, Membership::Joined);
         let told = node.try_ask(&connect("spam", "late")).await;
         assert!(!matches!(told, Ok(Decision::Offer { .. })), "{told:?}");
         node.kill();
@@ -88,7 +88,7 @@ async fn one_that_is_lost_for_good_is_begun_anew_by_an_operator() {
     nodes[1].offered("egg", "3").await;
     let fresh = Node::start("n3", &etcd, &QUICK);
     fresh.has_joined().await;
-    assert_eq!(nodes[0].init().await.unwrap_err().data.error_type, ErrorType::CannotBecomeTrue, "it is there");
+    assert_eq!(nodes[0].init().await.unwrap_err().data.error_type, ErrorType::AlreadyExists, "it is there");
 }
 
 #[tokio::test]
@@ -130,7 +130,7 @@ async fn one_with_another_cluster_is_refused_and_never_overwritten() {
     for node in [&mut first, &mut second] {
         refuses(node, "has another cluster").await;
         let refused = node.init_accepting_the_loss().await.unwrap_err();
-        assert_eq!(refused.data.error_type, ErrorType::CannotBecomeTrue, "{refused:?}");
+        assert_eq!(refused.data.error_type, ErrorType::AlreadyExists, "{refused:?}");
     }
     stranger.kill();
     etcd.bring_back("old").await;

@@ -2,7 +2,7 @@
 
 use rustix::process::Signal;
 use soramode_protocol::mode::Mode;
-use soramode_protocol::node::Standing;
+use soramode_protocol::node::Membership;
 
 use crate::etcd::{Etcd, Scheme};
 use crate::node::{Node, stands, until};
@@ -29,7 +29,7 @@ async fn one_frozen_member_is_gone_round() {
         etcd.signal(member, Signal::CONT);
         etcd.client(member).await;
     }
-    stands(&node, Standing::Joined, Mode::Normal).await;
+    stands(&node, Membership::Joined, Mode::Normal).await;
     let mut events = node.all_events().await;
     node.disconnect("own").await;
     events.until("session.destroyed").await;

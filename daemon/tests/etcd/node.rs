@@ -13,7 +13,7 @@ use soramode_protocol::error::{Error, ErrorType};
 use soramode_protocol::event::{EventKind, EventType};
 use soramode_protocol::id::ConnectionId;
 use soramode_protocol::mode::{ChangeMode, Mode, ModeChanged, SettableMode};
-use soramode_protocol::node::{GetStatus, ListClusterNodes, Standing, Status};
+use soramode_protocol::node::{GetStatus, ListClusterNodes, Membership, Status};
 use soramode_protocol::request::Call;
 use soramode_protocol::subscribe::{Subscribe, SubscribeFrom};
 use soramode_protocol::wait::{Outcome, Wait, WaitFor};
@@ -195,7 +195,7 @@ impl Node {
     /// Waits until it sees these nodes, each as `name mode`, and those that are gone as `name`.
     pub(crate) async fn sees(&self, wanted: &[&str]) {
         until(async || {
-            let nodes = self.ask(&ListClusterNodes { owed: false }).await.nodes;
+            let nodes = self.ask(&ListClusterNodes { count_orphaned: false }).await.nodes;
             let words = nodes.iter().map(|node| format!("{} {}", node.node_name, node.mode.map(Mode::name).unwrap_or_default()));
             let words: Vec<String> = words.map(|word| word.trim().to_owned()).collect();
             (words == wanted).then_some(())
@@ -307,7 +307,7 @@ pub(crate) async fn three(etcd: &Etcd, words: &[&str]) -> [Node; 3] {
 }
 
 /// Its place in the cluster is this.
-pub(crate) async fn stands(node: &Node, standing: Standing, mode: Mode) {
+pub(crate) async fn stands(node: &Node, membership: Membership, mode: Mode) {
     let status = node.status().await;
-    assert_eq!((status.standing, status.mode.mode), (standing, mode), "{status:#?}");
+    assert_eq!((status.membership, status.mode.mode), (membership, mode), "{status:#?}");
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use etcd_client::CompactionOptions;
 use soramode_protocol::mode::{GetMode, Mode, SettableMode};
-use soramode_protocol::node::Standing;
+use soramode_protocol::node::Membership;
 
 use crate::etcd::Etcd;
 use crate::node::{Node, QUICK, stands, until};
@@ -60,7 +60,7 @@ async fn after_a_long_outage_it_is_normal_by_itself() {
     let back = Instant::now();
     events.until("node.joined").await;
     eprintln!("{count} answers meanwhile, the slowest in {slowest:?}; joined {:?} after etcd was back", back.elapsed());
-    stands(&node, Standing::Joined, Mode::Normal).await;
+    stands(&node, Membership::Joined, Mode::Normal).await;
     assert_eq!(node.status().await.sessions, 1);
     assert!(!events.seen.contains(&"session.destroyed"), "{:?}", events.seen);
     node.offered("egg", "2").await;
@@ -105,5 +105,5 @@ async fn a_watch_whose_past_was_forgotten_is_opened_anew() {
         nodes[1].set(mode).await;
         nodes[0].sees(&["n1 normal", &format!("n2 {}", Mode::from(mode))]).await;
     }
-    stands(&nodes[0], Standing::Joined, Mode::Normal).await;
+    stands(&nodes[0], Membership::Joined, Mode::Normal).await;
 }

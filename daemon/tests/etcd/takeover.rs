@@ -48,14 +48,14 @@ async fn a_node_that_promises_nothing_is_waited_for_until_it_is_purged() {
         Err(ClientError::Refused(error)) => error.data.error_type,
         Ok(_) | Err(_) => panic!("not refused"),
     };
-    assert_eq!(refused(second.try_ask(&purge("n1", RISK_OF_PURGE)).await), ErrorType::CannotBecomeTrue);
+    assert_eq!(refused(second.try_ask(&purge("n1", RISK_OF_PURGE)).await), ErrorType::NodeStillJoined);
     first.kill();
     second.sees(&["n2 normal", "n1"]).await;
     assert_eq!(refused(second.try_ask(&purge("n1", "")).await), ErrorType::InvalidParams);
     assert_eq!(refused(second.try_ask(&purge("n3", RISK_OF_PURGE)).await), ErrorType::NotFound);
     assert!(matches!(second.connect("spam", "2").await, Decision::Reject { reason: RejectReason::OwnerLost, retry_after_ms: None, .. }));
-    let owed = second.ask(&ListClusterNodes { owed: true }).await.nodes;
-    assert_eq!(owed.iter().map(|node| node.owes.unwrap().until_purged).collect::<Vec<_>>(), [0, 1]);
+    let owed = second.ask(&ListClusterNodes { count_orphaned: true }).await.nodes;
+    assert_eq!(owed.iter().map(|node| node.orphaned_channels.unwrap().held_until_purge).collect::<Vec<_>>(), [0, 1]);
     assert_eq!(second.ask(&purge("n1", RISK_OF_PURGE)).await.channels, 1);
     assert!(second.offered("spam", "2").await > token);
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use soramode_protocol::mode::Mode;
-use soramode_protocol::node::Standing;
+use soramode_protocol::node::Membership;
 
 use crate::etcd::{Etcd, Scheme, run_in};
 use crate::node::{Node, QUICK, stands, until};
@@ -44,7 +44,7 @@ async fn only_who_has_a_certificate_joins() {
         let words: Vec<&str> = words.into_iter().chain(bare.clone()).collect();
         let stranger = Node::start(name, &etcd, &words);
         until(async || stranger.status().await.cluster.unwrap().problem.filter(|problem| problem.contains(remedy))).await;
-        stands(&stranger, Standing::Fenced, Mode::Initial).await;
+        stands(&stranger, Membership::Fenced, Mode::Initial).await;
     }
     let plain = Node::start_at("n4", &etcd.endpoint(0).replace("https:", "http:"), &QUICK);
     let told = |problem: &String| problem.contains("name it with https:");

@@ -13,7 +13,11 @@ fn without_means_nothing_is_ended() {
     client.connect("spam", "1");
     for end in [json!({"channel_id": "spam"}), json!({"all": true})] {
         let refused = client.ask("End", &end);
-        assert_eq!((&refused["error"]["data"]["error_type"], &refused["error"]["code"]), (&json!("NoMeans"), &json!(-32020)), "{refused}");
+        assert_eq!(
+            (&refused["error"]["data"]["error_type"], &refused["error"]["code"]),
+            (&json!("CannotEndSessions"), &json!(-32020)),
+            "{refused}"
+        );
     }
     let refused = client.ask("End", &json!({"channel_id": "ham"}));
     assert_eq!(refused["error"]["data"]["error_type"], "NotFound");
@@ -36,8 +40,8 @@ fn a_signalling_server_that_ends_sessions_is_told_which() {
     reader.get("Subscribe", &json!({"types": ["mode.changed"]}));
     let spam = client.connect("spam", "1");
     let ham = client.connect("ham", "2");
-    assert_eq!(client.get("End", &json!({"channel_id": "spam"})), json!({"sessions": 1, "means": "subscribers"}));
-    assert_eq!(client.get("End", &json!({"all": true})), json!({"sessions": 2, "means": "subscribers"}));
+    assert_eq!(client.get("End", &json!({"channel_id": "spam"})), json!({"sessions": 1, "via": "subscribers"}));
+    assert_eq!(client.get("End", &json!({"all": true})), json!({"sessions": 2, "via": "subscribers"}));
     let end = |it: &Value| json!({"channel_id": it["channel_id"], "session_id": it["session_id"]});
     for other in &mut others {
         for wanted in [&spam, &spam, &ham] {
@@ -50,7 +54,7 @@ fn a_signalling_server_that_ends_sessions_is_told_which() {
     for other in &mut others {
         other.get("Unsubscribe", &json!({}));
     }
-    assert_eq!(client.ask("End", &json!({"all": true}))["error"]["data"]["error_type"], "NoMeans", "nobody is left who would");
+    assert_eq!(client.ask("End", &json!({"all": true}))["error"]["data"]["error_type"], "CannotEndSessions", "nobody is left who would");
 }
 
 #[test]
@@ -94,10 +98,10 @@ fn sora_is_asked_to_disconnect_each_channel() {
     let node = node_before(&sora);
     fill(&node, 50);
     let mut client = node.daemon.client();
-    assert_eq!(client.get("End", &json!({"channel_id": "channel-7"})), json!({"sessions": 1, "means": "sora_api"}));
+    assert_eq!(client.get("End", &json!({"channel_id": "channel-7"})), json!({"sessions": 1, "via": "sora_api"}));
     assert_eq!(disconnected(&sora), [json!({"channel_id": "channel-7"})]);
     sora.reply_from_now(Reply::json(400, r#"{"error_type":"CHANNEL-NOT-FOUND"}"#));
-    assert_eq!(client.get("End", &json!({"all": true})), json!({"sessions": 50, "means": "sora_api"}), "one that is gone has ended");
+    assert_eq!(client.get("End", &json!({"all": true})), json!({"sessions": 50, "via": "sora_api"}), "one that is gone has ended");
     assert_eq!(disconnected(&sora).len(), 51);
     assert_eq!(client.status()["sessions"], 50, "they are over when Sora says so");
 }
@@ -117,5 +121,5 @@ fn what_sora_cannot_be_asked_for_is_counted() {
     let node = Node::with(|config| config.http.sora.api = Some(format!("http://{nobody}:1/").parse().unwrap()));
     fill(&node, 1);
     let ended = node.daemon.client().get("End", &json!({"all": true}));
-    assert_eq!(ended, json!({"sessions": 0, "means": "sora_api", "failed": 1, "problem": "Connection refused"}));
+    assert_eq!(ended, json!({"sessions": 0, "via": "sora_api", "failed": 1, "problem": "Connection refused"}));
 }

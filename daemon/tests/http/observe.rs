@@ -16,7 +16,7 @@ fn a_node_is_ready_for_whom_it_lets_in() {
         client.get("ChangeMode", &json!({"mode": mode}));
         for (path, wanted) in [("/live", 200), ("/ready", ready), ("/ready/new-session", for_sessions)] {
             let said = node.look(path);
-            assert_eq!((said.status, said.json()), (wanted, json!({"mode": mode, "standing": "standalone"})), "{mode} {path}");
+            assert_eq!((said.status, said.json()), (wanted, json!({"mode": mode, "membership": "standalone"})), "{mode} {path}");
             assert_eq!(said.header("cache-control"), Some("no-store"));
         }
     }
@@ -44,7 +44,7 @@ fn a_node_whose_state_cannot_be_used_says_why_it_is_not_ready() {
     let node = Node::with(|config| config.state_dir = Some(folder.path().to_owned()));
     let ready = node.look("/ready");
     assert_eq!(ready.status, 503);
-    assert_eq!(ready.text(), r#"{"mode":"block_new_connection","standing":"standalone","storage":"failed"}"#);
+    assert_eq!(ready.text(), r#"{"mode":"block_new_connection","membership":"standalone","storage":"failed"}"#);
     assert_eq!(node.look("/live").status, 200);
     assert!(node.look("/metrics").text().contains("\nsoramode_storage{storage=\"failed\"} 1\n"));
 }
@@ -92,12 +92,12 @@ fn the_metrics_say_what_happened() {
     for line in [
         "soramode_mode{mode=\"block_new_session\"} 1",
         "soramode_mode{mode=\"normal\"} 0",
-        "soramode_standing{standing=\"standalone\"} 1",
+        "soramode_membership{membership=\"standalone\"} 1",
         "soramode_mode_generation 2",
         "soramode_sessions 2",
         "soramode_connections 2",
         "soramode_pending_connections 1",
-        "soramode_sessions_known 1",
+        "soramode_sessions_complete 1",
         "soramode_decisions_total{answer=\"offer\",reason=\"\"} 3",
         "soramode_decisions_total{answer=\"reject\",reason=\"BLOCK-NEW-SESSION\"} 2",
         "soramode_decision_duration_seconds_count 5",

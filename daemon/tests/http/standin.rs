@@ -41,7 +41,7 @@ impl Beside {
     fn start(&self) -> Node {
         Node::with(|config| {
             // As from the command line: whoever starts beside a Sora does not know what it has.
-            config.sessions_known = false;
+            config.assume_complete = false;
             // An empty session that nobody told the end of is over after two polls.
             config.http.sora.session_max_linger = Duration::from_secs(2);
             config.http.sora.listen = Some(self.webhooks);
@@ -51,7 +51,7 @@ impl Beside {
 
     fn start_without_api(&self) -> Node {
         Node::with(|config| {
-            config.sessions_known = false;
+            config.assume_complete = false;
             config.http.sora.listen = Some(self.webhooks);
         })
     }
@@ -178,8 +178,8 @@ fn without_its_api_nobody_says_that_a_sora_is_drained() {
     let node = beside.start_without_api();
     let mut client = node.daemon.client();
     client.get("ChangeMode", &json!({"mode": "block_new_session"}));
-    assert_eq!(client.refused("Wait", &json!({"for": "drained"})), "SessionsUnknown");
-    assert_eq!(client.status()["sessions_known"], false);
+    assert_eq!(client.refused("Wait", &json!({"for": "drained"})), "SessionsIncomplete");
+    assert_eq!(client.status()["sessions_complete"], false);
     let node = {
         drop((client, node));
         beside.start()
@@ -188,7 +188,7 @@ fn without_its_api_nobody_says_that_a_sora_is_drained() {
     client.get("ChangeMode", &json!({"mode": "block_new_session"}));
     let params = json!({"for": "drained", "timeout_seconds": 0.5});
     let ended = client.get("Wait", &params);
-    assert_eq!((&ended["outcome"], ended["blockers"].as_array().unwrap().len()), (&json!("timeout"), beside.sora.channels()));
+    assert_eq!((&ended["outcome"], ended["oldest_sessions"].as_array().unwrap().len()), (&json!("timeout"), beside.sora.channels()));
 }
 
 #[test]
@@ -206,7 +206,7 @@ fn an_api_that_fails_confirms_nothing_and_is_told_of() {
         assert_eq!((&ended["outcome"], &ended["status"]["sessions"]), (&json!("timeout"), &json!(0)), "{ended}");
         let status = client.status();
         let sora = status["sources"].as_array().unwrap().iter().find(|source| source["name"] == "sora").unwrap().clone();
-        assert!(sora["problem"].is_string() && sora["missing"].is_string(), "{sora}");
+        assert!(sora["problem"].is_string() && sora["incomplete_reason"].is_string(), "{sora}");
         beside.sora.fail(Fault::None);
         assert_eq!(client.get("Wait", &json!({"for": "drained", "timeout_seconds": 30}))["outcome"], "reached");
     }

@@ -133,7 +133,7 @@ fn a_sora_that_hangs_up_while_the_application_thinks_leaves_nobody_behind() {
     drop(wire);
     client.get("ChangeMode", &json!({"mode": "block_new_session"}));
     // Nobody is waited for any more: else this would take until the pending timeout.
-    let params = json!({"for": "drained", "assume_known": true, "timeout_seconds": 20});
+    let params = json!({"for": "drained", "assume_complete": true, "timeout_seconds": 20});
     assert_eq!(client.get("Wait", &params)["outcome"], "reached");
 }
 

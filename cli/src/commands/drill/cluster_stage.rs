@@ -120,7 +120,7 @@ impl ClusterStage {
         let mut said = Vec::new();
         for node in &mut self.nodes {
             let status = once_in(node, mode).await?;
-            said.push(format!("{}, {}", status.standing, status.mode.mode));
+            said.push(format!("{}, {}", status.membership, status.mode.mode));
         }
         said.dedup();
         Ok(format!("{}: {}", NAMES.join(", "), said.join("; ")))
@@ -130,7 +130,7 @@ impl ClusterStage {
     async fn seen(&mut self, at: At) -> Result<String, Lost> {
         let until = Instant::now() + STEP_MAX / 2;
         loop {
-            let nodes = self.node(at)?.call(&ListClusterNodes { owed: false }).await?.nodes;
+            let nodes = self.node(at)?.call(&ListClusterNodes { count_orphaned: false }).await?.nodes;
             let names: Vec<&str> = nodes.iter().filter(|node| node.connected).map(|node| node.node_name.as_str()).collect();
             let normal = nodes.iter().filter(|node| node.mode == Some(Mode::Normal)).count();
             if normal == NAMES.len() || Instant::now() > until {

@@ -99,7 +99,7 @@ pub(super) fn playbill() -> Playbill {
         next: "\
 Your first cluster: man/cluster.md. Its daily commands:
   soramode nodes                             who is there, and who owes channels
-  soramode drain --node n1 --keep-normal 1   close n1, wherever this is typed
+  soramode drain --node n1 --keep-open 1   close n1, wherever this is typed
   soramode wait joined                       after an upgrade: is it in again",
     }
 }

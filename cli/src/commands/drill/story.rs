@@ -92,7 +92,7 @@ pub(super) static STORY: &[Part<Ask, Said>] = &[
             step(Set(BlockNewSession), Unchanged, "a set that is repeated succeeds and changes nothing"),
             step(Set(Initial), Refused(ErrorType::InvalidParams), "nobody can set initial: a cluster's node enters it by itself"),
             step(Set(Normal), Changed { from: BlockNewSession, connections: 4 }, "open again, with everybody still there"),
-            step(WaitDrained, Refused(ErrorType::CannotBecomeTrue), "a node that is open never drains, so nobody waits for it"),
+            step(WaitDrained, Refused(ErrorType::ConditionImpossible), "a node that is open never drains, so nobody waits for it"),
         ],
     },
     Part {

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use soramode_protocol::node::Standing;
+use soramode_protocol::node::Membership;
 
 use crate::cluster::{FenceAfter, Incarnation, Terms};
 
@@ -68,22 +68,22 @@ impl Right {
     }
 
     /// Never `standalone`.
-    pub fn standing(&self, now: Duration) -> Standing {
+    pub fn membership(&self, now: Duration) -> Membership {
         if self.is_over(now) {
-            Standing::Fenced
+            Membership::Fenced
         } else if now >= self.isolated_at() {
-            Standing::Isolated
+            Membership::Isolated
         } else {
-            Standing::Joined
+            Membership::Joined
         }
     }
 
-    /// When the standing changes next, if no renewal comes; `None` if it has changed for the last time.
+    /// When the membership changes next, if no renewal comes; `None` if it has changed for the last time.
     pub fn next_deadline(&self, now: Duration) -> Option<Duration> {
-        match self.standing(now) {
-            Standing::Joined => Some(self.over_at().map_or(self.isolated_at(), |over| over.min(self.isolated_at()))),
-            Standing::Isolated => self.over_at(),
-            Standing::Fenced | Standing::Standalone => None,
+        match self.membership(now) {
+            Membership::Joined => Some(self.over_at().map_or(self.isolated_at(), |over| over.min(self.isolated_at()))),
+            Membership::Isolated => self.over_at(),
+            Membership::Fenced | Membership::Standalone => None,
         }
     }
 
@@ -98,7 +98,7 @@ impl Right {
 
     /// Whether new channels may be claimed, and a claim that was won may be used: not while isolated.
     pub fn may_claim(&self, now: Duration) -> bool {
-        self.standing(now) == Standing::Joined
+        self.membership(now) == Membership::Joined
     }
 
     /// Whether it is over.
@@ -132,10 +132,10 @@ mod tests {
     fn it_runs_from_the_sending_and_not_from_the_answer() {
         let mut right = Right::begin(Incarnation(7), TERMS, s(100));
         assert_eq!(right.confirm(s(102), s(105)), Renewal::Prolonged);
-        assert_eq!(right.standing(s(107)), Standing::Joined);
-        assert_eq!(right.standing(s(108)), Standing::Isolated);
-        assert_eq!(right.standing(s(131)), Standing::Isolated);
-        assert_eq!(right.standing(s(132)), Standing::Fenced);
+        assert_eq!(right.membership(s(107)), Membership::Joined);
+        assert_eq!(right.membership(s(108)), Membership::Isolated);
+        assert_eq!(right.membership(s(131)), Membership::Isolated);
+        assert_eq!(right.membership(s(132)), Membership::Fenced);
     }
 
     #[test]
@@ -158,7 +158,7 @@ mod tests {
         let mut right = Right::begin(Incarnation(7), TERMS, s(100));
         assert_eq!(right.confirm(s(129), s(130)), Renewal::Over);
         assert_eq!(right.valid_for(s(130)), ValidFor::Over);
-        assert_eq!(right.standing(s(130)), Standing::Fenced);
+        assert_eq!(right.membership(s(130)), Membership::Fenced);
         assert_eq!(right.next_deadline(s(130)), None);
     }
 
@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn without_a_dead_man_it_has_no_end() {
         let right = Right::begin(Incarnation(7), Terms { fence_after: FenceAfter::Never, ..TERMS }, s(100));
-        assert_eq!(right.standing(s(1_000_000)), Standing::Isolated);
+        assert_eq!(right.membership(s(1_000_000)), Membership::Isolated);
         assert_eq!(right.valid_for(s(1_000_000)), ValidFor::Always);
         assert_eq!(right.next_deadline(s(106)), None);
         assert!(!right.may_claim(s(106)));

@@ -6,7 +6,7 @@ use soramode_protocol::decision::{Decision, RejectReason};
 use soramode_protocol::error::Error;
 use soramode_protocol::id::ChannelId;
 use soramode_protocol::mode::Mode;
-use soramode_protocol::node::Standing;
+use soramode_protocol::node::Membership;
 
 use crate::admission::Row;
 use crate::cluster::claim::{Claim, Found, Me, Outcome, Reply, judge};
@@ -104,7 +104,7 @@ impl Gate {
         if member.owned.contains_key(channel_id) {
             return false;
         }
-        let is_joined = self.standing == Standing::Joined;
+        let is_joined = self.membership == Membership::Joined;
         match row {
             Row::Offer => true,
             // Perhaps another node takes it.
@@ -115,7 +115,7 @@ impl Gate {
 
     /// Asks the cluster about a channel; `None` if whoever waits is answered later.
     pub(crate) fn ask_cluster(&mut self, turn: &mut Turn, channel_id: &ChannelId, waiter: Waiter) -> Option<Refusable<Decision>> {
-        if self.standing != Standing::Joined {
+        if self.membership != Membership::Joined {
             return Some(Err(Error::cluster_unavailable(ISOLATED)));
         }
         let mode = self.mode.mode;
@@ -308,7 +308,7 @@ impl Gate {
         if asking.rounds > ROUNDS_MAX {
             return self.settle(turn, channel_id, &Ruling::Unavailable("the channel changes hands too often".to_owned()));
         }
-        if self.standing == Standing::Fenced {
+        if self.membership == Membership::Fenced {
             return self.settle(turn, channel_id, &Ruling::Nowhere);
         }
         self.order_ask(turn, channel_id, wish.unwrap_or(Wish::Find));

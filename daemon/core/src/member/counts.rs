@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use soramode_protocol::id::NodeName;
-use soramode_protocol::node::{ClusterNodes, ListClusterNodes, Owes, Standing};
+use soramode_protocol::node::{ClusterNodes, ListClusterNodes, Membership, OrphanedChannels};
 use soramode_protocol::reply::{Answer, Reply};
 use soramode_protocol::time::Time;
 
@@ -53,8 +53,8 @@ impl Counts {
 impl Gate {
     /// Answers with the nodes; their orphaned channels are counted first, where that is wanted and was not done a moment ago.
     pub(crate) fn list_nodes(&mut self, turn: &mut Turn, ticket: Ticket, list: ListClusterNodes) -> Option<Answer> {
-        let (now, is_joined) = (turn.now.boot, self.standing == Standing::Joined);
-        let Some(member) = self.member().filter(|_| list.owed) else {
+        let (now, is_joined) = (turn.now.boot, self.membership == Membership::Joined);
+        let Some(member) = self.member().filter(|_| list.count_orphaned) else {
             return Some(Ok(Reply::ClusterNodes(self.list_cluster_nodes())));
         };
         let counts = &mut member.counts;
@@ -89,31 +89,31 @@ impl Gate {
     /// The nodes with what the last count showed of them.
     fn counted_nodes(&self) -> ClusterNodes {
         let ClusterNodes { mut nodes, .. } = self.list_cluster_nodes();
-        let (owes, counted_at, problem) = match self.member.as_deref().and_then(|member| member.counts.last.as_ref()) {
-            Some(Counted { owned: Ok(owned), at, .. }) => (Some(self.owes(owned)), Some(*at), None),
+        let (orphaned_channels, counted_at, problem) = match self.member.as_deref().and_then(|member| member.counts.last.as_ref()) {
+            Some(Counted { owned: Ok(owned), at, .. }) => (Some(self.orphaned_channels(owned)), Some(*at), None),
             Some(Counted { owned: Err(why), .. }) => (None, None, Some(why.clone())),
             None => (None, None, Some("they are being counted: ask again in a moment".to_owned())),
         };
-        if let Some(owes) = owes {
+        if let Some(orphaned_channels) = orphaned_channels {
             for node in &mut nodes {
-                node.owes = Some(owes.get(&node.node_name).copied().unwrap_or_default());
+                node.orphaned_channels = Some(orphaned_channels.get(&node.node_name).copied().unwrap_or_default());
             }
         }
         ClusterNodes { nodes, counted_at, problem }
     }
 
     /// The channels that wait for a life of a node that is over. Those of one that was purged are free.
-    fn owes(&self, owned: &[Owned]) -> BTreeMap<NodeName, Owes> {
-        let mut by_name: BTreeMap<NodeName, Owes> = BTreeMap::new();
+    fn orphaned_channels(&self, owned: &[Owned]) -> BTreeMap<NodeName, OrphanedChannels> {
+        let mut by_name: BTreeMap<NodeName, OrphanedChannels> = BTreeMap::new();
         let Some(member) = self.member.as_deref() else { return by_name };
         for Owned { node_name, incarnation, channels } in owned {
             let is_there = member.nodes.get(node_name).is_some_and(|node| node.incarnation == *incarnation);
             if is_there || member.gone.is_purged(*incarnation) {
                 continue;
             }
-            let owes = by_name.entry(node_name.clone()).or_default();
-            owes.channels = owes.channels.saturating_add(channels.channels);
-            owes.until_purged = owes.until_purged.saturating_add(channels.until_purged);
+            let count = by_name.entry(node_name.clone()).or_default();
+            count.total = count.total.saturating_add(channels.total);
+            count.held_until_purge = count.held_until_purge.saturating_add(channels.held_until_purge);
         }
         by_name
     }

@@ -8,7 +8,7 @@ use soramode_protocol::decision::Explain;
 use soramode_protocol::error::Error;
 use soramode_protocol::id::ChannelId;
 use soramode_protocol::mode::Mode;
-use soramode_protocol::node::Standing;
+use soramode_protocol::node::Membership;
 use soramode_protocol::reply::{Answer, Reply as Told};
 
 use crate::cluster::claim::{Found, Outcome, Reply};
@@ -55,13 +55,13 @@ impl Gate {
     /// Answers at once, or, where the cluster must be asked, later.
     pub(crate) fn explain(&mut self, turn: &mut Turn, ticket: Ticket, explain: Explain) -> Option<Answer> {
         let Explain { channel_id } = explain;
-        let standing = self.standing;
+        let membership = self.membership;
         // A channel of the node's own is its own in every mode.
         let Some(member) = self.member().filter(|member| !member.owned.contains_key(&channel_id)) else {
             return Some(Ok(self.explained(&channel_id, |_| Ruling::Here)));
         };
         let cannot = |why: &str| Ruling::Unavailable(why.to_owned());
-        if standing != Standing::Joined {
+        if membership != Membership::Joined {
             return Some(Ok(self.explained(&channel_id, |_| cannot(ISOLATED))));
         }
         let Some(by) = member.incarnation() else {

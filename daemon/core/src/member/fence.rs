@@ -11,7 +11,7 @@ use soramode_protocol::id::ChannelId;
 use crate::cluster::join::PastSessions;
 use crate::effect::Act;
 use crate::gate::{Gate, Turn};
-use crate::input::{Membership, SocketId};
+use crate::input::{MembershipChange, SocketId};
 use crate::slab::Slot;
 use crate::snapshot::FenceMeans;
 use crate::timers::Timer;
@@ -58,7 +58,7 @@ impl Fences {
 impl Gate {
     /// The right is over: nobody is admitted, and every session ends.
     pub(super) fn fence_all(&mut self, turn: &mut Turn) {
-        self.cluster(turn, Membership::Fenced);
+        self.cluster(turn, MembershipChange::Fenced);
         self.give_up();
         self.fence(turn, FenceOf::All);
         self.stop_asking(turn);

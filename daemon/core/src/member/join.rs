@@ -11,7 +11,7 @@ use crate::cluster::right::{Renewal, Right};
 use crate::cluster::{FenceAfter, Incarnation};
 use crate::effect::Record;
 use crate::gate::{Gate, Turn};
-use crate::input::Membership;
+use crate::input::MembershipChange;
 use crate::snapshot::StoredMember;
 
 use super::order::{Load, Looked, Order, SeenNode};
@@ -123,7 +123,7 @@ impl Gate {
             Renewal::Prolonged => {
                 member.renewed_at = Some(wall);
                 self.watch_right(turn);
-                self.set_standing_timer(now);
+                self.set_membership_timer(now);
             }
             Renewal::Over => self.fence_all(turn),
         }
@@ -203,10 +203,10 @@ impl Gate {
         turn.effects.records.push(Record::Member(Some(StoredMember { incarnation, fence_after: terms.fence_after })));
         self.store_known(turn, 0);
         if before.is_none() {
-            self.cluster(turn, Membership::Joined);
+            self.cluster(turn, MembershipChange::Joined);
         }
         self.watch_right(turn);
-        self.set_standing_timer(now);
+        self.set_membership_timer(now);
     }
 
     /// The incarnation is given up: what it served must end, and be known to have ended, before the node joins anew.

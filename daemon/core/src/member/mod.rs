@@ -1,4 +1,4 @@
-//! The node as a member of its cluster: what it holds of it, and how its right decides its standing.
+//! The node as a member of its cluster: what it holds of it, and how its right decides its membership.
 //!
 //! The decisions are those of [`cluster`](crate::cluster); here they meet the gate's mode, sessions and clients.
 
@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use soramode_protocol::cluster::Claim as OfferedClaim;
 use soramode_protocol::id::{ChannelId, NodeName};
-use soramode_protocol::node::Standing;
+use soramode_protocol::node::Membership;
 use soramode_protocol::time::Time;
 
 use crate::cluster::gone::Gone;
@@ -30,7 +30,7 @@ use crate::cluster::right::{Right, ValidFor};
 use crate::cluster::{Incarnation, Token};
 use crate::effect::{Act, Record};
 use crate::gate::{Gate, Turn};
-use crate::input::{Host, Membership};
+use crate::input::{Host, MembershipChange};
 use crate::snapshot::{ClusterSettings, Stored, StoredMember};
 use counts::Counts;
 use explain::Explaining;
@@ -72,7 +72,7 @@ pub(crate) struct Member {
     epoch: u64,
     trust: Trust,
     renewed_at: Option<Time>,
-    pub(crate) standing_since: Option<Time>,
+    pub(crate) membership_since: Option<Time>,
     /// When the others were told how full the node is, and what.
     told: Option<(Duration, Load)>,
     counts: Counts,
@@ -121,7 +121,7 @@ impl Member {
             epoch: 0,
             trust: Trust::new(stored.etcd.take()),
             renewed_at: None,
-            standing_since: None,
+            membership_since: None,
             told: None,
             counts: Counts::default(),
             explaining: Explaining::default(),
@@ -200,24 +200,24 @@ impl Gate {
     pub(crate) fn watch_right(&mut self, turn: &mut Turn) {
         let now = turn.now.boot;
         let Some(right) = self.member.as_deref().and_then(|member| member.right.as_ref()) else { return };
-        let standing = self.standing_of(right, now);
-        if standing == self.standing {
+        let membership = self.membership_of(right, now);
+        if membership == self.membership {
             return;
         }
-        match standing {
+        match membership {
             // A right that was confirmed in time goes on; one that has begun says so where it begins.
-            Standing::Joined => self.cluster(turn, Membership::Joined),
-            Standing::Isolated => self.cluster(turn, Membership::Isolated),
-            Standing::Fenced | Standing::Standalone => self.fence_all(turn),
+            Membership::Joined => self.cluster(turn, MembershipChange::Joined),
+            Membership::Isolated => self.cluster(turn, MembershipChange::Isolated),
+            Membership::Fenced | Membership::Standalone => self.fence_all(turn),
         }
-        self.set_standing_timer(now);
+        self.set_membership_timer(now);
     }
 
-    fn set_standing_timer(&mut self, now: Duration) {
+    fn set_membership_timer(&mut self, now: Duration) {
         let right = self.member().and_then(|member| member.right.as_ref());
         match right.and_then(|right| right.next_deadline(now)) {
-            Some(at) => self.timers.set(crate::timers::Timer::Standing, at),
-            None => self.timers.cancel(crate::timers::Timer::Standing),
+            Some(at) => self.timers.set(crate::timers::Timer::Membership, at),
+            None => self.timers.cancel(crate::timers::Timer::Membership),
         }
     }
 

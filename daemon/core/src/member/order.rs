@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use soramode_protocol::id::{ChannelId, NodeName};
 use soramode_protocol::mode::Mode;
-use soramode_protocol::node::Owes;
+use soramode_protocol::node::OrphanedChannels;
 use soramode_protocol::time::Time;
 
 use crate::cluster::claim::{Claim, Found, Reply};
@@ -301,7 +301,7 @@ pub struct Owned {
     /// Which.
     pub incarnation: Incarnation,
     /// How many, and how many of them no time gives free.
-    pub channels: Owes,
+    pub channels: OrphanedChannels,
 }
 
 /// What is to end at a fence.

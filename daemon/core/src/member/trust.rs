@@ -6,7 +6,7 @@ use std::time::Duration;
 use soramode_protocol::cluster::{InitCluster, Initialized};
 use soramode_protocol::error::Error;
 use soramode_protocol::id::{ClusterId, HistoryId};
-use soramode_protocol::node::Standing;
+use soramode_protocol::node::Membership;
 use soramode_protocol::reply::{Answer, Reply};
 
 use crate::cluster::Incarnation;
@@ -15,7 +15,7 @@ use crate::cluster::history::{Accepted, AcceptedRisk, Configuration, InitRefusal
 use crate::cluster::right::Right;
 use crate::effect::{Act, Record};
 use crate::gate::{Gate, Turn};
-use crate::input::{Membership, Ticket};
+use crate::input::{MembershipChange, Ticket};
 use crate::snapshot::StoredMember;
 
 use super::order::{Looked, Order};
@@ -163,8 +163,8 @@ impl Gate {
             self.store_known(turn, seen);
             self.put_off(turn, REFUSED);
         }
-        if self.standing == Standing::Joined {
-            self.cluster(turn, Membership::Isolated);
+        if self.membership == Membership::Joined {
+            self.cluster(turn, MembershipChange::Isolated);
         }
     }
 
@@ -217,12 +217,12 @@ impl Gate {
         Self::order(turn, Order::Look);
     }
 
-    /// The standing that a right gives: none gives more than isolation in an etcd that is refused.
-    pub(super) fn standing_of(&self, right: &Right, now: Duration) -> Standing {
+    /// The membership that a right gives: none gives more than isolation in an etcd that is refused.
+    pub(super) fn membership_of(&self, right: &Right, now: Duration) -> Membership {
         let is_refused = self.member.as_deref().is_some_and(|member| member.trust.refuses());
-        match right.standing(now) {
-            Standing::Joined if is_refused => Standing::Isolated,
-            standing @ (Standing::Joined | Standing::Isolated | Standing::Fenced | Standing::Standalone) => standing,
+        match right.membership(now) {
+            Membership::Joined if is_refused => Membership::Isolated,
+            membership @ (Membership::Joined | Membership::Isolated | Membership::Fenced | Membership::Standalone) => membership,
         }
     }
 }

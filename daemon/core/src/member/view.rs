@@ -5,7 +5,7 @@ use std::time::Duration;
 use soramode_protocol::cluster::{ClusterStatus, Granted, PurgeClusterNode, Purged};
 use soramode_protocol::error::Error;
 use soramode_protocol::id::NodeName;
-use soramode_protocol::node::{ClusterNode, Standing};
+use soramode_protocol::node::{ClusterNode, Membership};
 use soramode_protocol::reply::{Answer, Reply};
 
 use crate::cluster::{FenceAfter, Incarnation};
@@ -20,7 +20,7 @@ impl Gate {
     /// How long an SFU may go on serving, from when it asked.
     pub(crate) fn grant(&self, now: Duration) -> Granted {
         let valid_for = self.member.as_deref().and_then(|member| member.valid_for(now));
-        Granted { standing: self.standing, valid_for_ms: valid_for.map(millis) }
+        Granted { membership: self.membership, valid_for_ms: valid_for.map(millis) }
     }
 
     pub(crate) fn cluster_status(&self, now: Duration) -> Option<Box<ClusterStatus>> {
@@ -30,7 +30,7 @@ impl Gate {
         Some(Box::new(ClusterStatus {
             name: settings.name.clone(),
             endpoints: settings.endpoints.clone(),
-            standing_since: member.standing_since,
+            membership_since: member.membership_since,
             api_url: settings.api_url.clone(),
             signaling_url: settings.signaling_url.clone(),
             incarnation: right.map(|right| right.incarnation().0),
@@ -41,7 +41,7 @@ impl Gate {
                 FenceAfter::After(time) => Some(millis(time)),
                 FenceAfter::Never => None,
             },
-            never_because: settings.never_because.clone(),
+            no_takeover_reason: settings.no_takeover_reason.clone(),
             on_fence: settings.on_fence.name().to_owned(),
             dead_man: settings.dead_man.clone(),
             channels: u64::try_from(member.owned.len()).unwrap_or(u64::MAX),
@@ -51,7 +51,7 @@ impl Gate {
         }))
     }
 
-    /// The nodes that are there by name, this one among them whatever its standing, and then those that are not.
+    /// The nodes that are there by name, this one among them whatever its membership, and then those that are not.
     pub(crate) fn cluster_nodes(&self) -> Option<Vec<ClusterNode>> {
         let member = self.member.as_deref()?;
         let mut nodes: Vec<ClusterNode> =
@@ -63,7 +63,7 @@ impl Gate {
     }
 
     fn shown_self(&self, member: &Member) -> ClusterNode {
-        let is_in = self.standing == Standing::Joined;
+        let is_in = self.membership == Membership::Joined;
         ClusterNode {
             node_name: self.settings.node_name.clone(),
             mode: Some(self.mode.mode),
@@ -74,11 +74,11 @@ impl Gate {
             cluster_api_url: member.settings.api_url.clone(),
             sora_version: None,
             temporary_node: Some(false),
-            standing: Some(self.standing),
+            membership: Some(self.membership),
             connections: Some(self.sessions.connection_count()),
             sessions: Some(self.sessions.session_count()),
             version: Some(soramode_protocol::version::VERSION.to_owned()),
-            owes: None,
+            orphaned_channels: None,
         }
     }
 
@@ -101,7 +101,7 @@ impl Gate {
             Ok((incarnations, _)) if incarnations.is_empty() && member.nodes.contains_key(&node_name) => {
                 Err(Error::node_is_there(&node_name))
             }
-            Ok((incarnations, _)) if incarnations.is_empty() => Err(Error::owes_nothing(&node_name)),
+            Ok((incarnations, _)) if incarnations.is_empty() => Err(Error::no_orphaned_channels(&node_name)),
             Ok((incarnations, channels)) => {
                 for &incarnation in &incarnations {
                     member.gone.purge(incarnation);
@@ -127,11 +127,11 @@ fn shown(member: &Member, node: &SeenNode) -> ClusterNode {
         cluster_api_url: node.api_url.clone(),
         sora_version: None,
         temporary_node: Some(false),
-        standing: Some(Standing::Joined),
+        membership: Some(Membership::Joined),
         connections: Some(node.load.connections),
         sessions: Some(node.load.sessions),
         version: node.version.clone(),
-        owes: None,
+        orphaned_channels: None,
     }
 }
 
@@ -146,10 +146,10 @@ fn gone(name: &NodeName) -> ClusterNode {
         cluster_api_url: None,
         sora_version: None,
         temporary_node: None,
-        standing: None,
+        membership: None,
         connections: None,
         sessions: None,
         version: None,
-        owes: None,
+        orphaned_channels: None,
     }
 }

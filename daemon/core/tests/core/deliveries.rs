@@ -50,7 +50,7 @@ fn settings() -> Settings {
         max_connections: 100,
         pending_timeout: Duration::from_secs(30),
         socket_grace: Duration::from_secs(30),
-        sessions_known: true,
+        assume_complete: true,
         sora: SoraSettings::default(),
         storage: Storage { state: StorageState::Ok, path: None },
         webhooks: vec![

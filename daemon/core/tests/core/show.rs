@@ -141,10 +141,10 @@ impl Show {
                 let (status, problem) = (tail(", status ", status.as_ref()), tail(", ", problem.as_ref()));
                 format!(": {delivery_id} to {endpoint}, {attempts} attempts{status}{problem}")
             }
-            EventKind::NodeJoined { standing, mode }
-            | EventKind::NodeIsolated { standing, mode }
-            | EventKind::NodeFenced { standing, mode } => {
-                format!(": {standing}, {mode}")
+            EventKind::NodeJoined { membership, mode }
+            | EventKind::NodeIsolated { membership, mode }
+            | EventKind::NodeFenced { membership, mode } => {
+                format!(": {membership}, {mode}")
             }
         };
         format!("{name}{more}")
@@ -229,7 +229,7 @@ impl Show {
     }
 
     fn error(&self, error: &Error) -> String {
-        let present = error.data.present.as_ref().map_or_else(String::new, |present| format!(" (now {})", self.mode(present)));
+        let present = error.data.current_mode.as_ref().map_or_else(String::new, |present| format!(" (now {})", self.mode(present)));
         match self.detail {
             Detail::InWords => format!("error {:?}: {error}{present}", error.data.error_type),
             Detail::ByType => format!("error {:?}{present}{}", error.data.error_type, tail(" in ", error.data.channel_id.as_ref())),
@@ -278,7 +278,7 @@ impl Show {
             }
             Reply::Page(page) => return self.page(page),
             Reply::WaitEnded(ended) => self.wait_ended(ended),
-            Reply::Granted(it) => format!("granted {}{}", it.standing, tail(", ms ", it.valid_for_ms.as_ref())),
+            Reply::Granted(it) => format!("granted {}{}", it.membership, tail(", ms ", it.valid_for_ms.as_ref())),
             Reply::Acknowledged(it) => format!("acknowledged {}", it.found),
             Reply::Purged(it) => format!("purged {} {:?}, {} channels", it.node_name, it.incarnations, it.channels),
             Reply::Initialized(it) => format!("initialized, epoch {}, in etcd {}", it.epoch, it.etcd_cluster_id),
@@ -329,19 +329,19 @@ impl Show {
     }
 
     fn verdict(&mut self, channel: &ChannelId, verdict: &Verdict) -> String {
-        let Verdict { answer, reason, retry_after_ms, node_name, session_id, row, why } = verdict;
+        let Verdict { answer, reason, retry_after_ms, node_name, session_id, rule, explanation } = verdict;
         let session = session_id.as_ref().map_or_else(String::new, |id| format!(" into {}", self.session_id(channel, id)));
-        let why = if self.detail == Detail::InWords { format!(": {why}") } else { String::new() };
+        let why = if self.detail == Detail::InWords { format!(": {explanation}") } else { String::new() };
         let (again, to) = (tail(", again after ms ", retry_after_ms.as_ref()), tail(" to ", node_name.as_ref()));
-        format!("{answer:?}{to}{}{again}{session} by row {row}{why}", tail(" ", reason.as_ref()))
+        format!("{answer:?}{to}{}{again}{session} by row {rule}{why}", tail(" ", reason.as_ref()))
     }
 
     pub(crate) fn status(&mut self, status: &Status) -> String {
-        let mut line = format!("{}; {}", self.mode(&status.mode), status.standing);
+        let mut line = format!("{}; {}", self.mode(&status.mode), status.membership);
         let Status { sessions, connections, pending, .. } = status;
         write!(line, "; {sessions} sessions, {connections} connections, {pending} pending").unwrap();
         line.push_str(&self.oldest(status.oldest_session.as_ref()));
-        line.push_str(if status.sessions_known { "; known" } else { "; not known" });
+        line.push_str(if status.sessions_complete { "; known" } else { "; not known" });
         line.push_str(if status.shadow { "; shadow" } else { "" });
         for (reason, number) in &status.rejected {
             write!(line, "; {number} rejected {reason}").unwrap();
@@ -364,13 +364,13 @@ impl Show {
 
     fn wait_ended(&mut self, ended: &WaitEnded) -> String {
         let status = &ended.status;
-        let mut line = format!("{:?}: {}; {}", ended.outcome, self.mode(&status.mode), status.standing);
+        let mut line = format!("{:?}: {}; {}", ended.outcome, self.mode(&status.mode), status.membership);
         write!(line, "; {} sessions, {} connections", status.sessions, status.connections).unwrap();
         if self.detail == Detail::ByType {
-            write!(line, "; {} blockers", ended.blockers.len()).unwrap();
+            write!(line, "; {} blockers", ended.oldest_sessions.len()).unwrap();
             return line;
         }
-        let blockers: Vec<String> = ended.blockers.iter().map(|it| self.session_id(&it.channel_id, &it.session_id)).collect();
+        let blockers: Vec<String> = ended.oldest_sessions.iter().map(|it| self.session_id(&it.channel_id, &it.session_id)).collect();
         if !blockers.is_empty() {
             write!(line, "; blockers {}", blockers.join(" ")).unwrap();
         }

@@ -56,6 +56,7 @@ pub(crate) fn fence(id: u64, of: &FenceOf) -> String {
 
 pub(crate) fn node(node: &ClusterNode) -> String {
     let mode = node.mode.map_or("no mode", Mode::name);
-    let owes = node.owes.map(|owes| format!(", owes {}, {} until purged", owes.channels, owes.until_purged)).unwrap_or_default();
-    format!("  {}: {mode}, {}{owes}", node.node_name, if node.connected { "connected" } else { "not connected" })
+    let orphaned =
+        node.orphaned_channels.map(|it| format!(", orphaned {}, {} until purged", it.total, it.held_until_purge)).unwrap_or_default();
+    format!("  {}: {mode}, {}{orphaned}", node.node_name, if node.connected { "connected" } else { "not connected" })
 }

@@ -44,10 +44,10 @@ mod built {
         for arguments in ["", "--on-fence socket", "--dead-man grant", "--on-fence socket --dead-man grant --fence-after never"] {
             let config = cluster(arguments, "");
             assert_eq!(config.fence_after, None, "{arguments}");
-            assert!(config.never_because.is_some(), "{arguments}");
+            assert!(config.no_takeover_reason.is_some(), "{arguments}");
         }
         let config = cluster("--on-fence socket --dead-man grant", "");
-        assert_eq!((config.fence_after, config.never_because), (Some(Duration::from_secs(30)), None));
+        assert_eq!((config.fence_after, config.no_takeover_reason), (Some(Duration::from_secs(30)), None));
         assert_eq!(refusal(&format!("{ETCD} --fence-after 20s --on-fence socket"), ""), "fence-after needs on-fence and dead-man");
     }
 

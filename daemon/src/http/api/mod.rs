@@ -145,7 +145,7 @@ async fn answer_call(house: &House, actor: &Arc<str>, call: Call) -> Result<Answ
             other => Err(unexpected(other)),
         },
         Call::ListClusterNodes => {
-            match house.asker.ask(Arc::clone(actor), GateRequest::ListClusterNodes(ListClusterNodes { owed: false })).await {
+            match house.asker.ask(Arc::clone(actor), GateRequest::ListClusterNodes(ListClusterNodes { count_orphaned: false })).await {
                 Ok(Reply::ClusterNodes(nodes)) => Ok(ok(&nodes.nodes)),
                 other => Err(unexpected(other)),
             }

@@ -11,7 +11,7 @@ use hyper::{Method, Request, StatusCode};
 use prometheus::{Encoder, TextEncoder};
 use serde::Serialize;
 use soramode_protocol::mode::Mode;
-use soramode_protocol::node::{Standing, Status, StorageState};
+use soramode_protocol::node::{Membership, Status, StorageState};
 use soramode_protocol::reply::Reply;
 use soramode_protocol::request::GateRequest;
 use tokio::time::timeout;
@@ -35,7 +35,7 @@ enum Question {
 #[derive(Serialize)]
 struct Readiness {
     mode: Mode,
-    standing: Standing,
+    membership: Membership,
     /// Only where that is the matter.
     #[serde(skip_serializing_if = "Option::is_none")]
     storage: Option<StorageState>,
@@ -93,7 +93,7 @@ fn tell(house: &House, question: Question, status: &Status) -> Answered {
     };
     let code = if lets_in { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let storage = Some(status.storage.state).filter(|state| *state == StorageState::Failed);
-    json(code, &Readiness { mode, standing: status.standing, storage })
+    json(code, &Readiness { mode, membership: status.membership, storage })
 }
 
 fn metrics(house: &House, status: &Status) -> Answered {

@@ -3,7 +3,7 @@
 use prometheus::proto::MetricFamily;
 use prometheus::{IntGauge, IntGaugeVec, Registry};
 use soramode_protocol::mode::Mode;
-use soramode_protocol::node::{Standing, Status, StorageState};
+use soramode_protocol::node::{Membership, Status, StorageState};
 use soramode_protocol::version::VERSION;
 
 use crate::metrics::named;
@@ -14,7 +14,11 @@ pub(super) fn gather(status: &Status, subscribers: usize) -> Result<Vec<MetricFa
     let seconds = |time: soramode_protocol::time::Time| time.as_micros() / 1_000_000;
     let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
     gauges.one_of("mode", "1 for the mode that the node is in.", Mode::ALL.map(|mode| (mode.name(), mode == status.mode.mode)))?;
-    gauges.one_of("standing", "1 for the node's place in its cluster.", Standing::ALL.map(|it| (it.name(), it == status.standing)))?;
+    gauges.one_of(
+        "membership",
+        "1 for the node's place in its cluster.",
+        Membership::ALL.map(|it| (it.name(), it == status.membership)),
+    )?;
     gauges.set("mode_since_timestamp_seconds", "Since when the node has been in its mode.", seconds(status.mode.since))?;
     gauges.set("mode_generation", "Counts the changes of the mode.", count(status.mode.generation))?;
     let ways = [("ok", StorageState::Ok), ("memory", StorageState::Memory), ("failed", StorageState::Failed)];
@@ -22,7 +26,7 @@ pub(super) fn gather(status: &Status, subscribers: usize) -> Result<Vec<MetricFa
     gauges.set("sessions", "Sessions on the node, those with only pending connections too.", count(status.sessions))?;
     gauges.set("connections", "Connections on the node, pending ones too.", count(status.connections))?;
     gauges.set("pending_connections", "Connections that were let in and not yet seen.", count(status.pending))?;
-    gauges.set("sessions_known", "1 if the whole truth about the sessions has been told.", i64::from(status.sessions_known))?;
+    gauges.set("sessions_complete", "1 if the whole truth about the sessions has been told.", i64::from(status.sessions_complete))?;
     gauges.set("shadow", "1 if a Sora's clients get in whatever is decided.", i64::from(status.shadow))?;
     gauges.set("subscribers", "Readers that follow the event log.", i64::try_from(subscribers).unwrap_or(i64::MAX))?;
     let owed = [("pending", count(status.deliveries.pending)), ("failed", count(status.deliveries.failed))];

@@ -84,7 +84,7 @@ impl World {
             max_connections: 1_000,
             pending_timeout: if dice.one_in(2) { seconds(30) } else { seconds(5) },
             socket_grace: Duration::ZERO,
-            sessions_known: false,
+            assume_complete: false,
             sora: SoraSettings {
                 feed: SoraFeed::WebhooksAndApi,
                 admission: SoraAdmission::Enforced,

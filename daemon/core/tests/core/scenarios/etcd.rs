@@ -21,7 +21,7 @@ use soramode_core::cluster::{FenceAfter, Incarnation, Token};
 use soramode_core::input::{Ticket, Timestamp};
 use soramode_core::member::order::{Certainty, Heard, Load, Looked, Owned, Rest, SeenNode};
 use soramode_protocol::mode::Mode;
-use soramode_protocol::node::Owes;
+use soramode_protocol::node::OrphanedChannels;
 
 use super::read::{Problem, Words, duration};
 
@@ -179,11 +179,11 @@ fn readopted(word: &str) -> Result<(soramode_protocol::id::ChannelId, Reply), Pr
 
 /// `node-02@18:3/1`: owns three, and one of them no time gives free.
 fn owned(word: &str) -> Result<Owned, Problem> {
-    let wrong = || format!("{word:?} is no node@incarnation:channels/until_purged");
+    let wrong = || format!("{word:?} is no node@incarnation:channels/held_until_purge");
     let (name, rest) = word.split_once('@').ok_or_else(wrong)?;
     let (of, counts) = rest.split_once(':').ok_or_else(wrong)?;
-    let (channels, until_purged) = counts.split_once('/').ok_or_else(wrong)?;
-    let channels = Owes { channels: number(channels)?, until_purged: number(until_purged)? };
+    let (channels, held_until_purge) = counts.split_once('/').ok_or_else(wrong)?;
+    let channels = OrphanedChannels { total: number(channels)?, held_until_purge: number(held_until_purge)? };
     Ok(Owned { node_name: name.parse().map_err(|_| wrong())?, incarnation: incarnation(of)?, channels })
 }
 

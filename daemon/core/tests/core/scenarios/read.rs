@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use soramode_core::input::{Input, Membership, PolledConnection, SocketId, SoraInput, Ticket, Timestamp};
+use soramode_core::input::{Input, MembershipChange, PolledConnection, SocketId, SoraInput, Ticket, Timestamp};
 use soramode_protocol::cluster::{Acknowledge, InitCluster, PurgeClusterNode, RISK_OF_INIT, RISK_OF_PURGE};
 use soramode_protocol::decision::{Connect, Disconnect, Explain, Lifetime, Report, ReportedConnection};
 use soramode_protocol::delivery::{ListDeliveries, ResendDelivery};
@@ -127,9 +127,9 @@ impl Speakers {
         match who {
             "cluster" | "storage" => {
                 let input = match all.next()?.as_str() {
-                    "joined" => Input::Cluster(Membership::Joined),
-                    "isolated" => Input::Cluster(Membership::Isolated),
-                    "fenced" => Input::Cluster(Membership::Fenced),
+                    "joined" => Input::Cluster(MembershipChange::Joined),
+                    "isolated" => Input::Cluster(MembershipChange::Isolated),
+                    "fenced" => Input::Cluster(MembershipChange::Fenced),
                     "failed" => Input::StorageFailed {
                         generations: all.value("refused")?.into_iter().collect(),
                         refused: all.plain.drain(..).map(|id| id.parse().unwrap()).collect(),
@@ -156,7 +156,7 @@ impl Speakers {
         let request = match all.next()?.as_str() {
             "GetMode" => GateRequest::GetMode,
             "GetStatus" => GateRequest::GetStatus,
-            "ListClusterNodes" => GateRequest::ListClusterNodes(ListClusterNodes { owed: all.has("owed") }),
+            "ListClusterNodes" => GateRequest::ListClusterNodes(ListClusterNodes { count_orphaned: all.has("count_orphaned") }),
             "ListModeChanges" => GateRequest::ListModeChanges(ListModeChanges { limit: all.value("limit")? }),
             "ChangeMode" => GateRequest::ChangeMode(Box::new(change_mode(&mut all)?)),
             "Connect" => {
@@ -296,6 +296,6 @@ fn wait(all: &mut Words) -> Result<Wait, Problem> {
         settle_seconds: all.time("settle")?.map(|time| time.as_secs_f64()),
         timeout_seconds: all.time("timeout")?.map(|time| time.as_secs_f64()),
         progress_seconds: all.time("progress")?.map(|time| time.as_secs_f64()),
-        assume_known: all.has("assume_known"),
+        assume_complete: all.has("assume_complete"),
     })
 }

@@ -309,7 +309,7 @@ fn cluster(all: &mut Words) -> Result<Option<ClusterSettings>, Problem> {
             fence_after,
             fence_budget: all.time("budget")?.unwrap_or(Duration::from_secs(5)),
         },
-        never_because: None,
+        no_takeover_reason: None,
         on_fence,
         dead_man: "grant".to_owned(),
         signaling_url: None,
@@ -346,7 +346,7 @@ fn snapshot(line: &str, started: Timestamp) -> Result<Snapshot, Problem> {
         max_connections: all.value("max")?.unwrap_or(MAX_CONNECTIONS_DEFAULT),
         pending_timeout: all.time("pending")?.unwrap_or(PENDING_TIMEOUT_DEFAULT),
         socket_grace: all.time("grace")?.unwrap_or(SOCKET_GRACE_DEFAULT),
-        sessions_known: !all.has("unknown"),
+        assume_complete: !all.has("unknown"),
         sora: SoraSettings {
             feed: if all.has("sora-api") {
                 SoraFeed::WebhooksAndApi

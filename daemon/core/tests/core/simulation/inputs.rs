@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use soramode_core::input::{Host, Input, Membership, SocketId, SoraInput, Ticket, Timestamp};
+use soramode_core::input::{Host, Input, MembershipChange, SocketId, SoraInput, Ticket, Timestamp};
 use soramode_core::snapshot::{Clustering, Settings, Snapshot, SoraSettings, Stored};
 use soramode_protocol::decision::{Connect, Disconnect, Explain, Lifetime, Report, ReportedConnection};
 use soramode_protocol::id::{ChannelId, ClientId, ConnectionId, NodeName, SessionId};
@@ -64,7 +64,7 @@ pub(super) fn snapshot(dice: &mut Dice) -> Snapshot {
         max_connections: dice.of(&[3, 1_000]),
         pending_timeout: dice.of(&[Duration::from_secs(2), Duration::from_secs(30)]),
         socket_grace: dice.of(&[Duration::ZERO, Duration::from_secs(1), Duration::from_secs(30)]),
-        sessions_known: !dice.one_in(3),
+        assume_complete: !dice.one_in(3),
         sora: SoraSettings::default(),
         storage: Storage { state: StorageState::Ok, path: None },
         webhooks: Vec::new(),
@@ -135,7 +135,7 @@ impl Inputs {
             self.now.boot = Duration::from_secs(1 + dice.roll(20));
         }
         self.sockets.clear();
-        let settings = Settings { mode: dice.maybe(8, Dice::settable), sessions_known: !dice.one_in(3), ..self.settings.clone() };
+        let settings = Settings { mode: dice.maybe(8, Dice::settable), assume_complete: !dice.one_in(3), ..self.settings.clone() };
         Turn::Restart { settings: Box::new(settings), host }
     }
 
@@ -173,8 +173,8 @@ impl Inputs {
                 Input::Gone(socket)
             }
             93..97 if self.settings.clustering == Clustering::Clustered => {
-                let memberships = [Membership::Joined, Membership::Joined, Membership::Isolated, Membership::Fenced];
-                Input::Cluster(self.dice.of(&memberships))
+                let changes = [MembershipChange::Joined, MembershipChange::Joined, MembershipChange::Isolated, MembershipChange::Fenced];
+                Input::Cluster(self.dice.of(&changes))
             }
             97 => Input::StorageFailed {
                 refused: (0..self.dice.roll(3)).map(|_| self.dice.connection()).collect(),
@@ -202,7 +202,7 @@ impl Inputs {
                 GateRequest::Report(Report { connections, complete: dice.one_in(3) })
             }
             32..36 => GateRequest::Wait(Box::new(wait(dice))),
-            36 => dice.of(&[GateRequest::GetStatus, GateRequest::ListClusterNodes(ListClusterNodes { owed: false })]),
+            36 => dice.of(&[GateRequest::GetStatus, GateRequest::ListClusterNodes(ListClusterNodes { count_orphaned: false })]),
             37 => GateRequest::GetMode,
             38 => GateRequest::ListModeChanges(ListModeChanges { limit: dice.maybe(2, |_| 3) }),
             _ => GateRequest::Explain(Explain { channel_id: dice.channel() }),
@@ -265,6 +265,6 @@ fn wait(dice: &mut Dice) -> Wait {
         settle_seconds: if is_drained { dice.maybe(2, Dice::seconds) } else { None },
         timeout_seconds: dice.maybe(2, Dice::seconds),
         progress_seconds: dice.maybe(4, |dice| PROGRESS_SECONDS_MIN + dice.seconds()),
-        assume_known: is_drained && dice.one_in(3),
+        assume_complete: is_drained && dice.one_in(3),
     }
 }

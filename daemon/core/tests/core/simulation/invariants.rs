@@ -5,7 +5,7 @@ use soramode_core::input::{Input, SoraInput};
 use soramode_protocol::decision::Decision;
 use soramode_protocol::event::EventKind;
 use soramode_protocol::mode::{Mode, ModeChange};
-use soramode_protocol::node::Standing;
+use soramode_protocol::node::Membership;
 use soramode_protocol::reply::Reply;
 use soramode_protocol::request::GateRequest;
 use soramode_protocol::session::ConnectionState;
@@ -78,7 +78,7 @@ fn nobody_is_let_in(step: &Step<'_>) -> Result<(), String> {
     must((!is_wrong).then_some(()), || format!("2: {id} was let in"))
 }
 
-/// 3: a change of the mode or of the standing changes no session and no connection.
+/// 3: a change of the mode or of the membership changes no session and no connection.
 fn modes_change_no_table(step: &Step<'_>) -> Result<(), String> {
     let is_change =
         matches!(step.input, Input::Ask { request: GateRequest::ChangeMode(_), .. } | Input::Cluster(_) | Input::StorageRestored);
@@ -89,7 +89,7 @@ fn modes_change_no_table(step: &Step<'_>) -> Result<(), String> {
 /// 4: `initial` is entered by isolation or an expiry while not joined alone, and left by joining, `block_*` or the storage alone.
 fn initial_is_the_systems(change: &ModeChange, step: &Step<'_>) -> Result<(), String> {
     let actor = change.actor.as_str();
-    let is_out = matches!(step.before.status.standing, Standing::Isolated | Standing::Fenced);
+    let is_out = matches!(step.before.status.membership, Membership::Isolated | Membership::Fenced);
     let may_enter = match actor {
         "system:isolated" | "system:fenced" => true,
         "system:expired" => is_out,
@@ -114,11 +114,11 @@ fn vanished_where_it_must(step: &Step<'_>) -> Result<(), String> {
     // What deadlines did in the same step, or what was held back until now, the model has to know.
     if step.is_late
         || matches!(step.input, Input::Started(_) | Input::StorageFailed { .. })
-        || before.sessions_known != after.sessions_known
+        || before.sessions_complete != after.sessions_complete
     {
         return Ok(());
     }
-    let due = usize::from(reached_zero && after.sessions_known);
+    let due = usize::from(reached_zero && after.sessions_complete);
     must((told == due).then_some(()), || format!("5: session.vanished {told} times, and not {due}"))
 }
 

@@ -12,7 +12,7 @@ use soramode_protocol::error::Error;
 use soramode_protocol::event::EndReason;
 use soramode_protocol::id::{ChannelId, ClientId, ConnectionId, SessionId};
 use soramode_protocol::mode::{Mode, ModeChanges};
-use soramode_protocol::node::{ClusterNode, ClusterNodes, Standing};
+use soramode_protocol::node::{ClusterNode, ClusterNodes, Membership};
 use soramode_protocol::reply::{Answer, Reply};
 use soramode_protocol::request::GateRequest;
 
@@ -28,18 +28,18 @@ impl Model {
                 let node = ClusterNode {
                     node_name: self.settings.node_name.clone(),
                     mode: Some(self.mode.mode),
-                    connected: self.standing == Standing::Standalone || self.standing == Standing::Joined,
+                    connected: self.membership == Membership::Standalone || self.membership == Membership::Joined,
                     epoch: None,
                     member_since: Some(self.started.wall),
                     cluster_signaling_url: None,
                     cluster_api_url: None,
                     sora_version: None,
                     temporary_node: Some(false),
-                    standing: Some(self.standing),
+                    membership: Some(self.membership),
                     connections: Some(self.connections.len() as u64),
                     sessions: Some(self.sessions.len() as u64),
                     version: Some(soramode_protocol::version::VERSION.to_owned()),
-                    owes: None,
+                    orphaned_channels: None,
                 };
                 Ok(Reply::ClusterNodes(ClusterNodes { nodes: vec![node], counted_at: None, problem: None }))
             }
@@ -78,7 +78,7 @@ impl Model {
     /// Rows 3 to 6 of the table: the first that matches, for a new connection under this mode.
     fn judge(&self, mode: Mode, channel: &ChannelId) -> Option<(u8, RejectReason)> {
         let somebody_is_in = self.session_on(channel).is_some_and(|session| self.live_in(session) > 0);
-        if mode == Mode::Initial || self.standing == Standing::Fenced {
+        if mode == Mode::Initial || self.membership == Membership::Fenced {
             Some((3, RejectReason::Initial))
         } else if mode == Mode::BlockNewConnection {
             Some((4, RejectReason::BlockNewConnection))
@@ -199,8 +199,8 @@ impl Model {
                 answer: if judged.is_some() { Judged::Reject } else { Judged::Offer },
                 reason: judged.map(|(_, reason)| reason),
                 session_id: session.filter(|_| judged.is_none()),
-                row: judged.map_or(8, |(row, _)| row),
-                why: String::new(),
+                rule: judged.map_or(8, |(row, _)| row),
+                explanation: String::new(),
             }
         };
         let modes = Verdicts {

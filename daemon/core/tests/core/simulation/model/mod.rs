@@ -16,7 +16,7 @@ use soramode_protocol::decision::RejectReason;
 use soramode_protocol::event::{EndReason, EventKind};
 use soramode_protocol::id::{ChannelId, ClientId, ConnectionId, SessionId};
 use soramode_protocol::mode::{DatedModeChange, ModeState};
-use soramode_protocol::node::Standing;
+use soramode_protocol::node::Membership;
 use soramode_protocol::request::GateRequest;
 use soramode_protocol::session::ConnectionState;
 use soramode_protocol::time::Time;
@@ -64,7 +64,7 @@ pub(super) struct Model {
     changes: Vec<DatedModeChange>,
     /// The last generation in which no operator had closed the node.
     opened: u64,
-    standing: Standing,
+    membership: Membership,
     storage_failed: bool,
     pub(super) sessions: Vec<Session>,
     pub(super) connections: Vec<Connection>,
@@ -108,7 +108,7 @@ impl Model {
             changes: mode_changes.into_iter().chain(change).collect(),
             opened,
             mode,
-            standing: if clustered { Standing::Fenced } else { Standing::Standalone },
+            membership: if clustered { Membership::Fenced } else { Membership::Standalone },
             storage_failed: false,
             sessions: Vec::new(),
             connections: Vec::new(),
@@ -117,7 +117,7 @@ impl Model {
             gone: Vec::new(),
             waits: Vec::new(),
             rejected: BTreeMap::new(),
-            known: settings.sessions_known,
+            known: settings.assume_complete,
             vanished_held: false,
             ended: 0,
             made: 0,
@@ -153,7 +153,7 @@ impl Model {
                 self.tell_vanished();
             }
             Input::Tick => {}
-            Input::Cluster(membership) => self.cluster(*membership),
+            Input::Cluster(change) => self.cluster(*change),
             Input::StorageFailed { refused, generations } => self.storage_failed(refused, generations),
             Input::StorageRestored => self.storage_restored(),
             Input::Sora(input) => self.sora(input),

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use soramode_core::input::Membership;
+use soramode_core::input::MembershipChange;
 use soramode_core::snapshot::{Clustering, Settings};
 use soramode_protocol::error::Error;
 use soramode_protocol::event::{EndReason, EventKind};
 use soramode_protocol::id::ConnectionId;
 use soramode_protocol::mode::{ChangeMode, DatedModeChange, Mode, ModeChange, ModeChanged, ModeState};
-use soramode_protocol::node::Standing;
+use soramode_protocol::node::Membership;
 use soramode_protocol::reply::{Answer, Reply};
 use soramode_protocol::time::Time;
 
@@ -44,8 +44,8 @@ impl Model {
         if !holds {
             return Err(Error::superseded(self.told_mode()));
         }
-        if wanted == Mode::Normal && matches!(self.standing, Standing::Isolated | Standing::Fenced) {
-            return Err(Error::not_joined(self.standing, self.mode.mode));
+        if wanted == Mode::Normal && matches!(self.membership, Membership::Isolated | Membership::Fenced) {
+            return Err(Error::not_joined(self.membership, self.mode.mode));
         }
         let previous_mode = self.mode.mode;
         let is_same = wanted == previous_mode;
@@ -132,7 +132,7 @@ impl Model {
 
     pub(super) fn expire(&mut self) {
         if !self.storage_failed {
-            let may_open = matches!(self.standing, Standing::Standalone | Standing::Joined);
+            let may_open = matches!(self.membership, Membership::Standalone | Membership::Joined);
             self.enter_by_itself(if may_open { Mode::Normal } else { Mode::Initial }, "expired");
         }
     }
@@ -209,22 +209,22 @@ impl Model {
         }
     }
 
-    pub(super) fn cluster(&mut self, membership: Membership) {
+    pub(super) fn cluster(&mut self, change: MembershipChange) {
         let mode = self.mode.mode;
-        let (standing, cause, becomes) = match membership {
-            Membership::Joined => (Standing::Joined, "joined", if mode == Mode::Initial { Mode::Normal } else { mode }),
-            Membership::Isolated => (Standing::Isolated, "isolated", if mode == Mode::Normal { Mode::Initial } else { mode }),
-            Membership::Fenced => (Standing::Fenced, "fenced", if mode == Mode::Normal { Mode::Initial } else { mode }),
+        let (membership, cause, becomes) = match change {
+            MembershipChange::Joined => (Membership::Joined, "joined", if mode == Mode::Initial { Mode::Normal } else { mode }),
+            MembershipChange::Isolated => (Membership::Isolated, "isolated", if mode == Mode::Normal { Mode::Initial } else { mode }),
+            MembershipChange::Fenced => (Membership::Fenced, "fenced", if mode == Mode::Normal { Mode::Initial } else { mode }),
         };
         // Fenced is left by joining alone.
-        if standing == self.standing || (self.standing, standing) == (Standing::Fenced, Standing::Isolated) {
+        if membership == self.membership || (self.membership, membership) == (Membership::Fenced, Membership::Isolated) {
             return;
         }
-        self.standing = standing;
-        self.events.push(match membership {
-            Membership::Joined => EventKind::NodeJoined { standing, mode: becomes },
-            Membership::Isolated => EventKind::NodeIsolated { standing, mode: becomes },
-            Membership::Fenced => EventKind::NodeFenced { standing, mode: becomes },
+        self.membership = membership;
+        self.events.push(match change {
+            MembershipChange::Joined => EventKind::NodeJoined { membership, mode: becomes },
+            MembershipChange::Isolated => EventKind::NodeIsolated { membership, mode: becomes },
+            MembershipChange::Fenced => EventKind::NodeFenced { membership, mode: becomes },
         });
         self.enter_by_itself(becomes, cause);
     }

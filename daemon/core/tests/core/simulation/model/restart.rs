@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use soramode_core::input::{Host, SocketId, Timestamp};
 use soramode_core::snapshot::{Clustering, Settings};
 use soramode_protocol::event::EndReason;
-use soramode_protocol::node::Standing;
+use soramode_protocol::node::Membership;
 
 use super::{Model, made_id, mode};
 
@@ -22,8 +22,8 @@ impl Model {
         // Another boot has another clock.
         self.boot_expiry = self.boot_expiry.filter(|_| host == Host::Up);
         self.restore_expiry(self.boot_expiry);
-        self.standing = if settings.clustering == Clustering::Clustered { Standing::Fenced } else { Standing::Standalone };
-        (self.storage_failed, self.known, self.ended) = (false, settings.sessions_known, 0);
+        self.membership = if settings.clustering == Clustering::Clustered { Membership::Fenced } else { Membership::Standalone };
+        (self.storage_failed, self.known, self.ended) = (false, settings.assume_complete, 0);
         (self.left, self.waits) = (Vec::new(), Vec::new());
         (self.reports, self.rejected) = (BTreeMap::new(), BTreeMap::new());
         self.restart_connections();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use soramode_core::effect::{Act, WaitProgress};
 use soramode_core::input::Ticket;
 use soramode_protocol::error::Error;
-use soramode_protocol::node::{DeliveryCounts, Standing, Status, Storage, StorageState};
+use soramode_protocol::node::{DeliveryCounts, Membership, Status, Storage, StorageState};
 use soramode_protocol::reply::Reply;
 use soramode_protocol::session::Session as Shown;
 use soramode_protocol::version::{PROTOCOL, VERSION};
@@ -39,8 +39,8 @@ impl Model {
         let refusal = match wait.wait_for {
             WaitFor::Drained if self.is_superseded(&wait) => None,
             WaitFor::Drained if !self.mode.mode.is_block() => Some(Error::cannot_drain(self.mode.mode)),
-            WaitFor::Drained if !self.known && !wait.assume_known => Some(Error::sessions_unknown("")),
-            WaitFor::Joined if self.standing == Standing::Standalone => Some(Error::cannot_join()),
+            WaitFor::Drained if !self.known && !wait.assume_complete => Some(Error::sessions_incomplete("")),
+            WaitFor::Joined if self.membership == Membership::Standalone => Some(Error::cannot_join()),
             WaitFor::Drained | WaitFor::Mode | WaitFor::Joined => None,
         };
         if let Some(error) = refusal {
@@ -116,7 +116,7 @@ impl Model {
         match wait.wait_for {
             WaitFor::Drained => self.mode.mode.is_block() && self.sessions.len() as u64 <= wait.max_sessions.unwrap_or(0),
             WaitFor::Mode => wait.mode == Some(self.mode.mode),
-            WaitFor::Joined => self.standing == Standing::Joined,
+            WaitFor::Joined => self.membership == Membership::Joined,
         }
     }
 
@@ -138,8 +138,8 @@ impl Model {
     fn answer(&mut self, ticket: Ticket, outcome: Outcome) {
         let mut blockers: Vec<&Session> = self.sessions.iter().collect();
         blockers.sort_by_key(|it| it.created_at);
-        let blockers = blockers.into_iter().take(10).map(|it| self.shown(it)).collect();
-        let ended = WaitEnded { outcome, status: self.status(), blockers };
+        let oldest_sessions = blockers.into_iter().take(10).map(|it| self.shown(it)).collect();
+        let ended = WaitEnded { outcome, status: self.status(), oldest_sessions };
         self.acts.push(Act::Answer(ticket, Ok(Reply::WaitEnded(Box::new(ended)))));
     }
 
@@ -163,11 +163,11 @@ impl Model {
         Status {
             mode: self.told_mode(),
             node_name: self.settings.node_name.clone(),
-            standing: self.standing,
+            membership: self.membership,
             sessions: self.sessions.len() as u64,
             connections: self.connections.len() as u64,
             pending: self.connections.iter().filter(|it| it.pending_until.is_some()).count() as u64,
-            sessions_known: self.known,
+            sessions_complete: self.known,
             sources: Vec::new(),
             oldest_session: self.oldest().map(|it| self.shown(it)),
             rejected: self.rejected.clone(),
@@ -180,7 +180,7 @@ impl Model {
             started_at: self.started.wall,
             shadow: false,
             upstreams: Vec::new(),
-            unguarded: Vec::new(),
+            unauthenticated_listeners: Vec::new(),
             cluster: None,
             warnings: Vec::new(),
         }

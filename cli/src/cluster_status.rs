@@ -3,20 +3,20 @@
 use std::time::Duration;
 
 use soramode_protocol::cluster::ClusterStatus;
-use soramode_protocol::node::{Standing, Status};
+use soramode_protocol::node::{Membership, Status};
 
 use crate::output::{Output, Row, counted, times};
 
 /// What `status` shows of it.
 pub(crate) fn rows(status: &Status, output: &Output) -> Vec<Row> {
-    let Some(cluster) = status.cluster.as_deref() else { return vec![("standing", Some(status.standing.to_string()))] };
-    let since = cluster.standing_since.map(|since| format!(", since {}", output.time(since))).unwrap_or_default();
+    let Some(cluster) = status.cluster.as_deref() else { return vec![("membership", Some(status.membership.to_string()))] };
+    let since = cluster.membership_since.map(|since| format!(", since {}", output.time(since))).unwrap_or_default();
     let under_way = cluster.claims_in_flight;
     let asked = if under_way > 0 { format!(", {} under way", counted(under_way, "claim")) } else { String::new() };
     vec![
-        ("standing", Some(format!("{}{since}", status.standing))),
+        ("membership", Some(format!("{}{since}", status.membership))),
         ("cluster", Some(name_words(cluster))),
-        ("right", Some(right_words(status.standing, cluster))),
+        ("right", Some(right_words(status.membership, cluster))),
         ("takeover", Some(takeover_words(cluster))),
         ("channels", Some(format!("{} {}{asked}", cluster.channels, if cluster.channels == 1 { "is its own" } else { "are its own" }))),
         ("published", (!cluster.published).then(|| "no: the other nodes do not know of this mode".to_owned())),
@@ -31,20 +31,20 @@ pub(crate) fn name_words(cluster: &ClusterStatus) -> String {
 }
 
 /// How long the node may serve its channels without another word of etcd.
-pub(crate) fn right_words(standing: Standing, cluster: &ClusterStatus) -> String {
+pub(crate) fn right_words(membership: Membership, cluster: &ClusterStatus) -> String {
     let renewed = cluster.renewed_at.map(|time| format!(", renewed {} ago", times::age(time))).unwrap_or_default();
-    match (standing, cluster.valid_for_ms) {
-        (Standing::Fenced, _) | (Standing::Joined | Standing::Isolated, Some(0)) => "none: nobody is admitted".to_owned(),
-        (Standing::Joined | Standing::Isolated | Standing::Standalone, Some(left)) => {
+    match (membership, cluster.valid_for_ms) {
+        (Membership::Fenced, _) | (Membership::Joined | Membership::Isolated, Some(0)) => "none: nobody is admitted".to_owned(),
+        (Membership::Joined | Membership::Isolated | Membership::Standalone, Some(left)) => {
             format!("runs for {} without etcd{renewed}", times::span(Duration::from_millis(left)))
         }
-        (Standing::Joined | Standing::Isolated | Standing::Standalone, None) => format!("without end{renewed}"),
+        (Membership::Joined | Membership::Isolated | Membership::Standalone, None) => format!("without end{renewed}"),
     }
 }
 
 /// What becomes of its channels if the node is lost.
 pub(crate) fn takeover_words(cluster: &ClusterStatus) -> String {
-    match (cluster.fence_after_ms, &cluster.never_because) {
+    match (cluster.fence_after_ms, &cluster.no_takeover_reason) {
         (Some(fence_after), _) => format!(
             "automatic: {} after its last word of etcd its sessions are ended (on-fence {}, dead-man {}), and then others take its channels",
             times::span(Duration::from_millis(fence_after)),
@@ -77,18 +77,18 @@ mod tests {
             "automatic: 30 s after its last word of etcd its sessions are ended (on-fence socket, dead-man grant), and then others take its channels"
         );
         assert_eq!(
-            takeover_words(&cluster(r#","never_because":"as --fence-after says""#)),
+            takeover_words(&cluster(r#","no_takeover_reason":"as --fence-after says""#)),
             "waits: if it is lost, its channels wait for it, or for soramode nodes purge: as --fence-after says"
         );
     }
 
     #[test]
     fn the_right_is_said_with_how_long_it_runs() {
-        let words = |standing, more| right_words(standing, &cluster(more));
-        assert_eq!(words(Standing::Joined, r#","valid_for_ms":29000"#), "runs for 29 s without etcd");
-        assert_eq!(words(Standing::Isolated, ""), "without end");
-        assert_eq!(words(Standing::Fenced, ""), "none: nobody is admitted");
-        assert_eq!(words(Standing::Isolated, r#","valid_for_ms":0"#), "none: nobody is admitted");
+        let words = |membership, more| right_words(membership, &cluster(more));
+        assert_eq!(words(Membership::Joined, r#","valid_for_ms":29000"#), "runs for 29 s without etcd");
+        assert_eq!(words(Membership::Isolated, ""), "without end");
+        assert_eq!(words(Membership::Fenced, ""), "none: nobody is admitted");
+        assert_eq!(words(Membership::Isolated, r#","valid_for_ms":0"#), "none: nobody is admitted");
     }
 
     #[test]

@@ -1,0 +1,2 @@
+-- The event log and the deliveries: `node.joined`, `node.isolated` and `node.fenced` have `membership`, which was `standing`. Rows that were
+-- there stay as they are; an older daemon could not read a new one, so it must not open this state.
