@@ -233,7 +233,7 @@ fn who_is_to_be_ended_leaves_and_the_drain_is_over() {
     until_equal(&node, &beside.sora);
     let mut client = node.daemon.client();
     client.get("ChangeMode", &json!({"mode": "block_new_session"}));
-    assert_eq!(client.get("End", &json!({"all": true})), json!({"sessions": 2, "means": "sora_api"}));
+    assert_eq!(client.get("End", &json!({"all": true})), json!({"sessions": 2, "via": "sora_api"}));
     assert!(!beside.sora.is_empty(), "they were asked to, and have not yet");
     beside.sora.obey();
     assert!(beside.sora.is_empty());
