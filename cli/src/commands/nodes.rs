@@ -15,7 +15,7 @@ use crate::error::{Exit, Failure};
 use crate::output::escape::escape;
 use crate::output::{Column, List, counted};
 
-/// List the nodes of the cluster, and who is gone and owes channels; without a cluster, the node itself
+/// List the nodes of the cluster, and which are gone and have orphaned channels; without a cluster, the node itself
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {

@@ -53,6 +53,8 @@ fn two_for_a_wrong_command_line_with_a_suggestion() {
         (&["set", "block_new_session", "--assume-complete"], "work only with --wait"),
         (&["open", "--keep-open", "1"], "--keep-open works only with block_new_session"),
         (&["open", "--for", "5m"], "--for: normal does not end by itself"),
+        (&["close", "--keep-normal", "1"], "a similar argument exists: '--keep-open'"),
+        (&["drain", "--assume-known"], "a similar argument exists: '--assume-complete'"),
         (&["wait", "joined", "--generation", "3"], "--generation works only with drained"),
         (&["drain", "--on-timeout", "undo", "--timeout", "0"], "--on-timeout undo needs a --timeout"),
         (&["drain", "30m"], "to give up after that time, use '--timeout 30m'"),
