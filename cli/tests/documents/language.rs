@@ -4,9 +4,34 @@ use crate::{files, text};
 
 /// Words and phrases that the rules ban, in lower case. Code (`like_this`, `{placeholders}`) is not counted.
 const BANNED: &[&str] = &[
-    "who", "whoever", "whom", "whose", "whatever", "whichever", "somebody", "so many", "what is owed", "owe", "owes", "owed", "the gate",
-    "standing", "session is known", "sessions are known", "sessions are not known", "takes away", "let in", "lets in", "get in", "gets in",
-    "turned away", "written off", "door", "doors", "cut off", "cuts off",
+    "who",
+    "whoever",
+    "whom",
+    "whose",
+    "whatever",
+    "whichever",
+    "somebody",
+    "so many",
+    "what is owed",
+    "owe",
+    "owes",
+    "owed",
+    "the gate",
+    "standing",
+    "session is known",
+    "sessions are known",
+    "sessions are not known",
+    "takes away",
+    "let in",
+    "lets in",
+    "get in",
+    "gets in",
+    "turned away",
+    "written off",
+    "door",
+    "doors",
+    "cut off",
+    "cuts off",
 ];
 
 /// Words that must not open the help of an option, an argument or a command.
