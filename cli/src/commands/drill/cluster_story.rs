@@ -98,8 +98,8 @@ pub(super) fn playbill() -> Playbill {
         steps: steps_total(STORY),
         next: "\
 Your first cluster: man/cluster.md. Its daily commands:
-  soramode nodes                             which are there, and which have orphaned channels
-  soramode drain --node n1 --keep-open 1   close n1, wherever this is typed
+  soramode nodes                             list nodes and orphaned channels
+  soramode drain --node n1 --keep-open 1     close n1, wherever this is typed
   soramode wait joined                       after an upgrade: is it in again",
     }
 }
