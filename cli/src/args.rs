@@ -16,7 +16,7 @@ use soramode_protocol::mode::Mode;
 use crate::api::ApiFlags;
 use crate::commands::Command;
 use crate::completion;
-use crate::error::exit_codes;
+use crate::help;
 use crate::output::times;
 
 /// How long a wait takes at most if nothing else is said.
@@ -25,9 +25,9 @@ pub(crate) const TIMEOUT_DEFAULT: Duration = Duration::from_mins(30);
 /// How near a typed word must be to a mode for it to be suggested: what clap asks of its own suggestions.
 const SIMILARITY_MIN: f64 = 0.7;
 
-/// Maintenance mode for an SFU node: get and set its mode, wait for the drain, list sessions, tail events.
+/// Put WebRTC SFUs into maintenance: close a node to new sessions, wait until the last one has ended, open it again
 #[derive(Debug, Parser)]
-#[command(name = "soramode", version, after_help = exit_codes(), disable_help_subcommand = true, propagate_version = false)]
+#[command(name = "soramode", version, disable_help_subcommand = true, propagate_version = false)]
 pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -68,7 +68,7 @@ impl Args {
 
     /// The definition, with every verb and its full name: soramode-get.
     pub(crate) fn whole_command() -> clap::Command {
-        let mut whole = Self::command();
+        let mut whole = help::with_pages(Self::command());
         whole.build();
         whole
     }
@@ -88,8 +88,10 @@ fn with_tip(mut error: clap::Error) -> clap::Error {
 /// What every command takes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Global {
-    /// The daemon's socket, else $SORAMODE_SOCKET, else the first of /run/soramode/soramode.sock,
-    /// $XDG_RUNTIME_DIR/soramode/soramode.sock (or /tmp/soramode-$UID/soramode.sock) that exists; for root only the first of these
+    /// Connect to soramoded at this control socket
+    ///
+    /// Default: $SORAMODE_SOCKET, else /run/soramode/soramode.sock, else $XDG_RUNTIME_DIR/soramode/soramode.sock (without
+    /// $XDG_RUNTIME_DIR: /tmp/soramode-UID/soramode.sock). For root only the first two.
     #[arg(long, value_name = "PATH", global = true, add = ArgValueCompleter::new(completion::sockets()))]
     pub(crate) socket: Option<PathBuf>,
     #[command(flatten)]
@@ -101,19 +103,21 @@ pub(crate) struct Global {
 /// How the answer is written.
 #[derive(Debug, clap::Args)]
 pub(crate) struct OutputFlags {
-    /// Set the output format
+    /// Set the format: table, wide, plain, json or jsonl
     #[arg(short, long = "output", value_enum, value_name = "FORMAT", default_value_t = Layout::Table, global = true)]
     output: Layout,
-    /// Print JSON, as -o json does
+    /// Print JSON (the same as -o json)
     #[arg(long, conflicts_with = "output", global = true)]
     json: bool,
-    /// Print tables without the header line
+    /// Print tables without their header line
     #[arg(long, global = true)]
     pub(crate) no_headers: bool,
-    /// Print no progress, no notes and no confirmations
+    /// Print no progress, notes or confirmations
+    ///
+    /// The answer, warnings and errors are printed.
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
-    /// Whether to paint; auto paints on a terminal unless NO_COLOR is set
+    /// Use colours: auto, always or never
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = Color::Auto, global = true)]
     pub(crate) color: Color,
 }
@@ -138,15 +142,15 @@ impl OutputFlags {
 /// The values of `-o`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Layout {
-    /// Tables for people; on a terminal, columns are left out and ids shortened so that each line fits
+    /// A table; on a terminal, columns are left out and ids shortened so that each line fits
     Table,
-    /// Tables with every column and every value in full, however narrow the terminal
+    /// A table with every column and every value in full, however narrow the terminal
     Wide,
-    /// One record a line, tab-separated, without a header
+    /// One record per line, separated by tabs, without a header
     Plain,
-    /// One JSON document, pretty on a terminal
+    /// One JSON document, indented on a terminal
     Json,
-    /// One JSON object a line
+    /// One JSON object per line
     Jsonl,
 }
 
@@ -166,11 +170,11 @@ pub(crate) enum Format {
 /// When to paint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Color {
-    /// On a terminal, unless NO_COLOR is set
+    /// On a terminal, unless $NO_COLOR is set or $TERM is dumb
     Auto,
-    /// Everywhere
+    /// Always, also in a pipe
     Always,
-    /// Nowhere
+    /// Never
     Never,
 }
 
@@ -185,13 +189,18 @@ impl Color {
     }
 }
 
-/// How long and on what belief to wait.
+/// Limits of a wait.
 #[derive(Debug, clap::Args)]
 pub(crate) struct WaitFlags {
-    /// Give up after this time; 0 is never [default: 30m]
+    /// Give up (exit 124) after this time [default: 30m]
+    ///
+    /// A number with a unit: 90s, 45m, 2h, 1h30m. 0 waits without a limit; the longest limit is 366 days.
     #[arg(short, long, value_name = "DURATION", value_parser = times::read_span)]
     timeout: Option<Duration>,
-    /// Believe that the sessions are known, though no source has told all of them
+    /// Proceed even if the session list is incomplete
+    ///
+    /// Without it the command ends with exit code 8 until soramoded knows every session on the SFU. With it, clients may still be connected
+    /// to a node that is reported as drained.
     #[arg(long)]
     pub(crate) assume_complete: bool,
 }

@@ -18,8 +18,10 @@ use crate::output::{Output, counted};
 /// Which node is meant.
 #[derive(Debug, clap::Args)]
 pub(crate) struct NodeFlag {
-    /// Another node of the cluster. It is asked over the API that it tells of (--api-url of its soramoded, and --api-token-file here), so
-    /// what only its own socket can do is refused
+    /// Act on another cluster node, through its HTTP API
+    ///
+    /// That node's soramoded needs --api-url and --api-listen; add --api-token-file here if it requires a token. Over the API there is no
+    /// --message, --for, --if-mode, --if-generation or --generation.
     #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(completion::nodes))]
     pub(crate) node: Option<NodeName>,
 }
@@ -27,10 +29,14 @@ pub(crate) struct NodeFlag {
 /// What the other nodes have to do with the closing of one.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ClusterFlags {
-    /// Refuse (exit code 5) to close the node unless at least N other nodes are normal
+    /// Refuse (exit 5) unless at least N other nodes are open
+    ///
+    /// Nothing is changed if it refuses. A node is open if it is joined and its mode is normal.
     #[arg(long, value_name = "N")]
     keep_open: Option<usize>,
-    /// Fail (exit code 5) instead of warning if the other nodes cannot be told of the mode
+    /// Fail (exit 5) if other nodes cannot be notified
+    ///
+    /// Without it that is a warning. The node is closed in both cases.
     #[arg(long)]
     require_published: bool,
 }

@@ -65,22 +65,22 @@ impl Exit {
     /// The exit code, and what it means.
     const fn entry(self) -> (u8, &'static str) {
         match self {
-            Self::Done => (0, "done; the wait was reached; the predicate is true; connect was offered"),
-            Self::No => (1, "the predicate is false; doctor found a fault; connect was rejected or redirected"),
-            Self::Usage => (2, "the command line is wrong"),
-            Self::Unreachable => (3, "the daemon cannot be reached"),
-            Self::NotPermitted => (4, "not permitted, or the socket may not be opened"),
-            Self::Refused => (5, "refused by the state: initial, not joined, cannot become true, no means to end a session"),
-            Self::Superseded => (6, "superseded: another client changed the mode, --if-... did not hold, or maintain left the node closed"),
-            Self::Versions => (7, "the versions of soramode and soramoded do not fit"),
-            Self::SessionsIncomplete => (8, "not every session is known"),
-            Self::NotFound => (9, "not found: the session, connection, delivery or node that was named"),
+            Self::Done => (0, "done, or true"),
+            Self::No => (1, "false; doctor found a fault; connect was rejected"),
+            Self::Usage => (2, "usage"),
+            Self::Unreachable => (3, "soramoded cannot be reached"),
+            Self::NotPermitted => (4, "permission denied"),
+            Self::Refused => (5, "refused in this state"),
+            Self::Superseded => (6, "superseded: another user changed the mode, or an --if-* condition was false"),
+            Self::Versions => (7, "versions do not match"),
+            Self::SessionsIncomplete => (8, "session list incomplete"),
+            Self::NotFound => (9, "not found"),
             Self::Failed => (70, "failed for another reason"),
             Self::TimedOut => (124, "timed out"),
-            Self::HungUp => (129, "hung up (SIGHUP) while waiting"),
-            Self::Interrupted => (130, "interrupted (SIGINT) while waiting"),
-            Self::Terminated => (143, "terminated (SIGTERM) while waiting"),
-            Self::Command(code) => (code, "what the command of maintain ended with"),
+            Self::HungUp => (129, "hung up"),
+            Self::Interrupted => (130, "interrupted"),
+            Self::Terminated => (143, "terminated"),
+            Self::Command(code) => (code, "the exit code of the command that maintain ran"),
         }
     }
 
@@ -256,6 +256,31 @@ mod tests {
             let code = Exit::of(error_type).code();
             assert!(code > 1, "{error_type:?} ends with {code}");
         }
+    }
+
+    #[test]
+    fn the_readmes_have_the_same_table() {
+        let table: Vec<(String, String)> = exit_status().map(|(code, meaning)| (code.to_string(), meaning.to_owned())).collect();
+        let codes: Vec<String> = table.iter().map(|(code, _)| code.clone()).collect();
+        assert_eq!(told("README.md"), table);
+        assert_eq!(told("README.ja.md").into_iter().map(|(code, _)| code).collect::<Vec<_>>(), codes);
+    }
+
+    /// The codes of a README with their meanings, by the code. A row has one or two pairs of cells; codes that share a cell share its
+    /// meanings in turn.
+    fn told(readme: &str) -> Vec<(String, String)> {
+        let text = std::fs::read_to_string(format!("{}/../{readme}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+        let section = text.split("\n## ").find(|section| section.starts_with("Exit codes") || section.starts_with("終了コード"));
+        let rows = section.unwrap().lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
+        let mut told = Vec::new();
+        for pair in rows.flat_map(|row| row.split(" | ").collect::<Vec<_>>().chunks(2).map(<[&str]>::to_vec).collect::<Vec<_>>()) {
+            let [codes, meaning] = pair.try_into().unwrap_or_default();
+            let codes: Vec<&str> = codes.split([',', '、']).map(str::trim).filter(|code| code.parse::<u8>().is_ok()).collect();
+            let meanings: Vec<&str> = if codes.len() > 1 { meaning.split([',', '、']).map(str::trim).collect() } else { vec![meaning] };
+            told.extend(codes.iter().zip(meanings).map(|(code, meaning)| ((*code).to_owned(), meaning.replace('`', ""))));
+        }
+        told.sort_by_key(|(code, _)| code.parse::<u8>().unwrap());
+        told
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod daemon;
 mod error;
 mod gate;
 mod generated;
+mod help;
 mod live;
 mod manual;
 mod output;
@@ -36,6 +37,7 @@ use crate::output::Output;
 use crate::seen::Seen;
 
 pub use generated::{GeneratedFile, generated_files};
+pub use help::{Example, examples};
 pub use manual::{MANUAL_DATE, man_page};
 
 /// What a command works with.

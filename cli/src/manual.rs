@@ -1,16 +1,20 @@
-//! The pages of the manual: what the command line's definition says, and around it what a page of the manual has.
+//! The pages of the manual: the definition of the command line, and around it the sections that a page of the manual has.
 
 use std::io;
 
-use clap::Command;
+use clap::{Arg, Command};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
-use crate::error::exit_status;
+use crate::error::{Exit, exit_status};
 use crate::generated::GeneratedFile;
+use crate::help::{self, ANY_OTHER, Example};
 
-/// The date that every page has: of the last change of what the programs do.
+/// The date that every page has: of the last change of what the programs do. A constant, so that pages can be reproduced.
 pub const MANUAL_DATE: &str = "2026-11-28";
+
+/// The lines that `clap_mangen` begins every section with. Once is enough.
+const PREAMBLE: &str = ".ie \\n(.g .ds Aq \\(aq\n.el .ds Aq '\n";
 
 /// A word and what it is.
 type Entry = (String, String);
@@ -20,31 +24,48 @@ struct Beside {
     exit_status: Vec<Entry>,
     environment: Vec<Entry>,
     files: Vec<Entry>,
+    examples: &'static [Example],
     see_also: Vec<String>,
 }
 
 /// The man page of a command in this section of the manual.
 pub fn man_page(command: &Command, section: &str) -> io::Result<GeneratedFile> {
     let name = command.get_display_name().unwrap_or(command.get_name()).to_owned();
-    let man = Man::new(command.clone()).title(name.to_uppercase()).section(section).date(MANUAL_DATE).source("soramode").manual("soramode");
+    let is_verb = section == "1" && name != "soramode";
+    // Global options are on the page of soramode alone.
+    let own = command.clone().mut_args(|option| {
+        let is_elsewhere = is_verb && option.is_global_set();
+        option.hide_short_help(false).hide_long_help(false).hide(is_elsewhere)
+    });
+    let man = Man::new(own).title(name.to_uppercase()).section(section).date(MANUAL_DATE).source("soramode").manual("soramode");
     let mut page = Vec::new();
     man.render_title(&mut page)?;
     man.render_name_section(&mut page)?;
     man.render_synopsis_section(&mut page)?;
     man.render_description_section(&mut page)?;
-    man.render_options_section(&mut page)?;
-    if command.has_subcommands() {
+    let mut roff = Roff::new();
+    if name == "soramode" {
+        groups(&mut roff, command);
+        roff.to_writer(&mut page)?;
+    } else if command.has_subcommands() {
         man.render_subcommands_section(&mut page)?;
     }
+    man.render_options_section(&mut page)?;
     let beside = if section == "8" { of_daemon() } else { of_command(command, &name) };
     if section == "8" {
         man.render_extra_section(&mut page)?;
     }
     let mut roff = Roff::new();
+    if is_verb {
+        global_options(&mut roff);
+    }
     entries(&mut roff, "EXIT STATUS", &beside.exit_status);
+    if is_verb {
+        roff.control("PP", []).text([roman("All exit codes are in soramode(1).")]);
+    }
     entries(&mut roff, "ENVIRONMENT", &beside.environment);
     entries(&mut roff, "FILES", &beside.files);
-    examples(&mut roff, &name);
+    examples(&mut roff, beside.examples);
     roff.control("SH", ["SEE ALSO"]).text([roman(beside.see_also.join(", "))]);
     roff.to_writer(&mut page)?;
     Ok(GeneratedFile { path: format!("man/{name}.{section}"), content: tidied(&String::from_utf8_lossy(&page)).into_bytes() })
@@ -52,9 +73,32 @@ pub fn man_page(command: &Command, section: &str) -> io::Result<GeneratedFile> {
 
 /// Without what `mandoc` warns of: breaks around blank lines, and blanks at the ends of lines.
 fn tidied(page: &str) -> String {
-    let page = page.replace("\n.br\n\n.br\n", "\n.sp\n").replace(".SH EXTRA", ".SH NOTES").replace("\n\n", "\n.sp\n");
+    let page = page.replace(PREAMBLE, "").replace("\n.br\n\n.br\n", "\n.sp\n").replace(".SH EXTRA", ".SH NOTES").replace("\n\n", "\n.sp\n");
     let lines: Vec<&str> = page.lines().map(str::trim_end).collect();
-    lines.join("\n") + "\n"
+    format!("{PREAMBLE}{}\n", lines.join("\n"))
+}
+
+/// The commands, in groups.
+fn groups(roff: &mut Roff, root: &Command) {
+    roff.control("SH", ["COMMANDS"]);
+    for (heading, commands) in help::groups() {
+        roff.control("SS", [heading]);
+        for command in commands.iter().filter_map(|name| root.find_subcommand(name)) {
+            let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+            roff.control("TP", []).text([bold(page_name(command))]).text([roman(about)]);
+        }
+    }
+}
+
+/// `soramode-drain(1)`
+fn page_name(command: &Command) -> String {
+    format!("{}(1)", command.get_display_name().unwrap_or(command.get_name()))
+}
+
+fn global_options(roff: &mut Roff) {
+    let names: Vec<String> = help::global_options().iter().filter_map(Arg::get_long).map(|name| format!("--{name}")).collect();
+    roff.control("SH", ["GLOBAL OPTIONS"]);
+    roff.text([roman(format!("The options of soramode(1), which every command takes: {}.", names.join(", ")))]);
 }
 
 fn entries(roff: &mut Roff, heading: &str, entries: &[Entry]) {
@@ -67,38 +111,45 @@ fn entries(roff: &mut Roff, heading: &str, entries: &[Entry]) {
     }
 }
 
-fn examples(roff: &mut Roff, name: &str) {
-    let mut of_name = EXAMPLES.iter().filter(|(page, ..)| *page == name).peekable();
-    if of_name.peek().is_none() {
+fn examples(roff: &mut Roff, examples: &[Example]) {
+    if examples.is_empty() {
         return;
     }
     roff.control("SH", ["EXAMPLES"]);
-    for (_, line, what) in of_name {
-        roff.control("TP", []).text([bold(*line)]).text([roman(*what)]);
+    for Example { line, what } in examples {
+        roff.control("TP", []).text([bold(*line)]).text([roman(format!("{what}."))]);
     }
 }
 
 fn of_command(command: &Command, name: &str) -> Beside {
-    let parents = name.rsplit_once('-').map(|(parent, _)| format!("{parent}(1)"));
-    let children = command.get_subcommands().filter_map(Command::get_display_name).map(|child| format!("{child}(1)"));
+    let verb = name.strip_prefix("soramode-").map(|words| words.replacen('-', " ", 1)).unwrap_or_default();
+    let parent = name.rsplit_once('-').map(|(parent, _)| format!("{parent}(1)"));
+    let siblings = help::siblings(&verb).map(|sibling| format!("soramode-{sibling}(1)"));
+    let children = command.get_subcommands().map(page_name);
     let others = ["soramode-runbook(7)", "soramoded(8)"].map(str::to_owned);
+    let page = help::page(&verb);
+    let code = |exit: &Exit| if *exit == ANY_OTHER { "any other".to_owned() } else { exit.code().to_string() };
+    let own_exits = page.exits.iter().map(|(exit, what)| (code(exit), (*what).to_owned()));
+    let all_exits = exit_status().map(|(code, what)| (code.to_string(), what.to_owned()));
     Beside {
-        exit_status: exit_status().map(|(code, what)| (code.to_string(), what.to_owned())).collect(),
+        exit_status: if verb.is_empty() { all_exits.collect() } else { own_exits.collect() },
         environment: owned(&ENVIRONMENT),
         files: owned(&FILES),
-        see_also: parents.into_iter().chain(children).chain(others).collect(),
+        examples: page.examples,
+        see_also: parent.into_iter().chain(children).chain(siblings).chain(others).collect(),
     }
 }
 
 fn of_daemon() -> Beside {
     Beside {
-        exit_status: owned(&[("0", "stopped in order"), ("1", "it cannot start or run"), ("2", "a wrong flag or file")]),
+        exit_status: owned(&[("0", "clean stop"), ("1", "cannot start or run"), ("2", "wrong flag or file")]),
         environment: owned(&[("SORAMODED_NAME", "the value of the flag of that name: SORAMODED_NODE_NAME is that of --node-name")]),
         files: owned(&[
             ("/etc/soramode/soramoded.toml", "the configuration of the packaged unit"),
             ("/run/soramode/soramode.sock", "the control socket"),
             ("/var/lib/soramode", "the state of the packaged unit"),
         ]),
+        examples: &DAEMON_EXAMPLES,
         see_also: ["soramode(1)", "soramode-protocol(7)", "soramode-runbook(7)"].map(str::to_owned).into(),
     }
 }
@@ -108,56 +159,19 @@ fn owned(entries: &[(&str, &str)]) -> Vec<Entry> {
 }
 
 const ENVIRONMENT: [(&str, &str); 5] = [
-    ("SORAMODE_SOCKET", "the daemon's socket; --socket overrides it"),
-    ("SORAMODE_API_URL", "the server that speaks Sora's API; --api-url overrides it"),
+    ("SORAMODE_SOCKET", "the control socket; --socket overrides it"),
+    ("SORAMODE_API_URL", "the URL of the HTTP API to use; --api-url overrides it"),
     ("NO_COLOR", "if set, no colours are used; --color overrides it"),
     ("TERM", "if unset or dumb, no colours are used and nothing is redrawn"),
-    ("TZ", "the zone of the times on a terminal"),
+    ("TZ", "the time zone of the times on a terminal"),
 ];
 
 const FILES: [(&str, &str); 2] = [
     ("/run/soramode/soramode.sock", "the control socket of the system's soramoded"),
-    ("$XDG_RUNTIME_DIR/soramode/soramode.sock", "that of a user's own"),
+    ("$XDG_RUNTIME_DIR/soramode/soramode.sock", "the control socket of a soramoded that a user runs"),
 ];
 
-/// A page, a command line and what it does.
-const EXAMPLES: [(&str, &str, &str); 22] = [
-    ("soramode", "soramode status", "Check that soramoded runs, and count the node's sessions and connections."),
-    ("soramode", "soramode drain --timeout 30m -m upgrade", "Close the node to new sessions and wait until the last has ended."),
-    ("soramode", "soramode set normal", "Open the node again."),
-    ("soramode-get", "soramode get", "Print the mode, as for a prompt."),
-    ("soramode-set", "soramode set block_new_session -m CHG-123 --for 45m", "Close the node to new sessions for 45 minutes."),
-    ("soramode-set", "soramode set normal --if-mode block_new_session", "Open it only if it is still block_new_session."),
-    ("soramode-drain", "soramode drain --timeout 30m --on-timeout undo", "Drain, and open the node again if that takes too long."),
-    ("soramode-drain", "soramode drain --node sfu-02 --keep-open 2", "Drain another node, if two others stay open."),
-    ("soramode-maintain", "soramode maintain -m upgrade -- systemctl restart sora", "Drain, restart the SFU, and open the node."),
-    ("soramode-wait", "soramode wait drained --timeout 1h", "Watch a drain that was started elsewhere."),
-    ("soramode-is", "soramode is drained", "Test by the exit code, before a restart."),
-    ("soramode-status", "soramode status --watch", "See the node as it changes; q quits."),
-    ("soramode-sessions", "soramode sessions --older 2h --sort size", "List what holds up a drain."),
-    ("soramode-sessions", "soramode sessions -o wide", "List with every column in full."),
-    ("soramode-session", "soramode session spam", "Print the session on a channel and its connections."),
-    ("soramode-connections", "soramode connections --channel spam", "List the connections of a channel."),
-    ("soramode-explain", "soramode explain spam", "Print what a new connection would be answered, and why."),
-    ("soramode-tail", "soramode tail --since 10m --type session.*", "Print the session events of the last 10 minutes, then new ones."),
-    ("soramode-history", "soramode history -n 10", "List the last ten changes of the mode."),
-    ("soramode-deliveries", "soramode deliveries --state failed", "List the webhook deliveries that failed."),
-    ("soramode-nodes", "soramode nodes", "List the nodes of the cluster."),
-    ("soramode-doctor", "soramode doctor", "Check the node's setup."),
+const DAEMON_EXAMPLES: [Example; 2] = [
+    Example { line: "soramoded --config /etc/soramode/soramoded.toml", what: "Run with the settings in a file" },
+    Example { line: "soramoded --check-config --config /etc/soramode/soramoded.toml", what: "Check the settings and start nothing" },
 ];
-
-#[cfg(test)]
-mod tests {
-    use std::ffi::OsString;
-
-    use super::*;
-    use crate::args::Args;
-
-    #[test]
-    fn each_example_is_a_command_line() {
-        for (_, line, _) in EXAMPLES {
-            let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
-            assert!(Args::read(&words).is_ok(), "{line}");
-        }
-    }
-}

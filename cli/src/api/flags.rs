@@ -15,14 +15,19 @@ const VARIABLE: &str = "SORAMODE_API_URL";
 /// How `--api-url` and its companions are said.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ApiFlags {
-    /// Ask a server that speaks Sora's HTTP API (http://127.0.0.1:3000) instead of soramoded's socket: with get, set, is, sessions,
-    /// connections, nodes, drain and wait; else $SORAMODE_API_URL
+    /// Use the HTTP API at this URL, not the socket
+    ///
+    /// A soramoded (--api-listen) or a Sora, such as http://127.0.0.1:3000. Default: $SORAMODE_API_URL. Works with get, set, open, close, drain,
+    /// wait, is, sessions, connections and nodes; with a soramoded also with status.
     #[arg(long, value_name = "URL", global = true, conflicts_with = "socket", value_parser = read_api_url, value_hint = clap::ValueHint::Url)]
     pub(crate) api_url: Option<Url>,
-    /// The file that has the token for it
+    /// Read the API's token from this file
     #[arg(long, value_name = "PATH", global = true, value_hint = clap::ValueHint::FilePath)]
     pub(crate) api_token_file: Option<PathBuf>,
-    /// Send the token also over http: to a node on another host, whose URL the cluster's etcd names (--node, connect --follow)
+    /// Allow sending the token unencrypted
+    ///
+    /// For --node and connect --follow, which take the URL of another node from etcd: without this flag the token is sent only to https: URLs
+    /// and to loopback addresses.
     #[arg(long, global = true, requires = "api_token_file")]
     pub(crate) token_in_clear: bool,
 }

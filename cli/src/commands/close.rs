@@ -8,7 +8,9 @@ use super::set::{self, SetFlags};
 use crate::Context;
 use crate::error::{Exit, Failure};
 
-/// Close the node to new sessions: the same as set block_new_session
+/// Close the node to new sessions (set block_new_session)
+///
+/// Connected clients stay, and clients still join channels that have a session.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]

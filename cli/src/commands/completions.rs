@@ -4,10 +4,10 @@ use crate::Context;
 use crate::error::{Exit, Failure};
 use crate::generated::completion_script;
 
-/// Print the script that teaches a shell to complete soramode's command line
+/// Print the completion script for a shell
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The shell
+    /// Shell to complete in
     #[arg(value_enum)]
     shell: Shell,
 }

@@ -15,19 +15,23 @@ use crate::error::{Exit, Failure};
 use crate::output::Output;
 use crate::output::escape::{escape, quoted};
 
-/// Ask the gate to let a connection in, as a signalling server does
+/// Request admission for a connection, as a signalling server does
+///
+/// For tests, and to correct the list by hand. An admitted connection stays until soramode disconnect, and holds up a drain.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The channel it asks for
+    /// Channel to join
     #[arg(add = ArgValueCandidates::new(completion::channels))]
     channel: ChannelId,
-    /// The connection's id; the gate makes one if it is not given
+    /// Use this connection id [default: a new one]
     #[arg(long, value_name = "ID")]
     connection_id: Option<ConnectionId>,
-    /// Whose it is
+    /// Record this client id
     #[arg(long, value_name = "ID")]
     client_id: Option<ClientId>,
-    /// Where another node is to be asked, ask that one, over the API that it tells of; at most 3 times
+    /// Follow redirects to other nodes, at most 3
+    ///
+    /// Each node is asked through its HTTP API (--api-url of its soramoded; --api-token-file here).
     #[arg(long)]
     follow: bool,
 }

@@ -13,10 +13,12 @@ use crate::completion;
 use crate::error::{Exit, Failure};
 use crate::output::{Column, List, Output};
 
-/// List the connections, the oldest first; more than 100,000 are not sorted
+/// List connections
+///
+/// Oldest first; more than 100,000 are not sorted. A connection is pending until its client has been seen connected, then live.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Only this channel's
+    /// List only connections in this channel
     #[arg(long, value_name = "CHANNEL", add = ArgValueCandidates::new(completion::channels))]
     channel: Option<ChannelId>,
 }

@@ -11,7 +11,7 @@ use crate::completion;
 use crate::error::{Exit, Failure};
 use crate::output::{Column, List, pairs};
 
-/// What receivers were told by webhook, and what they are owed
+/// List webhook deliveries and resend them
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
@@ -23,23 +23,27 @@ pub(crate) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum What {
-    /// List them, newest first (as without a word)
+    /// List deliveries, newest first (the default)
     List(ListArgs),
-    /// Print one
+    /// Show one delivery
     Show {
-        /// Its number
+        /// Number of the delivery: ID in the list
         id: u64,
     },
-    /// Deliver one once more, behind what its receiver is owed; one that waits is tried at once
+    /// Resend a delivery
+    ///
+    /// It is sent after those already queued for its receiver. A pending one is retried now.
     Resend {
-        /// Its number
+        /// Number of the delivery: ID in the list
         id: u64,
     },
 }
 
 #[derive(Debug, Default, clap::Args)]
 struct ListArgs {
-    /// Only these: pending, succeeded, failed or obsolete
+    /// List only pending, succeeded, failed or obsolete ones
+    ///
+    /// obsolete: a session.vanished that was not delivered before the node was opened again.
     #[arg(long, add = ArgValueCandidates::new(completion::delivery_states))]
     state: Option<DeliveryState>,
 }

@@ -10,10 +10,12 @@ use crate::completion;
 use crate::error::{Exit, Failure};
 use crate::output::escape::quoted;
 
-/// Tell the gate that a connection is gone, as a signalling server does: cuts nobody off
+/// Remove a connection from the list, as a signalling server does
+///
+/// For a connection whose client is gone. It disconnects nobody: the SFU is not asked. A session ends with its last connection.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The connection's id
+    /// Connection id
     #[arg(add = ArgValueCandidates::new(completion::connections))]
     connection: ConnectionId,
 }

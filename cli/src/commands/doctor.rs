@@ -27,7 +27,9 @@ use crate::output::{Output, counted, times};
 /// How far the wall clock may be from where it was at the daemon's start, before that is said.
 const CLOCK_STEP_MAX: Duration = Duration::from_secs(5);
 
-/// Check the node's setup and say what to fix: exit code 1 if something is wrong; notes do not count
+/// Check the setup and say what to fix
+///
+/// Exit code 1 if something is wrong; notes do not count.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {}
 

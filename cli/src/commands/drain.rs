@@ -21,7 +21,10 @@ use crate::seen::Seen;
 use crate::signals::Signals;
 use crate::watch::{self, Plan, Reached, mode_words, stays_words, watch};
 
-/// Close the node to new sessions and wait until the last one has ended
+/// Close the node and wait until its last session has ended
+///
+/// Sets block_new_session, unless the node is already closed, and waits. Nobody is disconnected: sessions end when their clients leave. The node
+/// stays closed afterwards, and also if the wait is interrupted. Open it with: soramode open
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -35,19 +38,25 @@ pub(crate) struct Args {
 pub(crate) struct DrainFlags {
     #[command(flatten)]
     wait: WaitFlags,
-    /// What to do with the mode if the drain times out
-    #[arg(long, value_enum, value_name = "WHAT", default_value_t = OnTimeout::Keep)]
+    /// Set what to do with the mode on timeout
+    #[arg(long, value_enum, value_name = "ACTION", default_value_t = OnTimeout::Keep)]
     on_timeout: OnTimeout,
     /// Succeed once at most N sessions remain
     #[arg(long, value_name = "N", default_value_t = 0)]
     max_sessions: u64,
-    /// It must have stayed so for this time
+    /// Require it to stay drained this long
+    ///
+    /// Success is reported only after that. A session that begins meanwhile restarts the time.
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = times::read_span)]
     settle: Duration,
-    /// Close the node to new connections too: block_new_connection
+    /// Block new connections too: block_new_connection
+    ///
+    /// Then nobody can join a channel that still has a session, so it ends sooner.
     #[arg(long)]
     pub(super) connections: bool,
-    /// Record REASON with the mode change; a node that is already closed keeps its reason
+    /// Record REASON in the history of mode changes
+    ///
+    /// A node that is already closed keeps its reason.
     #[arg(short, long, value_name = "REASON")]
     pub(super) message: Option<String>,
     #[command(flatten)]
@@ -56,9 +65,9 @@ pub(crate) struct DrainFlags {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum OnTimeout {
-    /// The node stays closed
+    /// Keep the node closed
     Keep,
-    /// The mode from before is set again
+    /// Restore the previous mode
     Undo,
 }
 

@@ -11,23 +11,26 @@ use crate::completion;
 use crate::error::{Exit, Failure};
 use crate::output::counted;
 
-/// Have the SFU end a session, or all: cuts their clients off
+/// End sessions and disconnect their clients
+///
+/// Asks Sora's API (--sora-api of soramoded), or the signalling server that accepts end requests. New clients may join unless the node is closed:
+/// soramode close
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The session's channel
+    /// Channel of the session to end
     #[arg(required_unless_present = "all", conflicts_with = "all", add = ArgValueCandidates::new(completion::channels))]
     channel: Option<ChannelId>,
-    /// Every session on the node
+    /// End every session on the node
     #[arg(long)]
     all: bool,
-    /// Say that this is meant: cuts-clients
+    /// Confirm that connected clients will be disconnected
     #[arg(long, value_enum, value_name = "RISK")]
     accept_risk: Option<Risk>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Risk {
-    /// Clients that are connected are cut off
+    /// Connected clients are disconnected
     CutsClients,
 }
 

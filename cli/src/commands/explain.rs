@@ -11,10 +11,12 @@ use crate::error::{Exit, Failure};
 use crate::output::escape::{escape, quoted};
 use crate::output::{Column, List};
 
-/// Print whether somebody new would be let into a channel, now and in each mode, and why
+/// Show whether a channel accepts a new connection, and why
+///
+/// Shows the decision now, and in each mode: offer (admit), reject or redirect. Changes nothing, and does not ask the cluster.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The channel
+    /// Channel to explain
     #[arg(add = ArgValueCandidates::new(completion::channels))]
     channel: ChannelId,
 }

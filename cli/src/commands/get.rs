@@ -9,7 +9,9 @@ use crate::args::Format;
 use crate::error::{Exit, Failure};
 use crate::output::Output;
 
-/// Print the mode, one word
+/// Print the mode
+///
+/// One word: normal, block_new_session, block_new_connection or initial (not yet in its cluster). With -o json also who set it, when and why.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {}
 

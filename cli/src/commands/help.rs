@@ -1,29 +1,40 @@
 //! `soramode help [VERB]`
 
+use clap::builder::StyledStr;
 use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
 
 use crate::Context;
 use crate::args;
 use crate::error::{Exit, Failure};
+use crate::help;
 
-/// Print help for soramode, or for one of its commands
+/// Print help for a command or a topic
+///
+/// Topics: options (the options that every command takes) and exit-codes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The command, and one of its own where it has some: webhook test
+    /// Command or topic, such as: drain, webhook test, exit-codes
     #[arg(value_name = "COMMAND", add = ArgValueCandidates::new(commands))]
     command: Vec<String>,
 }
 
 fn commands() -> Vec<CompletionCandidate> {
-    args::Args::whole_command().get_subcommands().map(|command| CompletionCandidate::new(command.get_name())).collect()
+    let whole = args::Args::whole_command();
+    whole.get_subcommands().map(clap::Command::get_name).chain(help::TOPICS).map(|name| CompletionCandidate::new(name.to_owned())).collect()
 }
 
 #[expect(clippy::unused_async, reason = "every verb is run alike")]
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
+    if let [name] = args.command.as_slice()
+        && let Some(text) = help::topic(name)
+    {
+        context.output.text(StyledStr::from(text).to_string().trim_end())?;
+        return Ok(Exit::Done);
+    }
     let mut whole = args::Args::whole_command();
     let command = args.command.iter().try_fold(&mut whole, |command, name| command.find_subcommand_mut(name));
     let Some(command) = command else {
-        let message = format!("there is no command {:?}", args.command.join(" "));
+        let message = format!("there is no command or topic {:?}", args.command.join(" "));
         return Err(Failure::new(Exit::Usage, message).with_hint("soramode help lists the commands"));
     };
     context.output.text(command.render_long_help().to_string().trim_end())?;

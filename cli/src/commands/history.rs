@@ -6,10 +6,12 @@ use crate::Context;
 use crate::error::{Exit, Failure};
 use crate::output::{Column, List};
 
-/// List who changed the mode, when and why, newest first
+/// List mode changes: who, when and why
+///
+/// Newest first.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// How many changes at most
+    /// List at most N changes (1 to 1000)
     #[arg(short = 'n', long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     limit: u32,
 }

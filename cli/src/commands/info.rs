@@ -9,7 +9,7 @@ use crate::args::Format;
 use crate::error::{Exit, Failure};
 use crate::output::pairs;
 
-/// Print the versions of both sides, what this user may do, and what the daemon can be asked
+/// Show versions, permissions and methods
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {}
 

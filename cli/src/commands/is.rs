@@ -15,13 +15,20 @@ use crate::output::{Output, counted};
 use crate::seen::{Drained, Enough, LISTS_WORDS, Seen};
 use crate::watch::until_words;
 
-/// Test whether the node is in a mode, drained or joined: exit code 0 if true, 1 if false, 8 if not known
+/// Test a condition: exit 0 if true, 1 if false
+///
+/// Exit code 8 if drained cannot be decided, because the session list is incomplete. Treat every other code as "no".
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// A mode, drained (the node is closed, knows every session, and none is left) or joined (it is in its cluster)
+    /// Condition to test
+    ///
+    /// drained: the node is closed, its session list is complete, and no session is left. joined: the node is in its cluster. A mode: the
+    /// node is in this mode.
     #[arg(value_name = "MODE|drained|joined", add = ArgValueCandidates::new(completion::predicates))]
     predicate: Predicate,
-    /// With drained: assume that every session is known
+    /// With drained: proceed even if the session list is incomplete
+    ///
+    /// Clients may still be connected.
     #[arg(long)]
     assume_complete: bool,
 }

@@ -45,15 +45,17 @@ const SIGNALLED: i32 = 128;
 
 /// Drain the node, run a command, and open the node again
 ///
-/// Exit code 0 means that the command succeeded and the node is open. A command that cannot be started changes nothing. If the drain times
-/// out, or the command fails (soramode then exits with its code), the node stays closed; run it again as the same user with the same
-/// --message to open the node. A node that was closed by another user or for another reason stays closed: exit code 6.
+/// Exit code 0 means that the command succeeded and the node is open. A command that cannot be found changes nothing. If the drain times out,
+/// or the command fails, the node stays closed: run the same again, as the same user and with the same --message, to finish and open the node.
+/// A node that another user closed, or that was closed for another reason, is drained but not opened: exit code 6.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
     flags: DrainFlags,
-    /// The command and its arguments; with JSON, its stdout goes to stderr
-    #[arg(last = true, required = true, value_name = "CMD", add = ArgValueCompleter::new(completion::programs))]
+    /// Command to run, with its arguments
+    ///
+    /// With -o json its standard output goes to standard error.
+    #[arg(last = true, required = true, value_name = "COMMAND", add = ArgValueCompleter::new(completion::programs))]
     command: Vec<OsString>,
 }
 

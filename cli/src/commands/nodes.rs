@@ -15,7 +15,10 @@ use crate::error::{Exit, Failure};
 use crate::output::escape::escape;
 use crate::output::{Column, List, counted};
 
-/// List the nodes of the cluster, and which are gone and have orphaned channels; without a cluster, the node itself
+/// List cluster nodes, and lost nodes that hold channels
+///
+/// Channels of a lost node are orphaned: they open on other nodes once its ownership lease has expired, or after soramode nodes purge. Without
+/// a cluster it lists the node itself.
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
@@ -25,18 +28,22 @@ pub(crate) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum What {
-    /// Create the cluster in etcd: once, on one node, before any node can join
+    /// Create the cluster in etcd
+    ///
+    /// Once, on one node, before any node can join.
     Init {
-        /// Continue in an etcd that this node refuses, because it was emptied, restored or replaced
+        /// Continue in an etcd that was emptied, restored or replaced
         #[arg(long, value_enum, value_name = "RISK")]
         accept_risk: Option<RiskOfInit>,
     },
-    /// Say that a node that is gone is off, so that its channels need not wait for it
+    /// Release the channels of a lost node
+    ///
+    /// Confirms that the node's SFU is off, so that its channels need not wait for it. Keep that SFU stopped.
     Purge {
-        /// The node; if it runs, only its earlier incarnations are purged
+        /// Node to purge; if it runs, only its earlier lives
         #[arg(add = ArgValueCandidates::new(completion::nodes))]
         node: NodeName,
-        /// Say that the risk is known: if the node still runs, its channels are served on two nodes
+        /// Confirm that the node's SFU is stopped
         #[arg(long, value_enum, value_name = "RISK")]
         accept_risk: Option<Risk>,
     },
@@ -44,13 +51,13 @@ enum What {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Risk {
-    /// If it is not off after all, its channels are served twice
+    /// If the SFU still runs, its channels are served on two nodes
     StillRunning,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum RiskOfInit {
-    /// A channel whose claim was lost is served twice, if its node cannot reach this etcd and still serves it
+    /// A channel whose claim was lost is served on two nodes, if its node cannot reach this etcd and still serves it
     LostClaims,
 }
 

@@ -6,7 +6,7 @@ use super::set::{self, SetFlags};
 use crate::Context;
 use crate::error::{Exit, Failure};
 
-/// Open the node: the same as set normal
+/// Open the node (set normal)
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]

@@ -11,10 +11,10 @@ use crate::completion;
 use crate::error::{Exit, Failure};
 use crate::output::{List, Output, pairs};
 
-/// Print one session and its connections
+/// Show one session and its connections
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The session's channel
+    /// Channel of the session
     #[arg(add = ArgValueCandidates::new(completion::channels))]
     channel: ChannelId,
 }

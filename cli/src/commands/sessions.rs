@@ -13,26 +13,28 @@ use crate::completion;
 use crate::error::{Exit, Failure};
 use crate::output::{Column, List, Output, times};
 
-/// List the sessions
+/// List sessions
+///
+/// A session is one life of a channel: it begins with the first connection and ends some time after the last has left.
 #[derive(Debug, clap::Args)]
 #[command(visible_alias = "list")]
 pub(crate) struct Args {
-    /// Only this channel's
+    /// List only the session of this channel
     #[arg(long, value_name = "CHANNEL", add = ArgValueCandidates::new(completion::channels))]
     channel: Option<ChannelId>,
-    /// Only those that have lasted at least so long
+    /// List only sessions that are at least this old
     #[arg(long, value_name = "DURATION", value_parser = times::read_span, default_value = "0", hide_default_value = true)]
     older: Duration,
-    /// What comes first
+    /// Sort by age or size, largest first
     #[arg(long, value_enum, default_value_t = Sort::Age)]
     sort: Sort,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Sort {
-    /// The oldest
+    /// Oldest first
     Age,
-    /// The one with the most connections
+    /// Most connections first
     Size,
 }
 

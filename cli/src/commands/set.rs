@@ -29,9 +29,12 @@ use crate::signals::Signals;
 use crate::watch::{Plan, mode_words, watch};
 
 /// Set the mode
+///
+/// Nobody is disconnected: connected clients stay in every mode. In block_new_session clients still join channels that have a session; in
+/// block_new_connection nobody joins. Setting the mode that the node already has succeeds.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// normal, block_new_session or block_new_connection
+    /// Mode: normal, block_new_session or block_new_connection
     #[arg(value_parser = read_mode, add = ArgValueCandidates::new(completion::settable_modes))]
     mode: Mode,
     #[command(flatten)]
@@ -41,19 +44,25 @@ pub(crate) struct Args {
 /// How to set it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct SetFlags {
-    /// Record REASON with the change
+    /// Record REASON in the history of mode changes
     #[arg(short, long, value_name = "REASON")]
     message: Option<String>,
-    /// After this time the mode becomes normal by itself; `never` takes a running time away
+    /// Reopen (normal) automatically after this time
+    ///
+    /// At least 1s; rounded up to whole seconds. never cancels a running timer.
     #[arg(long = "for", value_name = "DURATION|never")]
     expiry: Option<Expiry>,
-    /// Only if the mode is this one
+    /// Change nothing (exit 6) unless the mode is this
     #[arg(long, value_name = "MODE", value_parser = read_mode, add = ArgValueCandidates::new(completion::modes))]
     if_mode: Option<Mode>,
-    /// Only if this is the mode's generation
+    /// Change nothing (exit 6) unless it is generation N
+    ///
+    /// The generation counts changes of the mode (a revision number): soramode get -o json shows it.
     #[arg(long, value_name = "N")]
     if_generation: Option<u64>,
     /// Then wait until the node is drained
+    ///
+    /// Only with block_new_session and block_new_connection. --timeout and --assume-complete belong to this wait.
     #[arg(long)]
     wait: bool,
     #[command(flatten)]

@@ -15,10 +15,12 @@ use crate::output::paint::Paint;
 use crate::output::{Output, Row, painted_pairs, times};
 use crate::seen::shadow_words;
 
-/// Print the node's mode, its sessions and connections, and how the daemon is
+/// Show mode, sessions, connections and daemon health
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Show it in the terminal as it changes, with the oldest sessions and the events; q quits, p pauses, f filters the events
+    /// Update the view as the node changes
+    ///
+    /// Shows the oldest sessions and the latest events too. Keys: q quits, p pauses, f filters the events. Not over --api-url.
     #[arg(short, long)]
     watch: bool,
 }

@@ -25,15 +25,23 @@ use crate::output::escape::escape;
 use crate::output::{Output, Reader, times};
 
 /// Print events as they happen
+///
+/// Runs until it is interrupted. Reconnects if soramoded restarts, and reports events that were lost in between.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Begin with this event, with those of so long ago, or with all that are kept
+    /// Start with stored events since then
+    ///
+    /// A sequence number, a time back from now (10m), or all: every stored event.
     #[arg(long, value_name = "SEQ|DURATION|all")]
     since: Option<Since>,
-    /// Start with the last N stored events, counted over all types
+    /// Start with the last N stored events
+    ///
+    /// Events of all types count, also those that --type does not show.
     #[arg(short = 'n', long, value_name = "N", conflicts_with = "since")]
     lines: Option<u64>,
-    /// Only these types; * stands for the rest of a name. May be given several times
+    /// Print only events of this type (repeatable)
+    ///
+    /// A name such as mode.changed, or the beginning of one and a star: session.*
     #[arg(long = "type", value_name = "TYPE", add = ArgValueCandidates::new(completion::event_types))]
     types: Vec<EventPattern>,
 }

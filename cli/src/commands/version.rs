@@ -8,7 +8,9 @@ use crate::Context;
 use crate::args::Format;
 use crate::error::{Exit, Failure};
 
-/// Print the version of soramode; soramode info also shows soramoded's
+/// Print the version of soramode
+///
+/// soramode info shows soramoded's too.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {}
 

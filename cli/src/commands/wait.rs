@@ -20,21 +20,27 @@ use crate::report::Report;
 use crate::signals::Signals;
 use crate::watch::{Plan, Reached, limit_words, until_words, watch};
 
-/// Wait until the node is drained, in its cluster, or in a mode; changes nothing
+/// Wait until the node is drained, joined or in a mode
+///
+/// Changes nothing, and may run beside a drain that was started elsewhere.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// drained (no session is left), joined (the node is in its cluster) or mode=MODE
+    /// Condition to wait for
+    ///
+    /// drained: the node is closed, and no session is left. joined: the node is in its cluster. mode=MODE: the node is in this mode.
     #[arg(value_name = "drained|joined|mode=MODE", add = ArgValueCandidates::new(completion::goals))]
     goal: Goal,
     #[command(flatten)]
     wait: WaitFlags,
-    /// The last change of the mode that is known here: a later one that leads elsewhere ends the wait with exit code 6
+    /// Exit with 6 if the mode is changed after generation N
+    ///
+    /// The generation counts changes of the mode (a revision number): soramode get -o json shows it. Not with joined.
     #[arg(long, value_name = "N")]
     generation: Option<u64>,
-    /// With drained: be content when no more than so many sessions are left
+    /// With drained: succeed once at most N sessions remain
     #[arg(long, value_name = "N")]
     max_sessions: Option<u64>,
-    /// With drained: it must have stayed so for this time
+    /// With drained: require it to stay so this long
     #[arg(long, value_name = "DURATION", value_parser = times::read_span)]
     settle: Option<Duration>,
     #[command(flatten)]

@@ -24,7 +24,7 @@ const REQUEST_BYTES_MAX: u64 = 1024 * 1024;
 /// The name of the node that a sample tells of.
 const SAMPLE_NODE: &str = "sample-node";
 
-/// Try a receiver of webhooks, or verify what it was sent
+/// Send a test webhook, or verify one that was received
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -33,21 +33,27 @@ pub(crate) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum What {
-    /// Send a sample session.vanished, signed as soramoded signs
+    /// Send a sample session.vanished to a receiver
     Test {
-        /// Where to
+        /// URL of the receiver
         #[arg(value_parser = read_url)]
         url: Url,
-        /// Sign it with the secrets in this file, as soramoded's --webhook-secret-file
+        /// Sign with the secrets in this file
+        ///
+        /// The same file as soramoded's --webhook-secret-file.
         #[arg(long, value_name = "FILE")]
         secret_file: Option<PathBuf>,
-        /// Trust the certificates in this PEM file too, beside the system's
+        /// Trust the certificates in this PEM file too
         #[arg(long, value_name = "FILE")]
         ca_file: Option<PathBuf>,
     },
-    /// Read a request from standard input, its headers, an empty line and its body, and say whether one of our secrets signed it
+    /// Verify the signature of a received webhook
+    ///
+    /// Reads the request from standard input: its headers, an empty line and its body. Its timestamp must be at most 5 minutes off.
     Verify {
-        /// The secrets, as soramoded's --webhook-secret-file
+        /// Verify with the secrets in this file
+        ///
+        /// The same file as soramoded's --webhook-secret-file.
         #[arg(long, value_name = "FILE")]
         secret_file: PathBuf,
     },

@@ -34,6 +34,12 @@ impl Etcd {
         Self { child: child.unwrap_or_else(|error| panic!("{error}: apt-get install etcd-server")), url, _folder: folder }
     }
 
+    /// Takes away everything in it.
+    pub(crate) fn empty(&self) {
+        let deleted = Command::new("etcdctl").args(["--endpoints", &self.url, "del", "", "--prefix"]).ended();
+        assert_eq!(deleted.code, 0, "{deleted:?}");
+    }
+
     fn kill(&mut self) {
         // It may be gone already.
         self.child.kill().unwrap_or_default();
@@ -61,6 +67,14 @@ pub(crate) struct Node {
 impl Node {
     /// With an API on a port that it tells the others.
     pub(crate) fn start(name: &str, etcd: &Etcd) -> Self {
+        let node = Self::start_before_init(name, etcd);
+        until(|| node.has_init().then_some(()));
+        node.ok(&["wait", "joined", "--timeout", "60s"]);
+        node
+    }
+
+    /// In no cluster yet.
+    pub(crate) fn start_before_init(name: &str, etcd: &Etcd) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let api = free_url();
         let words = [
@@ -79,8 +93,6 @@ impl Node {
         let config = Config::load(Args::read_from(words).unwrap()).unwrap();
         let mut node = Self { folder, config, running: None };
         node.start_again();
-        until(|| node.has_init().then_some(()));
-        node.ok(&["wait", "joined", "--timeout", "60s"]);
         node
     }
 

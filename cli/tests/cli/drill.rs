@@ -20,7 +20,7 @@ use crate::support::{Ended, Fake, PROGRAM, Reply, Run, Running, program, with_de
 const GONE_MAX: Duration = Duration::from_secs(10);
 
 /// The daemon that was built with the program under test.
-fn soramoded() -> PathBuf {
+pub(crate) fn soramoded() -> PathBuf {
     let path = Path::new(PROGRAM).with_file_name("soramoded");
     assert!(path.exists(), "these tests need {}: build it with cargo build -p soramoded, or run cargo test --workspace", path.display());
     path

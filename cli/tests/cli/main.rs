@@ -8,6 +8,7 @@ mod certificates;
 mod cluster;
 mod completion;
 mod drill;
+mod examples;
 mod exits;
 mod faults;
 mod lists;

@@ -201,7 +201,7 @@ fn check_members(name: &str, value: &Value, said: &str) {
 fn in_json_times_are_text_and_nothing_is_null() {
     let check = |said: &str| check_members("", &serde_json::from_str(said).unwrap(), said);
     let daemon = Daemon::start();
-    let mut tail = daemon.spawn(&["tail", "-o", "json"]);
+    let mut tail = daemon.spawn(&["tail", "--since", "all", "-o", "json"]);
     daemon.run(&["set", "block_new_session", "--for", "45m", "-o", "json"]);
     check(&tail.until_answered("mode.changed"));
     daemon.ok(&["set", "normal"]);

@@ -2,7 +2,7 @@
 
 #[path = "../../../daemon/tests/daemon/receiver.rs"]
 #[expect(dead_code, reason = "others look at more of it, and have other manners")]
-mod receiver;
+pub(crate) mod receiver;
 
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
@@ -16,9 +16,9 @@ use soramoded::config::WebhookConfig;
 use self::receiver::{Manner, Receiver, Told};
 use crate::support::{Daemon, Run, program};
 
-const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n";
+pub(crate) const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n";
 
-fn telling(receiver: &Receiver) -> Daemon {
+pub(crate) fn telling(receiver: &Receiver) -> Daemon {
     Daemon::start_with(|config| {
         let urls = vec![receiver.url().parse().unwrap()];
         let secrets = Some(Secrets::parse(SECRET).unwrap());
@@ -27,7 +27,7 @@ fn telling(receiver: &Receiver) -> Daemon {
 }
 
 /// A node that became empty while it was closed; returns when its receiver's answer has been taken in.
-fn drained(daemon: &Daemon) {
+pub(crate) fn drained(daemon: &Daemon) {
     daemon.connect("spam", "one");
     daemon.ok(&["set", "block_new_session"]);
     let mut tail = daemon.spawn(&["tail", "--since", "all", "--type", "delivery.*", "-o", "jsonl"]);
@@ -161,7 +161,7 @@ fn a_request_is_verified_and_what_is_wrong_with_a_forged_one_is_said() {
     assert_eq!(verified(&request, "whsec_c2hvcnQ=").0, 2);
 }
 
-fn write_secret(path: &Path, text: &str) {
+pub(crate) fn write_secret(path: &Path, text: &str) {
     fs::write(path, text).unwrap();
     fs::set_permissions(path, PermissionsExt::from_mode(0o600)).unwrap();
 }

@@ -21,15 +21,15 @@ use crate::error::{Exit, Failure};
 use crate::output::escape::escape;
 use crate::signals::Signals;
 
-/// Rehearse a maintenance against a private soramoded: both diagrams of the documentation and a drain
+/// Rehearse a maintenance on a throwaway soramoded
 ///
-/// It starts the soramoded that is beside this program in a temporary folder, asks it what operators and signalling servers ask, holds
-/// each answer against what the documentation says, and removes everything again. A soramoded that runs is not touched.
-/// It ends with 0 if all held and with 70 if anything did not.
+/// Touches nothing real: starts the soramoded beside this program in a temporary folder, sends it the requests of operators and signalling servers,
+/// compares each answer with the documentation, and removes everything again.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Rehearse a cluster instead: join, redirect, a drain without a refusal, isolation and return. It starts an etcd of its own, from
-    /// the search path, and three nodes
+    /// Rehearse a cluster of three nodes instead
+    ///
+    /// Joining, redirects, a drain without a rejected client, isolation and return. Needs etcd in $PATH, and starts one of its own.
     #[arg(long)]
     cluster: bool,
 }
