@@ -1,5 +1,7 @@
 //! `soramode get`
 
+#![expect(clippy::doc_markdown, reason = "what clap shows as help is plain text")]
+
 use serde::Serialize;
 use soramode_protocol::mode::{GetMode, Mode};
 use soramode_protocol::sora::ModeBody;
@@ -11,7 +13,7 @@ use crate::output::Output;
 
 /// Print the mode
 ///
-/// One word: normal, block_new_session, block_new_connection or initial (not yet in its cluster). With -o json also who set it, when and why.
+/// One word: normal, block_new_session, block_new_connection or initial (not yet in its cluster). With -o json also the actor, time and reason.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {}
 

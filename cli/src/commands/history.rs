@@ -6,7 +6,7 @@ use crate::Context;
 use crate::error::{Exit, Failure};
 use crate::output::{Column, List};
 
-/// List mode changes: who, when and why
+/// List mode changes: time, actor and reason
 ///
 /// Newest first.
 #[derive(Debug, clap::Args)]

@@ -1,4 +1,4 @@
-//! `soramode --help`: one screen for readers who see soramode for the first time.
+//! `soramode --help`: one screen for new readers.
 
 use clap::Command;
 

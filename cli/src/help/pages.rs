@@ -63,7 +63,7 @@ static PAGES: &[Page] = &[
         exits: &[PRINTED],
         examples: &[
             example("soramode get", "Print the mode"),
-            example("soramode get -o json", "Print who set it, when and why, and its generation"),
+            example("soramode get -o json", "Print it with its actor, time, reason and generation"),
         ],
     },
     Page {
@@ -193,7 +193,7 @@ static PAGES: &[Page] = &[
     Page {
         command: "disconnect",
         exits: &[(Exit::Done, "removed"), (Exit::NotFound, "no connection with this id")],
-        examples: &[example("soramode disconnect c-1", "Remove the connection c-1, whose client is gone")],
+        examples: &[example("soramode disconnect c-1", "Remove the connection c-1 after its client is gone")],
     },
     Page {
         command: "end",
