@@ -16,6 +16,8 @@ use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum};
 use serde::{Deserialize, Serialize};
 
 pub use settings::{BothSaid, Settings};
+pub use values::Span;
+pub(crate) use values::WHOLE_NUMBER;
 
 /// The permission bits a socket can be given.
 const SOCKET_MODE_BITS: u32 = 0o777;
@@ -58,7 +60,7 @@ impl Args {
     /// Reads a command line (its first word is the program's name) and the environment.
     pub fn read_from(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let words: Vec<OsString> = words.into_iter().collect();
-        let matches = command().try_get_matches_from(&words).map_err(|error| of_variable(error, &words))?;
+        let matches = command().try_get_matches_from(&words).map_err(|error| of_setting(error, &words))?;
         let mut args = Self::from_arg_matches(&matches)?;
         args.settings.let_the_command_line_win(&matches);
         if args.settings.assume_complete().is_err() {
@@ -77,19 +79,21 @@ impl Args {
     }
 }
 
-/// A wrong value of a variable is told with the variable's name, not with that of a flag that nobody gave.
-fn of_variable(error: clap::Error, words: &[OsString]) -> clap::Error {
+/// Words a wrong value as the file's are worded, without what clap repeats of it: that may be a secret. A variable's is told with the
+/// variable's name, not with that of a flag that nobody gave.
+fn of_setting(error: clap::Error, words: &[OsString]) -> clap::Error {
     let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg) else { return error };
     let Some(name) = flag.strip_prefix("--").and_then(|flag| flag.split([' ', '=', '[']).next()) else { return error };
-    let is_given = |word: &OsString| word.to_str().and_then(|word| word.strip_prefix("--")?.strip_prefix(name)).is_some();
     let variable = command().get_arguments().find(|flag| flag.get_long() == Some(name)).and_then(|flag| flag.get_env().map(OsString::from));
-    match variable {
-        Some(variable) if !words.iter().any(is_given) => {
-            let why = std::error::Error::source(&error).map(|source| format!(": {source}")).unwrap_or_default();
-            command().error(error.kind(), format!("invalid value of the variable {}{why}", variable.display()))
-        }
-        Some(_) | None => error,
-    }
+    let Some(variable) = variable else { return error };
+    let is_flag = words.iter().any(|word| word.to_str().and_then(|word| word.strip_prefix("--")?.strip_prefix(name)).is_some());
+    let why = match (std::error::Error::source(&error), error.get(ContextKind::ValidValue)) {
+        (Some(why), _) => why.to_string().replace("value was not a boolean", "takes true or false"),
+        (None, Some(ContextValue::Strings(values))) if !is_flag && !values.is_empty() => format!("takes {}", values.join(", ")),
+        _ => return error,
+    };
+    let place = if is_flag { format!("--{name}") } else { variable.to_string_lossy().into_owned() };
+    command().error(error.kind(), format!("{place}: {why}"))
 }
 
 /// The flags as clap has them, for the manual page.

@@ -23,7 +23,7 @@ pub use self::http::{Admission, ApiConfig, HttpConfig, SoraConfig, UPSTREAM_TIME
 use self::state_dir::StateSurroundings;
 pub use self::tokens::{Holder, TOKEN_BYTES_MAX, TOKEN_BYTES_MIN, TOKEN_FILE_BYTES_MAX, Tokens};
 pub use self::webhooks::WebhookConfig;
-use crate::args::{Args, BothSaid, LogFormat, LogLevel, Settings, SocketMode};
+use crate::args::{Args, BothSaid, LogFormat, LogLevel, Settings, SocketMode, Span};
 
 /// The largest configuration file, in bytes.
 pub const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -84,7 +84,7 @@ pub struct Config {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read, is too large, or could have been written by any user.
-    #[error("the configuration file {} {problem}", path.display())]
+    #[error("{}: {problem}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -133,7 +133,7 @@ pub enum ConfigError {
         other: &'static str,
     },
     /// A URL to be asked that is the daemon's own.
-    #[error("{name}: {url} leads to soramoded's own {listener}; give it the URL of the server behind soramoded")]
+    #[error("{name}: {url} is soramoded's own {listener}; set it to the URL of the server behind soramoded")]
     OwnListener {
         /// The flag, without its dashes.
         name: &'static str,
@@ -144,12 +144,12 @@ pub enum ConfigError {
     },
     /// The cluster was not built in.
     #[error(
-        "cluster: this soramoded was built without its cluster; build it with --features cluster, which needs protoc (Debian: \
+        "cluster: this soramoded was built without cluster support; build it with --features cluster, which needs protoc (Debian: \
          protobuf-compiler and libprotobuf-dev)"
     )]
     WithoutCluster,
     /// A file with tokens, secrets or certificates.
-    #[error("{name}: {} {problem}", path.display())]
+    #[error("{name}: {}: {problem}", path.display())]
     SecretFile {
         /// The flag, without its dashes.
         name: &'static str,
@@ -159,10 +159,10 @@ pub enum ConfigError {
         problem: String,
     },
     /// Nothing says where the state is kept.
-    #[error("state-dir: there is no $HOME that it could be in; say --state-dir, or --ephemeral")]
+    #[error("state-dir: $HOME is not set; pass --state-dir or --ephemeral")]
     NoStateDir,
     /// The node has no name of its own.
-    #[error("node-name: the host name is not text of 1 to 255 bytes; say --node-name")]
+    #[error("node-name: the host name is not text of 1 to 255 bytes; pass --node-name")]
     NoHostName,
 }
 
@@ -308,7 +308,7 @@ fn check_count(name: &'static str, count: u64, max: u64) -> Result<u64, ConfigEr
     }
 }
 
-fn check_duration(name: &'static str, said: Option<humantime::Duration>, default: Duration) -> Result<Duration, ConfigError> {
+fn check_duration(name: &'static str, said: Option<Span>, default: Duration) -> Result<Duration, ConfigError> {
     match said.map_or(default, Into::into) {
         duration if duration <= DURATION_MAX => Ok(duration),
         duration => Err(ConfigError::OutOfRange {

@@ -163,7 +163,7 @@ impl Driver {
     async fn retry(&mut self, gate: &mut Gate, batch: &mut Effects) {
         if let Some(mut records) = self.journal.retry().await {
             self.publish(&mut records);
-            tracing::info!("the state can be written again. To open the node, run: soramode set normal");
+            tracing::info!("the state can be written again; the node is still closed. To open it, run: soramode set normal");
             batch.acts.append(&mut self.held);
             gate.step_into(now(), Input::StorageRestored, batch);
         }
@@ -187,10 +187,10 @@ impl Driver {
                 self.publish(&mut batch.records);
             }
             Outcome::Waits => self.hold(&mut batch.acts),
-            Outcome::Failed(error) => {
-                let remedy = error.remedy();
-                tracing::error!(%error, "the state cannot be written; the node was closed. {remedy}. Then run: soramode set normal");
-                let unkept::Refused { connections, generations } = unkept::refuse(&mut batch.acts, self.journal.waiting(), &error);
+            Outcome::Failed { error, remedy } => {
+                tracing::error!(%error, "the state cannot be written; node set to block_new_connection. {remedy}. Then run: soramode set normal");
+                let refusal = Error::storage_unavailable(&error).with_hint(format!("{remedy}. Then run: soramode set normal"));
+                let unkept::Refused { connections, generations } = unkept::refuse(&mut batch.acts, self.journal.waiting(), &refusal);
                 gate.step_into(now(), Input::StorageFailed { refused: connections, generations }, batch);
                 // Behind those that wait already: it cannot fail once more.
                 self.journal.commit(std::mem::take(&mut batch.records)).await;
@@ -207,14 +207,14 @@ impl Driver {
     /// Where too much waits for the disk already, no more that would wait is taken in.
     fn refuse_more(&self, request: &GateRequest) -> Option<Error> {
         let would_wait = matches!(request, GateRequest::Disconnect(_) | GateRequest::Report(_));
-        let problem = format_args!("{WAITING_RECORDS_MAX} changes wait for the disk already");
+        let problem = format_args!("{WAITING_RECORDS_MAX} changes already wait for the disk");
         (self.journal.is_full() && would_wait).then(|| Error::storage_unavailable(problem))
     }
 
     fn give_up_waiting(&self) {
         let waiting = self.journal.waiting().len();
         if waiting > 0 {
-            tracing::error!(waiting, "what could not be written is lost");
+            tracing::error!("stopping with {waiting} changes that could not be written: they are lost");
         }
     }
 
@@ -301,7 +301,7 @@ impl Driver {
 
     /// Has sessions ended, beside everything else.
     fn end(&self, ticket: Ticket, actor: &str, sessions: Vec<EndSession>) {
-        tracing::warn!(actor, sessions = sessions.len(), "sessions are to end");
+        tracing::warn!(actor, sessions = sessions.len(), "ending sessions, as requested");
         let (ender, mailbox) = (self.outside.ender.clone(), self.mailboxes.get(&ticket.socket).cloned());
         self.errands.spawn(async move {
             let answer = ender.end(sessions).await;
@@ -321,7 +321,7 @@ impl Driver {
 
     /// Has ended what is served without a right to it, beside everything else.
     fn fence(&self, id: u64, of: FenceOf, sessions: Vec<EndSession>) {
-        tracing::error!(sessions = sessions.len(), ?of, "sessions are to end: the right to their channels is over");
+        tracing::error!(sessions = sessions.len(), ?of, "fenced: ending sessions, because this node no longer owns their channels");
         let (ender, inbox) = (self.outside.ender.clone(), self.outside.inbox.clone());
         self.errands.spawn(async move {
             let heard = ender.fence(id, of, sessions).await;

@@ -1,5 +1,6 @@
 //! What the gate decided, on its way to the store: kept in order while that cannot write.
 
+use std::path::Path;
 use std::time::Duration;
 
 use soramode_core::effect::Record;
@@ -22,7 +23,12 @@ pub(crate) enum Outcome {
     /// They are safe, and can be told of.
     Safe(Vec<Record>),
     /// They could not be written, the first that could not. They wait.
-    Failed(WriteError),
+    Failed {
+        /// The problem.
+        error: WriteError,
+        /// Remedy for the operator.
+        remedy: String,
+    },
     /// They wait behind others.
     Waits,
 }
@@ -88,14 +94,14 @@ impl Journal {
         match outcome {
             Ok(()) => Outcome::Safe(records),
             Err(error) => {
+                let remedy = error.remedy(self.store.database().unwrap_or(Path::new("")));
                 self.trouble = Some(format!(
-                    "the state cannot be written ({error}): the node is closed, and changes wait. {}; then they are written, and an \
-                     operator opens the node with: soramode set normal",
-                    error.remedy()
+                    "the state cannot be written ({error}). The node is closed, and changes wait. {remedy}. Then open the node with: soramode \
+                     set normal"
                 ));
                 self.waiting = records;
                 self.retry_at = Some(Instant::now() + RETRY_PAUSE);
-                Outcome::Failed(error)
+                Outcome::Failed { error, remedy }
             }
         }
     }
@@ -150,7 +156,7 @@ mod tests {
         assert!(matches!(journal.commit(records(1)).await, Outcome::Safe(records) if records.len() == 1));
         let saboteur = rusqlite::Connection::open(database(folder.path())).unwrap();
         saboteur.execute_batch("ALTER TABLE facts RENAME TO stolen").unwrap();
-        assert!(matches!(journal.commit(records(1)).await, Outcome::Failed(_)));
+        assert!(matches!(journal.commit(records(1)).await, Outcome::Failed { .. }));
         assert!(journal.trouble().unwrap().contains("no such table"), "{:?}", journal.trouble());
         assert!(matches!(journal.commit(records(WAITING_RECORDS_MAX - 2)).await, Outcome::Waits));
         assert!(!journal.is_full());
@@ -198,7 +204,7 @@ mod tests {
         let path = database(folder.path());
         std::fs::write(folder.path().join("other"), "a backup").unwrap();
         std::fs::rename(folder.path().join("other"), &path).unwrap();
-        assert!(matches!(journal.commit(Vec::new()).await, Outcome::Failed(WriteError::Replaced(_))));
+        assert!(matches!(journal.commit(Vec::new()).await, Outcome::Failed { error: WriteError::Replaced(_), .. }));
         assert!(journal.trouble().unwrap().contains("Restart soramoded to use that file"), "{:?}", journal.trouble());
         assert_eq!(journal.due().await, Due::Retry);
         assert_eq!((journal.retry().await, std::fs::read_to_string(&path).unwrap()), (None, "a backup".to_owned()));

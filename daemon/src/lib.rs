@@ -113,6 +113,25 @@ pub enum RunError {
     Driver(tokio::task::JoinError),
 }
 
+impl RunError {
+    /// Remedy for the operator, where there is one beside the message.
+    pub const fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::State(_) => Some(Held::HINT),
+            Self::Socket(_)
+            | Self::Passed(_)
+            | Self::Http(_)
+            | Self::Webhook(_)
+            | Self::SoraApi(_)
+            | Self::Metrics(_)
+            | Self::Cluster(_)
+            | Self::Random(_)
+            | Self::Timer(_)
+            | Self::Driver(_) => None,
+        }
+    }
+}
+
 /// Runs the daemon until `shutdown` is cancelled, and then stops it in order: the doors close, what was asked is answered, and the socket's
 /// file is removed. Needs a tokio runtime with I/O and time.
 pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunError> {

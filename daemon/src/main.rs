@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use soramoded::args::Args;
 use soramoded::config::{Config, Loaded};
-use soramoded::{Reading, log, notify, socket_file, store};
+use soramoded::{Reading, RunError, log, notify, socket_file, store};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -69,7 +69,7 @@ fn check_state(config: &Config) -> ExitCode {
     match told {
         Ok(told) if io::stdout().write_all(told.as_bytes()).is_ok() => ExitCode::SUCCESS,
         Ok(_) => ExitCode::from(FAILED),
-        Err(unusable) => fail(FAILED, unusable),
+        Err(unusable) => fail(FAILED, format_args!("{unusable}\nhint: {}", unusable.hint())),
     }
 }
 
@@ -86,7 +86,10 @@ fn run(loaded: Loaded) -> ExitCode {
             log::finish(None);
             ExitCode::SUCCESS
         }
-        Err(error) => fail(FAILED, format_args!("{error:#}")),
+        Err(error) => {
+            let hint = error.downcast_ref().and_then(RunError::hint).map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
+            fail(FAILED, format_args!("{error:#}{hint}"))
+        }
     }
 }
 

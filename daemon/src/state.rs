@@ -42,7 +42,7 @@ impl State {
             }),
             Err(OpenError::Held(held)) => Err(held),
             Err(OpenError::Unusable(unusable)) => {
-                let warning = format!("{unusable}. Until then this node is closed and forgets what happens");
+                let warning = format!("{unusable}. The node is closed and keeps its state in memory only. {}", unusable.hint());
                 tracing::error!("{warning}");
                 let storage = Storage { state: StorageState::Failed, path };
                 let inputs = vec![Input::Started(Host::Up), Input::StorageFailed { refused: Vec::new(), generations: Vec::new() }];

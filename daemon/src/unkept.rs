@@ -10,8 +10,6 @@ use soramode_protocol::id::ConnectionId;
 use soramode_protocol::mode::ModeChanged;
 use soramode_protocol::reply::Reply;
 
-use crate::store::WriteError;
-
 /// The changes that were refused and must be taken back.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Refused {
@@ -23,7 +21,7 @@ pub(crate) struct Refused {
 
 /// Makes errors of the promises that rest on these records. Reports stay true, written or not; and connections that left have left, but
 /// the answer says that this may be forgotten.
-pub(crate) fn refuse(acts: &mut [Act], records: &[Record], error: &WriteError) -> Refused {
+pub(crate) fn refuse(acts: &mut [Act], records: &[Record], refusal: &Error) -> Refused {
     let came: BTreeSet<&ConnectionId> = records.iter().filter_map(let_in).collect();
     let mut refused = Refused { connections: Vec::new(), generations: records.iter().filter_map(operators_change).collect() };
     for act in acts {
@@ -31,11 +29,12 @@ pub(crate) fn refuse(acts: &mut [Act], records: &[Record], error: &WriteError) -
         match answer {
             Ok(Reply::Decision(Decision::Offer { connection_id, .. })) if came.contains(connection_id) => {
                 refused.connections.push(connection_id.clone());
-                *answer = Err(Error::storage_unavailable(error));
+                *answer = Err(refusal.clone());
             }
             Ok(Reply::ModeChanged(ModeChanged { changed: true, .. })) => {
-                let problem = format_args!("{error}. The change is not made; the node was closed to every new connection instead");
-                *answer = Err(Error::storage_unavailable(problem));
+                let mut refusal = refusal.clone();
+                refusal.message.push_str(". The mode was not changed as requested: the node was set to block_new_connection");
+                *answer = Err(refusal);
             }
             Ok(Reply::Disconnected(gone @ Disconnected { found: true, .. })) => gone.durable = false,
             Ok(_) | Err(_) => {}

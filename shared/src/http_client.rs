@@ -44,7 +44,7 @@ pub fn read_url(text: &str) -> Result<Url, NoHttpUrl> {
 }
 
 /// Returns a text that was to be a URL, without a user and a query that it may have.
-fn shown_text(text: &str) -> String {
+pub fn shown_text(text: &str) -> String {
     let text = text.split(['?', '#']).next().unwrap_or_default();
     let (scheme, rest) = text.split_once("://").map_or(("", text), |(scheme, rest)| (scheme, rest));
     let rest = rest.rsplit('@').next().unwrap_or_default();
@@ -109,8 +109,8 @@ pub fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     let text = causes.last().map_or_else(|| error.to_string(), ToString::to_string);
     if text.contains("CaUsedAsEndEntity") {
-        return "its certificate is self-signed as an authority's (CA:TRUE), which TLS does not take of a server; make it with: openssl req \
-                -x509 -addext basicConstraints=critical,CA:FALSE"
+        return "its self-signed certificate is one of an authority (CA:TRUE), which TLS does not accept of a server; make it with: openssl req -x509 \
+                -addext basicConstraints=critical,CA:FALSE"
             .to_owned();
     }
     if text.contains("UnknownIssuer") {

@@ -5,6 +5,8 @@ use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use os_display::Quotable;
+
 /// The mark that some editors put before UTF-8.
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
@@ -43,7 +45,7 @@ impl Guard {
     fn check(self, file: &Metadata, path: &Path) -> Result<(), String> {
         let is_pipe = matches!(self, Self::Group { .. }) && !file.is_dir();
         if !file.is_file() && !is_pipe {
-            return Err("is not a file".to_owned());
+            return Err("is not a regular file".to_owned());
         }
         let (uid, bits) = match self {
             Self::Owner { uid } => (uid, BITS_OF_OTHERS),
@@ -55,12 +57,16 @@ impl Guard {
             return Ok(());
         }
         if file.uid() != uid && file.uid() != 0 {
-            return Err(format!("belongs to another user (uid {}), who could change it; run: chown {uid} {}", file.uid(), path.display()));
+            return Err(format!(
+                "belongs to another user (uid {}), who could change it; run: chown {uid} {}",
+                file.uid(),
+                path.maybe_quote()
+            ));
         }
         let mode = file.mode() & 0o777;
         if mode & bits != 0 {
             let remedy = mode & !bits;
-            return Err(format!("others than its owner may use it (mode {mode:04o}); run: chmod {remedy:04o} {}", path.display()));
+            return Err(format!("permissions too open ({mode:04o}); run: chmod {remedy:04o} {}", path.maybe_quote()));
         }
         Ok(())
     }

@@ -45,7 +45,7 @@ fn a_file_is_read_up_to_its_limit_and_without_a_byte_order_mark() {
     assert_eq!(read_text(&folder.file("\u{feff}token\n".as_bytes(), 0o600), MAX, Guard::Nothing).unwrap(), "token\n");
     assert_eq!(read_text(&folder.file(&[0xff], 0o600), MAX, Guard::Nothing).unwrap_err(), "is not text in UTF-8");
     assert!(read(Path::new("/nonexistent"), MAX, Guard::Nothing).unwrap_err().starts_with("cannot be read: "));
-    assert_eq!(read(&folder.0, MAX, Guard::Nothing).unwrap_err(), "is not a file");
+    assert_eq!(read(&folder.0, MAX, Guard::Nothing).unwrap_err(), "is not a regular file");
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn a_named_pipe_makes_nobody_wait() {
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     let uid = folder.uid();
     for guard in [Guard::Nothing, Guard::Owner { uid }, Guard::Writers { uid }] {
-        assert_eq!(read(&pipe, MAX, guard).unwrap_err(), "is not a file");
+        assert_eq!(read(&pipe, MAX, guard).unwrap_err(), "is not a regular file");
     }
 }
 
@@ -74,7 +74,7 @@ fn what_others_may_use_is_refused_as_far_as_it_matters() {
         }
         for bits in wrong {
             let told = takes(guard, *bits).unwrap_err();
-            assert!(told.contains(&format!("mode {bits:04o}")) && told.contains("chmod 0"), "{told}");
+            assert!(told.contains(&format!("permissions too open ({bits:04o}); run: chmod 0")), "{told}");
         }
     }
     let other = Guard::Owner { uid: uid + 1 };

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use soramode_protocol::node::Source;
+use soramode_protocol::node::{Source, StorageState};
 use soramode_protocol::time::Time;
 
 use crate::effect::Act;
@@ -186,28 +186,26 @@ impl Gate {
         sources
     }
 
-    /// Why the sessions are not known, and what would help.
+    /// Why the sessions are not all known, and what would help.
     pub(crate) fn what_is_missing(&self) -> String {
         let node = &self.node_name;
+        let since = match self.settings.storage.state {
+            StorageState::Failed => "could not use its stored state when it started",
+            StorageState::Ok | StorageState::Memory => "was started beside an SFU that may already have had sessions",
+        };
         let Some(sora) = &self.known.sora else {
-            return format!(
-                "soramoded on {node} was started beside an SFU that may have sessions, and no complete Report has come since: \
-                 let the signalling server send one"
-            );
+            return format!("soramoded on {node} {since}, and has received no complete Report since. Have the signalling server send one");
         };
         let problem = |polls: &Polls| polls.problem.as_ref().map(|problem| format!(" ({problem})")).unwrap_or_default();
         match &sora.api {
             None => format!(
-                "soramoded on {node} was started beside a Sora that may have sessions, and has no --sora-api to ask it; \
-                 --assume-complete says that it starts before its Sora"
+                "soramoded on {node} {since}, and has no --sora-api to ask for them. Set it; or, if soramoded always starts before Sora, set \
+                 --assume-complete"
             ),
             Some(polls) if !sora.is_known => {
-                format!(
-                    "soramoded on {node} was started beside a Sora that may have sessions, and its API has not answered since{}",
-                    problem(polls)
-                )
+                format!("soramoded on {node} {since}, and Sora's API has not answered since{}", problem(polls))
             }
-            Some(polls) => format!("Sora's API has yet to confirm what soramoded on {node} believes{}", problem(polls)),
+            Some(polls) => format!("Sora's API has yet to confirm the sessions that soramoded on {node} has{}", problem(polls)),
         }
     }
 }

@@ -3,7 +3,7 @@
 use soramode_protocol::end::{End, EndSession};
 use soramode_protocol::error::Error;
 use soramode_protocol::mode::{ListModeChanges, ModeChanges};
-use soramode_protocol::node::{ClusterNode, ClusterNodes, Membership, Status, Storage};
+use soramode_protocol::node::{ClusterNode, ClusterNodes, Membership, Status, Storage, StorageState};
 use soramode_protocol::session::{
     Connections, GetSession, LIST_LIMIT_DEFAULT, ListConnections, ListRequest, ListSessions, Page, Session, SessionDetail, Sessions,
 };
@@ -12,6 +12,7 @@ use soramode_protocol::version::{PROTOCOL, VERSION};
 
 use crate::gate::{Gate, Refusable};
 use crate::input::Timestamp;
+use crate::mode::BY_STORAGE;
 use crate::slab::Slot;
 use crate::snapshot::SoraAdmission;
 
@@ -39,8 +40,18 @@ impl Gate {
             upstreams: Vec::new(),
             unauthenticated_listeners: Vec::new(),
             cluster: self.cluster_status(now.boot),
-            warnings: Vec::new(),
+            warnings: self.closed_for_storage().into_iter().collect(),
         }
+    }
+
+    /// Warning that a node which closed itself waits for an operator, also when it could open again.
+    fn closed_for_storage(&self) -> Option<String> {
+        let is_closed = self.mode.actor == BY_STORAGE && self.mode.mode.is_block() && self.storage != StorageState::Failed;
+        is_closed.then(|| {
+            "the node closed itself because its state could not be written. The state can be written again, and the node stays closed until \
+             you run: soramode set normal"
+                .to_owned()
+        })
     }
 
     pub(crate) fn oldest_session(&self) -> Option<Session> {

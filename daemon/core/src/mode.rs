@@ -12,6 +12,9 @@ use crate::gate::{Gate, Refusable, Turn};
 use crate::input::{MembershipChange, Timestamp};
 use crate::waits::Changed;
 
+/// Actor of a node that closes itself because its state cannot be written.
+pub(crate) const BY_STORAGE: &str = "system:storage";
+
 /// A change that is going to be made.
 struct Change {
     mode: Mode,
@@ -80,7 +83,7 @@ impl Gate {
     /// A mode that could not be kept is none to promise: the node stays closed, as it is.
     fn check_can_keep(&self) -> Refusable<()> {
         match self.storage {
-            StorageState::Failed => Err(Error::storage_unavailable("a node whose state cannot be kept stays closed")),
+            StorageState::Failed => Err(unwritable()),
             StorageState::Ok | StorageState::Memory => Ok(()),
         }
     }
@@ -160,7 +163,7 @@ impl Gate {
     /// Closes a node whose state can no longer be written, and takes back changes of the mode that were refused because of it: nothing
     /// that was reported as failed is carried out later.
     pub(crate) fn close_for_storage(&mut self, turn: &mut Turn, refused: &[u64]) {
-        let (mode, actor) = (Mode::BlockNewConnection, "system:storage");
+        let (mode, actor) = (Mode::BlockNewConnection, BY_STORAGE);
         let reason = match refused {
             [] => return self.switch_mode(turn, mode, actor),
             [generation] => format!("takes back generation {generation}, which could not be written and was refused"),
@@ -213,4 +216,10 @@ impl Gate {
         }
         self.waits.note(Changed::Membership);
     }
+}
+
+/// Refusal of a mode that could not be kept.
+pub(crate) fn unwritable() -> Error {
+    Error::storage_unavailable("the node stays closed until it can")
+        .with_hint("Remove the cause that soramode status names, then run this again")
 }

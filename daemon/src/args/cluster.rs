@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use reqwest::Url;
+use soramode_protocol::http_client::shown_text;
 
 /// Where a member of etcd is: an absolute `http:` or `https:` URL without a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +27,7 @@ impl FromStr for EtcdUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("got {text:?}, takes where a member of etcd is, such as http://10.0.0.1:2379");
+        let wrong = || format!("got {:?}, takes the URL of an etcd member, such as http://10.0.0.1:2379", shown_text(text));
         let url = Url::parse(text).map_err(|_| wrong())?;
         let is_bare = matches!(url.path(), "" | "/") && url.query().is_none() && url.username().is_empty() && url.password().is_none();
         let is_http = matches!(url.scheme(), "http" | "https") && url.host().is_some();
@@ -56,8 +57,9 @@ impl FromStr for FenceAfter {
         if text == "never" {
             return Ok(Self::Never);
         }
-        let time = text.parse::<humantime::Duration>().map_err(|error| format!("got {text:?} ({error}), takes a time or never"))?;
-        Ok(Self::After(time.into()))
+        let time =
+            humantime::parse_duration(text).map_err(|_| format!("got {text:?}, takes a duration with units, such as 30s, or never"))?;
+        Ok(Self::After(time))
     }
 }
 
@@ -137,9 +139,10 @@ impl FromStr for DeadMan {
 
     fn from_str(text: &str) -> Result<Self, String> {
         if text == "unit" {
-            return Err("got \"unit\", takes grant or none: how long systemd takes to kill a daemon that hangs, and then to stop the SFU's unit, is \
-                        nothing that soramoded can vouch for to the other nodes"
-                .to_owned());
+            return Err(
+                "got \"unit\", takes grant or none: soramoded cannot guarantee to the other nodes how quickly systemd stops the SFU"
+                    .to_owned(),
+            );
         }
         let all = [Self::None, Self::Grant];
         all.into_iter().find(|it| it.name() == text).ok_or_else(|| format!("got {text:?}, takes grant or none"))
@@ -206,7 +209,8 @@ impl FromStr for NodeUrl {
         if is_url && text.len() <= NODE_URL_BYTES_MAX {
             return Ok(Self(text.to_owned()));
         }
-        Err(format!("got {text:?}, takes a URL of at most {NODE_URL_BYTES_MAX} bytes, such as wss://node-01.example.com/signaling"))
+        let shown = shown_text(text);
+        Err(format!("got {shown:?}, takes a URL of at most {NODE_URL_BYTES_MAX} bytes, such as wss://node-01.example.com/signaling"))
     }
 }
 

@@ -24,7 +24,7 @@ impl FromStr for Listen {
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text.strip_prefix("unix:") {
-            Some("") => Err("takes a path after unix:".to_owned()),
+            Some("") => Err("got no path after unix:, takes unix:PATH".to_owned()),
             Some(path) => Ok(Self::Unix(path.into())),
             None => text.parse().map(Self::Tcp).map_err(|_| format!("got {text:?}, takes ADDRESS:PORT (127.0.0.1:3000) or unix:PATH")),
         }
@@ -118,7 +118,7 @@ impl FromStr for HostName {
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
         match Self::of(text) {
             Self::Name(name) if name.is_empty() || !name.bytes().all(is_plain) => {
-                Err(format!("got {text:?}, takes a host's name or address without a port"))
+                Err(format!("got {text:?}, takes a host name or address without a port"))
             }
             host @ (Self::Name(_) | Self::Address(_)) => Ok(host),
         }

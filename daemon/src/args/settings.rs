@@ -13,7 +13,10 @@ use soramode_protocol::mode::SettableMode;
 
 use super::cluster::{ClusterName, DeadMan, EtcdUrl, FenceAfter, NodeUrl, OnFence};
 use super::http::{CorsOrigin, HostName, HttpUrl, Listen, SoraMode};
-use super::values::{first_said, from_text, list_from_text, settable_mode};
+use super::values::{
+    Span, address_from_text, addresses_from_text, first_said, from_text, ip_address, list_from_text, settable_mode, socket_address,
+    whole_number,
+};
 use super::{LogFormat, LogLevel, SocketMode};
 
 /// The settings that flags, variables and the file share. `None`: not said there.
@@ -65,20 +68,20 @@ pub struct Settings {
     /// How long a session stays after its last connection has ended [default: 0s]
     #[arg(long, value_name = "DURATION", env = "SORAMODED_SESSION_LINGER", hide_env_values = true)]
     #[serde(deserialize_with = "from_text")]
-    pub session_linger: Option<humantime::Duration>,
+    pub session_linger: Option<Span>,
 
     /// How many connections the node holds; more are rejected [default: 1000000]
-    #[arg(long, value_name = "COUNT", env = "SORAMODED_MAX_CONNECTIONS", hide_env_values = true)]
+    #[arg(long, value_name = "COUNT", env = "SORAMODED_MAX_CONNECTIONS", hide_env_values = true, value_parser = whole_number)]
     pub max_connections: Option<u64>,
 
     /// How many events are kept for subscribers that come late or again [default: 100000]
-    #[arg(long, value_name = "COUNT", env = "SORAMODED_KEEP_EVENTS", hide_env_values = true)]
+    #[arg(long, value_name = "COUNT", env = "SORAMODED_KEEP_EVENTS", hide_env_values = true, value_parser = whole_number)]
     pub keep_events: Option<u64>,
 
     /// How long a connection of lifetime "socket" outlives its socket [default: 30s]
     #[arg(long, value_name = "DURATION", env = "SORAMODED_SOCKET_GRACE", hide_env_values = true)]
     #[serde(deserialize_with = "from_text")]
-    pub socket_grace: Option<humantime::Duration>,
+    pub socket_grace: Option<Span>,
 
     /// The sessions are known from the start: the daemon runs before the SFU does [default: yes, but with a Sora no]
     #[arg(long, env = "SORAMODED_ASSUME_COMPLETE", hide_env_values = true)]
@@ -105,11 +108,13 @@ pub struct Settings {
     /// Take a real Sora's webhooks there: POST /sora/auth, /sora/session and /sora/event
     ///
     /// Without --sora-token-file every user of this machine may impersonate Sora, and so have channels counted as ended.
-    #[arg(long, value_name = "ADDRESS", env = "SORAMODED_SORA_LISTEN", hide_env_values = true)]
+    #[arg(long, value_name = "ADDRESS", env = "SORAMODED_SORA_LISTEN", hide_env_values = true, value_parser = socket_address)]
+    #[serde(deserialize_with = "address_from_text")]
     pub sora_listen: Option<SocketAddr>,
 
     /// Serve /live, /ready and /metrics there
-    #[arg(long, value_name = "ADDRESS", env = "SORAMODED_OBSERVE_LISTEN", hide_env_values = true)]
+    #[arg(long, value_name = "ADDRESS", env = "SORAMODED_OBSERVE_LISTEN", hide_env_values = true, value_parser = socket_address)]
+    #[serde(deserialize_with = "address_from_text")]
     pub observe_listen: Option<SocketAddr>,
 
     /// Let pages of this origin (exactly so, such as http://127.0.0.1:5000) use the API; can be given several times
@@ -131,8 +136,8 @@ pub struct Settings {
     pub sora_token_file: Option<PathBuf>,
 
     /// Take Sora's webhooks from this address too, not from the loopback alone; can be given several times
-    #[arg(long, value_name = "ADDRESS", env = "SORAMODED_SORA_PEER", hide_env_values = true, value_delimiter = ',')]
-    #[serde(deserialize_with = "list_from_text")]
+    #[arg(long, value_name = "ADDRESS", env = "SORAMODED_SORA_PEER", hide_env_values = true, value_delimiter = ',', value_parser = ip_address)]
+    #[serde(deserialize_with = "addresses_from_text")]
     pub sora_peer: Vec<IpAddr>,
 
     /// Sora's own API, such as http://127.0.0.1:3001: to reconcile with it, to end sessions, and to pass on what is not ours
@@ -152,12 +157,12 @@ pub struct Settings {
     /// How long a client whom Sora asked for may take to come [default: 30s]
     #[arg(long, value_name = "DURATION", env = "SORAMODED_PENDING_TIMEOUT", hide_env_values = true)]
     #[serde(deserialize_with = "from_text")]
-    pub pending_timeout: Option<humantime::Duration>,
+    pub pending_timeout: Option<Span>,
 
     /// How long a session of Sora's that its API shows to be empty may go on without its session.destroyed [default: 60s]
     #[arg(long, value_name = "DURATION", env = "SORAMODED_SESSION_MAX_LINGER", hide_env_values = true)]
     #[serde(deserialize_with = "from_text")]
-    pub session_max_linger: Option<humantime::Duration>,
+    pub session_max_linger: Option<Span>,
 
     /// Ask this URL too before a client is let in: the application's auth webhook
     #[arg(long, value_name = "URL", env = "SORAMODED_AUTH_UPSTREAM", hide_env_values = true)]
@@ -177,7 +182,7 @@ pub struct Settings {
     /// How long an upstream may take to answer [default: 5s]
     #[arg(long, value_name = "DURATION", env = "SORAMODED_UPSTREAM_TIMEOUT", hide_env_values = true)]
     #[serde(deserialize_with = "from_text")]
-    pub upstream_timeout: Option<humantime::Duration>,
+    pub upstream_timeout: Option<Span>,
 
     /// Tell this URL of events; can be given several times
     ///
@@ -211,7 +216,7 @@ pub struct Settings {
     /// How long a stop goes on delivering what is owed; the next start does the rest [default: 5s]
     #[arg(long, value_name = "DURATION", env = "SORAMODED_SHUTDOWN_GRACE", hide_env_values = true)]
     #[serde(deserialize_with = "from_text")]
-    pub shutdown_grace: Option<humantime::Duration>,
+    pub shutdown_grace: Option<Span>,
 
     /// Join the cluster whose etcd is there; can be given several times, once for each member
     ///
@@ -228,17 +233,17 @@ pub struct Settings {
     /// How long etcd keeps the node's place without a word from it [default: 10s]
     #[arg(long, value_name = "DURATION", env = "SORAMODED_CLUSTER_TTL", hide_env_values = true)]
     #[serde(deserialize_with = "from_text")]
-    pub cluster_ttl: Option<humantime::Duration>,
+    pub cluster_ttl: Option<Span>,
 
     /// How often the node's right to its channels is renewed [default: 2s]
     #[arg(long, value_name = "DURATION", env = "SORAMODED_CLUSTER_HEARTBEAT", hide_env_values = true)]
     #[serde(deserialize_with = "from_text")]
-    pub cluster_heartbeat: Option<humantime::Duration>,
+    pub cluster_heartbeat: Option<Span>,
 
     /// After so long without a renewal the node is isolated: nobody new gets in [default: 6s]
     #[arg(long, value_name = "DURATION", env = "SORAMODED_ISOLATED_AFTER", hide_env_values = true)]
     #[serde(deserialize_with = "from_text")]
-    pub isolated_after: Option<humantime::Duration>,
+    pub isolated_after: Option<Span>,
 
     /// After so long without a renewal its sessions are ended, and others may take its channels over [default: 30s, or never]
     ///
@@ -251,7 +256,7 @@ pub struct Settings {
     /// How long ending all sessions may take then; others wait so much longer [default: 5s]
     #[arg(long, value_name = "DURATION", env = "SORAMODED_FENCE_BUDGET", hide_env_values = true)]
     #[serde(deserialize_with = "from_text")]
-    pub fence_budget: Option<humantime::Duration>,
+    pub fence_budget: Option<Span>,
 
     /// What ends the sessions then: sora-api, exec:COMMAND, socket or none [default: none]
     #[arg(long, value_name = "MEANS", env = "SORAMODED_ON_FENCE", hide_env_values = true)]

@@ -197,9 +197,7 @@ fn check_needs(sora: &SoraConfig) -> Result<(), ConfigError> {
 fn check_exposure(api: &ApiConfig) -> Result<(), ConfigError> {
     let exposed = api.listen.iter().find(|listen| matches!(listen, Listen::Tcp(address) if !address.ip().is_loopback()));
     match (exposed, &api.tokens) {
-        (Some(_), None) => {
-            Err(ConfigError::Needs { name: "api-listen on an address that is not the loopback's", needed: "http-token-file" })
-        }
+        (Some(_), None) => Err(ConfigError::Needs { name: "api-listen on an address other than the loopback", needed: "http-token-file" }),
         (Some(_) | None, _) => Ok(()),
     }
 }

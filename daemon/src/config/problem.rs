@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::Config;
-use crate::args;
+use crate::args::{self, WHOLE_NUMBER};
 
 /// How near a word must be to a known one to be taken for it, from 0 to 1.
 const NEAR: f64 = 0.85;
@@ -28,16 +28,16 @@ pub(super) fn in_plain_words(message: &str) -> String {
     if let Some(unknown) = message.strip_prefix("unknown field `").and_then(|rest| rest.split_once('`')).map(|(name, _)| name) {
         return match nearest(&unknown.replace('_', "-"), settings()) {
             Some(known) => format!("unknown field `{unknown}`: did you mean {known}?"),
-            None => format!("unknown field `{unknown}`: soramoded(8) lists all"),
+            None => format!("unknown field `{unknown}`: soramoded(8) lists all settings"),
         };
     }
-    let message = message
-        .replace('\n', ", ")
-        .replace("expected u64", "expected a whole number")
-        .replace("expected a boolean", "expected true or false");
-    // A text in quotes may be a secret.
-    match message.strip_prefix("invalid type: string \"").and_then(|rest| rest.rsplit_once("\", ")) {
-        Some((_, expected)) => format!("invalid type: text, {expected}"),
+    let message = message.replace('\n', ", ").replace("expected u64", &format!("expected {WHOLE_NUMBER}"));
+    let message = message.replace("expected a boolean", "expected true or false").replace("expected a string", "expected a text in quotes");
+    let wrong = ["invalid type: ", "invalid value: "].iter().find_map(|prefix| message.strip_prefix(prefix));
+    match wrong.and_then(|rest| rest.rsplit_once(", expected ")) {
+        // A text in quotes may be a secret.
+        Some((got, takes)) if got.starts_with("string ") => format!("got a text, takes {takes}"),
+        Some((got, takes)) => format!("got {got}, takes {takes}"),
         None => message,
     }
 }
@@ -49,7 +49,7 @@ pub(super) fn unknown_variables(names: impl Iterator<Item = OsString>) -> Vec<St
     let unknown = names.filter(|name| !known.contains(name));
     let told = |name: String| match nearest(&name, known.iter().cloned()) {
         Some(known) => format!("unknown variable {PREFIX}{name}: did you mean {PREFIX}{known}?"),
-        None => format!("unknown variable {PREFIX}{name}: soramoded(8) lists all"),
+        None => format!("unknown variable {PREFIX}{name}: soramoded(8) lists all settings"),
     };
     unknown.map(told).collect()
 }
@@ -63,7 +63,7 @@ pub(super) fn readable_secrets(path: &Path, config: &Config) -> Option<String> {
     let has_secret = urls.any(|url| url.0.password().is_some() || url.0.query().is_some());
     (has_secret && mode & BIT_OF_ANY_READER != 0).then(|| {
         let path = path.display();
-        format!("every user can read the passwords and tokens of URLs in {path} (mode {mode:04o}); run: chmod o= {path}")
+        format!("every user can read the passwords and tokens in the URLs of {path} ({mode:04o}); run: chmod o= {path}")
     })
 }
 
@@ -93,13 +93,13 @@ mod tests {
             "unknown field `session-lingr`: did you mean session-linger?"
         );
         assert_eq!(in_plain_words("unknown field `node_name`, expected `x`"), "unknown field `node_name`: did you mean node-name?");
-        assert_eq!(in_plain_words("unknown field `zzz`, expected `x`"), "unknown field `zzz`: soramoded(8) lists all");
+        assert_eq!(in_plain_words("unknown field `zzz`, expected `x`"), "unknown field `zzz`: soramoded(8) lists all settings");
     }
 
     #[test]
     fn numbers_are_told_in_plain_words_and_texts_not_at_all() {
-        assert_eq!(in_plain_words("invalid type: string \"my, \"secret\"\", expected u64"), "invalid type: text, expected a whole number");
-        assert_eq!(in_plain_words("invalid value: integer `-1`, expected u64"), "invalid value: integer `-1`, expected a whole number");
+        assert_eq!(in_plain_words("invalid type: string \"my, \"secret\"\", expected u64"), "got a text, takes a whole number from 0");
+        assert_eq!(in_plain_words("invalid value: integer `-1`, expected u64"), "got integer `-1`, takes a whole number from 0");
     }
 
     #[test]
@@ -118,7 +118,7 @@ mod tests {
             told,
             [
                 "unknown variable SORAMODED_NODE: did you mean SORAMODED_NODE_NAME?",
-                "unknown variable SORAMODED_ZZZ: soramoded(8) lists all"
+                "unknown variable SORAMODED_ZZZ: soramoded(8) lists all settings"
             ]
         );
     }

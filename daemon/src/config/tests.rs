@@ -59,7 +59,7 @@ fn a_file_that_any_user_could_have_written_is_refused() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0o666)).unwrap();
     let told = Config::load(Args { config: Some(file.path().to_owned()), ..Args::default() }).unwrap_err().to_string();
-    assert!(told.contains("others than its owner may use it (mode 0666); run: chmod 0664"), "{told}");
+    assert!(told.contains("permissions too open (0666); run: chmod 0664"), "{told}");
     std::fs::write(file.path(), "webhook = \"http://u:p@h/\"\nephemeral = true\n").unwrap();
     let warnings = |bits: u32| {
         std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(bits)).unwrap();
@@ -197,7 +197,7 @@ fn what_does_nothing_without_another_setting_is_refused() {
         ("--sora-peer 10.0.0.1", "sora-peer needs sora-listen"),
         ("--shadow", "shadow needs sora-listen"),
         ("--sora-mode mirror", "sora-mode = mirror needs sora-api"),
-        ("--api-listen 0.0.0.0:3000", "api-listen on an address that is not the loopback's needs http-token-file"),
+        ("--api-listen 0.0.0.0:3000", "api-listen on an address other than the loopback needs http-token-file"),
     ] {
         assert_eq!(refusal(flags, ""), needed);
     }
@@ -216,7 +216,7 @@ fn a_sora_may_have_been_running_before_the_daemon() {
 fn words_of_the_http_doors_that_cannot_be_meant_are_refused() {
     for (flags, said) in [
         ("--api-listen 3000", "takes ADDRESS:PORT"),
-        ("--api-listen unix:", "takes a path after unix:"),
+        ("--api-listen unix:", "takes unix:PATH"),
         ("--sora-api 127.0.0.1:3001", "takes an absolute URL"),
         ("--sora-api ftp://a/", "takes an absolute URL"),
         ("--cors-origin http://a.example/", "did you mean http://a.example?"),
@@ -300,8 +300,11 @@ fn a_wrong_flag_is_refused_with_what_it_takes() {
         ("--socket-mode 0888", "octal permission bits"),
         ("--socket-mode 01777", "octal permission bits"),
         ("--socket-mode 0060", "from 0600"),
-        ("--session-linger soon", "soon"),
-        ("--max-connections many", "many"),
+        ("--session-linger soon", "--session-linger: got \"soon\", takes a duration with units"),
+        ("--max-connections many", "--max-connections: got \"many\", takes a whole number from 0"),
+        ("--ephemeral=perhaps", "--ephemeral: takes true or false"),
+        ("--sora-listen 3100", "--sora-listen: got \"3100\", takes ADDRESS:PORT"),
+        ("--sora-peer home", "--sora-peer: got \"home\", takes an IP address"),
         ("--log-level loud", "debug"),
         ("--node-name=", "is empty, takes 1 to 255 bytes"),
         ("--assume-complete --assume-incomplete", "exclude each other"),
@@ -320,11 +323,15 @@ fn a_wrong_file_is_refused_with_line_and_key() {
     for (file, words) in [
         ("\nsession_linger = '1s'", "2: unknown field `session_linger`: did you mean session-linger? (at session_linger)"),
         ("mode = 'open'", "1: no such mode: \"open\", takes normal, block_new_session, block_new_connection (at mode)"),
-        ("socket-mode = 660", "1: invalid type: integer `660`, expected a string (at socket-mode)"),
+        ("socket-mode = 660", "1: got integer `660`, takes a text in quotes (at socket-mode)"),
         ("socket-mode = '0o1000'", "octal permission bits"),
-        ("ephemeral = 1\n", "expected true or false (at ephemeral)"),
-        ("session-linger = 'soon'", "(at session-linger)"),
-        ("keep-events = -1", "(at keep-events)"),
+        ("ephemeral = 1\n", "takes true or false (at ephemeral)"),
+        ("session-linger = 'soon'", "got \"soon\", takes a duration with units, such as 500ms, 30s or 1h 30m (at session-linger)"),
+        ("keep-events = -1", "got integer `-1`, takes a whole number from 0 (at keep-events)"),
+        ("keep-events = '7'", "got a text, takes a whole number from 0 (at keep-events)"),
+        ("sora-listen = '3100'", "got \"3100\", takes ADDRESS:PORT"),
+        ("sora-peer = ['home']", "got \"home\", takes an IP address"),
+        ("sora-peer = [1]", "takes a text in quotes or an array of them"),
         ("node-name = ''", "node_name is empty, takes 1 to 255 bytes (at node-name)"),
         ("node-name = \"a\\u0000\"", "node_name has a NUL character, which no command and no environment variable can carry"),
         ("socket-grace = '1s'\nsocket-grace = '1s'", "2: duplicate key"),
@@ -334,6 +341,16 @@ fn a_wrong_file_is_refused_with_line_and_key() {
         assert!(refusal.contains(words) && !refusal.contains('\n'), "{refusal}");
     }
     assert_eq!(refusal("", "assume-complete = true\nassume-incomplete = true"), "assume-complete and assume-incomplete exclude each other");
+}
+
+#[test]
+fn no_secret_of_a_wrong_url_is_repeated() {
+    for flag in ["sora-api", "auth-upstream", "webhook", "cluster", "signaling-url", "api-url"] {
+        let told = try_said(&format!("--{flag} htp://u:PASS@h/x?PASS")).unwrap_err().to_string();
+        assert!(told.contains(&format!("--{flag}: got \"htp://h/x\", takes ")) && !told.contains("PASS"), "{told}");
+        let told = refusal("", &format!("{flag} = 'htp://u:PASS@h/x?PASS'"));
+        assert!(told.contains("got \"htp://h/x\", takes ") && !told.contains("PASS"), "{told}");
+    }
 }
 
 #[test]
@@ -357,8 +374,8 @@ fn limits_are_kept_from_both_sides() {
 #[test]
 fn a_file_that_cannot_be_read_is_refused_with_its_name() {
     let load = |path: &Path| Config::load(Args { config: Some(path.to_owned()), ..Args::default() }).unwrap_err().to_string();
-    assert!(load(Path::new("/no/such/file")).starts_with("the configuration file /no/such/file cannot be read: No such file"));
-    assert!(load(Path::new("/")).starts_with("the configuration file / is not a file"));
+    assert!(load(Path::new("/no/such/file")).starts_with("/no/such/file: cannot be read: No such file"));
+    assert!(load(Path::new("/")).starts_with("/: is not a regular file"));
     let file = tempfile::NamedTempFile::new().unwrap();
     let comment = |bytes: u64| std::fs::write(file.path(), "#".repeat(usize::try_from(bytes).unwrap())).unwrap();
     comment(FILE_BYTES_MAX + 1);

@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_file_that_others_may_use_is_refused() {
-        assert!(refusal(SECRET, 0o640).contains("mode 0640"), "{}", refusal(SECRET, 0o640));
+        assert!(refusal(SECRET, 0o640).contains("permissions too open (0640)"), "{}", refusal(SECRET, 0o640));
         assert!(refusal(SECRET, 0o602).contains("chmod 0600"));
     }
 

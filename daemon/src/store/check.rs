@@ -8,17 +8,31 @@ use rusqlite::{Connection, OpenFlags};
 use soramode_core::snapshot::Stored;
 
 use super::facts::Fact;
+use super::files::{self, database};
 use super::load::load;
-use super::open::{Trouble, Unusable, database, read_only};
+use super::open::read_only;
 use super::schema::{self, Found, SCHEMA};
+use super::trouble::{Trouble, Unusable};
 
-/// Reads the whole state in a folder without changing it, and says what it holds.
+/// Reads the whole state in a folder without changing it, and says what it holds, or why soramoded would refuse it.
 pub fn check(folder: &Path) -> Result<String, Unusable> {
+    let unusable = |trouble: Trouble| Unusable { folder: folder.to_owned(), trouble: trouble.after_check() };
     let path = database(folder);
-    if !path.exists() {
-        return Ok(format!("{}: not there yet\n", path.display()));
+    match files::inspect(folder).map_err(unusable)? {
+        files::Found::Nothing => Ok(format!("{}: not there yet\n", path.display())),
+        files::Found::DatabaseOf(uid) => {
+            let mut told = look(&path).map_err(unusable)?;
+            if uid != rustix::process::geteuid().as_raw() {
+                tell(&mut told, "owner", &format!("uid {uid}: soramoded must run as this user, not as root"));
+            }
+            Ok(told)
+        }
     }
-    look(&path).map_err(|trouble| Unusable { path: path.clone(), trouble })
+}
+
+/// Adds a line. Writing to text cannot fail.
+fn tell(told: &mut String, name: &str, value: &str) {
+    writeln!(told, "{name:<14}{value}").unwrap_or_default();
 }
 
 fn look(path: &Path) -> Result<String, Trouble> {
@@ -83,8 +97,7 @@ fn look_with(path: &Path, open: fn(&Path) -> rusqlite::Result<Connection>) -> Re
         ("events", events),
     ];
     for (name, value) in lines {
-        // Writing to text cannot fail.
-        writeln!(told, "{name:<14}{value}").unwrap_or_default();
+        tell(&mut told, name, &value);
     }
     Ok(told)
 }

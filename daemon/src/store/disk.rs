@@ -2,13 +2,14 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use os_display::Quotable;
 use rusqlite::{Connection, ErrorCode};
 use soramode_core::effect::Record;
 use tokio::sync::oneshot;
@@ -66,26 +67,26 @@ pub enum WriteError {
         error: io::Error,
     },
     /// The thread that writes has ended: a bug.
-    #[error("nobody writes any more")]
+    #[error("the writing thread has ended, which is a bug")]
     NobodyWrites,
 }
 
 impl WriteError {
-    /// Remedy for the operator.
-    pub fn remedy(&self) -> String {
+    /// Remedy for the operator, for a database that is there.
+    pub fn remedy(&self, database: &Path) -> String {
         match self {
             Self::Database(error) => match error.sqlite_error_code() {
                 Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-                    "Another process has locked the database: find it with fuser -v, and end it".to_owned()
+                    format!("Find the process that has locked it with: fuser -v {}; and end it", database.maybe_quote())
                 }
                 _ => "Free disk space, or repair the disk".to_owned(),
             },
-            Self::Lost { path, .. } => format!("Put {} back, or make its folder writable for the daemon's user", path.display()),
+            Self::Lost { path, .. } => format!("Put {} back, or give soramoded's user write access to its folder", path.maybe_quote()),
             Self::Replaced(path) => format!(
-                "Restart soramoded to use that file, or move {} away with its -wal and -shm: soramoded then writes its own again",
-                path.display()
+                "Restart soramoded to use that file; or move {} away with its -wal and -shm, and soramoded writes its own again",
+                path.maybe_quote()
             ),
-            Self::Unseen { .. } => "Make the folder accessible for the daemon's user".to_owned(),
+            Self::Unseen { path, .. } => format!("Give soramoded's user access to {}", path.maybe_quote()),
             Self::NobodyWrites => "Restart soramoded".to_owned(),
         }
     }
@@ -108,6 +109,7 @@ pub struct Disk {
     thread: Option<JoinHandle<()>>,
     /// Pages in the write-ahead log.
     pages: Arc<AtomicI32>,
+    database: PathBuf,
 }
 
 /// Context of the writing thread.
@@ -126,7 +128,7 @@ impl Disk {
     pub(super) fn start(supplies: Supplies) -> io::Result<Self> {
         let (orders, inbox) = channel();
         let Supplies { writer, copies, archive, files } = supplies;
-        let pages = Arc::default();
+        let (pages, database) = (Arc::default(), files.database().to_owned());
         let desk = Desk {
             writer,
             copier: Copier::start(copies, tell_copied(orders.clone()))?,
@@ -140,13 +142,17 @@ impl Disk {
             held: VecDeque::new(),
         };
         let thread = thread::Builder::new().name("store".to_owned()).spawn(move || desk.run(&inbox))?;
-        Ok(Self { orders, thread: Some(thread), pages })
+        Ok(Self { orders, thread: Some(thread), pages, database })
     }
 
     /// Warning for the operator while the state can be written.
     pub(super) fn warning(&self) -> Option<String> {
         let pages = self.pages.load(Ordering::Relaxed);
-        (pages >= PAGES_WARNED_OF).then(|| long_log(pages))
+        (pages >= PAGES_WARNED_OF).then(|| long_log(pages, &self.database))
+    }
+
+    pub(super) fn database(&self) -> &Path {
+        &self.database
     }
 
     /// Commits records, all or none, and gives them back. With none it looks whether the database is still there.
@@ -167,16 +173,17 @@ impl Drop for Disk {
         if let Some(thread) = self.thread.take()
             && (thread.join().is_err() || !is_asked)
         {
-            tracing::error!("the thread that writes the state ended before its time");
+            tracing::error!("the thread that writes the state ended early: the last changes may be lost");
         }
     }
 }
 
-fn long_log(pages: i32) -> String {
+fn long_log(pages: i32, database: &Path) -> String {
     format!(
-        "the state's write-ahead log has {} MiB, because another process reads soramode.db and does not end. Find it with fuser -v, and \
-         end it before the disk is full",
-        pages / (BYTES_IN_A_MIB / PAGE_BYTES)
+        "the state's write-ahead log has grown to {} MiB, because another process keeps reading the database. Find it with: fuser -v {}; \
+         and end it before the disk is full",
+        pages / (BYTES_IN_A_MIB / PAGE_BYTES),
+        database.maybe_quote()
     )
 }
 
@@ -251,7 +258,7 @@ impl Desk {
         self.archive.read_over(reader);
         (self.copied_from, self.copied_pages, self.copy_at) = (None, 0, None);
         self.files.reopened().map_err(lost)?;
-        tracing::error!(path = %path.display(), "the state was deleted or moved under the running soramoded; it was written again");
+        tracing::error!(path = %path.display(), "the state was deleted or moved while soramoded was running; it was written again");
         Ok(())
     }
 
@@ -268,7 +275,7 @@ impl Desk {
     fn look_at_pages(&mut self, orders: &Receiver<Order>) {
         let pages = Writer::pages_waiting();
         if pages >= PAGES_WARNED_OF && self.pages.load(Ordering::Relaxed) < PAGES_WARNED_OF {
-            tracing::warn!("{}", long_log(pages));
+            tracing::warn!("{}", long_log(pages, self.files.database()));
         }
         self.pages.store(pages, Ordering::Relaxed);
         if pages < self.copied_pages {
@@ -311,7 +318,7 @@ impl Desk {
         }
         if let Err(error) = outcome.and_then(|()| self.writer.copy_back()) {
             // Nothing is lost by it: the write-ahead log only grows.
-            tracing::warn!(%error, "the state's write-ahead log cannot be copied back");
+            tracing::warn!(%error, "cannot copy the state's write-ahead log into the database; trying again in 30 s");
             self.copy_at = Some(Instant::now() + COPIED_AFTER);
         }
         self.copied_pages = pages;
@@ -320,7 +327,7 @@ impl Desk {
     fn close(self) {
         drop(self.copier);
         if let Err(error) = self.writer.close() {
-            tracing::error!(%error, "the state was not closed in order");
+            tracing::error!(%error, "cannot close the state cleanly; the next start reads it from its write-ahead log");
         }
     }
 }

@@ -1,14 +1,16 @@
 //! The state's files: checks their owner, and whether they are still the ones that were opened.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
+use rustix::fs::Access;
 
 use super::disk::WriteError;
-use super::open::{Held, OpenError, Trouble, Unusable, on};
+use super::open::OpenError;
+use super::trouble::{Held, Trouble, Unusable, on};
 use crate::lock_file;
 
 const DATABASE: &str = "soramode.db";
@@ -31,34 +33,103 @@ pub fn database(folder: &Path) -> PathBuf {
 
 /// Makes the folder if it is not there, and makes sure that no other user can write to it or has made its files.
 pub(super) fn prepare(folder: &Path) -> Result<(), Trouble> {
-    DirBuilder::new().recursive(true).mode(FOLDER_BITS).create(folder).map_err(on("make the folder"))?;
-    // A link to the folder is its owner's to change.
+    let made = DirBuilder::new().recursive(true).mode(FOLDER_BITS).create(folder);
+    made.map_err(|error| if error.kind() == io::ErrorKind::AlreadyExists { Trouble::NotFolder } else { on("make the folder")(error) })?;
+    check_folder(folder, own_uid())?;
+    databases(folder).into_iter().try_for_each(|path| close_to_others(&path))
+}
+
+/// Checks the folder and its files as a start would, and changes nothing. Returns whether there is a database.
+pub(super) fn inspect(folder: &Path) -> Result<Found, Trouble> {
+    match fs::symlink_metadata(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return may_be_made(folder).map(|()| Found::Nothing),
+        Err(error) => return Err(on("read the folder")(error)),
+        Ok(_) => {}
+    }
+    let uid = presumed_owner(folder);
+    check_folder(folder, uid)?;
+    for path in databases(folder).into_iter().chain([folder.join(LOCK)]) {
+        plain(&path)?;
+    }
+    let database = fs::symlink_metadata(database(folder));
+    Ok(if database.is_ok() { Found::DatabaseOf(uid) } else { Found::Nothing })
+}
+
+/// Result of an inspection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// No database.
+    Nothing,
+    /// A database, and the user whose soramoded it belongs to.
+    DatabaseOf(u32),
+}
+
+/// The user that a state is judged for. Root also checks the state of a daemon that runs as another user: the one that owns both the folder
+/// and the database.
+fn presumed_owner(folder: &Path) -> u32 {
+    let owner = |path: &Path| fs::symlink_metadata(path).map(|there| there.uid()).ok();
+    let own = own_uid();
+    match (owner(folder), owner(&database(folder))) {
+        (Some(of_folder), Some(of_database)) if own == 0 && of_folder == of_database => of_folder,
+        _ => own,
+    }
+}
+
+/// Checks that the folder can be made where the nearest one above it is.
+fn may_be_made(folder: &Path) -> Result<(), Trouble> {
+    let above = folder.ancestors().skip(1).map(|above| if above.as_os_str().is_empty() { Path::new(".") } else { above });
+    let Some(nearest) = above.into_iter().find(|above| above.exists()) else { return Ok(()) };
+    rustix::fs::access(nearest, Access::WRITE_OK | Access::EXEC_OK).map_err(on("make the folder"))
+}
+
+fn own_uid() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+/// Checks that the folder is one that only this user, or root, can change. A link to a folder is its owner's to change.
+fn check_folder(folder: &Path, uid: u32) -> Result<(), Trouble> {
     let (link, there) = (fs::symlink_metadata(folder), fs::metadata(folder));
-    let (link, there) = (link.map_err(on("look at the folder"))?, there.map_err(on("look at the folder"))?);
+    let link = link.map_err(on("read the folder"))?;
+    let there =
+        there.map_err(|error| if error.kind() == io::ErrorKind::NotFound { Trouble::NotFolder } else { on("read the folder")(error) })?;
+    if !there.is_dir() {
+        return Err(Trouble::NotFolder);
+    }
     for metadata in [&link, &there] {
-        if !lock_file::is_ours(metadata) {
+        if ![0, uid].contains(&metadata.uid()) {
             return Err(Trouble::FolderOfAnother(metadata.uid()));
         }
     }
     if there.mode() & BITS_OF_OTHER_WRITERS != 0 {
         return Err(Trouble::FolderForOthers(there.mode() & 0o7777));
     }
-    let database = database(folder);
-    COMPANIONS.iter().map(|suffix| beside(&database, suffix)).chain([database.clone()]).try_for_each(|path| close_to_others(&path))
+    Ok(())
 }
 
-/// Checks that it is a plain file, and closes it to all but its owner.
-fn close_to_others(path: &Path) -> Result<(), Trouble> {
+/// The database, and the files that belong to it.
+fn databases(folder: &Path) -> [PathBuf; 3] {
+    let database = database(folder);
+    let [wal, index] = COMPANIONS.map(|suffix| beside(&database, suffix));
+    [wal, index, database]
+}
+
+/// Checks that it is a plain file with one name, or not there.
+fn plain(path: &Path) -> Result<Option<Metadata>, Trouble> {
     let there = match fs::symlink_metadata(path) {
         Ok(there) => there,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(on("look at its files")(error)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(on("read its files")(error)),
     };
     if !there.is_file() || there.nlink() > 1 {
         return Err(Trouble::NotPlain(path.to_owned()));
     }
-    let is_own = there.uid() == rustix::process::geteuid().as_raw();
-    if is_own && there.mode() & 0o777 & !FILE_BITS != 0 {
+    Ok(Some(there))
+}
+
+/// Checks that it is a plain file, and closes it to all but its owner.
+fn close_to_others(path: &Path) -> Result<(), Trouble> {
+    let Some(there) = plain(path)? else { return Ok(()) };
+    if there.uid() == own_uid() && there.mode() & 0o777 & !FILE_BITS != 0 {
         fs::set_permissions(path, Permissions::from_mode(FILE_BITS)).map_err(on("close its files to other users"))?;
     }
     Ok(())
@@ -72,7 +143,7 @@ pub(super) fn make_database(path: &Path) -> io::Result<()> {
 /// Takes the state's lock. The kernel gives it back when the process ends, however it ends; the file stays.
 pub(super) fn lock(folder: &Path) -> Result<File, OpenError> {
     let path = folder.join(LOCK);
-    let unusable = |trouble| Unusable { path: folder.to_owned(), trouble };
+    let unusable = |trouble| Unusable { folder: folder.to_owned(), trouble };
     let Some(file) = lock_file::open(&path).map_err(on("open soramode.lock")).map_err(unusable)? else {
         return Err(unusable(Trouble::NotPlain(path)).into());
     };

@@ -13,7 +13,10 @@ mod membership;
 pub mod open;
 pub mod schema;
 mod tally;
+mod trouble;
 mod write;
+
+use std::path::Path;
 
 use soramode_core::effect::Record;
 
@@ -43,6 +46,14 @@ impl Store {
         match self {
             Self::Memory => None,
             Self::Disk(disk) => disk.warning(),
+        }
+    }
+
+    /// The database, where there is one.
+    pub fn database(&self) -> Option<&Path> {
+        match self {
+            Self::Memory => None,
+            Self::Disk(disk) => Some(disk.database()),
         }
     }
 }

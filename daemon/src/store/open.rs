@@ -1,11 +1,10 @@
 //! Opening the state: whose it is, whether it can be used, and what became of the machine since.
 
 use std::fs::{self, File};
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, OpenFlags};
 use soramode_core::input::Host;
 use soramode_core::snapshot::Stored;
 use soramode_protocol::id::LogId;
@@ -15,102 +14,13 @@ use super::disk::{Disk, Supplies};
 use super::facts::Fact;
 use super::files::{self, Files};
 
-pub use super::files::database;
 use super::load::load;
-use super::schema::{self, Found, SCHEMA};
+use super::schema::{self, Found};
+use super::trouble::{Trouble, on};
 use super::write::{BUSY_TIMEOUT, Writer};
 
-/// Another daemon writes to this state.
-#[derive(Debug, thiserror::Error)]
-#[error("the state in {} is written by a running soramoded{}: one more needs a --state-dir of its own, or --ephemeral", folder.display(), pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default())]
-pub struct Held {
-    /// The folder.
-    pub folder: PathBuf,
-    /// Its process, where it could be told.
-    pub pid: Option<i32>,
-}
-
-/// Why the state cannot be used. Nothing was changed in it.
-#[derive(Debug, thiserror::Error)]
-#[error("the state in {} cannot be used: {trouble}", path.display())]
-pub struct Unusable {
-    /// The database, or its folder.
-    pub path: PathBuf,
-    /// What is the matter, and what to do.
-    pub trouble: Trouble,
-}
-
-/// What can be the matter with the state.
-#[derive(Debug, thiserror::Error)]
-pub enum Trouble {
-    /// A later version wrote it.
-    #[error(
-        "a newer soramoded wrote it (schema {0}, this one knows up to {SCHEMA}). Install that version again, or stop soramoded and move the file away to begin with nothing"
-    )]
-    Newer(i32),
-    /// It is no database of ours.
-    #[error("it is another program's database. Give soramoded a --state-dir of its own")]
-    Foreign,
-    /// It is damaged.
-    #[error(
-        "it is damaged ({0}). Stop soramoded; move soramode.db, soramode.db-wal and soramode.db-shm away, all three; put a backup in their \
-         place, or begin with nothing; and start again. soramoded --check-state says how much is left"
-    )]
-    Damaged(rusqlite::Error),
-    /// It is damaged, as a look at all of it showed.
-    #[error(
-        "it is damaged ({0}). Stop soramoded; move soramode.db, soramode.db-wal and soramode.db-shm away, all three; put a backup in their \
-         place, or begin with nothing; and start again"
-    )]
-    Inconsistent(String),
-    /// It cannot be opened or written.
-    #[error("it cannot be written ({0}). Make it writable for the daemon's user, or say another --state-dir, and start again")]
-    Database(rusqlite::Error),
-    /// There is no room to write it.
-    #[error("it cannot be written ({0}). Free disk space, and start again")]
-    Full(rusqlite::Error),
-    /// Another process holds a lock on it.
-    #[error("another process has locked it ({0}). Find it with: fuser -v soramode.db; end it, and start again")]
-    Locked(rusqlite::Error),
-    /// The folder belongs to a user that is neither root nor the daemon's.
-    #[error(
-        "its folder belongs to another user (uid {0}), who could change what is in it. Pass a --state-dir that soramoded creates itself"
-    )]
-    FolderOfAnother(u32),
-    /// Other users may write to the folder.
-    #[error(
-        "other users may write to its folder (mode {0:04o}). Take that from them (chmod go-w), or say a --state-dir in it, which soramoded \
-         makes itself"
-    )]
-    FolderForOthers(u32),
-    /// A link, or something else that no soramoded has made.
-    #[error("{} is not a plain file with one name, as soramoded makes it. Move it away, and start again", .0.display())]
-    NotPlain(PathBuf),
-    /// The system refused.
-    #[error("cannot {what} ({error}). Make it writable for the daemon's user, or say another --state-dir, and start again")]
-    System {
-        /// What was tried.
-        what: &'static str,
-        /// The system's word.
-        error: io::Error,
-    },
-}
-
-impl From<rusqlite::Error> for Trouble {
-    fn from(error: rusqlite::Error) -> Self {
-        match error.sqlite_error_code() {
-            // None: a value that is no mode, no id or no JSON.
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) | None => Self::Damaged(error),
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Locked(error),
-            Some(ErrorCode::DiskFull) => Self::Full(error),
-            Some(_) => Self::Database(error),
-        }
-    }
-}
-
-pub(super) fn on<E: Into<io::Error>>(what: &'static str) -> impl FnOnce(E) -> Trouble {
-    move |error| Trouble::System { what, error: error.into() }
-}
+pub use super::files::database;
+pub use super::trouble::{Held, Unusable};
 
 /// Why the state is not opened.
 #[derive(Debug, thiserror::Error)]
@@ -151,10 +61,10 @@ pub struct Opened {
 
 /// Opens the state in a folder, which is made if it is not there.
 pub fn open(folder: &Path, newcomer: Newcomer<'_>) -> Result<Opened, OpenError> {
-    let unusable = |path: PathBuf| move |trouble| Unusable { path, trouble };
-    files::prepare(folder).map_err(unusable(folder.to_owned()))?;
+    let unusable = |trouble| Unusable { folder: folder.to_owned(), trouble };
+    files::prepare(folder).map_err(unusable)?;
     let lock = files::lock(folder)?;
-    Ok(open_database(folder, newcomer, lock).map_err(unusable(database(folder)))?)
+    Ok(open_database(folder, newcomer, lock).map_err(unusable)?)
 }
 
 /// Which boot of the machine this is. In a container it is its host's.
@@ -164,7 +74,7 @@ pub fn boot_id() -> Option<String> {
 
 fn open_database(folder: &Path, newcomer: Newcomer<'_>, lock: File) -> Result<Opened, Trouble> {
     let path = &database(folder);
-    files::make_database(path).map_err(on("open it"))?;
+    files::make_database(path).map_err(on("open soramode.db"))?;
     // Open until the end: with the first connection that comes after none the whole write-ahead log is read again.
     let mut reader = read_only(path)?;
     match schema::find(&reader)? {
@@ -182,9 +92,9 @@ fn open_database(folder: &Path, newcomer: Newcomer<'_>, lock: File) -> Result<Op
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
     let writer = Writer::new(connection, stored.next_seq, newcomer.keep_events)?;
     let archive = Archive::new(reader, writer.oldest());
-    let files = Files::opened(folder, lock).map_err(on("look at its files"))?;
+    let files = Files::opened(folder, lock).map_err(on("read its files"))?;
     let supplies = Supplies { writer, copies: writable(path)?, archive: archive.clone(), files };
-    let disk = Disk::start(supplies).map_err(on("start the thread that writes"))?;
+    let disk = Disk::start(supplies).map_err(on("start the writing thread"))?;
     Ok(Opened { disk, archive, stored, log_id, host })
 }
 

@@ -24,6 +24,11 @@ struct OnSmallDisk {
 impl OnSmallDisk {
     /// `None` where this user can mount nothing.
     fn start() -> Option<Self> {
+        Self::start_after("true")
+    }
+
+    /// Starts once this command has been run in the state's folder.
+    fn start_after(prepare: &str) -> Option<Self> {
         let may_mount = Command::new("unshare").args(["-m", "true"]).stderr(Stdio::null()).status();
         if !may_mount.is_ok_and(|status| status.success()) {
             eprintln!("skipped: this user can mount no file system");
@@ -33,7 +38,8 @@ impl OnSmallDisk {
         std::fs::create_dir(home.state()).unwrap();
         let mut command = Command::new("unshare");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).env_remove("SORAMODE_SOCKET");
-        let script = format!("mount -t tmpfs -o size=4m,mode=0700 none '{}' && exec \"$@\"", home.state().display());
+        let script =
+            format!("mount -t tmpfs -o size=4m,mode=0700 none '{0}' && (cd '{0}' && {prepare}) && exec \"$@\"", home.state().display());
         command.args(["-m", "sh", "-c", &script, "sh"]);
         command.arg("env").arg(set("LD_PRELOAD", &faults_library(home.folder()))).arg(set("FAULTS", &home.faults()));
         command.arg(env!("CARGO_BIN_EXE_soramoded"));
@@ -144,7 +150,9 @@ fn fails_and_recovers(mut disk: OnSmallDisk, break_it: impl Fn(&OnSmallDisk), me
     assert_eq!(ids(&mut client), offered, "{refused} is not in");
     assert_eq!(client.connect("spam", "more")["reason"], "BLOCK-NEW-CONNECTION");
     for mode in ["normal", "block_new_session"] {
-        assert_eq!(client.refused("ChangeMode", &json!({"mode": mode})), "StorageUnavailable");
+        let refusal = client.ask("ChangeMode", &json!({"mode": mode}))["error"].clone();
+        assert_eq!(refusal["data"]["error_type"], "StorageUnavailable", "{refusal}");
+        assert!(refusal["data"]["hint"].as_str().unwrap().contains("soramode status"), "{refusal}");
     }
     // Who leaves has left; events about it wait.
     let mut reader = disk.process.client();
@@ -169,8 +177,9 @@ fn fails_and_recovers(mut disk: OnSmallDisk, break_it: impl Fn(&OnSmallDisk), me
     // It stays closed until somebody opens it.
     let status = client.status();
     assert_eq!((&status["mode"], &status["storage"]["state"]), (&"block_new_connection".into(), &"ok".into()), "{status}");
-    assert_eq!(status.get("warnings"), None, "{status}");
+    assert!(status["warnings"][0].as_str().unwrap().ends_with("stays closed until you run: soramode set normal"), "{status}");
     client.get("ChangeMode", &json!({"mode": "normal"}));
+    assert_eq!(client.status().get("warnings"), None);
     client.connect("spam", "last");
     let told = check(&disk);
     assert!(
@@ -192,6 +201,17 @@ fn a_full_disk_closes_the_node_until_there_is_room_again() {
     if let Some(disk) = OnSmallDisk::start() {
         fails_and_recovers(disk, OnSmallDisk::fill, OnSmallDisk::make_room);
     }
+}
+
+#[test]
+fn a_start_on_a_full_disk_asks_for_room_and_says_why_the_sessions_are_not_known() {
+    let Some(disk) = OnSmallDisk::start_after("{ cat /dev/zero > filler || true; } 2> /dev/null") else { return };
+    let status = disk.process.client().status();
+    assert_eq!((&status["mode"], &status["storage"]["state"]), (&"block_new_connection".into(), &"failed".into()), "{status}");
+    let warning = status["warnings"][0].as_str().unwrap();
+    assert!(warning.contains("Free disk space") && !warning.contains("access"), "{warning}");
+    let missing = status["sources"][0]["incomplete_reason"].as_str().unwrap();
+    assert!(missing.contains("could not use its stored state when it started"), "{missing}");
 }
 
 #[test]

@@ -162,7 +162,7 @@ fn two_daemons_do_not_share_a_state() {
     let first = home.start(&[]);
     let other = tempfile::tempdir().unwrap();
     let (status, told) = home.run(&["--socket", other.path().join("s").to_str().unwrap()]);
-    assert_eq!((status, told.contains("/state is written by a running soramoded (pid ")), (Some(1), true), "{told}");
+    assert_eq!((status, told.contains("/state is in use by a running soramoded (pid ")), (Some(1), true), "{told}");
     assert_eq!(first.client().get("GetMode", &json!({}))["mode"], "normal");
 }
 
@@ -236,7 +236,7 @@ fn a_state_that_may_not_be_written_closes_the_node() {
     fs::copy(env!("CARGO_BIN_EXE_soramoded"), &program).unwrap();
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(program);
     let process = home.start_with(command, &[]);
-    is_closed(&process, "Make it writable");
+    is_closed(&process, "read and write access, or pass another --state-dir");
 }
 
 #[test]
@@ -285,32 +285,47 @@ fn another_database_in_its_place_closes_the_node_which_says_what_to_do() {
 
 #[test]
 fn a_folder_or_a_file_that_others_could_have_made_is_refused() {
+    // A check says the same, and makes nothing.
     let refused = |prepare: &dyn Fn(&Path)| {
         let home = Home::new();
         fs::create_dir(home.state()).unwrap();
         fs::set_permissions(home.state(), fs::Permissions::from_mode(0o700)).unwrap();
         prepare(&home.state());
+        let (checked, check) = home.check();
         let process = home.start(&[]);
         let status = process.client().status();
-        assert_eq!(status["storage"]["state"], "failed", "{status}");
-        status["warnings"][0].as_str().unwrap().to_owned()
+        assert_eq!((&status["storage"]["state"], checked), (&"failed".into(), Some(1)), "{status} {check}");
+        let told = status["warnings"][0].as_str().unwrap().replace(home.folder().to_str().unwrap(), "");
+        let (fact, hint) = check.strip_prefix("soramoded: ").unwrap().split_once("\nhint: ").unwrap();
+        assert!(told.starts_with(fact) && told.ends_with(hint.trim_end()), "{told} {check}");
+        told
     };
     let told = refused(&|state| fs::set_permissions(state, fs::Permissions::from_mode(0o777)).unwrap());
     assert!(told.contains("other users may write to its folder (mode 0777)"), "{told}");
     let victim = tempfile::NamedTempFile::new().unwrap();
     for file in ["soramode.lock", "soramode.db", "soramode.db-wal"] {
         let told = refused(&|state| std::os::unix::fs::symlink(victim.path(), state.join(file)).unwrap());
-        assert!(told.contains(&format!("{file} is not a plain file with one name")), "{told}");
+        assert!(told.contains(&format!("{file} is a link, or not a regular file with one name")), "{told}");
         let told = refused(&|state| {
             fs::write(state.join("twin"), "").unwrap();
             fs::hard_link(state.join("twin"), state.join(file)).unwrap();
         });
-        assert!(told.contains("is not a plain file with one name"), "{told}");
+        assert!(told.contains("not a regular file with one name"), "{told}");
     }
     assert_eq!(fs::read_to_string(victim.path()).unwrap(), "", "nothing was written through a link");
     if rustix::process::geteuid().is_root() {
         let told = refused(&|state| std::os::unix::fs::chown(state, Some(65_534), None).unwrap());
         assert!(told.contains("belongs to another user (uid 65534)"), "{told}");
+    }
+    for in_its_place in ["a file", "a link that leads nowhere"] {
+        let told = refused(&|state| {
+            fs::remove_dir(state).unwrap();
+            match in_its_place {
+                "a file" => fs::write(state, "").unwrap(),
+                _ => std::os::unix::fs::symlink("/nonexistent", state).unwrap(),
+            }
+        });
+        assert!(told.contains("it is not a folder") && told.contains("Move that file away"), "{in_its_place}: {told}");
     }
 }
 
@@ -332,6 +347,35 @@ fn a_state_on_a_read_only_file_system_can_be_looked_at() {
     let output = command.output().unwrap();
     let told = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
     assert!(output.status.success() && told.contains("sound") && told.contains("block_new_session"), "{told}");
+}
+
+#[test]
+fn a_state_that_is_not_there_can_be_made_or_is_refused() {
+    let home = Home::new();
+    assert_eq!(home.check(), (Some(0), "/state/soramode.db: not there yet\n".to_owned()));
+    assert!(!home.state().exists());
+    fs::write(home.folder().join("file"), "").unwrap();
+    let below = home.folder().join("file/state");
+    let output = soramoded().args(["--check-state", "--state-dir"]).arg(&below).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("it is not a folder"));
+}
+
+#[test]
+fn root_checks_the_state_of_a_daemon_that_runs_as_another_user() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root can give files away");
+        return;
+    }
+    let home = Home::new();
+    let process = home.start(&[]);
+    process.kill(Signal::TERM);
+    process.end();
+    let own = |path: &Path| std::os::unix::fs::chown(path, Some(65_534), None).unwrap();
+    fs::read_dir(home.state()).unwrap().for_each(|file| own(&file.unwrap().path()));
+    own(&home.state());
+    let (status, told) = home.check();
+    assert!(status == Some(0) && told.contains("sound") && told.contains("\nowner         uid 65534: "), "{told}");
 }
 
 #[test]

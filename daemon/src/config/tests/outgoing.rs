@@ -32,15 +32,15 @@ fn a_url_that_leads_back_to_the_daemon_is_refused() {
         (
             "--sora-listen 127.0.0.1:3100",
             "--auth-upstream http://127.0.0.1:3100/sora/auth",
-            "auth-upstream: http://127.0.0.1:3100/sora/auth leads to soramoded's own sora-listen",
+            "auth-upstream: http://127.0.0.1:3100/sora/auth is soramoded's own sora-listen",
         ),
         (
             "--sora-listen 127.0.0.1:3100",
             "--session-upstream http://u:p@localhost:3100/?q",
-            "session-upstream: http://localhost:3100/ leads to",
+            "session-upstream: http://localhost:3100/ is soramoded's own",
         ),
         ("--sora-listen 0.0.0.0:80", "--event-upstream http://127.0.0.1/", "event-upstream: "),
-        ("--api-listen [::1]:3000", "--sora-api http://[::1]:3000", "sora-api: http://[::1]:3000/ leads to soramoded's own api-listen"),
+        ("--api-listen [::1]:3000", "--sora-api http://[::1]:3000", "sora-api: http://[::1]:3000/ is soramoded's own api-listen"),
         ("--api-listen 127.0.0.1:3000", "--sora-api http://0.0.0.0:3000", "sora-api: "),
         ("--observe-listen 10.0.0.1:9400", "--webhook http://10.0.0.1:9400/x", "webhook: "),
         ("--sora-listen [::ffff:127.0.0.1]:3100", "--auth-upstream http://127.0.0.1:3100/", "auth-upstream: "),

@@ -1,0 +1,162 @@
+//! Problems with a stored state, each with its remedy.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use os_display::Quotable;
+use rusqlite::ErrorCode;
+
+use super::files::database;
+use super::schema::SCHEMA;
+
+/// Another daemon writes to this state.
+#[derive(Debug, thiserror::Error)]
+#[error("the state in {} is in use by a running soramoded{}", folder.display(), pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default())]
+pub struct Held {
+    /// The folder.
+    pub folder: PathBuf,
+    /// Its process, where it could be told.
+    pub pid: Option<i32>,
+}
+
+impl Held {
+    /// Remedy for the operator.
+    pub const HINT: &str = "Pass a --state-dir of its own to this soramoded, or --ephemeral";
+}
+
+/// A state that cannot be used. Nothing was changed in it.
+#[derive(Debug, thiserror::Error)]
+#[error("the state in {} cannot be used: {trouble}", folder.display())]
+pub struct Unusable {
+    /// The state's folder.
+    pub folder: PathBuf,
+    /// The problem.
+    pub trouble: Trouble,
+}
+
+impl Unusable {
+    /// Remedy for the operator.
+    pub fn hint(&self) -> String {
+        self.trouble.hint(&self.folder)
+    }
+}
+
+/// Problem with a state.
+#[derive(Debug, thiserror::Error)]
+pub enum Trouble {
+    /// A later version wrote it.
+    #[error("a newer soramoded wrote it (schema {0}, this one knows up to {SCHEMA})")]
+    Newer(i32),
+    /// It is no database of ours.
+    #[error("soramode.db is another program's database")]
+    Foreign,
+    /// It is damaged.
+    #[error("it is damaged ({0})")]
+    Damaged(rusqlite::Error),
+    /// It is damaged, as a look at all of it showed.
+    #[error("it is damaged ({0})")]
+    Inconsistent(String),
+    /// It cannot be opened or written.
+    #[error("it cannot be opened or written ({0})")]
+    Database(rusqlite::Error),
+    /// There is no room to write it.
+    #[error("the disk is full ({0})")]
+    Full(rusqlite::Error),
+    /// Another process holds a lock on it.
+    #[error("another process has locked it ({0})")]
+    Locked(rusqlite::Error),
+    /// The folder belongs to a user that is neither root nor the daemon's.
+    #[error("its folder belongs to another user (uid {0}), who could change it")]
+    FolderOfAnother(u32),
+    /// Other users may write to the folder.
+    #[error("other users may write to its folder (mode {0:04o})")]
+    FolderForOthers(u32),
+    /// A file in the place of the folder, or above it.
+    #[error("it is not a folder, or a file is in the place of one above it")]
+    NotFolder,
+    /// A link, or something else that no soramoded has made.
+    #[error("{} is a link, or not a regular file with one name", .0.display())]
+    NotPlain(PathBuf),
+    /// The system refused.
+    #[error("cannot {what}: {error}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// The system's word.
+        error: io::Error,
+    },
+}
+
+impl Trouble {
+    fn hint(&self, folder: &Path) -> String {
+        let quoted = folder.maybe_quote();
+        let files = format!("move soramode.db, soramode.db-wal and soramode.db-shm out of {quoted}, all three");
+        match self {
+            Self::Newer(_) => {
+                format!("Install that version again; or, to begin with an empty state, stop soramoded, {files}, and start it again")
+            }
+            Self::Foreign => "Pass a --state-dir of its own to soramoded".to_owned(),
+            Self::Damaged(_) => format!(
+                "Stop soramoded; {files}; put a backup in their place, or begin with an empty state; and start soramoded again. To see what \
+                 is damaged, run: soramoded --check-state --state-dir {quoted}"
+            ),
+            Self::Inconsistent(_) => {
+                format!("Stop soramoded; {files}; put a backup in their place, or begin with an empty state; and start soramoded again")
+            }
+            Self::Database(error) => match error.sqlite_error_code() {
+                // SQLite's word for it also where a file cannot be made longer.
+                Some(ErrorCode::SystemIoFailure) => "Free disk space, or repair the disk, and restart soramoded".to_owned(),
+                _ => accessible(),
+            },
+            Self::Full(_) => FREE_SPACE.to_owned(),
+            Self::Locked(_) => {
+                format!("Find that process with: fuser -v {}. End it, and restart soramoded", database(folder).maybe_quote())
+            }
+            Self::FolderOfAnother(_) => "Pass a --state-dir that soramoded creates itself, or run soramoded as that user".to_owned(),
+            Self::FolderForOthers(_) => {
+                format!("Run: chmod go-w {quoted}. Or pass a --state-dir inside it, which soramoded creates itself. Then restart soramoded")
+            }
+            Self::NotFolder => "Move that file away, or pass another --state-dir, and restart soramoded".to_owned(),
+            Self::NotPlain(path) => format!("Move {} away, and restart soramoded", path.maybe_quote()),
+            Self::System { error, .. } if [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded].contains(&error.kind()) => {
+                FREE_SPACE.to_owned()
+            }
+            Self::System { error, .. } if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+                "Mount that file system for writing, or pass another --state-dir, and restart soramoded".to_owned()
+            }
+            Self::System { .. } => accessible(),
+        }
+    }
+
+    /// The same problem in the words of `--check-state`, which names no further check.
+    pub(super) fn after_check(self) -> Self {
+        if let Self::Damaged(error) = self { Self::Inconsistent(error.to_string()) } else { self }
+    }
+}
+
+const FREE_SPACE: &str = "Free disk space, and restart soramoded";
+
+fn accessible() -> String {
+    let uid = rustix::process::geteuid().as_raw();
+    format!("Give soramoded's user (uid {uid}) read and write access, or pass another --state-dir, and restart soramoded")
+}
+
+impl From<rusqlite::Error> for Trouble {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            // None: a value that is no mode, no id or no JSON.
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) | None => Self::Damaged(error),
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Locked(error),
+            Some(ErrorCode::DiskFull) => Self::Full(error),
+            Some(_) => Self::Database(error),
+        }
+    }
+}
+
+/// Makes a problem of the system's error; a file where a folder must be has a problem of its own.
+pub(super) fn on<E: Into<io::Error>>(what: &'static str) -> impl FnOnce(E) -> Trouble {
+    move |error| {
+        let error = error.into();
+        if error.kind() == io::ErrorKind::NotADirectory { Trouble::NotFolder } else { Trouble::System { what, error } }
+    }
+}
