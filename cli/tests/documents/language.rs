@@ -37,6 +37,24 @@ const BANNED: &[&str] = &[
 /// Words that must not open the help of an option, an argument or a command.
 const BANNED_OPENINGS: &[&str] = &["Whether", "What", "Where", "Who", "Whom", "Whose", "Which"];
 
+/// Spoken and translated Japanese that the translations had, where Sora and manuals have another word.
+const BANNED_IN_JAPANESE: &[&str] = &[
+    "入り口",
+    "案内",
+    "終わらせ",
+    "終わらされ",
+    "わかっている",
+    "わかっていない",
+    "突き合わせ",
+    "制御ソケット",
+    "スタンドイン",
+    "入れる",
+    "いなくなって",
+    "誰",
+    "だれも",
+    "教える",
+];
+
 /// Texts that people read.
 struct Area {
     name: &'static str,
@@ -47,6 +65,7 @@ struct Area {
 
 const AREAS: &[Area] = &[
     Area { name: "documents", banned: documents, max: 0 },
+    Area { name: "Japanese documents", banned: japanese_documents, max: 0 },
     Area { name: "manual and --help", banned: manual, max: 35 },
     Area { name: "openings in --help", banned: openings, max: 15 },
     Area { name: "errors, logs and output of soramode", banned: || strings("cli/src"), max: 25 },
@@ -89,6 +108,16 @@ fn documents() -> Vec<String> {
     let guides = files("man", ".md").into_iter().filter(|path| !path.ends_with(".ja.md"));
     let others = ["README.md", "daemon/benches/README.md"].map(str::to_owned);
     others.into_iter().chain(guides).flat_map(|path| banned(&path, &text(&path))).collect()
+}
+
+fn japanese_documents() -> Vec<String> {
+    let others = ["README.ja.md", "daemon/benches/README.ja.md"].map(str::to_owned);
+    let paths = others.into_iter().chain(files("man", ".ja.md"));
+    let found = paths.flat_map(|path| {
+        let text = text(&path);
+        BANNED_IN_JAPANESE.iter().filter(|word| text.contains(**word)).map(|word| format!("{path}: {word}")).collect::<Vec<_>>()
+    });
+    found.collect()
 }
 
 /// The pages of sections 1 and 8, which have each --help in full; a line that several pages have is counted once.
