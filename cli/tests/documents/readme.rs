@@ -34,6 +34,21 @@ fn numbers(row: &str) -> Vec<u8> {
     row.split(['|', ',', '、']).filter_map(|cell| cell.trim().parse().ok()).collect()
 }
 
+/// The benchmarks write the table beside them, and people the README.
+#[test]
+fn the_readmes_ratios_are_those_of_the_benchmarks() {
+    for (readme, heading) in READMES.into_iter().zip(["## Performance", "## 性能"]) {
+        let (table, text) = (text(&format!("daemon/benches/{readme}")), text(readme));
+        let (_, section) = text.split_once(heading).unwrap();
+        let words = section.split("\n## ").next().unwrap().split(|character: char| !character.is_ascii_digit() && character != '.');
+        let ratios: Vec<&str> = words.filter(|word| word.len() == 4 && word.contains('.')).collect();
+        assert!(ratios.len() >= 4, "{readme}: {ratios:?}");
+        for ratio in ratios {
+            assert!(table.contains(&format!("| {ratio} |")), "{readme}: daemon/benches/{readme} has no {ratio}");
+        }
+    }
+}
+
 #[test]
 fn every_link_leads_to_a_file() {
     let guides = files("man", ".md").into_iter().chain(files("daemon/benches", ".md"));
