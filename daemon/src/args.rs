@@ -1,6 +1,7 @@
 //! What the operator can say when the daemon starts: the one definition of the flags, of their variables and of the file's keys.
 
 pub mod cluster;
+mod groups;
 pub mod http;
 mod settings;
 mod values;
@@ -26,10 +27,10 @@ const SOCKET_MODE_BITS: u32 = 0o777;
 const SOCKET_MODE_BITS_NEEDED: u32 = 0o600;
 
 const AFTER_HELP: &str = "\
-A flag on the command line comes before its variable, that before the file, and that before the default. \
-The file has the flags' names without the dashes: session-linger = \"30s\".
+Every setting can be a flag (--node-name sfu-01), an environment variable (SORAMODED_NODE_NAME=sfu-01) or a line of the file \
+(node-name = \"sfu-01\"). A flag overrides the variable, the variable overrides the file, and the file overrides the default.
 
-Exit status: 0 after a clean stop, 1 if it cannot start or run, 2 for a wrong flag or file.";
+Exit codes: 0 after a clean stop, 1 if it cannot start or run, 2 for a wrong flag, variable or file.";
 
 /// Maintenance mode for a WebRTC SFU: holds the node's mode and its sessions, and decides every new connection.
 #[derive(Clone, Debug, Default, Parser)]
@@ -98,7 +99,7 @@ fn of_setting(error: clap::Error, words: &[OsString]) -> clap::Error {
 
 /// The flags as clap has them, for the manual page.
 pub fn command() -> clap::Command {
-    Args::command()
+    groups::grouped(Args::command())
 }
 
 /// Permission bits of the control socket.

@@ -53,10 +53,11 @@ impl Page {
     fn start(&mut self, tag: &Tag<'_>) {
         match tag {
             Tag::Paragraph if self.is_item => {}
-            Tag::Paragraph => self.line(".PP"),
+            Tag::Paragraph => self.begin_paragraph(),
             Tag::CodeBlock(CodeBlockKind::Fenced(CowStr::Borrowed(language))) => {
                 assert!(!language.is_empty(), "a block of code says what it is");
-                self.line(&format!(".PP\n.RS {EXAMPLE_INDENT}\n.EX"));
+                self.begin_paragraph();
+                self.line(&format!(".RS {EXAMPLE_INDENT}\n.EX"));
                 self.is_code = true;
             }
             Tag::Item => self.is_item = true,
@@ -89,6 +90,7 @@ impl Page {
             }
             TagEnd::Table => {
                 let table = self.table.take().unwrap().roff();
+                self.begin_paragraph();
                 self.line(&table);
             }
             TagEnd::Strong | TagEnd::Emphasis => self.text.push_str("\\fR"),
@@ -110,6 +112,14 @@ impl Page {
             HeadingLevel::H2 => self.line(&format!(".SH {}", upper_case(&heading))),
             HeadingLevel::H3 => self.line(&format!(".SS {heading}")),
             other => panic!("a page has no {other:?}"),
+        }
+    }
+
+    /// A heading begins one by itself.
+    fn begin_paragraph(&mut self) {
+        let last = self.roff.lines().last().unwrap_or_default();
+        if ![".SH ", ".SS "].iter().any(|heading| last.starts_with(heading)) {
+            self.line(".PP");
         }
     }
 

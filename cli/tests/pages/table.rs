@@ -22,12 +22,11 @@ impl Table {
     }
 
     pub(crate) fn roff(&self) -> String {
-        let widths: Vec<usize> = (0..self.columns).map(|column| self.width(column)).collect();
-        let most = COLUMNS_MAX / (self.columns - 1);
-        let formats: Vec<String> = widths[..self.columns - 1].iter().map(|needed| format!("lw({}n)", (*needed).min(most))).collect();
-        let mut lines = vec![".PP\n.TS".to_owned(), ["lB"].repeat(self.columns).join(" "), format!("{} lx.", formats.join(" "))];
+        let widths: Vec<usize> = (0..self.columns - 1).map(|column| self.width(column)).collect();
+        let formats: Vec<String> = widths.iter().map(|width| format!("lw({width}n)")).collect();
+        let mut lines = vec![".TS".to_owned(), ["lB"].repeat(self.columns).join(" "), format!("{} lx.", formats.join(" "))];
         for (row, cells) in self.cells.chunks(self.columns).enumerate() {
-            let is_wide = |column: usize, cell: &String| row > 0 && (column + 1 == self.columns || width(cell) > most);
+            let is_wide = |column: usize, cell: &String| row > 0 && (widths.get(column).is_none_or(|most| width(cell) > *most));
             let cells: Vec<String> =
                 cells.iter().enumerate().map(|(column, cell)| if is_wide(column, cell) { block(cell) } else { cell.clone() }).collect();
             lines.push(cells.join("\t"));
@@ -36,9 +35,13 @@ impl Table {
         lines.join("\n")
     }
 
-    /// How wide a column's widest cell is.
+    /// Width of a column before the last: of its widest cell, up to its share of the room, but not less than its longest word, which
+    /// cannot be broken.
     fn width(&self, column: usize) -> usize {
-        self.cells.iter().skip(column).step_by(self.columns).map(|cell| width(cell)).max().unwrap_or_default()
+        let cells = || self.cells.iter().skip(column).step_by(self.columns);
+        let widest = cells().map(|cell| width(cell)).max().unwrap_or_default();
+        let longest_word = cells().flat_map(|cell| cell.split_whitespace()).map(width).max().unwrap_or_default();
+        widest.min(COLUMNS_MAX / (self.columns - 1)).max(longest_word)
     }
 }
 
