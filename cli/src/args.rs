@@ -25,7 +25,14 @@ pub(crate) const TIMEOUT_DEFAULT: Duration = Duration::from_mins(30);
 /// How near a typed word must be to a mode for it to be suggested: what clap asks of its own suggestions.
 const SIMILARITY_MIN: f64 = 0.7;
 
-/// Put WebRTC SFUs into maintenance: close a node to new sessions, wait until the last one has ended, open it again
+/// Maintenance mode for WebRTC SFUs
+///
+/// soramode closes a node to new sessions, waits until the last one has ended, and opens it again. soramoded(8) runs beside each SFU, holds the
+/// mode and the sessions, and decides every new connection. soramode talks to it through its control socket.
+///
+/// A node in the mode normal is open. In block_new_session, clients still join channels that have a session; new channels are rejected. In
+/// block_new_connection, every new connection is rejected. A node that has not joined its cluster is initial, and rejects every new connection
+/// too. No mode disconnects a client that is connected.
 #[derive(Debug, Parser)]
 #[command(name = "soramode", version, disable_help_subcommand = true, propagate_version = false)]
 pub(crate) struct Args {

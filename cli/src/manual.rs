@@ -6,9 +6,9 @@ use clap::{Arg, Command};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
-use crate::error::{Exit, exit_status};
+use crate::error::exit_status;
 use crate::generated::GeneratedFile;
-use crate::help::{self, ANY_OTHER, Example};
+use crate::help::{self, Example};
 
 /// The date that every page has: of the last change of what the programs do. A constant, so that pages can be reproduced.
 pub const MANUAL_DATE: &str = "2026-11-28";
@@ -71,9 +71,15 @@ pub fn man_page(command: &Command, section: &str) -> io::Result<GeneratedFile> {
     Ok(GeneratedFile { path: format!("man/{name}.{section}"), content: tidied(&String::from_utf8_lossy(&page)).into_bytes() })
 }
 
-/// Without what `mandoc` warns of: breaks around blank lines, and blanks at the ends of lines.
+/// Without what `mandoc` warns of: breaks around blank lines, and blanks at the ends of lines. Words are not broken at the ends of lines, so
+/// that they can be searched for.
 fn tidied(page: &str) -> String {
-    let page = page.replace(PREAMBLE, "").replace("\n.br\n\n.br\n", "\n.sp\n").replace(".SH EXTRA", ".SH NOTES").replace("\n\n", "\n.sp\n");
+    let page = page
+        .replace(PREAMBLE, "")
+        .replacen("\n.SH ", "\n.nh\n.ad l\n.SH ", 1)
+        .replace("\n.br\n\n.br\n", "\n.sp\n")
+        .replace(".SH EXTRA", ".SH NOTES")
+        .replace("\n\n", "\n.sp\n");
     let lines: Vec<&str> = page.lines().map(str::trim_end).collect();
     format!("{PREAMBLE}{}\n", lines.join("\n"))
 }
@@ -128,8 +134,7 @@ fn of_command(command: &Command, name: &str) -> Beside {
     let children = command.get_subcommands().map(page_name);
     let others = ["soramode-runbook(7)", "soramoded(8)"].map(str::to_owned);
     let page = help::page(&verb);
-    let code = |exit: &Exit| if *exit == ANY_OTHER { "any other".to_owned() } else { exit.code().to_string() };
-    let own_exits = page.exits.iter().map(|(exit, what)| (code(exit), (*what).to_owned()));
+    let own_exits = page.exits.iter().map(|(exit, what)| (help::code(*exit), (*what).to_owned()));
     let all_exits = exit_status().map(|(code, what)| (code.to_string(), what.to_owned()));
     Beside {
         exit_status: if verb.is_empty() { all_exits.collect() } else { own_exits.collect() },

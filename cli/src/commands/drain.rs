@@ -23,7 +23,7 @@ use crate::watch::{self, Plan, Reached, mode_words, stays_words, watch};
 
 /// Close the node and wait until its last session has ended
 ///
-/// Sets block_new_session, unless the node is already closed, and waits. Nobody is disconnected: sessions end when their clients leave. The node
+/// Sets block_new_session, unless the node is already closed, and waits. No client is disconnected: sessions end when their clients leave. The node
 /// stays closed afterwards, and also if the wait is interrupted. Open it with: soramode open
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -51,7 +51,7 @@ pub(crate) struct DrainFlags {
     settle: Duration,
     /// Block new connections too: block_new_connection
     ///
-    /// Then nobody can join a channel that still has a session, so it ends sooner.
+    /// Then no client can join a channel that still has a session, so it ends sooner.
     #[arg(long)]
     pub(super) connections: bool,
     /// Record REASON in the history of mode changes

@@ -23,7 +23,7 @@ pub(crate) struct Args {
     /// End every session on the node
     #[arg(long)]
     all: bool,
-    /// Confirm that connected clients will be disconnected
+    /// Required: confirm that clients will be disconnected
     #[arg(long, value_enum, value_name = "RISK")]
     accept_risk: Option<Risk>,
 }

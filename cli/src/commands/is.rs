@@ -17,7 +17,7 @@ use crate::watch::until_words;
 
 /// Test a condition: exit 0 if true, 1 if false
 ///
-/// Exit code 8 if drained cannot be decided, because the session list is incomplete. Treat every other code as "no".
+/// Exit code 8 if drained cannot be decided, because the session list is incomplete. In scripts, go on only after exit code 0.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Condition to test

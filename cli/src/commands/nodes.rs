@@ -43,7 +43,7 @@ enum What {
         /// Node to purge; if it runs, only its earlier lives
         #[arg(add = ArgValueCandidates::new(completion::nodes))]
         node: NodeName,
-        /// Confirm that the node's SFU is stopped
+        /// Required: confirm that the node's SFU is stopped
         #[arg(long, value_enum, value_name = "RISK")]
         accept_risk: Option<Risk>,
     },

@@ -15,7 +15,8 @@ use crate::output::{Column, List, Output, times};
 
 /// List sessions
 ///
-/// A session is one life of a channel: it begins with the first connection and ends some time after the last has left.
+/// A session is one life of a channel: it begins with the first connection and ends when the last has left (later, with --session-linger of
+/// soramoded).
 #[derive(Debug, clap::Args)]
 #[command(visible_alias = "list")]
 pub(crate) struct Args {

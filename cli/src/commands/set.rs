@@ -30,8 +30,8 @@ use crate::watch::{Plan, mode_words, watch};
 
 /// Set the mode
 ///
-/// Nobody is disconnected: connected clients stay in every mode. In block_new_session clients still join channels that have a session; in
-/// block_new_connection nobody joins. Setting the mode that the node already has succeeds.
+/// No client is disconnected: connected clients stay in every mode. In block_new_session clients still join channels that have a session; in
+/// block_new_connection no client joins. Setting the mode that the node already has succeeds.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Mode: normal, block_new_session or block_new_connection

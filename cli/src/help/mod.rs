@@ -11,7 +11,8 @@ use crate::args::Global;
 use crate::error::{Exit, exit_codes};
 
 pub(crate) use overview::{groups, siblings};
-pub(crate) use pages::{ANY_OTHER, Page, page};
+pub(crate) use pages::page;
+use pages::{ANY_OTHER, Page};
 pub use pages::{Example, examples};
 
 /// Topics of `soramode help` beside the commands.
@@ -32,12 +33,19 @@ pub(crate) fn with_pages(root: Command) -> Command {
     })
 }
 
+/// Flags that are understood with `open`, as with every mode, to be refused with a reason.
+fn is_of_closing(flag: &Arg) -> bool {
+    let of_closing = ["for", "wait", "timeout", "assume-complete", "keep-open", "require-published"];
+    flag.get_long().is_some_and(|name| of_closing.contains(&name))
+}
+
 /// Global options have a table of their own, in place of long texts between those of the command.
 fn in_short(option: Arg) -> Arg {
     if option.is_global_set() { option.hide_short_help(true).hide_long_help(true) } else { option }
 }
 
 fn with_page(command: Command, name: &str) -> Command {
+    let command = if name == "open" { command.mut_args(|flag| if is_of_closing(&flag) { flag.hide(true) } else { flag }) } else { command };
     let (short, long) = after(name);
     command.after_help(short).after_long_help(long)
 }
@@ -91,9 +99,13 @@ fn table(rows: &[(String, String)]) -> String {
     lines.join("\n")
 }
 
+/// An exit code as a word.
+pub(crate) fn code(exit: Exit) -> String {
+    if exit == ANY_OTHER { "any".to_owned() } else { exit.code().to_string() }
+}
+
 fn exits(page: &Page) -> String {
-    let code = |exit: &Exit| if *exit == ANY_OTHER { "any".to_owned() } else { exit.code().to_string() };
-    let lines: Vec<String> = page.exits.iter().map(|(exit, text)| format!("  {:>3}  {text}", code(exit))).collect();
+    let lines: Vec<String> = page.exits.iter().map(|(exit, text)| format!("  {:>3}  {text}", code(*exit))).collect();
     format!("{}\n{}", heading("Exit codes (all: soramode help exit-codes)"), lines.join("\n"))
 }
 

@@ -50,6 +50,8 @@ const CLOSE_REFUSED: (Exit, &str) = (Exit::Refused, "refused: --keep-open or --r
 const WAIT_INCOMPLETE: (Exit, &str) = (Exit::SessionsIncomplete, "session list incomplete: see soramode doctor");
 const WAIT_TIMED_OUT: (Exit, &str) = (Exit::TimedOut, "timed out; the node stays closed");
 const CONDITION_FALSE: (Exit, &str) = (Exit::Superseded, "--if-* condition false, or with --wait: another user changed the mode");
+const NO_NODE: (Exit, &str) = (Exit::NotFound, "--node: no node of this name");
+const NO_CLUSTER: (Exit, &str) = (Exit::NotFound, "this node has no cluster");
 const NO_SESSION: (Exit, &str) = (Exit::NotFound, "no session on this channel");
 const NO_DELIVERY: (Exit, &str) = (Exit::NotFound, "no delivery with this number");
 const SHOWN: (Exit, &str) = (Exit::Done, "shown");
@@ -70,9 +72,10 @@ static PAGES: &[Page] = &[
         command: "set",
         exits: &[
             (Exit::Done, "the node is in this mode; with --wait: drained"),
-            CLOSE_REFUSED,
+            (Exit::Refused, "refused: --keep-open, --require-published, or normal while not joined"),
             CONDITION_FALSE,
             WAIT_INCOMPLETE,
+            NO_NODE,
             WAIT_TIMED_OUT,
         ],
         examples: &[
@@ -82,7 +85,12 @@ static PAGES: &[Page] = &[
     },
     Page {
         command: "open",
-        exits: &[(Exit::Done, "the node is open"), (Exit::Superseded, "--if-* condition false")],
+        exits: &[
+            (Exit::Done, "the node is open"),
+            (Exit::Refused, "refused: the node has not joined its cluster"),
+            (Exit::Superseded, "--if-* condition false"),
+            NO_NODE,
+        ],
         examples: &[example("soramode open -m 'CHG-123 done'", "Open the node and record why")],
     },
     Page {
@@ -100,6 +108,7 @@ static PAGES: &[Page] = &[
             CLOSE_REFUSED,
             (Exit::Superseded, "another user changed the mode while this waited"),
             WAIT_INCOMPLETE,
+            NO_NODE,
             (Exit::TimedOut, "timed out; see --on-timeout"),
             (Exit::Interrupted, "interrupted; the node stays closed"),
         ],
@@ -130,6 +139,7 @@ static PAGES: &[Page] = &[
             (Exit::Refused, "the condition cannot become true, such as drained on an open node"),
             (Exit::Superseded, "another user changed the mode"),
             WAIT_INCOMPLETE,
+            NO_NODE,
             (Exit::TimedOut, "timed out"),
         ],
         examples: &[
@@ -279,7 +289,7 @@ static PAGES: &[Page] = &[
     },
     Page {
         command: "nodes init",
-        exits: &[(Exit::Done, "created"), (Exit::Refused, "the cluster exists already, or there is no cluster to create")],
+        exits: &[(Exit::Done, "created"), (Exit::Refused, "etcd has this cluster already, or another one"), NO_CLUSTER],
         examples: &[
             example("soramode nodes init", "Create the cluster, on its first node"),
             example("soramode nodes init --accept-risk=lost-claims", "Continue in an etcd that was restored from a backup"),
@@ -290,7 +300,7 @@ static PAGES: &[Page] = &[
         exits: &[
             (Exit::Done, "purged: its channels may open on any node"),
             (Exit::Refused, "the node still runs: stop it first"),
-            (Exit::NotFound, "no node of this name"),
+            (Exit::NotFound, "no node of this name, or no cluster"),
         ],
         examples: &[example("soramode nodes purge sfu-03 --accept-risk=still-running", "Release the channels of sfu-03, which is off")],
     },

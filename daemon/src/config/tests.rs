@@ -239,7 +239,7 @@ fn defaults_are_those_of_the_help() {
     let expected =
         Config { max_connections: 1_000_000, keep_events: 100_000, state_dir: Some("/home/ops/.local/state/soramode".into()), ..tests };
     assert_eq!(config, expected);
-    let help = args::command().render_long_help().to_string();
+    let help = args::command().render_long_help().to_string().split_whitespace().collect::<Vec<_>>().join(" ");
     for default in ["[default: 0660]", "[default: 0s]", "[default: 1000000]", "[default: 100000]", "[default: 30s]", "[default: info]"] {
         assert!(help.contains(default), "{default}");
     }
