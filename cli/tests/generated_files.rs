@@ -16,7 +16,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use soramode::{GeneratedFile, generated_files, man_page};
+use soramode::{GeneratedFile, MANUAL_DATE, generated_files, man_page};
 
 /// Folders whose every file is generated, but for those named in `WRITTEN_BY_HAND`.
 const FOLDERS: [&str; 2] = ["man", "completions"];
@@ -36,6 +36,10 @@ const WRITTEN_BY_HAND: [&str; 9] = [
 
 /// Pages of section 7, each made of the text of its name: `man/runbook.md` is `man/soramode-runbook.7`.
 const TEXTS: [&str; 2] = ["protocol", "runbook"];
+
+/// Sections of every page that a command line yields, in their order.
+const SECTIONS: [&str; 9] =
+    ["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "\"EXIT STATUS\"", "ENVIRONMENT", "FILES", "EXAMPLES", "\"SEE ALSO\""];
 
 fn top() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
@@ -96,8 +100,14 @@ fn the_committed_files_are_the_generated_ones() {
 fn every_command_has_a_page_and_every_shell_a_script() {
     let wanted = wanted();
     for path in ["man/soramode.1", "man/soramode-drain.1", "man/soramode-get.1", "man/soramoded.8"] {
-        let page = String::from_utf8_lossy(wanted.get(path).unwrap());
-        assert!(page.contains(".SH NAME") && page.contains(".SH OPTIONS"), "{path}");
+        assert!(wanted.contains_key(path), "{path}");
+    }
+    let written_by_hand = TEXTS.map(|name| format!("man/soramode-{name}.7"));
+    for (path, page) in wanted.iter().filter(|(path, _)| path.starts_with("man/") && !written_by_hand.contains(path)) {
+        let page = String::from_utf8_lossy(page);
+        let at: Vec<Option<usize>> = SECTIONS.iter().map(|section| page.find(&format!("\n.SH {section}\n"))).collect();
+        assert!(at.is_sorted() && at.iter().all(Option::is_some), "{path} has {SECTIONS:?} at {at:?}");
+        assert!(page.contains(MANUAL_DATE), "{path}");
     }
     assert!(String::from_utf8_lossy(&wanted["man/soramode.1"]).contains("superseded"), "the exit codes are in the manual");
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
@@ -113,9 +123,14 @@ fn the_pages_are_clean_and_name_pages_that_there_are() {
     let said = String::from_utf8_lossy(&lint.stdout);
     assert!(said.is_empty(), "{said}");
     for page in &pages {
-        let read = Command::new("man").args(["--warnings", "-E", "UTF-8", "-l"]).arg(page).output().expect("man is installed");
-        let said = String::from_utf8_lossy(&read.stderr);
-        assert!(said.is_empty(), "{}: {said}", page.display());
+        for width in ["80", "120"] {
+            // As lintian reads it: onto pages of paper.
+            let mut man = Command::new("man");
+            man.args(["--warnings", "-E", "UTF-8", "-Tutf8", "-Z", "-l"]).arg(page).env("MANWIDTH", width).env("MANROFFSEQ", "");
+            let read = man.env("LC_ALL", "C.UTF-8").output().expect("man is installed");
+            let said = String::from_utf8_lossy(&read.stderr);
+            assert!(said.is_empty(), "{}, {width} columns: {said}", page.display());
+        }
         let text = fs::read_to_string(page).unwrap().replace("\\-", "-");
         let named = text.split(|character: char| !character.is_alphanumeric() && !"-().".contains(character));
         for name in named.filter(|word| word.starts_with("soramode")).filter_map(|word| word.split_once('(')) {

@@ -21,10 +21,11 @@ impl Table {
         self.cells.push(cell);
     }
 
+    /// The table; its rows may be divided between pages of paper.
     pub(crate) fn roff(&self) -> String {
         let widths: Vec<usize> = (0..self.columns - 1).map(|column| self.width(column)).collect();
         let formats: Vec<String> = widths.iter().map(|width| format!("lw({width}n)")).collect();
-        let mut lines = vec![".TS".to_owned(), ["lB"].repeat(self.columns).join(" "), format!("{} lx.", formats.join(" "))];
+        let mut lines = vec![".TS\nnokeep;".to_owned(), ["lB"].repeat(self.columns).join(" "), format!("{} lx.", formats.join(" "))];
         for (row, cells) in self.cells.chunks(self.columns).enumerate() {
             let is_wide = |column: usize, cell: &String| row > 0 && (widths.get(column).is_none_or(|most| width(cell) > *most));
             let cells: Vec<String> =
