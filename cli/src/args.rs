@@ -81,15 +81,59 @@ impl Args {
     }
 }
 
-/// A span where none is taken is most likely meant for `--timeout`.
+/// Verbs by which other tools do what a verb of soramode does.
+const VERBS_ELSEWHERE: [(&str, &str); 12] = [
+    ("undrain", "open"),
+    ("uncordon", "open"),
+    ("resume", "open"),
+    ("reopen", "open"),
+    ("enable", "open"),
+    ("unblock", "open"),
+    ("cordon", "close"),
+    ("pause", "close"),
+    ("disable", "close"),
+    ("block", "close"),
+    ("evict", "end"),
+    ("maintenance", "maintain"),
+];
+
+/// Replaces clap's suggestion, which goes by spelling alone, where the meaning is known.
 fn with_tip(mut error: clap::Error) -> clap::Error {
-    let stray = match (error.kind(), error.get(ContextKind::InvalidArg)) {
-        (ErrorKind::UnknownArgument, Some(ContextValue::String(word))) if times::read_span(word).is_ok() => word.clone(),
-        (_, _) => return error,
+    let typed = |error: &clap::Error, kind| match error.get(kind) {
+        Some(ContextValue::String(word)) => word.clone(),
+        Some(_) | None => String::new(),
     };
-    let tip = StyledStr::from(format!("to give up after that time, use '--timeout {stray}'"));
-    error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip]));
+    let tip = match error.kind() {
+        ErrorKind::InvalidSubcommand => {
+            let word = typed(&error, ContextKind::InvalidSubcommand);
+            VERBS_ELSEWHERE.iter().find(|(there, _)| *there == word).map(|(_, verb)| format!("use 'soramode {verb}'"))
+        }
+        ErrorKind::UnknownArgument => match typed(&error, ContextKind::InvalidArg) {
+            // A span where none is taken is most likely meant for `--timeout`.
+            word if times::read_span(&word).is_ok() => Some(format!("to give up after that time, use '--timeout {word}'")),
+            word if word == "--node" => Some(format!("only {} take '--node'; run this one on that node", verbs_with_node())),
+            _ => None,
+        },
+        _ => None,
+    };
+    let Some(tip) = tip else { return error };
+    for kind in [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg, ContextKind::Usage] {
+        error.remove(kind);
+    }
+    error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![StyledStr::from(tip)]));
     error
+}
+
+/// `close, drain, open, set and wait`
+fn verbs_with_node() -> String {
+    let whole = Args::whole_command();
+    let has_node = |verb: &&clap::Command| verb.get_arguments().any(|arg| arg.get_long() == Some("node"));
+    let verbs: Vec<&str> = whole.get_subcommands().filter(has_node).map(clap::Command::get_name).collect();
+    match verbs.split_last() {
+        Some((last, [])) => (*last).to_owned(),
+        Some((last, others)) => format!("{} and {last}", others.join(", ")),
+        None => String::new(),
+    }
 }
 
 /// What every command takes.

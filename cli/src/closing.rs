@@ -40,7 +40,8 @@ pub(crate) fn back(changes: &[DatedModeChange], owner: &Owner, own: Option<u64>)
 /// The state with the operator for whom its actor acted, as the history has it: `uid:0(root) for alice`.
 pub(crate) fn with_operator(state: ModeState, changes: &[DatedModeChange]) -> ModeState {
     let change = changes.iter().map(|dated| &dated.change).find(|change| change.generation == state.generation);
-    match change.and_then(|change| change.on_behalf_of.as_deref()) {
+    // One that was named already has another actor.
+    match change.filter(|change| change.actor == state.actor).and_then(|change| change.on_behalf_of.as_deref()) {
         Some(operator) => ModeState { actor: format!("{} for {operator}", state.actor), ..state },
         None => state,
     }

@@ -1,12 +1,14 @@
 //! The cluster as a command needs it: which node is meant, how many others are open, and whether they were told.
 
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use clap_complete::engine::ArgValueCandidates;
 use soramode_protocol::http_client::{Url, read_url};
 use soramode_protocol::id::NodeName;
 use soramode_protocol::mode::Mode;
 use soramode_protocol::node::{ClusterNode, GetStatus, ListClusterNodes, Membership};
+use tokio::time::sleep;
 
 use crate::Context;
 use crate::api::{Api, Named, Want};
@@ -14,6 +16,12 @@ use crate::completion;
 use crate::error::{Exit, Failure};
 use crate::output::escape::escape;
 use crate::output::{Output, counted};
+
+/// How long the others are looked at after a node was closed: what another node published before must have come here by then.
+const SECOND_LOOK: Duration = Duration::from_secs(1);
+
+/// The pause between two looks.
+const LOOK_PAUSE: Duration = Duration::from_millis(100);
 
 /// Which node is meant.
 #[derive(Debug, clap::Args)]
@@ -124,6 +132,13 @@ fn check_private(url: &Url) -> Result<(), String> {
     Err(format!("the token would be sent in the clear to {}. Nothing was sent", escape(host)))
 }
 
+/// `1 other node is normal (n3), and --keep-open asks for 2`
+fn too_few_words(others: &[&str], wanted: usize) -> String {
+    let (count, be) = (counted(others.len() as u64, "other node"), if others.len() == 1 { "is" } else { "are" });
+    let names = if others.is_empty() { String::new() } else { format!(" ({})", escape(&others.join(", "))) };
+    format!("{count} {be} normal{names}, and --keep-open asks for {wanted}")
+}
+
 impl NodeFlag {
     /// The way to the node that is meant, if it is another than the daemon's own.
     pub(crate) async fn find(&self, context: &Context<'_>) -> Result<Option<Api>, Failure> {
@@ -142,7 +157,8 @@ impl ClusterFlags {
         self.keep_open.is_some()
     }
 
-    /// Refuses to close a node where too few others are open. Two who ask at the same moment may both be let through.
+    /// Refuses to close a node where too few others are open. Two that ask at the same moment may both be let through, and are noticed
+    /// by [`Self::too_few_others`].
     pub(crate) async fn check_others(&self, context: &Context<'_>, api: Option<&Api>) -> Result<(), Failure> {
         let Some(wanted) = self.keep_open else { return Ok(()) };
         let mode = match api {
@@ -159,10 +175,26 @@ impl ClusterFlags {
         if others.len() >= wanted {
             return Ok(());
         }
-        let (count, be) = (counted(others.len() as u64, "other node"), if others.len() == 1 { "is" } else { "are" });
-        let names = if others.is_empty() { String::new() } else { format!(" ({})", escape(&others.join(", "))) };
-        let why = format!("{count} {be} normal{names}, and --keep-open asks for {wanted}. Nothing was changed");
-        Err(Failure::new(Exit::Refused, why))
+        Err(Failure::new(Exit::Refused, format!("{}. Nothing was changed", too_few_words(&others, wanted))))
+    }
+
+    /// Looks at the others again after the node was closed, for as long as it takes to hear of another that closed at the same moment.
+    /// Returns why the node must open again, where it must.
+    pub(crate) async fn too_few_others(&self, context: &Context<'_>, api: Option<&Api>) -> Option<String> {
+        let wanted = self.keep_open?;
+        let began = Instant::now();
+        loop {
+            // A list that cannot be had says nothing: the first look was good.
+            let seen = Seen::from_here(context).await.ok();
+            let others = seen.as_ref().map(|seen| seen.others(api.and_then(Api::node_name), Mode::BlockNewSession));
+            if let Some(others) = others.filter(|others| others.len() < wanted) {
+                return Some(format!("another node closed at the same moment: {}", too_few_words(&others, wanted)));
+            }
+            if began.elapsed() >= SECOND_LOOK {
+                return None;
+            }
+            sleep(LOOK_PAUSE).await;
+        }
     }
 
     /// Says where the other nodes were not told of the mode; refuses, if that was asked for.

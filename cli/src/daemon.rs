@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use rustix::net::sockopt::socket_peercred;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use serde::Deserialize;
+use soramode_protocol::access::Access;
 use soramode_protocol::client::{Client, ClientError, Message, ask, read_answer};
 use soramode_protocol::error::ErrorType;
 use soramode_protocol::node::GetInfo;
@@ -55,8 +56,9 @@ const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
 /// Where the daemon's socket is.
 pub(crate) struct Socket {
     path: PathBuf,
-    /// Whether `--socket` named it: then the commands that are suggested name it too.
-    from_flag: bool,
+    /// Whether `--socket` or the variable named it: then the commands that are suggested name it too, since a variable may have been set for
+    /// this command alone.
+    is_named: bool,
     place: Place,
 }
 
@@ -64,7 +66,7 @@ impl Socket {
     /// The one that `--socket` names, or else the first that exists of those where it can be.
     pub(crate) fn find(flag: Option<PathBuf>) -> Self {
         if let Some(path) = flag {
-            return Self { path, from_flag: true, place: Place::Named };
+            return Self { path, is_named: true, place: Place::Named };
         }
         let around = Surroundings::of_process(geteuid().as_raw());
         let candidates = around.client_sockets();
@@ -75,7 +77,7 @@ impl Socket {
             0 => Place::System,
             _ => Place::Own,
         };
-        Self { path: candidates.into_iter().nth(found).unwrap_or_default(), from_flag: false, place }
+        Self { path: candidates.into_iter().nth(found).unwrap_or_default(), is_named: around.socket.is_some(), place }
     }
 
     /// This command as it is typed for this daemon.
@@ -83,9 +85,9 @@ impl Socket {
         command_line::soramode(&[&self.flags(), words])
     }
 
-    /// The flag that names it, where one did.
+    /// The flag that names it, where a flag or the variable did.
     pub(crate) fn flags(&self) -> String {
-        if self.from_flag { command_line::flag("socket", &self.path) } else { String::new() }
+        if self.is_named { command_line::flag("socket", &self.path) } else { String::new() }
     }
 
     fn shown(&self) -> String {
@@ -165,16 +167,17 @@ impl Socket {
     #[expect(clippy::wildcard_enum_match_arm, reason = "the system's list of errors is open")]
     fn cannot_open(&self, problem: &io::Error) -> Failure {
         const START: &str = "Is it running? Start it with: systemctl start soramoded";
+        const STARTS: &str = "Start it with: systemctl start soramoded";
         match problem.kind() {
             ErrorKind::NotFound => self.unreachable("no such file", START),
             ErrorKind::ConnectionRefused if fs::metadata(&self.path).is_ok_and(|there| !there.file_type().is_socket()) => {
                 self.unreachable("it is not a socket", "Check --socket, or $SORAMODE_SOCKET")
             }
-            ErrorKind::ConnectionRefused => self.unreachable("nobody listens there any more", START),
+            ErrorKind::ConnectionRefused => self.unreachable("the socket exists, but soramoded is not running", STARTS),
             ErrorKind::PermissionDenied => self.not_permitted(),
             _ if is_queue_full(problem) => self.unreachable(
-                "too many clients wait in front of it",
-                "Try again; if this goes on, look at its log: journalctl -u soramoded",
+                "too many clients are waiting to connect",
+                "Try again. If this goes on, look at its log: journalctl -u soramoded",
             ),
             _ => self.unreachable(&reason(problem), "Check the path: it is that of soramoded's --socket"),
         }
@@ -186,7 +189,7 @@ impl Socket {
             ClientError::Refused(error) if error.data.error_type == ErrorType::MethodNotFound => self.misfit(method),
             ClientError::Refused(error) => error.into(),
             ClientError::Connect { source, .. } => self.cannot_open(&source),
-            ClientError::Closed => self.unreachable(&format!("it closed the connection before it answered {}", method.name()), LOOK_AT_LOG),
+            ClientError::Closed => self.unreachable("it closed the connection without an answer", LOOK_AT_LOG),
             ClientError::Io(problem) if problem.kind() == ErrorKind::TimedOut => self.too_slow(method),
             ClientError::Io(problem) => self.unreachable(&reason(&problem), LOOK_AT_LOG),
             ClientError::Unreadable(_) | ClientError::TooLong(_) => self.misfit(method),
@@ -194,8 +197,12 @@ impl Socket {
     }
 
     fn too_slow(&self, method: Method) -> Failure {
-        let why = format!("it has not answered {} within {} s", method.name(), answer_max(method).as_secs());
-        self.unreachable(&why, "It may still do it: look at its log and at soramode get")
+        let why = format!("no answer within {} s", answer_max(method).as_secs());
+        let failure = self.unreachable(&why, LOOK_AT_LOG);
+        match method.access() {
+            Access::View => failure,
+            Access::Operate => failure.and("The change may still be made once it answers"),
+        }
     }
 
     /// The daemon does not know a method, or its answer cannot be read.
@@ -214,17 +221,15 @@ impl Socket {
             .with_hint(SAME_VERSION),
             Some(daemon) if !daemon.methods.iter().any(|known| known == method) => Failure::new(
                 Exit::Versions,
-                format!("soramoded {} does not know {method}, this soramode {VERSION} does", escape(&daemon.version)),
+                format!("soramoded {} cannot do this yet, this soramode {VERSION} can", escape(&daemon.version)),
             )
             .with_hint(SAME_VERSION),
             Some(daemon) => Failure::new(
                 Exit::Failed,
-                format!("soramoded {} answered {method} with what this soramode {VERSION} cannot read", escape(&daemon.version)),
+                format!("this soramode {VERSION} cannot read the answer of soramoded {}", escape(&daemon.version)),
             )
             .with_hint("This is a bug: please report it"),
-            None => {
-                Failure::new(Exit::Failed, format!("the server at {path} does not answer as soramoded does")).with_hint("Check --socket")
-            }
+            None => Failure::new(Exit::Failed, format!("the server at {path} is not soramoded")).with_hint("Check --socket"),
         }
     }
 
@@ -353,7 +358,7 @@ mod tests {
     use super::*;
 
     fn socket() -> Socket {
-        Socket { path: "/run/soramode/soramode.sock".into(), from_flag: false, place: Place::System }
+        Socket { path: "/run/soramode/soramode.sock".into(), is_named: false, place: Place::System }
     }
 
     #[test]
@@ -376,10 +381,10 @@ mod tests {
     }
 
     #[test]
-    fn suggested_commands_name_the_socket_where_the_flag_did() {
+    fn suggested_commands_name_a_socket_that_was_named() {
         assert_eq!(socket().command("set normal"), "soramode set normal");
-        assert_eq!(Socket { from_flag: true, ..socket() }.command("get"), "soramode --socket /run/soramode/soramode.sock get");
-        let spaced = Socket { path: "/tmp/my dir/s.sock".into(), from_flag: true, place: Place::Named };
+        assert_eq!(Socket { is_named: true, ..socket() }.command("get"), "soramode --socket /run/soramode/soramode.sock get");
+        let spaced = Socket { path: "/tmp/my dir/s.sock".into(), is_named: true, place: Place::Named };
         assert_eq!(spaced.command("get"), "soramode --socket '/tmp/my dir/s.sock' get");
     }
 }

@@ -169,8 +169,16 @@ impl Failure {
     #[must_use]
     pub(crate) fn with_hint(mut self, hint: impl AsRef<str>) -> Self {
         let hint = hint.as_ref();
-        self.hint = Some(self.hint.map_or_else(|| hint.to_owned(), |before| format!("{before}. {hint}"))).filter(|hint| !hint.is_empty());
+        if !hint.is_empty() {
+            self.hint = Some(self.hint.map_or_else(|| hint.to_owned(), |before| format!("{before}. {hint}")));
+        }
         self
+    }
+
+    /// Adds the command that lists what there is, where the failure is that something is not there.
+    #[must_use]
+    pub(crate) fn if_not_found(self, list: &str) -> Self {
+        if self.exit == Exit::NotFound { self.with_hint(format!("List those that are there: {list}")) } else { self }
     }
 
     /// Adds another fact after the first.
@@ -208,9 +216,13 @@ impl From<Error> for Failure {
         let error_type = error.data.error_type;
         let message = error.data.field.as_deref().map_or_else(|| error.message.clone(), |field| in_flags(&error.message, field));
         let hint = error.data.hint.map(|hint| hint.replace("assume_complete (--assume-complete)", "--assume-complete"));
+        let hint = hint.or_else(|| (error_type == ErrorType::StorageUnavailable).then(|| MAKE_ROOM.to_owned()));
         Self { error_type: Some(error_type), hint, ..Self::new(Exit::of(error_type), message) }
     }
 }
+
+/// Hint if soramoded cannot write its state.
+const MAKE_ROOM: &str = "Free disk space for soramoded's state (soramode doctor names the problem), then try again";
 
 /// Params that have a flag of another name.
 const FLAGS: [(&str, &str); 9] = [

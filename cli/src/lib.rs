@@ -3,6 +3,7 @@
 mod afar;
 mod api;
 mod args;
+mod change_words;
 mod closing;
 mod cluster;
 mod cluster_status;
@@ -22,6 +23,7 @@ mod seen;
 mod signals;
 mod trust;
 mod watch;
+mod way_back;
 
 use std::ffi::OsString;
 use std::path::Path;

@@ -8,7 +8,7 @@ use crate::api::Look;
 use crate::output::Output;
 use crate::output::escape::escape;
 use crate::output::{counted, times};
-use crate::watch::mode_words;
+use crate::way_back::Known;
 
 /// A node as it was seen.
 #[derive(Clone, Debug, Serialize)]
@@ -74,14 +74,9 @@ impl Seen {
         self.status().map(|status| &status.mode)
     }
 
-    /// Its mode, and as far as that is told, since when, who set it and why.
-    pub(crate) fn mode_words(&self) -> String {
-        self.mode_state().map_or_else(|| self.mode().to_string(), mode_words)
-    }
-
-    /// Its generation; Sora has none.
-    pub(crate) fn generation(&self) -> Option<u64> {
-        self.mode_state().map(|state| state.generation)
+    /// The same, as far as it is told.
+    pub(crate) fn known(&self) -> Known {
+        Known { mode: self.mode(), state: self.mode_state().cloned() }
     }
 
     /// Its status, from soramoded.

@@ -6,20 +6,22 @@ use soramode_protocol::client::{Message, read_answer};
 use soramode_protocol::envelope::Notification;
 use soramode_protocol::error::ErrorType;
 use soramode_protocol::id::LogId;
-use soramode_protocol::mode::ModeState;
 use soramode_protocol::node::{GetInfo, GetStatus};
 use soramode_protocol::request::Method;
 use soramode_protocol::wait::{self, Progress, Wait, WaitEnded, WaitFor};
 use tokio::time::timeout;
 
 use crate::Context;
+use crate::change_words::meanwhile_words;
 use crate::daemon::{Daemon, RECONNECT_MAX};
 use crate::error::{Exit, Failure};
+use crate::gate::last_look;
 use crate::output::escape::{escape, quoted};
 use crate::output::{Going, Lasting, Meter, counted, times};
 use crate::report::{OldestSessions, Outcome, Report};
 use crate::seen::Seen;
 use crate::signals::Signals;
+use crate::way_back::{Known, Route};
 
 /// How much later than it promised the daemon may tell how it goes before it counts as lost.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
@@ -55,16 +57,7 @@ pub(crate) fn beginning_words(limit: Option<Duration>, allowed: u64, counts: &st
         1 => "at most 1 session is left".to_owned(),
         allowed => format!("at most {allowed} sessions are left"),
     };
-    format!("waiting {} until {goal} (now {counts}); Ctrl-C stops the wait, not the drain", limit_words(limit))
-}
-
-/// `node-01: drained after 12 min (30 sessions ended)`
-pub(crate) fn reached_words(node: &str, left: u64, (waited, ended): (Duration, u64)) -> String {
-    let left = match left {
-        0 => "drained".to_owned(),
-        left => format!("drained to {}", counted(left, "session")),
-    };
-    format!("{}: {left} after {} ({} ended)", escape(node), times::span(waited), counted(ended, "session"))
+    format!("waiting {} until {goal} (now {counts}). Ctrl-C stops waiting; the node stays closed", limit_words(limit))
 }
 
 /// A wait that was reached.
@@ -77,9 +70,17 @@ pub(crate) struct Reached {
     pub(crate) sessions_ended: u64,
 }
 
+impl Reached {
+    /// The node when the wait ended.
+    pub(crate) fn seen(&self) -> Seen {
+        Seen::Daemon(Box::new(self.ended.status.clone()))
+    }
+}
+
 /// Waits until it is so. Everything else is a failure. What is known of the wait goes into the report.
 pub(crate) async fn watch(context: &mut Context<'_>, signals: &mut Signals, plan: &Plan, report: &mut Report) -> Result<Reached, Failure> {
-    let meter = Meter::new(&context.output, (plan.wait.wait_for, plan.wait.max_sessions.unwrap_or(0)), plan.limit);
+    let settle = Duration::from_secs_f64(plan.wait.settle_seconds.unwrap_or_default());
+    let meter = Meter::new(&context.output, (plan.wait.wait_for, plan.wait.max_sessions.unwrap_or(0), settle), plan.limit);
     let mut watcher = Watcher { context, signals, plan, meter, log_id: None, lost_since: None, was_lost: false };
     let end = watcher.follow_over_losses().await;
     watcher.meter.clear();
@@ -90,6 +91,11 @@ pub(crate) async fn watch(context: &mut Context<'_>, signals: &mut Signals, plan
             report.status = Some(Seen::Daemon(Box::new(ended.status.clone())));
             report.oldest_sessions = OldestSessions::Sessions(ended.oldest_sessions.clone());
             let sessions_ended = watcher.meter.ended(ended.status.sessions);
+            if ended.outcome == wait::Outcome::Superseded {
+                report.outcome = Outcome::Superseded;
+                let now = last_look(context, &Known::of(ended.status.mode)).await;
+                return Err(superseded(ended.status.node_name.as_str(), &now, plan.wait.wait_for));
+            }
             judge(Reached { ended: *ended, waited, sessions_ended }, plan, report)
         }
         Ok(Watched::Signal(exit)) => {
@@ -103,9 +109,22 @@ pub(crate) async fn watch(context: &mut Context<'_>, signals: &mut Signals, plan
     }
 }
 
+/// Another client set a mode in which this wait has no end.
+pub(crate) fn superseded(node: &str, now: &Known, wait_for: WaitFor) -> Failure {
+    // One that is closed again was open in between.
+    let opened = if wait_for == WaitFor::Drained && now.mode.is_block() { "it was opened meanwhile, and now " } else { "" };
+    let message = format!("stopped waiting on {}: {opened}{}", escape(node), meanwhile_words(now));
+    Failure::new(Exit::Superseded, message)
+}
+
+/// The remedy where another client opened the node.
+pub(crate) fn superseded_hint(route: Route<'_>) -> String {
+    format!("Clients may connect again. To close the node and drain it: {}", route.command("drain"))
+}
+
 /// A signal ended the watching.
 pub(crate) fn interrupted(exit: Exit, waited: Duration) -> Failure {
-    Failure::new(exit, format!("{} after {}: stopped watching", signal_words(exit), times::span(waited)))
+    Failure::new(exit, format!("{} after {}: stopped waiting", signal_words(exit), times::span(waited)))
 }
 
 /// Whether it was reached, and if not, what to say.
@@ -134,7 +153,7 @@ fn judge(reached: Reached, plan: &Plan, report: &mut Report) -> Result<Reached, 
         }
         wait::Outcome::Superseded => {
             report.outcome = Outcome::Superseded;
-            Err(Failure::new(Exit::Superseded, format!("superseded: {node} is {}", mode_words(&status.mode))))
+            Err(superseded(status.node_name.as_str(), &Known::of(status.mode.clone()), plan.wait.wait_for))
         }
     }
 }
@@ -147,7 +166,7 @@ pub(crate) fn left_words(node: &str, (sessions, allowed): (u64, u64), settle: Du
         return left;
     }
     if settle.is_zero() {
-        format!("{left}, and there may be more: the list is not confirmed")
+        format!("{left}, and there may be more: the session list is incomplete")
     } else {
         format!("{left}, but not yet for {}", times::typed(settle))
     }
@@ -155,9 +174,9 @@ pub(crate) fn left_words(node: &str, (sessions, allowed): (u64, u64), settle: Du
 
 /// A daemon that has forgotten the sessions.
 pub(crate) fn restarted_without_state(node: &str) -> Failure {
-    let message = format!("soramoded was restarted without its state: the sessions of {node} are not known any more");
+    let message = format!("soramoded was restarted without its state and does not know the sessions of {node} any more");
     let failure = Failure { error_type: Some(ErrorType::SessionsIncomplete), ..Failure::new(Exit::SessionsIncomplete, message) };
-    failure.with_hint("Have the signalling server send a complete Report, or, if you are sure, add --assume-complete")
+    failure.with_hint("Have the signalling server send a complete Report. If you are sure that nobody is connected, add --assume-complete")
 }
 
 /// A line for each session that is left.
@@ -167,24 +186,6 @@ pub(crate) fn session_lines<'s, S: Lasting + 's>(blockers: impl Iterator<Item = 
         format!("{}: {}{}", quoted(session.channel()), counted(session.connections(), "connection"), age.unwrap_or_default())
     };
     blockers.map(line).collect()
-}
-
-/// `block_new_session (since 12 min, uid:1000(ops), "kernel CHG-123")`
-pub(crate) fn mode_words(state: &ModeState) -> String {
-    let since = format!("since {}", times::age(state.since));
-    let expiry = state.expires_at.map(|expires_at| format!("ends by itself in {}", times::ahead(expires_at)));
-    let parts = [Some(since), Some(escape(&state.actor).into_owned()), state.reason.as_deref().map(quoted), expiry];
-    format!("{} ({})", state.mode, parts.into_iter().flatten().collect::<Vec<_>>().join(", "))
-}
-
-/// `it stays block_new_session`, or for how long it does.
-pub(crate) fn stays_words(state: &ModeState) -> String {
-    format!("it stays {}{}", state.mode, until_words(state))
-}
-
-/// `, and becomes normal by itself in 3 s`, where it does.
-pub(crate) fn until_words(state: &ModeState) -> String {
-    state.expires_at.map(|time| format!(", and becomes normal by itself in {}", times::ahead(time))).unwrap_or_default()
 }
 
 const fn signal_words(exit: Exit) -> &'static str {
@@ -254,7 +255,8 @@ impl<'b> Watcher<'_, 'b> {
     fn seen_from_here(&self, failure: Failure) -> Failure {
         let began_closed = self.was_lost || self.plan.wait.generation.is_some();
         if failure.error_type == Some(ErrorType::ConditionImpossible) && self.plan.wait.wait_for == WaitFor::Drained && began_closed {
-            return Failure { exit: Exit::Superseded, message: format!("superseded: {}", failure.message), ..failure };
+            let message = "stopped waiting: the node was opened meanwhile".to_owned();
+            return Failure { exit: Exit::Superseded, message, hint: None, ..failure };
         }
         failure
     }
@@ -310,7 +312,7 @@ impl<'b> Watcher<'_, 'b> {
         let status = daemon.call(&GetStatus {}).await?;
         let node = escape(status.node_name.as_str());
         if !status.mode.mode.is_block() {
-            let message = format!("superseded: soramoded was restarted without its state, and {node} is {}", mode_words(&status.mode));
+            let message = format!("stopped waiting: soramoded was restarted without its state, and {node} is {}", status.mode.mode);
             return Err(Failure::new(Exit::Superseded, message));
         }
         Err(restarted_without_state(&node))

@@ -7,14 +7,16 @@ use super::watch::Reached;
 use super::{Api, Goal, Want, Watch, watch};
 use crate::Context;
 use crate::args::Format;
+use crate::change_words::{empty_words, is_changed_since, meanwhile_words};
 use crate::cluster::ClusterFlags;
 use crate::error::{Exit, Failure};
-use crate::gate::{self, undoing};
+use crate::gate::{Closed, GAVE_WAY, Joined, last_contact_words};
 use crate::output::Output;
-use crate::report::{Change, Outcome, Report};
+use crate::report::{Outcome, Report};
 use crate::seen::{LISTS_WORDS, Seen};
 use crate::signals::Signals;
-use crate::watch::{stays_words, until_words};
+use crate::watch::superseded_hint;
+use crate::way_back::{Known, Route, undo_words};
 
 /// The node to close, and the mode to restore.
 pub(crate) struct Plan<'a> {
@@ -35,16 +37,6 @@ pub(crate) enum Start {
     Tighten,
 }
 
-/// The node, closed.
-struct Closed {
-    before: Mode,
-    mode: Mode,
-    /// Whether the other nodes know, where that is told.
-    published: Option<bool>,
-    /// The node after that.
-    seen: Seen,
-}
-
 /// Closes the node, waits, and says how that ended.
 pub(crate) async fn run_drain(context: &mut Context<'_>, api: &Api, plan: &Plan<'_>) -> Result<Exit, Failure> {
     let mut report = Report::new();
@@ -55,8 +47,7 @@ pub(crate) async fn run_drain(context: &mut Context<'_>, api: &Api, plan: &Plan<
 async fn drain_and_tell(context: &mut Context<'_>, api: &Api, plan: &Plan<'_>, report: &mut Report) -> Result<Exit, Failure> {
     let mut signals = Signals::listen()?;
     let (closed, reached) = drain(context, &mut signals, (api, plan), report).await?;
-    let stays = reached.seen.mode_state().map_or_else(|| format!("it stays {}", reached.seen.mode()), stays_words);
-    tell(&mut context.output, &reached, &format!("; {stays}. {}", closed.undo_words(api)))?;
+    tell(&mut context.output, &reached, &closed.then_words(&reached.seen.known(), Route::Api(api)))?;
     Ok(Exit::Done)
 }
 
@@ -86,120 +77,137 @@ async fn drain(
     let closed = close(context, api, plan).await?;
     report.change = Some(closed.change());
     report.status = Some(closed.seen.clone());
-    closed.say(context, api, plan);
-    let told = plan.cluster.check_published(closed.published, (api.name(), closed.mode), &context.output);
-    told.map_err(|failure| failure.with_hint(closed.undo_words(api)))?;
+    say_closed(&closed, context, api);
+    give_way(context, api, (plan.cluster, &closed)).await?;
+    let told = plan.cluster.check_published(closed.published, (api.name(), closed.now.mode), &context.output);
+    told.map_err(|failure| failure.with_hint(closed.undo_words(Route::Api(api)).unwrap_or_default()))?;
     context.output.note(&plan.watch.beginning_words(&closed.seen.count_words()));
     let watched = Watch { sessions_before: closed.seen.counts().unwrap_or_default().0, ..plan.watch };
     match watch(context, signals, (api, watched), report).await {
         Ok(reached) => Ok((Closed { seen: reached.seen.clone(), ..closed }, reached)),
-        Err(failure) if failure.exit == Exit::Superseded => Err(failure),
+        Err(failure) if failure.exit == Exit::Superseded => Err(failure.with_hint(superseded_hint(Route::Api(api)))),
         Err(failure) if report.outcome == Outcome::Timeout && plan.undoes => Err(undo(failure, &closed, api, report).await),
-        Err(failure) => Err(closed.stays(api, failure)),
+        Err(failure) => Err(stays(failure, &closed, api, report)),
     }
 }
 
-async fn close(context: &Context<'_>, api: &Api, plan: &Plan<'_>) -> Result<Closed, Failure> {
-    let seen = api.see(Want::Counts).await?;
-    let before = seen.mode();
-    let is_closed = plan.start == Start::Tighten && before.is_block() && before >= Mode::from(plan.target);
+async fn close(context: &mut Context<'_>, api: &Api, plan: &Plan<'_>) -> Result<Closed, Failure> {
+    let before = api.see(Want::Counts).await?;
+    let mode = before.mode();
+    let is_closed = plan.start == Start::Tighten && mode.is_block() && mode >= Mode::from(plan.target);
     if is_closed && !plan.cluster.requires_published() {
-        return Ok(Closed { before, mode: before, published: None, seen });
+        return Ok(Closed { joined: Joined::Theirs, ..closed((&before, mode, None), plan.target, &before) });
     }
     // Where it is closed already this changes nothing, and tells whether the others know.
-    let target = if is_closed { SettableMode::try_from(before).unwrap_or(plan.target) } else { plan.target };
-    let ModeSet { mode, warning, published } = api.set(target).await?;
+    let target = if is_closed { SettableMode::try_from(mode).unwrap_or(plan.target) } else { plan.target };
+    let ModeSet { mode: now, warning, published } = api.set(target).await?;
+    if mode != now {
+        context.output.changed(&format!("{} is {now}", api.name()));
+    }
     if let Some(warning) = warning {
         context.output.warn(&warning);
     }
-    let stays = |failure: Failure| failure.and(format!("{} stays {mode}", api.name())).with_hint(undo_words(api, (before, mode), &seen));
+    let stays = |failure: Failure| {
+        let undo = undo_words(&before.known(), &Known { mode: now, state: None }, (Route::Api(api), before.storage()));
+        failure.and(format!("{} is still closed ({now})", api.name())).with_hint(undo.unwrap_or_default())
+    };
     let seen = api.see(Want::Counts).await.map_err(stays)?;
-    Ok(Closed { before, mode, published, seen })
+    let joined = if is_closed { Joined::Theirs } else { Joined::No };
+    Ok(Closed { joined, ..closed((&before, now, published), plan.target, &seen) })
 }
 
-/// Puts the mode from before back, unless somebody changed it since.
+/// What was done to the mode over the API, which does not tell its generation.
+pub(crate) fn closed((before, now, published): (&Seen, Mode, Option<bool>), target: SettableMode, seen: &Seen) -> Closed {
+    // Another client may have changed it after that.
+    let state = seen.mode_state().filter(|state| state.mode == now).cloned();
+    Closed {
+        before: before.known(),
+        now: Known { mode: now, state },
+        target: target.into(),
+        seen: seen.clone(),
+        published,
+        changed: before.mode() != now,
+        joined: Joined::No,
+    }
+}
+
+/// Says what was done to the mode, and what that does not do.
+fn say_closed(closed: &Closed, context: &Context<'_>, api: &Api) {
+    let undo = closed.undo_words(Route::Api(api)).map(|undo| format!(". {undo}")).unwrap_or_default();
+    context.output.note(&format!("{}{undo}", closed.words()));
+    closed.seen.warn(&context.output);
+    if closed.joined == Joined::Theirs && closed.before.state.is_some() {
+        // Over the socket a drain adds its reason, by which a maintenance sees it.
+        context.output.note("If a soramode maintain closed it, that opens it again when its command ends");
+    }
+    if let Some(left) = closed.seen.opens_in() {
+        let words = format!("{} becomes normal by itself in {left}; that cannot be cancelled over HTTP", closed.seen.name());
+        context.output.warn(&format!("{words}. On that node: soramode set {} --for never", closed.now.mode));
+    }
+}
+
+/// Opens the node again where another closed at the same moment, so that too few are open.
+pub(crate) async fn give_way(context: &Context<'_>, api: &Api, (flags, closed): (&ClusterFlags, &Closed)) -> Result<(), Failure> {
+    if closed.before.mode.is_block() || !closed.now.mode.is_block() {
+        return Ok(());
+    }
+    let Some(why) = flags.too_few_others(context, Some(api)).await else { return Ok(()) };
+    let name = closed.seen.name();
+    let what = match api.set(SettableMode::try_from(closed.before.mode).unwrap_or(SettableMode::Normal)).await {
+        Ok(ModeSet { mode, .. }) => format!("{name} is {mode} again"),
+        Err(problem) => format!("{name} could not be reopened and is STILL CLOSED: {problem}"),
+    };
+    Err(Failure::new(Exit::Refused, format!("{why}. {what}")).with_hint(GAVE_WAY))
+}
+
+/// Puts the mode from before back, unless another client changed it since.
 async fn undo(failure: Failure, closed: &Closed, api: &Api, report: &mut Report) -> Failure {
-    let (name, mode) = (closed.seen.name(), closed.mode);
+    let (name, mode) = (closed.seen.name(), closed.now.mode);
     report.restored = Some(false);
-    let before = SettableMode::try_from(closed.before).unwrap_or(SettableMode::Normal);
-    let what = match api.see(Want::Mode).await {
-        Ok(now) if now.mode() != mode || now.generation() != closed.seen.generation() => {
-            format!("the mode was not restored, because another client changed it: {name} is {}", now.mode_words())
-        }
-        Ok(_) if closed.before == mode => format!("{name} was {mode} before and stays so"),
-        Ok(_) => match api.set(before).await {
+    let could_not = |failure: Failure, problem: Failure| {
+        let undo = closed.undo_words(Route::Api(api)).unwrap_or_default();
+        let failure = failure.and(format!("{name} could not be put back and is STILL CLOSED: {problem}"));
+        failure.with_hint(problem.hint.unwrap_or_default()).with_hint(undo)
+    };
+    let failure = match api.see(Want::Mode).await {
+        Ok(now) if is_changed_since(closed, &now.known()) => failure.and(format!("NOT undone: {}", meanwhile_words(&now.known()))),
+        Ok(_) if !closed.changed => failure.and(format!("{name} was already {mode} before this drain and is still closed")),
+        Ok(_) => match api.set(SettableMode::try_from(closed.before.mode).unwrap_or(SettableMode::Normal)).await {
             Ok(ModeSet { mode: now, .. }) => {
                 report.restored = Some(true);
-                format!("{name} is {now} again")
+                let lost = closed.before.mode.is_block() && (closed.before.reason().is_some() || closed.before.expires_at().is_some());
+                let lost = if lost { ", without its reason and timer, which cannot be set over HTTP" } else { "" };
+                failure.and(format!("{name} is {now} again{lost}"))
             }
-            Err(problem) => format!("{name} stays {mode}, since it could not be undone: {problem}"),
+            Err(problem) => could_not(failure, problem),
         },
-        Err(problem) => format!("{name} stays {mode}, since it could not be undone: {problem}"),
+        Err(problem) => could_not(failure, problem),
     };
     if let Ok(seen) = api.see(Want::Counts).await {
         report.status = Some(seen);
     }
-    failure.and(what)
+    failure
 }
 
-impl Closed {
-    fn change(&self) -> Change {
-        let changed = self.before != self.mode;
-        Change { previous_mode: self.before, mode: self.mode, changed, generation: self.seen.generation() }
+/// The node stays closed; only nobody waits any more.
+fn stays(failure: Failure, closed: &Closed, api: &Api, report: &Report) -> Failure {
+    let route = Route::Api(api);
+    let again = format!("Watch again: {}", route.command("wait drained"));
+    if failure.exit == Exit::Unreachable {
+        let failure = failure.and(last_contact_words(&closed.seen.name(), closed.now.mode));
+        return failure.with_hint(again).with_hint(closed.undo_words(route).unwrap_or_default());
     }
-
-    /// Says what was done to the mode, and what that does not do.
-    fn say(&self, context: &Context<'_>, api: &Api, plan: &Plan<'_>) {
-        context.output.note(&set_words(api, (self.before, self.mode), &self.seen));
-        self.seen.warn(&context.output);
-        if self.mode != Mode::from(plan.target) {
-            context.output.note(&format!("{} is tighter than {}: only waiting", self.mode, Mode::from(plan.target)));
-        }
-        if let Some(left) = self.seen.opens_in() {
-            let words = format!("{} becomes normal by itself in {left}; that cannot be cancelled over the API", self.seen.name());
-            context.output.warn(&format!("{words}. On that node: soramode set {} --for never", self.mode));
-        }
-    }
-
-    fn undo_words(&self, api: &Api) -> String {
-        undo_words(api, (self.before, self.mode), &self.seen)
-    }
-
-    /// The drain goes on, only nobody watches any more.
-    fn stays(&self, api: &Api, failure: Failure) -> Failure {
-        let (name, mode) = (self.seen.name(), self.mode);
-        let still = if failure.exit == Exit::Unreachable {
-            format!("{name} was {mode} at the last contact")
-        } else {
-            format!("{name} stays {mode}{}", self.seen.mode_state().map(until_words).unwrap_or_default())
-        };
-        failure.and(still).with_hint(format!("Watch again: {}. {}", api.command("wait drained"), self.undo_words(api)))
-    }
+    let now = report.status.as_ref().map_or_else(|| closed.now.clone(), Seen::known);
+    let undo = closed.undo_unless_changed(&now, route).unwrap_or_default();
+    failure.and(closed.still_words(&now)).with_hint(again).with_hint(undo)
 }
 
-fn undo_words(api: &Api, (before, now): (Mode, Mode), seen: &Seen) -> String {
-    gate::undo_words(&api.command(&format!("set {}", Mode::from(undoing(before, now)))), seen.storage())
-}
-
-/// `sora:3000: normal -> block_new_session (3 sessions, 11 connections stay). Undo: …`
-pub(crate) fn set_words(api: &Api, (before, now): (Mode, Mode), seen: &Seen) -> String {
-    let name = seen.name();
-    if before == now {
-        return format!("{name}: already {}", seen.mode_words());
-    }
-    let undo = SettableMode::try_from(before).map(|before| {
-        let undo = api.command(&format!("set {}", Mode::from(before)));
-        format!(". {}", gate::undo_words(&undo, seen.storage()))
-    });
-    format!("{name}: {before} -> {now} ({} stay){}", seen.count_words(), undo.unwrap_or_default())
-}
-
-/// `sora:3000: drained after 12 min (30 sessions ended)`
+/// `sora:3000 is empty after 12 min (30 sessions ended)`
 fn reached_words(reached: &Reached) -> String {
     let seen = &reached.seen;
     match (reached.drained_to, seen.counts()) {
-        (Some(_), Some((left, _))) => crate::watch::reached_words(&seen.name(), left, (reached.waited, reached.sessions_ended)),
-        (_, _) => format!("{}: {}", seen.name(), seen.mode()),
+        (Some(_), Some((left, _))) => empty_words(&seen.name(), left, (reached.waited, reached.sessions_ended)),
+        (_, _) => format!("{} is {}", seen.name(), seen.mode()),
     }
 }
 

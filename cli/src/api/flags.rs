@@ -37,12 +37,12 @@ impl ApiFlags {
     pub(crate) fn node(&self, socket: Option<&PathBuf>) -> Result<Option<Api>, Failure> {
         let token_file = self.api_token_file.as_deref();
         if let Some(url) = &self.api_url {
-            return Api::new(url.clone(), Named::Flag, token_file).map(Some);
+            return Api::new(url.clone(), Named::Url, token_file).map(Some);
         }
         let variable = std::env::var(VARIABLE).ok().filter(|url| !url.is_empty() && socket.is_none());
         let Some(text) = variable else { return Ok(None) };
         let url = read_api_url(&text).map_err(|problem| Failure::new(Exit::Usage, format!("{VARIABLE}: {problem}")))?;
-        Api::new(url, Named::Variable, token_file).map(Some)
+        Api::new(url, Named::Url, token_file).map(Some)
     }
 }
 

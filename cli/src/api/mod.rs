@@ -18,9 +18,9 @@ use soramode_protocol::mode::{Mode, SettableMode};
 use soramode_protocol::node::{ClusterNode, Status};
 use soramode_protocol::small_file::{self, Guard};
 use soramode_protocol::sora::{SoraConnection, SoraSession, Target};
-use soramode_protocol::sora_api::{ModeSet, SoraApi, SoraApiError};
+use soramode_protocol::sora_api::{LOOP_DETECTED, ModeSet, SoraApi, SoraApiError};
 
-pub(crate) use drain::{Plan, Start, run_drain, set_words, tell};
+pub(crate) use drain::{Plan, Start, closed, give_way, run_drain, tell};
 pub(crate) use flags::ApiFlags;
 pub(crate) use look::{ListedSession, Look};
 pub(crate) use watch::{Goal, Watch, watch};
@@ -60,13 +60,11 @@ pub(crate) enum Want {
 /// Where the URL came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Named {
-    Flag,
-    Variable,
+    /// `--api-url`, or the variable that stands for it: the commands that are suggested name it either way, since a variable may have been
+    /// set for this command alone.
+    Url,
     /// `--node` named a node of the cluster, and the server that these flags name knew its URL.
-    Node {
-        name: NodeName,
-        flags: String,
-    },
+    Node { name: NodeName, flags: String },
 }
 
 impl Api {
@@ -74,7 +72,7 @@ impl Api {
     pub(crate) fn new(url: Url, named: Named, token_file: Option<&Path>) -> Result<Self, Failure> {
         let token = token_file.map(read_token).transpose()?;
         let name = match &named {
-            Named::Flag | Named::Variable => authority(&url),
+            Named::Url => authority(&url),
             Named::Node { name, .. } => escape(name.as_str()).into_owned(),
         };
         let client = SoraApi::new(url, token, ANSWER_MAX, &Outgoing::default())
@@ -86,7 +84,7 @@ impl Api {
     pub(crate) const fn node_name(&self) -> Option<&NodeName> {
         match &self.named {
             Named::Node { name, .. } => Some(name),
-            Named::Flag | Named::Variable => None,
+            Named::Url => None,
         }
     }
 
@@ -105,8 +103,7 @@ impl Api {
     /// The flags that select the server, except the token's file.
     pub(crate) fn flags(&self) -> String {
         match &self.named {
-            Named::Flag => command_line::flag("api-url", self.client.url()),
-            Named::Variable => String::new(),
+            Named::Url => command_line::flag("api-url", self.client.url()),
             Named::Node { flags, .. } => flags.clone(),
         }
     }
@@ -173,61 +170,100 @@ impl Api {
     /// Asks its gate to let a connection in, as only soramode can be asked.
     pub(crate) async fn connect(&self, connect: &Connect) -> Result<Decision, Failure> {
         let decision = self.client.connect(connect).await.map_err(|error| self.explain(Target::Connect, error))?;
-        let is_old = || format!("{} does not know {}: it is no soramoded, or an older one", self.name, Target::Connect.name());
+        let is_old = || format!("{} cannot admit a connection over HTTP: it is not soramoded, or an older one", self.name);
         decision.ok_or_else(|| Failure::new(Exit::Versions, is_old()))
     }
 
     fn explain(&self, target: Target, error: SoraApiError) -> Failure {
-        let (name, target) = (&self.name, target.name());
+        let name = &self.name;
         let failed = |exit: Exit, message: String, hint: &str| Failure::new(exit, message).with_hint(hint);
         if error.is_unknown_target() {
             let hint = "Use a Sora with the mode feature, or soramoded in front of a Sora";
-            return failed(Exit::Versions, format!("{name} does not know {target} ({error})"), hint);
+            return failed(Exit::Versions, format!("{name} cannot {} over HTTP", doing(target)), hint);
         }
         match error {
             SoraApiError::Unreachable(_) | SoraApiError::TimedOut => {
-                failed(Exit::Unreachable, format!("cannot reach {name}: {error}"), "Check that it runs, and --api-url")
+                failed(Exit::Unreachable, format!("cannot reach {name}: {error}"), self.unreachable_hint())
             }
             SoraApiError::Refused { status: 401, .. } => {
-                failed(Exit::NotPermitted, format!("{name}: the token is missing or wrong ({error})"), "Pass it with --api-token-file")
+                failed(Exit::NotPermitted, format!("{name}: token missing or wrong (401)"), "Pass it with --api-token-file FILE")
             }
             SoraApiError::Refused { status: 403, .. } => failed(
                 Exit::NotPermitted,
-                format!("{name} refuses this Host or user ({error})"),
+                format!("{name}: host name or user refused (403)"),
                 "soramoded accepts the names of its --http-host",
             ),
-            SoraApiError::Refused { error_type: Some(error_type), .. } if error_type == "NotJoined" => failed(
-                Exit::Refused,
-                format!("{name} has not joined its cluster"),
-                "Run soramode doctor on that node: it says what is wrong",
+            SoraApiError::Refused { status: 502..=504, .. } => failed(
+                Exit::Unreachable,
+                format!("{name} cannot reach the server behind it: it {error}"),
+                "On that node, run: soramode doctor",
             ),
-            SoraApiError::Refused { error_type: Some(error_type), .. } if error_type == "StorageUnavailable" => {
-                let hint = "Free disk space on that node, or make the state writable; soramode status there says what is wrong";
-                failed(Exit::Failed, format!("{name} cannot write its state, so it stays closed"), hint)
+            SoraApiError::Refused { error_type: Some(ref error_type), .. } => self.refused(target, error_type, &error),
+            SoraApiError::Refused { error_type: None, .. } | SoraApiError::Unreadable(_) | SoraApiError::TooLarge => {
+                failed(Exit::Failed, format!("{name} {error}"), "Check --api-url: it takes a server that speaks Sora's HTTP API")
             }
-            SoraApiError::Refused { error_type: Some(error_type), .. } if REFUSALS.contains(&error_type.as_str()) => {
-                failed(Exit::Refused, format!("{name} refused {target}: {error_type}"), "")
+        }
+    }
+
+    /// An error of which the server names the type.
+    fn refused(&self, target: Target, error_type: &str, error: &SoraApiError) -> Failure {
+        let name = &self.name;
+        let (exit, message, hint) = match error_type {
+            "NotJoined" => (
+                Exit::Refused,
+                format!("{name} has not joined its cluster, and cannot be opened before"),
+                "On that node, see what is wrong: soramode doctor",
+            ),
+            "StorageUnavailable" => (
+                Exit::Failed,
+                format!("{name} cannot write its state, so it stays closed"),
+                "Free disk space on that node; soramode doctor there names the problem",
+            ),
+            "ClusterUnavailable" => (
+                Exit::Failed,
+                format!("{name} cannot reach its etcd, so nothing was changed"),
+                "Try again. On that node, see what is wrong: soramode doctor",
+            ),
+            "ConditionImpossible" | "CannotEndSessions" | "ConnectionIdInUse" => {
+                (Exit::Refused, format!("{name} cannot {} in its present state", doing(target)), "")
             }
-            SoraApiError::Refused { error_type: Some(error_type), .. } if error_type == "ClusterUnavailable" => {
-                failed(Exit::Failed, format!("{name} cannot reach its cluster now"), "Try again; soramode doctor says what is wrong")
-            }
-            SoraApiError::Refused { status: 502..=504, .. } => {
-                failed(Exit::Unreachable, format!("the server behind {name} cannot be reached: {name} {error}"), "")
-            }
-            SoraApiError::Refused { .. } | SoraApiError::Unreadable(_) | SoraApiError::TooLarge => {
-                failed(Exit::Failed, format!("{name} {error} to {target}"), "Check --api-url: it takes a server that speaks Sora's API")
-            }
+            LOOP_DETECTED => (Exit::Failed, format!("{name} {error}"), ""),
+            _ => (
+                Exit::Failed,
+                format!("{name} cannot {}: it {error}", doing(target)),
+                "Check --api-url: it takes a server that speaks Sora's HTTP API",
+            ),
+        };
+        Failure::new(exit, message).with_hint(hint)
+    }
+
+    const fn unreachable_hint(&self) -> &'static str {
+        match self.named {
+            Named::Url => "Check that it runs, and --api-url",
+            Named::Node { .. } => "Check that soramoded runs on that node; its --api-url is the address that other nodes use",
         }
     }
 }
 
-/// What the state of a node forbids.
-const REFUSALS: [&str; 3] = ["ConditionImpossible", "CannotEndSessions", "ConnectionIdInUse"];
+/// A call in words: `change the mode`.
+const fn doing(target: Target) -> &'static str {
+    match target {
+        Target::GetMode => "tell its mode",
+        Target::ChangeMode => "change its mode",
+        Target::ListConnections | Target::ListChannelConnections => "list its connections",
+        Target::ListSessions => "list its sessions",
+        Target::ListClusterNodes => "list its cluster's nodes",
+        Target::DisconnectChannel => "end a session",
+        Target::GetStatus => "tell its status",
+        Target::GetStatsAllConnections | Target::GetStatsReport => "tell its statistics",
+        Target::Connect => "admit a connection",
+    }
+}
 
 /// What over the API cannot be had, in words that say what to do.
 pub(crate) fn needs_socket(what: &str) -> Failure {
-    Failure::new(Exit::Usage, format!("{what} needs soramoded's own socket"))
-        .with_hint("Run it on that node, without --api-url and --node (or unset SORAMODE_API_URL)")
+    Failure::new(Exit::Usage, format!("{what} is not available over HTTP"))
+        .with_hint("Run it on the node itself, without --api-url and --node (or unset SORAMODE_API_URL)")
 }
 
 fn authority(url: &Url) -> String {
@@ -272,17 +308,16 @@ mod tests {
     #[test]
     fn what_is_suggested_has_every_flag_of_the_way_and_never_a_password() {
         let url: Url = "http://ops:secret@sora:3000/".parse().unwrap();
-        let api = Api::new(url.clone(), Named::Flag, None).unwrap();
+        let api = Api::new(url.clone(), Named::Url, None).unwrap();
         assert_eq!(api.command("set normal"), "soramode --api-url http://sora:3000/ set normal");
         assert_eq!(api.name(), "sora:3000");
-        assert_eq!(Api::new(url.clone(), Named::Variable, None).unwrap().command("get"), "soramode get");
         let folder = tempfile::tempdir().unwrap();
         let token = folder.path().join("the token");
         std::fs::write(&token, "secret").unwrap();
         std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o600)).unwrap();
         let shown = token.display();
-        let api = Api::new(url.clone(), Named::Variable, Some(&token)).unwrap();
-        assert_eq!(api.command("get"), format!("soramode --api-token-file '{shown}' get"));
+        let api = Api::new(url.clone(), Named::Url, Some(&token)).unwrap();
+        assert_eq!(api.command("get"), format!("soramode --api-url http://sora:3000/ --api-token-file '{shown}' get"));
         let named = Named::Node { name: NodeName::new("n2").unwrap(), flags: "--socket /s".to_owned() };
         let api = Api::new(url, named, Some(&token)).unwrap();
         assert_eq!(api.command("set normal"), format!("soramode --socket /s --api-token-file '{shown}' set normal --node n2"));

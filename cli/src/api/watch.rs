@@ -14,7 +14,7 @@ use crate::output::{Going, Meter, times};
 use crate::report::{OldestSessions, Outcome, Report};
 use crate::seen::{Drained, Enough, Seen};
 use crate::signals::Signals;
-use crate::watch::{interrupted, left_words, restarted_without_state, session_lines};
+use crate::watch::{session_lines, interrupted, left_words, restarted_without_state, superseded};
 
 /// The pause between two looks, at the least. It is as long as ten looks take: many connections are a long list.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
@@ -91,7 +91,7 @@ pub(crate) async fn watch(
         Goal::Drained { max_sessions } => max_sessions,
         Goal::Mode(_) => 0,
     };
-    let mut meter = Meter::new(&context.output, (watch.wait_for(), allowed), watch.limit);
+    let mut meter = Meter::new(&context.output, (watch.wait_for(), allowed, watch.settle), watch.limit);
     meter.saw(watch.sessions_before);
     let mut watcher = Watcher { api, watch, context, meter, so_since: None, told: None, lost: None, last: None };
     let end = watcher.look_until_end(signals).await;
@@ -116,7 +116,7 @@ pub(crate) async fn watch(
         }
         (End::Superseded, Some(seen)) => {
             report.outcome = Outcome::Superseded;
-            Err(Failure::new(Exit::Superseded, format!("superseded: {} is {}", seen.name(), seen.mode_words())))
+            Err(superseded(&seen.name(), &seen.known(), watch.wait_for()))
         }
         (End::Signal(exit), _) => {
             report.outcome = Outcome::Interrupted;

@@ -67,10 +67,11 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
     };
     match decision {
         Decision::Offer { connection_id, .. } => {
+            context.output.changed(&format!("connection {} was admitted", quoted(connection_id.as_str())));
             // One that was made by hand is ended by hand: no client will leave for it.
             let place = node.map(|node| format!(", on {}", escape(node.as_str()))).unwrap_or_default();
             let end = context.command(&format!("disconnect {}", command_line::word(connection_id.as_str())));
-            context.output.note(&format!("the connection stays, and holds up a drain. To end it{place}: {end}"));
+            context.output.note(&format!("the connection stays, and a drain waits for it. To remove it{place}: {end}"));
             Ok(Exit::Done)
         }
         Decision::Reject { .. } | Decision::Redirect { .. } => Ok(Exit::No),
@@ -126,7 +127,7 @@ fn reject_words(reason: RejectReason, mode: Mode) -> String {
     match reason {
         RejectReason::Initial | RejectReason::BlockNewConnection | RejectReason::BlockNewSession => format!("the mode is {mode}"),
         RejectReason::AtCapacity => "the node is full".to_owned(),
-        RejectReason::OwnerLost => "the channel's node is gone: soramode explain says how long this lasts".to_owned(),
+        RejectReason::OwnerLost => "the channel's node is gone; soramode explain shows how long this lasts".to_owned(),
     }
 }
 

@@ -23,6 +23,9 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
     let disconnect = Disconnect { connection_id: args.connection };
     let answer = context.socket.connect().await?.call(&disconnect).await?;
+    if answer.found {
+        context.output.changed(&format!("connection {} is removed", quoted(disconnect.connection_id.as_str())));
+    }
     match context.output.format() {
         Format::Json | Format::Jsonl => context.output.json(&answer)?,
         Format::Plain => {
@@ -37,16 +40,17 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
     if answer.found {
         return Ok(Exit::Done);
     }
-    Err(Failure::new(Exit::NotFound, format!("there is no connection {}", quoted(disconnect.connection_id.as_str()))))
+    let absent = Failure::new(Exit::NotFound, format!("no connection {}", quoted(disconnect.connection_id.as_str())));
+    Err(absent.if_not_found(&context.command("connections")))
 }
 
 fn words(connection_id: &ConnectionId, answer: &Disconnected) -> String {
     let connection = quoted(connection_id.as_str());
     match &answer.channel_id {
         Some(channel_id) => {
-            let unwritten = if answer.durable { "" } else { "; soramoded cannot write it yet" };
-            format!("connection {connection} is gone from channel {}{unwritten}", quoted(channel_id.as_str()))
+            let unwritten = if answer.durable { "" } else { "; soramoded cannot write that to disk yet" };
+            format!("removed connection {connection} from channel {}{unwritten}", quoted(channel_id.as_str()))
         }
-        None => format!("no connection {connection} was there"),
+        None => format!("removed connection {connection}"),
     }
 }

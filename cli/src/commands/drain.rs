@@ -4,22 +4,21 @@
 
 use std::time::Duration;
 
-use soramode_protocol::mode::{Mode, SettableMode};
-use soramode_protocol::node::Status;
+use soramode_protocol::mode::SettableMode;
 use soramode_protocol::wait::{Wait, WaitFor};
 
 use crate::Context;
 use crate::api::{self, Goal, Start, Watch, needs_socket};
 use crate::args::{Format, WaitFlags};
+use crate::change_words::{empty_words, set_words, until_words};
 use crate::cluster::{ClusterFlags, NodeFlag};
 use crate::error::{Exit, Failure};
-use crate::gate::{Closed, PutBack, close, put_back, still_words};
-use crate::output::escape::escape;
-use crate::output::{counted, times};
+use crate::gate::{Closed, PutBack, close, give_way, last_contact_words, last_look, put_back, with_message};
+use crate::output::times;
 use crate::report::{Outcome, Report};
-use crate::seen::Seen;
 use crate::signals::Signals;
-use crate::watch::{self, Plan, Reached, mode_words, stays_words, watch};
+use crate::watch::{self, Plan, Reached, superseded_hint, watch};
+use crate::way_back::{Known, Route};
 
 /// Close the node and wait until its last session has ended
 ///
@@ -90,16 +89,20 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
 async fn drain_and_tell(flags: &DrainFlags, context: &mut Context<'_>, report: &mut Report) -> Result<Exit, Failure> {
     let mut signals = Signals::listen()?;
     let (closed, reached) = drain(flags, context, &mut signals, report).await?;
-    let status = &reached.ended.status;
+    tell_drained(&closed, &reached, context).await?;
+    Ok(Exit::Done)
+}
+
+/// Says that the node is empty, that it is still closed, and what opens it.
+pub(super) async fn tell_drained(closed: &Closed, reached: &Reached, context: &mut Context<'_>) -> Result<(), Failure> {
     match context.output.format() {
-        Format::Json | Format::Jsonl => {}
-        Format::Plain => show_record(context, &reached)?,
+        Format::Json | Format::Jsonl => Ok(()),
+        Format::Plain => show_record(context, reached),
         Format::Table => {
-            let text = format!("{}; {}. {}", reached_words(&reached), stays_words(&status.mode), closed.undo_words(context.socket));
-            context.output.confirm(&text)?;
+            let now = last_look(context, &reached.mode()).await;
+            context.output.confirm(&format!("{}{}", reached_words(reached), closed.then_words(&now, Route::Socket(context.socket))))
         }
     }
-    Ok(Exit::Done)
 }
 
 /// `reached`, the node, its mode and how many sessions and connections are left.
@@ -110,10 +113,10 @@ pub(super) fn show_record(context: &mut Context<'_>, reached: &Reached) -> Resul
     context.output.record(&["reached", status.node_name.as_str(), status.mode.mode.name(), sessions, connections])
 }
 
-/// `node-01: drained after 12 min (30 sessions ended)`
+/// `node-01 is empty after 12 min (30 sessions ended)`
 pub(super) fn reached_words(reached: &Reached) -> String {
     let status = &reached.ended.status;
-    watch::reached_words(status.node_name.as_str(), status.sessions, (reached.waited, reached.sessions_ended))
+    empty_words(status.node_name.as_str(), status.sessions, (reached.waited, reached.sessions_ended))
 }
 
 /// Closes the node and waits. `maintain` goes on from there.
@@ -127,27 +130,39 @@ pub(super) async fn drain(
     let target = if flags.connections { SettableMode::BlockNewConnection } else { SettableMode::BlockNewSession };
     flags.cluster.check_others(context, None).await?;
     let closed = close(&mut context.socket.connect().await?, target, flags.message.as_deref()).await?;
-    report.change = Some(closed.change());
-    let seen = Seen::Daemon(Box::new(closed.status.clone()));
-    context.output.note(&closed.words(context.socket, flags.message.as_deref()));
-    seen.warn(&context.output);
-    report.status = Some(seen);
-    if closed.mode != Mode::from(target) {
-        context.output.note(&format!("{} is tighter than {}: only waiting", closed.mode, Mode::from(target)));
-    }
-    let node = closed.status.node_name.as_str();
-    let told = flags.cluster.check_published(closed.published, (node, closed.mode), &context.output);
-    told.map_err(|failure| failure.with_hint(closed.undo_words(context.socket)))?;
+    begin(&closed, context, report);
+    let undo = closed.undo_words(Route::Socket(context.socket));
+    say_closed(&closed, undo.as_deref(), context);
+    give_way(context, &closed, (&flags.cluster, flags.message.as_deref())).await?;
+    let name = closed.seen.name();
+    let told = flags.cluster.check_published(closed.published, (&name, closed.now.mode), &context.output);
+    told.map_err(|failure| failure.with_hint(undo.unwrap_or_default()))?;
     let plan = flags.plan(&closed);
-    context.output.note(&beginning_words(&closed.status, &plan));
+    context.output.note(&beginning_words(&closed, &plan));
     match watch(context, signals, &plan, report).await {
-        Ok(reached) => Ok((Closed { status: reached.ended.status.clone(), ..closed }, reached)),
-        Err(failure) if failure.exit == Exit::Superseded => Err(failure),
+        Ok(reached) => Ok((Closed { seen: reached.seen(), ..closed }, reached)),
+        Err(failure) if failure.exit == Exit::Superseded => Err(failure.with_hint(superseded_hint(Route::Socket(context.socket)))),
         Err(failure) if report.outcome == Outcome::Timeout && flags.on_timeout == OnTimeout::Undo => {
-            Err(undo(failure, &closed, context, report).await)
+            Err(undo_closing(failure, (&closed, flags), context, report).await)
         }
-        Err(failure) => Err(stays(failure, &closed, context)),
+        Err(failure) => Err(stays(failure, &closed, context).await),
     }
+}
+
+/// The change is made: whatever fails from here on, the report and the output know.
+pub(super) fn begin(closed: &Closed, context: &mut Context<'_>, report: &mut Report) {
+    report.change = Some(closed.change());
+    report.status = Some(closed.seen.clone());
+    if closed.changed {
+        context.output.changed(&format!("{} is {}", closed.seen.name(), closed.now.mode));
+    }
+}
+
+/// Says what was done to the mode, and how to undo it.
+pub(super) fn say_closed(closed: &Closed, undo: Option<&str>, context: &Context<'_>) {
+    let undo = undo.filter(|_| !closed.is_stricter()).map(|undo| format!(". {undo}")).unwrap_or_default();
+    context.output.note(&format!("{}{undo}", closed.words()));
+    closed.seen.warn(&context.output);
 }
 
 impl DrainFlags {
@@ -183,7 +198,7 @@ impl DrainFlags {
 
     fn plan(&self, closed: &Closed) -> Plan {
         let wait = Wait {
-            generation: Some(closed.generation),
+            generation: closed.now.generation(),
             max_sessions: Some(self.max_sessions).filter(|sessions| *sessions > 0),
             settle_seconds: Some(self.settle.as_secs_f64()).filter(|_| !self.settle.is_zero()),
             assume_complete: self.wait.assume_complete,
@@ -194,35 +209,51 @@ impl DrainFlags {
 }
 
 /// The line before the wait for a drain.
-pub(super) fn beginning_words(status: &Status, plan: &Plan) -> String {
-    let counts = format!("{}, {}", counted(status.sessions, "session"), counted(status.connections, "connection"));
-    watch::beginning_words(plan.limit, plan.wait.max_sessions.unwrap_or_default(), &counts)
+pub(super) fn beginning_words(closed: &Closed, plan: &Plan) -> String {
+    watch::beginning_words(plan.limit, plan.wait.max_sessions.unwrap_or_default(), &closed.seen.count_words())
 }
 
-/// The drain goes on, only nobody watches any more.
-fn stays(failure: Failure, closed: &Closed, context: &Context<'_>) -> Failure {
-    let again = context.socket.command("wait drained");
-    let still = still_words(&failure, &closed.status, closed.mode);
-    failure.and(still).with_hint(format!("Watch again: {again}. {}", closed.undo_words(context.socket)))
+/// The node stays closed; only nobody waits any more.
+pub(super) async fn stays(failure: Failure, closed: &Closed, context: &Context<'_>) -> Failure {
+    let route = Route::Socket(context.socket);
+    let again = format!("Watch again: {}", route.command("wait drained"));
+    if failure.exit == Exit::Unreachable {
+        let failure = failure.and(last_contact_words(&closed.seen.name(), closed.now.mode));
+        return failure.with_hint(again).with_hint(closed.undo_words(route).unwrap_or_default());
+    }
+    let now = last_look(context, &closed.now).await;
+    let undo = closed.undo_unless_changed(&now, route).unwrap_or_default();
+    failure.and(closed.still_words(&now)).with_hint(again).with_hint(undo)
 }
 
-async fn undo(failure: Failure, closed: &Closed, context: &Context<'_>, report: &mut Report) -> Failure {
-    let node = escape(closed.status.node_name.as_str());
-    let what = match put_back(context, closed, "drain timed out").await {
+async fn undo_closing(failure: Failure, (closed, flags): (&Closed, &DrainFlags), context: &Context<'_>, report: &mut Report) -> Failure {
+    let (node, mode) = (closed.seen.name(), closed.now.mode);
+    let reason = with_message(flags.message.as_deref(), "drain timed out");
+    report.restored = Some(false);
+    let failure = match put_back(context, closed, &reason).await {
         Ok(PutBack::Done(mode)) => {
             report.restored = Some(true);
-            format!("{node} is {mode} again")
+            let until = closed.before.state.as_ref().filter(|_| mode.is_block()).map(until_words).unwrap_or_default();
+            failure.and(format!("{node} is {mode} again{until}"))
         }
-        Ok(PutBack::Same) => format!("{node} was {} before and stays so", closed.mode),
-        Ok(PutBack::ChangedMeanwhile(now)) => {
-            format!("the mode was not restored, because another client changed it: {node} is {}", mode_words(&now))
+        Ok(PutBack::Same) => failure.and(format!("{node} was already {mode} before this drain and is still closed")),
+        Ok(PutBack::ChangedMeanwhile(now)) => failure.and(format!("NOT undone: {}", set_words(&now))),
+        Err(problem) => {
+            let failure = failure.and(format!("{node} could not be put back and is STILL CLOSED: {problem}"));
+            let undo = closed.undo_words(Route::Socket(context.socket)).unwrap_or_default();
+            failure.with_hint(problem.hint.unwrap_or_default()).with_hint(undo)
         }
-        Err(problem) => format!("{node} stays {}, since it could not be undone: {problem}", closed.mode),
     };
-    report.restored.get_or_insert(false);
     // The status in the report is of the node as it is left.
     if let Ok(seen) = context.see().await {
         report.status = Some(seen);
     }
-    failure.and(what)
+    failure
+}
+
+impl Reached {
+    /// The mode when the wait ended.
+    pub(super) fn mode(&self) -> Known {
+        Known::of(self.ended.status.mode.clone())
+    }
 }

@@ -36,32 +36,34 @@ enum Risk {
 
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
     if args.accept_risk.is_none() {
-        let message = "this cuts off clients that are connected. Nothing was done";
+        let message = "this disconnects the clients of the session. Nothing was done";
         return Err(Failure::new(Exit::Usage, message).with_hint("To go on, add --accept-risk=cuts-clients"));
     }
     let end = End { channel_id: args.channel, all: args.all };
-    let ended = context.socket.connect().await?.call(&end).await?;
+    let ended = context.socket.connect().await?.call(&end).await.map_err(|failure| failure.if_not_found(&context.command("sessions")))?;
+    context.output.changed(&format!("{} asked to end", counted(ended.sessions, "session")));
     show(&ended, context)?;
     if ended.failed == 0 {
         return Ok(Exit::Done);
     }
-    let why = ended.problem.as_deref().unwrap_or("no reason was told");
-    Err(Failure::new(Exit::Failed, format!("{} could not be ended: {why}", counted(ended.failed, "session"))).with_hint("Try again"))
+    let why = ended.problem.as_deref().unwrap_or("no reason was given");
+    let again = format!("Look at what is left, then try again: {}", context.command("sessions"));
+    Err(Failure::new(Exit::Failed, format!("{} could not be ended: {why}", counted(ended.failed, "session"))).with_hint(again))
 }
 
 fn show(ended: &Ended, context: &mut Context<'_>) -> Result<(), Failure> {
     let (name, means) = match ended.via {
         EndMethod::SoraApi => ("sora_api", "Sora's API"),
-        EndMethod::Subscribers => ("subscribers", "its signalling server"),
+        EndMethod::Subscribers => ("subscribers", "the signalling server"),
     };
     let output = &mut context.output;
     match output.format() {
         Format::Json | Format::Jsonl => output.json(ended),
         Format::Plain => output.record(&[&ended.sessions.to_string(), &ended.failed.to_string(), name]),
         Format::Table => {
-            let wait = context.socket.command("wait drained");
+            let list = context.socket.command("sessions");
             let text = format!(
-                "asked {means} to end {}. They are over when their connections have left; on a closed node: {wait}",
+                "asked {means} to end {}. Clients are being disconnected; follow it with: {list}",
                 counted(ended.sessions, "session")
             );
             output.confirm(&text)

@@ -9,11 +9,11 @@ use soramode_protocol::node::{Membership, Status};
 use crate::Context;
 use crate::api::{Want, needs_socket};
 use crate::args::{Format, Predicate};
+use crate::change_words::until_words;
 use crate::completion;
 use crate::error::{Exit, Failure};
 use crate::output::{Output, counted};
 use crate::seen::{Drained, Enough, LISTS_WORDS, Seen};
-use crate::watch::until_words;
 
 /// Test a condition: exit 0 if true, 1 if false
 ///
@@ -74,7 +74,7 @@ fn is_drained(seen: &Seen, enough: Enough) -> Result<(bool, String), Failure> {
         (Drained::Yes, _) => Ok((true, left(0))),
         (Drained::Left(sessions), _) => Ok((false, left(sessions))),
         (Drained::Open, Mode::Normal) => Ok((false, format!("{node} is open: {mode}"))),
-        (Drained::Open, _) => Ok((false, format!("{node} is {mode}, not drained: it opens by itself when it joins its cluster"))),
+        (Drained::Open, _) => Ok((false, format!("{node} is {mode}, not drained: it becomes normal when it joins its cluster"))),
         (Drained::Incomplete, _) => {
             let missing = seen.status().map_or_else(|| "its lists were not asked for".to_owned(), Status::incomplete_reason);
             Err(Error::sessions_incomplete(&missing).into())

@@ -11,22 +11,23 @@ use std::time::Instant;
 use clap_complete::engine::ArgValueCompleter;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{AccessFlags, Pid, access};
-use soramode_protocol::mode::{ChangeMode, DatedModeChange, ListModeChanges, Mode, ModeChanged, ModeState, SettableMode};
+use soramode_protocol::mode::{ChangeMode, ListModeChanges, Mode, ModeState, SettableMode};
 use soramode_protocol::node::{GetInfo, GetStatus};
 use tokio::process::{Child, Command};
 
 use super::drain::{DrainFlags, drain, reached_words};
 use crate::Context;
 use crate::args::Format;
+use crate::change_words::{by_words, is_changed_since, meanwhile_words, set_words, until_words};
 use crate::closing::{self, Back, Owner};
 use crate::completion;
 use crate::error::{Exit, Failure};
-use crate::gate::{Closed, connect_again, on_behalf_of};
-use crate::output::escape::{escape, quoted};
+use crate::gate::{Closed, connect_again, last_look, mode_now, on_behalf_of, with_message};
+use crate::output::escape::quoted;
 use crate::output::times;
 use crate::report::Report;
 use crate::signals::Signals;
-use crate::watch::mode_words;
+use crate::way_back::{Known, Route, way_back};
 
 /// What a shell ends with where it finds no such command.
 const NOT_FOUND: u8 = 127;
@@ -39,6 +40,9 @@ const DEFAULT_PATH: &str = "/usr/bin:/bin";
 
 /// Number of mode changes to read to find the owner of the closing.
 const HISTORY_MAX: u32 = 100;
+
+/// The remedy where another operator keeps the node closed.
+const ASK: &str = "Ask before you open it";
 
 /// What a shell adds to the number of the signal that killed a command.
 const SIGNALLED: i32 = 128;
@@ -78,46 +82,45 @@ async fn maintain(args: &Args, context: &mut Context<'_>, report: &mut Report) -
         Err(problem) => {
             let code = if problem.kind() == ErrorKind::NotFound { NOT_FOUND } else { NOT_STARTED };
             let why = format!("{command} could not be started: {problem}");
-            return Err(stays_closed(Exit::Command(code), &why, &closed, context));
+            return Err(stays_closed(Exit::Command(code), &why, &closed, context).await);
         }
     };
     report.ran = Some(true);
     report.command_exit = Some(code);
     if code != 0 {
-        return Err(stays_closed(Exit::Command(code), &format!("{command} ended with {code}"), &closed, context));
+        return Err(stays_closed(Exit::Command(code), &format!("{command} ended with {code}"), &closed, context).await);
     }
-    // A maintenance closes no tighter than it was told to: what is tighter is somebody's emergency stop.
-    let is_a_stop = !closed.changed && closed.mode == Mode::BlockNewConnection && !args.flags.connections;
-    let left = reopen(&closed, (args.flags.message.as_deref(), began, is_a_stop), context).await;
+    let left = reopen(&closed, (args.flags.message.as_deref(), began), context).await;
     report.restored = Some(matches!(left, Ok(Left::Opened(_))));
     if let Ok(seen) = context.see().await {
-        closed.status = seen.status().cloned().unwrap_or(closed.status);
+        closed.seen = seen.clone();
         report.status = Some(seen);
     }
-    tell(left, &closed, context)
+    tell(left, &closed, context).await
 }
 
 /// Done means that the command succeeded and the node is open.
-fn tell(left: Result<Left, Failure>, closed: &Closed, context: &mut Context<'_>) -> Result<Exit, Failure> {
+async fn tell(left: Result<Left, Failure>, closed: &Closed, context: &mut Context<'_>) -> Result<Exit, Failure> {
+    let node = closed.seen.name();
     let (words, word) = match left {
         Ok(Left::Opened(words)) => (words, "restored"),
-        Ok(Left::OpenedByAnother(words)) => {
-            context.output.warn(&format!("{words}. Clients may have come in while the command ran"));
-            (format!("{}: open again, not by this run", escape(closed.status.node_name.as_str())), "left")
+        Ok(Left::OpenedByAnother(by)) => {
+            context.output.warn(&format!("{node} was opened during the maintenance: {by}. Clients may have come in while the command ran"));
+            (format!("{node} is open again, not by this run"), "left")
         }
-        Ok(Left::StillClosed(words)) => {
-            let failure = Failure::new(Exit::Superseded, format!("the command succeeded, but {words}"));
-            return Err(failure.with_hint(format!("Open it with: {}", context.socket.command("set normal"))));
+        Ok(Left::StillClosed(words, hint)) => {
+            return Err(Failure::new(Exit::Superseded, format!("the command succeeded. {words}")).with_hint(hint));
         }
         Err(problem) => {
-            let why = format!("the command succeeded, but the mode could not be set back: {problem}");
-            let failure = stays_closed(problem.exit, &why, closed, context);
-            return Err(Failure { error_type: problem.error_type, ..failure });
+            let why = format!("the command succeeded, but {node} could not be reopened: {problem}");
+            let failure = stays_closed(problem.exit, &why, closed, context).await;
+            let hint = [problem.hint, failure.hint].into_iter().flatten().collect::<Vec<_>>().join(". ");
+            return Err(Failure { error_type: problem.error_type, hint: Some(hint).filter(|hint| !hint.is_empty()), ..failure });
         }
     };
     match context.output.format() {
         Format::Json | Format::Jsonl => {}
-        Format::Plain => context.output.record(&["done", closed.status.node_name.as_str(), word])?,
+        Format::Plain => context.output.record(&["done", &node, word])?,
         Format::Table => context.output.confirm(&words)?,
     }
     Ok(Exit::Done)
@@ -139,7 +142,7 @@ fn check_command(command: &[OsString]) -> Result<(), Failure> {
     let (code, why) = match candidates.iter().find(|path| path.exists()) {
         Some(path) if path.is_dir() => (NOT_STARTED, "it is a directory"),
         Some(_) => (NOT_STARTED, "it is not executable"),
-        None => (NOT_FOUND, "there is no such command"),
+        None => (NOT_FOUND, "no such command"),
     };
     let message = format!("{} could not be started: {why}. Nothing was changed", shown(command));
     Err(Failure::new(Exit::Command(code), message))
@@ -149,10 +152,22 @@ fn shown(command: &[OsString]) -> String {
     quoted(&command.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" "))
 }
 
-/// A node that is blocked with nobody at work on it is something to say loudly.
-fn stays_closed(exit: Exit, why: &str, closed: &Closed, context: &Context<'_>) -> Failure {
-    let node = escape(closed.status.node_name.as_str());
-    Failure::new(exit, format!("{why}. {node} stays {}", closed.mode)).with_hint(closed.undo_words(context.socket))
+/// A node that is closed with nobody at work on it is something to say loudly.
+async fn stays_closed(exit: Exit, why: &str, closed: &Closed, context: &Context<'_>) -> Failure {
+    let (node, route) = (closed.seen.name(), Route::Socket(context.socket));
+    let now = last_look(context, &closed.now).await;
+    if is_changed_since(closed, &now) && now.mode == Mode::Normal {
+        return Failure::new(exit, format!("{why}. {node} is open: {}", meanwhile_words(&now)));
+    }
+    if is_changed_since(closed, &now) || closed.is_stricter() {
+        return Failure::new(exit, format!("{why}. {node} is STILL CLOSED: {}", meanwhile_words(&now))).with_hint(ASK);
+    }
+    let hint = closed.undo_words(route).unwrap_or_else(|| open_hint(context));
+    Failure::new(exit, format!("{why}. {node} is STILL CLOSED ({})", closed.now.mode)).with_hint(hint)
+}
+
+fn open_hint(context: &Context<'_>) -> String {
+    format!("Open it: {}", context.socket.command("set normal"))
 }
 
 /// Runs it with our own stdin, stdout and stderr. What signals do meanwhile is its business.
@@ -186,74 +201,74 @@ fn exit_code(status: ExitStatus) -> u8 {
     u8::try_from(code).unwrap_or(u8::MAX)
 }
 
-/// Describes the node's mode after a command that succeeded.
+/// The node after a command that succeeded.
 enum Left {
     /// This run opened it.
     Opened(String),
-    /// It was open already.
+    /// It was open already: by whom.
     OpenedByAnother(String),
-    /// The closing is another owner's.
-    StillClosed(String),
+    /// The closing is another owner's: why it was not opened, and the remedy.
+    StillClosed(String, String),
 }
 
 /// Opens the node again where this run, or an earlier one of the same user and reason, closed it.
-async fn reopen(
-    closed: &Closed,
-    (reason, began, is_a_stop): (Option<&str>, Instant, bool),
-    context: &Context<'_>,
-) -> Result<Left, Failure> {
-    let node = escape(closed.status.node_name.as_str());
+async fn reopen(closed: &Closed, (reason, began): (Option<&str>, Instant), context: &Context<'_>) -> Result<Left, Failure> {
+    let node = closed.seen.name();
     let mut daemon = connect_again(context.socket).await?;
     let (now, history) = daemon.call_both(&GetStatus {}, &ListModeChanges { limit: Some(HISTORY_MAX) }).await?;
-    let now = now.mode;
+    let now = closing::with_operator(now.mode, &history.changes);
     if now.mode == Mode::Normal {
-        let words = format!("the mode was not restored, because another client changed it: {node} is {}", mode_words(&now));
-        return Ok(Left::OpenedByAnother(words));
+        return Ok(Left::OpenedByAnother(set_words(&now)));
+    }
+    if is_changed_since(closed, &Known::of(now.clone())) {
+        return Ok(changed_meanwhile(&node, &now));
     }
     let owner = Owner {
         actor: daemon.call(&GetInfo {}).await?.actor.unwrap_or_default(),
         on_behalf_of: on_behalf_of(),
         reason: reason.map(str::to_owned),
     };
-    let back = if now.generation == closed.generation && !is_a_stop {
-        closing::back(&history.changes, &owner, closed.changed.then_some(closed.generation))
-    } else {
-        Back::Stays
+    let theirs = match closing::back(&history.changes, &owner, closed.changed.then_some(now.generation)) {
+        // A maintenance closes no tighter than it was told to: what is tighter is somebody's emergency stop.
+        _ if closed.is_stricter() => closed.before.state.clone().map(Box::new),
+        Back::Open => None,
+        Back::ClosedBy(theirs) => Some(theirs),
+        Back::Stays => Some(Box::new(now.clone())),
     };
-    let change = match back {
-        Back::Open => {
-            let reason = reason.unwrap_or("maintenance done").to_owned();
-            ChangeMode { reason: Some(reason), ..ChangeMode::to(SettableMode::Normal) }
-        }
-        Back::ClosedBy(theirs) if theirs.mode != now.mode => {
-            ChangeMode { reason: theirs.reason, ..ChangeMode::to(SettableMode::try_from(theirs.mode).unwrap_or(SettableMode::Normal)) }
-        }
-        // A time that ran then was taken away by the closing.
-        Back::ClosedBy(theirs) => return Ok(still_closed(&node, ModeState { expires_at: now.expires_at, ..*theirs }, &history.changes)),
-        Back::Stays => return Ok(still_closed(&node, now, &history.changes)),
+    let change = match &theirs {
+        None => ChangeMode::to(SettableMode::Normal),
+        Some(theirs) => way_back(theirs, times::now()),
     };
-    let change = ChangeMode { if_generation: Some(closed.generation), on_behalf_of: on_behalf_of(), ..change };
-    match daemon.call(&change).await {
-        Ok(ModeChanged { mode, .. }) if mode == Mode::Normal => {
-            let words = format!("{node}: {} -> {mode} after {} of maintenance", closed.mode, times::span(began.elapsed()));
-            Ok(Left::Opened(words))
+    let opens = change.mode == SettableMode::Normal;
+    let restored = if opens { Some(with_message(reason, "maintenance done")) } else { change.reason.clone() };
+    let is_there = theirs.as_ref().is_some_and(|theirs| theirs.generation == now.generation);
+    let change = ChangeMode { reason: restored, if_generation: Some(now.generation), on_behalf_of: on_behalf_of(), ..change };
+    let ended = if is_there { Ok(None) } else { daemon.call(&change).await.map(Some) };
+    match (ended, theirs) {
+        (Ok(_), Some(theirs)) if !opens => Ok(still_closed(&closing::with_operator(*theirs, &history.changes), closed, context)),
+        (Ok(_), _) => {
+            let span = times::span(began.elapsed());
+            Ok(Left::Opened(format!("{node}: {} -> normal after {span} of maintenance", now.mode)))
         }
-        Ok(ModeChanged { mode, .. }) => {
-            let theirs = ModeState { mode, expires_at: None, ..closed.before.clone() };
-            Ok(still_closed(&node, theirs, &history.changes))
-        }
-        Err(failure) if failure.exit == Exit::Superseded => {
-            let (status, history) = daemon.call_both(&GetStatus {}, &ListModeChanges { limit: Some(HISTORY_MAX) }).await?;
-            Ok(still_closed(&node, status.mode, &history.changes))
-        }
-        Err(failure) => Err(failure),
+        (Err(failure), _) if failure.exit == Exit::Superseded => match mode_now(&mut daemon).await? {
+            now if now.mode == Mode::Normal => Ok(Left::OpenedByAnother(set_words(&now))),
+            now => Ok(changed_meanwhile(&node, &now)),
+        },
+        (Err(failure), _) => Err(failure),
     }
 }
 
+/// Another client decided meanwhile: opening is theirs.
+fn changed_meanwhile(node: &str, now: &ModeState) -> Left {
+    let words = format!("NOT reopened: the mode was changed during the maintenance. {node} is still {}: {}", now.mode, set_words(now));
+    Left::StillClosed(words, ASK.to_owned())
+}
+
 /// The closing of another owner is theirs to end.
-fn still_closed(node: &str, theirs: ModeState, changes: &[DatedModeChange]) -> Left {
-    let theirs = closing::with_operator(theirs, changes);
-    Left::StillClosed(format!("{node} is STILL CLOSED, by another user or for another reason: {}", mode_words(&theirs)))
+fn still_closed(theirs: &ModeState, closed: &Closed, context: &Context<'_>) -> Left {
+    let (node, by, until) = (closed.seen.name(), by_words(theirs), until_words(theirs));
+    let words = format!("{node} was already closed before this run and is STILL CLOSED ({}), by {by}{until}", theirs.mode);
+    Left::StillClosed(words, if closed.is_stricter() { ASK.to_owned() } else { open_hint(context) })
 }
 
 #[cfg(test)]

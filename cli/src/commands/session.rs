@@ -22,7 +22,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
     let mut daemon = context.socket.connect().await?;
     let mut page = GetSession { channel_id: args.channel, limit: Some(LIST_LIMIT_MAX), cursor: None };
-    let mut answer = daemon.call(&page).await?;
+    let mut answer = daemon.call(&page).await.map_err(|failure| failure.if_not_found(&context.command("sessions")))?;
     show_head(&answer.session, &mut context.output)?;
     let beside = Some(("session", &answer.session));
     let mut list = List::begin_beside(&mut context.output, "connections", &connections::COLUMNS, beside)?;

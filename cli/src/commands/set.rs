@@ -8,25 +8,23 @@ use std::time::Duration;
 use clap_complete::engine::ArgValueCandidates;
 use serde::Serialize;
 use soramode_protocol::mode::{ChangeMode, Mode, ModeChanged, SettableMode};
-use soramode_protocol::node::{GetStatus, Status};
 use soramode_protocol::sora_api::ModeSet;
-use soramode_protocol::time::Time;
 use soramode_protocol::wait::{Wait, WaitFor};
 
-use super::drain::{beginning_words, reached_words, show_record};
+use super::drain::{begin, beginning_words, say_closed, stays, tell_drained};
 use crate::Context;
 use crate::api::{self, Api, Goal, Start, Want, Watch, needs_socket};
 use crate::args::{Format, WaitFlags, read_mode};
 use crate::cluster::{ClusterFlags, NodeFlag};
 use crate::completion;
 use crate::error::{Exit, Failure};
-use crate::gate::{self, on_behalf_of, stay_words, still_words, undoing};
-use crate::output::escape::escape;
+use crate::gate::{self, Closed, give_way, on_behalf_of};
 use crate::output::times;
-use crate::report::{Change, Report};
-use crate::seen::{Seen, shadow_words};
+use crate::report::Report;
+use crate::seen::Seen;
 use crate::signals::Signals;
-use crate::watch::{Plan, mode_words, watch};
+use crate::watch::{Plan, superseded_hint, watch};
+use crate::way_back::Route;
 
 /// Set the mode
 ///
@@ -63,7 +61,7 @@ pub(crate) struct SetFlags {
     /// Then wait until the node is drained
     ///
     /// Only with block_new_session and block_new_connection. --timeout and --assume-complete belong to this wait.
-    #[arg(long)]
+    #[arg(short, long)]
     wait: bool,
     #[command(flatten)]
     limits: WaitFlags,
@@ -124,9 +122,13 @@ pub(super) async fn set(mode: Mode, flags: SetFlags, context: &mut Context<'_>) 
     }
     let change = change(&args)?;
     check_others(&args, None, context).await?;
-    let (changed, status) = context.socket.connect().await?.call_both(&change, &GetStatus {}).await?;
-    show(&changed, &status, context)?;
-    args.flags.cluster.check_published(changed.published, (status.node_name.as_str(), changed.mode), &context.output)?;
+    let (closed, changed) = gate::set(&mut context.socket.connect().await?, &change).await?;
+    if closed.changed {
+        context.output.changed(&format!("{} is {}", closed.seen.name(), changed.mode));
+    }
+    show(&closed, &changed, context)?;
+    give_way(context, &closed, (&args.flags.cluster, args.flags.message.as_deref())).await?;
+    args.flags.cluster.check_published(changed.published, (&closed.seen.name(), changed.mode), &context.output)?;
     Ok(Exit::Done)
 }
 
@@ -190,34 +192,51 @@ async fn set_over_api(args: &Wanted, api: &Api, context: &mut Context<'_>) -> Re
         return api::run_drain(context, api, &plan).await;
     }
     check_others(args, Some(api), context).await?;
-    let previous_mode = api.see(Want::Mode).await?.mode();
+    let before = api.see(Want::Mode).await?;
     let ModeSet { mode: now, warning, published } = api.set(mode).await?;
+    if before.mode() != now {
+        context.output.changed(&format!("{} is {now}", api.name()));
+    }
     if let Some(warning) = warning {
         context.output.warn(&warning);
     }
     // The mode is set, whether or not the node can be seen after that.
     let seen = api.see(Want::Counts).await;
-    let output = &mut context.output;
-    match output.format() {
-        Format::Json | Format::Jsonl => {
-            let (sessions, connections) = seen.as_ref().ok().and_then(Seen::counts).unzip();
-            let changed = previous_mode != now;
-            output.json(&ApiView { mode: now, previous_mode, changed, node_name: api.name(), published, sessions, connections })?;
-        }
-        Format::Plain => {
-            let word = if previous_mode == now { "unchanged" } else { "changed" };
-            output.record(&[word, api.name(), previous_mode.name(), now.name()])?;
-        }
-        Format::Table => match &seen {
-            Ok(seen) => output.confirm(&api::set_words(api, (previous_mode, now), seen))?,
-            Err(problem) => output.confirm(&format!("{}: {now}; cannot read its sessions: {problem}", api.name()))?,
-        },
-    }
+    show_over_api((&before, now, published), &seen, (api, context))?;
     if let Ok(seen) = &seen {
         seen.warn(&context.output);
+        api::give_way(context, api, (&args.flags.cluster, &api::closed((&before, now, published), mode, seen))).await?;
     }
     args.flags.cluster.check_published(published, (api.name(), now), &context.output)?;
     Ok(Exit::Done)
+}
+
+fn show_over_api(
+    (before, now, published): (&Seen, Mode, Option<bool>),
+    seen: &Result<Seen, Failure>,
+    (api, context): (&Api, &mut Context<'_>),
+) -> Result<(), Failure> {
+    let (output, previous_mode) = (&mut context.output, before.mode());
+    let changed = previous_mode != now;
+    match output.format() {
+        Format::Json | Format::Jsonl => {
+            let (sessions, connections) = seen.as_ref().ok().and_then(Seen::counts).unzip();
+            output.json(&ApiView { mode: now, previous_mode, changed, node_name: api.name(), published, sessions, connections })
+        }
+        Format::Plain => {
+            let word = if changed { "changed" } else { "unchanged" };
+            output.record(&[word, api.name(), previous_mode.name(), now.name()])
+        }
+        Format::Table => match seen {
+            Ok(seen) => {
+                let closed = api::closed((before, now, published), SettableMode::try_from(now).unwrap_or(SettableMode::Normal), seen);
+                let undo = closed.undo_words(Route::Api(api)).filter(|_| previous_mode != Mode::Initial);
+                let undo = undo.map(|undo| format!(". {undo}")).unwrap_or_default();
+                output.confirm(&format!("{}{undo}", closed.words()))
+            }
+            Err(problem) => output.confirm(&format!("{}: {now}; cannot read its sessions: {problem}", api.name())),
+        },
+    }
 }
 
 /// What the API tells of a change.
@@ -239,85 +258,49 @@ async fn set_and_wait(args: &Wanted, context: &mut Context<'_>, report: &mut Rep
     let change = change(args)?;
     check_others(args, None, context).await?;
     let mut signals = Signals::listen()?;
-    let (changed, status) = context.socket.connect().await?.call_both(&change, &GetStatus {}).await?;
-    let &ModeChanged { previous_mode, mode, changed: is_new, generation, .. } = &changed;
-    report.change = Some(Change { previous_mode, mode, changed: is_new, generation: Some(generation) });
-    warn(&changed, &status, context);
-    context.output.note(&words(&changed, &status, context));
-    let told = args.flags.cluster.check_published(changed.published, (status.node_name.as_str(), mode), &context.output);
-    told.map_err(|failure| stays(failure, &changed, &status, context))?;
-    let wait = Wait { generation: Some(generation), assume_complete: args.flags.limits.assume_complete, ..Wait::new(WaitFor::Drained) };
+    let (closed, changed) = gate::set(&mut context.socket.connect().await?, &change).await?;
+    begin(&closed, context, report);
+    warn(&changed, context);
+    let undo = closed.undo_words(Route::Socket(context.socket));
+    say_closed(&closed, undo.as_deref(), context);
+    give_way(context, &closed, (&args.flags.cluster, args.flags.message.as_deref())).await?;
+    let told = args.flags.cluster.check_published(changed.published, (&closed.seen.name(), changed.mode), &context.output);
+    told.map_err(|failure| failure.with_hint(undo.unwrap_or_default()))?;
+    let generation = Some(changed.generation);
+    let wait = Wait { generation, assume_complete: args.flags.limits.assume_complete, ..Wait::new(WaitFor::Drained) };
     let plan = Plan { wait, limit: args.flags.limits.limit() };
-    context.output.note(&beginning_words(&status, &plan));
-    let reached = watch(context, &mut signals, &plan, report).await.map_err(|failure| stays(failure, &changed, &status, context))?;
-    match context.output.format() {
-        Format::Json | Format::Jsonl => {}
-        Format::Plain => show_record(context, &reached)?,
-        Format::Table => context.output.confirm(&reached_words(&reached))?,
+    context.output.note(&beginning_words(&closed, &plan));
+    match watch(context, &mut signals, &plan, report).await {
+        Ok(reached) => tell_drained(&closed, &reached, context).await.map(|()| Exit::Done),
+        Err(failure) if failure.exit == Exit::Superseded => Err(failure.with_hint(superseded_hint(Route::Socket(context.socket)))),
+        Err(failure) => Err(stays(failure, &closed, context).await),
     }
-    Ok(Exit::Done)
 }
 
-fn show(changed: &ModeChanged, status: &Status, context: &mut Context<'_>) -> Result<(), Failure> {
-    warn(changed, status, context);
+fn show(closed: &Closed, changed: &ModeChanged, context: &mut Context<'_>) -> Result<(), Failure> {
+    warn(changed, context);
+    closed.seen.warn(&context.output);
+    let node_name = closed.seen.status().map(|status| status.node_name.to_string()).unwrap_or_default();
     match context.output.format() {
-        Format::Json | Format::Jsonl => context.output.json(&View { changed, node_name: status.node_name.as_str() }),
+        Format::Json | Format::Jsonl => context.output.json(&View { changed, node_name: &node_name }),
         Format::Plain => {
             let word = if changed.changed { "changed" } else { "unchanged" };
             let generation = changed.generation.to_string();
-            context.output.record(&[word, status.node_name.as_str(), changed.previous_mode.name(), changed.mode.name(), &generation])
+            context.output.record(&[word, &node_name, changed.previous_mode.name(), changed.mode.name(), &generation])
         }
         Format::Table => {
-            let words = words(changed, status, context);
-            context.output.confirm(&words)
+            let undo = closed.undo_words(Route::Socket(context.socket)).filter(|_| changed.previous_mode != Mode::Initial);
+            let undo = undo.map(|undo| format!(". {undo}")).unwrap_or_default();
+            context.output.confirm(&format!("{}{undo}", closed.words()))
         }
     }
 }
 
 /// What did not go with it is said whatever the format.
-fn warn(changed: &ModeChanged, status: &Status, context: &Context<'_>) {
+fn warn(changed: &ModeChanged, context: &Context<'_>) {
     if let Some(warning) = &changed.warning {
         context.output.warn(warning);
     }
-    if status.shadow {
-        context.output.warn(&shadow_words(&escape(status.node_name.as_str())));
-    }
-}
-
-fn words(changed: &ModeChanged, status: &Status, context: &Context<'_>) -> String {
-    let node = escape(status.node_name.as_str());
-    if !changed.changed {
-        return format!("{node}: already {}", mode_words(&status.mode));
-    }
-    if changed.previous_mode == changed.mode {
-        return format!("{node}: still {}", mode_words(&status.mode));
-    }
-    let expiry = |expires_at: Time| format!(", normal again by itself in {}", times::ahead(expires_at));
-    let undo = Some(undo_words(changed, status, context)).filter(|undo| !undo.is_empty()).map(|undo| format!(". {undo}"));
-    format!(
-        "{node}: {} -> {} ({}){}{}",
-        changed.previous_mode,
-        changed.mode,
-        stay_words(status),
-        changed.expires_at.map(expiry).unwrap_or_default(),
-        undo.unwrap_or_default()
-    )
-}
-
-/// How to undo it, where that can be: nobody sets `initial`.
-fn undo_words(changed: &ModeChanged, status: &Status, context: &Context<'_>) -> String {
-    let mode = Mode::from(undoing(changed.previous_mode, changed.mode));
-    let undo = |_| gate::undo_words(&context.socket.command(&format!("set {mode}")), status.storage.state);
-    SettableMode::try_from(changed.previous_mode).map(undo).unwrap_or_default()
-}
-
-/// The mode stays, though nobody waits any more: unless that is why.
-fn stays(failure: Failure, changed: &ModeChanged, status: &Status, context: &Context<'_>) -> Failure {
-    if failure.exit == Exit::Superseded {
-        return failure;
-    }
-    let still = still_words(&failure, status, changed.mode);
-    failure.and(still).with_hint(undo_words(changed, status, context))
 }
 
 #[cfg(test)]

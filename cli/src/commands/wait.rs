@@ -11,14 +11,17 @@ use crate::Context;
 use crate::afar;
 use crate::api::{self, Api, Watch, needs_socket};
 use crate::args::{Format, Goal, WaitFlags};
+use crate::change_words::closed_words;
 use crate::cluster::NodeFlag;
 use crate::completion;
 use crate::error::{Exit, Failure};
+use crate::gate::last_look;
 use crate::output::escape::escape;
 use crate::output::times;
 use crate::report::Report;
 use crate::signals::Signals;
-use crate::watch::{Plan, Reached, limit_words, until_words, watch};
+use crate::watch::{Plan, Reached, limit_words, superseded_hint, watch};
+use crate::way_back::Route;
 
 /// Wait until the node is drained, joined or in a mode
 ///
@@ -109,7 +112,7 @@ async fn wait_afar(args: &Args, name: &NodeName, context: &mut Context<'_>, repo
     match context.output.format() {
         Format::Json | Format::Jsonl => {}
         Format::Plain => context.output.record(&["reached", name.as_str()])?,
-        Format::Table => context.output.confirm(&format!("{shown}: joined, after {}", times::span(waited)))?,
+        Format::Table => context.output.confirm(&format!("{shown} is joined after {}", times::span(waited)))?,
     }
     Ok(Exit::Done)
 }
@@ -134,10 +137,11 @@ async fn wait_over_api(args: &Args, api: &Api, context: &mut Context<'_>, report
     };
     let mut signals = Signals::listen()?;
     context.output.note(&format!("waiting until the node is {}, {}", args.words(), limit_words(watch.limit)));
-    let reached = api::watch(context, &mut signals, (api, watch), report).await?;
+    let reached =
+        api::watch(context, &mut signals, (api, watch), report).await.map_err(|failure| with_hint(failure, args, Route::Api(api)))?;
     reached.seen.warn(&context.output);
-    let until = reached.seen.mode_state().map(until_words).unwrap_or_default();
-    api::tell(&mut context.output, &reached, &until)?;
+    let closed = if args.goal == Goal::Drained { closed_words(&reached.seen.known()) } else { String::new() };
+    api::tell(&mut context.output, &reached, &closed)?;
     Ok(Exit::Done)
 }
 
@@ -146,19 +150,33 @@ async fn wait_and_tell(args: &Args, context: &mut Context<'_>, report: &mut Repo
     plan.wait.check()?;
     let mut signals = Signals::listen()?;
     context.output.note(&format!("waiting until the node is {}, {}", args.words(), plan.limit_words()));
-    let reached = watch(context, &mut signals, &plan, report).await?;
+    let reached = watch(context, &mut signals, &plan, report).await;
+    let reached = reached.map_err(|failure| with_hint(failure, args, Route::Socket(context.socket)))?;
     report.status.iter().for_each(|seen| seen.warn(&context.output));
     match context.output.format() {
         Format::Json | Format::Jsonl => {}
         Format::Plain => show_record(context, &reached)?,
-        Format::Table => context.output.confirm(&words(args, &reached))?,
+        Format::Table => {
+            let words = words(args, &reached, context).await;
+            context.output.confirm(&words)?;
+        }
     }
     Ok(Exit::Done)
 }
 
-fn words(args: &Args, reached: &Reached) -> String {
+async fn words(args: &Args, reached: &Reached, context: &Context<'_>) -> String {
     match args.goal {
-        Goal::Drained => format!("{}{}", reached_words(reached), until_words(&reached.ended.status.mode)),
-        Goal::Joined | Goal::Mode(_) => format!("{}: {}", escape(reached.ended.status.node_name.as_str()), args.words()),
+        Goal::Drained => {
+            // It changes nothing: the closing is that of another command.
+            let now = last_look(context, &reached.mode()).await;
+            format!("{}{}", reached_words(reached), closed_words(&now))
+        }
+        Goal::Joined | Goal::Mode(_) => format!("{} is {}", escape(reached.ended.status.node_name.as_str()), args.words()),
     }
+}
+
+/// A drain that another client ended can be begun again.
+fn with_hint(failure: Failure, args: &Args, route: Route<'_>) -> Failure {
+    let is_over = failure.exit == Exit::Superseded && args.goal == Goal::Drained;
+    if is_over { failure.with_hint(superseded_hint(route)) } else { failure }
 }

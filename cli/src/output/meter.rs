@@ -24,6 +24,8 @@ const TOLD_EVERY: Duration = Duration::from_secs(10);
 pub(crate) struct Meter {
     goal: WaitFor,
     allowed: u64,
+    /// For how long it must stay so.
+    settle: Duration,
     limit: Option<Duration>,
     bar: Option<ProgressBar>,
     began: Instant,
@@ -81,10 +83,10 @@ struct Line<'a, S> {
 }
 
 impl Meter {
-    /// For a wait for this, where so many sessions may be left, and that is given up after so long.
-    pub(crate) fn new(output: &Output, (goal, allowed): (WaitFor, u64), limit: Option<Duration>) -> Self {
+    /// For a wait for this, where this many sessions may be left, which must stay so for a time, and that ends after the limit.
+    pub(crate) fn new(output: &Output, (goal, allowed, settle): (WaitFor, u64, Duration), limit: Option<Duration>) -> Self {
         let bar = output.can_draw().then(draw);
-        Self { goal, allowed, limit, bar, began: Instant::now(), total: 0, pace: Pace::default() }
+        Self { goal, allowed, settle, limit, bar, began: Instant::now(), total: 0, pace: Pace::default() }
     }
 
     /// How often the daemon should tell.
@@ -144,8 +146,17 @@ impl Meter {
     }
 
     fn drain_words<S: Lasting>(&self, progress: &Going<'_, S>, elapsed: String) -> Vec<String> {
-        let left = format!("{} of {} left", progress.sessions, counted(self.total, "session"));
         let connections = counted(progress.connections, "connection");
+        if progress.sessions <= self.allowed {
+            let left = counted(progress.sessions, "session");
+            let why = if self.settle.is_zero() {
+                format!("{left} left, waiting for a complete session list")
+            } else {
+                format!("{left} left, waiting until that has lasted {}", times::typed(self.settle))
+            };
+            return vec![why, connections, elapsed];
+        }
+        let left = format!("{} of {} left", progress.sessions, counted(self.total, "session"));
         let age = |since: Option<Time>| since.map(|since| format!(", {}", times::age(since))).unwrap_or_default();
         let oldest = progress.oldest.map(|it| format!("oldest {}{}", shortened(it.channel()), age(it.since())));
         let to_go = progress.sessions.saturating_sub(self.allowed);
@@ -217,7 +228,8 @@ mod tests {
     use super::*;
 
     fn meter(goal: WaitFor) -> Meter {
-        Meter { goal, allowed: 0, limit: Some(Duration::from_mins(30)), bar: None, began: Instant::now(), total: 30, pace: Pace::default() }
+        let (limit, began) = (Some(Duration::from_mins(30)), Instant::now());
+        Meter { goal, allowed: 0, settle: Duration::ZERO, limit, bar: None, began, total: 30, pace: Pace::default() }
     }
 
     #[test]
@@ -231,6 +243,16 @@ mod tests {
         assert_eq!(line(&meter), "12 of 30 sessions left; 45 connections; 3 min 20 s of 30 min; 6.0 a minute, about 2 min to go");
         meter.limit = None;
         assert!(line(&meter).contains("; 3 min 20 s; "), "without a limit there is none to tell");
+    }
+
+    #[test]
+    fn a_node_that_is_empty_but_not_drained_says_what_it_waits_for() {
+        let progress = Going::<Session> { sessions: 0, connections: 0, oldest: None, ended: 0 };
+        let meter = Meter { settle: Duration::from_secs(30), total: 0, ..meter(WaitFor::Drained) };
+        let line = |meter: &Meter| meter.words(&progress, Duration::from_secs(2)).join("; ");
+        assert_eq!(line(&meter), "0 sessions left, waiting until that has lasted 30s; 0 connections; 2 s of 30 min");
+        let meter = Meter { settle: Duration::ZERO, ..meter };
+        assert_eq!(line(&meter), "0 sessions left, waiting for a complete session list; 0 connections; 2 s of 30 min");
     }
 
     #[test]

@@ -72,6 +72,8 @@ pub(crate) struct Output {
     /// Layout of tables.
     shape: Shape,
     answer: Answer,
+    /// What this command has changed: said where the answer itself cannot be written.
+    changed: Option<String>,
 }
 
 /// State of the output.
@@ -98,7 +100,13 @@ impl Output {
             paints: paint::paints(flags.color, &io::stdout()),
             shape: Shape { width: must_fit.then(|| terminal::columns(io::stdout())), has_header: !flags.no_headers },
             answer: Answer::None,
+            changed: None,
         }
+    }
+
+    /// Remembers what was changed, in case the answer cannot be written.
+    pub(crate) fn changed(&mut self, what: &str) {
+        self.changed = Some(what.to_owned());
     }
 
     pub(crate) const fn format(&self) -> Format {
@@ -229,7 +237,12 @@ impl Output {
             }
             Err(problem) => {
                 self.answer = Answer::Closed;
-                Err(Failure::new(Exit::Failed, format!("cannot write the answer to stdout: {problem}")))
+                let unwritten = format!("cannot write the answer to stdout: {problem}");
+                let message = match &self.changed {
+                    Some(what) => format!("{what}: that is done. Only its answer was not printed: {unwritten}"),
+                    None => unwritten,
+                };
+                Err(Failure::new(Exit::Failed, message))
             }
             Ok(()) => Ok(()),
         }

@@ -81,6 +81,16 @@ pub(crate) fn typed(span: Duration) -> String {
     humantime::format_duration(span).to_string()
 }
 
+/// The same as one word of a command line: `9m59s`.
+pub(crate) fn typed_word(seconds: u64) -> String {
+    typed(Duration::from_secs(seconds)).replace(' ', "")
+}
+
+/// Whole seconds until then, at least one.
+pub(crate) fn seconds_until(time: Time, now: Time) -> u64 {
+    time.since(now).as_millis().div_ceil(1_000).try_into().unwrap_or(u64::MAX).max(1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -42,7 +42,7 @@ fn the_mode_is_got_and_set() {
     let set = format!("{name}: normal -> block_new_session (2 sessions, 3 connections stay). Undo: soramode set normal\n");
     assert_eq!(ok(&sora, &["set", "block-new-session"]), set);
     assert_eq!(sora.state().mode, "block_new_session");
-    assert_eq!(ok(&sora, &["set", "block_new_session"]), format!("{name}: already block_new_session\n"));
+    assert_eq!(ok(&sora, &["set", "block_new_session"]), format!("{name} was already closed (block_new_session)\n"));
     assert_eq!(ok(&sora, &["set", "normal", "-o", "plain"]), format!("changed\t{name}\tblock_new_session\tnormal\n"));
     let changed: Value = serde_json::from_str(&ok(&sora, &["set", "block_new_connection", "--json"])).unwrap();
     assert_eq!(
@@ -112,8 +112,8 @@ fn a_drain_ends_when_the_last_connection_has_left() {
     let name = sora.address;
     let ended = drain_until_empty(&sora, &["drain", "--timeout", "60s"]);
     assert_eq!(ended.code, 0, "{ended:?}");
-    assert!(ended.stdout.starts_with(&format!("{name}: drained after ")), "{ended:?}");
-    assert!(ended.stdout.ends_with("(2 sessions ended); it stays block_new_session. Undo: soramode set normal\n"), "{ended:?}");
+    assert!(ended.stdout.starts_with(&format!("{name} is empty after ")), "{ended:?}");
+    assert!(ended.stdout.ends_with("(2 sessions ended) and still closed. When you are done: soramode set normal\n"), "{ended:?}");
     assert_eq!(sora.state().mode, "block_new_session");
     sora.state().connections = vec![connection("spam", "1", 100)];
     let ended = drain_until_empty(&sora, &["drain", "--connections", "--timeout", "60s", "--json"]);
@@ -122,7 +122,7 @@ fn a_drain_ends_when_the_last_connection_has_left() {
     assert_eq!(report["change"], json!({"previous_mode": "block_new_session", "mode": "block_new_connection", "changed": true}));
     // From what is tighter it only waits.
     let again = run(&sora, &["drain", "--timeout", "60s"]);
-    assert!(again.code == 0 && again.stderr.contains("block_new_connection is tighter than block_new_session: only waiting"), "{again:?}");
+    assert!(again.code == 0 && again.stderr.contains("is already in a stricter mode (block_new_connection); leaving it"), "{again:?}");
     assert_eq!(sora.state().mode, "block_new_connection");
     assert_eq!(run(&sora, &["wait", "drained", "-o", "plain"]).stdout, format!("reached\t{name}\tblock_new_connection\t0\t0\n"));
     let waited = run(&sora, &["set", "block_new_session", "--wait"]);
@@ -136,7 +136,7 @@ fn a_drain_that_is_not_reached_says_who_is_left() {
     let ended = run(&sora, &["drain", "--timeout", "1s"]);
     assert_eq!(ended.code, 124, "{ended:?}");
     assert!(
-        ended.stderr.contains(&format!("timed out after 1s: 2 sessions are left on {name}. {name} stays block_new_session\n")),
+        ended.stderr.contains(&format!("timed out after 1s: 2 sessions are left on {name}. {name} is still closed (block_new_session)\n")),
         "{ended:?}"
     );
     assert!(ended.stderr.contains("\n  \"ham\": 1 connection, for "), "{ended:?}");
@@ -155,7 +155,7 @@ fn somebody_who_opens_the_node_ends_the_wait() {
     drain.until_said("waiting at most");
     "normal".clone_into(&mut sora.state().mode);
     let ended = drain.ended();
-    assert_eq!((ended.code, ended.stderr.contains("superseded: ")), (6, true), "{ended:?}");
+    assert_eq!((ended.code, ended.stderr.contains("stopped waiting on ")), (6, true), "{ended:?}");
     let ended = run(&sora, &["wait", "drained"]);
     assert_eq!((ended.code, ended.stderr.contains("a node that is normal does not drain")), (5, true), "{ended:?}");
 }
@@ -163,7 +163,7 @@ fn somebody_who_opens_the_node_ends_the_wait() {
 #[test]
 fn a_mode_is_waited_for() {
     let sora = Sora::start();
-    assert_eq!(ok(&sora, &["wait", "mode=normal"]), format!("{}: normal\n", sora.address));
+    assert_eq!(ok(&sora, &["wait", "mode=normal"]), format!("{} is normal\n", sora.address));
     let mut wait = command(&sora, &["wait", "mode=block_new_session", "--timeout", "60s"]).running();
     wait.until_said("waiting until");
     "block_new_session".clone_into(&mut sora.state().mode);
@@ -235,7 +235,7 @@ fn a_server_that_fails_meanwhile_is_asked_again_until_the_time_is_over() {
     }
     sora.state().connections.clear();
     let ended = drain.ended();
-    assert_eq!((ended.code, ended.stdout.contains("drained after")), (0, true), "{ended:?}");
+    assert_eq!((ended.code, ended.stdout.contains("is empty after")), (0, true), "{ended:?}");
 }
 
 #[test]
@@ -272,7 +272,7 @@ fn what_the_api_cannot_do_is_said_before_anything_is_done() {
         &["wait", "drained", "--generation", "3"],
     ] {
         let ended = run(&sora, args);
-        assert_eq!((ended.code, ended.stderr.contains("needs soramoded's own socket")), (2, true), "{args:?}: {ended:?}");
+        assert_eq!((ended.code, ended.stderr.contains("is not available over HTTP")), (2, true), "{args:?}: {ended:?}");
     }
     assert!(sora.state().asked.is_empty());
     let status = run(&sora, &["status"]);
@@ -325,13 +325,13 @@ fn soramodeds_own_api_tells_its_status() {
     daemon.disconnect("1");
     daemon.disconnect("2");
     let ended = drain.ended();
-    assert_eq!((ended.code, ended.stdout.contains("node-01: drained after")), (0, true), "{ended:?}");
+    assert_eq!((ended.code, ended.stdout.contains("node-01 is empty after")), (0, true), "{ended:?}");
     assert_eq!(daemon.ok(&["get"]), "block_new_session\n");
     let (by_socket, by_api) = (daemon.ok(&["status", "-o", "plain"]), over_api(&["status", "-o", "plain"]).ended());
     let steady = |text: &str| text.lines().filter(|line| !line.starts_with("up")).map(str::to_owned).collect::<Vec<_>>();
     assert_eq!((by_api.code, steady(&by_api.stdout)), (0, steady(&by_socket)));
     let again = over_api(&["drain"]).ended();
-    assert!(again.stderr.contains("already block_new_session (since "), "{again:?}");
+    assert!(again.stderr.contains("node-01 was already closed (block_new_session, set by "), "{again:?}");
     assert_eq!(over_api(&["is", "joined"]).ended().code, 1);
 }
 
@@ -387,6 +387,6 @@ fn a_drain_over_the_api_says_that_the_node_will_open_by_itself() {
     daemon.ok(&["set", "block_new_session", "--for", "1h", "-m", "CHG-1"]);
     let ended = over_api(&["drain"]).ended();
     assert_eq!(ended.code, 0, "{ended:?}");
-    assert!(ended.stderr.contains("becomes normal by itself in 1 h; that cannot be cancelled over the API"), "{ended:?}");
-    assert!(ended.stdout.contains("it stays block_new_session, and becomes normal by itself in"), "{ended:?}");
+    assert!(ended.stderr.contains("becomes normal by itself in 1 h; that cannot be cancelled over HTTP"), "{ended:?}");
+    assert!(ended.stdout.contains("it becomes normal by itself in 1 h"), "{ended:?}");
 }

@@ -11,7 +11,7 @@ use soramoded::config::Config;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{Ended, Run, program, until};
+use crate::support::{Ended, Run, Running, program, until};
 
 /// One member of etcd, which ends with the test.
 pub(crate) struct Etcd {
@@ -200,6 +200,27 @@ fn the_cluster_is_seen_and_driven_from_one_of_its_nodes() {
     n1.ok(&["drain", "--keep-open", "2", "--timeout", "30s"]);
     until(|| n3.nodes().contains(&"n1 block_new_session joined".to_owned()).then_some(()));
     assert!(n3.run(&["drain", "--keep-open", "1"]).stderr.contains("0 other nodes are normal, and"));
+}
+
+#[test]
+fn two_nodes_that_close_at_the_same_moment_do_not_both_stay_closed() {
+    let etcd = Etcd::start();
+    let nodes = ["n1", "n2"].map(|name| Node::start(name, &etcd));
+    for close in [&["drain", "--keep-open", "1"][..], &["close", "--keep-open", "1"], &["close", "--wait", "--keep-open", "1"]] {
+        for node in &nodes {
+            node.ok(&["open"]);
+        }
+        for node in &nodes {
+            until(|| (node.nodes() == ["n1 normal joined", "n2 normal joined"]).then_some(()));
+        }
+        let running = nodes.each_ref().map(|node| program(&node.socket()).args(close).running());
+        for ended in running.map(Running::ended) {
+            let words = ["is normal again", "Nothing was changed"];
+            let has_said = ended.code == 0 || (ended.code == 5 && words.iter().any(|word| ended.stderr.contains(word)));
+            assert!(has_said, "{ended:?}");
+        }
+        assert!(nodes.iter().any(|node| node.ok(&["get"]) == "normal\n"), "{close:?}");
+    }
 }
 
 #[test]

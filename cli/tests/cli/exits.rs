@@ -53,8 +53,8 @@ fn two_for_a_wrong_command_line_with_a_suggestion() {
         (&["set", "block_new_session", "--assume-complete"], "work only with --wait"),
         (&["open", "--keep-open", "1"], "--keep-open works only with block_new_session"),
         (&["open", "--for", "5m"], "--for: normal does not end by itself"),
-        (&["close", "--keep-normal", "1"], "a similar argument exists: '--keep-open'"),
-        (&["drain", "--assume-known"], "a similar argument exists: '--assume-complete'"),
+        (&["close", "--keep-open", "1"], "a similar argument exists: '--keep-open'"),
+        (&["drain", "--assume-complete"], "a similar argument exists: '--assume-complete'"),
         (&["wait", "joined", "--generation", "3"], "--generation works only with drained"),
         (&["drain", "--on-timeout", "undo", "--timeout", "0"], "--on-timeout undo needs a --timeout"),
         (&["drain", "30m"], "to give up after that time, use '--timeout 30m'"),
@@ -66,6 +66,10 @@ fn two_for_a_wrong_command_line_with_a_suggestion() {
         (&["set", "normal", "--for", "soon"], "takes a span such as"),
         (&["wait", "joined", "--max-sessions", "3"], "--max-sessions: goes with drained alone"),
         (&["frobnicate"], "unrecognized subcommand"),
+        (&["undrain"], "use 'soramode open'"),
+        (&["uncordon"], "use 'soramode open'"),
+        (&["cordon"], "use 'soramode close'"),
+        (&["get", "--node", "n2"], "only set, open, close, drain and wait take '--node'; run this one on that node"),
         (&["tail", "--type", "nothing.*"], "no type of event matches"),
         (&["maintain"], "<COMMAND>"),
     ] {
@@ -89,7 +93,7 @@ fn three_where_nobody_answers() {
     drop(UnixListener::bind(&socket).unwrap());
     let ended = program(&socket).arg("get").ended();
     assert_eq!(ended.code, 3);
-    assert!(ended.stderr.contains("nobody listens there any more"), "{ended:?}");
+    assert!(ended.stderr.contains("the socket exists, but soramoded is not running"), "{ended:?}");
     let file = folder.path().join("file");
     fs::write(&file, "").unwrap();
     for path in [file.as_path(), folder.path()] {
@@ -112,7 +116,7 @@ fn three_where_too_many_clients_wait_in_front_of_the_socket() {
     for verb in [&["get"][..], &["wait", "mode=normal", "--timeout", "1s"]] {
         let ended = program(&path).args(verb).ended();
         assert_eq!(ended.code, 3, "{ended:?}");
-        assert!(ended.stderr.contains("too many clients wait in front of it"), "{ended:?}");
+        assert!(ended.stderr.contains("too many clients are waiting to connect"), "{ended:?}");
     }
 }
 
@@ -203,7 +207,7 @@ fn seven_for_versions_that_do_not_fit() {
     };
     let ended = Fake::start(older).run(&["status"]);
     assert_eq!(ended.code, 7, "{ended:?}");
-    assert!(ended.stderr.contains("soramoded 0.0.1 does not know GetStatus"), "{ended:?}");
+    assert!(ended.stderr.contains("soramoded 0.0.1 cannot do this yet"), "{ended:?}");
 }
 
 #[test]
@@ -217,7 +221,7 @@ fn eight_where_nobody_has_told_of_the_sessions() {
     assert_eq!(daemon.run(&["is", "drained", "--assume-complete"]).code, 0);
     let drain = daemon.run(&["drain"]);
     assert_eq!(drain.code, 8, "{drain:?}");
-    assert!(drain.stderr.contains("node-01 stays block_new_session"), "{drain:?}");
+    assert!(drain.stderr.contains("node-01 is still closed (block_new_session)"), "{drain:?}");
     assert_eq!(daemon.run(&["wait", "drained"]).code, 8);
     assert_eq!(daemon.run(&["drain", "--assume-complete"]).code, 0);
 }
@@ -236,7 +240,7 @@ fn nine_for_what_is_not_there() {
         assert_eq!(ended.code, if args == ["get"] { 0 } else { 9 }, "{args:?}: {ended:?}");
     }
     let absent = daemon.run(&["session", "spam"]);
-    assert_eq!(absent.stderr, "soramode: no session on channel \"spam\"\n");
+    assert_eq!(absent.stderr, "soramode: no session on channel \"spam\"\nhint: List those that are there: soramode sessions\n");
     let node = daemon.run(&["drain", "--node", "nope"]);
     assert_eq!((node.code, node.stderr.contains("the cluster has no node nope")), (9, true), "{node:?}");
 }
@@ -315,7 +319,7 @@ fn open_and_close_are_names_of_the_modes_and_help_and_version_are_commands() {
 fn a_connection_that_is_made_by_hand_is_said_to_stay() {
     let daemon = Daemon::start();
     let made = daemon.run(&["connect", "spam", "--connection-id", "my id"]);
-    assert!(made.stderr.contains("holds up a drain. To end it: soramode disconnect 'my id'"), "{made:?}");
+    assert!(made.stderr.contains("a drain waits for it. To remove it: soramode disconnect 'my id'"), "{made:?}");
     assert_eq!(daemon.run(&["connect", "spam", "-q"]).stderr, "");
 }
 

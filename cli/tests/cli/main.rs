@@ -14,6 +14,7 @@ mod faults;
 mod lists;
 mod live;
 mod maintenance;
+mod meanwhile;
 mod output;
 mod pasted;
 mod protocol;

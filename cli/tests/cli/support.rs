@@ -139,13 +139,25 @@ pub(crate) trait Run {
     fn running(&mut self) -> Running;
 }
 
+/// Flags of suggested commands that repeat what the test's variables name: a path or an address that is new in each run.
+fn named_flags(command: &Command) -> Vec<String> {
+    let value = |name: &str| command.get_envs().find(|(there, _)| *there == name).and_then(|(_, value)| value?.to_str());
+    let socket = value("SORAMODE_SOCKET").map(|path| format!(" --socket {path}"));
+    let url = value("SORAMODE_API_URL").map(|url| format!(" --api-url {}/", url.trim_end_matches('/')));
+    [socket, url].into_iter().flatten().collect()
+}
+
+fn without(flags: &[String], text: String) -> String {
+    flags.iter().fold(text, |text, flag| text.replace(flag, ""))
+}
+
 impl Run for Command {
     fn ended(&mut self) -> Ended {
-        let output = self.output().unwrap();
+        let (output, flags) = (self.output().unwrap(), named_flags(self));
         Ended {
             code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
+            stdout: without(&flags, String::from_utf8(output.stdout).unwrap()),
+            stderr: without(&flags, String::from_utf8(output.stderr).unwrap()),
         }
     }
 
@@ -154,7 +166,8 @@ impl Run for Command {
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let guard = kill_after_patience(&child);
-        Running { child, stdout, stderr, said: String::new(), answered: String::new(), _guard: guard }
+        let flags = named_flags(self);
+        Running { child, stdout, stderr, said: String::new(), answered: String::new(), flags, _guard: guard }
     }
 }
 
@@ -183,6 +196,8 @@ pub(crate) struct Running {
     stderr: BufReader<ChildStderr>,
     said: String,
     answered: String,
+    /// Left out of what it prints.
+    flags: Vec<String>,
     /// Keeps the killer waiting.
     _guard: mpsc::Sender<()>,
 }
@@ -202,12 +217,12 @@ fn kill_after_patience(child: &Child) -> mpsc::Sender<()> {
 impl Running {
     /// Waits until stderr has a line with these words.
     pub(crate) fn until_said(&mut self, words: &str) {
-        read_until(&mut self.stderr, &mut self.said, words);
+        read_until(&mut self.stderr, (&mut self.said, &self.flags), words);
     }
 
     /// Waits until stdout has a line with these words; gives the line.
     pub(crate) fn until_answered(&mut self, words: &str) -> String {
-        read_until(&mut self.stdout, &mut self.answered, words)
+        read_until(&mut self.stdout, (&mut self.answered, &self.flags), words)
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
@@ -226,7 +241,7 @@ impl Running {
         self.stderr.read_to_string(&mut self.said).unwrap();
         self.stdout.read_to_string(&mut self.answered).unwrap();
         let code = self.child.wait().unwrap().code().unwrap_or(-1);
-        Ended { code, stdout: self.answered, stderr: self.said }
+        Ended { code, stdout: without(&self.flags, self.answered), stderr: without(&self.flags, self.said) }
     }
 
     /// Kills it; gives what it printed.
@@ -236,10 +251,11 @@ impl Running {
     }
 }
 
-fn read_until(stream: &mut impl BufRead, all: &mut String, words: &str) -> String {
+fn read_until(stream: &mut impl BufRead, (all, flags): (&mut String, &[String]), words: &str) -> String {
     loop {
         let mut line = String::new();
         assert!(stream.read_line(&mut line).unwrap() > 0, "ended without saying {words:?}: {all}");
+        line = without(flags, line);
         all.push_str(&line);
         if line.contains(words) {
             return line;

@@ -22,11 +22,11 @@ fn a_drain_closes_the_node_and_ends_with_its_last_session() {
     daemon.disconnect("c2");
     let ended = drain.ended();
     assert_eq!(ended.code, 0, "{ended:?}");
-    assert_eq!(ended.stdout, "node-01: drained after 0 s (1 session ended); it stays block_new_session. Undo: soramode set normal\n");
+    assert_eq!(ended.stdout, "node-01 is empty after 0 s (1 session ended) and still closed. When you are done: soramode set normal\n");
     let again = daemon.run(&["drain"]);
     assert_eq!(again.code, 0);
-    assert!(again.stderr.contains("already block_new_session (since 0 s, uid:"), "{again:?}");
-    assert!(again.stderr.contains("\"kernel CHG-123\")"), "{again:?}");
+    assert!(again.stderr.contains("node-01 was already closed (block_new_session, set by uid:"), "{again:?}");
+    assert!(again.stderr.contains("s ago (\"kernel CHG-123\"))\n"), "{again:?}");
     let (_, history) = daemon.json(&["history"]);
     assert_eq!(history["changes"].as_array().unwrap().len(), 1, "a repeated drain changes nothing");
 }
@@ -37,7 +37,9 @@ fn a_drain_never_loosens() {
     daemon.ok(&["set", "block_new_connection"]);
     let ended = daemon.run(&["drain", "-m", "again"]);
     assert_eq!(ended.code, 0, "{ended:?}");
-    assert!(ended.stderr.contains("block_new_connection is tighter than block_new_session: only waiting"), "{ended:?}");
+    assert!(ended.stderr.contains("node-01 is already in a stricter mode (block_new_connection, set by uid:"), "{ended:?}");
+    assert!(ended.stderr.contains("leaving it, just waiting") && !ended.stderr.contains("Undo"), "{ended:?}");
+    assert!(ended.stdout.ends_with("Ask before you open it\n") && !ended.stdout.contains("set normal"), "{ended:?}");
     assert_eq!(daemon.ok(&["get"]), "block_new_connection\n");
 }
 
@@ -57,7 +59,10 @@ fn a_drain_that_times_out_names_what_is_left_and_stays() {
     }
     let ended = daemon.run(&["drain", "--timeout", "50ms"]);
     assert_eq!(ended.code, 124, "{ended:?}");
-    assert!(ended.stderr.contains("timed out after 50ms: 12 sessions are left on node-01. node-01 stays block_new_session\n"), "{ended:?}");
+    assert!(
+        ended.stderr.contains("timed out after 50ms: 12 sessions are left on node-01. node-01 is still closed (block_new_session)\n"),
+        "{ended:?}"
+    );
     let named = ended.stderr.lines().filter(|line| line.starts_with("  \"spam-")).count();
     assert_eq!(named, 10, "{ended:?}");
     assert_eq!(ended.stdout, "", "what is not drained is not said to be");
@@ -79,13 +84,14 @@ fn a_drain_that_times_out_can_be_undone() {
 fn a_drain_joins_the_closing_of_another() {
     let daemon = Daemon::start();
     daemon.ok(&["drain", "-m", "CHG-A"]);
-    let joined = daemon.run(&["drain", "-m", "CHG-B"]);
-    assert!(joined.stderr.contains("already block_new_session (since 0 s, uid:"), "{joined:?}");
-    assert!(joined.stderr.contains("\"CHG-A\"). The reason \"CHG-B\" is not recorded"), "{joined:?}");
-    let (_, status) = daemon.json(&["status"]);
-    assert_eq!((&status["reason"], &status["generation"]), (&"CHG-A".into(), &2.into()));
+    for generation in [3, 3] {
+        let joined = daemon.run(&["drain", "-m", "CHG-B"]);
+        assert!(joined.stderr.contains("node-01 was already closed (block_new_session, set by uid:"), "{joined:?}");
+        let (_, status) = daemon.json(&["status"]);
+        assert_eq!((&status["reason"], &status["generation"]), (&"CHG-A; CHG-B".into(), &generation.into()), "once is enough");
+    }
     daemon.ok(&["drain", "--connections"]);
-    assert_eq!(daemon.json(&["status"]).1["reason"], "CHG-A", "what is tightened without a reason keeps it");
+    assert_eq!(daemon.json(&["status"]).1["reason"], "CHG-A; CHG-B", "what is tightened without a reason keeps it");
 }
 
 #[test]
@@ -95,7 +101,7 @@ fn a_drain_takes_the_time_away_after_which_the_node_would_open() {
         daemon.ok(&["set", "block_new_session", "--for", "1h"]);
         let ended = daemon.run(&[&["drain"], more].concat());
         assert_eq!(ended.code, 0, "{ended:?}");
-        assert!(ended.stderr.contains("ts timer (--for: normal in 1 h) is cancelled"), "{ended:?}");
+        assert!(ended.stderr.contains("the timer that would have reopened it in 1 h is cancelled"), "{ended:?}");
         assert!(daemon.json(&["status"]).1["expires_at"].is_null(), "{more:?}");
     }
     // What waits or asks leaves the time as it is, and says it.
@@ -103,7 +109,7 @@ fn a_drain_takes_the_time_away_after_which_the_node_would_open() {
     daemon.ok(&["set", "block_new_session", "--for", "1h"]);
     for args in [["wait", "drained"], ["is", "drained"]] {
         let ended = daemon.run(&args);
-        assert!(ended.code == 0 && ended.stdout.contains(", and becomes normal by itself in "), "{ended:?}");
+        assert!(ended.code == 0 && ended.stdout.contains("; it becomes normal by itself in "), "{ended:?}");
     }
     // A time that is set while it waits is said where it says that the node stays closed.
     let daemon = Daemon::start();
@@ -113,7 +119,7 @@ fn a_drain_takes_the_time_away_after_which_the_node_would_open() {
     daemon.ok(&["set", "block_new_session", "--for", "1h"]);
     daemon.disconnect("c1");
     let ended = drain.ended();
-    assert!(ended.stdout.contains("it stays block_new_session, and becomes normal by itself in"), "{ended:?}");
+    assert!(ended.stdout.contains(" set block_new_session 0 s ago; it becomes normal by itself in "), "{ended:?}");
 }
 
 #[test]
@@ -143,7 +149,7 @@ fn a_few_sessions_may_be_left() {
     let ended = daemon.run(&["drain", "--max-sessions", "1", "--settle", "10ms"]);
     assert_eq!(ended.code, 0, "{ended:?}");
     assert!(ended.stderr.contains("waiting at most 30m until at most 1 session is left"), "{ended:?}");
-    assert!(ended.stdout.starts_with("node-01: drained to 1 session after 0 s"), "{ended:?}");
+    assert!(ended.stdout.starts_with("node-01 is down to 1 session after 0 s"), "{ended:?}");
     let unsettled = daemon.run(&["drain", "--max-sessions", "1", "--settle", "1h", "--timeout", "50ms"]);
     assert!(unsettled.stderr.contains("1 session is left on node-01, but not yet for 1h"), "{unsettled:?}");
 }
@@ -157,8 +163,9 @@ fn six_when_somebody_opens_the_node_meanwhile() {
     daemon.ok(&["set", "normal", "-m", "false alarm"]);
     let ended = drain.ended();
     assert_eq!(ended.code, 6, "{ended:?}");
-    assert!(ended.stderr.contains("superseded: node-01 is normal (since 0 s, uid:"), "{ended:?}");
-    assert!(ended.stderr.contains("\"false alarm\""), "{ended:?}");
+    assert!(ended.stderr.contains("stopped waiting on node-01: uid:"), "{ended:?}");
+    assert!(ended.stderr.contains(" set normal 0 s ago (\"false alarm\")\n"), "{ended:?}");
+    assert!(ended.stderr.contains("hint: Clients may connect again. To close the node and drain it: soramode drain\n"), "{ended:?}");
 }
 
 #[test]
@@ -184,7 +191,7 @@ fn a_signal_ends_the_watching_and_not_the_drain() {
         drain.signal(signal);
         let ended = drain.ended();
         assert_eq!(ended.code, code, "{ended:?}");
-        let sentence = format!("soramode: {word} after 0 s: stopped watching. node-01 stays block_new_session\n");
+        let sentence = format!("soramode: {word} after 0 s: stopped waiting. node-01 is still closed (block_new_session)\n");
         assert!(ended.stderr.contains(&sentence), "{ended:?}");
         assert!(ended.stderr.contains("hint: Watch again: soramode wait drained. Undo: soramode set normal\n"), "{ended:?}");
         let report = ended.json();
@@ -214,7 +221,7 @@ fn a_wait_tells_its_limit_and_how_it_ended() {
     wait.until_said("still waiting after 0 s");
     daemon.ok(&["set", "block_new_connection"]);
     let ended = wait.ended();
-    assert_eq!((ended.code, ended.stdout.as_str()), (0, "node-01: block_new_connection\n"));
+    assert_eq!((ended.code, ended.stdout.as_str()), (0, "node-01 is block_new_connection\n"));
     let late = daemon.run(&["wait", "mode=normal", "--timeout", "10ms"]);
     assert_eq!(late.code, 124);
     assert!(late.stderr.contains("timed out after 10ms: node-01 is block_new_connection"), "{late:?}");
@@ -251,8 +258,8 @@ fn a_set_that_waits_says_that_the_mode_stays() {
     let (code, report) = daemon.json(&["set", "block_new_session", "--wait", "--timeout", "50ms"]);
     assert_eq!((code, &report["outcome"]), (124, &"timeout".into()));
     let message = report["error"]["message"].as_str().unwrap();
-    assert!(message.ends_with("node-01 stays block_new_session"), "{message}");
-    assert_eq!(report["error"]["hint"], "Undo: soramode set normal");
+    assert!(message.ends_with("node-01 is still closed (block_new_session)"), "{message}");
+    assert_eq!(report["error"]["hint"], "Watch again: soramode wait drained. Undo: soramode set normal");
     let (code, report) = daemon.json(&["set", "initial", "--wait"]);
     assert_eq!((code, &report["outcome"]), (5, &"failed".into()));
 }
@@ -268,7 +275,7 @@ fn a_daemon_that_comes_back_without_its_sessions_is_not_believed() {
     daemon.start_again(|config| config.mode = Some(SettableMode::BlockNewSession));
     let ended = drain.ended();
     assert_eq!(ended.code, 8, "{ended:?}");
-    assert!(ended.stderr.contains("the sessions of node-01 are not known any more"), "{ended:?}");
+    assert!(ended.stderr.contains("does not know the sessions of node-01 any more"), "{ended:?}");
 }
 
 #[test]
@@ -360,6 +367,6 @@ fn a_terminal_gets_a_bar() {
     drawn.until_answered("waiting at most 30m");
     daemon.disconnect("c1");
     let ended = drawn.ended();
-    assert!(ended.stdout.contains("node-01: drained after"), "{ended:?}");
+    assert!(ended.stdout.contains("node-01 is empty after"), "{ended:?}");
     assert!(ended.stdout.contains("\u{1b}[33mblock_new_session\u{1b}[0m\r\nblock_new_session\r\n"), "painted, and not: {ended:?}");
 }

@@ -178,7 +178,7 @@ fn a_signalling_server_is_asked_to_end_sessions() {
     assert!(lines.next().unwrap().contains("next_seq"));
     let doctor = daemon.ok(&["doctor", "-o", "plain"]);
     assert!(doctor.contains("ok\tend\tsessions can be ended: by 1 subscribed client\t"), "{doctor}");
-    let words = "asked its signalling server to end 1 session. They are over when their connections have left; on a closed node: soramode wait drained\n";
+    let words = "asked the signalling server to end 1 session. Clients are being disconnected; follow it with: soramode sessions\n";
     assert_eq!(daemon.ok(&["end", "spam", "--accept-risk=cuts-clients"]), words);
     assert!(lines.next().unwrap().contains("\"method\":\"End\",\"params\":{\"channel_id\":\"spam\","));
     assert_eq!(daemon.ok(&["end", "--all", "--accept-risk=cuts-clients", "-o", "plain"]), "1\t0\tsubscribers\n");

@@ -1,0 +1,199 @@
+//! Two operators on one node: what one decides while the other drains, and what a change replaces.
+
+use std::fs::OpenOptions;
+use std::process::{Command, Stdio};
+
+use crate::support::{Daemon, Ended, PROGRAM, Run, Running, program};
+
+/// The program for this daemon, under `sudo` by this operator.
+fn by(operator: &str, daemon: &Daemon, args: &[&str]) -> Command {
+    let mut command = program(&daemon.socket());
+    command.env("SUDO_USER", operator).args(args);
+    command
+}
+
+/// Alice drains a node with one session.
+fn draining(daemon: &Daemon, more: &[&str]) -> Running {
+    daemon.connect("spam", "c1");
+    let mut drain = by("alice", daemon, &[&["drain", "-m", "CHG-A"], more].concat()).running();
+    drain.until_said("1 of 1 session left");
+    drain
+}
+
+fn by_bob(daemon: &Daemon, args: &[&str]) -> Ended {
+    let ended = by("bob", daemon, args).ended();
+    assert_eq!(ended.code, 0, "{ended:?}");
+    ended
+}
+
+/// Says what the other did, and suggests no command that undoes it.
+fn says_what_bob_did(ended: &Ended, mode: &str) {
+    let all = format!("{}{}", ended.stdout, ended.stderr.lines().skip(1).collect::<String>());
+    assert!(all.contains(&format!(" for bob set {mode} ")) && all.contains(" s ago (\"INC-7\")"), "{ended:?}");
+    assert!(!all.contains("set normal"), "{ended:?}");
+}
+
+#[test]
+fn a_drain_says_what_another_set_meanwhile_and_leaves_opening_to_them() {
+    for mode in ["block_new_connection", "block_new_session"] {
+        let daemon = Daemon::start();
+        let drain = draining(&daemon, if mode == "block_new_session" { &["--connections"] } else { &[] });
+        by_bob(&daemon, &["set", mode, "-m", "INC-7"]);
+        daemon.disconnect("c1");
+        let ended = drain.ended();
+        assert_eq!(ended.code, 0, "{ended:?}");
+        says_what_bob_did(&ended, mode);
+        assert!(ended.stdout.ends_with("Ask before you open it\n"), "{ended:?}");
+    }
+}
+
+#[test]
+fn a_drain_that_ends_otherwise_says_it_too() {
+    for more in [&["--timeout", "2s"][..], &["--timeout", "2s", "--on-timeout", "undo"]] {
+        let daemon = Daemon::start();
+        let drain = draining(&daemon, more);
+        by_bob(&daemon, &["set", "block_new_connection", "-m", "INC-7"]);
+        let ended = drain.ended();
+        assert_eq!(ended.code, 124, "{ended:?}");
+        says_what_bob_did(&ended, "block_new_connection");
+        assert_eq!(ended.stderr.contains("NOT undone: "), more.len() > 2, "{ended:?}");
+        assert_eq!(daemon.ok(&["get"]), "block_new_connection\n");
+    }
+    let daemon = Daemon::start();
+    let drain = draining(&daemon, &[]);
+    by_bob(&daemon, &["set", "block_new_connection", "-m", "INC-7"]);
+    drain.signal(nix::sys::signal::Signal::SIGINT);
+    says_what_bob_did(&drain.ended(), "block_new_connection");
+}
+
+#[test]
+fn a_wait_says_the_mode_and_by_whom() {
+    let daemon = Daemon::start();
+    daemon.connect("spam", "c1");
+    daemon.ok(&["close", "-m", "CHG-A"]);
+    let mut wait = by("alice", &daemon, &["wait", "drained"]).running();
+    wait.until_said("1 of 1 session left");
+    by_bob(&daemon, &["set", "block_new_connection", "-m", "INC-7"]);
+    daemon.disconnect("c1");
+    let ended = wait.ended();
+    let words = " for bob set block_new_connection 0 s ago (\"INC-7\")\n";
+    assert!(ended.stdout.starts_with("node-01 is empty after ") && ended.stdout.ends_with(words), "{ended:?}");
+}
+
+#[test]
+fn somebody_who_opens_the_node_is_named() {
+    let daemon = Daemon::start();
+    let drain = draining(&daemon, &["--on-timeout", "undo"]);
+    by_bob(&daemon, &["open", "-m", "false alarm"]);
+    let ended = drain.ended();
+    assert_eq!((ended.code, ended.stderr.contains(" for bob set normal 0 s ago (\"false alarm\")\n")), (6, true), "{ended:?}");
+    let drain = draining(&daemon, &[]);
+    by_bob(&daemon, &["open"]);
+    by_bob(&daemon, &["close", "-m", "mine"]);
+    let ended = drain.ended();
+    assert_eq!(ended.code, 6, "{ended:?}");
+}
+
+#[test]
+fn a_maintenance_that_another_drain_joined_does_not_open_the_node() {
+    for more in [&["-m", "CHG-B"][..], &[]] {
+        let daemon = Daemon::start();
+        let join = format!("SUDO_USER=bob {PROGRAM} drain -q {}", more.join(" "));
+        let ended = by("alice", &daemon, &["maintain", "-m", "CHG-A", "--", "sh", "-c", &join]).ended();
+        assert_eq!(ended.code, 6, "{ended:?}");
+        assert!(ended.stderr.contains("NOT reopened: the mode was changed during the maintenance"), "{ended:?}");
+        assert!(ended.stderr.contains(" for bob set block_new_session 0 s ago (\"CHG-A; "), "{ended:?}");
+        assert_eq!(daemon.ok(&["get"]), "block_new_session\n");
+    }
+    // One's own drain again is no other's.
+    let daemon = Daemon::start();
+    let again = format!("{PROGRAM} drain -q -m CHG-A; {PROGRAM} drain -q");
+    assert_eq!(daemon.run(&["maintain", "-m", "CHG-A", "--", "sh", "-c", &again]).code, 0);
+}
+
+#[test]
+fn a_maintenance_whose_command_fails_says_what_another_set_meanwhile() {
+    let daemon = Daemon::start();
+    let stop = format!("SUDO_USER=bob {PROGRAM} set block_new_connection -m INC-7 -q; exit 3");
+    let ended = by("alice", &daemon, &["maintain", "-m", "CHG-A", "--", "sh", "-c", &stop]).ended();
+    assert_eq!(ended.code, 3, "{ended:?}");
+    says_what_bob_did(&ended, "block_new_connection");
+    assert!(ended.stderr.contains("STILL CLOSED"), "{ended:?}");
+}
+
+/// The command after `Undo: ` on stdout, pasted.
+fn paste_undo(daemon: &Daemon, ended: &Ended) {
+    let (_, undo) = ended.stdout.trim_end().rsplit_once("Undo: ").unwrap_or_else(|| panic!("{ended:?}"));
+    let line = format!("PATH={}:$PATH; {undo}", std::path::Path::new(PROGRAM).parent().unwrap().display());
+    let pasted = Command::new("sh").args(["-c", &line]).env("SORAMODE_SOCKET", daemon.socket()).ended();
+    assert_eq!(pasted.code, 0, "{pasted:?}");
+}
+
+#[test]
+fn what_a_change_replaces_is_said_and_its_undo_brings_it_back() {
+    let daemon = Daemon::start();
+    daemon.ok(&["close", "--for", "10m", "-m", "A's \"kernel\""]);
+    let tightened = daemon.run(&["set", "block_new_connection"]);
+    assert!(tightened.stdout.contains(". It was closed by uid:"), "{tightened:?}");
+    let lost = "that reason is no longer recorded; the timer that would have reopened it in 10 min is cancelled. Undo: ";
+    assert!(tightened.stdout.contains(lost), "{tightened:?}");
+    paste_undo(&daemon, &tightened);
+    let (_, state) = daemon.json(&["get"]);
+    assert_eq!((&state["mode"], &state["reason"]), (&"block_new_session".into(), &"A's \"kernel\"".into()));
+    assert!(state["expires_at"].is_string(), "{state}");
+
+    let replaced = daemon.run(&["close", "-m", "B"]);
+    assert!(replaced.stdout.contains("node-01 was already closed (block_new_session, set by uid:"), "{replaced:?}");
+    assert!(replaced.stdout.contains("; reason is now \"B\". Undo: "), "{replaced:?}");
+    paste_undo(&daemon, &replaced);
+    assert_eq!(daemon.json(&["get"]).1["reason"], "A's \"kernel\"");
+
+    let longer = daemon.run(&["close", "--for", "1h"]);
+    assert!(longer.stdout.contains("; it becomes normal by itself in 1 h instead of in 10 min. Undo: "), "{longer:?}");
+    let never = daemon.run(&["close", "--for", "never"]);
+    assert!(never.stdout.contains("; the timer that would have reopened it in 1 h is cancelled. Undo: "), "{never:?}");
+    paste_undo(&daemon, &never);
+    assert!(daemon.json(&["get"]).1["expires_at"].is_string());
+}
+
+#[test]
+fn a_drain_that_is_undone_brings_the_rest_of_the_time_back() {
+    let daemon = Daemon::start();
+    daemon.connect("spam", "c1");
+    for more in [&[][..], &["--connections"]] {
+        daemon.ok(&["close", "--for", "1h", "-m", "A"]);
+        let undone = daemon.run(&[&["drain", "-m", "B", "--timeout", "50ms", "--on-timeout", "undo"], more].concat());
+        assert!(undone.stderr.contains("node-01 is block_new_session again; it becomes normal by itself in 1 h"), "{undone:?}");
+        let (_, state) = daemon.json(&["get"]);
+        assert_eq!((&state["mode"], &state["reason"]), (&"block_new_session".into(), &"A".into()));
+        assert!(state["expires_at"].is_string(), "{state}");
+    }
+}
+
+#[test]
+fn a_suggested_command_names_the_socket_that_a_variable_named() {
+    let daemon = Daemon::start();
+    let socket = daemon.socket();
+    let output = program(&socket).args(["close"]).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.ends_with(&format!("Undo: soramode --socket {} set normal\n", socket.display())), "{said}");
+}
+
+#[test]
+fn an_answer_that_cannot_be_printed_does_not_hide_the_change() {
+    let daemon = Daemon::start();
+    daemon.connect("spam", "c1");
+    for (args, words) in [
+        (&["close"][..], "node-01 is block_new_session: that is done."),
+        (&["drain", "--connections", "--max-sessions", "1"], "node-01 is block_new_connection: that is done."),
+        (&["open", "--json"], "node-01 is normal: that is done."),
+        (&["connect", "egg", "--connection-id", "c2"], "connection \"c2\" was admitted: that is done."),
+        (&["disconnect", "c1"], "connection \"c1\" is removed: that is done."),
+        (&["get"], "soramode: cannot write the answer to stdout"),
+    ] {
+        let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = program(&daemon.socket()).args(args).stdout(full).stderr(Stdio::piped()).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), said.contains(words)), (Some(70), true), "{args:?}: {said}");
+    }
+}
