@@ -260,6 +260,11 @@ const fn doing(target: Target) -> &'static str {
     }
 }
 
+/// What a Sora without soramoded does not tell.
+pub(crate) fn needs_soramoded(what: &str) -> Failure {
+    Failure::new(Exit::Usage, format!("{what} needs soramoded, and the server at --api-url is a Sora without it"))
+}
+
 /// What over the API cannot be had, in words that say what to do.
 pub(crate) fn needs_socket(what: &str) -> Failure {
     Failure::new(Exit::Usage, format!("{what} is not available over HTTP"))

@@ -14,7 +14,7 @@ use crate::output::{Going, Meter, times};
 use crate::report::{OldestSessions, Outcome, Report};
 use crate::seen::{Drained, Enough, Seen};
 use crate::signals::Signals;
-use crate::watch::{session_lines, interrupted, left_words, restarted_without_state, superseded};
+use crate::watch::{interrupted, left_words, restarted_without_state, session_lines, superseded};
 
 /// The pause between two looks, at the least. It is as long as ten looks take: many connections are a long list.
 const PAUSE_MIN: Duration = Duration::from_secs(1);

@@ -7,7 +7,7 @@ use soramode_protocol::mode::Mode;
 use soramode_protocol::node::{Membership, Status};
 
 use crate::Context;
-use crate::api::{Want, needs_socket};
+use crate::api::{Want, needs_soramoded};
 use crate::args::{Format, Predicate};
 use crate::change_words::until_words;
 use crate::completion;
@@ -52,7 +52,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
     let (is, words) = match args.predicate {
         Predicate::Mode(mode) => (seen.mode() == mode, format!("{node} is {}", seen.mode())),
         Predicate::Joined => {
-            let membership = seen.status().map(|status| status.membership).ok_or_else(|| needs_socket("is joined"))?;
+            let membership = seen.status().map(|status| status.membership).ok_or_else(|| needs_soramoded("is joined"))?;
             (membership == Membership::Joined, format!("{node} is {membership}"))
         }
         Predicate::Drained => is_drained(&seen, Enough { max_sessions: 0, assume_complete: args.assume_complete })?,

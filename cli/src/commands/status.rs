@@ -5,7 +5,7 @@ use std::time::Duration;
 use soramode_protocol::node::{GetStatus, Membership, Source, Status, StorageState, Upstream};
 
 use crate::Context;
-use crate::api::needs_socket;
+use crate::api::{needs_socket, needs_soramoded};
 use crate::args::Format;
 use crate::cluster_status;
 use crate::error::{Exit, Failure};
@@ -33,7 +33,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
         return live::run(context).await;
     }
     let status = match context.api {
-        Some(api) => *api.status().await?.ok_or_else(|| needs_socket("status"))?,
+        Some(api) => *api.status().await?.ok_or_else(|| needs_soramoded("status"))?,
         None => context.socket.connect().await?.call(&GetStatus {}).await?,
     };
     if status.shadow {

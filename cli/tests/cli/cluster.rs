@@ -234,7 +234,7 @@ fn a_client_is_followed_to_the_node_that_takes_it() {
     let told = n1.run(&["connect", "spam"]);
     assert_eq!((told.code, told.stdout.as_str()), (1, "redirect: to n3 at wss://n3.example.com/signaling\n"));
     let followed = n1.run(&["connect", "spam", "--connection-id", "c1", "--follow"]);
-    let told = "redirected to n3\nthe connection stays, and holds up a drain. To end it, on n3: soramode disconnect c1\n";
+    let told = "redirected to n3\nthe connection stays, and a drain waits for it. To remove it, on n3: soramode disconnect c1\n";
     assert_eq!((followed.code, followed.stderr.as_str()), (0, told), "{followed:?}");
     assert!(followed.stdout.starts_with("n3: offer: connection \"c1\" on channel \"spam\", a new session"), "{followed:?}");
     let again = n1.json(&["connect", "spam", "--connection-id", "c1", "--follow"]);
