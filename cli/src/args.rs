@@ -103,18 +103,15 @@ fn with_tip(mut error: clap::Error) -> clap::Error {
         Some(ContextValue::String(word)) => word.clone(),
         Some(_) | None => String::new(),
     };
-    let tip = match error.kind() {
-        ErrorKind::InvalidSubcommand => {
-            let word = typed(&error, ContextKind::InvalidSubcommand);
-            VERBS_ELSEWHERE.iter().find(|(there, _)| *there == word).map(|(_, verb)| format!("use 'soramode {verb}'"))
-        }
-        ErrorKind::UnknownArgument => match typed(&error, ContextKind::InvalidArg) {
-            // A span where none is taken is most likely meant for `--timeout`.
-            word if times::read_span(&word).is_ok() => Some(format!("to give up after that time, use '--timeout {word}'")),
-            word if word == "--node" => Some(format!("only {} take '--node'; run this one on that node", verbs_with_node())),
-            _ => None,
-        },
-        _ => None,
+    let (verb, arg) = (typed(&error, ContextKind::InvalidSubcommand), typed(&error, ContextKind::InvalidArg));
+    let elsewhere = VERBS_ELSEWHERE.iter().find(|(there, _)| error.kind() == ErrorKind::InvalidSubcommand && *there == verb);
+    let tip = match elsewhere {
+        Some((_, verb)) => Some(format!("use 'soramode {verb}'")),
+        None if error.kind() != ErrorKind::UnknownArgument => None,
+        // A span where none is taken is most likely meant for `--timeout`.
+        None if times::read_span(&arg).is_ok() => Some(format!("to give up after that time, use '--timeout {arg}'")),
+        None if arg == "--node" => Some(format!("only {} take '--node'; run this one on that node", verbs_with_node())),
+        None => None,
     };
     let Some(tip) = tip else { return error };
     for kind in [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg, ContextKind::Usage] {

@@ -108,12 +108,11 @@ pub(crate) async fn close(daemon: &mut Daemon<'_>, target: SettableMode, reason:
         let status = daemon.call(&GetStatus {}).await?;
         let (before, mut joined) = look_at_closing(daemon, status.mode.clone()).await?;
         let stays = SettableMode::try_from(before.mode).ok().filter(|_| before.mode.is_block() && before.mode >= Mode::from(target));
-        let wanted = match stays {
-            Some(_) => joined_reason(&before, joined, reason),
-            None => {
-                joined = Joined::No;
-                reason.map(str::to_owned).or_else(|| before.reason.clone().filter(|_| before.mode.is_block()))
-            }
+        let wanted = if stays.is_some() {
+            joined_reason(&before, joined, reason)
+        } else {
+            joined = Joined::No;
+            reason.map(str::to_owned).or_else(|| before.reason.clone().filter(|_| before.mode.is_block()))
         };
         if stays.is_some() && before.expires_at.is_none() && wanted.is_none() {
             let published = status.cluster.as_ref().map(|cluster| cluster.published);

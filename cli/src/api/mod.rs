@@ -126,7 +126,7 @@ impl Api {
         if self.is_bare.get() {
             return Ok(None);
         }
-        let status = self.client.get_status().await.map_err(|error| self.explain(Target::GetStatus, error))?;
+        let status = self.client.get_status().await.map_err(|error| self.explain(Target::GetStatus, &error))?;
         self.is_bare.set(status.is_none());
         Ok(status)
     }
@@ -143,38 +143,38 @@ impl Api {
 
     /// Its mode.
     pub(crate) async fn mode(&self) -> Result<Mode, Failure> {
-        self.client.get_mode().await.map_err(|error| self.explain(Target::GetMode, error))
+        self.client.get_mode().await.map_err(|error| self.explain(Target::GetMode, &error))
     }
 
     /// Sets its mode.
     pub(crate) async fn set(&self, mode: SettableMode) -> Result<ModeSet, Failure> {
-        self.client.change_mode(mode).await.map_err(|error| self.explain(Target::ChangeMode, error))
+        self.client.change_mode(mode).await.map_err(|error| self.explain(Target::ChangeMode, &error))
     }
 
     /// Its connections.
     pub(crate) async fn connections(&self) -> Result<Vec<SoraConnection>, Failure> {
-        self.client.list_connections().await.map_err(|error| self.explain(Target::ListConnections, error))
+        self.client.list_connections().await.map_err(|error| self.explain(Target::ListConnections, &error))
     }
 
     /// Its sessions, where it tells of them: among them are some that nobody is in yet, or any more.
     pub(crate) async fn sessions(&self) -> Result<Vec<SoraSession>, Failure> {
-        let sessions = self.client.list_sessions().await.map_err(|error| self.explain(Target::ListSessions, error))?;
+        let sessions = self.client.list_sessions().await.map_err(|error| self.explain(Target::ListSessions, &error))?;
         Ok(sessions.unwrap_or_default())
     }
 
     /// The nodes of its cluster.
     pub(crate) async fn nodes(&self) -> Result<Vec<ClusterNode>, Failure> {
-        self.client.list_cluster_nodes().await.map_err(|error| self.explain(Target::ListClusterNodes, error))
+        self.client.list_cluster_nodes().await.map_err(|error| self.explain(Target::ListClusterNodes, &error))
     }
 
     /// Asks its gate to let a connection in, as only soramode can be asked.
     pub(crate) async fn connect(&self, connect: &Connect) -> Result<Decision, Failure> {
-        let decision = self.client.connect(connect).await.map_err(|error| self.explain(Target::Connect, error))?;
+        let decision = self.client.connect(connect).await.map_err(|error| self.explain(Target::Connect, &error))?;
         let is_old = || format!("{} cannot admit a connection over HTTP: it is not soramoded, or an older one", self.name);
         decision.ok_or_else(|| Failure::new(Exit::Versions, is_old()))
     }
 
-    fn explain(&self, target: Target, error: SoraApiError) -> Failure {
+    fn explain(&self, target: Target, error: &SoraApiError) -> Failure {
         let name = &self.name;
         let failed = |exit: Exit, message: String, hint: &str| Failure::new(exit, message).with_hint(hint);
         if error.is_unknown_target() {
@@ -198,7 +198,7 @@ impl Api {
                 format!("{name} cannot reach the server behind it: it {error}"),
                 "On that node, run: soramode doctor",
             ),
-            SoraApiError::Refused { error_type: Some(ref error_type), .. } => self.refused(target, error_type, &error),
+            SoraApiError::Refused { error_type: Some(error_type), .. } => self.refused(target, error_type, error),
             SoraApiError::Refused { error_type: None, .. } | SoraApiError::Unreadable(_) | SoraApiError::TooLarge => {
                 failed(Exit::Failed, format!("{name} {error}"), "Check --api-url: it takes a server that speaks Sora's HTTP API")
             }
