@@ -41,7 +41,9 @@ pub fn man_page(command: &Command, section: &str) -> io::Result<GeneratedFile> {
     let mut page = Vec::new();
     man.render_title(&mut page)?;
     man.render_name_section(&mut page)?;
-    man.render_synopsis_section(&mut page)?;
+    let mut roff = Roff::new();
+    synopsis(&mut roff, command);
+    roff.to_writer(&mut page)?;
     man.render_description_section(&mut page)?;
     let mut roff = Roff::new();
     if name == "soramode" {
@@ -82,6 +84,38 @@ fn tidied(page: &str) -> String {
         .replace("\n\n", "\n.sp\n");
     let lines: Vec<&str> = page.lines().map(str::trim_end).collect();
     format!("{PREAMBLE}{}\n", lines.join("\n"))
+}
+
+/// Forms of the command line: of a verb every option with its value, of the others those of `--help`.
+fn synopsis(roff: &mut Roff, command: &Command) {
+    roff.control("SH", ["SYNOPSIS"]);
+    let is_verb = command.get_bin_name().is_some_and(|name| name.contains(' ')) && !command.has_subcommands();
+    if is_verb {
+        let mut line = vec![bold(command.get_bin_name().unwrap_or(command.get_name()))];
+        let own = command.get_arguments().filter(|arg| !arg.is_hide_set() && !arg.is_global_set() && arg.get_id() != "help");
+        let (positionals, options): (Vec<&Arg>, Vec<&Arg>) = own.partition(|arg| arg.is_positional());
+        let forms = |args: Vec<&Arg>| args.into_iter().map(form).collect::<Vec<_>>();
+        let forms = [forms(options), vec!["[GLOBAL OPTIONS]".to_owned()], forms(positionals)].concat();
+        line.extend(forms.into_iter().map(|form| roman(format!(" {form}"))));
+        roff.text(line);
+        return;
+    }
+    let usage = command.clone().render_usage().to_string();
+    for (number, line) in usage.trim_start_matches("Usage:").lines().map(str::trim).enumerate() {
+        if number > 0 {
+            roff.control("br", []);
+        }
+        roff.text([bold(line)]);
+    }
+}
+
+/// `[--timeout <DURATION>]`, `<MODE>`, `-- <COMMAND>...`
+fn form(arg: &Arg) -> String {
+    match arg {
+        arg if arg.is_last_set() => format!("-- {arg}"),
+        arg if arg.is_positional() || arg.is_required_set() => arg.to_string(),
+        arg => format!("[{arg}]"),
+    }
 }
 
 /// The commands, in groups.
