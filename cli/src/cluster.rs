@@ -71,21 +71,21 @@ impl Seen {
         let shown = escape(name.as_str());
         let Some(node) = self.nodes.iter().find(|node| node.node_name == *name) else {
             let known: Vec<&str> = self.nodes.iter().map(|node| node.node_name.as_str()).collect();
-            let message = format!("the cluster has no node {shown}; there are {}", escape(&known.join(", ")));
+            let message = format!("the cluster has no node {shown}; its nodes are {}", escape(&known.join(", ")));
             return Err(Failure::new(Exit::NotFound, message));
         };
         if !node.connected {
-            let hint = format!("Look at it with: {}", context.command("nodes"));
-            return Err(Failure::new(Exit::Refused, format!("{shown} is gone: it cannot be asked")).with_hint(hint));
+            let hint = format!("See the cluster's nodes: {}", context.command("nodes"));
+            return Err(Failure::new(Exit::Refused, format!("{shown} is gone from the cluster, so it cannot be reached")).with_hint(hint));
         }
         let Some(url) = &node.cluster_api_url else {
             let hint = "Start its soramoded with --api-url (and --api-listen), or run this on that node";
             return Err(Failure::new(Exit::Refused, format!("{shown} has no --api-url")).with_hint(hint));
         };
-        let url = read_url(url).map_err(|problem| Failure::new(Exit::Failed, format!("the API of {shown}: {problem}")))?;
+        let url = read_url(url).map_err(|problem| Failure::new(Exit::Failed, format!("{shown}, HTTP API: {problem}")))?;
         if context.token_file.is_some() && !context.token_in_clear {
             check_private(&url)
-                .map_err(|problem| Failure::new(Exit::Refused, format!("the API of {shown}: {problem}")).with_hint(CLEAR_HINT))?;
+                .map_err(|problem| Failure::new(Exit::Refused, format!("{shown}, HTTP API: {problem}")).with_hint(CLEAR_HINT))?;
         }
         let in_clear = if context.token_in_clear { "--token-in-clear" } else { "" };
         let flags = [context.flags().as_str(), in_clear].join(" ").trim().to_owned();
@@ -111,8 +111,10 @@ impl Seen {
     fn check_membership(&self) -> Result<(), Failure> {
         match &self.by {
             Some((name, membership @ (Membership::Isolated | Membership::Fenced))) => {
-                let why =
-                    format!("{} is {membership}: how many others are normal is not known. Nothing was changed", escape(name.as_str()));
+                let why = format!(
+                    "{} is {membership}: it does not know how many other nodes are open. Nothing was changed",
+                    escape(name.as_str())
+                );
                 Err(Failure::new(Exit::Refused, why))
             }
             Some((_, Membership::Standalone | Membership::Joined)) | None => Ok(()),
@@ -132,11 +134,11 @@ fn check_private(url: &Url) -> Result<(), String> {
     Err(format!("the token would be sent in the clear to {}. Nothing was sent", escape(host)))
 }
 
-/// `1 other node is normal (n3), and --keep-open asks for 2`
+/// `1 other node is open (n3), and --keep-open asks for 2`
 fn too_few_words(others: &[&str], wanted: usize) -> String {
     let (count, be) = (counted(others.len() as u64, "other node"), if others.len() == 1 { "is" } else { "are" });
     let names = if others.is_empty() { String::new() } else { format!(" ({})", escape(&others.join(", "))) };
-    format!("{count} {be} normal{names}, and --keep-open asks for {wanted}")
+    format!("{count} {be} open{names}, and --keep-open asks for {wanted}")
 }
 
 impl NodeFlag {
@@ -202,8 +204,8 @@ impl ClusterFlags {
         if published != Some(false) {
             return Ok(());
         }
-        let words = format!("{} is {mode}, but the other nodes could not be told: they may still redirect clients to it", escape(node));
-        let hint = "They are told once etcd answers again";
+        let words = format!("{} is {mode}, but the other nodes could not be notified and may still redirect clients to it", escape(node));
+        let hint = "They are notified once etcd answers again";
         if self.require_published {
             return Err(Failure::new(Exit::Refused, words).with_hint(hint));
         }

@@ -176,7 +176,9 @@ pub(crate) fn left_words(node: &str, (sessions, allowed): (u64, u64), settle: Du
 pub(crate) fn restarted_without_state(node: &str) -> Failure {
     let message = format!("soramoded was restarted without its state and does not know the sessions of {node} any more");
     let failure = Failure { error_type: Some(ErrorType::SessionsIncomplete), ..Failure::new(Exit::SessionsIncomplete, message) };
-    failure.with_hint("Have the signalling server send a complete Report. If you are sure that nobody is connected, add --assume-complete")
+    failure.with_hint(
+        "Wait until the signalling server has reported its sessions again. If you are sure that nobody is connected, add --assume-complete",
+    )
 }
 
 /// A line for each session that is left.

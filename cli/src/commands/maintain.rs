@@ -88,7 +88,7 @@ async fn maintain(args: &Args, context: &mut Context<'_>, report: &mut Report) -
     report.ran = Some(true);
     report.command_exit = Some(code);
     if code != 0 {
-        return Err(stays_closed(Exit::Command(code), &format!("{command} ended with {code}"), &closed, context).await);
+        return Err(stays_closed(Exit::Command(code), &format!("{command} failed (exit code {code})"), &closed, context).await);
     }
     let left = reopen(&closed, (args.flags.message.as_deref(), began), context).await;
     report.restored = Some(matches!(left, Ok(Left::Opened(_))));

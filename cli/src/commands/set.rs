@@ -234,7 +234,7 @@ fn show_over_api(
                 let undo = undo.map(|undo| format!(". {undo}")).unwrap_or_default();
                 output.confirm(&format!("{}{undo}", closed.words()))
             }
-            Err(problem) => output.confirm(&format!("{}: {now}; cannot read its sessions: {problem}", api.name())),
+            Err(problem) => output.confirm(&format!("{} is {now} now, but its sessions cannot be read: {problem}", api.name())),
         },
     }
 }

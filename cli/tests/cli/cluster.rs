@@ -184,14 +184,14 @@ fn the_cluster_is_seen_and_driven_from_one_of_its_nodes() {
     n1.ok(&["drain", "--node", "n2", "--timeout", "30s", "--require-published"]);
     assert_eq!(n1.run(&["set", "normal", "--node", "n2", "-m", "x"]).code, 2, "the API takes no reason");
     assert_eq!(n1.run(&["set", "normal", "--node", "n9"]).code, 9);
-    assert!(n1.run(&["drain", "--node", "n9"]).stderr.contains("no node n9; there are n1, n2, n3"));
+    assert!(n1.run(&["drain", "--node", "n9"]).stderr.contains("no node n9; its nodes are n1, n2, n3"));
     // Its own name is itself, with all that its socket can do.
     n1.ok(&["set", "block_new_connection", "--node", "n1", "-m", "CHG-1"]);
     n1.ok(&["set", "normal"]);
 
     until(|| n1.nodes().contains(&"n2 block_new_session joined".to_owned()).then_some(()));
     let refused = n1.run(&["drain", "--keep-open", "2"]);
-    let words = "1 other node is normal (n3), and --keep-open asks for 2. Nothing was changed";
+    let words = "1 other node is open (n3), and --keep-open asks for 2. Nothing was changed";
     assert_eq!((refused.code, refused.stderr.contains(words)), (5, true), "{refused:?}");
     assert_eq!(n1.run(&["set", "block_new_session", "--keep-open", "2", "--node", "n3"]).code, 5);
     assert_eq!(n1.ok(&["get"]), "normal\n");
@@ -199,7 +199,7 @@ fn the_cluster_is_seen_and_driven_from_one_of_its_nodes() {
     // Who is closed already takes nobody's place.
     n1.ok(&["drain", "--keep-open", "2", "--timeout", "30s"]);
     until(|| n3.nodes().contains(&"n1 block_new_session joined".to_owned()).then_some(()));
-    assert!(n3.run(&["drain", "--keep-open", "1"]).stderr.contains("0 other nodes are normal, and"));
+    assert!(n3.run(&["drain", "--keep-open", "1"]).stderr.contains("0 other nodes are open, and"));
 }
 
 #[test]
@@ -323,18 +323,18 @@ fn without_etcd_it_is_said_what_is_not_known() {
     }
     let doctor = node.ok(&["doctor", "-o", "plain"]);
     assert!(doctor.contains("ok\tcluster\t") && doctor.contains("ok\tetcd\t") && doctor.contains("note\ttakeover\twaits"), "{doctor}");
-    assert!(!node.run(&["set", "block_new_session", "--require-published"]).stderr.contains("could not be told"));
+    assert!(!node.run(&["set", "block_new_session", "--require-published"]).stderr.contains("could not be notified"));
     node.ok(&["set", "normal"]);
     etcd.kill();
     let set = node.run(&["set", "block_new_session"]);
     assert_eq!(
-        (set.code, set.stderr.contains("warning: n1 is block_new_session, but the other nodes could not be told")),
+        (set.code, set.stderr.contains("warning: n1 is block_new_session, but the other nodes could not be notified")),
         (0, true),
         "{set:?}"
     );
     let drained = node.run(&["drain", "--connections", "--require-published"]);
     assert_eq!(
-        (drained.code, drained.stderr.contains("n1 is block_new_connection, but the other nodes could not be told")),
+        (drained.code, drained.stderr.contains("n1 is block_new_connection, but the other nodes could not be notified")),
         (5, true),
         "{drained:?}"
     );

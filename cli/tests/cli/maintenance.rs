@@ -30,7 +30,9 @@ fn goes_back_to_the_mode_from_before_with_its_reason() {
 
 #[test]
 fn stays_closed_after_a_command_that_fails() {
-    for (command, code, words) in [(&["sh", "-c", "exit 3"][..], 3, "ended with 3"), (&["sh", "-c", "kill -9 $$"], 137, "ended with 137")] {
+    for (command, code, words) in
+        [(&["sh", "-c", "exit 3"][..], 3, "failed (exit code 3)"), (&["sh", "-c", "kill -9 $$"], 137, "failed (exit code 137)")]
+    {
         let daemon = Daemon::start();
         let ended = daemon.run(&[&["maintain", "--"][..], command].concat());
         assert_eq!(ended.code, code, "{ended:?}");
