@@ -307,7 +307,7 @@ mod tests {
     fn params_are_named_as_they_are_typed() {
         let failure = |field, problem| Failure::from(Error::invalid_params(field, problem)).message;
         assert_eq!(failure("expires_in_seconds", "normal does not end by itself"), "--for: normal does not end by itself");
-        assert_eq!(failure("max_sessions", "goes with for: drained alone"), "--max-sessions: goes with drained alone");
+        assert_eq!(failure("max_sessions", "is only for `for: drained`"), "--max-sessions: is only for `drained`");
         assert_eq!(failure("channel_id", "is empty"), "CHANNEL: is empty");
     }
 
@@ -315,8 +315,8 @@ mod tests {
     fn the_daemons_hint_is_a_hint() {
         let failure = Failure::from(Error::sessions_incomplete("no Report yet"));
         assert_eq!(failure.exit, Exit::SessionsIncomplete);
-        assert_eq!(failure.message, "the sessions are not known: no Report yet");
-        assert_eq!(failure.hint.as_deref(), Some("Or say that you know with --assume-complete"));
+        assert_eq!(failure.message, "session list incomplete: no Report yet");
+        assert_eq!(failure.hint.as_deref(), Some("If you are sure that nobody is connected, add --assume-complete"));
         let more = failure.with_hint("Watch again: soramode wait drained");
         assert!(more.hint.is_some_and(|hint| hint.ends_with("--assume-complete. Watch again: soramode wait drained")));
     }

@@ -32,27 +32,27 @@ Every setting can be a flag (--node-name sfu-01), an environment variable (SORAM
 
 Exit codes: 0 after a clean stop, 1 if it cannot start or run, 2 for a wrong flag, variable or file.";
 
-/// Maintenance mode for a WebRTC SFU: holds the node's mode and its sessions, and decides every new connection.
+/// Maintenance mode for a WebRTC SFU: keeps the node's mode and sessions, and decides every new connection.
 #[derive(Clone, Debug, Default, Parser)]
 #[command(name = "soramoded", version, after_help = AFTER_HELP, styles = Styles::plain(), max_term_width = 100)]
 pub struct Args {
-    /// Read what is not said here or in the environment from this TOML file
+    /// Read settings from this TOML file; flags and environment variables override it
     #[arg(long, value_name = "FILE", env = "SORAMODED_CONFIG", hide_env_values = true)]
     pub config: Option<PathBuf>,
 
-    /// Check flags, variables and file, print `ok` and which file was read, or what is wrong, and start nothing
+    /// Check the settings, print `ok` and the file that was read, or the first error, and exit
     ///
-    /// Without --config it reads /etc/soramode/soramoded.toml, if that is there. The exit status is 0 or 2.
+    /// Without --config it reads /etc/soramode/soramoded.toml, if that exists. The exit status is 0 or 2.
     #[arg(long)]
     pub check_config: bool,
 
-    /// Read the whole state, print what it holds or what is wrong with it, and start nothing
+    /// Check the stored state, print a summary, or the problem and its remedy, and exit
     ///
-    /// Nothing is changed, and a daemon may be running. The exit status is 0, or 1 if the state cannot be used.
+    /// Changes nothing; soramoded may be running. The exit status is 0, or 1 if soramoded could not use the state.
     #[arg(long)]
     pub check_state: bool,
 
-    /// Whatever can be said in the file as well.
+    /// Settings that the file can have as well.
     #[command(flatten)]
     pub settings: Settings,
 }
@@ -134,10 +134,10 @@ impl FromStr for SocketMode {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// Lines for people
+    /// Lines of text
     #[default]
     Text,
-    /// One JSON object a line
+    /// One JSON object per line
     Json,
 }
 
@@ -145,14 +145,14 @@ pub enum LogFormat {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogLevel {
-    /// What went wrong
+    /// Failures
     Error,
-    /// And what may go wrong
+    /// Failures and warnings
     Warn,
-    /// And what changed
+    /// Changes of the mode, too
     #[default]
     Info,
-    /// And who came and went
+    /// Clients that connect and leave, too
     Debug,
     /// Everything
     Trace,

@@ -96,22 +96,20 @@ fn tell_operator(config: &ClusterConfig) {
             cluster,
             etcd,
             why,
-            "in a cluster; the right to its channels is without end: if this node is lost they wait for it, or for soramode nodes purge"
+            "joining a cluster without automatic takeover: if this node is lost, its channels stay reserved until it returns or you run: soramode nodes purge"
         ),
         (None, fence_after) => tracing::info!(
             cluster,
             etcd,
             fence_after = fence_after.map(|time| humantime::format_duration(time).to_string()),
-            "in a cluster; without etcd for so long its sessions are ended"
+            "joining a cluster; sessions are ended after fence_after without etcd"
         ),
     }
 }
 
 fn warn_of_ephemeral(config: &Config) {
     if config.state_dir.is_none() {
-        tracing::warn!(
-            "the state is in memory only (ephemeral), in a cluster: each end of soramoded with sessions orphans their channels. Leave --ephemeral out"
-        );
+        tracing::warn!("--ephemeral in a cluster: each stop of soramoded with sessions orphans their channels. Remove --ephemeral");
     }
 }
 

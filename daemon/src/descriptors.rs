@@ -58,7 +58,7 @@ pub(crate) fn raise_limit(http_listeners: usize) {
     if current != maximum
         && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
     {
-        tracing::warn!(%error, "cannot raise the limit of open files");
+        tracing::warn!(%error, "cannot raise the limit on open files");
     }
     let limit = getrlimit(Resource::Nofile).current;
     if let Some(limit) = limit.filter(|limit| *limit < needed as u64) {
@@ -67,7 +67,7 @@ pub(crate) fn raise_limit(http_listeners: usize) {
             limit,
             needed,
             http_clients,
-            "the limit of open files is too low for all clients: each HTTP listener takes fewer. Raise LimitNOFILE"
+            "the limit on open files is too low, so HTTP listeners accept fewer clients. Raise LimitNOFILE"
         );
     }
 }

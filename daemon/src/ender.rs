@@ -101,7 +101,7 @@ impl Ender {
         let outcome = match (&self.on_fence, &self.api) {
             (OnFence::SoraApi, Some(api)) => self.fence_by_sora(api, &of, sessions).await,
             (OnFence::Exec(command), _) => by_command(command, &of, self.budget.max(EXEC_TIME_MIN)).await,
-            (OnFence::None | OnFence::Socket, _) | (OnFence::SoraApi, None) => Err("nothing here ends sessions".to_owned()),
+            (OnFence::None | OnFence::Socket, _) | (OnFence::SoraApi, None) => Err("no means of ending sessions is configured".to_owned()),
         };
         Heard::FenceDone { id, outcome }
     }
@@ -141,13 +141,13 @@ async fn by_command(command: &str, of: &FenceOf, time: Duration) -> Result<(), S
         Some(channel) => shell.env("SORAMODE_CHANNEL_ID", channel.as_str()),
         None => shell.env_remove("SORAMODE_CHANNEL_ID"),
     };
-    let cannot_run = |error| format!("the command of --on-fence cannot be run: {error}");
+    let cannot_run = |error| format!("cannot run the --on-fence command: {error}");
     let mut child = shell.spawn().map_err(cannot_run)?;
     let group = Group(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)));
     let ended = timeout(time, child.wait()).await;
-    let status = ended.map_err(|_| format!("the command of --on-fence took longer than {} s", time.as_secs_f64()))?.map_err(cannot_run)?;
+    let status = ended.map_err(|_| format!("the --on-fence command took longer than {} s", time.as_secs_f64()))?.map_err(cannot_run)?;
     group.has_ended();
-    if status.success() { Ok(()) } else { Err(format!("the command of --on-fence ended with {status}")) }
+    if status.success() { Ok(()) } else { Err(format!("the --on-fence command failed with {status}")) }
 }
 
 /// The process group of a command that is running. Dropped before it has ended, at its timeout or when the daemon stops, it is killed whole.
@@ -196,7 +196,7 @@ async fn by_sora(api: SoraApi, sessions: Vec<EndSession>, time: Duration) -> End
     }
     let untried = left.count();
     if untried > 0 && ended.problem.is_none() {
-        ended.problem = Some(format!("there were too many for {} s: ask again for the rest", time.as_secs()));
+        ended.problem = Some(format!("not all could be ended within {} s; retry for the rest", time.as_secs()));
     }
     ended.failed += u64::try_from(untried).unwrap_or(u64::MAX);
     ended

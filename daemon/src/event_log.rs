@@ -36,7 +36,7 @@ impl Logged {
                 Ok(()) => line.into(),
                 // Nothing in an event can fail to be written; a reader would rather miss one than read half a line.
                 Err(error) => {
-                    tracing::error!(seq = self.event.seq, %error, "an event cannot be written");
+                    tracing::error!(seq = self.event.seq, %error, "cannot write an event");
                     Box::default()
                 }
             }

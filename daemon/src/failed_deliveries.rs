@@ -38,7 +38,7 @@ impl FailedDeliveries {
                 Some(REMOVED) => tracing::warn!(
                     endpoint,
                     deliveries,
-                    "a receiver was removed with deliveries pending. To send the last {DELIVERIES_FAILED_KEPT} of them, name it with --webhook again, then run: \
+                    "a receiver was removed with deliveries pending. To send the last {DELIVERIES_FAILED_KEPT} of them, add it to --webhook again, then run: \
                      soramode deliveries resend ID"
                 ),
                 Some(OVERFLOW) => log_limited!(error, endpoint, deliveries, "too many deliveries are pending; the oldest failed"),

@@ -122,7 +122,7 @@ impl Health {
     pub(crate) fn look_for_absent(&self, is_there: impl Fn(&Absent) -> bool) -> usize {
         let mut absent = self.absent();
         for Absent { address, names } in absent.extract_if(.., |absent| is_there(absent)) {
-            tracing::info!(%address, "an interface has the address now ({names})");
+            tracing::info!(%address, "an interface now has the address ({names})");
         }
         absent.len()
     }

@@ -115,7 +115,7 @@ impl Journal {
                 Some(records)
             }
             Err(error) => {
-                tracing::debug!(%error, "the state still cannot be written");
+                tracing::debug!(%error, "still cannot write the state");
                 self.waiting = records;
                 self.retry_at = Some(Instant::now() + RETRY_PAUSE);
                 None

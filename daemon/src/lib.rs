@@ -94,7 +94,7 @@ pub enum RunError {
     #[error("cannot ask Sora's API: {0}")]
     SoraApi(SoraApiError),
     /// The metrics cannot be counted: a bug.
-    #[error("the metrics cannot be counted: {0}")]
+    #[error("cannot count the metrics: {0}")]
     Metrics(#[from] prometheus::Error),
     /// Another daemon has the state.
     #[error(transparent)]
@@ -103,13 +103,13 @@ pub enum RunError {
     #[error(transparent)]
     Cluster(#[from] config::ConfigError),
     /// The system gave no randomness.
-    #[error("the system gives no randomness: {0}")]
+    #[error("cannot get random bytes: {0}")]
     Random(getrandom::Error),
     /// The driver's timer failed.
-    #[error("the timer failed")]
+    #[error("cannot set the timer")]
     Timer(#[from] io::Error),
     /// A bug: the driver panicked. What it held is lost, and nobody would be answered any more.
-    #[error("a bug ended the driver: {0}")]
+    #[error("internal error: {0}")]
     Driver(tokio::task::JoinError),
 }
 
@@ -224,7 +224,7 @@ async fn ended(
         never = serving => match never {},
         outcome = driving => outcome.map_err(RunError::Driver)?.map_err(RunError::Timer),
         () = overdue => {
-            tracing::error!("the shutdown took too long: unfinished work is abandoned");
+            tracing::error!("shutdown took too long; abandoning unfinished work");
             Ok(())
         }
     }

@@ -105,12 +105,12 @@ pub(crate) fn tell_operator(kind: &EventKind) {
     match kind {
         EventKind::ModeChanged(change) => {
             let reason = change.reason.as_deref();
-            tracing::info!(generation = change.generation, actor = change.actor, reason, "{} -> {}", change.previous_mode, change.mode);
+            tracing::info!(generation = change.generation, actor = change.actor, reason, "mode changed: {} -> {}", change.previous_mode, change.mode);
         }
-        EventKind::SessionVanished => tracing::info!("the last session has left"),
+        EventKind::SessionVanished => tracing::info!("drained: the last session has ended"),
         EventKind::NodeJoined { mode, .. } => tracing::info!(%mode, "joined the cluster"),
-        EventKind::NodeIsolated { mode, .. } => tracing::warn!(%mode, "isolated from the cluster"),
-        EventKind::NodeFenced { mode, .. } => tracing::warn!(%mode, "fenced: the right to the channels is over"),
+        EventKind::NodeIsolated { mode, .. } => tracing::warn!(%mode, "isolated: etcd could not be read in time; new clients are rejected. Run: soramode doctor"),
+        EventKind::NodeFenced { mode, .. } => tracing::warn!(%mode, "fenced: the ownership lease has expired; all sessions are being ended. Run: soramode doctor"),
         EventKind::SessionCreated { .. }
         | EventKind::SessionDestroyed { .. }
         | EventKind::ConnectionCreated { .. }

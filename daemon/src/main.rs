@@ -150,7 +150,7 @@ impl Signals {
                 }
             };
             if shutdown.is_cancelled() {
-                tracing::info!("{name}: stopping already");
+                tracing::info!("{name}: already stopping");
             } else {
                 tracing::info!("{name}: stopping");
                 notify::stopping();
@@ -162,7 +162,7 @@ impl Signals {
 
 /// Reads flags, variables and file once more. What is wrong is said, and changes nothing.
 async fn read_again(reload: mpsc::Sender<Reading>) {
-    tracing::info!("SIGHUP: reading the configuration again");
+    tracing::info!("SIGHUP: reloading the configuration");
     notify::reloading();
     // A file may be on a disk that does not answer.
     let read = tokio::task::spawn_blocking(|| match Args::read_from(std::env::args_os()) {

@@ -76,10 +76,10 @@ impl Metrics {
         let decisions =
             counters(&registry, "decisions_total", "Decisions about new connections, by answer and reason.", &["answer", "reason"])?;
         let events = counters(&registry, "events_total", "Events written to the log, by type.", &["type"])?;
-        let webhooks = counters(&registry, "webhooks_total", "Sora's webhooks, by kind and what became of them.", &["kind", "outcome"])?;
-        let polls = counters(&registry, "polls_total", "Times that Sora's API was asked for its connections.", &["outcome"])?;
+        let webhooks = counters(&registry, "webhooks_total", "Webhooks received from Sora, by kind and outcome.", &["kind", "outcome"])?;
+        let polls = counters(&registry, "polls_total", "Polls of Sora's connections, by outcome.", &["outcome"])?;
         let last_poll =
-            IntGauge::new("soramode_last_poll_timestamp_seconds", "When Sora's API told of its connections last; 0 for never.")?;
+            IntGauge::new("soramode_last_poll_timestamp_seconds", "Time of the last successful poll of Sora's connections; 0 for never.")?;
         registry.register(Box::new(last_poll.clone()))?;
         for (kind, outcome) in ["auth", "session", "event"].into_iter().flat_map(|kind| WebhookOutcome::ALL.map(|outcome| (kind, outcome)))
         {
@@ -96,11 +96,11 @@ impl Metrics {
             decision_seconds: histogram(
                 &registry,
                 "decision_duration_seconds",
-                "From when a request for a decision was taken until its answer was on its way, commit included.",
+                "Time from receiving a request for a decision until sending its answer, including the commit.",
                 DECISION_SECONDS,
             )?,
             events: EventType::ALL.into_iter().map(|kind| (kind, events.with_label_values(&[kind.name()]))).collect(),
-            commit_seconds: histogram(&registry, "commit_duration_seconds", "Commits of records, and how long they took.", COMMIT_SECONDS)?,
+            commit_seconds: histogram(&registry, "commit_duration_seconds", "Duration of commits of records.", COMMIT_SECONDS)?,
             api_calls: counters(
                 &registry,
                 "api_calls_total",
@@ -112,7 +112,7 @@ impl Metrics {
             last_poll,
             log_lines_dropped: register(
                 &registry,
-                IntCounter::with_opts(named("log_lines_dropped_total", "Log lines dropped because standard error was not read."))?,
+                IntCounter::with_opts(named("log_lines_dropped_total", "Log lines dropped because standard error was not being read."))?,
             )?,
             registry,
         })

@@ -134,7 +134,8 @@ impl Mirroring {
                 told = in_time(self.api.change_mode(mode)) => told,
             };
             untold = told.is_err().then_some(mode);
-            let warning = told.err().map(|error| format!("{} was not told of {}: {error}", self.api.url(), Mode::from(mode)));
+            let warning =
+                told.err().map(|error| format!("cannot set the mode of Sora ({}) to {}: {error}", self.api.url(), Mode::from(mode)));
             self.warn(warning.clone());
             for (owed, changed) in orders.into_iter().filter_map(|order| order.answer) {
                 owed.answer(Reply::ModeChanged(ModeChanged { warning: warning.clone(), ..changed }));
@@ -152,7 +153,7 @@ impl Mirroring {
         let before = std::mem::replace(&mut *self.warning.lock().unwrap_or_else(PoisonError::into_inner), warning.clone());
         match (before, warning) {
             (before, Some(warning)) if before.as_ref() != Some(&warning) => tracing::warn!("{warning}"),
-            (Some(_), None) => tracing::info!("Sora's mode is ours again"),
+            (Some(_), None) => tracing::info!("Sora's mode matches again"),
             (_, _) => {}
         }
     }

@@ -21,7 +21,7 @@ pub fn alive() {
 pub fn reloading() {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => say(&[NotifyState::Reloading, now]),
-        Err(error) => tracing::warn!(%error, "cannot tell the service manager the time"),
+        Err(error) => tracing::warn!(%error, "cannot report the time to systemd"),
     }
 }
 
@@ -37,6 +37,6 @@ pub fn stopping() {
 
 fn say(words: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(words) {
-        tracing::warn!(%error, "cannot reach the service manager");
+        tracing::warn!(%error, "cannot reach systemd");
     }
 }

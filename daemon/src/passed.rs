@@ -48,7 +48,7 @@ impl Lasting {
 #[derive(Debug, thiserror::Error)]
 pub enum PassedError {
     /// It is no socket that takes clients.
-    #[error("of the sockets in LISTEN_FDS, number {number} ({name}) is no TCP or Unix stream socket that listens")]
+    #[error("LISTEN_FDS socket #{number} ({name}) is not a listening TCP or Unix stream socket")]
     Useless {
         /// Which, from 1.
         number: usize,
@@ -57,7 +57,7 @@ pub enum PassedError {
     },
     /// No setting speaks of it.
     #[error(
-        "the socket in LISTEN_FDS that is called {name:?} listens on {place}, and {settings} does not say so: say it there, or pass the socket no more"
+        "inherited socket {name:?} listens on {place}, which is not configured in {settings}: add it there, or disable the socket unit"
     )]
     Unasked {
         /// Its name.
@@ -68,10 +68,10 @@ pub enum PassedError {
         settings: &'static str,
     },
     /// Two could be the control socket.
-    #[error("two sockets in LISTEN_FDS could be the control socket: call one of them {CONTROL} (FileDescriptorName=)")]
+    #[error("two inherited sockets could be the control socket: name one of them {CONTROL} (FileDescriptorName=)")]
     TwoControls,
     /// The system refused.
-    #[error("cannot tell where the socket in LISTEN_FDS that is called {name:?} listens: {error}")]
+    #[error("cannot read the address of the inherited socket {name:?}: {error}")]
     System {
         /// Its name.
         name: String,

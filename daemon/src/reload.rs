@@ -98,10 +98,10 @@ impl Reloader {
         tracing::error!("configuration not reloaded, keeping the current one: {problem}");
         let problem = problem.trim_end();
         self.changeable.health.note_reading(Some(format!(
-            "the configuration that was read again is wrong, and soramoded would not start with it: {problem}. Correct it, then run: \
-             systemctl reload soramoded"
+            "the configuration file has an error, and soramoded would not start with it: {problem}. Correct it, then run: systemctl reload \
+             soramoded"
         )));
-        notify::reloaded("serving; the reloaded configuration is wrong, see the log");
+        notify::reloaded("serving; configuration not reloaded, see the log");
     }
 
     async fn take(&mut self, new: Config) {
@@ -117,13 +117,13 @@ impl Reloader {
         self.take_operators(&new, &mut outcome).await;
         let needs_restart = needs_restart(&self.config, &new);
         for problem in &outcome.refused {
-            tracing::error!("not taken: {problem}");
+            tracing::error!("setting not applied: {problem}");
         }
         let (taken, waits) = (or_nothing(&outcome.taken), or_nothing(&needs_restart));
-        tracing::info!("the configuration was read again; taken: {taken}; needs a restart: {waits}");
+        tracing::info!("configuration reloaded; applied: {taken}; restart required for: {waits}");
         notify::reloaded(&match needs_restart.as_slice() {
             [] => format!("serving {}", self.place.display()),
-            names => format!("serving {}; restart for: {}", self.place.display(), names.join(", ")),
+            names => format!("serving {}; restart required for: {}", self.place.display(), names.join(", ")),
         });
     }
 
@@ -202,7 +202,9 @@ impl Reloader {
         };
         let taken = admitted.map(|operators| {
             if self.changeable.control.is_none() {
-                tracing::warn!("the control socket was passed to the daemon: whoever passes it gives it to the group (SocketGroup=)");
+                tracing::warn!(
+                    "the control socket comes from systemd, so its group is not changed here: set SocketGroup= in soramoded.socket"
+                );
             }
             self.changeable.operators.send_replace(operators);
             self.config.operator_group = group;

@@ -42,13 +42,13 @@ pub(crate) const fn operators_bits(operator_gid: Option<u32>) -> u32 {
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
     /// The kernel takes no path that long, and it is not cut: it would be another one.
-    #[error("the socket's path {} has {} bytes, takes {SOCKET_PATH_BYTES_MAX}", .0.display(), .0.as_os_str().len())]
+    #[error("the socket path {} has {} bytes, takes at most {SOCKET_PATH_BYTES_MAX}", .0.display(), .0.as_os_str().len())]
     PathTooLong(PathBuf),
     /// The operator group is not there.
-    #[error("there is no group {0:?} for the socket (operator-group)")]
+    #[error("there is no group {0:?} for --operator-group")]
     NoSuchGroup(String),
     /// Another daemon has the socket.
-    #[error("{} is served by a running soramoded{}", path.display(), pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default())]
+    #[error("{} is in use by a running soramoded{}", path.display(), pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default())]
     Running {
         /// The socket.
         path: PathBuf,
@@ -122,7 +122,7 @@ impl SocketFile {
         let (path, operator_gid) = site;
         // Inherited sockets block; accepting must not.
         let listener = listener.set_nonblocking(true).and_then(|()| UnixListener::from_std(listener));
-        let listener = listener.map_err(SocketError::on("wait for clients on", path))?;
+        let listener = listener.map_err(SocketError::on("watch", path))?;
         Ok(Self { listener, path: path.to_owned(), operator_gid, placed })
     }
 
@@ -210,9 +210,9 @@ fn remove_dead(path: &Path) -> Result<(), SocketError> {
         Ok(()) => running(rustix::net::sockopt::socket_peercred(&probe).ok().map(|peer| peer.pid.as_raw_nonzero().get())),
         // It listens, with a full backlog.
         Err(Errno::AGAIN) => running(None),
-        Err(Errno::CONNREFUSED) => fs::remove_file(path).map_err(SocketError::on("remove the dead socket", path)),
+        Err(Errno::CONNREFUSED) => fs::remove_file(path).map_err(SocketError::on("remove the stale socket", path)),
         Err(Errno::NOENT) => Ok(()),
-        Err(error) => Err(SocketError::on("tell whether anybody serves", path)(error)),
+        Err(error) => Err(SocketError::on("connect to", path)(error)),
     }
 }
 
@@ -227,8 +227,8 @@ impl Bound {
         let socket = stream_socket(path)?;
         // Linux gives the file the bits of the socket itself, less the umask. To narrow the umask instead would do so for the
         // whole process, and to narrow the file afterwards would be too late.
-        rustix::fs::fchmod(&socket, Mode::from_raw_mode(BITS_AT_FIRST)).map_err(SocketError::on("protect", path))?;
-        rustix::net::bind(&socket, &address(path)?).map_err(SocketError::on("make", path))?;
+        rustix::fs::fchmod(&socket, Mode::from_raw_mode(BITS_AT_FIRST)).map_err(SocketError::on("set the permissions of", path))?;
+        rustix::net::bind(&socket, &address(path)?).map_err(SocketError::on("create", path))?;
         Ok(Self { socket, placed: Placed::find(path)? })
     }
 
@@ -264,7 +264,7 @@ impl FileHandle {
 
     fn give_to(&self, gid: u32) -> Result<(), SocketError> {
         rustix::fs::chownat(&self.handle, "", None, Some(Gid::from_raw(gid)), AtFlags::EMPTY_PATH)
-            .map_err(SocketError::on("hand over to the operator group, of which the daemon's user must be a member,", &self.path))
+            .map_err(SocketError::on("give to the operator group, of which soramoded's user must be a member,", &self.path))
     }
 
     fn set_bits(&self, bits: u32) -> Result<(), SocketError> {
@@ -282,13 +282,17 @@ struct Placed(FileHandle);
 impl Placed {
     fn find(path: &Path) -> Result<Self, SocketError> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let handle = rustix::fs::open(path, flags, Mode::empty()).map_err(SocketError::on("find again", path))?;
+        let handle = rustix::fs::open(path, flags, Mode::empty()).map_err(SocketError::on("open", path))?;
         let placed = Self(FileHandle { path: path.to_owned(), handle: handle.into() });
         let found = placed.0.handle.metadata().map_err(SocketError::on("look at", path))?;
         if found.file_type().is_socket() && found.uid() == rustix::process::geteuid().as_raw() {
             return Ok(placed);
         }
-        Err(SocketError::InTheWay { path: path.to_owned(), found: "no longer what was made".to_owned(), wanted: "the new socket" })
+        Err(SocketError::InTheWay {
+            path: path.to_owned(),
+            found: "no longer the socket that soramoded created".to_owned(),
+            wanted: "the new socket",
+        })
     }
 }
 
@@ -307,9 +311,9 @@ impl Drop for Placed {
 /// Removes the file unless the path leads to another one by now.
 fn remove_if_same(path: &Path, file: &File) {
     if !is_same(path, file) {
-        tracing::warn!(path = %path.display(), "not removed: it is not ours any more");
+        tracing::warn!(path = %path.display(), "the socket file was replaced by another program; not removing it");
     } else if let Err(error) = fs::remove_file(path) {
-        tracing::warn!(path = %path.display(), %error, "cannot remove");
+        tracing::warn!(path = %path.display(), %error, "cannot remove the socket file");
     }
 }
 
@@ -322,7 +326,7 @@ fn is_same(path: &Path, file: &File) -> bool {
 
 fn stream_socket(path: &Path) -> Result<OwnedFd, SocketError> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).map_err(SocketError::on("make a socket for", path))
+    rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).map_err(SocketError::on("create a socket for", path))
 }
 
 fn address(path: &Path) -> Result<SocketAddrUnix, SocketError> {

@@ -68,9 +68,9 @@ fn tell_operator(opened: &Opened) {
     let Opened { stored, host, .. } = opened;
     let (sessions, connections) = (stored.sessions.len(), stored.connections.len());
     if let Some(state) = &stored.mode {
-        tracing::info!(mode = %state.mode, sessions, connections, events = stored.next_seq - 1, "the state is restored");
+        tracing::info!(mode = %state.mode, sessions, connections, events = stored.next_seq - 1, "state restored");
     }
     if *host == Host::Restarted && connections > 0 {
-        tracing::warn!(sessions, connections, "the machine was restarted since: nobody is connected any more");
+        tracing::warn!(sessions, connections, "the machine was rebooted: all connections are removed");
     }
 }

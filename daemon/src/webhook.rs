@@ -226,9 +226,9 @@ impl Receiver {
         match (self.trouble.note(tried.problem.as_deref(), Instant::now()), &tried.problem) {
             (Some(failed), Some(problem)) => {
                 let (delivery, attempt) = (attempt.id, attempt.attempt);
-                tracing::warn!(endpoint, delivery, attempt, failed, problem, "a receiver failed; its deliveries are retried");
+                tracing::warn!(endpoint, delivery, attempt, failed, problem, "a webhook receiver failed; its deliveries will be retried");
             }
-            (Some(failed), None) => tracing::info!(endpoint, failed, "a receiver accepts deliveries again"),
+            (Some(failed), None) => tracing::info!(endpoint, failed, "a webhook receiver accepts deliveries again"),
             (None, _) => {}
         }
         tried

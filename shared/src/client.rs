@@ -30,13 +30,13 @@ pub enum ClientError {
     #[error("soramoded closed the connection")]
     Closed,
     /// The socket broke.
-    #[error("the connection to soramoded broke")]
+    #[error("the connection to soramoded was lost")]
     Io(#[from] io::Error),
     /// What came is not of this protocol.
-    #[error("soramoded sent what this version cannot read")]
+    #[error("soramoded sent an answer that this version cannot read")]
     Unreadable(#[from] serde_json::Error),
     /// What came is longer than any answer.
-    #[error("soramoded sent what is no answer")]
+    #[error("soramoded sent an invalid answer")]
     TooLong(#[from] LineTooLong),
     /// The daemon answered with an error.
     #[error(transparent)]

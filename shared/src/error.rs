@@ -24,7 +24,7 @@ pub enum ErrorType {
     Internal,
     /// The mode has been changed meanwhile.
     Superseded,
-    /// `normal` cannot be set while the node is not in its cluster.
+    /// `normal` cannot be set while the node has not joined its cluster.
     NotJoined,
     /// The connection is there already, in another channel.
     ConnectionIdInUse,
@@ -185,17 +185,21 @@ impl Error {
     pub fn superseded(current: ModeState) -> Self {
         let message =
             format!("the mode is {} (generation {}, set by {}), not what was expected", current.mode, current.generation, current.actor);
-        let mut error = Self::new(ErrorType::Superseded, message).with_hint("Look at it again and decide anew");
+        let mut error = Self::new(ErrorType::Superseded, message).with_hint("Nothing was changed. Check soramode status, and retry");
         error.data.current_mode = Some(current);
         error
     }
 
-    /// `normal` asked for while the node is not in its cluster. An operator's `mode` outlasts the join.
-    pub fn not_joined(membership: Membership, mode: Mode) -> Self {
+    /// `normal` asked for while the node has not joined its cluster. An operator's mode outlasts the join, but not its own expiry.
+    pub fn not_joined(membership: Membership, state: &ModeState) -> Self {
+        let mode = state.mode;
         let then = match mode {
-            Mode::Initial | Mode::Normal => "it becomes normal by itself when it joins the cluster".to_owned(),
+            Mode::Initial | Mode::Normal => "it becomes normal when it joins the cluster".to_owned(),
+            Mode::BlockNewSession | Mode::BlockNewConnection if state.expires_at.is_some() => {
+                format!("it stays {mode} until its expiry, and becomes normal when it has also joined the cluster")
+            }
             Mode::BlockNewSession | Mode::BlockNewConnection => {
-                format!("it stays {mode}, and can be opened once it has joined the cluster")
+                format!("it stays {mode}, and can be opened after it has joined the cluster")
             }
         };
         Self::new(ErrorType::NotJoined, format!("the node is {membership}: {then}"))
@@ -203,7 +207,7 @@ impl Error {
 
     /// The connection is in another channel.
     pub fn connection_id_in_use(connection_id: &ConnectionId, channel_id: ChannelId) -> Self {
-        let message = format!("connection {:?} is in channel {:?} already", connection_id.as_str(), channel_id.as_str());
+        let message = format!("connection {:?} is already in channel {:?}", connection_id.as_str(), channel_id.as_str());
         let mut error = Self::new(ErrorType::ConnectionIdInUse, message).with_hint("Disconnect it first, or use another connection_id");
         error.data.channel_id = Some(channel_id);
         error
@@ -211,13 +215,13 @@ impl Error {
 
     /// A wait for `drained` in a mode that lets new sessions in, or that the operator did not set.
     pub fn cannot_drain(mode: Mode) -> Self {
-        Self::new(ErrorType::ConditionImpossible, format!("a node that is {mode} does not drain"))
-            .with_hint("Set block_new_session or block_new_connection first")
+        Self::new(ErrorType::ConditionImpossible, format!("the node is {mode}, and only a closed node drains"))
+            .with_hint("Close it first: soramode set block_new_session")
     }
 
     /// A wait for `joined` on a node without a cluster.
     pub fn cannot_join() -> Self {
-        Self::new(ErrorType::ConditionImpossible, "this node is standalone: it has no cluster to join")
+        Self::new(ErrorType::ConditionImpossible, "this node is standalone; it has no cluster to join")
     }
 
     /// No session on this channel.
@@ -227,27 +231,28 @@ impl Error {
 
     /// No delivery of this number, or none any more.
     pub fn no_delivery(id: u64) -> Self {
-        Self::new(ErrorType::NotFound, format!("no delivery {id}")).with_hint("soramode deliveries lists those that are kept")
+        Self::new(ErrorType::NotFound, format!("no delivery {id}")).with_hint("soramode deliveries lists all that are kept")
     }
 
     /// The client may only look.
     pub fn permission_denied(method: &str, needed: Access, group: Option<&str>) -> Self {
         let hint = group.map_or_else(
-            || "Run it as root or as soramoded's own user".to_owned(),
-            |group| {
-                format!("Run it as root, as soramoded's own user or as a member of group {group} (if you were added just now, try again in 10 s)")
-            },
+            || "Run it as root or as soramoded's user".to_owned(),
+            |group| format!("Run it as root, as soramoded's user or as a member of group {group} (if you were just added, retry in 10 s)"),
         );
-        let mut error =
-            Self::new(ErrorType::PermissionDenied, format!("{method} needs the access {needed}, and this user has view")).with_hint(hint);
+        let mut error = Self::new(
+            ErrorType::PermissionDenied,
+            format!("permission denied: {method} needs {needed} access, and this user may only view"),
+        )
+        .with_hint(hint);
         error.data.group = group.map(str::to_owned);
         error
     }
 
     /// A wait for `drained` while the sessions are not known.
     pub fn sessions_incomplete(missing: &str) -> Self {
-        Self::new(ErrorType::SessionsIncomplete, format!("the sessions are not known: {missing}"))
-            .with_hint("Or say that you know with assume_complete (--assume-complete)")
+        Self::new(ErrorType::SessionsIncomplete, format!("session list incomplete: {missing}"))
+            .with_hint("If you are sure that nobody is connected, add assume_complete (--assume-complete)")
     }
 
     /// A promise that needs the disk cannot be given.
@@ -257,42 +262,39 @@ impl Error {
 
     /// Nothing is there that could end a session.
     pub fn cannot_end_sessions() -> Self {
-        Self::new(
-            ErrorType::CannotEndSessions,
-            "nothing is there that could end a session: no Sora whose API is known, and no client that said ends: true",
-        )
-        .with_hint("Start soramoded with --sora-api, or have the signalling server say ends: true in its Subscribe")
+        Self::new(ErrorType::CannotEndSessions, "cannot end sessions: --sora-api is not set, and no client has subscribed with ends: true")
+            .with_hint("Set --sora-api, or have the signalling server subscribe with ends: true")
     }
 
     /// Who asked to come in has been said to be gone before that was decided.
     pub fn gone_meanwhile(connection_id: &ConnectionId) -> Self {
-        let message = format!("connection {:?} was disconnected before it was let in", connection_id.as_str());
+        let message = format!("connection {:?} was disconnected before it was admitted", connection_id.as_str());
         Self::new(ErrorType::NotFound, message)
     }
 
     /// What needs the cluster's etcd cannot be done, or not in time.
     pub fn cluster_unavailable(problem: impl fmt::Display) -> Self {
-        Self::new(ErrorType::ClusterUnavailable, format!("the cluster cannot be asked: {problem}"))
-            .with_hint("Try again; soramode doctor says what is wrong")
+        Self::new(ErrorType::ClusterUnavailable, format!("the cluster did not answer: {problem}"))
+            .with_hint("Retry; soramode doctor shows the cause")
     }
 
     /// Asked of a node that has no cluster.
     pub fn no_cluster() -> Self {
-        Self::new(ErrorType::NotFound, "this node is standalone: it has no cluster")
+        Self::new(ErrorType::NotFound, "this node is standalone; it has no cluster")
     }
 
     /// There is a cluster already.
     pub fn cluster_exists(epoch: u64) -> Self {
-        Self::new(ErrorType::AlreadyExists, format!("etcd already has this cluster (epoch {epoch}), and nothing is wrong with it"))
-            .with_hint("There is nothing to do: nodes join automatically")
+        Self::new(ErrorType::AlreadyExists, format!("etcd already has this cluster (epoch {epoch}), and it is healthy"))
+            .with_hint("Nothing to do: nodes join automatically")
     }
 
     /// The etcd has lost claims: an operator must accept what follows from that.
     pub fn needs_risk_of_init(problem: impl fmt::Display) -> Self {
         let risk = crate::cluster::RISK_OF_INIT;
         Self::invalid_params("accept_risk", format_args!("takes {risk:?} here: {problem}")).with_hint(
-            "Bring back the etcd that was there; else read \"etcd from a backup\" in man/cluster.md first: a channel whose claim was lost is \
-             served twice if its node is not reached",
+            "Bring back the previous etcd. If that is impossible, first read \"etcd from a backup\" in man/cluster.md: a channel with a lost claim is \
+             served on two nodes if its node cannot be reached",
         )
     }
 
@@ -303,17 +305,17 @@ impl Error {
 
     /// The node that is to be written off is there.
     pub fn node_is_there(node_name: &NodeName) -> Self {
-        let message = format!("node {:?} is in the cluster, and no channel waits for an earlier incarnation of it", node_name.as_str());
+        let message = format!("node {:?} is in the cluster, and has no orphaned channels", node_name.as_str());
         Self::new(ErrorType::NodeStillJoined, message).with_hint("To purge the node itself, stop it first")
     }
 
     /// No channel waits for this node.
     pub fn no_orphaned_channels(node_name: &NodeName) -> Self {
-        Self::new(ErrorType::NotFound, format!("no channel waits for a node {:?}", node_name.as_str()))
+        Self::new(ErrorType::NotFound, format!("node {:?} has no orphaned channels", node_name.as_str()))
     }
 
     /// No place for one more client.
     pub fn too_many_clients(clients: usize) -> Self {
-        Self::new(ErrorType::TooManyClients, format!("{clients} clients are connected already")).with_hint("Close some and try again")
+        Self::new(ErrorType::TooManyClients, format!("{clients} clients are already connected")).with_hint("Close some of them, and retry")
     }
 }

@@ -32,7 +32,7 @@ pub enum Mode {
     BlockNewSession,
     /// No new connection.
     BlockNewConnection,
-    /// No new connection, because the node is not in its cluster. Set by the system alone.
+    /// No new connection, because the node has not joined its cluster. Set by the system alone.
     Initial,
 }
 
@@ -67,7 +67,7 @@ impl fmt::Display for Mode {
 
 /// A word that is no mode.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no such mode: {0:?}")]
+#[error("unknown mode {0:?}")]
 pub struct UnknownMode(pub String);
 
 impl FromStr for Mode {
@@ -107,7 +107,7 @@ impl From<SettableMode> for Mode {
 
 /// Somebody asked for `initial`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("initial cannot be set: the node enters it when it starts in a cluster or is isolated, and leaves it by joining")]
+#[error("initial cannot be set: a cluster node enters it at its start or when isolated, and leaves it by joining")]
 pub struct InitialIsNotSettable;
 
 impl TryFrom<Mode> for SettableMode {
@@ -199,7 +199,7 @@ impl ChangeMode {
             }
             Some(1..) if self.mode == SettableMode::Normal => Err(Error::invalid_params(
                 "expires_in_seconds",
-                "normal does not end by itself: it goes with block_new_session and block_new_connection",
+                "normal has no expiry: this is only for block_new_session and block_new_connection",
             )),
             Some(_) | None => Ok(()),
         }

@@ -293,7 +293,7 @@ impl GateRequest {
             Method::Grant => params.read::<Grant>().map(|_| Self::Grant),
             Method::Acknowledge => params.read().map(Self::Acknowledge),
             Method::Subscribe | Method::Unsubscribe | Method::GetInfo => {
-                Err(Error::new(crate::error::ErrorType::Internal, format!("{} is not for the gate", method.name())))
+                Err(Error::new(crate::error::ErrorType::Internal, format!("{} is not handled here", method.name())))
             }
         }
     }

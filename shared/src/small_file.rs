@@ -57,11 +57,7 @@ impl Guard {
             return Ok(());
         }
         if file.uid() != uid && file.uid() != 0 {
-            return Err(format!(
-                "belongs to another user (uid {}), who could change it; run: chown {uid} {}",
-                file.uid(),
-                path.maybe_quote()
-            ));
+            return Err(format!("belongs to another user (uid {}); run: chown {uid} {}", file.uid(), path.maybe_quote()));
         }
         let mode = file.mode() & 0o777;
         if mode & bits != 0 {

@@ -62,7 +62,7 @@ pub enum SoraApiError {
         error_type: Option<String>,
     },
     /// Its answer is not what the API says.
-    #[error("answered what cannot be read: {0}")]
+    #[error("sent an unreadable answer: {0}")]
     Unreadable(String),
     /// Its answer has more than [`SORA_API_BYTES_MAX`] bytes.
     #[error("answered more than {SORA_API_BYTES_MAX} bytes")]

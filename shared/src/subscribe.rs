@@ -84,7 +84,7 @@ impl Subscribe {
     /// Checks the limits.
     pub fn check(&self) -> Result<(), Error> {
         match self.types.as_ref().map(Vec::len) {
-            Some(0) => Err(Error::invalid_params("types", "is empty: leave it out for all types")),
+            Some(0) => Err(Error::invalid_params("types", "is empty; leave it out for all types")),
             Some(patterns) if patterns > EVENT_PATTERNS_MAX => {
                 Err(Error::invalid_params("types", format_args!("got {patterns}, takes at most {EVENT_PATTERNS_MAX}")))
             }

@@ -84,11 +84,11 @@ impl Wait {
         self.check_seconds()?;
         let drained = self.wait_for == WaitFor::Drained;
         match self.wait_for {
-            WaitFor::Mode if self.mode.is_none() => Err(Error::invalid_params("mode", "is missing: which mode to wait for")),
-            WaitFor::Drained | WaitFor::Joined if self.mode.is_some() => Err(Error::invalid_params("mode", "goes with for: mode alone")),
-            _ if !drained && self.max_sessions.is_some() => Err(Error::invalid_params("max_sessions", "goes with for: drained alone")),
-            _ if !drained && self.settle_seconds.is_some() => Err(Error::invalid_params("settle_seconds", "goes with for: drained alone")),
-            _ if !drained && self.assume_complete => Err(Error::invalid_params("assume_complete", "goes with for: drained alone")),
+            WaitFor::Mode if self.mode.is_none() => Err(Error::invalid_params("mode", "is missing, takes the mode to wait for")),
+            WaitFor::Drained | WaitFor::Joined if self.mode.is_some() => Err(Error::invalid_params("mode", "is only for `for: mode`")),
+            _ if !drained && self.max_sessions.is_some() => Err(Error::invalid_params("max_sessions", "is only for `for: drained`")),
+            _ if !drained && self.settle_seconds.is_some() => Err(Error::invalid_params("settle_seconds", "is only for `for: drained`")),
+            _ if !drained && self.assume_complete => Err(Error::invalid_params("assume_complete", "is only for `for: drained`")),
             WaitFor::Drained | WaitFor::Mode | WaitFor::Joined => Ok(()),
         }
     }

@@ -191,7 +191,7 @@ fn source_check(source: &Source, output: &Output) -> Check {
         }
         (None, Some(missing)) => {
             let advice = "Until then drains end with exit code 8, or take --assume-complete";
-            Check::bad(name, format!("the sessions are not known: {missing}{heard}"), advice)
+            Check::bad(name, format!("session list incomplete: {missing}{heard}"), advice)
         }
         (None, None) if source.complete => Check::ok(name, format!("all it has is known{heard}")),
         (None, None) => Check::note(name, format!("has not told everything yet{heard}"), "It is asked: look again in a moment"),

@@ -146,7 +146,7 @@ fn alarms(model: &Model, status: &Status) -> Vec<String> {
             .iter()
             .filter(|source| !source.complete)
             .map(|source| source.incomplete_reason.as_deref().unwrap_or(&source.name));
-        alarms.push(format!("the sessions are not known: {}", escape(&missing.collect::<Vec<&str>>().join("; "))));
+        alarms.push(format!("session list incomplete: {}", escape(&missing.collect::<Vec<&str>>().join("; "))));
     }
     if status.shadow {
         alarms.push("shadow: a Sora's clients get in whatever is decided".to_owned());

@@ -64,7 +64,7 @@ fn two_for_a_wrong_command_line_with_a_suggestion() {
         (&["help", "drian"], "there is no command or topic \"drian\""),
         (&["is", "normal", "--assume-complete"], "works only with drained"),
         (&["set", "normal", "--for", "soon"], "takes a span such as"),
-        (&["wait", "joined", "--max-sessions", "3"], "--max-sessions: goes with drained alone"),
+        (&["wait", "joined", "--max-sessions", "3"], "--max-sessions: is only for `drained`"),
         (&["frobnicate"], "unrecognized subcommand"),
         (&["undrain"], "use 'soramode open'"),
         (&["uncordon"], "use 'soramode open'"),
@@ -176,7 +176,7 @@ fn five_for_what_the_state_forbids() {
     assert!(initial.stderr.contains("the node enters it when it starts in a cluster or is isolated"), "{initial:?}");
     let drained = daemon.run(&["wait", "drained"]);
     assert_eq!(drained.code, 5);
-    assert!(drained.stderr.contains("Set block_new_session or block_new_connection first"), "{drained:?}");
+    assert!(drained.stderr.contains("Close it first: soramode set block_new_session"), "{drained:?}");
     assert_eq!(daemon.run(&["wait", "joined"]).code, 5);
 }
 

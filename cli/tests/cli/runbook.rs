@@ -85,7 +85,7 @@ fn emergency_stop() {
     machine.all(&close, &[0]);
     assert_eq!(daemon.run(&["connect", "eggs"]).code, 1, "nobody gets in");
     let (end_all, _) = end.split_once('\n').unwrap();
-    assert_eq!(machine.paste(end_all).code, 5, "nothing is there that could end a session");
+    assert_eq!(machine.paste(end_all).code, 5, "no means of ending sessions");
     daemon.disconnect("e-1");
 
     daemon.ok(&["set", "normal"]);

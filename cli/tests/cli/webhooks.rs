@@ -56,7 +56,7 @@ fn deliveries_are_listed_shown_and_sent_again() {
     let shown = daemon.ok(&["deliveries", "show", "1"]);
     assert!(shown.contains("\ntype     session.vanished\n") && shown.contains("\nproblem  410 Gone\n"), "{shown}");
     let absent = daemon.run(&["deliveries", "show", "7"]);
-    assert_eq!((absent.code, &*absent.stderr), (9, "soramode: no delivery 7\nhint: soramode deliveries lists those that are kept\n"));
+    assert_eq!((absent.code, &*absent.stderr), (9, "soramode: no delivery 7\nhint: soramode deliveries lists all that are kept\n"));
     let sent = daemon.ok(&["deliveries", "resend", "1"]);
     assert!(sent.starts_with("delivery 1 (session.vanished) is on its way to http://127.0.0.1:"), "{sent}");
     receiver.hear();

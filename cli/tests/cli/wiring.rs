@@ -106,7 +106,8 @@ fn a_sora_that_was_not_told_of_the_mode_is_a_warning_whatever_the_format() {
         let ended = daemon.run(&["set", "normal", "-q", "-o", format]);
         assert_eq!(ended.code, 0);
         assert!(
-            ended.stderr.starts_with("soramode: warning: http://127.0.0.1:") && ended.stderr.contains("was not told of normal"),
+            ended.stderr.starts_with("soramode: warning: cannot set the mode of Sora (http://127.0.0.1:")
+                && ended.stderr.contains(" to normal: "),
             "{ended:?}"
         );
     }
@@ -165,7 +166,7 @@ fn without_means_to_end_a_session_that_is_said() {
     let daemon = Daemon::start();
     daemon.connect("spam", "1");
     let ended = daemon.run(&["end", "--all", "--accept-risk=cuts-clients"]);
-    assert_eq!((ended.code, ended.stderr.contains("nothing is there that could end a session")), (5, true), "{ended:?}");
+    assert_eq!((ended.code, ended.stderr.contains("cannot end sessions: --sora-api is not set")), (5, true), "{ended:?}");
 }
 
 #[test]

@@ -47,10 +47,10 @@ impl Row {
         match self {
             Self::Initial => "the node is initial or fenced: it is not in its cluster",
             Self::BlockNewConnection => "the mode is block_new_connection",
-            Self::BlockNewSession => "the mode is block_new_session, and nobody is in the channel",
-            Self::AtCapacity => "the node holds as many connections as it may",
+            Self::BlockNewSession => "the mode is block_new_session, and the channel has no session",
+            Self::AtCapacity => "the node has reached --max-connections",
             Self::Offer if session.is_some() => "the channel has a session on this node",
-            Self::Offer => "nothing stands against a new session",
+            Self::Offer => "a new session can start",
         }
     }
 }
@@ -106,19 +106,19 @@ impl Gate {
         match ruling {
             Ruling::Here | Ruling::Nowhere => self.own_verdict(row, session),
             Ruling::Redirect(node) => {
-                let why = format!("node {:?} has the channel, or is to have it", node.as_str());
+                let why = format!("node {:?} owns the channel, or is to own it", node.as_str());
                 Verdict { node_name: Some(node.clone()), ..of_cluster(Answer::Redirect, why) }
             }
             Ruling::OwnerLost(left) => {
                 let until = match left {
-                    Some(left) => format!("it can be had in {} s", left.as_secs().saturating_add(1)),
-                    None => "it waits for its node to return, or for soramode nodes purge".to_owned(),
+                    Some(left) => format!("it can be claimed in {} s", left.as_secs().saturating_add(1)),
+                    None => "it stays reserved until its node returns or an operator runs soramode nodes purge".to_owned(),
                 };
-                let (reason, why) = (RejectReason::OwnerLost, format!("the channel's node is gone: {until}"));
+                let (reason, why) = (RejectReason::OwnerLost, format!("the channel's owner is gone: {until}"));
                 Verdict { reason: Some(reason), retry_after_ms: left.map(retry_after), ..of_cluster(Answer::Reject, why) }
             }
             Ruling::Full => self.own_verdict(Row::AtCapacity, session),
-            Ruling::Unavailable(why) => of_cluster(Answer::Unavailable, format!("the cluster cannot be asked: {why}")),
+            Ruling::Unavailable(why) => of_cluster(Answer::Unavailable, format!("the cluster did not answer: {why}")),
         }
     }
 

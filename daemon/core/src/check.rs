@@ -36,7 +36,7 @@ impl Gate {
 
     fn check_sockets(&self) -> Result<(), String> {
         let hanging: BTreeSet<(Slot, SocketId)> = self.sessions.hanging().collect();
-        ensure(hanging == self.sessions.bound().collect(), || "connections and sockets do not agree on who hangs on whom".to_owned())?;
+        ensure(hanging == self.sessions.bound().collect(), || "connections and sockets do not agree on their bindings".to_owned())?;
         let gone = hanging.into_iter().find(|&(slot, _)| self.sessions.row(slot).is_none());
         ensure(gone.is_none(), || format!("{gone:?} is not there, and hangs on a socket"))
     }

@@ -99,7 +99,7 @@ impl Gate {
     /// In a cluster nobody gets into a channel that the node has no claim on.
     pub(crate) fn check_owned(&self, channel_id: &ChannelId) -> Refusable<()> {
         if self.member.is_some() && self.token_of(channel_id).is_none() {
-            return Err(Error::cluster_unavailable("no node takes the channel just now"));
+            return Err(Error::cluster_unavailable("no node can take the channel at the moment"));
         }
         Ok(())
     }

@@ -310,7 +310,7 @@ impl Gate {
 
     pub(crate) fn list_deliveries(&self, now: Timestamp, list: &ListDeliveries) -> Refusable<Page> {
         let before: u64 = match &list.cursor {
-            Some(cursor) => cursor.parse().map_err(|_| Error::invalid_params("cursor", "is not one of ours"))?,
+            Some(cursor) => cursor.parse().map_err(|_| Error::invalid_params("cursor", "takes the cursor of the previous page"))?,
             None => u64::MAX,
         };
         let limit = rows(list.limit);
@@ -324,14 +324,14 @@ impl Gate {
     pub(crate) fn resend_delivery(&mut self, turn: &mut Turn, id: u64) -> Refusable<Delivery> {
         let delivery = self.deliveries.rows.get(&id).ok_or_else(|| Error::no_delivery(id))?;
         let place = place_of(&self.settings.webhooks, &delivery.url);
-        let place = place.ok_or_else(|| Error::invalid_params("id", "goes to no webhook of this node any more"))?;
+        let place = place.ok_or_else(|| Error::invalid_params("id", "its receiver is no longer configured (--webhook)"))?;
         // One that was given up, or even arrived, before the node was opened again is as old as one that was not.
         let is_outdated = delivery.event.kind == EventKind::SessionVanished && self.opened_generation > delivery.generation;
         match delivery.state {
             DeliveryState::Obsolete | DeliveryState::Succeeded | DeliveryState::Failed if is_outdated => {
                 return Err(Error::invalid_params(
                     "id",
-                    "is obsolete: the node was opened since, and whoever acted on it would stop a node that serves",
+                    "is obsolete: the node has been opened since, and a receiver that acts on it might stop a node in service",
                 ));
             }
             DeliveryState::Pending => self.hasten(turn, id, place),

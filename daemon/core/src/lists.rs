@@ -178,5 +178,5 @@ fn read_cursor(cursor: &str) -> Refusable<(Time, Slot)> {
     let parts = cursor.rsplit_once('-').and_then(|(micros, slot)| Some((micros.parse().ok()?, slot.parse().ok()?)));
     parts
         .map(|(micros, slot)| (Time::from_micros(micros), slot))
-        .ok_or_else(|| Error::invalid_params("cursor", format_args!("got {cursor:?}, takes what the page before gave")))
+        .ok_or_else(|| Error::invalid_params("cursor", format_args!("got {cursor:?}, takes the cursor of the previous page")))
 }

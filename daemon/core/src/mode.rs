@@ -75,7 +75,7 @@ impl Gate {
             return Ok(());
         }
         match self.membership {
-            Membership::Isolated | Membership::Fenced => Err(Error::not_joined(self.membership, self.mode.mode)),
+            Membership::Isolated | Membership::Fenced => Err(Error::not_joined(self.membership, &self.mode)),
             Membership::Standalone | Membership::Joined => Ok(()),
         }
     }
@@ -166,8 +166,8 @@ impl Gate {
         let (mode, actor) = (Mode::BlockNewConnection, BY_STORAGE);
         let reason = match refused {
             [] => return self.switch_mode(turn, mode, actor),
-            [generation] => format!("takes back generation {generation}, which could not be written and was refused"),
-            [first, .., last] => format!("takes back generations {first} to {last}, which could not be written and were refused"),
+            [generation] => format!("undoes generation {generation}, which was refused because it could not be written"),
+            [first, .., last] => format!("undoes generations {first} to {last}, which were refused because they could not be written"),
         };
         let change = Change { mode, actor: actor.to_owned(), on_behalf_of: None, reason: Some(reason), expiry: Expiry::None };
         self.make_change(turn, change);

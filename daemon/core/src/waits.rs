@@ -138,8 +138,8 @@ impl Gate {
 
     fn check_wait(&self, wait: &Wait, socket: SocketId) -> Refusable<()> {
         if self.waits.count_of(socket) >= WAITS_MAX {
-            let message = format!("this client has {WAITS_MAX} waits under way already");
-            return Err(Error::new(ErrorType::InvalidRequest, message).with_hint("Let some end first"));
+            let message = format!("this client already has {WAITS_MAX} waits under way");
+            return Err(Error::new(ErrorType::InvalidRequest, message).with_hint("Wait until some of them have ended"));
         }
         match wait.wait_for {
             WaitFor::Drained if self.is_superseded(wait) => Ok(()),

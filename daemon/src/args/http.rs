@@ -129,9 +129,9 @@ impl FromStr for HostName {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SoraMode {
-    /// soramode's alone
+    /// Keep the mode in soramoded alone
     #[default]
     Own,
-    /// Sora is told of each change, and the stricter of both is what holds
+    /// Set Sora's mode as well; the stricter of both applies
     Mirror,
 }

@@ -24,34 +24,34 @@ use super::{LogFormat, LogLevel, SocketMode};
 #[derive(Clone, Debug, Default, PartialEq, clap::Args, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Settings {
-    /// Put the control socket there
+    /// Path of the control socket
     ///
-    /// $SORAMODE_SOCKET says the same, for the daemon and for its clients. If nothing does, it is soramode.sock in
-    /// $RUNTIME_DIRECTORY, else in /run/soramode for root, else in $XDG_RUNTIME_DIR/soramode, else in /tmp/soramode-UID.
+    /// $SORAMODE_SOCKET sets it too, for the daemon and for its clients. The default is soramode.sock in $RUNTIME_DIRECTORY, else in
+    /// /run/soramode for root, else in $XDG_RUNTIME_DIR/soramode, else in /tmp/soramode-UID.
     #[arg(long, value_name = "PATH", env = "SORAMODED_SOCKET", hide_env_values = true)]
     pub socket: Option<PathBuf>,
 
-    /// Who may open the control socket, as octal permission bits [default: 0660]
+    /// Permission bits of the control socket, in octal, from 0600 to 0777 [default: 0660]
     ///
-    /// With 0666 everybody on the machine can look; only root, the daemon's own user and the operator group can change anything.
+    /// With 0666 every user of this machine can read the status; only root, the daemon's own user and the operator group can change
+    /// anything.
     #[arg(long, value_name = "OCTAL", env = "SORAMODED_SOCKET_MODE", hide_env_values = true)]
     #[serde(deserialize_with = "from_text")]
     pub socket_mode: Option<SocketMode>,
 
-    /// Give the control socket to this group and let its members change the mode
+    /// Give the control socket to this group, and let its members change the mode
     ///
-    /// A name or a number. A client belongs to it if its process has the group, or if the user database gives the group to its user.
+    /// A name or a number. A client is a member if its process has the group, or if the user database lists its user in the group.
     #[arg(long, value_name = "GROUP", env = "SORAMODED_OPERATOR_GROUP", hide_env_values = true)]
     pub operator_group: Option<String>,
 
     /// Keep the state in this folder
     ///
-    /// If nothing says where, it is $STATE_DIRECTORY, else /var/lib/soramode for root, else soramode in $XDG_STATE_HOME or in
-    /// ~/.local/state.
+    /// The default is $STATE_DIRECTORY, else /var/lib/soramode for root, else soramode in $XDG_STATE_HOME or in ~/.local/state.
     #[arg(long, value_name = "FOLDER", env = "SORAMODED_STATE_DIR", hide_env_values = true)]
     pub state_dir: Option<PathBuf>,
 
-    /// Keep the state in memory only: it ends with the daemon
+    /// Keep the state in memory only: it is lost when the daemon stops
     #[arg(long, env = "SORAMODED_EPHEMERAL", hide_env_values = true)]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = BoolishValueParser::new(), hide_possible_values = true)]
     pub ephemeral: Option<bool>,
@@ -60,249 +60,248 @@ pub struct Settings {
     #[arg(long, value_name = "MODE", env = "SORAMODED_MODE", hide_env_values = true, value_parser = settable_mode)]
     pub mode: Option<SettableMode>,
 
-    /// What the node is called, 1 to 255 bytes [default: the host name]
+    /// Name of this node, 1 to 255 bytes [default: the host name]
     #[arg(long, value_name = "NAME", env = "SORAMODED_NODE_NAME", hide_env_values = true)]
     #[serde(deserialize_with = "chosen_if_any")]
     pub node_name: Option<NodeName>,
 
-    /// How long a session stays after its last connection has ended [default: 0s]
+    /// Keep a session for this long after its last connection has ended, at most 366 days [default: 0s]
     #[arg(long, value_name = "DURATION", env = "SORAMODED_SESSION_LINGER", hide_env_values = true)]
     #[serde(deserialize_with = "from_text")]
     pub session_linger: Option<Span>,
 
-    /// How many connections the node holds; more are rejected [default: 1000000]
+    /// Reject clients above this number of connections, at most 10000000 [default: 1000000]
     #[arg(long, value_name = "COUNT", env = "SORAMODED_MAX_CONNECTIONS", hide_env_values = true, value_parser = whole_number)]
     pub max_connections: Option<u64>,
 
-    /// How many events are kept for subscribers that come late or again [default: 100000]
+    /// Number of events to keep for subscribers that connect late or reconnect, at most 10000000 [default: 100000]
     #[arg(long, value_name = "COUNT", env = "SORAMODED_KEEP_EVENTS", hide_env_values = true, value_parser = whole_number)]
     pub keep_events: Option<u64>,
 
-    /// How long a connection of lifetime "socket" outlives its socket [default: 30s]
+    /// Keep connections of lifetime "socket" for this long after their client's socket has closed, at most 366 days [default: 30s]
     #[arg(long, value_name = "DURATION", env = "SORAMODED_SOCKET_GRACE", hide_env_values = true)]
     #[serde(deserialize_with = "from_text")]
     pub socket_grace: Option<Span>,
 
-    /// The sessions are known from the start: the daemon runs before the SFU does [default: yes, but with a Sora no]
+    /// Assume that the session list is complete at the start, as soramoded starts before the SFU [default: yes; with Sora: no]
     #[arg(long, env = "SORAMODED_ASSUME_COMPLETE", hide_env_values = true)]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = BoolishValueParser::new(), hide_possible_values = true)]
     pub assume_complete: Option<bool>,
 
-    /// The SFU has been running already: nothing counts as drained before a complete Report
+    /// Assume that the SFU is already running: the node is not drained before a complete Report
     #[arg(long, env = "SORAMODED_ASSUME_INCOMPLETE", hide_env_values = true)]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = BoolishValueParser::new(), hide_possible_values = true)]
     pub assume_incomplete: Option<bool>,
 
-    /// Serve Sora's HTTP API there: ADDRESS:PORT or unix:PATH; can be given several times
+    /// Serve Sora's HTTP API on this ADDRESS:PORT or unix:PATH; can be given several times
     ///
-    /// GetMode, ChangeMode and soramode's own targets are answered here; with --sora-api everything else is passed on to Sora.
-    /// Soramode_20261201.GetStatus is the status of the control socket, which soramode --api-url goes by.
+    /// soramoded answers GetMode, ChangeMode and its own targets; with --sora-api it forwards all other requests to Sora.
+    /// `soramode --api-url` uses this listener.
     ///
-    /// Without --http-token-file every user of this machine may change the mode through a loopback address; other addresses require
-    /// the file. Over a Unix socket only operators may, as on the control socket: only they can open it, unless it was passed to soramoded
-    /// with other permissions.
+    /// Without --http-token-file every user of this machine can change the mode through a loopback address; other addresses require
+    /// the file. On a Unix socket only root, the daemon's own user and the operator group can change it, as on the control socket.
     #[arg(long, value_name = "ADDRESS", env = "SORAMODED_API_LISTEN", hide_env_values = true, value_delimiter = ',')]
     #[serde(deserialize_with = "list_from_text")]
     pub api_listen: Vec<Listen>,
 
-    /// Take a real Sora's webhooks there: POST /sora/auth, /sora/session and /sora/event
+    /// Receive Sora's webhooks on this ADDRESS:PORT: POST /sora/auth, /sora/session and /sora/event
     ///
-    /// Without --sora-token-file every user of this machine may impersonate Sora, and so have channels counted as ended.
+    /// Without --sora-token-file every user of this machine can impersonate Sora, for example report connections as ended.
     #[arg(long, value_name = "ADDRESS", env = "SORAMODED_SORA_LISTEN", hide_env_values = true, value_parser = socket_address)]
     #[serde(deserialize_with = "address_from_text")]
     pub sora_listen: Option<SocketAddr>,
 
-    /// Serve /live, /ready and /metrics there
+    /// Serve /live, /ready, /ready/new-session and /metrics on this ADDRESS:PORT
     #[arg(long, value_name = "ADDRESS", env = "SORAMODED_OBSERVE_LISTEN", hide_env_values = true, value_parser = socket_address)]
     #[serde(deserialize_with = "address_from_text")]
     pub observe_listen: Option<SocketAddr>,
 
-    /// Let pages of this origin (exactly so, such as http://127.0.0.1:5000) use the API; can be given several times
+    /// Allow web pages of this origin, such as http://127.0.0.1:5000, to use the API; can be given several times
     #[arg(long, value_name = "ORIGIN", env = "SORAMODED_CORS_ORIGIN", hide_env_values = true, value_delimiter = ',')]
     #[serde(deserialize_with = "list_from_text")]
     pub cors_origin: Vec<CorsOrigin>,
 
-    /// Accept this name or address (without a port) as Host of API requests, besides the loopback's; can be given several times
+    /// Accept this host name or address, without a port, as Host of API requests, besides the loopback's; can be given several times
     #[arg(long, value_name = "NAME", env = "SORAMODED_HTTP_HOST", hide_env_values = true, value_delimiter = ',')]
     #[serde(deserialize_with = "list_from_text")]
     pub http_host: Vec<HostName>,
 
-    /// The API wants one of the tokens in this file (of mode 0600): a line each, as TOKEN or NAME TOKEN
+    /// Require one of the tokens in this file for API requests; one a line, as TOKEN or NAME TOKEN; file mode 0600
     #[arg(long, value_name = "FILE", env = "SORAMODED_HTTP_TOKEN_FILE", hide_env_values = true)]
     pub http_token_file: Option<PathBuf>,
 
-    /// Take Sora's webhooks only at URLs that end in a token of this file (of mode 0600), such as http://127.0.0.1:3100/sora/auth/TOKEN
+    /// Require Sora's webhook URLs to end in a token of this file, as http://127.0.0.1:3100/sora/auth/TOKEN; file mode 0600
     #[arg(long, value_name = "FILE", env = "SORAMODED_SORA_TOKEN_FILE", hide_env_values = true)]
     pub sora_token_file: Option<PathBuf>,
 
-    /// Take Sora's webhooks from this address too, not from the loopback alone; can be given several times
+    /// Accept Sora's webhooks from this address, besides the loopback; can be given several times
     #[arg(long, value_name = "ADDRESS", env = "SORAMODED_SORA_PEER", hide_env_values = true, value_delimiter = ',', value_parser = ip_address)]
     #[serde(deserialize_with = "addresses_from_text")]
     pub sora_peer: Vec<IpAddr>,
 
-    /// Sora's own API, such as http://127.0.0.1:3001: to reconcile with it, to end sessions, and to pass on what is not ours
+    /// URL of Sora's own API, such as http://127.0.0.1:3001, to poll connections, end sessions and forward other requests
     #[arg(long, value_name = "URL", env = "SORAMODED_SORA_API", hide_env_values = true)]
     #[serde(deserialize_with = "from_text")]
     pub sora_api: Option<HttpUrl>,
 
-    /// own: the mode is soramode's alone; mirror: Sora is told of each change as well [default: own]
+    /// Keep the mode in soramoded alone (own), or set Sora's mode as well at each change (mirror) [default: own]
     #[arg(long, value_name = "OWN|MIRROR", env = "SORAMODED_SORA_MODE", hide_env_values = true)]
     pub sora_mode: Option<SoraMode>,
 
-    /// Decide, count and log, but let everybody in whom Sora asks for: to try soramode in front of a live Sora
+    /// Decide, count and log, but admit every client that Sora asks about: to try soramode with a live Sora
     #[arg(long, env = "SORAMODED_SHADOW", hide_env_values = true)]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = BoolishValueParser::new(), hide_possible_values = true)]
     pub shadow: Option<bool>,
 
-    /// How long a client whom Sora asked for may take to come [default: 30s]
+    /// Forget a client that Sora asked about if it has not connected within this time, at most 366 days [default: 30s]
     #[arg(long, value_name = "DURATION", env = "SORAMODED_PENDING_TIMEOUT", hide_env_values = true)]
     #[serde(deserialize_with = "from_text")]
     pub pending_timeout: Option<Span>,
 
-    /// How long a session of Sora's that its API shows to be empty may go on without its session.destroyed [default: 60s]
+    /// End a session this long after Sora's API shows it empty, without waiting longer for session.destroyed [default: 60s]
     #[arg(long, value_name = "DURATION", env = "SORAMODED_SESSION_MAX_LINGER", hide_env_values = true)]
     #[serde(deserialize_with = "from_text")]
     pub session_max_linger: Option<Span>,
 
-    /// Ask this URL too before a client is let in: the application's auth webhook
+    /// URL of the application's own auth webhook, which can also reject a client
     #[arg(long, value_name = "URL", env = "SORAMODED_AUTH_UPSTREAM", hide_env_values = true)]
     #[serde(deserialize_with = "from_text")]
     pub auth_upstream: Option<HttpUrl>,
 
-    /// Pass Sora's session webhooks on to this URL
+    /// Forward Sora's session webhooks to this URL
     #[arg(long, value_name = "URL", env = "SORAMODED_SESSION_UPSTREAM", hide_env_values = true)]
     #[serde(deserialize_with = "from_text")]
     pub session_upstream: Option<HttpUrl>,
 
-    /// Pass Sora's event webhooks on to this URL
+    /// Forward Sora's event webhooks to this URL
     #[arg(long, value_name = "URL", env = "SORAMODED_EVENT_UPSTREAM", hide_env_values = true)]
     #[serde(deserialize_with = "from_text")]
     pub event_upstream: Option<HttpUrl>,
 
-    /// How long an upstream may take to answer [default: 5s]
+    /// Timeout of requests to upstreams and to Sora's API, at most 5m [default: 5s]
     #[arg(long, value_name = "DURATION", env = "SORAMODED_UPSTREAM_TIMEOUT", hide_env_values = true)]
     #[serde(deserialize_with = "from_text")]
     pub upstream_timeout: Option<Span>,
 
-    /// Tell this URL of events; can be given several times
+    /// Send events to this URL; can be given several times
     ///
-    /// Each receiver is told of each event at least once and in order; it is tried again for a day and a half. Blanks divide several
-    /// URLs; one inside a URL is written %20.
+    /// Each receiver gets each event at least once and in order; failed deliveries are retried for a day and a half. Separate several
+    /// URLs by spaces; write a space inside a URL as %20.
     #[arg(long, value_name = "URL", env = "SORAMODED_WEBHOOK", hide_env_values = true, value_delimiter = ' ')]
     #[serde(deserialize_with = "list_from_text")]
     pub webhook: Vec<HttpUrl>,
 
-    /// Which events: session.*, mode.changed and so on; can be given several times [default: session.vanished]
+    /// Types of events to send, such as session.* or mode.changed; can be given several times [default: session.vanished]
     #[arg(long, value_name = "TYPE", env = "SORAMODED_WEBHOOK_EVENTS", hide_env_values = true, value_delimiter = ',')]
     #[serde(deserialize_with = "list_from_text")]
     pub webhook_events: Vec<EventPattern>,
 
-    /// Sign what receivers are sent (Standard Webhooks) with the secrets in this file (of mode 0600): a line each, whsec_BASE64
+    /// Sign outgoing webhooks (Standard Webhooks) with the secrets in this file; one a line, as whsec_BASE64; file mode 0600
     #[arg(long, value_name = "FILE", env = "SORAMODED_WEBHOOK_SECRET_FILE", hide_env_values = true)]
     pub webhook_secret_file: Option<PathBuf>,
 
-    /// Trust the certificates in this PEM file too, besides the system's, for upstreams, Sora's API and receivers of events
+    /// Trust the CA certificates in this PEM file, besides the system's, for upstreams, Sora's API and webhook receivers
     ///
-    /// The system's are those of the distribution, or of $SSL_CERT_FILE and $SSL_CERT_DIR in their place. A server's self-signed
-    /// certificate must not be an authority's (basicConstraints CA:FALSE). Proxies that the environment names are not used.
+    /// $SSL_CERT_FILE and $SSL_CERT_DIR replace the system's. A server's self-signed certificate must not be a CA's (basicConstraints
+    /// CA:FALSE). Proxy settings of the environment are ignored.
     #[arg(long, alias = "webhook-ca-file", value_name = "FILE", env = "SORAMODED_CA_FILE", hide_env_values = true)]
     #[serde(alias = "webhook-ca-file")]
     pub ca_file: Option<PathBuf>,
 
-    /// What receivers are told as the label, as Sora's webhooks have one
+    /// Value of the `label` field in outgoing webhooks [default: empty]
     #[arg(long, value_name = "TEXT", env = "SORAMODED_LABEL", hide_env_values = true)]
     pub label: Option<String>,
 
-    /// How long a stop goes on delivering what is owed; the next start does the rest [default: 5s]
+    /// Keep delivering pending webhooks for this long on shutdown; the rest are sent after the next start [default: 5s]
     #[arg(long, value_name = "DURATION", env = "SORAMODED_SHUTDOWN_GRACE", hide_env_values = true)]
     #[serde(deserialize_with = "from_text")]
     pub shutdown_grace: Option<Span>,
 
-    /// Join the cluster whose etcd is there; can be given several times, once for each member
+    /// Join the cluster on the etcd member at this URL; give it once for each member
     ///
-    /// The same channel is then never processed on two nodes. It needs a soramoded that was built with its cluster.
+    /// The same channel is then never processed on two nodes. Needs a soramoded that was built with cluster support.
     #[arg(long, value_name = "URL", env = "SORAMODED_CLUSTER", hide_env_values = true, value_delimiter = ',')]
     #[serde(deserialize_with = "list_from_text")]
     pub cluster: Vec<EtcdUrl>,
 
-    /// What the cluster is called: several can share an etcd [default: default]
+    /// Name of the cluster, for several that share an etcd, 1 to 64 bytes [default: default]
     #[arg(long, value_name = "NAME", env = "SORAMODED_CLUSTER_NAME", hide_env_values = true)]
     #[serde(deserialize_with = "from_text")]
     pub cluster_name: Option<ClusterName>,
 
-    /// How long etcd keeps the node's place without a word from it [default: 10s]
+    /// TTL of this node's etcd lease [default: 10s]
     #[arg(long, value_name = "DURATION", env = "SORAMODED_CLUSTER_TTL", hide_env_values = true)]
     #[serde(deserialize_with = "from_text")]
     pub cluster_ttl: Option<Span>,
 
-    /// How often the node's right to its channels is renewed [default: 2s]
+    /// Interval at which the node reads etcd and renews its ownership lease [default: 2s]
     #[arg(long, value_name = "DURATION", env = "SORAMODED_CLUSTER_HEARTBEAT", hide_env_values = true)]
     #[serde(deserialize_with = "from_text")]
     pub cluster_heartbeat: Option<Span>,
 
-    /// After so long without a renewal the node is isolated: nobody new gets in [default: 6s]
+    /// Isolate the node, which then rejects new clients, after this time without a renewal [default: 6s]
     #[arg(long, value_name = "DURATION", env = "SORAMODED_ISOLATED_AFTER", hide_env_values = true)]
     #[serde(deserialize_with = "from_text")]
     pub isolated_after: Option<Span>,
 
-    /// After so long without a renewal its sessions are ended, and others may take its channels over [default: 30s, or never]
+    /// End the node's sessions after this time without a renewal, so that others can take over its channels [default: 30s, or never]
     ///
-    /// Without --on-fence and --dead-man it is never: nothing would end the sessions, so the channels wait for the node, or for
-    /// `soramode nodes purge`.
+    /// The default is never without --on-fence and --dead-man: nothing would end the sessions, so the channels stay reserved until the
+    /// node returns or an operator runs `soramode nodes purge`.
     #[arg(long, value_name = "DURATION|never", env = "SORAMODED_FENCE_AFTER", hide_env_values = true)]
     #[serde(deserialize_with = "from_text")]
     pub fence_after: Option<FenceAfter>,
 
-    /// How long ending all sessions may take then; others wait so much longer [default: 5s]
+    /// Time allowed for ending all sessions after fencing; other nodes wait this much longer before a takeover [default: 5s]
     #[arg(long, value_name = "DURATION", env = "SORAMODED_FENCE_BUDGET", hide_env_values = true)]
     #[serde(deserialize_with = "from_text")]
     pub fence_budget: Option<Span>,
 
-    /// What ends the sessions then: sora-api, exec:COMMAND, socket or none [default: none]
+    /// Means of ending sessions after fencing: sora-api, exec:COMMAND, socket or none [default: none]
     #[arg(long, value_name = "MEANS", env = "SORAMODED_ON_FENCE", hide_env_values = true)]
     #[serde(deserialize_with = "from_text")]
     pub on_fence: Option<OnFence>,
 
-    /// What ends them when soramoded is dead or frozen: grant (the SFU asks for one) or none [default: none]
+    /// Means of ending sessions when soramoded is dead or frozen: grant (the SFU stops without one) or none [default: none]
     #[arg(long, value_name = "MEANS", env = "SORAMODED_DEAD_MAN", hide_env_values = true)]
     #[serde(deserialize_with = "from_text")]
     pub dead_man: Option<DeadMan>,
 
-    /// Where clients of the other nodes are sent to, such as wss://node-01.example.com/signaling
+    /// URL to which other nodes redirect clients, such as wss://node-01.example.com/signaling
     #[arg(long, value_name = "URL", env = "SORAMODED_SIGNALING_URL", hide_env_values = true)]
     #[serde(deserialize_with = "from_text")]
     pub signaling_url: Option<NodeUrl>,
 
-    /// Where this node's --api-listen is for the other nodes' operators
+    /// URL of this node's --api-listen for `soramode --node` on other nodes
     #[arg(long, value_name = "URL", env = "SORAMODED_API_URL", hide_env_values = true)]
     #[serde(deserialize_with = "from_text")]
     pub api_url: Option<NodeUrl>,
 
-    /// Trust etcd by the certificates in this PEM file
+    /// Trust the CA certificates in this PEM file for etcd
     #[arg(long, value_name = "FILE", env = "SORAMODED_CLUSTER_CA_FILE", hide_env_values = true)]
     pub cluster_ca_file: Option<PathBuf>,
 
-    /// Show etcd the certificate in this PEM file
+    /// Client certificate for etcd, in a PEM file
     #[arg(long, value_name = "FILE", env = "SORAMODED_CLUSTER_CERT_FILE", hide_env_values = true)]
     pub cluster_cert_file: Option<PathBuf>,
 
-    /// The key for it, in a PEM file of mode 0600
+    /// Key of the client certificate, in a PEM file of mode 0600
     #[arg(long, value_name = "FILE", env = "SORAMODED_CLUSTER_KEY_FILE", hide_env_values = true)]
     pub cluster_key_file: Option<PathBuf>,
 
-    /// Log in to etcd as this user; use https: in --cluster, or the password is sent in the clear
+    /// Log in to etcd as this user; use https in --cluster, or the password is sent in the clear
     #[arg(long, value_name = "NAME", env = "SORAMODED_CLUSTER_USER", hide_env_values = true)]
     pub cluster_user: Option<String>,
 
-    /// The user's password, in a file of mode 0600
+    /// Password of the etcd user, in a file of mode 0600
     #[arg(long, value_name = "FILE", env = "SORAMODED_CLUSTER_PASSWORD_FILE", hide_env_values = true)]
     pub cluster_password_file: Option<PathBuf>,
 
-    /// How the log is written on standard error [default: text]
+    /// Format of the log on standard error [default: text]
     #[arg(long, value_name = "FORMAT", env = "SORAMODED_LOG_FORMAT", hide_env_values = true)]
     pub log_format: Option<LogFormat>,
 
-    /// How much is logged [default: info]
+    /// Lowest level to log [default: info]
     #[arg(long, value_name = "LEVEL", env = "SORAMODED_LOG_LEVEL", hide_env_values = true)]
     pub log_level: Option<LogLevel>,
 }

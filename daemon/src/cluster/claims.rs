@@ -138,7 +138,7 @@ impl Trusted {
 }
 
 fn found(gets: &[GetResponse]) -> Result<Found, String> {
-    let [claim, member, mode] = gets else { return Err("etcd's answer cannot be read".to_owned()) };
+    let [claim, member, mode] = gets else { return Err("etcd sent an unreadable answer".to_owned()) };
     Ok(Found {
         claim: claim.kvs().first().map(read_claim).transpose()?,
         member: member.kvs().first().map(|kv| Incarnation(number(kv.create_revision()))),

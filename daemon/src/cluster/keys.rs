@@ -112,7 +112,7 @@ pub(super) struct ConfigValue {
     pub(super) history_id: HistoryId,
     /// etcd's own id, in decimal.
     pub(super) etcd_cluster_id: String,
-    /// Written by a node that has seen that this etcd was set back, so that no node uses it.
+    /// Written by a node that has seen that this etcd was rolled back, so that no node uses it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(super) set_back: Option<String>,
 }
@@ -124,7 +124,7 @@ impl ConfigValue {
         let (min, max) = (value.protocol_min, value.protocol_max);
         if !(min..=max).contains(&CLUSTER_PROTOCOL) {
             return Err(format!(
-                "the cluster speaks protocol {min} to {max}, and this soramoded {CLUSTER_PROTOCOL}: install another version"
+                "the cluster uses protocol {min} to {max}, and this soramoded {CLUSTER_PROTOCOL}; install a matching version"
             ));
         }
         let etcd_cluster_id = value.etcd_cluster_id.parse().map_err(|_| "/cfg in etcd cannot be read: etcd_cluster_id is no number")?;

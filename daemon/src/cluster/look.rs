@@ -41,7 +41,7 @@ impl Etcd {
         let (sent, answer) = read.inspect_err(|_| self.forget_fall())?;
         let received = clock::now().boot;
         let gets = gets(&answer);
-        let [config, members, modes, loads, purged] = gets.as_slice() else { return Err("etcd's answer cannot be read".to_owned()) };
+        let [config, members, modes, loads, purged] = gets.as_slice() else { return Err("etcd sent an unreadable answer".to_owned()) };
         let header = answer.header().ok_or("etcd's answer has no header")?;
         let configuration_text = config.kvs().first().map(|kv| kv.value().to_vec()).unwrap_or_default();
         let configuration = config.kvs().first().map(|kv| ConfigValue::read(kv.value())).transpose()?;

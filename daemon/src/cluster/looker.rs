@@ -75,7 +75,7 @@ impl Looker {
                 }
             }
             Err(why) => {
-                tracing::debug!(why, "the members cannot be read");
+                tracing::debug!(why, "cannot read the members from etcd");
                 self.inbox.send(Letter::Etcd(Box::new(Heard::LookFailed(why)))).await.ok()
             }
         }

@@ -90,7 +90,7 @@ impl Trusted {
         if self.txn(vec![is_member], vec![put], Vec::new()).await?.succeeded {
             Ok(())
         } else {
-            Err("the node's place in the cluster is lost".to_owned())
+            Err("the node has lost its membership in the cluster".to_owned())
         }
     }
 
@@ -113,7 +113,7 @@ impl Etcd {
         let Some(lease) = self.lease() else { return };
         let kept = self.pool.call(|mut client: Client| async move { client.lease_keep_alive(lease).await.map(drop) }).await;
         if let Err(why) = kept {
-            tracing::debug!(why, "the lease was not kept alive");
+            tracing::debug!(why, "cannot keep the etcd lease alive");
         }
     }
 }

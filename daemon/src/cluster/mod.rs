@@ -215,7 +215,7 @@ impl Edge {
             let Some(trusted) = self.trusted() else { return };
             match trusted.leave(incarnation).await {
                 Ok(()) => tracing::info!("left the cluster"),
-                Err(why) => tracing::warn!(why, "could not leave the cluster in order: its place is kept for a while"),
+                Err(why) => tracing::warn!(why, "cannot leave the cluster cleanly; etcd keeps the membership until the lease expires"),
             }
         }
     }
@@ -227,7 +227,7 @@ impl Edge {
             Order::Look => self.wanted.notify_one(),
             Order::Trust { configuration_text } => etcd.set_trust(configuration_text),
             Order::Distrust(refusal) => {
-                tracing::error!(why = %refusal, remedy = refusal.remedy(), "this etcd is refused; the node is isolated until the problem is fixed");
+                tracing::error!(why = %refusal, remedy = refusal.remedy(), "this etcd is refused; the node stays isolated until the problem is fixed");
             }
             Order::NoteSetBack { found, why } => self.spawn(async move {
                 etcd.note_set_back(&found, &why).await;
@@ -253,7 +253,7 @@ impl Edge {
                 self.spawn(async move {
                     match trusted {
                         Some(trusted) => carry_out(&trusted, order, &inbox).await,
-                        None => order.refused("no etcd is trusted yet"),
+                        None => order.refused("etcd has not been verified yet"),
                     }
                 });
             }
@@ -285,7 +285,7 @@ async fn carry_out(etcd: &Trusted, order: Order, inbox: &Inbox) -> Option<Heard>
         Order::Find { channel_id, by } => {
             let found = match etcd.ask(&channel_id, by, &Wish::Find).await {
                 Ok(Reply::Refused(found)) => Ok(found),
-                Ok(Reply::Won(_)) => Err("etcd's answer cannot be read".to_owned()),
+                Ok(Reply::Won(_)) => Err("etcd sent an unreadable answer".to_owned()),
                 Err(why) => Err(why),
             };
             Some(Heard::Found { channel_id, found })
@@ -306,7 +306,7 @@ async fn carry_out(etcd: &Trusted, order: Order, inbox: &Inbox) -> Option<Heard>
         }
         Order::Tell { by, load } => {
             if let Err(why) = etcd.tell(by, load).await {
-                tracing::debug!(why, "the others do not know how full the node is");
+                tracing::debug!(why, "cannot publish this node's load");
             }
             None
         }

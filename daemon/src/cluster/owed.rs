@@ -64,7 +64,7 @@ impl Trusted {
         let end = successor(&prefix);
         loop {
             if Instant::now() > until {
-                return Err(format!("there are more claims than can be read in {} s", time.as_secs()));
+                return Err(format!("reading the claims took longer than {} s", time.as_secs()));
             }
             let page = self.page(&from, &end).await?;
             page.kvs().iter().filter_map(|kv| read_claim(kv).ok()).for_each(&mut *each);

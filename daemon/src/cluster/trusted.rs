@@ -58,16 +58,16 @@ impl Trusted {
             let configuration = gets.pop();
             let text = configuration.as_ref().and_then(|get| get.kvs().first()).map(etcd_client::KeyValue::value);
             if text != Some(&self.configuration.text) {
-                return Err("etcd is not the one that this node is in, or its /cfg has changed".to_owned());
+                return Err("this etcd is not the one that the node joined, or its /cfg has changed".to_owned());
             }
         }
         if !is_same {
-            return Err("etcd has the content of another one: it was restored from a backup".to_owned());
+            return Err("etcd has the content of another etcd: it was restored from a backup".to_owned());
         }
         let writes = if succeeded { writes } else { Writes::Nothing };
         if let Some(fall) = fall(before, revision, writes) {
             self.etcd.fell(fall);
-            return Err(format!("etcd was set back: it is at revision {revision}, and was at {before}"));
+            return Err(format!("etcd was rolled back: it is at revision {revision}, and was at {before}"));
         }
         self.etcd.saw_revision(revision);
         Ok(Done { succeeded, revision, gets })
@@ -137,7 +137,7 @@ impl Etcd {
             Err(why) => Err(why),
         };
         if let Err(why) = noted {
-            tracing::warn!(why, "cannot record in etcd that it was set back; other nodes may not notice");
+            tracing::warn!(why, "cannot record in etcd that it was rolled back; other nodes may not notice");
         }
     }
 
@@ -145,7 +145,7 @@ impl Etcd {
     pub(super) async fn init(&self, found: Option<&[u8]>, configuration: Configuration) -> Result<Configuration, String> {
         self.write_configuration(found, &configuration.clone().into()).await?;
         let Configuration { cluster_id, epoch, etcd_cluster_id, .. } = &configuration;
-        tracing::info!(cluster_id = cluster_id.as_str(), epoch, etcd_cluster_id, "made the cluster in etcd");
+        tracing::info!(cluster_id = cluster_id.as_str(), epoch, etcd_cluster_id, "created the cluster in etcd");
         Ok(configuration)
     }
 

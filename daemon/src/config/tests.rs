@@ -322,7 +322,7 @@ fn a_wrong_flag_is_refused_with_what_it_takes() {
 fn a_wrong_file_is_refused_with_line_and_key() {
     for (file, words) in [
         ("\nsession_linger = '1s'", "2: unknown field `session_linger`: did you mean session-linger? (at session_linger)"),
-        ("mode = 'open'", "1: no such mode: \"open\", takes normal, block_new_session, block_new_connection (at mode)"),
+        ("mode = 'open'", "1: unknown mode \"open\", takes normal, block_new_session, block_new_connection (at mode)"),
         ("socket-mode = 660", "1: got integer `660`, takes a text in quotes (at socket-mode)"),
         ("socket-mode = '0o1000'", "octal permission bits"),
         ("ephemeral = 1\n", "takes true or false (at ephemeral)"),

@@ -110,9 +110,9 @@ pub(super) async fn serve(stream: UnixStream, peer: Peer, house: Arc<House>, doo
     };
     // However the socket broke: the client is gone.
     let ended = client.talk(&stop).await;
-    tracing::debug!(socket = socket.0, ?ended, "client gone");
+    tracing::debug!(socket = socket.0, ?ended, "client disconnected");
     if client.inbox.send(Letter::Gone(socket)).await.is_err() {
-        tracing::debug!(socket = socket.0, "the driver is gone");
+        tracing::debug!(socket = socket.0, "soramoded is stopping");
     }
 }
 
@@ -259,7 +259,7 @@ impl Client {
             return Ok(());
         }
         let letter = Letter::Ask { socket: self.socket, actor: Arc::clone(&self.actor), requests };
-        self.inbox.send(letter).await.map_err(|_| io::Error::other("the driver is gone"))
+        self.inbox.send(letter).await.map_err(|_| io::Error::other("soramoded is stopping"))
     }
 
     fn take_bytes(&mut self, bytes: usize) -> io::Result<()> {
@@ -294,8 +294,7 @@ impl Client {
         self.is_first_byte_seen = true;
         let first = self.lines.first_byte();
         if let Some(byte) = first.filter(|byte| !matches!(byte, b'{' | b'[' | b' ' | b'\t' | b'\r' | b'\n')) {
-            let message =
-                format!("this socket speaks JSON-RPC 2.0, one message a line, and no line of it begins with the byte 0x{byte:02x}");
+            let message = format!("not JSON-RPC 2.0: a line begins with the byte 0x{byte:02x}");
             self.conversation.refuse_and_close(Error::new(ErrorType::ParseError, message));
         }
     }
@@ -354,7 +353,7 @@ async fn gone(hang_up: Option<&HangUp>) {
 }
 
 fn line_overdue() -> Error {
-    Error::new(ErrorType::InvalidRequest, format!("a line that was begun did not end within {} s", LINE_TIME.as_secs()))
+    Error::new(ErrorType::InvalidRequest, format!("a line was not completed within {} s", LINE_TIME.as_secs()))
 }
 
 #[cfg(test)]

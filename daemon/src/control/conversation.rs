@@ -344,8 +344,8 @@ fn too_many_waits(access: Access, max: usize) -> Error {
         Access::View => "clients that may only view",
         Access::Operate => "clients that may operate",
     };
-    let message = format!("{clients} have {max} waits under way already, all together");
-    Error::new(ErrorType::InvalidRequest, message).with_hint("Let some end first")
+    let message = format!("{clients} already have {max} waits under way in total");
+    Error::new(ErrorType::InvalidRequest, message).with_hint("Wait until some of them have ended")
 }
 
 #[cfg(test)]

@@ -131,16 +131,12 @@ fn of(page: &Page) -> Of {
 }
 
 fn page_of(reply: Reply) -> Result<Page, Error> {
-    if let Reply::Page(page) = reply {
-        Ok(page)
-    } else {
-        Err(Error::new(ErrorType::Internal, "the gate answered a list with something else"))
-    }
+    if let Reply::Page(page) = reply { Ok(page) } else { Err(Error::new(ErrorType::Internal, "a list request got another kind of answer")) }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "as map_err gives it")]
 fn unwritable(error: serde_json::Error) -> Error {
-    Error::new(ErrorType::Internal, format!("a page cannot be written: {error}"))
+    Error::new(ErrorType::Internal, format!("cannot write a page: {error}"))
 }
 
 #[cfg(test)]

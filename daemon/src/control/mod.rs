@@ -273,7 +273,7 @@ enum Full {
 impl Full {
     fn error(self) -> Error {
         let newcomers = |clients| {
-            let message = format!("the users of {clients} clients are being looked up already");
+            let message = format!("too many clients ({clients}) are being identified");
             Error::new(ErrorType::TooManyClients, message).with_hint("Try again")
         };
         match self {
@@ -330,8 +330,8 @@ fn turn_away(stream: &UnixStream, full: Full) {
     let error = full.error();
     if write_answer(&mut line, &ReplyTo::Null, Err::<&(), _>(&error)).is_ok() {
         // Past tokio, which knows a socket as writable only after it was polled once.
-        let sent = rustix::io::write(stream, &line);
-        log_limited!(warn, ?sent, ?full, "rejected a client: too many clients");
+        rustix::io::write(stream, &line).unwrap_or_default();
+        log_limited!(warn, "rejected a client of the control socket: {}", error.message);
     }
 }
 

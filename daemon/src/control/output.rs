@@ -85,7 +85,7 @@ impl Output {
         if let Err(error) = message(&mut self.bytes) {
             // Nothing that is said here can fail to be written. If it does, no half line may stand in what follows.
             self.bytes.truncate(before);
-            tracing::error!(%error, "a message cannot be written");
+            tracing::error!(%error, "cannot write a message");
         }
         self.count();
     }

@@ -197,7 +197,9 @@ async fn next_ending(endings: Option<&mut broadcast::Receiver<Ending>>) -> Endin
     loop {
         match endings.recv().await {
             Ok(ending) => return ending,
-            Err(RecvError::Lagged(missed)) => log_limited!(warn, missed, "a client that ends sessions does not read its end requests"),
+            Err(RecvError::Lagged(missed)) => {
+                log_limited!(warn, missed, "a client that subscribed with ends: true does not read its End requests; some were dropped");
+            }
             Err(RecvError::Closed) => return std::future::pending().await,
         }
     }

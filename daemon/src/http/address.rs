@@ -29,8 +29,8 @@ impl Absent {
     pub(crate) fn warning(&self) -> String {
         let Self { address, names } = self;
         format!(
-            "no interface of this machine has the address {} yet, so no client can reach {address} ({names}). It is served as soon as it \
-             is there; if it is wrong, correct {names} and restart soramoded",
+            "no interface of this machine has the address {} yet, so no client can reach {address} ({names}). soramoded serves it as soon as \
+             an interface has it. If the address is wrong, correct {names} and restart soramoded",
             address.ip()
         )
     }

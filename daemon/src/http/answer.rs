@@ -81,7 +81,7 @@ pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Answered {
         Ok(bytes) => typed(status, JSON, bytes),
         // Nothing that is answered can fail to be written.
         Err(error) => {
-            tracing::error!(%error, "an answer cannot be written");
+            tracing::error!(%error, "cannot write an answer");
             typed(StatusCode::INTERNAL_SERVER_ERROR, JSON, &b"{\"error_type\":\"HandlerException\"}"[..])
         }
     }

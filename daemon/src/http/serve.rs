@@ -122,7 +122,7 @@ async fn turn_away(mut stream: impl AsyncWrite + Unpin, words: &[u8]) {
         stream.shutdown().await
     };
     if let Ok(Err(error)) = timeout(REFUSAL_TIME, saying).await {
-        tracing::debug!(%error, "an HTTP client went before it was turned away");
+        tracing::debug!(%error, "an HTTP client disconnected before it was rejected");
     }
 }
 

@@ -79,7 +79,7 @@ impl Queue {
     fn flush(&self) {
         let (written, is_written) = sync_channel(1);
         if self.messages.send(Message::Flush(written)).is_ok() && is_written.recv_timeout(FLUSH_TIME).is_err() {
-            tracing::debug!("nobody reads the log");
+            tracing::debug!("the log is not being read");
         }
     }
 }
@@ -129,7 +129,7 @@ fn write_all(messages: &Receiver<Message>, counts: &Counts, mut out: impl Write)
 fn report_dropped(counts: &Counts) {
     let lines = counts.unreported.swap(0, Ordering::Relaxed);
     if lines > 0 {
-        tracing::warn!(lines, "log lines were dropped: standard error was not read");
+        tracing::warn!(lines, "log lines were dropped, because standard error is not being read");
     }
 }
 

@@ -99,7 +99,7 @@ fn bits_go_to_the_socket_that_was_made_and_not_to_what_is_in_its_place() {
 async fn a_second_daemon_is_refused_with_the_pid_of_the_first() {
     let home = Home::new();
     let first = SocketFile::open(&home.config()).unwrap();
-    let refusal = format!("/s is served by a running soramoded (pid {})", std::process::id());
+    let refusal = format!("/s is in use by a running soramoded (pid {})", std::process::id());
     assert_eq!(home.refusal(), refusal);
     // Even if somebody removed its lock file: the socket answers for itself.
     fs::remove_file(home.0.path().join("s.lock")).unwrap();
@@ -123,7 +123,7 @@ async fn a_daemon_too_busy_to_answer_is_alive() {
             break;
         }
     }
-    assert_eq!(home.refusal(), "/s is served by a running soramoded");
+    assert_eq!(home.refusal(), "/s is in use by a running soramoded");
 }
 
 #[tokio::test]
@@ -196,7 +196,7 @@ async fn a_path_that_is_too_long_is_refused_and_not_cut() {
     SocketFile::open(&Config::on_socket(&longest)).unwrap();
     let longer = home.0.path().join("s".repeat(room + 1));
     let refusal = SocketFile::open(&Config::on_socket(&longer)).unwrap_err().to_string();
-    assert!(refusal.ends_with("has 108 bytes, takes 107"), "{refusal}");
+    assert!(refusal.ends_with("has 108 bytes, takes at most 107"), "{refusal}");
     assert!(home.names().is_empty());
 }
 
@@ -205,7 +205,7 @@ async fn a_missing_group_is_refused_before_anything_is_made() {
     let home = Home::new();
     let config = Config { operator_group: Some("no-such-group".to_owned()), ..home.config() };
     let refusal = SocketFile::open(&config).unwrap_err().to_string();
-    assert_eq!(refusal, "there is no group \"no-such-group\" for the socket (operator-group)");
+    assert_eq!(refusal, "there is no group \"no-such-group\" for --operator-group");
     assert!(home.names().is_empty());
 }
 

@@ -37,7 +37,7 @@ impl Drop for Copier {
     fn drop(&mut self) {
         self.wishes = None;
         if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("the thread that copies the write-ahead log ended before its time");
+            tracing::error!("the thread that copies the write-ahead log ended early; restart soramoded");
         }
     }
 }
@@ -45,7 +45,7 @@ impl Drop for Copier {
 fn run(connection: &Connection, orders: &Receiver<()>, tell: impl Fn(rusqlite::Result<()>)) {
     // Of this thread alone, on Linux. Where it is refused the copy only takes its turn like everything else.
     if let Err(error) = setpriority_process(None, NICENESS) {
-        tracing::debug!(%error, "copying goes on at the usual priority");
+        tracing::debug!(%error, "cannot lower the priority of copying the write-ahead log");
     }
     while orders.recv().is_ok() {
         tell(copy_back(connection));

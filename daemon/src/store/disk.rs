@@ -59,7 +59,7 @@ pub enum WriteError {
     #[error("another file is in the place of {}", .0.display())]
     Replaced(PathBuf),
     /// The files cannot be looked at.
-    #[error("cannot look at {}: {error}", path.display())]
+    #[error("cannot access {}: {error}", path.display())]
     Unseen {
         /// The database.
         path: PathBuf,

@@ -66,7 +66,7 @@ pub enum Trouble {
     #[error("another process has locked it ({0})")]
     Locked(rusqlite::Error),
     /// The folder belongs to a user that is neither root nor the daemon's.
-    #[error("its folder belongs to another user (uid {0}), who could change it")]
+    #[error("its folder belongs to another user (uid {0})")]
     FolderOfAnother(u32),
     /// Other users may write to the folder.
     #[error("other users may write to its folder (mode {0:04o})")]

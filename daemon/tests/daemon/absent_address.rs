@@ -45,7 +45,7 @@ fn an_address_that_comes_later_is_served_once_it_is_there_and_until_then_everyth
     assert!(inside(pid, &format!("ip addr add {ADDRESS}/32 dev lo")).status.success());
     let answer = String::from_utf8(inside(pid, &ask).stdout).unwrap();
     assert!(answer.starts_with("HTTP/1.0 200") || answer.starts_with("HTTP/1.1 200"), "{answer}");
-    process.read_log_until("an interface has the address now");
+    process.read_log_until("an interface now has the address");
     // It was forgotten before it was logged.
     assert_eq!(client.status().get("warnings"), None);
 }

@@ -251,7 +251,7 @@ fn a_mode_that_is_not_safe_from_a_power_cut_is_not_promised() {
     // What was reported as failed is not carried out once the disk is well: what is written says that it was taken back.
     let changes = client.get("ListModeChanges", &json!({}))["changes"].clone();
     assert_eq!((&changes[1]["generation"], &changes[0]["mode"]), (&2.into(), &"block_new_connection".into()), "{changes}");
-    assert!(changes[0]["reason"].as_str().unwrap().starts_with("takes back generation 2"), "{changes}");
+    assert!(changes[0]["reason"].as_str().unwrap().starts_with("undoes generation 2"), "{changes}");
     assert_eq!(client.status()["mode"], "block_new_connection");
     client.get("ChangeMode", &json!({"mode": "normal"}));
     assert_eq!(client.connect("spam", "second")["type"], "offer");

@@ -96,7 +96,7 @@ fn what_is_no_request_is_refused_and_the_next_one_answered() {
     assert!(client.hear()["error"].is_object());
     client.send("[{\"id\":1,\"method\":\"GetMode\"}]\n");
     let error = client.hear_error(Value::Null, "InvalidRequest");
-    assert!(error["message"].as_str().unwrap().contains("one request a line"), "{error}");
+    assert!(error["message"].as_str().unwrap().contains("one request per line"), "{error}");
 }
 
 #[test]

@@ -40,18 +40,18 @@ impl Home {
     }
 }
 
-const READ: &str = "the configuration was read again";
+const READ: &str = "configuration reloaded";
 
 #[test]
 fn what_was_taken_and_what_needs_a_restart_is_said() {
     let mut home = Home::start("");
     let log = home.reload("log-level = \"debug\"\nkeep-events = 7\napi-listen = \"127.0.0.1:1\"\n", READ);
-    assert!(log.contains("taken: log-level; needs a restart: keep-events, api-listen\n"), "{log}");
+    assert!(log.contains("applied: log-level; restart required for: keep-events, api-listen\n"), "{log}");
     let log = home.reload("log-level = \"debug\"\n", READ);
-    assert!(log.contains("taken: nothing; needs a restart: nothing\n"), "{log}");
+    assert!(log.contains("applied: nothing; restart required for: nothing\n"), "{log}");
     // It is taken: who comes and goes is logged now.
     Line::to(&home.socket).get("GetMode", &json!({}));
-    home.process.read_log_until("client gone");
+    home.process.read_log_until("client disconnected");
     assert_eq!(Line::to(&home.socket).get("GetMode", &json!({}))["mode"], "normal");
 }
 
@@ -64,8 +64,8 @@ fn a_configuration_that_is_wrong_changes_nothing() {
     let warning = |home: &Home| Line::to(&home.socket).status().get("warnings").map(ToString::to_string);
     assert!(warning(&home).unwrap().contains("soramoded would not start with it"), "{:?}", warning(&home));
     let log = home.reload("operator-group = \"no such group\"\n", READ);
-    assert!(log.contains("not taken: operator-group: there is no group \"no such group\""), "{log}");
-    assert!(log.contains("taken: nothing; needs a restart: nothing\n"), "{log}");
+    assert!(log.contains("setting not applied: operator-group: there is no group \"no such group\""), "{log}");
+    assert!(log.contains("applied: nothing; restart required for: nothing\n"), "{log}");
     assert_eq!(warning(&home), None, "a good one was read");
 }
 
@@ -100,11 +100,11 @@ fn other_receivers_and_other_secrets_are_taken() {
     let mut signed = telling(&one);
     writeln!(signed, "webhook-secret-file = {secrets:?}").unwrap();
     let log = home.reload(&signed, READ);
-    assert!(log.contains("taken: webhook-secret-file;"), "{log}");
+    assert!(log.contains("applied: webhook-secret-file;"), "{log}");
     change(&home, "normal");
     assert!(one.hear().header("webhook-signature").unwrap().starts_with("v1,"));
     let log = home.reload(&telling(&other), READ);
-    assert!(log.contains("taken: webhook, webhook-secret-file;"), "{log}");
+    assert!(log.contains("applied: webhook, webhook-secret-file;"), "{log}");
     change(&home, "block_new_connection");
     let told = other.hear();
     assert_eq!((told.body["mode"].as_str(), told.header("webhook-signature")), (Some("block_new_connection"), None));
@@ -122,11 +122,11 @@ fn other_certificates_are_taken_if_they_are_some() {
     let mut home = Home::start(&telling);
     let certificates = concat!(env!("CARGO_MANIFEST_DIR"), "/src/config/tests/identity.pem");
     let log = home.reload(&format!("{telling}ca-file = {certificates:?}\n"), READ);
-    assert!(log.contains("taken: ca-file; needs a restart: nothing\n"), "{log}");
+    assert!(log.contains("applied: ca-file; restart required for: nothing\n"), "{log}");
     let empty = home.file.with_file_name("empty.pem");
     fs::write(&empty, "").unwrap();
     let log = home.reload(&format!("{telling}ca-file = {empty:?}\n"), "configuration not reloaded");
-    assert!(log.contains("empty.pem has no PEM certificate"), "{log}");
+    assert!(log.contains("empty.pem: has no PEM certificate"), "{log}");
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn other_upstreams_are_taken() {
     fs::write(&file, config(&other)).unwrap();
     process.kill(Signal::HUP);
     let log = process.read_log_until(READ);
-    assert!(log.contains("taken: session-upstream; needs a restart: nothing\n"), "{log}");
+    assert!(log.contains("applied: session-upstream; restart required for: nothing\n"), "{log}");
     assert!(say().starts_with("HTTP/1.1 200"));
     other.hear();
     assert_eq!(one.heard().len(), 0);
@@ -168,10 +168,10 @@ fn the_socket_goes_to_another_group() {
     let mut home = Home::start("");
     let group = nix::unistd::Group::from_name("nogroup").unwrap().unwrap();
     let log = home.reload("operator-group = \"nogroup\"\n", READ);
-    assert!(log.contains("taken: operator-group; needs a restart: nothing\n"), "{log}");
+    assert!(log.contains("applied: operator-group; restart required for: nothing\n"), "{log}");
     let metadata = fs::metadata(&home.socket).unwrap();
     assert_eq!((metadata.gid(), metadata.mode() & 0o777), (group.gid.as_raw(), 0o660));
     let log = home.reload("", READ);
-    assert!(log.contains("taken: operator-group;"), "{log}");
+    assert!(log.contains("applied: operator-group;"), "{log}");
     assert_eq!(fs::metadata(&home.socket).unwrap().gid(), 0);
 }

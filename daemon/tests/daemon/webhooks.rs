@@ -128,7 +128,7 @@ fn the_first_failure_is_in_the_log_and_a_removed_receiver_is_one_line() {
     receiver.hear();
     process.kill(Signal::TERM);
     let (_, log, _) = process.end();
-    assert_eq!(log.matches("a receiver failed; its deliveries are retried").count(), 1, "{log}");
+    assert_eq!(log.matches("a webhook receiver failed; its deliveries will be retried").count(), 1, "{log}");
     let process = home.start(&[]);
     process.client().status();
     process.kill(Signal::TERM);

@@ -104,8 +104,8 @@ async fn one_that_was_set_back_is_refused_by_all_once_one_node_sees_it() {
     let [mut first, mut second] = nodes;
     etcd.put_aside("old");
     etcd.bring_back("copy").await;
-    refuses(&mut first, "etcd was set back").await;
-    refuses(&mut second, "etcd was set back").await;
+    refuses(&mut first, "etcd was rolled back").await;
+    refuses(&mut second, "etcd was rolled back").await;
     let fresh = Node::start("n3", &etcd, &QUICK);
     fresh.says("as another node has seen").await;
     drop(fresh);

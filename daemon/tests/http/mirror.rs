@@ -58,7 +58,7 @@ fn a_sora_that_was_not_told_is_a_warning_and_no_lost_change() {
     let sora = Fake::that(Reply::json(500, r#"{"error_type":"HandlerException"}"#));
     let node = node_before(&sora);
     let mut client = node.daemon.client();
-    let words = "was not told of block_new_session: answered 500 HandlerException";
+    let words = " to block_new_session: answered 500 HandlerException";
     let changed = client.get("ChangeMode", &json!({"mode": "block_new_session"}));
     assert_eq!((&changed["mode"], &changed["changed"]), (&json!("block_new_session"), &json!(true)));
     assert!(changed["warning"].as_str().unwrap().ends_with(words), "{changed}");
@@ -68,7 +68,7 @@ fn a_sora_that_was_not_told_is_a_warning_and_no_lost_change() {
     assert!(said.header("x-soramode-warning").unwrap().ends_with(words));
     sora.reply_from_now(Reply::Hang);
     let changed = client.get("ChangeMode", &json!({"mode": "block_new_connection"}));
-    assert!(changed["warning"].as_str().unwrap().ends_with("was not told of block_new_connection: no answer in time"), "{changed}");
+    assert!(changed["warning"].as_str().unwrap().ends_with(" to block_new_connection: no answer in time"), "{changed}");
     assert_eq!(client.get("GetMode", &json!({}))["mode"], "block_new_connection");
     sora.reply_from_now(Reply::json(200, r#"{"mode":"normal"}"#));
     let changed = client.get("ChangeMode", &json!({"mode": "normal"}));

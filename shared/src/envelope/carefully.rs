@@ -51,7 +51,7 @@ pub fn read_carefully(line: &[u8]) -> Incoming {
     let reply_to = match members.id {
         Id::Absent => None,
         Id::Null => {
-            let error = Error::new(ErrorType::ParseError, "id is null: leave it out for no answer, or give a number or a string");
+            let error = Error::new(ErrorType::ParseError, "id is null, takes a number or a string; leave it out for no answer");
             return Incoming { reply_to: Some(ReplyTo::Null), request: Err(error) };
         }
         Id::Is(id) => Some(ReplyTo::Id(id)),
@@ -67,8 +67,8 @@ fn read_method(jsonrpc: Option<&str>, name: &str) -> Result<Method, Error> {
     }
     Method::from_name(name).ok_or_else(|| {
         let methods: Vec<String> = Method::ALL.iter().map(|method| method.name().to_owned()).collect();
-        let mut error =
-            Error::new(ErrorType::MethodNotFound, format!("no method {name:?}")).with_hint(format!("There are {}", methods.join(", ")));
+        let mut error = Error::new(ErrorType::MethodNotFound, format!("no method {name:?}"))
+            .with_hint(format!("The methods are {}", methods.join(", ")));
         error.data.methods = Some(methods);
         error
     })
@@ -98,6 +98,6 @@ fn is_array(line: &[u8]) -> bool {
 }
 
 fn refuse_batch() -> Incoming {
-    let error = Error::new(ErrorType::InvalidRequest, "batches are not taken: send one request a line");
+    let error = Error::new(ErrorType::InvalidRequest, "batches are not supported: send one request per line");
     Incoming { reply_to: Some(ReplyTo::Null), request: Err(error) }
 }

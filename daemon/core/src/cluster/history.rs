@@ -18,7 +18,7 @@ pub struct Configuration {
     pub epoch: u64,
     /// The etcd in which it was begun.
     pub etcd_cluster_id: u64,
-    /// A node has seen that this etcd was set back, and says how.
+    /// A node has seen that this etcd was rolled back, and says how.
     pub set_back: Option<String>,
 }
 
@@ -144,8 +144,8 @@ impl Refusal {
         match self {
             Self::NotInitialized => "Run once, on one node: soramode nodes init",
             Self::OtherCluster { .. } => {
-                "Check the addresses and the name of the cluster. To move the node to that cluster: drain it, stop soramoded, and remove its \
-                 state folder"
+                "Check --cluster and --cluster-name. To move the node to that cluster: drain it, stop soramoded, and remove its state \
+                 folder"
             }
             Self::Emptied
             | Self::Copied { .. }
@@ -153,7 +153,7 @@ impl Refusal {
             | Self::OtherHistory { .. }
             | Self::SetBack { .. }
             | Self::Reported(_) => {
-                "Bring back the etcd that was there. If it is lost, or was restored from a backup, read \"etcd from a backup\" in man/cluster.md, \
+                "Bring back the previous etcd. If it is lost, or was restored from a backup, read \"etcd from a backup\" in man/cluster.md, \
                  then run on one node: soramode nodes init --accept-risk=lost-claims"
             }
         }
@@ -164,23 +164,23 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotInitialized => write!(f, "etcd has no cluster of this name yet"),
-            Self::Emptied => write!(f, "etcd has lost the cluster that this node is in: it was emptied, or replaced by an empty one"),
+            Self::Emptied => write!(f, "etcd has lost this node's cluster: it was emptied, or replaced by an empty one"),
             Self::Copied { made_in, found } => {
                 write!(f, "this etcd ({found}) is not the one that the cluster was made in ({made_in}): it was restored from a backup")
             }
             Self::OtherCluster { known, found } => {
-                write!(f, "etcd has another cluster ({}) than the one that this node is in ({})", found.as_str(), known.as_str())
+                write!(f, "etcd has cluster ({}), and this node belongs to cluster ({})", found.as_str(), known.as_str())
             }
             Self::OlderEpoch { known, found } => {
-                write!(f, "etcd was set back: it has epoch {found}, and this node has seen epoch {known}")
+                write!(f, "etcd was rolled back: it has epoch {found}, and this node has seen epoch {known}")
             }
             Self::OtherHistory { epoch } => {
-                write!(f, "etcd was set back: its epoch {epoch} is not the epoch {epoch} that this node was in")
+                write!(f, "etcd was rolled back: its epoch {epoch} is not the epoch {epoch} that this node was in")
             }
             Self::SetBack { seen, found } => {
-                write!(f, "etcd was set back: it is at revision {found}, and this node has seen revision {seen}")
+                write!(f, "etcd was rolled back: it is at revision {found}, and this node has seen revision {seen}")
             }
-            Self::Reported(by) => write!(f, "etcd was set back, as another node has seen: {by}"),
+            Self::Reported(by) => write!(f, "etcd was rolled back, as another node has seen: {by}"),
         }
     }
 }

@@ -6,10 +6,10 @@ use std::time::Duration;
 use super::schedule::{NEWS_PAUSE, heeded};
 
 /// Reason of deliveries that failed because their receiver was removed.
-pub const REMOVED: &str = "it is no webhook of this node any more";
+pub const REMOVED: &str = "its receiver is no longer configured (--webhook)";
 
 /// Why a delivery failed that was the oldest of too many.
-pub const OVERFLOW: &str = "overflow: too many deliveries were owed";
+pub const OVERFLOW: &str = "overflow: too many deliveries were pending";
 
 /// Pending deliveries of one receiver. All times are by the boot clock.
 #[derive(Default)]

@@ -37,13 +37,13 @@ const ROUNDS_MAX: u8 = 8;
 pub(super) const ISOLATED: &str = "the node is isolated";
 
 /// Why a node that has no place in the cluster yet cannot ask.
-pub(super) const ON_ITS_WAY: &str = "the node is on its way into the cluster";
+pub(super) const ON_ITS_WAY: &str = "the node is joining the cluster";
 
 /// Why a node that was joined cannot ask.
-pub(super) const PLACE_LOST: &str = "the node's place in the cluster is lost";
+pub(super) const PLACE_LOST: &str = "the node has lost its membership in the cluster";
 
 /// Why a node cannot claim that was `normal` a moment ago, or is to be.
-const NOT_PUBLISHED: &str = "the other nodes do not know yet that this one is normal";
+const NOT_PUBLISHED: &str = "the other nodes have not yet been notified that this node is normal";
 
 /// The node as a question about a channel is judged.
 #[derive(Clone, Copy)]
@@ -248,7 +248,8 @@ impl Gate {
         let reclaims = self.member.as_deref().and_then(|member| member.trust.reclaims_for(here.now));
         match self.belongs(here.mode, newcomers.channel_id, newcomers.hops) {
             Belongs::Here if let Some(left) = reclaims => {
-                let why = format!("nodes claim the channels that they serve anew; others can be had in {} s", left.as_secs() + 1);
+                let why =
+                    format!("nodes are reclaiming the channels that they serve; other channels can be claimed in {} s", left.as_secs() + 1);
                 Step::Settle(Ruling::Unavailable(why))
             }
             _ if newcomers.is_session && can_claim => Step::Ask(Wish::Claim),
@@ -306,7 +307,7 @@ impl Gate {
         let Some(asking) = self.member().and_then(|member| member.asking.get_mut(channel_id)) else { return };
         asking.rounds += 1;
         if asking.rounds > ROUNDS_MAX {
-            return self.settle(turn, channel_id, &Ruling::Unavailable("the channel changes hands too often".to_owned()));
+            return self.settle(turn, channel_id, &Ruling::Unavailable("the channel's owner keeps changing".to_owned()));
         }
         if self.membership == Membership::Fenced {
             return self.settle(turn, channel_id, &Ruling::Nowhere);

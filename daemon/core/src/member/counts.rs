@@ -92,7 +92,7 @@ impl Gate {
         let (orphaned_channels, counted_at, problem) = match self.member.as_deref().and_then(|member| member.counts.last.as_ref()) {
             Some(Counted { owned: Ok(owned), at, .. }) => (Some(self.orphaned_channels(owned)), Some(*at), None),
             Some(Counted { owned: Err(why), .. }) => (None, None, Some(why.clone())),
-            None => (None, None, Some("they are being counted: ask again in a moment".to_owned())),
+            None => (None, None, Some("they are being counted; retry in a moment".to_owned())),
         };
         if let Some(orphaned_channels) = orphaned_channels {
             for node in &mut nodes {

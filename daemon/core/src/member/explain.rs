@@ -71,7 +71,7 @@ impl Gate {
             return Some(Ok(self.explained(&channel_id, |_| Ruling::Full)));
         }
         if member.explaining.count() >= EXPLAINING_MAX {
-            return Some(Err(Error::cluster_unavailable("as many channels are being explained as may be at one time")));
+            return Some(Err(Error::cluster_unavailable("too many Explain requests are under way")));
         }
         let is_new = !member.explaining.0.contains_key(&channel_id);
         member.explaining.0.entry(channel_id.clone()).or_default().tickets.push(ticket);
@@ -102,7 +102,7 @@ impl Gate {
                 (looking.rounds, looking.is_parked) = (looking.rounds.saturating_add(1), true);
                 return Self::order(turn, Order::Look);
             }
-            None => Mode::ALL.map(|mode| (mode, Ruling::Unavailable("the channel's owner is not known".to_owned()))),
+            None => Mode::ALL.map(|mode| (mode, Ruling::Unavailable("the channel's owner could not be read".to_owned()))),
             Some(rulings) => rulings,
         };
         let tickets = std::mem::take(&mut looking.tickets);

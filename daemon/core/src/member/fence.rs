@@ -42,13 +42,13 @@ impl Fences {
     pub(super) fn problem(&self, means: FenceMeans) -> Option<String> {
         let fence = self.under_way.values().next()?;
         let nobody = match means {
-            FenceMeans::None => ": nothing here ends them; end them on the SFU, and tell with a Report",
-            FenceMeans::Socket if fence.told == Some(0) => ": no client that said ends: true is there",
+            FenceMeans::None => ". Neither --on-fence nor a client ends them: end them on the SFU, then send a Report",
+            FenceMeans::Socket if fence.told == Some(0) => ": no client has subscribed with ends: true",
             FenceMeans::SoraApi | FenceMeans::Exec | FenceMeans::Socket => "",
         };
         let what = match &fence.of {
-            FenceOf::All => "the sessions here must end before the node can join".to_owned(),
-            FenceOf::Channel(channel) => format!("the session on channel {:?}, which is another node's, must end", channel.as_str()),
+            FenceOf::All => "the sessions on this node must end before it can join".to_owned(),
+            FenceOf::Channel(channel) => format!("the session on channel {:?}, which another node owns, must end", channel.as_str()),
         };
         let why = fence.problem.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
         Some(format!("{what}{nobody}{why}"))

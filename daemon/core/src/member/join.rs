@@ -143,10 +143,10 @@ impl Gate {
         let Some(member) = self.member() else { return };
         let give_up = match how_to_join(member.past, looked.own) {
             Join::EndSessions => return self.fence_all(turn),
-            Join::NameInUse => return self.note_problem("another node has this node's name: --node-name gives it another".to_owned()),
+            Join::NameInUse => return self.note_problem("another node has this node's name; set a different --node-name".to_owned()),
             Join::Adopt(incarnation) => return self.enter(turn, incarnation, looked.sent),
             Join::Create | Join::Readopt if member.nodes.len() >= NODES_MAX => {
-                return self.note_problem(format!("the cluster has {NODES_MAX} nodes already"));
+                return self.note_problem(format!("the cluster already has {NODES_MAX} nodes, the maximum"));
             }
             Join::GiveUp(incarnation) => Some(incarnation),
             Join::Create | Join::Readopt => None,

@@ -80,7 +80,7 @@ pub(crate) struct Member {
     problem: Option<String>,
 }
 
-/// Where the node is on its way into the cluster.
+/// Where the node is joining the cluster.
 enum Place {
     /// It has no member key, or none that it knows to be its own.
     Out,

@@ -26,7 +26,7 @@ pub enum Order {
     },
     /// Say that this etcd is refused.
     Distrust(Refusal),
-    /// Note in `/cfg`, where this is its text, that this etcd was set back.
+    /// Note in `/cfg`, where this is its text, that this etcd was rolled back.
     NoteSetBack {
         /// Byte for byte.
         found: Vec<u8>,

@@ -102,7 +102,7 @@ impl Gate {
             return;
         }
         let Some(by) = member.incarnation() else {
-            return self.publish_nothing(turn, "the node is not in its cluster");
+            return self.publish_nothing(turn, "the node has not joined its cluster");
         };
         let publication = &mut member.publication;
         if publication.must_wait && publication.openings.is_empty() {

@@ -132,7 +132,7 @@ impl Gate {
             if stored.is_some() {
                 turn.effects.records.push(Record::Member(stored));
             }
-            self.put_off(turn, "the cluster begins a new history in etcd");
+            self.put_off(turn, "the cluster starts a new history in etcd");
         }
         if is_news {
             self.store_known(turn, 0);

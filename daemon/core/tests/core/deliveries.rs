@@ -288,7 +288,7 @@ fn what_is_too_much_is_given_up_oldest_first_and_forgotten_in_the_end() {
     assert_eq!(counts(&world), [DELIVERIES_OWED_MAX, 0, 1, 0]);
     // The first is on its way.
     let failed = world.ledger.stored().deliveries.into_iter().find(|it| it.state == DeliveryState::Failed).unwrap();
-    assert_eq!((failed.id, failed.problem.as_deref()), (2, Some("overflow: too many deliveries were owed")));
+    assert_eq!((failed.id, failed.problem.as_deref()), (2, Some("overflow: too many deliveries were pending")));
     change_mode(&mut world, DELIVERIES_FAILED_KEPT);
     assert_eq!(counts(&world), [DELIVERIES_OWED_MAX, 0, DELIVERIES_FAILED_KEPT, 0]);
     for _ in 0..=DELIVERIES_OVER_KEPT {

@@ -96,7 +96,7 @@ impl Pages {
             match self.next(&mut text).await {
                 Ok(more) => is_more = more,
                 // What looks whole must be whole.
-                Err(_) => return sender.abort("the gate is gone".into()),
+                Err(_) => return sender.abort("soramoded is stopping".into()),
             }
         }
         text.push(b']');
@@ -140,7 +140,7 @@ impl Pages {
             Ok(()) => self.separator = b",",
             // Nothing in a row can fail to be written.
             Err(error) => {
-                tracing::error!(%error, "a row cannot be written");
+                tracing::error!(%error, "cannot write a row");
                 text.truncate(length);
             }
         }

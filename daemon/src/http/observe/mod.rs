@@ -106,7 +106,7 @@ fn metrics(house: &House, status: &Status) -> Answered {
     match (written, HeaderValue::from_str(encoder.format_type())) {
         (Ok(()), Ok(content_type)) => typed(StatusCode::OK, content_type, text),
         (written, _) => {
-            tracing::error!(?written, "the metrics cannot be written");
+            tracing::error!(?written, "cannot write the metrics");
             error(StatusCode::INTERNAL_SERVER_ERROR, "HandlerException")
         }
     }

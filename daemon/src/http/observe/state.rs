@@ -16,22 +16,22 @@ pub(super) fn gather(status: &Status, subscribers: usize) -> Result<Vec<MetricFa
     gauges.one_of("mode", "1 for the mode that the node is in.", Mode::ALL.map(|mode| (mode.name(), mode == status.mode.mode)))?;
     gauges.one_of(
         "membership",
-        "1 for the node's place in its cluster.",
+        "1 for the node's membership in its cluster.",
         Membership::ALL.map(|it| (it.name(), it == status.membership)),
     )?;
-    gauges.set("mode_since_timestamp_seconds", "Since when the node has been in its mode.", seconds(status.mode.since))?;
-    gauges.set("mode_generation", "Counts the changes of the mode.", count(status.mode.generation))?;
+    gauges.set("mode_since_timestamp_seconds", "Start time of the current mode.", seconds(status.mode.since))?;
+    gauges.set("mode_generation", "Generation of the mode, which counts its changes.", count(status.mode.generation))?;
     let ways = [("ok", StorageState::Ok), ("memory", StorageState::Memory), ("failed", StorageState::Failed)];
-    gauges.one_of("storage", "1 for how the state is kept.", ways.map(|(name, it)| (name, it == status.storage.state)))?;
-    gauges.set("sessions", "Sessions on the node, those with only pending connections too.", count(status.sessions))?;
-    gauges.set("connections", "Connections on the node, pending ones too.", count(status.connections))?;
-    gauges.set("pending_connections", "Connections that were let in and not yet seen.", count(status.pending))?;
-    gauges.set("sessions_complete", "1 if the whole truth about the sessions has been told.", i64::from(status.sessions_complete))?;
-    gauges.set("shadow", "1 if a Sora's clients get in whatever is decided.", i64::from(status.shadow))?;
-    gauges.set("subscribers", "Readers that follow the event log.", i64::try_from(subscribers).unwrap_or(i64::MAX))?;
+    gauges.one_of("storage", "1 for the state of the storage.", ways.map(|(name, it)| (name, it == status.storage.state)))?;
+    gauges.set("sessions", "Sessions on the node, including those with only pending connections.", count(status.sessions))?;
+    gauges.set("connections", "Connections on the node, including pending ones.", count(status.connections))?;
+    gauges.set("pending_connections", "Pending connections: admitted, not yet seen connected.", count(status.pending))?;
+    gauges.set("sessions_complete", "1 if soramoded knows every session.", i64::from(status.sessions_complete))?;
+    gauges.set("shadow", "1 in shadow mode: decisions are only logged, and Sora's clients are admitted.", i64::from(status.shadow))?;
+    gauges.set("subscribers", "Subscribers of the event log.", i64::try_from(subscribers).unwrap_or(i64::MAX))?;
     let owed = [("pending", count(status.deliveries.pending)), ("failed", count(status.deliveries.failed))];
-    gauges.each(("deliveries", "state"), "Webhook deliveries that are owed, and that were given up and are kept.", owed)?;
-    gauges.set("start_timestamp_seconds", "When the daemon started.", seconds(status.started_at))?;
+    gauges.each(("deliveries", "state"), "Webhook deliveries that are pending, and failed ones that are kept.", owed)?;
+    gauges.set("start_timestamp_seconds", "Start time of the daemon.", seconds(status.started_at))?;
     let build = IntGaugeVec::new(named("build_info", "1, with the daemon's version."), &["version"])?;
     build.with_label_values(&[VERSION]).set(1);
     gauges.0.register(Box::new(build))?;

@@ -110,7 +110,7 @@ impl Question {
         match (self.admission, expected) {
             (Admission::Enforced, (reason, _)) => (Ended::TurnedAway, WebhookOutcome::Rejected, deny(reason)),
             (Admission::Shadow, (reason, expected)) => {
-                tracing::info!(reason, "would reject a client of Sora's");
+                tracing::info!(reason, "shadow mode: would have rejected this client");
                 self.ask_application(expected).await
             }
         }

@@ -52,7 +52,7 @@ impl Sora {
 
     fn unreadable(house: &House, kind: &'static str, problem: &Unreadable) -> Answered {
         house.metrics.webhook(kind, WebhookOutcome::Unreadable);
-        log_limited!(warn, kind, %problem, "a webhook cannot be read");
+        log_limited!(warn, kind, %problem, "cannot read a webhook; rejected");
         json(StatusCode::BAD_REQUEST, &Problem { error_type: "InvalidWebhook", error_reason: problem.to_string() })
     }
 }
@@ -97,7 +97,7 @@ pub(super) async fn answer(house: &House, caller: &Caller, request: Request<Requ
     // A page in somebody's browser is on the loopback too, but cannot hide where it comes from.
     if !is_peer(house, caller) || request.headers().contains_key(ORIGIN) {
         house.metrics.webhook(kind.name(), WebhookOutcome::Forbidden);
-        log_limited!(warn, peer = ?caller.ip, "a webhook came from an address that is not Sora's, see --sora-peer, or from a browser");
+        log_limited!(warn, peer = ?caller.ip, "rejected a webhook from an unexpected address or from a browser. If it is Sora's, set --sora-peer");
         return error(StatusCode::FORBIDDEN, "Forbidden");
     }
     let is_token_right = match (&house.config.sora.tokens, token) {
@@ -107,7 +107,7 @@ pub(super) async fn answer(house: &House, caller: &Caller, request: Request<Requ
     };
     if !is_token_right {
         house.metrics.webhook(kind.name(), WebhookOutcome::Forbidden);
-        log_limited!(warn, peer = ?caller.ip, "a webhook's URL does not end in a token of --sora-token-file; see sora.conf");
+        log_limited!(warn, peer = ?caller.ip, "rejected a webhook without a token of --sora-token-file in its URL. Check the webhook URLs in sora.conf");
         return error(StatusCode::UNAUTHORIZED, "Unauthorized");
     }
     if request.method() != Method::POST {

@@ -52,7 +52,7 @@ impl Poller {
             Ok(connections) => SoraInput::Polled { began, connections: connections.into_iter().map(polled_connection).collect() },
             Err(error) => {
                 let why = error.to_string();
-                log_limited!(warn, url = %self.api.url(), why, "cannot ask Sora for its connections");
+                log_limited!(warn, url = %self.api.url(), why, "cannot poll Sora's connections; retrying");
                 SoraInput::PollFailed { why }
             }
         }

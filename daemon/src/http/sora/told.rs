@@ -27,7 +27,7 @@ pub(super) async fn answer(house: &House, sora: &Sora, source: WebhookSource, sa
         (Err(problem), None) => return Sora::unreadable(house, source.name(), &problem),
         // The application may make more of it.
         (Err(problem), Some(_)) => {
-            log_limited!(warn, kind = source.name(), %problem, "cannot read a webhook: passed on to the application, but not recorded");
+            log_limited!(warn, kind = source.name(), %problem, "cannot read a webhook; forwarded to the application, but not recorded");
             WebhookOutcome::Unreadable
         }
     };
@@ -44,10 +44,10 @@ pub(super) async fn answer(house: &House, sora: &Sora, source: WebhookSource, sa
             house.metrics.webhook(source.name(), WebhookOutcome::UpstreamFailed);
             match source {
                 WebhookSource::Session => {
-                    log_limited!(warn, %failed, "the session upstream failed; the event is recorded, the application missed it");
+                    log_limited!(warn, %failed, "the session upstream failed; the event is recorded, but the application has missed it");
                 }
                 WebhookSource::Event => {
-                    log_limited!(warn, %failed, "the event upstream failed; the event is recorded, the application missed it");
+                    log_limited!(warn, %failed, "the event upstream failed; the event is recorded, but the application has missed it");
                 }
             }
             error(StatusCode::BAD_GATEWAY, "BadGateway")

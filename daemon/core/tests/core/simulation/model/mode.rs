@@ -45,7 +45,7 @@ impl Model {
             return Err(Error::superseded(self.told_mode()));
         }
         if wanted == Mode::Normal && matches!(self.membership, Membership::Isolated | Membership::Fenced) {
-            return Err(Error::not_joined(self.membership, self.mode.mode));
+            return Err(Error::not_joined(self.membership, &self.mode));
         }
         let previous_mode = self.mode.mode;
         let is_same = wanted == previous_mode;
@@ -146,9 +146,9 @@ impl Model {
         self.storage_failed = true;
         let reason = match (generations.first(), generations.last()) {
             (Some(first), Some(last)) if generations.len() > 1 => {
-                format!("takes back generations {first} to {last}, which could not be written and were refused")
+                format!("undoes generations {first} to {last}, which were refused because they could not be written")
             }
-            (Some(only), _) => format!("takes back generation {only}, which could not be written and was refused"),
+            (Some(only), _) => format!("undoes generation {only}, which could not be written and was refused"),
             (None, _) => return self.enter_by_itself(Mode::BlockNewConnection, "storage"),
         };
         (self.expiry, self.by_wall) = (None, None);
