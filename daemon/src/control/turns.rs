@@ -9,7 +9,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::task::yield_now;
 
 /// Turns in one pass of the runtime.
-pub const TURNS_PER_PASS: usize = 8;
+pub const TURNS_PER_PASS: usize = 2;
 
 #[derive(Debug)]
 pub(super) struct Turns {
