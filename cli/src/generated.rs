@@ -6,7 +6,7 @@ use clap_complete::env::Shells;
 
 use crate::args::Args;
 use crate::completion::VARIABLE;
-use crate::manual::man_page;
+use crate::manual::command_page;
 
 /// A file that is generated and committed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,11 +20,11 @@ pub struct GeneratedFile {
 /// All of them: `man/soramode.1`, a page a command, and a completion script a shell.
 pub fn generated_files() -> io::Result<Vec<GeneratedFile>> {
     let root = Args::whole_command();
-    let mut files = vec![man_page(&root, "1")?];
+    let mut files = vec![command_page(&root)?];
     for command in root.get_subcommands() {
-        files.push(man_page(command, "1")?);
+        files.push(command_page(command)?);
         for part in command.get_subcommands() {
-            files.push(man_page(part, "1")?);
+            files.push(command_page(part)?);
         }
     }
     for shell in Shells::builtins().iter() {

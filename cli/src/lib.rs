@@ -40,7 +40,7 @@ use crate::seen::Seen;
 
 pub use generated::{GeneratedFile, generated_files};
 pub use help::{Example, examples};
-pub use manual::{MANUAL_DATE, man_page};
+pub use manual::{MANUAL_DATE, daemon_page};
 
 /// What a command works with.
 pub(crate) struct Context<'a> {

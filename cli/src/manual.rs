@@ -2,6 +2,7 @@
 
 use std::io;
 
+use clap::builder::Resettable;
 use clap::{Arg, Command};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
@@ -20,16 +21,27 @@ const PREAMBLE: &str = ".ie \\n(.g .ds Aq \\(aq\n.el .ds Aq '\n";
 type Entry = (String, String);
 
 /// Parts of a page beyond the definition of its command.
-struct Beside {
+struct Beside<'a> {
     exit_status: Vec<Entry>,
     environment: Vec<Entry>,
     files: Vec<Entry>,
-    examples: &'static [Example],
+    examples: &'a [Example],
     see_also: Vec<String>,
 }
 
-/// The man page of a command in this section of the manual.
-pub fn man_page(command: &Command, section: &str) -> io::Result<GeneratedFile> {
+/// The man page of soramoded, with these examples.
+pub fn daemon_page(command: &Command, examples: &[Example]) -> io::Result<GeneratedFile> {
+    // The manual has a section for the examples.
+    let command = command.clone().after_long_help(Resettable::Reset);
+    page_of(&command, "8", &of_daemon(examples))
+}
+
+/// The man page of a command.
+pub(crate) fn command_page(command: &Command) -> io::Result<GeneratedFile> {
+    page_of(command, "1", &of_command(command))
+}
+
+fn page_of(command: &Command, section: &str, beside: &Beside<'_>) -> io::Result<GeneratedFile> {
     let name = command.get_display_name().unwrap_or(command.get_name()).to_owned();
     let is_verb = section == "1" && name != "soramode";
     // Global options are on the page of soramode alone.
@@ -53,7 +65,6 @@ pub fn man_page(command: &Command, section: &str) -> io::Result<GeneratedFile> {
         man.render_subcommands_section(&mut page)?;
     }
     man.render_options_section(&mut page)?;
-    let beside = if section == "8" { of_daemon() } else { of_command(command, &name) };
     if section == "8" {
         man.render_extra_section(&mut page)?;
     }
@@ -161,7 +172,8 @@ fn examples(roff: &mut Roff, examples: &[Example]) {
     }
 }
 
-fn of_command(command: &Command, name: &str) -> Beside {
+fn of_command(command: &Command) -> Beside<'static> {
+    let name = command.get_display_name().unwrap_or(command.get_name());
     let verb = name.strip_prefix("soramode-").map(|words| words.replacen('-', " ", 1)).unwrap_or_default();
     let parent = name.rsplit_once('-').map(|(parent, _)| format!("{parent}(1)"));
     let siblings = help::siblings(&verb).map(|sibling| format!("soramode-{sibling}(1)"));
@@ -179,7 +191,7 @@ fn of_command(command: &Command, name: &str) -> Beside {
     }
 }
 
-fn of_daemon() -> Beside {
+fn of_daemon(examples: &[Example]) -> Beside<'_> {
     Beside {
         exit_status: owned(&[("0", "clean stop"), ("1", "cannot start or run"), ("2", "wrong flag or file")]),
         environment: owned(&[("SORAMODED_NAME", "the value of the flag of that name: SORAMODED_NODE_NAME is that of --node-name")]),
@@ -188,7 +200,7 @@ fn of_daemon() -> Beside {
             ("/run/soramode/soramode.sock", "the control socket"),
             ("/var/lib/soramode", "the state of the packaged unit"),
         ]),
-        examples: &DAEMON_EXAMPLES,
+        examples,
         see_also: ["soramode(1)", "soramode-protocol(7)", "soramode-runbook(7)"].map(str::to_owned).into(),
     }
 }
@@ -208,9 +220,4 @@ const ENVIRONMENT: [(&str, &str); 5] = [
 const FILES: [(&str, &str); 2] = [
     ("/run/soramode/soramode.sock", "the control socket of the system's soramoded"),
     ("$XDG_RUNTIME_DIR/soramode/soramode.sock", "the control socket of a soramoded that a user runs"),
-];
-
-const DAEMON_EXAMPLES: [Example; 2] = [
-    Example { line: "soramoded --config /etc/soramode/soramoded.toml", what: "Run with the settings in a file" },
-    Example { line: "soramoded --check-config --config /etc/soramode/soramoded.toml", what: "Check the settings and start nothing" },
 ];

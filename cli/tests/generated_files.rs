@@ -16,7 +16,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use soramode::{GeneratedFile, MANUAL_DATE, generated_files, man_page};
+use soramode::{Example, GeneratedFile, MANUAL_DATE, daemon_page, generated_files};
 
 /// Folders whose every file is generated, but for those named in `WRITTEN_BY_HAND`.
 const FOLDERS: [&str; 2] = ["man", "completions"];
@@ -46,7 +46,8 @@ fn top() -> PathBuf {
 }
 
 fn wanted() -> BTreeMap<String, Vec<u8>> {
-    let daemon = man_page(&soramoded::args::command(), "8").unwrap();
+    let examples = soramoded::args::EXAMPLES.map(|(line, what)| Example { line, what });
+    let daemon = daemon_page(&soramoded::args::command(), &examples).unwrap();
     let files = generated_files().unwrap().into_iter().chain([daemon]).chain(TEXTS.map(text_page));
     files.map(|GeneratedFile { path, content }| (path, content)).collect()
 }

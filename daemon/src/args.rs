@@ -26,6 +26,13 @@ const SOCKET_MODE_BITS: u32 = 0o777;
 /// The bits without which the daemon's own user could not use the socket.
 const SOCKET_MODE_BITS_NEEDED: u32 = 0o600;
 
+/// Command lines for `--help` and the manual, and what each is for.
+pub const EXAMPLES: [(&str, &str); 3] = [
+    ("soramoded --config /etc/soramode/soramoded.toml", "Run with the settings in a file"),
+    ("soramoded --check-config --config /etc/soramode/soramoded.toml", "Check the settings and start nothing"),
+    ("soramoded --check-state --config /etc/soramode/soramoded.toml", "Read the stored state and start nothing"),
+];
+
 const AFTER_HELP: &str = "\
 Every setting can be a flag (--node-name sfu-01), an environment variable (SORAMODED_NODE_NAME=sfu-01) or a line of the file \
 (node-name = \"sfu-01\"). A flag overrides the variable, the variable overrides the file, and the file overrides the default.
@@ -99,7 +106,8 @@ fn of_setting(error: clap::Error, words: &[OsString]) -> clap::Error {
 
 /// The flags as clap has them, for the manual page.
 pub fn command() -> clap::Command {
-    groups::grouped(Args::command())
+    let examples = EXAMPLES.map(|(line, what)| format!("  # {what}\n  {line}"));
+    groups::grouped(Args::command()).after_long_help(format!("{AFTER_HELP}\n\nExamples:\n{}", examples.join("\n")))
 }
 
 /// Permission bits of the control socket.

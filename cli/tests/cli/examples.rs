@@ -7,7 +7,7 @@ use soramode::examples;
 
 #[cfg(feature = "cluster")]
 use crate::cluster::{Etcd, Node};
-use crate::drill::soramoded;
+use crate::drill::soramoded as soramoded_program;
 use crate::pasted::{Machine, signalling_server};
 #[cfg(feature = "cluster")]
 use crate::support::until;
@@ -80,7 +80,7 @@ impl Place {
 
 #[test]
 fn each_example_of_one_node_succeeds() {
-    assert!(soramoded().exists());
+    assert!(soramoded_program().exists());
     let own = |line: &&str| !is_about_a_cluster(line) && !line.contains("completions") && !line.contains("--watch");
     for line in lines().filter(own) {
         let (code, said) = Place::of(line).run(line);
@@ -152,6 +152,23 @@ fn each_example_of_a_cluster_succeeds() {
 #[cfg(feature = "cluster")]
 fn line_with(words: &str) -> &'static str {
     lines().find(|line| line.contains(words)).unwrap()
+}
+
+#[test]
+fn each_example_of_soramoded_succeeds() {
+    assert!(soramoded_program().exists());
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("soramode.sock");
+    let machine = Machine::new(&socket);
+    let settings = format!("state-dir = {:?}\nsocket = {socket:?}\n", machine.path("/var/lib/soramode"));
+    fs::write(machine.path("/etc/soramode/soramoded.toml"), settings).unwrap();
+    let [run, checks @ ..] = soramoded::args::EXAMPLES.map(|(line, _)| line);
+    let running = machine.begin(&format!("exec {run}"));
+    until(|| (machine.paste("soramode get").code == 0).then_some(()));
+    running.stopped();
+    for check in checks {
+        machine.all(check, &[0]);
+    }
 }
 
 /// What the help prints is what is tried here.
