@@ -48,11 +48,11 @@ fn two_for_a_wrong_command_line_with_a_suggestion() {
         (&["set", "nromal"][..], "did you mean normal?"),
         (&["set", "block_new_sesion"], "did you mean block_new_session?"),
         (&["set", "normal", "--wait"], "does not drain"),
-        (&["set", "normal", "--for", "45m"], "--for: normal does not end by itself"),
+        (&["set", "normal", "--for", "45m"], "--for: normal has no expiry"),
         (&["set", "normal", "--timeout", "5m"], "work only with --wait"),
         (&["set", "block_new_session", "--assume-complete"], "work only with --wait"),
         (&["open", "--keep-open", "1"], "--keep-open works only with block_new_session"),
-        (&["open", "--for", "5m"], "--for: normal does not end by itself"),
+        (&["open", "--for", "5m"], "--for: normal has no expiry"),
         (&["close", "--keep-normal", "1"], "a similar argument exists: '--keep-open'"),
         (&["drain", "--assume-known"], "a similar argument exists: '--assume-complete'"),
         (&["wait", "joined", "--generation", "3"], "--generation works only with drained"),
@@ -173,7 +173,7 @@ fn five_for_what_the_state_forbids() {
     let daemon = Daemon::start();
     let initial = program(Path::new("/nonexistent")).args(["set", "initial"]).ended();
     assert_eq!(initial.code, 5);
-    assert!(initial.stderr.contains("the node enters it when it starts in a cluster or is isolated"), "{initial:?}");
+    assert!(initial.stderr.contains("a cluster node enters it at its start or when isolated"), "{initial:?}");
     let drained = daemon.run(&["wait", "drained"]);
     assert_eq!(drained.code, 5);
     assert!(drained.stderr.contains("Close it first: soramode set block_new_session"), "{drained:?}");
