@@ -1,4 +1,23 @@
+# What maintain runs after -- is completed as it is on its own, where bash-completion can do that; else by the names of files.
+_soramode_command() {
+    local at
+    for ((at = 2; at + 1 < COMP_CWORD; at++)); do
+        if [[ ${COMP_WORDS[at]} == -- ]]; then
+            [[ " ${COMP_WORDS[*]:1:at - 1} " == *' maintain '* ]] || return 1
+            if declare -F _comp_command_offset >/dev/null; then
+                _comp_command_offset $((at + 1))
+            elif declare -F _command_offset >/dev/null; then
+                _command_offset $((at + 1))
+            else
+                compopt -o default
+            fi
+            return 0
+        fi
+    done
+    return 1
+}
 _soramode() {
+    _soramode_command && return 0
     local IFS=$'\013' words=() word glued='' before=''
     # Words as the command sees them: bash makes = and : words of their own.
     for word in "${COMP_WORDS[@]:0:COMP_CWORD+1}"; do

@@ -8,6 +8,7 @@ use soramode_protocol::http_client::{Url, read_url};
 use soramode_protocol::id::NodeName;
 use soramode_protocol::mode::Mode;
 use soramode_protocol::node::{ClusterNode, GetStatus, ListClusterNodes, Membership};
+use soramode_protocol::number::whole_number;
 use tokio::time::sleep;
 
 use crate::Context;
@@ -40,7 +41,7 @@ pub(crate) struct ClusterFlags {
     /// Refuse (exit 5) unless at least N other nodes are open
     ///
     /// Nothing is changed if it refuses. A node is open if it is joined and its mode is normal.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole_number::<usize>)]
     keep_open: Option<usize>,
     /// Fail (exit 5) if other nodes cannot be notified
     ///

@@ -9,18 +9,19 @@ use crate::output::{Output, Row, counted, times};
 
 /// What `status` shows of it.
 pub(crate) fn rows(status: &Status, output: &Output) -> Vec<Row> {
-    let Some(cluster) = status.cluster.as_deref() else { return vec![("membership", Some(status.membership.to_string()))] };
+    // A node without a cluster has nothing to say of one.
+    let Some(cluster) = status.cluster.as_deref() else { return Vec::new() };
     let since = cluster.membership_since.map(|since| format!(", since {}", output.time(since))).unwrap_or_default();
     let under_way = cluster.claims_in_flight;
-    let asked = if under_way > 0 { format!(", {} under way", counted(under_way, "claim")) } else { String::new() };
+    let asked = if under_way > 0 { format!(", {} in progress", counted(under_way, "claim")) } else { String::new() };
     vec![
-        ("membership", Some(format!("{}{since}", status.membership))),
         ("cluster", Some(name_words(cluster))),
-        ("right", Some(right_words(status.membership, cluster))),
-        ("takeover", Some(takeover_words(cluster))),
-        ("channels", Some(format!("{} {}{asked}", cluster.channels, if cluster.channels == 1 { "is its own" } else { "are its own" }))),
-        ("published", (!cluster.published).then(|| "no: the other nodes do not know of this mode".to_owned())),
+        ("membership", Some(format!("{}{since}", status.membership))),
         ("problem", cluster.problem.clone()),
+        ("channels", Some(format!("{}{asked}", counted(cluster.channels, "channel")))),
+        ("ownership", Some(right_words(status.membership, cluster))),
+        ("takeover", Some(takeover_words(cluster))),
+        ("published", (!cluster.published).then(|| "no: the other nodes do not know this node's mode".to_owned())),
     ]
 }
 
@@ -30,30 +31,46 @@ pub(crate) fn name_words(cluster: &ClusterStatus) -> String {
     format!("{}{epoch}, etcd at {}", cluster.name, cluster.endpoints.join(", "))
 }
 
-/// How long the node may serve its channels without another word of etcd.
+/// How long the node may serve its channels without another answer from etcd.
 pub(crate) fn right_words(membership: Membership, cluster: &ClusterStatus) -> String {
-    let renewed = cluster.renewed_at.map(|time| format!(", renewed {} ago", times::age(time))).unwrap_or_default();
+    let contact = cluster.renewed_at.map(|time| format!(" (last etcd contact {} ago)", times::age(time))).unwrap_or_default();
     match (membership, cluster.valid_for_ms) {
-        (Membership::Fenced, _) | (Membership::Joined | Membership::Isolated, Some(0)) => "none: nobody is admitted".to_owned(),
+        (Membership::Fenced, _) | (Membership::Joined | Membership::Isolated, Some(0)) => format!("none: no client is admitted{contact}"),
         (Membership::Joined | Membership::Isolated | Membership::Standalone, Some(left)) => {
-            format!("runs for {} without etcd{renewed}", times::span(Duration::from_millis(left)))
+            format!("expires in {} unless etcd answers{contact}", times::span(Duration::from_millis(left)))
         }
-        (Membership::Joined | Membership::Isolated | Membership::Standalone, None) => format!("without end{renewed}"),
+        (Membership::Joined | Membership::Isolated | Membership::Standalone, None) => format!("does not expire{contact}"),
     }
 }
 
-/// What becomes of its channels if the node is lost.
+/// Why the last known state of the other nodes may not be the present one.
+pub(crate) fn stale_because(status: &Status) -> Option<String> {
+    let cluster = status.cluster.as_deref()?;
+    let members = || status.upstreams.iter().filter(|upstream| upstream.name == "etcd");
+    let failing = members().filter(|member| member.problem.is_some()).count();
+    if failing > 0 && failing * 2 >= members().count() {
+        return Some("etcd is unreachable".to_owned());
+    }
+    match status.membership {
+        Membership::Isolated | Membership::Fenced => {
+            Some(cluster.problem.clone().unwrap_or_else(|| format!("this node is {}", status.membership)))
+        }
+        Membership::Joined | Membership::Standalone => cluster.problem.clone(),
+    }
+}
+
+/// What happens to the node's channels if the node is lost.
 pub(crate) fn takeover_words(cluster: &ClusterStatus) -> String {
     match (cluster.fence_after_ms, &cluster.no_takeover_reason) {
         (Some(fence_after), _) => format!(
-            "automatic: {} after its last word of etcd its sessions are ended (on-fence {}, dead-man {}), and then others take its channels",
+            "automatic: {} after its last etcd contact a lost node's sessions are ended (--on-fence {}, --dead-man {}), then other nodes may take its channels",
             times::span(Duration::from_millis(fence_after)),
             cluster.on_fence,
             cluster.dead_man
         ),
         (None, because) => {
-            let because = because.as_deref().map(|because| format!(": {because}")).unwrap_or_default();
-            format!("waits: if it is lost, its channels wait for it, or for soramode nodes purge{because}")
+            let because = because.as_deref().map(|because| format!(" ({because})")).unwrap_or_default();
+            format!("manual{because}. If this node is lost, its channels stay reserved until it returns or is purged")
         }
     }
 }
@@ -74,21 +91,40 @@ mod tests {
     fn what_becomes_of_a_lost_nodes_channels_is_said() {
         assert_eq!(
             takeover_words(&cluster(r#","fence_after_ms":30000"#)),
-            "automatic: 30 s after its last word of etcd its sessions are ended (on-fence socket, dead-man grant), and then others take its channels"
+            "automatic: 30 s after its last etcd contact a lost node's sessions are ended (--on-fence socket, --dead-man grant), then other nodes may take its channels"
         );
         assert_eq!(
             takeover_words(&cluster(r#","no_takeover_reason":"as --fence-after says""#)),
-            "waits: if it is lost, its channels wait for it, or for soramode nodes purge: as --fence-after says"
+            "manual (as --fence-after says). If this node is lost, its channels stay reserved until it returns or is purged"
         );
     }
 
     #[test]
     fn the_right_is_said_with_how_long_it_runs() {
         let words = |membership, more| right_words(membership, &cluster(more));
-        assert_eq!(words(Membership::Joined, r#","valid_for_ms":29000"#), "runs for 29 s without etcd");
-        assert_eq!(words(Membership::Isolated, ""), "without end");
-        assert_eq!(words(Membership::Fenced, ""), "none: nobody is admitted");
-        assert_eq!(words(Membership::Isolated, r#","valid_for_ms":0"#), "none: nobody is admitted");
+        assert_eq!(words(Membership::Joined, r#","valid_for_ms":29000"#), "expires in 29 s unless etcd answers");
+        assert_eq!(words(Membership::Isolated, ""), "does not expire");
+        assert_eq!(words(Membership::Fenced, ""), "none: no client is admitted");
+        assert_eq!(words(Membership::Isolated, r#","valid_for_ms":0"#), "none: no client is admitted");
+    }
+
+    #[test]
+    fn the_last_known_state_is_told_from_the_present_one() {
+        let stale = |membership, more: &str, etcd: &str| {
+            let status = crate::seen::status_of("normal", r#","sessions_complete":true"#);
+            let upstreams = serde_json::from_str(etcd).unwrap();
+            stale_because(&Status { membership, cluster: Some(Box::new(cluster(more))), upstreams, ..status })
+        };
+        let well =
+            r#"[{"name":"etcd","url":"http://a/"},{"name":"etcd","url":"http://b/"},{"name":"etcd","url":"http://c/","problem":"p"}]"#;
+        let lost = r#"[{"name":"etcd","url":"http://a/","problem":"p"},{"name":"webhook","url":"http://b/"}]"#;
+        assert_eq!(stale(Membership::Joined, "", well), None);
+        assert_eq!(stale(Membership::Joined, "", lost).as_deref(), Some("etcd is unreachable"));
+        assert_eq!(stale(Membership::Isolated, "", well).as_deref(), Some("this node is isolated"));
+        let emptied = r#","problem":"etcd was emptied""#;
+        for membership in [Membership::Joined, Membership::Isolated, Membership::Fenced] {
+            assert_eq!(stale(membership, emptied, well).as_deref(), Some("etcd was emptied"), "{membership}");
+        }
     }
 
     #[test]

@@ -54,4 +54,29 @@ mod tests {
     fn empty_parts_leave_no_gap() {
         assert_eq!(soramode(&["", "--api-token-file /t", "get"]), "soramode --api-token-file /t get");
     }
+
+    #[test]
+    fn a_flag_that_takes_a_number_says_so() {
+        let numbers = [
+            std::any::TypeId::of::<u64>(),
+            std::any::TypeId::of::<u32>(),
+            std::any::TypeId::of::<usize>(),
+            std::any::TypeId::of::<u16>(),
+            std::any::TypeId::of::<u8>(),
+        ];
+        let mut checked = 0;
+        let mut commands = vec![crate::args::Args::whole_command()];
+        while let Some(command) = commands.pop() {
+            commands.extend(command.get_subcommands().cloned());
+            let takes_number = |arg: &&clap::Arg| numbers.iter().any(|number| arg.get_value_parser().type_id() == *number);
+            for arg in command.get_arguments().filter(takes_number).filter(|arg| arg.get_action().takes_values()) {
+                let flag = arg.get_long().map(|long| format!("--{long}"));
+                let words = std::iter::once("soramode".to_owned()).chain(flag).chain(["x".to_owned()]);
+                let error = command.clone().subcommand_required(false).try_get_matches_from(words).unwrap_err().to_string();
+                assert!(error.contains("expected a whole number"), "{} {}: {error}", command.get_name(), arg.get_id());
+                checked += 1;
+            }
+        }
+        assert!(checked >= 9, "{checked}");
+    }
 }

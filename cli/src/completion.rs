@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use clap::{Arg, Command};
@@ -24,6 +25,9 @@ use crate::runtime;
 /// The variable by which the shell's script asks.
 pub(crate) const VARIABLE: &str = "_SORAMODE_COMPLETE";
 
+/// The shell that asks.
+static SHELL: OnceLock<String> = OnceLock::new();
+
 /// After this time the shell completes nothing: a user is waiting at the prompt.
 const PATIENCE: Duration = Duration::from_millis(200);
 
@@ -33,6 +37,8 @@ const PROGRAMS_MAX: usize = 500;
 /// Answers a shell that asks for completions; `None` where none asks: its script sets the variable and begins with `--`, which no command
 /// does.
 pub(crate) fn answer() -> Option<Exit> {
+    // The engine unsets the variable before it asks for candidates.
+    SHELL.get_or_init(|| std::env::var(VARIABLE).unwrap_or_default());
     std::env::var_os(VARIABLE)?;
     if std::env::args_os().nth(1)? != "--" {
         return None;
@@ -147,12 +153,35 @@ fn live(ask: impl AsyncFnOnce(&Socket) -> Option<Vec<String>>) -> Vec<Completion
     let Ok(runtime) = runtime() else { return Vec::new() };
     let socket = Socket::find(typed_socket(std::env::args_os()));
     let ids = runtime.block_on(async { tokio::time::timeout(PATIENCE, ask(&socket)).await.ok().flatten() });
-    ids.unwrap_or_default().into_iter().filter(|id| is_safe(id)).map(CompletionCandidate::new).collect()
+    let shell = SHELL.get().map(String::as_str).unwrap_or_default();
+    ids.unwrap_or_default().iter().filter_map(|id| word(id, shell)).map(CompletionCandidate::new).collect()
 }
 
-/// Whether a shell takes the id as one word and as nothing else: clients choose ids, and what is completed is then executed.
+/// The id as the shell is given it: bash inserts it as it is, so that it is quoted here; zsh and fish quote it themselves. Ids with what a
+/// shell runs or expands are not offered, however they would be quoted.
+fn word(id: &str, shell: &str) -> Option<String> {
+    const EXPANDED: &str = "$`\\*?[]{}~!";
+    let is_plain = |character: char| character.is_alphanumeric() || UNQUOTED.contains(character);
+    if id.starts_with('-') || id.chars().any(|character| character.is_control() || EXPANDED.contains(character)) {
+        return None;
+    }
+    match shell {
+        _ if id.chars().all(is_plain) => Some(id.to_owned()),
+        "zsh" | "fish" => Some(id.to_owned()),
+        "bash" => {
+            let quoted = |character: char| [Some('\\').filter(|_| !is_plain(character)), Some(character)];
+            Some(id.chars().flat_map(quoted).flatten().collect())
+        }
+        _ => None,
+    }
+}
+
+/// Characters beside letters and digits that no shell takes for anything else.
+const UNQUOTED: &str = "-_.:@%+,/";
+
+/// Whether a shell takes the name as one word and as nothing else.
 fn is_safe(id: &str) -> bool {
-    !id.starts_with('-') && id.chars().all(|character| character.is_alphanumeric() || "-_.:@%+,/".contains(character))
+    !id.starts_with('-') && id.chars().all(|character| character.is_alphanumeric() || UNQUOTED.contains(character))
 }
 
 /// The socket that the command line being completed names.
@@ -185,6 +214,28 @@ mod tests {
             ("a;b", false),
         ] {
             assert_eq!(is_safe(id), safe, "{id:?}");
+        }
+    }
+
+    #[test]
+    fn an_id_is_one_word_of_the_shell_and_is_never_run() {
+        for (id, bash, zsh) in [
+            ("spam", Some("spam"), Some("spam")),
+            ("a b", Some("a\\ b"), Some("a b")),
+            ("会議 室", Some("会議\\ 室"), Some("会議 室")),
+            ("it's;#&", Some("it\\'s\\;\\#\\&"), Some("it's;#&")),
+            ("(a)", Some("\\(a\\)"), Some("(a)")),
+            ("$(reboot)", None, None),
+            ("`x`", None, None),
+            ("*", None, None),
+            ("a\nb", None, None),
+            ("-q", None, None),
+        ] {
+            assert_eq!(word(id, "bash").as_deref(), bash, "{id:?}");
+            for shell in ["zsh", "fish"] {
+                assert_eq!(word(id, shell).as_deref(), zsh, "{id:?}");
+            }
+            assert_eq!(word(id, "elvish").is_some(), is_safe(id), "{id:?}");
         }
     }
 

@@ -44,6 +44,7 @@ pub(crate) fn settings(config: &ClusterConfig) -> ClusterSettings {
             TakeoverWait::Owed => GateWait::Owed,
             TakeoverWait::None => GateWait::None,
         },
+        registration_ttl: config.ttl + config.heartbeat,
     }
 }
 

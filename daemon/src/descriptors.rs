@@ -51,25 +51,25 @@ pub(crate) fn watch_beside(file: &impl AsFd, interest: Interest) -> io::Result<A
     watch(file.as_fd().try_clone_to_owned()?, interest)
 }
 
-/// Lets this process open as many files as the system allows it, and says so in the log if that is too few for all clients.
-pub(crate) fn raise_limit(http_listeners: usize) {
-    let needed = needed(http_listeners);
+/// Lets this process open as many files as the system allows it. Returns a warning if that is too few for all clients.
+pub(crate) fn raise_limit(http_listeners: usize) -> Option<String> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum
         && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
     {
         tracing::warn!(%error, "cannot raise the limit on open files");
     }
-    let limit = getrlimit(Resource::Nofile).current;
-    if let Some(limit) = limit.filter(|limit| *limit < needed as u64) {
-        let http_clients = http_clients_max(http_listeners);
-        tracing::warn!(
-            limit,
-            needed,
-            http_clients,
-            "the limit on open files is too low, so HTTP listeners accept fewer clients. Raise LimitNOFILE"
-        );
-    }
+    let warning = getrlimit(Resource::Nofile).current.and_then(|limit| too_low(limit, http_listeners))?;
+    tracing::warn!("{warning}");
+    Some(warning)
+}
+
+fn too_low(limit: u64, http_listeners: usize) -> Option<String> {
+    let needed = needed(http_listeners);
+    let clients = usize::try_from(limit).map_or(HTTP_CLIENTS_MAX, |limit| share_of(limit, http_listeners));
+    let fewer = if http_listeners == 0 { String::new() } else { format!(": each HTTP listener takes at most {clients} clients") };
+    (limit < needed as u64)
+        .then(|| format!("this process may open only {limit} files and needs {needed}{fewer}. Raise LimitNOFILE, and restart soramoded"))
 }
 
 #[cfg(test)]
@@ -87,5 +87,16 @@ mod tests {
             }
         }
         assert_eq!(share_of(10, 3), 1);
+    }
+
+    #[test]
+    fn too_few_descriptors_are_a_warning_with_a_remedy() {
+        assert_eq!(too_low(u64::MAX, 3), None);
+        assert_eq!(too_low(needed(2) as u64, 2), None);
+        for listeners in [0, 1, 3] {
+            let warning = too_low(64, listeners).unwrap_or_default();
+            assert!(warning.contains("LimitNOFILE") && warning.contains("only 64 files"), "{warning}");
+            assert_eq!(warning.contains("HTTP"), listeners > 0, "{warning}");
+        }
     }
 }

@@ -31,13 +31,15 @@ pub(crate) struct Health {
     receivers: Mutex<Vec<Option<Upstream>>>,
     /// Addresses that are listened on, and that the machine does not have yet.
     absent: Mutex<Vec<Absent>>,
+    /// Warning that this process may open too few files.
+    few_descriptors: Option<String>,
     /// Problem of the last reload, if it failed.
     reading: Mutex<Option<String>>,
 }
 
 impl Health {
     /// Of all servers that the configuration names; none has been asked.
-    pub(crate) fn new(config: &Config) -> Self {
+    pub(crate) fn new(config: &Config, few_descriptors: Option<String>) -> Self {
         let endpoints = config.cluster.iter().flat_map(|cluster| &cluster.endpoints);
         let etcd = endpoints.map(|url| unasked(ETCD, url.as_str())).collect();
         Self {
@@ -46,6 +48,7 @@ impl Health {
             receivers: Mutex::default(),
             unauthenticated_listeners: config.http.unauthenticated_listeners(),
             absent: Mutex::default(),
+            few_descriptors,
             reading: Mutex::default(),
         }
     }
@@ -102,6 +105,7 @@ impl Health {
         status.unauthenticated_listeners.clone_from(&self.unauthenticated_listeners);
         status.warnings.extend(self.absent().iter().map(Absent::warning));
         status.warnings.extend(self.reading().clone());
+        status.warnings.extend(self.few_descriptors.clone());
     }
 
     /// A configuration was read again, with what is wrong with it.

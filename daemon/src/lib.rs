@@ -141,14 +141,14 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
 
 /// The same, and takes in what `reloads` brings of a configuration that was read again.
 pub async fn serve(config: Config, shutdown: CancellationToken, reloads: Reloads) -> Result<(), RunError> {
-    descriptors::raise_limit(config.http.listeners());
+    let few_descriptors = descriptors::raise_limit(config.http.listeners());
     let mut passed = Passed::take(&config)?;
     let socket = control_socket(&mut passed, &config)?;
     let State { store, log, stored, storage, inputs, warning } = State::open(&config, LogId::generate(random()?))?;
     let assume_complete = config.assume_complete && warning.is_none();
     let (inbox, letters) = inbox::inbox();
     let outgoing = Outgoing { authorities: config.authorities.clone(), mark: Some(http::mark(random()?)) };
-    let (health, polls) = (Arc::new(Health::new(&config)), Arc::new(Notify::new()));
+    let (health, polls) = (Arc::new(Health::new(&config, few_descriptors)), Arc::new(Notify::new()));
     let surroundings = Surroundings { inbox: inbox.clone(), health: Arc::clone(&health), stop: shutdown.clone() };
     let receivers = Receivers::new(&config.webhooks, outgoing.clone(), surroundings).map_err(RunError::Webhook)?;
     let settings = Settings { assume_complete, webhooks: receivers.settings(&config.webhooks), ..settings(&config, storage) };

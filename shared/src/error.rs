@@ -278,9 +278,16 @@ impl Error {
             .with_hint("Retry; soramode doctor shows the cause")
     }
 
-    /// Asked of a node that has no cluster.
+    /// Asked of a node that has no cluster: what is asked can never be.
     pub fn no_cluster() -> Self {
-        Self::new(ErrorType::NotFound, "this node is standalone; it has no cluster")
+        Self::new(ErrorType::ConditionImpossible, "this node is standalone: it has no cluster")
+            .with_hint("Start its soramoded with --cluster")
+    }
+
+    /// A node was to be purged by one that is not in the cluster itself.
+    pub fn cannot_purge(membership: Membership) -> Self {
+        Self::new(ErrorType::NotJoined, format!("the node is {membership}: only a node that is joined can purge another"))
+            .with_hint("Run it on a node that is joined, or wait until etcd answers; soramode doctor says what is wrong")
     }
 
     /// There is a cluster already.

@@ -22,6 +22,7 @@ pub mod http_client;
 pub mod id;
 pub mod mode;
 pub mod node;
+pub mod number;
 pub mod reply;
 pub mod request;
 pub mod session;

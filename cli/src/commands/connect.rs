@@ -125,7 +125,9 @@ fn show_record(decision: &Decision, output: &mut Output) -> Result<(), Failure> 
 
 fn reject_words(reason: RejectReason, mode: Mode) -> String {
     match reason {
-        RejectReason::Initial | RejectReason::BlockNewConnection | RejectReason::BlockNewSession => format!("the mode is {mode}"),
+        // A fenced node keeps the mode that an operator has set.
+        RejectReason::Initial => "the node is not in its cluster".to_owned(),
+        RejectReason::BlockNewConnection | RejectReason::BlockNewSession => format!("the mode is {mode}"),
         RejectReason::AtCapacity => "the node is full".to_owned(),
         RejectReason::OwnerLost => "the channel's node is gone; soramode explain shows how long this lasts".to_owned(),
     }

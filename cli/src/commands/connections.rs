@@ -11,7 +11,8 @@ use crate::Context;
 use crate::api::Api;
 use crate::completion;
 use crate::error::{Exit, Failure};
-use crate::output::{Column, List, Output};
+use crate::output::paint::Paint;
+use crate::output::{Cell, Column, List, Output};
 
 /// List connections
 ///
@@ -137,15 +138,15 @@ struct Listed<'a> {
 /// One row.
 pub(super) fn show(connection: &Connection, list: &mut List<'_>) -> Result<(), Failure> {
     let state = match connection.state {
-        ConnectionState::Pending => "pending",
-        ConnectionState::Live => "live",
+        ConnectionState::Pending => Cell::from("pending").painted(Some(Paint::Careful)),
+        ConnectionState::Live => "live".into(),
     };
     let cells = [
         connection.connection_id.as_str().into(),
         connection.channel_id.as_str().into(),
         connection.session_id.as_str().into(),
         connection.client_id.as_ref().map(ClientId::as_str).into(),
-        state.into(),
+        state,
         list.time(connection.created_at),
     ];
     list.row(connection, &cells)

@@ -3,13 +3,15 @@
 use clap_complete::engine::ArgValueCandidates;
 use soramode_protocol::delivery::{Delivery, DeliveryState, ListDeliveries, ResendDelivery};
 use soramode_protocol::error::Error;
+use soramode_protocol::number::whole_number;
 use soramode_protocol::session::LIST_LIMIT_MAX;
 
 use crate::Context;
 use crate::args::Format;
 use crate::completion;
 use crate::error::{Exit, Failure};
-use crate::output::{Column, List, pairs};
+use crate::output::paint::Paint;
+use crate::output::{Cell, Column, List, pairs};
 
 /// List webhook deliveries and resend them
 #[derive(Debug, clap::Args)]
@@ -28,6 +30,7 @@ enum What {
     /// Show one delivery
     Show {
         /// Number of the delivery: ID in the list
+        #[arg(value_parser = whole_number::<u64>)]
         id: u64,
     },
     /// Resend a delivery
@@ -35,6 +38,7 @@ enum What {
     /// It is sent after those already queued for its receiver. A pending one is retried now.
     Resend {
         /// Number of the delivery: ID in the list
+        #[arg(value_parser = whole_number::<u64>)]
         id: u64,
     },
 }
@@ -85,10 +89,19 @@ async fn list(args: ListArgs, context: &mut Context<'_>) -> Result<Exit, Failure
     Ok(Exit::Done)
 }
 
+const fn paint(state: DeliveryState) -> Paint {
+    match state {
+        DeliveryState::Pending => Paint::Careful,
+        DeliveryState::Succeeded => Paint::Good,
+        DeliveryState::Failed => Paint::Bad,
+        DeliveryState::Obsolete => Paint::Aside,
+    }
+}
+
 fn row(delivery: &Delivery, list: &mut List<'_>) -> Result<(), Failure> {
     let cells = [
         delivery.id.into(),
-        delivery.state.name().into(),
+        Cell::from(delivery.state.name()).painted(Some(paint(delivery.state))),
         delivery.event_type.name().into(),
         delivery.seq.into(),
         delivery.endpoint.as_str().into(),
@@ -136,7 +149,9 @@ async fn resend(id: u64, context: &mut Context<'_>) -> Result<Exit, Failure> {
         Format::Table => {
             let Delivery { event_type, endpoint, .. } = &delivery;
             let look = context.socket.command(&format!("deliveries show {id}"));
-            context.output.confirm(&format!("delivery {id} ({}) is on its way to {endpoint} again. See: {look}", event_type.name()))?;
+            context
+                .output
+                .confirm(&format!("delivery {id} ({}) is queued for {endpoint} again. Check it with: {look}", event_type.name()))?;
         }
         Format::Plain | Format::Json | Format::Jsonl => show(&delivery, context)?,
     }

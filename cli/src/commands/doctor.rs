@@ -13,7 +13,7 @@ use soramode_protocol::node::{
 use soramode_protocol::time::Time;
 use soramode_protocol::version::{PROTOCOL, VERSION};
 
-use super::status::upstream_words;
+use super::status::{SHADOW, closed_by, how_to_open, upstream_words};
 use crate::Context;
 use crate::args::Format;
 use crate::cluster_status;
@@ -79,14 +79,13 @@ pub(crate) async fn run(_: Args, context: &mut Context<'_>) -> Result<Exit, Fail
     let mut checks = vec![versions(&info), access(&info), mode(&status), state(&status)];
     checks.extend(status.sources.iter().map(|source| source_check(source, &context.output)));
     if status.shadow {
-        let advice = "That is --shadow: leave it out when soramode is to decide";
-        checks.push(Check::note("shadow", "a Sora's clients get in whatever is decided", advice));
+        checks.push(Check::note("shadow", SHADOW, "To enforce the mode, restart soramoded without --shadow"));
     }
     checks.extend(status.unauthenticated_listeners.iter().map(|listener| unauthenticated_check(listener)));
     checks.extend(cluster_checks(&status));
     if status.cluster.is_some() {
         let nodes = context.socket.connect().await?.call(&ListClusterNodes { count_orphaned: true }).await?;
-        checks.extend(node_checks(&nodes));
+        checks.extend(node_checks(&nodes, &status));
     }
     // What ails Sora's API is said of it as a source.
     let others = status.upstreams.iter().filter(|upstream| upstream.name != "sora-api");
@@ -99,15 +98,15 @@ pub(crate) async fn run(_: Args, context: &mut Context<'_>) -> Result<Exit, Fail
     show(&View { checks: &checks, is_well: bad == 0 }, &mut context.output)?;
     match bad {
         0 => Ok(Exit::Done),
-        bad => {
-            let rest = if bad == 1 { "is not as it should be" } else { "are not as they should be" };
-            Err(Failure::new(Exit::No, format!("{} {rest}", counted(bad, "thing"))))
-        }
+        bad => Err(Failure::new(Exit::No, format!("doctor found {}", counted(bad, "problem")))),
     }
 }
 
-/// Cells before what is said of a check.
+/// Cells before the text of a check.
 const INDENT: usize = 18;
+
+/// Cells before the text of its remedy: below "hint: ".
+const ADVICE_INDENT: usize = INDENT + 2;
 
 fn show(view: &View<'_>, output: &mut Output) -> Result<(), Failure> {
     if matches!(output.format(), Format::Json | Format::Jsonl) {
@@ -124,28 +123,29 @@ fn show(view: &View<'_>, output: &mut Output) -> Result<(), Failure> {
             output.record(&[word, what, how, advice.unwrap_or_default()])?;
             continue;
         }
-        let room = output.width().map_or(usize::MAX, |width| width.saturating_sub(INDENT));
-        let lines = cells::wrap(&escape(how), room).into_iter().chain(advice.iter().flat_map(|advice| cells::wrap(&escape(advice), room)));
-        for (number, line) in lines.enumerate() {
+        let width = output.width().unwrap_or(usize::MAX);
+        for (number, line) in cells::wrap(&escape(how), width.saturating_sub(INDENT)).iter().enumerate() {
             let head =
                 if number == 0 { format!("{}  {what:<10}  ", output.painted(paint, &format!("{word:<4}"))) } else { " ".repeat(INDENT) };
             output.text(&format!("{head}{line}"))?;
         }
+        let advice = advice.map(|advice| cells::fit(&format!("hint: {}", escape(advice)), width.saturating_sub(ADVICE_INDENT)));
+        advice.iter().flatten().try_for_each(|line| output.text(&format!("{:ADVICE_INDENT$}{line}", "")))?;
     }
     Ok(())
 }
 
 fn versions(info: &Info) -> Check {
-    let how = format!("soramoded {} speaks protocol {}, this soramode {VERSION} speaks {PROTOCOL}", info.version, info.protocol);
+    let how = format!("soramoded {} (protocol {}), soramode {VERSION} (protocol {PROTOCOL})", info.version, info.protocol);
     if info.version == VERSION { Check::ok("versions", how) } else { Check::note("versions", how, "Install the same version of both") }
 }
 
 fn access(info: &Info) -> Check {
     match info.access {
-        Access::Operate => Check::ok("access", "this user may operate"),
+        Access::Operate => Check::ok("access", "this user may change the mode"),
         Access::View => {
             let advice = "To change the mode, run soramode as root, as soramoded's own user or as a member of its --operator-group";
-            Check::note("access", "this user may only view", advice)
+            Check::note("access", "this user may look but not change anything", advice)
         }
     }
 }
@@ -156,14 +156,10 @@ fn mode(status: &Status) -> Check {
     match mode.mode {
         Mode::Normal => Check::ok("mode", how),
         Mode::BlockNewSession | Mode::BlockNewConnection => {
-            let advice = match (status.storage.state, membership) {
-                (StorageState::Failed, _) => "It can be opened once its state can be written",
-                (_, Membership::Isolated | Membership::Fenced) => "It stays so, and can be opened once it has joined its cluster",
-                (_, Membership::Standalone | Membership::Joined) => "Open it with: soramode set normal",
-            };
-            Check::note("mode", format!("{how}, since {}, by {}", times::age(mode.since), mode.actor), advice)
+            let since = times::age(mode.since);
+            Check::note("mode", format!("{how}, closed {since} ago by {}", closed_by(mode)), how_to_open(status))
         }
-        Mode::Initial => Check::bad("mode", how, "It becomes normal by itself when it joins its cluster"),
+        Mode::Initial => Check::bad("mode", how, "It becomes normal automatically when it joins its cluster: see the cluster line below"),
     }
 }
 
@@ -174,27 +170,35 @@ fn state(status: &Status) -> Check {
             // The channels that the node owned when it ended are orphaned.
             Some(cluster) if cluster.no_takeover_reason.is_some() => {
                 let how = "in memory, in a cluster: each end of soramoded with sessions orphans their channels";
-                Check::bad("state", how, "Leave --ephemeral out, or set --on-fence and --dead-man so that others take them over")
+                Check::bad(
+                    "state",
+                    how,
+                    "Restart soramoded without --ephemeral, or set --on-fence and --dead-man to allow automatic takeover",
+                )
             }
-            Some(_) | None => Check::note("state", "in memory", "The mode and the sessions are forgotten when soramoded ends"),
+            Some(_) | None => Check::note(
+                "state",
+                "in memory: lost when soramoded ends",
+                "To keep the mode and the sessions, restart soramoded without --ephemeral",
+            ),
         },
-        StorageState::Failed => Check::bad("state", "cannot be written", "The warning says why, and what to do"),
+        StorageState::Failed => Check::bad("state", "cannot be written", "See the warning below for the reason and the remedy"),
     }
 }
 
 fn source_check(source: &Source, output: &Output) -> Check {
     let name = if source.name == "sora" { "sora" } else { "socket" };
-    let heard = source.last_contact.map(|heard| format!(", heard {}", output.time(heard))).unwrap_or_default();
+    let heard = source.last_contact.map(|heard| format!(" (last heard {})", output.time(heard))).unwrap_or_default();
     match (&source.problem, &source.incomplete_reason) {
-        (Some(problem), _) => {
-            Check::bad(name, format!("its API does not answer: {problem}{heard}"), "Check --sora-api, and that this Sora is up")
-        }
+        (Some(problem), _) => Check::bad(name, format!("Sora's API failed: {problem}{heard}"), "Check --sora-api, and that this Sora runs"),
         (None, Some(missing)) => {
-            let advice = "Until then drains end with exit code 8, or take --assume-complete";
+            let advice = "Until then drain and wait end with exit code 8. If you are sure nobody is connected, add --assume-complete";
             Check::bad(name, format!("session list incomplete: {missing}{heard}"), advice)
         }
-        (None, None) if source.complete => Check::ok(name, format!("all it has is known{heard}")),
-        (None, None) => Check::note(name, format!("has not told everything yet{heard}"), "It is asked: look again in a moment"),
+        (None, None) if source.complete => Check::ok(name, format!("session list complete{heard}")),
+        (None, None) => {
+            Check::note(name, format!("session list incomplete{heard}"), "soramoded is asking for the rest: look again in a moment")
+        }
     }
 }
 
@@ -207,7 +211,7 @@ fn end_check(status: &Status) -> Check {
         (0, true, true) => "a fence (--on-fence socket) cannot end sessions",
         (0, false, false) => "soramode end cannot end sessions",
         (0, false, true) => "neither soramode end nor a fence (--on-fence socket) can end sessions",
-        (count, _, _) => return Check::ok("end", format!("sessions can be ended: by {}", counted(count, "subscribed client"))),
+        (count, _, _) => return Check::ok("end", format!("{} can end sessions", counted(count, "subscribed client"))),
     };
     let advice = "Have the signalling server send Subscribe with ends: true, again after each reconnect";
     Check::note("end", format!("no client accepts end requests: {cannot}"), advice)
@@ -216,54 +220,66 @@ fn end_check(status: &Status) -> Check {
 /// Its place, what becomes of its channels if it is lost, and what the other nodes know of it.
 fn cluster_checks(status: &Status) -> Vec<Check> {
     let Some(cluster) = status.cluster.as_deref() else { return Vec::new() };
-    let how = format!("{}: {}", cluster_status::name_words(cluster), cluster_status::right_words(status.membership, cluster));
-    let how = cluster.problem.iter().fold(how, |how, problem| format!("{how}; {problem}"));
+    let how = match &cluster.problem {
+        Some(problem) => format!("{}, {}: {problem}", cluster_status::name_words(cluster), status.membership),
+        None => format!("{}, {}", cluster_status::name_words(cluster), status.membership),
+    };
     let place = match (status.membership, &cluster.problem) {
         (Membership::Joined | Membership::Standalone, None) => Check::ok("cluster", how),
         (Membership::Joined | Membership::Standalone, Some(_)) => {
             Check::bad("cluster", how, "See soramoded's log: journalctl -u soramoded")
         }
         (Membership::Isolated | Membership::Fenced, _) => {
-            Check::bad("cluster", how, "It joins by itself when etcd can be read and nothing stands against it: see etcd below")
+            Check::bad("cluster", how, "The node joins automatically once this is solved: see the etcd lines below")
         }
     };
+    let ownership = cluster_status::right_words(status.membership, cluster);
+    let ownership = match (status.membership, cluster.valid_for_ms) {
+        (Membership::Fenced, _) | (_, Some(0)) => Check::bad("ownership", ownership, "It begins when the node joins its cluster"),
+        (Membership::Joined | Membership::Isolated | Membership::Standalone, _) => Check::ok("ownership", ownership),
+    };
     let takeover = match &cluster.no_takeover_reason {
-        Some(_) => Check::note(
-            "takeover",
-            cluster_status::takeover_words(cluster),
-            "soramoded takes over by itself with --on-fence and --dead-man",
-        ),
+        Some(_) => {
+            Check::note("takeover", cluster_status::takeover_words(cluster), "To allow automatic takeover, set --on-fence and --dead-man")
+        }
         None => Check::ok("takeover", cluster_status::takeover_words(cluster)),
     };
-    let mut checks = vec![place, takeover];
+    let mut checks = vec![place, ownership, takeover];
     if status.membership == Membership::Joined && !cluster.published {
-        let how = "the other nodes do not know of this mode";
-        checks.push(Check::bad("published", how, "They are told as soon as etcd can be written; until then they may send clients here"));
+        let how = "the other nodes do not know this node's mode: they may still redirect clients to it";
+        checks.push(Check::bad("published", how, "They are told as soon as etcd accepts writes: see the etcd lines below"));
     }
     if cluster.signaling_url.is_none() {
-        let how = "the others cannot say where this node is: --signaling-url is not set";
-        checks.push(Check::note("redirects", how, "Clients that belong here are told the node's name alone"));
+        let how = "--signaling-url is not set: redirects to this node carry its name but no URL";
+        checks.push(Check::note("redirects", how, "Set --signaling-url to the URL at which clients reach this node"));
     }
     if cluster.api_url.is_none() {
-        let how = "the others do not know where this node's API is: --api-url is not set";
-        checks.push(Check::note("api", how, "soramode --node and connect --follow cannot reach it from another node"));
+        let how = "--api-url is not set: soramode --node and connect --follow cannot reach this node";
+        checks.push(Check::note("api", how, "Set --api-url to the URL at which the other nodes reach --api-listen"));
     }
     checks
 }
 
 /// The nodes that are gone, and the channels that wait for an incarnation that is over.
-fn node_checks(nodes: &ClusterNodes) -> Vec<Check> {
+fn node_checks(nodes: &ClusterNodes, status: &Status) -> Vec<Check> {
     let mut checks: Vec<Check> = nodes.nodes.iter().filter_map(node_check).collect();
-    match &nodes.problem {
-        Some(problem) => {
+    match (&nodes.problem, cluster_status::stale_because(status)) {
+        (_, Some(why)) => {
+            let how = format!("{why}: only the last known state of the other nodes is known, and orphaned channels are not counted");
+            checks.push(Check::note("nodes", how, "Solve the problem of the cluster or etcd line, or run doctor on another node"));
+        }
+        (Some(problem), None) => {
             let how = format!("orphaned channels cannot be counted: {problem}");
             checks.push(Check::note("nodes", how, "Look again in a moment"));
         }
-        None if checks.is_empty() => {
+        (None, None) if checks.is_empty() => {
             let count = counted(nodes.nodes.len() as u64, "node");
-            checks.push(Check::ok("nodes", format!("{count}, and no channel waits for one that is gone")));
+            checks.push(Check::ok(
+                "nodes",
+                format!("{count} registered, no orphaned channels (a lost node shows once its --cluster-ttl is over)"),
+            ));
         }
-        None => {}
+        (None, None) => {}
     }
     checks
 }
@@ -273,15 +289,15 @@ fn node_check(node: &ClusterNode) -> Option<Check> {
     // This node has a membership of its own, also where it is not joined.
     let is_gone = !node.connected && node.membership.is_none();
     let OrphanedChannels { total: channels, held_until_purge } = node.orphaned_channels.unwrap_or_default();
-    let rejected = format!("{} (clients are rejected with OWNER-LOST)", counted(channels, "channel"));
+    let rejected = format!("{} (clients are rejected with OWNER-LOST)", counted(channels, "orphaned channel"));
     let purge = format!("soramode nodes purge {} --accept-risk={RISK_OF_PURGE}", command_line::word(name));
     let check = match (is_gone, channels, held_until_purge) {
         (false, 0, _) => return None,
         (true, 0, _) => {
-            Check::note("nodes", format!("{name} is gone"), "No channel is known to wait for it; it joins again when it is started")
+            Check::note("nodes", format!("{name} is gone, without orphaned channels"), "It joins again when its soramoded is started")
         }
         (true, _, 0) => {
-            let advice = "Start it again, or wait until other nodes take them over. When that is: soramode explain CHANNEL";
+            let advice = "Start it again, or wait until other nodes may take them over. Show when: soramode explain CHANNEL";
             Check::bad("nodes", format!("{name} is gone, with {rejected}"), advice)
         }
         (true, _, _) => {
@@ -289,8 +305,8 @@ fn node_check(node: &ClusterNode) -> Option<Check> {
             Check::bad("nodes", format!("{name} is gone, with {rejected}"), advice)
         }
         (false, _, _) => {
-            let how = format!("{name} has lost its state: an earlier incarnation of it has {rejected}");
-            Check::bad("nodes", how, format!("Make sure that its SFU no longer serves them, then run: {purge}"))
+            let how = format!("{name} has lost its state: its earlier run left {rejected}");
+            Check::bad("nodes", how, format!("Make sure that its SFU no longer serves them. Then run: {purge}"))
         }
     };
     Some(check)
@@ -313,17 +329,20 @@ fn upstream_check(upstream: &Upstream, output: &Output) -> Check {
     if upstream.name == "webhook" {
         return receiver_check(upstream, how);
     }
+    let how = format!("{} {how}", upstream.name);
     match (&upstream.problem, upstream.last_success) {
-        (Some(_), _) => Check::bad("upstream", how, "Check its URL, and that it is up; while it fails, its webhooks fail"),
+        (Some(_), _) => Check::bad("upstream", how, "Check its URL and that it runs: until it answers, these webhooks fail"),
         (None, Some(_)) => Check::ok("upstream", how),
-        (None, None) => Check::note("upstream", how, "It is asked with the first webhook: does sora.conf name soramoded?"),
+        (None, None) => {
+            Check::note("upstream", how, "It is asked with the first webhook. If none comes, check that sora.conf names soramoded")
+        }
     }
 }
 
 /// A receiver of events. One that fails loses nothing for a day and a half.
 fn receiver_check(receiver: &Upstream, how: String) -> Check {
     match (&receiver.problem, receiver.last_success) {
-        (Some(_), _) => Check::bad("webhook", how, "Its deliveries are retried for a day and a half. List them with: soramode deliveries"),
+        (Some(_), _) => Check::bad("webhook", how, "Its deliveries are retried for 36 hours. List them with: soramode deliveries"),
         (None, Some(_)) => Check::ok("webhook", how),
         (None, None) => Check::note("webhook", how, "It is called with the first event. Test it with: soramode webhook test URL"),
     }
@@ -332,7 +351,7 @@ fn receiver_check(receiver: &Upstream, how: String) -> Check {
 /// A member of the cluster's etcd. One that fails is no outage while most of them answer; it is the next one that would be.
 fn etcd_check(member: &Upstream, how: String) -> Check {
     match (&member.problem, member.last_success) {
-        (Some(_), _) => Check::bad("etcd", how, "Check that this member is up and can be reached from here; most of them must be"),
+        (Some(_), _) => Check::bad("etcd", how, "Check that this member runs and can be reached from here: the cluster needs most of them"),
         (None, Some(_)) => Check::ok("etcd", how),
         (None, None) => Check::note("etcd", how, "It is asked within 10 s: look again in a moment"),
     }
@@ -341,7 +360,7 @@ fn etcd_check(member: &Upstream, how: String) -> Check {
 fn deliveries(status: &Status) -> Check {
     let owed = status.deliveries;
     let how = format!("{} pending, {} failed", owed.pending, owed.failed);
-    if owed.failed == 0 { Check::ok("deliveries", how) } else { Check::bad("deliveries", how, "Look at them with: soramode deliveries") }
+    if owed.failed == 0 { Check::ok("deliveries", how) } else { Check::bad("deliveries", how, "List them with: soramode deliveries") }
 }
 
 /// A wall clock that was set since the start shows in how long ago that is.
@@ -349,8 +368,12 @@ fn clock(status: &Status, now: Time) -> Check {
     let by_wall = now.since(status.started_at);
     let by_boot = Duration::from_secs(status.uptime_seconds);
     if by_wall.abs_diff(by_boot) <= CLOCK_STEP_MAX {
-        return Check::ok("clock", "has not been set since soramoded started");
+        return Check::ok("clock", "not changed since soramoded started");
     }
-    let how = format!("has been set by {} since soramoded started", times::span(by_wall.abs_diff(by_boot)));
-    Check::note("clock", how, "Timers do not depend on it, except a --for set before the last reboot; times recorded before are wrong")
+    let how = format!("the wall clock was changed by {} since soramoded started", times::span(by_wall.abs_diff(by_boot)));
+    Check::note(
+        "clock",
+        how,
+        "Timers are not affected, except a --for set before the last reboot; times recorded before the change are off",
+    )
 }

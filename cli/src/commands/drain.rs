@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use soramode_protocol::mode::SettableMode;
+use soramode_protocol::number::whole_number;
 use soramode_protocol::wait::{Wait, WaitFor};
 
 use crate::Context;
@@ -41,7 +42,7 @@ pub(crate) struct DrainFlags {
     #[arg(long, value_enum, value_name = "ACTION", default_value_t = OnTimeout::Keep)]
     on_timeout: OnTimeout,
     /// Succeed once at most N sessions remain
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = whole_number::<u64>)]
     max_sessions: u64,
     /// Require it to stay drained this long
     ///

@@ -9,7 +9,8 @@ use crate::args::Format;
 use crate::completion;
 use crate::error::{Exit, Failure};
 use crate::output::escape::{escape, quoted};
-use crate::output::{Column, List};
+use crate::output::paint::Paint;
+use crate::output::{Cell, Column, List};
 
 /// Show whether a channel accepts a new connection, and why
 ///
@@ -42,7 +43,7 @@ const COLUMNS: [Column; 5] = [
     Column::word("MODE"),
     Column::word("ANSWER"),
     Column::word("REASON").optional(1),
-    Column::word("ROW").optional(2),
+    Column::word("RULE").optional(2),
     Column::text("WHY"),
 ];
 
@@ -59,9 +60,26 @@ fn show_modes(explanation: &Explanation, context: &mut Context<'_>) -> Result<()
     for (mode, verdict) in verdicts {
         let reason = verdict.reason.map(RejectReason::name);
         let row = u64::from(verdict.rule);
-        list.row(verdict, &[mode.into(), answer(verdict).into(), reason.into(), row.into(), verdict.explanation.as_str().into()])?;
+        list.row(
+            verdict,
+            &[
+                mode.into(),
+                Cell::from(answer(verdict)).painted(Some(paint(verdict))),
+                reason.into(),
+                row.into(),
+                verdict.explanation.as_str().into(),
+            ],
+        )?;
     }
     list.finish("")
+}
+
+const fn paint(verdict: &Verdict) -> Paint {
+    match verdict.answer {
+        Answer::Offer => Paint::Good,
+        Answer::Redirect => Paint::Careful,
+        Answer::Reject | Answer::Unavailable => Paint::Bad,
+    }
 }
 
 const fn answer(verdict: &Verdict) -> &'static str {

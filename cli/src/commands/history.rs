@@ -1,6 +1,7 @@
 //! `soramode history`
 
 use soramode_protocol::mode::{DatedModeChange, ListModeChanges};
+use soramode_protocol::number::whole_number_in;
 
 use crate::Context;
 use crate::error::{Exit, Failure};
@@ -12,7 +13,7 @@ use crate::output::{Column, List};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// List at most N changes (1 to 1000)
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 100, value_parser = whole_number_in(1..=1_000))]
     limit: u32,
 }
 
@@ -44,8 +45,8 @@ fn show(dated: &DatedModeChange, list: &mut List<'_>) -> Result<(), Failure> {
     let cells = [
         list.time(dated.timestamp),
         change.generation.into(),
-        change.previous_mode.name().into(),
-        change.mode.name().into(),
+        change.previous_mode.into(),
+        change.mode.into(),
         actor.into(),
         change.reason.as_deref().into(),
         change.expires_at.map(|time| list.time_ahead(time)).into(),

@@ -22,7 +22,7 @@ mod open;
 mod session;
 mod sessions;
 mod set;
-mod status;
+pub(crate) mod status;
 mod tail;
 mod version;
 mod wait;

@@ -4,16 +4,17 @@ use clap::ValueEnum;
 use clap_complete::engine::ArgValueCandidates;
 use soramode_protocol::cluster::{InitCluster, Initialized, PurgeClusterNode, Purged, RISK_OF_INIT, RISK_OF_PURGE};
 use soramode_protocol::id::NodeName;
-use soramode_protocol::mode::Mode;
-use soramode_protocol::node::{ClusterNode, ClusterNodes, ListClusterNodes, Membership, OrphanedChannels};
+use soramode_protocol::node::{ClusterNode, ClusterNodes, GetStatus, ListClusterNodes, Membership, OrphanedChannels};
 
 use crate::Context;
 use crate::api::needs_socket;
 use crate::args::Format;
+use crate::cluster_status;
 use crate::completion;
 use crate::error::{Exit, Failure};
 use crate::output::escape::escape;
-use crate::output::{Column, List, counted};
+use crate::output::paint::Paint;
+use crate::output::{Cell, Column, List, counted};
 
 /// List cluster nodes, and lost nodes that hold channels
 ///
@@ -84,7 +85,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
         Some(What::Purge { node, accept_risk: Some(Risk::StillRunning) }) => purge(node, context).await,
         Some(What::Purge { node, accept_risk: None }) => {
             let node = escape(node.as_str());
-            let message = format!("if {node} still runs, its channels are then served on two nodes. Nothing was done");
+            let message = format!("if {node} still runs, purging it lets two nodes serve its channels. Nothing was done");
             let hint = format!("Once you are sure that it is off, add --accept-risk={RISK_OF_PURGE}");
             Err(Failure::new(Exit::Usage, message).with_hint(hint))
         }
@@ -92,16 +93,22 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
 }
 
 async fn list(context: &mut Context<'_>) -> Result<Exit, Failure> {
-    let ClusterNodes { mut nodes, problem, .. } = match context.api {
-        Some(api) => ClusterNodes { nodes: api.nodes().await?, counted_at: None, problem: None },
-        None => context.socket.connect().await?.call(&ListClusterNodes { count_orphaned: true }).await?,
+    let (mut nodes, problem, status) = if let Some(api) = context.api {
+        // A list that was read is shown, also where the status cannot be.
+        (api.nodes().await?, None, api.status().await.ok().flatten())
+    } else {
+        let mut daemon = context.socket.connect().await?;
+        let ClusterNodes { nodes, problem, .. } = daemon.call(&ListClusterNodes { count_orphaned: true }).await?;
+        (nodes, problem, Some(Box::new(daemon.call(&GetStatus {}).await?)))
     };
     nodes.sort_by(|one, other| one.node_name.cmp(&other.node_name));
     let mut list = List::begin(&mut context.output, "nodes", &COLUMNS)?;
     nodes.iter().try_for_each(|node| show(node, &mut list))?;
     list.finish("no nodes")?;
-    if let Some(problem) = problem {
-        context.output.warn(&format!("this is what was seen last, and what nodes that are gone owe is not known: {problem}"));
+    match (status.as_deref().and_then(cluster_status::stale_because), problem) {
+        (Some(why), _) => context.output.warn(&format!("{}: showing the last known state", escape(&why))),
+        (None, Some(problem)) => context.output.warn(&format!("orphaned channels cannot be counted: {}", escape(&problem))),
+        (None, None) => {}
     }
     Ok(Exit::Done)
 }
@@ -109,15 +116,16 @@ async fn list(context: &mut Context<'_>) -> Result<Exit, Failure> {
 fn show(node: &ClusterNode, list: &mut List<'_>) -> Result<(), Failure> {
     // A Sora says only whether a node is there.
     let seen = if node.connected { "joined" } else { "gone" };
+    let is_lost = !node.connected && node.membership != Some(Membership::Standalone);
     let cells = [
         node.node_name.as_str().into(),
-        node.mode.map(Mode::name).into(),
-        node.membership.map_or(seen, Membership::name).into(),
+        node.mode.into(),
+        Cell::from(node.membership.map_or(seen, Membership::name)).painted(is_lost.then_some(Paint::Bad)),
         node.connections.into(),
         node.sessions.into(),
         node.member_since.map(|since| list.time(since)).into(),
         node.version.as_deref().or(node.sora_version.as_deref()).into(),
-        node.orphaned_channels.map(orphaned_words).into(),
+        Cell::from(node.orphaned_channels.map(orphaned_words)).painted(Some(Paint::Bad)),
         node.cluster_signaling_url.as_deref().into(),
         node.cluster_api_url.as_deref().into(),
     ];
@@ -129,26 +137,44 @@ fn orphaned_words(orphaned: OrphanedChannels) -> String {
         OrphanedChannels { total: 0, .. } => String::new(),
         OrphanedChannels { total, held_until_purge: 0 } => total.to_string(),
         OrphanedChannels { total, held_until_purge } if total == held_until_purge => format!("{total} until purged"),
-        OrphanedChannels { total, held_until_purge } => format!("{total}, {held_until_purge} of them until purged"),
+        OrphanedChannels { total, held_until_purge } => format!("{total} ({held_until_purge} until purged)"),
     }
 }
 
 async fn purge(node_name: NodeName, context: &mut Context<'_>) -> Result<Exit, Failure> {
     let purge = PurgeClusterNode { node_name, accept_risk: RISK_OF_PURGE.to_owned() };
-    let purged = context.socket.connect().await?.call(&purge).await?;
+    let mut daemon = context.socket.connect().await?;
+    let purged = daemon.call(&purge).await?;
+    let list = daemon.call(&ListClusterNodes { count_orphaned: false }).await;
+    let is_there = list.is_ok_and(|list| list.nodes.iter().any(|node| node.node_name == purged.node_name && node.connected));
+    let extent = if is_there { Extent::EarlierRuns } else { Extent::Node };
     let Purged { node_name, channels, .. } = &purged;
     let output = &mut context.output;
     match output.format() {
         Format::Json | Format::Jsonl => output.json(&purged)?,
         Format::Plain => output.record(&["purged", node_name.as_str(), &channels.to_string()])?,
         Format::Table => {
-            let (node, channels) = (escape(node_name.as_str()), counted(*channels, "channel"));
-            output.confirm(&format!(
-                "{node} is written off: {channels} can be had by whoever asks. Do not start it before its SFU is down"
-            ))?;
+            output.confirm(&purge_words(&escape(node_name.as_str()), *channels, extent))?;
         }
     }
     Ok(Exit::Done)
+}
+
+/// What was purged of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Extent {
+    /// The node itself.
+    Node,
+    /// Its earlier runs: it is in the cluster.
+    EarlierRuns,
+}
+
+fn purge_words(node: &str, channels: u64, extent: Extent) -> String {
+    let free = format!("its {} may now open on any node", counted(channels, "orphaned channel"));
+    match extent {
+        Extent::Node => format!("Purged {node}: {free}. Do not start {node} again until its SFU is stopped"),
+        Extent::EarlierRuns => format!("Purged the earlier run of {node}: {free}. {node} itself stays in the cluster"),
+    }
 }
 
 async fn init(accepted: Option<RiskOfInit>, context: &mut Context<'_>) -> Result<Exit, Failure> {
@@ -163,7 +189,7 @@ async fn init(accepted: Option<RiskOfInit>, context: &mut Context<'_>) -> Result
             let cluster = escape(cluster_id.as_str());
             output.confirm(&match epoch {
                 1 => format!("The cluster is created in etcd ({cluster}). Nodes join automatically"),
-                epoch => format!("The cluster continues in this etcd with epoch {epoch} ({cluster}). Its nodes join again automatically"),
+                epoch => format!("The cluster continues in this etcd with epoch {epoch} ({cluster}). Its nodes rejoin automatically"),
             })?;
         }
     }
@@ -175,11 +201,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_purge_of_a_node_that_runs_does_not_ask_for_its_sfu_to_be_stopped() {
+        let gone = purge_words("n2", 3, Extent::Node);
+        assert_eq!(gone, "Purged n2: its 3 orphaned channels may now open on any node. Do not start n2 again until its SFU is stopped");
+        let there = purge_words("n2", 1, Extent::EarlierRuns);
+        assert_eq!(there, "Purged the earlier run of n2: its 1 orphaned channel may now open on any node. n2 itself stays in the cluster");
+    }
+
+    #[test]
     fn what_is_owed_is_said_with_what_gives_it_free() {
         let words = |total, held_until_purge| orphaned_words(OrphanedChannels { total, held_until_purge });
         assert_eq!(words(0, 0), "");
         assert_eq!(words(3, 0), "3");
         assert_eq!(words(3, 3), "3 until purged");
-        assert_eq!(words(3, 1), "3, 1 of them until purged");
+        assert_eq!(words(3, 1), "3 (1 until purged)");
     }
 }

@@ -48,7 +48,7 @@ fn show_head(session: &Session, output: &mut Output) -> Result<(), Failure> {
                 ("session", Some(session.session_id.to_string())),
                 ("since", Some(output.time(session.created_at))),
                 ("connections", Some(session.connections.to_string())),
-                ("most", Some(session.max_connections.max(session.connections).to_string())),
+                ("max", Some(session.max_connections.max(session.connections).to_string())),
                 ("total", Some(session.total_connections.max(session.connections).to_string())),
             ];
             pairs(output, &rows)?;

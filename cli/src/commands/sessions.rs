@@ -45,7 +45,7 @@ const COLUMNS: [Column; 6] = [
     Column::id("SESSION").optional(4),
     Column::word("SINCE").optional(1),
     Column::word("CONNECTIONS"),
-    Column::word("MOST").optional(2),
+    Column::word("MAX").optional(2),
     Column::word("TOTAL").optional(3),
 ];
 

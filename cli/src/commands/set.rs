@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap_complete::engine::ArgValueCandidates;
 use serde::Serialize;
 use soramode_protocol::mode::{ChangeMode, Mode, ModeChanged, SettableMode};
+use soramode_protocol::number::whole_number;
 use soramode_protocol::sora_api::ModeSet;
 use soramode_protocol::wait::{Wait, WaitFor};
 
@@ -56,7 +57,7 @@ pub(crate) struct SetFlags {
     /// Change nothing (exit 6) unless it is generation N
     ///
     /// The generation counts changes of the mode (a revision number): soramode get -o json shows it.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole_number::<u64>)]
     if_generation: Option<u64>,
     /// Then wait until the node is drained
     ///

@@ -1,7 +1,6 @@
 //! `soramode status`
 
-use std::time::Duration;
-
+use soramode_protocol::mode::ModeState;
 use soramode_protocol::node::{GetStatus, Membership, Source, Status, StorageState, Upstream};
 
 use crate::Context;
@@ -10,10 +9,13 @@ use crate::args::Format;
 use crate::cluster_status;
 use crate::error::{Exit, Failure};
 use crate::live;
-use crate::output::escape::escape;
+use crate::output::escape::{escape, quoted};
 use crate::output::paint::Paint;
-use crate::output::{Output, Row, painted_pairs, times};
+use crate::output::{Output, Row, painted_groups};
 use crate::seen::shadow_words;
+
+/// The effect of `--shadow`, in every output.
+pub(crate) const SHADOW: &str = "SHADOW MODE: decisions are only logged, nobody is blocked";
 
 /// Show mode, sessions, connections and daemon health
 #[derive(Debug, clap::Args)]
@@ -42,33 +44,44 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
     match context.output.format() {
         Format::Json | Format::Jsonl => context.output.json(&status)?,
         Format::Table | Format::Plain => {
-            let membership = cluster_status::rows(&status, &context.output);
-            let rows = [
-                mode_rows(&status, &context.output),
-                membership,
-                session_rows(&status, &context.output),
-                daemon_rows(&status, &context.output),
+            let output = &context.output;
+            let groups = [
+                ("WARNINGS", warning_rows(&status)),
+                ("MODE", mode_rows(&status, output)),
+                ("SESSIONS", session_rows(&status, output)),
+                ("SOURCES", source_rows(&status, output)),
+                ("DELIVERIES", delivery_rows(&status, output)),
+                ("CLUSTER", cluster_rows(&status, output)),
+                ("DAEMON", daemon_rows(&status, output)),
             ];
-            painted_pairs(&mut context.output, &rows.concat(), |name| paint(name, &status))?;
+            painted_groups(&mut context.output, &groups, |name| paint(name, &status))?;
         }
     }
     Ok(Exit::Done)
 }
 
-/// The colour of what is not as it should be; the words say so too.
+/// The colour of a value that needs attention; its words say so too.
 fn paint(name: &str, status: &Status) -> Option<Paint> {
+    let fails = |names: &[&str]| status.upstreams.iter().any(|it| names.contains(&it.name.as_str()) && it.problem.is_some());
     let bad = match name {
-        "warnings" | "problem" | "published" => true,
+        "warning" | "problem" | "published" => true,
         "complete" => !status.sessions_complete,
         "membership" => matches!(status.membership, Membership::Isolated | Membership::Fenced),
-        "upstreams" => status.upstreams.iter().any(|upstream| upstream.problem.is_some()),
-        "sources" => status.sources.iter().any(|source| source.problem.is_some() || source.incomplete_reason.is_some()),
         "state" => status.storage.state == StorageState::Failed,
         "deliveries" => status.deliveries.failed > 0,
-        "shadow" => return Some(Paint::Careful),
+        "shadow" | "to open" => return Some(Paint::Careful),
+        "socket" | "sora" => status.sources.iter().any(|it| it.name == name && (it.problem.is_some() || it.incomplete_reason.is_some())),
+        "sora-api" => fails(&["sora-api"]) || status.sources.iter().any(|it| it.problem.is_some()),
+        "auth" | "session" | "event" | "etcd" | "webhook" => fails(&[name]),
         _ => false,
     };
     bad.then_some(Paint::Bad)
+}
+
+fn warning_rows(status: &Status) -> Vec<Row> {
+    let shadow = status.shadow.then(|| SHADOW.to_owned());
+    let warnings = status.warnings.iter().map(|warning| ("warning", Some(warning.clone())));
+    std::iter::once(("shadow", shadow)).chain(warnings).collect()
 }
 
 fn mode_rows(status: &Status, output: &Output) -> Vec<Row> {
@@ -77,72 +90,159 @@ fn mode_rows(status: &Status, output: &Output) -> Vec<Row> {
         ("node", Some(status.node_name.to_string())),
         ("mode", Some(mode.mode.to_string())),
         ("since", Some(output.time(mode.since))),
-        ("by", Some(mode.actor.clone())),
+        ("by", Some(closed_by(mode))),
         ("reason", mode.reason.clone()),
         ("until", mode.expires_at.map(|time| output.time_ahead(time))),
         ("generation", Some(mode.generation.to_string())),
+        ("to open", mode.mode.is_block().then(|| how_to_open(status).to_owned())),
     ]
+}
+
+/// The actor that set the mode; of soramoded itself with the reason.
+pub(crate) fn closed_by(mode: &ModeState) -> String {
+    match mode.actor.as_str() {
+        "system:storage" => "soramoded, because its state could not be written".to_owned(),
+        actor => actor.to_owned(),
+    }
+}
+
+/// How a closed node is opened, or why it cannot be opened yet.
+pub(crate) fn how_to_open(status: &Status) -> &'static str {
+    match (status.storage.state, status.membership) {
+        (StorageState::Failed, _) => "Free disk space or make the state writable first. Then run: soramode set normal",
+        (_, Membership::Isolated | Membership::Fenced) => "The node stays closed. Once it has joined its cluster, run: soramode set normal",
+        (_, Membership::Standalone | Membership::Joined) => "When you are done, run: soramode set normal",
+    }
 }
 
 fn session_rows(status: &Status, output: &Output) -> Vec<Row> {
     let oldest = status.oldest_session.as_ref();
     let rejected: Vec<String> = status.rejected.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
+    let pending = if status.pending > 0 { format!(" ({} pending)", status.pending) } else { String::new() };
+    let complete = if status.sessions_complete {
+        "yes: every session on the node is listed"
+    } else {
+        "no: clients may be connected that are not listed"
+    };
     vec![
         ("sessions", Some(status.sessions.to_string())),
-        ("connections", Some(status.connections.to_string())),
-        ("shadow", status.shadow.then(|| "yes: a Sora's clients get in whatever is decided".to_owned())),
-        ("pending", Some(status.pending.to_string())),
-        ("complete", Some(if status.sessions_complete { "yes" } else { "no" }.to_owned())),
-        ("sources", Some(status.sources.iter().map(|source| source_words(source, output)).collect::<Vec<_>>().join("; "))),
-        ("oldest", oldest.map(|session| format!("{}, {}", session.channel_id, output.time(session.created_at)))),
+        ("oldest", oldest.map(|session| format!("{}, {}", quoted(session.channel_id.as_str()), output.time(session.created_at)))),
+        ("connections", Some(format!("{}{pending}", status.connections))),
+        ("complete", Some(complete.to_owned())),
         ("rejected", Some(rejected.join(", ")).filter(|words| !words.is_empty())),
     ]
 }
 
-fn source_words(source: &Source, output: &Output) -> String {
-    let state = match (&source.incomplete_reason, source.complete) {
-        (Some(missing), _) => format!("{}: {missing}", source.name),
-        (None, true) => source.name.clone(),
-        (None, false) => format!("{}: has not told everything yet", source.name),
-    };
-    let heard = source.last_contact.map(|heard| format!(" (heard {})", output.time(heard))).unwrap_or_default();
-    // What is missing says why.
-    let problem = source.problem.as_ref().filter(|_| source.incomplete_reason.is_none());
-    let problem = problem.map(|problem| format!(", but: {problem}")).unwrap_or_default();
-    format!("{state}{heard}{problem}")
+fn source_rows(status: &Status, output: &Output) -> Vec<Row> {
+    let sources =
+        status.sources.iter().map(|source| (if source.name == "sora" { "sora" } else { "socket" }, Some(source_words(source, output))));
+    let upstreams = upstreams(status);
+    sources.chain(upstream_rows(&upstreams, &["auth", "session", "event", "sora-api"], output)).collect()
 }
 
-/// `auth http://127.0.0.1:8080/auth: answered 2 s ago`
+/// The servers that soramoded asks. What it asks Sora's API for itself says more of it than the requests that it passes on.
+fn upstreams(status: &Status) -> Vec<Upstream> {
+    let polls = status.sources.iter().find_map(|source| source.problem.clone());
+    let mut upstreams = status.upstreams.clone();
+    for api in upstreams.iter_mut().filter(|upstream| upstream.name == "sora-api") {
+        api.problem = polls.clone().or(api.problem.take());
+    }
+    upstreams
+}
+
+fn source_words(source: &Source, output: &Output) -> String {
+    let heard = source.last_contact.map(|heard| format!(" (last heard {})", output.time(heard))).unwrap_or_default();
+    match (&source.incomplete_reason, source.complete) {
+        // The first says why.
+        (Some(missing), _) => format!("incomplete: {missing}{heard}"),
+        (None, true) => format!("complete{heard}"),
+        (None, false) => format!("incomplete: soramoded is asking for the rest{heard}"),
+    }
+}
+
+/// A row for each server of these names.
+fn upstream_rows(upstreams: &[Upstream], names: &[&'static str], output: &Output) -> Vec<Row> {
+    let rows = names.iter().flat_map(|name| upstreams.iter().filter(move |it| it.name == **name).map(move |it| (*name, it)));
+    rows.map(|(name, upstream)| (name, Some(upstream_words(upstream, output)))).collect()
+}
+
+/// `http://127.0.0.1:8080/auth: answered 2 s ago`
 pub(super) fn upstream_words(upstream: &Upstream, output: &Output) -> String {
     let how = match (&upstream.problem, upstream.last_success) {
-        (Some(problem), _) => problem.clone(),
+        (Some(problem), Some(success)) => format!("{problem} (last success {})", output.time(success)),
+        (Some(problem), None) => problem.clone(),
         (None, Some(success)) => format!("answered {}", output.time(success)),
         (None, None) => "not asked yet".to_owned(),
     };
-    format!("{} {}: {how}", upstream.name, upstream.url)
+    format!("{}: {how}", upstream.url)
+}
+
+fn delivery_rows(status: &Status, output: &Output) -> Vec<Row> {
+    let counts = status.deliveries;
+    let list = if counts.failed > 0 { ". List them with: soramode deliveries --state failed" } else { "" };
+    let receivers = upstream_rows(&status.upstreams, &["webhook"], output);
+    let has_any = counts.pending + counts.failed > 0 || !receivers.is_empty();
+    let counts = has_any.then(|| format!("{} pending, {} failed{list}", counts.pending, counts.failed));
+    std::iter::once(("deliveries", counts)).chain(receivers).collect()
+}
+
+fn cluster_rows(status: &Status, output: &Output) -> Vec<Row> {
+    let mut rows = cluster_status::rows(status, output);
+    rows.extend(upstream_rows(&status.upstreams, &["etcd"], output));
+    rows
 }
 
 fn daemon_rows(status: &Status, output: &Output) -> Vec<Row> {
     let state = match status.storage.state {
         StorageState::Memory if status.cluster.is_some() => "in memory: lost when soramoded ends, which orphans the node's channels",
-        StorageState::Memory => "in memory: it ends with the daemon",
+        StorageState::Memory => "in memory: lost when soramoded ends",
         StorageState::Ok => "on disk",
-        StorageState::Failed => "cannot be written",
+        StorageState::Failed => "CANNOT BE WRITTEN",
     };
     let state = match &status.storage.path {
         Some(path) => format!("{state} ({path})"),
         None => state.to_owned(),
     };
-    let owed = status.deliveries;
-    let deliveries = (owed.pending + owed.failed > 0).then(|| format!("{} pending, {} failed", owed.pending, owed.failed));
-    let upstreams: Vec<String> = status.upstreams.iter().map(|upstream| upstream_words(upstream, output)).collect();
     vec![
-        ("warnings", Some(status.warnings.join("; ")).filter(|words| !words.is_empty())),
-        ("upstreams", Some(upstreams.join("; ")).filter(|words| !words.is_empty())),
-        ("deliveries", deliveries),
         ("state", Some(state)),
         ("soramoded", Some(format!("{} (protocol {})", status.version, status.protocol))),
         ("started", Some(output.time(status.started_at))),
-        ("uptime", Some(times::span(Duration::from_secs(status.uptime_seconds)))),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seen::status_of;
+
+    #[test]
+    fn an_api_that_fails_for_soramoded_has_not_answered() {
+        let mut status = status_of("normal", r#","sessions_complete":true"#);
+        status.sources = serde_json::from_str(r#"[{"name":"sora","complete":true,"problem":"no answer in time"}]"#).unwrap();
+        status.upstreams = serde_json::from_str(r#"[{"name":"auth","url":"http://a/"},{"name":"sora-api","url":"http://s/"}]"#).unwrap();
+        let problems: Vec<_> = upstreams(&status).into_iter().map(|upstream| upstream.problem).collect();
+        assert_eq!(problems, [None, Some("no answer in time".to_owned())]);
+    }
+
+    #[test]
+    fn a_closed_node_says_how_it_is_opened_and_an_open_one_does_not() {
+        let row = |mode: &str, more: &str| {
+            let status = status_of(mode, &format!(r#","sessions_complete":true{more}"#));
+            status.mode.mode.is_block().then(|| how_to_open(&status))
+        };
+        assert_eq!(row("normal", ""), None);
+        assert_eq!(row("initial", ""), None);
+        assert_eq!(row("block_new_session", ""), Some("When you are done, run: soramode set normal"));
+        let closed = status_of("block_new_connection", r#","sessions_complete":true"#);
+        let isolated = Status { membership: Membership::Isolated, ..closed.clone() };
+        assert!(how_to_open(&isolated).starts_with("The node stays closed. Once it has joined"));
+        let mut full = closed;
+        full.storage.state = StorageState::Failed;
+        assert!(how_to_open(&full).starts_with("Free disk space"));
+        // The disk is free again, and the node is still closed.
+        full.storage.state = StorageState::Ok;
+        full.mode.actor = "system:storage".to_owned();
+        assert!(how_to_open(&full).ends_with("soramode set normal"));
+        assert_eq!(closed_by(&full.mode), "soramoded, because its state could not be written");
+    }
 }

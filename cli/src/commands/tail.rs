@@ -11,6 +11,7 @@ use soramode_protocol::envelope::Notification;
 use soramode_protocol::event::{Event, EventPattern, EventType};
 use soramode_protocol::id::LogId;
 use soramode_protocol::node::GetInfo;
+use soramode_protocol::number::whole_number;
 use soramode_protocol::request::Method;
 use soramode_protocol::subscribe::{Gap, Subscribe, SubscribeFrom, Subscribed, Unsubscribe};
 use soramode_protocol::time::Time;
@@ -37,7 +38,7 @@ pub(crate) struct Args {
     /// Start with the last N stored events
     ///
     /// Events of all types count, also those that --type does not show.
-    #[arg(short = 'n', long, value_name = "N", conflicts_with = "since")]
+    #[arg(short = 'n', long, value_name = "N", conflicts_with = "since", value_parser = whole_number::<u64>)]
     lines: Option<u64>,
     /// Print only events of this type (repeatable)
     ///
@@ -60,9 +61,9 @@ impl FromStr for Since {
     fn from_str(text: &str) -> Result<Self, String> {
         match text.parse() {
             _ if text == "all" => Ok(Self::All),
-            Ok(0) => Err("events are counted from 1".to_owned()),
+            Ok(0) => Err("events are numbered from 1".to_owned()),
             Ok(seq) => Ok(Self::Seq(seq)),
-            Err(_) => times::read_span(text).map(Self::Ago).map_err(|problem| format!("{problem}, the seq of an event, or all")),
+            Err(_) => times::read_span(text).map(Self::Ago).map_err(|problem| format!("{problem}, the number (seq) of an event, or all")),
         }
     }
 }
@@ -90,7 +91,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
             return Err(lost);
         }
         context.output.flush()?;
-        context.output.note(&format!("lost soramoded, trying to reconnect for {} s", RECONNECT_MAX.as_secs()));
+        context.output.note(&format!("connection to soramoded lost: trying to reconnect for {} s", RECONNECT_MAX.as_secs()));
         daemon = context.socket.reconnect(since).await?;
         tail.resume(&mut daemon, &context.output).await?;
     }
@@ -147,7 +148,7 @@ impl Tail {
         if self.log_id.as_ref() == Some(&log_id) {
             output.note("soramoded is back");
         } else {
-            output.note("soramoded is back with another log: going on from its beginning");
+            output.note("soramoded is back with a new event log: continuing from its beginning");
             self.from = SubscribeFrom::Seq(1);
         }
         self.subscribe(daemon).await

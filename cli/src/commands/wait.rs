@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap_complete::engine::ArgValueCandidates;
 use soramode_protocol::id::NodeName;
+use soramode_protocol::number::whole_number;
 use soramode_protocol::wait::{Wait, WaitFor};
 
 use super::drain::{reached_words, show_record};
@@ -38,10 +39,10 @@ pub(crate) struct Args {
     /// Exit with 6 if the mode is changed after generation N
     ///
     /// The generation counts changes of the mode (a revision number): soramode get -o json shows it. Not with joined.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole_number::<u64>)]
     generation: Option<u64>,
     /// With drained: succeed once at most N sessions remain
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole_number::<u64>)]
     max_sessions: Option<u64>,
     /// With drained: require it to stay so this long
     #[arg(long, value_name = "DURATION", value_parser = times::read_span)]

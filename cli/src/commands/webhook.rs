@@ -123,13 +123,13 @@ async fn test(sender: &Sender, context: &mut Context<'_>) -> Result<Exit, Failur
         }
         Format::Table => {
             if let (Some(status), None) = (status, problem) {
-                output.confirm(&format!("{endpoint} took a session.vanished: {status}, in {milliseconds} ms"))?;
+                output.confirm(&format!("{endpoint} accepted a sample session.vanished: {status}, in {milliseconds} ms"))?;
             }
         }
     }
     match problem {
         None => Ok(Exit::Done),
-        Some(problem) => Err(Failure::new(Exit::Failed, format!("{endpoint} did not take a session.vanished: {problem}"))),
+        Some(problem) => Err(Failure::new(Exit::Failed, format!("{endpoint} did not accept a sample session.vanished: {problem}"))),
     }
 }
 
@@ -140,7 +140,8 @@ fn verify(secrets: &Secrets, context: &mut Context<'_>) -> Result<Exit, Failure>
     if request.len() as u64 > REQUEST_BYTES_MAX {
         return Err(Failure::new(Exit::Usage, format!("the request has more than {REQUEST_BYTES_MAX} bytes")));
     }
-    let (headers, body) = read_request(&request).map_err(|problem| Failure::new(Exit::Usage, format!("this is no request: {problem}")))?;
+    let (headers, body) =
+        read_request(&request).map_err(|problem| Failure::new(Exit::Usage, format!("standard input is not an HTTP request: {problem}")))?;
     let problem = secrets.verify(&headers, body).err().map(|error| error.to_string());
     let output = &mut context.output;
     match (output.format(), &problem) {
@@ -148,7 +149,7 @@ fn verify(secrets: &Secrets, context: &mut Context<'_>) -> Result<Exit, Failure>
         (Format::Plain, problem) => {
             output.record(&[if problem.is_none() { "genuine" } else { "forged" }, problem.as_deref().unwrap_or_default()])?;
         }
-        (Format::Table, None) => output.confirm("genuine: one of our secrets signed it, not more than 5 min ago")?,
+        (Format::Table, None) => output.confirm("genuine: signed with one of these secrets within the last 5 min")?,
         (Format::Table, Some(problem)) => output.confirm(&format!("not genuine: {problem}"))?,
     }
     Ok(if problem.is_none() { Exit::Done } else { Exit::No })

@@ -84,7 +84,8 @@ impl<'a> Feed<'a> {
                 Err(failure) => return failure,
                 Ok(()) => continue,
             };
-            self.send(Update::Lost(failure.message)).await;
+            let hint = failure.hint.map(|hint| format!(". {hint}")).unwrap_or_default();
+            self.send(Update::Lost(format!("{}{hint}", failure.message))).await;
             sleep(LOOK_PAUSE).await;
         }
     }

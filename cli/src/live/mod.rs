@@ -31,10 +31,10 @@ const FRAME_PAUSE: Duration = Duration::from_millis(250);
 pub(crate) async fn run(context: &Context<'_>) -> Result<Exit, Failure> {
     if context.output.format() != Format::Table || !context.output.is_on_terminal() {
         let failure = Failure::new(Exit::Usage, "--watch needs a terminal");
-        return Err(failure.with_hint("In a script, poll soramode -o json status, or follow soramode tail"));
+        return Err(failure.with_hint("In a script, run soramode -o json status repeatedly, or read soramode tail"));
     }
     if !can_move_cursor() {
-        let failure = Failure::new(Exit::Usage, "--watch cannot draw on a terminal of this TERM");
+        let failure = Failure::new(Exit::Usage, "--watch cannot draw on a terminal with this TERM");
         return Err(failure.with_hint("Set TERM to the terminal's type, such as xterm-256color"));
     }
     let (updates, incoming) = mpsc::channel(UPDATES_MAX);

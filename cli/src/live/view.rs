@@ -13,6 +13,7 @@ use soramode_protocol::session::Session;
 
 use super::model::{History, Line, Model};
 use crate::commands::event_fields;
+use crate::commands::status::SHADOW;
 use crate::output::escape::{escape, quoted};
 use crate::output::{cells, times};
 
@@ -96,17 +97,17 @@ pub(super) fn draw(frame: &mut Frame<'_>, model: &Model, look: Look) {
     frame.render_widget(Paragraph::new(head), top);
     let alarms: Vec<TextLine<'_>> = alarms.into_iter().map(|words| TextLine::styled(words, look.alarm())).collect();
     frame.render_widget(Paragraph::new(alarms), alarm);
-    draw_history(frame, sessions, (&counted(status.sessions, "sessions"), &model.sessions), look);
-    draw_history(frame, connections, (&counted(status.connections, "connections"), &model.connections), look);
+    draw_history(frame, sessions, (&counted(status.sessions, "session"), &model.sessions), look);
+    draw_history(frame, connections, (&counted(status.connections, "connection"), &model.connections), look);
     frame.render_widget(Paragraph::new(facts), below);
     frame.render_widget(Paragraph::new(session_lines(&model.oldest, oldest)), oldest);
     frame.render_widget(Paragraph::new(event_lines(model, events)), events);
-    let keys = format!(" q quit   p {}   f events: {}", if model.is_paused { "go on" } else { "pause" }, model.filter.name());
+    let keys = format!(" q quit   p {}   f events: {}", if model.is_paused { "continue" } else { "pause" }, model.filter.name());
     frame.render_widget(Paragraph::new(keys).style(Style::new().add_modifier(Modifier::DIM)), bottom);
 }
 
 fn counted(count: u64, name: &str) -> String {
-    format!("{count:>10} {name}")
+    format!("{count:>10} {name}{}", if count == 1 { "" } else { "s" })
 }
 
 /// The node and its mode, and beside them what there is room for; since when and why.
@@ -129,7 +130,7 @@ fn head(model: &Model, status: &Status, look: Look, width: u16) -> Vec<TextLine<
     }
     let reason = mode.reason.as_deref().map(|reason| format!(", {}", quoted(reason))).unwrap_or_default();
     let until = mode.expires_at.map(|time| format!(", until {} ({})", times::local(time), times::until(time))).unwrap_or_default();
-    let second = format!("since {} by {}{reason}{until}, generation {}", times::age(mode.since), escape(&mode.actor), mode.generation);
+    let second = format!("for {} by {}{reason}{until}, generation {}", times::age(mode.since), escape(&mode.actor), mode.generation);
     std::iter::once(TextLine::from(first)).chain(cells::wrap(&second, width).into_iter().map(TextLine::raw)).collect()
 }
 
@@ -137,7 +138,7 @@ fn head(model: &Model, status: &Status, look: Look, width: u16) -> Vec<TextLine<
 fn alarms(model: &Model, status: &Status) -> Vec<String> {
     let mut alarms = Vec::new();
     if let Some((since, why)) = &model.lost {
-        alarms.push(format!("NO DAEMON for {}: what is below is old. {}", times::span(since.elapsed()), escape(why)));
+        alarms.push(format!("NO DAEMON for {}: showing the last known state. {}", times::span(since.elapsed()), escape(why)));
     }
     alarms.extend(status.warnings.iter().map(|warning| escape(warning).into_owned()));
     if !status.sessions_complete {
@@ -149,7 +150,7 @@ fn alarms(model: &Model, status: &Status) -> Vec<String> {
         alarms.push(format!("session list incomplete: {}", escape(&missing.collect::<Vec<&str>>().join("; "))));
     }
     if status.shadow {
-        alarms.push("shadow: a Sora's clients get in whatever is decided".to_owned());
+        alarms.push(SHADOW.to_owned());
     }
     let failing = status.upstreams.iter().filter_map(|upstream| Some((upstream, upstream.problem.as_ref()?)));
     alarms.extend(failing.map(|(upstream, problem)| format!("{}: {}", escape(&upstream.name), escape(problem))));
@@ -158,12 +159,12 @@ fn alarms(model: &Model, status: &Status) -> Vec<String> {
 
 /// The alarms, each whole, since what to do stands at its end; where there is no room for all lines, that is said.
 fn alarm_lines(alarms: &[String], area: Rect) -> Vec<String> {
-    let mut lines: Vec<String> = alarms.iter().flat_map(|alarm| cells::wrap(alarm, usize::from(area.width))).collect();
+    let mut lines: Vec<String> = alarms.iter().flat_map(|alarm| cells::fit_flush(alarm, usize::from(area.width))).collect();
     let room = usize::from(area.height / 2);
     if lines.len() > room {
         let left_out = lines.len() - room + 1;
         lines.truncate(room.saturating_sub(1));
-        lines.push(cells::cut(&format!("and {left_out} lines more: see soramode status"), usize::from(area.width)).into_owned());
+        lines.push(cells::cut(&format!("and {left_out} more lines: see soramode status"), usize::from(area.width)).into_owned());
     }
     lines
 }
@@ -190,10 +191,13 @@ fn fact_lines(status: &Status, width: u16) -> Vec<TextLine<'static>> {
     };
     let owed = status.deliveries;
     let rejected: Vec<String> = status.rejected.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
-    let rejected = if rejected.is_empty() { "nobody".to_owned() } else { rejected.join(", ") };
+    let rejected = if rejected.is_empty() { "0 connections".to_owned() } else { rejected.join(", ") };
     let uptime = times::span(std::time::Duration::from_secs(status.uptime_seconds));
     let facts = [
-        format!("deliveries {} owed, {} failed; pending {}; state {state}; up {uptime}", owed.pending, owed.failed, status.pending),
+        format!(
+            "deliveries: {} pending, {} failed; pending connections: {}; state {state}; up {uptime}",
+            owed.pending, owed.failed, status.pending
+        ),
         format!("rejected: {rejected}"),
     ];
     facts.iter().flat_map(|fact| cells::wrap(fact, usize::from(width))).map(TextLine::raw).collect()
@@ -225,7 +229,7 @@ fn session_lines(oldest: &[Session], area: Rect) -> Vec<TextLine<'static>> {
         TextLine::raw(line(&channel, &times::age(*created_at), counts.each_ref().map(String::as_str)))
     };
     let rows = usize::from(area.height).saturating_sub(1);
-    let names = heading(line("OLDEST SESSIONS", "AGE", ["NOW", "MOST", "IN ALL"]));
+    let names = heading(line("OLDEST SESSIONS", "AGE", ["NOW", "MAX", "TOTAL"]));
     std::iter::once(names).chain(oldest.iter().take(rows).map(row)).collect()
 }
 
@@ -234,7 +238,7 @@ fn event_lines(model: &Model, area: Rect) -> Vec<TextLine<'static>> {
     let width = usize::from(area.width);
     let newest_first = model.events.iter().rev().take(rows).map(|line| match line {
         Line::Event(event) => TextLine::raw(cells::cut(&event_line(event), width).into_owned()),
-        Line::Skipped => TextLine::styled("  more than can be read: some are left out here", Style::new().add_modifier(Modifier::DIM)),
+        Line::Skipped => TextLine::styled("  too many events to show: some are left out", Style::new().add_modifier(Modifier::DIM)),
     });
     std::iter::once(heading("EVENTS, newest first")).chain(newest_first).collect()
 }

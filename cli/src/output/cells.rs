@@ -109,6 +109,13 @@ const COMMANDS: [&str; 3] = ["soramode ", "systemctl ", "journalctl "];
 /// A message in lines of at most so many cells. A sentence with a command has a line of its own, which is not broken, so that the command
 /// can be copied whole.
 pub(crate) fn fit(message: &str, cells: usize) -> Vec<String> {
+    let mut lines = fit_flush(message, if width(message) <= cells { cells } else { cells.saturating_sub(INDENT) });
+    lines.iter_mut().skip(1).for_each(|line| line.insert_str(0, "  "));
+    lines
+}
+
+/// The same without an indent, where something else keeps the lines apart.
+pub(crate) fn fit_flush(message: &str, cells: usize) -> Vec<String> {
     if width(message) <= cells {
         return vec![message.to_owned()];
     }
@@ -120,16 +127,25 @@ pub(crate) fn fit(message: &str, cells: usize) -> Vec<String> {
             continue;
         }
         lines.extend(wrap_prose(&std::mem::take(&mut prose), cells));
-        lines.push(sentence.trim_end().to_owned());
+        let sentence = sentence.trim_end();
+        let (before, command) = if width(sentence) > cells { before_command(sentence, cells) } else { ("", sentence) };
+        lines.extend(wrap_prose(before, cells));
+        lines.push(command.to_owned());
     }
     lines.extend(wrap_prose(&prose, cells));
-    lines.iter_mut().skip(1).for_each(|line| line.insert_str(0, "  "));
     lines
+}
+
+/// Splits a sentence before its command, if that fits in a line of its own.
+fn before_command(sentence: &str, cells: usize) -> (&str, &str) {
+    let at = COMMANDS.iter().filter_map(|command| sentence.find(command)).min().unwrap_or_default();
+    let (before, command) = sentence.split_at(at);
+    if width(command) <= cells { (before, command) } else { ("", sentence) }
 }
 
 fn wrap_prose(prose: &str, cells: usize) -> Vec<String> {
     let prose = prose.trim_end();
-    if prose.is_empty() { Vec::new() } else { wrap(prose, cells.saturating_sub(INDENT)) }
+    if prose.is_empty() { Vec::new() } else { wrap(prose, cells) }
 }
 
 #[cfg(test)]
@@ -192,12 +208,23 @@ mod tests {
         let message = format!("node-01: normal -> block_new_session (3 sessions, 11 connections stay). {undo}");
         for cells in 40..140 {
             let lines = fit(&message, cells);
-            let is_whole = width(&message) <= cells || lines.last().is_some_and(|line| line.trim_start() == undo);
+            let command = undo.trim_start_matches("Undo: ");
+            let is_whole = width(&message) <= cells || lines.last().is_some_and(|line| [undo, command].contains(&line.trim_start()));
             assert!(is_whole, "{cells}: {lines:?}");
             assert!(lines.iter().filter(|line| !line.contains("soramode --")).all(|line| width(line) <= cells), "{cells}: {lines:?}");
             assert!(lines.iter().skip(1).all(|line| line.starts_with("  ")), "{lines:?}");
             let joined: Vec<&str> = lines.iter().map(|line| line.trim_start()).collect();
             assert_eq!(joined.join(" "), message, "nothing is lost");
         }
+    }
+
+    #[test]
+    fn a_long_sentence_is_broken_before_its_command() {
+        let warning = "The state can be written again, and the node stays closed until you run: soramode set normal";
+        assert_eq!(
+            fit_flush(warning, 60),
+            ["The state can be written again, and the node stays closed", "until you run:", "soramode set normal"]
+        );
+        assert_eq!(fit_flush("Run: soramode set normal", 40), ["Run: soramode set normal"]);
     }
 }

@@ -80,12 +80,12 @@ impl<'a> List<'a> {
 
     /// A time for a cell; its age alone where there is no room.
     pub(crate) fn time(&self, time: Time) -> Cell<'static> {
-        Cell { text: self.output.time(time).into(), short: Some(format!("{} ago", times::age(time))) }
+        Cell { text: self.output.time(time).into(), short: Some(format!("{} ago", times::age(time))), paint: None }
     }
 
     /// A time that lies ahead, for a cell.
     pub(crate) fn time_ahead(&self, time: Time) -> Cell<'static> {
-        Cell { text: self.output.time_ahead(time).into(), short: Some(times::until(time)) }
+        Cell { text: self.output.time_ahead(time).into(), short: Some(times::until(time)), paint: None }
     }
 
     /// Whether nobody reads any more.
@@ -116,31 +116,50 @@ pub(crate) type Row = (&'static str, Option<String>);
 
 /// Names and values under one another, without those that have no value.
 pub(crate) fn pairs(output: &mut Output, rows: &[Row]) -> Result<(), Failure> {
-    painted_pairs(output, rows, |_| None)
+    let names = widest(rows);
+    rows.iter().try_for_each(|row| pair(output, row, (0, names), None))
 }
 
-/// The same, each value in the colour of its name. A value that is wider than the terminal goes on below itself.
-pub(crate) fn painted_pairs(output: &mut Output, rows: &[Row], paint: impl Fn(&str) -> Option<Paint>) -> Result<(), Failure> {
-    let there = rows.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?)));
-    if output.format() == Format::Plain {
-        return there.into_iter().try_for_each(|(name, value)| output.record(&[name, value]));
-    }
-    let names = there.clone().map(|(name, _)| cells::width(name)).max().unwrap_or_default();
-    for (name, value) in there {
-        let value = escape::escape(value);
-        let lines = match output.width() {
-            Some(width) => cells::wrap(&value, width.saturating_sub(names + GAP)),
-            None => vec![value.into_owned()],
-        };
-        for (number, line) in lines.iter().enumerate() {
-            let name_or_gap = cells::padded(if number == 0 { name } else { "" }, names);
-            let line = match (line.parse::<Mode>(), paint(name)) {
-                (Ok(mode), _) => output.mode(mode),
-                (Err(_), Some(paint)) => output.painted(paint, line),
-                (Err(_), None) => line.clone(),
-            };
-            output.text(&format!("{name_or_gap}{:GAP$}{line}", ""))?;
+/// Groups of rows, each below its heading, each value in the colour of its name. A group without a value is left out.
+pub(crate) fn painted_groups(
+    output: &mut Output,
+    groups: &[(&str, Vec<Row>)],
+    paint: impl Fn(&str) -> Option<Paint>,
+) -> Result<(), Failure> {
+    let names = groups.iter().map(|(_, rows)| widest(rows)).max().unwrap_or_default();
+    for (heading, rows) in groups.iter().filter(|(_, rows)| rows.iter().any(|(_, value)| value.is_some())) {
+        if output.format() == Format::Table {
+            let heading = output.painted(Paint::Heading, heading);
+            output.text(&heading)?;
         }
+        rows.iter().try_for_each(|row| pair(output, row, (GAP, names), paint(row.0)))?;
+    }
+    Ok(())
+}
+
+fn widest(rows: &[Row]) -> usize {
+    rows.iter().filter(|(_, value)| value.is_some()).map(|(name, _)| cells::width(name)).max().unwrap_or_default()
+}
+
+/// One name and its value. A value that is wider than the terminal goes on below itself; a command in it stays whole.
+fn pair(output: &mut Output, (name, value): &Row, (indent, names): (usize, usize), paint: Option<Paint>) -> Result<(), Failure> {
+    let Some(value) = value else { return Ok(()) };
+    if output.format() == Format::Plain {
+        return output.record(&[name, value]);
+    }
+    let value = escape::escape(value);
+    let lines = match output.width() {
+        Some(width) => cells::fit_flush(&value, width.saturating_sub(indent + names + GAP)),
+        None => vec![value.into_owned()],
+    };
+    for (number, line) in lines.iter().enumerate() {
+        let name_or_gap = cells::padded(if number == 0 { name } else { "" }, names);
+        let line = match (line.parse::<Mode>(), paint) {
+            (Ok(mode), _) => output.mode(mode),
+            (Err(_), Some(paint)) => output.painted(paint, line),
+            (Err(_), None) => line.clone(),
+        };
+        output.text(&format!("{:indent$}{name_or_gap}{:GAP$}{line}", "", ""))?;
     }
     Ok(())
 }

@@ -21,12 +21,12 @@ use soramode_protocol::time::Time;
 use crate::args::{Args, Color, Format, OutputFlags};
 use crate::error::{Exit, Failure, Problem};
 
-pub(crate) use list::{List, Row, painted_pairs, pairs};
+pub(crate) use list::{List, Row, painted_groups, pairs};
 pub(crate) use meter::{Going, Lasting, Meter, counted};
 use paint::Paint;
 pub(crate) use reader::Reader;
-pub(crate) use table::Column;
 use table::Shape;
+pub(crate) use table::{Cell, Column};
 pub(crate) use terminal::can_move_cursor;
 
 /// The version of the JSON output. Fields are only ever added.
@@ -90,6 +90,7 @@ enum Answer {
 impl Output {
     pub(crate) fn new(flags: &OutputFlags) -> Self {
         let answers_to = Sink::of(&io::stdout());
+        let paints = paint::paints(flags.color, &io::stdout());
         let must_fit = answers_to == Sink::Terminal && !flags.is_wide();
         Self {
             stdout: BufWriter::new(io::stdout()),
@@ -97,8 +98,8 @@ impl Output {
             answers_to,
             notes_to: Sink::of(&io::stderr()),
             quiet: flags.quiet,
-            paints: paint::paints(flags.color, &io::stdout()),
-            shape: Shape { width: must_fit.then(|| terminal::columns(io::stdout())), has_header: !flags.no_headers },
+            paints,
+            shape: Shape { width: must_fit.then(|| terminal::columns(io::stdout())), has_header: !flags.no_headers, paints },
             answer: Answer::None,
             changed: None,
         }
@@ -287,12 +288,7 @@ impl Output {
 
     /// A mode, in its colour where stdout is painted.
     pub(crate) fn mode(&self, mode: Mode) -> String {
-        let paint = match mode {
-            Mode::Normal => Paint::Good,
-            Mode::BlockNewSession | Mode::BlockNewConnection => Paint::Careful,
-            Mode::Initial => Paint::Bad,
-        };
-        self.painted(paint, mode.name())
+        self.painted(Paint::of(mode), mode.name())
     }
 }
 

@@ -3,6 +3,7 @@
 use anstream::AutoStream;
 use anstream::stream::RawStream;
 use anstyle::{AnsiColor, Effects, Style};
+use soramode_protocol::mode::Mode;
 
 use super::Output;
 use crate::args::Color;
@@ -23,6 +24,21 @@ pub(crate) enum Paint {
 }
 
 impl Paint {
+    /// The colour of a mode.
+    pub(crate) const fn of(mode: Mode) -> Self {
+        match mode {
+            Mode::Normal => Self::Good,
+            Mode::BlockNewSession | Mode::BlockNewConnection => Self::Careful,
+            Mode::Initial => Self::Bad,
+        }
+    }
+
+    /// The text in this colour.
+    pub(super) fn on(self, text: &str) -> String {
+        let style = self.style();
+        format!("{style}{text}{style:#}")
+    }
+
     const fn style(self) -> Style {
         match self {
             Self::Good => AnsiColor::Green.on_default(),
@@ -46,10 +62,6 @@ pub(super) fn paints(color: Color, stream: &impl RawStream) -> bool {
 impl Output {
     /// The text in its colour.
     pub(crate) fn painted(&self, paint: Paint, text: &str) -> String {
-        if !self.paints() {
-            return text.to_owned();
-        }
-        let style = paint.style();
-        format!("{style}{text}{style:#}")
+        if self.paints() { paint.on(text) } else { text.to_owned() }
     }
 }

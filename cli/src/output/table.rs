@@ -2,6 +2,9 @@
 
 use std::borrow::Cow;
 
+use soramode_protocol::mode::Mode;
+
+use super::paint::Paint;
 use super::{cells, escape};
 
 /// Cells between two columns.
@@ -57,23 +60,39 @@ impl Column {
 pub(crate) struct Cell<'a> {
     pub(crate) text: Cow<'a, str>,
     pub(crate) short: Option<String>,
+    /// Its colour, beside what its words say.
+    pub(crate) paint: Option<Paint>,
+}
+
+impl Cell<'_> {
+    /// The cell in a colour.
+    #[must_use]
+    pub(crate) fn painted(self, paint: Option<Paint>) -> Self {
+        Self { paint, ..self }
+    }
 }
 
 impl<'a> From<&'a str> for Cell<'a> {
     fn from(text: &'a str) -> Self {
-        Self { text: text.into(), short: None }
+        Self { text: text.into(), short: None, paint: None }
     }
 }
 
 impl From<String> for Cell<'_> {
     fn from(text: String) -> Self {
-        Self { text: text.into(), short: None }
+        Self { text: text.into(), short: None, paint: None }
     }
 }
 
 impl From<u64> for Cell<'_> {
     fn from(number: u64) -> Self {
         number.to_string().into()
+    }
+}
+
+impl From<Mode> for Cell<'_> {
+    fn from(mode: Mode) -> Self {
+        Self::from(mode.name()).painted(Some(Paint::of(mode)))
     }
 }
 
@@ -89,6 +108,7 @@ pub(crate) struct Shape {
     /// The terminal's cells in a line; `None` where lines may be of any width.
     pub(super) width: Option<usize>,
     pub(super) has_header: bool,
+    pub(super) paints: bool,
 }
 
 /// Rows, collected, since a column is as wide as its widest value.
@@ -103,6 +123,13 @@ pub(super) struct Table {
 struct Value {
     long: String,
     short: Option<String>,
+    paint: Option<Paint>,
+}
+
+/// A cell in the lines that it takes.
+struct Fitted<'v> {
+    lines: Vec<Cow<'v, str>>,
+    paint: Option<Paint>,
 }
 
 /// A column that is shown, and its cells.
@@ -125,6 +152,7 @@ impl Table {
         let value = |cell: &Cell<'_>| Value {
             long: escape::escape(&cell.text).into_owned(),
             short: cell.short.as_deref().map(|short| escape::escape(short).into_owned()),
+            paint: cell.paint,
         };
         self.rows.push(cells.iter().map(value).collect());
     }
@@ -156,11 +184,17 @@ impl Table {
     }
 
     fn print(&self, shown: &[Shown], form: Form, shape: Shape) -> Vec<String> {
-        let header =
-            shown.iter().map(|it| vec![self.columns.get(it.place).map_or(Cow::Borrowed(""), |column| cells::cut(column.name, it.width))]);
+        let paint = |paint: Option<Paint>| paint.filter(|_| shape.paints);
+        let header = shown.iter().map(|it| {
+            let name = self.columns.get(it.place).map_or(Cow::Borrowed(""), |column| cells::cut(column.name, it.width));
+            Fitted { lines: vec![name], paint: paint(Some(Paint::Heading)) }
+        });
         let header = shape.has_header.then(|| line_up(shown, &header.collect::<Vec<_>>()));
         let rows = self.rows.iter().map(|row| {
-            let values = shown.iter().map(|it| row.get(it.place).map_or_else(Vec::new, |value| it.fit(form.of(value))));
+            let values = shown.iter().map(|it| match row.get(it.place) {
+                Some(value) => Fitted { lines: it.fit(form.of(value)), paint: paint(value.paint) },
+                None => Fitted { lines: Vec::new(), paint: None },
+            });
             line_up(shown, &values.collect::<Vec<_>>())
         });
         header.into_iter().chain(rows).flatten().collect()
@@ -223,10 +257,17 @@ fn shrink(shown: &mut [Shown], width: usize) {
 }
 
 /// Values side by side, each in as many lines as it has.
-fn line_up(shown: &[Shown], values: &[Vec<Cow<'_, str>>]) -> Vec<String> {
-    let height = values.iter().map(Vec::len).max().unwrap_or_default();
+fn line_up(shown: &[Shown], values: &[Fitted<'_>]) -> Vec<String> {
+    let height = values.iter().map(|value| value.lines.len()).max().unwrap_or_default();
     let line = |number: usize| {
-        let row = shown.iter().zip(values).map(|(it, lines)| cells::padded(lines.get(number).map_or("", AsRef::as_ref), it.width));
+        let row = shown.iter().zip(values).map(|(it, value)| {
+            let text = value.lines.get(number).map_or("", AsRef::as_ref);
+            let gap = it.width.saturating_sub(cells::width(text));
+            match value.paint.filter(|_| !text.is_empty()) {
+                Some(paint) => format!("{}{:gap$}", paint.on(text), ""),
+                None => format!("{text}{:gap$}", ""),
+            }
+        });
         row.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
     (0..height).map(line).collect()
@@ -246,21 +287,33 @@ mod tests {
 
     fn table(channel: &str, reason: &str) -> Table {
         let mut table = Table::new(&COLUMNS);
-        let since = Cell { text: "2026-01-02 03:04:05 +09:00 (1 min ago)".into(), short: Some("1 min ago".to_owned()) };
+        let since = Cell { text: "2026-01-02 03:04:05 +09:00 (1 min ago)".into(), short: Some("1 min ago".to_owned()), paint: None };
         table.add(&[channel.into(), "ABCDEFGHIJKLMNOPQRSTUVWXYZ".into(), since, "live".into(), reason.into()]);
         table
     }
 
     fn lines(table: &Table, width: usize) -> Vec<String> {
-        table.lines(Shape { width: Some(width), has_header: true })
+        table.lines(Shape { width: Some(width), has_header: true, paints: false })
+    }
+
+    #[test]
+    fn a_colour_takes_no_cells_and_is_left_out_where_nothing_is_painted() {
+        let mut table = Table::new(&[Column::word("MODE"), Column::id("CHANNEL")]);
+        table.add(&[Mode::Normal.into(), "会議室".into()]);
+        table.add(&[Mode::BlockNewSession.into(), Cell::from("spam").painted(Some(Paint::Bad))]);
+        let plain = table.lines(Shape { width: Some(80), has_header: true, paints: false });
+        let painted = table.lines(Shape { width: Some(80), has_header: true, paints: true });
+        assert!(painted.iter().zip(&plain).all(|(painted, plain)| painted.contains('\u{1b}') && painted != plain));
+        let stripped: Vec<String> = painted.iter().map(|line| anstream::adapter::strip_str(line).to_string()).collect();
+        assert_eq!(stripped, plain);
     }
 
     #[test]
     fn what_fits_is_shown_whole() {
-        let wide = table("spam", "why").lines(Shape { width: None, has_header: true });
+        let wide = table("spam", "why").lines(Shape { width: None, has_header: true, paints: false });
         assert_eq!(wide.first().unwrap(), "CHANNEL  SESSION                     SINCE                                   STATE  REASON");
         assert_eq!(lines(&table("spam", "why"), 200), wide);
-        assert_eq!(table("spam", "why").lines(Shape { width: None, has_header: false }), wide.get(1..).unwrap());
+        assert_eq!(table("spam", "why").lines(Shape { width: None, has_header: false, paints: false }), wide.get(1..).unwrap());
     }
 
     #[test]

@@ -268,7 +268,7 @@ fn a_node_that_is_gone_owes_its_channels_until_it_is_purged() {
     assert_eq!((told.code, told.stdout.contains("OWNER-LOST")), (1, true), "{told:?}");
     assert!(n1.ok(&["explain", "spam"]).starts_with("channel \"spam\", mode normal: reject OWNER-LOST, because "), "as connect says");
     let doctor = n1.run(&["doctor", "-o", "plain"]).stdout;
-    let row = "BAD\tnodes\tn3 is gone, with 1 channel (clients are rejected with OWNER-LOST)\tStart it again. If its machine is off for good: \
+    let row = "BAD\tnodes\tn3 is gone, with 1 orphaned channel (clients are rejected with OWNER-LOST)\tStart it again. If its machine is off for good: \
                soramode nodes purge n3 --accept-risk=still-running\n";
     assert!(doctor.contains(row), "{doctor}");
     let late = n1.run(&["--json", "wait", "joined", "--node", "n3", "--timeout", "100ms"]);
@@ -276,7 +276,7 @@ fn a_node_that_is_gone_owes_its_channels_until_it_is_purged() {
     let unasked = n1.run(&["set", "block_new_session", "--node", "n3"]);
     assert_eq!((unasked.code, unasked.stderr.contains("n3 is gone")), (5, true), "{unasked:?}");
     let purged = n1.ok(&["nodes", "purge", "n3", "--accept-risk=still-running"]);
-    assert!(purged.starts_with("n3 is written off: 1 channel can be had by whoever asks"), "{purged}");
+    assert!(purged.starts_with("Purged n3: its 1 orphaned channel may now open on any node"), "{purged}");
     assert!(n1.ok(&["nodes", "-o", "plain"]).lines().all(|line| !line.contains("purged")));
     let offered = until(|| Some(n2.run(&["connect", "spam", "--follow"])).filter(|ended| ended.code == 0));
     assert!(offered.stdout.contains("offer"), "{offered:?}");
@@ -298,11 +298,12 @@ fn a_node_that_lost_its_state_is_told_of_and_its_earlier_incarnation_purged_whil
         let told = until(|| Some(node.run(&["explain", "spam"])).filter(|told| !told.stdout.contains("redirect")));
         assert!(told.stdout.contains("reject OWNER-LOST"), "{told:?}");
         let doctor = until(|| Some(node.run(&["doctor", "-o", "plain"]).stdout).filter(|said| said.contains("n2 has lost its state")));
-        assert!(doctor.contains("then run: soramode nodes purge n2 --accept-risk=still-running"), "{doctor}");
+        assert!(doctor.contains("Then run: soramode nodes purge n2 --accept-risk=still-running"), "{doctor}");
     }
-    n1.ok(&["nodes", "purge", "n2", "--accept-risk=still-running"]);
+    let purged = n1.ok(&["nodes", "purge", "n2", "--accept-risk=still-running"]);
+    assert!(purged.starts_with("Purged the earlier run of n2: ") && !purged.contains("Do not start"), "{purged}");
     let doctor = n1.run(&["doctor", "-o", "plain"]).stdout;
-    assert!(doctor.contains("ok\tnodes\t2 nodes, and no channel waits for one that is gone"), "{doctor}");
+    assert!(doctor.contains("ok\tnodes\t2 nodes registered, no orphaned channels"), "{doctor}");
     let offered = until(|| Some(n1.run(&["connect", "spam", "--follow"])).filter(|ended| ended.code == 0));
     assert!(offered.stdout.contains("offer"), "{offered:?}");
     assert_eq!(n1.run(&["nodes", "purge", "n2", "--accept-risk=still-running"]).code, 5, "nothing of an earlier incarnation is left");
@@ -316,13 +317,13 @@ fn without_etcd_it_is_said_what_is_not_known() {
     for row in [
         "membership\tjoined, since ",
         "cluster\tdefault (epoch 1), etcd at http://",
-        "right\twithout end, renewed ",
-        "takeover\twaits: if it is lost",
+        "ownership\tdoes not expire (last etcd contact ",
+        "takeover\tmanual (",
     ] {
         assert!(status.contains(row), "{row}: {status}");
     }
     let doctor = node.ok(&["doctor", "-o", "plain"]);
-    assert!(doctor.contains("ok\tcluster\t") && doctor.contains("ok\tetcd\t") && doctor.contains("note\ttakeover\twaits"), "{doctor}");
+    assert!(doctor.contains("ok\tcluster\t") && doctor.contains("ok\tetcd\t") && doctor.contains("note\ttakeover\tmanual"), "{doctor}");
     assert!(!node.run(&["set", "block_new_session", "--require-published"]).stderr.contains("could not be notified"));
     node.ok(&["set", "normal"]);
     etcd.kill();
@@ -342,8 +343,11 @@ fn without_etcd_it_is_said_what_is_not_known() {
     assert!(node.ok(&["status", "-o", "plain"]).contains("published\tno: "));
     let doctor = node.run(&["doctor", "-o", "plain"]);
     assert!(doctor.code == 1 && doctor.stdout.contains("BAD\tcluster\t") && doctor.stdout.contains("BAD\tetcd\t"), "{doctor:?}");
+    assert!(!doctor.stdout.contains("ok\tnodes\t"), "{doctor:?}");
     let nodes = node.run(&["nodes", "-o", "plain"]);
-    assert_eq!((nodes.code, nodes.stderr.contains("what nodes that are gone owe is not known")), (0, true), "{nodes:?}");
+    assert_eq!((nodes.code, nodes.stderr.contains("showing the last known state")), (0, true), "{nodes:?}");
+    let purge = node.run(&["nodes", "purge", "n9", "--accept-risk=still-running"]);
+    assert_eq!((purge.code, purge.stderr.contains("only a node that is joined can purge")), (5, true), "{purge:?}");
     assert_eq!(node.run(&["set", "normal"]).code, 5, "who is isolated is not opened");
     assert_eq!(node.run(&["connect", "spam"]).code, 1);
 }

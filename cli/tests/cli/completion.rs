@@ -21,6 +21,9 @@ fn modes_channels_and_connections_are_offered() {
     daemon.connect("spam", "c1");
     daemon.connect("$(reboot)", "c2");
     let socket = daemon.socket();
+    daemon.connect("a b", "c3");
+    assert!(complete(&socket, &["soramode", "session", "a"]).contains("a\\ b"));
+    daemon.disconnect("c3");
     assert_eq!(complete(&socket, &["soramode", "set", "b"]), "block_new_session\nblock_new_connection");
     assert_eq!(complete(&socket, &["soramode", "session", ""]), "spam", "and no option before one is begun");
     assert_eq!(complete(&socket, &["soramode", "set", ""]), "normal\nblock_new_session\nblock_new_connection");

@@ -68,9 +68,10 @@ fn it_lives_through_another_size_and_another_daemon() {
     terminal.tmux(&["resize-window", "-x", "30", "-y", "8"]);
     terminal.until("told so", |screen| screen.replace('\n', " ").contains("too small"));
     terminal.tmux(&["resize-window", "-x", "120", "-y", "40"]);
-    terminal.until("as wide as the window", |screen| screen.contains("IN ALL") && screen.lines().count() >= 40);
+    terminal.until("as wide as the window", |screen| screen.contains("TOTAL") && screen.lines().count() >= 40);
     daemon.stop();
     terminal.until_shown("NO DAEMON for ");
+    terminal.until_shown("systemctl start soramoded");
     daemon.start_again(|_| {});
     terminal.until("back", |screen| !screen.contains("NO DAEMON") && screen.contains("0 sessions"));
     terminal.press("C-c");
@@ -123,7 +124,7 @@ fn more_events_than_can_be_read_are_left_out_and_said_so() {
         })
         .collect();
     std::io::Write::write_all(&mut client, lines.as_bytes()).unwrap();
-    terminal.until_shown("some are left out here");
+    terminal.until_shown("some are left out");
     terminal.press("q");
     is_as_it_was(&terminal, 0);
 }

@@ -100,7 +100,7 @@ fn a_terminal_that_cannot_draw_is_told_in_lines() {
 fn the_live_view_fits_too() {
     let daemon = daemon();
     let script = format!("{PROGRAM} --socket {} status --watch; exec sleep 600", daemon.socket().display());
-    for (width, words) in [(40, &["NOW"][..]), (80, &["NOW", "MOST", "IN ALL"])] {
+    for (width, words) in [(40, &["NOW"][..]), (80, &["NOW", "MAX", "TOTAL"])] {
         let terminal = Terminal::open(&script, (width, 30));
         let screen = terminal.until("the whole view", |screen| screen.contains("第一会") && screen.contains("q quit"));
         let names = screen.lines().find(|line| line.starts_with("OLDEST SESSIONS")).unwrap();

@@ -154,6 +154,8 @@ pub struct ClusterSettings {
     pub api_url: Option<String>,
     /// How long whoever takes a channel over waits.
     pub takeover_wait: TakeoverWait,
+    /// How long the registration of a node that has ended stays in etcd.
+    pub registration_ttl: Duration,
 }
 
 /// What ends sessions when the right to their channels is over.

@@ -68,7 +68,9 @@ impl Trusted {
         }
         // If the answer to the first try was lost, this is its work.
         let there = gets.first().and_then(|get| get.kvs().first()).filter(|kv| kv.lease() == lease);
-        there.map(|kv| Incarnation(number(kv.create_revision()))).ok_or_else(|| "another node has this node's name".to_owned())
+        there
+            .map(|kv| Incarnation(number(kv.create_revision())))
+            .ok_or_else(|| "this node's name is registered by another incarnation".to_owned())
     }
 
     /// Tells the others of the mode, as this incarnation alone.

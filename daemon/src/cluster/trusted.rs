@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError};
 
 use etcd_client::{Client, Compare, CompareOp, GetResponse, Txn, TxnOp, TxnResponse};
 use soramode_core::cluster::history::{Configuration, Fall, Writes, fall};
+use soramode_core::member::order::Init;
 
 use super::keys::ConfigValue;
 use super::look::gets;
@@ -24,6 +25,16 @@ pub(super) struct Trust {
     etcd_cluster_id: u64,
     pub(super) epoch: u64,
 }
+
+/// Whether `/cfg` was written, and if not what it is.
+#[derive(Debug, PartialEq, Eq)]
+enum Written {
+    Yes,
+    No { there: Option<Vec<u8>> },
+}
+
+/// Why `/cfg` was not written.
+const CHANGED: &str = "/cfg in etcd was changed meanwhile";
 
 /// Result of a transaction.
 pub(super) struct Done {
@@ -136,20 +147,25 @@ impl Etcd {
             Ok(it) => self.write_configuration(Some(found), &Configuration { set_back: Some(by), ..it }.into()).await,
             Err(why) => Err(why),
         };
+        let noted = noted.and_then(|written| if written == Written::Yes { Ok(()) } else { Err(CHANGED.to_owned()) });
         if let Err(why) = noted {
             tracing::warn!(why, "cannot record in etcd that it was rolled back; other nodes may not notice");
         }
     }
 
-    /// Writes `/cfg` as it is planned, where it still is as it was found.
-    pub(super) async fn init(&self, found: Option<&[u8]>, configuration: Configuration) -> Result<Configuration, String> {
-        self.write_configuration(found, &configuration.clone().into()).await?;
+    /// Writes `/cfg` as it is planned, where it still is as it was found. Two nodes that are told to at once plan the same epoch.
+    pub(super) async fn init(&self, found: Option<&[u8]>, configuration: Configuration) -> Result<Init, String> {
+        if let Written::No { there } = self.write_configuration(found, &configuration.clone().into()).await? {
+            let there = there.and_then(|text| ConfigValue::read(&text).ok());
+            let is_made = |it: &Configuration| it.set_back.is_none() && it.epoch == configuration.epoch;
+            return there.filter(is_made).map(|it| Init::Exists { epoch: it.epoch }).ok_or_else(|| CHANGED.to_owned());
+        }
         let Configuration { cluster_id, epoch, etcd_cluster_id, .. } = &configuration;
         tracing::info!(cluster_id = cluster_id.as_str(), epoch, etcd_cluster_id, "created the cluster in etcd");
-        Ok(configuration)
+        Ok(Init::Made(configuration))
     }
 
-    async fn write_configuration(&self, found: Option<&[u8]>, value: &ConfigValue) -> Result<(), String> {
+    async fn write_configuration(&self, found: Option<&[u8]>, value: &ConfigValue) -> Result<Written, String> {
         let key = self.keys.config();
         let json = serde_json::to_vec(value).map_err(|error| error.to_string())?;
         let is_still = match found {
@@ -160,8 +176,8 @@ impl Etcd {
         let txn = Txn::new().when([is_still]).and_then([TxnOp::put(key.clone(), json.clone(), None)]).or_else([TxnOp::get(key, None)]);
         let answer = self.txn(txn).await?;
         let gets = gets(&answer);
-        let is_there = gets.first().and_then(|get| get.kvs().first()).is_some_and(|kv| kv.value() == json);
-        if answer.succeeded() || is_there { Ok(()) } else { Err("/cfg in etcd was changed meanwhile".to_owned()) }
+        let there = gets.first().and_then(|get| get.kvs().first()).map(|kv| kv.value().to_vec());
+        Ok(if answer.succeeded() || there.as_ref() == Some(&json) { Written::Yes } else { Written::No { there } })
     }
 
     pub(super) async fn txn(&self, txn: Txn) -> Result<TxnResponse, String> {

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use soramode_protocol::client::ClientError;
+use soramode_protocol::cluster::InitCluster;
 use soramode_protocol::error::ErrorType;
 use soramode_protocol::mode::{Mode, SettableMode};
 use soramode_protocol::node::Membership;
@@ -36,7 +37,8 @@ async fn a_name_that_is_taken_lets_nobody_in() {
     first.joined().await;
     let second = Node::start("n1", &etcd, &QUICK);
     let problem = until(async || second.status().await.cluster.unwrap().problem).await;
-    assert!(problem.contains("another node has this node's name"), "{problem}");
+    assert!(problem.contains("earlier run") && !problem.contains("--node-name"), "{problem}");
+    second.says("another running node has this node's name").await;
     stands(&second, Membership::Fenced, Mode::Initial).await;
     first.offered("spam", "1").await;
     first.disconnect("1").await;
@@ -44,6 +46,24 @@ async fn a_name_that_is_taken_lets_nobody_in() {
     // The name is free when its node has left in order.
     first.stop();
     second.joined().await;
+}
+
+#[tokio::test]
+async fn of_two_nodes_that_make_the_cluster_at_once_one_finds_it_made() {
+    let etcd = Etcd::start();
+    let nodes = ["n1", "n2"].map(|name| Node::start(name, &etcd, &QUICK));
+    for node in &nodes {
+        node.says("etcd has no cluster").await;
+    }
+    let init = InitCluster::default();
+    let (one, other) = tokio::join!(nodes[0].try_ask(&init), nodes[1].try_ask(&init));
+    let mut refused = [one, other].into_iter().filter_map(Result::err);
+    let error = refused.next().expect("both made it");
+    assert!(matches!(&error, ClientError::Refused(error) if error.data.error_type == ErrorType::AlreadyExists), "{error}");
+    assert!(refused.next().is_none(), "nobody made it");
+    for node in &nodes {
+        node.has_joined().await;
+    }
 }
 
 #[tokio::test]

@@ -227,7 +227,9 @@ impl Gate {
         match outcome {
             Outcome::Mine(token) => Step::Own(token),
             Outcome::GiveBack(token) => Step::GiveBack(token),
-            Outcome::Owned(node) if node == self.settings.node_name => unavailable("another node has this node's name"),
+            Outcome::Owned(node) if node == self.settings.node_name => {
+                unavailable("the channel belongs to another registration of this node's name")
+            }
             Outcome::Owned(node) => Step::Settle(Ruling::Redirect(node)),
             Outcome::TakeOver(_) | Outcome::Renew(_) | Outcome::NotNormal if can_claim && !is_published => unavailable(NOT_PUBLISHED),
             Outcome::TakeOver(claim) if can_claim => Step::Ask(Wish::TakeOver(claim)),

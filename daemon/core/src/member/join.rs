@@ -59,6 +59,23 @@ impl Member {
         }
     }
 
+    /// Describes why the node's name is in use. A registration that is not renewed expires with its lease, so one that outlasts that belongs
+    /// to a node that runs.
+    fn name_in_use(&mut self, holder: Incarnation, now: Duration) -> String {
+        let since = match self.name_holder {
+            Some((known, since)) if known == holder => since,
+            Some(_) | None => now,
+        };
+        self.name_holder = Some((holder, since));
+        match self.settings.registration_ttl.checked_sub(now.saturating_sub(since)).filter(|left| !left.is_zero()) {
+            Some(left) => format!(
+                "this node's name is still registered, probably by an earlier run of it: wait, that registration expires within {} s",
+                left.as_secs().saturating_add(1)
+            ),
+            None => "another running node has this node's name: give one of them another with --node-name".to_owned(),
+        }
+    }
+
     /// Its newest member key, as far as it knows.
     fn key(&self) -> Option<Incarnation> {
         match &self.place {
@@ -143,7 +160,11 @@ impl Gate {
         let Some(member) = self.member() else { return };
         let give_up = match how_to_join(member.past, looked.own) {
             Join::EndSessions => return self.fence_all(turn),
-            Join::NameInUse => return self.note_problem("another node has this node's name; set a different --node-name".to_owned()),
+            Join::NameInUse => {
+                let now = turn.now.boot;
+                let why = looked.own.map(|holder| member.name_in_use(holder, now)).unwrap_or_default();
+                return self.note_problem(why);
+            }
             Join::Adopt(incarnation) => return self.enter(turn, incarnation, looked.sent),
             Join::Create | Join::Readopt if member.nodes.len() >= NODES_MAX => {
                 return self.note_problem(format!("the cluster already has {NODES_MAX} nodes, the maximum"));

@@ -77,6 +77,8 @@ pub(crate) struct Member {
     told: Option<(Duration, Load)>,
     counts: Counts,
     explaining: Explaining,
+    /// The incarnation that holds the node's name, and when it was first seen to.
+    name_holder: Option<(Incarnation, Duration)>,
     problem: Option<String>,
 }
 
@@ -125,6 +127,7 @@ impl Member {
             told: None,
             counts: Counts::default(),
             explaining: Explaining::default(),
+            name_holder: None,
             problem: None,
         }
     }

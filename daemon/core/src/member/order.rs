@@ -109,6 +109,18 @@ pub enum Order {
     Stay,
 }
 
+/// Result of [`Order::Init`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Init {
+    /// The cluster was written as planned.
+    Made(Configuration),
+    /// Another node wrote it first.
+    Exists {
+        /// Its epoch.
+        epoch: u64,
+    },
+}
+
 impl Order {
     /// What comes back of it where it could not be carried out.
     pub fn refused(self, why: &str) -> Option<Heard> {
@@ -199,8 +211,8 @@ pub enum Heard {
     Initialized {
         /// Whom to answer.
         ticket: Ticket,
-        /// What was written.
-        outcome: Result<Configuration, String>,
+        /// What became of it.
+        outcome: Result<Init, String>,
     },
     /// What came of [`Order::Count`]: the channels of each incarnation that owns any.
     Counted(Result<Vec<Owned>, String>),

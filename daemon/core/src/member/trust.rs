@@ -11,14 +11,14 @@ use soramode_protocol::reply::{Answer, Reply};
 
 use crate::cluster::Incarnation;
 use crate::cluster::gone::Gone;
-use crate::cluster::history::{Accepted, AcceptedRisk, Configuration, InitRefusal, Known, Refusal, Shown, judge, plan_init};
+use crate::cluster::history::{Accepted, AcceptedRisk, InitRefusal, Known, Refusal, Shown, judge, plan_init};
 use crate::cluster::right::Right;
 use crate::effect::{Act, Record};
 use crate::gate::{Gate, Turn};
 use crate::input::{MembershipChange, Ticket};
 use crate::snapshot::StoredMember;
 
-use super::order::{Looked, Order};
+use super::order::{Init, Looked, Order};
 use super::release::Releases;
 use super::waiters::Ruling;
 use super::{Member, Place};
@@ -204,15 +204,17 @@ impl Gate {
         }
     }
 
-    pub(super) fn initialized(turn: &mut Turn, ticket: Ticket, outcome: Result<Configuration, String>) {
-        let answer = outcome.map_err(Error::cluster_unavailable).map(|it| {
-            Reply::Initialized(Initialized {
+    pub(super) fn initialized(turn: &mut Turn, ticket: Ticket, outcome: Result<Init, String>) {
+        let answer = match outcome {
+            Ok(Init::Made(it)) => Ok(Reply::Initialized(Initialized {
                 cluster_id: it.cluster_id,
                 epoch: it.epoch,
                 history_id: it.history_id,
                 etcd_cluster_id: it.etcd_cluster_id.to_string(),
-            })
-        });
+            })),
+            Ok(Init::Exists { epoch }) => Err(Error::cluster_exists(epoch)),
+            Err(why) => Err(Error::cluster_unavailable(why)),
+        };
         turn.effects.acts.push(Act::Answer(ticket, answer));
         Self::order(turn, Order::Look);
     }

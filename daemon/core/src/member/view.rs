@@ -86,7 +86,7 @@ impl Gate {
     pub(crate) fn purge(&mut self, turn: &mut Turn, ticket: Ticket, (purge, actor): (PurgeClusterNode, &str)) -> Option<Answer> {
         let Some(member) = self.member() else { return Some(Err(Error::no_cluster())) };
         if member.right.as_ref().is_none_or(|right| !right.may_claim(turn.now.boot)) {
-            return Some(Err(Error::cluster_unavailable("this node is not joined")));
+            return Some(Err(Error::cannot_purge(self.membership)));
         }
         let running = member.nodes.get(&purge.node_name).map(|node| node.incarnation);
         Self::order(turn, Order::Purge { ticket, node_name: purge.node_name, running, actor: actor.to_owned() });

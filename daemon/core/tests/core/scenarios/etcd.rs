@@ -3,7 +3,7 @@
 //! ```text
 //! etcd: looked own=17 rev=20 node-02@18:normal:3/100 purged=9     who is there; `sent=1s` ago, `received=1s` ago, `epoch=2`, `mine`: this start wrote `own`
 //! etcd: looked empty                                              no `/cfg`, or `cluster=`, `epoch=`, `history=`, `etcd=`, `made-in=`, `set-back=`, `before=90`
-//! etcd: initialized ops epoch=1                                   or `failed="why"`
+//! etcd: initialized ops [exists] epoch=1                          or `failed="why"`
 //! etcd: looked crowd=99                                           so many others  ·  look-failed "why"  ·  joined 17  ·  not-joined "why"  ·  leaving
 //! etcd: asked spam by=17 won=30                                   or `refused owner=node-02@18:30:5s/1s member=17 mode=normal`, or `failed="why"`
 //! etcd: found spam refused …, as with `asked`, or failed="why"
@@ -19,7 +19,7 @@ use soramode_core::cluster::claim::{Claim, Found, Reply};
 use soramode_core::cluster::history::{Configuration, Shown};
 use soramode_core::cluster::{FenceAfter, Incarnation, Token};
 use soramode_core::input::{Ticket, Timestamp};
-use soramode_core::member::order::{Certainty, Heard, Load, Looked, Owned, Rest, SeenNode};
+use soramode_core::member::order::{Certainty, Heard, Init, Load, Looked, Owned, Rest, SeenNode};
 use soramode_protocol::mode::Mode;
 use soramode_protocol::node::OrphanedChannels;
 
@@ -67,7 +67,11 @@ pub(super) fn heard(mut all: Words, now: Timestamp, ticket: impl FnOnce(&str) ->
             let ticket = ticket(&all.next()?);
             let outcome = match failed {
                 Some(why) => Err(why),
-                None => Ok(shown(&mut all)?.0.configuration.ok_or("takes what was written")?),
+                None => {
+                    let exists = all.has("exists");
+                    let configuration = shown(&mut all)?.0.configuration.ok_or("takes what was written")?;
+                    Ok(if exists { Init::Exists { epoch: configuration.epoch } } else { Init::Made(configuration) })
+                }
             };
             Heard::Initialized { ticket, outcome }
         }

@@ -315,6 +315,7 @@ fn cluster(all: &mut Words) -> Result<Option<ClusterSettings>, Problem> {
         signaling_url: None,
         api_url: None,
         takeover_wait: TakeoverWait::Owed,
+        registration_ttl: Duration::from_secs(10),
     }))
 }
 
