@@ -112,7 +112,7 @@ fn a_sora_that_was_not_told_of_the_mode_is_a_warning_whatever_the_format() {
             "{ended:?}"
         );
     }
-    assert!(daemon.ok(&["status"]).contains("WARNINGS\n  warning      http://127.0.0.1:"));
+    assert!(daemon.ok(&["status"]).contains("WARNINGS\n  warning      cannot set the mode of Sora (http://127.0.0.1:"));
     sora.state().fault = None;
     "block_new_connection".clone_into(&mut sora.state().mode);
     assert_eq!(daemon.ok(&["get"]), "block_new_connection\n", "of two modes the stricter");
