@@ -52,7 +52,7 @@ fn check(loaded: &Loaded) -> ExitCode {
     let mut told = loaded.warnings.clone();
     let read = match &loaded.file {
         Some(file) => file.display().to_string(),
-        None => format!("flags and variables alone: there is no --config, and no {CONFIG_FILE}"),
+        None => format!("flags and environment variables only: --config is not set, and {CONFIG_FILE} does not exist"),
     };
     if let Err(error) = socket_file::check(&loaded.config) {
         return fail(MISUSED, &error);

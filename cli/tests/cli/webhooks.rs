@@ -90,7 +90,7 @@ fn what_became_outdated_is_not_sent_again() {
     daemon.ok(&["set", "normal"]);
     let refused = daemon.run(&["deliveries", "resend", "1"]);
     assert_eq!(refused.code, 2, "{refused:?}");
-    assert!(refused.stderr.contains("is obsolete: the node was opened since"), "{refused:?}");
+    assert!(refused.stderr.contains("is obsolete: the node has been opened since"), "{refused:?}");
 }
 
 #[test]

@@ -176,7 +176,7 @@ fn check_fence(settings: &Settings) -> Result<(Option<Duration>, Option<String>)
         (_, DeadMan::Grant) => None,
     };
     match (settings.fence_after, missing) {
-        (Some(FenceAfter::Never), _) => Ok((None, Some("as --fence-after says".to_owned()))),
+        (Some(FenceAfter::Never), _) => Ok((None, Some("--fence-after is never".to_owned()))),
         (Some(FenceAfter::After(_)), Some(_)) => Err(ConfigError::Needs { name: "fence-after", needed: "on-fence and dead-man" }),
         (None, Some(missing)) => Ok((None, Some(missing.to_owned()))),
         (Some(FenceAfter::After(time)), None) if time <= FENCE_MAX => Ok((Some(time), None)),

@@ -251,7 +251,7 @@ fn flags_and_configuration_are_checked() {
     assert!(variables("SORAMODED_MODE", "").contains("SORAMODED_MODE: unknown mode"), "{}", variables("SORAMODED_MODE", ""));
     let told = variables("SORAMODED_NODE_NAM", "x");
     assert!(
-        told.contains("unknown variable SORAMODED_NODE_NAM: did you mean SORAMODED_NODE_NAME?\nok (flags and variables alone"),
+        told.contains("unknown variable SORAMODED_NODE_NAM: did you mean SORAMODED_NODE_NAME?\nok (flags and environment variables only"),
         "{told}"
     );
     let file = folder.path().join("soramoded.toml");

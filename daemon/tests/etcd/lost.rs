@@ -60,7 +60,7 @@ async fn one_that_was_emptied_is_refused_until_the_old_one_is_back() {
     let fresh = Node::start("n3", &etcd, &QUICK);
     fresh.says("has no cluster of this name yet").await;
     for node in [&mut first, &mut second] {
-        refuses(node, "has lost the cluster").await;
+        refuses(node, "has lost this node's cluster").await;
         assert_eq!(node.init().await.unwrap_err().data.error_type, ErrorType::InvalidParams);
     }
     assert_eq!(etcd.ctl(&["get", "--keys-only", "--prefix", "/soramode/"]), "", "nobody wrote anything");
@@ -76,7 +76,7 @@ async fn one_that_is_lost_for_good_is_begun_anew_by_an_operator() {
     etcd.put_aside("old");
     etcd.start_empty("soramode").await;
     for node in &nodes {
-        node.says("has lost the cluster").await;
+        node.says("has lost this node's cluster").await;
     }
     let made = nodes[1].init_accepting_the_loss().await.unwrap();
     assert_eq!(made.epoch, 2);
@@ -128,7 +128,7 @@ async fn one_with_another_cluster_is_refused_and_never_overwritten() {
     let mut stranger = Node::start("stranger", &etcd, &QUICK);
     stranger.joined().await;
     for node in [&mut first, &mut second] {
-        refuses(node, "has another cluster").await;
+        refuses(node, "this node belongs to cluster").await;
         let refused = node.init_accepting_the_loss().await.unwrap_err();
         assert_eq!(refused.data.error_type, ErrorType::AlreadyExists, "{refused:?}");
     }

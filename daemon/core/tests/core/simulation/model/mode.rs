@@ -148,7 +148,7 @@ impl Model {
             (Some(first), Some(last)) if generations.len() > 1 => {
                 format!("undoes generations {first} to {last}, which were refused because they could not be written")
             }
-            (Some(only), _) => format!("undoes generation {only}, which could not be written and was refused"),
+            (Some(only), _) => format!("undoes generation {only}, which was refused because it could not be written"),
             (None, _) => return self.enter_by_itself(Mode::BlockNewConnection, "storage"),
         };
         (self.expiry, self.by_wall) = (None, None);
