@@ -3,7 +3,7 @@
 use crate::{files, text};
 
 /// How the quoted messages begin.
-const BEGINNINGS: [&str; 2] = ["etcd ", "this etcd "];
+const BEGINNINGS: [&str; 3] = ["etcd ", "this etcd ", "would have "];
 
 #[test]
 fn quoted_messages_are_in_the_sources() {
