@@ -19,6 +19,7 @@ fn actor_words(actor: &str) -> Cow<'_, str> {
         "system:isolated" => "soramoded (the node lost contact with its cluster)".into(),
         "system:fenced" => "soramoded (the node was fenced)".into(),
         "system:start" => "soramoded at its start".into(),
+        "http" => "an HTTP client".into(),
         actor => escape(actor),
     }
 }
@@ -79,7 +80,8 @@ impl Closed {
         let (before, now, node) = (&self.before, &self.now, self.seen.name());
         let by = before.state.as_ref().filter(|state| !state.actor.starts_with("system:")).map(by_words);
         if before.mode != now.mode {
-            let counts = format!("({} stay)", self.seen.count_words());
+            let stay = if now.mode.is_block() { " stay" } else { "" };
+            let counts = format!("({}{stay})", self.seen.count_words());
             return format!("{node}: {} -> {} {counts}{}", before.mode, now.mode, self.replaced_words());
         }
         let what = match (self.is_stricter(), before.mode.is_block()) {
@@ -141,6 +143,12 @@ impl Closed {
         self.changed.then(|| undo_words(&self.before, &self.now, (route, self.seen.storage()))).flatten()
     }
 
+    /// How to undo a closing for a drain: one that only added its reason to another's changed nothing that is worth it.
+    pub(crate) fn undo_drain_words(&self, route: Route<'_>) -> Option<String> {
+        let is_worth_it = self.before.mode != self.now.mode || self.before.expires_at().is_some();
+        self.undo_words(route).filter(|_| is_worth_it)
+    }
+
     /// What follows [`empty_words`]: that the node is still closed, and what opens it. A closing that another operator decided is theirs
     /// to end.
     pub(crate) fn then_words(&self, now: &Known, route: Route<'_>) -> String {
@@ -179,7 +187,7 @@ impl Closed {
 
     /// What may be suggested then: opening only where nobody else has decided otherwise.
     pub(crate) fn undo_unless_changed(&self, now: &Known, route: Route<'_>) -> Option<String> {
-        if is_changed_since(self, now) || self.is_stricter() { None } else { self.undo_words(route) }
+        if is_changed_since(self, now) || self.is_stricter() { None } else { self.undo_drain_words(route) }
     }
 
     /// Whether the node was closed tighter than was asked for.

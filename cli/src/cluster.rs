@@ -40,7 +40,8 @@ pub(crate) struct NodeFlag {
 pub(crate) struct ClusterFlags {
     /// Refuse (exit 5) unless at least N other nodes are open
     ///
-    /// Nothing is changed if it refuses. A node is open if it is joined and its mode is normal.
+    /// Nothing is changed if it refuses. A node is open if it is joined and its mode is normal. After closing, the other nodes are checked again
+    /// for a second: if another closed at the same moment and too few are open, the node is opened again.
     #[arg(long, value_name = "N", value_parser = whole_number::<usize>)]
     keep_open: Option<usize>,
     /// Fail (exit 5) if other nodes cannot be notified

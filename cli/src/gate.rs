@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use soramode_protocol::error::ErrorType;
 use soramode_protocol::mode::{ChangeMode, ListModeChanges, Mode, ModeChanged, ModeState, REASON_BYTES_MAX, SettableMode};
-use soramode_protocol::node::{GetInfo, GetStatus};
+use soramode_protocol::node::{GetInfo, GetStatus, Status};
 use tokio::time::timeout;
 
 use crate::Context;
@@ -114,10 +115,9 @@ pub(crate) async fn close(daemon: &mut Daemon<'_>, target: SettableMode, reason:
             joined = Joined::No;
             reason.map(str::to_owned).or_else(|| before.reason.clone().filter(|_| before.mode.is_block()))
         };
-        if stays.is_some() && before.expires_at.is_none() && wanted.is_none() {
-            let published = status.cluster.as_ref().map(|cluster| cluster.published);
-            let (before, seen) = (Known::of(before), Seen::Daemon(Box::new(status)));
-            return Ok(Closed { now: before.clone(), before, target: target.into(), seen, published, changed: false, joined });
+        let is_enough = stays.is_some() && before.expires_at.is_none();
+        if is_enough && wanted.is_none() {
+            return Ok(found(before, status, (target, joined)));
         }
         let change = ChangeMode {
             reason: wanted,
@@ -134,10 +134,24 @@ pub(crate) async fn close(daemon: &mut Daemon<'_>, target: SettableMode, reason:
                 return Ok(Closed { before, now, target: target.into(), seen, published, changed: changed.changed, joined });
             }
             Err(superseded) if superseded.exit == Exit::Superseded => failure = Some(superseded),
+            // The reason alone is not worth giving up for: the node is closed.
+            Err(refused) if is_enough && is_for_now(&refused) => return Ok(found(before, status, (target, joined))),
             Err(other) => return Err(other),
         }
     }
     Err(failure.unwrap_or_else(|| Failure::new(Exit::Superseded, "another client keeps changing the mode")))
+}
+
+/// Whether a change was refused because the state cannot be written, or because this user may only look.
+fn is_for_now(refused: &Failure) -> bool {
+    matches!(refused.error_type, Some(ErrorType::StorageUnavailable | ErrorType::PermissionDenied))
+}
+
+/// A node that is closed far enough, as it was found.
+fn found(before: ModeState, status: Status, (target, joined): (SettableMode, Joined)) -> Closed {
+    let published = status.cluster.as_ref().map(|cluster| cluster.published);
+    let (before, seen) = (Known::of(before), Seen::Daemon(Box::new(status)));
+    Closed { now: before.clone(), before, target: target.into(), seen, published, changed: false, joined }
 }
 
 /// The mode with the operator for whom it was set (under `sudo` every actor is root), and whether that is this user.

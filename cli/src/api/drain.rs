@@ -195,7 +195,7 @@ fn stays(failure: Failure, closed: &Closed, api: &Api, report: &Report) -> Failu
     let again = format!("Watch again: {}", route.command("wait drained"));
     if failure.exit == Exit::Unreachable {
         let failure = failure.and(last_contact_words(&closed.seen.name(), closed.now.mode));
-        return failure.with_hint(again).with_hint(closed.undo_words(route).unwrap_or_default());
+        return failure.with_hint(again).with_hint(closed.undo_drain_words(route).unwrap_or_default());
     }
     let now = report.status.as_ref().map_or_else(|| closed.now.clone(), Seen::known);
     let undo = closed.undo_unless_changed(&now, route).unwrap_or_default();

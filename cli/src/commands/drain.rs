@@ -56,7 +56,7 @@ pub(crate) struct DrainFlags {
     pub(super) connections: bool,
     /// Record REASON in the history of mode changes
     ///
-    /// A node that is already closed keeps its reason.
+    /// If another user closed the node already, REASON is added to theirs: "CHG-1; CHG-2". A soramode maintain of theirs then does not open it.
     #[arg(short, long, value_name = "REASON")]
     pub(super) message: Option<String>,
     #[command(flatten)]
@@ -67,7 +67,7 @@ pub(crate) struct DrainFlags {
 enum OnTimeout {
     /// Keep the node closed
     Keep,
-    /// Restore the previous mode
+    /// Restore the previous mode, its reason and the rest of its time
     Undo,
 }
 
@@ -132,7 +132,7 @@ pub(super) async fn drain(
     flags.cluster.check_others(context, None).await?;
     let closed = close(&mut context.socket.connect().await?, target, flags.message.as_deref()).await?;
     begin(&closed, context, report);
-    let undo = closed.undo_words(Route::Socket(context.socket));
+    let undo = closed.undo_drain_words(Route::Socket(context.socket));
     say_closed(&closed, undo.as_deref(), context);
     give_way(context, &closed, (&flags.cluster, flags.message.as_deref())).await?;
     let name = closed.seen.name();
@@ -220,7 +220,7 @@ pub(super) async fn stays(failure: Failure, closed: &Closed, context: &Context<'
     let again = format!("Watch again: {}", route.command("wait drained"));
     if failure.exit == Exit::Unreachable {
         let failure = failure.and(last_contact_words(&closed.seen.name(), closed.now.mode));
-        return failure.with_hint(again).with_hint(closed.undo_words(route).unwrap_or_default());
+        return failure.with_hint(again).with_hint(closed.undo_drain_words(route).unwrap_or_default());
     }
     let now = last_look(context, &closed.now).await;
     let undo = closed.undo_unless_changed(&now, route).unwrap_or_default();
@@ -235,7 +235,8 @@ async fn undo_closing(failure: Failure, (closed, flags): (&Closed, &DrainFlags),
         Ok(PutBack::Done(mode)) => {
             report.restored = Some(true);
             let until = closed.before.state.as_ref().filter(|_| mode.is_block()).map(until_words).unwrap_or_default();
-            failure.and(format!("{node} is {mode} again{until}"))
+            let again = if closed.before.mode == closed.now.mode { "as before this drain" } else { "again" };
+            failure.and(format!("{node} is {mode} {again}{until}"))
         }
         Ok(PutBack::Same) => failure.and(format!("{node} was already {mode} before this drain and is still closed")),
         Ok(PutBack::ChangedMeanwhile(now)) => failure.and(format!("NOT undone: {}", set_words(&now))),

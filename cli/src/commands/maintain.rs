@@ -27,7 +27,7 @@ use crate::output::escape::quoted;
 use crate::output::times;
 use crate::report::Report;
 use crate::signals::Signals;
-use crate::way_back::{Known, Route, way_back};
+use crate::way_back::{Known, Route, labelled, way_back};
 
 /// What a shell ends with where it finds no such command.
 const NOT_FOUND: u8 = 127;
@@ -51,7 +51,7 @@ const SIGNALLED: i32 = 128;
 ///
 /// Exit code 0 means that the command succeeded and the node is open. A command that cannot be found changes nothing. If the drain times out,
 /// or the command fails, the node stays closed: run the same again, as the same user and with the same --message, to finish and open the node.
-/// A node that another user closed, or that was closed for another reason, is drained but not opened: exit code 6.
+/// A node that another user closed or drains too, or that was closed for another reason, is not opened: exit code 6.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -162,7 +162,9 @@ async fn stays_closed(exit: Exit, why: &str, closed: &Closed, context: &Context<
     if is_changed_since(closed, &now) || closed.is_stricter() {
         return Failure::new(exit, format!("{why}. {node} is STILL CLOSED: {}", meanwhile_words(&now))).with_hint(ASK);
     }
-    let hint = closed.undo_words(route).unwrap_or_else(|| open_hint(context));
+    let label = "Run it again, or put the mode back";
+    let back = labelled(label, &closed.before, &closed.now, (route, closed.seen.storage()));
+    let hint = back.filter(|_| closed.before.mode != closed.now.mode).unwrap_or_else(|| open_hint(context));
     Failure::new(exit, format!("{why}. {node} is STILL CLOSED ({})", closed.now.mode)).with_hint(hint)
 }
 

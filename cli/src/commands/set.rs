@@ -127,8 +127,8 @@ pub(super) async fn set(mode: Mode, flags: SetFlags, context: &mut Context<'_>) 
     if closed.changed {
         context.output.changed(&format!("{} is {}", closed.seen.name(), changed.mode));
     }
-    show(&closed, &changed, context)?;
     give_way(context, &closed, (&args.flags.cluster, args.flags.message.as_deref())).await?;
+    show(&closed, &changed, context)?;
     args.flags.cluster.check_published(changed.published, (&closed.seen.name(), changed.mode), &context.output)?;
     Ok(Exit::Done)
 }
@@ -203,11 +203,11 @@ async fn set_over_api(args: &Wanted, api: &Api, context: &mut Context<'_>) -> Re
     }
     // The mode is set, whether or not the node can be seen after that.
     let seen = api.see(Want::Counts).await;
-    show_over_api((&before, now, published), &seen, (api, context))?;
     if let Ok(seen) = &seen {
-        seen.warn(&context.output);
         api::give_way(context, api, (&args.flags.cluster, &api::closed((&before, now, published), mode, seen))).await?;
+        seen.warn(&context.output);
     }
+    show_over_api((&before, now, published), &seen, (api, context))?;
     args.flags.cluster.check_published(published, (api.name(), now), &context.output)?;
     Ok(Exit::Done)
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap_complete::engine::ArgValueCandidates;
+use soramode_protocol::error::ErrorType;
 use soramode_protocol::id::NodeName;
 use soramode_protocol::number::whole_number;
 use soramode_protocol::wait::{Wait, WaitFor};
@@ -176,8 +177,19 @@ async fn words(args: &Args, reached: &Reached, context: &Context<'_>) -> String 
     }
 }
 
-/// A drain that another client ended can be begun again.
+/// The remedy. A node that is open does not drain: either it was from the beginning, or another client opened it.
 fn with_hint(failure: Failure, args: &Args, route: Route<'_>) -> Failure {
-    let is_over = failure.exit == Exit::Superseded && args.goal == Goal::Drained;
-    if is_over { failure.with_hint(superseded_hint(route)) } else { failure }
+    if args.goal == Goal::Joined && failure.exit == Exit::TimedOut {
+        return failure.with_hint(format!("See what is wrong: {}", route.command("doctor")));
+    }
+    if args.goal != Goal::Drained {
+        return failure;
+    }
+    match (failure.exit, failure.error_type) {
+        (Exit::Superseded, _) => failure.with_hint(superseded_hint(route)),
+        (_, Some(ErrorType::ConditionImpossible)) => {
+            Failure { hint: None, ..failure }.with_hint(format!("To close the node and drain it: {}", route.command("drain")))
+        }
+        (_, _) => failure,
+    }
 }

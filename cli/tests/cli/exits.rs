@@ -176,7 +176,7 @@ fn five_for_what_the_state_forbids() {
     assert!(initial.stderr.contains("a cluster node enters it at its start or when isolated"), "{initial:?}");
     let drained = daemon.run(&["wait", "drained"]);
     assert_eq!(drained.code, 5);
-    assert!(drained.stderr.contains("Close it first: soramode set block_new_session"), "{drained:?}");
+    assert!(drained.stderr.contains("hint: To close the node and drain it: soramode drain\n"), "{drained:?}");
     assert_eq!(daemon.run(&["wait", "joined"]).code, 5);
 }
 

@@ -3,7 +3,9 @@
 use std::fs::OpenOptions;
 use std::process::{Command, Stdio};
 
-use crate::support::{Daemon, Ended, PROGRAM, Run, Running, program};
+use serde_json::json;
+
+use crate::support::{Daemon, Ended, Fake, PROGRAM, Reply, Run, Running, program};
 
 /// The program for this daemon, under `sudo` by this operator.
 fn by(operator: &str, daemon: &Daemon, args: &[&str]) -> Command {
@@ -163,10 +165,35 @@ fn a_drain_that_is_undone_brings_the_rest_of_the_time_back() {
     for more in [&[][..], &["--connections"]] {
         daemon.ok(&["close", "--for", "1h", "-m", "A"]);
         let undone = daemon.run(&[&["drain", "-m", "B", "--timeout", "50ms", "--on-timeout", "undo"], more].concat());
-        assert!(undone.stderr.contains("node-01 is block_new_session again; it becomes normal by itself in 1 h"), "{undone:?}");
+        let again = if more.is_empty() { "as before this drain" } else { "again" };
+        let words = format!("node-01 is block_new_session {again}; it becomes normal by itself in 1 h");
+        assert!(undone.stderr.contains(&words), "{undone:?}");
         let (_, state) = daemon.json(&["get"]);
         assert_eq!((&state["mode"], &state["reason"]), (&"block_new_session".into(), &"A".into()));
         assert!(state["expires_at"].is_string(), "{state}");
+    }
+}
+
+/// The node is closed; only the reason could not be added.
+#[test]
+fn a_drain_joins_a_closing_to_which_it_cannot_add_its_reason() {
+    let daemon = Daemon::start();
+    daemon.ok(&["close", "-m", "A"]);
+    let [status, info] = ["status", "info"].map(|verb| daemon.json(&[verb]).1);
+    for (code, error_type) in [(-32_016, "StorageUnavailable"), (-32_015, "PermissionDenied")] {
+        let (status, info) = (status.clone(), info.clone());
+        let fake = Fake::start(move |method| match method {
+            "GetStatus" => Reply::Result(status.clone()),
+            "GetInfo" => Reply::Result(info.clone()),
+            "ListModeChanges" => Reply::Result(json!({"changes": []})),
+            "Wait" => Reply::Result(json!({"outcome": "reached", "status": status, "oldest_sessions": []})),
+            _ => Reply::Error(code, error_type),
+        });
+        let ended = fake.run(&["drain", "-m", "B"]);
+        assert_eq!((ended.code, ended.stdout.contains("node-01 is empty after ")), (0, true), "{ended:?}");
+        assert!(!ended.stderr.contains("reason is now"), "{ended:?}");
+        let refused = fake.run(&["drain", "--connections"]);
+        assert_ne!(refused.code, 0, "{refused:?}");
     }
 }
 
