@@ -115,12 +115,12 @@ pub enum RunError {
 
 impl RunError {
     /// Remedy for the operator, where there is one beside the message.
-    pub const fn hint(&self) -> Option<&'static str> {
+    pub fn hint(&self) -> Option<String> {
         match self {
-            Self::State(_) => Some(Held::HINT),
-            Self::Socket(_)
-            | Self::Passed(_)
-            | Self::Http(_)
+            Self::State(_) => Some(Held::HINT.to_owned()),
+            Self::Socket(error) => error.hint(),
+            Self::Http(error) => error.hint(),
+            Self::Passed(_)
             | Self::Webhook(_)
             | Self::SoraApi(_)
             | Self::Metrics(_)

@@ -13,6 +13,7 @@ use std::os::unix::net::UnixListener as StdListener;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::Group;
+use os_display::Quotable;
 use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
@@ -78,6 +79,22 @@ pub enum SocketError {
 }
 
 impl SocketError {
+    /// Remedy for the operator, where there is one beside the message.
+    pub(crate) fn hint(&self) -> Option<String> {
+        match self {
+            Self::PathTooLong(_) => Some("Pass a shorter path".to_owned()),
+            Self::NoSuchGroup(name) => {
+                Some(format!("Create it with: groupadd --system {}; or correct --operator-group", name.maybe_quote()))
+            }
+            Self::Running { .. } => Some("Stop that soramoded, or pass another path".to_owned()),
+            Self::System { error, .. } if error.kind() == io::ErrorKind::PermissionDenied => {
+                let uid = rustix::process::geteuid().as_raw();
+                Some(format!("Give soramoded's user (uid {uid}) write access to the folder, or pass another path"))
+            }
+            Self::InTheWay { .. } | Self::System { .. } => None,
+        }
+    }
+
     /// For `map_err`: what was tried, and with which file.
     fn on<E: Into<io::Error>>(what: &'static str, path: &Path) -> impl FnOnce(E) -> Self {
         move |error| Self::System { what, path: path.to_owned(), error: error.into() }

@@ -75,6 +75,23 @@ pub enum ListenError {
     Socket(#[from] SocketError),
 }
 
+impl ListenError {
+    /// Remedy for the operator, where there is one beside the message.
+    pub(super) fn hint(&self) -> Option<String> {
+        match self {
+            Self::Address { address, names, error } if error.kind() == io::ErrorKind::AddrInUse => Some(format!(
+                "Find the program that listens there with: ss -Hltnp 'sport = :{}'. Stop it, or choose another port in {names}",
+                address.port()
+            )),
+            Self::Address { names, error, .. } if error.kind() == io::ErrorKind::PermissionDenied => {
+                Some(format!("Only root may listen on ports below 1024: choose another port in {names}"))
+            }
+            Self::Address { .. } => None,
+            Self::Socket(error) => error.hint(),
+        }
+    }
+}
+
 /// A listener.
 #[derive(Debug)]
 pub(crate) struct Listener {

@@ -110,6 +110,16 @@ pub enum HttpError {
     Client(#[from] reqwest::Error),
 }
 
+impl HttpError {
+    /// Remedy for the operator, where there is one beside the message.
+    pub(crate) fn hint(&self) -> Option<String> {
+        match self {
+            Self::Listen(error) => error.hint(),
+            Self::Client(_) => None,
+        }
+    }
+}
+
 impl Http {
     /// Opens the doors that the configuration asks for. Needs a tokio runtime.
     pub(crate) fn open(config: &Config, mut supplies: Supplies) -> Result<Self, HttpError> {

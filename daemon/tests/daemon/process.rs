@@ -240,6 +240,21 @@ fn it_runs_on_a_terminal_too() {
 }
 
 #[test]
+fn what_keeps_it_from_starting_is_told_with_its_remedy() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("gate.sock");
+    let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (address, port) = (other.local_addr().unwrap().to_string(), other.local_addr().unwrap().port());
+    for (flags, remedy) in [
+        (["--observe-listen", &address], format!("hint: Find the program that listens there with: ss -Hltnp 'sport = :{port}'.")),
+        (["--operator-group", "no-such-group"], "hint: Create it with: groupadd --system no-such-group;".to_owned()),
+    ] {
+        let (status, told) = run(&socket, &flags);
+        assert!(status == Some(1) && told.contains(&format!("\n{remedy}")), "{told}");
+    }
+}
+
+#[test]
 fn flags_and_configuration_are_checked() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("gate.sock");
