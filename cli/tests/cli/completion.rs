@@ -74,11 +74,19 @@ fn a_variable_in_the_environment_swallows_no_command() {
 #[test]
 fn real_shells_complete_a_word_and_are_quiet_without_the_program() {
     let daemon = Daemon::start();
+    daemon.connect("a b", "c1");
     let socket = daemon.socket().display().to_string();
+    // Each shell knows how to complete the command `true`; bash by what bash-completion has for that.
     for (shell, begin) in [
-        ("bash --norc -i", "source <(soramode completions bash); PS1='ready> '"),
-        ("zsh -f -i", "autoload -U compinit; compinit -u -D; source <(soramode completions zsh); PS1='ready> '"),
-        ("fish --no-config -i", "soramode completions fish | source; function fish_prompt; echo 'ready> '; end"),
+        ("bash --norc -i", "source <(soramode completions bash); _command_offset() { COMPREPLY=(restart-all); }; PS1='ready> '"),
+        (
+            "zsh -f -i",
+            "autoload -U compinit; compinit -u -D; source <(soramode completions zsh); _t() { compadd restart-all }; compdef _t true; PS1='ready> '",
+        ),
+        (
+            "fish --no-config -i",
+            "soramode completions fish | source; complete -c true -xa restart-all; function fish_prompt; echo 'ready> '; end",
+        ),
     ] {
         let terminal = Terminal::open(&format!("HOME=$PWD SORAMODE_SOCKET={socket} exec {shell}"), (120, 40));
         let enter = |line: &str| {
@@ -92,6 +100,8 @@ fn real_shells_complete_a_word_and_are_quiet_without_the_program() {
             ("soramode wait mode=block_new_c", "soramode wait mode=block_new_connection"),
             ("soramode --socket ", ""),
             ("soramode deliveries --state p", "soramode deliveries --state pending"),
+            ("soramode session a", r"soramode session a\ b"),
+            ("soramode maintain -- true rest", "soramode maintain -- true restart-all"),
         ] {
             terminal.tmux(&["send-keys", "-l", typed]);
             if wanted.is_empty() {
