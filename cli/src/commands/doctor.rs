@@ -76,7 +76,7 @@ struct View<'a> {
 
 pub(crate) async fn run(_: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
     let (info, status) = context.socket.connect().await?.call_both(&GetInfo {}, &GetStatus {}).await?;
-    let mut checks = vec![versions(&info), access(&info), mode(&status), state(&status)];
+    let mut checks = vec![versions(&info), access(&info), mode(&status, &context.command("set normal")), state(&status)];
     checks.extend(status.sources.iter().map(|source| source_check(source, &context.output)));
     if status.shadow {
         checks.push(Check::note("shadow", SHADOW, "To enforce the mode, restart soramoded without --shadow"));
@@ -85,7 +85,7 @@ pub(crate) async fn run(_: Args, context: &mut Context<'_>) -> Result<Exit, Fail
     checks.extend(cluster_checks(&status));
     if status.cluster.is_some() {
         let nodes = context.socket.connect().await?.call(&ListClusterNodes { count_orphaned: true }).await?;
-        checks.extend(node_checks(&nodes, &status));
+        checks.extend(node_checks(&nodes, &status, |words| context.command(words)));
     }
     // What ails Sora's API is said of it as a source.
     let others = status.upstreams.iter().filter(|upstream| upstream.name != "sora-api");
@@ -150,14 +150,14 @@ fn access(info: &Info) -> Check {
     }
 }
 
-fn mode(status: &Status) -> Check {
+fn mode(status: &Status, open: &str) -> Check {
     let Status { mode, membership, node_name, .. } = status;
     let how = format!("{node_name} is {} and {membership}", mode.mode);
     match mode.mode {
         Mode::Normal => Check::ok("mode", how),
         Mode::BlockNewSession | Mode::BlockNewConnection => {
             let since = times::age(mode.since);
-            Check::note("mode", format!("{how}, closed {since} ago by {}", closed_by(mode)), how_to_open(status))
+            Check::note("mode", format!("{how}, closed {since} ago by {}", closed_by(mode)), how_to_open(status, open))
         }
         Mode::Initial => Check::bad("mode", how, "It becomes normal automatically when it joins its cluster: see the cluster line below"),
     }
@@ -261,8 +261,8 @@ fn cluster_checks(status: &Status) -> Vec<Check> {
 }
 
 /// The nodes that are gone, and the channels that wait for an incarnation that is over.
-fn node_checks(nodes: &ClusterNodes, status: &Status) -> Vec<Check> {
-    let mut checks: Vec<Check> = nodes.nodes.iter().filter_map(node_check).collect();
+fn node_checks(nodes: &ClusterNodes, status: &Status, command: impl Fn(&str) -> String) -> Vec<Check> {
+    let mut checks: Vec<Check> = nodes.nodes.iter().filter_map(|node| node_check(node, &command)).collect();
     match (&nodes.problem, cluster_status::stale_because(status)) {
         (_, Some(why)) => {
             let how = format!("{why}: only the last known state of the other nodes is known, and orphaned channels are not counted");
@@ -284,20 +284,21 @@ fn node_checks(nodes: &ClusterNodes, status: &Status) -> Vec<Check> {
     checks
 }
 
-fn node_check(node: &ClusterNode) -> Option<Check> {
+fn node_check(node: &ClusterNode, command: impl Fn(&str) -> String) -> Option<Check> {
     let name = node.node_name.as_str();
     // This node has a membership of its own, also where it is not joined.
     let is_gone = !node.connected && node.membership.is_none();
     let OrphanedChannels { total: channels, held_until_purge } = node.orphaned_channels.unwrap_or_default();
     let rejected = format!("{} (clients are rejected with OWNER-LOST)", counted(channels, "orphaned channel"));
-    let purge = format!("soramode nodes purge {} --accept-risk={RISK_OF_PURGE}", command_line::word(name));
+    let purge = command(&format!("nodes purge {} --accept-risk={RISK_OF_PURGE}", command_line::word(name)));
     let check = match (is_gone, channels, held_until_purge) {
         (false, 0, _) => return None,
         (true, 0, _) => {
             Check::note("nodes", format!("{name} is gone, without orphaned channels"), "It joins again when its soramoded is started")
         }
         (true, _, 0) => {
-            let advice = "Start it again, or wait until other nodes may take them over. Show when: soramode explain CHANNEL";
+            let explain = command("explain CHANNEL");
+            let advice = format!("Start it again, or wait until other nodes may take them over. Show when: {explain}");
             Check::bad("nodes", format!("{name} is gone, with {rejected}"), advice)
         }
         (true, _, _) => {

@@ -44,10 +44,10 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
     match context.output.format() {
         Format::Json | Format::Jsonl => context.output.json(&status)?,
         Format::Table | Format::Plain => {
-            let output = &context.output;
+            let (output, open) = (&context.output, context.command("set normal"));
             let groups = [
                 ("WARNINGS", warning_rows(&status)),
-                ("MODE", mode_rows(&status, output)),
+                ("MODE", mode_rows(&status, &open, output)),
                 ("SESSIONS", session_rows(&status, output)),
                 ("SOURCES", source_rows(&status, output)),
                 ("DELIVERIES", delivery_rows(&status, output)),
@@ -84,7 +84,7 @@ fn warning_rows(status: &Status) -> Vec<Row> {
     std::iter::once(("shadow", shadow)).chain(warnings).collect()
 }
 
-fn mode_rows(status: &Status, output: &Output) -> Vec<Row> {
+fn mode_rows(status: &Status, open: &str, output: &Output) -> Vec<Row> {
     let mode = &status.mode;
     vec![
         ("node", Some(status.node_name.to_string())),
@@ -94,7 +94,7 @@ fn mode_rows(status: &Status, output: &Output) -> Vec<Row> {
         ("reason", mode.reason.clone()),
         ("until", mode.expires_at.map(|time| output.time_ahead(time))),
         ("generation", Some(mode.generation.to_string())),
-        ("to open", mode.mode.is_block().then(|| how_to_open(status).to_owned())),
+        ("to open", mode.mode.is_block().then(|| how_to_open(status, open))),
     ]
 }
 
@@ -106,13 +106,14 @@ pub(crate) fn closed_by(mode: &ModeState) -> String {
     }
 }
 
-/// How a closed node is opened, or why it cannot be opened yet.
-pub(crate) fn how_to_open(status: &Status) -> &'static str {
-    match (status.storage.state, status.membership) {
-        (StorageState::Failed, _) => "Free disk space or make the state writable first. Then run: soramode set normal",
-        (_, Membership::Isolated | Membership::Fenced) => "The node stays closed. Once it has joined its cluster, run: soramode set normal",
-        (_, Membership::Standalone | Membership::Joined) => "When you are done, run: soramode set normal",
-    }
+/// How a closed node is opened with the command `open`, or why it cannot be opened yet.
+pub(crate) fn how_to_open(status: &Status, open: &str) -> String {
+    let when = match (status.storage.state, status.membership) {
+        (StorageState::Failed, _) => "Free disk space or make the state writable first. Then run",
+        (_, Membership::Isolated | Membership::Fenced) => "The node stays closed. Once it has joined its cluster, run",
+        (_, Membership::Standalone | Membership::Joined) => "When you are done, run",
+    };
+    format!("{when}: {open}")
 }
 
 fn session_rows(status: &Status, output: &Output) -> Vec<Row> {
@@ -226,23 +227,24 @@ mod tests {
 
     #[test]
     fn a_closed_node_says_how_it_is_opened_and_an_open_one_does_not() {
+        const OPEN: &str = "soramode --socket /s set normal";
         let row = |mode: &str, more: &str| {
             let status = status_of(mode, &format!(r#","sessions_complete":true{more}"#));
-            status.mode.mode.is_block().then(|| how_to_open(&status))
+            status.mode.mode.is_block().then(|| how_to_open(&status, OPEN))
         };
         assert_eq!(row("normal", ""), None);
         assert_eq!(row("initial", ""), None);
-        assert_eq!(row("block_new_session", ""), Some("When you are done, run: soramode set normal"));
+        assert_eq!(row("block_new_session", ""), Some("When you are done, run: soramode --socket /s set normal".to_owned()));
         let closed = status_of("block_new_connection", r#","sessions_complete":true"#);
         let isolated = Status { membership: Membership::Isolated, ..closed.clone() };
-        assert!(how_to_open(&isolated).starts_with("The node stays closed. Once it has joined"));
+        assert!(how_to_open(&isolated, OPEN).starts_with("The node stays closed. Once it has joined"));
         let mut full = closed;
         full.storage.state = StorageState::Failed;
-        assert!(how_to_open(&full).starts_with("Free disk space"));
+        assert!(how_to_open(&full, OPEN).starts_with("Free disk space"));
         // The disk is free again, and the node is still closed.
         full.storage.state = StorageState::Ok;
         full.mode.actor = "system:storage".to_owned();
-        assert!(how_to_open(&full).ends_with("soramode set normal"));
+        assert!(how_to_open(&full, OPEN).ends_with(OPEN));
         assert_eq!(closed_by(&full.mode), "soramoded, because its state could not be written");
     }
 }
