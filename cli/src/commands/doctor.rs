@@ -294,7 +294,9 @@ fn node_check(node: &ClusterNode, command: impl Fn(&str) -> String) -> Option<Ch
     let check = match (is_gone, channels, held_until_purge) {
         (false, 0, _) => return None,
         (true, 0, _) => {
-            Check::note("nodes", format!("{name} is gone, without orphaned channels"), "It joins again when its soramoded is started")
+            let orphaned =
+                if node.orphaned_channels.is_some() { "without orphaned channels" } else { "its orphaned channels are not counted" };
+            Check::note("nodes", format!("{name} is gone, {orphaned}"), "It joins again when its soramoded is started")
         }
         (true, _, 0) => {
             let explain = command("explain CHANNEL");

@@ -110,7 +110,10 @@ pub(crate) fn closed_by(mode: &ModeState) -> String {
 pub(crate) fn how_to_open(status: &Status, open: &str) -> String {
     let when = match (status.storage.state, status.membership) {
         (StorageState::Failed, _) => "Free disk space or make the state writable first. Then run",
-        (_, Membership::Isolated | Membership::Fenced) => "The node stays closed. Once it has joined its cluster, run",
+        (_, Membership::Isolated | Membership::Fenced) => "It can be opened once it has joined its cluster. Then run",
+        (_, Membership::Standalone | Membership::Joined) if status.mode.expires_at.is_some() => {
+            "It opens automatically at its expiry. To open it earlier, run"
+        }
         (_, Membership::Standalone | Membership::Joined) => "When you are done, run",
     };
     format!("{when}: {open}")
@@ -235,9 +238,11 @@ mod tests {
         assert_eq!(row("normal", ""), None);
         assert_eq!(row("initial", ""), None);
         assert_eq!(row("block_new_session", ""), Some("When you are done, run: soramode --socket /s set normal".to_owned()));
+        let expiring = row("block_new_session", r#","expires_at":"2025-06-01T04:04:05Z""#);
+        assert!(expiring.is_some_and(|words| words.starts_with("It opens automatically at its expiry")));
         let closed = status_of("block_new_connection", r#","sessions_complete":true"#);
         let isolated = Status { membership: Membership::Isolated, ..closed.clone() };
-        assert!(how_to_open(&isolated, OPEN).starts_with("The node stays closed. Once it has joined"));
+        assert!(how_to_open(&isolated, OPEN).starts_with("It can be opened once it has joined"));
         let mut full = closed;
         full.storage.state = StorageState::Failed;
         assert!(how_to_open(&full, OPEN).starts_with("Free disk space"));
