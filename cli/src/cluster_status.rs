@@ -51,11 +51,11 @@ pub(crate) fn stale_because(status: &Status) -> Option<String> {
     if failing > 0 && failing * 2 >= members().count() {
         return Some("etcd is unreachable".to_owned());
     }
+    // The first sentence: what to do about it follows.
+    let problem = cluster.problem.as_deref().and_then(|problem| problem.split(". ").next()).map(str::to_owned);
     match status.membership {
-        Membership::Isolated | Membership::Fenced => {
-            Some(cluster.problem.clone().unwrap_or_else(|| format!("this node is {}", status.membership)))
-        }
-        Membership::Joined | Membership::Standalone => cluster.problem.clone(),
+        Membership::Isolated | Membership::Fenced => Some(problem.unwrap_or_else(|| format!("this node is {}", status.membership))),
+        Membership::Joined | Membership::Standalone => problem,
     }
 }
 
@@ -121,7 +121,7 @@ mod tests {
         assert_eq!(stale(Membership::Joined, "", well), None);
         assert_eq!(stale(Membership::Joined, "", lost).as_deref(), Some("etcd is unreachable"));
         assert_eq!(stale(Membership::Isolated, "", well).as_deref(), Some("this node is isolated"));
-        let emptied = r#","problem":"etcd was emptied""#;
+        let emptied = r#","problem":"etcd was emptied. Bring it back""#;
         for membership in [Membership::Joined, Membership::Isolated, Membership::Fenced] {
             assert_eq!(stale(membership, emptied, well).as_deref(), Some("etcd was emptied"), "{membership}");
         }

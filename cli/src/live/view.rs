@@ -152,6 +152,8 @@ fn alarms(model: &Model, status: &Status) -> Vec<String> {
     if status.shadow {
         alarms.push(SHADOW.to_owned());
     }
+    let problem = status.cluster.as_deref().and_then(|cluster| cluster.problem.as_ref());
+    alarms.extend(problem.map(|problem| format!("cluster: {}", escape(problem))));
     let failing = status.upstreams.iter().filter_map(|upstream| Some((upstream, upstream.problem.as_ref()?)));
     alarms.extend(failing.map(|(upstream, problem)| format!("{}: {}", escape(&upstream.name), escape(problem))));
     alarms

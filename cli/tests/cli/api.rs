@@ -328,7 +328,9 @@ fn soramodeds_own_api_tells_its_status() {
     assert_eq!((ended.code, ended.stdout.contains("node-01 is empty after")), (0, true), "{ended:?}");
     assert_eq!(daemon.ok(&["get"]), "block_new_session\n");
     let (by_socket, by_api) = (daemon.ok(&["status", "-o", "plain"]), over_api(&["status", "-o", "plain"]).ended());
-    let steady = |text: &str| text.lines().filter(|line| !line.starts_with("up")).map(str::to_owned).collect::<Vec<_>>();
+    // The command that opens the node has the flags of the way to it.
+    assert!(by_api.stdout.contains("to open\tWhen you are done, run: soramode --api-url "), "{by_api:?}");
+    let steady = |text: &str| text.lines().filter(|line| !line.starts_with("to open\t")).map(str::to_owned).collect::<Vec<_>>();
     assert_eq!((by_api.code, steady(&by_api.stdout)), (0, steady(&by_socket)));
     let again = over_api(&["drain"]).ended();
     assert!(again.stderr.contains("node-01 was already closed (block_new_session, set by "), "{again:?}");
