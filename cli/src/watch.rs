@@ -244,7 +244,10 @@ impl<'b> Watcher<'_, 'b> {
             }
             self.was_lost = true;
             if is_new {
-                self.meter.note(&self.context.output, &format!("lost soramoded, trying to reconnect for {} s", RECONNECT_MAX.as_secs()));
+                self.meter.note(
+                    &self.context.output,
+                    &format!("connection to soramoded lost: trying to reconnect for {} s", RECONNECT_MAX.as_secs()),
+                );
             }
             daemon = tokio::select! {
                 found = self.context.socket.reconnect(since) => found?,

@@ -266,7 +266,7 @@ impl Watcher<'_, '_> {
         }
         if is_new {
             let left = self.watch.limit.map_or(LOST_MAX, |limit| limit.saturating_sub(self.meter.elapsed()));
-            let words = format!("lost {}: {failure}. Trying again for at most {}", self.api.name(), times::span(left));
+            let words = format!("connection to {} lost: {failure}. Trying again for at most {}", self.api.name(), times::span(left));
             self.meter.note(&self.context.output, &words);
         }
         self.lost = Some((since, failure));

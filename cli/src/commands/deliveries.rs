@@ -145,6 +145,7 @@ fn show(delivery: &Delivery, context: &mut Context<'_>) -> Result<(), Failure> {
 
 async fn resend(id: u64, context: &mut Context<'_>) -> Result<Exit, Failure> {
     let delivery = context.socket.connect().await?.call(&ResendDelivery { id }).await?;
+    context.output.changed(&format!("delivery {id} is queued again"));
     match context.output.format() {
         Format::Table => {
             let Delivery { event_type, endpoint, .. } = &delivery;

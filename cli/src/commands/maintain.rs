@@ -262,7 +262,7 @@ async fn reopen(closed: &Closed, (reason, began): (Option<&str>, Instant), conte
 
 /// Another client decided meanwhile: opening is theirs.
 fn changed_meanwhile(node: &str, now: &ModeState) -> Left {
-    let words = format!("NOT reopened: the mode was changed during the maintenance. {node} is still {}: {}", now.mode, set_words(now));
+    let words = format!("{node} was NOT reopened: during the maintenance, {}", set_words(now));
     Left::StillClosed(words, ASK.to_owned())
 }
 

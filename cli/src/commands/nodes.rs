@@ -145,6 +145,7 @@ async fn purge(node_name: NodeName, context: &mut Context<'_>) -> Result<Exit, F
     let purge = PurgeClusterNode { node_name, accept_risk: RISK_OF_PURGE.to_owned() };
     let mut daemon = context.socket.connect().await?;
     let purged = daemon.call(&purge).await?;
+    context.output.changed(&format!("{} is purged", escape(purge.node_name.as_str())));
     let list = daemon.call(&ListClusterNodes { count_orphaned: false }).await;
     let is_there = list.is_ok_and(|list| list.nodes.iter().any(|node| node.node_name == purged.node_name && node.connected));
     let extent = if is_there { Extent::EarlierRuns } else { Extent::Node };

@@ -103,7 +103,7 @@ fn a_maintenance_that_another_drain_joined_does_not_open_the_node() {
         let join = format!("SUDO_USER=bob {PROGRAM} drain -q {}", more.join(" "));
         let ended = by("alice", &daemon, &["maintain", "-m", "CHG-A", "--", "sh", "-c", &join]).ended();
         assert_eq!(ended.code, 6, "{ended:?}");
-        assert!(ended.stderr.contains("NOT reopened: the mode was changed during the maintenance"), "{ended:?}");
+        assert!(ended.stderr.contains("node-01 was NOT reopened: during the maintenance, uid:"), "{ended:?}");
         assert!(ended.stderr.contains(" for bob set block_new_session 0 s ago (\"CHG-A; "), "{ended:?}");
         assert_eq!(daemon.ok(&["get"]), "block_new_session\n");
     }

@@ -51,9 +51,9 @@ fn a_daemon_that_comes_back_with_another_log_is_said() {
     let mut tail = daemon.spawn(&["tail", "--since", "all"]);
     tail.until_answered("connection.created");
     daemon.stop();
-    tail.until_said("lost soramoded, trying to reconnect for 10 s");
+    tail.until_said("connection to soramoded lost: trying to reconnect for 10 s");
     daemon.start_again(|_| {});
-    tail.until_said("soramoded is back with another log: going on from its beginning");
+    tail.until_said("soramoded is back with a new event log: continuing from its beginning");
     daemon.connect("egg", "c2");
     let event = tail.until_answered("session.created");
     assert!(event.contains("     1  session.created"), "{event}");

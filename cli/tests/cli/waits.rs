@@ -271,7 +271,7 @@ fn a_daemon_that_comes_back_without_its_sessions_is_not_believed() {
     let mut drain = daemon.spawn(&["drain"]);
     drain.until_said("1 of 1 session left");
     daemon.stop();
-    drain.until_said("lost soramoded, trying to reconnect for 10 s");
+    drain.until_said("connection to soramoded lost: trying to reconnect for 10 s");
     daemon.start_again(|config| config.mode = Some(SettableMode::BlockNewSession));
     let ended = drain.ended();
     assert_eq!(ended.code, 8, "{ended:?}");
@@ -285,7 +285,7 @@ fn a_daemon_that_comes_back_open_supersedes_the_drain() {
     let mut drain = daemon.spawn(&["drain", "--json"]);
     drain.until_said("1 of 1 session left");
     daemon.stop();
-    drain.until_said("lost soramoded");
+    drain.until_said("connection to soramoded lost");
     daemon.start_again(|_| {});
     let ended = drain.ended();
     assert_eq!(ended.code, 6, "{ended:?}");
@@ -298,7 +298,7 @@ fn a_daemon_that_comes_back_is_waited_on_further() {
     let mut wait = daemon.spawn(&["wait", "mode=block_new_session"]);
     wait.until_said("still waiting");
     daemon.stop();
-    wait.until_said("lost soramoded");
+    wait.until_said("connection to soramoded lost");
     daemon.start_again(|_| {});
     wait.until_said("soramoded is back");
     daemon.ok(&["set", "block_new_session"]);
@@ -335,7 +335,7 @@ fn a_daemon_that_takes_the_connection_and_does_not_answer_is_not_back() {
         }
     });
     let mut wait = program(&fake.socket()).args(["wait", "mode=normal"]).running();
-    wait.until_said("lost soramoded");
+    wait.until_said("connection to soramoded lost");
     for _ in 0..2 {
         is_asked.recv_timeout(PATIENCE).unwrap();
     }
