@@ -12,7 +12,7 @@ use crate::output::escape::quoted;
 
 /// Remove a connection from the list, as a signalling server does
 ///
-/// For a connection whose client is gone. No client is disconnected: the SFU is not asked. A session ends with its last connection.
+/// For a connection without a client. No client is disconnected: the SFU is not asked. A session ends with its last connection.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Connection id

@@ -58,7 +58,7 @@ enum Risk {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum RiskOfInit {
-    /// A channel whose claim was lost is served on two nodes, if its node cannot reach this etcd and still serves it
+    /// A channel with a lost claim is served on two nodes, if its node cannot reach this etcd and still serves it
     LostClaims,
 }
 

@@ -220,7 +220,7 @@ static PAGES: &[Page] = &[
     },
     Page {
         command: "explain",
-        exits: &[(Exit::Done, "shown, whatever the decision is")],
+        exits: &[(Exit::Done, "shown, for any decision")],
         examples: &[example("soramode explain spam", "Show what a new connection to the channel spam is answered")],
     },
     Page {
