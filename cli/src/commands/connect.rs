@@ -147,3 +147,17 @@ fn words(decision: &Decision) -> String {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reason_is_the_one_that_decided() {
+        assert_eq!(reject_words(RejectReason::Initial, Mode::BlockNewSession), "the node is not in its cluster");
+        assert_eq!(reject_words(RejectReason::BlockNewSession, Mode::BlockNewSession), "the mode is block_new_session");
+        for reason in [RejectReason::OwnerLost, RejectReason::AtCapacity] {
+            assert!(!reject_words(reason, Mode::Normal).contains("mode"), "{reason}");
+        }
+    }
+}

@@ -90,7 +90,7 @@ pub(crate) async fn run(_: Args, context: &mut Context<'_>) -> Result<Exit, Fail
     // What ails Sora's API is said of it as a source.
     let others = status.upstreams.iter().filter(|upstream| upstream.name != "sora-api");
     checks.extend(others.map(|upstream| upstream_check(upstream, &context.output)));
-    checks.extend(status.warnings.iter().map(|warning| Check::bad("warning", warning, "See soramoded's log: journalctl -u soramoded")));
+    checks.extend(status.warnings.iter().map(|warning| warning_check(warning)));
     checks.push(end_check(&status));
     checks.push(deliveries(&status));
     checks.push(clock(&status, times::now()));
@@ -200,6 +200,12 @@ fn source_check(source: &Source, output: &Output) -> Check {
             Check::note(name, format!("session list incomplete{heard}"), "soramoded is asking for the rest: look again in a moment")
         }
     }
+}
+
+/// A warning's first sentence is the fact, and the rest the remedy.
+fn warning_check(warning: &str) -> Check {
+    let (how, advice) = warning.split_once(". ").unwrap_or((warning, "See soramoded's log: journalctl -u soramoded"));
+    Check::bad("warning", how, advice)
 }
 
 /// Checks how `soramode end` and fences end sessions.
@@ -379,4 +385,30 @@ fn clock(status: &Status, now: Time) -> Check {
         how,
         "Timers are not affected, except a --for set before the last reboot; times recorded before the change are off",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn channels_that_were_not_counted_are_not_said_to_be_none() {
+        let how = |orphaned: &str| {
+            let node = serde_json::from_str(&format!(r#"{{"node_name":"n2","connected":false{orphaned}}}"#)).unwrap();
+            node_check(&node, str::to_owned).map(|check| check.how)
+        };
+        assert_eq!(how("").as_deref(), Some("n2 is gone, its orphaned channels are not counted"));
+        let none = r#","orphaned_channels":{"total":0,"held_until_purge":0}"#;
+        assert_eq!(how(none).as_deref(), Some("n2 is gone, without orphaned channels"));
+    }
+
+    #[test]
+    fn a_warnings_remedy_is_its_hint() {
+        let check = warning_check("the state cannot be written. Free disk space. Then run: soramode set normal");
+        assert_eq!(
+            (check.how.as_str(), check.advice.as_deref()),
+            ("the state cannot be written", Some("Free disk space. Then run: soramode set normal"))
+        );
+        assert!(warning_check("no remedy").advice.is_some_and(|advice| advice.contains("journalctl")));
+    }
 }
