@@ -157,7 +157,7 @@ mod tests {
         assert_eq!(reject_words(RejectReason::Initial, Mode::BlockNewSession), "the node is not in its cluster");
         assert_eq!(reject_words(RejectReason::BlockNewSession, Mode::BlockNewSession), "the mode is block_new_session");
         for reason in [RejectReason::OwnerLost, RejectReason::AtCapacity] {
-            assert!(!reject_words(reason, Mode::Normal).contains("mode"), "{reason}");
+            assert!(!reject_words(reason, Mode::Normal).contains("the mode is"), "{reason}");
         }
     }
 }
