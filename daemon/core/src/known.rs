@@ -203,7 +203,7 @@ impl Gate {
                  --assume-complete"
             ),
             Some(polls) if !sora.is_known => {
-                format!("soramoded on {node} {since}, and Sora's API has not answered since{}", problem(polls))
+                format!("soramoded on {node} {since}, and Sora's API has given no usable answer since{}", problem(polls))
             }
             Some(polls) => format!("Sora's API has yet to confirm the sessions that soramoded on {node} has{}", problem(polls)),
         }
