@@ -63,7 +63,7 @@ pub(super) static STORY: &[Part<Ask, &'static str>] = &[
         heading: "The same channel is never processed on two nodes",
         steps: &[
             step(Connect(0, "spam-1", "spam"), "offer, a new session", "the channel is nobody's, so the node that is asked claims it"),
-            step(Connect(1, "spam-2", "spam"), "redirect to n1", "it is n1's now, whichever node is asked"),
+            step(Connect(1, "spam-2", "spam"), "redirect to n1", "it is n1's now, on every node"),
             step(Follow(1, "spam-2", "spam"), "redirect; offer, the same session", "its client goes where it is sent"),
         ],
     },
@@ -86,7 +86,7 @@ pub(super) static STORY: &[Part<Ask, &'static str>] = &[
             step(Connect(0, "ham-1", "ham"), "reject INITIAL", "so no channel is taken twice"),
             step(Sessions, "1 session", "what is there lives on"),
             step(Etcd(Power::On), ALL_NORMAL, "they are normal again by themselves"),
-            step(Follow(0, "egg-2", "egg"), "redirect; offer, the same session", "and each channel is whose it was"),
+            step(Follow(0, "egg-2", "egg"), "redirect; offer, the same session", "and each channel keeps its node"),
         ],
     },
 ];

@@ -69,10 +69,10 @@ pub(super) static STORY: &[Part<Ask, Said>] = &[
         steps: &[
             step(Get, Is(Normal), "a node without a cluster starts as normal"),
             step(Connect("ham-1", "ham"), Offer(Session::New), "normal lets everybody in"),
-            step(Set(BlockNewConnection), Changed { from: Normal, connections: 1 }, "who is connected stays connected"),
+            step(Set(BlockNewConnection), Changed { from: Normal, connections: 1 }, "connected clients stay"),
             step(Connect("ham-2", "ham"), Reject(RejectReason::BlockNewConnection), "every new connection fails"),
             step(Set(Normal), Changed { from: BlockNewConnection, connections: 1 }, "the operator opens the node again"),
-            step(Connect("ham-2", "ham"), Offer(Session::Same), "now the same client gets in"),
+            step(Connect("ham-2", "ham"), Offer(Session::Same), "now the same client is admitted"),
         ],
     },
     Part {
@@ -80,7 +80,7 @@ pub(super) static STORY: &[Part<Ask, Said>] = &[
         heading: "block_new_session, as its second diagram has it",
         steps: &[
             step(Connect("spam-1", "spam"), Offer(Session::New), "normal lets everybody in"),
-            step(Set(BlockNewSession), Changed { from: Normal, connections: 3 }, "who is connected stays connected"),
+            step(Set(BlockNewSession), Changed { from: Normal, connections: 3 }, "connected clients stay"),
             step(Connect("egg-2", "egg"), Reject(RejectReason::BlockNewSession), "egg has no session, and a new one is not made"),
             step(Connect("spam-3", "spam"), Offer(Session::Same), "spam has a session, so others may still join it"),
         ],
@@ -99,12 +99,12 @@ pub(super) static STORY: &[Part<Ask, Said>] = &[
         name: "drain",
         heading: "A drain: close, wait until the last session has ended, open again",
         steps: &[
-            step(Drain, Left { sessions: 2, connections: 4 }, "the node closes to new sessions, and the wait says who is left"),
+            step(Drain, Left { sessions: 2, connections: 4 }, "the node closes to new sessions, and the wait shows what is left"),
             step(Leave(&["ham-1", "ham-2"]), Left { sessions: 1, connections: 2 }, "ham ends with its last connection; the wait goes on"),
             step(Leave(&["spam-1", "spam-3"]), Drained, "no session is left: the wait is over"),
             step(Tail, Vanished { ended: 2 }, "session.vanished is sent when the last session has ended"),
             step(Set(Normal), Changed { from: BlockNewSession, connections: 0 }, "the maintenance is done"),
-            step(Connect("egg-2", "egg"), Offer(Session::New), "the client that was refused gets in"),
+            step(Connect("egg-2", "egg"), Offer(Session::New), "the rejected client is admitted"),
         ],
     },
 ];

@@ -12,7 +12,7 @@ use crate::output::paint::Paint;
 /// The first maintenance, in the commands that it takes.
 pub(super) const NEXT: &str = "\
 Your first maintenance:
-  soramode status                            is it there, and who is on it
+  soramode status                            mode, sessions and health
   soramode drain --timeout 30m -m \"upgrade\"  close it, wait until it is empty
   ...                                        upgrade, restart the SFU
   soramode set normal                        open it again
