@@ -121,7 +121,7 @@ fn everything_holds() {
     assert!(stdout.contains("soramode set normal"), "{stdout}");
     assert!(stdout.contains("reject BLOCK-NEW-CONNECTION") && stdout.contains("reject BLOCK-NEW-SESSION"), "{stdout}");
     assert!(!stdout.contains('\u{1b}'), "painted in a pipe: {stdout}");
-    let path = format!("It is {}", place.path("soramoded").display());
+    let path = format!("Using {}", place.path("soramoded").display());
     let too_long: Vec<_> = stdout.lines().filter(|line| line.len() > 80 && *line != path).collect();
     assert!(too_long.is_empty(), "{too_long:#?}");
     assert!(place.is_clean());
@@ -290,7 +290,7 @@ fn a_cluster_is_rehearsed_and_nothing_is_left_behind() {
     let Ended { code, stdout, stderr } = place.drill().arg("--cluster").ended();
     assert_eq!((code, stderr.as_str()), (0, ""), "{stdout}");
     assert!(stdout.contains("All held: 17 of 17") && stdout.contains("n1, n2, n3: isolated, initial"), "{stdout}");
-    let path = format!("It is {}", place.path("soramoded").display());
+    let path = format!("Using {}", place.path("soramoded").display());
     let too_long: Vec<_> = stdout.lines().filter(|line| line.len() > 80 && *line != path).collect();
     assert!(too_long.is_empty(), "{too_long:#?}");
     assert!(place.is_clean());

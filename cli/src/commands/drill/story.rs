@@ -65,10 +65,10 @@ pub(super) enum Session {
 pub(super) static STORY: &[Part<Ask, Said>] = &[
     Part {
         name: "block_new_connection",
-        heading: "block_new_connection, as the documentation's first diagram has it",
+        heading: "block_new_connection: no new connection is admitted",
         steps: &[
             step(Get, Is(Normal), "a node without a cluster starts as normal"),
-            step(Connect("ham-1", "ham"), Offer(Session::New), "normal lets everybody in"),
+            step(Connect("ham-1", "ham"), Offer(Session::New), "normal admits every client"),
             step(Set(BlockNewConnection), Changed { from: Normal, connections: 1 }, "connected clients stay"),
             step(Connect("ham-2", "ham"), Reject(RejectReason::BlockNewConnection), "every new connection fails"),
             step(Set(Normal), Changed { from: BlockNewConnection, connections: 1 }, "the operator opens the node again"),
@@ -77,9 +77,9 @@ pub(super) static STORY: &[Part<Ask, Said>] = &[
     },
     Part {
         name: "block_new_session",
-        heading: "block_new_session, as its second diagram has it",
+        heading: "block_new_session: only clients of existing sessions are admitted",
         steps: &[
-            step(Connect("spam-1", "spam"), Offer(Session::New), "normal lets everybody in"),
+            step(Connect("spam-1", "spam"), Offer(Session::New), "normal admits every client"),
             step(Set(BlockNewSession), Changed { from: Normal, connections: 3 }, "connected clients stay"),
             step(Connect("egg-2", "egg"), Reject(RejectReason::BlockNewSession), "egg has no session, and a new one is not made"),
             step(Connect("spam-3", "spam"), Offer(Session::Same), "spam has a session, so others may still join it"),
@@ -87,11 +87,11 @@ pub(super) static STORY: &[Part<Ask, Said>] = &[
     },
     Part {
         name: "slips",
-        heading: "What is easily typed wrong",
+        heading: "Mistakes that do no harm",
         steps: &[
             step(Set(BlockNewSession), Unchanged, "a set that is repeated succeeds and changes nothing"),
             step(Set(Initial), Refused(ErrorType::InvalidParams), "nobody can set initial: a cluster's node enters it by itself"),
-            step(Set(Normal), Changed { from: BlockNewSession, connections: 4 }, "open again, with everybody still there"),
+            step(Set(Normal), Changed { from: BlockNewSession, connections: 4 }, "open again, and all connections are still there"),
             step(WaitDrained, Refused(ErrorType::ConditionImpossible), "a node that is open never drains, so nobody waits for it"),
         ],
     },

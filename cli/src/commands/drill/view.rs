@@ -76,7 +76,7 @@ impl<'a> View<'a> {
 
     /// What is about to be done, and with what.
     pub(super) fn begin(&mut self, program: &str) -> Result<(), Failure> {
-        self.talk(&[self.playbill.what.to_owned(), format!("It is {program}")])
+        self.talk(&[self.playbill.what.to_owned(), format!("Using {program}")])
     }
 
     pub(super) fn part(&mut self, heading: &str) -> Result<(), Failure> {
