@@ -313,7 +313,7 @@ mod tests {
 
     #[test]
     fn the_daemons_hint_is_a_hint() {
-        let failure = Failure::from(Error::sessions_incomplete("no Report yet"));
+        let failure = Failure::from(Error::sessions_incomplete("no Report yet", None));
         assert_eq!(failure.exit, Exit::SessionsIncomplete);
         assert_eq!(failure.message, "session list incomplete: no Report yet");
         assert_eq!(failure.hint.as_deref(), Some("If you are sure that nobody is connected, add --assume-complete"));

@@ -193,8 +193,8 @@ fn of_command(command: &Command) -> Beside<'static> {
 
 fn of_daemon(examples: &[Example]) -> Beside<'_> {
     Beside {
-        exit_status: owned(&[("0", "clean stop"), ("1", "cannot start or run"), ("2", "wrong flag or file")]),
-        environment: owned(&[("SORAMODED_NAME", "the value of the flag of that name: SORAMODED_NODE_NAME is that of --node-name")]),
+        exit_status: owned(&[("0", "clean stop"), ("1", "cannot start or run"), ("2", "wrong flag, environment variable or file")]),
+        environment: owned(&[("SORAMODED_<FLAG>", "the value of the flag of that name: SORAMODED_NODE_NAME is that of --node-name")]),
         files: owned(&[
             ("/etc/soramode/soramoded.toml", "the configuration of the packaged unit"),
             ("/run/soramode/soramode.sock", "the control socket"),

@@ -47,7 +47,7 @@ fn top() -> PathBuf {
 
 fn wanted() -> BTreeMap<String, Vec<u8>> {
     let examples = soramoded::args::EXAMPLES.map(|(line, what)| Example { line, what });
-    let daemon = daemon_page(&soramoded::args::command(), &examples).unwrap();
+    let daemon = daemon_page(&soramoded::args::command().after_help(soramoded::args::AFTER_HELP), &examples).unwrap();
     let files = generated_files().unwrap().into_iter().chain([daemon]).chain(TEXTS.map(text_page));
     files.map(|GeneratedFile { path, content }| (path, content)).collect()
 }

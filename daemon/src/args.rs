@@ -33,15 +33,24 @@ pub const EXAMPLES: [(&str, &str); 3] = [
     ("soramoded --check-state --config /etc/soramode/soramoded.toml", "Read the stored state and start nothing"),
 ];
 
-const AFTER_HELP: &str = "\
+/// How settings are written, for `--help` and the manual.
+pub const AFTER_HELP: &str = "\
 Every setting can be a flag (--node-name sfu-01), an environment variable (SORAMODED_NODE_NAME=sfu-01) or a line of the file \
 (node-name = \"sfu-01\"). A flag overrides the variable, the variable overrides the file, and the file overrides the default.
 
-Exit codes: 0 after a clean stop, 1 if it cannot start or run, 2 for a wrong flag, variable or file.";
+DURATION is a number with a unit, such as 500ms, 30s or 1h 30m. BOOL is true or false, and true if it is left out. Files with tokens, \
+secrets, keys or passwords must belong to soramoded's user or to root, and no other user may have access (file mode 0600 or 0400).";
+
+/// Settings that `-h` shows; `--help` shows all.
+const SHORT: [&str; 8] = ["config", "socket", "node-name", "state-dir", "api-listen", "sora-listen", "sora-api", "cluster"];
+
+const AFTER_SHORT_HELP: &str = "Show all settings: soramoded --help";
+
+const EXIT_CODES: &str = "Exit codes: 0 after a clean stop, 1 if it cannot start or run, 2 for a wrong flag, environment variable or file.";
 
 /// Maintenance mode for a WebRTC SFU: keeps the node's mode and sessions, and decides every new connection.
 #[derive(Clone, Debug, Default, Parser)]
-#[command(name = "soramoded", version, after_help = AFTER_HELP, styles = Styles::plain(), max_term_width = 100)]
+#[command(name = "soramoded", version, after_help = AFTER_SHORT_HELP, styles = Styles::plain(), max_term_width = 100)]
 pub struct Args {
     /// Read settings from this TOML file; flags and environment variables override it
     #[arg(long, value_name = "FILE", env = "SORAMODED_CONFIG", hide_env_values = true)]
@@ -106,8 +115,12 @@ fn of_setting(error: clap::Error, words: &[OsString]) -> clap::Error {
 
 /// The flags as clap has them, for the manual page.
 pub fn command() -> clap::Command {
-    let examples = EXAMPLES.map(|(line, what)| format!("  # {what}\n  {line}"));
-    groups::grouped(Args::command()).after_long_help(format!("{AFTER_HELP}\n\nExamples:\n{}", examples.join("\n")))
+    let examples = EXAMPLES.map(|(line, what)| format!("  # {what}\n  {line}")).join("\n");
+    let command = groups::grouped(Args::command()).mut_args(|flag| {
+        let is_short = flag.get_long().is_some_and(|name| SHORT.contains(&name));
+        flag.hide_short_help(!is_short)
+    });
+    command.after_long_help(format!("{AFTER_HELP}\n\n{EXIT_CODES}\n\nExamples:\n{examples}"))
 }
 
 /// Permission bits of the control socket.

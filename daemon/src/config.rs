@@ -180,15 +180,18 @@ pub struct Loaded {
 impl Config {
     /// From the command line and the variables, and the file if they name one.
     pub fn load(args: Args) -> Result<Self, ConfigError> {
-        let uid = own_uid();
-        Self::load_in(args, &Surroundings::of_process(uid), &StateSurroundings::of_process(uid))
+        Self::load_with_warnings(args).map(|loaded| loaded.config)
     }
 
     /// The same, with where it comes from.
     pub fn load_with_warnings(args: Args) -> Result<Loaded, ConfigError> {
         let file = args.config.clone();
+        let uid = own_uid();
+        let around = Surroundings::of_process(uid);
         let mut warnings = problem::unknown_variables(std::env::vars_os().map(|(name, _)| name));
-        let config = Self::load(args)?;
+        let settings = merge(args, &around)?;
+        warnings.extend(problem::unused_state_dir(&settings));
+        let config = check(settings, &around, &StateSurroundings::of_process(uid))?;
         warnings.extend(file.as_deref().and_then(|path| problem::readable_secrets(path, &config)));
         Ok(Loaded { config, file, warnings })
     }
@@ -216,16 +219,21 @@ impl Config {
         }
     }
 
+    #[cfg(test)]
     fn load_in(args: Args, around: &Surroundings, state: &StateSurroundings) -> Result<Self, ConfigError> {
-        let mut said = args.settings;
-        // $SORAMODE_SOCKET is a variable too, and so comes before the file.
-        said.socket = said.socket.or_else(|| around.socket.clone().map(PathBuf::from));
-        let settings = match args.config {
-            Some(path) => said.or(read_file(&path)?),
-            None => said,
-        };
-        check(settings, around, state)
+        check(merge(args, around)?, around, state)
     }
+}
+
+/// Merges flags, variables and the file.
+fn merge(args: Args, around: &Surroundings) -> Result<Settings, ConfigError> {
+    let mut said = args.settings;
+    // $SORAMODE_SOCKET is a variable too, and so comes before the file.
+    said.socket = said.socket.or_else(|| around.socket.clone().map(PathBuf::from));
+    Ok(match args.config {
+        Some(path) => said.or(read_file(&path)?),
+        None => said,
+    })
 }
 
 fn check(settings: Settings, around: &Surroundings, state: &StateSurroundings) -> Result<Config, ConfigError> {

@@ -301,10 +301,10 @@ impl Driver {
 
     /// Has sessions ended, beside everything else.
     fn end(&self, ticket: Ticket, actor: &str, sessions: Vec<EndSession>) {
-        tracing::warn!(actor, sessions = sessions.len(), "ending sessions, as requested");
+        let actor = actor.to_owned();
         let (ender, mailbox) = (self.outside.ender.clone(), self.mailboxes.get(&ticket.socket).cloned());
         self.errands.spawn(async move {
-            let answer = ender.end(sessions).await;
+            let answer = ender.end(&actor, sessions).await;
             if let Some(mailbox) = mailbox {
                 mailbox.take(Mail::Answer(ticket.serial, answer));
             }

@@ -75,8 +75,18 @@ impl Ender {
         u64::try_from(self.subscribers.receiver_count()).unwrap_or(u64::MAX)
     }
 
-    /// Has these sessions ended, in a bounded time.
-    pub(crate) async fn end(self, sessions: Vec<EndSession>) -> Answer {
+    /// Has these sessions ended, in a bounded time, and logs what came of it.
+    pub(crate) async fn end(self, actor: &str, sessions: Vec<EndSession>) -> Answer {
+        let asked = sessions.len();
+        let answer = self.have_ended(sessions).await;
+        match &answer {
+            Ok(_) => tracing::warn!(actor, sessions = asked, "ended sessions, as requested"),
+            Err(refused) => tracing::info!(actor, sessions = asked, "request to end sessions refused: {}", refused.message),
+        }
+        answer
+    }
+
+    async fn have_ended(self, sessions: Vec<EndSession>) -> Answer {
         let asked = u64::try_from(sessions.len()).unwrap_or(u64::MAX);
         // Subscribers hear of it also where Sora is asked: the session may be theirs.
         let heard = self.subscribers.send(Ending::Sessions(sessions.as_slice().into()));

@@ -49,7 +49,6 @@ fn tell(told: &clap::Error) -> ExitCode {
 }
 
 fn check(loaded: &Loaded) -> ExitCode {
-    let mut told = loaded.warnings.clone();
     let read = match &loaded.file {
         Some(file) => file.display().to_string(),
         None => format!("flags and environment variables only: --config is not set, and {CONFIG_FILE} does not exist"),
@@ -57,8 +56,9 @@ fn check(loaded: &Loaded) -> ExitCode {
     if let Err(error) = socket_file::check(&loaded.config) {
         return fail(MISUSED, &error);
     }
-    told.push(format!("ok ({read})"));
-    if writeln!(io::stdout(), "{}", told.join("\n")).is_ok() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
+    let warnings = loaded.warnings.iter().try_for_each(|warning| writeln!(io::stderr(), "soramoded: warning: {warning}"));
+    let told = warnings.and_then(|()| writeln!(io::stdout(), "ok ({read})"));
+    if told.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
 }
 
 fn check_state(config: &Config) -> ExitCode {

@@ -28,7 +28,7 @@ pub enum ErrorType {
     NotJoined,
     /// The connection is there already, in another channel.
     ConnectionIdInUse,
-    /// What is waited for cannot come true.
+    /// What is asked cannot be done in this state, or what is waited for cannot come true.
     ConditionImpossible,
     /// It is not there.
     NotFound,
@@ -202,7 +202,7 @@ impl Error {
                 format!("it stays {mode}, and can be opened after it has joined the cluster")
             }
         };
-        Self::new(ErrorType::NotJoined, format!("the node is {membership}: {then}"))
+        Self::new(ErrorType::NotJoined, format!("the node is not in its cluster ({membership}): {then}"))
     }
 
     /// The connection is in another channel.
@@ -215,8 +215,8 @@ impl Error {
 
     /// A wait for `drained` in a mode that lets new sessions in, or that the operator did not set.
     pub fn cannot_drain(mode: Mode) -> Self {
-        Self::new(ErrorType::ConditionImpossible, format!("the node is {mode}, and only a closed node drains"))
-            .with_hint("Close it first: soramode set block_new_session")
+        let message = format!("the node is {mode}: only a closed node can become drained");
+        Self::new(ErrorType::ConditionImpossible, message).with_hint("Close it first: soramode close")
     }
 
     /// A wait for `joined` on a node without a cluster.
@@ -227,6 +227,19 @@ impl Error {
     /// No session on this channel.
     pub fn no_session(channel_id: &ChannelId) -> Self {
         Self::new(ErrorType::NotFound, format!("no session on channel {:?}", channel_id.as_str()))
+    }
+
+    /// A delivery that says the node is drained, to be sent again after the node was opened.
+    pub fn obsolete_delivery(id: u64) -> Self {
+        let message = format!("delivery {id} is obsolete: the node was opened after it");
+        Self::new(ErrorType::ConditionImpossible, message)
+            .with_hint("It is not resent, because its receiver would stop a node that is open")
+    }
+
+    /// A delivery whose receiver was removed.
+    pub fn no_receiver(id: u64) -> Self {
+        let message = format!("the receiver of delivery {id} is no longer configured");
+        Self::new(ErrorType::ConditionImpossible, message).with_hint("Add it to --webhook again, restart soramoded, and retry")
     }
 
     /// No delivery of this number, or none any more.
@@ -249,10 +262,12 @@ impl Error {
         error
     }
 
-    /// A wait for `drained` while the sessions are not known.
-    pub fn sessions_incomplete(missing: &str) -> Self {
-        Self::new(ErrorType::SessionsIncomplete, format!("session list incomplete: {missing}"))
-            .with_hint("If you are sure that nobody is connected, add assume_complete (--assume-complete)")
+    /// A wait for `drained` while the session list is not complete; `remedy` is an imperative that completes it.
+    pub fn sessions_incomplete(reason: &str, remedy: Option<&str>) -> Self {
+        let remedy = remedy.map(|remedy| format!("{remedy}. ")).unwrap_or_default();
+        Self::new(ErrorType::SessionsIncomplete, format!("session list incomplete: {reason}")).with_hint(format!(
+            "{remedy}If you have checked on the SFU that no client is connected, add --assume-complete (assume_complete)"
+        ))
     }
 
     /// A promise that needs the disk cannot be given.
@@ -286,8 +301,11 @@ impl Error {
 
     /// A node was to be purged by one that is not in the cluster itself.
     pub fn cannot_purge(membership: Membership) -> Self {
-        Self::new(ErrorType::NotJoined, format!("the node is {membership}: only a node that is joined can purge another"))
-            .with_hint("Run it on a node that is joined, or wait until etcd answers; soramode doctor says what is wrong")
+        Self::new(
+            ErrorType::NotJoined,
+            format!("the node is not in its cluster ({membership}): only a node that is joined can purge another"),
+        )
+        .with_hint("Run it on a node that is joined, or wait until etcd answers; soramode doctor says what is wrong")
     }
 
     /// There is a cluster already.
@@ -312,8 +330,9 @@ impl Error {
 
     /// The node that is to be written off is there.
     pub fn node_is_there(node_name: &NodeName) -> Self {
-        let message = format!("node {:?} is in the cluster, and has no orphaned channels", node_name.as_str());
-        Self::new(ErrorType::NodeStillJoined, message).with_hint("To purge the node itself, stop it first")
+        let message = format!("node {:?} still counts as a member of the cluster, and has no orphaned channels", node_name.as_str());
+        Self::new(ErrorType::NodeStillJoined, message)
+            .with_hint("To purge the node itself, stop it. If it is stopped, retry after its --cluster-ttl (default: 10s)")
     }
 
     /// No channel waits for this node.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::access::Access;
 use crate::cluster::ClusterStatus;
 use crate::decision::RejectReason;
+use crate::error::Error;
 use crate::id::{LogId, NodeName};
 use crate::mode::{Mode, ModeState};
 use crate::session::Session;
@@ -56,10 +57,14 @@ pub struct Source {
     pub name: String,
     /// Whether it has reported every session on the SFU.
     pub complete: bool,
-    /// Why not, and what would complete it.
+    /// Why not.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub incomplete_reason: Option<String>,
-    /// When Sora last sent a webhook or answered on its API.
+    /// How to complete it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub hint: Option<String>,
+    /// When Sora last sent a webhook or answered on its API, or when a client of the control socket last sent `Connect`, `Disconnect` or
+    /// `Report`. Absent if that was not since the daemon started.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub last_contact: Option<Time>,
     /// Why Sora's API was not heard when it was asked last.
@@ -280,10 +285,16 @@ impl Status {
         self.sessions_complete || self.sources.iter().all(is_soon)
     }
 
-    /// Why the sessions are not complete, and what would make them so.
-    pub fn incomplete_reason(&self) -> String {
+    /// Whether a Sora is one of the sources.
+    pub fn has_sora(&self) -> bool {
+        self.sources.iter().any(|source| source.name == "sora")
+    }
+
+    /// The error of a command that needs the complete session list.
+    pub fn sessions_incomplete(&self) -> Error {
         let reasons: Vec<&str> = self.sources.iter().filter_map(|source| source.incomplete_reason.as_deref()).collect();
-        if reasons.is_empty() { "no source has reported all of them".to_owned() } else { reasons.join("; ") }
+        let reason = if reasons.is_empty() { "no source has reported all of them".to_owned() } else { reasons.join("; ") };
+        Error::sessions_incomplete(&reason, self.sources.iter().find_map(|source| source.hint.as_deref()))
     }
 }
 

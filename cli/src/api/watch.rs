@@ -305,7 +305,7 @@ fn socket_knows(seen: &Seen) -> bool {
 /// A node that does not know every session, and will not with the next answer of its Sora, does not drain.
 fn check_known_soon(seen: &Seen) -> Result<(), Failure> {
     match seen.status() {
-        Some(status) if !status.is_complete_soon() => Err(Error::sessions_incomplete(&status.incomplete_reason()).into()),
+        Some(status) if !status.is_complete_soon() => Err(status.sessions_incomplete().into()),
         Some(_) | None => Ok(()),
     }
 }

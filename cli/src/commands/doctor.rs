@@ -73,7 +73,8 @@ struct View<'a> {
 pub(crate) async fn run(_: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
     let (info, status) = context.socket.connect().await?.call_both(&GetInfo {}, &GetStatus {}).await?;
     let mut checks = vec![versions(&info), access(&info), mode(&status, &context.command("set normal")), state(&status)];
-    checks.extend(status.sources.iter().map(|source| source_check(source, &context.output)));
+    checks.extend(status.sources.iter().map(|source| source_check(source, &status, &context.output)));
+    checks.extend(auth_check(&status));
     if status.shadow {
         checks.push(Check::note("shadow", SHADOW, "To enforce the mode, restart soramoded without --shadow"));
     }
@@ -182,14 +183,20 @@ fn state(status: &Status) -> Check {
     }
 }
 
-fn source_check(source: &Source, output: &Output) -> Check {
+fn source_check(source: &Source, status: &Status, output: &Output) -> Check {
     let name = if source.name == "sora" { "sora" } else { "socket" };
     let heard = source.last_contact.map(|heard| format!(" (last heard {})", output.time(heard))).unwrap_or_default();
     match (&source.problem, &source.incomplete_reason) {
         (Some(problem), _) => Check::bad(name, format!("Sora's API failed: {problem}{heard}"), "Check --sora-api, and that this Sora runs"),
         (None, Some(missing)) => {
-            let advice = "Until then drain and wait end with exit code 8. If you are sure nobody is connected, add --assume-complete";
+            let remedy = source.hint.as_ref().map(|hint| format!("{hint}. ")).unwrap_or_default();
+            let advice = format!("{remedy}Until then drain and wait end with exit code 8");
             Check::bad(name, format!("session list incomplete: {missing}{heard}"), advice)
+        }
+        (None, None) if source.complete && source.last_contact.is_none() && !status.has_sora() => {
+            let how = "no client has called Connect or Report since soramoded started";
+            let advice = "Connect the signalling server (soramode-protocol(7)): sessions that are not reported do not hold up a drain";
+            Check::note(name, how, advice)
         }
         (None, None) if source.complete => Check::ok(name, format!("session list complete{heard}")),
         (None, None) => {
@@ -202,6 +209,15 @@ fn source_check(source: &Source, output: &Output) -> Check {
 fn warning_check(warning: &str) -> Check {
     let (how, advice) = warning.split_once(". ").unwrap_or((warning, "See soramoded's log: journalctl -u soramoded"));
     Check::bad("warning", how, advice)
+}
+
+/// Notes that Sora's auth webhook is decided by the mode alone.
+fn auth_check(status: &Status) -> Option<Check> {
+    let is_alone = status.has_sora() && !status.upstreams.iter().any(|upstream| upstream.name == "auth");
+    is_alone.then(|| {
+        let how = "no --auth-upstream: every client that the mode admits is admitted";
+        Check::note("auth", how, "If your application authenticates clients, set --auth-upstream to the URL of its auth webhook")
+    })
 }
 
 /// Checks how `soramode end` and fences end sessions.

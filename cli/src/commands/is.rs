@@ -76,8 +76,8 @@ fn is_drained(seen: &Seen, enough: Enough) -> Result<(bool, String), Failure> {
         (Drained::Open, Mode::Normal) => Ok((false, format!("{node} is open: {mode}"))),
         (Drained::Open, _) => Ok((false, format!("{node} is {mode}, not drained: it becomes normal when it joins its cluster"))),
         (Drained::Incomplete, _) => {
-            let missing = seen.status().map_or_else(|| "its lists were not asked for".to_owned(), Status::incomplete_reason);
-            Err(Error::sessions_incomplete(&missing).into())
+            let not_asked = || Error::sessions_incomplete("its lists were not asked for", None);
+            Err(seen.status().map_or_else(not_asked, Status::sessions_incomplete).into())
         }
     }
 }

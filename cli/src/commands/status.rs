@@ -158,7 +158,10 @@ fn source_words(source: &Source, output: &Output) -> String {
     let heard = source.last_contact.map(|heard| format!(" (last heard {})", output.time(heard))).unwrap_or_default();
     match (&source.incomplete_reason, source.complete) {
         // The first says why.
-        (Some(missing), _) => format!("incomplete: {missing}{heard}"),
+        (Some(missing), _) => {
+            let remedy = source.hint.as_ref().map(|hint| format!(". {hint}")).unwrap_or_default();
+            format!("incomplete: {missing}{heard}{remedy}")
+        }
         (None, true) => format!("complete{heard}"),
         (None, false) => format!("incomplete: soramoded is asking for the rest{heard}"),
     }

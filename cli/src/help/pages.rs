@@ -252,7 +252,7 @@ static PAGES: &[Page] = &[
     },
     Page {
         command: "deliveries resend",
-        exits: &[(Exit::Done, "queued"), NO_DELIVERY],
+        exits: &[(Exit::Done, "queued"), (Exit::Refused, "obsolete, or its receiver was removed"), NO_DELIVERY],
         examples: &[example("soramode deliveries resend 1", "Send the delivery with the ID 1 again")],
     },
     Page {

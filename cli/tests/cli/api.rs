@@ -157,7 +157,7 @@ fn somebody_who_opens_the_node_ends_the_wait() {
     let ended = drain.ended();
     assert_eq!((ended.code, ended.stderr.contains("stopped waiting on ")), (6, true), "{ended:?}");
     let ended = run(&sora, &["wait", "drained"]);
-    assert_eq!((ended.code, ended.stderr.contains("the node is normal, and only a closed node drains")), (5, true), "{ended:?}");
+    assert_eq!((ended.code, ended.stderr.contains("the node is normal: only a closed node can become drained")), (5, true), "{ended:?}");
 }
 
 #[test]

@@ -89,8 +89,8 @@ fn what_became_outdated_is_not_sent_again() {
     drained(&daemon);
     daemon.ok(&["set", "normal"]);
     let refused = daemon.run(&["deliveries", "resend", "1"]);
-    assert_eq!(refused.code, 2, "{refused:?}");
-    assert!(refused.stderr.contains("is obsolete: the node has been opened since"), "{refused:?}");
+    assert_eq!(refused.code, 5, "{refused:?}");
+    assert!(refused.stderr.contains("soramode: delivery 1 is obsolete: the node was opened after it\nhint: "), "{refused:?}");
 }
 
 #[test]

@@ -35,12 +35,15 @@ fn a_node_that_is_well_is_said_to_be_so() {
         ("access", "ok"),
         ("mode", "ok"),
         ("state", "note"),
-        ("socket", "ok"),
+        ("socket", "note"),
         ("end", "note"),
         ("deliveries", "ok"),
         ("clock", "ok"),
     ];
     assert_eq!(checks(&report), wanted);
+    assert_eq!(report["checks"][4]["how"], "no client has called Connect or Report since soramoded started");
+    daemon.connect("spam", "one");
+    assert_eq!(checks(&daemon.json(&["doctor"]).1)[4], ("socket", "ok"));
     let table = daemon.ok(&["doctor"]);
     assert!(
         table.starts_with("ok    versions    soramoded ")
@@ -65,6 +68,7 @@ fn what_is_not_as_it_should_be_is_said_with_what_to_do() {
         ("state", "note"),
         ("socket", "ok"),
         ("sora", "bad"),
+        ("auth", "note"),
         ("warning", "bad"),
         ("end", "ok"),
         ("deliveries", "ok"),

@@ -26,6 +26,7 @@ const ENDED_PER_STEP: usize = 256;
 impl Gate {
     /// Answers at once, or, where the cluster must be asked, later.
     pub(crate) fn connect(&mut self, turn: &mut Turn, ticket: Ticket, connect: Connect) -> Option<Refusable<Decision>> {
+        self.known.heard_socket(turn.now.wall);
         if self.member.is_some() && connect.connection_id.as_ref().is_none_or(|id| self.sessions.find(id).is_none()) {
             let row = self.judge(self.mode.mode, self.sessions.find_session(&connect.channel_id));
             if self.must_ask(row, &connect.channel_id) {
@@ -105,6 +106,7 @@ impl Gate {
     }
 
     pub(crate) fn disconnect(&mut self, turn: &mut Turn, gone: &Disconnect) -> Disconnected {
+        self.known.heard_socket(turn.now.wall);
         self.cancel_connection(turn, &gone.connection_id);
         let Some(slot) = self.sessions.find(&gone.connection_id) else {
             return Disconnected { found: false, channel_id: None, session_id: None, durable: true };
@@ -116,6 +118,7 @@ impl Gate {
     }
 
     pub(crate) fn report(&mut self, turn: &mut Turn, socket: SocketId, report: Report) -> Reported {
+        self.known.heard_socket(turn.now.wall);
         let mut named = self.reports.remove(&socket).unwrap_or_default();
         let mut added = 0;
         for connection in report.connections {

@@ -324,15 +324,12 @@ impl Gate {
     pub(crate) fn resend_delivery(&mut self, turn: &mut Turn, id: u64) -> Refusable<Delivery> {
         let delivery = self.deliveries.rows.get(&id).ok_or_else(|| Error::no_delivery(id))?;
         let place = place_of(&self.settings.webhooks, &delivery.url);
-        let place = place.ok_or_else(|| Error::invalid_params("id", "its receiver is no longer configured (--webhook)"))?;
+        let place = place.ok_or_else(|| Error::no_receiver(id))?;
         // One that was given up, or even arrived, before the node was opened again is as old as one that was not.
         let is_outdated = delivery.event.kind == EventKind::SessionVanished && self.opened_generation > delivery.generation;
         match delivery.state {
             DeliveryState::Obsolete | DeliveryState::Succeeded | DeliveryState::Failed if is_outdated => {
-                return Err(Error::invalid_params(
-                    "id",
-                    "is obsolete: the node has been opened since, and a receiver that acts on it might stop a node in service",
-                ));
+                return Err(Error::obsolete_delivery(id));
             }
             DeliveryState::Pending => self.hasten(turn, id, place),
             DeliveryState::Obsolete | DeliveryState::Succeeded | DeliveryState::Failed => self.owe_again(turn, id),

@@ -18,6 +18,8 @@ use crate::waits::Changed;
 pub(crate) struct Known {
     /// Whether the control socket's clients have told of everybody.
     socket: bool,
+    /// When one of them last told of a connection.
+    socket_contact: Option<Time>,
     sora: Option<SoraTruth>,
 }
 
@@ -54,9 +56,10 @@ impl Known {
             SoraFeed::None | SoraFeed::Webhooks => None,
         };
         match settings.sora.feed {
-            SoraFeed::None => Self { socket: settings.assume_complete, sora: None },
+            SoraFeed::None => Self { socket: settings.assume_complete, socket_contact: None, sora: None },
             SoraFeed::Webhooks | SoraFeed::WebhooksAndApi => {
-                Self { socket: true, sora: Some(SoraTruth { is_known: settings.assume_complete, last_contact: None, api: api() }) }
+                let sora = SoraTruth { is_known: settings.assume_complete, last_contact: None, api: api() };
+                Self { socket: true, socket_contact: None, sora: Some(sora) }
             }
         }
     }
@@ -64,6 +67,11 @@ impl Known {
     /// The socket's clients have told of everybody.
     pub(crate) const fn socket_told_all(&mut self) {
         self.socket = true;
+    }
+
+    /// A client of the control socket told of a connection.
+    pub(crate) const fn heard_socket(&mut self, now: Time) {
+        self.socket_contact = Some(now);
     }
 
     /// Sora said something.
@@ -169,43 +177,51 @@ impl Gate {
     }
 
     pub(crate) fn sources(&self) -> Vec<Source> {
-        let reason = |is_incomplete: bool| is_incomplete.then(|| self.what_is_missing());
+        let why = |is_incomplete: bool| match is_incomplete.then(|| self.what_is_missing()) {
+            Some((reason, remedy)) => (Some(reason), remedy.map(str::to_owned)),
+            None => (None, None),
+        };
+        let (incomplete_reason, hint) = why(!self.known.socket);
         let mut sources = vec![Source {
             name: "socket".to_owned(),
             complete: self.known.socket,
-            incomplete_reason: reason(!self.known.socket),
-            last_contact: None,
+            incomplete_reason,
+            hint,
+            last_contact: self.known.socket_contact,
             problem: None,
         }];
         if let Some(sora) = &self.known.sora {
             let complete = self.known.is_confirmed();
             let problem = sora.api.as_ref().and_then(|polls| polls.problem.clone());
             let (name, last_contact) = ("sora".to_owned(), sora.last_contact);
-            sources.push(Source { name, complete, incomplete_reason: reason(!complete), last_contact, problem });
+            let (incomplete_reason, hint) = why(!complete);
+            sources.push(Source { name, complete, incomplete_reason, hint, last_contact, problem });
         }
         sources
     }
 
-    /// Why the sessions are not all known, and what would help.
-    pub(crate) fn what_is_missing(&self) -> String {
+    /// Why the sessions are not all known, and what to do about it.
+    pub(crate) fn what_is_missing(&self) -> (String, Option<&'static str>) {
         let node = &self.node_name;
         let since = match self.settings.storage.state {
             StorageState::Failed => "could not use its stored state when it started",
             StorageState::Ok | StorageState::Memory => "was started beside an SFU that may already have had sessions",
         };
         let Some(sora) = &self.known.sora else {
-            return format!("soramoded on {node} {since}, and has received no complete Report since. Have the signalling server send one");
+            let reason = format!("soramoded on {node} has received no complete Report, and {since}");
+            return (reason, Some("Send a complete Report from the signalling server"));
         };
         let problem = |polls: &Polls| polls.problem.as_ref().map(|problem| format!(" ({problem})")).unwrap_or_default();
         match &sora.api {
-            None => format!(
-                "soramoded on {node} {since}, and has no --sora-api to ask for them. Set it; or, if soramoded always starts before Sora, set \
-                 --assume-complete"
+            None => (
+                format!("soramoded on {node} has no --sora-api, so it cannot ask Sora for its sessions, and {since}"),
+                Some("Restart soramoded with --sora-api; or, if it always starts before Sora, with --assume-complete"),
             ),
-            Some(polls) if !sora.is_known => {
-                format!("soramoded on {node} {since}, and Sora's API has given no usable answer since{}", problem(polls))
-            }
-            Some(polls) => format!("Sora's API has yet to confirm the sessions that soramoded on {node} has{}", problem(polls)),
+            Some(polls) if !sora.is_known => (
+                format!("soramoded on {node} has had no usable answer from Sora's API{}, and {since}", problem(polls)),
+                Some("Check --sora-api, and that Sora runs"),
+            ),
+            Some(polls) => (format!("Sora's API has yet to confirm the sessions of soramoded on {node}{}", problem(polls)), None),
         }
     }
 }

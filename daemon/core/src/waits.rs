@@ -145,7 +145,8 @@ impl Gate {
             WaitFor::Drained if self.is_superseded(wait) => Ok(()),
             WaitFor::Drained if !self.mode.mode.is_block() => Err(Error::cannot_drain(self.mode.mode)),
             WaitFor::Drained if !self.known.is_known_soon() && !wait.assume_complete => {
-                Err(Error::sessions_incomplete(&self.what_is_missing()))
+                let (reason, remedy) = self.what_is_missing();
+                Err(Error::sessions_incomplete(&reason, remedy))
             }
             WaitFor::Joined if self.membership == Membership::Standalone => Err(Error::cannot_join()),
             WaitFor::Drained | WaitFor::Joined | WaitFor::Mode => Ok(()),

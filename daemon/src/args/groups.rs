@@ -83,6 +83,20 @@ mod tests {
     }
 
     #[test]
+    fn the_short_help_fits_a_terminal_and_names_the_long_one() {
+        let help = crate::args::command().term_width(80).render_help().to_string();
+        assert!(help.lines().count() <= 36 && help.contains("soramoded --help"), "{help}");
+    }
+
+    #[test]
+    fn the_help_names_each_type_of_event_that_can_be_sent() {
+        let help = crate::args::command().term_width(1_000).render_long_help().to_string();
+        for event_type in soramode_protocol::event::EventType::ALL {
+            assert!(!event_type.is_deliverable() || help.contains(event_type.name()), "{}", event_type.name());
+        }
+    }
+
+    #[test]
     fn the_help_fits_the_width_of_a_terminal() {
         for text in [crate::args::command().term_width(80).render_help(), crate::args::command().term_width(80).render_long_help()] {
             let text = text.to_string();

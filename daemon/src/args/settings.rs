@@ -39,9 +39,9 @@ pub struct Settings {
     #[serde(deserialize_with = "from_text")]
     pub socket_mode: Option<SocketMode>,
 
-    /// Give the control socket to this group, and let its members change the mode
+    /// Give the control socket to this group (name or number), and let its members change the mode
     ///
-    /// A name or a number. A client is a member if its process has the group, or if the user database lists its user in the group.
+    /// A client is a member if its process has the group, or if the user database lists its user in the group.
     #[arg(long, value_name = "GROUP", env = "SORAMODED_OPERATOR_GROUP", hide_env_values = true)]
     pub operator_group: Option<String>,
 
@@ -51,12 +51,14 @@ pub struct Settings {
     #[arg(long, value_name = "FOLDER", env = "SORAMODED_STATE_DIR", hide_env_values = true)]
     pub state_dir: Option<PathBuf>,
 
-    /// Keep the state in memory only: it is lost when the daemon stops
+    /// Keep the state in memory only: it is lost when the daemon stops, and --state-dir is not used
     #[arg(long, env = "SORAMODED_EPHEMERAL", hide_env_values = true)]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = BoolishValueParser::new(), hide_possible_values = true)]
     pub ephemeral: Option<bool>,
 
-    /// Start in this mode: normal, block_new_session or block_new_connection [default: normal]
+    /// Set this mode at every start: normal, block_new_session or block_new_connection [default: the stored mode; at first normal]
+    ///
+    /// With normal, a restart opens a node that was closed for maintenance.
     #[arg(long, value_name = "MODE", env = "SORAMODED_MODE", hide_env_values = true, value_parser = settable_mode)]
     pub mode: Option<SettableMode>,
 
@@ -88,7 +90,7 @@ pub struct Settings {
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = BoolishValueParser::new(), hide_possible_values = true)]
     pub assume_complete: Option<bool>,
 
-    /// Assume that the SFU is already running: the node is not drained before a complete Report
+    /// Assume that the SFU is already running: the node is not drained before a complete Report, which lists every connection
     #[arg(long, env = "SORAMODED_ASSUME_INCOMPLETE", hide_env_values = true)]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = BoolishValueParser::new(), hide_possible_values = true)]
     pub assume_incomplete: Option<bool>,
@@ -96,9 +98,7 @@ pub struct Settings {
     /// Serve Sora's HTTP API on this ADDRESS:PORT or unix:PATH; can be given several times
     ///
     /// soramoded answers GetMode, ChangeMode and its own targets; with --sora-api it forwards all other requests to Sora.
-    /// `soramode --api-url` uses this listener.
-    ///
-    /// Without --http-token-file every user of this machine can change the mode through a loopback address; other addresses require
+    /// `soramode --api-url` uses this listener. Without --http-token-file every user of this machine can change the mode through a loopback address; other addresses require
     /// the file. On a Unix socket only root, the daemon's own user and the operator group can change it, as on the control socket.
     #[arg(long, value_name = "ADDRESS", env = "SORAMODED_API_LISTEN", hide_env_values = true, value_delimiter = ',')]
     #[serde(deserialize_with = "list_from_text")]
@@ -185,13 +185,16 @@ pub struct Settings {
 
     /// Send events to this URL; can be given several times
     ///
-    /// Each receiver gets each event at least once and in order; failed deliveries are retried for a day and a half. Separate several
-    /// URLs by spaces; write a space inside a URL as %20.
+    /// Each receiver gets each event at least once and in order; failed deliveries are retried for 36 hours. Separate several URLs by
+    /// spaces; write a space inside a URL as %20.
     #[arg(long, value_name = "URL", env = "SORAMODED_WEBHOOK", hide_env_values = true, value_delimiter = ' ')]
     #[serde(deserialize_with = "list_from_text")]
     pub webhook: Vec<HttpUrl>,
 
     /// Types of events to send, such as session.* or mode.changed; can be given several times [default: session.vanished]
+    ///
+    /// session.vanished: the last session of a closed node has ended, so the node is drained. The others: session.created,
+    /// session.destroyed, connection.created, connection.destroyed, mode.changed, node.joined, node.isolated, node.fenced.
     #[arg(long, value_name = "TYPE", env = "SORAMODED_WEBHOOK_EVENTS", hide_env_values = true, value_delimiter = ',')]
     #[serde(deserialize_with = "list_from_text")]
     pub webhook_events: Vec<EventPattern>,
@@ -229,25 +232,25 @@ pub struct Settings {
     #[serde(deserialize_with = "from_text")]
     pub cluster_name: Option<ClusterName>,
 
-    /// TTL of this node's etcd lease [default: 10s]
+    /// TTL of this node's etcd lease, 2s to 10m: after this time without renewal the node counts as lost [default: 10s]
     #[arg(long, value_name = "DURATION", env = "SORAMODED_CLUSTER_TTL", hide_env_values = true)]
     #[serde(deserialize_with = "from_text")]
     pub cluster_ttl: Option<Span>,
 
-    /// Interval at which the node reads etcd and renews its ownership lease [default: 2s]
+    /// Interval at which the node reads etcd and renews its ownership lease, 100ms to 1m [default: 2s]
     #[arg(long, value_name = "DURATION", env = "SORAMODED_CLUSTER_HEARTBEAT", hide_env_values = true)]
     #[serde(deserialize_with = "from_text")]
     pub cluster_heartbeat: Option<Span>,
 
-    /// Isolate the node, which then rejects new clients, after this time without a renewal [default: 6s]
+    /// Isolate the node, which then rejects new clients, after this time without a renewal of its ownership lease [default: 6s]
     #[arg(long, value_name = "DURATION", env = "SORAMODED_ISOLATED_AFTER", hide_env_values = true)]
     #[serde(deserialize_with = "from_text")]
     pub isolated_after: Option<Span>,
 
-    /// End the node's sessions after this time without a renewal, so that others can take over its channels [default: 30s, or never]
+    /// Fence the node (end its sessions) after this time without a renewal of its ownership lease [default: 30s or never]
     ///
-    /// The default is never without --on-fence and --dead-man: nothing would end the sessions, so the channels stay reserved until the
-    /// node returns or an operator runs `soramode nodes purge`.
+    /// Other nodes can then take over its channels. The default is 30s with --on-fence and --dead-man. Without them it is never, because
+    /// nothing would end the sessions: the channels stay reserved until the node returns or an operator runs `soramode nodes purge`.
     #[arg(long, value_name = "DURATION|never", env = "SORAMODED_FENCE_AFTER", hide_env_values = true)]
     #[serde(deserialize_with = "from_text")]
     pub fence_after: Option<FenceAfter>,
@@ -262,7 +265,7 @@ pub struct Settings {
     #[serde(deserialize_with = "from_text")]
     pub on_fence: Option<OnFence>,
 
-    /// Means of ending sessions when soramoded is dead or frozen: grant (the SFU stops without one) or none [default: none]
+    /// Means of ending sessions when soramoded is dead or frozen: grant (the SFU stops if it gets no grant) or none [default: none]
     #[arg(long, value_name = "MEANS", env = "SORAMODED_DEAD_MAN", hide_env_values = true)]
     #[serde(deserialize_with = "from_text")]
     pub dead_man: Option<DeadMan>,

@@ -34,7 +34,7 @@ enum Written {
 }
 
 /// Why `/cfg` was not written.
-const CHANGED: &str = "/cfg in etcd was changed meanwhile";
+const CHANGED: &str = "the cluster's configuration in etcd (/cfg) was changed during the request; nothing was written";
 
 /// Result of a transaction.
 pub(super) struct Done {

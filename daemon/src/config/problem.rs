@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::Config;
-use crate::args::{self, WHOLE_NUMBER};
+use crate::args::{self, Settings, WHOLE_NUMBER};
 
 /// How near a word must be to a known one to be taken for it, from 0 to 1.
 const NEAR: f64 = 0.85;
@@ -48,10 +48,16 @@ pub(super) fn unknown_variables(names: impl Iterator<Item = OsString>) -> Vec<St
     let names = names.filter_map(|name| name.to_str()?.strip_prefix(PREFIX).map(str::to_owned));
     let unknown = names.filter(|name| !known.contains(name));
     let told = |name: String| match nearest(&name, known.iter().cloned()) {
-        Some(known) => format!("unknown variable {PREFIX}{name}: did you mean {PREFIX}{known}?"),
-        None => format!("unknown variable {PREFIX}{name}: soramoded(8) lists all settings"),
+        Some(known) => format!("environment variable {PREFIX}{name} is ignored: no such setting. Did you mean {PREFIX}{known}?"),
+        None => format!("environment variable {PREFIX}{name} is ignored: no such setting. soramoded(8) lists all settings"),
     };
     unknown.map(told).collect()
+}
+
+/// A folder for a state that is not kept there.
+pub(super) fn unused_state_dir(settings: &Settings) -> Option<String> {
+    let is_unused = settings.ephemeral == Some(true) && settings.state_dir.is_some();
+    is_unused.then(|| "state-dir is not used, because ephemeral is set: the state is lost when soramoded stops".to_owned())
 }
 
 /// Secrets in a file that every user may read.
@@ -117,8 +123,8 @@ mod tests {
         assert_eq!(
             told,
             [
-                "unknown variable SORAMODED_NODE: did you mean SORAMODED_NODE_NAME?",
-                "unknown variable SORAMODED_ZZZ: soramoded(8) lists all settings"
+                "environment variable SORAMODED_NODE is ignored: no such setting. Did you mean SORAMODED_NODE_NAME?",
+                "environment variable SORAMODED_ZZZ is ignored: no such setting. soramoded(8) lists all settings"
             ]
         );
     }

@@ -120,6 +120,21 @@ fn run(socket: &Path, flags: &[&str]) -> (Option<i32>, String) {
     (status.code(), String::from_utf8(stderr).unwrap())
 }
 
+#[test]
+fn the_log_says_of_each_request_to_end_sessions_whether_it_was_carried_out() {
+    let mut process = Process::start(&[]);
+    let mut client = process.client();
+    client.connect("spam", "1");
+    client.ask("End", &json!({"all": true}));
+    let log = process.read_log_until(" end sessions");
+    assert!(log.contains(" INFO request to end sessions refused: cannot end sessions: ") && !log.contains("WARN"), "{log}");
+    let mut signalling = process.client();
+    signalling.get("Subscribe", &json!({"types": ["mode.changed"], "ends": true}));
+    client.get("End", &json!({"all": true}));
+    let log = process.read_log_until(" ended sessions");
+    assert!(log.contains(" WARN ended sessions, as requested actor="), "{log}");
+}
+
 fn files(folder: &Path) -> Vec<String> {
     let mut names: Vec<String> =
         std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -264,11 +279,17 @@ fn flags_and_configuration_are_checked() {
         String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
     };
     assert!(variables("SORAMODED_MODE", "").contains("SORAMODED_MODE: unknown mode"), "{}", variables("SORAMODED_MODE", ""));
-    let told = variables("SORAMODED_NODE_NAM", "x");
-    assert!(
-        told.contains("unknown variable SORAMODED_NODE_NAM: did you mean SORAMODED_NODE_NAME?\nok (flags and environment variables only"),
-        "{told}"
-    );
+    let warnings = [
+        ("SORAMODED_NODE_NAM", "environment variable SORAMODED_NODE_NAM is ignored: no such setting. Did you mean SORAMODED_NODE_NAME?\n"),
+        ("SORAMODED_STATE_DIR", "state-dir is not used, because ephemeral is set: the state is lost when soramoded stops\n"),
+    ];
+    for (name, warning) in warnings {
+        let told = variables(name, "x");
+        assert!(
+            told.starts_with("ok (flags and environment variables only") && told.ends_with(&format!("soramoded: warning: {warning}")),
+            "{told}"
+        );
+    }
     let file = folder.path().join("soramoded.toml");
     std::fs::write(&file, "keep-events = 0\n").unwrap();
     let file = file.to_str().unwrap();

@@ -231,7 +231,12 @@ impl Gate {
         }
         match heard {
             Heard::Looked(looked) => self.looked(turn, *looked),
-            Heard::LookFailed(why) => self.note_problem(why),
+            Heard::LookFailed(why) => {
+                if let Some(member) = self.member() {
+                    member.trust.read_failed(why.clone());
+                }
+                self.note_problem(why);
+            }
             Heard::Joined(joined) => self.joined(turn, joined),
             Heard::Asked { channel_id, by, reply } => self.asked(turn, channel_id, (by, reply)),
             Heard::Found { channel_id, found } => self.found(turn, &channel_id, found),

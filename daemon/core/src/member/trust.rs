@@ -41,6 +41,8 @@ pub(super) struct Trust {
     /// The text of `/cfg` that transactions compare.
     trusted: Option<Vec<u8>>,
     refusal: Option<Refusal>,
+    /// Why the last read failed.
+    unreadable: Option<String>,
     /// The highest revision that is to be stored: a claim's answer may come before that to a read that was sent earlier.
     highest: u64,
     /// When it was stored last.
@@ -56,6 +58,11 @@ impl Trust {
 
     pub(super) const fn refuses(&self) -> bool {
         self.refusal.is_some()
+    }
+
+    /// Notes that a read failed: the one before it no longer says how etcd is.
+    pub(super) fn read_failed(&mut self, why: String) {
+        self.unreadable = Some(why);
     }
 
     /// How long channels are still only claimed anew.
@@ -104,6 +111,7 @@ impl Gate {
         let verdict = judge(member.trust.known.as_ref(), &looked.etcd);
         let text = std::mem::take(&mut looked.configuration_text);
         member.trust.shown = Some((looked.etcd.clone(), text));
+        member.trust.unreadable = None;
         match verdict {
             Ok(accepted) => {
                 self.trust(turn, accepted);
@@ -192,7 +200,11 @@ impl Gate {
             return Some(Err(Error::cluster_unavailable(member.problem.as_deref().unwrap_or("etcd has not answered yet"))));
         };
         let risk = if init.accept_risk.is_some() { AcceptedRisk::LostClaims } else { AcceptedRisk::None };
-        match plan_init(member.trust.known.as_ref(), shown, risk, (cluster_id, history_id)) {
+        let plan = plan_init(member.trust.known.as_ref(), shown, risk, (cluster_id, history_id));
+        if let (Err(_), Some(why)) = (&plan, &member.trust.unreadable) {
+            return Some(Err(Error::cluster_unavailable(why)));
+        }
+        match plan {
             Ok(configuration) => {
                 let found = shown.configuration.is_some().then(|| text.clone());
                 Self::order(turn, Order::Init { ticket, found, configuration });

@@ -39,7 +39,7 @@ impl Model {
         let refusal = match wait.wait_for {
             WaitFor::Drained if self.is_superseded(&wait) => None,
             WaitFor::Drained if !self.mode.mode.is_block() => Some(Error::cannot_drain(self.mode.mode)),
-            WaitFor::Drained if !self.known && !wait.assume_complete => Some(Error::sessions_incomplete("")),
+            WaitFor::Drained if !self.known && !wait.assume_complete => Some(Error::sessions_incomplete("", None)),
             WaitFor::Joined if self.membership == Membership::Standalone => Some(Error::cannot_join()),
             WaitFor::Drained | WaitFor::Mode | WaitFor::Joined => None,
         };
