@@ -40,7 +40,7 @@ enum What {
         url: Url,
         /// Sign with the secrets in this file
         ///
-        /// The file of soramoded's --webhook-secret-file: one a line, as whsec_BASE64. File mode 0600 or 0640.
+        /// The file of soramoded's --webhook-secret-file: one a line, as `whsec_BASE64`. File mode 0600 or 0640.
         #[arg(long, value_name = "FILE")]
         secret_file: Option<PathBuf>,
         /// Trust the certificates in this PEM file too
@@ -53,7 +53,7 @@ enum What {
     Verify {
         /// Verify with the secrets in this file
         ///
-        /// The file of soramoded's --webhook-secret-file: one a line, as whsec_BASE64. File mode 0600 or 0640.
+        /// The file of soramoded's --webhook-secret-file: one a line, as `whsec_BASE64`. File mode 0600 or 0640.
         #[arg(long, value_name = "FILE")]
         secret_file: PathBuf,
     },
