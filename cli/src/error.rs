@@ -313,10 +313,13 @@ mod tests {
 
     #[test]
     fn the_daemons_hint_is_a_hint() {
-        let failure = Failure::from(Error::sessions_incomplete("no Report yet", None));
+        let failure = Failure::from(Error::sessions_incomplete("no Report yet", Some("Send one")));
         assert_eq!(failure.exit, Exit::SessionsIncomplete);
         assert_eq!(failure.message, "session list incomplete: no Report yet");
-        assert_eq!(failure.hint.as_deref(), Some("If you are sure that nobody is connected, add --assume-complete"));
+        assert_eq!(
+            failure.hint.as_deref(),
+            Some("Send one. If you have checked on the SFU that no client is connected, add --assume-complete")
+        );
         let more = failure.with_hint("Watch again: soramode wait drained");
         assert!(more.hint.is_some_and(|hint| hint.ends_with("--assume-complete. Watch again: soramode wait drained")));
     }

@@ -177,7 +177,7 @@ pub(crate) fn restarted_without_state(node: &str) -> Failure {
     let message = format!("soramoded was restarted without its state and does not know the sessions of {node} any more");
     let failure = Failure { error_type: Some(ErrorType::SessionsIncomplete), ..Failure::new(Exit::SessionsIncomplete, message) };
     failure.with_hint(
-        "Wait until the signalling server has reported its sessions again. If you are sure that nobody is connected, add --assume-complete",
+        "Wait until the signalling server has reported its sessions again. If you have checked on the SFU that no client is connected, add --assume-complete",
     )
 }
 

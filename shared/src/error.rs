@@ -266,7 +266,7 @@ impl Error {
     pub fn sessions_incomplete(reason: &str, remedy: Option<&str>) -> Self {
         let remedy = remedy.map(|remedy| format!("{remedy}. ")).unwrap_or_default();
         Self::new(ErrorType::SessionsIncomplete, format!("session list incomplete: {reason}")).with_hint(format!(
-            "{remedy}If you have checked on the SFU that no client is connected, add --assume-complete (assume_complete)"
+            "{remedy}If you have checked on the SFU that no client is connected, add assume_complete (--assume-complete)"
         ))
     }
 
