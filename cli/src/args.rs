@@ -4,26 +4,22 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args as _, CommandFactory, FromArgMatches, Parser, ValueEnum};
 use clap_complete::engine::ArgValueCompleter;
-use soramode_protocol::mode::Mode;
 
 use crate::api::ApiFlags;
 use crate::commands::Command;
 use crate::completion;
 use crate::help;
 use crate::output::times;
+pub(crate) use crate::words::{Goal, Predicate, read_mode, read_mode_to_set};
 
 /// How long a wait takes at most if nothing else is said.
 pub(crate) const TIMEOUT_DEFAULT: Duration = Duration::from_mins(30);
-
-/// How near a typed word must be to a mode for it to be suggested: what clap asks of its own suggestions.
-const SIMILARITY_MIN: f64 = 0.7;
 
 /// Maintenance mode for WebRTC SFUs
 ///
@@ -113,7 +109,13 @@ fn with_tip(mut error: clap::Error) -> clap::Error {
         None if arg == "--node" => Some(format!("only {} take '--node'; run this one on that node", verbs_with_node())),
         None => None,
     };
-    let Some(tip) = tip else { return error };
+    let Some(tip) = tip else {
+        // A flag that does not exist is no value: clap would have it typed as `-- --flag`.
+        if error.kind() == ErrorKind::UnknownArgument && arg.starts_with('-') {
+            error.remove(ContextKind::Suggested);
+        }
+        return error;
+    };
     for kind in [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg, ContextKind::Usage] {
         error.remove(kind);
     }
@@ -242,7 +244,7 @@ impl Color {
 pub(crate) struct WaitFlags {
     /// Give up (exit 124) after this time [default: 30m]
     ///
-    /// A number with a unit: 90s, 45m, 2h, 1h30m. 0 waits without a limit; the longest limit is 366 days.
+    /// A number with a unit: 90s, 45m, 2h, 1h30m (more: soramode help options). 0 waits without a limit.
     #[arg(short, long, value_name = "DURATION", value_parser = times::read_span)]
     timeout: Option<Duration>,
     /// Proceed even if the session list is incomplete
@@ -262,69 +264,6 @@ impl WaitFlags {
     /// When to give up; `None` is never.
     pub(crate) fn limit(&self) -> Option<Duration> {
         Some(self.timeout.unwrap_or(TIMEOUT_DEFAULT)).filter(|limit| !limit.is_zero())
-    }
-}
-
-/// Reads a mode. `-` stands for `_`; a word that is near a mode is answered with that.
-pub(crate) fn read_mode(word: &str) -> Result<Mode, String> {
-    let word = word.replace('-', "_");
-    word.parse().map_err(|_| match nearest_mode(&word) {
-        Some(mode) => format!("no such mode; did you mean {mode}?"),
-        None => format!("no such mode; there are {}", Mode::ALL.map(Mode::name).join(", ")),
-    })
-}
-
-fn nearest_mode(word: &str) -> Option<Mode> {
-    let word = word.to_lowercase();
-    let likeness = |mode: &Mode| strsim::jaro(&word, mode.name());
-    let nearest = Mode::ALL.into_iter().max_by(|one, other| likeness(one).total_cmp(&likeness(other)))?;
-    (likeness(&nearest) >= SIMILARITY_MIN).then_some(nearest)
-}
-
-/// What can be waited for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Goal {
-    /// `drained`
-    Drained,
-    /// `joined`
-    Joined,
-    /// `mode=M`
-    Mode(Mode),
-}
-
-impl FromStr for Goal {
-    type Err = String;
-
-    fn from_str(word: &str) -> Result<Self, String> {
-        match (word, word.strip_prefix("mode=")) {
-            ("drained", _) => Ok(Self::Drained),
-            ("joined", _) => Ok(Self::Joined),
-            (_, Some(mode)) => read_mode(mode).map(Self::Mode),
-            (_, None) => Err("takes drained, joined or mode=MODE".to_owned()),
-        }
-    }
-}
-
-/// What can be asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Predicate {
-    /// `drained`
-    Drained,
-    /// `joined`
-    Joined,
-    /// A mode's name.
-    Mode(Mode),
-}
-
-impl FromStr for Predicate {
-    type Err = String;
-
-    fn from_str(word: &str) -> Result<Self, String> {
-        match word {
-            "drained" => Ok(Self::Drained),
-            "joined" => Ok(Self::Joined),
-            mode => read_mode(mode).map(Self::Mode).map_err(|problem| format!("neither drained nor joined, and {problem}")),
-        }
     }
 }
 
@@ -365,27 +304,5 @@ mod tests {
         for line in ["", "gte", "get --help", "help --help", "--version get", "get get"] {
             assert_eq!(read(&format!("soramode {line}")), (None, None), "{line}");
         }
-    }
-
-    #[test]
-    fn modes_are_read_with_either_separator() {
-        assert_eq!(read_mode("block-new-session"), Ok(Mode::BlockNewSession));
-        assert_eq!(read_mode("block_new_connection"), Ok(Mode::BlockNewConnection));
-    }
-
-    #[test]
-    fn a_near_miss_is_suggested_and_a_far_one_is_not() {
-        assert_eq!(read_mode("nromal"), Err("no such mode; did you mean normal?".to_owned()));
-        assert_eq!(read_mode("Block-New-Sessions"), Err("no such mode; did you mean block_new_session?".to_owned()));
-        assert!(read_mode("maintenance").unwrap_err().contains("there are normal, block_new_session"));
-    }
-
-    #[test]
-    fn goals_and_predicates_are_read() {
-        assert_eq!("mode=block-new-session".parse(), Ok(Goal::Mode(Mode::BlockNewSession)));
-        assert_eq!("drained".parse(), Ok(Goal::Drained));
-        assert!("normal".parse::<Goal>().is_err());
-        assert_eq!("initial".parse(), Ok(Predicate::Mode(Mode::Initial)));
-        assert!("drianed".parse::<Predicate>().is_err());
     }
 }

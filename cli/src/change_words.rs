@@ -37,10 +37,10 @@ pub(crate) fn set_words(state: &ModeState) -> String {
     format!("{actor} set {} {} ago{reason}{}", state.mode, times::age(state.since), until_words(state))
 }
 
-/// `; it becomes normal by itself in 3 s`, where it does.
+/// `; it reopens in 3 s`, where it does.
 pub(crate) fn until_words(state: &ModeState) -> String {
     let ahead = state.expires_at.filter(|expires_at| *expires_at > times::now());
-    ahead.map(|time| format!("; it becomes normal by itself in {}", times::ahead(time))).unwrap_or_default()
+    ahead.map(|time| format!("; it reopens in {}", times::ahead(time))).unwrap_or_default()
 }
 
 /// `vm is empty after 26 s (30 sessions ended)`
@@ -82,7 +82,12 @@ impl Closed {
         if before.mode != now.mode {
             let stay = if now.mode.is_block() { " stay" } else { "" };
             let counts = format!("({}{stay})", self.seen.count_words());
-            return format!("{node}: {} -> {} {counts}{}", before.mode, now.mode, self.replaced_words());
+            let looser = if now.mode.is_block() && before.mode.is_block() && now.mode < before.mode {
+                ". Clients may again join channels that have a session"
+            } else {
+                ""
+            };
+            return format!("{node}: {} -> {} {counts}{looser}{}", before.mode, now.mode, self.replaced_words());
         }
         let what = match (self.is_stricter(), before.mode.is_block()) {
             (true, _) => format!("{node} is already in a stricter mode ({}", before.mode),
@@ -132,7 +137,7 @@ impl Closed {
             }
             (before, Some(now)) if before != Some(now) => {
                 let instead = before.map(|before| format!(" instead of in {}", times::ahead(before))).unwrap_or_default();
-                Some(format!("it becomes normal by itself in {}{instead}", times::ahead(now)))
+                Some(format!("it reopens in {}{instead}", times::ahead(now)))
             }
             (_, _) => None,
         }

@@ -29,8 +29,7 @@ const LOOK_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) struct NodeFlag {
     /// Act on another cluster node, through its HTTP API
     ///
-    /// That node's soramoded needs --api-url and --api-listen; add --api-token-file here if it requires a token. Over the API there is no
-    /// --message, --for, --if-mode, --if-generation or --generation.
+    /// That node's soramoded needs --api-url and --api-listen; add --api-token-file here if it requires a token.
     #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(completion::nodes))]
     pub(crate) node: Option<NodeName>,
 }
@@ -46,7 +45,7 @@ pub(crate) struct ClusterFlags {
     keep_open: Option<usize>,
     /// Fail (exit 5) if other nodes cannot be notified
     ///
-    /// Without it that is a warning. The node is closed in both cases.
+    /// Without it that is a warning. The node is closed in both cases. No effect on a node without a cluster.
     #[arg(long)]
     require_published: bool,
 }

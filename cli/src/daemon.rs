@@ -24,6 +24,7 @@ use tokio::time::{sleep, timeout};
 use crate::command_line;
 use crate::error::{Exit, Failure};
 use crate::output::escape::escape;
+use crate::start_hint::how_to_start;
 use crate::trust::{self, Place};
 
 /// How long an answer may take that waits for nothing.
@@ -60,24 +61,28 @@ pub(crate) struct Socket {
     /// this command alone.
     is_named: bool,
     place: Place,
+    /// Paths that were looked at, where none is there.
+    tried: Vec<PathBuf>,
 }
 
 impl Socket {
     /// The one that `--socket` names, or else the first that exists of those where it can be.
     pub(crate) fn find(flag: Option<PathBuf>) -> Self {
         if let Some(path) = flag {
-            return Self { path, is_named: true, place: Place::Named };
+            return Self { path, is_named: true, place: Place::Named, tried: Vec::new() };
         }
         let around = Surroundings::of_process(geteuid().as_raw());
         let candidates = around.client_sockets();
         // What may not be looked at is there: trying it says why it may not be opened.
-        let found = candidates.iter().position(|path| path.try_exists().unwrap_or(true)).unwrap_or_default();
+        let found = candidates.iter().position(|path| path.try_exists().unwrap_or(true));
+        let tried = if found.is_none() { candidates.clone() } else { Vec::new() };
+        let found = found.unwrap_or_default();
         let place = match found {
             _ if around.socket.is_some() => Place::Named,
             0 => Place::System,
             _ => Place::Own,
         };
-        Self { path: candidates.into_iter().nth(found).unwrap_or_default(), is_named: around.socket.is_some(), place }
+        Self { path: candidates.into_iter().nth(found).unwrap_or_default(), is_named: around.socket.is_some(), place, tried }
     }
 
     /// This command as it is typed for this daemon.
@@ -166,14 +171,14 @@ impl Socket {
 
     #[expect(clippy::wildcard_enum_match_arm, reason = "the system's list of errors is open")]
     fn cannot_open(&self, problem: &io::Error) -> Failure {
-        const START: &str = "Is it running? Start it with: systemctl start soramoded";
-        const STARTS: &str = "Start it with: systemctl start soramoded";
         match problem.kind() {
-            ErrorKind::NotFound => self.unreachable("no such file", START),
+            ErrorKind::NotFound => self.unreachable("no such file", &how_to_start(self.place, &self.tried)),
             ErrorKind::ConnectionRefused if fs::metadata(&self.path).is_ok_and(|there| !there.file_type().is_socket()) => {
                 self.unreachable("it is not a socket", "Check --socket, or $SORAMODE_SOCKET")
             }
-            ErrorKind::ConnectionRefused => self.unreachable("the socket exists, but soramoded is not running", STARTS),
+            ErrorKind::ConnectionRefused => {
+                self.unreachable("the socket exists, but soramoded is not running", &how_to_start(self.place, &self.tried))
+            }
             ErrorKind::PermissionDenied => self.not_permitted(),
             _ if is_queue_full(problem) => self.unreachable(
                 "too many clients are waiting to connect",
@@ -358,14 +363,14 @@ mod tests {
     use super::*;
 
     fn socket() -> Socket {
-        Socket { path: "/run/soramode/soramode.sock".into(), is_named: false, place: Place::System }
+        Socket { path: "/run/soramode/soramode.sock".into(), is_named: false, place: Place::System, tried: Vec::new() }
     }
 
     #[test]
     fn a_missing_socket_is_said_with_what_to_do() {
         let failure = socket().cannot_open(&ErrorKind::NotFound.into());
         assert_eq!(failure.message, "cannot reach soramoded at /run/soramode/soramode.sock: no such file");
-        assert_eq!(failure.hint.as_deref(), Some("Is it running? Start it with: systemctl start soramoded"));
+        assert!(failure.hint.is_some());
         assert_eq!(failure.exit, Exit::Unreachable);
     }
 
@@ -384,7 +389,7 @@ mod tests {
     fn suggested_commands_name_a_socket_that_was_named() {
         assert_eq!(socket().command("set normal"), "soramode set normal");
         assert_eq!(Socket { is_named: true, ..socket() }.command("get"), "soramode --socket /run/soramode/soramode.sock get");
-        let spaced = Socket { path: "/tmp/my dir/s.sock".into(), is_named: true, place: Place::Named };
+        let spaced = Socket { path: "/tmp/my dir/s.sock".into(), is_named: true, place: Place::Named, tried: Vec::new() };
         assert_eq!(spaced.command("get"), "soramode --socket '/tmp/my dir/s.sock' get");
     }
 }

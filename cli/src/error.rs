@@ -67,11 +67,11 @@ impl Exit {
         match self {
             Self::Done => (0, "done, or true"),
             Self::No => (1, "false; doctor found a fault; connect was rejected"),
-            Self::Usage => (2, "usage"),
+            Self::Usage => (2, "wrong command line"),
             Self::Unreachable => (3, "soramoded cannot be reached"),
             Self::NotPermitted => (4, "permission denied"),
             Self::Refused => (5, "refused in this state"),
-            Self::Superseded => (6, "superseded: another user changed the mode, or an --if-* condition was false"),
+            Self::Superseded => (6, "superseded: another user changed the mode, or --if-* was false"),
             Self::Versions => (7, "versions do not match"),
             Self::SessionsIncomplete => (8, "session list incomplete"),
             Self::NotFound => (9, "not found"),

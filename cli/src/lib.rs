@@ -21,9 +21,11 @@ mod output;
 mod report;
 mod seen;
 mod signals;
+mod start_hint;
 mod trust;
 mod watch;
 mod way_back;
+mod words;
 
 use std::ffi::OsString;
 use std::path::Path;

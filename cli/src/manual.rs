@@ -125,6 +125,8 @@ fn form(arg: &Arg) -> String {
     match arg {
         arg if arg.is_last_set() => format!("-- {arg}"),
         arg if arg.is_positional() || arg.is_required_set() => arg.to_string(),
+        // The command itself asks for it, to say what the risk is.
+        arg if arg.get_help().is_some_and(|help| help.to_string().starts_with("Required: ")) => arg.to_string(),
         arg => format!("[{arg}]"),
     }
 }

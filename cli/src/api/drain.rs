@@ -141,7 +141,7 @@ fn say_closed(closed: &Closed, context: &Context<'_>, api: &Api) {
         context.output.note("If a soramode maintain closed it, that opens it again when its command ends");
     }
     if let Some(left) = closed.seen.opens_in() {
-        let words = format!("{} becomes normal by itself in {left}; that cannot be cancelled over HTTP", closed.seen.name());
+        let words = format!("{} reopens in {left}; that cannot be cancelled over HTTP", closed.seen.name());
         context.output.warn(&format!("{words}. On that node: soramode set {} --for never", closed.now.mode));
     }
 }

@@ -10,7 +10,8 @@ use crate::error::{Exit, Failure};
 
 /// Close the node to new sessions (set block_new_session)
 ///
-/// Connected clients stay, and clients still join channels that have a session.
+/// Connected clients stay, and clients still join channels that have a session. On a node in block_new_connection this admits new connections
+/// to these channels again; soramode drain keeps the stricter mode.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]

@@ -24,6 +24,8 @@ pub(crate) struct Args {
     #[arg(add = ArgValueCandidates::new(completion::channels))]
     channel: ChannelId,
     /// Use this connection id [default: a new one]
+    ///
+    /// Repeating a connection of the same channel succeeds and changes nothing.
     #[arg(long, value_name = "ID")]
     connection_id: Option<ConnectionId>,
     /// Record this client id
@@ -68,6 +70,8 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
     match decision {
         Decision::Offer { connection_id, .. } => {
             context.output.changed(&format!("connection {} was admitted", quoted(connection_id.as_str())));
+            // The result, before what to do about it.
+            context.output.flush()?;
             // One that was made by hand is ended by hand: no client will leave for it.
             let place = node.map(|node| format!(", on {}", escape(node.as_str()))).unwrap_or_default();
             let end = context.command(&format!("disconnect {}", command_line::word(connection_id.as_str())));

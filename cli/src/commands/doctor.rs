@@ -225,7 +225,12 @@ fn end_check(status: &Status) -> Check {
     let asks_sora = status.upstreams.iter().any(|upstream| upstream.name == "sora-api");
     let fences_by_socket = status.cluster.as_deref().is_some_and(|cluster| cluster.on_fence == "socket");
     let cannot = match (status.end_subscribers, asks_sora, fences_by_socket) {
-        (0, true, false) => return Check::ok("end", "Sora's API ends sessions"),
+        (0, true, false) => {
+            return match status.sources.iter().find(|source| source.name == "sora").and_then(|source| source.problem.as_ref()) {
+                Some(_) => Check::note("end", "Sora's API ends sessions, but it does not answer", "See the sora line above"),
+                None => Check::ok("end", "Sora's API ends sessions"),
+            };
+        }
         (0, true, true) => "a fence (--on-fence socket) cannot end sessions",
         (0, false, false) => "soramode end cannot end sessions",
         (0, false, true) => "neither soramode end nor a fence (--on-fence socket) can end sessions",

@@ -24,7 +24,8 @@ use crate::way_back::{Known, Route};
 /// Close the node and wait until its last session has ended
 ///
 /// Sets block_new_session, unless the node is already closed, and waits. No client is disconnected: sessions end when their clients leave. The node
-/// stays closed afterwards, and also if the wait is interrupted. Open it with: soramode open
+/// stays closed afterwards, and also if the wait is interrupted. A timer set with --for is cancelled (--on-timeout undo sets it again). Open the
+/// node with: soramode open
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -42,6 +43,8 @@ pub(crate) struct DrainFlags {
     #[arg(long, value_enum, value_name = "ACTION", default_value_t = OnTimeout::Keep)]
     on_timeout: OnTimeout,
     /// Succeed once at most N sessions remain
+    ///
+    /// The clients of these sessions are still connected when the wait ends, and when the COMMAND of soramode maintain runs.
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = whole_number::<u64>)]
     max_sessions: u64,
     /// Require it to stay drained this long

@@ -16,6 +16,7 @@ use crate::output::counted;
 /// Asks Sora's API (--sora-api of soramoded), or the signalling server that accepts end requests. New clients may join unless the node is closed:
 /// soramode close
 #[derive(Debug, clap::Args)]
+#[command(override_usage = "soramode end [OPTIONS] --accept-risk <RISK> <CHANNEL|--all>")]
 pub(crate) struct Args {
     /// Channel of the session to end
     #[arg(required_unless_present = "all", conflicts_with = "all", add = ArgValueCandidates::new(completion::channels))]
@@ -23,7 +24,7 @@ pub(crate) struct Args {
     /// End every session on the node
     #[arg(long)]
     all: bool,
-    /// Required: confirm that clients will be disconnected
+    /// Required: accept that connected clients are disconnected
     #[arg(long, value_enum, value_name = "RISK")]
     accept_risk: Option<Risk>,
 }

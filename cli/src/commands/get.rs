@@ -13,7 +13,8 @@ use crate::output::Output;
 
 /// Print the mode
 ///
-/// One word: normal, block_new_session, block_new_connection or initial (not yet in its cluster). With -o json also the actor, time and reason.
+/// One word: normal, block_new_session, block_new_connection or initial (not yet in its cluster). With -o json also its
+/// generation, actor, reason, since when it is set, and expires_at if it reopens automatically.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {}
 

@@ -17,20 +17,24 @@ pub(crate) struct Args {
     limit: u32,
 }
 
-/// The columns of [`show`].
-const COLUMNS: [Column; 7] = [
-    Column::word("TIME"),
-    Column::word("GENERATION").optional(4),
-    Column::word("FROM").optional(3),
-    Column::word("TO"),
-    Column::id("BY").optional(1),
-    Column::text("REASON"),
-    Column::word("UNTIL").optional(2),
-];
+/// The columns of [`show`]. That the node reopens by itself is never left out.
+fn columns(changes: &[DatedModeChange]) -> [Column; 7] {
+    let until = Column::word("UNTIL");
+    let has_timer = changes.iter().any(|dated| dated.change.expires_at.is_some());
+    [
+        Column::word("TIME"),
+        Column::word("GENERATION").optional(4),
+        Column::word("FROM").optional(3),
+        Column::word("TO"),
+        Column::id("BY").optional(1),
+        Column::text("REASON"),
+        if has_timer { until } else { until.optional(2) },
+    ]
+}
 
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
     let changes = context.socket.connect().await?.call(&ListModeChanges { limit: Some(args.limit) }).await?.changes;
-    let mut list = List::begin(&mut context.output, "changes", &COLUMNS)?;
+    let mut list = List::begin(&mut context.output, "changes", &columns(&changes))?;
     changes.iter().try_for_each(|change| show(change, &mut list))?;
     list.finish("the mode has not been changed yet")?;
     Ok(Exit::Done)

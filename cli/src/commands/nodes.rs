@@ -40,11 +40,12 @@ enum What {
     /// Release the channels of a lost node
     ///
     /// Confirms that the node's SFU is off, so that its channels need not wait for it. Keep that SFU stopped.
+    #[command(override_usage = "soramode nodes purge [OPTIONS] --accept-risk <RISK> <NODE>")]
     Purge {
         /// Node to purge; if it runs, only its earlier lives
         #[arg(add = ArgValueCandidates::new(completion::nodes))]
         node: NodeName,
-        /// Required: confirm that the node's SFU is stopped
+        /// Required: accept that two nodes serve its channels if its SFU runs
         #[arg(long, value_enum, value_name = "RISK")]
         accept_risk: Option<Risk>,
     },

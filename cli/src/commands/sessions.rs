@@ -56,14 +56,17 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
     let mut daemon = context.socket.connect().await?;
     let mut list = List::begin(&mut context.output, "sessions", &COLUMNS)?;
     let mut kept: Vec<Session> = Vec::new();
+    let mut younger = 0;
     let mut page = ListSessions { channel_id: args.channel, limit: Some(LIST_LIMIT_MAX), cursor: None };
     loop {
         let answer = daemon.call(&page).await?;
         let now = times::now();
-        let mut old_enough = answer.sessions.into_iter().filter(|session| now.since(session.created_at) >= args.older);
+        let (old_enough, too_young): (Vec<_>, Vec<_>) =
+            answer.sessions.into_iter().partition(|session| now.since(session.created_at) >= args.older);
+        younger += too_young.len();
         match args.sort {
             // That is the daemon's own order.
-            Sort::Age => old_enough.try_for_each(|session| show(&session, &mut list))?,
+            Sort::Age => old_enough.iter().try_for_each(|session| show(session, &mut list))?,
             Sort::Size => kept.extend(old_enough),
         }
         page.cursor = answer.cursor;
@@ -73,7 +76,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
     }
     kept.sort_by_key(|session| Reverse(session.connections));
     kept.iter().try_for_each(|session| show(session, &mut list))?;
-    list.finish("no sessions")?;
+    list.finish(&none_words(args.older, younger))?;
     Ok(Exit::Done)
 }
 
@@ -81,11 +84,10 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
 async fn list_over_api(args: &Args, api: &Api, output: &mut Output) -> Result<Exit, Failure> {
     let mut sessions = Look::at(api).await?.list;
     let now = times::now();
-    sessions.retain(|session| {
-        let is_wanted = args.channel.as_ref().is_none_or(|channel| session.channel_id == *channel);
-        // One whose age is not told may be old enough.
-        is_wanted && session.created_at.is_none_or(|created_at| now.since(created_at) >= args.older)
-    });
+    sessions.retain(|session| args.channel.as_ref().is_none_or(|channel| session.channel_id == *channel));
+    let wanted = sessions.len();
+    // One whose age is not told may be old enough.
+    sessions.retain(|session| session.created_at.is_none_or(|created_at| now.since(created_at) >= args.older));
     if args.sort == Sort::Size {
         sessions.sort_by_key(|session| Reverse(session.connections));
     }
@@ -98,9 +100,17 @@ async fn list_over_api(args: &Args, api: &Api, output: &mut Output) -> Result<Ex
             &[session.channel_id.as_str().into(), id.into(), since.into(), session.connections.into(), "".into(), "".into()],
         )?;
     }
-    list.finish("no sessions")?;
+    list.finish(&none_words(args.older, wanted - sessions.len()))?;
     api.note_pending(output).await;
     Ok(Exit::Done)
+}
+
+/// Says that the list is empty, and where only `--older` makes it so, how many sessions there are.
+fn none_words(older: Duration, younger: usize) -> String {
+    match younger {
+        0 => "no sessions".to_owned(),
+        younger => format!("no session is older than {} ({younger} younger)", times::typed(older)),
+    }
 }
 
 fn show(session: &Session, list: &mut List<'_>) -> Result<(), Failure> {
@@ -114,4 +124,15 @@ fn show(session: &Session, list: &mut List<'_>) -> Result<(), Failure> {
         session.total_connections.max(session.connections).into(),
     ];
     list.row(session, &cells)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_list_says_whether_there_are_younger_sessions() {
+        assert_eq!(none_words(Duration::ZERO, 0), "no sessions");
+        assert_eq!(none_words(Duration::from_mins(10), 16), "no session is older than 10m (16 younger)");
+    }
 }

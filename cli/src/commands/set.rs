@@ -15,7 +15,7 @@ use soramode_protocol::wait::{Wait, WaitFor};
 use super::drain::{begin, beginning_words, say_closed, stays, tell_drained};
 use crate::Context;
 use crate::api::{self, Api, Goal, Start, Want, Watch, needs_socket};
-use crate::args::{Format, WaitFlags, read_mode};
+use crate::args::{Format, WaitFlags, read_mode, read_mode_to_set};
 use crate::cluster::{ClusterFlags, NodeFlag};
 use crate::completion;
 use crate::error::{Exit, Failure};
@@ -34,7 +34,7 @@ use crate::way_back::Route;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Mode: normal, block_new_session or block_new_connection
-    #[arg(value_parser = read_mode, add = ArgValueCandidates::new(completion::settable_modes))]
+    #[arg(value_parser = read_mode_to_set, add = ArgValueCandidates::new(completion::settable_modes))]
     mode: Mode,
     #[command(flatten)]
     flags: SetFlags,
@@ -48,7 +48,8 @@ pub(crate) struct SetFlags {
     message: Option<String>,
     /// Reopen (normal) automatically after this time
     ///
-    /// At least 1s; rounded up to whole seconds. never cancels a running timer.
+    /// At least 1s; rounded up to whole seconds. never cancels a running timer. Without --for, a mode that stays
+    /// the same keeps its timer.
     #[arg(long = "for", value_name = "DURATION|never")]
     expiry: Option<Expiry>,
     /// Change nothing (exit 6) unless the mode is this

@@ -18,6 +18,14 @@ pub use pages::{Example, examples};
 /// Topics of `soramode help` beside the commands.
 pub(crate) const TOPICS: [&str; 2] = ["options", "exit-codes"];
 
+/// How a time is typed.
+const DURATIONS: &str = "\
+A DURATION is a number with a unit: 500ms, 90s, 45m, 2h, 7d, or several of them:
+1h30m. 0 needs no unit. The longest is 366 days.";
+
+/// Flags of a mode change or a wait that the HTTP API does not have.
+const SOCKET_ONLY: [&str; 5] = ["message", "for", "if-mode", "if-generation", "generation"];
+
 /// Adds the help pages to the definition of the command line.
 pub(crate) fn with_pages(root: Command) -> Command {
     let overview = overview::text(&root);
@@ -45,15 +53,27 @@ fn in_short(option: Arg) -> Arg {
 }
 
 fn with_page(command: Command, name: &str) -> Command {
+    let of_command: Vec<&str> = command.get_arguments().filter_map(Arg::get_long).collect();
+    let missing: Vec<String> = SOCKET_ONLY
+        .iter()
+        .filter(|flag| of_command.contains(flag) && !(name == "open" && **flag == "for"))
+        .map(|flag| format!("--{flag}"))
+        .collect();
     let command = if name == "open" { command.mut_args(|flag| if is_of_closing(&flag) { flag.hide(true) } else { flag }) } else { command };
+    let command = command.mut_args(|flag| if flag.get_long() == Some("node") { with_missing(flag, &missing) } else { flag });
     let (short, long) = after(name);
     command.after_help(short).after_long_help(long)
 }
 
+/// Adds to `--node` which flags of the command it cannot be combined with.
+fn with_missing(node: Arg, missing: &[String]) -> Arg {
+    let Some(help) = node.get_long_help().map(ToString::to_string) else { return node };
+    if missing.is_empty() { node } else { node.long_help(format!("{help} Not with {}.", missing.join(", "))) }
+}
+
 /// What follows a command's own options, in the short and in the long help.
 fn after(name: &str) -> (String, String) {
-    let options: Vec<String> = global_options().iter().map(shortest).collect();
-    let short = paragraph("Global options", &format!("{}. Details and examples: soramode help {name}", options.join(", ")));
+    let short = paragraph("Global options", &format!("soramode help options. Details and examples: soramode help {name}"));
     let page = page(name);
     (short, [global_table(), exits(page), example_lines(page)].join("\n\n"))
 }
@@ -63,7 +83,7 @@ pub(crate) fn topic(name: &str) -> Option<String> {
     match name {
         "options" => {
             let mut options = Global::augment_args(Command::new("soramode")).disable_help_flag(true).help_template("{options}");
-            Some(format!("{}\n{}", heading("Global options"), options.render_long_help()))
+            Some(format!("{}\n{}\n\n{DURATIONS}", heading("Global options"), options.render_long_help().to_string().trim_end()))
         }
         "exit-codes" => Some(exit_codes()),
         _ => None,
@@ -73,10 +93,6 @@ pub(crate) fn topic(name: &str) -> Option<String> {
 /// The options that every command takes.
 pub(crate) fn global_options() -> Vec<Arg> {
     Global::augment_args(Command::new("soramode")).get_arguments().cloned().collect()
-}
-
-fn shortest(option: &Arg) -> String {
-    option.get_short().map_or_else(|| format!("--{}", option.get_long().unwrap_or_default()), |short| format!("-{short}"))
 }
 
 /// `-o, --output <FORMAT>`

@@ -46,14 +46,16 @@ const ROOT: Page = Page {
 /// Every code that is in no list: that of the command which `maintain` ran.
 pub(crate) const ANY_OTHER: Exit = Exit::Command(0);
 
-const CLOSE_REFUSED: (Exit, &str) = (Exit::Refused, "refused: --keep-open or --require-published");
+const CLOSE_REFUSED: (Exit, &str) = (Exit::Refused, "--keep-open refused, or --require-published failed (the node is closed)");
 const WAIT_INCOMPLETE: (Exit, &str) = (Exit::SessionsIncomplete, "session list incomplete: see soramode doctor");
+const WAIT_LOST: (Exit, &str) = (Exit::Unreachable, "soramoded was lost, and did not come back within 10 s");
 const WAIT_TIMED_OUT: (Exit, &str) = (Exit::TimedOut, "timed out; the node stays closed");
 const CONDITION_FALSE: (Exit, &str) = (Exit::Superseded, "--if-* condition false, or with --wait: another user changed the mode");
 const NO_NODE: (Exit, &str) = (Exit::NotFound, "--node: no node of this name");
 const NO_CLUSTER: (Exit, &str) = (Exit::NotFound, "this node has no cluster");
+const NOT_ACCEPTED: (Exit, &str) = (Exit::Usage, "--accept-risk is missing: nothing was done");
 const NO_SESSION: (Exit, &str) = (Exit::NotFound, "no session on this channel");
-const NO_DELIVERY: (Exit, &str) = (Exit::NotFound, "no delivery with this number");
+const NO_DELIVERY: (Exit, &str) = (Exit::NotFound, "no delivery with this ID");
 const SHOWN: (Exit, &str) = (Exit::Done, "shown");
 const LISTED: (Exit, &str) = (Exit::Done, "listed, also if the list is empty");
 const PRINTED: (Exit, &str) = (Exit::Done, "printed");
@@ -65,14 +67,14 @@ static PAGES: &[Page] = &[
         exits: &[PRINTED],
         examples: &[
             example("soramode get", "Print the mode"),
-            example("soramode get -o json", "Print it with its actor, time, reason and generation"),
+            example("soramode get -o json", "Print it with its actor, reason, generation and times"),
         ],
     },
     Page {
         command: "set",
         exits: &[
             (Exit::Done, "the node is in this mode; with --wait: drained"),
-            (Exit::Refused, "refused: --keep-open, --require-published, or normal while not joined"),
+            (Exit::Refused, "refused: --keep-open, --require-published, initial, normal if not joined"),
             CONDITION_FALSE,
             WAIT_INCOMPLETE,
             NO_NODE,
@@ -95,7 +97,14 @@ static PAGES: &[Page] = &[
     },
     Page {
         command: "close",
-        exits: &[(Exit::Done, "the node is closed; with --wait: drained"), CLOSE_REFUSED, CONDITION_FALSE, WAIT_INCOMPLETE, WAIT_TIMED_OUT],
+        exits: &[
+            (Exit::Done, "the node is closed; with --wait: drained"),
+            CLOSE_REFUSED,
+            CONDITION_FALSE,
+            WAIT_INCOMPLETE,
+            NO_NODE,
+            WAIT_TIMED_OUT,
+        ],
         examples: &[
             example("soramode close -m CHG-123", "Close the node and record why"),
             example("soramode close --for 2h", "Close the node, and reopen it automatically after 2 hours"),
@@ -104,7 +113,8 @@ static PAGES: &[Page] = &[
     Page {
         command: "drain",
         exits: &[
-            (Exit::Done, "drained: the node is closed and no session is left"),
+            (Exit::Done, "closed, and no session is left (at most N with --max-sessions)"),
+            WAIT_LOST,
             CLOSE_REFUSED,
             (Exit::Superseded, "another user changed the mode while this waited"),
             WAIT_INCOMPLETE,
@@ -122,13 +132,14 @@ static PAGES: &[Page] = &[
         command: "maintain",
         exits: &[
             (Exit::Done, "COMMAND succeeded and the node is open"),
+            WAIT_LOST,
             CLOSE_REFUSED,
             (Exit::Superseded, "the node stays closed: another user closed it, or for another reason"),
             WAIT_INCOMPLETE,
             (Exit::TimedOut, "the drain timed out; see --on-timeout"),
             (Exit::Command(126), "COMMAND cannot be started"),
             (Exit::Command(127), "COMMAND was not found; nothing was changed"),
-            (ANY_OTHER, "other code: that of COMMAND, which failed; the node stays closed"),
+            (ANY_OTHER, "that of COMMAND: it failed, the node stays closed (json: command_exit)"),
         ],
         examples: &[example("soramode maintain -m CHG-123 -- systemctl restart sora", "Drain, restart the SFU, and open the node")],
     },
@@ -136,6 +147,7 @@ static PAGES: &[Page] = &[
         command: "wait",
         exits: &[
             (Exit::Done, "the condition is true"),
+            WAIT_LOST,
             (Exit::Refused, "the condition cannot become true, such as drained on an open node"),
             (Exit::Superseded, "another user changed the mode"),
             WAIT_INCOMPLETE,
@@ -171,7 +183,7 @@ static PAGES: &[Page] = &[
         command: "sessions",
         exits: &[LISTED],
         examples: &[
-            example("soramode sessions --older 2h", "List the sessions that hold up a drain"),
+            example("soramode sessions --older 2h", "List the sessions that are at least 2 hours old"),
             example("soramode sessions --sort size -o wide", "List with every column, the largest sessions first"),
         ],
     },
@@ -193,7 +205,7 @@ static PAGES: &[Page] = &[
         exits: &[
             (Exit::Done, "offered: the connection is admitted"),
             (Exit::No, "rejected, or redirected to another node"),
-            (Exit::Refused, "the connection id is in use"),
+            (Exit::Refused, "the connection id is in use in another channel"),
         ],
         examples: &[
             example("soramode connect spam", "Request admission to the channel spam"),
@@ -209,6 +221,7 @@ static PAGES: &[Page] = &[
         command: "end",
         exits: &[
             (Exit::Done, "asked to end the sessions"),
+            NOT_ACCEPTED,
             (Exit::Refused, "cannot end sessions: no --sora-api and no client accepts end requests"),
             NO_SESSION,
             (Exit::Failed, "some sessions could not be ended"),
@@ -225,7 +238,7 @@ static PAGES: &[Page] = &[
     },
     Page {
         command: "tail",
-        exits: &[(Exit::Unreachable, "soramoded was lost, and did not come back within 10 s")],
+        exits: &[WAIT_LOST, (Exit::Interrupted, "stopped with Ctrl-C")],
         examples: &[
             example("soramode tail --since 10m --type 'session.*'", "Print the session events of the last 10 minutes, then new ones"),
             example("soramode tail -n 20 -o jsonl", "Print the last 20 events, then new ones, as JSON"),
@@ -276,7 +289,7 @@ static PAGES: &[Page] = &[
         exits: &[(Exit::Done, "genuine"), (Exit::No, "not genuine")],
         examples: &[example(
             "soramode webhook verify --secret-file webhook-secrets < request",
-            "Verify a request that was saved with its headers",
+            "Verify a saved request: its headers, an empty line and the body",
         )],
     },
     Page {
@@ -299,6 +312,7 @@ static PAGES: &[Page] = &[
         command: "nodes purge",
         exits: &[
             (Exit::Done, "purged: its channels may open on any node"),
+            NOT_ACCEPTED,
             (Exit::Refused, "the node still runs: stop it first"),
             (Exit::NotFound, "no node of this name, or no cluster"),
         ],

@@ -100,7 +100,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, model: &Model, look: Look) {
     draw_history(frame, sessions, (&counted(status.sessions, "session"), &model.sessions), look);
     draw_history(frame, connections, (&counted(status.connections, "connection"), &model.connections), look);
     frame.render_widget(Paragraph::new(facts), below);
-    frame.render_widget(Paragraph::new(session_lines(&model.oldest, oldest)), oldest);
+    frame.render_widget(Paragraph::new(session_lines((&model.oldest, status.sessions), oldest)), oldest);
     frame.render_widget(Paragraph::new(event_lines(model, events)), events);
     let keys = format!(" q quit   p {}   f events: {}", if model.is_paused { "continue" } else { "pause" }, model.filter.name());
     frame.render_widget(Paragraph::new(keys).style(Style::new().add_modifier(Modifier::DIM)), bottom);
@@ -116,7 +116,12 @@ fn head(model: &Model, status: &Status, look: Look, width: u16) -> Vec<TextLine<
     let (mode, width) = (&status.mode, usize::from(width));
     let bold = Style::new().add_modifier(Modifier::BOLD);
     let shown_mode = format!(" {} ", mode.mode);
-    let paused = if model.is_paused { "  PAUSED" } else { "" };
+    let paused = match (status.sessions_complete, model.is_paused) {
+        (true, false) => "",
+        (true, true) => "  PAUSED",
+        (false, false) => "  INCOMPLETE",
+        (false, true) => "  INCOMPLETE  PAUSED",
+    };
     let room = width.saturating_sub(cells::width(&shown_mode) + paused.len() + 2).max(NAME_CELLS_MIN);
     let name = cells::cut_middle(&escape(status.node_name.as_str()), room).into_owned();
     let mut left = room.saturating_sub(cells::width(&name));
@@ -130,7 +135,12 @@ fn head(model: &Model, status: &Status, look: Look, width: u16) -> Vec<TextLine<
     }
     let reason = mode.reason.as_deref().map(|reason| format!(", {}", quoted(reason))).unwrap_or_default();
     let until = mode.expires_at.map(|time| format!(", until {} ({})", times::local(time), times::until(time))).unwrap_or_default();
-    let second = format!("for {} by {}{reason}{until}, generation {}", times::age(mode.since), escape(&mode.actor), mode.generation);
+    let left = match status.sessions {
+        _ if !mode.mode.is_block() => String::new(),
+        0 if status.sessions_complete => "drained; ".to_owned(),
+        sessions => format!("{} left; ", counted(sessions, "session").trim_start()),
+    };
+    let second = format!("{left}for {} by {}{reason}{until}, generation {}", times::age(mode.since), escape(&mode.actor), mode.generation);
     std::iter::once(TextLine::from(first)).chain(cells::wrap(&second, width).into_iter().map(TextLine::raw)).collect()
 }
 
@@ -176,7 +186,7 @@ fn draw_history(frame: &mut Frame<'_>, area: Rect, named: (&str, &History), look
     let [label, bars] = Layout::horizontal([Constraint::Length(LABEL_COLUMNS), Constraint::Fill(1)]).areas(area);
     let columns = history.last(usize::from(bars.width));
     let (least, most) = (columns.iter().min().copied().unwrap_or(0), columns.iter().max().copied().unwrap_or(0));
-    let range = format!("{least:>10} to {most}");
+    let range = format!("{:>10} min {least}, max {most}", "");
     let dim = Style::new().add_modifier(Modifier::DIM);
     let words = vec![TextLine::styled(name.to_owned(), Style::new().add_modifier(Modifier::BOLD)), TextLine::styled(range, dim)];
     frame.render_widget(Paragraph::new(words), label);
@@ -210,7 +220,7 @@ const AGE_CELLS: usize = 13;
 const COUNT_CELLS: usize = 9;
 
 /// The oldest sessions. Where a terminal is narrow, the counts of the past are left out before a channel's name is cut.
-fn session_lines(oldest: &[Session], area: Rect) -> Vec<TextLine<'static>> {
+fn session_lines((oldest, total): (&[Session], u64), area: Rect) -> Vec<TextLine<'static>> {
     const CHANNEL_CELLS_MIN: usize = 24;
     let width = usize::from(area.width);
     let room = width.saturating_sub(AGE_CELLS + COUNT_CELLS);
@@ -232,7 +242,10 @@ fn session_lines(oldest: &[Session], area: Rect) -> Vec<TextLine<'static>> {
     };
     let rows = usize::from(area.height).saturating_sub(1);
     let names = heading(line("OLDEST SESSIONS", "AGE", ["NOW", "MAX", "TOTAL"]));
-    std::iter::once(names).chain(oldest.iter().take(rows).map(row)).collect()
+    let is_cut = total > oldest.len().min(rows) as u64;
+    let shown = oldest.len().min(rows.saturating_sub(usize::from(is_cut)));
+    let more = (is_cut && rows > 0).then(|| TextLine::raw(format!("and {} more: soramode sessions", total.saturating_sub(shown as u64))));
+    std::iter::once(names).chain(oldest.iter().take(shown).map(row)).chain(more).collect()
 }
 
 fn event_lines(model: &Model, area: Rect) -> Vec<TextLine<'static>> {

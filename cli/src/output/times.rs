@@ -70,9 +70,9 @@ pub(crate) fn read_span(text: &str) -> Result<Duration, String> {
         return Err(format!("M is months, which are too long; takes {} for minutes", text.replace('M', "m")));
     }
     if has(&["month", "months", "y", "yr", "year", "years"]) {
-        return Err("months and years are too long; takes a span such as 90s, 45m, 2h or 30d".to_owned());
+        return Err("months and years are too long; takes a time such as 90s, 45m, 2h or 30d".to_owned());
     }
-    let span = humantime::parse_duration(text).map_err(|problem| format!("{problem}; takes a span such as 90s, 45m or 2h"))?;
+    let span = humantime::parse_duration(text).map_err(|_| "takes a time such as 90s, 45m or 2h".to_owned())?;
     if span > SPAN_MAX { Err("is longer than 366 days".to_owned()) } else { Ok(span) }
 }
 

@@ -389,6 +389,6 @@ fn a_drain_over_the_api_says_that_the_node_will_open_by_itself() {
     daemon.ok(&["set", "block_new_session", "--for", "1h", "-m", "CHG-1"]);
     let ended = over_api(&["drain"]).ended();
     assert_eq!(ended.code, 0, "{ended:?}");
-    assert!(ended.stderr.contains("becomes normal by itself in 1 h; that cannot be cancelled over HTTP"), "{ended:?}");
-    assert!(ended.stdout.contains("it becomes normal by itself in 1 h"), "{ended:?}");
+    assert!(ended.stderr.contains("reopens in 1 h; that cannot be cancelled over HTTP"), "{ended:?}");
+    assert!(ended.stdout.contains("it reopens in 1 h"), "{ended:?}");
 }

@@ -117,7 +117,7 @@ fn everything_holds() {
     let place = Place::real();
     let Ended { code, stdout, stderr } = place.drill().ended();
     assert_eq!((code, stderr.as_str()), (0, ""), "{stdout}");
-    assert!(stdout.contains("All held: 20 of 20"), "{stdout}");
+    assert!(stdout.contains("All 20 steps passed"), "{stdout}");
     assert!(stdout.contains("soramode set normal"), "{stdout}");
     assert!(stdout.contains("reject BLOCK-NEW-CONNECTION") && stdout.contains("reject BLOCK-NEW-SESSION"), "{stdout}");
     assert!(!stdout.contains('\u{1b}'), "painted in a pipe: {stdout}");
@@ -185,7 +185,7 @@ fn an_answer_that_is_not_expected_is_shown_and_ends_with_70() {
     assert_eq!(code, 70, "{stdout}{stderr}");
     assert!(stdout.contains(" 1  NOT AS EXPECTED  soramode get\n        said: block_new_connection\n    expected: normal\n"), "{stdout}");
     assert!(stdout.contains("\n20  ok  "), "it goes on: {stdout}");
-    assert!(stderr.contains("not all held: ") && !stdout.contains("All held"), "{stdout}{stderr}");
+    assert!(stderr.contains("not all held: ") && !stdout.contains("steps passed"), "{stdout}{stderr}");
     assert!(place.is_clean());
 
     let ended = place.drill().arg("--json").ended();
@@ -289,7 +289,7 @@ fn a_cluster_is_rehearsed_and_nothing_is_left_behind() {
     let place = Place::real();
     let Ended { code, stdout, stderr } = place.drill().arg("--cluster").ended();
     assert_eq!((code, stderr.as_str()), (0, ""), "{stdout}");
-    assert!(stdout.contains("All held: 17 of 17") && stdout.contains("n1, n2, n3: isolated, initial"), "{stdout}");
+    assert!(stdout.contains("All 17 steps passed") && stdout.contains("n1, n2, n3: isolated, initial"), "{stdout}");
     let path = format!("Using {}", place.path("soramoded").display());
     let too_long: Vec<_> = stdout.lines().filter(|line| line.len() > 80 && *line != path).collect();
     assert!(too_long.is_empty(), "{too_long:#?}");

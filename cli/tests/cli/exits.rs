@@ -63,7 +63,7 @@ fn two_for_a_wrong_command_line_with_a_suggestion() {
         (&["drain", "--timeout", "5M"], "M is months, which are too long; takes 5m for minutes"),
         (&["help", "drian"], "there is no command or topic \"drian\""),
         (&["is", "normal", "--assume-complete"], "works only with drained"),
-        (&["set", "normal", "--for", "soon"], "takes a span such as"),
+        (&["set", "normal", "--for", "soon"], "takes a time such as"),
         (&["wait", "joined", "--max-sessions", "3"], "--max-sessions: is only for `drained`"),
         (&["frobnicate"], "unrecognized subcommand"),
         (&["undrain"], "use 'soramode open'"),
@@ -86,7 +86,7 @@ fn three_where_nobody_answers() {
     let socket = folder.path().join("soramode.sock");
     let ended = program(&socket).arg("get").ended();
     let sentence = format!(
-        "soramode: cannot reach soramoded at {}: no such file\nhint: Is it running? Start it with: systemctl start soramoded\n",
+        "soramode: cannot reach soramoded at {}: no such file\nhint: Start soramoded, or name its socket with --socket or SORAMODE_SOCKET\n",
         socket.display()
     );
     assert_eq!((ended.code, ended.stderr), (3, sentence));

@@ -71,7 +71,7 @@ fn it_lives_through_another_size_and_another_daemon() {
     terminal.until("as wide as the window", |screen| screen.contains("TOTAL") && screen.lines().count() >= 40);
     daemon.stop();
     terminal.until_shown("NO DAEMON for ");
-    terminal.until_shown("systemctl start soramoded");
+    terminal.until_shown("Start soramoded, or name its socket");
     daemon.start_again(|_| {});
     terminal.until("back", |screen| !screen.contains("NO DAEMON") && screen.contains("0 sessions"));
     terminal.press("C-c");

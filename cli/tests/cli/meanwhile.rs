@@ -151,7 +151,7 @@ fn what_a_change_replaces_is_said_and_its_undo_brings_it_back() {
     assert_eq!(daemon.json(&["get"]).1["reason"], "A's \"kernel\"");
 
     let longer = daemon.run(&["close", "--for", "1h"]);
-    assert!(longer.stdout.contains("; it becomes normal by itself in 1 h instead of in 10 min. Undo: "), "{longer:?}");
+    assert!(longer.stdout.contains("; it reopens in 1 h instead of in 10 min. Undo: "), "{longer:?}");
     let never = daemon.run(&["close", "--for", "never"]);
     assert!(never.stdout.contains("; the timer that would have reopened it in 1 h is cancelled. Undo: "), "{never:?}");
     paste_undo(&daemon, &never);
@@ -166,7 +166,7 @@ fn a_drain_that_is_undone_brings_the_rest_of_the_time_back() {
         daemon.ok(&["close", "--for", "1h", "-m", "A"]);
         let undone = daemon.run(&[&["drain", "-m", "B", "--timeout", "50ms", "--on-timeout", "undo"], more].concat());
         let again = if more.is_empty() { "as before this drain" } else { "again" };
-        let words = format!("node-01 is block_new_session {again}; it becomes normal by itself in 1 h");
+        let words = format!("node-01 is block_new_session {again}; it reopens in 1 h");
         assert!(undone.stderr.contains(&words), "{undone:?}");
         let (_, state) = daemon.json(&["get"]);
         assert_eq!((&state["mode"], &state["reason"]), (&"block_new_session".into(), &"A".into()));

@@ -126,7 +126,7 @@ fn whoever_used_sudo_is_in_the_history() {
 fn an_expiry_can_be_set_and_taken_away() {
     let daemon = Daemon::start();
     let set = daemon.ok(&["set", "block_new_session", "--for", "45m"]);
-    assert!(set.contains("; it becomes normal by itself in 45 min"), "{set}");
+    assert!(set.contains("; it reopens in 45 min"), "{set}");
     daemon.ok(&["set", "block_new_session", "--for", "never"]);
     let (_, mode) = daemon.json(&["get"]);
     assert!(mode.get("expires_at").is_none(), "{mode}");

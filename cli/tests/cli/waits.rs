@@ -109,7 +109,7 @@ fn a_drain_takes_the_time_away_after_which_the_node_would_open() {
     daemon.ok(&["set", "block_new_session", "--for", "1h"]);
     for args in [["wait", "drained"], ["is", "drained"]] {
         let ended = daemon.run(&args);
-        assert!(ended.code == 0 && ended.stdout.contains("; it becomes normal by itself in "), "{ended:?}");
+        assert!(ended.code == 0 && ended.stdout.contains("; it reopens in "), "{ended:?}");
     }
     // A time that is set while it waits is said where it says that the node stays closed.
     let daemon = Daemon::start();
@@ -119,7 +119,7 @@ fn a_drain_takes_the_time_away_after_which_the_node_would_open() {
     daemon.ok(&["set", "block_new_session", "--for", "1h"]);
     daemon.disconnect("c1");
     let ended = drain.ended();
-    assert!(ended.stdout.contains(" set block_new_session 0 s ago; it becomes normal by itself in "), "{ended:?}");
+    assert!(ended.stdout.contains(" set block_new_session 0 s ago; it reopens in "), "{ended:?}");
 }
 
 #[test]

@@ -100,7 +100,7 @@ pub(super) fn playbill() -> Playbill {
 Your first cluster: man/cluster.md. Its daily commands:
   soramode nodes                             list nodes and orphaned channels
   soramode drain --node n1 --keep-open 1     close n1, wherever this is typed
-  soramode wait joined                       after an upgrade: is it in again",
+  soramode wait joined                       wait for it after an upgrade",
     }
 }
 

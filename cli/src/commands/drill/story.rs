@@ -81,7 +81,7 @@ pub(super) static STORY: &[Part<Ask, Said>] = &[
         steps: &[
             step(Connect("spam-1", "spam"), Offer(Session::New), "normal admits every client"),
             step(Set(BlockNewSession), Changed { from: Normal, connections: 3 }, "connected clients stay"),
-            step(Connect("egg-2", "egg"), Reject(RejectReason::BlockNewSession), "egg has no session, and a new one is not made"),
+            step(Connect("egg-2", "egg"), Reject(RejectReason::BlockNewSession), "egg has no session, and no new one begins"),
             step(Connect("spam-3", "spam"), Offer(Session::Same), "spam has a session, so others may still join it"),
         ],
     },
@@ -90,9 +90,9 @@ pub(super) static STORY: &[Part<Ask, Said>] = &[
         heading: "Mistakes that do no harm",
         steps: &[
             step(Set(BlockNewSession), Unchanged, "a set that is repeated succeeds and changes nothing"),
-            step(Set(Initial), Refused(ErrorType::InvalidParams), "nobody can set initial: a cluster's node enters it by itself"),
+            step(Set(Initial), Refused(ErrorType::InvalidParams), "initial cannot be set: a node of a cluster enters it by itself"),
             step(Set(Normal), Changed { from: BlockNewSession, connections: 4 }, "open again, and all connections are still there"),
-            step(WaitDrained, Refused(ErrorType::ConditionImpossible), "a node that is open never drains, so nobody waits for it"),
+            step(WaitDrained, Refused(ErrorType::ConditionImpossible), "an open node never drains, so the wait ends at once"),
         ],
     },
     Part {
@@ -138,10 +138,10 @@ impl fmt::Display for Said {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Is(mode) => write!(f, "{mode}"),
-            Changed { from, connections: 0 } => write!(f, "was {from}; nobody there"),
+            Changed { from, connections: 0 } => write!(f, "was {from}; no connections"),
             Changed { from, connections: 1 } => write!(f, "was {from}; 1 stays"),
             Changed { from, connections } => write!(f, "was {from}; {connections} stay"),
-            Unchanged => f.write_str("already so; nothing changed"),
+            Unchanged => f.write_str("nothing changed"),
             Offer(Session::New) => f.write_str("offer, a new session"),
             Offer(Session::Same) => f.write_str("offer, the same session"),
             Reject(reason) => write!(f, "reject {reason}"),

@@ -14,7 +14,7 @@ pub(super) const NEXT: &str = "\
 Your first maintenance:
   soramode status                            mode, sessions and health
   soramode drain --timeout 30m -m \"upgrade\"  close it, wait until it is empty
-  ...                                        upgrade, restart the SFU
+  soramode is drained && ...                 upgrade, restart the SFU
   soramode set normal                        open it again
 All in one: soramode maintain -m \"upgrade\" -- systemctl restart sora";
 
@@ -143,7 +143,7 @@ impl<'a> View<'a> {
 
     fn all_held(&mut self, took: Duration) -> Result<(), Failure> {
         let total = self.playbill.steps;
-        let all = self.output.painted(Paint::Good, &format!("All held: {total} of {total}"));
+        let all = self.output.painted(Paint::Good, &format!("All {total} steps passed"));
         self.talk(&[
             String::new(),
             format!("{all}, in {:.1} s. Nothing is left behind.", took.as_secs_f64()),
