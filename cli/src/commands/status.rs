@@ -101,7 +101,7 @@ fn mode_rows(status: &Status, open: &str, output: &Output) -> Vec<Row> {
 /// The actor that set the mode; of soramoded itself with the reason.
 pub(crate) fn closed_by(mode: &ModeState) -> String {
     match mode.actor.as_str() {
-        "system:storage" => "soramoded, because its state could not be written".to_owned(),
+        "system:storage" => "soramoded, because its state could not be used".to_owned(),
         actor => actor.to_owned(),
     }
 }
@@ -109,7 +109,7 @@ pub(crate) fn closed_by(mode: &ModeState) -> String {
 /// How a closed node is opened with the command `open`, or why it cannot be opened yet.
 pub(crate) fn how_to_open(status: &Status, open: &str) -> String {
     let when = match (status.storage.state, status.membership) {
-        (StorageState::Failed, _) => "Free disk space or make the state writable first. Then run",
+        (StorageState::Failed, _) => "Repair the state first; if the WARNING says so, restart soramoded. Then run",
         (_, Membership::Isolated | Membership::Fenced) => "It can be opened once it has joined its cluster. Then run",
         (_, Membership::Standalone | Membership::Joined) if status.mode.expires_at.is_some() => {
             "It opens automatically at its expiry. To open it earlier, run"
@@ -248,11 +248,11 @@ mod tests {
         assert!(how_to_open(&isolated, OPEN).starts_with("It can be opened once it has joined"));
         let mut full = closed;
         full.storage.state = StorageState::Failed;
-        assert!(how_to_open(&full, OPEN).starts_with("Free disk space"));
+        assert!(how_to_open(&full, OPEN).starts_with("Repair the state first; if the WARNING says so, restart soramoded"));
         // The disk is free again, and the node is still closed.
         full.storage.state = StorageState::Ok;
         full.mode.actor = "system:storage".to_owned();
         assert!(how_to_open(&full, OPEN).ends_with(OPEN));
-        assert_eq!(closed_by(&full.mode), "soramoded, because its state could not be written");
+        assert_eq!(closed_by(&full.mode), "soramoded, because its state could not be used");
     }
 }

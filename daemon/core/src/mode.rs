@@ -83,7 +83,7 @@ impl Gate {
     /// A mode that could not be kept is none to promise: the node stays closed, as it is.
     fn check_can_keep(&self) -> Refusable<()> {
         match self.storage {
-            StorageState::Failed => Err(unwritable()),
+            StorageState::Failed => Err(self.unwritable()),
             StorageState::Ok | StorageState::Memory => Ok(()),
         }
     }
@@ -218,8 +218,14 @@ impl Gate {
     }
 }
 
-/// Refusal of a mode that could not be kept.
-pub(crate) fn unwritable() -> Error {
-    Error::storage_unavailable("the node stays closed until it can")
-        .with_hint("Remove the cause that soramode status names, then run this again")
+impl Gate {
+    /// Refusal of a mode that could not be kept. A state that was refused at the start is not looked at again.
+    pub(crate) fn unwritable(&self) -> Error {
+        match self.settings.storage.state {
+            StorageState::Failed => Error::storage_unavailable("it could not be used when soramoded started, and needs a restart")
+                .with_hint("Repair the state as soramode status says, then restart soramoded"),
+            StorageState::Ok | StorageState::Memory => Error::storage_unavailable("the node stays closed until it can")
+                .with_hint("Remove the cause that soramode status names, then run this again"),
+        }
+    }
 }

@@ -93,15 +93,19 @@ impl Trouble {
         let files = format!("move soramode.db, soramode.db-wal and soramode.db-shm out of {quoted}, all three");
         match self {
             Self::Newer(_) => {
-                format!("Install that version again; or, to begin with an empty state, stop soramoded, {files}, and start it again")
+                format!(
+                    "Install that version again; or, to begin with an empty state, stop soramoded, {files}, and start it again. {EMPTY_STATE}"
+                )
             }
             Self::Foreign => "Pass a --state-dir of its own to soramoded".to_owned(),
             Self::Damaged(_) => format!(
-                "Stop soramoded; {files}; put a backup in their place, or begin with an empty state; and start soramoded again. To see what \
-                 is damaged, run: soramoded --check-state --state-dir {quoted}"
+                "Stop soramoded; {files}; put a backup in their place, or begin with an empty state; and start soramoded again. \
+                 {EMPTY_STATE}. To see what is damaged, run: soramoded --check-state --state-dir {quoted}"
             ),
             Self::Inconsistent(_) => {
-                format!("Stop soramoded; {files}; put a backup in their place, or begin with an empty state; and start soramoded again")
+                format!(
+                    "Stop soramoded; {files}; put a backup in their place, or begin with an empty state; and start soramoded again. {EMPTY_STATE}"
+                )
             }
             Self::Database(error) => match error.sqlite_error_code() {
                 // SQLite's word for it also where a file cannot be made longer.
@@ -114,15 +118,15 @@ impl Trouble {
             }
             Self::FolderOfAnother(_) => "Pass a --state-dir that soramoded creates itself, or run soramoded as that user".to_owned(),
             Self::FolderForOthers(_) => {
-                format!("Run: chmod go-w {quoted}. Or pass a --state-dir inside it, which soramoded creates itself. Then restart soramoded")
+                format!("Run: chmod go-w {quoted}. Then restart soramoded")
             }
-            Self::NotFolder => "Move that file away, or pass another --state-dir, and restart soramoded".to_owned(),
+            Self::NotFolder => "Move that file away, and restart soramoded".to_owned(),
             Self::NotPlain(path) => format!("Move {} away, and restart soramoded", path.maybe_quote()),
             Self::System { error, .. } if [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded].contains(&error.kind()) => {
                 FREE_SPACE.to_owned()
             }
             Self::System { error, .. } if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
-                "Mount that file system for writing, or pass another --state-dir, and restart soramoded".to_owned()
+                "Mount that file system for writing, and restart soramoded".to_owned()
             }
             Self::System { .. } => accessible(),
         }
@@ -134,11 +138,15 @@ impl Trouble {
     }
 }
 
+/// A new state is open, and knows nothing of the SFU's clients.
+const EMPTY_STATE: &str = "An empty state starts open and assumes that the SFU has no clients. If clients may be connected, start it once with: \
+                           soramoded --mode block_new_session --assume-incomplete";
+
 const FREE_SPACE: &str = "Free disk space, and restart soramoded";
 
 fn accessible() -> String {
     let uid = rustix::process::geteuid().as_raw();
-    format!("Give soramoded's user (uid {uid}) read and write access, or pass another --state-dir, and restart soramoded")
+    format!("Give soramoded's user (uid {uid}) read and write access to the state, and restart soramoded")
 }
 
 impl From<rusqlite::Error> for Trouble {

@@ -236,7 +236,7 @@ fn a_state_that_may_not_be_written_closes_the_node() {
     fs::copy(env!("CARGO_BIN_EXE_soramoded"), &program).unwrap();
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(program);
     let process = home.start_with(command, &[]);
-    is_closed(&process, "read and write access, or pass another --state-dir");
+    is_closed(&process, "read and write access to the state, and restart soramoded");
 }
 
 #[test]

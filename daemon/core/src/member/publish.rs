@@ -9,7 +9,6 @@ use soramode_protocol::reply::{Answer, Reply};
 use crate::effect::Act;
 use crate::gate::{Gate, Turn};
 use crate::input::Ticket;
-use crate::mode::unwritable;
 
 use super::order::Order;
 
@@ -166,7 +165,7 @@ impl Gate {
         let Some(member) = self.member() else { return };
         let owed = std::mem::take(&mut member.publication.owed).into_iter().map(|(ticket, _)| ticket);
         let openings = std::mem::take(&mut member.publication.openings).into_iter().map(|opening| opening.ticket);
-        let refusal = unwritable();
+        let refusal = self.unwritable();
         turn.effects.acts.extend(owed.chain(openings).map(|ticket| Act::Answer(ticket, Err(refusal.clone()))));
     }
 
