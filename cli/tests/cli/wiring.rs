@@ -70,7 +70,7 @@ fn what_is_not_as_it_should_be_is_said_with_what_to_do() {
         ("sora", "bad"),
         ("auth", "note"),
         ("warning", "bad"),
-        ("end", "ok"),
+        ("end", "note"),
         ("deliveries", "ok"),
         ("clock", "ok"),
     ];
