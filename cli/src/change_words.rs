@@ -30,6 +30,12 @@ pub(crate) fn by_words(state: &ModeState) -> String {
     format!("{} {} ago{reason}", actor_words(&state.actor), times::age(state.since))
 }
 
+/// `uid:1000(ops) closed it 12 min ago ("CHG-1")`
+pub(crate) fn closed_it_words(state: &ModeState) -> String {
+    let reason = state.reason.as_deref().map(|reason| format!(" ({})", quoted(reason))).unwrap_or_default();
+    format!("{} closed it {} ago{reason}", actor_words(&state.actor), times::age(state.since))
+}
+
 /// `uid:1000(ops) set block_new_session 12 min ago ("CHG-1")`, and when it ends by itself.
 pub(crate) fn set_words(state: &ModeState) -> String {
     let reason = state.reason.as_deref().map(|reason| format!(" ({})", quoted(reason))).unwrap_or_default();
@@ -110,7 +116,9 @@ impl Closed {
     fn replaced_words(&self) -> String {
         let timer = self.timer_words().map(|timer| format!("; {timer}")).unwrap_or_default();
         if !self.now.mode.is_block() {
-            return String::new();
+            let another = |state: &&ModeState| self.now.state.as_ref().is_some_and(|now| now.actor != state.actor);
+            let theirs = self.before.state.as_ref().filter(|state| state.mode.is_block() && !state.actor.starts_with("system:"));
+            return theirs.filter(another).map(|state| format!(". It was closed by {}", by_words(state))).unwrap_or_default();
         }
         match &self.before.state {
             Some(state) if state.mode.is_block() => {

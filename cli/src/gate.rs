@@ -86,7 +86,8 @@ pub(crate) async fn set(daemon: &mut Daemon<'_>, change: &ChangeMode) -> Result<
         // Before the first change there is none in the history.
         Some(_) | None => Known { mode: changed.previous_mode, state: None },
     };
-    let now = if changed.changed { left(&changed, change, &status.mode) } else { before.clone() };
+    let left = |after| Known::of(closing::with_operator(left(&changed, change, after), &history));
+    let now = if changed.changed { left(&status.mode) } else { before.clone() };
     let (published, changed_it) = (changed.published, changed.changed);
     let seen = Seen::Daemon(Box::new(status));
     let closed = Closed { before, now, target: change.mode.into(), seen, published, changed: changed_it, joined: Joined::No };
@@ -94,10 +95,10 @@ pub(crate) async fn set(daemon: &mut Daemon<'_>, change: &ChangeMode) -> Result<
 }
 
 /// The mode as this change left it; the status after it may show another's already.
-fn left(changed: &ModeChanged, change: &ChangeMode, after: &ModeState) -> Known {
+fn left(changed: &ModeChanged, change: &ChangeMode, after: &ModeState) -> ModeState {
     let &ModeChanged { mode, generation, expires_at, .. } = changed;
     let reason = if after.generation == generation { after.reason.clone() } else { change.reason.clone() };
-    Known::of(ModeState { mode, generation, expires_at, reason, ..after.clone() })
+    ModeState { mode, generation, expires_at, reason, ..after.clone() }
 }
 
 /// Closes the node at least as far as `target`. Never loosens: a mode that is tighter stays. A node that is closed far enough is joined:
@@ -107,10 +108,10 @@ pub(crate) async fn close(daemon: &mut Daemon<'_>, target: SettableMode, reason:
     let mut failure = None;
     for _ in 0..ATTEMPTS_MAX {
         let status = daemon.call(&GetStatus {}).await?;
-        let (before, mut joined) = look_at_closing(daemon, status.mode.clone()).await?;
+        let (before, mut joined, actor) = look_at_closing(daemon, status.mode.clone()).await?;
         let stays = SettableMode::try_from(before.mode).ok().filter(|_| before.mode.is_block() && before.mode >= Mode::from(target));
         let wanted = if stays.is_some() {
-            joined_reason(&before, joined, reason)
+            joined_reason(&before, (joined, &actor), reason)
         } else {
             joined = Joined::No;
             reason.map(str::to_owned).or_else(|| before.reason.clone().filter(|_| before.mode.is_block()))
@@ -129,7 +130,7 @@ pub(crate) async fn close(daemon: &mut Daemon<'_>, target: SettableMode, reason:
         };
         match daemon.call_both(&change, &GetStatus {}).await {
             Ok((changed, status)) => {
-                let (before, now) = (Known::of(before), left(&changed, &change, &status.mode));
+                let (before, now) = (Known::of(before), Known::of(left(&changed, &change, &status.mode)));
                 let (published, seen) = (changed.published, Seen::Daemon(Box::new(status)));
                 return Ok(Closed { before, now, target: target.into(), seen, published, changed: changed.changed, joined });
             }
@@ -154,20 +155,21 @@ fn found(before: ModeState, status: Status, (target, joined): (SettableMode, Joi
     Closed { now: before.clone(), before, target: target.into(), seen, published, changed: false, joined }
 }
 
-/// The mode with the operator for whom it was set (under `sudo` every actor is root), and whether that is this user.
-async fn look_at_closing(daemon: &mut Daemon<'_>, state: ModeState) -> Result<(ModeState, Joined), Failure> {
+/// The mode with the operator for whom it was set (under `sudo` every actor is root), whether that is this user, and the actor of this user.
+async fn look_at_closing(daemon: &mut Daemon<'_>, state: ModeState) -> Result<(ModeState, Joined, String), Failure> {
     if !state.mode.is_block() {
-        return Ok((state, Joined::No));
+        return Ok((state, Joined::No, String::new()));
     }
     let (history, info) = daemon.call_both(&ListModeChanges { limit: Some(NEWEST) }, &GetInfo {}).await?;
     let change = history.changes.iter().map(|dated| &dated.change).find(|change| change.generation == state.generation);
     let is_own = info.actor.as_ref() == Some(&state.actor) && change.is_some_and(|change| change.on_behalf_of == on_behalf_of());
-    Ok((closing::with_operator(state, &history.changes), if is_own { Joined::Own } else { Joined::Theirs }))
+    let joined = if is_own { Joined::Own } else { Joined::Theirs };
+    Ok((closing::with_operator(state, &history.changes), joined, info.actor.unwrap_or_default()))
 }
 
 /// Returns the reason to record when a closing is joined: `CHG-1; CHG-2`. `None` where it has this one already.
-fn joined_reason(before: &ModeState, joined: Joined, reason: Option<&str>) -> Option<String> {
-    let operator = || on_behalf_of().map_or_else(|| "also drained by another user".to_owned(), |user| format!("also drained by {user}"));
+fn joined_reason(before: &ModeState, (joined, actor): (Joined, &str), reason: Option<&str>) -> Option<String> {
+    let operator = || format!("also drained by {}", on_behalf_of().unwrap_or_else(|| actor.to_owned()));
     let mine = match (reason, joined) {
         (Some(reason), _) => reason.to_owned(),
         (None, Joined::Theirs) => operator(),

@@ -102,8 +102,15 @@ fn typed(change: &ChangeMode) -> String {
 }
 
 /// `Undo: soramode set normal`, where there is something to undo.
+///
+/// Pasted after another user's later change it is refused: it names the generation of this change. HTTP has no such condition.
 pub(crate) fn undo_words(before: &Known, now: &Known, (route, storage): (Route<'_>, StorageState)) -> Option<String> {
-    labelled("Undo", before, now, (route, storage))
+    let condition = match (route, storage, now.generation()) {
+        // soramoded itself changes the mode while its state cannot be written.
+        (Route::Api(_), ..) | (_, StorageState::Failed, _) | (.., None) => String::new(),
+        (Route::Socket(_), _, Some(generation)) => format!(" --if-generation {generation}"),
+    };
+    labelled("Undo", before, now, (route, storage)).map(|words| words + &condition)
 }
 
 /// The command that leads back, after a label. While the state cannot be written, every change is refused.
@@ -178,7 +185,8 @@ pub(crate) mod tests {
             (stop(), state(Mode::BlockNewConnection, 6, Some("B"), None), None),
             (stop(), stop(), None),
         ] {
-            let wanted = command.map(|command| format!("Undo: soramode --socket /s {command}"));
+            let condition = format!("--if-generation {}", now.generation);
+            let wanted = command.map(|command| format!("Undo: soramode --socket /s {command} {condition}"));
             assert_eq!(undo(before, now, StorageState::Ok), wanted);
         }
     }

@@ -189,7 +189,7 @@ impl Driver {
             Outcome::Waits => self.hold(&mut batch.acts),
             Outcome::Failed { error, remedy } => {
                 tracing::error!(%error, "the state cannot be written; node set to block_new_connection. {remedy}. Then run: soramode set normal");
-                let refusal = Error::storage_unavailable(&error).with_hint(format!("{remedy}. Then run: soramode set normal"));
+                let refusal = Error::storage_unavailable(&error).with_hint(format!("{remedy}. {}", unkept::OPEN_IT));
                 let unkept::Refused { connections, generations } = unkept::refuse(&mut batch.acts, self.journal.waiting(), &refusal);
                 gate.step_into(now(), Input::StorageFailed { refused: connections, generations }, batch);
                 // Behind those that wait already: it cannot fail once more.

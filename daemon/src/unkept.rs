@@ -10,6 +10,9 @@ use soramode_protocol::id::ConnectionId;
 use soramode_protocol::mode::ModeChanged;
 use soramode_protocol::reply::Reply;
 
+/// The last step of the remedy: the node was closed because its state could not be written.
+pub(crate) const OPEN_IT: &str = "Then run: soramode set normal";
+
 /// The changes that were refused and must be taken back.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Refused {
@@ -31,8 +34,12 @@ pub(crate) fn refuse(acts: &mut [Act], records: &[Record], refusal: &Error) -> R
                 refused.connections.push(connection_id.clone());
                 *answer = Err(refusal.clone());
             }
-            Ok(Reply::ModeChanged(ModeChanged { changed: true, .. })) => {
+            Ok(Reply::ModeChanged(ModeChanged { changed: true, mode, .. })) => {
                 let mut refusal = refusal.clone();
+                if mode.is_block() {
+                    // Opening is not what the operator asked for.
+                    refusal.data.hint = refusal.data.hint.map(|hint| hint.replace(OPEN_IT, "Then run the same command again"));
+                }
                 refusal.message.push_str(". The mode was not changed as requested: the node was set to block_new_connection");
                 *answer = Err(refusal);
             }

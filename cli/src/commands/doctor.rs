@@ -16,7 +16,7 @@ use crate::Context;
 use crate::args::Format;
 use crate::error::{Exit, Failure};
 use crate::output::cells;
-use crate::output::escape::escape;
+use crate::output::escape::{escape, quoted};
 use crate::output::paint::Paint;
 use crate::output::{Output, counted, times};
 
@@ -72,7 +72,8 @@ struct View<'a> {
 
 pub(crate) async fn run(_: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
     let (info, status) = context.socket.connect().await?.call_both(&GetInfo {}, &GetStatus {}).await?;
-    let mut checks = vec![versions(&info), access(&info), mode(&status, &context.command("set normal")), state(&status)];
+    let mut checks =
+        vec![versions(&info), access(&info), mode(&status, info.actor.as_deref(), &context.command("set normal")), state(&status)];
     checks.extend(status.sources.iter().map(|source| source_check(source, &status, &context.output)));
     checks.extend(auth_check(&status));
     if status.shadow {
@@ -147,14 +148,16 @@ fn access(info: &Info) -> Check {
     }
 }
 
-fn mode(status: &Status, open: &str) -> Check {
+fn mode(status: &Status, me: Option<&str>, open: &str) -> Check {
     let Status { mode, membership, node_name, .. } = status;
     let how = format!("{node_name} is {} and {membership}", mode.mode);
     match mode.mode {
         Mode::Normal => Check::ok("mode", how),
         Mode::BlockNewSession | Mode::BlockNewConnection => {
             let since = times::age(mode.since);
-            Check::note("mode", format!("{how}, closed {since} ago by {}", closed_by(mode)), how_to_open(status, open))
+            let reason = mode.reason.as_deref().map(|reason| format!(" ({})", quoted(reason))).unwrap_or_default();
+            let how = format!("{how}, closed {since} ago by {}{reason}", closed_by(mode));
+            Check::note("mode", how, how_to_open(status, me, open))
         }
         Mode::Initial => Check::bad("mode", how, "It becomes normal automatically when it joins its cluster: see the cluster line below"),
     }

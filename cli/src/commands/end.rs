@@ -42,7 +42,9 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
     }
     let end = End { channel_id: args.channel, all: args.all };
     let ended = context.socket.connect().await?.call(&end).await.map_err(|failure| failure.if_not_found(&context.command("sessions")))?;
-    context.output.changed(&format!("{} asked to end", counted(ended.sessions, "session")));
+    if ended.sessions > 0 {
+        context.output.changed(&format!("{} asked to end", counted(ended.sessions, "session")));
+    }
     show(&ended, context)?;
     if ended.failed == 0 {
         return Ok(Exit::Done);
@@ -61,6 +63,8 @@ fn show(ended: &Ended, context: &mut Context<'_>) -> Result<(), Failure> {
     match output.format() {
         Format::Json | Format::Jsonl => output.json(ended),
         Format::Plain => output.record(&[&ended.sessions.to_string(), &ended.failed.to_string(), name]),
+        // The error says it all.
+        Format::Table if ended.sessions == 0 && ended.failed > 0 => Ok(()),
         Format::Table => {
             let list = context.socket.command("sessions");
             let text = format!(

@@ -75,6 +75,7 @@ async fn maintain(args: &Args, context: &mut Context<'_>, report: &mut Report) -
     let mut signals = Signals::listen()?;
     let (mut closed, reached) = drain(&args.flags, context, &mut signals, report).await?;
     let command = shown(&args.command);
+    check_still_ours(&closed, &command, context).await?;
     context.output.note(&format!("{}. Running {command}", reached_words(&reached)));
     let began = Instant::now();
     let code = match run_command(&args.command, context.output.format(), &mut signals).await {
@@ -170,6 +171,20 @@ async fn stays_closed(exit: Exit, why: &str, closed: &Closed, context: &Context<
 
 fn open_hint(context: &Context<'_>) -> String {
     format!("Open it: {}", context.socket.command("set normal"))
+}
+
+/// Refuses to run the command where another user set a stricter mode, or opened the node, during the drain.
+async fn check_still_ours(closed: &Closed, command: &str, context: &Context<'_>) -> Result<(), Failure> {
+    let now = last_look(context, &closed.now).await;
+    if !is_changed_since(closed, &now) || (now.mode.is_block() && now.mode <= closed.now.mode) {
+        return Ok(());
+    }
+    let hint = if now.mode.is_block() {
+        "Ask first, then run the same command again"
+    } else {
+        "Run the same command again to close and drain the node"
+    };
+    Err(Failure::new(Exit::Superseded, format!("{command} was not run: {}", meanwhile_words(&now))).with_hint(hint))
 }
 
 /// Runs it with our own stdin, stdout and stderr. What signals do meanwhile is its business.

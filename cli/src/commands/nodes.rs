@@ -107,7 +107,7 @@ async fn list(context: &mut Context<'_>) -> Result<Exit, Failure> {
     nodes.iter().try_for_each(|node| show(node, &mut list))?;
     list.finish("no nodes")?;
     match (status.as_deref().and_then(cluster_status::stale_because), problem) {
-        (Some(why), _) => context.output.warn(&format!("{}: showing the last known state", escape(&why))),
+        (Some(why), _) => context.output.warn(&format!("showing the last known state: {}", escape(&why))),
         (None, Some(problem)) => context.output.warn(&format!("orphaned channels cannot be counted: {}", escape(&problem))),
         (None, None) => {}
     }

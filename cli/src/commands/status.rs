@@ -1,11 +1,12 @@
 //! `soramode status`
 
 use soramode_protocol::mode::ModeState;
-use soramode_protocol::node::{GetStatus, Membership, Source, Status, StorageState, Upstream};
+use soramode_protocol::node::{GetInfo, GetStatus, Membership, Source, Status, StorageState, Upstream};
 
 use crate::Context;
 use crate::api::{needs_socket, needs_soramoded};
 use crate::args::Format;
+use crate::change_words::closed_it_words;
 use crate::cluster_status;
 use crate::error::{Exit, Failure};
 use crate::live;
@@ -34,9 +35,13 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
         }
         return live::run(context).await;
     }
-    let status = match context.api {
-        Some(api) => *api.status().await?.ok_or_else(|| needs_soramoded("status"))?,
-        None => context.socket.connect().await?.call(&GetStatus {}).await?,
+    let (status, me) = if let Some(api) = context.api {
+        (*api.status().await?.ok_or_else(|| needs_soramoded("status"))?, None)
+    } else {
+        let mut daemon = context.socket.connect().await?;
+        let status = daemon.call(&GetStatus {}).await?;
+        let me = if status.mode.mode.is_block() { daemon.call(&GetInfo {}).await.ok().and_then(|info| info.actor) } else { None };
+        (status, me)
     };
     if status.shadow {
         context.output.warn(&shadow_words(&escape(status.node_name.as_str())));
@@ -47,7 +52,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
             let (output, open) = (&context.output, context.command("set normal"));
             let groups = [
                 ("WARNINGS", warning_rows(&status)),
-                ("MODE", mode_rows(&status, &open, output)),
+                ("MODE", mode_rows(&status, &how_to_open(&status, me.as_deref(), &open), output)),
                 ("SESSIONS", session_rows(&status, output)),
                 ("SOURCES", source_rows(&status, output)),
                 ("DELIVERIES", delivery_rows(&status, output)),
@@ -84,7 +89,7 @@ fn warning_rows(status: &Status) -> Vec<Row> {
     std::iter::once(("shadow", shadow)).chain(warnings).collect()
 }
 
-fn mode_rows(status: &Status, open: &str, output: &Output) -> Vec<Row> {
+fn mode_rows(status: &Status, how_to_open: &str, output: &Output) -> Vec<Row> {
     let mode = &status.mode;
     vec![
         ("node", Some(status.node_name.to_string())),
@@ -94,7 +99,7 @@ fn mode_rows(status: &Status, open: &str, output: &Output) -> Vec<Row> {
         ("reason", mode.reason.clone()),
         ("until", mode.expires_at.map(|time| output.time_ahead(time))),
         ("generation", Some(mode.generation.to_string())),
-        ("to open", mode.mode.is_block().then(|| how_to_open(status, open))),
+        ("to open", mode.mode.is_block().then(|| how_to_open.to_owned())),
     ]
 }
 
@@ -106,11 +111,15 @@ pub(crate) fn closed_by(mode: &ModeState) -> String {
     }
 }
 
-/// How a closed node is opened with the command `open`, or why it cannot be opened yet.
-pub(crate) fn how_to_open(status: &Status, open: &str) -> String {
+/// How a closed node is opened with the command `open`, or why it cannot be opened yet. `me` is the actor of this user, where it is known.
+pub(crate) fn how_to_open(status: &Status, me: Option<&str>, open: &str) -> String {
+    let is_another = me.is_some_and(|me| me != status.mode.actor) && status.mode.actor.starts_with("uid:");
     let when = match (status.storage.state, status.membership) {
         (StorageState::Failed, _) => "Repair the state first; if the WARNING says so, restart soramoded. Then run",
         (_, Membership::Isolated | Membership::Fenced) => "It can be opened once it has joined its cluster. Then run",
+        (_, Membership::Standalone | Membership::Joined) if is_another => {
+            return format!("{}. Ask before you open it: {open}", closed_it_words(&status.mode));
+        }
         (_, Membership::Standalone | Membership::Joined) if status.mode.expires_at.is_some() => {
             "It opens automatically at its expiry. To open it earlier, run"
         }
@@ -236,7 +245,7 @@ mod tests {
         const OPEN: &str = "soramode --socket /s set normal";
         let row = |mode: &str, more: &str| {
             let status = status_of(mode, &format!(r#","sessions_complete":true{more}"#));
-            status.mode.mode.is_block().then(|| how_to_open(&status, OPEN))
+            status.mode.mode.is_block().then(|| how_to_open(&status, None, OPEN))
         };
         assert_eq!(row("normal", ""), None);
         assert_eq!(row("initial", ""), None);
@@ -244,15 +253,21 @@ mod tests {
         let expiring = row("block_new_session", r#","expires_at":"2025-06-01T04:04:05Z""#);
         assert!(expiring.is_some_and(|words| words.starts_with("It opens automatically at its expiry")));
         let closed = status_of("block_new_connection", r#","sessions_complete":true"#);
+        let mut theirs = closed.clone();
+        (theirs.mode.actor, theirs.mode.reason) = ("uid:1235".to_owned(), Some("STOP".to_owned()));
+        let words = how_to_open(&theirs, Some("uid:0(root)"), OPEN);
+        assert!(words.starts_with("uid:1235 closed it "), "{words}");
+        assert!(words.ends_with(&format!(" ago (\"STOP\"). Ask before you open it: {OPEN}")), "{words}");
+        assert!(how_to_open(&theirs, Some("uid:1235"), OPEN).starts_with("When you are done"));
         let isolated = Status { membership: Membership::Isolated, ..closed.clone() };
-        assert!(how_to_open(&isolated, OPEN).starts_with("It can be opened once it has joined"));
+        assert!(how_to_open(&isolated, None, OPEN).starts_with("It can be opened once it has joined"));
         let mut full = closed;
         full.storage.state = StorageState::Failed;
-        assert!(how_to_open(&full, OPEN).starts_with("Repair the state first; if the WARNING says so, restart soramoded"));
+        assert!(how_to_open(&full, None, OPEN).starts_with("Repair the state first; if the WARNING says so, restart soramoded"));
         // The disk is free again, and the node is still closed.
         full.storage.state = StorageState::Ok;
         full.mode.actor = "system:storage".to_owned();
-        assert!(how_to_open(&full, OPEN).ends_with(OPEN));
+        assert!(how_to_open(&full, None, OPEN).ends_with(OPEN));
         assert_eq!(closed_by(&full.mode), "soramoded, because its state could not be used");
     }
 }

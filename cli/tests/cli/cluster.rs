@@ -345,7 +345,7 @@ fn without_etcd_it_is_said_what_is_not_known() {
     assert!(doctor.code == 1 && doctor.stdout.contains("BAD\tcluster\t") && doctor.stdout.contains("BAD\tetcd\t"), "{doctor:?}");
     assert!(!doctor.stdout.contains("ok\tnodes\t"), "{doctor:?}");
     let nodes = node.run(&["nodes", "-o", "plain"]);
-    assert_eq!((nodes.code, nodes.stderr.contains("showing the last known state")), (0, true), "{nodes:?}");
+    assert_eq!((nodes.code, nodes.stderr.contains("showing the last known state: ")), (0, true), "{nodes:?}");
     let purge = node.run(&["nodes", "purge", "n9", "--accept-risk=still-running"]);
     assert_eq!((purge.code, purge.stderr.contains("only a node that is joined can purge")), (5, true), "{purge:?}");
     assert_eq!(node.run(&["set", "normal"]).code, 5, "who is isolated is not opened");

@@ -29,7 +29,7 @@ fn zero_for_what_is_done_and_one_for_a_no() {
     assert_eq!((open.code, open.stdout.as_str()), (1, "no: node-01 is open: normal\n"));
     assert_eq!(
         daemon.ok(&["set", "block-new-session", "-m", "kernel CHG-123"]),
-        "node-01: normal -> block_new_session (0 sessions, 0 connections stay). Undo: soramode set normal\n"
+        "node-01: normal -> block_new_session (0 sessions, 0 connections stay). Undo: soramode set normal --if-generation 2\n"
     );
     assert_eq!(daemon.ok(&["get"]), "block_new_session\n");
     assert_eq!(daemon.ok(&["is", "drained"]), "yes: node-01 is block_new_session and has 0 sessions\n");

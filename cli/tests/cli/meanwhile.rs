@@ -36,6 +36,39 @@ fn says_what_bob_did(ended: &Ended, mode: &str) {
 }
 
 #[test]
+fn a_maintenance_does_not_run_its_command_after_anothers_stop() {
+    for (mode, hint) in [("block_new_connection", "Ask first"), ("normal", "Clients may connect")] {
+        let daemon = Daemon::start();
+        daemon.connect("spam", "c1");
+        let mut maintain = by("alice", &daemon, &["maintain", "-m", "CHG-A", "--", "echo", "RAN"]).running();
+        maintain.until_said("1 of 1 session left");
+        by_bob(&daemon, &["set", mode, "-m", "INC-7"]);
+        daemon.disconnect("c1");
+        let ended = maintain.ended();
+        assert_eq!((ended.code, ended.stdout.contains("RAN")), (6, false), "{ended:?}");
+        assert!(ended.stderr.contains(&format!(" for bob set {mode} ")) && ended.stderr.contains(hint), "{ended:?}");
+        assert_eq!(daemon.ok(&["get"]), format!("{mode}\n"));
+    }
+}
+
+/// The words of an opening name the other's closing; an undo that comes after it changes nothing.
+#[test]
+fn an_undo_does_not_lift_what_another_set_later() {
+    let daemon = Daemon::start();
+    let closed = by("alice", &daemon, &["close"]).ended();
+    by_bob(&daemon, &["set", "block_new_connection", "-m", "INC-7"]);
+    let refused = pasted_undo(&daemon, &closed);
+    assert_eq!(
+        (refused.code, refused.stderr.contains("the mode is block_new_connection (generation 3, set by uid:")),
+        (6, true),
+        "{refused:?}"
+    );
+    assert_eq!(daemon.ok(&["get"]), "block_new_connection\n");
+    let opened = by("alice", &daemon, &["open"]).ended();
+    assert!(opened.stdout.contains(". It was closed by uid:") && opened.stdout.contains(" for bob 0 s ago (\"INC-7\")"), "{opened:?}");
+}
+
+#[test]
 fn a_drain_says_what_another_set_meanwhile_and_leaves_opening_to_them() {
     for mode in ["block_new_connection", "block_new_session"] {
         let daemon = Daemon::start();
@@ -124,10 +157,14 @@ fn a_maintenance_whose_command_fails_says_what_another_set_meanwhile() {
 }
 
 /// The command after `Undo: ` on stdout, pasted.
-fn paste_undo(daemon: &Daemon, ended: &Ended) {
+fn pasted_undo(daemon: &Daemon, ended: &Ended) -> Ended {
     let (_, undo) = ended.stdout.trim_end().rsplit_once("Undo: ").unwrap_or_else(|| panic!("{ended:?}"));
     let line = format!("PATH={}:$PATH; {undo}", std::path::Path::new(PROGRAM).parent().unwrap().display());
-    let pasted = Command::new("sh").args(["-c", &line]).env("SORAMODE_SOCKET", daemon.socket()).ended();
+    Command::new("sh").args(["-c", &line]).env("SORAMODE_SOCKET", daemon.socket()).ended()
+}
+
+fn paste_undo(daemon: &Daemon, ended: &Ended) {
+    let pasted = pasted_undo(daemon, ended);
     assert_eq!(pasted.code, 0, "{pasted:?}");
 }
 
@@ -203,7 +240,7 @@ fn a_suggested_command_names_the_socket_that_a_variable_named() {
     let socket = daemon.socket();
     let output = program(&socket).args(["close"]).output().unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
-    assert!(said.ends_with(&format!("Undo: soramode --socket {} set normal\n", socket.display())), "{said}");
+    assert!(said.contains(&format!("Undo: soramode --socket {} set normal --if-generation ", socket.display())), "{said}");
 }
 
 #[test]

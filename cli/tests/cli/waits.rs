@@ -193,7 +193,10 @@ fn a_signal_ends_the_watching_and_not_the_drain() {
         assert_eq!(ended.code, code, "{ended:?}");
         let sentence = format!("soramode: {word} after 0 s: stopped waiting. node-01 is still closed (block_new_session)\n");
         assert!(ended.stderr.contains(&sentence), "{ended:?}");
-        assert!(ended.stderr.contains("hint: Watch again: soramode wait drained. Undo: soramode set normal\n"), "{ended:?}");
+        assert!(
+            ended.stderr.contains("hint: Watch again: soramode wait drained. Undo: soramode set normal --if-generation 2\n"),
+            "{ended:?}"
+        );
         let report = ended.json();
         assert_eq!((&report["outcome"], &report["exit_code"]), (&"interrupted".into(), &code.into()));
         assert_eq!(daemon.ok(&["get"]), "block_new_session\n");
@@ -259,7 +262,7 @@ fn a_set_that_waits_says_that_the_mode_stays() {
     assert_eq!((code, &report["outcome"]), (124, &"timeout".into()));
     let message = report["error"]["message"].as_str().unwrap();
     assert!(message.ends_with("node-01 is still closed (block_new_session)"), "{message}");
-    assert_eq!(report["error"]["hint"], "Watch again: soramode wait drained. Undo: soramode set normal");
+    assert_eq!(report["error"]["hint"], "Watch again: soramode wait drained. Undo: soramode set normal --if-generation 2");
     let (code, report) = daemon.json(&["set", "initial", "--wait"]);
     assert_eq!((code, &report["outcome"]), (5, &"failed".into()));
 }
