@@ -240,6 +240,8 @@ impl History {
             if let Some(revision) = timeout(TRY, self.write_at(endpoint, key, value)).await.ok().flatten() {
                 return Some(revision);
             }
+            // A member that starts refuses at once: without a pause all tries would be over before it listens.
+            tokio::time::sleep(TRY / 10).await;
         }
         None
     }
