@@ -65,13 +65,12 @@ pub(super) fn heard(mut all: Words, now: Timestamp, ticket: impl FnOnce(&str) ->
         }
         "initialized" => {
             let ticket = ticket(&all.next()?);
-            let outcome = match failed {
-                Some(why) => Err(why),
-                None => {
-                    let exists = all.has("exists");
-                    let configuration = shown(&mut all)?.0.configuration.ok_or("takes what was written")?;
-                    Ok(if exists { Init::Exists { epoch: configuration.epoch } } else { Init::Made(configuration) })
-                }
+            let outcome = if let Some(why) = failed {
+                Err(why)
+            } else {
+                let exists = all.has("exists");
+                let configuration = shown(&mut all)?.0.configuration.ok_or("takes what was written")?;
+                Ok(if exists { Init::Exists { epoch: configuration.epoch } } else { Init::Made(configuration) })
             };
             Heard::Initialized { ticket, outcome }
         }
