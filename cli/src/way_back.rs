@@ -161,7 +161,7 @@ pub(crate) mod tests {
     #[test]
     fn the_way_back_restores_the_reason_and_the_rest_of_the_time() {
         let before = state(Mode::BlockNewSession, 4, Some("CHG-1"), Some(3_600));
-        let change = way_back(&before, before.since + Duration::from_secs(600));
+        let change = way_back(&before, before.since + Duration::from_mins(10));
         assert_eq!((change.mode, change.reason.as_deref()), (SettableMode::BlockNewSession, Some("CHG-1")));
         assert!(matches!(change.expires_in_seconds, Some(3_000 | 3_001)), "{change:?}");
     }

@@ -1,13 +1,7 @@
 //! The man pages and completion scripts that are committed are those that the command line yields, or the Markdown beside them.
 //! `SORAMODE_REGENERATE=1 cargo test -p soramode --test generated_files` writes them anew.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a helper that fails fails the test that called it"
-)]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a helper that fails fails the test that called it")]
 
 mod pages;
 

@@ -169,7 +169,7 @@ mod tests {
             assert!(pages.contains(&name.as_str()) && !page.exits.is_empty() && !page.examples.is_empty(), "{name}");
             for Example { line, what } in page.examples {
                 assert!(
-                    line.contains(&format!("soramode {name} ")) || line.ends_with(&name) || line.contains(&format!("{} ", name)),
+                    line.contains(&format!("soramode {name} ")) || line.ends_with(&name) || line.contains(&format!("{name} ")),
                     "{name}: {line}"
                 );
                 assert!(!what.ends_with('.'), "{what}");

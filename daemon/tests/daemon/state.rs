@@ -372,7 +372,9 @@ fn root_checks_the_state_of_a_daemon_that_runs_as_another_user() {
     process.kill(Signal::TERM);
     process.end();
     let own = |path: &Path| std::os::unix::fs::chown(path, Some(65_534), None).unwrap();
-    fs::read_dir(home.state()).unwrap().for_each(|file| own(&file.unwrap().path()));
+    for file in fs::read_dir(home.state()).unwrap() {
+        own(&file.unwrap().path());
+    }
     own(&home.state());
     let (status, told) = home.check();
     assert!(status == Some(0) && told.contains("sound") && told.contains("\nowner         uid 65534: "), "{told}");
