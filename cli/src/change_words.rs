@@ -24,23 +24,25 @@ fn actor_words(actor: &str) -> Cow<'_, str> {
     }
 }
 
+/// `12 min ago ("CHG-1")`
+fn ago_words(state: &ModeState) -> String {
+    let reason = state.reason.as_deref().map(|reason| format!(" ({})", quoted(reason))).unwrap_or_default();
+    format!("{} ago{reason}", times::age(state.since))
+}
+
 /// `uid:1000(ops) 12 min ago ("CHG-1")`
 pub(crate) fn by_words(state: &ModeState) -> String {
-    let reason = state.reason.as_deref().map(|reason| format!(" ({})", quoted(reason))).unwrap_or_default();
-    format!("{} {} ago{reason}", actor_words(&state.actor), times::age(state.since))
+    format!("{} {}", actor_words(&state.actor), ago_words(state))
 }
 
 /// `uid:1000(ops) closed it 12 min ago ("CHG-1")`
 pub(crate) fn closed_it_words(state: &ModeState) -> String {
-    let reason = state.reason.as_deref().map(|reason| format!(" ({})", quoted(reason))).unwrap_or_default();
-    format!("{} closed it {} ago{reason}", actor_words(&state.actor), times::age(state.since))
+    format!("{} closed it {}", actor_words(&state.actor), ago_words(state))
 }
 
 /// `uid:1000(ops) set block_new_session 12 min ago ("CHG-1")`, and when it ends by itself.
 pub(crate) fn set_words(state: &ModeState) -> String {
-    let reason = state.reason.as_deref().map(|reason| format!(" ({})", quoted(reason))).unwrap_or_default();
-    let actor = actor_words(&state.actor);
-    format!("{actor} set {} {} ago{reason}{}", state.mode, times::age(state.since), until_words(state))
+    format!("{} set {} {}{}", actor_words(&state.actor), state.mode, ago_words(state), until_words(state))
 }
 
 /// `; it reopens in 3 s`, where it does.
@@ -72,7 +74,7 @@ pub(crate) fn meanwhile_words(now: &Known) -> String {
     now.state.as_ref().map_or_else(|| format!("another client set {} meanwhile", now.mode), set_words)
 }
 
-/// What follows [`empty_words`] where this command did not close the node.
+/// Continues [`empty_words`] for a node that this command did not close.
 pub(crate) fn closed_words(now: &Known) -> String {
     match &now.state {
         Some(state) => format!(" and closed: {}", set_words(state)),
@@ -81,7 +83,7 @@ pub(crate) fn closed_words(now: &Known) -> String {
 }
 
 impl Closed {
-    /// What was done to the mode, and what that replaced.
+    /// Describes the change of the mode, and the reason and timer that it replaced.
     pub(crate) fn words(&self) -> String {
         let (before, now, node) = (&self.before, &self.now, self.seen.name());
         let by = before.state.as_ref().filter(|state| !state.actor.starts_with("system:")).map(by_words);
@@ -112,7 +114,7 @@ impl Closed {
         format!("{what}{by}{stays}{news}")
     }
 
-    /// What a change from one closed mode to another replaced, and when the new one ends.
+    /// Describes the closing that a change replaced, and the end of the new one.
     fn replaced_words(&self) -> String {
         let timer = self.timer_words().map(|timer| format!("; {timer}")).unwrap_or_default();
         if !self.now.mode.is_block() {
@@ -151,19 +153,19 @@ impl Closed {
         }
     }
 
-    /// How to undo it; `None` where there is nothing to undo.
+    /// The command that undoes the change; `None` if there is nothing to undo.
     pub(crate) fn undo_words(&self, route: Route<'_>) -> Option<String> {
         self.changed.then(|| undo_words(&self.before, &self.now, (route, self.seen.storage()))).flatten()
     }
 
-    /// How to undo a closing for a drain: one that only added its reason to another's changed nothing that is worth it.
+    /// The command that undoes a closing for a drain; `None` also if the drain only added its reason to an earlier closing.
     pub(crate) fn undo_drain_words(&self, route: Route<'_>) -> Option<String> {
         let is_worth_it = self.before.mode != self.now.mode || self.before.expires_at().is_some();
         self.undo_words(route).filter(|_| is_worth_it)
     }
 
-    /// What follows [`empty_words`]: that the node is still closed, and what opens it. A closing that another operator decided is theirs
-    /// to end.
+    /// Continues [`empty_words`]: the node is still closed, and the command that opens it. For a closing of another operator no command is
+    /// suggested.
     pub(crate) fn then_words(&self, now: &Known, route: Route<'_>) -> String {
         let theirs = |state: &Known| format!(" and still closed: {}. Ask before you open it", meanwhile_words(state));
         if is_changed_since(self, now) {
@@ -198,12 +200,12 @@ impl Closed {
         }
     }
 
-    /// What may be suggested then: opening only where nobody else has decided otherwise.
+    /// The command to suggest after a wait that was not reached; `None` if another operator keeps the node closed.
     pub(crate) fn undo_unless_changed(&self, now: &Known, route: Route<'_>) -> Option<String> {
         if is_changed_since(self, now) || self.is_stricter() { None } else { self.undo_drain_words(route) }
     }
 
-    /// Whether the node was closed tighter than was asked for.
+    /// Returns whether the node was already in a stricter mode than the target.
     pub(crate) fn is_stricter(&self) -> bool {
         self.before.mode == self.now.mode && self.now.mode != self.target
     }

@@ -18,7 +18,7 @@ use crate::error::{Exit, Failure};
 use crate::output::escape::escape;
 use crate::output::{Output, counted};
 
-/// How long the others are looked at after a node was closed: what another node published before must have come here by then.
+/// Time for which the other nodes are checked after a closing: a mode that another node published before must have arrived by then.
 const SECOND_LOOK: Duration = Duration::from_secs(1);
 
 /// The pause between two looks.
@@ -53,7 +53,7 @@ pub(crate) struct ClusterFlags {
 /// The nodes as they are seen from one that may be asked.
 pub(crate) struct Seen {
     nodes: Vec<ClusterNode>,
-    /// Whose list that is, and its membership; over the API that is not told.
+    /// Name and membership of the node that gave the list; unknown over the API.
     by: Option<(NodeName, Membership)>,
 }
 

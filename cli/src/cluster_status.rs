@@ -1,4 +1,4 @@
-//! What a status says of the node's place in its cluster, in words.
+//! Describes a node's membership and ownership of channels, from its status.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use soramode_protocol::node::{Membership, Status};
 
 use crate::output::{Output, Row, counted, times};
 
-/// What `status` shows of it.
+/// The rows of `status` on the cluster.
 pub(crate) fn rows(status: &Status, output: &Output) -> Vec<Row> {
     // A node without a cluster has nothing to say of one.
     let Some(cluster) = status.cluster.as_deref() else { return Vec::new() };
@@ -31,7 +31,7 @@ pub(crate) fn name_words(cluster: &ClusterStatus) -> String {
     format!("{}{epoch}, etcd at {}", cluster.name, cluster.endpoints.join(", "))
 }
 
-/// How long the node may serve its channels without another answer from etcd.
+/// Describes the ownership lease: the time for which the node may serve its channels without another answer from etcd.
 pub(crate) fn right_words(membership: Membership, cluster: &ClusterStatus) -> String {
     let contact = cluster.renewed_at.map(|time| format!(" (last etcd contact {} ago)", times::age(time))).unwrap_or_default();
     match (membership, cluster.valid_for_ms) {
@@ -59,7 +59,7 @@ pub(crate) fn stale_because(status: &Status) -> Option<String> {
     }
 }
 
-/// What happens to the node's channels if the node is lost.
+/// Describes the takeover of the node's channels if the node is lost.
 pub(crate) fn takeover_words(cluster: &ClusterStatus) -> String {
     match (cluster.fence_after_ms, &cluster.no_takeover_reason) {
         (Some(fence_after), _) => format!(

@@ -179,7 +179,7 @@ fn word(id: &str, shell: &str) -> Option<String> {
 /// Characters beside letters and digits that no shell takes for anything else.
 const UNQUOTED: &str = "-_.:@%+,/";
 
-/// Whether a shell takes the name as one word and as nothing else.
+/// Returns whether a shell reads the name as one plain word.
 fn is_safe(id: &str) -> bool {
     !id.starts_with('-') && id.chars().all(|character| character.is_alphanumeric() || UNQUOTED.contains(character))
 }

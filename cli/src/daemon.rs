@@ -57,7 +57,7 @@ const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
 /// Where the daemon's socket is.
 pub(crate) struct Socket {
     path: PathBuf,
-    /// Whether `--socket` or the variable named it: then the commands that are suggested name it too, since a variable may have been set for
+    /// Set if `--socket` or the variable named it: then the commands that are suggested name it too, since a variable may have been set for
     /// this command alone.
     is_named: bool,
     place: Place,

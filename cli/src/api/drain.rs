@@ -116,7 +116,7 @@ async fn close(context: &mut Context<'_>, api: &Api, plan: &Plan<'_>) -> Result<
     Ok(Closed { joined, ..closed((&before, now, published), plan.target, &seen) })
 }
 
-/// What was done to the mode over the API, which does not tell its generation.
+/// Describes a closing over the API, which has no generation.
 pub(crate) fn closed((before, now, published): (&Seen, Mode, Option<bool>), target: SettableMode, seen: &Seen) -> Closed {
     // Another client may have changed it after that.
     let state = seen.mode_state().filter(|state| state.mode == now).cloned();

@@ -260,7 +260,7 @@ const fn doing(target: Target) -> &'static str {
     }
 }
 
-/// What a Sora without soramoded does not tell.
+/// Returns the failure of a request that a Sora without soramoded cannot answer.
 pub(crate) fn needs_soramoded(what: &str) -> Failure {
     Failure::new(Exit::Usage, format!("{what} needs soramoded, and the server at --api-url is a Sora without it"))
 }

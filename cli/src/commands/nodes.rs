@@ -162,7 +162,7 @@ async fn purge(node_name: NodeName, context: &mut Context<'_>) -> Result<Exit, F
     Ok(Exit::Done)
 }
 
-/// What was purged of a node.
+/// Extent of a purge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Extent {
     /// The node itself.

@@ -111,7 +111,7 @@ pub(crate) fn closed_by(mode: &ModeState) -> String {
     }
 }
 
-/// How a closed node is opened with the command `open`, or why it cannot be opened yet. `me` is the actor of this user, where it is known.
+/// Says how to open a closed node with the command `open`, or why it cannot be opened yet. `me` is the actor of this user, where it is known.
 pub(crate) fn how_to_open(status: &Status, me: Option<&str>, open: &str) -> String {
     let is_another = me.is_some_and(|me| me != status.mode.actor) && status.mode.actor.starts_with("uid:");
     let when = match (status.storage.state, status.membership) {
