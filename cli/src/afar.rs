@@ -71,7 +71,11 @@ async fn look_until_there(context: &Context<'_>, name: &NodeName) -> Result<(), 
         }
         if said.elapsed() >= WORD_PAUSE {
             said = Instant::now();
-            context.output.note(&format!("{} is not in the cluster yet, after {}", escape(name.as_str()), times::span(began.elapsed())));
+            context.output.note(&format!(
+                "{} is not in the cluster yet, after {}",
+                escape(name.as_str()),
+                times::span(began.elapsed())
+            ));
         }
         sleep(LOOK_PAUSE).await;
     }

@@ -30,7 +30,12 @@ pub(crate) const TIMEOUT_DEFAULT: Duration = Duration::from_mins(30);
 /// block_new_connection, every new connection is rejected. A node that has not joined its cluster is initial, and rejects every new connection
 /// too. No mode disconnects a client that is connected.
 #[derive(Debug, Parser)]
-#[command(name = "soramode", version, disable_help_subcommand = true, propagate_version = false)]
+#[command(
+    name = "soramode",
+    version,
+    disable_help_subcommand = true,
+    propagate_version = false
+)]
 pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -47,21 +52,37 @@ impl Args {
 
     /// Returns whether the command line asks for JSON, as far as one that cannot be read shows that.
     pub(crate) fn asks_for_json() -> bool {
-        let words: Vec<String> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
-        let words: Vec<&str> = words.iter().map(String::as_str).take_while(|word| *word != "--").collect();
+        let words: Vec<String> = std::env::args_os()
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect();
+        let words: Vec<&str> = words
+            .iter()
+            .map(String::as_str)
+            .take_while(|word| *word != "--")
+            .collect();
         let is_json = |word: &str| matches!(word, "json" | "jsonl");
-        let is_glued =
-            |word: &&str| *word == "--json" || ["-o=", "-o", "--output="].iter().any(|flag| word.strip_prefix(flag).is_some_and(is_json));
-        let is_apart = |pair: &[&str]| matches!(pair, ["-o" | "--output", format] if is_json(format));
+        let is_glued = |word: &&str| {
+            *word == "--json"
+                || ["-o=", "-o", "--output="]
+                    .iter()
+                    .any(|flag| word.strip_prefix(flag).is_some_and(is_json))
+        };
+        let is_apart =
+            |pair: &[&str]| matches!(pair, ["-o" | "--output", format] if is_json(format));
         words.iter().any(is_glued) || words.windows(2).any(is_apart)
     }
 
     /// Reads it by the definition of the verb that was typed: making that of every verb takes longer than most of them run. `None` where
     /// that does not read it.
     fn of_typed_verb(words: &[OsString]) -> Option<Self> {
-        let verb = words.iter().skip(1).find_map(|word| Command::definition(word.to_str()?))?;
-        let command =
-            Global::augment_args(clap::Command::new("soramode")).disable_help_subcommand(true).subcommand(verb).subcommand_required(true);
+        let verb = words
+            .iter()
+            .skip(1)
+            .find_map(|word| Command::definition(word.to_str()?))?;
+        let command = Global::augment_args(clap::Command::new("soramode"))
+            .disable_help_subcommand(true)
+            .subcommand(verb)
+            .subcommand_required(true);
         Self::from_arg_matches_mut(&mut command.try_get_matches_from(words).ok()?).ok()
     }
 
@@ -99,14 +120,24 @@ fn with_tip(mut error: clap::Error) -> clap::Error {
         Some(ContextValue::String(word)) => word.clone(),
         Some(_) | None => String::new(),
     };
-    let (verb, arg) = (typed(&error, ContextKind::InvalidSubcommand), typed(&error, ContextKind::InvalidArg));
-    let elsewhere = VERBS_ELSEWHERE.iter().find(|(there, _)| error.kind() == ErrorKind::InvalidSubcommand && *there == verb);
+    let (verb, arg) = (
+        typed(&error, ContextKind::InvalidSubcommand),
+        typed(&error, ContextKind::InvalidArg),
+    );
+    let elsewhere = VERBS_ELSEWHERE
+        .iter()
+        .find(|(there, _)| error.kind() == ErrorKind::InvalidSubcommand && *there == verb);
     let tip = match elsewhere {
         Some((_, verb)) => Some(format!("use 'soramode {verb}'")),
         None if error.kind() != ErrorKind::UnknownArgument => None,
         // A span where none is taken is most likely meant for `--timeout`.
-        None if times::read_span(&arg).is_ok() => Some(format!("to give up after that time, use '--timeout {arg}'")),
-        None if arg == "--node" => Some(format!("only {} take '--node'; run this one on that node", verbs_with_node())),
+        None if times::read_span(&arg).is_ok() => {
+            Some(format!("to give up after that time, use '--timeout {arg}'"))
+        }
+        None if arg == "--node" => Some(format!(
+            "only {} take '--node'; run this one on that node",
+            verbs_with_node()
+        )),
         None => None,
     };
     let Some(tip) = tip else {
@@ -116,18 +147,32 @@ fn with_tip(mut error: clap::Error) -> clap::Error {
         }
         return error;
     };
-    for kind in [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg, ContextKind::Usage] {
+    for kind in [
+        ContextKind::SuggestedSubcommand,
+        ContextKind::SuggestedArg,
+        ContextKind::Usage,
+    ] {
         error.remove(kind);
     }
-    error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![StyledStr::from(tip)]));
+    error.insert(
+        ContextKind::Suggested,
+        ContextValue::StyledStrs(vec![StyledStr::from(tip)]),
+    );
     error
 }
 
 /// `close, drain, open, set and wait`
 fn verbs_with_node() -> String {
     let whole = Args::whole_command();
-    let has_node = |verb: &&clap::Command| verb.get_arguments().any(|arg| arg.get_long() == Some("node"));
-    let verbs: Vec<&str> = whole.get_subcommands().filter(has_node).map(clap::Command::get_name).collect();
+    let has_node = |verb: &&clap::Command| {
+        verb.get_arguments()
+            .any(|arg| arg.get_long() == Some("node"))
+    };
+    let verbs: Vec<&str> = whole
+        .get_subcommands()
+        .filter(has_node)
+        .map(clap::Command::get_name)
+        .collect();
     match verbs.split_last() {
         Some((last, [])) => (*last).to_owned(),
         Some((last, others)) => format!("{} and {last}", others.join(", ")),
@@ -231,10 +276,20 @@ pub(crate) enum Color {
 impl Color {
     /// A command line that clap refuses or answers with its help.
     pub(crate) fn typed(words: &[OsString]) -> Self {
-        let words: Vec<&str> = words.iter().filter_map(|word| word.to_str()).take_while(|word| *word != "--").collect();
-        let joined = words.iter().filter_map(|word| word.strip_prefix("--color="));
-        let apart = words.windows(2).filter_map(|pair| pair.strip_prefix(&["--color"])?.first().copied());
-        let named = joined.chain(apart).find_map(|value| Self::from_str(value, false).ok());
+        let words: Vec<&str> = words
+            .iter()
+            .filter_map(|word| word.to_str())
+            .take_while(|word| *word != "--")
+            .collect();
+        let joined = words
+            .iter()
+            .filter_map(|word| word.strip_prefix("--color="));
+        let apart = words
+            .windows(2)
+            .filter_map(|pair| pair.strip_prefix(&["--color"])?.first().copied());
+        let named = joined
+            .chain(apart)
+            .find_map(|value| Self::from_str(value, false).ok());
         named.unwrap_or(Self::Auto)
     }
 }
@@ -282,7 +337,12 @@ mod tests {
     fn the_typed_verb_alone_reads_what_all_of_them_read() {
         let read = |line: &str| {
             let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
-            (Args::of_typed_verb(&words).map(|args| format!("{args:?}")), Args::of_any_verb(&words).map(|args| format!("{args:?}")).ok())
+            (
+                Args::of_typed_verb(&words).map(|args| format!("{args:?}")),
+                Args::of_any_verb(&words)
+                    .map(|args| format!("{args:?}"))
+                    .ok(),
+            )
         };
         for line in [
             "get",
@@ -301,7 +361,14 @@ mod tests {
             let (of_typed, of_any) = read(&format!("soramode {line}"));
             assert_eq!((of_typed, of_any.is_some()), (None, true), "{line}");
         }
-        for line in ["", "gte", "get --help", "help --help", "--version get", "get get"] {
+        for line in [
+            "",
+            "gte",
+            "get --help",
+            "help --help",
+            "--version get",
+            "get get",
+        ] {
             assert_eq!(read(&format!("soramode {line}")), (None, None), "{line}");
         }
     }

@@ -26,7 +26,11 @@ fn actor_words(actor: &str) -> Cow<'_, str> {
 
 /// `12 min ago ("CHG-1")`
 fn ago_words(state: &ModeState) -> String {
-    let reason = state.reason.as_deref().map(|reason| format!(" ({})", quoted(reason))).unwrap_or_default();
+    let reason = state
+        .reason
+        .as_deref()
+        .map(|reason| format!(" ({})", quoted(reason)))
+        .unwrap_or_default();
     format!("{} ago{reason}", times::age(state.since))
 }
 
@@ -37,18 +41,32 @@ pub(crate) fn by_words(state: &ModeState) -> String {
 
 /// `uid:1000(ops) closed it 12 min ago ("CHG-1")`
 pub(crate) fn closed_it_words(state: &ModeState) -> String {
-    format!("{} closed it {}", actor_words(&state.actor), ago_words(state))
+    format!(
+        "{} closed it {}",
+        actor_words(&state.actor),
+        ago_words(state)
+    )
 }
 
 /// `uid:1000(ops) set block_new_session 12 min ago ("CHG-1")`, and when it ends by itself.
 pub(crate) fn set_words(state: &ModeState) -> String {
-    format!("{} set {} {}{}", actor_words(&state.actor), state.mode, ago_words(state), until_words(state))
+    format!(
+        "{} set {} {}{}",
+        actor_words(&state.actor),
+        state.mode,
+        ago_words(state),
+        until_words(state)
+    )
 }
 
 /// `; it reopens in 3 s`, where it does.
 pub(crate) fn until_words(state: &ModeState) -> String {
-    let ahead = state.expires_at.filter(|expires_at| *expires_at > times::now());
-    ahead.map(|time| format!("; it reopens in {}", times::ahead(time))).unwrap_or_default()
+    let ahead = state
+        .expires_at
+        .filter(|expires_at| *expires_at > times::now());
+    ahead
+        .map(|time| format!("; it reopens in {}", times::ahead(time)))
+        .unwrap_or_default()
 }
 
 /// `vm is empty after 26 s (30 sessions ended)`
@@ -57,8 +75,16 @@ pub(crate) fn empty_words(node: &str, left: u64, (waited, ended): (Duration, u64
         0 => "is empty".to_owned(),
         left => format!("is down to {}", counted(left, "session")),
     };
-    let ended = if ended == 0 { String::new() } else { format!(" ({} ended)", counted(ended, "session")) };
-    format!("{} {left} after {}{ended}", escape(node), times::span(waited))
+    let ended = if ended == 0 {
+        String::new()
+    } else {
+        format!(" ({} ended)", counted(ended, "session"))
+    };
+    format!(
+        "{} {left} after {}{ended}",
+        escape(node),
+        times::span(waited)
+    )
 }
 
 /// Returns whether another client changed the mode since: a Sora without soramoded shows that by the mode alone.
@@ -71,7 +97,10 @@ pub(crate) fn is_changed_since(closed: &Closed, now: &Known) -> bool {
 
 /// The mode that another client set meanwhile, by whom, when and why.
 pub(crate) fn meanwhile_words(now: &Known) -> String {
-    now.state.as_ref().map_or_else(|| format!("another client set {} meanwhile", now.mode), set_words)
+    now.state.as_ref().map_or_else(
+        || format!("another client set {} meanwhile", now.mode),
+        set_words,
+    )
 }
 
 /// Continues [`empty_words`] for a node that this command did not close.
@@ -86,16 +115,26 @@ impl Closed {
     /// Describes the change of the mode, and the reason and timer that it replaced.
     pub(crate) fn words(&self) -> String {
         let (before, now, node) = (&self.before, &self.now, self.seen.name());
-        let by = before.state.as_ref().filter(|state| !state.actor.starts_with("system:")).map(by_words);
+        let by = before
+            .state
+            .as_ref()
+            .filter(|state| !state.actor.starts_with("system:"))
+            .map(by_words);
         if before.mode != now.mode {
             let stay = if now.mode.is_block() { " stay" } else { "" };
             let counts = format!("({}{stay})", self.seen.count_words());
-            let looser = if now.mode.is_block() && before.mode.is_block() && now.mode < before.mode {
+            let looser = if now.mode.is_block() && before.mode.is_block() && now.mode < before.mode
+            {
                 ". Clients may again join channels that have a session"
             } else {
                 ""
             };
-            return format!("{node}: {} -> {} {counts}{looser}{}", before.mode, now.mode, self.replaced_words());
+            return format!(
+                "{node}: {} -> {} {counts}{looser}{}",
+                before.mode,
+                now.mode,
+                self.replaced_words()
+            );
         }
         let what = match (self.is_stricter(), before.mode.is_block()) {
             (true, _) => format!("{node} is already in a stricter mode ({}", before.mode),
@@ -108,24 +147,53 @@ impl Closed {
             (Some(by), false) => format!(", set by {by}"),
             (None, false) => String::new(),
         };
-        let stays = if self.is_stricter() { "; leaving it, just waiting" } else { "" };
-        let news = [self.reason_words(), self.timer_words()].into_iter().flatten().collect::<Vec<_>>().join(", and ");
-        let news = if news.is_empty() { String::new() } else { format!("; {news}") };
+        let stays = if self.is_stricter() {
+            "; leaving it, just waiting"
+        } else {
+            ""
+        };
+        let news = [self.reason_words(), self.timer_words()]
+            .into_iter()
+            .flatten()
+            .collect::<Vec<_>>()
+            .join(", and ");
+        let news = if news.is_empty() {
+            String::new()
+        } else {
+            format!("; {news}")
+        };
         format!("{what}{by}{stays}{news}")
     }
 
     /// Describes the closing that a change replaced, and the end of the new one.
     fn replaced_words(&self) -> String {
-        let timer = self.timer_words().map(|timer| format!("; {timer}")).unwrap_or_default();
+        let timer = self
+            .timer_words()
+            .map(|timer| format!("; {timer}"))
+            .unwrap_or_default();
         if !self.now.mode.is_block() {
-            let another = |state: &&ModeState| self.now.state.as_ref().is_some_and(|now| now.actor != state.actor);
-            let theirs = self.before.state.as_ref().filter(|state| state.mode.is_block() && !state.actor.starts_with("system:"));
-            return theirs.filter(another).map(|state| format!(". It was closed by {}", by_words(state))).unwrap_or_default();
+            let another = |state: &&ModeState| {
+                self.now
+                    .state
+                    .as_ref()
+                    .is_some_and(|now| now.actor != state.actor)
+            };
+            let theirs = self
+                .before
+                .state
+                .as_ref()
+                .filter(|state| state.mode.is_block() && !state.actor.starts_with("system:"));
+            return theirs
+                .filter(another)
+                .map(|state| format!(". It was closed by {}", by_words(state)))
+                .unwrap_or_default();
         }
         match &self.before.state {
             Some(state) if state.mode.is_block() => {
                 let lost = match (state.reason.as_deref(), self.now.reason()) {
-                    (Some(theirs), Some(mine)) if theirs != mine => format!("; reason is now {}", quoted(mine)),
+                    (Some(theirs), Some(mine)) if theirs != mine => {
+                        format!("; reason is now {}", quoted(mine))
+                    }
                     (Some(_), None) => "; that reason is no longer recorded".to_owned(),
                     (Some(_) | None, _) => String::new(),
                 };
@@ -136,17 +204,23 @@ impl Closed {
     }
 
     fn reason_words(&self) -> Option<String> {
-        let reason = self.now.reason().filter(|reason| self.before.reason() != Some(reason));
+        let reason = self
+            .now
+            .reason()
+            .filter(|reason| self.before.reason() != Some(reason));
         reason.map(|reason| format!("reason is now {}", quoted(reason)))
     }
 
     fn timer_words(&self) -> Option<String> {
         match (self.before.expires_at(), self.now.expires_at()) {
-            (Some(before), None) if self.now.mode.is_block() => {
-                Some(format!("the timer that would have reopened it in {} is cancelled", times::ahead(before)))
-            }
+            (Some(before), None) if self.now.mode.is_block() => Some(format!(
+                "the timer that would have reopened it in {} is cancelled",
+                times::ahead(before)
+            )),
             (before, Some(now)) if before != Some(now) => {
-                let instead = before.map(|before| format!(" instead of in {}", times::ahead(before))).unwrap_or_default();
+                let instead = before
+                    .map(|before| format!(" instead of in {}", times::ahead(before)))
+                    .unwrap_or_default();
                 Some(format!("it reopens in {}{instead}", times::ahead(now)))
             }
             (_, _) => None,
@@ -155,7 +229,9 @@ impl Closed {
 
     /// The command that undoes the change; `None` if there is nothing to undo.
     pub(crate) fn undo_words(&self, route: Route<'_>) -> Option<String> {
-        self.changed.then(|| undo_words(&self.before, &self.now, (route, self.seen.storage()))).flatten()
+        self.changed
+            .then(|| undo_words(&self.before, &self.now, (route, self.seen.storage())))
+            .flatten()
     }
 
     /// The command that undoes a closing for a drain; `None` also if the drain only added its reason to an earlier closing.
@@ -167,7 +243,12 @@ impl Closed {
     /// Continues [`empty_words`]: the node is still closed, and the command that opens it. For a closing of another operator no command is
     /// suggested.
     pub(crate) fn then_words(&self, now: &Known, route: Route<'_>) -> String {
-        let theirs = |state: &Known| format!(" and still closed: {}. Ask before you open it", meanwhile_words(state));
+        let theirs = |state: &Known| {
+            format!(
+                " and still closed: {}. Ask before you open it",
+                meanwhile_words(state)
+            )
+        };
         if is_changed_since(self, now) {
             return theirs(now);
         }
@@ -176,17 +257,25 @@ impl Closed {
         }
         let until = now.state.as_ref().map(until_words).unwrap_or_default();
         if self.before.mode != self.now.mode {
-            let label =
-                if self.before.mode.is_block() { "When you are done, go back to the mode from before" } else { "When you are done" };
+            let label = if self.before.mode.is_block() {
+                "When you are done, go back to the mode from before"
+            } else {
+                "When you are done"
+            };
             let open = labelled(label, &self.before, &self.now, (route, self.seen.storage()));
             return format!(" and still closed{until}. {}", open.unwrap_or_default());
         }
         let open = route.command("set normal");
         match (&self.joined, &self.before.state) {
             (Joined::Theirs, Some(state)) => {
-                format!(" and still closed, also by {}{until}. When everyone is done: {open}", by_words(state))
+                format!(
+                    " and still closed, also by {}{until}. When everyone is done: {open}",
+                    by_words(state)
+                )
             }
-            (Joined::Theirs | Joined::Own | Joined::No, _) => format!(" and still closed{until}. When you are done: {open}"),
+            (Joined::Theirs | Joined::Own | Joined::No, _) => {
+                format!(" and still closed{until}. When you are done: {open}")
+            }
         }
     }
 
@@ -202,7 +291,11 @@ impl Closed {
 
     /// The command to suggest after a wait that was not reached; `None` if another operator keeps the node closed.
     pub(crate) fn undo_unless_changed(&self, now: &Known, route: Route<'_>) -> Option<String> {
-        if is_changed_since(self, now) || self.is_stricter() { None } else { self.undo_drain_words(route) }
+        if is_changed_since(self, now) || self.is_stricter() {
+            None
+        } else {
+            self.undo_drain_words(route)
+        }
     }
 
     /// Returns whether the node was already in a stricter mode than the target.

@@ -25,24 +25,39 @@ pub(crate) enum Back {
 pub(crate) fn back(changes: &[DatedModeChange], owner: &Owner, own: Option<u64>) -> Back {
     let is_owners = |dated: &&DatedModeChange| {
         let change = &dated.change;
-        let is_same = change.actor == owner.actor && change.on_behalf_of == owner.on_behalf_of && change.reason == owner.reason;
+        let is_same = change.actor == owner.actor
+            && change.on_behalf_of == owner.on_behalf_of
+            && change.reason == owner.reason;
         own == Some(change.generation) || (is_same && change.mode.is_block())
     };
     let owners = changes.iter().take_while(is_owners).count();
-    let Some(first) = owners.checked_sub(1).and_then(|last| changes.get(last)) else { return Back::Stays };
+    let Some(first) = owners.checked_sub(1).and_then(|last| changes.get(last)) else {
+        return Back::Stays;
+    };
     if !first.change.previous_mode.is_block() {
         return Back::Open;
     }
     // A closing that is no longer in the history is another's: nothing says that it was this owner's.
-    changes.get(owners).map_or(Back::Stays, |theirs| Back::ClosedBy(Box::new(theirs.state())))
+    changes.get(owners).map_or(Back::Stays, |theirs| {
+        Back::ClosedBy(Box::new(theirs.state()))
+    })
 }
 
 /// The state with the operator for whom its actor acted, as the history has it: `uid:0(root) for alice`.
 pub(crate) fn with_operator(state: ModeState, changes: &[DatedModeChange]) -> ModeState {
-    let change = changes.iter().map(|dated| &dated.change).find(|change| change.generation == state.generation);
+    let change = changes
+        .iter()
+        .map(|dated| &dated.change)
+        .find(|change| change.generation == state.generation);
     // One that was named already has another actor.
-    match change.filter(|change| change.actor == state.actor).and_then(|change| change.on_behalf_of.as_deref()) {
-        Some(operator) => ModeState { actor: format!("{} for {operator}", state.actor), ..state },
+    match change
+        .filter(|change| change.actor == state.actor)
+        .and_then(|change| change.on_behalf_of.as_deref())
+    {
+        Some(operator) => ModeState {
+            actor: format!("{} for {operator}", state.actor),
+            ..state
+        },
         None => state,
     }
 }
@@ -55,10 +70,19 @@ mod tests {
     use super::*;
 
     fn owner() -> Owner {
-        Owner { actor: "uid:1000(ops)".to_owned(), on_behalf_of: None, reason: Some("CHG-1".to_owned()) }
+        Owner {
+            actor: "uid:1000(ops)".to_owned(),
+            on_behalf_of: None,
+            reason: Some("CHG-1".to_owned()),
+        }
     }
 
-    fn change(generation: u64, (previous_mode, mode): (Mode, Mode), actor: &str, reason: Option<&str>) -> DatedModeChange {
+    fn change(
+        generation: u64,
+        (previous_mode, mode): (Mode, Mode),
+        actor: &str,
+        reason: Option<&str>,
+    ) -> DatedModeChange {
         let change = ModeChange {
             mode,
             previous_mode,
@@ -68,7 +92,10 @@ mod tests {
             reason: reason.map(str::to_owned),
             expires_at: None,
         };
-        DatedModeChange { timestamp: Time::default(), change }
+        DatedModeChange {
+            timestamp: Time::default(),
+            change,
+        }
     }
 
     const CLOSE: (Mode, Mode) = (Mode::Normal, Mode::BlockNewSession);
@@ -77,23 +104,58 @@ mod tests {
     #[test]
     fn a_closing_of_this_run_or_of_an_earlier_one_is_opened() {
         let own = change(4, CLOSE, "uid:1000(ops)", Some("CHG-1"));
-        assert_eq!(back(std::slice::from_ref(&own), &owner(), Some(4)), Back::Open);
-        assert_eq!(back(std::slice::from_ref(&own), &owner(), None), Back::Open, "an earlier run that failed");
+        assert_eq!(
+            back(std::slice::from_ref(&own), &owner(), Some(4)),
+            Back::Open
+        );
+        assert_eq!(
+            back(std::slice::from_ref(&own), &owner(), None),
+            Back::Open,
+            "an earlier run that failed"
+        );
         let tightened = change(5, TIGHTEN, "uid:1000(ops)", Some("CHG-1"));
         assert_eq!(back(&[tightened, own], &owner(), Some(5)), Back::Open);
-        assert_eq!(back(&[change(2, (Mode::Initial, Mode::BlockNewSession), "x", None)], &owner(), Some(2)), Back::Open);
+        assert_eq!(
+            back(
+                &[change(2, (Mode::Initial, Mode::BlockNewSession), "x", None)],
+                &owner(),
+                Some(2)
+            ),
+            Back::Open
+        );
     }
 
     #[test]
     fn the_closing_of_another_owner_stays() {
-        for (actor, reason) in [("uid:1001(ann)", Some("CHG-1")), ("uid:1000(ops)", Some("CHG-2")), ("uid:1000(ops)", None)] {
+        for (actor, reason) in [
+            ("uid:1001(ann)", Some("CHG-1")),
+            ("uid:1000(ops)", Some("CHG-2")),
+            ("uid:1000(ops)", None),
+        ] {
             let theirs = change(4, CLOSE, actor, reason);
-            assert_eq!(back(std::slice::from_ref(&theirs), &owner(), None), Back::Stays, "{actor} {reason:?}");
+            assert_eq!(
+                back(std::slice::from_ref(&theirs), &owner(), None),
+                Back::Stays,
+                "{actor} {reason:?}"
+            );
             let tightened = change(5, TIGHTEN, "uid:1000(ops)", Some("CHG-1"));
-            assert_eq!(back(&[tightened, theirs.clone()], &owner(), Some(5)), Back::ClosedBy(Box::new(theirs.state())));
+            assert_eq!(
+                back(&[tightened, theirs.clone()], &owner(), Some(5)),
+                Back::ClosedBy(Box::new(theirs.state()))
+            );
         }
-        let behalf = Owner { on_behalf_of: Some("bob".to_owned()), ..owner() };
-        assert_eq!(back(&[change(4, CLOSE, "uid:1000(ops)", Some("CHG-1"))], &behalf, None), Back::Stays);
+        let behalf = Owner {
+            on_behalf_of: Some("bob".to_owned()),
+            ..owner()
+        };
+        assert_eq!(
+            back(
+                &[change(4, CLOSE, "uid:1000(ops)", Some("CHG-1"))],
+                &behalf,
+                None
+            ),
+            Back::Stays
+        );
     }
 
     #[test]
@@ -101,13 +163,26 @@ mod tests {
         let mut theirs = change(4, CLOSE, "uid:0(root)", Some("CHG-1"));
         theirs.change.on_behalf_of = Some("alice".to_owned());
         let actor = |changes: &[DatedModeChange]| with_operator(theirs.state(), changes).actor;
-        assert_eq!(actor(std::slice::from_ref(&theirs)), "uid:0(root) for alice");
-        assert_eq!(actor(&[change(5, CLOSE, "uid:0(root)", None)]), "uid:0(root)");
+        assert_eq!(
+            actor(std::slice::from_ref(&theirs)),
+            "uid:0(root) for alice"
+        );
+        assert_eq!(
+            actor(&[change(5, CLOSE, "uid:0(root)", None)]),
+            "uid:0(root)"
+        );
     }
 
     #[test]
     fn what_is_no_longer_in_the_history_is_left_closed() {
         assert_eq!(back(&[], &owner(), Some(4)), Back::Stays);
-        assert_eq!(back(&[change(5, TIGHTEN, "uid:1000(ops)", Some("CHG-1"))], &owner(), Some(5)), Back::Stays);
+        assert_eq!(
+            back(
+                &[change(5, TIGHTEN, "uid:1000(ops)", Some("CHG-1"))],
+                &owner(),
+                Some(5)
+            ),
+            Back::Stays
+        );
     }
 }

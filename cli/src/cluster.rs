@@ -61,48 +61,104 @@ impl Seen {
     /// Asks the daemon, or the server that `--api-url` names.
     pub(crate) async fn from_here(context: &Context<'_>) -> Result<Self, Failure> {
         if let Some(api) = context.api {
-            return Ok(Self { nodes: api.nodes().await?, by: None });
+            return Ok(Self {
+                nodes: api.nodes().await?,
+                by: None,
+            });
         }
-        let (list, status) = context.socket.connect().await?.call_both(&ListClusterNodes { count_orphaned: false }, &GetStatus {}).await?;
-        Ok(Self { nodes: list.nodes, by: Some((status.node_name, status.membership)) })
+        let (list, status) = context
+            .socket
+            .connect()
+            .await?
+            .call_both(
+                &ListClusterNodes {
+                    count_orphaned: false,
+                },
+                &GetStatus {},
+            )
+            .await?;
+        Ok(Self {
+            nodes: list.nodes,
+            by: Some((status.node_name, status.membership)),
+        })
     }
 
     /// The way to a node's API.
     pub(crate) fn way_to(&self, name: &NodeName, context: &Context<'_>) -> Result<Api, Failure> {
         let shown = escape(name.as_str());
         let Some(node) = self.nodes.iter().find(|node| node.node_name == *name) else {
-            let known: Vec<&str> = self.nodes.iter().map(|node| node.node_name.as_str()).collect();
-            let message = format!("the cluster has no node {shown}; its nodes are {}", escape(&known.join(", ")));
+            let known: Vec<&str> = self
+                .nodes
+                .iter()
+                .map(|node| node.node_name.as_str())
+                .collect();
+            let message = format!(
+                "the cluster has no node {shown}; its nodes are {}",
+                escape(&known.join(", "))
+            );
             return Err(Failure::new(Exit::NotFound, message));
         };
         if !node.connected {
             let hint = format!("See the cluster's nodes: {}", context.command("nodes"));
-            return Err(Failure::new(Exit::Refused, format!("{shown} is gone from the cluster, so it cannot be reached")).with_hint(hint));
+            return Err(Failure::new(
+                Exit::Refused,
+                format!("{shown} is gone from the cluster, so it cannot be reached"),
+            )
+            .with_hint(hint));
         }
         let Some(url) = &node.cluster_api_url else {
-            let hint = "Start its soramoded with --api-url (and --api-listen), or run this on that node";
-            return Err(Failure::new(Exit::Refused, format!("{shown} has no --api-url")).with_hint(hint));
+            let hint =
+                "Start its soramoded with --api-url (and --api-listen), or run this on that node";
+            return Err(
+                Failure::new(Exit::Refused, format!("{shown} has no --api-url")).with_hint(hint),
+            );
         };
-        let url = read_url(url).map_err(|problem| Failure::new(Exit::Failed, format!("{shown}, HTTP API: {problem}")))?;
+        let url = read_url(url).map_err(|problem| {
+            Failure::new(Exit::Failed, format!("{shown}, HTTP API: {problem}"))
+        })?;
         if context.token_file.is_some() && !context.token_in_clear {
-            check_private(&url)
-                .map_err(|problem| Failure::new(Exit::Refused, format!("{shown}, HTTP API: {problem}")).with_hint(CLEAR_HINT))?;
+            check_private(&url).map_err(|problem| {
+                Failure::new(Exit::Refused, format!("{shown}, HTTP API: {problem}"))
+                    .with_hint(CLEAR_HINT)
+            })?;
         }
-        let in_clear = if context.token_in_clear { "--token-in-clear" } else { "" };
-        let flags = [context.flags().as_str(), in_clear].join(" ").trim().to_owned();
-        Api::new(url, Named::Node { name: name.clone(), flags }, context.token_file)
+        let in_clear = if context.token_in_clear {
+            "--token-in-clear"
+        } else {
+            ""
+        };
+        let flags = [context.flags().as_str(), in_clear]
+            .join(" ")
+            .trim()
+            .to_owned();
+        Api::new(
+            url,
+            Named::Node {
+                name: name.clone(),
+                flags,
+            },
+            context.token_file,
+        )
     }
 
     /// Whether a node of this name is in the cluster.
     pub(crate) fn has(&self, name: &NodeName) -> bool {
-        self.nodes.iter().any(|node| node.node_name == *name && node.connected)
+        self.nodes
+            .iter()
+            .any(|node| node.node_name == *name && node.connected)
     }
 
     /// The others that are normal. Of a list that does not say whose it is the node itself is taken off by its mode.
     fn others(&self, name: Option<&NodeName>, mode: Mode) -> Vec<&str> {
         let name = name.or(self.by.as_ref().map(|(name, _)| name));
-        let open = self.nodes.iter().filter(|node| node.connected && node.mode == Some(Mode::Normal));
-        let mut open: Vec<&str> = open.filter(|node| Some(&node.node_name) != name).map(|node| node.node_name.as_str()).collect();
+        let open = self
+            .nodes
+            .iter()
+            .filter(|node| node.connected && node.mode == Some(Mode::Normal));
+        let mut open: Vec<&str> = open
+            .filter(|node| Some(&node.node_name) != name)
+            .map(|node| node.node_name.as_str())
+            .collect();
         if name.is_none() && mode == Mode::Normal {
             open.pop();
         }
@@ -128,24 +184,39 @@ const CLEAR_HINT: &str = "Give that node's soramoded an https: --api-url. If you
 /// Refuses a URL to which a token would go in the clear over a network: it comes from etcd, and anybody who may write there can name another.
 fn check_private(url: &Url) -> Result<(), String> {
     let host = url.host_str().unwrap_or_default();
-    let is_loopback = host.trim_matches(['[', ']']).parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
+    let is_loopback = host
+        .trim_matches(['[', ']'])
+        .parse()
+        .is_ok_and(|ip: IpAddr| ip.is_loopback());
     if url.scheme() == "https" || is_loopback || host == "localhost" {
         return Ok(());
     }
-    Err(format!("the token would be sent in the clear to {}. Nothing was sent", escape(host)))
+    Err(format!(
+        "the token would be sent in the clear to {}. Nothing was sent",
+        escape(host)
+    ))
 }
 
 /// `1 other node is open (n3), and --keep-open asks for 2`
 fn too_few_words(others: &[&str], wanted: usize) -> String {
-    let (count, be) = (counted(others.len() as u64, "other node"), if others.len() == 1 { "is" } else { "are" });
-    let names = if others.is_empty() { String::new() } else { format!(" ({})", escape(&others.join(", "))) };
+    let (count, be) = (
+        counted(others.len() as u64, "other node"),
+        if others.len() == 1 { "is" } else { "are" },
+    );
+    let names = if others.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", escape(&others.join(", ")))
+    };
     format!("{count} {be} open{names}, and --keep-open asks for {wanted}")
 }
 
 impl NodeFlag {
     /// The way to the node that is meant, if it is another than the daemon's own.
     pub(crate) async fn find(&self, context: &Context<'_>) -> Result<Option<Api>, Failure> {
-        let Some(name) = &self.node else { return Ok(None) };
+        let Some(name) = &self.node else {
+            return Ok(None);
+        };
         let seen = Seen::from_here(context).await?;
         if seen.by.as_ref().is_some_and(|(own, _)| own == name) {
             return Ok(None);
@@ -162,11 +233,26 @@ impl ClusterFlags {
 
     /// Refuses to close a node where too few others are open. Two that ask at the same moment may both be let through, and are noticed
     /// by [`Self::too_few_others`].
-    pub(crate) async fn check_others(&self, context: &Context<'_>, api: Option<&Api>) -> Result<(), Failure> {
-        let Some(wanted) = self.keep_open else { return Ok(()) };
+    pub(crate) async fn check_others(
+        &self,
+        context: &Context<'_>,
+        api: Option<&Api>,
+    ) -> Result<(), Failure> {
+        let Some(wanted) = self.keep_open else {
+            return Ok(());
+        };
         let mode = match api {
             Some(api) => api.see(Want::Mode).await?.mode(),
-            None => context.socket.connect().await?.call(&GetStatus {}).await?.mode.mode,
+            None => {
+                context
+                    .socket
+                    .connect()
+                    .await?
+                    .call(&GetStatus {})
+                    .await?
+                    .mode
+                    .mode
+            }
         };
         // A node that is closed already takes no other's place.
         if mode.is_block() {
@@ -178,20 +264,32 @@ impl ClusterFlags {
         if others.len() >= wanted {
             return Ok(());
         }
-        Err(Failure::new(Exit::Refused, format!("{}. Nothing was changed", too_few_words(&others, wanted))))
+        Err(Failure::new(
+            Exit::Refused,
+            format!("{}. Nothing was changed", too_few_words(&others, wanted)),
+        ))
     }
 
     /// Looks at the others again after the node was closed, for as long as it takes to hear of another that closed at the same moment.
     /// Returns why the node must open again, where it must.
-    pub(crate) async fn too_few_others(&self, context: &Context<'_>, api: Option<&Api>) -> Option<String> {
+    pub(crate) async fn too_few_others(
+        &self,
+        context: &Context<'_>,
+        api: Option<&Api>,
+    ) -> Option<String> {
         let wanted = self.keep_open?;
         let began = Instant::now();
         loop {
             // A list that cannot be had says nothing: the first look was good.
             let seen = Seen::from_here(context).await.ok();
-            let others = seen.as_ref().map(|seen| seen.others(api.and_then(Api::node_name), Mode::BlockNewSession));
+            let others = seen
+                .as_ref()
+                .map(|seen| seen.others(api.and_then(Api::node_name), Mode::BlockNewSession));
             if let Some(others) = others.filter(|others| others.len() < wanted) {
-                return Some(format!("another node closed at the same moment: {}", too_few_words(&others, wanted)));
+                return Some(format!(
+                    "another node closed at the same moment: {}",
+                    too_few_words(&others, wanted)
+                ));
             }
             if began.elapsed() >= SECOND_LOOK {
                 return None;
@@ -201,11 +299,19 @@ impl ClusterFlags {
     }
 
     /// Says where the other nodes were not told of the mode; refuses, if that was asked for.
-    pub(crate) fn check_published(&self, published: Option<bool>, (node, mode): (&str, Mode), output: &Output) -> Result<(), Failure> {
+    pub(crate) fn check_published(
+        &self,
+        published: Option<bool>,
+        (node, mode): (&str, Mode),
+        output: &Output,
+    ) -> Result<(), Failure> {
         if published != Some(false) {
             return Ok(());
         }
-        let words = format!("{} is {mode}, but the other nodes could not be notified and may still redirect clients to it", escape(node));
+        let words = format!(
+            "{} is {mode}, but the other nodes could not be notified and may still redirect clients to it",
+            escape(node)
+        );
         let hint = "They are notified once etcd answers again";
         if self.require_published {
             return Err(Failure::new(Exit::Refused, words).with_hint(hint));
@@ -227,15 +333,24 @@ mod tests {
     fn seen(by: Option<(&str, Membership)>) -> Seen {
         let nodes = r#"[{"node_name":"a","mode":"normal","connected":true},{"node_name":"b","mode":"normal","connected":true},
             {"node_name":"c","mode":"block_new_session","connected":true},{"node_name":"d","mode":"normal","connected":false}]"#;
-        Seen { nodes: serde_json::from_str(nodes).unwrap(), by: by.map(|(name, membership)| (NodeName::new(name).unwrap(), membership)) }
+        Seen {
+            nodes: serde_json::from_str(nodes).unwrap(),
+            by: by.map(|(name, membership)| (NodeName::new(name).unwrap(), membership)),
+        }
     }
 
     #[test]
     fn others_are_those_that_are_there_and_normal_without_the_node_that_is_meant() {
         let own = seen(Some(("a", Membership::Joined)));
         assert_eq!(own.others(None, Mode::Normal), ["b"]);
-        assert_eq!(own.others(Some(&NodeName::new("b").unwrap()), Mode::Normal), ["a"]);
-        assert_eq!(own.others(Some(&NodeName::new("c").unwrap()), Mode::Initial), ["a", "b"]);
+        assert_eq!(
+            own.others(Some(&NodeName::new("b").unwrap()), Mode::Normal),
+            ["a"]
+        );
+        assert_eq!(
+            own.others(Some(&NodeName::new("c").unwrap()), Mode::Initial),
+            ["a", "b"]
+        );
         // Over the API it is not told which of them is the node itself.
         assert_eq!(seen(None).others(None, Mode::Normal).len(), 1);
         assert_eq!(seen(None).others(None, Mode::Initial).len(), 2);
@@ -244,22 +359,42 @@ mod tests {
     #[test]
     fn a_token_goes_in_the_clear_to_no_other_host() {
         let check = |url: &str| check_private(&url.parse().unwrap());
-        for url in ["https://sfu-02:3000/", "http://127.0.0.1:3000/", "http://127.9.9.9/", "http://localhost:3000/", "http://[::1]:3000/"] {
+        for url in [
+            "https://sfu-02:3000/",
+            "http://127.0.0.1:3000/",
+            "http://127.9.9.9/",
+            "http://localhost:3000/",
+            "http://[::1]:3000/",
+        ] {
             assert_eq!(check(url), Ok(()), "{url}");
         }
-        for url in
-            ["http://10.0.0.21:3000/steal", "http://sfu-02/", "http://localhost.example.com/", "http://[fd00::1]/", "http://0.0.0.0/"]
-        {
-            assert!(check(url).is_err_and(|problem| problem.contains("in the clear")), "{url}");
+        for url in [
+            "http://10.0.0.21:3000/steal",
+            "http://sfu-02/",
+            "http://localhost.example.com/",
+            "http://[fd00::1]/",
+            "http://0.0.0.0/",
+        ] {
+            assert!(
+                check(url).is_err_and(|problem| problem.contains("in the clear")),
+                "{url}"
+            );
         }
     }
 
     #[test]
     fn a_node_without_contact_does_not_vouch_for_the_others() {
-        for (membership, is_known) in
-            [(Membership::Standalone, true), (Membership::Joined, true), (Membership::Isolated, false), (Membership::Fenced, false)]
-        {
-            assert_eq!(seen(Some(("a", membership))).check_membership().is_ok(), is_known, "{membership}");
+        for (membership, is_known) in [
+            (Membership::Standalone, true),
+            (Membership::Joined, true),
+            (Membership::Isolated, false),
+            (Membership::Fenced, false),
+        ] {
+            assert_eq!(
+                seen(Some(("a", membership))).check_membership().is_ok(),
+                is_known,
+                "{membership}"
+            );
         }
     }
 }

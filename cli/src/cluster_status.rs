@@ -10,51 +10,95 @@ use crate::output::{Output, Row, counted, times};
 /// The rows of `status` on the cluster.
 pub(crate) fn rows(status: &Status, output: &Output) -> Vec<Row> {
     // A node without a cluster has nothing to say of one.
-    let Some(cluster) = status.cluster.as_deref() else { return Vec::new() };
-    let since = cluster.membership_since.map(|since| format!(", since {}", output.time(since))).unwrap_or_default();
+    let Some(cluster) = status.cluster.as_deref() else {
+        return Vec::new();
+    };
+    let since = cluster
+        .membership_since
+        .map(|since| format!(", since {}", output.time(since)))
+        .unwrap_or_default();
     let under_way = cluster.claims_in_flight;
-    let asked = if under_way > 0 { format!(", {} in progress", counted(under_way, "claim")) } else { String::new() };
+    let asked = if under_way > 0 {
+        format!(", {} in progress", counted(under_way, "claim"))
+    } else {
+        String::new()
+    };
     vec![
         ("cluster", Some(name_words(cluster))),
         ("membership", Some(format!("{}{since}", status.membership))),
         ("problem", cluster.problem.clone()),
-        ("channels", Some(format!("{}{asked}", counted(cluster.channels, "channel")))),
+        (
+            "channels",
+            Some(format!("{}{asked}", counted(cluster.channels, "channel"))),
+        ),
         ("ownership", Some(right_words(status.membership, cluster))),
         ("takeover", Some(takeover_words(cluster))),
-        ("published", (!cluster.published).then(|| "no: the other nodes do not know this node's mode".to_owned())),
+        (
+            "published",
+            (!cluster.published)
+                .then(|| "no: the other nodes do not know this node's mode".to_owned()),
+        ),
     ]
 }
 
 /// `default (epoch 1), etcd at http://10.0.0.1:2379, http://10.0.0.2:2379`
 pub(crate) fn name_words(cluster: &ClusterStatus) -> String {
-    let epoch = cluster.epoch.map(|epoch| format!(" (epoch {epoch})")).unwrap_or_default();
-    format!("{}{epoch}, etcd at {}", cluster.name, cluster.endpoints.join(", "))
+    let epoch = cluster
+        .epoch
+        .map(|epoch| format!(" (epoch {epoch})"))
+        .unwrap_or_default();
+    format!(
+        "{}{epoch}, etcd at {}",
+        cluster.name,
+        cluster.endpoints.join(", ")
+    )
 }
 
 /// Describes the ownership lease: the time for which the node may serve its channels without another answer from etcd.
 pub(crate) fn right_words(membership: Membership, cluster: &ClusterStatus) -> String {
-    let contact = cluster.renewed_at.map(|time| format!(" (last etcd contact {} ago)", times::age(time))).unwrap_or_default();
+    let contact = cluster
+        .renewed_at
+        .map(|time| format!(" (last etcd contact {} ago)", times::age(time)))
+        .unwrap_or_default();
     match (membership, cluster.valid_for_ms) {
-        (Membership::Fenced, _) | (Membership::Joined | Membership::Isolated, Some(0)) => format!("none: no client is admitted{contact}"),
-        (Membership::Joined | Membership::Isolated | Membership::Standalone, Some(left)) => {
-            format!("expires in {} unless etcd answers{contact}", times::span(Duration::from_millis(left)))
+        (Membership::Fenced, _) | (Membership::Joined | Membership::Isolated, Some(0)) => {
+            format!("none: no client is admitted{contact}")
         }
-        (Membership::Joined | Membership::Isolated | Membership::Standalone, None) => format!("does not expire{contact}"),
+        (Membership::Joined | Membership::Isolated | Membership::Standalone, Some(left)) => {
+            format!(
+                "expires in {} unless etcd answers{contact}",
+                times::span(Duration::from_millis(left))
+            )
+        }
+        (Membership::Joined | Membership::Isolated | Membership::Standalone, None) => {
+            format!("does not expire{contact}")
+        }
     }
 }
 
 /// Why the last known state of the other nodes may not be the present one.
 pub(crate) fn stale_because(status: &Status) -> Option<String> {
     let cluster = status.cluster.as_deref()?;
-    let members = || status.upstreams.iter().filter(|upstream| upstream.name == "etcd");
+    let members = || {
+        status
+            .upstreams
+            .iter()
+            .filter(|upstream| upstream.name == "etcd")
+    };
     let failing = members().filter(|member| member.problem.is_some()).count();
     if failing > 0 && failing * 2 >= members().count() {
         return Some("etcd is unreachable".to_owned());
     }
     // The first sentence: what to do about it follows.
-    let problem = cluster.problem.as_deref().and_then(|problem| problem.split(". ").next()).map(str::to_owned);
+    let problem = cluster
+        .problem
+        .as_deref()
+        .and_then(|problem| problem.split(". ").next())
+        .map(str::to_owned);
     match status.membership {
-        Membership::Isolated | Membership::Fenced => Some(problem.unwrap_or_else(|| format!("this node is {}", status.membership))),
+        Membership::Isolated | Membership::Fenced => {
+            Some(problem.unwrap_or_else(|| format!("this node is {}", status.membership)))
+        }
         Membership::Joined | Membership::Standalone => problem,
     }
 }
@@ -69,8 +113,13 @@ pub(crate) fn takeover_words(cluster: &ClusterStatus) -> String {
             cluster.dead_man
         ),
         (None, because) => {
-            let because = because.as_deref().map(|because| format!(" ({because})")).unwrap_or_default();
-            format!("manual{because}. If this node is lost, its channels stay reserved until it returns or is purged")
+            let because = because
+                .as_deref()
+                .map(|because| format!(" ({because})"))
+                .unwrap_or_default();
+            format!(
+                "manual{because}. If this node is lost, its channels stay reserved until it returns or is purged"
+            )
         }
     }
 }
@@ -102,10 +151,16 @@ mod tests {
     #[test]
     fn the_right_is_said_with_how_long_it_runs() {
         let words = |membership, more| right_words(membership, &cluster(more));
-        assert_eq!(words(Membership::Joined, r#","valid_for_ms":29000"#), "expires in 29 s unless etcd answers");
+        assert_eq!(
+            words(Membership::Joined, r#","valid_for_ms":29000"#),
+            "expires in 29 s unless etcd answers"
+        );
         assert_eq!(words(Membership::Isolated, ""), "does not expire");
         assert_eq!(words(Membership::Fenced, ""), "none: no client is admitted");
-        assert_eq!(words(Membership::Isolated, r#","valid_for_ms":0"#), "none: no client is admitted");
+        assert_eq!(
+            words(Membership::Isolated, r#","valid_for_ms":0"#),
+            "none: no client is admitted"
+        );
     }
 
     #[test]
@@ -113,23 +168,43 @@ mod tests {
         let stale = |membership, more: &str, etcd: &str| {
             let status = crate::seen::status_of("normal", r#","sessions_complete":true"#);
             let upstreams = serde_json::from_str(etcd).unwrap();
-            stale_because(&Status { membership, cluster: Some(Box::new(cluster(more))), upstreams, ..status })
+            stale_because(&Status {
+                membership,
+                cluster: Some(Box::new(cluster(more))),
+                upstreams,
+                ..status
+            })
         };
-        let well =
-            r#"[{"name":"etcd","url":"http://a/"},{"name":"etcd","url":"http://b/"},{"name":"etcd","url":"http://c/","problem":"p"}]"#;
+        let well = r#"[{"name":"etcd","url":"http://a/"},{"name":"etcd","url":"http://b/"},{"name":"etcd","url":"http://c/","problem":"p"}]"#;
         let lost = r#"[{"name":"etcd","url":"http://a/","problem":"p"},{"name":"webhook","url":"http://b/"}]"#;
         assert_eq!(stale(Membership::Joined, "", well), None);
-        assert_eq!(stale(Membership::Joined, "", lost).as_deref(), Some("etcd is unreachable"));
-        assert_eq!(stale(Membership::Isolated, "", well).as_deref(), Some("this node is isolated"));
+        assert_eq!(
+            stale(Membership::Joined, "", lost).as_deref(),
+            Some("etcd is unreachable")
+        );
+        assert_eq!(
+            stale(Membership::Isolated, "", well).as_deref(),
+            Some("this node is isolated")
+        );
         let emptied = r#","problem":"etcd was emptied. Bring it back""#;
         for membership in [Membership::Joined, Membership::Isolated, Membership::Fenced] {
-            assert_eq!(stale(membership, emptied, well).as_deref(), Some("etcd was emptied"), "{membership}");
+            assert_eq!(
+                stale(membership, emptied, well).as_deref(),
+                Some("etcd was emptied"),
+                "{membership}"
+            );
         }
     }
 
     #[test]
     fn a_cluster_is_named_with_its_epoch_and_its_etcd() {
-        assert_eq!(name_words(&cluster(r#","epoch":2"#)), "default (epoch 2), etcd at http://a:2379, http://b:2379");
-        assert_eq!(name_words(&cluster("")), "default, etcd at http://a:2379, http://b:2379");
+        assert_eq!(
+            name_words(&cluster(r#","epoch":2"#)),
+            "default (epoch 2), etcd at http://a:2379, http://b:2379"
+        );
+        assert_eq!(
+            name_words(&cluster("")),
+            "default, etcd at http://a:2379, http://b:2379"
+        );
     }
 }

@@ -16,7 +16,10 @@ pub(crate) fn flag(name: &str, value: impl AsRef<OsStr>) -> String {
 
 /// `soramode`, the flags that say whom to ask, and the words of a command.
 pub(crate) fn soramode(parts: &[&str]) -> String {
-    let parts: Vec<&str> = std::iter::once("soramode").chain(parts.iter().copied()).filter(|part| !part.is_empty()).collect();
+    let parts: Vec<&str> = std::iter::once("soramode")
+        .chain(parts.iter().copied())
+        .filter(|part| !part.is_empty())
+        .collect();
     parts.join(" ")
 }
 
@@ -44,7 +47,11 @@ mod tests {
             b"#x",
         ] {
             let quoted = word(OsStr::from_bytes(text));
-            let printed = Command::new("bash").arg("-c").arg(format!("printf %s {quoted}")).output().unwrap();
+            let printed = Command::new("bash")
+                .arg("-c")
+                .arg(format!("printf %s {quoted}"))
+                .output()
+                .unwrap();
             assert_eq!(printed.stdout, text, "{quoted}");
             assert!(!quoted.chars().any(char::is_control), "{quoted:?}");
         }
@@ -52,7 +59,10 @@ mod tests {
 
     #[test]
     fn empty_parts_leave_no_gap() {
-        assert_eq!(soramode(&["", "--api-token-file /t", "get"]), "soramode --api-token-file /t get");
+        assert_eq!(
+            soramode(&["", "--api-token-file /t", "get"]),
+            "soramode --api-token-file /t get"
+        );
     }
 
     #[test]
@@ -68,12 +78,32 @@ mod tests {
         let mut commands = vec![crate::args::Args::whole_command()];
         while let Some(command) = commands.pop() {
             commands.extend(command.get_subcommands().cloned());
-            let takes_number = |arg: &&clap::Arg| numbers.iter().any(|number| arg.get_value_parser().type_id() == *number);
-            for arg in command.get_arguments().filter(takes_number).filter(|arg| arg.get_action().takes_values()) {
+            let takes_number = |arg: &&clap::Arg| {
+                numbers
+                    .iter()
+                    .any(|number| arg.get_value_parser().type_id() == *number)
+            };
+            for arg in command
+                .get_arguments()
+                .filter(takes_number)
+                .filter(|arg| arg.get_action().takes_values())
+            {
                 let flag = arg.get_long().map(|long| format!("--{long}"));
-                let words = std::iter::once("soramode".to_owned()).chain(flag).chain(["x".to_owned()]);
-                let error = command.clone().subcommand_required(false).try_get_matches_from(words).unwrap_err().to_string();
-                assert!(error.contains("expected a whole number"), "{} {}: {error}", command.get_name(), arg.get_id());
+                let words = std::iter::once("soramode".to_owned())
+                    .chain(flag)
+                    .chain(["x".to_owned()]);
+                let error = command
+                    .clone()
+                    .subcommand_required(false)
+                    .try_get_matches_from(words)
+                    .unwrap_err()
+                    .to_string();
+                assert!(
+                    error.contains("expected a whole number"),
+                    "{} {}: {error}",
+                    command.get_name(),
+                    arg.get_id()
+                );
                 checked += 1;
             }
         }

@@ -44,7 +44,10 @@ pub(crate) fn answer() -> Option<Exit> {
         return None;
     }
     let directory = std::env::current_dir().ok();
-    match CompleteEnv::with_factory(values_first).var(VARIABLE).try_complete(std::env::args_os(), directory.as_deref()) {
+    match CompleteEnv::with_factory(values_first)
+        .var(VARIABLE)
+        .try_complete(std::env::args_os(), directory.as_deref())
+    {
         Ok(true) => Some(Exit::Done),
         Ok(false) => None,
         Err(problem) => {
@@ -57,32 +60,54 @@ pub(crate) fn answer() -> Option<Exit> {
 
 /// The commands with their options hidden: the engine then offers them only where nothing else fits, and so not before modes and channels.
 fn values_first() -> Command {
-    let hidden = |option: Arg| if option.is_positional() { option } else { option.hide(true) };
-    Args::whole_command().mut_args(hidden).mut_subcommands(|verb| by_name_alone(verb.mut_args(hidden)))
+    let hidden = |option: Arg| {
+        if option.is_positional() {
+            option
+        } else {
+            option.hide(true)
+        }
+    };
+    Args::whole_command()
+        .mut_args(hidden)
+        .mut_subcommands(|verb| by_name_alone(verb.mut_args(hidden)))
 }
 
 /// The command, whose other names are understood and not offered: the engine would offer one of them in place of its name.
 fn by_name_alone(verb: Command) -> Command {
     // A definition takes names that live as long as the program, which ends when it has answered.
-    let names: Vec<&'static str> = verb.get_visible_aliases().map(|name| &*name.to_owned().leak()).collect();
+    let names: Vec<&'static str> = verb
+        .get_visible_aliases()
+        .map(|name| &*name.to_owned().leak())
+        .collect();
     verb.visible_alias(None::<&str>).aliases(names)
 }
 
 /// The types of events, and the patterns that take all of a kind.
 pub(crate) fn event_types() -> Vec<CompletionCandidate> {
-    let kinds: BTreeSet<&str> = EventType::ALL.iter().filter_map(|event_type| event_type.name().split('.').next()).collect();
+    let kinds: BTreeSet<&str> = EventType::ALL
+        .iter()
+        .filter_map(|event_type| event_type.name().split('.').next())
+        .collect();
     let names = EventType::ALL.map(|event_type| event_type.name().to_owned());
-    names.into_iter().chain(kinds.iter().map(|kind| format!("{kind}.*"))).map(CompletionCandidate::new).collect()
+    names
+        .into_iter()
+        .chain(kinds.iter().map(|kind| format!("{kind}.*")))
+        .map(CompletionCandidate::new)
+        .collect()
 }
 
 /// The states of deliveries.
 pub(crate) fn delivery_states() -> Vec<CompletionCandidate> {
-    DeliveryState::ALL.map(|state| CompletionCandidate::new(state.name())).into()
+    DeliveryState::ALL
+        .map(|state| CompletionCandidate::new(state.name()))
+        .into()
 }
 
 /// Sockets, and folders on the way to one.
 pub(crate) fn sockets() -> PathCompleter {
-    PathCompleter::any().filter(|path| std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket()))
+    PathCompleter::any().filter(|path| {
+        std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
+    })
 }
 
 /// Programs in `PATH`; a path is completed as one.
@@ -91,70 +116,144 @@ pub(crate) fn programs(typed: &OsStr) -> Vec<CompletionCandidate> {
         return PathCompleter::any().filter(is_program).complete(typed);
     };
     let folders = std::env::var_os("PATH").unwrap_or_default();
-    let files = std::env::split_paths(&folders).filter_map(|folder| std::fs::read_dir(folder).ok()).flatten().filter_map(Result::ok);
-    let begun_so = files.filter(|file| file.file_name().to_str().is_some_and(|name| name.starts_with(begun) && is_safe(name)));
-    let names: BTreeSet<OsString> = begun_so.filter(|file| is_program(&file.path())).map(|file| file.file_name()).collect();
-    names.into_iter().take(PROGRAMS_MAX).map(CompletionCandidate::new).collect()
+    let files = std::env::split_paths(&folders)
+        .filter_map(|folder| std::fs::read_dir(folder).ok())
+        .flatten()
+        .filter_map(Result::ok);
+    let begun_so = files.filter(|file| {
+        file.file_name()
+            .to_str()
+            .is_some_and(|name| name.starts_with(begun) && is_safe(name))
+    });
+    let names: BTreeSet<OsString> = begun_so
+        .filter(|file| is_program(&file.path()))
+        .map(|file| file.file_name())
+        .collect();
+    names
+        .into_iter()
+        .take(PROGRAMS_MAX)
+        .map(CompletionCandidate::new)
+        .collect()
 }
 
 fn is_program(path: &Path) -> bool {
-    std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+    std::fs::metadata(path)
+        .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }
 
 /// The modes that can be set.
 pub(crate) fn settable_modes() -> Vec<CompletionCandidate> {
-    SettableMode::ALL.map(|mode| CompletionCandidate::new(Mode::from(mode).name())).into()
+    SettableMode::ALL
+        .map(|mode| CompletionCandidate::new(Mode::from(mode).name()))
+        .into()
 }
 
 /// All modes.
 pub(crate) fn modes() -> Vec<CompletionCandidate> {
-    Mode::ALL.map(|mode| CompletionCandidate::new(mode.name())).into()
+    Mode::ALL
+        .map(|mode| CompletionCandidate::new(mode.name()))
+        .into()
 }
 
 /// What can be waited for.
 pub(crate) fn goals() -> Vec<CompletionCandidate> {
     let modes = Mode::ALL.map(|mode| CompletionCandidate::new(format!("mode={mode}")));
-    ["drained", "joined"].map(CompletionCandidate::new).into_iter().chain(modes).collect()
+    ["drained", "joined"]
+        .map(CompletionCandidate::new)
+        .into_iter()
+        .chain(modes)
+        .collect()
 }
 
 /// What can be asked.
 pub(crate) fn predicates() -> Vec<CompletionCandidate> {
-    ["drained", "joined"].map(CompletionCandidate::new).into_iter().chain(modes()).collect()
+    ["drained", "joined"]
+        .map(CompletionCandidate::new)
+        .into_iter()
+        .chain(modes())
+        .collect()
 }
 
 /// The channels with a session.
 pub(crate) fn channels() -> Vec<CompletionCandidate> {
     live(async |socket| {
-        let sessions =
-            socket.connect().await.ok()?.call(&ListSessions { limit: Some(LIST_LIMIT_MAX), ..ListSessions::default() }).await.ok()?;
-        Some(sessions.sessions.iter().map(|session| session.channel_id.as_str().to_owned()).collect())
+        let sessions = socket
+            .connect()
+            .await
+            .ok()?
+            .call(&ListSessions {
+                limit: Some(LIST_LIMIT_MAX),
+                ..ListSessions::default()
+            })
+            .await
+            .ok()?;
+        Some(
+            sessions
+                .sessions
+                .iter()
+                .map(|session| session.channel_id.as_str().to_owned())
+                .collect(),
+        )
     })
 }
 
 /// The nodes of the cluster.
 pub(crate) fn nodes() -> Vec<CompletionCandidate> {
     live(async |socket| {
-        let list = socket.connect().await.ok()?.call(&ListClusterNodes { count_orphaned: false }).await.ok()?;
-        Some(list.nodes.iter().map(|node| node.node_name.as_str().to_owned()).collect())
+        let list = socket
+            .connect()
+            .await
+            .ok()?
+            .call(&ListClusterNodes {
+                count_orphaned: false,
+            })
+            .await
+            .ok()?;
+        Some(
+            list.nodes
+                .iter()
+                .map(|node| node.node_name.as_str().to_owned())
+                .collect(),
+        )
     })
 }
 
 /// The connections.
 pub(crate) fn connections() -> Vec<CompletionCandidate> {
     live(async |socket| {
-        let list = ListConnections { limit: Some(LIST_LIMIT_MAX), ..ListConnections::default() };
+        let list = ListConnections {
+            limit: Some(LIST_LIMIT_MAX),
+            ..ListConnections::default()
+        };
         let connections = socket.connect().await.ok()?.call(&list).await.ok()?;
-        Some(connections.connections.iter().map(|connection| connection.connection_id.as_str().to_owned()).collect())
+        Some(
+            connections
+                .connections
+                .iter()
+                .map(|connection| connection.connection_id.as_str().to_owned())
+                .collect(),
+        )
     })
 }
 
 /// What the daemon offers, or nothing where it does not answer in time.
 fn live(ask: impl AsyncFnOnce(&Socket) -> Option<Vec<String>>) -> Vec<CompletionCandidate> {
-    let Ok(runtime) = runtime() else { return Vec::new() };
+    let Ok(runtime) = runtime() else {
+        return Vec::new();
+    };
     let socket = Socket::find(typed_socket(std::env::args_os()));
-    let ids = runtime.block_on(async { tokio::time::timeout(PATIENCE, ask(&socket)).await.ok().flatten() });
+    let ids = runtime.block_on(async {
+        tokio::time::timeout(PATIENCE, ask(&socket))
+            .await
+            .ok()
+            .flatten()
+    });
     let shell = SHELL.get().map(String::as_str).unwrap_or_default();
-    ids.unwrap_or_default().iter().filter_map(|id| word(id, shell)).map(CompletionCandidate::new).collect()
+    ids.unwrap_or_default()
+        .iter()
+        .filter_map(|id| word(id, shell))
+        .map(CompletionCandidate::new)
+        .collect()
 }
 
 /// The id as the shell is given it: bash inserts it as it is, so that it is quoted here; zsh and fish quote it themselves. Ids with what a
@@ -162,14 +261,19 @@ fn live(ask: impl AsyncFnOnce(&Socket) -> Option<Vec<String>>) -> Vec<Completion
 fn word(id: &str, shell: &str) -> Option<String> {
     const EXPANDED: &str = "$`\\*?[]{}~!";
     let is_plain = |character: char| character.is_alphanumeric() || UNQUOTED.contains(character);
-    if id.starts_with('-') || id.chars().any(|character| character.is_control() || EXPANDED.contains(character)) {
+    if id.starts_with('-')
+        || id
+            .chars()
+            .any(|character| character.is_control() || EXPANDED.contains(character))
+    {
         return None;
     }
     match shell {
         _ if id.chars().all(is_plain) => Some(id.to_owned()),
         "zsh" | "fish" => Some(id.to_owned()),
         "bash" => {
-            let quoted = |character: char| [Some('\\').filter(|_| !is_plain(character)), Some(character)];
+            let quoted =
+                |character: char| [Some('\\').filter(|_| !is_plain(character)), Some(character)];
             Some(id.chars().flat_map(quoted).flatten().collect())
         }
         _ => None,
@@ -181,7 +285,10 @@ const UNQUOTED: &str = "-_.:@%+,/";
 
 /// Returns whether a shell reads the name as one plain word.
 fn is_safe(id: &str) -> bool {
-    !id.starts_with('-') && id.chars().all(|character| character.is_alphanumeric() || UNQUOTED.contains(character))
+    !id.starts_with('-')
+        && id
+            .chars()
+            .all(|character| character.is_alphanumeric() || UNQUOTED.contains(character))
 }
 
 /// The socket that the command line being completed names.
@@ -242,8 +349,14 @@ mod tests {
     #[test]
     fn the_socket_that_was_typed_is_asked() {
         let typed = |words: &[&str]| typed_socket(words.iter().map(OsString::from));
-        assert_eq!(typed(&["soramode", "--socket", "/tmp/s", "session", ""]), Some("/tmp/s".into()));
-        assert_eq!(typed(&["soramode", "session", "--socket=/tmp/s"]), Some("/tmp/s".into()));
+        assert_eq!(
+            typed(&["soramode", "--socket", "/tmp/s", "session", ""]),
+            Some("/tmp/s".into())
+        );
+        assert_eq!(
+            typed(&["soramode", "session", "--socket=/tmp/s"]),
+            Some("/tmp/s".into())
+        );
         assert_eq!(typed(&["soramode", "session"]), None);
     }
 }

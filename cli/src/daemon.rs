@@ -69,20 +69,36 @@ impl Socket {
     /// The one that `--socket` names, or else the first that exists of those where it can be.
     pub(crate) fn find(flag: Option<PathBuf>) -> Self {
         if let Some(path) = flag {
-            return Self { path, is_named: true, place: Place::Named, tried: Vec::new() };
+            return Self {
+                path,
+                is_named: true,
+                place: Place::Named,
+                tried: Vec::new(),
+            };
         }
         let around = Surroundings::of_process(geteuid().as_raw());
         let candidates = around.client_sockets();
         // What may not be looked at is there: trying it says why it may not be opened.
-        let found = candidates.iter().position(|path| path.try_exists().unwrap_or(true));
-        let tried = if found.is_none() { candidates.clone() } else { Vec::new() };
+        let found = candidates
+            .iter()
+            .position(|path| path.try_exists().unwrap_or(true));
+        let tried = if found.is_none() {
+            candidates.clone()
+        } else {
+            Vec::new()
+        };
         let found = found.unwrap_or_default();
         let place = match found {
             _ if around.socket.is_some() => Place::Named,
             0 => Place::System,
             _ => Place::Own,
         };
-        Self { path: candidates.into_iter().nth(found).unwrap_or_default(), is_named: around.socket.is_some(), place, tried }
+        Self {
+            path: candidates.into_iter().nth(found).unwrap_or_default(),
+            is_named: around.socket.is_some(),
+            place,
+            tried,
+        }
     }
 
     /// This command as it is typed for this daemon.
@@ -92,7 +108,11 @@ impl Socket {
 
     /// The flag that names it, where a flag or the variable did.
     pub(crate) fn flags(&self) -> String {
-        if self.is_named { command_line::flag("socket", &self.path) } else { String::new() }
+        if self.is_named {
+            command_line::flag("socket", &self.path)
+        } else {
+            String::new()
+        }
     }
 
     fn shown(&self) -> String {
@@ -105,18 +125,28 @@ impl Socket {
         let began = Instant::now();
         let connected = loop {
             match Client::connect(&self.path).await {
-                Err(ClientError::Connect { source, .. }) if is_queue_full(&source) && began.elapsed() < QUEUE_MAX => {
+                Err(ClientError::Connect { source, .. })
+                    if is_queue_full(&source) && began.elapsed() < QUEUE_MAX =>
+                {
                     sleep(QUEUE_PAUSE).await;
                 }
                 connected => break connected,
             }
         };
         match connected {
-            Ok(client) => self.check_server(client.server_uid()).map(|()| Daemon { client, socket: self }),
-            Err(ClientError::Connect { source, .. } | ClientError::Io(source)) => Err(self.cannot_open(&source)),
-            Err(ClientError::Closed | ClientError::Unreadable(_) | ClientError::TooLong(_) | ClientError::Refused(_)) => {
-                Err(self.unreachable("it does not answer", LOOK_AT_LOG))
+            Ok(client) => self.check_server(client.server_uid()).map(|()| Daemon {
+                client,
+                socket: self,
+            }),
+            Err(ClientError::Connect { source, .. } | ClientError::Io(source)) => {
+                Err(self.cannot_open(&source))
             }
+            Err(
+                ClientError::Closed
+                | ClientError::Unreadable(_)
+                | ClientError::TooLong(_)
+                | ClientError::Refused(_),
+            ) => Err(self.unreachable("it does not answer", LOOK_AT_LOG)),
         }
     }
 
@@ -124,28 +154,44 @@ impl Socket {
     pub(crate) fn ask<C: Call>(&self, params: &C) -> Result<C::Reply, Failure> {
         self.check_folder()?;
         let stream = self.open().map_err(|problem| self.cannot_open(&problem))?;
-        self.check_server(socket_peercred(&stream).map(|credentials| credentials.uid.as_raw()).map_err(Into::into))?;
-        ask(stream, params, answer_max(C::METHOD)).and_then(read_answer::<C>).map_err(|error| self.explain(C::METHOD, error))
+        self.check_server(
+            socket_peercred(&stream)
+                .map(|credentials| credentials.uid.as_raw())
+                .map_err(Into::into),
+        )?;
+        ask(stream, params, answer_max(C::METHOD))
+            .and_then(read_answer::<C>)
+            .map_err(|error| self.explain(C::METHOD, error))
     }
 
     fn check_folder(&self) -> Result<(), Failure> {
-        trust::check_folder(self.place, &self.path, geteuid().as_raw()).map_err(|why| self.not_believed(&why))
+        trust::check_folder(self.place, &self.path, geteuid().as_raw())
+            .map_err(|why| self.not_believed(&why))
     }
 
     fn check_server(&self, server: io::Result<u32>) -> Result<(), Failure> {
         let server = server.map_err(|problem| self.unreachable(&reason(&problem), LOOK_AT_LOG))?;
-        trust::check_server(self.place, &self.path, (server, geteuid().as_raw())).map_err(|why| self.not_believed(&why))
+        trust::check_server(self.place, &self.path, (server, geteuid().as_raw()))
+            .map_err(|why| self.not_believed(&why))
     }
 
     /// A server that another user may have put there says nothing about the node.
     fn not_believed(&self, why: &str) -> Failure {
-        self.unreachable(&format!("{why}: not trusted"), "Remove it, or pass the right socket with --socket")
+        self.unreachable(
+            &format!("{why}: not trusted"),
+            "Remove it, or pass the right socket with --socket",
+        )
     }
 
     /// Connects. Where too many others want to, it is tried again for a while, and never waited for without a limit.
     fn open(&self) -> io::Result<UnixStream> {
         let address = SocketAddrUnix::new(&self.path)?;
-        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
+        let socket = socket_with(
+            AddressFamily::UNIX,
+            SocketType::STREAM,
+            SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+            None,
+        )?;
         let began = Instant::now();
         loop {
             match connect(&socket, &address) {
@@ -163,39 +209,57 @@ impl Socket {
         loop {
             sleep(RECONNECT_PAUSE).await;
             match self.connect().await {
-                Err(failure) if failure.exit == Exit::Unreachable && lost.elapsed() < RECONNECT_MAX => {}
+                Err(failure)
+                    if failure.exit == Exit::Unreachable && lost.elapsed() < RECONNECT_MAX => {}
                 other => return other,
             }
         }
     }
 
-    #[expect(clippy::wildcard_enum_match_arm, reason = "the system's list of errors is open")]
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the system's list of errors is open"
+    )]
     fn cannot_open(&self, problem: &io::Error) -> Failure {
         match problem.kind() {
-            ErrorKind::NotFound => self.unreachable("no such file", &how_to_start(self.place, &self.tried)),
-            ErrorKind::ConnectionRefused if fs::metadata(&self.path).is_ok_and(|there| !there.file_type().is_socket()) => {
+            ErrorKind::NotFound => {
+                self.unreachable("no such file", &how_to_start(self.place, &self.tried))
+            }
+            ErrorKind::ConnectionRefused
+                if fs::metadata(&self.path).is_ok_and(|there| !there.file_type().is_socket()) =>
+            {
                 self.unreachable("it is not a socket", "Check --socket, or $SORAMODE_SOCKET")
             }
-            ErrorKind::ConnectionRefused => {
-                self.unreachable("the socket exists, but soramoded is not running", &how_to_start(self.place, &self.tried))
-            }
+            ErrorKind::ConnectionRefused => self.unreachable(
+                "the socket exists, but soramoded is not running",
+                &how_to_start(self.place, &self.tried),
+            ),
             ErrorKind::PermissionDenied => self.not_permitted(),
             _ if is_queue_full(problem) => self.unreachable(
                 "too many clients are waiting to connect",
                 "Try again. If this goes on, look at its log: journalctl -u soramoded",
             ),
-            _ => self.unreachable(&reason(problem), "Check the path: it is that of soramoded's --socket"),
+            _ => self.unreachable(
+                &reason(problem),
+                "Check the path: it is that of soramoded's --socket",
+            ),
         }
     }
 
     /// What an error means. Only here is the daemon asked for its version: a command that succeeds does not pay for that.
     fn explain(&self, method: Method, error: ClientError) -> Failure {
         match error {
-            ClientError::Refused(error) if error.data.error_type == ErrorType::MethodNotFound => self.misfit(method),
+            ClientError::Refused(error) if error.data.error_type == ErrorType::MethodNotFound => {
+                self.misfit(method)
+            }
             ClientError::Refused(error) => error.into(),
             ClientError::Connect { source, .. } => self.cannot_open(&source),
-            ClientError::Closed => self.unreachable("it closed the connection without an answer", LOOK_AT_LOG),
-            ClientError::Io(problem) if problem.kind() == ErrorKind::TimedOut => self.too_slow(method),
+            ClientError::Closed => {
+                self.unreachable("it closed the connection without an answer", LOOK_AT_LOG)
+            }
+            ClientError::Io(problem) if problem.kind() == ErrorKind::TimedOut => {
+                self.too_slow(method)
+            }
             ClientError::Io(problem) => self.unreachable(&reason(&problem), LOOK_AT_LOG),
             ClientError::Unreadable(_) | ClientError::TooLong(_) => self.misfit(method),
         }
@@ -226,26 +290,42 @@ impl Socket {
             .with_hint(SAME_VERSION),
             Some(daemon) if !daemon.methods.iter().any(|known| known == method) => Failure::new(
                 Exit::Versions,
-                format!("soramoded {} cannot do this yet, this soramode {VERSION} can", escape(&daemon.version)),
+                format!(
+                    "soramoded {} cannot do this yet, this soramode {VERSION} can",
+                    escape(&daemon.version)
+                ),
             )
             .with_hint(SAME_VERSION),
             Some(daemon) => Failure::new(
                 Exit::Failed,
-                format!("this soramode {VERSION} cannot read the answer of soramoded {}", escape(&daemon.version)),
+                format!(
+                    "this soramode {VERSION} cannot read the answer of soramoded {}",
+                    escape(&daemon.version)
+                ),
             )
             .with_hint("This is a bug: please report it"),
-            None => Failure::new(Exit::Failed, format!("the server at {path} is not soramoded")).with_hint("Check --socket"),
+            None => Failure::new(
+                Exit::Failed,
+                format!("the server at {path} is not soramoded"),
+            )
+            .with_hint("Check --socket"),
         }
     }
 
     /// Asks on a connection of its own, since another may be in any state; reads no more than what every version must have.
     fn versions(&self) -> Option<Versions> {
-        let info = ask(self.open().ok()?, &GetInfo {}, VERSIONS_MAX).ok()?.ok()?;
+        let info = ask(self.open().ok()?, &GetInfo {}, VERSIONS_MAX)
+            .ok()?
+            .ok()?;
         serde_json::from_str(info.get()).ok()
     }
 
     fn unreachable(&self, why: &str, what_to_do: &str) -> Failure {
-        Failure::new(Exit::Unreachable, format!("cannot reach soramoded at {}: {why}", self.shown())).with_hint(what_to_do)
+        Failure::new(
+            Exit::Unreachable,
+            format!("cannot reach soramoded at {}: {why}", self.shown()),
+        )
+        .with_hint(what_to_do)
     }
 
     fn not_permitted(&self) -> Failure {
@@ -255,14 +335,22 @@ impl Socket {
             ),
             None => "Run this as root or as soramoded's own user".to_owned(),
         };
-        Failure::new(Exit::NotPermitted, format!("may not open {}: permission denied", self.shown())).with_hint(what_to_do)
+        Failure::new(
+            Exit::NotPermitted,
+            format!("may not open {}: permission denied", self.shown()),
+        )
+        .with_hint(what_to_do)
     }
 }
 
 /// Whose members may open the socket, where that is said by a group: the socket's, or its folder's where that hides it.
 fn owning_group(socket: &Path) -> Option<String> {
-    let metadata = fs::metadata(socket).or_else(|_| fs::metadata(socket.parent().unwrap_or(socket))).ok()?;
-    let group = Group::from_gid(Gid::from_raw(metadata.gid())).ok().flatten();
+    let metadata = fs::metadata(socket)
+        .or_else(|_| fs::metadata(socket.parent().unwrap_or(socket)))
+        .ok()?;
+    let group = Group::from_gid(Gid::from_raw(metadata.gid()))
+        .ok()
+        .flatten();
     let name = group.map_or_else(|| metadata.gid().to_string(), |group| group.name);
     (metadata.gid() != 0).then_some(name)
 }
@@ -275,7 +363,10 @@ fn is_queue_full(problem: &io::Error) -> bool {
 /// An error of the system without its number.
 fn reason(problem: &io::Error) -> String {
     let text = problem.to_string();
-    text.split(" (os error").next().unwrap_or_default().to_lowercase()
+    text.split(" (os error")
+        .next()
+        .unwrap_or_default()
+        .to_lowercase()
 }
 
 /// A connection to the daemon.
@@ -295,7 +386,11 @@ impl Daemon<'_> {
     }
 
     /// Asks two things at once and waits for both answers; where the first is refused, the second does not count.
-    pub(crate) async fn call_both<A: Call, B: Call>(&mut self, first: &A, second: &B) -> Result<(A::Reply, B::Reply), Failure> {
+    pub(crate) async fn call_both<A: Call, B: Call>(
+        &mut self,
+        first: &A,
+        second: &B,
+    ) -> Result<(A::Reply, B::Reply), Failure> {
         match timeout(ANSWER_MAX, self.ask_both(first, second)).await {
             Ok(Ok(replies)) => Ok(replies),
             Ok(Err(error)) => Err(self.explain(A::METHOD, error)),
@@ -303,7 +398,11 @@ impl Daemon<'_> {
         }
     }
 
-    async fn ask_both<A: Call, B: Call>(&mut self, first: &A, second: &B) -> Result<(A::Reply, B::Reply), ClientError> {
+    async fn ask_both<A: Call, B: Call>(
+        &mut self,
+        first: &A,
+        second: &B,
+    ) -> Result<(A::Reply, B::Reply), ClientError> {
         self.client.enqueue(first)?;
         self.client.enqueue(second)?;
         self.client.flush().await?;
@@ -313,7 +412,12 @@ impl Daemon<'_> {
         Ok((first, second))
     }
 
-    async fn next_answer(&mut self) -> Result<Result<Box<serde_json::value::RawValue>, soramode_protocol::error::Error>, ClientError> {
+    async fn next_answer(
+        &mut self,
+    ) -> Result<
+        Result<Box<serde_json::value::RawValue>, soramode_protocol::error::Error>,
+        ClientError,
+    > {
         loop {
             match self.client.receive().await? {
                 Message::Answer(_, answer) => return Ok(answer),
@@ -337,7 +441,8 @@ impl Daemon<'_> {
 
     /// The daemon owed a word and has not said it.
     pub(crate) fn silent(&self, span: Duration) -> Failure {
-        self.socket.unreachable(&format!("no answer for {} s", span.as_secs()), LOOK_AT_LOG)
+        self.socket
+            .unreachable(&format!("no answer for {} s", span.as_secs()), LOOK_AT_LOG)
     }
 
     /// What an error means.
@@ -347,7 +452,11 @@ impl Daemon<'_> {
 }
 
 fn answer_max(method: Method) -> Duration {
-    if method == Method::PurgeClusterNode { LONG_ANSWER_MAX } else { ANSWER_MAX }
+    if method == Method::PurgeClusterNode {
+        LONG_ANSWER_MAX
+    } else {
+        ANSWER_MAX
+    }
 }
 
 #[derive(Deserialize)]
@@ -363,13 +472,21 @@ mod tests {
     use super::*;
 
     fn socket() -> Socket {
-        Socket { path: "/run/soramode/soramode.sock".into(), is_named: false, place: Place::System, tried: Vec::new() }
+        Socket {
+            path: "/run/soramode/soramode.sock".into(),
+            is_named: false,
+            place: Place::System,
+            tried: Vec::new(),
+        }
     }
 
     #[test]
     fn a_missing_socket_is_said_with_what_to_do() {
         let failure = socket().cannot_open(&ErrorKind::NotFound.into());
-        assert_eq!(failure.message, "cannot reach soramoded at /run/soramode/soramode.sock: no such file");
+        assert_eq!(
+            failure.message,
+            "cannot reach soramoded at /run/soramode/soramode.sock: no such file"
+        );
         assert!(failure.hint.is_some());
         assert_eq!(failure.exit, Exit::Unreachable);
     }
@@ -382,14 +499,32 @@ mod tests {
 
     #[test]
     fn errors_of_the_system_are_said_without_their_numbers() {
-        assert_eq!(reason(&io::Error::from_raw_os_error(88)), "socket operation on non-socket");
+        assert_eq!(
+            reason(&io::Error::from_raw_os_error(88)),
+            "socket operation on non-socket"
+        );
     }
 
     #[test]
     fn suggested_commands_name_a_socket_that_was_named() {
         assert_eq!(socket().command("set normal"), "soramode set normal");
-        assert_eq!(Socket { is_named: true, ..socket() }.command("get"), "soramode --socket /run/soramode/soramode.sock get");
-        let spaced = Socket { path: "/tmp/my dir/s.sock".into(), is_named: true, place: Place::Named, tried: Vec::new() };
-        assert_eq!(spaced.command("get"), "soramode --socket '/tmp/my dir/s.sock' get");
+        assert_eq!(
+            Socket {
+                is_named: true,
+                ..socket()
+            }
+            .command("get"),
+            "soramode --socket /run/soramode/soramode.sock get"
+        );
+        let spaced = Socket {
+            path: "/tmp/my dir/s.sock".into(),
+            is_named: true,
+            place: Place::Named,
+            tried: Vec::new(),
+        };
+        assert_eq!(
+            spaced.command("get"),
+            "soramode --socket '/tmp/my dir/s.sock' get"
+        );
     }
 }

@@ -71,7 +71,10 @@ impl Exit {
             Self::Unreachable => (3, "soramoded cannot be reached"),
             Self::NotPermitted => (4, "permission denied"),
             Self::Refused => (5, "refused in this state"),
-            Self::Superseded => (6, "superseded: another user changed the mode, or --if-* was false"),
+            Self::Superseded => (
+                6,
+                "superseded: another user changed the mode, or --if-* was false",
+            ),
             Self::Versions => (7, "versions do not match"),
             Self::SessionsIncomplete => (8, "session list incomplete"),
             Self::NotFound => (9, "not found"),
@@ -162,7 +165,13 @@ pub(crate) struct Failure {
 impl Failure {
     /// Ends so, with this sentence.
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), hint: None, details: Vec::new(), error_type: None }
+        Self {
+            exit,
+            message: message.into(),
+            hint: None,
+            details: Vec::new(),
+            error_type: None,
+        }
     }
 
     /// Adds a hint after those that are there.
@@ -170,7 +179,10 @@ impl Failure {
     pub(crate) fn with_hint(mut self, hint: impl AsRef<str>) -> Self {
         let hint = hint.as_ref();
         if !hint.is_empty() {
-            self.hint = Some(self.hint.map_or_else(|| hint.to_owned(), |before| format!("{before}. {hint}")));
+            self.hint = Some(
+                self.hint
+                    .map_or_else(|| hint.to_owned(), |before| format!("{before}. {hint}")),
+            );
         }
         self
     }
@@ -178,7 +190,11 @@ impl Failure {
     /// Adds the command that lists what there is, where the failure is that something is not there.
     #[must_use]
     pub(crate) fn if_not_found(self, list: &str) -> Self {
-        if self.exit == Exit::NotFound { self.with_hint(format!("List those that are there: {list}")) } else { self }
+        if self.exit == Exit::NotFound {
+            self.with_hint(format!("List those that are there: {list}"))
+        } else {
+            self
+        }
     }
 
     /// Adds another fact after the first.
@@ -200,8 +216,15 @@ pub(crate) struct Problem {
 
 impl From<&Failure> for Problem {
     fn from(failure: &Failure) -> Self {
-        let error_type = failure.error_type.map_or_else(|| failure.exit.name().to_owned(), |error_type| format!("{error_type:?}"));
-        Self { error_type, message: failure.message.clone(), hint: failure.hint.clone() }
+        let error_type = failure.error_type.map_or_else(
+            || failure.exit.name().to_owned(),
+            |error_type| format!("{error_type:?}"),
+        );
+        Self {
+            error_type,
+            message: failure.message.clone(),
+            hint: failure.hint.clone(),
+        }
     }
 }
 
@@ -214,15 +237,28 @@ impl fmt::Display for Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let error_type = error.data.error_type;
-        let message = error.data.field.as_deref().map_or_else(|| error.message.clone(), |field| in_flags(&error.message, field));
-        let hint = error.data.hint.map(|hint| hint.replace("assume_complete (--assume-complete)", "--assume-complete"));
-        let hint = hint.or_else(|| (error_type == ErrorType::StorageUnavailable).then(|| MAKE_ROOM.to_owned()));
-        Self { error_type: Some(error_type), hint, ..Self::new(Exit::of(error_type), message) }
+        let message = error.data.field.as_deref().map_or_else(
+            || error.message.clone(),
+            |field| in_flags(&error.message, field),
+        );
+        let hint = error
+            .data
+            .hint
+            .map(|hint| hint.replace("assume_complete (--assume-complete)", "--assume-complete"));
+        let hint = hint.or_else(|| {
+            (error_type == ErrorType::StorageUnavailable).then(|| MAKE_ROOM.to_owned())
+        });
+        Self {
+            error_type: Some(error_type),
+            hint,
+            ..Self::new(Exit::of(error_type), message)
+        }
     }
 }
 
 /// Hint if soramoded cannot write its state.
-const MAKE_ROOM: &str = "Free disk space for soramoded's state (soramode doctor names the problem), then try again";
+const MAKE_ROOM: &str =
+    "Free disk space for soramoded's state (soramode doctor names the problem), then try again";
 
 /// Params that have a flag of another name.
 const FLAGS: [(&str, &str); 9] = [
@@ -240,14 +276,23 @@ const FLAGS: [(&str, &str); 9] = [
 /// Describes a wrong param in terms of the command line.
 fn in_flags(message: &str, field: &str) -> String {
     let flag = FLAGS.iter().find(|(param, _)| *param == field);
-    let flag = flag.map_or_else(|| format!("--{}", field.replace('_', "-")), |(_, flag)| (*flag).to_owned());
-    let problem = message.strip_prefix(field).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(message);
-    let problem = FLAGS.iter().fold(
-        problem.to_owned(),
-        |problem, (param, flag)| {
-            if param.contains(": ") { problem.replace(param, flag) } else { problem }
-        },
+    let flag = flag.map_or_else(
+        || format!("--{}", field.replace('_', "-")),
+        |(_, flag)| (*flag).to_owned(),
     );
+    let problem = message
+        .strip_prefix(field)
+        .and_then(|rest| rest.strip_prefix(": "))
+        .unwrap_or(message);
+    let problem = FLAGS
+        .iter()
+        .fold(problem.to_owned(), |problem, (param, flag)| {
+            if param.contains(": ") {
+                problem.replace(param, flag)
+            } else {
+                problem
+            }
+        });
     format!("{flag}: {problem}")
 }
 
@@ -258,7 +303,10 @@ mod tests {
     #[test]
     fn the_exit_codes_are_those_that_scripts_rely_on() {
         let codes = Exit::TABLE.map(Exit::code);
-        assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 70, 124, 129, 130, 143]);
+        assert_eq!(
+            codes,
+            [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 70, 124, 129, 130, 143]
+        );
         assert_eq!(Exit::Command(42).code(), 42);
     }
 
@@ -272,24 +320,57 @@ mod tests {
 
     #[test]
     fn the_readmes_have_the_same_table() {
-        let table: Vec<(String, String)> = exit_status().map(|(code, meaning)| (code.to_string(), meaning.to_owned())).collect();
+        let table: Vec<(String, String)> = exit_status()
+            .map(|(code, meaning)| (code.to_string(), meaning.to_owned()))
+            .collect();
         let codes: Vec<String> = table.iter().map(|(code, _)| code.clone()).collect();
         assert_eq!(told("README.md"), table);
-        assert_eq!(told("README.ja.md").into_iter().map(|(code, _)| code).collect::<Vec<_>>(), codes);
+        assert_eq!(
+            told("README.ja.md")
+                .into_iter()
+                .map(|(code, _)| code)
+                .collect::<Vec<_>>(),
+            codes
+        );
     }
 
     /// The codes of a README with their meanings, by the code. A row has one or two pairs of cells; codes that share a cell share its
     /// meanings in turn.
     fn told(readme: &str) -> Vec<(String, String)> {
-        let text = std::fs::read_to_string(format!("{}/../{readme}", env!("CARGO_MANIFEST_DIR"))).unwrap();
-        let section = text.split("\n## ").find(|section| section.starts_with("Exit codes") || section.starts_with("終了コード"));
-        let rows = section.unwrap().lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
+        let text =
+            std::fs::read_to_string(format!("{}/../{readme}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+        let section = text
+            .split("\n## ")
+            .find(|section| section.starts_with("Exit codes") || section.starts_with("終了コード"));
+        let rows = section
+            .unwrap()
+            .lines()
+            .filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
         let mut told = Vec::new();
-        for pair in rows.flat_map(|row| row.split(" | ").collect::<Vec<_>>().chunks(2).map(<[&str]>::to_vec).collect::<Vec<_>>()) {
+        for pair in rows.flat_map(|row| {
+            row.split(" | ")
+                .collect::<Vec<_>>()
+                .chunks(2)
+                .map(<[&str]>::to_vec)
+                .collect::<Vec<_>>()
+        }) {
             let [codes, meaning] = pair.try_into().unwrap_or_default();
-            let codes: Vec<&str> = codes.split([',', '、']).map(str::trim).filter(|code| code.parse::<u8>().is_ok()).collect();
-            let meanings: Vec<&str> = if codes.len() > 1 { meaning.split([',', '、']).map(str::trim).collect() } else { vec![meaning] };
-            told.extend(codes.iter().zip(meanings).map(|(code, meaning)| ((*code).to_owned(), meaning.replace('`', ""))));
+            let codes: Vec<&str> = codes
+                .split([',', '、'])
+                .map(str::trim)
+                .filter(|code| code.parse::<u8>().is_ok())
+                .collect();
+            let meanings: Vec<&str> = if codes.len() > 1 {
+                meaning.split([',', '、']).map(str::trim).collect()
+            } else {
+                vec![meaning]
+            };
+            told.extend(
+                codes
+                    .iter()
+                    .zip(meanings)
+                    .map(|(code, meaning)| ((*code).to_owned(), meaning.replace('`', ""))),
+            );
         }
         told.sort_by_key(|(code, _)| code.parse::<u8>().unwrap());
         told
@@ -299,28 +380,45 @@ mod tests {
     fn the_help_lists_each_code() {
         let help = exit_codes();
         for exit in Exit::TABLE {
-            assert!(help.lines().any(|line| line.trim_start().starts_with(&format!("{}  ", exit.code()))), "{exit:?}");
+            assert!(
+                help.lines()
+                    .any(|line| line.trim_start().starts_with(&format!("{}  ", exit.code()))),
+                "{exit:?}"
+            );
         }
     }
 
     #[test]
     fn params_are_named_as_they_are_typed() {
         let failure = |field, problem| Failure::from(Error::invalid_params(field, problem)).message;
-        assert_eq!(failure("expires_in_seconds", "normal does not end by itself"), "--for: normal does not end by itself");
-        assert_eq!(failure("max_sessions", "is only for `for: drained`"), "--max-sessions: is only for `drained`");
+        assert_eq!(
+            failure("expires_in_seconds", "normal does not end by itself"),
+            "--for: normal does not end by itself"
+        );
+        assert_eq!(
+            failure("max_sessions", "is only for `for: drained`"),
+            "--max-sessions: is only for `drained`"
+        );
         assert_eq!(failure("channel_id", "is empty"), "CHANNEL: is empty");
     }
 
     #[test]
     fn the_daemons_hint_is_a_hint() {
-        let failure = Failure::from(Error::sessions_incomplete("no Report yet", Some("Send one")));
+        let failure = Failure::from(Error::sessions_incomplete(
+            "no Report yet",
+            Some("Send one"),
+        ));
         assert_eq!(failure.exit, Exit::SessionsIncomplete);
         assert_eq!(failure.message, "session list incomplete: no Report yet");
         assert_eq!(
             failure.hint.as_deref(),
-            Some("Send one. If you have checked on the SFU that no client is connected, add --assume-complete")
+            Some(
+                "Send one. If you have checked on the SFU that no client is connected, add --assume-complete"
+            )
         );
         let more = failure.with_hint("Watch again: soramode wait drained");
-        assert!(more.hint.is_some_and(|hint| hint.ends_with("--assume-complete. Watch again: soramode wait drained")));
+        assert!(more.hint.is_some_and(|hint| {
+            hint.ends_with("--assume-complete. Watch again: soramode wait drained")
+        }));
     }
 }

@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use soramode_protocol::error::ErrorType;
-use soramode_protocol::mode::{ChangeMode, ListModeChanges, Mode, ModeChanged, ModeState, REASON_BYTES_MAX, SettableMode};
+use soramode_protocol::mode::{
+    ChangeMode, ListModeChanges, Mode, ModeChanged, ModeState, REASON_BYTES_MAX, SettableMode,
+};
 use soramode_protocol::node::{GetInfo, GetStatus, Status};
 use tokio::time::timeout;
 
@@ -66,55 +68,115 @@ pub(crate) struct Closed {
 impl Closed {
     /// The same for the report.
     pub(crate) fn change(&self) -> Change {
-        Change { previous_mode: self.before.mode, mode: self.now.mode, changed: self.changed, generation: self.now.generation() }
+        Change {
+            previous_mode: self.before.mode,
+            mode: self.now.mode,
+            changed: self.changed,
+            generation: self.now.generation(),
+        }
     }
 }
 
 /// The user for whom the caller acts: `sudo` sets it. Recorded, not verified.
 pub(crate) fn on_behalf_of() -> Option<String> {
     const BYTES_MAX: usize = soramode_protocol::mode::ON_BEHALF_OF_BYTES_MAX;
-    std::env::var("SUDO_USER").ok().filter(|user| (1..=BYTES_MAX).contains(&user.len()))
+    std::env::var("SUDO_USER")
+        .ok()
+        .filter(|user| (1..=BYTES_MAX).contains(&user.len()))
 }
 
 /// Sets the mode.
-pub(crate) async fn set(daemon: &mut Daemon<'_>, change: &ChangeMode) -> Result<(Closed, ModeChanged), Failure> {
+pub(crate) async fn set(
+    daemon: &mut Daemon<'_>,
+    change: &ChangeMode,
+) -> Result<(Closed, ModeChanged), Failure> {
     let (changed, status) = daemon.call_both(change, &GetStatus {}).await?;
-    let history = daemon.call(&ListModeChanges { limit: Some(NEWEST) }).await?.changes;
+    let history = daemon
+        .call(&ListModeChanges {
+            limit: Some(NEWEST),
+        })
+        .await?
+        .changes;
     let last = changed.generation - u64::from(changed.changed);
     let before = match history.iter().find(|dated| dated.change.generation <= last) {
-        Some(dated) if dated.change.mode == changed.previous_mode => Known::of(closing::with_operator(dated.state(), &history)),
+        Some(dated) if dated.change.mode == changed.previous_mode => {
+            Known::of(closing::with_operator(dated.state(), &history))
+        }
         // Before the first change there is none in the history.
-        Some(_) | None => Known { mode: changed.previous_mode, state: None },
+        Some(_) | None => Known {
+            mode: changed.previous_mode,
+            state: None,
+        },
     };
-    let left = |after| Known::of(closing::with_operator(left(&changed, change, after), &history));
-    let now = if changed.changed { left(&status.mode) } else { before.clone() };
+    let left = |after| {
+        Known::of(closing::with_operator(
+            left(&changed, change, after),
+            &history,
+        ))
+    };
+    let now = if changed.changed {
+        left(&status.mode)
+    } else {
+        before.clone()
+    };
     let (published, changed_it) = (changed.published, changed.changed);
     let seen = Seen::Daemon(Box::new(status));
-    let closed = Closed { before, now, target: change.mode.into(), seen, published, changed: changed_it, joined: Joined::No };
+    let closed = Closed {
+        before,
+        now,
+        target: change.mode.into(),
+        seen,
+        published,
+        changed: changed_it,
+        joined: Joined::No,
+    };
     Ok((closed, changed))
 }
 
 /// The mode as this change left it; the status after it may show another's already.
 fn left(changed: &ModeChanged, change: &ChangeMode, after: &ModeState) -> ModeState {
-    let &ModeChanged { mode, generation, expires_at, .. } = changed;
-    let reason = if after.generation == generation { after.reason.clone() } else { change.reason.clone() };
-    ModeState { mode, generation, expires_at, reason, ..after.clone() }
+    let &ModeChanged {
+        mode,
+        generation,
+        expires_at,
+        ..
+    } = changed;
+    let reason = if after.generation == generation {
+        after.reason.clone()
+    } else {
+        change.reason.clone()
+    };
+    ModeState {
+        mode,
+        generation,
+        expires_at,
+        reason,
+        ..after.clone()
+    }
 }
 
 /// Closes the node at least as far as `target`. Never loosens: a mode that is tighter stays. A node that is closed far enough is joined:
 /// the reason is added to that of the other operators, so that a maintenance of theirs sees that it does not end the closing alone; and a
 /// time after which the node would open by itself is taken away.
-pub(crate) async fn close(daemon: &mut Daemon<'_>, target: SettableMode, reason: Option<&str>) -> Result<Closed, Failure> {
+pub(crate) async fn close(
+    daemon: &mut Daemon<'_>,
+    target: SettableMode,
+    reason: Option<&str>,
+) -> Result<Closed, Failure> {
     let mut failure = None;
     for _ in 0..ATTEMPTS_MAX {
         let status = daemon.call(&GetStatus {}).await?;
         let (before, mut joined, actor) = look_at_closing(daemon, status.mode.clone()).await?;
-        let stays = SettableMode::try_from(before.mode).ok().filter(|_| before.mode.is_block() && before.mode >= Mode::from(target));
+        let stays = SettableMode::try_from(before.mode)
+            .ok()
+            .filter(|_| before.mode.is_block() && before.mode >= Mode::from(target));
         let wanted = if stays.is_some() {
             joined_reason(&before, (joined, &actor), reason)
         } else {
             joined = Joined::No;
-            reason.map(str::to_owned).or_else(|| before.reason.clone().filter(|_| before.mode.is_block()))
+            reason
+                .map(str::to_owned)
+                .or_else(|| before.reason.clone().filter(|_| before.mode.is_block()))
         };
         let is_enough = stays.is_some() && before.expires_at.is_none();
         if is_enough && wanted.is_none() {
@@ -130,46 +192,100 @@ pub(crate) async fn close(daemon: &mut Daemon<'_>, target: SettableMode, reason:
         };
         match daemon.call_both(&change, &GetStatus {}).await {
             Ok((changed, status)) => {
-                let (before, now) = (Known::of(before), Known::of(left(&changed, &change, &status.mode)));
+                let (before, now) = (
+                    Known::of(before),
+                    Known::of(left(&changed, &change, &status.mode)),
+                );
                 let (published, seen) = (changed.published, Seen::Daemon(Box::new(status)));
-                return Ok(Closed { before, now, target: target.into(), seen, published, changed: changed.changed, joined });
+                return Ok(Closed {
+                    before,
+                    now,
+                    target: target.into(),
+                    seen,
+                    published,
+                    changed: changed.changed,
+                    joined,
+                });
             }
             Err(superseded) if superseded.exit == Exit::Superseded => failure = Some(superseded),
             // The reason alone is not worth giving up for: the node is closed.
-            Err(refused) if is_enough && is_for_now(&refused) => return Ok(found(before, status, (target, joined))),
+            Err(refused) if is_enough && is_for_now(&refused) => {
+                return Ok(found(before, status, (target, joined)));
+            }
             Err(other) => return Err(other),
         }
     }
-    Err(failure.unwrap_or_else(|| Failure::new(Exit::Superseded, "another client keeps changing the mode")))
+    Err(failure.unwrap_or_else(|| {
+        Failure::new(Exit::Superseded, "another client keeps changing the mode")
+    }))
 }
 
 /// Whether a change was refused because the state cannot be written, or because this user may only look.
 fn is_for_now(refused: &Failure) -> bool {
-    matches!(refused.error_type, Some(ErrorType::StorageUnavailable | ErrorType::PermissionDenied))
+    matches!(
+        refused.error_type,
+        Some(ErrorType::StorageUnavailable | ErrorType::PermissionDenied)
+    )
 }
 
 /// A node that is closed far enough, as it was found.
 fn found(before: ModeState, status: Status, (target, joined): (SettableMode, Joined)) -> Closed {
     let published = status.cluster.as_ref().map(|cluster| cluster.published);
     let (before, seen) = (Known::of(before), Seen::Daemon(Box::new(status)));
-    Closed { now: before.clone(), before, target: target.into(), seen, published, changed: false, joined }
+    Closed {
+        now: before.clone(),
+        before,
+        target: target.into(),
+        seen,
+        published,
+        changed: false,
+        joined,
+    }
 }
 
 /// The mode with the operator for whom it was set (under `sudo` every actor is root), whether that is this user, and the actor of this user.
-async fn look_at_closing(daemon: &mut Daemon<'_>, state: ModeState) -> Result<(ModeState, Joined, String), Failure> {
+async fn look_at_closing(
+    daemon: &mut Daemon<'_>,
+    state: ModeState,
+) -> Result<(ModeState, Joined, String), Failure> {
     if !state.mode.is_block() {
         return Ok((state, Joined::No, String::new()));
     }
-    let (history, info) = daemon.call_both(&ListModeChanges { limit: Some(NEWEST) }, &GetInfo {}).await?;
-    let change = history.changes.iter().map(|dated| &dated.change).find(|change| change.generation == state.generation);
-    let is_own = info.actor.as_ref() == Some(&state.actor) && change.is_some_and(|change| change.on_behalf_of == on_behalf_of());
+    let (history, info) = daemon
+        .call_both(
+            &ListModeChanges {
+                limit: Some(NEWEST),
+            },
+            &GetInfo {},
+        )
+        .await?;
+    let change = history
+        .changes
+        .iter()
+        .map(|dated| &dated.change)
+        .find(|change| change.generation == state.generation);
+    let is_own = info.actor.as_ref() == Some(&state.actor)
+        && change.is_some_and(|change| change.on_behalf_of == on_behalf_of());
     let joined = if is_own { Joined::Own } else { Joined::Theirs };
-    Ok((closing::with_operator(state, &history.changes), joined, info.actor.unwrap_or_default()))
+    Ok((
+        closing::with_operator(state, &history.changes),
+        joined,
+        info.actor.unwrap_or_default(),
+    ))
 }
 
 /// Returns the reason to record when a closing is joined: `CHG-1; CHG-2`. `None` where it has this one already.
-fn joined_reason(before: &ModeState, (joined, actor): (Joined, &str), reason: Option<&str>) -> Option<String> {
-    let operator = || format!("also drained by {}", on_behalf_of().unwrap_or_else(|| actor.to_owned()));
+fn joined_reason(
+    before: &ModeState,
+    (joined, actor): (Joined, &str),
+    reason: Option<&str>,
+) -> Option<String> {
+    let operator = || {
+        format!(
+            "also drained by {}",
+            on_behalf_of().unwrap_or_else(|| actor.to_owned())
+        )
+    };
     let mine = match (reason, joined) {
         (Some(reason), _) => reason.to_owned(),
         (None, Joined::Theirs) => operator(),
@@ -177,7 +293,9 @@ fn joined_reason(before: &ModeState, (joined, actor): (Joined, &str), reason: Op
     };
     match before.reason.as_deref() {
         Some(theirs) if theirs == mine || theirs.split(REASONS).any(|part| part == mine) => None,
-        Some(theirs) => Some(format!("{theirs}{REASONS}{mine}")).filter(|both| both.len() <= REASON_BYTES_MAX).or(Some(mine)),
+        Some(theirs) => Some(format!("{theirs}{REASONS}{mine}"))
+            .filter(|both| both.len() <= REASON_BYTES_MAX)
+            .or(Some(mine)),
         None => Some(mine),
     }
 }
@@ -193,33 +311,61 @@ pub(crate) enum PutBack {
 }
 
 /// Puts the mode from before back, with its reason and the rest of its time, unless another client changed it since.
-pub(crate) async fn put_back(context: &Context<'_>, closed: &Closed, reason: &str) -> Result<PutBack, Failure> {
+pub(crate) async fn put_back(
+    context: &Context<'_>,
+    closed: &Closed,
+    reason: &str,
+) -> Result<PutBack, Failure> {
     let mut daemon = connect_again(context.socket).await?;
     let now = mode_now(&mut daemon).await?;
     if is_changed_since(closed, &Known::of(now.clone())) {
         return Ok(PutBack::ChangedMeanwhile(Box::new(now)));
     }
-    let Some(before) = closed.before.state.as_ref().filter(|_| closed.changed) else { return Ok(PutBack::Same) };
+    let Some(before) = closed.before.state.as_ref().filter(|_| closed.changed) else {
+        return Ok(PutBack::Same);
+    };
     let back = way_back(before, crate::output::times::now());
-    let reason = if back.mode == SettableMode::Normal { Some(reason.to_owned()) } else { back.reason };
-    let change = ChangeMode { reason, if_generation: closed.now.generation(), on_behalf_of: on_behalf_of(), ..back };
+    let reason = if back.mode == SettableMode::Normal {
+        Some(reason.to_owned())
+    } else {
+        back.reason
+    };
+    let change = ChangeMode {
+        reason,
+        if_generation: closed.now.generation(),
+        on_behalf_of: on_behalf_of(),
+        ..back
+    };
     match daemon.call(&change).await {
         Ok(changed) => Ok(PutBack::Done(changed.mode)),
-        Err(failure) if failure.exit == Exit::Superseded => Ok(PutBack::ChangedMeanwhile(Box::new(mode_now(&mut daemon).await?))),
+        Err(failure) if failure.exit == Exit::Superseded => Ok(PutBack::ChangedMeanwhile(
+            Box::new(mode_now(&mut daemon).await?),
+        )),
         Err(failure) => Err(failure),
     }
 }
 
 /// The mode now, with the operator for whom it was set.
 pub(crate) async fn mode_now(daemon: &mut Daemon<'_>) -> Result<ModeState, Failure> {
-    let (status, history) = daemon.call_both(&GetStatus {}, &ListModeChanges { limit: Some(NEWEST) }).await?;
+    let (status, history) = daemon
+        .call_both(
+            &GetStatus {},
+            &ListModeChanges {
+                limit: Some(NEWEST),
+            },
+        )
+        .await?;
     Ok(closing::with_operator(status.mode, &history.changes))
 }
 
 /// The mode at the end of a wait. Where the node does not answer at once, what was seen last.
 pub(crate) async fn last_look(context: &Context<'_>, last: &Known) -> Known {
     let look = async { mode_now(&mut context.socket.connect().await?).await };
-    timeout(LAST_LOOK_MAX, look).await.ok().and_then(Result::ok).map_or_else(|| last.clone(), Known::of)
+    timeout(LAST_LOOK_MAX, look)
+        .await
+        .ok()
+        .and_then(Result::ok)
+        .map_or_else(|| last.clone(), Known::of)
 }
 
 /// Connects to a daemon that was there before, and may be restarted just now.
@@ -233,7 +379,8 @@ pub(crate) async fn connect_again(socket: &Socket) -> Result<Daemon<'_>, Failure
 /// A reason for going back, after the operator's own: `CHG-1: drain timed out`.
 pub(crate) fn with_message(message: Option<&str>, reason: &str) -> String {
     let both = message.map(|message| format!("{message}: {reason}"));
-    both.filter(|both| both.len() <= REASON_BYTES_MAX).unwrap_or_else(|| reason.to_owned())
+    both.filter(|both| both.len() <= REASON_BYTES_MAX)
+        .unwrap_or_else(|| reason.to_owned())
 }
 
 /// Puts the mode back where another node closed at the same moment, so that too few are open.
@@ -245,9 +392,17 @@ pub(crate) async fn give_way(
     if closed.before.mode.is_block() || !closed.now.mode.is_block() {
         return Ok(());
     }
-    let Some(why) = flags.too_few_others(context, None).await else { return Ok(()) };
+    let Some(why) = flags.too_few_others(context, None).await else {
+        return Ok(());
+    };
     let node = closed.seen.name();
-    let what = match put_back(context, closed, &with_message(reason, "another node closed at the same moment")).await {
+    let what = match put_back(
+        context,
+        closed,
+        &with_message(reason, "another node closed at the same moment"),
+    )
+    .await
+    {
         Ok(PutBack::Done(mode)) => format!("{node} is {mode} again"),
         Ok(PutBack::Same) => return Ok(()),
         Ok(PutBack::ChangedMeanwhile(now)) => format!("NOT reopened: {}", set_words(&now)),

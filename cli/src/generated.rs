@@ -29,7 +29,10 @@ pub fn generated_files() -> io::Result<Vec<GeneratedFile>> {
     }
     for shell in Shells::builtins().iter() {
         let content = completion_script(shell.name())?;
-        files.push(GeneratedFile { path: format!("completions/soramode.{}", shell.name()), content });
+        files.push(GeneratedFile {
+            path: format!("completions/soramode.{}", shell.name()),
+            content,
+        });
     }
     Ok(files)
 }
@@ -49,7 +52,9 @@ pub(crate) fn completion_script(shell: &str) -> io::Result<Vec<u8>> {
         return Ok(BASH.replace("VARIABLE", VARIABLE).into_bytes());
     }
     let shells = Shells::builtins();
-    let shell = shells.completer(shell).ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no such shell"))?;
+    let shell = shells
+        .completer(shell)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no such shell"))?;
     let mut script = Vec::new();
     shell.write_registration(VARIABLE, "soramode", "soramode", "soramode", &mut script)?;
     let script = String::from_utf8_lossy(&script);
@@ -61,7 +66,11 @@ pub(crate) fn completion_script(shell: &str) -> io::Result<Vec<u8>> {
         "zsh" => {
             // Counts without a program.
             let script = script.replace("$(expr $CURRENT - 1)", "$((CURRENT - 1))");
-            script.replacen("function _clap_dynamic_completer_soramode() {\n", &format!("{ZSH}    _soramode_command && return\n"), 1)
+            script.replacen(
+                "function _clap_dynamic_completer_soramode() {\n",
+                &format!("{ZSH}    _soramode_command && return\n"),
+                1,
+            )
         }
         _ => script.into_owned(),
     };

@@ -63,13 +63,20 @@ impl Context<'_> {
     pub(crate) async fn see(&self) -> Result<Seen, Failure> {
         match self.api {
             Some(api) => api.see(Want::Counts).await,
-            None => self.socket.connect().await?.call(&GetStatus {}).await.map(|status| Seen::Daemon(Box::new(status))),
+            None => self
+                .socket
+                .connect()
+                .await?
+                .call(&GetStatus {})
+                .await
+                .map(|status| Seen::Daemon(Box::new(status))),
         }
     }
 
     /// This command as it is typed for whoever is asked here.
     pub(crate) fn command(&self, words: &str) -> String {
-        self.api.map_or_else(|| self.socket.command(words), |api| api.command(words))
+        self.api
+            .map_or_else(|| self.socket.command(words), |api| api.command(words))
     }
 
     /// The flags that say whom this command asks, but for the token's file.
@@ -93,7 +100,11 @@ pub fn main() -> ExitCode {
 
 fn run(args: Args) -> Exit {
     let Args { global, command } = args;
-    let api = match global.api.node(global.socket.as_ref()).and_then(|api| command.check_way(api.as_ref()).map(|()| api)) {
+    let api = match global
+        .api
+        .node(global.socket.as_ref())
+        .and_then(|api| command.check_way(api.as_ref()).map(|()| api))
+    {
         Ok(api) => api,
         Err(failure) => return fail(&failure, &mut Output::new(&global.output)),
     };

@@ -42,14 +42,25 @@ pub(crate) fn command_page(command: &Command) -> io::Result<GeneratedFile> {
 }
 
 fn page_of(command: &Command, section: &str, beside: &Beside<'_>) -> io::Result<GeneratedFile> {
-    let name = command.get_display_name().unwrap_or(command.get_name()).to_owned();
+    let name = command
+        .get_display_name()
+        .unwrap_or(command.get_name())
+        .to_owned();
     let is_verb = section == "1" && name != "soramode";
     // Global options are on the page of soramode alone.
     let own = command.clone().mut_args(|option| {
         let is_elsewhere = is_verb && option.is_global_set();
-        option.hide_short_help(false).hide_long_help(false).hide(is_elsewhere)
+        option
+            .hide_short_help(false)
+            .hide_long_help(false)
+            .hide(is_elsewhere)
     });
-    let man = Man::new(own).title(name.to_uppercase()).section(section).date(MANUAL_DATE).source("soramode").manual("soramode");
+    let man = Man::new(own)
+        .title(name.to_uppercase())
+        .section(section)
+        .date(MANUAL_DATE)
+        .source("soramode")
+        .manual("soramode");
     let mut page = Vec::new();
     man.render_title(&mut page)?;
     man.render_name_section(&mut page)?;
@@ -74,14 +85,19 @@ fn page_of(command: &Command, section: &str, beside: &Beside<'_>) -> io::Result<
     }
     entries(&mut roff, "EXIT STATUS", &beside.exit_status);
     if is_verb {
-        roff.control("PP", []).text([roman("All exit codes are in soramode(1).")]);
+        roff.control("PP", [])
+            .text([roman("All exit codes are in soramode(1).")]);
     }
     entries(&mut roff, "ENVIRONMENT", &beside.environment);
     entries(&mut roff, "FILES", &beside.files);
     examples(&mut roff, beside.examples);
-    roff.control("SH", ["SEE ALSO"]).text([roman(beside.see_also.join(", "))]);
+    roff.control("SH", ["SEE ALSO"])
+        .text([roman(beside.see_also.join(", "))]);
     roff.to_writer(&mut page)?;
-    Ok(GeneratedFile { path: format!("man/{name}.{section}"), content: tidied(&String::from_utf8_lossy(&page)).into_bytes() })
+    Ok(GeneratedFile {
+        path: format!("man/{name}.{section}"),
+        content: tidied(&String::from_utf8_lossy(&page)).into_bytes(),
+    })
 }
 
 /// Without what `mandoc` warns of: breaks around blank lines, and blanks at the ends of lines. Words are not broken at the ends of lines, so
@@ -100,19 +116,35 @@ fn tidied(page: &str) -> String {
 /// Forms of the command line: of a verb every option with its value, of the others those of `--help`.
 fn synopsis(roff: &mut Roff, command: &Command) {
     roff.control("SH", ["SYNOPSIS"]);
-    let is_verb = command.get_bin_name().is_some_and(|name| name.contains(' ')) && !command.has_subcommands();
+    let is_verb = command
+        .get_bin_name()
+        .is_some_and(|name| name.contains(' '))
+        && !command.has_subcommands();
     if is_verb {
         let mut line = vec![bold(command.get_bin_name().unwrap_or(command.get_name()))];
-        let own = command.get_arguments().filter(|arg| !arg.is_hide_set() && !arg.is_global_set() && arg.get_id() != "help");
-        let (positionals, options): (Vec<&Arg>, Vec<&Arg>) = own.partition(|arg| arg.is_positional());
+        let own = command
+            .get_arguments()
+            .filter(|arg| !arg.is_hide_set() && !arg.is_global_set() && arg.get_id() != "help");
+        let (positionals, options): (Vec<&Arg>, Vec<&Arg>) =
+            own.partition(|arg| arg.is_positional());
         let forms = |args: Vec<&Arg>| args.into_iter().map(form).collect::<Vec<_>>();
-        let forms = [forms(options), vec!["[GLOBAL OPTIONS]".to_owned()], forms(positionals)].concat();
+        let forms = [
+            forms(options),
+            vec!["[GLOBAL OPTIONS]".to_owned()],
+            forms(positionals),
+        ]
+        .concat();
         line.extend(forms.into_iter().map(|form| roman(format!(" {form}"))));
         roff.text(line);
         return;
     }
     let usage = command.clone().render_usage().to_string();
-    for (number, line) in usage.trim_start_matches("Usage:").lines().map(str::trim).enumerate() {
+    for (number, line) in usage
+        .trim_start_matches("Usage:")
+        .lines()
+        .map(str::trim)
+        .enumerate()
+    {
         if number > 0 {
             roff.control("br", []);
         }
@@ -126,7 +158,12 @@ fn form(arg: &Arg) -> String {
         arg if arg.is_last_set() => format!("-- {arg}"),
         arg if arg.is_positional() || arg.is_required_set() => arg.to_string(),
         // The command itself asks for it, to say what the risk is.
-        arg if arg.get_help().is_some_and(|help| help.to_string().starts_with("Required: ")) => arg.to_string(),
+        arg if arg
+            .get_help()
+            .is_some_and(|help| help.to_string().starts_with("Required: ")) =>
+        {
+            arg.to_string()
+        }
         arg => format!("[{arg}]"),
     }
 }
@@ -136,22 +173,40 @@ fn groups(roff: &mut Roff, root: &Command) {
     roff.control("SH", ["COMMANDS"]);
     for (heading, commands) in help::groups() {
         roff.control("SS", [heading]);
-        for command in commands.iter().filter_map(|name| root.find_subcommand(name)) {
-            let about = command.get_about().map(ToString::to_string).unwrap_or_default();
-            roff.control("TP", []).text([bold(page_name(command))]).text([roman(about)]);
+        for command in commands
+            .iter()
+            .filter_map(|name| root.find_subcommand(name))
+        {
+            let about = command
+                .get_about()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            roff.control("TP", [])
+                .text([bold(page_name(command))])
+                .text([roman(about)]);
         }
     }
 }
 
 /// `soramode-drain(1)`
 fn page_name(command: &Command) -> String {
-    format!("{}(1)", command.get_display_name().unwrap_or(command.get_name()))
+    format!(
+        "{}(1)",
+        command.get_display_name().unwrap_or(command.get_name())
+    )
 }
 
 fn global_options(roff: &mut Roff) {
-    let names: Vec<String> = help::global_options().iter().filter_map(Arg::get_long).map(|name| format!("--{name}")).collect();
+    let names: Vec<String> = help::global_options()
+        .iter()
+        .filter_map(Arg::get_long)
+        .map(|name| format!("--{name}"))
+        .collect();
     roff.control("SH", ["GLOBAL OPTIONS"]);
-    roff.text([roman(format!("The options of soramode(1), which every command takes: {}.", names.join(", ")))]);
+    roff.text([roman(format!(
+        "The options of soramode(1), which every command takes: {}.",
+        names.join(", ")
+    ))]);
 }
 
 fn entries(roff: &mut Roff, heading: &str, entries: &[Entry]) {
@@ -160,7 +215,9 @@ fn entries(roff: &mut Roff, heading: &str, entries: &[Entry]) {
     }
     roff.control("SH", [heading]);
     for (word, what) in entries {
-        roff.control("TP", []).text([bold(word)]).text([roman(what)]);
+        roff.control("TP", [])
+            .text([bold(word)])
+            .text([roman(what)]);
     }
 }
 
@@ -170,56 +227,108 @@ fn examples(roff: &mut Roff, examples: &[Example]) {
     }
     roff.control("SH", ["EXAMPLES"]);
     for Example { line, what } in examples {
-        roff.control("TP", []).text([bold(*line)]).text([roman(format!("{what}."))]);
+        roff.control("TP", [])
+            .text([bold(*line)])
+            .text([roman(format!("{what}."))]);
     }
 }
 
 fn of_command(command: &Command) -> Beside<'static> {
     let name = command.get_display_name().unwrap_or(command.get_name());
-    let verb = name.strip_prefix("soramode-").map(|words| words.replacen('-', " ", 1)).unwrap_or_default();
-    let parent = name.rsplit_once('-').map(|(parent, _)| format!("{parent}(1)"));
+    let verb = name
+        .strip_prefix("soramode-")
+        .map(|words| words.replacen('-', " ", 1))
+        .unwrap_or_default();
+    let parent = name
+        .rsplit_once('-')
+        .map(|(parent, _)| format!("{parent}(1)"));
     let siblings = help::siblings(&verb).map(|sibling| format!("soramode-{sibling}(1)"));
     let children = command.get_subcommands().map(page_name);
     let others = ["soramode-runbook(7)", "soramoded(8)"].map(str::to_owned);
     let page = help::page(&verb);
-    let own_exits = page.exits.iter().map(|(exit, what)| (help::code(*exit), (*what).to_owned()));
+    let own_exits = page
+        .exits
+        .iter()
+        .map(|(exit, what)| (help::code(*exit), (*what).to_owned()));
     let all_exits = exit_status().map(|(code, what)| (code.to_string(), what.to_owned()));
     Beside {
-        exit_status: if verb.is_empty() { all_exits.collect() } else { own_exits.collect() },
+        exit_status: if verb.is_empty() {
+            all_exits.collect()
+        } else {
+            own_exits.collect()
+        },
         environment: owned(&ENVIRONMENT),
         files: owned(&FILES),
         examples: page.examples,
-        see_also: parent.into_iter().chain(children).chain(siblings).chain(others).collect(),
+        see_also: parent
+            .into_iter()
+            .chain(children)
+            .chain(siblings)
+            .chain(others)
+            .collect(),
     }
 }
 
 fn of_daemon(examples: &[Example]) -> Beside<'_> {
     Beside {
-        exit_status: owned(&[("0", "clean stop"), ("1", "cannot start or run"), ("2", "wrong flag, environment variable or file")]),
-        environment: owned(&[("SORAMODED_<FLAG>", "the value of the flag of that name: SORAMODED_NODE_NAME is that of --node-name")]),
+        exit_status: owned(&[
+            ("0", "clean stop"),
+            ("1", "cannot start or run"),
+            ("2", "wrong flag, environment variable or file"),
+        ]),
+        environment: owned(&[(
+            "SORAMODED_<FLAG>",
+            "the value of the flag of that name: SORAMODED_NODE_NAME is that of --node-name",
+        )]),
         files: owned(&[
-            ("/etc/soramode/soramoded.toml", "the configuration of the packaged unit"),
+            (
+                "/etc/soramode/soramoded.toml",
+                "the configuration of the packaged unit",
+            ),
             ("/run/soramode/soramode.sock", "the control socket"),
             ("/var/lib/soramode", "the state of the packaged unit"),
         ]),
         examples,
-        see_also: ["soramode(1)", "soramode-protocol(7)", "soramode-runbook(7)"].map(str::to_owned).into(),
+        see_also: ["soramode(1)", "soramode-protocol(7)", "soramode-runbook(7)"]
+            .map(str::to_owned)
+            .into(),
     }
 }
 
 fn owned(entries: &[(&str, &str)]) -> Vec<Entry> {
-    entries.iter().map(|(word, what)| ((*word).to_owned(), (*what).to_owned())).collect()
+    entries
+        .iter()
+        .map(|(word, what)| ((*word).to_owned(), (*what).to_owned()))
+        .collect()
 }
 
 const ENVIRONMENT: [(&str, &str); 5] = [
-    ("SORAMODE_SOCKET", "the control socket; --socket overrides it"),
-    ("SORAMODE_API_URL", "the URL of the HTTP API to use; --api-url overrides it"),
-    ("NO_COLOR", "if set, no colours are used; --color overrides it"),
-    ("TERM", "if unset or dumb, no colours are used and nothing is redrawn"),
+    (
+        "SORAMODE_SOCKET",
+        "the control socket; --socket overrides it",
+    ),
+    (
+        "SORAMODE_API_URL",
+        "the URL of the HTTP API to use; --api-url overrides it",
+    ),
+    (
+        "NO_COLOR",
+        "if set, no colours are used; --color overrides it",
+    ),
+    (
+        "TERM",
+        "if unset or dumb, no colours are used and nothing is redrawn",
+    ),
     ("TZ", "the time zone of the times on a terminal"),
 ];
 
 const FILES: [(&str, &str); 2] = [
-    ("/run/soramode/soramode.sock", "the control socket of the system's soramoded"),
-    ("$XDG_RUNTIME_DIR/soramode/soramode.sock", "the control socket of a soramoded that a user runs"),
+    (
+        "/run/soramode/soramode.sock",
+        "the control socket of the system's soramoded",
+    ),
+    (
+        "$XDG_RUNTIME_DIR/soramode/soramode.sock",
+        "the control socket of a soramoded that a user runs",
+    ),
 ];

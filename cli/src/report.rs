@@ -99,14 +99,23 @@ impl Report {
     }
 
     /// Writes the object where JSON is asked for, and passes on how the command ended.
-    pub(crate) fn finish(mut self, output: &mut Output, ended: Result<Exit, Failure>) -> Result<Exit, Failure> {
-        let exit = ended.as_ref().map_or_else(|failure| failure.exit, |exit| *exit);
+    pub(crate) fn finish(
+        mut self,
+        output: &mut Output,
+        ended: Result<Exit, Failure>,
+    ) -> Result<Exit, Failure> {
+        let exit = ended
+            .as_ref()
+            .map_or_else(|failure| failure.exit, |exit| *exit);
         self.exit_code = exit.code();
         self.error = ended.as_ref().err().map(Problem::from);
         match output.format() {
             Format::Table | Format::Plain => ended,
             // A failure that is known already weighs more than one to write it.
-            Format::Json | Format::Jsonl => output.json(&self).and(ended.clone()).or_else(|problem| ended.and(Err(problem))),
+            Format::Json | Format::Jsonl => output
+                .json(&self)
+                .and(ended.clone())
+                .or_else(|problem| ended.and(Err(problem))),
         }
     }
 }

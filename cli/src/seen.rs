@@ -76,7 +76,10 @@ impl Seen {
 
     /// The same, as far as it is told.
     pub(crate) fn known(&self) -> Known {
-        Known { mode: self.mode(), state: self.mode_state().cloned() }
+        Known {
+            mode: self.mode(),
+            state: self.mode_state().cloned(),
+        }
     }
 
     /// Its status, from soramoded.
@@ -89,26 +92,35 @@ impl Seen {
 
     /// Whether its state can be written; a Sora has none.
     pub(crate) fn storage(&self) -> StorageState {
-        self.status().map_or(StorageState::Memory, |status| status.storage.state)
+        self.status()
+            .map_or(StorageState::Memory, |status| status.storage.state)
     }
 
     /// Sessions and connections, as far as they were asked for.
     pub(crate) fn counts(&self) -> Option<(u64, u64)> {
         match self {
             Self::Daemon(status) => Some((status.sessions, status.connections)),
-            Self::Listed(listed) => listed.look.as_ref().map(|look| (look.sessions, look.connections)),
+            Self::Listed(listed) => listed
+                .look
+                .as_ref()
+                .map(|look| (look.sessions, look.connections)),
         }
     }
 
     /// `3 sessions, 11 connections`
     pub(crate) fn count_words(&self) -> String {
         let (sessions, connections) = self.counts().unwrap_or_default();
-        format!("{}, {}", counted(sessions, "session"), counted(connections, "connection"))
+        format!(
+            "{}, {}",
+            counted(sessions, "session"),
+            counted(connections, "connection")
+        )
     }
 
     /// Whether it is drained. Lists count only where there is no soramoded to ask.
     pub(crate) fn drained(&self, enough: Enough) -> Drained {
-        let is_complete = enough.assume_complete || self.status().is_none_or(|status| status.sessions_complete);
+        let is_complete =
+            enough.assume_complete || self.status().is_none_or(|status| status.sessions_complete);
         match self.counts() {
             _ if !self.mode().is_block() => Drained::Open,
             Some(_) if !is_complete => Drained::Incomplete,
@@ -120,7 +132,9 @@ impl Seen {
 
     /// When it opens by itself.
     pub(crate) fn opens_in(&self) -> Option<String> {
-        self.mode_state().and_then(|state| state.expires_at).map(times::ahead)
+        self.mode_state()
+            .and_then(|state| state.expires_at)
+            .map(times::ahead)
     }
 
     /// Warns of what makes a closing of no effect, or less than it seems.
@@ -133,7 +147,9 @@ impl Seen {
 
 /// Warning that `--shadow` does not enforce a mode.
 pub(crate) fn shadow_words(node: &str) -> String {
-    format!("soramoded on {node} runs with --shadow: the mode is not enforced, and every client of this Sora is admitted")
+    format!(
+        "soramoded on {node} runs with --shadow: the mode is not enforced, and every client of this Sora is admitted"
+    )
 }
 
 /// Facts that the lists of a Sora leave out.
@@ -155,7 +171,10 @@ mod tests {
     use super::*;
 
     fn drained(mode: &str, left: u64, known: &str, enough: Enough) -> Drained {
-        let status = Status { sessions: left, ..status_of(mode, &format!(r#","sessions_complete":{known}"#)) };
+        let status = Status {
+            sessions: left,
+            ..status_of(mode, &format!(r#","sessions_complete":{known}"#))
+        };
         Seen::Daemon(Box::new(status)).drained(enough)
     }
 
@@ -171,36 +190,82 @@ mod tests {
             ("normal", 0, "false", Drained::Open),
             ("initial", 0, "true", Drained::Open),
         ] {
-            assert_eq!(drained(mode, sessions, known, Enough::default()), wanted, "{mode} {sessions} {known}");
+            assert_eq!(
+                drained(mode, sessions, known, Enough::default()),
+                wanted,
+                "{mode} {sessions} {known}"
+            );
         }
-        let believed = Enough { max_sessions: 2, assume_complete: true };
-        assert_eq!(drained("block_new_session", 2, "false", believed), Drained::Yes);
-        assert_eq!(drained("normal", 0, "false", believed), Drained::Open, "no belief closes a node");
+        let believed = Enough {
+            max_sessions: 2,
+            assume_complete: true,
+        };
+        assert_eq!(
+            drained("block_new_session", 2, "false", believed),
+            Drained::Yes
+        );
+        assert_eq!(
+            drained("normal", 0, "false", believed),
+            Drained::Open,
+            "no belief closes a node"
+        );
     }
 
     #[test]
     fn a_sora_that_is_being_asked_is_complete_soon() {
         let soon = |sources: &str, upstreams: &str| {
             let text = status_of("block_new_session", r#","sessions_complete":false"#);
-            let (sources, upstreams) = (serde_json::from_str(sources).unwrap(), serde_json::from_str(upstreams).unwrap());
-            Status { sources, upstreams, ..text }.is_complete_soon()
+            let (sources, upstreams) = (
+                serde_json::from_str(sources).unwrap(),
+                serde_json::from_str(upstreams).unwrap(),
+            );
+            Status {
+                sources,
+                upstreams,
+                ..text
+            }
+            .is_complete_soon()
         };
         let asked = r#"[{"name":"sora-api","url":"http://127.0.0.1:3001/"}]"#;
-        assert!(soon(r#"[{"name":"socket","complete":true},{"name":"sora","complete":false,"incomplete_reason":"m"}]"#, asked));
+        assert!(soon(
+            r#"[{"name":"socket","complete":true},{"name":"sora","complete":false,"incomplete_reason":"m"}]"#,
+            asked
+        ));
         assert!(
-            !soon(r#"[{"name":"socket","complete":true},{"name":"sora","complete":false,"incomplete_reason":"m"}]"#, "[]"),
+            !soon(
+                r#"[{"name":"socket","complete":true},{"name":"sora","complete":false,"incomplete_reason":"m"}]"#,
+                "[]"
+            ),
             "nothing asks it"
         );
-        assert!(!soon(r#"[{"name":"socket","complete":true},{"name":"sora","complete":false,"problem":"p"}]"#, asked), "it fails");
-        assert!(!soon(r#"[{"name":"socket","complete":false,"incomplete_reason":"m"}]"#, asked));
+        assert!(
+            !soon(
+                r#"[{"name":"socket","complete":true},{"name":"sora","complete":false,"problem":"p"}]"#,
+                asked
+            ),
+            "it fails"
+        );
+        assert!(!soon(
+            r#"[{"name":"socket","complete":false,"incomplete_reason":"m"}]"#,
+            asked
+        ));
     }
 
     #[test]
     fn lists_that_were_not_asked_for_drain_nothing() {
-        let drained =
-            |mode, look| Seen::Listed(Box::new(Listed { node_name: "sora:3000".to_owned(), mode, look })).drained(Enough::default());
+        let drained = |mode, look| {
+            Seen::Listed(Box::new(Listed {
+                node_name: "sora:3000".to_owned(),
+                mode,
+                look,
+            }))
+            .drained(Enough::default())
+        };
         assert_eq!(drained(Mode::BlockNewSession, None), Drained::Incomplete);
-        assert_eq!(drained(Mode::BlockNewSession, Some(Look::default())), Drained::Yes);
+        assert_eq!(
+            drained(Mode::BlockNewSession, Some(Look::default())),
+            Drained::Yes
+        );
         assert_eq!(drained(Mode::Normal, Some(Look::default())), Drained::Open);
     }
 }

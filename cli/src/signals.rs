@@ -16,10 +16,15 @@ pub(crate) struct Signals {
 impl Signals {
     /// From here on they end nothing by themselves.
     pub(crate) fn listen() -> Result<Self, Failure> {
-        let ignored = std::fs::read_to_string("/proc/self/status").map_or(0, |status| ignored_mask(&status));
+        let ignored =
+            std::fs::read_to_string("/proc/self/status").map_or(0, |status| ignored_mask(&status));
         let listen = |kind: SignalKind| {
             let is_ignored = ignored >> (kind.as_raw_value() - 1) & 1 == 1;
-            if is_ignored { Ok(None) } else { signal(kind).map(Some) }
+            if is_ignored {
+                Ok(None)
+            } else {
+                signal(kind).map(Some)
+            }
         };
         let listen_all = || {
             Ok(Self {
@@ -28,7 +33,12 @@ impl Signals {
                 terminate: listen(SignalKind::terminate())?,
             })
         };
-        listen_all().map_err(|problem: std::io::Error| Failure::new(Exit::Failed, format!("cannot listen for signals: {problem}")))
+        listen_all().map_err(|problem: std::io::Error| {
+            Failure::new(
+                Exit::Failed,
+                format!("cannot listen for signals: {problem}"),
+            )
+        })
     }
 
     /// The next one, as the way to end.
@@ -53,7 +63,8 @@ async fn receive(signal: Option<&mut Signal>) {
 /// The signals that this process was started to ignore, one bit each, as the kernel tells.
 fn ignored_mask(status: &str) -> u64 {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -62,7 +73,10 @@ mod tests {
 
     #[test]
     fn the_mask_of_ignored_signals_is_read() {
-        assert_eq!(ignored_mask("Name:\tsoramode\nSigIgn:\t0000000000001001\nSigCgt:\t0\n"), 0x1001);
+        assert_eq!(
+            ignored_mask("Name:\tsoramode\nSigIgn:\t0000000000001001\nSigCgt:\t0\n"),
+            0x1001
+        );
         assert_eq!(ignored_mask("Name:\tsoramode\n"), 0);
     }
 }

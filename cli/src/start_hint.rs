@@ -15,8 +15,15 @@ pub(crate) fn how_to_start(place: Place, tried: &[PathBuf]) -> String {
 
 /// A unit of systemd has the system's socket alone.
 fn hint((place, tried): (Place, &[PathBuf]), systemd: &Path) -> String {
-    let shown: Vec<String> = tried.iter().map(|path| escape(&path.to_string_lossy()).into_owned()).collect();
-    let tried = if shown.len() > 1 { format!("Tried {}. ", shown.join(" and ")) } else { String::new() };
+    let shown: Vec<String> = tried
+        .iter()
+        .map(|path| escape(&path.to_string_lossy()).into_owned())
+        .collect();
+    let tried = if shown.len() > 1 {
+        format!("Tried {}. ", shown.join(" and "))
+    } else {
+        String::new()
+    };
     if matches!(place, Place::System) && systemd.is_dir() {
         format!("{tried}Is it running? Start it with: systemctl start soramoded")
     } else {
@@ -30,13 +37,22 @@ mod tests {
 
     #[test]
     fn the_unit_is_named_for_its_own_socket_alone() {
-        const NAME_IT: &str = "Start soramoded, or name its socket with --socket or SORAMODE_SOCKET";
+        const NAME_IT: &str =
+            "Start soramoded, or name its socket with --socket or SORAMODE_SOCKET";
         let (there, absent) = (Path::new("/"), Path::new("/absent"));
-        assert_eq!(hint((Place::System, &[]), there), "Is it running? Start it with: systemctl start soramoded");
+        assert_eq!(
+            hint((Place::System, &[]), there),
+            "Is it running? Start it with: systemctl start soramoded"
+        );
         assert_eq!(hint((Place::System, &[]), absent), NAME_IT);
         assert_eq!(hint((Place::Named, &[]), there), NAME_IT);
-        let tried = ["/run/soramode/soramode.sock".into(), "/tmp/soramode-1000/soramode.sock".into()];
-        let words = format!("Tried /run/soramode/soramode.sock and /tmp/soramode-1000/soramode.sock. {NAME_IT}");
+        let tried = [
+            "/run/soramode/soramode.sock".into(),
+            "/tmp/soramode-1000/soramode.sock".into(),
+        ];
+        let words = format!(
+            "Tried /run/soramode/soramode.sock and /tmp/soramode-1000/soramode.sock. {NAME_IT}"
+        );
         assert_eq!(hint((Place::System, &tried), absent), words);
     }
 }

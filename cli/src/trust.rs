@@ -22,22 +22,46 @@ pub(crate) enum Place {
 
 /// Refuses a folder in which another user could have put the socket.
 pub(crate) fn check_folder(place: Place, socket: &Path, uid: u32) -> Result<(), String> {
-    let Some(folder) = socket.parent().filter(|_| place == Place::Own) else { return Ok(()) };
+    let Some(folder) = socket.parent().filter(|_| place == Place::Own) else {
+        return Ok(());
+    };
     // What is not there cannot be opened either, and opening it says so.
-    let Ok(there) = fs::symlink_metadata(folder) else { return Ok(()) };
+    let Ok(there) = fs::symlink_metadata(folder) else {
+        return Ok(());
+    };
     let is_own = there.is_dir() && there.uid() == uid && there.mode() & OTHERS_WRITE == 0;
-    if is_own { Ok(()) } else { Err(format!("{} is not a folder that only this user can write to", folder.display())) }
+    if is_own {
+        Ok(())
+    } else {
+        Err(format!(
+            "{} is not a folder that only this user can write to",
+            folder.display()
+        ))
+    }
 }
 
 /// Refuses a server that runs as another user than root, this one, or the owner of the system's folder.
-pub(crate) fn check_server(place: Place, socket: &Path, (server, uid): (u32, u32)) -> Result<(), String> {
+pub(crate) fn check_server(
+    place: Place,
+    socket: &Path,
+    (server, uid): (u32, u32),
+) -> Result<(), String> {
     let is_believed = match place {
         Place::Named => true,
         Place::System | Place::Own if server == ROOT || server == uid => true,
         Place::Own => false,
-        Place::System => socket.parent().and_then(|folder| fs::metadata(folder).ok()).is_some_and(|folder| folder.uid() == server),
+        Place::System => socket
+            .parent()
+            .and_then(|folder| fs::metadata(folder).ok())
+            .is_some_and(|folder| folder.uid() == server),
     };
-    if is_believed { Ok(()) } else { Err(format!("the server there runs as uid {server}, which is neither root nor this user")) }
+    if is_believed {
+        Ok(())
+    } else {
+        Err(format!(
+            "the server there runs as uid {server}, which is neither root nor this user"
+        ))
+    }
 }
 
 #[cfg(test)]
@@ -56,12 +80,21 @@ mod tests {
         let check = |uid: u32| check_folder(Place::Own, &socket, uid).is_ok();
         assert!(check(uid), "one that is not there is no danger");
         fs::create_dir(&folder).unwrap();
-        for (bits, is_believed) in [(0o700, true), (0o755, true), (0o770, false), (0o777, false), (0o1777, false)] {
+        for (bits, is_believed) in [
+            (0o700, true),
+            (0o755, true),
+            (0o770, false),
+            (0o777, false),
+            (0o1777, false),
+        ] {
             fs::set_permissions(&folder, Permissions::from_mode(bits)).unwrap();
             assert_eq!(check(uid), is_believed, "{bits:o}");
             assert!(!check(uid + 1), "another user's");
         }
-        assert!(check_folder(Place::Named, &socket, uid + 1).is_ok(), "what is named is believed");
+        assert!(
+            check_folder(Place::Named, &socket, uid + 1).is_ok(),
+            "what is named is believed"
+        );
         fs::set_permissions(&folder, Permissions::from_mode(0o700)).unwrap();
         fs::rename(&folder, base.path().join("real")).unwrap();
         symlink(base.path().join("real"), &folder).unwrap();
@@ -73,7 +106,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let owner = fs::metadata(folder.path()).unwrap().uid();
         let socket = folder.path().join("soramode.sock");
-        let check = |place: Place, server: u32| check_server(place, &socket, (server, 1_000)).is_ok();
+        let check =
+            |place: Place, server: u32| check_server(place, &socket, (server, 1_000)).is_ok();
         for place in [Place::System, Place::Own] {
             assert!(check(place, 0) && check(place, 1_000), "{place:?}");
             assert!(!check(place, 65_534), "{place:?}");

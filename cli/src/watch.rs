@@ -57,7 +57,10 @@ pub(crate) fn beginning_words(limit: Option<Duration>, allowed: u64, counts: &st
         1 => "at most 1 session is left".to_owned(),
         allowed => format!("at most {allowed} sessions are left"),
     };
-    format!("waiting {} until {goal} (now {counts}). Ctrl-C stops waiting; the node stays closed", limit_words(limit))
+    format!(
+        "waiting {} until {goal} (now {counts}). Ctrl-C stops waiting; the node stays closed",
+        limit_words(limit)
+    )
 }
 
 /// A wait that was reached.
@@ -78,10 +81,31 @@ impl Reached {
 }
 
 /// Waits until it is so. Everything else is a failure. What is known of the wait goes into the report.
-pub(crate) async fn watch(context: &mut Context<'_>, signals: &mut Signals, plan: &Plan, report: &mut Report) -> Result<Reached, Failure> {
+pub(crate) async fn watch(
+    context: &mut Context<'_>,
+    signals: &mut Signals,
+    plan: &Plan,
+    report: &mut Report,
+) -> Result<Reached, Failure> {
     let settle = Duration::from_secs_f64(plan.wait.settle_seconds.unwrap_or_default());
-    let meter = Meter::new(&context.output, (plan.wait.wait_for, plan.wait.max_sessions.unwrap_or(0), settle), plan.limit);
-    let mut watcher = Watcher { context, signals, plan, meter, log_id: None, lost_since: None, was_lost: false };
+    let meter = Meter::new(
+        &context.output,
+        (
+            plan.wait.wait_for,
+            plan.wait.max_sessions.unwrap_or(0),
+            settle,
+        ),
+        plan.limit,
+    );
+    let mut watcher = Watcher {
+        context,
+        signals,
+        plan,
+        meter,
+        log_id: None,
+        lost_since: None,
+        was_lost: false,
+    };
     let end = watcher.follow_over_losses().await;
     watcher.meter.clear();
     let waited = watcher.meter.elapsed();
@@ -94,16 +118,32 @@ pub(crate) async fn watch(context: &mut Context<'_>, signals: &mut Signals, plan
             if ended.outcome == wait::Outcome::Superseded {
                 report.outcome = Outcome::Superseded;
                 let now = last_look(context, &Known::of(ended.status.mode)).await;
-                return Err(superseded(ended.status.node_name.as_str(), &now, plan.wait.wait_for));
+                return Err(superseded(
+                    ended.status.node_name.as_str(),
+                    &now,
+                    plan.wait.wait_for,
+                ));
             }
-            judge(Reached { ended: *ended, waited, sessions_ended }, plan, report)
+            judge(
+                Reached {
+                    ended: *ended,
+                    waited,
+                    sessions_ended,
+                },
+                plan,
+                report,
+            )
         }
         Ok(Watched::Signal(exit)) => {
             report.outcome = Outcome::Interrupted;
             Err(interrupted(exit, waited))
         }
         Err(failure) => {
-            report.outcome = if failure.exit == Exit::Superseded { Outcome::Superseded } else { Outcome::Failed };
+            report.outcome = if failure.exit == Exit::Superseded {
+                Outcome::Superseded
+            } else {
+                Outcome::Failed
+            };
             Err(failure)
         }
     }
@@ -112,19 +152,37 @@ pub(crate) async fn watch(context: &mut Context<'_>, signals: &mut Signals, plan
 /// Another client set a mode in which this wait has no end.
 pub(crate) fn superseded(node: &str, now: &Known, wait_for: WaitFor) -> Failure {
     // One that is closed again was open in between.
-    let opened = if wait_for == WaitFor::Drained && now.mode.is_block() { "it was opened meanwhile, and now " } else { "" };
-    let message = format!("stopped waiting on {}: {opened}{}", escape(node), meanwhile_words(now));
+    let opened = if wait_for == WaitFor::Drained && now.mode.is_block() {
+        "it was opened meanwhile, and now "
+    } else {
+        ""
+    };
+    let message = format!(
+        "stopped waiting on {}: {opened}{}",
+        escape(node),
+        meanwhile_words(now)
+    );
     Failure::new(Exit::Superseded, message)
 }
 
 /// The remedy where another client opened the node.
 pub(crate) fn superseded_hint(route: Route<'_>) -> String {
-    format!("Clients may connect again. To close the node and drain it: {}", route.command("drain"))
+    format!(
+        "Clients may connect again. To close the node and drain it: {}",
+        route.command("drain")
+    )
 }
 
 /// A signal ended the watching.
 pub(crate) fn interrupted(exit: Exit, waited: Duration) -> Failure {
-    Failure::new(exit, format!("{} after {}: stopped waiting", signal_words(exit), times::span(waited)))
+    Failure::new(
+        exit,
+        format!(
+            "{} after {}: stopped waiting",
+            signal_words(exit),
+            times::span(waited)
+        ),
+    )
 }
 
 /// Whether it was reached, and if not, what to say.
@@ -140,20 +198,38 @@ fn judge(reached: Reached, plan: &Plan, report: &mut Report) -> Result<Reached, 
             report.outcome = Outcome::Timeout;
             let how = match plan.wait.wait_for {
                 WaitFor::Drained => {
-                    let settle = Duration::from_secs_f64(plan.wait.settle_seconds.unwrap_or_default());
-                    left_words(&node, (status.sessions, plan.wait.max_sessions.unwrap_or_default()), settle)
+                    let settle =
+                        Duration::from_secs_f64(plan.wait.settle_seconds.unwrap_or_default());
+                    left_words(
+                        &node,
+                        (status.sessions, plan.wait.max_sessions.unwrap_or_default()),
+                        settle,
+                    )
                 }
                 WaitFor::Mode => format!("{node} is {}", status.mode.mode),
                 WaitFor::Joined => format!("{node} is {}", status.membership),
             };
-            let message = format!("timed out after {}: {how}", times::typed(plan.limit.unwrap_or_default()));
-            let details =
-                if plan.wait.wait_for == WaitFor::Drained { session_lines(reached.ended.oldest_sessions.iter()) } else { Vec::new() };
-            Err(Failure { details, ..Failure::new(Exit::TimedOut, message) })
+            let message = format!(
+                "timed out after {}: {how}",
+                times::typed(plan.limit.unwrap_or_default())
+            );
+            let details = if plan.wait.wait_for == WaitFor::Drained {
+                session_lines(reached.ended.oldest_sessions.iter())
+            } else {
+                Vec::new()
+            };
+            Err(Failure {
+                details,
+                ..Failure::new(Exit::TimedOut, message)
+            })
         }
         wait::Outcome::Superseded => {
             report.outcome = Outcome::Superseded;
-            Err(superseded(status.node_name.as_str(), &Known::of(status.mode.clone()), plan.wait.wait_for))
+            Err(superseded(
+                status.node_name.as_str(),
+                &Known::of(status.mode.clone()),
+                plan.wait.wait_for,
+            ))
         }
     }
 }
@@ -174,18 +250,32 @@ pub(crate) fn left_words(node: &str, (sessions, allowed): (u64, u64), settle: Du
 
 /// A daemon that has forgotten the sessions.
 pub(crate) fn restarted_without_state(node: &str) -> Failure {
-    let message = format!("soramoded was restarted without its state and does not know the sessions of {node} any more");
-    let failure = Failure { error_type: Some(ErrorType::SessionsIncomplete), ..Failure::new(Exit::SessionsIncomplete, message) };
+    let message = format!(
+        "soramoded was restarted without its state and does not know the sessions of {node} any more"
+    );
+    let failure = Failure {
+        error_type: Some(ErrorType::SessionsIncomplete),
+        ..Failure::new(Exit::SessionsIncomplete, message)
+    };
     failure.with_hint(
         "Wait until the signalling server has reported its sessions again. If you have checked on the SFU that no client is connected, add --assume-complete",
     )
 }
 
 /// A line for each session that is left.
-pub(crate) fn session_lines<'s, S: Lasting + 's>(blockers: impl Iterator<Item = &'s S>) -> Vec<String> {
+pub(crate) fn session_lines<'s, S: Lasting + 's>(
+    blockers: impl Iterator<Item = &'s S>,
+) -> Vec<String> {
     let line = |session: &S| {
-        let age = session.since().map(|since| format!(", for {}", times::age(since)));
-        format!("{}: {}{}", quoted(session.channel()), counted(session.connections(), "connection"), age.unwrap_or_default())
+        let age = session
+            .since()
+            .map(|since| format!(", for {}", times::age(since)));
+        format!(
+            "{}: {}{}",
+            quoted(session.channel()),
+            counted(session.connections(), "connection"),
+            age.unwrap_or_default()
+        )
     };
     blockers.map(line).collect()
 }
@@ -246,7 +336,10 @@ impl<'b> Watcher<'_, 'b> {
             if is_new {
                 self.meter.note(
                     &self.context.output,
-                    &format!("connection to soramoded lost: trying to reconnect for {} s", RECONNECT_MAX.as_secs()),
+                    &format!(
+                        "connection to soramoded lost: trying to reconnect for {} s",
+                        RECONNECT_MAX.as_secs()
+                    ),
                 );
             }
             daemon = tokio::select! {
@@ -259,9 +352,17 @@ impl<'b> Watcher<'_, 'b> {
     /// A node that was closed when this began and does not drain now was opened by somebody meanwhile.
     fn seen_from_here(&self, failure: Failure) -> Failure {
         let began_closed = self.was_lost || self.plan.wait.generation.is_some();
-        if failure.error_type == Some(ErrorType::ConditionImpossible) && self.plan.wait.wait_for == WaitFor::Drained && began_closed {
+        if failure.error_type == Some(ErrorType::ConditionImpossible)
+            && self.plan.wait.wait_for == WaitFor::Drained
+            && began_closed
+        {
             let message = "stopped waiting: the node was opened meanwhile".to_owned();
-            return Failure { exit: Exit::Superseded, message, hint: None, ..failure };
+            return Failure {
+                exit: Exit::Superseded,
+                message,
+                hint: None,
+                ..failure
+            };
         }
         failure
     }
@@ -287,12 +388,31 @@ impl<'b> Watcher<'_, 'b> {
                 }
                 Ok(Ok(Message::Notification(Notification::Progress(progress)))) => {
                     self.heard();
-                    let Progress { sessions, connections, ended, ref oldest_session, .. } = progress;
-                    self.meter.show(&mut self.context.output, &Going { sessions, connections, ended, oldest: oldest_session.as_ref() })?;
+                    let Progress {
+                        sessions,
+                        connections,
+                        ended,
+                        ref oldest_session,
+                        ..
+                    } = progress;
+                    self.meter.show(
+                        &mut self.context.output,
+                        &Going {
+                            sessions,
+                            connections,
+                            ended,
+                            oldest: oldest_session.as_ref(),
+                        },
+                    )?;
                 }
                 Ok(Ok(
                     Message::Answer(..)
-                    | Message::Notification(Notification::Event(_) | Notification::Gap(_) | Notification::End(_) | Notification::Fence(_)),
+                    | Message::Notification(
+                        Notification::Event(_)
+                        | Notification::Gap(_)
+                        | Notification::End(_)
+                        | Notification::Fence(_),
+                    ),
                 )) => {}
             }
         }
@@ -317,7 +437,10 @@ impl<'b> Watcher<'_, 'b> {
         let status = daemon.call(&GetStatus {}).await?;
         let node = escape(status.node_name.as_str());
         if !status.mode.mode.is_block() {
-            let message = format!("stopped waiting: soramoded was restarted without its state, and {node} is {}", status.mode.mode);
+            let message = format!(
+                "stopped waiting: soramoded was restarted without its state, and {node} is {}",
+                status.mode.mode
+            );
             return Err(Failure::new(Exit::Superseded, message));
         }
         Err(restarted_without_state(&node))
@@ -325,7 +448,10 @@ impl<'b> Watcher<'_, 'b> {
 
     /// What to ask now: so much of the time is left.
     fn wait(&self) -> Wait {
-        let left = self.plan.limit.map(|limit| limit.saturating_sub(self.meter.elapsed()));
+        let left = self
+            .plan
+            .limit
+            .map(|limit| limit.saturating_sub(self.meter.elapsed()));
         Wait {
             timeout_seconds: left.map(|left| left.as_secs_f64()),
             progress_seconds: Some(self.meter.every().as_secs_f64()),

@@ -35,11 +35,16 @@ pub(crate) struct Known {
 
 impl Known {
     pub(crate) const fn of(state: ModeState) -> Self {
-        Self { mode: state.mode, state: Some(state) }
+        Self {
+            mode: state.mode,
+            state: Some(state),
+        }
     }
 
     pub(crate) fn reason(&self) -> Option<&str> {
-        self.state.as_ref().and_then(|state| state.reason.as_deref())
+        self.state
+            .as_ref()
+            .and_then(|state| state.reason.as_deref())
     }
 
     pub(crate) fn expires_at(&self) -> Option<Time> {
@@ -53,11 +58,19 @@ impl Known {
 
 /// Returns the change that restores this mode. One whose timer would have ended by now would be normal by itself; nobody sets `initial`.
 pub(crate) fn way_back(before: &ModeState, now: Time) -> ChangeMode {
-    let is_over = before.expires_at.is_some_and(|expires_at| expires_at <= now);
+    let is_over = before
+        .expires_at
+        .is_some_and(|expires_at| expires_at <= now);
     match SettableMode::try_from(before.mode) {
         Ok(mode) if before.mode.is_block() && !is_over => {
-            let expires_in_seconds = before.expires_at.map(|expires_at| times::seconds_until(expires_at, now));
-            ChangeMode { reason: before.reason.clone(), expires_in_seconds, ..ChangeMode::to(mode) }
+            let expires_in_seconds = before
+                .expires_at
+                .map(|expires_at| times::seconds_until(expires_at, now));
+            ChangeMode {
+                reason: before.reason.clone(),
+                expires_in_seconds,
+                ..ChangeMode::to(mode)
+            }
         }
         Ok(_) | Err(_) => ChangeMode::to(SettableMode::Normal),
     }
@@ -80,7 +93,11 @@ fn undoing(before: &Known, now: &Known) -> Option<ChangeMode> {
         (Some(_) | None, _) => back.expires_in_seconds,
     };
     let restores = reason.is_some() || expires_in_seconds.is_some();
-    restores.then_some(ChangeMode { reason, expires_in_seconds, ..ChangeMode::to(back.mode) })
+    restores.then_some(ChangeMode {
+        reason,
+        expires_in_seconds,
+        ..ChangeMode::to(back.mode)
+    })
 }
 
 /// `set block_new_session -m 'CHG-1' --for 9m59s`
@@ -97,14 +114,22 @@ fn typed(change: &ChangeMode) -> String {
         0 => "--for never".to_owned(),
         seconds => format!("--for {}", times::typed_word(seconds)),
     });
-    let parts = [Some(format!("set {}", Mode::from(change.mode))), reason, time];
+    let parts = [
+        Some(format!("set {}", Mode::from(change.mode))),
+        reason,
+        time,
+    ];
     parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
 
 /// `Undo: soramode set normal`, where there is something to undo.
 ///
 /// Pasted after another user's later change it is refused: it names the generation of this change. HTTP has no such condition.
-pub(crate) fn undo_words(before: &Known, now: &Known, (route, storage): (Route<'_>, StorageState)) -> Option<String> {
+pub(crate) fn undo_words(
+    before: &Known,
+    now: &Known,
+    (route, storage): (Route<'_>, StorageState),
+) -> Option<String> {
     let condition = match (route, storage, now.generation()) {
         // soramoded itself changes the mode while its state cannot be written.
         (Route::Api(_), ..) | (_, StorageState::Failed, _) | (.., None) => String::new(),
@@ -114,7 +139,12 @@ pub(crate) fn undo_words(before: &Known, now: &Known, (route, storage): (Route<'
 }
 
 /// The command that leads back, after a label. While the state cannot be written, every change is refused.
-pub(crate) fn labelled(label: &str, before: &Known, now: &Known, (route, storage): (Route<'_>, StorageState)) -> Option<String> {
+pub(crate) fn labelled(
+    label: &str,
+    before: &Known,
+    now: &Known,
+    (route, storage): (Route<'_>, StorageState),
+) -> Option<String> {
     let mut change = undoing(before, now)?;
     let has_more = change.reason.is_some() || change.expires_in_seconds.is_some();
     let limits = match route {
@@ -129,7 +159,9 @@ pub(crate) fn labelled(label: &str, before: &Known, now: &Known, (route, storage
     };
     let command = route.command(&typed(&change));
     Some(match storage {
-        StorageState::Failed => format!("{label}, once soramoded can write its state again{limits}: {command}"),
+        StorageState::Failed => {
+            format!("{label}, once soramoded can write its state again{limits}: {command}")
+        }
         StorageState::Ok | StorageState::Memory => format!("{label}{limits}: {command}"),
     })
 }
@@ -141,7 +173,12 @@ pub(crate) mod tests {
     use super::*;
 
     /// A mode that `ops` set.
-    pub(crate) fn state(mode: Mode, generation: u64, reason: Option<&str>, expires_in: Option<u64>) -> ModeState {
+    pub(crate) fn state(
+        mode: Mode,
+        generation: u64,
+        reason: Option<&str>,
+        expires_in: Option<u64>,
+    ) -> ModeState {
         ModeState {
             mode,
             generation,
@@ -155,21 +192,37 @@ pub(crate) mod tests {
 
     fn undo(before: ModeState, now: ModeState, storage: StorageState) -> Option<String> {
         let socket = Socket::find(Some("/s".into()));
-        undo_words(&Known::of(before), &Known::of(now), (Route::Socket(&socket), storage))
+        undo_words(
+            &Known::of(before),
+            &Known::of(now),
+            (Route::Socket(&socket), storage),
+        )
     }
 
     #[test]
     fn the_way_back_restores_the_reason_and_the_rest_of_the_time() {
         let before = state(Mode::BlockNewSession, 4, Some("CHG-1"), Some(3_600));
         let change = way_back(&before, before.since + Duration::from_mins(10));
-        assert_eq!((change.mode, change.reason.as_deref()), (SettableMode::BlockNewSession, Some("CHG-1")));
-        assert!(matches!(change.expires_in_seconds, Some(3_000 | 3_001)), "{change:?}");
+        assert_eq!(
+            (change.mode, change.reason.as_deref()),
+            (SettableMode::BlockNewSession, Some("CHG-1"))
+        );
+        assert!(
+            matches!(change.expires_in_seconds, Some(3_000 | 3_001)),
+            "{change:?}"
+        );
     }
 
     #[test]
     fn a_mode_whose_time_is_over_and_initial_lead_back_to_normal() {
-        for before in [state(Mode::BlockNewSession, 4, None, Some(0)), state(Mode::Initial, 4, None, None)] {
-            assert_eq!(way_back(&before, times::now()), ChangeMode::to(SettableMode::Normal));
+        for before in [
+            state(Mode::BlockNewSession, 4, None, Some(0)),
+            state(Mode::Initial, 4, None, None),
+        ] {
+            assert_eq!(
+                way_back(&before, times::now()),
+                ChangeMode::to(SettableMode::Normal)
+            );
         }
     }
 
@@ -177,33 +230,82 @@ pub(crate) mod tests {
     fn undo_names_all_that_was_there() {
         let stop = || state(Mode::BlockNewConnection, 5, None, None);
         for (before, now, command) in [
-            (state(Mode::Normal, 4, Some("done"), None), stop(), Some("set normal")),
-            (state(Mode::BlockNewSession, 4, Some("it's A"), None), stop(), Some("set block_new_session -m \"it's A\"")),
-            (state(Mode::BlockNewSession, 4, Some("-x"), Some(3_600)), stop(), Some("set block_new_session --message=-x --for 1h")),
-            (state(Mode::BlockNewConnection, 4, Some("A"), None), stop(), Some("set block_new_connection -m A")),
-            (stop(), state(Mode::BlockNewConnection, 6, None, Some(60)), Some("set block_new_connection --for never")),
-            (stop(), state(Mode::BlockNewConnection, 6, Some("B"), None), None),
+            (
+                state(Mode::Normal, 4, Some("done"), None),
+                stop(),
+                Some("set normal"),
+            ),
+            (
+                state(Mode::BlockNewSession, 4, Some("it's A"), None),
+                stop(),
+                Some("set block_new_session -m \"it's A\""),
+            ),
+            (
+                state(Mode::BlockNewSession, 4, Some("-x"), Some(3_600)),
+                stop(),
+                Some("set block_new_session --message=-x --for 1h"),
+            ),
+            (
+                state(Mode::BlockNewConnection, 4, Some("A"), None),
+                stop(),
+                Some("set block_new_connection -m A"),
+            ),
+            (
+                stop(),
+                state(Mode::BlockNewConnection, 6, None, Some(60)),
+                Some("set block_new_connection --for never"),
+            ),
+            (
+                stop(),
+                state(Mode::BlockNewConnection, 6, Some("B"), None),
+                None,
+            ),
             (stop(), stop(), None),
         ] {
             let condition = format!("--if-generation {}", now.generation);
-            let wanted = command.map(|command| format!("Undo: soramode --socket /s {command} {condition}"));
+            let wanted =
+                command.map(|command| format!("Undo: soramode --socket /s {command} {condition}"));
             assert_eq!(undo(before, now, StorageState::Ok), wanted);
         }
     }
 
     #[test]
     fn while_the_state_cannot_be_written_nothing_can_be_undone() {
-        let words = undo(state(Mode::Normal, 4, None, None), state(Mode::BlockNewSession, 5, None, None), StorageState::Failed);
-        assert_eq!(words.as_deref(), Some("Undo, once soramoded can write its state again: soramode --socket /s set normal"));
+        let words = undo(
+            state(Mode::Normal, 4, None, None),
+            state(Mode::BlockNewSession, 5, None, None),
+            StorageState::Failed,
+        );
+        assert_eq!(
+            words.as_deref(),
+            Some("Undo, once soramoded can write its state again: soramode --socket /s set normal")
+        );
     }
 
     #[test]
     fn over_http_the_mode_alone_comes_back() {
-        let api = Api::new("http://sora:3000/".parse().unwrap(), crate::api::Named::Url, None).unwrap();
+        let api = Api::new(
+            "http://sora:3000/".parse().unwrap(),
+            crate::api::Named::Url,
+            None,
+        )
+        .unwrap();
         let before = Known::of(state(Mode::BlockNewSession, 4, Some("A"), None));
-        let words = |now: ModeState| undo_words(&before, &Known::of(now), (Route::Api(&api), StorageState::Ok));
+        let words = |now: ModeState| {
+            undo_words(
+                &before,
+                &Known::of(now),
+                (Route::Api(&api), StorageState::Ok),
+            )
+        };
         let undo = "Undo (the mode alone: its reason and timer cannot be set over HTTP): soramode --api-url http://sora:3000/ set block_new_session";
-        assert_eq!(words(state(Mode::BlockNewConnection, 5, None, None)).as_deref(), Some(undo));
-        assert_eq!(words(state(Mode::BlockNewSession, 5, Some("B"), None)), None);
+        assert_eq!(
+            words(state(Mode::BlockNewConnection, 5, None, None)).as_deref(),
+            Some(undo)
+        );
+        assert_eq!(
+            words(state(Mode::BlockNewSession, 5, Some("B"), None)),
+            None
+        );
     }
 }

@@ -1,7 +1,12 @@
 //! The man pages and completion scripts that are committed are those that the command line yields, or the Markdown beside them.
 //! `SORAMODE_REGENERATE=1 cargo test -p soramode --test generated_files` writes them anew.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a helper that fails fails the test that called it")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a helper that fails fails the test that called it"
+)]
 
 mod pages;
 
@@ -32,23 +37,48 @@ const WRITTEN_BY_HAND: [&str; 9] = [
 const TEXTS: [&str; 2] = ["protocol", "runbook"];
 
 /// Sections of every page that a command line yields, in their order.
-const SECTIONS: [&str; 9] =
-    ["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "\"EXIT STATUS\"", "ENVIRONMENT", "FILES", "EXAMPLES", "\"SEE ALSO\""];
+const SECTIONS: [&str; 9] = [
+    "NAME",
+    "SYNOPSIS",
+    "DESCRIPTION",
+    "OPTIONS",
+    "\"EXIT STATUS\"",
+    "ENVIRONMENT",
+    "FILES",
+    "EXAMPLES",
+    "\"SEE ALSO\"",
+];
 
 fn top() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap()
+        .to_owned()
 }
 
 fn wanted() -> BTreeMap<String, Vec<u8>> {
     let examples = soramoded::args::EXAMPLES.map(|(line, what)| Example { line, what });
-    let daemon = daemon_page(&soramoded::args::command().after_help(soramoded::args::AFTER_HELP), &examples).unwrap();
-    let files = generated_files().unwrap().into_iter().chain([daemon]).chain(TEXTS.map(text_page));
-    files.map(|GeneratedFile { path, content }| (path, content)).collect()
+    let daemon = daemon_page(
+        &soramoded::args::command().after_help(soramoded::args::AFTER_HELP),
+        &examples,
+    )
+    .unwrap();
+    let files = generated_files()
+        .unwrap()
+        .into_iter()
+        .chain([daemon])
+        .chain(TEXTS.map(text_page));
+    files
+        .map(|GeneratedFile { path, content }| (path, content))
+        .collect()
 }
 
 fn text_page(name: &str) -> GeneratedFile {
     let text = fs::read_to_string(top().join(format!("man/{name}.md"))).unwrap();
-    GeneratedFile { path: format!("man/soramode-{name}.7"), content: pages::page(&text).into_bytes() }
+    GeneratedFile {
+        path: format!("man/soramode-{name}.7"),
+        content: pages::page(&text).into_bytes(),
+    }
 }
 
 fn committed() -> BTreeMap<String, Vec<u8>> {
@@ -66,7 +96,10 @@ fn committed() -> BTreeMap<String, Vec<u8>> {
 }
 
 fn regenerate(wanted: &BTreeMap<String, Vec<u8>>) {
-    for orphan in committed().keys().filter(|path| !wanted.contains_key(*path)) {
+    for orphan in committed()
+        .keys()
+        .filter(|path| !wanted.contains_key(*path))
+    {
         fs::remove_file(top().join(orphan)).unwrap();
     }
     for (path, content) in wanted {
@@ -83,8 +116,15 @@ fn the_committed_files_are_the_generated_ones() {
         regenerate(&wanted);
     }
     let committed = committed();
-    let stale: Vec<_> = wanted.iter().filter(|(path, content)| committed.get(*path) != Some(content)).map(|(path, _)| path).collect();
-    let orphans: Vec<_> = committed.keys().filter(|path| !wanted.contains_key(*path)).collect();
+    let stale: Vec<_> = wanted
+        .iter()
+        .filter(|(path, content)| committed.get(*path) != Some(content))
+        .map(|(path, _)| path)
+        .collect();
+    let orphans: Vec<_> = committed
+        .keys()
+        .filter(|path| !wanted.contains_key(*path))
+        .collect();
     assert!(
         stale.is_empty() && orphans.is_empty(),
         "stale: {stale:?}, orphans: {orphans:?}; SORAMODE_REGENERATE=1 cargo test -p soramode --test generated_files writes them anew"
@@ -94,44 +134,90 @@ fn the_committed_files_are_the_generated_ones() {
 #[test]
 fn every_command_has_a_page_and_every_shell_a_script() {
     let wanted = wanted();
-    for path in ["man/soramode.1", "man/soramode-drain.1", "man/soramode-get.1", "man/soramoded.8"] {
+    for path in [
+        "man/soramode.1",
+        "man/soramode-drain.1",
+        "man/soramode-get.1",
+        "man/soramoded.8",
+    ] {
         assert!(wanted.contains_key(path), "{path}");
     }
     let written_by_hand = TEXTS.map(|name| format!("man/soramode-{name}.7"));
-    for (path, page) in wanted.iter().filter(|(path, _)| path.starts_with("man/") && !written_by_hand.contains(path)) {
+    for (path, page) in wanted
+        .iter()
+        .filter(|(path, _)| path.starts_with("man/") && !written_by_hand.contains(path))
+    {
         let page = String::from_utf8_lossy(page);
-        let at: Vec<Option<usize>> = SECTIONS.iter().map(|section| page.find(&format!("\n.SH {section}\n"))).collect();
-        assert!(at.is_sorted() && at.iter().all(Option::is_some), "{path} has {SECTIONS:?} at {at:?}");
+        let at: Vec<Option<usize>> = SECTIONS
+            .iter()
+            .map(|section| page.find(&format!("\n.SH {section}\n")))
+            .collect();
+        assert!(
+            at.is_sorted() && at.iter().all(Option::is_some),
+            "{path} has {SECTIONS:?} at {at:?}"
+        );
         assert!(page.contains(MANUAL_DATE), "{path}");
     }
-    assert!(String::from_utf8_lossy(&wanted["man/soramode.1"]).contains("superseded"), "the exit codes are in the manual");
+    assert!(
+        String::from_utf8_lossy(&wanted["man/soramode.1"]).contains("superseded"),
+        "the exit codes are in the manual"
+    );
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
-        assert!(wanted.contains_key(&format!("completions/soramode.{shell}")), "{shell}");
+        assert!(
+            wanted.contains_key(&format!("completions/soramode.{shell}")),
+            "{shell}"
+        );
     }
 }
 
 /// What `mandoc` and groff have to say, but for matters of style.
 #[test]
 fn the_pages_are_clean_and_name_pages_that_there_are() {
-    let pages: Vec<PathBuf> = wanted().into_keys().filter(|path| path.starts_with("man/")).map(|path| top().join(path)).collect();
-    let lint = Command::new("mandoc").args(["-T", "lint", "-W", "warning"]).args(&pages).output().expect("mandoc is installed");
+    let pages: Vec<PathBuf> = wanted()
+        .into_keys()
+        .filter(|path| path.starts_with("man/"))
+        .map(|path| top().join(path))
+        .collect();
+    let lint = Command::new("mandoc")
+        .args(["-T", "lint", "-W", "warning"])
+        .args(&pages)
+        .output()
+        .expect("mandoc is installed");
     let said = String::from_utf8_lossy(&lint.stdout);
     assert!(said.is_empty(), "{said}");
     for page in &pages {
         for width in ["80", "120"] {
             // As lintian reads it: onto pages of paper.
             let mut man = Command::new("man");
-            man.args(["--warnings", "-E", "UTF-8", "-Tutf8", "-Z", "-l"]).arg(page).env("MANWIDTH", width).env("MANROFFSEQ", "");
-            let read = man.env("LC_ALL", "C.UTF-8").output().expect("man is installed");
+            man.args(["--warnings", "-E", "UTF-8", "-Tutf8", "-Z", "-l"])
+                .arg(page)
+                .env("MANWIDTH", width)
+                .env("MANROFFSEQ", "");
+            let read = man
+                .env("LC_ALL", "C.UTF-8")
+                .output()
+                .expect("man is installed");
             let said = String::from_utf8_lossy(&read.stderr);
-            assert!(said.is_empty(), "{}, {width} columns: {said}", page.display());
+            assert!(
+                said.is_empty(),
+                "{}, {width} columns: {said}",
+                page.display()
+            );
         }
         let text = fs::read_to_string(page).unwrap().replace("\\-", "-");
-        let named = text.split(|character: char| !character.is_alphanumeric() && !"-().".contains(character));
-        for name in named.filter(|word| word.starts_with("soramode")).filter_map(|word| word.split_once('(')) {
+        let named = text
+            .split(|character: char| !character.is_alphanumeric() && !"-().".contains(character));
+        for name in named
+            .filter(|word| word.starts_with("soramode"))
+            .filter_map(|word| word.split_once('('))
+        {
             let section = name.1.chars().next().unwrap_or('?');
             if section.is_ascii_digit() {
-                assert!(pages.contains(&top().join(format!("man/{}.{section}", name.0))), "{} names {name:?}", page.display());
+                assert!(
+                    pages.contains(&top().join(format!("man/{}.{section}", name.0))),
+                    "{} names {name:?}",
+                    page.display()
+                );
             }
         }
     }

@@ -6,7 +6,12 @@
 //!
 //! Each path is done many times and twice as often in two daemons; what the second took more is what it costs.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, clippy::indexing_slicing, reason = "a measurement ends by panicking, and prints")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::indexing_slicing,
+    reason = "a measurement ends by panicking, and prints"
+)]
 
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -41,18 +46,52 @@ struct Hot {
 }
 
 const PATHS: &[Hot] = &[
-    Hot { name: "GetMode", flags: &["--ephemeral"], act: |world, times| (0..times).for_each(|_| world.ask(GET_MODE)) },
-    Hot { name: "Connect or Disconnect, one in flight", flags: &["--ephemeral"], act: |world, times| world.come_and_go(times, 1) },
-    Hot { name: "Connect or Disconnect, 16 in flight", flags: &["--ephemeral"], act: |world, times| world.come_and_go(times, IN_FLIGHT) },
-    Hot { name: "the same, with the journal", flags: &[], act: |world, times| world.come_and_go(times, IN_FLIGHT) },
-    Hot { name: "the same, and somebody is told", flags: &["--ephemeral"], act: World::come_and_go_before_a_subscriber },
-    Hot { name: "Connect that is rejected", flags: &["--ephemeral", "--mode", "block_new_connection"], act: World::be_rejected },
-    Hot { name: "ChangeMode", flags: &["--ephemeral"], act: World::change_modes },
-    Hot { name: "ListSessions, a page of 100", flags: &["--ephemeral"], act: World::list },
+    Hot {
+        name: "GetMode",
+        flags: &["--ephemeral"],
+        act: |world, times| (0..times).for_each(|_| world.ask(GET_MODE)),
+    },
+    Hot {
+        name: "Connect or Disconnect, one in flight",
+        flags: &["--ephemeral"],
+        act: |world, times| world.come_and_go(times, 1),
+    },
+    Hot {
+        name: "Connect or Disconnect, 16 in flight",
+        flags: &["--ephemeral"],
+        act: |world, times| world.come_and_go(times, IN_FLIGHT),
+    },
+    Hot {
+        name: "the same, with the journal",
+        flags: &[],
+        act: |world, times| world.come_and_go(times, IN_FLIGHT),
+    },
+    Hot {
+        name: "the same, and somebody is told",
+        flags: &["--ephemeral"],
+        act: World::come_and_go_before_a_subscriber,
+    },
+    Hot {
+        name: "Connect that is rejected",
+        flags: &["--ephemeral", "--mode", "block_new_connection"],
+        act: World::be_rejected,
+    },
+    Hot {
+        name: "ChangeMode",
+        flags: &["--ephemeral"],
+        act: World::change_modes,
+    },
+    Hot {
+        name: "ListSessions, a page of 100",
+        flags: &["--ephemeral"],
+        act: World::list,
+    },
     Hot {
         name: "GetMode over HTTP",
         flags: &["--ephemeral", "--api-listen", HTTP],
-        act: |world, times| world.call("/", "x-sora-target: Sora_20211215.GetMode\r\n", ("", times)),
+        act: |world, times| {
+            world.call("/", "x-sora-target: Sora_20211215.GetMode\r\n", ("", times));
+        },
     },
     Hot {
         name: "Sora's auth webhook",
@@ -65,18 +104,28 @@ const GET_MODE: &str = "\"method\":\"GetMode\"";
 const AUTH: &str = "{\"channel_id\":\"CHANNELID00000000000000001\",\"connection_id\":\"CONNECTION0000000000000001\",\"role\":\"sendrecv\",\"audio\":true,\"video\":true}";
 
 fn main() {
-    if Command::new("valgrind").arg("--version").stdout(Stdio::null()).status().is_err() {
+    if Command::new("valgrind")
+        .arg("--version")
+        .stdout(Stdio::null())
+        .status()
+        .is_err()
+    {
         println!("valgrind is not installed: apt-get install valgrind");
         std::process::exit(2);
     }
-    let wanted = std::env::args().skip(1).find(|argument| !argument.starts_with("--")).unwrap_or_default();
+    let wanted = std::env::args()
+        .skip(1)
+        .find(|argument| !argument.starts_with("--"))
+        .unwrap_or_default();
     let baseline = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/instructions.txt");
     let before = std::fs::read_to_string(&baseline).unwrap_or_default();
     let (mut table, mut is_dearer) = (String::new(), false);
     for path in PATHS.iter().filter(|path| path.name.contains(&wanted)) {
         let now = (count(path, 2 * TIMES) - count(path, TIMES)) / TIMES;
         writeln!(table, "{:<40}{now:>10}", path.name).unwrap();
-        let before = before.lines().find_map(|line| line.strip_prefix(path.name)?.trim().parse::<u64>().ok());
+        let before = before
+            .lines()
+            .find_map(|line| line.strip_prefix(path.name)?.trim().parse::<u64>().ok());
         let verdict = match before {
             None => "new".to_owned(),
             Some(before) => {
@@ -126,12 +175,26 @@ impl World {
     fn start(folder: &Path, flags: &[&str]) -> Self {
         let (socket, log) = (folder.join("gate.sock"), folder.join("valgrind.log"));
         let mut command = Command::new("valgrind");
-        command.args(["--tool=callgrind", "--callgrind-out-file=/dev/null", &format!("--log-file={}", log.display())]);
-        command.arg(env!("CARGO_BIN_EXE_soramoded")).args(["--log-level", "warn", "--node-name", "node-01", "--socket"]).arg(&socket);
+        command.args([
+            "--tool=callgrind",
+            "--callgrind-out-file=/dev/null",
+            &format!("--log-file={}", log.display()),
+        ]);
+        command
+            .arg(env!("CARGO_BIN_EXE_soramoded"))
+            .args(["--log-level", "warn", "--node-name", "node-01", "--socket"])
+            .arg(&socket);
         if !flags.contains(&"--ephemeral") {
             command.arg("--state-dir").arg(folder.join("state"));
         }
-        let daemon = Daemon(command.args(flags).env_remove("SORAMODE_SOCKET").stdin(Stdio::null()).spawn().unwrap());
+        let daemon = Daemon(
+            command
+                .args(flags)
+                .env_remove("SORAMODE_SOCKET")
+                .stdin(Stdio::null())
+                .spawn()
+                .unwrap(),
+        );
         let began = Instant::now();
         let client = loop {
             assert!(began.elapsed() < ANSWER_MAX, "the daemon does not start");
@@ -141,21 +204,34 @@ impl World {
             }
         };
         client.get_ref().set_read_timeout(Some(ANSWER_MAX)).unwrap();
-        Self { daemon, socket, log, client }
+        Self {
+            daemon,
+            socket,
+            log,
+            client,
+        }
     }
 
     /// Ends it in order; gives what it took.
     fn stop(mut self) -> u64 {
         drop(self.client);
-        let stopped = Command::new("kill").arg(self.daemon.0.id().to_string()).status();
+        let stopped = Command::new("kill")
+            .arg(self.daemon.0.id().to_string())
+            .status();
         assert!(stopped.unwrap().success() && self.daemon.0.wait().unwrap().success());
         let log = std::fs::read_to_string(&self.log).unwrap();
-        let count = log.lines().find_map(|line| line.split_once("Collected : ")).map(|(_, count)| count.trim());
+        let count = log
+            .lines()
+            .find_map(|line| line.split_once("Collected : "))
+            .map(|(_, count)| count.trim());
         count.unwrap().parse().unwrap()
     }
 
     fn say(&mut self, requests: &str) {
-        self.client.get_ref().write_all(requests.as_bytes()).unwrap();
+        self.client
+            .get_ref()
+            .write_all(requests.as_bytes())
+            .unwrap();
     }
 
     fn hear(&mut self) {
@@ -175,7 +251,9 @@ impl World {
         for round in 0..times / in_flight / 2 {
             let numbers = || (1..=in_flight).map(|number| round * in_flight + number);
             let together = |one: fn(u64) -> String| {
-                numbers().fold(String::new(), |all, number| all + &format!("{{\"jsonrpc\":\"2.0\",\"id\":{number},{}}}\n", one(number)))
+                numbers().fold(String::new(), |all, number| {
+                    all + &format!("{{\"jsonrpc\":\"2.0\",\"id\":{number},{}}}\n", one(number))
+                })
             };
             for requests in [together(connect), together(disconnect)] {
                 self.say(&requests);
@@ -186,7 +264,10 @@ impl World {
 
     fn come_and_go_before_a_subscriber(&mut self, times: u64) {
         let mut subscriber = BufReader::new(UnixStream::connect(&self.socket).unwrap());
-        subscriber.get_ref().write_all(b"{\"id\":1,\"method\":\"Subscribe\"}\n").unwrap();
+        subscriber
+            .get_ref()
+            .write_all(b"{\"id\":1,\"method\":\"Subscribe\"}\n")
+            .unwrap();
         let mut line = String::new();
         subscriber.read_line(&mut line).unwrap();
         self.come_and_go(times, IN_FLIGHT);
@@ -206,14 +287,22 @@ impl World {
 
     fn change_modes(&mut self, times: u64) {
         for time in 0..times {
-            let mode = if time % 2 == 0 { "block_new_session" } else { "normal" };
-            self.ask(&format!("\"method\":\"ChangeMode\",\"params\":{{\"mode\":\"{mode}\"}}"));
+            let mode = if time % 2 == 0 {
+                "block_new_session"
+            } else {
+                "normal"
+            };
+            self.ask(&format!(
+                "\"method\":\"ChangeMode\",\"params\":{{\"mode\":\"{mode}\"}}"
+            ));
         }
     }
 
     fn list(&mut self, times: u64) {
         for number in 0..100 {
-            self.ask(&format!("\"method\":\"Connect\",\"params\":{{\"channel_id\":\"CHANNELID{number:017}\"}}"));
+            self.ask(&format!(
+                "\"method\":\"Connect\",\"params\":{{\"channel_id\":\"CHANNELID{number:017}\"}}"
+            ));
         }
         (0..times).for_each(|_| self.ask("\"method\":\"ListSessions\",\"params\":{\"limit\":100}"));
     }
@@ -238,7 +327,11 @@ impl World {
         for _ in 0..times {
             stream.write_all(request.as_bytes()).unwrap();
             let read = stream.read(&mut answer).unwrap();
-            assert!(answer[..read].starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer[..read]));
+            assert!(
+                answer[..read].starts_with(b"HTTP/1.1 200"),
+                "{}",
+                String::from_utf8_lossy(&answer[..read])
+            );
         }
     }
 }

@@ -40,9 +40,14 @@ struct State {
 }
 
 fn main() -> io::Result<()> {
-    let Args { socket, command: Command::Get } = Args::parse();
+    let Args {
+        socket,
+        command: Command::Get,
+    } = Args::parse();
     let mut stream = BufReader::new(UnixStream::connect(socket)?);
-    stream.get_ref().write_all(b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"GetMode\"}\n")?;
+    stream
+        .get_ref()
+        .write_all(b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"GetMode\"}\n")?;
     let mut line = String::new();
     stream.read_line(&mut line)?;
     let answer: Answer = serde_json::from_str(&line)?;

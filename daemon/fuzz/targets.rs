@@ -9,7 +9,9 @@ use hyper::HeaderMap;
 use rusqlite::Connection;
 use soramode_core::gate::Gate;
 use soramode_core::input::{Host, Input, PolledConnection, SocketId, SoraInput, Ticket, Timestamp};
-use soramode_core::snapshot::{Clustering, Seed, Settings, Snapshot, SoraAdmission, SoraFeed, SoraSettings, Stored};
+use soramode_core::snapshot::{
+    Clustering, Seed, Settings, Snapshot, SoraAdmission, SoraFeed, SoraSettings, Stored,
+};
 use soramode_protocol::codec::{LineBuffer, REQUEST_BYTES_MAX};
 use soramode_protocol::envelope::{read_carefully, read_request, write_answer};
 use soramode_protocol::event::WebhookSource;
@@ -36,21 +38,41 @@ impl World {
     }
 
     fn restored(stored: Stored) -> Self {
-        let started = Timestamp { wall: Time::from_micros(0), boot: Duration::ZERO };
-        Self { gate: Gate::restore(Snapshot { settings: settings(), started, stored }, Seed([7; 32])), steps: 0 }
+        let started = Timestamp {
+            wall: Time::from_micros(0),
+            boot: Duration::ZERO,
+        };
+        Self {
+            gate: Gate::restore(
+                Snapshot {
+                    settings: settings(),
+                    started,
+                    stored,
+                },
+                Seed([7; 32]),
+            ),
+            steps: 0,
+        }
     }
 
     fn step(&mut self, input: Input) {
         self.steps += 1;
         let boot = Duration::from_secs(self.steps);
-        let now = Timestamp { wall: Time::from_micros(0) + boot, boot };
+        let now = Timestamp {
+            wall: Time::from_micros(0) + boot,
+            boot,
+        };
         let effects = self.gate.step(now, input);
         for act in &effects.acts {
             if let soramode_core::effect::Act::Answer(_, answer) = act {
                 let id = soramode_protocol::envelope::ReplyTo::Null;
                 let mut line = Vec::new();
                 write_answer(&mut line, &id, answer.as_ref()).unwrap();
-                assert_eq!(line.iter().position(|byte| *byte == b'\n'), Some(line.len() - 1), "an answer is one line");
+                assert_eq!(
+                    line.iter().position(|byte| *byte == b'\n'),
+                    Some(line.len() - 1),
+                    "an answer is one line"
+                );
             }
         }
         self.gate.check().unwrap();
@@ -68,8 +90,15 @@ fn settings() -> Settings {
         pending_timeout: Duration::from_secs(30),
         socket_grace: Duration::from_secs(30),
         assume_complete: true,
-        sora: SoraSettings { feed: SoraFeed::Webhooks, admission: SoraAdmission::Enforced, session_max_linger: Duration::from_mins(1) },
-        storage: Storage { state: StorageState::Memory, path: None },
+        sora: SoraSettings {
+            feed: SoraFeed::Webhooks,
+            admission: SoraAdmission::Enforced,
+            session_max_linger: Duration::from_mins(1),
+        },
+        storage: Storage {
+            state: StorageState::Memory,
+            path: None,
+        },
         webhooks: Vec::new(),
     }
 }
@@ -82,10 +111,21 @@ pub(crate) fn socket_lines(bytes: &[u8]) {
     lines.end();
     while let Ok(Some(line)) = lines.next_line() {
         let incoming = read_request(line);
-        assert_eq!(incoming, read_carefully(line), "a line that is read at once is read as any other");
+        assert_eq!(
+            incoming,
+            read_carefully(line),
+            "a line that is read at once is read as any other"
+        );
         if let Ok((_, Request::Gate(request))) = incoming.request {
-            let ticket = Ticket { socket: SocketId(1 + world.steps % 3), serial: world.steps };
-            world.step(Input::Ask { ticket, actor: Arc::from("uid:0"), request });
+            let ticket = Ticket {
+                socket: SocketId(1 + world.steps % 3),
+                serial: world.steps,
+            };
+            world.step(Input::Ask {
+                ticket,
+                actor: Arc::from("uid:0"),
+                request,
+            });
         }
     }
 }
@@ -94,12 +134,27 @@ pub(crate) fn socket_lines(bytes: &[u8]) {
 pub(crate) fn webhooks(bytes: &[u8]) {
     let mut world = World::new();
     for line in bytes.split(|byte| *byte == b'\n') {
-        let Some((kind, body)) = line.split_first() else { continue };
+        let Some((kind, body)) = line.split_first() else {
+            continue;
+        };
         let source = match kind {
             b'a' => {
-                if let Ok(Auth { channel_id, connection_id, client_id }) = read_auth(body) {
-                    let ticket = Ticket { socket: SocketId(0), serial: world.steps };
-                    world.step(Input::Sora(SoraInput::Admit { ticket, channel_id, connection_id, client_id }));
+                if let Ok(Auth {
+                    channel_id,
+                    connection_id,
+                    client_id,
+                }) = read_auth(body)
+                {
+                    let ticket = Ticket {
+                        socket: SocketId(0),
+                        serial: world.steps,
+                    };
+                    world.step(Input::Sora(SoraInput::Admit {
+                        ticket,
+                        channel_id,
+                        connection_id,
+                        client_id,
+                    }));
                 }
                 continue;
             }
@@ -126,24 +181,52 @@ pub(crate) fn api_calls(bytes: &[u8]) {
         if let Ok(connections) = serde_json::from_slice::<Vec<SoraConnection>>(body) {
             let mut world = World::new();
             let connections = connections.into_iter().map(polled).collect();
-            world.step(Input::Sora(SoraInput::Polled { began: Duration::ZERO, connections }));
+            world.step(Input::Sora(SoraInput::Polled {
+                began: Duration::ZERO,
+                connections,
+            }));
         }
     }
 }
 
 fn polled(connection: SoraConnection) -> PolledConnection {
-    let SoraConnection { channel_id, session_id, client_id, connection_id, created_time, created_timestamp } = connection;
+    let SoraConnection {
+        channel_id,
+        session_id,
+        client_id,
+        connection_id,
+        created_time,
+        created_timestamp,
+    } = connection;
     let created_at = created_timestamp.or(created_time.map(Time::from_micros));
-    PolledConnection { channel_id, session_id, connection_id, client_id, created_at }
+    PolledConnection {
+        channel_id,
+        session_id,
+        connection_id,
+        client_id,
+        created_at,
+    }
 }
 
 /// The tables that a state is stored in, by a line's first byte, and the columns that the line's words fill.
 const TABLES: [(u8, &str, usize); 5] = [
     (b'f', "INSERT OR REPLACE INTO facts VALUES (?, ?)", 2),
     (b'm', "INSERT OR REPLACE INTO mode_changes VALUES (?, ?)", 2),
-    (b's', "INSERT OR REPLACE INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?)", 7),
-    (b'c', "INSERT OR REPLACE INTO connections VALUES (?, ?, ?, ?, ?, ?, ?)", 7),
-    (b'd', "INSERT OR REPLACE INTO deliveries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", 12),
+    (
+        b's',
+        "INSERT OR REPLACE INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?)",
+        7,
+    ),
+    (
+        b'c',
+        "INSERT OR REPLACE INTO connections VALUES (?, ?, ?, ?, ?, ?, ?)",
+        7,
+    ),
+    (
+        b'd',
+        "INSERT OR REPLACE INTO deliveries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        12,
+    ),
 ];
 
 /// What a stored state may hold, a row a line, its columns between tabs: what can be read of it is a start like any other.
@@ -154,16 +237,29 @@ pub(crate) fn stored_state(bytes: &[u8]) {
     migrate(&mut database).unwrap();
     for line in String::from_utf8_lossy(bytes).lines() {
         let mut words = line.split('\t');
-        let Some(kind) = words.next().and_then(|word| word.bytes().next()) else { continue };
-        let Some((_, sql, columns)) = TABLES.iter().find(|(letter, ..)| *letter == kind) else { continue };
-        let mut values: Vec<Option<&str>> = words.take(*columns).map(|word| (word != "NULL").then_some(word)).collect();
+        let Some(kind) = words.next().and_then(|word| word.bytes().next()) else {
+            continue;
+        };
+        let Some((_, sql, columns)) = TABLES.iter().find(|(letter, ..)| *letter == kind) else {
+            continue;
+        };
+        let mut values: Vec<Option<&str>> = words
+            .take(*columns)
+            .map(|word| (word != "NULL").then_some(word))
+            .collect();
         values.resize(*columns, None);
         // What the tables themselves refuse cannot be in them.
-        database.execute(sql, rusqlite::params_from_iter(values)).unwrap_or_default();
+        database
+            .execute(sql, rusqlite::params_from_iter(values))
+            .unwrap_or_default();
     }
     if let Ok(stored) = load(&database, &mut other) {
         let mut world = World::restored(stored);
-        world.step(Input::Started(if bytes.len().is_multiple_of(2) { Host::Up } else { Host::Restarted }));
+        world.step(Input::Started(if bytes.len().is_multiple_of(2) {
+            Host::Up
+        } else {
+            Host::Restarted
+        }));
         world.step(Input::Tick);
     }
 }

@@ -28,9 +28,18 @@ const SOCKET_MODE_BITS_NEEDED: u32 = 0o600;
 
 /// Command lines for `--help` and the manual, and what each is for.
 pub const EXAMPLES: [(&str, &str); 3] = [
-    ("soramoded --config /etc/soramode/soramoded.toml", "Run with the settings in a file"),
-    ("soramoded --check-config --config /etc/soramode/soramoded.toml", "Check the settings and start nothing"),
-    ("soramoded --check-state --config /etc/soramode/soramoded.toml", "Read the stored state and start nothing"),
+    (
+        "soramoded --config /etc/soramode/soramoded.toml",
+        "Run with the settings in a file",
+    ),
+    (
+        "soramoded --check-config --config /etc/soramode/soramoded.toml",
+        "Check the settings and start nothing",
+    ),
+    (
+        "soramoded --check-state --config /etc/soramode/soramoded.toml",
+        "Read the stored state and start nothing",
+    ),
 ];
 
 /// How settings are written, for `--help` and the manual.
@@ -42,7 +51,16 @@ DURATION is a number with a unit, such as 500ms, 30s or 1h 30m. BOOL is true or 
 secrets, keys or passwords must belong to soramoded's user or to root, and no other user may have access (file mode 0600 or 0400).";
 
 /// Settings that `-h` shows; `--help` shows all.
-const SHORT: [&str; 8] = ["config", "socket", "node-name", "state-dir", "api-listen", "sora-listen", "sora-api", "cluster"];
+const SHORT: [&str; 8] = [
+    "config",
+    "socket",
+    "node-name",
+    "state-dir",
+    "api-listen",
+    "sora-listen",
+    "sora-api",
+    "cluster",
+];
 
 const AFTER_SHORT_HELP: &str = "Show all settings: soramoded --help";
 
@@ -53,7 +71,12 @@ const EXIT_CODES: &str = "Exit codes: 0 after a clean stop, 1 if it cannot start
 #[command(name = "soramoded", version, after_help = AFTER_SHORT_HELP, styles = Styles::plain(), max_term_width = 100)]
 pub struct Args {
     /// Read settings from this TOML file; flags and environment variables override it
-    #[arg(long, value_name = "FILE", env = "SORAMODED_CONFIG", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "SORAMODED_CONFIG",
+        hide_env_values = true
+    )]
     pub config: Option<PathBuf>,
 
     /// Check the settings, print `ok` and the file that was read, or the first error, and exit
@@ -77,7 +100,9 @@ impl Args {
     /// Reads a command line (its first word is the program's name) and the environment.
     pub fn read_from(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let words: Vec<OsString> = words.into_iter().collect();
-        let matches = command().try_get_matches_from(&words).map_err(|error| of_setting(error, &words))?;
+        let matches = command()
+            .try_get_matches_from(&words)
+            .map_err(|error| of_setting(error, &words))?;
         let mut args = Self::from_arg_matches(&matches)?;
         args.settings.let_the_command_line_win(&matches);
         if args.settings.assume_complete().is_err() {
@@ -91,7 +116,9 @@ impl Args {
     /// Names this file where none is named and it is there.
     #[must_use]
     pub fn with_default_file(mut self, path: &Path) -> Self {
-        self.config = self.config.or_else(|| path.exists().then(|| path.to_owned()));
+        self.config = self
+            .config
+            .or_else(|| path.exists().then(|| path.to_owned()));
         self
     }
 }
@@ -99,28 +126,59 @@ impl Args {
 /// Words a wrong value as the file's are worded, without what clap repeats of it: that may be a secret. A variable's is told with the
 /// variable's name, not with that of a flag that nobody gave.
 fn of_setting(error: clap::Error, words: &[OsString]) -> clap::Error {
-    let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg) else { return error };
-    let Some(name) = flag.strip_prefix("--").and_then(|flag| flag.split([' ', '=', '[']).next()) else { return error };
-    let variable = command().get_arguments().find(|flag| flag.get_long() == Some(name)).and_then(|flag| flag.get_env().map(OsString::from));
-    let Some(variable) = variable else { return error };
-    let is_flag = words.iter().any(|word| word.to_str().and_then(|word| word.strip_prefix("--")?.strip_prefix(name)).is_some());
-    let why = match (std::error::Error::source(&error), error.get(ContextKind::ValidValue)) {
-        (Some(why), _) => why.to_string().replace("value was not a boolean", "takes true or false"),
-        (None, Some(ContextValue::Strings(values))) if !is_flag && !values.is_empty() => format!("takes {}", values.join(", ")),
+    let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg) else {
+        return error;
+    };
+    let Some(name) = flag
+        .strip_prefix("--")
+        .and_then(|flag| flag.split([' ', '=', '[']).next())
+    else {
+        return error;
+    };
+    let variable = command()
+        .get_arguments()
+        .find(|flag| flag.get_long() == Some(name))
+        .and_then(|flag| flag.get_env().map(OsString::from));
+    let Some(variable) = variable else {
+        return error;
+    };
+    let is_flag = words.iter().any(|word| {
+        word.to_str()
+            .and_then(|word| word.strip_prefix("--")?.strip_prefix(name))
+            .is_some()
+    });
+    let why = match (
+        std::error::Error::source(&error),
+        error.get(ContextKind::ValidValue),
+    ) {
+        (Some(why), _) => why
+            .to_string()
+            .replace("value was not a boolean", "takes true or false"),
+        (None, Some(ContextValue::Strings(values))) if !is_flag && !values.is_empty() => {
+            format!("takes {}", values.join(", "))
+        }
         _ => return error,
     };
-    let place = if is_flag { format!("--{name}") } else { variable.to_string_lossy().into_owned() };
+    let place = if is_flag {
+        format!("--{name}")
+    } else {
+        variable.to_string_lossy().into_owned()
+    };
     command().error(error.kind(), format!("{place}: {why}"))
 }
 
 /// The flags as clap has them, for the manual page.
 pub fn command() -> clap::Command {
-    let examples = EXAMPLES.map(|(line, what)| format!("  # {what}\n  {line}")).join("\n");
+    let examples = EXAMPLES
+        .map(|(line, what)| format!("  # {what}\n  {line}"))
+        .join("\n");
     let command = groups::grouped(Args::command()).mut_args(|flag| {
         let is_short = flag.get_long().is_some_and(|name| SHORT.contains(&name));
         flag.hide_short_help(!is_short)
     });
-    command.after_long_help(format!("{AFTER_HELP}\n\n{EXIT_CODES}\n\nExamples:\n{examples}"))
+    command.after_long_help(format!(
+        "{AFTER_HELP}\n\n{EXIT_CODES}\n\nExamples:\n{examples}"
+    ))
 }
 
 /// Permission bits of the control socket.
@@ -145,9 +203,16 @@ impl FromStr for SocketMode {
     fn from_str(text: &str) -> Result<Self, String> {
         u32::from_str_radix(text.strip_prefix("0o").unwrap_or(text), 8)
             .ok()
-            .filter(|bits| bits & !SOCKET_MODE_BITS == 0 && bits & SOCKET_MODE_BITS_NEEDED == SOCKET_MODE_BITS_NEEDED)
+            .filter(|bits| {
+                bits & !SOCKET_MODE_BITS == 0
+                    && bits & SOCKET_MODE_BITS_NEEDED == SOCKET_MODE_BITS_NEEDED
+            })
             .map(Self)
-            .ok_or_else(|| format!("got {text:?}, takes octal permission bits from 0600 to 0777, such as \"0660\""))
+            .ok_or_else(|| {
+                format!(
+                    "got {text:?}, takes octal permission bits from 0600 to 0777, such as \"0660\""
+                )
+            })
     }
 }
 

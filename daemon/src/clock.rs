@@ -5,7 +5,8 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use rustix::time::{
-    ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime, timerfd_create, timerfd_settime,
+    ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime,
+    timerfd_create, timerfd_settime,
 };
 use soramode_core::input::Timestamp;
 use soramode_protocol::time::Time;
@@ -25,9 +26,16 @@ pub fn now() -> Timestamp {
     let wall = clock_gettime(ClockId::Realtime);
     let boot = clock_gettime(ClockId::Boottime);
     Timestamp {
-        wall: Time::from_micros(wall.tv_sec.saturating_mul(MICROS_IN_A_SECOND).saturating_add(wall.tv_nsec / NANOS_IN_A_MICRO)),
+        wall: Time::from_micros(
+            wall.tv_sec
+                .saturating_mul(MICROS_IN_A_SECOND)
+                .saturating_add(wall.tv_nsec / NANOS_IN_A_MICRO),
+        ),
         // Neither part is ever negative on this clock.
-        boot: Duration::new(u64::try_from(boot.tv_sec).unwrap_or(0), u32::try_from(boot.tv_nsec).unwrap_or(0)),
+        boot: Duration::new(
+            u64::try_from(boot.tv_sec).unwrap_or(0),
+            u32::try_from(boot.tv_nsec).unwrap_or(0),
+        ),
     }
 }
 
@@ -38,15 +46,23 @@ pub struct BootTimer(AsyncFd<OwnedFd>);
 impl BootTimer {
     /// A timer without a deadline. Needs a tokio runtime.
     pub fn new() -> io::Result<Self> {
-        let timer = timerfd_create(TimerfdClockId::Boottime, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
+        let timer = timerfd_create(
+            TimerfdClockId::Boottime,
+            TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC,
+        )?;
         watch(timer, Interest::READABLE).map(Self)
     }
 
     /// Fires once, when the boot clock reads `deadline`: at once if that is over, never for `None`. What was set before is forgotten.
     pub fn set(&self, deadline: Option<Duration>) -> io::Result<()> {
         // All zeroes would stop the timer, so a deadline at boot itself comes a nanosecond later.
-        let it_value = deadline.map_or(timespec(Duration::ZERO), |at| timespec(at.max(Duration::from_nanos(1))));
-        let once = Itimerspec { it_interval: timespec(Duration::ZERO), it_value };
+        let it_value = deadline.map_or(timespec(Duration::ZERO), |at| {
+            timespec(at.max(Duration::from_nanos(1)))
+        });
+        let once = Itimerspec {
+            it_interval: timespec(Duration::ZERO),
+            it_value,
+        };
         timerfd_settime(self.0.get_ref(), TimerfdTimerFlags::ABSTIME, &once)?;
         Ok(())
     }
@@ -65,7 +81,10 @@ impl BootTimer {
 }
 
 fn timespec(time: Duration) -> Timespec {
-    Timespec { tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX), tv_nsec: time.subsec_nanos().into() }
+    Timespec {
+        tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: time.subsec_nanos().into(),
+    }
 }
 
 #[cfg(test)]
@@ -80,7 +99,10 @@ mod tests {
 
     /// One look, without a wait.
     fn is_fired(timer: &mut BootTimer) -> bool {
-        matches!(pin!(timer.fired()).poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(Ok(())))
+        matches!(
+            pin!(timer.fired()).poll(&mut Context::from_waker(Waker::noop())),
+            Poll::Ready(Ok(()))
+        )
     }
 
     #[test]

@@ -18,7 +18,11 @@ use crate::inbox::{Inbox, LastLook};
 
 /// What ends sessions at the fence, and how long that may take.
 pub(crate) fn on_fence(config: &Config) -> (OnFence, Duration) {
-    config.cluster.as_ref().map(|cluster| (cluster.on_fence.clone(), cluster.fence_budget)).unwrap_or_default()
+    config
+        .cluster
+        .as_ref()
+        .map(|cluster| (cluster.on_fence.clone(), cluster.fence_budget))
+        .unwrap_or_default()
 }
 
 pub(crate) fn settings(config: &ClusterConfig) -> ClusterSettings {
@@ -27,7 +31,9 @@ pub(crate) fn settings(config: &ClusterConfig) -> ClusterSettings {
         endpoints: config.endpoints.iter().map(ToString::to_string).collect(),
         terms: Terms {
             isolated_after: config.isolated_after,
-            fence_after: config.fence_after.map_or(FenceAfter::Never, FenceAfter::After),
+            fence_after: config
+                .fence_after
+                .map_or(FenceAfter::Never, FenceAfter::After),
             fence_budget: config.fence_budget,
         },
         no_takeover_reason: config.no_takeover_reason.clone(),
@@ -63,7 +69,9 @@ impl Cluster {
         log_id: &LogId,
         (inbox, last_look, health): (&Inbox, &LastLook, &Arc<Health>),
     ) -> Result<Option<(Self, mpsc::UnboundedSender<Order>)>, RunError> {
-        let Some(cluster) = &config.cluster else { return Ok(None) };
+        let Some(cluster) = &config.cluster else {
+            return Ok(None);
+        };
         tell_operator(cluster);
         warn_of_ephemeral(config);
         build(config, (cluster, log_id), (inbox, last_look, health))
@@ -76,8 +84,16 @@ fn build(
     (cluster, log_id): (&ClusterConfig, &LogId),
     (inbox, last_look, health): (&Inbox, &LastLook, &Arc<Health>),
 ) -> Result<Option<(Cluster, mpsc::UnboundedSender<Order>)>, RunError> {
-    let identity = crate::cluster::Identity::new(cluster, (config.node_name.clone(), log_id), crate::random()?);
-    Ok(Some(Cluster::new(cluster, identity, (inbox.clone(), last_look.clone(), Arc::clone(health)))))
+    let identity = crate::cluster::Identity::new(
+        cluster,
+        (config.node_name.clone(), log_id),
+        crate::random()?,
+    );
+    Ok(Some(Cluster::new(
+        cluster,
+        identity,
+        (inbox.clone(), last_look.clone(), Arc::clone(health)),
+    )))
 }
 
 #[cfg(not(feature = "cluster"))]
@@ -110,7 +126,9 @@ fn tell_operator(config: &ClusterConfig) {
 
 fn warn_of_ephemeral(config: &Config) {
     if config.state_dir.is_none() {
-        tracing::warn!("--ephemeral in a cluster: each stop of soramoded with sessions orphans their channels. Remove --ephemeral");
+        tracing::warn!(
+            "--ephemeral in a cluster: each stop of soramoded with sessions orphans their channels. Remove --ephemeral"
+        );
     }
 }
 

@@ -18,8 +18,12 @@ use soramode_protocol::mode::SettableMode;
 use soramode_protocol::small_file::{self, Guard};
 use soramode_protocol::socket_path::{SOCKET_PATH_BYTES_MAX, Surroundings};
 
-pub use self::cluster::{ClusterConfig, ENDPOINTS_MAX, FENCE_MAX, HEARTBEAT_RANGE, Login, TTL_RANGE, TakeoverWait, Tls};
-pub use self::http::{Admission, ApiConfig, HttpConfig, SoraConfig, UPSTREAM_TIMEOUT_MAX, Upstreams};
+pub use self::cluster::{
+    ClusterConfig, ENDPOINTS_MAX, FENCE_MAX, HEARTBEAT_RANGE, Login, TTL_RANGE, TakeoverWait, Tls,
+};
+pub use self::http::{
+    Admission, ApiConfig, HttpConfig, SoraConfig, UPSTREAM_TIMEOUT_MAX, Upstreams,
+};
 use self::state_dir::StateSurroundings;
 pub use self::tokens::{Holder, TOKEN_BYTES_MAX, TOKEN_BYTES_MIN, TOKEN_FILE_BYTES_MAX, Tokens};
 pub use self::webhooks::WebhookConfig;
@@ -133,7 +137,9 @@ pub enum ConfigError {
         other: &'static str,
     },
     /// A URL to be asked that is the daemon's own.
-    #[error("{name}: {url} is soramoded's own {listener}; set it to the URL of the server behind soramoded")]
+    #[error(
+        "{name}: {url} is soramoded's own {listener}; set it to the URL of the server behind soramoded"
+    )]
     OwnListener {
         /// The flag, without its dashes.
         name: &'static str,
@@ -192,8 +198,15 @@ impl Config {
         let settings = merge(args, &around)?;
         warnings.extend(problem::unused_state_dir(&settings));
         let config = check(settings, &around, &StateSurroundings::of_process(uid))?;
-        warnings.extend(file.as_deref().and_then(|path| problem::readable_secrets(path, &config)));
-        Ok(Loaded { config, file, warnings })
+        warnings.extend(
+            file.as_deref()
+                .and_then(|path| problem::readable_secrets(path, &config)),
+        );
+        Ok(Loaded {
+            config,
+            file,
+            warnings,
+        })
     }
 
     /// The defaults with the control socket there, state in memory and little of everything: for tests.
@@ -220,7 +233,11 @@ impl Config {
     }
 
     #[cfg(test)]
-    fn load_in(args: Args, around: &Surroundings, state: &StateSurroundings) -> Result<Self, ConfigError> {
+    fn load_in(
+        args: Args,
+        around: &Surroundings,
+        state: &StateSurroundings,
+    ) -> Result<Self, ConfigError> {
         check(merge(args, around)?, around, state)
     }
 }
@@ -229,24 +246,39 @@ impl Config {
 fn merge(args: Args, around: &Surroundings) -> Result<Settings, ConfigError> {
     let mut said = args.settings;
     // $SORAMODE_SOCKET is a variable too, and so comes before the file.
-    said.socket = said.socket.or_else(|| around.socket.clone().map(PathBuf::from));
+    said.socket = said
+        .socket
+        .or_else(|| around.socket.clone().map(PathBuf::from));
     Ok(match args.config {
         Some(path) => said.or(read_file(&path)?),
         None => said,
     })
 }
 
-fn check(settings: Settings, around: &Surroundings, state: &StateSurroundings) -> Result<Config, ConfigError> {
+fn check(
+    settings: Settings,
+    around: &Surroundings,
+    state: &StateSurroundings,
+) -> Result<Config, ConfigError> {
     let http = http::check(&settings)?;
     let webhooks = webhooks::check(&settings)?;
     own_listeners::check(&http, &webhooks)?;
-    let authorities = settings.ca_file.as_deref().map(|path| pem::read_authorities("ca-file", path)).transpose()?;
+    let authorities = settings
+        .ca_file
+        .as_deref()
+        .map(|path| pem::read_authorities("ca-file", path))
+        .transpose()?;
     let cluster = cluster::check(&settings)?;
     // A Sora may have been running before us, and nobody has asked it yet.
     let assume_complete = settings.assume_complete()?.unwrap_or(!http.sora.is_there());
     let state_dir = match settings.ephemeral {
         Some(true) => None,
-        Some(false) | None => Some(settings.state_dir.or_else(|| state.state_dir()).ok_or(ConfigError::NoStateDir)?),
+        Some(false) | None => Some(
+            settings
+                .state_dir
+                .or_else(|| state.state_dir())
+                .ok_or(ConfigError::NoStateDir)?,
+        ),
     };
     Ok(Config {
         node_name: settings.node_name.map_or_else(host_name, Ok)?,
@@ -255,8 +287,16 @@ fn check(settings: Settings, around: &Surroundings, state: &StateSurroundings) -
         operator_group: settings.operator_group,
         mode: settings.mode,
         session_linger: check_duration("session-linger", settings.session_linger, Duration::ZERO)?,
-        max_connections: check_count("max-connections", settings.max_connections.unwrap_or(MAX_CONNECTIONS_DEFAULT), MAX_CONNECTIONS_MAX)?,
-        keep_events: check_count("keep-events", settings.keep_events.unwrap_or(KEEP_EVENTS_DEFAULT), KEEP_EVENTS_MAX)?,
+        max_connections: check_count(
+            "max-connections",
+            settings.max_connections.unwrap_or(MAX_CONNECTIONS_DEFAULT),
+            MAX_CONNECTIONS_MAX,
+        )?,
+        keep_events: check_count(
+            "keep-events",
+            settings.keep_events.unwrap_or(KEEP_EVENTS_DEFAULT),
+            KEEP_EVENTS_MAX,
+        )?,
         socket_grace: check_duration("socket-grace", settings.socket_grace, SOCKET_GRACE_DEFAULT)?,
         assume_complete,
         state_dir,
@@ -275,7 +315,10 @@ fn own_uid() -> u32 {
 
 fn read_file(path: &Path) -> Result<Settings, ConfigError> {
     let text = small_file::read_text(path, FILE_BYTES_MAX, Guard::Writers { uid: own_uid() });
-    let text = text.map_err(|problem| ConfigError::Unreadable { path: path.to_owned(), problem })?;
+    let text = text.map_err(|problem| ConfigError::Unreadable {
+        path: path.to_owned(),
+        problem,
+    })?;
     parse_file(path, &text)
 }
 
@@ -288,11 +331,19 @@ fn read_secret(path: &Path, bytes_max: u64) -> Result<String, String> {
 pub fn parse_file(path: &Path, text: &str) -> Result<Settings, ConfigError> {
     toml::from_str(text).map_err(|error: toml::de::Error| {
         let start = error.span().map_or(0, |span| span.start);
-        let line = text.bytes().take(start).filter(|byte| *byte == b'\n').count();
+        let line = text
+            .bytes()
+            .take(start)
+            .filter(|byte| *byte == b'\n')
+            .count();
         ConfigError::WrongFile {
             path: path.to_owned(),
             line: line + 1,
-            key: text.lines().nth(line).and_then(problem::key).map(str::to_owned),
+            key: text
+                .lines()
+                .nth(line)
+                .and_then(problem::key)
+                .map(str::to_owned),
             message: problem::in_plain_words(error.message()),
         }
     })
@@ -312,11 +363,19 @@ fn check_path(path: PathBuf) -> Result<PathBuf, ConfigError> {
 fn check_count(name: &'static str, count: u64, max: u64) -> Result<u64, ConfigError> {
     match count {
         1.. if count <= max => Ok(count),
-        _ => Err(ConfigError::OutOfRange { name, got: count.to_string(), takes: format!("1 to {max}") }),
+        _ => Err(ConfigError::OutOfRange {
+            name,
+            got: count.to_string(),
+            takes: format!("1 to {max}"),
+        }),
     }
 }
 
-fn check_duration(name: &'static str, said: Option<Span>, default: Duration) -> Result<Duration, ConfigError> {
+fn check_duration(
+    name: &'static str,
+    said: Option<Span>,
+    default: Duration,
+) -> Result<Duration, ConfigError> {
     match said.map_or(default, Into::into) {
         duration if duration <= DURATION_MAX => Ok(duration),
         duration => Err(ConfigError::OutOfRange {
@@ -328,8 +387,11 @@ fn check_duration(name: &'static str, said: Option<Span>, default: Duration) -> 
 }
 
 fn host_name() -> Result<NodeName, ConfigError> {
-    let name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
-    name.and_then(|name| NodeName::new(&name).ok()).ok_or(ConfigError::NoHostName)
+    let name = nix::unistd::gethostname()
+        .ok()
+        .and_then(|name| name.into_string().ok());
+    name.and_then(|name| NodeName::new(&name).ok())
+        .ok_or(ConfigError::NoHostName)
 }
 
 #[cfg(test)]

@@ -30,7 +30,9 @@ const fn needed(http_listeners: usize) -> usize {
 /// Clients that each HTTP listener may have at one time: what leaves the control socket its descriptors, and half of all where even it
 /// could have too few.
 pub(crate) fn http_clients_max(listeners: usize) -> usize {
-    let limit = getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok());
+    let limit = getrlimit(Resource::Nofile)
+        .current
+        .and_then(|limit| usize::try_from(limit).ok());
     limit.map_or(HTTP_CLIENTS_MAX, |limit| share_of(limit, listeners))
 }
 
@@ -42,7 +44,10 @@ fn share_of(limit: usize, listeners: usize) -> usize {
 
 /// Watches a file for this alone. Needs a tokio runtime.
 pub(crate) fn watch(file: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
-    #[expect(deprecated, reason = "what replaces it is unsafe to call; an OwnedFd that is only lent out is one descriptor all its life")]
+    #[expect(
+        deprecated,
+        reason = "what replaces it is unsafe to call; an OwnedFd that is only lent out is one descriptor all its life"
+    )]
     AsyncFd::with_interest(file, interest)
 }
 
@@ -55,19 +60,32 @@ pub(crate) fn watch_beside(file: &impl AsFd, interest: Interest) -> io::Result<A
 pub(crate) fn raise_limit(http_listeners: usize) -> Option<String> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum
-        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
+        && let Err(error) = setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current: maximum,
+                maximum,
+            },
+        )
     {
         tracing::warn!(%error, "cannot raise the limit on open files");
     }
-    let warning = getrlimit(Resource::Nofile).current.and_then(|limit| too_low(limit, http_listeners))?;
+    let warning = getrlimit(Resource::Nofile)
+        .current
+        .and_then(|limit| too_low(limit, http_listeners))?;
     tracing::warn!("{warning}");
     Some(warning)
 }
 
 fn too_low(limit: u64, http_listeners: usize) -> Option<String> {
     let needed = needed(http_listeners);
-    let clients = usize::try_from(limit).map_or(HTTP_CLIENTS_MAX, |limit| share_of(limit, http_listeners));
-    let fewer = if http_listeners == 0 { String::new() } else { format!(": each HTTP listener takes at most {clients} clients") };
+    let clients =
+        usize::try_from(limit).map_or(HTTP_CLIENTS_MAX, |limit| share_of(limit, http_listeners));
+    let fewer = if http_listeners == 0 {
+        String::new()
+    } else {
+        format!(": each HTTP listener takes at most {clients} clients")
+    };
     (limit < needed as u64)
         .then(|| format!("this process may open only {limit} files and needs {needed}{fewer}. Raise LimitNOFILE, and restart soramoded"))
 }
@@ -82,8 +100,12 @@ mod tests {
             assert_eq!(share_of(needed(listeners), listeners), HTTP_CLIENTS_MAX);
             assert_eq!(share_of(usize::MAX, listeners), HTTP_CLIENTS_MAX);
             for limit in [512, 1_024, 4_096, 5_300, needed(listeners) - 1] {
-                let http = listeners * (PER_HTTP_CLIENT * share_of(limit, listeners) + REFUSALS_MAX);
-                assert!(http <= limit.saturating_sub(KEPT_FROM_HTTP).max(limit / 2) + 1, "{http} of {limit}");
+                let http =
+                    listeners * (PER_HTTP_CLIENT * share_of(limit, listeners) + REFUSALS_MAX);
+                assert!(
+                    http <= limit.saturating_sub(KEPT_FROM_HTTP).max(limit / 2) + 1,
+                    "{http} of {limit}"
+                );
             }
         }
         assert_eq!(share_of(10, 3), 1);
@@ -95,7 +117,10 @@ mod tests {
         assert_eq!(too_low(needed(2) as u64, 2), None);
         for listeners in [0, 1, 3] {
             let warning = too_low(64, listeners).unwrap_or_default();
-            assert!(warning.contains("LimitNOFILE") && warning.contains("only 64 files"), "{warning}");
+            assert!(
+                warning.contains("LimitNOFILE") && warning.contains("only 64 files"),
+                "{warning}"
+            );
             assert_eq!(warning.contains("HTTP"), listeners > 0, "{warning}");
         }
     }

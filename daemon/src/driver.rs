@@ -84,7 +84,12 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    pub(crate) fn new(letters: Letters, journal: Journal, log: Arc<EventLog>, outside: Outside) -> io::Result<Self> {
+    pub(crate) fn new(
+        letters: Letters,
+        journal: Journal,
+        log: Arc<EventLog>,
+        outside: Outside,
+    ) -> io::Result<Self> {
         Ok(Self {
             letters,
             journal,
@@ -163,7 +168,9 @@ impl Driver {
     async fn retry(&mut self, gate: &mut Gate, batch: &mut Effects) {
         if let Some(mut records) = self.journal.retry().await {
             self.publish(&mut records);
-            tracing::info!("the state can be written again; the node is still closed. To open it, run: soramode set normal");
+            tracing::info!(
+                "the state can be written again; the node is still closed. To open it, run: soramode set normal"
+            );
             batch.acts.append(&mut self.held);
             gate.step_into(now(), Input::StorageRestored, batch);
         }
@@ -180,7 +187,11 @@ impl Driver {
     /// The same also where there is no record: then it is looked whether the state is still there.
     async fn commit(&mut self, gate: &mut Gate, batch: &mut Effects) {
         let began = Instant::now();
-        match self.journal.commit(std::mem::take(&mut batch.records)).await {
+        match self
+            .journal
+            .commit(std::mem::take(&mut batch.records))
+            .await
+        {
             Outcome::Safe(records) => {
                 batch.records = records;
                 self.outside.metrics.committed(began.elapsed());
@@ -189,11 +200,24 @@ impl Driver {
             Outcome::Waits => self.hold(&mut batch.acts),
             Outcome::Failed { error, remedy } => {
                 tracing::error!(%error, "the state cannot be written; node set to block_new_connection. {remedy}. Then run: soramode set normal");
-                let refusal = Error::storage_unavailable(&error).with_hint(format!("{remedy}. {}", unkept::OPEN_IT));
-                let unkept::Refused { connections, generations } = unkept::refuse(&mut batch.acts, self.journal.waiting(), &refusal);
-                gate.step_into(now(), Input::StorageFailed { refused: connections, generations }, batch);
+                let refusal = Error::storage_unavailable(&error)
+                    .with_hint(format!("{remedy}. {}", unkept::OPEN_IT));
+                let unkept::Refused {
+                    connections,
+                    generations,
+                } = unkept::refuse(&mut batch.acts, self.journal.waiting(), &refusal);
+                gate.step_into(
+                    now(),
+                    Input::StorageFailed {
+                        refused: connections,
+                        generations,
+                    },
+                    batch,
+                );
                 // Behind those that wait already: it cannot fail once more.
-                self.journal.commit(std::mem::take(&mut batch.records)).await;
+                self.journal
+                    .commit(std::mem::take(&mut batch.records))
+                    .await;
                 self.hold(&mut batch.acts);
             }
         }
@@ -201,7 +225,8 @@ impl Driver {
 
     /// Nobody is told of what is not written.
     fn hold(&mut self, acts: &mut Vec<Act>) {
-        self.held.extend(acts.extract_if(.., |act| matches!(act, Act::Deliver(_))));
+        self.held
+            .extend(acts.extract_if(.., |act| matches!(act, Act::Deliver(_))));
     }
 
     /// Where too much waits for the disk already, no more that would wait is taken in.
@@ -214,7 +239,9 @@ impl Driver {
     fn give_up_waiting(&self) {
         let waiting = self.journal.waiting().len();
         if waiting > 0 {
-            tracing::error!("stopping with {waiting} changes that could not be written: they are lost");
+            tracing::error!(
+                "stopping with {waiting} changes that could not be written: they are lost"
+            );
         }
     }
 
@@ -231,12 +258,24 @@ impl Driver {
             Letter::Open(socket, mailbox) => {
                 self.mailboxes.insert(socket, mailbox);
             }
-            Letter::Ask { socket, actor, requests } => {
+            Letter::Ask {
+                socket,
+                actor,
+                requests,
+            } => {
                 for (serial, request) in requests {
                     let ticket = Ticket { socket, serial };
                     match self.refuse_more(&request) {
                         Some(refusal) => batch.acts.push(Act::Answer(ticket, Err(refusal))),
-                        None => gate.step_into(now, Input::Ask { ticket, actor: Arc::clone(&actor), request }, batch),
+                        None => gate.step_into(
+                            now,
+                            Input::Ask {
+                                ticket,
+                                actor: Arc::clone(&actor),
+                                request,
+                            },
+                            batch,
+                        ),
                     }
                 }
             }
@@ -262,12 +301,17 @@ impl Driver {
 
     fn publish(&self, records: &mut Vec<Record>) {
         let mut failed = log::FailedDeliveries::default();
-        self.log.append(records.drain(..).filter_map(Record::into_event).inspect(|event| {
-            log::tell_operator(&event.kind);
-            failed.note(&event.kind);
-            self.outside.metrics.event(event);
-            self.mirror_automatic(&event.kind);
-        }));
+        self.log.append(
+            records
+                .drain(..)
+                .filter_map(Record::into_event)
+                .inspect(|event| {
+                    log::tell_operator(&event.kind);
+                    failed.note(&event.kind);
+                    self.outside.metrics.event(event);
+                    self.mirror_automatic(&event.kind);
+                }),
+        );
         failed.log();
     }
 
@@ -278,10 +322,19 @@ impl Driver {
                 Act::Etcd(order) => self.order(*order),
                 Act::Fence { id, of, sessions } => self.fence(id, of, sessions),
                 Act::Poll => self.outside.polls.notify_one(),
-                Act::Deliver(attempt) => self.outside.webhooks.say(attempt.place, Errand::Send(attempt)),
-                Act::End { ticket, actor, sessions } => self.end(ticket, &actor, sessions),
+                Act::Deliver(attempt) => self
+                    .outside
+                    .webhooks
+                    .say(attempt.place, Errand::Send(attempt)),
+                Act::End {
+                    ticket,
+                    actor,
+                    sessions,
+                } => self.end(ticket, &actor, sessions),
                 Act::Answer(ticket, answer) => self.answer(ticket, answer),
-                Act::Progress(ticket, progress) => self.send(ticket.socket, Mail::Progress(ticket.serial, progress)),
+                Act::Progress(ticket, progress) => {
+                    self.send(ticket.socket, Mail::Progress(ticket.serial, progress));
+                }
             }
         }
     }
@@ -302,7 +355,10 @@ impl Driver {
     /// Has sessions ended, beside everything else.
     fn end(&self, ticket: Ticket, actor: &str, sessions: Vec<EndSession>) {
         let actor = actor.to_owned();
-        let (ender, mailbox) = (self.outside.ender.clone(), self.mailboxes.get(&ticket.socket).cloned());
+        let (ender, mailbox) = (
+            self.outside.ender.clone(),
+            self.mailboxes.get(&ticket.socket).cloned(),
+        );
         self.errands.spawn(async move {
             let answer = ender.end(&actor, sessions).await;
             if let Some(mailbox) = mailbox {
@@ -313,7 +369,9 @@ impl Driver {
 
     /// Whoever would have carried it out is gone with the daemon: what would come back says so.
     fn order(&mut self, order: Order) {
-        let Some(cluster) = &self.outside.cluster else { return };
+        let Some(cluster) = &self.outside.cluster else {
+            return;
+        };
         if let Err(mpsc::error::SendError(order)) = cluster.send(order) {
             self.unheard.extend(order.refused("soramoded is stopping"));
         }
@@ -321,13 +379,20 @@ impl Driver {
 
     /// Has ended what is served without a right to it, beside everything else.
     fn fence(&self, id: u64, of: FenceOf, sessions: Vec<EndSession>) {
-        tracing::error!(sessions = sessions.len(), ?of, "fenced: ending sessions, because this node no longer owns their channels");
+        tracing::error!(
+            sessions = sessions.len(),
+            ?of,
+            "fenced: ending sessions, because this node no longer owns their channels"
+        );
         let (ender, inbox) = (self.outside.ender.clone(), self.outside.inbox.clone());
         self.errands.spawn(async move {
             let heard = ender.fence(id, of, sessions).await;
             if let Some(inbox) = inbox.upgrade() {
                 // Where the driver is gone nobody waits for it.
-                inbox.send(Letter::Etcd(Box::new(heard))).await.unwrap_or_default();
+                inbox
+                    .send(Letter::Etcd(Box::new(heard)))
+                    .await
+                    .unwrap_or_default();
             }
         });
     }
@@ -350,8 +415,15 @@ impl Driver {
 
     /// Gives the answers about the mode to the mirror, and all others back.
     fn mirror(&self, ticket: Ticket, answer: Answer) -> Option<Answer> {
-        let (Some(mirror), Some(mailbox)) = (&self.outside.mirror, self.mailboxes.get(&ticket.socket)) else { return Some(answer) };
-        let owed = Owed { mailbox: mailbox.clone(), serial: ticket.serial };
+        let (Some(mirror), Some(mailbox)) =
+            (&self.outside.mirror, self.mailboxes.get(&ticket.socket))
+        else {
+            return Some(answer);
+        };
+        let owed = Owed {
+            mailbox: mailbox.clone(),
+            serial: ticket.serial,
+        };
         match answer {
             Ok(Reply::ModeChanged(changed)) => mirror.answer_change(owed, changed),
             Ok(Reply::Mode(state)) => {

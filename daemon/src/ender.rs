@@ -81,7 +81,12 @@ impl Ender {
         let answer = self.have_ended(sessions).await;
         match &answer {
             Ok(_) => tracing::warn!(actor, sessions = asked, "ended sessions, as requested"),
-            Err(refused) => tracing::info!(actor, sessions = asked, "request to end sessions refused: {}", refused.message),
+            Err(refused) => tracing::info!(
+                actor,
+                sessions = asked,
+                "request to end sessions refused: {}",
+                refused.message
+            ),
         }
         answer
     }
@@ -89,11 +94,18 @@ impl Ender {
     async fn have_ended(self, sessions: Vec<EndSession>) -> Answer {
         let asked = u64::try_from(sessions.len()).unwrap_or(u64::MAX);
         // Subscribers hear of it also where Sora is asked: the session may be theirs.
-        let heard = self.subscribers.send(Ending::Sessions(sessions.as_slice().into()));
+        let heard = self
+            .subscribers
+            .send(Ending::Sessions(sessions.as_slice().into()));
         match self.api {
             Some(api) => Ok(Reply::Ended(by_sora(api, sessions, END_TIME).await)),
             None => match heard {
-                Ok(_) => Ok(Reply::Ended(Ended { sessions: asked, via: EndMethod::Subscribers, failed: 0, problem: None })),
+                Ok(_) => Ok(Reply::Ended(Ended {
+                    sessions: asked,
+                    via: EndMethod::Subscribers,
+                    failed: 0,
+                    problem: None,
+                })),
                 Err(_) => Err(Error::cannot_end_sessions()),
             },
         }
@@ -103,33 +115,67 @@ impl Ender {
     pub(crate) async fn fence(self, id: u64, of: FenceOf, sessions: Vec<EndSession>) -> Heard {
         if self.on_fence == OnFence::Socket {
             let channel_id = channel_of(&of).cloned();
-            let clients = self.subscribers.send(Ending::Fence(Fence { id, channel_id })).unwrap_or(0);
-            return Heard::FenceTold { id, clients: u64::try_from(clients).unwrap_or(u64::MAX) };
+            let clients = self
+                .subscribers
+                .send(Ending::Fence(Fence { id, channel_id }))
+                .unwrap_or(0);
+            return Heard::FenceTold {
+                id,
+                clients: u64::try_from(clients).unwrap_or(u64::MAX),
+            };
         }
         // Nothing closes the semaphore.
         let _place = self.places.acquire().await.ok();
         let outcome = match (&self.on_fence, &self.api) {
             (OnFence::SoraApi, Some(api)) => self.fence_by_sora(api, &of, sessions).await,
-            (OnFence::Exec(command), _) => by_command(command, &of, self.budget.max(EXEC_TIME_MIN)).await,
-            (OnFence::None | OnFence::Socket, _) | (OnFence::SoraApi, None) => Err("no means of ending sessions is configured".to_owned()),
+            (OnFence::Exec(command), _) => {
+                by_command(command, &of, self.budget.max(EXEC_TIME_MIN)).await
+            }
+            (OnFence::None | OnFence::Socket, _) | (OnFence::SoraApi, None) => {
+                Err("no means of ending sessions is configured".to_owned())
+            }
         };
         Heard::FenceDone { id, outcome }
     }
 
     /// What Sora has may be more than what it told of.
-    async fn fence_by_sora(&self, api: &SoraApi, of: &FenceOf, mut sessions: Vec<EndSession>) -> Result<(), String> {
+    async fn fence_by_sora(
+        &self,
+        api: &SoraApi,
+        of: &FenceOf,
+        mut sessions: Vec<EndSession>,
+    ) -> Result<(), String> {
         if *of == FenceOf::All {
-            let listed = api.list_connections().await.map_err(|error| error.to_string())?;
-            let known = |channel: &ChannelId| sessions.iter().any(|session| session.channel_id == *channel);
-            let mut unknown: Vec<ChannelId> = listed.into_iter().map(|it| it.channel_id).filter(|channel| !known(channel)).collect();
+            let listed = api
+                .list_connections()
+                .await
+                .map_err(|error| error.to_string())?;
+            let known = |channel: &ChannelId| {
+                sessions
+                    .iter()
+                    .any(|session| session.channel_id == *channel)
+            };
+            let mut unknown: Vec<ChannelId> = listed
+                .into_iter()
+                .map(|it| it.channel_id)
+                .filter(|channel| !known(channel))
+                .collect();
             unknown.sort();
             unknown.dedup();
-            let session = |channel_id| EndSession { channel_id, session_id: soramode_protocol::id::SessionId::generate([0; 16]) };
+            let session = |channel_id| EndSession {
+                channel_id,
+                session_id: soramode_protocol::id::SessionId::generate([0; 16]),
+            };
             sessions.extend(unknown.into_iter().map(session));
         }
         match by_sora(api.clone(), sessions, END_TIME).await {
             Ended { failed: 0, .. } => Ok(()),
-            Ended { failed, problem, .. } => Err(format!("{failed} sessions could not be ended: {}", problem.unwrap_or_default())),
+            Ended {
+                failed, problem, ..
+            } => Err(format!(
+                "{failed} sessions could not be ended: {}",
+                problem.unwrap_or_default()
+            )),
         }
     }
 }
@@ -146,18 +192,38 @@ const fn channel_of(of: &FenceOf) -> Option<&ChannelId> {
 /// An id that no variable can carry is left out: then everything ends, which is more than was wanted and never less.
 async fn by_command(command: &str, of: &FenceOf, time: Duration) -> Result<(), String> {
     let mut shell = Command::new("/bin/sh");
-    shell.arg("-c").arg(command).process_group(0).kill_on_drop(true).stdin(Stdio::null());
+    shell
+        .arg("-c")
+        .arg(command)
+        .process_group(0)
+        .kill_on_drop(true)
+        .stdin(Stdio::null());
     match channel_of(of).filter(|channel| !channel.as_bytes().contains(&0)) {
         Some(channel) => shell.env("SORAMODE_CHANNEL_ID", channel.as_str()),
         None => shell.env_remove("SORAMODE_CHANNEL_ID"),
     };
     let cannot_run = |error| format!("cannot run the --on-fence command: {error}");
     let mut child = shell.spawn().map_err(cannot_run)?;
-    let group = Group(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)));
+    let group = Group(
+        child
+            .id()
+            .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)),
+    );
     let ended = timeout(time, child.wait()).await;
-    let status = ended.map_err(|_| format!("the --on-fence command took longer than {} s", time.as_secs_f64()))?.map_err(cannot_run)?;
+    let status = ended
+        .map_err(|_| {
+            format!(
+                "the --on-fence command took longer than {} s",
+                time.as_secs_f64()
+            )
+        })?
+        .map_err(cannot_run)?;
     group.has_ended();
-    if status.success() { Ok(()) } else { Err(format!("the --on-fence command failed with {status}")) }
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("the --on-fence command failed with {status}"))
+    }
 }
 
 /// The process group of a command that is running. Dropped before it has ended, at its timeout or when the daemon stops, it is killed whole.
@@ -180,7 +246,12 @@ impl Drop for Group {
 }
 
 async fn by_sora(api: SoraApi, sessions: Vec<EndSession>, time: Duration) -> Ended {
-    let mut ended = Ended { sessions: 0, via: EndMethod::SoraApi, failed: 0, problem: None };
+    let mut ended = Ended {
+        sessions: 0,
+        via: EndMethod::SoraApi,
+        failed: 0,
+        problem: None,
+    };
     let until = Instant::now() + time;
     let mut left = sessions.into_iter();
     let mut asking = JoinSet::new();
@@ -189,14 +260,19 @@ async fn by_sora(api: SoraApi, sessions: Vec<EndSession>, time: Duration) -> End
         while asking.len() < END_AT_ONCE && ended.problem.is_none() && Instant::now() < until {
             let Some(session) = left.next() else { break };
             let api = api.clone();
-            asking.spawn(async move { timeout_at(until, api.disconnect_channel(session.channel_id)).await });
+            asking.spawn(async move {
+                timeout_at(until, api.disconnect_channel(session.channel_id)).await
+            });
         }
-        let Some(asked) = asking.join_next().await else { break };
+        let Some(asked) = asking.join_next().await else {
+            break;
+        };
         // A channel that is gone by now has ended as well.
-        match asked
-            .map_err(|bug| bug.to_string())
-            .and_then(|asked| asked.unwrap_or(Err(SoraApiError::TimedOut)).map_err(|it| it.to_string()))
-        {
+        match asked.map_err(|bug| bug.to_string()).and_then(|asked| {
+            asked
+                .unwrap_or(Err(SoraApiError::TimedOut))
+                .map_err(|it| it.to_string())
+        }) {
             Ok(_) => ended.sessions += 1,
             Err(problem) => {
                 ended.failed += 1;
@@ -206,7 +282,10 @@ async fn by_sora(api: SoraApi, sessions: Vec<EndSession>, time: Duration) -> End
     }
     let untried = left.count();
     if untried > 0 && ended.problem.is_none() {
-        ended.problem = Some(format!("not all could be ended within {} s; retry for the rest", time.as_secs()));
+        ended.problem = Some(format!(
+            "not all could be ended within {} s; retry for the rest",
+            time.as_secs()
+        ));
     }
     ended.failed += u64::try_from(untried).unwrap_or(u64::MAX);
     ended
@@ -231,11 +310,19 @@ mod tests {
     /// A command that tells its shell's number in this file and then hangs, in a process of its own.
     fn hangs(folder: &Path) -> (String, PathBuf) {
         let fifo = folder.join("pid");
-        (format!("sleep 987 & echo $! > {}; wait; true", fifo.display()), fifo)
+        (
+            format!("sleep 987 & echo $! > {}; wait; true", fifo.display()),
+            fifo,
+        )
     }
 
     async fn pid_in(file: &Path) -> Pid {
-        let told = || std::fs::read_to_string(file).ok()?.strip_suffix('\n').and_then(|text| Pid::from_raw(text.parse().ok()?));
+        let told = || {
+            std::fs::read_to_string(file)
+                .ok()?
+                .strip_suffix('\n')
+                .and_then(|text| Pid::from_raw(text.parse().ok()?))
+        };
         let wait = async {
             while told().is_none() {
                 tokio::task::yield_now().await;
@@ -247,8 +334,11 @@ mod tests {
 
     /// Whether it is gone: a killed child of nobody's may be seen as a zombie until init has waited for it.
     fn is_gone(pid: Pid) -> bool {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
-        stat.rsplit(')').next().is_none_or(|rest| rest.is_empty() || rest.trim_start().starts_with(['Z', 'X']))
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()))
+            .unwrap_or_default();
+        stat.rsplit(')')
+            .next()
+            .is_none_or(|rest| rest.is_empty() || rest.trim_start().starts_with(['Z', 'X']))
     }
 
     async fn goes(pid: Pid) {
@@ -264,8 +354,13 @@ mod tests {
     async fn a_command_that_takes_too_long_leaves_no_process_behind() {
         let folder = tempfile::tempdir().unwrap();
         let (command, file) = hangs(folder.path());
-        let heard = ender(&command, Duration::ZERO).fence(1, FenceOf::All, Vec::new()).await;
-        assert!(matches!(heard, Heard::FenceDone { outcome: Err(ref why), .. } if why.contains("longer than 1 s")), "{heard:?}");
+        let heard = ender(&command, Duration::ZERO)
+            .fence(1, FenceOf::All, Vec::new())
+            .await;
+        assert!(
+            matches!(heard, Heard::FenceDone { outcome: Err(ref why), .. } if why.contains("longer than 1 s")),
+            "{heard:?}"
+        );
         goes(pid_in(&file).await).await;
     }
 
@@ -284,12 +379,27 @@ mod tests {
     async fn a_command_is_given_every_id_that_a_variable_can_carry_and_all_is_ended_for_another() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("ids");
-        let command = format!("printf '%s|' \"${{SORAMODE_CHANNEL_ID-everything}}\" >> {}", file.display());
+        let command = format!(
+            "printf '%s|' \"${{SORAMODE_CHANNEL_ID-everything}}\" >> {}",
+            file.display()
+        );
         for id in ["plain", "$(touch x)", "new\nline", "nul\0chan"] {
-            let heard = ender(&command, PATIENCE).fence(1, channel(id), Vec::new()).await;
-            assert_eq!(heard, Heard::FenceDone { id: 1, outcome: Ok(()) }, "{id:?}");
+            let heard = ender(&command, PATIENCE)
+                .fence(1, channel(id), Vec::new())
+                .await;
+            assert_eq!(
+                heard,
+                Heard::FenceDone {
+                    id: 1,
+                    outcome: Ok(())
+                },
+                "{id:?}"
+            );
         }
-        assert_eq!(std::fs::read_to_string(file).unwrap(), "plain|$(touch x)|new\nline|everything|");
+        assert_eq!(
+            std::fs::read_to_string(file).unwrap(),
+            "plain|$(touch x)|new\nline|everything|"
+        );
     }
 
     #[tokio::test]
@@ -298,16 +408,32 @@ mod tests {
         let running = folder.path().join("running");
         let most = folder.path().join("most");
         std::fs::create_dir(&running).unwrap();
-        let command = format!("touch {0}/$$; ls {0} | wc -l >> {1}; sleep 0.05; rm {0}/$$", running.display(), most.display());
+        let command = format!(
+            "touch {0}/$$; ls {0} | wc -l >> {1}; sleep 0.05; rm {0}/$$",
+            running.display(),
+            most.display()
+        );
         let ender = ender(&command, PATIENCE);
         let mut fences = JoinSet::new();
         for id in 0..4 * FENCES_AT_ONCE as u64 {
             fences.spawn(ender.clone().fence(id, channel("spam"), Vec::new()));
         }
         let heard = timeout(PATIENCE, fences.join_all()).await.unwrap();
-        assert!(heard.iter().all(|heard| matches!(heard, Heard::FenceDone { outcome: Ok(()), .. })), "{heard:?}");
+        assert!(
+            heard.iter().all(|heard| matches!(
+                heard,
+                Heard::FenceDone {
+                    outcome: Ok(()),
+                    ..
+                }
+            )),
+            "{heard:?}"
+        );
         let counts = std::fs::read_to_string(most).unwrap();
-        let most = counts.lines().map(|line| line.trim().parse::<usize>().unwrap()).max();
+        let most = counts
+            .lines()
+            .map(|line| line.trim().parse::<usize>().unwrap())
+            .max();
         assert!(most.is_some_and(|most| most <= FENCES_AT_ONCE), "{most:?}");
     }
 }

@@ -90,11 +90,18 @@ struct LastRead {
 
 impl Kept {
     const fn new(next_seq: u64) -> Self {
-        Self { events: VecDeque::new(), next_seq, by_type: [const { VecDeque::new() }; EventType::ALL.len()], last_read: None }
+        Self {
+            events: VecDeque::new(),
+            next_seq,
+            by_type: [const { VecDeque::new() }; EventType::ALL.len()],
+            last_read: None,
+        }
     }
 
     fn oldest_seq(&self) -> u64 {
-        self.events.front().map_or(self.next_seq, |oldest| oldest.event.seq)
+        self.events
+            .front()
+            .map_or(self.next_seq, |oldest| oldest.event.seq)
     }
 
     fn push(&mut self, event: Event, keep: usize) {
@@ -111,20 +118,31 @@ impl Kept {
         }
         if self.events.len() == self.events.capacity() {
             // Never to more than will be kept: in a ring all of it is used.
-            self.events.reserve_exact(self.events.len().clamp(1, keep - self.events.len()));
+            self.events
+                .reserve_exact(self.events.len().clamp(1, keep - self.events.len()));
         }
         self.events.push_back(Logged::new(event));
     }
 
     fn seqs_of(&mut self, event: &Event) -> Option<&mut VecDeque<u64>> {
-        event.kind.event_type().and_then(|event_type| self.by_type.get_mut(event_type.place()))
+        event
+            .kind
+            .event_type()
+            .and_then(|event_type| self.by_type.get_mut(event_type.place()))
     }
 
     /// The seqs of the first of these types from a seq on, in order.
     fn find(&self, from: u64, types: &[EventType], limit: usize) -> Vec<u64> {
         let mut seqs: Vec<u64> = Vec::new();
-        for of_type in types.iter().filter_map(|event_type| self.by_type.get(event_type.place())) {
-            seqs.extend(of_type.range(of_type.partition_point(|seq| *seq < from)..).take(limit));
+        for of_type in types
+            .iter()
+            .filter_map(|event_type| self.by_type.get(event_type.place()))
+        {
+            seqs.extend(
+                of_type
+                    .range(of_type.partition_point(|seq| *seq < from)..)
+                    .take(limit),
+            );
         }
         seqs.sort_unstable();
         seqs.truncate(limit);
@@ -132,7 +150,10 @@ impl Kept {
     }
 
     fn read(&mut self, from: u64, types: &[EventType], limit: usize) -> Read {
-        let is_same = |last: &&LastRead| (last.from, last.limit, last.next_seq) == (from, limit, self.next_seq) && last.types == types;
+        let is_same = |last: &&LastRead| {
+            (last.from, last.limit, last.next_seq) == (from, limit, self.next_seq)
+                && last.types == types
+        };
         if let Some(last) = self.last_read.as_ref().filter(is_same) {
             return last.read.clone();
         }
@@ -140,19 +161,34 @@ impl Kept {
         let seqs = self.find(from.max(oldest), types, limit);
         let mut lines = Vec::new();
         for seq in &seqs {
-            if let Some(logged) = usize::try_from(seq - oldest).ok().and_then(|place| self.events.get_mut(place)) {
+            if let Some(logged) = usize::try_from(seq - oldest)
+                .ok()
+                .and_then(|place| self.events.get_mut(place))
+            {
                 lines.extend_from_slice(logged.line());
             }
         }
         let has_more = seqs.len() == limit;
         let read = Read {
-            gap: (from < oldest).then(|| Gap { from, to: oldest - 1 }),
+            gap: (from < oldest).then(|| Gap {
+                from,
+                to: oldest - 1,
+            }),
             lines: lines.into_boxed_slice().into(),
             // There are no more than these, or it is read on behind them.
-            next: seqs.last().filter(|_| has_more).map_or(self.next_seq.max(from), |last| last + 1),
+            next: seqs
+                .last()
+                .filter(|_| has_more)
+                .map_or(self.next_seq.max(from), |last| last + 1),
             has_more,
         };
-        self.last_read = Some(LastRead { from, types: types.to_vec(), limit, next_seq: self.next_seq, read: read.clone() });
+        self.last_read = Some(LastRead {
+            from,
+            types: types.to_vec(),
+            limit,
+            next_seq: self.next_seq,
+            read: read.clone(),
+        });
         read
     }
 }
@@ -172,7 +208,13 @@ impl EventLog {
     /// A log that goes on with this seq, and whose older events an archive has.
     pub fn resumed(log_id: LogId, next_seq: u64, archive: Archive) -> Self {
         let kept = Mutex::new(Kept::new(next_seq));
-        Self { log_id, keep: EVENTS_IN_MEMORY, kept, next_seq: watch::Sender::new(next_seq), archive: Some(archive) }
+        Self {
+            log_id,
+            keep: EVENTS_IN_MEMORY,
+            kept,
+            next_seq: watch::Sender::new(next_seq),
+            archive: Some(archive),
+        }
     }
 
     /// Which log this is.
@@ -228,22 +270,42 @@ impl EventLog {
     pub fn read_archive(&self, from: u64, types: &[EventType], limit: usize) -> Read {
         let until = self.kept().oldest_seq();
         let gap = |to| (from <= to).then_some(Gap { from, to });
-        let found = match self.archive.as_ref().map(|archive| archive.read(from, until, limit)) {
+        let found = match self
+            .archive
+            .as_ref()
+            .map(|archive| archive.read(from, until, limit))
+        {
             Some(Ok(found)) => found,
             Some(Err(error)) => {
                 log_limited!(error, from, until, %error, "stored events cannot be read");
-                Found { gap: gap(until - 1), events: Vec::new() }
+                Found {
+                    gap: gap(until - 1),
+                    events: Vec::new(),
+                }
             }
-            None => Found { gap: gap(until - 1), events: Vec::new() },
+            None => Found {
+                gap: gap(until - 1),
+                events: Vec::new(),
+            },
         };
         let after_gap = found.gap.map_or(from, |gap| gap.to + 1);
         let next = found.events.last().map_or(after_gap, |last| last.seq + 1);
-        let wanted = |event: &Event| event.kind.event_type().is_some_and(|event_type| types.contains(&event_type));
+        let wanted = |event: &Event| {
+            event
+                .kind
+                .event_type()
+                .is_some_and(|event_type| types.contains(&event_type))
+        };
         let mut lines = Vec::new();
         for event in found.events.into_iter().filter(wanted) {
             lines.extend_from_slice(Logged::new(event).line());
         }
-        Read { gap: found.gap, lines: lines.into_boxed_slice().into(), next, has_more: true }
+        Read {
+            gap: found.gap,
+            lines: lines.into_boxed_slice().into(),
+            next,
+            has_more: true,
+        }
     }
 
     /// A thread that panicked while it held the lock left whole events behind: each is pushed at once.
@@ -282,8 +344,17 @@ mod tests {
     }
 
     fn seqs(read: &Read) -> Vec<u64> {
-        let lines = read.lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        lines.map(|line| serde_json::from_slice::<serde_json::Value>(line).unwrap()["params"]["seq"].as_u64().unwrap()).collect()
+        let lines = read
+            .lines
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty());
+        lines
+            .map(|line| {
+                serde_json::from_slice::<serde_json::Value>(line).unwrap()["params"]["seq"]
+                    .as_u64()
+                    .unwrap()
+            })
+            .collect()
     }
 
     #[test]
@@ -302,7 +373,10 @@ mod tests {
         let log = log(3, 10);
         assert_eq!(log.bounds(), (11, 8));
         let read = log.read(1, &EventType::ALL, 1).unwrap();
-        assert_eq!((read.gap, seqs(&read)), (Some(Gap { from: 1, to: 7 }), vec![8]));
+        assert_eq!(
+            (read.gap, seqs(&read)),
+            (Some(Gap { from: 1, to: 7 }), vec![8])
+        );
         assert_eq!(log.read(8, &EventType::ALL, 1).unwrap().gap, None);
     }
 
@@ -311,14 +385,27 @@ mod tests {
         let log = log(3, 3);
         let first = log.read(2, &EventType::ALL, 9).unwrap();
         assert_eq!(seqs(&first), [2, 3]);
-        assert_eq!(log.read(2, &EventType::ALL, 9).unwrap().lines.as_ptr(), first.lines.as_ptr());
+        assert_eq!(
+            log.read(2, &EventType::ALL, 9).unwrap().lines.as_ptr(),
+            first.lines.as_ptr()
+        );
         assert_eq!(seqs(&log.read(1, &EventType::ALL, 9).unwrap()), [1, 2, 3]);
         assert_eq!(seqs(&log.read(1, &EventType::ALL, 2).unwrap()), [1, 2]);
-        assert_eq!(seqs(&log.read(1, &[EventType::ModeChanged], 2).unwrap()), [] as [u64; 0]);
+        assert_eq!(
+            seqs(&log.read(1, &[EventType::ModeChanged], 2).unwrap()),
+            [] as [u64; 0]
+        );
         log.append(vanished(4..=4));
         assert_eq!(seqs(&log.read(2, &EventType::ALL, 9).unwrap()), [2, 3, 4]);
         log.append(vanished(5..=9));
-        assert_eq!((seqs(&log.read(2, &EventType::ALL, 9).unwrap()), seqs(&first)), (vec![7, 8, 9], vec![2, 3]), "and what was read stays");
+        assert_eq!(
+            (
+                seqs(&log.read(2, &EventType::ALL, 9).unwrap()),
+                seqs(&first)
+            ),
+            (vec![7, 8, 9], vec![2, 3]),
+            "and what was read stays"
+        );
     }
 
     #[test]
@@ -331,11 +418,18 @@ mod tests {
     fn a_reader_of_few_types_finds_those_alone_and_goes_on_behind_all() {
         let log = log(4, 0);
         let node_name = Arc::new(NodeName::new("node-01").unwrap());
-        let joined = || EventKind::NodeJoined { membership: Membership::Joined, mode: Mode::Normal };
+        let joined = || EventKind::NodeJoined {
+            membership: Membership::Joined,
+            mode: Mode::Normal,
+        };
         log.append((1..=9).map(|seq| Event {
             seq,
             id: EventId::generate([0; 16]),
-            kind: if seq % 3 == 0 { EventKind::SessionVanished } else { joined() },
+            kind: if seq % 3 == 0 {
+                EventKind::SessionVanished
+            } else {
+                joined()
+            },
             timestamp: Time::default(),
             node_name: Arc::clone(&node_name),
         }));
@@ -346,7 +440,10 @@ mod tests {
         assert_eq!(read(6, &[EventType::SessionVanished], 9), (vec![6, 9], 10));
         assert_eq!(read(6, &[EventType::SessionVanished], 1), (vec![6], 7));
         assert_eq!(read(6, &[EventType::NodeJoined], 9), (vec![7, 8], 10));
-        assert_eq!(read(6, &[EventType::NodeJoined, EventType::SessionVanished], 3), (vec![6, 7, 8], 9));
+        assert_eq!(
+            read(6, &[EventType::NodeJoined, EventType::SessionVanished], 3),
+            (vec![6, 7, 8], 9)
+        );
         assert_eq!(read(1, &[EventType::ModeChanged], 9), (vec![], 10));
     }
 
@@ -360,6 +457,10 @@ mod tests {
         assert!(follower.has_changed().unwrap() && *follower.borrow() == 2);
         drop(follower);
         log.append(vanished(2..=2));
-        assert_eq!(*log.follow().borrow(), 3, "who comes later goes on from there");
+        assert_eq!(
+            *log.follow().borrow(),
+            3,
+            "who comes later goes on from there"
+        );
     }
 }

@@ -56,14 +56,25 @@ impl Health {
     /// The configuration names others; of those that stay is known what was.
     pub(crate) fn renew(&self, config: &HttpConfig) {
         let mut upstreams = self.upstreams();
-        let is_same = |new: &Upstream, old: &Upstream| (&new.name, &new.url) == (&old.name, &old.url);
-        let renewed = named(config).into_iter().map(|new| upstreams.iter().find(|old| is_same(&new, old)).cloned().unwrap_or(new));
+        let is_same =
+            |new: &Upstream, old: &Upstream| (&new.name, &new.url) == (&old.name, &old.url);
+        let renewed = named(config).into_iter().map(|new| {
+            upstreams
+                .iter()
+                .find(|old| is_same(&new, old))
+                .cloned()
+                .unwrap_or(new)
+        });
         *upstreams = renewed.collect();
     }
 
     /// A server answered, or did not, with why.
     pub(crate) fn note(&self, name: &str, outcome: Result<(), String>) {
-        if let Some(upstream) = self.upstreams().iter_mut().find(|upstream| upstream.name == name) {
+        if let Some(upstream) = self
+            .upstreams()
+            .iter_mut()
+            .find(|upstream| upstream.name == name)
+        {
             write(upstream, outcome);
         }
     }
@@ -79,7 +90,10 @@ impl Health {
     /// Whether a member of etcd answered within this time.
     #[cfg(feature = "cluster")]
     pub(crate) fn has_etcd_answered(&self, place: usize, within: Duration) -> bool {
-        let success = self.etcd().get(place).and_then(|member| member.last_success);
+        let success = self
+            .etcd()
+            .get(place)
+            .and_then(|member| member.last_success);
         success.is_some_and(|success| clock::now().wall.since(success) <= within)
     }
 
@@ -88,7 +102,10 @@ impl Health {
         let mut receivers = self.receivers();
         let known = std::mem::take(&mut *receivers);
         let mut known = known.into_iter();
-        *receivers = endpoints.map(|endpoint| (endpoint, known.next().flatten())).map(renewed).collect();
+        *receivers = endpoints
+            .map(|endpoint| (endpoint, known.next().flatten()))
+            .map(renewed)
+            .collect();
     }
 
     /// A receiver took a delivery, or did not, with why.
@@ -101,9 +118,19 @@ impl Health {
     /// Says in a status what the gate cannot know.
     pub(crate) fn complete(&self, status: &mut Status) {
         let receivers = self.receivers();
-        status.upstreams = self.upstreams().iter().chain(self.etcd().iter()).chain(receivers.iter().flatten()).cloned().collect();
-        status.unauthenticated_listeners.clone_from(&self.unauthenticated_listeners);
-        status.warnings.extend(self.absent().iter().map(Absent::warning));
+        status.upstreams = self
+            .upstreams()
+            .iter()
+            .chain(self.etcd().iter())
+            .chain(receivers.iter().flatten())
+            .cloned()
+            .collect();
+        status
+            .unauthenticated_listeners
+            .clone_from(&self.unauthenticated_listeners);
+        status
+            .warnings
+            .extend(self.absent().iter().map(Absent::warning));
         status.warnings.extend(self.reading().clone());
         status.warnings.extend(self.few_descriptors.clone());
     }
@@ -132,7 +159,9 @@ impl Health {
     }
 
     fn receivers(&self) -> MutexGuard<'_, Vec<Option<Upstream>>> {
-        self.receivers.lock().unwrap_or_else(PoisonError::into_inner)
+        self.receivers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn absent(&self) -> MutexGuard<'_, Vec<Absent>> {
@@ -140,7 +169,9 @@ impl Health {
     }
 
     fn upstreams(&self) -> MutexGuard<'_, Vec<Upstream>> {
-        self.upstreams.lock().unwrap_or_else(PoisonError::into_inner)
+        self.upstreams
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn etcd(&self) -> MutexGuard<'_, Vec<Upstream>> {
@@ -163,11 +194,26 @@ fn renewed((endpoint, known): (Option<String>, Option<Upstream>)) -> Option<Upst
 /// All servers that the configuration names; none has been asked.
 fn named(config: &HttpConfig) -> Vec<Upstream> {
     let upstreams = &config.sora.upstreams;
-    let named = [("auth", &upstreams.auth), ("session", &upstreams.session), ("event", &upstreams.event), (SORA_API, &config.sora.api)];
-    let named = named.into_iter().filter_map(|(name, url)| Some((name, url.as_ref()?)));
-    named.map(|(name, url): (&str, &crate::args::http::HttpUrl)| unasked(name, &url.to_string())).collect()
+    let named = [
+        ("auth", &upstreams.auth),
+        ("session", &upstreams.session),
+        ("event", &upstreams.event),
+        (SORA_API, &config.sora.api),
+    ];
+    let named = named
+        .into_iter()
+        .filter_map(|(name, url)| Some((name, url.as_ref()?)));
+    named
+        .map(|(name, url): (&str, &crate::args::http::HttpUrl)| unasked(name, &url.to_string()))
+        .collect()
 }
 
 fn unasked(name: &str, url: &str) -> Upstream {
-    Upstream { name: name.to_owned(), url: url.to_owned(), last_success: None, last_failure: None, problem: None }
+    Upstream {
+        name: name.to_owned(),
+        url: url.to_owned(),
+        last_success: None,
+        last_failure: None,
+        problem: None,
+    }
 }

@@ -61,7 +61,13 @@ impl Journal {
             Store::Memory => None,
             Store::Disk(_) => Some(interval(LOOK_PAUSE)),
         };
-        Self { store, waiting: Vec::new(), retry_at: None, looks, trouble }
+        Self {
+            store,
+            waiting: Vec::new(),
+            retry_at: None,
+            looks,
+            trouble,
+        }
     }
 
     /// What an operator must know of it.
@@ -151,22 +157,49 @@ mod tests {
     async fn what_cannot_be_written_waits_in_order_until_it_can() {
         let folder = tempfile::tempdir().unwrap();
         let log_id = LogId::generate([0; 16]);
-        let opened = open(folder.path(), Newcomer { keep_events: 1, log_id: &log_id, boot_id: None }).unwrap();
+        let opened = open(
+            folder.path(),
+            Newcomer {
+                keep_events: 1,
+                log_id: &log_id,
+                boot_id: None,
+            },
+        )
+        .unwrap();
         let mut journal = Journal::new(Store::Disk(opened.disk), None);
-        assert!(matches!(journal.commit(records(1)).await, Outcome::Safe(records) if records.len() == 1));
+        assert!(
+            matches!(journal.commit(records(1)).await, Outcome::Safe(records) if records.len() == 1)
+        );
         let saboteur = rusqlite::Connection::open(database(folder.path())).unwrap();
-        saboteur.execute_batch("ALTER TABLE facts RENAME TO stolen").unwrap();
-        assert!(matches!(journal.commit(records(1)).await, Outcome::Failed { .. }));
-        assert!(journal.trouble().unwrap().contains("no such table"), "{:?}", journal.trouble());
-        assert!(matches!(journal.commit(records(WAITING_RECORDS_MAX - 2)).await, Outcome::Waits));
+        saboteur
+            .execute_batch("ALTER TABLE facts RENAME TO stolen")
+            .unwrap();
+        assert!(matches!(
+            journal.commit(records(1)).await,
+            Outcome::Failed { .. }
+        ));
+        assert!(
+            journal.trouble().unwrap().contains("no such table"),
+            "{:?}",
+            journal.trouble()
+        );
+        assert!(matches!(
+            journal.commit(records(WAITING_RECORDS_MAX - 2)).await,
+            Outcome::Waits
+        ));
         assert!(!journal.is_full());
         assert!(matches!(journal.commit(records(1)).await, Outcome::Waits));
         assert!(journal.is_full(), "{} wait", journal.waiting().len());
         assert_eq!(journal.due().await, Due::Retry);
         assert_eq!(journal.retry().await, None);
-        saboteur.execute_batch("ALTER TABLE stolen RENAME TO facts").unwrap();
+        saboteur
+            .execute_batch("ALTER TABLE stolen RENAME TO facts")
+            .unwrap();
         assert_eq!(journal.due().await, Due::Retry);
-        assert_eq!(journal.retry().await.map(|records| records.len()), Some(WAITING_RECORDS_MAX));
+        assert_eq!(
+            journal.retry().await.map(|records| records.len()),
+            Some(WAITING_RECORDS_MAX)
+        );
         assert_eq!((journal.waiting().len(), journal.trouble()), (0, None));
     }
 
@@ -174,12 +207,23 @@ mod tests {
     async fn a_database_that_was_deleted_is_written_anew_with_everything_in_it() {
         let folder = tempfile::tempdir().unwrap();
         let log_id = LogId::generate([0; 16]);
-        let newcomer = Newcomer { keep_events: 1, log_id: &log_id, boot_id: None };
+        let newcomer = Newcomer {
+            keep_events: 1,
+            log_id: &log_id,
+            boot_id: None,
+        };
         let state = folder.path().join("state");
         let opened = open(&state, newcomer).unwrap();
         let mut journal = Journal::new(Store::Disk(opened.disk), None);
         let is_held = || check(&state).unwrap();
-        for what in ["soramode.db", "soramode.db-wal", "soramode.db-shm", "soramode.lock", "moved", "all"] {
+        for what in [
+            "soramode.db",
+            "soramode.db-wal",
+            "soramode.db-shm",
+            "soramode.lock",
+            "moved",
+            "all",
+        ] {
             assert!(matches!(journal.commit(records(1)).await, Outcome::Safe(_)));
             match what {
                 "moved" => std::fs::rename(database(&state), folder.path().join("moved.db")),
@@ -187,27 +231,63 @@ mod tests {
                 file => std::fs::remove_file(state.join(file)),
             }
             .unwrap();
-            assert!(matches!(journal.commit(Vec::new()).await, Outcome::Safe(_)), "{what}");
+            assert!(
+                matches!(journal.commit(Vec::new()).await, Outcome::Safe(_)),
+                "{what}"
+            );
             assert!(is_held().contains("sound"), "{what}");
-            assert!(matches!(open(&state, newcomer), Err(OpenError::Held(_))), "{what}: its lock is held still");
+            assert!(
+                matches!(open(&state, newcomer), Err(OpenError::Held(_))),
+                "{what}: its lock is held still"
+            );
         }
         drop(journal);
-        assert!(open(&state, newcomer).unwrap().stored.vanished_held, "what was committed is in it");
+        assert!(
+            open(&state, newcomer).unwrap().stored.vanished_held,
+            "what was committed is in it"
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn another_database_in_its_place_is_left_alone_until_it_is_moved_away() {
         let folder = tempfile::tempdir().unwrap();
         let log_id = LogId::generate([0; 16]);
-        let opened = open(folder.path(), Newcomer { keep_events: 1, log_id: &log_id, boot_id: None }).unwrap();
+        let opened = open(
+            folder.path(),
+            Newcomer {
+                keep_events: 1,
+                log_id: &log_id,
+                boot_id: None,
+            },
+        )
+        .unwrap();
         let mut journal = Journal::new(Store::Disk(opened.disk), None);
         let path = database(folder.path());
         std::fs::write(folder.path().join("other"), "a backup").unwrap();
         std::fs::rename(folder.path().join("other"), &path).unwrap();
-        assert!(matches!(journal.commit(Vec::new()).await, Outcome::Failed { error: WriteError::Replaced(_), .. }));
-        assert!(journal.trouble().unwrap().contains("Restart soramoded to use that file"), "{:?}", journal.trouble());
+        assert!(matches!(
+            journal.commit(Vec::new()).await,
+            Outcome::Failed {
+                error: WriteError::Replaced(_),
+                ..
+            }
+        ));
+        assert!(
+            journal
+                .trouble()
+                .unwrap()
+                .contains("Restart soramoded to use that file"),
+            "{:?}",
+            journal.trouble()
+        );
         assert_eq!(journal.due().await, Due::Retry);
-        assert_eq!((journal.retry().await, std::fs::read_to_string(&path).unwrap()), (None, "a backup".to_owned()));
+        assert_eq!(
+            (
+                journal.retry().await,
+                std::fs::read_to_string(&path).unwrap()
+            ),
+            (None, "a backup".to_owned())
+        );
         std::fs::remove_file(&path).unwrap();
         assert_eq!(journal.due().await, Due::Retry);
         assert_eq!(journal.retry().await, Some(Vec::new()));

@@ -39,7 +39,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use soramode_core::gate::Gate;
-use soramode_core::snapshot::{Clustering, Seed, Settings, Snapshot, SoraAdmission, SoraFeed, SoraSettings};
+use soramode_core::snapshot::{
+    Clustering, Seed, Settings, Snapshot, SoraAdmission, SoraFeed, SoraSettings,
+};
 use soramode_protocol::http_client::Outgoing;
 use soramode_protocol::id::LogId;
 use soramode_protocol::node::Storage;
@@ -140,23 +142,61 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
 }
 
 /// The same, and takes in what `reloads` brings of a configuration that was read again.
-pub async fn serve(config: Config, shutdown: CancellationToken, reloads: Reloads) -> Result<(), RunError> {
+#[expect(
+    clippy::too_many_lines,
+    reason = "starts every part of the daemon, in order"
+)]
+pub async fn serve(
+    config: Config,
+    shutdown: CancellationToken,
+    reloads: Reloads,
+) -> Result<(), RunError> {
     let few_descriptors = descriptors::raise_limit(config.http.listeners());
     let mut passed = Passed::take(&config)?;
     let socket = control_socket(&mut passed, &config)?;
-    let State { store, log, stored, storage, inputs, warning } = State::open(&config, LogId::generate(random()?))?;
+    let State {
+        store,
+        log,
+        stored,
+        storage,
+        inputs,
+        warning,
+    } = State::open(&config, LogId::generate(random()?))?;
     let assume_complete = config.assume_complete && warning.is_none();
     let (inbox, letters) = inbox::inbox();
-    let outgoing = Outgoing { authorities: config.authorities.clone(), mark: Some(http::mark(random()?)) };
-    let (health, polls) = (Arc::new(Health::new(&config, few_descriptors)), Arc::new(Notify::new()));
-    let surroundings = Surroundings { inbox: inbox.clone(), health: Arc::clone(&health), stop: shutdown.clone() };
-    let receivers = Receivers::new(&config.webhooks, outgoing.clone(), surroundings).map_err(RunError::Webhook)?;
-    let settings = Settings { assume_complete, webhooks: receivers.settings(&config.webhooks), ..settings(&config, storage) };
-    let gate = Gate::restore(Snapshot { settings, started: clock::now(), stored }, Seed(random()?));
+    let outgoing = Outgoing {
+        authorities: config.authorities.clone(),
+        mark: Some(http::mark(random()?)),
+    };
+    let (health, polls) = (
+        Arc::new(Health::new(&config, few_descriptors)),
+        Arc::new(Notify::new()),
+    );
+    let surroundings = Surroundings {
+        inbox: inbox.clone(),
+        health: Arc::clone(&health),
+        stop: shutdown.clone(),
+    };
+    let receivers = Receivers::new(&config.webhooks, outgoing.clone(), surroundings)
+        .map_err(RunError::Webhook)?;
+    let settings = Settings {
+        assume_complete,
+        webhooks: receivers.settings(&config.webhooks),
+        ..settings(&config, storage)
+    };
+    let gate = Gate::restore(
+        Snapshot {
+            settings,
+            started: clock::now(),
+            stored,
+        },
+        Seed(random()?),
+    );
     let (metrics, last_look) = (Arc::new(Metrics::new()?), LastLook::default());
     let api = sora_api(&config.http.sora, &outgoing)?;
     let ender = Ender::new(api.clone(), cluster_settings::on_fence(&config));
-    let (cluster, cluster_orders) = Cluster::open(&config, log.log_id(), (&inbox, &last_look, &health))?.unzip();
+    let (cluster, cluster_orders) =
+        Cluster::open(&config, log.log_id(), (&inbox, &last_look, &health))?.unzip();
     let (mirror, mirroring) = mirror(&config.http.sora, api.as_ref()).unzip();
     let outside = Outside {
         health: Arc::clone(&health),
@@ -169,11 +209,25 @@ pub async fn serve(config: Config, shutdown: CancellationToken, reloads: Reloads
         last_look,
         inbox: inbox.downgrade(),
     };
-    let driver = Driver::new(letters, Journal::new(store, warning), Arc::clone(&log), outside)?;
+    let driver = Driver::new(
+        letters,
+        Journal::new(store, warning),
+        Arc::clone(&log),
+        outside,
+    )?;
     let (node_name, operator_group) = (config.node_name.clone(), config.operator_group.clone());
-    let house = House { log: Arc::clone(&log), ender, node_name, operator_group, budgets: Budgets::new() };
+    let house = House {
+        log: Arc::clone(&log),
+        ender,
+        node_name,
+        operator_group,
+        budgets: Budgets::new(),
+    };
     let stop = shutdown.clone();
-    let (operators, operating) = watch::channel(Operators::of(config.operator_group.clone(), socket.operator_gid()));
+    let (operators, operating) = watch::channel(Operators::of(
+        config.operator_group.clone(),
+        socket.operator_gid(),
+    ));
     let supplies = Supplies {
         inbox: inbox.clone(),
         log,
@@ -190,10 +244,23 @@ pub async fn serve(config: Config, shutdown: CancellationToken, reloads: Reloads
     let mirroring = mirror::run(mirroring, shutdown.clone());
     let clustering = cluster_settings::run(cluster, shutdown.clone());
     let (control, api) = (socket.handle()?, http.files()?);
-    let changeable = Changeable { receivers, applications: http.applications(), health, operators, control, api };
+    let changeable = Changeable {
+        receivers,
+        applications: http.applications(),
+        health,
+        operators,
+        control,
+        api,
+    };
     let overdue = overdue(shutdown.clone(), config.webhooks.shutdown_grace);
     let (node, place) = (config.node_name.clone(), socket.path().to_owned());
-    let reloader = Reloader { config, place, changeable, inbox: inbox.clone(), stop: shutdown.clone() };
+    let reloader = Reloader {
+        config,
+        place,
+        changeable,
+        inbox: inbox.clone(),
+        stop: shutdown.clone(),
+    };
     let control = Control::new(house, operating, inbox, shutdown);
 
     tracing::info!(%node, socket = %socket.path().display(), version = soramode_protocol::version::VERSION, "ready");
@@ -202,7 +269,13 @@ pub async fn serve(config: Config, shutdown: CancellationToken, reloads: Reloads
     let driving = TaskTracker::new().spawn(driver.run(gate, inputs));
     // The doors are the last to write letters, so the driver ends after them, when it has done what they said.
     let serving = async {
-        tokio::join!(control.serve(&socket), http.serve(), mirroring, reloader.run(reloads), clustering);
+        tokio::join!(
+            control.serve(&socket),
+            http.serve(),
+            mirroring,
+            reloader.run(reloads),
+            clustering
+        );
     };
     let outcome = ended(Box::pin(serving), driving, overdue).await;
     socket.close();
@@ -246,7 +319,11 @@ fn control_socket(passed: &mut Passed, config: &Config) -> Result<SocketFile, So
 fn settings(config: &Config, storage: Storage) -> Settings {
     Settings {
         node_name: config.node_name.clone(),
-        clustering: if config.cluster.is_some() { Clustering::Clustered } else { Clustering::Standalone },
+        clustering: if config.cluster.is_some() {
+            Clustering::Clustered
+        } else {
+            Clustering::Standalone
+        },
         cluster: config.cluster.as_ref().map(cluster_settings::settings),
         mode: config.mode,
         session_linger: config.session_linger,
@@ -278,7 +355,11 @@ fn sora_settings(sora: &SoraConfig) -> SoraSettings {
 /// The way to Sora's own API.
 fn sora_api(sora: &SoraConfig, outgoing: &Outgoing) -> Result<Option<SoraApi>, RunError> {
     let api = |url: &HttpUrl| SoraApi::new(url.0.clone(), None, sora.upstream_timeout, outgoing);
-    sora.api.as_ref().map(api).transpose().map_err(RunError::SoraApi)
+    sora.api
+        .as_ref()
+        .map(api)
+        .transpose()
+        .map_err(RunError::SoraApi)
 }
 
 /// The mirror of the mode, where the configuration asks for one.

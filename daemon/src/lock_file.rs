@@ -15,11 +15,14 @@ const BITS: u32 = 0o600;
 
 /// Opens a lock file, and makes it if it is not there; `None` where something else than a plain file with one name is there.
 pub(crate) fn open(path: &Path) -> io::Result<Option<File>> {
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let flags =
+        OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = match rustix::fs::open(path, flags, Mode::from_raw_mode(BITS)) {
         Ok(file) => File::from(file),
         // A link, a folder, a socket: each is refused in its own way.
-        Err(rustix::io::Errno::LOOP | rustix::io::Errno::ISDIR | rustix::io::Errno::NXIO) => return Ok(None),
+        Err(rustix::io::Errno::LOOP | rustix::io::Errno::ISDIR | rustix::io::Errno::NXIO) => {
+            return Ok(None);
+        }
         Err(error) => return Err(error.into()),
     };
     let metadata = file.metadata()?;

@@ -38,7 +38,12 @@ pub fn start(format: LogFormat, level: LogLevel) -> io::Result<()> {
     let queue = Queue::of_process()?;
     let (filter, handle) = reload::Layer::new(filter(level));
     // Taken by whoever came first: with the daemon run inside a test, the test's own.
-    if Registry::default().with(lines(format, filter, queue)).try_init().is_err() || LEVEL.set(handle).is_err() {
+    if Registry::default()
+        .with(lines(format, filter, queue))
+        .try_init()
+        .is_err()
+        || LEVEL.set(handle).is_err()
+    {
         tracing::debug!("the log had been started already");
     } else {
         panic::set_hook(Box::new(log_panic));
@@ -51,18 +56,23 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     let message = panic.payload_as_str().unwrap_or("no message");
     let place = panic.location().map(ToString::to_string);
     let backtrace = Backtrace::capture();
-    let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
+    let backtrace =
+        (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
     tracing::error!(place, backtrace, "panicked: {message}");
 }
 
 /// Logs so much from now on.
 pub(crate) fn set_level(level: LogLevel) -> Result<(), String> {
     let handle = LEVEL.get().ok_or("the log is not this daemon's")?;
-    handle.reload(filter(level)).map_err(|problem| problem.to_string())
+    handle
+        .reload(filter(level))
+        .map_err(|problem| problem.to_string())
 }
 
 fn filter(level: LogLevel) -> Targets {
-    Targets::new().with_default(LevelFilter::WARN.min(max_level(level).into())).with_target(OWN_TARGETS, max_level(level))
+    Targets::new()
+        .with_default(LevelFilter::WARN.min(max_level(level).into()))
+        .with_target(OWN_TARGETS, max_level(level))
 }
 
 fn lines<F, W>(format: LogFormat, filter: F, writer: W) -> Box<dyn Layer<Registry> + Send + Sync>
@@ -70,10 +80,19 @@ where
     F: Filter<Registry> + Send + Sync + 'static,
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let base = tracing_subscriber::fmt::layer().with_timer(WallClock).with_target(false).with_writer(writer);
+    let base = tracing_subscriber::fmt::layer()
+        .with_timer(WallClock)
+        .with_target(false)
+        .with_writer(writer);
     match format {
         LogFormat::Text => base.with_ansi(wants_colour()).with_filter(filter).boxed(),
-        LogFormat::Json => base.json().flatten_event(true).with_current_span(false).with_span_list(false).with_filter(filter).boxed(),
+        LogFormat::Json => base
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_span_list(false)
+            .with_filter(filter)
+            .boxed(),
     }
 }
 
@@ -145,7 +164,8 @@ mod tests {
         }
         let page = Page::default();
         let writer = page.clone();
-        let subscriber = Registry::default().with(lines(format, filter(level), move || writer.clone()));
+        let subscriber =
+            Registry::default().with(lines(format, filter(level), move || writer.clone()));
         tracing::subscriber::with_default(subscriber, say);
         let bytes = page.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
@@ -153,7 +173,9 @@ mod tests {
 
     #[test]
     fn a_line_has_time_level_and_words() {
-        let line = logged(LogFormat::Text, LogLevel::Info, || tracing::info!(sessions = 3, "mode changed"));
+        let line = logged(LogFormat::Text, LogLevel::Info, || {
+            tracing::info!(sessions = 3, "mode changed");
+        });
         let (time, rest) = line.split_once(' ').unwrap();
         assert!(time.len() == 27 && time.parse::<Time>().is_ok(), "{time}");
         assert_eq!(rest, " INFO mode changed sessions=3\n");
@@ -161,9 +183,14 @@ mod tests {
 
     #[test]
     fn a_json_line_is_flat() {
-        let line = logged(LogFormat::Json, LogLevel::Info, || tracing::info!(sessions = 3, "mode changed"));
+        let line = logged(LogFormat::Json, LogLevel::Info, || {
+            tracing::info!(sessions = 3, "mode changed");
+        });
         let line: serde_json::Value = serde_json::from_str(&line).unwrap();
-        assert_eq!((&line["level"], &line["message"], &line["sessions"]), (&"INFO".into(), &"mode changed".into(), &3.into()));
+        assert_eq!(
+            (&line["level"], &line["message"], &line["sessions"]),
+            (&"INFO".into(), &"mode changed".into(), &3.into())
+        );
         assert!(line["timestamp"].as_str().unwrap().parse::<Time>().is_ok());
     }
 

@@ -29,7 +29,11 @@ fn main() -> ExitCode {
         Err(told) => return tell(&told),
     };
     let (is_check, is_state_check) = (args.check_config, args.check_state);
-    let args = if is_check { args.with_default_file(Path::new(CONFIG_FILE)) } else { args };
+    let args = if is_check {
+        args.with_default_file(Path::new(CONFIG_FILE))
+    } else {
+        args
+    };
     let loaded = match Config::load_with_warnings(args) {
         Ok(loaded) => loaded,
         Err(error) => return fail(MISUSED, &error),
@@ -45,20 +49,33 @@ fn main() -> ExitCode {
 fn tell(told: &clap::Error) -> ExitCode {
     let status = u8::try_from(told.exit_code()).unwrap_or(MISUSED);
     // Where nobody hears it there is nobody to tell: the status speaks.
-    if told.print().is_ok() { ExitCode::from(status) } else { ExitCode::from(status.max(FAILED)) }
+    if told.print().is_ok() {
+        ExitCode::from(status)
+    } else {
+        ExitCode::from(status.max(FAILED))
+    }
 }
 
 fn check(loaded: &Loaded) -> ExitCode {
     let read = match &loaded.file {
         Some(file) => file.display().to_string(),
-        None => format!("flags and environment variables only: --config is not set, and {CONFIG_FILE} does not exist"),
+        None => format!(
+            "flags and environment variables only: --config is not set, and {CONFIG_FILE} does not exist"
+        ),
     };
     if let Err(error) = socket_file::check(&loaded.config) {
         return fail(MISUSED, &error);
     }
-    let warnings = loaded.warnings.iter().try_for_each(|warning| writeln!(io::stderr(), "soramoded: warning: {warning}"));
+    let warnings = loaded
+        .warnings
+        .iter()
+        .try_for_each(|warning| writeln!(io::stderr(), "soramoded: warning: {warning}"));
     let told = warnings.and_then(|()| writeln!(io::stdout(), "ok ({read})"));
-    if told.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
+    if told.is_ok() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(FAILED)
+    }
 }
 
 fn check_state(config: &Config) -> ExitCode {
@@ -69,12 +86,17 @@ fn check_state(config: &Config) -> ExitCode {
     match told {
         Ok(told) if io::stdout().write_all(told.as_bytes()).is_ok() => ExitCode::SUCCESS,
         Ok(_) => ExitCode::from(FAILED),
-        Err(unusable) => fail(FAILED, format_args!("{unusable}\nhint: {}", unusable.hint())),
+        Err(unusable) => fail(
+            FAILED,
+            format_args!("{unusable}\nhint: {}", unusable.hint()),
+        ),
     }
 }
 
 fn run(loaded: Loaded) -> ExitCode {
-    let Loaded { config, warnings, .. } = loaded;
+    let Loaded {
+        config, warnings, ..
+    } = loaded;
     if let Err(error) = log::start(config.log_format, config.log_level) {
         return fail(FAILED, format_args!("cannot start the log: {error}"));
     }
@@ -87,7 +109,11 @@ fn run(loaded: Loaded) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            let hint = error.downcast_ref().and_then(RunError::hint).map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
+            let hint = error
+                .downcast_ref()
+                .and_then(RunError::hint)
+                .map(|hint| format!("\nhint: {hint}"))
+                .unwrap_or_default();
             fail(FAILED, format_args!("{error:#}{hint}"))
         }
     }
@@ -95,7 +121,10 @@ fn run(loaded: Loaded) -> ExitCode {
 
 fn serve(config: Config) -> anyhow::Result<()> {
     // One thread for all that is decided: what takes longer has threads of its own.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start")?;
     let outcome = runtime.block_on(async {
         let shutdown = CancellationToken::new();
         let (reload, reloads) = mpsc::channel(1);
@@ -170,7 +199,9 @@ async fn read_again(reload: mpsc::Sender<Reading>) {
         Err(told) => Err(told.to_string()),
     });
     let reading = match read.await {
-        Ok(Ok(Loaded { config, warnings, .. })) => {
+        Ok(Ok(Loaded {
+            config, warnings, ..
+        })) => {
             for warning in warnings {
                 tracing::warn!("{warning}");
             }

@@ -14,11 +14,27 @@ use soramode_protocol::time::Time;
 use crate::log;
 
 /// Upper bounds of the decisions' times, in seconds.
-const DECISION_SECONDS: &[f64] =
-    &[0.000_001, 0.000_002_5, 0.000_005, 0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.001, 0.005, 0.025, 0.1, 1.0];
+const DECISION_SECONDS: &[f64] = &[
+    0.000_001,
+    0.000_002_5,
+    0.000_005,
+    0.000_01,
+    0.000_025,
+    0.000_05,
+    0.000_1,
+    0.000_25,
+    0.001,
+    0.005,
+    0.025,
+    0.1,
+    1.0,
+];
 
 /// Upper bounds of the commits' times, in seconds.
-const COMMIT_SECONDS: &[f64] = &[0.000_001, 0.000_01, 0.000_1, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0];
+const COMMIT_SECONDS: &[f64] = &[
+    0.000_001, 0.000_01, 0.000_1, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0,
+    5.0,
+];
 
 /// The counters. One for the whole daemon.
 #[derive(Debug)]
@@ -55,7 +71,14 @@ pub(crate) enum WebhookOutcome {
 }
 
 impl WebhookOutcome {
-    const ALL: [Self; 6] = [Self::Taken, Self::Rejected, Self::Denied, Self::UpstreamFailed, Self::Unreadable, Self::Forbidden];
+    const ALL: [Self; 6] = [
+        Self::Taken,
+        Self::Rejected,
+        Self::Denied,
+        Self::UpstreamFailed,
+        Self::Unreadable,
+        Self::Forbidden,
+    ];
 
     const fn name(self) -> &'static str {
         match self {
@@ -73,22 +96,50 @@ impl Metrics {
     /// All at zero.
     pub(crate) fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
-        let decisions =
-            counters(&registry, "decisions_total", "Decisions about new connections, by answer and reason.", &["answer", "reason"])?;
-        let events = counters(&registry, "events_total", "Events written to the log, by type.", &["type"])?;
-        let webhooks = counters(&registry, "webhooks_total", "Webhooks received from Sora, by kind and outcome.", &["kind", "outcome"])?;
-        let polls = counters(&registry, "polls_total", "Polls of Sora's connections, by outcome.", &["outcome"])?;
-        let last_poll =
-            IntGauge::new("soramode_last_poll_timestamp_seconds", "Time of the last successful poll of Sora's connections; 0 for never.")?;
+        let decisions = counters(
+            &registry,
+            "decisions_total",
+            "Decisions about new connections, by answer and reason.",
+            &["answer", "reason"],
+        )?;
+        let events = counters(
+            &registry,
+            "events_total",
+            "Events written to the log, by type.",
+            &["type"],
+        )?;
+        let webhooks = counters(
+            &registry,
+            "webhooks_total",
+            "Webhooks received from Sora, by kind and outcome.",
+            &["kind", "outcome"],
+        )?;
+        let polls = counters(
+            &registry,
+            "polls_total",
+            "Polls of Sora's connections, by outcome.",
+            &["outcome"],
+        )?;
+        let last_poll = IntGauge::new(
+            "soramode_last_poll_timestamp_seconds",
+            "Time of the last successful poll of Sora's connections; 0 for never.",
+        )?;
         registry.register(Box::new(last_poll.clone()))?;
-        for (kind, outcome) in ["auth", "session", "event"].into_iter().flat_map(|kind| WebhookOutcome::ALL.map(|outcome| (kind, outcome)))
+        for (kind, outcome) in ["auth", "session", "event"]
+            .into_iter()
+            .flat_map(|kind| WebhookOutcome::ALL.map(|outcome| (kind, outcome)))
         {
             webhooks.with_label_values(&[kind, outcome.name()]);
         }
         for outcome in ["succeeded", "failed"] {
             polls.with_label_values(&[outcome]);
         }
-        let reject = |reason: RejectReason| (reason, decisions.with_label_values(&["reject", reason.name()]));
+        let reject = |reason: RejectReason| {
+            (
+                reason,
+                decisions.with_label_values(&["reject", reason.name()]),
+            )
+        };
         Ok(Self {
             offers: decisions.with_label_values(&["offer", ""]),
             redirects: decisions.with_label_values(&["redirect", ""]),
@@ -99,8 +150,16 @@ impl Metrics {
                 "Time from receiving a request for a decision until sending its answer, including the commit.",
                 DECISION_SECONDS,
             )?,
-            events: EventType::ALL.into_iter().map(|kind| (kind, events.with_label_values(&[kind.name()]))).collect(),
-            commit_seconds: histogram(&registry, "commit_duration_seconds", "Duration of commits of records.", COMMIT_SECONDS)?,
+            events: EventType::ALL
+                .into_iter()
+                .map(|kind| (kind, events.with_label_values(&[kind.name()])))
+                .collect(),
+            commit_seconds: histogram(
+                &registry,
+                "commit_duration_seconds",
+                "Duration of commits of records.",
+                COMMIT_SECONDS,
+            )?,
             api_calls: counters(
                 &registry,
                 "api_calls_total",
@@ -112,7 +171,10 @@ impl Metrics {
             last_poll,
             log_lines_dropped: register(
                 &registry,
-                IntCounter::with_opts(named("log_lines_dropped_total", "Log lines dropped because standard error was not being read."))?,
+                IntCounter::with_opts(named(
+                    "log_lines_dropped_total",
+                    "Log lines dropped because standard error was not being read.",
+                ))?,
             )?,
             registry,
         })
@@ -121,7 +183,9 @@ impl Metrics {
     /// Answers that left together, `took` after their requests were taken.
     pub(crate) fn answered(&self, acts: &[Act], took: Duration) {
         for act in acts {
-            let Act::Answer(_, Ok(Reply::Decision(decision))) = act else { continue };
+            let Act::Answer(_, Ok(Reply::Decision(decision))) = act else {
+                continue;
+            };
             self.counter(decision).into_iter().for_each(IntCounter::inc);
             self.decision_seconds.observe(took.as_secs_f64());
         }
@@ -131,26 +195,39 @@ impl Metrics {
         match decision {
             Decision::Offer { .. } => Some(&self.offers),
             Decision::Redirect { .. } => Some(&self.redirects),
-            Decision::Reject { reason, .. } => self.rejects.iter().find(|(other, _)| other == reason).map(|(_, counter)| counter),
+            Decision::Reject { reason, .. } => self
+                .rejects
+                .iter()
+                .find(|(other, _)| other == reason)
+                .map(|(_, counter)| counter),
         }
     }
 
     /// An event was written.
     pub(crate) fn event(&self, event: &Event) {
         let event_type = event.kind.event_type();
-        if let Some((_, counter)) = self.events.iter().find(|(other, _)| Some(*other) == event_type) {
+        if let Some((_, counter)) = self
+            .events
+            .iter()
+            .find(|(other, _)| Some(*other) == event_type)
+        {
             counter.inc();
         }
     }
 
     /// Events of this type since the start.
     pub(crate) fn events(&self, event_type: EventType) -> u64 {
-        self.events.iter().find(|(other, _)| *other == event_type).map_or(0, |(_, counter)| counter.get())
+        self.events
+            .iter()
+            .find(|(other, _)| *other == event_type)
+            .map_or(0, |(_, counter)| counter.get())
     }
 
     /// Webhooks of Sora's of this kind with this outcome since the start.
     pub(crate) fn webhooks(&self, kind: &'static str, outcome: WebhookOutcome) -> u64 {
-        self.webhooks.with_label_values(&[kind, outcome.name()]).get()
+        self.webhooks
+            .with_label_values(&[kind, outcome.name()])
+            .get()
     }
 
     /// Records were committed.
@@ -160,17 +237,25 @@ impl Metrics {
 
     /// One of Sora's webhooks: `kind` is `auth`, `session` or `event`.
     pub(crate) fn webhook(&self, kind: &'static str, outcome: WebhookOutcome) {
-        self.webhooks.with_label_values(&[kind, outcome.name()]).inc();
+        self.webhooks
+            .with_label_values(&[kind, outcome.name()])
+            .inc();
     }
 
     /// A call of the API that was answered.
     pub(crate) fn api_call(&self, operation: &'static str, status: StatusCode) {
-        self.api_calls.with_label_values(&[operation, status.as_str()]).inc();
+        self.api_calls
+            .with_label_values(&[operation, status.as_str()])
+            .inc();
     }
 
     /// A poll of Sora's API; when it succeeded, if it did.
     pub(crate) fn poll(&self, succeeded: Option<Time>) {
-        let outcome = if succeeded.is_some() { "succeeded" } else { "failed" };
+        let outcome = if succeeded.is_some() {
+            "succeeded"
+        } else {
+            "failed"
+        };
         self.polls.with_label_values(&[outcome]).inc();
         if let Some(now) = succeeded {
             self.last_poll.set(now.as_micros() / 1_000_000);
@@ -179,7 +264,8 @@ impl Metrics {
 
     /// As it is now.
     pub(crate) fn gather(&self) -> Vec<prometheus::proto::MetricFamily> {
-        self.log_lines_dropped.inc_by(log::dropped().saturating_sub(self.log_lines_dropped.get()));
+        self.log_lines_dropped
+            .inc_by(log::dropped().saturating_sub(self.log_lines_dropped.get()));
         self.registry.gather()
     }
 }
@@ -189,16 +275,32 @@ pub(crate) fn named(name: &str, help: &str) -> Opts {
     Opts::new(format!("soramode_{name}"), help)
 }
 
-fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
+fn counters(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> Result<IntCounterVec, prometheus::Error> {
     register(registry, IntCounterVec::new(named(name, help), labels)?)
 }
 
-fn histogram(registry: &Registry, name: &str, help: &str, buckets: &[f64]) -> Result<Histogram, prometheus::Error> {
-    let opts = HistogramOpts { common_opts: named(name, help), buckets: buckets.to_vec() };
+fn histogram(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    buckets: &[f64],
+) -> Result<Histogram, prometheus::Error> {
+    let opts = HistogramOpts {
+        common_opts: named(name, help),
+        buckets: buckets.to_vec(),
+    };
     register(registry, Histogram::with_opts(opts)?)
 }
 
-fn register<C: Collector + Clone + 'static>(registry: &Registry, collector: C) -> Result<C, prometheus::Error> {
+fn register<C: Collector + Clone + 'static>(
+    registry: &Registry,
+    collector: C,
+) -> Result<C, prometheus::Error> {
     registry.register(Box::new(collector.clone()))?;
     Ok(collector)
 }

@@ -56,8 +56,19 @@ impl Mirror {
     pub(crate) fn new(api: SoraApi) -> (Self, Mirroring) {
         let (orders, receiver) = mpsc::unbounded_channel();
         let warning = Arc::default();
-        let mirroring = Mirroring { api: api.clone(), orders: receiver, warning: Arc::clone(&warning) };
-        (Self { api, orders, warning }, mirroring)
+        let mirroring = Mirroring {
+            api: api.clone(),
+            orders: receiver,
+            warning: Arc::clone(&warning),
+        };
+        (
+            Self {
+                api,
+                orders,
+                warning,
+            },
+            mirroring,
+        )
     }
 
     /// The mode changed by itself. Nobody can set `initial` on a Sora.
@@ -70,14 +81,21 @@ impl Mirror {
     /// Somebody asked for a mode: the answer goes out when Sora has heard of it, or did not want to.
     pub(crate) fn answer_change(&self, owed: Owed, changed: ModeChanged) {
         match SettableMode::try_from(changed.mode) {
-            Ok(mode) => self.order(Order { mode, answer: Some((owed, changed)) }),
+            Ok(mode) => self.order(Order {
+                mode,
+                answer: Some((owed, changed)),
+            }),
             Err(_) => owed.answer(Reply::ModeChanged(changed)),
         }
     }
 
     fn order(&self, order: Order) {
         // Whoever would have told Sora is gone with the daemon.
-        if let Err(mpsc::error::SendError(Order { answer: Some((owed, changed)), .. })) = self.orders.send(order) {
+        if let Err(mpsc::error::SendError(Order {
+            answer: Some((owed, changed)),
+            ..
+        })) = self.orders.send(order)
+        {
             owed.answer(Reply::ModeChanged(changed));
         }
     }
@@ -95,7 +113,12 @@ impl Mirror {
 
     /// Says in a status what Sora was not told.
     pub(crate) fn complete(&self, status: &mut Status) {
-        status.warnings.extend(self.warning.lock().unwrap_or_else(PoisonError::into_inner).clone());
+        status.warnings.extend(
+            self.warning
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone(),
+        );
     }
 }
 
@@ -127,18 +150,28 @@ impl Mirroring {
                     untold = None;
                 }
             }
-            let Some(mode) = orders.last().map(|order| order.mode).or(untold) else { continue };
+            let Some(mode) = orders.last().map(|order| order.mode).or(untold) else {
+                continue;
+            };
             let told = tokio::select! {
                 biased;
                 () = stop.cancelled() => Err(SoraApiError::Unreachable("soramoded is stopping".to_owned())),
                 told = in_time(self.api.change_mode(mode)) => told,
             };
             untold = told.is_err().then_some(mode);
-            let warning =
-                told.err().map(|error| format!("cannot set the mode of Sora ({}) to {}: {error}", self.api.url(), Mode::from(mode)));
+            let warning = told.err().map(|error| {
+                format!(
+                    "cannot set the mode of Sora ({}) to {}: {error}",
+                    self.api.url(),
+                    Mode::from(mode)
+                )
+            });
             self.warn(warning.clone());
             for (owed, changed) in orders.into_iter().filter_map(|order| order.answer) {
-                owed.answer(Reply::ModeChanged(ModeChanged { warning: warning.clone(), ..changed }));
+                owed.answer(Reply::ModeChanged(ModeChanged {
+                    warning: warning.clone(),
+                    ..changed
+                }));
             }
         }
     }
@@ -150,15 +183,24 @@ impl Mirroring {
     }
 
     fn warn(&self, warning: Option<String>) {
-        let before = std::mem::replace(&mut *self.warning.lock().unwrap_or_else(PoisonError::into_inner), warning.clone());
+        let before = std::mem::replace(
+            &mut *self.warning.lock().unwrap_or_else(PoisonError::into_inner),
+            warning.clone(),
+        );
         match (before, warning) {
-            (before, Some(warning)) if before.as_ref() != Some(&warning) => tracing::warn!("{warning}"),
+            (before, Some(warning)) if before.as_ref() != Some(&warning) => {
+                tracing::warn!("{warning}");
+            }
             (Some(_), None) => tracing::info!("Sora's mode matches again"),
             (_, _) => {}
         }
     }
 }
 
-async fn in_time<T>(asked: impl Future<Output = Result<T, SoraApiError>>) -> Result<T, SoraApiError> {
-    timeout(MIRROR_TIME, asked).await.unwrap_or(Err(SoraApiError::TimedOut))
+async fn in_time<T>(
+    asked: impl Future<Output = Result<T, SoraApiError>>,
+) -> Result<T, SoraApiError> {
+    timeout(MIRROR_TIME, asked)
+        .await
+        .unwrap_or(Err(SoraApiError::TimedOut))
 }

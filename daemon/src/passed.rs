@@ -20,7 +20,11 @@ use crate::config::Config;
 const CONTROL: &str = "control";
 
 /// Names of HTTP listeners, and the settings that say where each is.
-const HTTP: [(&str, &str); 3] = [("api", "api-listen"), ("sora", "sora-listen"), ("observe", "observe-listen")];
+const HTTP: [(&str, &str); 3] = [
+    ("api", "api-listen"),
+    ("sora", "sora-listen"),
+    ("observe", "observe-listen"),
+];
 
 /// How long a client of a socket that outlives the daemon has for its first word, from when it came, also if the daemon stops meanwhile.
 const FIRST_WORD_TIME: Duration = Duration::from_secs(2);
@@ -68,7 +72,9 @@ pub enum PassedError {
         settings: &'static str,
     },
     /// Two could be the control socket.
-    #[error("two inherited sockets could be the control socket: name one of them {CONTROL} (FileDescriptorName=)")]
+    #[error(
+        "two inherited sockets could be the control socket: name one of them {CONTROL} (FileDescriptorName=)"
+    )]
     TwoControls,
     /// The system refused.
     #[error("cannot read the address of the inherited socket {name:?}: {error}")]
@@ -106,7 +112,10 @@ impl Passed {
             {
                 passed.sort_tcp(listener, name, config)?;
             } else {
-                return Err(PassedError::Useless { number: index + 1, name: name.to_owned() });
+                return Err(PassedError::Useless {
+                    number: index + 1,
+                    name: name.to_owned(),
+                });
             }
         }
         Ok(passed)
@@ -129,8 +138,16 @@ impl Passed {
         Some(self.unix.swap_remove(at).1)
     }
 
-    fn sort_unix(&mut self, listener: UnixListener, name: &str, config: &Config) -> Result<(), PassedError> {
-        let address = listener.local_addr().map_err(|error| PassedError::System { name: name.to_owned(), error })?;
+    fn sort_unix(
+        &mut self,
+        listener: UnixListener,
+        name: &str,
+        config: &Config,
+    ) -> Result<(), PassedError> {
+        let address = listener.local_addr().map_err(|error| PassedError::System {
+            name: name.to_owned(),
+            error,
+        })?;
         let path = address.as_pathname().unwrap_or(Path::new("")).to_owned();
         let is_api = config.http.api.listen.contains(&Listen::Unix(path.clone()));
         if name != CONTROL && is_api {
@@ -139,7 +156,11 @@ impl Passed {
         }
         if HTTP.iter().any(|(known, _)| *known == name) {
             let place = Listen::Unix(path).to_string();
-            return Err(PassedError::Unasked { name: name.to_owned(), place, settings: "api-listen" });
+            return Err(PassedError::Unasked {
+                name: name.to_owned(),
+                place,
+                settings: "api-listen",
+            });
         }
         match self.control.replace(listener) {
             None => Ok(()),
@@ -147,19 +168,34 @@ impl Passed {
         }
     }
 
-    fn sort_tcp(&mut self, listener: TcpListener, name: &str, config: &Config) -> Result<(), PassedError> {
-        let address = listener.local_addr().map_err(|error| PassedError::System { name: name.to_owned(), error })?;
+    fn sort_tcp(
+        &mut self,
+        listener: TcpListener,
+        name: &str,
+        config: &Config,
+    ) -> Result<(), PassedError> {
+        let address = listener.local_addr().map_err(|error| PassedError::System {
+            name: name.to_owned(),
+            error,
+        })?;
         let http = &config.http;
         let says = |setting: &str| match setting {
             "api-listen" => http.api.listen.contains(&Listen::Tcp(address)),
             "sora-listen" => http.sora.listen == Some(address),
             _ => http.observe_listen == Some(address),
         };
-        let named = HTTP.iter().find(|(known, _)| *known == name).map(|(_, setting)| *setting);
+        let named = HTTP
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, setting)| *setting);
         let is_asked = named.map_or_else(|| HTTP.iter().any(|(_, setting)| says(setting)), says);
         if !is_asked {
             let settings = named.unwrap_or("api-listen, sora-listen or observe-listen");
-            return Err(PassedError::Unasked { name: name.to_owned(), place: address.to_string(), settings });
+            return Err(PassedError::Unasked {
+                name: name.to_owned(),
+                place: address.to_string(),
+                settings,
+            });
         }
         self.tcp.push((address, listener));
         Ok(())

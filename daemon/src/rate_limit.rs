@@ -20,14 +20,20 @@ struct State {
 
 impl RateLimit {
     pub(crate) const fn new() -> Self {
-        Self(Mutex::new(State { logged: None, suppressed: 0 }))
+        Self(Mutex::new(State {
+            logged: None,
+            suppressed: 0,
+        }))
     }
 
     /// Returns the number of lines suppressed since the last one if another may be logged now.
     pub(crate) fn admit(&self) -> Option<u64> {
         let now = Instant::now();
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.logged.is_some_and(|logged| now.duration_since(logged) < PAUSE) {
+        if state
+            .logged
+            .is_some_and(|logged| now.duration_since(logged) < PAUSE)
+        {
             state.suppressed += 1;
             return None;
         }

@@ -63,7 +63,9 @@ impl Outcome {
     fn note(&mut self, names: &[&'static str], outcome: Result<(), impl Display>) {
         match outcome {
             Ok(()) => self.taken.extend(names),
-            Err(problem) => self.refused.push(format!("{}: {problem}", names.join(", "))),
+            Err(problem) => self
+                .refused
+                .push(format!("{}: {problem}", names.join(", "))),
         }
     }
 }
@@ -123,16 +125,25 @@ impl Reloader {
         tracing::info!("configuration reloaded; applied: {taken}; restart required for: {waits}");
         notify::reloaded(&match needs_restart.as_slice() {
             [] => format!("serving {}", self.place.display()),
-            names => format!("serving {}; restart required for: {}", self.place.display(), names.join(", ")),
+            names => format!(
+                "serving {}; restart required for: {}",
+                self.place.display(),
+                names.join(", ")
+            ),
         });
     }
 
     async fn take_webhooks(&mut self, new: &Config, outcome: &mut Outcome) {
         let authorities = new.authorities.clone();
         // What needs a restart stays what it was.
-        let new = WebhookConfig { shutdown_grace: self.config.webhooks.shutdown_grace, ..new.webhooks.clone() };
+        let new = WebhookConfig {
+            shutdown_grace: self.config.webhooks.shutdown_grace,
+            ..new.webhooks.clone()
+        };
         let mut changed = webhooks_changed(&self.config.webhooks, &new);
-        changed.extend((self.config.authorities != authorities && !new.urls.is_empty()).then_some("ca-file"));
+        changed.extend(
+            (self.config.authorities != authorities && !new.urls.is_empty()).then_some("ca-file"),
+        );
         if changed.is_empty() {
             return;
         }
@@ -150,8 +161,12 @@ impl Reloader {
     }
 
     fn take_upstreams(&mut self, new: &Config, outcome: &mut Outcome) {
-        let (authorities, are_others) = (&new.authorities, self.config.authorities != new.authorities);
-        let (old, new) = (&mut self.config.http.sora.upstreams, &new.http.sora.upstreams);
+        let (authorities, are_others) =
+            (&new.authorities, self.config.authorities != new.authorities);
+        let (old, new) = (
+            &mut self.config.http.sora.upstreams,
+            &new.http.sora.upstreams,
+        );
         let changed = differing([
             ("auth-upstream", old.auth != new.auth),
             ("session-upstream", old.session != new.session),
@@ -162,7 +177,10 @@ impl Reloader {
             return;
         }
         let before = std::mem::replace(old, new.clone());
-        let renewed = self.changeable.applications.renew(&self.config.http.sora, authorities);
+        let renewed = self
+            .changeable
+            .applications
+            .renew(&self.config.http.sora, authorities);
         match &renewed {
             Ok(()) => self.changeable.health.renew(&self.config.http),
             Err(_) => self.config.http.sora.upstreams = before,
@@ -193,10 +211,14 @@ impl Reloader {
             move || Operators::look_up(group)
         });
         let admitted = match looked_up.await {
-            Ok(Ok(operators)) => self.admit(operators.gid()).map(|()| operators).inspect_err(|_| {
-                // As it was before, as far as that can be.
-                self.admit(before).unwrap_or_default();
-            }),
+            Ok(Ok(operators)) => {
+                self.admit(operators.gid())
+                    .map(|()| operators)
+                    .inspect_err(|_| {
+                        // As it was before, as far as that can be.
+                        self.admit(before).unwrap_or_default();
+                    })
+            }
             Ok(Err(problem)) => Err(problem.to_string()),
             Err(problem) => Err(problem.to_string()),
         };
@@ -213,22 +235,47 @@ impl Reloader {
     }
 
     fn admit(&self, gid: Option<u32>) -> Result<(), String> {
-        let control = self.changeable.control.iter().map(|file| (file, self.config.socket_mode));
-        let api = self.changeable.api.iter().map(|file| (file, socket_file::operators_bits(gid)));
-        control.chain(api).try_for_each(|(file, bits)| file.admit(gid, bits)).map_err(|problem| problem.to_string())
+        let control = self
+            .changeable
+            .control
+            .iter()
+            .map(|file| (file, self.config.socket_mode));
+        let api = self
+            .changeable
+            .api
+            .iter()
+            .map(|file| (file, socket_file::operators_bits(gid)));
+        control
+            .chain(api)
+            .try_for_each(|(file, bits)| file.admit(gid, bits))
+            .map_err(|problem| problem.to_string())
     }
 }
 
 fn or_nothing(names: &[&str]) -> String {
-    if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
+    if names.is_empty() {
+        "nothing".to_owned()
+    } else {
+        names.join(", ")
+    }
 }
 
 fn differing<const N: usize>(settings: [(&'static str, bool); N]) -> Vec<&'static str> {
-    settings.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
+    settings
+        .into_iter()
+        .filter(|(_, differs)| *differs)
+        .map(|(name, _)| name)
+        .collect()
 }
 
 fn webhooks_changed(old: &WebhookConfig, new: &WebhookConfig) -> Vec<&'static str> {
-    let WebhookConfig { urls, types, secrets, label, shutdown_grace: _ } = old;
+    let WebhookConfig {
+        urls,
+        types,
+        secrets,
+        label,
+        shutdown_grace: _,
+    } = old;
     differing([
         ("webhook", *urls != new.urls),
         ("webhook-events", *types != new.types),
@@ -239,9 +286,32 @@ fn webhooks_changed(old: &WebhookConfig, new: &WebhookConfig) -> Vec<&'static st
 
 /// What differs and is only heard at a start. A setting that is added to the daemon is placed here, or above.
 fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
-    let Config { node_name, socket, socket_mode, mode, session_linger, max_connections, keep_events, .. } = old;
-    let Config { socket_grace, assume_complete, state_dir, http, webhooks, cluster, log_format, authorities, .. } = old;
-    let Config { operator_group: _, log_level: _, .. } = old;
+    let Config {
+        node_name,
+        socket,
+        socket_mode,
+        mode,
+        session_linger,
+        max_connections,
+        keep_events,
+        ..
+    } = old;
+    let Config {
+        socket_grace,
+        assume_complete,
+        state_dir,
+        http,
+        webhooks,
+        cluster,
+        log_format,
+        authorities,
+        ..
+    } = old;
+    let Config {
+        operator_group: _,
+        log_level: _,
+        ..
+    } = old;
     let own = differing([
         ("node-name", *node_name != new.node_name),
         ("socket", *socket != new.socket),
@@ -254,18 +324,46 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("assume-complete", *assume_complete != new.assume_complete),
         ("state-dir", *state_dir != new.state_dir),
         ("cluster and what belongs to it", *cluster != new.cluster),
-        ("shutdown-grace", webhooks.shutdown_grace != new.webhooks.shutdown_grace),
+        (
+            "shutdown-grace",
+            webhooks.shutdown_grace != new.webhooks.shutdown_grace,
+        ),
         ("ca-file for sora-api", *authorities != new.authorities),
         ("log-format", *log_format != new.log_format),
     ]);
-    own.into_iter().chain(http_needs_restart(http, &new.http)).collect()
+    own.into_iter()
+        .chain(http_needs_restart(http, &new.http))
+        .collect()
 }
 
 fn http_needs_restart(old: &HttpConfig, new: &HttpConfig) -> Vec<&'static str> {
-    let HttpConfig { api, sora, observe_listen } = old;
-    let ApiConfig { listen, cors_origins, hosts, tokens } = api;
-    let SoraConfig { listen: sora_listen, peers, tokens: sora_tokens, api: sora_api, mode, admission, upstreams: _, .. } = sora;
-    let SoraConfig { upstream_timeout, pending_timeout, session_max_linger, .. } = sora;
+    let HttpConfig {
+        api,
+        sora,
+        observe_listen,
+    } = old;
+    let ApiConfig {
+        listen,
+        cors_origins,
+        hosts,
+        tokens,
+    } = api;
+    let SoraConfig {
+        listen: sora_listen,
+        peers,
+        tokens: sora_tokens,
+        api: sora_api,
+        mode,
+        admission,
+        upstreams: _,
+        ..
+    } = sora;
+    let SoraConfig {
+        upstream_timeout,
+        pending_timeout,
+        session_max_linger,
+        ..
+    } = sora;
     differing([
         ("api-listen", *listen != new.api.listen),
         ("cors-origin", *cors_origins != new.api.cors_origins),
@@ -277,9 +375,18 @@ fn http_needs_restart(old: &HttpConfig, new: &HttpConfig) -> Vec<&'static str> {
         ("sora-api", *sora_api != new.sora.api),
         ("sora-mode", *mode != new.sora.mode),
         ("shadow", *admission != new.sora.admission),
-        ("upstream-timeout", *upstream_timeout != new.sora.upstream_timeout),
-        ("pending-timeout", *pending_timeout != new.sora.pending_timeout),
-        ("session-max-linger", *session_max_linger != new.sora.session_max_linger),
+        (
+            "upstream-timeout",
+            *upstream_timeout != new.sora.upstream_timeout,
+        ),
+        (
+            "pending-timeout",
+            *pending_timeout != new.sora.pending_timeout,
+        ),
+        (
+            "session-max-linger",
+            *session_max_linger != new.sora.session_max_linger,
+        ),
         ("observe-listen", *observe_listen != new.observe_listen),
     ])
 }

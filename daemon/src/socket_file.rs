@@ -36,7 +36,11 @@ const BITS_OF_OPERATORS: u32 = 0o660;
 /// Which of these bits a socket for operators alone has.
 pub(crate) const fn operators_bits(operator_gid: Option<u32>) -> u32 {
     // Without an operator group the file's group is nobody's in particular.
-    if operator_gid.is_some() { BITS_OF_OPERATORS } else { BITS_AT_FIRST }
+    if operator_gid.is_some() {
+        BITS_OF_OPERATORS
+    } else {
+        BITS_AT_FIRST
+    }
 }
 
 /// Why the control socket cannot be had.
@@ -83,13 +87,16 @@ impl SocketError {
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
             Self::PathTooLong(_) => Some("Pass a shorter path".to_owned()),
-            Self::NoSuchGroup(name) => {
-                Some(format!("Create it with: groupadd --system {}; or correct --operator-group", name.maybe_quote()))
-            }
+            Self::NoSuchGroup(name) => Some(format!(
+                "Create it with: groupadd --system {}; or correct --operator-group",
+                name.maybe_quote()
+            )),
             Self::Running { .. } => Some("Stop that soramoded, or pass another path".to_owned()),
             Self::System { error, .. } if error.kind() == io::ErrorKind::PermissionDenied => {
                 let uid = rustix::process::geteuid().as_raw();
-                Some(format!("Give soramoded's user (uid {uid}) write access to the folder, or pass another path"))
+                Some(format!(
+                    "Give soramoded's user (uid {uid}) write access to the folder, or pass another path"
+                ))
             }
             Self::InTheWay { .. } | Self::System { .. } => None,
         }
@@ -97,7 +104,11 @@ impl SocketError {
 
     /// For `map_err`: what was tried, and with which file.
     fn on<E: Into<io::Error>>(what: &'static str, path: &Path) -> impl FnOnce(E) -> Self {
-        move |error| Self::System { what, path: path.to_owned(), error: error.into() }
+        move |error| Self::System {
+            what,
+            path: path.to_owned(),
+            error: error.into(),
+        }
     }
 }
 
@@ -123,7 +134,11 @@ impl SocketFile {
     /// A socket that was passed to this process, as it is. Needs a tokio runtime.
     pub fn passed(listener: StdListener, config: &Config) -> Result<Self, SocketError> {
         let operator_gid = check(config)?;
-        let path = listener.local_addr().ok().and_then(|address| address.as_pathname().map(Path::to_owned)).unwrap_or_default();
+        let path = listener
+            .local_addr()
+            .ok()
+            .and_then(|address| address.as_pathname().map(Path::to_owned))
+            .unwrap_or_default();
         Self::listening(listener, None, (&path, operator_gid))
     }
 
@@ -135,12 +150,23 @@ impl SocketFile {
         Self::listening(listener, placed, (path, operator_gid))
     }
 
-    fn listening(listener: StdListener, placed: Option<(Placed, Lock)>, site: (&Path, Option<u32>)) -> Result<Self, SocketError> {
+    fn listening(
+        listener: StdListener,
+        placed: Option<(Placed, Lock)>,
+        site: (&Path, Option<u32>),
+    ) -> Result<Self, SocketError> {
         let (path, operator_gid) = site;
         // Inherited sockets block; accepting must not.
-        let listener = listener.set_nonblocking(true).and_then(|()| UnixListener::from_std(listener));
+        let listener = listener
+            .set_nonblocking(true)
+            .and_then(|()| UnixListener::from_std(listener));
         let listener = listener.map_err(SocketError::on("watch", path))?;
-        Ok(Self { listener, path: path.to_owned(), operator_gid, placed })
+        Ok(Self {
+            listener,
+            path: path.to_owned(),
+            operator_gid,
+            placed,
+        })
     }
 
     /// Where it is.
@@ -150,12 +176,19 @@ impl SocketFile {
 
     /// A handle by which the file can be given to another group; none where the socket was passed to us.
     pub(crate) fn handle(&self) -> io::Result<Option<FileHandle>> {
-        self.placed.as_ref().map(|(placed, _)| placed.again()).transpose()
+        self.placed
+            .as_ref()
+            .map(|(placed, _)| placed.again())
+            .transpose()
     }
 
     /// Whether it is there for another daemon after this one.
     pub(crate) const fn lasting(&self) -> Lasting {
-        if self.placed.is_some() { Lasting::OurOwn } else { Lasting::Outlives }
+        if self.placed.is_some() {
+            Lasting::OurOwn
+        } else {
+            Lasting::Outlives
+        }
     }
 
     /// Where clients come in.
@@ -185,7 +218,11 @@ fn check_length(path: &Path) -> Result<(), SocketError> {
     Ok(())
 }
 
-fn make(path: &Path, operator_gid: Option<u32>, bits: u32) -> Result<(StdListener, Option<(Placed, Lock)>), SocketError> {
+fn make(
+    path: &Path,
+    operator_gid: Option<u32>,
+    bits: u32,
+) -> Result<(StdListener, Option<(Placed, Lock)>), SocketError> {
     folder::prepare(path)?;
     let lock = Lock::take(path)?;
     clear(path)?;
@@ -200,8 +237,14 @@ pub(crate) fn find_group(name: &str) -> Result<u32, SocketError> {
     match Group::from_name(name) {
         Ok(Some(group)) => Ok(group.gid.as_raw()),
         // A group may have a number alone.
-        Ok(None) => name.parse().ok().filter(|gid| *gid != u32::MAX).ok_or_else(|| SocketError::NoSuchGroup(name.to_owned())),
-        Err(error) => Err(SocketError::on("find the operator group", Path::new(name))(error)),
+        Ok(None) => name
+            .parse()
+            .ok()
+            .filter(|gid| *gid != u32::MAX)
+            .ok_or_else(|| SocketError::NoSuchGroup(name.to_owned())),
+        Err(error) => Err(SocketError::on("find the operator group", Path::new(name))(
+            error,
+        )),
     }
 }
 
@@ -215,19 +258,34 @@ fn clear(path: &Path) -> Result<(), SocketError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(SocketError::on("look at", path)(error)),
     };
-    Err(SocketError::InTheWay { path: path.to_owned(), found: found.to_owned(), wanted: "a socket or not there" })
+    Err(SocketError::InTheWay {
+        path: path.to_owned(),
+        found: found.to_owned(),
+        wanted: "a socket or not there",
+    })
 }
 
 /// The lock says that no daemon is there, but somebody may have removed a live one's lock file: so the socket itself is asked.
 fn remove_dead(path: &Path) -> Result<(), SocketError> {
     let probe = stream_socket(path)?;
     let address = address(path)?;
-    let running = |pid| Err(SocketError::Running { path: path.to_owned(), pid });
+    let running = |pid| {
+        Err(SocketError::Running {
+            path: path.to_owned(),
+            pid,
+        })
+    };
     match rustix::net::connect(&probe, &address) {
-        Ok(()) => running(rustix::net::sockopt::socket_peercred(&probe).ok().map(|peer| peer.pid.as_raw_nonzero().get())),
+        Ok(()) => running(
+            rustix::net::sockopt::socket_peercred(&probe)
+                .ok()
+                .map(|peer| peer.pid.as_raw_nonzero().get()),
+        ),
         // It listens, with a full backlog.
         Err(Errno::AGAIN) => running(None),
-        Err(Errno::CONNREFUSED) => fs::remove_file(path).map_err(SocketError::on("remove the stale socket", path)),
+        Err(Errno::CONNREFUSED) => {
+            fs::remove_file(path).map_err(SocketError::on("remove the stale socket", path))
+        }
         Err(Errno::NOENT) => Ok(()),
         Err(error) => Err(SocketError::on("connect to", path)(error)),
     }
@@ -244,9 +302,13 @@ impl Bound {
         let socket = stream_socket(path)?;
         // Linux gives the file the bits of the socket itself, less the umask. To narrow the umask instead would do so for the
         // whole process, and to narrow the file afterwards would be too late.
-        rustix::fs::fchmod(&socket, Mode::from_raw_mode(BITS_AT_FIRST)).map_err(SocketError::on("set the permissions of", path))?;
+        rustix::fs::fchmod(&socket, Mode::from_raw_mode(BITS_AT_FIRST))
+            .map_err(SocketError::on("set the permissions of", path))?;
         rustix::net::bind(&socket, &address(path)?).map_err(SocketError::on("create", path))?;
-        Ok(Self { socket, placed: Placed::find(path)? })
+        Ok(Self {
+            socket,
+            placed: Placed::find(path)?,
+        })
     }
 
     /// First the group, then the bits: the other way round the wrong group could open it for a moment.
@@ -259,7 +321,8 @@ impl Bound {
     }
 
     fn listen(self) -> Result<(OwnedFd, Placed), SocketError> {
-        rustix::net::listen(&self.socket, BACKLOG).map_err(SocketError::on("listen on", &self.placed.0.path))?;
+        rustix::net::listen(&self.socket, BACKLOG)
+            .map_err(SocketError::on("listen on", &self.placed.0.path))?;
         Ok((self.socket, self.placed))
     }
 }
@@ -280,15 +343,27 @@ impl FileHandle {
     }
 
     fn give_to(&self, gid: u32) -> Result<(), SocketError> {
-        rustix::fs::chownat(&self.handle, "", None, Some(Gid::from_raw(gid)), AtFlags::EMPTY_PATH)
-            .map_err(SocketError::on("give to the operator group, of which soramoded's user must be a member,", &self.path))
+        rustix::fs::chownat(
+            &self.handle,
+            "",
+            None,
+            Some(Gid::from_raw(gid)),
+            AtFlags::EMPTY_PATH,
+        )
+        .map_err(SocketError::on(
+            "give to the operator group, of which soramoded's user must be a member,",
+            &self.path,
+        ))
     }
 
     fn set_bits(&self, bits: u32) -> Result<(), SocketError> {
         // Through the handle again, which only /proc offers: a chmod by path could hit what somebody put there meanwhile.
         let through = format!("/proc/self/fd/{}", self.handle.as_raw_fd());
         let set = rustix::fs::chmodat(CWD, through, Mode::from_raw_mode(bits), AtFlags::empty());
-        set.map_err(SocketError::on("set the permissions (through /proc, which must be mounted) of", &self.path))
+        set.map_err(SocketError::on(
+            "set the permissions (through /proc, which must be mounted) of",
+            &self.path,
+        ))
     }
 }
 
@@ -299,9 +374,17 @@ struct Placed(FileHandle);
 impl Placed {
     fn find(path: &Path) -> Result<Self, SocketError> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let handle = rustix::fs::open(path, flags, Mode::empty()).map_err(SocketError::on("open", path))?;
-        let placed = Self(FileHandle { path: path.to_owned(), handle: handle.into() });
-        let found = placed.0.handle.metadata().map_err(SocketError::on("look at", path))?;
+        let handle =
+            rustix::fs::open(path, flags, Mode::empty()).map_err(SocketError::on("open", path))?;
+        let placed = Self(FileHandle {
+            path: path.to_owned(),
+            handle: handle.into(),
+        });
+        let found = placed
+            .0
+            .handle
+            .metadata()
+            .map_err(SocketError::on("look at", path))?;
         if found.file_type().is_socket() && found.uid() == rustix::process::geteuid().as_raw() {
             return Ok(placed);
         }
@@ -315,7 +398,10 @@ impl Placed {
 
 impl Placed {
     fn again(&self) -> io::Result<FileHandle> {
-        Ok(FileHandle { path: self.0.path.clone(), handle: self.0.handle.try_clone()? })
+        Ok(FileHandle {
+            path: self.0.path.clone(),
+            handle: self.0.handle.try_clone()?,
+        })
     }
 }
 
@@ -343,7 +429,8 @@ fn is_same(path: &Path, file: &File) -> bool {
 
 fn stream_socket(path: &Path) -> Result<OwnedFd, SocketError> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).map_err(SocketError::on("create a socket for", path))
+    rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
+        .map_err(SocketError::on("create a socket for", path))
 }
 
 fn address(path: &Path) -> Result<SocketAddrUnix, SocketError> {

@@ -27,26 +27,58 @@ pub(crate) struct State {
 impl State {
     /// Opens what is on the disk. `new_log_id` is for a log that begins now.
     pub(crate) fn open(config: &Config, new_log_id: LogId) -> Result<Self, Held> {
-        let Some(folder) = &config.state_dir else { return Ok(Self::in_memory(config, new_log_id)) };
+        let Some(folder) = &config.state_dir else {
+            return Ok(Self::in_memory(config, new_log_id));
+        };
         let path = Some(open::database(folder).display().to_string());
         let boot_id = open::boot_id();
-        let newcomer = Newcomer { keep_events: config.keep_events, log_id: &new_log_id, boot_id: boot_id.as_deref() };
+        let newcomer = Newcomer {
+            keep_events: config.keep_events,
+            log_id: &new_log_id,
+            boot_id: boot_id.as_deref(),
+        };
         match open::open(folder, newcomer).inspect(tell_operator) {
-            Ok(Opened { disk, archive, stored, log_id, host }) => Ok(Self {
+            Ok(Opened {
+                disk,
+                archive,
+                stored,
+                log_id,
+                host,
+            }) => Ok(Self {
                 store: Store::Disk(disk),
                 log: Arc::new(EventLog::resumed(log_id, stored.next_seq, archive)),
                 stored,
-                storage: Storage { state: StorageState::Ok, path },
+                storage: Storage {
+                    state: StorageState::Ok,
+                    path,
+                },
                 inputs: vec![Input::Started(host)],
                 warning: None,
             }),
             Err(OpenError::Held(held)) => Err(held),
             Err(OpenError::Unusable(unusable)) => {
-                let warning = format!("{unusable}. The node is closed and keeps its state in memory only. {}", unusable.hint());
+                let warning = format!(
+                    "{unusable}. The node is closed and keeps its state in memory only. {}",
+                    unusable.hint()
+                );
                 tracing::error!("{warning}");
-                let storage = Storage { state: StorageState::Failed, path };
-                let inputs = vec![Input::Started(Host::Up), Input::StorageFailed { refused: Vec::new(), generations: Vec::new() }];
-                Ok(Self { storage, inputs, warning: Some(warning), ..Self::in_memory(config, new_log_id) })
+                let storage = Storage {
+                    state: StorageState::Failed,
+                    path,
+                };
+                let inputs = vec![
+                    Input::Started(Host::Up),
+                    Input::StorageFailed {
+                        refused: Vec::new(),
+                        generations: Vec::new(),
+                    },
+                ];
+                Ok(Self {
+                    storage,
+                    inputs,
+                    warning: Some(warning),
+                    ..Self::in_memory(config, new_log_id)
+                })
             }
         }
     }
@@ -56,7 +88,10 @@ impl State {
             store: Store::Memory,
             log: Arc::new(EventLog::new(log_id, config.keep_events)),
             stored: Stored::default(),
-            storage: Storage { state: StorageState::Memory, path: None },
+            storage: Storage {
+                state: StorageState::Memory,
+                path: None,
+            },
             inputs: vec![Input::Started(Host::Up)],
             warning: None,
         }
@@ -71,6 +106,10 @@ fn tell_operator(opened: &Opened) {
         tracing::info!(mode = %state.mode, sessions, connections, events = stored.next_seq - 1, "state restored");
     }
     if *host == Host::Restarted && connections > 0 {
-        tracing::warn!(sessions, connections, "the machine was rebooted: all connections are removed");
+        tracing::warn!(
+            sessions,
+            connections,
+            "the machine was rebooted: all connections are removed"
+        );
     }
 }

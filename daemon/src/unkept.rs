@@ -26,24 +26,40 @@ pub(crate) struct Refused {
 /// the answer says that this may be forgotten.
 pub(crate) fn refuse(acts: &mut [Act], records: &[Record], refusal: &Error) -> Refused {
     let came: BTreeSet<&ConnectionId> = records.iter().filter_map(let_in).collect();
-    let mut refused = Refused { connections: Vec::new(), generations: records.iter().filter_map(operators_change).collect() };
+    let mut refused = Refused {
+        connections: Vec::new(),
+        generations: records.iter().filter_map(operators_change).collect(),
+    };
     for act in acts {
-        let Act::Answer(_, answer) = act else { continue };
+        let Act::Answer(_, answer) = act else {
+            continue;
+        };
         match answer {
-            Ok(Reply::Decision(Decision::Offer { connection_id, .. })) if came.contains(connection_id) => {
+            Ok(Reply::Decision(Decision::Offer { connection_id, .. }))
+                if came.contains(connection_id) =>
+            {
                 refused.connections.push(connection_id.clone());
                 *answer = Err(refusal.clone());
             }
-            Ok(Reply::ModeChanged(ModeChanged { changed: true, mode, .. })) => {
+            Ok(Reply::ModeChanged(ModeChanged {
+                changed: true,
+                mode,
+                ..
+            })) => {
                 let mut refusal = refusal.clone();
                 if mode.is_block() {
                     // Opening is not what the operator asked for.
-                    refusal.data.hint = refusal.data.hint.map(|hint| hint.replace(OPEN_IT, "Then run the same command again"));
+                    refusal.data.hint = refusal
+                        .data
+                        .hint
+                        .map(|hint| hint.replace(OPEN_IT, "Then run the same command again"));
                 }
                 refusal.message.push_str(". The mode was not changed as requested: the node was set to block_new_connection");
                 *answer = Err(refusal);
             }
-            Ok(Reply::Disconnected(gone @ Disconnected { found: true, .. })) => gone.durable = false,
+            Ok(Reply::Disconnected(gone @ Disconnected { found: true, .. })) => {
+                gone.durable = false;
+            }
             Ok(_) | Err(_) => {}
         }
     }

@@ -18,11 +18,15 @@ impl Watchdog {
     }
 
     fn within(time: Option<Duration>) -> Self {
-        Self(time.map(|time| time / SIGNS).filter(|pause| !pause.is_zero()).map(|pause| {
-            let mut interval = interval(pause);
-            interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            interval
-        }))
+        Self(
+            time.map(|time| time / SIGNS)
+                .filter(|pause| !pause.is_zero())
+                .map(|pause| {
+                    let mut interval = interval(pause);
+                    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+                    interval
+                }),
+        )
     }
 
     /// Waits until a sign is due. Cancel safe.
@@ -43,17 +47,26 @@ mod tests {
     use std::task::{Context, Poll, Waker};
 
     fn is_due(watchdog: &mut Watchdog) -> bool {
-        matches!(pin!(watchdog.due()).poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(()))
+        matches!(
+            pin!(watchdog.due()).poll(&mut Context::from_waker(Waker::noop())),
+            Poll::Ready(())
+        )
     }
 
     #[tokio::test(start_paused = true)]
     async fn two_signs_are_given_in_the_time_of_one_and_none_where_nobody_asks() {
         let mut watchdog = Watchdog::within(Some(Duration::from_mins(1)));
-        assert!(is_due(&mut watchdog) && !is_due(&mut watchdog), "one at once");
+        assert!(
+            is_due(&mut watchdog) && !is_due(&mut watchdog),
+            "one at once"
+        );
         tokio::time::advance(Duration::from_secs(30)).await;
         assert!(is_due(&mut watchdog) && !is_due(&mut watchdog));
         tokio::time::advance(Duration::from_hours(1)).await;
-        assert!(is_due(&mut watchdog) && !is_due(&mut watchdog), "what was missed is not made up for");
+        assert!(
+            is_due(&mut watchdog) && !is_due(&mut watchdog),
+            "what was missed is not made up for"
+        );
         for nobody in [None, Some(Duration::ZERO)] {
             let mut watchdog = Watchdog::within(nobody);
             tokio::time::advance(Duration::from_hours(1)).await;

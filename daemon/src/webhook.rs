@@ -39,9 +39,16 @@ pub(crate) struct Manner {
 }
 
 impl Manner {
-    fn of(url: &HttpUrl, config: &WebhookConfig, outgoing: &Outgoing) -> Result<Self, reqwest::Error> {
+    fn of(
+        url: &HttpUrl,
+        config: &WebhookConfig,
+        outgoing: &Outgoing,
+    ) -> Result<Self, reqwest::Error> {
         let sender = Sender::new(url.0.clone(), config.secrets.clone(), outgoing)?;
-        Ok(Self { sender, label: config.label.clone() })
+        Ok(Self {
+            sender,
+            label: config.label.clone(),
+        })
     }
 }
 
@@ -79,9 +86,19 @@ pub(crate) struct Surroundings {
 
 impl Receivers {
     /// Those that the configuration names. Each walks its way until the daemon stops. Needs a tokio runtime.
-    pub(crate) fn new(config: &WebhookConfig, outgoing: Outgoing, surroundings: Surroundings) -> Result<Self, reqwest::Error> {
+    pub(crate) fn new(
+        config: &WebhookConfig,
+        outgoing: Outgoing,
+        surroundings: Surroundings,
+    ) -> Result<Self, reqwest::Error> {
         let authorities = outgoing.authorities.clone();
-        let mut receivers = Self { urls: Vec::new(), ways: Webhooks::default(), outgoing, tasks: TaskTracker::new(), surroundings };
+        let mut receivers = Self {
+            urls: Vec::new(),
+            ways: Webhooks::default(),
+            outgoing,
+            tasks: TaskTracker::new(),
+            surroundings,
+        };
         receivers.renew(config, authorities)?;
         Ok(receivers)
     }
@@ -92,18 +109,33 @@ impl Receivers {
     }
 
     /// The configuration names others, or says how to speak to them. All or none is taken.
-    pub(crate) fn renew(&mut self, config: &WebhookConfig, authorities: Authorities) -> Result<Webhooks, reqwest::Error> {
+    pub(crate) fn renew(
+        &mut self,
+        config: &WebhookConfig,
+        authorities: Authorities,
+    ) -> Result<Webhooks, reqwest::Error> {
         self.outgoing.authorities = authorities;
         let outgoing = &self.outgoing;
-        let manners: Result<Vec<_>, _> = config.urls.iter().map(|url| Ok((url, Manner::of(url, config, outgoing)?))).collect();
+        let manners: Result<Vec<_>, _> = config
+            .urls
+            .iter()
+            .map(|url| Ok((url, Manner::of(url, config, outgoing)?)))
+            .collect();
         for (url, manner) in manners? {
             match self.urls.iter().position(|known| known == url) {
                 Some(place) => self.ways.say(place, Errand::Renew(Box::new(manner))),
                 None => self.add(url, manner, config.shutdown_grace),
             }
         }
-        let endpoint = |url: &HttpUrl| config.urls.contains(url).then(|| http_client::endpoint(&url.0));
-        self.surroundings.health.renew_receivers(self.urls.iter().map(endpoint));
+        let endpoint = |url: &HttpUrl| {
+            config
+                .urls
+                .contains(url)
+                .then(|| http_client::endpoint(&url.0))
+        };
+        self.surroundings
+            .health
+            .renew_receivers(self.urls.iter().map(endpoint));
         Ok(self.ways())
     }
 
@@ -112,7 +144,11 @@ impl Receivers {
         let setting = |url: &HttpUrl| WebhookSettings {
             url: url.0.to_string(),
             endpoint: http_client::endpoint(&url.0),
-            types: if config.urls.contains(url) { config.types.clone() } else { Vec::new() },
+            types: if config.urls.contains(url) {
+                config.types.clone()
+            } else {
+                Vec::new()
+            },
         };
         self.urls.iter().map(setting).collect()
     }
@@ -123,8 +159,20 @@ impl Receivers {
         let (way, errands) = mpsc::unbounded_channel();
         self.urls.push(url.clone());
         self.ways.0.push(way);
-        let Surroundings { inbox, health, stop } = self.surroundings.clone();
-        let receiver = Receiver { place, manner, grace, errands, inbox, health, trouble: Trouble::default() };
+        let Surroundings {
+            inbox,
+            health,
+            stop,
+        } = self.surroundings.clone();
+        let receiver = Receiver {
+            place,
+            manner,
+            grace,
+            errands,
+            inbox,
+            health,
+            trouble: Trouble::default(),
+        };
         self.tasks.spawn(receiver.run(stop));
     }
 }
@@ -153,8 +201,15 @@ impl Trouble {
             return std::mem::take(&mut self.is_logged).then_some(failed);
         }
         self.failed += 1;
-        let pause = if self.is_logged { FAILURE_PAUSE } else { FIRST_FAILURE_PAUSE };
-        if self.last_logged.is_some_and(|logged| now.duration_since(logged) < pause) {
+        let pause = if self.is_logged {
+            FAILURE_PAUSE
+        } else {
+            FIRST_FAILURE_PAUSE
+        };
+        if self
+            .last_logged
+            .is_some_and(|logged| now.duration_since(logged) < pause)
+        {
             return None;
         }
         (self.is_logged, self.last_logged) = (true, Some(now));
@@ -216,27 +271,52 @@ impl Receiver {
 
     async fn send(&mut self, attempt: &Attempt) -> Tried {
         let tried = match self.try_send(attempt).await {
-            Ok(answered) => {
-                Tried { status: Some(answered.status.as_u16()), retry_after: answered.retry_after, problem: answered.problem() }
-            }
-            Err(problem) => Tried { status: None, retry_after: None, problem: Some(problem) },
+            Ok(answered) => Tried {
+                status: Some(answered.status.as_u16()),
+                retry_after: answered.retry_after,
+                problem: answered.problem(),
+            },
+            Err(problem) => Tried {
+                status: None,
+                retry_after: None,
+                problem: Some(problem),
+            },
         };
-        self.health.note_receiver(self.place, tried.problem.clone().map_or(Ok(()), Err));
+        self.health
+            .note_receiver(self.place, tried.problem.clone().map_or(Ok(()), Err));
         let endpoint = self.manner.sender.endpoint();
-        match (self.trouble.note(tried.problem.as_deref(), Instant::now()), &tried.problem) {
+        match (
+            self.trouble.note(tried.problem.as_deref(), Instant::now()),
+            &tried.problem,
+        ) {
             (Some(failed), Some(problem)) => {
                 let (delivery, attempt) = (attempt.id, attempt.attempt);
-                tracing::warn!(endpoint, delivery, attempt, failed, problem, "a webhook receiver failed; its deliveries will be retried");
+                tracing::warn!(
+                    endpoint,
+                    delivery,
+                    attempt,
+                    failed,
+                    problem,
+                    "a webhook receiver failed; its deliveries will be retried"
+                );
             }
-            (Some(failed), None) => tracing::info!(endpoint, failed, "a webhook receiver accepts deliveries again"),
+            (Some(failed), None) => tracing::info!(
+                endpoint,
+                failed,
+                "a webhook receiver accepts deliveries again"
+            ),
             (None, _) => {}
         }
         tried
     }
 
     async fn try_send(&self, attempt: &Attempt) -> Result<Answered, String> {
-        let body = webhook::body(&attempt.event, &self.manner.label, attempt.generation).map_err(|error| error.to_string())?;
-        self.manner.sender.send(&attempt.event.id.to_string(), clock::now().wall, body).await
+        let body = webhook::body(&attempt.event, &self.manner.label, attempt.generation)
+            .map_err(|error| error.to_string())?;
+        self.manner
+            .sender
+            .send(&attempt.event.id.to_string(), clock::now().wall, body)
+            .await
     }
 }
 
@@ -248,12 +328,33 @@ mod tests {
     fn a_receiver_that_fails_is_logged_at_first_and_then_seldom() {
         let (mut trouble, mut now) = (Trouble::default(), Instant::now());
         let mut logged = Vec::new();
-        for (seconds, is_delivered) in
-            [(0, true), (1, false), (5, false), (3_500, false), (100, false), (1, true), (1, false), (60, false), (1, true)]
-        {
+        for (seconds, is_delivered) in [
+            (0, true),
+            (1, false),
+            (5, false),
+            (3_500, false),
+            (100, false),
+            (1, true),
+            (1, false),
+            (60, false),
+            (1, true),
+        ] {
             now += Duration::from_secs(seconds);
             logged.push(trouble.note((!is_delivered).then_some("500"), now));
         }
-        assert_eq!(logged, [None, Some(1), None, None, Some(4), Some(4), None, Some(2), Some(2)]);
+        assert_eq!(
+            logged,
+            [
+                None,
+                Some(1),
+                None,
+                None,
+                Some(4),
+                Some(4),
+                None,
+                Some(2),
+                Some(2)
+            ]
+        );
     }
 }

@@ -28,8 +28,14 @@ impl Authorities {
         let certificates = Certificate::from_pem_bundle(pem).map_err(|_| UNUSABLE.to_owned())?;
         // What is no certificate inside its PEM is found when a client is made of it.
         install_crypto();
-        Client::builder().tls_certs_only(certificates.iter().cloned()).build().map_err(|_| UNUSABLE.to_owned())?;
-        Ok(Self { pem: pem.into(), certificates: certificates.into() })
+        Client::builder()
+            .tls_certs_only(certificates.iter().cloned())
+            .build()
+            .map_err(|_| UNUSABLE.to_owned())?;
+        Ok(Self {
+            pem: pem.into(),
+            certificates: certificates.into(),
+        })
     }
 
     /// Returns the certificates, for a client.
@@ -66,21 +72,29 @@ pub fn check_certificates(pem: &[u8]) -> Result<(), String> {
 /// Checks that a certificate's file and a key's file belong together.
 pub fn check_identity(certificates: &[u8], key: &[u8]) -> Result<(), String> {
     let found = PrivateKeyDer::from_pem_slice(key).map_err(|_| no_key(key))?;
-    let identity = CertifiedKey::from_der(read_certificates(certificates)?, found, &default_provider());
+    let identity =
+        CertifiedKey::from_der(read_certificates(certificates)?, found, &default_provider());
     identity.map(drop).map_err(|error| {
         let is_anothers = matches!(error, rustls::Error::InconsistentKeys(_));
-        let problem =
-            if is_anothers { "that is not the certificate's" } else { "that cannot be used; RSA, ECDSA P-256 and P-384, Ed25519 can" };
+        let problem = if is_anothers {
+            "that is not the certificate's"
+        } else {
+            "that cannot be used; RSA, ECDSA P-256 and P-384, Ed25519 can"
+        };
         format!("has a key {problem}")
     })
 }
 
 fn read_certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
-    CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(|_| "has a PEM certificate that is damaged".to_owned())
+    CertificateDer::pem_slice_iter(pem)
+        .collect::<Result<_, _>>()
+        .map_err(|_| "has a PEM certificate that is damaged".to_owned())
 }
 
 fn no_key(pem: &[u8]) -> String {
-    let is_encrypted = pem.windows(ENCRYPTED.len()).any(|window| window == ENCRYPTED);
+    let is_encrypted = pem
+        .windows(ENCRYPTED.len())
+        .any(|window| window == ENCRYPTED);
     if is_encrypted {
         return "has a key that is encrypted; write it without a passphrase: openssl pkey -in FILE -out FILE.pem".to_owned();
     }

@@ -68,8 +68,19 @@ pub struct Client {
 impl Client {
     /// Connects.
     pub async fn connect(path: &Path) -> Result<Self, ClientError> {
-        let stream = UnixStream::connect(path).await.map_err(|source| ClientError::Connect { path: path.to_owned(), source })?;
-        Ok(Self { stream, lines: LineBuffer::new(ANSWER_BYTES_MAX), unsent: Vec::new(), early: VecDeque::new(), last_id: 0 })
+        let stream = UnixStream::connect(path)
+            .await
+            .map_err(|source| ClientError::Connect {
+                path: path.to_owned(),
+                source,
+            })?;
+        Ok(Self {
+            stream,
+            lines: LineBuffer::new(ANSWER_BYTES_MAX),
+            unsent: Vec::new(),
+            early: VecDeque::new(),
+            last_id: 0,
+        })
     }
 
     /// The user that the server runs as, by the kernel's word.
@@ -82,8 +93,12 @@ impl Client {
         let id = self.send(params).await?;
         loop {
             match self.read_message().await? {
-                Message::Answer(answered, answer) if answered == id => return read_answer::<C>(answer),
-                other @ (Message::Answer(..) | Message::Notification(_)) => self.early.push_back(other),
+                Message::Answer(answered, answer) if answered == id => {
+                    return read_answer::<C>(answer);
+                }
+                other @ (Message::Answer(..) | Message::Notification(_)) => {
+                    self.early.push_back(other);
+                }
             }
         }
     }
@@ -91,7 +106,10 @@ impl Client {
     /// Puts a request into the buffer that the next [`flush`](Self::flush) sends; gives the number that its answer will have.
     pub fn enqueue<C: Call>(&mut self, params: &C) -> Result<i64, ClientError> {
         self.last_id += 1;
-        write_line(&mut self.unsent, &Outgoing::new(self.last_id, C::METHOD, params))?;
+        write_line(
+            &mut self.unsent,
+            &Outgoing::new(self.last_id, C::METHOD, params),
+        )?;
         Ok(self.last_id)
     }
 
@@ -133,7 +151,11 @@ impl Client {
 
 /// Asks one thing, on a connection that is over with that, and waits for the answer. Where it takes longer than `limit`, what
 /// broke has [`ErrorKind::TimedOut`].
-pub fn ask<C: Call>(mut stream: net::UnixStream, params: &C, limit: Duration) -> Result<Result<Box<RawValue>, Error>, ClientError> {
+pub fn ask<C: Call>(
+    mut stream: net::UnixStream,
+    params: &C,
+    limit: Duration,
+) -> Result<Result<Box<RawValue>, Error>, ClientError> {
     /// How much is read at once, in bytes.
     const READ_BYTES: usize = 4 * 1024;
     let began = Instant::now();
@@ -148,11 +170,15 @@ pub fn ask<C: Call>(mut stream: net::UnixStream, params: &C, limit: Duration) ->
                 return Ok(answer);
             }
         }
-        let left = limit.checked_sub(began.elapsed()).filter(|left| !left.is_zero());
+        let left = limit
+            .checked_sub(began.elapsed())
+            .filter(|left| !left.is_zero());
         stream.set_read_timeout(Some(left.ok_or(io::Error::from(ErrorKind::TimedOut))?))?;
         match stream.read(&mut read) {
             Ok(0) => return Err(ClientError::Closed),
-            Ok(bytes) => lines.space().extend_from_slice(read.get(..bytes).unwrap_or_default()),
+            Ok(bytes) => lines
+                .space()
+                .extend_from_slice(read.get(..bytes).unwrap_or_default()),
             // A read with a limit of time ends too when the process was stopped and goes on.
             Err(problem) if problem.kind() == ErrorKind::Interrupted => {}
             Err(problem) => return Err(timed_out(problem).into()),
@@ -162,16 +188,24 @@ pub fn ask<C: Call>(mut stream: net::UnixStream, params: &C, limit: Duration) ->
 
 /// A socket whose time is over says that it would block.
 fn timed_out(problem: io::Error) -> io::Error {
-    if problem.kind() == ErrorKind::WouldBlock { ErrorKind::TimedOut.into() } else { problem }
+    if problem.kind() == ErrorKind::WouldBlock {
+        ErrorKind::TimedOut.into()
+    } else {
+        problem
+    }
 }
 
 fn next_message(lines: &mut LineBuffer) -> Result<Option<Message>, ClientError> {
     while let Some(line) = lines.next_line()? {
         match read_from_daemon(line)? {
-            FromDaemon::Answer(Some(RequestId::Number(id)), answer) => return Ok(Some(Message::Answer(id, answer))),
+            FromDaemon::Answer(Some(RequestId::Number(id)), answer) => {
+                return Ok(Some(Message::Answer(id, answer)));
+            }
             // An error without an id of ours speaks of the connection as a whole.
             FromDaemon::Answer(_, Err(error)) => return Err(ClientError::Refused(error)),
-            FromDaemon::Notification(Some(notification)) => return Ok(Some(Message::Notification(notification))),
+            FromDaemon::Notification(Some(notification)) => {
+                return Ok(Some(Message::Notification(notification)));
+            }
             FromDaemon::Answer(_, Ok(_)) | FromDaemon::Notification(None) => {}
         }
     }

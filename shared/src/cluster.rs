@@ -117,7 +117,10 @@ impl InitCluster {
     pub fn check(&self) -> Result<(), Error> {
         match self.accept_risk.as_deref() {
             None | Some(RISK_OF_INIT) => Ok(()),
-            Some(other) => Err(Error::invalid_params("accept_risk", format_args!("got {other:?}, takes {RISK_OF_INIT:?}"))),
+            Some(other) => Err(Error::invalid_params(
+                "accept_risk",
+                format_args!("got {other:?}, takes {RISK_OF_INIT:?}"),
+            )),
         }
     }
 }

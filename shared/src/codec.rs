@@ -34,7 +34,12 @@ pub struct LineBuffer {
 impl LineBuffer {
     /// An empty one for lines of at most `limit` bytes.
     pub fn new(limit: usize) -> Self {
-        Self { bytes: Vec::new(), given: 0, searched: 0, limit }
+        Self {
+            bytes: Vec::new(),
+            given: 0,
+            searched: 0,
+            limit,
+        }
     }
 
     /// Where to read to: has room for more.
@@ -51,7 +56,11 @@ impl LineBuffer {
         let unsearched = self.bytes.get(self.searched..).unwrap_or_default();
         let Some(found) = One::new(b'\n').find(unsearched) else {
             self.searched = self.bytes.len();
-            return if self.searched - self.given > self.limit { Err(LineTooLong { limit: self.limit }) } else { Ok(None) };
+            return if self.searched - self.given > self.limit {
+                Err(LineTooLong { limit: self.limit })
+            } else {
+                Ok(None)
+            };
         };
         let (begin, end) = (self.given, self.searched + found);
         (self.given, self.searched) = (end + 1, end + 1);

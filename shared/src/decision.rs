@@ -32,10 +32,18 @@ pub struct Connect {
     #[serde(deserialize_with = "chosen")]
     pub channel_id: ChannelId,
     /// The connection; the gate makes one if it is absent.
-    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "chosen_if_any")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        default,
+        deserialize_with = "chosen_if_any"
+    )]
     pub connection_id: Option<ConnectionId>,
     /// Whose it is.
-    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "chosen_if_any")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        default,
+        deserialize_with = "chosen_if_any"
+    )]
     pub client_id: Option<ClientId>,
     /// How long it is held.
     #[serde(skip_serializing_if = "is_explicit", default)]
@@ -48,16 +56,28 @@ pub struct Connect {
 impl Connect {
     /// A connection of this id to this channel, held until `Disconnect`.
     pub const fn new(channel_id: ChannelId, connection_id: ConnectionId) -> Self {
-        Self { channel_id, connection_id: Some(connection_id), client_id: None, lifetime: Lifetime::Explicit, hops: 0 }
+        Self {
+            channel_id,
+            connection_id: Some(connection_id),
+            client_id: None,
+            lifetime: Lifetime::Explicit,
+            hops: 0,
+        }
     }
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's skip_serializing_if passes a reference")]
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde's skip_serializing_if passes a reference"
+)]
 const fn is_explicit(lifetime: &Lifetime) -> bool {
     matches!(lifetime, Lifetime::Explicit)
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's skip_serializing_if passes a reference")]
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde's skip_serializing_if passes a reference"
+)]
 const fn is_zero(hops: &u8) -> bool {
     *hops == 0
 }
@@ -80,7 +100,13 @@ pub enum RejectReason {
 
 impl RejectReason {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Initial, Self::BlockNewConnection, Self::BlockNewSession, Self::AtCapacity, Self::OwnerLost];
+    pub const ALL: [Self; 5] = [
+        Self::Initial,
+        Self::BlockNewConnection,
+        Self::BlockNewSession,
+        Self::AtCapacity,
+        Self::OwnerLost,
+    ];
 
     /// The word on the wire.
     pub const fn name(self) -> &'static str {
@@ -195,7 +221,9 @@ pub struct Report {
 }
 
 /// Reads a list of objects, and takes no array for one: a derived reader would take fields by their place.
-fn objects<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<ReportedConnection>, D::Error> {
+fn objects<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<ReportedConnection>, D::Error> {
     struct Object(ReportedConnection);
 
     struct ObjectVisitor;
@@ -218,7 +246,8 @@ fn objects<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<ReportedCon
         }
     }
 
-    Vec::<Object>::deserialize(deserializer).map(|objects| objects.into_iter().map(|Object(it)| it).collect())
+    Vec::<Object>::deserialize(deserializer)
+        .map(|objects| objects.into_iter().map(|Object(it)| it).collect())
 }
 
 /// `Report`'s result.

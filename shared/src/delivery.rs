@@ -49,7 +49,10 @@ impl FromStr for DeliveryState {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let names = Self::ALL.map(Self::name).join(", ");
-        Self::ALL.into_iter().find(|state| state.name() == text).ok_or_else(|| format!("got {text:?}, takes {names}"))
+        Self::ALL
+            .into_iter()
+            .find(|state| state.name() == text)
+            .ok_or_else(|| format!("got {text:?}, takes {names}"))
     }
 }
 

@@ -22,8 +22,14 @@ impl End {
     pub fn check(&self) -> Result<(), Error> {
         match (&self.channel_id, self.all) {
             (Some(_), false) | (None, true) => Ok(()),
-            (Some(_), true) => Err(Error::invalid_params("all", "got true together with a channel_id, takes one of the two")),
-            (None, false) => Err(Error::invalid_params("channel_id", "is missing, takes a channel, or set all: true")),
+            (Some(_), true) => Err(Error::invalid_params(
+                "all",
+                "got true together with a channel_id, takes one of the two",
+            )),
+            (None, false) => Err(Error::invalid_params(
+                "channel_id",
+                "is missing, takes a channel, or set all: true",
+            )),
         }
     }
 }

@@ -62,7 +62,12 @@ pub struct Outgoing<'a, P> {
 impl<'a, P> Outgoing<'a, P> {
     /// Asks `method` with these params.
     pub const fn new(id: i64, method: Method, params: &'a P) -> Self {
-        Self { jsonrpc: "2.0", id, method: method.name(), params }
+        Self {
+            jsonrpc: "2.0",
+            id,
+            method: method.name(),
+            params,
+        }
     }
 }
 
@@ -93,35 +98,55 @@ pub struct Notified<'a, P> {
 impl<'a> Notified<'a, Event> {
     /// An event.
     pub const fn event(event: &'a Event) -> Self {
-        Self { jsonrpc: "2.0", method: "Event", params: event }
+        Self {
+            jsonrpc: "2.0",
+            method: "Event",
+            params: event,
+        }
     }
 }
 
 impl<'a> Notified<'a, Gap> {
     /// A gap.
     pub const fn gap(gap: &'a Gap) -> Self {
-        Self { jsonrpc: "2.0", method: "Gap", params: gap }
+        Self {
+            jsonrpc: "2.0",
+            method: "Gap",
+            params: gap,
+        }
     }
 }
 
 impl<'a> Notified<'a, Progress> {
     /// How a wait is going.
     pub const fn progress(progress: &'a Progress) -> Self {
-        Self { jsonrpc: "2.0", method: "Progress", params: progress }
+        Self {
+            jsonrpc: "2.0",
+            method: "Progress",
+            params: progress,
+        }
     }
 }
 
 impl<'a> Notified<'a, EndSession> {
     /// A session that is to end.
     pub const fn end(session: &'a EndSession) -> Self {
-        Self { jsonrpc: "2.0", method: "End", params: session }
+        Self {
+            jsonrpc: "2.0",
+            method: "End",
+            params: session,
+        }
     }
 }
 
 impl<'a> Notified<'a, Fence> {
     /// What is to end because the right to it is over.
     pub const fn fence(fence: &'a Fence) -> Self {
-        Self { jsonrpc: "2.0", method: "Fence", params: fence }
+        Self {
+            jsonrpc: "2.0",
+            method: "Fence",
+            params: fence,
+        }
     }
 }
 
@@ -153,12 +178,18 @@ pub fn read_from_daemon(line: &[u8]) -> Result<FromDaemon, serde_json::Error> {
         (Some(_), _, _) => Ok(FromDaemon::Notification(None)),
         (None, _, Some(error)) => Ok(FromDaemon::Answer(members.id, Err(error))),
         (None, Some(result), None) => Ok(FromDaemon::Answer(members.id, Ok(result))),
-        (None, None, None) => Err(serde::de::Error::custom("neither an answer nor a notification")),
+        (None, None, None) => Err(serde::de::Error::custom(
+            "neither an answer nor a notification",
+        )),
     }
 }
 
 /// Appends an answer and its line feed. What is the same in every answer is not put together anew: that costs a quarter of the whole.
-pub fn write_answer(line: &mut Vec<u8>, to: &ReplyTo, answer: Result<&impl Serialize, &Error>) -> Result<(), serde_json::Error> {
+pub fn write_answer(
+    line: &mut Vec<u8>,
+    to: &ReplyTo,
+    answer: Result<&impl Serialize, &Error>,
+) -> Result<(), serde_json::Error> {
     line.extend_from_slice(br#"{"jsonrpc":"2.0","id":"#);
     serde_json::to_writer(&mut *line, to)?;
     match answer {

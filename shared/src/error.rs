@@ -183,9 +183,12 @@ impl Error {
 
     /// `if_mode` or `if_generation` does not hold.
     pub fn superseded(current: ModeState) -> Self {
-        let message =
-            format!("the mode is {} (generation {}, set by {}), not what was expected", current.mode, current.generation, current.actor);
-        let mut error = Self::new(ErrorType::Superseded, message).with_hint("Nothing was changed. Check soramode status, and retry");
+        let message = format!(
+            "the mode is {} (generation {}, set by {}), not what was expected",
+            current.mode, current.generation, current.actor
+        );
+        let mut error = Self::new(ErrorType::Superseded, message)
+            .with_hint("Nothing was changed. Check soramode status, and retry");
         error.data.current_mode = Some(current);
         error
     }
@@ -194,21 +197,33 @@ impl Error {
     pub fn not_joined(membership: Membership, state: &ModeState) -> Self {
         let mode = state.mode;
         let then = match mode {
-            Mode::Initial | Mode::Normal => "it becomes normal when it joins the cluster".to_owned(),
+            Mode::Initial | Mode::Normal => {
+                "it becomes normal when it joins the cluster".to_owned()
+            }
             Mode::BlockNewSession | Mode::BlockNewConnection if state.expires_at.is_some() => {
-                format!("it stays {mode} until its expiry, and becomes normal when it has also joined the cluster")
+                format!(
+                    "it stays {mode} until its expiry, and becomes normal when it has also joined the cluster"
+                )
             }
             Mode::BlockNewSession | Mode::BlockNewConnection => {
                 format!("it stays {mode}, and can be opened after it has joined the cluster")
             }
         };
-        Self::new(ErrorType::NotJoined, format!("the node is not in its cluster ({membership}): {then}"))
+        Self::new(
+            ErrorType::NotJoined,
+            format!("the node is not in its cluster ({membership}): {then}"),
+        )
     }
 
     /// The connection is in another channel.
     pub fn connection_id_in_use(connection_id: &ConnectionId, channel_id: ChannelId) -> Self {
-        let message = format!("connection {:?} is already in channel {:?}", connection_id.as_str(), channel_id.as_str());
-        let mut error = Self::new(ErrorType::ConnectionIdInUse, message).with_hint("Disconnect it first, or use another connection_id");
+        let message = format!(
+            "connection {:?} is already in channel {:?}",
+            connection_id.as_str(),
+            channel_id.as_str()
+        );
+        let mut error = Self::new(ErrorType::ConnectionIdInUse, message)
+            .with_hint("Disconnect it first, or use another connection_id");
         error.data.channel_id = Some(channel_id);
         error
     }
@@ -216,17 +231,24 @@ impl Error {
     /// A wait for `drained` in a mode that lets new sessions in, or that the operator did not set.
     pub fn cannot_drain(mode: Mode) -> Self {
         let message = format!("the node is {mode}: only a closed node can become drained");
-        Self::new(ErrorType::ConditionImpossible, message).with_hint("Close it first: soramode close")
+        Self::new(ErrorType::ConditionImpossible, message)
+            .with_hint("Close it first: soramode close")
     }
 
     /// A wait for `joined` on a node without a cluster.
     pub fn cannot_join() -> Self {
-        Self::new(ErrorType::ConditionImpossible, "this node is standalone; it has no cluster to join")
+        Self::new(
+            ErrorType::ConditionImpossible,
+            "this node is standalone; it has no cluster to join",
+        )
     }
 
     /// No session on this channel.
     pub fn no_session(channel_id: &ChannelId) -> Self {
-        Self::new(ErrorType::NotFound, format!("no session on channel {:?}", channel_id.as_str()))
+        Self::new(
+            ErrorType::NotFound,
+            format!("no session on channel {:?}", channel_id.as_str()),
+        )
     }
 
     /// A delivery that says the node is drained, to be sent again after the node was opened.
@@ -239,12 +261,14 @@ impl Error {
     /// A delivery whose receiver was removed.
     pub fn no_receiver(id: u64) -> Self {
         let message = format!("the receiver of delivery {id} is no longer configured");
-        Self::new(ErrorType::ConditionImpossible, message).with_hint("Add it to --webhook again, restart soramoded, and retry")
+        Self::new(ErrorType::ConditionImpossible, message)
+            .with_hint("Add it to --webhook again, restart soramoded, and retry")
     }
 
     /// No delivery of this number, or none any more.
     pub fn no_delivery(id: u64) -> Self {
-        Self::new(ErrorType::NotFound, format!("no delivery {id}")).with_hint("soramode deliveries lists all that are kept")
+        Self::new(ErrorType::NotFound, format!("no delivery {id}"))
+            .with_hint("soramode deliveries lists all that are kept")
     }
 
     /// The client may only look.
@@ -255,7 +279,9 @@ impl Error {
         );
         let mut error = Self::new(
             ErrorType::PermissionDenied,
-            format!("permission denied: {method} needs {needed} access, and this user may only view"),
+            format!(
+                "permission denied: {method} needs {needed} access, and this user may only view"
+            ),
         )
         .with_hint(hint);
         error.data.group = group.map(str::to_owned);
@@ -264,7 +290,9 @@ impl Error {
 
     /// A wait for `drained` while the session list is not complete; `remedy` is an imperative that completes it.
     pub fn sessions_incomplete(reason: &str, remedy: Option<&str>) -> Self {
-        let remedy = remedy.map(|remedy| format!("{remedy}. ")).unwrap_or_default();
+        let remedy = remedy
+            .map(|remedy| format!("{remedy}. "))
+            .unwrap_or_default();
         Self::new(ErrorType::SessionsIncomplete, format!("session list incomplete: {reason}")).with_hint(format!(
             "{remedy}If you have checked on the SFU that no client is connected, add assume_complete (--assume-complete)"
         ))
@@ -272,7 +300,10 @@ impl Error {
 
     /// A promise that needs the disk cannot be given.
     pub fn storage_unavailable(problem: impl fmt::Display) -> Self {
-        Self::new(ErrorType::StorageUnavailable, format!("the state cannot be written: {problem}"))
+        Self::new(
+            ErrorType::StorageUnavailable,
+            format!("the state cannot be written: {problem}"),
+        )
     }
 
     /// Nothing is there that could end a session.
@@ -283,20 +314,29 @@ impl Error {
 
     /// Who asked to come in has been said to be gone before that was decided.
     pub fn gone_meanwhile(connection_id: &ConnectionId) -> Self {
-        let message = format!("connection {:?} was disconnected before it was admitted", connection_id.as_str());
+        let message = format!(
+            "connection {:?} was disconnected before it was admitted",
+            connection_id.as_str()
+        );
         Self::new(ErrorType::NotFound, message)
     }
 
     /// What needs the cluster's etcd cannot be done, or not in time.
     pub fn cluster_unavailable(problem: impl fmt::Display) -> Self {
-        Self::new(ErrorType::ClusterUnavailable, format!("the cluster did not answer: {problem}"))
-            .with_hint("Retry; soramode doctor shows the cause")
+        Self::new(
+            ErrorType::ClusterUnavailable,
+            format!("the cluster did not answer: {problem}"),
+        )
+        .with_hint("Retry; soramode doctor shows the cause")
     }
 
     /// Asked of a node that has no cluster: what is asked can never be.
     pub fn no_cluster() -> Self {
-        Self::new(ErrorType::ConditionImpossible, "this node is standalone: it has no cluster")
-            .with_hint("Start its soramoded with --cluster")
+        Self::new(
+            ErrorType::ConditionImpossible,
+            "this node is standalone: it has no cluster",
+        )
+        .with_hint("Start its soramoded with --cluster")
     }
 
     /// A node was to be purged by one that is not in the cluster itself.
@@ -310,8 +350,11 @@ impl Error {
 
     /// There is a cluster already.
     pub fn cluster_exists(epoch: u64) -> Self {
-        Self::new(ErrorType::AlreadyExists, format!("etcd already has this cluster (epoch {epoch}), and it is healthy"))
-            .with_hint("Nothing to do: nodes join automatically")
+        Self::new(
+            ErrorType::AlreadyExists,
+            format!("etcd already has this cluster (epoch {epoch}), and it is healthy"),
+        )
+        .with_hint("Nothing to do: nodes join automatically")
     }
 
     /// The etcd has lost claims: an operator must accept what follows from that.
@@ -330,18 +373,28 @@ impl Error {
 
     /// The node that is to be written off is there.
     pub fn node_is_there(node_name: &NodeName) -> Self {
-        let message = format!("node {:?} still counts as a member of the cluster, and has no orphaned channels", node_name.as_str());
+        let message = format!(
+            "node {:?} still counts as a member of the cluster, and has no orphaned channels",
+            node_name.as_str()
+        );
         Self::new(ErrorType::NodeStillJoined, message)
             .with_hint("To purge the node itself, stop it. If it is stopped, retry after its --cluster-ttl (default: 10s)")
     }
 
     /// No channel waits for this node.
     pub fn no_orphaned_channels(node_name: &NodeName) -> Self {
-        Self::new(ErrorType::NotFound, format!("node {:?} has no orphaned channels", node_name.as_str()))
+        Self::new(
+            ErrorType::NotFound,
+            format!("node {:?} has no orphaned channels", node_name.as_str()),
+        )
     }
 
     /// No place for one more client.
     pub fn too_many_clients(clients: usize) -> Self {
-        Self::new(ErrorType::TooManyClients, format!("{clients} clients are already connected")).with_hint("Close some of them, and retry")
+        Self::new(
+            ErrorType::TooManyClients,
+            format!("{clients} clients are already connected"),
+        )
+        .with_hint("Close some of them, and retry")
     }
 }

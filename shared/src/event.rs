@@ -27,7 +27,10 @@ pub struct Event {
     /// When.
     pub timestamp: Time,
     /// Where.
-    #[serde(serialize_with = "serialize_shared", deserialize_with = "deserialize_shared")]
+    #[serde(
+        serialize_with = "serialize_shared",
+        deserialize_with = "deserialize_shared"
+    )]
     pub node_name: Arc<NodeName>,
 }
 
@@ -35,7 +38,9 @@ fn serialize_shared<S: Serializer>(name: &Arc<NodeName>, serializer: S) -> Resul
     name.as_ref().serialize(serializer)
 }
 
-fn deserialize_shared<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<NodeName>, D::Error> {
+fn deserialize_shared<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Arc<NodeName>, D::Error> {
     NodeName::deserialize(deserializer).map(Arc::new)
 }
 
@@ -306,7 +311,10 @@ impl EventType {
 
     /// Whether it can be delivered by webhook: what tells of deliveries would feed itself, and so might what came by one.
     pub const fn is_deliverable(self) -> bool {
-        !matches!(self, Self::WebhookReceived | Self::DeliverySucceeded | Self::DeliveryFailed)
+        !matches!(
+            self,
+            Self::WebhookReceived | Self::DeliverySucceeded | Self::DeliveryFailed
+        )
     }
 }
 
@@ -314,7 +322,10 @@ impl FromStr for EventType {
     type Err = NoSuchEvent;
 
     fn from_str(text: &str) -> Result<Self, NoSuchEvent> {
-        Self::ALL.into_iter().find(|event_type| event_type.name() == text).ok_or_else(|| NoSuchEvent(text.to_owned()))
+        Self::ALL
+            .into_iter()
+            .find(|event_type| event_type.name() == text)
+            .ok_or_else(|| NoSuchEvent(text.to_owned()))
     }
 }
 
@@ -355,8 +366,14 @@ impl FromStr for EventPattern {
 
     fn from_str(text: &str) -> Result<Self, NoSuchEvent> {
         let pattern = Self(text.to_owned());
-        let matches_any = EventType::ALL.into_iter().any(|event_type| pattern.matches(event_type));
-        if matches_any { Ok(pattern) } else { Err(NoSuchEvent(text.to_owned())) }
+        let matches_any = EventType::ALL
+            .into_iter()
+            .any(|event_type| pattern.matches(event_type));
+        if matches_any {
+            Ok(pattern)
+        } else {
+            Err(NoSuchEvent(text.to_owned()))
+        }
     }
 }
 

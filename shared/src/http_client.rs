@@ -39,16 +39,27 @@ pub struct Outgoing {
 
 /// Reads a URL of a server. The error does not repeat what may be a secret.
 pub fn read_url(text: &str) -> Result<Url, NoHttpUrl> {
-    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    let url = Url::parse(text)
+        .ok()
+        .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
     url.ok_or_else(|| NoHttpUrl(shown_text(text)))
 }
 
 /// Returns a text that was to be a URL, without a user and a query that it may have.
 pub fn shown_text(text: &str) -> String {
     let text = text.split(['?', '#']).next().unwrap_or_default();
-    let (scheme, rest) = text.split_once("://").map_or(("", text), |(scheme, rest)| (scheme, rest));
+    let (scheme, rest) = text
+        .split_once("://")
+        .map_or(("", text), |(scheme, rest)| (scheme, rest));
     let rest = rest.rsplit('@').next().unwrap_or_default();
-    shorten(&if scheme.is_empty() { rest.to_owned() } else { format!("{scheme}://{rest}") }, PEER_TEXT_BYTES_MAX)
+    shorten(
+        &if scheme.is_empty() {
+            rest.to_owned()
+        } else {
+            format!("{scheme}://{rest}")
+        },
+        PEER_TEXT_BYTES_MAX,
+    )
 }
 
 /// Returns the URL without user, password, query and fragment, which may be secrets.
@@ -68,8 +79,16 @@ pub fn endpoint(url: &Url) -> String {
     let mut segments = url.path_segments().into_iter().flatten();
     let first = segments.next().unwrap_or_default();
     let beginning: String = first.chars().take(PATH_CHARS_SHOWN).collect();
-    let cut = if beginning.len() < first.len() { "..." } else { "" };
-    let more = if segments.next().is_some() { "/..." } else { "" };
+    let cut = if beginning.len() < first.len() {
+        "..."
+    } else {
+        ""
+    };
+    let more = if segments.next().is_some() {
+        "/..."
+    } else {
+        ""
+    };
     shown.set_path(&format!("/{beginning}{cut}{more}"));
     without_secrets(&shown)
 }
@@ -80,21 +99,42 @@ pub fn client(url: &Url, timeout: Duration, outgoing: &Outgoing) -> Result<Clien
 }
 
 /// Returns a client for answers of any length: a call fails if connecting, or waiting for the next piece, takes longer than `timeout`.
-pub fn streaming(url: &Url, timeout: Duration, outgoing: &Outgoing) -> Result<Client, reqwest::Error> {
-    build(url, Client::builder().connect_timeout(timeout).read_timeout(timeout), outgoing)
+pub fn streaming(
+    url: &Url,
+    timeout: Duration,
+    outgoing: &Outgoing,
+) -> Result<Client, reqwest::Error> {
+    build(
+        url,
+        Client::builder()
+            .connect_timeout(timeout)
+            .read_timeout(timeout),
+        outgoing,
+    )
 }
 
 fn build(url: &Url, builder: ClientBuilder, outgoing: &Outgoing) -> Result<Client, reqwest::Error> {
     let mut headers = HeaderMap::new();
     headers.insert(CONNECTION, HeaderValue::from_static("close"));
-    headers.extend(outgoing.mark.clone().map(|mark| (HeaderName::from_static(MARK_HEADER), mark)));
-    let builder = builder.no_proxy().redirect(Policy::none()).referer(false).http1_only();
+    headers.extend(
+        outgoing
+            .mark
+            .clone()
+            .map(|mark| (HeaderName::from_static(MARK_HEADER), mark)),
+    );
+    let builder = builder
+        .no_proxy()
+        .redirect(Policy::none())
+        .referer(false)
+        .http1_only();
     let builder = builder.pool_max_idle_per_host(0).default_headers(headers);
     install_crypto();
     // Without TLS no certificate of the system's is needed, and none may be there.
     match (url.scheme(), outgoing.authorities.certificates()) {
         ("https", []) => builder.build(),
-        ("https", certificates) => builder.tls_certs_merge(certificates.iter().cloned()).build(),
+        ("https", certificates) => builder
+            .tls_certs_merge(certificates.iter().cloned())
+            .build(),
         (_, _) => builder.tls_certs_only([]).build(),
     }
 }
@@ -107,7 +147,9 @@ pub(crate) fn install_crypto() {
 /// Returns why a request failed: the cause of all causes, because those around it repeat the URL.
 pub fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
-    let text = causes.last().map_or_else(|| error.to_string(), ToString::to_string);
+    let text = causes
+        .last()
+        .map_or_else(|| error.to_string(), ToString::to_string);
     if text.contains("CaUsedAsEndEntity") {
         return "its self-signed certificate is one of an authority (CA:TRUE), which TLS does not accept of a server; make it with: openssl req -x509 \
                 -addext basicConstraints=critical,CA:FALSE"
@@ -116,7 +158,10 @@ pub fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     if text.contains("UnknownIssuer") {
         return "its certificate's issuer is not trusted here; name the issuer's certificate in a CA file".to_owned();
     }
-    shorten(text.split(" (os error").next().unwrap_or_default(), PEER_TEXT_BYTES_MAX)
+    shorten(
+        text.split(" (os error").next().unwrap_or_default(),
+        PEER_TEXT_BYTES_MAX,
+    )
 }
 
 #[cfg(test)]
@@ -126,20 +171,36 @@ mod tests {
     #[test]
     fn no_secret_of_a_url_is_shown() {
         for (url, plain, hook) in [
-            ("http://u:P@h:1/a/b?key=Q#f", "http://h:1/a/b", "http://h:1/a/..."),
+            (
+                "http://u:P@h:1/a/b?key=Q#f",
+                "http://h:1/a/b",
+                "http://h:1/a/...",
+            ),
             (
                 "https://u@hooks.example/services/T0/B0/SECRET",
                 "https://hooks.example/services/T0/B0/SECRET",
                 "https://hooks.example/services/...",
             ),
             ("https://h/hook", "https://h/hook", "https://h/hook"),
-            ("https://h/abcdefghijklmnop", "https://h/abcdefghijklmnop", "https://h/abcdefghijkl..."),
+            (
+                "https://h/abcdefghijklmnop",
+                "https://h/abcdefghijklmnop",
+                "https://h/abcdefghijkl...",
+            ),
             ("https://h", "https://h/", "https://h/"),
         ] {
             let url = read_url(url).unwrap();
-            assert_eq!((without_secrets(&url).as_str(), endpoint(&url).as_str()), (plain, hook));
+            assert_eq!(
+                (without_secrets(&url).as_str(), endpoint(&url).as_str()),
+                (plain, hook)
+            );
         }
-        for wrong in ["//u:PASS@h/?key=PASS", "htp://u:PASS@h/x?PASS", "u:PASS@h/#PASS", "http://"] {
+        for wrong in [
+            "//u:PASS@h/?key=PASS",
+            "htp://u:PASS@h/x?PASS",
+            "u:PASS@h/#PASS",
+            "http://",
+        ] {
             let refusal = read_url(wrong).unwrap_err().to_string();
             assert!(!refusal.contains("PASS"), "{refusal}");
         }

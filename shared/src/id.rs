@@ -51,15 +51,22 @@ pub trait ClientChosen: Sized {
 }
 
 /// Reads an id that a client chooses, for `deserialize_with`.
-pub fn chosen<'de, D: Deserializer<'de>, T: Deserialize<'de> + ClientChosen>(deserializer: D) -> Result<T, D::Error> {
+pub fn chosen<'de, D: Deserializer<'de>, T: Deserialize<'de> + ClientChosen>(
+    deserializer: D,
+) -> Result<T, D::Error> {
     let id = T::deserialize(deserializer)?;
-    id.check_chosen().map_err(|invalid| D::Error::custom(format_args!("{} {invalid}", T::WORD)))
+    id.check_chosen()
+        .map_err(|invalid| D::Error::custom(format_args!("{} {invalid}", T::WORD)))
 }
 
 /// Reads an id that a client may choose, for `deserialize_with`.
-pub fn chosen_if_any<'de, D: Deserializer<'de>, T: Deserialize<'de> + ClientChosen>(deserializer: D) -> Result<Option<T>, D::Error> {
+pub fn chosen_if_any<'de, D: Deserializer<'de>, T: Deserialize<'de> + ClientChosen>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
     let id = Option::<T>::deserialize(deserializer)?;
-    id.map(ClientChosen::check_chosen).transpose().map_err(|invalid| D::Error::custom(format_args!("{} {invalid}", T::WORD)))
+    id.map(ClientChosen::check_chosen)
+        .transpose()
+        .map_err(|invalid| D::Error::custom(format_args!("{} {invalid}", T::WORD)))
 }
 
 /// Text of 1 to [`ID_BYTES_MAX`] bytes in 32 bytes of memory, on the heap only where it is long.
@@ -254,7 +261,11 @@ pub struct EventId([u8; 16]);
 impl EventId {
     /// A new one of these random bytes.
     pub fn generate(random: [u8; 16]) -> Self {
-        Self(uuid::Builder::from_random_bytes(random).into_uuid().into_bytes())
+        Self(
+            uuid::Builder::from_random_bytes(random)
+                .into_uuid()
+                .into_bytes(),
+        )
     }
 
     fn with_text<T>(self, read: impl FnOnce(&str) -> T) -> T {
@@ -272,7 +283,11 @@ impl FromStr for EventId {
             .ok()
             .and_then(|bytes| bytes.try_into().ok())
             .map(Self)
-            .ok_or_else(|| format!("an event id has {GENERATED_BYTES} characters of Clockwork Base32, got {text:?}"))
+            .ok_or_else(|| {
+                format!(
+                    "an event id has {GENERATED_BYTES} characters of Clockwork Base32, got {text:?}"
+                )
+            })
     }
 }
 
@@ -314,17 +329,33 @@ mod tests {
     fn length_is_checked_at_both_ends() {
         assert_eq!(ChannelId::new(""), Err(InvalidId::Empty));
         assert!(ChannelId::new(&"x".repeat(ID_BYTES_MAX)).is_ok());
-        assert_eq!(ChannelId::new(&"x".repeat(ID_BYTES_MAX + 1)), Err(InvalidId::TooLong(256)));
+        assert_eq!(
+            ChannelId::new(&"x".repeat(ID_BYTES_MAX + 1)),
+            Err(InvalidId::TooLong(256))
+        );
     }
 
     #[test]
     fn nul_is_refused_where_a_client_chooses_and_read_where_an_id_is_there_already() {
         let id = ChannelId::new("nul\0chan").unwrap();
         assert_eq!(id.clone().check_chosen(), Err(InvalidId::Nul));
-        assert_eq!(serde_json::from_str::<ChannelId>(r#""nul\u0000chan""#).unwrap(), id);
+        assert_eq!(
+            serde_json::from_str::<ChannelId>(r#""nul\u0000chan""#).unwrap(),
+            id
+        );
         // What a shell would act on, and a line break, are text like any other.
-        for text in ["$(touch x)", "`x`", "\"; x", "new\nline", "\u{202e}", "\u{1}"] {
-            assert!(ChannelId::new(text).unwrap().check_chosen().is_ok(), "{text:?}");
+        for text in [
+            "$(touch x)",
+            "`x`",
+            "\"; x",
+            "new\nline",
+            "\u{202e}",
+            "\u{1}",
+        ] {
+            assert!(
+                ChannelId::new(text).unwrap().check_chosen().is_ok(),
+                "{text:?}"
+            );
         }
     }
 
@@ -341,7 +372,10 @@ mod tests {
     /// The expected text was worked out by hand from the alphabet: 16 bytes of ff, with version 4 and variant 10.
     #[test]
     fn generated_ids_are_clockwork_base32() {
-        assert_eq!(SessionId::generate([0; 16]).as_str(), "00000000010010000000000000");
+        assert_eq!(
+            SessionId::generate([0; 16]).as_str(),
+            "00000000010010000000000000"
+        );
         let id = EventId::generate([0xff; 16]);
         assert_eq!(id.to_string(), "ZZZZZZZZZX7ZZFZZZZZZZZZZZW");
         assert_eq!(id.to_string().parse::<EventId>(), Ok(id));

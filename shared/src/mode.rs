@@ -38,7 +38,12 @@ pub enum Mode {
 
 impl Mode {
     /// All four, from open to closed.
-    pub const ALL: [Self; 4] = [Self::Normal, Self::BlockNewSession, Self::BlockNewConnection, Self::Initial];
+    pub const ALL: [Self; 4] = [
+        Self::Normal,
+        Self::BlockNewSession,
+        Self::BlockNewConnection,
+        Self::Initial,
+    ];
 
     /// The name on the wire and on the command line.
     pub const fn name(self) -> &'static str {
@@ -74,7 +79,10 @@ impl FromStr for Mode {
     type Err = UnknownMode;
 
     fn from_str(word: &str) -> Result<Self, UnknownMode> {
-        Self::ALL.into_iter().find(|mode| mode.name() == word).ok_or_else(|| UnknownMode(word.to_owned()))
+        Self::ALL
+            .into_iter()
+            .find(|mode| mode.name() == word)
+            .ok_or_else(|| UnknownMode(word.to_owned()))
     }
 }
 
@@ -92,7 +100,11 @@ pub enum SettableMode {
 
 impl SettableMode {
     /// All three, from open to closed.
-    pub const ALL: [Self; 3] = [Self::Normal, Self::BlockNewSession, Self::BlockNewConnection];
+    pub const ALL: [Self; 3] = [
+        Self::Normal,
+        Self::BlockNewSession,
+        Self::BlockNewConnection,
+    ];
 }
 
 impl From<SettableMode> for Mode {
@@ -107,7 +119,9 @@ impl From<SettableMode> for Mode {
 
 /// Somebody asked for `initial`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("initial cannot be set: a cluster node enters it at its start or when isolated, and leaves it by joining")]
+#[error(
+    "initial cannot be set: a cluster node enters it at its start or when isolated, and leaves it by joining"
+)]
 pub struct InitialIsNotSettable;
 
 impl TryFrom<Mode> for SettableMode {
@@ -125,9 +139,14 @@ impl TryFrom<Mode> for SettableMode {
 
 impl<'de> Deserialize<'de> for SettableMode {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        read_text(deserializer, format_args!("a string"), |word| match word.parse::<Mode>().map(Self::try_from) {
-            Ok(settable) => settable.map_err(|initial| initial.to_string()),
-            Err(unknown) => Err(format!("{unknown}, takes {}", Self::ALL.map(|mode| Mode::from(mode).name()).join(", "))),
+        read_text(deserializer, format_args!("a string"), |word| {
+            match word.parse::<Mode>().map(Self::try_from) {
+                Ok(settable) => settable.map_err(|initial| initial.to_string()),
+                Err(unknown) => Err(format!(
+                    "{unknown}, takes {}",
+                    Self::ALL.map(|mode| Mode::from(mode).name()).join(", ")
+                )),
+            }
         })
     }
 }
@@ -186,17 +205,29 @@ pub struct ChangeMode {
 impl ChangeMode {
     /// To this mode, without a reason, an expiry or a condition.
     pub const fn to(mode: SettableMode) -> Self {
-        Self { mode, reason: None, expires_in_seconds: None, if_mode: None, if_generation: None, on_behalf_of: None }
+        Self {
+            mode,
+            reason: None,
+            expires_in_seconds: None,
+            if_mode: None,
+            if_generation: None,
+            on_behalf_of: None,
+        }
     }
 
     /// Checks the limits.
     pub fn check(&self) -> Result<(), Error> {
         check_length("reason", self.reason.as_deref(), REASON_BYTES_MAX)?;
-        check_length("on_behalf_of", self.on_behalf_of.as_deref(), ON_BEHALF_OF_BYTES_MAX)?;
+        check_length(
+            "on_behalf_of",
+            self.on_behalf_of.as_deref(),
+            ON_BEHALF_OF_BYTES_MAX,
+        )?;
         match self.expires_in_seconds {
-            Some(seconds) if seconds > EXPIRES_IN_SECONDS_MAX => {
-                Err(Error::invalid_params("expires_in_seconds", format_args!("got {seconds}, takes 0 to {EXPIRES_IN_SECONDS_MAX}")))
-            }
+            Some(seconds) if seconds > EXPIRES_IN_SECONDS_MAX => Err(Error::invalid_params(
+                "expires_in_seconds",
+                format_args!("got {seconds}, takes 0 to {EXPIRES_IN_SECONDS_MAX}"),
+            )),
             Some(1..) if self.mode == SettableMode::Normal => Err(Error::invalid_params(
                 "expires_in_seconds",
                 "normal has no expiry: this is only for block_new_session and block_new_connection",
@@ -208,7 +239,10 @@ impl ChangeMode {
 
 fn check_length(field: &str, text: Option<&str>, max: usize) -> Result<(), Error> {
     match text.map(str::len) {
-        Some(bytes) if bytes > max => Err(Error::invalid_params(field, format_args!("got {bytes} bytes, takes at most {max}"))),
+        Some(bytes) if bytes > max => Err(Error::invalid_params(
+            field,
+            format_args!("got {bytes} bytes, takes at most {max}"),
+        )),
         Some(_) | None => Ok(()),
     }
 }
@@ -283,8 +317,23 @@ pub struct DatedModeChange {
 impl DatedModeChange {
     /// The mode that it led to.
     pub fn state(&self) -> ModeState {
-        let ModeChange { mode, generation, actor, reason, expires_at, .. } = self.change.clone();
-        ModeState { mode, generation, since: self.timestamp, actor, reason, expires_at, own_mode: None }
+        let ModeChange {
+            mode,
+            generation,
+            actor,
+            reason,
+            expires_at,
+            ..
+        } = self.change.clone();
+        ModeState {
+            mode,
+            generation,
+            since: self.timestamp,
+            actor,
+            reason,
+            expires_at,
+            own_mode: None,
+        }
     }
 }
 

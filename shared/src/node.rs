@@ -148,40 +148,84 @@ pub struct ClusterNode {
     /// The node.
     pub node_name: NodeName,
     /// Its mode.
-    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "lenient")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        default,
+        deserialize_with = "lenient"
+    )]
     pub mode: Option<Mode>,
     /// Whether it is there.
     #[serde(default)]
     pub connected: bool,
     /// The cluster's epoch in which it joined; absent without a cluster.
-    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "lenient")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        default,
+        deserialize_with = "lenient"
+    )]
     pub epoch: Option<u64>,
     /// Since when it has been there.
-    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "lenient")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        default,
+        deserialize_with = "lenient"
+    )]
     pub member_since: Option<Time>,
     /// Where clients are redirected to.
-    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "lenient")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        default,
+        deserialize_with = "lenient"
+    )]
     pub cluster_signaling_url: Option<String>,
     /// Where its API is.
-    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "lenient")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        default,
+        deserialize_with = "lenient"
+    )]
     pub cluster_api_url: Option<String>,
     /// The version of its Sora.
-    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "lenient")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        default,
+        deserialize_with = "lenient"
+    )]
     pub sora_version: Option<String>,
     /// Always false: soramode has no temporary nodes.
-    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "lenient")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        default,
+        deserialize_with = "lenient"
+    )]
     pub temporary_node: Option<bool>,
     /// Beyond Sora's names: its place in the cluster. Of another node that is there: `joined`, which it was when it was seen last.
-    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "lenient")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        default,
+        deserialize_with = "lenient"
+    )]
     pub membership: Option<Membership>,
     /// Beyond Sora's names: its connections, as it told the others last.
-    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "lenient")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        default,
+        deserialize_with = "lenient"
+    )]
     pub connections: Option<u64>,
     /// Beyond Sora's names: its sessions, as it told the others last.
-    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "lenient")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        default,
+        deserialize_with = "lenient"
+    )]
     pub sessions: Option<u64>,
     /// Beyond Sora's names: its soramoded's version.
-    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "lenient")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        default,
+        deserialize_with = "lenient"
+    )]
     pub version: Option<String>,
     /// Beyond Sora's names, with `count_orphaned`: channels whose owner is a former incarnation of this node.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -280,8 +324,13 @@ impl Status {
 
     /// Whether the sessions are complete, or will be with the next answer of Sora's API.
     pub fn is_complete_soon(&self) -> bool {
-        let asks_sora = self.upstreams.iter().any(|upstream| upstream.name == "sora-api");
-        let is_soon = |source: &Source| source.complete || (source.name == "sora" && asks_sora && source.problem.is_none());
+        let asks_sora = self
+            .upstreams
+            .iter()
+            .any(|upstream| upstream.name == "sora-api");
+        let is_soon = |source: &Source| {
+            source.complete || (source.name == "sora" && asks_sora && source.problem.is_none())
+        };
         self.sessions_complete || self.sources.iter().all(is_soon)
     }
 
@@ -292,9 +341,22 @@ impl Status {
 
     /// The error of a command that needs the complete session list.
     pub fn sessions_incomplete(&self) -> Error {
-        let reasons: Vec<&str> = self.sources.iter().filter_map(|source| source.incomplete_reason.as_deref()).collect();
-        let reason = if reasons.is_empty() { "no source has reported all of them".to_owned() } else { reasons.join("; ") };
-        Error::sessions_incomplete(&reason, self.sources.iter().find_map(|source| source.hint.as_deref()))
+        let reasons: Vec<&str> = self
+            .sources
+            .iter()
+            .filter_map(|source| source.incomplete_reason.as_deref())
+            .collect();
+        let reason = if reasons.is_empty() {
+            "no source has reported all of them".to_owned()
+        } else {
+            reasons.join("; ")
+        };
+        Error::sessions_incomplete(
+            &reason,
+            self.sources
+                .iter()
+                .find_map(|source| source.hint.as_deref()),
+        )
     }
 }
 

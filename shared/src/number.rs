@@ -4,7 +4,10 @@ use std::num::IntErrorKind;
 use std::ops::RangeInclusive;
 
 /// Reads a whole number.
-#[expect(clippy::wildcard_enum_match_arm, reason = "the standard library's list is open")]
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the standard library's list is open"
+)]
 pub fn whole_number<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
     let number = text.parse::<u64>().map_err(|error| match error.kind() {
         IntErrorKind::PosOverflow => "is too large".to_owned(),
@@ -17,8 +20,18 @@ pub fn whole_number<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
 pub fn whole_number_in(range: RangeInclusive<u32>) -> impl Fn(&str) -> Result<u32, String> + Clone {
     move |text| {
         let number = whole_number(text)?;
-        let problem = || format!("expected a whole number from {} to {}", range.start(), range.end());
-        if range.contains(&number) { Ok(number) } else { Err(problem()) }
+        let problem = || {
+            format!(
+                "expected a whole number from {} to {}",
+                range.start(),
+                range.end()
+            )
+        };
+        if range.contains(&number) {
+            Ok(number)
+        } else {
+            Err(problem())
+        }
     }
 }
 
@@ -31,17 +44,30 @@ mod tests {
         assert_eq!(whole_number("42"), Ok(42_u64));
         assert_eq!(whole_number("0"), Ok(0_usize));
         for text in ["x", "", "-1", "1.5", "1e3", "１"] {
-            assert_eq!(whole_number::<u64>(text), Err("expected a whole number".to_owned()), "{text:?}");
+            assert_eq!(
+                whole_number::<u64>(text),
+                Err("expected a whole number".to_owned()),
+                "{text:?}"
+            );
         }
-        assert_eq!(whole_number::<u64>("99999999999999999999"), Err("is too large".to_owned()));
-        assert_eq!(whole_number::<u32>("4294967296"), Err("is too large".to_owned()));
+        assert_eq!(
+            whole_number::<u64>("99999999999999999999"),
+            Err("is too large".to_owned())
+        );
+        assert_eq!(
+            whole_number::<u32>("4294967296"),
+            Err("is too large".to_owned())
+        );
     }
 
     #[test]
     fn a_range_is_kept_to() {
         let read = whole_number_in(1..=1_000);
         assert_eq!((read("1"), read("1000")), (Ok(1), Ok(1_000)));
-        assert_eq!(read("0"), Err("expected a whole number from 1 to 1000".to_owned()));
+        assert_eq!(
+            read("0"),
+            Err("expected a whole number from 1 to 1000".to_owned())
+        );
         assert_eq!(read("x"), Err("expected a whole number".to_owned()));
     }
 }

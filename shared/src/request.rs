@@ -6,14 +6,21 @@ use serde::de::{DeserializeOwned, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::access::Access;
-use crate::cluster::{Acknowledge, Acknowledged, Grant, Granted, InitCluster, Initialized, PurgeClusterNode, Purged};
-use crate::decision::{Connect, Decision, Disconnect, Disconnected, Explain, Explanation, Report, Reported};
+use crate::cluster::{
+    Acknowledge, Acknowledged, Grant, Granted, InitCluster, Initialized, PurgeClusterNode, Purged,
+};
+use crate::decision::{
+    Connect, Decision, Disconnect, Disconnected, Explain, Explanation, Report, Reported,
+};
 use crate::delivery::{Deliveries, Delivery, ListDeliveries, ResendDelivery};
 use crate::end::{End, Ended};
 use crate::error::Error;
 use crate::mode::{ChangeMode, GetMode, ListModeChanges, ModeChanged, ModeChanges, ModeState};
 use crate::node::{ClusterNodes, GetInfo, GetStatus, Info, ListClusterNodes, Status};
-use crate::session::{Connections, GetSession, ListConnections, ListRequest, ListSessions, SessionDetail, Sessions, page_limit};
+use crate::session::{
+    Connections, GetSession, ListConnections, ListRequest, ListSessions, SessionDetail, Sessions,
+    page_limit,
+};
 use crate::subscribe::{Subscribe, Subscribed, Unsubscribe, Unsubscribed};
 use crate::wait::{Wait, WaitEnded};
 
@@ -38,7 +45,10 @@ impl Visitor<'_> for IdVisitor {
     type Value = RequestId;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "an id: a whole number, or a string of at most {REQUEST_ID_BYTES_MAX} bytes")
+        write!(
+            f,
+            "an id: a whole number, or a string of at most {REQUEST_ID_BYTES_MAX} bytes"
+        )
     }
 
     fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<RequestId, E> {
@@ -217,7 +227,10 @@ impl<P: Params> Params for Option<P> {
 impl Params for &str {
     /// Reads them once more where that fails, to name the field. Generic JSON-RPC clients send an empty array for no params.
     fn read<T: DeserializeOwned>(self) -> Result<T, Error> {
-        if self.strip_prefix('[').is_some_and(|rest| rest.trim_ascii() == "]") {
+        if self
+            .strip_prefix('[')
+            .is_some_and(|rest| rest.trim_ascii() == "]")
+        {
             return "{}".read();
         }
         if !self.starts_with('{') {
@@ -225,7 +238,8 @@ impl Params for &str {
         }
         serde_json::from_str(self).or_else(|_| {
             let mut deserializer = serde_json::Deserializer::from_str(self);
-            serde_path_to_error::deserialize(&mut deserializer).map_err(|error| name_the_field(&error))
+            serde_path_to_error::deserialize(&mut deserializer)
+                .map_err(|error| name_the_field(&error))
         })
     }
 }
@@ -273,7 +287,9 @@ impl GateRequest {
     fn read(method: Method, params: impl Params) -> Result<Self, Error> {
         match method {
             Method::GetMode => params.read::<GetMode>().map(|_| Self::GetMode),
-            Method::ChangeMode => params.read().map(|change| Self::ChangeMode(Box::new(change))),
+            Method::ChangeMode => params
+                .read()
+                .map(|change| Self::ChangeMode(Box::new(change))),
             Method::GetStatus => params.read::<GetStatus>().map(|_| Self::GetStatus),
             Method::ListClusterNodes => params.read().map(Self::ListClusterNodes),
             Method::ListModeChanges => params.read().map(Self::ListModeChanges),
@@ -282,9 +298,15 @@ impl GateRequest {
             Method::Disconnect => params.read().map(Self::Disconnect),
             Method::End => params.read().map(Self::End),
             Method::Explain => params.read().map(Self::Explain),
-            Method::ListSessions => params.read().map(|list| Self::List(ListRequest::Sessions(list))),
-            Method::GetSession => params.read().map(|get| Self::List(ListRequest::Session(get))),
-            Method::ListConnections => params.read().map(|list| Self::List(ListRequest::Connections(list))),
+            Method::ListSessions => params
+                .read()
+                .map(|list| Self::List(ListRequest::Sessions(list))),
+            Method::GetSession => params
+                .read()
+                .map(|get| Self::List(ListRequest::Session(get))),
+            Method::ListConnections => params
+                .read()
+                .map(|list| Self::List(ListRequest::Connections(list))),
             Method::Wait => params.read().map(|wait| Self::Wait(Box::new(wait))),
             Method::ListDeliveries => params.read().map(Self::ListDeliveries),
             Method::ResendDelivery => params.read().map(Self::ResendDelivery),
@@ -292,9 +314,10 @@ impl GateRequest {
             Method::InitCluster => params.read().map(Self::InitCluster),
             Method::Grant => params.read::<Grant>().map(|_| Self::Grant),
             Method::Acknowledge => params.read().map(Self::Acknowledge),
-            Method::Subscribe | Method::Unsubscribe | Method::GetInfo => {
-                Err(Error::new(crate::error::ErrorType::Internal, format!("{} is not handled here", method.name())))
-            }
+            Method::Subscribe | Method::Unsubscribe | Method::GetInfo => Err(Error::new(
+                crate::error::ErrorType::Internal,
+                format!("{} is not handled here", method.name()),
+            )),
         }
     }
 
@@ -331,7 +354,9 @@ fn name_the_field(error: &serde_path_to_error::Error<serde_json::Error>) -> Erro
     let place = if place == "." { "" } else { place.as_str() };
     let problem = in_words(error.inner());
     // A field that is missing is told of by the object that lacks it; one that is unknown or given twice at the top by the params.
-    let missing = problem.strip_prefix("missing field `").and_then(|it| it.strip_suffix('`'));
+    let missing = problem
+        .strip_prefix("missing field `")
+        .and_then(|it| it.strip_suffix('`'));
     let named = problem.split('`').nth(1).unwrap_or("params");
     match (missing, place) {
         (Some(field), "") => Error::invalid_params(field, "is missing"),
@@ -340,7 +365,10 @@ fn name_the_field(error: &serde_path_to_error::Error<serde_json::Error>) -> Erro
         (None, place) => {
             // An id's own message begins with its name.
             let last = place.rsplit('.').next().unwrap_or(place);
-            let problem = problem.strip_prefix(last).and_then(|rest| rest.strip_prefix(' ')).unwrap_or(&problem);
+            let problem = problem
+                .strip_prefix(last)
+                .and_then(|rest| rest.strip_prefix(' '))
+                .unwrap_or(&problem);
             Error::invalid_params(place, problem)
         }
     }
@@ -356,14 +384,22 @@ pub(crate) fn in_words(error: &serde_json::Error) -> String {
         ("expected a sequence", "expected an array"),
         (", there are no fields", ": it takes none"),
     ];
-    const BEGINNINGS: [(&str, &str); 2] =
-        [("invalid type: map", "invalid type: object"), ("invalid type: sequence", "invalid type: array")];
+    const BEGINNINGS: [(&str, &str); 2] = [
+        ("invalid type: map", "invalid type: object"),
+        ("invalid type: sequence", "invalid type: array"),
+    ];
 
     let text = error.to_string();
-    let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(problem, _)| problem);
-    let end = ENDS.into_iter().find_map(|(theirs, ours)| Some((text.strip_suffix(theirs)?, ours)));
+    let text = text
+        .rsplit_once(" at line ")
+        .map_or(text.as_str(), |(problem, _)| problem);
+    let end = ENDS
+        .into_iter()
+        .find_map(|(theirs, ours)| Some((text.strip_suffix(theirs)?, ours)));
     let (text, end) = end.unwrap_or((text, ""));
-    let beginning = BEGINNINGS.into_iter().find_map(|(theirs, ours)| Some((ours, text.strip_prefix(theirs)?)));
+    let beginning = BEGINNINGS
+        .into_iter()
+        .find_map(|(theirs, ours)| Some((ours, text.strip_prefix(theirs)?)));
     let (beginning, text) = beginning.unwrap_or(("", text));
     shorten(&format!("{beginning}{text}{end}"))
 }

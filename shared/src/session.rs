@@ -17,7 +17,10 @@ pub fn page_limit(limit: Option<u32>) -> Result<u32, Error> {
     match limit {
         None => Ok(LIST_LIMIT_DEFAULT),
         Some(rows @ 1..=LIST_LIMIT_MAX) => Ok(rows),
-        Some(rows) => Err(Error::invalid_params("limit", format_args!("got {rows}, takes 1 to {LIST_LIMIT_MAX}"))),
+        Some(rows) => Err(Error::invalid_params(
+            "limit",
+            format_args!("got {rows}, takes 1 to {LIST_LIMIT_MAX}"),
+        )),
     }
 }
 

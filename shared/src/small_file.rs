@@ -57,12 +57,19 @@ impl Guard {
             return Ok(());
         }
         if file.uid() != uid && file.uid() != 0 {
-            return Err(format!("belongs to another user (uid {}); run: chown {uid} {}", file.uid(), path.maybe_quote()));
+            return Err(format!(
+                "belongs to another user (uid {}); run: chown {uid} {}",
+                file.uid(),
+                path.maybe_quote()
+            ));
         }
         let mode = file.mode() & 0o777;
         if mode & bits != 0 {
             let remedy = mode & !bits;
-            return Err(format!("permissions too open ({mode:04o}); run: chmod {remedy:04o} {}", path.maybe_quote()));
+            return Err(format!(
+                "permissions too open ({mode:04o}); run: chmod {remedy:04o} {}",
+                path.maybe_quote()
+            ));
         }
         Ok(())
     }
@@ -76,7 +83,9 @@ pub fn read(path: &Path, bytes_max: u64, guard: Guard) -> Result<Vec<u8>, String
     let file = File::open(path).map_err(unreadable)?;
     guard.check(&file.metadata().map_err(unreadable)?, path)?;
     let mut bytes = Vec::new();
-    file.take(bytes_max + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    file.take(bytes_max + 1)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
     if bytes.len() as u64 > bytes_max {
         return Err(format!("has more than {bytes_max} bytes"));
     }
@@ -85,7 +94,8 @@ pub fn read(path: &Path, bytes_max: u64, guard: Guard) -> Result<Vec<u8>, String
 
 /// Reads a text in the same way, without the mark that some editors put before it.
 pub fn read_text(path: &Path, bytes_max: u64, guard: Guard) -> Result<String, String> {
-    let mut text = String::from_utf8(read(path, bytes_max, guard)?).map_err(|_| "is not text in UTF-8".to_owned())?;
+    let mut text = String::from_utf8(read(path, bytes_max, guard)?)
+        .map_err(|_| "is not text in UTF-8".to_owned())?;
     if text.starts_with(BYTE_ORDER_MARK) {
         text.remove(0);
     }

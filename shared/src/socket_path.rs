@@ -47,7 +47,11 @@ impl Surroundings {
             let directory = directory.to_string_lossy();
             return Path::new(directory.split(':').next().unwrap_or_default()).join(FILE_NAME);
         }
-        if self.uid == 0 { Path::new(SYSTEM_DIRECTORY).join(FILE_NAME) } else { self.own_socket() }
+        if self.uid == 0 {
+            Path::new(SYSTEM_DIRECTORY).join(FILE_NAME)
+        } else {
+            self.own_socket()
+        }
     }
 
     /// Where the CLI looks if no flag says so, in this order. Root looks in the system's folder alone: its daemon is nowhere else, and any
@@ -75,26 +79,57 @@ mod tests {
 
     #[test]
     fn the_daemon_takes_the_variable_then_systemds_folder_then_its_own() {
-        let mut around = Surroundings { uid: 1000, ..Surroundings::default() };
-        assert_eq!(around.daemon_socket(), Path::new("/tmp/soramode-1000/soramode.sock"));
+        let mut around = Surroundings {
+            uid: 1000,
+            ..Surroundings::default()
+        };
+        assert_eq!(
+            around.daemon_socket(),
+            Path::new("/tmp/soramode-1000/soramode.sock")
+        );
         around.xdg_runtime_dir = Some("/run/user/1000".into());
-        assert_eq!(around.daemon_socket(), Path::new("/run/user/1000/soramode/soramode.sock"));
+        assert_eq!(
+            around.daemon_socket(),
+            Path::new("/run/user/1000/soramode/soramode.sock")
+        );
         around.uid = 0;
-        assert_eq!(around.daemon_socket(), Path::new("/run/soramode/soramode.sock"));
+        assert_eq!(
+            around.daemon_socket(),
+            Path::new("/run/soramode/soramode.sock")
+        );
         around.runtime_directory = Some("/run/soramode-2:/run/other".into());
-        assert_eq!(around.daemon_socket(), Path::new("/run/soramode-2/soramode.sock"));
+        assert_eq!(
+            around.daemon_socket(),
+            Path::new("/run/soramode-2/soramode.sock")
+        );
         around.socket = Some("/tmp/s".into());
         assert_eq!(around.daemon_socket(), Path::new("/tmp/s"));
     }
 
     #[test]
     fn the_client_looks_at_the_systems_socket_first() {
-        let around = Surroundings { uid: 1000, ..Surroundings::default() };
+        let around = Surroundings {
+            uid: 1000,
+            ..Surroundings::default()
+        };
         let sockets = around.client_sockets();
-        assert_eq!(sockets, [Path::new("/run/soramode/soramode.sock"), Path::new("/tmp/soramode-1000/soramode.sock")]);
+        assert_eq!(
+            sockets,
+            [
+                Path::new("/run/soramode/soramode.sock"),
+                Path::new("/tmp/soramode-1000/soramode.sock")
+            ]
+        );
         for xdg_runtime_dir in [None, Some("/run/user/1000".into())] {
-            let root = Surroundings { xdg_runtime_dir, ..Surroundings::default() };
-            assert_eq!(root.client_sockets(), [Path::new("/run/soramode/soramode.sock")], "root trusts no folder of another user");
+            let root = Surroundings {
+                xdg_runtime_dir,
+                ..Surroundings::default()
+            };
+            assert_eq!(
+                root.client_sockets(),
+                [Path::new("/run/soramode/soramode.sock")],
+                "root trusts no folder of another user"
+            );
         }
     }
 }

@@ -130,15 +130,27 @@ pub struct SoraConnection {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub session_id: Option<SessionId>,
     /// Whose it is.
-    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "lenient")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        default,
+        deserialize_with = "lenient"
+    )]
     pub client_id: Option<ClientId>,
     /// The connection.
     pub connection_id: ConnectionId,
     /// When it came, in microseconds since the epoch.
-    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "lenient")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        default,
+        deserialize_with = "lenient"
+    )]
     pub created_time: Option<i64>,
     /// The same as RFC 3339.
-    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "lenient")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        default,
+        deserialize_with = "lenient"
+    )]
     pub created_timestamp: Option<Time>,
 }
 
@@ -166,7 +178,9 @@ pub struct SoraProblem {
 }
 
 /// What cannot be read is left out: it only decorates.
-pub(crate) fn lenient<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+pub(crate) fn lenient<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Maybe<T> {
@@ -188,11 +202,25 @@ mod tests {
         let full = r#"{"channel_id":"spam","session_id":"A","client_id":"alice","connection_id":"c","created_time":1748747045899000,
             "created_timestamp":"2025-06-01T03:04:05.899000Z","role":"sendrecv","new":[null]}"#;
         let read: SoraConnection = serde_json::from_str(full).unwrap();
-        assert_eq!(read.created_timestamp.unwrap().as_micros(), read.created_time.unwrap());
-        let bare: SoraConnection = serde_json::from_str(r#"{"channel_id":"spam","connection_id":"c","client_id":""}"#).unwrap();
-        assert_eq!((bare.session_id, bare.client_id, bare.created_timestamp), (None, None, None));
-        for wrong in [r#"{"channel_id":"spam"}"#, r#"{"channel_id":"","connection_id":"c"}"#] {
-            assert!(serde_json::from_str::<SoraConnection>(wrong).is_err(), "{wrong}");
+        assert_eq!(
+            read.created_timestamp.unwrap().as_micros(),
+            read.created_time.unwrap()
+        );
+        let bare: SoraConnection =
+            serde_json::from_str(r#"{"channel_id":"spam","connection_id":"c","client_id":""}"#)
+                .unwrap();
+        assert_eq!(
+            (bare.session_id, bare.client_id, bare.created_timestamp),
+            (None, None, None)
+        );
+        for wrong in [
+            r#"{"channel_id":"spam"}"#,
+            r#"{"channel_id":"","connection_id":"c"}"#,
+        ] {
+            assert!(
+                serde_json::from_str::<SoraConnection>(wrong).is_err(),
+                "{wrong}"
+            );
         }
     }
 

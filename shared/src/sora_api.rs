@@ -12,7 +12,8 @@ use crate::id::ChannelId;
 use crate::mode::{Mode, SettableMode};
 use crate::node::{ClusterNode, Status};
 use crate::sora::{
-    ChannelBody, LocalBody, ModeBody, PUBLISHED_HEADER, SoraConnection, SoraProblem, SoraSession, TARGET_HEADER, Target, WARNING_HEADER,
+    ChannelBody, LocalBody, ModeBody, PUBLISHED_HEADER, SoraConnection, SoraProblem, SoraSession,
+    TARGET_HEADER, Target, WARNING_HEADER,
 };
 use crate::text::shorten;
 
@@ -80,15 +81,27 @@ fn refusal_words(error_type: Option<&str>) -> String {
 impl SoraApiError {
     /// Whether the server does not know what it was asked.
     pub fn is_unknown_target(&self) -> bool {
-        let unknown = ["MissingTarget", "SchemaNotFound", "MissingTargetFunction", "MissingService", "InvalidTarget"];
+        let unknown = [
+            "MissingTarget",
+            "SchemaNotFound",
+            "MissingTargetFunction",
+            "MissingService",
+            "InvalidTarget",
+        ];
         matches!(self, Self::Refused { error_type: Some(error_type), .. } if unknown.contains(&error_type.as_str()))
     }
 }
 
 impl SoraApi {
     /// Returns a client. A call fails after `timeout`.
-    pub fn new(url: Url, token: Option<String>, timeout: Duration, outgoing: &Outgoing) -> Result<Self, SoraApiError> {
-        let client = http_client::client(&url, timeout, outgoing).map_err(|error| SoraApiError::Unreachable(innermost(&error)))?;
+    pub fn new(
+        url: Url,
+        token: Option<String>,
+        timeout: Duration,
+        outgoing: &Outgoing,
+    ) -> Result<Self, SoraApiError> {
+        let client = http_client::client(&url, timeout, outgoing)
+            .map_err(|error| SoraApiError::Unreachable(innermost(&error)))?;
         Ok(Self { client, url, token })
     }
 
@@ -99,18 +112,33 @@ impl SoraApi {
 
     /// `GetMode`
     pub async fn get_mode(&self) -> Result<Mode, SoraApiError> {
-        self.call::<ModeBody>(Target::GetMode, None::<&()>).await.map(|body| body.mode)
+        self.call::<ModeBody>(Target::GetMode, None::<&()>)
+            .await
+            .map(|body| body.mode)
     }
 
     /// `ChangeMode`
     pub async fn change_mode(&self, mode: SettableMode) -> Result<ModeSet, SoraApiError> {
-        let response = self.send(Target::ChangeMode, Some(&ModeBody { mode: mode.into() })).await?;
+        let response = self
+            .send(Target::ChangeMode, Some(&ModeBody { mode: mode.into() }))
+            .await?;
         let header = |name: &str| {
-            response.headers().get(name).and_then(|value| value.to_str().ok()).map(|value| shorten(value, PEER_TEXT_BYTES_MAX))
+            response
+                .headers()
+                .get(name)
+                .and_then(|value| value.to_str().ok())
+                .map(|value| shorten(value, PEER_TEXT_BYTES_MAX))
         };
-        let (warning, published) = (header(WARNING_HEADER), header(PUBLISHED_HEADER).and_then(|word| word.parse().ok()));
+        let (warning, published) = (
+            header(WARNING_HEADER),
+            header(PUBLISHED_HEADER).and_then(|word| word.parse().ok()),
+        );
         let ModeBody { mode } = read_answer(response).await?;
-        Ok(ModeSet { mode, warning, published })
+        Ok(ModeSet {
+            mode,
+            warning,
+            published,
+        })
     }
 
     /// soramode's own `Connect`; `None` where the server does not know it, as no Sora does.
@@ -131,8 +159,13 @@ impl SoraApi {
 
     /// `ListConnections` of this node. An older Sora that refuses the body which asks for this node's alone is asked again with none.
     pub async fn list_connections(&self) -> Result<Vec<SoraConnection>, SoraApiError> {
-        match self.call(Target::ListConnections, Some(&LocalBody { local: true })).await {
-            Err(SoraApiError::Refused { status: 400, .. }) => self.call(Target::ListConnections, None::<&()>).await,
+        match self
+            .call(Target::ListConnections, Some(&LocalBody { local: true }))
+            .await
+        {
+            Err(SoraApiError::Refused { status: 400, .. }) => {
+                self.call(Target::ListConnections, None::<&()>).await
+            }
             answered => answered,
         }
     }
@@ -152,28 +185,50 @@ impl SoraApi {
 
     /// `DisconnectChannel`: whether there was such a channel.
     pub async fn disconnect_channel(&self, channel_id: ChannelId) -> Result<bool, SoraApiError> {
-        let called = self.call::<serde::de::IgnoredAny>(Target::DisconnectChannel, Some(&ChannelBody { channel_id })).await;
+        let called = self
+            .call::<serde::de::IgnoredAny>(
+                Target::DisconnectChannel,
+                Some(&ChannelBody { channel_id }),
+            )
+            .await;
         match called {
             Ok(_) => Ok(true),
-            Err(SoraApiError::Refused { error_type: Some(error_type), .. }) if error_type.contains("NOT-FOUND") => Ok(false),
+            Err(SoraApiError::Refused {
+                error_type: Some(error_type),
+                ..
+            }) if error_type.contains("NOT-FOUND") => Ok(false),
             Err(error) => Err(error),
         }
     }
 
     /// Asks, and reads the answer.
-    pub async fn call<R: DeserializeOwned>(&self, target: Target, body: Option<&impl Serialize>) -> Result<R, SoraApiError> {
+    pub async fn call<R: DeserializeOwned>(
+        &self,
+        target: Target,
+        body: Option<&impl Serialize>,
+    ) -> Result<R, SoraApiError> {
         read_answer(self.send(target, body).await?).await
     }
 
-    async fn send(&self, target: Target, body: Option<&impl Serialize>) -> Result<Response, SoraApiError> {
-        let mut request = self.client.post(self.url.clone()).header(TARGET_HEADER, target.name());
+    async fn send(
+        &self,
+        target: Target,
+        body: Option<&impl Serialize>,
+    ) -> Result<Response, SoraApiError> {
+        let mut request = self
+            .client
+            .post(self.url.clone())
+            .header(TARGET_HEADER, target.name());
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);
         }
         request = match body {
             Some(body) => {
-                let bytes = serde_json::to_vec(body).map_err(|error| SoraApiError::Unreadable(error.to_string()))?;
-                request.header("content-type", "application/json").body(bytes)
+                let bytes = serde_json::to_vec(body)
+                    .map_err(|error| SoraApiError::Unreadable(error.to_string()))?;
+                request
+                    .header("content-type", "application/json")
+                    .body(bytes)
             }
             None => request.header("content-length", "0"),
         };
@@ -186,10 +241,17 @@ async fn read_answer<R: DeserializeOwned>(response: Response) -> Result<R, SoraA
     if status != StatusCode::OK {
         return Err(refusal(response).await);
     }
-    let bytes = read(response, SORA_API_BYTES_MAX).await?.ok_or(SoraApiError::TooLarge)?;
+    let bytes = read(response, SORA_API_BYTES_MAX)
+        .await?
+        .ok_or(SoraApiError::TooLarge)?;
     // Where nothing is to be said nothing may be.
-    let bytes = if bytes.is_empty() { b"{}" } else { bytes.as_slice() };
-    serde_json::from_slice(bytes).map_err(|error| SoraApiError::Unreadable(shorten(&error.to_string(), PEER_TEXT_BYTES_MAX)))
+    let bytes = if bytes.is_empty() {
+        b"{}"
+    } else {
+        bytes.as_slice()
+    };
+    serde_json::from_slice(bytes)
+        .map_err(|error| SoraApiError::Unreadable(shorten(&error.to_string(), PEER_TEXT_BYTES_MAX)))
 }
 
 /// An error is kept, logged and shown, so that no more of it is taken than its type's beginning.
@@ -200,7 +262,9 @@ async fn refusal(response: Response) -> SoraApiError {
         Err(error) => return error,
     };
     let problem: Option<SoraProblem> = serde_json::from_slice(&bytes).ok();
-    let error_type = problem.and_then(|problem| problem.error_type).map(|error_type| shorten(&error_type, PEER_TEXT_BYTES_MAX));
+    let error_type = problem
+        .and_then(|problem| problem.error_type)
+        .map(|error_type| shorten(&error_type, PEER_TEXT_BYTES_MAX));
     SoraApiError::Refused { status, error_type }
 }
 
@@ -217,5 +281,9 @@ async fn read(mut response: Response, bytes_max: usize) -> Result<Option<Vec<u8>
 }
 
 fn failed(error: &reqwest::Error) -> SoraApiError {
-    if error.is_timeout() { SoraApiError::TimedOut } else { SoraApiError::Unreachable(innermost(error)) }
+    if error.is_timeout() {
+        SoraApiError::TimedOut
+    } else {
+        SoraApiError::Unreachable(innermost(error))
+    }
 }

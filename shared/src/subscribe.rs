@@ -48,7 +48,11 @@ impl de::Visitor<'_> for FromVisitor {
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<SubscribeFrom, E> {
-        if text == "now" { Ok(SubscribeFrom::Now) } else { Err(E::invalid_value(de::Unexpected::Str(text), &self)) }
+        if text == "now" {
+            Ok(SubscribeFrom::Now)
+        } else {
+            Err(E::invalid_value(de::Unexpected::Str(text), &self))
+        }
     }
 
     fn visit_u64<E: de::Error>(self, seq: u64) -> Result<SubscribeFrom, E> {
@@ -84,10 +88,14 @@ impl Subscribe {
     /// Checks the limits.
     pub fn check(&self) -> Result<(), Error> {
         match self.types.as_ref().map(Vec::len) {
-            Some(0) => Err(Error::invalid_params("types", "is empty; leave it out for all types")),
-            Some(patterns) if patterns > EVENT_PATTERNS_MAX => {
-                Err(Error::invalid_params("types", format_args!("got {patterns}, takes at most {EVENT_PATTERNS_MAX}")))
-            }
+            Some(0) => Err(Error::invalid_params(
+                "types",
+                "is empty; leave it out for all types",
+            )),
+            Some(patterns) if patterns > EVENT_PATTERNS_MAX => Err(Error::invalid_params(
+                "types",
+                format_args!("got {patterns}, takes at most {EVENT_PATTERNS_MAX}"),
+            )),
             Some(_) | None => Ok(()),
         }
     }

@@ -23,7 +23,11 @@ pub(crate) fn read_text<'de, D: Deserializer<'de>, T, E: Display>(
     expected: fmt::Arguments<'_>,
     parse: impl FnOnce(&str) -> Result<T, E>,
 ) -> Result<T, D::Error> {
-    deserializer.deserialize_str(Text { expected, parse, wrong: PhantomData })
+    deserializer.deserialize_str(Text {
+        expected,
+        parse,
+        wrong: PhantomData,
+    })
 }
 
 struct Text<'a, F, E> {

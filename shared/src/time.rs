@@ -34,7 +34,10 @@ impl std::ops::Add<Duration> for Time {
     type Output = Self;
 
     fn add(self, later: Duration) -> Self {
-        Self(self.0.saturating_add(i64::try_from(later.as_micros()).unwrap_or(i64::MAX)))
+        Self(
+            self.0
+                .saturating_add(i64::try_from(later.as_micros()).unwrap_or(i64::MAX)),
+        )
     }
 }
 
@@ -50,7 +53,8 @@ impl FromStr for Time {
     type Err = jiff::Error;
 
     fn from_str(text: &str) -> Result<Self, jiff::Error> {
-        text.parse::<jiff::Timestamp>().map(|timestamp| Self(timestamp.as_microsecond()))
+        text.parse::<jiff::Timestamp>()
+            .map(|timestamp| Self(timestamp.as_microsecond()))
     }
 }
 
@@ -80,6 +84,9 @@ mod tests {
 
     #[test]
     fn a_clock_set_back_makes_no_negative_age() {
-        assert_eq!(Time::from_micros(1).since(Time::from_micros(5)), Duration::ZERO);
+        assert_eq!(
+            Time::from_micros(1).since(Time::from_micros(5)),
+            Duration::ZERO
+        );
     }
 }

@@ -84,11 +84,25 @@ impl Wait {
         self.check_seconds()?;
         let drained = self.wait_for == WaitFor::Drained;
         match self.wait_for {
-            WaitFor::Mode if self.mode.is_none() => Err(Error::invalid_params("mode", "is missing, takes the mode to wait for")),
-            WaitFor::Drained | WaitFor::Joined if self.mode.is_some() => Err(Error::invalid_params("mode", "is only for `for: mode`")),
-            _ if !drained && self.max_sessions.is_some() => Err(Error::invalid_params("max_sessions", "is only for `for: drained`")),
-            _ if !drained && self.settle_seconds.is_some() => Err(Error::invalid_params("settle_seconds", "is only for `for: drained`")),
-            _ if !drained && self.assume_complete => Err(Error::invalid_params("assume_complete", "is only for `for: drained`")),
+            WaitFor::Mode if self.mode.is_none() => Err(Error::invalid_params(
+                "mode",
+                "is missing, takes the mode to wait for",
+            )),
+            WaitFor::Drained | WaitFor::Joined if self.mode.is_some() => {
+                Err(Error::invalid_params("mode", "is only for `for: mode`"))
+            }
+            _ if !drained && self.max_sessions.is_some() => Err(Error::invalid_params(
+                "max_sessions",
+                "is only for `for: drained`",
+            )),
+            _ if !drained && self.settle_seconds.is_some() => Err(Error::invalid_params(
+                "settle_seconds",
+                "is only for `for: drained`",
+            )),
+            _ if !drained && self.assume_complete => Err(Error::invalid_params(
+                "assume_complete",
+                "is only for `for: drained`",
+            )),
             WaitFor::Drained | WaitFor::Mode | WaitFor::Joined => Ok(()),
         }
     }
@@ -97,12 +111,17 @@ impl Wait {
         let fields = [
             ("settle_seconds", self.settle_seconds, 0.0),
             ("timeout_seconds", self.timeout_seconds, 0.0),
-            ("progress_seconds", self.progress_seconds, PROGRESS_SECONDS_MIN),
+            (
+                "progress_seconds",
+                self.progress_seconds,
+                PROGRESS_SECONDS_MIN,
+            ),
         ];
         for (field, seconds, min) in fields {
             match seconds {
                 Some(seconds) if !(min..=WAIT_SECONDS_MAX).contains(&seconds) => {
-                    let problem = format_args!("got {seconds:?}, takes {min} to {WAIT_SECONDS_MAX}");
+                    let problem =
+                        format_args!("got {seconds:?}, takes {min} to {WAIT_SECONDS_MAX}");
                     return Err(Error::invalid_params(field, problem));
                 }
                 Some(_) | None => {}

@@ -4,11 +4,15 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT};
+use reqwest::header::{
+    CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT,
+};
 use reqwest::{Client, Response, StatusCode};
 use serde::Serialize;
 use serde_json::{Map, Value};
-use standardwebhooks::{HEADER_WEBHOOK_ID, HEADER_WEBHOOK_SIGNATURE, HEADER_WEBHOOK_TIMESTAMP, Webhook, WebhookError};
+use standardwebhooks::{
+    HEADER_WEBHOOK_ID, HEADER_WEBHOOK_SIGNATURE, HEADER_WEBHOOK_TIMESTAMP, Webhook, WebhookError,
+};
 
 use crate::event::Event;
 use crate::http_client::{self, Outgoing, Url, innermost};
@@ -43,22 +47,42 @@ impl Secrets {
     /// Reads a file's text: a secret a line, Base64 with or without `whsec_` before it, padded or not, also in the alphabet of URLs. Empty
     /// lines and those that begin with `#` do not count. The error does not repeat a secret.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let lines = text.trim_start_matches(BYTE_ORDER_MARK).lines().map(str::trim).enumerate();
-        let lines: Vec<(usize, &str)> = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#')).collect();
-        if let Some([(index, _), _]) = lines.windows(2).find(|lines| matches!(lines, [(_, line), (_, next)] if is_wrapped(line, next))) {
-            return Err(format!("line {}: a secret continues on the next line; write it on one line (base64 -w 0)", index + 1));
+        let lines = text
+            .trim_start_matches(BYTE_ORDER_MARK)
+            .lines()
+            .map(str::trim)
+            .enumerate();
+        let lines: Vec<(usize, &str)> = lines
+            .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
+            .collect();
+        if let Some([(index, _), _]) = lines
+            .windows(2)
+            .find(|lines| matches!(lines, [(_, line), (_, next)] if is_wrapped(line, next)))
+        {
+            return Err(format!(
+                "line {}: a secret continues on the next line; write it on one line (base64 -w 0)",
+                index + 1
+            ));
         }
-        let secrets: Vec<String> = lines.iter().map(|(index, line)| parse_secret(index + 1, line)).collect::<Result<_, _>>()?;
+        let secrets: Vec<String> = lines
+            .iter()
+            .map(|(index, line)| parse_secret(index + 1, line))
+            .collect::<Result<_, _>>()?;
         match secrets.len() {
             0 => Err("has no secret".to_owned()),
             1..=SECRETS_MAX => Ok(Self(secrets.into())),
-            secrets => Err(format!("has {secrets} secrets, takes at most {SECRETS_MAX}")),
+            secrets => Err(format!(
+                "has {secrets} secrets, takes at most {SECRETS_MAX}"
+            )),
         }
     }
 
     /// The header `webhook-signature`: a signature for each secret.
     pub fn sign(&self, id: &str, timestamp: i64, body: &[u8]) -> Result<String, WebhookError> {
-        let signatures: Vec<String> = self.signers().map(|signer| signer?.sign(id, timestamp, body)).collect::<Result<_, _>>()?;
+        let signatures: Vec<String> = self
+            .signers()
+            .map(|signer| signer?.sign(id, timestamp, body))
+            .collect::<Result<_, _>>()?;
         Ok(signatures.join(" "))
     }
 
@@ -91,12 +115,17 @@ const WRAPPED_LINE_CHARS: usize = 76;
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
 fn is_wrapped(line: &str, next: &str) -> bool {
-    line.trim_start_matches("whsec_").len() >= WRAPPED_LINE_CHARS && line.len() == WRAPPED_LINE_CHARS && !next.starts_with("whsec_")
+    line.trim_start_matches("whsec_").len() >= WRAPPED_LINE_CHARS
+        && line.len() == WRAPPED_LINE_CHARS
+        && !next.starts_with("whsec_")
 }
 
 /// Returns the secret as Standard Webhooks has it.
 fn parse_secret(number: usize, line: &str) -> Result<String, String> {
-    let encoded = line.strip_prefix("whsec_").unwrap_or(line).trim_end_matches('=');
+    let encoded = line
+        .strip_prefix("whsec_")
+        .unwrap_or(line)
+        .trim_end_matches('=');
     let encoded: String = encoded
         .chars()
         .map(|letter| {
@@ -112,7 +141,10 @@ fn parse_secret(number: usize, line: &str) -> Result<String, String> {
     let bytes = data_encoding::BASE64_NOPAD.decode(encoded.as_bytes());
     let bytes = bytes.map_err(|_| format!("line {number}: is not Base64; {MAKE_SECRET}"))?;
     if bytes.len() < SECRET_BYTES_MIN {
-        return Err(format!("line {number}: a secret is at least {SECRET_BYTES_MIN} bytes, this one is {}; {MAKE_SECRET}", bytes.len()));
+        return Err(format!(
+            "line {number}: a secret is at least {SECRET_BYTES_MIN} bytes, this one is {}; {MAKE_SECRET}",
+            bytes.len()
+        ));
     }
     Ok(format!("whsec_{}", data_encoding::BASE64.encode(&bytes)))
 }
@@ -136,13 +168,25 @@ struct Body<'a> {
 /// The body of the request that tells of an event: Sora's names, and times as Sora's session webhook has them (`created_time` in seconds,
 /// `created_timestamp` as text). `generation` is the mode's when it happened.
 pub fn body(event: &Event, label: &str, generation: u64) -> serde_json::Result<Vec<u8>> {
-    let Value::Object(mut more) = serde_json::to_value(&event.kind)? else { return Ok(Vec::new()) };
+    let Value::Object(mut more) = serde_json::to_value(&event.kind)? else {
+        return Ok(Vec::new());
+    };
     let event_type = more.remove("type").unwrap_or_default();
     more.remove("generation");
-    for (time, timestamp) in [("created_time", "created_timestamp"), ("destroyed_time", "destroyed_timestamp")] {
-        let Some(text) = more.get(time).cloned() else { continue };
-        let Some(parsed) = text.as_str().and_then(|text| text.parse::<Time>().ok()) else { continue };
-        more.insert(time.to_owned(), parsed.as_micros().div_euclid(1_000_000).into());
+    for (time, timestamp) in [
+        ("created_time", "created_timestamp"),
+        ("destroyed_time", "destroyed_timestamp"),
+    ] {
+        let Some(text) = more.get(time).cloned() else {
+            continue;
+        };
+        let Some(parsed) = text.as_str().and_then(|text| text.parse::<Time>().ok()) else {
+            continue;
+        };
+        more.insert(
+            time.to_owned(),
+            parsed.as_micros().div_euclid(1_000_000).into(),
+        );
         more.insert(timestamp.to_owned(), text);
     }
     serde_json::to_vec(&Body {
@@ -158,9 +202,16 @@ pub fn body(event: &Event, label: &str, generation: u64) -> serde_json::Result<V
 }
 
 /// A request's headers: its id and the time of this attempt, and the signatures if there are secrets.
-pub fn headers(id: &str, now: Time, secrets: Option<(&Secrets, &[u8])>) -> Result<Vec<(&'static str, String)>, WebhookError> {
+pub fn headers(
+    id: &str,
+    now: Time,
+    secrets: Option<(&Secrets, &[u8])>,
+) -> Result<Vec<(&'static str, String)>, WebhookError> {
     let timestamp = now.as_micros().div_euclid(1_000_000);
-    let mut headers = vec![(HEADER_WEBHOOK_ID, id.to_owned()), (HEADER_WEBHOOK_TIMESTAMP, timestamp.to_string())];
+    let mut headers = vec![
+        (HEADER_WEBHOOK_ID, id.to_owned()),
+        (HEADER_WEBHOOK_TIMESTAMP, timestamp.to_string()),
+    ];
     if let Some((secrets, body)) = secrets {
         headers.push((HEADER_WEBHOOK_SIGNATURE, secrets.sign(id, timestamp, body)?));
     }
@@ -174,23 +225,35 @@ pub fn read_request(bytes: &[u8]) -> Result<(HeaderMap, &[u8]), String> {
     let (head, headers) = match request.parse(bytes) {
         Ok(httparse::Status::Complete(head)) => (head, &*request.headers),
         // Perhaps somebody noted the headers alone.
-        Ok(httparse::Status::Partial) | Err(_) => match httparse::parse_headers(bytes, request.headers) {
-            Ok(httparse::Status::Complete((head, headers))) => (head, headers),
-            Ok(httparse::Status::Partial) => return Err("there is no empty line after its headers".to_owned()),
-            Err(error) => return Err(error.to_string()),
-        },
+        Ok(httparse::Status::Partial) | Err(_) => {
+            match httparse::parse_headers(bytes, request.headers) {
+                Ok(httparse::Status::Complete((head, headers))) => (head, headers),
+                Ok(httparse::Status::Partial) => {
+                    return Err("there is no empty line after its headers".to_owned());
+                }
+                Err(error) => return Err(error.to_string()),
+            }
+        }
     };
     let mut map = HeaderMap::new();
     for header in headers {
-        let (Ok(name), Ok(value)) = (HeaderName::from_bytes(header.name.as_bytes()), HeaderValue::from_bytes(header.value)) else {
+        let (Ok(name), Ok(value)) = (
+            HeaderName::from_bytes(header.name.as_bytes()),
+            HeaderValue::from_bytes(header.value),
+        ) else {
             return Err(format!("the header {:?} is none", header.name));
         };
         map.append(name, value);
     }
     let body = bytes.get(head..).unwrap_or_default();
     // What is behind the body, a line feed of an editor's, is not the body.
-    let length = map.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    Ok((map, length.and_then(|length| body.get(..length)).unwrap_or(body)))
+    let length = map
+        .get(CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse().ok());
+    Ok((
+        map,
+        length.and_then(|length| body.get(..length)).unwrap_or(body),
+    ))
 }
 
 /// Sends to one receiver.
@@ -216,27 +279,52 @@ impl Answered {
         if self.status.is_success() {
             return None;
         }
-        let leads_elsewhere = self.status.is_redirection() && self.status != StatusCode::NOT_MODIFIED;
-        let more = if leads_elsewhere { ": redirects are not followed" } else { "" };
+        let leads_elsewhere =
+            self.status.is_redirection() && self.status != StatusCode::NOT_MODIFIED;
+        let more = if leads_elsewhere {
+            ": redirects are not followed"
+        } else {
+            ""
+        };
         Some(format!("{}{more}", self.status))
     }
 }
 
 impl Sender {
     /// Returns a sender to this URL, which signs with these secrets.
-    pub fn new(url: Url, secrets: Option<Secrets>, outgoing: &Outgoing) -> Result<Self, reqwest::Error> {
+    pub fn new(
+        url: Url,
+        secrets: Option<Secrets>,
+        outgoing: &Outgoing,
+    ) -> Result<Self, reqwest::Error> {
         let client = http_client::client(&url, WEBHOOK_TIMEOUT, outgoing)?;
-        Ok(Self { client, url, secrets })
+        Ok(Self {
+            client,
+            url,
+            secrets,
+        })
     }
 
     /// Sends a body once; what went wrong is told without the URL, which may have a secret in it.
     pub async fn send(&self, id: &str, now: Time, body: Vec<u8>) -> Result<Answered, String> {
-        let secrets = self.secrets.as_ref().map(|secrets| (secrets, body.as_slice()));
+        let secrets = self
+            .secrets
+            .as_ref()
+            .map(|secrets| (secrets, body.as_slice()));
         let headers = headers(id, now, secrets).map_err(|error| error.to_string())?;
-        let request = self.client.post(self.url.clone()).header(CONTENT_TYPE, "application/json").header(USER_AGENT, OUR_NAME);
-        let request = headers.into_iter().fold(request, |request, (name, value)| request.header(name, value));
+        let request = self
+            .client
+            .post(self.url.clone())
+            .header(CONTENT_TYPE, "application/json")
+            .header(USER_AGENT, OUR_NAME);
+        let request = headers.into_iter().fold(request, |request, (name, value)| {
+            request.header(name, value)
+        });
         let answer = request.body(body).send().await.map_err(told)?;
-        let answered = Answered { status: answer.status(), retry_after: retry_after(&answer, now) };
+        let answered = Answered {
+            status: answer.status(),
+            retry_after: retry_after(&answer, now),
+        };
         read_some(answer).await;
         Ok(answered)
     }
@@ -249,7 +337,10 @@ impl Sender {
 
 fn told(error: reqwest::Error) -> String {
     if error.is_timeout() {
-        return format!("timed out: no answer within {} s", WEBHOOK_TIMEOUT.as_secs());
+        return format!(
+            "timed out: no answer within {} s",
+            WEBHOOK_TIMEOUT.as_secs()
+        );
     }
     innermost(&error.without_url())
 }
@@ -270,7 +361,10 @@ fn retry_after(answer: &Response, now: Time) -> Option<Duration> {
     let text = answer.headers().get(RETRY_AFTER)?.to_str().ok()?;
     let seconds = text.trim().parse().ok().map(Duration::from_secs);
     seconds.or_else(|| {
-        let until = jiff::fmt::rfc2822::parse(text).ok()?.timestamp().as_microsecond();
+        let until = jiff::fmt::rfc2822::parse(text)
+            .ok()?
+            .timestamp()
+            .as_microsecond();
         Some(Time::from_micros(until).since(now))
     })
 }
@@ -285,7 +379,13 @@ mod tests {
     #[test]
     fn a_signature_is_the_specifications() {
         let secrets = Secrets::parse(SECRET).unwrap();
-        let signed = secrets.sign("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, br#"{"test": 2432232314}"#).unwrap();
+        let signed = secrets
+            .sign(
+                "msg_p5jXN8AQM9LWM0D4loKWxJek",
+                1_614_265_330,
+                br#"{"test": 2432232314}"#,
+            )
+            .unwrap();
         assert_eq!(signed, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
     }
 
@@ -299,11 +399,21 @@ mod tests {
             .into_iter()
             .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
             .collect();
-        assert_eq!(sent["webhook-signature"].to_str().unwrap().split(' ').count(), 2);
+        assert_eq!(
+            sent["webhook-signature"]
+                .to_str()
+                .unwrap()
+                .split(' ')
+                .count(),
+            2
+        );
         for secrets in [SECRET, other] {
             let secrets = Secrets::parse(secrets).unwrap();
             assert!(secrets.verify(&sent, b"{}").is_ok());
-            assert!(matches!(secrets.verify(&sent, b"{ }"), Err(WebhookError::InvalidSignature)));
+            assert!(matches!(
+                secrets.verify(&sent, b"{ }"),
+                Err(WebhookError::InvalidSignature)
+            ));
         }
         let wrong = Secrets::parse("BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB").unwrap();
         assert!(wrong.verify(&sent, b"{}").is_err());
@@ -314,25 +424,47 @@ mod tests {
     fn what_is_no_secret_is_refused_without_repeating_it() {
         assert_eq!(Secrets::parse("# none\n").unwrap_err(), "has no secret");
         for (wrong, problem) in [
-            ("whsec_c2hvcnQ=", "line 1: a secret is at least 16 bytes, this one is 5;"),
+            (
+                "whsec_c2hvcnQ=",
+                "line 1: a secret is at least 16 bytes, this one is 5;",
+            ),
             ("not base64!", "line 1: is not Base64;"),
-            ("whsec_AAAA", "line 1: a secret is at least 16 bytes, this one is 3;"),
-            (&format!("{}\n{}", "A".repeat(76), "A".repeat(24)), "line 1: a secret continues on the next line;"),
+            (
+                "whsec_AAAA",
+                "line 1: a secret is at least 16 bytes, this one is 3;",
+            ),
+            (
+                &format!("{}\n{}", "A".repeat(76), "A".repeat(24)),
+                "line 1: a secret continues on the next line;",
+            ),
         ] {
             let refusal = Secrets::parse(wrong).unwrap_err();
-            assert!(refusal.starts_with(problem) && !refusal.contains(wrong), "{refusal}");
+            assert!(
+                refusal.starts_with(problem) && !refusal.contains(wrong),
+                "{refusal}"
+            );
         }
         let many = format!("{SECRET}\n").repeat(SECRETS_MAX + 1);
-        assert_eq!(Secrets::parse(&many).unwrap_err(), "has 9 secrets, takes at most 8");
+        assert_eq!(
+            Secrets::parse(&many).unwrap_err(),
+            "has 9 secrets, takes at most 8"
+        );
     }
 
     #[test]
     fn a_secret_may_be_written_in_several_ways() {
         let plain = Secrets::parse("whsec_/+/+AAAAAAAAAAAAAAAAAA==").unwrap();
-        for same in ["whsec_/+/+AAAAAAAAAAAAAAAAAA", "_-_-AAAAAAAAAAAAAAAAAA", "\u{feff}whsec_/+/+AAAAAAAAAAAAAAAAAA==\r\n"] {
+        for same in [
+            "whsec_/+/+AAAAAAAAAAAAAAAAAA",
+            "_-_-AAAAAAAAAAAAAAAAAA",
+            "\u{feff}whsec_/+/+AAAAAAAAAAAAAAAAAA==\r\n",
+        ] {
             assert!(Secrets::parse(same).unwrap() == plain, "{same}");
         }
-        assert!(Secrets::parse(&format!("{}\nwhsec_{}\n", "A".repeat(76), "A".repeat(76))).is_ok(), "two secrets");
+        assert!(
+            Secrets::parse(&format!("{}\nwhsec_{}\n", "A".repeat(76), "A".repeat(76))).is_ok(),
+            "two secrets"
+        );
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! Small files: what is read of them, and which are refused.
 #![cfg(feature = "codec")]
-#![expect(clippy::unwrap_used, reason = "a helper that fails fails the test that called it")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a helper that fails fails the test that called it"
+)]
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -14,7 +17,8 @@ struct Folder(PathBuf);
 
 impl Folder {
     fn new(name: &str) -> Self {
-        let folder = std::env::temp_dir().join(format!("soramode-small-file-{name}-{}", std::process::id()));
+        let folder =
+            std::env::temp_dir().join(format!("soramode-small-file-{name}-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         Self(folder)
     }
@@ -40,22 +44,57 @@ impl Drop for Folder {
 #[test]
 fn a_file_is_read_up_to_its_limit_and_without_a_byte_order_mark() {
     let folder = Folder::new("limit");
-    assert_eq!(read(&folder.file(&[7; 16], 0o644), MAX, Guard::Nothing).unwrap().len(), 16);
-    assert_eq!(read(&folder.file(&[7; 17], 0o644), MAX, Guard::Nothing).unwrap_err(), "has more than 16 bytes");
-    assert_eq!(read_text(&folder.file("\u{feff}token\n".as_bytes(), 0o600), MAX, Guard::Nothing).unwrap(), "token\n");
-    assert_eq!(read_text(&folder.file(&[0xff], 0o600), MAX, Guard::Nothing).unwrap_err(), "is not text in UTF-8");
-    assert!(read(Path::new("/nonexistent"), MAX, Guard::Nothing).unwrap_err().starts_with("cannot be read: "));
-    assert_eq!(read(&folder.0, MAX, Guard::Nothing).unwrap_err(), "is not a regular file");
+    assert_eq!(
+        read(&folder.file(&[7; 16], 0o644), MAX, Guard::Nothing)
+            .unwrap()
+            .len(),
+        16
+    );
+    assert_eq!(
+        read(&folder.file(&[7; 17], 0o644), MAX, Guard::Nothing).unwrap_err(),
+        "has more than 16 bytes"
+    );
+    assert_eq!(
+        read_text(
+            &folder.file("\u{feff}token\n".as_bytes(), 0o600),
+            MAX,
+            Guard::Nothing
+        )
+        .unwrap(),
+        "token\n"
+    );
+    assert_eq!(
+        read_text(&folder.file(&[0xff], 0o600), MAX, Guard::Nothing).unwrap_err(),
+        "is not text in UTF-8"
+    );
+    assert!(
+        read(Path::new("/nonexistent"), MAX, Guard::Nothing)
+            .unwrap_err()
+            .starts_with("cannot be read: ")
+    );
+    assert_eq!(
+        read(&folder.0, MAX, Guard::Nothing).unwrap_err(),
+        "is not a regular file"
+    );
 }
 
 #[test]
 fn a_named_pipe_makes_nobody_wait() {
     let folder = Folder::new("pipe");
     let pipe = folder.0.join("pipe");
-    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    assert!(
+        std::process::Command::new("mkfifo")
+            .arg(&pipe)
+            .status()
+            .unwrap()
+            .success()
+    );
     let uid = folder.uid();
     for guard in [Guard::Nothing, Guard::Owner { uid }, Guard::Writers { uid }] {
-        assert_eq!(read(&pipe, MAX, guard).unwrap_err(), "is not a regular file");
+        assert_eq!(
+            read(&pipe, MAX, guard).unwrap_err(),
+            "is not a regular file"
+        );
     }
 }
 
@@ -65,8 +104,16 @@ fn what_others_may_use_is_refused_as_far_as_it_matters() {
     let uid = folder.uid();
     let takes = |guard: Guard, bits: u32| read(&folder.file(b"x", bits), MAX, guard);
     for (guard, good, wrong) in [
-        (Guard::Owner { uid }, &[0o600, 0o400][..], &[0o640, 0o604, 0o622][..]),
-        (Guard::Group { uid }, &[0o600, 0o640], &[0o644, 0o660, 0o602]),
+        (
+            Guard::Owner { uid },
+            &[0o600, 0o400][..],
+            &[0o640, 0o604, 0o622][..],
+        ),
+        (
+            Guard::Group { uid },
+            &[0o600, 0o640],
+            &[0o644, 0o660, 0o602],
+        ),
         (Guard::Writers { uid }, &[0o600, 0o644, 0o664], &[0o666]),
     ] {
         for bits in good {
@@ -74,7 +121,10 @@ fn what_others_may_use_is_refused_as_far_as_it_matters() {
         }
         for bits in wrong {
             let told = takes(guard, *bits).unwrap_err();
-            assert!(told.contains(&format!("permissions too open ({bits:04o}); run: chmod 0")), "{told}");
+            assert!(
+                told.contains(&format!("permissions too open ({bits:04o}); run: chmod 0")),
+                "{told}"
+            );
         }
     }
     let other = Guard::Owner { uid: uid + 1 };
@@ -84,6 +134,9 @@ fn what_others_may_use_is_refused_as_far_as_it_matters() {
         let path = folder.file(b"x", 0o600);
         std::os::unix::fs::chown(&path, Some(65_534), None).unwrap();
         let told = read(&path, MAX, Guard::Owner { uid }).unwrap_err();
-        assert!(told.starts_with("belongs to another user (uid 65534)"), "{told}");
+        assert!(
+            told.starts_with("belongs to another user (uid 65534)"),
+            "{told}"
+        );
     }
 }

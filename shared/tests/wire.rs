@@ -1,7 +1,11 @@
 //! The words on the wire, held against lines that never change: `wire/v1/*.jsonl` (lines are added, never edited), and
 //! against `wire/reading.txt`, which shows how each way of writing a request is taken. `SORAMODE_REWRITE=1` writes the latter anew.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -14,7 +18,10 @@ use soramode_protocol::cluster::{Acknowledge, Grant, InitCluster, PurgeClusterNo
 use soramode_protocol::decision::{Connect, Decision, Disconnect, Explain, RejectReason, Report};
 use soramode_protocol::delivery::{ListDeliveries, ResendDelivery};
 use soramode_protocol::end::End;
-use soramode_protocol::envelope::{FromDaemon, Notification, Notified, Outgoing, ReplyTo, read_from_daemon, read_request, write_answer};
+use soramode_protocol::envelope::{
+    FromDaemon, Notification, Notified, Outgoing, ReplyTo, read_from_daemon, read_request,
+    write_answer,
+};
 use soramode_protocol::error::{Error, ErrorType};
 use soramode_protocol::event::{EndReason, Event, EventKind, EventType};
 use soramode_protocol::mode::{ChangeMode, GetMode, ListModeChanges};
@@ -25,12 +32,19 @@ use soramode_protocol::subscribe::{Subscribe, Unsubscribe};
 use soramode_protocol::wait::Wait;
 
 fn path_of(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/wire").join(name)
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/wire")
+        .join(name)
 }
 
 fn golden(file: &str) -> Vec<String> {
     let path = path_of("v1").join(format!("{file}.jsonl"));
-    let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}: every method has its golden lines", path.display()));
+    let text = fs::read_to_string(&path).unwrap_or_else(|error| {
+        panic!(
+            "{}: {error}: every method has its golden lines",
+            path.display()
+        )
+    });
     assert!(text.ends_with('\n'), "{file}: the last line has no end");
     text.lines().map(str::to_owned).collect()
 }
@@ -62,14 +76,22 @@ fn round_trip<C: Call>(method: Method) {
             assert_eq!(rewrite_result::<C>(&line), line);
         }
     }
-    assert!(requests > 0 && results > 0, "{} has no golden request or no golden result", method.name());
+    assert!(
+        requests > 0 && results > 0,
+        "{} has no golden request or no golden result",
+        method.name()
+    );
 }
 
 fn rewrite_request<C: Call>(line: &str) -> String {
     let incoming = read_request(line.as_bytes());
-    let (method, _) = incoming.request.unwrap_or_else(|error| panic!("{error}\n{line}"));
+    let (method, _) = incoming
+        .request
+        .unwrap_or_else(|error| panic!("{error}\n{line}"));
     assert_eq!(method, C::METHOD, "{line}");
-    let Some(ReplyTo::Id(RequestId::Number(id))) = incoming.reply_to else { panic!("no number as id: {line}") };
+    let Some(ReplyTo::Id(RequestId::Number(id))) = incoming.reply_to else {
+        panic!("no number as id: {line}")
+    };
     let whole: serde_json::Value = read(line);
     let params: C = read(&whole.get("params").unwrap().to_string());
     written(&Outgoing::new(id, method, &params))
@@ -124,10 +146,16 @@ fn every_method_reads_and_writes_its_golden_lines() {
 #[test]
 fn no_golden_file_is_left_unread() {
     let others = ["errors", "events", "notifications"];
-    let known: BTreeSet<String> =
-        Method::ALL.iter().map(|method| method.name()).chain(others).map(|name| format!("{name}.jsonl")).collect();
-    let there: BTreeSet<String> =
-        fs::read_dir(path_of("v1")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let known: BTreeSet<String> = Method::ALL
+        .iter()
+        .map(|method| method.name())
+        .chain(others)
+        .map(|name| format!("{name}.jsonl"))
+        .collect();
+    let there: BTreeSet<String> = fs::read_dir(path_of("v1"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     assert_eq!(there, known);
 }
 
@@ -135,11 +163,25 @@ fn no_golden_file_is_left_unread() {
 fn every_reason_to_reject_has_a_golden_line() {
     let lines = golden(Method::Connect.name());
     for reason in RejectReason::ALL {
-        assert!(lines.iter().any(|line| line.contains(&format!("\"reason\":{}", written(&reason)))), "{reason} has no golden line");
-        assert_eq!(written(&reason), format!("\"{}\"", reason.name()), "its name is its word on the wire");
+        assert!(
+            lines
+                .iter()
+                .any(|line| line.contains(&format!("\"reason\":{}", written(&reason)))),
+            "{reason} has no golden line"
+        );
+        assert_eq!(
+            written(&reason),
+            format!("\"{}\"", reason.name()),
+            "its name is its word on the wire"
+        );
     }
     for decision in ["offer", "reject", "redirect"] {
-        assert!(lines.iter().any(|line| line.contains(&format!("\"type\":\"{decision}\""))), "{decision} has no golden line");
+        assert!(
+            lines
+                .iter()
+                .any(|line| line.contains(&format!("\"type\":\"{decision}\""))),
+            "{decision} has no golden line"
+        );
     }
 }
 
@@ -149,16 +191,39 @@ fn every_event_reads_and_writes_its_golden_lines() {
     let again: Vec<String> = events.iter().map(written).collect();
     assert_eq!(again, golden("events"));
     for event_type in EventType::ALL {
-        assert!(events.iter().any(|event| event.kind.event_type() == Some(event_type)), "{} has no golden line", event_type.name());
+        assert!(
+            events
+                .iter()
+                .any(|event| event.kind.event_type() == Some(event_type)),
+            "{} has no golden line",
+            event_type.name()
+        );
     }
     for (event, line) in events.iter().zip(golden("events")) {
-        let name = event.kind.event_type().unwrap_or_else(|| panic!("unknown type: {line}")).name();
-        assert!(line.contains(&format!("\"type\":\"{name}\"")), "its name is its type on the wire: {line}");
+        let name = event
+            .kind
+            .event_type()
+            .unwrap_or_else(|| panic!("unknown type: {line}"))
+            .name();
+        assert!(
+            line.contains(&format!("\"type\":\"{name}\"")),
+            "its name is its type on the wire: {line}"
+        );
     }
-    for reason in ["disconnected", "denied", "timeout", "socket_closed", "reconciled", "session_destroyed"] {
+    for reason in [
+        "disconnected",
+        "denied",
+        "timeout",
+        "socket_closed",
+        "reconciled",
+        "session_destroyed",
+    ] {
         let reason: EndReason = read(&format!("\"{reason}\""));
         let is_reason = |event: &Event| matches!(&event.kind, EventKind::ConnectionDestroyed { reason: it, .. } if *it == reason);
-        assert!(events.iter().any(is_reason), "{reason:?} has no golden line");
+        assert!(
+            events.iter().any(is_reason),
+            "{reason:?} has no golden line"
+        );
     }
 }
 
@@ -167,17 +232,31 @@ fn notifications_read_and_write_their_golden_lines() {
     let mut kinds = BTreeSet::new();
     for line in golden("notifications") {
         let (kind, again) = match read_from_daemon(line.as_bytes()) {
-            Ok(FromDaemon::Notification(Some(Notification::Event(event)))) => ("Event", written(&Notified::event(&event))),
-            Ok(FromDaemon::Notification(Some(Notification::Gap(gap)))) => ("Gap", written(&Notified::gap(&gap))),
-            Ok(FromDaemon::Notification(Some(Notification::Progress(it)))) => ("Progress", written(&Notified::progress(&it))),
-            Ok(FromDaemon::Notification(Some(Notification::End(it)))) => ("End", written(&Notified::end(&it))),
-            Ok(FromDaemon::Notification(Some(Notification::Fence(it)))) => ("Fence", written(&Notified::fence(&it))),
+            Ok(FromDaemon::Notification(Some(Notification::Event(event)))) => {
+                ("Event", written(&Notified::event(&event)))
+            }
+            Ok(FromDaemon::Notification(Some(Notification::Gap(gap)))) => {
+                ("Gap", written(&Notified::gap(&gap)))
+            }
+            Ok(FromDaemon::Notification(Some(Notification::Progress(it)))) => {
+                ("Progress", written(&Notified::progress(&it)))
+            }
+            Ok(FromDaemon::Notification(Some(Notification::End(it)))) => {
+                ("End", written(&Notified::end(&it)))
+            }
+            Ok(FromDaemon::Notification(Some(Notification::Fence(it)))) => {
+                ("Fence", written(&Notified::fence(&it)))
+            }
             other => panic!("not a notification: {other:?}\n{line}"),
         };
         assert_eq!(again, line);
         kinds.insert(kind);
     }
-    assert_eq!(kinds.len(), 5, "a kind of notification has no golden line: {kinds:?}");
+    assert_eq!(
+        kinds.len(),
+        5,
+        "a kind of notification has no golden line: {kinds:?}"
+    );
 }
 
 #[test]
@@ -186,7 +265,9 @@ fn every_error_reads_and_writes_its_golden_lines() {
     let mut types = Vec::new();
     for line in &lines {
         let (id, error) = match read_from_daemon(line.as_bytes()) {
-            Ok(FromDaemon::Answer(id, Err(error))) => (id.map_or(ReplyTo::Null, ReplyTo::Id), error),
+            Ok(FromDaemon::Answer(id, Err(error))) => {
+                (id.map_or(ReplyTo::Null, ReplyTo::Id), error)
+            }
             other => panic!("not an error: {other:?}\n{line}"),
         };
         assert_eq!(&answered::<()>(&id, Err(&error)), line);
@@ -194,9 +275,15 @@ fn every_error_reads_and_writes_its_golden_lines() {
         types.push(error.data.error_type);
     }
     for error_type in ErrorType::ALL {
-        assert!(types.contains(&error_type), "{error_type:?} has no golden line");
+        assert!(
+            types.contains(&error_type),
+            "{error_type:?} has no golden line"
+        );
     }
-    let codes: BTreeSet<i32> = ErrorType::ALL.iter().map(|error_type| error_type.code()).collect();
+    let codes: BTreeSet<i32> = ErrorType::ALL
+        .iter()
+        .map(|error_type| error_type.code())
+        .collect();
     assert_eq!(codes.len(), ErrorType::ALL.len(), "two types have one code");
 }
 
@@ -207,13 +294,21 @@ fn what_a_newer_daemon_says_can_be_read() {
         r#"{"seq":1,"id":"MDSEN816VN1NF01ARM7Q0BXGD4","type":"moon.risen","phase":3,"timestamp":"2026-11-22T20:00:00Z","node_name":"n","more":[]}"#,
     );
     assert_eq!(event.kind, EventKind::Unknown);
-    let error: Error = read(r#"{"code":-32099,"message":"m","data":{"error_type":"MoonRisen","phase":3}}"#);
-    assert_eq!((error.code, error.data.error_type), (-32_099, ErrorType::Unknown));
-    let decision: Decision =
-        read(r#"{"type":"offer","channel_id":"a","connection_id":"b","session_id":"c","created":true,"claim":{"token":1}}"#);
+    let error: Error =
+        read(r#"{"code":-32099,"message":"m","data":{"error_type":"MoonRisen","phase":3}}"#);
+    assert_eq!(
+        (error.code, error.data.error_type),
+        (-32_099, ErrorType::Unknown)
+    );
+    let decision: Decision = read(
+        r#"{"type":"offer","channel_id":"a","connection_id":"b","session_id":"c","created":true,"claim":{"token":1}}"#,
+    );
     assert!(matches!(decision, Decision::Offer { created: true, .. }));
     let line = br#"{"jsonrpc":"2.0","method":"Moonrise","params":{}}"#;
-    assert!(matches!(read_from_daemon(line), Ok(FromDaemon::Notification(None))));
+    assert!(matches!(
+        read_from_daemon(line),
+        Ok(FromDaemon::Notification(None))
+    ));
 }
 
 /// How a line is taken: its answer where it is refused, else what it asks and whom it is answered to.
@@ -236,7 +331,12 @@ fn each_way_to_write_a_request_is_taken_as_reading_txt_shows() {
         writeln!(now, "{line}").unwrap();
         if let Some(request) = line.strip_prefix("→ ") {
             // Ten thousand characters are not written out.
-            writeln!(now, "← {}", taken(&request.replace("long…", &"x".repeat(10_000)))).unwrap();
+            writeln!(
+                now,
+                "← {}",
+                taken(&request.replace("long…", &"x".repeat(10_000)))
+            )
+            .unwrap();
         }
     }
     if std::env::var_os("SORAMODE_REWRITE").is_some() {
@@ -244,7 +344,10 @@ fn each_way_to_write_a_request_is_taken_as_reading_txt_shows() {
         return;
     }
     for (shown, now) in shown.lines().zip(now.lines()) {
-        assert_eq!(shown, now, "see reading.txt; SORAMODE_REWRITE=1 writes it anew");
+        assert_eq!(
+            shown, now,
+            "see reading.txt; SORAMODE_REWRITE=1 writes it anew"
+        );
     }
     assert_eq!(shown.lines().count(), now.lines().count());
 }
@@ -255,7 +358,12 @@ fn a_carriage_return_before_the_line_feed_is_tolerated() {
     use soramode_protocol::codec::{LineBuffer, REQUEST_BYTES_MAX};
 
     let mut lines = LineBuffer::new(REQUEST_BYTES_MAX);
-    lines.space().extend_from_slice(b"{\"id\":1,\"method\":\"GetMode\"}\r\n");
+    lines
+        .space()
+        .extend_from_slice(b"{\"id\":1,\"method\":\"GetMode\"}\r\n");
     let line = lines.next_line().unwrap().unwrap();
-    assert!(matches!(read_request(line).request, Ok((Method::GetMode, _))));
+    assert!(matches!(
+        read_request(line).request,
+        Ok((Method::GetMode, _))
+    ));
 }

@@ -39,9 +39,14 @@ impl ApiFlags {
         if let Some(url) = &self.api_url {
             return Api::new(url.clone(), Named::Url, token_file).map(Some);
         }
-        let variable = std::env::var(VARIABLE).ok().filter(|url| !url.is_empty() && socket.is_none());
-        let Some(text) = variable else { return Ok(None) };
-        let url = read_api_url(&text).map_err(|problem| Failure::new(Exit::Usage, format!("{VARIABLE}: {problem}")))?;
+        let variable = std::env::var(VARIABLE)
+            .ok()
+            .filter(|url| !url.is_empty() && socket.is_none());
+        let Some(text) = variable else {
+            return Ok(None);
+        };
+        let url = read_api_url(&text)
+            .map_err(|problem| Failure::new(Exit::Usage, format!("{VARIABLE}: {problem}")))?;
         Api::new(url, Named::Url, token_file).map(Some)
     }
 }

@@ -44,27 +44,53 @@ impl Look {
     /// These sessions, and those of these connections.
     fn of(sessions: Vec<SoraSession>, connections: Vec<SoraConnection>) -> Self {
         let mut by_id: BTreeMap<SessionKey, ListedSession> = BTreeMap::new();
-        for SoraSession { channel_id, session_id, created_time, created_timestamp } in sessions {
+        for SoraSession {
+            channel_id,
+            session_id,
+            created_time,
+            created_timestamp,
+        } in sessions
+        {
             let created_at = created_timestamp.or(created_time.map(Time::from_micros));
             add(&mut by_id, (channel_id, Some(session_id)), created_at);
         }
         let count = connections.len() as u64;
-        for SoraConnection { channel_id, session_id, created_time, created_timestamp, .. } in connections {
+        for SoraConnection {
+            channel_id,
+            session_id,
+            created_time,
+            created_timestamp,
+            ..
+        } in connections
+        {
             let created_at = created_timestamp.or(created_time.map(Time::from_micros));
             add(&mut by_id, (channel_id, session_id), created_at).connections += 1;
         }
         let mut list: Vec<ListedSession> = by_id.into_values().collect();
         list.sort_by_key(|session| (session.created_at.is_none(), session.created_at));
-        Self { sessions: list.len() as u64, connections: count, list }
+        Self {
+            sessions: list.len() as u64,
+            connections: count,
+            list,
+        }
     }
 }
 
 type SessionKey = (ChannelId, Option<SessionId>);
 
 /// The session of this id, which is as old as the oldest of what is told of it.
-fn add(by_id: &mut BTreeMap<SessionKey, ListedSession>, key: SessionKey, created_at: Option<Time>) -> &mut ListedSession {
+fn add(
+    by_id: &mut BTreeMap<SessionKey, ListedSession>,
+    key: SessionKey,
+    created_at: Option<Time>,
+) -> &mut ListedSession {
     let (channel_id, session_id) = key.clone();
-    let session = by_id.entry(key).or_insert(ListedSession { channel_id, session_id, created_at, connections: 0 });
+    let session = by_id.entry(key).or_insert(ListedSession {
+        channel_id,
+        session_id,
+        created_at,
+        connections: 0,
+    });
     session.created_at = [session.created_at, created_at].into_iter().flatten().min();
     session
 }
@@ -89,14 +115,15 @@ mod tests {
 
     #[test]
     fn connections_are_gathered_into_sessions_the_oldest_first() {
-        let connection = |channel: &str, session: Option<&str>, id: &str, created: Option<i64>| SoraConnection {
-            channel_id: ChannelId::new(channel).unwrap(),
-            session_id: session.map(|it| SessionId::new(it).unwrap()),
-            client_id: None,
-            connection_id: soramode_protocol::id::ConnectionId::new(id).unwrap(),
-            created_time: created,
-            created_timestamp: None,
-        };
+        let connection =
+            |channel: &str, session: Option<&str>, id: &str, created: Option<i64>| SoraConnection {
+                channel_id: ChannelId::new(channel).unwrap(),
+                session_id: session.map(|it| SessionId::new(it).unwrap()),
+                client_id: None,
+                connection_id: soramode_protocol::id::ConnectionId::new(id).unwrap(),
+                created_time: created,
+                created_timestamp: None,
+            };
         let session = |channel: &str, id: &str, created: i64| SoraSession {
             channel_id: ChannelId::new(channel).unwrap(),
             session_id: SessionId::new(id).unwrap(),
@@ -110,15 +137,42 @@ mod tests {
             connection("spam", Some("B"), "4", Some(3)),
         ];
         let shown = |look: &Look| -> Vec<(String, Option<i64>, u64)> {
-            look.list.iter().map(|it| (it.channel_id.to_string(), it.created_at.map(Time::as_micros), it.connections)).collect()
+            look.list
+                .iter()
+                .map(|it| {
+                    (
+                        it.channel_id.to_string(),
+                        it.created_at.map(Time::as_micros),
+                        it.connections,
+                    )
+                })
+                .collect()
         };
         let row = |channel: &str, created, connections| (channel.to_owned(), created, connections);
         let look = Look::of(Vec::new(), connections.clone());
-        assert_eq!(shown(&look), [row("spam", Some(3), 2), row("spam", Some(7), 1), row("ham", None, 1)]);
+        assert_eq!(
+            shown(&look),
+            [
+                row("spam", Some(3), 2),
+                row("spam", Some(7), 1),
+                row("ham", None, 1)
+            ]
+        );
         assert_eq!((look.sessions, look.connections), (3, 4));
         // One that nobody is in yet is a session too, and one that is listed with them is the same.
-        let look = Look::of(vec![session("egg", "C", 1), session("spam", "B", 2)], connections);
-        assert_eq!(shown(&look), [row("egg", Some(1), 0), row("spam", Some(2), 2), row("spam", Some(7), 1), row("ham", None, 1)]);
+        let look = Look::of(
+            vec![session("egg", "C", 1), session("spam", "B", 2)],
+            connections,
+        );
+        assert_eq!(
+            shown(&look),
+            [
+                row("egg", Some(1), 0),
+                row("spam", Some(2), 2),
+                row("spam", Some(7), 1),
+                row("ham", None, 1)
+            ]
+        );
         assert_eq!(Look::of(Vec::new(), Vec::new()).sessions, 0);
     }
 }

@@ -77,7 +77,13 @@ impl Api {
         };
         let client = SoraApi::new(url, token, ANSWER_MAX, &Outgoing::default())
             .map_err(|error| Failure::new(Exit::Failed, format!("cannot start: {error}")))?;
-        Ok(Self { client, name, named, token_file: token_file.map(Path::to_owned), is_bare: Cell::new(false) })
+        Ok(Self {
+            client,
+            name,
+            named,
+            token_file: token_file.map(Path::to_owned),
+            is_bare: Cell::new(false),
+        })
     }
 
     /// Its name in the cluster, if it was named by that.
@@ -95,8 +101,15 @@ impl Api {
 
     /// This command as it is typed for this node.
     pub(crate) fn command(&self, words: &str) -> String {
-        let token = self.token_file.as_ref().map(|path| command_line::flag("api-token-file", path)).unwrap_or_default();
-        let node = self.node_name().map(|name| command_line::flag("node", name.as_str())).unwrap_or_default();
+        let token = self
+            .token_file
+            .as_ref()
+            .map(|path| command_line::flag("api-token-file", path))
+            .unwrap_or_default();
+        let node = self
+            .node_name()
+            .map(|name| command_line::flag("node", name.as_str()))
+            .unwrap_or_default();
         command_line::soramode(&[&self.flags(), &token, words, &node])
     }
 
@@ -118,7 +131,11 @@ impl Api {
             Want::Mode => None,
             Want::Counts => Some(Look::at(self).await?),
         };
-        Ok(Seen::Listed(Box::new(Listed { node_name: self.name.clone(), mode: self.mode().await?, look })))
+        Ok(Seen::Listed(Box::new(Listed {
+            node_name: self.name.clone(),
+            mode: self.mode().await?,
+            look,
+        })))
     }
 
     /// Its soramoded's status; `None` where there is no soramoded.
@@ -126,7 +143,11 @@ impl Api {
         if self.is_bare.get() {
             return Ok(None);
         }
-        let status = self.client.get_status().await.map_err(|error| self.explain(Target::GetStatus, &error))?;
+        let status = self
+            .client
+            .get_status()
+            .await
+            .map_err(|error| self.explain(Target::GetStatus, &error))?;
         self.is_bare.set(status.is_none());
         Ok(status)
     }
@@ -134,74 +155,124 @@ impl Api {
     /// Says how many connections are in none of the lists because they are still pending, where its soramoded tells. A list that has been
     /// printed is not taken back where it cannot be told.
     pub(crate) async fn note_pending(&self, output: &Output) {
-        let Ok(Some(status)) = self.status().await else { return };
+        let Ok(Some(status)) = self.status().await else {
+            return;
+        };
         if status.pending > 0 {
-            let (node, pending) = (escape(status.node_name.as_str()), counted(status.pending, "pending connection"));
+            let (node, pending) = (
+                escape(status.node_name.as_str()),
+                counted(status.pending, "pending connection"),
+            );
             output.note(&format!("{node}: over the API {pending} cannot be listed. On that node: soramode connections"));
         }
     }
 
     /// Its mode.
     pub(crate) async fn mode(&self) -> Result<Mode, Failure> {
-        self.client.get_mode().await.map_err(|error| self.explain(Target::GetMode, &error))
+        self.client
+            .get_mode()
+            .await
+            .map_err(|error| self.explain(Target::GetMode, &error))
     }
 
     /// Sets its mode.
     pub(crate) async fn set(&self, mode: SettableMode) -> Result<ModeSet, Failure> {
-        self.client.change_mode(mode).await.map_err(|error| self.explain(Target::ChangeMode, &error))
+        self.client
+            .change_mode(mode)
+            .await
+            .map_err(|error| self.explain(Target::ChangeMode, &error))
     }
 
     /// Its connections.
     pub(crate) async fn connections(&self) -> Result<Vec<SoraConnection>, Failure> {
-        self.client.list_connections().await.map_err(|error| self.explain(Target::ListConnections, &error))
+        self.client
+            .list_connections()
+            .await
+            .map_err(|error| self.explain(Target::ListConnections, &error))
     }
 
     /// Its sessions, where it tells of them: among them are some that nobody is in yet, or any more.
     pub(crate) async fn sessions(&self) -> Result<Vec<SoraSession>, Failure> {
-        let sessions = self.client.list_sessions().await.map_err(|error| self.explain(Target::ListSessions, &error))?;
+        let sessions = self
+            .client
+            .list_sessions()
+            .await
+            .map_err(|error| self.explain(Target::ListSessions, &error))?;
         Ok(sessions.unwrap_or_default())
     }
 
     /// The nodes of its cluster.
     pub(crate) async fn nodes(&self) -> Result<Vec<ClusterNode>, Failure> {
-        self.client.list_cluster_nodes().await.map_err(|error| self.explain(Target::ListClusterNodes, &error))
+        self.client
+            .list_cluster_nodes()
+            .await
+            .map_err(|error| self.explain(Target::ListClusterNodes, &error))
     }
 
     /// Asks its gate to let a connection in, as only soramode can be asked.
     pub(crate) async fn connect(&self, connect: &Connect) -> Result<Decision, Failure> {
-        let decision = self.client.connect(connect).await.map_err(|error| self.explain(Target::Connect, &error))?;
-        let is_old = || format!("{} cannot admit a connection over HTTP: it is not soramoded, or an older one", self.name);
+        let decision = self
+            .client
+            .connect(connect)
+            .await
+            .map_err(|error| self.explain(Target::Connect, &error))?;
+        let is_old = || {
+            format!(
+                "{} cannot admit a connection over HTTP: it is not soramoded, or an older one",
+                self.name
+            )
+        };
         decision.ok_or_else(|| Failure::new(Exit::Versions, is_old()))
     }
 
     fn explain(&self, target: Target, error: &SoraApiError) -> Failure {
         let name = &self.name;
-        let failed = |exit: Exit, message: String, hint: &str| Failure::new(exit, message).with_hint(hint);
+        let failed =
+            |exit: Exit, message: String, hint: &str| Failure::new(exit, message).with_hint(hint);
         if error.is_unknown_target() {
             let hint = "Use a Sora with the mode feature, or soramoded in front of a Sora";
-            return failed(Exit::Versions, format!("{name} cannot {} over HTTP", doing(target)), hint);
+            return failed(
+                Exit::Versions,
+                format!("{name} cannot {} over HTTP", doing(target)),
+                hint,
+            );
         }
         match error {
-            SoraApiError::Unreachable(_) | SoraApiError::TimedOut => {
-                failed(Exit::Unreachable, format!("cannot reach {name}: {error}"), self.unreachable_hint())
-            }
-            SoraApiError::Refused { status: 401, .. } => {
-                failed(Exit::NotPermitted, format!("{name}: token missing or wrong (401)"), "Pass it with --api-token-file FILE")
-            }
+            SoraApiError::Unreachable(_) | SoraApiError::TimedOut => failed(
+                Exit::Unreachable,
+                format!("cannot reach {name}: {error}"),
+                self.unreachable_hint(),
+            ),
+            SoraApiError::Refused { status: 401, .. } => failed(
+                Exit::NotPermitted,
+                format!("{name}: token missing or wrong (401)"),
+                "Pass it with --api-token-file FILE",
+            ),
             SoraApiError::Refused { status: 403, .. } => failed(
                 Exit::NotPermitted,
                 format!("{name}: host name or user refused (403)"),
                 "soramoded accepts the names of its --http-host",
             ),
-            SoraApiError::Refused { status: 502..=504, .. } => failed(
+            SoraApiError::Refused {
+                status: 502..=504, ..
+            } => failed(
                 Exit::Unreachable,
                 format!("{name} cannot reach the server behind it: it {error}"),
                 "On that node, run: soramode doctor",
             ),
-            SoraApiError::Refused { error_type: Some(error_type), .. } => self.refused(target, error_type, error),
-            SoraApiError::Refused { error_type: None, .. } | SoraApiError::Unreadable(_) | SoraApiError::TooLarge => {
-                failed(Exit::Failed, format!("{name} {error}"), "Check --api-url: it takes a server that speaks Sora's HTTP API")
+            SoraApiError::Refused {
+                error_type: Some(error_type),
+                ..
+            } => self.refused(target, error_type, error),
+            SoraApiError::Refused {
+                error_type: None, ..
             }
+            | SoraApiError::Unreadable(_)
+            | SoraApiError::TooLarge => failed(
+                Exit::Failed,
+                format!("{name} {error}"),
+                "Check --api-url: it takes a server that speaks Sora's HTTP API",
+            ),
         }
     }
 
@@ -224,9 +295,11 @@ impl Api {
                 format!("{name} cannot reach its etcd, so nothing was changed"),
                 "Try again. On that node, see what is wrong: soramode doctor",
             ),
-            "ConditionImpossible" | "CannotEndSessions" | "ConnectionIdInUse" => {
-                (Exit::Refused, format!("{name} cannot {} in its present state", doing(target)), "")
-            }
+            "ConditionImpossible" | "CannotEndSessions" | "ConnectionIdInUse" => (
+                Exit::Refused,
+                format!("{name} cannot {} in its present state", doing(target)),
+                "",
+            ),
             LOOP_DETECTED => (Exit::Failed, format!("{name} {error}"), ""),
             _ => (
                 Exit::Failed,
@@ -240,7 +313,9 @@ impl Api {
     const fn unreachable_hint(&self) -> &'static str {
         match self.named {
             Named::Url => "Check that it runs, and --api-url",
-            Named::Node { .. } => "Check that soramoded runs on that node; its --api-url is the address that other nodes use",
+            Named::Node { .. } => {
+                "Check that soramoded runs on that node; its --api-url is the address that other nodes use"
+            }
         }
     }
 }
@@ -262,30 +337,53 @@ const fn doing(target: Target) -> &'static str {
 
 /// Returns the failure of a request that a Sora without soramoded cannot answer.
 pub(crate) fn needs_soramoded(what: &str) -> Failure {
-    Failure::new(Exit::Usage, format!("{what} needs soramoded, and the server at --api-url is a Sora without it"))
+    Failure::new(
+        Exit::Usage,
+        format!("{what} needs soramoded, and the server at --api-url is a Sora without it"),
+    )
 }
 
 /// What over the API cannot be had, in words that say what to do.
 pub(crate) fn needs_socket(what: &str) -> Failure {
-    Failure::new(Exit::Usage, format!("{what} is not available over HTTP"))
-        .with_hint("Run it on the node itself, without --api-url and --node (or unset SORAMODE_API_URL)")
+    Failure::new(Exit::Usage, format!("{what} is not available over HTTP")).with_hint(
+        "Run it on the node itself, without --api-url and --node (or unset SORAMODE_API_URL)",
+    )
 }
 
 fn authority(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
-    url.port_or_known_default().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+    url.port_or_known_default()
+        .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 /// The token in a file: its only word, or the last of a line of soramoded's own `NAME TOKEN`.
 fn read_token(path: &Path) -> Result<String, Failure> {
-    let refuse = |problem: String| Failure::new(Exit::Usage, format!("--api-token-file {}: {problem}", path.display()));
-    let guard = Guard::Group { uid: rustix::process::geteuid().as_raw() };
+    let refuse = |problem: String| {
+        Failure::new(
+            Exit::Usage,
+            format!("--api-token-file {}: {problem}", path.display()),
+        )
+    };
+    let guard = Guard::Group {
+        uid: rustix::process::geteuid().as_raw(),
+    };
     let text = small_file::read_text(path, TOKEN_FILE_BYTES_MAX, guard).map_err(refuse)?;
-    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+    let lines: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .collect();
     match lines.as_slice() {
-        [line] => Ok(line.split_whitespace().next_back().unwrap_or_default().to_owned()),
+        [line] => Ok(line
+            .split_whitespace()
+            .next_back()
+            .unwrap_or_default()
+            .to_owned()),
         [] => Err(refuse("has no token".to_owned())),
-        _ => Err(refuse(format!("has {} lines, takes one token", lines.len()))),
+        _ => Err(refuse(format!(
+            "has {} lines, takes one token",
+            lines.len()
+        ))),
     }
 }
 
@@ -307,14 +405,22 @@ mod tests {
         assert_eq!(read("# for the runbook\n\nops secret\n").unwrap(), "secret");
         assert!(read("").unwrap_err().message.contains("has no token"));
         assert!(read("one\ntwo\n").unwrap_err().message.contains("2 lines"));
-        assert_eq!(read_token(Path::new("/nonexistent/token")).unwrap_err().exit, Exit::Usage);
+        assert_eq!(
+            read_token(Path::new("/nonexistent/token"))
+                .unwrap_err()
+                .exit,
+            Exit::Usage
+        );
     }
 
     #[test]
     fn what_is_suggested_has_every_flag_of_the_way_and_never_a_password() {
         let url: Url = "http://ops:secret@sora:3000/".parse().unwrap();
         let api = Api::new(url.clone(), Named::Url, None).unwrap();
-        assert_eq!(api.command("set normal"), "soramode --api-url http://sora:3000/ set normal");
+        assert_eq!(
+            api.command("set normal"),
+            "soramode --api-url http://sora:3000/ set normal"
+        );
         assert_eq!(api.name(), "sora:3000");
         let folder = tempfile::tempdir().unwrap();
         let token = folder.path().join("the token");
@@ -322,9 +428,18 @@ mod tests {
         std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o600)).unwrap();
         let shown = token.display();
         let api = Api::new(url.clone(), Named::Url, Some(&token)).unwrap();
-        assert_eq!(api.command("get"), format!("soramode --api-url http://sora:3000/ --api-token-file '{shown}' get"));
-        let named = Named::Node { name: NodeName::new("n2").unwrap(), flags: "--socket /s".to_owned() };
+        assert_eq!(
+            api.command("get"),
+            format!("soramode --api-url http://sora:3000/ --api-token-file '{shown}' get")
+        );
+        let named = Named::Node {
+            name: NodeName::new("n2").unwrap(),
+            flags: "--socket /s".to_owned(),
+        };
         let api = Api::new(url, named, Some(&token)).unwrap();
-        assert_eq!(api.command("set normal"), format!("soramode --socket /s --api-token-file '{shown}' set normal --node n2"));
+        assert_eq!(
+            api.command("set normal"),
+            format!("soramode --socket /s --api-token-file '{shown}' set normal --node n2")
+        );
     }
 }

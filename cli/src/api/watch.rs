@@ -91,9 +91,22 @@ pub(crate) async fn watch(
         Goal::Drained { max_sessions } => max_sessions,
         Goal::Mode(_) => 0,
     };
-    let mut meter = Meter::new(&context.output, (watch.wait_for(), allowed, watch.settle), watch.limit);
+    let mut meter = Meter::new(
+        &context.output,
+        (watch.wait_for(), allowed, watch.settle),
+        watch.limit,
+    );
     meter.saw(watch.sessions_before);
-    let mut watcher = Watcher { api, watch, context, meter, so_since: None, told: None, lost: None, last: None };
+    let mut watcher = Watcher {
+        api,
+        watch,
+        context,
+        meter,
+        so_since: None,
+        told: None,
+        lost: None,
+        last: None,
+    };
     let end = watcher.look_until_end(signals).await;
     watcher.meter.clear();
     let waited = watcher.meter.elapsed();
@@ -102,9 +115,17 @@ pub(crate) async fn watch(
     let last = watcher.last.take();
     if let Some(last) = &last {
         report.status = Some(last.clone());
-        report.oldest_sessions = if silence.is_some() { OldestSessions::Listed(Vec::new()) } else { blockers(api, last).await };
+        report.oldest_sessions = if silence.is_some() {
+            OldestSessions::Listed(Vec::new())
+        } else {
+            blockers(api, last).await
+        };
     }
-    let sessions_ended = watcher.meter.ended(last.as_ref().and_then(Seen::counts).map_or(0, |(left, _)| left));
+    let sessions_ended = watcher.meter.ended(
+        last.as_ref()
+            .and_then(Seen::counts)
+            .map_or(0, |(left, _)| left),
+    );
     match (end?, last) {
         (End::Reached, Some(seen)) => {
             report.outcome = Outcome::Reached;
@@ -112,7 +133,12 @@ pub(crate) async fn watch(
                 Goal::Drained { max_sessions } => Some(max_sessions),
                 Goal::Mode(_) => None,
             };
-            Ok(Reached { seen, drained_to, waited, sessions_ended })
+            Ok(Reached {
+                seen,
+                drained_to,
+                waited,
+                sessions_ended,
+            })
         }
         (End::Superseded, Some(seen)) => {
             report.outcome = Outcome::Superseded;
@@ -124,7 +150,12 @@ pub(crate) async fn watch(
         }
         (End::TimedOut | End::Reached | End::Superseded, seen) => {
             report.outcome = Outcome::Timeout;
-            Err(timed_out((api, watch), seen.as_ref(), silence, &report.oldest_sessions))
+            Err(timed_out(
+                (api, watch),
+                seen.as_ref(),
+                silence,
+                &report.oldest_sessions,
+            ))
         }
     }
 }
@@ -140,13 +171,22 @@ async fn blockers(api: &Api, seen: &Seen) -> OldestSessions {
     OldestSessions::Listed(listed.list.into_iter().take(OLDEST_SESSIONS_MAX).collect())
 }
 
-fn timed_out((api, plan): (&Api, Watch), seen: Option<&Seen>, silence: Option<(Instant, Failure)>, blockers: &OldestSessions) -> Failure {
+fn timed_out(
+    (api, plan): (&Api, Watch),
+    seen: Option<&Seen>,
+    silence: Option<(Instant, Failure)>,
+    blockers: &OldestSessions,
+) -> Failure {
     let timed_out = |how: String| {
         let limit = times::typed(plan.limit.unwrap_or_default());
         Failure::new(Exit::TimedOut, format!("timed out after {limit}: {how}"))
     };
     if let Some((since, failure)) = silence {
-        return timed_out(format!("{} has not answered for {}: {failure}", api.name(), times::span(since.elapsed())));
+        return timed_out(format!(
+            "{} has not answered for {}: {failure}",
+            api.name(),
+            times::span(since.elapsed())
+        ));
     }
     match (plan.goal, seen) {
         (_, None) => timed_out(format!("{} did not answer", api.name())),
@@ -156,7 +196,14 @@ fn timed_out((api, plan): (&Api, Watch), seen: Option<&Seen>, silence: Option<(I
                 OldestSessions::Sessions(list) => session_lines(list.iter()),
             };
             let (sessions, _) = seen.counts().unwrap_or_default();
-            Failure { details, ..timed_out(left_words(&seen.name(), (sessions, max_sessions), plan.settle)) }
+            Failure {
+                details,
+                ..timed_out(left_words(
+                    &seen.name(),
+                    (sessions, max_sessions),
+                    plan.settle,
+                ))
+            }
         }
         (Goal::Mode(_), Some(seen)) => timed_out(format!("{} is {}", seen.name(), seen.mode())),
     }
@@ -185,7 +232,10 @@ impl Watcher<'_, '_> {
 
     /// Comes back when the time is over.
     fn over(&self) -> impl Future<Output = ()> + use<> {
-        let left = self.watch.limit.map(|limit| limit.saturating_sub(self.meter.elapsed()));
+        let left = self
+            .watch
+            .limit
+            .map(|limit| limit.saturating_sub(self.meter.elapsed()));
         async move {
             match left {
                 Some(left) => sleep(left).await,
@@ -201,21 +251,31 @@ impl Watcher<'_, '_> {
         }
     }
 
-    fn take(&mut self, looked: Result<Seen, Failure>, began: Instant) -> Result<Option<End>, Failure> {
+    fn take(
+        &mut self,
+        looked: Result<Seen, Failure>,
+        began: Instant,
+    ) -> Result<Option<End>, Failure> {
         let seen = match looked {
             Ok(seen) => seen,
             Err(failure) => return self.lost(failure),
         };
         let was_lost = self.lost.take().is_some();
         if was_lost {
-            self.meter.note(&self.context.output, &format!("{} is back", self.api.name()));
+            self.meter.note(
+                &self.context.output,
+                &format!("{} is back", self.api.name()),
+            );
         }
         let is_first = was_lost || self.last.is_none();
         self.check_same_daemon(&seen)?;
         let seen = self.last.insert(seen);
         let is_so = match self.watch.goal {
             Goal::Mode(mode) => seen.mode() == mode,
-            Goal::Drained { max_sessions } => match seen.drained(Enough { max_sessions, assume_complete: self.watch.assume_complete }) {
+            Goal::Drained { max_sessions } => match seen.drained(Enough {
+                max_sessions,
+                assume_complete: self.watch.assume_complete,
+            }) {
                 Drained::Yes => true,
                 Drained::Left(_) => false,
                 Drained::Open => return self.watch.opened(seen.mode()),
@@ -231,10 +291,17 @@ impl Watcher<'_, '_> {
             return Ok(None);
         }
         // A client on its way in is in no list of a Sora yet: an empty node without soramoded is looked at twice.
-        let needs_second_look = seen.status().is_none() && matches!(self.watch.goal, Goal::Drained { .. });
-        let so_for = self.so_since.map(|since| began.saturating_duration_since(since));
+        let needs_second_look =
+            seen.status().is_none() && matches!(self.watch.goal, Goal::Drained { .. });
+        let so_for = self
+            .so_since
+            .map(|since| began.saturating_duration_since(since));
         self.so_since.get_or_insert(began);
-        let needed = if needs_second_look { self.watch.settle.max(PAUSE_MIN) } else { self.watch.settle };
+        let needed = if needs_second_look {
+            self.watch.settle.max(PAUSE_MIN)
+        } else {
+            self.watch.settle
+        };
         let is_settled = so_for.unwrap_or_default() >= needed;
         if !is_settled {
             self.tell()?;
@@ -244,10 +311,20 @@ impl Watcher<'_, '_> {
 
     /// A soramoded that was restarted without its state has forgotten the sessions: that it has none says nothing about the node.
     fn check_same_daemon(&self, seen: &Seen) -> Result<(), Failure> {
-        let (Some(before), Some(now)) = (self.last.as_ref().and_then(Seen::status), seen.status()) else { return Ok(()) };
-        let is_forgetful = before.started_at != now.started_at && now.storage.state == StorageState::Memory;
-        let matters = matches!(self.watch.goal, Goal::Drained { .. }) && now.mode.mode.is_block() && !self.watch.assume_complete;
-        if is_forgetful && matters { Err(restarted_without_state(&seen.name())) } else { Ok(()) }
+        let (Some(before), Some(now)) = (self.last.as_ref().and_then(Seen::status), seen.status())
+        else {
+            return Ok(());
+        };
+        let is_forgetful =
+            before.started_at != now.started_at && now.storage.state == StorageState::Memory;
+        let matters = matches!(self.watch.goal, Goal::Drained { .. })
+            && now.mode.mode.is_block()
+            && !self.watch.assume_complete;
+        if is_forgetful && matters {
+            Err(restarted_without_state(&seen.name()))
+        } else {
+            Ok(())
+        }
     }
 
     /// A node that answered once is asked again until the time is over: a break of the network, a restart or an overload passes.
@@ -255,18 +332,31 @@ impl Watcher<'_, '_> {
         // What it was is not what it is.
         self.so_since = None;
         let was_heard = self.last.is_some() || self.watch.is_closed;
-        let may_pass = matches!(failure.exit, Exit::Unreachable | Exit::Failed | Exit::Refused);
+        let may_pass = matches!(
+            failure.exit,
+            Exit::Unreachable | Exit::Failed | Exit::Refused
+        );
         if !was_heard || !may_pass {
             return Err(failure);
         }
         let is_new = self.lost.is_none();
-        let since = self.lost.as_ref().map_or_else(Instant::now, |(since, _)| *since);
+        let since = self
+            .lost
+            .as_ref()
+            .map_or_else(Instant::now, |(since, _)| *since);
         if self.watch.limit.is_none() && since.elapsed() >= LOST_MAX {
             return Err(failure);
         }
         if is_new {
-            let left = self.watch.limit.map_or(LOST_MAX, |limit| limit.saturating_sub(self.meter.elapsed()));
-            let words = format!("connection to {} lost: {failure}. Trying again for at most {}", self.api.name(), times::span(left));
+            let left = self
+                .watch
+                .limit
+                .map_or(LOST_MAX, |limit| limit.saturating_sub(self.meter.elapsed()));
+            let words = format!(
+                "connection to {} lost: {failure}. Trying again for at most {}",
+                self.api.name(),
+                times::span(left)
+            );
             self.meter.note(&self.context.output, &words);
         }
         self.lost = Some((since, failure));
@@ -278,7 +368,9 @@ impl Watcher<'_, '_> {
         // The first look of a wait is not progress yet.
         let every = self.meter.every();
         let told = *self.told.get_or_insert_with(Instant::now);
-        let Some(seen) = &self.last else { return Ok(()) };
+        let Some(seen) = &self.last else {
+            return Ok(());
+        };
         let (sessions, connections) = seen.counts().unwrap_or_default();
         self.meter.saw(sessions);
         if told.elapsed() < every {
@@ -287,19 +379,38 @@ impl Watcher<'_, '_> {
         self.told = Some(Instant::now());
         let (output, ended) = (&mut self.context.output, 0);
         match seen {
-            Seen::Daemon(status) => {
-                self.meter.show(output, &Going { sessions, connections, ended, oldest: status.oldest_session.as_ref() })
-            }
+            Seen::Daemon(status) => self.meter.show(
+                output,
+                &Going {
+                    sessions,
+                    connections,
+                    ended,
+                    oldest: status.oldest_session.as_ref(),
+                },
+            ),
             Seen::Listed(listed) => {
                 let oldest = listed.look.as_ref().and_then(|look| look.list.first());
-                self.meter.show(output, &Going { sessions, connections, ended, oldest })
+                self.meter.show(
+                    output,
+                    &Going {
+                        sessions,
+                        connections,
+                        ended,
+                        oldest,
+                    },
+                )
             }
         }
     }
 }
 
 fn socket_knows(seen: &Seen) -> bool {
-    seen.status().is_none_or(|status| status.sources.iter().all(|source| source.name != "socket" || source.complete))
+    seen.status().is_none_or(|status| {
+        status
+            .sources
+            .iter()
+            .all(|source| source.name != "socket" || source.complete)
+    })
 }
 
 /// A node that does not know every session, and will not with the next answer of its Sora, does not drain.
@@ -313,7 +424,11 @@ fn check_known_soon(seen: &Seen) -> Result<(), Failure> {
 impl Watch {
     /// A node that is open does not drain.
     fn opened(self, mode: Mode) -> Result<Option<End>, Failure> {
-        if self.is_closed { Ok(Some(End::Superseded)) } else { Err(Error::cannot_drain(mode).into()) }
+        if self.is_closed {
+            Ok(Some(End::Superseded))
+        } else {
+            Err(Error::cannot_drain(mode).into())
+        }
     }
 
     const fn wait_for(self) -> soramode_protocol::wait::WaitFor {

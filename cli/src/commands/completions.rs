@@ -36,7 +36,11 @@ impl Shell {
 #[expect(clippy::unused_async, reason = "every verb is run alike")]
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
     let script = completion_script(args.shell.name());
-    let script = script.map_err(|problem| Failure::new(Exit::Failed, format!("cannot write the script: {problem}")))?;
-    context.output.text(String::from_utf8_lossy(&script).trim_end())?;
+    let script = script.map_err(|problem| {
+        Failure::new(Exit::Failed, format!("cannot write the script: {problem}"))
+    })?;
+    context
+        .output
+        .text(String::from_utf8_lossy(&script).trim_end())?;
     Ok(Exit::Done)
 }

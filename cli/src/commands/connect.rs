@@ -69,35 +69,65 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
     };
     match decision {
         Decision::Offer { connection_id, .. } => {
-            context.output.changed(&format!("connection {} was admitted", quoted(connection_id.as_str())));
+            context.output.changed(&format!(
+                "connection {} was admitted",
+                quoted(connection_id.as_str())
+            ));
             // The result, before what to do about it.
             context.output.flush()?;
             // One that was made by hand is ended by hand: no client will leave for it.
-            let place = node.map(|node| format!(", on {}", escape(node.as_str()))).unwrap_or_default();
-            let end = context.command(&format!("disconnect {}", command_line::word(connection_id.as_str())));
-            context.output.note(&format!("the connection stays, and a drain waits for it. To remove it{place}: {end}"));
+            let place = node
+                .map(|node| format!(", on {}", escape(node.as_str())))
+                .unwrap_or_default();
+            let end = context.command(&format!(
+                "disconnect {}",
+                command_line::word(connection_id.as_str())
+            ));
+            context.output.note(&format!(
+                "the connection stays, and a drain waits for it. To remove it{place}: {end}"
+            ));
             Ok(Exit::Done)
         }
         Decision::Reject { .. } | Decision::Redirect { .. } => Ok(Exit::No),
     }
 }
 
-async fn follow(connect: &mut Connect, first: Decision, context: &Context<'_>) -> Result<Trail, Failure> {
-    let mut trail = Trail { decision: first, answered_by: None, hops: 0 };
+async fn follow(
+    connect: &mut Connect,
+    first: Decision,
+    context: &Context<'_>,
+) -> Result<Trail, Failure> {
+    let mut trail = Trail {
+        decision: first,
+        answered_by: None,
+        hops: 0,
+    };
     while let Decision::Redirect { node_name, .. } = &trail.decision
         && trail.hops < HOPS_MAX
     {
         let node_name = node_name.clone();
-        let way = Seen::from_here(context).await?.way_to(&node_name, context)?;
-        context.output.note(&format!("redirected to {}", escape(node_name.as_str())));
+        let way = Seen::from_here(context)
+            .await?
+            .way_to(&node_name, context)?;
+        context
+            .output
+            .note(&format!("redirected to {}", escape(node_name.as_str())));
         connect.hops = trail.hops + 1;
-        trail = Trail { decision: way.connect(connect).await?, answered_by: Some(node_name), hops: connect.hops };
+        trail = Trail {
+            decision: way.connect(connect).await?,
+            answered_by: Some(node_name),
+            hops: connect.hops,
+        };
     }
     Ok(trail)
 }
 
 fn show_trail(trail: &Trail, output: &mut Output) -> Result<(), Failure> {
-    let by = trail.answered_by.as_ref().map(NodeName::as_str).unwrap_or_default();
+    let by = trail
+        .answered_by
+        .as_ref()
+        .map(NodeName::as_str)
+        .unwrap_or_default();
     match output.format() {
         Format::Json | Format::Jsonl => output.json(trail),
         Format::Plain => show_record(&trail.decision, output),
@@ -116,14 +146,33 @@ fn show(decision: &Decision, output: &mut Output) -> Result<(), Failure> {
 
 fn show_record(decision: &Decision, output: &mut Output) -> Result<(), Failure> {
     match decision {
-        Decision::Offer { channel_id, connection_id, session_id, created, .. } => {
+        Decision::Offer {
+            channel_id,
+            connection_id,
+            session_id,
+            created,
+            ..
+        } => {
             let created = if *created { "created" } else { "joined" };
-            output.record(&["offer", channel_id.as_str(), connection_id.as_str(), session_id.as_str(), created])
+            output.record(&[
+                "offer",
+                channel_id.as_str(),
+                connection_id.as_str(),
+                session_id.as_str(),
+                created,
+            ])
         }
-        Decision::Reject { reason, mode, .. } => output.record(&["reject", reason.name(), mode.name()]),
-        Decision::Redirect { node_name, location } => {
-            output.record(&["redirect", node_name.as_str(), location.as_deref().unwrap_or_default()])
+        Decision::Reject { reason, mode, .. } => {
+            output.record(&["reject", reason.name(), mode.name()])
         }
+        Decision::Redirect {
+            node_name,
+            location,
+        } => output.record(&[
+            "redirect",
+            node_name.as_str(),
+            location.as_deref().unwrap_or_default(),
+        ]),
     }
 }
 
@@ -131,23 +180,47 @@ fn reject_words(reason: RejectReason, mode: Mode) -> String {
     match reason {
         // A fenced node keeps the mode that an operator has set.
         RejectReason::Initial => "the node is not in its cluster".to_owned(),
-        RejectReason::BlockNewConnection | RejectReason::BlockNewSession => format!("the mode is {mode}"),
+        RejectReason::BlockNewConnection | RejectReason::BlockNewSession => {
+            format!("the mode is {mode}")
+        }
         RejectReason::AtCapacity => "the node is full".to_owned(),
-        RejectReason::OwnerLost => "the channel's node is gone; soramode explain shows how long this lasts".to_owned(),
+        RejectReason::OwnerLost => {
+            "the channel's node is gone; soramode explain shows how long this lasts".to_owned()
+        }
     }
 }
 
 fn words(decision: &Decision) -> String {
     match decision {
-        Decision::Offer { channel_id, connection_id, session_id, created, .. } => {
+        Decision::Offer {
+            channel_id,
+            connection_id,
+            session_id,
+            created,
+            ..
+        } => {
             let session = if *created { "a new session" } else { "session" };
             let (channel, session_id) = (quoted(channel_id.as_str()), escape(session_id.as_str()));
-            format!("offer: connection {} on channel {channel}, {session} {session_id}", quoted(connection_id.as_str()))
+            format!(
+                "offer: connection {} on channel {channel}, {session} {session_id}",
+                quoted(connection_id.as_str())
+            )
         }
-        Decision::Reject { reason, mode, .. } => format!("reject: {reason} ({})", reject_words(*reason, *mode)),
-        Decision::Redirect { node_name, location } => {
-            let location = location.as_deref().map(|location| format!(" at {}", escape(location)));
-            format!("redirect: to {}{}", escape(node_name.as_str()), location.unwrap_or_default())
+        Decision::Reject { reason, mode, .. } => {
+            format!("reject: {reason} ({})", reject_words(*reason, *mode))
+        }
+        Decision::Redirect {
+            node_name,
+            location,
+        } => {
+            let location = location
+                .as_deref()
+                .map(|location| format!(" at {}", escape(location)));
+            format!(
+                "redirect: to {}{}",
+                escape(node_name.as_str()),
+                location.unwrap_or_default()
+            )
         }
     }
 }
@@ -158,10 +231,19 @@ mod tests {
 
     #[test]
     fn the_reason_is_the_one_that_decided() {
-        assert_eq!(reject_words(RejectReason::Initial, Mode::BlockNewSession), "the node is not in its cluster");
-        assert_eq!(reject_words(RejectReason::BlockNewSession, Mode::BlockNewSession), "the mode is block_new_session");
+        assert_eq!(
+            reject_words(RejectReason::Initial, Mode::BlockNewSession),
+            "the node is not in its cluster"
+        );
+        assert_eq!(
+            reject_words(RejectReason::BlockNewSession, Mode::BlockNewSession),
+            "the mode is block_new_session"
+        );
         for reason in [RejectReason::OwnerLost, RejectReason::AtCapacity] {
-            assert!(!reject_words(reason, Mode::Normal).contains("the mode is"), "{reason}");
+            assert!(
+                !reject_words(reason, Mode::Normal).contains("the mode is"),
+                "{reason}"
+            );
         }
     }
 }

@@ -42,22 +42,37 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
         return list_over_api(&args, api, &mut context.output).await;
     }
     let mut daemon = context.socket.connect().await?;
-    let mut by_age = ByAge { kept: Vec::new(), max: SORTED_MAX };
+    let mut by_age = ByAge {
+        kept: Vec::new(),
+        max: SORTED_MAX,
+    };
     let mut list = List::begin(&mut context.output, "connections", &COLUMNS)?;
-    let mut page = ListConnections { channel_id: args.channel, limit: Some(LIST_LIMIT_MAX), cursor: None };
+    let mut page = ListConnections {
+        channel_id: args.channel,
+        limit: Some(LIST_LIMIT_MAX),
+        cursor: None,
+    };
     loop {
         let answer = daemon.call(&page).await?;
-        by_age.add(answer.connections).iter().try_for_each(|connection| show(connection, &mut list))?;
+        by_age
+            .add(answer.connections)
+            .iter()
+            .try_for_each(|connection| show(connection, &mut list))?;
         page.cursor = answer.cursor;
         if page.cursor.is_none() || list.is_closed() {
             break;
         }
     }
     let is_sorted = by_age.is_sorted();
-    by_age.rest().iter().try_for_each(|connection| show(connection, &mut list))?;
+    by_age
+        .rest()
+        .iter()
+        .try_for_each(|connection| show(connection, &mut list))?;
     list.finish("no connections")?;
     if !is_sorted {
-        context.output.note(&format!("more than {SORTED_MAX} connections: they are not sorted by age"));
+        context.output.note(&format!(
+            "more than {SORTED_MAX} connections: they are not sorted by age"
+        ));
     }
     Ok(Exit::Done)
 }
@@ -86,16 +101,24 @@ impl ByAge {
 
     /// Returns the others, the oldest first.
     fn rest(mut self) -> Vec<Connection> {
-        self.kept.sort_by(|one, other| (one.created_at, &one.connection_id).cmp(&(other.created_at, &other.connection_id)));
+        self.kept.sort_by(|one, other| {
+            (one.created_at, &one.connection_id).cmp(&(other.created_at, &other.connection_id))
+        });
         self.kept
     }
 }
 
 async fn list_over_api(args: &Args, api: &Api, output: &mut Output) -> Result<Exit, Failure> {
     let mut connections = api.connections().await?;
-    connections.sort_by_key(|connection| created_at(connection).map_or((true, None), |created_at| (false, Some(created_at))));
+    connections.sort_by_key(|connection| {
+        created_at(connection).map_or((true, None), |created_at| (false, Some(created_at)))
+    });
     let mut list = List::begin(output, "connections", &COLUMNS)?;
-    let wanted = |connection: &&SoraConnection| args.channel.as_ref().is_none_or(|channel| connection.channel_id == *channel);
+    let wanted = |connection: &&SoraConnection| {
+        args.channel
+            .as_ref()
+            .is_none_or(|channel| connection.channel_id == *channel)
+    };
     for connection in connections.iter().filter(wanted) {
         let created_at = created_at(connection);
         let since = created_at.map(|created_at| list.time(created_at));
@@ -107,9 +130,25 @@ async fn list_over_api(args: &Args, api: &Api, output: &mut Output) -> Result<Ex
             "live".into(),
             since.into(),
         ];
-        let SoraConnection { connection_id, channel_id, session_id, client_id, .. } = connection;
+        let SoraConnection {
+            connection_id,
+            channel_id,
+            session_id,
+            client_id,
+            ..
+        } = connection;
         let (session_id, client_id) = (session_id.as_ref(), client_id.as_ref());
-        list.row(&Listed { connection_id, channel_id, session_id, client_id, state: ConnectionState::Live, created_at }, &cells)?;
+        list.row(
+            &Listed {
+                connection_id,
+                channel_id,
+                session_id,
+                client_id,
+                state: ConnectionState::Live,
+                created_at,
+            },
+            &cells,
+        )?;
     }
     list.finish("no connections")?;
     api.note_pending(output).await;
@@ -117,7 +156,9 @@ async fn list_over_api(args: &Args, api: &Api, output: &mut Output) -> Result<Ex
 }
 
 fn created_at(connection: &SoraConnection) -> Option<Time> {
-    connection.created_timestamp.or(connection.created_time.map(Time::from_micros))
+    connection
+        .created_timestamp
+        .or(connection.created_time.map(Time::from_micros))
 }
 
 /// A connection of Sora's with the fields that a daemon's has: its time is text. Sora lists no pending connections.
@@ -158,25 +199,51 @@ mod tests {
 
     fn connection(id: &str, seconds: i64) -> Connection {
         let created_at = Time::from_micros(seconds * 1_000_000);
-        let text = format!(r#"{{"connection_id":"{id}","channel_id":"spam","session_id":"S","state":"live","created_at":"{created_at}"}}"#);
+        let text = format!(
+            r#"{{"connection_id":"{id}","channel_id":"spam","session_id":"S","state":"live","created_at":"{created_at}"}}"#
+        );
         serde_json::from_str(&text).unwrap()
     }
 
     fn ids(connections: &[Connection]) -> Vec<&str> {
-        connections.iter().map(|connection| connection.connection_id.as_str()).collect()
+        connections
+            .iter()
+            .map(|connection| connection.connection_id.as_str())
+            .collect()
     }
 
     #[test]
     fn as_many_as_are_kept_are_sorted_and_more_are_not() {
-        let mut by_age = ByAge { kept: Vec::new(), max: 3 };
-        assert!(by_age.add(vec![connection("b", 2), connection("c", 3)]).is_empty());
+        let mut by_age = ByAge {
+            kept: Vec::new(),
+            max: 3,
+        };
+        assert!(
+            by_age
+                .add(vec![connection("b", 2), connection("c", 3)])
+                .is_empty()
+        );
         assert!(by_age.add(vec![connection("a", 1)]).is_empty());
         assert!(by_age.is_sorted());
         assert_eq!(ids(&by_age.rest()), ["a", "b", "c"]);
-        let mut by_age = ByAge { kept: Vec::new(), max: 3 };
-        assert!(by_age.add(vec![connection("b", 2), connection("c", 3)]).is_empty());
-        assert_eq!(ids(&by_age.add(vec![connection("a", 1), connection("d", 4)])), ["b", "c", "a", "d"]);
-        assert_eq!(ids(&by_age.add(vec![connection("e", 0)])), ["e"], "nothing is kept any more");
+        let mut by_age = ByAge {
+            kept: Vec::new(),
+            max: 3,
+        };
+        assert!(
+            by_age
+                .add(vec![connection("b", 2), connection("c", 3)])
+                .is_empty()
+        );
+        assert_eq!(
+            ids(&by_age.add(vec![connection("a", 1), connection("d", 4)])),
+            ["b", "c", "a", "d"]
+        );
+        assert_eq!(
+            ids(&by_age.add(vec![connection("e", 0)])),
+            ["e"],
+            "nothing is kept any more"
+        );
         assert!(!by_age.is_sorted() && by_age.rest().is_empty());
     }
 }

@@ -76,10 +76,17 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
 async fn list(args: ListArgs, context: &mut Context<'_>) -> Result<Exit, Failure> {
     let mut daemon = context.socket.connect().await?;
     let mut list = List::begin(&mut context.output, "deliveries", &COLUMNS)?;
-    let mut page = ListDeliveries { state: args.state, limit: Some(LIST_LIMIT_MAX), cursor: None };
+    let mut page = ListDeliveries {
+        state: args.state,
+        limit: Some(LIST_LIMIT_MAX),
+        cursor: None,
+    };
     loop {
         let answer = daemon.call(&page).await?;
-        answer.deliveries.iter().try_for_each(|delivery| row(delivery, &mut list))?;
+        answer
+            .deliveries
+            .iter()
+            .try_for_each(|delivery| row(delivery, &mut list))?;
         page.cursor = answer.cursor;
         if page.cursor.is_none() || list.is_closed() {
             break;
@@ -114,8 +121,20 @@ fn row(delivery: &Delivery, list: &mut List<'_>) -> Result<(), Failure> {
 
 async fn print(id: u64, context: &mut Context<'_>) -> Result<Exit, Failure> {
     // The page that begins with it, if it is there.
-    let page = ListDeliveries { state: None, limit: Some(1), cursor: Some(id.saturating_add(1).to_string()) };
-    let found = context.socket.connect().await?.call(&page).await?.deliveries.into_iter().find(|delivery| delivery.id == id);
+    let page = ListDeliveries {
+        state: None,
+        limit: Some(1),
+        cursor: Some(id.saturating_add(1).to_string()),
+    };
+    let found = context
+        .socket
+        .connect()
+        .await?
+        .call(&page)
+        .await?
+        .deliveries
+        .into_iter()
+        .find(|delivery| delivery.id == id);
     let delivery = found.ok_or_else(|| Failure::from(Error::no_delivery(id)))?;
     show(&delivery, context)?;
     Ok(Exit::Done)
@@ -135,7 +154,10 @@ fn show(delivery: &Delivery, context: &mut Context<'_>) -> Result<(), Failure> {
         ("to", Some(delivery.endpoint.clone())),
         ("tries", Some(delivery.attempts.to_string())),
         ("since", Some(output.time(delivery.created_at))),
-        ("again", delivery.next_attempt_at.map(|time| output.time_ahead(time))),
+        (
+            "again",
+            delivery.next_attempt_at.map(|time| output.time_ahead(time)),
+        ),
         ("ended", delivery.finished_at.map(|time| output.time(time))),
         ("status", delivery.status.map(|status| status.to_string())),
         ("problem", delivery.problem.clone()),
@@ -144,15 +166,27 @@ fn show(delivery: &Delivery, context: &mut Context<'_>) -> Result<(), Failure> {
 }
 
 async fn resend(id: u64, context: &mut Context<'_>) -> Result<Exit, Failure> {
-    let delivery = context.socket.connect().await?.call(&ResendDelivery { id }).await?;
-    context.output.changed(&format!("delivery {id} is queued again"));
+    let delivery = context
+        .socket
+        .connect()
+        .await?
+        .call(&ResendDelivery { id })
+        .await?;
+    context
+        .output
+        .changed(&format!("delivery {id} is queued again"));
     match context.output.format() {
         Format::Table => {
-            let Delivery { event_type, endpoint, .. } = &delivery;
+            let Delivery {
+                event_type,
+                endpoint,
+                ..
+            } = &delivery;
             let look = context.socket.command(&format!("deliveries show {id}"));
-            context
-                .output
-                .confirm(&format!("delivery {id} ({}) is queued for {endpoint} again. Check it with: {look}", event_type.name()))?;
+            context.output.confirm(&format!(
+                "delivery {id} ({}) is queued for {endpoint} again. Check it with: {look}",
+                event_type.name()
+            ))?;
         }
         Format::Plain | Format::Json | Format::Jsonl => show(&delivery, context)?,
     }

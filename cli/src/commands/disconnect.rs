@@ -21,26 +21,47 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
-    let disconnect = Disconnect { connection_id: args.connection };
+    let disconnect = Disconnect {
+        connection_id: args.connection,
+    };
     let answer = context.socket.connect().await?.call(&disconnect).await?;
     if answer.found {
-        context.output.changed(&format!("connection {} is removed", quoted(disconnect.connection_id.as_str())));
+        context.output.changed(&format!(
+            "connection {} is removed",
+            quoted(disconnect.connection_id.as_str())
+        ));
     }
     match context.output.format() {
         Format::Json | Format::Jsonl => context.output.json(&answer)?,
         Format::Plain => {
             let found = if answer.found { "found" } else { "absent" };
-            let channel = answer.channel_id.as_ref().map(ChannelId::as_str).unwrap_or_default();
-            let session = answer.session_id.as_ref().map(SessionId::as_str).unwrap_or_default();
+            let channel = answer
+                .channel_id
+                .as_ref()
+                .map(ChannelId::as_str)
+                .unwrap_or_default();
+            let session = answer
+                .session_id
+                .as_ref()
+                .map(SessionId::as_str)
+                .unwrap_or_default();
             context.output.record(&[found, channel, session])?;
         }
-        Format::Table if answer.found => context.output.confirm(&words(&disconnect.connection_id, &answer))?,
+        Format::Table if answer.found => context
+            .output
+            .confirm(&words(&disconnect.connection_id, &answer))?,
         Format::Table => {}
     }
     if answer.found {
         return Ok(Exit::Done);
     }
-    let absent = Failure::new(Exit::NotFound, format!("no connection {}", quoted(disconnect.connection_id.as_str())));
+    let absent = Failure::new(
+        Exit::NotFound,
+        format!(
+            "no connection {}",
+            quoted(disconnect.connection_id.as_str())
+        ),
+    );
     Err(absent.if_not_found(&context.command("connections")))
 }
 
@@ -48,8 +69,15 @@ fn words(connection_id: &ConnectionId, answer: &Disconnected) -> String {
     let connection = quoted(connection_id.as_str());
     match &answer.channel_id {
         Some(channel_id) => {
-            let unwritten = if answer.durable { "" } else { "; soramoded cannot write that to disk yet" };
-            format!("removed connection {connection} from channel {}{unwritten}", quoted(channel_id.as_str()))
+            let unwritten = if answer.durable {
+                ""
+            } else {
+                "; soramoded cannot write that to disk yet"
+            };
+            format!(
+                "removed connection {connection} from channel {}{unwritten}",
+                quoted(channel_id.as_str())
+            )
         }
         None => format!("removed connection {connection}"),
     }

@@ -14,7 +14,9 @@ use crate::args::{Format, WaitFlags};
 use crate::change_words::{empty_words, set_words, until_words};
 use crate::cluster::{ClusterFlags, NodeFlag};
 use crate::error::{Exit, Failure};
-use crate::gate::{Closed, PutBack, close, give_way, last_contact_words, last_look, put_back, with_message};
+use crate::gate::{
+    Closed, PutBack, close, give_way, last_contact_words, last_look, put_back, with_message,
+};
 use crate::output::times;
 use crate::report::{Outcome, Report};
 use crate::signals::Signals;
@@ -90,7 +92,11 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
     report.finish(&mut context.output, ended)
 }
 
-async fn drain_and_tell(flags: &DrainFlags, context: &mut Context<'_>, report: &mut Report) -> Result<Exit, Failure> {
+async fn drain_and_tell(
+    flags: &DrainFlags,
+    context: &mut Context<'_>,
+    report: &mut Report,
+) -> Result<Exit, Failure> {
     let mut signals = Signals::listen()?;
     let (closed, reached) = drain(flags, context, &mut signals, report).await?;
     tell_drained(&closed, &reached, context).await?;
@@ -98,13 +104,21 @@ async fn drain_and_tell(flags: &DrainFlags, context: &mut Context<'_>, report: &
 }
 
 /// Says that the node is empty, that it is still closed, and what opens it.
-pub(super) async fn tell_drained(closed: &Closed, reached: &Reached, context: &mut Context<'_>) -> Result<(), Failure> {
+pub(super) async fn tell_drained(
+    closed: &Closed,
+    reached: &Reached,
+    context: &mut Context<'_>,
+) -> Result<(), Failure> {
     match context.output.format() {
         Format::Json | Format::Jsonl => Ok(()),
         Format::Plain => show_record(context, reached),
         Format::Table => {
             let now = last_look(context, &reached.mode()).await;
-            context.output.confirm(&format!("{}{}", reached_words(reached), closed.then_words(&now, Route::Socket(context.socket))))
+            context.output.confirm(&format!(
+                "{}{}",
+                reached_words(reached),
+                closed.then_words(&now, Route::Socket(context.socket))
+            ))
         }
     }
 }
@@ -114,13 +128,23 @@ pub(super) fn show_record(context: &mut Context<'_>, reached: &Reached) -> Resul
     let status = &reached.ended.status;
     let counts = [status.sessions, status.connections].map(|count| count.to_string());
     let [sessions, connections] = counts.each_ref().map(String::as_str);
-    context.output.record(&["reached", status.node_name.as_str(), status.mode.mode.name(), sessions, connections])
+    context.output.record(&[
+        "reached",
+        status.node_name.as_str(),
+        status.mode.mode.name(),
+        sessions,
+        connections,
+    ])
 }
 
 /// `node-01 is empty after 12 min (30 sessions ended)`
 pub(super) fn reached_words(reached: &Reached) -> String {
     let status = &reached.ended.status;
-    empty_words(status.node_name.as_str(), status.sessions, (reached.waited, reached.sessions_ended))
+    empty_words(
+        status.node_name.as_str(),
+        status.sessions,
+        (reached.waited, reached.sessions_ended),
+    )
 }
 
 /// Closes the node and waits. `maintain` goes on from there.
@@ -131,22 +155,44 @@ pub(super) async fn drain(
     report: &mut Report,
 ) -> Result<(Closed, Reached), Failure> {
     flags.check()?;
-    let target = if flags.connections { SettableMode::BlockNewConnection } else { SettableMode::BlockNewSession };
+    let target = if flags.connections {
+        SettableMode::BlockNewConnection
+    } else {
+        SettableMode::BlockNewSession
+    };
     flags.cluster.check_others(context, None).await?;
-    let closed = close(&mut context.socket.connect().await?, target, flags.message.as_deref()).await?;
+    let closed = close(
+        &mut context.socket.connect().await?,
+        target,
+        flags.message.as_deref(),
+    )
+    .await?;
     begin(&closed, context, report);
     let undo = closed.undo_drain_words(Route::Socket(context.socket));
     say_closed(&closed, undo.as_deref(), context);
     give_way(context, &closed, (&flags.cluster, flags.message.as_deref())).await?;
     let name = closed.seen.name();
-    let told = flags.cluster.check_published(closed.published, (&name, closed.now.mode), &context.output);
+    let told =
+        flags
+            .cluster
+            .check_published(closed.published, (&name, closed.now.mode), &context.output);
     told.map_err(|failure| failure.with_hint(undo.unwrap_or_default()))?;
     let plan = flags.plan(&closed);
     context.output.note(&beginning_words(&closed, &plan));
     match watch(context, signals, &plan, report).await {
-        Ok(reached) => Ok((Closed { seen: reached.seen(), ..closed }, reached)),
-        Err(failure) if failure.exit == Exit::Superseded => Err(failure.with_hint(superseded_hint(Route::Socket(context.socket)))),
-        Err(failure) if report.outcome == Outcome::Timeout && flags.on_timeout == OnTimeout::Undo => {
+        Ok(reached) => Ok((
+            Closed {
+                seen: reached.seen(),
+                ..closed
+            },
+            reached,
+        )),
+        Err(failure) if failure.exit == Exit::Superseded => {
+            Err(failure.with_hint(superseded_hint(Route::Socket(context.socket))))
+        }
+        Err(failure)
+            if report.outcome == Outcome::Timeout && flags.on_timeout == OnTimeout::Undo =>
+        {
             Err(undo_closing(failure, (&closed, flags), context, report).await)
         }
         Err(failure) => Err(stays(failure, &closed, context).await),
@@ -158,13 +204,18 @@ pub(super) fn begin(closed: &Closed, context: &mut Context<'_>, report: &mut Rep
     report.change = Some(closed.change());
     report.status = Some(closed.seen.clone());
     if closed.changed {
-        context.output.changed(&format!("{} is {}", closed.seen.name(), closed.now.mode));
+        context
+            .output
+            .changed(&format!("{} is {}", closed.seen.name(), closed.now.mode));
     }
 }
 
 /// Says what was done to the mode, and how to undo it.
 pub(super) fn say_closed(closed: &Closed, undo: Option<&str>, context: &Context<'_>) {
-    let undo = undo.filter(|_| !closed.is_stricter()).map(|undo| format!(". {undo}")).unwrap_or_default();
+    let undo = undo
+        .filter(|_| !closed.is_stricter())
+        .map(|undo| format!(". {undo}"))
+        .unwrap_or_default();
     context.output.note(&format!("{}{undo}", closed.words()));
     closed.seen.warn(&context.output);
 }
@@ -173,7 +224,10 @@ impl DrainFlags {
     /// Refuses flags that would have no effect.
     fn check(&self) -> Result<(), Failure> {
         if self.on_timeout == OnTimeout::Undo && self.wait.limit().is_none() {
-            return Err(Failure::new(Exit::Usage, "--on-timeout undo needs a --timeout (0 means never)"));
+            return Err(Failure::new(
+                Exit::Usage,
+                "--on-timeout undo needs a --timeout (0 means never)",
+            ));
         }
         Ok(())
     }
@@ -186,7 +240,11 @@ impl DrainFlags {
         let goal = Goal::drained(self.max_sessions);
         Ok(api::Plan {
             cluster: &self.cluster,
-            target: if self.connections { SettableMode::BlockNewConnection } else { SettableMode::BlockNewSession },
+            target: if self.connections {
+                SettableMode::BlockNewConnection
+            } else {
+                SettableMode::BlockNewSession
+            },
             start: Start::Tighten,
             watch: Watch {
                 goal,
@@ -208,13 +266,20 @@ impl DrainFlags {
             assume_complete: self.wait.assume_complete,
             ..Wait::new(WaitFor::Drained)
         };
-        Plan { wait, limit: self.wait.limit() }
+        Plan {
+            wait,
+            limit: self.wait.limit(),
+        }
     }
 }
 
 /// The line before the wait for a drain.
 pub(super) fn beginning_words(closed: &Closed, plan: &Plan) -> String {
-    watch::beginning_words(plan.limit, plan.wait.max_sessions.unwrap_or_default(), &closed.seen.count_words())
+    watch::beginning_words(
+        plan.limit,
+        plan.wait.max_sessions.unwrap_or_default(),
+        &closed.seen.count_words(),
+    )
 }
 
 /// The node stays closed; only nobody waits any more.
@@ -223,30 +288,60 @@ pub(super) async fn stays(failure: Failure, closed: &Closed, context: &Context<'
     let again = format!("Watch again: {}", route.command("wait drained"));
     if failure.exit == Exit::Unreachable {
         let failure = failure.and(last_contact_words(&closed.seen.name(), closed.now.mode));
-        return failure.with_hint(again).with_hint(closed.undo_drain_words(route).unwrap_or_default());
+        return failure
+            .with_hint(again)
+            .with_hint(closed.undo_drain_words(route).unwrap_or_default());
     }
     let now = last_look(context, &closed.now).await;
     let undo = closed.undo_unless_changed(&now, route).unwrap_or_default();
-    failure.and(closed.still_words(&now)).with_hint(again).with_hint(undo)
+    failure
+        .and(closed.still_words(&now))
+        .with_hint(again)
+        .with_hint(undo)
 }
 
-async fn undo_closing(failure: Failure, (closed, flags): (&Closed, &DrainFlags), context: &Context<'_>, report: &mut Report) -> Failure {
+async fn undo_closing(
+    failure: Failure,
+    (closed, flags): (&Closed, &DrainFlags),
+    context: &Context<'_>,
+    report: &mut Report,
+) -> Failure {
     let (node, mode) = (closed.seen.name(), closed.now.mode);
     let reason = with_message(flags.message.as_deref(), "drain timed out");
     report.restored = Some(false);
     let failure = match put_back(context, closed, &reason).await {
         Ok(PutBack::Done(mode)) => {
             report.restored = Some(true);
-            let until = closed.before.state.as_ref().filter(|_| mode.is_block()).map(until_words).unwrap_or_default();
-            let again = if closed.before.mode == closed.now.mode { "as before this drain" } else { "again" };
+            let until = closed
+                .before
+                .state
+                .as_ref()
+                .filter(|_| mode.is_block())
+                .map(until_words)
+                .unwrap_or_default();
+            let again = if closed.before.mode == closed.now.mode {
+                "as before this drain"
+            } else {
+                "again"
+            };
             failure.and(format!("{node} is {mode} {again}{until}"))
         }
-        Ok(PutBack::Same) => failure.and(format!("{node} was already {mode} before this drain and is still closed")),
-        Ok(PutBack::ChangedMeanwhile(now)) => failure.and(format!("NOT undone: {}", set_words(&now))),
+        Ok(PutBack::Same) => failure.and(format!(
+            "{node} was already {mode} before this drain and is still closed"
+        )),
+        Ok(PutBack::ChangedMeanwhile(now)) => {
+            failure.and(format!("NOT undone: {}", set_words(&now)))
+        }
         Err(problem) => {
-            let failure = failure.and(format!("{node} could not be put back and is STILL CLOSED: {problem}"));
-            let undo = closed.undo_words(Route::Socket(context.socket)).unwrap_or_default();
-            failure.with_hint(problem.hint.unwrap_or_default()).with_hint(undo)
+            let failure = failure.and(format!(
+                "{node} could not be put back and is STILL CLOSED: {problem}"
+            ));
+            let undo = closed
+                .undo_words(Route::Socket(context.socket))
+                .unwrap_or_default();
+            failure
+                .with_hint(problem.hint.unwrap_or_default())
+                .with_hint(undo)
         }
     };
     // The status in the report is of the node as it is left.

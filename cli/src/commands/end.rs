@@ -38,20 +38,43 @@ enum Risk {
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
     if args.accept_risk.is_none() {
         let message = "this disconnects the clients of the session. Nothing was done";
-        return Err(Failure::new(Exit::Usage, message).with_hint("To go on, add --accept-risk=cuts-clients"));
+        return Err(Failure::new(Exit::Usage, message)
+            .with_hint("To go on, add --accept-risk=cuts-clients"));
     }
-    let end = End { channel_id: args.channel, all: args.all };
-    let ended = context.socket.connect().await?.call(&end).await.map_err(|failure| failure.if_not_found(&context.command("sessions")))?;
+    let end = End {
+        channel_id: args.channel,
+        all: args.all,
+    };
+    let ended = context
+        .socket
+        .connect()
+        .await?
+        .call(&end)
+        .await
+        .map_err(|failure| failure.if_not_found(&context.command("sessions")))?;
     if ended.sessions > 0 {
-        context.output.changed(&format!("{} asked to end", counted(ended.sessions, "session")));
+        context.output.changed(&format!(
+            "{} asked to end",
+            counted(ended.sessions, "session")
+        ));
     }
     show(&ended, context)?;
     if ended.failed == 0 {
         return Ok(Exit::Done);
     }
     let why = ended.problem.as_deref().unwrap_or("no reason was given");
-    let again = format!("Look at what is left, then try again: {}", context.command("sessions"));
-    Err(Failure::new(Exit::Failed, format!("{} could not be ended: {why}", counted(ended.failed, "session"))).with_hint(again))
+    let again = format!(
+        "Look at what is left, then try again: {}",
+        context.command("sessions")
+    );
+    Err(Failure::new(
+        Exit::Failed,
+        format!(
+            "{} could not be ended: {why}",
+            counted(ended.failed, "session")
+        ),
+    )
+    .with_hint(again))
 }
 
 fn show(ended: &Ended, context: &mut Context<'_>) -> Result<(), Failure> {
@@ -62,7 +85,9 @@ fn show(ended: &Ended, context: &mut Context<'_>) -> Result<(), Failure> {
     let output = &mut context.output;
     match output.format() {
         Format::Json | Format::Jsonl => output.json(ended),
-        Format::Plain => output.record(&[&ended.sessions.to_string(), &ended.failed.to_string(), name]),
+        Format::Plain => {
+            output.record(&[&ended.sessions.to_string(), &ended.failed.to_string(), name])
+        }
         // The error says it all.
         Format::Table if ended.sessions == 0 && ended.failed > 0 => Ok(()),
         Format::Table => {

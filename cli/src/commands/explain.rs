@@ -23,14 +23,23 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
-    let explanation = context.socket.connect().await?.call(&Explain { channel_id: args.channel }).await?;
+    let explanation = context
+        .socket
+        .connect()
+        .await?
+        .call(&Explain {
+            channel_id: args.channel,
+        })
+        .await?;
     match context.output.format() {
         Format::Json | Format::Jsonl => context.output.json(&explanation)?,
         Format::Plain => show_modes(&explanation, context)?,
         Format::Table => {
             let now = &explanation.now;
             let (channel, mode) = (quoted(explanation.channel_id.as_str()), explanation.mode);
-            context.output.sentence(&format!("channel {channel}, mode {mode}: {}", words(now)))?;
+            context
+                .output
+                .sentence(&format!("channel {channel}, mode {mode}: {}", words(now)))?;
             context.output.text("")?;
             show_modes(&explanation, context)?;
         }

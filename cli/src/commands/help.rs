@@ -20,7 +20,12 @@ pub(crate) struct Args {
 
 fn commands() -> Vec<CompletionCandidate> {
     let whole = args::Args::whole_command();
-    whole.get_subcommands().map(clap::Command::get_name).chain(help::TOPICS).map(|name| CompletionCandidate::new(name.to_owned())).collect()
+    whole
+        .get_subcommands()
+        .map(clap::Command::get_name)
+        .chain(help::TOPICS)
+        .map(|name| CompletionCandidate::new(name.to_owned()))
+        .collect()
 }
 
 #[expect(clippy::unused_async, reason = "every verb is run alike")]
@@ -28,15 +33,23 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
     if let [name] = args.command.as_slice()
         && let Some(text) = help::topic(name)
     {
-        context.output.text(StyledStr::from(text).to_string().trim_end())?;
+        context
+            .output
+            .text(StyledStr::from(text).to_string().trim_end())?;
         return Ok(Exit::Done);
     }
     let mut whole = args::Args::whole_command();
-    let command = args.command.iter().try_fold(&mut whole, |command, name| command.find_subcommand_mut(name));
+    let command = args.command.iter().try_fold(&mut whole, |command, name| {
+        command.find_subcommand_mut(name)
+    });
     let Some(command) = command else {
         let message = format!("there is no command or topic {:?}", args.command.join(" "));
-        return Err(Failure::new(Exit::Usage, message).with_hint("soramode help lists the commands"));
+        return Err(
+            Failure::new(Exit::Usage, message).with_hint("soramode help lists the commands")
+        );
     };
-    context.output.text(command.render_long_help().to_string().trim_end())?;
+    context
+        .output
+        .text(command.render_long_help().to_string().trim_end())?;
     Ok(Exit::Done)
 }

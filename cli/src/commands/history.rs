@@ -20,7 +20,9 @@ pub(crate) struct Args {
 /// The columns of [`show`]. That the node reopens by itself is never left out.
 fn columns(changes: &[DatedModeChange]) -> [Column; 7] {
     let until = Column::word("UNTIL");
-    let has_timer = changes.iter().any(|dated| dated.change.expires_at.is_some());
+    let has_timer = changes
+        .iter()
+        .any(|dated| dated.change.expires_at.is_some());
     [
         Column::word("TIME"),
         Column::word("GENERATION").optional(4),
@@ -33,9 +35,19 @@ fn columns(changes: &[DatedModeChange]) -> [Column; 7] {
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
-    let changes = context.socket.connect().await?.call(&ListModeChanges { limit: Some(args.limit) }).await?.changes;
+    let changes = context
+        .socket
+        .connect()
+        .await?
+        .call(&ListModeChanges {
+            limit: Some(args.limit),
+        })
+        .await?
+        .changes;
     let mut list = List::begin(&mut context.output, "changes", &columns(&changes))?;
-    changes.iter().try_for_each(|change| show(change, &mut list))?;
+    changes
+        .iter()
+        .try_for_each(|change| show(change, &mut list))?;
     list.finish("the mode has not been changed yet")?;
     Ok(Exit::Done)
 }

@@ -25,13 +25,20 @@ pub(crate) async fn run(_: Args, context: &mut Context<'_>) -> Result<Exit, Fail
     let info = context.socket.connect().await?.call(&GetInfo {}).await?;
     match context.output.format() {
         Format::Json | Format::Jsonl => {
-            context.output.json(&View { daemon: &info, client_version: VERSION, client_protocol: PROTOCOL })?;
+            context.output.json(&View {
+                daemon: &info,
+                client_version: VERSION,
+                client_protocol: PROTOCOL,
+            })?;
         }
         Format::Table | Format::Plain => pairs(
             &mut context.output,
             &[
                 ("node", Some(info.node_name.to_string())),
-                ("soramoded", Some(format!("{} (protocol {})", info.version, info.protocol))),
+                (
+                    "soramoded",
+                    Some(format!("{} (protocol {})", info.version, info.protocol)),
+                ),
                 ("soramode", Some(format!("{VERSION} (protocol {PROTOCOL})"))),
                 ("access", Some(info.access.to_string())),
                 ("actor", info.actor.clone()),

@@ -42,7 +42,10 @@ struct View<'a, S> {
 
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
     if args.assume_complete && args.predicate != Predicate::Drained {
-        return Err(Failure::new(Exit::Usage, "--assume-complete works only with drained"));
+        return Err(Failure::new(
+            Exit::Usage,
+            "--assume-complete works only with drained",
+        ));
     }
     let seen = match (context.api, args.predicate) {
         (Some(api), Predicate::Mode(_)) => api.see(Want::Mode).await?,
@@ -52,10 +55,22 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
     let (is, words) = match args.predicate {
         Predicate::Mode(mode) => (seen.mode() == mode, format!("{node} is {}", seen.mode())),
         Predicate::Joined => {
-            let membership = seen.status().map(|status| status.membership).ok_or_else(|| needs_soramoded("is joined"))?;
-            (membership == Membership::Joined, format!("{node} is {membership}"))
+            let membership = seen
+                .status()
+                .map(|status| status.membership)
+                .ok_or_else(|| needs_soramoded("is joined"))?;
+            (
+                membership == Membership::Joined,
+                format!("{node} is {membership}"),
+            )
         }
-        Predicate::Drained => is_drained(&seen, Enough { max_sessions: 0, assume_complete: args.assume_complete })?,
+        Predicate::Drained => is_drained(
+            &seen,
+            Enough {
+                max_sessions: 0,
+                assume_complete: args.assume_complete,
+            },
+        )?,
     };
     if args.predicate != Predicate::Joined {
         seen.warn(&context.output);
@@ -69,20 +84,35 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
 fn is_drained(seen: &Seen, enough: Enough) -> Result<(bool, String), Failure> {
     let (node, mode) = (seen.name(), seen.mode());
     let until = seen.mode_state().map(until_words).unwrap_or_default();
-    let left = |sessions: u64| format!("{node} is {mode} and has {}{until}", counted(sessions, "session"));
+    let left = |sessions: u64| {
+        format!(
+            "{node} is {mode} and has {}{until}",
+            counted(sessions, "session")
+        )
+    };
     match (seen.drained(enough), mode) {
         (Drained::Yes, _) => Ok((true, left(0))),
         (Drained::Left(sessions), _) => Ok((false, left(sessions))),
         (Drained::Open, Mode::Normal) => Ok((false, format!("{node} is open: {mode}"))),
-        (Drained::Open, _) => Ok((false, format!("{node} is {mode}, not drained: it becomes normal when it joins its cluster"))),
+        (Drained::Open, _) => Ok((
+            false,
+            format!("{node} is {mode}, not drained: it becomes normal when it joins its cluster"),
+        )),
         (Drained::Incomplete, _) => {
             let not_asked = || Error::sessions_incomplete("its lists were not asked for", None);
-            Err(seen.status().map_or_else(not_asked, Status::sessions_incomplete).into())
+            Err(seen
+                .status()
+                .map_or_else(not_asked, Status::sessions_incomplete)
+                .into())
         }
     }
 }
 
-fn show(view: &View<'_, impl Serialize>, words: &str, output: &mut Output) -> Result<Exit, Failure> {
+fn show(
+    view: &View<'_, impl Serialize>,
+    words: &str,
+    output: &mut Output,
+) -> Result<Exit, Failure> {
     let yes_or_no = if view.is { "yes" } else { "no" };
     if !output.is_quiet() {
         match output.format() {

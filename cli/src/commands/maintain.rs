@@ -70,18 +70,28 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
     report.finish(&mut context.output, ended)
 }
 
-async fn maintain(args: &Args, context: &mut Context<'_>, report: &mut Report) -> Result<Exit, Failure> {
+async fn maintain(
+    args: &Args,
+    context: &mut Context<'_>,
+    report: &mut Report,
+) -> Result<Exit, Failure> {
     check_command(&args.command)?;
     let mut signals = Signals::listen()?;
     let (mut closed, reached) = drain(&args.flags, context, &mut signals, report).await?;
     let command = shown(&args.command);
     check_still_ours(&closed, &command, context).await?;
-    context.output.note(&format!("{}. Running {command}", reached_words(&reached)));
+    context
+        .output
+        .note(&format!("{}. Running {command}", reached_words(&reached)));
     let began = Instant::now();
     let code = match run_command(&args.command, context.output.format(), &mut signals).await {
         Ok(status) => exit_code(status),
         Err(problem) => {
-            let code = if problem.kind() == ErrorKind::NotFound { NOT_FOUND } else { NOT_STARTED };
+            let code = if problem.kind() == ErrorKind::NotFound {
+                NOT_FOUND
+            } else {
+                NOT_STARTED
+            };
             let why = format!("{command} could not be started: {problem}");
             return Err(stays_closed(Exit::Command(code), &why, &closed, context).await);
         }
@@ -89,7 +99,13 @@ async fn maintain(args: &Args, context: &mut Context<'_>, report: &mut Report) -
     report.ran = Some(true);
     report.command_exit = Some(code);
     if code != 0 {
-        return Err(stays_closed(Exit::Command(code), &format!("{command} failed (exit code {code})"), &closed, context).await);
+        return Err(stays_closed(
+            Exit::Command(code),
+            &format!("{command} failed (exit code {code})"),
+            &closed,
+            context,
+        )
+        .await);
     }
     let left = reopen(&closed, (args.flags.message.as_deref(), began), context).await;
     report.restored = Some(matches!(left, Ok(Left::Opened(_))));
@@ -101,7 +117,11 @@ async fn maintain(args: &Args, context: &mut Context<'_>, report: &mut Report) -
 }
 
 /// Done means that the command succeeded and the node is open.
-async fn tell(left: Result<Left, Failure>, closed: &Closed, context: &mut Context<'_>) -> Result<Exit, Failure> {
+async fn tell(
+    left: Result<Left, Failure>,
+    closed: &Closed,
+    context: &mut Context<'_>,
+) -> Result<Exit, Failure> {
     let node = closed.seen.name();
     let (words, word) = match left {
         Ok(Left::Opened(words)) => (words, "restored"),
@@ -110,13 +130,24 @@ async fn tell(left: Result<Left, Failure>, closed: &Closed, context: &mut Contex
             (format!("{node} is open again, not by this run"), "left")
         }
         Ok(Left::StillClosed(words, hint)) => {
-            return Err(Failure::new(Exit::Superseded, format!("the command succeeded. {words}")).with_hint(hint));
+            return Err(
+                Failure::new(Exit::Superseded, format!("the command succeeded. {words}"))
+                    .with_hint(hint),
+            );
         }
         Err(problem) => {
             let why = format!("the command succeeded, but {node} could not be reopened: {problem}");
             let failure = stays_closed(problem.exit, &why, closed, context).await;
-            let hint = [problem.hint, failure.hint].into_iter().flatten().collect::<Vec<_>>().join(". ");
-            return Err(Failure { error_type: problem.error_type, hint: Some(hint).filter(|hint| !hint.is_empty()), ..failure });
+            let hint = [problem.hint, failure.hint]
+                .into_iter()
+                .flatten()
+                .collect::<Vec<_>>()
+                .join(". ");
+            return Err(Failure {
+                error_type: problem.error_type,
+                hint: Some(hint).filter(|hint| !hint.is_empty()),
+                ..failure
+            });
         }
     };
     match context.output.format() {
@@ -129,14 +160,19 @@ async fn tell(left: Result<Left, Failure>, closed: &Closed, context: &mut Contex
 
 /// Checks that the command can be started, as far as its file shows that: a node is not drained for a typing error.
 fn check_command(command: &[OsString]) -> Result<(), Failure> {
-    let Some(program) = command.first() else { return Ok(()) };
+    let Some(program) = command.first() else {
+        return Ok(());
+    };
     let candidates: Vec<PathBuf> = if program.as_bytes().contains(&b'/') {
         vec![program.into()]
     } else {
         let path = std::env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into());
-        std::env::split_paths(&path).map(|folder| folder.join(program)).collect()
+        std::env::split_paths(&path)
+            .map(|folder| folder.join(program))
+            .collect()
     };
-    let starts = |path: &&PathBuf| path.is_file() && access(path.as_path(), AccessFlags::X_OK).is_ok();
+    let starts =
+        |path: &&PathBuf| path.is_file() && access(path.as_path(), AccessFlags::X_OK).is_ok();
     if candidates.iter().any(|path| starts(&path)) {
         return Ok(());
     }
@@ -145,12 +181,21 @@ fn check_command(command: &[OsString]) -> Result<(), Failure> {
         Some(_) => (NOT_STARTED, "it is not executable"),
         None => (NOT_FOUND, "no such command"),
     };
-    let message = format!("{} could not be started: {why}. Nothing was changed", shown(command));
+    let message = format!(
+        "{} could not be started: {why}. Nothing was changed",
+        shown(command)
+    );
     Err(Failure::new(Exit::Command(code), message))
 }
 
 fn shown(command: &[OsString]) -> String {
-    quoted(&command.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" "))
+    quoted(
+        &command
+            .iter()
+            .map(|word| word.to_string_lossy())
+            .collect::<Vec<_>>()
+            .join(" "),
+    )
 }
 
 /// A node that is closed with nobody at work on it is something to say loudly.
@@ -158,15 +203,33 @@ async fn stays_closed(exit: Exit, why: &str, closed: &Closed, context: &Context<
     let (node, route) = (closed.seen.name(), Route::Socket(context.socket));
     let now = last_look(context, &closed.now).await;
     if is_changed_since(closed, &now) && now.mode == Mode::Normal {
-        return Failure::new(exit, format!("{why}. {node} is open: {}", meanwhile_words(&now)));
+        return Failure::new(
+            exit,
+            format!("{why}. {node} is open: {}", meanwhile_words(&now)),
+        );
     }
     if is_changed_since(closed, &now) || closed.is_stricter() {
-        return Failure::new(exit, format!("{why}. {node} is STILL CLOSED: {}", meanwhile_words(&now))).with_hint(ASK);
+        return Failure::new(
+            exit,
+            format!("{why}. {node} is STILL CLOSED: {}", meanwhile_words(&now)),
+        )
+        .with_hint(ASK);
     }
     let label = "Run it again, or put the mode back";
-    let back = labelled(label, &closed.before, &closed.now, (route, closed.seen.storage()));
-    let hint = back.filter(|_| closed.before.mode != closed.now.mode).unwrap_or_else(|| open_hint(context));
-    Failure::new(exit, format!("{why}. {node} is STILL CLOSED ({})", closed.now.mode)).with_hint(hint)
+    let back = labelled(
+        label,
+        &closed.before,
+        &closed.now,
+        (route, closed.seen.storage()),
+    );
+    let hint = back
+        .filter(|_| closed.before.mode != closed.now.mode)
+        .unwrap_or_else(|| open_hint(context));
+    Failure::new(
+        exit,
+        format!("{why}. {node} is STILL CLOSED ({})", closed.now.mode),
+    )
+    .with_hint(hint)
 }
 
 fn open_hint(context: &Context<'_>) -> String {
@@ -174,7 +237,11 @@ fn open_hint(context: &Context<'_>) -> String {
 }
 
 /// Refuses to run the command where another user set a stricter mode, or opened the node, during the drain.
-async fn check_still_ours(closed: &Closed, command: &str, context: &Context<'_>) -> Result<(), Failure> {
+async fn check_still_ours(
+    closed: &Closed,
+    command: &str,
+    context: &Context<'_>,
+) -> Result<(), Failure> {
     let now = last_look(context, &closed.now).await;
     if !is_changed_since(closed, &now) || (now.mode.is_block() && now.mode <= closed.now.mode) {
         return Ok(());
@@ -184,18 +251,31 @@ async fn check_still_ours(closed: &Closed, command: &str, context: &Context<'_>)
     } else {
         "Run the same command again to close and drain the node"
     };
-    Err(Failure::new(Exit::Superseded, format!("{command} was not run: {}", meanwhile_words(&now))).with_hint(hint))
+    Err(Failure::new(
+        Exit::Superseded,
+        format!("{command} was not run: {}", meanwhile_words(&now)),
+    )
+    .with_hint(hint))
 }
 
 /// Runs it with our own stdin, stdout and stderr. What signals do meanwhile is its business.
-async fn run_command(command: &[OsString], format: Format, signals: &mut Signals) -> io::Result<ExitStatus> {
-    let Some((program, arguments)) = command.split_first() else { return Err(ErrorKind::NotFound.into()) };
+async fn run_command(
+    command: &[OsString],
+    format: Format,
+    signals: &mut Signals,
+) -> io::Result<ExitStatus> {
+    let Some((program, arguments)) = command.split_first() else {
+        return Err(ErrorKind::NotFound.into());
+    };
     let stdout = match format {
         Format::Table | Format::Plain => Stdio::inherit(),
         // Our stdout is for the one object at the end.
         Format::Json | Format::Jsonl => Stdio::from(io::stderr()),
     };
-    let mut child = Command::new(program).args(arguments).stdout(stdout).spawn()?;
+    let mut child = Command::new(program)
+        .args(arguments)
+        .stdout(stdout)
+        .spawn()?;
     loop {
         tokio::select! {
             status = child.wait() => return status,
@@ -214,7 +294,9 @@ fn pass_on(exit: Exit, child: &Child) {
 }
 
 fn exit_code(status: ExitStatus) -> u8 {
-    let code = status.code().unwrap_or_else(|| SIGNALLED + status.signal().unwrap_or_default());
+    let code = status
+        .code()
+        .unwrap_or_else(|| SIGNALLED + status.signal().unwrap_or_default());
     u8::try_from(code).unwrap_or(u8::MAX)
 }
 
@@ -229,10 +311,21 @@ enum Left {
 }
 
 /// Opens the node again where this run, or an earlier one of the same user and reason, closed it.
-async fn reopen(closed: &Closed, (reason, began): (Option<&str>, Instant), context: &Context<'_>) -> Result<Left, Failure> {
+async fn reopen(
+    closed: &Closed,
+    (reason, began): (Option<&str>, Instant),
+    context: &Context<'_>,
+) -> Result<Left, Failure> {
     let node = closed.seen.name();
     let mut daemon = connect_again(context.socket).await?;
-    let (now, history) = daemon.call_both(&GetStatus {}, &ListModeChanges { limit: Some(HISTORY_MAX) }).await?;
+    let (now, history) = daemon
+        .call_both(
+            &GetStatus {},
+            &ListModeChanges {
+                limit: Some(HISTORY_MAX),
+            },
+        )
+        .await?;
     let now = closing::with_operator(now.mode, &history.changes);
     if now.mode == Mode::Normal {
         return Ok(Left::OpenedByAnother(set_words(&now)));
@@ -245,7 +338,11 @@ async fn reopen(closed: &Closed, (reason, began): (Option<&str>, Instant), conte
         on_behalf_of: on_behalf_of(),
         reason: reason.map(str::to_owned),
     };
-    let theirs = match closing::back(&history.changes, &owner, closed.changed.then_some(now.generation)) {
+    let theirs = match closing::back(
+        &history.changes,
+        &owner,
+        closed.changed.then_some(now.generation),
+    ) {
         // A maintenance closes no tighter than it was told to: what is tighter is somebody's emergency stop.
         _ if closed.is_stricter() => closed.before.state.clone().map(Box::new),
         Back::Open => None,
@@ -257,17 +354,40 @@ async fn reopen(closed: &Closed, (reason, began): (Option<&str>, Instant), conte
         Some(theirs) => way_back(theirs, times::now()),
     };
     let opens = change.mode == SettableMode::Normal;
-    let restored = if opens { Some(with_message(reason, "maintenance done")) } else { change.reason.clone() };
-    let is_there = theirs.as_ref().is_some_and(|theirs| theirs.generation == now.generation);
-    let change = ChangeMode { reason: restored, if_generation: Some(now.generation), on_behalf_of: on_behalf_of(), ..change };
-    let ended = if is_there { Ok(None) } else { daemon.call(&change).await.map(Some) };
+    let restored = if opens {
+        Some(with_message(reason, "maintenance done"))
+    } else {
+        change.reason.clone()
+    };
+    let is_there = theirs
+        .as_ref()
+        .is_some_and(|theirs| theirs.generation == now.generation);
+    let change = ChangeMode {
+        reason: restored,
+        if_generation: Some(now.generation),
+        on_behalf_of: on_behalf_of(),
+        ..change
+    };
+    let ended = if is_there {
+        Ok(None)
+    } else {
+        daemon.call(&change).await.map(Some)
+    };
     match (ended, theirs) {
-        (Ok(_), Some(theirs)) if !opens => Ok(still_closed(&closing::with_operator(*theirs, &history.changes), closed, context)),
+        (Ok(_), Some(theirs)) if !opens => Ok(still_closed(
+            &closing::with_operator(*theirs, &history.changes),
+            closed,
+            context,
+        )),
         (Ok(_), _) => {
             let span = times::span(began.elapsed());
-            Ok(Left::Opened(format!("{node}: {} -> normal after {span} of maintenance", now.mode)))
+            Ok(Left::Opened(format!(
+                "{node}: {} -> normal after {span} of maintenance",
+                now.mode
+            )))
         }
-        (Err(failure), _) if failure.exit == Exit::Superseded => match mode_now(&mut daemon).await? {
+        (Err(failure), _) if failure.exit == Exit::Superseded => match mode_now(&mut daemon).await?
+        {
             now if now.mode == Mode::Normal => Ok(Left::OpenedByAnother(set_words(&now))),
             now => Ok(changed_meanwhile(&node, &now)),
         },
@@ -277,15 +397,28 @@ async fn reopen(closed: &Closed, (reason, began): (Option<&str>, Instant), conte
 
 /// Another client decided meanwhile: opening is theirs.
 fn changed_meanwhile(node: &str, now: &ModeState) -> Left {
-    let words = format!("{node} was NOT reopened: during the maintenance, {}", set_words(now));
+    let words = format!(
+        "{node} was NOT reopened: during the maintenance, {}",
+        set_words(now)
+    );
     Left::StillClosed(words, ASK.to_owned())
 }
 
 /// The closing of another owner is theirs to end.
 fn still_closed(theirs: &ModeState, closed: &Closed, context: &Context<'_>) -> Left {
     let (node, by, until) = (closed.seen.name(), by_words(theirs), until_words(theirs));
-    let words = format!("{node} was already closed before this run and is STILL CLOSED ({}), by {by}{until}", theirs.mode);
-    Left::StillClosed(words, if closed.is_stricter() { ASK.to_owned() } else { open_hint(context) })
+    let words = format!(
+        "{node} was already closed before this run and is STILL CLOSED ({}), by {by}{until}",
+        theirs.mode
+    );
+    Left::StillClosed(
+        words,
+        if closed.is_stricter() {
+            ASK.to_owned()
+        } else {
+            open_hint(context)
+        },
+    )
 }
 
 #[cfg(test)]

@@ -2,9 +2,13 @@
 
 use clap::ValueEnum;
 use clap_complete::engine::ArgValueCandidates;
-use soramode_protocol::cluster::{InitCluster, Initialized, PurgeClusterNode, Purged, RISK_OF_INIT, RISK_OF_PURGE};
+use soramode_protocol::cluster::{
+    InitCluster, Initialized, PurgeClusterNode, Purged, RISK_OF_INIT, RISK_OF_PURGE,
+};
 use soramode_protocol::id::NodeName;
-use soramode_protocol::node::{ClusterNode, ClusterNodes, GetStatus, ListClusterNodes, Membership, OrphanedChannels};
+use soramode_protocol::node::{
+    ClusterNode, ClusterNodes, GetStatus, ListClusterNodes, Membership, OrphanedChannels,
+};
 
 use crate::Context;
 use crate::api::needs_socket;
@@ -83,11 +87,20 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
         Some(What::Init { .. }) if context.api.is_some() => Err(needs_socket("nodes init")),
         Some(What::Init { accept_risk }) => init(accept_risk, context).await,
         Some(What::Purge { .. }) if context.api.is_some() => Err(needs_socket("nodes purge")),
-        Some(What::Purge { node, accept_risk: Some(Risk::StillRunning) }) => purge(node, context).await,
-        Some(What::Purge { node, accept_risk: None }) => {
+        Some(What::Purge {
+            node,
+            accept_risk: Some(Risk::StillRunning),
+        }) => purge(node, context).await,
+        Some(What::Purge {
+            node,
+            accept_risk: None,
+        }) => {
             let node = escape(node.as_str());
-            let message = format!("if {node} still runs, purging it lets two nodes serve its channels. Nothing was done");
-            let hint = format!("Once you are sure that it is off, add --accept-risk={RISK_OF_PURGE}");
+            let message = format!(
+                "if {node} still runs, purging it lets two nodes serve its channels. Nothing was done"
+            );
+            let hint =
+                format!("Once you are sure that it is off, add --accept-risk={RISK_OF_PURGE}");
             Err(Failure::new(Exit::Usage, message).with_hint(hint))
         }
     }
@@ -99,16 +112,32 @@ async fn list(context: &mut Context<'_>) -> Result<Exit, Failure> {
         (api.nodes().await?, None, api.status().await.ok().flatten())
     } else {
         let mut daemon = context.socket.connect().await?;
-        let ClusterNodes { nodes, problem, .. } = daemon.call(&ListClusterNodes { count_orphaned: true }).await?;
-        (nodes, problem, Some(Box::new(daemon.call(&GetStatus {}).await?)))
+        let ClusterNodes { nodes, problem, .. } = daemon
+            .call(&ListClusterNodes {
+                count_orphaned: true,
+            })
+            .await?;
+        (
+            nodes,
+            problem,
+            Some(Box::new(daemon.call(&GetStatus {}).await?)),
+        )
     };
     nodes.sort_by(|one, other| one.node_name.cmp(&other.node_name));
     let mut list = List::begin(&mut context.output, "nodes", &COLUMNS)?;
     nodes.iter().try_for_each(|node| show(node, &mut list))?;
     list.finish("no nodes")?;
-    match (status.as_deref().and_then(cluster_status::stale_because), problem) {
-        (Some(why), _) => context.output.warn(&format!("showing the last known state: {}", escape(&why))),
-        (None, Some(problem)) => context.output.warn(&format!("orphaned channels cannot be counted: {}", escape(&problem))),
+    match (
+        status.as_deref().and_then(cluster_status::stale_because),
+        problem,
+    ) {
+        (Some(why), _) => context
+            .output
+            .warn(&format!("showing the last known state: {}", escape(&why))),
+        (None, Some(problem)) => context.output.warn(&format!(
+            "orphaned channels cannot be counted: {}",
+            escape(&problem)
+        )),
         (None, None) => {}
     }
     Ok(Exit::Done)
@@ -121,11 +150,15 @@ fn show(node: &ClusterNode, list: &mut List<'_>) -> Result<(), Failure> {
     let cells = [
         node.node_name.as_str().into(),
         node.mode.into(),
-        Cell::from(node.membership.map_or(seen, Membership::name)).painted(is_lost.then_some(Paint::Bad)),
+        Cell::from(node.membership.map_or(seen, Membership::name))
+            .painted(is_lost.then_some(Paint::Bad)),
         node.connections.into(),
         node.sessions.into(),
         node.member_since.map(|since| list.time(since)).into(),
-        node.version.as_deref().or(node.sora_version.as_deref()).into(),
+        node.version
+            .as_deref()
+            .or(node.sora_version.as_deref())
+            .into(),
         Cell::from(node.orphaned_channels.map(orphaned_words)).painted(Some(Paint::Bad)),
         node.cluster_signaling_url.as_deref().into(),
         node.cluster_api_url.as_deref().into(),
@@ -136,21 +169,51 @@ fn show(node: &ClusterNode, list: &mut List<'_>) -> Result<(), Failure> {
 fn orphaned_words(orphaned: OrphanedChannels) -> String {
     match orphaned {
         OrphanedChannels { total: 0, .. } => String::new(),
-        OrphanedChannels { total, held_until_purge: 0 } => total.to_string(),
-        OrphanedChannels { total, held_until_purge } if total == held_until_purge => format!("{total} until purged"),
-        OrphanedChannels { total, held_until_purge } => format!("{total} ({held_until_purge} until purged)"),
+        OrphanedChannels {
+            total,
+            held_until_purge: 0,
+        } => total.to_string(),
+        OrphanedChannels {
+            total,
+            held_until_purge,
+        } if total == held_until_purge => format!("{total} until purged"),
+        OrphanedChannels {
+            total,
+            held_until_purge,
+        } => format!("{total} ({held_until_purge} until purged)"),
     }
 }
 
 async fn purge(node_name: NodeName, context: &mut Context<'_>) -> Result<Exit, Failure> {
-    let purge = PurgeClusterNode { node_name, accept_risk: RISK_OF_PURGE.to_owned() };
+    let purge = PurgeClusterNode {
+        node_name,
+        accept_risk: RISK_OF_PURGE.to_owned(),
+    };
     let mut daemon = context.socket.connect().await?;
     let purged = daemon.call(&purge).await?;
-    context.output.changed(&format!("{} is purged", escape(purge.node_name.as_str())));
-    let list = daemon.call(&ListClusterNodes { count_orphaned: false }).await;
-    let is_there = list.is_ok_and(|list| list.nodes.iter().any(|node| node.node_name == purged.node_name && node.connected));
-    let extent = if is_there { Extent::EarlierRuns } else { Extent::Node };
-    let Purged { node_name, channels, .. } = &purged;
+    context
+        .output
+        .changed(&format!("{} is purged", escape(purge.node_name.as_str())));
+    let list = daemon
+        .call(&ListClusterNodes {
+            count_orphaned: false,
+        })
+        .await;
+    let is_there = list.is_ok_and(|list| {
+        list.nodes
+            .iter()
+            .any(|node| node.node_name == purged.node_name && node.connected)
+    });
+    let extent = if is_there {
+        Extent::EarlierRuns
+    } else {
+        Extent::Node
+    };
+    let Purged {
+        node_name,
+        channels,
+        ..
+    } = &purged;
     let output = &mut context.output;
     match output.format() {
         Format::Json | Format::Jsonl => output.json(&purged)?,
@@ -172,21 +235,37 @@ enum Extent {
 }
 
 fn purge_words(node: &str, channels: u64, extent: Extent) -> String {
-    let free = format!("its {} may now open on any node", counted(channels, "orphaned channel"));
+    let free = format!(
+        "its {} may now open on any node",
+        counted(channels, "orphaned channel")
+    );
     match extent {
-        Extent::Node => format!("Purged {node}: {free}. Do not start {node} again until its SFU is stopped"),
-        Extent::EarlierRuns => format!("Purged the earlier run of {node}: {free}. {node} itself stays in the cluster"),
+        Extent::Node => {
+            format!("Purged {node}: {free}. Do not start {node} again until its SFU is stopped")
+        }
+        Extent::EarlierRuns => {
+            format!("Purged the earlier run of {node}: {free}. {node} itself stays in the cluster")
+        }
     }
 }
 
 async fn init(accepted: Option<RiskOfInit>, context: &mut Context<'_>) -> Result<Exit, Failure> {
     let accept_risk = accepted.map(|RiskOfInit::LostClaims| RISK_OF_INIT.to_owned());
-    let made = context.socket.connect().await?.call(&InitCluster { accept_risk }).await?;
-    let Initialized { cluster_id, epoch, .. } = &made;
+    let made = context
+        .socket
+        .connect()
+        .await?
+        .call(&InitCluster { accept_risk })
+        .await?;
+    let Initialized {
+        cluster_id, epoch, ..
+    } = &made;
     let output = &mut context.output;
     match output.format() {
         Format::Json | Format::Jsonl => output.json(&made)?,
-        Format::Plain => output.record(&["initialized", cluster_id.as_str(), &epoch.to_string()])?,
+        Format::Plain => {
+            output.record(&["initialized", cluster_id.as_str(), &epoch.to_string()])?;
+        }
         Format::Table => {
             let cluster = escape(cluster_id.as_str());
             output.confirm(&match epoch {
@@ -205,14 +284,25 @@ mod tests {
     #[test]
     fn a_purge_of_a_node_that_runs_does_not_ask_for_its_sfu_to_be_stopped() {
         let gone = purge_words("n2", 3, Extent::Node);
-        assert_eq!(gone, "Purged n2: its 3 orphaned channels may now open on any node. Do not start n2 again until its SFU is stopped");
+        assert_eq!(
+            gone,
+            "Purged n2: its 3 orphaned channels may now open on any node. Do not start n2 again until its SFU is stopped"
+        );
         let there = purge_words("n2", 1, Extent::EarlierRuns);
-        assert_eq!(there, "Purged the earlier run of n2: its 1 orphaned channel may now open on any node. n2 itself stays in the cluster");
+        assert_eq!(
+            there,
+            "Purged the earlier run of n2: its 1 orphaned channel may now open on any node. n2 itself stays in the cluster"
+        );
     }
 
     #[test]
     fn what_is_owed_is_said_with_what_gives_it_free() {
-        let words = |total, held_until_purge| orphaned_words(OrphanedChannels { total, held_until_purge });
+        let words = |total, held_until_purge| {
+            orphaned_words(OrphanedChannels {
+                total,
+                held_until_purge,
+            })
+        };
         assert_eq!(words(0, 0), "");
         assert_eq!(words(3, 0), "3");
         assert_eq!(words(3, 3), "3 until purged");

@@ -21,13 +21,28 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
     let mut daemon = context.socket.connect().await?;
-    let mut page = GetSession { channel_id: args.channel, limit: Some(LIST_LIMIT_MAX), cursor: None };
-    let mut answer = daemon.call(&page).await.map_err(|failure| failure.if_not_found(&context.command("sessions")))?;
+    let mut page = GetSession {
+        channel_id: args.channel,
+        limit: Some(LIST_LIMIT_MAX),
+        cursor: None,
+    };
+    let mut answer = daemon
+        .call(&page)
+        .await
+        .map_err(|failure| failure.if_not_found(&context.command("sessions")))?;
     show_head(&answer.session, &mut context.output)?;
     let beside = Some(("session", &answer.session));
-    let mut list = List::begin_beside(&mut context.output, "connections", &connections::COLUMNS, beside)?;
+    let mut list = List::begin_beside(
+        &mut context.output,
+        "connections",
+        &connections::COLUMNS,
+        beside,
+    )?;
     loop {
-        answer.connections.iter().try_for_each(|connection| connections::show(connection, &mut list))?;
+        answer
+            .connections
+            .iter()
+            .try_for_each(|connection| connections::show(connection, &mut list))?;
         page.cursor = answer.cursor.take();
         if page.cursor.is_none() || list.is_closed() {
             break;
@@ -48,8 +63,19 @@ fn show_head(session: &Session, output: &mut Output) -> Result<(), Failure> {
                 ("session", Some(session.session_id.to_string())),
                 ("since", Some(output.time(session.created_at))),
                 ("connections", Some(session.connections.to_string())),
-                ("max", Some(session.max_connections.max(session.connections).to_string())),
-                ("total", Some(session.total_connections.max(session.connections).to_string())),
+                (
+                    "max",
+                    Some(session.max_connections.max(session.connections).to_string()),
+                ),
+                (
+                    "total",
+                    Some(
+                        session
+                            .total_connections
+                            .max(session.connections)
+                            .to_string(),
+                    ),
+                ),
             ];
             pairs(output, &rows)?;
             output.text("")

@@ -57,16 +57,24 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
     let mut list = List::begin(&mut context.output, "sessions", &COLUMNS)?;
     let mut kept: Vec<Session> = Vec::new();
     let mut younger = 0;
-    let mut page = ListSessions { channel_id: args.channel, limit: Some(LIST_LIMIT_MAX), cursor: None };
+    let mut page = ListSessions {
+        channel_id: args.channel,
+        limit: Some(LIST_LIMIT_MAX),
+        cursor: None,
+    };
     loop {
         let answer = daemon.call(&page).await?;
         let now = times::now();
-        let (old_enough, too_young): (Vec<_>, Vec<_>) =
-            answer.sessions.into_iter().partition(|session| now.since(session.created_at) >= args.older);
+        let (old_enough, too_young): (Vec<_>, Vec<_>) = answer
+            .sessions
+            .into_iter()
+            .partition(|session| now.since(session.created_at) >= args.older);
         younger += too_young.len();
         match args.sort {
             // That is the daemon's own order.
-            Sort::Age => old_enough.iter().try_for_each(|session| show(session, &mut list))?,
+            Sort::Age => old_enough
+                .iter()
+                .try_for_each(|session| show(session, &mut list))?,
             Sort::Size => kept.extend(old_enough),
         }
         page.cursor = answer.cursor;
@@ -75,7 +83,8 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
         }
     }
     kept.sort_by_key(|session| Reverse(session.connections));
-    kept.iter().try_for_each(|session| show(session, &mut list))?;
+    kept.iter()
+        .try_for_each(|session| show(session, &mut list))?;
     list.finish(&none_words(args.older, younger))?;
     Ok(Exit::Done)
 }
@@ -84,10 +93,18 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
 async fn list_over_api(args: &Args, api: &Api, output: &mut Output) -> Result<Exit, Failure> {
     let mut sessions = Look::at(api).await?.list;
     let now = times::now();
-    sessions.retain(|session| args.channel.as_ref().is_none_or(|channel| session.channel_id == *channel));
+    sessions.retain(|session| {
+        args.channel
+            .as_ref()
+            .is_none_or(|channel| session.channel_id == *channel)
+    });
     let wanted = sessions.len();
     // One whose age is not told may be old enough.
-    sessions.retain(|session| session.created_at.is_none_or(|created_at| now.since(created_at) >= args.older));
+    sessions.retain(|session| {
+        session
+            .created_at
+            .is_none_or(|created_at| now.since(created_at) >= args.older)
+    });
     if args.sort == Sort::Size {
         sessions.sort_by_key(|session| Reverse(session.connections));
     }
@@ -97,7 +114,14 @@ async fn list_over_api(args: &Args, api: &Api, output: &mut Output) -> Result<Ex
         let id = session.session_id.as_ref().map(SessionId::as_str);
         list.row(
             session,
-            &[session.channel_id.as_str().into(), id.into(), since.into(), session.connections.into(), "".into(), "".into()],
+            &[
+                session.channel_id.as_str().into(),
+                id.into(),
+                since.into(),
+                session.connections.into(),
+                "".into(),
+                "".into(),
+            ],
         )?;
     }
     list.finish(&none_words(args.older, wanted - sessions.len()))?;
@@ -109,7 +133,10 @@ async fn list_over_api(args: &Args, api: &Api, output: &mut Output) -> Result<Ex
 fn none_words(older: Duration, younger: usize) -> String {
     match younger {
         0 => "no sessions".to_owned(),
-        younger => format!("no session is older than {} ({younger} younger)", times::typed(older)),
+        younger => format!(
+            "no session is older than {} ({younger} younger)",
+            times::typed(older)
+        ),
     }
 }
 
@@ -133,6 +160,9 @@ mod tests {
     #[test]
     fn an_empty_list_says_whether_there_are_younger_sessions() {
         assert_eq!(none_words(Duration::ZERO, 0), "no sessions");
-        assert_eq!(none_words(Duration::from_mins(10), 16), "no session is older than 10m (16 younger)");
+        assert_eq!(
+            none_words(Duration::from_mins(10), 16),
+            "no session is older than 10m (16 younger)"
+        );
     }
 }

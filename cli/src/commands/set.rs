@@ -89,7 +89,9 @@ impl FromStr for Expiry {
             return Err("takes a time from 1s on, or never".to_owned());
         }
         // Rounded up: an operator who says 1500ms does not want the node open after one second.
-        Ok(Self(span.as_secs() + u64::from(span > Duration::from_secs(span.as_secs()))))
+        Ok(Self(
+            span.as_secs() + u64::from(span > Duration::from_secs(span.as_secs())),
+        ))
     }
 }
 
@@ -111,7 +113,11 @@ struct Wanted {
 }
 
 /// Sets it.
-pub(super) async fn set(mode: Mode, flags: SetFlags, context: &mut Context<'_>) -> Result<Exit, Failure> {
+pub(super) async fn set(
+    mode: Mode,
+    flags: SetFlags,
+    context: &mut Context<'_>,
+) -> Result<Exit, Failure> {
     let args = Wanted { mode, flags };
     let far = args.flags.node.find(context).await?;
     if let Some(api) = far.as_ref().or(context.api) {
@@ -126,21 +132,41 @@ pub(super) async fn set(mode: Mode, flags: SetFlags, context: &mut Context<'_>) 
     check_others(&args, None, context).await?;
     let (closed, changed) = gate::set(&mut context.socket.connect().await?, &change).await?;
     if closed.changed {
-        context.output.changed(&format!("{} is {}", closed.seen.name(), changed.mode));
+        context
+            .output
+            .changed(&format!("{} is {}", closed.seen.name(), changed.mode));
     }
-    give_way(context, &closed, (&args.flags.cluster, args.flags.message.as_deref())).await?;
+    give_way(
+        context,
+        &closed,
+        (&args.flags.cluster, args.flags.message.as_deref()),
+    )
+    .await?;
     show(&closed, &changed, context)?;
-    args.flags.cluster.check_published(changed.published, (&closed.seen.name(), changed.mode), &context.output)?;
+    args.flags.cluster.check_published(
+        changed.published,
+        (&closed.seen.name(), changed.mode),
+        &context.output,
+    )?;
     Ok(Exit::Done)
 }
 
 /// Only a node that is closed takes itself away from the others.
-async fn check_others(args: &Wanted, api: Option<&Api>, context: &Context<'_>) -> Result<(), Failure> {
-    if args.mode.is_block() { args.flags.cluster.check_others(context, api).await } else { Ok(()) }
+async fn check_others(
+    args: &Wanted,
+    api: Option<&Api>,
+    context: &Context<'_>,
+) -> Result<(), Failure> {
+    if args.mode.is_block() {
+        args.flags.cluster.check_others(context, api).await
+    } else {
+        Ok(())
+    }
 }
 
 fn change(args: &Wanted) -> Result<ChangeMode, Failure> {
-    let mode = SettableMode::try_from(args.mode).map_err(|refused| Failure::new(Exit::Refused, refused.to_string()))?;
+    let mode = SettableMode::try_from(args.mode)
+        .map_err(|refused| Failure::new(Exit::Refused, refused.to_string()))?;
     if args.flags.wait && mode == SettableMode::Normal {
         return Err(Failure::new(
             Exit::Usage,
@@ -148,10 +174,16 @@ fn change(args: &Wanted) -> Result<ChangeMode, Failure> {
         ));
     }
     if !args.mode.is_block() && args.flags.cluster.is_said() {
-        return Err(Failure::new(Exit::Usage, "--keep-open works only with block_new_session and block_new_connection"));
+        return Err(Failure::new(
+            Exit::Usage,
+            "--keep-open works only with block_new_session and block_new_connection",
+        ));
     }
     if !args.flags.wait && args.flags.limits.is_said() {
-        return Err(Failure::new(Exit::Usage, "--timeout and --assume-complete work only with --wait"));
+        return Err(Failure::new(
+            Exit::Usage,
+            "--timeout and --assume-complete work only with --wait",
+        ));
     }
     let change = ChangeMode {
         mode,
@@ -179,7 +211,11 @@ fn check_for_api(args: &Wanted) -> Result<SettableMode, Failure> {
     }
 }
 
-async fn set_over_api(args: &Wanted, api: &Api, context: &mut Context<'_>) -> Result<Exit, Failure> {
+async fn set_over_api(
+    args: &Wanted,
+    api: &Api,
+    context: &mut Context<'_>,
+) -> Result<Exit, Failure> {
     let mode = check_for_api(args)?;
     if args.flags.wait {
         let watch = Watch {
@@ -190,12 +226,22 @@ async fn set_over_api(args: &Wanted, api: &Api, context: &mut Context<'_>) -> Re
             sessions_before: 0,
             assume_complete: args.flags.limits.assume_complete,
         };
-        let plan = api::Plan { cluster: &args.flags.cluster, target: mode, start: Start::Set, watch, undoes: false };
+        let plan = api::Plan {
+            cluster: &args.flags.cluster,
+            target: mode,
+            start: Start::Set,
+            watch,
+            undoes: false,
+        };
         return api::run_drain(context, api, &plan).await;
     }
     check_others(args, Some(api), context).await?;
     let before = api.see(Want::Mode).await?;
-    let ModeSet { mode: now, warning, published } = api.set(mode).await?;
+    let ModeSet {
+        mode: now,
+        warning,
+        published,
+    } = api.set(mode).await?;
     if before.mode() != now {
         context.output.changed(&format!("{} is {now}", api.name()));
     }
@@ -205,11 +251,21 @@ async fn set_over_api(args: &Wanted, api: &Api, context: &mut Context<'_>) -> Re
     // The mode is set, whether or not the node can be seen after that.
     let seen = api.see(Want::Counts).await;
     if let Ok(seen) = &seen {
-        api::give_way(context, api, (&args.flags.cluster, &api::closed((&before, now, published), mode, seen))).await?;
+        api::give_way(
+            context,
+            api,
+            (
+                &args.flags.cluster,
+                &api::closed((&before, now, published), mode, seen),
+            ),
+        )
+        .await?;
         seen.warn(&context.output);
     }
     show_over_api((&before, now, published), &seen, (api, context))?;
-    args.flags.cluster.check_published(published, (api.name(), now), &context.output)?;
+    args.flags
+        .cluster
+        .check_published(published, (api.name(), now), &context.output)?;
     Ok(Exit::Done)
 }
 
@@ -223,7 +279,15 @@ fn show_over_api(
     match output.format() {
         Format::Json | Format::Jsonl => {
             let (sessions, connections) = seen.as_ref().ok().and_then(Seen::counts).unzip();
-            output.json(&ApiView { mode: now, previous_mode, changed, node_name: api.name(), published, sessions, connections })
+            output.json(&ApiView {
+                mode: now,
+                previous_mode,
+                changed,
+                node_name: api.name(),
+                published,
+                sessions,
+                connections,
+            })
         }
         Format::Plain => {
             let word = if changed { "changed" } else { "unchanged" };
@@ -231,12 +295,21 @@ fn show_over_api(
         }
         Format::Table => match seen {
             Ok(seen) => {
-                let closed = api::closed((before, now, published), SettableMode::try_from(now).unwrap_or(SettableMode::Normal), seen);
-                let undo = closed.undo_words(Route::Api(api)).filter(|_| previous_mode != Mode::Initial);
+                let closed = api::closed(
+                    (before, now, published),
+                    SettableMode::try_from(now).unwrap_or(SettableMode::Normal),
+                    seen,
+                );
+                let undo = closed
+                    .undo_words(Route::Api(api))
+                    .filter(|_| previous_mode != Mode::Initial);
                 let undo = undo.map(|undo| format!(". {undo}")).unwrap_or_default();
                 output.confirm(&format!("{}{undo}", closed.words()))
             }
-            Err(problem) => output.confirm(&format!("{} is {now} now, but its sessions cannot be read: {problem}", api.name())),
+            Err(problem) => output.confirm(&format!(
+                "{} is {now} now, but its sessions cannot be read: {problem}",
+                api.name()
+            )),
         },
     }
 }
@@ -256,7 +329,11 @@ struct ApiView<'a> {
     connections: Option<u64>,
 }
 
-async fn set_and_wait(args: &Wanted, context: &mut Context<'_>, report: &mut Report) -> Result<Exit, Failure> {
+async fn set_and_wait(
+    args: &Wanted,
+    context: &mut Context<'_>,
+    report: &mut Report,
+) -> Result<Exit, Failure> {
     let change = change(args)?;
     check_others(args, None, context).await?;
     let mut signals = Signals::listen()?;
@@ -265,16 +342,36 @@ async fn set_and_wait(args: &Wanted, context: &mut Context<'_>, report: &mut Rep
     warn(&changed, context);
     let undo = closed.undo_words(Route::Socket(context.socket));
     say_closed(&closed, undo.as_deref(), context);
-    give_way(context, &closed, (&args.flags.cluster, args.flags.message.as_deref())).await?;
-    let told = args.flags.cluster.check_published(changed.published, (&closed.seen.name(), changed.mode), &context.output);
+    give_way(
+        context,
+        &closed,
+        (&args.flags.cluster, args.flags.message.as_deref()),
+    )
+    .await?;
+    let told = args.flags.cluster.check_published(
+        changed.published,
+        (&closed.seen.name(), changed.mode),
+        &context.output,
+    );
     told.map_err(|failure| failure.with_hint(undo.unwrap_or_default()))?;
     let generation = Some(changed.generation);
-    let wait = Wait { generation, assume_complete: args.flags.limits.assume_complete, ..Wait::new(WaitFor::Drained) };
-    let plan = Plan { wait, limit: args.flags.limits.limit() };
+    let wait = Wait {
+        generation,
+        assume_complete: args.flags.limits.assume_complete,
+        ..Wait::new(WaitFor::Drained)
+    };
+    let plan = Plan {
+        wait,
+        limit: args.flags.limits.limit(),
+    };
     context.output.note(&beginning_words(&closed, &plan));
     match watch(context, &mut signals, &plan, report).await {
-        Ok(reached) => tell_drained(&closed, &reached, context).await.map(|()| Exit::Done),
-        Err(failure) if failure.exit == Exit::Superseded => Err(failure.with_hint(superseded_hint(Route::Socket(context.socket)))),
+        Ok(reached) => tell_drained(&closed, &reached, context)
+            .await
+            .map(|()| Exit::Done),
+        Err(failure) if failure.exit == Exit::Superseded => {
+            Err(failure.with_hint(superseded_hint(Route::Socket(context.socket))))
+        }
         Err(failure) => Err(stays(failure, &closed, context).await),
     }
 }
@@ -282,16 +379,35 @@ async fn set_and_wait(args: &Wanted, context: &mut Context<'_>, report: &mut Rep
 fn show(closed: &Closed, changed: &ModeChanged, context: &mut Context<'_>) -> Result<(), Failure> {
     warn(changed, context);
     closed.seen.warn(&context.output);
-    let node_name = closed.seen.status().map(|status| status.node_name.to_string()).unwrap_or_default();
+    let node_name = closed
+        .seen
+        .status()
+        .map(|status| status.node_name.to_string())
+        .unwrap_or_default();
     match context.output.format() {
-        Format::Json | Format::Jsonl => context.output.json(&View { changed, node_name: &node_name }),
+        Format::Json | Format::Jsonl => context.output.json(&View {
+            changed,
+            node_name: &node_name,
+        }),
         Format::Plain => {
-            let word = if changed.changed { "changed" } else { "unchanged" };
+            let word = if changed.changed {
+                "changed"
+            } else {
+                "unchanged"
+            };
             let generation = changed.generation.to_string();
-            context.output.record(&[word, &node_name, changed.previous_mode.name(), changed.mode.name(), &generation])
+            context.output.record(&[
+                word,
+                &node_name,
+                changed.previous_mode.name(),
+                changed.mode.name(),
+                &generation,
+            ])
         }
         Format::Table => {
-            let undo = closed.undo_words(Route::Socket(context.socket)).filter(|_| changed.previous_mode != Mode::Initial);
+            let undo = closed
+                .undo_words(Route::Socket(context.socket))
+                .filter(|_| changed.previous_mode != Mode::Initial);
             let undo = undo.map(|undo| format!(". {undo}")).unwrap_or_default();
             context.output.confirm(&format!("{}{undo}", closed.words()))
         }
@@ -314,7 +430,10 @@ mod tests {
         assert_eq!("45m".parse(), Ok(Expiry(2_700)));
         assert_eq!("1500ms".parse(), Ok(Expiry(2)));
         assert_eq!("never".parse(), Ok(Expiry(0)));
-        assert!("0".parse::<Expiry>().is_err(), "zero would mean never on the wire");
+        assert!(
+            "0".parse::<Expiry>().is_err(),
+            "zero would mean never on the wire"
+        );
         assert!("soon".parse::<Expiry>().is_err());
     }
 }

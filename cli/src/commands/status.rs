@@ -1,7 +1,9 @@
 //! `soramode status`
 
 use soramode_protocol::mode::ModeState;
-use soramode_protocol::node::{GetInfo, GetStatus, Membership, Source, Status, StorageState, Upstream};
+use soramode_protocol::node::{
+    GetInfo, GetStatus, Membership, Source, Status, StorageState, Upstream,
+};
 
 use crate::Context;
 use crate::api::{needs_socket, needs_soramoded};
@@ -36,15 +38,30 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
         return live::run(context).await;
     }
     let (status, me) = if let Some(api) = context.api {
-        (*api.status().await?.ok_or_else(|| needs_soramoded("status"))?, None)
+        (
+            *api.status()
+                .await?
+                .ok_or_else(|| needs_soramoded("status"))?,
+            None,
+        )
     } else {
         let mut daemon = context.socket.connect().await?;
         let status = daemon.call(&GetStatus {}).await?;
-        let me = if status.mode.mode.is_block() { daemon.call(&GetInfo {}).await.ok().and_then(|info| info.actor) } else { None };
+        let me = if status.mode.mode.is_block() {
+            daemon
+                .call(&GetInfo {})
+                .await
+                .ok()
+                .and_then(|info| info.actor)
+        } else {
+            None
+        };
         (status, me)
     };
     if status.shadow {
-        context.output.warn(&shadow_words(&escape(status.node_name.as_str())));
+        context
+            .output
+            .warn(&shadow_words(&escape(status.node_name.as_str())));
     }
     match context.output.format() {
         Format::Json | Format::Jsonl => context.output.json(&status)?,
@@ -52,7 +69,10 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
             let (output, open) = (&context.output, context.command("set normal"));
             let groups = [
                 ("WARNINGS", warning_rows(&status)),
-                ("MODE", mode_rows(&status, &how_to_open(&status, me.as_deref(), &open), output)),
+                (
+                    "MODE",
+                    mode_rows(&status, &how_to_open(&status, me.as_deref(), &open), output),
+                ),
                 ("SESSIONS", session_rows(&status, output)),
                 ("SOURCES", source_rows(&status, output)),
                 ("DELIVERIES", delivery_rows(&status, output)),
@@ -67,7 +87,12 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
 
 /// The colour of a value that needs attention; its words say so too.
 fn paint(name: &str, status: &Status) -> Option<Paint> {
-    let fails = |names: &[&str]| status.upstreams.iter().any(|it| names.contains(&it.name.as_str()) && it.problem.is_some());
+    let fails = |names: &[&str]| {
+        status
+            .upstreams
+            .iter()
+            .any(|it| names.contains(&it.name.as_str()) && it.problem.is_some())
+    };
     let bad = match name {
         "warning" | "problem" | "published" => true,
         "complete" => !status.sessions_complete,
@@ -75,7 +100,10 @@ fn paint(name: &str, status: &Status) -> Option<Paint> {
         "state" => status.storage.state == StorageState::Failed,
         "deliveries" => status.deliveries.failed > 0,
         "shadow" | "to open" => return Some(Paint::Careful),
-        "socket" | "sora" => status.sources.iter().any(|it| it.name == name && (it.problem.is_some() || it.incomplete_reason.is_some())),
+        "socket" | "sora" => status
+            .sources
+            .iter()
+            .any(|it| it.name == name && (it.problem.is_some() || it.incomplete_reason.is_some())),
         "sora-api" => fails(&["sora-api"]) || status.sources.iter().any(|it| it.problem.is_some()),
         "auth" | "session" | "event" | "etcd" | "webhook" => fails(&[name]),
         _ => false,
@@ -85,8 +113,13 @@ fn paint(name: &str, status: &Status) -> Option<Paint> {
 
 fn warning_rows(status: &Status) -> Vec<Row> {
     let shadow = status.shadow.then(|| SHADOW.to_owned());
-    let warnings = status.warnings.iter().map(|warning| ("warning", Some(warning.clone())));
-    std::iter::once(("shadow", shadow)).chain(warnings).collect()
+    let warnings = status
+        .warnings
+        .iter()
+        .map(|warning| ("warning", Some(warning.clone())));
+    std::iter::once(("shadow", shadow))
+        .chain(warnings)
+        .collect()
 }
 
 fn mode_rows(status: &Status, how_to_open: &str, output: &Output) -> Vec<Row> {
@@ -99,7 +132,10 @@ fn mode_rows(status: &Status, how_to_open: &str, output: &Output) -> Vec<Row> {
         ("reason", mode.reason.clone()),
         ("until", mode.expires_at.map(|time| output.time_ahead(time))),
         ("generation", Some(mode.generation.to_string())),
-        ("to open", mode.mode.is_block().then(|| how_to_open.to_owned())),
+        (
+            "to open",
+            mode.mode.is_block().then(|| how_to_open.to_owned()),
+        ),
     ]
 }
 
@@ -113,12 +149,20 @@ pub(crate) fn closed_by(mode: &ModeState) -> String {
 
 /// Says how to open a closed node with the command `open`, or why it cannot be opened yet. `me` is the actor of this user, where it is known.
 pub(crate) fn how_to_open(status: &Status, me: Option<&str>, open: &str) -> String {
-    let is_another = me.is_some_and(|me| me != status.mode.actor) && status.mode.actor.starts_with("uid:");
+    let is_another =
+        me.is_some_and(|me| me != status.mode.actor) && status.mode.actor.starts_with("uid:");
     let when = match (status.storage.state, status.membership) {
-        (StorageState::Failed, _) => "Repair the state first; if the WARNING says so, restart soramoded. Then run",
-        (_, Membership::Isolated | Membership::Fenced) => "It can be opened once it has joined its cluster. Then run",
+        (StorageState::Failed, _) => {
+            "Repair the state first; if the WARNING says so, restart soramoded. Then run"
+        }
+        (_, Membership::Isolated | Membership::Fenced) => {
+            "It can be opened once it has joined its cluster. Then run"
+        }
         (_, Membership::Standalone | Membership::Joined) if is_another => {
-            return format!("{}. Ask before you open it: {open}", closed_it_words(&status.mode));
+            return format!(
+                "{}. Ask before you open it: {open}",
+                closed_it_words(&status.mode)
+            );
         }
         (_, Membership::Standalone | Membership::Joined) if status.mode.expires_at.is_some() => {
             "It opens automatically at its expiry. To open it earlier, run"
@@ -130,8 +174,16 @@ pub(crate) fn how_to_open(status: &Status, me: Option<&str>, open: &str) -> Stri
 
 fn session_rows(status: &Status, output: &Output) -> Vec<Row> {
     let oldest = status.oldest_session.as_ref();
-    let rejected: Vec<String> = status.rejected.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
-    let pending = if status.pending > 0 { format!(" ({} pending)", status.pending) } else { String::new() };
+    let rejected: Vec<String> = status
+        .rejected
+        .iter()
+        .map(|(reason, count)| format!("{reason} {count}"))
+        .collect();
+    let pending = if status.pending > 0 {
+        format!(" ({} pending)", status.pending)
+    } else {
+        String::new()
+    };
     let complete = if status.sessions_complete {
         "yes: every session on the node is listed"
     } else {
@@ -139,36 +191,78 @@ fn session_rows(status: &Status, output: &Output) -> Vec<Row> {
     };
     vec![
         ("sessions", Some(status.sessions.to_string())),
-        ("oldest", oldest.map(|session| format!("{}, {}", quoted(session.channel_id.as_str()), output.time(session.created_at)))),
-        ("connections", Some(format!("{}{pending}", status.connections))),
+        (
+            "oldest",
+            oldest.map(|session| {
+                format!(
+                    "{}, {}",
+                    quoted(session.channel_id.as_str()),
+                    output.time(session.created_at)
+                )
+            }),
+        ),
+        (
+            "connections",
+            Some(format!("{}{pending}", status.connections)),
+        ),
         ("complete", Some(complete.to_owned())),
-        ("rejected", Some(rejected.join(", ")).filter(|words| !words.is_empty())),
+        (
+            "rejected",
+            Some(rejected.join(", ")).filter(|words| !words.is_empty()),
+        ),
     ]
 }
 
 fn source_rows(status: &Status, output: &Output) -> Vec<Row> {
-    let sources =
-        status.sources.iter().map(|source| (if source.name == "sora" { "sora" } else { "socket" }, Some(source_words(source, output))));
+    let sources = status.sources.iter().map(|source| {
+        (
+            if source.name == "sora" {
+                "sora"
+            } else {
+                "socket"
+            },
+            Some(source_words(source, output)),
+        )
+    });
     let upstreams = upstreams(status);
-    sources.chain(upstream_rows(&upstreams, &["auth", "session", "event", "sora-api"], output)).collect()
+    sources
+        .chain(upstream_rows(
+            &upstreams,
+            &["auth", "session", "event", "sora-api"],
+            output,
+        ))
+        .collect()
 }
 
 /// The servers that soramoded asks. What it asks Sora's API for itself says more of it than the requests that it passes on.
 fn upstreams(status: &Status) -> Vec<Upstream> {
-    let polls = status.sources.iter().find_map(|source| source.problem.clone());
+    let polls = status
+        .sources
+        .iter()
+        .find_map(|source| source.problem.clone());
     let mut upstreams = status.upstreams.clone();
-    for api in upstreams.iter_mut().filter(|upstream| upstream.name == "sora-api") {
+    for api in upstreams
+        .iter_mut()
+        .filter(|upstream| upstream.name == "sora-api")
+    {
         api.problem = polls.clone().or(api.problem.take());
     }
     upstreams
 }
 
 fn source_words(source: &Source, output: &Output) -> String {
-    let heard = source.last_contact.map(|heard| format!(" (last heard {})", output.time(heard))).unwrap_or_default();
+    let heard = source
+        .last_contact
+        .map(|heard| format!(" (last heard {})", output.time(heard)))
+        .unwrap_or_default();
     match (&source.incomplete_reason, source.complete) {
         // The first says why.
         (Some(missing), _) => {
-            let remedy = source.hint.as_ref().map(|hint| format!(". {hint}")).unwrap_or_default();
+            let remedy = source
+                .hint
+                .as_ref()
+                .map(|hint| format!(". {hint}"))
+                .unwrap_or_default();
             format!("incomplete: {missing}{heard}{remedy}")
         }
         (None, true) => format!("complete{heard}"),
@@ -178,14 +272,22 @@ fn source_words(source: &Source, output: &Output) -> String {
 
 /// A row for each server of these names.
 fn upstream_rows(upstreams: &[Upstream], names: &[&'static str], output: &Output) -> Vec<Row> {
-    let rows = names.iter().flat_map(|name| upstreams.iter().filter(move |it| it.name == **name).map(move |it| (*name, it)));
-    rows.map(|(name, upstream)| (name, Some(upstream_words(upstream, output)))).collect()
+    let rows = names.iter().flat_map(|name| {
+        upstreams
+            .iter()
+            .filter(move |it| it.name == **name)
+            .map(move |it| (*name, it))
+    });
+    rows.map(|(name, upstream)| (name, Some(upstream_words(upstream, output))))
+        .collect()
 }
 
 /// `http://127.0.0.1:8080/auth: answered 2 s ago`
 pub(super) fn upstream_words(upstream: &Upstream, output: &Output) -> String {
     let how = match (&upstream.problem, upstream.last_success) {
-        (Some(problem), Some(success)) => format!("{problem} (last success {})", output.time(success)),
+        (Some(problem), Some(success)) => {
+            format!("{problem} (last success {})", output.time(success))
+        }
         (Some(problem), None) => problem.clone(),
         (None, Some(success)) => format!("answered {}", output.time(success)),
         (None, None) => "not asked yet".to_owned(),
@@ -195,11 +297,18 @@ pub(super) fn upstream_words(upstream: &Upstream, output: &Output) -> String {
 
 fn delivery_rows(status: &Status, output: &Output) -> Vec<Row> {
     let counts = status.deliveries;
-    let list = if counts.failed > 0 { ". List them with: soramode deliveries --state failed" } else { "" };
+    let list = if counts.failed > 0 {
+        ". List them with: soramode deliveries --state failed"
+    } else {
+        ""
+    };
     let receivers = upstream_rows(&status.upstreams, &["webhook"], output);
     let has_any = counts.pending + counts.failed > 0 || !receivers.is_empty();
-    let counts = has_any.then(|| format!("{} pending, {} failed{list}", counts.pending, counts.failed));
-    std::iter::once(("deliveries", counts)).chain(receivers).collect()
+    let counts =
+        has_any.then(|| format!("{} pending, {} failed{list}", counts.pending, counts.failed));
+    std::iter::once(("deliveries", counts))
+        .chain(receivers)
+        .collect()
 }
 
 fn cluster_rows(status: &Status, output: &Output) -> Vec<Row> {
@@ -210,7 +319,9 @@ fn cluster_rows(status: &Status, output: &Output) -> Vec<Row> {
 
 fn daemon_rows(status: &Status, output: &Output) -> Vec<Row> {
     let state = match status.storage.state {
-        StorageState::Memory if status.cluster.is_some() => "in memory: lost when soramoded ends, which orphans the node's channels",
+        StorageState::Memory if status.cluster.is_some() => {
+            "in memory: lost when soramoded ends, which orphans the node's channels"
+        }
         StorageState::Memory => "in memory: lost when soramoded ends",
         StorageState::Ok => "on disk",
         StorageState::Failed => "CANNOT BE WRITTEN",
@@ -221,7 +332,10 @@ fn daemon_rows(status: &Status, output: &Output) -> Vec<Row> {
     };
     vec![
         ("state", Some(state)),
-        ("soramoded", Some(format!("{} (protocol {})", status.version, status.protocol))),
+        (
+            "soramoded",
+            Some(format!("{} (protocol {})", status.version, status.protocol)),
+        ),
         ("started", Some(output.time(status.started_at))),
     ]
 }
@@ -234,9 +348,18 @@ mod tests {
     #[test]
     fn an_api_that_fails_for_soramoded_has_not_answered() {
         let mut status = status_of("normal", r#","sessions_complete":true"#);
-        status.sources = serde_json::from_str(r#"[{"name":"sora","complete":true,"problem":"no answer in time"}]"#).unwrap();
-        status.upstreams = serde_json::from_str(r#"[{"name":"auth","url":"http://a/"},{"name":"sora-api","url":"http://s/"}]"#).unwrap();
-        let problems: Vec<_> = upstreams(&status).into_iter().map(|upstream| upstream.problem).collect();
+        status.sources = serde_json::from_str(
+            r#"[{"name":"sora","complete":true,"problem":"no answer in time"}]"#,
+        )
+        .unwrap();
+        status.upstreams = serde_json::from_str(
+            r#"[{"name":"auth","url":"http://a/"},{"name":"sora-api","url":"http://s/"}]"#,
+        )
+        .unwrap();
+        let problems: Vec<_> = upstreams(&status)
+            .into_iter()
+            .map(|upstream| upstream.problem)
+            .collect();
         assert_eq!(problems, [None, Some("no answer in time".to_owned())]);
     }
 
@@ -245,29 +368,55 @@ mod tests {
         const OPEN: &str = "soramode --socket /s set normal";
         let row = |mode: &str, more: &str| {
             let status = status_of(mode, &format!(r#","sessions_complete":true{more}"#));
-            status.mode.mode.is_block().then(|| how_to_open(&status, None, OPEN))
+            status
+                .mode
+                .mode
+                .is_block()
+                .then(|| how_to_open(&status, None, OPEN))
         };
         assert_eq!(row("normal", ""), None);
         assert_eq!(row("initial", ""), None);
-        assert_eq!(row("block_new_session", ""), Some("When you are done, run: soramode --socket /s set normal".to_owned()));
-        let expiring = row("block_new_session", r#","expires_at":"2025-06-01T04:04:05Z""#);
-        assert!(expiring.is_some_and(|words| words.starts_with("It opens automatically at its expiry")));
+        assert_eq!(
+            row("block_new_session", ""),
+            Some("When you are done, run: soramode --socket /s set normal".to_owned())
+        );
+        let expiring = row(
+            "block_new_session",
+            r#","expires_at":"2025-06-01T04:04:05Z""#,
+        );
+        assert!(
+            expiring.is_some_and(|words| words.starts_with("It opens automatically at its expiry"))
+        );
         let closed = status_of("block_new_connection", r#","sessions_complete":true"#);
         let mut theirs = closed.clone();
         (theirs.mode.actor, theirs.mode.reason) = ("uid:1235".to_owned(), Some("STOP".to_owned()));
         let words = how_to_open(&theirs, Some("uid:0(root)"), OPEN);
         assert!(words.starts_with("uid:1235 closed it "), "{words}");
-        assert!(words.ends_with(&format!(" ago (\"STOP\"). Ask before you open it: {OPEN}")), "{words}");
+        assert!(
+            words.ends_with(&format!(" ago (\"STOP\"). Ask before you open it: {OPEN}")),
+            "{words}"
+        );
         assert!(how_to_open(&theirs, Some("uid:1235"), OPEN).starts_with("When you are done"));
-        let isolated = Status { membership: Membership::Isolated, ..closed.clone() };
-        assert!(how_to_open(&isolated, None, OPEN).starts_with("It can be opened once it has joined"));
+        let isolated = Status {
+            membership: Membership::Isolated,
+            ..closed.clone()
+        };
+        assert!(
+            how_to_open(&isolated, None, OPEN).starts_with("It can be opened once it has joined")
+        );
         let mut full = closed;
         full.storage.state = StorageState::Failed;
-        assert!(how_to_open(&full, None, OPEN).starts_with("Repair the state first; if the WARNING says so, restart soramoded"));
+        assert!(
+            how_to_open(&full, None, OPEN)
+                .starts_with("Repair the state first; if the WARNING says so, restart soramoded")
+        );
         // The disk is free again, and the node is still closed.
         full.storage.state = StorageState::Ok;
         full.mode.actor = "system:storage".to_owned();
         assert!(how_to_open(&full, None, OPEN).ends_with(OPEN));
-        assert_eq!(closed_by(&full.mode), "soramoded, because its state could not be used");
+        assert_eq!(
+            closed_by(&full.mode),
+            "soramoded, because its state could not be used"
+        );
     }
 }

@@ -63,7 +63,9 @@ impl FromStr for Since {
             _ if text == "all" => Ok(Self::All),
             Ok(0) => Err("events are numbered from 1".to_owned()),
             Ok(seq) => Ok(Self::Seq(seq)),
-            Err(_) => times::read_span(text).map(Self::Ago).map_err(|problem| format!("{problem}, the number (seq) of an event, or all")),
+            Err(_) => times::read_span(text)
+                .map(Self::Ago)
+                .map_err(|problem| format!("{problem}, the number (seq) of an event, or all")),
         }
     }
 }
@@ -91,7 +93,10 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
             return Err(lost);
         }
         context.output.flush()?;
-        context.output.note(&format!("connection to soramoded lost: trying to reconnect for {} s", RECONNECT_MAX.as_secs()));
+        context.output.note(&format!(
+            "connection to soramoded lost: trying to reconnect for {} s",
+            RECONNECT_MAX.as_secs()
+        ));
         daemon = context.socket.reconnect(since).await?;
         tail.resume(&mut daemon, &context.output).await?;
     }
@@ -122,19 +127,43 @@ impl Tail {
             Some(Since::Ago(span)) => (SubscribeFrom::Seq(1), Some(earlier(times::now(), span))),
         };
         let types = Some(args.types.clone()).filter(|types| !types.is_empty());
-        Self { from, types, not_before, log_id: None, last: args.lines, held_gap: None, lost_since: None, reader }
+        Self {
+            from,
+            types,
+            not_before,
+            log_id: None,
+            last: args.lines,
+            held_gap: None,
+            lost_since: None,
+            reader,
+        }
     }
 
     async fn subscribe(&mut self, daemon: &mut Daemon<'_>) -> Result<(), Failure> {
         if let Some(last) = self.last.take() {
             // Only a subscription returns the current sequence number; the next subscription replaces it.
-            let Subscribed { next_seq, oldest_seq, .. } =
-                daemon.call(&Subscribe { types: self.types.clone(), ..Subscribe::default() }).await?;
+            let Subscribed {
+                next_seq,
+                oldest_seq,
+                ..
+            } = daemon
+                .call(&Subscribe {
+                    types: self.types.clone(),
+                    ..Subscribe::default()
+                })
+                .await?;
             daemon.call(&Unsubscribe {}).await?;
             self.from = SubscribeFrom::Seq(next_seq.saturating_sub(last).max(oldest_seq).max(1));
         }
-        let Subscribed { log_id, next_seq, .. } =
-            daemon.call(&Subscribe { from: self.from, types: self.types.clone(), ends: false }).await?;
+        let Subscribed {
+            log_id, next_seq, ..
+        } = daemon
+            .call(&Subscribe {
+                from: self.from,
+                types: self.types.clone(),
+                ends: false,
+            })
+            .await?;
         self.log_id = Some(log_id);
         if self.from == SubscribeFrom::Now {
             self.from = SubscribeFrom::Seq(next_seq);
@@ -155,14 +184,25 @@ impl Tail {
     }
 
     /// Prints until the daemon is lost or nobody reads any more.
-    async fn follow(&mut self, daemon: &mut Daemon<'_>, output: &mut Output) -> Result<(), Failure> {
+    async fn follow(
+        &mut self,
+        daemon: &mut Daemon<'_>,
+        output: &mut Output,
+    ) -> Result<(), Failure> {
         while !output.is_closed() {
-            let Some(message) = self.next(daemon, output).await? else { break };
+            let Some(message) = self.next(daemon, output).await? else {
+                break;
+            };
             match message {
-                Ok(Message::Notification(Notification::Event(event))) => self.event(&event, output)?,
+                Ok(Message::Notification(Notification::Event(event))) => {
+                    self.event(&event, output)?;
+                }
                 Ok(Message::Notification(Notification::Gap(gap))) => self.gap(gap, output)?,
                 Ok(
-                    Message::Notification(Notification::Progress(_) | Notification::End(_) | Notification::Fence(_)) | Message::Answer(..),
+                    Message::Notification(
+                        Notification::Progress(_) | Notification::End(_) | Notification::Fence(_),
+                    )
+                    | Message::Answer(..),
                 ) => {}
                 Err(error) => return Err(daemon.explain(Method::Subscribe, error)),
             }
@@ -172,7 +212,11 @@ impl Tail {
 
     /// The next message; `None` when nobody reads any more. What was printed is sent before this waits, and not sooner, so that many
     /// together cost one write.
-    async fn next(&self, daemon: &mut Daemon<'_>, output: &mut Output) -> Result<Option<Result<Message, ClientError>>, Failure> {
+    async fn next(
+        &self,
+        daemon: &mut Daemon<'_>,
+        output: &mut Output,
+    ) -> Result<Option<Result<Message, ClientError>>, Failure> {
         if let Ok(message) = timeout(Duration::ZERO, daemon.receive()).await {
             return Ok(Some(message));
         }
@@ -187,7 +231,10 @@ impl Tail {
         self.lost_since = None;
         self.from = SubscribeFrom::Seq(event.seq.saturating_add(1));
         let gap = self.held_gap.take();
-        if self.not_before.is_some_and(|not_before| event.timestamp < not_before) {
+        if self
+            .not_before
+            .is_some_and(|not_before| event.timestamp < not_before)
+        {
             return Ok(());
         }
         self.not_before = None;
@@ -209,7 +256,10 @@ impl Tail {
 }
 
 fn earlier(time: Time, span: Duration) -> Time {
-    Time::from_micros(time.as_micros().saturating_sub(i64::try_from(span.as_micros()).unwrap_or(i64::MAX)))
+    Time::from_micros(
+        time.as_micros()
+            .saturating_sub(i64::try_from(span.as_micros()).unwrap_or(i64::MAX)),
+    )
 }
 
 fn show(event: &Event, output: &mut Output) -> Result<(), Failure> {
@@ -217,33 +267,62 @@ fn show(event: &Event, output: &mut Output) -> Result<(), Failure> {
     match output.format() {
         Format::Json | Format::Jsonl => output.json(event),
         Format::Plain => {
-            let head = [event.seq.to_string(), event.timestamp.to_string(), name.to_owned()];
+            let head = [
+                event.seq.to_string(),
+                event.timestamp.to_string(),
+                name.to_owned(),
+            ];
             let cells = [&head[..], &fields(event)].concat();
             output.record(&cells.iter().map(String::as_str).collect::<Vec<_>>())
         }
         Format::Table => {
             let time = output.moment(event.timestamp);
-            let fields: Vec<String> = fields(event).iter().map(|field| escape(field).into_owned()).collect();
-            output.message(format!("{time}  {:>6}  {name:<20}  {}", event.seq, fields.join("  ")).trim_end())
+            let fields: Vec<String> = fields(event)
+                .iter()
+                .map(|field| escape(field).into_owned())
+                .collect();
+            output.message(
+                format!(
+                    "{time}  {:>6}  {name:<20}  {}",
+                    event.seq,
+                    fields.join("  ")
+                )
+                .trim_end(),
+            )
         }
     }
 }
 
 /// What goes with the event's type, as `name=value`.
 pub(crate) fn fields(event: &Event) -> Vec<String> {
-    let Ok(Value::Object(fields)) = serde_json::to_value(&event.kind) else { return Vec::new() };
+    let Ok(Value::Object(fields)) = serde_json::to_value(&event.kind) else {
+        return Vec::new();
+    };
     let field = |(name, value): (String, Value)| match value {
         Value::String(text) => format!("{name}={text}"),
-        other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => format!("{name}={other}"),
+        other @ (Value::Null
+        | Value::Bool(_)
+        | Value::Number(_)
+        | Value::Array(_)
+        | Value::Object(_)) => format!("{name}={other}"),
     };
-    fields.into_iter().filter(|(name, _)| name != "type").map(field).collect()
+    fields
+        .into_iter()
+        .filter(|(name, _)| name != "type")
+        .map(field)
+        .collect()
 }
 
 fn show_gap(gap: &Gap, output: &mut Output) -> Result<(), Failure> {
     match output.format() {
         Format::Json | Format::Jsonl => output.json(&GapView { r#type: "gap", gap }),
-        Format::Plain => output.record(&[&gap.from.to_string(), "", "gap", &format!("to={}", gap.to)]),
-        Format::Table => output.text(&format!("-- events {} to {} are no longer kept --", gap.from, gap.to)),
+        Format::Plain => {
+            output.record(&[&gap.from.to_string(), "", "gap", &format!("to={}", gap.to)])
+        }
+        Format::Table => output.text(&format!(
+            "-- events {} to {} are no longer kept --",
+            gap.from, gap.to
+        )),
     }
 }
 

@@ -23,7 +23,10 @@ struct View {
 #[expect(clippy::unused_async, reason = "every verb is run alike")]
 pub(crate) async fn run(_: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
     match context.output.format() {
-        Format::Json | Format::Jsonl => context.output.json(&View { version: VERSION, protocol: PROTOCOL })?,
+        Format::Json | Format::Jsonl => context.output.json(&View {
+            version: VERSION,
+            protocol: PROTOCOL,
+        })?,
         Format::Table | Format::Plain => context.output.text(&format!("soramode {VERSION}"))?,
     }
     Ok(Exit::Done)

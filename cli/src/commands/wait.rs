@@ -67,7 +67,10 @@ impl Args {
             assume_complete: self.wait.assume_complete,
             ..Wait::new(wait_for)
         };
-        Plan { wait, limit: self.wait.limit() }
+        Plan {
+            wait,
+            limit: self.wait.limit(),
+        }
     }
 
     fn words(&self) -> String {
@@ -81,8 +84,13 @@ impl Args {
 
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
     if args.goal == Goal::Joined && args.generation.is_some() {
-        return Report::new()
-            .finish(&mut context.output, Err(Failure::new(Exit::Usage, "--generation works only with drained and mode=MODE")));
+        return Report::new().finish(
+            &mut context.output,
+            Err(Failure::new(
+                Exit::Usage,
+                "--generation works only with drained and mode=MODE",
+            )),
+        );
     }
     if let (Goal::Joined, Some(name)) = (args.goal, &args.node.node) {
         let mut report = Report::new();
@@ -104,22 +112,37 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
 }
 
 /// A node that is not in the cluster tells nobody where it is: whoever is here is asked.
-async fn wait_afar(args: &Args, name: &NodeName, context: &mut Context<'_>, report: &mut Report) -> Result<Exit, Failure> {
+async fn wait_afar(
+    args: &Args,
+    name: &NodeName,
+    context: &mut Context<'_>,
+    report: &mut Report,
+) -> Result<Exit, Failure> {
     args.plan().wait.check()?;
     let mut signals = Signals::listen()?;
     let limit = args.wait.limit();
     let shown = escape(name.as_str()).into_owned();
-    context.output.note(&format!("waiting until {shown} is joined, {}", limit_words(limit)));
+    context.output.note(&format!(
+        "waiting until {shown} is joined, {}",
+        limit_words(limit)
+    ));
     let waited = afar::joined(context, (name, limit), &mut signals, report).await?;
     match context.output.format() {
         Format::Json | Format::Jsonl => {}
         Format::Plain => context.output.record(&["reached", name.as_str()])?,
-        Format::Table => context.output.confirm(&format!("{shown} is joined after {}", times::span(waited)))?,
+        Format::Table => context
+            .output
+            .confirm(&format!("{shown} is joined after {}", times::span(waited)))?,
     }
     Ok(Exit::Done)
 }
 
-async fn wait_over_api(args: &Args, api: &Api, context: &mut Context<'_>, report: &mut Report) -> Result<Exit, Failure> {
+async fn wait_over_api(
+    args: &Args,
+    api: &Api,
+    context: &mut Context<'_>,
+    report: &mut Report,
+) -> Result<Exit, Failure> {
     if args.generation.is_some() {
         return Err(needs_socket("--generation"));
     }
@@ -138,23 +161,44 @@ async fn wait_over_api(args: &Args, api: &Api, context: &mut Context<'_>, report
         assume_complete: args.wait.assume_complete,
     };
     let mut signals = Signals::listen()?;
-    context.output.note(&format!("waiting until the node is {}, {}", args.words(), limit_words(watch.limit)));
-    let reached =
-        api::watch(context, &mut signals, (api, watch), report).await.map_err(|failure| with_hint(failure, args, Route::Api(api)))?;
+    context.output.note(&format!(
+        "waiting until the node is {}, {}",
+        args.words(),
+        limit_words(watch.limit)
+    ));
+    let reached = api::watch(context, &mut signals, (api, watch), report)
+        .await
+        .map_err(|failure| with_hint(failure, args, Route::Api(api)))?;
     reached.seen.warn(&context.output);
-    let closed = if args.goal == Goal::Drained { closed_words(&reached.seen.known()) } else { String::new() };
+    let closed = if args.goal == Goal::Drained {
+        closed_words(&reached.seen.known())
+    } else {
+        String::new()
+    };
     api::tell(&mut context.output, &reached, &closed)?;
     Ok(Exit::Done)
 }
 
-async fn wait_and_tell(args: &Args, context: &mut Context<'_>, report: &mut Report) -> Result<Exit, Failure> {
+async fn wait_and_tell(
+    args: &Args,
+    context: &mut Context<'_>,
+    report: &mut Report,
+) -> Result<Exit, Failure> {
     let plan = args.plan();
     plan.wait.check()?;
     let mut signals = Signals::listen()?;
-    context.output.note(&format!("waiting until the node is {}, {}", args.words(), plan.limit_words()));
+    context.output.note(&format!(
+        "waiting until the node is {}, {}",
+        args.words(),
+        plan.limit_words()
+    ));
     let reached = watch(context, &mut signals, &plan, report).await;
-    let reached = reached.map_err(|failure| with_hint(failure, args, Route::Socket(context.socket)))?;
-    report.status.iter().for_each(|seen| seen.warn(&context.output));
+    let reached =
+        reached.map_err(|failure| with_hint(failure, args, Route::Socket(context.socket)))?;
+    report
+        .status
+        .iter()
+        .for_each(|seen| seen.warn(&context.output));
     match context.output.format() {
         Format::Json | Format::Jsonl => {}
         Format::Plain => show_record(context, &reached)?,
@@ -173,7 +217,11 @@ async fn words(args: &Args, reached: &Reached, context: &Context<'_>) -> String 
             let now = last_look(context, &reached.mode()).await;
             format!("{}{}", reached_words(reached), closed_words(&now))
         }
-        Goal::Joined | Goal::Mode(_) => format!("{} is {}", escape(reached.ended.status.node_name.as_str()), args.words()),
+        Goal::Joined | Goal::Mode(_) => format!(
+            "{} is {}",
+            escape(reached.ended.status.node_name.as_str()),
+            args.words()
+        ),
     }
 }
 
@@ -187,9 +235,14 @@ fn with_hint(failure: Failure, args: &Args, route: Route<'_>) -> Failure {
     }
     match (failure.exit, failure.error_type) {
         (Exit::Superseded, _) => failure.with_hint(superseded_hint(route)),
-        (_, Some(ErrorType::ConditionImpossible)) => {
-            Failure { hint: None, ..failure }.with_hint(format!("To close the node and drain it: {}", route.command("drain")))
+        (_, Some(ErrorType::ConditionImpossible)) => Failure {
+            hint: None,
+            ..failure
         }
+        .with_hint(format!(
+            "To close the node and drain it: {}",
+            route.command("drain")
+        )),
         (_, _) => failure,
     }
 }

@@ -81,11 +81,28 @@ struct Verified<'a> {
 
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
     match args.what {
-        What::Test { url, secret_file, ca_file } => {
+        What::Test {
+            url,
+            secret_file,
+            ca_file,
+        } => {
             let secrets = secret_file.as_deref().map(read_secrets).transpose()?;
-            let authorities = ca_file.as_deref().map(read_authorities).transpose()?.unwrap_or_default();
-            let sender = Sender::new(url, secrets, &Outgoing { authorities, mark: None });
-            let sender = sender.map_err(|error| Failure::new(Exit::Usage, format!("cannot send webhooks: {error}")))?;
+            let authorities = ca_file
+                .as_deref()
+                .map(read_authorities)
+                .transpose()?
+                .unwrap_or_default();
+            let sender = Sender::new(
+                url,
+                secrets,
+                &Outgoing {
+                    authorities,
+                    mark: None,
+                },
+            );
+            let sender = sender.map_err(|error| {
+                Failure::new(Exit::Usage, format!("cannot send webhooks: {error}"))
+            })?;
             test(&sender, context).await
         }
         What::Verify { secret_file } => verify(&read_secrets(&secret_file)?, context),
@@ -97,12 +114,22 @@ async fn test(sender: &Sender, context: &mut Context<'_>) -> Result<Exit, Failur
     let event = Event {
         seq: 0,
         // Of the time alone: a sample needs an id that no other sample has, and no more.
-        id: EventId::generate(now.as_micros().cast_unsigned().to_le_bytes().repeat(2).try_into().unwrap_or_default()),
+        id: EventId::generate(
+            now.as_micros()
+                .cast_unsigned()
+                .to_le_bytes()
+                .repeat(2)
+                .try_into()
+                .unwrap_or_default(),
+        ),
         kind: EventKind::SessionVanished,
         timestamp: now,
-        node_name: Arc::new(NodeName::new(SAMPLE_NODE).unwrap_or_else(|_| NodeName::generate([0; 16]))),
+        node_name: Arc::new(
+            NodeName::new(SAMPLE_NODE).unwrap_or_else(|_| NodeName::generate([0; 16])),
+        ),
     };
-    let body = body(&event, "soramode webhook test", 0).map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
+    let body = body(&event, "soramode webhook test", 0)
+        .map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
     let began = Instant::now();
     let answered = sender.send(&event.id.to_string(), now, body).await;
     let milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -115,59 +142,119 @@ async fn test(sender: &Sender, context: &mut Context<'_>) -> Result<Exit, Failur
     let output = &mut context.output;
     match output.format() {
         Format::Json | Format::Jsonl => {
-            output.json(&Tested { endpoint: &endpoint, status: code, delivered: problem.is_none(), milliseconds, problem })?;
+            output.json(&Tested {
+                endpoint: &endpoint,
+                status: code,
+                delivered: problem.is_none(),
+                milliseconds,
+                problem,
+            })?;
         }
         Format::Plain => {
             let code = code.map(|code| code.to_string()).unwrap_or_default();
-            output.record(&[&endpoint, &code, &milliseconds.to_string(), problem.unwrap_or_default()])?;
+            output.record(&[
+                &endpoint,
+                &code,
+                &milliseconds.to_string(),
+                problem.unwrap_or_default(),
+            ])?;
         }
         Format::Table => {
             if let (Some(status), None) = (status, problem) {
-                output.confirm(&format!("{endpoint} accepted a sample session.vanished: {status}, in {milliseconds} ms"))?;
+                output.confirm(&format!(
+                    "{endpoint} accepted a sample session.vanished: {status}, in {milliseconds} ms"
+                ))?;
             }
         }
     }
     match problem {
         None => Ok(Exit::Done),
-        Some(problem) => Err(Failure::new(Exit::Failed, format!("{endpoint} did not accept a sample session.vanished: {problem}"))),
+        Some(problem) => Err(Failure::new(
+            Exit::Failed,
+            format!("{endpoint} did not accept a sample session.vanished: {problem}"),
+        )),
     }
 }
 
 fn verify(secrets: &Secrets, context: &mut Context<'_>) -> Result<Exit, Failure> {
     let mut request = Vec::new();
-    let read = io::stdin().lock().take(REQUEST_BYTES_MAX + 1).read_to_end(&mut request);
-    read.map_err(|error| Failure::new(Exit::Failed, format!("cannot read standard input: {error}")))?;
+    let read = io::stdin()
+        .lock()
+        .take(REQUEST_BYTES_MAX + 1)
+        .read_to_end(&mut request);
+    read.map_err(|error| {
+        Failure::new(Exit::Failed, format!("cannot read standard input: {error}"))
+    })?;
     if request.len() as u64 > REQUEST_BYTES_MAX {
-        return Err(Failure::new(Exit::Usage, format!("the request has more than {REQUEST_BYTES_MAX} bytes")));
+        return Err(Failure::new(
+            Exit::Usage,
+            format!("the request has more than {REQUEST_BYTES_MAX} bytes"),
+        ));
     }
-    let (headers, body) =
-        read_request(&request).map_err(|problem| Failure::new(Exit::Usage, format!("standard input is not an HTTP request: {problem}")))?;
-    let problem = secrets.verify(&headers, body).err().map(|error| error.to_string());
+    let (headers, body) = read_request(&request).map_err(|problem| {
+        Failure::new(
+            Exit::Usage,
+            format!("standard input is not an HTTP request: {problem}"),
+        )
+    })?;
+    let problem = secrets
+        .verify(&headers, body)
+        .err()
+        .map(|error| error.to_string());
     let output = &mut context.output;
     match (output.format(), &problem) {
-        (Format::Json | Format::Jsonl, problem) => output.json(&Verified { genuine: problem.is_none(), problem: problem.as_deref() })?,
+        (Format::Json | Format::Jsonl, problem) => output.json(&Verified {
+            genuine: problem.is_none(),
+            problem: problem.as_deref(),
+        })?,
         (Format::Plain, problem) => {
-            output.record(&[if problem.is_none() { "genuine" } else { "forged" }, problem.as_deref().unwrap_or_default()])?;
+            output.record(&[
+                if problem.is_none() {
+                    "genuine"
+                } else {
+                    "forged"
+                },
+                problem.as_deref().unwrap_or_default(),
+            ])?;
         }
-        (Format::Table, None) => output.confirm("genuine: signed with one of these secrets within the last 5 min")?,
+        (Format::Table, None) => {
+            output.confirm("genuine: signed with one of these secrets within the last 5 min")?;
+        }
         (Format::Table, Some(problem)) => output.confirm(&format!("not genuine: {problem}"))?,
     }
-    Ok(if problem.is_none() { Exit::Done } else { Exit::No })
+    Ok(if problem.is_none() {
+        Exit::Done
+    } else {
+        Exit::No
+    })
 }
 
 fn read_authorities(path: &Path) -> Result<Authorities, Failure> {
-    let refuse = |problem: String| Failure::new(Exit::Usage, format!("--ca-file {}: {problem}", path.display()));
+    let refuse = |problem: String| {
+        Failure::new(
+            Exit::Usage,
+            format!("--ca-file {}: {problem}", path.display()),
+        )
+    };
     Authorities::from_pem(&read(path, PEM_BYTES_MAX)?).map_err(refuse)
 }
 
 fn read_secrets(path: &Path) -> Result<Secrets, Failure> {
-    let refuse = |problem: String| Failure::new(Exit::Usage, format!("--secret-file {}: {problem}", path.display()));
-    let guard = Guard::Group { uid: rustix::process::geteuid().as_raw() };
+    let refuse = |problem: String| {
+        Failure::new(
+            Exit::Usage,
+            format!("--secret-file {}: {problem}", path.display()),
+        )
+    };
+    let guard = Guard::Group {
+        uid: rustix::process::geteuid().as_raw(),
+    };
     let text = small_file::read_text(path, SECRET_FILE_BYTES_MAX, guard).map_err(refuse)?;
     Secrets::parse(&text).map_err(refuse)
 }
 
 fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>, Failure> {
-    let refuse = |problem: String| Failure::new(Exit::Usage, format!("{}: {problem}", path.display()));
+    let refuse =
+        |problem: String| Failure::new(Exit::Usage, format!("{}: {problem}", path.display()));
     small_file::read(path, bytes_max, Guard::Nothing).map_err(refuse)
 }

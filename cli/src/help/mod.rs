@@ -29,27 +29,41 @@ const SOCKET_ONLY: [&str; 5] = ["message", "for", "if-mode", "if-generation", "g
 /// Adds the help pages to the definition of the command line.
 pub(crate) fn with_pages(root: Command) -> Command {
     let overview = overview::text(&root);
-    root.override_help(overview).mut_args(in_short).mut_subcommands(|verb| {
-        let name = verb.get_name().to_owned();
-        with_page(
-            verb.mut_subcommands(|part| {
-                let name = format!("{name} {}", part.get_name());
-                with_page(part, &name)
-            }),
-            &name,
-        )
-    })
+    root.override_help(overview)
+        .mut_args(in_short)
+        .mut_subcommands(|verb| {
+            let name = verb.get_name().to_owned();
+            with_page(
+                verb.mut_subcommands(|part| {
+                    let name = format!("{name} {}", part.get_name());
+                    with_page(part, &name)
+                }),
+                &name,
+            )
+        })
 }
 
 /// Flags that are understood with `open`, as with every mode, to be refused with a reason.
 fn is_of_closing(flag: &Arg) -> bool {
-    let of_closing = ["for", "wait", "timeout", "assume-complete", "keep-open", "require-published"];
-    flag.get_long().is_some_and(|name| of_closing.contains(&name))
+    let of_closing = [
+        "for",
+        "wait",
+        "timeout",
+        "assume-complete",
+        "keep-open",
+        "require-published",
+    ];
+    flag.get_long()
+        .is_some_and(|name| of_closing.contains(&name))
 }
 
 /// Global options have a table of their own, in place of long texts between those of the command.
 fn in_short(option: Arg) -> Arg {
-    if option.is_global_set() { option.hide_short_help(true).hide_long_help(true) } else { option }
+    if option.is_global_set() {
+        option.hide_short_help(true).hide_long_help(true)
+    } else {
+        option
+    }
 }
 
 fn with_page(command: Command, name: &str) -> Command {
@@ -59,31 +73,65 @@ fn with_page(command: Command, name: &str) -> Command {
         .filter(|flag| of_command.contains(flag) && !(name == "open" && **flag == "for"))
         .map(|flag| format!("--{flag}"))
         .collect();
-    let command = if name == "open" { command.mut_args(|flag| if is_of_closing(&flag) { flag.hide(true) } else { flag }) } else { command };
-    let command = command.mut_args(|flag| if flag.get_long() == Some("node") { with_missing(flag, &missing) } else { flag });
+    let command = if name == "open" {
+        command.mut_args(|flag| {
+            if is_of_closing(&flag) {
+                flag.hide(true)
+            } else {
+                flag
+            }
+        })
+    } else {
+        command
+    };
+    let command = command.mut_args(|flag| {
+        if flag.get_long() == Some("node") {
+            with_missing(flag, &missing)
+        } else {
+            flag
+        }
+    });
     let (short, long) = after(name);
     command.after_help(short).after_long_help(long)
 }
 
 /// Adds to `--node` which flags of the command it cannot be combined with.
 fn with_missing(node: Arg, missing: &[String]) -> Arg {
-    let Some(help) = node.get_long_help().map(ToString::to_string) else { return node };
-    if missing.is_empty() { node } else { node.long_help(format!("{help} Not with {}.", missing.join(", "))) }
+    let Some(help) = node.get_long_help().map(ToString::to_string) else {
+        return node;
+    };
+    if missing.is_empty() {
+        node
+    } else {
+        node.long_help(format!("{help} Not with {}.", missing.join(", ")))
+    }
 }
 
 /// What follows a command's own options, in the short and in the long help.
 fn after(name: &str) -> (String, String) {
-    let short = paragraph("Global options", &format!("soramode help options. Details and examples: soramode help {name}"));
+    let short = paragraph(
+        "Global options",
+        &format!("soramode help options. Details and examples: soramode help {name}"),
+    );
     let page = page(name);
-    (short, [global_table(), exits(page), example_lines(page)].join("\n\n"))
+    (
+        short,
+        [global_table(), exits(page), example_lines(page)].join("\n\n"),
+    )
 }
 
 /// A topic of [`TOPICS`].
 pub(crate) fn topic(name: &str) -> Option<String> {
     match name {
         "options" => {
-            let mut options = Global::augment_args(Command::new("soramode")).disable_help_flag(true).help_template("{options}");
-            Some(format!("{}\n{}\n\n{DURATIONS}", heading("Global options"), options.render_long_help().to_string().trim_end()))
+            let mut options = Global::augment_args(Command::new("soramode"))
+                .disable_help_flag(true)
+                .help_template("{options}");
+            Some(format!(
+                "{}\n{}\n\n{DURATIONS}",
+                heading("Global options"),
+                options.render_long_help().to_string().trim_end()
+            ))
         }
         "exit-codes" => Some(exit_codes()),
         _ => None,
@@ -92,41 +140,87 @@ pub(crate) fn topic(name: &str) -> Option<String> {
 
 /// The options that every command takes.
 pub(crate) fn global_options() -> Vec<Arg> {
-    Global::augment_args(Command::new("soramode")).get_arguments().cloned().collect()
+    Global::augment_args(Command::new("soramode"))
+        .get_arguments()
+        .cloned()
+        .collect()
 }
 
 /// `-o, --output <FORMAT>`
 fn spelled(option: &Arg) -> String {
-    let short = option.get_short().map_or_else(|| "    ".to_owned(), |short| format!("-{short}, "));
+    let short = option
+        .get_short()
+        .map_or_else(|| "    ".to_owned(), |short| format!("-{short}, "));
     let takes_value = option.get_action().takes_values();
-    let value = option.get_value_names().filter(|_| takes_value).map(|names| format!(" <{}>", names.join(" "))).unwrap_or_default();
+    let value = option
+        .get_value_names()
+        .filter(|_| takes_value)
+        .map(|names| format!(" <{}>", names.join(" ")))
+        .unwrap_or_default();
     format!("{short}--{}{value}", option.get_long().unwrap_or_default())
 }
 
 fn global_table() -> String {
-    let rows: Vec<(String, String)> =
-        global_options().iter().map(|option| (spelled(option), option.get_help().map(ToString::to_string).unwrap_or_default())).collect();
-    format!("{}\n{}", heading("Global options (in full: soramode help options)"), table(&rows))
+    let rows: Vec<(String, String)> = global_options()
+        .iter()
+        .map(|option| {
+            (
+                spelled(option),
+                option
+                    .get_help()
+                    .map(ToString::to_string)
+                    .unwrap_or_default(),
+            )
+        })
+        .collect();
+    format!(
+        "{}\n{}",
+        heading("Global options (in full: soramode help options)"),
+        table(&rows)
+    )
 }
 
 fn table(rows: &[(String, String)]) -> String {
-    let width = rows.iter().map(|(word, _)| word.len()).max().unwrap_or_default();
-    let lines: Vec<String> = rows.iter().map(|(word, text)| format!("  {word:<width$}  {text}")).collect();
+    let width = rows
+        .iter()
+        .map(|(word, _)| word.len())
+        .max()
+        .unwrap_or_default();
+    let lines: Vec<String> = rows
+        .iter()
+        .map(|(word, text)| format!("  {word:<width$}  {text}"))
+        .collect();
     lines.join("\n")
 }
 
 /// An exit code as a word.
 pub(crate) fn code(exit: Exit) -> String {
-    if exit == ANY_OTHER { "any".to_owned() } else { exit.code().to_string() }
+    if exit == ANY_OTHER {
+        "any".to_owned()
+    } else {
+        exit.code().to_string()
+    }
 }
 
 fn exits(page: &Page) -> String {
-    let lines: Vec<String> = page.exits.iter().map(|(exit, text)| format!("  {:>3}  {text}", code(*exit))).collect();
-    format!("{}\n{}", heading("Exit codes (all: soramode help exit-codes)"), lines.join("\n"))
+    let lines: Vec<String> = page
+        .exits
+        .iter()
+        .map(|(exit, text)| format!("  {:>3}  {text}", code(*exit)))
+        .collect();
+    format!(
+        "{}\n{}",
+        heading("Exit codes (all: soramode help exit-codes)"),
+        lines.join("\n")
+    )
 }
 
 fn example_lines(page: &Page) -> String {
-    let lines: Vec<String> = page.examples.iter().map(|Example { line, what }| format!("  # {what}\n  {line}")).collect();
+    let lines: Vec<String> = page
+        .examples
+        .iter()
+        .map(|Example { line, what }| format!("  # {what}\n  {line}"))
+        .collect();
     format!("{}\n{}", heading("Examples"), lines.join("\n"))
 }
 
@@ -153,8 +247,14 @@ mod tests {
     fn commands() -> Vec<(String, Command)> {
         let whole = Args::whole_command();
         let with_parts = |verb: &Command| {
-            let parts = verb.get_subcommands().map(|part| (format!("{} {}", verb.get_name(), part.get_name()), part.clone()));
-            std::iter::once((verb.get_name().to_owned(), verb.clone())).chain(parts.collect::<Vec<_>>())
+            let parts = verb.get_subcommands().map(|part| {
+                (
+                    format!("{} {}", verb.get_name(), part.get_name()),
+                    part.clone(),
+                )
+            });
+            std::iter::once((verb.get_name().to_owned(), verb.clone()))
+                .chain(parts.collect::<Vec<_>>())
         };
         whole.get_subcommands().flat_map(with_parts).collect()
     }
@@ -163,13 +263,27 @@ mod tests {
     fn each_command_has_exit_codes_and_examples_of_its_own() {
         let names: Vec<String> = commands().into_iter().map(|(name, _)| name).collect();
         let pages: Vec<&str> = examples().map(|(command, _)| command).skip(1).collect();
-        assert_eq!(pages.iter().filter(|page| !names.iter().any(|name| name == *page)).count(), 0, "{pages:?}");
+        assert_eq!(
+            pages
+                .iter()
+                .filter(|page| !names.iter().any(|name| name == *page))
+                .count(),
+            0,
+            "{pages:?}"
+        );
         for name in names {
             let page = page(&name);
-            assert!(pages.contains(&name.as_str()) && !page.exits.is_empty() && !page.examples.is_empty(), "{name}");
+            assert!(
+                pages.contains(&name.as_str())
+                    && !page.exits.is_empty()
+                    && !page.examples.is_empty(),
+                "{name}"
+            );
             for Example { line, what } in page.examples {
                 assert!(
-                    line.contains(&format!("soramode {name} ")) || line.ends_with(&name) || line.contains(&format!("{name} ")),
+                    line.contains(&format!("soramode {name} "))
+                        || line.ends_with(&name)
+                        || line.contains(&format!("{name} ")),
                     "{name}: {line}"
                 );
                 assert!(!what.ends_with('.'), "{what}");
@@ -183,9 +297,15 @@ mod tests {
             let mut command = command.term_width(TERMINAL.0);
             let short = command.render_help().to_string();
             let lines = short.trim_end().lines().count();
-            assert!(lines < TERMINAL.1, "{name} has {lines} lines, and a prompt needs one:\n{short}");
+            assert!(
+                lines < TERMINAL.1,
+                "{name} has {lines} lines, and a prompt needs one:\n{short}"
+            );
             for text in [short, command.render_long_help().to_string()] {
-                let wide: Vec<&str> = text.lines().filter(|line| line.chars().count() > TERMINAL.0).collect();
+                let wide: Vec<&str> = text
+                    .lines()
+                    .filter(|line| line.chars().count() > TERMINAL.0)
+                    .collect();
                 assert!(wide.is_empty(), "{name}: {wide:#?}");
             }
         }
@@ -196,15 +316,24 @@ mod tests {
     fn no_line_of_ours_is_broken() {
         for (name, command) in commands() {
             let ours = StyledStr::from(after(&name).1).to_string();
-            let shown = command.term_width(TERMINAL.0).render_long_help().to_string();
-            assert!(shown.trim_end().ends_with(ours.trim_end()), "{name}:\n{shown}");
+            let shown = command
+                .term_width(TERMINAL.0)
+                .render_long_help()
+                .to_string();
+            assert!(
+                shown.trim_end().ends_with(ours.trim_end()),
+                "{name}:\n{shown}"
+            );
         }
     }
 
     #[test]
     fn topics_are_printed() {
         for name in TOPICS {
-            assert!(topic(name).is_some_and(|text| text.lines().count() > 10), "{name}");
+            assert!(
+                topic(name).is_some_and(|text| text.lines().count() > 10),
+                "{name}"
+            );
         }
         assert_eq!(topic("drain"), None);
     }

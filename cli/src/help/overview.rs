@@ -25,32 +25,66 @@ static GROUPS: [Group; 6] = [
         heading: "Mode and drain",
         lines: &[
             Several(&["get", "set"], "Print the mode; set it"),
-            Several(&["open", "close"], "Open the node; close it to new sessions"),
+            Several(
+                &["open", "close"],
+                "Open the node; close it to new sessions",
+            ),
             One("drain"),
             One("maintain"),
-            Several(&["wait", "is"], "Wait for a condition; test it: exit 0 if true, 1 if false"),
+            Several(
+                &["wait", "is"],
+                "Wait for a condition; test it: exit 0 if true, 1 if false",
+            ),
         ],
     },
     Group {
         heading: "Look",
         lines: &[
             One("status"),
-            Several(&["sessions", "session"], "List sessions; show one with its connections"),
+            Several(
+                &["sessions", "session"],
+                "List sessions; show one with its connections",
+            ),
             One("connections"),
             One("explain"),
-            Several(&["tail", "history"], "Print events as they happen; list mode changes"),
-            Several(&["doctor", "info"], "Check the setup; show versions and permissions"),
+            Several(
+                &["tail", "history"],
+                "Print events as they happen; list mode changes",
+            ),
+            Several(
+                &["doctor", "info"],
+                "Check the setup; show versions and permissions",
+            ),
         ],
     },
     Group {
         heading: "Sessions by hand",
-        lines: &[Several(&["connect", "disconnect"], "Add or remove a connection, as a signalling server does"), One("end")],
+        lines: &[
+            Several(
+                &["connect", "disconnect"],
+                "Add or remove a connection, as a signalling server does",
+            ),
+            One("end"),
+        ],
     },
-    Group { heading: "Webhooks", lines: &[One("deliveries"), One("webhook")] },
-    Group { heading: "Cluster", lines: &[One("nodes")] },
+    Group {
+        heading: "Webhooks",
+        lines: &[One("deliveries"), One("webhook")],
+    },
+    Group {
+        heading: "Cluster",
+        lines: &[One("nodes")],
+    },
     Group {
         heading: "Help",
-        lines: &[One("drill"), One("completions"), Several(&["help", "version"], "Print help for a command; print the version")],
+        lines: &[
+            One("drill"),
+            One("completions"),
+            Several(
+                &["help", "version"],
+                "Print help for a command; print the version",
+            ),
+        ],
     },
 ];
 
@@ -60,32 +94,65 @@ last one has ended, take the node down, and open it again.";
 
 /// The groups: their headings, and the commands in them.
 pub(crate) fn groups() -> impl Iterator<Item = (&'static str, Vec<&'static str>)> {
-    GROUPS.iter().map(|group| (group.heading, group.lines.iter().flat_map(Line::names).copied().collect()))
+    GROUPS.iter().map(|group| {
+        (
+            group.heading,
+            group.lines.iter().flat_map(Line::names).copied().collect(),
+        )
+    })
 }
 
 /// The other commands in the group of this one.
 pub(crate) fn siblings(command: &str) -> impl Iterator<Item = &'static str> {
     let group = groups().find(|(_, commands)| commands.contains(&command));
-    group.map(|(_, commands)| commands).unwrap_or_default().into_iter().filter(move |sibling| *sibling != command)
+    group
+        .map(|(_, commands)| commands)
+        .unwrap_or_default()
+        .into_iter()
+        .filter(move |sibling| *sibling != command)
 }
 
 /// The whole page.
 pub(super) fn text(root: &Command) -> String {
-    let width = GROUPS.iter().flat_map(|group| group.lines).map(|line| line.words().len()).max().unwrap_or_default();
+    let width = GROUPS
+        .iter()
+        .flat_map(|group| group.lines)
+        .map(|line| line.words().len())
+        .max()
+        .unwrap_or_default();
     let groups = GROUPS.iter().map(|group| {
-        let lines = group.lines.iter().map(|line| format!("  {:<width$}  {}", line.words(), line.text(root)));
-        std::iter::once(heading(group.heading)).chain(lines).collect::<Vec<_>>().join("\n")
+        let lines = group
+            .lines
+            .iter()
+            .map(|line| format!("  {:<width$}  {}", line.words(), line.text(root)));
+        std::iter::once(heading(group.heading))
+            .chain(lines)
+            .collect::<Vec<_>>()
+            .join("\n")
     });
-    let examples: Vec<(String, String)> = page("soramode").examples.iter().map(|it| (it.line.to_owned(), it.what.to_owned())).collect();
+    let examples: Vec<(String, String)> = page("soramode")
+        .examples
+        .iter()
+        .map(|it| (it.line.to_owned(), it.what.to_owned()))
+        .collect();
     let parts = [
         INTRODUCTION.to_owned(),
         format!("{} soramode [OPTIONS] <COMMAND>", heading("Usage")),
         groups.collect::<Vec<_>>().join("\n"),
         format!("{}\n{}", heading("Examples"), table(&examples)),
         [
-            paragraph("Help for a command", "soramode drain -h, soramode help drain, man soramode-drain"),
-            paragraph("Global options", "-o json, -q, --socket PATH, ...: soramode help options"),
-            paragraph("Exit codes", "0 done, 1 no, others: soramode help exit-codes, man soramode"),
+            paragraph(
+                "Help for a command",
+                "soramode drain -h, soramode help drain, man soramode-drain",
+            ),
+            paragraph(
+                "Global options",
+                "-o json, -q, --socket PATH, ...: soramode help options",
+            ),
+            paragraph(
+                "Exit codes",
+                "0 done, 1 no, others: soramode help exit-codes, man soramode",
+            ),
         ]
         .join("\n"),
     ];
@@ -106,7 +173,11 @@ impl Line {
 
     fn text(&self, root: &Command) -> String {
         match self {
-            One(name) => root.find_subcommand(name).and_then(Command::get_about).map(ToString::to_string).unwrap_or_default(),
+            One(name) => root
+                .find_subcommand(name)
+                .and_then(Command::get_about)
+                .map(ToString::to_string)
+                .unwrap_or_default(),
             Several(_, text) => (*text).to_owned(),
         }
     }
@@ -136,8 +207,15 @@ mod tests {
     #[test]
     fn the_page_fits_a_screen() {
         let page = StyledStr::from(text(&Args::whole_command())).to_string();
-        assert!(page.lines().count() <= SCREEN.0, "{} lines", page.lines().count());
-        let wide: Vec<&str> = page.lines().filter(|line| line.chars().count() > SCREEN.1).collect();
+        assert!(
+            page.lines().count() <= SCREEN.0,
+            "{} lines",
+            page.lines().count()
+        );
+        let wide: Vec<&str> = page
+            .lines()
+            .filter(|line| line.chars().count() > SCREEN.1)
+            .collect();
         assert!(wide.is_empty(), "{wide:#?}");
     }
 }

@@ -43,8 +43,18 @@ pub(super) struct Feed<'a> {
 type Ways<'a> = (Daemon<'a>, Daemon<'a>);
 
 impl<'a> Feed<'a> {
-    pub(super) fn new(socket: &'a Socket, updates: mpsc::Sender<Update>, filter: watch::Receiver<Filter>) -> Self {
-        Self { socket, updates, filter, live_from: 0, begun: None }
+    pub(super) fn new(
+        socket: &'a Socket,
+        updates: mpsc::Sender<Update>,
+        filter: watch::Receiver<Filter>,
+    ) -> Self {
+        Self {
+            socket,
+            updates,
+            filter,
+            live_from: 0,
+            begun: None,
+        }
     }
 
     /// The first look. What fails here fails the command.
@@ -60,12 +70,26 @@ impl<'a> Feed<'a> {
         let mut asked = self.socket.connect().await?;
         let mut events = self.socket.connect().await?;
         // Only a subscription returns the current sequence number.
-        let Subscribed { next_seq, oldest_seq, .. } = asked.call(&Subscribe::default()).await?;
+        let Subscribed {
+            next_seq,
+            oldest_seq,
+            ..
+        } = asked.call(&Subscribe::default()).await?;
         asked.call(&Unsubscribe {}).await?;
         let filter = *self.filter.borrow_and_update();
-        let look_back = if filter == Filter::All { LOOK_BACK_AMONG_ALL } else { LOOK_BACK };
+        let look_back = if filter == Filter::All {
+            LOOK_BACK_AMONG_ALL
+        } else {
+            LOOK_BACK
+        };
         let from = SubscribeFrom::Seq(next_seq.saturating_sub(look_back).max(oldest_seq).max(1));
-        events.call(&Subscribe { from, types: Some(filter.types()), ends: false }).await?;
+        events
+            .call(&Subscribe {
+                from,
+                types: Some(filter.types()),
+                ends: false,
+            })
+            .await?;
         self.live_from = next_seq;
         self.send(Update::Begun).await;
         Ok((asked, events))
@@ -73,7 +97,13 @@ impl<'a> Feed<'a> {
 
     async fn subscribe(&mut self, events: &mut Daemon<'a>) -> Result<(), Failure> {
         let types = self.filter.borrow_and_update().types();
-        events.call(&Subscribe { types: Some(types), ..Subscribe::default() }).await.map(drop)
+        events
+            .call(&Subscribe {
+                types: Some(types),
+                ..Subscribe::default()
+            })
+            .await
+            .map(drop)
     }
 
     /// Goes on until the failure is one that no daemon could mend.
@@ -84,8 +114,12 @@ impl<'a> Feed<'a> {
                 Err(failure) => return failure,
                 Ok(()) => continue,
             };
-            let hint = failure.hint.map(|hint| format!(". {hint}")).unwrap_or_default();
-            self.send(Update::Lost(format!("{}{hint}", failure.message))).await;
+            let hint = failure
+                .hint
+                .map(|hint| format!(". {hint}"))
+                .unwrap_or_default();
+            self.send(Update::Lost(format!("{}{hint}", failure.message)))
+                .await;
             sleep(LOOK_PAUSE).await;
         }
     }
@@ -109,7 +143,11 @@ impl<'a> Feed<'a> {
 
     /// Passes events on, with a look now and then, for as long as they are few enough; then until the next look. Says whether another
     /// filter is wanted.
-    async fn listen(&mut self, ways: (&mut Daemon<'a>, &mut Daemon<'a>), looks: &mut Interval) -> Result<bool, Failure> {
+    async fn listen(
+        &mut self,
+        ways: (&mut Daemon<'a>, &mut Daemon<'a>),
+        looks: &mut Interval,
+    ) -> Result<bool, Failure> {
         let (asked, events) = ways;
         let mut taken = 0;
         loop {
@@ -141,9 +179,16 @@ impl<'a> Feed<'a> {
     }
 
     async fn look(&self, daemon: &mut Daemon<'_>) -> Result<(), Failure> {
-        let list = ListSessions { limit: Some(SESSIONS_MAX), ..ListSessions::default() };
+        let list = ListSessions {
+            limit: Some(SESSIONS_MAX),
+            ..ListSessions::default()
+        };
         let (status, sessions) = daemon.call_both(&GetStatus {}, &list).await?;
-        self.send(Update::Seen { status: Box::new(status), oldest: sessions.sessions }).await;
+        self.send(Update::Seen {
+            status: Box::new(status),
+            oldest: sessions.sessions,
+        })
+        .await;
         Ok(())
     }
 

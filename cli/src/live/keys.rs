@@ -37,11 +37,18 @@ fn next() -> io::Result<Option<Key>> {
     Ok(match event::read()? {
         Event::Key(key) if key.kind == KeyEventKind::Press => meaning(key),
         Event::Resize(..) => Some(Key::Redraw),
-        Event::Key(_) | Event::FocusGained | Event::FocusLost | Event::Mouse(_) | Event::Paste(_) => None,
+        Event::Key(_)
+        | Event::FocusGained
+        | Event::FocusLost
+        | Event::Mouse(_)
+        | Event::Paste(_) => None,
     })
 }
 
-#[expect(clippy::wildcard_enum_match_arm, reason = "a keyboard has more keys than are listened to")]
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "a keyboard has more keys than are listened to"
+)]
 fn meaning(key: KeyEvent) -> Option<Key> {
     match key.code {
         KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => Some(Key::Interrupt),
@@ -64,8 +71,17 @@ mod tests {
         assert_eq!(plain(KeyCode::Char('q')), Some(Key::Quit));
         assert_eq!(plain(KeyCode::Char('p')), Some(Key::Pause));
         assert_eq!(plain(KeyCode::Char('f')), Some(Key::Filter));
-        assert_eq!(meaning(KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL)), Some(Key::Interrupt));
-        for code in [KeyCode::Enter, KeyCode::Char('c'), KeyCode::Char('n'), KeyCode::Char('b'), KeyCode::F(1)] {
+        assert_eq!(
+            meaning(KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL)),
+            Some(Key::Interrupt)
+        );
+        for code in [
+            KeyCode::Enter,
+            KeyCode::Char('c'),
+            KeyCode::Char('n'),
+            KeyCode::Char('b'),
+            KeyCode::F(1),
+        ] {
             assert_eq!(plain(code), None, "{code:?}");
         }
     }

@@ -31,10 +31,15 @@ const FRAME_PAUSE: Duration = Duration::from_millis(250);
 pub(crate) async fn run(context: &Context<'_>) -> Result<Exit, Failure> {
     if context.output.format() != Format::Table || !context.output.is_on_terminal() {
         let failure = Failure::new(Exit::Usage, "--watch needs a terminal");
-        return Err(failure.with_hint("In a script, run soramode -o json status repeatedly, or read soramode tail"));
+        return Err(failure.with_hint(
+            "In a script, run soramode -o json status repeatedly, or read soramode tail",
+        ));
     }
     if !can_move_cursor() {
-        let failure = Failure::new(Exit::Usage, "--watch cannot draw on a terminal with this TERM");
+        let failure = Failure::new(
+            Exit::Usage,
+            "--watch cannot draw on a terminal with this TERM",
+        );
         return Err(failure.with_hint("Set TERM to the terminal's type, such as xterm-256color"));
     }
     let (updates, incoming) = mpsc::channel(UPDATES_MAX);
@@ -43,7 +48,14 @@ pub(crate) async fn run(context: &Context<'_>) -> Result<Exit, Failure> {
     feed.first().await?;
     let mut signals = Signals::listen()?;
     let screen = Screen::open(&context.output).map_err(|problem| cannot_draw(&problem))?;
-    let live = Live { model: Model::default(), screen, keys: keys::read(), incoming, filters, drawn: None };
+    let live = Live {
+        model: Model::default(),
+        screen,
+        keys: keys::read(),
+        incoming,
+        filters,
+        drawn: None,
+    };
     tokio::select! {
         exit = live.run(&mut signals) => exit,
         failure = feed.run() => Err(failure),
@@ -51,7 +63,10 @@ pub(crate) async fn run(context: &Context<'_>) -> Result<Exit, Failure> {
 }
 
 fn cannot_draw(problem: &std::io::Error) -> Failure {
-    Failure::new(Exit::Failed, format!("cannot draw on the terminal: {problem}"))
+    Failure::new(
+        Exit::Failed,
+        format!("cannot draw on the terminal: {problem}"),
+    )
 }
 
 struct Live {

@@ -65,7 +65,10 @@ impl Filter {
     }
 
     pub(super) fn types(self) -> Vec<EventPattern> {
-        self.patterns().iter().filter_map(|pattern| pattern.parse().ok()).collect()
+        self.patterns()
+            .iter()
+            .filter_map(|pattern| pattern.parse().ok())
+            .collect()
     }
 
     const fn next(self) -> Self {
@@ -110,7 +113,11 @@ impl History {
 
     /// The last so many columns, oldest first.
     pub(super) fn last(&self, columns: usize) -> Vec<u64> {
-        self.columns.iter().skip(self.columns.len().saturating_sub(columns)).copied().collect()
+        self.columns
+            .iter()
+            .skip(self.columns.len().saturating_sub(columns))
+            .copied()
+            .collect()
     }
 }
 

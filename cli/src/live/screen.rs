@@ -7,7 +7,9 @@ use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::cursor::Show;
 use ratatui::crossterm::execute;
-use ratatui::crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode};
+use ratatui::crossterm::terminal::{
+    EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+};
 
 use super::model::Model;
 use super::view::{Look, draw};
@@ -23,7 +25,13 @@ impl Screen {
     pub(super) fn open(output: &Output) -> io::Result<Self> {
         let opened = take().and_then(|()| Terminal::new(CrosstermBackend::new(io::stdout())));
         let terminal = opened.inspect_err(|_| give_back())?;
-        Ok(Self { terminal, look: Look { paints: output.paints(), speaks_utf8: speaks_utf8(|name| std::env::var(name).ok()) } })
+        Ok(Self {
+            terminal,
+            look: Look {
+                paints: output.paints(),
+                speaks_utf8: speaks_utf8(|name| std::env::var(name).ok()),
+            },
+        })
     }
 
     /// Gives the terminal to the shell until that continues this process.
@@ -38,7 +46,9 @@ impl Screen {
 
     pub(super) fn draw(&mut self, model: &Model) -> io::Result<()> {
         let look = self.look;
-        self.terminal.draw(|frame| draw(frame, model, look)).map(drop)
+        self.terminal
+            .draw(|frame| draw(frame, model, look))
+            .map(drop)
     }
 }
 
@@ -61,8 +71,16 @@ fn give_back() {
 
 /// Whether the terminal shows more than ASCII, by the locale: the first of these that says anything.
 fn speaks_utf8(variable: impl Fn(&str) -> Option<String>) -> bool {
-    let said = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().filter_map(variable).find(|value| !value.is_empty());
-    said.is_some_and(|locale| locale.to_ascii_lowercase().replace('-', "").contains("utf8"))
+    let said = ["LC_ALL", "LC_CTYPE", "LANG"]
+        .into_iter()
+        .filter_map(variable)
+        .find(|value| !value.is_empty());
+    said.is_some_and(|locale| {
+        locale
+            .to_ascii_lowercase()
+            .replace('-', "")
+            .contains("utf8")
+    })
 }
 
 #[cfg(test)]
@@ -72,10 +90,21 @@ mod tests {
     #[test]
     fn the_locale_says_what_can_be_drawn() {
         let says = |said: &[(&str, &str)]| {
-            let said: Vec<(String, String)> = said.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-            speaks_utf8(|name| said.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone()))
+            let said: Vec<(String, String)> = said
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect();
+            speaks_utf8(|name| {
+                said.iter()
+                    .find(|(known, _)| known == name)
+                    .map(|(_, value)| value.clone())
+            })
         };
         assert!(says(&[("LANG", "ja_JP.UTF-8")]) && says(&[("LC_CTYPE", "C.utf8"), ("LANG", "C")]));
-        assert!(!says(&[]) && !says(&[("LANG", "C")]) && !says(&[("LC_ALL", "C"), ("LANG", "en_US.UTF-8")]));
+        assert!(
+            !says(&[])
+                && !says(&[("LANG", "C")])
+                && !says(&[("LC_ALL", "C"), ("LANG", "en_US.UTF-8")])
+        );
     }
 }

@@ -25,7 +25,14 @@ const COLUMNS_MIN: u16 = 40;
 const LABEL_COLUMNS: u16 = 24;
 
 /// What of an event would only push the rest out of sight; soramode tail shows it.
-const LEFT_OUT: [&str; 6] = ["session_id", "created_time", "destroyed_time", "max_connections", "total_connections", "event_id"];
+const LEFT_OUT: [&str; 6] = [
+    "session_id",
+    "created_time",
+    "destroyed_time",
+    "max_connections",
+    "total_connections",
+    "event_id",
+];
 
 /// Bars of characters that every terminal has.
 const ASCII_BARS: bar::Set<'static> = bar::Set {
@@ -49,20 +56,25 @@ pub(super) struct Look {
 
 impl Look {
     fn in_colour(self, colour: Color) -> Style {
-        if self.paints { Style::new().fg(colour) } else { Style::new() }
+        if self.paints {
+            Style::new().fg(colour)
+        } else {
+            Style::new()
+        }
     }
 
     /// What must not be overlooked, without a colour too.
     fn alarm(self) -> Style {
-        self.in_colour(Color::Red).add_modifier(Modifier::BOLD | Modifier::REVERSED)
+        self.in_colour(Color::Red)
+            .add_modifier(Modifier::BOLD | Modifier::REVERSED)
     }
 
     fn mode(self, mode: Mode) -> Style {
         match mode {
             Mode::Normal => self.in_colour(Color::Green).add_modifier(Modifier::BOLD),
-            Mode::BlockNewSession | Mode::BlockNewConnection => {
-                self.in_colour(Color::Yellow).add_modifier(Modifier::BOLD | Modifier::REVERSED)
-            }
+            Mode::BlockNewSession | Mode::BlockNewConnection => self
+                .in_colour(Color::Yellow)
+                .add_modifier(Modifier::BOLD | Modifier::REVERSED),
             Mode::Initial => self.alarm(),
         }
     }
@@ -70,17 +82,31 @@ impl Look {
 
 /// A name of a part.
 fn heading(text: impl Into<String>) -> TextLine<'static> {
-    TextLine::styled(text.into(), Style::new().add_modifier(Modifier::BOLD | Modifier::UNDERLINED))
+    TextLine::styled(
+        text.into(),
+        Style::new().add_modifier(Modifier::BOLD | Modifier::UNDERLINED),
+    )
 }
 
 pub(super) fn draw(frame: &mut Frame<'_>, model: &Model, look: Look) {
     let area = frame.area();
-    let Some(status) = model.status.as_deref() else { return };
+    let Some(status) = model.status.as_deref() else {
+        return;
+    };
     if area.height < ROWS_MIN || area.width < COLUMNS_MIN {
-        let words = format!("{}: {}, {} sessions (the window is too small for more)", status.node_name, status.mode.mode, status.sessions);
-        return frame.render_widget(Paragraph::new(escape(&words).into_owned()).wrap(Wrap { trim: true }), area);
+        let words = format!(
+            "{}: {}, {} sessions (the window is too small for more)",
+            status.node_name, status.mode.mode, status.sessions
+        );
+        return frame.render_widget(
+            Paragraph::new(escape(&words).into_owned()).wrap(Wrap { trim: true }),
+            area,
+        );
     }
-    let (head, alarms) = (head(model, status, look, area.width), alarm_lines(&alarms(model, status), area));
+    let (head, alarms) = (
+        head(model, status, look, area.width),
+        alarm_lines(&alarms(model, status), area),
+    );
     let facts = fact_lines(status, area.width);
     let length = |lines: usize| Constraint::Length(u16::try_from(lines).unwrap_or(u16::MAX));
     let parts = [
@@ -93,17 +119,52 @@ pub(super) fn draw(frame: &mut Frame<'_>, model: &Model, look: Look) {
         Constraint::Fill(1),
         Constraint::Length(1),
     ];
-    let [top, alarm, sessions, connections, below, oldest, events, bottom] = Layout::vertical(parts).areas(area);
+    let [
+        top,
+        alarm,
+        sessions,
+        connections,
+        below,
+        oldest,
+        events,
+        bottom,
+    ] = Layout::vertical(parts).areas(area);
     frame.render_widget(Paragraph::new(head), top);
-    let alarms: Vec<TextLine<'_>> = alarms.into_iter().map(|words| TextLine::styled(words, look.alarm())).collect();
+    let alarms: Vec<TextLine<'_>> = alarms
+        .into_iter()
+        .map(|words| TextLine::styled(words, look.alarm()))
+        .collect();
     frame.render_widget(Paragraph::new(alarms), alarm);
-    draw_history(frame, sessions, (&counted(status.sessions, "session"), &model.sessions), look);
-    draw_history(frame, connections, (&counted(status.connections, "connection"), &model.connections), look);
+    draw_history(
+        frame,
+        sessions,
+        (&counted(status.sessions, "session"), &model.sessions),
+        look,
+    );
+    draw_history(
+        frame,
+        connections,
+        (
+            &counted(status.connections, "connection"),
+            &model.connections,
+        ),
+        look,
+    );
     frame.render_widget(Paragraph::new(facts), below);
-    frame.render_widget(Paragraph::new(session_lines((&model.oldest, status.sessions), oldest)), oldest);
+    frame.render_widget(
+        Paragraph::new(session_lines((&model.oldest, status.sessions), oldest)),
+        oldest,
+    );
     frame.render_widget(Paragraph::new(event_lines(model, events)), events);
-    let keys = format!(" q quit   p {}   f events: {}", if model.is_paused { "continue" } else { "pause" }, model.filter.name());
-    frame.render_widget(Paragraph::new(keys).style(Style::new().add_modifier(Modifier::DIM)), bottom);
+    let keys = format!(
+        " q quit   p {}   f events: {}",
+        if model.is_paused { "continue" } else { "pause" },
+        model.filter.name()
+    );
+    frame.render_widget(
+        Paragraph::new(keys).style(Style::new().add_modifier(Modifier::DIM)),
+        bottom,
+    );
 }
 
 fn counted(count: u64, name: &str) -> String {
@@ -122,76 +183,144 @@ fn head(model: &Model, status: &Status, look: Look, width: u16) -> Vec<TextLine<
         (false, false) => "  INCOMPLETE",
         (false, true) => "  INCOMPLETE  PAUSED",
     };
-    let room = width.saturating_sub(cells::width(&shown_mode) + paused.len() + 2).max(NAME_CELLS_MIN);
+    let room = width
+        .saturating_sub(cells::width(&shown_mode) + paused.len() + 2)
+        .max(NAME_CELLS_MIN);
     let name = cells::cut_middle(&escape(status.node_name.as_str()), room).into_owned();
     let mut left = room.saturating_sub(cells::width(&name));
-    let mut first =
-        vec![Span::styled(name, bold), Span::raw("  "), Span::styled(shown_mode, look.mode(mode.mode)), Span::styled(paused, bold)];
-    for part in [format!("  {}", status.membership), format!("  {}", times::local(times::now()))] {
+    let mut first = vec![
+        Span::styled(name, bold),
+        Span::raw("  "),
+        Span::styled(shown_mode, look.mode(mode.mode)),
+        Span::styled(paused, bold),
+    ];
+    for part in [
+        format!("  {}", status.membership),
+        format!("  {}", times::local(times::now())),
+    ] {
         if part.len() <= left {
             left -= part.len();
             first.push(Span::raw(part));
         }
     }
-    let reason = mode.reason.as_deref().map(|reason| format!(", {}", quoted(reason))).unwrap_or_default();
-    let until = mode.expires_at.map(|time| format!(", until {} ({})", times::local(time), times::until(time))).unwrap_or_default();
+    let reason = mode
+        .reason
+        .as_deref()
+        .map(|reason| format!(", {}", quoted(reason)))
+        .unwrap_or_default();
+    let until = mode
+        .expires_at
+        .map(|time| format!(", until {} ({})", times::local(time), times::until(time)))
+        .unwrap_or_default();
     let left = match status.sessions {
         _ if !mode.mode.is_block() => String::new(),
         0 if status.sessions_complete => "drained; ".to_owned(),
         sessions => format!("{} left; ", counted(sessions, "session").trim_start()),
     };
-    let second = format!("{left}for {} by {}{reason}{until}, generation {}", times::age(mode.since), escape(&mode.actor), mode.generation);
-    std::iter::once(TextLine::from(first)).chain(cells::wrap(&second, width).into_iter().map(TextLine::raw)).collect()
+    let second = format!(
+        "{left}for {} by {}{reason}{until}, generation {}",
+        times::age(mode.since),
+        escape(&mode.actor),
+        mode.generation
+    );
+    std::iter::once(TextLine::from(first))
+        .chain(cells::wrap(&second, width).into_iter().map(TextLine::raw))
+        .collect()
 }
 
 /// What is not as it should be, most urgent first.
 fn alarms(model: &Model, status: &Status) -> Vec<String> {
     let mut alarms = Vec::new();
     if let Some((since, why)) = &model.lost {
-        alarms.push(format!("NO DAEMON for {}: showing the last known state. {}", times::span(since.elapsed()), escape(why)));
+        alarms.push(format!(
+            "NO DAEMON for {}: showing the last known state. {}",
+            times::span(since.elapsed()),
+            escape(why)
+        ));
     }
-    alarms.extend(status.warnings.iter().map(|warning| escape(warning).into_owned()));
+    alarms.extend(
+        status
+            .warnings
+            .iter()
+            .map(|warning| escape(warning).into_owned()),
+    );
     if !status.sessions_complete {
         let missing = status
             .sources
             .iter()
             .filter(|source| !source.complete)
             .map(|source| source.incomplete_reason.as_deref().unwrap_or(&source.name));
-        alarms.push(format!("session list incomplete: {}", escape(&missing.collect::<Vec<&str>>().join("; "))));
+        alarms.push(format!(
+            "session list incomplete: {}",
+            escape(&missing.collect::<Vec<&str>>().join("; "))
+        ));
     }
     if status.shadow {
         alarms.push(SHADOW.to_owned());
     }
-    let problem = status.cluster.as_deref().and_then(|cluster| cluster.problem.as_ref());
+    let problem = status
+        .cluster
+        .as_deref()
+        .and_then(|cluster| cluster.problem.as_ref());
     alarms.extend(problem.map(|problem| format!("cluster: {}", escape(problem))));
-    let failing = status.upstreams.iter().filter_map(|upstream| Some((upstream, upstream.problem.as_ref()?)));
-    alarms.extend(failing.map(|(upstream, problem)| format!("{}: {}", escape(&upstream.name), escape(problem))));
+    let failing = status
+        .upstreams
+        .iter()
+        .filter_map(|upstream| Some((upstream, upstream.problem.as_ref()?)));
+    alarms.extend(
+        failing
+            .map(|(upstream, problem)| format!("{}: {}", escape(&upstream.name), escape(problem))),
+    );
     alarms
 }
 
 /// The alarms, each whole, since what to do stands at its end; where there is no room for all lines, that is said.
 fn alarm_lines(alarms: &[String], area: Rect) -> Vec<String> {
-    let mut lines: Vec<String> = alarms.iter().flat_map(|alarm| cells::fit_flush(alarm, usize::from(area.width))).collect();
+    let mut lines: Vec<String> = alarms
+        .iter()
+        .flat_map(|alarm| cells::fit_flush(alarm, usize::from(area.width)))
+        .collect();
     let room = usize::from(area.height / 2);
     if lines.len() > room {
         let left_out = lines.len() - room + 1;
         lines.truncate(room.saturating_sub(1));
-        lines.push(cells::cut(&format!("and {left_out} more lines: see soramode status"), usize::from(area.width)).into_owned());
+        lines.push(
+            cells::cut(
+                &format!("and {left_out} more lines: see soramode status"),
+                usize::from(area.width),
+            )
+            .into_owned(),
+        );
     }
     lines
 }
 
 fn draw_history(frame: &mut Frame<'_>, area: Rect, named: (&str, &History), look: Look) {
     let (name, history) = named;
-    let [label, bars] = Layout::horizontal([Constraint::Length(LABEL_COLUMNS), Constraint::Fill(1)]).areas(area);
+    let [label, bars] =
+        Layout::horizontal([Constraint::Length(LABEL_COLUMNS), Constraint::Fill(1)]).areas(area);
     let columns = history.last(usize::from(bars.width));
-    let (least, most) = (columns.iter().min().copied().unwrap_or(0), columns.iter().max().copied().unwrap_or(0));
+    let (least, most) = (
+        columns.iter().min().copied().unwrap_or(0),
+        columns.iter().max().copied().unwrap_or(0),
+    );
     let range = format!("{:>10} min {least}, max {most}", "");
     let dim = Style::new().add_modifier(Modifier::DIM);
-    let words = vec![TextLine::styled(name.to_owned(), Style::new().add_modifier(Modifier::BOLD)), TextLine::styled(range, dim)];
+    let words = vec![
+        TextLine::styled(name.to_owned(), Style::new().add_modifier(Modifier::BOLD)),
+        TextLine::styled(range, dim),
+    ];
     frame.render_widget(Paragraph::new(words), label);
-    let set = if look.speaks_utf8 { bar::NINE_LEVELS } else { ASCII_BARS };
-    let sparkline = Sparkline::default().data(&columns).max(most.max(1)).bar_set(set).style(look.in_colour(Color::Cyan));
+    let set = if look.speaks_utf8 {
+        bar::NINE_LEVELS
+    } else {
+        ASCII_BARS
+    };
+    let sparkline = Sparkline::default()
+        .data(&columns)
+        .max(most.max(1))
+        .bar_set(set)
+        .style(look.in_colour(Color::Cyan));
     frame.render_widget(sparkline, bars);
 }
 
@@ -202,8 +331,16 @@ fn fact_lines(status: &Status, width: u16) -> Vec<TextLine<'static>> {
         StorageState::Failed => "CANNOT BE WRITTEN",
     };
     let owed = status.deliveries;
-    let rejected: Vec<String> = status.rejected.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
-    let rejected = if rejected.is_empty() { "0 connections".to_owned() } else { rejected.join(", ") };
+    let rejected: Vec<String> = status
+        .rejected
+        .iter()
+        .map(|(reason, count)| format!("{reason} {count}"))
+        .collect();
+    let rejected = if rejected.is_empty() {
+        "0 connections".to_owned()
+    } else {
+        rejected.join(", ")
+    };
     let uptime = times::span(std::time::Duration::from_secs(status.uptime_seconds));
     let facts = [
         format!(
@@ -212,7 +349,11 @@ fn fact_lines(status: &Status, width: u16) -> Vec<TextLine<'static>> {
         ),
         format!("rejected: {rejected}"),
     ];
-    facts.iter().flat_map(|fact| cells::wrap(fact, usize::from(width))).map(TextLine::raw).collect()
+    facts
+        .iter()
+        .flat_map(|fact| cells::wrap(fact, usize::from(width)))
+        .map(TextLine::raw)
+        .collect()
 }
 
 /// Cells of the age of a session, and of each count, with the gap before them.
@@ -227,7 +368,11 @@ fn session_lines((oldest, total): (&[Session], u64), area: Rect) -> Vec<TextLine
     let past_counts = (room.saturating_sub(CHANNEL_CELLS_MIN) / COUNT_CELLS).min(2);
     let channel_cells = room - past_counts * COUNT_CELLS;
     let line = |channel: &str, age: &str, counts: [&str; 3]| {
-        let counts = counts.iter().take(1 + past_counts).map(|count| cells::padded_left(count, COUNT_CELLS)).collect::<String>();
+        let counts = counts
+            .iter()
+            .take(1 + past_counts)
+            .map(|count| cells::padded_left(count, COUNT_CELLS))
+            .collect::<String>();
         format!(
             "{}{}{counts}",
             cells::padded(&cells::cut_middle(channel, channel_cells), channel_cells),
@@ -235,17 +380,40 @@ fn session_lines((oldest, total): (&[Session], u64), area: Rect) -> Vec<TextLine
         )
     };
     let row = |session: &Session| {
-        let Session { connections, max_connections, total_connections, created_at, .. } = session;
-        let counts = [connections, max_connections.max(connections), total_connections.max(connections)].map(ToString::to_string);
+        let Session {
+            connections,
+            max_connections,
+            total_connections,
+            created_at,
+            ..
+        } = session;
+        let counts = [
+            connections,
+            max_connections.max(connections),
+            total_connections.max(connections),
+        ]
+        .map(ToString::to_string);
         let channel = escape(session.channel_id.as_str());
-        TextLine::raw(line(&channel, &times::age(*created_at), counts.each_ref().map(String::as_str)))
+        TextLine::raw(line(
+            &channel,
+            &times::age(*created_at),
+            counts.each_ref().map(String::as_str),
+        ))
     };
     let rows = usize::from(area.height).saturating_sub(1);
     let names = heading(line("OLDEST SESSIONS", "AGE", ["NOW", "MAX", "TOTAL"]));
     let is_cut = total > oldest.len().min(rows) as u64;
     let shown = oldest.len().min(rows.saturating_sub(usize::from(is_cut)));
-    let more = (is_cut && rows > 0).then(|| TextLine::raw(format!("and {} more: soramode sessions", total.saturating_sub(shown as u64))));
-    std::iter::once(names).chain(oldest.iter().take(shown).map(row)).chain(more).collect()
+    let more = (is_cut && rows > 0).then(|| {
+        TextLine::raw(format!(
+            "and {} more: soramode sessions",
+            total.saturating_sub(shown as u64)
+        ))
+    });
+    std::iter::once(names)
+        .chain(oldest.iter().take(shown).map(row))
+        .chain(more)
+        .collect()
 }
 
 fn event_lines(model: &Model, area: Rect) -> Vec<TextLine<'static>> {
@@ -253,14 +421,32 @@ fn event_lines(model: &Model, area: Rect) -> Vec<TextLine<'static>> {
     let width = usize::from(area.width);
     let newest_first = model.events.iter().rev().take(rows).map(|line| match line {
         Line::Event(event) => TextLine::raw(cells::cut(&event_line(event), width).into_owned()),
-        Line::Skipped => TextLine::styled("  too many events to show: some are left out", Style::new().add_modifier(Modifier::DIM)),
+        Line::Skipped => TextLine::styled(
+            "  too many events to show: some are left out",
+            Style::new().add_modifier(Modifier::DIM),
+        ),
     });
-    std::iter::once(heading("EVENTS, newest first")).chain(newest_first).collect()
+    std::iter::once(heading("EVENTS, newest first"))
+        .chain(newest_first)
+        .collect()
 }
 
 fn event_line(event: &Event) -> String {
     let name = event.kind.event_type().map_or("unknown", EventType::name);
-    let is_left_out = |field: &String| LEFT_OUT.iter().any(|name| field.split('=').next() == Some(*name));
-    let fields: Vec<String> = event_fields(event).iter().filter(|it| !is_left_out(it)).map(|it| escape(it).into_owned()).collect();
-    format!("{} {} {}", times::clock(event.timestamp), cells::padded(name, 20), fields.join(" "))
+    let is_left_out = |field: &String| {
+        LEFT_OUT
+            .iter()
+            .any(|name| field.split('=').next() == Some(*name))
+    };
+    let fields: Vec<String> = event_fields(event)
+        .iter()
+        .filter(|it| !is_left_out(it))
+        .map(|it| escape(it).into_owned())
+        .collect();
+    format!(
+        "{} {} {}",
+        times::clock(event.timestamp),
+        cells::padded(name, 20),
+        fields.join(" ")
+    )
 }

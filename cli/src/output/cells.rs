@@ -21,7 +21,11 @@ fn units(text: &str) -> impl DoubleEndedIterator<Item = &str> {
 /// The cells that a text takes: the sum of those of its units, so that parts of a text add up to the whole.
 pub(crate) fn width(text: &str) -> usize {
     // Printable ASCII, which most ids are, takes a cell a byte.
-    if text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) { text.len() } else { units(text).map(UnicodeWidthStr::width).sum() }
+    if text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+        text.len()
+    } else {
+        units(text).map(UnicodeWidthStr::width).sum()
+    }
 }
 
 /// Returns how many bytes of the units, in this order, fit in this many cells.
@@ -42,7 +46,8 @@ fn split(text: &str, cells: usize) -> (&str, &str) {
 
 /// Returns the longest end that fits in this many cells.
 fn end(text: &str, cells: usize) -> &str {
-    text.split_at(text.len() - fitting(units(text).rev(), cells)).1
+    text.split_at(text.len() - fitting(units(text).rev(), cells))
+        .1
 }
 
 /// Cuts the text to this many cells, with a mark at the cut end.
@@ -62,7 +67,10 @@ pub(crate) fn cut_middle(text: &str, cells: usize) -> Cow<'_, str> {
         _ => {
             let rest = cells - 1;
             let begin = split(text, rest.div_ceil(2)).0;
-            Cow::Owned(format!("{begin}{ELLIPSIS}{}", end(text, rest - width(begin))))
+            Cow::Owned(format!(
+                "{begin}{ELLIPSIS}{}",
+                end(text, rest - width(begin))
+            ))
         }
     }
 }
@@ -109,8 +117,18 @@ const COMMANDS: [&str; 3] = ["soramode ", "systemctl ", "journalctl "];
 /// A message in lines of at most so many cells. A sentence with a command has a line of its own, which is not broken, so that the command
 /// can be copied whole.
 pub(crate) fn fit(message: &str, cells: usize) -> Vec<String> {
-    let mut lines = fit_flush(message, if width(message) <= cells { cells } else { cells.saturating_sub(INDENT) });
-    lines.iter_mut().skip(1).for_each(|line| line.insert_str(0, "  "));
+    let mut lines = fit_flush(
+        message,
+        if width(message) <= cells {
+            cells
+        } else {
+            cells.saturating_sub(INDENT)
+        },
+    );
+    lines
+        .iter_mut()
+        .skip(1)
+        .for_each(|line| line.insert_str(0, "  "));
     lines
 }
 
@@ -128,7 +146,11 @@ pub(crate) fn fit_flush(message: &str, cells: usize) -> Vec<String> {
         }
         lines.extend(wrap_prose(&std::mem::take(&mut prose), cells));
         let sentence = sentence.trim_end();
-        let (before, command) = if width(sentence) > cells { before_command(sentence, cells) } else { ("", sentence) };
+        let (before, command) = if width(sentence) > cells {
+            before_command(sentence, cells)
+        } else {
+            ("", sentence)
+        };
         lines.extend(wrap_prose(before, cells));
         lines.push(command.to_owned());
     }
@@ -138,14 +160,26 @@ pub(crate) fn fit_flush(message: &str, cells: usize) -> Vec<String> {
 
 /// Splits a sentence before its command, if that fits in a line of its own.
 fn before_command(sentence: &str, cells: usize) -> (&str, &str) {
-    let at = COMMANDS.iter().filter_map(|command| sentence.find(command)).min().unwrap_or_default();
+    let at = COMMANDS
+        .iter()
+        .filter_map(|command| sentence.find(command))
+        .min()
+        .unwrap_or_default();
     let (before, command) = sentence.split_at(at);
-    if width(command) <= cells { (before, command) } else { ("", sentence) }
+    if width(command) <= cells {
+        (before, command)
+    } else {
+        ("", sentence)
+    }
 }
 
 fn wrap_prose(prose: &str, cells: usize) -> Vec<String> {
     let prose = prose.trim_end();
-    if prose.is_empty() { Vec::new() } else { wrap(prose, cells) }
+    if prose.is_empty() {
+        Vec::new()
+    } else {
+        wrap(prose, cells)
+    }
 }
 
 #[cfg(test)]
@@ -205,14 +239,28 @@ mod tests {
     #[test]
     fn a_message_fits_and_its_command_stays_whole() {
         let undo = "Undo: soramode --socket /run/soramode/soramode.sock set normal";
-        let message = format!("node-01: normal -> block_new_session (3 sessions, 11 connections stay). {undo}");
+        let message = format!(
+            "node-01: normal -> block_new_session (3 sessions, 11 connections stay). {undo}"
+        );
         for cells in 40..140 {
             let lines = fit(&message, cells);
             let command = undo.trim_start_matches("Undo: ");
-            let is_whole = width(&message) <= cells || lines.last().is_some_and(|line| [undo, command].contains(&line.trim_start()));
+            let is_whole = width(&message) <= cells
+                || lines
+                    .last()
+                    .is_some_and(|line| [undo, command].contains(&line.trim_start()));
             assert!(is_whole, "{cells}: {lines:?}");
-            assert!(lines.iter().filter(|line| !line.contains("soramode --")).all(|line| width(line) <= cells), "{cells}: {lines:?}");
-            assert!(lines.iter().skip(1).all(|line| line.starts_with("  ")), "{lines:?}");
+            assert!(
+                lines
+                    .iter()
+                    .filter(|line| !line.contains("soramode --"))
+                    .all(|line| width(line) <= cells),
+                "{cells}: {lines:?}"
+            );
+            assert!(
+                lines.iter().skip(1).all(|line| line.starts_with("  ")),
+                "{lines:?}"
+            );
             let joined: Vec<&str> = lines.iter().map(|line| line.trim_start()).collect();
             assert_eq!(joined.join(" "), message, "nothing is lost");
         }
@@ -223,8 +271,15 @@ mod tests {
         let warning = "The state can be written again, and the node stays closed until you run: soramode set normal";
         assert_eq!(
             fit_flush(warning, 60),
-            ["The state can be written again, and the node stays closed", "until you run:", "soramode set normal"]
+            [
+                "The state can be written again, and the node stays closed",
+                "until you run:",
+                "soramode set normal"
+            ]
         );
-        assert_eq!(fit_flush("Run: soramode set normal", 40), ["Run: soramode set normal"]);
+        assert_eq!(
+            fit_flush("Run: soramode set normal", 40),
+            ["Run: soramode set normal"]
+        );
     }
 }

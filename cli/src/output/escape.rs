@@ -8,7 +8,10 @@ const KEPT: [char; 3] = ['\'', '"', '\u{3000}'];
 /// The text with everything escaped that does not print: control characters, line and tab, and what hides or turns text around
 /// (bidi controls, zero-width characters). A backslash is doubled, so that an escape cannot be faked.
 pub(crate) fn escape(text: &str) -> Cow<'_, str> {
-    if text.bytes().all(|byte| (b' '..=b'~').contains(&byte) && byte != b'\\') {
+    if text
+        .bytes()
+        .all(|byte| (b' '..=b'~').contains(&byte) && byte != b'\\')
+    {
         return Cow::Borrowed(text);
     }
     let mut escaped = String::with_capacity(text.len() + 16);
@@ -27,7 +30,11 @@ pub(crate) fn quoted(text: &str) -> String {
 
 /// A whole message that may have something from outside in it, escaped already or not.
 pub(crate) fn neutralised(message: &str) -> String {
-    message.split('\\').map(escape).collect::<Vec<_>>().join("\\")
+    message
+        .split('\\')
+        .map(escape)
+        .collect::<Vec<_>>()
+        .join("\\")
 }
 
 /// JSON with everything escaped in it that does not print and that JSON itself lets through: DEL, C1, bidi controls, zero-width characters,
@@ -40,7 +47,12 @@ pub(super) fn json(text: String) -> String {
     for character in text.chars() {
         if is_hidden(character) {
             let mut units = [0; 2];
-            escaped.extend(character.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")));
+            escaped.extend(
+                character
+                    .encode_utf16(&mut units)
+                    .iter()
+                    .map(|unit| format!("\\u{unit:04x}")),
+            );
         } else {
             escaped.push(character);
         }

@@ -26,7 +26,11 @@ pub(crate) struct List<'a> {
 
 impl<'a> List<'a> {
     /// Begins: `name` in the JSON, `columns` in the table.
-    pub(crate) fn begin(output: &'a mut Output, name: &'static str, columns: &[Column]) -> Result<Self, Failure> {
+    pub(crate) fn begin(
+        output: &'a mut Output,
+        name: &'static str,
+        columns: &[Column],
+    ) -> Result<Self, Failure> {
         Self::begin_beside(output, name, columns, None)
     }
 
@@ -37,7 +41,12 @@ impl<'a> List<'a> {
         columns: &[Column],
         beside: Option<(&str, &Session)>,
     ) -> Result<Self, Failure> {
-        let mut list = Self { output, name, table: Table::new(columns), rows: 0 };
+        let mut list = Self {
+            output,
+            name,
+            table: Table::new(columns),
+            rows: 0,
+        };
         if list.output.format() == Format::Json {
             list.open(beside)?;
         }
@@ -45,25 +54,42 @@ impl<'a> List<'a> {
     }
 
     fn open(&mut self, beside: Option<(&str, &Session)>) -> Result<(), Failure> {
-        let (line, indent) = if self.output.is_pretty() { ("\n", "  ") } else { ("", "") };
+        let (line, indent) = if self.output.is_pretty() {
+            ("\n", "  ")
+        } else {
+            ("", "")
+        };
         let space = if self.output.is_pretty() { " " } else { "" };
-        self.output.write(&format!("{{{line}{indent}\"schema\":{space}{SCHEMA},{line}"))?;
+        self.output.write(&format!(
+            "{{{line}{indent}\"schema\":{space}{SCHEMA},{line}"
+        ))?;
         if let Some((name, value)) = beside {
             let value = self.indented(value, indent)?;
-            self.output.write(&format!("{indent}\"{name}\":{space}{value},{line}"))?;
+            self.output
+                .write(&format!("{indent}\"{name}\":{space}{value},{line}"))?;
         }
-        self.output.write(&format!("{indent}\"{}\":{space}[", self.name))
+        self.output
+            .write(&format!("{indent}\"{}\":{space}[", self.name))
     }
 
     /// One row: the whole of it for JSON, its cells for people.
     pub(crate) fn row(&mut self, item: &impl Serialize, cells: &[Cell<'_>]) -> Result<(), Failure> {
         match self.output.format() {
             Format::Table => self.table.add(cells),
-            Format::Plain => self.output.record(&cells.iter().map(|cell| cell.text.as_ref()).collect::<Vec<_>>())?,
+            Format::Plain => self.output.record(
+                &cells
+                    .iter()
+                    .map(|cell| cell.text.as_ref())
+                    .collect::<Vec<_>>(),
+            )?,
             Format::Jsonl => self.output.json(item)?,
             Format::Json => {
                 let comma = if self.rows == 0 { "" } else { "," };
-                let break_line = if self.output.is_pretty() { "\n    " } else { "" };
+                let break_line = if self.output.is_pretty() {
+                    "\n    "
+                } else {
+                    ""
+                };
                 let item = self.indented(item, "    ")?;
                 self.output.write(&format!("{comma}{break_line}{item}"))?;
             }
@@ -80,12 +106,20 @@ impl<'a> List<'a> {
 
     /// A time for a cell; its age alone where there is no room.
     pub(crate) fn time(&self, time: Time) -> Cell<'static> {
-        Cell { text: self.output.time(time).into(), short: Some(format!("{} ago", times::age(time))), paint: None }
+        Cell {
+            text: self.output.time(time).into(),
+            short: Some(format!("{} ago", times::age(time))),
+            paint: None,
+        }
     }
 
     /// A time that lies ahead, for a cell.
     pub(crate) fn time_ahead(&self, time: Time) -> Cell<'static> {
-        Cell { text: self.output.time_ahead(time).into(), short: Some(times::until(time)), paint: None }
+        Cell {
+            text: self.output.time_ahead(time).into(),
+            short: Some(times::until(time)),
+            paint: None,
+        }
     }
 
     /// Whether nobody reads any more.
@@ -100,10 +134,18 @@ impl<'a> List<'a> {
                 self.output.note(none);
                 Ok(())
             }
-            Format::Table => self.table.lines(self.output.shape()).iter().try_for_each(|line| self.output.text(line)),
+            Format::Table => self
+                .table
+                .lines(self.output.shape())
+                .iter()
+                .try_for_each(|line| self.output.text(line)),
             Format::Plain | Format::Jsonl => Ok(()),
             Format::Json => {
-                let before = if self.rows > 0 && self.output.is_pretty() { "\n  " } else { "" };
+                let before = if self.rows > 0 && self.output.is_pretty() {
+                    "\n  "
+                } else {
+                    ""
+                };
                 let after = if self.output.is_pretty() { "\n" } else { "" };
                 self.output.text(&format!("{before}]{after}}}"))
             }
@@ -117,7 +159,8 @@ pub(crate) type Row = (&'static str, Option<String>);
 /// Names and values under one another, without those that have no value.
 pub(crate) fn pairs(output: &mut Output, rows: &[Row]) -> Result<(), Failure> {
     let names = widest(rows);
-    rows.iter().try_for_each(|row| pair(output, row, (0, names), None))
+    rows.iter()
+        .try_for_each(|row| pair(output, row, (0, names), None))
 }
 
 /// Groups of rows, each below its heading, each value in the colour of its name. A group without a value is left out.
@@ -126,23 +169,40 @@ pub(crate) fn painted_groups(
     groups: &[(&str, Vec<Row>)],
     paint: impl Fn(&str) -> Option<Paint>,
 ) -> Result<(), Failure> {
-    let names = groups.iter().map(|(_, rows)| widest(rows)).max().unwrap_or_default();
-    for (heading, rows) in groups.iter().filter(|(_, rows)| rows.iter().any(|(_, value)| value.is_some())) {
+    let names = groups
+        .iter()
+        .map(|(_, rows)| widest(rows))
+        .max()
+        .unwrap_or_default();
+    for (heading, rows) in groups
+        .iter()
+        .filter(|(_, rows)| rows.iter().any(|(_, value)| value.is_some()))
+    {
         if output.format() == Format::Table {
             let heading = output.painted(Paint::Heading, heading);
             output.text(&heading)?;
         }
-        rows.iter().try_for_each(|row| pair(output, row, (GAP, names), paint(row.0)))?;
+        rows.iter()
+            .try_for_each(|row| pair(output, row, (GAP, names), paint(row.0)))?;
     }
     Ok(())
 }
 
 fn widest(rows: &[Row]) -> usize {
-    rows.iter().filter(|(_, value)| value.is_some()).map(|(name, _)| cells::width(name)).max().unwrap_or_default()
+    rows.iter()
+        .filter(|(_, value)| value.is_some())
+        .map(|(name, _)| cells::width(name))
+        .max()
+        .unwrap_or_default()
 }
 
 /// One name and its value. A value that is wider than the terminal goes on below itself; a command in it stays whole.
-fn pair(output: &mut Output, (name, value): &Row, (indent, names): (usize, usize), paint: Option<Paint>) -> Result<(), Failure> {
+fn pair(
+    output: &mut Output,
+    (name, value): &Row,
+    (indent, names): (usize, usize),
+    paint: Option<Paint>,
+) -> Result<(), Failure> {
     let Some(value) = value else { return Ok(()) };
     if output.format() == Format::Plain {
         return output.record(&[name, value]);

@@ -84,14 +84,31 @@ struct Line<'a, S> {
 
 impl Meter {
     /// For a wait for this, where this many sessions may be left, which must stay so for a time, and that ends after the limit.
-    pub(crate) fn new(output: &Output, (goal, allowed, settle): (WaitFor, u64, Duration), limit: Option<Duration>) -> Self {
+    pub(crate) fn new(
+        output: &Output,
+        (goal, allowed, settle): (WaitFor, u64, Duration),
+        limit: Option<Duration>,
+    ) -> Self {
         let bar = output.can_draw().then(draw);
-        Self { goal, allowed, settle, limit, bar, began: Instant::now(), total: 0, pace: Pace::default() }
+        Self {
+            goal,
+            allowed,
+            settle,
+            limit,
+            bar,
+            began: Instant::now(),
+            total: 0,
+            pace: Pace::default(),
+        }
     }
 
     /// How often the daemon should tell.
     pub(crate) const fn every(&self) -> Duration {
-        if self.bar.is_some() { DRAWN_EVERY } else { TOLD_EVERY }
+        if self.bar.is_some() {
+            DRAWN_EVERY
+        } else {
+            TOLD_EVERY
+        }
     }
 
     /// Since the wait began.
@@ -110,14 +127,22 @@ impl Meter {
     }
 
     /// Shows how it goes.
-    pub(crate) fn show<S: Lasting + Serialize>(&mut self, output: &mut Output, progress: &Going<'_, S>) -> Result<(), Failure> {
+    pub(crate) fn show<S: Lasting + Serialize>(
+        &mut self,
+        output: &mut Output,
+        progress: &Going<'_, S>,
+    ) -> Result<(), Failure> {
         let elapsed = self.elapsed();
         self.saw(progress.sessions.saturating_add(progress.ended));
         self.pace.add(elapsed, self.ended(progress.sessions));
         let parts = self.words(progress, elapsed);
         match &self.bar {
             // The last cell stays free: some terminals begin a new line as soon as it is written to.
-            Some(bar) => bar.set_message(self.drawn(&parts, self.ended(progress.sessions), terminal::columns(io::stderr()) - 1)),
+            Some(bar) => bar.set_message(self.drawn(
+                &parts,
+                self.ended(progress.sessions),
+                terminal::columns(io::stderr()) - 1,
+            )),
             None => output.note(&parts.join("; ")),
         }
         if output.format() == Format::Jsonl {
@@ -137,7 +162,10 @@ impl Meter {
 
     /// How it goes, in parts of which the first tells most.
     fn words<S: Lasting>(&self, progress: &Going<'_, S>, elapsed: Duration) -> Vec<String> {
-        let limit = self.limit.map(|limit| format!(" of {}", times::span(limit))).unwrap_or_default();
+        let limit = self
+            .limit
+            .map(|limit| format!(" of {}", times::span(limit)))
+            .unwrap_or_default();
         let elapsed = format!("{}{limit}", times::span(elapsed));
         match self.goal {
             WaitFor::Drained => self.drain_words(progress, elapsed),
@@ -152,19 +180,43 @@ impl Meter {
             let why = if self.settle.is_zero() {
                 format!("{left} left, waiting for a complete session list")
             } else {
-                format!("{left} left, waiting until that has lasted {}", times::typed(self.settle))
+                format!(
+                    "{left} left, waiting until that has lasted {}",
+                    times::typed(self.settle)
+                )
             };
             return vec![why, connections, elapsed];
         }
-        let left = format!("{} of {} left", progress.sessions, counted(self.total, "session"));
-        let age = |since: Option<Time>| since.map(|since| format!(", {}", times::age(since))).unwrap_or_default();
-        let oldest = progress.oldest.map(|it| format!("oldest {}{}", shortened(it.channel()), age(it.since())));
+        let left = format!(
+            "{} of {} left",
+            progress.sessions,
+            counted(self.total, "session")
+        );
+        let age = |since: Option<Time>| {
+            since
+                .map(|since| format!(", {}", times::age(since)))
+                .unwrap_or_default()
+        };
+        let oldest = progress
+            .oldest
+            .map(|it| format!("oldest {}{}", shortened(it.channel()), age(it.since())));
         let to_go = progress.sessions.saturating_sub(self.allowed);
         let pace = match (self.pace.per_minute(), self.pace.until(to_go)) {
-            (Some(rate), Some(rest)) => format!("{rate:.1} a minute, about {} to go", times::span(rest)),
+            (Some(rate), Some(rest)) => {
+                format!("{rate:.1} a minute, about {} to go", times::span(rest))
+            }
             (_, _) => "no estimate yet".to_owned(),
         };
-        [Some(left), Some(connections), Some(elapsed), oldest, Some(pace)].into_iter().flatten().collect()
+        [
+            Some(left),
+            Some(connections),
+            Some(elapsed),
+            oldest,
+            Some(pace),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
     }
 
     /// A bar, where there is room for one, and as many of the parts as fit beside it.
@@ -172,9 +224,18 @@ impl Meter {
         const BAR_CELLS: usize = 16;
         const WIDTH_WITH_BAR_MIN: usize = 70;
         let has_bar = self.goal == WaitFor::Drained && width >= WIDTH_WITH_BAR_MIN;
-        let done = usize::try_from(ended.saturating_mul(BAR_CELLS as u64).checked_div(self.total).unwrap_or(0)).unwrap_or(BAR_CELLS);
+        let done = usize::try_from(
+            ended
+                .saturating_mul(BAR_CELLS as u64)
+                .checked_div(self.total)
+                .unwrap_or(0),
+        )
+        .unwrap_or(BAR_CELLS);
         let head = if done < BAR_CELLS { ">" } else { "" };
-        let bar = format!("[{:<BAR_CELLS$}] ", format!("{}{head}", "#".repeat(done.min(BAR_CELLS))));
+        let bar = format!(
+            "[{:<BAR_CELLS$}] ",
+            format!("{}{head}", "#".repeat(done.min(BAR_CELLS)))
+        );
         let mut line = if has_bar { bar } else { String::new() };
         for (number, part) in parts.iter().enumerate() {
             let joint = if number == 0 { "" } else { "; " };
@@ -229,30 +290,71 @@ mod tests {
 
     fn meter(goal: WaitFor) -> Meter {
         let (limit, began) = (Some(Duration::from_mins(30)), Instant::now());
-        Meter { goal, allowed: 0, settle: Duration::ZERO, limit, bar: None, began, total: 30, pace: Pace::default() }
+        Meter {
+            goal,
+            allowed: 0,
+            settle: Duration::ZERO,
+            limit,
+            bar: None,
+            began,
+            total: 30,
+            pace: Pace::default(),
+        }
     }
 
     #[test]
     fn a_line_says_how_many_are_left_and_does_not_promise_what_it_cannot_know() {
-        let progress = Going::<Session> { sessions: 12, connections: 45, oldest: None, ended: 18 };
+        let progress = Going::<Session> {
+            sessions: 12,
+            connections: 45,
+            oldest: None,
+            ended: 18,
+        };
         let mut meter = meter(WaitFor::Drained);
         let line = |meter: &Meter| meter.words(&progress, Duration::from_secs(200)).join("; ");
-        assert_eq!(line(&meter), "12 of 30 sessions left; 45 connections; 3 min 20 s of 30 min; no estimate yet");
+        assert_eq!(
+            line(&meter),
+            "12 of 30 sessions left; 45 connections; 3 min 20 s of 30 min; no estimate yet"
+        );
         meter.pace.add(Duration::ZERO, 0);
         meter.pace.add(Duration::from_mins(3), 18);
-        assert_eq!(line(&meter), "12 of 30 sessions left; 45 connections; 3 min 20 s of 30 min; 6.0 a minute, about 2 min to go");
+        assert_eq!(
+            line(&meter),
+            "12 of 30 sessions left; 45 connections; 3 min 20 s of 30 min; 6.0 a minute, about 2 min to go"
+        );
         meter.limit = None;
-        assert!(line(&meter).contains("; 3 min 20 s; "), "without a limit there is none to tell");
+        assert!(
+            line(&meter).contains("; 3 min 20 s; "),
+            "without a limit there is none to tell"
+        );
     }
 
     #[test]
     fn a_node_that_is_empty_but_not_drained_says_what_it_waits_for() {
-        let progress = Going::<Session> { sessions: 0, connections: 0, oldest: None, ended: 0 };
-        let meter = Meter { settle: Duration::from_secs(30), total: 0, ..meter(WaitFor::Drained) };
+        let progress = Going::<Session> {
+            sessions: 0,
+            connections: 0,
+            oldest: None,
+            ended: 0,
+        };
+        let meter = Meter {
+            settle: Duration::from_secs(30),
+            total: 0,
+            ..meter(WaitFor::Drained)
+        };
         let line = |meter: &Meter| meter.words(&progress, Duration::from_secs(2)).join("; ");
-        assert_eq!(line(&meter), "0 sessions left, waiting until that has lasted 30s; 0 connections; 2 s of 30 min");
-        let meter = Meter { settle: Duration::ZERO, ..meter };
-        assert_eq!(line(&meter), "0 sessions left, waiting for a complete session list; 0 connections; 2 s of 30 min");
+        assert_eq!(
+            line(&meter),
+            "0 sessions left, waiting until that has lasted 30s; 0 connections; 2 s of 30 min"
+        );
+        let meter = Meter {
+            settle: Duration::ZERO,
+            ..meter
+        };
+        assert_eq!(
+            line(&meter),
+            "0 sessions left, waiting for a complete session list; 0 connections; 2 s of 30 min"
+        );
     }
 
     #[test]
@@ -265,16 +367,32 @@ mod tests {
             "ᄀᄀᄀᄀᄀᄀᄀᄀᄀᄀᄀᄀᄀᄀᄀᄀᄀᄀᄀᄀ",
         ];
         let meter = meter(WaitFor::Drained);
-        for (name, width) in names.into_iter().flat_map(|name| (39..200).map(move |width| (name, width))) {
+        for (name, width) in names
+            .into_iter()
+            .flat_map(|name| (39..200).map(move |width| (name, width)))
+        {
             let oldest = Named(name);
-            let progress = Going { sessions: 12, connections: 45, oldest: Some(&oldest), ended: 18 };
+            let progress = Going {
+                sessions: 12,
+                connections: 45,
+                oldest: Some(&oldest),
+                ended: 18,
+            };
             let drawn = meter.drawn(&meter.words(&progress, Duration::from_secs(200)), 18, width);
             assert!(cells::width(&drawn) <= width, "{width}: {drawn}");
             assert!(drawn.contains("12 of 30 sessions left"), "{drawn}");
         }
-        let progress = Going::<Session> { sessions: 12, connections: 45, oldest: None, ended: 18 };
+        let progress = Going::<Session> {
+            sessions: 12,
+            connections: 45,
+            oldest: None,
+            ended: 18,
+        };
         let drawn = meter.drawn(&meter.words(&progress, Duration::from_secs(200)), 18, 79);
-        assert_eq!(drawn, "[#########>      ] 12 of 30 sessions left; 45 connections; 3 min 20 s of 30 min");
+        assert_eq!(
+            drawn,
+            "[#########>      ] 12 of 30 sessions left; 45 connections; 3 min 20 s of 30 min"
+        );
     }
 
     struct Named(&'static str);

@@ -41,7 +41,11 @@ enum Sink {
 
 impl Sink {
     fn of(stream: &impl IsTerminal) -> Self {
-        if stream.is_terminal() { Self::Terminal } else { Self::Elsewhere }
+        if stream.is_terminal() {
+            Self::Terminal
+        } else {
+            Self::Elsewhere
+        }
     }
 }
 
@@ -99,7 +103,11 @@ impl Output {
             notes_to: Sink::of(&io::stderr()),
             quiet: flags.quiet,
             paints,
-            shape: Shape { width: must_fit.then(|| terminal::columns(io::stdout())), has_header: !flags.no_headers, paints },
+            shape: Shape {
+                width: must_fit.then(|| terminal::columns(io::stdout())),
+                has_header: !flags.no_headers,
+                paints,
+            },
             answer: Answer::None,
             changed: None,
         }
@@ -156,14 +164,26 @@ impl Output {
 
     /// The answer as JSON: pretty on a terminal, one line elsewhere and always as `jsonl`.
     pub(crate) fn json(&mut self, value: &impl Serialize) -> Result<(), Failure> {
-        let versioned = Versioned { schema: SCHEMA, value };
+        let versioned = Versioned {
+            schema: SCHEMA,
+            value,
+        };
         let text = self.json_text(&versioned)?;
         self.text(&text)
     }
 
     fn json_text(&self, value: &impl Serialize) -> Result<String, Failure> {
-        let text = if self.is_pretty() { serde_json::to_string_pretty(value) } else { serde_json::to_string(value) };
-        text.map(escape::json).map_err(|problem| Failure::new(Exit::Failed, format!("cannot write the answer as JSON: {problem}")))
+        let text = if self.is_pretty() {
+            serde_json::to_string_pretty(value)
+        } else {
+            serde_json::to_string(value)
+        };
+        text.map(escape::json).map_err(|problem| {
+            Failure::new(
+                Exit::Failed,
+                format!("cannot write the answer as JSON: {problem}"),
+            )
+        })
     }
 
     fn is_pretty(&self) -> bool {
@@ -173,7 +193,11 @@ impl Output {
     /// A failure as JSON, where JSON is asked for and nothing else was answered.
     pub(crate) fn failure(&mut self, failure: &Failure) {
         if matches!(self.format, Format::Json | Format::Jsonl) && self.answer == Answer::None {
-            let failed = Failed { r#type: "error", exit_code: failure.exit.code(), error: failure.into() };
+            let failed = Failed {
+                r#type: "error",
+                exit_code: failure.exit.code(),
+                error: failure.into(),
+            };
             // The failure itself weighs more than one to write it.
             drop(self.json(&failed).and_then(|()| self.flush()));
         }
@@ -188,20 +212,28 @@ impl Output {
     /// A sentence of the answer, in as many lines as it takes on the terminal.
     pub(crate) fn sentence(&mut self, text: &str) -> Result<(), Failure> {
         match self.width() {
-            Some(width) => cells::wrap(text, width).iter().try_for_each(|line| self.text(line)),
+            Some(width) => cells::wrap(text, width)
+                .iter()
+                .try_for_each(|line| self.text(line)),
             None => self.text(text),
         }
     }
 
     /// What a change did; left out with `-q`, since the exit code says it too.
     pub(crate) fn confirm(&mut self, text: &str) -> Result<(), Failure> {
-        if self.quiet { Ok(()) } else { self.message(text) }
+        if self.quiet {
+            Ok(())
+        } else {
+            self.message(text)
+        }
     }
 
     /// A line of the answer, in as many lines as it takes on the terminal; commands in it stay whole.
     pub(crate) fn message(&mut self, text: &str) -> Result<(), Failure> {
         match self.width() {
-            Some(width) => cells::fit(text, width).iter().try_for_each(|line| self.text(line)),
+            Some(width) => cells::fit(text, width)
+                .iter()
+                .try_for_each(|line| self.text(line)),
             None => self.text(text),
         }
     }
@@ -240,7 +272,9 @@ impl Output {
                 self.answer = Answer::Closed;
                 let unwritten = format!("cannot write the answer to stdout: {problem}");
                 let message = match &self.changed {
-                    Some(what) => format!("{what}: that is done. Only its answer was not printed: {unwritten}"),
+                    Some(what) => format!(
+                        "{what}: that is done. Only its answer was not printed: {unwritten}"
+                    ),
                     None => unwritten,
                 };
                 Err(Failure::new(Exit::Failed, message))
@@ -257,7 +291,10 @@ impl Output {
     }
 
     /// A word that `-q` does not silence: something is not as it should be.
-    #[expect(clippy::unused_self, reason = "stderr is written to by the one door alone")]
+    #[expect(
+        clippy::unused_self,
+        reason = "stderr is written to by the one door alone"
+    )]
     pub(crate) fn warn(&self, text: &str) {
         say(&format!("soramode: warning: {text}"));
     }
@@ -265,8 +302,13 @@ impl Output {
     /// A time: local with its age on a terminal, RFC 3339 in UTC elsewhere.
     pub(crate) fn time(&self, time: Time) -> String {
         match (self.answers_to, self.format) {
-            (Sink::Terminal, Format::Table) => format!("{} ({} ago)", times::local(time), times::age(time)),
-            (Sink::Terminal | Sink::Elsewhere, Format::Table | Format::Plain | Format::Json | Format::Jsonl) => time.to_string(),
+            (Sink::Terminal, Format::Table) => {
+                format!("{} ({} ago)", times::local(time), times::age(time))
+            }
+            (
+                Sink::Terminal | Sink::Elsewhere,
+                Format::Table | Format::Plain | Format::Json | Format::Jsonl,
+            ) => time.to_string(),
         }
     }
 
@@ -274,15 +316,23 @@ impl Output {
     pub(crate) fn moment(&self, time: Time) -> String {
         match (self.answers_to, self.format) {
             (Sink::Terminal, Format::Table) => times::local(time),
-            (Sink::Terminal | Sink::Elsewhere, Format::Table | Format::Plain | Format::Json | Format::Jsonl) => time.to_string(),
+            (
+                Sink::Terminal | Sink::Elsewhere,
+                Format::Table | Format::Plain | Format::Json | Format::Jsonl,
+            ) => time.to_string(),
         }
     }
 
     /// A time that lies ahead.
     pub(crate) fn time_ahead(&self, time: Time) -> String {
         match (self.answers_to, self.format) {
-            (Sink::Terminal, Format::Table) => format!("{} ({})", times::local(time), times::until(time)),
-            (Sink::Terminal | Sink::Elsewhere, Format::Table | Format::Plain | Format::Json | Format::Jsonl) => time.to_string(),
+            (Sink::Terminal, Format::Table) => {
+                format!("{} ({})", times::local(time), times::until(time))
+            }
+            (
+                Sink::Terminal | Sink::Elsewhere,
+                Format::Table | Format::Plain | Format::Json | Format::Jsonl,
+            ) => time.to_string(),
         }
     }
 
@@ -295,8 +345,14 @@ impl Output {
 /// Why the command failed, what is listed with that, and what to do. `-q` does not silence it.
 pub(crate) fn say_failure(failure: &Failure) {
     say(&format!("soramode: {}", failure.message));
-    failure.details.iter().for_each(|detail| say(&format!("  {detail}")));
-    failure.hint.iter().for_each(|hint| say(&format!("hint: {hint}")));
+    failure
+        .details
+        .iter()
+        .for_each(|detail| say(&format!("  {detail}")));
+    failure
+        .hint
+        .iter()
+        .for_each(|hint| say(&format!("hint: {hint}")));
 }
 
 /// One line on stderr, or on a terminal as many as it takes: what came from outside begins no line of its own. Nothing can be done where
@@ -317,9 +373,19 @@ fn say_usage_as_json(error: &clap::Error) {
     }
     let text = error.to_string();
     let message = text.lines().next().unwrap_or_default();
-    let failure = Failure::new(Exit::Usage, message.strip_prefix("error: ").unwrap_or(message));
-    let failed = Failed { r#type: "error", exit_code: Exit::Usage.code(), error: (&failure).into() };
-    if let Ok(line) = serde_json::to_string(&Versioned { schema: SCHEMA, value: &failed }) {
+    let failure = Failure::new(
+        Exit::Usage,
+        message.strip_prefix("error: ").unwrap_or(message),
+    );
+    let failed = Failed {
+        r#type: "error",
+        exit_code: Exit::Usage.code(),
+        error: (&failure).into(),
+    };
+    if let Ok(line) = serde_json::to_string(&Versioned {
+        schema: SCHEMA,
+        value: &failed,
+    }) {
         // The failure itself weighs more than one to write it.
         drop(writeln!(io::stdout(), "{}", escape::json(line)));
     }
@@ -328,12 +394,26 @@ fn say_usage_as_json(error: &clap::Error) {
 /// What clap has to say: help to stdout, a wrong command line to stderr. `words` is that command line: `--color` counts in it.
 pub(crate) fn say_usage(error: &clap::Error, words: &[OsString]) -> Exit {
     let (text, color) = (error.render(), Color::typed(words));
-    let shown = |paints: bool| if paints { text.ansi().to_string() } else { text.to_string() };
+    let shown = |paints: bool| {
+        if paints {
+            text.ansi().to_string()
+        } else {
+            text.to_string()
+        }
+    };
     if error.use_stderr() {
         say_usage_as_json(error);
-        drop(write!(io::stderr(), "{}", shown(paint::paints(color, &io::stderr()))));
+        drop(write!(
+            io::stderr(),
+            "{}",
+            shown(paint::paints(color, &io::stderr()))
+        ));
         return Exit::Usage;
     }
-    drop(write!(io::stdout(), "{}", shown(paint::paints(color, &io::stdout()))));
+    drop(write!(
+        io::stdout(),
+        "{}",
+        shown(paint::paints(color, &io::stdout()))
+    ));
     Exit::Done
 }

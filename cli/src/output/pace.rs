@@ -20,7 +20,11 @@ impl Pace {
     pub(super) fn add(&mut self, at: Duration, ended: u64) {
         self.0.push_back((at, ended));
         // The newest of those outside the window stays: the window is measured from there.
-        while self.0.get(1).is_some_and(|(second, _)| at.saturating_sub(*second) >= WINDOW) {
+        while self
+            .0
+            .get(1)
+            .is_some_and(|(second, _)| at.saturating_sub(*second) >= WINDOW)
+        {
             self.0.pop_front();
         }
     }
@@ -28,7 +32,10 @@ impl Pace {
     /// Sessions that ended in the window, and its length; `None` where that is too little to go by.
     fn seen(&self) -> Option<(u64, Duration)> {
         let ((from, ended_then), (to, ended_now)) = (self.0.front()?, self.0.back()?);
-        let (ended, span) = (ended_now.saturating_sub(*ended_then), to.saturating_sub(*from));
+        let (ended, span) = (
+            ended_now.saturating_sub(*ended_then),
+            to.saturating_sub(*from),
+        );
         (ended >= ENDED_MIN && span >= SEEN_MIN).then_some((ended, span))
     }
 

@@ -62,6 +62,10 @@ pub(super) fn paints(color: Color, stream: &impl RawStream) -> bool {
 impl Output {
     /// The text in its colour.
     pub(crate) fn painted(&self, paint: Paint, text: &str) -> String {
-        if self.paints() { paint.on(text) } else { text.to_owned() }
+        if self.paints() {
+            paint.on(text)
+        } else {
+            text.to_owned()
+        }
     }
 }

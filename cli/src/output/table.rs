@@ -36,17 +36,29 @@ pub(crate) struct Column {
 impl Column {
     /// Words and numbers of our own, times.
     pub(crate) const fn word(name: &'static str) -> Self {
-        Self { name, kind: Kind::Word, order: 0 }
+        Self {
+            name,
+            kind: Kind::Word,
+            order: 0,
+        }
     }
 
     /// Ids, names and URLs.
     pub(crate) const fn id(name: &'static str) -> Self {
-        Self { name, kind: Kind::Id, order: 0 }
+        Self {
+            name,
+            kind: Kind::Id,
+            order: 0,
+        }
     }
 
     /// Sentences.
     pub(crate) const fn text(name: &'static str) -> Self {
-        Self { name, kind: Kind::Text, order: 0 }
+        Self {
+            name,
+            kind: Kind::Text,
+            order: 0,
+        }
     }
 
     /// May be left out, after those with a higher number.
@@ -74,13 +86,21 @@ impl Cell<'_> {
 
 impl<'a> From<&'a str> for Cell<'a> {
     fn from(text: &'a str) -> Self {
-        Self { text: text.into(), short: None, paint: None }
+        Self {
+            text: text.into(),
+            short: None,
+            paint: None,
+        }
     }
 }
 
 impl From<String> for Cell<'_> {
     fn from(text: String) -> Self {
-        Self { text: text.into(), short: None, paint: None }
+        Self {
+            text: text.into(),
+            short: None,
+            paint: None,
+        }
     }
 }
 
@@ -145,27 +165,42 @@ struct Shown {
 
 impl Table {
     pub(super) fn new(columns: &[Column]) -> Self {
-        Self { columns: columns.to_vec(), rows: Vec::new() }
+        Self {
+            columns: columns.to_vec(),
+            rows: Vec::new(),
+        }
     }
 
     pub(super) fn add(&mut self, cells: &[Cell<'_>]) {
         let value = |cell: &Cell<'_>| Value {
             long: escape::escape(&cell.text).into_owned(),
-            short: cell.short.as_deref().map(|short| escape::escape(short).into_owned()),
+            short: cell
+                .short
+                .as_deref()
+                .map(|short| escape::escape(short).into_owned()),
             paint: cell.paint,
         };
         self.rows.push(cells.iter().map(value).collect());
     }
 
     pub(super) fn lines(&self, shape: Shape) -> Vec<String> {
-        let Some(width) = shape.width else { return self.print(&self.measure(Form::Long), Form::Long, shape) };
+        let Some(width) = shape.width else {
+            return self.print(&self.measure(Form::Long), Form::Long, shape);
+        };
         let long = self.measure(Form::Long);
         if total(&long, |column| column.natural) <= width {
             return self.print(&long, Form::Long, shape);
         }
         let mut shown = self.measure(Form::Short);
         while total(&shown, Shown::comfortable) > width {
-            let Some(least) = shown.iter().enumerate().filter(|(_, it)| it.order > 0).max_by_key(|(_, it)| it.order) else { break };
+            let Some(least) = shown
+                .iter()
+                .enumerate()
+                .filter(|(_, it)| it.order > 0)
+                .max_by_key(|(_, it)| it.order)
+            else {
+                break;
+            };
             shown.remove(least.0);
         }
         shrink(&mut shown, width);
@@ -174,11 +209,26 @@ impl Table {
 
     fn measure(&self, form: Form) -> Vec<Shown> {
         let measured = self.columns.iter().enumerate().map(|(place, column)| {
-            let widest = self.rows.iter().filter_map(|row| row.get(place)).map(|value| cells::width(form.of(value))).max();
+            let widest = self
+                .rows
+                .iter()
+                .filter_map(|row| row.get(place))
+                .map(|value| cells::width(form.of(value)))
+                .max();
             let natural = widest.unwrap_or_default().max(cells::width(column.name));
             // One that says nothing is the first to go.
-            let order = if widest == Some(0) && column.order > 0 { u8::MAX } else { column.order };
-            Shown { place, kind: column.kind, order, natural, width: natural }
+            let order = if widest == Some(0) && column.order > 0 {
+                u8::MAX
+            } else {
+                column.order
+            };
+            Shown {
+                place,
+                kind: column.kind,
+                order,
+                natural,
+                width: natural,
+            }
         });
         measured.collect()
     }
@@ -186,14 +236,30 @@ impl Table {
     fn print(&self, shown: &[Shown], form: Form, shape: Shape) -> Vec<String> {
         let paint = |paint: Option<Paint>| paint.filter(|_| shape.paints);
         let header = shown.iter().map(|it| {
-            let name = self.columns.get(it.place).map_or(Cow::Borrowed(""), |column| cells::cut(column.name, it.width));
-            Fitted { lines: vec![name], paint: paint(Some(Paint::Heading)) }
+            let name = self
+                .columns
+                .get(it.place)
+                .map_or(Cow::Borrowed(""), |column| {
+                    cells::cut(column.name, it.width)
+                });
+            Fitted {
+                lines: vec![name],
+                paint: paint(Some(Paint::Heading)),
+            }
         });
-        let header = shape.has_header.then(|| line_up(shown, &header.collect::<Vec<_>>()));
+        let header = shape
+            .has_header
+            .then(|| line_up(shown, &header.collect::<Vec<_>>()));
         let rows = self.rows.iter().map(|row| {
             let values = shown.iter().map(|it| match row.get(it.place) {
-                Some(value) => Fitted { lines: it.fit(form.of(value)), paint: paint(value.paint) },
-                None => Fitted { lines: Vec::new(), paint: None },
+                Some(value) => Fitted {
+                    lines: it.fit(form.of(value)),
+                    paint: paint(value.paint),
+                },
+                None => Fitted {
+                    lines: Vec::new(),
+                    paint: None,
+                },
             });
             line_up(shown, &values.collect::<Vec<_>>())
         });
@@ -230,7 +296,10 @@ impl Shown {
         match self.kind {
             Kind::Word => vec![cells::cut(value, self.width)],
             Kind::Id => vec![cells::cut_middle(value, self.width)],
-            Kind::Text => cells::wrap(value, self.width).into_iter().map(Cow::Owned).collect(),
+            Kind::Text => cells::wrap(value, self.width)
+                .into_iter()
+                .map(Cow::Owned)
+                .collect(),
         }
     }
 }
@@ -258,7 +327,11 @@ fn shrink(shown: &mut [Shown], width: usize) {
 
 /// Values side by side, each in as many lines as it has.
 fn line_up(shown: &[Shown], values: &[Fitted<'_>]) -> Vec<String> {
-    let height = values.iter().map(|value| value.lines.len()).max().unwrap_or_default();
+    let height = values
+        .iter()
+        .map(|value| value.lines.len())
+        .max()
+        .unwrap_or_default();
     let line = |number: usize| {
         let row = shown.iter().zip(values).map(|(it, value)| {
             let text = value.lines.get(number).map_or("", AsRef::as_ref);
@@ -287,47 +360,112 @@ mod tests {
 
     fn table(channel: &str, reason: &str) -> Table {
         let mut table = Table::new(&COLUMNS);
-        let since = Cell { text: "2026-01-02 03:04:05 +09:00 (1 min ago)".into(), short: Some("1 min ago".to_owned()), paint: None };
-        table.add(&[channel.into(), "ABCDEFGHIJKLMNOPQRSTUVWXYZ".into(), since, "live".into(), reason.into()]);
+        let since = Cell {
+            text: "2026-01-02 03:04:05 +09:00 (1 min ago)".into(),
+            short: Some("1 min ago".to_owned()),
+            paint: None,
+        };
+        table.add(&[
+            channel.into(),
+            "ABCDEFGHIJKLMNOPQRSTUVWXYZ".into(),
+            since,
+            "live".into(),
+            reason.into(),
+        ]);
         table
     }
 
     fn lines(table: &Table, width: usize) -> Vec<String> {
-        table.lines(Shape { width: Some(width), has_header: true, paints: false })
+        table.lines(Shape {
+            width: Some(width),
+            has_header: true,
+            paints: false,
+        })
     }
 
     #[test]
     fn a_colour_takes_no_cells_and_is_left_out_where_nothing_is_painted() {
         let mut table = Table::new(&[Column::word("MODE"), Column::id("CHANNEL")]);
         table.add(&[Mode::Normal.into(), "会議室".into()]);
-        table.add(&[Mode::BlockNewSession.into(), Cell::from("spam").painted(Some(Paint::Bad))]);
-        let plain = table.lines(Shape { width: Some(80), has_header: true, paints: false });
-        let painted = table.lines(Shape { width: Some(80), has_header: true, paints: true });
-        assert!(painted.iter().zip(&plain).all(|(painted, plain)| painted.contains('\u{1b}') && painted != plain));
-        let stripped: Vec<String> = painted.iter().map(|line| anstream::adapter::strip_str(line).to_string()).collect();
+        table.add(&[
+            Mode::BlockNewSession.into(),
+            Cell::from("spam").painted(Some(Paint::Bad)),
+        ]);
+        let plain = table.lines(Shape {
+            width: Some(80),
+            has_header: true,
+            paints: false,
+        });
+        let painted = table.lines(Shape {
+            width: Some(80),
+            has_header: true,
+            paints: true,
+        });
+        assert!(
+            painted
+                .iter()
+                .zip(&plain)
+                .all(|(painted, plain)| painted.contains('\u{1b}') && painted != plain)
+        );
+        let stripped: Vec<String> = painted
+            .iter()
+            .map(|line| anstream::adapter::strip_str(line).to_string())
+            .collect();
         assert_eq!(stripped, plain);
     }
 
     #[test]
     fn what_fits_is_shown_whole() {
-        let wide = table("spam", "why").lines(Shape { width: None, has_header: true, paints: false });
-        assert_eq!(wide.first().unwrap(), "CHANNEL  SESSION                     SINCE                                   STATE  REASON");
+        let wide = table("spam", "why").lines(Shape {
+            width: None,
+            has_header: true,
+            paints: false,
+        });
+        assert_eq!(
+            wide.first().unwrap(),
+            "CHANNEL  SESSION                     SINCE                                   STATE  REASON"
+        );
         assert_eq!(lines(&table("spam", "why"), 200), wide);
-        assert_eq!(table("spam", "why").lines(Shape { width: None, has_header: false, paints: false }), wide.get(1..).unwrap());
+        assert_eq!(
+            table("spam", "why").lines(Shape {
+                width: None,
+                has_header: false,
+                paints: false
+            }),
+            wide.get(1..).unwrap()
+        );
     }
 
     #[test]
     fn times_are_shortened_then_columns_left_out_and_then_ids_cut() {
-        assert_eq!(lines(&table("spam", "why"), 80)[1], "spam     ABCDEFGHIJKLMNOPQRSTUVWXYZ  1 min ago  live   why");
-        assert_eq!(lines(&table("spam", "why"), 50)[1], "spam     1 min ago  live   why");
-        assert_eq!(lines(&table("a-channel-with-a-very-long-name-0123456789", "why"), 44)[1], "a-channel-with-a-v…g-name-0123456789  why");
+        assert_eq!(
+            lines(&table("spam", "why"), 80)[1],
+            "spam     ABCDEFGHIJKLMNOPQRSTUVWXYZ  1 min ago  live   why"
+        );
+        assert_eq!(
+            lines(&table("spam", "why"), 50)[1],
+            "spam     1 min ago  live   why"
+        );
+        assert_eq!(
+            lines(
+                &table("a-channel-with-a-very-long-name-0123456789", "why"),
+                44
+            )[1],
+            "a-channel-with-a-v…g-name-0123456789  why"
+        );
     }
 
     #[test]
     fn a_sentence_goes_on_below_itself() {
-        let lines = lines(&table("会議室", "the kernel is upgraded tonight, and the disk too"), 50);
-        let wanted =
-            ["CHANNEL  SINCE      REASON", "会議室   1 min ago  the kernel is upgraded", "                    tonight, and the disk too"];
+        let lines = lines(
+            &table("会議室", "the kernel is upgraded tonight, and the disk too"),
+            50,
+        );
+        let wanted = [
+            "CHANNEL  SINCE      REASON",
+            "会議室   1 min ago  the kernel is upgraded",
+            "                    tonight, and the disk too",
+        ];
         assert_eq!(lines, wanted);
     }
 
@@ -353,7 +491,9 @@ mod tests {
             "\u{1b}[31m",
             "\u{202e}\n\t\u{9b}",
         ];
-        (0..random(14)).map(|_| PIECES[random(PIECES.len())]).collect()
+        (0..random(14))
+            .map(|_| PIECES[random(PIECES.len())])
+            .collect()
     }
 
     #[test]
@@ -369,13 +509,18 @@ mod tests {
         for _ in 0..3_000 {
             let columns: Vec<Column> = (0..=random(9))
                 .map(|_| {
-                    [Column::id, Column::word, Column::text][random(3)](["CHANNEL", "MODE", "IN ALL"][random(3)])
-                        .optional(u8::try_from(random(6)).unwrap())
+                    [Column::id, Column::word, Column::text][random(3)](
+                        ["CHANNEL", "MODE", "IN ALL"][random(3)],
+                    )
+                    .optional(u8::try_from(random(6)).unwrap())
                 })
                 .collect();
             let mut table = Table::new(&columns);
             for _ in 0..random(4) {
-                let cells: Vec<Cell<'_>> = columns.iter().map(|_| random_text(&mut random).into()).collect();
+                let cells: Vec<Cell<'_>> = columns
+                    .iter()
+                    .map(|_| random_text(&mut random).into())
+                    .collect();
                 table.add(&cells);
             }
             let width = 40 + random(161);
@@ -389,7 +534,16 @@ mod tests {
     #[test]
     fn a_column_that_says_nothing_goes_first() {
         let mut table = Table::new(&COLUMNS);
-        table.add(&["spam".into(), "ABCDEFGHIJKLMNOPQRSTUVWXYZ".into(), "1 min ago".into(), "".into(), "because".into()]);
-        assert_eq!(lines(&table, 60)[0], "CHANNEL  SESSION                     SINCE      REASON");
+        table.add(&[
+            "spam".into(),
+            "ABCDEFGHIJKLMNOPQRSTUVWXYZ".into(),
+            "1 min ago".into(),
+            "".into(),
+            "because".into(),
+        ]);
+        assert_eq!(
+            lines(&table, 60)[0],
+            "CHANNEL  SESSION                     SINCE      REASON"
+        );
     }
 }

@@ -9,7 +9,9 @@ const SPAN_MAX: Duration = Duration::from_hours(366 * 24);
 
 /// The wall clock.
 pub(crate) fn now() -> Time {
-    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let since_epoch = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
     Time::default() + since_epoch
 }
 
@@ -26,7 +28,11 @@ pub(crate) fn span(span: Duration) -> String {
 }
 
 fn two(large: u64, large_unit: &str, small: u64, small_unit: &str) -> String {
-    if small == 0 { format!("{large} {large_unit}") } else { format!("{large} {large_unit} {small} {small_unit}") }
+    if small == 0 {
+        format!("{large} {large_unit}")
+    } else {
+        format!("{large} {large_unit} {small} {small_unit}")
+    }
 }
 
 /// How long ago that was.
@@ -42,7 +48,11 @@ pub(crate) fn ahead(time: Time) -> String {
 /// How far ahead that lies, or that it is over.
 pub(crate) fn until(time: Time) -> String {
     let now = now();
-    if time > now { format!("in {}", ahead(time)) } else { format!("{} ago", span(now.since(time))) }
+    if time > now {
+        format!("in {}", ahead(time))
+    } else {
+        format!("{} ago", span(now.since(time)))
+    }
 }
 
 /// In local time and its zone, without the fractions.
@@ -56,8 +66,15 @@ pub(crate) fn clock(time: Time) -> String {
 }
 
 fn zoned(time: Time, format: &str) -> String {
-    jiff::Timestamp::from_microsecond(time.as_micros())
-        .map_or_else(|_| time.to_string(), |timestamp| timestamp.to_zoned(jiff::tz::TimeZone::system()).strftime(format).to_string())
+    jiff::Timestamp::from_microsecond(time.as_micros()).map_or_else(
+        |_| time.to_string(),
+        |timestamp| {
+            timestamp
+                .to_zoned(jiff::tz::TimeZone::system())
+                .strftime(format)
+                .to_string()
+        },
+    )
 }
 
 /// Reads a span: `45m`, `1h 30m`, `0`.
@@ -65,15 +82,28 @@ pub(crate) fn read_span(text: &str) -> Result<Duration, String> {
     if !text.is_empty() && text != "0" && text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(format!("has no unit; takes {text}s, {text}m or {text}h"));
     }
-    let has = |units: &[&str]| text.split(|it: char| !it.is_ascii_alphabetic()).any(|unit| units.contains(&unit));
+    let has = |units: &[&str]| {
+        text.split(|it: char| !it.is_ascii_alphabetic())
+            .any(|unit| units.contains(&unit))
+    };
     if has(&["M"]) {
-        return Err(format!("M is months, which are too long; takes {} for minutes", text.replace('M', "m")));
+        return Err(format!(
+            "M is months, which are too long; takes {} for minutes",
+            text.replace('M', "m")
+        ));
     }
     if has(&["month", "months", "y", "yr", "year", "years"]) {
-        return Err("months and years are too long; takes a time such as 90s, 45m, 2h or 30d".to_owned());
+        return Err(
+            "months and years are too long; takes a time such as 90s, 45m, 2h or 30d".to_owned(),
+        );
     }
-    let span = humantime::parse_duration(text).map_err(|_| "takes a time such as 90s, 45m or 2h".to_owned())?;
-    if span > SPAN_MAX { Err("is longer than 366 days".to_owned()) } else { Ok(span) }
+    let span = humantime::parse_duration(text)
+        .map_err(|_| "takes a time such as 90s, 45m or 2h".to_owned())?;
+    if span > SPAN_MAX {
+        Err("is longer than 366 days".to_owned())
+    } else {
+        Ok(span)
+    }
 }
 
 /// The same span as it would be typed.
@@ -88,7 +118,12 @@ pub(crate) fn typed_word(seconds: u64) -> String {
 
 /// Whole seconds until then, at least one.
 pub(crate) fn seconds_until(time: Time, now: Time) -> u64 {
-    time.since(now).as_millis().div_ceil(1_000).try_into().unwrap_or(u64::MAX).max(1)
+    time.since(now)
+        .as_millis()
+        .div_ceil(1_000)
+        .try_into()
+        .unwrap_or(u64::MAX)
+        .max(1)
 }
 
 #[cfg(test)]
@@ -121,7 +156,13 @@ mod tests {
         for wrong in ["30", "", "soon", "-5m", "400d", "1y", "2months", "1h 5M"] {
             assert!(read_span(wrong).is_err(), "{wrong:?}");
         }
-        assert_eq!(read_span("30"), Err("has no unit; takes 30s, 30m or 30h".to_owned()));
-        assert_eq!(read_span("5M"), Err("M is months, which are too long; takes 5m for minutes".to_owned()));
+        assert_eq!(
+            read_span("30"),
+            Err("has no unit; takes 30s, 30m or 30h".to_owned())
+        );
+        assert_eq!(
+            read_span("5M"),
+            Err("M is months, which are too long; takes 5m for minutes".to_owned())
+        );
     }
 }

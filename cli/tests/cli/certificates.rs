@@ -32,11 +32,20 @@ struct Server {
 impl Server {
     fn start(certificate: &Path, key: &Path) -> Self {
         let mut command = Command::new("python3");
-        command.args(["-c", SERVER]).arg(certificate).arg(key).stdout(Stdio::piped());
+        command
+            .args(["-c", SERVER])
+            .arg(certificate)
+            .arg(key)
+            .stdout(Stdio::piped());
         let mut process = command.spawn().unwrap();
         let mut port = String::new();
-        BufReader::new(process.stdout.take().unwrap()).read_line(&mut port).unwrap();
-        Self { process, port: port.trim().to_owned() }
+        BufReader::new(process.stdout.take().unwrap())
+            .read_line(&mut port)
+            .unwrap();
+        Self {
+            process,
+            port: port.trim().to_owned(),
+        }
     }
 }
 
@@ -51,7 +60,17 @@ impl Drop for Server {
 fn self_signed(folder: &Path, name: &str, more: &[&str]) -> Server {
     let (certificate, key) = (folder.join(name), folder.join(format!("{name}.key")));
     let mut openssl = Command::new("openssl");
-    openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]);
+    openssl.args([
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+        "-days",
+        "2",
+    ]);
     openssl
         .arg("-subj")
         .arg(format!("/CN={name}"))
@@ -68,30 +87,62 @@ fn self_signed(folder: &Path, name: &str, more: &[&str]) -> Server {
 #[test]
 fn a_self_signed_certificate_is_trusted_or_it_is_said_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
-    let plain = self_signed(folder.path(), "plain.pem", &["-addext", "basicConstraints=critical,CA:FALSE"]);
+    let plain = self_signed(
+        folder.path(),
+        "plain.pem",
+        &["-addext", "basicConstraints=critical,CA:FALSE"],
+    );
     let authority = self_signed(folder.path(), "authority.pem", &[]);
     let test = |server: &Server, ca_file: &[&str]| {
         let url = format!("https://127.0.0.1:{}/", server.port);
         let mut command = program(&folder.path().join("no.sock"));
-        command.current_dir(folder.path()).args(["webhook", "test", &url]).args(ca_file).ended()
+        command
+            .current_dir(folder.path())
+            .args(["webhook", "test", &url])
+            .args(ca_file)
+            .ended()
     };
     assert_eq!(test(&plain, &["--ca-file", "plain.pem"]).code, 0);
     // The variable stands for the system's certificates.
     let mut command = program(&folder.path().join("no.sock"));
-    command.env("SSL_CERT_FILE", folder.path().join("plain.pem")).args(["webhook", "test", &format!("https://127.0.0.1:{}/", plain.port)]);
+    command
+        .env("SSL_CERT_FILE", folder.path().join("plain.pem"))
+        .args([
+            "webhook",
+            "test",
+            &format!("https://127.0.0.1:{}/", plain.port),
+        ]);
     assert_eq!(command.ended().code, 0);
     for (server, ca_file, problem) in [
-        (&plain, &[][..], "its certificate's issuer is not trusted here"),
-        (&plain, &["--ca-file", "authority.pem"][..], "its certificate's issuer is not trusted here"),
-        (&authority, &["--ca-file", "authority.pem"][..], "-addext basicConstraints=critical,CA:FALSE"),
+        (
+            &plain,
+            &[][..],
+            "its certificate's issuer is not trusted here",
+        ),
+        (
+            &plain,
+            &["--ca-file", "authority.pem"][..],
+            "its certificate's issuer is not trusted here",
+        ),
+        (
+            &authority,
+            &["--ca-file", "authority.pem"][..],
+            "-addext basicConstraints=critical,CA:FALSE",
+        ),
     ] {
         let refused = test(server, ca_file);
-        assert!(refused.code == 70 && refused.stderr.contains(problem), "{ca_file:?}: {refused:?}");
+        assert!(
+            refused.code == 70 && refused.stderr.contains(problem),
+            "{ca_file:?}: {refused:?}"
+        );
     }
     std::fs::write(folder.path().join("empty.pem"), "").unwrap();
     for unfit in ["plain.pem.key", "empty.pem"] {
         let refused = test(&plain, &["--ca-file", unfit]);
-        assert!(refused.code == 2 && refused.stderr.contains("has no PEM certificate"), "{refused:?}");
+        assert!(
+            refused.code == 2 && refused.stderr.contains("has no PEM certificate"),
+            "{refused:?}"
+        );
     }
 }
 
@@ -99,12 +150,29 @@ fn a_self_signed_certificate_is_trusted_or_it_is_said_what_to_do() {
 #[test]
 fn no_proxy_of_the_environment_is_asked() {
     let folder = tempfile::tempdir().unwrap();
-    let server = self_signed(folder.path(), "plain.pem", &["-addext", "basicConstraints=critical,CA:FALSE"]);
+    let server = self_signed(
+        folder.path(),
+        "plain.pem",
+        &["-addext", "basicConstraints=critical,CA:FALSE"],
+    );
     let mut command = program(&folder.path().join("no.sock"));
-    for variable in ["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "ALL_PROXY", "all_proxy"] {
+    for variable in [
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "http_proxy",
+        "https_proxy",
+        "ALL_PROXY",
+        "all_proxy",
+    ] {
         command.env(variable, "http://127.0.0.1:1");
     }
-    command.current_dir(folder.path()).args(["webhook", "test", &format!("https://127.0.0.1:{}/", server.port), "--ca-file", "plain.pem"]);
+    command.current_dir(folder.path()).args([
+        "webhook",
+        "test",
+        &format!("https://127.0.0.1:{}/", server.port),
+        "--ca-file",
+        "plain.pem",
+    ]);
     let ended = command.ended();
     assert_eq!(ended.code, 0, "{ended:?}");
 }

@@ -24,19 +24,37 @@ impl Etcd {
     pub(crate) fn start() -> Self {
         let (folder, url, peer) = (tempfile::tempdir().unwrap(), free_url(), free_url());
         let mut command = Command::new("etcd");
-        command.arg("--data-dir").arg(folder.path().join("data")).args(["--name", "e1", "--log-level", "error"]);
+        command
+            .arg("--data-dir")
+            .arg(folder.path().join("data"))
+            .args(["--name", "e1", "--log-level", "error"]);
         command.args(["--initial-cluster", &format!("e1={peer}")]);
         for (flag, value) in [("client", &url), ("peer", &peer)] {
             command.args([&format!("--listen-{flag}-urls"), value]);
         }
-        command.args(["--advertise-client-urls", &url, "--initial-advertise-peer-urls", &peer]);
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        Self { child: child.unwrap_or_else(|error| panic!("{error}: apt-get install etcd-server")), url, _folder: folder }
+        command.args([
+            "--advertise-client-urls",
+            &url,
+            "--initial-advertise-peer-urls",
+            &peer,
+        ]);
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        Self {
+            child: child.unwrap_or_else(|error| panic!("{error}: apt-get install etcd-server")),
+            url,
+            _folder: folder,
+        }
     }
 
     /// Takes away everything in it.
     pub(crate) fn empty(&self) {
-        let deleted = Command::new("etcdctl").args(["--endpoints", &self.url, "del", "", "--prefix"]).ended();
+        let deleted = Command::new("etcdctl")
+            .args(["--endpoints", &self.url, "del", "", "--prefix"])
+            .ended();
         assert_eq!(deleted.code, 0, "{deleted:?}");
     }
 
@@ -54,7 +72,13 @@ impl Drop for Etcd {
 }
 
 fn free_url() -> String {
-    format!("http://{}", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap())
+    format!(
+        "http://{}",
+        TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+    )
 }
 
 /// A node of a cluster, with a state that outlives its daemon.
@@ -89,9 +113,15 @@ impl Node {
             "--cluster-heartbeat=200ms".to_owned(),
             "--isolated-after=2s".to_owned(),
         ];
-        let words = std::iter::once("soramoded".to_owned()).chain(words).map(Into::into);
+        let words = std::iter::once("soramoded".to_owned())
+            .chain(words)
+            .map(Into::into);
         let config = Config::load(Args::read_from(words).unwrap()).unwrap();
-        let mut node = Self { folder, config, running: None };
+        let mut node = Self {
+            folder,
+            config,
+            running: None,
+        };
         node.start_again();
         node
     }
@@ -101,7 +131,10 @@ impl Node {
         let (config, shutdown) = (self.config.clone(), CancellationToken::new());
         let token = shutdown.clone();
         let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
             runtime.block_on(soramoded::run(config, token)).unwrap();
         });
         self.running = Some((shutdown, thread));
@@ -147,7 +180,10 @@ impl Node {
     /// What the nodes are, as this one lists them: `name mode membership`.
     pub(crate) fn nodes(&self) -> Vec<String> {
         let words = |line: &str| line.split('\t').take(3).collect::<Vec<_>>().join(" ");
-        self.ok(&["nodes", "-o", "plain"]).lines().map(words).collect()
+        self.ok(&["nodes", "-o", "plain"])
+            .lines()
+            .map(words)
+            .collect()
     }
 }
 
@@ -160,7 +196,10 @@ impl Drop for Node {
 fn three(etcd: &Etcd) -> [Node; 3] {
     let nodes = ["n1", "n2", "n3"].map(|name| Node::start(name, etcd));
     for node in &nodes {
-        until(|| (node.nodes() == ["n1 normal joined", "n2 normal joined", "n3 normal joined"]).then_some(()));
+        until(|| {
+            (node.nodes() == ["n1 normal joined", "n2 normal joined", "n3 normal joined"])
+                .then_some(())
+        });
     }
     nodes
 }
@@ -169,57 +208,128 @@ fn three(etcd: &Etcd) -> [Node; 3] {
 fn the_cluster_is_seen_and_driven_from_one_of_its_nodes() {
     let etcd = Etcd::start();
     let [n1, n2, n3] = three(&etcd);
-    let row = n1.ok(&["nodes", "-o", "plain"]).lines().nth(1).unwrap().to_owned();
+    let row = n1
+        .ok(&["nodes", "-o", "plain"])
+        .lines()
+        .nth(1)
+        .unwrap()
+        .to_owned();
     let cells: Vec<&str> = row.split('\t').collect();
-    assert_eq!((cells[3], cells[4], cells[7], cells[8]), ("0", "0", "", "wss://n2.example.com/signaling"), "{row}");
+    assert_eq!(
+        (cells[3], cells[4], cells[7], cells[8]),
+        ("0", "0", "", "wss://n2.example.com/signaling"),
+        "{row}"
+    );
     assert_eq!(n1.run(&["set", "initial"]).code, 5);
     assert_eq!(n1.run(&["set", "initial", "--node", "n2"]).code, 5);
 
     // Closed from afar, and the way back is said as it was come.
     let set = n1.ok(&["set", "block_new_session", "--node", "n2"]);
     let undo = "Undo: soramode set normal --node n2\n";
-    assert!(set.starts_with("n2: normal -> block_new_session (0 sessions") && set.ends_with(undo), "{set}");
+    assert!(
+        set.starts_with("n2: normal -> block_new_session (0 sessions") && set.ends_with(undo),
+        "{set}"
+    );
     assert_eq!(n2.ok(&["get"]), "block_new_session\n");
-    n1.ok(&["wait", "mode=block_new_session", "--node", "n2", "--timeout", "30s"]);
-    n1.ok(&["drain", "--node", "n2", "--timeout", "30s", "--require-published"]);
-    assert_eq!(n1.run(&["set", "normal", "--node", "n2", "-m", "x"]).code, 2, "the API takes no reason");
+    n1.ok(&[
+        "wait",
+        "mode=block_new_session",
+        "--node",
+        "n2",
+        "--timeout",
+        "30s",
+    ]);
+    n1.ok(&[
+        "drain",
+        "--node",
+        "n2",
+        "--timeout",
+        "30s",
+        "--require-published",
+    ]);
+    assert_eq!(
+        n1.run(&["set", "normal", "--node", "n2", "-m", "x"]).code,
+        2,
+        "the API takes no reason"
+    );
     assert_eq!(n1.run(&["set", "normal", "--node", "n9"]).code, 9);
-    assert!(n1.run(&["drain", "--node", "n9"]).stderr.contains("no node n9; its nodes are n1, n2, n3"));
+    assert!(
+        n1.run(&["drain", "--node", "n9"])
+            .stderr
+            .contains("no node n9; its nodes are n1, n2, n3")
+    );
     // Its own name is itself, with all that its socket can do.
     n1.ok(&["set", "block_new_connection", "--node", "n1", "-m", "CHG-1"]);
     n1.ok(&["set", "normal"]);
 
-    until(|| n1.nodes().contains(&"n2 block_new_session joined".to_owned()).then_some(()));
+    until(|| {
+        n1.nodes()
+            .contains(&"n2 block_new_session joined".to_owned())
+            .then_some(())
+    });
     let refused = n1.run(&["drain", "--keep-open", "2"]);
     let words = "1 other node is open (n3), and --keep-open asks for 2. Nothing was changed";
-    assert_eq!((refused.code, refused.stderr.contains(words)), (5, true), "{refused:?}");
-    assert_eq!(n1.run(&["set", "block_new_session", "--keep-open", "2", "--node", "n3"]).code, 5);
+    assert_eq!(
+        (refused.code, refused.stderr.contains(words)),
+        (5, true),
+        "{refused:?}"
+    );
+    assert_eq!(
+        n1.run(&[
+            "set",
+            "block_new_session",
+            "--keep-open",
+            "2",
+            "--node",
+            "n3"
+        ])
+        .code,
+        5
+    );
     assert_eq!(n1.ok(&["get"]), "normal\n");
     n1.ok(&["drain", "--keep-open", "1", "--timeout", "30s"]);
     // Who is closed already takes nobody's place.
     n1.ok(&["drain", "--keep-open", "2", "--timeout", "30s"]);
-    until(|| n3.nodes().contains(&"n1 block_new_session joined".to_owned()).then_some(()));
-    assert!(n3.run(&["drain", "--keep-open", "1"]).stderr.contains("0 other nodes are open, and"));
+    until(|| {
+        n3.nodes()
+            .contains(&"n1 block_new_session joined".to_owned())
+            .then_some(())
+    });
+    assert!(
+        n3.run(&["drain", "--keep-open", "1"])
+            .stderr
+            .contains("0 other nodes are open, and")
+    );
 }
 
 #[test]
 fn two_nodes_that_close_at_the_same_moment_do_not_both_stay_closed() {
     let etcd = Etcd::start();
     let nodes = ["n1", "n2"].map(|name| Node::start(name, &etcd));
-    for close in [&["drain", "--keep-open", "1"][..], &["close", "--keep-open", "1"], &["close", "--wait", "--keep-open", "1"]] {
+    for close in [
+        &["drain", "--keep-open", "1"][..],
+        &["close", "--keep-open", "1"],
+        &["close", "--wait", "--keep-open", "1"],
+    ] {
         for node in &nodes {
             node.ok(&["open"]);
         }
         for node in &nodes {
             until(|| (node.nodes() == ["n1 normal joined", "n2 normal joined"]).then_some(()));
         }
-        let running = nodes.each_ref().map(|node| program(&node.socket()).args(close).running());
+        let running = nodes
+            .each_ref()
+            .map(|node| program(&node.socket()).args(close).running());
         for ended in running.map(Running::ended) {
             let words = ["is normal again", "Nothing was changed"];
-            let has_said = ended.code == 0 || (ended.code == 5 && words.iter().any(|word| ended.stderr.contains(word)));
+            let has_said = ended.code == 0
+                || (ended.code == 5 && words.iter().any(|word| ended.stderr.contains(word)));
             assert!(has_said, "{ended:?}");
         }
-        assert!(nodes.iter().any(|node| node.ok(&["get"]) == "normal\n"), "{close:?}");
+        assert!(
+            nodes.iter().any(|node| node.ok(&["get"]) == "normal\n"),
+            "{close:?}"
+        );
     }
 }
 
@@ -229,22 +339,49 @@ fn a_client_is_followed_to_the_node_that_takes_it() {
     let [n1, n2, n3] = three(&etcd);
     n1.ok(&["set", "block_new_session"]);
     n2.ok(&["set", "block_new_session"]);
-    until(|| n1.nodes().contains(&"n2 block_new_session joined".to_owned()).then_some(()));
+    until(|| {
+        n1.nodes()
+            .contains(&"n2 block_new_session joined".to_owned())
+            .then_some(())
+    });
     assert!(n1.ok(&["explain", "spam"]).contains("redirect"));
     let told = n1.run(&["connect", "spam"]);
-    assert_eq!((told.code, told.stdout.as_str()), (1, "redirect: to n3 at wss://n3.example.com/signaling\n"));
+    assert_eq!(
+        (told.code, told.stdout.as_str()),
+        (1, "redirect: to n3 at wss://n3.example.com/signaling\n")
+    );
     let followed = n1.run(&["connect", "spam", "--connection-id", "c1", "--follow"]);
     let told = "redirected to n3\nthe connection stays, and a drain waits for it. To remove it, on n3: soramode disconnect c1\n";
-    assert_eq!((followed.code, followed.stderr.as_str()), (0, told), "{followed:?}");
-    assert!(followed.stdout.starts_with("n3: offer: connection \"c1\" on channel \"spam\", a new session"), "{followed:?}");
+    assert_eq!(
+        (followed.code, followed.stderr.as_str()),
+        (0, told),
+        "{followed:?}"
+    );
+    assert!(
+        followed
+            .stdout
+            .starts_with("n3: offer: connection \"c1\" on channel \"spam\", a new session"),
+        "{followed:?}"
+    );
     let again = n1.json(&["connect", "spam", "--connection-id", "c1", "--follow"]);
     assert_eq!(
-        (&again["type"], &again["answered_by"], &again["hops"], &again["created"]),
+        (
+            &again["type"],
+            &again["answered_by"],
+            &again["hops"],
+            &again["created"]
+        ),
         (&json!("offer"), &json!("n3"), &json!(1), &json!(false))
     );
     let here = n3.json(&["connect", "spam", "--connection-id", "c2", "--follow"]);
-    assert_eq!((&here["hops"], &here["answered_by"]), (&json!(0), &Value::Null));
-    assert!(n3.ok(&["explain", "egg"]).starts_with("channel \"egg\", mode normal: offer"));
+    assert_eq!(
+        (&here["hops"], &here["answered_by"]),
+        (&json!(0), &Value::Null)
+    );
+    assert!(
+        n3.ok(&["explain", "egg"])
+            .starts_with("channel \"egg\", mode normal: offer")
+    );
 }
 
 #[test]
@@ -254,33 +391,85 @@ fn a_node_that_is_gone_owes_its_channels_until_it_is_purged() {
     for node in [&n1, &n2] {
         node.ok(&["set", "block_new_session"]);
     }
-    until(|| n3.nodes().contains(&"n2 block_new_session joined".to_owned()).then_some(()));
+    until(|| {
+        n3.nodes()
+            .contains(&"n2 block_new_session joined".to_owned())
+            .then_some(())
+    });
     n3.ok(&["connect", "spam"]);
     for node in [&n1, &n2] {
         node.ok(&["set", "normal"]);
     }
-    assert_eq!(n1.run(&["nodes", "purge", "n3", "--accept-risk=still-running"]).code, 5, "it is there");
-    assert_eq!(n1.ok(&["wait", "joined", "--node", "n3", "-o", "plain"]), "reached\tn3\n");
+    assert_eq!(
+        n1.run(&["nodes", "purge", "n3", "--accept-risk=still-running"])
+            .code,
+        5,
+        "it is there"
+    );
+    assert_eq!(
+        n1.ok(&["wait", "joined", "--node", "n3", "-o", "plain"]),
+        "reached\tn3\n"
+    );
     n3.stop();
     until(|| n1.nodes().contains(&"n3  gone".to_owned()).then_some(()));
-    assert!(n1.ok(&["nodes", "-o", "plain"]).contains("n3\t\tgone\t\t\t\t\t1 until purged\t\t\n"));
+    assert!(
+        n1.ok(&["nodes", "-o", "plain"])
+            .contains("n3\t\tgone\t\t\t\t\t1 until purged\t\t\n")
+    );
     let told = n1.run(&["connect", "spam"]);
-    assert_eq!((told.code, told.stdout.contains("OWNER-LOST")), (1, true), "{told:?}");
-    assert!(n1.ok(&["explain", "spam"]).starts_with("channel \"spam\", mode normal: reject OWNER-LOST, because "), "as connect says");
+    assert_eq!(
+        (told.code, told.stdout.contains("OWNER-LOST")),
+        (1, true),
+        "{told:?}"
+    );
+    assert!(
+        n1.ok(&["explain", "spam"])
+            .starts_with("channel \"spam\", mode normal: reject OWNER-LOST, because "),
+        "as connect says"
+    );
     let doctor = n1.run(&["doctor", "-o", "plain"]).stdout;
     let row = "BAD\tnodes\tn3 is gone, with 1 orphaned channel (clients are rejected with OWNER-LOST)\tStart it again. If its machine is off for good: \
                soramode nodes purge n3 --accept-risk=still-running\n";
     assert!(doctor.contains(row), "{doctor}");
-    let late = n1.run(&["--json", "wait", "joined", "--node", "n3", "--timeout", "100ms"]);
-    assert_eq!((late.code, &late.json()["outcome"]), (124, &json!("timeout")), "{late:?}");
+    let late = n1.run(&[
+        "--json",
+        "wait",
+        "joined",
+        "--node",
+        "n3",
+        "--timeout",
+        "100ms",
+    ]);
+    assert_eq!(
+        (late.code, &late.json()["outcome"]),
+        (124, &json!("timeout")),
+        "{late:?}"
+    );
     let unasked = n1.run(&["set", "block_new_session", "--node", "n3"]);
-    assert_eq!((unasked.code, unasked.stderr.contains("n3 is gone")), (5, true), "{unasked:?}");
+    assert_eq!(
+        (unasked.code, unasked.stderr.contains("n3 is gone")),
+        (5, true),
+        "{unasked:?}"
+    );
     let purged = n1.ok(&["nodes", "purge", "n3", "--accept-risk=still-running"]);
-    assert!(purged.starts_with("Purged n3: its 1 orphaned channel may now open on any node"), "{purged}");
-    assert!(n1.ok(&["nodes", "-o", "plain"]).lines().all(|line| !line.contains("purged")));
-    let offered = until(|| Some(n2.run(&["connect", "spam", "--follow"])).filter(|ended| ended.code == 0));
+    assert!(
+        purged.starts_with("Purged n3: its 1 orphaned channel may now open on any node"),
+        "{purged}"
+    );
+    assert!(
+        n1.ok(&["nodes", "-o", "plain"])
+            .lines()
+            .all(|line| !line.contains("purged"))
+    );
+    let offered =
+        until(|| Some(n2.run(&["connect", "spam", "--follow"])).filter(|ended| ended.code == 0));
     assert!(offered.stdout.contains("offer"), "{offered:?}");
-    assert_eq!(n1.run(&["nodes", "purge", "n9", "--accept-risk=still-running"]).code, 9, "nothing waits for it");
+    assert_eq!(
+        n1.run(&["nodes", "purge", "n9", "--accept-risk=still-running"])
+            .code,
+        9,
+        "nothing waits for it"
+    );
 }
 
 #[test]
@@ -295,18 +484,38 @@ fn a_node_that_lost_its_state_is_told_of_and_its_earlier_incarnation_purged_whil
     n2.start_again();
     n2.ok(&["wait", "joined", "--timeout", "1m"]);
     for node in [&n1, &n2] {
-        let told = until(|| Some(node.run(&["explain", "spam"])).filter(|told| !told.stdout.contains("redirect")));
+        let told = until(|| {
+            Some(node.run(&["explain", "spam"])).filter(|told| !told.stdout.contains("redirect"))
+        });
         assert!(told.stdout.contains("reject OWNER-LOST"), "{told:?}");
-        let doctor = until(|| Some(node.run(&["doctor", "-o", "plain"]).stdout).filter(|said| said.contains("n2 has lost its state")));
-        assert!(doctor.contains("Then run: soramode nodes purge n2 --accept-risk=still-running"), "{doctor}");
+        let doctor = until(|| {
+            Some(node.run(&["doctor", "-o", "plain"]).stdout)
+                .filter(|said| said.contains("n2 has lost its state"))
+        });
+        assert!(
+            doctor.contains("Then run: soramode nodes purge n2 --accept-risk=still-running"),
+            "{doctor}"
+        );
     }
     let purged = n1.ok(&["nodes", "purge", "n2", "--accept-risk=still-running"]);
-    assert!(purged.starts_with("Purged the earlier run of n2: ") && !purged.contains("Do not start"), "{purged}");
+    assert!(
+        purged.starts_with("Purged the earlier run of n2: ") && !purged.contains("Do not start"),
+        "{purged}"
+    );
     let doctor = n1.run(&["doctor", "-o", "plain"]).stdout;
-    assert!(doctor.contains("ok\tnodes\t2 nodes registered, no orphaned channels"), "{doctor}");
-    let offered = until(|| Some(n1.run(&["connect", "spam", "--follow"])).filter(|ended| ended.code == 0));
+    assert!(
+        doctor.contains("ok\tnodes\t2 nodes registered, no orphaned channels"),
+        "{doctor}"
+    );
+    let offered =
+        until(|| Some(n1.run(&["connect", "spam", "--follow"])).filter(|ended| ended.code == 0));
     assert!(offered.stdout.contains("offer"), "{offered:?}");
-    assert_eq!(n1.run(&["nodes", "purge", "n2", "--accept-risk=still-running"]).code, 5, "nothing of an earlier incarnation is left");
+    assert_eq!(
+        n1.run(&["nodes", "purge", "n2", "--accept-risk=still-running"])
+            .code,
+        5,
+        "nothing of an earlier incarnation is left"
+    );
 }
 
 #[test]
@@ -323,32 +532,80 @@ fn without_etcd_it_is_said_what_is_not_known() {
         assert!(status.contains(row), "{row}: {status}");
     }
     let doctor = node.ok(&["doctor", "-o", "plain"]);
-    assert!(doctor.contains("ok\tcluster\t") && doctor.contains("ok\tetcd\t") && doctor.contains("note\ttakeover\tmanual"), "{doctor}");
-    assert!(!node.run(&["set", "block_new_session", "--require-published"]).stderr.contains("could not be notified"));
+    assert!(
+        doctor.contains("ok\tcluster\t")
+            && doctor.contains("ok\tetcd\t")
+            && doctor.contains("note\ttakeover\tmanual"),
+        "{doctor}"
+    );
+    assert!(
+        !node
+            .run(&["set", "block_new_session", "--require-published"])
+            .stderr
+            .contains("could not be notified")
+    );
     node.ok(&["set", "normal"]);
     etcd.kill();
     let set = node.run(&["set", "block_new_session"]);
     assert_eq!(
-        (set.code, set.stderr.contains("warning: n1 is block_new_session, but the other nodes could not be notified")),
+        (
+            set.code,
+            set.stderr.contains(
+                "warning: n1 is block_new_session, but the other nodes could not be notified"
+            )
+        ),
         (0, true),
         "{set:?}"
     );
     let drained = node.run(&["drain", "--connections", "--require-published"]);
     assert_eq!(
-        (drained.code, drained.stderr.contains("n1 is block_new_connection, but the other nodes could not be notified")),
+        (
+            drained.code,
+            drained
+                .stderr
+                .contains("n1 is block_new_connection, but the other nodes could not be notified")
+        ),
         (5, true),
         "{drained:?}"
     );
     until(|| (node.run(&["is", "joined", "-q"]).code == 1).then_some(()));
-    assert!(node.ok(&["status", "-o", "plain"]).contains("published\tno: "));
+    assert!(
+        node.ok(&["status", "-o", "plain"])
+            .contains("published\tno: ")
+    );
     let doctor = node.run(&["doctor", "-o", "plain"]);
-    assert!(doctor.code == 1 && doctor.stdout.contains("BAD\tcluster\t") && doctor.stdout.contains("BAD\tetcd\t"), "{doctor:?}");
+    assert!(
+        doctor.code == 1
+            && doctor.stdout.contains("BAD\tcluster\t")
+            && doctor.stdout.contains("BAD\tetcd\t"),
+        "{doctor:?}"
+    );
     assert!(!doctor.stdout.contains("ok\tnodes\t"), "{doctor:?}");
     let nodes = node.run(&["nodes", "-o", "plain"]);
-    assert_eq!((nodes.code, nodes.stderr.contains("showing the last known state: ")), (0, true), "{nodes:?}");
+    assert_eq!(
+        (
+            nodes.code,
+            nodes.stderr.contains("showing the last known state: ")
+        ),
+        (0, true),
+        "{nodes:?}"
+    );
     let purge = node.run(&["nodes", "purge", "n9", "--accept-risk=still-running"]);
-    assert_eq!((purge.code, purge.stderr.contains("only a node that is joined can purge")), (5, true), "{purge:?}");
-    assert_eq!(node.run(&["set", "normal"]).code, 5, "who is isolated is not opened");
+    assert_eq!(
+        (
+            purge.code,
+            purge
+                .stderr
+                .contains("only a node that is joined can purge")
+        ),
+        (5, true),
+        "{purge:?}"
+    );
+    assert_eq!(
+        node.run(&["set", "normal"]).code,
+        5,
+        "who is isolated is not opened"
+    );
     assert_eq!(node.run(&["connect", "spam"]).code, 1);
 }
 
@@ -359,13 +616,34 @@ fn the_guides_configuration_is_one() {
     std::fs::write(&tokens, format!("ops {}\n", "x".repeat(32))).unwrap();
     std::fs::set_permissions(&tokens, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     for guide in ["cluster.md", "cluster.ja.md"] {
-        let text = std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../man").join(guide)).unwrap();
+        let text = std::fs::read_to_string(
+            std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("../man")
+                .join(guide),
+        )
+        .unwrap();
         let (_, rest) = text.split_once("```toml\n").unwrap();
         let (toml, _) = rest.split_once("```").unwrap();
         let file = folder.path().join(guide);
-        std::fs::write(&file, toml.replace("/etc/soramode/http-tokens", tokens.to_str().unwrap())).unwrap();
-        let words = ["soramoded".into(), "--ephemeral".into(), "--config".into(), file.into_os_string()];
+        std::fs::write(
+            &file,
+            toml.replace("/etc/soramode/http-tokens", tokens.to_str().unwrap()),
+        )
+        .unwrap();
+        let words = [
+            "soramoded".into(),
+            "--ephemeral".into(),
+            "--config".into(),
+            file.into_os_string(),
+        ];
         let config = Config::load(Args::read_from(words).unwrap()).unwrap();
-        assert_eq!((config.node_name.as_str(), config.cluster.unwrap().endpoints.len()), ("sfu-01", 3), "{guide}");
+        assert_eq!(
+            (
+                config.node_name.as_str(),
+                config.cluster.unwrap().endpoints.len()
+            ),
+            ("sfu-01", 3),
+            "{guide}"
+        );
     }
 }

@@ -22,7 +22,11 @@ const GONE_MAX: Duration = Duration::from_secs(10);
 /// The daemon that was built with the program under test.
 pub(crate) fn soramoded() -> PathBuf {
     let path = Path::new(PROGRAM).with_file_name("soramoded");
-    assert!(path.exists(), "these tests need {}: build it with cargo build -p soramoded, or run cargo test --workspace", path.display());
+    assert!(
+        path.exists(),
+        "these tests need {}: build it with cargo build -p soramoded, or run cargo test --workspace",
+        path.display()
+    );
     path
 }
 
@@ -37,7 +41,10 @@ impl Place {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("tmp")).unwrap();
         // What is to be executed is written by somebody else: a thread that forks while this one has it open would keep it busy.
-        shell(r#"ln "$1" "$2" 2>/dev/null || cp "$1" "$2""#, &[Path::new(PROGRAM), &folder.path().join("soramode")]);
+        shell(
+            r#"ln "$1" "$2" 2>/dev/null || cp "$1" "$2""#,
+            &[Path::new(PROGRAM), &folder.path().join("soramode")],
+        );
         Self { folder }
     }
 
@@ -52,15 +59,25 @@ impl Place {
     fn script(script: &str) -> Self {
         let place = Self::bare();
         let pid = place.path("pid");
-        let script = format!("#!/bin/sh\necho $$ > {}.new; mv {0}.new {0}\n{script}\n", pid.display());
-        shell(r#"printf %s "$1" > "$2"; chmod 755 "$2""#, &[Path::new(&script), &place.path("soramoded")]);
+        let script = format!(
+            "#!/bin/sh\necho $$ > {}.new; mv {0}.new {0}\n{script}\n",
+            pid.display()
+        );
+        shell(
+            r#"printf %s "$1" > "$2"; chmod 755 "$2""#,
+            &[Path::new(&script), &place.path("soramoded")],
+        );
         place
     }
 
     /// With a real daemon that says that it is ready, and this one to answer.
     fn answering(fake: &Fake) -> Self {
         let real = soramoded();
-        Self::script(&format!("ln -s {} \"$2\"\nexec {} --socket \"$2.real\" --ephemeral", fake.socket().display(), real.display()))
+        Self::script(&format!(
+            "ln -s {} \"$2\"\nexec {} --socket \"$2.real\" --ephemeral",
+            fake.socket().display(),
+            real.display()
+        ))
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -69,28 +86,51 @@ impl Place {
 
     fn drill(&self) -> Command {
         let mut command = with_default_signals(self.path("soramode"));
-        command.arg("drill").env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("TMPDIR", self.path("tmp"));
+        command
+            .arg("drill")
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap())
+            .env("TMPDIR", self.path("tmp"));
         command
     }
 
     fn is_clean(&self) -> bool {
         let is_gone = || kill(self.pid(), None).is_err();
-        fs::read_dir(self.path("tmp")).unwrap().next().is_none() && (!self.path("pid").exists() || is_gone())
+        fs::read_dir(self.path("tmp")).unwrap().next().is_none()
+            && (!self.path("pid").exists() || is_gone())
     }
 
     fn pid(&self) -> Pid {
-        Pid::from_raw(fs::read_to_string(self.path("pid")).unwrap().trim().parse().unwrap())
+        Pid::from_raw(
+            fs::read_to_string(self.path("pid"))
+                .unwrap()
+                .trim()
+                .parse()
+                .unwrap(),
+        )
     }
 }
 
 fn shell(script: &str, arguments: &[&Path]) {
-    assert!(Command::new("sh").args(["-c", script, "sh"]).args(arguments).status().unwrap().success(), "{script}");
+    assert!(
+        Command::new("sh")
+            .args(["-c", script, "sh"])
+            .args(arguments)
+            .status()
+            .unwrap()
+            .success(),
+        "{script}"
+    );
 }
 
 fn until(what: &str, is_so: impl Fn() -> bool) {
     let began = Instant::now();
     while !is_so() {
-        assert!(began.elapsed() < GONE_MAX, "{what} has not come in {} s", GONE_MAX.as_secs());
+        assert!(
+            began.elapsed() < GONE_MAX,
+            "{what} has not come in {} s",
+            GONE_MAX.as_secs()
+        );
         sleep(Duration::from_millis(10));
     }
 }
@@ -98,9 +138,9 @@ fn until(what: &str, is_so: impl Fn() -> bool) {
 /// A gate that answers the first step and then nothing more, or closes.
 fn gate_until_connect(then: fn() -> Reply) -> Fake {
     Fake::start(move |method| match method {
-        "GetMode" => {
-            Reply::Result(json!({"mode": "normal", "generation": 1, "since": "2025-06-01T03:04:05.000000Z", "actor": "system:start"}))
-        }
+        "GetMode" => Reply::Result(
+            json!({"mode": "normal", "generation": 1, "since": "2025-06-01T03:04:05.000000Z", "actor": "system:start"}),
+        ),
         _ => then(),
     })
 }
@@ -115,14 +155,25 @@ fn in_the_middle(place: &Place) -> Running {
 #[test]
 fn everything_holds() {
     let place = Place::real();
-    let Ended { code, stdout, stderr } = place.drill().ended();
+    let Ended {
+        code,
+        stdout,
+        stderr,
+    } = place.drill().ended();
     assert_eq!((code, stderr.as_str()), (0, ""), "{stdout}");
     assert!(stdout.contains("All 20 steps passed"), "{stdout}");
     assert!(stdout.contains("soramode set normal"), "{stdout}");
-    assert!(stdout.contains("reject BLOCK-NEW-CONNECTION") && stdout.contains("reject BLOCK-NEW-SESSION"), "{stdout}");
+    assert!(
+        stdout.contains("reject BLOCK-NEW-CONNECTION")
+            && stdout.contains("reject BLOCK-NEW-SESSION"),
+        "{stdout}"
+    );
     assert!(!stdout.contains('\u{1b}'), "painted in a pipe: {stdout}");
     let path = format!("Using {}", place.path("soramoded").display());
-    let too_long: Vec<_> = stdout.lines().filter(|line| line.len() > 80 && *line != path).collect();
+    let too_long: Vec<_> = stdout
+        .lines()
+        .filter(|line| line.len() > 80 && *line != path)
+        .collect();
     assert!(too_long.is_empty(), "{too_long:#?}");
     assert!(place.is_clean());
 }
@@ -131,10 +182,18 @@ fn everything_holds() {
 fn it_goes_its_own_way_whatever_the_surroundings_say() {
     let place = Place::real();
     let mut drill = place.drill();
-    drill.args(["--socket", "/nowhere/soramode.sock", "-q"]).env("SORAMODE_SOCKET", "/nowhere/soramode.sock");
-    drill.env("SORAMODED_MODE", "block_new_session").env("SORAMODED_CONFIG", "/nowhere/soramoded.toml").env("LISTEN_FDS", "1");
+    drill
+        .args(["--socket", "/nowhere/soramode.sock", "-q"])
+        .env("SORAMODE_SOCKET", "/nowhere/soramode.sock");
+    drill
+        .env("SORAMODED_MODE", "block_new_session")
+        .env("SORAMODED_CONFIG", "/nowhere/soramoded.toml")
+        .env("LISTEN_FDS", "1");
     let ended = drill.ended();
-    assert_eq!((ended.code, ended.stdout.as_str(), ended.stderr.as_str()), (0, "", ""));
+    assert_eq!(
+        (ended.code, ended.stdout.as_str(), ended.stderr.as_str()),
+        (0, "", "")
+    );
 }
 
 #[test]
@@ -143,7 +202,12 @@ fn a_temporary_folder_with_a_long_name_or_none_is_no_hindrance() {
     let long = place.path("tmp").join("x".repeat(100));
     fs::create_dir(&long).unwrap();
     for folder in [long.clone(), place.path("missing")] {
-        assert_eq!(place.drill().arg("-q").env("TMPDIR", &folder).ended().code, 0, "{}", folder.display());
+        assert_eq!(
+            place.drill().arg("-q").env("TMPDIR", &folder).ended().code,
+            0,
+            "{}",
+            folder.display()
+        );
     }
     assert!(fs::read_dir(long).unwrap().next().is_none());
 }
@@ -153,7 +217,10 @@ fn scripts_get_one_object_or_one_a_step() {
     let place = Place::real();
     let ended = place.drill().arg("--json").ended();
     let whole = ended.json();
-    assert_eq!((ended.code, &whole["held"], &whole["exit_code"]), (0, &json!(true), &json!(0)));
+    assert_eq!(
+        (ended.code, &whole["held"], &whole["exit_code"]),
+        (0, &json!(true), &json!(0))
+    );
     assert_eq!(whole["steps"].as_array().unwrap().len(), 20);
     let fourth = json!({
         "step": 4, "part": "block_new_connection", "asked": "Connect ham-2 to channel ham", "said": "reject BLOCK-NEW-CONNECTION",
@@ -162,49 +229,90 @@ fn scripts_get_one_object_or_one_a_step() {
     assert_eq!(whole["steps"][3], fourth);
 
     let lines = place.drill().args(["-o", "jsonl"]).ended().stdout;
-    let steps: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let steps: Vec<Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
     assert_eq!(steps.len(), 20);
-    assert!(steps.iter().all(|step| step["schema"] == 1 && step["held"] == true), "{lines}");
+    assert!(
+        steps
+            .iter()
+            .all(|step| step["schema"] == 1 && step["held"] == true),
+        "{lines}"
+    );
 
     let plain = place.drill().args(["-o", "plain"]).ended().stdout;
     assert_eq!(plain.lines().count(), 20);
-    assert!(plain.starts_with("1\tok\tblock_new_connection\tsoramode get\tnormal\tnormal\t"), "{plain}");
+    assert!(
+        plain.starts_with("1\tok\tblock_new_connection\tsoramode get\tnormal\tnormal\t"),
+        "{plain}"
+    );
 }
 
 #[test]
 fn colours_are_there_where_they_are_asked_for() {
-    let stdout = Place::real().drill().args(["--color", "always"]).ended().stdout;
+    let stdout = Place::real()
+        .drill()
+        .args(["--color", "always"])
+        .ended()
+        .stdout;
     assert!(stdout.contains("\u{1b}[32mok\u{1b}[0m"), "{stdout}");
 }
 
 #[test]
 fn an_answer_that_is_not_expected_is_shown_and_ends_with_70() {
     let real = soramoded();
-    let place = Place::script(&format!("exec {} \"$@\" --mode block_new_connection", real.display()));
-    let Ended { code, stdout, stderr } = place.drill().ended();
+    let place = Place::script(&format!(
+        "exec {} \"$@\" --mode block_new_connection",
+        real.display()
+    ));
+    let Ended {
+        code,
+        stdout,
+        stderr,
+    } = place.drill().ended();
     assert_eq!(code, 70, "{stdout}{stderr}");
     assert!(stdout.contains(" 1  NOT AS EXPECTED  soramode get\n        said: block_new_connection\n    expected: normal\n"), "{stdout}");
     assert!(stdout.contains("\n20  ok  "), "it goes on: {stdout}");
-    assert!(stderr.contains("not all held: ") && !stdout.contains("steps passed"), "{stdout}{stderr}");
+    assert!(
+        stderr.contains("not all held: ") && !stdout.contains("steps passed"),
+        "{stdout}{stderr}"
+    );
     assert!(place.is_clean());
 
     let ended = place.drill().arg("--json").ended();
-    assert_eq!((ended.code, &ended.json()["held"], &ended.json()["steps"][0]["held"]), (70, &json!(false), &json!(false)));
+    assert_eq!(
+        (
+            ended.code,
+            &ended.json()["held"],
+            &ended.json()["steps"][0]["held"]
+        ),
+        (70, &json!(false), &json!(false))
+    );
     let quiet = place.drill().arg("-q").ended();
-    assert!(quiet.stdout.contains("NOT AS EXPECTED") && !quiet.stdout.contains("  ok  "), "{quiet:?}");
+    assert!(
+        quiet.stdout.contains("NOT AS EXPECTED") && !quiet.stdout.contains("  ok  "),
+        "{quiet:?}"
+    );
 }
 
 #[test]
 fn a_gate_that_falls_silent_or_closes_is_said() {
     for (then, why) in [
         ((|| Reply::Nothing) as fn() -> Reply, "no answer within 3 s"),
-        ((|| Reply::Close) as fn() -> Reply, "soramoded closed the connection"),
+        (
+            (|| Reply::Close) as fn() -> Reply,
+            "soramoded closed the connection",
+        ),
     ] {
         let fake = gate_until_connect(then);
         let place = Place::answering(&fake);
         let ended = place.drill().ended();
         assert_eq!(ended.code, 70, "{ended:?}");
-        assert!(ended.stderr.contains(why) && ended.stderr.contains("at step 2 of 20"), "{ended:?}");
+        assert!(
+            ended.stderr.contains(why) && ended.stderr.contains("at step 2 of 20"),
+            "{ended:?}"
+        );
         assert!(place.is_clean());
     }
 }
@@ -214,8 +322,14 @@ fn a_daemon_that_is_missing_is_said_with_what_to_do() {
     let place = Place::bare();
     let ended = place.drill().ended();
     assert_eq!((ended.code, ended.stdout.as_str()), (70, ""), "{ended:?}");
-    let there_is_no = format!("soramode: there is no {}, ", place.path("soramoded").display());
-    assert!(ended.stderr.starts_with(&there_is_no) && ended.stderr.contains("beside soramode"), "{ended:?}");
+    let there_is_no = format!(
+        "soramode: there is no {}, ",
+        place.path("soramoded").display()
+    );
+    assert!(
+        ended.stderr.starts_with(&there_is_no) && ended.stderr.contains("beside soramode"),
+        "{ended:?}"
+    );
     assert!(place.is_clean());
 }
 
@@ -224,21 +338,38 @@ fn a_daemon_that_does_not_start_is_quoted() {
     let place = Place::script("echo 'soramoded: the moon is wrong' >&2; exit 3");
     let ended = place.drill().ended();
     assert_eq!(ended.code, 70, "{ended:?}");
-    assert!(ended.stderr.contains("ended with exit status: 3 before it listened"), "{ended:?}");
-    assert!(ended.stderr.contains("\n  soramoded: the moon is wrong\nhint: Check that it is of the same version: "), "{ended:?}");
+    assert!(
+        ended
+            .stderr
+            .contains("ended with exit status: 3 before it listened"),
+        "{ended:?}"
+    );
+    assert!(
+        ended.stderr.contains(
+            "\n  soramoded: the moon is wrong\nhint: Check that it is of the same version: "
+        ),
+        "{ended:?}"
+    );
     assert!(place.is_clean());
 }
 
 #[test]
 fn a_signal_in_the_middle_cleans_up() {
     let fake = gate_until_connect(|| Reply::Nothing);
-    for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143), (Signal::SIGHUP, 129)] {
+    for (signal, code) in [
+        (Signal::SIGINT, 130),
+        (Signal::SIGTERM, 143),
+        (Signal::SIGHUP, 129),
+    ] {
         let place = Place::answering(&fake);
         let drill = in_the_middle(&place);
         drill.signal(signal);
         let ended = drill.ended();
         assert_eq!(ended.code, code, "{ended:?}");
-        assert!(ended.stderr.contains("stopped after step 1 of 20"), "{ended:?}");
+        assert!(
+            ended.stderr.contains("stopped after step 1 of 20"),
+            "{ended:?}"
+        );
         assert!(place.is_clean(), "{signal}");
     }
 }
@@ -272,30 +403,57 @@ fn nobody_who_reads_it_is_no_reason_to_leave_anything_behind() {
 #[test]
 fn stdout_that_cannot_be_written_is_a_failure() {
     let place = Place::real();
-    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let status = place.drill().stdout(full).stderr(std::process::Stdio::null()).status().unwrap();
+    let full = fs::OpenOptions::new()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let status = place
+        .drill()
+        .stdout(full)
+        .stderr(std::process::Stdio::null())
+        .status()
+        .unwrap();
     assert_eq!(status.code(), Some(70));
     assert!(place.is_clean());
 }
 
 #[test]
 fn it_needs_no_running_daemon() {
-    assert_eq!(program(Path::new("/nowhere/soramode.sock")).args(["drill", "-q"]).ended().code, 0);
+    assert_eq!(
+        program(Path::new("/nowhere/soramode.sock"))
+            .args(["drill", "-q"])
+            .ended()
+            .code,
+        0
+    );
 }
 
 #[test]
 #[cfg(feature = "cluster")]
 fn a_cluster_is_rehearsed_and_nothing_is_left_behind() {
     let place = Place::real();
-    let Ended { code, stdout, stderr } = place.drill().arg("--cluster").ended();
+    let Ended {
+        code,
+        stdout,
+        stderr,
+    } = place.drill().arg("--cluster").ended();
     assert_eq!((code, stderr.as_str()), (0, ""), "{stdout}");
-    assert!(stdout.contains("All 17 steps passed") && stdout.contains("n1, n2, n3: isolated, initial"), "{stdout}");
+    assert!(
+        stdout.contains("All 17 steps passed") && stdout.contains("n1, n2, n3: isolated, initial"),
+        "{stdout}"
+    );
     let path = format!("Using {}", place.path("soramoded").display());
-    let too_long: Vec<_> = stdout.lines().filter(|line| line.len() > 80 && *line != path).collect();
+    let too_long: Vec<_> = stdout
+        .lines()
+        .filter(|line| line.len() > 80 && *line != path)
+        .collect();
     assert!(too_long.is_empty(), "{too_long:#?}");
     assert!(place.is_clean());
     let whole = place.drill().args(["--cluster", "--json"]).ended().json();
-    assert_eq!((&whole["held"], &whole["steps"][5]["said"]), (&json!(true), &json!("redirect to n1")));
+    assert_eq!(
+        (&whole["held"], &whole["steps"][5]["said"]),
+        (&json!(true), &json!("redirect to n1"))
+    );
 }
 
 #[test]
@@ -307,7 +465,10 @@ fn a_cluster_that_is_interrupted_or_killed_is_gone() {
     drill.signal(Signal::SIGINT);
     let ended = drill.ended();
     assert_eq!(ended.code, 130, "{ended:?}");
-    assert!(ended.stderr.contains("of 17; nothing is left behind") && place.is_clean(), "{ended:?}");
+    assert!(
+        ended.stderr.contains("of 17; nothing is left behind") && place.is_clean(),
+        "{ended:?}"
+    );
     let mut drill = place.drill().arg("--cluster").running();
     drill.until_answered(" 1  ok  n1: soramode nodes init");
     drill.stopped();
@@ -318,9 +479,17 @@ fn a_cluster_that_is_interrupted_or_killed_is_gone() {
 #[cfg(feature = "cluster")]
 fn without_etcd_it_is_said_what_to_install() {
     let place = Place::real();
-    let ended = place.drill().arg("--cluster").env("PATH", place.path("tmp")).ended();
+    let ended = place
+        .drill()
+        .arg("--cluster")
+        .env("PATH", place.path("tmp"))
+        .ended();
     let words = "there is no etcd in the search path, and a cluster needs one. Install it: apt-get install etcd-server";
-    assert_eq!((ended.code, ended.stderr.contains(words)), (70, true), "{ended:?}");
+    assert_eq!(
+        (ended.code, ended.stderr.contains(words)),
+        (70, true),
+        "{ended:?}"
+    );
     assert!(place.is_clean());
 }
 
@@ -329,8 +498,22 @@ fn a_daemon_that_was_built_without_its_cluster_is_quoted() {
     let place = Place::script("echo 'soramoded: cluster: built without it' >&2; exit 2");
     let ended = place.drill().arg("--cluster").ended();
     assert_eq!(ended.code, 70, "{ended:?}");
-    assert!(ended.stderr.contains("does not take --cluster, so there is no cluster to rehearse. It says\n"), "{ended:?}");
-    assert!(ended.stderr.ends_with("\n  soramoded: cluster: built without it\n") && place.is_clean(), "{ended:?}");
+    assert!(
+        ended
+            .stderr
+            .contains("does not take --cluster, so there is no cluster to rehearse. It says\n"),
+        "{ended:?}"
+    );
+    assert!(
+        ended
+            .stderr
+            .ends_with("\n  soramoded: cluster: built without it\n")
+            && place.is_clean(),
+        "{ended:?}"
+    );
     let ended = Place::bare().drill().arg("--cluster").ended();
-    assert!(ended.code == 70 && ended.stderr.contains("the drill starts no other soramoded"), "{ended:?}");
+    assert!(
+        ended.code == 70 && ended.stderr.contains("the drill starts no other soramoded"),
+        "{ended:?}"
+    );
 }

@@ -30,7 +30,9 @@ fn is_about_a_cluster(line: &str) -> bool {
 }
 
 fn lines() -> impl Iterator<Item = &'static str> {
-    examples().flat_map(|(_, examples)| examples).map(|example| example.line)
+    examples()
+        .flat_map(|(_, examples)| examples)
+        .map(|example| example.line)
 }
 
 /// One node, a receiver of its webhooks, and files of an operator.
@@ -50,26 +52,44 @@ impl Place {
         if line.contains(" deliveries ") || line.contains(" webhook ") {
             drained(&daemon);
             let told = receiver.hear();
-            fs::write(folder.path().join("request"), format!("{}{}", told.head, told.text)).unwrap();
+            fs::write(
+                folder.path().join("request"),
+                format!("{}{}", told.head, told.text),
+            )
+            .unwrap();
             write_secret(&folder.path().join("webhook-secrets"), SECRET);
         } else if ON_A_CLOSED_NODE.iter().any(|words| line.contains(words)) {
             daemon.ok(&["set", "block_new_session"]);
         } else if !line.contains(" drain ") && !line.contains(" maintain ") {
-            signalling_server(&daemon.socket(), &[("spam", "c-1"), ("spam", "c-2"), ("ham", "h-1")]);
+            signalling_server(
+                &daemon.socket(),
+                &[("spam", "c-1"), ("spam", "c-2"), ("ham", "h-1")],
+            );
         }
         let machine = Machine::new(&daemon.socket());
-        Self { daemon, machine, receiver, folder }
+        Self {
+            daemon,
+            machine,
+            receiver,
+            folder,
+        }
     }
 
     /// The exit code, and what was printed.
     fn run(&self, line: &str) -> (i32, String) {
-        let typed = format!("cd {} && {}", self.folder.path().display(), line.replace(RECEIVER, &self.receiver.url()));
+        let typed = format!(
+            "cd {} && {}",
+            self.folder.path().display(),
+            line.replace(RECEIVER, &self.receiver.url())
+        );
         if line.contains("systemctl restart sora") {
             let ended = self.machine.with_systemctl(&typed, "restart sora", || {});
             return (ended.code, ended.stdout + &ended.stderr);
         }
         if line.contains(" tail ") {
-            let mut running = self.machine.begin(&typed.replace("soramode tail", "exec soramode tail"));
+            let mut running = self
+                .machine
+                .begin(&typed.replace("soramode tail", "exec soramode tail"));
             let event = running.until_answered("");
             return (0, event + &running.stopped().stderr);
         }
@@ -81,7 +101,9 @@ impl Place {
 #[test]
 fn each_example_of_one_node_succeeds() {
     assert!(soramoded_program().exists());
-    let own = |line: &&str| !is_about_a_cluster(line) && !line.contains("completions") && !line.contains("--watch");
+    let own = |line: &&str| {
+        !is_about_a_cluster(line) && !line.contains("completions") && !line.contains("--watch")
+    };
     for line in lines().filter(own) {
         let (code, said) = Place::of(line).run(line);
         assert_eq!(code, 0, "{line}: {said}");
@@ -91,10 +113,17 @@ fn each_example_of_one_node_succeeds() {
 
 #[test]
 fn the_example_of_a_view_that_is_followed_ends_with_its_key() {
-    let [line] = lines().filter(|line| line.contains("--watch")).collect::<Vec<_>>().try_into().unwrap();
+    let [line] = lines()
+        .filter(|line| line.contains("--watch"))
+        .collect::<Vec<_>>()
+        .try_into()
+        .unwrap();
     let place = Place::of(line);
     let terminal = Terminal::open(
-        &format!("SORAMODE_SOCKET={} {line}; echo ended with $?; exec sleep 600", place.daemon.socket().display()),
+        &format!(
+            "SORAMODE_SOCKET={} {line}; echo ended with $?; exec sleep 600",
+            place.daemon.socket().display()
+        ),
         (100, 30),
     );
     terminal.until_shown("normal");
@@ -106,14 +135,34 @@ fn the_example_of_a_view_that_is_followed_ends_with_its_key() {
 fn the_examples_of_completions_are_read_by_their_shells() {
     let mut shells = 0;
     for line in lines().filter(|line| line.contains(" completions ")) {
-        let shell = ["bash", "zsh", "fish"].into_iter().find(|shell| line.contains(shell)).unwrap();
-        let before = if shell == "zsh" { "autoload -U compinit; compinit -u -D; " } else { "" };
-        let after = if shell == "fish" { "; and complete --do-complete 'soramode dra'" } else { "" };
+        let shell = ["bash", "zsh", "fish"]
+            .into_iter()
+            .find(|shell| line.contains(shell))
+            .unwrap();
+        let before = if shell == "zsh" {
+            "autoload -U compinit; compinit -u -D; "
+        } else {
+            ""
+        };
+        let after = if shell == "fish" {
+            "; and complete --do-complete 'soramode dra'"
+        } else {
+            ""
+        };
         let folder = tempfile::tempdir().unwrap();
-        let path =
-            format!("{}:{}", std::path::Path::new(crate::support::PROGRAM).parent().unwrap().display(), std::env::var("PATH").unwrap());
+        let path = format!(
+            "{}:{}",
+            std::path::Path::new(crate::support::PROGRAM)
+                .parent()
+                .unwrap()
+                .display(),
+            std::env::var("PATH").unwrap()
+        );
         let mut command = Command::new(shell);
-        command.env("PATH", path).env("HOME", folder.path()).args(["-c", &format!("{before}{line}{after}")]);
+        command
+            .env("PATH", path)
+            .env("HOME", folder.path())
+            .args(["-c", &format!("{before}{line}{after}")]);
         let ended = command.ended();
         assert_eq!((ended.code, &*ended.stderr), (0, ""), "{line}: {ended:?}");
         shells += 1;
@@ -130,21 +179,38 @@ fn each_example_of_a_cluster_succeeds() {
     // Until etcd answers.
     until(|| (machine.paste(line_with("nodes init")).code == 0).then_some(()));
     let [n2, mut n3] = ["sfu-02", "sfu-03"].map(|name| Node::start(name, &etcd));
-    let normal = ["sfu-01 normal joined", "sfu-02 normal joined", "sfu-03 normal joined"];
+    let normal = [
+        "sfu-01 normal joined",
+        "sfu-02 normal joined",
+        "sfu-03 normal joined",
+    ];
     until(|| (n1.nodes() == normal).then_some(()));
     machine.all(line_with("--node "), &[0]);
     assert_eq!(n2.ok(&["get"]), "block_new_session\n");
 
     n3.ok(&["connect", "spam"]);
     n3.stop();
-    until(|| n1.nodes().contains(&"sfu-03  gone".to_owned()).then_some(()));
+    until(|| {
+        n1.nodes()
+            .contains(&"sfu-03  gone".to_owned())
+            .then_some(())
+    });
     machine.all(line_with("nodes purge"), &[0]);
 
     etcd.empty();
     until(|| (machine.paste(line_with("lost-claims")).code == 0).then_some(()));
     machine.all(line_with("drill --cluster"), &[0]);
-    let tried = ["nodes init", "--node ", "nodes purge", "lost-claims", "drill --cluster"].map(line_with);
-    let untried: Vec<&str> = lines().filter(|line| is_about_a_cluster(line) && !tried.contains(line)).collect();
+    let tried = [
+        "nodes init",
+        "--node ",
+        "nodes purge",
+        "lost-claims",
+        "drill --cluster",
+    ]
+    .map(line_with);
+    let untried: Vec<&str> = lines()
+        .filter(|line| is_about_a_cluster(line) && !tried.contains(line))
+        .collect();
     assert!(untried.is_empty(), "{untried:?}");
 }
 
@@ -160,7 +226,10 @@ fn each_example_of_soramoded_succeeds() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("soramode.sock");
     let machine = Machine::new(&socket);
-    let settings = format!("state-dir = {:?}\nsocket = {socket:?}\n", machine.path("/var/lib/soramode"));
+    let settings = format!(
+        "state-dir = {:?}\nsocket = {socket:?}\n",
+        machine.path("/var/lib/soramode")
+    );
     fs::write(machine.path("/etc/soramode/soramoded.toml"), settings).unwrap();
     let [run, checks @ ..] = soramoded::args::EXAMPLES.map(|(line, _)| line);
     let running = machine.begin(&format!("exec {run}"));
@@ -175,10 +244,20 @@ fn each_example_of_soramoded_succeeds() {
 #[test]
 fn the_help_has_the_examples() {
     for (command, examples) in examples() {
-        let words: Vec<&str> = ["help"].into_iter().chain(command.split(' ')).filter(|word| *word != "soramode").collect();
-        let help = program(std::path::Path::new("/nonexistent")).args(words).ended();
+        let words: Vec<&str> = ["help"]
+            .into_iter()
+            .chain(command.split(' '))
+            .filter(|word| *word != "soramode")
+            .collect();
+        let help = program(std::path::Path::new("/nonexistent"))
+            .args(words)
+            .ended();
         for example in examples {
-            assert!(help.stdout.contains(example.line) && help.stdout.contains(example.what), "{command}: {}", example.line);
+            assert!(
+                help.stdout.contains(example.line) && help.stdout.contains(example.what),
+                "{command}: {}",
+                example.line
+            );
         }
     }
 }

@@ -6,7 +6,12 @@ use crate::support::{Fake, Reply};
 fn a_daemon_that_dies_over_a_request_cannot_be_reached() {
     let ended = Fake::start(|_| Reply::Close).run(&["get"]);
     assert_eq!(ended.code, 3, "{ended:?}");
-    assert!(ended.stderr.contains("it closed the connection without an answer"), "{ended:?}");
+    assert!(
+        ended
+            .stderr
+            .contains("it closed the connection without an answer"),
+        "{ended:?}"
+    );
 }
 
 #[test]
@@ -25,12 +30,22 @@ fn errors_that_are_not_known_fail() {
 #[test]
 fn too_many_clients_is_a_daemon_that_cannot_be_reached() {
     let line = r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32017,"message":"1024 clients","data":{"error_type":"TooManyClients"}}}"#;
-    assert_eq!(Fake::start(|_| Reply::Line(line.to_owned())).run(&["get"]).code, 3);
+    assert_eq!(
+        Fake::start(|_| Reply::Line(line.to_owned()))
+            .run(&["get"])
+            .code,
+        3
+    );
 }
 
 #[test]
 fn a_daemon_that_hangs_is_not_waited_for_without_end() {
     let ended = Fake::start(|_| Reply::Nothing).run(&["get"]);
     assert_eq!(ended.code, 3, "{ended:?}");
-    assert!(ended.stderr.contains("no answer within 10 s\nhint: Look at its log"), "{ended:?}");
+    assert!(
+        ended
+            .stderr
+            .contains("no answer within 10 s\nhint: Look at its log"),
+        "{ended:?}"
+    );
 }

@@ -1,6 +1,11 @@
 //! The `soramode` program against a daemon: the real one, or a fake one where the daemon must misbehave.
 
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a helper that fails fails the test that called it")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a helper that fails fails the test that called it"
+)]
 
 mod api;
 mod certificates;

@@ -9,7 +9,10 @@ fn goes_back_after_a_command_that_succeeds() {
     let daemon = Daemon::start();
     let ended = daemon.run(&["maintain", "-m", "CHG-1", "--", "sh", "-c", "echo worked"]);
     assert_eq!(ended.code, 0, "{ended:?}");
-    assert_eq!(ended.stdout, "worked\nnode-01: block_new_session -> normal after 0 s of maintenance\n");
+    assert_eq!(
+        ended.stdout,
+        "worked\nnode-01: block_new_session -> normal after 0 s of maintenance\n"
+    );
     assert_eq!(daemon.json(&["get"]).1["reason"], "CHG-1: maintenance done");
     assert_eq!(daemon.ok(&["get"]), "normal\n");
 }
@@ -25,14 +28,18 @@ fn goes_back_to_the_mode_from_before_with_its_reason() {
         "{ended:?}"
     );
     let (_, status) = daemon.json(&["status"]);
-    assert_eq!((&status["mode"], &status["reason"]), (&"block_new_session".into(), &"half closed".into()));
+    assert_eq!(
+        (&status["mode"], &status["reason"]),
+        (&"block_new_session".into(), &"half closed".into())
+    );
 }
 
 #[test]
 fn stays_closed_after_a_command_that_fails() {
-    for (command, code, words) in
-        [(&["sh", "-c", "exit 3"][..], 3, "failed (exit code 3)"), (&["sh", "-c", "kill -9 $$"], 137, "failed (exit code 137)")]
-    {
+    for (command, code, words) in [
+        (&["sh", "-c", "exit 3"][..], 3, "failed (exit code 3)"),
+        (&["sh", "-c", "kill -9 $$"], 137, "failed (exit code 137)"),
+    ] {
         let daemon = Daemon::start();
         let ended = daemon.run(&[&["maintain", "--"][..], command].concat());
         assert_eq!(ended.code, code, "{ended:?}");
@@ -60,7 +67,10 @@ fn changes_nothing_for_a_command_that_cannot_be_started() {
     ] {
         let ended = daemon.run(&["maintain", "--json", "--", command]);
         assert_eq!(ended.code, code, "{ended:?}");
-        assert!(ended.stderr.contains(words) && ended.stderr.contains("Nothing was changed"), "{ended:?}");
+        assert!(
+            ended.stderr.contains(words) && ended.stderr.contains("Nothing was changed"),
+            "{ended:?}"
+        );
         assert_eq!(ended.json()["ran"], false);
         assert_eq!(daemon.ok(&["get"]), "normal\n");
     }
@@ -70,7 +80,12 @@ fn changes_nothing_for_a_command_that_cannot_be_started() {
 fn opens_what_an_earlier_run_of_the_same_reason_left_closed() {
     let daemon = Daemon::start();
     for reason in [&[][..], &["-m", "CHG-1"]] {
-        assert_eq!(daemon.run(&[&["maintain"], reason, &["--", "false"]].concat()).code, 1);
+        assert_eq!(
+            daemon
+                .run(&[&["maintain"], reason, &["--", "false"]].concat())
+                .code,
+            1
+        );
         assert_eq!(daemon.ok(&["get"]), "block_new_session\n");
         let ended = daemon.run(&[&["maintain"], reason, &["--", "true"]].concat());
         assert_eq!(ended.code, 0, "{ended:?}");
@@ -78,10 +93,17 @@ fn opens_what_an_earlier_run_of_the_same_reason_left_closed() {
     }
     daemon.run(&["maintain", "-m", "CHG-1", "--", "false"]);
     let (code, report) = daemon.json(&["maintain", "-m", "CHG-2", "--", "true"]);
-    assert_eq!((code, &report["restored"], &report["status"]["mode"]), (6, &false.into(), &"block_new_session".into()), "{report}");
+    assert_eq!(
+        (code, &report["restored"], &report["status"]["mode"]),
+        (6, &false.into(), &"block_new_session".into()),
+        "{report}"
+    );
     assert_eq!(report["error"]["hint"], "Open it: soramode set normal");
     let message = report["error"]["message"].as_str().unwrap();
-    assert!(message.contains("STILL CLOSED") && message.contains("\"CHG-1\""), "{message}");
+    assert!(
+        message.contains("STILL CLOSED") && message.contains("\"CHG-1\""),
+        "{message}"
+    );
 }
 
 #[test]
@@ -92,7 +114,11 @@ fn an_emergency_stop_is_not_opened() {
         daemon.ok(&["set", "block_new_connection"]);
         let ended = daemon.run(&["maintain", "--", "true"]);
         assert_eq!(ended.code, 6, "{ended:?}");
-        assert!(ended.stderr.contains("STILL CLOSED (block_new_connection)") && !ended.stderr.contains("set normal"), "{ended:?}");
+        assert!(
+            ended.stderr.contains("STILL CLOSED (block_new_connection)")
+                && !ended.stderr.contains("set normal"),
+            "{ended:?}"
+        );
         assert_eq!(daemon.ok(&["get"]), "block_new_connection\n");
     }
 }
@@ -103,9 +129,22 @@ fn a_time_that_was_taken_away_is_not_told_of_as_running() {
     for command in ["true", "false"] {
         daemon.ok(&["set", "block_new_session", "--for", "1h", "-m", "theirs"]);
         let ended = daemon.run(&["maintain", "--connections", "-m", "CHG-1", "--", command]);
-        assert!(ended.stderr.contains("the timer that would have reopened it in 1 h is cancelled"), "{ended:?}");
-        let last = ended.stderr.lines().rfind(|line| line.contains("STILL CLOSED")).unwrap();
-        assert_eq!(last.contains("reopens in 1 h"), command == "true", "the rest of its time runs again: {ended:?}");
+        assert!(
+            ended
+                .stderr
+                .contains("the timer that would have reopened it in 1 h is cancelled"),
+            "{ended:?}"
+        );
+        let last = ended
+            .stderr
+            .lines()
+            .rfind(|line| line.contains("STILL CLOSED"))
+            .unwrap();
+        assert_eq!(
+            last.contains("reopens in 1 h"),
+            command == "true",
+            "the rest of its time runs again: {ended:?}"
+        );
         daemon.ok(&["set", "normal"]);
     }
 }
@@ -113,14 +152,35 @@ fn a_time_that_was_taken_away_is_not_told_of_as_running() {
 #[test]
 fn the_closing_of_another_operator_under_sudo_is_theirs() {
     let daemon = Daemon::start();
-    let run = |operator: &str, args: &[&str]| program(&daemon.socket()).env("SUDO_USER", operator).args(args).ended();
-    assert_eq!(run("alice", &["maintain", "-m", "CHG-1", "--", "false"]).code, 1);
+    let run = |operator: &str, args: &[&str]| {
+        program(&daemon.socket())
+            .env("SUDO_USER", operator)
+            .args(args)
+            .ended()
+    };
+    assert_eq!(
+        run("alice", &["maintain", "-m", "CHG-1", "--", "false"]).code,
+        1
+    );
     let joined = run("bob", &["drain", "-m", "CHG-2"]);
-    assert!(joined.stderr.contains(" for alice 0 s ago (\"CHG-1\"))"), "{joined:?}");
+    assert!(
+        joined.stderr.contains(" for alice 0 s ago (\"CHG-1\"))"),
+        "{joined:?}"
+    );
     let theirs = run("bob", &["maintain", "-m", "CHG-1", "--", "true"]);
     assert_eq!(theirs.code, 6, "{theirs:?}");
-    assert!(theirs.stderr.contains("STILL CLOSED") && theirs.stderr.contains(" for bob 0 s ago (\"CHG-1; CHG-2\")"), "{theirs:?}");
-    assert_eq!(run("alice", &["maintain", "-m", "CHG-1", "--", "true"]).code, 6, "bob drains it too");
+    assert!(
+        theirs.stderr.contains("STILL CLOSED")
+            && theirs
+                .stderr
+                .contains(" for bob 0 s ago (\"CHG-1; CHG-2\")"),
+        "{theirs:?}"
+    );
+    assert_eq!(
+        run("alice", &["maintain", "-m", "CHG-1", "--", "true"]).code,
+        6,
+        "bob drains it too"
+    );
     assert_eq!(daemon.ok(&["get"]), "block_new_session\n");
 }
 
@@ -130,19 +190,37 @@ fn a_node_that_was_opened_meanwhile_is_said_to_be_open() {
     daemon.ok(&["set", "block_new_session"]);
     let open = format!("{} set normal -q", env!("CARGO_BIN_EXE_soramode"));
     let ended = daemon.run(&["maintain", "--json", "--", "sh", "-c", &open]);
-    assert_eq!((ended.code, &ended.json()["restored"]), (0, &false.into()), "{ended:?}");
-    assert!(ended.stderr.contains("node-01 was opened during the maintenance: uid:"), "{ended:?}");
+    assert_eq!(
+        (ended.code, &ended.json()["restored"]),
+        (0, &false.into()),
+        "{ended:?}"
+    );
+    assert!(
+        ended
+            .stderr
+            .contains("node-01 was opened during the maintenance: uid:"),
+        "{ended:?}"
+    );
 }
 
 #[test]
 fn leaves_a_mode_that_somebody_else_set_meanwhile() {
     let daemon = Daemon::start();
-    let change = format!("{} set block_new_connection -m theirs -q", env!("CARGO_BIN_EXE_soramode"));
+    let change = format!(
+        "{} set block_new_connection -m theirs -q",
+        env!("CARGO_BIN_EXE_soramode")
+    );
     let ended = daemon.run(&["maintain", "--json", "--", "sh", "-c", &change]);
     assert_eq!(ended.code, 6, "{ended:?}");
     let report = ended.json();
-    assert_eq!((&report["ran"], &report["command_exit"], &report["restored"]), (&true.into(), &0.into(), &false.into()));
-    assert!(ended.stderr.contains("NOT reopened: ") && ended.stderr.contains("(\"theirs\")"), "{ended:?}");
+    assert_eq!(
+        (&report["ran"], &report["command_exit"], &report["restored"]),
+        (&true.into(), &0.into(), &false.into())
+    );
+    assert!(
+        ended.stderr.contains("NOT reopened: ") && ended.stderr.contains("(\"theirs\")"),
+        "{ended:?}"
+    );
     assert_eq!(daemon.ok(&["get"]), "block_new_connection\n");
 }
 
@@ -150,10 +228,21 @@ fn leaves_a_mode_that_somebody_else_set_meanwhile() {
 fn runs_nothing_where_the_drain_is_not_reached() {
     let daemon = Daemon::start();
     daemon.connect("spam", "c1");
-    let ended = daemon.run(&["maintain", "--json", "--timeout", "50ms", "--", "echo", "never"]);
+    let ended = daemon.run(&[
+        "maintain",
+        "--json",
+        "--timeout",
+        "50ms",
+        "--",
+        "echo",
+        "never",
+    ]);
     assert_eq!(ended.code, 124, "{ended:?}");
     let report = ended.json();
-    assert_eq!((&report["ran"], &report["outcome"]), (&false.into(), &"timeout".into()));
+    assert_eq!(
+        (&report["ran"], &report["outcome"]),
+        (&false.into(), &"timeout".into())
+    );
     assert_eq!(daemon.ok(&["get"]), "block_new_session\n");
 }
 
@@ -162,7 +251,10 @@ fn json_has_stdout_to_itself() {
     let daemon = Daemon::start();
     let ended = daemon.run(&["maintain", "--json", "--", "echo", "worked"]);
     let report = ended.json();
-    assert_eq!((&report["ran"], &report["command_exit"], &report["restored"]), (&true.into(), &0.into(), &true.into()));
+    assert_eq!(
+        (&report["ran"], &report["command_exit"], &report["restored"]),
+        (&true.into(), &0.into(), &true.into())
+    );
     assert!(ended.stderr.contains("worked"), "{ended:?}");
 }
 
@@ -170,7 +262,9 @@ fn json_has_stdout_to_itself() {
 fn signals_are_the_commands_business() {
     let daemon = Daemon::start();
     let script = "trap 'printf \"asked %s\\n\" to-stop >&2; exit 5' TERM; printf 'at %s\\n' work >&2; while :; do sleep 0.01; done";
-    let mut maintain = program(&daemon.socket()).args(["maintain", "--", "sh", "-c", script]).running();
+    let mut maintain = program(&daemon.socket())
+        .args(["maintain", "--", "sh", "-c", script])
+        .running();
     maintain.until_said("at work");
     maintain.signal(Signal::SIGINT);
     maintain.signal(Signal::SIGHUP);

@@ -27,16 +27,26 @@ fn what_came_from_outside_cannot_steer_a_terminal() {
     ] {
         let ended = daemon.run(args);
         let printed = format!("{}{}", ended.stdout, ended.stderr);
-        let has_control =
-            printed.chars().any(|character| character == '\u{202e}' || (character.is_control() && !"\n\t".contains(character)));
+        let has_control = printed.chars().any(|character| {
+            character == '\u{202e}' || (character.is_control() && !"\n\t".contains(character))
+        });
         assert!(!has_control, "{args:?}: {printed:?}");
     }
     let plain = daemon.ok(&["sessions", "-o", "plain"]);
-    assert_eq!(plain.split('\t').next(), Some("a\\tb\\n\\u{1b}[31m\\u{202e}"));
+    assert_eq!(
+        plain.split('\t').next(),
+        Some("a\\tb\\n\\u{1b}[31m\\u{202e}")
+    );
     let (_, json) = daemon.json(&["sessions"]);
-    assert_eq!(json["sessions"][0]["channel_id"], channel, "JSON has its own escapes");
+    assert_eq!(
+        json["sessions"][0]["channel_id"], channel,
+        "JSON has its own escapes"
+    );
     let drain = daemon.run(&["drain", "--timeout", "10ms"]);
-    assert!(drain.stderr.contains("\"\\u{1b}]0;owned\\u{7}\""), "{drain:?}");
+    assert!(
+        drain.stderr.contains("\"\\u{1b}]0;owned\\u{7}\""),
+        "{drain:?}"
+    );
     assert!(!drain.stderr.contains('\u{1b}'), "{drain:?}");
 }
 
@@ -47,7 +57,14 @@ fn every_answer_comes_as_one_json_object() {
         &["get"][..],
         &["status"],
         &["info"],
-        &["connect", "spam", "--connection-id", "c1", "--client-id", "bob"],
+        &[
+            "connect",
+            "spam",
+            "--connection-id",
+            "c1",
+            "--client-id",
+            "bob",
+        ],
         &["explain", "spam"],
         &["session", "spam"],
         &["sessions"],
@@ -68,20 +85,42 @@ fn every_answer_comes_as_one_json_object() {
 #[test]
 fn plain_is_a_record_a_line_without_a_header() {
     let daemon = Daemon::start();
-    assert_eq!(daemon.ok(&["set", "block_new_session", "-o", "plain"]), "changed\tnode-01\tnormal\tblock_new_session\t2\n");
+    assert_eq!(
+        daemon.ok(&["set", "block_new_session", "-o", "plain"]),
+        "changed\tnode-01\tnormal\tblock_new_session\t2\n"
+    );
     assert_eq!(daemon.ok(&["get", "-o", "plain"]), "block_new_session\n");
     assert_eq!(daemon.ok(&["is", "drained", "-o", "plain"]), "yes\n");
-    assert_eq!(daemon.ok(&["drain", "-o", "plain"]), "reached\tnode-01\tblock_new_session\t0\t0\n");
-    assert_eq!(daemon.run(&["connect", "spam", "-o", "plain"]).stdout, "reject\tBLOCK-NEW-SESSION\tblock_new_session\n");
-    assert!(daemon.ok(&["status", "-o", "plain"]).contains("mode\tblock_new_session\n"));
+    assert_eq!(
+        daemon.ok(&["drain", "-o", "plain"]),
+        "reached\tnode-01\tblock_new_session\t0\t0\n"
+    );
+    assert_eq!(
+        daemon.run(&["connect", "spam", "-o", "plain"]).stdout,
+        "reject\tBLOCK-NEW-SESSION\tblock_new_session\n"
+    );
+    assert!(
+        daemon
+            .ok(&["status", "-o", "plain"])
+            .contains("mode\tblock_new_session\n")
+    );
 }
 
 #[test]
 fn quiet_leaves_the_exit_code_alone() {
     let daemon = Daemon::start();
-    for args in [&["set", "block_new_session", "-q"][..], &["drain", "-q"], &["wait", "drained", "-q"], &["set", "normal", "-q"]] {
+    for args in [
+        &["set", "block_new_session", "-q"][..],
+        &["drain", "-q"],
+        &["wait", "drained", "-q"],
+        &["set", "normal", "-q"],
+    ] {
         let ended = daemon.run(args);
-        assert_eq!((ended.code, ended.stdout.as_str(), ended.stderr.as_str()), (0, "", ""), "{args:?}");
+        assert_eq!(
+            (ended.code, ended.stdout.as_str(), ended.stderr.as_str()),
+            (0, "", ""),
+            "{args:?}"
+        );
     }
     assert_eq!(daemon.ok(&["get", "-q"]), "normal\n");
 }
@@ -90,9 +129,19 @@ fn quiet_leaves_the_exit_code_alone() {
 fn times_are_in_utc_and_nothing_is_painted_where_there_is_no_terminal() {
     let daemon = Daemon::start();
     let status = daemon.ok(&["status"]);
-    let since = status.lines().find_map(|line| line.trim_start().strip_prefix("since")).unwrap().trim();
-    assert!(since.parse::<soramode_protocol::time::Time>().is_ok(), "{since}");
-    assert_eq!(daemon.ok(&["get", "--color", "always"]), "\u{1b}[32mnormal\u{1b}[0m\n");
+    let since = status
+        .lines()
+        .find_map(|line| line.trim_start().strip_prefix("since"))
+        .unwrap()
+        .trim();
+    assert!(
+        since.parse::<soramode_protocol::time::Time>().is_ok(),
+        "{since}"
+    );
+    assert_eq!(
+        daemon.ok(&["get", "--color", "always"]),
+        "\u{1b}[32mnormal\u{1b}[0m\n"
+    );
 }
 
 #[test]
@@ -101,7 +150,12 @@ fn a_reader_that_goes_ends_it_quietly() {
     for args in [&["get"][..], &["status"], &["sessions", "--json"]] {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
-        let mut child = program(&daemon.socket()).args(args).stdout(writer).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = program(&daemon.socket())
+            .args(args)
+            .stdout(writer)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let status = child.wait().unwrap();
         let said = std::io::read_to_string(child.stderr.take().unwrap()).unwrap();
         assert_eq!((status.code(), said.as_str()), (Some(0), ""), "{args:?}");
@@ -109,13 +163,20 @@ fn a_reader_that_goes_ends_it_quietly() {
     daemon.connect("spam", "c1");
     let mut drain = daemon.spawn(&["drain", "--timeout", "100ms", "-o", "jsonl"]);
     drain.until_said("1 of 1 session left");
-    assert_eq!(drain.close_stdout(), 124, "a reader that goes does not make a drain");
+    assert_eq!(
+        drain.close_stdout(),
+        124,
+        "a reader that goes does not make a drain"
+    );
 }
 
 #[test]
 fn whoever_used_sudo_is_in_the_history() {
     let daemon = Daemon::start();
-    let ended = program(&daemon.socket()).env("SUDO_USER", "alice").args(["set", "block_new_session"]).ended();
+    let ended = program(&daemon.socket())
+        .env("SUDO_USER", "alice")
+        .args(["set", "block_new_session"])
+        .ended();
     assert_eq!(ended.code, 0);
     let (_, history) = daemon.json(&["history"]);
     assert_eq!(history["changes"][0]["on_behalf_of"], "alice");
@@ -136,8 +197,19 @@ fn an_expiry_can_be_set_and_taken_away() {
 fn suggested_commands_name_the_socket_that_the_flag_named() {
     let daemon = Daemon::start();
     let socket = daemon.socket();
-    let ended = program(&socket).env_remove("SORAMODE_SOCKET").arg("--socket").arg(&socket).args(["set", "block_new_session"]).ended();
-    assert!(ended.stdout.contains(&format!("Undo: soramode --socket {} set normal", socket.display())), "{ended:?}");
+    let ended = program(&socket)
+        .env_remove("SORAMODE_SOCKET")
+        .arg("--socket")
+        .arg(&socket)
+        .args(["set", "block_new_session"])
+        .ended();
+    assert!(
+        ended.stdout.contains(&format!(
+            "Undo: soramode --socket {} set normal",
+            socket.display()
+        )),
+        "{ended:?}"
+    );
 }
 
 #[test]
@@ -147,10 +219,30 @@ fn a_suggested_command_can_be_pasted_wherever_the_socket_is() {
     std::fs::create_dir(&socket).unwrap();
     let socket = socket.join("s.sock");
     let daemon = Daemon::start_with(|config| config.socket = socket.clone());
-    let ended = program(&socket).arg("--socket").arg(&socket).args(["set", "block_new_session"]).ended();
-    let undo = ended.stdout.trim().rsplit_once("Undo: ").unwrap().1.to_owned();
-    let path = format!("{}:/usr/bin:/bin", Path::new(crate::support::PROGRAM).parent().unwrap().display());
-    let pasted = std::process::Command::new("bash").env("PATH", path).arg("-c").arg(&undo).ended();
+    let ended = program(&socket)
+        .arg("--socket")
+        .arg(&socket)
+        .args(["set", "block_new_session"])
+        .ended();
+    let undo = ended
+        .stdout
+        .trim()
+        .rsplit_once("Undo: ")
+        .unwrap()
+        .1
+        .to_owned();
+    let path = format!(
+        "{}:/usr/bin:/bin",
+        Path::new(crate::support::PROGRAM)
+            .parent()
+            .unwrap()
+            .display()
+    );
+    let pasted = std::process::Command::new("bash")
+        .env("PATH", path)
+        .arg("-c")
+        .arg(&undo)
+        .ended();
     assert_eq!(pasted.code, 0, "{undo}: {pasted:?}");
     assert_eq!(program(&socket).arg("get").ended().stdout, "normal\n");
     drop(daemon);
@@ -164,14 +256,32 @@ fn one_rule_says_where_colours_are() {
         let ended = command.envs(variables.iter().copied()).args(args).ended();
         format!("{}{}", ended.stdout, ended.stderr).contains('\u{1b}')
     };
-    for args in [&["get"][..], &["status"], &["doctor"], &["set", "nromal"], &["--help"]] {
+    for args in [
+        &["get"][..],
+        &["status"],
+        &["doctor"],
+        &["set", "nromal"],
+        &["--help"],
+    ] {
         let with = |color| [args, &["--color", color]].concat();
         assert!(!paints(args, &[]), "a pipe is not painted: {args:?}");
-        assert!(!paints(&with("never"), &[("TERM", "xterm"), ("CLICOLOR_FORCE", "1")]), "{args:?}");
-        assert!(paints(&with("always"), &[("TERM", "dumb"), ("NO_COLOR", "1")]), "{args:?}");
+        assert!(
+            !paints(
+                &with("never"),
+                &[("TERM", "xterm"), ("CLICOLOR_FORCE", "1")]
+            ),
+            "{args:?}"
+        );
+        assert!(
+            paints(&with("always"), &[("TERM", "dumb"), ("NO_COLOR", "1")]),
+            "{args:?}"
+        );
     }
     let bad = daemon.run(&["doctor", "--color", "always"]).stdout;
-    assert!(bad.contains("\u{1b}[1m\u{1b}[31mBAD") || bad.contains("\u{1b}[33mnote"), "{bad:?}");
+    assert!(
+        bad.contains("\u{1b}[1m\u{1b}[31mBAD") || bad.contains("\u{1b}[33mnote"),
+        "{bad:?}"
+    );
 }
 
 #[test]
@@ -180,20 +290,39 @@ fn a_time_that_is_over_is_not_said_to_lie_ahead() {
     daemon.ok(&["set", "block_new_session", "--for", "1s", "-q"]);
     daemon.ok(&["wait", "mode=normal", "-q"]);
     let socket = daemon.socket();
-    let script = format!("{} --socket {} history; echo ended; exec sleep 600", crate::support::PROGRAM, socket.display());
+    let script = format!(
+        "{} --socket {} history; echo ended; exec sleep 600",
+        crate::support::PROGRAM,
+        socket.display()
+    );
     let screen = crate::terminal::Terminal::open(&script, (160, 24)).until_shown("ended");
-    assert!(screen.contains(" ago)") && !screen.contains("(in "), "{screen}");
+    assert!(
+        screen.contains(" ago)") && !screen.contains("(in "),
+        "{screen}"
+    );
 }
 
 /// Fails where a time is no text, or something that is absent is there as null.
 fn check_members(name: &str, value: &Value, said: &str) {
-    let is_time = name == "since" || name.starts_with("last_") || ["_at", "_time", "timestamp"].iter().any(|end| name.ends_with(end));
+    let is_time = name == "since"
+        || name.starts_with("last_")
+        || ["_at", "_time", "timestamp"]
+            .iter()
+            .any(|end| name.ends_with(end));
     assert!(!value.is_null(), "{name} is null: {said}");
     match value {
-        Value::Object(members) => members.iter().for_each(|(name, value)| check_members(name, value, said)),
-        Value::Array(values) => values.iter().for_each(|value| check_members("", value, said)),
-        Value::String(text) if is_time => assert!(text.ends_with('Z'), "{name} is no time in UTC: {said}"),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => assert!(!is_time, "{name} is no text: {said}"),
+        Value::Object(members) => members
+            .iter()
+            .for_each(|(name, value)| check_members(name, value, said)),
+        Value::Array(values) => values
+            .iter()
+            .for_each(|value| check_members("", value, said)),
+        Value::String(text) if is_time => {
+            assert!(text.ends_with('Z'), "{name} is no time in UTC: {said}");
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+            assert!(!is_time, "{name} is no text: {said}");
+        }
     }
 }
 
@@ -211,7 +340,10 @@ fn in_json_times_are_text_and_nothing_is_null() {
                  wait mode=normal;set block_new_session --for 45m;set block_new_session;set normal;drain --timeout 1ms;\
                  maintain --timeout 1ms -- true;end spam;webhook test http://127.0.0.1:1/;nodes purge n9;frobnicate";
     for verb in verbs.split(';') {
-        let args: Vec<&str> = ["-o", "json"].into_iter().chain(verb.split_whitespace()).collect();
+        let args: Vec<&str> = ["-o", "json"]
+            .into_iter()
+            .chain(verb.split_whitespace())
+            .collect();
         daemon.run(&args).stdout.lines().for_each(check);
     }
     daemon.disconnect("c1");

@@ -19,7 +19,13 @@ const FOLDERS: [&str; 3] = ["/etc/soramode", "/var/lib/soramode", "/opt/sora/etc
 
 /// A document of this project.
 pub(crate) fn document(path: &str) -> String {
-    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join(path)).unwrap()
+    fs::read_to_string(
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .parent()
+            .unwrap()
+            .join(path),
+    )
+    .unwrap()
 }
 
 /// The blocks of code in this language under a heading, or in the whole document.
@@ -31,11 +37,16 @@ pub(crate) fn blocks(text: &str, heading: Option<&str>, language: &str) -> Vec<S
             Some(_) if line == "```" => blocks.extend(block.take()),
             Some(block) => block.extend([line, "\n"]),
             None if line == begin && is_there => block = Some(String::new()),
-            None if line.starts_with("## ") && heading.is_some() => is_there = line.strip_prefix("## ") == heading,
+            None if line.starts_with("## ") && heading.is_some() => {
+                is_there = line.strip_prefix("## ") == heading;
+            }
             None => {}
         }
     }
-    assert!(!blocks.is_empty(), "nothing under {heading:?} is {language}");
+    assert!(
+        !blocks.is_empty(),
+        "nothing under {heading:?} is {language}"
+    );
     blocks
 }
 
@@ -59,13 +70,20 @@ impl Machine {
         let listener = UnixListener::bind(folder.path().join("systemd")).unwrap();
         let (ask, asked) = mpsc::channel();
         thread::spawn(move || listen(&listener, &ask));
-        let machine = Self { folder, socket: socket.to_owned(), asked };
+        let machine = Self {
+            folder,
+            socket: socket.to_owned(),
+            asked,
+        };
         for made in FOLDERS {
             fs::create_dir_all(machine.path(made)).unwrap();
         }
         machine.command("sudo", r#"exec "$@""#);
         let systemd = machine.folder.path().join("systemd");
-        let ask = format!(r#"[ "$1" = status ] && exit 3; echo "${{0##*/}} $*" | socat -t 90 - UNIX-CONNECT:{}"#, systemd.display());
+        let ask = format!(
+            r#"[ "$1" = status ] && exit 3; echo "${{0##*/}} $*" | socat -t 90 - UNIX-CONNECT:{}"#,
+            systemd.display()
+        );
         machine.command("systemctl", &ask);
         machine.command("apt-get", &ask);
         machine.command("journalctl", "echo '-- No entries --'");
@@ -74,7 +92,10 @@ impl Machine {
 
     /// Where a folder or a file of the documents is on it.
     pub(crate) fn path(&self, path: &str) -> PathBuf {
-        self.folder.path().join("root").join(path.trim_start_matches('/'))
+        self.folder
+            .path()
+            .join("root")
+            .join(path.trim_start_matches('/'))
     }
 
     fn command(&self, name: &str, script: &str) {
@@ -82,19 +103,43 @@ impl Machine {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         // Written by somebody else: a thread that forks while this one has it open would keep it busy.
         let write = r#"printf '#!/bin/sh\n%s\n' "$1" >"$2"; chmod 755 "$2""#;
-        assert!(Command::new("sh").args(["-c", write, "sh", script]).arg(path).status().unwrap().success());
+        assert!(
+            Command::new("sh")
+                .args(["-c", write, "sh", script])
+                .arg(path)
+                .status()
+                .unwrap()
+                .success()
+        );
     }
 
     fn shell(&self, line: &str) -> Command {
-        let line = FOLDERS.iter().fold(line.to_owned(), |line, there| line.replace(there, self.path(there).to_str().unwrap()));
-        let (ours, own) = (self.folder.path().join("bin"), Path::new(PROGRAM).parent().unwrap());
-        let path = format!("{}:{}:{}", ours.display(), own.display(), std::env::var("PATH").unwrap());
+        let line = FOLDERS.iter().fold(line.to_owned(), |line, there| {
+            line.replace(there, self.path(there).to_str().unwrap())
+        });
+        let (ours, own) = (
+            self.folder.path().join("bin"),
+            Path::new(PROGRAM).parent().unwrap(),
+        );
+        let path = format!(
+            "{}:{}:{}",
+            ours.display(),
+            own.display(),
+            std::env::var("PATH").unwrap()
+        );
         let mut shell = program(&self.socket);
         let (words, program) = (["-c", &line], "sh");
-        let variables: Vec<(std::ffi::OsString, std::ffi::OsString)> =
-            shell.get_envs().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned()))).collect();
+        let variables: Vec<(std::ffi::OsString, std::ffi::OsString)> = shell
+            .get_envs()
+            .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())))
+            .collect();
         shell = Command::new(program);
-        shell.env_clear().envs(variables).env("PATH", path).args(words).stdin(std::process::Stdio::null());
+        shell
+            .env_clear()
+            .envs(variables)
+            .env("PATH", path)
+            .args(words)
+            .stdin(std::process::Stdio::null());
         shell
     }
 
@@ -111,7 +156,11 @@ impl Machine {
     /// Pastes a block line by line; each must end with its code.
     pub(crate) fn all(&self, block: &str, codes: &[i32]) -> Vec<Ended> {
         let ended: Vec<Ended> = block.lines().map(|line| self.paste(line)).collect();
-        assert_eq!(ended.iter().map(|ended| ended.code).collect::<Vec<_>>(), codes, "{block}{ended:#?}");
+        assert_eq!(
+            ended.iter().map(|ended| ended.code).collect::<Vec<_>>(),
+            codes,
+            "{block}{ended:#?}"
+        );
         ended
     }
 
@@ -138,7 +187,13 @@ fn listen(listener: &UnixListener, ask: &mpsc::Sender<Order>) {
         let stream = stream.unwrap();
         let mut words = String::new();
         BufReader::new(&stream).read_line(&mut words).unwrap();
-        if ask.send(Order { words: words.trim_end().to_owned(), stream }).is_err() {
+        if ask
+            .send(Order {
+                words: words.trim_end().to_owned(),
+                stream,
+            })
+            .is_err()
+        {
             return;
         }
     }
@@ -149,10 +204,18 @@ pub(crate) fn signalling_server(socket: &Path, connections: &'static [(&str, &st
     let mut stream = UnixStream::connect(socket).unwrap();
     let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
     let mut ask = move |method: &str, params: Value| {
-        writeln!(stream, "{}", json!({"id": 1, "method": method, "params": params})).unwrap();
+        writeln!(
+            stream,
+            "{}",
+            json!({"id": 1, "method": method, "params": params})
+        )
+        .unwrap();
     };
     for (channel, connection) in connections {
-        ask("Connect", json!({"channel_id": channel, "connection_id": connection}));
+        ask(
+            "Connect",
+            json!({"channel_id": channel, "connection_id": connection}),
+        );
         assert!(lines.next().unwrap().unwrap().contains("offer"));
     }
     ask("Subscribe", json!({"ends": true}));
@@ -161,8 +224,12 @@ pub(crate) fn signalling_server(socket: &Path, connections: &'static [(&str, &st
         for line in lines.map_while(Result::ok) {
             let message: Value = serde_json::from_str(&line).unwrap();
             if message["method"] == "End" {
-                let of_channel = connections.iter().filter(|(channel, _)| message["params"]["channel_id"] == *channel);
-                of_channel.for_each(|(_, connection)| ask("Disconnect", json!({"connection_id": connection})));
+                let of_channel = connections
+                    .iter()
+                    .filter(|(channel, _)| message["params"]["channel_id"] == *channel);
+                of_channel.for_each(|(_, connection)| {
+                    ask("Disconnect", json!({"connection_id": connection}));
+                });
             }
         }
     });

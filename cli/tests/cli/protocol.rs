@@ -17,8 +17,9 @@ use soramode_protocol::version::PROTOCOL;
 use soramode_protocol::wait::WAITS_MAX;
 use soramoded::config::Config;
 use soramoded::control::{
-    CLIENTS_MAX, IN_FLIGHT_MAX, LINE_TIME, OPERATE_PLACES, PAGE_BYTES_MAX, UNREAD_BYTES_FAIR, UNREAD_BYTES_MAX, VIEW_IN_FLIGHT_MAX,
-    VIEW_PLACES_OF_USER_MAX, VIEW_UNREAD_BYTES_MAX, VIEW_WAITS_MAX,
+    CLIENTS_MAX, IN_FLIGHT_MAX, LINE_TIME, OPERATE_PLACES, PAGE_BYTES_MAX, UNREAD_BYTES_FAIR,
+    UNREAD_BYTES_MAX, VIEW_IN_FLIGHT_MAX, VIEW_PLACES_OF_USER_MAX, VIEW_UNREAD_BYTES_MAX,
+    VIEW_WAITS_MAX,
 };
 
 use crate::pasted::{Machine, blocks, document};
@@ -32,8 +33,12 @@ const CLIENT_LINES_MAX: usize = 30;
 /// A method's part of the page.
 fn part(page: &str, method: Method) -> String {
     let heading = format!("\n### {} ({}", method.name(), method.access());
-    let (_, part) = page.split_once(&heading).unwrap_or_else(|| panic!("the page lacks {heading:?}"));
-    part.split_once("\n#").map_or(part, |(part, _)| part).to_owned()
+    let (_, part) = page
+        .split_once(&heading)
+        .unwrap_or_else(|| panic!("the page lacks {heading:?}"));
+    part.split_once("\n#")
+        .map_or(part, |(part, _)| part)
+        .to_owned()
 }
 
 /// The names of the members that the golden lines of a method have in its params and results, at any depth. What a page describes once for
@@ -41,14 +46,24 @@ fn part(page: &str, method: Method) -> String {
 fn members(method: Method) -> BTreeSet<String> {
     let lines = document(&format!("shared/tests/wire/v1/{}.jsonl", method.name()));
     let mut members = BTreeSet::new();
-    for message in lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()) {
+    for message in lines
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+    {
         collect_members(&message["params"], &mut members);
         collect_members(&message["result"], &mut members);
     }
     members
 }
 
-const DESCRIBED_ELSEWHERE: [&str; 6] = ["status", "oldest_session", "oldest_sessions", "session", "modes", "rejected"];
+const DESCRIBED_ELSEWHERE: [&str; 6] = [
+    "status",
+    "oldest_session",
+    "oldest_sessions",
+    "session",
+    "modes",
+    "rejected",
+];
 
 fn collect_members(value: &Value, members: &mut BTreeSet<String>) {
     match value {
@@ -60,7 +75,9 @@ fn collect_members(value: &Value, members: &mut BTreeSet<String>) {
                 }
             }
         }
-        Value::Array(list) => list.iter().for_each(|value| collect_members(value, members)),
+        Value::Array(list) => list
+            .iter()
+            .for_each(|value| collect_members(value, members)),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
@@ -70,10 +87,16 @@ fn every_method_is_there_with_its_access_and_its_fields() {
     let page = document(PAGE);
     for method in Method::ALL {
         let part = part(&page, *method);
-        let missing: Vec<String> = members(*method).into_iter().filter(|name| !says(&part, name)).collect();
+        let missing: Vec<String> = members(*method)
+            .into_iter()
+            .filter(|name| !says(&part, name))
+            .collect();
         assert!(missing.is_empty(), "{}: {missing:?}", method.name());
     }
-    let told = page.lines().filter_map(|line| line.strip_prefix("### ")?.split_once(" (")).map(|(name, _)| name);
+    let told = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("### ")?.split_once(" ("))
+        .map(|(name, _)| name);
     for name in told {
         assert!(Method::from_name(name).is_some(), "there is no {name}");
     }
@@ -91,16 +114,25 @@ fn every_error_event_and_reason_is_there() {
         let row = format!("| {} | `{error_type:?}` |", error_type.code());
         assert!(page.contains(&row), "the page lacks {row}");
     }
-    let rows = page.lines().filter(|line| line.starts_with("| -32")).count();
+    let rows = page
+        .lines()
+        .filter(|line| line.starts_with("| -32"))
+        .count();
     assert_eq!(rows, ErrorType::ALL.len(), "none that is not there");
-    let names = EventType::ALL.map(EventType::name).into_iter().chain(RejectReason::ALL.map(RejectReason::name));
+    let names = EventType::ALL
+        .map(EventType::name)
+        .into_iter()
+        .chain(RejectReason::ALL.map(RejectReason::name));
     for name in names {
         assert!(says(&page, name), "the page lacks {name}");
     }
     let notifications = document("shared/tests/wire/v1/notifications.jsonl");
     for line in notifications.lines() {
         let message: Value = serde_json::from_str(line).unwrap();
-        assert!(says(&page, message["method"].as_str().unwrap()), "the page lacks {line}");
+        assert!(
+            says(&page, message["method"].as_str().unwrap()),
+            "the page lacks {line}"
+        );
     }
 }
 
@@ -117,9 +149,14 @@ fn every_limit_is_the_codes() {
         format!("({LIST_LIMIT_DEFAULT}, at most {LIST_LIMIT_MAX})"),
         format!("(at most {EVENT_PATTERNS_MAX}; `*`"),
         format!("| a request's line | {REQUEST_BYTES_MAX} bytes |"),
-        format!("| a line that was begun | {} s until its end |", LINE_TIME.as_secs()),
+        format!(
+            "| a line that was begun | {} s until its end |",
+            LINE_TIME.as_secs()
+        ),
         format!("| clients | {CLIENTS_MAX}, of which {OPERATE_PLACES} places"),
-        format!("| unanswered requests of one client | {IN_FLIGHT_MAX}, or {VIEW_IN_FLIGHT_MAX} if it may only view;"),
+        format!(
+            "| unanswered requests of one client | {IN_FLIGHT_MAX}, or {VIEW_IN_FLIGHT_MAX} if it may only view;"
+        ),
         format!(
             "| unread answers of all clients that may only view | {VIEW_UNREAD_BYTES_MAX} bytes; above that, a client with more than {UNREAD_BYTES_FAIR} bytes"
         ),
@@ -137,7 +174,12 @@ fn it_can_be_tried_by_hand() {
     let daemon = Daemon::start();
     let [by_hand] = blocks(&document(PAGE), None, "sh").try_into().unwrap();
     let said = Machine::new(&daemon.socket()).all(&by_hand, &[0]);
-    assert!(said[0].stdout.starts_with(r#"{"jsonrpc":"2.0","id":1,"result":{"mode":"normal""#), "{said:?}");
+    assert!(
+        said[0]
+            .stdout
+            .starts_with(r#"{"jsonrpc":"2.0","id":1,"result":{"mode":"normal""#),
+        "{said:?}"
+    );
 }
 
 /// A client of the page, ready to run with this program.
@@ -146,21 +188,41 @@ fn client(language: &str, program: &str, flag: &str, daemon: &Daemon) -> Command
     let lines = code.lines().count();
     assert!(lines <= CLIENT_LINES_MAX, "{language}: {lines} lines");
     let mut command = Command::new(program);
-    command.args([flag, &code]).env("SORAMODE_SOCKET", daemon.socket()).stdin(Stdio::null());
+    command
+        .args([flag, &code])
+        .env("SORAMODE_SOCKET", daemon.socket())
+        .stdin(Stdio::null());
     command
 }
 
 #[test]
 fn the_python_client_asks_and_obeys() {
     let mut daemon = Daemon::start();
-    let ask = |daemon: &Daemon| -> Ended { client("python", "python3", "-c", daemon).arg("spam").ended() };
+    let ask = |daemon: &Daemon| -> Ended {
+        client("python", "python3", "-c", daemon)
+            .arg("spam")
+            .ended()
+    };
     let offered = ask(&daemon);
-    assert_eq!((offered.code, offered.stdout.as_str()), (0, "offer \n"), "{offered:?}");
-    assert_eq!(daemon.ok(&["sessions", "-o", "plain"]), "", "it has left again");
+    assert_eq!(
+        (offered.code, offered.stdout.as_str()),
+        (0, "offer \n"),
+        "{offered:?}"
+    );
+    assert_eq!(
+        daemon.ok(&["sessions", "-o", "plain"]),
+        "",
+        "it has left again"
+    );
     daemon.ok(&["set", "block_new_session"]);
     assert_eq!(ask(&daemon).stdout, "reject BLOCK-NEW-SESSION\n");
-    let too_long = client("python", "python3", "-c", &daemon).arg("x".repeat(256)).ended();
-    assert!(too_long.code == 1 && too_long.stderr.starts_with("InvalidParams: channel_id"), "{too_long:?}");
+    let too_long = client("python", "python3", "-c", &daemon)
+        .arg("x".repeat(256))
+        .ended();
+    assert!(
+        too_long.code == 1 && too_long.stderr.starts_with("InvalidParams: channel_id"),
+        "{too_long:?}"
+    );
     daemon.stop();
     assert_eq!(ask(&daemon).code, 1);
 }
@@ -174,7 +236,10 @@ struct Follower {
 impl Follower {
     fn until(&mut self, words: &str) -> String {
         let lines = self.lines.by_ref().map(Result::unwrap);
-        lines.inspect(|line| assert!(!line.starts_with("Gap"), "{line}")).find(|line| line.contains(words)).unwrap()
+        lines
+            .inspect(|line| assert!(!line.starts_with("Gap"), "{line}"))
+            .find(|line| line.contains(words))
+            .unwrap()
     }
 }
 
@@ -190,7 +255,11 @@ fn the_node_client_follows_over_restarts_without_a_gap() {
     let state = tempfile::tempdir().unwrap();
     let on_disk = |config: &mut Config| config.state_dir = Some(state.path().to_owned());
     let mut daemon = Daemon::start_with(on_disk);
-    let mut node = client("js", "node", "-e", &daemon).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut node = client("js", "node", "-e", &daemon)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
     let lines = BufReader::new(node.stdout.take().unwrap()).lines();
     let mut follower = Follower { child: node, lines };
     follower.until("answer 2");
@@ -200,11 +269,19 @@ fn the_node_client_follows_over_restarts_without_a_gap() {
     daemon.start_again(on_disk);
     daemon.connect("ham", "h-1");
     daemon.disconnect("c-1");
-    assert_eq!(follower.until("Event"), "Event session.created ham", "what happened while it was away, too");
+    assert_eq!(
+        follower.until("Event"),
+        "Event session.created ham",
+        "what happened while it was away, too"
+    );
     assert_eq!(follower.until("Event"), "Event session.destroyed spam");
 
     daemon.stop();
     daemon.start_again(|_| {});
     daemon.connect("eggs", "e-1");
-    assert_eq!(follower.until("Event"), "Event session.created eggs", "another log is read from its beginning");
+    assert_eq!(
+        follower.until("Event"),
+        "Event session.created eggs",
+        "another log is read from its beginning"
+    );
 }

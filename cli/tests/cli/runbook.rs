@@ -26,28 +26,49 @@ const SECTIONS: [&str; 6] = [
 
 /// The blocks of a section, of which there are so many.
 fn section<const BLOCKS: usize>(heading: &str) -> [String; BLOCKS] {
-    blocks(&document(RUNBOOK), Some(heading), "sh").try_into().unwrap()
+    blocks(&document(RUNBOOK), Some(heading), "sh")
+        .try_into()
+        .unwrap()
 }
 
 #[test]
 fn every_section_with_commands_has_a_test() {
     let runbook = document(RUNBOOK);
-    let told: usize = SECTIONS.iter().map(|heading| blocks(&runbook, Some(heading), "sh").len()).sum();
+    let told: usize = SECTIONS
+        .iter()
+        .map(|heading| blocks(&runbook, Some(heading), "sh").len())
+        .sum();
     assert_eq!(blocks(&runbook, None, "sh").len(), told);
-    for line in blocks(&runbook, None, "sh").iter().flat_map(|block| block.lines()) {
-        assert!(!line.ends_with('\\') && !line.starts_with(' '), "each line is a command of its own: {line}");
+    for line in blocks(&runbook, None, "sh")
+        .iter()
+        .flat_map(|block| block.lines())
+    {
+        assert!(
+            !line.ends_with('\\') && !line.starts_with(' '),
+            "each line is a command of its own: {line}"
+        );
     }
 }
 
 #[test]
 fn what_the_readmes_say_is_the_runbook() {
     let runbook = document(RUNBOOK);
-    let known: Vec<String> = blocks(&runbook, None, "sh").iter().flat_map(|block| block.lines()).map(str::to_owned).collect();
+    let known: Vec<String> = blocks(&runbook, None, "sh")
+        .iter()
+        .flat_map(|block| block.lines())
+        .map(str::to_owned)
+        .collect();
     for readme in ["README.md", "README.ja.md"] {
         let readme_blocks = blocks(&document(readme), None, "sh");
-        assert!(readme_blocks.len() >= 3, "{readme} has the runbook's short version");
+        assert!(
+            readme_blocks.len() >= 3,
+            "{readme} has the runbook's short version"
+        );
         for line in readme_blocks.iter().flat_map(|block| block.lines()) {
-            assert!(known.iter().any(|known| known == line), "{readme}: not in the runbook: {line}");
+            assert!(
+                known.iter().any(|known| known == line),
+                "{readme}: not in the runbook: {line}"
+            );
         }
     }
 }
@@ -61,18 +82,33 @@ fn maintenance_of_one_node() {
     machine.all(&look, &[0, 0]);
 
     let too_early = machine.paste(&restart);
-    assert_eq!((too_early.code, too_early.stdout.as_str()), (1, "no: node-01 is open: normal\n"), "nothing was restarted");
+    assert_eq!(
+        (too_early.code, too_early.stdout.as_str()),
+        (1, "no: node-01 is open: normal\n"),
+        "nothing was restarted"
+    );
     let mut draining = machine.begin(&drain);
     draining.until_said("waiting at most 30m");
     daemon.disconnect("c-1");
     assert_eq!(draining.ended().code, 0);
 
-    assert_eq!(machine.with_systemctl(&restart, "restart sora", || {}).code, 0);
+    assert_eq!(
+        machine.with_systemctl(&restart, "restart sora", || {}).code,
+        0
+    );
     let ended = machine.all(&open, &[0, 0]);
-    assert!(ended[1].stdout.contains("CHG-123 kernel") && ended[1].stdout.contains("CHG-123 done"), "{ended:#?}");
+    assert!(
+        ended[1].stdout.contains("CHG-123 kernel") && ended[1].stdout.contains("CHG-123 done"),
+        "{ended:#?}"
+    );
 
     let closed = || assert_eq!(daemon.ok(&["get"]), "block_new_session\n");
-    assert_eq!(machine.with_systemctl(&one_line, "restart sora", closed).code, 0);
+    assert_eq!(
+        machine
+            .with_systemctl(&one_line, "restart sora", closed)
+            .code,
+        0
+    );
     assert_eq!(daemon.ok(&["get"]), "normal\n");
 }
 
@@ -85,7 +121,11 @@ fn emergency_stop() {
     machine.all(&close, &[0]);
     assert_eq!(daemon.run(&["connect", "eggs"]).code, 1, "nobody gets in");
     let (end_all, _) = end.split_once('\n').unwrap();
-    assert_eq!(machine.paste(end_all).code, 5, "no means of ending sessions");
+    assert_eq!(
+        machine.paste(end_all).code,
+        5,
+        "no means of ending sessions"
+    );
     daemon.disconnect("e-1");
 
     daemon.ok(&["set", "normal"]);
@@ -104,12 +144,18 @@ fn emergency_stop() {
 #[test]
 fn a_drain_that_does_not_end() {
     let daemon = Daemon::start();
-    signalling_server(&daemon.socket(), &[("spam", "c-1"), ("spam", "c-2"), ("ham", "h-1")]);
+    signalling_server(
+        &daemon.socket(),
+        &[("spam", "c-1"), ("spam", "c-2"), ("ham", "h-1")],
+    );
     let machine = Machine::new(&daemon.socket());
     let [look, wait, correct, end, put_off] = section(SECTIONS[2]);
     assert_eq!(daemon.run(&["drain", "--timeout", "50ms", "-q"]).code, 124);
     let ended = machine.all(&look, &[0, 0, 0, 0]);
-    assert!(ended[2].stdout.contains("c-1") && ended[3].stdout.contains("block_new_session: offer"), "{ended:#?}");
+    assert!(
+        ended[2].stdout.contains("c-1") && ended[3].stdout.contains("block_new_session: offer"),
+        "{ended:#?}"
+    );
 
     let (longer, content) = wait.split_once('\n').unwrap();
     let mut waiting = machine.begin(&format!("exec {longer}"));
@@ -122,7 +168,10 @@ fn a_drain_that_does_not_end() {
     assert_eq!(waiting.ended().code, 0);
 
     machine.all(&correct, &[0]);
-    assert_eq!(daemon.ok(&["connections", "-o", "plain"]).lines().count(), 1);
+    assert_eq!(
+        daemon.ok(&["connections", "-o", "plain"]).lines().count(),
+        1
+    );
     machine.all(&end, &[0, 0]);
     machine.all(&put_off, &[0]);
     assert_eq!(daemon.ok(&["get"]), "normal\n");
@@ -136,7 +185,9 @@ fn soramoded_is_down() {
     let settings = format!("state-dir = {state:?}\nsocket = {:?}\n", daemon.socket());
     fs::write(machine.path("/etc/soramode/soramoded.toml"), settings).unwrap();
     let [look, start, without_state, way_round, back, over_api] = section(SECTIONS[3]);
-    let on_disk = |config: &mut soramoded::config::Config| config.state_dir = Some(machine.path("/var/lib/soramode"));
+    let on_disk = |config: &mut soramoded::config::Config| {
+        config.state_dir = Some(machine.path("/var/lib/soramode"));
+    };
     daemon.stop();
     daemon.start_again(on_disk);
     daemon.connect("spam", "c-1");
@@ -148,24 +199,53 @@ fn soramoded_is_down() {
     assert!(ended[3].stdout.contains("block_new_session"), "{ended:#?}");
     let [restart, doctor] = lines(&start);
     let units = "soramoded.socket soramoded.service";
-    assert_eq!(machine.with_systemctl(restart, "restart soramoded*.socket soramoded.service", || daemon.start_again(on_disk)).code, 0);
+    assert_eq!(
+        machine
+            .with_systemctl(
+                restart,
+                "restart soramoded*.socket soramoded.service",
+                || daemon.start_again(on_disk)
+            )
+            .code,
+        0
+    );
     machine.all(doctor, &[0]);
-    assert_eq!(daemon.ok(&["get"]), "block_new_session\n", "it goes on where it was");
+    assert_eq!(
+        daemon.ok(&["get"]),
+        "block_new_session\n",
+        "it goes on where it was"
+    );
 
     let [stop, away, start, status] = lines(&without_state);
-    assert_eq!(machine.with_systemctl(stop, &format!("stop {units}"), || daemon.stop()).code, 0);
+    assert_eq!(
+        machine
+            .with_systemctl(stop, &format!("stop {units}"), || daemon.stop())
+            .code,
+        0
+    );
     machine.all(away, &[0]);
     // systemd makes it: StateDirectory=.
     let start_new = || {
         fs::create_dir(&state).unwrap();
         daemon.start_again(on_disk);
     };
-    assert_eq!(machine.with_systemctl(start, &format!("start {units}"), start_new).code, 0);
+    assert_eq!(
+        machine
+            .with_systemctl(start, &format!("start {units}"), start_new)
+            .code,
+        0
+    );
     let shown = machine.all(status, &[0]);
-    assert!(shown[0].stdout.contains("normal") && state.with_extension("old").is_dir(), "{shown:?}");
+    assert!(
+        shown[0].stdout.contains("normal") && state.with_extension("old").is_dir(),
+        "{shown:?}"
+    );
     goes_round_it(&machine, &way_round, &back);
     let sora = Sora::start();
-    machine.all(&over_api.replace("http://127.0.0.1:3001", &sora.url()), &[0]);
+    machine.all(
+        &over_api.replace("http://127.0.0.1:3001", &sora.url()),
+        &[0],
+    );
     assert_eq!(sora.state().mode, "block_new_session");
 }
 
@@ -176,7 +256,9 @@ fn back_up_and_restore_the_state() {
     let state = machine.path("/var/lib/soramode");
     let settings = format!("state-dir = {state:?}\nsocket = {:?}\n", daemon.socket());
     fs::write(machine.path("/etc/soramode/soramoded.toml"), settings).unwrap();
-    let on_disk = |config: &mut soramoded::config::Config| config.state_dir = Some(machine.path("/var/lib/soramode"));
+    let on_disk = |config: &mut soramoded::config::Config| {
+        config.state_dir = Some(machine.path("/var/lib/soramode"));
+    };
     daemon.stop();
     daemon.start_again(on_disk);
     daemon.ok(&["set", "block_new_session", "-m", "of the backup"]);
@@ -184,19 +266,47 @@ fn back_up_and_restore_the_state() {
     let units = "soramoded.socket soramoded.service";
 
     let [stop, copy, start] = lines(&backup);
-    assert_eq!(machine.with_systemctl(stop, &format!("stop {units}"), || daemon.stop()).code, 0);
+    assert_eq!(
+        machine
+            .with_systemctl(stop, &format!("stop {units}"), || daemon.stop())
+            .code,
+        0
+    );
     machine.all(copy, &[0]);
-    assert_eq!(machine.with_systemctl(start, &format!("start {units}"), || daemon.start_again(on_disk)).code, 0);
+    assert_eq!(
+        machine
+            .with_systemctl(start, &format!("start {units}"), || daemon
+                .start_again(on_disk))
+            .code,
+        0
+    );
     daemon.ok(&["set", "normal", "-m", "later"]);
 
     let [stop, away, back, check, start] = lines(&restore);
-    assert_eq!(machine.with_systemctl(stop, &format!("stop {units}"), || daemon.stop()).code, 0);
+    assert_eq!(
+        machine
+            .with_systemctl(stop, &format!("stop {units}"), || daemon.stop())
+            .code,
+        0
+    );
     machine.all(&[away, back].join("\n"), &[0, 0]);
     let checked = machine.all(check, &[0]);
-    assert!(checked[0].stdout.contains("sound") && checked[0].stdout.contains("block_new_session"), "{checked:?}");
-    assert_eq!(machine.with_systemctl(start, &format!("start {units}"), || daemon.start_again(on_disk)).code, 0);
+    assert!(
+        checked[0].stdout.contains("sound") && checked[0].stdout.contains("block_new_session"),
+        "{checked:?}"
+    );
+    assert_eq!(
+        machine
+            .with_systemctl(start, &format!("start {units}"), || daemon
+                .start_again(on_disk))
+            .code,
+        0
+    );
     let looked = machine.all(&look, &[0, 0]);
-    assert!(looked[1].stdout.contains("of the backup") && !looked[1].stdout.contains("later"), "{looked:?}");
+    assert!(
+        looked[1].stdout.contains("of the backup") && !looked[1].stdout.contains("later"),
+        "{looked:?}"
+    );
 }
 
 /// Sora's configuration, to the application and back.
@@ -210,11 +320,17 @@ fn goes_round_it(machine: &Machine, way_round: &str, back: &str) {
     let theirs = "port = 5000\nauth_webhook_url = http://app.example.com/auth\nsession_webhook_url = http://app.example.com/session\n\
                   event_webhook_url = http://app.example.com/event\n";
     assert_eq!(fs::read_to_string(&conf).unwrap(), theirs);
-    assert_eq!(machine.with_systemctl(restart, "restart sora", || {}).code, 0);
+    assert_eq!(
+        machine.with_systemctl(restart, "restart sora", || {}).code,
+        0
+    );
     let [away, restart, doctor] = lines(back);
     machine.all(away, &[0]);
     assert_eq!(fs::read_to_string(&conf).unwrap(), ours);
-    assert_eq!(machine.with_systemctl(restart, "restart sora", || {}).code, 0);
+    assert_eq!(
+        machine.with_systemctl(restart, "restart sora", || {}).code,
+        0
+    );
     machine.all(doctor, &[0]);
 }
 
@@ -241,8 +357,16 @@ fn rolling_upgrade_of_a_cluster() {
         n1.stop();
         n1.start_again();
     };
-    assert_eq!(machine.with(install, "apt-get install --only-upgrade soramode", restarts).code, 0);
-    assert_eq!(machine.with_systemctl(restart, "restart sora", || {}).code, 0);
+    assert_eq!(
+        machine
+            .with(install, "apt-get install --only-upgrade soramode", restarts)
+            .code,
+        0
+    );
+    assert_eq!(
+        machine.with_systemctl(restart, "restart sora", || {}).code,
+        0
+    );
     assert_eq!(n1.ok(&["get"]), "block_new_session\n", "still closed");
     let ended = machine.all(&open, &[0, 0, 0]);
     assert!(ended[2].stdout.contains("sfu-03"), "{ended:#?}");
@@ -256,7 +380,11 @@ fn rolling_upgrade_of_a_cluster() {
 
     n3.ok(&["connect", "spam"]);
     n3.stop();
-    until(|| n1.nodes().contains(&"sfu-03  gone".to_owned()).then_some(()));
+    until(|| {
+        n1.nodes()
+            .contains(&"sfu-03  gone".to_owned())
+            .then_some(())
+    });
     machine.all(&purge, &[0]);
     assert!(!n1.ok(&["nodes"]).contains("until purged"));
 }
@@ -266,8 +394,13 @@ fn ansible_goes_by_the_exit_codes() {
     let daemon = Daemon::start();
     daemon.connect("spam", "c-1");
     let machine = Machine::new(&daemon.socket());
-    let [play] = blocks(&document(RUNBOOK), Some("Ansible"), "yaml").try_into().unwrap();
-    let commands: Vec<&str> = play.lines().filter_map(|line| line.trim().strip_prefix("cmd: ")).collect();
+    let [play] = blocks(&document(RUNBOOK), Some("Ansible"), "yaml")
+        .try_into()
+        .unwrap();
+    let commands: Vec<&str> = play
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("cmd: "))
+        .collect();
     let [drain, put_off, open] = commands.try_into().unwrap();
     puts_off_loudly(&play);
     let in_vain = machine.paste(&drain.replace("30m", "50ms"));
@@ -287,14 +420,31 @@ fn ansible_goes_by_the_exit_codes() {
 fn puts_off_loudly(play: &str) {
     let tasks: Vec<&str> = play.split("\n    - name: ").skip(1).collect();
     let at = |words: &str| tasks.iter().position(|task| task.contains(words)).unwrap();
-    let (put_off, fail, restart) = (at("put off\""), at("ansible.builtin.fail"), at("ansible.builtin.service"));
+    let (put_off, fail, restart) = (
+        at("put off\""),
+        at("ansible.builtin.fail"),
+        at("ansible.builtin.service"),
+    );
     assert!(put_off < fail && fail < restart, "{tasks:#?}");
-    assert!(tasks[fail].contains("{{ inventory_hostname }}"), "{tasks:#?}");
-    let condition = |task: &str| task.lines().find_map(|line| line.trim().strip_prefix("when: ")).map(str::to_owned);
+    assert!(
+        tasks[fail].contains("{{ inventory_hostname }}"),
+        "{tasks:#?}"
+    );
+    let condition = |task: &str| {
+        task.lines()
+            .find_map(|line| line.trim().strip_prefix("when: "))
+            .map(str::to_owned)
+    };
     assert_eq!(condition(tasks[put_off]), condition(tasks[fail]));
-    for task in tasks.iter().filter(|task| task.contains("ansible.builtin.command")) {
+    for task in tasks
+        .iter()
+        .filter(|task| task.contains("ansible.builtin.command"))
+    {
         assert!(task.contains("changed_when: "), "{task}");
-        assert!(!task.contains("systemctl"), "a service has a module of its own: {task}");
+        assert!(
+            !task.contains("systemctl"),
+            "a service has a module of its own: {task}"
+        );
     }
 }
 
@@ -303,19 +453,39 @@ fn a_pod_drains_before_it_stops() {
     let daemon = Daemon::start();
     daemon.connect("spam", "c-1");
     let machine = Machine::new(&daemon.socket());
-    let [pod] = blocks(&document(RUNBOOK), Some("Kubernetes"), "yaml").try_into().unwrap();
+    let [pod] = blocks(&document(RUNBOOK), Some("Kubernetes"), "yaml")
+        .try_into()
+        .unwrap();
     let words = |line: &str| -> Option<Vec<String>> {
         let list = line.trim().strip_prefix("command: [")?.strip_suffix(']')?;
-        Some(list.split(", ").map(|word| format!("'{}'", word.trim_matches('"'))).collect())
+        Some(
+            list.split(", ")
+                .map(|word| format!("'{}'", word.trim_matches('"')))
+                .collect(),
+        )
     };
-    let [sidecar, hook] = pod.lines().filter_map(words).collect::<Vec<_>>().try_into().unwrap();
+    let [sidecar, hook] = pod
+        .lines()
+        .filter_map(words)
+        .collect::<Vec<_>>()
+        .try_into()
+        .unwrap();
     let checked = machine.paste(&format!("{} --check-config", sidecar.join(" ")));
     assert_eq!(checked.code, 0, "{checked:?}");
     let mut draining = machine.begin(&hook.join(" "));
     draining.until_said("waiting at most 30m");
-    assert_eq!(daemon.run(&["connect", "spam"]).code, 1, "nobody new gets in");
+    assert_eq!(
+        daemon.run(&["connect", "spam"]).code,
+        1,
+        "nobody new gets in"
+    );
     daemon.disconnect("c-1");
     assert_eq!(draining.ended().code, 0);
-    let seconds: u64 = pod.lines().find_map(|line| line.trim().strip_prefix("terminationGracePeriodSeconds: ")).unwrap().parse().unwrap();
+    let seconds: u64 = pod
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("terminationGracePeriodSeconds: "))
+        .unwrap()
+        .parse()
+        .unwrap();
     assert!(seconds > 30 * 60, "longer than the drain");
 }

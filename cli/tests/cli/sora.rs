@@ -40,9 +40,18 @@ pub(crate) fn connection(channel_id: &str, connection_id: &str, seconds: i64) ->
 impl Sora {
     pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let state =
-            State { mode: "normal".to_owned(), connections: Vec::new(), sessions: None, token: None, fault: None, asked: Vec::new() };
-        let sora = Self { address: listener.local_addr().unwrap(), state: Arc::new(Mutex::new(state)) };
+        let state = State {
+            mode: "normal".to_owned(),
+            connections: Vec::new(),
+            sessions: None,
+            token: None,
+            fault: None,
+            asked: Vec::new(),
+        };
+        let sora = Self {
+            address: listener.local_addr().unwrap(),
+            state: Arc::new(Mutex::new(state)),
+        };
         let state = Arc::clone(&sora.state);
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
@@ -69,9 +78,15 @@ fn serve(stream: TcpStream, state: &Mutex<State>) {
         if status == 0 {
             return;
         }
-        let head = format!("HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", said.len());
+        let head = format!(
+            "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            said.len()
+        );
         // Whoever has hung up does not hear it.
-        reader.get_mut().write_all((head + &said).as_bytes()).unwrap_or_default();
+        reader
+            .get_mut()
+            .write_all((head + &said).as_bytes())
+            .unwrap_or_default();
     }
 }
 
@@ -95,7 +110,11 @@ fn read(reader: &mut BufReader<TcpStream>) -> Option<(String, Option<String>, Va
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
-    Some((target, token, serde_json::from_slice(&body).unwrap_or_default()))
+    Some((
+        target,
+        token,
+        serde_json::from_slice(&body).unwrap_or_default(),
+    ))
 }
 
 fn answer(state: &mut State, target: &str, token: Option<&str>, body: &Value) -> (u16, String) {
@@ -103,7 +122,14 @@ fn answer(state: &mut State, target: &str, token: Option<&str>, body: &Value) ->
     if let Some(fault) = &state.fault {
         return fault.clone();
     }
-    if state.token.is_some() && token != state.token.as_ref().map(|token| format!("Bearer {token}")).as_deref() {
+    if state.token.is_some()
+        && token
+            != state
+                .token
+                .as_ref()
+                .map(|token| format!("Bearer {token}"))
+                .as_deref()
+    {
         return (401, json!({"error_type": "Unauthorized"}).to_string());
     }
     let said = match target {

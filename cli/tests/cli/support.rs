@@ -33,7 +33,10 @@ impl Daemon {
     }
 
     pub(crate) fn start_with(configure: impl FnOnce(&mut Config)) -> Self {
-        let mut daemon = Self { folder: tempfile::tempdir().unwrap(), running: None };
+        let mut daemon = Self {
+            folder: tempfile::tempdir().unwrap(),
+            running: None,
+        };
         daemon.start_again(configure);
         daemon
     }
@@ -101,14 +104,20 @@ impl Drop for Daemon {
 }
 
 fn run_daemon(config: Config, shutdown: CancellationToken, ready: mpsc::Sender<()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let mut running = pin!(soramoded::run(config, shutdown));
         let mut ready = Some(ready);
         let outcome = poll_fn(|context| {
             let polled = running.as_mut().poll(context);
             // The socket is listened on before the daemon waits for anything.
-            ready.take().into_iter().for_each(|ready| ready.send(()).unwrap());
+            ready
+                .take()
+                .into_iter()
+                .for_each(|ready| ready.send(()).unwrap());
             polled
         });
         outcome.await.unwrap();
@@ -129,7 +138,11 @@ pub(crate) fn with_default_signals(program: impl AsRef<OsStr>) -> Command {
 /// Returns the program for this socket, without the tests' environment.
 pub(crate) fn program(socket: &Path) -> Command {
     let mut command = with_default_signals(PROGRAM);
-    command.env_clear().env("SORAMODE_SOCKET", socket).env("PATH", std::env::var_os("PATH").unwrap()).stdin(Stdio::null());
+    command
+        .env_clear()
+        .env("SORAMODE_SOCKET", socket)
+        .env("PATH", std::env::var_os("PATH").unwrap())
+        .stdin(Stdio::null());
     command
 }
 
@@ -141,9 +154,15 @@ pub(crate) trait Run {
 
 /// Flags of suggested commands that repeat what the test's variables name: a path or an address that is new in each run.
 fn named_flags(command: &Command) -> Vec<String> {
-    let value = |name: &str| command.get_envs().find(|(there, _)| *there == name).and_then(|(_, value)| value?.to_str());
+    let value = |name: &str| {
+        command
+            .get_envs()
+            .find(|(there, _)| *there == name)
+            .and_then(|(_, value)| value?.to_str())
+    };
     let socket = value("SORAMODE_SOCKET").map(|path| format!(" --socket {path}"));
-    let url = value("SORAMODE_API_URL").map(|url| format!(" --api-url {}/", url.trim_end_matches('/')));
+    let url =
+        value("SORAMODE_API_URL").map(|url| format!(" --api-url {}/", url.trim_end_matches('/')));
     [socket, url].into_iter().flatten().collect()
 }
 
@@ -162,12 +181,24 @@ impl Run for Command {
     }
 
     fn running(&mut self) -> Running {
-        let mut child = self.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = self
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let guard = kill_after_patience(&child);
         let flags = named_flags(self);
-        Running { child, stdout, stderr, said: String::new(), answered: String::new(), flags, _guard: guard }
+        Running {
+            child,
+            stdout,
+            stderr,
+            said: String::new(),
+            answered: String::new(),
+            flags,
+            _guard: guard,
+        }
     }
 }
 
@@ -182,7 +213,8 @@ pub(crate) struct Ended {
 impl Ended {
     /// The one object on stdout.
     pub(crate) fn json(&self) -> Value {
-        let value: Value = serde_json::from_str(&self.stdout).unwrap_or_else(|problem| panic!("{problem}: {self:?}"));
+        let value: Value = serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|problem| panic!("{problem}: {self:?}"));
         assert_eq!(value["schema"], 1);
         assert_eq!(self.stdout.lines().count(), 1, "one line in a pipe");
         value
@@ -226,7 +258,11 @@ impl Running {
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
+        kill(
+            Pid::from_raw(i32::try_from(self.child.id()).unwrap()),
+            signal,
+        )
+        .unwrap();
     }
 
     /// Stops reading stdout, as `head` does.
@@ -241,7 +277,11 @@ impl Running {
         self.stderr.read_to_string(&mut self.said).unwrap();
         self.stdout.read_to_string(&mut self.answered).unwrap();
         let code = self.child.wait().unwrap().code().unwrap_or(-1);
-        Ended { code, stdout: without(&self.flags, self.answered), stderr: without(&self.flags, self.said) }
+        Ended {
+            code,
+            stdout: without(&self.flags, self.answered),
+            stderr: without(&self.flags, self.said),
+        }
     }
 
     /// Kills it; gives what it printed.
@@ -251,10 +291,17 @@ impl Running {
     }
 }
 
-fn read_until(stream: &mut impl BufRead, (all, flags): (&mut String, &[String]), words: &str) -> String {
+fn read_until(
+    stream: &mut impl BufRead,
+    (all, flags): (&mut String, &[String]),
+    words: &str,
+) -> String {
     loop {
         let mut line = String::new();
-        assert!(stream.read_line(&mut line).unwrap() > 0, "ended without saying {words:?}: {all}");
+        assert!(
+            stream.read_line(&mut line).unwrap() > 0,
+            "ended without saying {words:?}: {all}"
+        );
         line = without(flags, line);
         all.push_str(&line);
         if line.contains(words) {
@@ -284,7 +331,9 @@ pub(crate) struct Fake {
 
 impl Fake {
     pub(crate) fn start(answer: impl Fn(&str) -> Reply + Send + Sync + Clone + 'static) -> Self {
-        let fake = Self { folder: tempfile::tempdir().unwrap() };
+        let fake = Self {
+            folder: tempfile::tempdir().unwrap(),
+        };
         let listener = UnixListener::bind(fake.socket()).unwrap();
         thread::spawn(move || {
             for stream in listener.incoming() {
@@ -311,9 +360,12 @@ fn serve(stream: UnixStream, answer: &impl Fn(&str) -> Reply) {
         let request: Value = serde_json::from_str(&line).unwrap();
         let id = &request["id"];
         let line = match answer(request["method"].as_str().unwrap()) {
-            Reply::Result(result) => json!({"jsonrpc": "2.0", "id": id, "result": result}).to_string(),
+            Reply::Result(result) => {
+                json!({"jsonrpc": "2.0", "id": id, "result": result}).to_string()
+            }
             Reply::Error(code, error_type) => {
-                let error = json!({"code": code, "message": "no", "data": {"error_type": error_type}});
+                let error =
+                    json!({"code": code, "message": "no", "data": {"error_type": error_type}});
                 json!({"jsonrpc": "2.0", "id": id, "error": error}).to_string()
             }
             Reply::Line(line) => line,

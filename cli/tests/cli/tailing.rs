@@ -14,7 +14,15 @@ fn events_come_as_they_happen_and_from_any_seq() {
     daemon.disconnect("c1");
     tail.until_answered("session.destroyed");
     let ended = tail.stopped();
-    let seqs: Vec<u64> = ended.stdout.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["seq"].as_u64().unwrap()).collect();
+    let seqs: Vec<u64> = ended
+        .stdout
+        .lines()
+        .map(|line| {
+            serde_json::from_str::<Value>(line).unwrap()["seq"]
+                .as_u64()
+                .unwrap()
+        })
+        .collect();
     assert_eq!(seqs, [2, 3, 4]);
 }
 
@@ -22,7 +30,17 @@ fn events_come_as_they_happen_and_from_any_seq() {
 fn types_and_times_choose() {
     let daemon = Daemon::start();
     daemon.connect("spam", "c1");
-    let mut tail = daemon.spawn(&["tail", "--since", "10m", "--type", "connection.*", "--type", "mode.changed", "-o", "plain"]);
+    let mut tail = daemon.spawn(&[
+        "tail",
+        "--since",
+        "10m",
+        "--type",
+        "connection.*",
+        "--type",
+        "mode.changed",
+        "-o",
+        "plain",
+    ]);
     let first = tail.until_answered("connection.created");
     assert_eq!(first.split('\t').next(), Some("2"), "{first}");
     daemon.ok(&["set", "block_new_session", "-m", "why"]);
@@ -39,7 +57,10 @@ fn what_is_no_longer_kept_is_said() {
     }
     let mut tail = daemon.spawn(&["tail", "--since", "all", "-o", "jsonl"]);
     let gap = tail.until_answered("gap");
-    assert!(gap.starts_with("{\"schema\":1,\"type\":\"gap\",\"from\":1,\"to\":"), "{gap}");
+    assert!(
+        gap.starts_with("{\"schema\":1,\"type\":\"gap\",\"from\":1,\"to\":"),
+        "{gap}"
+    );
     tail.until_answered("\"c3\"");
     tail.stopped();
 }

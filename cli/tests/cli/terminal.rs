@@ -15,12 +15,30 @@ pub(crate) struct Terminal {
 impl Terminal {
     /// With so many columns and rows. The script runs in the terminal's folder, with the program in `PATH`.
     pub(crate) fn open(script: &str, (columns, rows): (u16, u16)) -> Self {
-        let terminal = Self { folder: tempfile::tempdir().unwrap() };
+        let terminal = Self {
+            folder: tempfile::tempdir().unwrap(),
+        };
         let programs = Path::new(PROGRAM).parent().unwrap().display();
         let file = terminal.folder().join("script");
-        fs::write(&file, format!("cd {}; PATH={programs}:$PATH\n{script}", terminal.folder().display())).unwrap();
+        fs::write(
+            &file,
+            format!(
+                "cd {}; PATH={programs}:$PATH\n{script}",
+                terminal.folder().display()
+            ),
+        )
+        .unwrap();
         let (columns, rows) = (columns.to_string(), rows.to_string());
-        terminal.tmux(&["new-session", "-d", "-x", &columns, "-y", &rows, "sh", file.to_str().unwrap()]);
+        terminal.tmux(&[
+            "new-session",
+            "-d",
+            "-x",
+            &columns,
+            "-y",
+            &rows,
+            "sh",
+            file.to_str().unwrap(),
+        ]);
         terminal
     }
 
@@ -30,8 +48,18 @@ impl Terminal {
 
     pub(crate) fn tmux(&self, words: &[&str]) -> String {
         let mut command = Command::new("tmux");
-        command.env("TERM", "xterm").env("LC_ALL", "C.UTF-8").env("NO_COLOR", "1").env_remove("TMUX");
-        let ended = command.arg("-f/dev/null").arg("-S").arg(self.folder().join("tmux")).args(words).output().unwrap();
+        command
+            .env("TERM", "xterm")
+            .env("LC_ALL", "C.UTF-8")
+            .env("NO_COLOR", "1")
+            .env_remove("TMUX");
+        let ended = command
+            .arg("-f/dev/null")
+            .arg("-S")
+            .arg(self.folder().join("tmux"))
+            .args(words)
+            .output()
+            .unwrap();
         assert!(ended.status.success(), "{words:?}: {ended:?}");
         String::from_utf8(ended.stdout).unwrap()
     }

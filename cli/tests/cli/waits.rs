@@ -15,20 +15,37 @@ fn a_drain_closes_the_node_and_ends_with_its_last_session() {
     daemon.connect("spam", "c1");
     daemon.connect("spam", "c2");
     let mut drain = daemon.spawn(&["drain", "-m", "kernel CHG-123"]);
-    drain.until_said("normal -> block_new_session (1 session, 2 connections stay). Undo: soramode set normal");
+    drain.until_said(
+        "normal -> block_new_session (1 session, 2 connections stay). Undo: soramode set normal",
+    );
     drain.until_said("waiting at most 30m until no session is left (now 1 session, 2 connections)");
     drain.until_said("1 of 1 session left; 2 connections; ");
     daemon.disconnect("c1");
     daemon.disconnect("c2");
     let ended = drain.ended();
     assert_eq!(ended.code, 0, "{ended:?}");
-    assert_eq!(ended.stdout, "node-01 is empty after 0 s (1 session ended) and still closed. When you are done: soramode set normal\n");
+    assert_eq!(
+        ended.stdout,
+        "node-01 is empty after 0 s (1 session ended) and still closed. When you are done: soramode set normal\n"
+    );
     let again = daemon.run(&["drain"]);
     assert_eq!(again.code, 0);
-    assert!(again.stderr.contains("node-01 was already closed (block_new_session, set by uid:"), "{again:?}");
-    assert!(again.stderr.contains("s ago (\"kernel CHG-123\"))\n"), "{again:?}");
+    assert!(
+        again
+            .stderr
+            .contains("node-01 was already closed (block_new_session, set by uid:"),
+        "{again:?}"
+    );
+    assert!(
+        again.stderr.contains("s ago (\"kernel CHG-123\"))\n"),
+        "{again:?}"
+    );
     let (_, history) = daemon.json(&["history"]);
-    assert_eq!(history["changes"].as_array().unwrap().len(), 1, "a repeated drain changes nothing");
+    assert_eq!(
+        history["changes"].as_array().unwrap().len(),
+        1,
+        "a repeated drain changes nothing"
+    );
 }
 
 #[test]
@@ -37,9 +54,20 @@ fn a_drain_never_loosens() {
     daemon.ok(&["set", "block_new_connection"]);
     let ended = daemon.run(&["drain", "-m", "again"]);
     assert_eq!(ended.code, 0, "{ended:?}");
-    assert!(ended.stderr.contains("node-01 is already in a stricter mode (block_new_connection, set by uid:"), "{ended:?}");
-    assert!(ended.stderr.contains("leaving it, just waiting") && !ended.stderr.contains("Undo"), "{ended:?}");
-    assert!(ended.stdout.ends_with("Ask before you open it\n") && !ended.stdout.contains("set normal"), "{ended:?}");
+    assert!(
+        ended
+            .stderr
+            .contains("node-01 is already in a stricter mode (block_new_connection, set by uid:"),
+        "{ended:?}"
+    );
+    assert!(
+        ended.stderr.contains("leaving it, just waiting") && !ended.stderr.contains("Undo"),
+        "{ended:?}"
+    );
+    assert!(
+        ended.stdout.ends_with("Ask before you open it\n") && !ended.stdout.contains("set normal"),
+        "{ended:?}"
+    );
     assert_eq!(daemon.ok(&["get"]), "block_new_connection\n");
 }
 
@@ -63,7 +91,11 @@ fn a_drain_that_times_out_names_what_is_left_and_stays() {
         ended.stderr.contains("timed out after 50ms: 12 sessions are left on node-01. node-01 is still closed (block_new_session)\n"),
         "{ended:?}"
     );
-    let named = ended.stderr.lines().filter(|line| line.starts_with("  \"spam-")).count();
+    let named = ended
+        .stderr
+        .lines()
+        .filter(|line| line.starts_with("  \"spam-"))
+        .count();
     assert_eq!(named, 10, "{ended:?}");
     assert_eq!(ended.stdout, "", "what is not drained is not said to be");
     assert_eq!(daemon.ok(&["get"]), "block_new_session\n");
@@ -74,9 +106,16 @@ fn a_drain_that_times_out_can_be_undone() {
     let daemon = Daemon::start();
     daemon.connect("spam", "c1");
     let (code, report) = daemon.json(&["drain", "--timeout", "50ms", "--on-timeout", "undo"]);
-    assert_eq!((code, &report["outcome"], &report["restored"]), (124, &"timeout".into(), &true.into()), "{report}");
+    assert_eq!(
+        (code, &report["outcome"], &report["restored"]),
+        (124, &"timeout".into(), &true.into()),
+        "{report}"
+    );
     assert_eq!(report["oldest_sessions"][0]["channel_id"], "spam");
-    assert_eq!(report["status"]["mode"], "normal", "the status is of the node as it is left: {report}");
+    assert_eq!(
+        report["status"]["mode"], "normal",
+        "the status is of the node as it is left: {report}"
+    );
     assert_eq!(daemon.ok(&["get"]), "normal\n");
 }
 
@@ -86,12 +125,25 @@ fn a_drain_joins_the_closing_of_another() {
     daemon.ok(&["drain", "-m", "CHG-A"]);
     for generation in [3, 3] {
         let joined = daemon.run(&["drain", "-m", "CHG-B"]);
-        assert!(joined.stderr.contains("node-01 was already closed (block_new_session, set by uid:"), "{joined:?}");
+        assert!(
+            joined
+                .stderr
+                .contains("node-01 was already closed (block_new_session, set by uid:"),
+            "{joined:?}"
+        );
         let (_, status) = daemon.json(&["status"]);
-        assert_eq!((&status["reason"], &status["generation"]), (&"CHG-A; CHG-B".into(), &generation.into()), "once is enough");
+        assert_eq!(
+            (&status["reason"], &status["generation"]),
+            (&"CHG-A; CHG-B".into(), &generation.into()),
+            "once is enough"
+        );
     }
     daemon.ok(&["drain", "--connections"]);
-    assert_eq!(daemon.json(&["status"]).1["reason"], "CHG-A; CHG-B", "what is tightened without a reason keeps it");
+    assert_eq!(
+        daemon.json(&["status"]).1["reason"],
+        "CHG-A; CHG-B",
+        "what is tightened without a reason keeps it"
+    );
 }
 
 #[test]
@@ -101,15 +153,26 @@ fn a_drain_takes_the_time_away_after_which_the_node_would_open() {
         daemon.ok(&["set", "block_new_session", "--for", "1h"]);
         let ended = daemon.run(&[&["drain"], more].concat());
         assert_eq!(ended.code, 0, "{ended:?}");
-        assert!(ended.stderr.contains("the timer that would have reopened it in 1 h is cancelled"), "{ended:?}");
-        assert!(daemon.json(&["status"]).1["expires_at"].is_null(), "{more:?}");
+        assert!(
+            ended
+                .stderr
+                .contains("the timer that would have reopened it in 1 h is cancelled"),
+            "{ended:?}"
+        );
+        assert!(
+            daemon.json(&["status"]).1["expires_at"].is_null(),
+            "{more:?}"
+        );
     }
     // What waits or asks leaves the time as it is, and says it.
     let daemon = Daemon::start();
     daemon.ok(&["set", "block_new_session", "--for", "1h"]);
     for args in [["wait", "drained"], ["is", "drained"]] {
         let ended = daemon.run(&args);
-        assert!(ended.code == 0 && ended.stdout.contains("; it reopens in "), "{ended:?}");
+        assert!(
+            ended.code == 0 && ended.stdout.contains("; it reopens in "),
+            "{ended:?}"
+        );
     }
     // A time that is set while it waits is said where it says that the node stays closed.
     let daemon = Daemon::start();
@@ -119,7 +182,12 @@ fn a_drain_takes_the_time_away_after_which_the_node_would_open() {
     daemon.ok(&["set", "block_new_session", "--for", "1h"]);
     daemon.disconnect("c1");
     let ended = drain.ended();
-    assert!(ended.stdout.contains(" set block_new_session 0 s ago; it reopens in "), "{ended:?}");
+    assert!(
+        ended
+            .stdout
+            .contains(" set block_new_session 0 s ago; it reopens in "),
+        "{ended:?}"
+    );
 }
 
 #[test]
@@ -138,7 +206,12 @@ fn shadow_is_said_wherever_a_mode_is_relied_on() {
         &["maintain", "--assume-complete", "--", "true"],
     ] {
         let ended = daemon.run(args);
-        assert!(ended.stderr.contains("warning: soramoded on node-01 runs with --shadow: the mode is not enforced"), "{args:?}: {ended:?}");
+        assert!(
+            ended.stderr.contains(
+                "warning: soramoded on node-01 runs with --shadow: the mode is not enforced"
+            ),
+            "{args:?}: {ended:?}"
+        );
     }
 }
 
@@ -148,10 +221,33 @@ fn a_few_sessions_may_be_left() {
     daemon.connect("spam", "c1");
     let ended = daemon.run(&["drain", "--max-sessions", "1", "--settle", "10ms"]);
     assert_eq!(ended.code, 0, "{ended:?}");
-    assert!(ended.stderr.contains("waiting at most 30m until at most 1 session is left"), "{ended:?}");
-    assert!(ended.stdout.starts_with("node-01 is down to 1 session after 0 s"), "{ended:?}");
-    let unsettled = daemon.run(&["drain", "--max-sessions", "1", "--settle", "1h", "--timeout", "50ms"]);
-    assert!(unsettled.stderr.contains("1 session is left on node-01, but not yet for 1h"), "{unsettled:?}");
+    assert!(
+        ended
+            .stderr
+            .contains("waiting at most 30m until at most 1 session is left"),
+        "{ended:?}"
+    );
+    assert!(
+        ended
+            .stdout
+            .starts_with("node-01 is down to 1 session after 0 s"),
+        "{ended:?}"
+    );
+    let unsettled = daemon.run(&[
+        "drain",
+        "--max-sessions",
+        "1",
+        "--settle",
+        "1h",
+        "--timeout",
+        "50ms",
+    ]);
+    assert!(
+        unsettled
+            .stderr
+            .contains("1 session is left on node-01, but not yet for 1h"),
+        "{unsettled:?}"
+    );
 }
 
 #[test]
@@ -163,9 +259,22 @@ fn six_when_somebody_opens_the_node_meanwhile() {
     daemon.ok(&["set", "normal", "-m", "false alarm"]);
     let ended = drain.ended();
     assert_eq!(ended.code, 6, "{ended:?}");
-    assert!(ended.stderr.contains("stopped waiting on node-01: uid:"), "{ended:?}");
-    assert!(ended.stderr.contains(" set normal 0 s ago (\"false alarm\")\n"), "{ended:?}");
-    assert!(ended.stderr.contains("hint: Clients may connect again. To close the node and drain it: soramode drain\n"), "{ended:?}");
+    assert!(
+        ended.stderr.contains("stopped waiting on node-01: uid:"),
+        "{ended:?}"
+    );
+    assert!(
+        ended
+            .stderr
+            .contains(" set normal 0 s ago (\"false alarm\")\n"),
+        "{ended:?}"
+    );
+    assert!(
+        ended.stderr.contains(
+            "hint: Clients may connect again. To close the node and drain it: soramode drain\n"
+        ),
+        "{ended:?}"
+    );
 }
 
 #[test]
@@ -181,9 +290,11 @@ fn tightening_does_not_end_a_drain() {
 
 #[test]
 fn a_signal_ends_the_watching_and_not_the_drain() {
-    for (signal, code, word) in
-        [(Signal::SIGINT, 130, "interrupted"), (Signal::SIGHUP, 129, "hung up"), (Signal::SIGTERM, 143, "terminated")]
-    {
+    for (signal, code, word) in [
+        (Signal::SIGINT, 130, "interrupted"),
+        (Signal::SIGHUP, 129, "hung up"),
+        (Signal::SIGTERM, 143, "terminated"),
+    ] {
         let daemon = Daemon::start();
         daemon.connect("spam", "c1");
         let mut drain = daemon.spawn(&["drain", "--json"]);
@@ -191,14 +302,19 @@ fn a_signal_ends_the_watching_and_not_the_drain() {
         drain.signal(signal);
         let ended = drain.ended();
         assert_eq!(ended.code, code, "{ended:?}");
-        let sentence = format!("soramode: {word} after 0 s: stopped waiting. node-01 is still closed (block_new_session)\n");
+        let sentence = format!(
+            "soramode: {word} after 0 s: stopped waiting. node-01 is still closed (block_new_session)\n"
+        );
         assert!(ended.stderr.contains(&sentence), "{ended:?}");
         assert!(
             ended.stderr.contains("hint: Watch again: soramode wait drained. Undo: soramode set normal --if-generation 2\n"),
             "{ended:?}"
         );
         let report = ended.json();
-        assert_eq!((&report["outcome"], &report["exit_code"]), (&"interrupted".into(), &code.into()));
+        assert_eq!(
+            (&report["outcome"], &report["exit_code"]),
+            (&"interrupted".into(), &code.into())
+        );
         assert_eq!(daemon.ok(&["get"]), "block_new_session\n");
     }
 }
@@ -208,7 +324,10 @@ fn a_hang_up_that_is_ignored_from_the_start_stays_ignored() {
     let daemon = Daemon::start();
     daemon.connect("spam", "c1");
     let mut command = Command::new("nohup");
-    command.env_clear().env("SORAMODE_SOCKET", daemon.socket()).env("PATH", std::env::var_os("PATH").unwrap());
+    command
+        .env_clear()
+        .env("SORAMODE_SOCKET", daemon.socket())
+        .env("PATH", std::env::var_os("PATH").unwrap());
     let mut drain = command.args([PROGRAM, "drain"]).running();
     drain.until_said("1 of 1 session left");
     drain.signal(Signal::SIGHUP);
@@ -224,10 +343,17 @@ fn a_wait_tells_its_limit_and_how_it_ended() {
     wait.until_said("still waiting after 0 s");
     daemon.ok(&["set", "block_new_connection"]);
     let ended = wait.ended();
-    assert_eq!((ended.code, ended.stdout.as_str()), (0, "node-01 is block_new_connection\n"));
+    assert_eq!(
+        (ended.code, ended.stdout.as_str()),
+        (0, "node-01 is block_new_connection\n")
+    );
     let late = daemon.run(&["wait", "mode=normal", "--timeout", "10ms"]);
     assert_eq!(late.code, 124);
-    assert!(late.stderr.contains("timed out after 10ms: node-01 is block_new_connection"), "{late:?}");
+    assert!(
+        late.stderr
+            .contains("timed out after 10ms: node-01 is block_new_connection"),
+        "{late:?}"
+    );
 }
 
 #[test]
@@ -236,8 +362,14 @@ fn a_node_that_was_open_in_between_is_noticed() {
     daemon.ok(&["set", "block_new_session"]);
     daemon.ok(&["set", "normal"]);
     daemon.ok(&["set", "block_new_session"]);
-    assert_eq!(daemon.run(&["wait", "drained", "--generation", "2"]).code, 6);
-    assert_eq!(daemon.run(&["wait", "drained", "--generation", "4"]).code, 0);
+    assert_eq!(
+        daemon.run(&["wait", "drained", "--generation", "2"]).code,
+        6
+    );
+    assert_eq!(
+        daemon.run(&["wait", "drained", "--generation", "4"]).code,
+        0
+    );
 }
 
 #[test]
@@ -246,12 +378,18 @@ fn set_can_wait_too() {
     daemon.connect("spam", "c1");
     let mut set = daemon.spawn(&["set", "block_new_session", "--wait", "-o", "jsonl"]);
     let progress = set.until_answered("progress");
-    assert!(progress.starts_with("{\"schema\":1,\"type\":\"progress\",\"sessions\":1,"), "{progress}");
+    assert!(
+        progress.starts_with("{\"schema\":1,\"type\":\"progress\",\"sessions\":1,"),
+        "{progress}"
+    );
     daemon.disconnect("c1");
     let ended = set.ended();
     assert_eq!(ended.code, 0, "{ended:?}");
     let last = ended.stdout.lines().last().unwrap();
-    assert!(last.contains("\"type\":\"ended\",\"outcome\":\"reached\",\"exit_code\":0"), "{last}");
+    assert!(
+        last.contains("\"type\":\"ended\",\"outcome\":\"reached\",\"exit_code\":0"),
+        "{last}"
+    );
 }
 
 #[test]
@@ -261,8 +399,14 @@ fn a_set_that_waits_says_that_the_mode_stays() {
     let (code, report) = daemon.json(&["set", "block_new_session", "--wait", "--timeout", "50ms"]);
     assert_eq!((code, &report["outcome"]), (124, &"timeout".into()));
     let message = report["error"]["message"].as_str().unwrap();
-    assert!(message.ends_with("node-01 is still closed (block_new_session)"), "{message}");
-    assert_eq!(report["error"]["hint"], "Watch again: soramode wait drained. Undo: soramode set normal --if-generation 2");
+    assert!(
+        message.ends_with("node-01 is still closed (block_new_session)"),
+        "{message}"
+    );
+    assert_eq!(
+        report["error"]["hint"],
+        "Watch again: soramode wait drained. Undo: soramode set normal --if-generation 2"
+    );
     let (code, report) = daemon.json(&["set", "initial", "--wait"]);
     assert_eq!((code, &report["outcome"]), (5, &"failed".into()));
 }
@@ -278,7 +422,12 @@ fn a_daemon_that_comes_back_without_its_sessions_is_not_believed() {
     daemon.start_again(|config| config.mode = Some(SettableMode::BlockNewSession));
     let ended = drain.ended();
     assert_eq!(ended.code, 8, "{ended:?}");
-    assert!(ended.stderr.contains("does not know the sessions of node-01 any more"), "{ended:?}");
+    assert!(
+        ended
+            .stderr
+            .contains("does not know the sessions of node-01 any more"),
+        "{ended:?}"
+    );
 }
 
 #[test]
@@ -317,10 +466,21 @@ fn three_when_the_daemon_stays_away() {
     daemon.stop();
     let ended = drain.ended();
     assert_eq!(ended.code, 3, "{ended:?}");
-    assert!(ended.stderr.contains("cannot reach soramoded at"), "{ended:?}");
-    assert!(ended.stderr.contains("node-01 was block_new_session at the last contact"), "{ended:?}");
+    assert!(
+        ended.stderr.contains("cannot reach soramoded at"),
+        "{ended:?}"
+    );
+    assert!(
+        ended
+            .stderr
+            .contains("node-01 was block_new_session at the last contact"),
+        "{ended:?}"
+    );
     let report = ended.json();
-    assert_eq!((&report["outcome"], &report["exit_code"]), (&"failed".into(), &3.into()));
+    assert_eq!(
+        (&report["outcome"], &report["exit_code"]),
+        (&"failed".into(), &3.into())
+    );
 }
 
 #[test]
@@ -337,7 +497,9 @@ fn a_daemon_that_takes_the_connection_and_does_not_answer_is_not_back() {
             _ => Reply::Nothing,
         }
     });
-    let mut wait = program(&fake.socket()).args(["wait", "mode=normal"]).running();
+    let mut wait = program(&fake.socket())
+        .args(["wait", "mode=normal"])
+        .running();
     wait.until_said("connection to soramoded lost");
     for _ in 0..2 {
         is_asked.recv_timeout(PATIENCE).unwrap();
@@ -349,11 +511,22 @@ fn a_daemon_that_takes_the_connection_and_does_not_answer_is_not_back() {
 #[test]
 fn a_wait_that_cannot_begin_leaves_one_object_too() {
     let folder = tempfile::tempdir().unwrap();
-    for args in [&["drain"][..], &["wait", "drained"], &["maintain", "--", "true"], &["set", "block_new_session", "--wait"]] {
-        let ended = program(&folder.path().join("s")).arg("--json").args(args).ended();
+    for args in [
+        &["drain"][..],
+        &["wait", "drained"],
+        &["maintain", "--", "true"],
+        &["set", "block_new_session", "--wait"],
+    ] {
+        let ended = program(&folder.path().join("s"))
+            .arg("--json")
+            .args(args)
+            .ended();
         assert_eq!(ended.code, 3, "{ended:?}");
         let report = ended.json();
-        assert_eq!((&report["outcome"], &report["exit_code"]), (&"failed".into(), &3.into()));
+        assert_eq!(
+            (&report["outcome"], &report["exit_code"]),
+            (&"failed".into(), &3.into())
+        );
     }
 }
 
@@ -364,12 +537,23 @@ fn a_terminal_gets_a_bar() {
     // `script` gives the program a terminal and copies what it draws.
     let line = format!("{PROGRAM} drain; {PROGRAM} get; {PROGRAM} get --color never");
     let mut command = Command::new("script");
-    command.args(["-qec", &line, "/dev/null"]).env_clear().env("SORAMODE_SOCKET", daemon.socket());
-    command.env("PATH", std::env::var_os("PATH").unwrap()).env("TERM", "xterm").stdin(std::process::Stdio::null());
+    command
+        .args(["-qec", &line, "/dev/null"])
+        .env_clear()
+        .env("SORAMODE_SOCKET", daemon.socket());
+    command
+        .env("PATH", std::env::var_os("PATH").unwrap())
+        .env("TERM", "xterm")
+        .stdin(std::process::Stdio::null());
     let mut drawn = command.running();
     drawn.until_answered("waiting at most 30m");
     daemon.disconnect("c1");
     let ended = drawn.ended();
     assert!(ended.stdout.contains("node-01 is empty after"), "{ended:?}");
-    assert!(ended.stdout.contains("\u{1b}[33mblock_new_session\u{1b}[0m\r\nblock_new_session\r\n"), "painted, and not: {ended:?}");
+    assert!(
+        ended
+            .stdout
+            .contains("\u{1b}[33mblock_new_session\u{1b}[0m\r\nblock_new_session\r\n"),
+        "painted, and not: {ended:?}"
+    );
 }

@@ -1,7 +1,10 @@
 //! `deliveries` and `webhook`, beside a receiver that does as it is told.
 
 #[path = "../../../daemon/tests/daemon/receiver.rs"]
-#[expect(dead_code, reason = "others look at more of it, and have other manners")]
+#[expect(
+    dead_code,
+    reason = "others look at more of it, and have other manners"
+)]
 pub(crate) mod receiver;
 
 use std::fs::{self, File};
@@ -22,7 +25,11 @@ pub(crate) fn telling(receiver: &Receiver) -> Daemon {
     Daemon::start_with(|config| {
         let urls = vec![receiver.url().parse().unwrap()];
         let secrets = Some(Secrets::parse(SECRET).unwrap());
-        config.webhooks = WebhookConfig { urls, secrets, ..WebhookConfig::default() };
+        config.webhooks = WebhookConfig {
+            urls,
+            secrets,
+            ..WebhookConfig::default()
+        };
     })
 }
 
@@ -30,7 +37,15 @@ pub(crate) fn telling(receiver: &Receiver) -> Daemon {
 pub(crate) fn drained(daemon: &Daemon) {
     daemon.connect("spam", "one");
     daemon.ok(&["set", "block_new_session"]);
-    let mut tail = daemon.spawn(&["tail", "--since", "all", "--type", "delivery.*", "-o", "jsonl"]);
+    let mut tail = daemon.spawn(&[
+        "tail",
+        "--since",
+        "all",
+        "--type",
+        "delivery.*",
+        "-o",
+        "jsonl",
+    ]);
     daemon.disconnect("one");
     tail.until_answered("delivery.");
     tail.close_stdout();
@@ -46,22 +61,48 @@ fn deliveries_are_listed_shown_and_sent_again() {
     let (_, list) = daemon.json(&["deliveries"]);
     let delivery = &list["deliveries"][0];
     let endpoint = json!(format!("http://{}/hook", receiver.address));
-    assert_eq!((&delivery["id"], &delivery["state"], &delivery["endpoint"]), (&json!(1), &json!("failed"), &endpoint));
+    assert_eq!(
+        (&delivery["id"], &delivery["state"], &delivery["endpoint"]),
+        (&json!(1), &json!("failed"), &endpoint)
+    );
     let table = daemon.ok(&["deliveries", "list", "--state", "failed"]);
-    assert!(table.starts_with("ID  STATE   TYPE") && table.contains("410 Gone"), "{table}");
-    assert_eq!(daemon.ok(&["deliveries", "--state", "pending", "-o", "plain"]), "");
+    assert!(
+        table.starts_with("ID  STATE   TYPE") && table.contains("410 Gone"),
+        "{table}"
+    );
+    assert_eq!(
+        daemon.ok(&["deliveries", "--state", "pending", "-o", "plain"]),
+        ""
+    );
     assert_eq!(daemon.json(&["doctor"]).1["is_well"], false);
-    assert!(daemon.ok(&["status"]).contains("deliveries   0 pending, 1 failed. List them with: soramode deliveries --state failed"));
+    assert!(daemon.ok(&["status"]).contains(
+        "deliveries   0 pending, 1 failed. List them with: soramode deliveries --state failed"
+    ));
 
     let shown = daemon.ok(&["deliveries", "show", "1"]);
-    assert!(shown.contains("\ntype     session.vanished\n") && shown.contains("\nproblem  410 Gone\n"), "{shown}");
+    assert!(
+        shown.contains("\ntype     session.vanished\n") && shown.contains("\nproblem  410 Gone\n"),
+        "{shown}"
+    );
     let absent = daemon.run(&["deliveries", "show", "7"]);
-    assert_eq!((absent.code, &*absent.stderr), (9, "soramode: no delivery 7\nhint: soramode deliveries lists all that are kept\n"));
+    assert_eq!(
+        (absent.code, &*absent.stderr),
+        (
+            9,
+            "soramode: no delivery 7\nhint: soramode deliveries lists all that are kept\n"
+        )
+    );
     let sent = daemon.ok(&["deliveries", "resend", "1"]);
-    assert!(sent.starts_with("delivery 1 (session.vanished) is queued for http://127.0.0.1:"), "{sent}");
+    assert!(
+        sent.starts_with("delivery 1 (session.vanished) is queued for http://127.0.0.1:"),
+        "{sent}"
+    );
     receiver.hear();
     receiver.hear();
-    assert_eq!(daemon.run(&["deliveries", "list", "--state", "lost"]).code, 2);
+    assert_eq!(
+        daemon.run(&["deliveries", "list", "--state", "lost"]).code,
+        2
+    );
     assert_eq!(daemon.run(&["deliveries", "resend", "7"]).code, 9);
 }
 
@@ -76,10 +117,25 @@ fn a_receiver_that_fails_is_named_before_it_is_given_up() {
     receiver.hear();
     receiver.hear();
     let (_, found) = daemon.json(&["doctor"]);
-    let check = found["checks"].as_array().unwrap().iter().find(|check| check["what"] == "webhook").unwrap();
-    let how = format!("http://{}/hook: 500 Internal Server Error", receiver.address);
-    assert_eq!((&check["verdict"], &check["how"]), (&json!("bad"), &json!(how)));
-    assert!(daemon.ok(&["status"]).contains(&format!("\n  webhook      {how}")));
+    let check = found["checks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|check| check["what"] == "webhook")
+        .unwrap();
+    let how = format!(
+        "http://{}/hook: 500 Internal Server Error",
+        receiver.address
+    );
+    assert_eq!(
+        (&check["verdict"], &check["how"]),
+        (&json!("bad"), &json!(how))
+    );
+    assert!(
+        daemon
+            .ok(&["status"])
+            .contains(&format!("\n  webhook      {how}"))
+    );
 }
 
 #[test]
@@ -90,7 +146,12 @@ fn what_became_outdated_is_not_sent_again() {
     daemon.ok(&["set", "normal"]);
     let refused = daemon.run(&["deliveries", "resend", "1"]);
     assert_eq!(refused.code, 5, "{refused:?}");
-    assert!(refused.stderr.contains("soramode: delivery 1 is obsolete: the node was opened after it\nhint: "), "{refused:?}");
+    assert!(
+        refused
+            .stderr
+            .contains("soramode: delivery 1 is obsolete: the node was opened after it\nhint: "),
+        "{refused:?}"
+    );
 }
 
 #[test]
@@ -100,26 +161,61 @@ fn a_test_says_whether_a_receiver_takes_it() {
     write_secret(&secret, SECRET);
     let nobody = folder.path().join("no.sock");
     let run = |args: &[&str]| program(&nobody).args(args).ended();
-    let mut answers = vec![Manner::status(301), Manner::status(500), Manner::ok(), Manner::ok()];
+    let mut answers = vec![
+        Manner::status(301),
+        Manner::status(500),
+        Manner::ok(),
+        Manner::ok(),
+    ];
     let receiver = Receiver::start(move |_| answers.pop().unwrap());
     let (url, secret) = (receiver.url(), secret.to_str().unwrap());
     let signed = run(&["webhook", "test", &url, "--secret-file", secret]);
     assert_eq!(signed.code, 0, "{signed:?}");
-    assert!(signed.stdout.contains("/hook accepted a sample session.vanished: 200 OK, in "), "{signed:?}");
+    assert!(
+        signed
+            .stdout
+            .contains("/hook accepted a sample session.vanished: 200 OK, in "),
+        "{signed:?}"
+    );
     let told = receiver.hear();
-    assert_eq!((told.event_type(), told.header("webhook-signature").is_some()), ("session.vanished", true));
+    assert_eq!(
+        (
+            told.event_type(),
+            told.header("webhook-signature").is_some()
+        ),
+        ("session.vanished", true)
+    );
     let plain = run(&["webhook", "test", &url, "-o", "json"]).json();
-    assert_eq!((&plain["delivered"], &plain["status"]), (&json!(true), &json!(200)));
+    assert_eq!(
+        (&plain["delivered"], &plain["status"]),
+        (&json!(true), &json!(200))
+    );
     assert_eq!(receiver.hear().header("webhook-signature"), None);
-    for problem in ["500 Internal Server Error", "301 Moved Permanently: redirects are not followed"] {
+    for problem in [
+        "500 Internal Server Error",
+        "301 Moved Permanently: redirects are not followed",
+    ] {
         let refused = run(&["webhook", "test", &url]);
-        assert_eq!((refused.code, refused.stdout.as_str()), (70, ""), "{refused:?}");
-        assert!(refused.stderr.contains(problem) && !refused.stderr.contains("key=secret"), "{refused:?}");
+        assert_eq!(
+            (refused.code, refused.stdout.as_str()),
+            (70, ""),
+            "{refused:?}"
+        );
+        assert!(
+            refused.stderr.contains(problem) && !refused.stderr.contains("key=secret"),
+            "{refused:?}"
+        );
     }
     assert_eq!(run(&["webhook", "test", "ftp://127.0.0.1/"]).code, 2);
-    assert_eq!(run(&["webhook", "test", &url, "--secret-file", "/nowhere"]).code, 2);
+    assert_eq!(
+        run(&["webhook", "test", &url, "--secret-file", "/nowhere"]).code,
+        2
+    );
     let dead = run(&["webhook", "test", "http://127.0.0.1:1/"]);
-    assert!(dead.code == 70 && dead.stderr.contains("Connection refused"), "{dead:?}");
+    assert!(
+        dead.code == 70 && dead.stderr.contains("Connection refused"),
+        "{dead:?}"
+    );
 }
 
 /// The exit code and the answer for a request from a file.
@@ -127,8 +223,12 @@ fn verified(folder: &Path, request: &str, secret: &str) -> (i32, String) {
     write_secret(&folder.join("secret"), secret);
     fs::write(folder.join("request"), request).unwrap();
     let mut command = program(&folder.join("no.sock"));
-    command.args(["webhook", "verify", "--secret-file"]).arg(folder.join("secret"));
-    let ended = command.stdin(Stdio::from(File::open(folder.join("request")).unwrap())).ended();
+    command
+        .args(["webhook", "verify", "--secret-file"])
+        .arg(folder.join("secret"));
+    let ended = command
+        .stdin(Stdio::from(File::open(folder.join("request")).unwrap()))
+        .ended();
     (ended.code, ended.stdout + &ended.stderr)
 }
 
@@ -145,19 +245,44 @@ fn a_request_is_verified_and_what_is_wrong_with_a_forged_one_is_said() {
     assert_eq!((code, said.starts_with("genuine: ")), (0, true), "{said}");
     // As an editor writes it, and the headers alone; with the old secret beside a new one.
     assert_eq!(verified(&format!("{request}\n"), SECRET).0, 0);
-    assert_eq!(verified(request.split_once("\r\n").unwrap().1, &format!("whsec_{}\n{SECRET}", "A".repeat(32))).0, 0);
+    assert_eq!(
+        verified(
+            request.split_once("\r\n").unwrap().1,
+            &format!("whsec_{}\n{SECRET}", "A".repeat(32))
+        )
+        .0,
+        0
+    );
     let old = request.replace("webhook-timestamp: 17", "webhook-timestamp: 16");
     for (wrong, secret, problem) in [
-        (&*request, "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "signature invalid"),
-        (&request.replace("session.vanished", "session.vanisher"), SECRET, "signature invalid"),
+        (
+            &*request,
+            "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+            "signature invalid",
+        ),
+        (
+            &request.replace("session.vanished", "session.vanisher"),
+            SECRET,
+            "signature invalid",
+        ),
         (&old, SECRET, "signature timestamp too old"),
-        (&request.replace("webhook-signature", "x-signature"), SECRET, "missing header signature"),
+        (
+            &request.replace("webhook-signature", "x-signature"),
+            SECRET,
+            "missing header signature",
+        ),
     ] {
-        assert_eq!(verified(wrong, secret), (1, format!("not genuine: {problem}\n")));
+        assert_eq!(
+            verified(wrong, secret),
+            (1, format!("not genuine: {problem}\n"))
+        );
     }
     assert_eq!(verified("no request at all", SECRET).0, 2);
     let (code, said) = verified(&format!("{request}{}", "x".repeat(1024 * 1024)), SECRET);
-    assert_eq!((code, &*said), (2, "soramode: the request has more than 1048576 bytes\n"));
+    assert_eq!(
+        (code, &*said),
+        (2, "soramode: the request has more than 1048576 bytes\n")
+    );
     assert_eq!(verified(&request, "whsec_c2hvcnQ=").0, 2);
 }
 

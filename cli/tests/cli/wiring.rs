@@ -22,7 +22,15 @@ fn beside(sora: &Sora) -> Daemon {
 /// What `doctor` says of each thing.
 fn checks(report: &Value) -> Vec<(&str, &str)> {
     let checks = report["checks"].as_array().unwrap();
-    checks.iter().map(|check| (check["what"].as_str().unwrap(), check["verdict"].as_str().unwrap())).collect()
+    checks
+        .iter()
+        .map(|check| {
+            (
+                check["what"].as_str().unwrap(),
+                check["verdict"].as_str().unwrap(),
+            )
+        })
+        .collect()
 }
 
 #[test]
@@ -41,7 +49,10 @@ fn a_node_that_is_well_is_said_to_be_so() {
         ("clock", "ok"),
     ];
     assert_eq!(checks(&report), wanted);
-    assert_eq!(report["checks"][4]["how"], "no client has called Connect or Report since soramoded started");
+    assert_eq!(
+        report["checks"][4]["how"],
+        "no client has called Connect or Report since soramoded started"
+    );
     daemon.connect("spam", "one");
     assert_eq!(checks(&daemon.json(&["doctor"]).1)[4], ("socket", "ok"));
     let table = daemon.ok(&["doctor"]);
@@ -50,7 +61,12 @@ fn a_node_that_is_well_is_said_to_be_so() {
             && table.contains("\nnote  state       in memory: lost when soramoded ends\n                    hint: To keep"),
         "{table}"
     );
-    assert!(daemon.ok(&["doctor", "-o", "plain"]).lines().all(|line| line.split('\t').count() == 4));
+    assert!(
+        daemon
+            .ok(&["doctor", "-o", "plain"])
+            .lines()
+            .all(|line| line.split('\t').count() == 4)
+    );
 }
 
 #[test]
@@ -75,10 +91,23 @@ fn what_is_not_as_it_should_be_is_said_with_what_to_do() {
         ("clock", "ok"),
     ];
     assert_eq!(checks(&report), wanted);
-    let bad: Vec<&Value> = report["checks"].as_array().unwrap().iter().filter(|check| check["verdict"] != "ok").collect();
-    assert!(bad.iter().all(|check| check["advice"].is_string()), "{report}");
+    let bad: Vec<&Value> = report["checks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|check| check["verdict"] != "ok")
+        .collect();
+    assert!(
+        bad.iter().all(|check| check["advice"].is_string()),
+        "{report}"
+    );
     let ended = daemon.run(&["doctor"]);
-    assert!(ended.stderr.ends_with("soramode: doctor found 2 problems\n"), "{ended:?}");
+    assert!(
+        ended
+            .stderr
+            .ends_with("soramode: doctor found 2 problems\n"),
+        "{ended:?}"
+    );
     let unknown = Daemon::start_with(|config| config.assume_complete = false);
     assert_eq!(checks(&unknown.json(&["doctor"]).1)[4], ("socket", "bad"));
 }
@@ -88,16 +117,38 @@ fn a_shadow_and_an_upstream_that_nobody_asked_are_noted() {
     let daemon = Daemon::start_with(|config| {
         config.http.sora.listen = Some("127.86.7.6:3100".parse().unwrap());
         config.http.sora.admission = Admission::Shadow;
-        config.http.sora.upstreams.auth = Some("http://ops:secret@127.0.0.1:1/auth".parse().unwrap());
+        config.http.sora.upstreams.auth =
+            Some("http://ops:secret@127.0.0.1:1/auth".parse().unwrap());
     });
     let (code, report) = daemon.json(&["doctor"]);
     assert_eq!(code, 0, "{report}");
-    assert_eq!(checks(&report)[5..9], [("sora", "ok"), ("shadow", "note"), ("access", "note"), ("upstream", "note")]);
+    assert_eq!(
+        checks(&report)[5..9],
+        [
+            ("sora", "ok"),
+            ("shadow", "note"),
+            ("access", "note"),
+            ("upstream", "note")
+        ]
+    );
     let table = daemon.ok(&["doctor"]);
-    assert!(table.contains("sora-listen 127.86.7.6:3100: every user of this machine may impersonate Sora\n"), "{table}");
+    assert!(
+        table.contains(
+            "sora-listen 127.86.7.6:3100: every user of this machine may impersonate Sora\n"
+        ),
+        "{table}"
+    );
     let status = daemon.ok(&["status"]);
-    assert!(status.contains("\n  auth         http://127.0.0.1:1/auth: not asked yet\n"), "{status}");
-    assert!(status.starts_with("WARNINGS\n  shadow       SHADOW MODE: decisions are only logged, nobody is blocked\n"), "{status}");
+    assert!(
+        status.contains("\n  auth         http://127.0.0.1:1/auth: not asked yet\n"),
+        "{status}"
+    );
+    assert!(
+        status.starts_with(
+            "WARNINGS\n  shadow       SHADOW MODE: decisions are only logged, nobody is blocked\n"
+        ),
+        "{status}"
+    );
 }
 
 #[test]
@@ -111,26 +162,62 @@ fn a_sora_that_was_not_told_of_the_mode_is_a_warning_whatever_the_format() {
         let ended = daemon.run(&["set", "normal", "-q", "-o", format]);
         assert_eq!(ended.code, 0);
         assert!(
-            ended.stderr.starts_with("soramode: warning: cannot set the mode of Sora (http://127.0.0.1:")
+            ended
+                .stderr
+                .starts_with("soramode: warning: cannot set the mode of Sora (http://127.0.0.1:")
                 && ended.stderr.contains(" to normal: "),
             "{ended:?}"
         );
     }
-    assert!(daemon.ok(&["status"]).contains("WARNINGS\n  warning      cannot set the mode of Sora (http://127.0.0.1:"));
+    assert!(
+        daemon
+            .ok(&["status"])
+            .contains("WARNINGS\n  warning      cannot set the mode of Sora (http://127.0.0.1:")
+    );
     sora.state().fault = None;
     "block_new_connection".clone_into(&mut sora.state().mode);
-    assert_eq!(daemon.ok(&["get"]), "block_new_connection\n", "of two modes the stricter");
+    assert_eq!(
+        daemon.ok(&["get"]),
+        "block_new_connection\n",
+        "of two modes the stricter"
+    );
     let state: Value = serde_json::from_str(&daemon.ok(&["get", "--json"])).unwrap();
-    assert_eq!((&state["mode"], &state["own_mode"]), (&json!("block_new_connection"), &json!("normal")));
+    assert_eq!(
+        (&state["mode"], &state["own_mode"]),
+        (&json!("block_new_connection"), &json!("normal"))
+    );
 }
 
 #[test]
 fn the_nodes_are_listed() {
     let daemon = Daemon::start();
     let table = daemon.ok(&["nodes"]);
-    let headers = ["NODE", "MODE", "MEMBERSHIP", "CONNECTIONS", "SESSIONS", "SINCE", "VERSION", "ORPHANED", "SIGNALING", "API"];
-    assert_eq!(table.lines().next().unwrap().split_whitespace().collect::<Vec<_>>(), headers);
-    assert!(daemon.ok(&["nodes", "-o", "plain"]).starts_with("node-01\tnormal\tstandalone\t0\t0\t"));
+    let headers = [
+        "NODE",
+        "MODE",
+        "MEMBERSHIP",
+        "CONNECTIONS",
+        "SESSIONS",
+        "SINCE",
+        "VERSION",
+        "ORPHANED",
+        "SIGNALING",
+        "API",
+    ];
+    assert_eq!(
+        table
+            .lines()
+            .next()
+            .unwrap()
+            .split_whitespace()
+            .collect::<Vec<_>>(),
+        headers
+    );
+    assert!(
+        daemon
+            .ok(&["nodes", "-o", "plain"])
+            .starts_with("node-01\tnormal\tstandalone\t0\t0\t")
+    );
     let purge = daemon.run(&["nodes", "purge", "node-02"]);
     assert_eq!(
         (purge.code, purge.stderr.contains("Nothing was done\nhint: Once you are sure that it is off, add --accept-risk=still-running")),
@@ -138,10 +225,24 @@ fn the_nodes_are_listed() {
         "{purge:?}"
     );
     let purge = daemon.run(&["nodes", "purge", "node-02", "--accept-risk=still-running"]);
-    assert_eq!((purge.code, purge.stderr.contains("it has no cluster")), (5, true), "{purge:?}");
-    assert_eq!(daemon.run(&["nodes", "init"]).code, 5, "it will never have a cluster");
+    assert_eq!(
+        (purge.code, purge.stderr.contains("it has no cluster")),
+        (5, true),
+        "{purge:?}"
+    );
+    assert_eq!(
+        daemon.run(&["nodes", "init"]).code,
+        5,
+        "it will never have a cluster"
+    );
     let (_, nodes) = daemon.json(&["nodes"]);
-    assert_eq!((&nodes["nodes"][0]["node_name"], &nodes["nodes"][0]["temporary_node"]), (&json!("node-01"), &json!(false)));
+    assert_eq!(
+        (
+            &nodes["nodes"][0]["node_name"],
+            &nodes["nodes"][0]["temporary_node"]
+        ),
+        (&json!("node-01"), &json!(false))
+    );
 }
 
 #[test]
@@ -152,7 +253,12 @@ fn nobody_is_cut_off_by_mistake() {
     for args in [&["end", "spam"][..], &["end", "--all"]] {
         let ended = daemon.run(args);
         assert_eq!(
-            (ended.code, ended.stderr.contains("Nothing was done\nhint: To go on, add --accept-risk=cuts-clients")),
+            (
+                ended.code,
+                ended
+                    .stderr
+                    .contains("Nothing was done\nhint: To go on, add --accept-risk=cuts-clients")
+            ),
             (2, true),
             "{ended:?}"
         );
@@ -164,7 +270,13 @@ fn nobody_is_cut_off_by_mistake() {
     ] {
         assert_eq!(daemon.run(args).code, 2, "{args:?}");
     }
-    assert!(!sora.state().asked.iter().any(|target| target.contains("Disconnect")));
+    assert!(
+        !sora
+            .state()
+            .asked
+            .iter()
+            .any(|target| target.contains("Disconnect"))
+    );
 }
 
 #[test]
@@ -172,7 +284,16 @@ fn without_means_to_end_a_session_that_is_said() {
     let daemon = Daemon::start();
     daemon.connect("spam", "1");
     let ended = daemon.run(&["end", "--all", "--accept-risk=cuts-clients"]);
-    assert_eq!((ended.code, ended.stderr.contains("cannot end sessions: --sora-api is not set")), (5, true), "{ended:?}");
+    assert_eq!(
+        (
+            ended.code,
+            ended
+                .stderr
+                .contains("cannot end sessions: --sora-api is not set")
+        ),
+        (5, true),
+        "{ended:?}"
+    );
 }
 
 #[test]
@@ -181,14 +302,30 @@ fn a_signalling_server_is_asked_to_end_sessions() {
     daemon.connect("spam", "1");
     let mut signalling = UnixStream::connect(daemon.socket()).unwrap();
     signalling.write_all(b"{\"id\":1,\"method\":\"Subscribe\",\"params\":{\"types\":[\"node.*\"],\"ends\":true}}\n").unwrap();
-    let mut lines = BufReader::new(signalling.try_clone().unwrap()).lines().map(Result::unwrap);
+    let mut lines = BufReader::new(signalling.try_clone().unwrap())
+        .lines()
+        .map(Result::unwrap);
     assert!(lines.next().unwrap().contains("next_seq"));
     let doctor = daemon.ok(&["doctor", "-o", "plain"]);
-    assert!(doctor.contains("ok\tend\t1 subscribed client can end sessions\t"), "{doctor}");
+    assert!(
+        doctor.contains("ok\tend\t1 subscribed client can end sessions\t"),
+        "{doctor}"
+    );
     let words = "asked the signalling server to end 1 session. Clients are being disconnected; follow it with: soramode sessions\n";
-    assert_eq!(daemon.ok(&["end", "spam", "--accept-risk=cuts-clients"]), words);
-    assert!(lines.next().unwrap().contains("\"method\":\"End\",\"params\":{\"channel_id\":\"spam\","));
-    assert_eq!(daemon.ok(&["end", "--all", "--accept-risk=cuts-clients", "-o", "plain"]), "1\t0\tsubscribers\n");
+    assert_eq!(
+        daemon.ok(&["end", "spam", "--accept-risk=cuts-clients"]),
+        words
+    );
+    assert!(
+        lines
+            .next()
+            .unwrap()
+            .contains("\"method\":\"End\",\"params\":{\"channel_id\":\"spam\",")
+    );
+    assert_eq!(
+        daemon.ok(&["end", "--all", "--accept-risk=cuts-clients", "-o", "plain"]),
+        "1\t0\tsubscribers\n"
+    );
     // One that has connected anew and not subscribed again is not counted any more.
     signalling.shutdown(Shutdown::Both).unwrap();
     let row = "note\tend\tno client accepts end requests: soramode end cannot end sessions\tHave the signalling server send Subscribe";

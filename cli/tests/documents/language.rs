@@ -64,15 +64,56 @@ struct Area {
 }
 
 const AREAS: &[Area] = &[
-    Area { name: "documents", banned: documents, max: 0 },
-    Area { name: "Japanese documents", banned: japanese_documents, max: 0 },
-    Area { name: "manual and --help", banned: manual, max: 0 },
-    Area { name: "openings in --help", banned: openings, max: 0 },
-    Area { name: "errors, logs and output of soramode", banned: || strings("cli/src"), max: 0 },
-    Area { name: "errors and logs of soramoded", banned: || strings("daemon/src"), max: 0 },
-    Area { name: "errors and warnings of the core", banned: || strings("daemon/core/src"), max: 0 },
-    Area { name: "errors and hints of the protocol", banned: || strings("shared/src"), max: 0 },
-    Area { name: "soramoded.toml", banned: || banned("daemon/packaging/soramoded.toml", &text("daemon/packaging/soramoded.toml")), max: 0 },
+    Area {
+        name: "documents",
+        banned: documents,
+        max: 0,
+    },
+    Area {
+        name: "Japanese documents",
+        banned: japanese_documents,
+        max: 0,
+    },
+    Area {
+        name: "manual and --help",
+        banned: manual,
+        max: 0,
+    },
+    Area {
+        name: "openings in --help",
+        banned: openings,
+        max: 0,
+    },
+    Area {
+        name: "errors, logs and output of soramode",
+        banned: || strings("cli/src"),
+        max: 0,
+    },
+    Area {
+        name: "errors and logs of soramoded",
+        banned: || strings("daemon/src"),
+        max: 0,
+    },
+    Area {
+        name: "errors and warnings of the core",
+        banned: || strings("daemon/core/src"),
+        max: 0,
+    },
+    Area {
+        name: "errors and hints of the protocol",
+        banned: || strings("shared/src"),
+        max: 0,
+    },
+    Area {
+        name: "soramoded.toml",
+        banned: || {
+            banned(
+                "daemon/packaging/soramoded.toml",
+                &text("daemon/packaging/soramoded.toml"),
+            )
+        },
+        max: 0,
+    },
 ];
 
 #[test]
@@ -81,10 +122,18 @@ fn people_read_plain_words() {
     for Area { name, banned, max } in AREAS {
         let found = banned();
         if found.len() > *max {
-            excess.push(format!("{name}: {} banned words, at most {max} are allowed:\n  {}", found.len(), found.join("\n  ")));
+            excess.push(format!(
+                "{name}: {} banned words, at most {max} are allowed:\n  {}",
+                found.len(),
+                found.join("\n  ")
+            ));
         }
     }
-    assert!(excess.is_empty(), "CONTRIBUTING.md, section \"Language\", has the words to use instead:\n{}", excess.join("\n"));
+    assert!(
+        excess.is_empty(),
+        "CONTRIBUTING.md, section \"Language\", has the words to use instead:\n{}",
+        excess.join("\n")
+    );
 }
 
 #[test]
@@ -97,17 +146,39 @@ fn a_banned_word_is_found_in_a_string_and_not_in_code() {
         #[cfg(test)]
         mod tests { fn x() { "who is tested"; } }
     "##;
-    let found: Vec<String> = literals(source).iter().flat_map(|text| banned("x.rs", text)).collect();
+    let found: Vec<String> = literals(source)
+        .iter()
+        .flat_map(|text| banned("x.rs", text))
+        .collect();
     let words = ["who", "so many", "whose"].map(|word| format!("x.rs: {word}: "));
-    assert!(found.len() == 3 && found.iter().zip(words).all(|(found, word)| found.starts_with(&word)), "{found:#?}");
-    assert!(banned("x.md", "`standing` is the field, {owed} the placeholder, outstanding the bill").is_empty());
+    assert!(
+        found.len() == 3
+            && found
+                .iter()
+                .zip(words)
+                .all(|(found, word)| found.starts_with(&word)),
+        "{found:#?}"
+    );
+    assert!(
+        banned(
+            "x.md",
+            "`standing` is the field, {owed} the placeholder, outstanding the bill"
+        )
+        .is_empty()
+    );
 }
 
 /// The English documents.
 fn documents() -> Vec<String> {
-    let guides = files("man", ".md").into_iter().filter(|path| !path.ends_with(".ja.md"));
+    let guides = files("man", ".md")
+        .into_iter()
+        .filter(|path| !path.ends_with(".ja.md"));
     let others = ["README.md", "daemon/benches/README.md"].map(str::to_owned);
-    others.into_iter().chain(guides).flat_map(|path| banned(&path, &text(&path))).collect()
+    others
+        .into_iter()
+        .chain(guides)
+        .flat_map(|path| banned(&path, &text(&path)))
+        .collect()
 }
 
 fn japanese_documents() -> Vec<String> {
@@ -115,7 +186,11 @@ fn japanese_documents() -> Vec<String> {
     let paths = others.into_iter().chain(files("man", ".ja.md"));
     let found = paths.flat_map(|path| {
         let text = text(&path);
-        BANNED_IN_JAPANESE.iter().filter(|word| text.contains(**word)).map(|word| format!("{path}: {word}")).collect::<Vec<_>>()
+        BANNED_IN_JAPANESE
+            .iter()
+            .filter(|word| text.contains(**word))
+            .map(|word| format!("{path}: {word}"))
+            .collect::<Vec<_>>()
     });
     found.collect()
 }
@@ -125,12 +200,18 @@ fn manual() -> Vec<String> {
     let mut lines: Vec<(String, String)> = pages()
         .into_iter()
         .flat_map(|(path, page)| {
-            page.lines().filter(|line| !line.starts_with('.')).map(|line| (plain(line), path.clone())).collect::<Vec<_>>()
+            page.lines()
+                .filter(|line| !line.starts_with('.'))
+                .map(|line| (plain(line), path.clone()))
+                .collect::<Vec<_>>()
         })
         .collect();
     lines.sort();
     lines.dedup_by(|(line, _), (other, _)| line == other);
-    lines.iter().flat_map(|(line, path)| banned(path, line)).collect()
+    lines
+        .iter()
+        .flat_map(|(line, path)| banned(path, line))
+        .collect()
 }
 
 /// Helps that open with a banned word: of options and arguments (the line after their names), and of commands (the line of their page).
@@ -138,14 +219,30 @@ fn openings() -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     for (path, page) in pages() {
         let lines: Vec<&str> = page.lines().collect();
-        let of_options = lines.windows(3).filter(|lines| lines[0] == ".TP" && lines[1].starts_with('\\')).map(|lines| lines[2]);
-        let of_command = lines.iter().filter_map(|line| line.split_once(" \\- ")).map(|(_, help)| help);
+        let of_options = lines
+            .windows(3)
+            .filter(|lines| lines[0] == ".TP" && lines[1].starts_with('\\'))
+            .map(|lines| lines[2]);
+        let of_command = lines
+            .iter()
+            .filter_map(|line| line.split_once(" \\- "))
+            .map(|(_, help)| help);
         let helps = of_options.chain(of_command).map(plain);
-        let bad = helps.filter(|help| BANNED_OPENINGS.iter().any(|word| help.split(' ').next() == Some(word)));
+        let bad = helps.filter(|help| {
+            BANNED_OPENINGS
+                .iter()
+                .any(|word| help.split(' ').next() == Some(word))
+        });
         found.extend(bad.map(|help| format!("{path}: {help}")));
     }
-    found.sort_by(|one, other| one.split_once(": ").map(|(_, help)| help).cmp(&other.split_once(": ").map(|(_, help)| help)));
-    found.dedup_by(|one, other| one.split_once(": ").map(|(_, help)| help) == other.split_once(": ").map(|(_, help)| help));
+    found.sort_by(|one, other| {
+        one.split_once(": ")
+            .map(|(_, help)| help)
+            .cmp(&other.split_once(": ").map(|(_, help)| help))
+    });
+    found.dedup_by(|one, other| {
+        one.split_once(": ").map(|(_, help)| help) == other.split_once(": ").map(|(_, help)| help)
+    });
     found
 }
 
@@ -156,25 +253,46 @@ fn pages() -> Vec<(String, String)> {
 
 /// A line of a manual page without roff's commands, its bold words as code.
 fn plain(line: &str) -> String {
-    line.replace("\\-", "-").replace("\\*(Aq", "'").replace("\\fB", "`").replace("\\fR", "`").replace("\\fI", "`")
+    line.replace("\\-", "-")
+        .replace("\\*(Aq", "'")
+        .replace("\\fB", "`")
+        .replace("\\fR", "`")
+        .replace("\\fI", "`")
 }
 
 /// Banned words in the strings of a program's sources.
 fn strings(folder: &str) -> Vec<String> {
-    let sources = files(folder, ".rs").into_iter().filter(|path| !path.ends_with("tests.rs") && !path.contains("/tests/"));
-    sources.flat_map(|path| literals(&text(&path)).iter().flat_map(|string| banned(&path, string)).collect::<Vec<_>>()).collect()
+    let sources = files(folder, ".rs")
+        .into_iter()
+        .filter(|path| !path.ends_with("tests.rs") && !path.contains("/tests/"));
+    sources
+        .flat_map(|path| {
+            literals(&text(&path))
+                .iter()
+                .flat_map(|string| banned(&path, string))
+                .collect::<Vec<_>>()
+        })
+        .collect()
 }
 
 /// The strings of a source file that have more than one word, without those of its tests and attributes.
 fn literals(source: &str) -> Vec<String> {
-    let is_code = |line: &&str| !["//", "#[", "#![", "reason = "].iter().any(|start| line.trim_start().starts_with(start));
+    let is_code = |line: &&str| {
+        !["//", "#[", "#![", "reason = "]
+            .iter()
+            .any(|start| line.trim_start().starts_with(start))
+    };
     let code: Vec<&str> = without_tests(source).into_iter().filter(is_code).collect();
     let code = code.join("\n").replace("'\"'", "' '");
     let (mut rest, mut found) = (code.as_str(), Vec::new());
     while let Some(start) = rest.find(['"', '/']) {
         let (before, from) = rest.split_at(start);
         let (first, inside) = from.split_at(1);
-        let end = if first == "\"" { end_of_string(before, inside) } else { end_of_slash(inside) };
+        let end = if first == "\"" {
+            end_of_string(before, inside)
+        } else {
+            end_of_slash(inside)
+        };
         let (text, after) = inside.split_at(end);
         rest = after.strip_prefix('"').unwrap_or(after);
         if first == "\"" && text.contains(' ') {
@@ -187,8 +305,13 @@ fn literals(source: &str) -> Vec<String> {
 /// The lines of a source file before its tests, which are at its end or in a file of their own.
 fn without_tests(source: &str) -> Vec<&str> {
     let lines: Vec<&str> = source.lines().collect();
-    let tests = lines.windows(2).position(|pair| pair[0].trim() == "#[cfg(test)]" && !pair[1].ends_with(';'));
-    lines.into_iter().take(tests.unwrap_or(usize::MAX)).collect()
+    let tests = lines
+        .windows(2)
+        .position(|pair| pair[0].trim() == "#[cfg(test)]" && !pair[1].ends_with(';'));
+    lines
+        .into_iter()
+        .take(tests.unwrap_or(usize::MAX))
+        .collect()
 }
 
 /// How many bytes a string has that begins after `before`: a raw one ends with its quote and hashes.
@@ -209,21 +332,36 @@ fn end_of_string(before: &str, text: &str) -> usize {
 
 /// How many bytes to skip after a slash: the rest of a comment, or nothing.
 fn end_of_slash(inside: &str) -> usize {
-    if inside.starts_with('/') { inside.find('\n').unwrap_or(inside.len()) } else { 0 }
+    if inside.starts_with('/') {
+        inside.find('\n').unwrap_or(inside.len())
+    } else {
+        0
+    }
 }
 
 /// Each banned word of a text outside code, with the words around it.
 fn banned(path: &str, text: &str) -> Vec<String> {
-    let prose = text.split("```").step_by(2).flat_map(|part| part.split('`').step_by(2));
-    let prose: Vec<&str> = prose.flat_map(|part| part.split('{')).map(|part| part.split_once('}').map_or(part, |(_, rest)| rest)).collect();
+    let prose = text
+        .split("```")
+        .step_by(2)
+        .flat_map(|part| part.split('`').step_by(2));
+    let prose: Vec<&str> = prose
+        .flat_map(|part| part.split('{'))
+        .map(|part| part.split_once('}').map_or(part, |(_, rest)| rest))
+        .collect();
     let prose = prose.join(" CODE ").to_lowercase();
-    let words: Vec<&str> =
-        prose.split(|character: char| !character.is_alphanumeric() && !"_-'".contains(character)).filter(|word| !word.is_empty()).collect();
+    let words: Vec<&str> = prose
+        .split(|character: char| !character.is_alphanumeric() && !"_-'".contains(character))
+        .filter(|word| !word.is_empty())
+        .collect();
     let mut found = Vec::new();
     for start in 0..words.len() {
         for phrase in BANNED {
             let length = phrase.split(' ').count();
-            if words.get(start..start + length).is_some_and(|words| words.join(" ") == *phrase) {
+            if words
+                .get(start..start + length)
+                .is_some_and(|words| words.join(" ") == *phrase)
+            {
                 let around = start.saturating_sub(5)..(start + length + 5).min(words.len());
                 found.push(format!("{path}: {phrase}: {}", words[around].join(" ")));
             }

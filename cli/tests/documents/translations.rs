@@ -6,15 +6,23 @@ use crate::{files, text};
 
 /// Documents and their translations.
 fn pairs() -> Vec<(String, String)> {
-    let translations = ["README.ja.md", "daemon/benches/README.ja.md"].map(str::to_owned).into_iter().chain(files("man", ".ja.md"));
-    translations.map(|japanese| (japanese.replace(".ja.md", ".md"), japanese)).collect()
+    let translations = ["README.ja.md", "daemon/benches/README.ja.md"]
+        .map(str::to_owned)
+        .into_iter()
+        .chain(files("man", ".ja.md"));
+    translations
+        .map(|japanese| (japanese.replace(".ja.md", ".md"), japanese))
+        .collect()
 }
 
 /// The blocks of code, in order, without comments, which are translated.
 fn blocks(text: &str) -> Vec<String> {
     let (mut blocks, mut block) = (Vec::new(), None::<String>);
     for line in text.lines() {
-        let (is_fence, code) = (line.trim_start().starts_with("```"), line.split(" # ").next().unwrap().trim_end());
+        let (is_fence, code) = (
+            line.trim_start().starts_with("```"),
+            line.split(" # ").next().unwrap().trim_end(),
+        );
         match &mut block {
             Some(_) if is_fence => blocks.extend(block.take()),
             Some(_) if code.starts_with("# ") => {}
@@ -29,13 +37,21 @@ fn blocks(text: &str) -> Vec<String> {
 /// What stands in backquotes outside of the blocks.
 fn code(text: &str) -> BTreeSet<String> {
     let prose: Vec<&str> = text.split("```").step_by(2).collect();
-    prose.iter().flat_map(|part| part.split('`').skip(1).step_by(2)).map(|code| code.replace('\n', " ")).collect()
+    prose
+        .iter()
+        .flat_map(|part| part.split('`').skip(1).step_by(2))
+        .map(|code| code.replace('\n', " "))
+        .collect()
 }
 
 #[test]
 fn the_commands_are_the_same() {
     for (english, japanese) in pairs() {
-        assert_eq!(blocks(&text(&japanese)), blocks(&text(&english)), "{japanese}");
+        assert_eq!(
+            blocks(&text(&japanese)),
+            blocks(&text(&english)),
+            "{japanese}"
+        );
     }
 }
 
@@ -44,8 +60,15 @@ fn the_code_in_the_text_is_the_same() {
     let mut differences = Vec::new();
     for (english, japanese) in pairs() {
         let (ours, theirs) = (code(&text(&japanese)), code(&text(&english)));
-        differences.extend(theirs.difference(&ours).map(|code| format!("{japanese} lacks `{code}`")));
-        differences.extend(ours.difference(&theirs).map(|code| format!("{english} lacks `{code}`")));
+        differences.extend(
+            theirs
+                .difference(&ours)
+                .map(|code| format!("{japanese} lacks `{code}`")),
+        );
+        differences.extend(
+            ours.difference(&theirs)
+                .map(|code| format!("{english} lacks `{code}`")),
+        );
     }
     assert!(differences.is_empty(), "{}", differences.join("\n"));
 }
@@ -53,7 +76,16 @@ fn the_code_in_the_text_is_the_same() {
 #[test]
 fn the_pairs_are_complete() {
     let pairs = pairs();
-    for guide in ["README", "man/operation", "man/sora", "man/cluster", "man/runbook"] {
-        assert!(pairs.contains(&(format!("{guide}.md"), format!("{guide}.ja.md"))), "{guide}");
+    for guide in [
+        "README",
+        "man/operation",
+        "man/sora",
+        "man/cluster",
+        "man/runbook",
+    ] {
+        assert!(
+            pairs.contains(&(format!("{guide}.md"), format!("{guide}.ja.md"))),
+            "{guide}"
+        );
     }
 }

@@ -1,7 +1,10 @@
 //! Pages of the manual's section 7, which are written as Markdown beside them and read by `man` as roff. What Markdown they may use is
 //! what they do use; anything else fails the test that makes the page.
 
-#![expect(clippy::wildcard_enum_match_arm, reason = "of another's enums a page may use a part")]
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "of another's enums a page may use a part"
+)]
 
 mod roff;
 mod table;
@@ -64,7 +67,11 @@ impl Page {
             Tag::Table(columns) => self.table = Some(Table::new(columns.len())),
             Tag::Strong => self.text.push_str("\\fB"),
             Tag::Emphasis => self.text.push_str("\\fI"),
-            Tag::Heading { .. } | Tag::List(None) | Tag::TableHead | Tag::TableRow | Tag::TableCell => {}
+            Tag::Heading { .. }
+            | Tag::List(None)
+            | Tag::TableHead
+            | Tag::TableRow
+            | Tag::TableCell => {}
             other => panic!("a page has no {other:?}"),
         }
     }
@@ -103,10 +110,14 @@ impl Page {
         let heading = take(&mut self.text);
         match level {
             HeadingLevel::H1 => {
-                let (name, about) = heading.split_once(": ").expect("a page's heading is its name and what it is about");
+                let (name, about) = heading
+                    .split_once(": ")
+                    .expect("a page's heading is its name and what it is about");
                 let title = name.replace("\\-", "-").to_uppercase();
                 // Preprocessed by tbl; words are not broken at the ends of lines, so that they can be searched for.
-                self.line(&format!("'\\\" t\n.nr HY 0\n.TH {title} 7 {MANUAL_DATE} soramode soramode\n.nh\n.ad l"));
+                self.line(&format!(
+                    "'\\\" t\n.nr HY 0\n.TH {title} 7 {MANUAL_DATE} soramode soramode\n.nh\n.ad l"
+                ));
                 self.line(&format!(".SH NAME\n{name} \\- {about}\n.SH DESCRIPTION"));
             }
             HeadingLevel::H2 => self.line(&format!(".SH {}", upper_case(&heading))),
@@ -118,7 +129,10 @@ impl Page {
     /// A heading begins one by itself.
     fn begin_paragraph(&mut self) {
         let last = self.roff.lines().last().unwrap_or_default();
-        if ![".SH ", ".SS "].iter().any(|heading| last.starts_with(heading)) {
+        if ![".SH ", ".SS "]
+            .iter()
+            .any(|heading| last.starts_with(heading))
+        {
             self.line(".PP");
         }
     }

@@ -19,7 +19,11 @@ pub(crate) fn escape(text: &str) -> String {
 
 /// A line of text that would be a request is none.
 pub(crate) fn start_line(line: &str) -> String {
-    if line.starts_with(['.', '\'']) { format!("\\&{line}") } else { line.to_owned() }
+    if line.starts_with(['.', '\'']) {
+        format!("\\&{line}")
+    } else {
+        line.to_owned()
+    }
 }
 
 /// A heading. What is escaped in it stays as it is.
@@ -40,7 +44,11 @@ pub(crate) fn upper_case(roff: &str) -> String {
 
 /// How wide it will be, in characters.
 pub(crate) fn width(roff: &str) -> usize {
-    let plain = ["\\fB", "\\fI", "\\fR"].iter().fold(roff.to_owned(), |text, font| text.replace(font, ""));
-    let plain = ["(aq", "(ga", "(ha", "(ti", "e", "-"].iter().fold(plain, |text, name| text.replace(&format!("\\{name}"), "x"));
+    let plain = ["\\fB", "\\fI", "\\fR"]
+        .iter()
+        .fold(roff.to_owned(), |text, font| text.replace(font, ""));
+    let plain = ["(aq", "(ga", "(ha", "(ti", "e", "-"]
+        .iter()
+        .fold(plain, |text, name| text.replace(&format!("\\{name}"), "x"));
     plain.chars().count()
 }

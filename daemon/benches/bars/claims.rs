@@ -30,7 +30,15 @@ const MODE: &str = "/soramode/v1/bare/m/node-01";
 
 pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
     let etcd = etcd(effort.folder);
-    let node = peers::volatile(effort.folder.join("claims"), &["--cluster", &format!("http://{ETCD}"), "--node-name", "node-01"]);
+    let node = peers::volatile(
+        effort.folder.join("claims"),
+        &[
+            "--cluster",
+            &format!("http://{ETCD}"),
+            "--node-name",
+            "node-01",
+        ],
+    );
     runtime().block_on(join(&node.path));
     // Both ask etcd, and so stand where its clients stand.
     etcd.pin(Core::First);
@@ -55,20 +63,70 @@ pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
 }
 
 fn add(sheet: &mut Sheet, clients: usize, pairs: &[(Seen, Seen)]) {
-    let what = format!("channels claimed, {clients} client{}", if clients == 1 { "" } else { "s" });
-    let rounds = |of: fn(&Seen) -> f64| Rounds::of(pairs.iter().map(|(ours, bare)| (of(ours), of(bare))).collect());
-    let row = |what: String, unit, rounds, bound| Row { bar: "P14", what, unit, yardstick: "bare etcd", rounds, bound };
-    sheet.add(row(what.clone(), Unit::PerSecond, rounds(|seen| seen.rate), Bound::AtLeast(0.9)));
-    sheet.add(row(format!("{what}, p50"), Unit::Micros, rounds(|seen| seen.p50), Bound::Shown));
-    sheet.add(row(format!("{what}, p99"), Unit::Micros, rounds(|seen| seen.p99), Bound::AtMost(1.3)));
+    let what = format!(
+        "channels claimed, {clients} client{}",
+        if clients == 1 { "" } else { "s" }
+    );
+    let rounds = |of: fn(&Seen) -> f64| {
+        Rounds::of(
+            pairs
+                .iter()
+                .map(|(ours, bare)| (of(ours), of(bare)))
+                .collect(),
+        )
+    };
+    let row = |what: String, unit, rounds, bound| Row {
+        bar: "P14",
+        what,
+        unit,
+        yardstick: "bare etcd",
+        rounds,
+        bound,
+    };
+    sheet.add(row(
+        what.clone(),
+        Unit::PerSecond,
+        rounds(|seen| seen.rate),
+        Bound::AtLeast(0.9),
+    ));
+    sheet.add(row(
+        format!("{what}, p50"),
+        Unit::Micros,
+        rounds(|seen| seen.p50),
+        Bound::Shown,
+    ));
+    sheet.add(row(
+        format!("{what}, p99"),
+        Unit::Micros,
+        rounds(|seen| seen.p99),
+        Bound::AtMost(1.3),
+    ));
 }
 
 fn etcd(folder: &Path) -> Server {
     let (client, peer) = (format!("http://{ETCD}"), format!("http://{PEER}"));
     let mut command = Command::new("etcd");
-    command.args(["--name", "yard", "--log-level", "error", "--initial-cluster", &format!("yard={peer}"), "--data-dir"]);
-    command.arg(folder.join("etcd")).args(["--listen-client-urls", &client, "--advertise-client-urls", &client]);
-    command.args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer]);
+    command.args([
+        "--name",
+        "yard",
+        "--log-level",
+        "error",
+        "--initial-cluster",
+        &format!("yard={peer}"),
+        "--data-dir",
+    ]);
+    command.arg(folder.join("etcd")).args([
+        "--listen-client-urls",
+        &client,
+        "--advertise-client-urls",
+        &client,
+    ]);
+    command.args([
+        "--listen-peer-urls",
+        &peer,
+        "--initial-advertise-peer-urls",
+        &peer,
+    ]);
     Server::start_at(&mut command, ETCD.parse().unwrap())
 }
 
@@ -79,7 +137,10 @@ async fn join(path: &Path) {
         assert!(began.elapsed() < ANSWER_MAX, "{error}");
         tokio::task::yield_now().await;
     }
-    let wait = Wait { timeout_seconds: Some(ANSWER_MAX.as_secs_f64()), ..Wait::new(WaitFor::Joined) };
+    let wait = Wait {
+        timeout_seconds: Some(ANSWER_MAX.as_secs_f64()),
+        ..Wait::new(WaitFor::Joined)
+    };
     assert_eq!(node.call(&wait).await.unwrap().outcome, Outcome::Reached);
 }
 
@@ -87,11 +148,18 @@ async fn join(path: &Path) {
 async fn bare_member() -> i64 {
     let mut etcd = connect().await;
     etcd.put(MODE, "normal", None).await.unwrap();
-    etcd.put(MEMBER, "x", None).await.unwrap().header().unwrap().revision()
+    etcd.put(MEMBER, "x", None)
+        .await
+        .unwrap()
+        .header()
+        .unwrap()
+        .revision()
 }
 
 async fn connect() -> Etcd {
-    Etcd::connect([format!("http://{ETCD}")], None).await.unwrap()
+    Etcd::connect([format!("http://{ETCD}")], None)
+        .await
+        .unwrap()
 }
 
 /// Who is asked for channels.
@@ -112,16 +180,29 @@ fn claim_for(clients: usize, time: Duration, (round, asked): (usize, Asked<'_>))
         for client in 0..clients {
             let name = format!("{round:03}-{client:02}");
             match asked {
-                Asked::Node(path) => all.spawn(claim_of_node(Client::connect(path).await.unwrap(), name, end)),
+                Asked::Node(path) => all.spawn(claim_of_node(
+                    Client::connect(path).await.unwrap(),
+                    name,
+                    end,
+                )),
                 // As the daemon does: one connection for all.
-                Asked::Etcd(member) => all.spawn(claim_of_etcd((shared.clone(), member), name, end)),
+                Asked::Etcd(member) => {
+                    all.spawn(claim_of_etcd((shared.clone(), member), name, end))
+                }
             };
         }
-        tokio::time::timeout(time + ANSWER_MAX, all.join_all()).await.unwrap().concat()
+        tokio::time::timeout(time + ANSWER_MAX, all.join_all())
+            .await
+            .unwrap()
+            .concat()
     });
     let elapsed = began.elapsed();
     times.sort_by(f64::total_cmp);
-    Seen { rate: count(times.len()) / elapsed.as_secs_f64(), p50: percentile(&times, 50), p99: percentile(&times, 99) }
+    Seen {
+        rate: count(times.len()) / elapsed.as_secs_f64(),
+        p50: percentile(&times, 50),
+        p99: percentile(&times, 99),
+    }
 }
 
 async fn claim_of_node(mut client: Client, name: String, end: Instant) -> Vec<f64> {
@@ -130,9 +211,15 @@ async fn claim_of_node(mut client: Client, name: String, end: Instant) -> Vec<f6
         let channel = ChannelId::new(&format!("{name}-{:012}", times.len())).unwrap();
         let connection_id = ConnectionId::new(channel.as_str()).unwrap();
         let began = Instant::now();
-        let decision = client.call(&Connect::new(channel, connection_id.clone())).await.unwrap();
+        let decision = client
+            .call(&Connect::new(channel, connection_id.clone()))
+            .await
+            .unwrap();
         times.push(micros(began.elapsed()));
-        assert!(matches!(decision, Decision::Offer { created: true, .. }), "{decision:?}");
+        assert!(
+            matches!(decision, Decision::Offer { created: true, .. }),
+            "{decision:?}"
+        );
         // The claim goes while the next is asked for.
         client.call(&Disconnect { connection_id }).await.unwrap();
     }
@@ -150,7 +237,16 @@ async fn claim_of_etcd((mut etcd, member): (Etcd, i64), name: String, end: Insta
         let (mut etcd, token) = (etcd.clone(), answer.header().unwrap().revision());
         releases.spawn(async move {
             let is_still = Compare::mod_revision(key.as_str(), CompareOp::Equal, token);
-            assert!(etcd.txn(Txn::new().when([is_still]).and_then([TxnOp::delete(key, None)])).await.unwrap().succeeded());
+            assert!(
+                etcd.txn(
+                    Txn::new()
+                        .when([is_still])
+                        .and_then([TxnOp::delete(key, None)])
+                )
+                .await
+                .unwrap()
+                .succeeded()
+            );
         });
     }
     releases.join_all().await;
@@ -164,5 +260,8 @@ fn claim(key: &str, member: i64) -> Txn {
         Compare::value(MODE, CompareOp::Equal, "normal"),
     ];
     let reads = [key, MEMBER, MODE].map(|key| TxnOp::get(key, None));
-    Txn::new().when(compares).and_then([TxnOp::put(key, "x".repeat(CLAIM_BYTES), None)]).or_else(reads)
+    Txn::new()
+        .when(compares)
+        .and_then([TxnOp::put(key, "x".repeat(CLAIM_BYTES), None)])
+        .or_else(reads)
 }

@@ -36,18 +36,43 @@ pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
     cargo(&["-p", "soramode", "--bin", "soramode"]);
     cargo(&["-p", "soramoded", "--example", "bare-client"]);
     pin_load(Core::Second);
-    let server = peers::volatile(effort.folder.join("gate"), &["--api-listen", API]).with_door(API.parse().unwrap());
+    let server = peers::volatile(effort.folder.join("gate"), &["--api-listen", API])
+        .with_door(API.parse().unwrap());
     let (redis, tongue) = peers::redis(&effort.folder.join("redis"), Aof::None);
     Client::to(&redis.path, &tongue).text(resp(&["SET", "mode", "normal"]).as_bytes(), "OK");
     let mut all = contenders(&server.path, &redis.path);
     let rounds: Vec<Vec<f64>> = (0..effort.rounds).map(|_| round(&mut all)).collect();
-    let beside = |number: usize| Rounds::of(rounds.iter().map(|times| (times[0], times[number])).collect());
-    let bounds = [Bound::AtMost(1.15), Bound::AtMost(0.33), Bound::Shown, Bound::Shown];
+    let beside = |number: usize| {
+        Rounds::of(
+            rounds
+                .iter()
+                .map(|times| (times[0], times[number]))
+                .collect(),
+        )
+    };
+    let bounds = [
+        Bound::AtMost(1.15),
+        Bound::AtMost(0.33),
+        Bound::Shown,
+        Bound::Shown,
+    ];
     for (number, bound) in (1..).zip(bounds) {
-        let (what, yardstick) = ("soramode get, from start to end".to_owned(), all[number].name);
-        sheet.add(Row { bar: "P6", what, unit: Unit::Micros, yardstick, rounds: beside(number), bound });
+        let (what, yardstick) = (
+            "soramode get, from start to end".to_owned(),
+            all[number].name,
+        );
+        sheet.add(Row {
+            bar: "P6",
+            what,
+            unit: Unit::Micros,
+            yardstick,
+            rounds: beside(number),
+            bound,
+        });
     }
-    let peaks = (0..effort.rounds).map(|_| (peak_mib(&all[0]), peak_mib(&all[1]))).collect();
+    let peaks = (0..effort.rounds)
+        .map(|_| (peak_mib(&all[0]), peak_mib(&all[1])))
+        .collect();
     sheet.add(Row {
         bar: "P6",
         what: "soramode get, peak memory".to_owned(),
@@ -62,7 +87,11 @@ pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
 fn contenders(socket: &Path, redis: &Path) -> [Contender; 5] {
     // Beside soramoded, where cargo puts them.
     let release = Path::new(env!("CARGO_BIN_EXE_soramoded")).parent().unwrap();
-    let contender = |name, command, input| Contender { name, command, input };
+    let contender = |name, command, input| Contender {
+        name,
+        command,
+        input,
+    };
     let mut ours = Command::new(release.join("soramode"));
     ours.arg("--socket").arg(socket).arg("get");
     let mut bare = Command::new(release.join("examples/bare-client"));
@@ -70,11 +99,20 @@ fn contenders(socket: &Path, redis: &Path) -> [Contender; 5] {
     let mut redis_cli = Command::new("redis-cli");
     redis_cli.arg("-s").arg(redis).args(["GET", "mode"]);
     let mut socat = Command::new("socat");
-    socat.arg("-").arg(format!("UNIX-CONNECT:{}", socket.display()));
+    socat
+        .arg("-")
+        .arg(format!("UNIX-CONNECT:{}", socket.display()));
     let request = socket.with_extension("request");
     fs::write(&request, "{\"id\":1,\"method\":\"GetMode\"}\n").unwrap();
     let mut curl = Command::new("curl");
-    curl.args(["--silent", "--data", "", "--header", "x-sora-target: Sora_20211215.GetMode"]).arg(format!("http://{API}/"));
+    curl.args([
+        "--silent",
+        "--data",
+        "",
+        "--header",
+        "x-sora-target: Sora_20211215.GetMode",
+    ])
+    .arg(format!("http://{API}/"));
     [
         contender("soramode", ours, None),
         contender("bare client", bare, None),
@@ -90,24 +128,43 @@ fn round(all: &mut [Contender]) -> Vec<f64> {
     for _ in 0..RUNS {
         for (contender, times) in all.iter_mut().zip(&mut times) {
             let began = Instant::now();
-            let output = prepared(&mut contender.command, contender.input.as_deref()).output().unwrap();
+            let output = prepared(&mut contender.command, contender.input.as_deref())
+                .output()
+                .unwrap();
             times.push(micros(began.elapsed()));
             let said = String::from_utf8_lossy(&output.stdout);
-            assert!(output.status.success() && said.contains("normal"), "{}: {said}", contender.name);
+            assert!(
+                output.status.success() && said.contains("normal"),
+                "{}: {said}",
+                contender.name
+            );
         }
     }
-    times.into_iter().map(|times| median(times.into_iter())).collect()
+    times
+        .into_iter()
+        .map(|times| median(times.into_iter()))
+        .collect()
 }
 
 fn prepared<'a>(command: &'a mut Command, input: Option<&Path>) -> &'a mut Command {
-    command.stdin(input.map_or_else(Stdio::null, |input| File::open(input).unwrap().into())).env_remove("SORAMODE_SOCKET")
+    command
+        .stdin(input.map_or_else(Stdio::null, |input| File::open(input).unwrap().into()))
+        .env_remove("SORAMODE_SOCKET")
 }
 
 /// How much it had in memory at most.
 fn peak_mib(contender: &Contender) -> f64 {
     let mut command = Command::new("time");
-    command.args(["-f", "%M"]).arg(contender.command.get_program()).args(contender.command.get_args());
-    let output = prepared(&mut command, contender.input.as_deref()).output().unwrap();
+    command
+        .args(["-f", "%M"])
+        .arg(contender.command.get_program())
+        .args(contender.command.get_args());
+    let output = prepared(&mut command, contender.input.as_deref())
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
-    said.trim().parse::<f64>().unwrap_or_else(|error| panic!("{error}: {said}")) / KIB_A_MIB
+    said.trim()
+        .parse::<f64>()
+        .unwrap_or_else(|error| panic!("{error}: {said}"))
+        / KIB_A_MIB
 }

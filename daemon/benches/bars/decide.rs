@@ -30,8 +30,18 @@ pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
     let ours = peers::volatile(effort.folder.join("gate"), &[]);
     let echo = peers::echo(effort.folder.join("echo"), &ours);
     let pair = || [(&ours, &tongue), (&echo, &tongue)];
-    sheet.add(rate(effort, ("P1", "replies, 64 clients, near empty", 1), pair(), ("echo", Bound::AtLeast(0.8))));
-    sheet.add(rate(effort, ("P2", "the same, 16 in flight", DEPTH), pair(), ("echo", Bound::AtLeast(0.45))));
+    sheet.add(rate(
+        effort,
+        ("P1", "replies, 64 clients, near empty", 1),
+        pair(),
+        ("echo", Bound::AtLeast(0.8)),
+    ));
+    sheet.add(rate(
+        effort,
+        ("P2", "the same, 16 in flight", DEPTH),
+        pair(),
+        ("echo", Bound::AtLeast(0.45)),
+    ));
     one_client(effort, [&ours, &echo], sheet);
     with_many(effort, &ours, sheet);
 }
@@ -46,10 +56,21 @@ fn rate(
     ours.0.pin(Core::First);
     theirs.0.pin(Core::First);
     pin_load(Core::Second);
-    let crowd = Crowd { clients: CLIENTS, depth, time: effort.time };
+    let crowd = Crowd {
+        clients: CLIENTS,
+        depth,
+        time: effort.time,
+    };
     let ask = |(server, tongue): Spoken<'_>| crowd.ask(&server.path, tongue).rate;
     let rounds = Rounds::beside(effort, bound, || ask(ours), || ask(theirs));
-    Row { bar, what: what.to_owned(), unit: Unit::PerSecond, yardstick, rounds, bound }
+    Row {
+        bar,
+        what: what.to_owned(),
+        unit: Unit::PerSecond,
+        yardstick,
+        rounds,
+        bound,
+    }
 }
 
 /// On one core together.
@@ -59,7 +80,8 @@ fn one_client(effort: Effort<'_>, [ours, echo]: [&Server; 2], sheet: &mut Sheet)
     pin_load(Core::Second);
     let tongue = Tongue::soramode();
     let mut p99 = Vec::new();
-    let seen = |server: &Server| Client::to(&server.path, &tongue).round_trips(&tongue, effort.time);
+    let seen =
+        |server: &Server| Client::to(&server.path, &tongue).round_trips(&tongue, effort.time);
     let mut p50 = Vec::new();
     for _ in 0..effort.rounds {
         let (ours, echo) = (seen(ours), seen(echo));
@@ -74,7 +96,11 @@ fn one_client(effort: Effort<'_>, [ours, echo]: [&Server; 2], sheet: &mut Sheet)
         rounds: Rounds::of(pairs),
         bound,
     };
-    sheet.add(row("one client's round trip, p50", p50, Bound::AtMost(1.15)));
+    sheet.add(row(
+        "one client's round trip, p50",
+        p50,
+        Bound::AtMost(1.15),
+    ));
     sheet.add(row("one client's round trip, p99", p99, Bound::AtMost(1.5)));
 }
 
@@ -86,14 +112,23 @@ fn with_many(effort: Effort<'_>, ours: &Server, sheet: &mut Sheet) {
         server.pin(Core::First);
     }
     pin_load(Core::Second);
-    let (mut client, mut redis_client) = (Client::to(&ours.path, &tongue), Client::to(&redis.path, &redis_tongue));
+    let (mut client, mut redis_client) = (
+        Client::to(&ours.path, &tongue),
+        Client::to(&redis.path, &redis_tongue),
+    );
     let empty = (ours.resident_mib(), redis.resident_mib());
     let mut longest = (0.0, 0.0);
     let mut from = 0;
     for until in sizes(effort.many) {
-        longest = (client.fill(&tongue, from..until).max(longest.0), redis_client.fill(&redis_tongue, from..until).max(longest.1));
+        longest = (
+            client.fill(&tongue, from..until).max(longest.0),
+            redis_client.fill(&redis_tongue, from..until).max(longest.1),
+        );
         let weight = |server: &Server, empty| (server.resident_mib() - empty) * MIB / count(until);
-        sheet.add(weight_row(until, (weight(ours, empty.0), weight(&redis, empty.1))));
+        sheet.add(weight_row(
+            until,
+            (weight(ours, empty.0), weight(&redis, empty.1)),
+        ));
         from = until;
     }
     let many = |what: &str| format!("{what}, {} connections", effort.many);
@@ -106,8 +141,17 @@ fn with_many(effort: Effort<'_>, ours: &Server, sheet: &mut Sheet) {
         bound: Bound::AtMost(1.5),
     });
     for (bar, depth, least) in [("P1", 1, 2.5), ("P2", DEPTH, 6.0)] {
-        let what = many(if depth == 1 { "replies, 64 clients" } else { "the same, 16 in flight" });
-        sheet.add(rate(effort, (bar, &what, depth), [(ours, &tongue), (&redis, &redis_tongue)], ("Redis Lua", Bound::AtLeast(least))));
+        let what = many(if depth == 1 {
+            "replies, 64 clients"
+        } else {
+            "the same, 16 in flight"
+        });
+        sheet.add(rate(
+            effort,
+            (bar, &what, depth),
+            [(ours, &tongue), (&redis, &redis_tongue)],
+            ("Redis Lua", Bound::AtLeast(least)),
+        ));
     }
     client.all(0..effort.many, |number| tongue.go(&names(number).1));
     sheet.add(Row {
@@ -122,7 +166,8 @@ fn with_many(effort: Effort<'_>, ours: &Server, sheet: &mut Sheet) {
 
 /// From where the weight is linear up to the most, each ten times the one before.
 fn sizes(many: usize) -> impl Iterator<Item = usize> {
-    std::iter::successors(Some(LINEAR_FROM), |size| size.checked_mul(10)).take_while(move |size| *size <= many)
+    std::iter::successors(Some(LINEAR_FROM), |size| size.checked_mul(10))
+        .take_while(move |size| *size <= many)
 }
 
 fn weight_row(connections: usize, pair: (f64, f64)) -> Row {

@@ -39,7 +39,10 @@ pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
     let (told, address) = receiver();
     let url = format!("http://{address}/");
     let flags = ["--webhook", &url, "--webhook-events", "session.destroyed"];
-    let (state, bare) = (effort.folder.join("disk.state"), effort.folder.join("bare.db"));
+    let (state, bare) = (
+        effort.folder.join("disk.state"),
+        effort.folder.join("bare.db"),
+    );
     let server = peers::durable(effort.folder.join("disk"), &state, &flags);
     let sqlite = rusqlite::Connection::open(&bare).unwrap();
     sqlite.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; CREATE TABLE t (v); INSERT INTO t VALUES (0)").unwrap();
@@ -53,7 +56,9 @@ pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
         client.text(&modes[sample % 2].message, "\"result\"");
     };
     settle(&bare.with_extension("db-wal"), &mut commit);
-    settle(&state.join("soramode.db-wal"), |sample| change(&mut client, sample));
+    settle(&state.join("soramode.db-wal"), |sample| {
+        change(&mut client, sample);
+    });
     let [come, go] = Tongue::soramode().turns(0, 1);
     let (mut changes, mut p50, mut p99) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..effort.rounds {
@@ -70,11 +75,33 @@ pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
         p99.push((webhook[1], commit[0] + post[0]));
     }
     let mut row = |bar, what: &str, (yardstick, pairs), bound| {
-        sheet.add(Row { bar, what: what.to_owned(), unit: Unit::Micros, yardstick, rounds: Rounds::of(pairs), bound });
+        sheet.add(Row {
+            bar,
+            what: what.to_owned(),
+            unit: Unit::Micros,
+            yardstick,
+            rounds: Rounds::of(pairs),
+            bound,
+        });
     };
-    row("P5", "ChangeMode, durable, p50", ("a commit", changes), Bound::AtMost(1.5));
-    row("P10", "last Disconnect to the webhook, p50", ("commit + POST", p50), Bound::AtMost(2.0));
-    row("P10", "the same, p99", ("their p50", p99), Bound::AtMost(4.0));
+    row(
+        "P5",
+        "ChangeMode, durable, p50",
+        ("a commit", changes),
+        Bound::AtMost(1.5),
+    );
+    row(
+        "P10",
+        "last Disconnect to the webhook, p50",
+        ("commit + POST", p50),
+        Bound::AtMost(2.0),
+    );
+    row(
+        "P10",
+        "the same, p99",
+        ("their p50", p99),
+        Bound::AtMost(4.0),
+    );
 }
 
 /// Commits until the log begins anew. While a log grows a commit waits for the file's new length as well, which is so at the beginning
@@ -92,11 +119,13 @@ fn settle(log: &Path, mut commit: impl FnMut(usize)) {
 /// p50 and p99 in microseconds of what is done again and again.
 fn times(mut act: impl FnMut(usize)) -> [f64; 2] {
     let first = Instant::now();
-    let all = (0..SAMPLES).take_while(|_| first.elapsed() < SAMPLING_MAX).map(|sample| {
-        let began = Instant::now();
-        act(sample);
-        micros(began.elapsed())
-    });
+    let all = (0..SAMPLES)
+        .take_while(|_| first.elapsed() < SAMPLING_MAX)
+        .map(|sample| {
+            let began = Instant::now();
+            act(sample);
+            micros(began.elapsed())
+        });
     both(all.collect())
 }
 
@@ -106,14 +135,19 @@ fn both(mut times: Vec<f64>) -> [f64; 2] {
 }
 
 /// From the last disconnect of a session until its receiver was told.
-fn webhooks((client, told): (&mut Client, &Receiver<Instant>), (come, go): (&[u8], &[u8])) -> [f64; 2] {
+fn webhooks(
+    (client, told): (&mut Client, &Receiver<Instant>),
+    (come, go): (&[u8], &[u8]),
+) -> [f64; 2] {
     let first = Instant::now();
-    let all = (0..SAMPLES).take_while(|_| first.elapsed() < SAMPLING_MAX).map(|_| {
-        client.text(come, "offer");
-        let began = Instant::now();
-        client.text(go, "\"result\"");
-        micros(told.recv_timeout(ANSWER_MAX).unwrap().duration_since(began))
-    });
+    let all = (0..SAMPLES)
+        .take_while(|_| first.elapsed() < SAMPLING_MAX)
+        .map(|_| {
+            client.text(come, "offer");
+            let began = Instant::now();
+            client.text(go, "\"result\"");
+            micros(told.recv_timeout(ANSWER_MAX).unwrap().duration_since(began))
+        });
     both(all.collect())
 }
 
@@ -136,7 +170,9 @@ fn receive(stream: &TcpStream, tell: &Sender<Instant>) {
     while take(&mut reader) {
         tell.send(Instant::now()).unwrap();
         let mut stream = stream;
-        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").unwrap();
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+            .unwrap();
     }
 }
 
@@ -147,8 +183,17 @@ fn take(reader: &mut BufReader<&TcpStream>) -> bool {
             return false;
         }
     }
-    let length = head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ").map(str::to_owned)).unwrap();
-    reader.read_exact(&mut vec![0; length.parse().unwrap()]).is_ok()
+    let length = head
+        .lines()
+        .find_map(|line| {
+            line.to_ascii_lowercase()
+                .strip_prefix("content-length: ")
+                .map(str::to_owned)
+        })
+        .unwrap();
+    reader
+        .read_exact(&mut vec![0; length.parse().unwrap()])
+        .is_ok()
 }
 
 /// One POST after the other over one connection, by hyper.
@@ -168,13 +213,27 @@ impl Poster {
             let (sender, connection) = handshake(TokioIo::new(stream)).await.unwrap();
             (sender, JoinSet::from_iter([connection]))
         });
-        Self { runtime, sender, _connection: connection }
+        Self {
+            runtime,
+            sender,
+            _connection: connection,
+        }
     }
 
     fn post(&mut self) {
         let body = Full::new(Bytes::from_static(b"{\"type\":\"session.vanished\"}"));
-        let request = hyper::Request::post("/").header("host", "localhost").body(body).unwrap();
-        let Self { runtime, sender, .. } = self;
-        assert!(runtime.block_on(async { sender.send_request(request).await.unwrap() }).status().is_success());
+        let request = hyper::Request::post("/")
+            .header("host", "localhost")
+            .body(body)
+            .unwrap();
+        let Self {
+            runtime, sender, ..
+        } = self;
+        assert!(
+            runtime
+                .block_on(async { sender.send_request(request).await.unwrap() })
+                .status()
+                .is_success()
+        );
     }
 }

@@ -21,23 +21,41 @@ const NGINX: &str = "127.0.0.1:19574";
 type Served = (Server, Door);
 
 pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
-    let ours = peers::volatile(effort.folder.join("gate"), &["--api-listen", OURS]).with_door(address(OURS));
+    let ours = peers::volatile(effort.folder.join("gate"), &["--api-listen", OURS])
+        .with_door(address(OURS));
     let ours = (ours, door(OURS, "x-sora-target: Sora_20211215.GetMode\r\n"));
     let length = ours.1.body;
     let hyper = (hyper(length), door(HYPER, ""));
     let nginx = (nginx(effort.folder, length), door(NGINX, ""));
     for clients in [1, CLIENTS] {
         // One client shares a core with its server.
-        let core = if clients == 1 { Core::Second } else { Core::First };
+        let core = if clients == 1 {
+            Core::Second
+        } else {
+            Core::First
+        };
         for (server, _) in [&ours, &hyper, &nginx] {
             server.pin(core);
         }
         pin_load(Core::Second);
         let rate = |(_, door): &Served| door.rate(clients, effort.time);
-        for (yardstick, theirs, bound) in [("hyper", &hyper, Bound::AtLeast(0.9)), ("nginx", &nginx, Bound::AtLeast(1.0))] {
-            let what = format!("GetMode over HTTP, {clients} connection{}", if clients == 1 { "" } else { "s" });
+        for (yardstick, theirs, bound) in [
+            ("hyper", &hyper, Bound::AtLeast(0.9)),
+            ("nginx", &nginx, Bound::AtLeast(1.0)),
+        ] {
+            let what = format!(
+                "GetMode over HTTP, {clients} connection{}",
+                if clients == 1 { "" } else { "s" }
+            );
             let rounds = Rounds::beside(effort, bound, || rate(&ours), || rate(theirs));
-            sheet.add(Row { bar: "P7", what, unit: Unit::PerSecond, yardstick, rounds, bound });
+            sheet.add(Row {
+                bar: "P7",
+                what,
+                unit: Unit::PerSecond,
+                yardstick,
+                rounds,
+                bound,
+            });
         }
     }
 }
@@ -47,18 +65,25 @@ fn address(text: &str) -> SocketAddr {
 }
 
 fn door(at: &str, headers: &str) -> Door {
-    Door::to(address(at), format!("POST / HTTP/1.1\r\nhost: {at}\r\ncontent-length: 0\r\n{headers}\r\n"))
+    Door::to(
+        address(at),
+        format!("POST / HTTP/1.1\r\nhost: {at}\r\ncontent-length: 0\r\n{headers}\r\n"),
+    )
 }
 
 fn hyper(length: usize) -> Server {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    Server::start_at(command.arg("play-hyper").arg(HYPER).arg(length.to_string()), address(HYPER))
+    Server::start_at(
+        command.arg("play-hyper").arg(HYPER).arg(length.to_string()),
+        address(HYPER),
+    )
 }
 
 /// In one process, and so with one worker.
 fn nginx(folder: &Path, length: usize) -> Server {
     let config = folder.join("nginx.conf");
-    let folders = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|kind| format!("{kind}_temp_path {}/{kind};", folder.display()));
+    let folders = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|kind| format!("{kind}_temp_path {}/{kind};", folder.display()));
     let text = format!(
         "daemon off; master_process off; worker_processes 1; pid {0}/nginx.pid; error_log {0}/nginx.log;
          events {{ worker_connections 256; }}
@@ -71,5 +96,12 @@ fn nginx(folder: &Path, length: usize) -> Server {
         "x".repeat(length)
     );
     std::fs::write(&config, text).unwrap();
-    Server::start_at(Command::new("nginx").arg("-e").arg(folder.join("nginx.log")).arg("-c").arg(&config), address(NGINX))
+    Server::start_at(
+        Command::new("nginx")
+            .arg("-e")
+            .arg(folder.join("nginx.log"))
+            .arg("-c")
+            .arg(&config),
+        address(NGINX),
+    )
 }

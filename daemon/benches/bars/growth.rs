@@ -30,12 +30,21 @@ const MIB: f64 = 1024.0 * 1024.0;
 /// Measures, and draws `daemon/benches/growth.svg`; a quick look stays in `target/`.
 pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
     let pair = Pair::start(effort);
-    let mut panels = TITLES.map(|(title, _)| Panel { title: title.to_owned(), curves: vec![Vec::new(), Vec::new()] });
+    let mut panels = TITLES.map(|(title, _)| Panel {
+        title: title.to_owned(),
+        curves: vec![Vec::new(), Vec::new()],
+    });
     let mut from = 0;
     for size in SIZES.into_iter().filter(|size| *size <= effort.many) {
         pair.fill(from..size);
         from = size;
-        let all = [pair.decisions(effort), pair.modes(effort), pair.weight(size), pair.lists(effort, size), pair.starts(effort, size)];
+        let all = [
+            pair.decisions(effort),
+            pair.modes(effort),
+            pair.weight(size),
+            pair.lists(effort, size),
+            pair.starts(effort, size),
+        ];
         for ((rounds, panel), (title, unit)) in all.into_iter().zip(&mut panels).zip(TITLES) {
             panel.curves[0].push((count(size), rounds.ours()));
             panel.curves[1].push((count(size), rounds.theirs()));
@@ -50,7 +59,11 @@ pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
         }
     }
     let is_whole = SIZES.into_iter().all(|size| size <= effort.many);
-    let folder = if is_whole { Path::new(env!("CARGO_MANIFEST_DIR")).join("benches") } else { results() };
+    let folder = if is_whole {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("benches")
+    } else {
+        results()
+    };
     let file = folder.join("growth.svg");
     chart::draw(&file, &panels, &["soramode", "Redis"], Scale::Tens);
     println!("drawn: {}", file.display());
@@ -70,7 +83,13 @@ impl Pair {
     fn start(effort: Effort<'_>) -> Self {
         let ours = peers::volatile(effort.folder.join("gate"), &[]);
         let (redis, redis_tongue) = peers::redis(&effort.folder.join("redis"), Aof::None);
-        let mut pair = Self { ours, tongue: Tongue::soramode(), redis, redis_tongue, empty: (0.0, 0.0) };
+        let mut pair = Self {
+            ours,
+            tongue: Tongue::soramode(),
+            redis,
+            redis_tongue,
+            empty: (0.0, 0.0),
+        };
         // What is kept of events does not grow with the connections: it is there before they are.
         pair.decisions(effort);
         pair.empty = (pair.ours.resident_mib(), pair.redis.resident_mib());
@@ -78,7 +97,10 @@ impl Pair {
     }
 
     fn fill(&self, numbers: std::ops::Range<usize>) {
-        for (server, tongue) in [(&self.ours, &self.tongue), (&self.redis, &self.redis_tongue)] {
+        for (server, tongue) in [
+            (&self.ours, &self.tongue),
+            (&self.redis, &self.redis_tongue),
+        ] {
             Client::to(&server.path, tongue).all(numbers.clone(), |number| {
                 let (channel, connection) = names(number);
                 tongue.come(&channel, &connection)
@@ -94,29 +116,58 @@ impl Pair {
 
     fn decisions(&self, effort: Effort<'_>) -> Rounds {
         self.pin(Core::First);
-        let crowd = Crowd { clients: CLIENTS, depth: 1, time: effort.time };
+        let crowd = Crowd {
+            clients: CLIENTS,
+            depth: 1,
+            time: effort.time,
+        };
         let ask = |server: &Server, tongue| crowd.ask(&server.path, tongue).rate;
-        Rounds::beside(effort, Bound::Shown, || ask(&self.ours, &self.tongue), || ask(&self.redis, &self.redis_tongue))
+        Rounds::beside(
+            effort,
+            Bound::Shown,
+            || ask(&self.ours, &self.tongue),
+            || ask(&self.redis, &self.redis_tongue),
+        )
     }
 
     fn modes(&self, effort: Effort<'_>) -> Rounds {
         self.pin(Core::Second);
-        let crowd = Crowd { clients: 1, depth: 1, time: effort.time };
+        let crowd = Crowd {
+            clients: 1,
+            depth: 1,
+            time: effort.time,
+        };
         let ask = |server: &Server, tongue| crowd.ask(&server.path, tongue).rate;
         let (ours, theirs) = (Tongue::modes(), Tongue::redis_modes());
-        Rounds::beside(effort, Bound::Shown, || ask(&self.ours, &ours), || ask(&self.redis, &theirs))
+        Rounds::beside(
+            effort,
+            Bound::Shown,
+            || ask(&self.ours, &ours),
+            || ask(&self.redis, &theirs),
+        )
     }
 
     fn weight(&self, size: usize) -> Rounds {
         let weight = |server: &Server, empty| (server.resident_mib() - empty) * MIB / count(size);
-        Rounds::of(vec![(weight(&self.ours, self.empty.0), weight(&self.redis, self.empty.1))])
+        Rounds::of(vec![(
+            weight(&self.ours, self.empty.0),
+            weight(&self.redis, self.empty.1),
+        )])
     }
 
     fn lists(&self, effort: Effort<'_>, size: usize) -> Rounds {
         self.pin(Core::First);
-        let (mut pager, mut client) = (Pager::to(&self.ours.path), Client::to(&self.redis.path, &self.redis_tongue));
+        let (mut pager, mut client) = (
+            Pager::to(&self.ours.path),
+            Client::to(&self.redis.path, &self.redis_tongue),
+        );
         let sessions = size / CONNECTIONS_A_CHANNEL;
-        Rounds::beside(effort, Bound::Shown, || pager.rate(sessions), || hash_rate(&mut client, ("channels", sessions)))
+        Rounds::beside(
+            effort,
+            Bound::Shown,
+            || pager.rate(sessions),
+            || hash_rate(&mut client, ("channels", sessions)),
+        )
     }
 
     fn starts(&self, effort: Effort<'_>, size: usize) -> Rounds {
@@ -124,7 +175,11 @@ impl Pair {
         pin_load(Core::Any);
         let folder = effort.folder.join(format!("{size}"));
         std::fs::create_dir(&folder).unwrap();
-        let rounds = start::full(Effort { folder: &folder, many: size, ..effort });
+        let rounds = start::full(Effort {
+            folder: &folder,
+            many: size,
+            ..effort
+        });
         std::fs::remove_dir_all(folder).unwrap();
         rounds
     }

@@ -20,11 +20,20 @@ pub(crate) fn decisions(effort: Effort<'_>, sheet: &mut Sheet) {
         server.pin(Core::First);
     }
     pin_load(Core::Second);
-    let crowd = Crowd { clients: CLIENTS, depth: 1, time: effort.time };
+    let crowd = Crowd {
+        clients: CLIENTS,
+        depth: 1,
+        time: effort.time,
+    };
     let all: Vec<[Seen; 4]> = (0..effort.rounds)
         .map(|_| {
-            [(&ours, &tongue), (&always, &redis), (&everysec, &redis_everysec), (&volatile, &tongue)]
-                .map(|(server, tongue)| crowd.ask(&server.path, tongue))
+            [
+                (&ours, &tongue),
+                (&always, &redis),
+                (&everysec, &redis_everysec),
+                (&volatile, &tongue),
+            ]
+            .map(|(server, tongue)| crowd.ask(&server.path, tongue))
         })
         .collect();
     let rate = |yardstick, beside: usize, bound| Row {
@@ -32,7 +41,11 @@ pub(crate) fn decisions(effort: Effort<'_>, sheet: &mut Sheet) {
         what: "replies with the journal, 64 clients".to_owned(),
         unit: Unit::PerSecond,
         yardstick,
-        rounds: Rounds::of(all.iter().map(|round| (round[0].rate, round[beside].rate)).collect()),
+        rounds: Rounds::of(
+            all.iter()
+                .map(|round| (round[0].rate, round[beside].rate))
+                .collect(),
+        ),
         bound,
     };
     let rows = [
@@ -44,7 +57,11 @@ pub(crate) fn decisions(effort: Effort<'_>, sheet: &mut Sheet) {
             what: "the same, p99".to_owned(),
             unit: Unit::Micros,
             yardstick: "P1",
-            rounds: Rounds::of(all.iter().map(|[ours, _, _, volatile]| (ours.p99, volatile.p99)).collect()),
+            rounds: Rounds::of(
+                all.iter()
+                    .map(|[ours, _, _, volatile]| (ours.p99, volatile.p99))
+                    .collect(),
+            ),
             bound: Bound::AtMost(3.0),
         },
     ];
@@ -55,7 +72,8 @@ pub(crate) fn decisions(effort: Effort<'_>, sheet: &mut Sheet) {
 
 /// P5 without a disk.
 pub(crate) fn modes(effort: Effort<'_>, sheet: &mut Sheet) {
-    let (ours_tongue, haproxy_tongue, janus_tongue) = (Tongue::modes(), Tongue::haproxy(), Tongue::janus());
+    let (ours_tongue, haproxy_tongue, janus_tongue) =
+        (Tongue::modes(), Tongue::haproxy(), Tongue::janus());
     let ours = peers::volatile(effort.folder.join("modes"), &[]);
     let full = peers::volatile(effort.folder.join("full-modes"), &[]);
     let haproxy = peers::haproxy(effort.folder);
@@ -65,25 +83,58 @@ pub(crate) fn modes(effort: Effort<'_>, sheet: &mut Sheet) {
         let (channel, connection) = names(number);
         Tongue::soramode().come(&channel, &connection)
     });
-    let crowd = |clients| Crowd { clients, depth: 1, time: effort.time };
+    let crowd = |clients| Crowd {
+        clients,
+        depth: 1,
+        time: effort.time,
+    };
     let beside = |clients, (server, tongue): (&Server, &Tongue), bound| {
         // One client shares a core with its server.
-        let core = if clients == 1 { Core::Second } else { Core::First };
+        let core = if clients == 1 {
+            Core::Second
+        } else {
+            Core::First
+        };
         for server in [&ours, &full, &haproxy, &janus] {
             server.pin(core);
         }
         pin_load(Core::Second);
         let ask = |server: &Server, tongue| crowd(clients).ask(&server.path, tongue).rate;
-        Rounds::beside(effort, bound, || ask(&ours, &ours_tongue), || ask(server, tongue))
+        Rounds::beside(
+            effort,
+            bound,
+            || ask(&ours, &ours_tongue),
+            || ask(server, tongue),
+        )
     };
     let mut row = |what: String, yardstick, clients, (server, bound)| {
         let rounds = beside(clients, server, bound);
-        sheet.add(Row { bar: "P5", what, unit: Unit::PerSecond, yardstick, rounds, bound });
+        sheet.add(Row {
+            bar: "P5",
+            what,
+            unit: Unit::PerSecond,
+            yardstick,
+            rounds,
+            bound,
+        });
     };
     let (haproxy, janus) = ((&haproxy, &haproxy_tongue), (&janus, &janus_tongue));
-    for (what, clients) in [("ChangeMode, 1 client", 1), ("ChangeMode, 64 clients", CLIENTS)] {
-        row(what.to_owned(), "HAProxy", clients, (haproxy, Bound::AtLeast(1.2)));
-        row(what.to_owned(), "Janus", clients, (janus, Bound::AtLeast(2.5)));
+    for (what, clients) in [
+        ("ChangeMode, 1 client", 1),
+        ("ChangeMode, 64 clients", CLIENTS),
+    ] {
+        row(
+            what.to_owned(),
+            "HAProxy",
+            clients,
+            (haproxy, Bound::AtLeast(1.2)),
+        );
+        row(
+            what.to_owned(),
+            "Janus",
+            clients,
+            (janus, Bound::AtLeast(2.5)),
+        );
     }
     let what = format!("ChangeMode, near empty and with {}", effort.many);
     row(what, "with", 1, ((&full, &ours_tongue), Bound::AtMost(1.1)));

@@ -31,8 +31,16 @@ pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
     ours.pin(Core::First);
     redis.pin(Core::First);
     pin_load(Core::Second);
-    let (mut client, mut redis_client) = (Client::to(&ours.path, &tongue), Client::to(&redis.path, &redis_tongue));
-    let names = |number| (format!("CHANNELID{number:017}"), format!("CONNECTION{number:016}"));
+    let (mut client, mut redis_client) = (
+        Client::to(&ours.path, &tongue),
+        Client::to(&redis.path, &redis_tongue),
+    );
+    let names = |number| {
+        (
+            format!("CHANNELID{number:017}"),
+            format!("CONNECTION{number:016}"),
+        )
+    };
     client.all(0..SESSIONS, |number| {
         let (channel, connection) = names(number);
         tongue.come(&channel, &connection)
@@ -43,9 +51,21 @@ pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
     });
     let mut pager = Pager::to(&ours.path);
     let bound = Bound::AtLeast(0.5);
-    let rounds = Rounds::beside(effort, bound, || pager.rate(SESSIONS), || hash_rate(&mut redis_client, ("sessions", SESSIONS)));
+    let rounds = Rounds::beside(
+        effort,
+        bound,
+        || pager.rate(SESSIONS),
+        || hash_rate(&mut redis_client, ("sessions", SESSIONS)),
+    );
     let what = format!("rows of all {SESSIONS} sessions, in pages");
-    sheet.add(Row { bar: "P9", what, unit: Unit::PerSecond, yardstick: "Redis HGETALL", rounds, bound });
+    sheet.add(Row {
+        bar: "P9",
+        what,
+        unit: Unit::PerSecond,
+        yardstick: "Redis HGETALL",
+        rounds,
+        bound,
+    });
     let bound = Bound::AtMost(3.0);
     let mut other = Client::to(&ours.path, &tongue);
     let idle_and_busy = (0..effort.rounds).map(|_| {
@@ -64,13 +84,23 @@ pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
     });
     let rounds = Rounds::of(idle_and_busy.collect());
     let what = "another client's p99 meanwhile".to_owned();
-    sheet.add(Row { bar: "P9", what, unit: Unit::Micros, yardstick: "idle", rounds, bound });
+    sheet.add(Row {
+        bar: "P9",
+        what,
+        unit: Unit::Micros,
+        yardstick: "idle",
+        rounds,
+        bound,
+    });
 }
 
 /// Rows a second of a hash with so many fields, in one answer.
 pub(crate) fn hash_rate(client: &mut Client, (hash, fields): (&str, usize)) -> f64 {
     let began = Instant::now();
-    client.ask(resp(&["HGETALL", hash]).as_bytes(), 1 + fields * LINES_A_FIELD);
+    client.ask(
+        resp(&["HGETALL", hash]).as_bytes(),
+        1 + fields * LINES_A_FIELD,
+    );
     count(fields) / began.elapsed().as_secs_f64()
 }
 
@@ -85,7 +115,11 @@ impl Pager {
     pub(crate) fn to(path: &Path) -> Self {
         let stream = UnixStream::connect(path).unwrap();
         stream.set_read_timeout(Some(ANSWER_MAX)).unwrap();
-        Self { stream: BufReader::with_capacity(256 * 1024, stream), line: Vec::new(), cursor: None }
+        Self {
+            stream: BufReader::with_capacity(256 * 1024, stream),
+            line: Vec::new(),
+            cursor: None,
+        }
     }
 
     /// Rows a second of all sessions, which must be so many.
@@ -109,14 +143,22 @@ impl Pager {
 
     /// The next page, or the first after the last; how many rows it has.
     fn page(&mut self) -> usize {
-        let cursor = self.cursor.take().map(|cursor| format!(",\"cursor\":\"{cursor}\"")).unwrap_or_default();
-        let request = format!("{{\"id\":1,\"method\":\"ListSessions\",\"params\":{{\"limit\":1000{cursor}}}}}\n");
+        let cursor = self
+            .cursor
+            .take()
+            .map(|cursor| format!(",\"cursor\":\"{cursor}\""))
+            .unwrap_or_default();
+        let request = format!(
+            "{{\"id\":1,\"method\":\"ListSessions\",\"params\":{{\"limit\":1000{cursor}}}}}\n"
+        );
         self.stream.get_ref().write_all(request.as_bytes()).unwrap();
         self.line.clear();
         self.stream.read_until(b'\n', &mut self.line).unwrap();
         let text = std::str::from_utf8(&self.line).unwrap();
         assert!(text.contains("\"result\""), "{text}");
-        self.cursor = text.rsplit_once("\"cursor\":\"").map(|(_, rest)| rest.split('"').next().unwrap().to_owned());
+        self.cursor = text
+            .rsplit_once("\"cursor\":\"")
+            .map(|(_, rest)| rest.split('"').next().unwrap().to_owned());
         memchr::memmem::find_iter(&self.line, b"\"session_id\"").count()
     }
 }

@@ -77,21 +77,91 @@ const ETCD: Program = ("etcd", "etcd-server");
 const TASKSET: Program = ("taskset", "util-linux");
 
 const ALL: &[Measurement] = &[
-    Measurement { bars: &["P1", "P2", "P3", "P3b", "P8"], measure: decide::measure, needs: &[TASKSET, REDIS], when: When::Always },
-    Measurement { bars: &["P4"], measure: keep::decisions, needs: &[TASKSET, REDIS], when: When::Always },
-    Measurement { bars: &["P5"], measure: keep::modes, needs: &[TASKSET, HAPROXY, JANUS], when: When::Always },
-    Measurement { bars: &["P5", "P10"], measure: disk::measure, needs: &[TASKSET], when: When::Always },
-    Measurement { bars: &["P6"], measure: command::measure, needs: &[TASKSET, REDIS, SOCAT, CURL, TIME], when: When::Always },
-    Measurement { bars: &["P7"], measure: doors::measure, needs: &[TASKSET, NGINX], when: When::Always },
-    Measurement { bars: &["P9"], measure: list::measure, needs: &[TASKSET, REDIS], when: When::Always },
-    Measurement { bars: &["P11"], measure: subscribers::measure, needs: &[TASKSET], when: When::Always },
-    Measurement { bars: &["P12"], measure: start::measure, needs: &[TASKSET, REDIS], when: When::Always },
-    Measurement { bars: &["P13"], measure: rest::idle, needs: &[TASKSET], when: When::Always },
+    Measurement {
+        bars: &["P1", "P2", "P3", "P3b", "P8"],
+        measure: decide::measure,
+        needs: &[TASKSET, REDIS],
+        when: When::Always,
+    },
+    Measurement {
+        bars: &["P4"],
+        measure: keep::decisions,
+        needs: &[TASKSET, REDIS],
+        when: When::Always,
+    },
+    Measurement {
+        bars: &["P5"],
+        measure: keep::modes,
+        needs: &[TASKSET, HAPROXY, JANUS],
+        when: When::Always,
+    },
+    Measurement {
+        bars: &["P5", "P10"],
+        measure: disk::measure,
+        needs: &[TASKSET],
+        when: When::Always,
+    },
+    Measurement {
+        bars: &["P6"],
+        measure: command::measure,
+        needs: &[TASKSET, REDIS, SOCAT, CURL, TIME],
+        when: When::Always,
+    },
+    Measurement {
+        bars: &["P7"],
+        measure: doors::measure,
+        needs: &[TASKSET, NGINX],
+        when: When::Always,
+    },
+    Measurement {
+        bars: &["P9"],
+        measure: list::measure,
+        needs: &[TASKSET, REDIS],
+        when: When::Always,
+    },
+    Measurement {
+        bars: &["P11"],
+        measure: subscribers::measure,
+        needs: &[TASKSET],
+        when: When::Always,
+    },
+    Measurement {
+        bars: &["P12"],
+        measure: start::measure,
+        needs: &[TASKSET, REDIS],
+        when: When::Always,
+    },
+    Measurement {
+        bars: &["P13"],
+        measure: rest::idle,
+        needs: &[TASKSET],
+        when: When::Always,
+    },
     #[cfg(feature = "cluster")]
-    Measurement { bars: &["P14"], measure: claims::measure, needs: &[TASKSET, ETCD], when: When::Always },
-    Measurement { bars: &["soak", "S6"], measure: soak::measure, needs: &[TASKSET], when: When::Named },
-    Measurement { bars: &["growth"], measure: growth::measure, needs: &[TASKSET, REDIS], when: When::Minutes },
-    Measurement { bars: &["P15"], measure: rest::build, needs: &[TASKSET], when: When::Minutes },
+    Measurement {
+        bars: &["P14"],
+        measure: claims::measure,
+        needs: &[TASKSET, ETCD],
+        when: When::Always,
+    },
+    Measurement {
+        bars: &["soak", "S6"],
+        measure: soak::measure,
+        needs: &[TASKSET],
+        when: When::Named,
+    },
+    Measurement {
+        bars: &["growth"],
+        measure: growth::measure,
+        needs: &[TASKSET, REDIS],
+        when: When::Minutes,
+    },
+    Measurement {
+        bars: &["P15"],
+        measure: rest::build,
+        needs: &[TASKSET],
+        when: When::Minutes,
+    },
 ];
 
 fn main() -> ExitCode {
@@ -99,7 +169,9 @@ fn main() -> ExitCode {
     if let [play, path, bytes] = arguments.as_slice() {
         match play.as_str() {
             "play-echo" => runtime().block_on(echo::serve(Path::new(path), bytes.parse().unwrap())),
-            "play-hyper" => runtime().block_on(web::serve(path.parse().unwrap(), bytes.parse().unwrap())),
+            "play-hyper" => {
+                runtime().block_on(web::serve(path.parse().unwrap(), bytes.parse().unwrap()));
+            }
             _ => (),
         }
     }
@@ -113,10 +185,17 @@ fn main() -> ExitCode {
         Ok(wanted) => wanted,
         Err(told) => return misused(&told),
     };
-    let (able, unable): (Vec<&Measurement>, Vec<_>) =
-        wanted.measurements.iter().copied().partition(|measurement| missing(measurement).is_empty());
+    let (able, unable): (Vec<&Measurement>, Vec<_>) = wanted
+        .measurements
+        .iter()
+        .copied()
+        .partition(|measurement| missing(measurement).is_empty());
     for measurement in &unable {
-        println!("{} cannot be measured: apt-get install {}", measurement.bars.join(", "), missing(measurement).join(" "));
+        println!(
+            "{} cannot be measured: apt-get install {}",
+            measurement.bars.join(", "),
+            missing(measurement).join(" ")
+        );
     }
     if !unable.is_empty() && !wanted.is_quick {
         return ExitCode::from(MISUSED);
@@ -138,7 +217,11 @@ struct Wanted {
 
 impl Wanted {
     fn read(arguments: &[String]) -> Result<Self, String> {
-        let mut wanted = Self { measurements: Vec::new(), is_quick: false, soak: SOAK };
+        let mut wanted = Self {
+            measurements: Vec::new(),
+            is_quick: false,
+            soak: SOAK,
+        };
         let mut is_all = false;
         let mut words = Vec::new();
         for argument in arguments.iter().map(String::as_str) {
@@ -147,26 +230,43 @@ impl Wanted {
                 "--all" => is_all = true,
                 // cargo says so to every benchmark.
                 "--bench" => (),
-                _ if ALL.iter().any(|measurement| measurement.bars.contains(&argument)) => words.push(argument),
+                _ if ALL
+                    .iter()
+                    .any(|measurement| measurement.bars.contains(&argument)) =>
+                {
+                    words.push(argument);
+                }
                 minutes => {
-                    let minutes =
-                        minutes.parse().map_err(|_| format!("{minutes}: takes {}, --quick, --all and a soak's minutes", names()))?;
+                    let minutes = minutes.parse().map_err(|_| {
+                        format!(
+                            "{minutes}: takes {}, --quick, --all and a soak's minutes",
+                            names()
+                        )
+                    })?;
                     wanted.soak = Duration::from_mins(minutes);
                 }
             }
         }
-        let picked = ALL.iter().filter(|Measurement { bars, when, .. }| match *when {
-            When::Always if words.is_empty() => true,
-            When::Minutes if is_all => true,
-            When::Always | When::Minutes | When::Named => bars.iter().any(|bar| words.contains(bar)),
-        });
+        let picked = ALL
+            .iter()
+            .filter(|Measurement { bars, when, .. }| match *when {
+                When::Always if words.is_empty() => true,
+                When::Minutes if is_all => true,
+                When::Always | When::Minutes | When::Named => {
+                    bars.iter().any(|bar| words.contains(bar))
+                }
+            });
         wanted.measurements = picked.collect();
         Ok(wanted)
     }
 }
 
 fn names() -> String {
-    ALL.iter().flat_map(|measurement| measurement.bars).copied().collect::<Vec<_>>().join(" ")
+    ALL.iter()
+        .flat_map(|measurement| measurement.bars)
+        .copied()
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// One after the other. One that breaks does not take the others' figures with it.
@@ -176,8 +276,15 @@ fn measure(all: &[&Measurement], wanted: &Wanted) -> ExitCode {
     for Measurement { bars, measure, .. } in all {
         let folder = tempfile::tempdir().unwrap();
         pin_load(Core::Any);
-        let effort = if wanted.is_quick { Effort::quick(folder.path()) } else { Effort::full(folder.path()) };
-        let effort = Effort { soak: wanted.soak, ..effort };
+        let effort = if wanted.is_quick {
+            Effort::quick(folder.path())
+        } else {
+            Effort::full(folder.path())
+        };
+        let effort = Effort {
+            soak: wanted.soak,
+            ..effort
+        };
         if catch_unwind(AssertUnwindSafe(|| measure(effort, &mut sheet))).is_err() {
             broken.extend_from_slice(bars);
         }
@@ -185,7 +292,11 @@ fn measure(all: &[&Measurement], wanted: &Wanted) -> ExitCode {
     println!("\n{}", sheet.table());
     if !sheet.is_empty() {
         // What was looked at quickly takes no place of what was measured.
-        let file = sheet.write(if wanted.is_quick { "bars-quick.json" } else { "bars.json" });
+        let file = sheet.write(if wanted.is_quick {
+            "bars-quick.json"
+        } else {
+            "bars.json"
+        });
         println!("every round: {}", file.display());
     }
     if broken.is_empty() {
@@ -198,8 +309,16 @@ fn measure(all: &[&Measurement], wanted: &Wanted) -> ExitCode {
 /// The packages that it lacks. Nothing is installed here.
 fn missing(measurement: &Measurement) -> Vec<&'static str> {
     let is_missing = |(program, _): &&Program| {
-        let found = Command::new("sh").args(["-c", &format!("command -v {program}")]).stdout(Stdio::null()).status();
+        let found = Command::new("sh")
+            .args(["-c", &format!("command -v {program}")])
+            .stdout(Stdio::null())
+            .status();
         !found.is_ok_and(|status| status.success())
     };
-    measurement.needs.iter().filter(is_missing).map(|(_, package)| *package).collect()
+    measurement
+        .needs
+        .iter()
+        .filter(is_missing)
+        .map(|(_, package)| *package)
+        .collect()
 }

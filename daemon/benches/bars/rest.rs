@@ -31,19 +31,46 @@ const MIB: f64 = 1024.0 * 1024.0;
 
 /// P13: a daemon that keeps its state, was asked something once, and is left alone.
 pub(crate) fn idle(effort: Effort<'_>, sheet: &mut Sheet) {
-    let server = peers::durable(effort.folder.join("idle"), &effort.folder.join("idle.state"), &[]);
-    Client::to(&server.path, &Tongue::soramode()).text(b"{\"id\":1,\"method\":\"GetMode\"}\n", "\"result\"");
+    let server = peers::durable(
+        effort.folder.join("idle"),
+        &effort.folder.join("idle.state"),
+        &[],
+    );
+    Client::to(&server.path, &Tongue::soramode())
+        .text(b"{\"id\":1,\"method\":\"GetMode\"}\n", "\"result\"");
     std::thread::sleep(SETTLING);
     let (cpu, wakeups) = (server.cpu_ms(), server.wakeups());
     std::thread::sleep(effort.idle);
     let a_minute = MINUTE / effort.idle.as_secs_f64();
     let mut row = |what: &str, unit, value, most| {
         let (rounds, bound) = (Rounds::alone([value]), Bound::Within(most));
-        sheet.add(Row { bar: "P13", what: what.to_owned(), unit, yardstick: "", rounds, bound });
+        sheet.add(Row {
+            bar: "P13",
+            what: what.to_owned(),
+            unit,
+            yardstick: "",
+            rounds,
+            bound,
+        });
     };
-    row("idle, CPU a minute", Unit::Millis, (server.cpu_ms() - cpu) * a_minute, IDLE_CPU_MAX_MS);
-    row("idle, wake-ups", Unit::AMinute, (server.wakeups() - wakeups) * a_minute, IDLE_WAKEUPS_MAX);
-    row("idle, resident", Unit::MiB, server.resident_mib(), IDLE_RESIDENT_MAX_MIB);
+    row(
+        "idle, CPU a minute",
+        Unit::Millis,
+        (server.cpu_ms() - cpu) * a_minute,
+        IDLE_CPU_MAX_MS,
+    );
+    row(
+        "idle, wake-ups",
+        Unit::AMinute,
+        (server.wakeups() - wakeups) * a_minute,
+        IDLE_WAKEUPS_MAX,
+    );
+    row(
+        "idle, resident",
+        Unit::MiB,
+        server.resident_mib(),
+        IDLE_RESIDENT_MAX_MIB,
+    );
 }
 
 /// P15: from an empty target folder, with what cargo has fetched already.
@@ -53,11 +80,30 @@ pub(crate) fn build(effort: Effort<'_>, sheet: &mut Sheet) {
     cargo(&["--target-dir", target.to_str().unwrap()]);
     let mut row = |what: String, unit, value, most| {
         let (rounds, bound) = (Rounds::alone([value]), Bound::Within(most));
-        sheet.add(Row { bar: "P15", what, unit, yardstick: "", rounds, bound });
+        sheet.add(Row {
+            bar: "P15",
+            what,
+            unit,
+            yardstick: "",
+            rounds,
+            bound,
+        });
     };
-    row("clean release build".to_owned(), Unit::Seconds, began.elapsed().as_secs_f64(), BUILD_MAX_SECONDS);
+    row(
+        "clean release build".to_owned(),
+        Unit::Seconds,
+        began.elapsed().as_secs_f64(),
+        BUILD_MAX_SECONDS,
+    );
     for (program, most) in PROGRAMS {
-        let bytes = fs::metadata(target.join("release").join(program)).unwrap().len();
-        row(format!("{program}'s size"), Unit::MiB, f64::from(u32::try_from(bytes).unwrap()) / MIB, most);
+        let bytes = fs::metadata(target.join("release").join(program))
+            .unwrap()
+            .len();
+        row(
+            format!("{program}'s size"),
+            Unit::MiB,
+            f64::from(u32::try_from(bytes).unwrap()) / MIB,
+            most,
+        );
     }
 }

@@ -32,7 +32,14 @@ const LATENCY_GROWTH_MAX: f64 = 1.3;
 const MIB: f64 = 1024.0 * 1024.0;
 
 /// What is looked at, the heads of the columns.
-const COLUMNS: [&str; 6] = ["resident, MiB", "files, MiB", "p50, us", "p99, us", "replies a second", "drain, ms"];
+const COLUMNS: [&str; 6] = [
+    "resident, MiB",
+    "files, MiB",
+    "p50, us",
+    "p99, us",
+    "replies a second",
+    "drain, ms",
+];
 
 /// When, in seconds, and what the columns say.
 type Sample = (f64, [f64; COLUMNS.len()]);
@@ -43,10 +50,26 @@ pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
     let server = peers::durable(effort.folder.join("soak"), &state, &[]);
     server.pin(Core::First);
     pin_load(Core::Second);
-    let bears = Crowd { clients: CLIENTS, depth: 1, time: effort.time }.ask(&server.path, &Tongue::soramode()).rate;
+    let bears = Crowd {
+        clients: CLIENTS,
+        depth: 1,
+        time: effort.time,
+    }
+    .ask(&server.path, &Tongue::soramode())
+    .rate;
     let pace = Duration::from_secs_f64(2.0 * count(CLIENTS) / (bears * LOAD));
-    println!("{bears:.0} replies a second at most; {:.0} are asked for, for {} min", bears * LOAD, effort.soak.as_secs() / 60);
-    let samples = Soak { server: &server, state: &state, over: AtomicBool::new(false), times: Mutex::default() }.run(pace, effort.soak);
+    println!(
+        "{bears:.0} replies a second at most; {:.0} are asked for, for {} min",
+        bears * LOAD,
+        effort.soak.as_secs() / 60
+    );
+    let samples = Soak {
+        server: &server,
+        state: &state,
+        over: AtomicBool::new(false),
+        times: Mutex::default(),
+    }
+    .run(pace, effort.soak);
     write(&samples);
     for (column, unit, most) in [
         (0, Unit::MiB, GROWTH_MAX),
@@ -55,10 +78,24 @@ pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
         (3, Unit::Micros, LATENCY_GROWTH_MAX),
     ] {
         let third = samples.len() / 3;
-        let (middle, last) = (samples.iter().skip(third).take(third), samples.iter().skip(2 * third).take(third));
-        let rounds = Rounds::of(last.zip(middle).map(|(last, middle)| (last.1[column], middle.1[column])).collect());
+        let (middle, last) = (
+            samples.iter().skip(third).take(third),
+            samples.iter().skip(2 * third).take(third),
+        );
+        let rounds = Rounds::of(
+            last.zip(middle)
+                .map(|(last, middle)| (last.1[column], middle.1[column]))
+                .collect(),
+        );
         let what = format!("soak, {}, last third", COLUMNS[column]);
-        sheet.add(Row { bar: "S6", what, unit, yardstick: "the third before", rounds, bound: Bound::AtMost(most) });
+        sheet.add(Row {
+            bar: "S6",
+            what,
+            unit,
+            yardstick: "the third before",
+            rounds,
+            bound: Bound::AtMost(most),
+        });
     }
 }
 
@@ -90,7 +127,10 @@ impl Soak<'_> {
             for turn in &turns {
                 let began = Instant::now();
                 asker.text(&turn.message, "\"result\"");
-                self.times.lock().unwrap_or_else(PoisonError::into_inner).push(micros(began.elapsed()));
+                self.times
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push(micros(began.elapsed()));
             }
             next = (next + pace).max(Instant::now());
             thread::sleep(next.saturating_duration_since(Instant::now()));
@@ -108,11 +148,19 @@ impl Soak<'_> {
                 drain = drain_once(&mut operator);
                 drains += 1;
             }
-            let mut times = std::mem::take(&mut *self.times.lock().unwrap_or_else(PoisonError::into_inner));
+            let mut times =
+                std::mem::take(&mut *self.times.lock().unwrap_or_else(PoisonError::into_inner));
             times.sort_by(f64::total_cmp);
             let rate = count(times.len()) / since.elapsed().as_secs_f64();
             let (p50, p99) = (percentile(&times, 50), percentile(&times, 99));
-            let row = [self.server.resident_mib(), files_mib(self.state), p50, p99, rate, drain];
+            let row = [
+                self.server.resident_mib(),
+                files_mib(self.state),
+                p50,
+                p99,
+                rate,
+                drain,
+            ];
             samples.push((began.elapsed().as_secs_f64(), row));
         }
         samples
@@ -122,27 +170,50 @@ impl Soak<'_> {
 /// Closes the node, waits until it is empty, and opens it again; how long it took to be empty, in milliseconds.
 fn drain_once(operator: &mut Client) -> f64 {
     let began = Instant::now();
-    operator.text(b"{\"id\":1,\"method\":\"ChangeMode\",\"params\":{\"mode\":\"block_new_session\"}}\n", "\"result\"");
-    operator.text(b"{\"id\":2,\"method\":\"Wait\",\"params\":{\"for\":\"drained\"}}\n", "\"result\"");
+    operator.text(
+        b"{\"id\":1,\"method\":\"ChangeMode\",\"params\":{\"mode\":\"block_new_session\"}}\n",
+        "\"result\"",
+    );
+    operator.text(
+        b"{\"id\":2,\"method\":\"Wait\",\"params\":{\"for\":\"drained\"}}\n",
+        "\"result\"",
+    );
     let took = micros(began.elapsed()) / 1e3;
-    operator.text(b"{\"id\":3,\"method\":\"ChangeMode\",\"params\":{\"mode\":\"normal\"}}\n", "\"result\"");
+    operator.text(
+        b"{\"id\":3,\"method\":\"ChangeMode\",\"params\":{\"mode\":\"normal\"}}\n",
+        "\"result\"",
+    );
     took
 }
 
 fn files_mib(folder: &Path) -> f64 {
-    let sizes = fs::read_dir(folder).unwrap().filter_map(|file| Some(file.ok()?.metadata().ok()?.len()));
+    let sizes = fs::read_dir(folder)
+        .unwrap()
+        .filter_map(|file| Some(file.ok()?.metadata().ok()?.len()));
     f64::from(u32::try_from(sizes.sum::<u64>() / 1024).unwrap()) * 1024.0 / MIB
 }
 
 fn write(samples: &[Sample]) {
-    let row = |(seconds, row): &Sample| format!("{seconds:.1},{}\n", row.map(|value| format!("{value:.2}")).join(","));
+    let row = |(seconds, row): &Sample| {
+        format!(
+            "{seconds:.1},{}\n",
+            row.map(|value| format!("{value:.2}")).join(",")
+        )
+    };
     let head = COLUMNS.map(|column| format!("\"{column}\"")).join(",");
-    let text: String = std::iter::once(format!("seconds,{head}\n")).chain(samples.iter().map(row)).collect();
+    let text: String = std::iter::once(format!("seconds,{head}\n"))
+        .chain(samples.iter().map(row))
+        .collect();
     let at = |name: &str| -> PathBuf { results().join(name) };
     fs::write(at("soak.csv"), text).unwrap();
     let panel = |(column, title): (usize, &&str)| Panel {
         title: (*title).to_owned(),
-        curves: vec![samples.iter().map(|(seconds, row)| (seconds / 60.0, row[column])).collect()],
+        curves: vec![
+            samples
+                .iter()
+                .map(|(seconds, row)| (seconds / 60.0, row[column]))
+                .collect(),
+        ],
     };
     let panels: Vec<Panel> = COLUMNS.iter().enumerate().map(panel).collect();
     chart::draw(&at("soak.svg"), &panels, &["soramode"], Scale::Even);

@@ -21,8 +21,15 @@ const EMPTY_START_MAX_MS: f64 = 15.0;
 pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
     let folder = effort.folder;
     let full = full(effort);
-    let empty = (0..2 * effort.rounds)
-        .map(|round| 1e3 * start(|| first_answer(peers::durable(folder.join("empty"), &folder.join(format!("empty{round}")), &[]))));
+    let empty = (0..2 * effort.rounds).map(|round| {
+        1e3 * start(|| {
+            first_answer(peers::durable(
+                folder.join("empty"),
+                &folder.join(format!("empty{round}")),
+                &[],
+            ))
+        })
+    });
     sheet.add(Row {
         bar: "P12",
         what: "start to first answer, empty".to_owned(),
@@ -76,7 +83,11 @@ fn report(server: &Server, connections: usize) {
         });
         let rows: Vec<String> = rows.collect();
         client.text(
-            format!("{{\"id\":1,\"method\":\"Report\",\"params\":{{\"connections\":[{}]}}}}\n", rows.join(",")).as_bytes(),
+            format!(
+                "{{\"id\":1,\"method\":\"Report\",\"params\":{{\"connections\":[{}]}}}}\n",
+                rows.join(",")
+            )
+            .as_bytes(),
             "\"result\"",
         );
     }
@@ -84,7 +95,10 @@ fn report(server: &Server, connections: usize) {
 
 fn first_answer(server: Server) -> Server {
     let mut stream = BufReader::new(UnixStream::connect(&server.path).unwrap());
-    stream.get_ref().write_all(b"{\"id\":1,\"method\":\"GetMode\"}\n").unwrap();
+    stream
+        .get_ref()
+        .write_all(b"{\"id\":1,\"method\":\"GetMode\"}\n")
+        .unwrap();
     let mut line = String::new();
     stream.read_line(&mut line).unwrap();
     assert!(line.contains("\"result\""), "{line}");

@@ -30,16 +30,25 @@ const READ_EVERY: Duration = Duration::from_millis(100);
 const GROWTH_MAX_MIB: f64 = 64.0;
 
 pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
-    let (ours, alone) = (peers::volatile(effort.folder.join("told"), &[]), peers::volatile(effort.folder.join("alone"), &[]));
+    let (ours, alone) = (
+        peers::volatile(effort.folder.join("told"), &[]),
+        peers::volatile(effort.folder.join("alone"), &[]),
+    );
     for server in [&ours, &alone] {
         server.pin(Core::First);
         settle(server);
     }
     pin_load(Core::Second);
-    let crowd = Crowd { clients: CLIENTS, depth: 1, time: effort.time };
+    let crowd = Crowd {
+        clients: CLIENTS,
+        depth: 1,
+        time: effort.time,
+    };
     let before = ours.resident_mib();
     let _deaf = subscribe(&ours.path, "{}");
-    let mut told: Vec<UnixStream> = (0..SUBSCRIBERS).map(|_| subscribe(&ours.path, "{\"types\":[\"session.*\"]}")).collect();
+    let mut told: Vec<UnixStream> = (0..SUBSCRIBERS)
+        .map(|_| subscribe(&ours.path, "{\"types\":[\"session.*\"]}"))
+        .collect();
     let mut heard = Vec::new();
     let bound = Bound::AtLeast(0.8);
     let mut among_them = || {
@@ -55,21 +64,48 @@ pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
         heard.push(count(events) / count(SUBSCRIBERS) / began.elapsed().as_secs_f64());
         rate
     };
-    let rounds = Rounds::beside(effort, bound, &mut among_them, || crowd.ask(&alone.path, &Tongue::soramode()).rate);
+    let rounds = Rounds::beside(effort, bound, &mut among_them, || {
+        crowd.ask(&alone.path, &Tongue::soramode()).rate
+    });
     let mut row = |what: &str, unit, yardstick, (rounds, bound)| {
-        sheet.add(Row { bar: "P11", what: what.to_owned(), unit, yardstick, rounds, bound });
+        sheet.add(Row {
+            bar: "P11",
+            what: what.to_owned(),
+            unit,
+            yardstick,
+            rounds,
+            bound,
+        });
     };
-    row("replies, 16 clients, 1000 subscribers", Unit::PerSecond, "without them", (rounds, bound));
-    row("events to each of them", Unit::PerSecond, "", (Rounds::alone(heard), Bound::Shown));
+    row(
+        "replies, 16 clients, 1000 subscribers",
+        Unit::PerSecond,
+        "without them",
+        (rounds, bound),
+    );
+    row(
+        "events to each of them",
+        Unit::PerSecond,
+        "",
+        (Rounds::alone(heard), Bound::Shown),
+    );
     let grown = Rounds::alone([ours.resident_mib() - before]);
-    row("memory that they and a deaf one took", Unit::MiB, "", (grown, Bound::Within(GROWTH_MAX_MIB)));
+    row(
+        "memory that they and a deaf one took",
+        Unit::MiB,
+        "",
+        (grown, Bound::Within(GROWTH_MAX_MIB)),
+    );
 }
 
 /// Somebody stays in each channel that the load comes to, so that it makes no sessions.
 fn settle(server: &Server) {
     let mut client = Client::to(&server.path, &Tongue::soramode());
     for number in 0..CLIENTS {
-        let message = Tongue::soramode().come(&format!("channel-{number}"), &format!("RESIDENT{number:018}"));
+        let message = Tongue::soramode().come(
+            &format!("channel-{number}"),
+            &format!("RESIDENT{number:018}"),
+        );
         client.text(message.as_bytes(), "offer");
     }
 }
@@ -77,10 +113,17 @@ fn settle(server: &Server) {
 fn subscribe(path: &Path, params: &str) -> UnixStream {
     let mut stream = BufReader::new(UnixStream::connect(path).unwrap());
     stream.get_ref().set_read_timeout(Some(ANSWER_MAX)).unwrap();
-    writeln!(stream.get_mut(), "{{\"id\":1,\"method\":\"Subscribe\",\"params\":{params}}}").unwrap();
+    writeln!(
+        stream.get_mut(),
+        "{{\"id\":1,\"method\":\"Subscribe\",\"params\":{params}}}"
+    )
+    .unwrap();
     let mut line = String::new();
     stream.read_line(&mut line).unwrap();
-    assert!(line.contains("\"result\"") && stream.buffer().is_empty(), "{line}");
+    assert!(
+        line.contains("\"result\"") && stream.buffer().is_empty(),
+        "{line}"
+    );
     stream.get_ref().set_nonblocking(true).unwrap();
     stream.into_inner()
 }

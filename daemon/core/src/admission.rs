@@ -47,7 +47,9 @@ impl Row {
         match self {
             Self::Initial => "the node is initial or fenced: it is not in its cluster",
             Self::BlockNewConnection => "the mode is block_new_connection",
-            Self::BlockNewSession => "the mode is block_new_session, and the channel has no session",
+            Self::BlockNewSession => {
+                "the mode is block_new_session, and the channel has no session"
+            }
             Self::AtCapacity => "the node has reached --max-connections",
             Self::Offer if session.is_some() => "the channel has a session on this node",
             Self::Offer => "a new session can start",
@@ -65,19 +67,33 @@ impl Gate {
             Mode::BlockNewSession if !self.has_live(session) => return Row::BlockNewSession,
             Mode::BlockNewSession | Mode::Normal => {}
         }
-        if self.sessions.connection_count() >= self.settings.max_connections { Row::AtCapacity } else { Row::Offer }
+        if self.sessions.connection_count() >= self.settings.max_connections {
+            Row::AtCapacity
+        } else {
+            Row::Offer
+        }
     }
 
     fn has_live(&self, session: Option<Slot>) -> bool {
-        session.and_then(|session| self.sessions.session(session)).is_some_and(|row| row.live > 0)
+        session
+            .and_then(|session| self.sessions.session(session))
+            .is_some_and(|row| row.live > 0)
     }
 
     /// Says what a new connection would be answered; `ruling` is what the cluster says of the channel under a mode in which it is asked.
-    pub(crate) fn explanation(&self, channel_id: &ChannelId, ruling: impl Fn(Mode) -> Ruling) -> Explanation {
+    pub(crate) fn explanation(
+        &self,
+        channel_id: &ChannelId,
+        ruling: impl Fn(Mode) -> Ruling,
+    ) -> Explanation {
         let session = self.sessions.find_session(channel_id);
         let verdict = |mode| {
             let row = self.judge(mode, session);
-            let ruling = if self.must_ask(row, channel_id) { ruling(mode) } else { Ruling::Here };
+            let ruling = if self.must_ask(row, channel_id) {
+                ruling(mode)
+            } else {
+                Ruling::Here
+            };
             self.verdict(row, session, &ruling)
         };
         Explanation {
@@ -107,26 +123,45 @@ impl Gate {
             Ruling::Here | Ruling::Nowhere => self.own_verdict(row, session),
             Ruling::Redirect(node) => {
                 let why = format!("node {:?} owns the channel, or is to own it", node.as_str());
-                Verdict { node_name: Some(node.clone()), ..of_cluster(Answer::Redirect, why) }
+                Verdict {
+                    node_name: Some(node.clone()),
+                    ..of_cluster(Answer::Redirect, why)
+                }
             }
             Ruling::OwnerLost(left) => {
                 let until = match left {
                     Some(left) => format!("it can be claimed in {} s", left.as_secs().saturating_add(1)),
                     None => "it stays reserved until its node returns or an operator runs soramode nodes purge".to_owned(),
                 };
-                let (reason, why) = (RejectReason::OwnerLost, format!("the channel's owner is gone: {until}"));
-                Verdict { reason: Some(reason), retry_after_ms: left.map(retry_after), ..of_cluster(Answer::Reject, why) }
+                let (reason, why) = (
+                    RejectReason::OwnerLost,
+                    format!("the channel's owner is gone: {until}"),
+                );
+                Verdict {
+                    reason: Some(reason),
+                    retry_after_ms: left.map(retry_after),
+                    ..of_cluster(Answer::Reject, why)
+                }
             }
             Ruling::Full => self.own_verdict(Row::AtCapacity, session),
-            Ruling::Unavailable(why) => of_cluster(Answer::Unavailable, format!("the cluster did not answer: {why}")),
+            Ruling::Unavailable(why) => of_cluster(
+                Answer::Unavailable,
+                format!("the cluster did not answer: {why}"),
+            ),
         }
     }
 
     fn own_verdict(&self, row: Row, session: Option<Slot>) -> Verdict {
         let reason = row.reject_reason();
-        let joined = session.filter(|_| reason.is_none()).and_then(|session| self.sessions.session(session));
+        let joined = session
+            .filter(|_| reason.is_none())
+            .and_then(|session| self.sessions.session(session));
         Verdict {
-            answer: if reason.is_some() { Answer::Reject } else { Answer::Offer },
+            answer: if reason.is_some() {
+                Answer::Reject
+            } else {
+                Answer::Offer
+            },
             reason,
             retry_after_ms: None,
             node_name: None,

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use soramode_protocol::decision::{
-    Connect, Decision, Disconnect, Disconnected, Lifetime, RejectReason, Report, Reported, ReportedConnection,
+    Connect, Decision, Disconnect, Disconnected, Lifetime, RejectReason, Report, Reported,
+    ReportedConnection,
 };
 use soramode_protocol::error::Error;
 use soramode_protocol::event::{EndReason, EventKind};
@@ -25,10 +26,23 @@ const ENDED_PER_STEP: usize = 256;
 
 impl Gate {
     /// Answers at once, or, where the cluster must be asked, later.
-    pub(crate) fn connect(&mut self, turn: &mut Turn, ticket: Ticket, connect: Connect) -> Option<Refusable<Decision>> {
+    pub(crate) fn connect(
+        &mut self,
+        turn: &mut Turn,
+        ticket: Ticket,
+        connect: Connect,
+    ) -> Option<Refusable<Decision>> {
         self.known.heard_socket(turn.now.wall);
-        if self.member.is_some() && connect.connection_id.as_ref().is_none_or(|id| self.sessions.find(id).is_none()) {
-            let row = self.judge(self.mode.mode, self.sessions.find_session(&connect.channel_id));
+        if self.member.is_some()
+            && connect
+                .connection_id
+                .as_ref()
+                .is_none_or(|id| self.sessions.find(id).is_none())
+        {
+            let row = self.judge(
+                self.mode.mode,
+                self.sessions.find_session(&connect.channel_id),
+            );
             if self.must_ask(row, &connect.channel_id) {
                 let channel_id = connect.channel_id.clone();
                 return self.ask_cluster(turn, &channel_id, Waiter::Connect(ticket, connect));
@@ -38,8 +52,19 @@ impl Gate {
     }
 
     /// Decides by what the node has and knows.
-    pub(crate) fn decide_connect(&mut self, turn: &mut Turn, ticket: Ticket, connect: Connect) -> Refusable<Decision> {
-        let Connect { channel_id, connection_id, client_id, lifetime, hops: _ } = connect;
+    pub(crate) fn decide_connect(
+        &mut self,
+        turn: &mut Turn,
+        ticket: Ticket,
+        connect: Connect,
+    ) -> Refusable<Decision> {
+        let Connect {
+            channel_id,
+            connection_id,
+            client_id,
+            lifetime,
+            hops: _,
+        } = connect;
         let socket = match lifetime {
             Lifetime::Explicit => None,
             Lifetime::Socket => Some(ticket.socket),
@@ -57,7 +82,8 @@ impl Gate {
         self.check_owned(&channel_id)?;
         let created = session.is_none();
         let session = session.unwrap_or_else(|| self.open_session(turn, channel_id.clone(), None));
-        let connection_id = connection_id.unwrap_or_else(|| ConnectionId::generate(self.random_bytes()));
+        let connection_id =
+            connection_id.unwrap_or_else(|| ConnectionId::generate(self.random_bytes()));
         let new = NewConnection {
             connection_id: connection_id.clone(),
             client_id,
@@ -69,15 +95,31 @@ impl Gate {
         let slot = self.add_live(turn, session, new);
         self.bind(turn, slot, socket);
         let claim = self.claim_of(&channel_id, turn.now.boot);
-        Ok(Decision::Offer { channel_id, connection_id, session_id: self.session_id(session), created, claim })
+        Ok(Decision::Offer {
+            channel_id,
+            connection_id,
+            session_id: self.session_id(session),
+            created,
+            claim,
+        })
     }
 
     /// The offer that a connection was let in with.
-    pub(crate) fn offer_again(&self, turn: &Turn, channel_id: &ChannelId, slot: Slot) -> Refusable<Decision> {
+    pub(crate) fn offer_again(
+        &self,
+        turn: &Turn,
+        channel_id: &ChannelId,
+        slot: Slot,
+    ) -> Refusable<Decision> {
         let connection = self.sessions.view_connection(slot);
-        let Some(connection) = connection else { unreachable!("a connection that was found has a session") };
+        let Some(connection) = connection else {
+            unreachable!("a connection that was found has a session")
+        };
         if connection.channel_id != *channel_id {
-            return Err(Error::connection_id_in_use(&connection.connection_id, connection.channel_id));
+            return Err(Error::connection_id_in_use(
+                &connection.connection_id,
+                connection.channel_id,
+            ));
         }
         Ok(Decision::Offer {
             claim: self.claim_of(channel_id, turn.now.boot),
@@ -90,7 +132,11 @@ impl Gate {
 
     pub(crate) fn reject(&mut self, reason: RejectReason) -> Decision {
         self.count_rejected(reason);
-        Decision::Reject { reason, mode: self.mode.mode, retry_after_ms: None }
+        Decision::Reject {
+            reason,
+            mode: self.mode.mode,
+            retry_after_ms: None,
+        }
     }
 
     pub(crate) fn count_rejected(&mut self, reason: RejectReason) {
@@ -100,7 +146,9 @@ impl Gate {
     /// In a cluster nobody gets into a channel that the node has no claim on.
     pub(crate) fn check_owned(&self, channel_id: &ChannelId) -> Refusable<()> {
         if self.member.is_some() && self.token_of(channel_id).is_none() {
-            return Err(Error::cluster_unavailable("no node can take the channel at the moment"));
+            return Err(Error::cluster_unavailable(
+                "no node can take the channel at the moment",
+            ));
         }
         Ok(())
     }
@@ -109,12 +157,24 @@ impl Gate {
         self.known.heard_socket(turn.now.wall);
         self.cancel_connection(turn, &gone.connection_id);
         let Some(slot) = self.sessions.find(&gone.connection_id) else {
-            return Disconnected { found: false, channel_id: None, session_id: None, durable: true };
+            return Disconnected {
+                found: false,
+                channel_id: None,
+                session_id: None,
+                durable: true,
+            };
         };
         let connection = self.sessions.view_connection(slot);
         self.end(turn, slot, EndReason::Disconnected);
-        let (channel_id, session_id) = connection.map(|connection| (connection.channel_id, connection.session_id)).unzip();
-        Disconnected { found: true, channel_id, session_id, durable: self.storage != StorageState::Failed }
+        let (channel_id, session_id) = connection
+            .map(|connection| (connection.channel_id, connection.session_id))
+            .unzip();
+        Disconnected {
+            found: true,
+            channel_id,
+            session_id,
+            durable: self.storage != StorageState::Failed,
+        }
     }
 
     pub(crate) fn report(&mut self, turn: &mut Turn, socket: SocketId, report: Report) -> Reported {
@@ -141,15 +201,30 @@ impl Gate {
         }
         self.tell_held_vanished(turn);
         self.waits.note(Changed::Sessions);
-        Reported { added, removed: u64::try_from(unnamed.len()).unwrap_or(u64::MAX) }
+        Reported {
+            added,
+            removed: u64::try_from(unnamed.len()).unwrap_or(u64::MAX),
+        }
     }
 
-    fn report_one(&mut self, turn: &mut Turn, socket: SocketId, reported: ReportedConnection) -> Slot {
-        let ReportedConnection { channel_id, connection_id, client_id, session_id } = reported;
+    fn report_one(
+        &mut self,
+        turn: &mut Turn,
+        socket: SocketId,
+        reported: ReportedConnection,
+    ) -> Slot {
+        let ReportedConnection {
+            channel_id,
+            connection_id,
+            client_id,
+            session_id,
+        } = reported;
         let known = self.sessions.find(&connection_id);
         if let Some(slot) = known {
             let row = self.sessions.row(slot);
-            let is_here = row.and_then(|row| self.sessions.session(row.session)).is_some_and(|row| row.channel_id == channel_id);
+            let is_here = row
+                .and_then(|row| self.sessions.session(row.session))
+                .is_some_and(|row| row.channel_id == channel_id);
             if is_here {
                 let is_bound = self.sessions.socket_of(slot).is_some();
                 self.see(turn, slot);
@@ -175,7 +250,12 @@ impl Gate {
     }
 
     /// A session without connections; with the id that the SFU gave it, if it gave one.
-    pub(crate) fn open_session(&mut self, turn: &Turn, channel_id: ChannelId, session_id: Option<SessionId>) -> Slot {
+    pub(crate) fn open_session(
+        &mut self,
+        turn: &Turn,
+        channel_id: ChannelId,
+        session_id: Option<SessionId>,
+    ) -> Slot {
         let session_id = session_id.unwrap_or_else(|| SessionId::generate(self.random_bytes()));
         self.vanished_held = false;
         self.waits.note(Changed::Sessions);
@@ -201,67 +281,124 @@ impl Gate {
     /// A connection is on the SFU: if it was pending, it is live from now on.
     pub(crate) fn see(&mut self, turn: &mut Turn, slot: Slot) {
         self.name_in_reports(slot);
-        let Some(row) = self.sessions.row(slot).filter(|row| row.state == ConnectionState::Pending) else { return };
+        let Some(row) = self
+            .sessions
+            .row(slot)
+            .filter(|row| row.state == ConnectionState::Pending)
+        else {
+            return;
+        };
         let session = row.session;
-        let (connection_id, client_id) = (row.connection_id.clone(), row.client_id.as_deref().cloned());
+        let (connection_id, client_id) =
+            (row.connection_id.clone(), row.client_id.as_deref().cloned());
         self.timers.cancel(Timer::Pending(slot));
         self.sessions.make_live(slot, turn.now);
         self.tell_created(turn, session, (connection_id, client_id));
     }
 
-    fn tell_created(&mut self, turn: &mut Turn, session: Slot, who: (ConnectionId, Option<ClientId>)) {
+    fn tell_created(
+        &mut self,
+        turn: &mut Turn,
+        session: Slot,
+        who: (ConnectionId, Option<ClientId>),
+    ) {
         self.timers.cancel(Timer::Linger(session));
-        let Some(row) = self.sessions.session_mut(session) else { return };
+        let Some(row) = self.sessions.session_mut(session) else {
+            return;
+        };
         let (channel_id, session_id) = (row.channel_id.clone(), row.session_id.clone());
         if !std::mem::replace(&mut row.is_announced, true) {
             let created_time = row.created_at;
             let origin = row.origin;
             let token = self.token_of(&channel_id);
-            let kind = EventKind::SessionCreated { channel_id: channel_id.clone(), session_id: session_id.clone(), created_time, token };
+            let kind = EventKind::SessionCreated {
+                channel_id: channel_id.clone(),
+                session_id: session_id.clone(),
+                created_time,
+                token,
+            };
             self.emit(turn, kind);
             if origin == Origin::Sora {
-                turn.effects.records.push(Record::SessionOfSora(channel_id.clone()));
+                turn.effects
+                    .records
+                    .push(Record::SessionOfSora(channel_id.clone()));
             }
         }
         let (connection_id, client_id) = who;
-        self.emit(turn, EventKind::ConnectionCreated { channel_id, session_id, connection_id, client_id });
+        self.emit(
+            turn,
+            EventKind::ConnectionCreated {
+                channel_id,
+                session_id,
+                connection_id,
+                client_id,
+            },
+        );
     }
 
     fn bind(&mut self, turn: &mut Turn, slot: Slot, socket: Option<SocketId>) {
-        let Some(row) = self.sessions.row(slot) else { return };
+        let Some(row) = self.sessions.row(slot) else {
+            return;
+        };
         if self.sessions.socket_of(slot) != socket {
-            turn.effects.records.push(Record::BoundTo { connection_id: row.connection_id.clone(), socket });
+            turn.effects.records.push(Record::BoundTo {
+                connection_id: row.connection_id.clone(),
+                socket,
+            });
             self.sessions.bind(slot, socket);
         }
     }
 
     /// Ends a connection, and with the last one its session.
     pub(crate) fn end(&mut self, turn: &mut Turn, slot: Slot, reason: EndReason) {
-        let Some(row) = self.sessions.remove_connection(slot) else { return };
+        let Some(row) = self.sessions.remove_connection(slot) else {
+            return;
+        };
         // Whoever was only given up, and comes after all, is there.
-        let is_over = matches!(reason, EndReason::Disconnected | EndReason::SessionDestroyed);
+        let is_over = matches!(
+            reason,
+            EndReason::Disconnected | EndReason::SessionDestroyed
+        );
         if row.door == Door::Sora && is_over {
-            self.tombstones.remember(row.connection_id.clone(), turn.now.boot);
+            self.tombstones
+                .remember(row.connection_id.clone(), turn.now.boot);
         }
         if row.state == ConnectionState::Pending {
             self.timers.cancel(Timer::Pending(slot));
-            turn.effects.records.push(Record::PendingOver(row.connection_id.clone()));
+            turn.effects
+                .records
+                .push(Record::PendingOver(row.connection_id.clone()));
         }
         let session = row.session;
-        let Some(home) = self.sessions.session_mut(session) else { return };
+        let Some(home) = self.sessions.session_mut(session) else {
+            return;
+        };
         home.last_end = reason;
         let (channel_id, session_id) = (home.channel_id.clone(), home.session_id.clone());
         // Who was never seen in a session that nobody has heard of ends without a word.
-        let (is_told, is_empty, origin) = (home.is_announced, home.live == 0 && home.pending == 0, home.origin);
+        let (is_told, is_empty, origin) = (
+            home.is_announced,
+            home.live == 0 && home.pending == 0,
+            home.origin,
+        );
         if is_told {
             let client_id = row.client_id.map(|client_id| *client_id);
             let connection_id = row.connection_id;
-            let kind = EventKind::ConnectionDestroyed { channel_id, session_id, connection_id, client_id, reason };
+            let kind = EventKind::ConnectionDestroyed {
+                channel_id,
+                session_id,
+                connection_id,
+                client_id,
+                reason,
+            };
             self.emit(turn, kind);
         }
         match (is_empty, origin) {
             (true, Origin::Gate) if is_told && !self.settings.session_linger.is_zero() => {
-                self.timers.set(Timer::Linger(session), turn.now.boot + self.settings.session_linger);
+                self.timers.set(
+                    Timer::Linger(session),
+                    turn.now.boot + self.settings.session_linger,
+                );
             }
             (true, Origin::Gate) => self.destroy_session(turn, session),
             (true, Origin::Sora) | (false, _) => {}
@@ -270,7 +407,9 @@ impl Gate {
 
     /// Ends a session that has no connections.
     pub(crate) fn destroy_session(&mut self, turn: &mut Turn, session: Slot) {
-        let Some(row) = self.sessions.remove_session(session) else { return };
+        let Some(row) = self.sessions.remove_session(session) else {
+            return;
+        };
         self.timers.cancel(Timer::Linger(session));
         self.sessions_ended += 1;
         self.waits.note(Changed::Sessions);
@@ -279,7 +418,9 @@ impl Gate {
             let token = self.token_of(&row.channel_id);
             self.emit(turn, destroyed(row, turn.now, token));
         }
-        if let Some(channel_id) = channel_id.filter(|channel_id| self.sessions.find_session(channel_id).is_none()) {
+        if let Some(channel_id) =
+            channel_id.filter(|channel_id| self.sessions.find_session(channel_id).is_none())
+        {
             self.release(turn, &channel_id);
         }
         if self.sessions.session_count() == 0 && self.mode.mode.is_block() {
@@ -298,7 +439,11 @@ impl Gate {
     }
 
     pub(crate) fn pending_over(&mut self, turn: &mut Turn, slot: Slot, reason: EndReason) {
-        if self.sessions.row(slot).is_some_and(|row| row.state == ConnectionState::Pending) {
+        if self
+            .sessions
+            .row(slot)
+            .is_some_and(|row| row.state == ConnectionState::Pending)
+        {
             self.end(turn, slot, reason);
         }
     }
@@ -308,23 +453,35 @@ impl Gate {
         self.cancel_socket(socket);
         self.reports.remove(&socket);
         if self.sessions.bound_to(socket).next().is_some() {
-            self.timers.set(Timer::Grace(socket), turn.now.boot + self.settings.socket_grace);
+            self.timers.set(
+                Timer::Grace(socket),
+                turn.now.boot + self.settings.socket_grace,
+            );
         }
     }
 
     pub(crate) fn grace_over(&mut self, turn: &mut Turn, socket: SocketId) {
-        let slots: Vec<Slot> = self.sessions.bound_to(socket).take(ENDED_PER_STEP).collect();
+        let slots: Vec<Slot> = self
+            .sessions
+            .bound_to(socket)
+            .take(ENDED_PER_STEP)
+            .collect();
         for slot in slots {
             self.end(turn, slot, EndReason::SocketClosed);
         }
         if self.sessions.bound_to(socket).next().is_some() {
             // Later than now, so that it fires in the next step and not in this one again.
-            self.timers.set(Timer::Grace(socket), turn.now.boot + Duration::from_nanos(1));
+            self.timers.set(
+                Timer::Grace(socket),
+                turn.now.boot + Duration::from_nanos(1),
+            );
         }
     }
 
     pub(crate) fn session_id(&self, session: Slot) -> SessionId {
-        let Some(row) = self.sessions.session(session) else { unreachable!("a session that was just opened is there") };
+        let Some(row) = self.sessions.session(session) else {
+            unreachable!("a session that was just opened is there")
+        };
         row.session_id.clone()
     }
 }

@@ -117,7 +117,11 @@ impl Record {
 
     /// The same of one that is not needed any more.
     pub fn into_event(self) -> Option<Event> {
-        if let Self::Event(event) = self { Some(event) } else { None }
+        if let Self::Event(event) = self {
+            Some(event)
+        } else {
+            None
+        }
     }
 }
 

@@ -31,7 +31,8 @@ pub(crate) struct Bounds {
 impl Bounds {
     /// When the wall clock reads `expires_at`, by the boot clock, if it goes on as it stands now.
     fn due(&self, expires_at: Time, now: Timestamp) -> Duration {
-        let by_wall = (now.boot + expires_at.since(now.wall)).saturating_sub(now.wall.since(expires_at));
+        let by_wall =
+            (now.boot + expires_at.since(now.wall)).saturating_sub(now.wall.since(expires_at));
         by_wall.max(self.not_before).min(self.at_latest)
     }
 }
@@ -39,14 +40,19 @@ impl Bounds {
 impl Gate {
     /// Sets the expiry of the mode that a start begins with. `at_boot` is what was kept of it, if the machine has been up since.
     pub(crate) fn restore_expiry(&mut self, at_boot: Option<Duration>) {
-        let Some(expires_at) = self.mode.expires_at else { return };
+        let Some(expires_at) = self.mode.expires_at else {
+            return;
+        };
         let Timestamp { boot, .. } = self.started;
         let asked = expires_at.since(self.mode.since);
         if let Some(at_boot) = at_boot {
             self.timers.set(Timer::Expiry, at_boot.min(boot + asked));
             return;
         }
-        self.expiry_bounds = Some(Bounds { not_before: boot + CLOCK_SETTLES, at_latest: boot + asked.max(CLOCK_SETTLES) });
+        self.expiry_bounds = Some(Bounds {
+            not_before: boot + CLOCK_SETTLES,
+            at_latest: boot + asked.max(CLOCK_SETTLES),
+        });
         self.look_at_clock(self.started);
     }
 
@@ -58,18 +64,22 @@ impl Gate {
         {
             let due = bounds.due(expires_at, now);
             let next_look = now.boot + CLOCK_LOOK_PAUSE;
-            self.timers.set(Timer::Expiry, if due > next_look { next_look } else { due });
+            self.timers
+                .set(Timer::Expiry, if due > next_look { next_look } else { due });
         }
     }
 
     /// Whether the mode ends now that its timer fired; if not, the timer is set anew.
     pub(crate) fn is_expired(&mut self, now: Timestamp) -> bool {
-        let (Some(bounds), Some(expires_at)) = (self.expiry_bounds, self.mode.expires_at) else { return true };
+        let (Some(bounds), Some(expires_at)) = (self.expiry_bounds, self.mode.expires_at) else {
+            return true;
+        };
         let due = bounds.due(expires_at, now);
         if due <= now.boot {
             return true;
         }
-        self.timers.set(Timer::Expiry, due.min(now.boot + CLOCK_LOOK_PAUSE));
+        self.timers
+            .set(Timer::Expiry, due.min(now.boot + CLOCK_LOOK_PAUSE));
         false
     }
 
@@ -90,8 +100,14 @@ impl Gate {
 
     /// The mode as it is told: when it ends, by the wall clock as it stands now, which may have been set since.
     pub(crate) fn told_mode(&self, now: Timestamp) -> ModeState {
-        let expires_at = self.mode.expires_at.map(|expires_at| self.told_expiry(expires_at, now));
-        ModeState { expires_at, ..self.mode.clone() }
+        let expires_at = self
+            .mode
+            .expires_at
+            .map(|expires_at| self.told_expiry(expires_at, now));
+        ModeState {
+            expires_at,
+            ..self.mode.clone()
+        }
     }
 
     /// When the mode ends, by the wall clock as it stands now.
@@ -100,9 +116,15 @@ impl Gate {
             Some(bounds) => Some(bounds.due(expires_at, now)),
             None => self.timers.at(Timer::Expiry),
         };
-        let Some(due) = due.filter(|due| *due > now.boot) else { return expires_at };
+        let Some(due) = due.filter(|due| *due > now.boot) else {
+            return expires_at;
+        };
         let by_now = now.wall + due.saturating_sub(now.boot);
         let difference = by_now.since(expires_at).max(expires_at.since(by_now));
-        if difference < CLOCK_STEP { expires_at } else { by_now }
+        if difference < CLOCK_STEP {
+            expires_at
+        } else {
+            by_now
+        }
     }
 }

@@ -75,7 +75,10 @@ impl Gate {
 
     /// The same, with the effects behind those of the steps before it: for whoever commits many steps at once.
     pub fn step_into(&mut self, now: Timestamp, input: Input, effects: &mut Effects) {
-        let mut turn = Turn { now, effects: std::mem::take(effects) };
+        let mut turn = Turn {
+            now,
+            effects: std::mem::take(effects),
+        };
         // Before the start there was no gate whose deadlines could have come.
         if !matches!(input, Input::Started(_)) {
             // A renewal that came in time counts, however late it is heard of here.
@@ -87,8 +90,19 @@ impl Gate {
             self.fire_due(&mut turn);
         }
         match input {
-            Input::Ask { ticket, actor, request } => {
-                if let Some(answer) = self.ask(&mut turn, Asked { ticket, actor, request }) {
+            Input::Ask {
+                ticket,
+                actor,
+                request,
+            } => {
+                if let Some(answer) = self.ask(
+                    &mut turn,
+                    Asked {
+                        ticket,
+                        actor,
+                        request,
+                    },
+                ) {
                     turn.effects.acts.push(Act::Answer(ticket, answer));
                 }
             }
@@ -97,7 +111,10 @@ impl Gate {
             Input::Tick => {}
             Input::Cluster(change) => self.cluster(&mut turn, change),
             Input::Etcd(heard) => self.heard(&mut turn, heard),
-            Input::StorageFailed { refused, generations } => self.storage_failed(&mut turn, (&refused, &generations)),
+            Input::StorageFailed {
+                refused,
+                generations,
+            } => self.storage_failed(&mut turn, (&refused, &generations)),
             Input::StorageRestored => self.storage_restored(&mut turn),
             Input::Sora(input) => self.sora(&mut turn, input),
             Input::Webhooks(webhooks) => self.change_webhooks(&mut turn, webhooks),
@@ -105,8 +122,11 @@ impl Gate {
         }
         self.publish(&mut turn);
         self.settle_waits(&mut turn);
-        if std::mem::replace(&mut self.vanished_recorded, self.vanished_held) != self.vanished_held {
-            turn.effects.records.push(Record::VanishedHeld(self.vanished_held));
+        if std::mem::replace(&mut self.vanished_recorded, self.vanished_held) != self.vanished_held
+        {
+            turn.effects
+                .records
+                .push(Record::VanishedHeld(self.vanished_held));
         }
         *effects = turn.effects;
     }
@@ -117,19 +137,37 @@ impl Gate {
     }
 
     fn ask(&mut self, turn: &mut Turn, asked: Asked) -> Option<Answer> {
-        let Asked { ticket, actor, request } = asked;
+        let Asked {
+            ticket,
+            actor,
+            request,
+        } = asked;
         let answer = match request {
             GateRequest::GetMode => Ok(Reply::Mode(Box::new(self.told_mode(turn.now)))),
-            GateRequest::ChangeMode(change) => return self.change_mode(turn, ticket, (*change, &actor)),
+            GateRequest::ChangeMode(change) => {
+                return self.change_mode(turn, ticket, (*change, &actor));
+            }
             GateRequest::GetStatus => Ok(Reply::Status(Box::new(self.status(turn.now)))),
             GateRequest::ListClusterNodes(list) => return self.list_nodes(turn, ticket, list),
-            GateRequest::ListModeChanges(list) => Ok(Reply::ModeChanges(self.list_mode_changes(&list))),
-            GateRequest::Connect(connect) => return self.connect(turn, ticket, connect).map(|decided| decided.map(Reply::Decision)),
-            GateRequest::Report(report) => Ok(Reply::Reported(self.report(turn, ticket.socket, report))),
+            GateRequest::ListModeChanges(list) => {
+                Ok(Reply::ModeChanges(self.list_mode_changes(&list)))
+            }
+            GateRequest::Connect(connect) => {
+                return self
+                    .connect(turn, ticket, connect)
+                    .map(|decided| decided.map(Reply::Decision));
+            }
+            GateRequest::Report(report) => {
+                Ok(Reply::Reported(self.report(turn, ticket.socket, report)))
+            }
             GateRequest::Disconnect(gone) => Ok(Reply::Disconnected(self.disconnect(turn, &gone))),
             GateRequest::End(end) => match self.sessions_to_end(&end) {
                 Ok(sessions) => {
-                    turn.effects.acts.push(Act::End { ticket, actor, sessions });
+                    turn.effects.acts.push(Act::End {
+                        ticket,
+                        actor,
+                        sessions,
+                    });
                     return None;
                 }
                 Err(error) => Err(error),
@@ -137,21 +175,33 @@ impl Gate {
             GateRequest::Explain(explain) => return self.explain(turn, ticket, explain),
             GateRequest::List(list) => self.list(&list).map(Reply::Page),
             GateRequest::Wait(wait) => return self.wait(turn, ticket, *wait),
-            GateRequest::ListDeliveries(list) => self.list_deliveries(turn.now, &list).map(Reply::Deliveries),
-            GateRequest::PurgeClusterNode(purge) => return self.purge(turn, ticket, (purge, &actor)),
+            GateRequest::ListDeliveries(list) => {
+                self.list_deliveries(turn.now, &list).map(Reply::Deliveries)
+            }
+            GateRequest::PurgeClusterNode(purge) => {
+                return self.purge(turn, ticket, (purge, &actor));
+            }
             GateRequest::InitCluster(init) => return self.init_cluster(turn, ticket, &init),
             GateRequest::Grant => Ok(Reply::Granted(self.grant(turn.now.boot))),
-            GateRequest::Acknowledge(it) => {
-                Ok(Reply::Acknowledged(self.acknowledge(turn, Acknowledgement { id: it.id, by: ticket.socket })))
-            }
-            GateRequest::ResendDelivery(resend) => self.resend_delivery(turn, resend.id).map(|it| Reply::Delivery(Box::new(it))),
+            GateRequest::Acknowledge(it) => Ok(Reply::Acknowledged(self.acknowledge(
+                turn,
+                Acknowledgement {
+                    id: it.id,
+                    by: ticket.socket,
+                },
+            ))),
+            GateRequest::ResendDelivery(resend) => self
+                .resend_delivery(turn, resend.id)
+                .map(|it| Reply::Delivery(Box::new(it))),
         };
         Some(answer)
     }
 
     fn fire_due(&mut self, turn: &mut Turn) {
         for _ in 0..TIMERS_PER_STEP {
-            let Some(timer) = self.timers.take_due(turn.now.boot) else { return };
+            let Some(timer) = self.timers.take_due(turn.now.boot) else {
+                return;
+            };
             match timer {
                 Timer::Membership => self.watch_right(turn),
                 Timer::Fence(id) => self.tell_fence(turn, id),
@@ -170,7 +220,11 @@ impl Gate {
         }
     }
 
-    fn storage_failed(&mut self, turn: &mut Turn, (refused, generations): (&[ConnectionId], &[u64])) {
+    fn storage_failed(
+        &mut self,
+        turn: &mut Turn,
+        (refused, generations): (&[ConnectionId], &[u64]),
+    ) {
         for connection_id in refused {
             if let Some(slot) = self.sessions.find(connection_id) {
                 self.end(turn, slot, EndReason::Denied);

@@ -17,7 +17,10 @@ pub(crate) struct Hashing {
 
 impl Hashing {
     pub(crate) fn new(seed: u64, shared: u64) -> Self {
-        Self { seed, shared: SharedSeed::from_u64(shared) }
+        Self {
+            seed,
+            shared: SharedSeed::from_u64(shared),
+        }
     }
 
     pub(crate) fn hash(&self, id: &[u8]) -> u64 {
@@ -34,18 +37,27 @@ pub(crate) struct Index {
 impl Index {
     /// With this many tables: a power of two, at most 65,536.
     pub(crate) fn new(shards: u32) -> Self {
-        Self { shards: (0..shards.next_power_of_two()).map(|_| HashTable::new()).collect() }
+        Self {
+            shards: (0..shards.next_power_of_two())
+                .map(|_| HashTable::new())
+                .collect(),
+        }
     }
 
     /// Makes room for so many at once, where it is known that they come: growing step by step hashes each of them several times.
     pub(crate) fn reserve(&mut self, rows: usize, hash_of: impl Fn(Slot) -> u64) {
         let each = rows / self.shards.len();
-        self.shards.iter_mut().for_each(|table| table.reserve(each, |&slot| hash_of(slot)));
+        self.shards
+            .iter_mut()
+            .for_each(|table| table.reserve(each, |&slot| hash_of(slot)));
     }
 
     pub(crate) fn find(&self, hash: u64, is_it: impl FnMut(Slot) -> bool) -> Option<Slot> {
         let mut is_it = is_it;
-        self.shards.get(self.shard(hash))?.find(hash, |&slot| is_it(slot)).copied()
+        self.shards
+            .get(self.shard(hash))?
+            .find(hash, |&slot| is_it(slot))
+            .copied()
     }
 
     pub(crate) fn insert(&mut self, hash: u64, slot: Slot, hash_of: impl Fn(Slot) -> u64) {
@@ -57,7 +69,9 @@ impl Index {
 
     pub(crate) fn remove(&mut self, hash: u64, slot: Slot, hash_of: impl Fn(Slot) -> u64) {
         let shard = self.shard(hash);
-        let Some(table) = self.shards.get_mut(shard) else { return };
+        let Some(table) = self.shards.get_mut(shard) else {
+            return;
+        };
         if let Ok(entry) = table.find_entry(hash, |&other| other == slot) {
             entry.remove();
         }

@@ -56,10 +56,22 @@ impl Known {
             SoraFeed::None | SoraFeed::Webhooks => None,
         };
         match settings.sora.feed {
-            SoraFeed::None => Self { socket: settings.assume_complete, socket_contact: None, sora: None },
+            SoraFeed::None => Self {
+                socket: settings.assume_complete,
+                socket_contact: None,
+                sora: None,
+            },
             SoraFeed::Webhooks | SoraFeed::WebhooksAndApi => {
-                let sora = SoraTruth { is_known: settings.assume_complete, last_contact: None, api: api() };
-                Self { socket: true, socket_contact: None, sora: Some(sora) }
+                let sora = SoraTruth {
+                    is_known: settings.assume_complete,
+                    last_contact: None,
+                    api: api(),
+                };
+                Self {
+                    socket: true,
+                    socket_contact: None,
+                    sora: Some(sora),
+                }
             }
         }
     }
@@ -94,7 +106,10 @@ impl Known {
 
     /// Whether what is known is known to be so still.
     pub(crate) fn is_confirmed(&self) -> bool {
-        self.is_known() && self.polls().is_none_or(|polls| polls.confirm_from.is_none())
+        self.is_known()
+            && self
+                .polls()
+                .is_none_or(|polls| polls.confirm_from.is_none())
     }
 
     fn polls(&self) -> Option<&Polls> {
@@ -132,7 +147,9 @@ impl Gate {
     }
 
     pub(crate) fn want_poll(&mut self, turn: &mut Turn) {
-        let Some(polls) = self.known.polls_mut() else { return };
+        let Some(polls) = self.known.polls_mut() else {
+            return;
+        };
         polls.poll = match polls.poll {
             Poll::Resting => {
                 turn.effects.acts.push(Act::Poll);
@@ -166,13 +183,19 @@ impl Gate {
     }
 
     fn poll_over(&mut self, turn: &mut Turn) {
-        let Some(polls) = self.known.polls_mut() else { return };
+        let Some(polls) = self.known.polls_mut() else {
+            return;
+        };
         let (was, failed) = (std::mem::take(&mut polls.poll), polls.problem.is_some());
         if was == Poll::UnderWayAndWanted {
             return self.want_poll(turn);
         }
         let is_urgent = failed || self.mode.mode.is_block() || !self.known.is_known();
-        let pause = if is_urgent { POLL_PAUSE_BLOCKED } else { POLL_PAUSE };
+        let pause = if is_urgent {
+            POLL_PAUSE_BLOCKED
+        } else {
+            POLL_PAUSE
+        };
         self.timers.set(Timer::Poll, turn.now.boot + pause);
     }
 
@@ -195,7 +218,14 @@ impl Gate {
             let problem = sora.api.as_ref().and_then(|polls| polls.problem.clone());
             let (name, last_contact) = ("sora".to_owned(), sora.last_contact);
             let (incomplete_reason, hint) = why(!complete);
-            sources.push(Source { name, complete, incomplete_reason, hint, last_contact, problem });
+            sources.push(Source {
+                name,
+                complete,
+                incomplete_reason,
+                hint,
+                last_contact,
+                problem,
+            });
         }
         sources
     }
@@ -205,23 +235,48 @@ impl Gate {
         let node = &self.node_name;
         let since = match self.settings.storage.state {
             StorageState::Failed => "could not use its stored state when it started",
-            StorageState::Ok | StorageState::Memory => "was started beside an SFU that may already have had sessions",
+            StorageState::Ok | StorageState::Memory => {
+                "was started beside an SFU that may already have had sessions"
+            }
         };
         let Some(sora) = &self.known.sora else {
-            let reason = format!("soramoded on {node} has received no complete Report, and {since}");
-            return (reason, Some("Send a complete Report from the signalling server"));
+            let reason =
+                format!("soramoded on {node} has received no complete Report, and {since}");
+            return (
+                reason,
+                Some("Send a complete Report from the signalling server"),
+            );
         };
-        let problem = |polls: &Polls| polls.problem.as_ref().map(|problem| format!(" ({problem})")).unwrap_or_default();
+        let problem = |polls: &Polls| {
+            polls
+                .problem
+                .as_ref()
+                .map(|problem| format!(" ({problem})"))
+                .unwrap_or_default()
+        };
         match &sora.api {
             None => (
-                format!("soramoded on {node} has no --sora-api, so it cannot ask Sora for its sessions, and {since}"),
-                Some("Restart soramoded with --sora-api; or, if it always starts before Sora, with --assume-complete"),
+                format!(
+                    "soramoded on {node} has no --sora-api, so it cannot ask Sora for its sessions, and {since}"
+                ),
+                Some(
+                    "Restart soramoded with --sora-api; or, if it always starts before Sora, with --assume-complete",
+                ),
             ),
             Some(polls) if !sora.is_known => (
-                format!("soramoded on {node} has had no usable answer from Sora's API{}, and {since}", problem(polls)),
+                format!(
+                    "soramoded on {node} has had no usable answer from Sora's API{}, and {since}",
+                    problem(polls)
+                ),
                 Some("Check --sora-api, and that Sora runs"),
             ),
-            Some(polls) => (format!("Sora's API has yet to confirm the sessions of soramoded on {node}{}", problem(polls)), None),
+            Some(polls) => (
+                format!(
+                    "Sora's API has yet to confirm the sessions of soramoded on {node}{}",
+                    problem(polls)
+                ),
+                None,
+            ),
         }
     }
 }

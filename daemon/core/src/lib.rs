@@ -3,6 +3,8 @@
 //! Pure: it is given the time, a seed and what happened, and answers with what is to be kept and done. No I/O, no clock,
 //! no async, no lock, and no hash order that can be seen.
 
+#![warn(clippy::wildcard_enum_match_arm)]
+
 mod admission;
 mod check;
 pub mod cluster;

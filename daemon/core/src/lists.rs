@@ -3,9 +3,12 @@
 use soramode_protocol::end::{End, EndSession};
 use soramode_protocol::error::Error;
 use soramode_protocol::mode::{ListModeChanges, ModeChanges};
-use soramode_protocol::node::{ClusterNode, ClusterNodes, Membership, Status, Storage, StorageState};
+use soramode_protocol::node::{
+    ClusterNode, ClusterNodes, Membership, Status, Storage, StorageState,
+};
 use soramode_protocol::session::{
-    Connections, GetSession, LIST_LIMIT_DEFAULT, ListConnections, ListRequest, ListSessions, Page, Session, SessionDetail, Sessions,
+    Connections, GetSession, LIST_LIMIT_DEFAULT, ListConnections, ListRequest, ListSessions, Page,
+    Session, SessionDetail, Sessions,
 };
 use soramode_protocol::time::Time;
 use soramode_protocol::version::{PROTOCOL, VERSION};
@@ -31,7 +34,10 @@ impl Gate {
             rejected: self.rejected.clone(),
             deliveries: self.deliveries.counts(),
             end_subscribers: 0,
-            storage: Storage { state: self.storage, path: self.settings.storage.path.clone() },
+            storage: Storage {
+                state: self.storage,
+                path: self.settings.storage.path.clone(),
+            },
             version: VERSION.to_owned(),
             protocol: PROTOCOL,
             uptime_seconds: now.boot.saturating_sub(self.started.boot).as_secs(),
@@ -46,7 +52,9 @@ impl Gate {
 
     /// Warning that a node which closed itself waits for an operator, also when it could open again.
     fn closed_for_storage(&self) -> Option<String> {
-        let is_closed = self.mode.actor == BY_STORAGE && self.mode.mode.is_block() && self.storage != StorageState::Failed;
+        let is_closed = self.mode.actor == BY_STORAGE
+            && self.mode.mode.is_block()
+            && self.storage != StorageState::Failed;
         is_closed.then(|| {
             "the node closed itself because its state could not be written. The state can be written again, and the node stays closed until \
              you run: soramode set normal"
@@ -55,13 +63,20 @@ impl Gate {
     }
 
     pub(crate) fn oldest_session(&self) -> Option<Session> {
-        self.sessions.by_age(None).next().and_then(|slot| self.sessions.view_session(slot))
+        self.sessions
+            .by_age(None)
+            .next()
+            .and_then(|slot| self.sessions.view_session(slot))
     }
 
     /// This node: all of them where there is no cluster, and all that it can vouch for where there is one.
     pub(crate) fn list_cluster_nodes(&self) -> ClusterNodes {
         if let Some(nodes) = self.cluster_nodes() {
-            return ClusterNodes { nodes, counted_at: None, problem: None };
+            return ClusterNodes {
+                nodes,
+                counted_at: None,
+                problem: None,
+            };
         }
         let node = ClusterNode {
             node_name: self.settings.node_name.clone(),
@@ -79,23 +94,40 @@ impl Gate {
             version: Some(VERSION.to_owned()),
             orphaned_channels: None,
         };
-        ClusterNodes { nodes: vec![node], counted_at: None, problem: None }
+        ClusterNodes {
+            nodes: vec![node],
+            counted_at: None,
+            problem: None,
+        }
     }
 
     pub(crate) fn list_mode_changes(&self, list: &ListModeChanges) -> ModeChanges {
-        ModeChanges { changes: self.mode_changes.iter().rev().take(rows(list.limit)).cloned().collect() }
+        ModeChanges {
+            changes: self
+                .mode_changes
+                .iter()
+                .rev()
+                .take(rows(list.limit))
+                .cloned()
+                .collect(),
+        }
     }
 
     /// The sessions that an `End` names, the oldest first.
     pub(crate) fn sessions_to_end(&self, end: &End) -> Refusable<Vec<EndSession>> {
         let view = |slot| {
             let session = self.sessions.view_session(slot)?;
-            Some(EndSession { channel_id: session.channel_id, session_id: session.session_id })
+            Some(EndSession {
+                channel_id: session.channel_id,
+                session_id: session.session_id,
+            })
         };
         match &end.channel_id {
             Some(channel_id) => {
                 let session = self.sessions.find_session(channel_id).and_then(view);
-                session.map(|session| vec![session]).ok_or_else(|| Error::no_session(channel_id))
+                session
+                    .map(|session| vec![session])
+                    .ok_or_else(|| Error::no_session(channel_id))
             }
             None => Ok(self.sessions.by_age(None).filter_map(view).collect()),
         }
@@ -104,7 +136,9 @@ impl Gate {
     pub(crate) fn list(&self, list: &ListRequest) -> Refusable<Page> {
         match list {
             ListRequest::Sessions(list) => self.list_sessions(list).map(Page::Sessions),
-            ListRequest::Session(get) => self.get_session(get).map(|session| Page::Session(Box::new(session))),
+            ListRequest::Session(get) => self
+                .get_session(get)
+                .map(|session| Page::Session(Box::new(session))),
             ListRequest::Connections(list) => self.list_connections(list).map(Page::Connections),
         }
     }
@@ -112,17 +146,30 @@ impl Gate {
     fn list_sessions(&self, list: &ListSessions) -> Refusable<Sessions> {
         let after = list.cursor.as_deref().map(read_cursor).transpose()?;
         if let Some(channel_id) = &list.channel_id {
-            let session = self.sessions.find_session(channel_id).filter(|_| after.is_none());
+            let session = self
+                .sessions
+                .find_session(channel_id)
+                .filter(|_| after.is_none());
             return Ok(Sessions {
-                sessions: session.and_then(|slot| self.sessions.view_session(slot)).into_iter().collect(),
+                sessions: session
+                    .and_then(|slot| self.sessions.view_session(slot))
+                    .into_iter()
+                    .collect(),
                 cursor: None,
             });
         }
         let mut slots = self.sessions.by_age(after).peekable();
         let page: Vec<Slot> = slots.by_ref().take(rows(list.limit)).collect();
         let given_last = page.last().copied().filter(|_| slots.peek().is_some());
-        let cursor = given_last.and_then(|slot| Some(write_cursor(self.sessions.session(slot)?.created_at, slot)));
-        Ok(Sessions { sessions: page.into_iter().filter_map(|slot| self.sessions.view_session(slot)).collect(), cursor })
+        let cursor = given_last
+            .and_then(|slot| Some(write_cursor(self.sessions.session(slot)?.created_at, slot)));
+        Ok(Sessions {
+            sessions: page
+                .into_iter()
+                .filter_map(|slot| self.sessions.view_session(slot))
+                .collect(),
+            cursor,
+        })
     }
 
     fn get_session(&self, get: &GetSession) -> Refusable<SessionDetail> {
@@ -133,23 +180,38 @@ impl Gate {
         };
         let after = get.cursor.as_deref().map(read_cursor).transpose()?;
         let page = self.page_of_session(slot, after, get.limit);
-        Ok(SessionDetail { session, connections: page.connections, cursor: page.cursor })
+        Ok(SessionDetail {
+            session,
+            connections: page.connections,
+            cursor: page.cursor,
+        })
     }
 
     fn list_connections(&self, list: &ListConnections) -> Refusable<Connections> {
         let after = list.cursor.as_deref().map(read_cursor).transpose()?;
         if let Some(channel_id) = &list.channel_id {
             let session = self.sessions.find_session(channel_id);
-            return Ok(session.map(|slot| self.page_of_session(slot, after, list.limit)).unwrap_or_default());
+            return Ok(session
+                .map(|slot| self.page_of_session(slot, after, list.limit))
+                .unwrap_or_default());
         }
         let first = after.map_or(0, |(_, slot)| slot.saturating_add(1));
-        let mut slots = self.sessions.connections_from(first).map(|(slot, _)| slot).peekable();
+        let mut slots = self
+            .sessions
+            .connections_from(first)
+            .map(|(slot, _)| slot)
+            .peekable();
         let page: Vec<Slot> = slots.by_ref().take(rows(list.limit)).collect();
         let given_last = page.last().copied().filter(|_| slots.peek().is_some());
         Ok(self.page(&page, given_last))
     }
 
-    fn page_of_session(&self, session: Slot, after: Option<(Time, Slot)>, limit: Option<u32>) -> Connections {
+    fn page_of_session(
+        &self,
+        session: Slot,
+        after: Option<(Time, Slot)>,
+        limit: Option<u32>,
+    ) -> Connections {
         let mut slots = self.sessions.of_session(session, after).peekable();
         let page: Vec<Slot> = slots.by_ref().take(rows(limit)).collect();
         let given_last = page.last().copied().filter(|_| slots.peek().is_some());
@@ -159,8 +221,12 @@ impl Gate {
     /// A page of these rows; `given_last` is its last row if another page follows.
     fn page(&self, slots: &[Slot], given_last: Option<Slot>) -> Connections {
         Connections {
-            connections: slots.iter().filter_map(|&slot| self.sessions.view_connection(slot)).collect(),
-            cursor: given_last.and_then(|slot| Some(write_cursor(self.sessions.row(slot)?.created_at, slot))),
+            connections: slots
+                .iter()
+                .filter_map(|&slot| self.sessions.view_connection(slot))
+                .collect(),
+            cursor: given_last
+                .and_then(|slot| Some(write_cursor(self.sessions.row(slot)?.created_at, slot))),
         }
     }
 }
@@ -175,8 +241,15 @@ fn write_cursor(created_at: Time, slot: Slot) -> String {
 }
 
 fn read_cursor(cursor: &str) -> Refusable<(Time, Slot)> {
-    let parts = cursor.rsplit_once('-').and_then(|(micros, slot)| Some((micros.parse().ok()?, slot.parse().ok()?)));
+    let parts = cursor
+        .rsplit_once('-')
+        .and_then(|(micros, slot)| Some((micros.parse().ok()?, slot.parse().ok()?)));
     parts
         .map(|(micros, slot)| (Time::from_micros(micros), slot))
-        .ok_or_else(|| Error::invalid_params("cursor", format_args!("got {cursor:?}, takes the cursor of the previous page")))
+        .ok_or_else(|| {
+            Error::invalid_params(
+                "cursor",
+                format_args!("got {cursor:?}, takes the cursor of the previous page"),
+            )
+        })
 }

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use soramode_protocol::error::Error;
 use soramode_protocol::event::EventKind;
-use soramode_protocol::mode::{ChangeMode, DatedModeChange, Mode, ModeChange, ModeChanged, ModeState};
+use soramode_protocol::mode::{
+    ChangeMode, DatedModeChange, Mode, ModeChange, ModeChanged, ModeState,
+};
 use soramode_protocol::node::{Membership, StorageState};
 use soramode_protocol::reply::{Answer, Reply};
 
@@ -36,7 +38,12 @@ enum Expiry {
 
 impl Gate {
     /// Changes the mode, whatever the other nodes of a cluster know of it.
-    pub(crate) fn change_mode_here(&mut self, turn: &mut Turn, change: ChangeMode, actor: &str) -> Answer {
+    pub(crate) fn change_mode_here(
+        &mut self,
+        turn: &mut Turn,
+        change: ChangeMode,
+        actor: &str,
+    ) -> Answer {
         self.may_change(turn.now, &change)?;
         let previous_mode = self.mode.mode;
         let changed = self.decide_change(change, actor);
@@ -52,7 +59,10 @@ impl Gate {
             generation: self.mode.generation,
             sessions: self.sessions.session_count(),
             connections: self.sessions.connection_count(),
-            expires_at: self.mode.expires_at.map(|expires_at| self.told_expiry(expires_at, turn.now)),
+            expires_at: self
+                .mode
+                .expires_at
+                .map(|expires_at| self.told_expiry(expires_at, turn.now)),
             warning: None,
             published: None,
         }))
@@ -66,8 +76,14 @@ impl Gate {
 
     fn check_conditions(&self, now: Timestamp, change: &ChangeMode) -> Refusable<()> {
         let mode_holds = change.if_mode.is_none_or(|mode| mode == self.mode.mode);
-        let generation_holds = change.if_generation.is_none_or(|generation| generation == self.mode.generation);
-        if mode_holds && generation_holds { Ok(()) } else { Err(Error::superseded(self.told_mode(now))) }
+        let generation_holds = change
+            .if_generation
+            .is_none_or(|generation| generation == self.mode.generation);
+        if mode_holds && generation_holds {
+            Ok(())
+        } else {
+            Err(Error::superseded(self.told_mode(now)))
+        }
     }
 
     fn check_may(&self, mode: Mode) -> Refusable<()> {
@@ -75,7 +91,9 @@ impl Gate {
             return Ok(());
         }
         match self.membership {
-            Membership::Isolated | Membership::Fenced => Err(Error::not_joined(self.membership, &self.mode)),
+            Membership::Isolated | Membership::Fenced => {
+                Err(Error::not_joined(self.membership, &self.mode))
+            }
             Membership::Standalone | Membership::Joined => Ok(()),
         }
     }
@@ -107,14 +125,30 @@ impl Gate {
         if is_same_mode && is_same_reason && is_same_expiry {
             return None;
         }
-        let reason = if is_same_mode { change.reason.or_else(|| self.mode.reason.clone()) } else { change.reason };
-        Some(Change { mode, actor: actor.to_owned(), on_behalf_of: change.on_behalf_of, reason, expiry })
+        let reason = if is_same_mode {
+            change.reason.or_else(|| self.mode.reason.clone())
+        } else {
+            change.reason
+        };
+        Some(Change {
+            mode,
+            actor: actor.to_owned(),
+            on_behalf_of: change.on_behalf_of,
+            reason,
+            expiry,
+        })
     }
 
     /// Changes the mode by itself; nothing if it is this one already.
     pub(crate) fn switch_mode(&mut self, turn: &mut Turn, mode: Mode, actor: &str) {
         if self.mode.mode != mode {
-            let change = Change { mode, actor: actor.to_owned(), on_behalf_of: None, reason: None, expiry: Expiry::None };
+            let change = Change {
+                mode,
+                actor: actor.to_owned(),
+                on_behalf_of: None,
+                reason: None,
+                expiry: Expiry::None,
+            };
             self.make_change(turn, change);
         }
     }
@@ -155,7 +189,10 @@ impl Gate {
             reason: self.mode.reason.clone(),
             expires_at,
         };
-        self.remember_change(DatedModeChange { timestamp: turn.now.wall, change: change.clone() });
+        self.remember_change(DatedModeChange {
+            timestamp: turn.now.wall,
+            change: change.clone(),
+        });
         self.emit(turn, EventKind::ModeChanged(Box::new(change)));
         self.waits.note(Changed::Mode);
     }
@@ -166,10 +203,20 @@ impl Gate {
         let (mode, actor) = (Mode::BlockNewConnection, BY_STORAGE);
         let reason = match refused {
             [] => return self.switch_mode(turn, mode, actor),
-            [generation] => format!("undoes generation {generation}, which was refused because it could not be written"),
-            [first, .., last] => format!("undoes generations {first} to {last}, which were refused because they could not be written"),
+            [generation] => format!(
+                "undoes generation {generation}, which was refused because it could not be written"
+            ),
+            [first, .., last] => format!(
+                "undoes generations {first} to {last}, which were refused because they could not be written"
+            ),
         };
-        let change = Change { mode, actor: actor.to_owned(), on_behalf_of: None, reason: Some(reason), expiry: Expiry::None };
+        let change = Change {
+            mode,
+            actor: actor.to_owned(),
+            on_behalf_of: None,
+            reason: Some(reason),
+            expiry: Expiry::None,
+        };
         self.make_change(turn, change);
     }
 
@@ -182,15 +229,26 @@ impl Gate {
             return;
         }
         let is_shut_out = matches!(self.membership, Membership::Isolated | Membership::Fenced);
-        let mode = if is_shut_out { Mode::Initial } else { Mode::Normal };
+        let mode = if is_shut_out {
+            Mode::Initial
+        } else {
+            Mode::Normal
+        };
         self.switch_mode(turn, mode, "system:expired");
     }
 
     pub(crate) fn cluster(&mut self, turn: &mut Turn, change: MembershipChange) {
         let (membership, switch) = match (change, self.mode.mode) {
-            (MembershipChange::Joined, Mode::Initial) => (Membership::Joined, Some((Mode::Normal, "system:joined"))),
-            (MembershipChange::Isolated, Mode::Normal) => (Membership::Isolated, Some((Mode::Initial, "system:isolated"))),
-            (MembershipChange::Fenced, Mode::Normal) => (Membership::Fenced, Some((Mode::Initial, "system:fenced"))),
+            (MembershipChange::Joined, Mode::Initial) => {
+                (Membership::Joined, Some((Mode::Normal, "system:joined")))
+            }
+            (MembershipChange::Isolated, Mode::Normal) => (
+                Membership::Isolated,
+                Some((Mode::Initial, "system:isolated")),
+            ),
+            (MembershipChange::Fenced, Mode::Normal) => {
+                (Membership::Fenced, Some((Mode::Initial, "system:fenced")))
+            }
             (MembershipChange::Joined, _) => (Membership::Joined, None),
             (MembershipChange::Isolated, _) => (Membership::Isolated, None),
             (MembershipChange::Fenced, _) => (Membership::Fenced, None),
@@ -222,10 +280,14 @@ impl Gate {
     /// Refusal of a mode that could not be kept. A state that was refused at the start is not looked at again.
     pub(crate) fn unwritable(&self) -> Error {
         match self.settings.storage.state {
-            StorageState::Failed => Error::storage_unavailable("it could not be used when soramoded started, and needs a restart")
-                .with_hint("Repair the state as soramode status says, then restart soramoded"),
-            StorageState::Ok | StorageState::Memory => Error::storage_unavailable("the node stays closed until it can")
-                .with_hint("Remove the cause that soramode status names, then run this again"),
+            StorageState::Failed => Error::storage_unavailable(
+                "it could not be used when soramoded started, and needs a restart",
+            )
+            .with_hint("Repair the state as soramode status says, then restart soramoded"),
+            StorageState::Ok | StorageState::Memory => {
+                Error::storage_unavailable("the node stays closed until it can")
+                    .with_hint("Remove the cause that soramode status names, then run this again")
+            }
         }
     }
 }

@@ -18,38 +18,77 @@ use crate::sora::Client;
 
 impl Gate {
     /// Sora's answer to a poll that began then, by the boot clock.
-    pub(crate) fn polled(&mut self, turn: &mut Turn, began: Duration, mut connections: Vec<PolledConnection>) {
+    pub(crate) fn polled(
+        &mut self,
+        turn: &mut Turn,
+        began: Duration,
+        mut connections: Vec<PolledConnection>,
+    ) {
         // The oldest first: they stand in their sessions in the order in which they came.
         connections.sort_by_key(|connection| connection.created_at);
-        let named: BTreeSet<Slot> = connections.into_iter().filter_map(|connection| self.take_polled(turn, began, connection)).collect();
+        let named: BTreeSet<Slot> = connections
+            .into_iter()
+            .filter_map(|connection| self.take_polled(turn, began, connection))
+            .collect();
         self.end_unnamed(turn, began, &named);
         self.end_empty(turn, began);
         self.poll_succeeded(turn, began);
     }
 
     /// A connection that Sora has. Gives its place, unless what is known is newer than the answer.
-    fn take_polled(&mut self, turn: &mut Turn, began: Duration, polled: PolledConnection) -> Option<Slot> {
-        let PolledConnection { channel_id, session_id, connection_id, client_id, created_at } = polled;
-        if self.sessions.find(&connection_id).is_none() && self.tombstones.ended_since(&connection_id, began.saturating_sub(POLL_GRACE)) {
+    fn take_polled(
+        &mut self,
+        turn: &mut Turn,
+        began: Duration,
+        polled: PolledConnection,
+    ) -> Option<Slot> {
+        let PolledConnection {
+            channel_id,
+            session_id,
+            connection_id,
+            client_id,
+            created_at,
+        } = polled;
+        if self.sessions.find(&connection_id).is_none()
+            && self
+                .tombstones
+                .ended_since(&connection_id, began.saturating_sub(POLL_GRACE))
+        {
             return None;
         }
         let session = self.sessions.find_session(&channel_id);
         let row = session.and_then(|slot| self.sessions.session(slot));
-        let is_other = row.is_some_and(|row| row.is_announced && session_id.as_ref().is_some_and(|id| *id != row.session_id));
+        let is_other = row.is_some_and(|row| {
+            row.is_announced && session_id.as_ref().is_some_and(|id| *id != row.session_id)
+        });
         let is_newer = row.is_some_and(|row| row.named.boot() + POLL_GRACE >= began);
         if is_other && is_newer {
             return self.sessions.find(&connection_id);
         }
-        let client = Client { channel_id, connection_id, client_id, created_at };
+        let client = Client {
+            channel_id,
+            connection_id,
+            client_id,
+            created_at,
+        };
         Some(self.take_live(turn, session_id, client))
     }
 
     fn end_unnamed(&mut self, turn: &mut Turn, began: Duration, named: &BTreeSet<Slot>) {
         let is_ghost = |slot: &Slot, row: &crate::rows::ConnectionRow| {
             let is_seen = row.door == Door::Sora && row.state == ConnectionState::Live;
-            is_seen && !named.contains(slot) && row.since.is_before(began.saturating_sub(POLL_GRACE), turn.now.boot)
+            is_seen
+                && !named.contains(slot)
+                && row
+                    .since
+                    .is_before(began.saturating_sub(POLL_GRACE), turn.now.boot)
         };
-        let ghosts: Vec<Slot> = self.sessions.connections_from(0).filter(|(slot, row)| is_ghost(slot, row)).map(|(slot, _)| slot).collect();
+        let ghosts: Vec<Slot> = self
+            .sessions
+            .connections_from(0)
+            .filter(|(slot, row)| is_ghost(slot, row))
+            .map(|(slot, _)| slot)
+            .collect();
         for slot in ghosts {
             self.end(turn, slot, EndReason::Reconciled);
         }
@@ -60,7 +99,9 @@ impl Gate {
         let max_linger = self.settings.sora.session_max_linger;
         let slots: Vec<Slot> = self.sessions.by_age(None).collect();
         for slot in slots {
-            let Some(row) = self.sessions.session_mut(slot) else { continue };
+            let Some(row) = self.sessions.session_mut(slot) else {
+                continue;
+            };
             if row.origin != Origin::Sora || row.live > 0 || row.pending > 0 {
                 continue;
             }

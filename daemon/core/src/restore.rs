@@ -21,7 +21,9 @@ use crate::member::Member;
 use crate::rows::{NewConnection, Origin, Since};
 use crate::sessions::Sessions;
 use crate::slab::Slot;
-use crate::snapshot::{Clustering, Seed, Settings, Snapshot, Stored, StoredConnection, StoredSession};
+use crate::snapshot::{
+    Clustering, Seed, Settings, Snapshot, Stored, StoredConnection, StoredSession,
+};
 use crate::timers::{Timer, Timers};
 use crate::tombstones::Tombstones;
 use crate::waits::Waits;
@@ -29,9 +31,26 @@ use crate::waits::Waits;
 impl Gate {
     /// Starts. `seed` is fresh from the system, never stored.
     pub fn restore(snapshot: Snapshot, seed: Seed) -> Self {
-        let Snapshot { settings, started, mut stored } = snapshot;
-        let member = settings.cluster.clone().map(|cluster| Box::new(Member::new(cluster, &mut stored)));
-        let Stored { mode, expires_at_boot, mut mode_changes, next_seq, sessions, mut connections, vanished_held, deliveries, .. } = stored;
+        let Snapshot {
+            settings,
+            started,
+            mut stored,
+        } = snapshot;
+        let member = settings
+            .cluster
+            .clone()
+            .map(|cluster| Box::new(Member::new(cluster, &mut stored)));
+        let Stored {
+            mode,
+            expires_at_boot,
+            mut mode_changes,
+            next_seq,
+            sessions,
+            mut connections,
+            vanished_held,
+            deliveries,
+            ..
+        } = stored;
         let mut random = ChaCha8Rng::from_seed(seed.0);
         let hashing = Hashing::new(random.next_u64(), random.next_u64());
         let before = mode.clone();
@@ -82,7 +101,9 @@ impl Gate {
 
     /// The first that happens after the start.
     pub(crate) fn begin(&mut self, turn: &mut Turn, host: Host) {
-        turn.effects.records.push(Record::Mode(Box::new(self.mode.clone())));
+        turn.effects
+            .records
+            .push(Record::Mode(Box::new(self.mode.clone())));
         if host == Host::Restarted && self.mode.expires_at.is_some() {
             // What was kept is of another boot.
             turn.effects.records.push(Record::ExpiresAtBoot(None));
@@ -98,7 +119,11 @@ impl Gate {
 
     /// Nobody outlives the machine.
     fn end_all(&mut self, turn: &mut Turn) {
-        let slots: Vec<Slot> = self.sessions.connections_from(0).map(|(slot, _)| slot).collect();
+        let slots: Vec<Slot> = self
+            .sessions
+            .connections_from(0)
+            .map(|(slot, _)| slot)
+            .collect();
         for slot in slots {
             self.end(turn, slot, EndReason::Reconciled);
         }
@@ -114,11 +139,25 @@ impl Gate {
 
     fn restore_sessions(&mut self, sessions: Vec<StoredSession>) {
         for stored in sessions {
-            let StoredSession { channel_id, session_id, created_at, origin, .. } = stored;
-            let slot = self.sessions.add_session(channel_id, session_id, Timestamp { wall: created_at, ..self.started });
+            let StoredSession {
+                channel_id,
+                session_id,
+                created_at,
+                origin,
+                ..
+            } = stored;
+            let slot = self.sessions.add_session(
+                channel_id,
+                session_id,
+                Timestamp {
+                    wall: created_at,
+                    ..self.started
+                },
+            );
             if let Some(row) = self.sessions.session_mut(slot) {
                 (row.origin, row.is_announced) = (origin, true);
-                (row.max_connections, row.total_connections) = (stored.max_connections, stored.total_connections);
+                (row.max_connections, row.total_connections) =
+                    (stored.max_connections, stored.total_connections);
             }
         }
     }
@@ -126,25 +165,61 @@ impl Gate {
     fn restore_connections(&mut self, connections: Vec<StoredConnection>) {
         let Timestamp { boot, .. } = self.started;
         for stored in connections {
-            let StoredConnection { connection_id, channel_id, client_id, created_at, state, door, is_bound } = stored;
+            let StoredConnection {
+                connection_id,
+                channel_id,
+                client_id,
+                created_at,
+                state,
+                door,
+                is_bound,
+            } = stored;
             // Of a session that nobody was seen in there is only who was let in.
             let session = self.sessions.find_session(&channel_id).unwrap_or_else(|| {
                 let session_id = SessionId::generate(self.random_bytes());
-                self.sessions.add_session(channel_id, session_id, Timestamp { wall: created_at, boot })
+                self.sessions.add_session(
+                    channel_id,
+                    session_id,
+                    Timestamp {
+                        wall: created_at,
+                        boot,
+                    },
+                )
             });
-            let new = NewConnection { connection_id, client_id, created_at, state, door, since: Since::at(boot) };
+            let new = NewConnection {
+                connection_id,
+                client_id,
+                created_at,
+                state,
+                door,
+                since: Since::at(boot),
+            };
             let slot = self.sessions.restore_connection(session, new);
             match state {
-                ConnectionState::Pending => self.timers.set(Timer::Pending(slot), boot + self.settings.pending_timeout),
+                ConnectionState::Pending => self
+                    .timers
+                    .set(Timer::Pending(slot), boot + self.settings.pending_timeout),
                 // Whoever is live was told of, and its session with it, whatever became of that one's row.
-                ConnectionState::Live => self.sessions.session_mut(session).into_iter().for_each(|row| row.is_announced = true),
+                ConnectionState::Live => self
+                    .sessions
+                    .session_mut(session)
+                    .into_iter()
+                    .for_each(|row| row.is_announced = true),
             }
             if is_bound {
                 self.sessions.bind(slot, Some(SocketId::BEFORE_START));
             }
         }
-        if self.sessions.bound_to(SocketId::BEFORE_START).next().is_some() {
-            self.timers.set(Timer::Grace(SocketId::BEFORE_START), boot + self.settings.socket_grace);
+        if self
+            .sessions
+            .bound_to(SocketId::BEFORE_START)
+            .next()
+            .is_some()
+        {
+            self.timers.set(
+                Timer::Grace(SocketId::BEFORE_START),
+                boot + self.settings.socket_grace,
+            );
         }
     }
 
@@ -153,7 +228,9 @@ impl Gate {
         let at = self.started.boot + self.settings.session_linger;
         for slot in self.sessions.by_age(None) {
             let row = self.sessions.session(slot);
-            if row.is_some_and(|row| row.origin == Origin::Gate && row.live == 0 && row.pending == 0) {
+            if row
+                .is_some_and(|row| row.origin == Origin::Gate && row.live == 0 && row.pending == 0)
+            {
                 self.timers.set(Timer::Linger(slot), at);
             }
         }
@@ -163,11 +240,19 @@ impl Gate {
 /// The mode at the start: the one that the operator says, else the stored one, as far as the cluster leaves it.
 fn start_mode(settings: &Settings, stored: Option<ModeState>, started: Timestamp) -> ModeState {
     let stored_mode = stored.as_ref().map(|state| state.mode);
-    let mode = match (settings.mode.map(Mode::from), stored_mode, settings.clustering) {
+    let mode = match (
+        settings.mode.map(Mode::from),
+        stored_mode,
+        settings.clustering,
+    ) {
         (Some(said), _, Clustering::Standalone) => said,
         (None, Some(stored), Clustering::Standalone) if stored != Mode::Initial => stored,
         (None, _, Clustering::Standalone) => Mode::Normal,
-        (Some(mode), _, Clustering::Clustered) | (None, Some(mode), Clustering::Clustered) if mode.is_block() => mode,
+        (Some(mode), _, Clustering::Clustered) | (None, Some(mode), Clustering::Clustered)
+            if mode.is_block() =>
+        {
+            mode
+        }
         (_, _, Clustering::Clustered) => Mode::Initial,
     };
     match stored {
@@ -182,21 +267,53 @@ fn opened_generation(now: &ModeState, changes: &[DatedModeChange]) -> u64 {
     if !now.mode.is_block() {
         return now.generation;
     }
-    let opened = changes.iter().rev().find_map(|DatedModeChange { change, .. }| match (change.previous_mode, change.mode) {
-        (_, mode) if !mode.is_block() => Some(change.generation),
-        (previous, _) if !previous.is_block() => Some(change.generation.saturating_sub(1)),
-        _ => None,
-    });
+    let opened = changes
+        .iter()
+        .rev()
+        .find_map(
+            |DatedModeChange { change, .. }| match (change.previous_mode, change.mode) {
+                (_, mode) if !mode.is_block() => Some(change.generation),
+                (previous, _) if !previous.is_block() => Some(change.generation.saturating_sub(1)),
+                _ => None,
+            },
+        );
     opened.unwrap_or(0)
 }
 
 fn start_state(mode: Mode, generation: u64, started: Timestamp) -> ModeState {
-    ModeState { mode, generation, since: started.wall, actor: "system:start".to_owned(), reason: None, expires_at: None, own_mode: None }
+    ModeState {
+        mode,
+        generation,
+        since: started.wall,
+        actor: "system:start".to_owned(),
+        reason: None,
+        expires_at: None,
+        own_mode: None,
+    }
 }
 
 /// The line of the history for a start that began with another mode than the one that was stored: there is no event that says it.
 pub fn start_change(before: &ModeState, state: &ModeState) -> Option<DatedModeChange> {
-    let ModeState { mode, generation, since, actor, reason, expires_at, .. } = state.clone();
-    let change = ModeChange { mode, previous_mode: before.mode, generation, actor, on_behalf_of: None, reason, expires_at };
-    (generation != before.generation).then_some(DatedModeChange { timestamp: since, change })
+    let ModeState {
+        mode,
+        generation,
+        since,
+        actor,
+        reason,
+        expires_at,
+        ..
+    } = state.clone();
+    let change = ModeChange {
+        mode,
+        previous_mode: before.mode,
+        generation,
+        actor,
+        on_behalf_of: None,
+        reason,
+        expires_at,
+    };
+    (generation != before.generation).then_some(DatedModeChange {
+        timestamp: since,
+        change,
+    })
 }

@@ -42,7 +42,10 @@ pub(crate) struct ConnectionRow {
 pub(crate) struct Since(u16);
 
 impl Since {
-    #[expect(clippy::cast_possible_truncation, reason = "what is cut off is what is not kept")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "what is cut off is what is not kept"
+    )]
     pub(crate) const fn at(boot: Duration) -> Self {
         Self(boot.as_secs() as u16)
     }
@@ -80,7 +83,11 @@ pub(crate) struct Link {
 
 impl Link {
     pub(crate) const fn of(row: &ConnectionRow) -> Self {
-        Self { session: row.session, previous: row.previous, next: row.next }
+        Self {
+            session: row.session,
+            previous: row.previous,
+            next: row.next,
+        }
     }
 }
 
@@ -132,7 +139,10 @@ mod tests {
         let seconds = Duration::from_secs_f64;
         let came = Since::at(seconds(100.9));
         assert!(!came.is_before(seconds(100.0), seconds(120.0)));
-        assert!(!came.is_before(seconds(101.0), seconds(120.0)), "rounding is not certainty");
+        assert!(
+            !came.is_before(seconds(101.0), seconds(120.0)),
+            "rounding is not certainty"
+        );
         assert!(came.is_before(seconds(102.1), seconds(120.0)));
         // Hours later it may be taken for young, but a young one is never taken for old.
         for hours in [9, 18, 19, 40] {
@@ -141,14 +151,24 @@ mod tests {
             assert!(!Since::at(ago(9.0)).is_before(ago(10.0), now), "{hours} h");
             assert!(!Since::at(now).is_before(ago(10.0), now), "{hours} h");
         }
-        assert!(came.is_before(seconds(32_400.0), seconds(32_410.0)), "9 h later");
-        assert!(!came.is_before(seconds(65_630.0), seconds(65_640.0)), "18 h 14 min later, for ten seconds");
+        assert!(
+            came.is_before(seconds(32_400.0), seconds(32_410.0)),
+            "9 h later"
+        );
+        assert!(
+            !came.is_before(seconds(65_630.0), seconds(65_640.0)),
+            "18 h 14 min later, for ten seconds"
+        );
         assert!(came.is_before(seconds(65_650.0), seconds(65_660.0)));
     }
 
     #[test]
     fn a_moment_is_the_one_that_it_was_made_of() {
-        for boot in [Duration::ZERO, Duration::from_nanos(1), Duration::new(86_400 * 365 * 500, 999_999_999)] {
+        for boot in [
+            Duration::ZERO,
+            Duration::from_nanos(1),
+            Duration::new(86_400 * 365 * 500, 999_999_999),
+        ] {
             assert_eq!(Moment::at(boot).boot(), boot);
         }
         assert!(Moment::at(Duration::MAX).boot() > Duration::from_hours(24 * 365 * 584));

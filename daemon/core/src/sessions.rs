@@ -16,7 +16,10 @@ use crate::slab::{Slab, Slot};
 const CONNECTION_SHARDS: u32 = 128;
 const CHANNEL_SHARDS: u32 = 128;
 
-#[expect(clippy::struct_field_names, reason = "sessions and connections are what the tables hold")]
+#[expect(
+    clippy::struct_field_names,
+    reason = "sessions and connections are what the tables hold"
+)]
 pub(crate) struct Sessions {
     hashing: Hashing,
     connections: Slab<ConnectionRow>,
@@ -60,12 +63,20 @@ impl Sessions {
 
     pub(crate) fn find(&self, connection_id: &ConnectionId) -> Option<Slot> {
         let hash = self.hashing.hash(connection_id.as_bytes());
-        self.by_connection.find(hash, |slot| self.connections.get(slot).is_some_and(|row| row.connection_id == *connection_id))
+        self.by_connection.find(hash, |slot| {
+            self.connections
+                .get(slot)
+                .is_some_and(|row| row.connection_id == *connection_id)
+        })
     }
 
     pub(crate) fn find_session(&self, channel_id: &ChannelId) -> Option<Slot> {
         let hash = self.hashing.hash(channel_id.as_bytes());
-        self.by_channel.find(hash, |slot| self.sessions.get(slot).is_some_and(|row| row.channel_id == *channel_id))
+        self.by_channel.find(hash, |slot| {
+            self.sessions
+                .get(slot)
+                .is_some_and(|row| row.channel_id == *channel_id)
+        })
     }
 
     pub(crate) fn row(&self, slot: Slot) -> Option<&ConnectionRow> {
@@ -82,13 +93,25 @@ impl Sessions {
 
     /// So many will come at once.
     pub(crate) fn expect(&mut self, sessions: usize, connections: usize) {
-        let Self { hashing, connections: rows, sessions: session_rows, by_connection, by_channel, .. } = self;
+        let Self {
+            hashing,
+            connections: rows,
+            sessions: session_rows,
+            by_connection,
+            by_channel,
+            ..
+        } = self;
         by_channel.reserve(sessions, |slot| hash_channel(session_rows, hashing, slot));
         by_connection.reserve(connections, |slot| hash_connection(rows, hashing, slot));
     }
 
     /// Makes a session without connections, not yet announced.
-    pub(crate) fn add_session(&mut self, channel_id: ChannelId, session_id: SessionId, now: Timestamp) -> Slot {
+    pub(crate) fn add_session(
+        &mut self,
+        channel_id: ChannelId,
+        session_id: SessionId,
+        now: Timestamp,
+    ) -> Slot {
         let created_at = now.wall;
         let hash = self.hashing.hash(channel_id.as_bytes());
         let slot = self.sessions.insert(SessionRow {
@@ -108,7 +131,8 @@ impl Sessions {
             last: NONE,
         });
         let (sessions, hashing) = (&self.sessions, &self.hashing);
-        self.by_channel.insert(hash, slot, |slot| hash_channel(sessions, hashing, slot));
+        self.by_channel
+            .insert(hash, slot, |slot| hash_channel(sessions, hashing, slot));
         self.by_age.insert((created_at, slot));
         slot
     }
@@ -116,17 +140,26 @@ impl Sessions {
     /// Takes a session away that has no connections.
     pub(crate) fn remove_session(&mut self, slot: Slot) -> Option<SessionRow> {
         let row = self.sessions.get(slot)?;
-        debug_assert!(row.first == NONE && row.live == 0 && row.pending == 0, "a session goes when its connections have gone");
-        let (hash, age) = (self.hashing.hash(row.channel_id.as_bytes()), (row.created_at, slot));
+        debug_assert!(
+            row.first == NONE && row.live == 0 && row.pending == 0,
+            "a session goes when its connections have gone"
+        );
+        let (hash, age) = (
+            self.hashing.hash(row.channel_id.as_bytes()),
+            (row.created_at, slot),
+        );
         let (sessions, hashing) = (&self.sessions, &self.hashing);
-        self.by_channel.remove(hash, slot, |slot| hash_channel(sessions, hashing, slot));
+        self.by_channel
+            .remove(hash, slot, |slot| hash_channel(sessions, hashing, slot));
         self.by_age.remove(&age);
         self.sessions.remove(slot)
     }
 
     /// Gives a session another time of creation.
     pub(crate) fn date_session(&mut self, slot: Slot, created_at: Time) {
-        let Some(row) = self.sessions.get_mut(slot) else { return };
+        let Some(row) = self.sessions.get_mut(slot) else {
+            return;
+        };
         self.by_age.remove(&(row.created_at, slot));
         row.created_at = created_at;
         self.by_age.insert((created_at, slot));
@@ -148,7 +181,9 @@ impl Sessions {
             since: new.since,
         });
         let (connections, hashing) = (&self.connections, &self.hashing);
-        self.by_connection.insert(hash, slot, |slot| hash_connection(connections, hashing, slot));
+        self.by_connection.insert(hash, slot, |slot| {
+            hash_connection(connections, hashing, slot)
+        });
         self.link(session, slot);
         self.count_in(session, state);
         slot
@@ -156,7 +191,10 @@ impl Sessions {
 
     /// The same of one that was there before the start, and was counted then.
     pub(crate) fn restore_connection(&mut self, session: Slot, new: NewConnection) -> Slot {
-        let counts = self.sessions.get(session).map(|row| (row.max_connections, row.total_connections));
+        let counts = self
+            .sessions
+            .get(session)
+            .map(|row| (row.max_connections, row.total_connections));
         let slot = self.add_connection(session, new);
         if let (Some(row), Some(counts)) = (self.sessions.get_mut(session), counts) {
             (row.max_connections, row.total_connections) = counts;
@@ -167,9 +205,13 @@ impl Sessions {
     /// Takes a connection away.
     pub(crate) fn remove_connection(&mut self, slot: Slot) -> Option<ConnectionRow> {
         self.bind(slot, None);
-        let hash = self.hashing.hash(self.connections.get(slot)?.connection_id.as_bytes());
+        let hash = self
+            .hashing
+            .hash(self.connections.get(slot)?.connection_id.as_bytes());
         let (connections, hashing) = (&self.connections, &self.hashing);
-        self.by_connection.remove(hash, slot, |slot| hash_connection(connections, hashing, slot));
+        self.by_connection.remove(hash, slot, |slot| {
+            hash_connection(connections, hashing, slot)
+        });
         let row = self.connections.remove(slot)?;
         self.unlink(Link::of(&row));
         self.count_out(row.session, row.state);
@@ -178,8 +220,13 @@ impl Sessions {
 
     /// A pending connection has been seen.
     pub(crate) fn make_live(&mut self, slot: Slot, now: Timestamp) {
-        let Some(row) = self.connections.get_mut(slot) else { return };
-        debug_assert!(row.state == ConnectionState::Pending, "a connection becomes live once");
+        let Some(row) = self.connections.get_mut(slot) else {
+            return;
+        };
+        debug_assert!(
+            row.state == ConnectionState::Pending,
+            "a connection becomes live once"
+        );
         row.state = ConnectionState::Live;
         (row.created_at, row.since) = (now.wall, Since::at(now.boot));
         let session = row.session;
@@ -189,7 +236,9 @@ impl Sessions {
 
     /// Puts a connection into another session of its channel.
     pub(crate) fn move_connection(&mut self, slot: Slot, session: Slot) {
-        let Some(row) = self.connections.get_mut(slot) else { return };
+        let Some(row) = self.connections.get_mut(slot) else {
+            return;
+        };
         let (left, state) = (Link::of(row), row.state);
         (row.session, row.next, row.previous) = (session, NONE, NONE);
         self.unlink(left);
@@ -235,7 +284,9 @@ impl Sessions {
 
     /// The same as the sockets know it.
     pub(crate) fn bound(&self) -> impl Iterator<Item = (Slot, SocketId)> {
-        self.by_socket.iter().flat_map(|(&socket, slots)| slots.iter().map(move |&slot| (slot, socket)))
+        self.by_socket
+            .iter()
+            .flat_map(|(&socket, slots)| slots.iter().map(move |&slot| (slot, socket)))
     }
 
     /// The connections that hang on a socket.
@@ -246,19 +297,31 @@ impl Sessions {
     /// Sessions from the oldest on, after a given one.
     pub(crate) fn by_age(&self, after: Option<(Time, Slot)>) -> impl Iterator<Item = Slot> {
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        self.by_age.range((start, Bound::Unbounded)).map(|&(_, slot)| slot)
+        self.by_age
+            .range((start, Bound::Unbounded))
+            .map(|&(_, slot)| slot)
     }
 
     /// Connections with their places, in a stable order, from a place on.
-    pub(crate) fn connections_from(&self, first: Slot) -> impl Iterator<Item = (Slot, &ConnectionRow)> {
+    pub(crate) fn connections_from(
+        &self,
+        first: Slot,
+    ) -> impl Iterator<Item = (Slot, &ConnectionRow)> {
         self.connections.iter_from(first)
     }
 
     /// A session's connections in the order in which they came, after a given one.
-    pub(crate) fn of_session(&self, session: Slot, after: Option<(Time, Slot)>) -> impl Iterator<Item = Slot> {
+    pub(crate) fn of_session(
+        &self,
+        session: Slot,
+        after: Option<(Time, Slot)>,
+    ) -> impl Iterator<Item = Slot> {
         let first = self.sessions.get(session).map_or(NONE, |row| row.first);
         let resumed = after.and_then(|(created_at, slot)| {
-            let row = self.connections.get(slot).filter(|row| row.session == session && row.created_at == created_at)?;
+            let row = self
+                .connections
+                .get(slot)
+                .filter(|row| row.session == session && row.created_at == created_at)?;
             Some(row.next)
         });
         // Whoever the reader saw last has left meanwhile: go by the time and the place instead.
@@ -270,13 +333,20 @@ impl Sessions {
             Some(slot)
         })
         .skip_while(move |&slot| {
-            seen_until.is_some_and(|until| self.connections.get(slot).is_some_and(|row| (row.created_at, slot) <= until))
+            seen_until.is_some_and(|until| {
+                self.connections
+                    .get(slot)
+                    .is_some_and(|row| (row.created_at, slot) <= until)
+            })
         })
     }
 
     /// The connection of a session that came last.
     pub(crate) fn last_of_session(&self, session: Slot) -> Option<Slot> {
-        self.sessions.get(session).map(|row| row.last).filter(|last| *last != NONE)
+        self.sessions
+            .get(session)
+            .map(|row| row.last)
+            .filter(|last| *last != NONE)
     }
 
     /// A session as lists show it.
@@ -319,30 +389,54 @@ impl Sessions {
         }
         let next = match self.connections.get_mut(previous) {
             Some(row) => std::mem::replace(&mut row.next, slot),
-            None => self.sessions.get_mut(session).map_or(NONE, |row| std::mem::replace(&mut row.first, slot)),
+            None => self
+                .sessions
+                .get_mut(session)
+                .map_or(NONE, |row| std::mem::replace(&mut row.first, slot)),
         };
         match self.connections.get_mut(next) {
             Some(row) => row.previous = slot,
-            None => self.sessions.get_mut(session).into_iter().for_each(|row| row.last = slot),
+            None => self
+                .sessions
+                .get_mut(session)
+                .into_iter()
+                .for_each(|row| row.last = slot),
         }
         if let Some(connection) = self.connections.get_mut(slot) {
             (connection.previous, connection.next) = (previous, next);
         }
     }
 
-    fn unlink(&mut self, Link { session, previous, next }: Link) {
+    fn unlink(
+        &mut self,
+        Link {
+            session,
+            previous,
+            next,
+        }: Link,
+    ) {
         match self.connections.get_mut(previous) {
             Some(row) => row.next = next,
-            None => self.sessions.get_mut(session).into_iter().for_each(|row| row.first = next),
+            None => self
+                .sessions
+                .get_mut(session)
+                .into_iter()
+                .for_each(|row| row.first = next),
         }
         match self.connections.get_mut(next) {
             Some(row) => row.previous = previous,
-            None => self.sessions.get_mut(session).into_iter().for_each(|row| row.last = previous),
+            None => self
+                .sessions
+                .get_mut(session)
+                .into_iter()
+                .for_each(|row| row.last = previous),
         }
     }
 
     fn count_in(&mut self, session: Slot, state: ConnectionState) {
-        let Some(row) = self.sessions.get_mut(session) else { return };
+        let Some(row) = self.sessions.get_mut(session) else {
+            return;
+        };
         row.empty_since = None;
         match state {
             ConnectionState::Pending => {
@@ -358,7 +452,9 @@ impl Sessions {
     }
 
     fn count_out(&mut self, session: Slot, state: ConnectionState) {
-        let Some(row) = self.sessions.get_mut(session) else { return };
+        let Some(row) = self.sessions.get_mut(session) else {
+            return;
+        };
         match state {
             ConnectionState::Pending => {
                 row.pending -= 1;
@@ -370,9 +466,13 @@ impl Sessions {
 }
 
 fn hash_channel(sessions: &Slab<SessionRow>, hashing: &Hashing, slot: Slot) -> u64 {
-    sessions.get(slot).map_or(0, |row| hashing.hash(row.channel_id.as_bytes()))
+    sessions
+        .get(slot)
+        .map_or(0, |row| hashing.hash(row.channel_id.as_bytes()))
 }
 
 fn hash_connection(connections: &Slab<ConnectionRow>, hashing: &Hashing, slot: Slot) -> u64 {
-    connections.get(slot).map_or(0, |row| hashing.hash(row.connection_id.as_bytes()))
+    connections
+        .get(slot)
+        .map_or(0, |row| hashing.hash(row.connection_id.as_bytes()))
 }

@@ -23,7 +23,10 @@ struct Chunk<T> {
 }
 
 impl<T> Chunk<T> {
-    const EMPTY: Self = Self { rows: Vec::new(), free: Vec::new() };
+    const EMPTY: Self = Self {
+        rows: Vec::new(),
+        free: Vec::new(),
+    };
 
     fn put(&mut self, row: T) -> u32 {
         if let Some(place) = self.free.pop()
@@ -50,7 +53,12 @@ impl<T> Chunk<T> {
 
 impl<T> Slab<T> {
     pub(crate) const fn new() -> Self {
-        Self { chunks: Vec::new(), open: BTreeSet::new(), spare: None, len: 0 }
+        Self {
+            chunks: Vec::new(),
+            open: BTreeSet::new(),
+            spare: None,
+            len: 0,
+        }
     }
 
     pub(crate) const fn len(&self) -> u64 {
@@ -58,16 +66,26 @@ impl<T> Slab<T> {
     }
 
     pub(crate) fn get(&self, slot: Slot) -> Option<&T> {
-        self.chunks.get((slot / CHUNK) as usize)?.rows.get((slot % CHUNK) as usize)?.as_ref()
+        self.chunks
+            .get((slot / CHUNK) as usize)?
+            .rows
+            .get((slot % CHUNK) as usize)?
+            .as_ref()
     }
 
     pub(crate) fn get_mut(&mut self, slot: Slot) -> Option<&mut T> {
-        self.chunks.get_mut((slot / CHUNK) as usize)?.rows.get_mut((slot % CHUNK) as usize)?.as_mut()
+        self.chunks
+            .get_mut((slot / CHUNK) as usize)?
+            .rows
+            .get_mut((slot % CHUNK) as usize)?
+            .as_mut()
     }
 
     pub(crate) fn insert(&mut self, row: T) -> Slot {
         let number = self.open_chunk();
-        let Some(chunk) = self.chunks.get_mut(number as usize) else { unreachable!("an open chunk is there") };
+        let Some(chunk) = self.chunks.get_mut(number as usize) else {
+            unreachable!("an open chunk is there")
+        };
         let place = chunk.put(row);
         self.spare.take_if(|spare| *spare == number);
         if chunk.is_full() {
@@ -81,7 +99,9 @@ impl<T> Slab<T> {
         let number = slot / CHUNK;
         let chunk = self.chunks.get_mut(number as usize)?;
         let row = chunk.rows.get_mut((slot % CHUNK) as usize)?.take()?;
-        chunk.free.push(u16::try_from(slot % CHUNK).unwrap_or_default());
+        chunk
+            .free
+            .push(u16::try_from(slot % CHUNK).unwrap_or_default());
         if chunk.is_empty() {
             match self.spare {
                 None => self.spare = Some(number),
@@ -95,12 +115,20 @@ impl<T> Slab<T> {
 
     /// Rows with their places, from `first` on, in the order of the places.
     pub(crate) fn iter_from(&self, first: Slot) -> impl Iterator<Item = (Slot, &T)> {
-        (first / CHUNK..).zip(self.chunks.iter().skip((first / CHUNK) as usize)).flat_map(move |(number, chunk)| {
-            let skipped = if number == first / CHUNK { first % CHUNK } else { 0 };
-            (skipped..)
-                .zip(chunk.rows.iter().skip(skipped as usize))
-                .filter_map(move |(place, row)| row.as_ref().map(|row| (number * CHUNK + place, row)))
-        })
+        (first / CHUNK..)
+            .zip(self.chunks.iter().skip((first / CHUNK) as usize))
+            .flat_map(move |(number, chunk)| {
+                let skipped = if number == first / CHUNK {
+                    first % CHUNK
+                } else {
+                    0
+                };
+                (skipped..)
+                    .zip(chunk.rows.iter().skip(skipped as usize))
+                    .filter_map(move |(place, row)| {
+                        row.as_ref().map(|row| (number * CHUNK + place, row))
+                    })
+            })
     }
 
     fn open_chunk(&mut self) -> u32 {
@@ -138,7 +166,14 @@ mod tests {
         for slot in slots {
             slab.remove(slot);
         }
-        assert_eq!(slab.chunks.iter().filter(|chunk| chunk.rows.capacity() > 0).count(), 1, "and one is kept");
+        assert_eq!(
+            slab.chunks
+                .iter()
+                .filter(|chunk| chunk.rows.capacity() > 0)
+                .count(),
+            1,
+            "and one is kept"
+        );
     }
 
     #[test]

@@ -100,7 +100,11 @@ pub struct SoraSettings {
 impl Default for SoraSettings {
     /// None.
     fn default() -> Self {
-        Self { feed: SoraFeed::None, admission: SoraAdmission::Enforced, session_max_linger: SESSION_MAX_LINGER_DEFAULT }
+        Self {
+            feed: SoraFeed::None,
+            admission: SoraAdmission::Enforced,
+            session_max_linger: SESSION_MAX_LINGER_DEFAULT,
+        }
     }
 }
 

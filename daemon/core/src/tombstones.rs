@@ -35,17 +35,25 @@ impl Tombstones {
 
     /// Whether it ended at that time or later.
     pub(crate) fn ended_since(&self, connection_id: &ConnectionId, moment: Duration) -> bool {
-        self.ended.get(connection_id).is_some_and(|ended| *ended >= moment)
+        self.ended
+            .get(connection_id)
+            .is_some_and(|ended| *ended >= moment)
     }
 
     fn forget_old(&mut self, now: Duration) {
-        while self.by_time.front().is_some_and(|&(ended, _)| now >= ended + TOMBSTONE_TIME) {
+        while self
+            .by_time
+            .front()
+            .is_some_and(|&(ended, _)| now >= ended + TOMBSTONE_TIME)
+        {
             self.forget_oldest();
         }
     }
 
     fn forget_oldest(&mut self) {
-        let Some((ended, connection_id)) = self.by_time.pop_front() else { return };
+        let Some((ended, connection_id)) = self.by_time.pop_front() else {
+            return;
+        };
         if self.ended.get(&connection_id) == Some(&ended) {
             self.ended.remove(&connection_id);
         }

@@ -81,7 +81,10 @@ impl Waits {
     fn insert(&mut self, waiting: Waiting) -> WaitId {
         self.last_id += 1;
         let id = self.last_id;
-        self.by_socket.entry(waiting.ticket.socket).or_default().insert(id);
+        self.by_socket
+            .entry(waiting.ticket.socket)
+            .or_default()
+            .insert(id);
         self.kind(waiting.wait.wait_for).ids.insert(id);
         self.under_way.insert(id, waiting);
         id
@@ -109,24 +112,39 @@ impl Waits {
 }
 
 impl Gate {
-    pub(crate) fn wait(&mut self, turn: &mut Turn, ticket: Ticket, mut wait: Wait) -> Option<Answer> {
+    pub(crate) fn wait(
+        &mut self,
+        turn: &mut Turn,
+        ticket: Ticket,
+        mut wait: Wait,
+    ) -> Option<Answer> {
         if let Err(error) = self.check_wait(&wait, ticket.socket) {
             return Some(Err(error));
         }
         if wait.wait_for == WaitFor::Drained {
             wait.generation.get_or_insert(self.mode.generation);
         }
-        let settle = wait.settle_seconds.map(duration).filter(|settle| !settle.is_zero());
+        let settle = wait
+            .settle_seconds
+            .map(duration)
+            .filter(|settle| !settle.is_zero());
         let is_over = self.is_superseded(&wait).then_some(Outcome::Superseded);
-        let is_over = is_over.or_else(|| (self.holds(&wait) && settle.is_none()).then_some(Outcome::Reached));
-        let is_over = is_over.or_else(|| (wait.timeout_seconds == Some(0.0)).then_some(Outcome::Timeout));
+        let is_over =
+            is_over.or_else(|| (self.holds(&wait) && settle.is_none()).then_some(Outcome::Reached));
+        let is_over =
+            is_over.or_else(|| (wait.timeout_seconds == Some(0.0)).then_some(Outcome::Timeout));
         if let Some(outcome) = is_over {
             return Some(Ok(self.wait_ended(turn, outcome)));
         }
         let (timeout, tells) = (wait.timeout_seconds, wait.progress_seconds.is_some());
-        let id = self.waits.insert(Waiting { ticket, wait, ended_before: self.sessions_ended });
+        let id = self.waits.insert(Waiting {
+            ticket,
+            wait,
+            ended_before: self.sessions_ended,
+        });
         if let Some(timeout) = timeout {
-            self.timers.set(Timer::GiveUp(id), turn.now.boot + duration(timeout));
+            self.timers
+                .set(Timer::GiveUp(id), turn.now.boot + duration(timeout));
         }
         if tells {
             self.wait_progress(turn, id);
@@ -139,16 +157,21 @@ impl Gate {
     fn check_wait(&self, wait: &Wait, socket: SocketId) -> Refusable<()> {
         if self.waits.count_of(socket) >= WAITS_MAX {
             let message = format!("this client already has {WAITS_MAX} waits under way");
-            return Err(Error::new(ErrorType::InvalidRequest, message).with_hint("Wait until some of them have ended"));
+            return Err(Error::new(ErrorType::InvalidRequest, message)
+                .with_hint("Wait until some of them have ended"));
         }
         match wait.wait_for {
             WaitFor::Drained if self.is_superseded(wait) => Ok(()),
-            WaitFor::Drained if !self.mode.mode.is_block() => Err(Error::cannot_drain(self.mode.mode)),
+            WaitFor::Drained if !self.mode.mode.is_block() => {
+                Err(Error::cannot_drain(self.mode.mode))
+            }
             WaitFor::Drained if !self.known.is_known_soon() && !wait.assume_complete => {
                 let (reason, remedy) = self.what_is_missing();
                 Err(Error::sessions_incomplete(&reason, remedy))
             }
-            WaitFor::Joined if self.membership == Membership::Standalone => Err(Error::cannot_join()),
+            WaitFor::Joined if self.membership == Membership::Standalone => {
+                Err(Error::cannot_join())
+            }
             WaitFor::Drained | WaitFor::Joined | WaitFor::Mode => Ok(()),
         }
     }
@@ -161,8 +184,14 @@ impl Gate {
     }
 
     fn evaluate(&mut self, turn: &mut Turn, id: WaitId) {
-        let Some(waiting) = self.waits.under_way.get(&id) else { return };
-        let settle = waiting.wait.settle_seconds.map(duration).filter(|settle| !settle.is_zero());
+        let Some(waiting) = self.waits.under_way.get(&id) else {
+            return;
+        };
+        let settle = waiting
+            .wait
+            .settle_seconds
+            .map(duration)
+            .filter(|settle| !settle.is_zero());
         let holds = self.holds(&waiting.wait);
         if self.is_superseded(&waiting.wait) {
             return self.end_wait(turn, id, Outcome::Superseded);
@@ -183,7 +212,9 @@ impl Gate {
         match wait.wait_for {
             WaitFor::Drained => {
                 let is_low = self.sessions.session_count() <= wait.max_sessions.unwrap_or(0);
-                self.mode.mode.is_block() && is_low && (wait.assume_complete || self.known.is_confirmed())
+                self.mode.mode.is_block()
+                    && is_low
+                    && (wait.assume_complete || self.known.is_confirmed())
             }
             WaitFor::Mode => wait.mode == Some(self.mode.mode),
             WaitFor::Joined => self.membership == Membership::Joined,
@@ -194,7 +225,9 @@ impl Gate {
     fn is_superseded(&self, wait: &Wait) -> bool {
         match (wait.wait_for, wait.generation) {
             (WaitFor::Drained, Some(generation)) => self.opened_generation > generation,
-            (WaitFor::Mode, Some(generation)) => self.mode.generation > generation && wait.mode != Some(self.mode.mode),
+            (WaitFor::Mode, Some(generation)) => {
+                self.mode.generation > generation && wait.mode != Some(self.mode.mode)
+            }
             (WaitFor::Drained | WaitFor::Mode, None) | (WaitFor::Joined, _) => false,
         }
     }
@@ -208,29 +241,46 @@ impl Gate {
     }
 
     pub(crate) fn wait_progress(&mut self, turn: &mut Turn, id: WaitId) {
-        let Some(waiting) = self.waits.under_way.get(&id) else { return };
-        let Some(pause) = waiting.wait.progress_seconds else { return };
+        let Some(waiting) = self.waits.under_way.get(&id) else {
+            return;
+        };
+        let Some(pause) = waiting.wait.progress_seconds else {
+            return;
+        };
         let progress = WaitProgress {
             sessions: self.sessions.session_count(),
             connections: self.sessions.connection_count(),
             oldest_session: self.oldest_session(),
             ended: self.sessions_ended - waiting.ended_before,
         };
-        turn.effects.acts.push(Act::Progress(waiting.ticket, Box::new(progress)));
-        self.timers.set(Timer::Progress(id), turn.now.boot + duration(pause));
+        turn.effects
+            .acts
+            .push(Act::Progress(waiting.ticket, Box::new(progress)));
+        self.timers
+            .set(Timer::Progress(id), turn.now.boot + duration(pause));
     }
 
     fn end_wait(&mut self, turn: &mut Turn, id: WaitId, outcome: Outcome) {
         if let Some(waiting) = self.drop_wait(id) {
             let ended = self.wait_ended(turn, outcome);
-            turn.effects.acts.push(Act::Answer(waiting.ticket, Ok(ended)));
+            turn.effects
+                .acts
+                .push(Act::Answer(waiting.ticket, Ok(ended)));
         }
     }
 
     fn wait_ended(&self, turn: &Turn, outcome: Outcome) -> Reply {
-        let oldest_sessions: Vec<Session> =
-            self.sessions.by_age(None).take(OLDEST_SESSIONS_MAX).filter_map(|slot| self.sessions.view_session(slot)).collect();
-        Reply::WaitEnded(Box::new(WaitEnded { outcome, status: self.status(turn.now), oldest_sessions }))
+        let oldest_sessions: Vec<Session> = self
+            .sessions
+            .by_age(None)
+            .take(OLDEST_SESSIONS_MAX)
+            .filter_map(|slot| self.sessions.view_session(slot))
+            .collect();
+        Reply::WaitEnded(Box::new(WaitEnded {
+            outcome,
+            status: self.status(turn.now),
+            oldest_sessions,
+        }))
     }
 
     /// Drops the waits of a client that is gone.
@@ -263,9 +313,17 @@ mod tests {
         let mut waits = Waits::default();
         for socket in 1..=sockets {
             for serial in 1..=each {
-                let wait_for = [WaitFor::Mode, WaitFor::Drained, WaitFor::Joined][usize::try_from(serial % 3).unwrap()];
-                let ticket = Ticket { socket: SocketId(socket), serial };
-                waits.insert(Waiting { ticket, wait: Wait::new(wait_for), ended_before: 0 });
+                let wait_for = [WaitFor::Mode, WaitFor::Drained, WaitFor::Joined]
+                    [usize::try_from(serial % 3).unwrap()];
+                let ticket = Ticket {
+                    socket: SocketId(socket),
+                    serial,
+                };
+                waits.insert(Waiting {
+                    ticket,
+                    wait: Wait::new(wait_for),
+                    ended_before: 0,
+                });
             }
         }
         waits
@@ -280,17 +338,29 @@ mod tests {
     fn a_change_has_those_evaluated_that_go_by_it_once() {
         let mut waits = waits(100, 3);
         for (changes, evaluated) in [
-            (&[Changed::Sessions, Changed::Sessions][..], &[WaitFor::Drained][..]),
+            (
+                &[Changed::Sessions, Changed::Sessions][..],
+                &[WaitFor::Drained][..],
+            ),
             (&[Changed::Mode], &[WaitFor::Drained, WaitFor::Mode]),
             (&[Changed::Membership], &[WaitFor::Joined]),
-            (&[Changed::Membership, Changed::Mode], &[WaitFor::Drained, WaitFor::Mode, WaitFor::Joined]),
+            (
+                &[Changed::Membership, Changed::Mode],
+                &[WaitFor::Drained, WaitFor::Mode, WaitFor::Joined],
+            ),
         ] {
             for change in changes {
                 waits.note(*change);
             }
             let ids = waits.take_changed();
             assert_eq!(ids.len(), 100 * evaluated.len(), "{changes:?}");
-            assert!(ids.is_sorted() && ids.iter().all(|id| evaluated.contains(&waits.under_way[id].wait.wait_for)), "{changes:?}");
+            assert!(
+                ids.is_sorted()
+                    && ids
+                        .iter()
+                        .all(|id| evaluated.contains(&waits.under_way[id].wait.wait_for)),
+                "{changes:?}"
+            );
             assert!(waits.take_changed().is_empty());
         }
     }
@@ -303,7 +373,21 @@ mod tests {
             assert_eq!(waits.remove(id).unwrap().ticket.socket, SocketId(2));
             assert!(waits.remove(id).is_none());
         }
-        assert_eq!((waits.count_of(SocketId(2)), waits.by_socket.len(), waits.under_way.len()), (0, 2, 6));
-        assert_eq!((waits.mode.ids.len(), waits.drained.ids.len(), waits.joined.ids.len()), (2, 2, 2));
+        assert_eq!(
+            (
+                waits.count_of(SocketId(2)),
+                waits.by_socket.len(),
+                waits.under_way.len()
+            ),
+            (0, 2, 6)
+        );
+        assert_eq!(
+            (
+                waits.mode.ids.len(),
+                waits.drained.ids.len(),
+                waits.joined.ids.len()
+            ),
+            (2, 2, 2)
+        );
     }
 }

@@ -61,43 +61,88 @@ pub(crate) async fn listen(address: SocketAddr, api: Arc<Api>) -> io::Result<Soc
             connections.spawn(async move {
                 let service = service_fn(|request| answer(Arc::clone(&api), request));
                 // A client that breaks off is its own affair.
-                Builder::new().serve_connection(TokioIo::new(stream), service).await.unwrap_or_default();
+                Builder::new()
+                    .serve_connection(TokioIo::new(stream), service)
+                    .await
+                    .unwrap_or_default();
             });
         }
     });
     Ok(bound)
 }
 
-async fn answer(api: Arc<Api>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
-    let target = request.headers().get(TARGET_HEADER).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
-    let body = request.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+async fn answer(
+    api: Arc<Api>,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let target = request
+        .headers()
+        .get(TARGET_HEADER)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default()
+        .to_owned();
+    let body = request
+        .into_body()
+        .collect()
+        .await
+        .map(http_body_util::Collected::to_bytes)
+        .unwrap_or_default();
     api.asked.lock().unwrap().push(target.clone());
     let fault = *api.fault.lock().unwrap();
     match fault {
         Fault::Hangs => std::future::pending().await,
-        Fault::Breaks => return Ok(respond(StatusCode::INTERNAL_SERVER_ERROR, "{\"error_type\":\"HandlerException\"}".to_owned())),
+        Fault::Breaks => {
+            return Ok(respond(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "{\"error_type\":\"HandlerException\"}".to_owned(),
+            ));
+        }
         Fault::Garbles => return Ok(respond(StatusCode::OK, "[{\"channel_id\":".to_owned())),
-        Fault::IsOld if !body.is_empty() => return Ok(respond(StatusCode::BAD_REQUEST, "{\"error_type\":\"InvalidJSON\"}".to_owned())),
+        Fault::IsOld if !body.is_empty() => {
+            return Ok(respond(
+                StatusCode::BAD_REQUEST,
+                "{\"error_type\":\"InvalidJSON\"}".to_owned(),
+            ));
+        }
         Fault::None | Fault::IsOld => {}
     }
-    let (status, said) = say(&api, Target::from_name(&target), &serde_json::from_slice(&body).unwrap_or_default());
+    let (status, said) = say(
+        &api,
+        Target::from_name(&target),
+        &serde_json::from_slice(&body).unwrap_or_default(),
+    );
     Ok(respond(status, said.to_string()))
 }
 
 fn say(api: &Api, target: Option<Target>, body: &Value) -> (StatusCode, Value) {
     let mut mode = api.mode.lock().unwrap();
     let said = match target {
-        Some(Target::ListConnections) => api.truth.lock().unwrap().connections.values().map(listed).collect(),
+        Some(Target::ListConnections) => api
+            .truth
+            .lock()
+            .unwrap()
+            .connections
+            .values()
+            .map(listed)
+            .collect(),
         Some(Target::GetMode) => json!({"mode": *mode}),
         Some(Target::ChangeMode) => {
-            body["mode"].as_str().unwrap_or_default().clone_into(&mut mode);
+            body["mode"]
+                .as_str()
+                .unwrap_or_default()
+                .clone_into(&mut mode);
             json!({"mode": *mode})
         }
-        Some(Target::ListClusterNodes) => json!([{"node_name": NODE_NAME, "mode": *mode, "connected": true, "sora_version": "2024.2.0"}]),
+        Some(Target::ListClusterNodes) => {
+            json!([{"node_name": NODE_NAME, "mode": *mode, "connected": true, "sora_version": "2024.2.0"}])
+        }
         Some(Target::DisconnectChannel) => {
             let channel_id = body["channel_id"].as_str().unwrap_or_default().to_owned();
             if api.truth.lock().unwrap().in_channel(&channel_id) == 0 {
-                return (StatusCode::BAD_REQUEST, json!({"error_type": "CHANNEL-NOT-FOUND"}));
+                return (
+                    StatusCode::BAD_REQUEST,
+                    json!({"error_type": "CHANNEL-NOT-FOUND"}),
+                );
             }
             api.disconnected.lock().unwrap().push(channel_id);
             json!({})
@@ -111,7 +156,10 @@ fn say(api: &Api, target: Option<Target>, body: &Value) -> (StatusCode, Value) {
             | Target::GetStatus,
         )
         | None => {
-            return (StatusCode::BAD_REQUEST, json!({"error_type": "SchemaNotFound"}));
+            return (
+                StatusCode::BAD_REQUEST,
+                json!({"error_type": "SchemaNotFound"}),
+            );
         }
     };
     (StatusCode::OK, said)
@@ -120,6 +168,8 @@ fn say(api: &Api, target: Option<Target>, body: &Value) -> (StatusCode, Value) {
 fn respond(status: StatusCode, body: String) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::from(body));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, "application/json".parse().unwrap());
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, "application/json".parse().unwrap());
     response
 }

@@ -4,7 +4,12 @@
 //! $ cargo run -p soramoded --example sora-standin -- --webhooks http://127.0.0.1:3100 --api 127.0.0.1:3001
 //! ```
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, clippy::indexing_slicing, reason = "a tool of the test suite")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::indexing_slicing,
+    reason = "a tool of the test suite"
+)]
 
 mod sora;
 
@@ -38,11 +43,20 @@ fn main() {
     let args = Args::parse();
     let mut sora = Standin::new(&args.webhooks, std::process::id().into());
     let api = sora.listen(args.api);
-    println!("webhooks go to {}, the API is at http://{api}. {HELP}", args.webhooks);
+    println!(
+        "webhooks go to {}, the API is at http://{api}. {HELP}",
+        args.webhooks
+    );
     // Those who connected, by number.
     let mut clients: Vec<(String, String)> = Vec::new();
     let (says, lines) = mpsc::channel();
-    thread::spawn(move || std::io::stdin().lock().lines().map_while(Result::ok).try_for_each(|line| says.send(line)));
+    thread::spawn(move || {
+        std::io::stdin()
+            .lock()
+            .lines()
+            .map_while(Result::ok)
+            .try_for_each(|line| says.send(line))
+    });
     loop {
         sora.obey();
         let line = match lines.recv_timeout(OBEY_EVERY) {
@@ -54,22 +68,32 @@ fn main() {
             ["connect", channel] => match sora.connect(channel) {
                 Ok(connection_id) => {
                     clients.push((channel.to_owned(), connection_id));
-                    let (number, (channel, connection_id)) = (clients.len(), clients.last().unwrap());
+                    let (number, (channel, connection_id)) =
+                        (clients.len(), clients.last().unwrap());
                     println!("{number}: {connection_id} is in {channel}");
                 }
                 Err(Denied { reason }) => println!("not let in: 4490 {reason}"),
             },
             ["disconnect", number] => {
-                let client = number.parse::<usize>().ok().and_then(|number| clients.get(number.wrapping_sub(1)));
+                let client = number
+                    .parse::<usize>()
+                    .ok()
+                    .and_then(|number| clients.get(number.wrapping_sub(1)));
                 match client {
-                    Some((channel, connection_id)) if sora.disconnect(connection_id) => println!("{connection_id} has left {channel}"),
+                    Some((channel, connection_id)) if sora.disconnect(connection_id) => {
+                        println!("{connection_id} has left {channel}");
+                    }
                     Some(_) | None => println!("nobody of that number is there: see list"),
                 }
             }
             ["list"] => {
                 for (number, (channel, connection_id)) in clients.iter().enumerate() {
                     let is_there = sora.table().iter().any(|row| row[2] == *connection_id);
-                    println!("{}: {connection_id} in {channel}{}", number + 1, if is_there { "" } else { " (has left)" });
+                    println!(
+                        "{}: {connection_id} in {channel}{}",
+                        number + 1,
+                        if is_there { "" } else { " (has left)" }
+                    );
                 }
             }
             ["quit"] => return,

@@ -65,18 +65,41 @@ pub(crate) struct Denied {
 impl Standin {
     /// One whose webhooks go to `webhooks` (`http://127.0.0.1:3100`).
     pub(crate) fn new(webhooks: &str, seed: u64) -> Self {
-        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
         let truth = Arc::new(Mutex::new(Truth::default()));
-        let api = Arc::new(Api { truth: Arc::clone(&truth), mode: Mutex::new("normal".to_owned()), ..Api::default() });
+        let api = Arc::new(Api {
+            truth: Arc::clone(&truth),
+            mode: Mutex::new("normal".to_owned()),
+            ..Api::default()
+        });
         let url = format!("{webhooks}/").parse().unwrap();
-        let client = soramode_protocol::http_client::client(&url, WEBHOOK_TIME, &Outgoing::default()).unwrap();
+        let client =
+            soramode_protocol::http_client::client(&url, WEBHOOK_TIME, &Outgoing::default())
+                .unwrap();
         let (chaos, late) = (Chaos::default(), Vec::new());
-        Self { runtime, webhooks: webhooks.to_owned(), client, api, truth, dice: Dice(seed), chaos, late, lingers: false, obeyed: 0 }
+        Self {
+            runtime,
+            webhooks: webhooks.to_owned(),
+            client,
+            api,
+            truth,
+            dice: Dice(seed),
+            chaos,
+            late,
+            lingers: false,
+            obeyed: 0,
+        }
     }
 
     /// Serves the API there; gives the address.
     pub(crate) fn listen(&self, address: SocketAddr) -> SocketAddr {
-        self.runtime.block_on(api::listen(address, Arc::clone(&self.api))).unwrap()
+        self.runtime
+            .block_on(api::listen(address, Arc::clone(&self.api)))
+            .unwrap()
     }
 
     pub(crate) fn fail(&self, fault: Fault) {
@@ -94,14 +117,26 @@ impl Standin {
         let connection = Truth::new_connection(&mut self.dice, channel_id);
         let connections = self.truth.lock().unwrap().in_channel(channel_id);
         let request = self.client.post(format!("{}/sora/auth", self.webhooks));
-        let request = request.header("sora-connection-id", &connection.connection_id).header("content-type", "application/json");
+        let request = request
+            .header("sora-connection-id", &connection.connection_id)
+            .header("content-type", "application/json");
         let request = request.body(words::auth(&connection, connections).to_string());
-        let answer = self.runtime.block_on(async { request.send().await?.error_for_status()?.bytes().await });
-        let answer: Value = answer.ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+        let answer = self
+            .runtime
+            .block_on(async { request.send().await?.error_for_status()?.bytes().await });
+        let answer: Value = answer
+            .ok()
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+            .unwrap_or_default();
         if answer["allowed"] == true {
             return Ok(connection);
         }
-        Err(Denied { reason: answer["reason"].as_str().unwrap_or("INTERNAL-ERROR").to_owned() })
+        Err(Denied {
+            reason: answer["reason"]
+                .as_str()
+                .unwrap_or("INTERNAL-ERROR")
+                .to_owned(),
+        })
     }
 
     /// The second half: the client is in.
@@ -133,7 +168,9 @@ impl Standin {
 
     /// A client leaves, and its session ends if it was the last.
     pub(crate) fn disconnect(&mut self, connection_id: &str) -> bool {
-        let Some(connection) = self.truth.lock().unwrap().connections.remove(connection_id) else { return false };
+        let Some(connection) = self.truth.lock().unwrap().connections.remove(connection_id) else {
+            return false;
+        };
         let said = words::connection_destroyed(&connection, &self.id());
         self.tell("event", said);
         if !self.lingers {
@@ -161,7 +198,13 @@ impl Standin {
     /// Channel, session and connection of everybody.
     pub(crate) fn table(&self) -> Vec<[String; 3]> {
         let truth = self.truth.lock().unwrap();
-        let row = |it: &truth::Connection| [it.channel_id.clone(), it.session_id.clone(), it.connection_id.clone()];
+        let row = |it: &truth::Connection| {
+            [
+                it.channel_id.clone(),
+                it.session_id.clone(),
+                it.connection_id.clone(),
+            ]
+        };
         let mut table: Vec<[String; 3]> = truth.connections.values().map(row).collect();
         table.sort();
         table
@@ -190,7 +233,12 @@ impl Standin {
     pub(crate) fn obey(&mut self) {
         let channels = self.disconnected();
         for channel in channels.iter().skip(self.obeyed) {
-            let ids: Vec<String> = self.table().into_iter().filter(|row| row[0] == *channel).map(|[.., id]| id).collect();
+            let ids: Vec<String> = self
+                .table()
+                .into_iter()
+                .filter(|row| row[0] == *channel)
+                .map(|[.., id]| id)
+                .collect();
             for id in ids {
                 self.disconnect(&id);
             }
@@ -229,8 +277,14 @@ impl Standin {
     }
 
     fn send(&self, kind: &str, said: &Value) {
-        let request = self.client.post(format!("{}/sora/{kind}", self.webhooks)).header("content-type", "application/json");
+        let request = self
+            .client
+            .post(format!("{}/sora/{kind}", self.webhooks))
+            .header("content-type", "application/json");
         // Sora does not send it again, whatever became of it.
-        drop(self.runtime.block_on(async { request.body(said.to_string()).send().await }));
+        drop(
+            self.runtime
+                .block_on(async { request.body(said.to_string()).send().await }),
+        );
     }
 }

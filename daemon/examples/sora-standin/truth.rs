@@ -38,33 +38,57 @@ impl Truth {
     /// An id in Sora's form.
     pub(crate) fn new_connection(dice: &mut Dice, channel_id: &str) -> Connection {
         let connection_id = ConnectionId::generate(dice.bytes()).to_string();
-        Connection { channel_id: channel_id.to_owned(), session_id: String::new(), connection_id, created_at: clock::now().wall }
+        Connection {
+            channel_id: channel_id.to_owned(),
+            session_id: String::new(),
+            connection_id,
+            created_at: clock::now().wall,
+        }
     }
 
     pub(crate) fn in_channel(&self, channel_id: &str) -> usize {
-        self.connections.values().filter(|connection| connection.channel_id == channel_id).count()
+        self.connections
+            .values()
+            .filter(|connection| connection.channel_id == channel_id)
+            .count()
     }
 
     /// A client is in; gives it with its session, which may be new.
-    pub(crate) fn enter(&mut self, dice: &mut Dice, mut connection: Connection) -> (Connection, Option<Session>) {
+    pub(crate) fn enter(
+        &mut self,
+        dice: &mut Dice,
+        mut connection: Connection,
+    ) -> (Connection, Option<Session>) {
         let now = clock::now().wall;
         let is_new = !self.sessions.contains_key(&connection.channel_id);
-        let session = self.sessions.entry(connection.channel_id.clone()).or_insert_with(|| Session {
-            channel_id: connection.channel_id.clone(),
-            session_id: SessionId::generate(dice.bytes()).to_string(),
-            created_at: now,
-            total: 0,
-        });
+        let session = self
+            .sessions
+            .entry(connection.channel_id.clone())
+            .or_insert_with(|| Session {
+                channel_id: connection.channel_id.clone(),
+                session_id: SessionId::generate(dice.bytes()).to_string(),
+                created_at: now,
+                total: 0,
+            });
         session.total += 1;
         (connection.session_id, connection.created_at) = (session.session_id.clone(), now);
         let session = is_new.then(|| session.clone());
-        self.connections.insert(connection.connection_id.clone(), connection.clone());
+        self.connections
+            .insert(connection.connection_id.clone(), connection.clone());
         (connection, session)
     }
 
     /// Ends the sessions that nobody is in.
     pub(crate) fn close_empty(&mut self) -> Vec<Session> {
-        let empty: Vec<String> = self.sessions.keys().filter(|channel_id| self.in_channel(channel_id) == 0).cloned().collect();
-        empty.iter().filter_map(|channel_id| self.sessions.remove(channel_id)).collect()
+        let empty: Vec<String> = self
+            .sessions
+            .keys()
+            .filter(|channel_id| self.in_channel(channel_id) == 0)
+            .cloned()
+            .collect();
+        empty
+            .iter()
+            .filter_map(|channel_id| self.sessions.remove(channel_id))
+            .collect()
     }
 }

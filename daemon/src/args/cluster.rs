@@ -27,11 +27,23 @@ impl FromStr for EtcdUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("got {:?}, takes the URL of an etcd member, such as http://10.0.0.1:2379", shown_text(text));
+        let wrong = || {
+            format!(
+                "got {:?}, takes the URL of an etcd member, such as http://10.0.0.1:2379",
+                shown_text(text)
+            )
+        };
         let url = Url::parse(text).map_err(|_| wrong())?;
-        let is_bare = matches!(url.path(), "" | "/") && url.query().is_none() && url.username().is_empty() && url.password().is_none();
+        let is_bare = matches!(url.path(), "" | "/")
+            && url.query().is_none()
+            && url.username().is_empty()
+            && url.password().is_none();
         let is_http = matches!(url.scheme(), "http" | "https") && url.host().is_some();
-        if is_http && is_bare { Ok(Self(text.trim_end_matches('/').to_owned())) } else { Err(wrong()) }
+        if is_http && is_bare {
+            Ok(Self(text.trim_end_matches('/').to_owned()))
+        } else {
+            Err(wrong())
+        }
     }
 }
 
@@ -57,8 +69,9 @@ impl FromStr for FenceAfter {
         if text == "never" {
             return Ok(Self::Never);
         }
-        let time =
-            humantime::parse_duration(text).map_err(|_| format!("got {text:?}, takes a duration with units, such as 30s, or never"))?;
+        let time = humantime::parse_duration(text).map_err(|_| {
+            format!("got {text:?}, takes a duration with units, such as 30s, or never")
+        })?;
         Ok(Self::After(time))
     }
 }
@@ -108,7 +121,9 @@ impl FromStr for OnFence {
             "socket" => Ok(Self::Socket),
             _ => match text.strip_prefix("exec:").map(str::trim) {
                 Some(command) if !command.is_empty() => Ok(Self::Exec(command.to_owned())),
-                Some(_) | None => Err(format!("got {text:?}, takes sora-api, exec:COMMAND, socket or none")),
+                Some(_) | None => Err(format!(
+                    "got {text:?}, takes sora-api, exec:COMMAND, socket or none"
+                )),
             },
         }
     }
@@ -145,7 +160,9 @@ impl FromStr for DeadMan {
             );
         }
         let all = [Self::None, Self::Grant];
-        all.into_iter().find(|it| it.name() == text).ok_or_else(|| format!("got {text:?}, takes grant or none"))
+        all.into_iter()
+            .find(|it| it.name() == text)
+            .ok_or_else(|| format!("got {text:?}, takes grant or none"))
     }
 }
 
@@ -173,11 +190,14 @@ impl FromStr for ClusterName {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+        let is_plain =
+            |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
         if (1..=CLUSTER_NAME_BYTES_MAX).contains(&text.len()) && text.bytes().all(is_plain) {
             return Ok(Self(text.to_owned()));
         }
-        Err(format!("got {text:?}, takes 1 to {CLUSTER_NAME_BYTES_MAX} letters, digits, dots, dashes and underscores"))
+        Err(format!(
+            "got {text:?}, takes 1 to {CLUSTER_NAME_BYTES_MAX} letters, digits, dots, dashes and underscores"
+        ))
     }
 }
 
@@ -205,12 +225,16 @@ impl FromStr for NodeUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let is_url = Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "wss" | "ws" | "https" | "http") && url.host().is_some());
+        let is_url = Url::parse(text).is_ok_and(|url| {
+            matches!(url.scheme(), "wss" | "ws" | "https" | "http") && url.host().is_some()
+        });
         if is_url && text.len() <= NODE_URL_BYTES_MAX {
             return Ok(Self(text.to_owned()));
         }
         let shown = shown_text(text);
-        Err(format!("got {shown:?}, takes a URL of at most {NODE_URL_BYTES_MAX} bytes, such as wss://node-01.example.com/signaling"))
+        Err(format!(
+            "got {shown:?}, takes a URL of at most {NODE_URL_BYTES_MAX} bytes, such as wss://node-01.example.com/signaling"
+        ))
     }
 }
 

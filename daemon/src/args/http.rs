@@ -26,7 +26,9 @@ impl FromStr for Listen {
         match text.strip_prefix("unix:") {
             Some("") => Err("got no path after unix:, takes unix:PATH".to_owned()),
             Some(path) => Ok(Self::Unix(path.into())),
-            None => text.parse().map(Self::Tcp).map_err(|_| format!("got {text:?}, takes ADDRESS:PORT (127.0.0.1:3000) or unix:PATH")),
+            None => text.parse().map(Self::Tcp).map_err(|_| {
+                format!("got {text:?}, takes ADDRESS:PORT (127.0.0.1:3000) or unix:PATH")
+            }),
         }
     }
 }
@@ -48,7 +50,9 @@ impl FromStr for HttpUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        http_client::read_url(text).map(Self).map_err(|error| error.to_string())
+        http_client::read_url(text)
+            .map(Self)
+            .map_err(|error| error.to_string())
     }
 }
 
@@ -74,12 +78,20 @@ impl FromStr for CorsOrigin {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let origin = Url::parse(text).map(|url| url.origin().ascii_serialization()).unwrap_or_default();
+        let origin = Url::parse(text)
+            .map(|url| url.origin().ascii_serialization())
+            .unwrap_or_default();
         if origin == text {
             return Ok(Self(origin));
         }
-        let meant = if origin.contains("://") { format!("; did you mean {origin}?") } else { String::new() };
-        Err(format!("got {text:?}, takes an origin as browsers send it, such as http://127.0.0.1:5000{meant}"))
+        let meant = if origin.contains("://") {
+            format!("; did you mean {origin}?")
+        } else {
+            String::new()
+        };
+        Err(format!(
+            "got {text:?}, takes an origin as browsers send it, such as http://127.0.0.1:5000{meant}"
+        ))
     }
 }
 
@@ -95,7 +107,10 @@ pub enum HostName {
 impl HostName {
     /// Reads the host of a `Host` header, or of a setting.
     pub fn of(text: &str) -> Self {
-        let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+        let bare = text
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'))
+            .unwrap_or(text);
         match bare.parse::<IpAddr>() {
             Ok(address) => Self::Address(address.to_canonical()),
             Err(_) => Self::Name(text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase()),
@@ -115,11 +130,12 @@ impl FromStr for HostName {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+        let is_plain =
+            |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
         match Self::of(text) {
-            Self::Name(name) if name.is_empty() || !name.bytes().all(is_plain) => {
-                Err(format!("got {text:?}, takes a host name or address without a port"))
-            }
+            Self::Name(name) if name.is_empty() || !name.bytes().all(is_plain) => Err(format!(
+                "got {text:?}, takes a host name or address without a port"
+            )),
             host @ (Self::Name(_) | Self::Address(_)) => Ok(host),
         }
     }

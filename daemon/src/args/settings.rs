@@ -14,13 +14,16 @@ use soramode_protocol::mode::SettableMode;
 use super::cluster::{ClusterName, DeadMan, EtcdUrl, FenceAfter, NodeUrl, OnFence};
 use super::http::{CorsOrigin, HostName, HttpUrl, Listen, SoraMode};
 use super::values::{
-    Span, address_from_text, addresses_from_text, first_said, from_text, ip_address, list_from_text, settable_mode, socket_address,
-    whole_number,
+    Span, address_from_text, addresses_from_text, first_said, from_text, ip_address,
+    list_from_text, settable_mode, socket_address, whole_number,
 };
 use super::{LogFormat, LogLevel, SocketMode};
 
 /// The settings that flags, variables and the file share. `None`: not said there.
-#[expect(clippy::doc_markdown, reason = "these words are the help, where backticks would be shown")]
+#[expect(
+    clippy::doc_markdown,
+    reason = "these words are the help, where backticks would be shown"
+)]
 #[derive(Clone, Debug, Default, PartialEq, clap::Args, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Settings {
@@ -28,27 +31,47 @@ pub struct Settings {
     ///
     /// $SORAMODE_SOCKET sets it too, for the daemon and for its clients. The default is soramode.sock in $RUNTIME_DIRECTORY, else in
     /// /run/soramode for root, else in $XDG_RUNTIME_DIR/soramode, else in /tmp/soramode-UID.
-    #[arg(long, value_name = "PATH", env = "SORAMODED_SOCKET", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "SORAMODED_SOCKET",
+        hide_env_values = true
+    )]
     pub socket: Option<PathBuf>,
 
     /// Permission bits of the control socket, in octal, from 0600 to 0777 [default: 0660]
     ///
     /// With 0666 every user of this machine can read the status; only root, the daemon's own user and the operator group can change
     /// anything.
-    #[arg(long, value_name = "OCTAL", env = "SORAMODED_SOCKET_MODE", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "OCTAL",
+        env = "SORAMODED_SOCKET_MODE",
+        hide_env_values = true
+    )]
     #[serde(deserialize_with = "from_text")]
     pub socket_mode: Option<SocketMode>,
 
     /// Give the control socket to this group (name or number), and let its members change the mode
     ///
     /// A client is a member if its process has the group, or if the user database lists its user in the group.
-    #[arg(long, value_name = "GROUP", env = "SORAMODED_OPERATOR_GROUP", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "GROUP",
+        env = "SORAMODED_OPERATOR_GROUP",
+        hide_env_values = true
+    )]
     pub operator_group: Option<String>,
 
     /// Keep the state in this folder
     ///
     /// The default is $STATE_DIRECTORY, else /var/lib/soramode for root, else soramode in $XDG_STATE_HOME or in ~/.local/state.
-    #[arg(long, value_name = "FOLDER", env = "SORAMODED_STATE_DIR", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "FOLDER",
+        env = "SORAMODED_STATE_DIR",
+        hide_env_values = true
+    )]
     pub state_dir: Option<PathBuf>,
 
     /// Keep the state in memory only: it is lost when the daemon stops, and --state-dir is not used
@@ -63,12 +86,22 @@ pub struct Settings {
     pub mode: Option<SettableMode>,
 
     /// Name of this node, 1 to 255 bytes [default: the host name]
-    #[arg(long, value_name = "NAME", env = "SORAMODED_NODE_NAME", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "SORAMODED_NODE_NAME",
+        hide_env_values = true
+    )]
     #[serde(deserialize_with = "chosen_if_any")]
     pub node_name: Option<NodeName>,
 
     /// Keep a session for this long after its last connection has ended, at most 366 days [default: 0s]
-    #[arg(long, value_name = "DURATION", env = "SORAMODED_SESSION_LINGER", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "SORAMODED_SESSION_LINGER",
+        hide_env_values = true
+    )]
     #[serde(deserialize_with = "from_text")]
     pub session_linger: Option<Span>,
 
@@ -81,7 +114,12 @@ pub struct Settings {
     pub keep_events: Option<u64>,
 
     /// Keep connections of lifetime "socket" for this long after their client's socket has closed, at most 366 days [default: 30s]
-    #[arg(long, value_name = "DURATION", env = "SORAMODED_SOCKET_GRACE", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "SORAMODED_SOCKET_GRACE",
+        hide_env_values = true
+    )]
     #[serde(deserialize_with = "from_text")]
     pub socket_grace: Option<Span>,
 
@@ -100,7 +138,13 @@ pub struct Settings {
     /// soramoded answers GetMode, ChangeMode and its own targets; with --sora-api it forwards all other requests to Sora.
     /// `soramode --api-url` uses this listener. Without --http-token-file every user of this machine can change the mode through a loopback address; other addresses require
     /// the file. On a Unix socket only root, the daemon's own user and the operator group can change it, as on the control socket.
-    #[arg(long, value_name = "ADDRESS", env = "SORAMODED_API_LISTEN", hide_env_values = true, value_delimiter = ',')]
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "SORAMODED_API_LISTEN",
+        hide_env_values = true,
+        value_delimiter = ','
+    )]
     #[serde(deserialize_with = "list_from_text")]
     pub api_listen: Vec<Listen>,
 
@@ -117,21 +161,43 @@ pub struct Settings {
     pub observe_listen: Option<SocketAddr>,
 
     /// Allow web pages of this origin, such as http://127.0.0.1:5000, to use the API; can be given several times
-    #[arg(long, value_name = "ORIGIN", env = "SORAMODED_CORS_ORIGIN", hide_env_values = true, value_delimiter = ',')]
+    #[arg(
+        long,
+        value_name = "ORIGIN",
+        env = "SORAMODED_CORS_ORIGIN",
+        hide_env_values = true,
+        value_delimiter = ','
+    )]
     #[serde(deserialize_with = "list_from_text")]
     pub cors_origin: Vec<CorsOrigin>,
 
     /// Accept this host name or address, without a port, as Host of API requests, besides the loopback's; can be given several times
-    #[arg(long, value_name = "NAME", env = "SORAMODED_HTTP_HOST", hide_env_values = true, value_delimiter = ',')]
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "SORAMODED_HTTP_HOST",
+        hide_env_values = true,
+        value_delimiter = ','
+    )]
     #[serde(deserialize_with = "list_from_text")]
     pub http_host: Vec<HostName>,
 
     /// Require one of the tokens in this file for API requests; one a line, as TOKEN or NAME TOKEN; file mode 0600
-    #[arg(long, value_name = "FILE", env = "SORAMODED_HTTP_TOKEN_FILE", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "SORAMODED_HTTP_TOKEN_FILE",
+        hide_env_values = true
+    )]
     pub http_token_file: Option<PathBuf>,
 
     /// Require Sora's webhook URLs to end in a token of this file, as http://127.0.0.1:3100/sora/auth/TOKEN; file mode 0600
-    #[arg(long, value_name = "FILE", env = "SORAMODED_SORA_TOKEN_FILE", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "SORAMODED_SORA_TOKEN_FILE",
+        hide_env_values = true
+    )]
     pub sora_token_file: Option<PathBuf>,
 
     /// Accept Sora's webhooks from this address, besides the loopback; can be given several times
@@ -140,12 +206,22 @@ pub struct Settings {
     pub sora_peer: Vec<IpAddr>,
 
     /// URL of Sora's own API, such as http://127.0.0.1:3001, to poll connections, end sessions and forward other requests
-    #[arg(long, value_name = "URL", env = "SORAMODED_SORA_API", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "SORAMODED_SORA_API",
+        hide_env_values = true
+    )]
     #[serde(deserialize_with = "from_text")]
     pub sora_api: Option<HttpUrl>,
 
     /// Keep the mode in soramoded alone (own), or set Sora's mode as well at each change (mirror) [default: own]
-    #[arg(long, value_name = "OWN|MIRROR", env = "SORAMODED_SORA_MODE", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "OWN|MIRROR",
+        env = "SORAMODED_SORA_MODE",
+        hide_env_values = true
+    )]
     pub sora_mode: Option<SoraMode>,
 
     /// Decide, count and log, but admit every client that Sora asks about: to try soramode with a live Sora
@@ -154,32 +230,62 @@ pub struct Settings {
     pub shadow: Option<bool>,
 
     /// Forget a client that Sora asked about if it has not connected within this time, at most 366 days [default: 30s]
-    #[arg(long, value_name = "DURATION", env = "SORAMODED_PENDING_TIMEOUT", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "SORAMODED_PENDING_TIMEOUT",
+        hide_env_values = true
+    )]
     #[serde(deserialize_with = "from_text")]
     pub pending_timeout: Option<Span>,
 
     /// End a session this long after Sora's API shows it empty, without waiting longer for session.destroyed [default: 60s]
-    #[arg(long, value_name = "DURATION", env = "SORAMODED_SESSION_MAX_LINGER", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "SORAMODED_SESSION_MAX_LINGER",
+        hide_env_values = true
+    )]
     #[serde(deserialize_with = "from_text")]
     pub session_max_linger: Option<Span>,
 
     /// URL of the application's own auth webhook, which can also reject a client
-    #[arg(long, value_name = "URL", env = "SORAMODED_AUTH_UPSTREAM", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "SORAMODED_AUTH_UPSTREAM",
+        hide_env_values = true
+    )]
     #[serde(deserialize_with = "from_text")]
     pub auth_upstream: Option<HttpUrl>,
 
     /// Forward Sora's session webhooks to this URL
-    #[arg(long, value_name = "URL", env = "SORAMODED_SESSION_UPSTREAM", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "SORAMODED_SESSION_UPSTREAM",
+        hide_env_values = true
+    )]
     #[serde(deserialize_with = "from_text")]
     pub session_upstream: Option<HttpUrl>,
 
     /// Forward Sora's event webhooks to this URL
-    #[arg(long, value_name = "URL", env = "SORAMODED_EVENT_UPSTREAM", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "SORAMODED_EVENT_UPSTREAM",
+        hide_env_values = true
+    )]
     #[serde(deserialize_with = "from_text")]
     pub event_upstream: Option<HttpUrl>,
 
     /// Timeout of requests to upstreams and to Sora's API, at most 5m [default: 5s]
-    #[arg(long, value_name = "DURATION", env = "SORAMODED_UPSTREAM_TIMEOUT", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "SORAMODED_UPSTREAM_TIMEOUT",
+        hide_env_values = true
+    )]
     #[serde(deserialize_with = "from_text")]
     pub upstream_timeout: Option<Span>,
 
@@ -187,7 +293,13 @@ pub struct Settings {
     ///
     /// Each receiver gets each event at least once and in order; failed deliveries are retried for 36 hours. Separate several URLs by
     /// spaces; write a space inside a URL as %20.
-    #[arg(long, value_name = "URL", env = "SORAMODED_WEBHOOK", hide_env_values = true, value_delimiter = ' ')]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "SORAMODED_WEBHOOK",
+        hide_env_values = true,
+        value_delimiter = ' '
+    )]
     #[serde(deserialize_with = "list_from_text")]
     pub webhook: Vec<HttpUrl>,
 
@@ -195,55 +307,108 @@ pub struct Settings {
     ///
     /// session.vanished: the last session of a closed node has ended, so the node is drained. The others: session.created,
     /// session.destroyed, connection.created, connection.destroyed, mode.changed, node.joined, node.isolated, node.fenced.
-    #[arg(long, value_name = "TYPE", env = "SORAMODED_WEBHOOK_EVENTS", hide_env_values = true, value_delimiter = ',')]
+    #[arg(
+        long,
+        value_name = "TYPE",
+        env = "SORAMODED_WEBHOOK_EVENTS",
+        hide_env_values = true,
+        value_delimiter = ','
+    )]
     #[serde(deserialize_with = "list_from_text")]
     pub webhook_events: Vec<EventPattern>,
 
     /// Sign outgoing webhooks (Standard Webhooks) with the secrets in this file; one a line, as whsec_BASE64; file mode 0600
-    #[arg(long, value_name = "FILE", env = "SORAMODED_WEBHOOK_SECRET_FILE", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "SORAMODED_WEBHOOK_SECRET_FILE",
+        hide_env_values = true
+    )]
     pub webhook_secret_file: Option<PathBuf>,
 
     /// Trust the CA certificates in this PEM file, besides the system's, for upstreams, Sora's API and webhook receivers
     ///
     /// $SSL_CERT_FILE and $SSL_CERT_DIR replace the system's. A server's self-signed certificate must not be a CA's (basicConstraints
     /// CA:FALSE). Proxy settings of the environment are ignored.
-    #[arg(long, alias = "webhook-ca-file", value_name = "FILE", env = "SORAMODED_CA_FILE", hide_env_values = true)]
+    #[arg(
+        long,
+        alias = "webhook-ca-file",
+        value_name = "FILE",
+        env = "SORAMODED_CA_FILE",
+        hide_env_values = true
+    )]
     #[serde(alias = "webhook-ca-file")]
     pub ca_file: Option<PathBuf>,
 
     /// Value of the `label` field in outgoing webhooks [default: empty]
-    #[arg(long, value_name = "TEXT", env = "SORAMODED_LABEL", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "TEXT",
+        env = "SORAMODED_LABEL",
+        hide_env_values = true
+    )]
     pub label: Option<String>,
 
     /// Keep delivering pending webhooks for this long on shutdown; the rest are sent after the next start [default: 5s]
-    #[arg(long, value_name = "DURATION", env = "SORAMODED_SHUTDOWN_GRACE", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "SORAMODED_SHUTDOWN_GRACE",
+        hide_env_values = true
+    )]
     #[serde(deserialize_with = "from_text")]
     pub shutdown_grace: Option<Span>,
 
     /// Join the cluster on the etcd member at this URL; give it once for each member
     ///
     /// The same channel is then never processed on two nodes. Needs a soramoded that was built with cluster support.
-    #[arg(long, value_name = "URL", env = "SORAMODED_CLUSTER", hide_env_values = true, value_delimiter = ',')]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "SORAMODED_CLUSTER",
+        hide_env_values = true,
+        value_delimiter = ','
+    )]
     #[serde(deserialize_with = "list_from_text")]
     pub cluster: Vec<EtcdUrl>,
 
     /// Name of the cluster, for several that share an etcd, 1 to 64 bytes [default: default]
-    #[arg(long, value_name = "NAME", env = "SORAMODED_CLUSTER_NAME", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "SORAMODED_CLUSTER_NAME",
+        hide_env_values = true
+    )]
     #[serde(deserialize_with = "from_text")]
     pub cluster_name: Option<ClusterName>,
 
     /// TTL of this node's etcd lease, 2s to 10m: after this time without renewal the node counts as lost [default: 10s]
-    #[arg(long, value_name = "DURATION", env = "SORAMODED_CLUSTER_TTL", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "SORAMODED_CLUSTER_TTL",
+        hide_env_values = true
+    )]
     #[serde(deserialize_with = "from_text")]
     pub cluster_ttl: Option<Span>,
 
     /// Interval at which the node reads etcd and renews its ownership lease, 100ms to 1m [default: 2s]
-    #[arg(long, value_name = "DURATION", env = "SORAMODED_CLUSTER_HEARTBEAT", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "SORAMODED_CLUSTER_HEARTBEAT",
+        hide_env_values = true
+    )]
     #[serde(deserialize_with = "from_text")]
     pub cluster_heartbeat: Option<Span>,
 
     /// Isolate the node, which then rejects new clients, after this time without a renewal of its ownership lease [default: 6s]
-    #[arg(long, value_name = "DURATION", env = "SORAMODED_ISOLATED_AFTER", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "SORAMODED_ISOLATED_AFTER",
+        hide_env_values = true
+    )]
     #[serde(deserialize_with = "from_text")]
     pub isolated_after: Option<Span>,
 
@@ -251,61 +416,126 @@ pub struct Settings {
     ///
     /// Other nodes can then take over its channels. The default is 30s with --on-fence and --dead-man. Without them it is never, because
     /// nothing would end the sessions: the channels stay reserved until the node returns or an operator runs `soramode nodes purge`.
-    #[arg(long, value_name = "DURATION|never", env = "SORAMODED_FENCE_AFTER", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "DURATION|never",
+        env = "SORAMODED_FENCE_AFTER",
+        hide_env_values = true
+    )]
     #[serde(deserialize_with = "from_text")]
     pub fence_after: Option<FenceAfter>,
 
     /// Time allowed for ending all sessions after fencing; other nodes wait this much longer before a takeover [default: 5s]
-    #[arg(long, value_name = "DURATION", env = "SORAMODED_FENCE_BUDGET", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "SORAMODED_FENCE_BUDGET",
+        hide_env_values = true
+    )]
     #[serde(deserialize_with = "from_text")]
     pub fence_budget: Option<Span>,
 
     /// Means of ending sessions after fencing: sora-api, exec:COMMAND, socket or none [default: none]
-    #[arg(long, value_name = "MEANS", env = "SORAMODED_ON_FENCE", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "MEANS",
+        env = "SORAMODED_ON_FENCE",
+        hide_env_values = true
+    )]
     #[serde(deserialize_with = "from_text")]
     pub on_fence: Option<OnFence>,
 
     /// Means of ending sessions when soramoded is dead or frozen: grant (the SFU stops if it gets no grant) or none [default: none]
-    #[arg(long, value_name = "MEANS", env = "SORAMODED_DEAD_MAN", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "MEANS",
+        env = "SORAMODED_DEAD_MAN",
+        hide_env_values = true
+    )]
     #[serde(deserialize_with = "from_text")]
     pub dead_man: Option<DeadMan>,
 
     /// URL to which other nodes redirect clients, such as wss://node-01.example.com/signaling
-    #[arg(long, value_name = "URL", env = "SORAMODED_SIGNALING_URL", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "SORAMODED_SIGNALING_URL",
+        hide_env_values = true
+    )]
     #[serde(deserialize_with = "from_text")]
     pub signaling_url: Option<NodeUrl>,
 
     /// URL of this node's --api-listen for `soramode --node` on other nodes
-    #[arg(long, value_name = "URL", env = "SORAMODED_API_URL", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "SORAMODED_API_URL",
+        hide_env_values = true
+    )]
     #[serde(deserialize_with = "from_text")]
     pub api_url: Option<NodeUrl>,
 
     /// Trust the CA certificates in this PEM file for etcd
-    #[arg(long, value_name = "FILE", env = "SORAMODED_CLUSTER_CA_FILE", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "SORAMODED_CLUSTER_CA_FILE",
+        hide_env_values = true
+    )]
     pub cluster_ca_file: Option<PathBuf>,
 
     /// Client certificate for etcd, in a PEM file
-    #[arg(long, value_name = "FILE", env = "SORAMODED_CLUSTER_CERT_FILE", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "SORAMODED_CLUSTER_CERT_FILE",
+        hide_env_values = true
+    )]
     pub cluster_cert_file: Option<PathBuf>,
 
     /// Key of the client certificate, in a PEM file of mode 0600
-    #[arg(long, value_name = "FILE", env = "SORAMODED_CLUSTER_KEY_FILE", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "SORAMODED_CLUSTER_KEY_FILE",
+        hide_env_values = true
+    )]
     pub cluster_key_file: Option<PathBuf>,
 
     /// Log in to etcd as this user; use https in --cluster, or the password is sent in the clear
-    #[arg(long, value_name = "NAME", env = "SORAMODED_CLUSTER_USER", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "SORAMODED_CLUSTER_USER",
+        hide_env_values = true
+    )]
     pub cluster_user: Option<String>,
 
     /// Password of the etcd user, in a file of mode 0600
-    #[arg(long, value_name = "FILE", env = "SORAMODED_CLUSTER_PASSWORD_FILE", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "SORAMODED_CLUSTER_PASSWORD_FILE",
+        hide_env_values = true
+    )]
     pub cluster_password_file: Option<PathBuf>,
 
     /// Format of the log on standard error [default: text]
-    #[arg(long, value_name = "FORMAT", env = "SORAMODED_LOG_FORMAT", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        env = "SORAMODED_LOG_FORMAT",
+        hide_env_values = true
+    )]
     pub log_format: Option<LogFormat>,
 
     /// Lowest level to log [default: info]
-    #[arg(long, value_name = "LEVEL", env = "SORAMODED_LOG_LEVEL", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "LEVEL",
+        env = "SORAMODED_LOG_LEVEL",
+        hide_env_values = true
+    )]
     pub log_level: Option<LogLevel>,
 }
 
@@ -319,8 +549,13 @@ impl Settings {
     #[must_use]
     pub fn or(self, weaker: Self) -> Self {
         // The two flags are one setting: whoever says either has said it.
-        let sessions = if (self.assume_complete, self.assume_incomplete) == (None, None) { &weaker } else { &self };
-        let (assume_complete, assume_incomplete) = (sessions.assume_complete, sessions.assume_incomplete);
+        let sessions = if (self.assume_complete, self.assume_incomplete) == (None, None) {
+            &weaker
+        } else {
+            &self
+        };
+        let (assume_complete, assume_incomplete) =
+            (sessions.assume_complete, sessions.assume_incomplete);
         Self {
             socket: self.socket.or(weaker.socket),
             socket_mode: self.socket_mode.or(weaker.socket_mode),
@@ -392,8 +627,12 @@ impl Settings {
     pub(super) fn let_the_command_line_win(&mut self, matches: &ArgMatches) {
         let source = |id| matches.value_source(id);
         match (source("assume_complete"), source("assume_incomplete")) {
-            (Some(ValueSource::CommandLine), Some(ValueSource::EnvVariable)) => self.assume_incomplete = None,
-            (Some(ValueSource::EnvVariable), Some(ValueSource::CommandLine)) => self.assume_complete = None,
+            (Some(ValueSource::CommandLine), Some(ValueSource::EnvVariable)) => {
+                self.assume_incomplete = None;
+            }
+            (Some(ValueSource::EnvVariable), Some(ValueSource::CommandLine)) => {
+                self.assume_complete = None;
+            }
             _ => {}
         }
     }

@@ -19,7 +19,8 @@ pub(super) fn settable_mode(word: &str) -> Result<SettableMode, String> {
 
 /// Reads a whole number of a flag or a variable.
 pub(super) fn whole_number(text: &str) -> Result<u64, String> {
-    text.parse().map_err(|_| format!("got {text:?}, takes {WHOLE_NUMBER}"))
+    text.parse()
+        .map_err(|_| format!("got {text:?}, takes {WHOLE_NUMBER}"))
 }
 
 /// What a whole number must be.
@@ -27,12 +28,14 @@ pub(crate) const WHOLE_NUMBER: &str = "a whole number from 0";
 
 /// Reads an address with a port.
 pub(super) fn socket_address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| format!("got {text:?}, takes ADDRESS:PORT, such as 127.0.0.1:3100"))
+    text.parse()
+        .map_err(|_| format!("got {text:?}, takes ADDRESS:PORT, such as 127.0.0.1:3100"))
 }
 
 /// Reads an address without a port.
 pub(super) fn ip_address(text: &str) -> Result<IpAddr, String> {
-    text.parse().map_err(|_| format!("got {text:?}, takes an IP address, such as 192.0.2.10"))
+    text.parse()
+        .map_err(|_| format!("got {text:?}, takes an IP address, such as 192.0.2.10"))
 }
 
 /// A length of time as people write it, such as `1h 30m`.
@@ -43,8 +46,9 @@ impl FromStr for Span {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let time = humantime::parse_duration(text)
-            .map_err(|_| format!("got {text:?}, takes a duration with units, such as 500ms, 30s or 1h 30m"))?;
+        let time = humantime::parse_duration(text).map_err(|_| {
+            format!("got {text:?}, takes a duration with units, such as 500ms, 30s or 1h 30m")
+        })?;
         Ok(Self(time))
     }
 }
@@ -61,12 +65,19 @@ where
     T: FromStr<Err: fmt::Display>,
     D: Deserializer<'de>,
 {
-    String::deserialize(deserializer)?.parse().map(Some).map_err(D::Error::custom)
+    String::deserialize(deserializer)?
+        .parse()
+        .map(Some)
+        .map_err(D::Error::custom)
 }
 
 /// Reads an address with a port from text in the file.
-pub(super) fn address_from_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
-    socket_address(&String::deserialize(deserializer)?).map(Some).map_err(D::Error::custom)
+pub(super) fn address_from_text<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<SocketAddr>, D::Error> {
+    socket_address(&String::deserialize(deserializer)?)
+        .map(Some)
+        .map_err(D::Error::custom)
 }
 
 /// Reads a list from an array of text, or from one text.
@@ -75,17 +86,28 @@ where
     T: FromStr<Err: fmt::Display>,
     D: Deserializer<'de>,
 {
-    texts(deserializer)?.iter().map(|text| text.parse().map_err(D::Error::custom)).collect()
+    texts(deserializer)?
+        .iter()
+        .map(|text| text.parse().map_err(D::Error::custom))
+        .collect()
 }
 
 /// Reads a list of addresses without ports in the same way.
-pub(super) fn addresses_from_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpAddr>, D::Error> {
-    texts(deserializer)?.iter().map(|text| ip_address(text).map_err(D::Error::custom)).collect()
+pub(super) fn addresses_from_text<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<IpAddr>, D::Error> {
+    texts(deserializer)?
+        .iter()
+        .map(|text| ip_address(text).map_err(D::Error::custom))
+        .collect()
 }
 
 fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     #[derive(Deserialize)]
-    #[serde(untagged, expecting = "got something else, takes a text in quotes or an array of them")]
+    #[serde(
+        untagged,
+        expecting = "got something else, takes a text in quotes or an array of them"
+    )]
     enum Texts {
         One(String),
         Many(Vec<String>),
@@ -97,5 +119,9 @@ fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::E
 }
 
 pub(super) fn first_said<T>(stronger: Vec<T>, weaker: Vec<T>) -> Vec<T> {
-    if stronger.is_empty() { weaker } else { stronger }
+    if stronger.is_empty() {
+        weaker
+    } else {
+        stronger
+    }
 }

@@ -17,109 +17,226 @@ const READOPTED_AT_ONCE: usize = 40;
 
 impl Trusted {
     /// Finds out whose a channel is, or makes it this node's.
-    pub(super) async fn ask(&self, channel: &ChannelId, by: Incarnation, wish: &Wish) -> Result<Reply, String> {
+    pub(super) async fn ask(
+        &self,
+        channel: &ChannelId,
+        by: Incarnation,
+        wish: &Wish,
+    ) -> Result<Reply, String> {
         let key = self.etcd.keys.claim(channel);
         let reads = self.reads(channel);
-        let is_still = |claim: &Claim| Compare::mod_revision(key.clone(), CompareOp::Equal, revision(claim.token.0));
+        let is_still = |claim: &Claim| {
+            Compare::mod_revision(key.clone(), CompareOp::Equal, revision(claim.token.0))
+        };
         let when: Vec<Compare> = match wish {
-            Wish::Find => return self.read(reads).await.and_then(|gets| found(&gets)).map(Reply::Refused),
+            Wish::Find => {
+                return self
+                    .read(reads)
+                    .await
+                    .and_then(|gets| found(&gets))
+                    .map(Reply::Refused);
+            }
             Wish::Drop(claim) => {
-                let deletes = std::iter::once(TxnOp::delete(key.clone(), None)).chain(reads.clone()).collect();
-                let done = self.txn(self.is_own(&key).chain([is_still(claim)]).collect(), deletes, reads).await?;
+                let deletes = std::iter::once(TxnOp::delete(key.clone(), None))
+                    .chain(reads.clone())
+                    .collect();
+                let done = self
+                    .txn(
+                        self.is_own(&key).chain([is_still(claim)]).collect(),
+                        deletes,
+                        reads,
+                    )
+                    .await?;
                 return found(&done.gets).map(Reply::Refused);
             }
             Wish::Claim => vec![Compare::create_revision(key.clone(), CompareOp::Equal, 0)],
             Wish::Renew(claim) => self.is_own(&key).chain([is_still(claim)]).collect(),
             Wish::TakeOver(claim) => {
                 let owner = self.etcd.keys.member_of(&claim.node);
-                vec![is_still(claim), Compare::create_revision(owner, CompareOp::NotEqual, revision(claim.incarnation.0))]
+                vec![
+                    is_still(claim),
+                    Compare::create_revision(
+                        owner,
+                        CompareOp::NotEqual,
+                        revision(claim.incarnation.0),
+                    ),
+                ]
             }
         };
         let mine = [
             Compare::create_revision(self.etcd.keys.member(), CompareOp::Equal, revision(by.0)),
             Compare::value(self.etcd.keys.mode(), CompareOp::Equal, Mode::Normal.name()),
         ];
-        self.write(when.into_iter().chain(mine).collect(), (channel, by)).await
+        self.write(when.into_iter().chain(mine).collect(), (channel, by))
+            .await
     }
 
     /// Writes a channel's claim if all this is so.
-    async fn write(&self, when: Vec<Compare>, (channel, by): (&ChannelId, Incarnation)) -> Result<Reply, String> {
+    async fn write(
+        &self,
+        when: Vec<Compare>,
+        (channel, by): (&ChannelId, Incarnation),
+    ) -> Result<Reply, String> {
         let put = TxnOp::put(self.etcd.keys.claim(channel), self.claim_value(by)?, None);
-        let Done { succeeded, revision, gets } = self.txn(when, vec![put], self.reads(channel)).await?;
-        if succeeded { Ok(Reply::Won(Token(revision))) } else { found(&gets).map(Reply::Refused) }
+        let Done {
+            succeeded,
+            revision,
+            gets,
+        } = self.txn(when, vec![put], self.reads(channel)).await?;
+        if succeeded {
+            Ok(Reply::Won(Token(revision)))
+        } else {
+            found(&gets).map(Reply::Refused)
+        }
     }
 
     /// This state folder wrote the claim: a revision alone may be that of another history.
     fn is_own(&self, key: &[u8]) -> impl Iterator<Item = Compare> + use<> {
         let (from, to) = self.etcd.own_claims.clone();
-        [Compare::value(key, CompareOp::Greater, from), Compare::value(key, CompareOp::Less, to)].into_iter()
+        [
+            Compare::value(key, CompareOp::Greater, from),
+            Compare::value(key, CompareOp::Less, to),
+        ]
+        .into_iter()
     }
 
     /// The channel's claim, and what this node is in etcd: what a comparison may have failed by.
     fn reads(&self, channel: &ChannelId) -> Vec<TxnOp> {
-        [self.etcd.keys.claim(channel), self.etcd.keys.member(), self.etcd.keys.mode()]
-            .into_iter()
-            .map(|key| TxnOp::get(key, None))
-            .collect()
+        [
+            self.etcd.keys.claim(channel),
+            self.etcd.keys.member(),
+            self.etcd.keys.mode(),
+        ]
+        .into_iter()
+        .map(|key| TxnOp::get(key, None))
+        .collect()
     }
 
     fn claim_value(&self, Incarnation(incarnation): Incarnation) -> Result<Vec<u8>, String> {
-        let (node, id, terms) = (self.etcd.identity.node_name.clone(), self.etcd.identity.id.clone(), self.etcd.identity.terms);
-        serde_json::to_vec(&ClaimValue { node, id, incarnation, terms }).map_err(|error| error.to_string())
+        let (node, id, terms) = (
+            self.etcd.identity.node_name.clone(),
+            self.etcd.identity.id.clone(),
+            self.etcd.identity.terms,
+        );
+        serde_json::to_vec(&ClaimValue {
+            node,
+            id,
+            incarnation,
+            terms,
+        })
+        .map_err(|error| error.to_string())
     }
 
     /// Deletes a claim that is still this one.
     pub(super) async fn release(&self, channel: &ChannelId, token: Token) -> Certainty {
         let key = self.etcd.keys.claim(channel);
         let is_still = Compare::mod_revision(key.clone(), CompareOp::Equal, revision(token.0));
-        match self.txn(self.is_own(&key).chain([is_still]).collect(), vec![TxnOp::delete(key, None)], Vec::new()).await {
+        match self
+            .txn(
+                self.is_own(&key).chain([is_still]).collect(),
+                vec![TxnOp::delete(key, None)],
+                Vec::new(),
+            )
+            .await
+        {
             Ok(_) => Certainty::Certain,
             Err(_) => Certainty::Unknown,
         }
     }
 
     /// Writes claims anew, as many at once as etcd takes; where one of them cannot be, each by itself.
-    pub(super) async fn readopt(&self, by: Incarnation, claims: &[(ChannelId, Token)], inbox: &Inbox) {
+    pub(super) async fn readopt(
+        &self,
+        by: Incarnation,
+        claims: &[(ChannelId, Token)],
+        inbox: &Inbox,
+    ) {
         for some in claims.chunks(READOPTED_AT_ONCE) {
             let replies = match self.readopt_some(by, some).await {
                 Some(replies) => replies,
                 None => self.readopt_each(by, some).await,
             };
-            let heard = Heard::Readopted { by, replies, rest: Rest::ToCome };
+            let heard = Heard::Readopted {
+                by,
+                replies,
+                rest: Rest::ToCome,
+            };
             if inbox.send(Letter::Etcd(Box::new(heard))).await.is_err() {
                 return;
             }
         }
-        let heard = Heard::Readopted { by, replies: Vec::new(), rest: Rest::Nothing };
-        inbox.send(Letter::Etcd(Box::new(heard))).await.unwrap_or_default();
+        let heard = Heard::Readopted {
+            by,
+            replies: Vec::new(),
+            rest: Rest::Nothing,
+        };
+        inbox
+            .send(Letter::Etcd(Box::new(heard)))
+            .await
+            .unwrap_or_default();
     }
 
-    async fn readopt_some(&self, by: Incarnation, claims: &[(ChannelId, Token)]) -> Option<Vec<(ChannelId, Reply)>> {
+    async fn readopt_some(
+        &self,
+        by: Incarnation,
+        claims: &[(ChannelId, Token)],
+    ) -> Option<Vec<(ChannelId, Reply)>> {
         let value = self.claim_value(by).ok()?;
-        let when = claims.iter().flat_map(|(channel, token)| self.is_claimed(channel, *token)).chain([self.is_member(by)]).collect();
-        let puts = claims.iter().map(|(channel, _)| TxnOp::put(self.etcd.keys.claim(channel), value.clone(), None)).collect();
-        let done = self.txn(when, puts, Vec::new()).await.ok().filter(|done| done.succeeded)?;
-        Some(claims.iter().map(|(channel, _)| (channel.clone(), Reply::Won(Token(done.revision)))).collect())
+        let when = claims
+            .iter()
+            .flat_map(|(channel, token)| self.is_claimed(channel, *token))
+            .chain([self.is_member(by)])
+            .collect();
+        let puts = claims
+            .iter()
+            .map(|(channel, _)| TxnOp::put(self.etcd.keys.claim(channel), value.clone(), None))
+            .collect();
+        let done = self
+            .txn(when, puts, Vec::new())
+            .await
+            .ok()
+            .filter(|done| done.succeeded)?;
+        Some(
+            claims
+                .iter()
+                .map(|(channel, _)| (channel.clone(), Reply::Won(Token(done.revision))))
+                .collect(),
+        )
     }
 
     fn is_member(&self, by: Incarnation) -> Compare {
         Compare::create_revision(self.etcd.keys.member(), CompareOp::Equal, revision(by.0))
     }
 
-    fn is_claimed(&self, channel: &ChannelId, token: Token) -> impl Iterator<Item = Compare> + use<> {
+    fn is_claimed(
+        &self,
+        channel: &ChannelId,
+        token: Token,
+    ) -> impl Iterator<Item = Compare> + use<> {
         let key = self.etcd.keys.claim(channel);
         let is_still = Compare::mod_revision(key.clone(), CompareOp::Equal, revision(token.0));
         self.is_own(&key).chain([is_still])
     }
 
     /// Of a claim that could not be asked for nothing is said.
-    async fn readopt_each(&self, by: Incarnation, claims: &[(ChannelId, Token)]) -> Vec<(ChannelId, Reply)> {
+    async fn readopt_each(
+        &self,
+        by: Incarnation,
+        claims: &[(ChannelId, Token)],
+    ) -> Vec<(ChannelId, Reply)> {
         let mut replies = Vec::new();
         for (channel, token) in claims {
-            let when = self.is_claimed(channel, *token).chain([self.is_member(by)]).collect();
+            let when = self
+                .is_claimed(channel, *token)
+                .chain([self.is_member(by)])
+                .collect();
             // One that does not answer would not do so forty times either.
-            let Ok(reply) = self.write(when, (channel, by)).await else { break };
-            let Ok(reply) = self.claim_again(by, channel, reply).await else { break };
+            let Ok(reply) = self.write(when, (channel, by)).await else {
+                break;
+            };
+            let Ok(reply) = self.claim_again(by, channel, reply).await else {
+                break;
+            };
             replies.push((channel.clone(), reply));
         }
         replies
@@ -127,26 +244,41 @@ impl Trusted {
 
     /// A claim that waits for its node for ever, and is not there, was lost with what a restore from a backup lost: where the channel
     /// is still nobody's, it is the node's that serves it.
-    async fn claim_again(&self, by: Incarnation, channel: &ChannelId, reply: Reply) -> Result<Reply, String> {
+    async fn claim_again(
+        &self,
+        by: Incarnation,
+        channel: &ChannelId,
+        reply: Reply,
+    ) -> Result<Reply, String> {
         let is_lost = matches!(&reply, Reply::Refused(Found { claim: None, member: Some(member), .. }) if *member == by);
         if !is_lost || self.etcd.identity.terms.fence_after_ms.is_some() {
             return Ok(reply);
         }
         let is_free = Compare::create_revision(self.etcd.keys.claim(channel), CompareOp::Equal, 0);
-        self.write(vec![self.is_member(by), is_free], (channel, by)).await
+        self.write(vec![self.is_member(by), is_free], (channel, by))
+            .await
     }
 }
 
 fn found(gets: &[GetResponse]) -> Result<Found, String> {
-    let [claim, member, mode] = gets else { return Err("etcd sent an unreadable answer".to_owned()) };
+    let [claim, member, mode] = gets else {
+        return Err("etcd sent an unreadable answer".to_owned());
+    };
     Ok(Found {
         claim: claim.kvs().first().map(read_claim).transpose()?,
-        member: member.kvs().first().map(|kv| Incarnation(number(kv.create_revision()))),
-        mode: mode.kvs().first().and_then(|kv| kv.value_str().ok()?.parse().ok()),
+        member: member
+            .kvs()
+            .first()
+            .map(|kv| Incarnation(number(kv.create_revision()))),
+        mode: mode
+            .kvs()
+            .first()
+            .and_then(|kv| kv.value_str().ok()?.parse().ok()),
     })
 }
 
 pub(super) fn read_claim(kv: &KeyValue) -> Result<Claim, String> {
-    let value: ClaimValue = serde_json::from_slice(kv.value()).map_err(|error| format!("a claim in etcd cannot be read: {error}"))?;
+    let value: ClaimValue = serde_json::from_slice(kv.value())
+        .map_err(|error| format!("a claim in etcd cannot be read: {error}"))?;
     Ok(value.at(Token(number(kv.mod_revision()))))
 }

@@ -23,7 +23,10 @@ pub(super) struct Keys {
 
 impl Keys {
     pub(super) fn new(cluster: &ClusterName, node_name: NodeName) -> Self {
-        Self { prefix: format!("/soramode/v1/{cluster}"), node_name }
+        Self {
+            prefix: format!("/soramode/v1/{cluster}"),
+            node_name,
+        }
     }
 
     fn key(&self, kind: &str, name: &[u8]) -> Vec<u8> {
@@ -76,7 +79,8 @@ impl Keys {
 
     /// What a key of this kind names.
     pub(super) fn name<'a>(&self, kind: Kind, key: &'a [u8]) -> Option<&'a str> {
-        key.strip_prefix(self.all(kind).as_slice()).and_then(|name| std::str::from_utf8(name).ok())
+        key.strip_prefix(self.all(kind).as_slice())
+            .and_then(|name| std::str::from_utf8(name).ok())
     }
 }
 
@@ -120,24 +124,54 @@ pub(super) struct ConfigValue {
 impl ConfigValue {
     /// Reads it, if this soramoded speaks the cluster's protocol.
     pub(super) fn read(json: &[u8]) -> Result<Configuration, String> {
-        let value: Self = serde_json::from_slice(json).map_err(|error| format!("/cfg in etcd cannot be read: {error}"))?;
+        let value: Self = serde_json::from_slice(json)
+            .map_err(|error| format!("/cfg in etcd cannot be read: {error}"))?;
         let (min, max) = (value.protocol_min, value.protocol_max);
         if !(min..=max).contains(&CLUSTER_PROTOCOL) {
             return Err(format!(
                 "the cluster uses protocol {min} to {max}, and this soramoded {CLUSTER_PROTOCOL}; install a matching version"
             ));
         }
-        let etcd_cluster_id = value.etcd_cluster_id.parse().map_err(|_| "/cfg in etcd cannot be read: etcd_cluster_id is no number")?;
-        let Self { cluster_id, history_id, epoch, set_back, .. } = value;
-        Ok(Configuration { cluster_id, history_id, epoch, etcd_cluster_id, set_back })
+        let etcd_cluster_id = value
+            .etcd_cluster_id
+            .parse()
+            .map_err(|_| "/cfg in etcd cannot be read: etcd_cluster_id is no number")?;
+        let Self {
+            cluster_id,
+            history_id,
+            epoch,
+            set_back,
+            ..
+        } = value;
+        Ok(Configuration {
+            cluster_id,
+            history_id,
+            epoch,
+            etcd_cluster_id,
+            set_back,
+        })
     }
 }
 
 impl From<Configuration> for ConfigValue {
     fn from(it: Configuration) -> Self {
-        let Configuration { cluster_id, history_id, epoch, etcd_cluster_id, set_back } = it;
+        let Configuration {
+            cluster_id,
+            history_id,
+            epoch,
+            etcd_cluster_id,
+            set_back,
+        } = it;
         let (protocol_min, protocol_max) = (CLUSTER_PROTOCOL, CLUSTER_PROTOCOL);
-        Self { protocol_min, protocol_max, cluster_id, epoch, history_id, etcd_cluster_id: etcd_cluster_id.to_string(), set_back }
+        Self {
+            protocol_min,
+            protocol_max,
+            cluster_id,
+            epoch,
+            history_id,
+            etcd_cluster_id: etcd_cluster_id.to_string(),
+            set_back,
+        }
     }
 }
 
@@ -194,17 +228,25 @@ pub(super) fn own_claims(node: &NodeName, id: &str) -> (Vec<u8>, Vec<u8>) {
     let word = |text: &str| serde_json::Value::from(text).to_string();
     let fields = format!("{{\"node\":{},\"id\":{}", word(node.as_str()), word(id));
     // A comma follows, and behind all that go on with a comma comes a minus.
-    (format!("{fields},").into_bytes(), format!("{fields}-").into_bytes())
+    (
+        format!("{fields},").into_bytes(),
+        format!("{fields}-").into_bytes(),
+    )
 }
 
 impl ClaimValue {
     /// The claim, as it stands in a key that was last written at that revision.
     pub(super) fn at(self, token: Token) -> Claim {
-        let TermsValue { fence_after_ms, fence_budget_ms } = self.terms;
+        let TermsValue {
+            fence_after_ms,
+            fence_budget_ms,
+        } = self.terms;
         Claim {
             node: self.node,
             incarnation: Incarnation(self.incarnation),
-            fence_after: fence_after_ms.map_or(FenceAfter::Never, |millis| FenceAfter::After(Duration::from_millis(millis))),
+            fence_after: fence_after_ms.map_or(FenceAfter::Never, |millis| {
+                FenceAfter::After(Duration::from_millis(millis))
+            }),
             fence_budget: Duration::from_millis(fence_budget_ms),
             token,
         }
@@ -224,7 +266,11 @@ pub(super) struct LoadValue {
 
 impl LoadValue {
     /// The load of a node that has not published it yet: it has just joined, so it counts as empty and not as full.
-    pub(super) const UNPUBLISHED: Self = Self { connections: 0, sessions: 0, limit: u64::MAX };
+    pub(super) const UNPUBLISHED: Self = Self {
+        connections: 0,
+        sessions: 0,
+        limit: u64::MAX,
+    };
 }
 
 /// `/d/<incarnation>`
@@ -252,22 +298,47 @@ mod tests {
         for key in [keys.member(), keys.mode(), keys.purged(Incarnation(7))] {
             assert!(from <= key && key < to, "{}", String::from_utf8_lossy(&key));
         }
-        for key in [keys.claim(&"spam".parse().unwrap()), keys.load(), keys.config()] {
-            assert!(!(from <= key && key < to), "{}", String::from_utf8_lossy(&key));
+        for key in [
+            keys.claim(&"spam".parse().unwrap()),
+            keys.load(),
+            keys.config(),
+        ] {
+            assert!(
+                !(from <= key && key < to),
+                "{}",
+                String::from_utf8_lossy(&key)
+            );
         }
     }
 
     #[test]
     fn the_claims_of_one_state_folder_are_told_from_all_others_by_what_they_begin_with() {
-        let terms = TermsValue { fence_after_ms: Some(1), fence_budget_ms: 2 };
+        let terms = TermsValue {
+            fence_after_ms: Some(1),
+            fence_budget_ms: 2,
+        };
         let json = |node: &str, id: &str| {
-            let claim = ClaimValue { node: node.parse().unwrap(), id: id.to_owned(), incarnation: 7, terms };
+            let claim = ClaimValue {
+                node: node.parse().unwrap(),
+                id: id.to_owned(),
+                incarnation: 7,
+                terms,
+            };
             serde_json::to_vec(&claim).unwrap()
         };
         let (from, to) = own_claims(&"n\"1".parse().unwrap(), "log");
         assert!((&from..&to).contains(&&json("n\"1", "log")));
-        for other in [json("n\"1", "log2"), json("n\"1", "lo"), json("n2", "log"), json("n", "log")] {
-            assert!(!(&from..&to).contains(&&other), "{}", String::from_utf8_lossy(&other));
+        for other in [
+            json("n\"1", "log2"),
+            json("n\"1", "lo"),
+            json("n2", "log"),
+            json("n", "log"),
+        ] {
+            assert!(
+                !(&from..&to).contains(&&other),
+                "{}",
+                String::from_utf8_lossy(&other)
+            );
         }
     }
 
@@ -282,15 +353,31 @@ mod tests {
         };
         let json = serde_json::to_string(&ConfigValue::from(written.clone())).unwrap();
         assert_eq!(ConfigValue::read(json.as_bytes()), Ok(written));
-        let newer = json.replace("\"protocol_min\":1,\"protocol_max\":1", "\"protocol_min\":2,\"protocol_max\":3");
-        assert!(ConfigValue::read(newer.as_bytes()).unwrap_err().contains("protocol 2 to 3"));
+        let newer = json.replace(
+            "\"protocol_min\":1,\"protocol_max\":1",
+            "\"protocol_min\":2,\"protocol_max\":3",
+        );
+        assert!(
+            ConfigValue::read(newer.as_bytes())
+                .unwrap_err()
+                .contains("protocol 2 to 3")
+        );
     }
 
     #[test]
     fn what_a_later_version_adds_does_not_stop_this_one() {
-        let claim: ClaimValue = serde_json::from_str(r#"{"node":"n","incarnation":7,"fence_budget_ms":5000,"moon":"full"}"#).unwrap();
+        let claim: ClaimValue = serde_json::from_str(
+            r#"{"node":"n","incarnation":7,"fence_budget_ms":5000,"moon":"full"}"#,
+        )
+        .unwrap();
         let claim = claim.at(Token(9));
-        assert_eq!((claim.incarnation, claim.fence_after, claim.token), (Incarnation(7), FenceAfter::Never, Token(9)));
-        assert!(serde_json::from_str::<ClaimValue>(r#"{"node":"n"}"#).is_err(), "a claim that cannot be read is nobody's to take");
+        assert_eq!(
+            (claim.incarnation, claim.fence_after, claim.token),
+            (Incarnation(7), FenceAfter::Never, Token(9))
+        );
+        assert!(
+            serde_json::from_str::<ClaimValue>(r#"{"node":"n"}"#).is_err(),
+            "a claim that cannot be read is nobody's to take"
+        );
     }
 }

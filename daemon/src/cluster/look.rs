@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use etcd_client::{Client, GetOptions, GetResponse, KeyValue, Txn, TxnOp, TxnOpResponse, TxnResponse};
+use etcd_client::{
+    Client, GetOptions, GetResponse, KeyValue, Txn, TxnOp, TxnOpResponse, TxnResponse,
+};
 use soramode_core::cluster::Incarnation;
 use soramode_core::cluster::history::Shown;
 use soramode_core::member::order::{Load, Looked, SeenNode};
@@ -27,8 +29,13 @@ impl Etcd {
     /// Reads everything but the claims.
     pub(super) async fn look(&self) -> Result<Look, String> {
         let prefix = |kind| TxnOp::get(self.keys.all(kind), Some(GetOptions::new().with_prefix()));
-        let operations =
-            vec![TxnOp::get(self.keys.config(), None), prefix(Kind::Member), prefix(Kind::Mode), prefix(Kind::Load), prefix(Kind::Purged)];
+        let operations = vec![
+            TxnOp::get(self.keys.config(), None),
+            prefix(Kind::Member),
+            prefix(Kind::Mode),
+            prefix(Kind::Load),
+            prefix(Kind::Purged),
+        ];
         let read = |client: Client| {
             let txn = Txn::new().and_then(operations.clone());
             let mut client = client.kv_client().max_decoding_message_size(LOOK_BYTES_MAX);
@@ -41,46 +48,105 @@ impl Etcd {
         let (sent, answer) = read.inspect_err(|_| self.forget_fall())?;
         let received = clock::now().boot;
         let gets = gets(&answer);
-        let [config, members, modes, loads, purged] = gets.as_slice() else { return Err("etcd sent an unreadable answer".to_owned()) };
+        let [config, members, modes, loads, purged] = gets.as_slice() else {
+            return Err("etcd sent an unreadable answer".to_owned());
+        };
         let header = answer.header().ok_or("etcd's answer has no header")?;
-        let configuration_text = config.kvs().first().map(|kv| kv.value().to_vec()).unwrap_or_default();
-        let configuration = config.kvs().first().map(|kv| ConfigValue::read(kv.value())).transpose()?;
+        let configuration_text = config
+            .kvs()
+            .first()
+            .map(|kv| kv.value().to_vec())
+            .unwrap_or_default();
+        let configuration = config
+            .kvs()
+            .first()
+            .map(|kv| ConfigValue::read(kv.value()))
+            .transpose()?;
         let epoch = configuration.as_ref().map(|it| it.epoch);
         let (etcd_cluster_id, revision) = (header.cluster_id(), number(header.revision()));
         self.saw(&configuration_text, (etcd_cluster_id, revision));
         let fall = self.fall(configuration.as_ref());
-        let etcd = Shown { configuration, etcd_cluster_id, revision, revision_before, fall };
-        let modes: HashMap<&str, Mode> = by_name(self, Kind::Mode, modes, |kv| kv.value_str().ok()?.parse().ok());
-        let loads: HashMap<&str, LoadValue> = by_name(self, Kind::Load, loads, |kv| serde_json::from_slice(kv.value()).ok());
-        let mut look = Look { looked: Looked { sent, received, etcd, configuration_text, ..Looked::default() }, lease: None };
+        let etcd = Shown {
+            configuration,
+            etcd_cluster_id,
+            revision,
+            revision_before,
+            fall,
+        };
+        let modes: HashMap<&str, Mode> = by_name(self, Kind::Mode, modes, |kv| {
+            kv.value_str().ok()?.parse().ok()
+        });
+        let loads: HashMap<&str, LoadValue> = by_name(self, Kind::Load, loads, |kv| {
+            serde_json::from_slice(kv.value()).ok()
+        });
+        let mut look = Look {
+            looked: Looked {
+                sent,
+                received,
+                etcd,
+                configuration_text,
+                ..Looked::default()
+            },
+            lease: None,
+        };
         for kv in members.kvs() {
-            let Some(name) = self.keys.name(Kind::Member, kv.key()) else { continue };
+            let Some(name) = self.keys.name(Kind::Member, kv.key()) else {
+                continue;
+            };
             if let Some(node) = self.seen(&mut look, epoch, (name, kv)) {
                 let mode = modes.get(name).copied();
-                let LoadValue { connections, sessions, limit } = loads.get(name).copied().unwrap_or(LoadValue::UNPUBLISHED);
-                look.looked.nodes.push(SeenNode { mode, load: Load { connections, sessions, limit }, ..node });
+                let LoadValue {
+                    connections,
+                    sessions,
+                    limit,
+                } = loads.get(name).copied().unwrap_or(LoadValue::UNPUBLISHED);
+                look.looked.nodes.push(SeenNode {
+                    mode,
+                    load: Load {
+                        connections,
+                        sessions,
+                        limit,
+                    },
+                    ..node
+                });
             }
         }
-        let purged = purged.kvs().iter().filter_map(|kv| self.keys.name(Kind::Purged, kv.key())?.parse().ok());
+        let purged = purged
+            .kvs()
+            .iter()
+            .filter_map(|kv| self.keys.name(Kind::Purged, kv.key())?.parse().ok());
         look.looked.purged = purged.map(Incarnation).collect();
         Ok(look)
     }
 
     /// A member as its key has it; what is our own is noted apart. A key of another epoch came back with a backup: its node, if it is
     /// there, has lost what happened since, and comes in anew.
-    fn seen(&self, look: &mut Look, epoch: Option<u64>, (name, kv): (&str, &KeyValue)) -> Option<SeenNode> {
+    fn seen(
+        &self,
+        look: &mut Look,
+        epoch: Option<u64>,
+        (name, kv): (&str, &KeyValue),
+    ) -> Option<SeenNode> {
         let incarnation = Incarnation(number(kv.create_revision()));
         let value: Option<MemberValue> = serde_json::from_slice(kv.value()).ok();
-        if value.as_ref().is_some_and(|value| Some(value.epoch) != epoch) {
+        if value
+            .as_ref()
+            .is_some_and(|value| Some(value.epoch) != epoch)
+        {
             return None;
         }
         if name == self.identity.node_name.as_str() {
             look.looked.own = Some(incarnation);
-            let is_of = |value: &MemberValue| value.id == self.identity.id && value.boot_id == self.identity.boot_id;
+            let is_of = |value: &MemberValue| {
+                value.id == self.identity.id && value.boot_id == self.identity.boot_id
+            };
             if value.as_ref().is_some_and(is_of) {
                 look.lease = Some(kv.lease());
             }
-            if value.as_ref().is_some_and(|value| value.start == self.identity.start) {
+            if value
+                .as_ref()
+                .is_some_and(|value| value.start == self.identity.start)
+            {
                 look.looked.own_of_this_start = Some(incarnation);
             }
         }
@@ -98,12 +164,27 @@ impl Etcd {
     }
 }
 
-fn by_name<'a, T>(etcd: &Etcd, kind: Kind, answer: &'a GetResponse, read: impl Fn(&KeyValue) -> Option<T>) -> HashMap<&'a str, T> {
-    answer.kvs().iter().filter_map(|kv| Some((etcd.keys.name(kind, kv.key())?, read(kv)?))).collect()
+fn by_name<'a, T>(
+    etcd: &Etcd,
+    kind: Kind,
+    answer: &'a GetResponse,
+    read: impl Fn(&KeyValue) -> Option<T>,
+) -> HashMap<&'a str, T> {
+    answer
+        .kvs()
+        .iter()
+        .filter_map(|kv| Some((etcd.keys.name(kind, kv.key())?, read(kv)?)))
+        .collect()
 }
 
 /// The reads of a transaction, in their order.
 pub(super) fn gets(answer: &TxnResponse) -> Vec<GetResponse> {
-    let gets = answer.op_responses().into_iter().filter_map(|it| if let TxnOpResponse::Get(get) = it { Some(get) } else { None });
+    let gets = answer.op_responses().into_iter().filter_map(|it| {
+        if let TxnOpResponse::Get(get) = it {
+            Some(get)
+        } else {
+            None
+        }
+    });
     gets.collect()
 }

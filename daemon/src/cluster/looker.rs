@@ -42,7 +42,11 @@ impl Looker {
                 () = stop.cancelled() => return,
             };
             beats = beats.wrapping_add(1);
-            let pause = if looked.is_ok() { self.pause(beats) } else { self.heartbeat.min(LOOK_AGAIN) };
+            let pause = if looked.is_ok() {
+                self.pause(beats)
+            } else {
+                self.heartbeat.min(LOOK_AGAIN)
+            };
             if self.tell(looked).await.is_none() {
                 return;
             }
@@ -56,8 +60,11 @@ impl Looker {
 
     /// The heartbeat, a little earlier: by how much differs from node to node and from beat to beat.
     fn pause(&self, beats: u32) -> Duration {
-        let spread = self.etcd.identity.start.bytes().fold(beats, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
-        self.heartbeat.saturating_sub(self.heartbeat * (spread % JITTER) / 256)
+        let spread = self.etcd.identity.start.bytes().fold(beats, |sum, byte| {
+            sum.wrapping_mul(31).wrapping_add(u32::from(byte))
+        });
+        self.heartbeat
+            .saturating_sub(self.heartbeat * (spread % JITTER) / 256)
     }
 
     /// Says what was seen; nothing if nobody hears it any more.
@@ -76,7 +83,10 @@ impl Looker {
             }
             Err(why) => {
                 tracing::debug!(why, "cannot read the members from etcd");
-                self.inbox.send(Letter::Etcd(Box::new(Heard::LookFailed(why)))).await.ok()
+                self.inbox
+                    .send(Letter::Etcd(Box::new(Heard::LookFailed(why))))
+                    .await
+                    .ok()
             }
         }
     }

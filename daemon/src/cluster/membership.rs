@@ -12,16 +12,31 @@ use crate::clock;
 
 impl Trusted {
     /// Creates the node's member key, and gives its incarnation.
-    pub(super) async fn join(&self, mode: Mode, give_up: Option<Incarnation>) -> Result<Incarnation, String> {
+    pub(super) async fn join(
+        &self,
+        mode: Mode,
+        give_up: Option<Incarnation>,
+    ) -> Result<Incarnation, String> {
         if let Some(Incarnation(old)) = give_up {
-            let is_still = Compare::create_revision(self.etcd.keys.member(), CompareOp::Equal, revision(old));
+            let is_still =
+                Compare::create_revision(self.etcd.keys.member(), CompareOp::Equal, revision(old));
             let delete = |key| TxnOp::delete(key, None);
-            let deletes = [delete(self.etcd.keys.member()), delete(self.etcd.keys.mode()), delete(self.etcd.keys.load())];
-            self.txn(vec![is_still], deletes.to_vec(), Vec::new()).await?;
+            let deletes = [
+                delete(self.etcd.keys.member()),
+                delete(self.etcd.keys.mode()),
+                delete(self.etcd.keys.load()),
+            ];
+            self.txn(vec![is_still], deletes.to_vec(), Vec::new())
+                .await?;
         }
         self.give_up_restored().await?;
         let ttl = i64::try_from(self.etcd.ttl.as_secs()).unwrap_or(i64::MAX);
-        let lease = self.etcd.pool.call(|mut client: Client| async move { client.lease_grant(ttl, None).await }).await?.id();
+        let lease = self
+            .etcd
+            .pool
+            .call(|mut client: Client| async move { client.lease_grant(ttl, None).await })
+            .await?
+            .id();
         let joined = self.create_member(mode, lease).await;
         match &joined {
             Ok(_) => self.etcd.set_lease(Some(lease)),
@@ -35,11 +50,15 @@ impl Trusted {
     async fn give_up_restored(&self) -> Result<(), String> {
         let key = self.etcd.keys.member();
         let found = self.read(vec![TxnOp::get(key, None)]).await?;
-        let Some(kv) = found.first().and_then(|get| get.kvs().first()) else { return Ok(()) };
+        let Some(kv) = found.first().and_then(|get| get.kvs().first()) else {
+            return Ok(());
+        };
         let epoch = self.configuration.epoch;
-        let is_restored = |value: MemberValue| value.id == self.etcd.identity.id && value.epoch != epoch;
+        let is_restored =
+            |value: MemberValue| value.id == self.etcd.identity.id && value.epoch != epoch;
         if serde_json::from_slice(kv.value()).is_ok_and(is_restored) {
-            self.leave(Incarnation(number(kv.create_revision()))).await?;
+            self.leave(Incarnation(number(kv.create_revision())))
+                .await?;
         }
         Ok(())
     }
@@ -60,14 +79,29 @@ impl Trusted {
         let json = serde_json::to_vec(&value).map_err(|error| error.to_string())?;
         let with_lease = || Some(PutOptions::new().with_lease(lease));
         let is_free = Compare::create_revision(self.etcd.keys.member(), CompareOp::Equal, 0);
-        let puts =
-            vec![TxnOp::put(self.etcd.keys.member(), json, with_lease()), TxnOp::put(self.etcd.keys.mode(), mode.name(), with_lease())];
-        let Done { succeeded, revision, gets } = self.txn(vec![is_free], puts, vec![TxnOp::get(self.etcd.keys.member(), None)]).await?;
+        let puts = vec![
+            TxnOp::put(self.etcd.keys.member(), json, with_lease()),
+            TxnOp::put(self.etcd.keys.mode(), mode.name(), with_lease()),
+        ];
+        let Done {
+            succeeded,
+            revision,
+            gets,
+        } = self
+            .txn(
+                vec![is_free],
+                puts,
+                vec![TxnOp::get(self.etcd.keys.member(), None)],
+            )
+            .await?;
         if succeeded {
             return Ok(Incarnation(revision));
         }
         // If the answer to the first try was lost, this is its work.
-        let there = gets.first().and_then(|get| get.kvs().first()).filter(|kv| kv.lease() == lease);
+        let there = gets
+            .first()
+            .and_then(|get| get.kvs().first())
+            .filter(|kv| kv.lease() == lease);
         there
             .map(|kv| Incarnation(number(kv.create_revision())))
             .ok_or_else(|| "this node's name is registered by another incarnation".to_owned())
@@ -81,15 +115,29 @@ impl Trusted {
 
     /// Tells them how full the node is.
     pub(super) async fn tell(&self, by: Incarnation, load: Load) -> Result<(), String> {
-        let Load { connections, sessions, limit } = load;
-        let json = serde_json::to_vec(&LoadValue { connections, sessions, limit }).map_err(|error| error.to_string())?;
+        let Load {
+            connections,
+            sessions,
+            limit,
+        } = load;
+        let json = serde_json::to_vec(&LoadValue {
+            connections,
+            sessions,
+            limit,
+        })
+        .map_err(|error| error.to_string())?;
         let put = TxnOp::put(self.etcd.keys.load(), json, self.leased());
         self.write_as(by, put).await
     }
 
     async fn write_as(&self, by: Incarnation, put: TxnOp) -> Result<(), String> {
-        let is_member = Compare::create_revision(self.etcd.keys.member(), CompareOp::Equal, revision(by.0));
-        if self.txn(vec![is_member], vec![put], Vec::new()).await?.succeeded {
+        let is_member =
+            Compare::create_revision(self.etcd.keys.member(), CompareOp::Equal, revision(by.0));
+        if self
+            .txn(vec![is_member], vec![put], Vec::new())
+            .await?
+            .succeeded
+        {
             Ok(())
         } else {
             Err("the node has lost its membership in the cluster".to_owned())
@@ -97,15 +145,24 @@ impl Trusted {
     }
 
     fn leased(&self) -> Option<PutOptions> {
-        self.etcd.lease().map(|lease| PutOptions::new().with_lease(lease))
+        self.etcd
+            .lease()
+            .map(|lease| PutOptions::new().with_lease(lease))
     }
 
     /// Gives the node's place back.
     pub(super) async fn leave(&self, Incarnation(by): Incarnation) -> Result<(), String> {
-        let is_member = Compare::create_revision(self.etcd.keys.member(), CompareOp::Equal, revision(by));
+        let is_member =
+            Compare::create_revision(self.etcd.keys.member(), CompareOp::Equal, revision(by));
         let delete = |key| TxnOp::delete(key, None);
-        let deletes = [delete(self.etcd.keys.member()), delete(self.etcd.keys.mode()), delete(self.etcd.keys.load())];
-        self.txn(vec![is_member], deletes.to_vec(), Vec::new()).await.map(drop)
+        let deletes = [
+            delete(self.etcd.keys.member()),
+            delete(self.etcd.keys.mode()),
+            delete(self.etcd.keys.load()),
+        ];
+        self.txn(vec![is_member], deletes.to_vec(), Vec::new())
+            .await
+            .map(drop)
     }
 }
 
@@ -113,7 +170,12 @@ impl Etcd {
     /// Keeps the lease of the node's keys. What etcd says to that prolongs nothing: only a look does.
     pub(super) async fn keep_alive(&self) {
         let Some(lease) = self.lease() else { return };
-        let kept = self.pool.call(|mut client: Client| async move { client.lease_keep_alive(lease).await.map(drop) }).await;
+        let kept = self
+            .pool
+            .call(
+                |mut client: Client| async move { client.lease_keep_alive(lease).await.map(drop) },
+            )
+            .await;
         if let Err(why) = kept {
             tracing::debug!(why, "cannot keep the etcd lease alive");
         }

@@ -56,15 +56,25 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    pub(crate) fn new(config: &ClusterConfig, (node_name, log_id): (NodeName, &LogId), random: [u8; 16]) -> Self {
+    pub(crate) fn new(
+        config: &ClusterConfig,
+        (node_name, log_id): (NodeName, &LogId),
+        random: [u8; 16],
+    ) -> Self {
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         Self {
             node_name,
             id: log_id.as_str().to_owned(),
             boot_id: crate::store::open::boot_id().unwrap_or_default(),
             start: LogId::generate(random).as_str().to_owned(),
-            terms: TermsValue { fence_after_ms: config.fence_after.map(millis), fence_budget_ms: millis(config.fence_budget) },
-            signaling_url: config.signaling_url.as_ref().map(|url| url.as_str().to_owned()),
+            terms: TermsValue {
+                fence_after_ms: config.fence_after.map(millis),
+                fence_budget_ms: millis(config.fence_budget),
+            },
+            signaling_url: config
+                .signaling_url
+                .as_ref()
+                .map(|url| url.as_str().to_owned()),
             api_url: config.api_url.as_ref().map(|url| url.as_str().to_owned()),
         }
     }
@@ -148,9 +158,15 @@ impl Edge {
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         let beat = CancellationToken::new();
         self.tasks.spawn(self.looker().run(beat.clone()));
-        self.tasks.spawn(keep_alive(Arc::clone(&self.etcd), beat.clone()));
-        self.tasks.spawn(probe(Arc::clone(&self.etcd), beat.clone()));
-        self.tasks.spawn(watch::run(Arc::clone(&self.etcd), Arc::clone(&self.wanted), beat.clone()));
+        self.tasks
+            .spawn(keep_alive(Arc::clone(&self.etcd), beat.clone()));
+        self.tasks
+            .spawn(probe(Arc::clone(&self.etcd), beat.clone()));
+        self.tasks.spawn(watch::run(
+            Arc::clone(&self.etcd),
+            Arc::clone(&self.wanted),
+            beat.clone(),
+        ));
         loop {
             tokio::select! {
                 order = self.orders.recv() => match order {
@@ -185,7 +201,12 @@ impl Edge {
 
     /// The gate knows whether the node has anything.
     async fn say_farewell(&mut self) {
-        if self.inbox.send(Letter::Etcd(Box::new(Heard::Leaving))).await.is_err() {
+        if self
+            .inbox
+            .send(Letter::Etcd(Box::new(Heard::Leaving)))
+            .await
+            .is_err()
+        {
             return;
         }
         let words = async {
@@ -212,10 +233,15 @@ impl Edge {
             None
         };
         if let Ok(Some(incarnation)) = timeout(FAREWELL_TIME, words).await {
-            let Some(trusted) = self.trusted() else { return };
+            let Some(trusted) = self.trusted() else {
+                return;
+            };
             match trusted.leave(incarnation).await {
                 Ok(()) => tracing::info!("left the cluster"),
-                Err(why) => tracing::warn!(why, "cannot leave the cluster cleanly; etcd keeps the membership until the lease expires"),
+                Err(why) => tracing::warn!(
+                    why,
+                    "cannot leave the cluster cleanly; etcd keeps the membership until the lease expires"
+                ),
             }
         }
     }
@@ -233,7 +259,11 @@ impl Edge {
                 etcd.note_set_back(&found, &why).await;
                 None
             }),
-            Order::Init { ticket, found, configuration } => self.spawn(async move {
+            Order::Init {
+                ticket,
+                found,
+                configuration,
+            } => self.spawn(async move {
                 let outcome = etcd.init(found.as_deref(), configuration).await;
                 Some(Heard::Initialized { ticket, outcome })
             }),
@@ -265,22 +295,36 @@ impl Edge {
         self.tasks.spawn(async move {
             if let Some(heard) = work.await {
                 // Where the driver is gone nobody waits for it.
-                inbox.send(Letter::Etcd(Box::new(heard))).await.unwrap_or_default();
+                inbox
+                    .send(Letter::Etcd(Box::new(heard)))
+                    .await
+                    .unwrap_or_default();
             }
         });
     }
 
     fn trusted(&self) -> Option<Trusted> {
-        self.etcd.trust().map(|configuration| Trusted { etcd: Arc::clone(&self.etcd), configuration })
+        self.etcd.trust().map(|configuration| Trusted {
+            etcd: Arc::clone(&self.etcd),
+            configuration,
+        })
     }
 }
 
 async fn carry_out(etcd: &Trusted, order: Order, inbox: &Inbox) -> Option<Heard> {
     match order {
         Order::Join { mode, give_up } => Some(Heard::Joined(etcd.join(mode, give_up).await)),
-        Order::Ask { channel_id, by, wish } => {
+        Order::Ask {
+            channel_id,
+            by,
+            wish,
+        } => {
             let reply = etcd.ask(&channel_id, by, &wish).await;
-            Some(Heard::Asked { channel_id, by, reply })
+            Some(Heard::Asked {
+                channel_id,
+                by,
+                reply,
+            })
         }
         Order::Find { channel_id, by } => {
             let found = match etcd.ask(&channel_id, by, &Wish::Find).await {
@@ -300,9 +344,18 @@ async fn carry_out(etcd: &Trusted, order: Order, inbox: &Inbox) -> Option<Heard>
         }
         Order::Publish { by, mode } => Some(Heard::Published(mode, etcd.publish(by, mode).await)),
         Order::Count => Some(Heard::Counted(etcd.count().await)),
-        Order::Purge { ticket, node_name, running, actor } => {
+        Order::Purge {
+            ticket,
+            node_name,
+            running,
+            actor,
+        } => {
             let written_off = etcd.purge((&node_name, running), &actor).await;
-            Some(Heard::Purged { ticket, node_name, written_off })
+            Some(Heard::Purged {
+                ticket,
+                node_name,
+                written_off,
+            })
         }
         Order::Tell { by, load } => {
             if let Err(why) = etcd.tell(by, load).await {

@@ -54,40 +54,78 @@ impl Trusted {
             count.held_until_purge += u64::from(claim.fence_after == FenceAfter::Never);
         };
         self.read_claims(COUNT_TIME, &mut count_in).await?;
-        Ok(by_owner.into_iter().map(|((node_name, incarnation), channels)| Owned { node_name, incarnation, channels }).collect())
+        Ok(by_owner
+            .into_iter()
+            .map(|((node_name, incarnation), channels)| Owned {
+                node_name,
+                incarnation,
+                channels,
+            })
+            .collect())
     }
 
-    async fn read_claims(&self, time: Duration, each: &mut (impl FnMut(Claim) + Send)) -> Result<(), String> {
+    async fn read_claims(
+        &self,
+        time: Duration,
+        each: &mut (impl FnMut(Claim) + Send),
+    ) -> Result<(), String> {
         let until = Instant::now() + time;
         let prefix = self.etcd.keys.all(Kind::Claim);
         let mut from = prefix.clone();
         let end = successor(&prefix);
         loop {
             if Instant::now() > until {
-                return Err(format!("reading the claims took longer than {} s", time.as_secs()));
+                return Err(format!(
+                    "reading the claims took longer than {} s",
+                    time.as_secs()
+                ));
             }
             let page = self.page(&from, &end).await?;
-            page.kvs().iter().filter_map(|kv| read_claim(kv).ok()).for_each(&mut *each);
-            let Some(last) = page.kvs().last().filter(|_| page.more()) else { return Ok(()) };
+            page.kvs()
+                .iter()
+                .filter_map(|kv| read_claim(kv).ok())
+                .for_each(&mut *each);
+            let Some(last) = page.kvs().last().filter(|_| page.more()) else {
+                return Ok(());
+            };
             from = [last.key(), b"\0"].concat();
         }
     }
 
     async fn page(&self, from: &[u8], end: &[u8]) -> Result<GetResponse, String> {
         let read = |mut client: Client| {
-            let (from, options) = (from.to_vec(), GetOptions::new().with_range(end).with_limit(PAGE));
+            let (from, options) = (
+                from.to_vec(),
+                GetOptions::new().with_range(end).with_limit(PAGE),
+            );
             async move { client.get(from, Some(options)).await }
         };
         self.etcd.pool.call(read).await
     }
 
-    async fn write_off(&self, node: &NodeName, incarnations: &BTreeSet<Incarnation>, actor: &str) -> Result<(), String> {
-        let value = PurgedValue { by: actor.to_owned(), at: clock::now().wall };
+    async fn write_off(
+        &self,
+        node: &NodeName,
+        incarnations: &BTreeSet<Incarnation>,
+        actor: &str,
+    ) -> Result<(), String> {
+        let value = PurgedValue {
+            by: actor.to_owned(),
+            at: clock::now().wall,
+        };
         let json = serde_json::to_vec(&value).map_err(|error| error.to_string())?;
         for &incarnation in incarnations {
-            let is_gone = Compare::create_revision(self.etcd.keys.member_of(node), CompareOp::NotEqual, revision(incarnation.0));
+            let is_gone = Compare::create_revision(
+                self.etcd.keys.member_of(node),
+                CompareOp::NotEqual,
+                revision(incarnation.0),
+            );
             let put = TxnOp::put(self.etcd.keys.purged(incarnation), json.clone(), None);
-            if !self.txn(vec![is_gone], vec![put], Vec::new()).await?.succeeded {
+            if !self
+                .txn(vec![is_gone], vec![put], Vec::new())
+                .await?
+                .succeeded
+            {
                 return Err("the node is back".to_owned());
             }
         }

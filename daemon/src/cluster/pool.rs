@@ -48,24 +48,47 @@ struct Endpoint {
 
 impl Pool {
     pub(super) fn new(config: &ClusterConfig, health: Arc<Health>) -> Self {
-        let options =
-            ConnectOptions::new().with_connect_timeout(CONNECT_TIME).with_keep_alive(PROBE_PAUSE, PROBE_TIME).with_require_leader(true);
-        let is_https = config.endpoints.iter().any(crate::args::cluster::EtcdUrl::is_https);
-        let options = if is_https { options.with_tls(tls(&config.tls)) } else { options };
+        let options = ConnectOptions::new()
+            .with_connect_timeout(CONNECT_TIME)
+            .with_keep_alive(PROBE_PAUSE, PROBE_TIME)
+            .with_require_leader(true);
+        let is_https = config
+            .endpoints
+            .iter()
+            .any(crate::args::cluster::EtcdUrl::is_https);
+        let options = if is_https {
+            options.with_tls(tls(&config.tls))
+        } else {
+            options
+        };
         let options = match &config.login {
             Some(Login { user, password }) => options.with_user(user, password),
             None => options,
         };
-        let endpoint = |url: &crate::args::cluster::EtcdUrl| Endpoint { url: url.as_str().to_owned(), client: Mutex::new((0, None)) };
-        Self { endpoints: config.endpoints.iter().map(endpoint).collect(), options, preferred: Mutex::new(0), health }
+        let endpoint = |url: &crate::args::cluster::EtcdUrl| Endpoint {
+            url: url.as_str().to_owned(),
+            client: Mutex::new((0, None)),
+        };
+        Self {
+            endpoints: config.endpoints.iter().map(endpoint).collect(),
+            options,
+            preferred: Mutex::new(0),
+            health,
+        }
     }
 
     /// Does something with whichever member can, in a bounded time. It may have been done more than once, and though it failed.
-    pub(super) async fn call<T, F: Future<Output = Result<T, Error>>>(&self, operation: impl Fn(Client) -> F) -> Result<T, String> {
+    pub(super) async fn call<T, F: Future<Output = Result<T, Error>>>(
+        &self,
+        operation: impl Fn(Client) -> F,
+    ) -> Result<T, String> {
         let until = Instant::now() + OPERATION_TIME;
         let mut problem = None;
         loop {
-            let first = *self.preferred.lock().unwrap_or_else(PoisonError::into_inner);
+            let first = *self
+                .preferred
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             for turn in 0..self.endpoints.len() {
                 let place = (first + turn) % self.endpoints.len();
                 let left = until.saturating_duration_since(Instant::now());
@@ -88,7 +111,9 @@ impl Pool {
         operation: &impl Fn(Client) -> F,
         time: Duration,
     ) -> Result<T, Failure> {
-        let Some(endpoint) = self.endpoints.get(place) else { return Err(Failure::Final("etcd has no members".to_owned())) };
+        let Some(endpoint) = self.endpoints.get(place) else {
+            return Err(Failure::Final("etcd has no members".to_owned()));
+        };
         let mut number = endpoint.number();
         let tried = timeout(time, async {
             let (count, client) = endpoint.client(&self.options).await?;
@@ -104,8 +129,14 @@ impl Pool {
                 self.health.note_etcd(place, Err(words(&error)));
                 return Err(Failure::Final(words(&error)));
             }
-            Ok(Err(error)) => (Failure::Here(format!("{} fails: {}", endpoint.url, words(&error))), words(&error)),
-            Err(_) => (Failure::Here(format!("{} does not answer", endpoint.url)), "does not answer".to_owned()),
+            Ok(Err(error)) => (
+                Failure::Here(format!("{} fails: {}", endpoint.url, words(&error))),
+                words(&error),
+            ),
+            Err(_) => (
+                Failure::Here(format!("{} does not answer", endpoint.url)),
+                "does not answer".to_owned(),
+            ),
         };
         endpoint.throw_away(number);
         self.health.note_etcd(place, Err(why));
@@ -114,7 +145,10 @@ impl Pool {
 
     /// Whoever did this is asked first from now on.
     fn prefer<T>(&self, place: usize, done: T) -> T {
-        *self.preferred.lock().unwrap_or_else(PoisonError::into_inner) = place;
+        *self
+            .preferred
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = place;
         done
     }
 
@@ -131,11 +165,19 @@ impl Pool {
 
     /// A client of whoever answered last, for a stream.
     pub(super) async fn any(&self) -> Result<Client, String> {
-        let first = *self.preferred.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(endpoint) = self.endpoints.get(first) else { return Err("etcd has no members".to_owned()) };
+        let first = *self
+            .preferred
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let Some(endpoint) = self.endpoints.get(first) else {
+            return Err("etcd has no members".to_owned());
+        };
         // A client that logs in asks etcd for that.
-        let made = timeout(TRY_TIME, endpoint.client(&self.options)).await.map_err(|_| format!("{} does not answer", endpoint.url))?;
-        made.map(|(_, client)| client).map_err(|error| words(&error))
+        let made = timeout(TRY_TIME, endpoint.client(&self.options))
+            .await
+            .map_err(|_| format!("{} does not answer", endpoint.url))?;
+        made.map(|(_, client)| client)
+            .map_err(|error| words(&error))
     }
 }
 
@@ -146,7 +188,8 @@ impl Endpoint {
 
     /// The client; a new one if there is none. It connects when it is used.
     async fn client(&self, options: &ConnectOptions) -> Result<(u64, Client), Error> {
-        if let (number, Some(client)) = &*self.client.lock().unwrap_or_else(PoisonError::into_inner) {
+        if let (number, Some(client)) = &*self.client.lock().unwrap_or_else(PoisonError::into_inner)
+        {
             return Ok((*number, client.clone()));
         }
         let made = Client::connect([&self.url], Some(options.clone())).await?;
@@ -172,7 +215,13 @@ enum Failure {
 }
 
 /// gRPC's codes for what is wrong with the question and not with whoever was asked.
-const FINAL_CODES: [i32; 5] = [INVALID_ARGUMENT, NOT_FOUND, PERMISSION_DENIED, RESOURCE_EXHAUSTED, FAILED_PRECONDITION];
+const FINAL_CODES: [i32; 5] = [
+    INVALID_ARGUMENT,
+    NOT_FOUND,
+    PERMISSION_DENIED,
+    RESOURCE_EXHAUSTED,
+    FAILED_PRECONDITION,
+];
 const INVALID_ARGUMENT: i32 = 3;
 const NOT_FOUND: i32 = 5;
 const PERMISSION_DENIED: i32 = 7;
@@ -184,14 +233,20 @@ const FAILED_PRECONDITION: i32 = 9;
 const LOGIN_OVER: &str = "revision of auth store is old";
 
 fn is_final(error: &Error) -> bool {
-    let Error::GRpcStatus(status) = error else { return false };
+    let Error::GRpcStatus(status) = error else {
+        return false;
+    };
     FINAL_CODES.contains(&(status.code() as i32)) && !status.message().contains(LOGIN_OVER)
 }
 
 /// Why a member could not do what it was asked, and what to do where that is known.
 fn words(error: &Error) -> String {
     let text = if let Error::GRpcStatus(status) = error {
-        if status.source().is_some() { innermost(status) } else { shorten(status.message(), PEER_TEXT_BYTES_MAX) }
+        if status.source().is_some() {
+            innermost(status)
+        } else {
+            shorten(status.message(), PEER_TEXT_BYTES_MAX)
+        }
     } else if let Error::TransportError(error) = error {
         innermost(error)
     } else {
@@ -205,20 +260,50 @@ fn words(error: &Error) -> String {
 
 /// What etcd and its TLS say, and what is meant.
 const REMEDIES: [(&str, &str); 11] = [
-    ("user name is empty", "etcd requires a user: set --cluster-user and --cluster-password-file"),
-    ("invalid user ID or password", "check --cluster-user and --cluster-password-file"),
-    ("etcdserver: permission denied", "its role must be able to read and write the keys under /soramode/v1/"),
-    ("authentication is not enabled", "leave --cluster-user and --cluster-password-file out, or enable it at etcd"),
-    ("CertificateRequired", "etcd requires a client certificate: set --cluster-cert-file and --cluster-key-file"),
-    ("BadCertificate", "etcd requires a client certificate that it trusts: set --cluster-cert-file and --cluster-key-file"),
-    ("stream closed because of a broken pipe", "if this member speaks TLS, name it with https:"),
-    ("tls handshake eof", "this member does not speak TLS: name it with http:"),
-    ("InvalidContentType", "this member does not speak TLS: name it with http:"),
+    (
+        "user name is empty",
+        "etcd requires a user: set --cluster-user and --cluster-password-file",
+    ),
+    (
+        "invalid user ID or password",
+        "check --cluster-user and --cluster-password-file",
+    ),
+    (
+        "etcdserver: permission denied",
+        "its role must be able to read and write the keys under /soramode/v1/",
+    ),
+    (
+        "authentication is not enabled",
+        "leave --cluster-user and --cluster-password-file out, or enable it at etcd",
+    ),
+    (
+        "CertificateRequired",
+        "etcd requires a client certificate: set --cluster-cert-file and --cluster-key-file",
+    ),
+    (
+        "BadCertificate",
+        "etcd requires a client certificate that it trusts: set --cluster-cert-file and --cluster-key-file",
+    ),
+    (
+        "stream closed because of a broken pipe",
+        "if this member speaks TLS, name it with https:",
+    ),
+    (
+        "tls handshake eof",
+        "this member does not speak TLS: name it with http:",
+    ),
+    (
+        "InvalidContentType",
+        "this member does not speak TLS: name it with http:",
+    ),
     (
         "HandshakeFailure",
         "etcd and soramode have no curve or cipher in common: give etcd a certificate of P-256, P-384 or RSA, and no --auto-tls",
     ),
-    ("message length too large", "something else wrote large values among the cluster's members in etcd: remove them"),
+    (
+        "message length too large",
+        "something else wrote large values among the cluster's members in etcd: remove them",
+    ),
 ];
 
 fn tls(config: &Tls) -> TlsOptions {

@@ -47,41 +47,81 @@ pub(super) struct Done {
 impl Trusted {
     /// Reads this.
     pub(super) async fn read(&self, reads: Vec<TxnOp>) -> Result<Vec<GetResponse>, String> {
-        self.carry_out(Vec::new(), (reads.clone(), Writes::Nothing), reads).await.map(|done| done.gets)
+        self.carry_out(Vec::new(), (reads.clone(), Writes::Nothing), reads)
+            .await
+            .map(|done| done.gets)
     }
 
     /// Writes `then` if all this is so, and reads `otherwise` if not; an error if that is not known, or the etcd is not the trusted one.
-    pub(super) async fn txn(&self, when: Vec<Compare>, then: Vec<TxnOp>, otherwise: Vec<TxnOp>) -> Result<Done, String> {
-        self.carry_out(when, (then, Writes::Something), otherwise).await
+    pub(super) async fn txn(
+        &self,
+        when: Vec<Compare>,
+        then: Vec<TxnOp>,
+        otherwise: Vec<TxnOp>,
+    ) -> Result<Done, String> {
+        self.carry_out(when, (then, Writes::Something), otherwise)
+            .await
     }
 
-    async fn carry_out(&self, when: Vec<Compare>, (then, writes): (Vec<TxnOp>, Writes), otherwise: Vec<TxnOp>) -> Result<Done, String> {
+    async fn carry_out(
+        &self,
+        when: Vec<Compare>,
+        (then, writes): (Vec<TxnOp>, Writes),
+        otherwise: Vec<TxnOp>,
+    ) -> Result<Done, String> {
         let key = self.etcd.keys.config();
-        let is_trusted = Compare::value(key.clone(), CompareOp::Equal, self.configuration.text.clone());
+        let is_trusted = Compare::value(
+            key.clone(),
+            CompareOp::Equal,
+            self.configuration.text.clone(),
+        );
         let when: Vec<Compare> = std::iter::once(is_trusted).chain(when).collect();
-        let otherwise: Vec<TxnOp> = otherwise.into_iter().chain([TxnOp::get(key, None)]).collect();
+        let otherwise: Vec<TxnOp> = otherwise
+            .into_iter()
+            .chain([TxnOp::get(key, None)])
+            .collect();
         let before = self.etcd.highest_revision();
-        let answer = self.etcd.txn(Txn::new().when(when).and_then(then).or_else(otherwise)).await?;
+        let answer = self
+            .etcd
+            .txn(Txn::new().when(when).and_then(then).or_else(otherwise))
+            .await?;
         let header = answer.header().ok_or("etcd's answer has no header")?;
-        let (revision, is_same) = (number(header.revision()), header.cluster_id() == self.configuration.etcd_cluster_id);
+        let (revision, is_same) = (
+            number(header.revision()),
+            header.cluster_id() == self.configuration.etcd_cluster_id,
+        );
         let (succeeded, mut gets) = (answer.succeeded(), gets(&answer));
         if !succeeded {
             let configuration = gets.pop();
-            let text = configuration.as_ref().and_then(|get| get.kvs().first()).map(etcd_client::KeyValue::value);
+            let text = configuration
+                .as_ref()
+                .and_then(|get| get.kvs().first())
+                .map(etcd_client::KeyValue::value);
             if text != Some(&self.configuration.text) {
-                return Err("this etcd is not the one that the node joined, or its /cfg has changed".to_owned());
+                return Err(
+                    "this etcd is not the one that the node joined, or its /cfg has changed"
+                        .to_owned(),
+                );
             }
         }
         if !is_same {
-            return Err("etcd has the content of another etcd: it was restored from a backup".to_owned());
+            return Err(
+                "etcd has the content of another etcd: it was restored from a backup".to_owned(),
+            );
         }
         let writes = if succeeded { writes } else { Writes::Nothing };
         if let Some(fall) = fall(before, revision, writes) {
             self.etcd.fell(fall);
-            return Err(format!("etcd was rolled back: it is at revision {revision}, and was at {before}"));
+            return Err(format!(
+                "etcd was rolled back: it is at revision {revision}, and was at {before}"
+            ));
         }
         self.etcd.saw_revision(revision);
-        Ok(Done { succeeded, revision, gets })
+        Ok(Done {
+            succeeded,
+            revision,
+            gets,
+        })
     }
 }
 
@@ -97,7 +137,9 @@ impl Etcd {
 
     /// Notes the revision of a read, if that was of the trusted etcd.
     pub(super) fn saw(&self, configuration_text: &[u8], (etcd_cluster_id, revision): (u64, u64)) {
-        let is_trusted = |trust: &Trust| trust.text == configuration_text && trust.etcd_cluster_id == etcd_cluster_id;
+        let is_trusted = |trust: &Trust| {
+            trust.text == configuration_text && trust.etcd_cluster_id == etcd_cluster_id
+        };
         if self.trust().as_deref().is_some_and(is_trusted) {
             self.saw_revision(revision);
         }
@@ -127,45 +169,110 @@ impl Etcd {
     }
 
     pub(super) fn trust(&self) -> Option<Arc<Trust>> {
-        self.trust.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.trust
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// From now on the etcd with this `/cfg` is the one that is worked in.
     pub(super) fn set_trust(&self, text: Vec<u8>) {
-        let Ok(Configuration { etcd_cluster_id, epoch, .. }) = ConfigValue::read(&text) else { return };
-        if self.trusted_text.lock().unwrap_or_else(PoisonError::into_inner).replace(text.clone()).as_ref() != Some(&text) {
+        let Ok(Configuration {
+            etcd_cluster_id,
+            epoch,
+            ..
+        }) = ConfigValue::read(&text)
+        else {
+            return;
+        };
+        if self
+            .trusted_text
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .replace(text.clone())
+            .as_ref()
+            != Some(&text)
+        {
             // Revisions of another history say nothing of this one.
             self.revision.store(0, Ordering::Relaxed);
         }
-        *self.trust.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(Trust { text, etcd_cluster_id, epoch }));
+        *self.trust.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(Trust {
+            text,
+            etcd_cluster_id,
+            epoch,
+        }));
     }
 
     /// Notes what the other nodes may not be able to see.
     pub(super) async fn note_set_back(&self, found: &[u8], why: &str) {
         let by = format!("{}: {why}", self.identity.node_name.as_str());
         let noted = match ConfigValue::read(found) {
-            Ok(it) => self.write_configuration(Some(found), &Configuration { set_back: Some(by), ..it }.into()).await,
+            Ok(it) => {
+                self.write_configuration(
+                    Some(found),
+                    &Configuration {
+                        set_back: Some(by),
+                        ..it
+                    }
+                    .into(),
+                )
+                .await
+            }
             Err(why) => Err(why),
         };
-        let noted = noted.and_then(|written| if written == Written::Yes { Ok(()) } else { Err(CHANGED.to_owned()) });
+        let noted = noted.and_then(|written| {
+            if written == Written::Yes {
+                Ok(())
+            } else {
+                Err(CHANGED.to_owned())
+            }
+        });
         if let Err(why) = noted {
-            tracing::warn!(why, "cannot record in etcd that it was rolled back; other nodes may not notice");
+            tracing::warn!(
+                why,
+                "cannot record in etcd that it was rolled back; other nodes may not notice"
+            );
         }
     }
 
     /// Writes `/cfg` as it is planned, where it still is as it was found. Two nodes that are told to at once plan the same epoch.
-    pub(super) async fn init(&self, found: Option<&[u8]>, configuration: Configuration) -> Result<Init, String> {
-        if let Written::No { there } = self.write_configuration(found, &configuration.clone().into()).await? {
+    pub(super) async fn init(
+        &self,
+        found: Option<&[u8]>,
+        configuration: Configuration,
+    ) -> Result<Init, String> {
+        if let Written::No { there } = self
+            .write_configuration(found, &configuration.clone().into())
+            .await?
+        {
             let there = there.and_then(|text| ConfigValue::read(&text).ok());
-            let is_made = |it: &Configuration| it.set_back.is_none() && it.epoch == configuration.epoch;
-            return there.filter(is_made).map(|it| Init::Exists { epoch: it.epoch }).ok_or_else(|| CHANGED.to_owned());
+            let is_made =
+                |it: &Configuration| it.set_back.is_none() && it.epoch == configuration.epoch;
+            return there
+                .filter(is_made)
+                .map(|it| Init::Exists { epoch: it.epoch })
+                .ok_or_else(|| CHANGED.to_owned());
         }
-        let Configuration { cluster_id, epoch, etcd_cluster_id, .. } = &configuration;
-        tracing::info!(cluster_id = cluster_id.as_str(), epoch, etcd_cluster_id, "created the cluster in etcd");
+        let Configuration {
+            cluster_id,
+            epoch,
+            etcd_cluster_id,
+            ..
+        } = &configuration;
+        tracing::info!(
+            cluster_id = cluster_id.as_str(),
+            epoch,
+            etcd_cluster_id,
+            "created the cluster in etcd"
+        );
         Ok(Init::Made(configuration))
     }
 
-    async fn write_configuration(&self, found: Option<&[u8]>, value: &ConfigValue) -> Result<Written, String> {
+    async fn write_configuration(
+        &self,
+        found: Option<&[u8]>,
+        value: &ConfigValue,
+    ) -> Result<Written, String> {
         let key = self.keys.config();
         let json = serde_json::to_vec(value).map_err(|error| error.to_string())?;
         let is_still = match found {
@@ -173,11 +280,21 @@ impl Etcd {
             None => Compare::create_revision(key.clone(), CompareOp::Equal, 0),
         };
         // If the answer to the first try was lost, the second finds its work.
-        let txn = Txn::new().when([is_still]).and_then([TxnOp::put(key.clone(), json.clone(), None)]).or_else([TxnOp::get(key, None)]);
+        let txn = Txn::new()
+            .when([is_still])
+            .and_then([TxnOp::put(key.clone(), json.clone(), None)])
+            .or_else([TxnOp::get(key, None)]);
         let answer = self.txn(txn).await?;
         let gets = gets(&answer);
-        let there = gets.first().and_then(|get| get.kvs().first()).map(|kv| kv.value().to_vec());
-        Ok(if answer.succeeded() || there.as_ref() == Some(&json) { Written::Yes } else { Written::No { there } })
+        let there = gets
+            .first()
+            .and_then(|get| get.kvs().first())
+            .map(|kv| kv.value().to_vec());
+        Ok(if answer.succeeded() || there.as_ref() == Some(&json) {
+            Written::Yes
+        } else {
+            Written::No { there }
+        })
     }
 
     pub(super) async fn txn(&self, txn: Txn) -> Result<TxnResponse, String> {

@@ -36,7 +36,9 @@ async fn watch(etcd: &Etcd, wanted: &Notify, next: &mut u64) -> String {
         Err(why) => return why,
     };
     let (from, to) = etcd.keys.watched();
-    let options = WatchOptions::new().with_range(to).with_start_revision(revision(*next));
+    let options = WatchOptions::new()
+        .with_range(to)
+        .with_start_revision(revision(*next));
     let mut stream = match timeout(TRY_TIME, client.watch(from, Some(options))).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return error.to_string(),

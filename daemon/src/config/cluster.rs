@@ -17,7 +17,8 @@ pub const ENDPOINTS_MAX: usize = 9;
 pub const TTL_RANGE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_mins(10));
 
 /// The shortest and the longest `--cluster-heartbeat`.
-pub const HEARTBEAT_RANGE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_mins(1));
+pub const HEARTBEAT_RANGE: (Duration, Duration) =
+    (Duration::from_millis(100), Duration::from_mins(1));
 
 /// The longest `--fence-after`, `--isolated-after` and `--fence-budget`.
 pub const FENCE_MAX: Duration = Duration::from_hours(24);
@@ -87,7 +88,9 @@ pub struct Login {
 
 impl fmt::Debug for Login {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Login").field("user", &self.user).finish_non_exhaustive()
+        f.debug_struct("Login")
+            .field("user", &self.user)
+            .finish_non_exhaustive()
     }
 }
 
@@ -109,23 +112,46 @@ pub(super) fn check(settings: &Settings) -> Result<Option<ClusterConfig>, Config
     }
     if settings.cluster.len() > ENDPOINTS_MAX {
         let got = settings.cluster.len().to_string();
-        return Err(ConfigError::OutOfRange { name: "cluster", got, takes: format!("1 to {ENDPOINTS_MAX} members") });
+        return Err(ConfigError::OutOfRange {
+            name: "cluster",
+            got,
+            takes: format!("1 to {ENDPOINTS_MAX} members"),
+        });
     }
     if settings.shadow == Some(true) {
         // Whoever lets everybody in lets them into channels of other nodes.
-        return Err(ConfigError::Excludes { name: "shadow", other: "cluster" });
+        return Err(ConfigError::Excludes {
+            name: "shadow",
+            other: "cluster",
+        });
     }
     let (fence_after, no_takeover_reason) = check_fence(settings)?;
-    let ttl = check_range("cluster-ttl", settings.cluster_ttl, (TTL_DEFAULT, TTL_RANGE))?;
+    let ttl = check_range(
+        "cluster-ttl",
+        settings.cluster_ttl,
+        (TTL_DEFAULT, TTL_RANGE),
+    )?;
     let config = ClusterConfig {
         endpoints: settings.cluster.clone(),
         name: settings.cluster_name.clone().unwrap_or_default(),
         ttl: Duration::from_secs(ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0)),
-        heartbeat: check_range("cluster-heartbeat", settings.cluster_heartbeat, (HEARTBEAT_DEFAULT, HEARTBEAT_RANGE))?,
-        isolated_after: check_range("isolated-after", settings.isolated_after, (ISOLATED_AFTER_DEFAULT, (Duration::ZERO, FENCE_MAX)))?,
+        heartbeat: check_range(
+            "cluster-heartbeat",
+            settings.cluster_heartbeat,
+            (HEARTBEAT_DEFAULT, HEARTBEAT_RANGE),
+        )?,
+        isolated_after: check_range(
+            "isolated-after",
+            settings.isolated_after,
+            (ISOLATED_AFTER_DEFAULT, (Duration::ZERO, FENCE_MAX)),
+        )?,
         fence_after,
         no_takeover_reason,
-        fence_budget: check_range("fence-budget", settings.fence_budget, (FENCE_BUDGET_DEFAULT, (Duration::ZERO, FENCE_MAX)))?,
+        fence_budget: check_range(
+            "fence-budget",
+            settings.fence_budget,
+            (FENCE_BUDGET_DEFAULT, (Duration::ZERO, FENCE_MAX)),
+        )?,
         on_fence: settings.on_fence.clone().unwrap_or_default(),
         dead_man: settings.dead_man.unwrap_or_default(),
         signaling_url: settings.signaling_url.clone(),
@@ -155,10 +181,16 @@ fn check_absent(settings: &Settings) -> Result<(), ConfigError> {
         ("cluster-cert-file", settings.cluster_cert_file.is_some()),
         ("cluster-key-file", settings.cluster_key_file.is_some()),
         ("cluster-user", settings.cluster_user.is_some()),
-        ("cluster-password-file", settings.cluster_password_file.is_some()),
+        (
+            "cluster-password-file",
+            settings.cluster_password_file.is_some(),
+        ),
     ];
     match said.into_iter().find(|(_, is_said)| *is_said) {
-        Some((name, _)) => Err(ConfigError::Needs { name, needed: "cluster" }),
+        Some((name, _)) => Err(ConfigError::Needs {
+            name,
+            needed: "cluster",
+        }),
         None => Ok(()),
     }
 }
@@ -167,20 +199,34 @@ fn check_absent(settings: &Settings) -> Result<(), ConfigError> {
 fn check_fence(settings: &Settings) -> Result<(Option<Duration>, Option<String>), ConfigError> {
     let on_fence = settings.on_fence.clone().unwrap_or_default();
     if on_fence == OnFence::SoraApi && settings.sora_api.is_none() {
-        return Err(ConfigError::Needs { name: "on-fence = sora-api", needed: "sora-api" });
+        return Err(ConfigError::Needs {
+            name: "on-fence = sora-api",
+            needed: "sora-api",
+        });
     }
     let missing = match (&on_fence, settings.dead_man.unwrap_or_default()) {
-        (OnFence::None, DeadMan::None) => Some("without --on-fence and --dead-man nothing would end its sessions"),
+        (OnFence::None, DeadMan::None) => {
+            Some("without --on-fence and --dead-man nothing would end its sessions")
+        }
         (OnFence::None, _) => Some("without --on-fence nothing would end its sessions"),
-        (_, DeadMan::None) => Some("without --dead-man nothing would end its sessions if soramoded were dead"),
+        (_, DeadMan::None) => {
+            Some("without --dead-man nothing would end its sessions if soramoded were dead")
+        }
         (_, DeadMan::Grant) => None,
     };
     match (settings.fence_after, missing) {
         (Some(FenceAfter::Never), _) => Ok((None, Some("--fence-after is never".to_owned()))),
-        (Some(FenceAfter::After(_)), Some(_)) => Err(ConfigError::Needs { name: "fence-after", needed: "on-fence and dead-man" }),
+        (Some(FenceAfter::After(_)), Some(_)) => Err(ConfigError::Needs {
+            name: "fence-after",
+            needed: "on-fence and dead-man",
+        }),
         (None, Some(missing)) => Ok((None, Some(missing.to_owned()))),
         (Some(FenceAfter::After(time)), None) if time <= FENCE_MAX => Ok((Some(time), None)),
-        (Some(FenceAfter::After(time)), None) => Err(out_of_range("fence-after", time, (Duration::ZERO, FENCE_MAX))),
+        (Some(FenceAfter::After(time)), None) => Err(out_of_range(
+            "fence-after",
+            time,
+            (Duration::ZERO, FENCE_MAX),
+        )),
         (None, None) => Ok((Some(FENCE_AFTER_DEFAULT), None)),
     }
 }
@@ -189,13 +235,20 @@ fn check_fence(settings: &Settings) -> Result<(Option<Duration>, Option<String>)
 fn check_order(config: &ClusterConfig) -> Result<(), ConfigError> {
     let least = config.heartbeat * 2;
     if config.isolated_after < least {
-        return Err(out_of_range("isolated-after", config.isolated_after, (least, FENCE_MAX)));
+        return Err(out_of_range(
+            "isolated-after",
+            config.isolated_after,
+            (least, FENCE_MAX),
+        ));
     }
     match config.fence_after {
         Some(fence_after) if fence_after <= config.isolated_after => Err(ConfigError::OutOfRange {
             name: "fence-after",
             got: humantime::format_duration(fence_after).to_string(),
-            takes: format!("more than isolated-after ({})", humantime::format_duration(config.isolated_after)),
+            takes: format!(
+                "more than isolated-after ({})",
+                humantime::format_duration(config.isolated_after)
+            ),
         }),
         Some(_) | None => Ok(()),
     }
@@ -212,9 +265,20 @@ fn check_range(
     }
 }
 
-fn out_of_range(name: &'static str, got: Duration, (least, most): (Duration, Duration)) -> ConfigError {
-    let (least, most) = (humantime::format_duration(least), humantime::format_duration(most));
-    ConfigError::OutOfRange { name, got: humantime::format_duration(got).to_string(), takes: format!("{least} to {most}") }
+fn out_of_range(
+    name: &'static str,
+    got: Duration,
+    (least, most): (Duration, Duration),
+) -> ConfigError {
+    let (least, most) = (
+        humantime::format_duration(least),
+        humantime::format_duration(most),
+    );
+    ConfigError::OutOfRange {
+        name,
+        got: humantime::format_duration(got).to_string(),
+        takes: format!("{least} to {most}"),
+    }
 }
 
 fn check_tls(settings: &Settings) -> Result<Tls, ConfigError> {
@@ -225,16 +289,36 @@ fn check_tls(settings: &Settings) -> Result<Tls, ConfigError> {
         ("cluster-key-file", &settings.cluster_key_file),
     ];
     if let Some((name, _)) = files.iter().find(|(_, path)| path.is_some() && !wants) {
-        return Err(ConfigError::Needs { name, needed: "an https URL in cluster" });
+        return Err(ConfigError::Needs {
+            name,
+            needed: "an https URL in cluster",
+        });
     }
     let identity = match (&settings.cluster_cert_file, &settings.cluster_key_file) {
         (Some(certificate), Some(key)) => Some(read_identity(certificate, key)?),
-        (Some(_), None) => return Err(ConfigError::Needs { name: "cluster-cert-file", needed: "cluster-key-file" }),
-        (None, Some(_)) => return Err(ConfigError::Needs { name: "cluster-key-file", needed: "cluster-cert-file" }),
+        (Some(_), None) => {
+            return Err(ConfigError::Needs {
+                name: "cluster-cert-file",
+                needed: "cluster-key-file",
+            });
+        }
+        (None, Some(_)) => {
+            return Err(ConfigError::Needs {
+                name: "cluster-key-file",
+                needed: "cluster-cert-file",
+            });
+        }
         (None, None) => None,
     };
-    let authorities = settings.cluster_ca_file.as_deref().map(|path| pem::read_certificates("cluster-ca-file", path)).transpose()?;
-    Ok(Tls { authorities, identity })
+    let authorities = settings
+        .cluster_ca_file
+        .as_deref()
+        .map(|path| pem::read_certificates("cluster-ca-file", path))
+        .transpose()?;
+    Ok(Tls {
+        authorities,
+        identity,
+    })
 }
 
 fn check_login(settings: &Settings) -> Result<Option<Login>, ConfigError> {
@@ -242,16 +326,35 @@ fn check_login(settings: &Settings) -> Result<Option<Login>, ConfigError> {
     let (user, path) = match (&settings.cluster_user, &settings.cluster_password_file) {
         (Some(user), Some(path)) => (user, path),
         (None, None) => return Ok(None),
-        (Some(_), None) => return Err(ConfigError::Needs { name: "cluster-user", needed: name }),
-        (None, Some(_)) => return Err(ConfigError::Needs { name, needed: "cluster-user" }),
+        (Some(_), None) => {
+            return Err(ConfigError::Needs {
+                name: "cluster-user",
+                needed: name,
+            });
+        }
+        (None, Some(_)) => {
+            return Err(ConfigError::Needs {
+                name,
+                needed: "cluster-user",
+            });
+        }
     };
-    let wrong = |problem: String| ConfigError::SecretFile { name, path: path.clone(), problem };
+    let wrong = |problem: String| ConfigError::SecretFile {
+        name,
+        path: path.clone(),
+        problem,
+    };
     let text = read_secret(path, PASSWORD_BYTES_MAX).map_err(wrong)?;
     let password = text.strip_suffix('\n').unwrap_or(&text).to_owned();
     if user.is_empty() || password.is_empty() || password.contains('\n') {
-        return Err(wrong("takes a user with a name, and one line with its password".to_owned()));
+        return Err(wrong(
+            "takes a user with a name, and one line with its password".to_owned(),
+        ));
     }
-    Ok(Some(Login { user: user.clone(), password }))
+    Ok(Some(Login {
+        user: user.clone(),
+        password,
+    }))
 }
 
 fn read_identity(certificate: &Path, key: &Path) -> Result<(Vec<u8>, Vec<u8>), ConfigError> {

@@ -104,7 +104,9 @@ impl Default for SoraConfig {
 impl HttpConfig {
     /// Addresses that are listened on, at most: equal ones share a listener.
     pub const fn listeners(&self) -> usize {
-        self.api.listen.len() + self.sora.listen.is_some() as usize + self.observe_listen.is_some() as usize
+        self.api.listen.len()
+            + self.sora.listen.is_some() as usize
+            + self.observe_listen.is_some() as usize
     }
 }
 
@@ -112,10 +114,16 @@ impl HttpConfig {
     /// The listeners through which every user of this machine may change things: those on the loopback that ask for no token.
     pub fn unauthenticated_listeners(&self) -> Vec<String> {
         let api = self.api.listen.iter().filter_map(|listen| match listen {
-            Listen::Tcp(address) if self.api.tokens.is_none() => Some(format!("api-listen {address}")),
+            Listen::Tcp(address) if self.api.tokens.is_none() => {
+                Some(format!("api-listen {address}"))
+            }
             Listen::Tcp(_) | Listen::Unix(_) => None,
         });
-        let sora = self.sora.listen.filter(|_| self.sora.tokens.is_none()).map(|address| format!("sora-listen {address}"));
+        let sora = self
+            .sora
+            .listen
+            .filter(|_| self.sora.tokens.is_none())
+            .map(|address| format!("sora-listen {address}"));
         api.chain(sora).collect()
     }
 }
@@ -133,7 +141,11 @@ pub(super) fn check(settings: &Settings) -> Result<HttpConfig, ConfigError> {
             listen: settings.api_listen.clone(),
             cors_origins: settings.cors_origin.clone(),
             hosts: settings.http_host.clone(),
-            tokens: settings.http_token_file.as_deref().map(|path| Tokens::read("http-token-file", path)).transpose()?,
+            tokens: settings
+                .http_token_file
+                .as_deref()
+                .map(|path| Tokens::read("http-token-file", path))
+                .transpose()?,
         },
         sora: check_sora(settings)?,
         observe_listen: settings.observe_listen,
@@ -147,24 +159,47 @@ fn check_sora(settings: &Settings) -> Result<SoraConfig, ConfigError> {
     let config = SoraConfig {
         listen: settings.sora_listen,
         peers: settings.sora_peer.clone(),
-        tokens: settings.sora_token_file.as_deref().map(|path| Tokens::read("sora-token-file", path)).transpose()?,
+        tokens: settings
+            .sora_token_file
+            .as_deref()
+            .map(|path| Tokens::read("sora-token-file", path))
+            .transpose()?,
         api: settings.sora_api.clone(),
         mode: settings.sora_mode.unwrap_or_default(),
-        admission: if settings.shadow.unwrap_or(false) { Admission::Shadow } else { Admission::Enforced },
+        admission: if settings.shadow.unwrap_or(false) {
+            Admission::Shadow
+        } else {
+            Admission::Enforced
+        },
         upstreams: Upstreams {
             auth: settings.auth_upstream.clone(),
             session: settings.session_upstream.clone(),
             event: settings.event_upstream.clone(),
         },
-        upstream_timeout: check_duration("upstream-timeout", settings.upstream_timeout, UPSTREAM_TIMEOUT_DEFAULT)?,
-        pending_timeout: check_duration("pending-timeout", settings.pending_timeout, defaults.pending_timeout)?,
-        session_max_linger: check_duration("session-max-linger", settings.session_max_linger, defaults.session_max_linger)?,
+        upstream_timeout: check_duration(
+            "upstream-timeout",
+            settings.upstream_timeout,
+            UPSTREAM_TIMEOUT_DEFAULT,
+        )?,
+        pending_timeout: check_duration(
+            "pending-timeout",
+            settings.pending_timeout,
+            defaults.pending_timeout,
+        )?,
+        session_max_linger: check_duration(
+            "session-max-linger",
+            settings.session_max_linger,
+            defaults.session_max_linger,
+        )?,
     };
     if config.upstream_timeout.is_zero() || config.upstream_timeout > UPSTREAM_TIMEOUT_MAX {
         return Err(ConfigError::OutOfRange {
             name: "upstream-timeout",
             got: humantime::format_duration(config.upstream_timeout).to_string(),
-            takes: format!("1ms to {}", humantime::format_duration(UPSTREAM_TIMEOUT_MAX)),
+            takes: format!(
+                "1ms to {}",
+                humantime::format_duration(UPSTREAM_TIMEOUT_MAX)
+            ),
         });
     }
     check_needs(&config)?;
@@ -173,7 +208,11 @@ fn check_sora(settings: &Settings) -> Result<SoraConfig, ConfigError> {
 
 /// A setting without the one that it works through would do nothing, and nobody would be told.
 fn check_needs(sora: &SoraConfig) -> Result<(), ConfigError> {
-    let Upstreams { auth, session, event } = &sora.upstreams;
+    let Upstreams {
+        auth,
+        session,
+        event,
+    } = &sora.upstreams;
     let needs_listen = [
         ("auth-upstream", auth.is_some()),
         ("session-upstream", session.is_some()),
@@ -184,20 +223,32 @@ fn check_needs(sora: &SoraConfig) -> Result<(), ConfigError> {
     ];
     for (name, is_said) in needs_listen {
         if is_said && sora.listen.is_none() {
-            return Err(ConfigError::Needs { name, needed: "sora-listen" });
+            return Err(ConfigError::Needs {
+                name,
+                needed: "sora-listen",
+            });
         }
     }
     if sora.mode == SoraMode::Mirror && sora.api.is_none() {
-        return Err(ConfigError::Needs { name: "sora-mode = mirror", needed: "sora-api" });
+        return Err(ConfigError::Needs {
+            name: "sora-mode = mirror",
+            needed: "sora-api",
+        });
     }
     Ok(())
 }
 
 /// Who reaches the API may close the node: from afar only with a token.
 fn check_exposure(api: &ApiConfig) -> Result<(), ConfigError> {
-    let exposed = api.listen.iter().find(|listen| matches!(listen, Listen::Tcp(address) if !address.ip().is_loopback()));
+    let exposed = api
+        .listen
+        .iter()
+        .find(|listen| matches!(listen, Listen::Tcp(address) if !address.ip().is_loopback()));
     match (exposed, &api.tokens) {
-        (Some(_), None) => Err(ConfigError::Needs { name: "api-listen on an address other than the loopback", needed: "http-token-file" }),
+        (Some(_), None) => Err(ConfigError::Needs {
+            name: "api-listen on an address other than the loopback",
+            needed: "http-token-file",
+        }),
         (Some(_) | None, _) => Ok(()),
     }
 }

@@ -17,10 +17,19 @@ pub(super) fn check(http: &HttpConfig, webhooks: &WebhookConfig) -> Result<(), C
         ("event-upstream", &sora.upstreams.event),
         ("sora-api", &sora.api),
     ];
-    let asked = asked.into_iter().filter_map(|(name, url)| Some((name, url.as_ref()?)));
+    let asked = asked
+        .into_iter()
+        .filter_map(|(name, url)| Some((name, url.as_ref()?)));
     for (name, url) in asked.chain(webhooks.urls.iter().map(|url| ("webhook", url))) {
-        if let Some((listener, _)) = listeners(http).into_iter().find(|(_, address)| leads_to(url, *address)) {
-            return Err(ConfigError::OwnListener { name, url: url.to_string(), listener });
+        if let Some((listener, _)) = listeners(http)
+            .into_iter()
+            .find(|(_, address)| leads_to(url, *address))
+        {
+            return Err(ConfigError::OwnListener {
+                name,
+                url: url.to_string(),
+                listener,
+            });
         }
     }
     Ok(())
@@ -32,7 +41,9 @@ fn listeners(http: &HttpConfig) -> Vec<(&'static str, SocketAddr)> {
         Listen::Unix(_) => None,
     });
     let sora = http.sora.listen.map(|address| ("sora-listen", address));
-    let observe = http.observe_listen.map(|address| ("observe-listen", address));
+    let observe = http
+        .observe_listen
+        .map(|address| ("observe-listen", address));
     api.chain(sora).chain(observe).collect()
 }
 
@@ -53,7 +64,11 @@ fn leads_to(HttpUrl(url): &HttpUrl, listener: SocketAddr) -> bool {
 
 fn host_address(url: &Url) -> Option<IpAddr> {
     let host = url.host_str()?;
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().ok()?;
+    let address = host
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .parse::<IpAddr>()
+        .ok()?;
     Some(address.to_canonical())
 }
 

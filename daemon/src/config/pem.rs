@@ -8,8 +8,12 @@ use soramode_protocol::small_file::{self, Guard};
 use super::ConfigError;
 
 /// Reads the certificates of a setting's file.
-pub(super) fn read_authorities(name: &'static str, path: &Path) -> Result<Authorities, ConfigError> {
-    Authorities::from_pem(&read(path).map_err(|problem| wrong(name, path, problem))?).map_err(|problem| wrong(name, path, problem))
+pub(super) fn read_authorities(
+    name: &'static str,
+    path: &Path,
+) -> Result<Authorities, ConfigError> {
+    Authorities::from_pem(&read(path).map_err(|problem| wrong(name, path, problem))?)
+        .map_err(|problem| wrong(name, path, problem))
 }
 
 /// Reads a setting's file that has certificates, as it is.
@@ -21,7 +25,11 @@ pub(super) fn read_certificates(name: &'static str, path: &Path) -> Result<Vec<u
 
 /// Returns the error for a setting's file.
 pub(super) fn wrong(name: &'static str, path: &Path, problem: String) -> ConfigError {
-    ConfigError::SecretFile { name, path: path.to_owned(), problem }
+    ConfigError::SecretFile {
+        name,
+        path: path.to_owned(),
+        problem,
+    }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {

@@ -19,21 +19,34 @@ const BIT_OF_ANY_READER: u32 = 0o004;
 /// The key that a line of the file sets.
 pub(super) fn key(line: &str) -> Option<&str> {
     let key = line.split_once('=')?.0.trim();
-    let is_key = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_lowercase() || b"-_".contains(&byte));
+    let is_key = !key.is_empty()
+        && key
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || b"-_".contains(&byte));
     is_key.then_some(key)
 }
 
 /// Rewrites a message of the TOML parser for operators.
 pub(super) fn in_plain_words(message: &str) -> String {
-    if let Some(unknown) = message.strip_prefix("unknown field `").and_then(|rest| rest.split_once('`')).map(|(name, _)| name) {
+    if let Some(unknown) = message
+        .strip_prefix("unknown field `")
+        .and_then(|rest| rest.split_once('`'))
+        .map(|(name, _)| name)
+    {
         return match nearest(&unknown.replace('_', "-"), settings()) {
             Some(known) => format!("unknown field `{unknown}`: did you mean {known}?"),
             None => format!("unknown field `{unknown}`: soramoded(8) lists all settings"),
         };
     }
-    let message = message.replace('\n', ", ").replace("expected u64", &format!("expected {WHOLE_NUMBER}"));
-    let message = message.replace("expected a boolean", "expected true or false").replace("expected a string", "expected a text in quotes");
-    let wrong = ["invalid type: ", "invalid value: "].iter().find_map(|prefix| message.strip_prefix(prefix));
+    let message = message
+        .replace('\n', ", ")
+        .replace("expected u64", &format!("expected {WHOLE_NUMBER}"));
+    let message = message
+        .replace("expected a boolean", "expected true or false")
+        .replace("expected a string", "expected a text in quotes");
+    let wrong = ["invalid type: ", "invalid value: "]
+        .iter()
+        .find_map(|prefix| message.strip_prefix(prefix));
     match wrong.and_then(|rest| rest.rsplit_once(", expected ")) {
         // A text in quotes may be a secret.
         Some((got, takes)) if got.starts_with("string ") => format!("got a text, takes {takes}"),
@@ -44,12 +57,18 @@ pub(super) fn in_plain_words(message: &str) -> String {
 
 /// Variables that no setting has: a typo would be obeyed by nobody.
 pub(super) fn unknown_variables(names: impl Iterator<Item = OsString>) -> Vec<String> {
-    let known: Vec<String> = settings().map(|name| name.replace('-', "_").to_uppercase()).collect();
+    let known: Vec<String> = settings()
+        .map(|name| name.replace('-', "_").to_uppercase())
+        .collect();
     let names = names.filter_map(|name| name.to_str()?.strip_prefix(PREFIX).map(str::to_owned));
     let unknown = names.filter(|name| !known.contains(name));
     let told = |name: String| match nearest(&name, known.iter().cloned()) {
-        Some(known) => format!("environment variable {PREFIX}{name} is ignored: no such setting. Did you mean {PREFIX}{known}?"),
-        None => format!("environment variable {PREFIX}{name} is ignored: no such setting. soramoded(8) lists all settings"),
+        Some(known) => format!(
+            "environment variable {PREFIX}{name} is ignored: no such setting. Did you mean {PREFIX}{known}?"
+        ),
+        None => format!(
+            "environment variable {PREFIX}{name} is ignored: no such setting. soramoded(8) lists all settings"
+        ),
     };
     unknown.map(told).collect()
 }
@@ -64,8 +83,17 @@ pub(super) fn unused_state_dir(settings: &Settings) -> Option<String> {
 pub(super) fn readable_secrets(path: &Path, config: &Config) -> Option<String> {
     let mode = std::fs::metadata(path).ok()?.mode() & 0o777;
     let sora = &config.http.sora;
-    let upstreams = [&sora.upstreams.auth, &sora.upstreams.session, &sora.upstreams.event, &sora.api];
-    let mut urls = config.webhooks.urls.iter().chain(upstreams.into_iter().flatten());
+    let upstreams = [
+        &sora.upstreams.auth,
+        &sora.upstreams.session,
+        &sora.upstreams.event,
+        &sora.api,
+    ];
+    let mut urls = config
+        .webhooks
+        .urls
+        .iter()
+        .chain(upstreams.into_iter().flatten());
     let has_secret = urls.any(|url| url.0.password().is_some() || url.0.query().is_some());
     (has_secret && mode & BIT_OF_ANY_READER != 0).then(|| {
         let path = path.display();
@@ -84,8 +112,11 @@ fn settings() -> impl Iterator<Item = String> {
 
 /// The known word that was meant, if one is near.
 fn nearest(word: &str, known: impl Iterator<Item = String>) -> Option<String> {
-    let near = known.map(|known| (strsim::jaro_winkler(word, &known), known)).filter(|(near, _)| *near >= NEAR);
-    near.max_by(|(one, _), (other, _)| one.total_cmp(other)).map(|(_, known)| known)
+    let near = known
+        .map(|known| (strsim::jaro_winkler(word, &known), known))
+        .filter(|(near, _)| *near >= NEAR);
+    near.max_by(|(one, _), (other, _)| one.total_cmp(other))
+        .map(|(_, known)| known)
 }
 
 #[cfg(test)]
@@ -98,19 +129,34 @@ mod tests {
             in_plain_words("unknown field `session-lingr`, expected one of `socket`, `x`"),
             "unknown field `session-lingr`: did you mean session-linger?"
         );
-        assert_eq!(in_plain_words("unknown field `node_name`, expected `x`"), "unknown field `node_name`: did you mean node-name?");
-        assert_eq!(in_plain_words("unknown field `zzz`, expected `x`"), "unknown field `zzz`: soramoded(8) lists all settings");
+        assert_eq!(
+            in_plain_words("unknown field `node_name`, expected `x`"),
+            "unknown field `node_name`: did you mean node-name?"
+        );
+        assert_eq!(
+            in_plain_words("unknown field `zzz`, expected `x`"),
+            "unknown field `zzz`: soramoded(8) lists all settings"
+        );
     }
 
     #[test]
     fn numbers_are_told_in_plain_words_and_texts_not_at_all() {
-        assert_eq!(in_plain_words("invalid type: string \"my, \"secret\"\", expected u64"), "got a text, takes a whole number from 0");
-        assert_eq!(in_plain_words("invalid value: integer `-1`, expected u64"), "got integer `-1`, takes a whole number from 0");
+        assert_eq!(
+            in_plain_words("invalid type: string \"my, \"secret\"\", expected u64"),
+            "got a text, takes a whole number from 0"
+        );
+        assert_eq!(
+            in_plain_words("invalid value: integer `-1`, expected u64"),
+            "got integer `-1`, takes a whole number from 0"
+        );
     }
 
     #[test]
     fn only_the_key_of_a_line_is_shown() {
-        assert_eq!(key("webhook = [\"http://u:secret@h/?k=v\""), Some("webhook"));
+        assert_eq!(
+            key("webhook = [\"http://u:secret@h/?k=v\""),
+            Some("webhook")
+        );
         for line in ["  \"http://u:secret@h/?k=v\", x", "", "[table]", "secret"] {
             assert_eq!(key(line), None, "{line}");
         }
@@ -118,7 +164,14 @@ mod tests {
 
     #[test]
     fn unknown_variables_are_told() {
-        let names = ["SORAMODED_MODE", "SORAMODED_CONFIG", "SORAMODE_SOCKET", "SORAMODED_NODE", "SORAMODED_ZZZ", "HOME"];
+        let names = [
+            "SORAMODED_MODE",
+            "SORAMODED_CONFIG",
+            "SORAMODE_SOCKET",
+            "SORAMODED_NODE",
+            "SORAMODED_ZZZ",
+            "HOME",
+        ];
         let told = unknown_variables(names.into_iter().map(OsString::from));
         assert_eq!(
             told,

@@ -24,7 +24,12 @@ impl StateSurroundings {
     /// Those of this process.
     pub(super) fn of_process(uid: u32) -> Self {
         let variable = |name| env::var_os(name).filter(|value| !value.is_empty());
-        Self { uid, state_directory: variable("STATE_DIRECTORY"), xdg_state_home: variable("XDG_STATE_HOME"), home: variable("HOME") }
+        Self {
+            uid,
+            state_directory: variable("STATE_DIRECTORY"),
+            xdg_state_home: variable("XDG_STATE_HOME"),
+            home: variable("HOME"),
+        }
     }
 
     /// The folder, if one follows from them.
@@ -38,8 +43,16 @@ impl StateSurroundings {
             return Some(SYSTEM_DIRECTORY.into());
         }
         // The XDG specification: a relative path is not heard.
-        let xdg = self.xdg_state_home.as_ref().map(PathBuf::from).filter(|path| path.is_absolute());
-        let state_home = xdg.or_else(|| self.home.as_ref().map(|home| Path::new(home).join(".local/state")))?;
+        let xdg = self
+            .xdg_state_home
+            .as_ref()
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute());
+        let state_home = xdg.or_else(|| {
+            self.home
+                .as_ref()
+                .map(|home| Path::new(home).join(".local/state"))
+        })?;
         Some(state_home.join(NAME))
     }
 }
@@ -50,8 +63,13 @@ mod tests {
 
     #[test]
     fn systemds_folder_comes_first_then_the_systems_then_the_users_own() {
-        let mut around = StateSurroundings { uid: 1000, ..StateSurroundings::default() };
-        let is = |around: &StateSurroundings, path: &str| assert_eq!(around.state_dir().as_deref(), Some(Path::new(path)));
+        let mut around = StateSurroundings {
+            uid: 1000,
+            ..StateSurroundings::default()
+        };
+        let is = |around: &StateSurroundings, path: &str| {
+            assert_eq!(around.state_dir().as_deref(), Some(Path::new(path)));
+        };
         assert_eq!(around.state_dir(), None);
         around.home = Some("/home/ops".into());
         is(&around, "/home/ops/.local/state/soramode");

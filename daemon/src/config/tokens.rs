@@ -38,7 +38,11 @@ impl Tokens {
     /// Reads a file: a token a line, as `TOKEN` or `NAME TOKEN`; empty lines and those that begin with `#` do not count.
     /// `name` is the setting that names the file.
     pub fn read(name: &'static str, path: &Path) -> Result<Self, ConfigError> {
-        let wrong = |problem: String| ConfigError::SecretFile { name, path: path.to_owned(), problem };
+        let wrong = |problem: String| ConfigError::SecretFile {
+            name,
+            path: path.to_owned(),
+            problem,
+        };
         let text = read_secret(path, TOKEN_FILE_BYTES_MAX).map_err(wrong)?;
         Self::parse(&text).map_err(wrong)
     }
@@ -46,7 +50,9 @@ impl Tokens {
     fn parse(text: &str) -> Result<Self, String> {
         let lines = text.lines().map(str::trim).enumerate();
         let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
-        let tokens: Vec<Token> = lines.map(|(index, line)| parse_line(index + 1, line)).collect::<Result<_, _>>()?;
+        let tokens: Vec<Token> = lines
+            .map(|(index, line)| parse_line(index + 1, line))
+            .collect::<Result<_, _>>()?;
         if tokens.is_empty() {
             return Err("has no token".to_owned());
         }
@@ -58,7 +64,9 @@ impl Tokens {
         let mut found = None;
         for token in self.0.iter() {
             if bool::from(token.secret.as_bytes().ct_eq(shown)) {
-                found = Some(Holder { name: token.name.as_deref() });
+                found = Some(Holder {
+                    name: token.name.as_deref(),
+                });
             }
         }
         found
@@ -81,12 +89,22 @@ fn parse_line(number: usize, line: &str) -> Result<Token, String> {
     // What it says is not repeated: it may be the secret.
     let is_plain = secret.bytes().all(|byte| byte.is_ascii_graphic());
     if !is_plain || !(TOKEN_BYTES_MIN..=TOKEN_BYTES_MAX).contains(&secret.len()) {
-        return Err(format!("line {number}: a token has {TOKEN_BYTES_MIN} to {TOKEN_BYTES_MAX} printable ASCII characters"));
+        return Err(format!(
+            "line {number}: a token has {TOKEN_BYTES_MIN} to {TOKEN_BYTES_MAX} printable ASCII characters"
+        ));
     }
-    if name.as_ref().is_some_and(|name| name.len() > TOKEN_BYTES_MAX) {
-        return Err(format!("line {number}: a name has at most {TOKEN_BYTES_MAX} bytes"));
+    if name
+        .as_ref()
+        .is_some_and(|name| name.len() > TOKEN_BYTES_MAX)
+    {
+        return Err(format!(
+            "line {number}: a name has at most {TOKEN_BYTES_MAX} bytes"
+        ));
     }
-    Ok(Token { name, secret: secret.to_owned() })
+    Ok(Token {
+        name,
+        secret: secret.to_owned(),
+    })
 }
 
 #[cfg(test)]
@@ -106,7 +124,9 @@ mod tests {
     }
 
     fn refusal(text: &str, bits: u32) -> String {
-        Tokens::read("http-token-file", file(text, bits).path()).unwrap_err().to_string()
+        Tokens::read("http-token-file", file(text, bits).path())
+            .unwrap_err()
+            .to_string()
     }
 
     #[test]
@@ -114,7 +134,10 @@ mod tests {
         let file = file(&format!("# ours\n\n{SECRET}\nci {SECRET}X\n"), 0o600);
         let tokens = Tokens::read("http-token-file", file.path()).unwrap();
         assert_eq!(tokens.find(SECRET.as_bytes()), Some(Holder { name: None }));
-        assert_eq!(tokens.find(format!("{SECRET}X").as_bytes()), Some(Holder { name: Some("ci") }));
+        assert_eq!(
+            tokens.find(format!("{SECRET}X").as_bytes()),
+            Some(Holder { name: Some("ci") })
+        );
         for wrong in ["", "0123456789abcde", "0123456789abcdeg", "ci"] {
             assert_eq!(tokens.find(wrong.as_bytes()), None, "{wrong}");
         }
@@ -123,7 +146,11 @@ mod tests {
 
     #[test]
     fn a_file_that_others_may_use_is_refused() {
-        assert!(refusal(SECRET, 0o640).contains("permissions too open (0640)"), "{}", refusal(SECRET, 0o640));
+        assert!(
+            refusal(SECRET, 0o640).contains("permissions too open (0640)"),
+            "{}",
+            refusal(SECRET, 0o640)
+        );
         assert!(refusal(SECRET, 0o602).contains("chmod 0600"));
     }
 
@@ -131,8 +158,14 @@ mod tests {
     fn what_is_no_token_is_refused_without_repeating_it() {
         assert!(refusal("# nothing\n", 0o600).contains("has no token"));
         let short = refusal("ci short-secret\n", 0o600);
-        assert!(short.contains("line 1: a token has 16 to 512") && !short.contains("short-secret"), "{short}");
-        assert!(refusal(&format!("a b {SECRET}\n"), 0o600).contains("line 1: takes TOKEN or NAME TOKEN"));
+        assert!(
+            short.contains("line 1: a token has 16 to 512") && !short.contains("short-secret"),
+            "{short}"
+        );
+        assert!(
+            refusal(&format!("a b {SECRET}\n"), 0o600)
+                .contains("line 1: takes TOKEN or NAME TOKEN")
+        );
         assert!(refusal(&"x".repeat(TOKEN_BYTES_MAX + 1), 0o600).contains("line 1"));
         let large = format!("{SECRET}\n").repeat(4_096);
         assert!(refusal(&large, 0o600).contains("has more than 65536 bytes"));

@@ -42,34 +42,74 @@ impl Default for WebhookConfig {
 
 pub(super) fn check(settings: &Settings) -> Result<WebhookConfig, ConfigError> {
     let default = WebhookConfig::default();
-    let needs_a_webhook =
-        [("webhook-events", !settings.webhook_events.is_empty()), ("webhook-secret-file", settings.webhook_secret_file.is_some())];
+    let needs_a_webhook = [
+        ("webhook-events", !settings.webhook_events.is_empty()),
+        (
+            "webhook-secret-file",
+            settings.webhook_secret_file.is_some(),
+        ),
+    ];
     if settings.webhook.is_empty()
         && let Some((name, _)) = needs_a_webhook.into_iter().find(|(_, is_said)| *is_said)
     {
-        return Err(ConfigError::Needs { name, needed: "webhook" });
+        return Err(ConfigError::Needs {
+            name,
+            needed: "webhook",
+        });
     }
     Ok(WebhookConfig {
         urls: settings.webhook.clone(),
-        types: if settings.webhook_events.is_empty() { default.types } else { types(&settings.webhook_events)? },
-        secrets: settings.webhook_secret_file.as_deref().map(read_secrets).transpose()?,
+        types: if settings.webhook_events.is_empty() {
+            default.types
+        } else {
+            types(&settings.webhook_events)?
+        },
+        secrets: settings
+            .webhook_secret_file
+            .as_deref()
+            .map(read_secrets)
+            .transpose()?,
         label: settings.label.clone().unwrap_or_default(),
-        shutdown_grace: check_duration("shutdown-grace", settings.shutdown_grace, SHUTDOWN_GRACE_DEFAULT)?,
+        shutdown_grace: check_duration(
+            "shutdown-grace",
+            settings.shutdown_grace,
+            SHUTDOWN_GRACE_DEFAULT,
+        )?,
     })
 }
 
 /// The types that match; what can be delivered of them.
 fn types(patterns: &[EventPattern]) -> Result<Vec<EventType>, ConfigError> {
-    let deliverable = || EventType::ALL.into_iter().filter(|event_type| event_type.is_deliverable());
-    if let Some(useless) = patterns.iter().find(|pattern| !deliverable().any(|event_type| pattern.matches(event_type))) {
-        let takes = deliverable().map(EventType::name).collect::<Vec<&str>>().join(", ");
-        return Err(ConfigError::OutOfRange { name: "webhook-events", got: useless.to_string(), takes });
+    let deliverable = || {
+        EventType::ALL
+            .into_iter()
+            .filter(|event_type| event_type.is_deliverable())
+    };
+    if let Some(useless) = patterns
+        .iter()
+        .find(|pattern| !deliverable().any(|event_type| pattern.matches(event_type)))
+    {
+        let takes = deliverable()
+            .map(EventType::name)
+            .collect::<Vec<&str>>()
+            .join(", ");
+        return Err(ConfigError::OutOfRange {
+            name: "webhook-events",
+            got: useless.to_string(),
+            takes,
+        });
     }
-    Ok(deliverable().filter(|event_type| patterns.iter().any(|pattern| pattern.matches(*event_type))).collect())
+    Ok(deliverable()
+        .filter(|event_type| patterns.iter().any(|pattern| pattern.matches(*event_type)))
+        .collect())
 }
 
 fn read_secrets(path: &Path) -> Result<Secrets, ConfigError> {
-    let wrong = |problem: String| ConfigError::SecretFile { name: "webhook-secret-file", path: path.to_owned(), problem };
+    let wrong = |problem: String| ConfigError::SecretFile {
+        name: "webhook-secret-file",
+        path: path.to_owned(),
+        problem,
+    };
     let text = read_secret(path, SECRET_FILE_BYTES_MAX).map_err(wrong)?;
     Secrets::parse(&text).map_err(wrong)
 }

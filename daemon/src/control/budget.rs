@@ -79,7 +79,10 @@ impl Budgets {
             turn_bytes: OPERATE_TURN_BYTES,
             turns: None,
         };
-        Self { viewers: Arc::new(viewers), operators: Arc::new(operators) }
+        Self {
+            viewers: Arc::new(viewers),
+            operators: Arc::new(operators),
+        }
     }
 
     pub(super) const fn of(&self, access: Access) -> &Arc<Budget> {
@@ -122,7 +125,10 @@ pub(super) struct Unread {
 
 impl Unread {
     pub(super) const fn new(max: usize) -> Self {
-        Self { bytes: AtomicUsize::new(0), max }
+        Self {
+            bytes: AtomicUsize::new(0),
+            max,
+        }
     }
 
     #[cfg(test)]
@@ -137,6 +143,7 @@ impl Unread {
 
     /// Counts a client that had `before` and now has `after`.
     pub(super) fn change(&self, before: usize, after: usize) {
-        self.bytes.fetch_add(after.wrapping_sub(before), Ordering::Relaxed);
+        self.bytes
+            .fetch_add(after.wrapping_sub(before), Ordering::Relaxed);
     }
 }

@@ -79,7 +79,12 @@ enum Woken {
 
 /// Serves a client until it is gone, has been refused, or the daemon stops.
 pub(super) async fn serve(stream: UnixStream, peer: Peer, house: Arc<House>, door: Door) {
-    let Door { socket, inbox, stop, first_word_due } = door;
+    let Door {
+        socket,
+        inbox,
+        stop,
+        first_word_due,
+    } = door;
     let stream = match Stream::new(stream) {
         Ok(stream) => stream,
         Err(error) => {
@@ -88,7 +93,11 @@ pub(super) async fn serve(stream: UnixStream, peer: Peer, house: Arc<House>, doo
         }
     };
     let (mailbox, mail) = mpsc::unbounded_channel();
-    if inbox.send(Letter::Open(socket, Arc::new(mailbox))).await.is_err() {
+    if inbox
+        .send(Letter::Open(socket, Arc::new(mailbox)))
+        .await
+        .is_err()
+    {
         return;
     }
     let budget = Arc::clone(house.budgets.of(peer.access));
@@ -129,7 +138,9 @@ impl Client {
         let mut stopped = pin!(stop.cancelled());
         loop {
             self.let_others_in(stop).await;
-            let asks = self.conversation.take_lines(&mut self.lines, &mut self.turn_bytes);
+            let asks = self
+                .conversation
+                .take_lines(&mut self.lines, &mut self.turn_bytes);
             self.ask(asks).await?;
             if self.is_heard_out() {
                 self.conversation.close();
@@ -166,7 +177,8 @@ impl Client {
         self.turn_bytes = self.budget.turn_bytes;
         self.budget.next_turn().await;
         if stop.is_cancelled() && self.stopping == Stopping::NotYet {
-            self.begin_to_stop().unwrap_or_else(|_| self.conversation.close());
+            self.begin_to_stop()
+                .unwrap_or_else(|_| self.conversation.close());
         }
         // One that has much to say is not waited for to its end.
         if let Stopping::HearingOut(due) = self.stopping
@@ -177,7 +189,10 @@ impl Client {
     }
 
     fn begin_to_stop(&mut self) -> io::Result<()> {
-        if self.is_first_byte_seen || self.hang_up.is_some() || self.first_word_due <= Instant::now() {
+        if self.is_first_byte_seen
+            || self.hang_up.is_some()
+            || self.first_word_due <= Instant::now()
+        {
             return self.hear_out();
         }
         self.stopping = Stopping::FirstWord(self.first_word_due);
@@ -209,7 +224,16 @@ impl Client {
     }
 
     async fn wake(&mut self, mut stopped: Pin<&mut WaitForCancellationFuture<'_>>) -> Woken {
-        let Self { stream, mail, lines, conversation, line_due, hang_up, stopping, .. } = self;
+        let Self {
+            stream,
+            mail,
+            lines,
+            conversation,
+            line_due,
+            hang_up,
+            stopping,
+            ..
+        } = self;
         let reads = hang_up.is_none() && conversation.is_open();
         let has_output = !conversation.out.is_empty();
         let (is_closing, is_full) = (conversation.is_closing(), conversation.out.is_full());
@@ -258,8 +282,15 @@ impl Client {
         if requests.is_empty() {
             return Ok(());
         }
-        let letter = Letter::Ask { socket: self.socket, actor: Arc::clone(&self.actor), requests };
-        self.inbox.send(letter).await.map_err(|_| io::Error::other("soramoded is stopping"))
+        let letter = Letter::Ask {
+            socket: self.socket,
+            actor: Arc::clone(&self.actor),
+            requests,
+        };
+        self.inbox
+            .send(letter)
+            .await
+            .map_err(|_| io::Error::other("soramoded is stopping"))
     }
 
     fn take_bytes(&mut self, bytes: usize) -> io::Result<()> {
@@ -267,7 +298,11 @@ impl Client {
             return self.end_of_lines();
         }
         self.look_at_first_byte();
-        if matches!(self.stopping, Stopping::FirstWord(_)) { self.hear_out() } else { Ok(()) }
+        if matches!(self.stopping, Stopping::FirstWord(_)) {
+            self.hear_out()
+        } else {
+            Ok(())
+        }
     }
 
     fn tell_events(&mut self) {
@@ -293,24 +328,33 @@ impl Client {
         }
         self.is_first_byte_seen = true;
         let first = self.lines.first_byte();
-        if let Some(byte) = first.filter(|byte| !matches!(byte, b'{' | b'[' | b' ' | b'\t' | b'\r' | b'\n')) {
+        if let Some(byte) =
+            first.filter(|byte| !matches!(byte, b'{' | b'[' | b' ' | b'\t' | b'\r' | b'\n'))
+        {
             let message = format!("not JSON-RPC 2.0: a line begins with the byte 0x{byte:02x}");
-            self.conversation.refuse_and_close(Error::new(ErrorType::ParseError, message));
+            self.conversation
+                .refuse_and_close(Error::new(ErrorType::ParseError, message));
         }
     }
 
     fn watch_line(&mut self) {
         // A line that is here in part is overdue only while it is waited for.
-        let waits_for_line = self.lines.has_partial() && self.conversation.is_open() && self.hang_up.is_none();
+        let waits_for_line =
+            self.lines.has_partial() && self.conversation.is_open() && self.hang_up.is_none();
         let line = self.conversation.lines_taken();
         let begun = self.line_due.filter(|(begun, _)| *begun == line);
-        self.line_due = waits_for_line.then(|| begun.unwrap_or_else(|| (line, Instant::now() + LINE_TIME)));
+        self.line_due =
+            waits_for_line.then(|| begun.unwrap_or_else(|| (line, Instant::now() + LINE_TIME)));
     }
 
     fn is_over(&self) -> bool {
         // One that only said all it wants to say takes its time to read; who is being closed gets the farewell's.
-        let says_no_more = self.conversation.is_closing() || self.hang_up.is_some() && self.conversation.out.is_empty();
-        says_no_more && self.conversation.is_answered() && !self.conversation.is_following() && !self.has_lines()
+        let says_no_more = self.conversation.is_closing()
+            || self.hang_up.is_some() && self.conversation.out.is_empty();
+        says_no_more
+            && self.conversation.is_answered()
+            && !self.conversation.is_following()
+            && !self.has_lines()
     }
 
     /// Whether lines wait that have not been looked at.
@@ -353,7 +397,10 @@ async fn gone(hang_up: Option<&HangUp>) {
 }
 
 fn line_overdue() -> Error {
-    Error::new(ErrorType::InvalidRequest, format!("a line was not completed within {} s", LINE_TIME.as_secs()))
+    Error::new(
+        ErrorType::InvalidRequest,
+        format!("a line was not completed within {} s", LINE_TIME.as_secs()),
+    )
 }
 
 #[cfg(test)]

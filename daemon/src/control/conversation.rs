@@ -74,7 +74,11 @@ struct Owed {
 
 impl Owed {
     const fn new(serial: u64, reply_to: Option<ReplyTo>) -> Self {
-        Self { serial, reply_to, answer: None }
+        Self {
+            serial,
+            reply_to,
+            answer: None,
+        }
     }
 }
 
@@ -113,13 +117,18 @@ impl Conversation {
     /// Whether another line would be taken.
     pub(super) fn is_open(&self) -> bool {
         let undecided = self.in_flight.len() + self.deferred.len();
-        let has_room = undecided < self.budget.in_flight_max && undecided + self.waits.len() < IN_FLIGHT_MAX && !self.out.is_full();
+        let has_room = undecided < self.budget.in_flight_max
+            && undecided + self.waits.len() < IN_FLIGHT_MAX
+            && !self.out.is_full();
         has_room && self.alone.is_none() && self.listing.is_none() && !self.is_closing
     }
 
     /// Whether nothing is owed but what a wait or a subscription may bring.
     pub(super) fn is_answered(&self) -> bool {
-        self.in_flight.is_empty() && self.deferred.is_empty() && self.alone.is_none() && self.listing.is_none()
+        self.in_flight.is_empty()
+            && self.deferred.is_empty()
+            && self.alone.is_none()
+            && self.listing.is_none()
     }
 
     /// Whether a wait or a subscription goes on.
@@ -148,7 +157,11 @@ impl Conversation {
     }
 
     /// Reads lines as far as this client may go on, at most for `turn_bytes`, and gives what the gate is to be asked.
-    pub(super) fn take_lines(&mut self, lines: &mut LineBuffer, turn_bytes: &mut usize) -> Vec<Numbered> {
+    pub(super) fn take_lines(
+        &mut self,
+        lines: &mut LineBuffer,
+        turn_bytes: &mut usize,
+    ) -> Vec<Numbered> {
         let mut asks = Vec::new();
         loop {
             self.take_turn(&mut asks);
@@ -157,17 +170,29 @@ impl Conversation {
             }
             match lines.next_line() {
                 Ok(None) => return asks,
-                Ok(Some(line)) => *turn_bytes = self.take_line_of_turn(line, &mut asks, *turn_bytes),
-                Err(too_long) => self.refuse_and_close(Error::new(ErrorType::InvalidRequest, too_long.to_string())),
+                Ok(Some(line)) => {
+                    *turn_bytes = self.take_line_of_turn(line, &mut asks, *turn_bytes);
+                }
+                Err(too_long) => self
+                    .refuse_and_close(Error::new(ErrorType::InvalidRequest, too_long.to_string())),
             }
         }
     }
 
     /// Takes a line, and gives what is left of the turn: nothing after a subscription, which is told a turn's events at once.
-    fn take_line_of_turn(&mut self, line: &[u8], asks: &mut Vec<Numbered>, turn_bytes: usize) -> usize {
+    fn take_line_of_turn(
+        &mut self,
+        line: &[u8],
+        asks: &mut Vec<Numbered>,
+        turn_bytes: usize,
+    ) -> usize {
         self.take_line(line, asks);
         let subscribes = matches!(self.alone, Some((_, Alone::Subscribe(_))));
-        if subscribes { 0 } else { turn_bytes.saturating_sub(line.len() + 1) }
+        if subscribes {
+            0
+        } else {
+            turn_bytes.saturating_sub(line.len() + 1)
+        }
     }
 
     fn take_line(&mut self, line: &[u8], asks: &mut Vec<Numbered>) {
@@ -176,19 +201,31 @@ impl Conversation {
             return;
         }
         let Incoming { reply_to, request } = read_request(line);
-        let alone = match request.and_then(|(method, request)| self.permit(method, &request).map(|()| request)) {
+        let alone = match request
+            .and_then(|(method, request)| self.permit(method, &request).map(|()| request))
+        {
             Err(error) => Alone::Refuse(error),
             Ok(Request::Subscribe(subscribe)) => Alone::Subscribe(subscribe),
             Ok(Request::Unsubscribe) => Alone::Unsubscribe,
             Ok(Request::GetInfo) => Alone::GetInfo,
             Ok(Request::Gate(GateRequest::List(list))) => Alone::List(list),
             Ok(Request::Gate(
-                request @ (GateRequest::ListModeChanges(_) | GateRequest::ListDeliveries(_) | GateRequest::ListClusterNodes(_)),
+                request @ (GateRequest::ListModeChanges(_)
+                | GateRequest::ListDeliveries(_)
+                | GateRequest::ListClusterNodes(_)),
             )) => Alone::Ask(request),
-            Ok(Request::Gate(GateRequest::Wait(wait))) => match Arc::clone(&self.budget.waits).try_acquire_owned() {
+            Ok(Request::Gate(GateRequest::Wait(wait))) => match Arc::clone(&self.budget.waits)
+                .try_acquire_owned()
+            {
                 Ok(part) => {
                     let serial = self.next_serial();
-                    self.waits.insert(serial, Waiting { reply_to, _part: part });
+                    self.waits.insert(
+                        serial,
+                        Waiting {
+                            reply_to,
+                            _part: part,
+                        },
+                    );
                     return asks.push((serial, GateRequest::Wait(wait)));
                 }
                 Err(_) => Alone::Refuse(too_many_waits(self.peer.access, self.budget.waits_max)),
@@ -205,16 +242,26 @@ impl Conversation {
     fn permit(&self, method: Method, request: &Request) -> Result<(), Error> {
         // Who only looks ends no sessions, and must not stand for somebody who does.
         let ends = matches!(request, Request::Subscribe(Subscribe { ends: true, .. }));
-        let (what, needed) = if ends { ("Subscribe with ends", Access::Operate) } else { (method.name(), method.access()) };
+        let (what, needed) = if ends {
+            ("Subscribe with ends", Access::Operate)
+        } else {
+            (method.name(), method.access())
+        };
         if self.peer.access >= needed {
             return Ok(());
         }
-        Err(Error::permission_denied(what, needed, self.house.operator_group.as_deref()))
+        Err(Error::permission_denied(
+            what,
+            needed,
+            self.house.operator_group.as_deref(),
+        ))
     }
 
     /// Does what had to wait for its turn, if that has come.
     fn take_turn(&mut self, asks: &mut Vec<Numbered>) {
-        let Some((reply_to, alone)) = self.alone.take_if(|_| self.in_flight.is_empty()) else { return };
+        let Some((reply_to, alone)) = self.alone.take_if(|_| self.in_flight.is_empty()) else {
+            return;
+        };
         let to = reply_to.as_ref();
         match alone {
             Alone::Refuse(error) => self.out.refuse(to, &error),
@@ -246,8 +293,18 @@ impl Conversation {
     }
 
     fn subscribe(&self, subscribe: &Subscribe) -> Result<(Subscription, Subscribed), Error> {
-        let House { log, ender, budgets, .. } = self.house.as_ref();
-        Subscription::new(log, ender, &budgets.of(self.peer.access).readings, subscribe)
+        let House {
+            log,
+            ender,
+            budgets,
+            ..
+        } = self.house.as_ref();
+        Subscription::new(
+            log,
+            ender,
+            &budgets.of(self.peer.access).readings,
+            subscribe,
+        )
     }
 
     /// Takes in what the gate answered, and gives what it is to be asked next.
@@ -255,9 +312,24 @@ impl Conversation {
         match mail {
             Mail::Progress(serial, progress) => {
                 // A client that does not read is told how things are when it does.
-                if let Some(Waiting { reply_to: Some(ReplyTo::Id(id)), .. }) = self.waits.get(&serial).filter(|_| !self.out.is_full()) {
-                    let WaitProgress { sessions, connections, oldest_session, ended } = *progress;
-                    let progress = Progress { id: id.clone(), sessions, connections, oldest_session, ended };
+                if let Some(Waiting {
+                    reply_to: Some(ReplyTo::Id(id)),
+                    ..
+                }) = self.waits.get(&serial).filter(|_| !self.out.is_full())
+                {
+                    let WaitProgress {
+                        sessions,
+                        connections,
+                        oldest_session,
+                        ended,
+                    } = *progress;
+                    let progress = Progress {
+                        id: id.clone(),
+                        sessions,
+                        connections,
+                        oldest_session,
+                        ended,
+                    };
                     self.out.message(&Notified::progress(&progress));
                 }
                 None
@@ -277,7 +349,10 @@ impl Conversation {
             return None;
         }
         // Serials rise.
-        if let Ok(place) = self.in_flight.binary_search_by_key(&serial, |owed| owed.serial) {
+        if let Ok(place) = self
+            .in_flight
+            .binary_search_by_key(&serial, |owed| owed.serial)
+        {
             if let Some(owed) = self.in_flight.get_mut(place) {
                 owed.answer = Some(answer);
             }
@@ -300,7 +375,12 @@ impl Conversation {
 
     /// The request's turn is over: its answer goes by its id.
     fn defer(&mut self, serial: u64) {
-        let Ok(place) = self.in_flight.binary_search_by_key(&serial, |owed| owed.serial) else { return };
+        let Ok(place) = self
+            .in_flight
+            .binary_search_by_key(&serial, |owed| owed.serial)
+        else {
+            return;
+        };
         if let Some(owed) = self.in_flight.remove(place) {
             self.deferred.insert(serial, owed.reply_to);
             self.tell_held_back();
@@ -318,7 +398,9 @@ impl Conversation {
 
     /// Tells some of the events there are; whether it is to go on at once.
     pub(super) fn tell_events(&mut self) -> bool {
-        self.subscription.as_mut().is_some_and(|subscription| subscription.tell(&mut self.out))
+        self.subscription
+            .as_mut()
+            .is_some_and(|subscription| subscription.tell(&mut self.out))
     }
 
     fn info(&self) -> Info {
@@ -329,7 +411,10 @@ impl Conversation {
             log_id: self.house.log.log_id().clone(),
             access: self.peer.access,
             actor: Some(self.peer.actor.to_string()),
-            methods: Method::ALL.iter().map(|method| method.name().to_owned()).collect(),
+            methods: Method::ALL
+                .iter()
+                .map(|method| method.name().to_owned())
+                .collect(),
         }
     }
 

@@ -24,7 +24,8 @@ const OVERFLOW_GID: &str = "/proc/sys/kernel/overflowgid";
 
 /// Returns whether the connected process is a member of the group.
 pub(super) fn is_member(stream: &UnixStream, credentials: &UCred, gid: u32) -> bool {
-    credentials.gid() == gid || supplementary_groups(stream, credentials).is_some_and(|groups| groups.contains(&gid))
+    credentials.gid() == gid
+        || supplementary_groups(stream, credentials).is_some_and(|groups| groups.contains(&gid))
 }
 
 fn supplementary_groups(stream: &UnixStream, credentials: &UCred) -> Option<Vec<u32>> {
@@ -37,8 +38,15 @@ fn supplementary_groups(stream: &UnixStream, credentials: &UCred) -> Option<Vec<
     };
     let mut status = String::new();
     let file = File::open(format!("/proc/{}/status", pid.as_raw_nonzero())).ok()?;
-    file.take(STATUS_BYTES_MAX).read_to_string(&mut status).ok()?;
-    let has_ended = poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&Timespec::default())).ok()? > 0;
+    file.take(STATUS_BYTES_MAX)
+        .read_to_string(&mut status)
+        .ok()?;
+    let has_ended = poll(
+        &mut [PollFd::new(&process, PollFlags::IN)],
+        Some(&Timespec::default()),
+    )
+    .ok()?
+        > 0;
     groups_in(&status, credentials.uid()).filter(|_| !has_ended)
 }
 
@@ -46,7 +54,9 @@ fn supplementary_groups(stream: &UnixStream, credentials: &UCred) -> Option<Vec<
 fn groups_in(status: &str, uid: u32) -> Option<Vec<u32>> {
     let numbers = |name| {
         let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-        line.split_ascii_whitespace().map(|number| number.parse().ok()).collect::<Option<Vec<u32>>>()
+        line.split_ascii_whitespace()
+            .map(|number| number.parse().ok())
+            .collect::<Option<Vec<u32>>>()
     };
     let uids = numbers("Uid:")?;
     (uids.len() == 4 && uids.iter().all(|it| *it == uid)).then(|| numbers("Groups:"))?
@@ -69,7 +79,11 @@ fn stands_for_many(id: u32, overflow: &str, map: &str) -> bool {
 
 /// Whether a namespace has all ids. The last, `u32::MAX`, is nobody's.
 fn maps_all(map: &str) -> bool {
-    let count = |line: &str| line.split_ascii_whitespace().nth(2).and_then(|count| count.parse::<u64>().ok());
+    let count = |line: &str| {
+        line.split_ascii_whitespace()
+            .nth(2)
+            .and_then(|count| count.parse::<u64>().ok())
+    };
     map.lines().filter_map(count).sum::<u64>() >= u64::from(u32::MAX)
 }
 
@@ -83,8 +97,15 @@ mod tests {
     fn groups_count_only_of_the_user_that_connected() {
         assert_eq!(groups_in(STATUS, 7), Some(vec![4, 24, 4000]));
         assert_eq!(groups_in(STATUS, 8), None);
-        assert_eq!(groups_in(&STATUS.replace("7\t7\t7\t7\nGid", "7\t0\t0\t0\nGid"), 7), None, "it has become root");
-        assert_eq!(groups_in(&STATUS.replace("4 24 4000 ", ""), 7), Some(vec![]));
+        assert_eq!(
+            groups_in(&STATUS.replace("7\t7\t7\t7\nGid", "7\t0\t0\t0\nGid"), 7),
+            None,
+            "it has become root"
+        );
+        assert_eq!(
+            groups_in(&STATUS.replace("4 24 4000 ", ""), 7),
+            Some(vec![])
+        );
         assert_eq!(groups_in("", 7), None);
     }
 
@@ -92,16 +113,26 @@ mod tests {
     async fn the_groups_of_a_process_that_connected_are_its_own() {
         let (_client, server) = UnixStream::pair().unwrap();
         let credentials = server.peer_cred().unwrap();
-        let own: Vec<u32> = rustix::process::getgroups().unwrap().into_iter().map(rustix::process::Gid::as_raw).collect();
+        let own: Vec<u32> = rustix::process::getgroups()
+            .unwrap()
+            .into_iter()
+            .map(rustix::process::Gid::as_raw)
+            .collect();
         assert_eq!(supplementary_groups(&server, &credentials), Some(own));
-        assert!(is_member(&server, &credentials, rustix::process::getegid().as_raw()));
+        assert!(is_member(
+            &server,
+            &credentials,
+            rustix::process::getegid().as_raw()
+        ));
         assert!(!is_member(&server, &credentials, 3_999_999_999));
     }
 
     #[test]
     fn a_namespace_of_few_users_has_one_number_for_all_others() {
         assert!(maps_all("         0          0 4294967295\n"));
-        assert!(!maps_all("         0       1000          1\n         1     100000      65536\n"));
+        assert!(!maps_all(
+            "         0       1000          1\n         1     100000      65536\n"
+        ));
         assert!(!maps_all(""));
         assert!(!is_shared_user(0) && !is_shared_group(0));
     }

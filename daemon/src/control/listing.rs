@@ -52,7 +52,14 @@ pub(super) enum Next {
 impl Listing {
     /// `room` is memory for the answer.
     pub(super) const fn new(list: ListRequest, reply_to: ReplyTo, room: Vec<u8>) -> Self {
-        Self { reply_to, list, of: None, line: room, rows: 0, cursor: None }
+        Self {
+            reply_to,
+            list,
+            of: None,
+            line: room,
+            rows: 0,
+            cursor: None,
+        }
     }
 
     /// The request for the next slice.
@@ -69,24 +76,34 @@ impl Listing {
             (Some(_), Ok(_) | Err(_)) => self.cursor = None,
         }
         let is_long_enough = self.rows_left() == 0 || self.line.len() >= PAGE_BYTES_MAX;
-        if is_long_enough || self.cursor.is_none() { self.end().map(Next::Answer) } else { Ok(Next::Ask(self.slice())) }
+        if is_long_enough || self.cursor.is_none() {
+            self.end().map(Next::Answer)
+        } else {
+            Ok(Next::Ask(self.slice()))
+        }
     }
 
     fn slice_rows(&self) -> u32 {
         let most = self.rows_left().min(SLICE_ROWS_MAX);
-        let Some(row_bytes) = self.line.len().checked_div(self.rows) else { return most.min(FIRST_ROWS) };
+        let Some(row_bytes) = self.line.len().checked_div(self.rows) else {
+            return most.min(FIRST_ROWS);
+        };
         let fit = PAGE_BYTES_MAX.saturating_sub(self.line.len()) / row_bytes.max(1) + 1;
         most.min(u32::try_from(fit).unwrap_or(u32::MAX))
     }
 
     fn rows_left(&self) -> u32 {
-        self.list.limit().unwrap_or(LIST_LIMIT_DEFAULT).saturating_sub(u32::try_from(self.rows).unwrap_or(u32::MAX))
+        self.list
+            .limit()
+            .unwrap_or(LIST_LIMIT_DEFAULT)
+            .saturating_sub(u32::try_from(self.rows).unwrap_or(u32::MAX))
     }
 
     fn begin(&mut self, mut first: Page) -> Result<(), Error> {
         (self.of, self.rows, self.cursor) = (Some(of(&first)), first.rows(), first.take_cursor());
         write_answer(&mut self.line, &self.reply_to, Ok(&first)).map_err(unwritable)?;
-        self.line.truncate(self.line.len().saturating_sub(END.len()));
+        self.line
+            .truncate(self.line.len().saturating_sub(END.len()));
         Ok(())
     }
 
@@ -131,7 +148,14 @@ fn of(page: &Page) -> Of {
 }
 
 fn page_of(reply: Reply) -> Result<Page, Error> {
-    if let Reply::Page(page) = reply { Ok(page) } else { Err(Error::new(ErrorType::Internal, "a list request got another kind of answer")) }
+    if let Reply::Page(page) = reply {
+        Ok(page)
+    } else {
+        Err(Error::new(
+            ErrorType::Internal,
+            "a list request got another kind of answer",
+        ))
+    }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "as map_err gives it")]

@@ -30,7 +30,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-pub use budget::{OPERATE_UNREAD_BYTES_MAX, OPERATE_WAITS_MAX, READINGS_MAX, VIEW_IN_FLIGHT_MAX, VIEW_UNREAD_BYTES_MAX, VIEW_WAITS_MAX};
+pub use budget::{
+    OPERATE_UNREAD_BYTES_MAX, OPERATE_WAITS_MAX, READINGS_MAX, VIEW_IN_FLIGHT_MAX,
+    VIEW_UNREAD_BYTES_MAX, VIEW_WAITS_MAX,
+};
 pub use client::LINE_TIME;
 pub use conversation::IN_FLIGHT_MAX;
 pub use listing::{PAGE_BYTES_MAX, SLICE_ROWS_MAX};
@@ -91,7 +94,13 @@ impl House {
         let log = Arc::new(EventLog::new(LogId::generate([0; 16]), 10_000));
         let node_name = NodeName::new("node-01").unwrap();
         let (ender, budgets) = (Ender::new(None, Default::default()), Budgets::new());
-        Self { log, ender, node_name, operator_group: Some("operators".to_owned()), budgets }
+        Self {
+            log,
+            ender,
+            node_name,
+            operator_group: Some("operators".to_owned()),
+            budgets,
+        }
     }
 }
 
@@ -111,7 +120,10 @@ impl Operators {
 
     /// The members of a group that was looked up.
     pub(crate) fn of(group: Option<String>, gid: Option<u32>) -> Self {
-        Self { group, peers: Arc::new(Peers::new(gid)) }
+        Self {
+            group,
+            peers: Arc::new(Peers::new(gid)),
+        }
     }
 
     /// Identifies the client of another Unix socket.
@@ -138,7 +150,12 @@ pub(crate) struct Control {
 }
 
 impl Control {
-    pub(crate) fn new(house: House, operators: watch::Receiver<Operators>, inbox: Inbox, stop: CancellationToken) -> Self {
+    pub(crate) fn new(
+        house: House,
+        operators: watch::Receiver<Operators>,
+        inbox: Inbox,
+        stop: CancellationToken,
+    ) -> Self {
         Self {
             house: Arc::new(house),
             operators,
@@ -153,7 +170,8 @@ impl Control {
 
     /// Takes clients until the daemon stops; returns when the last is gone.
     pub(crate) async fn serve(mut self, socket: &SocketFile) {
-        let _turns = AbortOnDropHandle::new(TaskTracker::new().spawn(self.house.budgets.clone().refill()));
+        let _turns =
+            AbortOnDropHandle::new(TaskTracker::new().spawn(self.house.budgets.clone().refill()));
         for accepted in 1_usize.. {
             let stream = tokio::select! {
                 stream = accept(socket.listener()) => stream,
@@ -173,16 +191,29 @@ impl Control {
 
     fn welcome(&mut self, stream: UnixStream, first_word_due: Instant) {
         self.last_socket += 1;
-        let door = Door { socket: SocketId(self.last_socket), inbox: self.inbox.clone(), stop: self.stop.clone(), first_word_due };
+        let door = Door {
+            socket: SocketId(self.last_socket),
+            inbox: self.inbox.clone(),
+            stop: self.stop.clone(),
+            first_word_due,
+        };
         let operators = self.operators.borrow_and_update().clone();
         if self.house.operator_group != operators.group {
-            self.house = Arc::new(House { operator_group: operators.group, ..House::clone(&self.house) });
+            self.house = Arc::new(House {
+                operator_group: operators.group,
+                ..House::clone(&self.house)
+            });
         }
-        let (house, peers, places) = (Arc::clone(&self.house), operators.peers, Arc::clone(&self.places));
+        let (house, peers, places) = (
+            Arc::clone(&self.house),
+            operators.peers,
+            Arc::clone(&self.places),
+        );
         // Root and our own user do not wait for other users' look-ups.
         let stranger = match peers.recognise(&stream) {
             Ok(peer) => {
-                self.tracker.spawn(take_place((stream, peer), places, house, door));
+                self.tracker
+                    .spawn(take_place((stream, peer), places, house, door));
                 return;
             }
             Err(stranger) => stranger,
@@ -212,7 +243,12 @@ async fn accept(listener: &UnixListener) -> io::Result<UnixStream> {
 }
 
 /// Serves a client that is known, if there is a place for it.
-async fn take_place((stream, peer): (UnixStream, Peer), places: Arc<Places>, house: Arc<House>, door: Door) {
+async fn take_place(
+    (stream, peer): (UnixStream, Peer),
+    places: Arc<Places>,
+    house: Arc<House>,
+    door: Door,
+) {
     match places.take_in_time(&peer).await {
         Ok(_place) => {
             house.budgets.of(peer.access).first_turn().await;
@@ -236,13 +272,21 @@ struct Newcomer {
 
 impl Newcomers {
     fn new() -> Self {
-        Self { all: Arc::new(Semaphore::new(NEWCOMERS_MAX)), of_user: Shares::new(NEWCOMERS_OF_USER_MAX) }
+        Self {
+            all: Arc::new(Semaphore::new(NEWCOMERS_MAX)),
+            of_user: Shares::new(NEWCOMERS_OF_USER_MAX),
+        }
     }
 
     fn take(&self, uid: u32) -> Result<Newcomer, Full> {
         let share = self.of_user.take(uid).ok_or(Full::NewcomersOfUser)?;
-        let any = Arc::clone(&self.all).try_acquire_owned().map_err(|_| Full::Newcomers)?;
-        Ok(Newcomer { _any: any, _share: share })
+        let any = Arc::clone(&self.all)
+            .try_acquire_owned()
+            .map_err(|_| Full::Newcomers)?;
+        Ok(Newcomer {
+            _any: any,
+            _share: share,
+        })
     }
 }
 
@@ -315,12 +359,19 @@ impl Places {
             Access::Operate => None,
             Access::View => {
                 let share = self.view_of_user.take(uid).ok_or(Full::ViewersOfUser)?;
-                let view = Arc::clone(&self.view).try_acquire_owned().map_err(|_| Full::Viewers)?;
+                let view = Arc::clone(&self.view)
+                    .try_acquire_owned()
+                    .map_err(|_| Full::Viewers)?;
                 Some((view, share))
             }
         };
-        let any = Arc::clone(&self.all).try_acquire_owned().map_err(|_| Full::Clients)?;
-        Ok(Place { _any: any, _view: view })
+        let any = Arc::clone(&self.all)
+            .try_acquire_owned()
+            .map_err(|_| Full::Clients)?;
+        Ok(Place {
+            _any: any,
+            _view: view,
+        })
     }
 }
 
@@ -331,7 +382,11 @@ fn turn_away(stream: &UnixStream, full: Full) {
     if write_answer(&mut line, &ReplyTo::Null, Err::<&(), _>(&error)).is_ok() {
         // Past tokio, which knows a socket as writable only after it was polled once.
         rustix::io::write(stream, &line).unwrap_or_default();
-        log_limited!(warn, "rejected a client of the control socket: {}", error.message);
+        log_limited!(
+            warn,
+            "rejected a client of the control socket: {}",
+            error.message
+        );
     }
 }
 
@@ -347,14 +402,25 @@ mod tests {
             while let Ok(place) = places.take(Access::View, uid) {
                 viewers.push(place);
             }
-            assert!(viewers.len() <= (1 + usize::try_from(uid).unwrap()) * VIEW_PLACES_OF_USER_MAX, "no user has all places");
+            assert!(
+                viewers.len() <= (1 + usize::try_from(uid).unwrap()) * VIEW_PLACES_OF_USER_MAX,
+                "no user has all places"
+            );
         }
         assert_eq!(viewers.len(), CLIENTS_MAX - OPERATE_PLACES);
-        let operators: Vec<Place> = (0..OPERATE_PLACES).map_while(|_| places.take(Access::Operate, 0).ok()).collect();
+        let operators: Vec<Place> = (0..OPERATE_PLACES)
+            .map_while(|_| places.take(Access::Operate, 0).ok())
+            .collect();
         assert_eq!(operators.len(), OPERATE_PLACES);
-        assert!(matches!(places.take(Access::Operate, 0), Err(Full::Clients)));
+        assert!(matches!(
+            places.take(Access::Operate, 0),
+            Err(Full::Clients)
+        ));
         viewers.pop();
-        assert!(places.take(Access::Operate, 0).is_ok(), "a place that became free is anybody's");
+        assert!(
+            places.take(Access::Operate, 0).is_ok(),
+            "a place that became free is anybody's"
+        );
         let last = places.take(Access::View, 2);
         assert!(last.is_ok() && places.take(Access::View, 3).is_err());
     }

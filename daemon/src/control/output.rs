@@ -38,14 +38,22 @@ pub(super) struct Output {
 
 impl Output {
     pub(super) const fn new(unread: Arc<Unread>) -> Self {
-        Self { shared: Bytes::new(), bytes: Vec::new(), sent: 0, unread, counted: 0 }
+        Self {
+            shared: Bytes::new(),
+            bytes: Vec::new(),
+            sent: 0,
+            unread,
+            counted: 0,
+        }
     }
 
     /// What is unread, for tests.
     #[cfg(test)]
     pub(super) fn lines(&self) -> Vec<serde_json::Value> {
         let all = [self.shared.as_ref(), self.bytes.as_slice()].concat();
-        all.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect()
+        all.split(|byte| *byte == b'\n')
+            .filter_map(|line| serde_json::from_slice(line).ok())
+            .collect()
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -66,7 +74,11 @@ impl Output {
     }
 
     /// An answer; nothing where none is wanted.
-    pub(super) fn answer<R: Serialize>(&mut self, reply_to: Option<&ReplyTo>, answer: Result<&R, &Error>) {
+    pub(super) fn answer<R: Serialize>(
+        &mut self,
+        reply_to: Option<&ReplyTo>,
+        answer: Result<&R, &Error>,
+    ) {
         if let Some(reply_to) = reply_to {
             self.write(|line| write_answer(line, reply_to, answer));
         }
@@ -102,7 +114,11 @@ impl Output {
 
     /// Room for a line that is written aside: what was sent has left some, unless something waits there by now.
     pub(super) fn lend_room(&mut self) -> Vec<u8> {
-        if self.bytes.is_empty() { std::mem::take(&mut self.bytes) } else { Vec::new() }
+        if self.bytes.is_empty() {
+            std::mem::take(&mut self.bytes)
+        } else {
+            Vec::new()
+        }
     }
 
     /// A whole line that was written aside, in room that was lent.
@@ -132,7 +148,11 @@ impl Output {
         }
         stream.all_written();
         self.bytes.clear();
-        self.bytes.shrink_to(if self.unread.is_used_up() { 0 } else { KEPT_BYTES });
+        self.bytes.shrink_to(if self.unread.is_used_up() {
+            0
+        } else {
+            KEPT_BYTES
+        });
         self.sent = 0;
         self.count();
         Ok(())
@@ -141,7 +161,11 @@ impl Output {
     /// What is to be sent next.
     fn unsent(&self) -> Option<&[u8]> {
         let own = self.bytes.get(self.sent..).unwrap_or_default();
-        let next = if self.shared.is_empty() { own } else { &self.shared };
+        let next = if self.shared.is_empty() {
+            own
+        } else {
+            &self.shared
+        };
         (!next.is_empty()).then_some(next)
     }
 
@@ -197,7 +221,11 @@ mod tests {
             let more = usize::from(!out.is_full()) * LINE.len();
             out.share(Bytes::from_static(&LINE[..more]));
             said += more;
-            assert!(!out.is_empty() && out.bytes.capacity() <= 4 * UNREAD_BYTES_MAX, "{}", out.bytes.capacity());
+            assert!(
+                !out.is_empty() && out.bytes.capacity() <= 4 * UNREAD_BYTES_MAX,
+                "{}",
+                out.bytes.capacity()
+            );
         }
         assert!(taken > 8 * UNREAD_BYTES_MAX && said > taken);
     }
@@ -209,7 +237,12 @@ mod tests {
         reader.set_nonblocking(false).unwrap();
         let block = Bytes::from(vec![b'x'; UNREAD_BYTES_MAX]);
         let (mut out, mut said) = (Output::alone(), Vec::new());
-        for piece in [Bytes::from_static(b"a"), block.clone(), Bytes::from_static(b"b"), Bytes::from_static(b"c")] {
+        for piece in [
+            Bytes::from_static(b"a"),
+            block.clone(),
+            Bytes::from_static(b"b"),
+            Bytes::from_static(b"c"),
+        ] {
             said.extend_from_slice(&piece);
             out.share(piece);
             out.message(&said.len());
@@ -235,7 +268,10 @@ mod tests {
         out.message(&1);
         out.send(&mut stream).unwrap();
         let mut line = out.lend_room();
-        assert!(line.is_empty() && line.capacity() > 0, "what was sent left its room");
+        assert!(
+            line.is_empty() && line.capacity() > 0,
+            "what was sent left its room"
+        );
         out.message(&2);
         assert_eq!(out.lend_room().capacity(), 0, "what waits keeps its room");
         line.extend_from_slice(b"3\n");

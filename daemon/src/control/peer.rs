@@ -44,7 +44,11 @@ impl Peer {
             None if uid == UNKNOWN_UID => "uid:unknown".to_owned(),
             None => format!("uid:{uid}"),
         };
-        Self { uid, access, actor: actor.into() }
+        Self {
+            uid,
+            access,
+            actor: actor.into(),
+        }
     }
 }
 
@@ -78,11 +82,24 @@ impl Peers {
     pub fn new(operator_gid: Option<u32>) -> Self {
         let own = rustix::process::geteuid().as_raw();
         // In a user namespace the daemon's own number may be that of all users of other namespaces.
-        let always = if own == ROOT || is_shared_user(own) { vec![ROOT] } else { vec![ROOT, own] };
+        let always = if own == ROOT || is_shared_user(own) {
+            vec![ROOT]
+        } else {
+            vec![ROOT, own]
+        };
         let name = |uid| (SYSTEM.user)(uid).map(|user| user.name);
-        let always = always.into_iter().map(|uid| Peer::new(uid, Access::Operate, name(uid).as_deref())).collect();
+        let always = always
+            .into_iter()
+            .map(|uid| Peer::new(uid, Access::Operate, name(uid).as_deref()))
+            .collect();
         let is_group_told = operator_gid.is_some_and(|gid| !is_shared_group(gid));
-        Self { operator_gid, is_group_told, always, users: Users::new(SYSTEM), timeout: LOOKUP_TIMEOUT }
+        Self {
+            operator_gid,
+            is_group_told,
+            always,
+            users: Users::new(SYSTEM),
+            timeout: LOOKUP_TIMEOUT,
+        }
     }
 
     /// The group whose members may operate.
@@ -107,7 +124,11 @@ impl Peers {
                 return Ok(Peer::new(UNKNOWN_UID, Access::View, None));
             }
         };
-        self.recognise_user(credentials.uid()).map_err(|operator_gid| Stranger { credentials, operator_gid })
+        self.recognise_user(credentials.uid())
+            .map_err(|operator_gid| Stranger {
+                credentials,
+                operator_gid,
+            })
     }
 
     /// The client of this user; the group that it has to be a member of, where that is not known yet.
@@ -116,14 +137,23 @@ impl Peers {
             return Ok(peer.clone());
         }
         // Without a group nobody else can operate, and a client that only views is not recorded: nothing to ask.
-        let Some(operator_gid) = self.operator_gid else { return Ok(Peer::new(uid, Access::View, None)) };
-        let user = self.users.remembered(uid).filter(|user| user.groups.contains(&operator_gid));
-        user.map(|user| operator(uid, Some(&user))).ok_or(operator_gid)
+        let Some(operator_gid) = self.operator_gid else {
+            return Ok(Peer::new(uid, Access::View, None));
+        };
+        let user = self
+            .users
+            .remembered(uid)
+            .filter(|user| user.groups.contains(&operator_gid));
+        user.map(|user| operator(uid, Some(&user)))
+            .ok_or(operator_gid)
     }
 
     /// Looks at the client's process, and at the user database: takes at most a few seconds.
     pub(super) async fn look_up(&self, stream: &UnixStream, stranger: &Stranger) -> Peer {
-        let Stranger { credentials, operator_gid } = stranger;
+        let Stranger {
+            credentials,
+            operator_gid,
+        } = stranger;
         if self.is_group_told && is_member(stream, credentials, *operator_gid) {
             self.name_member(credentials.uid()).await
         } else {
@@ -133,16 +163,27 @@ impl Peers {
 
     /// A member of the operator group by the kernel's word: the database is asked for the name alone.
     async fn name_member(&self, uid: u32) -> Peer {
-        let user = timeout(NAME_TIMEOUT, self.users.look_up(uid)).await.ok().flatten();
+        let user = timeout(NAME_TIMEOUT, self.users.look_up(uid))
+            .await
+            .ok()
+            .flatten();
         operator(uid, user.as_deref())
     }
 
     async fn look_up_user(&self, uid: u32, operator_gid: u32) -> Peer {
         match timeout(self.timeout, self.users.look_up(uid)).await {
             Ok(Some(user)) if user.groups.contains(&operator_gid) => operator(uid, Some(&user)),
-            Ok(user) => Peer::new(uid, Access::View, user.as_ref().map(|user| user.name.as_str())),
+            Ok(user) => Peer::new(
+                uid,
+                Access::View,
+                user.as_ref().map(|user| user.name.as_str()),
+            ),
             Err(_) => {
-                log_limited!(warn, uid, "the user database does not answer; the client may only view");
+                log_limited!(
+                    warn,
+                    uid,
+                    "the user database does not answer; the client may only view"
+                );
                 Peer::new(uid, Access::View, None)
             }
         }
@@ -156,7 +197,10 @@ fn operator(uid: u32, user: Option<&KnownUser>) -> Peer {
 /// The name without what could pass for something else in a log or an actor: only letters, digits and what names have between them.
 fn plain(name: &str) -> String {
     let keep = |character: char| character.is_alphanumeric() || "-_.@$+\\".contains(character);
-    name.chars().take(NAME_CHARACTERS_MAX).map(|character| if keep(character) { character } else { '_' }).collect()
+    name.chars()
+        .take(NAME_CHARACTERS_MAX)
+        .map(|character| if keep(character) { character } else { '_' })
+        .collect()
 }
 
 #[cfg(test)]
@@ -174,14 +218,23 @@ mod tests {
 
     fn test_user(uid: u32) -> Option<KnownUser> {
         match uid {
-            STRANGER => Some(KnownUser { name: "eve".to_owned(), groups: vec![STRANGER] }),
-            OPERATOR => Some(KnownUser { name: "op (root)\n".to_owned(), groups: vec![OPERATOR, OPERATORS] }),
+            STRANGER => Some(KnownUser {
+                name: "eve".to_owned(),
+                groups: vec![STRANGER],
+            }),
+            OPERATOR => Some(KnownUser {
+                name: "op (root)\n".to_owned(),
+                groups: vec![OPERATOR, OPERATORS],
+            }),
             _ => None,
         }
     }
 
     fn peers(operator_gid: Option<u32>, user: fn(u32) -> Option<KnownUser>) -> Peers {
-        Peers { users: Users::new(Database { user }), ..Peers::new(operator_gid) }
+        Peers {
+            users: Users::new(Database { user }),
+            ..Peers::new(operator_gid)
+        }
     }
 
     /// A client of this user, whose process has no group that counts.
@@ -195,39 +248,69 @@ mod tests {
     #[tokio::test]
     async fn the_daemons_own_user_operates_over_a_real_socket() {
         let (_client, server) = UnixStream::pair().unwrap();
-        let peer = peers(None, |_| panic!("nobody to look up")).recognise(&server).unwrap();
-        assert_eq!((peer.uid, peer.access), (rustix::process::geteuid().as_raw(), Access::Operate));
+        let peer = peers(None, |_| panic!("nobody to look up"))
+            .recognise(&server)
+            .unwrap();
+        assert_eq!(
+            (peer.uid, peer.access),
+            (rustix::process::geteuid().as_raw(), Access::Operate)
+        );
         assert!(peer.actor.starts_with(&format!("uid:{}", peer.uid)));
     }
 
     #[tokio::test]
     async fn root_operates_without_a_look_up() {
-        let peer = peers(Some(OPERATORS), |_| panic!("nobody to look up")).recognise_user(ROOT).unwrap();
-        assert_eq!((peer.access, &*peer.actor), (Access::Operate, "uid:0(root)"));
+        let peer = peers(Some(OPERATORS), |_| panic!("nobody to look up"))
+            .recognise_user(ROOT)
+            .unwrap();
+        assert_eq!(
+            (peer.access, &*peer.actor),
+            (Access::Operate, "uid:0(root)")
+        );
     }
 
     #[tokio::test]
     async fn members_of_the_group_operate_and_others_view() {
         let peers = peers(Some(OPERATORS), test_user);
-        assert_eq!(of_user(&peers, OPERATOR).await, Peer::new(OPERATOR, Access::Operate, Some("op__root__")));
-        assert!(peers.recognise_user(OPERATOR).is_ok(), "the next takes no look at anything");
-        assert_eq!(of_user(&peers, STRANGER).await, Peer::new(STRANGER, Access::View, Some("eve")));
-        assert_eq!(peers.name_member(STRANGER).await, Peer::new(STRANGER, Access::Operate, Some("eve")));
+        assert_eq!(
+            of_user(&peers, OPERATOR).await,
+            Peer::new(OPERATOR, Access::Operate, Some("op__root__"))
+        );
+        assert!(
+            peers.recognise_user(OPERATOR).is_ok(),
+            "the next takes no look at anything"
+        );
+        assert_eq!(
+            of_user(&peers, STRANGER).await,
+            Peer::new(STRANGER, Access::View, Some("eve"))
+        );
+        assert_eq!(
+            peers.name_member(STRANGER).await,
+            Peer::new(STRANGER, Access::Operate, Some("eve"))
+        );
         let unknown = of_user(&peers, 70_003).await;
-        assert_eq!((unknown.access, &*unknown.actor), (Access::View, "uid:70003"));
+        assert_eq!(
+            (unknown.access, &*unknown.actor),
+            (Access::View, "uid:70003")
+        );
         assert_eq!(of_user(&peers, UNKNOWN_UID).await.access, Access::View);
     }
 
     #[tokio::test]
     async fn without_a_group_nobody_is_looked_up() {
-        let peer = peers(None, |_| panic!("nobody to look up")).recognise_user(OPERATOR).unwrap();
+        let peer = peers(None, |_| panic!("nobody to look up"))
+            .recognise_user(OPERATOR)
+            .unwrap();
         assert_eq!(peer, Peer::new(OPERATOR, Access::View, None));
     }
 
     #[tokio::test]
     async fn a_look_up_that_fails_leaves_view() {
         let peers = peers(Some(OPERATORS), |_| panic!("the library broke"));
-        assert_eq!(of_user(&peers, OPERATOR).await, Peer::new(OPERATOR, Access::View, None));
+        assert_eq!(
+            of_user(&peers, OPERATOR).await,
+            Peer::new(OPERATOR, Access::View, None)
+        );
     }
 
     /// What the stuck look-ups wait for.
@@ -242,16 +325,25 @@ mod tests {
     async fn a_database_that_hangs_leaves_view_but_to_members_by_the_kernels_word() {
         let (release, wait): (Sender<()>, _) = channel();
         *STUCK.lock().unwrap() = Some(wait);
-        let peers = Peers { timeout: Duration::from_millis(1), ..peers(Some(OPERATORS), stuck_user) };
+        let peers = Peers {
+            timeout: Duration::from_millis(1),
+            ..peers(Some(OPERATORS), stuck_user)
+        };
         for uid in (0..).map(|number| STRANGER + number).take(2 * LOOKUPS_MAX) {
             assert_eq!(of_user(&peers, uid).await.access, Access::View);
         }
-        assert_eq!(peers.name_member(90_000).await, Peer::new(90_000, Access::Operate, None));
+        assert_eq!(
+            peers.name_member(90_000).await,
+            Peer::new(90_000, Access::Operate, None)
+        );
         for _ in 0..=2 * LOOKUPS_MAX {
             release.send(()).unwrap();
         }
         // Once the database answers, clients are known again.
-        let peers = Peers { timeout: LOOKUP_TIMEOUT, ..peers };
+        let peers = Peers {
+            timeout: LOOKUP_TIMEOUT,
+            ..peers
+        };
         assert_eq!(of_user(&peers, OPERATOR).await.access, Access::Operate);
     }
 
@@ -259,6 +351,9 @@ mod tests {
     fn a_name_cannot_pass_for_more_than_it_is() {
         assert_eq!(plain("DOMAIN\\some.one-2@x"), "DOMAIN\\some.one-2@x");
         assert_eq!(plain("a)b(c\u{1b}[31m\u{202e} d"), "a_b_c__31m__d");
-        assert_eq!(plain(&"x".repeat(NAME_CHARACTERS_MAX + 1)).len(), NAME_CHARACTERS_MAX);
+        assert_eq!(
+            plain(&"x".repeat(NAME_CHARACTERS_MAX + 1)).len(),
+            NAME_CHARACTERS_MAX
+        );
     }
 }

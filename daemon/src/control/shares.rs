@@ -20,7 +20,10 @@ pub(super) struct Share {
 impl Shares {
     /// The limit for each user.
     pub(super) fn new(max: usize) -> Self {
-        Self { max, taken: Arc::default() }
+        Self {
+            max,
+            taken: Arc::default(),
+        }
     }
 
     /// One more for this user, unless it has as many as it may.
@@ -31,7 +34,10 @@ impl Shares {
             return None;
         }
         *count += 1;
-        Some(Share { uid, shares: self.clone() })
+        Some(Share {
+            uid,
+            shares: self.clone(),
+        })
     }
 
     fn taken(&self) -> MutexGuard<'_, BTreeMap<u32, usize>> {

@@ -33,11 +33,18 @@ impl AsFd for Stream {
 impl Stream {
     pub(super) fn new(stream: UnixStream) -> io::Result<Self> {
         let reading = watch(stream.into_std()?.into(), Interest::READABLE)?;
-        Ok(Self { reading, writing: None })
+        Ok(Self {
+            reading,
+            writing: None,
+        })
     }
 
     /// Reads into the room that `bytes` has, which must be some; gives how much, and 0 once the other side writes no more.
-    pub(super) fn poll_read(&self, cx: &mut Context<'_>, bytes: &mut Vec<u8>) -> Poll<io::Result<usize>> {
+    pub(super) fn poll_read(
+        &self,
+        cx: &mut Context<'_>,
+        bytes: &mut Vec<u8>,
+    ) -> Poll<io::Result<usize>> {
         let room = bytes.capacity() - bytes.len();
         loop {
             let mut ready = ready!(self.reading.poll_read_ready(cx))?;
@@ -60,7 +67,10 @@ impl Stream {
             return writing.try_io(Interest::WRITABLE, send);
         }
         let outcome = send(self.reading.get_ref());
-        if outcome.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+        if outcome
+            .as_ref()
+            .is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+        {
             self.writing = Some(watch_beside(self, Interest::WRITABLE)?);
         }
         outcome
@@ -93,7 +103,10 @@ mod tests {
     fn pair() -> (Stream, StdStream) {
         let (ours, theirs) = StdStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
-        (Stream::new(UnixStream::from_std(ours).unwrap()).unwrap(), theirs)
+        (
+            Stream::new(UnixStream::from_std(ours).unwrap()).unwrap(),
+            theirs,
+        )
     }
 
     /// Writes until the socket takes no more; how many bytes it took.
@@ -135,8 +148,15 @@ mod tests {
         let mut bytes = Vec::with_capacity(4);
         assert_eq!(read(&stream, &mut bytes).await.unwrap(), 4);
         bytes.clear();
-        assert_eq!((read(&stream, &mut bytes).await.unwrap(), bytes.as_slice()), (2, b"ij".as_slice()));
-        assert_eq!(read(&stream, &mut bytes).await.unwrap(), 0, "the other side is gone");
+        assert_eq!(
+            (read(&stream, &mut bytes).await.unwrap(), bytes.as_slice()),
+            (2, b"ij".as_slice())
+        );
+        assert_eq!(
+            read(&stream, &mut bytes).await.unwrap(),
+            0,
+            "the other side is gone"
+        );
     }
 
     #[tokio::test]
@@ -152,17 +172,29 @@ mod tests {
         assert_eq!(stream.try_write(b"y").unwrap(), 1);
         stream.all_written();
         drop(theirs);
-        assert_eq!(stream.try_write(b"z").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        assert_eq!(
+            stream.try_write(b"z").unwrap_err().kind(),
+            io::ErrorKind::BrokenPipe
+        );
     }
 
     /// What the kernel is to tell of this file: `EPOLLIN` is 1, `EPOLLOUT` is 4.
     fn watched_for(file: &impl AsFd) -> u32 {
         let number = file.as_fd().as_raw_fd().to_string();
-        let files = std::fs::read_dir("/proc/self/fdinfo").unwrap().map_while(Result::ok);
-        let told = files.filter_map(|file| std::fs::read_to_string(file.path()).ok()).find_map(|text| {
-            let mut watched = text.lines().filter_map(|line| line.strip_prefix("tfd:")).map(str::split_whitespace);
-            watched.find_map(|mut words| (words.next()? == number).then(|| words.nth(1).map(str::to_owned))?)
-        });
+        let files = std::fs::read_dir("/proc/self/fdinfo")
+            .unwrap()
+            .map_while(Result::ok);
+        let told = files
+            .filter_map(|file| std::fs::read_to_string(file.path()).ok())
+            .find_map(|text| {
+                let mut watched = text
+                    .lines()
+                    .filter_map(|line| line.strip_prefix("tfd:"))
+                    .map(str::split_whitespace);
+                watched.find_map(|mut words| {
+                    (words.next()? == number).then(|| words.nth(1).map(str::to_owned))?
+                })
+            });
         u32::from_str_radix(&told.unwrap(), 16).unwrap()
     }
 
@@ -171,7 +203,13 @@ mod tests {
         let (mut stream, _theirs) = pair();
         assert_eq!(watched_for(&stream) & 5, 1);
         fill(&mut stream);
-        assert_eq!((watched_for(&stream) & 5, watched_for(stream.writing.as_ref().unwrap().get_ref()) & 5), (1, 4));
+        assert_eq!(
+            (
+                watched_for(&stream) & 5,
+                watched_for(stream.writing.as_ref().unwrap().get_ref()) & 5
+            ),
+            (1, 4)
+        );
         stream.all_written();
         assert!(stream.writing.is_none());
     }

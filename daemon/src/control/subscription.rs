@@ -72,16 +72,25 @@ impl Subscription {
             SubscribeFrom::Now => next_seq,
             SubscribeFrom::Seq(seq) if seq <= next_seq => seq,
             SubscribeFrom::Seq(seq) => {
-                let problem = format_args!("got {seq}, but the next event of log {} is {next_seq}", log.log_id());
+                let problem = format_args!(
+                    "got {seq}, but the next event of log {} is {next_seq}",
+                    log.log_id()
+                );
                 return Err(Error::invalid_params("from", problem));
             }
         };
         let matches = |event_type: &EventType| match &subscribe.types {
-            Some(patterns) => patterns.iter().any(|pattern: &EventPattern| pattern.matches(*event_type)),
+            Some(patterns) => patterns
+                .iter()
+                .any(|pattern: &EventPattern| pattern.matches(*event_type)),
             None => true,
         };
         let types = EventType::ALL.into_iter().filter(matches).collect();
-        let subscribed = Subscribed { log_id: log.log_id().clone(), next_seq, oldest_seq };
+        let subscribed = Subscribed {
+            log_id: log.log_id().clone(),
+            next_seq,
+            oldest_seq,
+        };
         let endings = subscribe.ends.then(|| ender.subscribe());
         let subscription = Self {
             log: Arc::clone(log),
@@ -100,7 +109,15 @@ impl Subscription {
 
     /// Waits until there is something to tell. Cancel safe.
     pub(super) async fn news(&mut self) {
-        let Self { news, endings, untold, looked, reading, was_read, .. } = self;
+        let Self {
+            news,
+            endings,
+            untold,
+            looked,
+            reading,
+            was_read,
+            ..
+        } = self;
         tokio::select! {
             read = next_reading(reading.as_mut()) => (*reading, *was_read) = (None, read),
             () = next_event(news, *looked) => {}
@@ -133,8 +150,17 @@ impl Subscription {
 
     /// Writes some of the events; whether there may be more.
     fn tell_some(&mut self, out: &mut Output) -> bool {
-        let read = self.was_read.take().or_else(|| self.log.read(self.next, &self.types, TURN_EVENTS));
-        let Some(Read { gap, lines, next, has_more }) = read else {
+        let read = self
+            .was_read
+            .take()
+            .or_else(|| self.log.read(self.next, &self.types, TURN_EVENTS));
+        let Some(Read {
+            gap,
+            lines,
+            next,
+            has_more,
+        }) = read
+        else {
             self.begin_to_read();
             return false;
         };
@@ -155,7 +181,12 @@ impl Subscription {
     /// Has events read that are on the disk alone; that they are there is news.
     fn begin_to_read(&mut self) {
         if self.reading.is_none() {
-            let reading = read_archive(Arc::clone(&self.log), Arc::clone(&self.readings), self.next, self.types.clone());
+            let reading = read_archive(
+                Arc::clone(&self.log),
+                Arc::clone(&self.readings),
+                self.next,
+                self.types.clone(),
+            );
             self.reading = Some(ReusableBoxFuture::new(reading));
         }
     }
@@ -165,7 +196,12 @@ impl Subscription {
 ///
 /// The turn is taken before a thread is, and kept until the reading ends: however many subscriptions a client begins and drops, threads and
 /// readings that wait for one stay bounded.
-async fn read_archive(log: Arc<EventLog>, readings: Arc<Semaphore>, from: u64, types: Vec<EventType>) -> Option<Read> {
+async fn read_archive(
+    log: Arc<EventLog>,
+    readings: Arc<Semaphore>,
+    from: u64,
+    types: Vec<EventType>,
+) -> Option<Read> {
     let turn = readings.acquire_owned().await.ok()?;
     let reading = spawn_blocking(move || {
         let read = log.read_archive(from, &types, ARCHIVE_EVENTS);
@@ -175,7 +211,9 @@ async fn read_archive(log: Arc<EventLog>, readings: Arc<Semaphore>, from: u64, t
     reading.await.ok()
 }
 
-async fn next_reading(reading: Option<&mut ReusableBoxFuture<'static, Option<Read>>>) -> Option<Read> {
+async fn next_reading(
+    reading: Option<&mut ReusableBoxFuture<'static, Option<Read>>>,
+) -> Option<Read> {
     match reading {
         Some(reading) => reading.await,
         None => std::future::pending().await,
@@ -193,12 +231,18 @@ async fn next_event(news: &mut watch::Receiver<u64>, looked: Option<Instant>) {
 }
 
 async fn next_ending(endings: Option<&mut broadcast::Receiver<Ending>>) -> Ending {
-    let Some(endings) = endings else { return std::future::pending().await };
+    let Some(endings) = endings else {
+        return std::future::pending().await;
+    };
     loop {
         match endings.recv().await {
             Ok(ending) => return ending,
             Err(RecvError::Lagged(missed)) => {
-                log_limited!(warn, missed, "a client that subscribed with ends: true does not read its End requests; some were dropped");
+                log_limited!(
+                    warn,
+                    missed,
+                    "a client that subscribed with ends: true does not read its End requests; some were dropped"
+                );
             }
             Err(RecvError::Closed) => return std::future::pending().await,
         }
@@ -218,7 +262,9 @@ pub(super) mod tests {
 
     fn subscribed(log: &Arc<EventLog>, subscribe: &Subscribe) -> Subscription {
         let ender = Ender::new(None, Default::default());
-        Subscription::new(log, &ender, &Arc::new(Semaphore::new(1)), subscribe).unwrap().0
+        Subscription::new(log, &ender, &Arc::new(Semaphore::new(1)), subscribe)
+            .unwrap()
+            .0
     }
 
     /// Events as long as they can be.
@@ -239,20 +285,31 @@ pub(super) mod tests {
 
     /// Turn by turn until nothing more goes on at once; how many went on.
     fn tell_all(subscription: &mut Subscription, out: &mut Output) -> usize {
-        std::iter::repeat_with(|| subscription.tell(out)).take_while(|goes_on| *goes_on).count()
+        std::iter::repeat_with(|| subscription.tell(out))
+            .take_while(|goes_on| *goes_on)
+            .count()
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_a_full_client_was_not_told_is_news_until_it_is() {
         let log = Arc::new(EventLog::new(LogId::generate([0; 16]), 10_000));
         append(&log, 1..=10_000);
-        let mut subscription = subscribed(&log, &Subscribe { from: SubscribeFrom::Seq(1), ..Subscribe::default() });
+        let mut subscription = subscribed(
+            &log,
+            &Subscribe {
+                from: SubscribeFrom::Seq(1),
+                ..Subscribe::default()
+            },
+        );
         let mut told = 0;
         while subscription.next <= 10_000 {
             let mut out = Output::alone();
             let turns = tell_all(&mut subscription, &mut out);
             assert_eq!(out.is_full(), subscription.next <= 10_000);
-            assert!(subscription.next > told && subscription.next - told <= (turns as u64 + 1) * TURN_EVENTS as u64);
+            assert!(
+                subscription.next > told
+                    && subscription.next - told <= (turns as u64 + 1) * TURN_EVENTS as u64
+            );
             told = subscription.next;
             tokio::time::advance(COALESCE).await;
             assert_eq!(has_news(&mut subscription), out.is_full());
@@ -263,10 +320,19 @@ pub(super) mod tests {
     async fn who_has_much_to_catch_up_with_is_told_a_turn_at_a_time_and_waits_for_none() {
         let log = Arc::new(EventLog::new(LogId::generate([0; 16]), 10_000));
         append(&log, 1..=2 * TURN_EVENTS as u64 + 1);
-        let mut subscription = subscribed(&log, &Subscribe { from: SubscribeFrom::Seq(1), ..Subscribe::default() });
+        let mut subscription = subscribed(
+            &log,
+            &Subscribe {
+                from: SubscribeFrom::Seq(1),
+                ..Subscribe::default()
+            },
+        );
         for (lines, goes_on) in [(TURN_EVENTS, true), (TURN_EVENTS, true), (1, false)] {
             let mut out = Output::alone();
-            assert_eq!((subscription.tell(&mut out), out.lines().len()), (goes_on, lines));
+            assert_eq!(
+                (subscription.tell(&mut out), out.lines().len()),
+                (goes_on, lines)
+            );
             assert_eq!(has_news(&mut subscription), goes_on);
         }
     }

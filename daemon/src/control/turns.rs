@@ -19,7 +19,10 @@ pub(super) struct Turns {
 
 impl Turns {
     pub(super) fn new() -> Self {
-        Self { left: Semaphore::new(TURNS_PER_PASS), taken: Notify::new() }
+        Self {
+            left: Semaphore::new(TURNS_PER_PASS),
+            taken: Notify::new(),
+        }
     }
 
     /// Waits for a turn. Cancel safe.
@@ -35,7 +38,8 @@ impl Turns {
         loop {
             self.taken.notified().await;
             yield_now().await;
-            self.left.add_permits(TURNS_PER_PASS - self.left.available_permits());
+            self.left
+                .add_permits(TURNS_PER_PASS - self.left.available_permits());
         }
     }
 }

@@ -64,21 +64,33 @@ impl Lookup {
     /// Whether it was answered, and then long ago; or never will be.
     fn is_over(&self) -> bool {
         let answered = self.answer.borrow().as_ref().map(|answer| answer.at);
-        answered.map_or_else(|| self.answer.has_changed().is_err(), |at| at.elapsed() >= REMEMBERED)
+        answered.map_or_else(
+            || self.answer.has_changed().is_err(),
+            |at| at.elapsed() >= REMEMBERED,
+        )
     }
 }
 
 impl Users {
     pub(super) fn new(database: Database) -> Self {
         let lookups = Arc::new(Semaphore::new(LOOKUPS_MAX));
-        Self { database, lookups, asked: Mutex::default(), tasks: TaskTracker::new() }
+        Self {
+            database,
+            lookups,
+            asked: Mutex::default(),
+            tasks: TaskTracker::new(),
+        }
     }
 
     /// The user, if one was looked up in the last seconds.
     pub(super) fn remembered(&self, uid: u32) -> Option<Arc<KnownUser>> {
         let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         let lookup = asked.get(&uid).filter(|lookup| !lookup.is_over())?;
-        lookup.answer.borrow().as_ref().and_then(|answer| answer.user.clone())
+        lookup
+            .answer
+            .borrow()
+            .as_ref()
+            .and_then(|answer| answer.user.clone())
     }
 
     /// The user. Waits for the database, together with all that want to know of the same user.
@@ -97,33 +109,52 @@ impl Users {
             asked.retain(|_, lookup| !lookup.is_over());
         }
         if asked.len() >= USERS_MAX
-            && let Some(oldest) = asked.iter().min_by_key(|(_, lookup)| lookup.begun).map(|(uid, _)| *uid)
+            && let Some(oldest) = asked
+                .iter()
+                .min_by_key(|(_, lookup)| lookup.begun)
+                .map(|(uid, _)| *uid)
         {
             asked.remove(&oldest);
         }
         let (tell, answer) = watch::channel(None);
-        let lookup = Lookup { begun: Instant::now(), answer };
+        let lookup = Lookup {
+            begun: Instant::now(),
+            answer,
+        };
         asked.insert(uid, lookup.clone());
-        self.tasks.spawn(ask(self.database, Arc::clone(&self.lookups), uid, tell));
+        self.tasks
+            .spawn(ask(self.database, Arc::clone(&self.lookups), uid, tell));
         lookup
     }
 }
 
 /// Asks the database in a thread of its own: no other blocking work may hold this up.
-async fn ask(database: Database, lookups: Arc<Semaphore>, uid: u32, tell: watch::Sender<Option<Answer>>) {
-    let Ok(turn) = lookups.acquire_owned().await else { return };
+async fn ask(
+    database: Database,
+    lookups: Arc<Semaphore>,
+    uid: u32,
+    tell: watch::Sender<Option<Answer>>,
+) {
+    let Ok(turn) = lookups.acquire_owned().await else {
+        return;
+    };
     let (found, is_found) = oneshot::channel();
-    let thread = thread::Builder::new().name("user lookup".to_owned()).spawn(move || {
-        let user = (database.user)(uid);
-        drop(turn);
-        found.send(user).unwrap_or_default();
-    });
+    let thread = thread::Builder::new()
+        .name("user lookup".to_owned())
+        .spawn(move || {
+            let user = (database.user)(uid);
+            drop(turn);
+            found.send(user).unwrap_or_default();
+        });
     if let Err(error) = thread {
         log_limited!(warn, uid, %error, "cannot start a thread to look up a user");
     }
     // Where the thread did not start or panicked, the next client of this user has it looked up again.
     if let Ok(user) = is_found.await {
-        tell.send_replace(Some(Answer { at: Instant::now(), user: user.map(Arc::new) }));
+        tell.send_replace(Some(Answer {
+            at: Instant::now(),
+            user: user.map(Arc::new),
+        }));
     }
 }
 
@@ -135,8 +166,17 @@ fn system_user(uid: u32) -> Option<KnownUser> {
             return None;
         }
     };
-    let groups = std::ffi::CString::new(user.name.as_str()).ok().and_then(|name| getgrouplist(&name, user.gid).ok());
-    Some(KnownUser { name: user.name, groups: groups.unwrap_or_default().into_iter().map(Gid::as_raw).collect() })
+    let groups = std::ffi::CString::new(user.name.as_str())
+        .ok()
+        .and_then(|name| getgrouplist(&name, user.gid).ok());
+    Some(KnownUser {
+        name: user.name,
+        groups: groups
+            .unwrap_or_default()
+            .into_iter()
+            .map(Gid::as_raw)
+            .collect(),
+    })
 }
 
 #[cfg(test)]
@@ -151,7 +191,10 @@ mod tests {
 
     fn counted_user(uid: u32) -> Option<KnownUser> {
         ASKED.fetch_add(1, Ordering::Relaxed);
-        (uid != UNKNOWN).then(|| KnownUser { name: format!("user{uid}"), groups: vec![uid] })
+        (uid != UNKNOWN).then(|| KnownUser {
+            name: format!("user{uid}"),
+            groups: vec![uid],
+        })
     }
 
     #[tokio::test(start_paused = true)]
@@ -163,7 +206,13 @@ mod tests {
         }
         let (first, second) = tokio::join!(users.look_up(2), users.look_up(2));
         assert!(Arc::ptr_eq(&first.unwrap(), &second.unwrap()));
-        assert_eq!((ASKED.load(Ordering::Relaxed), users.remembered(2).unwrap().groups.as_slice()), (2, &[2][..]));
+        assert_eq!(
+            (
+                ASKED.load(Ordering::Relaxed),
+                users.remembered(2).unwrap().groups.as_slice()
+            ),
+            (2, &[2][..])
+        );
         tokio::time::advance(REMEMBERED).await;
         assert!(users.remembered(1).is_none());
         users.look_up(1).await.unwrap();

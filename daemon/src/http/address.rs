@@ -40,7 +40,9 @@ impl Absent {
 pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     match socket(address)?.bind(address) {
         Ok(listening) => Ok(listening),
-        Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => socket(address)?.bind_free(address),
+        Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
+            socket(address)?.bind_free(address)
+        }
         Err(error) => Err(error),
     }
 }
@@ -50,7 +52,9 @@ pub(super) fn is_there(address: SocketAddr) -> bool {
     // Any port will do: it is of UDP, and given back at once.
     let mut any_port = address;
     any_port.set_port(0);
-    UdpSocket::bind(any_port).err().is_none_or(|error| error.kind() != io::ErrorKind::AddrNotAvailable)
+    UdpSocket::bind(any_port)
+        .err()
+        .is_none_or(|error| error.kind() != io::ErrorKind::AddrNotAvailable)
 }
 
 /// Looks for the absent addresses until all are there or the daemon stops.
@@ -66,7 +70,11 @@ pub(super) async fn look_for_absent(health: Arc<Health>, stop: CancellationToken
 struct Socket(TcpSocket);
 
 fn socket(address: SocketAddr) -> io::Result<Socket> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()
+    } else {
+        TcpSocket::new_v6()
+    }?;
     // As a restart needs it: connections of the daemon before may still be about to end.
     socket.set_reuseaddr(true)?;
     Ok(Socket(socket))
@@ -118,7 +126,10 @@ mod tests {
     #[tokio::test]
     async fn what_comes_is_looked_for_no_more() {
         let health = Arc::new(Health::default());
-        let absent = |address: &str| Absent { address: address.parse().unwrap(), names: "api-listen".to_owned() };
+        let absent = |address: &str| Absent {
+            address: address.parse().unwrap(),
+            names: "api-listen".to_owned(),
+        };
         health.note_absent(vec![absent("127.0.0.1:1"), absent("192.0.2.77:1")]);
         assert_eq!(health.look_for_absent(|absent| is_there(absent.address)), 1);
         assert_eq!(health.look_for_absent(|_| true), 0);

@@ -45,7 +45,9 @@ pub(crate) fn full(bytes: impl Into<Bytes>) -> Body {
 }
 
 /// A body that is sent as it comes.
-pub(crate) fn coming(body: impl HttpBody<Data = Bytes, Error: Into<BodyError>> + Send + 'static) -> Body {
+pub(crate) fn coming(
+    body: impl HttpBody<Data = Bytes, Error: Into<BodyError>> + Send + 'static,
+) -> Body {
     Body::Coming(body.map_err(Into::into).boxed_unsync(), None)
 }
 
@@ -53,9 +55,14 @@ impl HttpBody for Body {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
-            Self::Whole(body) => Pin::new(body).poll_frame(context).map_err(|never| match never {}),
+            Self::Whole(body) => Pin::new(body)
+                .poll_frame(context)
+                .map_err(|never| match never {}),
             Self::Coming(body, _) => Pin::new(body).poll_frame(context),
         }
     }
@@ -82,13 +89,21 @@ pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Answered {
         // Nothing that is answered can fail to be written.
         Err(error) => {
             tracing::error!(%error, "cannot write an answer");
-            typed(StatusCode::INTERNAL_SERVER_ERROR, JSON, &b"{\"error_type\":\"HandlerException\"}"[..])
+            typed(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                JSON,
+                &b"{\"error_type\":\"HandlerException\"}"[..],
+            )
         }
     }
 }
 
 /// Bytes of a type.
-pub(crate) fn typed(status: StatusCode, content_type: HeaderValue, bytes: impl Into<Bytes>) -> Answered {
+pub(crate) fn typed(
+    status: StatusCode,
+    content_type: HeaderValue,
+    bytes: impl Into<Bytes>,
+) -> Answered {
     let mut answer = Response::new(full(bytes));
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, content_type);

@@ -48,22 +48,44 @@ impl Asker {
     pub(crate) async fn open(inbox: Inbox, tracker: TaskTracker) -> Self {
         let waiting = Arc::default();
         // Where the driver is gone already every question will say so.
-        inbox.send(Letter::Open(HTTP_DOORS, Arc::new(Answers(Arc::clone(&waiting))))).await.unwrap_or_default();
-        Self { inbox, tracker, waiting }
+        inbox
+            .send(Letter::Open(
+                HTTP_DOORS,
+                Arc::new(Answers(Arc::clone(&waiting))),
+            ))
+            .await
+            .unwrap_or_default();
+        Self {
+            inbox,
+            tracker,
+            waiting,
+        }
     }
 
     /// Asks, and waits for the answer. `actor` is who a change of the mode is recorded under.
     pub(crate) async fn ask(&self, actor: Arc<str>, request: GateRequest) -> Answer {
         let (serial, answer) = self.expect_answer();
-        self.send(Letter::Ask { socket: HTTP_DOORS, actor, requests: vec![(serial, request)] }).await?;
+        self.send(Letter::Ask {
+            socket: HTTP_DOORS,
+            actor,
+            requests: vec![(serial, request)],
+        })
+        .await?;
         answer.answer().await
     }
 
     /// Asks whether a client of Sora's may come in; `input` makes the question out of the ticket. What is told after this returned comes
     /// after it.
-    pub(crate) async fn admit(&self, input: impl FnOnce(Ticket) -> SoraInput) -> Result<Awaited, Error> {
+    pub(crate) async fn admit(
+        &self,
+        input: impl FnOnce(Ticket) -> SoraInput,
+    ) -> Result<Awaited, Error> {
         let (serial, answer) = self.expect_answer();
-        self.tell(input(Ticket { socket: HTTP_DOORS, serial })).await?;
+        self.tell(input(Ticket {
+            socket: HTTP_DOORS,
+            serial,
+        }))
+        .await?;
         Ok(answer)
     }
 
@@ -99,8 +121,15 @@ impl Asker {
 impl Recipient for Answers {
     fn take(&self, mail: Mail) {
         // Nobody waits through these doors.
-        let Mail::Answer(serial, answer) = mail else { return };
-        let asked = self.0.lock().unwrap_or_else(PoisonError::into_inner).by_serial.remove(&serial);
+        let Mail::Answer(serial, answer) = mail else {
+            return;
+        };
+        let asked = self
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .by_serial
+            .remove(&serial);
         // Whoever asked may be gone by now.
         if let Some(asked) = asked {
             asked.send(answer).unwrap_or_default();
@@ -111,7 +140,11 @@ impl Recipient for Answers {
 impl Drop for Answers {
     /// The driver is gone. Who still waits hears that nothing will come: the senders are dropped with the map.
     fn drop(&mut self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).by_serial.clear();
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .by_serial
+            .clear();
     }
 }
 

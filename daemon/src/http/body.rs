@@ -49,7 +49,10 @@ impl BodyProblem {
             Self::NoRoom => error(StatusCode::SERVICE_UNAVAILABLE, "TooManyLargeRequests"),
         };
         // What is left of the body is nothing that could be read as the next request.
-        answer.headers_mut().insert(hyper::header::CONNECTION, hyper::header::HeaderValue::from_static("close"));
+        answer.headers_mut().insert(
+            hyper::header::CONNECTION,
+            hyper::header::HeaderValue::from_static("close"),
+        );
         answer
     }
 }
@@ -69,7 +72,10 @@ impl RequestBody {
         } else {
             place.asking();
         }
-        Self { incoming, place: place.clone() }
+        Self {
+            incoming,
+            place: place.clone(),
+        }
     }
 
     /// Reads a body of at most this many bytes.
@@ -86,9 +92,14 @@ impl RequestBody {
     /// Reads a body that is passed on: one as large as Sora takes, while there is room for it.
     pub(crate) async fn read_passed(self, room: &Room) -> Result<(Bytes, Held), BodyProblem> {
         let Self { incoming, place } = self;
-        let is_large = incoming.size_hint().upper().is_none_or(|bytes| bytes > BODY_BYTES_MAX as u64);
+        let is_large = incoming
+            .size_hint()
+            .upper()
+            .is_none_or(|bytes| bytes > BODY_BYTES_MAX as u64);
         let time = if is_large { LARGE_BODY_TIME } else { BODY_TIME };
-        let read = tokio::time::timeout(time, read_large(incoming, room)).await.unwrap_or(Err(BodyProblem::TooSlow));
+        let read = tokio::time::timeout(time, read_large(incoming, room))
+            .await
+            .unwrap_or(Err(BodyProblem::TooSlow));
         place.answered();
         read
     }
@@ -109,12 +120,15 @@ impl Room {
     /// Has a body hold as much as one of this length needs.
     fn hold(&self, held: &mut Held, bytes: usize) -> Result<(), BodyProblem> {
         let needed = bytes.saturating_sub(BODY_BYTES_MAX).div_ceil(1024);
-        let missing = needed.saturating_sub(held.0.as_ref().map_or(0, OwnedSemaphorePermit::num_permits));
+        let missing =
+            needed.saturating_sub(held.0.as_ref().map_or(0, OwnedSemaphorePermit::num_permits));
         let missing = u32::try_from(missing).map_err(|_| BodyProblem::TooLarge)?;
         if missing == 0 {
             return Ok(());
         }
-        let more = Arc::clone(&self.0).try_acquire_many_owned(missing).map_err(|_| BodyProblem::NoRoom)?;
+        let more = Arc::clone(&self.0)
+            .try_acquire_many_owned(missing)
+            .map_err(|_| BodyProblem::NoRoom)?;
         match &mut held.0 {
             Some(there) => there.merge(more),
             None => held.0 = Some(more),
@@ -130,7 +144,9 @@ async fn read_large(mut body: Incoming, room: &Room) -> Result<(Bytes, Held), Bo
     }
     let (mut bytes, mut held) = (Vec::new(), Held::default());
     while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(|_| BodyProblem::Broken)?.into_data() else { continue };
+        let Ok(data) = frame.map_err(|_| BodyProblem::Broken)?.into_data() else {
+            continue;
+        };
         if bytes.len() + data.len() > PASSED_BODY_BYTES_MAX {
             return Err(BodyProblem::TooLarge);
         }
@@ -147,7 +163,9 @@ async fn read(body: Incoming, bytes_max: usize) -> Result<Bytes, BodyProblem> {
     }
     match tokio::time::timeout(BODY_TIME, Limited::new(body, bytes_max).collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(problem)) if problem.is::<http_body_util::LengthLimitError>() => Err(BodyProblem::TooLarge),
+        Ok(Err(problem)) if problem.is::<http_body_util::LengthLimitError>() => {
+            Err(BodyProblem::TooLarge)
+        }
         Ok(Err(_)) => Err(BodyProblem::Broken),
         Err(_) => Err(BodyProblem::TooSlow),
     }

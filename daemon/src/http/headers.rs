@@ -2,8 +2,8 @@
 
 use hyper::HeaderMap;
 use hyper::header::{
-    CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING,
-    UPGRADE,
+    CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 
 use soramode_protocol::http_client::{MARK_HEADER, Outgoing};
@@ -27,7 +27,12 @@ pub(crate) fn mark(random: [u8; 8]) -> HeaderValue {
 
 /// Returns whether a request has been passed on by this process before, and so goes in circles.
 pub(crate) fn has_come_back(headers: &HeaderMap, outgoing: &Outgoing) -> bool {
-    outgoing.mark.as_ref().is_some_and(|mark| headers.get_all(MARK_HEADER).iter().any(|other| other == mark))
+    outgoing.mark.as_ref().is_some_and(|mark| {
+        headers
+            .get_all(MARK_HEADER)
+            .iter()
+            .any(|other| other == mark)
+    })
 }
 
 /// Returns a request's headers as they go on, with our mark.
@@ -41,13 +46,27 @@ pub(crate) fn passed_on(headers: &HeaderMap, outgoing: &Outgoing) -> HeaderMap {
 
 /// A request's or an answer's headers as they go on. `host` and `content-length` are made anew by whoever sends.
 pub(crate) fn end_to_end(headers: &HeaderMap) -> HeaderMap {
-    let named = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
-    let named: Vec<&str> = named.flat_map(|value| value.split(',')).map(str::trim).collect();
+    let named = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    let named: Vec<&str> = named
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .collect();
     let stays = |name: &HeaderName| {
         let is_made_anew = *name == HOST || *name == CONTENT_LENGTH;
-        is_made_anew || OF_THE_CONNECTION.contains(name) || named.iter().any(|word| word.eq_ignore_ascii_case(name.as_str()))
+        is_made_anew
+            || OF_THE_CONNECTION.contains(name)
+            || named
+                .iter()
+                .any(|word| word.eq_ignore_ascii_case(name.as_str()))
     };
-    headers.iter().filter(|(name, _)| !stays(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
+    headers
+        .iter()
+        .filter(|(name, _)| !stays(name))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
 }
 
 #[cfg(test)]

@@ -52,7 +52,10 @@ impl Caller {
     pub(crate) async fn identified(self, stream: &Stream, operators: &Operators) -> Self {
         match stream {
             Stream::Tcp(_) => self,
-            Stream::Unix(stream) => Self { peer: Some(operators.identify(stream).await), ..self },
+            Stream::Unix(stream) => Self {
+                peer: Some(operators.identify(stream).await),
+                ..self
+            },
         }
     }
 }
@@ -79,12 +82,20 @@ impl ListenError {
     /// Remedy for the operator, where there is one beside the message.
     pub(super) fn hint(&self) -> Option<String> {
         match self {
-            Self::Address { address, names, error } if error.kind() == io::ErrorKind::AddrInUse => Some(format!(
+            Self::Address {
+                address,
+                names,
+                error,
+            } if error.kind() == io::ErrorKind::AddrInUse => Some(format!(
                 "Find the program that listens there with: ss -Hltnp 'sport = :{}'. Stop it, or choose another port in {names}",
                 address.port()
             )),
-            Self::Address { names, error, .. } if error.kind() == io::ErrorKind::PermissionDenied => {
-                Some(format!("Only root may listen on ports below 1024: choose another port in {names}"))
+            Self::Address { names, error, .. }
+                if error.kind() == io::ErrorKind::PermissionDenied =>
+            {
+                Some(format!(
+                    "Only root may listen on ports below 1024: choose another port in {names}"
+                ))
             }
             Self::Address { .. } => None,
             Self::Socket(error) => error.hint(),
@@ -127,15 +138,29 @@ pub(crate) fn listeners(config: &Config, passed: &mut Passed) -> Result<Listener
                     Some(listener) => SocketFile::passed(listener, config)?,
                     None => SocketFile::open_for_operators(path, config)?,
                 };
-                listeners.push(Listener { doors: Doors::API, lasting: file.lasting(), socket: Socket::Unix(file) });
+                listeners.push(Listener {
+                    doors: Doors::API,
+                    lasting: file.lasting(),
+                    socket: Socket::Unix(file),
+                });
             }
         }
     }
-    asked.extend(http.sora.listen.map(|address| (address, Doors::SORA, "sora-listen")));
-    asked.extend(http.observe_listen.map(|address| (address, Doors::OBSERVE, "observe-listen")));
+    asked.extend(
+        http.sora
+            .listen
+            .map(|address| (address, Doors::SORA, "sora-listen")),
+    );
+    asked.extend(
+        http.observe_listen
+            .map(|address| (address, Doors::OBSERVE, "observe-listen")),
+    );
     for (address, door, name) in asked {
         // Port 0 is another port each time.
-        match addresses.iter_mut().find(|(there, ..)| *there == address && address.port() != 0) {
+        match addresses
+            .iter_mut()
+            .find(|(there, ..)| *there == address && address.port() != 0)
+        {
             Some((_, doors, names)) => {
                 *doors = doors.and(door);
                 *names = format!("{names}, {name}");
@@ -146,18 +171,34 @@ pub(crate) fn listeners(config: &Config, passed: &mut Passed) -> Result<Listener
     let mut absents = Vec::new();
     for (address, doors, names) in addresses {
         let (lasting, listener) = match passed.tcp(address) {
-            Some(listener) => (Lasting::Outlives, listener.set_nonblocking(true).and_then(|()| TcpListener::from_std(listener))),
+            Some(listener) => (
+                Lasting::Outlives,
+                listener
+                    .set_nonblocking(true)
+                    .and_then(|()| TcpListener::from_std(listener)),
+            ),
             None => (Lasting::OurOwn, address::listen(address)),
         };
         let bound = listener.and_then(|listener| Ok((listener.local_addr()?.port(), listener)));
-        let (port, listener) = bound.map_err(|error| ListenError::Address { address, names: names.clone(), error })?;
+        let (port, listener) = bound.map_err(|error| ListenError::Address {
+            address,
+            names: names.clone(),
+            error,
+        })?;
         tracing::info!(address = %SocketAddr::new(address.ip(), port), "listening for HTTP ({names})");
         if !address::is_there(address) {
-            let absent = Absent { address: SocketAddr::new(address.ip(), port), names };
+            let absent = Absent {
+                address: SocketAddr::new(address.ip(), port),
+                names,
+            };
             tracing::warn!("{}", absent.warning());
             absents.push(absent);
         }
-        listeners.push(Listener { doors, lasting, socket: Socket::Tcp(listener) });
+        listeners.push(Listener {
+            doors,
+            lasting,
+            socket: Socket::Tcp(listener),
+        });
     }
     Ok(Listeners { listeners, absents })
 }
@@ -182,11 +223,25 @@ impl Listener {
                 let (stream, peer) = listener.accept().await?;
                 // Answers are small and leave in one piece: nothing is to be waited for.
                 stream.set_nodelay(true)?;
-                Ok((Stream::Tcp(stream), Caller { doors: self.doors, ip: Some(peer.ip().to_canonical()), peer: None }))
+                Ok((
+                    Stream::Tcp(stream),
+                    Caller {
+                        doors: self.doors,
+                        ip: Some(peer.ip().to_canonical()),
+                        peer: None,
+                    },
+                ))
             }
             Socket::Unix(file) => {
                 let (stream, _) = file.listener().accept().await?;
-                Ok((Stream::Unix(stream), Caller { doors: self.doors, ip: None, peer: None }))
+                Ok((
+                    Stream::Unix(stream),
+                    Caller {
+                        doors: self.doors,
+                        ip: None,
+                        peer: None,
+                    },
+                ))
             }
         }
     }
@@ -200,7 +255,11 @@ pub(crate) enum Stream {
 }
 
 impl AsyncRead for Stream {
-    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_read(context, buffer),
             Self::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
@@ -209,7 +268,11 @@ impl AsyncRead for Stream {
 }
 
 impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
             Self::Unix(stream) => Pin::new(stream).poll_write(context, bytes),

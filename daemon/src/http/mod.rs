@@ -30,7 +30,9 @@ pub(crate) use address::Absent;
 pub use body::{BODY_BYTES_MAX, BODY_TIME, PASSED_BODIES_KIB_MAX, PASSED_BODY_BYTES_MAX};
 pub(crate) use headers::mark;
 pub use listen::ListenError;
-pub use serve::{FAREWELL_TIME, HEAD_BYTES_MAX, HEAD_TIME, HTTP_CLIENTS_MAX, REFUSALS_MAX, STOP_TIME};
+pub use serve::{
+    FAREWELL_TIME, HEAD_BYTES_MAX, HEAD_TIME, HTTP_CLIENTS_MAX, REFUSALS_MAX, STOP_TIME,
+};
 pub use stall::WRITE_TIME;
 
 use crate::args::http::HttpUrl;
@@ -123,13 +125,30 @@ impl HttpError {
 impl Http {
     /// Opens the doors that the configuration asks for. Needs a tokio runtime.
     pub(crate) fn open(config: &Config, mut supplies: Supplies) -> Result<Self, HttpError> {
-        let sora = Sora::new(&config.http.sora, supplies.outgoing.clone(), &supplies.health)?;
+        let sora = Sora::new(
+            &config.http.sora,
+            supplies.outgoing.clone(),
+            &supplies.health,
+        )?;
         let timeout = config.http.sora.upstream_timeout;
-        let pass = |url: &HttpUrl| Pass::new(url.0.clone(), timeout, &supplies.outgoing, Arc::clone(&supplies.health));
+        let pass = |url: &HttpUrl| {
+            Pass::new(
+                url.0.clone(),
+                timeout,
+                &supplies.outgoing,
+                Arc::clone(&supplies.health),
+            )
+        };
         let pass = config.http.sora.api.as_ref().map(pass).transpose()?;
         let Listeners { listeners, absents } = listen::listeners(config, &mut supplies.passed)?;
         supplies.health.note_absent(absents);
-        Ok(Self { listeners, sora, pass, config: config.clone(), supplies })
+        Ok(Self {
+            listeners,
+            sora,
+            pass,
+            config: config.clone(),
+            supplies,
+        })
     }
 
     /// The application's own webhooks.
@@ -145,22 +164,67 @@ impl Http {
 
     /// Serves until the daemon stops; returns when the last client is answered.
     pub(crate) async fn serve(self) {
-        let Self { listeners, sora, pass, config, supplies } = self;
-        let Supplies { inbox, log, metrics, health, polls, api, outgoing, operators, stop, .. } = supplies;
+        let Self {
+            listeners,
+            sora,
+            pass,
+            config,
+            supplies,
+        } = self;
+        let Supplies {
+            inbox,
+            log,
+            metrics,
+            health,
+            polls,
+            api,
+            outgoing,
+            operators,
+            stop,
+            ..
+        } = supplies;
         let tracker = TaskTracker::new();
         let asker = Asker::open(inbox, tracker.clone()).await;
         tracker.spawn(address::look_for_absent(Arc::clone(&health), stop.clone()));
         if let Some(api) = api {
             let (asker, metrics) = (asker.clone(), Arc::clone(&metrics));
-            tracker.spawn(Poller { api, asker, health, metrics, wanted: polls }.run(stop.clone()));
+            tracker.spawn(
+                Poller {
+                    api,
+                    asker,
+                    health,
+                    metrics,
+                    wanted: polls,
+                }
+                .run(stop.clone()),
+            );
         }
         let (config, node_name) = (config.http, config.node_name);
         let (sora, room, nameless) = (Arc::new(sora), Room::new(), Arc::from("http"));
-        let house = Arc::new(House { asker, config, node_name, log, metrics, sora, pass, outgoing, room, nameless });
-        let common = Common { operators, stop: stop.clone() };
+        let house = Arc::new(House {
+            asker,
+            config,
+            node_name,
+            log,
+            metrics,
+            sora,
+            pass,
+            outgoing,
+            room,
+            nameless,
+        });
+        let common = Common {
+            operators,
+            stop: stop.clone(),
+        };
         let clients_max = descriptors::http_clients_max(listeners.len());
         for listener in listeners {
-            tracker.spawn(serve(listener, clients_max, Arc::clone(&house), common.clone()));
+            tracker.spawn(serve(
+                listener,
+                clients_max,
+                Arc::clone(&house),
+                common.clone(),
+            ));
         }
         drop(house);
         tracker.close();
@@ -170,7 +234,11 @@ impl Http {
 }
 
 impl Service for House {
-    fn answer(&self, caller: &Caller, request: Request<RequestBody>) -> impl Future<Output = Answered> + Send {
+    fn answer(
+        &self,
+        caller: &Caller,
+        request: Request<RequestBody>,
+    ) -> impl Future<Output = Answered> + Send {
         let door = Door::of(self, caller, request);
         async move {
             // What is asked seldom, or takes long anyhow, is put aside: a future is moved as a whole.
@@ -181,7 +249,9 @@ impl Service for House {
                 Door::Loop => answer::error(StatusCode::LOOP_DETECTED, LOOP_DETECTED),
                 Door::Nowhere => answer::error(StatusCode::NOT_FOUND, "NotFound"),
             };
-            answer.headers_mut().insert(SERVER, HeaderValue::from_static("soramode"));
+            answer
+                .headers_mut()
+                .insert(SERVER, HeaderValue::from_static("soramode"));
             answer
         }
     }

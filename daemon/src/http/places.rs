@@ -80,7 +80,10 @@ pub(super) struct UntilAnswered(Place);
 
 impl Places {
     pub(super) fn new(max: usize) -> Arc<Self> {
-        Arc::new(Self { free: Arc::new(Semaphore::new(max)), taken: Mutex::default() })
+        Arc::new(Self {
+            free: Arc::new(Semaphore::new(max)),
+            taken: Mutex::default(),
+        })
     }
 
     /// Takes a place for a client from this address (`None`: a Unix socket), if need be from another client: of the network that has most,
@@ -95,8 +98,18 @@ impl Places {
         };
         let network = ip.map(network_of);
         self.taken().networks.entry(network).or_default().clients += 1;
-        let state = Mutex::new(State { phase: Phase::Asking, is_stalled: false, turn: None });
-        let place = Place(Arc::new(Held { places: Arc::clone(self), network, evicted: Arc::default(), state, _permit: permit }));
+        let state = Mutex::new(State {
+            phase: Phase::Asking,
+            is_stalled: false,
+            turn: None,
+        });
+        let place = Place(Arc::new(Held {
+            places: Arc::clone(self),
+            network,
+            evicted: Arc::default(),
+            state,
+            _permit: permit,
+        }));
         place.change(|_| ());
         Some(place)
     }
@@ -109,8 +122,17 @@ impl Places {
 impl Taken {
     /// The client that is to lose its place. It is found once.
     fn next_evicted(&mut self) -> Option<Arc<CancellationToken>> {
-        let first = |network: &Network| network.evictable.first_key_value().map(|(turn, _)| (network.clients, Reverse(*turn)));
-        let fullest = self.networks.values_mut().filter(|network| !network.evictable.is_empty()).max_by_key(|network| first(network))?;
+        let first = |network: &Network| {
+            network
+                .evictable
+                .first_key_value()
+                .map(|(turn, _)| (network.clients, Reverse(*turn)))
+        };
+        let fullest = self
+            .networks
+            .values_mut()
+            .filter(|network| !network.evictable.is_empty())
+            .max_by_key(|network| first(network))?;
         fullest.evictable.pop_first().map(|(_, evicted)| evicted)
     }
 }
@@ -165,7 +187,9 @@ impl Place {
         taken.last_order += 1;
         let turn = rank(&state).map(|rank| (rank, taken.last_order));
         let before = std::mem::replace(&mut state.turn, turn);
-        let Some(network) = taken.networks.get_mut(&held.network) else { return };
+        let Some(network) = taken.networks.get_mut(&held.network) else {
+            return;
+        };
         if let Some(before) = before {
             network.evictable.remove(&before);
         }
@@ -196,7 +220,9 @@ impl Drop for Held {
     fn drop(&mut self) {
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
         let mut taken = self.places.taken();
-        let Some(network) = taken.networks.get_mut(&self.network) else { return };
+        let Some(network) = taken.networks.get_mut(&self.network) else {
+            return;
+        };
         if let Some(turn) = state.turn.take() {
             network.evictable.remove(&turn);
         }
@@ -234,7 +260,12 @@ mod tests {
 
     impl Clients {
         /// A client comes; says which one has lost its place to it.
-        async fn come(&mut self, places: &Arc<Places>, name: &'static str, ip: Option<IpAddr>) -> Option<&'static str> {
+        async fn come(
+            &mut self,
+            places: &Arc<Places>,
+            name: &'static str,
+            ip: Option<IpAddr>,
+        ) -> Option<&'static str> {
             let (mut evicted, mut taking) = (None, std::pin::pin!(places.take(ip)));
             let place = loop {
                 tokio::select! {
@@ -242,7 +273,10 @@ mod tests {
                     place = &mut taking => break place,
                     () = yield_now() => {}
                 }
-                let at = self.0.iter().position(|(_, place)| place.0.evicted.is_cancelled());
+                let at = self
+                    .0
+                    .iter()
+                    .position(|(_, place)| place.0.evicted.is_cancelled());
                 evicted = at.map(|at| self.0.remove(at).0);
             };
             self.0.push((name, place?));
@@ -255,9 +289,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn clients_with_nothing_finished_make_room_before_idle_ones_and_those_being_answered_never() {
+    async fn clients_with_nothing_finished_make_room_before_idle_ones_and_those_being_answered_never()
+     {
         let (places, mut clients) = (Places::new(5), Clients::default());
-        for name in ["idle", "answered", "half a body", "nothing", "reads nothing"] {
+        for name in [
+            "idle",
+            "answered",
+            "half a body",
+            "nothing",
+            "reads nothing",
+        ] {
             assert_eq!(clients.come(&places, name, NEAR).await, None);
         }
         for name in ["idle", "answered", "reads nothing"] {
@@ -280,14 +321,23 @@ mod tests {
     #[tokio::test]
     async fn the_address_with_most_clients_makes_room() {
         let (places, mut clients) = (Places::new(4), Clients::default());
-        for (name, ip) in [("sora", far(1)), ("first", far(2)), ("second", far(2)), ("third", far(2))] {
+        for (name, ip) in [
+            ("sora", far(1)),
+            ("first", far(2)),
+            ("second", far(2)),
+            ("third", far(2)),
+        ] {
             clients.come(&places, name, Some(ip)).await;
         }
         for name in ["first", "second", "third"] {
             clients.place(name).answered();
             clients.place(name).idle();
         }
-        assert_eq!(clients.come(&places, "new", Some(far(3))).await, Some("first"), "though the one of Sora's has nothing finished");
+        assert_eq!(
+            clients.come(&places, "new", Some(far(3))).await,
+            Some("first"),
+            "though the one of Sora's has nothing finished"
+        );
     }
 
     #[test]

@@ -58,7 +58,11 @@ const TOO_SLOW: &[u8] =
 pub(super) trait Service: Send + Sync + 'static {
     /// Looks at the head at once, and then answers. A head that is kept longer keeps what the client sends next from being read into the
     /// memory that it lies in.
-    fn answer(&self, caller: &Caller, request: Request<RequestBody>) -> impl Future<Output = Answered> + Send;
+    fn answer(
+        &self,
+        caller: &Caller,
+        request: Request<RequestBody>,
+    ) -> impl Future<Output = Answered> + Send;
 }
 
 /// A client that has just come and not asked yet when the daemon stops still may, until then.
@@ -70,10 +74,18 @@ async fn heard_out(asked: &CancellationToken, first_word_due: Instant) {
 }
 
 /// Takes at most `clients_max` clients until the daemon stops; returns when the last is gone.
-pub(super) async fn serve<S: Service>(listener: Listener, clients_max: usize, service: Arc<S>, common: Common) {
+pub(super) async fn serve<S: Service>(
+    listener: Listener,
+    clients_max: usize,
+    service: Arc<S>,
+    common: Common,
+) {
     let Common { operators, stop } = common;
     let tracker = TaskTracker::new();
-    let (places, refusals) = (Places::new(clients_max), Arc::new(Semaphore::new(REFUSALS_MAX)));
+    let (places, refusals) = (
+        Places::new(clients_max),
+        Arc::new(Semaphore::new(REFUSALS_MAX)),
+    );
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -84,7 +96,13 @@ pub(super) async fn serve<S: Service>(listener: Listener, clients_max: usize, se
                 let first_word_due = listener.lasting().first_word_due();
                 if let Some(place) = places.take(caller.ip).await {
                     let operators = operators.borrow().clone();
-                    let client = Client { caller, operators, service: Arc::clone(&service), stop: stop.clone(), first_word_due };
+                    let client = Client {
+                        caller,
+                        operators,
+                        service: Arc::clone(&service),
+                        stop: stop.clone(),
+                        first_word_due,
+                    };
                     tracker.spawn(client.serve(stream, place));
                 } else if let Ok(refusal) = Arc::clone(&refusals).try_acquire_owned() {
                     tracker.spawn(refuse(stream, refusal));
@@ -153,16 +171,28 @@ impl<S: Service> Client<S> {
 
     async fn identify_and_converse(mut self, stream: Stream, place: &Place) {
         self.caller = self.caller.identified(&stream, &self.operators).await;
-        self.converse(StallLimited::new(stream, place.clone()), place).await;
+        self.converse(StallLimited::new(stream, place.clone()), place)
+            .await;
     }
 
-    async fn converse(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, place: &Place) {
-        let Self { caller, service, stop, first_word_due, .. } = self;
+    async fn converse(
+        self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        place: &Place,
+    ) {
+        let Self {
+            caller,
+            service,
+            stop,
+            first_word_due,
+            ..
+        } = self;
         let caller = &caller;
         let asked = &CancellationToken::new();
         let answer = service_fn(|request: Request<Incoming>| {
             asked.cancel();
-            let answered = service.answer(caller, request.map(|body| RequestBody::new(body, place)));
+            let answered =
+                service.answer(caller, request.map(|body| RequestBody::new(body, place)));
             async move {
                 let mut answer = answered.await;
                 answer.body_mut().over(place);
@@ -170,7 +200,10 @@ impl<S: Service> Client<S> {
             }
         });
         let mut builder = Builder::new();
-        builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(HEAD_BYTES_MAX);
+        builder
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIME)
+            .max_buf_size(HEAD_BYTES_MAX);
         let mut connection = builder.serve_connection(TokioIo::new(stream), answer);
         let leave = async {
             stop.cancelled().await;

@@ -24,10 +24,18 @@ pub(super) struct StallLimited<S> {
 
 impl<S> StallLimited<S> {
     pub(super) const fn new(stream: S, place: Place) -> Self {
-        Self { stream, place, overdue: None }
+        Self {
+            stream,
+            place,
+            overdue: None,
+        }
     }
 
-    fn limited<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    fn limited<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
         if written.is_ready() {
             if self.overdue.take().is_some() {
                 self.place.reading();
@@ -37,20 +45,30 @@ impl<S> StallLimited<S> {
         if self.overdue.is_none() {
             self.place.stalled();
         }
-        let overdue = self.overdue.get_or_insert_with(|| Box::pin(sleep(WRITE_TIME)));
+        let overdue = self
+            .overdue
+            .get_or_insert_with(|| Box::pin(sleep(WRITE_TIME)));
         ready!(overdue.as_mut().poll(context));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for StallLimited<S> {
-    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().stream).poll_read(context, buffer)
     }
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for StallLimited<S> {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.stream).poll_write(context, bytes);
         this.limited(context, written)
@@ -91,6 +109,9 @@ mod tests {
         assert!(place.is_busy());
         let began = Instant::now();
         let error = stream.write_all(&[0; 1_024]).await.unwrap_err();
-        assert_eq!((error.kind(), began.elapsed()), (io::ErrorKind::TimedOut, WRITE_TIME));
+        assert_eq!(
+            (error.kind(), began.elapsed()),
+            (io::ErrorKind::TimedOut, WRITE_TIME)
+        );
     }
 }

@@ -58,9 +58,14 @@ impl Queue {
 
     fn start(out: impl Write + Send + 'static) -> io::Result<Self> {
         let (messages, received) = channel();
-        let queue = Self { messages, counts: Arc::default() };
+        let queue = Self {
+            messages,
+            counts: Arc::default(),
+        };
         let counts = Arc::clone(&queue.counts);
-        thread::Builder::new().name("log".to_owned()).spawn(move || write_all(&received, &counts, out))?;
+        thread::Builder::new()
+            .name("log".to_owned())
+            .spawn(move || write_all(&received, &counts, out))?;
         Ok(queue)
     }
 
@@ -78,7 +83,9 @@ impl Queue {
     /// Waits until everything that was pushed is written, at most for [`FLUSH_TIME`].
     fn flush(&self) {
         let (written, is_written) = sync_channel(1);
-        if self.messages.send(Message::Flush(written)).is_ok() && is_written.recv_timeout(FLUSH_TIME).is_err() {
+        if self.messages.send(Message::Flush(written)).is_ok()
+            && is_written.recv_timeout(FLUSH_TIME).is_err()
+        {
             tracing::debug!("the log is not being read");
         }
     }
@@ -101,7 +108,9 @@ pub fn finish(line: Option<&str>) {
 
 /// Lines dropped since the process started.
 pub(crate) fn dropped() -> u64 {
-    QUEUE.get().map_or(0, |queue| queue.counts.dropped.load(Ordering::Relaxed))
+    QUEUE
+        .get()
+        .map_or(0, |queue| queue.counts.dropped.load(Ordering::Relaxed))
 }
 
 fn write_all(messages: &Receiver<Message>, counts: &Counts, mut out: impl Write) {
@@ -119,7 +128,9 @@ fn write_all(messages: &Receiver<Message>, counts: &Counts, mut out: impl Write)
             Message::Line(line) => {
                 // There is nowhere to report that the log cannot be written.
                 out.write_all(&line).unwrap_or_default();
-                counts.waiting_bytes.fetch_sub(line.len() + LINE_OVERHEAD, Ordering::Relaxed);
+                counts
+                    .waiting_bytes
+                    .fetch_sub(line.len() + LINE_OVERHEAD, Ordering::Relaxed);
             }
             Message::Flush(written) => written.send(()).unwrap_or_default(),
         }
@@ -129,7 +140,10 @@ fn write_all(messages: &Receiver<Message>, counts: &Counts, mut out: impl Write)
 fn report_dropped(counts: &Counts) {
     let lines = counts.unreported.swap(0, Ordering::Relaxed);
     if lines > 0 {
-        tracing::warn!(lines, "log lines were dropped, because standard error is not being read");
+        tracing::warn!(
+            lines,
+            "log lines were dropped, because standard error is not being read"
+        );
     }
 }
 
@@ -179,7 +193,11 @@ mod tests {
         for _ in dropped..pushed {
             reader.read_until(b'\n', &mut read).unwrap();
         }
-        assert_eq!(read.len(), (pushed - dropped) * line.len(), "the lines that were kept are whole");
+        assert_eq!(
+            read.len(),
+            (pushed - dropped) * line.len(),
+            "the lines that were kept are whole"
+        );
         queue.flush();
         assert_eq!(queue.counts.waiting_bytes.load(Ordering::Relaxed), 0);
         queue.push(b"again\n");

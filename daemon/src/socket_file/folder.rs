@@ -38,16 +38,31 @@ pub(super) fn prepare(socket: &Path) -> Result<(), SocketError> {
         Kind::Private => prepare_private(folder, uid),
         Kind::Own => prepare_own(folder),
         Kind::Foreign if folder.is_dir() => Ok(()),
-        Kind::Foreign => Err(in_the_way(folder, "not a folder that is there", "made before the daemon starts")),
+        Kind::Foreign => Err(in_the_way(
+            folder,
+            "not a folder that is there",
+            "made before the daemon starts",
+        )),
     }
 }
 
 fn kind(folder: &Path, around: Surroundings) -> Kind {
     let is_folder_of = |socket: &PathBuf| socket.parent() == Some(folder);
-    let without_login = Surroundings { uid: around.uid, ..Surroundings::default() };
-    let defaults = Surroundings { socket: None, ..around }.client_sockets();
+    let without_login = Surroundings {
+        uid: around.uid,
+        ..Surroundings::default()
+    };
+    let defaults = Surroundings {
+        socket: None,
+        ..around
+    }
+    .client_sockets();
     // Root's is the system's folder.
-    let is_in_tmp = without_login.uid != 0 && without_login.client_sockets().last().is_some_and(is_folder_of);
+    let is_in_tmp = without_login.uid != 0
+        && without_login
+            .client_sockets()
+            .last()
+            .is_some_and(is_folder_of);
     if is_in_tmp {
         Kind::Private
     } else if defaults.iter().any(is_folder_of) {
@@ -64,8 +79,16 @@ fn prepare_private(folder: &Path, uid: u32) -> Result<(), SocketError> {
     if there.is_dir() && there.uid() == uid && bits == PRIVATE_BITS {
         return Ok(());
     }
-    let found = if there.is_dir() { format!("a folder of uid {} with mode {bits:04o}", there.uid()) } else { "not a folder".to_owned() };
-    Err(in_the_way(folder, &found, "a folder of the daemon's user with mode 0700"))
+    let found = if there.is_dir() {
+        format!("a folder of uid {} with mode {bits:04o}", there.uid())
+    } else {
+        "not a folder".to_owned()
+    };
+    Err(in_the_way(
+        folder,
+        &found,
+        "a folder of the daemon's user with mode 0700",
+    ))
 }
 
 fn prepare_own(folder: &Path) -> Result<(), SocketError> {
@@ -75,7 +98,8 @@ fn prepare_own(folder: &Path) -> Result<(), SocketError> {
 /// Makes the folder if it is not there, with these bits: the umask may take some, and the next start would find a folder that nobody made.
 fn make_whatever_the_umask(folder: &Path, bits: u32) -> Result<(), SocketError> {
     match make(folder, bits)? {
-        Made::Now => fs::set_permissions(folder, Permissions::from_mode(bits)).map_err(SocketError::on("set the permissions of", folder)),
+        Made::Now => fs::set_permissions(folder, Permissions::from_mode(bits))
+            .map_err(SocketError::on("set the permissions of", folder)),
         Made::Before => Ok(()),
     }
 }
@@ -95,7 +119,11 @@ fn make(folder: &Path, bits: u32) -> Result<Made, SocketError> {
 }
 
 fn in_the_way(folder: &Path, found: &str, wanted: &'static str) -> SocketError {
-    SocketError::InTheWay { path: folder.to_owned(), found: found.to_owned(), wanted }
+    SocketError::InTheWay {
+        path: folder.to_owned(),
+        found: found.to_owned(),
+        wanted,
+    }
 }
 
 #[cfg(test)]
@@ -110,7 +138,11 @@ mod tests {
 
     #[test]
     fn each_default_folder_has_its_kind() {
-        let around = || Surroundings { uid: 1000, xdg_runtime_dir: Some("/run/user/1000".into()), ..Surroundings::default() };
+        let around = || Surroundings {
+            uid: 1000,
+            xdg_runtime_dir: Some("/run/user/1000".into()),
+            ..Surroundings::default()
+        };
         let kind = |folder: &str| kind(Path::new(folder), around());
         assert_eq!(kind("/tmp/soramode-1000"), Kind::Private);
         assert_eq!(kind("/run/soramode"), Kind::Own);
@@ -135,7 +167,12 @@ mod tests {
         let folder = home.path().join("private");
         let uid = rustix::process::geteuid().as_raw();
         prepare_private(&folder, uid).unwrap();
-        assert!(prepare_private(&folder, uid + 1).unwrap_err().to_string().contains(&format!("of uid {uid} with mode 0700")));
+        assert!(
+            prepare_private(&folder, uid + 1)
+                .unwrap_err()
+                .to_string()
+                .contains(&format!("of uid {uid} with mode 0700"))
+        );
         for open in [0o777, 0o1777, 0o755, 0o710] {
             fs::set_permissions(&folder, Permissions::from_mode(open)).unwrap();
             let refusal = prepare_private(&folder, uid).unwrap_err().to_string();
@@ -144,7 +181,12 @@ mod tests {
         fs::set_permissions(&folder, Permissions::from_mode(0o700)).unwrap();
         let link = home.path().join("link");
         symlink(&folder, &link).unwrap();
-        assert!(prepare_private(&link, uid).unwrap_err().to_string().contains("is not a folder"));
+        assert!(
+            prepare_private(&link, uid)
+                .unwrap_err()
+                .to_string()
+                .contains("is not a folder")
+        );
     }
 
     #[test]
@@ -164,8 +206,16 @@ mod tests {
         prepare(&home.path().join("soramode.sock")).unwrap();
         prepare(Path::new("soramode.sock")).unwrap();
         let missing = home.path().join("missing");
-        let refusal = prepare(&missing.join("soramode.sock")).unwrap_err().to_string();
-        assert_eq!(refusal, format!("{} is not a folder that is there: it must be made before the daemon starts", missing.display()));
+        let refusal = prepare(&missing.join("soramode.sock"))
+            .unwrap_err()
+            .to_string();
+        assert_eq!(
+            refusal,
+            format!(
+                "{} is not a folder that is there: it must be made before the daemon starts",
+                missing.display()
+            )
+        );
         assert!(!missing.exists());
     }
 }

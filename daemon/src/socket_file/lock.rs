@@ -28,7 +28,9 @@ impl Lock {
                 Err(TryLockError::WouldBlock) => {
                     return Err(held(socket, &path, file));
                 }
-                Err(TryLockError::Error(error)) => return Err(SocketError::on("lock", &path)(error)),
+                Err(TryLockError::Error(error)) => {
+                    return Err(SocketError::on("lock", &path)(error));
+                }
             }
             // Its holder may have removed the file after we opened it. Then this is a lock on nothing, and the next one gets another.
             if is_same(&path, &file) {
@@ -36,7 +38,10 @@ impl Lock {
                 return Ok(Self { path, file });
             }
         }
-        Err(SocketError::Running { path: socket.to_owned(), pid: None })
+        Err(SocketError::Running {
+            path: socket.to_owned(),
+            pid: None,
+        })
     }
 }
 
@@ -68,9 +73,15 @@ fn held(socket: &Path, path: &Path, file: File) -> SocketError {
     match file.metadata() {
         Ok(metadata) if !lock_file::is_ours(&metadata) => SocketError::InTheWay {
             path: path.to_owned(),
-            found: format!("locked by another process, and belongs to another user (uid {})", metadata.uid()),
+            found: format!(
+                "locked by another process, and belongs to another user (uid {})",
+                metadata.uid()
+            ),
             wanted: "soramoded's own lock file or not there",
         },
-        Ok(_) | Err(_) => SocketError::Running { path: socket.to_owned(), pid: lock_file::holder(file) },
+        Ok(_) | Err(_) => SocketError::Running {
+            path: socket.to_owned(),
+            pid: lock_file::holder(file),
+        },
     }
 }

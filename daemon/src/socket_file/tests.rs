@@ -27,11 +27,17 @@ impl Home {
     }
 
     fn refusal(&self) -> String {
-        SocketFile::open(&self.config()).unwrap_err().to_string().replace(self.0.path().to_str().unwrap(), "")
+        SocketFile::open(&self.config())
+            .unwrap_err()
+            .to_string()
+            .replace(self.0.path().to_str().unwrap(), "")
     }
 
     fn names(&self) -> Vec<String> {
-        let mut names: Vec<_> = fs::read_dir(&self.0).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<_> = fs::read_dir(&self.0)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         names
     }
@@ -47,7 +53,10 @@ async fn listens_with_its_bits_and_leaves_nothing_behind() {
     let file = SocketFile::open(&home.config()).unwrap();
     assert_eq!(bits(&home.socket()), 0o660);
     assert_eq!(home.names(), ["s", "s.lock"]);
-    assert_eq!(fs::read_to_string(home.0.path().join("s.lock")).unwrap(), format!("{}\n", std::process::id()));
+    assert_eq!(
+        fs::read_to_string(home.0.path().join("s.lock")).unwrap(),
+        format!("{}\n", std::process::id())
+    );
     let _client = UnixStream::connect(home.socket()).unwrap();
     file.listener().accept().await.unwrap();
     file.close();
@@ -58,7 +67,11 @@ async fn listens_with_its_bits_and_leaves_nothing_behind() {
 async fn the_bits_are_those_that_were_asked_for_whatever_the_umask() {
     for wanted in [0o600, 0o660, 0o666, 0o777] {
         let home = Home::new();
-        let _file = SocketFile::open(&Config { socket_mode: wanted, ..home.config() }).unwrap();
+        let _file = SocketFile::open(&Config {
+            socket_mode: wanted,
+            ..home.config()
+        })
+        .unwrap();
         assert_eq!(bits(&home.socket()), wanted);
     }
 }
@@ -67,7 +80,8 @@ async fn the_bits_are_those_that_were_asked_for_whatever_the_umask() {
 fn nobody_gets_in_before_the_socket_is_its_groups() {
     let home = Home::new();
     let path = home.socket();
-    let refused = || UnixStream::connect(&path).unwrap_err().kind() == io::ErrorKind::ConnectionRefused;
+    let refused =
+        || UnixStream::connect(&path).unwrap_err().kind() == io::ErrorKind::ConnectionRefused;
     let own_gid = rustix::process::getegid().as_raw();
 
     let bound = Bound::to(&path).unwrap();
@@ -89,22 +103,34 @@ fn bits_go_to_the_socket_that_was_made_and_not_to_what_is_in_its_place() {
     let bound = Bound::to(&home.socket()).unwrap();
     fs::remove_file(home.socket()).unwrap();
     symlink(&victim, home.socket()).unwrap();
-    bound.admit(Some(rustix::process::getegid().as_raw()), 0o666).unwrap();
+    bound
+        .admit(Some(rustix::process::getegid().as_raw()), 0o666)
+        .unwrap();
     assert_eq!(bits(&victim), 0o600);
     drop(bound);
-    assert_eq!(home.names(), ["s", "victim"], "what is not ours is not removed");
+    assert_eq!(
+        home.names(),
+        ["s", "victim"],
+        "what is not ours is not removed"
+    );
 }
 
 #[tokio::test]
 async fn a_second_daemon_is_refused_with_the_pid_of_the_first() {
     let home = Home::new();
     let first = SocketFile::open(&home.config()).unwrap();
-    let refusal = format!("/s is in use by a running soramoded (pid {})", std::process::id());
+    let refusal = format!(
+        "/s is in use by a running soramoded (pid {})",
+        std::process::id()
+    );
     assert_eq!(home.refusal(), refusal);
     // Even if somebody removed its lock file: the socket answers for itself.
     fs::remove_file(home.0.path().join("s.lock")).unwrap();
     assert_eq!(home.refusal(), refusal);
-    assert!(UnixStream::connect(home.socket()).is_ok(), "the first goes on");
+    assert!(
+        UnixStream::connect(home.socket()).is_ok(),
+        "the first goes on"
+    );
     drop(first);
     SocketFile::open(&home.config()).unwrap();
 }
@@ -117,7 +143,8 @@ async fn a_daemon_too_busy_to_answer_is_alive() {
     let mut clients = vec![];
     loop {
         let client = stream_socket(&home.socket()).unwrap();
-        let full = rustix::net::connect(&client, &address(&home.socket()).unwrap()) == Err(Errno::AGAIN);
+        let full =
+            rustix::net::connect(&client, &address(&home.socket()).unwrap()) == Err(Errno::AGAIN);
         clients.push(client);
         if full {
             break;
@@ -130,9 +157,16 @@ async fn a_daemon_too_busy_to_answer_is_alive() {
 async fn a_dead_socket_and_a_dead_lock_are_taken_over() {
     let home = Home::new();
     drop(StdListener::bind(home.socket()).unwrap());
-    fs::write(home.0.path().join("s.lock"), "4194304 and more than a pid\n").unwrap();
+    fs::write(
+        home.0.path().join("s.lock"),
+        "4194304 and more than a pid\n",
+    )
+    .unwrap();
     let file = SocketFile::open(&home.config()).unwrap();
-    assert_eq!(fs::read_to_string(home.0.path().join("s.lock")).unwrap(), format!("{}\n", std::process::id()));
+    assert_eq!(
+        fs::read_to_string(home.0.path().join("s.lock")).unwrap(),
+        format!("{}\n", std::process::id())
+    );
     UnixStream::connect(home.socket()).unwrap();
     drop(file);
     assert!(home.names().is_empty());
@@ -144,14 +178,23 @@ async fn what_is_not_a_socket_stays_and_is_refused() {
     let dead = home.0.path().join("dead");
     drop(StdListener::bind(&dead).unwrap());
     symlink(&dead, home.socket()).unwrap();
-    assert_eq!(home.refusal(), "/s is a symbolic link: it must be a socket or not there");
+    assert_eq!(
+        home.refusal(),
+        "/s is a symbolic link: it must be a socket or not there"
+    );
     fs::remove_file(home.socket()).unwrap();
     fs::write(home.socket(), "precious").unwrap();
-    assert_eq!(home.refusal(), "/s is not a socket: it must be a socket or not there");
+    assert_eq!(
+        home.refusal(),
+        "/s is not a socket: it must be a socket or not there"
+    );
     assert_eq!(fs::read_to_string(home.socket()).unwrap(), "precious");
     fs::remove_file(home.socket()).unwrap();
     fs::create_dir(home.socket()).unwrap();
-    assert_eq!(home.refusal(), "/s is a folder: it must be a socket or not there");
+    assert_eq!(
+        home.refusal(),
+        "/s is a folder: it must be a socket or not there"
+    );
     assert_eq!(home.names(), ["dead", "s"], "the lock is given back");
 }
 
@@ -161,10 +204,16 @@ async fn a_lock_file_that_leads_elsewhere_is_not_written_to() {
     let (victim, lock) = (home.0.path().join("victim"), home.0.path().join("s.lock"));
     fs::write(&victim, "precious").unwrap();
     symlink(&victim, &lock).unwrap();
-    assert_eq!(home.refusal(), "/s.lock is not a plain file with one name: it must be a lock file or not there");
+    assert_eq!(
+        home.refusal(),
+        "/s.lock is not a plain file with one name: it must be a lock file or not there"
+    );
     fs::remove_file(&lock).unwrap();
     fs::hard_link(&victim, &lock).unwrap();
-    assert_eq!(home.refusal(), "/s.lock is not a plain file with one name: it must be a lock file or not there");
+    assert_eq!(
+        home.refusal(),
+        "/s.lock is not a plain file with one name: it must be a lock file or not there"
+    );
     assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
 }
 
@@ -195,17 +244,28 @@ async fn a_path_that_is_too_long_is_refused_and_not_cut() {
     let longest = home.0.path().join("s".repeat(room));
     SocketFile::open(&Config::on_socket(&longest)).unwrap();
     let longer = home.0.path().join("s".repeat(room + 1));
-    let refusal = SocketFile::open(&Config::on_socket(&longer)).unwrap_err().to_string();
-    assert!(refusal.ends_with("has 108 bytes, takes at most 107"), "{refusal}");
+    let refusal = SocketFile::open(&Config::on_socket(&longer))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        refusal.ends_with("has 108 bytes, takes at most 107"),
+        "{refusal}"
+    );
     assert!(home.names().is_empty());
 }
 
 #[tokio::test]
 async fn a_missing_group_is_refused_before_anything_is_made() {
     let home = Home::new();
-    let config = Config { operator_group: Some("no-such-group".to_owned()), ..home.config() };
+    let config = Config {
+        operator_group: Some("no-such-group".to_owned()),
+        ..home.config()
+    };
     let refusal = SocketFile::open(&config).unwrap_err().to_string();
-    assert_eq!(refusal, "there is no group \"no-such-group\" for --operator-group");
+    assert_eq!(
+        refusal,
+        "there is no group \"no-such-group\" for --operator-group"
+    );
     assert!(home.names().is_empty());
 }
 
@@ -213,9 +273,16 @@ async fn a_missing_group_is_refused_before_anything_is_made() {
 async fn the_operator_group_gets_the_socket() {
     let home = Home::new();
     let own = Group::from_gid(nix::unistd::getegid()).unwrap().unwrap();
-    let file = SocketFile::open(&Config { operator_group: Some(own.name), ..home.config() }).unwrap();
+    let file = SocketFile::open(&Config {
+        operator_group: Some(own.name),
+        ..home.config()
+    })
+    .unwrap();
     assert_eq!(file.operator_gid(), Some(own.gid.as_raw()));
-    assert_eq!(fs::symlink_metadata(home.socket()).unwrap().gid(), own.gid.as_raw());
+    assert_eq!(
+        fs::symlink_metadata(home.socket()).unwrap().gid(),
+        own.gid.as_raw()
+    );
 }
 
 #[tokio::test]
@@ -231,10 +298,19 @@ async fn another_file_in_our_place_is_not_removed_at_a_stop() {
 /// Runs the test `child` of this program with the socket as its standard input and as descriptor 3.
 fn run_with_passed(socket: impl Into<Stdio>, names: &str, config: &Config) -> bool {
     let child = "socket_file::tests::child_with_a_passed_socket";
-    let script = format!(r#"exec 3<&0; LISTEN_FDS=1 LISTEN_PID=$$ LISTEN_FDNAMES={names} exec "$0" --exact {child} --ignored"#);
+    let script = format!(
+        r#"exec 3<&0; LISTEN_FDS=1 LISTEN_PID=$$ LISTEN_FDNAMES={names} exec "$0" --exact {child} --ignored"#
+    );
     let mut shell = Command::new("sh");
-    shell.arg("-c").arg(script).arg(std::env::current_exe().unwrap());
-    shell.env("SOCKET_PATH_FOR_CHILD", &config.socket).stdin(socket).stdout(Stdio::null()).stderr(Stdio::null());
+    shell
+        .arg("-c")
+        .arg(script)
+        .arg(std::env::current_exe().unwrap());
+    shell
+        .env("SOCKET_PATH_FOR_CHILD", &config.socket)
+        .stdin(socket)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     shell.status().unwrap().success()
 }
 
@@ -242,8 +318,12 @@ fn run_with_passed(socket: impl Into<Stdio>, names: &str, config: &Config) -> bo
 #[ignore = "started by the tests of passed sockets"]
 async fn child_with_a_passed_socket() {
     let path = PathBuf::from(std::env::var_os("SOCKET_PATH_FOR_CHILD").unwrap());
-    let config = Config { socket_mode: 0o777, ..Config::on_socket(path) };
-    let file = SocketFile::passed(Passed::take(&config).unwrap().control().unwrap(), &config).unwrap();
+    let config = Config {
+        socket_mode: 0o777,
+        ..Config::on_socket(path)
+    };
+    let file =
+        SocketFile::passed(Passed::take(&config).unwrap().control().unwrap(), &config).unwrap();
     let (stream, _) = file.listener().accept().await.unwrap();
     stream.writable().await.unwrap();
     assert_eq!(stream.try_write(b"!").unwrap(), 1);
@@ -256,7 +336,11 @@ fn a_passed_socket_is_taken_as_it_is() {
         let listener = StdListener::bind(home.socket()).unwrap();
         let before = bits(&home.socket());
         let mut client = UnixStream::connect(home.socket()).unwrap();
-        assert!(run_with_passed(OwnedFd::from(listener), names, &home.config()));
+        assert!(run_with_passed(
+            OwnedFd::from(listener),
+            names,
+            &home.config()
+        ));
         let mut answer = [0];
         io::Read::read_exact(&mut client, &mut answer).unwrap();
         assert_eq!(home.names(), ["s"], "neither locked nor removed");
@@ -268,8 +352,16 @@ fn a_passed_socket_is_taken_as_it_is() {
 fn passed_sockets_of_another_kind_are_refused() {
     let home = Home::new();
     let (stream, _other) = UnixStream::pair().unwrap();
-    assert!(!run_with_passed(OwnedFd::from(stream), "control", &home.config()));
+    assert!(!run_with_passed(
+        OwnedFd::from(stream),
+        "control",
+        &home.config()
+    ));
     let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    assert!(!run_with_passed(OwnedFd::from(tcp), "control", &home.config()));
+    assert!(!run_with_passed(
+        OwnedFd::from(tcp),
+        "control",
+        &home.config()
+    ));
     assert!(home.names().is_empty());
 }

@@ -38,12 +38,18 @@ pub struct Archive {
 
 impl Archive {
     pub(super) fn new(connection: Connection, oldest: Oldest) -> Self {
-        Self { connection: Arc::new(Mutex::new(connection)), oldest }
+        Self {
+            connection: Arc::new(Mutex::new(connection)),
+            oldest,
+        }
     }
 
     /// Reads over another connection from now on.
     pub(super) fn read_over(&self, connection: Connection) {
-        *self.connection.lock().unwrap_or_else(PoisonError::into_inner) = connection;
+        *self
+            .connection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = connection;
     }
 
     /// The oldest event that is there.
@@ -53,14 +59,20 @@ impl Archive {
 
     /// Events from `from` on and before `until`: `limit` and what was committed with the last of them.
     pub fn read(&self, from: u64, until: u64, limit: usize) -> rusqlite::Result<Found> {
-        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let connection = self
+            .connection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let mut statement = connection.prepare_cached(
             "SELECT first_seq, events FROM log
              WHERE first_seq >= coalesce((SELECT max(first_seq) FROM log WHERE first_seq <= ?1), 0) AND last_seq >= ?1 AND first_seq < ?2
              ORDER BY first_seq",
         )?;
         let mut rows = statement.query((from, until))?;
-        let mut found = Found { gap: None, events: Vec::new() };
+        let mut found = Found {
+            gap: None,
+            events: Vec::new(),
+        };
         let mut next = from;
         while let Some(row) = rows.next()? {
             let first_seq: u64 = row.get(0)?;
@@ -68,13 +80,23 @@ impl Archive {
             if found.events.len() >= limit || (is_after_a_hole && !found.events.is_empty()) {
                 return Ok(found);
             }
-            found.gap = found.gap.or_else(|| is_after_a_hole.then(|| Gap { from, to: first_seq - 1 }));
+            found.gap = found.gap.or_else(|| {
+                is_after_a_hole.then(|| Gap {
+                    from,
+                    to: first_seq - 1,
+                })
+            });
             let events = lines::unpack(row.get_ref(1)?)?;
             next = events.last().map_or(next, |last| last.seq + 1);
-            found.events.extend(events.into_iter().filter(|event| event.seq >= from));
+            found
+                .events
+                .extend(events.into_iter().filter(|event| event.seq >= from));
         }
         if found.events.is_empty() && from < until {
-            found.gap = Some(Gap { from, to: until - 1 });
+            found.gap = Some(Gap {
+                from,
+                to: until - 1,
+            });
         }
         Ok(found)
     }

@@ -16,14 +16,21 @@ use super::trouble::{Trouble, Unusable};
 
 /// Reads the whole state in a folder without changing it, and says what it holds, or why soramoded would refuse it.
 pub fn check(folder: &Path) -> Result<String, Unusable> {
-    let unusable = |trouble: Trouble| Unusable { folder: folder.to_owned(), trouble: trouble.after_check() };
+    let unusable = |trouble: Trouble| Unusable {
+        folder: folder.to_owned(),
+        trouble: trouble.after_check(),
+    };
     let path = database(folder);
     match files::inspect(folder).map_err(unusable)? {
         files::Found::Nothing => Ok(format!("{}: not there yet\n", path.display())),
         files::Found::DatabaseOf(uid) => {
             let mut told = look(&path).map_err(unusable)?;
             if uid != rustix::process::geteuid().as_raw() {
-                tell(&mut told, "owner", &format!("uid {uid}: soramoded must run as this user, not as root"));
+                tell(
+                    &mut told,
+                    "owner",
+                    &format!("uid {uid}: soramoded must run as this user, not as root"),
+                );
             }
             Ok(told)
         }
@@ -60,10 +67,18 @@ fn never_written(path: &Path) -> rusqlite::Result<Connection> {
         }
     }
     uri.push_str("?immutable=1");
-    Connection::open_with_flags(uri, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+    Connection::open_with_flags(
+        uri,
+        OpenFlags::SQLITE_OPEN_READ_ONLY
+            | OpenFlags::SQLITE_OPEN_URI
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )
 }
 
-fn look_with(path: &Path, open: fn(&Path) -> rusqlite::Result<Connection>) -> Result<String, Trouble> {
+fn look_with(
+    path: &Path,
+    open: fn(&Path) -> rusqlite::Result<Connection>,
+) -> Result<String, Trouble> {
     let connection = open(path)?;
     match schema::find(&connection)? {
         Found::Empty => return Ok(format!("{}: empty\n", path.display())),
@@ -71,20 +86,41 @@ fn look_with(path: &Path, open: fn(&Path) -> rusqlite::Result<Connection>) -> Re
         Found::Newer(schema) => return Err(Trouble::Newer(schema)),
         Found::Foreign => return Err(Trouble::Foreign),
     }
-    let verdict: String = connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
+    let verdict: String =
+        connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
     if verdict != "ok" {
         return Err(Trouble::Inconsistent(verdict));
     }
     // A daemon that writes meanwhile may show the second reader a later moment: then the count of connections is of about now.
-    let Stored { mode, mode_changes, next_seq, sessions, connections, claims, .. } = load(&connection, &mut open(path)?)?;
-    let oldest: Option<u64> = connection.query_row("SELECT min(first_seq) FROM log", [], |row| row.get(0))?;
+    let Stored {
+        mode,
+        mode_changes,
+        next_seq,
+        sessions,
+        connections,
+        claims,
+        ..
+    } = load(&connection, &mut open(path)?)?;
+    let oldest: Option<u64> =
+        connection.query_row("SELECT min(first_seq) FROM log", [], |row| row.get(0))?;
     let log_id: Option<String> = Fact::LogId.read(&connection)?;
     let schema: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let mode = mode.map_or_else(
         || "none".to_owned(),
-        |state| format!("{} (generation {}, since {}, {})", state.mode, state.generation, state.since, state.actor.escape_debug()),
+        |state| {
+            format!(
+                "{} (generation {}, since {}, {})",
+                state.mode,
+                state.generation,
+                state.since,
+                state.actor.escape_debug()
+            )
+        },
     );
-    let events = oldest.map_or_else(|| "none".to_owned(), |oldest| format!("{oldest} to {}", next_seq - 1));
+    let events = oldest.map_or_else(
+        || "none".to_owned(),
+        |oldest| format!("{oldest} to {}", next_seq - 1),
+    );
     let mut told = format!("{}: sound\n", path.display());
     let lines = [
         ("schema", format!("{schema} (this version writes {SCHEMA})")),

@@ -21,23 +21,39 @@ pub(super) struct Copier {
 
 impl Copier {
     /// Copies over a connection of its own, each time that it is asked, and says what came of it.
-    pub(super) fn start(connection: Connection, tell: impl Fn(rusqlite::Result<()>) + Send + 'static) -> io::Result<Self> {
+    pub(super) fn start(
+        connection: Connection,
+        tell: impl Fn(rusqlite::Result<()>) + Send + 'static,
+    ) -> io::Result<Self> {
         let (wishes, orders) = channel();
-        let thread = thread::Builder::new().name("copier".to_owned()).spawn(move || run(&connection, &orders, tell))?;
-        Ok(Self { wishes: Some(wishes), thread: Some(thread) })
+        let thread = thread::Builder::new()
+            .name("copier".to_owned())
+            .spawn(move || run(&connection, &orders, tell))?;
+        Ok(Self {
+            wishes: Some(wishes),
+            thread: Some(thread),
+        })
     }
 
     /// Asks for a copy; whether it will come.
     pub(super) fn copy(&self) -> bool {
-        self.wishes.as_ref().is_some_and(|wishes| wishes.send(()).is_ok())
+        self.wishes
+            .as_ref()
+            .is_some_and(|wishes| wishes.send(()).is_ok())
     }
 }
 
 impl Drop for Copier {
     fn drop(&mut self) {
         self.wishes = None;
-        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("the thread that copies the write-ahead log ended early; restart soramoded");
+        if self
+            .thread
+            .take()
+            .is_some_and(|thread| thread.join().is_err())
+        {
+            tracing::error!(
+                "the thread that copies the write-ahead log ended early; restart soramoded"
+            );
         }
     }
 }

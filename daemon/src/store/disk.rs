@@ -77,16 +77,24 @@ impl WriteError {
         match self {
             Self::Database(error) => match error.sqlite_error_code() {
                 Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-                    format!("Find the process that has locked it with: fuser -v {}; and end it", database.maybe_quote())
+                    format!(
+                        "Find the process that has locked it with: fuser -v {}; and end it",
+                        database.maybe_quote()
+                    )
                 }
                 _ => "Free disk space, or repair the disk".to_owned(),
             },
-            Self::Lost { path, .. } => format!("Put {} back, or give soramoded's user write access to its folder", path.maybe_quote()),
+            Self::Lost { path, .. } => format!(
+                "Put {} back, or give soramoded's user write access to its folder",
+                path.maybe_quote()
+            ),
             Self::Replaced(path) => format!(
                 "Restart soramoded to use that file; or move {} away with its -wal and -shm, and soramoded writes its own again",
                 path.maybe_quote()
             ),
-            Self::Unseen { path, .. } => format!("Give soramoded's user access to {}", path.maybe_quote()),
+            Self::Unseen { path, .. } => {
+                format!("Give soramoded's user access to {}", path.maybe_quote())
+            }
             Self::NobodyWrites => "Restart soramoded".to_owned(),
         }
     }
@@ -127,7 +135,12 @@ impl Disk {
     /// Writes until it is dropped, and holds the lock as long.
     pub(super) fn start(supplies: Supplies) -> io::Result<Self> {
         let (orders, inbox) = channel();
-        let Supplies { writer, copies, archive, files } = supplies;
+        let Supplies {
+            writer,
+            copies,
+            archive,
+            files,
+        } = supplies;
         let (pages, database) = (Arc::default(), files.database().to_owned());
         let desk = Desk {
             writer,
@@ -141,8 +154,15 @@ impl Disk {
             copy_at: None,
             held: VecDeque::new(),
         };
-        let thread = thread::Builder::new().name("store".to_owned()).spawn(move || desk.run(&inbox))?;
-        Ok(Self { orders, thread: Some(thread), pages, database })
+        let thread = thread::Builder::new()
+            .name("store".to_owned())
+            .spawn(move || desk.run(&inbox))?;
+        Ok(Self {
+            orders,
+            thread: Some(thread),
+            pages,
+            database,
+        })
     }
 
     /// Warning for the operator while the state can be written.
@@ -159,10 +179,16 @@ impl Disk {
     pub(super) async fn commit(&self, records: Vec<Record>) -> Written {
         let (done, outcome) = oneshot::channel();
         if let Err(refused) = self.orders.send(Order::Commit(records, done)) {
-            let records = if let Order::Commit(records, _) = refused.0 { records } else { Vec::new() };
+            let records = if let Order::Commit(records, _) = refused.0 {
+                records
+            } else {
+                Vec::new()
+            };
             return (records, Err(WriteError::NobodyWrites));
         }
-        outcome.await.unwrap_or((Vec::new(), Err(WriteError::NobodyWrites)))
+        outcome
+            .await
+            .unwrap_or((Vec::new(), Err(WriteError::NobodyWrites)))
     }
 }
 
@@ -173,7 +199,9 @@ impl Drop for Disk {
         if let Some(thread) = self.thread.take()
             && (thread.join().is_err() || !is_asked)
         {
-            tracing::error!("the thread that writes the state ended early: the last changes may be lost");
+            tracing::error!(
+                "the thread that writes the state ended early: the last changes may be lost"
+            );
         }
     }
 }
@@ -251,8 +279,15 @@ impl Desk {
             Err(error) => return Err(WriteError::Unseen { path, error }),
         }
         self.files.write_anew(self.writer.connection())?;
-        let Connections { writer, copies, reader } = reopen(&path)?;
-        let lost = |error: io::Error| WriteError::Lost { path: path.clone(), problem: error.to_string() };
+        let Connections {
+            writer,
+            copies,
+            reader,
+        } = reopen(&path)?;
+        let lost = |error: io::Error| WriteError::Lost {
+            path: path.clone(),
+            problem: error.to_string(),
+        };
         self.copier = Copier::start(copies, tell_copied(self.orders.clone())).map_err(lost)?;
         self.writer.write_over(writer)?;
         self.archive.read_over(reader);

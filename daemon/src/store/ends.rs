@@ -47,7 +47,10 @@ impl Reached {
 }
 
 /// Connections by their ids, of a state that nobody writes to; two of its readers are wanted.
-pub(super) fn connections(one: &Connection, other: &mut Connection) -> rusqlite::Result<Vec<StoredConnection>> {
+pub(super) fn connections(
+    one: &Connection,
+    other: &mut Connection,
+) -> rusqlite::Result<Vec<StoredConnection>> {
     let reached = &Mutex::new(Reached::default());
     let (first, last) = thread::scope(|scope| {
         let last = scope.spawn(move || read(other, End::Last, reached));
@@ -56,20 +59,35 @@ pub(super) fn connections(one: &Connection, other: &mut Connection) -> rusqlite:
     let (mut rows, last) = (first?, last.unwrap_or_else(|panic| resume_unwind(panic))?);
     // Where they met both may have been.
     let met = rows.last().map(|row| row.connection_id.clone());
-    rows.extend(last.into_iter().rev().skip_while(|row| Some(&row.connection_id) <= met.as_ref()));
+    rows.extend(
+        last.into_iter()
+            .rev()
+            .skip_while(|row| Some(&row.connection_id) <= met.as_ref()),
+    );
     Ok(rows)
 }
 
-fn read(connection: &Connection, end: End, reached: &Mutex<Reached>) -> rusqlite::Result<Vec<StoredConnection>> {
-    const COLUMNS: &str = "connection_id, channel_id, client_id, created_at, is_live, is_sora, is_bound";
-    let sql = format!("SELECT {COLUMNS} FROM connections ORDER BY connection_id {}", end.order());
+fn read(
+    connection: &Connection,
+    end: End,
+    reached: &Mutex<Reached>,
+) -> rusqlite::Result<Vec<StoredConnection>> {
+    const COLUMNS: &str =
+        "connection_id, channel_id, client_id, created_at, is_live, is_sora, is_bound";
+    let sql = format!(
+        "SELECT {COLUMNS} FROM connections ORDER BY connection_id {}",
+        end.order()
+    );
     let mut statement = connection.prepare(&sql)?;
     let mut found = statement.query([])?;
     let mut rows: Vec<StoredConnection> = Vec::new();
     while let Some(row) = found.next()? {
         let row = stored_connection(row)?;
-        let is_met =
-            rows.len() % STRIDE == STRIDE - 1 && reached.lock().unwrap_or_else(PoisonError::into_inner).note(end, &row.connection_id);
+        let is_met = rows.len() % STRIDE == STRIDE - 1
+            && reached
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .note(end, &row.connection_id);
         rows.push(row);
         if is_met {
             break;
@@ -91,8 +109,17 @@ mod tests {
         schema::migrate(&mut one).unwrap();
         let writing = one.unchecked_transaction().unwrap();
         for number in 0..connections {
-            let row = (format!("c-{number:06}"), format!("spam-{}", number / 3), i64::try_from(number).unwrap());
-            writing.execute("INSERT INTO connections VALUES (?1, ?2, NULL, ?3, 1, 0, 0)", row).unwrap();
+            let row = (
+                format!("c-{number:06}"),
+                format!("spam-{}", number / 3),
+                i64::try_from(number).unwrap(),
+            );
+            writing
+                .execute(
+                    "INSERT INTO connections VALUES (?1, ?2, NULL, ?3, 1, 0, 0)",
+                    row,
+                )
+                .unwrap();
         }
         writing.commit().unwrap();
         (folder, [one, other])
@@ -100,11 +127,28 @@ mod tests {
 
     #[test]
     fn each_row_is_read_once_however_many_there_are() {
-        for count in [0, 1, 2, STRIDE - 1, STRIDE, STRIDE + 1, 2 * STRIDE, 9 * STRIDE + 7] {
+        for count in [
+            0,
+            1,
+            2,
+            STRIDE - 1,
+            STRIDE,
+            STRIDE + 1,
+            2 * STRIDE,
+            9 * STRIDE + 7,
+        ] {
             let (_folder, [one, mut other]) = readers(count);
             let rows = connections(&one, &mut other).unwrap();
-            let ids: Vec<String> = rows.iter().map(|row| row.connection_id.to_string()).collect();
-            assert_eq!(ids, (0..count).map(|number| format!("c-{number:06}")).collect::<Vec<_>>());
+            let ids: Vec<String> = rows
+                .iter()
+                .map(|row| row.connection_id.to_string())
+                .collect();
+            assert_eq!(
+                ids,
+                (0..count)
+                    .map(|number| format!("c-{number:06}"))
+                    .collect::<Vec<_>>()
+            );
         }
     }
 
@@ -112,7 +156,11 @@ mod tests {
     fn a_row_that_cannot_be_read_is_an_error_from_either_end() {
         for bad in ["c-000000", "c-003071"] {
             let (_folder, [one, mut other]) = readers(3 * STRIDE);
-            one.execute("UPDATE connections SET channel_id = '' WHERE connection_id = ?1", [bad]).unwrap();
+            one.execute(
+                "UPDATE connections SET channel_id = '' WHERE connection_id = ?1",
+                [bad],
+            )
+            .unwrap();
             connections(&one, &mut other).unwrap_err();
         }
     }

@@ -43,10 +43,15 @@ impl Fact {
 
     pub(super) fn read<T: FromSql>(self, connection: &Connection) -> rusqlite::Result<Option<T>> {
         let mut statement = connection.prepare_cached("SELECT value FROM facts WHERE name = ?1")?;
-        statement.query_row([self.name()], |row| row.get(0)).optional()
+        statement
+            .query_row([self.name()], |row| row.get(0))
+            .optional()
     }
 
     pub(super) fn write(self, connection: &Connection, value: impl ToSql) -> rusqlite::Result<()> {
-        connection.prepare_cached("INSERT OR REPLACE INTO facts VALUES (?1, ?2)")?.execute((self.name(), value)).map(drop)
+        connection
+            .prepare_cached("INSERT OR REPLACE INTO facts VALUES (?1, ?2)")?
+            .execute((self.name(), value))
+            .map(drop)
     }
 }

@@ -33,16 +33,29 @@ pub fn database(folder: &Path) -> PathBuf {
 
 /// Makes the folder if it is not there, and makes sure that no other user can write to it or has made its files.
 pub(super) fn prepare(folder: &Path) -> Result<(), Trouble> {
-    let made = DirBuilder::new().recursive(true).mode(FOLDER_BITS).create(folder);
-    made.map_err(|error| if error.kind() == io::ErrorKind::AlreadyExists { Trouble::NotFolder } else { on("make the folder")(error) })?;
+    let made = DirBuilder::new()
+        .recursive(true)
+        .mode(FOLDER_BITS)
+        .create(folder);
+    made.map_err(|error| {
+        if error.kind() == io::ErrorKind::AlreadyExists {
+            Trouble::NotFolder
+        } else {
+            on("make the folder")(error)
+        }
+    })?;
     check_folder(folder, own_uid())?;
-    databases(folder).into_iter().try_for_each(|path| close_to_others(&path))
+    databases(folder)
+        .into_iter()
+        .try_for_each(|path| close_to_others(&path))
 }
 
 /// Checks the folder and its files as a start would, and changes nothing. Returns whether there is a database.
 pub(super) fn inspect(folder: &Path) -> Result<Found, Trouble> {
     match fs::symlink_metadata(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return may_be_made(folder).map(|()| Found::Nothing),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return may_be_made(folder).map(|()| Found::Nothing);
+        }
         Err(error) => return Err(on("read the folder")(error)),
         Ok(_) => {}
     }
@@ -52,7 +65,11 @@ pub(super) fn inspect(folder: &Path) -> Result<Found, Trouble> {
         plain(&path)?;
     }
     let database = fs::symlink_metadata(database(folder));
-    Ok(if database.is_ok() { Found::DatabaseOf(uid) } else { Found::Nothing })
+    Ok(if database.is_ok() {
+        Found::DatabaseOf(uid)
+    } else {
+        Found::Nothing
+    })
 }
 
 /// Result of an inspection.
@@ -77,8 +94,16 @@ fn presumed_owner(folder: &Path) -> u32 {
 
 /// Checks that the folder can be made where the nearest one above it is.
 fn may_be_made(folder: &Path) -> Result<(), Trouble> {
-    let above = folder.ancestors().skip(1).map(|above| if above.as_os_str().is_empty() { Path::new(".") } else { above });
-    let Some(nearest) = above.into_iter().find(|above| above.exists()) else { return Ok(()) };
+    let above = folder.ancestors().skip(1).map(|above| {
+        if above.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            above
+        }
+    });
+    let Some(nearest) = above.into_iter().find(|above| above.exists()) else {
+        return Ok(());
+    };
     rustix::fs::access(nearest, Access::WRITE_OK | Access::EXEC_OK).map_err(on("make the folder"))
 }
 
@@ -90,8 +115,13 @@ fn own_uid() -> u32 {
 fn check_folder(folder: &Path, uid: u32) -> Result<(), Trouble> {
     let (link, there) = (fs::symlink_metadata(folder), fs::metadata(folder));
     let link = link.map_err(on("read the folder"))?;
-    let there =
-        there.map_err(|error| if error.kind() == io::ErrorKind::NotFound { Trouble::NotFolder } else { on("read the folder")(error) })?;
+    let there = there.map_err(|error| {
+        if error.kind() == io::ErrorKind::NotFound {
+            Trouble::NotFolder
+        } else {
+            on("read the folder")(error)
+        }
+    })?;
     if !there.is_dir() {
         return Err(Trouble::NotFolder);
     }
@@ -128,29 +158,52 @@ fn plain(path: &Path) -> Result<Option<Metadata>, Trouble> {
 
 /// Checks that it is a plain file, and closes it to all but its owner.
 fn close_to_others(path: &Path) -> Result<(), Trouble> {
-    let Some(there) = plain(path)? else { return Ok(()) };
+    let Some(there) = plain(path)? else {
+        return Ok(());
+    };
     if there.uid() == own_uid() && there.mode() & 0o777 & !FILE_BITS != 0 {
-        fs::set_permissions(path, Permissions::from_mode(FILE_BITS)).map_err(on("close its files to other users"))?;
+        fs::set_permissions(path, Permissions::from_mode(FILE_BITS))
+            .map_err(on("close its files to other users"))?;
     }
     Ok(())
 }
 
 /// Makes the database's file, which `SQLite` gives the bits of to its other files.
 pub(super) fn make_database(path: &Path) -> io::Result<()> {
-    OpenOptions::new().write(true).create(true).truncate(false).mode(FILE_BITS).open(path).map(drop)
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(FILE_BITS)
+        .open(path)
+        .map(drop)
 }
 
 /// Takes the state's lock. The kernel gives it back when the process ends, however it ends; the file stays.
 pub(super) fn lock(folder: &Path) -> Result<File, OpenError> {
     let path = folder.join(LOCK);
-    let unusable = |trouble| Unusable { folder: folder.to_owned(), trouble };
-    let Some(file) = lock_file::open(&path).map_err(on("open soramode.lock")).map_err(unusable)? else {
+    let unusable = |trouble| Unusable {
+        folder: folder.to_owned(),
+        trouble,
+    };
+    let Some(file) = lock_file::open(&path)
+        .map_err(on("open soramode.lock"))
+        .map_err(unusable)?
+    else {
         return Err(unusable(Trouble::NotPlain(path)).into());
     };
     match file.try_lock() {
         Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Err(Held { folder: folder.to_owned(), pid: lock_file::holder(file) }.into()),
-        Err(TryLockError::Error(error)) => return Err(unusable(on("lock soramode.lock")(error)).into()),
+        Err(TryLockError::WouldBlock) => {
+            return Err(Held {
+                folder: folder.to_owned(),
+                pid: lock_file::holder(file),
+            }
+            .into());
+        }
+        Err(TryLockError::Error(error)) => {
+            return Err(unusable(on("lock soramode.lock")(error)).into());
+        }
     }
     // It is only for people.
     lock_file::write_holder(&file).unwrap_or_default();
@@ -168,7 +221,10 @@ impl Identity {
     /// `None` where nothing is there.
     fn of(path: &Path) -> io::Result<Option<Self>> {
         match fs::symlink_metadata(path) {
-            Ok(there) => Ok(Some(Self { device: there.dev(), inode: there.ino() })),
+            Ok(there) => Ok(Some(Self {
+                device: there.dev(),
+                inode: there.ino(),
+            })),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
@@ -230,12 +286,20 @@ impl Files {
                 return Ok(Presence::Lost);
             }
         }
-        Ok(if self.has_lock()? { Presence::Same } else { Presence::Lost })
+        Ok(if self.has_lock()? {
+            Presence::Same
+        } else {
+            Presence::Lost
+        })
     }
 
     fn has_lock(&self) -> io::Result<bool> {
         let held = self.lock.metadata()?;
-        Ok(Identity::of(&self.folder.join(LOCK))? == Some(Identity { device: held.dev(), inode: held.ino() }))
+        Ok(Identity::of(&self.folder.join(LOCK))?
+            == Some(Identity {
+                device: held.dev(),
+                inode: held.ino(),
+            }))
     }
 
     /// Writes what an open connection still has as a new database in the old one's place. The caller opens that.
@@ -243,7 +307,10 @@ impl Files {
         prepare(&self.folder).map_err(|trouble| self.lost(trouble.to_string()))?;
         let lost = |error: io::Error| self.lost(error.to_string());
         let device = fs::metadata(&self.folder).map_err(lost)?.dev();
-        if self.database_identity.is_some_and(|before| before.device != device) {
+        if self
+            .database_identity
+            .is_some_and(|before| before.device != device)
+        {
             return Err(self.lost("its folder is on another file system now".to_owned()));
         }
         if !self.has_lock().map_err(lost)? {
@@ -251,12 +318,21 @@ impl Files {
         }
         let lost = |error: io::Error| self.lost(error.to_string());
         let new = beside(&self.database, ".new");
-        remove(&new).and_then(|()| make_database(&new)).map_err(lost)?;
+        remove(&new)
+            .and_then(|()| make_database(&new))
+            .map_err(lost)?;
         // SQLite says each of its names in UTF-8.
         from.execute("VACUUM INTO ?1", [new.to_string_lossy()])?;
-        File::open(&new).and_then(|file| file.sync_all()).map_err(lost)?;
-        self.companions.iter().try_for_each(|(path, _)| remove(path)).map_err(lost)?;
-        fs::rename(&new, &self.database).and_then(|()| File::open(&self.folder)?.sync_all()).map_err(lost)
+        File::open(&new)
+            .and_then(|file| file.sync_all())
+            .map_err(lost)?;
+        self.companions
+            .iter()
+            .try_for_each(|(path, _)| remove(path))
+            .map_err(lost)?;
+        fs::rename(&new, &self.database)
+            .and_then(|()| File::open(&self.folder)?.sync_all())
+            .map_err(lost)
     }
 
     /// The new files are the ones that are looked for from now on.
@@ -269,7 +345,10 @@ impl Files {
     }
 
     fn lost(&self, problem: String) -> WriteError {
-        WriteError::Lost { path: self.database.clone(), problem }
+        WriteError::Lost {
+            path: self.database.clone(),
+            problem,
+        }
     }
 }
 

@@ -35,7 +35,9 @@ pub(super) fn unpack(value: ValueRef<'_>) -> rusqlite::Result<Vec<Event>> {
     let events = match value {
         ValueRef::Blob(block) => unpack_block(block),
         ValueRef::Text(lines) => read(lines),
-        ValueRef::Null | ValueRef::Integer(_) | ValueRef::Real(_) => return Err(FromSqlError::InvalidType.into()),
+        ValueRef::Null | ValueRef::Integer(_) | ValueRef::Real(_) => {
+            return Err(FromSqlError::InvalidType.into());
+        }
     };
     events.map_err(|damage| rusqlite::Error::FromSqlConversionFailure(0, Type::Blob, damage.into()))
 }
@@ -52,7 +54,10 @@ fn unpack_block(bytes: &[u8]) -> Result<Vec<Event>, Damage> {
 }
 
 fn read(lines: &[u8]) -> Result<Vec<Event>, Damage> {
-    str::from_utf8(lines)?.lines().map(|line| serde_json::from_str(line).map_err(Damage::from)).collect()
+    str::from_utf8(lines)?
+        .lines()
+        .map(|line| serde_json::from_str(line).map_err(Damage::from))
+        .collect()
 }
 
 #[cfg(test)]
@@ -83,8 +88,15 @@ mod tests {
             let events = events(count);
             let block = pack(&events.iter().collect::<Vec<_>>()).unwrap();
             assert_eq!(unpack(ValueRef::Blob(&block)).unwrap(), events);
-            let lines: usize = events.iter().map(|event| serde_json::to_vec(event).unwrap().len() + 1).sum();
-            assert!(count == 1 || block.len() * 3 < lines, "{} of {lines}", block.len());
+            let lines: usize = events
+                .iter()
+                .map(|event| serde_json::to_vec(event).unwrap().len() + 1)
+                .sum();
+            assert!(
+                count == 1 || block.len() * 3 < lines,
+                "{} of {lines}",
+                block.len()
+            );
         }
     }
 
@@ -106,7 +118,13 @@ mod tests {
         let whole = pack(&events(9).iter().collect::<Vec<_>>()).unwrap();
         let (head, rest) = whole.split_at(4);
         let cut_short = &whole[..whole.len() - 5];
-        for block in [&[u32::MAX.to_le_bytes().as_slice(), rest].concat(), &[head, &rest[9..]].concat(), cut_short, &whole[..3], &[]] {
+        for block in [
+            &[u32::MAX.to_le_bytes().as_slice(), rest].concat(),
+            &[head, &rest[9..]].concat(),
+            cut_short,
+            &whole[..3],
+            &[],
+        ] {
             unpack(ValueRef::Blob(block)).unwrap_err();
         }
         unpack(ValueRef::Null).unwrap_err();

@@ -10,7 +10,9 @@ use serde::de::DeserializeOwned;
 use soramode_core::cluster::Token;
 use soramode_core::cluster::history::Known;
 use soramode_core::rows::{Door, Origin};
-use soramode_core::snapshot::{Stored, StoredConnection, StoredDelivery, StoredMember, StoredSession};
+use soramode_core::snapshot::{
+    Stored, StoredConnection, StoredDelivery, StoredMember, StoredSession,
+};
 use soramode_protocol::id::ChannelId;
 use soramode_protocol::mode::ModeState;
 use soramode_protocol::session::ConnectionState;
@@ -26,9 +28,16 @@ const GENERATION_MAX: u64 = (1 << 53) - 1;
 /// Reads everything that a start begins with. The other connection to the same state shares the work.
 pub fn load(connection: &Connection, other: &mut Connection) -> rusqlite::Result<Stored> {
     let mode = mode(connection)?;
-    let mode_changes =
-        all(connection, "SELECT change FROM mode_changes ORDER BY generation", |row| read_json(row.get_ref(0)?.as_str()?, 0))?;
-    let last_row = connection.query_row("SELECT last_seq FROM log ORDER BY first_seq DESC LIMIT 1", [], |row| row.get(0));
+    let mode_changes = all(
+        connection,
+        "SELECT change FROM mode_changes ORDER BY generation",
+        |row| read_json(row.get_ref(0)?.as_str()?, 0),
+    )?;
+    let last_row = connection.query_row(
+        "SELECT last_seq FROM log ORDER BY first_seq DESC LIMIT 1",
+        [],
+        |row| row.get(0),
+    );
     let last_seq: Option<u64> = last_row.optional()?;
     Ok(Stored {
         mode,
@@ -53,33 +62,57 @@ pub fn load(connection: &Connection, other: &mut Connection) -> rusqlite::Result
 }
 
 fn mode(connection: &Connection) -> rusqlite::Result<Option<ModeState>> {
-    let Some(json) = Fact::Mode.read::<String>(connection)? else { return Ok(None) };
+    let Some(json) = Fact::Mode.read::<String>(connection)? else {
+        return Ok(None);
+    };
     let mode: ModeState = read_json(&json, 0)?;
     if mode.generation > GENERATION_MAX {
-        return Err(unreadable(0, &format!("the mode's generation is {}, which can be {GENERATION_MAX} at most", mode.generation)));
+        return Err(unreadable(
+            0,
+            &format!(
+                "the mode's generation is {}, which can be {GENERATION_MAX} at most",
+                mode.generation
+            ),
+        ));
     }
     Ok(Some(mode))
 }
 
 fn member(connection: &Connection) -> rusqlite::Result<Option<StoredMember>> {
-    let json = Fact::Member.read::<String>(connection)?.filter(|json| !json.is_empty());
-    json.map(|json| read_json::<Kept>(&json, 0).map(StoredMember::from)).transpose()
+    let json = Fact::Member
+        .read::<String>(connection)?
+        .filter(|json| !json.is_empty());
+    json.map(|json| read_json::<Kept>(&json, 0).map(StoredMember::from))
+        .transpose()
 }
 
 fn etcd(connection: &Connection) -> rusqlite::Result<Option<Known>> {
-    Fact::Etcd.read::<String>(connection)?.map(|json| read_json::<KeptEtcd>(&json, 0).map(Known::from)).transpose()
+    Fact::Etcd
+        .read::<String>(connection)?
+        .map(|json| read_json::<KeptEtcd>(&json, 0).map(Known::from))
+        .transpose()
 }
 
 /// A check reads a state of an older schema as it is.
 fn claims(connection: &Connection) -> rusqlite::Result<Vec<(ChannelId, Token)>> {
-    let is_there: bool = connection.query_row("SELECT count(*) FROM sqlite_schema WHERE name = 'claims'", [], |row| row.get(0))?;
+    let is_there: bool = connection.query_row(
+        "SELECT count(*) FROM sqlite_schema WHERE name = 'claims'",
+        [],
+        |row| row.get(0),
+    )?;
     if !is_there {
         return Ok(Vec::new());
     }
-    all(connection, "SELECT channel_id, token FROM claims", |row| Ok((id(row, 0)?, Token(row.get(1)?))))
+    all(connection, "SELECT channel_id, token FROM claims", |row| {
+        Ok((id(row, 0)?, Token(row.get(1)?)))
+    })
 }
 
-fn all<T>(connection: &Connection, sql: &str, read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>) -> rusqlite::Result<Vec<T>> {
+fn all<T>(
+    connection: &Connection,
+    sql: &str,
+    read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+) -> rusqlite::Result<Vec<T>> {
     connection.prepare(sql)?.query_map([], read)?.collect()
 }
 
@@ -90,7 +123,11 @@ fn session(row: &Row<'_>) -> rusqlite::Result<StoredSession> {
         created_at: Time::from_micros(row.get(2)?),
         max_connections: row.get(3)?,
         total_connections: row.get(4)?,
-        origin: if row.get(5)? { Origin::Sora } else { Origin::Gate },
+        origin: if row.get(5)? {
+            Origin::Sora
+        } else {
+            Origin::Gate
+        },
     })
 }
 
@@ -98,16 +135,31 @@ pub(super) fn stored_connection(row: &Row<'_>) -> rusqlite::Result<StoredConnect
     Ok(StoredConnection {
         connection_id: id(row, 0)?,
         channel_id: id(row, 1)?,
-        client_id: row.get_ref(2)?.as_str_or_null()?.map(|text| parse(text, 2)).transpose()?,
+        client_id: row
+            .get_ref(2)?
+            .as_str_or_null()?
+            .map(|text| parse(text, 2))
+            .transpose()?,
         created_at: Time::from_micros(row.get(3)?),
-        state: if row.get(4)? { ConnectionState::Live } else { ConnectionState::Pending },
-        door: if row.get(5)? { Door::Sora } else { Door::Socket },
+        state: if row.get(4)? {
+            ConnectionState::Live
+        } else {
+            ConnectionState::Pending
+        },
+        door: if row.get(5)? {
+            Door::Sora
+        } else {
+            Door::Socket
+        },
         is_bound: row.get(6)?,
     })
 }
 
 fn delivery(row: &Row<'_>) -> rusqlite::Result<StoredDelivery> {
-    let time = |column: &str| row.get::<_, Option<i64>>(column).map(|micros| micros.map(Time::from_micros));
+    let time = |column: &str| {
+        row.get::<_, Option<i64>>(column)
+            .map(|micros| micros.map(Time::from_micros))
+    };
     Ok(StoredDelivery {
         id: row.get("id")?,
         url: row.get("url")?,
@@ -129,7 +181,8 @@ fn id<T: FromStr<Err: Display>>(row: &Row<'_>, column: usize) -> rusqlite::Resul
 }
 
 fn parse<T: FromStr<Err: Display>>(text: &str, column: usize) -> rusqlite::Result<T> {
-    text.parse().map_err(|error: T::Err| unreadable(column, &error.to_string()))
+    text.parse()
+        .map_err(|error: T::Err| unreadable(column, &error.to_string()))
 }
 
 fn read_json<T: DeserializeOwned>(json: &str, column: usize) -> rusqlite::Result<T> {

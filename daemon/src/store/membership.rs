@@ -18,21 +18,39 @@ pub(super) struct Kept {
 
 /// Empty where there is none: the node left in order.
 pub(super) fn to_json(member: Option<StoredMember>) -> String {
-    let kept = member.map(|StoredMember { incarnation: Incarnation(incarnation), fence_after }| Kept {
-        incarnation,
-        fence_after_ms: match fence_after {
-            FenceAfter::After(time) => Some(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
-            FenceAfter::Never => None,
+    let kept = member.map(
+        |StoredMember {
+             incarnation: Incarnation(incarnation),
+             fence_after,
+         }| Kept {
+            incarnation,
+            fence_after_ms: match fence_after {
+                FenceAfter::After(time) => {
+                    Some(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+                }
+                FenceAfter::Never => None,
+            },
         },
-    });
+    );
     // A struct of numbers cannot fail to be written.
-    kept.and_then(|kept| serde_json::to_string(&kept).ok()).unwrap_or_default()
+    kept.and_then(|kept| serde_json::to_string(&kept).ok())
+        .unwrap_or_default()
 }
 
 impl From<Kept> for StoredMember {
-    fn from(Kept { incarnation, fence_after_ms }: Kept) -> Self {
-        let fence_after = fence_after_ms.map_or(FenceAfter::Never, |millis| FenceAfter::After(Duration::from_millis(millis)));
-        Self { incarnation: Incarnation(incarnation), fence_after }
+    fn from(
+        Kept {
+            incarnation,
+            fence_after_ms,
+        }: Kept,
+    ) -> Self {
+        let fence_after = fence_after_ms.map_or(FenceAfter::Never, |millis| {
+            FenceAfter::After(Duration::from_millis(millis))
+        });
+        Self {
+            incarnation: Incarnation(incarnation),
+            fence_after,
+        }
     }
 }
 
@@ -47,14 +65,41 @@ pub(super) struct KeptEtcd {
 }
 
 pub(super) fn known_to_json(known: &Known) -> String {
-    let Known { cluster_id, history_id, epoch, etcd_cluster_id, revision } = known.clone();
+    let Known {
+        cluster_id,
+        history_id,
+        epoch,
+        etcd_cluster_id,
+        revision,
+    } = known.clone();
     // Numbers and texts cannot fail to be written.
-    serde_json::to_string(&KeptEtcd { cluster_id, history_id, epoch, etcd_cluster_id, revision }).unwrap_or_default()
+    serde_json::to_string(&KeptEtcd {
+        cluster_id,
+        history_id,
+        epoch,
+        etcd_cluster_id,
+        revision,
+    })
+    .unwrap_or_default()
 }
 
 impl From<KeptEtcd> for Known {
-    fn from(KeptEtcd { cluster_id, history_id, epoch, etcd_cluster_id, revision }: KeptEtcd) -> Self {
-        Self { cluster_id, history_id, epoch, etcd_cluster_id, revision }
+    fn from(
+        KeptEtcd {
+            cluster_id,
+            history_id,
+            epoch,
+            etcd_cluster_id,
+            revision,
+        }: KeptEtcd,
+    ) -> Self {
+        Self {
+            cluster_id,
+            history_id,
+            epoch,
+            etcd_cluster_id,
+            revision,
+        }
     }
 }
 
@@ -64,9 +109,20 @@ mod tests {
 
     #[test]
     fn a_life_is_read_as_it_was_written() {
-        for fence_after in [FenceAfter::Never, FenceAfter::After(Duration::from_secs(30))] {
-            let member = StoredMember { incarnation: Incarnation(17), fence_after };
-            assert_eq!(serde_json::from_str::<Kept>(&to_json(Some(member))).map(StoredMember::from).unwrap(), member);
+        for fence_after in [
+            FenceAfter::Never,
+            FenceAfter::After(Duration::from_secs(30)),
+        ] {
+            let member = StoredMember {
+                incarnation: Incarnation(17),
+                fence_after,
+            };
+            assert_eq!(
+                serde_json::from_str::<Kept>(&to_json(Some(member)))
+                    .map(StoredMember::from)
+                    .unwrap(),
+                member
+            );
         }
         assert_eq!(to_json(None), "");
     }
@@ -80,6 +136,11 @@ mod tests {
             etcd_cluster_id: u64::MAX,
             revision: 4_711,
         };
-        assert_eq!(serde_json::from_str::<KeptEtcd>(&known_to_json(&known)).map(Known::from).unwrap(), known);
+        assert_eq!(
+            serde_json::from_str::<KeptEtcd>(&known_to_json(&known))
+                .map(Known::from)
+                .unwrap(),
+            known
+        );
     }
 }

@@ -61,7 +61,10 @@ pub struct Opened {
 
 /// Opens the state in a folder, which is made if it is not there.
 pub fn open(folder: &Path, newcomer: Newcomer<'_>) -> Result<Opened, OpenError> {
-    let unusable = |trouble| Unusable { folder: folder.to_owned(), trouble };
+    let unusable = |trouble| Unusable {
+        folder: folder.to_owned(),
+        trouble,
+    };
     files::prepare(folder).map_err(unusable)?;
     let lock = files::lock(folder)?;
     Ok(open_database(folder, newcomer, lock).map_err(unusable)?)
@@ -69,7 +72,9 @@ pub fn open(folder: &Path, newcomer: Newcomer<'_>) -> Result<Opened, OpenError> 
 
 /// Which boot of the machine this is. In a container it is its host's.
 pub fn boot_id() -> Option<String> {
-    fs::read_to_string("/proc/sys/kernel/random/boot_id").ok().map(|id| id.trim_end().to_owned())
+    fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .ok()
+        .map(|id| id.trim_end().to_owned())
 }
 
 fn open_database(folder: &Path, newcomer: Newcomer<'_>, lock: File) -> Result<Opened, Trouble> {
@@ -93,9 +98,20 @@ fn open_database(folder: &Path, newcomer: Newcomer<'_>, lock: File) -> Result<Op
     let writer = Writer::new(connection, stored.next_seq, newcomer.keep_events)?;
     let archive = Archive::new(reader, writer.oldest());
     let files = Files::opened(folder, lock).map_err(on("read its files"))?;
-    let supplies = Supplies { writer, copies: writable(path)?, archive: archive.clone(), files };
+    let supplies = Supplies {
+        writer,
+        copies: writable(path)?,
+        archive: archive.clone(),
+        files,
+    };
     let disk = Disk::start(supplies).map_err(on("start the writing thread"))?;
-    Ok(Opened { disk, archive, stored, log_id, host })
+    Ok(Opened {
+        disk,
+        archive,
+        stored,
+        log_id,
+        host,
+    })
 }
 
 /// The mode of the journal is the file's; what is waited for is the connection's.
@@ -115,24 +131,38 @@ pub(super) struct Connections {
 pub(super) fn reopen(path: &Path) -> rusqlite::Result<Connections> {
     let writer = writable(path)?;
     be_written_ahead(&writer)?;
-    Ok(Connections { writer, copies: writable(path)?, reader: read_only(path)? })
+    Ok(Connections {
+        writer,
+        copies: writable(path)?,
+        reader: read_only(path)?,
+    })
 }
 
 fn writable(path: &Path) -> rusqlite::Result<Connection> {
-    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    let connection = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     Ok(connection)
 }
 
 /// A connection that cannot change anything.
 pub(super) fn read_only(path: &Path) -> rusqlite::Result<Connection> {
-    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    let connection = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     Ok(connection)
 }
 
 /// Notes that a daemon has begun to write, and finds out what it must know of the one before.
-fn begin(connection: &mut Connection, newcomer: Newcomer<'_>, stored: &mut Stored) -> Result<(LogId, Host), Trouble> {
+fn begin(
+    connection: &mut Connection,
+    newcomer: Newcomer<'_>,
+    stored: &mut Stored,
+) -> Result<(LogId, Host), Trouble> {
     let transaction = connection.transaction()?;
     let boot_id: Option<String> = Fact::BootId.read(&transaction)?;
     let host = match (&boot_id, newcomer.boot_id) {
@@ -146,14 +176,18 @@ fn begin(connection: &mut Connection, newcomer: Newcomer<'_>, stored: &mut Store
     let was_closed = Fact::IsClosed.read(&transaction)?.unwrap_or(false);
     if host == Host::Restarted && !was_closed {
         // The last events may have been lost with the power, and somebody may have seen them.
-        stored.next_seq = Fact::ReservedSeq.read(&transaction)?.unwrap_or(0).max(stored.next_seq);
+        stored.next_seq = Fact::ReservedSeq
+            .read(&transaction)?
+            .unwrap_or(0)
+            .max(stored.next_seq);
     }
     if let Some(boot_id) = newcomer.boot_id {
         Fact::BootId.write(&transaction, boot_id)?;
     }
     Fact::IsClosed.write(&transaction, false)?;
     let log_id = match Fact::LogId.read::<String>(&transaction)? {
-        Some(log_id) => LogId::new(&log_id).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?,
+        Some(log_id) => LogId::new(&log_id)
+            .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?,
         None => newcomer.log_id.clone(),
     };
     Fact::LogId.write(&transaction, log_id.as_str())?;

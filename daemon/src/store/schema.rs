@@ -15,7 +15,11 @@ const STEPS: [&str; 5] = [
 ];
 
 /// The schema that this version writes.
-#[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "it counts the steps above")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "it counts the steps above"
+)]
 pub(super) const SCHEMA: i32 = STEPS.len() as i32;
 
 /// What a file is, going by its head.
@@ -33,9 +37,11 @@ pub(super) enum Found {
 
 /// Looks at the head of a database.
 pub(super) fn find(connection: &Connection) -> rusqlite::Result<Found> {
-    let application_id: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    let application_id: i32 =
+        connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
     let schema: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    let tables: i64 =
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     Ok(match (application_id, schema) {
         (0, 0) if tables == 0 => Found::Empty,
         (APPLICATION_ID, 1..=SCHEMA) => Found::Known,

@@ -27,8 +27,19 @@ struct Change<'a> {
 
 impl<'a> Tally<'a> {
     /// In the place of whatever session its channel had.
-    pub(super) fn session_began(&mut self, channel_id: &'a ChannelId, session_id: &'a SessionId, created_at: Time) {
-        self.0.insert(channel_id, Change { begun: Some((session_id, created_at)), ..Change::default() });
+    pub(super) fn session_began(
+        &mut self,
+        channel_id: &'a ChannelId,
+        session_id: &'a SessionId,
+        created_at: Time,
+    ) {
+        self.0.insert(
+            channel_id,
+            Change {
+                begun: Some((session_id, created_at)),
+                ..Change::default()
+            },
+        );
     }
 
     /// A Sora made its id and ends it.
@@ -54,19 +65,49 @@ impl<'a> Tally<'a> {
         channel_id: &'a ChannelId,
         session_id: &SessionId,
     ) -> rusqlite::Result<()> {
-        if self.0.get(channel_id).is_some_and(|change| change.begun.is_none_or(|(begun, _)| begun == session_id)) {
+        if self
+            .0
+            .get(channel_id)
+            .is_some_and(|change| change.begun.is_none_or(|(begun, _)| begun == session_id))
+        {
             self.0.remove(channel_id);
         }
-        run(to, "DELETE FROM sessions WHERE channel_id = ?1 AND session_id = ?2", params![channel_id.as_str(), session_id.as_str()])
+        run(
+            to,
+            "DELETE FROM sessions WHERE channel_id = ?1 AND session_id = ?2",
+            params![channel_id.as_str(), session_id.as_str()],
+        )
     }
 
     /// Writes it.
     pub(super) fn write(self, to: &Transaction<'_>) -> rusqlite::Result<()> {
-        for (channel_id, Change { begun, is_sora, more, most, came }) in self.0 {
+        for (
+            channel_id,
+            Change {
+                begun,
+                is_sora,
+                more,
+                most,
+                came,
+            },
+        ) in self.0
+        {
             let channel_id = channel_id.as_str();
             if let Some((session_id, created_at)) = begun {
                 let sql = "INSERT OR REPLACE INTO sessions VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
-                run(to, sql, params![channel_id, session_id.as_str(), created_at.as_micros(), more, most, came, is_sora])?;
+                run(
+                    to,
+                    sql,
+                    params![
+                        channel_id,
+                        session_id.as_str(),
+                        created_at.as_micros(),
+                        more,
+                        most,
+                        came,
+                        is_sora
+                    ],
+                )?;
             } else {
                 let sql = "UPDATE sessions SET max_connections = max(max_connections, live + ?2), live = live + ?3,
                     total_connections = total_connections + ?4, is_sora = is_sora OR ?5 WHERE channel_id = ?1";

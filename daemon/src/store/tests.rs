@@ -13,7 +13,9 @@ use std::time::Duration;
 use soramode_core::effect::Record;
 use soramode_core::gate::Gate;
 use soramode_core::input::{Host, Input, SocketId, SoraInput, Ticket, Timestamp, Tried};
-use soramode_core::snapshot::{Clustering, Seed, Settings, Snapshot, SoraSettings, Stored, Webhook};
+use soramode_core::snapshot::{
+    Clustering, Seed, Settings, Snapshot, SoraSettings, Stored, Webhook,
+};
 use soramode_protocol::decision::{Connect, Disconnect, Lifetime};
 use soramode_protocol::event::{Event, EventKind, EventType};
 use soramode_protocol::id::{EventId, LogId, NodeName};
@@ -39,7 +41,14 @@ fn opened(folder: &Path, boot_id: Option<&str>) -> Opened {
 
 fn try_open(folder: &Path, boot_id: Option<&str>) -> Result<Opened, OpenError> {
     let log_id = LogId::generate([7; 16]);
-    open(folder, Newcomer { keep_events: KEEP, log_id: &log_id, boot_id })
+    open(
+        folder,
+        Newcomer {
+            keep_events: KEEP,
+            log_id: &log_id,
+            boot_id,
+        },
+    )
 }
 
 fn settings() -> Settings {
@@ -54,23 +63,54 @@ fn settings() -> Settings {
         socket_grace: Duration::from_secs(30),
         assume_complete: false,
         sora: SoraSettings::default(),
-        storage: Storage { state: StorageState::Ok, path: None },
-        webhooks: vec![Webhook { url: "http://a/?b".to_owned(), endpoint: "http://a/".to_owned(), types: EventType::ALL.to_vec() }],
+        storage: Storage {
+            state: StorageState::Ok,
+            path: None,
+        },
+        webhooks: vec![Webhook {
+            url: "http://a/?b".to_owned(),
+            endpoint: "http://a/".to_owned(),
+            types: EventType::ALL.to_vec(),
+        }],
     }
 }
 
 impl Dice {
     fn input(&mut self) -> Input {
-        let ticket = Ticket { socket: SocketId(1 + self.roll(3)), serial: 1 };
-        let (channel, connection) = (["spam", "egg", "ハム"][usize::try_from(self.roll(3)).unwrap()], format!("c{}", self.roll(12)));
+        let ticket = Ticket {
+            socket: SocketId(1 + self.roll(3)),
+            serial: 1,
+        };
+        let (channel, connection) = (
+            ["spam", "egg", "ハム"][usize::try_from(self.roll(3)).unwrap()],
+            format!("c{}", self.roll(12)),
+        );
         let (channel_id, connection_id) = (channel.parse().unwrap(), connection.parse().unwrap());
         let session_id = format!("{}-{channel}", self.roll(2)).parse().unwrap();
-        let ask = |request| Input::Ask { ticket, actor: "uid:0(root)".into(), request };
-        let client_id = if self.roll(3) == 0 { Some("alice'; --".parse().unwrap()) } else { None };
+        let ask = |request| Input::Ask {
+            ticket,
+            actor: "uid:0(root)".into(),
+            request,
+        };
+        let client_id = if self.roll(3) == 0 {
+            Some("alice'; --".parse().unwrap())
+        } else {
+            None
+        };
         match self.roll(20) {
             0..5 => {
-                let lifetime = if self.roll(2) == 0 { Lifetime::Socket } else { Lifetime::Explicit };
-                ask(GateRequest::Connect(Connect { channel_id, connection_id: Some(connection_id), client_id, lifetime, hops: 0 }))
+                let lifetime = if self.roll(2) == 0 {
+                    Lifetime::Socket
+                } else {
+                    Lifetime::Explicit
+                };
+                ask(GateRequest::Connect(Connect {
+                    channel_id,
+                    connection_id: Some(connection_id),
+                    client_id,
+                    lifetime,
+                    hops: 0,
+                }))
             }
             5..9 => ask(GateRequest::Disconnect(Disconnect { connection_id })),
             9 => ask(GateRequest::ChangeMode(Box::new(ChangeMode {
@@ -82,14 +122,28 @@ impl Dice {
                 on_behalf_of: None,
             }))),
             10 => Input::Gone(ticket.socket),
-            11..14 => Input::Sora(SoraInput::Admit { ticket, channel_id, connection_id, client_id }),
-            14..16 => Input::Sora(SoraInput::ConnectionCreated { channel_id, session_id: Some(session_id), connection_id, client_id }),
+            11..14 => Input::Sora(SoraInput::Admit {
+                ticket,
+                channel_id,
+                connection_id,
+                client_id,
+            }),
+            14..16 => Input::Sora(SoraInput::ConnectionCreated {
+                channel_id,
+                session_id: Some(session_id),
+                connection_id,
+                client_id,
+            }),
             16..18 => Input::Sora(SoraInput::ConnectionDestroyed { connection_id }),
-            18 => Input::Sora(SoraInput::SessionDestroyed { channel_id, session_id }),
+            18 => Input::Sora(SoraInput::SessionDestroyed {
+                channel_id,
+                session_id,
+            }),
             _ => Input::Tried {
                 id: 1 + self.roll(40),
                 tried: Tried {
-                    status: [Some(200), Some(500), Some(410), None][usize::try_from(self.roll(4)).unwrap()],
+                    status: [Some(200), Some(500), Some(410), None]
+                        [usize::try_from(self.roll(4)).unwrap()],
                     retry_after: None,
                     problem: None,
                 },
@@ -99,8 +153,12 @@ impl Dice {
 }
 
 fn sorted(mut stored: Stored) -> Stored {
-    stored.sessions.sort_by(|one, other| one.channel_id.as_str().cmp(other.channel_id.as_str()));
-    stored.connections.sort_by(|one, other| one.connection_id.as_str().cmp(other.connection_id.as_str()));
+    stored
+        .sessions
+        .sort_by(|one, other| one.channel_id.as_str().cmp(other.channel_id.as_str()));
+    stored
+        .connections
+        .sort_by(|one, other| one.connection_id.as_str().cmp(other.connection_id.as_str()));
     stored
 }
 
@@ -115,9 +173,22 @@ struct Both {
 impl Both {
     /// A start: both must hold the same. Then some things happen, and the rest of them is lost.
     async fn start(&mut self, start: u8) {
-        let Opened { disk, stored, host, .. } = opened(self.folder.path(), BOOT);
-        assert_eq!((sorted(stored.clone()), host), (sorted(self.ledger.stored()), Host::Up), "start {start}");
-        let mut gate = Gate::restore(Snapshot { settings: settings(), started: self.now, stored }, Seed([start; 32]));
+        let Opened {
+            disk, stored, host, ..
+        } = opened(self.folder.path(), BOOT);
+        assert_eq!(
+            (sorted(stored.clone()), host),
+            (sorted(self.ledger.stored()), Host::Up),
+            "start {start}"
+        );
+        let mut gate = Gate::restore(
+            Snapshot {
+                settings: settings(),
+                started: self.now,
+                stored,
+            },
+            Seed([start; 32]),
+        );
         let mut records = gate.step(self.now, Input::Started(host)).records;
         for _ in 0..self.dice.roll(60) {
             let pause = Duration::from_millis(self.dice.roll(4_000));
@@ -141,8 +212,16 @@ impl Both {
 async fn the_database_holds_what_the_records_say_over_many_restarts() {
     for seed in 0..20 {
         let (folder, ledger) = (tempfile::tempdir().unwrap(), Ledger::new(Stored::default()));
-        let now = Timestamp { wall: Time::from_micros(1_795_377_600_000_000), boot: Duration::from_secs(1_000) };
-        let mut both = Both { folder, ledger, dice: Dice(seed), now };
+        let now = Timestamp {
+            wall: Time::from_micros(1_795_377_600_000_000),
+            boot: Duration::from_secs(1_000),
+        };
+        let mut both = Both {
+            folder,
+            ledger,
+            dice: Dice(seed),
+            now,
+        };
         for start in 0..8 {
             both.start(start).await;
         }
@@ -158,31 +237,57 @@ fn events(seqs: impl IntoIterator<Item = u64>) -> Vec<Record> {
         timestamp: Time::default(),
         node_name: std::sync::Arc::clone(&node_name),
     };
-    seqs.into_iter().map(|seq| Record::Event(event(seq))).collect()
+    seqs.into_iter()
+        .map(|seq| Record::Event(event(seq)))
+        .collect()
 }
 
 fn seqs(opened: &Opened, from: u64, until: u64, limit: usize) -> (Option<Gap>, Vec<u64>) {
     let found = opened.archive.read(from, until, limit).unwrap();
-    (found.gap, found.events.iter().map(|event| event.seq).collect())
+    (
+        found.gap,
+        found.events.iter().map(|event| event.seq).collect(),
+    )
 }
 
 #[tokio::test]
 async fn the_archive_reads_from_any_seq_and_says_what_is_gone() {
     let folder = tempfile::tempdir().unwrap();
     let opened = opened(folder.path(), BOOT);
-    assert_eq!((opened.archive.oldest_seq(), seqs(&opened, 1, 1, 10)), (None, (None, vec![])));
+    assert_eq!(
+        (opened.archive.oldest_seq(), seqs(&opened, 1, 1, 10)),
+        (None, (None, vec![]))
+    );
     opened.disk.commit(events(1..=3)).await.1.unwrap();
     opened.disk.commit(events(4..=9)).await.1.unwrap();
     assert_eq!(seqs(&opened, 1, 10, 100), (None, (1..=9).collect()));
     assert_eq!(seqs(&opened, 5, 10, 100), (None, (5..=9).collect()));
-    assert_eq!(seqs(&opened, 2, 10, 1), (None, vec![2, 3]), "what was committed together comes together");
+    assert_eq!(
+        seqs(&opened, 2, 10, 1),
+        (None, vec![2, 3]),
+        "what was committed together comes together"
+    );
     // So many are kept, and those that were committed with the oldest of them.
     for first in (10..).step_by(10).take(2_000) {
-        opened.disk.commit(events(first..first + 10)).await.1.unwrap();
+        opened
+            .disk
+            .commit(events(first..first + 10))
+            .await
+            .1
+            .unwrap();
     }
     assert_eq!(opened.archive.oldest_seq(), Some(10_010));
-    assert_eq!(seqs(&opened, 1, 20_010, 1).0, Some(Gap { from: 1, to: 10_009 }));
-    assert_eq!(seqs(&opened, 9_000, 20_010, 10).1, (10_010..10_020).collect::<Vec<u64>>());
+    assert_eq!(
+        seqs(&opened, 1, 20_010, 1).0,
+        Some(Gap {
+            from: 1,
+            to: 10_009
+        })
+    );
+    assert_eq!(
+        seqs(&opened, 9_000, 20_010, 10).1,
+        (10_010..10_020).collect::<Vec<u64>>()
+    );
     // A commit larger than a row.
     opened.disk.commit(events(20_010..=25_000)).await.1.unwrap();
     assert_eq!(seqs(&opened, 20_010, 25_001, 10_000).1.len(), 4_991);
@@ -205,19 +310,47 @@ async fn a_power_cut_skips_to_a_seq_that_was_never_used_and_a_kill_does_not() {
     }
     drop(first);
     let again = opened(killed.path(), BOOT);
-    assert_eq!((again.stored.next_seq, again.host, &again.log_id), (4, Host::Up, &log_id));
+    assert_eq!(
+        (again.stored.next_seq, again.host, &again.log_id),
+        (4, Host::Up, &log_id)
+    );
     let again = opened(after_power_cut.path(), Some("second"));
     assert_eq!((again.host, &again.log_id), (Host::Restarted, &log_id));
     let next = again.stored.next_seq;
     assert!(next > 1_000, "{next}");
     assert_eq!(seqs(&again, 2, next, 10), (None, vec![2, 3]));
-    assert_eq!(seqs(&again, 4, next, 10), (Some(Gap { from: 4, to: next - 1 }), vec![]));
+    assert_eq!(
+        seqs(&again, 4, next, 10),
+        (
+            Some(Gap {
+                from: 4,
+                to: next - 1
+            }),
+            vec![]
+        )
+    );
     again.disk.commit(events(next..=next)).await.1.unwrap();
-    assert_eq!(seqs(&again, 2, next + 1, 10), (None, vec![2, 3]), "not over the hole");
-    assert_eq!(seqs(&again, 4, next + 1, 10), (Some(Gap { from: 4, to: next - 1 }), vec![next]));
+    assert_eq!(
+        seqs(&again, 2, next + 1, 10),
+        (None, vec![2, 3]),
+        "not over the hole"
+    );
+    assert_eq!(
+        seqs(&again, 4, next + 1, 10),
+        (
+            Some(Gap {
+                from: 4,
+                to: next - 1
+            }),
+            vec![next]
+        )
+    );
     // Stopped in order, everything was on the disk: nothing is skipped.
     let stopped = opened(folder.path(), Some("second"));
-    assert_eq!((stopped.stored.next_seq, stopped.host), (4, Host::Restarted));
+    assert_eq!(
+        (stopped.stored.next_seq, stopped.host),
+        (4, Host::Restarted)
+    );
 }
 
 #[tokio::test]
@@ -225,7 +358,10 @@ async fn one_daemon_writes_a_state() {
     let folder = tempfile::tempdir().unwrap();
     let first = opened(folder.path(), BOOT);
     let refusal = try_open(folder.path(), BOOT).unwrap_err().to_string();
-    let who = format!("is in use by a running soramoded (pid {})", std::process::id());
+    let who = format!(
+        "is in use by a running soramoded (pid {})",
+        std::process::id()
+    );
     let expected = format!("the state in {} {who}", folder.path().display());
     assert_eq!(refusal, expected);
     drop(first);
@@ -249,18 +385,37 @@ async fn the_write_ahead_log_begins_anew_however_much_is_written() {
     // A page has 4 KiB and a head of 24 bytes.
     let most = usize::try_from(PAGES_MAX).unwrap() * (4_096 + 24);
     for commit in 0..2 * most / WRITTEN_AT_ONCE {
-        disk.commit(vec![Record::Mode(Box::new(mode.clone()))]).await.1.unwrap();
-        let length = fs::metadata(folder.path().join("soramode.db-wal")).unwrap().len();
-        assert!(length <= u64::try_from(most + 2 * WRITTEN_AT_ONCE).unwrap(), "{length} bytes after {commit} commits");
+        disk.commit(vec![Record::Mode(Box::new(mode.clone()))])
+            .await
+            .1
+            .unwrap();
+        let length = fs::metadata(folder.path().join("soramode.db-wal"))
+            .unwrap()
+            .len();
+        assert!(
+            length <= u64::try_from(most + 2 * WRITTEN_AT_ONCE).unwrap(),
+            "{length} bytes after {commit} commits"
+        );
     }
 }
 
 /// What is in the folder, but for the lock, what `SQLite` shares between processes, and files in which there is nothing.
 fn contents(folder: &Path) -> Vec<(std::ffi::OsString, Vec<u8>)> {
-    let files = fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+    let files = fs::read_dir(folder)
+        .unwrap()
+        .map(|file| file.unwrap().path());
     let mut contents: Vec<_> = files
-        .filter(|path| !["lock", "db-shm"].iter().any(|end| path.extension().is_some_and(|extension| extension == *end)))
-        .map(|path| (path.file_name().unwrap().to_owned(), fs::read(&path).unwrap()))
+        .filter(|path| {
+            !["lock", "db-shm"]
+                .iter()
+                .any(|end| path.extension().is_some_and(|extension| extension == *end))
+        })
+        .map(|path| {
+            (
+                path.file_name().unwrap().to_owned(),
+                fs::read(&path).unwrap(),
+            )
+        })
         .filter(|(_, bytes)| !bytes.is_empty())
         .collect();
     contents.sort();
@@ -271,8 +426,18 @@ fn contents(folder: &Path) -> Vec<(std::ffi::OsString, Vec<u8>)> {
 async fn spoiled(spoil: impl FnOnce(&Path)) -> String {
     let folder = tempfile::tempdir().unwrap();
     let Opened { disk, stored, .. } = opened(folder.path(), BOOT);
-    let now = Timestamp { wall: Time::from_micros(0), boot: Duration::from_secs(1) };
-    let mut gate = Gate::restore(Snapshot { settings: settings(), started: now, stored }, Seed([1; 32]));
+    let now = Timestamp {
+        wall: Time::from_micros(0),
+        boot: Duration::from_secs(1),
+    };
+    let mut gate = Gate::restore(
+        Snapshot {
+            settings: settings(),
+            started: now,
+            stored,
+        },
+        Seed([1; 32]),
+    );
     let mut dice = Dice(1);
     let mut records = gate.step(now, Input::Started(Host::Up)).records;
     records.extend((0..300).flat_map(|_| gate.step(now, dice.input()).records));
@@ -280,29 +445,68 @@ async fn spoiled(spoil: impl FnOnce(&Path)) -> String {
     drop(disk);
     spoil(&database(folder.path()));
     let before = contents(folder.path());
-    let Err(OpenError::Unusable(refusal)) = try_open(folder.path(), BOOT) else { panic!("it can be used") };
+    let Err(OpenError::Unusable(refusal)) = try_open(folder.path(), BOOT) else {
+        panic!("it can be used")
+    };
     let told = format!("{refusal}. {}", refusal.hint());
     let checked = check(folder.path()).unwrap_err();
-    assert_eq!(checked.to_string().split('(').next(), refusal.to_string().split('(').next());
-    assert!(!checked.hint().contains("--check-state"), "{}", checked.hint());
-    assert!(contents(folder.path()) == before, "the state was touched: {told}");
+    assert_eq!(
+        checked.to_string().split('(').next(),
+        refusal.to_string().split('(').next()
+    );
+    assert!(
+        !checked.hint().contains("--check-state"),
+        "{}",
+        checked.hint()
+    );
+    assert!(
+        contents(folder.path()) == before,
+        "the state was touched: {told}"
+    );
     told.replace(folder.path().to_str().unwrap(), "")
 }
 
 fn sql(path: &Path, sql: &str) {
-    rusqlite::Connection::open(path).unwrap().execute_batch(sql).unwrap();
+    rusqlite::Connection::open(path)
+        .unwrap()
+        .execute_batch(sql)
+        .unwrap();
 }
 
 #[tokio::test]
 async fn what_cannot_be_used_is_named_and_left_untouched() {
     let told = spoiled(|path| sql(path, "PRAGMA user_version = 99")).await;
-    let newer = format!("the state in  cannot be used: a newer soramoded wrote it (schema 99, this one knows up to {}). ", schema::SCHEMA);
-    assert!(told.starts_with(&newer) && told.contains("soramode.db, soramode.db-wal and soramode.db-shm"), "{told}");
+    let newer = format!(
+        "the state in  cannot be used: a newer soramoded wrote it (schema 99, this one knows up to {}). ",
+        schema::SCHEMA
+    );
+    assert!(
+        told.starts_with(&newer)
+            && told.contains("soramode.db, soramode.db-wal and soramode.db-shm"),
+        "{told}"
+    );
     let told = spoiled(|path| sql(path, "PRAGMA application_id = 1")).await;
-    assert!(told.contains("soramode.db is another program's database"), "{told}");
+    assert!(
+        told.contains("soramode.db is another program's database"),
+        "{told}"
+    );
     for (what, spoil) in [
-        ("no database", Box::new(|path: &Path| fs::write(path, "a".repeat(4_096)).unwrap()) as Box<dyn FnOnce(&Path)>),
-        ("cut short", Box::new(|path: &Path| fs::OpenOptions::new().write(true).open(path).unwrap().set_len(9_000).unwrap())),
+        (
+            "no database",
+            Box::new(|path: &Path| fs::write(path, "a".repeat(4_096)).unwrap())
+                as Box<dyn FnOnce(&Path)>,
+        ),
+        (
+            "cut short",
+            Box::new(|path: &Path| {
+                fs::OpenOptions::new()
+                    .write(true)
+                    .open(path)
+                    .unwrap()
+                    .set_len(9_000)
+                    .unwrap();
+            }),
+        ),
         (
             "overwritten",
             Box::new(|path: &Path| {
@@ -311,28 +515,52 @@ async fn what_cannot_be_used_is_named_and_left_untouched() {
                 fs::write(path, bytes).unwrap();
             }),
         ),
-        ("an id that is none", Box::new(|path: &Path| sql(path, "INSERT INTO connections VALUES ('', 'spam', NULL, 0, 1, 0, 0)"))),
+        (
+            "an id that is none",
+            Box::new(|path: &Path| {
+                sql(
+                    path,
+                    "INSERT INTO connections VALUES ('', 'spam', NULL, 0, 1, 0, 0)",
+                );
+            }),
+        ),
         (
             "a generation that nothing can come after",
             Box::new(|path: &Path| {
-                sql(path, "UPDATE facts SET value = json_set(value, '$.generation', 9007199254740992) WHERE name = 'mode'");
+                sql(
+                    path,
+                    "UPDATE facts SET value = json_set(value, '$.generation', 9007199254740992) WHERE name = 'mode'",
+                );
             }),
         ),
-        ("a mode that is none", Box::new(|path: &Path| sql(path, "UPDATE facts SET value = '{}' WHERE name = 'mode'"))),
+        (
+            "a mode that is none",
+            Box::new(|path: &Path| sql(path, "UPDATE facts SET value = '{}' WHERE name = 'mode'")),
+        ),
     ] {
         let told = spoiled(spoil).await;
-        assert!(told.contains("it is damaged (") && told.contains("--check-state"), "{what}: {told}");
+        assert!(
+            told.contains("it is damaged (") && told.contains("--check-state"),
+            "{what}: {told}"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_check_says_what_a_state_holds_also_while_it_is_written() {
     let folder = tempfile::tempdir().unwrap();
-    assert!(check(folder.path()).unwrap().ends_with("soramode.db: not there yet\n"));
+    assert!(
+        check(folder.path())
+            .unwrap()
+            .ends_with("soramode.db: not there yet\n")
+    );
     let Opened { disk, .. } = opened(folder.path(), BOOT);
     disk.commit(events(1..=3)).await.1.unwrap();
     let told = check(folder.path()).unwrap();
-    assert!(told.contains("soramode.db: sound\n") && told.contains("\nevents        1 to 3\n"), "{told}");
+    assert!(
+        told.contains("soramode.db: sound\n") && told.contains("\nevents        1 to 3\n"),
+        "{told}"
+    );
 }
 
 /// What each schema's state is read as stands beside it; `SORAMODE_REWRITE=1` writes that of a new one.
@@ -341,12 +569,23 @@ async fn every_schema_that_there_was_is_still_read() {
     let states = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/state");
     let mut schemas = 0;
     for schema in 1.. {
-        let Ok(dump) = fs::read_to_string(states.join(format!("{schema}.sql"))) else { break };
+        let Ok(dump) = fs::read_to_string(states.join(format!("{schema}.sql"))) else {
+            break;
+        };
         schemas += 1;
         let folder = tempfile::tempdir().unwrap();
         sql(&database(folder.path()), &dump);
-        let Opened { stored, log_id, archive, host, .. } = opened(folder.path(), BOOT);
-        let read = format!("{:#?}\n", (stored, log_id, host, archive.read(1, 100, 100).unwrap()));
+        let Opened {
+            stored,
+            log_id,
+            archive,
+            host,
+            ..
+        } = opened(folder.path(), BOOT);
+        let read = format!(
+            "{:#?}\n",
+            (stored, log_id, host, archive.read(1, 100, 100).unwrap())
+        );
         let expected = states.join(format!("{schema}.txt"));
         if std::env::var_os("SORAMODE_REWRITE").is_some() && !expected.exists() {
             fs::write(&expected, &read).unwrap();
@@ -354,5 +593,10 @@ async fn every_schema_that_there_was_is_still_read() {
         assert_eq!(read, fs::read_to_string(expected).unwrap(), "{schema}");
         assert!(check(folder.path()).unwrap().contains("sound"));
     }
-    assert_eq!(schemas, schema::SCHEMA, "each schema needs a state of its own in {}", states.display());
+    assert_eq!(
+        schemas,
+        schema::SCHEMA,
+        "each schema needs a state of its own in {}",
+        states.display()
+    );
 }

@@ -90,7 +90,9 @@ pub enum Trouble {
 impl Trouble {
     fn hint(&self, folder: &Path) -> String {
         let quoted = folder.maybe_quote();
-        let files = format!("move soramode.db, soramode.db-wal and soramode.db-shm out of {quoted}, all three");
+        let files = format!(
+            "move soramode.db, soramode.db-wal and soramode.db-shm out of {quoted}, all three"
+        );
         match self {
             Self::Newer(_) => {
                 format!(
@@ -109,20 +111,33 @@ impl Trouble {
             }
             Self::Database(error) => match error.sqlite_error_code() {
                 // SQLite's word for it also where a file cannot be made longer.
-                Some(ErrorCode::SystemIoFailure) => "Free disk space, or repair the disk, and restart soramoded".to_owned(),
+                Some(ErrorCode::SystemIoFailure) => {
+                    "Free disk space, or repair the disk, and restart soramoded".to_owned()
+                }
                 _ => accessible(),
             },
             Self::Full(_) => FREE_SPACE.to_owned(),
             Self::Locked(_) => {
-                format!("Find that process with: fuser -v {}. End it, and restart soramoded", database(folder).maybe_quote())
+                format!(
+                    "Find that process with: fuser -v {}. End it, and restart soramoded",
+                    database(folder).maybe_quote()
+                )
             }
-            Self::FolderOfAnother(_) => "Pass a --state-dir that soramoded creates itself, or run soramoded as that user".to_owned(),
+            Self::FolderOfAnother(_) => {
+                "Pass a --state-dir that soramoded creates itself, or run soramoded as that user"
+                    .to_owned()
+            }
             Self::FolderForOthers(_) => {
                 format!("Run: chmod go-w {quoted}. Then restart soramoded")
             }
             Self::NotFolder => "Move that file away, and restart soramoded".to_owned(),
-            Self::NotPlain(path) => format!("Move {} away, and restart soramoded", path.maybe_quote()),
-            Self::System { error, .. } if [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded].contains(&error.kind()) => {
+            Self::NotPlain(path) => {
+                format!("Move {} away, and restart soramoded", path.maybe_quote())
+            }
+            Self::System { error, .. }
+                if [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded]
+                    .contains(&error.kind()) =>
+            {
                 FREE_SPACE.to_owned()
             }
             Self::System { error, .. } if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
@@ -134,7 +149,11 @@ impl Trouble {
 
     /// The same problem in the words of `--check-state`, which names no further check.
     pub(super) fn after_check(self) -> Self {
-        if let Self::Damaged(error) = self { Self::Inconsistent(error.to_string()) } else { self }
+        if let Self::Damaged(error) = self {
+            Self::Inconsistent(error.to_string())
+        } else {
+            self
+        }
     }
 }
 
@@ -146,14 +165,18 @@ const FREE_SPACE: &str = "Free disk space, and restart soramoded";
 
 fn accessible() -> String {
     let uid = rustix::process::geteuid().as_raw();
-    format!("Give soramoded's user (uid {uid}) read and write access to the state, and restart soramoded")
+    format!(
+        "Give soramoded's user (uid {uid}) read and write access to the state, and restart soramoded"
+    )
 }
 
 impl From<rusqlite::Error> for Trouble {
     fn from(error: rusqlite::Error) -> Self {
         match error.sqlite_error_code() {
             // None: a value that is no mode, no id or no JSON.
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) | None => Self::Damaged(error),
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) | None => {
+                Self::Damaged(error)
+            }
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Locked(error),
             Some(ErrorCode::DiskFull) => Self::Full(error),
             Some(_) => Self::Database(error),
@@ -165,6 +188,10 @@ impl From<rusqlite::Error> for Trouble {
 pub(super) fn on<E: Into<io::Error>>(what: &'static str) -> impl FnOnce(E) -> Trouble {
     move |error| {
         let error = error.into();
-        if error.kind() == io::ErrorKind::NotADirectory { Trouble::NotFolder } else { Trouble::System { what, error } }
+        if error.kind() == io::ErrorKind::NotADirectory {
+            Trouble::NotFolder
+        } else {
+            Trouble::System { what, error }
+        }
     }
 }

@@ -78,12 +78,26 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Of a database that has been brought to its schema, over a connection that waits for the disk. No event has this seq or a later one.
-    pub(super) fn new(mut connection: Connection, next_seq: u64, keep_events: u64) -> rusqlite::Result<Self> {
+    pub(super) fn new(
+        mut connection: Connection,
+        next_seq: u64,
+        keep_events: u64,
+    ) -> rusqlite::Result<Self> {
         prepare(&mut connection)?;
         let reserved_seq = Fact::ReservedSeq.read(&connection)?.unwrap_or(0);
         let oldest_row = oldest_row(&connection)?;
-        let place = Place { last_seq: next_seq - 1, reserved_seq, oldest_row };
-        let writer = Self { connection, place, keep_events, oldest: Oldest::default(), safe_from: Fault::PowerCut };
+        let place = Place {
+            last_seq: next_seq - 1,
+            reserved_seq,
+            oldest_row,
+        };
+        let writer = Self {
+            connection,
+            place,
+            keep_events,
+            oldest: Oldest::default(),
+            safe_from: Fault::PowerCut,
+        };
         writer.tell_oldest();
         Ok(writer)
     }
@@ -102,12 +116,21 @@ impl Writer {
 
     /// What a commit of these must be safe from.
     pub(super) fn fault(&self, records: &[Record]) -> Fault {
-        let is_for_ever = self.last_seq(records) >= self.place.reserved_seq || records.iter().any(must_reach_the_disk);
-        if is_for_ever { Fault::PowerCut } else { Fault::Kill }
+        let is_for_ever = self.last_seq(records) >= self.place.reserved_seq
+            || records.iter().any(must_reach_the_disk);
+        if is_for_ever {
+            Fault::PowerCut
+        } else {
+            Fault::Kill
+        }
     }
 
     fn last_seq(&self, records: &[Record]) -> u64 {
-        records.iter().filter_map(Record::event).next_back().map_or(self.place.last_seq, |event| event.seq)
+        records
+            .iter()
+            .filter_map(Record::event)
+            .next_back()
+            .map_or(self.place.last_seq, |event| event.seq)
     }
 
     /// Pages in the write-ahead log, copied or not.
@@ -125,7 +148,8 @@ impl Writer {
     pub(super) fn close(mut self) -> rusqlite::Result<()> {
         self.be_safe_from(Fault::PowerCut)?;
         Fact::IsClosed.write(&self.connection, true)?;
-        self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+        self.connection
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
     }
 
     /// Commits records, all or none. What must be safe from a power cut waits for the disk, and everything before it with it.
@@ -133,8 +157,13 @@ impl Writer {
         let last_seq = self.last_seq(records);
         let reserves = last_seq >= self.place.reserved_seq;
         self.be_safe_from(fault)?;
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let mut place = Place { last_seq, ..self.place };
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut place = Place {
+            last_seq,
+            ..self.place
+        };
         if reserves {
             place.reserved_seq = last_seq + last_seq.clamp(RESERVED_SEQS_MIN, RESERVED_SEQS_MAX);
             Fact::ReservedSeq.write(&transaction, place.reserved_seq)?;
@@ -147,7 +176,10 @@ impl Writer {
         write_log(&transaction, records)?;
         match place.oldest_row {
             Some((_, ends)) if last_seq.saturating_sub(ends) < self.keep_events => {}
-            _ => place.oldest_row = remove_oldest(&transaction, last_seq.saturating_sub(self.keep_events))?,
+            _ => {
+                place.oldest_row =
+                    remove_oldest(&transaction, last_seq.saturating_sub(self.keep_events))?;
+            }
         }
         transaction.commit()?;
         self.place = place;
@@ -161,7 +193,8 @@ impl Writer {
     }
 
     fn tell_oldest(&self) {
-        self.oldest.set(self.place.oldest_row.map(|(first, _)| first));
+        self.oldest
+            .set(self.place.oldest_row.map(|(first, _)| first));
     }
 
     /// The setting may change between transactions only.
@@ -171,7 +204,8 @@ impl Writer {
                 Fault::Kill => "NORMAL",
                 Fault::PowerCut => "FULL",
             };
-            self.connection.pragma_update(None, "synchronous", synchronous)?;
+            self.connection
+                .pragma_update(None, "synchronous", synchronous)?;
             self.safe_from = fault;
         }
         Ok(())
@@ -209,27 +243,56 @@ fn must_reach_the_disk(record: &Record) -> bool {
     }
 }
 
-fn write<'a>(to: &Transaction<'_>, record: &'a Record, tally: &mut Tally<'a>) -> rusqlite::Result<()> {
+fn write<'a>(
+    to: &Transaction<'_>,
+    record: &'a Record,
+    tally: &mut Tally<'a>,
+) -> rusqlite::Result<()> {
     match record {
         Record::Event(event) => write_event(to, event, tally),
-        Record::Pending { channel_id, connection_id, client_id, created_at } => {
+        Record::Pending {
+            channel_id,
+            connection_id,
+            client_id,
+            created_at,
+        } => {
             let sql = "INSERT INTO connections VALUES (?1, ?2, ?3, ?4, FALSE, TRUE, FALSE)";
             let client_id = client_id.as_ref().map(ClientId::as_str);
-            run(to, sql, params![connection_id.as_str(), channel_id.as_str(), client_id, created_at.as_micros()])
+            run(
+                to,
+                sql,
+                params![
+                    connection_id.as_str(),
+                    channel_id.as_str(),
+                    client_id,
+                    created_at.as_micros()
+                ],
+            )
         }
-        Record::PendingOver(connection_id) => remove_connection(to, connection_id.as_str()).map(drop),
-        Record::BoundTo { connection_id, socket } => {
-            run(to, "UPDATE connections SET is_bound = ?2 WHERE connection_id = ?1", params![connection_id.as_str(), socket.is_some()])
+        Record::PendingOver(connection_id) => {
+            remove_connection(to, connection_id.as_str()).map(drop)
         }
-        Record::OfSora(connection_id) => {
-            run(to, "UPDATE connections SET is_sora = TRUE WHERE connection_id = ?1", params![connection_id.as_str()])
-        }
+        Record::BoundTo {
+            connection_id,
+            socket,
+        } => run(
+            to,
+            "UPDATE connections SET is_bound = ?2 WHERE connection_id = ?1",
+            params![connection_id.as_str(), socket.is_some()],
+        ),
+        Record::OfSora(connection_id) => run(
+            to,
+            "UPDATE connections SET is_sora = TRUE WHERE connection_id = ?1",
+            params![connection_id.as_str()],
+        ),
         Record::SessionOfSora(channel_id) => {
             tally.session_is_of_sora(channel_id);
             Ok(())
         }
         Record::Mode(state) => {
-            let before = Fact::Mode.read::<String>(to)?.and_then(|json| serde_json::from_str::<ModeState>(&json).ok());
+            let before = Fact::Mode
+                .read::<String>(to)?
+                .and_then(|json| serde_json::from_str::<ModeState>(&json).ok());
             if let Some(change) = before.and_then(|before| start_change(&before, state)) {
                 write_change(to, &change)?;
             }
@@ -241,32 +304,71 @@ fn write<'a>(to: &Transaction<'_>, record: &'a Record, tally: &mut Tally<'a>) ->
             Fact::ExpiresAtBoot.write(to, micros)
         }
         Record::Delivery(delivery) => write_delivery(to, delivery),
-        Record::DeliveryForgotten(id) => run(to, "DELETE FROM deliveries WHERE id = ?1", params![id]),
+        Record::DeliveryForgotten(id) => {
+            run(to, "DELETE FROM deliveries WHERE id = ?1", params![id])
+        }
         Record::Member(member) => Fact::Member.write(to, membership::to_json(*member)),
         Record::Etcd(known) => Fact::Etcd.write(to, membership::known_to_json(known)),
-        Record::Claimed { channel_id, token } => {
-            run(to, "INSERT OR REPLACE INTO claims VALUES (?1, ?2)", params![channel_id.as_str(), token.0])
-        }
-        Record::Unclaimed(channel_id) => run(to, "DELETE FROM claims WHERE channel_id = ?1", params![channel_id.as_str()]),
+        Record::Claimed { channel_id, token } => run(
+            to,
+            "INSERT OR REPLACE INTO claims VALUES (?1, ?2)",
+            params![channel_id.as_str(), token.0],
+        ),
+        Record::Unclaimed(channel_id) => run(
+            to,
+            "DELETE FROM claims WHERE channel_id = ?1",
+            params![channel_id.as_str()],
+        ),
         Record::VanishedHeld(is_held) => Fact::IsVanishedHeld.write(to, is_held),
     }
 }
 
-fn write_event<'a>(to: &Transaction<'_>, event: &'a Event, tally: &mut Tally<'a>) -> rusqlite::Result<()> {
+fn write_event<'a>(
+    to: &Transaction<'_>,
+    event: &'a Event,
+    tally: &mut Tally<'a>,
+) -> rusqlite::Result<()> {
     match &event.kind {
-        EventKind::SessionCreated { channel_id, session_id, created_time, .. } => {
+        EventKind::SessionCreated {
+            channel_id,
+            session_id,
+            created_time,
+            ..
+        } => {
             tally.session_began(channel_id, session_id, *created_time);
             Ok(())
         }
-        EventKind::SessionDestroyed { channel_id, session_id, .. } => tally.session_ended(to, channel_id, session_id),
-        EventKind::ConnectionCreated { channel_id, connection_id, client_id, .. } => {
+        EventKind::SessionDestroyed {
+            channel_id,
+            session_id,
+            ..
+        } => tally.session_ended(to, channel_id, session_id),
+        EventKind::ConnectionCreated {
+            channel_id,
+            connection_id,
+            client_id,
+            ..
+        } => {
             tally.connection_came(channel_id);
             let sql = "INSERT INTO connections VALUES (?1, ?2, ?3, ?4, TRUE, FALSE, FALSE)
                 ON CONFLICT DO UPDATE SET is_live = TRUE, created_at = excluded.created_at";
             let client_id = client_id.as_ref().map(ClientId::as_str);
-            run(to, sql, params![connection_id.as_str(), channel_id.as_str(), client_id, event.timestamp.as_micros()])
+            run(
+                to,
+                sql,
+                params![
+                    connection_id.as_str(),
+                    channel_id.as_str(),
+                    client_id,
+                    event.timestamp.as_micros()
+                ],
+            )
         }
-        EventKind::ConnectionDestroyed { channel_id, connection_id, .. } => {
+        EventKind::ConnectionDestroyed {
+            channel_id,
+            connection_id,
+            ..
+        } => {
             // Of one that was pending there has been word, and it was not counted.
             if remove_connection(to, connection_id.as_str())? {
                 tally.connection_went(channel_id);
@@ -274,7 +376,10 @@ fn write_event<'a>(to: &Transaction<'_>, event: &'a Event, tally: &mut Tally<'a>
             Ok(())
         }
         EventKind::ModeChanged(change) => {
-            let change = DatedModeChange { timestamp: event.timestamp, change: change.as_ref().clone() };
+            let change = DatedModeChange {
+                timestamp: event.timestamp,
+                change: change.as_ref().clone(),
+            };
             Fact::Mode.write(to, json(&change.state())?)?;
             write_change(to, &change)
         }
@@ -314,21 +419,39 @@ fn write_delivery(to: &Transaction<'_>, it: &StoredDelivery) -> rusqlite::Result
 }
 
 fn write_change(to: &Transaction<'_>, change: &DatedModeChange) -> rusqlite::Result<()> {
-    run(to, "INSERT OR REPLACE INTO mode_changes VALUES (?1, ?2)", params![change.change.generation, json(change)?])?;
+    run(
+        to,
+        "INSERT OR REPLACE INTO mode_changes VALUES (?1, ?2)",
+        params![change.change.generation, json(change)?],
+    )?;
     // Each change has the next generation.
-    let surplus = change.change.generation.saturating_sub(u64::try_from(MODE_CHANGES_KEPT).unwrap_or(u64::MAX));
-    run(to, "DELETE FROM mode_changes WHERE generation <= ?1", params![surplus])
+    let surplus = change
+        .change
+        .generation
+        .saturating_sub(u64::try_from(MODE_CHANGES_KEPT).unwrap_or(u64::MAX));
+    run(
+        to,
+        "DELETE FROM mode_changes WHERE generation <= ?1",
+        params![surplus],
+    )
 }
 
 fn remove_connection(to: &Transaction<'_>, connection_id: &str) -> rusqlite::Result<bool> {
-    Ok(to.prepare_cached("DELETE FROM connections WHERE connection_id = ?1")?.execute([connection_id])? > 0)
+    Ok(to
+        .prepare_cached("DELETE FROM connections WHERE connection_id = ?1")?
+        .execute([connection_id])?
+        > 0)
 }
 
 fn write_log(to: &Transaction<'_>, records: &[Record]) -> rusqlite::Result<()> {
     let events: Vec<&Event> = records.iter().filter_map(Record::event).collect();
     for row in events.chunks(EVENTS_PER_ROW) {
         if let (Some(first), Some(last)) = (row.first(), row.last()) {
-            run(to, "INSERT INTO log VALUES (?1, ?2, ?3)", params![first.seq, last.seq, lines::pack(row).map_err(unwritable)?])?;
+            run(
+                to,
+                "INSERT INTO log VALUES (?1, ?2, ?3)",
+                params![first.seq, last.seq, lines::pack(row).map_err(unwritable)?],
+            )?;
         }
     }
     Ok(())
@@ -342,11 +465,18 @@ fn remove_oldest(to: &Transaction<'_>, until: u64) -> rusqlite::Result<Option<(u
 }
 
 fn oldest_row(connection: &Connection) -> rusqlite::Result<Option<(u64, u64)>> {
-    let mut statement = connection.prepare_cached("SELECT first_seq, last_seq FROM log ORDER BY first_seq LIMIT 1")?;
-    statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?))).optional()
+    let mut statement = connection
+        .prepare_cached("SELECT first_seq, last_seq FROM log ORDER BY first_seq LIMIT 1")?;
+    statement
+        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()
 }
 
-pub(super) fn run(to: &Transaction<'_>, sql: &str, params: impl rusqlite::Params) -> rusqlite::Result<()> {
+pub(super) fn run(
+    to: &Transaction<'_>,
+    sql: &str,
+    params: impl rusqlite::Params,
+) -> rusqlite::Result<()> {
     to.prepare_cached(sql)?.execute(params).map(drop)
 }
 
@@ -371,7 +501,13 @@ mod tests {
     fn what_is_owed_waits_for_the_disk_and_what_came_of_a_try_does_not() {
         let time = Time::from_micros(0);
         let node_name = Arc::new(NodeName::new("node-01").unwrap());
-        let event = Event { seq: 1, id: EventId::generate([0; 16]), kind: EventKind::SessionVanished, timestamp: time, node_name };
+        let event = Event {
+            seq: 1,
+            id: EventId::generate([0; 16]),
+            kind: EventKind::SessionVanished,
+            timestamp: time,
+            node_name,
+        };
         let owed = StoredDelivery {
             id: 1,
             url: "http://localhost/".to_owned(),
@@ -386,7 +522,12 @@ mod tests {
             status: None,
             problem: None,
         };
-        let tried = StoredDelivery { attempts: 1, state: DeliveryState::Succeeded, finished_at: Some(time), ..owed.clone() };
+        let tried = StoredDelivery {
+            attempts: 1,
+            state: DeliveryState::Succeeded,
+            finished_at: Some(time),
+            ..owed.clone()
+        };
         assert!(must_reach_the_disk(&Record::Delivery(Box::new(owed))));
         assert!(!must_reach_the_disk(&Record::Delivery(Box::new(tried))));
     }

@@ -6,7 +6,10 @@ use rustix::time::{ClockId, clock_gettime};
 
 pub(crate) fn boot() -> Duration {
     let time = clock_gettime(ClockId::Boottime);
-    Duration::new(u64::try_from(time.tv_sec).unwrap(), u32::try_from(time.tv_nsec).unwrap())
+    Duration::new(
+        u64::try_from(time.tv_sec).unwrap(),
+        u32::try_from(time.tv_nsec).unwrap(),
+    )
 }
 
 /// A clock that goes at another rate, as a machine's own may.

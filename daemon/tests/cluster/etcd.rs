@@ -57,9 +57,20 @@ impl Etcd {
         for (machine, host) in MEMBERS.into_iter().zip(FIRST_HOST..) {
             net.add(machine, host);
         }
-        let endpoints = (FIRST_HOST..).take(MEMBERS.len()).map(|host| format!("http://{}:2379", net.address(host))).collect();
-        let members = MEMBERS.into_iter().map(|name| Process::new(name, folder)).collect();
-        let mut etcd = Self { members, endpoints, is_false: Arc::default(), token: TOKEN };
+        let endpoints = (FIRST_HOST..)
+            .take(MEMBERS.len())
+            .map(|host| format!("http://{}:2379", net.address(host)))
+            .collect();
+        let members = MEMBERS
+            .into_iter()
+            .map(|name| Process::new(name, folder))
+            .collect();
+        let mut etcd = Self {
+            members,
+            endpoints,
+            is_false: Arc::default(),
+            token: TOKEN,
+        };
         for member in 0..MEMBERS.len() {
             etcd.start_member(net, folder, member);
         }
@@ -68,11 +79,27 @@ impl Etcd {
 
     pub(crate) fn start_member(&mut self, net: &Net, folder: &Path, member: usize) {
         let peer = |host: u8| format!("http://{}:2380", net.address(host));
-        let all: Vec<String> = MEMBERS.iter().zip(FIRST_HOST..).map(|(name, host)| format!("{name}={}", peer(host))).collect();
+        let all: Vec<String> = MEMBERS
+            .iter()
+            .zip(FIRST_HOST..)
+            .map(|(name, host)| format!("{name}={}", peer(host)))
+            .collect();
         let (name, host) = (MEMBERS[member], FIRST_HOST + u8::try_from(member).unwrap());
         let mut command = net.on(name, "etcd");
-        command.args(["--name", name, "--logger", "zap", "--log-outputs", "stderr", "--initial-cluster", &all.join(",")]);
-        command.args(["--initial-cluster-token", self.token]).arg("--data-dir").arg(data(folder, member, DATA));
+        command.args([
+            "--name",
+            name,
+            "--logger",
+            "zap",
+            "--log-outputs",
+            "stderr",
+            "--initial-cluster",
+            &all.join(","),
+        ]);
+        command
+            .args(["--initial-cluster-token", self.token])
+            .arg("--data-dir")
+            .arg(data(folder, member, DATA));
         for flag in ["--listen-client-urls", "--advertise-client-urls"] {
             command.args([flag, &self.endpoints[member]]);
         }
@@ -90,7 +117,10 @@ impl Etcd {
     pub(crate) fn keep_copy(&mut self, net: &Net, folder: &Path) {
         self.stop_all();
         for member in 0..MEMBERS.len() {
-            let copied = std::process::Command::new("cp").arg("-a").args([data(folder, member, DATA), data(folder, member, COPY)]).status();
+            let copied = std::process::Command::new("cp")
+                .arg("-a")
+                .args([data(folder, member, DATA), data(folder, member, COPY)])
+                .status();
             assert!(copied.unwrap().success());
         }
         self.start_all(net, folder);
@@ -106,7 +136,11 @@ impl Etcd {
                 std::fs::rename(data(folder, member, COPY), data(folder, member, DATA)).unwrap();
             }
         }
-        self.token = if content == Content::OtherCluster { OTHER_TOKEN } else { TOKEN };
+        self.token = if content == Content::OtherCluster {
+            OTHER_TOKEN
+        } else {
+            TOKEN
+        };
         self.start_all(net, folder);
     }
 
@@ -139,13 +173,21 @@ impl Etcd {
             "protocol_min": 1, "protocol_max": 1, "cluster_id": "another", "epoch": 1, "history_id": "another",
             "etcd_cluster_id": etcd_cluster_id,
         });
-        client.put(format!("{prefix}cfg"), configuration.to_string(), None).await.unwrap();
+        client
+            .put(format!("{prefix}cfg"), configuration.to_string(), None)
+            .await
+            .unwrap();
     }
 
     /// Which member leads, as soon as one that answers says so of itself.
     pub(crate) async fn leader(&self) -> usize {
         for member in (0..MEMBERS.len()).cycle().take(LEADER_TRIES) {
-            if timeout(TRY, is_leader(&self.endpoints[member])).await.ok().flatten() == Some(true) {
+            if timeout(TRY, is_leader(&self.endpoints[member]))
+                .await
+                .ok()
+                .flatten()
+                == Some(true)
+            {
                 return member;
             }
             tokio::time::sleep(TRY / 30).await;
@@ -160,7 +202,9 @@ async fn is_leader(endpoint: &str) -> Option<bool> {
 }
 
 async fn connect(endpoint: &str) -> Option<Client> {
-    let options = ConnectOptions::new().with_connect_timeout(TRY).with_require_leader(true);
+    let options = ConnectOptions::new()
+        .with_connect_timeout(TRY)
+        .with_require_leader(true);
     Client::connect([endpoint], Some(options)).await.ok()
 }
 
@@ -194,11 +238,26 @@ impl History {
     async fn watch_at(&self, endpoint: &str) -> Option<()> {
         self.is_true()?;
         let mut client = timeout(TRY, connect(endpoint)).await.ok().flatten()?;
-        let next = self.changes.lock().unwrap().keys().next_back().map_or(1, |last| last + 1);
-        let options = WatchOptions::new().with_prefix().with_start_revision(i64::try_from(next).unwrap());
-        let mut watch = timeout(TRY, client.watch(self.prefix.as_str(), Some(options))).await.ok()?.ok()?;
+        let next = self
+            .changes
+            .lock()
+            .unwrap()
+            .keys()
+            .next_back()
+            .map_or(1, |last| last + 1);
+        let options = WatchOptions::new()
+            .with_prefix()
+            .with_start_revision(i64::try_from(next).unwrap());
+        let mut watch = timeout(TRY, client.watch(self.prefix.as_str(), Some(options)))
+            .await
+            .ok()?
+            .ok()?;
         while let Ok(Ok(Some(heard))) = timeout(SILENCE_MAX, watch.message()).await {
-            assert_eq!(heard.compact_revision(), 0, "etcd forgot what happened: the suite must not compact");
+            assert_eq!(
+                heard.compact_revision(),
+                0,
+                "etcd forgot what happened: the suite must not compact"
+            );
             self.is_true()?;
             self.note(heard.events());
         }
@@ -215,9 +274,22 @@ impl History {
         for event in events {
             let kv = event.kv().unwrap();
             let revision = u64::try_from(kv.mod_revision()).unwrap();
-            let key = std::str::from_utf8(kv.key()).unwrap().strip_prefix(&self.prefix).unwrap();
-            let what = what(key, (event.event_type() == EventType::Put).then_some(kv.value()));
-            changes.entry(revision).or_default().extend(what.map(|what| Change { revision, seen: Some(seen), what }));
+            let key = std::str::from_utf8(kv.key())
+                .unwrap()
+                .strip_prefix(&self.prefix)
+                .unwrap();
+            let what = what(
+                key,
+                (event.event_type() == EventType::Put).then_some(kv.value()),
+            );
+            changes
+                .entry(revision)
+                .or_default()
+                .extend(what.map(|what| Change {
+                    revision,
+                    seen: Some(seen),
+                    what,
+                }));
         }
     }
 
@@ -227,17 +299,31 @@ impl History {
         let seen = || self.changes.lock().unwrap().keys().next_back().copied();
         for _ in 0..WHOLE_TRIES {
             if seen() >= Some(last) {
-                return self.changes.lock().unwrap().values().flatten().cloned().collect();
+                return self
+                    .changes
+                    .lock()
+                    .unwrap()
+                    .values()
+                    .flatten()
+                    .cloned()
+                    .collect();
             }
             tokio::time::sleep(TRY / 10).await;
         }
-        panic!("the watch of etcd is at revision {:?}, which is not {last}", seen());
+        panic!(
+            "the watch of etcd is at revision {:?}, which is not {last}",
+            seen()
+        );
     }
 
     /// Writes a key under the prefix; gives its revision.
     pub(crate) async fn write(&self, key: &str, value: &str) -> Option<u64> {
         for endpoint in self.endpoints.iter().cycle().take(WHOLE_TRIES) {
-            if let Some(revision) = timeout(TRY, self.write_at(endpoint, key, value)).await.ok().flatten() {
+            if let Some(revision) = timeout(TRY, self.write_at(endpoint, key, value))
+                .await
+                .ok()
+                .flatten()
+            {
                 return Some(revision);
             }
             // A member that starts refuses at once: without a pause all tries would be over before it listens.
@@ -247,8 +333,13 @@ impl History {
     }
 
     async fn write_at(&self, endpoint: &str, key: &str, value: &str) -> Option<u64> {
-        let put = connect(endpoint).await?.put(format!("{}{key}", self.prefix), value, None).await.ok()?;
-        put.header().and_then(|header| u64::try_from(header.revision()).ok())
+        let put = connect(endpoint)
+            .await?
+            .put(format!("{}{key}", self.prefix), value, None)
+            .await
+            .ok()?;
+        put.header()
+            .and_then(|header| u64::try_from(header.revision()).ok())
     }
 }
 
@@ -257,12 +348,20 @@ fn what(key: &str, value: Option<&[u8]>) -> Option<What> {
     match (kind, value) {
         ("c", Some(claim)) => {
             let claim: serde_json::Value = serde_json::from_slice(claim).unwrap();
-            Some(What::Claimed { channel: name.to_owned(), node: claim["node"].as_str().unwrap().to_owned() })
+            Some(What::Claimed {
+                channel: name.to_owned(),
+                node: claim["node"].as_str().unwrap().to_owned(),
+            })
         }
-        ("c", None) => Some(What::Freed { channel: name.to_owned() }),
+        ("c", None) => Some(What::Freed {
+            channel: name.to_owned(),
+        }),
         ("m", mode) => {
             let mode = mode.map(|mode| String::from_utf8(mode.to_vec()).unwrap());
-            Some(What::Mode { node: name.to_owned(), mode })
+            Some(What::Mode {
+                node: name.to_owned(),
+                mode,
+            })
         }
         _ => None,
     }

@@ -106,9 +106,12 @@ impl Kind {
             | Self::KillDaemon
             | Self::KillDaemonAndStartAtOnce
             | Self::CutNodeAndKillDaemon => Whose::Nodes,
-            Self::CutEtcd | Self::EtcdOneWay(_) | Self::StopLeader | Self::KillEtcd | Self::StopMajority | Self::KillMajority => {
-                Whose::Etcd
-            }
+            Self::CutEtcd
+            | Self::EtcdOneWay(_)
+            | Self::StopLeader
+            | Self::KillEtcd
+            | Self::StopMajority
+            | Self::KillMajority => Whose::Etcd,
             Self::BadLines | Self::LostClaims(..) => Whose::All,
         }
     }
@@ -129,13 +132,24 @@ impl Fault {
     /// The longest is past every deadline of the nodes, and its takeover too.
     pub(crate) fn draw(kind: Kind, dice: &mut Dice) -> Self {
         let target = usize::try_from(dice.roll(3)).unwrap();
-        let length = if dice.one_in(3) { 300 + dice.roll(3_000) } else { 3_000 + dice.roll(10_000) };
-        Self { kind, target, length: Duration::from_millis(length) }
+        let length = if dice.one_in(3) {
+            300 + dice.roll(3_000)
+        } else {
+            3_000 + dice.roll(10_000)
+        };
+        Self {
+            kind,
+            target,
+            length: Duration::from_millis(length),
+        }
     }
 
     /// Those that a takeover follows: longer than a lease and the right together.
     pub(crate) fn draw_long(kind: Kind, dice: &mut Dice) -> Self {
-        Self { length: Duration::from_millis(8_000 + dice.roll(2_000)), ..Self::draw(kind, dice) }
+        Self {
+            length: Duration::from_millis(8_000 + dice.roll(2_000)),
+            ..Self::draw(kind, dice)
+        }
     }
 
     /// Whether both do something to the same kind of machine, which could then not be put right one after the other.
@@ -149,7 +163,13 @@ impl Fault {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} {} for {:.1?}", self.kind, self.target + 1, self.length)
+        write!(
+            f,
+            "{:?} {} for {:.1?}",
+            self.kind,
+            self.target + 1,
+            self.length
+        )
     }
 }
 
@@ -203,11 +223,19 @@ impl Site<'_> {
             Kind::KillMajority => vec![self.kill_member(target), self.kill_member(next)],
             Kind::CutNodeAndKillDaemon => vec![self.cut(NODES[target]), self.kill_daemon(target)],
             Kind::LostClaims(content, beside) => self.lose_claims(content, (beside, target)).await,
-            Kind::BadLines => NODES.into_iter().chain(MEMBERS).map(|machine| self.lose(machine, Way::In, LOSS_PERCENT)).collect(),
+            Kind::BadLines => NODES
+                .into_iter()
+                .chain(MEMBERS)
+                .map(|machine| self.lose(machine, Way::In, LOSS_PERCENT))
+                .collect(),
         })
     }
 
-    async fn lose_claims(&mut self, content: Content, (beside, target): (Beside, usize)) -> Vec<Cure> {
+    async fn lose_claims(
+        &mut self,
+        content: Content,
+        (beside, target): (Beside, usize),
+    ) -> Vec<Cure> {
         if content == Content::Earlier {
             self.etcd.keep_copy(&self.net, self.folder);
             // Every node sees more than the copy has.
@@ -234,7 +262,12 @@ impl Site<'_> {
 
     /// Nobody may have ended by himself.
     pub(crate) fn check_all_run(&mut self) {
-        for process in self.daemons.processes.iter_mut().chain(&mut self.etcd.members) {
+        for process in self
+            .daemons
+            .processes
+            .iter_mut()
+            .chain(&mut self.etcd.members)
+        {
             process.check_runs();
         }
     }

@@ -38,7 +38,11 @@ impl Counts {
     }
 
     fn next_connection(&self) -> ConnectionId {
-        ConnectionId::new(&format!("connection-{}", self.connections.fetch_add(1, Ordering::Relaxed))).unwrap()
+        ConnectionId::new(&format!(
+            "connection-{}",
+            self.connections.fetch_add(1, Ordering::Relaxed)
+        ))
+        .unwrap()
     }
 }
 
@@ -62,7 +66,12 @@ pub(crate) async fn come_and_go(nodes: &Nodes, counts: &Counts, mut dice: Dice) 
 }
 
 /// Knocks at one node, and at where it is sent to; gives the node that let it in.
-pub(crate) async fn enter(nodes: &Nodes, counts: &Counts, channel: &ChannelId, first: usize) -> Option<(usize, ConnectionId)> {
+pub(crate) async fn enter(
+    nodes: &Nodes,
+    counts: &Counts,
+    channel: &ChannelId,
+    first: usize,
+) -> Option<(usize, ConnectionId)> {
     let mut node = first;
     for hops in 0..=REDIRECTS_MAX {
         let connection = counts.next_connection();
@@ -73,7 +82,10 @@ pub(crate) async fn enter(nodes: &Nodes, counts: &Counts, channel: &ChannelId, f
             }
             Knock::Elsewhere(name) => {
                 counts.redirects.fetch_add(1, Ordering::Relaxed);
-                node = NODES.iter().position(|it| *it == name).unwrap_or_else(|| panic!("redirected to {name}, which is no node"));
+                node = NODES
+                    .iter()
+                    .position(|it| *it == name)
+                    .unwrap_or_else(|| panic!("redirected to {name}, which is no node"));
             }
             Knock::Out(why) => {
                 *counts.outs.lock().unwrap().entry(why).or_default() += 1;
@@ -81,11 +93,21 @@ pub(crate) async fn enter(nodes: &Nodes, counts: &Counts, channel: &ChannelId, f
             }
         }
     }
-    *counts.outs.lock().unwrap().entry("redirected for ever".to_owned()).or_default() += 1;
+    *counts
+        .outs
+        .lock()
+        .unwrap()
+        .entry("redirected for ever".to_owned())
+        .or_default() += 1;
     None
 }
 
-async fn stay_for(nodes: &Nodes, node: usize, (channel, connection): (&ChannelId, &ConnectionId), time: Duration) {
+async fn stay_for(
+    nodes: &Nodes,
+    node: usize,
+    (channel, connection): (&ChannelId, &ConnectionId),
+    time: Duration,
+) {
     let end = tokio::time::Instant::now() + time;
     while tokio::time::Instant::now() < end && nodes.sfus[node].serves(channel, connection) {
         tokio::time::sleep(LOOK_EVERY).await;
@@ -97,7 +119,11 @@ pub(crate) async fn operate(nodes: &Nodes, mut dice: Dice) {
     loop {
         tokio::time::sleep(Duration::from_millis(2_000 + dice.roll(6_000))).await;
         let node = usize::try_from(dice.roll(3)).unwrap();
-        let mode = if dice.one_in(3) { SettableMode::BlockNewConnection } else { SettableMode::BlockNewSession };
+        let mode = if dice.one_in(3) {
+            SettableMode::BlockNewConnection
+        } else {
+            SettableMode::BlockNewSession
+        };
         nodes.change_mode(node, mode).await;
         tokio::time::sleep(Duration::from_millis(500 + dice.roll(5_000))).await;
         nodes.change_mode(node, SettableMode::Normal).await;

@@ -37,18 +37,36 @@ impl Way {
 }
 
 /// What the suite cannot do without: the command, and the Debian package that has it.
-const NEEDED: [(&str, &str); 4] = [("ip", "iproute2"), ("nft", "nftables"), ("etcd", "etcd-server"), ("faketime", "faketime")];
+const NEEDED: [(&str, &str); 4] = [
+    ("ip", "iproute2"),
+    ("nft", "nftables"),
+    ("etcd", "etcd-server"),
+    ("faketime", "faketime"),
+];
 
 /// Says loudly what is missing: a suite that skips itself would prove nothing.
 pub(crate) fn require() {
-    let missing: Vec<&str> = NEEDED.iter().filter(|(command, _)| !is_there(command)).map(|(_, package)| *package).collect();
-    assert!(missing.is_empty(), "the fault suite needs: apt-get install {}", missing.join(" "));
-    assert!(rustix::process::geteuid().is_root(), "the fault suite makes network namespaces: it needs root");
+    let missing: Vec<&str> = NEEDED
+        .iter()
+        .filter(|(command, _)| !is_there(command))
+        .map(|(_, package)| *package)
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "the fault suite needs: apt-get install {}",
+        missing.join(" ")
+    );
+    assert!(
+        rustix::process::geteuid().is_root(),
+        "the fault suite makes network namespaces: it needs root"
+    );
 }
 
 fn is_there(command: &str) -> bool {
     let folders = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&folders).chain(["/usr/sbin".into(), "/sbin".into()]).any(|folder| folder.join(command).is_file())
+    std::env::split_paths(&folders)
+        .chain(["/usr/sbin".into(), "/sbin".into()])
+        .any(|folder| folder.join(command).is_file())
 }
 
 /// The bridge, and the machines on it.
@@ -62,10 +80,20 @@ impl Net {
     /// Names carry this process's id, so that nothing of another run is touched; a killed run with the same id may have left its own.
     pub(crate) fn new() -> Self {
         let id = std::process::id();
-        let net = Self { tag: format!("smx{}", id % 1_000_000), subnet: u8::try_from(id % 250).unwrap_or(0), machines: Vec::new() };
+        let net = Self {
+            tag: format!("smx{}", id % 1_000_000),
+            subnet: u8::try_from(id % 250).unwrap_or(0),
+            machines: Vec::new(),
+        };
         try_run(Command::new("ip").args(["link", "del", &net.bridge()]));
         ip(&["link", "add", &net.bridge(), "type", "bridge"]);
-        ip(&["addr", "add", &format!("{}/24", net.address(SELF_HOST)), "dev", &net.bridge()]);
+        ip(&[
+            "addr",
+            "add",
+            &format!("{}/24", net.address(SELF_HOST)),
+            "dev",
+            &net.bridge(),
+        ]);
         ip(&["link", "set", &net.bridge(), "up"]);
         net
     }
@@ -81,9 +109,19 @@ impl Net {
         try_run(Command::new("ip").args(["netns", "del", &space]));
         ip(&["netns", "add", &space]);
         self.machines.push(machine.to_owned());
-        ip(&["link", "add", &outside, "type", "veth", "peer", "name", "eth0", "netns", &space]);
+        ip(&[
+            "link", "add", &outside, "type", "veth", "peer", "name", "eth0", "netns", &space,
+        ]);
         ip(&["link", "set", &outside, "master", &self.bridge(), "up"]);
-        ip(&["-n", &space, "addr", "add", &format!("{}/24", self.address(host)), "dev", "eth0"]);
+        ip(&[
+            "-n",
+            &space,
+            "addr",
+            "add",
+            &format!("{}/24", self.address(host)),
+            "dev",
+            "eth0",
+        ]);
         ip(&["-n", &space, "link", "set", "eth0", "up"]);
         ip(&["-n", &space, "link", "set", "lo", "up"]);
     }
@@ -101,21 +139,41 @@ impl Net {
     }
 
     pub(crate) fn join(&self, machine: &str) {
-        ip(&["link", "set", &self.outside(machine), "master", &self.bridge()]);
+        ip(&[
+            "link",
+            "set",
+            &self.outside(machine),
+            "master",
+            &self.bridge(),
+        ]);
     }
 
     /// Loses this share of a machine's packets, in percent.
     pub(crate) fn lose(&self, machine: &str, way: Way, percent: u8) {
         let (space, table) = (self.space(machine), way.table());
         let (hook, interface) = (way.hook(), way.interface());
-        let chance = if percent < 100 { format!("numgen random mod 100 < {percent}") } else { String::new() };
-        let rules =
-            format!("table ip {table} {{ chain losses {{ type filter hook {hook} priority 0; {interface} != \"lo\" {chance} drop; }}; }}");
+        let chance = if percent < 100 {
+            format!("numgen random mod 100 < {percent}")
+        } else {
+            String::new()
+        };
+        let rules = format!(
+            "table ip {table} {{ chain losses {{ type filter hook {hook} priority 0; {interface} != \"lo\" {chance} drop; }}; }}"
+        );
         run(Command::new("ip").args(["netns", "exec", &space, "nft", &rules]));
     }
 
     pub(crate) fn lose_nothing(&self, machine: &str, way: Way) {
-        run(Command::new("ip").args(["netns", "exec", &self.space(machine), "nft", "delete", "table", "ip", way.table()]));
+        run(Command::new("ip").args([
+            "netns",
+            "exec",
+            &self.space(machine),
+            "nft",
+            "delete",
+            "table",
+            "ip",
+            way.table(),
+        ]));
     }
 
     fn bridge(&self) -> String {
@@ -148,7 +206,11 @@ fn ip(args: &[&str]) {
 
 fn run(command: &mut Command) {
     let Output { status, stderr, .. } = command.output().unwrap();
-    assert!(status.success(), "{command:?}: {}", String::from_utf8_lossy(&stderr));
+    assert!(
+        status.success(),
+        "{command:?}: {}",
+        String::from_utf8_lossy(&stderr)
+    );
 }
 
 /// On the way out of a test that may have failed already.

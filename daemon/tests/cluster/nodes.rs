@@ -73,7 +73,11 @@ pub(crate) struct Nodes {
 
 impl Nodes {
     pub(crate) fn new(folder: &Path) -> Arc<Self> {
-        Arc::new(Self { sfus: (0..NODES.len()).map(|node| Sfu::new(NODES[node], socket(folder, node), clock(node))).collect() })
+        Arc::new(Self {
+            sfus: (0..NODES.len())
+                .map(|node| Sfu::new(NODES[node], socket(folder, node), clock(node)))
+                .collect(),
+        })
     }
 
     /// Opens a node if an operator closed it; gives the mode that it said it was in, if it answers.
@@ -89,8 +93,15 @@ impl Nodes {
     /// Makes the cluster, as soon as a node can.
     pub(crate) async fn init(&self, node: usize) {
         let start = Instant::now();
-        while !matches!(timeout(ANSWER_MAX * 6, self.sfus[node].ask(&InitCluster::default())).await, Ok(Ok(_))) {
-            assert!(start.elapsed() < INIT_MAX, "the cluster cannot be made:\n{}", self.describe().await);
+        while !matches!(
+            timeout(ANSWER_MAX * 6, self.sfus[node].ask(&InitCluster::default())).await,
+            Ok(Ok(_))
+        ) {
+            assert!(
+                start.elapsed() < INIT_MAX,
+                "the cluster cannot be made:\n{}",
+                self.describe().await
+            );
             tokio::time::sleep(ANSWER_MAX / 10).await;
         }
     }
@@ -122,12 +133,25 @@ pub(crate) struct Daemons {
 }
 
 impl Daemons {
-    pub(crate) fn start(net: &mut Net, folder: &Path, endpoints: &[String], daemon: Daemon) -> Self {
+    pub(crate) fn start(
+        net: &mut Net,
+        folder: &Path,
+        endpoints: &[String],
+        daemon: Daemon,
+    ) -> Self {
         for (machine, host) in NODES.into_iter().zip(FIRST_HOST..) {
             net.add(machine, host);
         }
-        let processes = NODES.into_iter().map(|name| Process::new(name, folder)).collect();
-        let mut daemons = Self { processes, daemon, endpoints: endpoints.join(","), folder: folder.to_owned() };
+        let processes = NODES
+            .into_iter()
+            .map(|name| Process::new(name, folder))
+            .collect();
+        let mut daemons = Self {
+            processes,
+            daemon,
+            endpoints: endpoints.join(","),
+            folder: folder.to_owned(),
+        };
         for node in 0..NODES.len() {
             daemons.start_one(net, node);
         }
@@ -138,11 +162,16 @@ impl Daemons {
         let words = self.words(node);
         let mut command = match self.daemon {
             Daemon::Sound => net.on(NODES[node], &program()),
-            Daemon::Hasty => net.on(NODES[node], std::env::current_exe().unwrap().to_str().unwrap()),
+            Daemon::Hasty => net.on(
+                NODES[node],
+                std::env::current_exe().unwrap().to_str().unwrap(),
+            ),
         };
         match self.daemon {
             Daemon::Sound => command.args(words),
-            Daemon::Hasty => command.args(["nodes::play_a_hasty_daemon", "--exact", "--nocapture"]).env(PLAY, words.join("\n")),
+            Daemon::Hasty => command
+                .args(["nodes::play_a_hasty_daemon", "--exact", "--nocapture"])
+                .env(PLAY, words.join("\n")),
         };
         slow_down(&mut command, clock(node));
         self.processes[node].start(command);
@@ -153,7 +182,10 @@ impl Daemons {
         let mut words = vec![
             format!("--node-name={name}"),
             format!("--socket={}", socket(&self.folder, node).display()),
-            format!("--state-dir={}", self.folder.join(format!("{name}.state")).display()),
+            format!(
+                "--state-dir={}",
+                self.folder.join(format!("{name}.state")).display()
+            ),
             format!("--cluster={}", self.endpoints),
             format!("--cluster-name={CLUSTER}"),
             format!("--signaling-url=wss://{name}.example.com/signaling"),
@@ -165,7 +197,8 @@ impl Daemons {
 
 /// The soramoded that is judged: `SORAMODE_FAULT_DAEMON` names another, to see that the suite finds its faults.
 fn program() -> String {
-    std::env::var("SORAMODE_FAULT_DAEMON").unwrap_or_else(|_| env!("CARGO_BIN_EXE_soramoded").to_owned())
+    std::env::var("SORAMODE_FAULT_DAEMON")
+        .unwrap_or_else(|_| env!("CARGO_BIN_EXE_soramoded").to_owned())
 }
 
 /// Whether that is one which makes its cluster by itself, in whichever etcd it finds.
@@ -178,13 +211,24 @@ fn socket(folder: &Path, node: usize) -> PathBuf {
 }
 
 fn clock(node: usize) -> Clock {
-    if node + 1 == NODES.len() { SLOW_CLOCK } else { Clock::TRUE }
+    if node + 1 == NODES.len() {
+        SLOW_CLOCK
+    } else {
+        Clock::TRUE
+    }
 }
 
 fn slow_down(command: &mut Command, clock: Clock) {
     if clock.rate_milli != Clock::TRUE.rate_milli {
-        assert!(Path::new(LIBFAKETIME).exists(), "the fault suite needs: apt-get install libfaketime");
-        let rate = format!("+0 x{}.{:03}", clock.rate_milli / 1_000, clock.rate_milli % 1_000);
+        assert!(
+            Path::new(LIBFAKETIME).exists(),
+            "the fault suite needs: apt-get install libfaketime"
+        );
+        let rate = format!(
+            "+0 x{}.{:03}",
+            clock.rate_milli / 1_000,
+            clock.rate_milli % 1_000
+        );
         command.env("LD_PRELOAD", LIBFAKETIME).env("FAKETIME", rate);
     }
 }
@@ -192,11 +236,20 @@ fn slow_down(command: &mut Command, clock: Clock) {
 /// No test: where the variable says so, this process becomes a daemon whose takeovers do not wait.
 #[test]
 fn play_a_hasty_daemon() {
-    let Ok(words) = std::env::var(PLAY) else { return };
-    let words = std::iter::once("soramoded").chain(words.lines()).map(Into::into);
+    let Ok(words) = std::env::var(PLAY) else {
+        return;
+    };
+    let words = std::iter::once("soramoded")
+        .chain(words.lines())
+        .map(Into::into);
     let mut config = Config::load(Args::read_from(words).unwrap()).unwrap();
     config.cluster.as_mut().unwrap().takeover_wait = TakeoverWait::None;
     soramoded::log::start(config.log_format, config.log_level).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(soramoded::run(config, CancellationToken::new())).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime
+        .block_on(soramoded::run(config, CancellationToken::new()))
+        .unwrap();
 }

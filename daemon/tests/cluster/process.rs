@@ -16,7 +16,11 @@ pub(crate) struct Process {
 impl Process {
     /// Its output goes to a file of its name in this folder.
     pub(crate) fn new(name: &str, folder: &Path) -> Self {
-        Self { name: name.to_owned(), log: folder.join(format!("{name}.log")), child: None }
+        Self {
+            name: name.to_owned(),
+            log: folder.join(format!("{name}.log")),
+            child: None,
+        }
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -26,13 +30,17 @@ impl Process {
     pub(crate) fn start(&mut self, mut command: Command) {
         assert!(self.child.is_none(), "{} runs already", self.name);
         let log = self.open_log();
-        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log);
         self.child = Some(command.spawn().unwrap());
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
         if let Some(child) = &self.child {
-            kill_process(Pid::from_child(child), signal).unwrap_or_else(|error| panic!("{}: {error}", self.name));
+            kill_process(Pid::from_child(child), signal)
+                .unwrap_or_else(|error| panic!("{}: {error}", self.name));
         }
     }
 
@@ -48,7 +56,11 @@ impl Process {
     pub(crate) fn check_runs(&mut self) {
         let Some(child) = &mut self.child else { return };
         if let Some(status) = child.try_wait().unwrap() {
-            panic!("{} ended by itself, {status}:\n{}", self.name, self.log_tail());
+            panic!(
+                "{} ended by itself, {status}:\n{}",
+                self.name,
+                self.log_tail()
+            );
         }
     }
 
@@ -60,7 +72,11 @@ impl Process {
     }
 
     fn open_log(&self) -> File {
-        OpenOptions::new().create(true).append(true).open(&self.log).unwrap()
+        OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&self.log)
+            .unwrap()
     }
 }
 

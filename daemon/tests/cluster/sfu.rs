@@ -68,46 +68,87 @@ pub(crate) enum Knock {
 
 impl Sfu {
     pub(crate) fn new(name: &str, socket: PathBuf, clock: Clock) -> Arc<Self> {
-        Arc::new(Self { name: name.to_owned(), socket, clock, state: Mutex::default() })
+        Arc::new(Self {
+            name: name.to_owned(),
+            socket,
+            clock,
+            state: Mutex::default(),
+        })
     }
 
     /// A client asks for a channel.
-    pub(crate) async fn knock(&self, channel: &ChannelId, connection: &ConnectionId, hops: u8) -> Knock {
+    pub(crate) async fn knock(
+        &self,
+        channel: &ChannelId,
+        connection: &ConnectionId,
+        hops: u8,
+    ) -> Knock {
         let asked = self.clock.now();
-        let connect = Connect { hops, ..Connect::new(channel.clone(), connection.clone()) };
+        let connect = Connect {
+            hops,
+            ..Connect::new(channel.clone(), connection.clone())
+        };
         let decided = timeout(DECISION_MAX, self.ask(&connect)).await;
         match decided {
-            Ok(Ok(Decision::Offer { claim: Some(claim), .. })) if self.begin((channel, connection), claim, asked) => Knock::In,
+            Ok(Ok(Decision::Offer {
+                claim: Some(claim), ..
+            })) if self.begin((channel, connection), claim, asked) => Knock::In,
             Ok(Ok(Decision::Offer { claim: Some(_), .. })) => Knock::Out("too late".to_owned()),
-            Ok(Ok(Decision::Offer { claim: None, .. })) => panic!("{} offered {channel} without a claim", self.name),
+            Ok(Ok(Decision::Offer { claim: None, .. })) => {
+                panic!("{} offered {channel} without a claim", self.name)
+            }
             Ok(Ok(Decision::Redirect { node_name, .. })) => Knock::Elsewhere(node_name.to_string()),
             Ok(Ok(Decision::Reject { reason, .. })) => Knock::Out(reason.to_string()),
-            Ok(Err(ClientError::Refused(error))) => self.give_up(connection, &format!("{:?}", error.data.error_type)),
+            Ok(Err(ClientError::Refused(error))) => {
+                self.give_up(connection, &format!("{:?}", error.data.error_type))
+            }
             Ok(Err(_)) => self.give_up(connection, "no daemon"),
             Err(_) => self.give_up(connection, "no answer"),
         }
     }
 
     fn give_up(&self, connection: &ConnectionId, why: &str) -> Knock {
-        self.state.lock().unwrap().give_back.insert(connection.clone(), clock::boot() + GIVE_BACK);
+        self.state
+            .lock()
+            .unwrap()
+            .give_back
+            .insert(connection.clone(), clock::boot() + GIVE_BACK);
         Knock::Out(why.to_owned())
     }
 
-    fn begin(&self, (channel, connection): (&ChannelId, &ConnectionId), claim: Claim, asked: Duration) -> bool {
+    fn begin(
+        &self,
+        (channel, connection): (&ChannelId, &ConnectionId),
+        claim: Claim,
+        asked: Duration,
+    ) -> bool {
         let mut state = self.state.lock().unwrap();
-        let until = claim.valid_for_ms.map(|time| asked + Duration::from_millis(time));
+        let until = claim
+            .valid_for_ms
+            .map(|time| asked + Duration::from_millis(time));
         state.grant(asked, until);
         if state.is_over(self.clock.now()) || until.is_some_and(|until| self.clock.now() >= until) {
-            state.give_back.insert(connection.clone(), clock::boot() + GIVE_BACK);
+            state
+                .give_back
+                .insert(connection.clone(), clock::boot() + GIVE_BACK);
             return false;
         }
         let now = clock::boot();
-        let newest = Serving { token: claim.token, start: now, connections: BTreeSet::new() };
+        let newest = Serving {
+            token: claim.token,
+            start: now,
+            connections: BTreeSet::new(),
+        };
         let serving = state.serving.entry(channel.clone()).or_insert(newest);
         serving.connections.insert(connection.clone());
         if serving.token < claim.token {
-            let (token, start) = (std::mem::replace(&mut serving.token, claim.token), std::mem::replace(&mut serving.start, now));
-            state.served.push(self.service(channel, token, (start, now)));
+            let (token, start) = (
+                std::mem::replace(&mut serving.token, claim.token),
+                std::mem::replace(&mut serving.start, now),
+            );
+            state
+                .served
+                .push(self.service(channel, token, (start, now)));
         }
         true
     }
@@ -116,14 +157,24 @@ impl Sfu {
     pub(crate) async fn leave(&self, channel: &ChannelId, connection: &ConnectionId) {
         {
             let mut state = self.state.lock().unwrap();
-            let Some(serving) = state.serving.get_mut(channel) else { return };
+            let Some(serving) = state.serving.get_mut(channel) else {
+                return;
+            };
             serving.connections.remove(connection);
             if serving.connections.is_empty() {
                 self.end(&mut state, channel);
             }
-            state.give_back.insert(connection.clone(), clock::boot() + GIVE_BACK);
+            state
+                .give_back
+                .insert(connection.clone(), clock::boot() + GIVE_BACK);
         }
-        let left = timeout(ANSWER_MAX, self.ask(&Disconnect { connection_id: connection.clone() })).await;
+        let left = timeout(
+            ANSWER_MAX,
+            self.ask(&Disconnect {
+                connection_id: connection.clone(),
+            }),
+        )
+        .await;
         if matches!(left, Ok(Ok(_))) {
             self.state.lock().unwrap().give_back.remove(connection);
         }
@@ -132,14 +183,20 @@ impl Sfu {
     /// Whether the client is still served.
     pub(crate) fn serves(&self, channel: &ChannelId, connection: &ConnectionId) -> bool {
         let state = self.state.lock().unwrap();
-        state.serving.get(channel).is_some_and(|serving| serving.connections.contains(connection))
+        state
+            .serving
+            .get(channel)
+            .is_some_and(|serving| serving.connections.contains(connection))
     }
 
     /// All that it has served, and serves up to now.
     pub(crate) fn services(&self) -> Vec<Service> {
         let state = self.state.lock().unwrap();
         let now = clock::boot();
-        let open = state.serving.iter().map(|(channel, it)| self.service(channel, it.token, (it.start, now)));
+        let open = state
+            .serving
+            .iter()
+            .map(|(channel, it)| self.service(channel, it.token, (it.start, now)));
         state.served.iter().cloned().chain(open).collect()
     }
 
@@ -166,7 +223,12 @@ impl Sfu {
         let granted = client.call(&Grant {}).await?;
         let back: Vec<ConnectionId> = {
             let mut state = self.state.lock().unwrap();
-            state.grant(asked, granted.valid_for_ms.map(|time| asked + Duration::from_millis(time)));
+            state.grant(
+                asked,
+                granted
+                    .valid_for_ms
+                    .map(|time| asked + Duration::from_millis(time)),
+            );
             state.give_back.retain(|_, until| clock::boot() < *until);
             state.give_back.keys().cloned().collect()
         };
@@ -202,9 +264,16 @@ impl Sfu {
 
     async fn obey_until_broken(&self) -> Result<std::convert::Infallible, ClientError> {
         let mut client = Client::connect(&self.socket).await?;
-        client.call(&Subscribe { ends: true, ..Subscribe::default() }).await?;
+        client
+            .call(&Subscribe {
+                ends: true,
+                ..Subscribe::default()
+            })
+            .await?;
         loop {
-            if let Message::Notification(Notification::Fence(Fence { id, channel_id })) = client.receive().await? {
+            if let Message::Notification(Notification::Fence(Fence { id, channel_id })) =
+                client.receive().await?
+            {
                 self.end_fenced(channel_id.as_ref());
                 client.call(&Acknowledge { id }).await?;
             }
@@ -226,14 +295,38 @@ impl Sfu {
     }
 
     fn end(&self, state: &mut State, channel: &ChannelId) {
-        let Some(Serving { token, start, connections }) = state.serving.remove(channel) else { return };
+        let Some(Serving {
+            token,
+            start,
+            connections,
+        }) = state.serving.remove(channel)
+        else {
+            return;
+        };
         let now = clock::boot();
-        state.give_back.extend(connections.into_iter().map(|connection| (connection, now + GIVE_BACK)));
-        state.served.push(self.service(channel, token, (start, now)));
+        state.give_back.extend(
+            connections
+                .into_iter()
+                .map(|connection| (connection, now + GIVE_BACK)),
+        );
+        state
+            .served
+            .push(self.service(channel, token, (start, now)));
     }
 
-    fn service(&self, channel: &ChannelId, token: u64, (start, end): (Duration, Duration)) -> Service {
-        Service { channel: channel.to_string(), node: self.name.clone(), token, start, end }
+    fn service(
+        &self,
+        channel: &ChannelId,
+        token: u64,
+        (start, end): (Duration, Duration),
+    ) -> Service {
+        Service {
+            channel: channel.to_string(),
+            node: self.name.clone(),
+            token,
+            start,
+            end,
+        }
     }
 
     pub(crate) async fn ask<C: Call>(&self, params: &C) -> Result<C::Reply, ClientError> {

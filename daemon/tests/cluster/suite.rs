@@ -60,9 +60,18 @@ fn no_channel_is_served_twice_whatever_fails() {
         }
         run.recover().await;
         let (services, violations) = run.judge().await;
-        assert!(violations.is_empty(), "{} violations, SORAMODE_SEED={seed}:\n{}", violations.len(), list(&violations));
+        assert!(
+            violations.is_empty(),
+            "{} violations, SORAMODE_SEED={seed}:\n{}",
+            violations.len(),
+            list(&violations)
+        );
         let least = SERVICES_PER_MINUTE * usize::try_from(minutes).unwrap();
-        assert!(services.len() >= least, "{} services are too few to show anything", services.len());
+        assert!(
+            services.len() >= least,
+            "{} services are too few to show anything",
+            services.len()
+        );
     });
 }
 
@@ -75,10 +84,18 @@ fn an_etcd_that_lost_the_claims_is_taken_by_nobody() {
         let folder = tempfile::tempdir().unwrap();
         let mut run = Run::start(folder.path(), Daemon::Sound, seed).await;
         for kind in Kind::OF_LOST_CLAIMS {
-            let fault = Fault { length: LOST_FOR, ..Fault::draw(kind, &mut run.dice) };
+            let fault = Fault {
+                length: LOST_FOR,
+                ..Fault::draw(kind, &mut run.dice)
+            };
             run.suffer(&[fault]).await;
             let (_, violations) = run.judge().await;
-            assert!(violations.is_empty(), "{} violations, SORAMODE_SEED={seed}:\n{}", violations.len(), list(&violations));
+            assert!(
+                violations.is_empty(),
+                "{} violations, SORAMODE_SEED={seed}:\n{}",
+                violations.len(),
+                list(&violations)
+            );
             run.until_normal(RECOVERY + TAKEOVER_WAIT).await;
         }
         run.recover().await;
@@ -100,9 +117,15 @@ fn takeovers_that_do_not_wait_are_found_out() {
             let fault = Fault::draw_long(kinds.draw(), &mut run.dice);
             run.suffer(&[fault]).await;
             let (_, violations) = run.judge().await;
-            overlaps = violations.iter().filter(|it| matches!(it, Violation::Overlap { .. })).count();
+            overlaps = violations
+                .iter()
+                .filter(|it| matches!(it, Violation::Overlap { .. }))
+                .count();
         }
-        assert!(overlaps > 0, "no wait, and no channel was served twice: the suite cannot see what it is for");
+        assert!(
+            overlaps > 0,
+            "no wait, and no channel was served twice: the suite cannot see what it is for"
+        );
     });
 }
 
@@ -130,9 +153,26 @@ fn the_network_and_the_history_are_real() {
             net.lose_nothing(MEMBERS[second], way);
         }
         history.write("c/spam", r#"{"node":"n1"}"#).await.unwrap();
-        let whole: Vec<What> = history.whole().await.into_iter().map(|change| change.what).collect();
-        let mode = What::Mode { node: "n1".to_owned(), mode: Some("normal".to_owned()) };
-        assert_eq!(whole, [mode, What::Claimed { channel: "spam".to_owned(), node: "n1".to_owned() }]);
+        let whole: Vec<What> = history
+            .whole()
+            .await
+            .into_iter()
+            .map(|change| change.what)
+            .collect();
+        let mode = What::Mode {
+            node: "n1".to_owned(),
+            mode: Some("normal".to_owned()),
+        };
+        assert_eq!(
+            whole,
+            [
+                mode,
+                What::Claimed {
+                    channel: "spam".to_owned(),
+                    node: "n1".to_owned()
+                }
+            ]
+        );
     });
 }
 
@@ -152,9 +192,26 @@ impl<'a> Run<'a> {
         let mut net = Net::new();
         let etcd = Etcd::start(&mut net, folder);
         let daemons = Daemons::start(&mut net, folder, etcd.endpoints(), daemon);
-        let (nodes, counts, history) = (Nodes::new(folder), Arc::new(Counts::default()), History::new(PREFIX, &etcd));
-        let site = Site { daemons, etcd, net, folder };
-        let mut run = Self { site, nodes, counts, history, dice: Dice(seed), faults: 0, tasks: JoinSet::new() };
+        let (nodes, counts, history) = (
+            Nodes::new(folder),
+            Arc::new(Counts::default()),
+            History::new(PREFIX, &etcd),
+        );
+        let site = Site {
+            daemons,
+            etcd,
+            net,
+            folder,
+        };
+        let mut run = Self {
+            site,
+            nodes,
+            counts,
+            history,
+            dice: Dice(seed),
+            faults: 0,
+            tasks: JoinSet::new(),
+        };
         run.serve();
         if !makes_its_cluster() {
             run.nodes.init(0).await;
@@ -168,8 +225,10 @@ impl<'a> Run<'a> {
     fn serve(&mut self) {
         for sfu in &self.nodes.sfus {
             let (granted, ungranted, fences) = (Arc::clone(sfu), Arc::clone(sfu), Arc::clone(sfu));
-            self.tasks.spawn(async move { granted.keep_granted().await });
-            self.tasks.spawn(async move { ungranted.die_ungranted().await });
+            self.tasks
+                .spawn(async move { granted.keep_granted().await });
+            self.tasks
+                .spawn(async move { ungranted.die_ungranted().await });
             self.tasks.spawn(async move { fences.obey_fences().await });
         }
         let history = Arc::clone(&self.history);
@@ -180,9 +239,13 @@ impl<'a> Run<'a> {
         for client in 0..CLIENTS {
             let (nodes, counts) = (Arc::clone(&self.nodes), Arc::clone(&self.counts));
             let dice = Dice(seed.wrapping_mul(CLIENTS + 1) + client);
-            self.tasks.spawn(async move { come_and_go(&nodes, &counts, dice).await });
+            self.tasks
+                .spawn(async move { come_and_go(&nodes, &counts, dice).await });
         }
-        let (nodes, dice) = (Arc::clone(&self.nodes), Dice(seed.wrapping_mul(CLIENTS + 1) + CLIENTS));
+        let (nodes, dice) = (
+            Arc::clone(&self.nodes),
+            Dice(seed.wrapping_mul(CLIENTS + 1) + CLIENTS),
+        );
         self.tasks.spawn(async move { operate(&nodes, dice).await });
     }
 
@@ -224,7 +287,11 @@ impl<'a> Run<'a> {
         for number in 0..CHANNELS {
             while !self.can_have(&channel(number)).await {
                 let late = start.elapsed();
-                assert!(late < RECOVERY + TAKEOVER_WAIT, "channel {number} cannot be had after {late:?}: {:?}", self.counts.outs());
+                assert!(
+                    late < RECOVERY + TAKEOVER_WAIT,
+                    "channel {number} cannot be had after {late:?}: {:?}",
+                    self.counts.outs()
+                );
                 tokio::time::sleep(LOOK_EVERY).await;
             }
         }
@@ -233,7 +300,10 @@ impl<'a> Run<'a> {
 
     async fn can_have(&mut self, channel: &ChannelId) -> bool {
         let first = usize::try_from(self.dice.roll(3)).unwrap();
-        let Some((node, connection)) = enter(&self.nodes, &self.counts, channel, first).await else { return false };
+        let Some((node, connection)) = enter(&self.nodes, &self.counts, channel, first).await
+        else {
+            return false;
+        };
         self.nodes.sfus[node].leave(channel, &connection).await;
         true
     }
@@ -251,7 +321,11 @@ impl<'a> Run<'a> {
             }
             self.site.check_all_run();
             let is_late = start.elapsed() > patience;
-            let told = if is_late { format!("{}\n{}", self.logs(), self.nodes.describe().await) } else { String::new() };
+            let told = if is_late {
+                format!("{}\n{}", self.logs(), self.nodes.describe().await)
+            } else {
+                String::new()
+            };
             assert!(!is_late, "{modes:?} after {patience:?}:\n{told}");
             tokio::time::sleep(LOOK_EVERY).await;
         }
@@ -261,11 +335,22 @@ impl<'a> Run<'a> {
     async fn judge(&mut self) -> (Vec<Service>, Vec<Violation>) {
         self.check_tasks();
         // First what was served: whatever it rests on is in the history that is read after it.
-        let services: Vec<Service> = self.nodes.sfus.iter().flat_map(|sfu| sfu.services()).collect();
+        let services: Vec<Service> = self
+            .nodes
+            .sfus
+            .iter()
+            .flat_map(|sfu| sfu.services())
+            .collect();
         let history = self.history.whole().await;
         let violations = check(&services, &history);
-        let overlaps = violations.iter().filter(|it| matches!(it, Violation::Overlap { .. })).count();
-        let (offers, redirects) = (self.counts.offers.load(Ordering::Relaxed), self.counts.redirects.load(Ordering::Relaxed));
+        let overlaps = violations
+            .iter()
+            .filter(|it| matches!(it, Violation::Overlap { .. }))
+            .count();
+        let (offers, redirects) = (
+            self.counts.offers.load(Ordering::Relaxed),
+            self.counts.redirects.load(Ordering::Relaxed),
+        );
         eprintln!(
             "{} faults; {} services checked against {} changes in etcd: {overlaps} overlaps, {} violations in all; \
              {offers} offers, {redirects} redirects, out: {:?}",
@@ -286,7 +371,12 @@ impl<'a> Run<'a> {
     }
 
     fn logs(&self) -> String {
-        let logs = self.site.daemons.processes.iter().map(|it| format!("== {}\n{}", it.name(), it.log_tail()));
+        let logs = self
+            .site
+            .daemons
+            .processes
+            .iter()
+            .map(|it| format!("== {}\n{}", it.name(), it.log_tail()));
         logs.collect::<Vec<_>>().join("\n")
     }
 }
@@ -300,7 +390,11 @@ struct Deck {
 
 impl Deck {
     fn new(all: &'static [Kind], seed: u64) -> Self {
-        Self { all, left: Vec::new(), dice: Dice(!seed) }
+        Self {
+            all,
+            left: Vec::new(),
+            dice: Dice(!seed),
+        }
     }
 
     fn draw(&mut self) -> Kind {
@@ -313,14 +407,26 @@ impl Deck {
 }
 
 fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap()
 }
 
 fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|value| value.parse().unwrap_or_else(|_| panic!("{name} takes a number, got {value:?}")))
+    std::env::var(name).ok().map(|value| {
+        value
+            .parse()
+            .unwrap_or_else(|_| panic!("{name} takes a number, got {value:?}"))
+    })
 }
 
 fn list(violations: &[Violation]) -> String {
-    let first: Vec<String> = violations.iter().take(20).map(|violation| format!("{violation:?}")).collect();
+    let first: Vec<String> = violations
+        .iter()
+        .take(20)
+        .map(|violation| format!("{violation:?}"))
+        .collect();
     first.join("\n")
 }

@@ -23,7 +23,10 @@ struct Other {
 
 impl Other {
     fn new(daemon: &Daemon, uid: &str) -> Self {
-        Self::with(daemon, &["--reuid", uid, "--regid", NOBODY, "--clear-groups"])
+        Self::with(
+            daemon,
+            &["--reuid", uid, "--regid", NOBODY, "--clear-groups"],
+        )
     }
 
     /// One with the user and the groups that these flags of setpriv say.
@@ -31,7 +34,12 @@ impl Other {
         let mut command = Command::new("setpriv");
         command.args(flags).args(["socat", "-t60", "-"]);
         command.arg(format!("UNIX-CONNECT:{}", daemon.socket.display()));
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         let answers = BufReader::new(child.stdout.take().unwrap());
         Self { child, answers }
     }
@@ -63,7 +71,11 @@ fn daemon(bits: u32, group: Option<&str>) -> Option<Daemon> {
     let daemon = Daemon::with(|config| {
         config.socket_mode = bits;
         config.operator_group = group.map(str::to_owned);
-        std::fs::set_permissions(config.socket.parent().unwrap(), PermissionsExt::from_mode(0o755)).unwrap();
+        std::fs::set_permissions(
+            config.socket.parent().unwrap(),
+            PermissionsExt::from_mode(0o755),
+        )
+        .unwrap();
     });
     Some(daemon)
 }
@@ -99,7 +111,9 @@ fn params(method: Method) -> Value {
 #[test]
 fn who_may_only_look_can_change_nothing() {
     for group in [Some(GROUP), None] {
-        let Some(daemon) = daemon(0o666, group) else { return };
+        let Some(daemon) = daemon(0o666, group) else {
+            return;
+        };
         daemon.client().connect("kept", "kept");
         let mut stranger = Other::new(&daemon, NOBODY);
         for &method in Method::ALL {
@@ -115,26 +129,46 @@ fn who_may_only_look_can_change_nothing() {
                 }
             }
         }
-        assert_eq!(stranger.ask("GetInfo", &json!({})).unwrap()["result"]["access"], "view");
+        assert_eq!(
+            stranger.ask("GetInfo", &json!({})).unwrap()["result"]["access"],
+            "view"
+        );
         let status = daemon.client().status();
-        assert_eq!((&status["mode"], &status["connections"], &status["generation"]), (&"normal".into(), &1.into(), &1.into()));
+        assert_eq!(
+            (
+                &status["mode"],
+                &status["connections"],
+                &status["generation"]
+            ),
+            (&"normal".into(), &1.into(), &1.into())
+        );
     }
 }
 
 #[test]
 fn a_member_of_the_operator_group_may_operate_and_is_recorded() {
-    let Some(daemon) = daemon(0o666, Some(GROUP)) else { return };
+    let Some(daemon) = daemon(0o666, Some(GROUP)) else {
+        return;
+    };
     let mut member = Other::new(&daemon, MEMBER);
     for &method in Method::ALL {
         let answer = member.ask(method.name(), &params(method)).unwrap();
         // Not found, or without a cluster impossible: but permitted.
         let refusal = answer["error"]["code"].as_i64();
-        let is_there = answer["method"].is_string() || answer["result"].is_object() || [Some(-32_014), Some(-32_013)].contains(&refusal);
+        let is_there = answer["method"].is_string()
+            || answer["result"].is_object()
+            || [Some(-32_014), Some(-32_013)].contains(&refusal);
         assert!(is_there, "{answer}");
         if method == Method::ChangeMode {
             // Nobody is subscribed yet, so the next line is the next answer.
-            assert_eq!(daemon.client().get("GetMode", &json!({}))["actor"], "uid:1(daemon)");
-            assert_eq!(daemon.client().get("ListModeChanges", &json!({}))["changes"][0]["on_behalf_of"], "somebody");
+            assert_eq!(
+                daemon.client().get("GetMode", &json!({}))["actor"],
+                "uid:1(daemon)"
+            );
+            assert_eq!(
+                daemon.client().get("ListModeChanges", &json!({}))["changes"][0]["on_behalf_of"],
+                "somebody"
+            );
         }
     }
 }
@@ -143,22 +177,46 @@ fn a_member_of_the_operator_group_may_operate_and_is_recorded() {
 #[test]
 fn groups_that_the_kernel_alone_knows_of_count() {
     for group in ["daemon", "1", "4000000"] {
-        let Some(daemon) = daemon(0o660, Some(group)) else { return };
+        let Some(daemon) = daemon(0o660, Some(group)) else {
+            return;
+        };
         let gid = if group == "daemon" { "1" } else { group };
-        for flags in [["--reuid", "12345", "--regid", "12345", "--groups", gid], ["--reuid", NOBODY, "--regid", gid, "--groups", NOBODY]] {
+        for flags in [
+            ["--reuid", "12345", "--regid", "12345", "--groups", gid],
+            ["--reuid", NOBODY, "--regid", gid, "--groups", NOBODY],
+        ] {
             let mut member = Other::with(&daemon, &flags);
-            let answer = member.ask("ChangeMode", &json!({"mode": "block_new_session"})).unwrap();
-            assert_eq!(answer["result"]["mode"], "block_new_session", "{flags:?}: {answer}");
+            let answer = member
+                .ask("ChangeMode", &json!({"mode": "block_new_session"}))
+                .unwrap();
+            assert_eq!(
+                answer["result"]["mode"], "block_new_session",
+                "{flags:?}: {answer}"
+            );
         }
     }
-    let Some(daemon) = daemon(0o666, Some("4000000")) else { return };
-    let flags = ["--reuid", "12345", "--regid", "12345", "--groups", "4000001"];
-    assert_eq!(Other::with(&daemon, &flags).ask("GetInfo", &json!({})).unwrap()["result"]["access"], "view");
+    let Some(daemon) = daemon(0o666, Some("4000000")) else {
+        return;
+    };
+    let flags = [
+        "--reuid", "12345", "--regid", "12345", "--groups", "4000001",
+    ];
+    assert_eq!(
+        Other::with(&daemon, &flags)
+            .ask("GetInfo", &json!({}))
+            .unwrap()["result"]["access"],
+        "view"
+    );
 }
 
 #[test]
 fn nobody_else_can_open_a_socket_of_mode_0660() {
-    let Some(daemon) = daemon(0o660, None) else { return };
+    let Some(daemon) = daemon(0o660, None) else {
+        return;
+    };
     assert_eq!(Other::new(&daemon, NOBODY).ask("GetMode", &json!({})), None);
-    assert_eq!(daemon.client().get("GetMode", &json!({}))["actor"], "system:start");
+    assert_eq!(
+        daemon.client().get("GetMode", &json!({}))["actor"],
+        "system:start"
+    );
 }

@@ -49,11 +49,29 @@ impl Attackers {
     fn start(uid: &str, socket: &Path, viewers: usize) -> Self {
         let mut command = Command::new("nice");
         let nice = from_environment("SORAMODE_ATTACK_NICE", 0).to_string();
-        command.args(["-n", &nice, "setpriv", "--reuid", uid, "--regid", uid, "--clear-groups", PYTHON, "-c", VIEWERS]);
+        command.args([
+            "-n",
+            &nice,
+            "setpriv",
+            "--reuid",
+            uid,
+            "--regid",
+            uid,
+            "--clear-groups",
+            PYTHON,
+            "-c",
+            VIEWERS,
+        ]);
         command.arg(socket).arg(viewers.to_string());
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
         assert_eq!(line, "connected\n");
         Self(child)
     }
@@ -76,7 +94,11 @@ struct Most {
 
 impl Most {
     fn note(&mut self, process: &Process) {
-        let count = |what| fs::read_dir(format!("/proc/{}/{what}", process.pid().as_raw_nonzero())).unwrap().count();
+        let count = |what| {
+            fs::read_dir(format!("/proc/{}/{what}", process.pid().as_raw_nonzero()))
+                .unwrap()
+                .count()
+        };
         self.kib = self.kib.max(process.resident_kib());
         self.threads = self.threads.max(count("task"));
         self.descriptors = self.descriptors.max(count("fd"));
@@ -109,15 +131,32 @@ fn p99(mut times: Vec<Duration>) -> Duration {
 fn ask_as_root(process: &Process, method: &str, params: &Value) -> Duration {
     let began = Instant::now();
     process.client().get(method, params);
-    assert!(began.elapsed() < ANSWER_MAX, "{method}: {:?}", began.elapsed());
+    assert!(
+        began.elapsed() < ANSWER_MAX,
+        "{method}: {:?}",
+        began.elapsed()
+    );
     began.elapsed()
 }
 
 fn ask_as_operator(socket: &Path, method: &str, params: &Value) {
     let request = json!({"id": 1, "method": method, "params": params});
-    let script = format!("echo '{request}' | timeout {} socat -t60 - UNIX-CONNECT:{}", ANSWER_MAX.as_secs(), socket.display());
+    let script = format!(
+        "echo '{request}' | timeout {} socat -t60 - UNIX-CONNECT:{}",
+        ANSWER_MAX.as_secs(),
+        socket.display()
+    );
     let mut command = Command::new("setpriv");
-    command.args(["--reuid", OPERATOR_UID, "--regid", VIEWER_UIDS[0], "--clear-groups", "sh", "-c", &script]);
+    command.args([
+        "--reuid",
+        OPERATOR_UID,
+        "--regid",
+        VIEWER_UIDS[0],
+        "--clear-groups",
+        "sh",
+        "-c",
+        &script,
+    ]);
     let answer = String::from_utf8(command.output().unwrap().stdout).unwrap();
     assert!(answer.contains("\"result\""), "{method}: {answer:?}");
 }
@@ -137,7 +176,10 @@ fn daemon(home: &Home) -> Process {
     let process = home.start(&flags);
     let mut client = process.client();
     for number in 0..1_000 {
-        client.connect(&format!("channel {number} {}", "x".repeat(200)), &format!("{number} {}", "x".repeat(200)));
+        client.connect(
+            &format!("channel {number} {}", "x".repeat(200)),
+            &format!("{number} {}", "x".repeat(200)),
+        );
     }
     process
 }
@@ -149,13 +191,19 @@ fn hostile_viewers_cost_a_bounded_amount_and_operators_are_answered() {
         return;
     }
     let viewers = from_environment("SORAMODE_ATTACK_VIEWERS", 100);
-    let time = Duration::from_secs(from_environment("SORAMODE_ATTACK_SECONDS", 4).try_into().unwrap());
+    let time = Duration::from_secs(
+        from_environment("SORAMODE_ATTACK_SECONDS", 4)
+            .try_into()
+            .unwrap(),
+    );
     let home = Home::new();
     let mut process = daemon(&home);
     let mut root = process.client();
     let idle = p99(connects(&mut root, 500));
     let mut most = Most::default();
-    let mut attackers: Vec<Attackers> = VIEWER_UIDS.map(|uid| Attackers::start(uid, &home.socket(), viewers / 2)).into();
+    let mut attackers: Vec<Attackers> = VIEWER_UIDS
+        .map(|uid| Attackers::start(uid, &home.socket(), viewers / 2))
+        .into();
     // Connects and closes.
     attackers.push(Attackers::start(VIEWER_UIDS[0], &home.socket(), 0));
     let (began, mut busy, mut asked) = (Instant::now(), Vec::new(), Vec::new());
@@ -165,7 +213,11 @@ fn hostile_viewers_cost_a_bounded_amount_and_operators_are_answered() {
             asked.push(ask_as_root(&process, "ChangeMode", &json!({"mode": mode})));
             asked.push(ask_as_root(&process, "GetMode", &json!({})));
         }
-        ask_as_operator(&home.socket(), "ChangeMode", &json!({"mode": "normal", "reason": "operator"}));
+        ask_as_operator(
+            &home.socket(),
+            "ChangeMode",
+            &json!({"mode": "normal", "reason": "operator"}),
+        );
         ask_as_operator(&home.socket(), "GetMode", &json!({}));
         most.note(&process);
     }
@@ -181,7 +233,15 @@ fn hostile_viewers_cost_a_bounded_amount_and_operators_are_answered() {
     );
     assert!(most.kib <= MEMORY_KIB_MAX, "{} KiB", most.kib);
     assert!(most.threads <= THREADS_MAX, "{} threads", most.threads);
-    assert!(most.descriptors <= DESCRIPTORS_MAX, "{} descriptors", most.descriptors);
+    assert!(
+        most.descriptors <= DESCRIPTORS_MAX,
+        "{} descriptors",
+        most.descriptors
+    );
     process.kill(Signal::TERM);
-    assert_eq!(process.end_unread(STOP_MAX), Some(0), "the stop ends, with all of them there");
+    assert_eq!(
+        process.end_unread(STOP_MAX),
+        Some(0),
+        "the stop ends, with all of them there"
+    );
 }

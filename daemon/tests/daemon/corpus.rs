@@ -10,7 +10,9 @@ mod targets;
 const FILES_MIN: usize = 2;
 
 fn replay(name: &str, target: fn(&[u8])) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(name);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fuzz/corpus")
+        .join(name);
     let mut files = 0;
     for file in fs::read_dir(folder).unwrap() {
         target(&fs::read(file.unwrap().path()).unwrap());

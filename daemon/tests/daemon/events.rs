@@ -13,7 +13,9 @@ fn come_and_go(client: &mut Line, times: usize) {
 }
 
 fn next_seq(client: &mut Line) -> u64 {
-    client.get("Subscribe", &json!({}))["next_seq"].as_u64().unwrap()
+    client.get("Subscribe", &json!({}))["next_seq"]
+        .as_u64()
+        .unwrap()
 }
 
 /// Hears events until this one, which must come without a gap or a repeat.
@@ -28,21 +30,44 @@ fn from_now_on_and_from_any_event_that_is_kept() {
     let daemon = Daemon::start();
     let mut other = daemon.client();
     come_and_go(&mut other, 3);
-    for from in [json!(1), json!(7), json!(12), json!(13), json!("now"), Value::Null] {
+    for from in [
+        json!(1),
+        json!(7),
+        json!(12),
+        json!(13),
+        json!("now"),
+        Value::Null,
+    ] {
         let mut client = daemon.client();
-        let params = if from.is_null() { json!({}) } else { json!({"from": from}) };
+        let params = if from.is_null() {
+            json!({})
+        } else {
+            json!({"from": from})
+        };
         let subscribed = client.get("Subscribe", &params);
         let next_seq = next_seq(&mut other);
-        assert_eq!((&subscribed["next_seq"], &subscribed["oldest_seq"]), (&next_seq.into(), &1.into()));
-        assert_eq!(subscribed["log_id"], other.get("GetInfo", &json!({}))["log_id"]);
+        assert_eq!(
+            (&subscribed["next_seq"], &subscribed["oldest_seq"]),
+            (&next_seq.into(), &1.into())
+        );
+        assert_eq!(
+            subscribed["log_id"],
+            other.get("GetInfo", &json!({}))["log_id"]
+        );
         other.get("Unsubscribe", &json!({}));
         come_and_go(&mut other, 1);
         hear_until(&mut client, from.as_u64().unwrap_or(next_seq), next_seq + 3);
     }
     let next_seq = next_seq(&mut other);
-    assert_eq!(other.refused("Subscribe", &json!({"from": next_seq + 1})), "InvalidParams");
+    assert_eq!(
+        other.refused("Subscribe", &json!({"from": next_seq + 1})),
+        "InvalidParams"
+    );
     for from in [json!(0), json!(-1), json!("then"), json!(1.5)] {
-        assert_eq!(other.refused("Subscribe", &json!({"from": from})), "InvalidParams");
+        assert_eq!(
+            other.refused("Subscribe", &json!({"from": from})),
+            "InvalidParams"
+        );
     }
 }
 
@@ -51,10 +76,19 @@ fn what_is_no_longer_kept_is_said() {
     let daemon = Daemon::with(|config| config.keep_events = 10);
     let mut client = daemon.client();
     come_and_go(&mut client, 10);
-    let subscribed = client.get("Subscribe", &json!({"from": 5, "types": ["session.destroyed"]}));
-    assert_eq!((&subscribed["oldest_seq"], &subscribed["next_seq"]), (&31.into(), &41.into()));
+    let subscribed = client.get(
+        "Subscribe",
+        &json!({"from": 5, "types": ["session.destroyed"]}),
+    );
+    assert_eq!(
+        (&subscribed["oldest_seq"], &subscribed["next_seq"]),
+        (&31.into(), &41.into())
+    );
     let gap = client.hear();
-    assert_eq!((&gap["method"], &gap["params"]), (&"Gap".into(), &json!({"from": 5, "to": 30})));
+    assert_eq!(
+        (&gap["method"], &gap["params"]),
+        (&"Gap".into(), &json!({"from": 5, "to": 30}))
+    );
     for seq in [32, 36, 40] {
         assert_eq!(client.hear()["params"]["seq"], seq);
     }
@@ -83,8 +117,17 @@ fn only_the_types_asked_for() {
         let asked = client.say("GetMode", &json!({}));
         assert_eq!(client.hear()["id"], asked, "nothing else of {types}");
     }
-    for types in [json!([]), json!(["session"]), json!(["*.created"]), json!([1]), json!(vec!["*"; 33])] {
-        assert_eq!(other.refused("Subscribe", &json!({"types": types})), "InvalidParams");
+    for types in [
+        json!([]),
+        json!(["session"]),
+        json!(["*.created"]),
+        json!([1]),
+        json!(vec!["*"; 33]),
+    ] {
+        assert_eq!(
+            other.refused("Subscribe", &json!({"types": types})),
+            "InvalidParams"
+        );
     }
 }
 
@@ -94,7 +137,10 @@ fn a_client_has_one_subscription_and_may_change_or_end_it() {
     let mut client = daemon.client();
     assert_eq!(client.get("Unsubscribe", &json!({}))["found"], false);
     client.get("Subscribe", &json!({"types": ["mode.*"]}));
-    assert_eq!(client.refused("Subscribe", &json!({"from": 99})), "InvalidParams");
+    assert_eq!(
+        client.refused("Subscribe", &json!({"from": 99})),
+        "InvalidParams"
+    );
     // The one before goes on.
     client.get("ChangeMode", &json!({"mode": "block_new_session"}));
     assert_eq!(client.hear_event("mode.changed")["seq"], 1);

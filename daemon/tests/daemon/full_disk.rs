@@ -29,7 +29,10 @@ impl OnSmallDisk {
 
     /// Starts once this command has been run in the state's folder.
     fn start_after(prepare: &str) -> Option<Self> {
-        let may_mount = Command::new("unshare").args(["-m", "true"]).stderr(Stdio::null()).status();
+        let may_mount = Command::new("unshare")
+            .args(["-m", "true"])
+            .stderr(Stdio::null())
+            .status();
         if !may_mount.is_ok_and(|status| status.success()) {
             eprintln!("skipped: this user can mount no file system");
             return None;
@@ -37,21 +40,41 @@ impl OnSmallDisk {
         let home = Home::new();
         std::fs::create_dir(home.state()).unwrap();
         let mut command = Command::new("unshare");
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).env_remove("SORAMODE_SOCKET");
-        let script =
-            format!("mount -t tmpfs -o size=4m,mode=0700 none '{0}' && (cd '{0}' && {prepare}) && exec \"$@\"", home.state().display());
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .env_remove("SORAMODE_SOCKET");
+        let script = format!(
+            "mount -t tmpfs -o size=4m,mode=0700 none '{0}' && (cd '{0}' && {prepare}) && exec \"$@\"",
+            home.state().display()
+        );
         command.args(["-m", "sh", "-c", &script, "sh"]);
-        command.arg("env").arg(set("LD_PRELOAD", &faults_library(home.folder()))).arg(set("FAULTS", &home.faults()));
+        command
+            .arg("env")
+            .arg(set("LD_PRELOAD", &faults_library(home.folder())))
+            .arg(set("FAULTS", &home.faults()));
         command.arg(env!("CARGO_BIN_EXE_soramoded"));
         let receiver = Receiver::start(|_| Manner::ok());
-        let process = home.start_with(command, &["--node-name", "node-01", "--webhook", &receiver.url()]);
-        Some(Self { home, process, receiver })
+        let process = home.start_with(
+            command,
+            &["--node-name", "node-01", "--webhook", &receiver.url()],
+        );
+        Some(Self {
+            home,
+            process,
+            receiver,
+        })
     }
 
     /// A file of the daemon's file system.
     fn path(&self, name: &str) -> PathBuf {
         let inside = self.home.state().join(name);
-        PathBuf::from(format!("/proc/{}/root{}", self.process.pid().as_raw_nonzero(), inside.display()))
+        PathBuf::from(format!(
+            "/proc/{}/root{}",
+            self.process.pid().as_raw_nonzero(),
+            inside.display()
+        ))
     }
 
     fn fill(&self) {
@@ -68,13 +91,18 @@ impl OnSmallDisk {
     /// How large a file of the daemon's may become: past that a write fails in its middle.
     fn limit_files(&self, bytes: &str) {
         let pid = self.process.pid().as_raw_nonzero().to_string();
-        let status = Command::new("prlimit").args(["--pid", &pid, &format!("--fsize={bytes}:")]).status();
+        let status = Command::new("prlimit")
+            .args(["--pid", &pid, &format!("--fsize={bytes}:")])
+            .status();
         assert!(status.unwrap().success());
     }
 
     /// Has the calls fail in the daemon from now on, with this error.
     fn fail(&self, calls: &str, errno: Errno) {
-        let (path, next) = (self.home.faults(), self.home.faults().with_extension("next"));
+        let (path, next) = (
+            self.home.faults(),
+            self.home.faults().with_extension("next"),
+        );
         std::fs::write(&next, format!("{calls}{}", errno.raw_os_error())).unwrap();
         std::fs::rename(next, path).unwrap();
     }
@@ -95,7 +123,11 @@ fn set(name: &str, path: &Path) -> OsString {
 fn faults_library(folder: &Path) -> PathBuf {
     let library = folder.join("faults.so");
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/daemon/faults.c");
-    let compiled = Command::new("cc").args(["-shared", "-fPIC", "-Wall", "-Werror", "-o"]).arg(&library).arg(source).status();
+    let compiled = Command::new("cc")
+        .args(["-shared", "-fPIC", "-Wall", "-Werror", "-o"])
+        .arg(&library)
+        .arg(source)
+        .status();
     assert!(compiled.unwrap().success());
     library
 }
@@ -105,12 +137,18 @@ fn connect_until_refused(client: &mut Line) -> (Vec<String>, String) {
     let mut offered = Vec::new();
     for number in 0.. {
         let connection_id = format!("c{number}");
-        let answer = client.ask("Connect", &json!({"channel_id": "a", "connection_id": connection_id}));
+        let answer = client.ask(
+            "Connect",
+            &json!({"channel_id": "a", "connection_id": connection_id}),
+        );
         if answer["result"]["type"] == "offer" {
             offered.push(connection_id);
             continue;
         }
-        assert_eq!(answer["error"]["data"]["error_type"], "StorageUnavailable", "{answer}");
+        assert_eq!(
+            answer["error"]["data"]["error_type"], "StorageUnavailable",
+            "{answer}"
+        );
         return (offered, connection_id);
     }
     unreachable!("a disk is full some time")
@@ -124,7 +162,13 @@ fn ids(client: &mut Line) -> Vec<String> {
             params["cursor"] = cursor;
         }
         let page = client.get("ListConnections", &params);
-        ids.extend(page["connections"].as_array().unwrap().iter().map(|row| row["connection_id"].as_str().unwrap().to_owned()));
+        ids.extend(
+            page["connections"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|row| row["connection_id"].as_str().unwrap().to_owned()),
+        );
         cursor = page["cursor"].clone();
         if cursor.is_null() {
             ids.sort();
@@ -134,7 +178,11 @@ fn ids(client: &mut Line) -> Vec<String> {
 }
 
 /// Everything from the disk's failure until an operator opens the node again.
-fn fails_and_recovers(mut disk: OnSmallDisk, break_it: impl Fn(&OnSmallDisk), mend_it: impl Fn(&OnSmallDisk)) {
+fn fails_and_recovers(
+    mut disk: OnSmallDisk,
+    break_it: impl Fn(&OnSmallDisk),
+    mend_it: impl Fn(&OnSmallDisk),
+) {
     let mut client = disk.process.client();
     client.connect("spam", "first");
     break_it(&disk);
@@ -144,26 +192,60 @@ fn fails_and_recovers(mut disk: OnSmallDisk, break_it: impl Fn(&OnSmallDisk), me
     // Closed, and it says so: in its log, in its status.
     disk.process.read_log_until("the state cannot be written");
     let status = client.status();
-    assert_eq!((&status["mode"], &status["actor"]), (&"block_new_connection".into(), &"system:storage".into()), "{status}");
+    assert_eq!(
+        (&status["mode"], &status["actor"]),
+        (&"block_new_connection".into(), &"system:storage".into()),
+        "{status}"
+    );
     assert_eq!(status["storage"]["state"], "failed");
-    assert!(status["warnings"][0].as_str().unwrap().starts_with("the state cannot be written ("), "{status}");
+    assert!(
+        status["warnings"][0]
+            .as_str()
+            .unwrap()
+            .starts_with("the state cannot be written ("),
+        "{status}"
+    );
     assert_eq!(ids(&mut client), offered, "{refused} is not in");
-    assert_eq!(client.connect("spam", "more")["reason"], "BLOCK-NEW-CONNECTION");
+    assert_eq!(
+        client.connect("spam", "more")["reason"],
+        "BLOCK-NEW-CONNECTION"
+    );
     for mode in ["normal", "block_new_session"] {
         let refusal = client.ask("ChangeMode", &json!({"mode": mode}))["error"].clone();
-        assert_eq!(refusal["data"]["error_type"], "StorageUnavailable", "{refusal}");
-        assert!(refusal["data"]["hint"].as_str().unwrap().contains("soramode status"), "{refusal}");
+        assert_eq!(
+            refusal["data"]["error_type"], "StorageUnavailable",
+            "{refusal}"
+        );
+        assert!(
+            refusal["data"]["hint"]
+                .as_str()
+                .unwrap()
+                .contains("soramode status"),
+            "{refusal}"
+        );
     }
     // Who leaves has left; events about it wait.
     let mut reader = disk.process.client();
-    let next_seq = reader.get("Subscribe", &json!({}))["next_seq"].as_u64().unwrap();
+    let next_seq = reader.get("Subscribe", &json!({}))["next_seq"]
+        .as_u64()
+        .unwrap();
     for connection_id in &offered {
         assert_eq!(client.disconnect(connection_id)["durable"], false);
     }
-    assert_eq!((ids(&mut client).len(), client.get("GetInfo", &json!({}))["node_name"].clone()), (0, "node-01".into()));
-    assert!(disk.receiver.heard().is_empty(), "told of what is not written");
+    assert_eq!(
+        (
+            ids(&mut client).len(),
+            client.get("GetInfo", &json!({}))["node_name"].clone()
+        ),
+        (0, "node-01".into())
+    );
+    assert!(
+        disk.receiver.heard().is_empty(),
+        "told of what is not written"
+    );
     mend_it(&disk);
-    disk.process.read_log_until("the state can be written again");
+    disk.process
+        .read_log_until("the state can be written again");
     let mut seqs = Vec::new();
     let vanished = loop {
         let event = reader.hear()["params"].clone();
@@ -172,18 +254,35 @@ fn fails_and_recovers(mut disk: OnSmallDisk, break_it: impl Fn(&OnSmallDisk), me
             break event;
         }
     };
-    assert_eq!(seqs, (next_seq..=vanished["seq"].as_u64().unwrap()).collect::<Vec<u64>>());
+    assert_eq!(
+        seqs,
+        (next_seq..=vanished["seq"].as_u64().unwrap()).collect::<Vec<u64>>()
+    );
     assert_eq!(disk.receiver.hear().body["id"], vanished["id"]);
     // It stays closed until somebody opens it.
     let status = client.status();
-    assert_eq!((&status["mode"], &status["storage"]["state"]), (&"block_new_connection".into(), &"ok".into()), "{status}");
-    assert!(status["warnings"][0].as_str().unwrap().ends_with("stays closed until you run: soramode set normal"), "{status}");
+    assert_eq!(
+        (&status["mode"], &status["storage"]["state"]),
+        (&"block_new_connection".into(), &"ok".into()),
+        "{status}"
+    );
+    assert!(
+        status["warnings"][0]
+            .as_str()
+            .unwrap()
+            .ends_with("stays closed until you run: soramode set normal"),
+        "{status}"
+    );
     client.get("ChangeMode", &json!({"mode": "normal"}));
     assert_eq!(client.status().get("warnings"), None);
     client.connect("spam", "last");
     let told = check(&disk);
     assert!(
-        told.contains("\nconnections   1\n") && told.contains(&format!("\nevents        1 to {}\n", vanished["seq"].as_u64().unwrap() + 4)),
+        told.contains("\nconnections   1\n")
+            && told.contains(&format!(
+                "\nevents        1 to {}\n",
+                vanished["seq"].as_u64().unwrap() + 4
+            )),
         "{told}"
     );
 }
@@ -192,7 +291,16 @@ fn fails_and_recovers(mut disk: OnSmallDisk, break_it: impl Fn(&OnSmallDisk), me
 fn check(disk: &OnSmallDisk) -> String {
     let pid = disk.process.pid().as_raw_nonzero().to_string();
     let mut command = Command::new("nsenter");
-    command.args(["-t", &pid, "-m", env!("CARGO_BIN_EXE_soramoded"), "--check-state", "--state-dir"]).arg(disk.home.state());
+    command
+        .args([
+            "-t",
+            &pid,
+            "-m",
+            env!("CARGO_BIN_EXE_soramoded"),
+            "--check-state",
+            "--state-dir",
+        ])
+        .arg(disk.home.state());
     String::from_utf8(command.output().unwrap().stdout).unwrap()
 }
 
@@ -205,19 +313,36 @@ fn a_full_disk_closes_the_node_until_there_is_room_again() {
 
 #[test]
 fn a_start_on_a_full_disk_asks_for_room_and_says_why_the_sessions_are_not_known() {
-    let Some(disk) = OnSmallDisk::start_after("{ cat /dev/zero > filler || true; } 2> /dev/null") else { return };
+    let Some(disk) = OnSmallDisk::start_after("{ cat /dev/zero > filler || true; } 2> /dev/null")
+    else {
+        return;
+    };
     let status = disk.process.client().status();
-    assert_eq!((&status["mode"], &status["storage"]["state"]), (&"block_new_connection".into(), &"failed".into()), "{status}");
+    assert_eq!(
+        (&status["mode"], &status["storage"]["state"]),
+        (&"block_new_connection".into(), &"failed".into()),
+        "{status}"
+    );
     let warning = status["warnings"][0].as_str().unwrap();
-    assert!(warning.contains("Free disk space") && !warning.contains("access"), "{warning}");
+    assert!(
+        warning.contains("Free disk space") && !warning.contains("access"),
+        "{warning}"
+    );
     let missing = status["sources"][0]["incomplete_reason"].as_str().unwrap();
-    assert!(missing.contains("could not use its stored state when it started"), "{missing}");
+    assert!(
+        missing.contains("could not use its stored state when it started"),
+        "{missing}"
+    );
 }
 
 #[test]
 fn a_write_that_fails_in_its_middle_closes_the_node_until_writes_succeed() {
     if let Some(disk) = OnSmallDisk::start() {
-        fails_and_recovers(disk, |disk| disk.limit_files("200000"), |disk| disk.limit_files("unlimited"));
+        fails_and_recovers(
+            disk,
+            |disk| disk.limit_files("200000"),
+            |disk| disk.limit_files("unlimited"),
+        );
     }
 }
 
@@ -231,27 +356,52 @@ const SYNCS: &str = "s";
 fn writes_that_fail_close_the_node_until_they_succeed() {
     // A disk that breaks, a file system that the system took back to read-only, a user whose quota is used up.
     for errno in [Errno::IO, Errno::ROFS, Errno::DQUOT] {
-        let Some(disk) = OnSmallDisk::start() else { return };
+        let Some(disk) = OnSmallDisk::start() else {
+            return;
+        };
         fails_and_recovers(disk, |disk| disk.fail(WRITES, errno), OnSmallDisk::heal);
     }
 }
 
 #[test]
 fn a_mode_that_is_not_safe_from_a_power_cut_is_not_promised() {
-    let Some(mut disk) = OnSmallDisk::start() else { return };
+    let Some(mut disk) = OnSmallDisk::start() else {
+        return;
+    };
     let mut client = disk.process.client();
     client.connect("spam", "first");
     disk.fail(SYNCS, Errno::IO);
-    assert_eq!(client.refused("ChangeMode", &json!({"mode": "block_new_session"})), "StorageUnavailable");
+    assert_eq!(
+        client.refused("ChangeMode", &json!({"mode": "block_new_session"})),
+        "StorageUnavailable"
+    );
     let status = client.status();
-    assert_eq!((&status["mode"], &status["actor"]), (&"block_new_connection".into(), &"system:storage".into()), "{status}");
-    assert_eq!(client.refused("ChangeMode", &json!({"mode": "normal"})), "StorageUnavailable");
+    assert_eq!(
+        (&status["mode"], &status["actor"]),
+        (&"block_new_connection".into(), &"system:storage".into()),
+        "{status}"
+    );
+    assert_eq!(
+        client.refused("ChangeMode", &json!({"mode": "normal"})),
+        "StorageUnavailable"
+    );
     disk.heal();
-    disk.process.read_log_until("the state can be written again");
+    disk.process
+        .read_log_until("the state can be written again");
     // What was reported as failed is not carried out once the disk is well: what is written says that it was taken back.
     let changes = client.get("ListModeChanges", &json!({}))["changes"].clone();
-    assert_eq!((&changes[1]["generation"], &changes[0]["mode"]), (&2.into(), &"block_new_connection".into()), "{changes}");
-    assert!(changes[0]["reason"].as_str().unwrap().starts_with("undoes generation 2"), "{changes}");
+    assert_eq!(
+        (&changes[1]["generation"], &changes[0]["mode"]),
+        (&2.into(), &"block_new_connection".into()),
+        "{changes}"
+    );
+    assert!(
+        changes[0]["reason"]
+            .as_str()
+            .unwrap()
+            .starts_with("undoes generation 2"),
+        "{changes}"
+    );
     assert_eq!(client.status()["mode"], "block_new_connection");
     client.get("ChangeMode", &json!({"mode": "normal"}));
     assert_eq!(client.connect("spam", "second")["type"], "offer");
@@ -259,13 +409,20 @@ fn a_mode_that_is_not_safe_from_a_power_cut_is_not_promised() {
 
 #[test]
 fn a_change_to_the_mode_of_a_broken_disk_is_taken_back_with_its_expiry() {
-    let Some(mut disk) = OnSmallDisk::start() else { return };
+    let Some(mut disk) = OnSmallDisk::start() else {
+        return;
+    };
     let mut client = disk.process.client();
     disk.fail(SYNCS, Errno::IO);
     let change = json!({"mode": "block_new_connection", "expires_in_seconds": 3_600});
     assert_eq!(client.refused("ChangeMode", &change), "StorageUnavailable");
     disk.heal();
-    disk.process.read_log_until("the state can be written again");
+    disk.process
+        .read_log_until("the state can be written again");
     let status = client.status();
-    assert_eq!((&status["actor"], status.get("expires_at")), (&"system:storage".into(), None), "{status}");
+    assert_eq!(
+        (&status["actor"], status.get("expires_at")),
+        (&"system:storage".into(), None),
+        "{status}"
+    );
 }

@@ -9,7 +9,11 @@ const WAIT: &str = "{\"id\":\"w\",\"method\":\"Wait\",\"params\":{\"for\":\"mode
 #[test]
 fn a_last_line_needs_no_line_feed() {
     let daemon = Daemon::start();
-    for line in ["{\"id\":1,\"method\":\"GetMode\"}", "{\"id\":1,\"method\":\"GetMode\"}\n", "{\"id\":1,\"method\":\"GetMode\"}\n \r"] {
+    for line in [
+        "{\"id\":1,\"method\":\"GetMode\"}",
+        "{\"id\":1,\"method\":\"GetMode\"}\n",
+        "{\"id\":1,\"method\":\"GetMode\"}\n \r",
+    ] {
         let mut client = daemon.client();
         client.send(line);
         client.half_close();
@@ -51,7 +55,10 @@ fn a_wait_goes_on_until_it_ends() {
     other.get("GetMode", &json!({}));
     other.get("ChangeMode", &json!({"mode": "block_new_session"}));
     let ended = waiter.hear();
-    assert_eq!((&ended["id"], &ended["result"]["outcome"]), (&"w".into(), &"reached".into()));
+    assert_eq!(
+        (&ended["id"], &ended["result"]["outcome"]),
+        (&"w".into(), &"reached".into())
+    );
     waiter.hear_end();
 }
 
@@ -64,13 +71,19 @@ fn a_subscription_goes_on() {
     assert_eq!(reader.hear()["id"], 1);
     for number in 0..3 {
         other.connect(&format!("channel {number}"), &number.to_string());
-        assert_eq!(reader.hear_event("session.created")["channel_id"], format!("channel {number}"));
+        assert_eq!(
+            reader.hear_event("session.created")["channel_id"],
+            format!("channel {number}")
+        );
     }
 }
 
 /// A connection that hangs on the socket tells when the daemon has let go of the client: with no grace it ends then.
 fn leave_behind(client: &mut Line) {
-    client.get("Connect", &json!({"channel_id": "a", "connection_id": "1", "lifetime": "socket"}));
+    client.get(
+        "Connect",
+        &json!({"channel_id": "a", "connection_id": "1", "lifetime": "socket"}),
+    );
 }
 
 #[test]
@@ -78,8 +91,15 @@ fn whoever_is_wholly_gone_is_dropped_whatever_it_follows() {
     let daemon = Daemon::with(|config| config.socket_grace = std::time::Duration::ZERO);
     let mut watcher = daemon.client();
     watcher.get("Subscribe", &json!({}));
-    let follow = [WAIT, "{\"id\":1,\"method\":\"Subscribe\"}", "{\"id\":1,\"method\":\"GetMode\"}"];
-    for (line, closes_first) in follow.into_iter().flat_map(|line| [(line, true), (line, false)]) {
+    let follow = [
+        WAIT,
+        "{\"id\":1,\"method\":\"Subscribe\"}",
+        "{\"id\":1,\"method\":\"GetMode\"}",
+    ];
+    for (line, closes_first) in follow
+        .into_iter()
+        .flat_map(|line| [(line, true), (line, false)])
+    {
         let mut client = daemon.client();
         leave_behind(&mut client);
         client.send(format!("{line}\n"));
@@ -91,6 +111,10 @@ fn whoever_is_wholly_gone_is_dropped_whatever_it_follows() {
             }
         }
         drop(client);
-        assert_eq!(watcher.hear_event("connection.destroyed")["reason"], "socket_closed", "{line} {closes_first}");
+        assert_eq!(
+            watcher.hear_event("connection.destroyed")["reason"],
+            "socket_closed",
+            "{line} {closes_first}"
+        );
     }
 }

@@ -42,7 +42,8 @@ const OBSERVE: usize = 2;
 
 #[test]
 fn hostile_http_clients_keep_no_operator_out_and_hold_up_no_stop() {
-    let clients = std::env::var("SORAMODE_ATTACK_CLIENTS").map_or(CLIENTS_DEFAULT, |number| number.parse().unwrap());
+    let clients = std::env::var("SORAMODE_ATTACK_CLIENTS")
+        .map_or(CLIENTS_DEFAULT, |number| number.parse().unwrap());
     raise_limit(clients + 1_000);
     // So few that HTTP alone could have them all; and more than enough.
     for descriptors in [1_024, 20_000] {
@@ -66,34 +67,63 @@ impl Attack {
         let ip = Ipv4Addr::new(127, 251 - (low & 1), middle, high.max(1));
         let addresses = [3_401, 3_402, 3_403].map(|port| SocketAddr::new(ip.into(), port));
         let folder = tempfile::tempdir().unwrap();
-        let (socket, api_socket) = (folder.path().join("gate.sock"), folder.path().join("api.sock"));
+        let (socket, api_socket) = (
+            folder.path().join("gate.sock"),
+            folder.path().join("api.sock"),
+        );
         let flags = ["--api-listen", "--sora-listen", "--observe-listen"];
-        let flags = flags.iter().zip(addresses).fold(String::new(), |flags, (flag, address)| format!("{flags} {flag} {address}"));
+        let flags = flags
+            .iter()
+            .zip(addresses)
+            .fold(String::new(), |flags, (flag, address)| {
+                format!("{flags} {flag} {address}")
+            });
         let flags = format!("{flags} --api-listen unix:{}", api_socket.display());
         let program = soramoded();
         let program = program.get_program().to_str().unwrap();
         let mut command = soramoded_by("sh");
-        let line = format!("ulimit -n {descriptors} && exec {program} --ephemeral --socket {} {flags}", socket.display());
+        let line = format!(
+            "ulimit -n {descriptors} && exec {program} --ephemeral --socket {} {flags}",
+            socket.display()
+        );
         command.args(["-c", &line]);
         let process = Process::spawn(folder, socket, command);
         let (slowest_operator, slowest_client) = (Duration::ZERO, Duration::ZERO);
-        Self { process, api_socket, addresses, descriptors, hostile: Vec::new(), slowest_operator, slowest_client }
+        Self {
+            process,
+            api_socket,
+            addresses,
+            descriptors,
+            hostile: Vec::new(),
+            slowest_operator,
+            slowest_client,
+        }
     }
 
     fn run(mut self, clients: usize) {
         let before = self.process.resident_kib();
-        let deaf: Vec<Line> = (0..DEAF_OPERATORS).flat_map(|_| self.deaf_operators()).collect();
+        let deaf: Vec<Line> = (0..DEAF_OPERATORS)
+            .flat_map(|_| self.deaf_operators())
+            .collect();
         for number in 0..clients {
             self.come(number);
             if (number + 1) % (clients / LOOKS) == 0 {
                 self.look();
             }
         }
-        let (open, grown) = (self.open_descriptors(), self.process.resident_kib().saturating_sub(before));
+        let (open, grown) = (
+            self.open_descriptors(),
+            self.process.resident_kib().saturating_sub(before),
+        );
         let listeners = self.addresses.len();
-        let allowed = listeners * (HTTP_CLIENTS_MAX + REFUSALS_MAX) + 4 * DEAF_OPERATORS + OWN_DESCRIPTORS_MAX;
+        let allowed = listeners * (HTTP_CLIENTS_MAX + REFUSALS_MAX)
+            + 4 * DEAF_OPERATORS
+            + OWN_DESCRIPTORS_MAX;
         assert!(open <= allowed.min(self.descriptors), "{open} descriptors");
-        assert!(grown <= 16 * 1_024 + KIB_PER_CLIENT_MAX * open as u64, "{grown} KiB for {open} descriptors");
+        assert!(
+            grown <= 16 * 1_024 + KIB_PER_CLIENT_MAX * open as u64,
+            "{grown} KiB for {open} descriptors"
+        );
         let began = Instant::now();
         self.process.kill(Signal::TERM);
         let (status, log, _folder) = self.process.end();
@@ -114,7 +144,11 @@ impl Attack {
         let listener = number % self.addresses.len();
         let mut stream = TcpStream::connect(self.addresses[listener]).unwrap();
         stream.set_nonblocking(true).unwrap();
-        let (path, target) = [("/", "x-sora-target: Sora_20211215.GetMode\r\n"), ("/sora/event", ""), ("/ready", "")][listener];
+        let (path, target) = [
+            ("/", "x-sora-target: Sora_20211215.GetMode\r\n"),
+            ("/sora/event", ""),
+            ("/ready", ""),
+        ][listener];
         match number / self.addresses.len() % 4 {
             0 => say(&mut stream, b"G"),
             1 => say(&mut stream, format!("POST {path} HTTP/1.1\r\nhost: localhost\r\n{target}content-length: 1000\r\n\r\n{{").as_bytes()),
@@ -131,9 +165,12 @@ impl Attack {
 
     fn deaf_operators(&self) -> [Line; 2] {
         let mut of_the_control_socket = self.process.client();
-        of_the_control_socket.send_until_full(&b"{\"id\":1,\"method\":\"GetStatus\"}\n".repeat(100));
+        of_the_control_socket
+            .send_until_full(&b"{\"id\":1,\"method\":\"GetStatus\"}\n".repeat(100));
         let mut of_the_api = Line::to(&self.api_socket);
-        of_the_api.send_until_full(&b"POST / HTTP/1.1\r\nx-sora-target: Sora_20211215.GetMode\r\n\r\n".repeat(100));
+        of_the_api.send_until_full(
+            &b"POST / HTTP/1.1\r\nx-sora-target: Sora_20211215.GetMode\r\n\r\n".repeat(100),
+        );
         [of_the_control_socket, of_the_api]
     }
 
@@ -142,33 +179,61 @@ impl Attack {
         for mode in ["block_new_session", "normal"] {
             let began = Instant::now();
             let mut operator = self.process.client();
-            assert_eq!(operator.get("ChangeMode", &json!({"mode": mode}))["mode"], mode);
+            assert_eq!(
+                operator.get("ChangeMode", &json!({"mode": mode}))["mode"],
+                mode
+            );
             self.slowest_operator = self.slowest_operator.max(began.elapsed());
         }
-        assert!(self.slowest_operator < OPERATOR_TIME_MAX, "an operator waited for {:?}", self.slowest_operator);
+        assert!(
+            self.slowest_operator < OPERATOR_TIME_MAX,
+            "an operator waited for {:?}",
+            self.slowest_operator
+        );
         let requests = [
-            (API, "POST / HTTP/1.1\r\nhost: localhost:3401\r\nx-sora-target: Sora_20211215.GetMode\r\n"),
+            (
+                API,
+                "POST / HTTP/1.1\r\nhost: localhost:3401\r\nx-sora-target: Sora_20211215.GetMode\r\n",
+            ),
             (SORA, "POST /sora/event HTTP/1.1\r\nhost: localhost\r\n"),
             (OBSERVE, "GET /ready HTTP/1.1\r\nhost: localhost\r\n"),
         ];
         for (listener, head) in requests {
-            let body = if listener == SORA { r#"{"type":"x"}"# } else { "" };
+            let body = if listener == SORA {
+                r#"{"type":"x"}"#
+            } else {
+                ""
+            };
             let began = Instant::now();
-            let answer = ask(self.addresses[listener], &format!("{head}content-length: {}\r\nconnection: close\r\n\r\n{body}", body.len()));
+            let answer = ask(
+                self.addresses[listener],
+                &format!(
+                    "{head}content-length: {}\r\nconnection: close\r\n\r\n{body}",
+                    body.len()
+                ),
+            );
             assert!(answer.starts_with("HTTP/1.1 200 "), "{answer:?}");
             self.slowest_client = self.slowest_client.max(began.elapsed());
         }
     }
 
     fn open_descriptors(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.process.pid().as_raw_nonzero())).unwrap().count()
+        std::fs::read_dir(format!("/proc/{}/fd", self.process.pid().as_raw_nonzero()))
+            .unwrap()
+            .count()
     }
 }
 
 /// Sends what there is room for, also where the daemon has closed by now.
 fn say(stream: &mut TcpStream, bytes: &[u8]) {
     if let Err(error) = stream.write(bytes) {
-        assert!(matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{error}");
+        assert!(
+            matches!(
+                error.kind(),
+                ErrorKind::WouldBlock | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
+            ),
+            "{error}"
+        );
     }
 }
 
@@ -183,15 +248,28 @@ fn ask(address: SocketAddr, request: &str) -> String {
 
 fn soramoded_by(program: &str) -> std::process::Command {
     let mut command = std::process::Command::new(program);
-    command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped());
+    command
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::piped());
     command
 }
 
 fn raise_limit(descriptors: usize) {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current.is_some_and(|current| current < descriptors as u64) {
-        setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
+        setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current: maximum,
+                maximum,
+            },
+        )
+        .unwrap();
     }
     let allowed = getrlimit(Resource::Nofile).current;
-    assert!(allowed.is_none_or(|allowed| allowed >= descriptors as u64), "at most {allowed:?} descriptors here, which takes {descriptors}");
+    assert!(
+        allowed.is_none_or(|allowed| allowed >= descriptors as u64),
+        "at most {allowed:?} descriptors here, which takes {descriptors}"
+    );
 }

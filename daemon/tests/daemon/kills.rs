@@ -52,13 +52,24 @@ struct Promises {
 
 impl Promises {
     fn new(client: u64, seed: u64) -> Self {
-        let ids = (0..IDS_PER_CLIENT).map(|number| (format!("{client}-{number}"), Fate::Gone)).collect();
-        Self { client, fates: ids, generation: 1, asked: None, dice: Dice(seed.wrapping_mul(CLIENTS) + client), answers: 0 }
+        let ids = (0..IDS_PER_CLIENT)
+            .map(|number| (format!("{client}-{number}"), Fate::Gone))
+            .collect();
+        Self {
+            client,
+            fates: ids,
+            generation: 1,
+            asked: None,
+            dice: Dice(seed.wrapping_mul(CLIENTS) + client),
+            answers: 0,
+        }
     }
 
     /// Comes and goes until the daemon is no more. The first client changes the mode now and then.
     fn load(mut self, socket: &Path, moment: &Moment) -> Self {
-        let Ok(mut stream) = UnixStream::connect(socket) else { return self };
+        let Ok(mut stream) = UnixStream::connect(socket) else {
+            return self;
+        };
         let mut reader = BufReader::new(stream.try_clone().unwrap());
         loop {
             let (request, about) = self.request();
@@ -66,7 +77,9 @@ impl Promises {
             let mut line = String::new();
             let heard = sent.and_then(|()| reader.read_line(&mut line));
             // Half a line is no answer.
-            let Some(answer) = heard.ok().and_then(|_| line.strip_suffix('\n')) else { return self };
+            let Some(answer) = heard.ok().and_then(|_| line.strip_suffix('\n')) else {
+                return self;
+            };
             self.take(&serde_json::from_str(answer).unwrap(), about.as_deref());
             moment.answered();
         }
@@ -76,12 +89,22 @@ impl Promises {
         if self.client == 0 && self.dice.roll(10) == 0 {
             let reason = format!("generation {} and one more", self.generation);
             self.asked = Some(reason.clone());
-            let mode = if self.dice.roll(8) == 0 { "block_new_session" } else { "normal" };
-            return (json!({"id": 1, "method": "ChangeMode", "params": {"mode": mode, "reason": reason}}), None);
+            let mode = if self.dice.roll(8) == 0 {
+                "block_new_session"
+            } else {
+                "normal"
+            };
+            return (
+                json!({"id": 1, "method": "ChangeMode", "params": {"mode": mode, "reason": reason}}),
+                None,
+            );
         }
         let number = self.dice.roll(IDS_PER_CLIENT);
         let connection_id = format!("{}-{number}", self.client);
-        let was = self.fates.insert(connection_id.clone(), Fate::Unknown).unwrap();
+        let was = self
+            .fates
+            .insert(connection_id.clone(), Fate::Unknown)
+            .unwrap();
         let request = if was == Fate::Here || (was == Fate::Unknown && self.dice.roll(2) == 0) {
             json!({"id": 1, "method": "Disconnect", "params": {"connection_id": connection_id}})
         } else {
@@ -96,7 +119,9 @@ impl Promises {
         self.answers += 1;
         let result = &answer["result"];
         let Some(connection_id) = about else {
-            self.generation = result["generation"].as_u64().unwrap_or_else(|| panic!("{answer}"));
+            self.generation = result["generation"]
+                .as_u64()
+                .unwrap_or_else(|| panic!("{answer}"));
             self.asked = None;
             return;
         };
@@ -118,7 +143,13 @@ struct Moment {
 impl Moment {
     fn after(answers: u64) -> (Arc<Self>, mpsc::Receiver<()>) {
         let (has_come, told) = channel();
-        (Arc::new(Self { answers_left: AtomicU64::new(answers), has_come }), told)
+        (
+            Arc::new(Self {
+                answers_left: AtomicU64::new(answers),
+                has_come,
+            }),
+            told,
+        )
     }
 
     fn answered(&self) {
@@ -151,18 +182,30 @@ impl World {
         self.check(&mut process.client());
         let (moment, has_come) = Moment::after(1 + dice.roll(ANSWERS_PER_ROUND));
         let socket = self.home.socket();
-        let clients = std::mem::take(&mut self.promises).into_iter().map(|promises| {
-            let (socket, moment) = (socket.clone(), Arc::clone(&moment));
-            std::thread::spawn(move || promises.load(&socket, &moment))
-        });
+        let clients = std::mem::take(&mut self.promises)
+            .into_iter()
+            .map(|promises| {
+                let (socket, moment) = (socket.clone(), Arc::clone(&moment));
+                std::thread::spawn(move || promises.load(&socket, &moment))
+            });
         let clients: Vec<_> = clients.collect();
         has_come.recv_timeout(PATIENCE).unwrap();
         process.kill(Signal::KILL);
-        self.promises = clients.into_iter().map(|client| client.join().unwrap()).collect();
+        self.promises = clients
+            .into_iter()
+            .map(|client| client.join().unwrap())
+            .collect();
     }
 
     fn start(&self) -> Process {
-        self.home.start(&["--keep-events", "1000000", "--webhook", &self.receiver.url(), "--webhook-events", "session.*"])
+        self.home.start(&[
+            "--keep-events",
+            "1000000",
+            "--webhook",
+            &self.receiver.url(),
+            "--webhook-events",
+            "session.*",
+        ])
     }
 
     fn check(&mut self, client: &mut Line) {
@@ -174,22 +217,35 @@ impl World {
     /// The log goes on without a gap or a repeat, and tells what the tables tell.
     fn check_log(&mut self, client: &mut Line) {
         let subscribed = client.get("Subscribe", &json!({"from": self.last_seq + 1}));
-        let log_id = self.log_id.get_or_insert_with(|| subscribed["log_id"].clone());
+        let log_id = self
+            .log_id
+            .get_or_insert_with(|| subscribed["log_id"].clone());
         assert_eq!(*log_id, subscribed["log_id"]);
         let next_seq = subscribed["next_seq"].as_u64().unwrap();
         while self.last_seq + 1 < next_seq {
             let message = client.hear();
             let event = &message["params"];
-            assert_eq!((&message["method"], &event["seq"]), (&"Event".into(), &(self.last_seq + 1).into()), "{message}");
+            assert_eq!(
+                (&message["method"], &event["seq"]),
+                (&"Event".into(), &(self.last_seq + 1).into()),
+                "{message}"
+            );
             self.last_seq += 1;
             self.checks += 1;
             let connection_id = || event["connection_id"].as_str().unwrap().to_owned();
             match event["type"].as_str().unwrap() {
-                "connection.created" => assert!(self.live.insert(connection_id()), "{event}: twice"),
-                event_type @ ("session.created" | "session.destroyed" | "session.vanished") => {
-                    self.owed.push((event["id"].as_str().unwrap().to_owned(), event_type.to_owned()));
+                "connection.created" => {
+                    assert!(self.live.insert(connection_id()), "{event}: twice");
                 }
-                "connection.destroyed" => assert!(self.live.remove(&connection_id()), "{event}: was not there"),
+                event_type @ ("session.created" | "session.destroyed" | "session.vanished") => {
+                    self.owed.push((
+                        event["id"].as_str().unwrap().to_owned(),
+                        event_type.to_owned(),
+                    ));
+                }
+                "connection.destroyed" => {
+                    assert!(self.live.remove(&connection_id()), "{event}: was not there");
+                }
                 _ => {}
             }
         }
@@ -199,11 +255,19 @@ impl World {
     /// Who was promised to be in is in, who was promised to be gone is gone, and nobody else is there.
     fn check_connections(&mut self, client: &mut Line) {
         let page = client.get("ListConnections", &json!({"limit": 1_000}));
-        let here: BTreeSet<String> =
-            page["connections"].as_array().unwrap().iter().map(|row| row["connection_id"].as_str().unwrap().to_owned()).collect();
+        let here: BTreeSet<String> = page["connections"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|row| row["connection_id"].as_str().unwrap().to_owned())
+            .collect();
         assert_eq!(here, self.live, "the log tells of others");
         let mut nobody_asked_for = here.clone();
-        for (connection_id, fate) in self.promises.iter_mut().flat_map(|promises| &mut promises.fates) {
+        for (connection_id, fate) in self
+            .promises
+            .iter_mut()
+            .flat_map(|promises| &mut promises.fates)
+        {
             let is_here = here.contains(connection_id);
             nobody_asked_for.remove(connection_id);
             self.checks += 1;
@@ -213,7 +277,10 @@ impl World {
                 Fate::Unknown => *fate = if is_here { Fate::Here } else { Fate::Gone },
             }
         }
-        assert!(nobody_asked_for.is_empty(), "{nobody_asked_for:?} are there, and nobody asked for them");
+        assert!(
+            nobody_asked_for.is_empty(),
+            "{nobody_asked_for:?} are there, and nobody asked for them"
+        );
     }
 
     /// The receiver was told of everything, in the order in which it happened. That the node was empty may have been left out: if it
@@ -230,8 +297,14 @@ impl World {
                 told.push((id, request.event_type().to_owned()));
             }
         }
-        self.owed.retain(|(id, event_type)| event_type != "session.vanished" || seen.contains(id));
-        assert!(told == self.owed, "told of {} events, owed {}", told.len(), self.owed.len());
+        self.owed
+            .retain(|(id, event_type)| event_type != "session.vanished" || seen.contains(id));
+        assert!(
+            told == self.owed,
+            "told of {} events, owed {}",
+            told.len(),
+            self.owed.len()
+        );
         self.checks += told.len() as u64;
     }
 
@@ -241,7 +314,9 @@ impl World {
         let operator = &mut self.promises[0];
         match &operator.asked {
             // It was asked for, and may have come to pass.
-            Some(reason) if generation == operator.generation + 1 => assert_eq!(mode["reason"], **reason),
+            Some(reason) if generation == operator.generation + 1 => {
+                assert_eq!(mode["reason"], **reason);
+            }
             _ => assert_eq!(generation, operator.generation, "{mode}"),
         }
         (operator.generation, operator.asked) = (generation, None);
@@ -251,12 +326,30 @@ impl World {
 
 #[test]
 fn nothing_promised_is_lost_and_nothing_is_invented() {
-    let number = |name: &str| std::env::var(name).ok().map(|value| value.parse::<u64>().unwrap());
-    let (kills, seed) = (number("SORAMODE_KILLS").unwrap_or(KILLS_DEFAULT), number("SORAMODE_SEED").unwrap_or(1));
+    let number = |name: &str| {
+        std::env::var(name)
+            .ok()
+            .map(|value| value.parse::<u64>().unwrap())
+    };
+    let (kills, seed) = (
+        number("SORAMODE_KILLS").unwrap_or(KILLS_DEFAULT),
+        number("SORAMODE_SEED").unwrap_or(1),
+    );
     let began = Instant::now();
-    let promises = (0..CLIENTS).map(|client| Promises::new(client, seed)).collect();
+    let promises = (0..CLIENTS)
+        .map(|client| Promises::new(client, seed))
+        .collect();
     let (live, receiver) = (BTreeSet::new(), Receiver::start(|_| Manner::ok()));
-    let mut world = World { home: Home::new(), promises, log_id: None, live, last_seq: 0, checks: 0, receiver, owed: Vec::new() };
+    let mut world = World {
+        home: Home::new(),
+        promises,
+        log_id: None,
+        live,
+        last_seq: 0,
+        checks: 0,
+        receiver,
+        owed: Vec::new(),
+    };
     let mut dice = Dice(seed);
     for _ in 0..kills {
         world.round(&mut dice);

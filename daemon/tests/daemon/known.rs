@@ -8,27 +8,45 @@ use crate::support::{Daemon, part_of_report, whole_report};
 fn nothing_counts_as_drained_before_a_complete_report() {
     let daemon = Daemon::with(|config| config.assume_complete = false);
     let (mut client, mut watcher) = (daemon.client(), daemon.client());
-    watcher.get("Subscribe", &json!({"types": ["session.vanished", "mode.*"]}));
+    watcher.get(
+        "Subscribe",
+        &json!({"types": ["session.vanished", "mode.*"]}),
+    );
     client.get("ChangeMode", &json!({"mode": "block_new_session"}));
     watcher.hear_event("mode.changed");
     let status = client.status();
-    assert_eq!((&status["sessions_complete"], &status["sources"][0]["complete"]), (&false.into(), &false.into()));
+    assert_eq!(
+        (
+            &status["sessions_complete"],
+            &status["sources"][0]["complete"]
+        ),
+        (&false.into(), &false.into())
+    );
     assert!(status["sources"][0]["incomplete_reason"].is_string());
-    assert_eq!(client.refused("Wait", &json!({"for": "drained"})), "SessionsIncomplete");
+    assert_eq!(
+        client.refused("Wait", &json!({"for": "drained"})),
+        "SessionsIncomplete"
+    );
     let ended = client.get("Wait", &json!({"for": "drained", "assume_complete": true}));
     assert_eq!(ended["outcome"], "reached");
 
     // The last session that is known of leaves: nobody is told that the node is empty.
     client.get("Report", &part_of_report(["1"]));
     client.disconnect("1");
-    assert_eq!(client.refused("Wait", &json!({"for": "drained"})), "SessionsIncomplete");
+    assert_eq!(
+        client.refused("Wait", &json!({"for": "drained"})),
+        "SessionsIncomplete"
+    );
     let asked = watcher.say("GetMode", &json!({}));
     assert_eq!(watcher.hear()["id"], asked);
 
     client.get("Report", &whole_report(Vec::<String>::new()));
     assert_eq!(watcher.hear()["params"]["type"], "session.vanished");
     assert_eq!(client.status()["sessions_complete"], true);
-    assert_eq!(client.get("Wait", &json!({"for": "drained"}))["outcome"], "reached");
+    assert_eq!(
+        client.get("Wait", &json!({"for": "drained"}))["outcome"],
+        "reached"
+    );
 }
 
 #[test]
@@ -39,8 +57,17 @@ fn a_wait_follows_the_last_session_out() {
     client.get("ChangeMode", &json!({"mode": "block_new_session"}));
     let wait = waiter.say("Wait", &json!({"for": "drained", "progress_seconds": 3600}));
     let progress = waiter.hear();
-    assert_eq!((&progress["method"], &progress["params"]["id"]), (&"Progress".into(), &wait.into()));
-    assert_eq!((&progress["params"]["sessions"], &progress["params"]["oldest_session"]["channel_id"]), (&1.into(), &"a".into()));
+    assert_eq!(
+        (&progress["method"], &progress["params"]["id"]),
+        (&"Progress".into(), &wait.into())
+    );
+    assert_eq!(
+        (
+            &progress["params"]["sessions"],
+            &progress["params"]["oldest_session"]["channel_id"]
+        ),
+        (&1.into(), &"a".into())
+    );
     client.disconnect("1");
     assert_eq!(waiter.hear()["result"]["outcome"], "reached");
 }
@@ -54,12 +81,24 @@ fn a_wait_that_gives_up_names_what_is_left_and_one_whose_gate_opens_is_supersede
     }
     client.get("ChangeMode", &json!({"mode": "block_new_session"}));
     let ended = waiter.get("Wait", &json!({"for": "drained", "timeout_seconds": 0.05}));
-    assert_eq!((&ended["outcome"], ended["oldest_sessions"].as_array().unwrap().len()), (&"timeout".into(), 10));
+    assert_eq!(
+        (
+            &ended["outcome"],
+            ended["oldest_sessions"].as_array().unwrap().len()
+        ),
+        (&"timeout".into(), 10)
+    );
     assert_eq!(ended["oldest_sessions"][0]["channel_id"], "channel 0");
     let wait = waiter.say("Wait", &json!({"for": "drained"}));
-    assert_eq!(waiter.get("GetMode", &json!({}))["mode"], "block_new_session");
+    assert_eq!(
+        waiter.get("GetMode", &json!({}))["mode"],
+        "block_new_session"
+    );
     client.get("ChangeMode", &json!({"mode": "block_new_connection"}));
     client.get("ChangeMode", &json!({"mode": "normal"}));
     let ended = waiter.hear();
-    assert_eq!((&ended["id"], &ended["result"]["outcome"]), (&wait.into(), &"superseded".into()));
+    assert_eq!(
+        (&ended["id"], &ended["result"]["outcome"]),
+        (&wait.into(), &"superseded".into())
+    );
 }

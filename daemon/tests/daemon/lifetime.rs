@@ -7,13 +7,21 @@ use serde_json::json;
 use crate::support::{Daemon, Line, part_of_report, whole_report};
 
 fn connect_for_socket(client: &mut Line, connection_id: &str) {
-    let offer = client.get("Connect", &json!({"channel_id": "a", "connection_id": connection_id, "lifetime": "socket"}));
+    let offer = client.get(
+        "Connect",
+        &json!({"channel_id": "a", "connection_id": connection_id, "lifetime": "socket"}),
+    );
     assert_eq!(offer["type"], "offer");
 }
 
 fn ids(client: &mut Line) -> Vec<String> {
     let list = client.get("ListConnections", &json!({"limit": 1000}));
-    list["connections"].as_array().unwrap().iter().map(|row| row["connection_id"].as_str().unwrap().to_owned()).collect()
+    list["connections"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| row["connection_id"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 #[test]
@@ -21,7 +29,10 @@ fn they_end_when_their_socket_has_been_gone_for_the_grace() {
     let grace = Duration::from_millis(200);
     let daemon = Daemon::with(|config| config.socket_grace = grace);
     let (mut first, mut other) = (daemon.client(), daemon.client());
-    other.get("Subscribe", &json!({"types": ["connection.destroyed", "session.destroyed"]}));
+    other.get(
+        "Subscribe",
+        &json!({"types": ["connection.destroyed", "session.destroyed"]}),
+    );
     for id in ["1", "2"] {
         connect_for_socket(&mut first, id);
     }
@@ -30,7 +41,10 @@ fn they_end_when_their_socket_has_been_gone_for_the_grace() {
     drop(first);
     for id in ["1", "2"] {
         let event = other.hear_event("connection.destroyed");
-        assert_eq!((&event["connection_id"], &event["reason"]), (&id.into(), &"socket_closed".into()));
+        assert_eq!(
+            (&event["connection_id"], &event["reason"]),
+            (&id.into(), &"socket_closed".into())
+        );
     }
     assert!(broke.elapsed() >= grace);
     assert_eq!(ids(&mut other), ["explicit"]);
@@ -48,7 +62,10 @@ fn whoever_takes_them_over_in_time_keeps_them() {
     drop(first);
     connect_for_socket(&mut second, "connected");
     assert_eq!(second.connect("a", "explicit")["created"], false);
-    assert_eq!(second.get("Report", &part_of_report(["reported"])), json!({"added": 0, "removed": 0}));
+    assert_eq!(
+        second.get("Report", &part_of_report(["reported"])),
+        json!({"added": 0, "removed": 0})
+    );
     let event = second.hear_event("connection.destroyed");
     assert_eq!(event["connection_id"], "left");
     let mut left = ids(&mut second);
@@ -59,7 +76,10 @@ fn whoever_takes_them_over_in_time_keeps_them() {
     third.get("Subscribe", &json!({"types": ["connection.destroyed"]}));
     drop(second);
     for _ in 0..3 {
-        assert_eq!(third.hear_event("connection.destroyed")["reason"], "socket_closed");
+        assert_eq!(
+            third.hear_event("connection.destroyed")["reason"],
+            "socket_closed"
+        );
     }
     assert_eq!(ids(&mut third), ["explicit"]);
 }
@@ -73,15 +93,36 @@ fn a_report_may_come_in_parts_and_is_the_whole_truth_with_the_last() {
     }
     client.get("ChangeMode", &json!({"mode": "block_new_connection"}));
     let part = |from: usize| (from..from + 300).map(|number| format!("live {number}"));
-    assert_eq!(client.get("Report", &part_of_report(part(0))), json!({"added": 300, "removed": 0}));
+    assert_eq!(
+        client.get("Report", &part_of_report(part(0))),
+        json!({"added": 300, "removed": 0})
+    );
     // Another's report is another report, and whoever it names while this one is under way is there.
-    assert_eq!(other.get("Report", &part_of_report(["old 0"])), json!({"added": 0, "removed": 0}));
-    assert_eq!(client.get("Report", &part_of_report(part(300))), json!({"added": 300, "removed": 0}));
+    assert_eq!(
+        other.get("Report", &part_of_report(["old 0"])),
+        json!({"added": 0, "removed": 0})
+    );
+    assert_eq!(
+        client.get("Report", &part_of_report(part(300))),
+        json!({"added": 300, "removed": 0})
+    );
     let last = part(600).chain(["old 7".to_owned()]);
-    assert_eq!(client.get("Report", &whole_report(last)), json!({"added": 300, "removed": 18}));
+    assert_eq!(
+        client.get("Report", &whole_report(last)),
+        json!({"added": 300, "removed": 18})
+    );
     let status = client.status();
-    assert_eq!((&status["connections"], &status["sessions"], &status["mode"]), (&902.into(), &1.into(), &"block_new_connection".into()));
+    assert_eq!(
+        (&status["connections"], &status["sessions"], &status["mode"]),
+        (&902.into(), &1.into(), &"block_new_connection".into())
+    );
     // With the report the parts are over: the next one stands for itself.
-    assert_eq!(client.get("Report", &whole_report(["live 5"])), json!({"added": 0, "removed": 901}));
-    assert_eq!(client.refused("Report", &json!({"connections": [["a", "b"]]})), "InvalidParams");
+    assert_eq!(
+        client.get("Report", &whole_report(["live 5"])),
+        json!({"added": 0, "removed": 901})
+    );
+    assert_eq!(
+        client.refused("Report", &json!({"connections": [["a", "b"]]})),
+        "InvalidParams"
+    );
 }

@@ -46,7 +46,13 @@ fn a_line_of_64_kib_is_taken_and_a_longer_one_ends_the_conversation() {
 fn what_is_not_this_protocol_at_all_is_told_so_once() {
     let daemon = Daemon::start();
     let blob: Vec<u8> = (0..=255).rev().cycle().take(100_000).collect();
-    let strangers: [&[u8]; 5] = [b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", b"\x16\x03\x01\x02\n\n", b"\0", b"\"hello\"\n", &blob];
+    let strangers: [&[u8]; 5] = [
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"\x16\x03\x01\x02\n\n",
+        b"\0",
+        b"\"hello\"\n",
+        &blob,
+    ];
     for bytes in strangers {
         let mut client = daemon.client();
         client.send_in_vain(bytes);
@@ -62,7 +68,10 @@ fn a_client_has_64_waits() {
     let wait = json!({"for": "mode", "mode": "block_new_session"});
     let waits: Vec<i64> = (0..64).map(|_| client.say("Wait", &wait)).collect();
     assert_eq!(client.refused("Wait", &wait), "InvalidRequest");
-    assert_eq!(daemon.client().refused("Wait", &json!({"for": "joined"})), "ConditionImpossible");
+    assert_eq!(
+        daemon.client().refused("Wait", &json!({"for": "joined"})),
+        "ConditionImpossible"
+    );
     client.say("ChangeMode", &json!({"mode": "block_new_session"}));
     let mut ended: Vec<i64> = Vec::new();
     while ended.len() < waits.len() {
@@ -87,19 +96,41 @@ fn pages_have_1_to_1000_rows() {
         ("ListModeChanges", json!({}), "changes"),
     ];
     for (method, params, rows) in lists {
-        for (limit, is_taken) in [(json!(0), false), (json!(1), true), (json!(1000), true), (json!(1001), false), (json!(-1), false)] {
+        for (limit, is_taken) in [
+            (json!(0), false),
+            (json!(1), true),
+            (json!(1000), true),
+            (json!(1001), false),
+            (json!(-1), false),
+        ] {
             let mut params = params.clone();
             params["limit"] = limit;
             if is_taken {
                 assert!(client.get(method, &params)[rows].is_array());
             } else {
-                assert_eq!(client.refused(method, &params), "InvalidParams", "{method} {params}");
+                assert_eq!(
+                    client.refused(method, &params),
+                    "InvalidParams",
+                    "{method} {params}"
+                );
             }
         }
-        for cursor in ["", "x", "-", "1-", "1-x", "99999999999999999999-1", "1-99999999999"] {
+        for cursor in [
+            "",
+            "x",
+            "-",
+            "1-",
+            "1-x",
+            "99999999999999999999-1",
+            "1-99999999999",
+        ] {
             let mut params = params.clone();
             params["cursor"] = cursor.into();
-            assert_eq!(client.refused(method, &params), "InvalidParams", "{method} {params}");
+            assert_eq!(
+                client.refused(method, &params),
+                "InvalidParams",
+                "{method} {params}"
+            );
         }
     }
 }
@@ -147,13 +178,20 @@ async fn a_line_has_30_seconds_from_its_first_byte_to_its_end() {
         for _ in 0..3 {
             advance(almost).await;
             settle(&mut other).await;
-            client.write_all(format!("{rest}\n{first}").as_bytes()).await.unwrap();
+            client
+                .write_all(format!("{rest}\n{first}").as_bytes())
+                .await
+                .unwrap();
             assert_eq!(next_line(&mut client).await.unwrap()["id"], 7);
         }
         settle(&mut other).await;
         advance(LINE_TIME + Duration::from_millis(1)).await;
         let error = next_line(&mut client).await.unwrap();
-        assert_eq!((&error["id"], &error["error"]["code"]), (&Value::Null, &(-32600).into()), "{error}");
+        assert_eq!(
+            (&error["id"], &error["error"]["code"]),
+            (&Value::Null, &(-32600).into()),
+            "{error}"
+        );
         assert!(next_line(&mut client).await.is_none());
 
         // Whoever says nothing at all may stay.
@@ -162,7 +200,9 @@ async fn a_line_has_30_seconds_from_its_first_byte_to_its_end() {
         settle(&mut other).await;
         advance(Duration::from_hours(24 * 30)).await;
         settle(&mut other).await;
-        idle.write_all(format!("{GET_MODE}\n").as_bytes()).await.unwrap();
+        idle.write_all(format!("{GET_MODE}\n").as_bytes())
+            .await
+            .unwrap();
         assert_eq!(next_line(&mut idle).await.unwrap()["id"], 7);
     })
     .await;
@@ -176,7 +216,14 @@ async fn who_half_closes_may_take_its_time_to_read() {
         let mut other = Client::connect(socket).await.unwrap();
         let mut client = BufReader::new(UnixStream::connect(socket).await.unwrap());
         // More answers than the socket holds.
-        client.write_all("{\"id\":7,\"method\":\"GetInfo\"}\n".repeat(REQUESTS).as_bytes()).await.unwrap();
+        client
+            .write_all(
+                "{\"id\":7,\"method\":\"GetInfo\"}\n"
+                    .repeat(REQUESTS)
+                    .as_bytes(),
+            )
+            .await
+            .unwrap();
         client.shutdown().await.unwrap();
         settle(&mut other).await;
         advance(Duration::from_hours(1)).await;
@@ -194,7 +241,11 @@ async fn who_half_closes_may_take_its_time_to_read() {
 async fn a_stop_waits_for_no_client_that_has_said_nothing() {
     let (busy, hold) = std::sync::mpsc::channel::<()>();
     let holding = tokio::task::spawn_blocking(move || hold.recv_timeout(PATIENCE).unwrap_err());
-    let (folder, stop, began) = (tempfile::tempdir().unwrap(), CancellationToken::new(), tokio::time::Instant::now());
+    let (folder, stop, began) = (
+        tempfile::tempdir().unwrap(),
+        CancellationToken::new(),
+        tokio::time::Instant::now(),
+    );
     let socket = folder.path().join("gate.sock");
     let clients = async {
         let silent = UnixStream::connect(&socket).await.unwrap();
@@ -203,9 +254,16 @@ async fn a_stop_waits_for_no_client_that_has_said_nothing() {
         stop.cancel();
         silent
     };
-    let (ended, silent) = tokio::join!(serve(Config::on_socket(&socket), stop.clone(), || ()), clients);
+    let (ended, silent) = tokio::join!(
+        serve(Config::on_socket(&socket), stop.clone(), || ()),
+        clients
+    );
     ended.unwrap();
-    assert!(began.elapsed().is_zero(), "it waited for {:?}", began.elapsed());
+    assert!(
+        began.elapsed().is_zero(),
+        "it waited for {:?}",
+        began.elapsed()
+    );
     assert_eq!(next_line(&mut BufReader::new(silent)).await, None);
     drop(busy);
     holding.await.unwrap();

@@ -19,7 +19,11 @@ fn jsonrpc_carriage_return_and_white_space_are_free() {
     for line in lines {
         client.send(line);
         let answer = client.hear();
-        assert_eq!((&answer["id"], &answer["result"]["mode"]), (&7.into(), &"normal".into()), "{line:?}");
+        assert_eq!(
+            (&answer["id"], &answer["result"]["mode"]),
+            (&7.into(), &"normal".into()),
+            "{line:?}"
+        );
     }
 }
 
@@ -41,11 +45,26 @@ fn a_line_may_come_byte_by_byte_and_many_in_one_piece() {
 fn an_id_comes_back_as_it_was() {
     let daemon = Daemon::start();
     let mut client = daemon.client();
-    for id in [json!(0), json!(-1), json!(i64::MIN), json!(u64::MAX), json!(""), json!("7"), json!("七 \"\u{1}"), json!("x".repeat(255))] {
+    for id in [
+        json!(0),
+        json!(-1),
+        json!(i64::MIN),
+        json!(u64::MAX),
+        json!(""),
+        json!("7"),
+        json!("七 \"\u{1}"),
+        json!("x".repeat(255)),
+    ] {
         client.send(format!("{}\n", json!({"id": id, "method": "GetMode"})));
         assert_eq!(client.hear()["id"], id);
     }
-    for id in [json!(1.5), json!("x".repeat(256)), json!([1]), json!({}), json!(true)] {
+    for id in [
+        json!(1.5),
+        json!("x".repeat(256)),
+        json!([1]),
+        json!({}),
+        json!(true),
+    ] {
         client.send(format!("{}\n", json!({"id": id, "method": "GetMode"})));
         client.hear_error(Value::Null, "InvalidRequest");
     }
@@ -57,14 +76,19 @@ fn an_id_comes_back_as_it_was() {
 fn notifications_are_done_and_not_answered() {
     let daemon = Daemon::start();
     let mut client = daemon.client();
-    client.send("{\"method\":\"Connect\",\"params\":{\"channel_id\":\"a\",\"connection_id\":\"1\"}}\n");
+    client.send(
+        "{\"method\":\"Connect\",\"params\":{\"channel_id\":\"a\",\"connection_id\":\"1\"}}\n",
+    );
     client
         .send("{\"method\":\"NoSuch\"}\n{\"method\":\"Connect\",\"params\":{}}\n{\"method\":\"ListSessions\"}\n{\"method\":\"GetInfo\"}\n");
     client.send("{\"method\":\"Wait\",\"params\":{\"for\":\"mode\",\"mode\":\"normal\"}}\n{\"method\":\"Unsubscribe\"}\n");
     assert_eq!(client.status()["connections"], 1);
     client.send("{\"method\":\"Subscribe\",\"params\":{\"from\":1,\"types\":[\"session.*\"]}}\n");
     let event = client.hear();
-    assert_eq!((&event["method"], &event["params"]["seq"]), (&"Event".into(), &1.into()));
+    assert_eq!(
+        (&event["method"], &event["params"]["seq"]),
+        (&"Event".into(), &1.into())
+    );
 }
 
 #[test]
@@ -72,7 +96,10 @@ fn what_is_no_request_is_refused_and_the_next_one_answered() {
     let daemon = Daemon::start();
     let mut client = daemon.client();
     let deep = "[".repeat(10_000);
-    let nested = format!("{{\"id\":1,\"method\":\"GetMode\",\"params\":{}}}", "{\"a\":".repeat(1_000));
+    let nested = format!(
+        "{{\"id\":1,\"method\":\"GetMode\",\"params\":{}}}",
+        "{\"a\":".repeat(1_000)
+    );
     let refused = [
         ("{", "ParseError"),
         ("{\"id\":1,\"method\":\"GetMode\"} x", "ParseError"),
@@ -87,7 +114,9 @@ fn what_is_no_request_is_refused_and_the_next_one_answered() {
         ("{}", "InvalidRequest"),
     ];
     for (line, error_type) in refused {
-        client.send(format!("{{\"id\":1,\"method\":\"GetMode\"}}\n{line}\n{GET_MODE}\n"));
+        client.send(format!(
+            "{{\"id\":1,\"method\":\"GetMode\"}}\n{line}\n{GET_MODE}\n"
+        ));
         assert_eq!(client.hear()["id"], 1);
         client.hear_error(Value::Null, error_type);
         assert_eq!(client.hear()["id"], 7, "after {line:.60}");
@@ -96,26 +125,56 @@ fn what_is_no_request_is_refused_and_the_next_one_answered() {
     assert!(client.hear()["error"].is_object());
     client.send("[{\"id\":1,\"method\":\"GetMode\"}]\n");
     let error = client.hear_error(Value::Null, "InvalidRequest");
-    assert!(error["message"].as_str().unwrap().contains("one request per line"), "{error}");
+    assert!(
+        error["message"]
+            .as_str()
+            .unwrap()
+            .contains("one request per line"),
+        "{error}"
+    );
 }
 
 #[test]
 fn errors_name_what_is_wrong() {
     let daemon = Daemon::start();
     let mut client = daemon.client();
-    let error = client.ask("ChangeMode", &json!({"mode": "normal", "if_genration": 1}))["error"].clone();
-    assert_eq!((&error["code"], &error["data"]["field"]), (&(-32602).into(), &"if_genration".into()), "{error}");
+    let error =
+        client.ask("ChangeMode", &json!({"mode": "normal", "if_genration": 1}))["error"].clone();
+    assert_eq!(
+        (&error["code"], &error["data"]["field"]),
+        (&(-32602).into(), &"if_genration".into()),
+        "{error}"
+    );
     let error = client.ask("ChangeMode", &json!({"mode": "initial"}))["error"].clone();
-    assert_eq!((&error["code"], &error["data"]["field"]), (&(-32602).into(), &"mode".into()), "{error}");
+    assert_eq!(
+        (&error["code"], &error["data"]["field"]),
+        (&(-32602).into(), &"mode".into()),
+        "{error}"
+    );
     let error = client.ask("NoSuch", &json!({}))["error"].clone();
     assert_eq!(error["code"], -32601);
     let info = client.get("GetInfo", &json!({}));
     assert_eq!(error["data"]["methods"], info["methods"]);
-    assert_eq!((&info["access"], &info["protocol"]), (&"operate".into(), &1.into()));
+    assert_eq!(
+        (&info["access"], &info["protocol"]),
+        (&"operate".into(), &1.into())
+    );
     assert_eq!(client.refused("GetMode", &json!([1])), "InvalidParams");
-    assert_eq!(client.refused("GetSession", &json!({"channel_id": "none"})), "NotFound");
+    assert_eq!(
+        client.refused("GetSession", &json!({"channel_id": "none"})),
+        "NotFound"
+    );
     client.connect("a", "1");
-    assert_eq!(client.refused("Connect", &json!({"channel_id": "b", "connection_id": "1"})), "ConnectionIdInUse");
-    assert_eq!(client.refused("Wait", &json!({"for": "drained"})), "ConditionImpossible");
-    assert_eq!(client.refused("ChangeMode", &json!({"mode": "normal", "if_generation": 9})), "Superseded");
+    assert_eq!(
+        client.refused("Connect", &json!({"channel_id": "b", "connection_id": "1"})),
+        "ConnectionIdInUse"
+    );
+    assert_eq!(
+        client.refused("Wait", &json!({"for": "drained"})),
+        "ConditionImpossible"
+    );
+    assert_eq!(
+        client.refused("ChangeMode", &json!({"mode": "normal", "if_generation": 9})),
+        "Superseded"
+    );
 }

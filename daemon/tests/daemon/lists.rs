@@ -25,7 +25,14 @@ fn fill(client: &mut Line, channel_of: impl Fn(usize) -> String) {
         client.disconnect(&format!("before {number}"));
     }
     let lines: String = (0..2 * ROWS)
-        .map(|number| client.request("Connect", &json!({"channel_id": channel_of(number), "connection_id": name(number)})).1)
+        .map(|number| {
+            client
+                .request(
+                    "Connect",
+                    &json!({"channel_id": channel_of(number), "connection_id": name(number)}),
+                )
+                .1
+        })
         .collect();
     let sender = client.send_meanwhile(lines);
     for _ in 0..2 * ROWS {
@@ -35,30 +42,51 @@ fn fill(client: &mut Line, channel_of: impl Fn(usize) -> String) {
 }
 
 fn name(number: usize) -> String {
-    let kind = if number.is_multiple_of(2) { "stays" } else { "goes" };
+    let kind = if number.is_multiple_of(2) {
+        "stays"
+    } else {
+        "goes"
+    };
     format!("{kind} {:05}", number / 2)
 }
 
 /// Reads a list to its end in pages of this size. Meanwhile the last row of a page goes if it is not one that stays, and comes again as
 /// long as there is something left to see.
 fn read(client: &mut Line, list: &List, page: usize) -> Vec<String> {
-    let (mut params, mut seen, mut gone) = (list.params.clone(), Vec::new(), None::<(String, String)>);
+    let (mut params, mut seen, mut gone) =
+        (list.params.clone(), Vec::new(), None::<(String, String)>);
     params["limit"] = page.into();
     for turn in 0.. {
         let got = client.get(list.method, &params);
         let rows = got[list.rows].as_array().unwrap();
-        assert!(rows.len() <= page && turn <= 3 * ROWS, "{} rows", rows.len());
-        seen.extend(rows.iter().map(|row| row[list.id].as_str().unwrap().to_owned()).filter(|id| id.starts_with("stays")));
+        assert!(
+            rows.len() <= page && turn <= 3 * ROWS,
+            "{} rows",
+            rows.len()
+        );
+        seen.extend(
+            rows.iter()
+                .map(|row| row[list.id].as_str().unwrap().to_owned())
+                .filter(|id| id.starts_with("stays")),
+        );
         if let Some((channel_id, connection_id)) = gone.take().filter(|_| seen.len() < ROWS) {
             client.connect(&channel_id, &connection_id);
         }
-        let Some(cursor) = got["cursor"].as_str() else { break };
+        let Some(cursor) = got["cursor"].as_str() else {
+            break;
+        };
         params["cursor"] = cursor.into();
         let shown_last = &rows[rows.len() - 1];
-        let connection_id = shown_last["connection_id"].as_str().or(shown_last["channel_id"].as_str()).unwrap();
+        let connection_id = shown_last["connection_id"]
+            .as_str()
+            .or(shown_last["channel_id"].as_str())
+            .unwrap();
         if connection_id.starts_with("goes") {
             let left = client.disconnect(connection_id);
-            gone = Some((left["channel_id"].as_str().unwrap().to_owned(), connection_id.to_owned()));
+            gone = Some((
+                left["channel_id"].as_str().unwrap().to_owned(),
+                connection_id.to_owned(),
+            ));
         }
     }
     seen
@@ -74,32 +102,63 @@ fn check(list: &List, channel_of: impl Fn(usize) -> String) {
         let mut sorted = seen.clone();
         sorted.sort();
         sorted.dedup();
-        assert_eq!((sorted.len(), seen.len()), (ROWS, ROWS), "{} in pages of {page}", list.method);
-        assert!(before.as_ref().is_none_or(|before| *before == seen), "the same order every time");
+        assert_eq!(
+            (sorted.len(), seen.len()),
+            (ROWS, ROWS),
+            "{} in pages of {page}",
+            list.method
+        );
+        assert!(
+            before.as_ref().is_none_or(|before| *before == seen),
+            "the same order every time"
+        );
         before = Some(seen);
     }
 }
 
 #[test]
 fn sessions() {
-    check(&List { method: "ListSessions", params: json!({}), rows: "sessions", id: "channel_id" }, name);
+    check(
+        &List {
+            method: "ListSessions",
+            params: json!({}),
+            rows: "sessions",
+            id: "channel_id",
+        },
+        name,
+    );
 }
 
 #[test]
 fn connections() {
-    let list = List { method: "ListConnections", params: json!({}), rows: "connections", id: "connection_id" };
+    let list = List {
+        method: "ListConnections",
+        params: json!({}),
+        rows: "connections",
+        id: "connection_id",
+    };
     check(&list, |number| format!("channel {}", number % 7));
 }
 
 #[test]
 fn connections_of_a_session() {
-    let list = List { method: "GetSession", params: json!({"channel_id": "a"}), rows: "connections", id: "connection_id" };
+    let list = List {
+        method: "GetSession",
+        params: json!({"channel_id": "a"}),
+        rows: "connections",
+        id: "connection_id",
+    };
     check(&list, |_| "a".to_owned());
 }
 
 #[test]
 fn connections_of_a_channel() {
-    let list = List { method: "ListConnections", params: json!({"channel_id": "a"}), rows: "connections", id: "connection_id" };
+    let list = List {
+        method: "ListConnections",
+        params: json!({"channel_id": "a"}),
+        rows: "connections",
+        id: "connection_id",
+    };
     check(&list, |_| "a".to_owned());
 }
 
@@ -111,12 +170,27 @@ fn a_session_that_ends_between_two_pages_ends_the_list() {
         client.connect("a", &number.to_string());
     }
     let page = client.get("GetSession", &json!({"channel_id": "a", "limit": 5}));
-    assert_eq!((&page["session"]["connections"], &page["session"]["total_connections"]), (&10.into(), &10.into()));
+    assert_eq!(
+        (
+            &page["session"]["connections"],
+            &page["session"]["total_connections"]
+        ),
+        (&10.into(), &10.into())
+    );
     for number in 0..10 {
         client.disconnect(&number.to_string());
     }
-    assert_eq!(client.refused("GetSession", &json!({"channel_id": "a", "limit": 5, "cursor": page["cursor"]})), "NotFound");
-    let page = client.get("ListConnections", &json!({"channel_id": "a", "cursor": page["cursor"]}));
+    assert_eq!(
+        client.refused(
+            "GetSession",
+            &json!({"channel_id": "a", "limit": 5, "cursor": page["cursor"]})
+        ),
+        "NotFound"
+    );
+    let page = client.get(
+        "ListConnections",
+        &json!({"channel_id": "a", "cursor": page["cursor"]}),
+    );
     assert_eq!(page, json!({"connections": []}));
 }
 

@@ -1,7 +1,15 @@
 //! The daemon over real sockets: what the control socket promises, its limits, slow and hostile clients, and the process itself.
 
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
-#![expect(clippy::print_stderr, reason = "a test that is skipped, or goes by a seed, says so")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+#![expect(
+    clippy::print_stderr,
+    reason = "a test that is skipped, or goes by a seed, says so"
+)]
 
 mod absent_address;
 mod access;

@@ -41,21 +41,34 @@ impl Model {
         let is_new_session = self.is_empty(channel_id);
         match (self.connections.get(connection_id), self.mode.as_str()) {
             (Some(there), _) if there == channel_id => {
-                assert_eq!((&result["type"], &result["created"]), (&"offer".into(), &false.into()), "{answer}");
+                assert_eq!(
+                    (&result["type"], &result["created"]),
+                    (&"offer".into(), &false.into()),
+                    "{answer}"
+                );
                 assert_eq!(result["session_id"], self.sessions[channel_id]);
             }
             (Some(_), _) => assert_eq!(answer["error"]["data"]["error_type"], "ConnectionIdInUse"),
-            (None, "block_new_connection") => assert_eq!(result["reason"], "BLOCK-NEW-CONNECTION", "{answer}"),
-            (None, "block_new_session") if is_new_session => assert_eq!(result["reason"], "BLOCK-NEW-SESSION", "{answer}"),
+            (None, "block_new_connection") => {
+                assert_eq!(result["reason"], "BLOCK-NEW-CONNECTION", "{answer}");
+            }
+            (None, "block_new_session") if is_new_session => {
+                assert_eq!(result["reason"], "BLOCK-NEW-SESSION", "{answer}");
+            }
             (None, _) => {
-                assert_eq!((&result["type"], &result["created"]), (&"offer".into(), &is_new_session.into()), "{answer}");
+                assert_eq!(
+                    (&result["type"], &result["created"]),
+                    (&"offer".into(), &is_new_session.into()),
+                    "{answer}"
+                );
                 let session_id = result["session_id"].as_str().unwrap().to_owned();
                 if is_new_session {
                     self.sessions.insert(channel_id.to_owned(), session_id);
                 } else {
                     assert_eq!(self.sessions[channel_id], session_id);
                 }
-                self.connections.insert(connection_id.to_owned(), channel_id.to_owned());
+                self.connections
+                    .insert(connection_id.to_owned(), channel_id.to_owned());
             }
         }
     }
@@ -63,7 +76,11 @@ impl Model {
     fn disconnect(&mut self, connection_id: &str, answer: &Value) {
         let channel_id = self.connections.remove(connection_id);
         let result = &answer["result"];
-        assert_eq!((&result["found"], &result["channel_id"]), (&channel_id.is_some().into(), &json!(channel_id)), "{answer}");
+        assert_eq!(
+            (&result["found"], &result["channel_id"]),
+            (&channel_id.is_some().into(), &json!(channel_id)),
+            "{answer}"
+        );
         if let Some(channel_id) = channel_id.filter(|channel_id| self.is_empty(channel_id)) {
             self.sessions.remove(&channel_id);
         }
@@ -72,19 +89,28 @@ impl Model {
     /// Takes an event in: it must fit what was before it.
     fn replay(&mut self, event: &Value) {
         let text = |field: &str| event[field].as_str().unwrap_or_default().to_owned();
-        let (channel_id, session_id, connection_id) = (text("channel_id"), text("session_id"), text("connection_id"));
+        let (channel_id, session_id, connection_id) = (
+            text("channel_id"),
+            text("session_id"),
+            text("connection_id"),
+        );
         match event["type"].as_str().unwrap() {
             "session.created" => assert_eq!(self.sessions.insert(channel_id, session_id), None),
             "connection.created" => {
                 assert_eq!(self.sessions[&channel_id], session_id);
                 assert_eq!(self.connections.insert(connection_id, channel_id), None);
             }
-            "connection.destroyed" => assert_eq!(self.connections.remove(&connection_id), Some(channel_id)),
+            "connection.destroyed" => {
+                assert_eq!(self.connections.remove(&connection_id), Some(channel_id));
+            }
             "session.destroyed" => {
                 assert!(self.is_empty(&channel_id));
                 assert_eq!(self.sessions.remove(&channel_id), Some(session_id));
             }
-            "session.vanished" => assert!(self.sessions.is_empty() && self.mode.starts_with("block"), "{event}"),
+            "session.vanished" => assert!(
+                self.sessions.is_empty() && self.mode.starts_with("block"),
+                "{event}"
+            ),
             "mode.changed" => {
                 assert_eq!(event["previous_mode"], self.mode.as_str());
                 self.mode = text("mode");
@@ -101,16 +127,27 @@ enum Operation {
 }
 
 /// A batch of one client: its channels and connections are its own, so that what others do at the same time makes no difference.
-fn batch(random: &mut Dice, client: usize, lines: &mut String, line: &mut Line) -> Vec<(i64, Operation)> {
+fn batch(
+    random: &mut Dice,
+    client: usize,
+    lines: &mut String,
+    line: &mut Line,
+) -> Vec<(i64, Operation)> {
     let mut operations = Vec::new();
     for _ in 0..=below(random, BATCH_MAX) {
         let connection_id = format!("connection {client}/{}", below(random, CONNECTIONS));
         let (request, operation) = if below(random, 5) < 2 {
             let channel_id = format!("channel {client}/{}", below(random, CHANNELS));
             let params = json!({"channel_id": channel_id, "connection_id": connection_id});
-            (line.request("Connect", &params), Operation::Connect(channel_id, connection_id))
+            (
+                line.request("Connect", &params),
+                Operation::Connect(channel_id, connection_id),
+            )
         } else {
-            (line.request("Disconnect", &json!({"connection_id": connection_id})), Operation::Disconnect(connection_id))
+            (
+                line.request("Disconnect", &json!({"connection_id": connection_id})),
+                Operation::Disconnect(connection_id),
+            )
         };
         lines.push_str(&request.1);
         operations.push((request.0, operation));
@@ -123,21 +160,39 @@ fn change_mode(random: &mut Dice, line: &mut Line, model: &mut Model) {
     let changed = line.get("ChangeMode", &json!({"mode": mode}));
     let channels: BTreeSet<&String> = model.connections.values().collect();
     assert_eq!(
-        (&changed["previous_mode"], &changed["changed"], &changed["sessions"], &changed["connections"]),
-        (&model.mode.as_str().into(), &(mode != model.mode).into(), &channels.len().into(), &model.connections.len().into())
+        (
+            &changed["previous_mode"],
+            &changed["changed"],
+            &changed["sessions"],
+            &changed["connections"]
+        ),
+        (
+            &model.mode.as_str().into(),
+            &(mode != model.mode).into(),
+            &channels.len().into(),
+            &model.connections.len().into()
+        )
     );
     mode.clone_into(&mut model.mode);
 }
 
 #[test]
 fn every_decision_count_and_event_is_the_models() {
-    let seed = std::env::var(SEED_VARIABLE).ok().map(|seed| seed.parse().unwrap());
-    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().subsec_nanos();
+    let seed = std::env::var(SEED_VARIABLE)
+        .ok()
+        .map(|seed| seed.parse().unwrap());
+    let nanos = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .subsec_nanos();
     let seed = seed.unwrap_or(u64::from(nanos));
     eprintln!("{SEED_VARIABLE}={seed}");
     let mut random = Dice(seed);
     let daemon = Daemon::with(|config| config.keep_events = 100_000);
-    let mut model = Model { mode: "normal".to_owned(), ..Model::default() };
+    let mut model = Model {
+        mode: "normal".to_owned(),
+        ..Model::default()
+    };
     let mut clients: Vec<Line> = (0..CLIENTS).map(|_| daemon.client()).collect();
     let mut done = 0;
     while done < OPERATIONS {
@@ -156,28 +211,46 @@ fn every_decision_count_and_event_is_the_models() {
                 let answer = client.hear();
                 assert_eq!(answer["id"], id);
                 match operation {
-                    Operation::Connect(channel_id, connection_id) => model.connect(&channel_id, &connection_id, &answer),
-                    Operation::Disconnect(connection_id) => model.disconnect(&connection_id, &answer),
+                    Operation::Connect(channel_id, connection_id) => {
+                        model.connect(&channel_id, &connection_id, &answer);
+                    }
+                    Operation::Disconnect(connection_id) => {
+                        model.disconnect(&connection_id, &answer);
+                    }
                 }
             }
         }
         let status = clients[0].status();
-        assert_eq!((&status["sessions"], &status["connections"]), (&model.sessions.len().into(), &model.connections.len().into()));
+        assert_eq!(
+            (&status["sessions"], &status["connections"]),
+            (
+                &model.sessions.len().into(),
+                &model.connections.len().into()
+            )
+        );
     }
     check_events(&mut daemon.client(), &model);
 }
 
 fn check_events(reader: &mut Line, model: &Model) {
     let subscribed = reader.get("Subscribe", &json!({"from": 1}));
-    let mut replayed = Model { mode: "normal".to_owned(), ..Model::default() };
+    let mut replayed = Model {
+        mode: "normal".to_owned(),
+        ..Model::default()
+    };
     let mut must_vanish = false;
     for seq in 1..subscribed["next_seq"].as_u64().unwrap() {
         let message = reader.hear();
         let event = &message["params"];
-        assert_eq!((&message["method"], &event["seq"]), (&"Event".into(), &seq.into()));
+        assert_eq!(
+            (&message["method"], &event["seq"]),
+            (&"Event".into(), &seq.into())
+        );
         assert_eq!(must_vanish, event["type"] == "session.vanished", "{event}");
         replayed.replay(event);
-        must_vanish = event["type"] == "session.destroyed" && replayed.sessions.is_empty() && replayed.mode != "normal";
+        must_vanish = event["type"] == "session.destroyed"
+            && replayed.sessions.is_empty()
+            && replayed.mode != "normal";
     }
     assert_eq!(&replayed, model);
 }

@@ -9,18 +9,30 @@ fn mix(round: usize) -> Vec<(&'static str, Value, &'static str)> {
     let connection_id = format!("connection {round}");
     vec![
         ("GetMode", json!({}), "mode"),
-        ("Connect", json!({"channel_id": "a", "connection_id": connection_id}), "type"),
+        (
+            "Connect",
+            json!({"channel_id": "a", "connection_id": connection_id}),
+            "type",
+        ),
         ("NoSuch", json!({}), "MethodNotFound"),
         ("ListConnections", json!({"limit": 200}), "connections"),
         ("GetInfo", json!({}), "log_id"),
         ("Connect", json!({}), "InvalidParams"),
         ("Subscribe", json!({"types": ["mode.*"]}), "next_seq"),
         ("ListModeChanges", json!({}), "changes"),
-        ("GetSession", json!({"channel_id": "a", "limit": 65}), "session"),
+        (
+            "GetSession",
+            json!({"channel_id": "a", "limit": 65}),
+            "session",
+        ),
         ("GetSession", json!({"channel_id": "none"}), "NotFound"),
         ("Explain", json!({"channel_id": "a"}), "modes"),
         ("Unsubscribe", json!({}), "found"),
-        ("ListSessions", json!({"cursor": "nonsense"}), "InvalidParams"),
+        (
+            "ListSessions",
+            json!({"cursor": "nonsense"}),
+            "InvalidParams",
+        ),
         ("GetStatus", json!({}), "uptime_seconds"),
         ("Report", json!({"connections": []}), "added"),
         ("Disconnect", json!({"connection_id": "nobody"}), "found"),
@@ -30,7 +42,10 @@ fn mix(round: usize) -> Vec<(&'static str, Value, &'static str)> {
 fn check(message: &Value, id: i64, expected: &str) {
     assert_eq!(message["id"], id, "{message}");
     let is_error = message["error"]["data"]["error_type"] == expected;
-    assert!(is_error || message["result"].get(expected).is_some(), "wants {expected}: {message}");
+    assert!(
+        is_error || message["result"].get(expected).is_some(),
+        "wants {expected}: {message}"
+    );
 }
 
 #[test]
@@ -57,7 +72,10 @@ fn answers_come_in_the_order_asked() {
 fn waits_answer_when_they_are_over_and_hold_nothing_up() {
     let daemon = Daemon::start();
     let (mut client, mut other) = (daemon.client(), daemon.client());
-    let first = client.say("Wait", &json!({"for": "mode", "mode": "block_new_connection"}));
+    let first = client.say(
+        "Wait",
+        &json!({"for": "mode", "mode": "block_new_connection"}),
+    );
     let second = client.say("Wait", &json!({"for": "mode", "mode": "block_new_session"}));
     for (method, params, answer) in mix(0) {
         let id = client.say(method, &params);

@@ -23,9 +23,13 @@ fn packaging() -> PathBuf {
 
 /// The file with every line that says a setting uncommented.
 fn uncommented(text: &str) -> String {
-    let is_setting = |line: &str| line.starts_with(|first: char| first.is_ascii_lowercase()) && line.contains(" = ");
+    let is_setting = |line: &str| {
+        line.starts_with(|first: char| first.is_ascii_lowercase()) && line.contains(" = ")
+    };
     let line = |line: &str| match line.strip_prefix('#') {
-        Some(setting) if is_setting(setting) && !setting.starts_with(EXCLUDED) => format!("{setting}\n"),
+        Some(setting) if is_setting(setting) && !setting.starts_with(EXCLUDED) => {
+            format!("{setting}\n")
+        }
         Some(_) | None => format!("{line}\n"),
     };
     text.lines().map(line).collect()
@@ -44,7 +48,11 @@ fn buildable(text: &str) -> String {
 fn check(folder: &Path, text: &str) -> Output {
     let file = folder.join("soramoded.toml");
     fs::write(&file, text).unwrap();
-    soramoded().args(["--check-config", "--config"]).arg(file).output().unwrap()
+    soramoded()
+        .args(["--check-config", "--config"])
+        .arg(file)
+        .output()
+        .unwrap()
 }
 
 #[test]
@@ -55,8 +63,16 @@ fn the_configuration_file_speaks_of_every_flag_and_is_taken_whole() {
         .filter_map(|flag| flag.get_long().map(str::to_owned))
         .filter(|name| !NOT_SETTINGS.contains(&name.as_str()))
         .collect();
-    let said: Vec<&str> = text.lines().filter_map(|line| line.trim_start_matches('#').split_once(" = ")).map(|(name, _)| name).collect();
-    let keys: BTreeSet<String> = said.iter().filter(|name| !name.contains(' ')).map(|name| (*name).to_owned()).collect();
+    let said: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.trim_start_matches('#').split_once(" = "))
+        .map(|(name, _)| name)
+        .collect();
+    let keys: BTreeSet<String> = said
+        .iter()
+        .filter(|name| !name.contains(' '))
+        .map(|name| (*name).to_owned())
+        .collect();
     assert_eq!(keys, flags);
     let folder = tempfile::tempdir().unwrap();
     let secret = |name: &str, text: &str| {
@@ -64,27 +80,54 @@ fn the_configuration_file_speaks_of_every_flag_and_is_taken_whole() {
         fs::write(&path, text).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     };
-    secret("http-tokens", "monitoring 0123456789abcdef0123456789abcdef\n");
+    secret(
+        "http-tokens",
+        "monitoring 0123456789abcdef0123456789abcdef\n",
+    );
     secret("sora-tokens", "sora 0123456789abcdef0123456789abcdef\n");
     secret("etcd-password", "correct horse battery staple\n");
-    secret("webhook-secrets", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n");
+    secret(
+        "webhook-secrets",
+        "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n",
+    );
     let identity = include_str!("../../src/config/tests/identity.pem");
-    for pem in ["ca.pem", "etcd-ca.pem", "etcd-client.pem", "etcd-client.key"] {
+    for pem in [
+        "ca.pem",
+        "etcd-ca.pem",
+        "etcd-client.pem",
+        "etcd-client.key",
+    ] {
         secret(pem, identity);
     }
     // The group and the folder are the package's to make.
-    let here = |text: &str| text.replace("/etc/soramode", folder.path().to_str().unwrap()).replace("\"soramode\"", "\"root\"");
+    let here = |text: &str| {
+        text.replace("/etc/soramode", folder.path().to_str().unwrap())
+            .replace("\"soramode\"", "\"root\"")
+    };
     for text in [here(&text), here(&uncommented(&buildable(&text)))] {
         let Output { status, stderr, .. } = check(folder.path(), &text);
-        assert_eq!(status.code(), Some(0), "{}\n{text}", String::from_utf8_lossy(&stderr));
+        assert_eq!(
+            status.code(),
+            Some(0),
+            "{}\n{text}",
+            String::from_utf8_lossy(&stderr)
+        );
     }
     let both = here(&uncommented(&buildable(&text))).replace(&format!("#{EXCLUDED}"), EXCLUDED);
-    assert_eq!(check(folder.path(), &both).status.code(), Some(2), "the one that was left out contradicts another");
+    assert_eq!(
+        check(folder.path(), &both).status.code(),
+        Some(2),
+        "the one that was left out contradicts another"
+    );
 }
 
 #[test]
 fn systemd_likes_the_units() {
-    if Command::new("systemd-analyze").arg("--version").output().is_err() {
+    if Command::new("systemd-analyze")
+        .arg("--version")
+        .output()
+        .is_err()
+    {
         eprintln!("skipped: there is no systemd-analyze");
         return;
     }
@@ -93,20 +136,35 @@ fn systemd_likes_the_units() {
     for entry in fs::read_dir(packaging().join("systemd")).unwrap() {
         let entry = entry.unwrap();
         // The program may not be installed here; it is looked for.
-        let text = fs::read_to_string(entry.path()).unwrap().replace("/usr/bin/soramoded", env!("CARGO_BIN_EXE_soramoded"));
+        let text = fs::read_to_string(entry.path())
+            .unwrap()
+            .replace("/usr/bin/soramoded", env!("CARGO_BIN_EXE_soramoded"));
         let unit = folder.path().join(entry.file_name());
         fs::write(&unit, text).unwrap();
         units.push(unit);
     }
     assert_eq!(units.len(), 5);
-    let verified = Command::new("systemd-analyze").args(["verify", "--man=no"]).args(&units).output().unwrap();
+    let verified = Command::new("systemd-analyze")
+        .args(["verify", "--man=no"])
+        .args(&units)
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&verified.stderr).into_owned();
     // It looks at the machine's own units too.
-    let ours: Vec<&str> = said.lines().filter(|line| line.contains("soramode")).collect();
+    let ours: Vec<&str> = said
+        .lines()
+        .filter(|line| line.contains("soramode"))
+        .collect();
     assert!(verified.status.success() && ours.is_empty(), "{said}");
     let service = folder.path().join("soramoded.service");
     let mut security = Command::new("systemd-analyze");
-    security.args(["security", "--offline=true", "--threshold", EXPOSURE_MAX]).arg(service);
+    security
+        .args(["security", "--offline=true", "--threshold", EXPOSURE_MAX])
+        .arg(service);
     let security = security.output().unwrap();
-    assert!(security.status.success(), "{}", String::from_utf8_lossy(&security.stdout));
+    assert!(
+        security.status.success(),
+        "{}",
+        String::from_utf8_lossy(&security.stdout)
+    );
 }

@@ -11,7 +11,10 @@ const DESCRIPTORS: u64 = 6 * CLIENTS_MAX as u64;
 
 #[test]
 fn the_surplus_is_turned_away_and_a_place_that_is_free_is_given_again() {
-    if getrlimit(Resource::Nofile).maximum.is_some_and(|limit| limit < DESCRIPTORS) {
+    if getrlimit(Resource::Nofile)
+        .maximum
+        .is_some_and(|limit| limit < DESCRIPTORS)
+    {
         eprintln!("skipped: needs {DESCRIPTORS} open files");
         return;
     }

@@ -16,7 +16,11 @@ use crate::support::{Line, PATIENCE};
 
 pub(crate) fn soramoded() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_soramoded"));
-    command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
     command
 }
 
@@ -36,14 +40,23 @@ impl Process {
     fn start_in(folder: TempDir, flags: &[&str]) -> Self {
         let socket = folder.path().join("gate.sock");
         let mut command = soramoded();
-        command.arg("--ephemeral").arg("--socket").arg(&socket).args(flags);
+        command
+            .arg("--ephemeral")
+            .arg("--socket")
+            .arg(&socket)
+            .args(flags);
         Self::spawn(folder, socket, command)
     }
 
     pub(crate) fn spawn(folder: TempDir, socket: PathBuf, mut command: Command) -> Self {
         let mut child = command.spawn().unwrap();
         let log = BufReader::new(child.stderr.take().unwrap());
-        let mut process = Self { child, log, socket, folder };
+        let mut process = Self {
+            child,
+            log,
+            socket,
+            folder,
+        };
         process.read_log_until(" ready ");
         process
     }
@@ -53,14 +66,20 @@ impl Process {
         let mut log = String::new();
         while !log.lines().last().is_some_and(|line| line.contains(words)) {
             assert!(self.has_line(), "waited in vain for {words:?}: {log}");
-            assert!(self.log.read_line(&mut log).unwrap() > 0, "ended before {words:?}: {log}");
+            assert!(
+                self.log.read_line(&mut log).unwrap() > 0,
+                "ended before {words:?}: {log}"
+            );
         }
         log
     }
 
     /// Waits for something to read, within a limit.
     fn has_line(&self) -> bool {
-        let limit = Timespec { tv_sec: PATIENCE.as_secs().try_into().unwrap(), tv_nsec: 0 };
+        let limit = Timespec {
+            tv_sec: PATIENCE.as_secs().try_into().unwrap(),
+            tv_nsec: 0,
+        };
         let mut log = [PollFd::new(self.log.get_ref(), PollFlags::IN)];
         !self.log.buffer().is_empty() || poll(&mut log, Some(&limit)).unwrap() > 0
     }
@@ -80,7 +99,10 @@ impl Process {
     /// Memory that it holds now, in KiB.
     pub(crate) fn resident_kib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .unwrap();
         line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
     }
 
@@ -94,7 +116,11 @@ impl Process {
         let mut rest = String::new();
         self.log.read_to_string(&mut rest).unwrap();
         let status = self.child.wait().unwrap();
-        (status.code(), rest, std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap()))
+        (
+            status.code(),
+            rest,
+            std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap()),
+        )
     }
 }
 
@@ -116,7 +142,13 @@ pub(crate) fn wait_in_time(child: &mut Child, time: Duration) -> Option<ExitStat
 
 /// Runs one that should not come up.
 fn run(socket: &Path, flags: &[&str]) -> (Option<i32>, String) {
-    let Output { status, stderr, .. } = soramoded().arg("--ephemeral").arg("--socket").arg(socket).args(flags).output().unwrap();
+    let Output { status, stderr, .. } = soramoded()
+        .arg("--ephemeral")
+        .arg("--socket")
+        .arg(socket)
+        .args(flags)
+        .output()
+        .unwrap();
     (status.code(), String::from_utf8(stderr).unwrap())
 }
 
@@ -127,17 +159,29 @@ fn the_log_says_of_each_request_to_end_sessions_whether_it_was_carried_out() {
     client.connect("spam", "1");
     client.ask("End", &json!({"all": true}));
     let log = process.read_log_until(" end sessions");
-    assert!(log.contains(" INFO request to end sessions refused: cannot end sessions: ") && !log.contains("WARN"), "{log}");
+    assert!(
+        log.contains(" INFO request to end sessions refused: cannot end sessions: ")
+            && !log.contains("WARN"),
+        "{log}"
+    );
     let mut signalling = process.client();
-    signalling.get("Subscribe", &json!({"types": ["mode.changed"], "ends": true}));
+    signalling.get(
+        "Subscribe",
+        &json!({"types": ["mode.changed"], "ends": true}),
+    );
     client.get("End", &json!({"all": true}));
     let log = process.read_log_until(" ended sessions");
-    assert!(log.contains(" WARN ended sessions, as requested actor="), "{log}");
+    assert!(
+        log.contains(" WARN ended sessions, as requested actor="),
+        "{log}"
+    );
 }
 
 fn files(folder: &Path) -> Vec<String> {
-    let mut names: Vec<String> =
-        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<String> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     names.sort();
     names
 }
@@ -146,7 +190,11 @@ fn files(folder: &Path) -> Vec<String> {
 fn a_signal_stops_it_in_order() {
     for signal in [Signal::TERM, Signal::INT] {
         let mut process = Process::start(&[]);
-        assert_eq!(files(process.folder.path()).len(), 2, "the socket and its lock");
+        assert_eq!(
+            files(process.folder.path()).len(),
+            2,
+            "the socket and its lock"
+        );
         let (mut client, mut waiter) = (process.client(), process.client());
         waiter.say("Wait", &json!({"for": "mode", "mode": "block_new_session"}));
         let asked = client.say("Subscribe", &json!({}));
@@ -168,15 +216,26 @@ fn a_signal_stops_it_in_order() {
 fn what_was_taken_is_answered_before_the_stop() {
     let process = Process::start(&[]);
     let mut client = process.client();
-    let lines: String =
-        (0..5_000).map(|number| client.request("Connect", &json!({"channel_id": "a", "connection_id": number.to_string()})).1).collect();
+    let lines: String = (0..5_000)
+        .map(|number| {
+            client
+                .request(
+                    "Connect",
+                    &json!({"channel_id": "a", "connection_id": number.to_string()}),
+                )
+                .1
+        })
+        .collect();
     let speaker = std::thread::spawn({
         let mut stream = client.second();
         // It may be closed in the middle.
         move || std::io::Write::write_all(&mut stream, lines.as_bytes()).unwrap_or_default()
     });
     let mut reader = process.client();
-    reader.get("Subscribe", &json!({"from": 1, "types": ["connection.created"]}));
+    reader.get(
+        "Subscribe",
+        &json!({"from": 1, "types": ["connection.created"]}),
+    );
     reader.hear_event("connection.created");
     process.kill(Signal::TERM);
     // What came to pass is answered, all of it and in its order, and each line is whole.
@@ -184,7 +243,10 @@ fn what_was_taken_is_answered_before_the_stop() {
     while let Some(line) = client.line() {
         let answer: serde_json::Value = serde_json::from_str(&line).unwrap();
         last += 1;
-        assert_eq!((&answer["id"], &answer["result"]["type"]), (&last.into(), &"offer".into()));
+        assert_eq!(
+            (&answer["id"], &answer["result"]["type"]),
+            (&last.into(), &"offer".into())
+        );
     }
     speaker.join().unwrap();
     assert!(last > 0);
@@ -197,7 +259,10 @@ fn a_second_one_refuses_and_the_first_does_not_notice() {
     let mut client = first.client();
     let (status, said) = run(&first.socket, &[]);
     assert_eq!(status, Some(1), "{said}");
-    assert!(said.contains(&format!("pid {}", first.child.id())), "{said}");
+    assert!(
+        said.contains(&format!("pid {}", first.child.id())),
+        "{said}"
+    );
     assert_eq!(client.get("GetMode", &json!({}))["mode"], "normal");
     assert_eq!(first.client().get("GetMode", &json!({}))["mode"], "normal");
 }
@@ -210,7 +275,11 @@ fn the_socket_of_one_that_was_killed_is_taken_over() {
     first.kill(Signal::KILL);
     client.hear_end();
     let (status, _, folder) = first.end();
-    assert_eq!((status, files(folder.path()).len()), (None, 2), "a dead socket and its lock");
+    assert_eq!(
+        (status, files(folder.path()).len()),
+        (None, 2),
+        "a dead socket and its lock"
+    );
     let second = Process::start_in(folder, &[]);
     assert_eq!(second.client().get("GetMode", &json!({}))["mode"], "normal");
 }
@@ -218,11 +287,19 @@ fn the_socket_of_one_that_was_killed_is_taken_over() {
 #[test]
 fn what_is_in_the_way_stays() {
     let folder = tempfile::tempdir().unwrap();
-    let (link, target, file) = (folder.path().join("link"), folder.path().join("target"), folder.path().join("file"));
+    let (link, target, file) = (
+        folder.path().join("link"),
+        folder.path().join("target"),
+        folder.path().join("file"),
+    );
     let listener = UnixListener::bind(&target).unwrap();
     symlink(&target, &link).unwrap();
     std::fs::write(&file, "mine").unwrap();
-    for (path, word) in [(&link, "symbolic link"), (&file, "not a socket"), (&target, "running")] {
+    for (path, word) in [
+        (&link, "symbolic link"),
+        (&file, "not a socket"),
+        (&target, "running"),
+    ] {
         let (status, said) = run(path, &[]);
         assert_eq!(status, Some(1), "{said}");
         assert!(said.contains(word), "{said}");
@@ -238,10 +315,21 @@ fn what_is_in_the_way_stays() {
 #[test]
 fn it_runs_on_a_terminal_too() {
     let folder = tempfile::tempdir().unwrap();
-    let (socket, typescript) = (folder.path().join("gate.sock"), folder.path().join("typescript"));
-    let program = format!("exec {} --ephemeral --socket {}", env!("CARGO_BIN_EXE_soramoded"), socket.display());
+    let (socket, typescript) = (
+        folder.path().join("gate.sock"),
+        folder.path().join("typescript"),
+    );
+    let program = format!(
+        "exec {} --ephemeral --socket {}",
+        env!("CARGO_BIN_EXE_soramoded"),
+        socket.display()
+    );
     let mut command = Command::new("script");
-    command.args(["-qfec", &program]).arg(&typescript).stdin(Stdio::null()).stdout(Stdio::piped());
+    command
+        .args(["-qfec", &program])
+        .arg(&typescript)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut shown = BufReader::new(child.stdout.take().unwrap());
     let mut log = String::new();
@@ -250,7 +338,11 @@ fn it_runs_on_a_terminal_too() {
     }
     assert!(log.contains("\u{1b}[32m INFO\u{1b}[0m"), "no colour: {log}");
     let pid = std::fs::read_to_string(folder.path().join("gate.sock.lock")).unwrap();
-    kill_process(Pid::from_raw(pid.trim().parse().unwrap()).unwrap(), Signal::TERM).unwrap();
+    kill_process(
+        Pid::from_raw(pid.trim().parse().unwrap()).unwrap(),
+        Signal::TERM,
+    )
+    .unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
@@ -259,13 +351,25 @@ fn what_keeps_it_from_starting_is_told_with_its_remedy() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("gate.sock");
     let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let (address, port) = (other.local_addr().unwrap().to_string(), other.local_addr().unwrap().port());
+    let (address, port) = (
+        other.local_addr().unwrap().to_string(),
+        other.local_addr().unwrap().port(),
+    );
     for (flags, remedy) in [
-        (["--observe-listen", &address], format!("hint: Find the program that listens there with: ss -Hltnp 'sport = :{port}'.")),
-        (["--operator-group", "no-such-group"], "hint: Create it with: groupadd --system no-such-group;".to_owned()),
+        (
+            ["--observe-listen", &address],
+            format!("hint: Find the program that listens there with: ss -Hltnp 'sport = :{port}'."),
+        ),
+        (
+            ["--operator-group", "no-such-group"],
+            "hint: Create it with: groupadd --system no-such-group;".to_owned(),
+        ),
     ] {
         let (status, told) = run(&socket, &flags);
-        assert!(status == Some(1) && told.contains(&format!("\n{remedy}")), "{told}");
+        assert!(
+            status == Some(1) && told.contains(&format!("\n{remedy}")),
+            "{told}"
+        );
     }
 }
 
@@ -275,18 +379,35 @@ fn flags_and_configuration_are_checked() {
     let socket = folder.path().join("gate.sock");
     assert_eq!(run(&socket, &["--check-config"]).0, Some(0));
     let variables = |name: &str, value: &str| {
-        let output = soramoded().arg("--check-config").arg("--ephemeral").env(name, value).stdout(Stdio::piped()).output().unwrap();
+        let output = soramoded()
+            .arg("--check-config")
+            .arg("--ephemeral")
+            .env(name, value)
+            .stdout(Stdio::piped())
+            .output()
+            .unwrap();
         String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
     };
-    assert!(variables("SORAMODED_MODE", "").contains("SORAMODED_MODE: unknown mode"), "{}", variables("SORAMODED_MODE", ""));
+    assert!(
+        variables("SORAMODED_MODE", "").contains("SORAMODED_MODE: unknown mode"),
+        "{}",
+        variables("SORAMODED_MODE", "")
+    );
     let warnings = [
-        ("SORAMODED_NODE_NAM", "environment variable SORAMODED_NODE_NAM is ignored: no such setting. Did you mean SORAMODED_NODE_NAME?\n"),
-        ("SORAMODED_STATE_DIR", "state-dir is not used, because ephemeral is set: the state is lost when soramoded stops\n"),
+        (
+            "SORAMODED_NODE_NAM",
+            "environment variable SORAMODED_NODE_NAM is ignored: no such setting. Did you mean SORAMODED_NODE_NAME?\n",
+        ),
+        (
+            "SORAMODED_STATE_DIR",
+            "state-dir is not used, because ephemeral is set: the state is lost when soramoded stops\n",
+        ),
     ];
     for (name, warning) in warnings {
         let told = variables(name, "x");
         assert!(
-            told.starts_with("ok (flags and environment variables only") && told.ends_with(&format!("soramoded: warning: {warning}")),
+            told.starts_with("ok (flags and environment variables only")
+                && told.ends_with(&format!("soramoded: warning: {warning}")),
             "{told}"
         );
     }
@@ -308,7 +429,11 @@ fn flags_and_configuration_are_checked() {
     }
     let (status, said) = run(&socket, &["--operator-group", "no such group"]);
     assert_eq!(status, Some(1), "{said}");
-    assert_eq!(files(folder.path()), ["soramoded.toml"], "nothing was started");
+    assert_eq!(
+        files(folder.path()),
+        ["soramoded.toml"],
+        "nothing was started"
+    );
 }
 
 #[test]
@@ -320,13 +445,30 @@ fn a_socket_that_was_passed_to_it_is_taken_as_it_is() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let (socket, unused) = (folder.path().join("passed.sock"), folder.path().join("unused.sock"));
+    let (socket, unused) = (
+        folder.path().join("passed.sock"),
+        folder.path().join("unused.sock"),
+    );
     let mut command = Command::new(ACTIVATE);
-    command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).arg("--listen").arg(&socket);
-    command.arg(env!("CARGO_BIN_EXE_soramoded")).args(["--ephemeral", "--socket"]).arg(&unused);
+    command
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .arg("--listen")
+        .arg(&socket);
+    command
+        .arg(env!("CARGO_BIN_EXE_soramoded"))
+        .args(["--ephemeral", "--socket"])
+        .arg(&unused);
     let mut child = command.spawn().unwrap();
     let log = BufReader::new(child.stderr.take().unwrap());
-    let mut process = Process { child, log, socket, folder };
+    let mut process = Process {
+        child,
+        log,
+        socket,
+        folder,
+    };
     process.read_log_until("Listening on");
     // It starts with the first client.
     let mut client = process.client();
@@ -335,5 +477,9 @@ fn a_socket_that_was_passed_to_it_is_taken_as_it_is() {
     client.hear_end();
     let (status, log, folder) = process.end();
     assert_eq!(status, Some(0), "{log}");
-    assert_eq!(files(folder.path()), ["passed.sock"], "the file is whose it was");
+    assert_eq!(
+        files(folder.path()),
+        ["passed.sock"],
+        "the file is whose it was"
+    );
 }

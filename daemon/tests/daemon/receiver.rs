@@ -54,7 +54,11 @@ impl Told {
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.head.lines().find_map(|line| line.split_once(": ").filter(|(it, _)| it.eq_ignore_ascii_case(name)).map(|(_, value)| value))
+        self.head.lines().find_map(|line| {
+            line.split_once(": ")
+                .filter(|(it, _)| it.eq_ignore_ascii_case(name))
+                .map(|(_, value)| value)
+        })
     }
 }
 
@@ -117,24 +121,39 @@ fn read(reader: &mut BufReader<TcpStream>) -> Option<Told> {
             return None;
         }
     }
-    let length = head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ").map(str::to_owned));
+    let length = head.lines().find_map(|line| {
+        line.to_ascii_lowercase()
+            .strip_prefix("content-length: ")
+            .map(str::to_owned)
+    });
     let mut body = vec![0; length.unwrap().parse().unwrap()];
     reader.read_exact(&mut body).ok()?;
     let text = String::from_utf8(body).unwrap();
-    Some(Told { head, body: serde_json::from_str(&text).unwrap(), text })
+    Some(Told {
+        head,
+        body: serde_json::from_str(&text).unwrap(),
+        text,
+    })
 }
 
 /// Answers; `None` if the connection is over then.
 fn answer(mut stream: &TcpStream, manner: Manner) -> Option<()> {
     match manner {
-        Manner::Status(status, headers) => {
-            stream.write_all(format!("HTTP/1.1 {status} X\r\n{headers}content-length: 0\r\n\r\n").as_bytes()).ok()
-        }
+        Manner::Status(status, headers) => stream
+            .write_all(
+                format!("HTTP/1.1 {status} X\r\n{headers}content-length: 0\r\n\r\n").as_bytes(),
+            )
+            .ok(),
         Manner::Body(bytes) => {
-            stream.write_all(format!("HTTP/1.1 200 OK\r\ncontent-length: {bytes}\r\n\r\n").as_bytes()).ok()?;
+            stream
+                .write_all(format!("HTTP/1.1 200 OK\r\ncontent-length: {bytes}\r\n\r\n").as_bytes())
+                .ok()?;
             stream.write_all(&vec![b'x'; bytes]).ok()
         }
-        Manner::Half => stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf").ok().filter(|()| false),
+        Manner::Half => stream
+            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf")
+            .ok()
+            .filter(|()| false),
         Manner::Close => None,
         Manner::Hang => {
             let mut byte = [0];

@@ -25,11 +25,23 @@ struct Home {
 impl Home {
     fn start(config: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let (file, socket) = (folder.path().join("soramoded.toml"), folder.path().join("gate.sock"));
+        let (file, socket) = (
+            folder.path().join("soramoded.toml"),
+            folder.path().join("gate.sock"),
+        );
         fs::write(&file, config).unwrap();
         let mut command = soramoded();
-        command.arg("--ephemeral").arg("--socket").arg(&socket).arg("--config").arg(&file);
-        Self { process: Process::spawn(folder, socket.clone(), command), file, socket }
+        command
+            .arg("--ephemeral")
+            .arg("--socket")
+            .arg(&socket)
+            .arg("--config")
+            .arg(&file);
+        Self {
+            process: Process::spawn(folder, socket.clone(), command),
+            file,
+            socket,
+        }
     }
 
     /// Reads this instead; gives the log until it says what was made of it.
@@ -45,27 +57,65 @@ const READ: &str = "configuration reloaded";
 #[test]
 fn what_was_taken_and_what_needs_a_restart_is_said() {
     let mut home = Home::start("");
-    let log = home.reload("log-level = \"debug\"\nkeep-events = 7\napi-listen = \"127.0.0.1:1\"\n", READ);
-    assert!(log.contains("applied: log-level; restart required for: keep-events, api-listen\n"), "{log}");
+    let log = home.reload(
+        "log-level = \"debug\"\nkeep-events = 7\napi-listen = \"127.0.0.1:1\"\n",
+        READ,
+    );
+    assert!(
+        log.contains("applied: log-level; restart required for: keep-events, api-listen\n"),
+        "{log}"
+    );
     let log = home.reload("log-level = \"debug\"\n", READ);
-    assert!(log.contains("applied: nothing; restart required for: nothing\n"), "{log}");
+    assert!(
+        log.contains("applied: nothing; restart required for: nothing\n"),
+        "{log}"
+    );
     // It is taken: who comes and goes is logged now.
     Line::to(&home.socket).get("GetMode", &json!({}));
     home.process.read_log_until("client disconnected");
-    assert_eq!(Line::to(&home.socket).get("GetMode", &json!({}))["mode"], "normal");
+    assert_eq!(
+        Line::to(&home.socket).get("GetMode", &json!({}))["mode"],
+        "normal"
+    );
 }
 
 #[test]
 fn a_configuration_that_is_wrong_changes_nothing() {
     let mut home = Home::start("log-level = \"info\"\n");
-    let log = home.reload("log-level = \"debug\"\nkeep-event = 7\n", "configuration not reloaded");
-    assert!(log.contains("soramoded.toml:2: unknown field `keep-event`: did you mean keep-events?"), "{log}");
-    assert_eq!(Line::to(&home.socket).get("GetMode", &json!({}))["mode"], "normal");
-    let warning = |home: &Home| Line::to(&home.socket).status().get("warnings").map(ToString::to_string);
-    assert!(warning(&home).unwrap().contains("soramoded would not start with it"), "{:?}", warning(&home));
+    let log = home.reload(
+        "log-level = \"debug\"\nkeep-event = 7\n",
+        "configuration not reloaded",
+    );
+    assert!(
+        log.contains("soramoded.toml:2: unknown field `keep-event`: did you mean keep-events?"),
+        "{log}"
+    );
+    assert_eq!(
+        Line::to(&home.socket).get("GetMode", &json!({}))["mode"],
+        "normal"
+    );
+    let warning = |home: &Home| {
+        Line::to(&home.socket)
+            .status()
+            .get("warnings")
+            .map(ToString::to_string)
+    };
+    assert!(
+        warning(&home)
+            .unwrap()
+            .contains("soramoded would not start with it"),
+        "{:?}",
+        warning(&home)
+    );
     let log = home.reload("operator-group = \"no such group\"\n", READ);
-    assert!(log.contains("setting not applied: operator-group: there is no group \"no such group\""), "{log}");
-    assert!(log.contains("applied: nothing; restart required for: nothing\n"), "{log}");
+    assert!(
+        log.contains("setting not applied: operator-group: there is no group \"no such group\""),
+        "{log}"
+    );
+    assert!(
+        log.contains("applied: nothing; restart required for: nothing\n"),
+        "{log}"
+    );
     assert_eq!(warning(&home), None, "a good one was read");
 }
 
@@ -81,17 +131,29 @@ fn a_wrong_file_shows_no_secret() {
         let log = home.reload(wrong, "configuration not reloaded");
         let told = Line::to(&home.socket).status()["warnings"].to_string();
         for secret in ["HOOKPASS", "QSECRET"] {
-            assert!(!log.contains(secret) && !told.contains(secret), "{log}{told}");
+            assert!(
+                !log.contains(secret) && !told.contains(secret),
+                "{log}{told}"
+            );
         }
     }
 }
 
 #[test]
 fn other_receivers_and_other_secrets_are_taken() {
-    let (one, other) = (Receiver::start(|_| Manner::ok()), Receiver::start(|_| Manner::ok()));
-    let telling = |receiver: &Receiver| format!("webhook = \"{}\"\nwebhook-events = \"mode.changed\"\n", receiver.url());
+    let (one, other) = (
+        Receiver::start(|_| Manner::ok()),
+        Receiver::start(|_| Manner::ok()),
+    );
+    let telling = |receiver: &Receiver| {
+        format!(
+            "webhook = \"{}\"\nwebhook-events = \"mode.changed\"\n",
+            receiver.url()
+        )
+    };
     let mut home = Home::start(&telling(&one));
-    let change = |home: &Home, mode: &str| Line::to(&home.socket).get("ChangeMode", &json!({"mode": mode}));
+    let change =
+        |home: &Home, mode: &str| Line::to(&home.socket).get("ChangeMode", &json!({"mode": mode}));
     change(&home, "block_new_session");
     assert_eq!(one.hear().header("webhook-signature"), None);
     let secrets = home.file.with_file_name("secrets");
@@ -102,17 +164,32 @@ fn other_receivers_and_other_secrets_are_taken() {
     let log = home.reload(&signed, READ);
     assert!(log.contains("applied: webhook-secret-file;"), "{log}");
     change(&home, "normal");
-    assert!(one.hear().header("webhook-signature").unwrap().starts_with("v1,"));
+    assert!(
+        one.hear()
+            .header("webhook-signature")
+            .unwrap()
+            .starts_with("v1,")
+    );
     let log = home.reload(&telling(&other), READ);
-    assert!(log.contains("applied: webhook, webhook-secret-file;"), "{log}");
+    assert!(
+        log.contains("applied: webhook, webhook-secret-file;"),
+        "{log}"
+    );
     change(&home, "block_new_connection");
     let told = other.hear();
-    assert_eq!((told.body["mode"].as_str(), told.header("webhook-signature")), (Some("block_new_connection"), None));
+    assert_eq!(
+        (told.body["mode"].as_str(), told.header("webhook-signature")),
+        (Some("block_new_connection"), None)
+    );
     // And back to the first, which keeps its place.
     home.reload(&telling(&one), READ);
     change(&home, "normal");
     assert_eq!(one.hear().body["mode"], "normal");
-    assert_eq!((one.heard().len(), other.heard().len()), (0, 0), "nobody was told what is another's");
+    assert_eq!(
+        (one.heard().len(), other.heard().len()),
+        (0, 0),
+        "nobody was told what is another's"
+    );
 }
 
 #[test]
@@ -122,25 +199,43 @@ fn other_certificates_are_taken_if_they_are_some() {
     let mut home = Home::start(&telling);
     let certificates = concat!(env!("CARGO_MANIFEST_DIR"), "/src/config/tests/identity.pem");
     let log = home.reload(&format!("{telling}ca-file = {certificates:?}\n"), READ);
-    assert!(log.contains("applied: ca-file; restart required for: nothing\n"), "{log}");
+    assert!(
+        log.contains("applied: ca-file; restart required for: nothing\n"),
+        "{log}"
+    );
     let empty = home.file.with_file_name("empty.pem");
     fs::write(&empty, "").unwrap();
-    let log = home.reload(&format!("{telling}ca-file = {empty:?}\n"), "configuration not reloaded");
+    let log = home.reload(
+        &format!("{telling}ca-file = {empty:?}\n"),
+        "configuration not reloaded",
+    );
     assert!(log.contains("empty.pem: has no PEM certificate"), "{log}");
 }
 
 #[test]
 fn other_upstreams_are_taken() {
-    let (one, other) = (Receiver::start(|_| Manner::ok()), Receiver::start(|_| Manner::ok()));
+    let (one, other) = (
+        Receiver::start(|_| Manner::ok()),
+        Receiver::start(|_| Manner::ok()),
+    );
     let hands = Hands::new();
     let file = hands.folder.path().join("soramoded.toml");
-    let config = |receiver: &Receiver| format!("sora-listen = \"{}\"\nsession-upstream = \"{}\"\n", hands.address(), receiver.url());
+    let config = |receiver: &Receiver| {
+        format!(
+            "sora-listen = \"{}\"\nsession-upstream = \"{}\"\n",
+            hands.address(),
+            receiver.url()
+        )
+    };
     fs::write(&file, config(&one)).unwrap();
     let mut process = hands.start("sora", &["--config", file.to_str().unwrap()]);
     let say = || {
         let body = json!({"type": "session.created", "channel_id": "spam", "session_id": "s", "created_time": 1}).to_string();
         let mut stream = TcpStream::connect(hands.address()).unwrap();
-        let head = format!("POST /sora/session HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+        let head = format!(
+            "POST /sora/session HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+            body.len()
+        );
         stream.write_all((head + &body).as_bytes()).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
@@ -151,12 +246,21 @@ fn other_upstreams_are_taken() {
     fs::write(&file, config(&other)).unwrap();
     process.kill(Signal::HUP);
     let log = process.read_log_until(READ);
-    assert!(log.contains("applied: session-upstream; restart required for: nothing\n"), "{log}");
+    assert!(
+        log.contains("applied: session-upstream; restart required for: nothing\n"),
+        "{log}"
+    );
     assert!(say().starts_with("HTTP/1.1 200"));
     other.hear();
     assert_eq!(one.heard().len(), 0);
     let upstreams = Line::to(&hands.socket()).status()["upstreams"].clone();
-    assert!(upstreams[0]["url"].as_str().unwrap().starts_with(&format!("http://{}/", other.address)), "{upstreams}");
+    assert!(
+        upstreams[0]["url"]
+            .as_str()
+            .unwrap()
+            .starts_with(&format!("http://{}/", other.address)),
+        "{upstreams}"
+    );
 }
 
 #[test]
@@ -168,9 +272,15 @@ fn the_socket_goes_to_another_group() {
     let mut home = Home::start("");
     let group = nix::unistd::Group::from_name("nogroup").unwrap().unwrap();
     let log = home.reload("operator-group = \"nogroup\"\n", READ);
-    assert!(log.contains("applied: operator-group; restart required for: nothing\n"), "{log}");
+    assert!(
+        log.contains("applied: operator-group; restart required for: nothing\n"),
+        "{log}"
+    );
     let metadata = fs::metadata(&home.socket).unwrap();
-    assert_eq!((metadata.gid(), metadata.mode() & 0o777), (group.gid.as_raw(), 0o660));
+    assert_eq!(
+        (metadata.gid(), metadata.mode() & 0o777),
+        (group.gid.as_raw(), 0o660)
+    );
     let log = home.reload("", READ);
     assert!(log.contains("applied: operator-group;"), "{log}");
     assert_eq!(fs::metadata(&home.socket).unwrap().gid(), 0);

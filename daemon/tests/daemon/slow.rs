@@ -18,8 +18,15 @@ fn come_and_go(client: &mut Line, times: usize) {
         let mut lines = String::new();
         for number in first..first + 100 {
             let connection_id = number.to_string();
-            lines += &client.request("Connect", &json!({"channel_id": connection_id, "connection_id": connection_id})).1;
-            lines += &client.request("Disconnect", &json!({"connection_id": connection_id})).1;
+            lines += &client
+                .request(
+                    "Connect",
+                    &json!({"channel_id": connection_id, "connection_id": connection_id}),
+                )
+                .1;
+            lines += &client
+                .request("Disconnect", &json!({"connection_id": connection_id}))
+                .1;
         }
         client.send(lines);
         for _ in 0..200 {
@@ -54,12 +61,19 @@ fn who_does_not_read_costs_bounded_memory_and_reads_on_with_a_gap() {
     let mut readers: Vec<Line> = (0..3).map(|_| daemon.client()).collect();
     let mut next_seq = Vec::new();
     for reader in &mut readers {
-        next_seq.push(reader.get("Subscribe", &json!({}))["next_seq"].as_u64().unwrap());
+        next_seq.push(
+            reader.get("Subscribe", &json!({}))["next_seq"]
+                .as_u64()
+                .unwrap(),
+        );
     }
     let before = daemon.resident_kib();
     let mut talkers: Vec<Line> = (0..3).map(|_| daemon.client()).collect();
-    let requests =
-        ["{\"id\":1,\"method\":\"GetStatus\"}\n", "{\"id\":1,\"method\":\"GetInfo\"}\n", "{\"id\":1,\"method\":\"ListModeChanges\"}\n"];
+    let requests = [
+        "{\"id\":1,\"method\":\"GetStatus\"}\n",
+        "{\"id\":1,\"method\":\"GetInfo\"}\n",
+        "{\"id\":1,\"method\":\"ListModeChanges\"}\n",
+    ];
     for (talker, request) in talkers.iter_mut().zip(requests) {
         talker.send_until_full(request.as_bytes());
     }
@@ -68,10 +82,19 @@ fn who_does_not_read_costs_bounded_memory_and_reads_on_with_a_gap() {
         talker.send_until_full(b"{\"id\":1,\"method\":\"GetStatus\"}\n");
     }
     let after = daemon.resident_kib();
-    assert!(after <= before + GROWTH_KIB_MAX, "from {before} KiB to {after} KiB");
-    let last = other.get("Subscribe", &json!({"types": ["mode.*"]}))["next_seq"].as_u64().unwrap() - 1;
+    assert!(
+        after <= before + GROWTH_KIB_MAX,
+        "from {before} KiB to {after} KiB"
+    );
+    let last = other.get("Subscribe", &json!({"types": ["mode.*"]}))["next_seq"]
+        .as_u64()
+        .unwrap()
+        - 1;
     for (reader, next) in readers.iter_mut().zip(next_seq) {
-        assert!(read_on(reader, next, last) > 0, "far more happened than is kept");
+        assert!(
+            read_on(reader, next, last) > 0,
+            "far more happened than is kept"
+        );
     }
     for talker in &mut talkers {
         assert_eq!(talker.hear()["id"], 1);
@@ -86,7 +109,10 @@ fn who_was_full_is_told_the_rest_though_nothing_new_happens() {
     come_and_go(&mut other, 2_500);
     assert_eq!(read_on(&mut reader, 1, 10_000), 0);
     // From the stored log as well, and again after it was full.
-    assert_eq!(reader.get("Subscribe", &json!({"from": 1}))["next_seq"], 10_001);
+    assert_eq!(
+        reader.get("Subscribe", &json!({"from": 1}))["next_seq"],
+        10_001
+    );
     other.get("GetMode", &json!({}));
     assert_eq!(read_on(&mut reader, 1, 10_000), 0);
 }
@@ -106,7 +132,8 @@ fn flood<T>(daemon: &Daemon, line: &str, meanwhile: impl FnOnce() -> T) -> T {
         }
         client.half_close();
     });
-    let hearer = std::thread::spawn(move || std::io::copy(&mut hears, &mut std::io::sink()).unwrap());
+    let hearer =
+        std::thread::spawn(move || std::io::copy(&mut hears, &mut std::io::sink()).unwrap());
     let done = meanwhile();
     is_over.store(true, Ordering::Relaxed);
     speaker.join().unwrap();
@@ -133,9 +160,13 @@ fn short_lines_with_long_answers_are_answered_to_the_last() {
 #[test]
 fn who_never_stops_talking_leaves_others_their_turn() {
     let daemon = Daemon::start();
-    for line in
-        ["\n", "{\"id\":1,\"method\":\"GetInfo\"}\n", "{nonsense}\n", "{\"method\":\"GetMode\"}\n", "{\"id\":1,\"method\":\"GetStatus\"}\n"]
-    {
+    for line in [
+        "\n",
+        "{\"id\":1,\"method\":\"GetInfo\"}\n",
+        "{nonsense}\n",
+        "{\"method\":\"GetMode\"}\n",
+        "{\"id\":1,\"method\":\"GetStatus\"}\n",
+    ] {
         flood(&daemon, line, || {
             let mut other = daemon.client();
             for number in 0..3 {
@@ -159,7 +190,8 @@ fn a_stop_does_not_wait_for_those_who_never_stop() {
     waiter.say("Wait", &json!({"for": "mode", "mode": "block_new_session"}));
     waiter.get("GetMode", &json!({}));
     let mut talker = daemon.client().second();
-    let talking = std::thread::spawn(move || while talker.write_all(&[b'\n'; 16 * 1024]).is_ok() {});
+    let talking =
+        std::thread::spawn(move || while talker.write_all(&[b'\n'; 16 * 1024]).is_ok() {});
     daemon.ask_to_stop();
     half.hear_end();
     waiter.hear_end();

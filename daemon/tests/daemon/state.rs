@@ -43,7 +43,12 @@ impl Home {
 
     /// By a command that ends with the program's name.
     pub(crate) fn start_with(&self, mut command: Command, flags: &[&str]) -> Process {
-        command.arg("--state-dir").arg(self.state()).arg("--socket").arg(self.socket()).args(flags);
+        command
+            .arg("--state-dir")
+            .arg(self.state())
+            .arg("--socket")
+            .arg(self.socket())
+            .args(flags);
         Process::spawn(tempfile::tempdir().unwrap(), self.socket(), command)
     }
 
@@ -53,9 +58,20 @@ impl Home {
     }
 
     pub(crate) fn run(&self, flags: &[&str]) -> (Option<i32>, String) {
-        let output = soramoded().arg("--state-dir").arg(self.state()).args(flags).stdout(std::process::Stdio::piped()).output().unwrap();
+        let output = soramoded()
+            .arg("--state-dir")
+            .arg(self.state())
+            .args(flags)
+            .stdout(std::process::Stdio::piped())
+            .output()
+            .unwrap();
         let told = [output.stdout, output.stderr].concat();
-        (output.status.code(), String::from_utf8(told).unwrap().replace(self.0.path().to_str().unwrap(), ""))
+        (
+            output.status.code(),
+            String::from_utf8(told)
+                .unwrap()
+                .replace(self.0.path().to_str().unwrap(), ""),
+        )
     }
 }
 
@@ -63,11 +79,18 @@ impl Home {
 fn events(client: &mut Line, from: u64) -> (Vec<(u64, String)>, bool) {
     let subscribed = client.get("Subscribe", &json!({"from": from}));
     let (mut events, mut had_gap) = (Vec::new(), false);
-    while events.last().map_or(from, |(seq, _): &(u64, String)| seq + 1) < subscribed["next_seq"].as_u64().unwrap() {
+    while events
+        .last()
+        .map_or(from, |(seq, _): &(u64, String)| seq + 1)
+        < subscribed["next_seq"].as_u64().unwrap()
+    {
         let message = client.hear();
         match message["method"].as_str() {
             Some("Event") => {
-                events.push((message["params"]["seq"].as_u64().unwrap(), message["params"]["type"].as_str().unwrap().to_owned()));
+                events.push((
+                    message["params"]["seq"].as_u64().unwrap(),
+                    message["params"]["type"].as_str().unwrap().to_owned(),
+                ));
             }
             Some("Gap") => had_gap = true,
             _ => panic!("{message}"),
@@ -78,10 +101,17 @@ fn events(client: &mut Line, from: u64) -> (Vec<(u64, String)>, bool) {
 }
 
 fn rows(client: &mut Line, method: &str, list: &str) -> Vec<Value> {
-    client.get(method, &json!({"limit": 1_000}))[list].as_array().unwrap().clone()
+    client.get(method, &json!({"limit": 1_000}))[list]
+        .as_array()
+        .unwrap()
+        .clone()
 }
 
 #[test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one story, from the first kill to the last check"
+)]
 fn a_kill_loses_nothing_that_was_answered() {
     let home = Home::new();
     let first = home.start(&["--node-name", "node-01"]);
@@ -91,8 +121,14 @@ fn a_kill_loses_nothing_that_was_answered() {
     client.connect("spam", "two");
     client.disconnect("two");
     client.connect("egg", "three");
-    client.get("ChangeMode", &json!({"mode": "block_new_session", "reason": "kernel"}));
-    let before = (rows(&mut client, "ListSessions", "sessions"), rows(&mut client, "ListConnections", "connections"));
+    client.get(
+        "ChangeMode",
+        &json!({"mode": "block_new_session", "reason": "kernel"}),
+    );
+    let before = (
+        rows(&mut client, "ListSessions", "sessions"),
+        rows(&mut client, "ListConnections", "connections"),
+    );
     let mode = client.get("GetMode", &json!({}));
     first.kill(Signal::KILL);
     client.hear_end();
@@ -102,16 +138,34 @@ fn a_kill_loses_nothing_that_was_answered() {
 
     let second = home.start(&["--node-name", "node-01"]);
     let mut client = second.client();
-    assert_eq!((client.get("GetMode", &json!({})), client.get("GetInfo", &json!({}))["log_id"].clone()), (mode, log_id));
+    assert_eq!(
+        (
+            client.get("GetMode", &json!({})),
+            client.get("GetInfo", &json!({}))["log_id"].clone()
+        ),
+        (mode, log_id)
+    );
     let sorted = |mut rows: Vec<Value>| {
         rows.sort_by_key(Value::to_string);
         rows
     };
-    let after = (rows(&mut client, "ListSessions", "sessions"), rows(&mut client, "ListConnections", "connections"));
-    assert_eq!((sorted(after.0), sorted(after.1)), (sorted(before.0), sorted(before.1)));
-    assert_eq!(client.get("ListModeChanges", &json!({}))["changes"][0]["reason"], "kernel");
+    let after = (
+        rows(&mut client, "ListSessions", "sessions"),
+        rows(&mut client, "ListConnections", "connections"),
+    );
+    assert_eq!(
+        (sorted(after.0), sorted(after.1)),
+        (sorted(before.0), sorted(before.1))
+    );
+    assert_eq!(
+        client.get("ListModeChanges", &json!({}))["changes"][0]["reason"],
+        "kernel"
+    );
     let (old, had_gap) = events(&mut client, 1);
-    let types: Vec<&str> = old.iter().map(|(_, event_type)| event_type.as_str()).collect();
+    let types: Vec<&str> = old
+        .iter()
+        .map(|(_, event_type)| event_type.as_str())
+        .collect();
     let expected = [
         "session.created",
         "connection.created",
@@ -125,22 +179,54 @@ fn a_kill_loses_nothing_that_was_answered() {
     client.disconnect("one");
     client.disconnect("three");
     let (all, had_gap) = events(&mut client, 3);
-    assert_eq!((all.iter().map(|(seq, _)| *seq).collect::<Vec<u64>>(), had_gap), ((3..=12).collect(), false));
+    assert_eq!(
+        (
+            all.iter().map(|(seq, _)| *seq).collect::<Vec<u64>>(),
+            had_gap
+        ),
+        ((3..=12).collect(), false)
+    );
     assert_eq!(all.last().unwrap().1, "session.vanished");
     // And what was stopped in order is as it was, too.
     second.kill(Signal::TERM);
     let (status, log, _) = second.end();
     assert_eq!(status, Some(0), "{log}");
-    assert_eq!(files(&home.state()), ["soramode.db", "soramode.db-shm", "soramode.db-wal", "soramode.lock"]);
-    assert_eq!(fs::metadata(home.state().join("soramode.db-wal")).unwrap().len(), 0, "all is in the database");
+    assert_eq!(
+        files(&home.state()),
+        [
+            "soramode.db",
+            "soramode.db-shm",
+            "soramode.db-wal",
+            "soramode.lock"
+        ]
+    );
+    assert_eq!(
+        fs::metadata(home.state().join("soramode.db-wal"))
+            .unwrap()
+            .len(),
+        0,
+        "all is in the database"
+    );
     let (status, told) = home.check();
-    assert!(told.starts_with("/state/soramode.db: sound\n") && told.contains("\nsessions      0\n"), "{told}");
+    assert!(
+        told.starts_with("/state/soramode.db: sound\n") && told.contains("\nsessions      0\n"),
+        "{told}"
+    );
     let third = home.start(&[]);
-    assert_eq!((status, third.client().get("GetMode", &json!({}))["mode"].clone()), (Some(0), "block_new_session".into()));
+    assert_eq!(
+        (
+            status,
+            third.client().get("GetMode", &json!({}))["mode"].clone()
+        ),
+        (Some(0), "block_new_session".into())
+    );
 }
 
 fn files(folder: &Path) -> Vec<String> {
-    let mut names: Vec<String> = fs::read_dir(folder).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<String> = fs::read_dir(folder)
+        .unwrap()
+        .map(|file| file.unwrap().file_name().into_string().unwrap())
+        .collect();
     names.sort();
     names
 }
@@ -150,9 +236,20 @@ fn nobody_else_may_read_it() {
     let home = Home::new();
     let process = home.start(&[]);
     process.client().connect("spam", "one");
-    assert_eq!(fs::metadata(home.state()).unwrap().permissions().mode() & 0o777, 0o700);
+    assert_eq!(
+        fs::metadata(home.state()).unwrap().permissions().mode() & 0o777,
+        0o700
+    );
     for name in files(&home.state()) {
-        assert_eq!(fs::metadata(home.state().join(&name)).unwrap().permissions().mode() & 0o777, 0o600, "{name}");
+        assert_eq!(
+            fs::metadata(home.state().join(&name))
+                .unwrap()
+                .permissions()
+                .mode()
+                & 0o777,
+            0o600,
+            "{name}"
+        );
     }
 }
 
@@ -162,7 +259,14 @@ fn two_daemons_do_not_share_a_state() {
     let first = home.start(&[]);
     let other = tempfile::tempdir().unwrap();
     let (status, told) = home.run(&["--socket", other.path().join("s").to_str().unwrap()]);
-    assert_eq!((status, told.contains("/state is in use by a running soramoded (pid ")), (Some(1), true), "{told}");
+    assert_eq!(
+        (
+            status,
+            told.contains("/state is in use by a running soramoded (pid ")
+        ),
+        (Some(1), true),
+        "{told}"
+    );
     assert_eq!(first.client().get("GetMode", &json!({}))["mode"], "normal");
 }
 
@@ -170,17 +274,43 @@ fn two_daemons_do_not_share_a_state() {
 fn is_closed(process: &Process, why: &str) {
     let mut client = process.client();
     let status = client.status();
-    assert_eq!((&status["mode"], &status["actor"]), (&"block_new_connection".into(), &"system:storage".into()), "{status}");
-    assert_eq!((&status["storage"]["state"], &status["sessions_complete"]), (&"failed".into(), &false.into()), "{status}");
+    assert_eq!(
+        (&status["mode"], &status["actor"]),
+        (&"block_new_connection".into(), &"system:storage".into()),
+        "{status}"
+    );
+    assert_eq!(
+        (&status["storage"]["state"], &status["sessions_complete"]),
+        (&"failed".into(), &false.into()),
+        "{status}"
+    );
     let warning = status["warnings"][0].as_str().unwrap();
-    assert!(warning.contains("/state") && warning.contains(why), "{warning}");
-    assert_eq!(client.connect("spam", "one")["reason"], "BLOCK-NEW-CONNECTION");
-    assert_eq!(client.refused("ChangeMode", &json!({"mode": "normal"})), "StorageUnavailable");
-    assert_eq!(client.refused("Wait", &json!({"for": "drained"})), "SessionsIncomplete");
+    assert!(
+        warning.contains("/state") && warning.contains(why),
+        "{warning}"
+    );
+    assert_eq!(
+        client.connect("spam", "one")["reason"],
+        "BLOCK-NEW-CONNECTION"
+    );
+    assert_eq!(
+        client.refused("ChangeMode", &json!({"mode": "normal"})),
+        "StorageUnavailable"
+    );
+    assert_eq!(
+        client.refused("Wait", &json!({"for": "drained"})),
+        "SessionsIncomplete"
+    );
     // What the signalling server says is taken in all the same.
-    client.get("Report", &json!({"connections": [{"channel_id": "spam", "connection_id": "one"}], "complete": true}));
+    client.get(
+        "Report",
+        &json!({"connections": [{"channel_id": "spam", "connection_id": "one"}], "complete": true}),
+    );
     assert_eq!(client.disconnect("one")["durable"], false);
-    assert_eq!(client.get("Wait", &json!({"for": "drained"}))["outcome"], "reached");
+    assert_eq!(
+        client.get("Wait", &json!({"for": "drained"}))["outcome"],
+        "reached"
+    );
 }
 
 type Damage = fn(&Path);
@@ -188,7 +318,9 @@ type Damage = fn(&Path);
 #[test]
 fn a_state_that_cannot_be_used_closes_the_node_and_is_left_as_it_is() {
     let damage: [(&str, Damage); 2] = [
-        ("it is damaged", |path| fs::write(path, vec![0x5a; 20_000]).unwrap()),
+        ("it is damaged", |path| {
+            fs::write(path, vec![0x5a; 20_000]).unwrap();
+        }),
         ("a newer soramoded wrote it (schema 99", |path| {
             let database = rusqlite::Connection::open(path).unwrap();
             database.pragma_update(None, "user_version", 99).unwrap();
@@ -212,11 +344,17 @@ fn a_state_that_cannot_be_used_closes_the_node_and_is_left_as_it_is() {
         process.kill(Signal::TERM);
         let (status, log, _) = process.end();
         assert_eq!(status, Some(0), "{log}");
-        assert!(fs::read(&path).unwrap() == before, "{why}: the file was touched");
+        assert!(
+            fs::read(&path).unwrap() == before,
+            "{why}: the file was touched"
+        );
         // Moved away, as the message says: the node begins with nothing, and open.
         fs::rename(&path, home.state().join("aside.db")).unwrap();
         let process = home.start(&[]);
-        assert_eq!(process.client().get("GetMode", &json!({}))["mode"], "normal");
+        assert_eq!(
+            process.client().get("GetMode", &json!({}))["mode"],
+            "normal"
+        );
     }
 }
 
@@ -230,13 +368,22 @@ fn a_state_that_may_not_be_written_closes_the_node() {
     fs::set_permissions(home.0.path(), fs::Permissions::from_mode(0o777)).unwrap();
     fs::create_dir(home.state()).unwrap();
     let mut command = Command::new("setpriv");
-    command.env_clear().stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped());
+    command
+        .env_clear()
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::piped());
     // A copy of the program: the way to the other may be closed to whom it becomes.
     let program = home.0.path().join("soramoded");
     fs::copy(env!("CARGO_BIN_EXE_soramoded"), &program).unwrap();
-    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(program);
+    command
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        .arg(program);
     let process = home.start_with(command, &[]);
-    is_closed(&process, "read and write access to the state, and restart soramoded");
+    is_closed(
+        &process,
+        "read and write access to the state, and restart soramoded",
+    );
 }
 
 #[test]
@@ -245,23 +392,38 @@ fn a_state_that_was_deleted_under_a_running_daemon_is_there_again_and_a_closed_n
     let mut process = home.start(&[]);
     let mut client = process.client();
     client.connect("spam", "one");
-    client.get("ChangeMode", &json!({"mode": "block_new_session", "reason": "before"}));
+    client.get(
+        "ChangeMode",
+        &json!({"mode": "block_new_session", "reason": "before"}),
+    );
     for what in [&home.state().join("soramode.db"), &home.state()] {
         if what.is_dir() {
             fs::remove_dir_all(what).unwrap();
         } else {
             fs::remove_file(what).unwrap();
         }
-        client.get("ChangeMode", &json!({"mode": "block_new_session", "reason": what.display().to_string()}));
+        client.get(
+            "ChangeMode",
+            &json!({"mode": "block_new_session", "reason": what.display().to_string()}),
+        );
         process.read_log_until("it was written again");
         let (status, told) = home.check();
-        assert!(status == Some(0) && told.contains("block_new_session") && told.contains("\nconnections   1\n"), "{told}");
+        assert!(
+            status == Some(0)
+                && told.contains("block_new_session")
+                && told.contains("\nconnections   1\n"),
+            "{told}"
+        );
     }
     process.kill(Signal::KILL);
     process.end();
     let process = home.start(&[]);
     let status = process.client().status();
-    assert_eq!((&status["mode"], &status["connections"]), (&"block_new_session".into(), &1.into()), "{status}");
+    assert_eq!(
+        (&status["mode"], &status["connections"]),
+        (&"block_new_session".into(), &1.into()),
+        "{status}"
+    );
 }
 
 #[test]
@@ -272,12 +434,27 @@ fn another_database_in_its_place_closes_the_node_which_says_what_to_do() {
     let path = home.state().join("soramode.db");
     fs::write(home.folder().join("backup"), "of another day").unwrap();
     fs::rename(home.folder().join("backup"), &path).unwrap();
-    assert_eq!(client.refused("ChangeMode", &json!({"mode": "block_new_session"})), "StorageUnavailable");
+    assert_eq!(
+        client.refused("ChangeMode", &json!({"mode": "block_new_session"})),
+        "StorageUnavailable"
+    );
     let status = client.status();
-    assert_eq!((&status["mode"], &status["storage"]["state"]), (&"block_new_connection".into(), &"failed".into()), "{status}");
+    assert_eq!(
+        (&status["mode"], &status["storage"]["state"]),
+        (&"block_new_connection".into(), &"failed".into()),
+        "{status}"
+    );
     let warning = status["warnings"][0].as_str().unwrap();
-    assert!(warning.contains("another file is in the place of") && warning.contains("Restart soramoded"), "{warning}");
-    assert_eq!(fs::read_to_string(&path).unwrap(), "of another day", "it is left as it is");
+    assert!(
+        warning.contains("another file is in the place of")
+            && warning.contains("Restart soramoded"),
+        "{warning}"
+    );
+    assert_eq!(
+        fs::read_to_string(&path).unwrap(),
+        "of another day",
+        "it is left as it is"
+    );
     fs::remove_file(&path).unwrap();
     process.read_log_until("the state can be written again");
     client.get("ChangeMode", &json!({"mode": "normal"}));
@@ -294,28 +471,59 @@ fn a_folder_or_a_file_that_others_could_have_made_is_refused() {
         let (checked, check) = home.check();
         let process = home.start(&[]);
         let status = process.client().status();
-        assert_eq!((&status["storage"]["state"], checked), (&"failed".into(), Some(1)), "{status} {check}");
-        let told = status["warnings"][0].as_str().unwrap().replace(home.folder().to_str().unwrap(), "");
-        let (fact, hint) = check.strip_prefix("soramoded: ").unwrap().split_once("\nhint: ").unwrap();
-        assert!(told.starts_with(fact) && told.ends_with(hint.trim_end()), "{told} {check}");
+        assert_eq!(
+            (&status["storage"]["state"], checked),
+            (&"failed".into(), Some(1)),
+            "{status} {check}"
+        );
+        let told = status["warnings"][0]
+            .as_str()
+            .unwrap()
+            .replace(home.folder().to_str().unwrap(), "");
+        let (fact, hint) = check
+            .strip_prefix("soramoded: ")
+            .unwrap()
+            .split_once("\nhint: ")
+            .unwrap();
+        assert!(
+            told.starts_with(fact) && told.ends_with(hint.trim_end()),
+            "{told} {check}"
+        );
         told
     };
-    let told = refused(&|state| fs::set_permissions(state, fs::Permissions::from_mode(0o777)).unwrap());
-    assert!(told.contains("other users may write to its folder (mode 0777)"), "{told}");
+    let told =
+        refused(&|state| fs::set_permissions(state, fs::Permissions::from_mode(0o777)).unwrap());
+    assert!(
+        told.contains("other users may write to its folder (mode 0777)"),
+        "{told}"
+    );
     let victim = tempfile::NamedTempFile::new().unwrap();
     for file in ["soramode.lock", "soramode.db", "soramode.db-wal"] {
-        let told = refused(&|state| std::os::unix::fs::symlink(victim.path(), state.join(file)).unwrap());
-        assert!(told.contains(&format!("{file} is a link, or not a regular file with one name")), "{told}");
+        let told =
+            refused(&|state| std::os::unix::fs::symlink(victim.path(), state.join(file)).unwrap());
+        assert!(
+            told.contains(&format!(
+                "{file} is a link, or not a regular file with one name"
+            )),
+            "{told}"
+        );
         let told = refused(&|state| {
             fs::write(state.join("twin"), "").unwrap();
             fs::hard_link(state.join("twin"), state.join(file)).unwrap();
         });
         assert!(told.contains("not a regular file with one name"), "{told}");
     }
-    assert_eq!(fs::read_to_string(victim.path()).unwrap(), "", "nothing was written through a link");
+    assert_eq!(
+        fs::read_to_string(victim.path()).unwrap(),
+        "",
+        "nothing was written through a link"
+    );
     if rustix::process::geteuid().is_root() {
         let told = refused(&|state| std::os::unix::fs::chown(state, Some(65_534), None).unwrap());
-        assert!(told.contains("belongs to another user (uid 65534)"), "{told}");
+        assert!(
+            told.contains("belongs to another user (uid 65534)"),
+            "{told}"
+        );
     }
     for in_its_place in ["a file", "a link that leads nowhere"] {
         let told = refused(&|state| {
@@ -325,7 +533,10 @@ fn a_folder_or_a_file_that_others_could_have_made_is_refused() {
                 _ => std::os::unix::fs::symlink("/nonexistent", state).unwrap(),
             }
         });
-        assert!(told.contains("it is not a folder") && told.contains("Move that file away"), "{in_its_place}: {told}");
+        assert!(
+            told.contains("it is not a folder") && told.contains("Move that file away"),
+            "{in_its_place}: {told}"
+        );
     }
 }
 
@@ -338,27 +549,57 @@ fn a_state_on_a_read_only_file_system_can_be_looked_at() {
     }
     let home = Home::new();
     let process = home.start(&[]);
-    process.client().get("ChangeMode", &json!({"mode": "block_new_session"}));
+    process
+        .client()
+        .get("ChangeMode", &json!({"mode": "block_new_session"}));
     process.kill(Signal::TERM);
     process.end();
-    let script = format!("mount --bind '{0}' '{0}' && mount -o remount,ro,bind '{0}' && exec \"$@\"", home.state().display());
+    let script = format!(
+        "mount --bind '{0}' '{0}' && mount -o remount,ro,bind '{0}' && exec \"$@\"",
+        home.state().display()
+    );
     let mut command = Command::new("unshare");
-    command.args(["-m", "sh", "-c", &script, "sh", env!("CARGO_BIN_EXE_soramoded"), "--check-state", "--state-dir"]).arg(home.state());
+    command
+        .args([
+            "-m",
+            "sh",
+            "-c",
+            &script,
+            "sh",
+            env!("CARGO_BIN_EXE_soramoded"),
+            "--check-state",
+            "--state-dir",
+        ])
+        .arg(home.state());
     let output = command.output().unwrap();
     let told = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
-    assert!(output.status.success() && told.contains("sound") && told.contains("block_new_session"), "{told}");
+    assert!(
+        output.status.success() && told.contains("sound") && told.contains("block_new_session"),
+        "{told}"
+    );
 }
 
 #[test]
 fn a_state_that_is_not_there_can_be_made_or_is_refused() {
     let home = Home::new();
-    assert_eq!(home.check(), (Some(0), "/state/soramode.db: not there yet\n".to_owned()));
+    assert_eq!(
+        home.check(),
+        (Some(0), "/state/soramode.db: not there yet\n".to_owned())
+    );
     assert!(!home.state().exists());
     fs::write(home.folder().join("file"), "").unwrap();
     let below = home.folder().join("file/state");
-    let output = soramoded().args(["--check-state", "--state-dir"]).arg(&below).output().unwrap();
+    let output = soramoded()
+        .args(["--check-state", "--state-dir"])
+        .arg(&below)
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8(output.stderr).unwrap().contains("it is not a folder"));
+    assert!(
+        String::from_utf8(output.stderr)
+            .unwrap()
+            .contains("it is not a folder")
+    );
 }
 
 #[test]
@@ -377,7 +618,10 @@ fn root_checks_the_state_of_a_daemon_that_runs_as_another_user() {
     }
     own(&home.state());
     let (status, told) = home.check();
-    assert!(status == Some(0) && told.contains("sound") && told.contains("\nowner         uid 65534: "), "{told}");
+    assert!(
+        status == Some(0) && told.contains("sound") && told.contains("\nowner         uid 65534: "),
+        "{told}"
+    );
 }
 
 #[test]
@@ -389,5 +633,8 @@ fn files_that_others_could_read_are_closed_to_them() {
     let path = home.state().join("soramode.db");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
     let _process = home.start(&[]);
-    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(
+        fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
 }

@@ -16,7 +16,9 @@ const SUBSCRIPTIONS: usize = 20_000;
 const MEMORY_KIB_MAX: u64 = 32 * 1024;
 
 fn threads(process: &Process) -> usize {
-    fs::read_dir(format!("/proc/{}/task", process.pid().as_raw_nonzero())).unwrap().count()
+    fs::read_dir(format!("/proc/{}/task", process.pid().as_raw_nonzero()))
+        .unwrap()
+        .count()
 }
 
 #[test]
@@ -30,7 +32,8 @@ fn subscriptions_begun_in_a_loop_read_one_at_a_time() {
     let process = home.start(&[]);
     let (idle_threads, idle_kib) = (threads(&process), process.resident_kib());
     let mut client = process.client();
-    let request = "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"Subscribe\",\"params\":{\"from\":1}}\n";
+    let request =
+        "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"Subscribe\",\"params\":{\"from\":1}}\n";
     let speaker = client.send_meanwhile(request.repeat(SUBSCRIPTIONS));
     let mut most_threads = 0;
     for answer in 0..SUBSCRIPTIONS {
@@ -40,7 +43,17 @@ fn subscriptions_begun_in_a_loop_read_one_at_a_time() {
         }
     }
     speaker.join().unwrap();
-    assert!(most_threads <= idle_threads + READINGS_MAX, "{idle_threads} threads, then {most_threads}");
-    assert!(process.resident_kib() <= idle_kib + MEMORY_KIB_MAX, "{idle_kib} KiB, then {}", process.resident_kib());
-    assert_eq!(process.client().get("GetMode", &json!({}))["mode"], "normal");
+    assert!(
+        most_threads <= idle_threads + READINGS_MAX,
+        "{idle_threads} threads, then {most_threads}"
+    );
+    assert!(
+        process.resident_kib() <= idle_kib + MEMORY_KIB_MAX,
+        "{idle_kib} KiB, then {}",
+        process.resident_kib()
+    );
+    assert_eq!(
+        process.client().get("GetMode", &json!({}))["mode"],
+        "normal"
+    );
 }

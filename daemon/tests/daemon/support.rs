@@ -45,11 +45,18 @@ impl Daemon {
             let stop = stop.clone();
             move || {
                 let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-                runtime.block_on(serve(config, stop, || ready.send(()).unwrap())).unwrap();
+                runtime
+                    .block_on(serve(config, stop, || ready.send(()).unwrap()))
+                    .unwrap();
             }
         });
         is_ready.recv_timeout(PATIENCE).unwrap();
-        Self { socket, stop, thread: Some(thread), _folder: folder }
+        Self {
+            socket,
+            stop,
+            thread: Some(thread),
+            _folder: folder,
+        }
     }
 
     pub(crate) fn client(&self) -> Line {
@@ -73,7 +80,11 @@ impl Drop for Daemon {
 }
 
 /// Runs a daemon and says when it listens: the first time that it waits for anything.
-pub(crate) async fn serve(config: Config, stop: CancellationToken, ready: impl FnOnce()) -> Result<(), soramoded::RunError> {
+pub(crate) async fn serve(
+    config: Config,
+    stop: CancellationToken,
+    ready: impl FnOnce(),
+) -> Result<(), soramoded::RunError> {
     let mut run = pin!(soramoded::run(config, stop));
     let at_once = poll_fn(|cx| match run.as_mut().poll(cx) {
         Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
@@ -101,7 +112,11 @@ impl Line {
     fn over(stream: UnixStream) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
-        Self { reader: BufReader::new(stream.try_clone().unwrap()), stream, last_id: 0 }
+        Self {
+            reader: BufReader::new(stream.try_clone().unwrap()),
+            stream,
+            last_id: 0,
+        }
     }
 
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
@@ -109,7 +124,10 @@ impl Line {
     }
 
     /// Sends from a thread of its own: the daemon reads no further than its client does.
-    pub(crate) fn send_meanwhile(&self, bytes: impl AsRef<[u8]> + Send + 'static) -> JoinHandle<()> {
+    pub(crate) fn send_meanwhile(
+        &self,
+        bytes: impl AsRef<[u8]> + Send + 'static,
+    ) -> JoinHandle<()> {
         let mut stream = self.second();
         std::thread::spawn(move || stream.write_all(bytes.as_ref()).unwrap())
     }
@@ -134,7 +152,13 @@ impl Line {
     /// Sends what the daemon may not want to read to its end.
     pub(crate) fn send_in_vain(&mut self, bytes: impl AsRef<[u8]>) {
         if let Err(error) = self.stream.write_all(bytes.as_ref()) {
-            assert!(matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset), "{error}");
+            assert!(
+                matches!(
+                    error.kind(),
+                    ErrorKind::BrokenPipe | ErrorKind::ConnectionReset
+                ),
+                "{error}"
+            );
         }
     }
 
@@ -151,7 +175,9 @@ impl Line {
     }
 
     pub(crate) fn hear(&mut self) -> Value {
-        let line = self.line().unwrap_or_else(|| panic!("the daemon closed the socket"));
+        let line = self
+            .line()
+            .unwrap_or_else(|| panic!("the daemon closed the socket"));
         let message: Value = serde_json::from_str(&line).unwrap();
         assert_eq!(message["jsonrpc"], "2.0", "{line}");
         message
@@ -160,7 +186,11 @@ impl Line {
     /// The next line is an answer to `id`, an error of this type.
     pub(crate) fn hear_error(&mut self, id: impl Into<Value>, error_type: &str) -> Value {
         let message = self.hear();
-        assert_eq!((&message["id"], &message["error"]["data"]["error_type"]), (&id.into(), &error_type.into()), "{message}");
+        assert_eq!(
+            (&message["id"], &message["error"]["data"]["error_type"]),
+            (&id.into(), &error_type.into()),
+            "{message}"
+        );
         message["error"].clone()
     }
 
@@ -171,7 +201,8 @@ impl Line {
     /// A request as a line; the number is its id.
     pub(crate) fn request(&mut self, method: &str, params: &Value) -> (i64, String) {
         self.last_id += 1;
-        let request = json!({"jsonrpc": "2.0", "id": self.last_id, "method": method, "params": params});
+        let request =
+            json!({"jsonrpc": "2.0", "id": self.last_id, "method": method, "params": params});
         (self.last_id, format!("{request}\n"))
     }
 
@@ -203,11 +234,17 @@ impl Line {
     /// Asks what is answered with an error, and gives its type.
     pub(crate) fn refused(&mut self, method: &str, params: &Value) -> String {
         let answer = self.ask(method, params);
-        answer["error"]["data"]["error_type"].as_str().unwrap_or_else(|| panic!("{method} {params}: {answer}")).to_owned()
+        answer["error"]["data"]["error_type"]
+            .as_str()
+            .unwrap_or_else(|| panic!("{method} {params}: {answer}"))
+            .to_owned()
     }
 
     pub(crate) fn connect(&mut self, channel_id: &str, connection_id: &str) -> Value {
-        self.get("Connect", &json!({"channel_id": channel_id, "connection_id": connection_id}))
+        self.get(
+            "Connect",
+            &json!({"channel_id": channel_id, "connection_id": connection_id}),
+        )
     }
 
     pub(crate) fn disconnect(&mut self, connection_id: &str) -> Value {
@@ -235,7 +272,9 @@ impl Line {
 }
 
 /// A report that these are live in the channel `a`, and that more follow.
-pub(crate) fn part_of_report<S: Into<String>>(connection_ids: impl IntoIterator<Item = S>) -> Value {
+pub(crate) fn part_of_report<S: Into<String>>(
+    connection_ids: impl IntoIterator<Item = S>,
+) -> Value {
     let row = |id: S| json!({"channel_id": "a", "connection_id": id.into()});
     json!({"connections": connection_ids.into_iter().map(row).collect::<Vec<Value>>()})
 }

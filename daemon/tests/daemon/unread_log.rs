@@ -25,7 +25,10 @@ fn change_modes(client: &mut Line, times: usize) {
     let reason = "x".repeat(REASON_BYTES);
     for number in 0..times {
         let mode = ["block_new_session", "normal"][number % 2];
-        assert_eq!(client.get("ChangeMode", &json!({"mode": mode, "reason": reason}))["mode"], mode);
+        assert_eq!(
+            client.get("ChangeMode", &json!({"mode": mode, "reason": reason}))["mode"],
+            mode
+        );
     }
 }
 
@@ -46,7 +49,10 @@ fn what_was_dropped_is_counted_once_somebody_reads_again() {
     let log = process.read_log_until("log lines were dropped");
     let dropped = log.lines().last().unwrap().rsplit_once("lines=").unwrap().1;
     assert!(dropped.parse::<u64>().unwrap() > 0, "{dropped}");
-    assert_eq!(process.client().get("GetMode", &json!({}))["mode"], "normal");
+    assert_eq!(
+        process.client().get("GetMode", &json!({}))["mode"],
+        "normal"
+    );
 }
 
 /// `script` gives it a terminal, and is not read: so the terminal takes no more, as after Ctrl-S.
@@ -54,9 +60,16 @@ fn what_was_dropped_is_counted_once_somebody_reads_again() {
 fn a_terminal_that_takes_no_more_stops_neither_answers_nor_the_end() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("gate.sock");
-    let program = format!("exec {} --ephemeral --socket {}", env!("CARGO_BIN_EXE_soramoded"), socket.display());
+    let program = format!(
+        "exec {} --ephemeral --socket {}",
+        env!("CARGO_BIN_EXE_soramoded"),
+        socket.display()
+    );
     let mut command = Command::new("script");
-    command.args(["-qfec", &program, "/dev/null"]).stdin(Stdio::null()).stdout(Stdio::piped());
+    command
+        .args(["-qfec", &program, "/dev/null"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
     let mut terminal = command.spawn().unwrap();
     let mut shown = BufReader::new(terminal.stdout.take().unwrap());
     let mut log = String::new();
@@ -66,7 +79,11 @@ fn a_terminal_that_takes_no_more_stops_neither_answers_nor_the_end() {
     let mut client = Line::to(&socket);
     change_modes(&mut client, CHANGES);
     let pid = std::fs::read_to_string(folder.path().join("gate.sock.lock")).unwrap();
-    kill_process(Pid::from_raw(pid.trim().parse().unwrap()).unwrap(), Signal::TERM).unwrap();
+    kill_process(
+        Pid::from_raw(pid.trim().parse().unwrap()).unwrap(),
+        Signal::TERM,
+    )
+    .unwrap();
     client.hear_end();
     // Its end frees the terminal, and with it `script`, once that is read.
     std::thread::spawn(move || std::io::copy(&mut shown, &mut std::io::sink()).unwrap());

@@ -20,15 +20,28 @@ const SIGNS_MAX: usize = 10_000;
 #[test]
 fn a_driver_that_hangs_gives_no_signs_of_life() {
     let folder = tempfile::tempdir().unwrap();
-    let (manager, state) = (UnixDatagram::bind(folder.path().join("notify")).unwrap(), folder.path().join("state"));
+    let (manager, state) = (
+        UnixDatagram::bind(folder.path().join("notify")).unwrap(),
+        folder.path().join("state"),
+    );
     let socket = folder.path().join("gate.sock");
     let mut command = soramoded();
-    command.env("NOTIFY_SOCKET", folder.path().join("notify")).env("WATCHDOG_USEC", WATCHDOG_MICROS);
-    command.arg("--socket").arg(&socket).arg("--state-dir").arg(&state);
+    command
+        .env("NOTIFY_SOCKET", folder.path().join("notify"))
+        .env("WATCHDOG_USEC", WATCHDOG_MICROS);
+    command
+        .arg("--socket")
+        .arg(&socket)
+        .arg("--state-dir")
+        .arg(&state);
     let process = Process::spawn(folder, socket.clone(), command);
     manager.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut buffer = [0; 4096];
-    let mut hear = |manager: &UnixDatagram| manager.recv(&mut buffer).map(|bytes| String::from_utf8_lossy(&buffer[..bytes]).into_owned());
+    let mut hear = |manager: &UnixDatagram| {
+        manager
+            .recv(&mut buffer)
+            .map(|bytes| String::from_utf8_lossy(&buffer[..bytes]).into_owned())
+    };
     let mut signs = 0;
     while signs < 5 {
         signs += usize::from(hear(&manager).unwrap().contains("WATCHDOG=1"));
@@ -39,8 +52,13 @@ fn a_driver_that_hangs_gives_no_signs_of_life() {
     let mut client = Line::to(&socket);
     client.say("ChangeMode", &json!({"mode": "block_new_session"}));
     manager.set_read_timeout(Some(SILENCE)).unwrap();
-    let given = (0..SIGNS_MAX).take_while(|_| hear(&manager).is_ok()).count();
-    assert!(given < SIGNS_MAX, "a driver that hangs goes on giving signs");
+    let given = (0..SIGNS_MAX)
+        .take_while(|_| hear(&manager).is_ok())
+        .count();
+    assert!(
+        given < SIGNS_MAX,
+        "a driver that hangs goes on giving signs"
+    );
     disk.execute_batch("ROLLBACK").unwrap();
     client.hear();
     manager.set_read_timeout(Some(PATIENCE)).unwrap();

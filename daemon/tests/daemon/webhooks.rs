@@ -16,11 +16,23 @@ use crate::support::{Daemon, Line};
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 fn telling(config: &mut Config, receivers: &[&Receiver], types: &[EventType]) {
-    let urls = receivers.iter().map(|receiver| receiver.url().parse().unwrap()).collect();
-    config.webhooks = WebhookConfig { urls, types: types.to_vec(), shutdown_grace: Duration::ZERO, ..WebhookConfig::default() };
+    let urls = receivers
+        .iter()
+        .map(|receiver| receiver.url().parse().unwrap())
+        .collect();
+    config.webhooks = WebhookConfig {
+        urls,
+        types: types.to_vec(),
+        shutdown_grace: Duration::ZERO,
+        ..WebhookConfig::default()
+    };
 }
 
-const SESSIONS: [EventType; 3] = [EventType::SessionCreated, EventType::SessionDestroyed, EventType::SessionVanished];
+const SESSIONS: [EventType; 3] = [
+    EventType::SessionCreated,
+    EventType::SessionDestroyed,
+    EventType::SessionVanished,
+];
 
 /// A session that comes and goes in a node that is closed meanwhile.
 fn one_drain(client: &mut Line) {
@@ -30,7 +42,10 @@ fn one_drain(client: &mut Line) {
 }
 
 fn deliveries(client: &mut Line) -> Vec<Value> {
-    client.get("ListDeliveries", &json!({}))["deliveries"].as_array().unwrap().clone()
+    client.get("ListDeliveries", &json!({}))["deliveries"]
+        .as_array()
+        .unwrap()
+        .clone()
 }
 
 /// Follows the log from its beginning, for the events that tell how deliveries ended.
@@ -45,7 +60,11 @@ fn each_receiver_has_each_event_in_order_and_none_waits_for_another() {
     let mut refusals = 1;
     let slow = Receiver::start(move |_| {
         refusals -= 1;
-        if refusals >= 0 { Manner::busy() } else { Manner::ok() }
+        if refusals >= 0 {
+            Manner::busy()
+        } else {
+            Manner::ok()
+        }
     });
     let good = Receiver::start(|_| Manner::ok());
     let daemon = Daemon::with(|config| telling(config, &[&slow, &good], &SESSIONS));
@@ -54,11 +73,27 @@ fn each_receiver_has_each_event_in_order_and_none_waits_for_another() {
     for _ in 0..6 {
         ended.hear_event("delivery.succeeded");
     }
-    let types = |told: Vec<Told>| told.iter().map(|told| told.event_type().to_owned()).collect::<Vec<String>>();
-    assert_eq!(types(good.heard()), ["session.created", "session.destroyed", "session.vanished"]);
+    let types = |told: Vec<Told>| {
+        told.iter()
+            .map(|told| told.event_type().to_owned())
+            .collect::<Vec<String>>()
+    };
+    assert_eq!(
+        types(good.heard()),
+        ["session.created", "session.destroyed", "session.vanished"]
+    );
     let heard = slow.heard();
-    assert_eq!(heard[0].header("webhook-id"), heard[1].header("webhook-id"), "the same id each time");
-    let expected = ["session.created", "session.created", "session.destroyed", "session.vanished"];
+    assert_eq!(
+        heard[0].header("webhook-id"),
+        heard[1].header("webhook-id"),
+        "the same id each time"
+    );
+    let expected = [
+        "session.created",
+        "session.created",
+        "session.destroyed",
+        "session.vanished",
+    ];
     assert_eq!(types(heard), expected);
     let status = daemon.client().status();
     assert_eq!(status["deliveries"], json!({"pending": 0, "failed": 0}));
@@ -74,13 +109,26 @@ fn what_is_said_has_soras_names_and_no_secret_is_shown() {
     let mut ended = follow(&daemon);
     one_drain(&mut daemon.client());
     let told = receiver.hear();
-    assert_eq!((&told.body["label"], &told.body["generation"]), (&json!("rack 7"), &json!(2)), "{told:?}");
-    assert!(told.head.starts_with("POST /hook?key=secret HTTP/1.1\r\n"), "{told:?}");
-    assert_eq!((told.header("content-type"), told.header("webhook-id")), (Some("application/json"), told.body["id"].as_str()));
+    assert_eq!(
+        (&told.body["label"], &told.body["generation"]),
+        (&json!("rack 7"), &json!(2)),
+        "{told:?}"
+    );
+    assert!(
+        told.head.starts_with("POST /hook?key=secret HTTP/1.1\r\n"),
+        "{told:?}"
+    );
+    assert_eq!(
+        (told.header("content-type"), told.header("webhook-id")),
+        (Some("application/json"), told.body["id"].as_str())
+    );
     assert_eq!(told.header("webhook-signature"), None);
     let event = ended.hear_event("delivery.succeeded");
     let endpoint = json!(format!("http://{}/hook", receiver.address));
-    assert_eq!((&event["endpoint"], &event["event_id"], &event["attempts"]), (&endpoint, &told.body["id"], &json!(1)));
+    assert_eq!(
+        (&event["endpoint"], &event["event_id"], &event["attempts"]),
+        (&endpoint, &told.body["id"], &json!(1))
+    );
     assert_eq!(deliveries(&mut daemon.client())[0]["endpoint"], endpoint);
 }
 
@@ -89,7 +137,8 @@ fn after(manner: &Manner) -> Value {
     let mut bad = Some(manner.clone());
     let receiver = Receiver::start(move |_| bad.take().unwrap_or(Manner::Hang));
     let good = Receiver::start(|_| Manner::ok());
-    let daemon = Daemon::with(|config| telling(config, &[&receiver, &good], &[EventType::SessionCreated]));
+    let daemon =
+        Daemon::with(|config| telling(config, &[&receiver, &good], &[EventType::SessionCreated]));
     let mut client = daemon.client();
     client.connect("spam", "one");
     good.hear();
@@ -106,11 +155,22 @@ fn whoever_does_not_say_2xx_is_told_again() {
         (redirect, json!(302), "redirects are not followed"),
         (Manner::status(500), json!(500), "500 Internal Server Error"),
         (Manner::status(404), json!(404), "404 Not Found"),
-        (Manner::Close, Value::Null, "connection closed before message completed"),
+        (
+            Manner::Close,
+            Value::Null,
+            "connection closed before message completed",
+        ),
     ] {
         let known = after(&manner);
-        assert_eq!((&known["attempts"], &known["status"]), (&json!(1), &status), "{manner:?}: {known}");
-        assert!(known["problem"].as_str().unwrap().contains(problem), "{manner:?}: {known}");
+        assert_eq!(
+            (&known["attempts"], &known["status"]),
+            (&json!(1), &status),
+            "{manner:?}: {known}"
+        );
+        assert!(
+            known["problem"].as_str().unwrap().contains(problem),
+            "{manner:?}: {known}"
+        );
     }
     assert!(elsewhere.heard().is_empty(), "a redirect was followed");
 }
@@ -119,7 +179,14 @@ fn whoever_does_not_say_2xx_is_told_again() {
 fn the_first_failure_is_in_the_log_and_a_removed_receiver_is_one_line() {
     let home = Home::new();
     let receiver = Receiver::start(|_| Manner::status(500));
-    let process = home.start(&["--webhook", &receiver.url(), "--webhook-events", "session.*", "--shutdown-grace", "0s"]);
+    let process = home.start(&[
+        "--webhook",
+        &receiver.url(),
+        "--webhook-events",
+        "session.*",
+        "--shutdown-grace",
+        "0s",
+    ]);
     let mut client = process.client();
     client.connect("spam", "one");
     client.disconnect("one");
@@ -128,20 +195,36 @@ fn the_first_failure_is_in_the_log_and_a_removed_receiver_is_one_line() {
     receiver.hear();
     process.kill(Signal::TERM);
     let (_, log, _) = process.end();
-    assert_eq!(log.matches("a webhook receiver failed; its deliveries will be retried").count(), 1, "{log}");
+    assert_eq!(
+        log.matches("a webhook receiver failed; its deliveries will be retried")
+            .count(),
+        1,
+        "{log}"
+    );
     let process = home.start(&[]);
     process.client().status();
     process.kill(Signal::TERM);
     let (_, log, _) = process.end();
-    assert_eq!(log.matches("a receiver was removed with deliveries pending").count(), 1, "{log}");
-    assert!(log.contains("deliveries=2") && !log.contains("ERROR"), "{log}");
+    assert_eq!(
+        log.matches("a receiver was removed with deliveries pending")
+            .count(),
+        1,
+        "{log}"
+    );
+    assert!(
+        log.contains("deliveries=2") && !log.contains("ERROR"),
+        "{log}"
+    );
 }
 
 #[test]
 fn whoever_hangs_is_given_ten_seconds() {
     let began = Instant::now();
     let known = after(&Manner::Hang);
-    assert!(known["problem"].as_str().unwrap().starts_with("timed out"), "{known}");
+    assert!(
+        known["problem"].as_str().unwrap().starts_with("timed out"),
+        "{known}"
+    );
     assert!(began.elapsed() >= soramode_protocol::webhook::WEBHOOK_TIMEOUT);
 }
 
@@ -166,25 +249,42 @@ fn gone_is_gone_until_somebody_sends_it_again() {
     let (mut ended, mut client) = (follow(&daemon), daemon.client());
     client.connect("spam", "one");
     let failed = ended.hear_event("delivery.failed");
-    assert_eq!((&failed["status"], &failed["problem"]), (&json!(410), &json!("410 Gone")));
-    assert_eq!(client.status()["deliveries"], json!({"pending": 0, "failed": 1}));
+    assert_eq!(
+        (&failed["status"], &failed["problem"]),
+        (&json!(410), &json!("410 Gone"))
+    );
+    assert_eq!(
+        client.status()["deliveries"],
+        json!({"pending": 0, "failed": 1})
+    );
     let sent = client.get("ResendDelivery", &json!({"id": failed["delivery_id"]}));
-    assert_eq!((&sent["state"], &sent["attempts"]), (&json!("pending"), &json!(0)));
+    assert_eq!(
+        (&sent["state"], &sent["attempts"]),
+        (&json!("pending"), &json!(0))
+    );
     ended.hear_event("delivery.succeeded");
-    assert_eq!(client.refused("ResendDelivery", &json!({"id": 99})), "NotFound");
+    assert_eq!(
+        client.refused("ResendDelivery", &json!({"id": 99})),
+        "NotFound"
+    );
 }
 
 #[test]
 fn an_empty_node_that_was_opened_again_is_told_to_nobody() {
     let receiver = Receiver::start(|_| Manner::status(500));
-    let daemon = Daemon::with(|config| telling(config, &[&receiver], &[EventType::SessionVanished]));
+    let daemon =
+        Daemon::with(|config| telling(config, &[&receiver], &[EventType::SessionVanished]));
     let mut client = daemon.client();
     one_drain(&mut client);
     receiver.hear();
     receiver.hear();
     client.get("ChangeMode", &json!({"mode": "normal"}));
     let known = deliveries(&mut client)[0].clone();
-    assert_eq!((&known["state"], known.get("next_attempt_at")), (&json!("obsolete"), None), "{known}");
+    assert_eq!(
+        (&known["state"], known.get("next_attempt_at")),
+        (&json!("obsolete"), None),
+        "{known}"
+    );
 }
 
 #[test]
@@ -192,25 +292,41 @@ fn a_signature_is_genuine_to_us_and_to_an_implementation_of_others() {
     let receiver = Receiver::start(|_| Manner::ok());
     let daemon = Daemon::with(|config| {
         telling(config, &[&receiver], &[EventType::SessionCreated]);
-        config.webhooks.secrets = Some(Secrets::parse(&format!("{SECRET}\nAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n")).unwrap());
+        config.webhooks.secrets =
+            Some(Secrets::parse(&format!("{SECRET}\nAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n")).unwrap());
     });
     daemon.client().connect("スパム", "one");
     let told = receiver.hear();
     let request = format!("{}{}", told.head, told.text);
     let (headers, body) = read_request(request.as_bytes()).unwrap();
-    Secrets::parse(SECRET).unwrap().verify(&headers, body).unwrap();
+    Secrets::parse(SECRET)
+        .unwrap()
+        .verify(&headers, body)
+        .unwrap();
     if !has_standardwebhooks() {
-        assert!(std::env::var_os("CI").is_none(), "python3 has no package standardwebhooks");
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "python3 has no package standardwebhooks"
+        );
         eprintln!("skipped: there is no python3 with the package standardwebhooks");
         return;
     }
     assert!(verifies(&told, SECRET));
     assert!(!verifies(&told, "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAB"));
-    assert!(!verifies(&Told { text: told.text.replace("one", "two").replace("spam", "egg") + " ", ..told }, SECRET));
+    assert!(!verifies(
+        &Told {
+            text: told.text.replace("one", "two").replace("spam", "egg") + " ",
+            ..told
+        },
+        SECRET
+    ));
 }
 
 fn has_standardwebhooks() -> bool {
-    let python = Command::new("python3").args(["-c", "import standardwebhooks"]).stderr(Stdio::null()).status();
+    let python = Command::new("python3")
+        .args(["-c", "import standardwebhooks"])
+        .stderr(Stdio::null())
+        .status();
     python.is_ok_and(|status| status.success())
 }
 
@@ -219,9 +335,14 @@ fn verifies(told: &Told, secret: &str) -> bool {
     let script = "import sys, json; from standardwebhooks import Webhook\n\
         Webhook(sys.argv[1]).verify(sys.argv[2].encode(), json.loads(sys.argv[3]))";
     let names = ["webhook-id", "webhook-timestamp", "webhook-signature"];
-    let headers: Value = names.iter().map(|name| ((*name).to_owned(), json!(told.header(name).unwrap()))).collect();
+    let headers: Value = names
+        .iter()
+        .map(|name| ((*name).to_owned(), json!(told.header(name).unwrap())))
+        .collect();
     let mut python = Command::new("python3");
-    python.args(["-c", script, secret, &told.text, &headers.to_string()]).stderr(Stdio::null());
+    python
+        .args(["-c", script, secret, &told.text, &headers.to_string()])
+        .stderr(Stdio::null());
     python.status().unwrap().success()
 }
 
@@ -229,9 +350,20 @@ fn verifies(told: &Told, secret: &str) -> bool {
 fn a_stop_goes_on_for_a_while_and_the_next_start_does_the_rest() {
     let home = Home::new();
     let (let_go, may_go) = std::sync::mpsc::channel();
-    let receiver = Receiver::start(move |_| may_go.recv().map_or_else(|_| Manner::Hang, |()| Manner::ok()));
+    let receiver = Receiver::start(move |_| {
+        may_go
+            .recv()
+            .map_or_else(|_| Manner::Hang, |()| Manner::ok())
+    });
     let url = receiver.url();
-    let flags = ["--webhook", &url, "--webhook-events", "session.*", "--shutdown-grace", "60s"];
+    let flags = [
+        "--webhook",
+        &url,
+        "--webhook-events",
+        "session.*",
+        "--shutdown-grace",
+        "60s",
+    ];
     let process = home.start(&flags);
     let mut client = process.client();
     client.connect("spam", "one");
@@ -244,7 +376,14 @@ fn a_stop_goes_on_for_a_while_and_the_next_start_does_the_rest() {
     let (status, log, _) = process.end();
     assert_eq!((status, receiver.heard().len()), (Some(0), 2), "{log}");
     // Without a grace it ends at once, and what is owed is delivered after the next start.
-    let process = home.start(&["--webhook", &url, "--webhook-events", "session.*", "--shutdown-grace", "0s"]);
+    let process = home.start(&[
+        "--webhook",
+        &url,
+        "--webhook-events",
+        "session.*",
+        "--shutdown-grace",
+        "0s",
+    ]);
     process.client().connect("spam", "two");
     receiver.hear();
     process.kill(Signal::TERM);
@@ -255,8 +394,14 @@ fn a_stop_goes_on_for_a_while_and_the_next_start_does_the_rest() {
     let again = receiver.hear();
     assert_eq!(again.event_type(), "session.created");
     let mut ended = process.client();
-    ended.get("Subscribe", &json!({"from": 1, "types": ["delivery.succeeded"]}));
+    ended.get(
+        "Subscribe",
+        &json!({"from": 1, "types": ["delivery.succeeded"]}),
+    );
     for expected in 1..=3 {
-        assert_eq!(ended.hear_event("delivery.succeeded")["delivery_id"], expected);
+        assert_eq!(
+            ended.hear_event("delivery.succeeded")["delivery_id"],
+            expected
+        );
     }
 }

@@ -10,20 +10,45 @@ use crate::node::{Node, QUICK, connect, stands, until};
 #[tokio::test]
 async fn after_a_restore_nobody_joins_until_an_operator_accepts_the_loss() {
     let mut etcd = Etcd::start();
-    let nodes = [Node::start("n1", &etcd, &QUICK), Node::start("n2", &etcd, &QUICK)];
+    let nodes = [
+        Node::start("n1", &etcd, &QUICK),
+        Node::start("n2", &etcd, &QUICK),
+    ];
     for node in &nodes {
         node.joined().await;
     }
     let folder = tempfile::tempdir().unwrap();
-    let (backup, endpoint, peer) = (folder.path().join("backup.db"), etcd.endpoint(0), etcd.peer(0));
-    ctl(&["--endpoints", &endpoint], &["snapshot", "save", backup.to_str().unwrap()]);
+    let (backup, endpoint, peer) = (
+        folder.path().join("backup.db"),
+        etcd.endpoint(0),
+        etcd.peer(0),
+    );
+    ctl(
+        &["--endpoints", &endpoint],
+        &["snapshot", "save", backup.to_str().unwrap()],
+    );
     let token = nodes[0].offered("since", "1").await;
     etcd.kill(0);
     std::fs::remove_dir_all(etcd.data(0)).unwrap();
     let (data, cluster) = (etcd.data(0), format!("e1={peer}"));
-    let restore = ["snapshot", "restore", backup.to_str().unwrap(), "--name", "e1", "--data-dir", data.to_str().unwrap()];
+    let restore = [
+        "snapshot",
+        "restore",
+        backup.to_str().unwrap(),
+        "--name",
+        "e1",
+        "--data-dir",
+        data.to_str().unwrap(),
+    ];
     // Another token makes it another cluster, as it is.
-    let new = ["--initial-cluster", &cluster, "--initial-advertise-peer-urls", &peer, "--initial-cluster-token", "restored"];
+    let new = [
+        "--initial-cluster",
+        &cluster,
+        "--initial-advertise-peer-urls",
+        &peer,
+        "--initial-cluster-token",
+        "restored",
+    ];
     ctl(&[], &[&restore[..], &new].concat());
     etcd.start_member(0, "existing");
     etcd.client(0).await;
@@ -31,7 +56,10 @@ async fn after_a_restore_nobody_joins_until_an_operator_accepts_the_loss() {
         node.says("restored from a backup").await;
         until(async || (node.status().await.membership != Membership::Joined).then_some(())).await;
     }
-    assert!(!matches!(nodes[1].connect("since", "2").await, Decision::Offer { .. }), "its claim is not in the backup");
+    assert!(
+        !matches!(nodes[1].connect("since", "2").await, Decision::Offer { .. }),
+        "its claim is not in the backup"
+    );
 
     nodes[0].init().await.unwrap_err();
     assert_eq!(nodes[1].init_accepting_the_loss().await.unwrap().epoch, 2);
@@ -44,6 +72,7 @@ async fn after_a_restore_nobody_joins_until_an_operator_accepts_the_loss() {
     assert_eq!(nodes[0].status().await.sessions, 1);
     // Until it has claimed it anew, n2 cannot say whose it is.
     let told = until(async || nodes[1].try_ask(&connect("since", "2")).await.ok()).await;
-    let is_its = matches!(&told, Decision::Redirect { node_name, .. } if node_name.as_str() == "n1");
+    let is_its =
+        matches!(&told, Decision::Redirect { node_name, .. } if node_name.as_str() == "n1");
     assert!(is_its, "{told:?}, and n1 had it with token {token}");
 }

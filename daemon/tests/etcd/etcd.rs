@@ -50,31 +50,67 @@ impl Etcd {
 
     /// None of its members runs yet.
     pub(crate) fn stopped(members: usize, scheme: Scheme) -> Self {
-        let member = |number| Member { name: format!("e{number}"), client: free_address(), peer: free_address(), child: None };
-        Self { folder: tempfile::tempdir().unwrap(), members: (1..=members).map(member).collect(), scheme, token: "soramode" }
+        let member = |number| Member {
+            name: format!("e{number}"),
+            client: free_address(),
+            peer: free_address(),
+            child: None,
+        };
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            members: (1..=members).map(member).collect(),
+            scheme,
+            token: "soramode",
+        }
     }
 
     pub(crate) fn start_member(&mut self, place: usize, state: &str) {
-        let all: Vec<String> = self.members.iter().map(|it| format!("{}=http://{}", it.name, it.peer)).collect();
+        let all: Vec<String> = self
+            .members
+            .iter()
+            .map(|it| format!("{}=http://{}", it.name, it.peer))
+            .collect();
         let data = self.data(place);
         let (client, scheme) = (self.endpoint(place), self.scheme.clone());
         let member = &mut self.members[place];
         let peer = format!("http://{}", member.peer);
         let mut command = Command::new("etcd");
-        command.args(["--name", &member.name, "--log-level", "error", "--data-dir"]).arg(data);
-        command.args(["--initial-cluster", &all.join(","), "--initial-cluster-state", state, "--initial-cluster-token", self.token]);
-        for (flag, value) in [("listen-client", &client), ("listen-peer", &peer), ("advertise-client", &client)] {
+        command
+            .args(["--name", &member.name, "--log-level", "error", "--data-dir"])
+            .arg(data);
+        command.args([
+            "--initial-cluster",
+            &all.join(","),
+            "--initial-cluster-state",
+            state,
+            "--initial-cluster-token",
+            self.token,
+        ]);
+        for (flag, value) in [
+            ("listen-client", &client),
+            ("listen-peer", &peer),
+            ("advertise-client", &client),
+        ] {
             command.args([&format!("--{flag}-urls"), value]);
         }
         command.args(["--initial-advertise-peer-urls", &peer]);
         if let Scheme::Https(folder) = &scheme {
-            for (flag, file) in [("trusted-ca-file", "ca.pem"), ("cert-file", "etcd.pem"), ("key-file", "etcd-key.pem")] {
+            for (flag, file) in [
+                ("trusted-ca-file", "ca.pem"),
+                ("cert-file", "etcd.pem"),
+                ("key-file", "etcd-key.pem"),
+            ] {
                 command.arg(format!("--{flag}")).arg(folder.join(file));
             }
             command.arg("--client-cert-auth");
         }
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        member.child = Some(child.unwrap_or_else(|error| panic!("{error}: apt-get install etcd-server")));
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        member.child =
+            Some(child.unwrap_or_else(|error| panic!("{error}: apt-get install etcd-server")));
     }
 
     /// Where a member keeps its data.
@@ -91,7 +127,10 @@ impl Etcd {
     }
 
     pub(crate) fn endpoints(&self) -> String {
-        (0..self.members.len()).map(|place| self.endpoint(place)).collect::<Vec<_>>().join(",")
+        (0..self.members.len())
+            .map(|place| self.endpoint(place))
+            .collect::<Vec<_>>()
+            .join(",")
     }
 
     /// Where a member is for its peers.
@@ -163,11 +202,16 @@ impl Etcd {
         if let Scheme::Https(folder) = &self.scheme {
             let read = |file: &str| std::fs::read(folder.join(file)).unwrap();
             let tls = TlsOptions::new().ca_certificate(Certificate::from_pem(read("ca.pem")));
-            options = options.with_tls(tls.identity(etcd_client::Identity::from_pem(read("node.pem"), read("node-key.pem"))));
+            options = options.with_tls(tls.identity(etcd_client::Identity::from_pem(
+                read("node.pem"),
+                read("node-key.pem"),
+            )));
         }
         let began = std::time::Instant::now();
         loop {
-            let mut client = Client::connect([self.endpoint(place)], Some(options.clone())).await.unwrap();
+            let mut client = Client::connect([self.endpoint(place)], Some(options.clone()))
+                .await
+                .unwrap();
             if client.get("x", None).await.is_ok() {
                 return client;
             }
@@ -185,7 +229,11 @@ impl Drop for Etcd {
 
 /// Runs etcdctl; it must succeed.
 pub(crate) fn ctl(flags: &[&str], words: &[&str]) -> String {
-    let output = Command::new("etcdctl").env("ETCDCTL_API", "3").args(flags).args(words).output();
+    let output = Command::new("etcdctl")
+        .env("ETCDCTL_API", "3")
+        .args(flags)
+        .args(words)
+        .output();
     let output = output.unwrap_or_else(|error| panic!("{error}: apt-get install etcd-client"));
     assert!(output.status.success(), "{words:?}: {output:?}");
     String::from_utf8(output.stdout).unwrap()
@@ -193,11 +241,23 @@ pub(crate) fn ctl(flags: &[&str], words: &[&str]) -> String {
 
 /// An address that nobody listens at.
 pub(crate) fn free_address() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .to_string()
 }
 
 /// Runs a program in a folder; it must succeed.
 pub(crate) fn run_in(folder: &Path, program: &str, words: &[&str]) {
-    let output = Command::new(program).current_dir(folder).args(words).output().unwrap();
-    assert!(output.status.success(), "{program} {words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let output = Command::new(program)
+        .current_dir(folder)
+        .args(words)
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{program} {words:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }

@@ -11,7 +11,11 @@ use crate::etcd::Etcd;
 use crate::node::{Events, FENCED, Node, stands};
 
 fn fenced_by(means: &str) -> Vec<&str> {
-    FENCED.into_iter().filter(|word| !word.starts_with("--on-fence")).chain([means]).collect()
+    FENCED
+        .into_iter()
+        .filter(|word| !word.starts_with("--on-fence"))
+        .chain([means])
+        .collect()
 }
 
 /// From joined with a session over the fence to joined anew.
@@ -27,8 +31,15 @@ async fn fence(etcd: &Etcd, node: &Node, obey: impl AsyncFnOnce(&mut Events)) {
     etcd.thaw();
     events.until("node.joined").await;
     let status = node.status().await;
-    assert_eq!((status.sessions, status.mode.mode), (0, Mode::Normal), "what was served is over");
-    assert!(status.cluster.unwrap().incarnation > before, "and this is another life");
+    assert_eq!(
+        (status.sessions, status.mode.mode),
+        (0, Mode::Normal),
+        "what was served is over"
+    );
+    assert!(
+        status.cluster.unwrap().incarnation > before,
+        "and this is another life"
+    );
     node.offered("spam", "2").await;
 }
 
@@ -47,7 +58,10 @@ async fn a_command_is_run() {
     let means = format!("--on-fence=exec:echo all >> {}", file.display());
     let node = Node::start("n1", &etcd, &fenced_by(&means));
     fence(&etcd, &node, async |_: &mut Events| {}).await;
-    assert_eq!(std::fs::read_to_string(file).unwrap().lines().next(), Some("all"));
+    assert_eq!(
+        std::fs::read_to_string(file).unwrap().lines().next(),
+        Some("all")
+    );
 }
 
 #[tokio::test]
@@ -57,12 +71,24 @@ async fn soras_api_is_asked() {
     let url = format!("--sora-api=http://{}", listener.local_addr().unwrap());
     let asked: Arc<Mutex<Vec<String>>> = Arc::default();
     let heard = Arc::clone(&asked);
-    std::thread::spawn(move || listener.incoming().for_each(|stream| answer(stream.unwrap(), &heard)));
-    let words = fenced_by("--on-fence=sora-api").into_iter().chain([url.as_str()]).collect::<Vec<_>>();
+    std::thread::spawn(move || {
+        listener
+            .incoming()
+            .for_each(|stream| answer(stream.unwrap(), &heard));
+    });
+    let words = fenced_by("--on-fence=sora-api")
+        .into_iter()
+        .chain([url.as_str()])
+        .collect::<Vec<_>>();
     let node = Node::start("n1", &etcd, &words);
     fence(&etcd, &node, async |_: &mut Events| {}).await;
     let asked = asked.lock().unwrap();
-    assert!(asked.iter().any(|it| it.contains("Sora_20151104.DisconnectChannel") && it.contains("spam")), "{asked:?}");
+    assert!(
+        asked
+            .iter()
+            .any(|it| it.contains("Sora_20151104.DisconnectChannel") && it.contains("spam")),
+        "{asked:?}"
+    );
 }
 
 /// A Sora that has nobody, and does whatever it is asked.
@@ -79,12 +105,20 @@ fn answer(mut stream: TcpStream, heard: &Mutex<Vec<String>>) {
     }
     let body = if text.contains("List") { "[]" } else { "{}" };
     heard.lock().unwrap().push(text);
-    let said = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{body}");
+    let said = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{body}"
+    );
     stream.write_all(said.as_bytes()).unwrap_or_default();
 }
 
 fn is_whole(text: &str) -> bool {
-    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
-    let length = head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ").and_then(|it| it.parse().ok()));
+    let Some((head, body)) = text.split_once("\r\n\r\n") else {
+        return false;
+    };
+    let length = head.lines().find_map(|line| {
+        line.to_lowercase()
+            .strip_prefix("content-length: ")
+            .and_then(|it| it.parse().ok())
+    });
     body.len() >= length.unwrap_or(0)
 }

@@ -16,7 +16,13 @@ pub(crate) struct Change {
 /// Everything from the first revision on.
 pub(crate) async fn history(etcd: &Etcd) -> Vec<Change> {
     let mut client = etcd.client(0).await;
-    let last = client.put("end", "", None).await.unwrap().header().unwrap().revision();
+    let last = client
+        .put("end", "", None)
+        .await
+        .unwrap()
+        .header()
+        .unwrap()
+        .revision();
     let options = WatchOptions::new().with_all_keys().with_start_revision(1);
     let mut watch = client.watch("", Some(options)).await.unwrap();
     let mut changes = Vec::new();
@@ -29,7 +35,10 @@ pub(crate) async fn history(etcd: &Etcd) -> Vec<Change> {
             if kv.mod_revision() == last {
                 return changes;
             }
-            changes.push(Change { key: text(kv.key()), value });
+            changes.push(Change {
+                key: text(kv.key()),
+                value,
+            });
         }
     }
     panic!("the watch ended early")
@@ -42,7 +51,10 @@ pub(crate) fn check(history: &[Change]) -> BTreeMap<String, u64> {
     let mut owners: BTreeMap<&str, String> = BTreeMap::new();
     let mut claims: BTreeMap<String, u64> = BTreeMap::new();
     for Change { key, value } in history {
-        let Some((kind, name)) = key.strip_prefix(PREFIX).and_then(|rest| rest.strip_prefix('/')).and_then(|rest| rest.split_once('/'))
+        let Some((kind, name)) = key
+            .strip_prefix(PREFIX)
+            .and_then(|rest| rest.strip_prefix('/'))
+            .and_then(|rest| rest.split_once('/'))
         else {
             continue;
         };
@@ -52,8 +64,17 @@ pub(crate) fn check(history: &[Change]) -> BTreeMap<String, u64> {
             ("c", Some(claim)) => {
                 let claim: serde_json::Value = serde_json::from_str(claim).unwrap();
                 let node = claim["node"].as_str().unwrap();
-                assert_eq!(modes.get(node), Some(&"normal"), "{name} is claimed by {node}");
-                assert!(owners.insert(name, node.to_owned()).is_none_or(|owner| owner == node), "{name} is taken from its owner");
+                assert_eq!(
+                    modes.get(node),
+                    Some(&"normal"),
+                    "{name} is claimed by {node}"
+                );
+                assert!(
+                    owners
+                        .insert(name, node.to_owned())
+                        .is_none_or(|owner| owner == node),
+                    "{name} is taken from its owner"
+                );
                 *claims.entry(node.to_owned()).or_default() += 1;
             }
             ("c", None) => drop(owners.remove(name)),

@@ -25,12 +25,23 @@ async fn who_was_normal_is_initial_while_isolated_and_whoever_was_closed_stays_s
         etcd.freeze();
         events.until("node.isolated").await;
         stands(&node, Membership::Isolated, meanwhile).await;
-        let offers = matches!(node.connect("spam", &format!("{meanwhile}")).await, Decision::Offer { .. });
-        assert_eq!(offers, meanwhile == Mode::BlockNewSession, "its own channels are open to whoever they were open to");
+        let offers = matches!(
+            node.connect("spam", &format!("{meanwhile}")).await,
+            Decision::Offer { .. }
+        );
+        assert_eq!(
+            offers,
+            meanwhile == Mode::BlockNewSession,
+            "its own channels are open to whoever they were open to"
+        );
         etcd.thaw();
         events.until("node.joined").await;
         stands(&node, Membership::Joined, before.into()).await;
-        assert!(!events.seen.contains(&"session.destroyed"), "{:?}", events.seen);
+        assert!(
+            !events.seen.contains(&"session.destroyed"),
+            "{:?}",
+            events.seen
+        );
     }
 }
 
@@ -43,11 +54,21 @@ async fn a_clients_mistake_isolates_nobody() {
     node.offered("egg", "2").await;
     for number in 0..500 {
         // In use elsewhere, and gone already.
-        assert!(node.try_ask(&crate::node::connect("egg", "1")).await.is_err());
+        assert!(
+            node.try_ask(&crate::node::connect("egg", "1"))
+                .await
+                .is_err()
+        );
         node.disconnect(&format!("nobody-{number}")).await;
     }
     let events = seen_until_now(&node).await;
-    assert_eq!(events.iter().filter(|name| name.starts_with("node.")).collect::<Vec<_>>(), [&"node.joined"]);
+    assert_eq!(
+        events
+            .iter()
+            .filter(|name| name.starts_with("node."))
+            .collect::<Vec<_>>(),
+        [&"node.joined"]
+    );
     stands(&node, Membership::Joined, Mode::Normal).await;
 }
 
@@ -66,7 +87,13 @@ async fn a_slow_disk_isolates_nobody() {
     }
     std::fs::remove_file(node.slow_disk()).unwrap();
     let events = seen_until_now(&node).await;
-    assert_eq!(events.iter().filter(|name| name.starts_with("node.")).collect::<Vec<_>>(), [&"node.joined"]);
+    assert_eq!(
+        events
+            .iter()
+            .filter(|name| name.starts_with("node."))
+            .collect::<Vec<_>>(),
+        [&"node.joined"]
+    );
 }
 
 /// All events so far.
@@ -81,6 +108,18 @@ async fn seen_until_now(node: &Node) -> Vec<&'static str> {
 
 fn slow_disk_library(folder: &Path) -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/etcd/slow_disk.c");
-    run_in(folder, "cc", &["-shared", "-fPIC", "-Wall", "-Werror", "-o", "slow_disk.so", source.to_str().unwrap()]);
+    run_in(
+        folder,
+        "cc",
+        &[
+            "-shared",
+            "-fPIC",
+            "-Wall",
+            "-Werror",
+            "-o",
+            "slow_disk.so",
+            source.to_str().unwrap(),
+        ],
+    );
     folder.join("slow_disk.so")
 }

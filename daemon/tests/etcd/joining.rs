@@ -17,15 +17,25 @@ async fn nodes_are_initial_until_etcd_answers_and_normal_soon_after() {
     let nodes = ["n1", "n2", "n3"].map(|name| Node::start(name, &etcd, &QUICK));
     for node in &nodes {
         stands(node, Membership::Fenced, Mode::Initial).await;
-        let refused = node.try_ask(&soramode_protocol::mode::ChangeMode::to(SettableMode::Normal)).await;
-        assert!(matches!(refused, Err(ClientError::Refused(error)) if error.data.error_type == ErrorType::NotJoined));
+        let refused = node
+            .try_ask(&soramode_protocol::mode::ChangeMode::to(
+                SettableMode::Normal,
+            ))
+            .await;
+        assert!(
+            matches!(refused, Err(ClientError::Refused(error)) if error.data.error_type == ErrorType::NotJoined)
+        );
     }
     etcd.start_member(0, "new");
     etcd.client(0).await;
     let answers = Instant::now();
     for node in &nodes {
         node.joined().await;
-        eprintln!("{} is normal {:?} after etcd answered", node.name, answers.elapsed());
+        eprintln!(
+            "{} is normal {:?} after etcd answered",
+            node.name,
+            answers.elapsed()
+        );
         stands(node, Membership::Joined, Mode::Normal).await;
     }
 }
@@ -37,8 +47,13 @@ async fn a_name_that_is_taken_lets_nobody_in() {
     first.joined().await;
     let second = Node::start("n1", &etcd, &QUICK);
     let problem = until(async || second.status().await.cluster.unwrap().problem).await;
-    assert!(problem.contains("earlier run") && !problem.contains("--node-name"), "{problem}");
-    second.says("another running node has this node's name").await;
+    assert!(
+        problem.contains("earlier run") && !problem.contains("--node-name"),
+        "{problem}"
+    );
+    second
+        .says("another running node has this node's name")
+        .await;
     stands(&second, Membership::Fenced, Mode::Initial).await;
     first.offered("spam", "1").await;
     first.disconnect("1").await;
@@ -59,7 +74,10 @@ async fn of_two_nodes_that_make_the_cluster_at_once_one_finds_it_made() {
     let (one, other) = tokio::join!(nodes[0].try_ask(&init), nodes[1].try_ask(&init));
     let mut refused = [one, other].into_iter().filter_map(Result::err);
     let error = refused.next().expect("both made it");
-    assert!(matches!(&error, ClientError::Refused(error) if error.data.error_type == ErrorType::AlreadyExists), "{error}");
+    assert!(
+        matches!(&error, ClientError::Refused(error) if error.data.error_type == ErrorType::AlreadyExists),
+        "{error}"
+    );
     assert!(refused.next().is_none(), "nobody made it");
     for node in &nodes {
         node.has_joined().await;
@@ -77,6 +95,13 @@ async fn a_daemon_that_starts_again_goes_on_where_it_was() {
     node.start_again();
     node.joined().await;
     let status = node.status().await;
-    assert_eq!((status.sessions, status.cluster.unwrap().incarnation), (1, incarnation));
-    assert_eq!(node.offered("spam", "2").await, token, "the claim is the one from before");
+    assert_eq!(
+        (status.sessions, status.cluster.unwrap().incarnation),
+        (1, incarnation)
+    );
+    assert_eq!(
+        node.offered("spam", "2").await,
+        token,
+        "the claim is the one from before"
+    );
 }

@@ -23,9 +23,18 @@ async fn client(etcd: &Etcd, login: Option<(&str, &str)>) -> Client {
 async fn with_users(etcd: &Etcd) {
     let mut client = client(etcd, None).await;
     client.role_add("node").await.unwrap();
-    client.role_grant_permission("node", Permission::read_write("/soramode/v1/").with_prefix()).await.unwrap();
+    client
+        .role_grant_permission(
+            "node",
+            Permission::read_write("/soramode/v1/").with_prefix(),
+        )
+        .await
+        .unwrap();
     for (user, role) in [("root", "root"), ("sfu", "node")] {
-        client.user_add(user, format!("{user}-password"), None).await.unwrap();
+        client
+            .user_add(user, format!("{user}-password"), None)
+            .await
+            .unwrap();
         client.user_grant_role(user, role).await.unwrap();
     }
     client.auth_enable().await.unwrap();
@@ -65,11 +74,23 @@ async fn a_node_that_may_not_in_is_told_what_to_do() {
     with_users(&etcd).await;
     let folder = tempfile::tempdir().unwrap();
     let nobody = Node::start("n1", &etcd, &QUICK);
-    assert!(problem_of(&nobody).await.contains("set --cluster-user and --cluster-password-file"), "{}", problem_of(&nobody).await);
+    assert!(
+        problem_of(&nobody)
+            .await
+            .contains("set --cluster-user and --cluster-password-file"),
+        "{}",
+        problem_of(&nobody).await
+    );
     let password = password_file(folder.path(), "wrong");
     let words = [&QUICK[..], &["--cluster-user=sfu", &password]].concat();
     let wrong = Node::start("n2", &etcd, &words);
-    assert!(problem_of(&wrong).await.contains("check --cluster-user and --cluster-password-file"), "{}", problem_of(&wrong).await);
+    assert!(
+        problem_of(&wrong)
+            .await
+            .contains("check --cluster-user and --cluster-password-file"),
+        "{}",
+        problem_of(&wrong).await
+    );
 }
 
 #[tokio::test]
@@ -79,10 +100,16 @@ async fn tls_to_a_member_without_it_is_told_apart() {
     run_in(
         folder.path(),
         "openssl",
-        &["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "k.pem", "-out", "ca.pem", "-subj", "/CN=ca"],
+        &[
+            "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "k.pem", "-out", "ca.pem",
+            "-subj", "/CN=ca",
+        ],
     );
     let url = etcd.endpoint(0).replace("http:", "https:");
-    let ca = format!("--cluster-ca-file={}", folder.path().join("ca.pem").display());
+    let ca = format!(
+        "--cluster-ca-file={}",
+        folder.path().join("ca.pem").display()
+    );
     let node = Node::start_at("n1", &url, &[&QUICK[..], &[&ca]].concat());
     let told = |problem: &String| problem.contains("does not speak TLS: name it with http:");
     until(async || node.status().await.cluster.unwrap().problem.filter(told)).await;
@@ -96,11 +123,22 @@ async fn large_values_of_somebody_else_among_the_members_isolate_nobody() {
     let mut client = client(&etcd, None).await;
     let large = vec![b'x'; 1_200_000];
     for number in 1..=4 {
-        client.put(format!("{PREFIX}/n/large-{number}"), large.clone(), None).await.unwrap();
+        client
+            .put(format!("{PREFIX}/n/large-{number}"), large.clone(), None)
+            .await
+            .unwrap();
     }
     let is_seen = async || {
-        let nodes = node.ask(&ListClusterNodes { count_orphaned: false }).await.nodes;
-        nodes.iter().any(|node| node.node_name.as_str() == "large-4").then_some(())
+        let nodes = node
+            .ask(&ListClusterNodes {
+                count_orphaned: false,
+            })
+            .await
+            .nodes;
+        nodes
+            .iter()
+            .any(|node| node.node_name.as_str() == "large-4")
+            .then_some(())
     };
     until(is_seen).await;
     stands(&node, Membership::Joined, Mode::Normal).await;

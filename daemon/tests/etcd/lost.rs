@@ -10,7 +10,10 @@ use crate::node::{Node, QUICK, connect, until};
 
 /// Two nodes; the first has the channel `spam`, and the second some of its own.
 async fn two(etcd: &Etcd) -> [Node; 2] {
-    let nodes = [Node::start("n1", etcd, &QUICK), Node::start("n2", etcd, &QUICK)];
+    let nodes = [
+        Node::start("n1", etcd, &QUICK),
+        Node::start("n2", etcd, &QUICK),
+    ];
     for node in &nodes {
         node.joined().await;
     }
@@ -61,9 +64,16 @@ async fn one_that_was_emptied_is_refused_until_the_old_one_is_back() {
     fresh.says("has no cluster of this name yet").await;
     for node in [&mut first, &mut second] {
         refuses(node, "has lost this node's cluster").await;
-        assert_eq!(node.init().await.unwrap_err().data.error_type, ErrorType::InvalidParams);
+        assert_eq!(
+            node.init().await.unwrap_err().data.error_type,
+            ErrorType::InvalidParams
+        );
     }
-    assert_eq!(etcd.ctl(&["get", "--keys-only", "--prefix", "/soramode/"]), "", "nobody wrote anything");
+    assert_eq!(
+        etcd.ctl(&["get", "--keys-only", "--prefix", "/soramode/"]),
+        "",
+        "nobody wrote anything"
+    );
     drop(fresh);
     etcd.bring_back("old").await;
     all_is_as_before(&[first, second]).await;
@@ -88,13 +98,20 @@ async fn one_that_is_lost_for_good_is_begun_anew_by_an_operator() {
     nodes[1].offered("egg", "3").await;
     let fresh = Node::start("n3", &etcd, &QUICK);
     fresh.has_joined().await;
-    assert_eq!(nodes[0].init().await.unwrap_err().data.error_type, ErrorType::AlreadyExists, "it is there");
+    assert_eq!(
+        nodes[0].init().await.unwrap_err().data.error_type,
+        ErrorType::AlreadyExists,
+        "it is there"
+    );
 }
 
 #[tokio::test]
 async fn one_that_was_set_back_is_refused_by_all_once_one_node_sees_it() {
     let mut etcd = Etcd::start();
-    let nodes = [Node::start("n1", &etcd, &QUICK), Node::start("n2", &etcd, &QUICK)];
+    let nodes = [
+        Node::start("n1", &etcd, &QUICK),
+        Node::start("n2", &etcd, &QUICK),
+    ];
     for node in &nodes {
         node.joined().await;
     }
@@ -130,7 +147,11 @@ async fn one_with_another_cluster_is_refused_and_never_overwritten() {
     for node in [&mut first, &mut second] {
         refuses(node, "this node belongs to cluster").await;
         let refused = node.init_accepting_the_loss().await.unwrap_err();
-        assert_eq!(refused.data.error_type, ErrorType::AlreadyExists, "{refused:?}");
+        assert_eq!(
+            refused.data.error_type,
+            ErrorType::AlreadyExists,
+            "{refused:?}"
+        );
     }
     stranger.kill();
     etcd.bring_back("old").await;

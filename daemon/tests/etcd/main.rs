@@ -1,7 +1,12 @@
 //! Nodes on a real etcd, on this machine: what a cluster promises when nothing goes wrong, and in the mishaps of a day. What happens
 //! when much goes wrong at once is for the fault suite, `tests/cluster`.
 
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 mod backups;
 mod channels;

@@ -26,7 +26,11 @@ use crate::etcd::Etcd;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Short, so that a test need not take minutes; but longer than an answer that etcd owed from before it was stopped can be old.
-pub(crate) const QUICK: [&str; 3] = ["--cluster-ttl=3s", "--cluster-heartbeat=200ms", "--isolated-after=2s"];
+pub(crate) const QUICK: [&str; 3] = [
+    "--cluster-ttl=3s",
+    "--cluster-heartbeat=200ms",
+    "--isolated-after=2s",
+];
 
 /// The same for a node that keeps its side of an automatic takeover.
 pub(crate) const FENCED: [&str; 7] = [
@@ -62,7 +66,11 @@ impl Node {
     }
 
     /// With a library that stands before the C library's.
-    pub(crate) fn start_behind(library: PathBuf, name: &'static str, (etcd, words): (&Etcd, &[&str])) -> Self {
+    pub(crate) fn start_behind(
+        library: PathBuf,
+        name: &'static str,
+        (etcd, words): (&Etcd, &[&str]),
+    ) -> Self {
         let mut node = Self::stopped(name, &etcd.endpoints(), words);
         node.preload = Some(library);
         node.start_again();
@@ -70,20 +78,53 @@ impl Node {
     }
 
     pub(crate) fn stopped(name: &'static str, endpoints: &str, words: &[&str]) -> Self {
-        let more = [format!("--cluster={endpoints}"), format!("--signaling-url=wss://{name}.example.com/")];
-        let words = words.iter().map(|&word| word.to_owned()).chain(more).collect();
-        Self { name, folder: tempfile::tempdir().unwrap(), words, preload: None, child: None }
+        let more = [
+            format!("--cluster={endpoints}"),
+            format!("--signaling-url=wss://{name}.example.com/"),
+        ];
+        let words = words
+            .iter()
+            .map(|&word| word.to_owned())
+            .chain(more)
+            .collect();
+        Self {
+            name,
+            folder: tempfile::tempdir().unwrap(),
+            words,
+            preload: None,
+            child: None,
+        }
     }
 
     pub(crate) fn start_again(&mut self) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_soramoded"));
-        command.arg(format!("--node-name={}", self.name)).arg(format!("--socket={}", self.socket().display()));
-        command.arg(format!("--state-dir={}", self.folder.path().join("state").display())).args(&self.words);
+        command
+            .arg(format!("--node-name={}", self.name))
+            .arg(format!("--socket={}", self.socket().display()));
+        command
+            .arg(format!(
+                "--state-dir={}",
+                self.folder.path().join("state").display()
+            ))
+            .args(&self.words);
         if let Some(library) = &self.preload {
-            command.env("LD_PRELOAD", library).env("SLOW_DISK", self.slow_disk());
+            command
+                .env("LD_PRELOAD", library)
+                .env("SLOW_DISK", self.slow_disk());
         }
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.folder.path().join("log")).unwrap();
-        self.child = Some(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap());
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.folder.path().join("log"))
+            .unwrap();
+        self.child = Some(
+            command
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(log)
+                .spawn()
+                .unwrap(),
+        );
     }
 
     /// While this file is there, each wait for the disk takes as many milliseconds as it says.
@@ -118,7 +159,9 @@ impl Node {
     }
 
     pub(crate) async fn ask<C: Call>(&self, params: &C) -> C::Reply {
-        self.try_ask(params).await.unwrap_or_else(|error| panic!("{}: {error}\n{}", C::METHOD.name(), self.log()))
+        self.try_ask(params)
+            .await
+            .unwrap_or_else(|error| panic!("{}: {error}\n{}", C::METHOD.name(), self.log()))
     }
 
     pub(crate) async fn try_ask<C: Call>(&self, params: &C) -> Result<C::Reply, ClientError> {
@@ -136,13 +179,20 @@ impl Node {
 
     /// Has the cluster go on in an etcd that the node refuses.
     pub(crate) async fn init_accepting_the_loss(&self) -> Result<Initialized, Box<Error>> {
-        self.try_init(InitCluster { accept_risk: Some(RISK_OF_INIT.to_owned()) }).await
+        self.try_init(InitCluster {
+            accept_risk: Some(RISK_OF_INIT.to_owned()),
+        })
+        .await
     }
 
     async fn try_init(&self, init: InitCluster) -> Result<Initialized, Box<Error>> {
         until(async || match self.try_ask(&init).await {
             Ok(made) => Some(Ok(made)),
-            Err(ClientError::Refused(error)) if error.data.error_type == ErrorType::ClusterUnavailable => None,
+            Err(ClientError::Refused(error))
+                if error.data.error_type == ErrorType::ClusterUnavailable =>
+            {
+                None
+            }
             Err(ClientError::Refused(error)) => Some(Err(error.into())),
             Err(error) => panic!("{error}\n{}", self.log()),
         })
@@ -151,7 +201,15 @@ impl Node {
 
     /// What the status says is wrong with the cluster, once it says this.
     pub(crate) async fn says(&self, words: &str) {
-        let seen = until(async || self.status().await.cluster.unwrap().problem.filter(|why| why.contains(words))).await;
+        let seen = until(async || {
+            self.status()
+                .await
+                .cluster
+                .unwrap()
+                .problem
+                .filter(|why| why.contains(words))
+        })
+        .await;
         assert!(seen.contains(words));
     }
 
@@ -163,10 +221,25 @@ impl Node {
 
     /// Waits until the node is in the cluster that there is, and in this mode.
     pub(crate) async fn has_joined(&self) {
-        for wait in [Wait::new(WaitFor::Joined), Wait { mode: Some(Mode::Normal), ..Wait::new(WaitFor::Mode) }] {
-            let wait = Wait { timeout_seconds: Some(PATIENCE.as_secs_f64()), ..wait };
+        for wait in [
+            Wait::new(WaitFor::Joined),
+            Wait {
+                mode: Some(Mode::Normal),
+                ..Wait::new(WaitFor::Mode)
+            },
+        ] {
+            let wait = Wait {
+                timeout_seconds: Some(PATIENCE.as_secs_f64()),
+                ..wait
+            };
             let ended = self.ask(&wait).await;
-            assert_eq!(ended.outcome, Outcome::Reached, "{:#?}\n{}", ended.status, self.log());
+            assert_eq!(
+                ended.outcome,
+                Outcome::Reached,
+                "{:#?}\n{}",
+                ended.status,
+                self.log()
+            );
         }
     }
 
@@ -180,23 +253,40 @@ impl Node {
 
     /// Asks until the answer is an offer; gives its token.
     pub(crate) async fn offered(&self, channel: &str, connection: &str) -> u64 {
-        until(async || match self.try_ask(&connect(channel, connection)).await {
-            Ok(Decision::Offer { claim, .. }) => Some(claim.unwrap().token),
-            Ok(Decision::Redirect { .. } | Decision::Reject { .. }) | Err(ClientError::Refused(_)) => None,
-            Err(error) => panic!("{error}\n{}", self.log()),
-        })
+        until(
+            async || match self.try_ask(&connect(channel, connection)).await {
+                Ok(Decision::Offer { claim, .. }) => Some(claim.unwrap().token),
+                Ok(Decision::Redirect { .. } | Decision::Reject { .. })
+                | Err(ClientError::Refused(_)) => None,
+                Err(error) => panic!("{error}\n{}", self.log()),
+            },
+        )
         .await
     }
 
     pub(crate) async fn disconnect(&self, connection: &str) {
-        self.ask(&Disconnect { connection_id: ConnectionId::new(connection).unwrap() }).await;
+        self.ask(&Disconnect {
+            connection_id: ConnectionId::new(connection).unwrap(),
+        })
+        .await;
     }
 
     /// Waits until it sees these nodes, each as `name mode`, and those that are gone as `name`.
     pub(crate) async fn sees(&self, wanted: &[&str]) {
         until(async || {
-            let nodes = self.ask(&ListClusterNodes { count_orphaned: false }).await.nodes;
-            let words = nodes.iter().map(|node| format!("{} {}", node.node_name, node.mode.map(Mode::name).unwrap_or_default()));
+            let nodes = self
+                .ask(&ListClusterNodes {
+                    count_orphaned: false,
+                })
+                .await
+                .nodes;
+            let words = nodes.iter().map(|node| {
+                format!(
+                    "{} {}",
+                    node.node_name,
+                    node.mode.map(Mode::name).unwrap_or_default()
+                )
+            });
             let words: Vec<String> = words.map(|word| word.trim().to_owned()).collect();
             (words == wanted).then_some(())
         })
@@ -210,7 +300,14 @@ impl Node {
 
     /// All events that are kept.
     pub(crate) async fn all_events(&self) -> Events {
-        Events::of(self, Subscribe { from: SubscribeFrom::Seq(1), ..Subscribe::default() }).await
+        Events::of(
+            self,
+            Subscribe {
+                from: SubscribeFrom::Seq(1),
+                ..Subscribe::default()
+            },
+        )
+        .await
     }
 
     pub(crate) fn log(&self) -> String {
@@ -227,7 +324,10 @@ impl Drop for Node {
 }
 
 pub(crate) fn connect(channel: &str, connection: &str) -> Connect {
-    Connect::new(channel.parse().unwrap(), ConnectionId::new(connection).unwrap())
+    Connect::new(
+        channel.parse().unwrap(),
+        ConnectionId::new(connection).unwrap(),
+    )
 }
 
 /// Asks again and again until there is something.
@@ -252,14 +352,26 @@ pub(crate) struct Events {
 impl Events {
     async fn of(node: &Node, subscribe: Subscribe) -> Self {
         let mut client = node.client().await;
-        client.call(&Subscribe { ends: true, ..subscribe }).await.unwrap();
-        Self { client, seen: Vec::new() }
+        client
+            .call(&Subscribe {
+                ends: true,
+                ..subscribe
+            })
+            .await
+            .unwrap();
+        Self {
+            client,
+            seen: Vec::new(),
+        }
     }
 
     async fn next(&mut self) -> Notification {
         loop {
             let heard = timeout(PATIENCE, self.client.receive()).await;
-            if let Message::Notification(heard) = heard.unwrap_or_else(|_| panic!("nothing more after {:?}", self.seen)).unwrap() {
+            if let Message::Notification(heard) = heard
+                .unwrap_or_else(|_| panic!("nothing more after {:?}", self.seen))
+                .unwrap()
+            {
                 return heard;
             }
         }
@@ -309,5 +421,9 @@ pub(crate) async fn three(etcd: &Etcd, words: &[&str]) -> [Node; 3] {
 /// Its place in the cluster is this.
 pub(crate) async fn stands(node: &Node, membership: Membership, mode: Mode) {
     let status = node.status().await;
-    assert_eq!((status.membership, status.mode.mode), (membership, mode), "{status:#?}");
+    assert_eq!(
+        (status.membership, status.mode.mode),
+        (membership, mode),
+        "{status:#?}"
+    );
 }

@@ -24,12 +24,21 @@ async fn slowest_answer(node: &Node, mut goes_on: impl FnMut() -> bool) -> (usiz
 #[tokio::test]
 async fn nobody_notices_a_short_outage() {
     let etcd = Etcd::start();
-    let node = Node::start("n1", &etcd, &["--cluster-ttl=10s", "--cluster-heartbeat=500ms", "--isolated-after=5s"]);
+    let node = Node::start(
+        "n1",
+        &etcd,
+        &[
+            "--cluster-ttl=10s",
+            "--cluster-heartbeat=500ms",
+            "--isolated-after=5s",
+        ],
+    );
     node.joined().await;
     node.offered("spam", "1").await;
     let before = Instant::now();
     etcd.freeze();
-    let (count, slowest) = slowest_answer(&node, || before.elapsed() < Duration::from_secs(3)).await;
+    let (count, slowest) =
+        slowest_answer(&node, || before.elapsed() < Duration::from_secs(3)).await;
     // In its own channel somebody is let in all the while.
     node.offered("spam", "2").await;
     etcd.thaw();
@@ -38,7 +47,16 @@ async fn nobody_notices_a_short_outage() {
     let mut events = node.all_events().await;
     node.disconnect("2").await;
     events.until("connection.destroyed").await;
-    assert_eq!(events.seen.iter().filter(|name| name.starts_with("node.")).count(), 1, "{:?}", events.seen);
+    assert_eq!(
+        events
+            .seen
+            .iter()
+            .filter(|name| name.starts_with("node."))
+            .count(),
+        1,
+        "{:?}",
+        events.seen
+    );
     assert!(!events.seen.contains(&"session.destroyed"));
     eprintln!("etcd away for 3 s: {count} answers, the slowest in {slowest:?}");
 }
@@ -59,10 +77,17 @@ async fn after_a_long_outage_it_is_normal_by_itself() {
     etcd.thaw();
     let back = Instant::now();
     events.until("node.joined").await;
-    eprintln!("{count} answers meanwhile, the slowest in {slowest:?}; joined {:?} after etcd was back", back.elapsed());
+    eprintln!(
+        "{count} answers meanwhile, the slowest in {slowest:?}; joined {:?} after etcd was back",
+        back.elapsed()
+    );
     stands(&node, Membership::Joined, Mode::Normal).await;
     assert_eq!(node.status().await.sessions, 1);
-    assert!(!events.seen.contains(&"session.destroyed"), "{:?}", events.seen);
+    assert!(
+        !events.seen.contains(&"session.destroyed"),
+        "{:?}",
+        events.seen
+    );
     node.offered("egg", "2").await;
 }
 
@@ -79,7 +104,10 @@ async fn a_lease_that_is_revoked_costs_no_session() {
     }
     until(async || (node.status().await.cluster.unwrap().incarnation > before).then_some(())).await;
     node.joined().await;
-    assert!(node.offered("spam", "2").await > token, "the claim was written anew");
+    assert!(
+        node.offered("spam", "2").await > token,
+        "the claim was written anew"
+    );
     let status = node.status().await;
     assert_eq!((status.sessions, status.connections), (1, 2));
 }
@@ -88,22 +116,44 @@ async fn a_lease_that_is_revoked_costs_no_session() {
 async fn a_watch_whose_past_was_forgotten_is_opened_anew() {
     let etcd = Etcd::start();
     // A heartbeat so long that only the watch can bring news in time.
-    let words = ["--cluster-heartbeat=1s", "--isolated-after=10s", "--cluster-ttl=30s"];
-    let nodes = [Node::start("n1", &etcd, &words), Node::start("n2", &etcd, &words)];
+    let words = [
+        "--cluster-heartbeat=1s",
+        "--isolated-after=10s",
+        "--cluster-ttl=30s",
+    ];
+    let nodes = [
+        Node::start("n1", &etcd, &words),
+        Node::start("n2", &etcd, &words),
+    ];
     for node in &nodes {
         node.joined().await;
     }
     let mut client = etcd.client(0).await;
-    for mode in [SettableMode::BlockNewSession, SettableMode::Normal, SettableMode::BlockNewConnection] {
+    for mode in [
+        SettableMode::BlockNewSession,
+        SettableMode::Normal,
+        SettableMode::BlockNewConnection,
+    ] {
         etcd.freeze();
         etcd.thaw();
         let mut last = 0;
         for number in 0..200 {
-            last = client.put("other", format!("{number}"), None).await.unwrap().header().unwrap().revision();
+            last = client
+                .put("other", format!("{number}"), None)
+                .await
+                .unwrap()
+                .header()
+                .unwrap()
+                .revision();
         }
-        client.compact(last, Some(CompactionOptions::new().with_physical())).await.unwrap();
+        client
+            .compact(last, Some(CompactionOptions::new().with_physical()))
+            .await
+            .unwrap();
         nodes[1].set(mode).await;
-        nodes[0].sees(&["n1 normal", &format!("n2 {}", Mode::from(mode))]).await;
+        nodes[0]
+            .sees(&["n1 normal", &format!("n2 {}", Mode::from(mode))])
+            .await;
     }
     stands(&nodes[0], Membership::Joined, Mode::Normal).await;
 }

@@ -14,15 +14,25 @@ fn without_means_nothing_is_ended() {
     for end in [json!({"channel_id": "spam"}), json!({"all": true})] {
         let refused = client.ask("End", &end);
         assert_eq!(
-            (&refused["error"]["data"]["error_type"], &refused["error"]["code"]),
+            (
+                &refused["error"]["data"]["error_type"],
+                &refused["error"]["code"]
+            ),
             (&json!("CannotEndSessions"), &json!(-32020)),
             "{refused}"
         );
     }
     let refused = client.ask("End", &json!({"channel_id": "ham"}));
     assert_eq!(refused["error"]["data"]["error_type"], "NotFound");
-    for neither in [json!({}), json!({"all": false}), json!({"all": true, "channel_id": "spam"})] {
-        assert_eq!(client.ask("End", &neither)["error"]["data"]["error_type"], "InvalidParams");
+    for neither in [
+        json!({}),
+        json!({"all": false}),
+        json!({"all": true, "channel_id": "spam"}),
+    ] {
+        assert_eq!(
+            client.ask("End", &neither)["error"]["data"]["error_type"],
+            "InvalidParams"
+        );
     }
     assert_eq!(client.status()["connections"], 1);
 }
@@ -33,43 +43,78 @@ fn a_signalling_server_that_ends_sessions_is_told_which() {
     let mut client = daemon.client();
     let mut others = [daemon.client(), daemon.client()];
     for other in &mut others {
-        other.get("Subscribe", &json!({"types": ["mode.changed"], "ends": true}));
+        other.get(
+            "Subscribe",
+            &json!({"types": ["mode.changed"], "ends": true}),
+        );
     }
     // One that only reads events is none.
     let mut reader = daemon.client();
     reader.get("Subscribe", &json!({"types": ["mode.changed"]}));
     let spam = client.connect("spam", "1");
     let ham = client.connect("ham", "2");
-    assert_eq!(client.get("End", &json!({"channel_id": "spam"})), json!({"sessions": 1, "via": "subscribers"}));
-    assert_eq!(client.get("End", &json!({"all": true})), json!({"sessions": 2, "via": "subscribers"}));
+    assert_eq!(
+        client.get("End", &json!({"channel_id": "spam"})),
+        json!({"sessions": 1, "via": "subscribers"})
+    );
+    assert_eq!(
+        client.get("End", &json!({"all": true})),
+        json!({"sessions": 2, "via": "subscribers"})
+    );
     let end = |it: &Value| json!({"channel_id": it["channel_id"], "session_id": it["session_id"]});
     for other in &mut others {
         for wanted in [&spam, &spam, &ham] {
             let told = other.hear();
-            assert_eq!((&told["method"], &told["params"]), (&json!("End"), &end(wanted)));
+            assert_eq!(
+                (&told["method"], &told["params"]),
+                (&json!("End"), &end(wanted))
+            );
         }
     }
     client.get("ChangeMode", &json!({"mode": "block_new_session"}));
-    assert_eq!(reader.hear_event("mode.changed")["mode"], "block_new_session", "it was told nothing before");
+    assert_eq!(
+        reader.hear_event("mode.changed")["mode"],
+        "block_new_session",
+        "it was told nothing before"
+    );
     for other in &mut others {
         other.get("Unsubscribe", &json!({}));
     }
-    assert_eq!(client.ask("End", &json!({"all": true}))["error"]["data"]["error_type"], "CannotEndSessions", "nobody is left who would");
+    assert_eq!(
+        client.ask("End", &json!({"all": true}))["error"]["data"]["error_type"],
+        "CannotEndSessions",
+        "nobody is left who would"
+    );
 }
 
 #[test]
 fn more_sessions_than_a_client_reads_at_once_are_all_told() {
     let daemon = Daemon::start();
     let (mut client, mut other) = (daemon.client(), daemon.client());
-    other.get("Subscribe", &json!({"types": ["mode.changed"], "ends": true}));
+    other.get(
+        "Subscribe",
+        &json!({"types": ["mode.changed"], "ends": true}),
+    );
     let sessions = 5_000;
     for number in 0..sessions {
-        client.connect(&format!("channel-{number:04}-{}", "x".repeat(200)), &number.to_string());
+        client.connect(
+            &format!("channel-{number:04}-{}", "x".repeat(200)),
+            &number.to_string(),
+        );
     }
-    assert_eq!(client.get("End", &json!({"all": true}))["sessions"], sessions);
+    assert_eq!(
+        client.get("End", &json!({"all": true}))["sessions"],
+        sessions
+    );
     for number in 0..sessions {
-        let channel = other.hear()["params"]["channel_id"].as_str().unwrap().to_owned();
-        assert!(channel.starts_with(&format!("channel-{number:04}-")), "{number}: {channel}");
+        let channel = other.hear()["params"]["channel_id"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        assert!(
+            channel.starts_with(&format!("channel-{number:04}-")),
+            "{number}: {channel}"
+        );
     }
 }
 
@@ -86,8 +131,13 @@ fn fill(node: &Node, sessions: usize) {
 }
 
 fn disconnected(sora: &Fake) -> Vec<Value> {
-    let got = sora.got().into_iter().filter(|got| got.header("x-sora-target") == Some("Sora_20151104.DisconnectChannel"));
-    let mut bodies: Vec<Value> = got.map(|got| serde_json::from_slice(&got.body).unwrap()).collect();
+    let got = sora
+        .got()
+        .into_iter()
+        .filter(|got| got.header("x-sora-target") == Some("Sora_20151104.DisconnectChannel"));
+    let mut bodies: Vec<Value> = got
+        .map(|got| serde_json::from_slice(&got.body).unwrap())
+        .collect();
     bodies.sort_by_key(ToString::to_string);
     bodies
 }
@@ -98,12 +148,23 @@ fn sora_is_asked_to_disconnect_each_channel() {
     let node = node_before(&sora);
     fill(&node, 50);
     let mut client = node.daemon.client();
-    assert_eq!(client.get("End", &json!({"channel_id": "channel-7"})), json!({"sessions": 1, "via": "sora_api"}));
+    assert_eq!(
+        client.get("End", &json!({"channel_id": "channel-7"})),
+        json!({"sessions": 1, "via": "sora_api"})
+    );
     assert_eq!(disconnected(&sora), [json!({"channel_id": "channel-7"})]);
     sora.reply_from_now(Reply::json(400, r#"{"error_type":"CHANNEL-NOT-FOUND"}"#));
-    assert_eq!(client.get("End", &json!({"all": true})), json!({"sessions": 50, "via": "sora_api"}), "one that is gone has ended");
+    assert_eq!(
+        client.get("End", &json!({"all": true})),
+        json!({"sessions": 50, "via": "sora_api"}),
+        "one that is gone has ended"
+    );
     assert_eq!(disconnected(&sora).len(), 51);
-    assert_eq!(client.status()["sessions"], 50, "they are over when Sora says so");
+    assert_eq!(
+        client.status()["sessions"],
+        50,
+        "they are over when Sora says so"
+    );
 }
 
 #[test]
@@ -114,12 +175,23 @@ fn what_sora_cannot_be_asked_for_is_counted() {
     sora.reply_from_now(Reply::json(500, r#"{"error_type":"HandlerException"}"#));
     let mut client = node.daemon.client();
     let ended = client.get("End", &json!({"all": true}));
-    assert_eq!((&ended["sessions"], &ended["failed"]), (&json!(0), &json!(50)));
+    assert_eq!(
+        (&ended["sessions"], &ended["failed"]),
+        (&json!(0), &json!(50))
+    );
     assert_eq!(ended["problem"], "answered 500 HandlerException");
-    assert!(disconnected(&sora).len() < 50, "where one fails the rest is not tried");
+    assert!(
+        disconnected(&sora).len() < 50,
+        "where one fails the rest is not tried"
+    );
     let nobody = own_address();
-    let node = Node::with(|config| config.http.sora.api = Some(format!("http://{nobody}:1/").parse().unwrap()));
+    let node = Node::with(|config| {
+        config.http.sora.api = Some(format!("http://{nobody}:1/").parse().unwrap());
+    });
     fill(&node, 1);
     let ended = node.daemon.client().get("End", &json!({"all": true}));
-    assert_eq!(ended, json!({"sessions": 0, "via": "sora_api", "failed": 1, "problem": "Connection refused"}));
+    assert_eq!(
+        ended,
+        json!({"sessions": 0, "via": "sora_api", "failed": 1, "problem": "Connection refused"})
+    );
 }

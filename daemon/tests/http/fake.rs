@@ -19,7 +19,10 @@ pub(crate) struct Got {
 
 impl Got {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(other, _)| other == name)
+            .map(|(_, value)| value.as_str())
     }
 }
 
@@ -57,7 +60,11 @@ pub(crate) struct Fake {
 impl Fake {
     pub(crate) fn that(reply: Reply) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let fake = Self { address: listener.local_addr().unwrap(), got: Arc::default(), reply: Arc::new(Mutex::new(reply)) };
+        let fake = Self {
+            address: listener.local_addr().unwrap(),
+            got: Arc::default(),
+            reply: Arc::new(Mutex::new(reply)),
+        };
         let (got, reply) = (Arc::clone(&fake.got), Arc::clone(&fake.reply));
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
@@ -84,8 +91,14 @@ impl Fake {
     /// Waits until it was asked that often.
     pub(crate) fn wait_for(&self, requests: usize) {
         let (got, changed) = &*self.got;
-        let waited = changed.wait_timeout_while(got.lock().unwrap(), PATIENCE, |got| got.len() < requests).unwrap();
-        assert!(!waited.1.timed_out(), "it was asked {} times", waited.0.len());
+        let waited = changed
+            .wait_timeout_while(got.lock().unwrap(), PATIENCE, |got| got.len() < requests)
+            .unwrap();
+        assert!(
+            !waited.1.timed_out(),
+            "it was asked {} times",
+            waited.0.len()
+        );
     }
 }
 
@@ -93,13 +106,19 @@ fn serve(stream: TcpStream, (got, changed): &(Mutex<Vec<Got>>, Condvar), reply: 
     let mut reader = BufReader::new(stream);
     while let Some((first, headers)) = read_head(&mut reader) {
         let body = read_body(&mut reader, &headers, Ending::Nothing);
-        got.lock().unwrap().push(Got { first, headers, body });
+        got.lock().unwrap().push(Got {
+            first,
+            headers,
+            body,
+        });
         changed.notify_all();
         let reply = reply.lock().unwrap().clone();
         match reply {
             // Whoever has hung up does not hear it.
             Reply::Say(bytes) => reader.get_mut().write_all(&bytes).unwrap_or_default(),
-            Reply::SayAndClose(bytes) => return reader.get_mut().write_all(&bytes).unwrap_or_default(),
+            Reply::SayAndClose(bytes) => {
+                return reader.get_mut().write_all(&bytes).unwrap_or_default();
+            }
             Reply::Drip(bytes) => return drip(reader.get_mut(), &bytes),
             Reply::Hang => {}
         }

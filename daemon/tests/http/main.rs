@@ -1,7 +1,15 @@
 //! The HTTP doors over real sockets: Sora's API, a real Sora's webhooks, and what monitoring asks.
 
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
-#![expect(clippy::print_stderr, reason = "a test that is skipped, or goes by a seed, says so")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+#![expect(
+    clippy::print_stderr,
+    reason = "a test that is skipped, or goes by a seed, says so"
+)]
 
 mod api;
 mod browsers;

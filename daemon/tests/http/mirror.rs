@@ -18,8 +18,17 @@ fn node_before(sora: &Fake) -> Node {
 
 /// The modes that Sora was told, in order.
 fn told(sora: &Fake) -> Vec<String> {
-    let got = sora.got().into_iter().filter(|got| got.header("x-sora-target") == Some("Sora_20211215.ChangeMode"));
-    got.map(|got| serde_json::from_slice::<Value>(&got.body).unwrap()["mode"].as_str().unwrap().to_owned()).collect()
+    let got = sora
+        .got()
+        .into_iter()
+        .filter(|got| got.header("x-sora-target") == Some("Sora_20211215.ChangeMode"));
+    got.map(|got| {
+        serde_json::from_slice::<Value>(&got.body).unwrap()["mode"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    })
+    .collect()
 }
 
 #[test]
@@ -27,16 +36,39 @@ fn each_change_is_told_before_it_is_answered() {
     let sora = Fake::that(Reply::json(200, r#"{"mode":"normal"}"#));
     let node = node_before(&sora);
     let mut client = node.daemon.client();
-    for (number, mode) in ["block_new_session", "block_new_connection", "normal", "normal"].into_iter().enumerate() {
+    for (number, mode) in [
+        "block_new_session",
+        "block_new_connection",
+        "normal",
+        "normal",
+    ]
+    .into_iter()
+    .enumerate()
+    {
         let changed = if number % 2 == 0 {
             client.get("ChangeMode", &json!({"mode": mode}))
         } else {
-            node.ask("Sora_20211215.ChangeMode", &json!({"mode": mode}).to_string()).json()
+            node.ask(
+                "Sora_20211215.ChangeMode",
+                &json!({"mode": mode}).to_string(),
+            )
+            .json()
         };
-        assert_eq!((&changed["mode"], changed.get("warning")), (&json!(mode), None));
+        assert_eq!(
+            (&changed["mode"], changed.get("warning")),
+            (&json!(mode), None)
+        );
         assert_eq!(told(&sora).len(), number + 1);
     }
-    assert_eq!(told(&sora), ["block_new_session", "block_new_connection", "normal", "normal"]);
+    assert_eq!(
+        told(&sora),
+        [
+            "block_new_session",
+            "block_new_connection",
+            "normal",
+            "normal"
+        ]
+    );
 }
 
 #[test]
@@ -44,7 +76,10 @@ fn what_changes_by_itself_is_told_too() {
     let sora = Fake::that(Reply::json(200, r#"{"mode":"normal"}"#));
     let node = node_before(&sora);
     let mut client = node.daemon.client();
-    client.get("ChangeMode", &json!({"mode": "block_new_session", "expires_in_seconds": 1}));
+    client.get(
+        "ChangeMode",
+        &json!({"mode": "block_new_session", "expires_in_seconds": 1}),
+    );
     let params = json!({"for": "mode", "mode": "normal", "timeout_seconds": 20});
     assert_eq!(client.get("Wait", &params)["outcome"], "reached");
     while told(&sora).len() < 2 {
@@ -60,19 +95,49 @@ fn a_sora_that_was_not_told_is_a_warning_and_no_lost_change() {
     let mut client = node.daemon.client();
     let words = " to block_new_session: answered 500 HandlerException";
     let changed = client.get("ChangeMode", &json!({"mode": "block_new_session"}));
-    assert_eq!((&changed["mode"], &changed["changed"]), (&json!("block_new_session"), &json!(true)));
-    assert!(changed["warning"].as_str().unwrap().ends_with(words), "{changed}");
-    assert!(client.status()["warnings"][0].as_str().unwrap().ends_with(words));
-    let said = node.ask("Sora_20211215.ChangeMode", r#"{"mode":"block_new_session"}"#);
-    assert_eq!((said.status, said.text()), (200, r#"{"mode":"block_new_session"}"#));
+    assert_eq!(
+        (&changed["mode"], &changed["changed"]),
+        (&json!("block_new_session"), &json!(true))
+    );
+    assert!(
+        changed["warning"].as_str().unwrap().ends_with(words),
+        "{changed}"
+    );
+    assert!(
+        client.status()["warnings"][0]
+            .as_str()
+            .unwrap()
+            .ends_with(words)
+    );
+    let said = node.ask(
+        "Sora_20211215.ChangeMode",
+        r#"{"mode":"block_new_session"}"#,
+    );
+    assert_eq!(
+        (said.status, said.text()),
+        (200, r#"{"mode":"block_new_session"}"#)
+    );
     assert!(said.header("x-soramode-warning").unwrap().ends_with(words));
     sora.reply_from_now(Reply::Hang);
     let changed = client.get("ChangeMode", &json!({"mode": "block_new_connection"}));
-    assert!(changed["warning"].as_str().unwrap().ends_with(" to block_new_connection: no answer in time"), "{changed}");
-    assert_eq!(client.get("GetMode", &json!({}))["mode"], "block_new_connection");
+    assert!(
+        changed["warning"]
+            .as_str()
+            .unwrap()
+            .ends_with(" to block_new_connection: no answer in time"),
+        "{changed}"
+    );
+    assert_eq!(
+        client.get("GetMode", &json!({}))["mode"],
+        "block_new_connection"
+    );
     sora.reply_from_now(Reply::json(200, r#"{"mode":"normal"}"#));
     let changed = client.get("ChangeMode", &json!({"mode": "normal"}));
-    assert_eq!((changed.get("warning"), client.status().get("warnings")), (None, None), "it is told, and all is well");
+    assert_eq!(
+        (changed.get("warning"), client.status().get("warnings")),
+        (None, None),
+        "it is told, and all is well"
+    );
 }
 
 #[test]
@@ -81,14 +146,31 @@ fn of_two_modes_the_stricter_is_told() {
     let node = node_before(&sora);
     let mut client = node.daemon.client();
     let state = client.get("GetMode", &json!({}));
-    assert_eq!((&state["mode"], &state["own_mode"]), (&json!("block_new_session"), &json!("normal")));
-    assert_eq!(node.ask("Sora_20211215.GetMode", "").text(), r#"{"mode":"block_new_session"}"#);
+    assert_eq!(
+        (&state["mode"], &state["own_mode"]),
+        (&json!("block_new_session"), &json!("normal"))
+    );
+    assert_eq!(
+        node.ask("Sora_20211215.GetMode", "").text(),
+        r#"{"mode":"block_new_session"}"#
+    );
     client.get("ChangeMode", &json!({"mode": "block_new_connection"}));
     let state = client.get("GetMode", &json!({}));
-    assert_eq!((&state["mode"], state.get("own_mode")), (&json!("block_new_connection"), None));
-    for reply in [Reply::Hang, Reply::json(400, r#"{"error_type":"MissingTarget"}"#), Reply::json(200, r#"{"mode":"odd"}"#)] {
+    assert_eq!(
+        (&state["mode"], state.get("own_mode")),
+        (&json!("block_new_connection"), None)
+    );
+    for reply in [
+        Reply::Hang,
+        Reply::json(400, r#"{"error_type":"MissingTarget"}"#),
+        Reply::json(200, r#"{"mode":"odd"}"#),
+    ] {
         sora.reply_from_now(reply);
-        assert_eq!(client.get("GetMode", &json!({}))["mode"], "block_new_connection", "ours is known whatever Sora says");
+        assert_eq!(
+            client.get("GetMode", &json!({}))["mode"],
+            "block_new_connection",
+            "ours is known whatever Sora says"
+        );
     }
 }
 
@@ -99,12 +181,18 @@ fn answers_come_in_their_order_though_some_wait_for_sora() {
     let mut client = node.daemon.client();
     let asked: Vec<i64> = (0..200)
         .map(|number| match number % 3 {
-            0 => client.say("ChangeMode", &json!({"mode": if number % 2 == 0 { "block_new_session" } else { "normal" }})),
+            0 => client.say(
+                "ChangeMode",
+                &json!({"mode": if number % 2 == 0 { "block_new_session" } else { "normal" }}),
+            ),
             1 => client.say("GetMode", &json!({})),
             _ => client.say("GetStatus", &json!({})),
         })
         .collect();
-    let heard: Vec<i64> = asked.iter().map(|_| client.hear()["id"].as_i64().unwrap()).collect();
+    let heard: Vec<i64> = asked
+        .iter()
+        .map(|_| client.hear()["id"].as_i64().unwrap())
+        .collect();
     assert_eq!(heard, asked);
 }
 
@@ -122,6 +210,14 @@ fn a_stop_leaves_no_answer_owed() {
     }
     node.daemon.ask_to_stop();
     let answer = client.hear();
-    assert_eq!((&answer["id"], &answer["result"]["mode"]), (&json!(asked), &json!("block_new_session")));
-    assert!(answer["result"]["warning"].as_str().unwrap().contains("is stopping"));
+    assert_eq!(
+        (&answer["id"], &answer["result"]["mode"]),
+        (&json!(asked), &json!("block_new_session"))
+    );
+    assert!(
+        answer["result"]["warning"]
+            .as_str()
+            .unwrap()
+            .contains("is stopping")
+    );
 }

@@ -12,17 +12,35 @@ use crate::wire::{Node, OBSERVE_PORT, exchange};
 fn a_node_is_ready_for_whom_it_lets_in() {
     let node = Node::start();
     let mut client = node.daemon.client();
-    for (mode, ready, for_sessions) in [("normal", 200, 200), ("block_new_session", 200, 503), ("block_new_connection", 503, 503)] {
+    for (mode, ready, for_sessions) in [
+        ("normal", 200, 200),
+        ("block_new_session", 200, 503),
+        ("block_new_connection", 503, 503),
+    ] {
         client.get("ChangeMode", &json!({"mode": mode}));
-        for (path, wanted) in [("/live", 200), ("/ready", ready), ("/ready/new-session", for_sessions)] {
+        for (path, wanted) in [
+            ("/live", 200),
+            ("/ready", ready),
+            ("/ready/new-session", for_sessions),
+        ] {
             let said = node.look(path);
-            assert_eq!((said.status, said.json()), (wanted, json!({"mode": mode, "membership": "standalone"})), "{mode} {path}");
+            assert_eq!(
+                (said.status, said.json()),
+                (wanted, json!({"mode": mode, "membership": "standalone"})),
+                "{mode} {path}"
+            );
             assert_eq!(said.header("cache-control"), Some("no-store"));
         }
     }
     assert_eq!(node.look("/other").status, 404);
-    let post = exchange(node.at(OBSERVE_PORT), "POST /live HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n");
-    assert_eq!((post.status, post.header("allow")), (405, Some("GET, HEAD")));
+    let post = exchange(
+        node.at(OBSERVE_PORT),
+        "POST /live HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n",
+    );
+    assert_eq!(
+        (post.status, post.header("allow")),
+        (405, Some("GET, HEAD"))
+    );
 }
 
 #[test]
@@ -30,10 +48,18 @@ fn head_says_what_get_would_without_its_body() {
     let node = Node::start();
     for path in ["/live", "/ready", "/metrics"] {
         let mut wire = crate::wire::Wire::to(node.at(OBSERVE_PORT));
-        wire.send(format!("HEAD {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"));
+        wire.send(format!(
+            "HEAD {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+        ));
         let all = String::from_utf8(wire.hear_all().unwrap()).unwrap();
-        assert!(all.starts_with("HTTP/1.1 200 OK\r\n") && all.ends_with("\r\n\r\n"), "{all}");
-        assert!(all.contains("content-length: ") && all.matches("\r\n\r\n").count() == 1, "{all}");
+        assert!(
+            all.starts_with("HTTP/1.1 200 OK\r\n") && all.ends_with("\r\n\r\n"),
+            "{all}"
+        );
+        assert!(
+            all.contains("content-length: ") && all.matches("\r\n\r\n").count() == 1,
+            "{all}"
+        );
     }
 }
 
@@ -44,9 +70,16 @@ fn a_node_whose_state_cannot_be_used_says_why_it_is_not_ready() {
     let node = Node::with(|config| config.state_dir = Some(folder.path().to_owned()));
     let ready = node.look("/ready");
     assert_eq!(ready.status, 503);
-    assert_eq!(ready.text(), r#"{"mode":"block_new_connection","membership":"standalone","storage":"failed"}"#);
+    assert_eq!(
+        ready.text(),
+        r#"{"mode":"block_new_connection","membership":"standalone","storage":"failed"}"#
+    );
     assert_eq!(node.look("/live").status, 200);
-    assert!(node.look("/metrics").text().contains("\nsoramode_storage{storage=\"failed\"} 1\n"));
+    assert!(
+        node.look("/metrics")
+            .text()
+            .contains("\nsoramode_storage{storage=\"failed\"} 1\n")
+    );
 }
 
 #[test]
@@ -58,7 +91,10 @@ fn a_slow_disk_holds_up_answers_and_no_life() {
     // As slow as can be: somebody else writes, and does not end.
     let other = rusqlite::Connection::open(folder.path().join("soramode.db")).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let asked = client.say("Connect", &json!({"channel_id": "spam", "connection_id": "one"}));
+    let asked = client.say(
+        "Connect",
+        &json!({"channel_id": "spam", "connection_id": "one"}),
+    );
     let live = node.look("/live");
     assert_eq!((live.status, live.text()), (200, "{}"));
     other.execute_batch("COMMIT").unwrap();
@@ -73,10 +109,16 @@ fn busy_node() -> Node {
     client.connect("spam", "1");
     client.connect("spam", "2");
     client.disconnect("2");
-    node.tell("auth", &json!({"type": "auth", "channel_id": "ham", "connection_id": "3"}));
+    node.tell(
+        "auth",
+        &json!({"type": "auth", "channel_id": "ham", "connection_id": "3"}),
+    );
     node.tell("event", &json!({"type": 1}));
     client.get("ChangeMode", &json!({"mode": "block_new_session"}));
-    node.tell("auth", &json!({"type": "auth", "channel_id": "egg", "connection_id": "4"}));
+    node.tell(
+        "auth",
+        &json!({"type": "auth", "channel_id": "egg", "connection_id": "4"}),
+    );
     client.get("Connect", &json!({"channel_id": "egg"}));
     node.ask("Sora_20211215.GetMode", "");
     node.ask("Sora_20211215.ChangeMode", "{");
@@ -87,7 +129,10 @@ fn busy_node() -> Node {
 fn the_metrics_say_what_happened() {
     let node = busy_node();
     let said = node.look("/metrics");
-    assert_eq!(said.header("content-type"), Some("text/plain; version=0.0.4"));
+    assert_eq!(
+        said.header("content-type"),
+        Some("text/plain; version=0.0.4")
+    );
     let text = said.text();
     for line in [
         "soramode_mode{mode=\"block_new_session\"} 1",
@@ -109,7 +154,10 @@ fn the_metrics_say_what_happened() {
         "soramode_api_calls_total{operation=\"GetMode\",status=\"200\"} 1",
         "soramode_api_calls_total{operation=\"ChangeMode\",status=\"400\"} 1",
     ] {
-        assert!(text.lines().any(|other| other == line), "no {line} in\n{text}");
+        assert!(
+            text.lines().any(|other| other == line),
+            "no {line} in\n{text}"
+        );
     }
 }
 
@@ -118,8 +166,13 @@ fn metrics(text: &str) -> BTreeMap<String, BTreeSet<String>> {
     let mut all: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         let name = line.split(['{', ' ']).next().unwrap().to_owned();
-        let labels = line.split_once('{').map_or("", |(_, rest)| rest.rsplit_once('}').unwrap().0);
-        let names = labels.split(',').filter_map(|label| label.split_once('=')).map(|(name, _)| name.to_owned());
+        let labels = line
+            .split_once('{')
+            .map_or("", |(_, rest)| rest.rsplit_once('}').unwrap().0);
+        let names = labels
+            .split(',')
+            .filter_map(|label| label.split_once('='))
+            .map(|(name, _)| name.to_owned());
         all.entry(name).or_default().extend(names);
     }
     all
@@ -132,7 +185,9 @@ fn queries(value: &Value, found: &mut Vec<String>) {
             for (name, value) in fields {
                 match (name.as_str(), value) {
                     ("expr", Value::String(query)) => found.push(query.clone()),
-                    ("query", Value::String(query)) if query.contains("soramode_") => found.push(query.clone()),
+                    ("query", Value::String(query)) if query.contains("soramode_") => {
+                        found.push(query.clone());
+                    }
                     _ => queries(value, found),
                 }
             }
@@ -150,8 +205,14 @@ fn names(query: &str) -> Vec<&str> {
 
 /// What a query groups by or shows: labels that Prometheus does not add itself.
 fn labels(query: &str) -> Vec<&str> {
-    let groups = query.split(" by (").skip(1).filter_map(|rest| rest.split_once(')'));
-    groups.flat_map(|(labels, _)| labels.split(", ")).filter(|label| *label != "instance").collect()
+    let groups = query
+        .split(" by (")
+        .skip(1)
+        .filter_map(|rest| rest.split_once(')'));
+    groups
+        .flat_map(|(labels, _)| labels.split(", "))
+        .filter(|label| *label != "instance")
+        .collect()
 }
 
 #[test]
@@ -168,14 +229,28 @@ fn the_dashboard_asks_for_nothing_that_is_not_there() {
         let names = names(query);
         assert!(!names.is_empty(), "nothing of ours: {query}");
         for name in &names {
-            let known = there.get(*name).unwrap_or_else(|| panic!("no {name} in /metrics: {query}"));
+            let known = there
+                .get(*name)
+                .unwrap_or_else(|| panic!("no {name} in /metrics: {query}"));
             for label in labels(query) {
-                assert!(known.contains(label), "{name} has no label {label}: {query}");
+                assert!(
+                    known.contains(label),
+                    "{name} has no label {label}: {query}"
+                );
             }
             shown.insert(name.trim_end_matches("_bucket").to_owned());
         }
     }
-    let family = |name: &str| ["_bucket", "_sum", "_count"].iter().fold(name, |name, end| name.trim_end_matches(end)).to_owned();
-    let unshown: Vec<String> = there.keys().map(|name| family(name)).filter(|name| !shown.contains(name)).collect();
+    let family = |name: &str| {
+        ["_bucket", "_sum", "_count"]
+            .iter()
+            .fold(name, |name, end| name.trim_end_matches(end))
+            .to_owned()
+    };
+    let unshown: Vec<String> = there
+        .keys()
+        .map(|name| family(name))
+        .filter(|name| !shown.contains(name))
+        .collect();
     assert!(unshown.is_empty(), "the dashboard leaves out {unshown:?}");
 }

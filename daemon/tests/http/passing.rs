@@ -40,24 +40,74 @@ fn everything_but_the_mode_is_soras_both_ways() {
     ];
     let said = exchange(node.at(API_PORT), &request("/", &headers, body));
     assert_eq!((said.status, said.text()), (418, answer));
-    assert_eq!((said.header("content-type"), said.header("x-sora-says")), (Some("text/x-sora"), Some("so")));
-    assert_eq!(said.headers.iter().filter(|(name, _)| name == "x-two").count(), 2);
-    assert_eq!((said.header("x-hop"), said.header("keep-alive"), said.header("access-control-allow-origin")), (None, None, None));
-    assert!(!said.headers.iter().any(|(name, _)| name.starts_with("access-control-")), "{:?}", said.headers);
+    assert_eq!(
+        (said.header("content-type"), said.header("x-sora-says")),
+        (Some("text/x-sora"), Some("so"))
+    );
+    assert_eq!(
+        said.headers
+            .iter()
+            .filter(|(name, _)| name == "x-two")
+            .count(),
+        2
+    );
+    assert_eq!(
+        (
+            said.header("x-hop"),
+            said.header("keep-alive"),
+            said.header("access-control-allow-origin")
+        ),
+        (None, None, None)
+    );
+    assert!(
+        !said
+            .headers
+            .iter()
+            .any(|(name, _)| name.starts_with("access-control-")),
+        "{:?}",
+        said.headers
+    );
     // The daemon polls it too: the last is ours.
-    let got = sora.got().into_iter().find(|got| got.header("x-sora-target") == Some("Sora_20991231.NotYetInvented")).unwrap();
-    assert_eq!((got.first.as_str(), got.body.as_slice()), ("POST / HTTP/1.1", body.as_bytes()));
-    assert_eq!((got.header("x-mine"), got.header("host")), (Some("1"), Some(sora.address.to_string().as_str())));
-    assert_eq!((got.header("x-private"), got.header("te"), got.header("authorization")), (None, None, None));
+    let got = sora
+        .got()
+        .into_iter()
+        .find(|got| got.header("x-sora-target") == Some("Sora_20991231.NotYetInvented"))
+        .unwrap();
+    assert_eq!(
+        (got.first.as_str(), got.body.as_slice()),
+        ("POST / HTTP/1.1", body.as_bytes())
+    );
+    assert_eq!(
+        (got.header("x-mine"), got.header("host")),
+        (Some("1"), Some(sora.address.to_string().as_str()))
+    );
+    assert_eq!(
+        (
+            got.header("x-private"),
+            got.header("te"),
+            got.header("authorization")
+        ),
+        (None, None, None)
+    );
     assert_eq!(got.header("proxy-connection"), None);
     for ours in ["Sora_20211215.GetMode", "Sora_20211215.ChangeMode"] {
         let said = node.ask(ours, r#"{"mode":"normal"}"#);
         assert_eq!(said.text(), r#"{"mode":"normal"}"#);
-        assert!(sora.got().iter().all(|got| got.header("x-sora-target") != Some(ours)), "the mode is ours alone");
+        assert!(
+            sora.got()
+                .iter()
+                .all(|got| got.header("x-sora-target") != Some(ours)),
+            "the mode is ours alone"
+        );
     }
     let target = "Soramode_20261201.GetStatus";
     assert_eq!(node.ask(target, "").json()["mode"], "normal");
-    assert!(sora.got().iter().all(|got| got.header("x-sora-target") != Some(target)), "the status is ours alone");
+    assert!(
+        sora.got()
+            .iter()
+            .all(|got| got.header("x-sora-target") != Some(target)),
+        "the status is ours alone"
+    );
 }
 
 #[test]
@@ -75,10 +125,21 @@ fn a_sora_that_fails_is_told_apart_from_one_that_refuses() {
     assert_eq!(ask(), (502, json!("BadGateway")));
     sora.reply_from_now(Reply::json(400, r#"{"error_type":"ItsOwn"}"#));
     assert_eq!(ask(), (400, json!("ItsOwn")));
-    let nobody = Node::with(|config| config.http.sora.api = Some("http://127.0.0.1:1/".parse().unwrap()));
+    let nobody =
+        Node::with(|config| config.http.sora.api = Some("http://127.0.0.1:1/".parse().unwrap()));
     let said = nobody.ask("Sora_20201013.ListConnections", "");
-    assert_eq!((said.status, said.json()), (502, json!({"error_type": "BadGateway", "error_reason": "Connection refused"})));
-    assert_eq!(nobody.ask("Sora_20211215.GetMode", "").status, 200, "what is ours does not need it");
+    assert_eq!(
+        (said.status, said.json()),
+        (
+            502,
+            json!({"error_type": "BadGateway", "error_reason": "Connection refused"})
+        )
+    );
+    assert_eq!(
+        nobody.ask("Sora_20211215.GetMode", "").status,
+        200,
+        "what is ours does not need it"
+    );
 }
 
 #[test]
@@ -87,15 +148,33 @@ fn an_answer_that_breaks_off_breaks_off() {
     let sora = Fake::that(Reply::SayAndClose(half));
     let node = node_before(&sora);
     let mut wire = Wire::to(node.at(API_PORT));
-    wire.send(request("/", &[("x-sora-target", "Sora_20201013.ListConnections")], ""));
+    wire.send(request(
+        "/",
+        &[("x-sora-target", "Sora_20201013.ListConnections")],
+        "",
+    ));
     let heard = wire.hear_all().unwrap_or_default();
-    assert!(heard.len() < 400 && !heard.ends_with(b"}"), "what is half must not look whole: {}", String::from_utf8_lossy(&heard));
+    assert!(
+        heard.len() < 400 && !heard.ends_with(b"}"),
+        "what is half must not look whole: {}",
+        String::from_utf8_lossy(&heard)
+    );
     // In chunks the end is said, and must not be.
-    sora.reply_from_now(Reply::SayAndClose(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\n[1,2\r\n".to_vec()));
+    sora.reply_from_now(Reply::SayAndClose(
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\n[1,2\r\n".to_vec(),
+    ));
     let mut wire = Wire::to(node.at(API_PORT));
-    wire.send(request("/", &[("x-sora-target", "Sora_20201013.ListConnections")], ""));
+    wire.send(request(
+        "/",
+        &[("x-sora-target", "Sora_20201013.ListConnections")],
+        "",
+    ));
     let heard = wire.hear_all().unwrap_or_default();
-    assert!(!heard.ends_with(b"0\r\n\r\n"), "{}", String::from_utf8_lossy(&heard));
+    assert!(
+        !heard.ends_with(b"0\r\n\r\n"),
+        "{}",
+        String::from_utf8_lossy(&heard)
+    );
 }
 
 #[test]
@@ -116,13 +195,23 @@ fn in_a_list_of_nodes_our_own_has_our_mode() {
         config.node_name = "sfu-7".parse().unwrap();
         config.http.sora.api = Some(sora.url("/").parse().unwrap());
     });
-    node.ask("Sora_20211215.ChangeMode", r#"{"mode":"block_new_session"}"#);
+    node.ask(
+        "Sora_20211215.ChangeMode",
+        r#"{"mode":"block_new_session"}"#,
+    );
     let mut wanted: Value = serde_json::from_str(theirs).unwrap();
     wanted[0]["mode"] = json!("block_new_session");
-    assert_eq!(node.ask("Sora_20211215.ListClusterNodes", "").json(), wanted);
+    assert_eq!(
+        node.ask("Sora_20211215.ListClusterNodes", "").json(),
+        wanted
+    );
     for odd in ["{}", "[1]", "no JSON", "[]"] {
         sora.reply_from_now(Reply::json(200, odd));
-        assert_eq!(node.ask("Sora_20211215.ListClusterNodes", "").text(), odd, "what is not a list of nodes is passed on as it is");
+        assert_eq!(
+            node.ask("Sora_20211215.ListClusterNodes", "").text(),
+            odd,
+            "what is not a list of nodes is passed on as it is"
+        );
     }
     sora.reply_from_now(Reply::json(400, r#"{"error_type":"MissingTarget"}"#));
     assert_eq!(node.ask("Sora_20211215.ListClusterNodes", "").status, 400);
@@ -131,7 +220,10 @@ fn in_a_list_of_nodes_our_own_has_our_mode() {
 #[test]
 fn a_redirect_of_soras_is_not_followed() {
     let elsewhere = Fake::that(Reply::json(200, "{}"));
-    let away = format!("HTTP/1.1 307 X\r\nlocation: {}\r\ncontent-length: 0\r\n\r\n", elsewhere.url("/"));
+    let away = format!(
+        "HTTP/1.1 307 X\r\nlocation: {}\r\ncontent-length: 0\r\n\r\n",
+        elsewhere.url("/")
+    );
     let sora = Fake::that(Reply::Say(away.into_bytes()));
     let node = node_before(&sora);
     assert_eq!(node.ask("Sora_20201013.ListConnections", "").status, 307);
@@ -143,12 +235,16 @@ fn a_length_beside_chunks_says_nothing() {
     let odd = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\na\r\n[1,2,3,4,5\r\n1\r\n]\r\n0\r\n\r\n";
     let node = node_before(&Fake::that(Reply::SayAndClose(odd.to_vec())));
     let said = node.ask("Sora_20201013.ListConnections", "");
-    assert_eq!((said.status, said.text(), said.header("content-length")), (200, "[1,2,3,4,5]", None));
+    assert_eq!(
+        (said.status, said.text(), said.header("content-length")),
+        (200, "[1,2,3,4,5]", None)
+    );
 }
 
 #[test]
 fn no_other_protocol_is_spoken_through_us() {
-    let switch = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: spam\r\n\r\n";
+    let switch =
+        b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: spam\r\n\r\n";
     let node = node_before(&Fake::that(Reply::Say(switch.to_vec())));
     assert_eq!(node.ask("Sora_20201013.ListConnections", "").status, 502);
 }
@@ -165,7 +261,10 @@ fn a_long_error_of_soras_is_cut() {
         });
         let mut client = node.daemon.client();
         let changed = client.get("ChangeMode", &json!({"mode": "block_new_session"}));
-        assert!(changed["warning"].as_str().unwrap().len() < 500, "{bytes} bytes");
+        assert!(
+            changed["warning"].as_str().unwrap().len() < 500,
+            "{bytes} bytes"
+        );
         assert!(client.status().to_string().len() < 8_000, "{bytes} bytes");
     }
 }
@@ -174,20 +273,28 @@ fn a_long_error_of_soras_is_cut() {
 #[test]
 fn what_goes_in_circles_ends_at_once_and_is_said() {
     let node = Node::with(|config| {
-        let Listen::Tcp(own) = config.http.api.listen[0].clone() else { panic!("it listens on TCP") };
+        let Listen::Tcp(own) = config.http.api.listen[0].clone() else {
+            panic!("it listens on TCP")
+        };
         let behind_a_name = format!("http://{own}/");
         config.http.sora.api = Some(behind_a_name.parse().unwrap());
         let sora = config.http.sora.listen.unwrap();
         config.http.sora.upstreams.auth = Some(format!("http://{sora}/sora/auth").parse().unwrap());
     });
     let said = node.ask("Sora_20201013.ListConnections", "");
-    assert_eq!((said.status, said.json()["error_type"].clone()), (508, json!("LoopDetected")));
+    assert_eq!(
+        (said.status, said.json()["error_type"].clone()),
+        (508, json!("LoopDetected"))
+    );
     let auth = json!({"role": "sendrecv", "channel_id": "spam", "connection_id": "one", "client_id": "alice"});
     assert_eq!(node.tell("auth", &auth).json()["allowed"], false);
     let status = node.daemon.client().status();
     let upstreams = status["upstreams"].as_array().unwrap();
     let auth = upstreams.iter().find(|it| it["name"] == "auth").unwrap();
-    assert_eq!(auth["problem"], "answered 508: its URL leads back to this soramoded");
+    assert_eq!(
+        auth["problem"],
+        "answered 508: its URL leads back to this soramoded"
+    );
 }
 
 /// A body of so many bytes.
@@ -203,15 +310,33 @@ fn a_call_as_large_as_sora_takes_is_passed_on_and_a_larger_one_is_refused() {
     let unknown = "Sora_20991231.NotYetInvented";
     for bytes in [BODY_BYTES_MAX + 1, PASSED_BODY_BYTES_MAX] {
         assert_eq!(node.ask(unknown, &large(bytes)).status, 200);
-        let got = sora.got().into_iter().rfind(|got| got.header("x-sora-target") == Some(unknown)).unwrap();
+        let got = sora
+            .got()
+            .into_iter()
+            .rfind(|got| got.header("x-sora-target") == Some(unknown))
+            .unwrap();
         assert!(got.body == large(bytes).as_bytes());
     }
-    let head = |length: &str| format!("POST / HTTP/1.1\r\nhost: localhost\r\nx-sora-target: {unknown}\r\n{length}\r\n\r\n");
+    let head = |length: &str| {
+        format!(
+            "POST / HTTP/1.1\r\nhost: localhost\r\nx-sora-target: {unknown}\r\n{length}\r\n\r\n"
+        )
+    };
     let body = large(PASSED_BODY_BYTES_MAX);
-    let chunked = format!("{}{:x}\r\n{body}\r\n0\r\n\r\n", head("transfer-encoding: chunked"), body.len());
+    let chunked = format!(
+        "{}{:x}\r\n{body}\r\n0\r\n\r\n",
+        head("transfer-encoding: chunked"),
+        body.len()
+    );
     assert_eq!(exchange(node.at(API_PORT), &chunked).status, 200);
-    let said = exchange(node.at(API_PORT), &head(&format!("content-length: {}", PASSED_BODY_BYTES_MAX + 1)));
-    assert_eq!((said.status, said.text()), (413, r#"{"error_type":"PayloadTooLarge"}"#));
+    let said = exchange(
+        node.at(API_PORT),
+        &head(&format!("content-length: {}", PASSED_BODY_BYTES_MAX + 1)),
+    );
+    assert_eq!(
+        (said.status, said.text()),
+        (413, r#"{"error_type":"PayloadTooLarge"}"#)
+    );
 }
 
 #[test]
@@ -224,7 +349,11 @@ fn large_calls_share_a_bounded_memory() {
     // Each holds what it is larger than a small one, in KiB.
     let each = (PASSED_BODY_BYTES_MAX - BODY_BYTES_MAX).div_ceil(1024);
     let fit = PASSED_BODIES_KIB_MAX as usize / each;
-    let call = request("/", &[("x-sora-target", "Sora_20991231.NotYetInvented")], &large(PASSED_BODY_BYTES_MAX));
+    let call = request(
+        "/",
+        &[("x-sora-target", "Sora_20991231.NotYetInvented")],
+        &large(PASSED_BODY_BYTES_MAX),
+    );
     let mut waiting: Vec<Wire> = Vec::new();
     for _ in 0..fit {
         let mut wire = Wire::to(node.at(API_PORT));
@@ -238,15 +367,31 @@ fn large_calls_share_a_bounded_memory() {
     let mut refused = Wire::to(node.at(API_PORT));
     refused.send(&call.as_bytes()[..=head + BODY_BYTES_MAX + left * 1024]);
     let said = refused.hear().unwrap();
-    assert_eq!((said.status, said.text()), (503, r#"{"error_type":"TooManyLargeRequests"}"#));
+    assert_eq!(
+        (said.status, said.text()),
+        (503, r#"{"error_type":"TooManyLargeRequests"}"#)
+    );
     sora.reply_from_now(Reply::json(200, "{}"));
-    assert_eq!(node.ask("Sora_20991231.NotYetInvented", &large(BODY_BYTES_MAX)).status, 200, "a small one needs no room");
+    assert_eq!(
+        node.ask("Sora_20991231.NotYetInvented", &large(BODY_BYTES_MAX))
+            .status,
+        200,
+        "a small one needs no room"
+    );
 }
 
 #[test]
 fn a_list_of_nodes_that_drips_is_not_waited_for() {
-    let sora = Fake::that(Reply::Drip(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100000\r\n\r\n[".to_vec()));
+    let sora = Fake::that(Reply::Drip(
+        b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100000\r\n\r\n["
+            .to_vec(),
+    ));
     let node = node_before(&sora);
     let said = node.ask("Sora_20211215.ListClusterNodes", "{}");
-    assert_eq!((said.status, said.json()["error_type"].as_str()), (504, Some("GatewayTimeout")), "{}", said.text());
+    assert_eq!(
+        (said.status, said.json()["error_type"].as_str()),
+        (504, Some("GatewayTimeout")),
+        "{}",
+        said.text()
+    );
 }

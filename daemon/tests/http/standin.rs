@@ -28,7 +28,11 @@ impl Beside {
         let webhooks = SocketAddr::new(address.into(), SORA_PORT);
         let sora = Standin::new(&format!("http://{webhooks}"), seed);
         let api = sora.listen(SocketAddr::new(address.into(), API_PORT));
-        Self { sora, webhooks, api }
+        Self {
+            sora,
+            webhooks,
+            api,
+        }
     }
 
     /// The next daemon listens elsewhere. A program that another test starts at this moment holds whatever is open here for a little
@@ -62,11 +66,25 @@ fn table(client: &mut Line) -> Vec<[String; 3]> {
     let mut rows = Vec::new();
     let mut cursor = Value::Null;
     loop {
-        let mut page = client
-            .get("ListConnections", &if cursor.is_null() { json!({"limit": 1000}) } else { json!({"limit": 1000, "cursor": cursor}) });
+        let mut page = client.get(
+            "ListConnections",
+            &if cursor.is_null() {
+                json!({"limit": 1000})
+            } else {
+                json!({"limit": 1000, "cursor": cursor})
+            },
+        );
         let text = |row: &Value, name: &str| row[name].as_str().unwrap().to_owned();
-        let live = page["connections"].as_array().unwrap().iter().filter(|row| row["state"] == "live");
-        rows.extend(live.map(|row| ["channel_id", "session_id", "connection_id"].map(|name| text(row, name))));
+        let live = page["connections"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|row| row["state"] == "live");
+        rows.extend(
+            live.map(|row| {
+                ["channel_id", "session_id", "connection_id"].map(|name| text(row, name))
+            }),
+        );
         cursor = page["cursor"].take();
         if cursor.is_null() {
             rows.sort();
@@ -87,11 +105,26 @@ fn until_equal(node: &Node, sora: &Standin) {
 
 #[test]
 fn a_day_of_a_thousand_clients_with_lost_and_late_webhooks_ends_with_the_truth() {
-    let seed = std::env::var("SORAMODE_SEED").ok().map_or(7, |seed| seed.parse().unwrap());
+    let seed = std::env::var("SORAMODE_SEED")
+        .ok()
+        .map_or(7, |seed| seed.parse().unwrap());
     eprintln!("SORAMODE_SEED={seed}");
-    let Beside { mut sora, webhooks, api } = Beside::new(seed);
-    let node = Beside { sora: Standin::new("http://127.0.0.1:1", 0), webhooks, api }.start();
-    sora.chaos = Chaos { lost: 5, late: 10, twice: 5 };
+    let Beside {
+        mut sora,
+        webhooks,
+        api,
+    } = Beside::new(seed);
+    let node = Beside {
+        sora: Standin::new("http://127.0.0.1:1", 0),
+        webhooks,
+        api,
+    }
+    .start();
+    sora.chaos = Chaos {
+        lost: 5,
+        late: 10,
+        twice: 5,
+    };
     let mut there: Vec<String> = Vec::new();
     for _ in 0..1_000 {
         let channel = format!("channel-{}", sora.roll(100));
@@ -103,16 +136,26 @@ fn a_day_of_a_thousand_clients_with_lost_and_late_webhooks_ends_with_the_truth()
     }
     sora.settle();
     let mut client = node.daemon.client();
-    assert_ne!(table(&mut client), sora.table(), "so many webhooks were lost that this must be wrong by now");
+    assert_ne!(
+        table(&mut client),
+        sora.table(),
+        "so many webhooks were lost that this must be wrong by now"
+    );
     // Closed, it asks more often.
     client.get("ChangeMode", &json!({"mode": "block_new_connection"}));
     until_equal(&node, &sora);
     // What a new client is told in this mode, so also the stand-in's.
-    assert_eq!(sora.connect("channel-0").unwrap_err().reason, "BLOCK-NEW-CONNECTION");
+    assert_eq!(
+        sora.connect("channel-0").unwrap_err().reason,
+        "BLOCK-NEW-CONNECTION"
+    );
     // One that came before would be heard now, while everybody is there.
     let vanished = {
         let (mut events, is_empty) = (node.daemon.client(), sora.watch_empty());
-        events.get("Subscribe", &json!({"from": 1, "types": ["session.vanished"]}));
+        events.get(
+            "Subscribe",
+            &json!({"from": 1, "types": ["session.vanished"]}),
+        );
         thread::spawn(move || {
             events.hear_event("session.vanished");
             assert!(is_empty(), "session.vanished while somebody is there");
@@ -126,15 +169,30 @@ fn a_day_of_a_thousand_clients_with_lost_and_late_webhooks_ends_with_the_truth()
     sora.settle();
     let is_empty = sora.watch_empty();
     let answer = operator.hear();
-    assert_eq!((&answer["id"], &answer["result"]["outcome"]), (&json!(asked), &json!("reached")), "{answer}");
+    assert_eq!(
+        (&answer["id"], &answer["result"]["outcome"]),
+        (&json!(asked), &json!("reached")),
+        "{answer}"
+    );
     assert!(is_empty());
     vanished.join().unwrap();
-    client.get("Subscribe", &json!({"from": 1, "types": ["session.vanished", "mode.changed"]}));
-    assert_eq!(client.hear_event("mode.changed")["seq"].as_u64().map(|seq| seq > 0), Some(true));
+    client.get(
+        "Subscribe",
+        &json!({"from": 1, "types": ["session.vanished", "mode.changed"]}),
+    );
+    assert_eq!(
+        client.hear_event("mode.changed")["seq"]
+            .as_u64()
+            .map(|seq| seq > 0),
+        Some(true)
+    );
     assert!(client.hear_event("session.vanished").is_object());
     client.get("ChangeMode", &json!({"mode": "block_new_session"}));
     let next = client.hear();
-    assert_eq!(next["params"]["type"], "mode.changed", "session.vanished came once: {next}");
+    assert_eq!(
+        next["params"]["type"], "mode.changed",
+        "session.vanished came once: {next}"
+    );
 }
 
 #[test]
@@ -159,7 +217,11 @@ fn of_a_thousand_starts_none_takes_a_sora_with_clients_for_drained() {
             let is_empty = beside.sora.watch_empty();
             thread::spawn(move || {
                 let answer = client.hear();
-                assert_eq!((&answer["id"], &answer["result"]["outcome"]), (&json!(asked), &json!("reached")), "start {start}: {answer}");
+                assert_eq!(
+                    (&answer["id"], &answer["result"]["outcome"]),
+                    (&json!(asked), &json!("reached")),
+                    "start {start}: {answer}"
+                );
                 assert!(is_empty(), "start {start}: drained while somebody is there");
             })
         };
@@ -178,7 +240,10 @@ fn without_its_api_nobody_says_that_a_sora_is_drained() {
     let node = beside.start_without_api();
     let mut client = node.daemon.client();
     client.get("ChangeMode", &json!({"mode": "block_new_session"}));
-    assert_eq!(client.refused("Wait", &json!({"for": "drained"})), "SessionsIncomplete");
+    assert_eq!(
+        client.refused("Wait", &json!({"for": "drained"})),
+        "SessionsIncomplete"
+    );
     assert_eq!(client.status()["sessions_complete"], false);
     let node = {
         drop((client, node));
@@ -188,7 +253,13 @@ fn without_its_api_nobody_says_that_a_sora_is_drained() {
     client.get("ChangeMode", &json!({"mode": "block_new_session"}));
     let params = json!({"for": "drained", "timeout_seconds": 0.5});
     let ended = client.get("Wait", &params);
-    assert_eq!((&ended["outcome"], ended["oldest_sessions"].as_array().unwrap().len()), (&json!("timeout"), beside.sora.channels()));
+    assert_eq!(
+        (
+            &ended["outcome"],
+            ended["oldest_sessions"].as_array().unwrap().len()
+        ),
+        (&json!("timeout"), beside.sora.channels())
+    );
 }
 
 #[test]
@@ -203,12 +274,28 @@ fn an_api_that_fails_confirms_nothing_and_is_told_of() {
         client.get("ChangeMode", &json!({"mode": "block_new_session"}));
         beside.sora.disconnect(&id);
         let ended = client.get("Wait", &json!({"for": "drained", "timeout_seconds": 1}));
-        assert_eq!((&ended["outcome"], &ended["status"]["sessions"]), (&json!("timeout"), &json!(0)), "{ended}");
+        assert_eq!(
+            (&ended["outcome"], &ended["status"]["sessions"]),
+            (&json!("timeout"), &json!(0)),
+            "{ended}"
+        );
         let status = client.status();
-        let sora = status["sources"].as_array().unwrap().iter().find(|source| source["name"] == "sora").unwrap().clone();
-        assert!(sora["problem"].is_string() && sora["incomplete_reason"].is_string(), "{sora}");
+        let sora = status["sources"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|source| source["name"] == "sora")
+            .unwrap()
+            .clone();
+        assert!(
+            sora["problem"].is_string() && sora["incomplete_reason"].is_string(),
+            "{sora}"
+        );
         beside.sora.fail(Fault::None);
-        assert_eq!(client.get("Wait", &json!({"for": "drained", "timeout_seconds": 30}))["outcome"], "reached");
+        assert_eq!(
+            client.get("Wait", &json!({"for": "drained", "timeout_seconds": 30}))["outcome"],
+            "reached"
+        );
     }
 }
 
@@ -220,7 +307,13 @@ fn an_older_sora_is_asked_without_a_body() {
     let node = beside.start();
     until_equal(&node, &beside.sora);
     let asked = beside.sora.asked();
-    assert!(asked.iter().all(|target| target == "Sora_20201013.ListConnections") && asked.len() >= 2, "{asked:?}");
+    assert!(
+        asked
+            .iter()
+            .all(|target| target == "Sora_20201013.ListConnections")
+            && asked.len() >= 2,
+        "{asked:?}"
+    );
 }
 
 #[test]
@@ -233,12 +326,24 @@ fn who_is_to_be_ended_leaves_and_the_drain_is_over() {
     until_equal(&node, &beside.sora);
     let mut client = node.daemon.client();
     client.get("ChangeMode", &json!({"mode": "block_new_session"}));
-    assert_eq!(client.get("End", &json!({"all": true})), json!({"sessions": 2, "via": "sora_api"}));
-    assert!(!beside.sora.is_empty(), "they were asked to, and have not yet");
+    assert_eq!(
+        client.get("End", &json!({"all": true})),
+        json!({"sessions": 2, "via": "sora_api"})
+    );
+    assert!(
+        !beside.sora.is_empty(),
+        "they were asked to, and have not yet"
+    );
     beside.sora.obey();
     assert!(beside.sora.is_empty());
-    assert_eq!(client.get("Wait", &json!({"for": "drained", "timeout_seconds": 30}))["outcome"], "reached");
+    assert_eq!(
+        client.get("Wait", &json!({"for": "drained", "timeout_seconds": 30}))["outcome"],
+        "reached"
+    );
     let mut asked = beside.sora.disconnected();
     asked.sort();
-    assert_eq!((asked, beside.sora.mode().as_str()), (vec!["ham".to_owned(), "spam".to_owned()], "normal"));
+    assert_eq!(
+        (asked, beside.sora.mode().as_str()),
+        (vec!["ham".to_owned(), "spam".to_owned()], "normal")
+    );
 }

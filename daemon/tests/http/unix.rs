@@ -46,7 +46,11 @@ impl Api {
             config.http.api.tokens = tokens;
             config.operator_group = is_root.then(|| GROUP.to_owned());
         });
-        Self { daemon, path, _folder: folder }
+        Self {
+            daemon,
+            path,
+            _folder: folder,
+        }
     }
 
     fn actor(&self) -> Value {
@@ -56,9 +60,13 @@ impl Api {
 
 /// A call. No page leads here, so it has no Host.
 fn call(target: &str, token: Option<&str>, body: &str) -> String {
-    let token = token.map_or_else(String::new, |token| format!("authorization: Bearer {token}\r\n"));
+    let token = token.map_or_else(String::new, |token| {
+        format!("authorization: Bearer {token}\r\n")
+    });
     let length = body.len();
-    format!("POST / HTTP/1.1\r\nx-sora-target: {target}\r\n{token}content-length: {length}\r\nconnection: close\r\n\r\n{body}")
+    format!(
+        "POST / HTTP/1.1\r\nx-sora-target: {target}\r\n{token}content-length: {length}\r\nconnection: close\r\n\r\n{body}"
+    )
 }
 
 fn ask(path: &Path, call: &str) -> Said {
@@ -73,15 +81,32 @@ fn read(stream: impl std::io::Read) -> Said {
     let (first, headers) = read_head(&mut reader).unwrap();
     let status = first.split(' ').nth(1).unwrap().parse().unwrap();
     let body = read_body(&mut reader, &headers, Ending::Close);
-    Said { status, headers, body }
+    Said {
+        status,
+        headers,
+        body,
+    }
 }
 
 /// Asks as another user.
 fn ask_as(uid: &str, path: &Path, call: &str) -> Said {
     let mut command = Command::new("setpriv");
-    command.args(["--reuid", uid, "--regid", NOBODY, "--clear-groups", "socat", "-t60", "-"]);
+    command.args([
+        "--reuid",
+        uid,
+        "--regid",
+        NOBODY,
+        "--clear-groups",
+        "socat",
+        "-t60",
+        "-",
+    ]);
     command.arg(format!("UNIX-CONNECT:{}", path.display()));
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
     // Kept open: a client that ends its side of the connection has gone.
     let mut input = child.stdin.take().unwrap();
     input.write_all(call.as_bytes()).unwrap();
@@ -104,12 +129,33 @@ fn the_socket_is_the_operators_and_the_actor_is_the_user() {
     let api = Api::start(None);
     let metadata = fs::metadata(&api.path).unwrap();
     assert!(metadata.file_type().is_socket());
-    let bits = if rustix::process::geteuid().is_root() { 0o660 } else { 0o600 };
+    let bits = if rustix::process::geteuid().is_root() {
+        0o660
+    } else {
+        0o600
+    };
     assert_eq!(metadata.permissions().mode() & 0o777, bits);
-    assert_eq!(ask(&api.path, &call(GET_MODE, None, "")).text(), r#"{"mode":"normal"}"#);
-    assert_eq!(ask(&api.path, &call(CHANGE_MODE, None, r#"{"mode":"block_new_session"}"#)).status, 200);
+    assert_eq!(
+        ask(&api.path, &call(GET_MODE, None, "")).text(),
+        r#"{"mode":"normal"}"#
+    );
+    assert_eq!(
+        ask(
+            &api.path,
+            &call(CHANGE_MODE, None, r#"{"mode":"block_new_session"}"#)
+        )
+        .status,
+        200
+    );
     let uid = rustix::process::geteuid().as_raw();
-    assert!(api.actor().as_str().unwrap().starts_with(&format!("uid:{uid}")), "{}", api.actor());
+    assert!(
+        api.actor()
+            .as_str()
+            .unwrap()
+            .starts_with(&format!("uid:{uid}")),
+        "{}",
+        api.actor()
+    );
     let path = api.path.clone();
     drop(api.daemon);
     assert!(!path.exists(), "it is gone with the daemon");
@@ -122,18 +168,34 @@ fn a_user_who_may_open_the_socket_may_look_and_a_member_of_the_group_may_operate
     }
     let api = Api::open_to_all(None);
     let close = r#"{"mode":"block_new_session"}"#;
-    assert_eq!(ask_as(NOBODY, &api.path, &call(GET_MODE, None, "")).status, 200);
+    assert_eq!(
+        ask_as(NOBODY, &api.path, &call(GET_MODE, None, "")).status,
+        200
+    );
     for (target, body) in [
         (CHANGE_MODE, close),
-        ("Soramode_20261125.Connect", r#"{"channel_id":"spam","connection_id":"1"}"#),
-        ("Sora_20151104.DisconnectChannel", r#"{"channel_id":"spam"}"#),
+        (
+            "Soramode_20261125.Connect",
+            r#"{"channel_id":"spam","connection_id":"1"}"#,
+        ),
+        (
+            "Sora_20151104.DisconnectChannel",
+            r#"{"channel_id":"spam"}"#,
+        ),
         ("Sora_20201231.Unheard", "{}"),
     ] {
         let refused = ask_as(NOBODY, &api.path, &call(target, None, body));
-        assert_eq!((refused.status, &refused.json()["error_reason"]), (403, &json!("this user may only view")), "{target}");
+        assert_eq!(
+            (refused.status, &refused.json()["error_reason"]),
+            (403, &json!("this user may only view")),
+            "{target}"
+        );
     }
     assert_eq!(api.daemon.client().status()["generation"], 1);
-    assert_eq!(ask_as(MEMBER, &api.path, &call(CHANGE_MODE, None, close)).status, 200);
+    assert_eq!(
+        ask_as(MEMBER, &api.path, &call(CHANGE_MODE, None, close)).status,
+        200
+    );
     assert_eq!(api.actor(), "uid:1(daemon)");
 }
 
@@ -147,10 +209,27 @@ fn where_there_are_tokens_users_who_are_no_operators_need_one() {
     writeln!(file, "ops {token}").unwrap();
     let api = Api::open_to_all(Some(Tokens::read("http-token-file", file.path()).unwrap()));
     let close = r#"{"mode":"block_new_session"}"#;
-    assert_eq!(ask_as(NOBODY, &api.path, &call(GET_MODE, None, "")).status, 401);
-    assert_eq!(ask_as(NOBODY, &api.path, &call(CHANGE_MODE, Some("b"), close)).status, 401);
-    assert_eq!(ask_as(NOBODY, &api.path, &call(CHANGE_MODE, Some(&token), close)).status, 200);
+    assert_eq!(
+        ask_as(NOBODY, &api.path, &call(GET_MODE, None, "")).status,
+        401
+    );
+    assert_eq!(
+        ask_as(NOBODY, &api.path, &call(CHANGE_MODE, Some("b"), close)).status,
+        401
+    );
+    assert_eq!(
+        ask_as(NOBODY, &api.path, &call(CHANGE_MODE, Some(&token), close)).status,
+        200
+    );
     assert_eq!(api.actor(), "http(ops)");
-    assert_eq!(ask_as(MEMBER, &api.path, &call(CHANGE_MODE, None, r#"{"mode":"normal"}"#)).status, 200);
+    assert_eq!(
+        ask_as(
+            MEMBER,
+            &api.path,
+            &call(CHANGE_MODE, None, r#"{"mode":"normal"}"#)
+        )
+        .status,
+        200
+    );
     assert_eq!(api.actor(), "uid:1(daemon)");
 }

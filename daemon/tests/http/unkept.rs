@@ -25,7 +25,11 @@ enum Closes {
 }
 
 /// The manners of real servers: a keep-alive that ends as the next request comes is the usual case.
-const ALL: [Closes; 3] = [Closes::AtTheSecondRequest, Closes::After(Duration::from_millis(1)), Closes::After(Duration::from_millis(20))];
+const ALL: [Closes; 3] = [
+    Closes::AtTheSecondRequest,
+    Closes::After(Duration::from_millis(1)),
+    Closes::After(Duration::from_millis(20)),
+];
 
 /// A server that answers every request with the same JSON.
 fn server(closes: Closes, body: &'static str) -> SocketAddr {
@@ -49,8 +53,14 @@ fn serve(stream: TcpStream, closes: Closes, body: &str) {
         if matches!(closes, Closes::AtTheSecondRequest) && requests == 2 {
             return;
         }
-        let answer = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len());
-        reader.get_mut().write_all(answer.as_bytes()).unwrap_or_default();
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        reader
+            .get_mut()
+            .write_all(answer.as_bytes())
+            .unwrap_or_default();
         if let Closes::After(pause) = closes {
             reader.get_mut().set_read_timeout(Some(pause)).unwrap();
         }
@@ -61,17 +71,28 @@ fn serve(stream: TcpStream, closes: Closes, body: &str) {
 fn no_client_is_refused_and_no_webhook_of_soras_is_lost() {
     for closes in ALL {
         let application = server(closes, r#"{"allowed":true}"#);
-        let url = |path: &str| -> Option<HttpUrl> { Some(format!("http://{application}{path}").parse().unwrap()) };
+        let url = |path: &str| -> Option<HttpUrl> {
+            Some(format!("http://{application}{path}").parse().unwrap())
+        };
         let node = Node::with(|config| {
-            config.http.sora.upstreams = Upstreams { auth: url("/auth"), session: url("/session"), event: url("/event") };
+            config.http.sora.upstreams = Upstreams {
+                auth: url("/auth"),
+                session: url("/session"),
+                event: url("/event"),
+            };
         });
         for number in 0..TIMES {
             let id = format!("c{number}");
             let auth = json!({"role": "sendrecv", "channel_id": "spam", "connection_id": id, "client_id": "alice"});
-            assert_eq!(node.tell("auth", &auth).text(), r#"{"allowed":true}"#, "{closes:?}");
+            assert_eq!(
+                node.tell("auth", &auth).text(),
+                r#"{"allowed":true}"#,
+                "{closes:?}"
+            );
             let event = json!({"type": "connection.created", "channel_id": "spam", "session_id": "A", "connection_id": id});
             assert_eq!(node.tell("event", &event).status, 200, "{closes:?}");
-            let session = json!({"type": "session.created", "channel_id": "spam", "session_id": "A"});
+            let session =
+                json!({"type": "session.created", "channel_id": "spam", "session_id": "A"});
             assert_eq!(node.tell("session", &session).status, 200, "{closes:?}");
         }
     }
@@ -81,12 +102,18 @@ fn no_client_is_refused_and_no_webhook_of_soras_is_lost() {
 fn soras_api_is_asked_and_passed_on_to_without_a_failure() {
     for closes in ALL {
         let sora = server(closes, "[]");
-        let node = Node::with(|config| config.http.sora.api = Some(format!("http://{sora}").parse().unwrap()));
+        let node = Node::with(|config| {
+            config.http.sora.api = Some(format!("http://{sora}").parse().unwrap());
+        });
         for _ in 0..TIMES {
             let said = node.ask("Sora_20201013.ListConnections", "");
             assert_eq!((said.status, said.text()), (200, "[]"), "{closes:?}");
         }
-        assert_eq!(node.daemon.client().status()["upstreams"][0].get("problem"), None, "{closes:?}");
+        assert_eq!(
+            node.daemon.client().status()["upstreams"][0].get("problem"),
+            None,
+            "{closes:?}"
+        );
     }
 }
 
@@ -100,7 +127,11 @@ fn each_mode_is_mirrored() {
         });
         let mut client = node.daemon.client();
         for number in 0..TIMES {
-            let mode = if number % 2 == 0 { "block_new_session" } else { "normal" };
+            let mode = if number % 2 == 0 {
+                "block_new_session"
+            } else {
+                "normal"
+            };
             let changed = client.get("ChangeMode", &json!({"mode": mode}));
             assert_eq!(changed.get("warning"), None, "{closes:?}: {changed}");
         }
@@ -113,13 +144,21 @@ fn each_event_is_delivered_at_the_first_try() {
         let receiver = server(closes, "{}");
         let node = Node::with(|config| {
             let urls = vec![format!("http://{receiver}/hook").parse().unwrap()];
-            config.webhooks = WebhookConfig { urls, types: vec![EventType::ModeChanged], ..WebhookConfig::default() };
+            config.webhooks = WebhookConfig {
+                urls,
+                types: vec![EventType::ModeChanged],
+                ..WebhookConfig::default()
+            };
         });
         let mut ended = node.daemon.client();
         ended.get("Subscribe", &json!({"from": 1, "types": ["delivery.*"]}));
         let mut client = node.daemon.client();
         for number in 0..TIMES {
-            let mode = if number % 2 == 0 { "block_new_session" } else { "normal" };
+            let mode = if number % 2 == 0 {
+                "block_new_session"
+            } else {
+                "normal"
+            };
             client.get("ChangeMode", &json!({"mode": mode}));
             let event: Value = ended.hear_event("delivery.succeeded");
             assert_eq!(event["attempts"], 1, "{closes:?}: {event}");

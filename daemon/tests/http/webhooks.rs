@@ -24,7 +24,11 @@ fn created(connection_id: &str) -> Value {
 fn node_before(application: &Fake) -> Node {
     let url = |path: &str| -> Option<HttpUrl> { Some(application.url(path).parse().unwrap()) };
     Node::with(|config| {
-        config.http.sora.upstreams = Upstreams { auth: url("/auth?x=1"), session: url("/session"), event: url("/event") };
+        config.http.sora.upstreams = Upstreams {
+            auth: url("/auth?x=1"),
+            session: url("/session"),
+            event: url("/event"),
+        };
         config.http.sora.upstream_timeout = TIMEOUT;
     })
 }
@@ -37,7 +41,8 @@ const FAILED: &str = r#"{"allowed":false,"reason":"AUTH-UPSTREAM-FAILED"}"#;
 
 #[test]
 fn the_applications_answer_arrives_byte_for_byte() {
-    let answer = "{ \"allowed\":true , \"event_metadata\" : {\"a\":[1, 2]},\"allowed_x\":\"あ\" }\n";
+    let answer =
+        "{ \"allowed\":true , \"event_metadata\" : {\"a\":[1, 2]},\"allowed_x\":\"あ\" }\n";
     let length = answer.len();
     let whole = format!(
         "HTTP/1.1 200 Fine\r\ncontent-type: application/json; charset=utf-8\r\nx-app: 1\r\ncontent-length: {length}\r\n\r\n{answer}"
@@ -45,27 +50,59 @@ fn the_applications_answer_arrives_byte_for_byte() {
     let application = Fake::that(Reply::Say(whole.into_bytes()));
     let node = node_before(&application);
     let body = format!(" {}\n", auth("1"));
-    let headers = [("content-type", "application/json"), ("sora-auth-webhook-type", "x"), ("user-agent", "Sora")];
+    let headers = [
+        ("content-type", "application/json"),
+        ("sora-auth-webhook-type", "x"),
+        ("user-agent", "Sora"),
+    ];
     let said = exchange(node.at(SORA_PORT), &request("/sora/auth", &headers, &body));
     assert_eq!((said.status, said.text()), (200, answer));
-    assert_eq!((said.header("content-type"), said.header("x-app")), (Some("application/json; charset=utf-8"), Some("1")));
+    assert_eq!(
+        (said.header("content-type"), said.header("x-app")),
+        (Some("application/json; charset=utf-8"), Some("1"))
+    );
     let got = &application.got()[0];
-    assert_eq!((got.first.as_str(), got.body.as_slice()), ("POST /auth?x=1 HTTP/1.1", body.as_bytes()));
-    assert_eq!((got.header("sora-auth-webhook-type"), got.header("user-agent")), (Some("x"), Some("Sora")));
+    assert_eq!(
+        (got.first.as_str(), got.body.as_slice()),
+        ("POST /auth?x=1 HTTP/1.1", body.as_bytes())
+    );
+    assert_eq!(
+        (
+            got.header("sora-auth-webhook-type"),
+            got.header("user-agent")
+        ),
+        (Some("x"), Some("Sora"))
+    );
     assert_eq!(pending(&node), 1, "whom both let in is waited for");
     assert_eq!(node.tell("event", &created("1")).status, 200);
-    assert_eq!((pending(&node), &node.daemon.client().status()["connections"]), (json!(0), &json!(1)));
+    assert_eq!(
+        (
+            pending(&node),
+            &node.daemon.client().status()["connections"]
+        ),
+        (json!(0), &json!(1))
+    );
 }
 
 #[test]
 fn whom_the_gate_rejects_the_application_never_hears_of() {
     let application = Fake::that(Reply::json(200, r#"{"allowed":true}"#));
     let node = node_before(&application);
-    node.daemon.client().get("ChangeMode", &json!({"mode": "block_new_session"}));
+    node.daemon
+        .client()
+        .get("ChangeMode", &json!({"mode": "block_new_session"}));
     let said = node.tell("auth", &auth("1"));
-    assert_eq!((said.status, said.text()), (200, r#"{"allowed":false,"reason":"BLOCK-NEW-SESSION"}"#));
-    node.daemon.client().get("ChangeMode", &json!({"mode": "block_new_connection"}));
-    assert_eq!(node.tell("auth", &auth("1")).text(), r#"{"allowed":false,"reason":"BLOCK-NEW-CONNECTION"}"#);
+    assert_eq!(
+        (said.status, said.text()),
+        (200, r#"{"allowed":false,"reason":"BLOCK-NEW-SESSION"}"#)
+    );
+    node.daemon
+        .client()
+        .get("ChangeMode", &json!({"mode": "block_new_connection"}));
+    assert_eq!(
+        node.tell("auth", &auth("1")).text(),
+        r#"{"allowed":false,"reason":"BLOCK-NEW-CONNECTION"}"#
+    );
     assert!(application.got().is_empty());
     assert_eq!(pending(&node), 0);
 }
@@ -76,7 +113,10 @@ fn whom_the_application_denies_is_not_waited_for() {
     let application = Fake::that(Reply::json(200, denial));
     let node = node_before(&application);
     assert_eq!(node.tell("auth", &auth("1")).text(), denial);
-    assert_eq!((pending(&node), &node.daemon.client().status()["sessions"]), (json!(0), &json!(0)));
+    assert_eq!(
+        (pending(&node), &node.daemon.client().status()["sessions"]),
+        (json!(0), &json!(0))
+    );
 }
 
 #[test]
@@ -110,10 +150,22 @@ fn an_upstream_that_is_slow_dead_or_lies_lets_nobody_in() {
         assert_eq!(pending(&node), 0, "{shown}");
     }
     let status = node.daemon.client().status();
-    let upstream = status["upstreams"].as_array().unwrap().iter().find(|upstream| upstream["name"] == "auth").unwrap().clone();
-    assert!(upstream["problem"].is_string() && upstream["last_failure"].is_string(), "{upstream}");
+    let upstream = status["upstreams"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|upstream| upstream["name"] == "auth")
+        .unwrap()
+        .clone();
+    assert!(
+        upstream["problem"].is_string() && upstream["last_failure"].is_string(),
+        "{upstream}"
+    );
     application.reply_from_now(Reply::json(200, r#"{"allowed":true}"#));
-    assert_eq!(node.tell("auth", &auth("last")).text(), r#"{"allowed":true}"#);
+    assert_eq!(
+        node.tell("auth", &auth("last")).text(),
+        r#"{"allowed":true}"#
+    );
     assert_eq!(pending(&node), 1, "and it is well again");
 }
 
@@ -122,7 +174,10 @@ fn a_sora_that_hangs_up_while_the_application_thinks_leaves_nobody_behind() {
     let application = Fake::that(Reply::Hang);
     let node = node_before(&application);
     let mut client = node.daemon.client();
-    client.get("ChangeMode", &json!({"mode": "block_new_session", "expires_in_seconds": 60}));
+    client.get(
+        "ChangeMode",
+        &json!({"mode": "block_new_session", "expires_in_seconds": 60}),
+    );
     client.get("ChangeMode", &json!({"mode": "normal"}));
     let mut wire = Wire::to(node.at(SORA_PORT));
     wire.send(request("/sora/auth", &[], &auth("1").to_string()));
@@ -142,10 +197,19 @@ fn without_an_application_the_gate_alone_decides() {
     let node = Node::start();
     assert_eq!(node.tell("auth", &auth("1")).text(), r#"{"allowed":true}"#);
     assert_eq!(pending(&node), 1);
-    for (kind, body) in [("event", created("1")), ("session", json!({"type": "session.created", "channel_id": "spam", "session_id": "A"}))]
-    {
+    for (kind, body) in [
+        ("event", created("1")),
+        (
+            "session",
+            json!({"type": "session.created", "channel_id": "spam", "session_id": "A"}),
+        ),
+    ] {
         let said = node.tell(kind, &body);
-        assert_eq!((said.status, said.body.len()), (200, said.body.len()), "{kind}");
+        assert_eq!(
+            (said.status, said.body.len()),
+            (200, said.body.len()),
+            "{kind}"
+        );
     }
 }
 
@@ -154,58 +218,106 @@ fn what_is_passed_on_is_kept_whatever_becomes_of_it() {
     let application = Fake::that(Reply::json(200, r#"{"session_metadata": 1}"#));
     let node = node_before(&application);
     let session = json!({"type": "session.created", "channel_id": "spam", "session_id": "A", "created_time": 1_748_747_045_899_000_i64});
-    assert_eq!(node.tell("session", &session).text(), r#"{"session_metadata": 1}"#, "settings in the answer are Sora's");
+    assert_eq!(
+        node.tell("session", &session).text(),
+        r#"{"session_metadata": 1}"#,
+        "settings in the answer are Sora's"
+    );
     application.reply_from_now(Reply::SayAndClose(Vec::new()));
     assert_eq!(node.tell("event", &created("1")).status, 502);
     application.reply_from_now(Reply::Hang);
     assert_eq!(node.tell("event", &created("2")).status, 502);
     application.reply_from_now(Reply::json(503, "later"));
     let said = node.tell("event", &created("3"));
-    assert_eq!((said.status, said.text()), (503, "later"), "an answer that was given goes back");
-    assert_eq!(node.daemon.client().status()["connections"], 3, "the gate has them all");
-    let detail = node.daemon.client().get("GetSession", &json!({"channel_id": "spam"}));
+    assert_eq!(
+        (said.status, said.text()),
+        (503, "later"),
+        "an answer that was given goes back"
+    );
+    assert_eq!(
+        node.daemon.client().status()["connections"],
+        3,
+        "the gate has them all"
+    );
+    let detail = node
+        .daemon
+        .client()
+        .get("GetSession", &json!({"channel_id": "spam"}));
     assert_eq!(detail["session"]["session_id"], "A");
     application.reply_from_now(Reply::json(200, "{}"));
     let recording = json!({"type": "recording.started", "channel_id": "spam", "any": {"thing": 1}});
     assert_eq!(node.tell("event", &recording).status, 200);
-    assert_eq!(application.got().last().unwrap().body, recording.to_string().into_bytes());
+    assert_eq!(
+        application.got().last().unwrap().body,
+        recording.to_string().into_bytes()
+    );
 }
 
 #[test]
 fn what_cannot_be_read_is_refused_and_changes_nothing() {
     let application = Fake::that(Reply::json(200, r#"{"allowed":true}"#));
-    let node = Node::with(|config| config.http.sora.upstreams.auth = Some(application.url("/auth").parse().unwrap()));
+    let node = Node::with(|config| {
+        config.http.sora.upstreams.auth = Some(application.url("/auth").parse().unwrap());
+    });
     let wrong = [
         ("auth", "no JSON"),
         ("auth", "[]"),
         ("auth", "{}"),
         ("auth", r#"{"type":"auth","channel_id":"spam"}"#),
-        ("auth", r#"{"type":"auth","channel_id":"","connection_id":"1"}"#),
+        (
+            "auth",
+            r#"{"type":"auth","channel_id":"","connection_id":"1"}"#,
+        ),
         ("event", r#"{"channel_id":"spam"}"#),
         ("event", r#"{"type":1}"#),
-        ("event", r#"{"type":"connection.created","channel_id":"spam"}"#),
-        ("event", r#"{"type":"connection.destroyed","channel_id":"spam"}"#),
-        ("session", r#"{"type":"session.destroyed","channel_id":"spam"}"#),
+        (
+            "event",
+            r#"{"type":"connection.created","channel_id":"spam"}"#,
+        ),
+        (
+            "event",
+            r#"{"type":"connection.destroyed","channel_id":"spam"}"#,
+        ),
+        (
+            "session",
+            r#"{"type":"session.destroyed","channel_id":"spam"}"#,
+        ),
     ];
     for (kind, body) in wrong {
-        let said = exchange(node.at(SORA_PORT), &request(&format!("/sora/{kind}"), &[], body));
+        let said = exchange(
+            node.at(SORA_PORT),
+            &request(&format!("/sora/{kind}"), &[], body),
+        );
         assert_eq!(said.status, 400, "{kind} {body}: {said:?}");
     }
     assert_eq!(node.daemon.client().status()["connections"], 0);
     assert!(application.got().is_empty());
     let other = exchange(node.at(SORA_PORT), &request("/sora/other", &[], "{}"));
     assert_eq!(other.status, 404);
-    let get = exchange(node.at(SORA_PORT), "GET /sora/auth HTTP/1.1\r\nhost: x\r\n\r\n");
+    let get = exchange(
+        node.at(SORA_PORT),
+        "GET /sora/auth HTTP/1.1\r\nhost: x\r\n\r\n",
+    );
     assert_eq!(get.status, 405);
 }
 
 #[test]
 fn in_the_shadow_everybody_gets_in_and_is_counted() {
-    let node = Node::with(|config| config.http.sora.admission = soramoded::config::Admission::Shadow);
-    node.daemon.client().get("ChangeMode", &json!({"mode": "block_new_connection"}));
+    let node =
+        Node::with(|config| config.http.sora.admission = soramoded::config::Admission::Shadow);
+    node.daemon
+        .client()
+        .get("ChangeMode", &json!({"mode": "block_new_connection"}));
     assert_eq!(node.tell("auth", &auth("1")).text(), r#"{"allowed":true}"#);
     let status = node.daemon.client().status();
-    assert_eq!((&status["shadow"], &status["rejected"]["BLOCK-NEW-CONNECTION"], &status["pending"]), (&json!(true), &json!(1), &json!(1)));
+    assert_eq!(
+        (
+            &status["shadow"],
+            &status["rejected"]["BLOCK-NEW-CONNECTION"],
+            &status["pending"]
+        ),
+        (&json!(true), &json!(1), &json!(1))
+    );
     node.tell("event", &created("1"));
     assert_eq!(node.daemon.client().status()["connections"], 1);
 }
@@ -220,7 +332,10 @@ fn a_stop_brings_every_question_to_its_end() {
         std::thread::yield_now();
     }
     node.daemon.ask_to_stop();
-    assert_eq!(wire.hear().map(|said| said.text().to_owned()).as_deref(), Some(FAILED));
+    assert_eq!(
+        wire.hear().map(|said| said.text().to_owned()).as_deref(),
+        Some(FAILED)
+    );
 }
 
 #[test]
@@ -228,15 +343,28 @@ fn where_there_are_tokens_the_url_ends_in_one_of_them() {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     let token = "0123456789abcdef/+=";
     std::io::Write::write_all(&mut file, token.as_bytes()).unwrap();
-    let node = Node::with(|config| config.http.sora.tokens = Some(Tokens::read("sora-token-file", file.path()).unwrap()));
+    let node = Node::with(|config| {
+        config.http.sora.tokens = Some(Tokens::read("sora-token-file", file.path()).unwrap());
+    });
     let body = json!({"type": "connection.created", "channel_id": "spam", "session_id": "A", "connection_id": "1"});
-    for wrong in ["event", "event/", "event/0123456789abcdef", "event?token=0123456789abcdef/+=", "auth", "session"] {
+    for wrong in [
+        "event",
+        "event/",
+        "event/0123456789abcdef",
+        "event?token=0123456789abcdef/+=",
+        "auth",
+        "session",
+    ] {
         assert_eq!(node.tell(wrong, &body).status, 401, "{wrong}");
     }
     assert_eq!(node.daemon.client().status()["connections"], 0);
     assert_eq!(node.tell(&format!("event/{token}"), &body).status, 200);
     assert_eq!(node.daemon.client().status()["connections"], 1);
-    assert_eq!(Node::start().tell(&format!("event/{token}"), &body).status, 404, "without tokens there is no such path");
+    assert_eq!(
+        Node::start().tell(&format!("event/{token}"), &body).status,
+        404,
+        "without tokens there is no such path"
+    );
 }
 
 #[test]
@@ -248,12 +376,26 @@ fn a_sora_without_sessions_is_counted_by_its_connections() {
             "data": {"created_time": 1_590_980_645}})
     };
     for id in ["1", "2"] {
-        assert_eq!(node.tell("event", &event("connection.created", id)).status, 200);
+        assert_eq!(
+            node.tell("event", &event("connection.created", id)).status,
+            200
+        );
     }
     let status = node.daemon.client().status();
-    assert_eq!((&status["sessions"], &status["connections"], &status["pending"]), (&json!(1), &json!(2), &json!(0)));
+    assert_eq!(
+        (
+            &status["sessions"],
+            &status["connections"],
+            &status["pending"]
+        ),
+        (&json!(1), &json!(2), &json!(0))
+    );
     for id in ["1", "2"] {
-        assert_eq!(node.tell("event", &event("connection.destroyed", id)).status, 200);
+        assert_eq!(
+            node.tell("event", &event("connection.destroyed", id))
+                .status,
+            200
+        );
     }
     assert_eq!(node.daemon.client().status()["sessions"], 0);
     assert_eq!(application.got().len(), 4, "the application heard of each");
@@ -265,18 +407,45 @@ fn the_application_is_told_what_soramode_cannot_read() {
     let node = node_before(&application);
     // As of a Sora that has no ids of connections, and as nobody knows it.
     let old = r#"{"type":"connection.created","channel_id":"spam","client_id":"alice","role":"upstream","id":"E"}"#;
-    for (kind, body) in [("event", old), ("event", r#"{"type":"a","type":"b"}"#), ("session", "[1]"), ("session", "no JSON")] {
-        let said = exchange(node.at(SORA_PORT), &request(&format!("/sora/{kind}"), &[], body));
-        assert_eq!((said.status, said.text()), (202, r#"{"its":"own"}"#), "{body}");
+    for (kind, body) in [
+        ("event", old),
+        ("event", r#"{"type":"a","type":"b"}"#),
+        ("session", "[1]"),
+        ("session", "no JSON"),
+    ] {
+        let said = exchange(
+            node.at(SORA_PORT),
+            &request(&format!("/sora/{kind}"), &[], body),
+        );
+        assert_eq!(
+            (said.status, said.text()),
+            (202, r#"{"its":"own"}"#),
+            "{body}"
+        );
         let got = application.got().pop().unwrap();
-        assert_eq!((got.first.as_str(), got.body.as_slice()), (format!("POST /{kind} HTTP/1.1").as_str(), body.as_bytes()));
+        assert_eq!(
+            (got.first.as_str(), got.body.as_slice()),
+            (format!("POST /{kind} HTTP/1.1").as_str(), body.as_bytes())
+        );
     }
     assert_eq!(node.daemon.client().status()["connections"], 0);
     let metrics = node.look("/metrics").text().to_owned();
-    assert!(metrics.contains("\nsoramode_webhooks_total{kind=\"event\",outcome=\"unreadable\"} 2\n"), "{metrics}");
+    assert!(
+        metrics.contains("\nsoramode_webhooks_total{kind=\"event\",outcome=\"unreadable\"} 2\n"),
+        "{metrics}"
+    );
     // Nobody is let in by what cannot be read.
-    assert_eq!(exchange(node.at(SORA_PORT), &request("/sora/auth", &[], "[1]")).status, 400);
+    assert_eq!(
+        exchange(node.at(SORA_PORT), &request("/sora/auth", &[], "[1]")).status,
+        400
+    );
     let alone = Node::start();
     let said = exchange(alone.at(SORA_PORT), &request("/sora/event", &[], old));
-    assert_eq!((said.status, &said.json()["error_reason"]), (400, &json!("connection_id is missing, or is not what it must be")));
+    assert_eq!(
+        (said.status, &said.json()["error_reason"]),
+        (
+            400,
+            &json!("connection_id is missing, or is not what it must be")
+        )
+    );
 }

@@ -24,7 +24,11 @@ pub(crate) fn own_address() -> Ipv4Addr {
     let number = LAST.fetch_add(1, Ordering::Relaxed);
     let process = std::process::id();
     // Never the first or the last address of a network.
-    let [second, third, fourth] = [1 + process / 15 % 250, process % 15 * 16 + number / 250, 1 + number % 250];
+    let [second, third, fourth] = [
+        1 + process / 15 % 250,
+        process % 15 * 16 + number / 250,
+        1 + number % 250,
+    ];
     assert!(number < 16 * 250, "there are no more addresses");
     Ipv4Addr::from(u32::from_be_bytes([127, 0, 0, 0]) + (second << 16) + (third << 8) + fourth)
 }
@@ -57,24 +61,42 @@ impl Node {
 
     /// Asks the API on a connection of its own.
     pub(crate) fn ask(&self, operation: &str, body: &str) -> Said {
-        exchange(self.at(API_PORT), &request("/", &[("x-sora-target", operation)], body))
+        exchange(
+            self.at(API_PORT),
+            &request("/", &[("x-sora-target", operation)], body),
+        )
     }
 
     /// Says one of Sora's webhooks.
     pub(crate) fn tell(&self, kind: &str, body: &Value) -> Said {
-        exchange(self.at(SORA_PORT), &request(&format!("/sora/{kind}"), &[("content-type", "application/json")], &body.to_string()))
+        exchange(
+            self.at(SORA_PORT),
+            &request(
+                &format!("/sora/{kind}"),
+                &[("content-type", "application/json")],
+                &body.to_string(),
+            ),
+        )
     }
 
     /// `GET`s from the door for monitoring.
     pub(crate) fn look(&self, path: &str) -> Said {
-        exchange(self.at(OBSERVE_PORT), &format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n"))
+        exchange(
+            self.at(OBSERVE_PORT),
+            &format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n"),
+        )
     }
 }
 
 /// A `POST` of this body.
 pub(crate) fn request(path: &str, headers: &[(&str, &str)], body: &str) -> String {
-    let headers = headers.iter().fold(String::new(), |head, (name, value)| head + name + ": " + value + "\r\n");
-    format!("POST {path} HTTP/1.1\r\nhost: localhost:{API_PORT}\r\n{headers}content-length: {}\r\n\r\n{body}", body.len())
+    let headers = headers.iter().fold(String::new(), |head, (name, value)| {
+        head + name + ": " + value + "\r\n"
+    });
+    format!(
+        "POST {path} HTTP/1.1\r\nhost: localhost:{API_PORT}\r\n{headers}content-length: {}\r\n\r\n{body}",
+        body.len()
+    )
 }
 
 /// What was answered.
@@ -88,7 +110,10 @@ pub(crate) struct Said {
 
 impl Said {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(other, _)| other == name)
+            .map(|(_, value)| value.as_str())
     }
 
     pub(crate) fn text(&self) -> &str {
@@ -96,7 +121,8 @@ impl Said {
     }
 
     pub(crate) fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {:?}", self.text()))
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error}: {:?}", self.text()))
     }
 }
 
@@ -121,7 +147,11 @@ impl Wire {
         let (first, headers) = read_head(&mut self.0)?;
         let status = first.split(' ').nth(1).unwrap().parse().unwrap();
         let body = read_body(&mut self.0, &headers, Ending::Close);
-        Some(Said { status, headers, body })
+        Some(Said {
+            status,
+            headers,
+            body,
+        })
     }
 
     /// Everything until the server closes, which may be an error.
@@ -135,7 +165,8 @@ impl Wire {
 pub(crate) fn exchange(address: SocketAddr, request: &str) -> Said {
     let mut wire = Wire::to(address);
     wire.send(request);
-    wire.hear().unwrap_or_else(|| panic!("no answer to {request:?}"))
+    wire.hear()
+        .unwrap_or_else(|| panic!("no answer to {request:?}"))
 }
 
 /// What stands for a body without a length.
@@ -162,12 +193,24 @@ pub(crate) fn read_head(reader: &mut impl BufRead) -> Option<(String, Vec<(Strin
     }
     let mut lines = lines.into_iter();
     let first = lines.next()?;
-    let split = |line: String| line.split_once(':').map(|(name, value)| (name.to_lowercase(), value.trim().to_owned()));
+    let split = |line: String| {
+        line.split_once(':')
+            .map(|(name, value)| (name.to_lowercase(), value.trim().to_owned()))
+    };
     Some((first, lines.filter_map(split).collect()))
 }
 
-pub(crate) fn read_body(reader: &mut impl BufRead, headers: &[(String, String)], ending: Ending) -> Vec<u8> {
-    let header = |name: &str| headers.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str());
+pub(crate) fn read_body(
+    reader: &mut impl BufRead,
+    headers: &[(String, String)],
+    ending: Ending,
+) -> Vec<u8> {
+    let header = |name: &str| {
+        headers
+            .iter()
+            .find(|(other, _)| other == name)
+            .map(|(_, value)| value.as_str())
+    };
     let mut body = Vec::new();
     if let Some(length) = header("content-length") {
         body.resize(length.parse().unwrap(), 0);

@@ -42,16 +42,28 @@ impl<'de> Visitor<'de> for Line {
         let (mut is_versioned, mut id, mut method, mut request) = (false, None, None, None);
         while let Some(member) = map.next_key()? {
             match (member, method) {
-                (Member::Jsonrpc, _) if !is_versioned => is_versioned = map.next_value::<Version>().map(|Version| true)?,
+                (Member::Jsonrpc, _) if !is_versioned => {
+                    is_versioned = map.next_value::<Version>().map(|Version| true)?;
+                }
                 (Member::Id, _) if id.is_none() => id = Some(map.next_value::<RequestId>()?),
                 (Member::Method, None) => method = Some(map.next_value::<Named>()?.0),
-                (Member::Params, Some(method)) if request.is_none() => request = Some(map.next_value_seed(ParamsOf(method))?),
-                (Member::Jsonrpc | Member::Id | Member::Method | Member::Params, _) => return Err(A::Error::custom("twice, or too early")),
+                (Member::Params, Some(method)) if request.is_none() => {
+                    request = Some(map.next_value_seed(ParamsOf(method))?);
+                }
+                (Member::Jsonrpc | Member::Id | Member::Method | Member::Params, _) => {
+                    return Err(A::Error::custom("twice, or too early"));
+                }
             }
         }
         let method = method.ok_or_else(|| A::Error::missing_field("method"))?;
-        let request = request.map_or_else(|| Request::read(method, None::<&str>).map_err(A::Error::custom), Ok)?;
-        Ok(Incoming { reply_to: id.map(ReplyTo::Id), request: Ok((method, request)) })
+        let request = request.map_or_else(
+            || Request::read(method, None::<&str>).map_err(A::Error::custom),
+            Ok,
+        )?;
+        Ok(Incoming {
+            reply_to: id.map(ReplyTo::Id),
+            request: Ok((method, request)),
+        })
     }
 }
 
@@ -60,7 +72,13 @@ struct Version;
 
 impl<'de> Deserialize<'de> for Version {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        read_text(deserializer, format_args!("2.0"), |text| if text == "2.0" { Ok(Self) } else { Err("another version") })
+        read_text(deserializer, format_args!("2.0"), |text| {
+            if text == "2.0" {
+                Ok(Self)
+            } else {
+                Err("another version")
+            }
+        })
     }
 }
 
@@ -68,7 +86,9 @@ struct Named(Method);
 
 impl<'de> Deserialize<'de> for Named {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        read_text(deserializer, format_args!("a method"), |text| Method::from_name(text).map(Self).ok_or("an unknown method"))
+        read_text(deserializer, format_args!("a method"), |text| {
+            Method::from_name(text).map(Self).ok_or("an unknown method")
+        })
     }
 }
 
@@ -88,7 +108,9 @@ struct InPlace<D>(D);
 impl<'de, D: Deserializer<'de>> Params for InPlace<D> {
     fn read<T: DeserializeOwned>(self) -> Result<T, Error> {
         // Nobody reads it: the careful reader says what is wrong.
-        self.0.deserialize_map(Object(PhantomData)).map_err(|_| Error::new(ErrorType::InvalidParams, ""))
+        self.0
+            .deserialize_map(Object(PhantomData))
+            .map_err(|_| Error::new(ErrorType::InvalidParams, ""))
     }
 }
 

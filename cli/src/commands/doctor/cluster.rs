@@ -10,54 +10,104 @@ use crate::output::counted;
 
 /// Its place, what becomes of its channels if it is lost, and what the other nodes know of it.
 pub(super) fn cluster_checks(status: &Status) -> Vec<Check> {
-    let Some(cluster) = status.cluster.as_deref() else { return Vec::new() };
+    let Some(cluster) = status.cluster.as_deref() else {
+        return Vec::new();
+    };
     let how = match &cluster.problem {
-        Some(problem) => format!("{}, {}: {problem}", cluster_status::name_words(cluster), status.membership),
-        None => format!("{}, {}", cluster_status::name_words(cluster), status.membership),
+        Some(problem) => format!(
+            "{}, {}: {problem}",
+            cluster_status::name_words(cluster),
+            status.membership
+        ),
+        None => format!(
+            "{}, {}",
+            cluster_status::name_words(cluster),
+            status.membership
+        ),
     };
     let place = match (status.membership, &cluster.problem) {
         (Membership::Joined | Membership::Standalone, None) => Check::ok("cluster", how),
-        (Membership::Joined | Membership::Standalone, Some(_)) => {
-            Check::bad("cluster", how, "See soramoded's log: journalctl -u soramoded")
-        }
-        (Membership::Isolated | Membership::Fenced, _) => {
-            Check::bad("cluster", how, "The node joins automatically once this is solved: see the etcd lines below")
-        }
+        (Membership::Joined | Membership::Standalone, Some(_)) => Check::bad(
+            "cluster",
+            how,
+            "See soramoded's log: journalctl -u soramoded",
+        ),
+        (Membership::Isolated | Membership::Fenced, _) => Check::bad(
+            "cluster",
+            how,
+            "The node joins automatically once this is solved: see the etcd lines below",
+        ),
     };
     let ownership = cluster_status::right_words(status.membership, cluster);
     let ownership = match (status.membership, cluster.valid_for_ms) {
-        (Membership::Fenced, _) | (_, Some(0)) => Check::bad("ownership", ownership, "It begins when the node joins its cluster"),
-        (Membership::Joined | Membership::Isolated | Membership::Standalone, _) => Check::ok("ownership", ownership),
+        (Membership::Fenced, _) | (_, Some(0)) => Check::bad(
+            "ownership",
+            ownership,
+            "It begins when the node joins its cluster",
+        ),
+        (Membership::Joined | Membership::Isolated | Membership::Standalone, _) => {
+            Check::ok("ownership", ownership)
+        }
     };
     let takeover = match &cluster.no_takeover_reason {
-        Some(_) => {
-            Check::note("takeover", cluster_status::takeover_words(cluster), "To allow automatic takeover, set --on-fence and --dead-man")
-        }
+        Some(_) => Check::note(
+            "takeover",
+            cluster_status::takeover_words(cluster),
+            "To allow automatic takeover, set --on-fence and --dead-man",
+        ),
         None => Check::ok("takeover", cluster_status::takeover_words(cluster)),
     };
     let mut checks = vec![place, ownership, takeover];
     if status.membership == Membership::Joined && !cluster.published {
-        let how = "the other nodes do not know this node's mode: they may still redirect clients to it";
-        checks.push(Check::bad("published", how, "They are told as soon as etcd accepts writes: see the etcd lines below"));
+        let how =
+            "the other nodes do not know this node's mode: they may still redirect clients to it";
+        checks.push(Check::bad(
+            "published",
+            how,
+            "They are told as soon as etcd accepts writes: see the etcd lines below",
+        ));
     }
     if cluster.signaling_url.is_none() {
         let how = "--signaling-url is not set: redirects to this node carry its name but no URL";
-        checks.push(Check::note("redirects", how, "Set --signaling-url to the URL at which clients reach this node"));
+        checks.push(Check::note(
+            "redirects",
+            how,
+            "Set --signaling-url to the URL at which clients reach this node",
+        ));
     }
     if cluster.api_url.is_none() {
-        let how = "--api-url is not set: soramode --node and connect --follow cannot reach this node";
-        checks.push(Check::note("api", how, "Set --api-url to the URL at which the other nodes reach --api-listen"));
+        let how =
+            "--api-url is not set: soramode --node and connect --follow cannot reach this node";
+        checks.push(Check::note(
+            "api",
+            how,
+            "Set --api-url to the URL at which the other nodes reach --api-listen",
+        ));
     }
     checks
 }
 
 /// The nodes that are gone, and the channels that wait for an incarnation that is over.
-pub(super) fn node_checks(nodes: &ClusterNodes, status: &Status, command: impl Fn(&str) -> String) -> Vec<Check> {
-    let mut checks: Vec<Check> = nodes.nodes.iter().filter_map(|node| node_check(node, &command)).collect();
+pub(super) fn node_checks(
+    nodes: &ClusterNodes,
+    status: &Status,
+    command: impl Fn(&str) -> String,
+) -> Vec<Check> {
+    let mut checks: Vec<Check> = nodes
+        .nodes
+        .iter()
+        .filter_map(|node| node_check(node, &command))
+        .collect();
     match (&nodes.problem, cluster_status::stale_because(status)) {
         (_, Some(why)) => {
-            let how = format!("{why}: only the last known state of the other nodes is known, and orphaned channels are not counted");
-            checks.push(Check::note("nodes", how, "Solve the problem of the cluster or etcd line, or run doctor on another node"));
+            let how = format!(
+                "{why}: only the last known state of the other nodes is known, and orphaned channels are not counted"
+            );
+            checks.push(Check::note(
+                "nodes",
+                how,
+                "Solve the problem of the cluster or etcd line, or run doctor on another node",
+            ));
         }
         (Some(problem), None) => {
             let how = format!("orphaned channels cannot be counted: {problem}");
@@ -79,19 +129,37 @@ fn node_check(node: &ClusterNode, command: impl Fn(&str) -> String) -> Option<Ch
     let name = node.node_name.as_str();
     // This node has a membership of its own, also where it is not joined.
     let is_gone = !node.connected && node.membership.is_none();
-    let OrphanedChannels { total: channels, held_until_purge } = node.orphaned_channels.unwrap_or_default();
-    let rejected = format!("{} (clients are rejected with OWNER-LOST)", counted(channels, "orphaned channel"));
-    let purge = command(&format!("nodes purge {} --accept-risk={RISK_OF_PURGE}", command_line::word(name)));
+    let OrphanedChannels {
+        total: channels,
+        held_until_purge,
+    } = node.orphaned_channels.unwrap_or_default();
+    let rejected = format!(
+        "{} (clients are rejected with OWNER-LOST)",
+        counted(channels, "orphaned channel")
+    );
+    let purge = command(&format!(
+        "nodes purge {} --accept-risk={RISK_OF_PURGE}",
+        command_line::word(name)
+    ));
     let check = match (is_gone, channels, held_until_purge) {
         (false, 0, _) => return None,
         (true, 0, _) => {
-            let orphaned =
-                if node.orphaned_channels.is_some() { "without orphaned channels" } else { "its orphaned channels are not counted" };
-            Check::note("nodes", format!("{name} is gone, {orphaned}"), "It joins again when its soramoded is started")
+            let orphaned = if node.orphaned_channels.is_some() {
+                "without orphaned channels"
+            } else {
+                "its orphaned channels are not counted"
+            };
+            Check::note(
+                "nodes",
+                format!("{name} is gone, {orphaned}"),
+                "It joins again when its soramoded is started",
+            )
         }
         (true, _, 0) => {
             let explain = command("explain CHANNEL");
-            let advice = format!("Start it again, or wait until other nodes may take them over. Show when: {explain}");
+            let advice = format!(
+                "Start it again, or wait until other nodes may take them over. Show when: {explain}"
+            );
             Check::bad("nodes", format!("{name} is gone, with {rejected}"), advice)
         }
         (true, _, _) => {
@@ -100,7 +168,11 @@ fn node_check(node: &ClusterNode, command: impl Fn(&str) -> String) -> Option<Ch
         }
         (false, _, _) => {
             let how = format!("{name} has lost its state: its earlier run left {rejected}");
-            Check::bad("nodes", how, format!("Make sure that its SFU no longer serves them. Then run: {purge}"))
+            Check::bad(
+                "nodes",
+                how,
+                format!("Make sure that its SFU no longer serves them. Then run: {purge}"),
+            )
         }
     };
     Some(check)
@@ -113,11 +185,20 @@ mod tests {
     #[test]
     fn channels_that_were_not_counted_are_not_said_to_be_none() {
         let how = |orphaned: &str| {
-            let node = serde_json::from_str(&format!(r#"{{"node_name":"n2","connected":false{orphaned}}}"#)).unwrap();
+            let node = serde_json::from_str(&format!(
+                r#"{{"node_name":"n2","connected":false{orphaned}}}"#
+            ))
+            .unwrap();
             node_check(&node, str::to_owned).map(|check| check.how)
         };
-        assert_eq!(how("").as_deref(), Some("n2 is gone, its orphaned channels are not counted"));
+        assert_eq!(
+            how("").as_deref(),
+            Some("n2 is gone, its orphaned channels are not counted")
+        );
         let none = r#","orphaned_channels":{"total":0,"held_until_purge":0}"#;
-        assert_eq!(how(none).as_deref(), Some("n2 is gone, without orphaned channels"));
+        assert_eq!(
+            how(none).as_deref(),
+            Some("n2 is gone, without orphaned channels")
+        );
     }
 }

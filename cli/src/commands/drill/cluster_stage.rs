@@ -40,7 +40,9 @@ enum Lost {
 impl From<ClientError> for Lost {
     fn from(error: ClientError) -> Self {
         match error {
-            ClientError::Refused(error) => Self::Refused(format!("refused: {:?}", error.data.error_type)),
+            ClientError::Refused(error) => {
+                Self::Refused(format!("refused: {:?}", error.data.error_type))
+            }
             other @ (ClientError::Connect { .. }
             | ClientError::Io(_)
             | ClientError::Closed
@@ -63,7 +65,10 @@ impl ClusterStage {
         for socket in cluster.sockets() {
             nodes.push(Client::connect(&socket).await?);
         }
-        Ok(Self { nodes, etcd: cluster.etcd() })
+        Ok(Self {
+            nodes,
+            etcd: cluster.etcd(),
+        })
     }
 
     /// Asks, and says what came; or why nothing did.
@@ -80,12 +85,21 @@ impl ClusterStage {
             Ask::Init(at) => self.init(at).await,
             Ask::Join => self.joined().await,
             Ask::Nodes(at) => self.seen(at).await,
-            Ask::SetInitial(at) => Ok(self.node(at)?.call(&ChangeModeToAny { mode: Mode::Initial }).await?.mode.to_string()),
+            Ask::SetInitial(at) => Ok(self
+                .node(at)?
+                .call(&ChangeModeToAny {
+                    mode: Mode::Initial,
+                })
+                .await?
+                .mode
+                .to_string()),
             Ask::Connect(at, connection, channel) => {
                 let decision = self.connect(at, &ask_for(connection, channel)?).await?;
                 Ok(words(&decision))
             }
-            Ask::Follow(at, connection, channel) => self.follow(at, ask_for(connection, channel)?).await,
+            Ask::Follow(at, connection, channel) => {
+                self.follow(at, ask_for(connection, channel)?).await
+            }
             Ask::Set(at, mode) => self.set(at, mode).await,
             Ask::Leave(at, connections) => self.leave(at, connections).await,
             Ask::Sessions => self.sessions().await,
@@ -94,7 +108,9 @@ impl ClusterStage {
     }
 
     fn node(&mut self, at: At) -> Result<&mut Client, Lost> {
-        self.nodes.get_mut(at).ok_or_else(|| Lost::Gone("there is no such node".to_owned()))
+        self.nodes
+            .get_mut(at)
+            .ok_or_else(|| Lost::Gone("there is no such node".to_owned()))
     }
 
     /// Makes the cluster, once etcd answers.
@@ -102,7 +118,11 @@ impl ClusterStage {
         loop {
             match self.node(at)?.call(&InitCluster::default()).await {
                 Ok(made) => return Ok(format!("made, epoch {}", made.epoch)),
-                Err(ClientError::Refused(error)) if error.data.error_type == ErrorType::ClusterUnavailable => sleep(LOOK_PAUSE).await,
+                Err(ClientError::Refused(error))
+                    if error.data.error_type == ErrorType::ClusterUnavailable =>
+                {
+                    sleep(LOOK_PAUSE).await;
+                }
                 Err(error) => return Err(error.into()),
             }
         }
@@ -130,9 +150,22 @@ impl ClusterStage {
     async fn seen(&mut self, at: At) -> Result<String, Lost> {
         let until = Instant::now() + STEP_MAX / 2;
         loop {
-            let nodes = self.node(at)?.call(&ListClusterNodes { count_orphaned: false }).await?.nodes;
-            let names: Vec<&str> = nodes.iter().filter(|node| node.connected).map(|node| node.node_name.as_str()).collect();
-            let normal = nodes.iter().filter(|node| node.mode == Some(Mode::Normal)).count();
+            let nodes = self
+                .node(at)?
+                .call(&ListClusterNodes {
+                    count_orphaned: false,
+                })
+                .await?
+                .nodes;
+            let names: Vec<&str> = nodes
+                .iter()
+                .filter(|node| node.connected)
+                .map(|node| node.node_name.as_str())
+                .collect();
+            let normal = nodes
+                .iter()
+                .filter(|node| node.mode == Some(Mode::Normal))
+                .count();
             if normal == NAMES.len() || Instant::now() > until {
                 return Ok(names.join(", "));
             }
@@ -149,7 +182,10 @@ impl ClusterStage {
         while let Decision::Redirect { node_name, .. } = &decision
             && connect.hops < HOPS_MAX
         {
-            let next = NAMES.iter().position(|name| *name == node_name.as_str()).unwrap_or(usize::MAX);
+            let next = NAMES
+                .iter()
+                .position(|name| *name == node_name.as_str())
+                .unwrap_or(usize::MAX);
             connect.hops += 1;
             decision = self.connect(next, &connect).await?;
         }
@@ -158,15 +194,26 @@ impl ClusterStage {
     }
 
     async fn set(&mut self, at: At, mode: SettableMode) -> Result<String, Lost> {
-        let ModeChanged { previous_mode, published, .. } = self.node(at)?.call(&ChangeMode::to(mode)).await?;
-        let known = if published == Some(true) { "others know" } else { "others do not know" };
+        let ModeChanged {
+            previous_mode,
+            published,
+            ..
+        } = self.node(at)?.call(&ChangeMode::to(mode)).await?;
+        let known = if published == Some(true) {
+            "others know"
+        } else {
+            "others do not know"
+        };
         Ok(format!("was {previous_mode}, {known}"))
     }
 
     async fn leave(&mut self, at: At, connections: &[&str]) -> Result<String, Lost> {
         let node = self.node(at)?;
         for connection in connections {
-            node.call(&Disconnect { connection_id: ConnectionId::new(connection)? }).await?;
+            node.call(&Disconnect {
+                connection_id: ConnectionId::new(connection)?,
+            })
+            .await?;
         }
         wait(node, Wait::new(WaitFor::Drained)).await?;
         Ok("drained".to_owned())
@@ -185,7 +232,9 @@ impl ClusterStage {
             Power::Off => (Signal::SIGSTOP, Mode::Initial),
             Power::On => (Signal::SIGCONT, Mode::Normal),
         };
-        let etcd = self.etcd.ok_or_else(|| Lost::Gone("etcd has ended".to_owned()))?;
+        let etcd = self
+            .etcd
+            .ok_or_else(|| Lost::Gone("etcd has ended".to_owned()))?;
         kill(etcd, signal).map_err(|problem| Lost::Gone(format!("etcd has ended: {problem}")))?;
         self.all(mode).await
     }
@@ -194,7 +243,14 @@ impl ClusterStage {
 /// The node, once it is in this mode. An answer that etcd owed from before it stopped may make it normal for a moment alone.
 async fn once_in(node: &mut Client, mode: Mode) -> Result<Status, Lost> {
     loop {
-        wait(node, Wait { mode: Some(mode), ..Wait::new(WaitFor::Mode) }).await?;
+        wait(
+            node,
+            Wait {
+                mode: Some(mode),
+                ..Wait::new(WaitFor::Mode)
+            },
+        )
+        .await?;
         let status = node.call(&GetStatus {}).await?;
         if status.mode.mode == mode {
             return Ok(status);
@@ -203,7 +259,10 @@ async fn once_in(node: &mut Client, mode: Mode) -> Result<Status, Lost> {
 }
 
 async fn wait(node: &mut Client, wait: Wait) -> Result<(), Lost> {
-    let wait = Wait { timeout_seconds: Some(STEP_MAX.as_secs_f64()), ..wait };
+    let wait = Wait {
+        timeout_seconds: Some(STEP_MAX.as_secs_f64()),
+        ..wait
+    };
     match node.call(&wait).await?.outcome {
         Outcome::Reached => Ok(()),
         Outcome::Timeout => Err(Lost::Gone("the wait timed out".to_owned())),
@@ -212,7 +271,10 @@ async fn wait(node: &mut Client, wait: Wait) -> Result<(), Lost> {
 }
 
 fn ask_for(connection: &str, channel: &str) -> Result<Connect, Lost> {
-    Ok(Connect::new(ChannelId::new(channel)?, ConnectionId::new(connection)?))
+    Ok(Connect::new(
+        ChannelId::new(channel)?,
+        ConnectionId::new(connection)?,
+    ))
 }
 
 fn words(decision: &Decision) -> String {

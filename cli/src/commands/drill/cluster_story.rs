@@ -52,41 +52,101 @@ pub(super) static STORY: &[Part<Ask, &'static str>] = &[
         name: "join",
         heading: "Three nodes join",
         steps: &[
-            step(Init(0), "made, epoch 1", "an operator makes a cluster, once: no node takes an empty etcd"),
-            step(Join, ALL_NORMAL, "a node starts as initial, and is normal once it has joined"),
+            step(
+                Init(0),
+                "made, epoch 1",
+                "an operator makes a cluster, once: no node takes an empty etcd",
+            ),
+            step(
+                Join,
+                ALL_NORMAL,
+                "a node starts as initial, and is normal once it has joined",
+            ),
             step(Nodes(0), "n1, n2, n3", "each node sees the others"),
-            step(SetInitial(0), "refused: InvalidParams", "nobody can set initial: a node enters it by itself"),
+            step(
+                SetInitial(0),
+                "refused: InvalidParams",
+                "nobody can set initial: a node enters it by itself",
+            ),
         ],
     },
     Part {
         name: "redirect",
         heading: "The same channel is never processed on two nodes",
         steps: &[
-            step(Connect(0, "spam-1", "spam"), "offer, a new session", "the channel is nobody's, so the node that is asked claims it"),
-            step(Connect(1, "spam-2", "spam"), "redirect to n1", "it is n1's now, on every node"),
-            step(Follow(1, "spam-2", "spam"), "redirect; offer, the same session", "its client goes where it is sent"),
+            step(
+                Connect(0, "spam-1", "spam"),
+                "offer, a new session",
+                "the channel is nobody's, so the node that is asked claims it",
+            ),
+            step(
+                Connect(1, "spam-2", "spam"),
+                "redirect to n1",
+                "it is n1's now, on every node",
+            ),
+            step(
+                Follow(1, "spam-2", "spam"),
+                "redirect; offer, the same session",
+                "its client goes where it is sent",
+            ),
         ],
     },
     Part {
         name: "drain",
         heading: "A drain that refuses nobody",
         steps: &[
-            step(Set(0, BlockNewSession), "was normal, others know", "n1 closes to new sessions"),
-            step(Connect(0, "spam-3", "spam"), "offer, the same session", "into the channels that it has it lets people in"),
-            step(Follow(0, "egg-1", "egg"), "redirect; offer, a new session", "new channels go to the others: nobody is refused"),
-            step(Leave(0, &["spam-1", "spam-2", "spam-3"]), "drained", "its last session has ended: n1 could be upgraded now"),
-            step(Set(0, Normal), "was block_new_session, others know", "the maintenance is done"),
+            step(
+                Set(0, BlockNewSession),
+                "was normal, others know",
+                "n1 closes to new sessions",
+            ),
+            step(
+                Connect(0, "spam-3", "spam"),
+                "offer, the same session",
+                "into the channels that it has it lets people in",
+            ),
+            step(
+                Follow(0, "egg-1", "egg"),
+                "redirect; offer, a new session",
+                "new channels go to the others: nobody is refused",
+            ),
+            step(
+                Leave(0, &["spam-1", "spam-2", "spam-3"]),
+                "drained",
+                "its last session has ended: n1 could be upgraded now",
+            ),
+            step(
+                Set(0, Normal),
+                "was block_new_session, others know",
+                "the maintenance is done",
+            ),
         ],
     },
     Part {
         name: "isolation",
         heading: "etcd is away, and comes back",
         steps: &[
-            step(Etcd(Power::Off), "n1, n2, n3: isolated, initial", "a node without etcd for --isolated-after lets nobody in"),
-            step(Connect(0, "ham-1", "ham"), "reject INITIAL", "so no channel is taken twice"),
+            step(
+                Etcd(Power::Off),
+                "n1, n2, n3: isolated, initial",
+                "a node without etcd for --isolated-after lets nobody in",
+            ),
+            step(
+                Connect(0, "ham-1", "ham"),
+                "reject INITIAL",
+                "so no channel is taken twice",
+            ),
             step(Sessions, "1 session", "what is there lives on"),
-            step(Etcd(Power::On), ALL_NORMAL, "they are normal again by themselves"),
-            step(Follow(0, "egg-2", "egg"), "redirect; offer, the same session", "and each channel keeps its node"),
+            step(
+                Etcd(Power::On),
+                ALL_NORMAL,
+                "they are normal again by themselves",
+            ),
+            step(
+                Follow(0, "egg-2", "egg"),
+                "redirect; offer, the same session",
+                "and each channel keeps its node",
+            ),
         ],
     },
 ];
@@ -118,8 +178,15 @@ impl fmt::Display for Ask {
             Connect(at, connection, channel) | Follow(at, connection, channel) => {
                 write!(f, "{}: Connect {connection} to {channel}", name(*at))
             }
-            Set(at, mode) => write!(f, "{}: set {}", name(*at), soramode_protocol::mode::Mode::from(*mode)),
-            Leave(at, connections) => write!(f, "{}: Disconnect all {}", name(*at), connections.len()),
+            Set(at, mode) => write!(
+                f,
+                "{}: set {}",
+                name(*at),
+                soramode_protocol::mode::Mode::from(*mode)
+            ),
+            Leave(at, connections) => {
+                write!(f, "{}: Disconnect all {}", name(*at), connections.len())
+            }
             Sessions => f.write_str("each: soramode sessions"),
             Etcd(Power::Off) => f.write_str("etcd stops answering"),
             Etcd(Power::On) => f.write_str("etcd answers again"),

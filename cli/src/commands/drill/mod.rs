@@ -41,7 +41,14 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
         return view.finish(ended);
     }
     let what = "A rehearsal with a private soramoded; one that runs is not touched.";
-    let mut view = View::new(&mut context.output, Playbill { what, steps: script::steps_total(STORY), next: view::NEXT });
+    let mut view = View::new(
+        &mut context.output,
+        Playbill {
+            what,
+            steps: script::steps_total(STORY),
+            next: view::NEXT,
+        },
+    );
     let ended = rehearse(&mut view).await;
     view.finish(ended)
 }
@@ -60,8 +67,16 @@ async fn rehearse_cluster(view: &mut View<'_>) -> Result<(), Failure> {
 async fn play_cluster(cluster: &mut PrivateCluster, view: &mut View<'_>) -> Result<(), Failure> {
     view.begin(&escape(&cluster.program().to_string_lossy()))?;
     cluster.ready().await?;
-    let mut stage = ClusterStage::enter(cluster).await.map_err(|lost| cluster.gone(&lost.to_string()))?;
-    script::play(cluster_story::STORY, view, async |ask| stage.perform(ask).await, |why| cluster.gone(why)).await
+    let mut stage = ClusterStage::enter(cluster)
+        .await
+        .map_err(|lost| cluster.gone(&lost.to_string()))?;
+    script::play(
+        cluster_story::STORY,
+        view,
+        async |ask| stage.perform(ask).await,
+        |why| cluster.gone(why),
+    )
+    .await
 }
 
 /// Whatever comes in between, the daemon is stopped and its folder removed.
@@ -80,13 +95,19 @@ async fn play(daemon: &mut PrivateDaemon, view: &mut View<'_>) -> Result<(), Fai
     let daemon = daemon.node();
     view.begin(&escape(&daemon.program().to_string_lossy()))?;
     daemon.ready().await?;
-    let mut stage = Stage::enter(&daemon.socket()).await.map_err(|lost| gone(daemon, &lost.to_string()))?;
+    let mut stage = Stage::enter(&daemon.socket())
+        .await
+        .map_err(|lost| gone(daemon, &lost.to_string()))?;
     let perform = async |ask| stage.perform(ask).await.map(|said| said.to_string());
     script::play(STORY, view, perform, |why| gone(daemon, why)).await
 }
 
 /// It started, and then did not answer: what it said last may tell why.
 fn gone(daemon: &PrivateNode, why: &str) -> Failure {
-    let message = format!("the rehearsal cannot go on: {why}. The last lines of its soramoded's log:");
-    Failure { details: daemon.last_words(), ..Failure::new(Exit::Failed, message) }
+    let message =
+        format!("the rehearsal cannot go on: {why}. The last lines of its soramoded's log:");
+    Failure {
+        details: daemon.last_words(),
+        ..Failure::new(Exit::Failed, message)
+    }
 }

@@ -31,7 +31,13 @@ const STOP_MAX: Duration = Duration::from_secs(2);
 const FOLDER_FALLBACK: &str = "/tmp";
 
 /// What a service manager, or whoever set up the daemon that runs, left in the environment for it.
-const NOT_ITS_OWN: [&str; 5] = ["LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID", "NOTIFY_SOCKET", "RUNTIME_DIRECTORY"];
+const NOT_ITS_OWN: [&str; 5] = [
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+    "LISTEN_PID",
+    "NOTIFY_SOCKET",
+    "RUNTIME_DIRECTORY",
+];
 
 /// How each of soramode's own variables begins.
 const OWN_VARIABLES: &str = "SORAMODE";
@@ -62,14 +68,29 @@ pub(super) struct PrivateNode {
 impl PrivateDaemon {
     /// Starts it. What it does then is heard by [`ready`](Self::ready).
     pub(super) fn start() -> Result<Self, Failure> {
-        let program = beside_us().map_err(|problem| failed(format!("cannot tell where this program is: {problem}")))?;
+        let program = beside_us()
+            .map_err(|problem| failed(format!("cannot tell where this program is: {problem}")))?;
         let folder = short_folder().map_err(|problem| {
-            failed(format!("cannot make a folder for the rehearsal in $TMPDIR or {FOLDER_FALLBACK}: {problem}"))
-                .with_hint("Set TMPDIR to one that can be written")
+            failed(format!(
+                "cannot make a folder for the rehearsal in $TMPDIR or {FOLDER_FALLBACK}: {problem}"
+            ))
+            .with_hint("Set TMPDIR to one that can be written")
         })?;
-        let node = PrivateNode::start(program, folder.path(), &["--node-name".to_owned(), "drill".to_owned()])?;
-        let guard = guard(&node.child.id().into_iter().collect::<Vec<_>>(), folder.path()).ok();
-        Ok(Self { node, folder, guard })
+        let node = PrivateNode::start(
+            program,
+            folder.path(),
+            &["--node-name".to_owned(), "drill".to_owned()],
+        )?;
+        let guard = guard(
+            &node.child.id().into_iter().collect::<Vec<_>>(),
+            folder.path(),
+        )
+        .ok();
+        Ok(Self {
+            node,
+            folder,
+            guard,
+        })
     }
 
     /// It, as it runs.
@@ -86,14 +107,35 @@ impl PrivateDaemon {
 
 impl PrivateNode {
     /// Starts it, with these words beside those that make it private.
-    pub(super) fn start(program: PathBuf, folder: &Path, words: &[String]) -> Result<Self, Failure> {
-        let in_folder = |problem: io::Error| failed(format!("cannot use the rehearsal's folder {}: {problem}", folder.display()));
+    pub(super) fn start(
+        program: PathBuf,
+        folder: &Path,
+        words: &[String],
+    ) -> Result<Self, Failure> {
+        let in_folder = |problem: io::Error| {
+            failed(format!(
+                "cannot use the rehearsal's folder {}: {problem}",
+                folder.display()
+            ))
+        };
         let readiness = UnixDatagram::bind(readiness_in(folder)).map_err(in_folder)?;
         let log = File::create(log_in(folder)).map_err(in_folder)?;
         let mut command = command(&program, log);
-        command.arg("--socket").arg(socket_in(folder)).arg("--ephemeral").args(words).env("NOTIFY_SOCKET", readiness_in(folder));
-        let child = command.spawn().map_err(|problem| cannot_start(&program, &problem))?;
-        Ok(Self { program, folder: folder.to_owned(), child, readiness })
+        command
+            .arg("--socket")
+            .arg(socket_in(folder))
+            .arg("--ephemeral")
+            .args(words)
+            .env("NOTIFY_SOCKET", readiness_in(folder));
+        let child = command
+            .spawn()
+            .map_err(|problem| cannot_start(&program, &problem))?;
+        Ok(Self {
+            program,
+            folder: folder.to_owned(),
+            child,
+            readiness,
+        })
     }
 
     /// What runs.
@@ -122,15 +164,25 @@ impl PrivateNode {
         let why = match said.await {
             Ok(None) => return Ok(()),
             Ok(Some(status)) => {
-                format!("ended with {} before it listened", status.map_or_else(|problem| problem.to_string(), |status| status.to_string()))
+                format!(
+                    "ended with {} before it listened",
+                    status.map_or_else(|problem| problem.to_string(), |status| status.to_string())
+                )
             }
             Err(_) => format!("does not listen after {} s", START_MAX.as_secs()),
         };
         let program = escape(&self.program.to_string_lossy()).into_owned();
         let details = self.last_words();
-        let said = if details.is_empty() { "It said nothing" } else { "It said" };
+        let said = if details.is_empty() {
+            "It said nothing"
+        } else {
+            "It said"
+        };
         let hint = format!("Check that it is of the same version: {program} --version");
-        Err(Failure { details, ..failed(format!("{program} {why}. {said}")).with_hint(hint) })
+        Err(Failure {
+            details,
+            ..failed(format!("{program} {why}. {said}")).with_hint(hint)
+        })
     }
 
     /// The end of its log.
@@ -149,18 +201,29 @@ pub(super) fn last_lines(log: &Path) -> Vec<String> {
     let log = fs::read(log).unwrap_or_default();
     let log = String::from_utf8_lossy(&log);
     let lines: Vec<_> = log.lines().map(|line| escape(line).into_owned()).collect();
-    lines.get(lines.len().saturating_sub(LOG_LINES_MAX)..).unwrap_or_default().to_vec()
+    lines
+        .get(lines.len().saturating_sub(LOG_LINES_MAX)..)
+        .unwrap_or_default()
+        .to_vec()
 }
 
 /// Lets the guard go home and removes the folder, however the stopping went.
-pub(super) async fn clear_away(guard: Option<Child>, folder: TempDir, stopped: Result<(), Failure>) -> Result<(), Failure> {
+pub(super) async fn clear_away(
+    guard: Option<Child>,
+    folder: TempDir,
+    stopped: Result<(), Failure>,
+) -> Result<(), Failure> {
     if let Some(guard) = guard {
         dismiss(guard).await;
     }
     let path = folder.path().display().to_string();
     let removed = folder.close();
     stopped?;
-    removed.map_err(|problem| failed(format!("cannot remove the rehearsal's folder {path}: {problem}. Remove it by hand")))
+    removed.map_err(|problem| {
+        failed(format!(
+            "cannot remove the rehearsal's folder {path}: {problem}. Remove it by hand"
+        ))
+    })
 }
 
 pub(super) fn failed(message: String) -> Failure {
@@ -175,23 +238,34 @@ pub(super) fn beside_us() -> io::Result<PathBuf> {
 fn cannot_start(program: &Path, problem: &io::Error) -> Failure {
     let shown = escape(&program.to_string_lossy()).into_owned();
     if program.exists() {
-        return failed(format!("cannot start {shown}: {problem}. Make sure that this user may run it"));
+        return failed(format!(
+            "cannot start {shown}: {problem}. Make sure that this user may run it"
+        ));
     }
-    failed(format!("there is no {shown}, and the drill starts no other soramoded. Put the one of the same version beside soramode"))
+    failed(format!(
+        "there is no {shown}, and the drill starts no other soramoded. Put the one of the same version beside soramode"
+    ))
 }
 
 /// A folder for this user alone, with a path short enough for a socket in it.
 pub(super) fn short_folder() -> io::Result<TempDir> {
     let folder = make_folder(&std::env::temp_dir());
     match folder {
-        Ok(folder) if socket_in(folder.path()).as_os_str().as_bytes().len() <= SOCKET_PATH_BYTES_MAX => Ok(folder),
+        Ok(folder)
+            if socket_in(folder.path()).as_os_str().as_bytes().len() <= SOCKET_PATH_BYTES_MAX =>
+        {
+            Ok(folder)
+        }
         Ok(_) | Err(_) => make_folder(Path::new(FOLDER_FALLBACK)),
     }
 }
 
 fn make_folder(parent: &Path) -> io::Result<TempDir> {
     let parent = std::path::absolute(parent)?;
-    tempfile::Builder::new().prefix("soramode-drill-").permissions(Permissions::from_mode(0o700)).tempdir_in(parent)
+    tempfile::Builder::new()
+        .prefix("soramode-drill-")
+        .permissions(Permissions::from_mode(0o700))
+        .tempdir_in(parent)
 }
 
 fn socket_in(folder: &Path) -> PathBuf {
@@ -217,7 +291,12 @@ pub(super) fn command(program: &Path, log: File) -> Command {
     for name in NOT_ITS_OWN {
         command.env_remove(name);
     }
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).process_group(0).kill_on_drop(true);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .process_group(0)
+        .kill_on_drop(true);
     command
 }
 
@@ -225,9 +304,14 @@ pub(super) fn command(program: &Path, log: File) -> Command {
 async fn is_ready(readiness: &UnixDatagram) {
     let mut message = [0; 1_024];
     loop {
-        let Ok(length) = readiness.recv(&mut message).await else { return pending().await };
+        let Ok(length) = readiness.recv(&mut message).await else {
+            return pending().await;
+        };
         let said = message.get(..length).unwrap_or_default();
-        if said.split(|byte| *byte == b'\n').any(|line| line == b"READY=1") {
+        if said
+            .split(|byte| *byte == b'\n')
+            .any(|line| line == b"READY=1")
+        {
             return;
         }
     }
@@ -236,8 +320,17 @@ async fn is_ready(readiness: &UnixDatagram) {
 /// Watches over these processes and this folder.
 pub(super) fn guard(pids: &[u32], folder: &Path) -> io::Result<Child> {
     let mut command = Command::new("sh");
-    command.args(["-c", GUARD, "sh"]).arg(folder).args(pids.iter().map(u32::to_string)).current_dir("/");
-    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0).spawn()
+    command
+        .args(["-c", GUARD, "sh"])
+        .arg(folder)
+        .args(pids.iter().map(u32::to_string))
+        .current_dir("/");
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .spawn()
 }
 
 /// Lets the guard go home: everything is in order.
@@ -259,11 +352,19 @@ pub(super) async fn stop_child(name: &str, child: &mut Child) -> Result<(), Fail
     }
     match timeout(STOP_MAX, child.wait()).await {
         Ok(Ok(_)) => Ok(()),
-        Ok(Err(problem)) => Err(failed(format!("cannot tell whether the rehearsal's {name} has stopped: {problem}"))),
+        Ok(Err(problem)) => Err(failed(format!(
+            "cannot tell whether the rehearsal's {name} has stopped: {problem}"
+        ))),
         Err(_) => {
             let killed = child.kill().await;
-            let how = killed.map_or_else(|problem| format!("could not be killed: {problem}"), |()| "was killed".to_owned());
-            Err(failed(format!("the rehearsal's {name} did not stop within {} s of SIGTERM and {how}", STOP_MAX.as_secs())))
+            let how = killed.map_or_else(
+                |problem| format!("could not be killed: {problem}"),
+                |()| "was killed".to_owned(),
+            );
+            Err(failed(format!(
+                "the rehearsal's {name} did not stop within {} s of SIGTERM and {how}",
+                STOP_MAX.as_secs()
+            )))
         }
     }
 }

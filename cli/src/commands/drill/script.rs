@@ -23,7 +23,11 @@ pub(super) struct Step<A, E> {
 }
 
 pub(super) const fn step<A, E>(ask: A, expected: E, because: &'static str) -> Step<A, E> {
-    Step { ask, expected, because }
+    Step {
+        ask,
+        expected,
+        because,
+    }
 }
 
 /// How many steps there are.
@@ -55,6 +59,11 @@ pub(super) async fn play<A: Copy + Display, E: Display>(
 impl<A: Display, E: Display> Step<A, E> {
     /// The same in words.
     fn words(&self, part: &Part<A, E>) -> Words {
-        Words { part: part.name, asked: self.ask.to_string(), expected: self.expected.to_string(), because: self.because }
+        Words {
+            part: part.name,
+            asked: self.ask.to_string(),
+            expected: self.expected.to_string(),
+            because: self.because,
+        }
     }
 }

@@ -68,7 +68,11 @@ impl Stage {
             Ok(Ok(said)) => Ok(said),
             Ok(Err(ClientError::Refused(error))) => Ok(Said::Refused(error.data.error_type)),
             Ok(Err(lost)) => Err(lost.to_string()),
-            Err(_) => Err(format!("no {} within {} s", ask.answer(), ANSWER_MAX.as_secs())),
+            Err(_) => Err(format!(
+                "no {} within {} s",
+                ask.answer(),
+                ANSWER_MAX.as_secs()
+            )),
         }
     }
 
@@ -77,11 +81,15 @@ impl Stage {
             Ask::Get => Ok(Said::Is(self.operator.call(&GetMode {}).await?.mode)),
             Ask::Set(mode) => self.set(mode).await,
             Ask::WaitDrained => {
-                let wait = Wait { timeout_seconds: Some(0.0), ..Wait::new(WaitFor::Drained) };
+                let wait = Wait {
+                    timeout_seconds: Some(0.0),
+                    ..Wait::new(WaitFor::Drained)
+                };
                 Ok(said_by_wait(&self.operator.call(&wait).await?))
             }
             Ask::Connect(connection, channel) => {
-                let connect: Connect = from_value(json!({ "channel_id": channel, "connection_id": connection }))?;
+                let connect: Connect =
+                    from_value(json!({ "channel_id": channel, "connection_id": connection }))?;
                 Ok(said_by_decision(&self.signalling.call(&connect).await?))
             }
             Ask::Drain => self.drain().await,
@@ -95,9 +103,18 @@ impl Stage {
         let changed = self.operator.call(&ChangeModeToAny { mode }).await?;
         self.generation = changed.generation;
         Ok(match changed {
-            ModeChanged { mode: now, .. } if now != mode => Said::Other(format!("the mode is {now}")),
-            ModeChanged { changed: true, previous_mode: from, connections, .. } => Said::Changed { from, connections },
-            ModeChanged { generation, .. } if generation != before => Said::Other(format!("another generation, {generation}")),
+            ModeChanged { mode: now, .. } if now != mode => {
+                Said::Other(format!("the mode is {now}"))
+            }
+            ModeChanged {
+                changed: true,
+                previous_mode: from,
+                connections,
+                ..
+            } => Said::Changed { from, connections },
+            ModeChanged { generation, .. } if generation != before => {
+                Said::Other(format!("another generation, {generation}"))
+            }
             ModeChanged { .. } => Said::Unchanged,
         })
     }
@@ -105,7 +122,10 @@ impl Stage {
     async fn drain(&mut self) -> Result<Said, ClientError> {
         let subscribe: Subscribe = from_value(json!({ "types": ["session.*"] }))?;
         self.follower.call(&subscribe).await?;
-        let closed = self.operator.call(&ChangeMode::to(SettableMode::BlockNewSession)).await?;
+        let closed = self
+            .operator
+            .call(&ChangeMode::to(SettableMode::BlockNewSession))
+            .await?;
         let wait = Wait {
             generation: Some(closed.generation),
             timeout_seconds: Some(DRAIN_SECONDS_MAX),
@@ -126,7 +146,9 @@ impl Stage {
 
     /// What the wait says once it has heard of all that was done.
     async fn watch(&mut self) -> Result<Said, ClientError> {
-        let Some(wait) = self.wait else { return Ok(Said::Other("nobody waits any more".to_owned())) };
+        let Some(wait) = self.wait else {
+            return Ok(Said::Other("nobody waits any more".to_owned()));
+        };
         let now = self.signalling.call(&GetStatus {}).await?;
         loop {
             match self.watcher.receive().await? {
@@ -135,9 +157,14 @@ impl Stage {
                     return Ok(said_by_wait(&read_answer::<Wait>(answer)?));
                 }
                 Message::Notification(Notification::Progress(progress))
-                    if now.sessions > 0 && (progress.sessions, progress.connections) == (now.sessions, now.connections) =>
+                    if now.sessions > 0
+                        && (progress.sessions, progress.connections)
+                            == (now.sessions, now.connections) =>
                 {
-                    return Ok(Said::Left { sessions: progress.sessions, connections: progress.connections });
+                    return Ok(Said::Left {
+                        sessions: progress.sessions,
+                        connections: progress.connections,
+                    });
                 }
                 Message::Answer(..) | Message::Notification(_) => {}
             }
@@ -147,7 +174,10 @@ impl Stage {
     async fn follow(&mut self) -> Result<Said, ClientError> {
         let mut ended = 0;
         loop {
-            let Message::Notification(Notification::Event(event)) = self.follower.receive().await? else { continue };
+            let Message::Notification(Notification::Event(event)) = self.follower.receive().await?
+            else {
+                continue;
+            };
             if event.kind == EventKind::SessionVanished {
                 return Ok(Said::Vanished { ended });
             }

@@ -68,43 +68,140 @@ pub(super) static STORY: &[Part<Ask, Said>] = &[
         heading: "block_new_connection: no new connection is admitted",
         steps: &[
             step(Get, Is(Normal), "a node without a cluster starts as normal"),
-            step(Connect("ham-1", "ham"), Offer(Session::New), "normal admits every client"),
-            step(Set(BlockNewConnection), Changed { from: Normal, connections: 1 }, "connected clients stay"),
-            step(Connect("ham-2", "ham"), Reject(RejectReason::BlockNewConnection), "every new connection fails"),
-            step(Set(Normal), Changed { from: BlockNewConnection, connections: 1 }, "the operator opens the node again"),
-            step(Connect("ham-2", "ham"), Offer(Session::Same), "now the same client is admitted"),
+            step(
+                Connect("ham-1", "ham"),
+                Offer(Session::New),
+                "normal admits every client",
+            ),
+            step(
+                Set(BlockNewConnection),
+                Changed {
+                    from: Normal,
+                    connections: 1,
+                },
+                "connected clients stay",
+            ),
+            step(
+                Connect("ham-2", "ham"),
+                Reject(RejectReason::BlockNewConnection),
+                "every new connection fails",
+            ),
+            step(
+                Set(Normal),
+                Changed {
+                    from: BlockNewConnection,
+                    connections: 1,
+                },
+                "the operator opens the node again",
+            ),
+            step(
+                Connect("ham-2", "ham"),
+                Offer(Session::Same),
+                "now the same client is admitted",
+            ),
         ],
     },
     Part {
         name: "block_new_session",
         heading: "block_new_session: only clients of existing sessions are admitted",
         steps: &[
-            step(Connect("spam-1", "spam"), Offer(Session::New), "normal admits every client"),
-            step(Set(BlockNewSession), Changed { from: Normal, connections: 3 }, "connected clients stay"),
-            step(Connect("egg-2", "egg"), Reject(RejectReason::BlockNewSession), "egg has no session, and no new one begins"),
-            step(Connect("spam-3", "spam"), Offer(Session::Same), "spam has a session, so others may still join it"),
+            step(
+                Connect("spam-1", "spam"),
+                Offer(Session::New),
+                "normal admits every client",
+            ),
+            step(
+                Set(BlockNewSession),
+                Changed {
+                    from: Normal,
+                    connections: 3,
+                },
+                "connected clients stay",
+            ),
+            step(
+                Connect("egg-2", "egg"),
+                Reject(RejectReason::BlockNewSession),
+                "egg has no session, and no new one begins",
+            ),
+            step(
+                Connect("spam-3", "spam"),
+                Offer(Session::Same),
+                "spam has a session, so others may still join it",
+            ),
         ],
     },
     Part {
         name: "slips",
         heading: "Mistakes that do no harm",
         steps: &[
-            step(Set(BlockNewSession), Unchanged, "a set that is repeated succeeds and changes nothing"),
-            step(Set(Initial), Refused(ErrorType::InvalidParams), "initial cannot be set: a node of a cluster enters it by itself"),
-            step(Set(Normal), Changed { from: BlockNewSession, connections: 4 }, "open again, and all connections are still there"),
-            step(WaitDrained, Refused(ErrorType::ConditionImpossible), "an open node never drains, so the wait ends at once"),
+            step(
+                Set(BlockNewSession),
+                Unchanged,
+                "a set that is repeated succeeds and changes nothing",
+            ),
+            step(
+                Set(Initial),
+                Refused(ErrorType::InvalidParams),
+                "initial cannot be set: a node of a cluster enters it by itself",
+            ),
+            step(
+                Set(Normal),
+                Changed {
+                    from: BlockNewSession,
+                    connections: 4,
+                },
+                "open again, and all connections are still there",
+            ),
+            step(
+                WaitDrained,
+                Refused(ErrorType::ConditionImpossible),
+                "an open node never drains, so the wait ends at once",
+            ),
         ],
     },
     Part {
         name: "drain",
         heading: "A drain: close, wait until the last session has ended, open again",
         steps: &[
-            step(Drain, Left { sessions: 2, connections: 4 }, "the node closes to new sessions, and the wait shows what is left"),
-            step(Leave(&["ham-1", "ham-2"]), Left { sessions: 1, connections: 2 }, "ham ends with its last connection; the wait goes on"),
-            step(Leave(&["spam-1", "spam-3"]), Drained, "no session is left: the wait is over"),
-            step(Tail, Vanished { ended: 2 }, "session.vanished is sent when the last session has ended"),
-            step(Set(Normal), Changed { from: BlockNewSession, connections: 0 }, "the maintenance is done"),
-            step(Connect("egg-2", "egg"), Offer(Session::New), "the rejected client is admitted"),
+            step(
+                Drain,
+                Left {
+                    sessions: 2,
+                    connections: 4,
+                },
+                "the node closes to new sessions, and the wait shows what is left",
+            ),
+            step(
+                Leave(&["ham-1", "ham-2"]),
+                Left {
+                    sessions: 1,
+                    connections: 2,
+                },
+                "ham ends with its last connection; the wait goes on",
+            ),
+            step(
+                Leave(&["spam-1", "spam-3"]),
+                Drained,
+                "no session is left: the wait is over",
+            ),
+            step(
+                Tail,
+                Vanished { ended: 2 },
+                "session.vanished is sent when the last session has ended",
+            ),
+            step(
+                Set(Normal),
+                Changed {
+                    from: BlockNewSession,
+                    connections: 0,
+                },
+                "the maintenance is done",
+            ),
+            step(
+                Connect("egg-2", "egg"),
+                Offer(Session::New),
+                "the rejected client is admitted",
+            ),
         ],
     },
 ];
@@ -138,16 +235,30 @@ impl fmt::Display for Said {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Is(mode) => write!(f, "{mode}"),
-            Changed { from, connections: 0 } => write!(f, "was {from}; no connections"),
-            Changed { from, connections: 1 } => write!(f, "was {from}; 1 stays"),
+            Changed {
+                from,
+                connections: 0,
+            } => write!(f, "was {from}; no connections"),
+            Changed {
+                from,
+                connections: 1,
+            } => write!(f, "was {from}; 1 stays"),
             Changed { from, connections } => write!(f, "was {from}; {connections} stay"),
             Unchanged => f.write_str("nothing changed"),
             Offer(Session::New) => f.write_str("offer, a new session"),
             Offer(Session::Same) => f.write_str("offer, the same session"),
             Reject(reason) => write!(f, "reject {reason}"),
             Refused(error_type) => write!(f, "refused: {error_type:?}"),
-            Left { sessions, connections } => {
-                write!(f, "{}, {} left", counted(*sessions, "session"), counted(*connections, "connection"))
+            Left {
+                sessions,
+                connections,
+            } => {
+                write!(
+                    f,
+                    "{}, {} left",
+                    counted(*sessions, "session"),
+                    counted(*connections, "connection")
+                )
             }
             Drained => f.write_str("drained"),
             Vanished { ended } => write!(f, "{ended} session.destroyed, session.vanished"),

@@ -71,7 +71,12 @@ pub(super) struct View<'a> {
 
 impl<'a> View<'a> {
     pub(super) fn new(output: &'a mut Output, playbill: Playbill) -> Self {
-        Self { output, playbill, began: Instant::now(), told: Vec::new() }
+        Self {
+            output,
+            playbill,
+            began: Instant::now(),
+            told: Vec::new(),
+        }
     }
 
     /// What is about to be done, and with what.
@@ -85,17 +90,42 @@ impl<'a> View<'a> {
     }
 
     /// One step: what came, or why nothing did.
-    pub(super) fn step(&mut self, words: Words, said: Result<String, String>) -> Result<(), Failure> {
-        let Words { part, asked, expected, because } = words;
+    pub(super) fn step(
+        &mut self,
+        words: Words,
+        said: Result<String, String>,
+    ) -> Result<(), Failure> {
+        let Words {
+            part,
+            asked,
+            expected,
+            because,
+        } = words;
         let held = said.as_ref() == Ok(&expected);
-        let told = Told { step: self.told.len() + 1, part, asked, held, said: said.unwrap_or_else(|nothing| nothing), expected, because };
+        let told = Told {
+            step: self.told.len() + 1,
+            part,
+            asked,
+            held,
+            said: said.unwrap_or_else(|nothing| nothing),
+            expected,
+            because,
+        };
         match self.output.format() {
             Format::Table if told.held && self.output.is_quiet() => {}
             Format::Table => self.output.text(&lines(&told, self.output).join("\n"))?,
             Format::Plain => {
                 let verdict = if told.held { "ok" } else { "failed" };
                 let number = told.step.to_string();
-                self.output.record(&[&number, verdict, told.part, &told.asked, &told.said, &told.expected, told.because])?;
+                self.output.record(&[
+                    &number,
+                    verdict,
+                    told.part,
+                    &told.asked,
+                    &told.said,
+                    &told.expected,
+                    told.because,
+                ])?;
             }
             Format::Jsonl => self.output.json(&told)?,
             Format::Json => {}
@@ -110,7 +140,9 @@ impl<'a> View<'a> {
         let (took, total) = (self.began.elapsed(), self.playbill.steps);
         let steps_held = self.told.iter().filter(|told| told.held).count();
         let ended = match ended {
-            Ok(()) if steps_held < total => Err(Failure::new(Exit::Failed, self.not_held(steps_held))),
+            Ok(()) if steps_held < total => {
+                Err(Failure::new(Exit::Failed, self.not_held(steps_held)))
+            }
             Ok(()) => Ok(Exit::Done),
             Err(failure) => Err(failure),
         };
@@ -124,12 +156,17 @@ impl<'a> View<'a> {
                     steps_held,
                     steps_total: total,
                     took_seconds: took.as_secs_f64(),
-                    exit_code: ended.as_ref().map_or_else(|failure| failure.exit, |exit| *exit).code(),
+                    exit_code: ended
+                        .as_ref()
+                        .map_or_else(|failure| failure.exit, |exit| *exit)
+                        .code(),
                     error: ended.as_ref().err().map(|failure| failure.message.as_str()),
                     steps: &self.told,
                 };
                 // A failure that is known already weighs more than one to write it.
-                self.output.json(&whole).or_else(|problem| ended.as_ref().map_or(Ok(()), |_| Err(problem)))?;
+                self.output
+                    .json(&whole)
+                    .or_else(|problem| ended.as_ref().map_or(Ok(()), |_| Err(problem)))?;
             }
             Format::Table | Format::Plain | Format::Jsonl => {}
         }
@@ -143,10 +180,15 @@ impl<'a> View<'a> {
 
     fn all_held(&mut self, took: Duration) -> Result<(), Failure> {
         let total = self.playbill.steps;
-        let all = self.output.painted(Paint::Good, &format!("All {total} steps passed"));
+        let all = self
+            .output
+            .painted(Paint::Good, &format!("All {total} steps passed"));
         self.talk(&[
             String::new(),
-            format!("{all}, in {:.1} s. Nothing is left behind.", took.as_secs_f64()),
+            format!(
+                "{all}, in {:.1} s. Nothing is left behind.",
+                took.as_secs_f64()
+            ),
             String::new(),
             self.playbill.next.to_owned(),
         ])
@@ -155,7 +197,11 @@ impl<'a> View<'a> {
     fn not_held(&self, steps_held: usize) -> String {
         let total = self.playbill.steps;
         let not_asked = total - self.told.len();
-        let rest = if not_asked == 0 { String::new() } else { format!(", {not_asked} not asked") };
+        let rest = if not_asked == 0 {
+            String::new()
+        } else {
+            format!(", {not_asked} not asked")
+        };
         format!(
             "not all held: {steps_held} of {total}{rest}. Do not rely on this soramoded: compare soramode --version and soramoded --version"
         )
@@ -172,11 +218,20 @@ impl<'a> View<'a> {
 
 /// A step for people, each line short enough for a terminal of 80 columns.
 fn lines(told: &Told, output: &Output) -> Vec<String> {
-    let Told { step, asked, said, because, .. } = told;
+    let Told {
+        step,
+        asked,
+        said,
+        because,
+        ..
+    } = told;
     let because = output.painted(Paint::Aside, because);
     if told.held {
         let ok = output.painted(Paint::Good, "ok");
-        return vec![format!("{step:>2}  {ok}  {asked:<33}  {said}"), format!("        {because}")];
+        return vec![
+            format!("{step:>2}  {ok}  {asked:<33}  {said}"),
+            format!("        {because}"),
+        ];
     }
     let verdict = output.painted(Paint::Bad, "NOT AS EXPECTED");
     vec![

@@ -41,7 +41,10 @@ pub(crate) enum Scale {
 /// Draws the panels, and what the curves are called.
 pub(crate) fn draw(file: &Path, panels: &[Panel], names: &[&str], scale: Scale) {
     let rows = (panels.len() + usize::from(names.len() > 1)).div_ceil(COLUMNS);
-    let size = (PANEL.0 * u32::try_from(COLUMNS).unwrap(), PANEL.1 * u32::try_from(rows).unwrap());
+    let size = (
+        PANEL.0 * u32::try_from(COLUMNS).unwrap(),
+        PANEL.1 * u32::try_from(rows).unwrap(),
+    );
     let mut text = String::new();
     {
         let root = SVGBackend::with_string(&mut text, size).into_drawing_area();
@@ -58,10 +61,21 @@ pub(crate) fn draw(file: &Path, panels: &[Panel], names: &[&str], scale: Scale) 
 }
 
 fn draw_panel(area: &Area<'_>, panel: &Panel, scale: Scale) {
-    let curves: Vec<Vec<(f64, f64)>> =
-        panel.curves.iter().map(|curve| curve.iter().map(|(x, y)| (scale.place(*x), scale.place(*y))).collect()).collect();
+    let curves: Vec<Vec<(f64, f64)>> = panel
+        .curves
+        .iter()
+        .map(|curve| {
+            curve
+                .iter()
+                .map(|(x, y)| (scale.place(*x), scale.place(*y)))
+                .collect()
+        })
+        .collect();
     let points = || curves.iter().flatten();
-    let (across, up) = (scale.range(points().map(|point| point.0)), scale.span(points().map(|point| point.1)));
+    let (across, up) = (
+        scale.range(points().map(|point| point.0)),
+        scale.span(points().map(|point| point.1)),
+    );
     let mut chart = ChartBuilder::on(area)
         .caption(&panel.title, FONT.into_font().color(&INK))
         .margin(12)
@@ -71,26 +85,56 @@ fn draw_panel(area: &Area<'_>, panel: &Panel, scale: Scale) {
         .unwrap();
     configure_mesh(&mut chart, scale);
     for (curve, colour) in curves.iter().zip(COLOURS) {
-        chart.draw_series(LineSeries::new(curve.iter().copied(), colour.stroke_width(2))).unwrap();
+        chart
+            .draw_series(LineSeries::new(
+                curve.iter().copied(),
+                colour.stroke_width(2),
+            ))
+            .unwrap();
         if scale == Scale::Tens {
-            chart.draw_series(curve.iter().map(|point| Circle::new(*point, 3, colour.filled()))).unwrap();
+            chart
+                .draw_series(
+                    curve
+                        .iter()
+                        .map(|point| Circle::new(*point, 3, colour.filled())),
+                )
+                .unwrap();
         }
     }
 }
 
-fn configure_mesh(chart: &mut ChartContext<'_, SVGBackend<'_>, Cartesian2d<RangedCoordf64, RangedCoordf64>>, scale: Scale) {
+fn configure_mesh(
+    chart: &mut ChartContext<'_, SVGBackend<'_>, Cartesian2d<RangedCoordf64, RangedCoordf64>>,
+    scale: Scale,
+) {
     let label = |value: &f64| scale.label(*value);
     let mut mesh = chart.configure_mesh();
-    mesh.light_line_style(TRANSPARENT).bold_line_style(INK.mix(0.3)).axis_style(INK.mix(0.6));
+    mesh.light_line_style(TRANSPARENT)
+        .bold_line_style(INK.mix(0.3))
+        .axis_style(INK.mix(0.6));
     mesh.label_style((FONT.0, FONT.1 - 2).into_font().color(&INK));
-    mesh.x_labels(4).y_labels(5).x_label_formatter(&label).y_label_formatter(&label).draw().unwrap();
+    mesh.x_labels(4)
+        .y_labels(5)
+        .x_label_formatter(&label)
+        .y_label_formatter(&label)
+        .draw()
+        .unwrap();
 }
 
 fn draw_legend(area: &Area<'_>, names: &[&str]) {
     for ((name, colour), line) in names.iter().zip(COLOURS).zip(0..) {
         let top = 80 + 28 * line;
-        area.draw(&PathElement::new([(60, top), (90, top)], colour.stroke_width(3))).unwrap();
-        area.draw(&Text::new((*name).to_owned(), (100, top - 7), FONT.into_font().color(&INK))).unwrap();
+        area.draw(&PathElement::new(
+            [(60, top), (90, top)],
+            colour.stroke_width(3),
+        ))
+        .unwrap();
+        area.draw(&Text::new(
+            (*name).to_owned(),
+            (100, top - 7),
+            FONT.into_font().color(&INK),
+        ))
+        .unwrap();
     }
 }
 
@@ -103,7 +147,9 @@ impl Scale {
     }
 
     fn range(self, values: impl Iterator<Item = f64>) -> std::ops::Range<f64> {
-        let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));
+        let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
+            (low.min(value), high.max(value))
+        });
         match self {
             Self::Even => 0.0..high.max(f64::MIN_POSITIVE),
             Self::Tens => low..high,

@@ -52,14 +52,25 @@ impl Crowd {
         let mut times: Vec<f64> = runtime().block_on(async {
             let mut clients = JoinSet::new();
             for client in 0..self.clients {
-                clients.spawn(ask_until(path.to_owned(), tongue.turns(client, self.depth), (tongue.clone(), began + self.time)));
+                clients.spawn(ask_until(
+                    path.to_owned(),
+                    tongue.turns(client, self.depth),
+                    (tongue.clone(), began + self.time),
+                ));
             }
             // An error is an answer that takes too long.
-            tokio::time::timeout(self.time + ANSWER_MAX, clients.join_all()).await.unwrap().concat()
+            tokio::time::timeout(self.time + ANSWER_MAX, clients.join_all())
+                .await
+                .unwrap()
+                .concat()
         });
         let elapsed = began.elapsed();
         times.sort_by(f64::total_cmp);
-        Seen { rate: count(times.len() * self.depth) / elapsed.as_secs_f64(), p50: percentile(&times, 50), p99: percentile(&times, 99) }
+        Seen {
+            rate: count(times.len() * self.depth) / elapsed.as_secs_f64(),
+            p50: percentile(&times, 50),
+            p99: percentile(&times, 99),
+        }
     }
 }
 
@@ -82,7 +93,11 @@ async fn ask_until(path: PathBuf, turns: [Turn; 2], (tongue, end): (Tongue, Inst
     times
 }
 
-async fn ask(stream: &mut UnixStream, buffer: &mut [u8], (message, answers, end): (&[u8], usize, u8)) {
+async fn ask(
+    stream: &mut UnixStream,
+    buffer: &mut [u8],
+    (message, answers, end): (&[u8], usize, u8),
+) {
     stream.write_all(message).await.unwrap();
     let mut got = 0;
     while got < answers {
@@ -105,7 +120,12 @@ impl Client {
     pub(crate) fn to(path: &Path, tongue: &Tongue) -> Self {
         let stream = connect(path, tongue).unwrap();
         stream.set_read_timeout(Some(ANSWER_MAX)).unwrap();
-        let mut client = Self { stream, buffer: vec![0; 256 * 1024], filled: 0, end: tongue.end };
+        let mut client = Self {
+            stream,
+            buffer: vec![0; 256 * 1024],
+            filled: 0,
+            end: tongue.end,
+        };
         if !tongue.greeting.is_empty() {
             client.ask(tongue.greeting, 1);
         }
@@ -133,7 +153,12 @@ impl Client {
     /// Asks once; what is answered must have this in it.
     pub(crate) fn text(&mut self, message: &[u8], part: &str) -> &str {
         self.ask(message, 1);
-        assert!(self.said().contains(part), "{}: {}", String::from_utf8_lossy(message), self.said());
+        assert!(
+            self.said().contains(part),
+            "{}: {}",
+            String::from_utf8_lossy(message),
+            self.said()
+        );
         self.said()
     }
 
@@ -151,7 +176,11 @@ impl Client {
             .collect();
         let rate = count(times.len()) / times.iter().sum::<f64>() * 1e6;
         times.sort_by(f64::total_cmp);
-        Seen { rate, p50: percentile(&times, 50), p99: percentile(&times, 99) }
+        Seen {
+            rate,
+            p50: percentile(&times, 50),
+            p99: percentile(&times, 99),
+        }
     }
 
     /// Lets connections in one after the other; the longest answer, in milliseconds.
@@ -185,14 +214,22 @@ pub(crate) fn connect(path: &Path, tongue: &Tongue) -> io::Result<StdStream> {
     if !tongue.packets {
         return StdStream::connect(path);
     }
-    let socket = net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    let socket = net::socket_with(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
     net::connect(&socket, &SocketAddrUnix::new(path)?)?;
     Ok(socket.into())
 }
 
 /// The channel and the connection of this number, as long as Sora's are.
 pub(crate) fn names(number: usize) -> (String, String) {
-    (format!("CHANNELID{:017}", number / CONNECTIONS_A_CHANNEL), format!("CONNECTION{number:016}"))
+    (
+        format!("CHANNELID{:017}", number / CONNECTIONS_A_CHANNEL),
+        format!("CONNECTION{number:016}"),
+    )
 }
 
 pub(crate) fn micros(time: Duration) -> f64 {

@@ -35,18 +35,34 @@ pub(crate) enum Aof {
 /// As its unit starts it.
 pub(crate) fn soramoded(flags: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_soramoded"));
-    command.args(["--log-level", "warn"]).args(flags).env("MALLOC_MMAP_THRESHOLD_", "65536");
+    command
+        .args(["--log-level", "warn"])
+        .args(flags)
+        .env("MALLOC_MMAP_THRESHOLD_", "65536");
     command
 }
 
 /// soramoded without a memory.
 pub(crate) fn volatile(path: PathBuf, flags: &[&str]) -> Server {
-    Server::start(soramoded(&["--ephemeral"]).args(flags).arg("--socket").arg(&path), path)
+    Server::start(
+        soramoded(&["--ephemeral"])
+            .args(flags)
+            .arg("--socket")
+            .arg(&path),
+        path,
+    )
 }
 
 /// soramoded with its journal in this folder.
 pub(crate) fn durable(path: PathBuf, state: &Path, flags: &[&str]) -> Server {
-    Server::start(soramoded(flags).arg("--state-dir").arg(state).arg("--socket").arg(&path), path)
+    Server::start(
+        soramoded(flags)
+            .arg("--state-dir")
+            .arg(state)
+            .arg("--socket")
+            .arg(&path),
+        path,
+    )
 }
 
 /// Answers with as many bytes as soramoded does.
@@ -55,7 +71,13 @@ pub(crate) fn echo(path: PathBuf, like: &Server) -> Server {
     let [come, go] = Tongue::soramode().turns(0, 1);
     let bytes = client.ask(&come.message, 1);
     client.ask(&go.message, 1);
-    Server::start(Command::new(std::env::current_exe().unwrap()).arg("play-echo").arg(&path).arg(bytes.to_string()), path)
+    Server::start(
+        Command::new(std::env::current_exe().unwrap())
+            .arg("play-echo")
+            .arg(&path)
+            .arg(bytes.to_string()),
+        path,
+    )
 }
 
 /// Redis with its socket in `folder`, and its files as well.
@@ -64,14 +86,29 @@ pub(crate) fn redis(folder: &Path, aof: Aof) -> (Server, Tongue) {
     let path = folder.join("redis.sock");
     std::fs::remove_file(&path).unwrap_or_default();
     let mut command = Command::new("redis-server");
-    command.args(["--port", "0", "--save", "", "--daemonize", "no", "--unixsocket"]).arg(&path).arg("--dir").arg(folder);
+    command
+        .args([
+            "--port",
+            "0",
+            "--save",
+            "",
+            "--daemonize",
+            "no",
+            "--unixsocket",
+        ])
+        .arg(&path)
+        .arg("--dir")
+        .arg(folder);
     match aof {
         Aof::None => command.args(["--appendonly", "no"]),
         Aof::Always => command.args(["--appendonly", "yes", "--appendfsync", "always"]),
         Aof::Everysec => command.args(["--appendonly", "yes", "--appendfsync", "everysec"]),
     };
     let server = Server::start(&mut command, path);
-    let tongue = Tongue::redis(script(&server, REDIS_CONNECT), script(&server, REDIS_DISCONNECT));
+    let tongue = Tongue::redis(
+        script(&server, REDIS_CONNECT),
+        script(&server, REDIS_DISCONNECT),
+    );
     Client::to(&server.path, &tongue).text(resp(&["SET", "mode", "normal"]).as_bytes(), "OK");
     (server, tongue)
 }
@@ -92,8 +129,14 @@ fn script(server: &Server, text: &str) -> String {
 pub(crate) fn cargo(flags: &[&str]) {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap());
-    command.args(["build", "--release", "--locked", "--quiet"]).args(flags);
-    assert!(command.stdin(Stdio::null()).status().unwrap().success(), "cargo build --release {} fails", flags.join(" "));
+    command
+        .args(["build", "--release", "--locked", "--quiet"])
+        .args(flags);
+    assert!(
+        command.stdin(Stdio::null()).status().unwrap().success(),
+        "cargo build --release {} fails",
+        flags.join(" ")
+    );
 }
 
 /// `HAProxy` with one thread and one server whose state can be set.
@@ -106,7 +149,10 @@ pub(crate) fn haproxy(folder: &Path) -> Server {
         path.display()
     );
     std::fs::write(&config, text).unwrap();
-    Server::start(Command::new("haproxy").arg("-db").arg("-f").arg(&config), path)
+    Server::start(
+        Command::new("haproxy").arg("-db").arg("-f").arg(&config),
+        path,
+    )
 }
 
 /// Janus without plugins, asked through packets on its admin socket. It does not start without a socket for its other API.
@@ -116,7 +162,8 @@ pub(crate) fn janus(folder: &Path) -> Server {
     std::fs::create_dir_all(&nothing).unwrap();
     let path = folder.join("admin.sock");
     let (nothing, at) = (nothing.display(), folder.display());
-    let others = ["http", "websockets", "mqtt", "rabbitmq", "nanomsg"].map(|transport| format!("libjanus_{transport}.so"));
+    let others = ["http", "websockets", "mqtt", "rabbitmq", "nanomsg"]
+        .map(|transport| format!("libjanus_{transport}.so"));
     let general = format!(
         "general: {{
            configs_folder = \"{at}\"; plugins_folder = \"{nothing}\"; events_folder = \"{nothing}\"; loggers_folder = \"{nothing}\";
@@ -133,5 +180,7 @@ pub(crate) fn janus(folder: &Path) -> Server {
     std::fs::write(folder.join("janus.jcfg"), general).unwrap();
     std::fs::write(folder.join("janus.transport.pfunix.jcfg"), sockets).unwrap();
     let mut command = Command::new("janus");
-    Server::start_when(command.arg("-F").arg(&folder), path, |path| load::connect(path, &Tongue::janus()).is_ok())
+    Server::start_when(command.arg("-F").arg(&folder), path, |path| {
+        load::connect(path, &Tongue::janus()).is_ok()
+    })
 }

@@ -50,9 +50,16 @@ pub(crate) struct Rounds(Vec<(f64, f64)>);
 
 impl Rounds {
     /// Both are measured in each round, first the one and then the other by turns.
-    pub(crate) fn beside(effort: Effort<'_>, bound: Bound, mut ours: impl FnMut() -> f64, mut theirs: impl FnMut() -> f64) -> Self {
+    pub(crate) fn beside(
+        effort: Effort<'_>,
+        bound: Bound,
+        mut ours: impl FnMut() -> f64,
+        mut theirs: impl FnMut() -> f64,
+    ) -> Self {
         let mut rounds = Self::default();
-        while rounds.0.len() < effort.rounds || (rounds.is_near(bound) && rounds.0.len() < effort.more_rounds) {
+        while rounds.0.len() < effort.rounds
+            || (rounds.is_near(bound) && rounds.0.len() < effort.more_rounds)
+        {
             let pair = if rounds.0.len().is_multiple_of(2) {
                 let our = ours();
                 (our, theirs())
@@ -68,7 +75,9 @@ impl Rounds {
     /// Whether a little more or less would turn the verdict.
     fn is_near(&self, bound: Bound) -> bool {
         match bound {
-            Bound::AtLeast(limit) | Bound::AtMost(limit) => (self.ratio() / limit - 1.0).abs() <= NEAR,
+            Bound::AtLeast(limit) | Bound::AtMost(limit) => {
+                (self.ratio() / limit - 1.0).abs() <= NEAR
+            }
             Bound::Within(_) | Bound::Shown => false,
         }
     }
@@ -96,7 +105,10 @@ impl Rounds {
 
     /// The smallest and the largest of them.
     pub(crate) fn spread(&self) -> (f64, f64) {
-        self.ratios().fold((f64::INFINITY, 0.0), |(low, high), ratio| (low.min(ratio), high.max(ratio)))
+        self.ratios()
+            .fold((f64::INFINITY, 0.0), |(low, high), ratio| {
+                (low.min(ratio), high.max(ratio))
+            })
     }
 
     fn ratios(&self) -> impl Iterator<Item = f64> {
@@ -112,7 +124,10 @@ pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
 
 /// The value below which so many hundredths of them are.
 pub(crate) fn percentile(sorted: &[f64], hundredths: usize) -> f64 {
-    sorted.get(sorted.len() * hundredths / 100).copied().unwrap_or(f64::NAN)
+    sorted
+        .get(sorted.len() * hundredths / 100)
+        .copied()
+        .unwrap_or(f64::NAN)
 }
 
 impl Row {
@@ -132,7 +147,13 @@ impl Row {
     /// The row's cells, as they are printed.
     pub(crate) fn cells(&self) -> [String; 7] {
         let (low, high) = self.rounds.spread();
-        let beside = |cell: String| if self.has_yardstick() { cell } else { "-".to_owned() };
+        let beside = |cell: String| {
+            if self.has_yardstick() {
+                cell
+            } else {
+                "-".to_owned()
+            }
+        };
         let bound = match self.bound {
             Bound::AtLeast(ratio) => format!(">= {ratio}"),
             Bound::AtMost(ratio) => format!("<= {ratio}"),
@@ -147,7 +168,11 @@ impl Row {
         [
             format!("{} {}", self.bar, self.what),
             self.unit.show(self.rounds.ours()),
-            beside(format!("{} {}", self.yardstick, self.unit.show(self.rounds.theirs()))),
+            beside(format!(
+                "{} {}",
+                self.yardstick,
+                self.unit.show(self.rounds.theirs())
+            )),
             beside(format!("{:.2}", self.rounds.ratio())),
             beside(format!("{low:.2}-{high:.2}")),
             bound,

@@ -25,14 +25,31 @@ impl Server {
     }
 
     /// The same where something else says that it is there.
-    pub(crate) fn start_when(command: &mut Command, path: PathBuf, is_there: impl Fn(&Path) -> bool) -> Self {
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        let child = child.unwrap_or_else(|error| panic!("{}: {error}", command.get_program().display()));
+    pub(crate) fn start_when(
+        command: &mut Command,
+        path: PathBuf,
+        is_there: impl Fn(&Path) -> bool,
+    ) -> Self {
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        let child =
+            child.unwrap_or_else(|error| panic!("{}: {error}", command.get_program().display()));
         let mut server = Self { child, path };
         let deadline = Instant::now() + START_MAX;
         while !is_there(&server.path) {
-            assert!(server.child.try_wait().unwrap().is_none(), "{} ended", command.get_program().display());
-            assert!(Instant::now() < deadline, "{} does not start", command.get_program().display());
+            assert!(
+                server.child.try_wait().unwrap().is_none(),
+                "{} ended",
+                command.get_program().display()
+            );
+            assert!(
+                Instant::now() < deadline,
+                "{} does not start",
+                command.get_program().display()
+            );
             std::thread::yield_now();
         }
         server
@@ -50,7 +67,9 @@ impl Server {
 
     /// The same for a server that listens at an address.
     pub(crate) fn start_at(command: &mut Command, address: SocketAddr) -> Self {
-        Self::start_when(command, PathBuf::new(), |_| TcpStream::connect(address).is_ok())
+        Self::start_when(command, PathBuf::new(), |_| {
+            TcpStream::connect(address).is_ok()
+        })
     }
 
     /// On this core alone.
@@ -64,20 +83,30 @@ impl Server {
 
     /// How often one of its threads went to sleep and was woken.
     pub(crate) fn wakeups(&self) -> f64 {
-        self.tasks().map(|task| number(&task.join("status"), "voluntary_ctxt_switches:")).sum()
+        self.tasks()
+            .map(|task| number(&task.join("status"), "voluntary_ctxt_switches:"))
+            .sum()
     }
 
     /// Time on a core, in milliseconds.
     pub(crate) fn cpu_ms(&self) -> f64 {
-        self.tasks().map(|task| number(&task.join("schedstat"), "")).sum::<f64>() / NANOS_A_MILLI
+        self.tasks()
+            .map(|task| number(&task.join("schedstat"), ""))
+            .sum::<f64>()
+            / NANOS_A_MILLI
     }
 
     fn tasks(&self) -> impl Iterator<Item = PathBuf> {
-        fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap().map(|task| task.unwrap().path())
+        fs::read_dir(format!("/proc/{}/task", self.child.id()))
+            .unwrap()
+            .map(|task| task.unwrap().path())
     }
 
     fn status(&self, field: &str) -> f64 {
-        number(&PathBuf::from(format!("/proc/{}/status", self.child.id())), field)
+        number(
+            &PathBuf::from(format!("/proc/{}/status", self.child.id())),
+            field,
+        )
     }
 }
 
@@ -91,7 +120,10 @@ impl Drop for Server {
 /// The first number after this word.
 fn number(file: &Path, field: &str) -> f64 {
     let text = fs::read_to_string(file).unwrap();
-    let rest = text.lines().find_map(|line| line.strip_prefix(field)).unwrap();
+    let rest = text
+        .lines()
+        .find_map(|line| line.strip_prefix(field))
+        .unwrap();
     rest.split_whitespace().next().unwrap().parse().unwrap()
 }
 
@@ -114,6 +146,12 @@ fn pin(process: u32, core: Core) {
         Core::Second => "1",
         Core::Any => "0,1",
     };
-    let pinned = Command::new("taskset").args(["-a", "-p", "-c", core, &process.to_string()]).stdout(Stdio::null()).status();
-    assert!(pinned.is_ok_and(|status| status.success()), "taskset (util-linux) is needed, and two cores");
+    let pinned = Command::new("taskset")
+        .args(["-a", "-p", "-c", core, &process.to_string()])
+        .stdout(Stdio::null())
+        .status();
+    assert!(
+        pinned.is_ok_and(|status| status.success()),
+        "taskset (util-linux) is needed, and two cores"
+    );
 }

@@ -40,36 +40,75 @@ pub(crate) struct Turn {
 
 impl Tongue {
     pub(crate) const fn soramode() -> Self {
-        Self { greeting: b"", end: b'\n', packets: false, words: Words::Soramode }
+        Self {
+            greeting: b"",
+            end: b'\n',
+            packets: false,
+            words: Words::Soramode,
+        }
     }
 
     pub(crate) const fn modes() -> Self {
-        Self { greeting: b"", end: b'\n', packets: false, words: Words::Modes }
+        Self {
+            greeting: b"",
+            end: b'\n',
+            packets: false,
+            words: Words::Modes,
+        }
     }
 
     pub(crate) const fn redis(connect: String, disconnect: String) -> Self {
-        Self { greeting: b"", end: b'\n', packets: false, words: Words::Redis { connect, disconnect } }
+        Self {
+            greeting: b"",
+            end: b'\n',
+            packets: false,
+            words: Words::Redis {
+                connect,
+                disconnect,
+            },
+        }
     }
 
     /// The mode as a word that is set.
     pub(crate) const fn redis_modes() -> Self {
-        Self { greeting: b"", end: b'\n', packets: false, words: Words::RedisModes }
+        Self {
+            greeting: b"",
+            end: b'\n',
+            packets: false,
+            words: Words::RedisModes,
+        }
     }
 
     pub(crate) const fn haproxy() -> Self {
-        Self { greeting: b"prompt\n", end: b'>', packets: false, words: Words::HaProxy }
+        Self {
+            greeting: b"prompt\n",
+            end: b'>',
+            packets: false,
+            words: Words::HaProxy,
+        }
     }
 
     pub(crate) const fn janus() -> Self {
-        Self { greeting: b"", end: b'}', packets: true, words: Words::Janus }
+        Self {
+            greeting: b"",
+            end: b'}',
+            packets: true,
+            words: Words::Janus,
+        }
     }
 
     /// The two messages that a client sends by turns, each with this many requests: who comes in one goes in the other.
     pub(crate) fn turns(&self, client: usize, depth: usize) -> [Turn; 2] {
         let channel = format!("channel-{client}");
         let connection = |number: usize| format!("CONNECTION{client:08}X{number:07}");
-        let all = |one: &dyn Fn(usize) -> String| Turn { message: (0..depth).map(one).collect::<String>().into_bytes(), requests: depth };
-        [all(&|number| self.come(&channel, &connection(number))), all(&|number| self.go(&connection(number)))]
+        let all = |one: &dyn Fn(usize) -> String| Turn {
+            message: (0..depth).map(one).collect::<String>().into_bytes(),
+            requests: depth,
+        };
+        [
+            all(&|number| self.come(&channel, &connection(number))),
+            all(&|number| self.go(&connection(number))),
+        ]
     }
 
     pub(crate) fn come(&self, channel: &str, connection: &str) -> String {
@@ -88,7 +127,9 @@ impl Tongue {
     pub(crate) fn go(&self, connection: &str) -> String {
         match &self.words {
             Words::Soramode => {
-                format!("{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"Disconnect\",\"params\":{{\"connection_id\":\"{connection}\"}}}}\n")
+                format!(
+                    "{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"Disconnect\",\"params\":{{\"connection_id\":\"{connection}\"}}}}\n"
+                )
             }
             Words::Redis { disconnect, .. } => resp(&["EVALSHA", disconnect, "0", connection]),
             Words::Modes => change_mode("normal"),
@@ -100,16 +141,24 @@ impl Tongue {
 }
 
 fn change_mode(mode: &str) -> String {
-    format!("{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ChangeMode\",\"params\":{{\"mode\":\"{mode}\"}}}}\n")
+    format!(
+        "{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ChangeMode\",\"params\":{{\"mode\":\"{mode}\"}}}}\n"
+    )
 }
 
 /// To Janus' admin API.
 fn accept_new_sessions(accept: &str) -> String {
-    format!("{{\"janus\":\"accept_new_sessions\",\"transaction\":\"1\",\"admin_secret\":\"{JANUS_SECRET}\",\"accept\":{accept}}}")
+    format!(
+        "{{\"janus\":\"accept_new_sessions\",\"transaction\":\"1\",\"admin_secret\":\"{JANUS_SECRET}\",\"accept\":{accept}}}"
+    )
 }
 
 /// A command as Redis reads it.
 pub(crate) fn resp(words: &[&str]) -> String {
-    let words = words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len()));
-    std::iter::once(format!("*{}\r\n", words.len())).chain(words).collect()
+    let words = words
+        .iter()
+        .map(|word| format!("${}\r\n{word}\r\n", word.len()));
+    std::iter::once(format!("*{}\r\n", words.len()))
+        .chain(words)
+        .collect()
 }

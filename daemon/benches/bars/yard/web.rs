@@ -29,7 +29,9 @@ pub(crate) async fn serve(address: SocketAddr, bytes: usize) {
         stream.set_nodelay(true).unwrap();
         let body = body.clone();
         let answer = service_fn(move |_: Request<hyper::body::Incoming>| {
-            let answer = Response::builder().header(CONTENT_TYPE, "application/json").body(Full::new(body.clone()));
+            let answer = Response::builder()
+                .header(CONTENT_TYPE, "application/json")
+                .body(Full::new(body.clone()));
             std::future::ready(Ok::<_, Infallible>(answer.unwrap()))
         });
         clients.spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), answer));
@@ -57,22 +59,40 @@ impl Door {
         let mut stream = BufReader::new(stream);
         let mut head = String::new();
         while !head.ends_with("\r\n\r\n") {
-            assert!(stream.read_line(&mut head).unwrap() > 0, "the server closed: {head}");
+            assert!(
+                stream.read_line(&mut head).unwrap() > 0,
+                "the server closed: {head}"
+            );
         }
         assert!(head.starts_with("HTTP/1.1 200"), "{head}");
-        let length = head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ").map(str::to_owned));
+        let length = head.lines().find_map(|line| {
+            line.to_ascii_lowercase()
+                .strip_prefix("content-length: ")
+                .map(str::to_owned)
+        });
         let body = length.unwrap().parse().unwrap();
         stream.read_exact(&mut vec![0; body]).unwrap();
-        Self { address, request, answer: head.len() + body, body }
+        Self {
+            address,
+            request,
+            answer: head.len() + body,
+            body,
+        }
     }
 
     /// Requests a second, over so many connections, each with one in flight.
     pub(crate) fn rate(&self, clients: usize, time: Duration) -> f64 {
         let began = Instant::now();
         let asked: usize = runtime().block_on(async {
-            let clients: JoinSet<usize> = (0..clients).map(|_| self.clone().ask_until(began + time)).collect();
+            let clients: JoinSet<usize> = (0..clients)
+                .map(|_| self.clone().ask_until(began + time))
+                .collect();
             // An error is an answer that takes too long.
-            tokio::time::timeout(time + ANSWER_MAX, clients.join_all()).await.unwrap().into_iter().sum()
+            tokio::time::timeout(time + ANSWER_MAX, clients.join_all())
+                .await
+                .unwrap()
+                .into_iter()
+                .sum()
         });
         count(asked) / began.elapsed().as_secs_f64()
     }

@@ -95,7 +95,9 @@ pub fn judge(reply: Reply, me: Me<'_>, gone: &mut Gone, now: Duration) -> Outcom
     let mine = me.right.incarnation();
     match found.claim {
         _ if found.member != Some(mine) => Outcome::NotMember,
-        Some(claim) if claim.incarnation == mine || me.over.contains(&claim.incarnation) => Outcome::Renew(claim),
+        Some(claim) if claim.incarnation == mine || me.over.contains(&claim.incarnation) => {
+            Outcome::Renew(claim)
+        }
         Some(claim) => judge_owner(claim, gone, now),
         None if found.mode != Some(Mode::Normal) => Outcome::NotNormal,
         None => Outcome::Again,
@@ -127,7 +129,11 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
-    const TERMS: Terms = Terms { isolated_after: s(6), fence_after: FenceAfter::After(s(30)), fence_budget: s(5) };
+    const TERMS: Terms = Terms {
+        isolated_after: s(6),
+        fence_after: FenceAfter::After(s(30)),
+        fence_budget: s(5),
+    };
 
     struct World {
         right: Right,
@@ -139,17 +145,30 @@ mod tests {
     impl World {
         fn new() -> Self {
             let right = Right::begin(Incarnation(10), TERMS, s(100));
-            Self { right, mode: Mode::Normal, over: BTreeSet::new(), gone: Gone::default() }
+            Self {
+                right,
+                mode: Mode::Normal,
+                over: BTreeSet::new(),
+                gone: Gone::default(),
+            }
         }
 
         fn judge(&mut self, reply: Reply, now: u64) -> Outcome {
-            let me = Me { right: &self.right, mode: self.mode, over: &self.over };
+            let me = Me {
+                right: &self.right,
+                mode: self.mode,
+                over: &self.over,
+            };
             judge(reply, me, &mut self.gone, s(now))
         }
 
         fn sees(&mut self, revision: u64, present: &[u64]) {
             let present = present.iter().map(|it| Incarnation(*it)).collect();
-            self.gone.saw(Roll { revision, present, received: s(100) });
+            self.gone.saw(Roll {
+                revision,
+                present,
+                received: s(100),
+            });
         }
     }
 
@@ -164,31 +183,58 @@ mod tests {
     }
 
     fn held(claim: &Claim) -> Reply {
-        Reply::Refused(Found { claim: Some(claim.clone()), member: Some(Incarnation(10)), mode: Some(Mode::Normal) })
+        Reply::Refused(Found {
+            claim: Some(claim.clone()),
+            member: Some(Incarnation(10)),
+            mode: Some(Mode::Normal),
+        })
     }
 
     #[test]
     fn what_was_won_is_used_within_the_right_and_the_mode_alone() {
         let mut world = World::new();
-        assert_eq!(world.judge(Reply::Won(Token(20)), 105), Outcome::Mine(Token(20)));
-        assert_eq!(world.judge(Reply::Won(Token(20)), 106), Outcome::GiveBack(Token(20)));
-        for mode in [Mode::BlockNewSession, Mode::BlockNewConnection, Mode::Initial] {
+        assert_eq!(
+            world.judge(Reply::Won(Token(20)), 105),
+            Outcome::Mine(Token(20))
+        );
+        assert_eq!(
+            world.judge(Reply::Won(Token(20)), 106),
+            Outcome::GiveBack(Token(20))
+        );
+        for mode in [
+            Mode::BlockNewSession,
+            Mode::BlockNewConnection,
+            Mode::Initial,
+        ] {
             world.mode = mode;
-            assert_eq!(world.judge(Reply::Won(Token(20)), 105), Outcome::GiveBack(Token(20)), "{mode}");
+            assert_eq!(
+                world.judge(Reply::Won(Token(20)), 105),
+                Outcome::GiveBack(Token(20)),
+                "{mode}"
+            );
         }
     }
 
     #[test]
     fn its_own_claim_that_it_does_not_know_of_is_written_anew() {
-        assert_eq!(World::new().judge(held(&claim("n1", 10, 20)), 101), Outcome::Renew(claim("n1", 10, 20)));
+        assert_eq!(
+            World::new().judge(held(&claim("n1", 10, 20)), 101),
+            Outcome::Renew(claim("n1", 10, 20))
+        );
     }
 
     #[test]
     fn an_owner_that_is_there_is_redirected_to() {
         let mut world = World::new();
-        assert_eq!(world.judge(held(&claim("n2", 11, 20)), 101), Outcome::ReadMembers);
+        assert_eq!(
+            world.judge(held(&claim("n2", 11, 20)), 101),
+            Outcome::ReadMembers
+        );
         world.sees(21, &[10, 11]);
-        assert_eq!(world.judge(held(&claim("n2", 11, 20)), 101), Outcome::Owned(NodeName::new("n2").unwrap()));
+        assert_eq!(
+            world.judge(held(&claim("n2", 11, 20)), 101),
+            Outcome::Owned(NodeName::new("n2").unwrap())
+        );
     }
 
     #[test]
@@ -196,9 +242,18 @@ mod tests {
         let mut world = World::new();
         world.sees(21, &[10]);
         let wait = Duration::from_millis(35_650);
-        assert_eq!(world.judge(held(&claim("n2", 9, 20)), 100), Outcome::OwnerLost(Some(wait)));
-        assert_eq!(world.judge(held(&claim("n2", 9, 20)), 136), Outcome::TakeOver(claim("n2", 9, 20)));
-        let sticky = Claim { fence_after: FenceAfter::Never, ..claim("n2", 9, 20) };
+        assert_eq!(
+            world.judge(held(&claim("n2", 9, 20)), 100),
+            Outcome::OwnerLost(Some(wait))
+        );
+        assert_eq!(
+            world.judge(held(&claim("n2", 9, 20)), 136),
+            Outcome::TakeOver(claim("n2", 9, 20))
+        );
+        let sticky = Claim {
+            fence_after: FenceAfter::Never,
+            ..claim("n2", 9, 20)
+        };
         assert_eq!(world.judge(held(&sticky), 136), Outcome::OwnerLost(None));
     }
 
@@ -207,7 +262,13 @@ mod tests {
         let mut world = World::new();
         world.sees(21, &[10]);
         let earlier = claim("n1", 9, 20);
-        assert!(matches!(world.judge(held(&earlier), 101), Outcome::OwnerLost(Some(_))), "nobody knows of its sessions");
+        assert!(
+            matches!(
+                world.judge(held(&earlier), 101),
+                Outcome::OwnerLost(Some(_))
+            ),
+            "nobody knows of its sessions"
+        );
         world.over.insert(Incarnation(9));
         assert_eq!(world.judge(held(&earlier), 101), Outcome::Renew(earlier));
     }
@@ -217,7 +278,11 @@ mod tests {
         let mut world = World::new();
         for member in [None, Some(Incarnation(11))] {
             for claim in [None, Some(claim("n2", 9, 20)), Some(claim("n1", 10, 20))] {
-                let found = Found { claim, member, mode: None };
+                let found = Found {
+                    claim,
+                    member,
+                    mode: None,
+                };
                 assert_eq!(world.judge(Reply::Refused(found), 101), Outcome::NotMember);
             }
         }
@@ -226,9 +291,22 @@ mod tests {
     #[test]
     fn nobodys_channel_is_not_for_a_node_that_is_not_normal() {
         let mut world = World::new();
-        let found = |mode| Reply::Refused(Found { claim: None, member: Some(Incarnation(10)), mode });
-        assert_eq!(world.judge(found(Some(Mode::BlockNewSession)), 101), Outcome::NotNormal);
+        let found = |mode| {
+            Reply::Refused(Found {
+                claim: None,
+                member: Some(Incarnation(10)),
+                mode,
+            })
+        };
+        assert_eq!(
+            world.judge(found(Some(Mode::BlockNewSession)), 101),
+            Outcome::NotNormal
+        );
         assert_eq!(world.judge(found(None), 101), Outcome::NotNormal);
-        assert_eq!(world.judge(found(Some(Mode::Normal)), 101), Outcome::Again, "released in between");
+        assert_eq!(
+            world.judge(found(Some(Mode::Normal)), 101),
+            Outcome::Again,
+            "released in between"
+        );
     }
 }

@@ -77,8 +77,15 @@ impl Gone {
 
     /// Since when an incarnation is known to be gone.
     pub fn since(&self, incarnation: Incarnation) -> Option<Duration> {
-        let older = || self.older.filter(|(newest, _)| incarnation <= *newest && !self.roll.present.contains(&incarnation));
-        self.since.get(&incarnation).copied().or_else(|| older().map(|(_, since)| since))
+        let older = || {
+            self.older.filter(|(newest, _)| {
+                incarnation <= *newest && !self.roll.present.contains(&incarnation)
+            })
+        };
+        self.since
+            .get(&incarnation)
+            .copied()
+            .or_else(|| older().map(|(_, since)| since))
     }
 
     /// Whether a claim's channel can be taken over.
@@ -87,7 +94,9 @@ impl Gone {
             return Takeover::Present;
         }
         self.note(claim.incarnation, self.since(claim.incarnation));
-        let Some(since) = self.since(claim.incarnation) else { return Takeover::Unseen };
+        let Some(since) = self.since(claim.incarnation) else {
+            return Takeover::Unseen;
+        };
         if self.purged.contains(&claim.incarnation) {
             return Takeover::Now;
         }
@@ -105,7 +114,9 @@ impl Gone {
         if self.roll.present.contains(&incarnation) || self.roll.revision < incarnation.0 {
             return;
         }
-        self.since.entry(incarnation).or_insert(since.unwrap_or(self.roll.received));
+        self.since
+            .entry(incarnation)
+            .or_insert(since.unwrap_or(self.roll.received));
         if self.since.len() > GONE_MAX
             && let Some((oldest, since)) = self.since.pop_first()
         {
@@ -138,7 +149,11 @@ mod tests {
     }
 
     fn roll(revision: u64, present: &[u64], received: Duration) -> Roll {
-        Roll { revision, present: present.iter().map(|it| Incarnation(*it)).collect(), received }
+        Roll {
+            revision,
+            present: present.iter().map(|it| Incarnation(*it)).collect(),
+            received,
+        }
     }
 
     #[test]
@@ -148,7 +163,10 @@ mod tests {
         assert_eq!(gone.takeover(&claim(10), ms(9_000)), Takeover::Present);
         gone.saw(roll(21, &[], ms(9_000)));
         gone.saw(roll(22, &[], ms(9_500)));
-        assert_eq!(gone.takeover(&claim(10), ms(9_500)), Takeover::Wait(ms(4_850)));
+        assert_eq!(
+            gone.takeover(&claim(10), ms(9_500)),
+            Takeover::Wait(ms(4_850))
+        );
         assert_eq!(gone.takeover(&claim(10), ms(14_349)), Takeover::Wait(ms(1)));
         assert_eq!(gone.takeover(&claim(10), ms(14_350)), Takeover::Now);
     }
@@ -167,7 +185,10 @@ mod tests {
         let mut gone = Gone::default();
         gone.saw(roll(10, &[], ms(1_000)));
         gone.saw(roll(11, &[], ms(2_000)));
-        assert_eq!(gone.takeover(&claim(10), ms(2_500)), Takeover::Wait(ms(4_850)));
+        assert_eq!(
+            gone.takeover(&claim(10), ms(2_500)),
+            Takeover::Wait(ms(4_850))
+        );
         assert_eq!(gone.since(Incarnation(10)), Some(ms(2_000)));
     }
 
@@ -182,7 +203,10 @@ mod tests {
     #[test]
     fn sticky_channels_wait_for_their_owner_or_a_word() {
         let mut gone = Gone::default();
-        let sticky = Claim { fence_after: FenceAfter::Never, ..claim(10) };
+        let sticky = Claim {
+            fence_after: FenceAfter::Never,
+            ..claim(10)
+        };
         gone.saw(roll(20, &[], ms(1_000)));
         assert_eq!(gone.takeover(&sticky, ms(u64::MAX)), Takeover::Never);
         gone.purge(Incarnation(10));
@@ -195,7 +219,10 @@ mod tests {
         gone.purge(Incarnation(10));
         gone.saw(roll(20, &[10], ms(1_000)));
         assert_eq!(gone.takeover(&claim(10), ms(2_000)), Takeover::Present);
-        assert_eq!(gone.takeover(&claim(11), ms(2_000)), Takeover::Wait(ms(4_350)));
+        assert_eq!(
+            gone.takeover(&claim(11), ms(2_000)),
+            Takeover::Wait(ms(4_350))
+        );
     }
 
     #[test]
@@ -216,7 +243,11 @@ mod tests {
         for round in 0..3 {
             gone.saw(roll(u64::MAX - 3 + round, &[], ms(1_000 + round)));
             for incarnation in 0..3 * GONE_MAX as u64 {
-                assert_eq!(gone.takeover(&claim(incarnation), ms(2_000)), Takeover::Wait(ms(4_350)), "{incarnation}");
+                assert_eq!(
+                    gone.takeover(&claim(incarnation), ms(2_000)),
+                    Takeover::Wait(ms(4_350)),
+                    "{incarnation}"
+                );
             }
         }
         assert_eq!(gone.since.len(), GONE_MAX);
@@ -232,6 +263,9 @@ mod tests {
         }
         assert_eq!(gone.takeover(&claim(5), ms(8_000)), Takeover::Present);
         gone.saw(roll(10_001, &[], ms(9_000)));
-        assert_eq!(gone.takeover(&claim(5), ms(9_000)), Takeover::Wait(ms(5_350)));
+        assert_eq!(
+            gone.takeover(&claim(5), ms(9_000)),
+            Takeover::Wait(ms(5_350))
+        );
     }
 }

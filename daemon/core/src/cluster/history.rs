@@ -135,7 +135,11 @@ impl Refusal {
     pub const fn is_proof(&self) -> bool {
         match self {
             Self::OlderEpoch { .. } | Self::OtherHistory { .. } | Self::SetBack { .. } => true,
-            Self::NotInitialized | Self::Emptied | Self::Copied { .. } | Self::OtherCluster { .. } | Self::Reported(_) => false,
+            Self::NotInitialized
+            | Self::Emptied
+            | Self::Copied { .. }
+            | Self::OtherCluster { .. }
+            | Self::Reported(_) => false,
         }
     }
 
@@ -164,21 +168,41 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotInitialized => write!(f, "etcd has no cluster of this name yet"),
-            Self::Emptied => write!(f, "etcd has lost this node's cluster: it was emptied, or replaced by an empty one"),
+            Self::Emptied => write!(
+                f,
+                "etcd has lost this node's cluster: it was emptied, or replaced by an empty one"
+            ),
             Self::Copied { made_in, found } => {
-                write!(f, "this etcd ({found}) is not the one that the cluster was made in ({made_in}): it was restored from a backup")
+                write!(
+                    f,
+                    "this etcd ({found}) is not the one that the cluster was made in ({made_in}): it was restored from a backup"
+                )
             }
             Self::OtherCluster { known, found } => {
-                write!(f, "etcd has cluster ({}), and this node belongs to cluster ({})", found.as_str(), known.as_str())
+                write!(
+                    f,
+                    "etcd has cluster ({}), and this node belongs to cluster ({})",
+                    found.as_str(),
+                    known.as_str()
+                )
             }
             Self::OlderEpoch { known, found } => {
-                write!(f, "etcd was rolled back: it has epoch {found}, and this node has seen epoch {known}")
+                write!(
+                    f,
+                    "etcd was rolled back: it has epoch {found}, and this node has seen epoch {known}"
+                )
             }
             Self::OtherHistory { epoch } => {
-                write!(f, "etcd was rolled back: its epoch {epoch} is not the epoch {epoch} that this node was in")
+                write!(
+                    f,
+                    "etcd was rolled back: its epoch {epoch} is not the epoch {epoch} that this node was in"
+                )
             }
             Self::SetBack { seen, found } => {
-                write!(f, "etcd was rolled back: it is at revision {found}, and this node has seen revision {seen}")
+                write!(
+                    f,
+                    "etcd was rolled back: it is at revision {found}, and this node has seen revision {seen}"
+                )
             }
             Self::Reported(by) => write!(f, "etcd was rolled back, as another node has seen: {by}"),
         }
@@ -188,21 +212,37 @@ impl fmt::Display for Refusal {
 /// Judges an etcd by what is known of it.
 pub fn judge(known: Option<&Known>, shown: &Shown) -> Result<Accepted, Refusal> {
     let Some(found) = &shown.configuration else {
-        return Err(if known.is_some() { Refusal::Emptied } else { Refusal::NotInitialized });
+        return Err(if known.is_some() {
+            Refusal::Emptied
+        } else {
+            Refusal::NotInitialized
+        });
     };
     if found.etcd_cluster_id != shown.etcd_cluster_id {
-        return Err(Refusal::Copied { made_in: found.etcd_cluster_id, found: shown.etcd_cluster_id });
+        return Err(Refusal::Copied {
+            made_in: found.etcd_cluster_id,
+            found: shown.etcd_cluster_id,
+        });
     }
     let accepted = known.map_or(Ok(Accepted::First), |known| compare(known, found, shown))?;
-    found.set_back.as_ref().map_or(Ok(accepted), |by| Err(Refusal::Reported(by.clone())))
+    found
+        .set_back
+        .as_ref()
+        .map_or(Ok(accepted), |by| Err(Refusal::Reported(by.clone())))
 }
 
 fn compare(known: &Known, found: &Configuration, shown: &Shown) -> Result<Accepted, Refusal> {
     if found.cluster_id != known.cluster_id {
-        return Err(Refusal::OtherCluster { known: known.cluster_id.clone(), found: found.cluster_id.clone() });
+        return Err(Refusal::OtherCluster {
+            known: known.cluster_id.clone(),
+            found: found.cluster_id.clone(),
+        });
     }
     if found.epoch < known.epoch {
-        return Err(Refusal::OlderEpoch { known: known.epoch, found: found.epoch });
+        return Err(Refusal::OlderEpoch {
+            known: known.epoch,
+            found: found.epoch,
+        });
     }
     if found.epoch > known.epoch {
         return Ok(Accepted::NewHistory);
@@ -212,7 +252,9 @@ fn compare(known: &Known, found: &Configuration, shown: &Shown) -> Result<Accept
     }
     let seen = known.revision.max(shown.revision_before);
     let fall = fall(seen, shown.revision, Writes::Nothing).or(shown.fall);
-    fall.map_or(Ok(Accepted::Known), |Fall { seen, found }| Err(Refusal::SetBack { seen, found }))
+    fall.map_or(Ok(Accepted::Known), |Fall { seen, found }| {
+        Err(Refusal::SetBack { seen, found })
+    })
 }
 
 /// Whether an answer is to a write.
@@ -266,24 +308,53 @@ pub fn plan_init(
     let etcd_cluster_id = shown.etcd_cluster_id;
     let found = shown.configuration.as_ref();
     let refusal = match judge(known, shown) {
-        Ok(_) => return Err(InitRefusal::Exists { epoch: found.map_or(0, |found| found.epoch) }),
-        Err(Refusal::NotInitialized) => {
-            return Ok(Configuration { cluster_id, history_id, epoch: 1, etcd_cluster_id, set_back: None });
+        Ok(_) => {
+            return Err(InitRefusal::Exists {
+                epoch: found.map_or(0, |found| found.epoch),
+            });
         }
-        Err(refusal @ Refusal::OtherCluster { .. }) => return Err(InitRefusal::OtherCluster(refusal)),
+        Err(Refusal::NotInitialized) => {
+            return Ok(Configuration {
+                cluster_id,
+                history_id,
+                epoch: 1,
+                etcd_cluster_id,
+                set_back: None,
+            });
+        }
+        Err(refusal @ Refusal::OtherCluster { .. }) => {
+            return Err(InitRefusal::OtherCluster(refusal));
+        }
         Err(refusal) => refusal,
     };
     if risk == AcceptedRisk::None {
         return Err(InitRefusal::NeedsRisk(refusal));
     }
-    let is_other = |found: &Configuration| known.is_some_and(|known| known.cluster_id != found.cluster_id);
+    let is_other =
+        |found: &Configuration| known.is_some_and(|known| known.cluster_id != found.cluster_id);
     if let (Some(known), Some(found)) = (known, found.filter(|found| is_other(found))) {
         let (known, found) = (known.cluster_id.clone(), found.cluster_id.clone());
-        return Err(InitRefusal::OtherCluster(Refusal::OtherCluster { known, found }));
+        return Err(InitRefusal::OtherCluster(Refusal::OtherCluster {
+            known,
+            found,
+        }));
     }
-    let epoch = known.map_or(0, |known| known.epoch).max(found.map_or(0, |found| found.epoch)) + 1;
-    let cluster_id = known.map(|known| &known.cluster_id).or(found.map(|found| &found.cluster_id)).cloned().unwrap_or(cluster_id);
-    Ok(Configuration { cluster_id, history_id, epoch, etcd_cluster_id, set_back: None })
+    let epoch = known
+        .map_or(0, |known| known.epoch)
+        .max(found.map_or(0, |found| found.epoch))
+        + 1;
+    let cluster_id = known
+        .map(|known| &known.cluster_id)
+        .or(found.map(|found| &found.cluster_id))
+        .cloned()
+        .unwrap_or(cluster_id);
+    Ok(Configuration {
+        cluster_id,
+        history_id,
+        epoch,
+        etcd_cluster_id,
+        set_back: None,
+    })
 }
 
 #[cfg(test)]

@@ -45,7 +45,9 @@ pub enum Join {
 
 /// How to join, where a linearizable read found this incarnation under the node's own name.
 pub fn how_to_join(past: Option<Past>, found: Option<Incarnation>) -> Join {
-    let Some(past) = past else { return found.map_or(Join::Create, |_| Join::NameInUse) };
+    let Some(past) = past else {
+        return found.map_or(Join::Create, |_| Join::NameInUse);
+    };
     let is_own = found == Some(past.incarnation);
     match past.sessions {
         PastSessions::Running if is_own => Join::Adopt(past.incarnation),
@@ -74,7 +76,11 @@ mod tests {
     const AFTER: FenceAfter = FenceAfter::After(Duration::from_secs(30));
 
     fn past(fence_after: FenceAfter, sessions: PastSessions) -> Past {
-        Past { incarnation: OWN, fence_after, sessions }
+        Past {
+            incarnation: OWN,
+            fence_after,
+            sessions,
+        }
     }
 
     #[test]
@@ -85,31 +91,67 @@ mod tests {
 
     #[test]
     fn sessions_that_run_are_adopted_or_ended_first() {
-        assert_eq!(how_to_join(Some(past(AFTER, PastSessions::Running)), Some(OWN)), Join::Adopt(OWN));
-        assert_eq!(how_to_join(Some(past(AFTER, PastSessions::Running)), None), Join::EndSessions);
-        assert_eq!(how_to_join(Some(past(AFTER, PastSessions::Running)), Some(OTHER)), Join::EndSessions);
+        assert_eq!(
+            how_to_join(Some(past(AFTER, PastSessions::Running)), Some(OWN)),
+            Join::Adopt(OWN)
+        );
+        assert_eq!(
+            how_to_join(Some(past(AFTER, PastSessions::Running)), None),
+            Join::EndSessions
+        );
+        assert_eq!(
+            how_to_join(Some(past(AFTER, PastSessions::Running)), Some(OTHER)),
+            Join::EndSessions
+        );
     }
 
     #[test]
     fn sticky_sessions_are_kept() {
-        assert_eq!(how_to_join(Some(past(FenceAfter::Never, PastSessions::Running)), Some(OWN)), Join::Adopt(OWN));
-        assert_eq!(how_to_join(Some(past(FenceAfter::Never, PastSessions::Running)), None), Join::Readopt);
-        assert_eq!(how_to_join(Some(past(FenceAfter::Never, PastSessions::Running)), Some(OTHER)), Join::NameInUse);
+        assert_eq!(
+            how_to_join(
+                Some(past(FenceAfter::Never, PastSessions::Running)),
+                Some(OWN)
+            ),
+            Join::Adopt(OWN)
+        );
+        assert_eq!(
+            how_to_join(Some(past(FenceAfter::Never, PastSessions::Running)), None),
+            Join::Readopt
+        );
+        assert_eq!(
+            how_to_join(
+                Some(past(FenceAfter::Never, PastSessions::Running)),
+                Some(OTHER)
+            ),
+            Join::NameInUse
+        );
     }
 
     #[test]
     fn nothing_comes_before_the_end_of_what_must_end() {
         for fence_after in [AFTER, FenceAfter::Never] {
             for found in [None, Some(OWN), Some(OTHER)] {
-                assert_eq!(how_to_join(Some(past(fence_after, PastSessions::Ending)), found), Join::EndSessions);
+                assert_eq!(
+                    how_to_join(Some(past(fence_after, PastSessions::Ending)), found),
+                    Join::EndSessions
+                );
             }
         }
     }
 
     #[test]
     fn a_life_that_is_over_makes_room() {
-        assert_eq!(how_to_join(Some(past(AFTER, PastSessions::Over)), Some(OWN)), Join::GiveUp(OWN));
-        assert_eq!(how_to_join(Some(past(AFTER, PastSessions::Over)), None), Join::Create);
-        assert_eq!(how_to_join(Some(past(AFTER, PastSessions::Over)), Some(OTHER)), Join::NameInUse);
+        assert_eq!(
+            how_to_join(Some(past(AFTER, PastSessions::Over)), Some(OWN)),
+            Join::GiveUp(OWN)
+        );
+        assert_eq!(
+            how_to_join(Some(past(AFTER, PastSessions::Over)), None),
+            Join::Create
+        );
+        assert_eq!(
+            how_to_join(Some(past(AFTER, PastSessions::Over)), Some(OTHER)),
+            Join::NameInUse
+        );
     }
 }

@@ -49,7 +49,11 @@ impl FenceAfter {
         match self {
             Self::After(fence_after) => {
                 let promised = fence_after.saturating_add(fence_budget);
-                Some(promised.saturating_add(promised / RATE_PART).saturating_add(TAKEOVER_SLACK))
+                Some(
+                    promised
+                        .saturating_add(promised / RATE_PART)
+                        .saturating_add(TAKEOVER_SLACK),
+                )
             }
             Self::Never => None,
         }
@@ -80,6 +84,9 @@ mod tests {
 
     #[test]
     fn a_promise_that_cannot_be_counted_is_kept_for_ever() {
-        assert_eq!(FenceAfter::After(Duration::MAX).takeover_wait(Duration::MAX), Some(Duration::MAX));
+        assert_eq!(
+            FenceAfter::After(Duration::MAX).takeover_wait(Duration::MAX),
+            Some(Duration::MAX)
+        );
     }
 }

@@ -39,12 +39,22 @@ pub enum Place {
 /// all of them take one another for emptier, and a client would be sent round until a claim of somebody else's stops it.
 pub fn place(here: &Candidate, all: &[Candidate], channel: &ChannelId, hops: u8) -> Place {
     if hops >= HOPS_MAX {
-        return if takes_new_channels(here) { Place::Here } else { Place::Nowhere };
+        return if takes_new_channels(here) {
+            Place::Here
+        } else {
+            Place::Nowhere
+        };
     }
-    let others = all.iter().filter(|it| it.node != here.node && takes_new_channels(it));
-    let best = others.min_by(|a, b| fullness(a, b).then_with(|| spread(channel, a).cmp(&spread(channel, b))));
+    let others = all
+        .iter()
+        .filter(|it| it.node != here.node && takes_new_channels(it));
+    let best = others
+        .min_by(|a, b| fullness(a, b).then_with(|| spread(channel, a).cmp(&spread(channel, b))));
     match best {
-        Some(other) if !takes_new_channels(here) || (hops == 0 && fullness(other, here) == Ordering::Less) => {
+        Some(other)
+            if !takes_new_channels(here)
+                || (hops == 0 && fullness(other, here) == Ordering::Less) =>
+        {
             Place::There(other.node.clone())
         }
         Some(_) => Place::Here,
@@ -68,7 +78,9 @@ fn fullness(a: &Candidate, b: &Candidate) -> Ordering {
 /// them to one. FNV-1a.
 fn spread(channel: &ChannelId, candidate: &Candidate) -> u64 {
     let bytes = channel.as_bytes().iter().chain(candidate.node.as_bytes());
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 #[cfg(test)]
@@ -76,7 +88,12 @@ mod tests {
     use super::*;
 
     fn node(number: u64, mode: Mode, connections: u64) -> Candidate {
-        Candidate { node: NodeName::new(&format!("node-{number:02}")).unwrap(), mode, connections, limit: 100 }
+        Candidate {
+            node: NodeName::new(&format!("node-{number:02}")).unwrap(),
+            mode,
+            connections,
+            limit: 100,
+        }
     }
 
     fn spam() -> ChannelId {
@@ -89,7 +106,11 @@ mod tests {
 
     #[test]
     fn the_emptiest_gets_it_and_on_a_tie_the_one_asked() {
-        let all = [node(1, Mode::Normal, 5), node(2, Mode::Normal, 5), node(3, Mode::Normal, 4)];
+        let all = [
+            node(1, Mode::Normal, 5),
+            node(2, Mode::Normal, 5),
+            node(3, Mode::Normal, 4),
+        ];
         assert_eq!(place(&all[0], &all, &spam(), 0), there(3));
         assert_eq!(place(&all[0], &all[..2], &spam(), 0), Place::Here);
         assert_eq!(place(&all[1], &all[..2], &spam(), 0), Place::Here);
@@ -98,13 +119,20 @@ mod tests {
     #[test]
     fn a_larger_node_takes_more() {
         let small = node(1, Mode::Normal, 5);
-        let large = Candidate { limit: 1_000, ..node(2, Mode::Normal, 40) };
+        let large = Candidate {
+            limit: 1_000,
+            ..node(2, Mode::Normal, 40)
+        };
         assert_eq!(place(&small, &[small.clone(), large], &spam(), 0), there(2));
     }
 
     #[test]
     fn only_normal_nodes_get_new_channels() {
-        for mode in [Mode::BlockNewSession, Mode::BlockNewConnection, Mode::Initial] {
+        for mode in [
+            Mode::BlockNewSession,
+            Mode::BlockNewConnection,
+            Mode::Initial,
+        ] {
             let all = [node(1, Mode::Normal, 9), node(2, mode, 0)];
             assert_eq!(place(&all[0], &all, &spam(), 0), Place::Here);
             assert_eq!(place(&all[1], &all, &spam(), 0), there(1));
@@ -114,7 +142,14 @@ mod tests {
 
     #[test]
     fn a_full_node_gets_none() {
-        let all = [node(1, Mode::Normal, 100), node(2, Mode::Normal, 99), Candidate { limit: 0, ..node(3, Mode::Normal, 0) }];
+        let all = [
+            node(1, Mode::Normal, 100),
+            node(2, Mode::Normal, 99),
+            Candidate {
+                limit: 0,
+                ..node(3, Mode::Normal, 0)
+            },
+        ];
         assert_eq!(place(&all[0], &all, &spam(), 0), there(2));
         assert_eq!(place(&all[0], &all[..1], &spam(), 0), Place::Nowhere);
     }
@@ -124,7 +159,11 @@ mod tests {
         let all = [node(1, Mode::Normal, 9), node(2, Mode::Normal, 0)];
         assert_eq!(place(&all[0], &all, &spam(), 0), there(2));
         for hops in 1..=HOPS_MAX {
-            assert_eq!(place(&all[0], &all, &spam(), hops), Place::Here, "it was sent here for being emptier");
+            assert_eq!(
+                place(&all[0], &all, &spam(), hops),
+                Place::Here,
+                "it was sent here for being emptier"
+            );
         }
         let draining = node(3, Mode::BlockNewSession, 0);
         assert_eq!(place(&draining, &all, &spam(), HOPS_MAX - 1), there(2));
@@ -140,6 +179,9 @@ mod tests {
             place(&draining, &all, &channel, 0) == there(2)
         });
         let to_second = to_second.count();
-        assert!((300..700).contains(&to_second), "{to_second} of 1,000 to one of two");
+        assert!(
+            (300..700).contains(&to_second),
+            "{to_second} of 1,000 to one of two"
+        );
     }
 }

@@ -35,7 +35,11 @@ pub enum Readopted {
 impl Readoption {
     /// The claims that the node holds, and the incarnation that is to hold them.
     pub fn new(next: Incarnation, held: impl IntoIterator<Item = (ChannelId, Token)>) -> Self {
-        Self { next, left: held.into_iter().collect(), ending: BTreeSet::new() }
+        Self {
+            next,
+            left: held.into_iter().collect(),
+            ending: BTreeSet::new(),
+        }
     }
 
     /// The incarnation that is to hold the claims.
@@ -50,13 +54,19 @@ impl Readoption {
 
     /// The transaction for a channel was answered.
     pub fn answered(&mut self, channel: &ChannelId, reply: &Reply) -> Readopted {
-        let Some(held) = self.left.get(channel).copied() else { return Readopted::Unasked };
+        let Some(held) = self.left.get(channel).copied() else {
+            return Readopted::Unasked;
+        };
         let readopted = match reply {
             Reply::Won(token) => Readopted::Kept(*token),
             Reply::Refused(found) => match &found.claim {
                 // The answer to the first try was lost.
-                Some(Claim { incarnation, token, .. }) if *incarnation == self.next => Readopted::Kept(*token),
-                Some(Claim { token, .. }) if *token == held && found.member != Some(self.next) => return Readopted::NotMember,
+                Some(Claim {
+                    incarnation, token, ..
+                }) if *incarnation == self.next => Readopted::Kept(*token),
+                Some(Claim { token, .. }) if *token == held && found.member != Some(self.next) => {
+                    return Readopted::NotMember;
+                }
                 Some(_) | None => Readopted::End,
             },
         };
@@ -101,20 +111,39 @@ mod tests {
             fence_budget: Duration::ZERO,
             token: Token(token),
         };
-        Reply::Refused(Found { claim: Some(claim), ..Found::default() })
+        Reply::Refused(Found {
+            claim: Some(claim),
+            ..Found::default()
+        })
     }
 
     fn readoption() -> Readoption {
-        Readoption::new(Incarnation(30), [(channel("spam"), Token(20)), (channel("eggs"), Token(21))])
+        Readoption::new(
+            Incarnation(30),
+            [(channel("spam"), Token(20)), (channel("eggs"), Token(21))],
+        )
     }
 
     #[test]
     fn it_is_done_when_every_claim_is_written() {
         let mut readoption = readoption();
-        assert_eq!(readoption.left().map(|(_, token)| token).collect::<Vec<_>>(), [Token(21), Token(20)]);
-        assert_eq!(readoption.answered(&channel("spam"), &Reply::Won(Token(31))), Readopted::Kept(Token(31)));
+        assert_eq!(
+            readoption
+                .left()
+                .map(|(_, token)| token)
+                .collect::<Vec<_>>(),
+            [Token(21), Token(20)]
+        );
+        assert_eq!(
+            readoption.answered(&channel("spam"), &Reply::Won(Token(31))),
+            Readopted::Kept(Token(31))
+        );
         assert!(!readoption.is_done());
-        assert_eq!(readoption.answered(&channel("eggs"), &found(30, 32)), Readopted::Kept(Token(32)), "the first answer was lost");
+        assert_eq!(
+            readoption.answered(&channel("eggs"), &found(30, 32)),
+            Readopted::Kept(Token(32)),
+            "the first answer was lost"
+        );
         assert!(readoption.is_done());
     }
 
@@ -122,30 +151,50 @@ mod tests {
     fn what_another_took_is_ended_before_the_right_runs_on() {
         let mut readoption = readoption();
         readoption.answered(&channel("spam"), &Reply::Won(Token(31)));
-        assert_eq!(readoption.answered(&channel("eggs"), &found(29, 31)), Readopted::End);
-        assert!(!readoption.is_done(), "others have it, and its sessions still run");
+        assert_eq!(
+            readoption.answered(&channel("eggs"), &found(29, 31)),
+            Readopted::End
+        );
+        assert!(
+            !readoption.is_done(),
+            "others have it, and its sessions still run"
+        );
         readoption.ended(&channel("eggs"));
         assert!(readoption.is_done());
     }
 
     #[test]
     fn what_is_nobodys_was_taken_and_released() {
-        assert_eq!(readoption().answered(&channel("eggs"), &Reply::Refused(Found::default())), Readopted::End);
+        assert_eq!(
+            readoption().answered(&channel("eggs"), &Reply::Refused(Found::default())),
+            Readopted::End
+        );
     }
 
     #[test]
     fn a_claim_as_it_was_means_that_the_next_incarnation_is_gone_too() {
         let mut readoption = readoption();
-        assert_eq!(readoption.answered(&channel("spam"), &found(10, 20)), Readopted::NotMember);
+        assert_eq!(
+            readoption.answered(&channel("spam"), &found(10, 20)),
+            Readopted::NotMember
+        );
         assert_eq!(readoption.left().count(), 2);
     }
 
     #[test]
     fn a_token_of_another_history_that_happens_to_be_the_same_is_anothers() {
         let mut readoption = readoption();
-        let Reply::Refused(found) = found(10, 20) else { panic!("refused") };
-        let found = Found { member: Some(Incarnation(30)), ..found };
-        assert_eq!(readoption.answered(&channel("spam"), &Reply::Refused(found)), Readopted::End);
+        let Reply::Refused(found) = found(10, 20) else {
+            panic!("refused")
+        };
+        let found = Found {
+            member: Some(Incarnation(30)),
+            ..found
+        };
+        assert_eq!(
+            readoption.answered(&channel("spam"), &Reply::Refused(found)),
+            Readopted::End
+        );
     }
 
     #[test]
@@ -154,6 +203,9 @@ mod tests {
         readoption.ended(&channel("spam"));
         readoption.ended(&channel("eggs"));
         assert!(readoption.is_done());
-        assert_eq!(readoption.answered(&channel("spam"), &Reply::Won(Token(31))), Readopted::Unasked);
+        assert_eq!(
+            readoption.answered(&channel("spam"), &Reply::Won(Token(31))),
+            Readopted::Unasked
+        );
     }
 }

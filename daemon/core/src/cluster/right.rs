@@ -40,7 +40,11 @@ pub enum ValidFor {
 impl Right {
     /// The right begins with a read, sent at `sent`, that showed the new incarnation.
     pub const fn begin(incarnation: Incarnation, terms: Terms, sent: Duration) -> Self {
-        Self { incarnation, terms, confirmed: sent }
+        Self {
+            incarnation,
+            terms,
+            confirmed: sent,
+        }
     }
 
     /// Whose right it is.
@@ -81,7 +85,10 @@ impl Right {
     /// When the membership changes next, if no renewal comes; `None` if it has changed for the last time.
     pub fn next_deadline(&self, now: Duration) -> Option<Duration> {
         match self.membership(now) {
-            Membership::Joined => Some(self.over_at().map_or(self.isolated_at(), |over| over.min(self.isolated_at()))),
+            Membership::Joined => Some(
+                self.over_at()
+                    .map_or(self.isolated_at(), |over| over.min(self.isolated_at())),
+            ),
             Membership::Isolated => self.over_at(),
             Membership::Fenced | Membership::Standalone => None,
         }
@@ -126,7 +133,11 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
-    const TERMS: Terms = Terms { isolated_after: s(6), fence_after: FenceAfter::After(s(30)), fence_budget: s(5) };
+    const TERMS: Terms = Terms {
+        isolated_after: s(6),
+        fence_after: FenceAfter::After(s(30)),
+        fence_budget: s(5),
+    };
 
     #[test]
     fn it_runs_from_the_sending_and_not_from_the_answer() {
@@ -175,13 +186,27 @@ mod tests {
         let right = Right::begin(Incarnation(7), TERMS, s(100));
         assert_eq!(right.next_deadline(s(100)), Some(s(106)));
         assert_eq!(right.next_deadline(s(106)), Some(s(130)));
-        let short = Right::begin(Incarnation(7), Terms { isolated_after: s(60), ..TERMS }, s(100));
+        let short = Right::begin(
+            Incarnation(7),
+            Terms {
+                isolated_after: s(60),
+                ..TERMS
+            },
+            s(100),
+        );
         assert_eq!(short.next_deadline(s(100)), Some(s(130)));
     }
 
     #[test]
     fn without_a_dead_man_it_has_no_end() {
-        let right = Right::begin(Incarnation(7), Terms { fence_after: FenceAfter::Never, ..TERMS }, s(100));
+        let right = Right::begin(
+            Incarnation(7),
+            Terms {
+                fence_after: FenceAfter::Never,
+                ..TERMS
+            },
+            s(100),
+        );
         assert_eq!(right.membership(s(1_000_000)), Membership::Isolated);
         assert_eq!(right.valid_for(s(1_000_000)), ValidFor::Always);
         assert_eq!(right.next_deadline(s(106)), None);

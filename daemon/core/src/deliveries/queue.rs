@@ -47,6 +47,9 @@ impl Queue {
 
     /// Returns when a new event may have the first delivery tried ahead of its time.
     pub(super) fn news_at(&self, now: Duration) -> Duration {
-        self.last_try.map_or(now, |last_try| last_try + NEWS_PAUSE).max(self.quiet_until).max(now)
+        self.last_try
+            .map_or(now, |last_try| last_try + NEWS_PAUSE)
+            .max(self.quiet_until)
+            .max(now)
     }
 }

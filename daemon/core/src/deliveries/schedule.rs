@@ -28,7 +28,11 @@ pub const NEWS_PAUSE: Duration = Duration::from_mins(1);
 const JITTER_THOUSANDTHS: u64 = 200;
 
 /// Returns the pause after the given number of failed tries; `None`: the delivery has failed.
-pub(super) fn pause_after(attempts: u32, retry_after: Option<Duration>, random: u64) -> Option<Duration> {
+pub(super) fn pause_after(
+    attempts: u32,
+    retry_after: Option<Duration>,
+    random: u64,
+) -> Option<Duration> {
     let pause = RETRY_PAUSES.get(index_of(attempts)?)?;
     Some(longer_by(*pause, random % (JITTER_THOUSANDTHS + 1)).max(heeded(retry_after)))
 }
@@ -37,7 +41,9 @@ pub(super) fn pause_after(attempts: u32, retry_after: Option<Duration>, random: 
 /// taken to be longer, for that clock may have been wrong.
 pub(super) fn longest_pause_after(attempts: u32) -> Duration {
     let pause = index_of(attempts).and_then(|index| RETRY_PAUSES.get(index));
-    pause.map_or(Duration::ZERO, |pause| longer_by(*pause, JITTER_THOUSANDTHS))
+    pause.map_or(Duration::ZERO, |pause| {
+        longer_by(*pause, JITTER_THOUSANDTHS)
+    })
 }
 
 /// Returns how long a receiver that asks for a pause is left alone.
@@ -50,5 +56,7 @@ fn index_of(attempts: u32) -> Option<usize> {
 }
 
 fn longer_by(pause: Duration, thousandths: u64) -> Duration {
-    Duration::from_micros(u64::try_from(pause.as_micros()).unwrap_or(u64::MAX) / 1_000 * (1_000 + thousandths))
+    Duration::from_micros(
+        u64::try_from(pause.as_micros()).unwrap_or(u64::MAX) / 1_000 * (1_000 + thousandths),
+    )
 }

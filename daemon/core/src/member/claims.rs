@@ -93,14 +93,21 @@ impl Member {
 
     fn may_claim(&self, now: Duration) -> bool {
         let is_free = !self.trust.refuses() && self.trust.reclaims_for(now).is_none();
-        matches!(self.place, Place::In) && is_free && self.right.as_ref().is_some_and(|right| right.may_claim(now))
+        matches!(self.place, Place::In)
+            && is_free
+            && self
+                .right
+                .as_ref()
+                .is_some_and(|right| right.may_claim(now))
     }
 }
 
 impl Gate {
     /// Whether the cluster must be asked before somebody new is answered as this row says.
     pub(crate) fn must_ask(&self, row: Row, channel_id: &ChannelId) -> bool {
-        let Some(member) = self.member.as_deref() else { return false };
+        let Some(member) = self.member.as_deref() else {
+            return false;
+        };
         if member.owned.contains_key(channel_id) {
             return false;
         }
@@ -108,13 +115,20 @@ impl Gate {
         match row {
             Row::Offer => true,
             // Perhaps another node takes it.
-            Row::BlockNewConnection | Row::BlockNewSession => is_joined && self.sessions.find_session(channel_id).is_none(),
+            Row::BlockNewConnection | Row::BlockNewSession => {
+                is_joined && self.sessions.find_session(channel_id).is_none()
+            }
             Row::Initial | Row::AtCapacity => false,
         }
     }
 
     /// Asks the cluster about a channel; `None` if whoever waits is answered later.
-    pub(crate) fn ask_cluster(&mut self, turn: &mut Turn, channel_id: &ChannelId, waiter: Waiter) -> Option<Refusable<Decision>> {
+    pub(crate) fn ask_cluster(
+        &mut self,
+        turn: &mut Turn,
+        channel_id: &ChannelId,
+        waiter: Waiter,
+    ) -> Option<Refusable<Decision>> {
         if self.membership != Membership::Joined {
             return Some(Err(Error::cluster_unavailable(ISOLATED)));
         }
@@ -129,13 +143,19 @@ impl Gate {
             if member.asking.len() >= CLAIMS_IN_FLIGHT_MAX || member.owned.len() >= CLAIMS_MAX {
                 let retry = (member.owned.len() < CLAIMS_MAX).then(|| millis(CLAIM_RETRY_AFTER));
                 self.count_rejected(RejectReason::AtCapacity);
-                return Some(Ok(Decision::Reject { reason: RejectReason::AtCapacity, mode, retry_after_ms: retry }));
+                return Some(Ok(Decision::Reject {
+                    reason: RejectReason::AtCapacity,
+                    mode,
+                    retry_after_ms: retry,
+                }));
             }
             member.asking.insert(channel_id.clone(), Asking::of(waiter));
             let wish = self.first_wish(turn, channel_id, hops);
             self.order_ask(turn, channel_id, wish);
         }
-        let waits = self.member().is_some_and(|member| member.asking.contains_key(channel_id));
+        let waits = self
+            .member()
+            .is_some_and(|member| member.asking.contains_key(channel_id));
         if let (Some(ticket), true) = (ticket, is_connect && waits) {
             turn.effects.acts.push(Act::Deferred(ticket));
         }
@@ -144,8 +164,15 @@ impl Gate {
 
     /// A claim, where the channel belongs here if it is nobody's; else it is looked for first.
     fn first_wish(&mut self, turn: &Turn, channel_id: &ChannelId, hops: u8) -> Wish {
-        let is_here = matches!(self.belongs(self.mode.mode, channel_id, hops), Belongs::Here);
-        if is_here && self.can_claim(turn.now.boot) { Wish::Claim } else { Wish::Find }
+        let is_here = matches!(
+            self.belongs(self.mode.mode, channel_id, hops),
+            Belongs::Here
+        );
+        if is_here && self.can_claim(turn.now.boot) {
+            Wish::Claim
+        } else {
+            Wish::Find
+        }
     }
 
     fn can_claim(&self, now: Duration) -> bool {
@@ -153,18 +180,38 @@ impl Gate {
     }
 
     fn can_claim_in(&self, mode: Mode, now: Duration) -> bool {
-        mode == Mode::Normal && self.member.as_deref().is_some_and(|member| member.may_claim(now))
+        mode == Mode::Normal
+            && self
+                .member
+                .as_deref()
+                .is_some_and(|member| member.may_claim(now))
     }
 
     fn order_ask(&mut self, turn: &mut Turn, channel_id: &ChannelId, wish: Wish) {
         let Some(by) = self.member().and_then(|member| member.incarnation()) else {
-            return self.settle(turn, channel_id, &Ruling::Unavailable(ON_ITS_WAY.to_owned()));
+            return self.settle(
+                turn,
+                channel_id,
+                &Ruling::Unavailable(ON_ITS_WAY.to_owned()),
+            );
         };
-        Self::order(turn, Order::Ask { channel_id: channel_id.clone(), by, wish });
+        Self::order(
+            turn,
+            Order::Ask {
+                channel_id: channel_id.clone(),
+                by,
+                wish,
+            },
+        );
     }
 
     /// What etcd said of a channel.
-    pub(super) fn asked(&mut self, turn: &mut Turn, channel_id: ChannelId, (by, reply): (Incarnation, Result<Reply, String>)) {
+    pub(super) fn asked(
+        &mut self,
+        turn: &mut Turn,
+        channel_id: ChannelId,
+        (by, reply): (Incarnation, Result<Reply, String>),
+    ) {
         let now = turn.now.boot;
         let mode = self.mode.mode;
         let Some(member) = self.member() else { return };
@@ -174,7 +221,11 @@ impl Gate {
         if member.trust.refuses() {
             return self.settle(turn, &channel_id, &Ruling::Unavailable(REFUSED.to_owned()));
         }
-        if member.right.as_ref().is_none_or(|right| right.incarnation() != by) {
+        if member
+            .right
+            .as_ref()
+            .is_none_or(|right| right.incarnation() != by)
+        {
             // What was won under an earlier incarnation is of no use.
             self.drop_stray(turn, channel_id.clone(), (by, reply));
             return self.again(turn, &channel_id, None);
@@ -183,12 +234,25 @@ impl Gate {
             Ok(reply) => reply,
             Err(why) => return self.settle(turn, &channel_id, &Ruling::Unavailable(why)),
         };
-        if let Reply::Refused(Found { claim: Some(claim), .. }) = &reply {
+        if let Reply::Refused(Found {
+            claim: Some(claim), ..
+        }) = &reply
+        {
             member.note_owner(claim.clone());
         }
-        let published = if let Reply::Refused(found) = &reply { found.mode } else { Some(Mode::Normal) };
-        let here = Here { mode, published, now };
-        let Some(outcome) = self.judge_reply(reply, here) else { return };
+        let published = if let Reply::Refused(found) = &reply {
+            found.mode
+        } else {
+            Some(Mode::Normal)
+        };
+        let here = Here {
+            mode,
+            published,
+            now,
+        };
+        let Some(outcome) = self.judge_reply(reply, here) else {
+            return;
+        };
         let step = self.next_step(outcome, &self.newcomers(&channel_id), here);
         self.take_step(turn, &channel_id, step);
     }
@@ -197,30 +261,56 @@ impl Gate {
     /// it counts.
     pub(super) fn judge_reply(&mut self, reply: Reply, here: Here) -> Option<Outcome> {
         let member = self.member()?;
-        let me = Me { right: member.right.as_ref()?, mode: here.mode, over: &member.over };
+        let me = Me {
+            right: member.right.as_ref()?,
+            mode: here.mode,
+            over: &member.over,
+        };
         Some(judge(reply, me, &mut member.gone, here.now))
     }
 
     /// A claim was won that nobody waits for any more.
-    fn drop_stray(&mut self, turn: &mut Turn, channel_id: ChannelId, (by, reply): (Incarnation, Result<Reply, String>)) {
+    fn drop_stray(
+        &mut self,
+        turn: &mut Turn,
+        channel_id: ChannelId,
+        (by, reply): (Incarnation, Result<Reply, String>),
+    ) {
         // One that was won in another history is not there any more.
-        let is_of_this_history = self.member().is_some_and(|member| member.lives.contains(&by));
-        if let (Ok(Reply::Won(token)), true, None) = (reply, is_of_this_history, self.member().and_then(|member| member.token(&channel_id)))
-        {
+        let is_of_this_history = self
+            .member()
+            .is_some_and(|member| member.lives.contains(&by));
+        if let (Ok(Reply::Won(token)), true, None) = (
+            reply,
+            is_of_this_history,
+            self.member().and_then(|member| member.token(&channel_id)),
+        ) {
             self.release_token(turn, channel_id, token);
         }
     }
 
     /// The caller of a question about a channel.
     fn newcomers<'a>(&self, channel_id: &'a ChannelId) -> Newcomers<'a> {
-        let asking = self.member.as_deref().and_then(|member| member.asking.get(channel_id));
+        let asking = self
+            .member
+            .as_deref()
+            .and_then(|member| member.asking.get(channel_id));
         let waiters = || asking.into_iter().flat_map(|asking| &asking.waiters);
         let hops = waiters().map(Waiter::hops).max().unwrap_or(0);
-        Newcomers { channel_id, hops, is_session: waiters().any(|waiter| matches!(waiter, Waiter::Session)) }
+        Newcomers {
+            channel_id,
+            hops,
+            is_session: waiters().any(|waiter| matches!(waiter, Waiter::Session)),
+        }
     }
 
     /// The one decision of what follows from the cluster's answer: `Connect` takes this step, `Explain` says where it leads.
-    pub(super) fn next_step(&self, outcome: Outcome, newcomers: &Newcomers<'_>, here: Here) -> Step {
+    pub(super) fn next_step(
+        &self,
+        outcome: Outcome,
+        newcomers: &Newcomers<'_>,
+        here: Here,
+    ) -> Step {
         let can_claim = self.can_claim_in(here.mode, here.now);
         let is_published = here.published == Some(Mode::Normal);
         let unavailable = |why: &str| Step::Settle(Ruling::Unavailable(why.to_owned()));
@@ -231,7 +321,11 @@ impl Gate {
                 unavailable("the channel belongs to another registration of this node's name")
             }
             Outcome::Owned(node) => Step::Settle(Ruling::Redirect(node)),
-            Outcome::TakeOver(_) | Outcome::Renew(_) | Outcome::NotNormal if can_claim && !is_published => unavailable(NOT_PUBLISHED),
+            Outcome::TakeOver(_) | Outcome::Renew(_) | Outcome::NotNormal
+                if can_claim && !is_published =>
+            {
+                unavailable(NOT_PUBLISHED)
+            }
             Outcome::TakeOver(claim) if can_claim => Step::Ask(Wish::TakeOver(claim)),
             Outcome::Renew(claim) if can_claim => Step::Ask(Wish::Renew(claim)),
             Outcome::Renew(claim) => Step::Ask(Wish::Drop(claim)),
@@ -240,18 +334,25 @@ impl Gate {
             Outcome::NotMember => Step::Lost,
             Outcome::NotNormal if here.mode == Mode::Normal => unavailable(NOT_PUBLISHED),
             // A node that may have new channels takes it over when the client comes there.
-            Outcome::TakeOver(_) | Outcome::NotNormal | Outcome::Again => self.find_place(newcomers, here),
+            Outcome::TakeOver(_) | Outcome::NotNormal | Outcome::Again => {
+                self.find_place(newcomers, here)
+            }
         }
     }
 
     /// The channel is nobody's, or may be had: where does it belong?
     fn find_place(&self, newcomers: &Newcomers<'_>, here: Here) -> Step {
         let can_claim = self.can_claim_in(here.mode, here.now);
-        let reclaims = self.member.as_deref().and_then(|member| member.trust.reclaims_for(here.now));
+        let reclaims = self
+            .member
+            .as_deref()
+            .and_then(|member| member.trust.reclaims_for(here.now));
         match self.belongs(here.mode, newcomers.channel_id, newcomers.hops) {
             Belongs::Here if let Some(left) = reclaims => {
-                let why =
-                    format!("nodes are reclaiming the channels that they serve; other channels can be claimed in {} s", left.as_secs() + 1);
+                let why = format!(
+                    "nodes are reclaiming the channels that they serve; other channels can be claimed in {} s",
+                    left.as_secs() + 1
+                );
                 Step::Settle(Ruling::Unavailable(why))
             }
             _ if newcomers.is_session && can_claim => Step::Ask(Wish::Claim),
@@ -271,14 +372,21 @@ impl Gate {
             Step::Ask(wish) => self.again(turn, channel_id, Some(wish)),
             Step::Settle(ruling) => self.settle(turn, channel_id, &ruling),
             Step::Park => {
-                if let Some(asking) = self.member().and_then(|member| member.asking.get_mut(channel_id)) {
+                if let Some(asking) = self
+                    .member()
+                    .and_then(|member| member.asking.get_mut(channel_id))
+                {
                     asking.parked = Some(Wish::Find);
                     Self::order(turn, Order::Look);
                 }
             }
             Step::Lost => {
                 Self::order(turn, Order::Look);
-                self.settle(turn, channel_id, &Ruling::Unavailable(PLACE_LOST.to_owned()));
+                self.settle(
+                    turn,
+                    channel_id,
+                    &Ruling::Unavailable(PLACE_LOST.to_owned()),
+                );
             }
         }
     }
@@ -290,7 +398,12 @@ impl Gate {
             connections: self.sessions.connection_count(),
             limit: self.settings.max_connections,
         };
-        let nodes = self.member.as_deref().map(|member| member.nodes.values()).into_iter().flatten();
+        let nodes = self
+            .member
+            .as_deref()
+            .map(|member| member.nodes.values())
+            .into_iter()
+            .flatten();
         let all: Vec<Candidate> = nodes
             .filter_map(|node| {
                 Some(Candidate {
@@ -306,10 +419,19 @@ impl Gate {
 
     /// The question is put anew.
     fn again(&mut self, turn: &mut Turn, channel_id: &ChannelId, wish: Option<Wish>) {
-        let Some(asking) = self.member().and_then(|member| member.asking.get_mut(channel_id)) else { return };
+        let Some(asking) = self
+            .member()
+            .and_then(|member| member.asking.get_mut(channel_id))
+        else {
+            return;
+        };
         asking.rounds += 1;
         if asking.rounds > ROUNDS_MAX {
-            return self.settle(turn, channel_id, &Ruling::Unavailable("the channel's owner keeps changing".to_owned()));
+            return self.settle(
+                turn,
+                channel_id,
+                &Ruling::Unavailable("the channel's owner keeps changing".to_owned()),
+            );
         }
         if self.membership == Membership::Fenced {
             return self.settle(turn, channel_id, &Ruling::Nowhere);
@@ -320,7 +442,10 @@ impl Gate {
     /// The members have been read: what waited for that is asked.
     pub(super) fn ask_again(&mut self, turn: &mut Turn) {
         let Some(member) = self.member() else { return };
-        let parked = member.asking.iter_mut().filter_map(|(channel, asking)| Some((channel.clone(), asking.parked.take()?)));
+        let parked = member
+            .asking
+            .iter_mut()
+            .filter_map(|(channel, asking)| Some((channel.clone(), asking.parked.take()?)));
         let parked: Vec<(ChannelId, Wish)> = parked.collect();
         for (channel_id, wish) in parked {
             self.again(turn, &channel_id, Some(wish));
@@ -331,7 +456,10 @@ impl Gate {
         let Some(member) = self.member() else { return };
         member.owned.insert(channel_id.clone(), token);
         member.unclaimed.remove(channel_id);
-        turn.effects.records.push(Record::Claimed { channel_id: channel_id.clone(), token });
+        turn.effects.records.push(Record::Claimed {
+            channel_id: channel_id.clone(),
+            token,
+        });
         self.store_known(turn, token.0);
         self.settle(turn, channel_id, &Ruling::Here);
         if self.sessions.find_session(channel_id).is_none() {
@@ -346,11 +474,17 @@ impl Gate {
         }
         let Some(member) = self.member() else { return };
         let room = CLAIMS_IN_FLIGHT_MAX.saturating_sub(member.asking.len());
-        let wanted = member.unclaimed.iter().filter(|channel| !member.asking.contains_key(*channel)).take(room);
+        let wanted = member
+            .unclaimed
+            .iter()
+            .filter(|channel| !member.asking.contains_key(*channel))
+            .take(room);
         let wanted: Vec<ChannelId> = wanted.cloned().collect();
         for channel_id in wanted {
             if let Some(member) = self.member() {
-                member.asking.insert(channel_id.clone(), Asking::of(Waiter::Session));
+                member
+                    .asking
+                    .insert(channel_id.clone(), Asking::of(Waiter::Session));
             }
             self.order_ask(turn, &channel_id, Wish::Claim);
         }

@@ -52,14 +52,21 @@ impl Counts {
 
 impl Gate {
     /// Answers with the nodes; their orphaned channels are counted first, where that is wanted and was not done a moment ago.
-    pub(crate) fn list_nodes(&mut self, turn: &mut Turn, ticket: Ticket, list: ListClusterNodes) -> Option<Answer> {
+    pub(crate) fn list_nodes(
+        &mut self,
+        turn: &mut Turn,
+        ticket: Ticket,
+        list: ListClusterNodes,
+    ) -> Option<Answer> {
         let (now, is_joined) = (turn.now.boot, self.membership == Membership::Joined);
         let Some(member) = self.member().filter(|_| list.count_orphaned) else {
             return Some(Ok(Reply::ClusterNodes(self.list_cluster_nodes())));
         };
         let counts = &mut member.counts;
         // Without etcd a count that succeeded is not known to hold any more.
-        let is_last = |last: &Counted| now.saturating_sub(last.ended) < COUNT_PAUSE && (is_joined || last.owned.is_err());
+        let is_last = |last: &Counted| {
+            now.saturating_sub(last.ended) < COUNT_PAUSE && (is_joined || last.owned.is_err())
+        };
         let is_fresh = !counts.is_outdated && counts.last.as_ref().is_some_and(is_last);
         if is_fresh || counts.waiting.len() >= COUNT_WAITERS_MAX {
             return Some(Ok(Reply::ClusterNodes(self.counted_nodes())));
@@ -74,46 +81,94 @@ impl Gate {
 
     pub(super) fn counted(&mut self, turn: &mut Turn, owned: Result<Vec<Owned>, String>) {
         let Some(member) = self.member() else { return };
-        for Owned { node_name, incarnation, .. } in owned.iter().flatten() {
+        for Owned {
+            node_name,
+            incarnation,
+            ..
+        } in owned.iter().flatten()
+        {
             if !member.nodes.contains_key(node_name) {
                 member.lose(node_name.clone(), *incarnation);
             }
         }
         member.counts.is_under_way = false;
-        member.counts.last = Some(Counted { ended: turn.now.boot, at: turn.now.wall, owned });
+        member.counts.last = Some(Counted {
+            ended: turn.now.boot,
+            at: turn.now.wall,
+            owned,
+        });
         let waiting = std::mem::take(&mut member.counts.waiting);
         let nodes = self.counted_nodes();
-        turn.effects.acts.extend(waiting.into_iter().map(|ticket| Act::Answer(ticket, Ok(Reply::ClusterNodes(nodes.clone())))));
+        turn.effects.acts.extend(
+            waiting
+                .into_iter()
+                .map(|ticket| Act::Answer(ticket, Ok(Reply::ClusterNodes(nodes.clone())))),
+        );
     }
 
     /// The nodes with what the last count showed of them.
     fn counted_nodes(&self) -> ClusterNodes {
         let ClusterNodes { mut nodes, .. } = self.list_cluster_nodes();
-        let (orphaned_channels, counted_at, problem) = match self.member.as_deref().and_then(|member| member.counts.last.as_ref()) {
-            Some(Counted { owned: Ok(owned), at, .. }) => (Some(self.orphaned_channels(owned)), Some(*at), None),
-            Some(Counted { owned: Err(why), .. }) => (None, None, Some(why.clone())),
-            None => (None, None, Some("they are being counted; retry in a moment".to_owned())),
+        let (orphaned_channels, counted_at, problem) = match self
+            .member
+            .as_deref()
+            .and_then(|member| member.counts.last.as_ref())
+        {
+            Some(Counted {
+                owned: Ok(owned),
+                at,
+                ..
+            }) => (Some(self.orphaned_channels(owned)), Some(*at), None),
+            Some(Counted {
+                owned: Err(why), ..
+            }) => (None, None, Some(why.clone())),
+            None => (
+                None,
+                None,
+                Some("they are being counted; retry in a moment".to_owned()),
+            ),
         };
         if let Some(orphaned_channels) = orphaned_channels {
             for node in &mut nodes {
-                node.orphaned_channels = Some(orphaned_channels.get(&node.node_name).copied().unwrap_or_default());
+                node.orphaned_channels = Some(
+                    orphaned_channels
+                        .get(&node.node_name)
+                        .copied()
+                        .unwrap_or_default(),
+                );
             }
         }
-        ClusterNodes { nodes, counted_at, problem }
+        ClusterNodes {
+            nodes,
+            counted_at,
+            problem,
+        }
     }
 
     /// The channels that wait for a life of a node that is over. Those of one that was purged are free.
     fn orphaned_channels(&self, owned: &[Owned]) -> BTreeMap<NodeName, OrphanedChannels> {
         let mut by_name: BTreeMap<NodeName, OrphanedChannels> = BTreeMap::new();
-        let Some(member) = self.member.as_deref() else { return by_name };
-        for Owned { node_name, incarnation, channels } in owned {
-            let is_there = member.nodes.get(node_name).is_some_and(|node| node.incarnation == *incarnation);
+        let Some(member) = self.member.as_deref() else {
+            return by_name;
+        };
+        for Owned {
+            node_name,
+            incarnation,
+            channels,
+        } in owned
+        {
+            let is_there = member
+                .nodes
+                .get(node_name)
+                .is_some_and(|node| node.incarnation == *incarnation);
             if is_there || member.gone.is_purged(*incarnation) {
                 continue;
             }
             let count = by_name.entry(node_name.clone()).or_default();
             count.total = count.total.saturating_add(channels.total);
-            count.held_until_purge = count.held_until_purge.saturating_add(channels.held_until_purge);
+            count.held_until_purge = count
+                .held_until_purge
+                .saturating_add(channels.held_until_purge);
         }
         by_name
     }

@@ -53,11 +53,19 @@ impl Explaining {
 
 impl Gate {
     /// Answers at once, or, where the cluster must be asked, later.
-    pub(crate) fn explain(&mut self, turn: &mut Turn, ticket: Ticket, explain: Explain) -> Option<Answer> {
+    pub(crate) fn explain(
+        &mut self,
+        turn: &mut Turn,
+        ticket: Ticket,
+        explain: Explain,
+    ) -> Option<Answer> {
         let Explain { channel_id } = explain;
         let membership = self.membership;
         // A channel of the node's own is its own in every mode.
-        let Some(member) = self.member().filter(|member| !member.owned.contains_key(&channel_id)) else {
+        let Some(member) = self
+            .member()
+            .filter(|member| !member.owned.contains_key(&channel_id))
+        else {
             return Some(Ok(self.explained(&channel_id, |_| Ruling::Here)));
         };
         let cannot = |why: &str| Ruling::Unavailable(why.to_owned());
@@ -71,10 +79,18 @@ impl Gate {
             return Some(Ok(self.explained(&channel_id, |_| Ruling::Full)));
         }
         if member.explaining.count() >= EXPLAINING_MAX {
-            return Some(Err(Error::cluster_unavailable("too many Explain requests are under way")));
+            return Some(Err(Error::cluster_unavailable(
+                "too many Explain requests are under way",
+            )));
         }
         let is_new = !member.explaining.0.contains_key(&channel_id);
-        member.explaining.0.entry(channel_id.clone()).or_default().tickets.push(ticket);
+        member
+            .explaining
+            .0
+            .entry(channel_id.clone())
+            .or_default()
+            .tickets
+            .push(ticket);
         if is_new {
             Self::order(turn, Order::Find { channel_id, by });
         }
@@ -86,44 +102,77 @@ impl Gate {
     }
 
     /// etcd's answer for a channel that is explained.
-    pub(super) fn found(&mut self, turn: &mut Turn, channel_id: &ChannelId, found: Result<Found, String>) {
+    pub(super) fn found(
+        &mut self,
+        turn: &mut Turn,
+        channel_id: &ChannelId,
+        found: Result<Found, String>,
+    ) {
         let now = turn.now.boot;
         let Some(member) = self.member() else { return };
-        if let Ok(Found { claim: Some(claim), .. }) = &found {
+        if let Ok(Found {
+            claim: Some(claim), ..
+        }) = &found
+        {
             member.note_owner(claim.clone());
         }
         let rulings = match found {
             Err(why) => Some(Mode::ALL.map(|mode| (mode, Ruling::Unavailable(why.clone())))),
             Ok(found) => self.rulings(channel_id, &found, now),
         };
-        let Some(looking) = self.member().and_then(|member| member.explaining.0.get_mut(channel_id)) else { return };
+        let Some(looking) = self
+            .member()
+            .and_then(|member| member.explaining.0.get_mut(channel_id))
+        else {
+            return;
+        };
         let rulings = match rulings {
             None if looking.rounds < ROUNDS_MAX => {
                 (looking.rounds, looking.is_parked) = (looking.rounds.saturating_add(1), true);
                 return Self::order(turn, Order::Look);
             }
-            None => Mode::ALL.map(|mode| (mode, Ruling::Unavailable("the channel's owner could not be read".to_owned()))),
+            None => Mode::ALL.map(|mode| {
+                (
+                    mode,
+                    Ruling::Unavailable("the channel's owner could not be read".to_owned()),
+                )
+            }),
             Some(rulings) => rulings,
         };
         let tickets = std::mem::take(&mut looking.tickets);
         if let Some(member) = self.member() {
             member.explaining.0.remove(channel_id);
         }
-        let ruling = |wanted| rulings.iter().find(|(mode, _)| *mode == wanted).map_or(Ruling::Here, |(_, ruling)| ruling.clone());
-        let answers = tickets.into_iter().map(|ticket| Act::Answer(ticket, Ok(self.explained(channel_id, ruling))));
+        let ruling = |wanted| {
+            rulings
+                .iter()
+                .find(|(mode, _)| *mode == wanted)
+                .map_or(Ruling::Here, |(_, ruling)| ruling.clone())
+        };
+        let answers = tickets
+            .into_iter()
+            .map(|ticket| Act::Answer(ticket, Ok(self.explained(channel_id, ruling))));
         turn.effects.acts.extend(answers);
     }
 
     /// Answers all pending `Explain` calls: the cluster is unavailable.
     pub(super) fn stop_explaining(&mut self, turn: &mut Turn, why: &str) {
-        let channels: Vec<ChannelId> = self.member().map(|member| member.explaining.0.keys().cloned().collect()).unwrap_or_default();
+        let channels: Vec<ChannelId> = self
+            .member()
+            .map(|member| member.explaining.0.keys().cloned().collect())
+            .unwrap_or_default();
         for channel_id in channels {
             self.found(turn, &channel_id, Err(why.to_owned()));
         }
     }
 
     /// The cluster's word under each mode; nothing where the members must be read first.
-    fn rulings(&mut self, channel_id: &ChannelId, found: &Found, now: Duration) -> Option<[(Mode, Ruling); Mode::ALL.len()]> {
+    fn rulings(
+        &mut self,
+        channel_id: &ChannelId,
+        found: &Found,
+        now: Duration,
+    ) -> Option<[(Mode, Ruling); Mode::ALL.len()]> {
         let mut unknown = false;
         let rulings = Mode::ALL.map(|mode| {
             let ruling = self.ruling(channel_id, found, (mode, now));
@@ -133,18 +182,42 @@ impl Gate {
         (!unknown).then_some(rulings)
     }
 
-    fn ruling(&mut self, channel_id: &ChannelId, found: &Found, (mode, now): (Mode, Duration)) -> Option<Ruling> {
+    fn ruling(
+        &mut self,
+        channel_id: &ChannelId,
+        found: &Found,
+        (mode, now): (Mode, Duration),
+    ) -> Option<Ruling> {
         // In another mode than the present one the others would know of that.
-        let published = if mode == self.mode.mode { found.mode } else { Some(mode) };
-        let here = Here { mode, published, now };
-        let reply = Reply::Refused(Found { mode: published, ..found.clone() });
-        let Some(outcome) = self.judge_reply(reply, here) else { return Some(Ruling::Unavailable(PLACE_LOST.to_owned())) };
-        let newcomers = Newcomers { channel_id, hops: 0, is_session: false };
+        let published = if mode == self.mode.mode {
+            found.mode
+        } else {
+            Some(mode)
+        };
+        let here = Here {
+            mode,
+            published,
+            now,
+        };
+        let reply = Reply::Refused(Found {
+            mode: published,
+            ..found.clone()
+        });
+        let Some(outcome) = self.judge_reply(reply, here) else {
+            return Some(Ruling::Unavailable(PLACE_LOST.to_owned()));
+        };
+        let newcomers = Newcomers {
+            channel_id,
+            hops: 0,
+            is_session: false,
+        };
         match self.next_step(outcome, &newcomers, here) {
             // The claim would be dropped, and then the channel be nobody's.
             Step::Ask(Wish::Drop(_)) => match self.next_step(Outcome::Again, &newcomers, here) {
                 Step::Settle(ruling) => Some(ruling),
-                Step::Own(_) | Step::GiveBack(_) | Step::Ask(_) | Step::Park | Step::Lost => Some(Ruling::Here),
+                Step::Own(_) | Step::GiveBack(_) | Step::Ask(_) | Step::Park | Step::Lost => {
+                    Some(Ruling::Here)
+                }
             },
             Step::Own(_) | Step::GiveBack(_) | Step::Ask(_) => Some(Ruling::Here),
             Step::Settle(ruling) => Some(ruling),
@@ -156,9 +229,18 @@ impl Gate {
     /// The members have been read: the channels that waited for that are looked for again.
     pub(super) fn explain_again(&mut self, turn: &mut Turn) {
         let Some(member) = self.member() else { return };
-        let Some(by) = member.incarnation() else { return };
-        let take_parked = |(channel, looking): (&ChannelId, &mut Looking)| std::mem::take(&mut looking.is_parked).then(|| channel.clone());
-        let parked: Vec<ChannelId> = member.explaining.0.iter_mut().filter_map(take_parked).collect();
+        let Some(by) = member.incarnation() else {
+            return;
+        };
+        let take_parked = |(channel, looking): (&ChannelId, &mut Looking)| {
+            std::mem::take(&mut looking.is_parked).then(|| channel.clone())
+        };
+        let parked: Vec<ChannelId> = member
+            .explaining
+            .0
+            .iter_mut()
+            .filter_map(take_parked)
+            .collect();
         for channel_id in parked {
             Self::order(turn, Order::Find { channel_id, by });
         }

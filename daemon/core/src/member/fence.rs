@@ -42,15 +42,26 @@ impl Fences {
     pub(super) fn problem(&self, means: FenceMeans) -> Option<String> {
         let fence = self.under_way.values().next()?;
         let nobody = match means {
-            FenceMeans::None => ". Neither --on-fence nor a client ends them: end them on the SFU, then send a Report",
-            FenceMeans::Socket if fence.told == Some(0) => ": no client has subscribed with ends: true",
+            FenceMeans::None => {
+                ". Neither --on-fence nor a client ends them: end them on the SFU, then send a Report"
+            }
+            FenceMeans::Socket if fence.told == Some(0) => {
+                ": no client has subscribed with ends: true"
+            }
             FenceMeans::SoraApi | FenceMeans::Exec | FenceMeans::Socket => "",
         };
         let what = match &fence.of {
             FenceOf::All => "the sessions on this node must end before it can join".to_owned(),
-            FenceOf::Channel(channel) => format!("the session on channel {:?}, which another node owns, must end", channel.as_str()),
+            FenceOf::Channel(channel) => format!(
+                "the session on channel {:?}, which another node owns, must end",
+                channel.as_str()
+            ),
         };
-        let why = fence.problem.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
+        let why = fence
+            .problem
+            .as_ref()
+            .map(|why| format!(" ({why})"))
+            .unwrap_or_default();
         Some(format!("{what}{nobody}{why}"))
     }
 }
@@ -72,23 +83,43 @@ impl Gate {
         }
         member.fences.last_id += 1;
         let id = member.fences.last_id;
-        member.fences.under_way.insert(id, Fence { of, told: None, acknowledged: BTreeSet::new(), problem: None });
+        member.fences.under_way.insert(
+            id,
+            Fence {
+                of,
+                told: None,
+                acknowledged: BTreeSet::new(),
+                problem: None,
+            },
+        );
         self.tell_fence(turn, id);
     }
 
     /// The SFU is told, for the first time or again.
     pub(crate) fn tell_fence(&mut self, turn: &mut Turn, id: u64) {
-        let Some(of) = self.member().and_then(|member| member.fences.under_way.get(&id)).map(|fence| fence.of.clone()) else { return };
+        let Some(of) = self
+            .member()
+            .and_then(|member| member.fences.under_way.get(&id))
+            .map(|fence| fence.of.clone())
+        else {
+            return;
+        };
         let sessions: Vec<EndSession> = self.sessions_of(&of);
         // Where everybody has left, and is known to have, nothing is to be ended any more.
         if sessions.is_empty() && self.known.is_known() {
             return self.fence_over(turn, id);
         }
-        let means = self.member().map_or(FenceMeans::None, |member| member.settings.on_fence);
+        let means = self
+            .member()
+            .map_or(FenceMeans::None, |member| member.settings.on_fence);
         match means {
             // Until whoever knows of the SFU says that nobody is there any more.
-            FenceMeans::None => self.timers.set(Timer::Fence(id), turn.now.boot + FENCE_PAUSE),
-            FenceMeans::SoraApi | FenceMeans::Exec | FenceMeans::Socket => turn.effects.acts.push(Act::Fence { id, of, sessions }),
+            FenceMeans::None => self
+                .timers
+                .set(Timer::Fence(id), turn.now.boot + FENCE_PAUSE),
+            FenceMeans::SoraApi | FenceMeans::Exec | FenceMeans::Socket => {
+                turn.effects.acts.push(Act::Fence { id, of, sessions });
+            }
         }
     }
 
@@ -97,29 +128,55 @@ impl Gate {
             FenceOf::All => self.sessions.by_age(None).collect(),
             FenceOf::Channel(channel) => self.sessions.find_session(channel).into_iter().collect(),
         };
-        let rows = slots.into_iter().filter_map(|slot| self.sessions.session(slot));
-        rows.map(|row| EndSession { channel_id: row.channel_id.clone(), session_id: row.session_id.clone() }).collect()
+        let rows = slots
+            .into_iter()
+            .filter_map(|slot| self.sessions.session(slot));
+        rows.map(|row| EndSession {
+            channel_id: row.channel_id.clone(),
+            session_id: row.session_id.clone(),
+        })
+        .collect()
     }
 
     /// So many clients were told, each of which must say that it has ended what it served.
     pub(super) fn fence_told(&mut self, turn: &mut Turn, id: u64, clients: u64) {
-        let Some(fence) = self.member().and_then(|member| member.fences.under_way.get_mut(&id)) else { return };
+        let Some(fence) = self
+            .member()
+            .and_then(|member| member.fences.under_way.get_mut(&id))
+        else {
+            return;
+        };
         fence.told = Some(clients);
-        self.timers.set(Timer::Fence(id), turn.now.boot + FENCE_PAUSE);
+        self.timers
+            .set(Timer::Fence(id), turn.now.boot + FENCE_PAUSE);
         self.look_at_fence(turn, id);
     }
 
-    pub(crate) fn acknowledge(&mut self, turn: &mut Turn, Acknowledgement { id, by }: Acknowledgement) -> Acknowledged {
-        let fence = self.member().and_then(|member| member.fences.under_way.get_mut(&id));
+    pub(crate) fn acknowledge(
+        &mut self,
+        turn: &mut Turn,
+        Acknowledgement { id, by }: Acknowledgement,
+    ) -> Acknowledged {
+        let fence = self
+            .member()
+            .and_then(|member| member.fences.under_way.get_mut(&id));
         let found = fence.map(|fence| fence.acknowledged.insert(by)).is_some();
         self.look_at_fence(turn, id);
         Acknowledged { found }
     }
 
     fn look_at_fence(&mut self, turn: &mut Turn, id: u64) {
-        let Some(fence) = self.member().and_then(|member| member.fences.under_way.get(&id)) else { return };
+        let Some(fence) = self
+            .member()
+            .and_then(|member| member.fences.under_way.get(&id))
+        else {
+            return;
+        };
         let acknowledged = u64::try_from(fence.acknowledged.len()).unwrap_or(u64::MAX);
-        if fence.told.is_some_and(|told| told > 0 && acknowledged >= told) {
+        if fence
+            .told
+            .is_some_and(|told| told > 0 && acknowledged >= told)
+        {
             self.fence_over(turn, id);
         }
     }
@@ -128,9 +185,15 @@ impl Gate {
         match outcome {
             Ok(()) => self.fence_over(turn, id),
             Err(why) => {
-                let Some(fence) = self.member().and_then(|member| member.fences.under_way.get_mut(&id)) else { return };
+                let Some(fence) = self
+                    .member()
+                    .and_then(|member| member.fences.under_way.get_mut(&id))
+                else {
+                    return;
+                };
                 fence.problem = Some(why);
-                self.timers.set(Timer::Fence(id), turn.now.boot + FENCE_PAUSE);
+                self.timers
+                    .set(Timer::Fence(id), turn.now.boot + FENCE_PAUSE);
             }
         }
     }
@@ -138,8 +201,17 @@ impl Gate {
     /// What it named has ended.
     fn fence_over(&mut self, turn: &mut Turn, id: u64) {
         self.timers.cancel(Timer::Fence(id));
-        let Some(fence) = self.member().and_then(|member| member.fences.under_way.remove(&id)) else { return };
-        let channels: Vec<ChannelId> = self.sessions_of(&fence.of).into_iter().map(|session| session.channel_id).collect();
+        let Some(fence) = self
+            .member()
+            .and_then(|member| member.fences.under_way.remove(&id))
+        else {
+            return;
+        };
+        let channels: Vec<ChannelId> = self
+            .sessions_of(&fence.of)
+            .into_iter()
+            .map(|session| session.channel_id)
+            .collect();
         for channel in channels {
             self.end_channel(turn, &channel);
         }
@@ -153,13 +225,19 @@ impl Gate {
     }
 
     fn end_channel(&mut self, turn: &mut Turn, channel: &ChannelId) {
-        let Some(session) = self.sessions.find_session(channel) else { return };
+        let Some(session) = self.sessions.find_session(channel) else {
+            return;
+        };
         let slots: Vec<Slot> = self.sessions.of_session(session, None).collect();
         for slot in slots {
             self.end(turn, slot, EndReason::SessionDestroyed);
         }
         // A session that would linger, or wait for its Sora's word, does not outlive the right to it.
-        if self.sessions.session(session).is_some_and(|row| row.channel_id == *channel && row.live + row.pending == 0) {
+        if self
+            .sessions
+            .session(session)
+            .is_some_and(|row| row.channel_id == *channel && row.live + row.pending == 0)
+        {
             self.destroy_session(turn, session);
         }
     }

@@ -28,13 +28,24 @@ impl Member {
     fn see(&mut self, looked: &mut Looked, received: Duration) {
         let nodes = std::mem::take(&mut looked.nodes);
         let present = nodes.iter().map(|node| node.incarnation).collect();
-        self.gone.saw(Roll { revision: looked.etcd.revision, present, received });
+        self.gone.saw(Roll {
+            revision: looked.etcd.revision,
+            present,
+            received,
+        });
         for incarnation in looked.purged.drain(..) {
             self.gone.purge(incarnation);
         }
         let before = std::mem::take(&mut self.nodes);
-        self.nodes = nodes.into_iter().map(|node: SeenNode| (node.node_name.clone(), node)).collect();
-        if !before.values().map(|node| node.incarnation).eq(self.nodes.values().map(|node| node.incarnation)) {
+        self.nodes = nodes
+            .into_iter()
+            .map(|node: SeenNode| (node.node_name.clone(), node))
+            .collect();
+        if !before
+            .values()
+            .map(|node| node.incarnation)
+            .eq(self.nodes.values().map(|node| node.incarnation))
+        {
             self.counts.outdate();
         }
         for (name, node) in before {
@@ -42,20 +53,29 @@ impl Member {
                 self.lose(name, node.incarnation);
             }
         }
-        self.lost.retain(|name, incarnation| !self.nodes.contains_key(name) && !self.gone.is_purged(*incarnation));
+        self.lost.retain(|name, incarnation| {
+            !self.nodes.contains_key(name) && !self.gone.is_purged(*incarnation)
+        });
         self.epoch = looked.etcd.configuration.as_ref().map_or(0, |it| it.epoch);
         self.problem = None;
     }
 
     /// Whether the node's key is to hold what an earlier one held.
     fn holds(&self) -> bool {
-        self.right.is_some() || self.past.is_some_and(|past| past.sessions == PastSessions::Running)
+        self.right.is_some()
+            || self
+                .past
+                .is_some_and(|past| past.sessions == PastSessions::Running)
     }
 
     /// The key is not there, or was not written: the next look decides anew.
     pub(super) fn step_back(&mut self) {
         if !matches!(self.place, Place::In | Place::Out) {
-            self.place = if self.right.is_some() { Place::In } else { Place::Out };
+            self.place = if self.right.is_some() {
+                Place::In
+            } else {
+                Place::Out
+            };
         }
     }
 
@@ -96,8 +116,9 @@ impl Gate {
         member.see(&mut looked, turn.now.boot);
         // The answer to an order to join was lost: nobody else wrote this key.
         let is_lost_reply = looked.own.is_some() && looked.own == looked.own_of_this_start;
-        if let Some(own) = looked.own.filter(|own| is_lost_reply && !member.lives.contains(own) && !matches!(member.place, Place::Joining))
-        {
+        if let Some(own) = looked.own.filter(|own| {
+            is_lost_reply && !member.lives.contains(own) && !matches!(member.place, Place::Joining)
+        }) {
             self.joined(turn, Ok(own));
         }
         self.go_on(turn, &looked);
@@ -112,7 +133,9 @@ impl Gate {
             Place::Out => self.join(turn, looked),
             Place::In if looked.own == member.key() => self.renew(turn, looked),
             Place::In => self.join_again(turn),
-            Place::Readopting(readoption) if looked.own == Some(readoption.next()) => self.readopt_rest(turn),
+            Place::Readopting(readoption) if looked.own == Some(readoption.next()) => {
+                self.readopt_rest(turn);
+            }
             Place::Begun(incarnation) if looked.own == Some(*incarnation) => {
                 let incarnation = *incarnation;
                 self.enter(turn, incarnation, looked.sent);
@@ -127,7 +150,11 @@ impl Gate {
     /// Before a deadline is looked at: the driver may have been held up, and the right have been renewed meanwhile.
     pub(crate) fn renew_first(&mut self, turn: &mut Turn, looked: &Looked) {
         let Some(member) = self.member() else { return };
-        if matches!(member.place, Place::In) && looked.own == member.key() && looked.own.is_some() && member.trust.takes(looked) {
+        if matches!(member.place, Place::In)
+            && looked.own == member.key()
+            && looked.own.is_some()
+            && member.trust.takes(looked)
+        {
             self.renew(turn, looked);
         }
     }
@@ -135,7 +162,9 @@ impl Gate {
     fn renew(&mut self, turn: &mut Turn, looked: &Looked) {
         let (now, wall) = (turn.now.boot, turn.now.wall);
         let Some(member) = self.member() else { return };
-        let Some(right) = &mut member.right else { return };
+        let Some(right) = &mut member.right else {
+            return;
+        };
         match right.confirm(looked.sent, looked.received.min(now)) {
             Renewal::Prolonged => {
                 member.renewed_at = Some(wall);
@@ -152,7 +181,13 @@ impl Gate {
         let Some(member) = self.member() else { return };
         member.place = Place::Joining;
         member.publication.joining(mode);
-        Self::order(turn, Order::Join { mode, give_up: None });
+        Self::order(
+            turn,
+            Order::Join {
+                mode,
+                give_up: None,
+            },
+        );
     }
 
     fn join(&mut self, turn: &mut Turn, looked: &Looked) {
@@ -162,12 +197,17 @@ impl Gate {
             Join::EndSessions => return self.fence_all(turn),
             Join::NameInUse => {
                 let now = turn.now.boot;
-                let why = looked.own.map(|holder| member.name_in_use(holder, now)).unwrap_or_default();
+                let why = looked
+                    .own
+                    .map(|holder| member.name_in_use(holder, now))
+                    .unwrap_or_default();
                 return self.note_problem(why);
             }
             Join::Adopt(incarnation) => return self.enter(turn, incarnation, looked.sent),
             Join::Create | Join::Readopt if member.nodes.len() >= NODES_MAX => {
-                return self.note_problem(format!("the cluster already has {NODES_MAX} nodes, the maximum"));
+                return self.note_problem(format!(
+                    "the cluster already has {NODES_MAX} nodes, the maximum"
+                ));
             }
             Join::GiveUp(incarnation) => Some(incarnation),
             Join::Create | Join::Readopt => None,
@@ -200,7 +240,10 @@ impl Gate {
         member.publication.joined();
         member.told = None;
         if member.holds() {
-            let held = member.owned.iter().map(|(channel, token)| (channel.clone(), *token));
+            let held = member
+                .owned
+                .iter()
+                .map(|(channel, token)| (channel.clone(), *token));
             member.place = Place::Readopting(Readoption::new(incarnation, held));
             self.readopt_rest(turn);
         } else {
@@ -221,7 +264,10 @@ impl Gate {
         if !member.lives.contains(&incarnation) {
             member.lives.push(incarnation);
         }
-        turn.effects.records.push(Record::Member(Some(StoredMember { incarnation, fence_after: terms.fence_after })));
+        turn.effects.records.push(Record::Member(Some(StoredMember {
+            incarnation,
+            fence_after: terms.fence_after,
+        })));
         self.store_known(turn, 0);
         if before.is_none() {
             self.cluster(turn, MembershipChange::Joined);
@@ -234,10 +280,16 @@ impl Gate {
     pub(super) fn give_up(&mut self) {
         let Some(member) = self.member() else { return };
         let fence_after: FenceAfter = member.settings.terms.fence_after;
-        let key = member.key().or_else(|| member.past.map(|past| past.incarnation));
+        let key = member
+            .key()
+            .or_else(|| member.past.map(|past| past.incarnation));
         member.right = None;
         member.place = Place::Out;
-        member.past = key.map(|incarnation| Past { incarnation, fence_after, sessions: PastSessions::Ending });
+        member.past = key.map(|incarnation| Past {
+            incarnation,
+            fence_after,
+            sessions: PastSessions::Ending,
+        });
     }
 
     /// What is done after each read, since etcd answers.
@@ -261,8 +313,12 @@ impl Gate {
             limit: self.settings.max_connections,
         };
         let Some(member) = self.member() else { return };
-        let Some(by) = member.incarnation() else { return };
-        let is_new = member.told.is_none_or(|(at, told)| told != load && now.saturating_sub(at) >= TELL_PAUSE);
+        let Some(by) = member.incarnation() else {
+            return;
+        };
+        let is_new = member
+            .told
+            .is_none_or(|(at, told)| told != load && now.saturating_sub(at) >= TELL_PAUSE);
         if is_new {
             member.told = Some((now, load));
             Self::order(turn, Order::Tell { by, load });

@@ -98,11 +98,16 @@ enum Place {
 
 impl Member {
     pub(crate) fn new(settings: ClusterSettings, stored: &mut Stored) -> Self {
-        let past = stored.member.take().map(|StoredMember { incarnation, fence_after }| Past {
-            incarnation,
-            fence_after,
-            sessions: PastSessions::Running,
-        });
+        let past = stored.member.take().map(
+            |StoredMember {
+                 incarnation,
+                 fence_after,
+             }| Past {
+                incarnation,
+                fence_after,
+                sessions: PastSessions::Running,
+            },
+        );
         Self {
             settings,
             place: Place::Out,
@@ -136,7 +141,11 @@ impl Member {
     fn incarnation(&self) -> Option<Incarnation> {
         match self.place {
             Place::In if self.trust.refuses() => None,
-            Place::In => self.right.as_ref().map(Right::incarnation).filter(|it| *it != Incarnation::OF_ANOTHER_HISTORY),
+            Place::In => self
+                .right
+                .as_ref()
+                .map(Right::incarnation)
+                .filter(|it| *it != Incarnation::OF_ANOTHER_HISTORY),
             Place::Out | Place::Joining | Place::Readopting(_) | Place::Begun(_) => None,
         }
     }
@@ -181,28 +190,46 @@ impl Gate {
     pub(crate) fn begin_member(&mut self, turn: &mut Turn, host: Host) {
         let channels: BTreeSet<ChannelId> = self.channels();
         let Some(member) = self.member() else { return };
-        member.unclaimed = channels.iter().filter(|channel| !member.owned.contains_key(*channel)).cloned().collect();
+        member.unclaimed = channels
+            .iter()
+            .filter(|channel| !member.owned.contains_key(*channel))
+            .cloned()
+            .collect();
         if host == Host::Restarted
             && let Some(past) = &mut member.past
         {
             past.sessions = PastSessions::Over;
             member.over.insert(past.incarnation);
         }
-        let left: Vec<ChannelId> = member.owned.keys().filter(|channel| !channels.contains(*channel)).cloned().collect();
+        let left: Vec<ChannelId> = member
+            .owned
+            .keys()
+            .filter(|channel| !channels.contains(*channel))
+            .cloned()
+            .collect();
         for channel in left {
             self.release(turn, &channel);
         }
     }
 
     fn channels(&self) -> BTreeSet<ChannelId> {
-        let rows = self.sessions.by_age(None).filter_map(|slot| self.sessions.session(slot));
+        let rows = self
+            .sessions
+            .by_age(None)
+            .filter_map(|slot| self.sessions.session(slot));
         rows.map(|row| row.channel_id.clone()).collect()
     }
 
     /// The right as it is now. A timer that comes late changes nothing: this is compared at each step.
     pub(crate) fn watch_right(&mut self, turn: &mut Turn) {
         let now = turn.now.boot;
-        let Some(right) = self.member.as_deref().and_then(|member| member.right.as_ref()) else { return };
+        let Some(right) = self
+            .member
+            .as_deref()
+            .and_then(|member| member.right.as_ref())
+        else {
+            return;
+        };
         let membership = self.membership_of(right, now);
         if membership == self.membership {
             return;
@@ -238,12 +265,22 @@ impl Gate {
                 self.note_problem(why);
             }
             Heard::Joined(joined) => self.joined(turn, joined),
-            Heard::Asked { channel_id, by, reply } => self.asked(turn, channel_id, (by, reply)),
+            Heard::Asked {
+                channel_id,
+                by,
+                reply,
+            } => self.asked(turn, channel_id, (by, reply)),
             Heard::Found { channel_id, found } => self.found(turn, &channel_id, found),
-            Heard::Released(channel_id, token, certainty) => self.released(turn, (channel_id, token), certainty),
+            Heard::Released(channel_id, token, certainty) => {
+                self.released(turn, (channel_id, token), certainty);
+            }
             Heard::Readopted { by, replies, rest } => self.readopted(turn, by, (replies, rest)),
             Heard::Published(mode, outcome) => self.published(turn, mode, outcome),
-            Heard::Purged { ticket, node_name, written_off } => self.purged(turn, ticket, (node_name, written_off)),
+            Heard::Purged {
+                ticket,
+                node_name,
+                written_off,
+            } => self.purged(turn, ticket, (node_name, written_off)),
             Heard::Initialized { ticket, outcome } => Self::initialized(turn, ticket, outcome),
             Heard::Counted(owned) => self.counted(turn, owned),
             Heard::FenceTold { id, clients } => self.fence_told(turn, id, clients),
@@ -279,11 +316,18 @@ impl Gate {
     pub(crate) fn claim_of(&self, channel_id: &ChannelId, now: Duration) -> Option<OfferedClaim> {
         let member = self.member.as_deref()?;
         let Token(token) = member.token(channel_id)?;
-        Some(OfferedClaim { token, epoch: member.epoch, valid_for_ms: member.valid_for(now).map(millis) })
+        Some(OfferedClaim {
+            token,
+            epoch: member.epoch,
+            valid_for_ms: member.valid_for(now).map(millis),
+        })
     }
 
     /// The token that goes out with a session's events.
     pub(crate) fn token_of(&self, channel_id: &ChannelId) -> Option<u64> {
-        self.member.as_deref()?.token(channel_id).map(|Token(token)| token)
+        self.member
+            .as_deref()?
+            .token(channel_id)
+            .map(|Token(token)| token)
     }
 }

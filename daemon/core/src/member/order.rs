@@ -132,15 +132,37 @@ impl Order {
             | Self::Tell { .. }
             | Self::Leave(_)
             | Self::Stay => None,
-            Self::Init { ticket, .. } => Some(Heard::Initialized { ticket, outcome: Err(why.to_owned()) }),
+            Self::Init { ticket, .. } => Some(Heard::Initialized {
+                ticket,
+                outcome: Err(why.to_owned()),
+            }),
             Self::Join { .. } => Some(Heard::Joined(Err(why.to_owned()))),
-            Self::Ask { channel_id, by, .. } => Some(Heard::Asked { channel_id, by, reply: Err(why.to_owned()) }),
-            Self::Find { channel_id, .. } => Some(Heard::Found { channel_id, found: Err(why.to_owned()) }),
-            Self::Release(channel_id, token) => Some(Heard::Released(channel_id, token, Certainty::Unknown)),
-            Self::Readopt { by, .. } => Some(Heard::Readopted { by, replies: Vec::new(), rest: Rest::Nothing }),
+            Self::Ask { channel_id, by, .. } => Some(Heard::Asked {
+                channel_id,
+                by,
+                reply: Err(why.to_owned()),
+            }),
+            Self::Find { channel_id, .. } => Some(Heard::Found {
+                channel_id,
+                found: Err(why.to_owned()),
+            }),
+            Self::Release(channel_id, token) => {
+                Some(Heard::Released(channel_id, token, Certainty::Unknown))
+            }
+            Self::Readopt { by, .. } => Some(Heard::Readopted {
+                by,
+                replies: Vec::new(),
+                rest: Rest::Nothing,
+            }),
             Self::Publish { mode, .. } => Some(Heard::Published(mode, Err(why.to_owned()))),
             Self::Count => Some(Heard::Counted(Err(why.to_owned()))),
-            Self::Purge { ticket, node_name, .. } => Some(Heard::Purged { ticket, node_name, written_off: Err(why.to_owned()) }),
+            Self::Purge {
+                ticket, node_name, ..
+            } => Some(Heard::Purged {
+                ticket,
+                node_name,
+                written_off: Err(why.to_owned()),
+            }),
         }
     }
 }

@@ -54,13 +54,22 @@ impl Publication {
 
 impl Gate {
     /// Changes the mode, and answers at once or when the others know.
-    pub(crate) fn change_mode(&mut self, turn: &mut Turn, ticket: Ticket, (change, actor): (ChangeMode, &Arc<str>)) -> Option<Answer> {
+    pub(crate) fn change_mode(
+        &mut self,
+        turn: &mut Turn,
+        ticket: Ticket,
+        (change, actor): (ChangeMode, &Arc<str>),
+    ) -> Option<Answer> {
         let opens = change.mode == SettableMode::Normal && self.mode.mode != Mode::Normal;
         if self.member.is_none() || (opens && self.may_change(turn.now, &change).is_err()) {
             return Some(self.change_mode_here(turn, change, actor));
         }
         if opens {
-            let opening = Opening { ticket, change, actor: Arc::clone(actor) };
+            let opening = Opening {
+                ticket,
+                change,
+                actor: Arc::clone(actor),
+            };
             if let Some(member) = self.member() {
                 member.publication.openings.push(opening);
             }
@@ -72,18 +81,30 @@ impl Gate {
         }
     }
 
-    fn owe_published(&mut self, turn: &mut Turn, ticket: Ticket, changed: ModeChanged) -> Option<Answer> {
+    fn owe_published(
+        &mut self,
+        turn: &mut Turn,
+        ticket: Ticket,
+        changed: ModeChanged,
+    ) -> Option<Answer> {
         let wanted = self.mode_to_publish();
         let superseded = self.mode.clone();
         let member = self.member()?;
         let openings = std::mem::take(&mut member.publication.openings);
         let can_tell = member.incarnation().is_some();
-        let is_known = member.publication.published == Some(wanted) && member.publication.under_way.is_none();
+        let is_known =
+            member.publication.published == Some(wanted) && member.publication.under_way.is_none();
         for opening in openings {
-            turn.effects.acts.push(Act::Answer(opening.ticket, Err(Error::superseded(superseded.clone()))));
+            turn.effects.acts.push(Act::Answer(
+                opening.ticket,
+                Err(Error::superseded(superseded.clone())),
+            ));
         }
         if is_known || !can_tell {
-            return Some(Ok(Reply::ModeChanged(ModeChanged { published: Some(is_known && can_tell), ..changed })));
+            return Some(Ok(Reply::ModeChanged(ModeChanged {
+                published: Some(is_known && can_tell),
+                ..changed
+            })));
         }
         member.publication.owed.push((ticket, changed));
         // Whoever asks is told within one try.
@@ -95,9 +116,15 @@ impl Gate {
     pub(crate) fn publish(&mut self, turn: &mut Turn) {
         let wanted = self.mode_to_publish();
         let Some(member) = self.member() else { return };
-        let wanted = if member.publication.openings.is_empty() { wanted } else { Mode::Normal };
+        let wanted = if member.publication.openings.is_empty() {
+            wanted
+        } else {
+            Mode::Normal
+        };
         let publication = &mut member.publication;
-        if publication.under_way.is_some() || publication.published == Some(wanted) && publication.openings.is_empty() {
+        if publication.under_way.is_some()
+            || publication.published == Some(wanted) && publication.openings.is_empty()
+        {
             return;
         }
         let Some(by) = member.incarnation() else {
@@ -131,18 +158,37 @@ impl Gate {
     /// Opens the node, if that was asked for, and answers whoever waited for this mode to be known.
     fn now_known(&mut self, turn: &mut Turn, mode: Mode) {
         if mode == Mode::Normal {
-            let openings = self.member().map(|member| std::mem::take(&mut member.publication.openings)).unwrap_or_default();
-            for Opening { ticket, change, actor } in openings {
-                let answer = self.change_mode_here(turn, change, &actor).map(with_published);
+            let openings = self
+                .member()
+                .map(|member| std::mem::take(&mut member.publication.openings))
+                .unwrap_or_default();
+            for Opening {
+                ticket,
+                change,
+                actor,
+            } in openings
+            {
+                let answer = self
+                    .change_mode_here(turn, change, &actor)
+                    .map(with_published);
                 turn.effects.acts.push(Act::Answer(ticket, answer));
             }
         }
         let is_wanted = self.mode_to_publish() == mode;
         let Some(member) = self.member() else { return };
-        let owed = if is_wanted { std::mem::take(&mut member.publication.owed) } else { Vec::new() };
+        let owed = if is_wanted {
+            std::mem::take(&mut member.publication.owed)
+        } else {
+            Vec::new()
+        };
         for (ticket, changed) in owed {
-            let changed = ModeChanged { published: Some(true), ..changed };
-            turn.effects.acts.push(Act::Answer(ticket, Ok(Reply::ModeChanged(changed))));
+            let changed = ModeChanged {
+                published: Some(true),
+                ..changed
+            };
+            turn.effects
+                .acts
+                .push(Act::Answer(ticket, Ok(Reply::ModeChanged(changed))));
         }
     }
 
@@ -152,32 +198,52 @@ impl Gate {
         let owed = std::mem::take(&mut member.publication.owed);
         let openings = std::mem::take(&mut member.publication.openings);
         for (ticket, changed) in owed {
-            let changed = ModeChanged { published: Some(false), ..changed };
-            turn.effects.acts.push(Act::Answer(ticket, Ok(Reply::ModeChanged(changed))));
+            let changed = ModeChanged {
+                published: Some(false),
+                ..changed
+            };
+            turn.effects
+                .acts
+                .push(Act::Answer(ticket, Ok(Reply::ModeChanged(changed))));
         }
         for opening in openings {
-            turn.effects.acts.push(Act::Answer(opening.ticket, Err(Error::cluster_unavailable(why))));
+            turn.effects.acts.push(Act::Answer(
+                opening.ticket,
+                Err(Error::cluster_unavailable(why)),
+            ));
         }
     }
 
     /// What was promised cannot be kept: nobody is told that it was.
     pub(crate) fn refuse_publications(&mut self, turn: &mut Turn) {
         let Some(member) = self.member() else { return };
-        let owed = std::mem::take(&mut member.publication.owed).into_iter().map(|(ticket, _)| ticket);
-        let openings = std::mem::take(&mut member.publication.openings).into_iter().map(|opening| opening.ticket);
+        let owed = std::mem::take(&mut member.publication.owed)
+            .into_iter()
+            .map(|(ticket, _)| ticket);
+        let openings = std::mem::take(&mut member.publication.openings)
+            .into_iter()
+            .map(|opening| opening.ticket);
         let refusal = self.unwritable();
-        turn.effects.acts.extend(owed.chain(openings).map(|ticket| Act::Answer(ticket, Err(refusal.clone()))));
+        turn.effects.acts.extend(
+            owed.chain(openings)
+                .map(|ticket| Act::Answer(ticket, Err(refusal.clone()))),
+        );
     }
 
     pub(super) fn is_published(&self) -> bool {
         let wanted = self.mode_to_publish();
-        self.member.as_deref().is_some_and(|member| member.publication.published == Some(wanted) && member.incarnation().is_some())
+        self.member.as_deref().is_some_and(|member| {
+            member.publication.published == Some(wanted) && member.incarnation().is_some()
+        })
     }
 }
 
 fn with_published(reply: Reply) -> Reply {
     if let Reply::ModeChanged(changed) = reply {
-        return Reply::ModeChanged(ModeChanged { published: Some(true), ..changed });
+        return Reply::ModeChanged(ModeChanged {
+            published: Some(true),
+            ..changed
+        });
     }
     reply
 }

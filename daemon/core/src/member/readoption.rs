@@ -17,11 +17,16 @@ impl Gate {
     /// Orders what is left, or goes on if nothing is.
     pub(super) fn readopt_rest(&mut self, turn: &mut Turn) {
         let Some(member) = self.member() else { return };
-        let Place::Readopting(readoption) = &member.place else { return };
+        let Place::Readopting(readoption) = &member.place else {
+            return;
+        };
         if readoption.is_done() {
             return self.readoption_done(turn);
         }
-        let claims: Vec<_> = readoption.left().map(|(channel, token)| (channel.clone(), token)).collect();
+        let claims: Vec<_> = readoption
+            .left()
+            .map(|(channel, token)| (channel.clone(), token))
+            .collect();
         let by = readoption.next();
         if claims.is_empty() || std::mem::replace(&mut member.is_readopting, true) {
             return;
@@ -29,7 +34,12 @@ impl Gate {
         Self::order(turn, Order::Readopt { by, claims });
     }
 
-    pub(super) fn readopted(&mut self, turn: &mut Turn, by: Incarnation, (replies, rest): (Vec<(ChannelId, Reply)>, Rest)) {
+    pub(super) fn readopted(
+        &mut self,
+        turn: &mut Turn,
+        by: Incarnation,
+        (replies, rest): (Vec<(ChannelId, Reply)>, Rest),
+    ) {
         // Of an etcd that is refused nothing counts: they are asked for again.
         let counts = self.member().is_some_and(|member| !member.trust.refuses());
         for (channel, reply) in replies.into_iter().filter(|_| counts) {
@@ -47,25 +57,41 @@ impl Gate {
         }
     }
 
-    fn readopted_one(&mut self, turn: &mut Turn, by: Incarnation, (channel, reply): (ChannelId, Reply)) {
+    fn readopted_one(
+        &mut self,
+        turn: &mut Turn,
+        by: Incarnation,
+        (channel, reply): (ChannelId, Reply),
+    ) {
         let Some(member) = self.member() else { return };
         let readopted = match &mut member.place {
-            Place::Readopting(readoption) if readoption.next() == by => readoption.answered(&channel, &reply),
-            Place::Readopting(_) | Place::Out | Place::Joining | Place::Begun(_) | Place::In => Readopted::Unasked,
+            Place::Readopting(readoption) if readoption.next() == by => {
+                readoption.answered(&channel, &reply)
+            }
+            Place::Readopting(_) | Place::Out | Place::Joining | Place::Begun(_) | Place::In => {
+                Readopted::Unasked
+            }
         };
         match (readopted, reply) {
             (Readopted::Kept(token), _) => {
                 member.owned.insert(channel.clone(), token);
-                turn.effects.records.push(Record::Claimed { channel_id: channel, token });
+                turn.effects.records.push(Record::Claimed {
+                    channel_id: channel,
+                    token,
+                });
             }
             (Readopted::End, _) => {
                 member.owned.remove(&channel);
-                turn.effects.records.push(Record::Unclaimed(channel.clone()));
+                turn.effects
+                    .records
+                    .push(Record::Unclaimed(channel.clone()));
                 self.fence(turn, FenceOf::Channel(channel));
             }
             (Readopted::NotMember, _) => member.step_back(),
             // It has ended meanwhile, and its claim is to go as well.
-            (Readopted::Unasked, Reply::Won(token)) if !member.owned.contains_key(&channel) => self.release_token(turn, channel, token),
+            (Readopted::Unasked, Reply::Won(token)) if !member.owned.contains_key(&channel) => {
+                self.release_token(turn, channel, token);
+            }
             (Readopted::Unasked, _) => {}
         }
     }
@@ -84,13 +110,22 @@ impl Gate {
     /// Every claim names the next incarnation: its right begins with the next read that shows it.
     fn readoption_done(&mut self, turn: &mut Turn) {
         let Some(member) = self.member() else { return };
-        let Place::Readopting(readoption) = &member.place else { return };
+        let Place::Readopting(readoption) = &member.place else {
+            return;
+        };
         let (incarnation, fence_after) = (readoption.next(), member.settings.terms.fence_after);
         if member.right.is_none() {
-            member.past = Some(Past { incarnation, fence_after, sessions: PastSessions::Running });
+            member.past = Some(Past {
+                incarnation,
+                fence_after,
+                sessions: PastSessions::Running,
+            });
         }
         member.place = Place::Begun(incarnation);
-        turn.effects.records.push(Record::Member(Some(StoredMember { incarnation, fence_after })));
+        turn.effects.records.push(Record::Member(Some(StoredMember {
+            incarnation,
+            fence_after,
+        })));
         Self::order(turn, Order::Look);
     }
 }

@@ -28,7 +28,9 @@ impl Gate {
         let Some(member) = self.member() else { return };
         member.unclaimed.remove(channel);
         if let Some(token) = member.owned.remove(channel) {
-            turn.effects.records.push(Record::Unclaimed(channel.clone()));
+            turn.effects
+                .records
+                .push(Record::Unclaimed(channel.clone()));
             self.release_token(turn, channel.clone(), token);
         }
         self.readoption_without(turn, channel);
@@ -44,13 +46,20 @@ impl Gate {
         let Some(member) = self.member() else { return };
         let releases = &mut member.releases;
         while releases.sent.len() < RELEASES_IN_FLIGHT_MAX {
-            let Some((channel, token)) = releases.waiting.pop_first() else { return };
+            let Some((channel, token)) = releases.waiting.pop_first() else {
+                return;
+            };
             releases.sent.insert((channel.clone(), token));
             Self::order(turn, Order::Release(channel, token));
         }
     }
 
-    pub(super) fn released(&mut self, turn: &mut Turn, claim: (ChannelId, Token), certainty: Certainty) {
+    pub(super) fn released(
+        &mut self,
+        turn: &mut Turn,
+        claim: (ChannelId, Token),
+        certainty: Certainty,
+    ) {
         let Some(member) = self.member() else { return };
         if !member.releases.sent.remove(&claim) {
             // Of an earlier history.

@@ -11,7 +11,9 @@ use soramode_protocol::reply::{Answer, Reply};
 
 use crate::cluster::Incarnation;
 use crate::cluster::gone::Gone;
-use crate::cluster::history::{Accepted, AcceptedRisk, InitRefusal, Known, Refusal, Shown, judge, plan_init};
+use crate::cluster::history::{
+    Accepted, AcceptedRisk, InitRefusal, Known, Refusal, Shown, judge, plan_init,
+};
 use crate::cluster::right::Right;
 use crate::effect::{Act, Record};
 use crate::gate::{Gate, Turn};
@@ -53,7 +55,10 @@ pub(super) struct Trust {
 
 impl Trust {
     pub(super) fn new(known: Option<Known>) -> Self {
-        Self { known, ..Self::default() }
+        Self {
+            known,
+            ..Self::default()
+        }
     }
 
     pub(super) const fn refuses(&self) -> bool {
@@ -67,7 +72,9 @@ impl Trust {
 
     /// How long channels are still only claimed anew.
     pub(super) fn reclaims_for(&self, now: Duration) -> Option<Duration> {
-        self.claims_from.checked_sub(now).filter(|left| !left.is_zero())
+        self.claims_from
+            .checked_sub(now)
+            .filter(|left| !left.is_zero())
     }
 
     /// Whether a read that was not judged yet is of the etcd that is trusted.
@@ -94,20 +101,37 @@ impl Member {
             past.incarnation = Incarnation::OF_ANOTHER_HISTORY;
         }
         if !matches!(self.place, Place::Joining) {
-            self.place = if self.right.is_some() { Place::In } else { Place::Out };
+            self.place = if self.right.is_some() {
+                Place::In
+            } else {
+                Place::Out
+            };
         }
         // Nodes that do not hear of the new history lose their right within this time, where it has an end.
-        let wait = self.settings.terms.fence_after.takeover_wait(self.settings.terms.fence_budget);
+        let wait = self
+            .settings
+            .terms
+            .fence_after
+            .takeover_wait(self.settings.terms.fence_budget);
         self.trust.claims_from = now + wait.unwrap_or_default().max(RECLAIM_TIME);
-        let fence_after = self.right.as_ref().map(|right| right.terms().fence_after).or(self.past.map(|past| past.fence_after));
-        fence_after.map(|fence_after| StoredMember { incarnation: Incarnation::OF_ANOTHER_HISTORY, fence_after })
+        let fence_after = self
+            .right
+            .as_ref()
+            .map(|right| right.terms().fence_after)
+            .or(self.past.map(|past| past.fence_after));
+        fence_after.map(|fence_after| StoredMember {
+            incarnation: Incarnation::OF_ANOTHER_HISTORY,
+            fence_after,
+        })
     }
 }
 
 impl Gate {
     /// Whether a read counts: it is of the etcd that the node knows, or of the first one.
     pub(super) fn trusts(&mut self, turn: &mut Turn, looked: &mut Looked) -> bool {
-        let Some(member) = self.member() else { return false };
+        let Some(member) = self.member() else {
+            return false;
+        };
         let verdict = judge(member.trust.known.as_ref(), &looked.etcd);
         let text = std::mem::take(&mut looked.configuration_text);
         member.trust.shown = Some((looked.etcd.clone(), text));
@@ -127,12 +151,22 @@ impl Gate {
     fn trust(&mut self, turn: &mut Turn, accepted: Accepted) {
         let now = turn.now.boot;
         let Some(member) = self.member() else { return };
-        let Some((shown, text)) = &member.trust.shown else { return };
+        let Some((shown, text)) = &member.trust.shown else {
+            return;
+        };
         let Some(seen) = Known::of(shown) else { return };
         let text = text.clone();
-        let is_due = member.trust.stored_at.is_none_or(|at| now.saturating_sub(at) >= REVISION_PAUSE);
-        let is_news = accepted != Accepted::Known || is_due && member.trust.known.as_ref() != Some(&seen);
-        member.trust.highest = if accepted == Accepted::Known { member.trust.highest.max(seen.revision) } else { seen.revision };
+        let is_due = member
+            .trust
+            .stored_at
+            .is_none_or(|at| now.saturating_sub(at) >= REVISION_PAUSE);
+        let is_news =
+            accepted != Accepted::Known || is_due && member.trust.known.as_ref() != Some(&seen);
+        member.trust.highest = if accepted == Accepted::Known {
+            member.trust.highest.max(seen.revision)
+        } else {
+            seen.revision
+        };
         member.trust.known = Some(seen);
         member.trust.refusal = None;
         if accepted == Accepted::NewHistory {
@@ -148,7 +182,12 @@ impl Gate {
         let Some(member) = self.member() else { return };
         if member.trust.trusted.as_ref() != Some(&text) {
             member.trust.trusted = Some(text.clone());
-            Self::order(turn, Order::Trust { configuration_text: text });
+            Self::order(
+                turn,
+                Order::Trust {
+                    configuration_text: text,
+                },
+            );
         }
     }
 
@@ -159,12 +198,25 @@ impl Gate {
         member.trust.trusted = None;
         member.problem = Some(format!("{refusal}. {}", refusal.remedy()));
         let before = member.trust.refusal.replace(refusal.clone());
-        let is_new = before.is_none_or(|before| std::mem::discriminant(&before) != std::mem::discriminant(&refusal));
-        let Some((shown, text)) = &member.trust.shown else { return };
-        let is_marked = shown.configuration.as_ref().is_some_and(|it| it.set_back.is_some());
+        let is_new = before.is_none_or(|before| {
+            std::mem::discriminant(&before) != std::mem::discriminant(&refusal)
+        });
+        let Some((shown, text)) = &member.trust.shown else {
+            return;
+        };
+        let is_marked = shown
+            .configuration
+            .as_ref()
+            .is_some_and(|it| it.set_back.is_some());
         let seen = shown.revision_before;
         if refusal.is_proof() && !is_marked {
-            Self::order(turn, Order::NoteSetBack { found: text.clone(), why: refusal.to_string() });
+            Self::order(
+                turn,
+                Order::NoteSetBack {
+                    found: text.clone(),
+                    why: refusal.to_string(),
+                },
+            );
         }
         if is_new {
             Self::order(turn, Order::Distrust(refusal));
@@ -185,34 +237,72 @@ impl Gate {
     /// Stores which etcd is known, and that this revision of it was seen.
     pub(super) fn store_known(&mut self, turn: &mut Turn, revision: u64) {
         let now = turn.now.boot;
-        let Some(trust) = self.member().map(|member| &mut member.trust) else { return };
+        let Some(trust) = self.member().map(|member| &mut member.trust) else {
+            return;
+        };
         let Some(known) = &trust.known else { return };
         trust.stored_at = Some(now);
         trust.highest = trust.highest.max(known.revision).max(revision);
-        turn.effects.records.push(Record::Etcd(Known { revision: trust.highest, ..known.clone() }));
+        turn.effects.records.push(Record::Etcd(Known {
+            revision: trust.highest,
+            ..known.clone()
+        }));
     }
 
     /// Makes the cluster, or has it go on in an etcd that was refused; it is answered when that is done.
-    pub(crate) fn init_cluster(&mut self, turn: &mut Turn, ticket: Ticket, init: &InitCluster) -> Option<Answer> {
-        let (cluster_id, history_id) = (ClusterId::generate(self.random_bytes()), HistoryId::generate(self.random_bytes()));
-        let Some(member) = self.member() else { return Some(Err(Error::no_cluster())) };
-        let Some((shown, text)) = &member.trust.shown else {
-            return Some(Err(Error::cluster_unavailable(member.problem.as_deref().unwrap_or("etcd has not answered yet"))));
+    pub(crate) fn init_cluster(
+        &mut self,
+        turn: &mut Turn,
+        ticket: Ticket,
+        init: &InitCluster,
+    ) -> Option<Answer> {
+        let (cluster_id, history_id) = (
+            ClusterId::generate(self.random_bytes()),
+            HistoryId::generate(self.random_bytes()),
+        );
+        let Some(member) = self.member() else {
+            return Some(Err(Error::no_cluster()));
         };
-        let risk = if init.accept_risk.is_some() { AcceptedRisk::LostClaims } else { AcceptedRisk::None };
-        let plan = plan_init(member.trust.known.as_ref(), shown, risk, (cluster_id, history_id));
+        let Some((shown, text)) = &member.trust.shown else {
+            return Some(Err(Error::cluster_unavailable(
+                member
+                    .problem
+                    .as_deref()
+                    .unwrap_or("etcd has not answered yet"),
+            )));
+        };
+        let risk = if init.accept_risk.is_some() {
+            AcceptedRisk::LostClaims
+        } else {
+            AcceptedRisk::None
+        };
+        let plan = plan_init(
+            member.trust.known.as_ref(),
+            shown,
+            risk,
+            (cluster_id, history_id),
+        );
         if let (Err(_), Some(why)) = (&plan, &member.trust.unreadable) {
             return Some(Err(Error::cluster_unavailable(why)));
         }
         match plan {
             Ok(configuration) => {
                 let found = shown.configuration.is_some().then(|| text.clone());
-                Self::order(turn, Order::Init { ticket, found, configuration });
+                Self::order(
+                    turn,
+                    Order::Init {
+                        ticket,
+                        found,
+                        configuration,
+                    },
+                );
                 None
             }
             Err(InitRefusal::Exists { epoch }) => Some(Err(Error::cluster_exists(epoch))),
             Err(InitRefusal::NeedsRisk(refusal)) => Some(Err(Error::needs_risk_of_init(refusal))),
-            Err(InitRefusal::OtherCluster(refusal)) => Some(Err(Error::other_cluster(&refusal, refusal.remedy()))),
+            Err(InitRefusal::OtherCluster(refusal)) => {
+                Some(Err(Error::other_cluster(&refusal, refusal.remedy())))
+            }
         }
     }
 
@@ -233,10 +323,16 @@ impl Gate {
 
     /// The membership that a right gives: none gives more than isolation in an etcd that is refused.
     pub(super) fn membership_of(&self, right: &Right, now: Duration) -> Membership {
-        let is_refused = self.member.as_deref().is_some_and(|member| member.trust.refuses());
+        let is_refused = self
+            .member
+            .as_deref()
+            .is_some_and(|member| member.trust.refuses());
         match right.membership(now) {
             Membership::Joined if is_refused => Membership::Isolated,
-            membership @ (Membership::Joined | Membership::Isolated | Membership::Fenced | Membership::Standalone) => membership,
+            membership @ (Membership::Joined
+            | Membership::Isolated
+            | Membership::Fenced
+            | Membership::Standalone) => membership,
         }
     }
 }

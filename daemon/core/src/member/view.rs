@@ -19,8 +19,14 @@ use super::{Member, millis};
 impl Gate {
     /// How long an SFU may go on serving, from when it asked.
     pub(crate) fn grant(&self, now: Duration) -> Granted {
-        let valid_for = self.member.as_deref().and_then(|member| member.valid_for(now));
-        Granted { membership: self.membership, valid_for_ms: valid_for.map(millis) }
+        let valid_for = self
+            .member
+            .as_deref()
+            .and_then(|member| member.valid_for(now));
+        Granted {
+            membership: self.membership,
+            valid_for_ms: valid_for.map(millis),
+        }
     }
 
     pub(crate) fn cluster_status(&self, now: Duration) -> Option<Box<ClusterStatus>> {
@@ -47,18 +53,31 @@ impl Gate {
             channels: u64::try_from(member.owned.len()).unwrap_or(u64::MAX),
             claims_in_flight: member.asking_count(),
             published: self.is_published(),
-            problem: member.problem.clone().or_else(|| member.fences.problem(settings.on_fence)),
+            problem: member
+                .problem
+                .clone()
+                .or_else(|| member.fences.problem(settings.on_fence)),
         }))
     }
 
     /// The nodes that are there by name, this one among them whatever its membership, and then those that are not.
     pub(crate) fn cluster_nodes(&self) -> Option<Vec<ClusterNode>> {
         let member = self.member.as_deref()?;
-        let mut nodes: Vec<ClusterNode> =
-            member.nodes.values().filter(|node| node.node_name != self.settings.node_name).map(|node| shown(member, node)).collect();
+        let mut nodes: Vec<ClusterNode> = member
+            .nodes
+            .values()
+            .filter(|node| node.node_name != self.settings.node_name)
+            .map(|node| shown(member, node))
+            .collect();
         nodes.push(self.shown_self(member));
         nodes.sort_by(|one, other| one.node_name.cmp(&other.node_name));
-        nodes.extend(member.lost.keys().filter(|name| **name != self.settings.node_name).map(gone));
+        nodes.extend(
+            member
+                .lost
+                .keys()
+                .filter(|name| **name != self.settings.node_name)
+                .map(gone),
+        );
         Some(nodes)
     }
 
@@ -69,7 +88,11 @@ impl Gate {
             mode: Some(self.mode.mode),
             connected: is_in,
             epoch: (member.epoch > 0).then_some(member.epoch),
-            member_since: member.nodes.get(&self.settings.node_name).and_then(|seen| seen.since).filter(|_| is_in),
+            member_since: member
+                .nodes
+                .get(&self.settings.node_name)
+                .and_then(|seen| seen.since)
+                .filter(|_| is_in),
             cluster_signaling_url: member.settings.signaling_url.clone(),
             cluster_api_url: member.settings.api_url.clone(),
             sora_version: None,
@@ -83,32 +106,70 @@ impl Gate {
     }
 
     /// Notes an operator's word that a node is off, or, of one that runs, that its earlier incarnations are over; answered when that is done.
-    pub(crate) fn purge(&mut self, turn: &mut Turn, ticket: Ticket, (purge, actor): (PurgeClusterNode, &str)) -> Option<Answer> {
-        let Some(member) = self.member() else { return Some(Err(Error::no_cluster())) };
-        if member.right.as_ref().is_none_or(|right| !right.may_claim(turn.now.boot)) {
+    pub(crate) fn purge(
+        &mut self,
+        turn: &mut Turn,
+        ticket: Ticket,
+        (purge, actor): (PurgeClusterNode, &str),
+    ) -> Option<Answer> {
+        let Some(member) = self.member() else {
+            return Some(Err(Error::no_cluster()));
+        };
+        if member
+            .right
+            .as_ref()
+            .is_none_or(|right| !right.may_claim(turn.now.boot))
+        {
             return Some(Err(Error::cannot_purge(self.membership)));
         }
-        let running = member.nodes.get(&purge.node_name).map(|node| node.incarnation);
-        Self::order(turn, Order::Purge { ticket, node_name: purge.node_name, running, actor: actor.to_owned() });
+        let running = member
+            .nodes
+            .get(&purge.node_name)
+            .map(|node| node.incarnation);
+        Self::order(
+            turn,
+            Order::Purge {
+                ticket,
+                node_name: purge.node_name,
+                running,
+                actor: actor.to_owned(),
+            },
+        );
         None
     }
 
-    pub(super) fn purged(&mut self, turn: &mut Turn, ticket: Ticket, outcome: (NodeName, Result<(Vec<Incarnation>, u64), String>)) {
+    pub(super) fn purged(
+        &mut self,
+        turn: &mut Turn,
+        ticket: Ticket,
+        outcome: (NodeName, Result<(Vec<Incarnation>, u64), String>),
+    ) {
         let (node_name, written_off) = outcome;
         let Some(member) = self.member() else { return };
         let answer = match written_off {
             Err(why) => Err(Error::cluster_unavailable(why)),
-            Ok((incarnations, _)) if incarnations.is_empty() && member.nodes.contains_key(&node_name) => {
+            Ok((incarnations, _))
+                if incarnations.is_empty() && member.nodes.contains_key(&node_name) =>
+            {
                 Err(Error::node_is_there(&node_name))
             }
-            Ok((incarnations, _)) if incarnations.is_empty() => Err(Error::no_orphaned_channels(&node_name)),
+            Ok((incarnations, _)) if incarnations.is_empty() => {
+                Err(Error::no_orphaned_channels(&node_name))
+            }
             Ok((incarnations, channels)) => {
                 for &incarnation in &incarnations {
                     member.gone.purge(incarnation);
                 }
                 member.lost.remove(&node_name);
-                let incarnations = incarnations.into_iter().map(|Incarnation(number)| number).collect();
-                Ok(Reply::Purged(Purged { node_name, incarnations, channels }))
+                let incarnations = incarnations
+                    .into_iter()
+                    .map(|Incarnation(number)| number)
+                    .collect();
+                Ok(Reply::Purged(Purged {
+                    node_name,
+                    incarnations,
+                    channels,
+                }))
             }
         };
         turn.effects.acts.push(Act::Answer(ticket, answer));

@@ -35,7 +35,11 @@ pub(crate) enum Waiter {
 
 impl Asking {
     pub(super) fn of(waiter: Waiter) -> Self {
-        Self { waiters: vec![waiter], rounds: 0, parked: None }
+        Self {
+            waiters: vec![waiter],
+            rounds: 0,
+            parked: None,
+        }
     }
 }
 
@@ -86,20 +90,33 @@ pub(crate) fn retry_after(left: Duration) -> u64 {
 impl Gate {
     /// Answers everybody who waits for a channel.
     pub(super) fn settle(&mut self, turn: &mut Turn, channel_id: &ChannelId, ruling: &Ruling) {
-        let asking = self.member().and_then(|member| member.asking.remove(channel_id));
+        let asking = self
+            .member()
+            .and_then(|member| member.asking.remove(channel_id));
         for waiter in asking.map(|asking| asking.waiters).unwrap_or_default() {
             self.settle_one(turn, channel_id, (waiter, ruling));
         }
     }
 
-    fn settle_one(&mut self, turn: &mut Turn, channel_id: &ChannelId, (waiter, ruling): (Waiter, &Ruling)) {
-        let Some(ticket) = waiter.ticket() else { return self.settle_session(turn, channel_id, ruling) };
+    fn settle_one(
+        &mut self,
+        turn: &mut Turn,
+        channel_id: &ChannelId,
+        (waiter, ruling): (Waiter, &Ruling),
+    ) {
+        let Some(ticket) = waiter.ticket() else {
+            return self.settle_session(turn, channel_id, ruling);
+        };
         let answer = match ruling {
             Ruling::Redirect(node) => Ok(self.redirect(node)),
             Ruling::OwnerLost(left) => {
                 self.count_rejected(RejectReason::OwnerLost);
                 let (mode, retry_after_ms) = (self.mode.mode, left.map(retry_after));
-                Ok(Decision::Reject { reason: RejectReason::OwnerLost, mode, retry_after_ms })
+                Ok(Decision::Reject {
+                    reason: RejectReason::OwnerLost,
+                    mode,
+                    retry_after_ms,
+                })
             }
             Ruling::Unavailable(why) => Err(Error::cluster_unavailable(why)),
             Ruling::Full => Ok(self.reject(RejectReason::AtCapacity)),
@@ -109,18 +126,28 @@ impl Gate {
                 Waiter::Session => return,
             },
         };
-        turn.effects.acts.push(Act::Answer(ticket, answer.map(Reply::Decision)));
+        turn.effects
+            .acts
+            .push(Act::Answer(ticket, answer.map(Reply::Decision)));
     }
 
     fn redirect(&self, node: &NodeName) -> Decision {
-        let seen = self.member.as_deref().and_then(|member| member.nodes.get(node));
-        Decision::Redirect { node_name: node.clone(), location: seen.and_then(|seen| seen.signaling_url.clone()) }
+        let seen = self
+            .member
+            .as_deref()
+            .and_then(|member| member.nodes.get(node));
+        Decision::Redirect {
+            node_name: node.clone(),
+            location: seen.and_then(|seen| seen.signaling_url.clone()),
+        }
     }
 
     /// A session that the SFU has without a claim: where its channel is another's, it ends.
     fn settle_session(&mut self, turn: &mut Turn, channel_id: &ChannelId, ruling: &Ruling) {
         match ruling {
-            Ruling::Redirect(_) | Ruling::OwnerLost(_) => self.fence(turn, FenceOf::Channel(channel_id.clone())),
+            Ruling::Redirect(_) | Ruling::OwnerLost(_) => {
+                self.fence(turn, FenceOf::Channel(channel_id.clone()));
+            }
             Ruling::Here | Ruling::Nowhere | Ruling::Unavailable(_) | Ruling::Full => {}
         }
     }
@@ -132,7 +159,10 @@ impl Gate {
 
     /// Answers all calls that wait for a channel.
     pub(super) fn answer_asking(&mut self, turn: &mut Turn, ruling: &Ruling) {
-        let channels: Vec<ChannelId> = self.member().map(|member| member.asking.keys().cloned().collect()).unwrap_or_default();
+        let channels: Vec<ChannelId> = self
+            .member()
+            .map(|member| member.asking.keys().cloned().collect())
+            .unwrap_or_default();
         for channel_id in channels {
             self.settle(turn, &channel_id, ruling);
         }
@@ -142,10 +172,16 @@ impl Gate {
     pub(crate) fn cancel_connection(&mut self, turn: &mut Turn, connection_id: &ConnectionId) {
         let Some(member) = self.member() else { return };
         let is_it = |waiter: &mut Waiter| waiter.connection_id() == Some(connection_id);
-        let gone = member.asking.values_mut().flat_map(|asking| asking.waiters.extract_if(.., is_it));
+        let gone = member
+            .asking
+            .values_mut()
+            .flat_map(|asking| asking.waiters.extract_if(.., is_it));
         let tickets: Vec<Ticket> = gone.filter_map(|waiter| waiter.ticket()).collect();
         for ticket in tickets {
-            turn.effects.acts.push(Act::Answer(ticket, Err(Error::gone_meanwhile(connection_id))));
+            turn.effects.acts.push(Act::Answer(
+                ticket,
+                Err(Error::gone_meanwhile(connection_id)),
+            ));
         }
     }
 
@@ -155,7 +191,9 @@ impl Gate {
         member.counts.forget(socket);
         member.explaining.forget(socket);
         for asking in member.asking.values_mut() {
-            asking.waiters.retain(|waiter| waiter.ticket().is_none_or(|ticket| ticket.socket != socket));
+            asking
+                .waiters
+                .retain(|waiter| waiter.ticket().is_none_or(|ticket| ticket.socket != socket));
         }
     }
 }

@@ -4,11 +4,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use soramode_core::deliveries::{DELIVERIES_FAILED_KEPT, DELIVERIES_OVER_KEPT, DELIVERIES_OWED_MAX, RETRY_PAUSES};
+use soramode_core::deliveries::{
+    DELIVERIES_FAILED_KEPT, DELIVERIES_OVER_KEPT, DELIVERIES_OWED_MAX, RETRY_PAUSES,
+};
 use soramode_core::effect::{Act, Effects, Record};
 use soramode_core::gate::Gate;
 use soramode_core::input::{Host, Input, SocketId, Ticket, Timestamp, Tried};
-use soramode_core::snapshot::{Clustering, Seed, Settings, Snapshot, SoraSettings, Stored, StoredDelivery, Webhook};
+use soramode_core::snapshot::{
+    Clustering, Seed, Settings, Snapshot, SoraSettings, Stored, StoredDelivery, Webhook,
+};
 use soramode_protocol::decision::{Connect, Disconnect, Lifetime};
 use soramode_protocol::delivery::{DeliveryState, ResendDelivery};
 use soramode_protocol::event::{EventKind, EventType};
@@ -40,7 +44,11 @@ struct World {
 }
 
 fn settings() -> Settings {
-    let webhook = |name: &str, types: &[EventType]| Webhook { url: name.to_owned(), endpoint: name.to_owned(), types: types.to_vec() };
+    let webhook = |name: &str, types: &[EventType]| Webhook {
+        url: name.to_owned(),
+        endpoint: name.to_owned(),
+        types: types.to_vec(),
+    };
     Settings {
         node_name: "node-01".parse().unwrap(),
         clustering: Clustering::Standalone,
@@ -52,9 +60,19 @@ fn settings() -> Settings {
         socket_grace: Duration::from_secs(30),
         assume_complete: true,
         sora: SoraSettings::default(),
-        storage: Storage { state: StorageState::Ok, path: None },
+        storage: Storage {
+            state: StorageState::Ok,
+            path: None,
+        },
         webhooks: vec![
-            webhook("a", &[EventType::SessionCreated, EventType::SessionDestroyed, EventType::SessionVanished]),
+            webhook(
+                "a",
+                &[
+                    EventType::SessionCreated,
+                    EventType::SessionDestroyed,
+                    EventType::SessionVanished,
+                ],
+            ),
             webhook("b", &[EventType::SessionVanished, EventType::ModeChanged]),
         ],
     }
@@ -62,17 +80,45 @@ fn settings() -> Settings {
 
 impl World {
     fn new(seed: u64) -> Self {
-        let now = Timestamp { wall: Time::from_micros(1_795_377_600_000_000), boot: Duration::from_secs(1_000) };
-        let gate = Gate::restore(Snapshot { settings: settings(), started: now, stored: Stored::default() }, Seed([1; 32]));
-        let (ledger, deliveries, had) = (Ledger::new(Stored::default()), BTreeMap::new(), BTreeMap::new());
-        let mut world = Self { dice: Dice(seed), gate, ledger, now, starts: 1, under_way: BTreeMap::new(), had, deliveries, owed: 0 };
+        let now = Timestamp {
+            wall: Time::from_micros(1_795_377_600_000_000),
+            boot: Duration::from_secs(1_000),
+        };
+        let gate = Gate::restore(
+            Snapshot {
+                settings: settings(),
+                started: now,
+                stored: Stored::default(),
+            },
+            Seed([1; 32]),
+        );
+        let (ledger, deliveries, had) = (
+            Ledger::new(Stored::default()),
+            BTreeMap::new(),
+            BTreeMap::new(),
+        );
+        let mut world = Self {
+            dice: Dice(seed),
+            gate,
+            ledger,
+            now,
+            starts: 1,
+            under_way: BTreeMap::new(),
+            had,
+            deliveries,
+            owed: 0,
+        };
         world.step(Input::Started(Host::Up));
         world
     }
 
     fn pass(&mut self, time: Duration) {
         let until = self.now.boot + time;
-        while let Some(deadline) = self.gate.next_deadline().filter(|deadline| *deadline <= until) {
+        while let Some(deadline) = self
+            .gate
+            .next_deadline()
+            .filter(|deadline| *deadline <= until)
+        {
             let passed = deadline.saturating_sub(self.now.boot);
             (self.now.boot, self.now.wall) = (self.now.boot + passed, self.now.wall + passed);
             self.step(Input::Tick);
@@ -100,38 +146,77 @@ impl World {
         for record in &records {
             self.ledger.read(record);
             if let Some(event) = record.event() {
-                self.owed += settings().webhooks.iter().filter(|it| wants(it, &event.kind)).count() as u64;
+                self.owed += settings()
+                    .webhooks
+                    .iter()
+                    .filter(|it| wants(it, &event.kind))
+                    .count() as u64;
             }
             if let Record::Delivery(delivery) = record {
-                self.deliveries.insert(delivery.id, delivery.as_ref().clone());
+                self.deliveries
+                    .insert(delivery.id, delivery.as_ref().clone());
             }
         }
         for act in acts {
             let Act::Deliver(attempt) = act else { continue };
-            assert_eq!(self.under_way.insert(attempt.place, attempt.id), None, "one at a time");
-            let before = |it: &&StoredDelivery| it.id < attempt.id && it.url == settings().webhooks[attempt.place].url;
-            let overtaken = self.deliveries.values().filter(before).find(|it| it.state == DeliveryState::Pending);
+            assert_eq!(
+                self.under_way.insert(attempt.place, attempt.id),
+                None,
+                "one at a time"
+            );
+            let before = |it: &&StoredDelivery| {
+                it.id < attempt.id && it.url == settings().webhooks[attempt.place].url
+            };
+            let overtaken = self
+                .deliveries
+                .values()
+                .filter(before)
+                .find(|it| it.state == DeliveryState::Pending);
             assert_eq!(overtaken, None, "delivery {} overtakes", attempt.id);
         }
     }
 
     fn answer(&mut self, place: usize, status: Option<u16>) {
-        let Some(id) = self.under_way.remove(&place) else { return };
+        let Some(id) = self.under_way.remove(&place) else {
+            return;
+        };
         if status == Some(200) {
             self.had.entry(place).or_default().push(id);
         }
-        let pauses = [Duration::ZERO, Duration::from_secs(7), Duration::from_hours(2), Duration::MAX];
-        let retry_after = self.dice.one_in(4).then(|| pauses[usize::try_from(self.dice.roll(4)).unwrap()]);
-        self.step(Input::Tried { id, tried: Tried { status, retry_after, problem: None } });
+        let pauses = [
+            Duration::ZERO,
+            Duration::from_secs(7),
+            Duration::from_hours(2),
+            Duration::MAX,
+        ];
+        let retry_after = self
+            .dice
+            .one_in(4)
+            .then(|| pauses[usize::try_from(self.dice.roll(4)).unwrap()]);
+        self.step(Input::Tried {
+            id,
+            tried: Tried {
+                status,
+                retry_after,
+                problem: None,
+            },
+        });
     }
 
     /// Has a receiver that is up with everything but an answer of success asked until the delivery fails; returns how long that took.
     fn refuse_until_it_fails(&mut self, place: usize, id: u64) -> Duration {
-        let ticket = Ticket { socket: SocketId(1), serial: 1 };
+        let ticket = Ticket {
+            socket: SocketId(1),
+            serial: 1,
+        };
         let (began, mut is_clock_right, mut changes) = (self.now.boot, true, 0);
         while self.deliveries[&id].state == DeliveryState::Pending {
             match self.dice.roll(40) {
-                0 => self.step(Input::Ask { ticket, actor: "ops".into(), request: GateRequest::ResendDelivery(ResendDelivery { id }) }),
+                0 => self.step(Input::Ask {
+                    ticket,
+                    actor: "ops".into(),
+                    request: GateRequest::ResendDelivery(ResendDelivery { id }),
+                }),
                 1 => self.restart(),
                 2 => {
                     changes += 1;
@@ -143,7 +228,8 @@ impl World {
                 }
                 _ => {}
             }
-            let status = [Some(500), Some(429), Some(304), None][usize::try_from(self.dice.roll(4)).unwrap()];
+            let status = [Some(500), Some(429), Some(304), None]
+                [usize::try_from(self.dice.roll(4)).unwrap()];
             self.answer(place, status);
             let millis = self.dice.roll(1_800_000);
             self.pass(Duration::from_millis(millis));
@@ -161,14 +247,25 @@ impl World {
     fn restart(&mut self) {
         self.starts += 1;
         self.under_way.clear();
-        let snapshot = Snapshot { settings: settings(), started: self.now, stored: self.ledger.stored() };
+        let snapshot = Snapshot {
+            settings: settings(),
+            started: self.now,
+            stored: self.ledger.stored(),
+        };
         self.gate = Gate::restore(snapshot, Seed([self.starts; 32]));
         self.step(Input::Started(Host::Up));
     }
 
     fn happen(&mut self) {
-        let ticket = Ticket { socket: SocketId(1), serial: 1 };
-        let ask = |request| Input::Ask { ticket, actor: "ops".into(), request };
+        let ticket = Ticket {
+            socket: SocketId(1),
+            serial: 1,
+        };
+        let ask = |request| Input::Ask {
+            ticket,
+            actor: "ops".into(),
+            request,
+        };
         let connection_id = format!("c{}", self.dice.roll(2)).parse().unwrap();
         match self.dice.roll(16) {
             0..3 => {
@@ -184,14 +281,25 @@ impl World {
             }
             3..6 => self.step(ask(GateRequest::Disconnect(Disconnect { connection_id }))),
             6..8 => {
-                let mode = if self.dice.one_in(2) { SettableMode::Normal } else { SettableMode::BlockNewSession };
-                let change =
-                    ChangeMode { mode, reason: None, expires_in_seconds: None, if_mode: None, if_generation: None, on_behalf_of: None };
+                let mode = if self.dice.one_in(2) {
+                    SettableMode::Normal
+                } else {
+                    SettableMode::BlockNewSession
+                };
+                let change = ChangeMode {
+                    mode,
+                    reason: None,
+                    expires_in_seconds: None,
+                    if_mode: None,
+                    if_generation: None,
+                    on_behalf_of: None,
+                };
                 self.step(ask(GateRequest::ChangeMode(Box::new(change))));
             }
             8..14 => {
                 let place = usize::try_from(self.dice.roll(2)).unwrap();
-                let status = [Some(200), Some(200), Some(200), Some(500), Some(410), None][usize::try_from(self.dice.roll(6)).unwrap()];
+                let status = [Some(200), Some(200), Some(200), Some(500), Some(410), None]
+                    [usize::try_from(self.dice.roll(6)).unwrap()];
                 self.answer(place, status);
             }
             14 => self.restart(),
@@ -213,11 +321,18 @@ impl World {
     }
 
     fn check(&self) {
-        assert_eq!(self.deliveries.len() as u64, self.owed, "one delivery for each event and receiver");
+        assert_eq!(
+            self.deliveries.len() as u64,
+            self.owed,
+            "one delivery for each event and receiver"
+        );
         for delivery in self.deliveries.values() {
             assert_ne!(delivery.state, DeliveryState::Pending, "{delivery:?}");
             let is_vanished = delivery.event.kind == EventKind::SessionVanished;
-            assert!(is_vanished || delivery.state != DeliveryState::Obsolete, "{delivery:?}");
+            assert!(
+                is_vanished || delivery.state != DeliveryState::Obsolete,
+                "{delivery:?}"
+            );
         }
         for (place, had) in &self.had {
             let first_times: Vec<u64> = {
@@ -226,13 +341,17 @@ impl World {
             };
             assert!(first_times.is_sorted(), "receiver {place} had {had:?}");
             let succeeded = |id: &u64| self.deliveries[id].state == DeliveryState::Succeeded;
-            assert!(first_times.iter().all(succeeded), "what a receiver has is known to have succeeded");
+            assert!(
+                first_times.iter().all(succeeded),
+                "what a receiver has is known to have succeeded"
+            );
         }
     }
 }
 
 fn wants(webhook: &Webhook, kind: &EventKind) -> bool {
-    kind.event_type().is_some_and(|event_type| webhook.types.contains(&event_type))
+    kind.event_type()
+        .is_some_and(|event_type| webhook.types.contains(&event_type))
 }
 
 #[test]
@@ -254,19 +373,48 @@ fn a_receiver_is_tried_for_a_day_and_a_half_and_not_for_ever() {
     for seed in 0..50 {
         let mut world = World::new(seed);
         world.step(mode_change(0));
-        let (place, id) = world.under_way.iter().map(|(place, id)| (*place, *id)).next().unwrap();
+        let (place, id) = world
+            .under_way
+            .iter()
+            .map(|(place, id)| (*place, *id))
+            .next()
+            .unwrap();
         let tried_for = world.refuse_until_it_fails(place, id);
-        assert!(tried_for >= Duration::from_hours(36), "seed {seed}: given up after {tried_for:?}");
-        assert!(tried_for <= Duration::from_hours(96), "seed {seed}: still tried after {tried_for:?}");
+        assert!(
+            tried_for >= Duration::from_hours(36),
+            "seed {seed}: given up after {tried_for:?}"
+        );
+        assert!(
+            tried_for <= Duration::from_hours(96),
+            "seed {seed}: still tried after {tried_for:?}"
+        );
     }
 }
 
 /// The time-th change of the mode, which makes a delivery for one receiver.
 fn mode_change(time: usize) -> Input {
-    let mode = if time.is_multiple_of(2) { SettableMode::BlockNewConnection } else { SettableMode::BlockNewSession };
-    let change = ChangeMode { mode, reason: None, expires_in_seconds: None, if_mode: None, if_generation: None, on_behalf_of: None };
-    let ticket = Ticket { socket: SocketId(1), serial: 1 };
-    Input::Ask { ticket, actor: "ops".into(), request: GateRequest::ChangeMode(Box::new(change)) }
+    let mode = if time.is_multiple_of(2) {
+        SettableMode::BlockNewConnection
+    } else {
+        SettableMode::BlockNewSession
+    };
+    let change = ChangeMode {
+        mode,
+        reason: None,
+        expires_in_seconds: None,
+        if_mode: None,
+        if_generation: None,
+        on_behalf_of: None,
+    };
+    let ticket = Ticket {
+        socket: SocketId(1),
+        serial: 1,
+    };
+    Input::Ask {
+        ticket,
+        actor: "ops".into(),
+        request: GateRequest::ChangeMode(Box::new(change)),
+    }
 }
 
 fn change_mode(world: &mut World, times: usize) {
@@ -280,19 +428,47 @@ fn what_is_too_much_is_given_up_oldest_first_and_forgotten_in_the_end() {
     let mut world = World::new(0);
     change_mode(&mut world, DELIVERIES_OWED_MAX);
     let counts = |world: &World| {
-        let count = |state| world.ledger.stored().deliveries.iter().filter(|it| it.state == state).count();
+        let count = |state| {
+            world
+                .ledger
+                .stored()
+                .deliveries
+                .iter()
+                .filter(|it| it.state == state)
+                .count()
+        };
         DeliveryState::ALL.map(count)
     };
     assert_eq!(counts(&world), [DELIVERIES_OWED_MAX, 0, 0, 0]);
     change_mode(&mut world, 1);
     assert_eq!(counts(&world), [DELIVERIES_OWED_MAX, 0, 1, 0]);
     // The first is on its way.
-    let failed = world.ledger.stored().deliveries.into_iter().find(|it| it.state == DeliveryState::Failed).unwrap();
-    assert_eq!((failed.id, failed.problem.as_deref()), (2, Some("overflow: too many deliveries were pending")));
+    let failed = world
+        .ledger
+        .stored()
+        .deliveries
+        .into_iter()
+        .find(|it| it.state == DeliveryState::Failed)
+        .unwrap();
+    assert_eq!(
+        (failed.id, failed.problem.as_deref()),
+        (2, Some("overflow: too many deliveries were pending"))
+    );
     change_mode(&mut world, DELIVERIES_FAILED_KEPT);
-    assert_eq!(counts(&world), [DELIVERIES_OWED_MAX, 0, DELIVERIES_FAILED_KEPT, 0]);
+    assert_eq!(
+        counts(&world),
+        [DELIVERIES_OWED_MAX, 0, DELIVERIES_FAILED_KEPT, 0]
+    );
     for _ in 0..=DELIVERIES_OVER_KEPT {
         world.answer(1, Some(200));
     }
-    assert_eq!(counts(&world), [DELIVERIES_OWED_MAX - DELIVERIES_OVER_KEPT - 1, DELIVERIES_OVER_KEPT, DELIVERIES_FAILED_KEPT, 0]);
+    assert_eq!(
+        counts(&world),
+        [
+            DELIVERIES_OWED_MAX - DELIVERIES_OVER_KEPT - 1,
+            DELIVERIES_OVER_KEPT,
+            DELIVERIES_FAILED_KEPT,
+            0
+        ]
+    );
 }

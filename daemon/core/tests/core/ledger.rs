@@ -8,7 +8,9 @@ use soramode_core::cluster::history::Known;
 use soramode_core::effect::Record;
 use soramode_core::restore::start_change;
 use soramode_core::rows::{Door, Origin};
-use soramode_core::snapshot::{Stored, StoredConnection, StoredDelivery, StoredMember, StoredSession};
+use soramode_core::snapshot::{
+    Stored, StoredConnection, StoredDelivery, StoredMember, StoredSession,
+};
 use soramode_protocol::event::{Event, EventKind};
 use soramode_protocol::id::{ChannelId, ClientId, ConnectionId};
 use soramode_protocol::mode::{DatedModeChange, MODE_CHANGES_KEPT, ModeState};
@@ -48,14 +50,29 @@ impl Ledger {
             etcd,
             claims,
         } = stored;
-        let mut ledger =
-            Self { mode, expires_at_boot, mode_changes, last_seq: next_seq.saturating_sub(1), vanished_held, ..Self::default() };
-        ledger.deliveries = deliveries.into_iter().map(|delivery| (delivery.id, delivery)).collect();
+        let mut ledger = Self {
+            mode,
+            expires_at_boot,
+            mode_changes,
+            last_seq: next_seq.saturating_sub(1),
+            vanished_held,
+            ..Self::default()
+        };
+        ledger.deliveries = deliveries
+            .into_iter()
+            .map(|delivery| (delivery.id, delivery))
+            .collect();
         (ledger.member, ledger.etcd, ledger.claims) = (member, etcd, claims.into_iter().collect());
-        ledger.sessions = sessions.into_iter().map(|session| (session.channel_id.clone(), session)).collect();
+        ledger.sessions = sessions
+            .into_iter()
+            .map(|session| (session.channel_id.clone(), session))
+            .collect();
         for connection in connections {
             if connection.state == ConnectionState::Live {
-                *ledger.live.entry(connection.channel_id.clone()).or_default() += 1;
+                *ledger
+                    .live
+                    .entry(connection.channel_id.clone())
+                    .or_default() += 1;
             }
             ledger.add(connection);
         }
@@ -68,11 +85,15 @@ impl Ledger {
             Record::Event(event) => self.read_event(event),
             Record::Mode(state) => {
                 let before = self.mode.replace(state.as_ref().clone());
-                keep_change(&mut self.mode_changes, before.and_then(|before| start_change(&before, state)));
+                keep_change(
+                    &mut self.mode_changes,
+                    before.and_then(|before| start_change(&before, state)),
+                );
             }
             Record::ExpiresAtBoot(at) => self.expires_at_boot = *at,
             Record::Delivery(delivery) => {
-                self.deliveries.insert(delivery.id, delivery.as_ref().clone());
+                self.deliveries
+                    .insert(delivery.id, delivery.as_ref().clone());
             }
             Record::DeliveryForgotten(id) => {
                 self.deliveries.remove(id);
@@ -86,7 +107,12 @@ impl Ledger {
                 self.claims.remove(channel_id);
             }
             Record::VanishedHeld(held) => self.vanished_held = *held,
-            Record::Pending { channel_id, connection_id, client_id, created_at } => {
+            Record::Pending {
+                channel_id,
+                connection_id,
+                client_id,
+                created_at,
+            } => {
                 self.add(StoredConnection {
                     connection_id: connection_id.clone(),
                     channel_id: channel_id.clone(),
@@ -98,7 +124,10 @@ impl Ledger {
                 });
             }
             Record::PendingOver(connection_id) => self.remove(connection_id),
-            Record::BoundTo { connection_id, socket } => {
+            Record::BoundTo {
+                connection_id,
+                socket,
+            } => {
                 if let Some(connection) = self.connections.get_mut(connection_id) {
                     connection.is_bound = socket.is_some();
                 }
@@ -119,7 +148,12 @@ impl Ledger {
     fn read_event(&mut self, event: &Event) {
         self.last_seq = event.seq;
         match &event.kind {
-            EventKind::SessionCreated { channel_id, session_id, created_time, .. } => {
+            EventKind::SessionCreated {
+                channel_id,
+                session_id,
+                created_time,
+                ..
+            } => {
                 let session = StoredSession {
                     channel_id: channel_id.clone(),
                     session_id: session_id.clone(),
@@ -131,19 +165,38 @@ impl Ledger {
                 self.sessions.insert(channel_id.clone(), session);
                 self.live.insert(channel_id.clone(), 0);
             }
-            EventKind::SessionDestroyed { channel_id, session_id, .. } => {
+            EventKind::SessionDestroyed {
+                channel_id,
+                session_id,
+                ..
+            } => {
                 // The channel may have its next session already.
-                if self.sessions.get(channel_id).is_some_and(|session| session.session_id == *session_id) {
+                if self
+                    .sessions
+                    .get(channel_id)
+                    .is_some_and(|session| session.session_id == *session_id)
+                {
                     self.sessions.remove(channel_id);
                     self.live.remove(channel_id);
                 }
             }
-            EventKind::ConnectionCreated { channel_id, connection_id, client_id, .. } => {
-                self.connection_created(event.timestamp, (channel_id, connection_id, client_id.as_ref()));
+            EventKind::ConnectionCreated {
+                channel_id,
+                connection_id,
+                client_id,
+                ..
+            } => {
+                self.connection_created(
+                    event.timestamp,
+                    (channel_id, connection_id, client_id.as_ref()),
+                );
             }
             EventKind::ConnectionDestroyed { connection_id, .. } => self.remove(connection_id),
             EventKind::ModeChanged(change) => {
-                let change = DatedModeChange { timestamp: event.timestamp, change: change.as_ref().clone() };
+                let change = DatedModeChange {
+                    timestamp: event.timestamp,
+                    change: change.as_ref().clone(),
+                };
                 self.mode = Some(change.state());
                 keep_change(&mut self.mode_changes, Some(change));
             }
@@ -158,7 +211,11 @@ impl Ledger {
         }
     }
 
-    fn connection_created(&mut self, now: Time, (channel_id, connection_id, client_id): (&ChannelId, &ConnectionId, Option<&ClientId>)) {
+    fn connection_created(
+        &mut self,
+        now: Time,
+        (channel_id, connection_id, client_id): (&ChannelId, &ConnectionId, Option<&ClientId>),
+    ) {
         let live = self.live.entry(channel_id.clone()).or_default();
         *live += 1;
         if let Some(session) = self.sessions.get_mut(channel_id) {
@@ -181,12 +238,15 @@ impl Ledger {
     }
 
     fn add(&mut self, connection: StoredConnection) {
-        self.connections.insert(connection.connection_id.clone(), connection);
+        self.connections
+            .insert(connection.connection_id.clone(), connection);
     }
 
     /// Takes a connection away, if it is there: of one that never came there may be two words.
     fn remove(&mut self, connection_id: &ConnectionId) {
-        let Some(connection) = self.connections.remove(connection_id) else { return };
+        let Some(connection) = self.connections.remove(connection_id) else {
+            return;
+        };
         if connection.state == ConnectionState::Live
             && let Some(live) = self.live.get_mut(&connection.channel_id)
         {

@@ -1,6 +1,11 @@
 //! The core's tests: stories as text, a second model with seeds, and the promise to be pure.
 
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 mod cluster_model;
 mod deliveries;

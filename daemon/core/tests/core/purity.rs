@@ -32,7 +32,13 @@ const FOREIGN: [(&str, &str); 24] = [
 ];
 
 /// What the core may be built on. Each is pure itself.
-const DEPENDENCIES: [&str; 5] = ["foldhash", "hashbrown", "rand_chacha", "soramode-protocol", "uuid"];
+const DEPENDENCIES: [&str; 5] = [
+    "foldhash",
+    "hashbrown",
+    "rand_chacha",
+    "soramode-protocol",
+    "uuid",
+];
 
 fn folder() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -47,7 +53,10 @@ fn sources() -> Vec<(String, String)> {
             if path.is_dir() {
                 folders.push(path);
             } else {
-                sources.push((path.display().to_string(), fs::read_to_string(&path).unwrap()));
+                sources.push((
+                    path.display().to_string(),
+                    fs::read_to_string(&path).unwrap(),
+                ));
             }
         }
     }
@@ -64,8 +73,12 @@ fn the_sources_name_nothing_of_the_world() {
     let mut found = Vec::new();
     for (file, text) in sources() {
         for (number, line) in text.lines().enumerate() {
-            let foreign = FOREIGN.iter().filter(|(word, _)| code(line).contains(word) && !line.contains("&'static "));
-            found.extend(foreign.map(|(word, instead)| format!("{file}:{}: {word}: {instead}", number + 1)));
+            let foreign = FOREIGN
+                .iter()
+                .filter(|(word, _)| code(line).contains(word) && !line.contains("&'static "));
+            found.extend(
+                foreign.map(|(word, instead)| format!("{file}:{}: {word}: {instead}", number + 1)),
+            );
         }
     }
     assert!(found.is_empty(), "the core is pure:\n{}", found.join("\n"));
@@ -74,7 +87,20 @@ fn the_sources_name_nothing_of_the_world() {
 #[test]
 fn it_is_built_on_what_is_listed_here() {
     let manifest = fs::read_to_string(folder().join("Cargo.toml")).unwrap();
-    let section = manifest.split("[dependencies]").nth(1).unwrap().split("\n[").next().unwrap();
-    let names: Vec<&str> = section.lines().filter_map(|line| line.split(['.', ' ', '=']).next()).filter(|name| !name.is_empty()).collect();
-    assert_eq!(names, DEPENDENCIES, "a new dependency of the core has to be pure, and to be listed here");
+    let section = manifest
+        .split("[dependencies]")
+        .nth(1)
+        .unwrap()
+        .split("\n[")
+        .next()
+        .unwrap();
+    let names: Vec<&str> = section
+        .lines()
+        .filter_map(|line| line.split(['.', ' ', '=']).next())
+        .filter(|name| !name.is_empty())
+        .collect();
+    assert_eq!(
+        names, DEPENDENCIES,
+        "a new dependency of the core has to be pure, and to be listed here"
+    );
 }

@@ -44,7 +44,12 @@ pub(crate) struct Show {
 
 impl Show {
     pub(crate) fn new(start: Time, detail: Detail) -> Self {
-        Self { start, detail, made: BTreeMap::new(), lives: BTreeMap::new() }
+        Self {
+            start,
+            detail,
+            made: BTreeMap::new(),
+            lives: BTreeMap::new(),
+        }
     }
 
     fn name(&mut self, family: &str, id: &str) -> String {
@@ -59,11 +64,19 @@ impl Show {
     }
 
     pub(crate) fn session_id(&mut self, channel: &ChannelId, id: &SessionId) -> String {
-        if id.as_str().len() == GENERATED_CHARS { self.name(channel.as_str(), id.as_str()) } else { format!("{channel}/{id}") }
+        if id.as_str().len() == GENERATED_CHARS {
+            self.name(channel.as_str(), id.as_str())
+        } else {
+            format!("{channel}/{id}")
+        }
     }
 
     pub(crate) fn connection_id(&mut self, id: &ConnectionId) -> String {
-        if id.as_str().len() == GENERATED_CHARS { self.name("made", id.as_str()) } else { id.to_string() }
+        if id.as_str().len() == GENERATED_CHARS {
+            self.name("made", id.as_str())
+        } else {
+            id.to_string()
+        }
     }
 
     /// Seconds since the start by the wall clock.
@@ -76,39 +89,85 @@ impl Show {
     pub(crate) fn record(&mut self, record: &Record) -> String {
         match record {
             Record::Event(event) => format!("event {} {}", event.seq, self.event(event)),
-            Record::Pending { channel_id, connection_id, client_id, created_at } => {
+            Record::Pending {
+                channel_id,
+                connection_id,
+                client_id,
+                created_at,
+            } => {
                 let created = self.time(*created_at);
-                format!("kept: {connection_id} is pending in {channel_id}{} since {created}", tail(" for ", client_id.as_ref()))
+                format!(
+                    "kept: {connection_id} is pending in {channel_id}{} since {created}",
+                    tail(" for ", client_id.as_ref())
+                )
             }
             Record::PendingOver(id) => format!("kept: {id} is pending no more"),
-            Record::BoundTo { connection_id, socket: Some(SocketId(socket)) } => {
-                format!("kept: {} hangs on socket {socket}", self.connection_id(connection_id))
+            Record::BoundTo {
+                connection_id,
+                socket: Some(SocketId(socket)),
+            } => {
+                format!(
+                    "kept: {} hangs on socket {socket}",
+                    self.connection_id(connection_id)
+                )
             }
-            Record::BoundTo { connection_id, socket: None } => format!("kept: {} hangs on no socket", self.connection_id(connection_id)),
+            Record::BoundTo {
+                connection_id,
+                socket: None,
+            } => format!(
+                "kept: {} hangs on no socket",
+                self.connection_id(connection_id)
+            ),
             Record::OfSora(id) => format!("kept: {id} is Sora's"),
             Record::Mode(state) => format!("kept: the mode is {}", state.mode),
-            Record::ExpiresAtBoot(Some(_)) => "kept: when the mode ends, by the boot clock".to_owned(),
-            Record::ExpiresAtBoot(None) => "kept: when the mode ends is known by the wall clock alone".to_owned(),
+            Record::ExpiresAtBoot(Some(_)) => {
+                "kept: when the mode ends, by the boot clock".to_owned()
+            }
+            Record::ExpiresAtBoot(None) => {
+                "kept: when the mode ends is known by the wall clock alone".to_owned()
+            }
             Record::Delivery(delivery) => format!("kept: {}", self.stored_delivery(delivery)),
             Record::DeliveryForgotten(id) => format!("kept: delivery {id} is forgotten"),
             Record::VanishedHeld(true) => "kept: session.vanished is owed".to_owned(),
             Record::VanishedHeld(false) => "kept: session.vanished is not owed any more".to_owned(),
             Record::Member(member) => {
-                format!("kept: in the cluster as {}", member.map_or_else(|| "nobody".to_owned(), |it| it.incarnation.0.to_string()))
+                format!(
+                    "kept: in the cluster as {}",
+                    member.map_or_else(|| "nobody".to_owned(), |it| it.incarnation.0.to_string())
+                )
             }
-            Record::Etcd(known) => format!("kept: etcd at epoch {}, revision {}", known.epoch, known.revision),
-            Record::Claimed { channel_id, token } => format!("kept: {channel_id} is this node's, token {}", token.0),
+            Record::Etcd(known) => format!(
+                "kept: etcd at epoch {}, revision {}",
+                known.epoch, known.revision
+            ),
+            Record::Claimed { channel_id, token } => {
+                format!("kept: {channel_id} is this node's, token {}", token.0)
+            }
             Record::Unclaimed(channel_id) => format!("kept: {channel_id} is not this node's"),
-            Record::SessionOfSora(channel_id) => format!("kept: the session on {channel_id} is Sora's"),
+            Record::SessionOfSora(channel_id) => {
+                format!("kept: the session on {channel_id} is Sora's")
+            }
         }
     }
 
     pub(crate) fn event(&mut self, event: &Event) -> String {
-        let name = event.kind.event_type().map_or("unknown", soramode_protocol::event::EventType::name);
+        let name = event
+            .kind
+            .event_type()
+            .map_or("unknown", soramode_protocol::event::EventType::name);
         let more = match &event.kind {
-            EventKind::SessionCreated { channel_id, session_id, created_time, token } => {
+            EventKind::SessionCreated {
+                channel_id,
+                session_id,
+                created_time,
+                token,
+            } => {
                 let token = tail(", token ", token.as_ref());
-                format!(" {} since {}{token}", self.session_id(channel_id, session_id), self.time(*created_time))
+                format!(
+                    " {} since {}{token}",
+                    self.session_id(channel_id, session_id),
+                    self.time(*created_time)
+                )
             }
             EventKind::SessionDestroyed {
                 channel_id,
@@ -123,22 +182,59 @@ impl Show {
                 let token = tail(", token ", token.as_ref());
                 let session = self.session_id(channel_id, session_id);
                 let (from, to) = (self.time(*created_time), self.time(*destroyed_time));
-                format!(" {session} since {from} until {to}, most {max_connections}, in all {total_connections} ({reason:?}){token}")
+                format!(
+                    " {session} since {from} until {to}, most {max_connections}, in all {total_connections} ({reason:?}){token}"
+                )
             }
             EventKind::SessionVanished | EventKind::Unknown => String::new(),
-            EventKind::ConnectionCreated { channel_id, session_id, connection_id, client_id } => {
-                let (connection, session) = (self.connection_id(connection_id), self.session_id(channel_id, session_id));
-                format!(" {connection} in {session}{}", tail(" for ", client_id.as_ref()))
+            EventKind::ConnectionCreated {
+                channel_id,
+                session_id,
+                connection_id,
+                client_id,
+            } => {
+                let (connection, session) = (
+                    self.connection_id(connection_id),
+                    self.session_id(channel_id, session_id),
+                );
+                format!(
+                    " {connection} in {session}{}",
+                    tail(" for ", client_id.as_ref())
+                )
             }
-            EventKind::ConnectionDestroyed { channel_id, session_id, connection_id, client_id, reason } => {
-                let (connection, session) = (self.connection_id(connection_id), self.session_id(channel_id, session_id));
-                format!(" {connection} in {session}{} ({reason:?})", tail(" for ", client_id.as_ref()))
+            EventKind::ConnectionDestroyed {
+                channel_id,
+                session_id,
+                connection_id,
+                client_id,
+                reason,
+            } => {
+                let (connection, session) = (
+                    self.connection_id(connection_id),
+                    self.session_id(channel_id, session_id),
+                );
+                format!(
+                    " {connection} in {session}{} ({reason:?})",
+                    tail(" for ", client_id.as_ref())
+                )
             }
-            EventKind::WebhookReceived { source, sora_type } => format!(": {sora_type} by {}", source.name()),
+            EventKind::WebhookReceived { source, sora_type } => {
+                format!(": {sora_type} by {}", source.name())
+            }
             EventKind::ModeChanged(change) => format!(" {}", self.mode_change(change)),
             EventKind::DeliverySucceeded(ended) | EventKind::DeliveryFailed(ended) => {
-                let DeliveryEnded { delivery_id, endpoint, attempts, status, problem, .. } = ended.as_ref();
-                let (status, problem) = (tail(", status ", status.as_ref()), tail(", ", problem.as_ref()));
+                let DeliveryEnded {
+                    delivery_id,
+                    endpoint,
+                    attempts,
+                    status,
+                    problem,
+                    ..
+                } = ended.as_ref();
+                let (status, problem) = (
+                    tail(", status ", status.as_ref()),
+                    tail(", ", problem.as_ref()),
+                );
                 format!(": {delivery_id} to {endpoint}, {attempts} attempts{status}{problem}")
             }
             EventKind::NodeJoined { membership, mode }
@@ -151,9 +247,23 @@ impl Show {
     }
 
     fn mode_change(&self, change: &ModeChange) -> String {
-        let ModeChange { mode, previous_mode, generation, actor, on_behalf_of, reason, expires_at } = change;
-        let (for_whom, why, until) = (tail(" for ", on_behalf_of.as_ref()), quoted(reason.as_ref()), self.until(*expires_at));
-        format!("{previous_mode} -> {mode}, generation {generation}, by {actor}{for_whom}{why}{until}")
+        let ModeChange {
+            mode,
+            previous_mode,
+            generation,
+            actor,
+            on_behalf_of,
+            reason,
+            expires_at,
+        } = change;
+        let (for_whom, why, until) = (
+            tail(" for ", on_behalf_of.as_ref()),
+            quoted(reason.as_ref()),
+            self.until(*expires_at),
+        );
+        format!(
+            "{previous_mode} -> {mode}, generation {generation}, by {actor}{for_whom}{why}{until}"
+        )
     }
 
     fn until(&self, time: Option<Time>) -> String {
@@ -161,27 +271,70 @@ impl Show {
     }
 
     pub(crate) fn mode(&self, state: &ModeState) -> String {
-        let ModeState { mode, generation, since, actor, reason, expires_at, own_mode: _ } = state;
+        let ModeState {
+            mode,
+            generation,
+            since,
+            actor,
+            reason,
+            expires_at,
+            own_mode: _,
+        } = state;
         let (why, until) = (quoted(reason.as_ref()), self.until(*expires_at));
-        format!("{mode}, generation {generation}, since {}, by {actor}{why}{until}", self.time(*since))
+        format!(
+            "{mode}, generation {generation}, since {}, by {actor}{why}{until}",
+            self.time(*since)
+        )
     }
 
     fn stored_delivery(&self, it: &StoredDelivery) -> String {
-        let next = it.next_attempt_at.map(|time| format!(", again {}", self.rough(time))).unwrap_or_default();
-        let (status, problem) = (tail(", status ", it.status.as_ref()), tail(", ", it.problem.as_ref()));
-        format!("delivery {} to {} is {}, {} attempts{status}{problem}{next}", it.id, it.endpoint, it.state, it.attempts)
+        let next = it
+            .next_attempt_at
+            .map(|time| format!(", again {}", self.rough(time)))
+            .unwrap_or_default();
+        let (status, problem) = (
+            tail(", status ", it.status.as_ref()),
+            tail(", ", it.problem.as_ref()),
+        );
+        format!(
+            "delivery {} to {} is {}, {} attempts{status}{problem}{next}",
+            it.id, it.endpoint, it.state, it.attempts
+        )
     }
 
     fn delivery(&self, it: &Delivery) -> String {
-        let next = it.next_attempt_at.map(|time| format!(", again {}", self.rough(time))).unwrap_or_default();
-        let (status, problem) = (tail(", status ", it.status.as_ref()), tail(", ", it.problem.as_ref()));
-        let Delivery { id, state, endpoint, event_type, seq, attempts, .. } = it;
-        format!("{id} {state}: event {seq} {} to {endpoint}, {attempts} attempts{status}{problem}{next}", event_type.name())
+        let next = it
+            .next_attempt_at
+            .map(|time| format!(", again {}", self.rough(time)))
+            .unwrap_or_default();
+        let (status, problem) = (
+            tail(", status ", it.status.as_ref()),
+            tail(", ", it.problem.as_ref()),
+        );
+        let Delivery {
+            id,
+            state,
+            endpoint,
+            event_type,
+            seq,
+            attempts,
+            ..
+        } = it;
+        format!(
+            "{id} {state}: event {seq} {} to {endpoint}, {attempts} attempts{status}{problem}{next}",
+            event_type.name()
+        )
     }
 
     /// To the second: what has jitter has other digits with each seed.
     fn rough(&self, time: Time) -> String {
-        format!("{:+.0}s", self.time(time).trim_end_matches('s').parse::<f64>().unwrap_or_default())
+        format!(
+            "{:+.0}s",
+            self.time(time)
+                .trim_end_matches('s')
+                .parse::<f64>()
+                .unwrap_or_default()
+        )
     }
 
     /// One line an act, more for an answer that is a list; `socket` names the asker.
@@ -195,74 +348,163 @@ impl Show {
                 lines[0] = format!("-> {}: {}", socket(ticket.socket), lines[0]);
                 lines
             }
-            Act::End { ticket, actor, sessions } => {
-                let sessions: Vec<String> = sessions.iter().map(|it| self.session_id(&it.channel_id, &it.session_id)).collect();
-                vec![format!("-> sfu: end {}, asked by {actor} ({})", sessions.join(", "), socket(ticket.socket))]
+            Act::End {
+                ticket,
+                actor,
+                sessions,
+            } => {
+                let sessions: Vec<String> = sessions
+                    .iter()
+                    .map(|it| self.session_id(&it.channel_id, &it.session_id))
+                    .collect();
+                vec![format!(
+                    "-> sfu: end {}, asked by {actor} ({})",
+                    sessions.join(", "),
+                    socket(ticket.socket)
+                )]
             }
             Act::Deferred(ticket) => vec![format!("-> {}: later", socket(ticket.socket))],
             Act::Etcd(order) => vec![format!("-> etcd: {}", show_etcd::order(order))],
             Act::Fence { id, of, .. } => vec![show_etcd::fence(*id, of)],
             Act::Poll => vec!["-> sora: who is connected?".to_owned()],
             Act::Deliver(attempt) => {
-                let name = attempt.event.kind.event_type().map_or("unknown", soramode_protocol::event::EventType::name);
-                let Attempt { id, place, attempt, event, generation } = attempt.as_ref();
+                let name = attempt
+                    .event
+                    .kind
+                    .event_type()
+                    .map_or("unknown", soramode_protocol::event::EventType::name);
+                let Attempt {
+                    id,
+                    place,
+                    attempt,
+                    event,
+                    generation,
+                } = attempt.as_ref();
                 let seq = event.seq;
-                vec![format!("-> hook {place}: delivery {id}, attempt {attempt}: event {seq} {name}, generation {generation}")]
+                vec![format!(
+                    "-> hook {place}: delivery {id}, attempt {attempt}: event {seq} {name}, generation {generation}"
+                )]
             }
-            Act::Progress(ticket, progress) => vec![format!("-> {}: {}", socket(ticket.socket), self.progress(progress))],
+            Act::Progress(ticket, progress) => vec![format!(
+                "-> {}: {}",
+                socket(ticket.socket),
+                self.progress(progress)
+            )],
         }
     }
 
     fn progress(&mut self, progress: &WaitProgress) -> String {
-        let WaitProgress { sessions, connections, oldest_session, ended } = progress;
-        let oldest = if self.detail == Detail::InWords { self.oldest(oldest_session.as_ref()) } else { String::new() };
+        let WaitProgress {
+            sessions,
+            connections,
+            oldest_session,
+            ended,
+        } = progress;
+        let oldest = if self.detail == Detail::InWords {
+            self.oldest(oldest_session.as_ref())
+        } else {
+            String::new()
+        };
         format!("progress: {sessions} sessions, {connections} connections{oldest}, {ended} ended")
     }
 
     /// By type it is its age alone: of two that began at the same time either may be told.
     fn oldest(&mut self, session: Option<&Session>) -> String {
-        let Some(session) = session else { return String::new() };
+        let Some(session) = session else {
+            return String::new();
+        };
         match self.detail {
-            Detail::InWords => format!(", oldest {}", self.session_id(&session.channel_id, &session.session_id)),
+            Detail::InWords => format!(
+                ", oldest {}",
+                self.session_id(&session.channel_id, &session.session_id)
+            ),
             Detail::ByType => format!(", oldest since {}", self.time(session.created_at)),
         }
     }
 
     fn error(&self, error: &Error) -> String {
-        let present = error.data.current_mode.as_ref().map_or_else(String::new, |present| format!(" (now {})", self.mode(present)));
+        let present = error
+            .data
+            .current_mode
+            .as_ref()
+            .map_or_else(String::new, |present| {
+                format!(" (now {})", self.mode(present))
+            });
         match self.detail {
             Detail::InWords => format!("error {:?}: {error}{present}", error.data.error_type),
-            Detail::ByType => format!("error {:?}{present}{}", error.data.error_type, tail(" in ", error.data.channel_id.as_ref())),
+            Detail::ByType => format!(
+                "error {:?}{present}{}",
+                error.data.error_type,
+                tail(" in ", error.data.channel_id.as_ref())
+            ),
         }
     }
 
+    #[expect(clippy::too_many_lines, reason = "one arm for each form of a line")]
     fn reply(&mut self, reply: &Reply) -> Vec<String> {
         let line = match reply {
             Reply::Mode(state) => self.mode(state),
             Reply::ModeChanged(changed) => self.mode_changed(changed),
             Reply::Deliveries(page) => {
-                let mut lines: Vec<String> = page.deliveries.iter().map(|delivery| format!("  {}", self.delivery(delivery))).collect();
+                let mut lines: Vec<String> = page
+                    .deliveries
+                    .iter()
+                    .map(|delivery| format!("  {}", self.delivery(delivery)))
+                    .collect();
                 lines.extend(page.cursor.as_ref().map(|_| "  and more".to_owned()));
                 return listed("deliveries", lines);
             }
             Reply::Delivery(delivery) => self.delivery(delivery),
             Reply::Status(status) => self.status(status),
             Reply::ClusterNodes(nodes) => {
-                let counted = nodes.counted_at.map(|at| format!("  counted {}", self.time(at)));
+                let counted = nodes
+                    .counted_at
+                    .map(|at| format!("  counted {}", self.time(at)));
                 let problem = nodes.problem.iter().map(|problem| format!("  {problem}"));
-                return listed("nodes", nodes.nodes.iter().map(show_etcd::node).chain(counted).chain(problem).collect());
+                return listed(
+                    "nodes",
+                    nodes
+                        .nodes
+                        .iter()
+                        .map(show_etcd::node)
+                        .chain(counted)
+                        .chain(problem)
+                        .collect(),
+                );
             }
             Reply::ModeChanges(changes) => {
                 let changes = changes.changes.iter();
-                let lines = changes.map(|dated| format!("  {} {}", self.time(dated.timestamp), self.mode_change(&dated.change)));
+                let lines = changes.map(|dated| {
+                    format!(
+                        "  {} {}",
+                        self.time(dated.timestamp),
+                        self.mode_change(&dated.change)
+                    )
+                });
                 return listed("changes", lines.collect());
             }
             Reply::Decision(decision) => self.decision(decision),
-            Reply::Reported(reported) => format!("added {}, removed {}", reported.added, reported.removed),
-            Reply::Disconnected(Disconnected { found: true, channel_id: Some(channel), session_id: Some(session), durable }) => {
-                format!("found in {}{}", self.session_id(channel, session), if *durable { "" } else { ", not durable" })
+            Reply::Reported(reported) => {
+                format!("added {}, removed {}", reported.added, reported.removed)
             }
-            Reply::Disconnected(Disconnected { found: false, channel_id: None, session_id: None, durable: true }) => "not found".to_owned(),
+            Reply::Disconnected(Disconnected {
+                found: true,
+                channel_id: Some(channel),
+                session_id: Some(session),
+                durable,
+            }) => {
+                format!(
+                    "found in {}{}",
+                    self.session_id(channel, session),
+                    if *durable { "" } else { ", not durable" }
+                )
+            }
+            Reply::Disconnected(Disconnected {
+                found: false,
+                channel_id: None,
+                session_id: None,
+                durable: true,
+            }) => "not found".to_owned(),
             Reply::Disconnected(odd) => panic!("half an answer: {odd:?}"),
             Reply::Explanation(it) => {
                 let modes = &it.modes;
@@ -272,16 +514,35 @@ impl Show {
                     ("block_new_connection", &modes.block_new_connection),
                     ("initial", &modes.initial),
                 ];
-                let now = format!("  now, in {}: {}", it.mode, self.verdict(&it.channel_id, &it.now));
-                let lines = verdicts.map(|(mode, verdict)| format!("  in {mode}: {}", self.verdict(&it.channel_id, verdict)));
-                return listed(it.channel_id.as_str(), std::iter::once(now).chain(lines).collect());
+                let now = format!(
+                    "  now, in {}: {}",
+                    it.mode,
+                    self.verdict(&it.channel_id, &it.now)
+                );
+                let lines = verdicts.map(|(mode, verdict)| {
+                    format!("  in {mode}: {}", self.verdict(&it.channel_id, verdict))
+                });
+                return listed(
+                    it.channel_id.as_str(),
+                    std::iter::once(now).chain(lines).collect(),
+                );
             }
             Reply::Page(page) => return self.page(page),
             Reply::WaitEnded(ended) => self.wait_ended(ended),
-            Reply::Granted(it) => format!("granted {}{}", it.membership, tail(", ms ", it.valid_for_ms.as_ref())),
+            Reply::Granted(it) => format!(
+                "granted {}{}",
+                it.membership,
+                tail(", ms ", it.valid_for_ms.as_ref())
+            ),
             Reply::Acknowledged(it) => format!("acknowledged {}", it.found),
-            Reply::Purged(it) => format!("purged {} {:?}, {} channels", it.node_name, it.incarnations, it.channels),
-            Reply::Initialized(it) => format!("initialized, epoch {}, in etcd {}", it.epoch, it.etcd_cluster_id),
+            Reply::Purged(it) => format!(
+                "purged {} {:?}, {} channels",
+                it.node_name, it.incarnations, it.channels
+            ),
+            Reply::Initialized(it) => format!(
+                "initialized, epoch {}, in etcd {}",
+                it.epoch, it.etcd_cluster_id
+            ),
             Reply::Ended(odd) => panic!("the gate ends nothing itself: {odd:?}"),
         };
         vec![line]
@@ -289,22 +550,54 @@ impl Show {
 
     fn page(&mut self, page: &Page) -> Vec<String> {
         let (head, lines): (String, Vec<String>) = match page {
-            Page::Sessions(page) => ("sessions".to_owned(), page.sessions.iter().map(|session| self.session(session)).collect()),
-            Page::Session(detail) => {
-                (self.session(&detail.session), detail.connections.iter().map(|connection| self.connection(connection)).collect())
-            }
-            Page::Connections(page) => {
-                ("connections".to_owned(), page.connections.iter().map(|connection| self.connection(connection)).collect())
-            }
+            Page::Sessions(page) => (
+                "sessions".to_owned(),
+                page.sessions
+                    .iter()
+                    .map(|session| self.session(session))
+                    .collect(),
+            ),
+            Page::Session(detail) => (
+                self.session(&detail.session),
+                detail
+                    .connections
+                    .iter()
+                    .map(|connection| self.connection(connection))
+                    .collect(),
+            ),
+            Page::Connections(page) => (
+                "connections".to_owned(),
+                page.connections
+                    .iter()
+                    .map(|connection| self.connection(connection))
+                    .collect(),
+            ),
         };
-        let mut lines = listed(&head, lines.into_iter().map(|line| format!("  {line}")).collect());
+        let mut lines = listed(
+            &head,
+            lines.into_iter().map(|line| format!("  {line}")).collect(),
+        );
         lines.extend(page.cursor().map(|_| "  and more".to_owned()));
         lines
     }
 
     fn mode_changed(&self, it: &ModeChanged) -> String {
-        let ModeChanged { mode, previous_mode, changed, generation, sessions, connections, expires_at, warning: _, published } = it;
-        let head = if *changed { format!("changed {previous_mode} -> {mode}") } else { format!("unchanged {mode}") };
+        let ModeChanged {
+            mode,
+            previous_mode,
+            changed,
+            generation,
+            sessions,
+            connections,
+            expires_at,
+            warning: _,
+            published,
+        } = it;
+        let head = if *changed {
+            format!("changed {previous_mode} -> {mode}")
+        } else {
+            format!("unchanged {mode}")
+        };
         format!(
             "{head}, generation {generation}, {sessions} sessions, {connections} connections{}{}",
             self.until(*expires_at),
@@ -314,63 +607,159 @@ impl Show {
 
     fn decision(&mut self, decision: &Decision) -> String {
         match decision {
-            Decision::Offer { channel_id, connection_id, session_id, created, claim } => {
+            Decision::Offer {
+                channel_id,
+                connection_id,
+                session_id,
+                created,
+                claim,
+            } => {
                 let made = if *created { ", made by it" } else { "" };
                 let claim = claim.map_or_else(String::new, |claim| {
-                    format!(", token {}{}", claim.token, tail(", valid for ms ", claim.valid_for_ms.as_ref()))
+                    format!(
+                        ", token {}{}",
+                        claim.token,
+                        tail(", valid for ms ", claim.valid_for_ms.as_ref())
+                    )
                 });
-                format!("offer {} in {}{made}{claim}", self.connection_id(connection_id), self.session_id(channel_id, session_id))
+                format!(
+                    "offer {} in {}{made}{claim}",
+                    self.connection_id(connection_id),
+                    self.session_id(channel_id, session_id)
+                )
             }
-            Decision::Reject { reason, mode, retry_after_ms } => {
-                format!("reject {reason} in {mode}{}", tail(", again after ms ", retry_after_ms.as_ref()))
+            Decision::Reject {
+                reason,
+                mode,
+                retry_after_ms,
+            } => {
+                format!(
+                    "reject {reason} in {mode}{}",
+                    tail(", again after ms ", retry_after_ms.as_ref())
+                )
             }
             Decision::Redirect { node_name, .. } => format!("redirect to {node_name}"),
         }
     }
 
     fn verdict(&mut self, channel: &ChannelId, verdict: &Verdict) -> String {
-        let Verdict { answer, reason, retry_after_ms, node_name, session_id, rule, explanation } = verdict;
-        let session = session_id.as_ref().map_or_else(String::new, |id| format!(" into {}", self.session_id(channel, id)));
-        let why = if self.detail == Detail::InWords { format!(": {explanation}") } else { String::new() };
-        let (again, to) = (tail(", again after ms ", retry_after_ms.as_ref()), tail(" to ", node_name.as_ref()));
-        format!("{answer:?}{to}{}{again}{session} by row {rule}{why}", tail(" ", reason.as_ref()))
+        let Verdict {
+            answer,
+            reason,
+            retry_after_ms,
+            node_name,
+            session_id,
+            rule,
+            explanation,
+        } = verdict;
+        let session = session_id.as_ref().map_or_else(String::new, |id| {
+            format!(" into {}", self.session_id(channel, id))
+        });
+        let why = if self.detail == Detail::InWords {
+            format!(": {explanation}")
+        } else {
+            String::new()
+        };
+        let (again, to) = (
+            tail(", again after ms ", retry_after_ms.as_ref()),
+            tail(" to ", node_name.as_ref()),
+        );
+        format!(
+            "{answer:?}{to}{}{again}{session} by row {rule}{why}",
+            tail(" ", reason.as_ref())
+        )
     }
 
     pub(crate) fn status(&mut self, status: &Status) -> String {
         let mut line = format!("{}; {}", self.mode(&status.mode), status.membership);
-        let Status { sessions, connections, pending, .. } = status;
-        write!(line, "; {sessions} sessions, {connections} connections, {pending} pending").unwrap();
+        let Status {
+            sessions,
+            connections,
+            pending,
+            ..
+        } = status;
+        write!(
+            line,
+            "; {sessions} sessions, {connections} connections, {pending} pending"
+        )
+        .unwrap();
         line.push_str(&self.oldest(status.oldest_session.as_ref()));
-        line.push_str(if status.sessions_complete { "; known" } else { "; not known" });
+        line.push_str(if status.sessions_complete {
+            "; known"
+        } else {
+            "; not known"
+        });
         line.push_str(if status.shadow { "; shadow" } else { "" });
         for (reason, number) in &status.rejected {
             write!(line, "; {number} rejected {reason}").unwrap();
         }
-        write!(line, "; storage {:?}; up {} s", status.storage.state, status.uptime_seconds).unwrap();
-        line.push_str(&tail("; cluster: ", status.cluster.as_ref().and_then(|it| it.problem.as_ref())));
+        write!(
+            line,
+            "; storage {:?}; up {} s",
+            status.storage.state, status.uptime_seconds
+        )
+        .unwrap();
+        line.push_str(&tail(
+            "; cluster: ",
+            status.cluster.as_ref().and_then(|it| it.problem.as_ref()),
+        ));
         line
     }
 
     pub(crate) fn session(&mut self, session: &Session) -> String {
-        let Session { channel_id, session_id, created_at, connections, max_connections, total_connections } = session;
-        let (name, since) = (self.session_id(channel_id, session_id), self.time(*created_at));
-        format!("{name} since {since}: {connections} connections, most {max_connections}, in all {total_connections}")
+        let Session {
+            channel_id,
+            session_id,
+            created_at,
+            connections,
+            max_connections,
+            total_connections,
+        } = session;
+        let (name, since) = (
+            self.session_id(channel_id, session_id),
+            self.time(*created_at),
+        );
+        format!(
+            "{name} since {since}: {connections} connections, most {max_connections}, in all {total_connections}"
+        )
     }
 
     pub(crate) fn connection(&mut self, it: &Connection) -> String {
-        let (id, session) = (self.connection_id(&it.connection_id), self.session_id(&it.channel_id, &it.session_id));
-        format!("{id} in {session}{}, {:?} since {}", tail(" for ", it.client_id.as_ref()), it.state, self.time(it.created_at))
+        let (id, session) = (
+            self.connection_id(&it.connection_id),
+            self.session_id(&it.channel_id, &it.session_id),
+        );
+        format!(
+            "{id} in {session}{}, {:?} since {}",
+            tail(" for ", it.client_id.as_ref()),
+            it.state,
+            self.time(it.created_at)
+        )
     }
 
     fn wait_ended(&mut self, ended: &WaitEnded) -> String {
         let status = &ended.status;
-        let mut line = format!("{:?}: {}; {}", ended.outcome, self.mode(&status.mode), status.membership);
-        write!(line, "; {} sessions, {} connections", status.sessions, status.connections).unwrap();
+        let mut line = format!(
+            "{:?}: {}; {}",
+            ended.outcome,
+            self.mode(&status.mode),
+            status.membership
+        );
+        write!(
+            line,
+            "; {} sessions, {} connections",
+            status.sessions, status.connections
+        )
+        .unwrap();
         if self.detail == Detail::ByType {
             write!(line, "; {} blockers", ended.oldest_sessions.len()).unwrap();
             return line;
         }
-        let blockers: Vec<String> = ended.oldest_sessions.iter().map(|it| self.session_id(&it.channel_id, &it.session_id)).collect();
+        let blockers: Vec<String> = ended
+            .oldest_sessions
+            .iter()
+            .map(|it| self.session_id(&it.channel_id, &it.session_id))
+            .collect();
         if !blockers.is_empty() {
             write!(line, "; blockers {}", blockers.join(" ")).unwrap();
         }
@@ -392,6 +781,10 @@ fn quoted(text: Option<&String>) -> String {
 }
 
 fn listed(head: &str, lines: Vec<String>) -> Vec<String> {
-    let head = if lines.is_empty() { format!("{head}: none") } else { format!("{head}:") };
+    let head = if lines.is_empty() {
+        format!("{head}: none")
+    } else {
+        format!("{head}:")
+    };
     std::iter::once(head).chain(lines).collect()
 }

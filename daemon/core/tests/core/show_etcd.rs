@@ -10,26 +10,79 @@ pub(crate) fn order(order: &Order) -> String {
         Order::Trust { .. } => "trust this etcd".to_owned(),
         Order::Distrust(refusal) => format!("refuse this etcd: {refusal}"),
         Order::NoteSetBack { why, .. } => format!("note in it: {why}"),
-        Order::Init { found, configuration, .. } => {
-            let (there, epoch) = (if found.is_some() { " over what is there" } else { "" }, configuration.epoch);
-            let cluster = if configuration.cluster_id.as_str() == "tokyo" { "tokyo" } else { "a new cluster" };
-            format!("init {cluster}, epoch {epoch}, in etcd {}{there}", configuration.etcd_cluster_id)
+        Order::Init {
+            found,
+            configuration,
+            ..
+        } => {
+            let (there, epoch) = (
+                if found.is_some() {
+                    " over what is there"
+                } else {
+                    ""
+                },
+                configuration.epoch,
+            );
+            let cluster = if configuration.cluster_id.as_str() == "tokyo" {
+                "tokyo"
+            } else {
+                "a new cluster"
+            };
+            format!(
+                "init {cluster}, epoch {epoch}, in etcd {}{there}",
+                configuration.etcd_cluster_id
+            )
         }
         Order::Look => "look".to_owned(),
-        Order::Join { mode, give_up: None } => format!("join, {mode}"),
-        Order::Join { mode, give_up: Some(Incarnation(old)) } => format!("give up {old} and join, {mode}"),
-        Order::Ask { channel_id, by: Incarnation(by), wish } => format!("{} {channel_id}, by {by}", wish_words(wish)),
-        Order::Find { channel_id, by: Incarnation(by) } => format!("look for {channel_id}, by {by}"),
+        Order::Join {
+            mode,
+            give_up: None,
+        } => format!("join, {mode}"),
+        Order::Join {
+            mode,
+            give_up: Some(Incarnation(old)),
+        } => format!("give up {old} and join, {mode}"),
+        Order::Ask {
+            channel_id,
+            by: Incarnation(by),
+            wish,
+        } => format!("{} {channel_id}, by {by}", wish_words(wish)),
+        Order::Find {
+            channel_id,
+            by: Incarnation(by),
+        } => format!("look for {channel_id}, by {by}"),
         Order::Release(channel_id, Token(token)) => format!("release {channel_id}, token {token}"),
-        Order::Readopt { by: Incarnation(by), claims } => {
-            let claims: Vec<String> = claims.iter().map(|(channel, Token(token))| format!("{channel} {token}")).collect();
+        Order::Readopt {
+            by: Incarnation(by),
+            claims,
+        } => {
+            let claims: Vec<String> = claims
+                .iter()
+                .map(|(channel, Token(token))| format!("{channel} {token}"))
+                .collect();
             format!("readopt {}, by {by}", claims.join(", "))
         }
-        Order::Publish { by: Incarnation(by), mode } => format!("publish {mode}, by {by}"),
-        Order::Tell { by: Incarnation(by), load } => format!("tell {}/{}, by {by}", load.connections, load.limit),
+        Order::Publish {
+            by: Incarnation(by),
+            mode,
+        } => format!("publish {mode}, by {by}"),
+        Order::Tell {
+            by: Incarnation(by),
+            load,
+        } => format!("tell {}/{}, by {by}", load.connections, load.limit),
         Order::Count => "count".to_owned(),
-        Order::Purge { node_name, running: None, actor, .. } => format!("purge {node_name}, as {actor} says"),
-        Order::Purge { node_name, running: Some(Incarnation(running)), actor, .. } => {
+        Order::Purge {
+            node_name,
+            running: None,
+            actor,
+            ..
+        } => format!("purge {node_name}, as {actor} says"),
+        Order::Purge {
+            node_name,
+            running: Some(Incarnation(running)),
+            actor,
+            ..
+        } => {
             format!("purge {node_name} before {running}, as {actor} says")
         }
         Order::Leave(Incarnation(by)) => format!("leave, {by}"),
@@ -56,7 +109,22 @@ pub(crate) fn fence(id: u64, of: &FenceOf) -> String {
 
 pub(crate) fn node(node: &ClusterNode) -> String {
     let mode = node.mode.map_or("no mode", Mode::name);
-    let orphaned =
-        node.orphaned_channels.map(|it| format!(", orphaned {}, {} until purged", it.total, it.held_until_purge)).unwrap_or_default();
-    format!("  {}: {mode}, {}{orphaned}", node.node_name, if node.connected { "connected" } else { "not connected" })
+    let orphaned = node
+        .orphaned_channels
+        .map(|it| {
+            format!(
+                ", orphaned {}, {} until purged",
+                it.total, it.held_until_purge
+            )
+        })
+        .unwrap_or_default();
+    format!(
+        "  {}: {mode}, {}{orphaned}",
+        node.node_name,
+        if node.connected {
+            "connected"
+        } else {
+            "not connected"
+        }
+    )
 }

@@ -4,25 +4,41 @@ use super::*;
 
 #[test]
 fn files_that_have_no_certificate_are_refused() {
-    let (certificate, key) =
-        IDENTITY.split_once("-----BEGIN PRIVATE").map(|(first, rest)| (first, format!("-----BEGIN PRIVATE{rest}"))).unwrap();
+    let (certificate, key) = IDENTITY
+        .split_once("-----BEGIN PRIVATE")
+        .map(|(first, rest)| (first, format!("-----BEGIN PRIVATE{rest}")))
+        .unwrap();
     let garbled = certificate.replace("MII", "AAA");
     for (text, problem) in [
         ("", "has no PEM certificate"),
         (&*key, "has no PEM certificate"),
         ("\u{30}\u{82}", "has no PEM certificate"),
         (&*garbled, "certificate that"),
-        (&*"# authority\n".repeat(100_000), "has more than 1048576 bytes"),
+        (
+            &*"# authority\n".repeat(100_000),
+            "has more than 1048576 bytes",
+        ),
     ] {
         let file = secret_file(text);
         for flags in ["--ca-file", "--webhook-ca-file"] {
             let refused = refusal(&format!("{flags} {}", file.path().display()), "");
-            assert!(refused.starts_with("ca-file: ") && refused.contains(problem), "{refused}");
+            assert!(
+                refused.starts_with("ca-file: ") && refused.contains(problem),
+                "{refused}"
+            );
         }
     }
     let file = secret_file(certificate);
     let both = load(&format!("--ca-file {}", file.path().display()), "").unwrap();
-    assert_eq!(load("", &format!("webhook-ca-file = '{}'", file.path().display())).unwrap().authorities, both.authorities);
+    assert_eq!(
+        load(
+            "",
+            &format!("webhook-ca-file = '{}'", file.path().display())
+        )
+        .unwrap()
+        .authorities,
+        both.authorities
+    );
 }
 
 /// What listens on the daemon's own address would be asked by the daemon for ever.
@@ -39,11 +55,31 @@ fn a_url_that_leads_back_to_the_daemon_is_refused() {
             "--session-upstream http://u:p@localhost:3100/?q",
             "session-upstream: http://localhost:3100/ is soramoded's own",
         ),
-        ("--sora-listen 0.0.0.0:80", "--event-upstream http://127.0.0.1/", "event-upstream: "),
-        ("--api-listen [::1]:3000", "--sora-api http://[::1]:3000", "sora-api: http://[::1]:3000/ is soramoded's own api-listen"),
-        ("--api-listen 127.0.0.1:3000", "--sora-api http://0.0.0.0:3000", "sora-api: "),
-        ("--observe-listen 10.0.0.1:9400", "--webhook http://10.0.0.1:9400/x", "webhook: "),
-        ("--sora-listen [::ffff:127.0.0.1]:3100", "--auth-upstream http://127.0.0.1:3100/", "auth-upstream: "),
+        (
+            "--sora-listen 0.0.0.0:80",
+            "--event-upstream http://127.0.0.1/",
+            "event-upstream: ",
+        ),
+        (
+            "--api-listen [::1]:3000",
+            "--sora-api http://[::1]:3000",
+            "sora-api: http://[::1]:3000/ is soramoded's own api-listen",
+        ),
+        (
+            "--api-listen 127.0.0.1:3000",
+            "--sora-api http://0.0.0.0:3000",
+            "sora-api: ",
+        ),
+        (
+            "--observe-listen 10.0.0.1:9400",
+            "--webhook http://10.0.0.1:9400/x",
+            "webhook: ",
+        ),
+        (
+            "--sora-listen [::ffff:127.0.0.1]:3100",
+            "--auth-upstream http://127.0.0.1:3100/",
+            "auth-upstream: ",
+        ),
     ] {
         let refused = refusal(&format!("{listen} {asked}"), "");
         assert!(refused.starts_with(problem), "{listen} {asked}: {refused}");
@@ -60,19 +96,64 @@ fn a_url_that_leads_back_to_the_daemon_is_refused() {
 
 #[test]
 fn what_webhooks_are_told_must_be_deliverable() {
-    assert_eq!(load("--webhook http://w/", "").unwrap().webhooks.types, [EventType::SessionVanished]);
+    assert_eq!(
+        load("--webhook http://w/", "").unwrap().webhooks.types,
+        [EventType::SessionVanished]
+    );
     for wrong in ["delivery.*", "webhook.received"] {
         let refusal = refusal(&format!("--webhook http://w/ --webhook-events {wrong}"), "");
-        assert!(refusal.starts_with(&format!("webhook-events: got {wrong}, takes session.created, ")), "{refusal}");
+        assert!(
+            refusal.starts_with(&format!(
+                "webhook-events: got {wrong}, takes session.created, "
+            )),
+            "{refusal}"
+        );
     }
-    assert_eq!(load("--webhook http://w/ --webhook-events *", "").unwrap().webhooks.types.len(), 9);
-    assert_eq!(refusal("--webhook-events session.*", ""), "webhook-events needs webhook");
-    assert_eq!(load("--webhook http://a/ --webhook http://b/", "").unwrap().webhooks.urls.len(), 2);
-    assert!(try_said("--webhook ftp://w/").unwrap_err().to_string().contains("takes an absolute URL"));
+    assert_eq!(
+        load("--webhook http://w/ --webhook-events *", "")
+            .unwrap()
+            .webhooks
+            .types
+            .len(),
+        9
+    );
+    assert_eq!(
+        refusal("--webhook-events session.*", ""),
+        "webhook-events needs webhook"
+    );
+    assert_eq!(
+        load("--webhook http://a/ --webhook http://b/", "")
+            .unwrap()
+            .webhooks
+            .urls
+            .len(),
+        2
+    );
+    assert!(
+        try_said("--webhook ftp://w/")
+            .unwrap_err()
+            .to_string()
+            .contains("takes an absolute URL")
+    );
     let large = secret_file(&"# secret\n".repeat(10_000));
-    let refused = refusal(&format!("--webhook http://w/ --webhook-secret-file {}", large.path().display()), "");
+    let refused = refusal(
+        &format!(
+            "--webhook http://w/ --webhook-secret-file {}",
+            large.path().display()
+        ),
+        "",
+    );
     assert!(refused.contains("has more than 65536 bytes"), "{refused}");
     let secrets = secret_file("c2hvcnQ=\n");
-    let refused = refusal(&format!("--webhook http://w/ --webhook-secret-file {}", secrets.path().display()), "");
-    assert!(refused.contains("line 1: a secret is at least 16 bytes"), "{refused}");
+    let refused = refusal(
+        &format!(
+            "--webhook http://w/ --webhook-secret-file {}",
+            secrets.path().display()
+        ),
+        "",
+    );
+    assert!(
+        refused.contains("line 1: a secret is at least 16 bytes"),
+        "{refused}"
+    );
 }

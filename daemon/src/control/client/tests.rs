@@ -17,10 +17,23 @@ const FIRST: SocketId = SocketId(1);
 const OTHER: SocketId = SocketId(2);
 
 /// Begins to serve a client; the client's end of the socket.
-fn welcome((tasks, house): (&TaskTracker, &Arc<House>), socket: SocketId, inbox: &Inbox) -> StdStream {
+fn welcome(
+    (tasks, house): (&TaskTracker, &Arc<House>),
+    socket: SocketId,
+    inbox: &Inbox,
+) -> StdStream {
     let (stream, client) = UnixStream::pair().unwrap();
-    let peer = Peer { uid: 1, access: Access::View, actor: "uid:1".into() };
-    let door = Door { socket, inbox: inbox.clone(), stop: CancellationToken::new(), first_word_due: Instant::now() };
+    let peer = Peer {
+        uid: 1,
+        access: Access::View,
+        actor: "uid:1".into(),
+    };
+    let door = Door {
+        socket,
+        inbox: inbox.clone(),
+        stop: CancellationToken::new(),
+        first_word_due: Instant::now(),
+    };
     tasks.spawn(serve(stream, peer, Arc::clone(house), door));
     client.into_std().unwrap()
 }
@@ -34,7 +47,9 @@ async fn mailbox(letters: &mut Letters) -> Mailbox {
 
 async fn asked(letters: &mut Letters) -> (SocketId, u64) {
     match letters.recv().await {
-        Some(Letter::Ask { socket, requests, .. }) => (socket, requests[0].0),
+        Some(Letter::Ask {
+            socket, requests, ..
+        }) => (socket, requests[0].0),
         other => panic!("{other:?}"),
     }
 }
@@ -44,10 +59,15 @@ async fn slices_before_the_other(tasks: TaskTracker) -> u32 {
     let (inbox, mut letters) = inbox();
     let place = (&tasks, &Arc::new(House::new()));
     let (mut lister, mut other) = (welcome(place, FIRST, &inbox), welcome(place, OTHER, &inbox));
-    let (lister_mailbox, _other_mailbox) = (mailbox(&mut letters).await, mailbox(&mut letters).await);
-    lister.write_all(b"{\"id\":1,\"method\":\"ListSessions\",\"params\":{\"limit\":1000}}\n").unwrap();
+    let (lister_mailbox, _other_mailbox) =
+        (mailbox(&mut letters).await, mailbox(&mut letters).await);
+    lister
+        .write_all(b"{\"id\":1,\"method\":\"ListSessions\",\"params\":{\"limit\":1000}}\n")
+        .unwrap();
     let (mut slices, mut from) = (0, asked(&mut letters).await);
-    other.write_all(b"{\"id\":1,\"method\":\"GetMode\"}\n").unwrap();
+    other
+        .write_all(b"{\"id\":1,\"method\":\"GetMode\"}\n")
+        .unwrap();
     while from.0 == FIRST {
         slices += 1;
         lister_mailbox.take(Mail::Answer(from.1, Ok(slice(1, Some("more".to_owned())))));
@@ -60,7 +80,10 @@ async fn slices_before_the_other(tasks: TaskTracker) -> u32 {
 async fn whoever_speaks_while_a_page_is_put_together_is_heard_between_two_slices() {
     // A task as the driver is, which goes on where the runtime has not looked at the sockets yet.
     let tasks = TaskTracker::new();
-    let slices = tasks.spawn(slices_before_the_other(tasks.clone())).await.unwrap();
+    let slices = tasks
+        .spawn(slices_before_the_other(tasks.clone()))
+        .await
+        .unwrap();
     assert!(slices <= 2, "{slices} slices were asked for before");
 }
 
@@ -69,10 +92,17 @@ async fn lines_before_the_other(tasks: TaskTracker) -> usize {
     let (inbox, mut letters) = inbox();
     let house = Arc::new(House::new());
     append(&house.log, 1..=5_000);
-    let (mut follower, mut other) = (welcome((&tasks, &house), FIRST, &inbox), welcome((&tasks, &house), OTHER, &inbox));
+    let (mut follower, mut other) = (
+        welcome((&tasks, &house), FIRST, &inbox),
+        welcome((&tasks, &house), OTHER, &inbox),
+    );
     let _mailboxes = (mailbox(&mut letters).await, mailbox(&mut letters).await);
-    follower.write_all(b"{\"id\":1,\"method\":\"Subscribe\",\"params\":{\"from\":1}}\n").unwrap();
-    other.write_all(b"{\"id\":1,\"method\":\"GetMode\"}\n").unwrap();
+    follower
+        .write_all(b"{\"id\":1,\"method\":\"Subscribe\",\"params\":{\"from\":1}}\n")
+        .unwrap();
+    other
+        .write_all(b"{\"id\":1,\"method\":\"GetMode\"}\n")
+        .unwrap();
     assert_eq!(asked(&mut letters).await.0, OTHER);
     let mut sent = Vec::new();
     let problem = follower.read_to_end(&mut sent).unwrap_err();
@@ -83,6 +113,12 @@ async fn lines_before_the_other(tasks: TaskTracker) -> usize {
 #[tokio::test]
 async fn whoever_speaks_while_another_catches_up_is_heard_between_two_turns() {
     let tasks = TaskTracker::new();
-    let lines = tasks.spawn(lines_before_the_other(tasks.clone())).await.unwrap();
-    assert!((1..=2 * TURN_EVENTS + 1).contains(&lines), "{lines} lines were sent before");
+    let lines = tasks
+        .spawn(lines_before_the_other(tasks.clone()))
+        .await
+        .unwrap();
+    assert!(
+        (1..=2 * TURN_EVENTS + 1).contains(&lines),
+        "{lines} lines were sent before"
+    );
 }

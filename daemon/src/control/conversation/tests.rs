@@ -9,13 +9,21 @@ use soramode_protocol::decision::Disconnected;
 use soramode_protocol::mode::ModeChanges;
 use soramode_protocol::reply::Reply;
 
-const DISCONNECT: &str = "{\"id\":1,\"method\":\"Disconnect\",\"params\":{\"connection_id\":\"1\"}}\n";
+const DISCONNECT: &str =
+    "{\"id\":1,\"method\":\"Disconnect\",\"params\":{\"connection_id\":\"1\"}}\n";
 const WAIT: &str = "{\"id\":2,\"method\":\"Wait\",\"params\":{\"for\":\"joined\"}}\n";
 const GET_INFO: &str = "{\"id\":3,\"method\":\"GetInfo\"}\n";
 const LIST_CHANGES: &str = "{\"id\":4,\"method\":\"ListModeChanges\"}\n";
 
 fn conversation(access: Access) -> Conversation {
-    Conversation::new(Arc::new(House::new()), Peer { uid: 1, access, actor: "uid:1".into() })
+    Conversation::new(
+        Arc::new(House::new()),
+        Peer {
+            uid: 1,
+            access,
+            actor: "uid:1".into(),
+        },
+    )
 }
 
 fn lines(text: &str) -> LineBuffer {
@@ -32,9 +40,17 @@ fn answer(conversation: &mut Conversation, (serial, request): &Numbered) {
     let reply = if matches!(request, GateRequest::ListModeChanges(_)) {
         Reply::ModeChanges(ModeChanges::default())
     } else {
-        Reply::Disconnected(Disconnected { found: false, channel_id: None, session_id: None, durable: true })
+        Reply::Disconnected(Disconnected {
+            found: false,
+            channel_id: None,
+            session_id: None,
+            durable: true,
+        })
     };
-    assert_eq!(conversation.take_mail(Mail::Answer(*serial, Ok(reply))), None);
+    assert_eq!(
+        conversation.take_mail(Mail::Answer(*serial, Ok(reply))),
+        None
+    );
 }
 
 #[test]
@@ -67,23 +83,41 @@ fn what_stands_alone_waits_for_what_is_before_it_and_holds_back_what_is_after() 
 #[test]
 fn a_list_that_nobody_is_answered_is_not_put_together() {
     let mut conversation = conversation(Access::View);
-    let asks = take_lines(&mut conversation, &mut lines("{\"method\":\"ListSessions\"}\n{\"id\":1,\"method\":\"ListSessions\"}\n"));
-    assert_eq!((asks.len(), conversation.is_answered()), (1, false), "the second alone");
+    let asks = take_lines(
+        &mut conversation,
+        &mut lines("{\"method\":\"ListSessions\"}\n{\"id\":1,\"method\":\"ListSessions\"}\n"),
+    );
+    assert_eq!(
+        (asks.len(), conversation.is_answered()),
+        (1, false),
+        "the second alone"
+    );
 }
 
 #[test]
 fn an_answer_that_comes_early_waits_for_its_turn() {
     let mut conversation = conversation(Access::Operate);
     let ids = [5, 6, 7, 8, 9];
-    let text: String = ids.iter().map(|id| DISCONNECT.replace("\"id\":1", &format!("\"id\":{id}"))).collect();
+    let text: String = ids
+        .iter()
+        .map(|id| DISCONNECT.replace("\"id\":1", &format!("\"id\":{id}")))
+        .collect();
     let asks = take_lines(&mut conversation, &mut lines(&(text + GET_INFO)));
     for (turn, told) in [(2, 0), (1, 0), (4, 0), (0, 3), (3, 2)] {
         assert!(!conversation.is_answered());
         let before = conversation.out.lines().len();
         answer(&mut conversation, &asks[turn]);
-        assert_eq!(conversation.out.lines().len() - before, told, "after answer {turn}");
+        assert_eq!(
+            conversation.out.lines().len() - before,
+            told,
+            "after answer {turn}"
+        );
     }
-    let answered = conversation.out.lines().into_iter().map(|line| line["id"].as_i64().unwrap());
+    let answered = conversation
+        .out
+        .lines()
+        .into_iter()
+        .map(|line| line["id"].as_i64().unwrap());
     assert_eq!(answered.collect::<Vec<_>>(), ids);
     assert!(take_lines(&mut conversation, &mut lines("")).is_empty() && conversation.is_answered());
 }
@@ -91,16 +125,27 @@ fn an_answer_that_comes_early_waits_for_its_turn() {
 #[test]
 fn what_is_answered_later_holds_back_nobody_and_is_waited_for() {
     let mut conversation = conversation(Access::Operate);
-    let text: String = [5, 6, 7].iter().map(|id| DISCONNECT.replace("\"id\":1", &format!("\"id\":{id}"))).collect();
+    let text: String = [5, 6, 7]
+        .iter()
+        .map(|id| DISCONNECT.replace("\"id\":1", &format!("\"id\":{id}")))
+        .collect();
     let asks = take_lines(&mut conversation, &mut lines(&text));
     answer(&mut conversation, &asks[1]);
     assert!(conversation.out.lines().is_empty());
     conversation.take_mail(Mail::Deferred(asks[0].0));
     answer(&mut conversation, &asks[2]);
     assert_eq!(conversation.out.lines().len(), 2);
-    assert!(!conversation.is_answered(), "a client that says no more still gets its answer");
+    assert!(
+        !conversation.is_answered(),
+        "a client that says no more still gets its answer"
+    );
     answer(&mut conversation, &asks[0]);
-    let answered: Vec<i64> = conversation.out.lines().into_iter().map(|line| line["id"].as_i64().unwrap()).collect();
+    let answered: Vec<i64> = conversation
+        .out
+        .lines()
+        .into_iter()
+        .map(|line| line["id"].as_i64().unwrap())
+        .collect();
     assert_eq!(answered, [6, 7, 5]);
     assert!(conversation.is_answered());
 }
@@ -134,24 +179,43 @@ fn who_may_look_reaches_the_gate_with_nothing_that_changes_it() {
         ("Disconnect", "{\"connection_id\":\"1\"}"),
         ("End", "{\"all\":true}"),
         ("ResendDelivery", "{\"id\":1}"),
-        ("PurgeClusterNode", "{\"node_name\":\"n\",\"accept_risk\":\"still-running\"}"),
+        (
+            "PurgeClusterNode",
+            "{\"node_name\":\"n\",\"accept_risk\":\"still-running\"}",
+        ),
         ("InitCluster", "{}"),
         ("Grant", "{}"),
         ("Acknowledge", "{\"id\":1}"),
     ];
-    let operate = Method::ALL.iter().filter(|method| method.access() == Access::Operate).map(|method| method.name());
-    assert_eq!(operate.collect::<Vec<_>>(), changes.map(|(method, _)| method));
+    let operate = Method::ALL
+        .iter()
+        .filter(|method| method.access() == Access::Operate)
+        .map(|method| method.name());
+    assert_eq!(
+        operate.collect::<Vec<_>>(),
+        changes.map(|(method, _)| method)
+    );
     let ends = "{\"method\":\"Subscribe\",\"params\":{\"ends\":true}}\n";
     let mut viewer = conversation(Access::View);
     take_lines(&mut viewer, &mut lines(ends));
-    assert!(viewer.subscription.is_none(), "nor does it stand for somebody who ends sessions");
+    assert!(
+        viewer.subscription.is_none(),
+        "nor does it stand for somebody who ends sessions"
+    );
     let mut operator = conversation(Access::Operate);
     take_lines(&mut operator, &mut lines(ends));
     assert!(operator.subscription.is_some());
     for (method, params) in changes {
         let line = format!("{{\"method\":\"{method}\",\"params\":{params}}}\n");
-        assert!(take_lines(&mut conversation(Access::View), &mut lines(&line)).is_empty(), "{line}");
-        assert_eq!(take_lines(&mut conversation(Access::Operate), &mut lines(&line)).len(), 1, "{line}");
+        assert!(
+            take_lines(&mut conversation(Access::View), &mut lines(&line)).is_empty(),
+            "{line}"
+        );
+        assert_eq!(
+            take_lines(&mut conversation(Access::Operate), &mut lines(&line)).len(),
+            1,
+            "{line}"
+        );
     }
 }
 
@@ -160,7 +224,10 @@ fn a_viewer_may_have_fewer_in_flight_and_its_waits_beside_them() {
     let mut conversation = conversation(Access::View);
     let get_mode = "{\"id\":5,\"method\":\"GetMode\"}\n";
     let mut lines = lines(&(WAIT.repeat(2) + &get_mode.repeat(2 * VIEW_IN_FLIGHT_MAX)));
-    assert_eq!(take_lines(&mut conversation, &mut lines).len(), 2 + VIEW_IN_FLIGHT_MAX);
+    assert_eq!(
+        take_lines(&mut conversation, &mut lines).len(),
+        2 + VIEW_IN_FLIGHT_MAX
+    );
     assert!(!conversation.is_open() && lines.has_partial());
 }
 
@@ -169,27 +236,52 @@ fn lines_past_a_turn_wait_for_the_next() {
     let mut conversation = conversation(Access::Operate);
     let mut lines = lines(&DISCONNECT.repeat(3));
     let mut turn_bytes = DISCONNECT.len() + 1;
-    assert_eq!(conversation.take_lines(&mut lines, &mut turn_bytes).len(), 2);
-    assert_eq!((turn_bytes, conversation.is_open(), lines.has_partial()), (0, true, true));
+    assert_eq!(
+        conversation.take_lines(&mut lines, &mut turn_bytes).len(),
+        2
+    );
+    assert_eq!(
+        (turn_bytes, conversation.is_open(), lines.has_partial()),
+        (0, true, true)
+    );
 }
 
 #[test]
 fn viewers_share_their_waits_and_operators_have_their_own() {
     let house = Arc::new(House::new());
-    let client = |access| Conversation::new(Arc::clone(&house), Peer { uid: 1, access, actor: "uid:1".into() });
+    let client = |access| {
+        Conversation::new(
+            Arc::clone(&house),
+            Peer {
+                uid: 1,
+                access,
+                actor: "uid:1".into(),
+            },
+        )
+    };
     let mut viewers: Vec<Conversation> = Vec::new();
     for _ in 0..VIEW_WAITS_MAX / 64 {
         let mut viewer = client(Access::View);
-        assert_eq!(take_lines(&mut viewer, &mut lines(&WAIT.repeat(64))).len(), 64);
+        assert_eq!(
+            take_lines(&mut viewer, &mut lines(&WAIT.repeat(64))).len(),
+            64
+        );
         viewers.push(viewer);
     }
     let mut late = client(Access::View);
     assert!(take_lines(&mut late, &mut lines(WAIT)).is_empty());
     let refusal = &late.out.lines()[0]["error"];
     assert_eq!(refusal["data"]["error_type"], "InvalidRequest", "{refusal}");
-    assert_eq!(take_lines(&mut client(Access::Operate), &mut lines(WAIT)).len(), 1);
+    assert_eq!(
+        take_lines(&mut client(Access::Operate), &mut lines(WAIT)).len(),
+        1
+    );
     viewers.pop();
-    assert_eq!(take_lines(&mut late, &mut lines(WAIT)).len(), 1, "what a client leaves is free again");
+    assert_eq!(
+        take_lines(&mut late, &mut lines(WAIT)).len(),
+        1,
+        "what a client leaves is free again"
+    );
 }
 
 #[test]
@@ -198,7 +290,11 @@ fn a_subscription_takes_a_turn() {
     let mut lines = lines(&"{\"id\":1,\"method\":\"Subscribe\"}\n".repeat(2));
     for told in 1..=2 {
         let mut turn_bytes = 1_000;
-        assert!(conversation.take_lines(&mut lines, &mut turn_bytes).is_empty());
+        assert!(
+            conversation
+                .take_lines(&mut lines, &mut turn_bytes)
+                .is_empty()
+        );
         assert_eq!((turn_bytes, conversation.out.lines().len()), (0, told));
     }
 }

@@ -5,14 +5,19 @@ use super::*;
 use soramode_protocol::id::{ChannelId, ConnectionId};
 use soramode_protocol::request::RequestId;
 use soramode_protocol::session::{
-    Connection, ConnectionState, Connections, GetSession, ListConnections, ListSessions, Session, SessionDetail, Sessions,
+    Connection, ConnectionState, Connections, GetSession, ListConnections, ListSessions, Session,
+    SessionDetail, Sessions,
 };
 use soramode_protocol::time::Time;
 
 const CURSOR: &str = "a \"cursor\"";
 
 fn listing(limit: Option<u32>) -> Listing {
-    let list = ListSessions { limit, cursor: Some("asked".to_owned()), ..ListSessions::default() };
+    let list = ListSessions {
+        limit,
+        cursor: Some("asked".to_owned()),
+        ..ListSessions::default()
+    };
     Listing::new(ListRequest::Sessions(list), reply_to(), Vec::new())
 }
 
@@ -39,7 +44,10 @@ fn session(number: u8) -> Session {
 }
 
 fn sessions(rows: u32, cursor: Option<String>) -> Page {
-    Page::Sessions(Sessions { sessions: (0..rows).map(|_| session(0)).collect(), cursor })
+    Page::Sessions(Sessions {
+        sessions: (0..rows).map(|_| session(0)).collect(),
+        cursor,
+    })
 }
 
 fn connections(rows: usize) -> Vec<Connection> {
@@ -60,12 +68,16 @@ pub(in super::super) fn slice(rows: u32, cursor: Option<String>) -> Reply {
 }
 
 fn asked(request: GateRequest) -> ListSessions {
-    let GateRequest::List(ListRequest::Sessions(list)) = request else { panic!("{request:?}") };
+    let GateRequest::List(ListRequest::Sessions(list)) = request else {
+        panic!("{request:?}")
+    };
     list
 }
 
 fn answer(next: Result<Next, Error>) -> String {
-    let Ok(Next::Answer(line)) = next else { panic!("{next:?}") };
+    let Ok(Next::Answer(line)) = next else {
+        panic!("{next:?}")
+    };
     String::from_utf8(line).unwrap()
 }
 
@@ -75,7 +87,11 @@ fn put_together(limit: Option<u32>, there: u32) -> (Vec<u32>, String) {
     let (mut request, mut slices, mut given) = (listing.slice(), Vec::new(), 0);
     loop {
         let list = asked(request);
-        let cursor = if given == 0 { "asked".to_owned() } else { given.to_string() };
+        let cursor = if given == 0 {
+            "asked".to_owned()
+        } else {
+            given.to_string()
+        };
         assert_eq!(list.cursor, Some(cursor));
         let rows = list.limit.unwrap().min(there - given);
         slices.push(rows);
@@ -100,7 +116,10 @@ fn a_page_is_asked_for_in_slices() {
         let (asked, answer) = put_together(limit, there);
         assert_eq!(asked, slices);
         let rows = slices.iter().sum();
-        assert_eq!(answer, whole(&sessions(rows, (rows < there).then(|| rows.to_string()))));
+        assert_eq!(
+            answer,
+            whole(&sessions(rows, (rows < there).then(|| rows.to_string())))
+        );
     }
     let (slices, _) = put_together(Some(1_000), 5_000);
     assert!(slices.iter().all(|rows| *rows <= SLICE_ROWS_MAX));
@@ -112,23 +131,44 @@ fn a_page_ends_once_its_text_is_long_enough() {
     let rows: u32 = slices.iter().sum();
     assert_eq!(answer, whole(&sessions(rows, Some(rows.to_string()))));
     let row_bytes = answer.len() / usize::try_from(rows).unwrap();
-    assert!((PAGE_BYTES_MAX..PAGE_BYTES_MAX + 2 * row_bytes).contains(&answer.len()), "{}", answer.len());
+    assert!(
+        (PAGE_BYTES_MAX..PAGE_BYTES_MAX + 2 * row_bytes).contains(&answer.len()),
+        "{}",
+        answer.len()
+    );
 }
 
 #[test]
 fn a_page_of_the_longest_rows_is_bounded() {
     let id = ChannelId::new(&"\u{1}".repeat(255)).unwrap();
     let longest = Page::Sessions(Sessions {
-        sessions: vec![Session { channel_id: id, ..session(0) }; usize::try_from(FIRST_ROWS).unwrap()],
+        sessions: vec![
+            Session {
+                channel_id: id,
+                ..session(0)
+            };
+            usize::try_from(FIRST_ROWS).unwrap()
+        ],
         cursor: Some("more".to_owned()),
     });
     let slice_bytes = whole(&longest).len();
     let mut listing = listing(Some(1_000));
     let mut asked_for = asked(listing.slice()).limit.unwrap();
     loop {
-        let Page::Sessions(page) = &longest else { unreachable!() };
-        let rows = page.sessions.iter().cycle().take(usize::try_from(asked_for).unwrap()).cloned().collect();
-        match listing.take(Ok(Reply::Page(Page::Sessions(Sessions { sessions: rows, cursor: Some("more".to_owned()) })))) {
+        let Page::Sessions(page) = &longest else {
+            unreachable!()
+        };
+        let rows = page
+            .sessions
+            .iter()
+            .cycle()
+            .take(usize::try_from(asked_for).unwrap())
+            .cloned()
+            .collect();
+        match listing.take(Ok(Reply::Page(Page::Sessions(Sessions {
+            sessions: rows,
+            cursor: Some("more".to_owned()),
+        })))) {
             Ok(Next::Ask(next)) => asked_for = asked(next).limit.unwrap(),
             next => return assert!(answer(next).len() <= PAGE_BYTES_MAX + slice_bytes),
         }
@@ -138,20 +178,38 @@ fn a_page_of_the_longest_rows_is_bounded() {
 /// A slice of a session's connections.
 fn detail(number: u8, rows: usize, cursor: Option<&str>) -> Page {
     let cursor = cursor.map(str::to_owned);
-    Page::Session(Box::new(SessionDetail { session: session(number), connections: connections(rows), cursor }))
+    Page::Session(Box::new(SessionDetail {
+        session: session(number),
+        connections: connections(rows),
+        cursor,
+    }))
 }
 
 fn all(rows: usize, cursor: Option<&str>) -> Page {
-    Page::Connections(Connections { connections: connections(rows), cursor: cursor.map(str::to_owned) })
+    Page::Connections(Connections {
+        connections: connections(rows),
+        cursor: cursor.map(str::to_owned),
+    })
 }
 
 fn detail_listing() -> Listing {
-    let get = GetSession { channel_id: ChannelId::generate([0; 16]), limit: Some(3), cursor: None };
+    let get = GetSession {
+        channel_id: ChannelId::generate([0; 16]),
+        limit: Some(3),
+        cursor: None,
+    };
     Listing::new(ListRequest::Session(get), reply_to(), Vec::new())
 }
 
 fn all_listing() -> Listing {
-    Listing::new(ListRequest::Connections(ListConnections { limit: Some(3), ..ListConnections::default() }), reply_to(), Vec::new())
+    Listing::new(
+        ListRequest::Connections(ListConnections {
+            limit: Some(3),
+            ..ListConnections::default()
+        }),
+        reply_to(),
+        Vec::new(),
+    )
 }
 
 #[test]
@@ -162,7 +220,10 @@ fn every_list_reads_as_if_it_were_written_in_one_piece() {
             let next = listing.take(Ok(Reply::Page(page(rows, Some("more")))));
             assert!(matches!(next, Ok(Next::Ask(_))), "{next:?}");
         }
-        assert_eq!(answer(listing.take(Ok(Reply::Page(page(2, Some(CURSOR)))))), whole(&page(3, Some(CURSOR))));
+        assert_eq!(
+            answer(listing.take(Ok(Reply::Page(page(2, Some(CURSOR)))))),
+            whole(&page(3, Some(CURSOR)))
+        );
     }
 }
 
@@ -171,7 +232,10 @@ fn what_goes_between_two_slices_ends_the_page() {
     let gone = || Err(Error::new(ErrorType::NotFound, "gone"));
     for next in [gone(), Ok(Reply::Page(detail(1, 2, Some(CURSOR))))] {
         let mut listing = detail_listing();
-        assert!(matches!(listing.take(Ok(Reply::Page(detail(0, 2, Some("more"))))), Ok(Next::Ask(_))));
+        assert!(matches!(
+            listing.take(Ok(Reply::Page(detail(0, 2, Some("more"))))),
+            Ok(Next::Ask(_))
+        ));
         assert_eq!(answer(listing.take(next)), whole(&detail(0, 2, None)));
     }
     assert!(detail_listing().take(gone()).is_err());

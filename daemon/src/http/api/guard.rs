@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use hyper::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, AUTHORIZATION, HOST,
-    HeaderValue, ORIGIN, VARY, WWW_AUTHENTICATE,
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_MAX_AGE, AUTHORIZATION, HOST, HeaderValue, ORIGIN, VARY, WWW_AUTHENTICATE,
 };
 use hyper::http::uri::Authority;
 use hyper::{HeaderMap, StatusCode};
@@ -20,7 +20,8 @@ use crate::http::answer::{Answered, json};
 use crate::http::listen::Caller;
 
 const ALLOW_HEADERS: &str = "Origin, X-Requested-With, Content-Type, Accept, x-sora-target";
-const ALLOW_HEADERS_AND_TOKEN: &str = "Origin, X-Requested-With, Content-Type, Accept, x-sora-target, Authorization";
+const ALLOW_HEADERS_AND_TOKEN: &str =
+    "Origin, X-Requested-With, Content-Type, Accept, x-sora-target, Authorization";
 const ALLOW_METHODS: &str = "POST, OPTIONS";
 const MAX_AGE_SECONDS: &str = "1000";
 
@@ -53,20 +54,41 @@ impl Refusal {
             Self::Host(host) => (StatusCode::FORBIDDEN, "Forbidden", told_of_host(host)),
             Self::Origin => {
                 let hint = "Allow the page's origin with --cors-origin";
-                (StatusCode::FORBIDDEN, "Forbidden", ("this Origin is not allowed".to_owned(), hint.to_owned()))
+                (
+                    StatusCode::FORBIDDEN,
+                    "Forbidden",
+                    ("this Origin is not allowed".to_owned(), hint.to_owned()),
+                )
             }
             Self::Token => {
                 let hint = "Send authorization: Bearer with a token of --http-token-file";
-                (StatusCode::UNAUTHORIZED, "Unauthorized", ("the token is missing or wrong".to_owned(), hint.to_owned()))
+                (
+                    StatusCode::UNAUTHORIZED,
+                    "Unauthorized",
+                    ("the token is missing or wrong".to_owned(), hint.to_owned()),
+                )
             }
             Self::User => {
                 let hint = "Call as root, as soramoded's own user or as a member of --operator-group; or send a token of --http-token-file";
-                (StatusCode::FORBIDDEN, "Forbidden", ("this user may only view".to_owned(), hint.to_owned()))
+                (
+                    StatusCode::FORBIDDEN,
+                    "Forbidden",
+                    ("this user may only view".to_owned(), hint.to_owned()),
+                )
             }
         };
-        let mut answer = json(status, &Refused { error_type, error_reason, hint });
+        let mut answer = json(
+            status,
+            &Refused {
+                error_type,
+                error_reason,
+                hint,
+            },
+        );
         if status == StatusCode::UNAUTHORIZED {
-            answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            answer
+                .headers_mut()
+                .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         answer
     }
@@ -74,35 +96,56 @@ impl Refusal {
 
 fn told_of_host(host: Option<String>) -> (String, String) {
     let Some(host) = host else {
-        return ("the request has no Host header, or several".to_owned(), "Send one Host header".to_owned());
+        return (
+            "the request has no Host header, or several".to_owned(),
+            "Send one Host header".to_owned(),
+        );
     };
     let host: String = host.chars().take(HOST_CHARACTERS_MAX).collect();
-    let named = host.parse::<Authority>().ok().filter(|authority| authority.host().parse::<HostName>().is_ok());
+    let named = host
+        .parse::<Authority>()
+        .ok()
+        .filter(|authority| authority.host().parse::<HostName>().is_ok());
     let hint = match named {
-        Some(authority) => format!("Start soramoded with --http-host {}, or have the proxy send Host: localhost", authority.host()),
+        Some(authority) => format!(
+            "Start soramoded with --http-host {}, or have the proxy send Host: localhost",
+            authority.host()
+        ),
         None => "Send the name or the address of this machine, with or without a port".to_owned(),
     };
     (format!("the Host {host:?} is not allowed"), hint)
 }
 
 /// Refuses a name that is not ours: a page could have had it lead here. The port says nothing, and a proxy may have another.
-pub(super) fn check_host(config: &ApiConfig, caller: &Caller, headers: &HeaderMap) -> Result<(), Refusal> {
+pub(super) fn check_host(
+    config: &ApiConfig,
+    caller: &Caller,
+    headers: &HeaderMap,
+) -> Result<(), Refusal> {
     // No page leads to a Unix socket.
     if caller.peer.is_some() {
         return Ok(());
     }
     let mut hosts = headers.get_all(HOST).iter();
-    let (Some(host), None) = (hosts.next(), hosts.next()) else { return Err(Refusal::Host(None)) };
+    let (Some(host), None) = (hosts.next(), hosts.next()) else {
+        return Err(Refusal::Host(None));
+    };
     let host = String::from_utf8_lossy(host.as_bytes());
     // Most say an address, which is read at a fraction of what a name takes.
-    if host.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_loopback()) || is_ours(config, &host) {
+    if host
+        .parse::<SocketAddr>()
+        .is_ok_and(|address| address.ip().is_loopback())
+        || is_ours(config, &host)
+    {
         return Ok(());
     }
     Err(Refusal::Host(Some(host.into_owned())))
 }
 
 fn is_ours(config: &ApiConfig, host: &str) -> bool {
-    let Ok(authority) = host.parse::<Authority>() else { return false };
+    let Ok(authority) = host.parse::<Authority>() else {
+        return false;
+    };
     let host = HostName::of(authority.host());
     host.is_loopback() || config.hosts.contains(&host)
 }
@@ -112,19 +155,42 @@ pub(super) fn check_origin(config: &ApiConfig, headers: &HeaderMap) -> Result<He
     let mut origins = headers.get_all(ORIGIN).iter();
     let asking = match (origins.next(), origins.next()) {
         (None, _) => None,
-        (Some(origin), None) if config.cors_origins.iter().any(|listed| listed.as_str().as_bytes() == origin.as_bytes()) => {
+        (Some(origin), None)
+            if config
+                .cors_origins
+                .iter()
+                .any(|listed| listed.as_str().as_bytes() == origin.as_bytes()) =>
+        {
             Some(origin.clone())
         }
         (Some(_), _) => return Err(Refusal::Origin),
     };
     let mut cors = HeaderMap::new();
-    let first = config.cors_origins.first().and_then(|origin| HeaderValue::from_str(origin.as_str()).ok());
-    let Some(origin) = asking.or(first) else { return Ok(cors) };
-    let allow_headers = if config.tokens.is_some() { ALLOW_HEADERS_AND_TOKEN } else { ALLOW_HEADERS };
-    cors.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(allow_headers));
-    cors.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(ALLOW_METHODS));
+    let first = config
+        .cors_origins
+        .first()
+        .and_then(|origin| HeaderValue::from_str(origin.as_str()).ok());
+    let Some(origin) = asking.or(first) else {
+        return Ok(cors);
+    };
+    let allow_headers = if config.tokens.is_some() {
+        ALLOW_HEADERS_AND_TOKEN
+    } else {
+        ALLOW_HEADERS
+    };
+    cors.insert(
+        ACCESS_CONTROL_ALLOW_HEADERS,
+        HeaderValue::from_static(allow_headers),
+    );
+    cors.insert(
+        ACCESS_CONTROL_ALLOW_METHODS,
+        HeaderValue::from_static(ALLOW_METHODS),
+    );
     cors.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-    cors.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static(MAX_AGE_SECONDS));
+    cors.insert(
+        ACCESS_CONTROL_MAX_AGE,
+        HeaderValue::from_static(MAX_AGE_SECONDS),
+    );
     if config.cors_origins.len() > 1 {
         cors.insert(VARY, HeaderValue::from_static("origin"));
     }
@@ -134,13 +200,23 @@ pub(super) fn check_origin(config: &ApiConfig, headers: &HeaderMap) -> Result<He
 /// Checks whether the caller may do this, and returns the actor that a change of the mode is recorded under; `nameless`, where neither the
 /// kernel nor a token says it. Over TCP a token says so, where there are some. Over a Unix socket the kernel does: operators need no token,
 /// and others may look, or with a token what everybody may who has it.
-pub(super) fn check_caller(house: &House, caller: &Caller, headers: &HeaderMap, needed: Access) -> Result<Arc<str>, Refusal> {
+pub(super) fn check_caller(
+    house: &House,
+    caller: &Caller,
+    headers: &HeaderMap,
+    needed: Access,
+) -> Result<Arc<str>, Refusal> {
     let tokens = house.config.api.tokens.as_ref();
     match (&caller.peer, tokens) {
         (Some(peer), _) if peer.access == Access::Operate => Ok(Arc::clone(&peer.actor)),
         (_, Some(tokens)) => {
-            let holder = shown_token(headers).and_then(|token| tokens.find(token)).ok_or(Refusal::Token)?;
-            Ok(holder.name.map_or_else(|| Arc::clone(&house.nameless), |name| Arc::from(format!("http({name})"))))
+            let holder = shown_token(headers)
+                .and_then(|token| tokens.find(token))
+                .ok_or(Refusal::Token)?;
+            Ok(holder.name.map_or_else(
+                || Arc::clone(&house.nameless),
+                |name| Arc::from(format!("http({name})")),
+            ))
         }
         (Some(peer), None) if needed == Access::View => Ok(Arc::clone(&peer.actor)),
         (Some(_), None) => Err(Refusal::User),
@@ -150,7 +226,9 @@ pub(super) fn check_caller(house: &House, caller: &Caller, headers: &HeaderMap, 
 
 fn shown_token(headers: &HeaderMap) -> Option<&[u8]> {
     let mut shown = headers.get_all(AUTHORIZATION).iter();
-    let (Some(value), None) = (shown.next(), shown.next()) else { return None };
+    let (Some(value), None) = (shown.next(), shown.next()) else {
+        return None;
+    };
     let (scheme, token) = value.as_bytes().split_at_checked(7)?;
     scheme.eq_ignore_ascii_case(b"bearer ").then_some(token)
 }

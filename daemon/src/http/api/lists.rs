@@ -7,7 +7,9 @@ use serde::Serialize;
 use soramode_protocol::id::{ChannelId, ClientId, ConnectionId, SessionId};
 use soramode_protocol::reply::Reply;
 use soramode_protocol::request::GateRequest;
-use soramode_protocol::session::{Connection, ConnectionState, ListConnections, ListRequest, ListSessions, Page, Session};
+use soramode_protocol::session::{
+    Connection, ConnectionState, ListConnections, ListRequest, ListSessions, Page, Session,
+};
 use soramode_protocol::sora::SoraConnection;
 use soramode_protocol::time::Time;
 use tokio::task::yield_now;
@@ -61,7 +63,12 @@ struct StatsRow {
 
 /// Answers with the whole list. One that fits a page has a length; a longer one comes in chunks.
 pub(super) async fn answer(house: &House, list: List) -> Result<Answered, Problem> {
-    let mut pages = Pages { asker: house.asker.clone(), list, cursor: None, separator: b"" };
+    let mut pages = Pages {
+        asker: house.asker.clone(),
+        list,
+        cursor: None,
+        separator: b"",
+    };
     let mut text = vec![b'['];
     let is_more = pages.next(&mut text).await?;
     if !is_more {
@@ -71,7 +78,9 @@ pub(super) async fn answer(house: &House, list: List) -> Result<Answered, Proble
     let (sender, body) = Channel::<Bytes, BodyError>::new(PAGES_AHEAD);
     house.asker.tracker().spawn(pages.send(text, sender));
     let mut answer = Response::new(coming(body));
-    answer.headers_mut().insert(hyper::header::CONTENT_TYPE, JSON);
+    answer
+        .headers_mut()
+        .insert(hyper::header::CONTENT_TYPE, JSON);
     Ok(answer)
 }
 
@@ -88,7 +97,11 @@ impl Pages {
         let (mut text, mut is_more) = (first, true);
         while is_more {
             // Whoever does not listen any more needs no more of it.
-            if sender.send_data(std::mem::take(&mut text).into()).await.is_err() {
+            if sender
+                .send_data(std::mem::take(&mut text).into())
+                .await
+                .is_err()
+            {
                 return;
             }
             // As on the control socket: whoever waits at a socket by now comes before the next page.
@@ -107,15 +120,34 @@ impl Pages {
     async fn next(&mut self, text: &mut Vec<u8>) -> Result<bool, Problem> {
         let (limit, cursor) = (Some(PAGE_ROWS), self.cursor.take());
         let request = match &self.list {
-            List::Connections(channel_id) => ListRequest::Connections(ListConnections { channel_id: channel_id.clone(), limit, cursor }),
-            List::Stats => ListRequest::Connections(ListConnections { channel_id: None, limit, cursor }),
-            List::Sessions => ListRequest::Sessions(ListSessions { channel_id: None, limit, cursor }),
+            List::Connections(channel_id) => ListRequest::Connections(ListConnections {
+                channel_id: channel_id.clone(),
+                limit,
+                cursor,
+            }),
+            List::Stats => ListRequest::Connections(ListConnections {
+                channel_id: None,
+                limit,
+                cursor,
+            }),
+            List::Sessions => ListRequest::Sessions(ListSessions {
+                channel_id: None,
+                limit,
+                cursor,
+            }),
         };
-        match self.asker.ask("http".into(), GateRequest::List(request)).await {
+        match self
+            .asker
+            .ask("http".into(), GateRequest::List(request))
+            .await
+        {
             Ok(Reply::Page(Page::Connections(page))) => {
                 self.cursor = page.cursor;
                 // Who was let in and has not come yet is none of Sora's connections.
-                let live = page.connections.into_iter().filter(|connection| connection.state == ConnectionState::Live);
+                let live = page
+                    .connections
+                    .into_iter()
+                    .filter(|connection| connection.state == ConnectionState::Live);
                 let now = clock::now().wall;
                 for connection in live {
                     match self.list {
@@ -126,7 +158,9 @@ impl Pages {
             }
             Ok(Reply::Page(Page::Sessions(page))) => {
                 self.cursor = page.cursor;
-                page.sessions.into_iter().for_each(|session| self.write(text, &session_row(session)));
+                page.sessions
+                    .into_iter()
+                    .for_each(|session| self.write(text, &session_row(session)));
             }
             Ok(_) | Err(_) => return Err(Problem::Bug),
         }
@@ -148,7 +182,14 @@ impl Pages {
 }
 
 fn row(connection: Connection) -> SoraConnection {
-    let Connection { connection_id, channel_id, session_id, client_id, state: _, created_at } = connection;
+    let Connection {
+        connection_id,
+        channel_id,
+        session_id,
+        client_id,
+        state: _,
+        created_at,
+    } = connection;
     SoraConnection {
         channel_id,
         session_id: Some(session_id),
@@ -160,12 +201,41 @@ fn row(connection: Connection) -> SoraConnection {
 }
 
 fn stats(connection: Connection, now: Time) -> StatsRow {
-    let Connection { connection_id, channel_id, session_id, client_id, state: _, created_at } = connection;
-    StatsRow { connection_id, timestamp: now, channel_id, session_id, client_id, duration_seconds: now.since(created_at).as_secs() }
+    let Connection {
+        connection_id,
+        channel_id,
+        session_id,
+        client_id,
+        state: _,
+        created_at,
+    } = connection;
+    StatsRow {
+        connection_id,
+        timestamp: now,
+        channel_id,
+        session_id,
+        client_id,
+        duration_seconds: now.since(created_at).as_secs(),
+    }
 }
 
 fn session_row(session: Session) -> SessionRow {
-    let Session { channel_id, session_id, created_at, connections, max_connections, total_connections } = session;
+    let Session {
+        channel_id,
+        session_id,
+        created_at,
+        connections,
+        max_connections,
+        total_connections,
+    } = session;
     let created_time = created_at.as_micros();
-    SessionRow { channel_id, session_id, created_time, created_timestamp: created_at, connections, max_connections, total_connections }
+    SessionRow {
+        channel_id,
+        session_id,
+        created_time,
+        created_timestamp: created_at,
+        connections,
+        max_connections,
+        total_connections,
+    }
 }

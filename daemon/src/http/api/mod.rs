@@ -52,10 +52,17 @@ struct Wanted {
 /// Reads a head, and keeps of it only what is wanted of it later.
 pub(super) fn read_head(house: &House, caller: &Caller, head: Parts) -> Head {
     let config = &house.config.api;
-    let checked = guard::check_host(config, caller, &head.headers).and_then(|()| guard::check_origin(config, &head.headers));
+    let checked = guard::check_host(config, caller, &head.headers)
+        .and_then(|()| guard::check_origin(config, &head.headers));
     match checked {
-        Ok(cors) => Head { cors, wanted: wanted(house, caller, head) },
-        Err(refusal) => Head { cors: HeaderMap::new(), wanted: Err(Box::new(refusal.answer())) },
+        Ok(cors) => Head {
+            cors,
+            wanted: wanted(house, caller, head),
+        },
+        Err(refusal) => Head {
+            cors: HeaderMap::new(),
+            wanted: Err(Box::new(refusal.answer())),
+        },
     }
 }
 
@@ -64,12 +71,25 @@ fn wanted(house: &House, caller: &Caller, head: Parts) -> Result<Wanted, Box<Ans
     if head.method == Method::OPTIONS && !config.cors_origins.is_empty() {
         return Err(Box::new(Answered::new(full(Bytes::new()))));
     }
-    let asked = if head.method == Method::POST { Asked::read(&head.headers) } else { Err(Problem::Method) };
+    let asked = if head.method == Method::POST {
+        Asked::read(&head.headers)
+    } else {
+        Err(Problem::Method)
+    };
     let needed = asked.as_ref().map_or(Access::View, Asked::access);
-    let actor = guard::check_caller(house, caller, &head.headers, needed).map_err(|refusal| Box::new(refusal.answer()))?;
+    let actor = guard::check_caller(house, caller, &head.headers, needed)
+        .map_err(|refusal| Box::new(refusal.answer()))?;
     let asked = asked.map_err(|problem| Box::new(problem.answer()))?;
-    let headers = if house.pass.is_some() { head.headers } else { HeaderMap::new() };
-    Ok(Wanted { actor, asked, headers })
+    let headers = if house.pass.is_some() {
+        head.headers
+    } else {
+        HeaderMap::new()
+    };
+    Ok(Wanted {
+        actor,
+        asked,
+        headers,
+    })
 }
 
 pub(super) async fn answer(house: &House, head: Head, body: RequestBody) -> Answered {
@@ -87,7 +107,10 @@ async fn answer_wanted(house: &House, wanted: &Wanted, body: RequestBody) -> Ans
     let operation = wanted.asked.target().map_or("other", Target::operation);
     let read = match pass_for(house, &wanted.asked) {
         Some(_) => body.read_passed(&house.room).await,
-        None => body.read(BODY_BYTES_MAX).await.map(|body| (body, Held::default())),
+        None => body
+            .read(BODY_BYTES_MAX)
+            .await
+            .map(|body| (body, Held::default())),
     };
     // What a large body holds of the memory for such bodies is given back with the answer.
     let (body, _held) = match read {
@@ -118,12 +141,19 @@ fn pass_for<'a>(house: &'a House, asked: &Asked) -> Option<&'a Pass> {
 
 /// The mode and what soramode alone knows are answered here; everything else is passed on to Sora, where there is one.
 async fn dispatch(house: &House, wanted: &Wanted, body: Bytes) -> Answered {
-    let Wanted { actor, asked, headers } = wanted;
+    let Wanted {
+        actor,
+        asked,
+        headers,
+    } = wanted;
     match (pass_for(house, asked), asked.target()) {
         (None, _) => {}
         (Some(pass), Some(target)) if target == pass::NODES => {
             return match get_mode(house, actor).await {
-                Ok(mode) => Box::pin(pass.answer_nodes((headers, body), house.node_name.as_str(), mode)).await,
+                Ok(mode) => {
+                    Box::pin(pass.answer_nodes((headers, body), house.node_name.as_str(), mode))
+                        .await
+                }
                 Err(problem) => problem.answer(),
             };
         }
@@ -138,27 +168,52 @@ async fn dispatch(house: &House, wanted: &Wanted, body: Bytes) -> Answered {
 
 async fn answer_call(house: &House, actor: &Arc<str>, call: Call) -> Result<Answered, Problem> {
     match call {
-        Call::GetMode => get_mode(house, actor).await.map(|mode| ok(&ModeBody { mode })),
+        Call::GetMode => get_mode(house, actor)
+            .await
+            .map(|mode| ok(&ModeBody { mode })),
         Call::ChangeMode(mode) => change_mode(house, actor, mode).await,
-        Call::GetStatus => match house.asker.ask(Arc::clone(actor), GateRequest::GetStatus).await {
+        Call::GetStatus => match house
+            .asker
+            .ask(Arc::clone(actor), GateRequest::GetStatus)
+            .await
+        {
             Ok(Reply::Status(status)) => Ok(ok(&status)),
             other => Err(unexpected(other)),
         },
         Call::ListClusterNodes => {
-            match house.asker.ask(Arc::clone(actor), GateRequest::ListClusterNodes(ListClusterNodes { count_orphaned: false })).await {
+            match house
+                .asker
+                .ask(
+                    Arc::clone(actor),
+                    GateRequest::ListClusterNodes(ListClusterNodes {
+                        count_orphaned: false,
+                    }),
+                )
+                .await
+            {
                 Ok(Reply::ClusterNodes(nodes)) => Ok(ok(&nodes.nodes)),
                 other => Err(unexpected(other)),
             }
         }
         Call::ListConnections => lists::answer(house, List::Connections(None)).await,
-        Call::ListChannelConnections(channel_id) => lists::answer(house, List::Connections(Some(channel_id))).await,
+        Call::ListChannelConnections(channel_id) => {
+            lists::answer(house, List::Connections(Some(channel_id))).await
+        }
         Call::ListSessions => lists::answer(house, List::Sessions).await,
-        Call::Connect(connect) => match house.asker.ask(Arc::clone(actor), GateRequest::Connect(*connect)).await {
+        Call::Connect(connect) => match house
+            .asker
+            .ask(Arc::clone(actor), GateRequest::Connect(*connect))
+            .await
+        {
             Ok(Reply::Decision(decision)) => Ok(ok(&decision)),
             other => Err(unexpected(other)),
         },
         Call::GetStatsAllConnections => lists::answer(house, List::Stats).await,
-        Call::GetStatsReport => match house.asker.ask(Arc::clone(actor), GateRequest::GetStatus).await {
+        Call::GetStatsReport => match house
+            .asker
+            .ask(Arc::clone(actor), GateRequest::GetStatus)
+            .await
+        {
             Ok(Reply::Status(status)) => Ok(ok(&StatsReport::of(house, &status))),
             other => Err(unexpected(other)),
         },
@@ -166,18 +221,37 @@ async fn answer_call(house: &House, actor: &Arc<str>, call: Call) -> Result<Answ
 }
 
 async fn get_mode(house: &House, actor: &Arc<str>) -> Result<Mode, Problem> {
-    match house.asker.ask(Arc::clone(actor), GateRequest::GetMode).await {
+    match house
+        .asker
+        .ask(Arc::clone(actor), GateRequest::GetMode)
+        .await
+    {
         Ok(Reply::Mode(state)) => Ok(state.mode),
         other => Err(unexpected(other)),
     }
 }
 
-async fn change_mode(house: &House, actor: &Arc<str>, mode: SettableMode) -> Result<Answered, Problem> {
-    let ModeChanged { mode, warning, published, .. } =
-        match house.asker.ask(Arc::clone(actor), GateRequest::ChangeMode(Box::new(ChangeMode::to(mode)))).await {
-            Ok(Reply::ModeChanged(changed)) => changed,
-            other => return Err(unexpected(other)),
-        };
+async fn change_mode(
+    house: &House,
+    actor: &Arc<str>,
+    mode: SettableMode,
+) -> Result<Answered, Problem> {
+    let ModeChanged {
+        mode,
+        warning,
+        published,
+        ..
+    } = match house
+        .asker
+        .ask(
+            Arc::clone(actor),
+            GateRequest::ChangeMode(Box::new(ChangeMode::to(mode))),
+        )
+        .await
+    {
+        Ok(Reply::ModeChanged(changed)) => changed,
+        other => return Err(unexpected(other)),
+    };
     let mut answer = ok(&ModeBody { mode });
     if let Some(warning) = warning.and_then(|warning| HeaderValue::from_str(&warning).ok()) {
         answer.headers_mut().insert(WARNING_HEADER, warning);
@@ -192,7 +266,9 @@ async fn change_mode(house: &House, actor: &Arc<str>, mode: SettableMode) -> Res
 /// A refusal of the gate, in its own word; anything else is a bug.
 fn unexpected(answer: soramode_protocol::reply::Answer) -> Problem {
     match answer {
-        Err(error) if error.data.error_type != ErrorType::Internal => Problem::Gate(format!("{:?}", error.data.error_type)),
+        Err(error) if error.data.error_type != ErrorType::Internal => {
+            Problem::Gate(format!("{:?}", error.data.error_type))
+        }
         Ok(_) | Err(_) => Problem::Bug,
     }
 }

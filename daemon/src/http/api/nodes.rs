@@ -49,8 +49,15 @@ pub(super) fn with_mode(list: &[u8], node_name: &str, mode: Mode) -> Option<Vec<
     let mut nodes: Vec<Members<'_>> = serde_json::from_slice(list).ok()?;
     let name = serde_json::value::to_raw_value(node_name).ok()?;
     let mode = serde_json::value::to_raw_value(&mode).ok()?;
-    let is_ours = |node: &Members<'_>| node.0.iter().any(|(key, value)| key == "node_name" && value.get() == name.get());
-    let at = nodes.iter().position(is_ours).or((nodes.len() == 1).then_some(0))?;
+    let is_ours = |node: &Members<'_>| {
+        node.0
+            .iter()
+            .any(|(key, value)| key == "node_name" && value.get() == name.get())
+    };
+    let at = nodes
+        .iter()
+        .position(is_ours)
+        .or((nodes.len() == 1).then_some(0))?;
     let members = &mut nodes.get_mut(at)?.0;
     match members.iter_mut().find(|(key, _)| key == "mode") {
         Some((_, value)) => *value = &mode,
@@ -64,7 +71,8 @@ mod tests {
     use super::*;
 
     fn changed(list: &str, node_name: &str) -> Option<String> {
-        with_mode(list.as_bytes(), node_name, Mode::BlockNewSession).map(|bytes| String::from_utf8(bytes).unwrap())
+        with_mode(list.as_bytes(), node_name, Mode::BlockNewSession)
+            .map(|bytes| String::from_utf8(bytes).unwrap())
     }
 
     #[test]
@@ -73,7 +81,10 @@ mod tests {
         let wanted = r#"[{"node_name":"a","z":1.50,"mode":"block_new_session","b":[null]},{"node_name":"b","mode":"normal"}]"#;
         assert_eq!(changed(list, "a").as_deref(), Some(wanted));
         assert_eq!(changed(list, "c"), None);
-        assert_eq!(changed(r#"[{"node_name":"x"}]"#, "c").as_deref(), Some(r#"[{"node_name":"x","mode":"block_new_session"}]"#));
+        assert_eq!(
+            changed(r#"[{"node_name":"x"}]"#, "c").as_deref(),
+            Some(r#"[{"node_name":"x","mode":"block_new_session"}]"#)
+        );
         for other in ["", "{}", "[1]", "[]"] {
             assert_eq!(changed(other, "a"), None, "{other}");
         }

@@ -41,20 +41,47 @@ struct Failed<'a> {
 
 impl Pass {
     /// Each step of a call may take that long; the whole answer may take longer.
-    pub(crate) fn new(url: Url, timeout: Duration, outgoing: &Outgoing, health: Arc<Health>) -> Result<Self, reqwest::Error> {
-        Ok(Self { client: http_client::streaming(&url, timeout, outgoing)?, url, outgoing: outgoing.clone(), timeout, health })
+    pub(crate) fn new(
+        url: Url,
+        timeout: Duration,
+        outgoing: &Outgoing,
+        health: Arc<Health>,
+    ) -> Result<Self, reqwest::Error> {
+        Ok(Self {
+            client: http_client::streaming(&url, timeout, outgoing)?,
+            url,
+            outgoing: outgoing.clone(),
+            timeout,
+            health,
+        })
     }
 
     pub(super) async fn answer(&self, headers: &HeaderMap, body: Bytes) -> Answered {
         let mut headers = passed_on(headers, &self.outgoing);
         // It is for us, and Sora has no use for it.
         headers.remove(AUTHORIZATION);
-        match self.client.post(self.url.clone()).headers(headers).body(body).send().await {
+        match self
+            .client
+            .post(self.url.clone())
+            .headers(headers)
+            .body(body)
+            .send()
+            .await
+        {
             // No client of ours was told that it may speak another protocol here.
             Ok(response) if response.status().is_informational() => {
-                let problem = format!("answered {}: protocol upgrades are not supported", response.status().as_u16());
+                let problem = format!(
+                    "answered {}: protocol upgrades are not supported",
+                    response.status().as_u16()
+                );
                 self.health.note(SORA_API, Err(problem.clone()));
-                json(StatusCode::BAD_GATEWAY, &Failed { error_type: "BadGateway", error_reason: &problem })
+                json(
+                    StatusCode::BAD_GATEWAY,
+                    &Failed {
+                        error_type: "BadGateway",
+                        error_reason: &problem,
+                    },
+                )
             }
             Ok(response) => {
                 self.health.note(SORA_API, Ok(()));
@@ -66,15 +93,30 @@ impl Pass {
                 } else {
                     (StatusCode::BAD_GATEWAY, "BadGateway")
                 };
-                let problem = if error.is_timeout() { "no answer in time".to_owned() } else { innermost(&error) };
+                let problem = if error.is_timeout() {
+                    "no answer in time".to_owned()
+                } else {
+                    innermost(&error)
+                };
                 self.health.note(SORA_API, Err(problem.clone()));
-                json(status, &Failed { error_type, error_reason: &problem })
+                json(
+                    status,
+                    &Failed {
+                        error_type,
+                        error_reason: &problem,
+                    },
+                )
             }
         }
     }
 
     /// Passes a list of nodes on, with our own mode in it: its body must be there in a bounded time, however it comes.
-    pub(super) async fn answer_nodes(&self, asked: (&HeaderMap, Bytes), node_name: &str, mode: Mode) -> Answered {
+    pub(super) async fn answer_nodes(
+        &self,
+        asked: (&HeaderMap, Bytes),
+        node_name: &str,
+        mode: Mode,
+    ) -> Answered {
         let (headers, body) = asked;
         let answer = self.answer(headers, body).await;
         if answer.status() != StatusCode::OK {
@@ -82,14 +124,32 @@ impl Pass {
         }
         let (mut head, body) = answer.into_parts();
         let read = timeout(self.timeout, whole(body)).await;
-        match read.unwrap_or_else(|_| Err((StatusCode::GATEWAY_TIMEOUT, "the answer was not complete in time".to_owned()))) {
+        match read.unwrap_or_else(|_| {
+            Err((
+                StatusCode::GATEWAY_TIMEOUT,
+                "the answer was not complete in time".to_owned(),
+            ))
+        }) {
             Ok(whole) => {
                 head.headers.remove(CONTENT_LENGTH);
-                Response::from_parts(head, full(with_mode(&whole, node_name, mode).map_or(whole, Bytes::from)))
+                Response::from_parts(
+                    head,
+                    full(with_mode(&whole, node_name, mode).map_or(whole, Bytes::from)),
+                )
             }
             Err((status, problem)) => {
-                let error_type = if status == StatusCode::GATEWAY_TIMEOUT { "GatewayTimeout" } else { "BadGateway" };
-                json(status, &Failed { error_type, error_reason: &problem })
+                let error_type = if status == StatusCode::GATEWAY_TIMEOUT {
+                    "GatewayTimeout"
+                } else {
+                    "BadGateway"
+                };
+                json(
+                    status,
+                    &Failed {
+                        error_type,
+                        error_reason: &problem,
+                    },
+                )
             }
         }
     }
@@ -99,7 +159,10 @@ async fn whole(mut body: Body) -> Result<Bytes, (StatusCode, String)> {
     let bad = |problem: String| (StatusCode::BAD_GATEWAY, problem);
     let mut bytes = Vec::new();
     while let Some(frame) = body.frame().await {
-        let data = frame.map_err(|error| bad(error.to_string()))?.into_data().unwrap_or_default();
+        let data = frame
+            .map_err(|error| bad(error.to_string()))?
+            .into_data()
+            .unwrap_or_default();
         if bytes.len() + data.len() > NODES_BYTES_MAX {
             return Err(bad(format!("answered more than {NODES_BYTES_MAX} bytes")));
         }
@@ -116,11 +179,19 @@ fn back(response: Response<reqwest::Body>) -> Answered {
     let (head, body) = response.into_parts();
     let mut headers = end_to_end(&head.headers);
     // A length that was said is kept to, unless the answer came in chunks: then it says nothing (RFC 9112, 6.3).
-    if let Some(length) = head.headers.get(CONTENT_LENGTH).filter(|_| !head.headers.contains_key(TRANSFER_ENCODING)) {
+    if let Some(length) = head
+        .headers
+        .get(CONTENT_LENGTH)
+        .filter(|_| !head.headers.contains_key(TRANSFER_ENCODING))
+    {
         headers.insert(CONTENT_LENGTH, length.clone());
     }
     // CORS headers are soramoded's own.
-    let of_cors: Vec<HeaderName> = headers.keys().filter(|name| name.as_str().starts_with("access-control-")).cloned().collect();
+    let of_cors: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| name.as_str().starts_with("access-control-"))
+        .cloned()
+        .collect();
     for name in of_cors {
         headers.remove(name);
     }

@@ -60,10 +60,34 @@ impl Problem {
             Self::NotATarget => answer::error(bad, "MissingService"),
             Self::WrongService => answer::error(bad, "InvalidTarget"),
             Self::UnknownWithoutBody => answer::error(bad, "MissingTarget"),
-            Self::NoBody(asked) => answer::json(bad, &Body { error_type: "MissingTargetFunction", error_reason: asked }),
-            Self::NotJson => answer::json(bad, &Body { error_type: "InvalidJSON", error_reason: [json!({"invalid": "parse"})] }),
-            Self::Unknown(asked) => answer::json(bad, &Body { error_type: "SchemaNotFound", error_reason: asked }),
-            Self::Schema(mismatch) => answer::json(bad, &Body { error_type: "InvalidJSON", error_reason: [mismatch] }),
+            Self::NoBody(asked) => answer::json(
+                bad,
+                &Body {
+                    error_type: "MissingTargetFunction",
+                    error_reason: asked,
+                },
+            ),
+            Self::NotJson => answer::json(
+                bad,
+                &Body {
+                    error_type: "InvalidJSON",
+                    error_reason: [json!({"invalid": "parse"})],
+                },
+            ),
+            Self::Unknown(asked) => answer::json(
+                bad,
+                &Body {
+                    error_type: "SchemaNotFound",
+                    error_reason: asked,
+                },
+            ),
+            Self::Schema(mismatch) => answer::json(
+                bad,
+                &Body {
+                    error_type: "InvalidJSON",
+                    error_reason: [mismatch],
+                },
+            ),
             Self::Gate(error_type) => answer::error(bad, &error_type),
             Self::Bug => answer::error(StatusCode::INTERNAL_SERVER_ERROR, "HandlerException"),
         }

@@ -33,7 +33,9 @@ impl StatsReport {
         let auth = |outcome| house.metrics.webhooks("auth", outcome);
         let auth_webhooks = house.config.sora.listen.map(|_| AuthWebhooks {
             total_auth_webhook_allowed: auth(WebhookOutcome::Taken),
-            total_auth_webhook_denied: auth(WebhookOutcome::Rejected) + auth(WebhookOutcome::Denied) + auth(WebhookOutcome::UpstreamFailed),
+            total_auth_webhook_denied: auth(WebhookOutcome::Rejected)
+                + auth(WebhookOutcome::Denied)
+                + auth(WebhookOutcome::UpstreamFailed),
         });
         Self {
             total_connection_created: events(EventType::ConnectionCreated),

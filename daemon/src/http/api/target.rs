@@ -75,14 +75,29 @@ impl Asked {
             (Some(value), None) => value.to_str().map_err(|_| Problem::NotATarget)?,
         };
         if let Some(target) = Target::from_name(value) {
-            return Ok(Self { name: Cow::Borrowed(target.name()), target: Some(target) });
+            return Ok(Self {
+                name: Cow::Borrowed(target.name()),
+                target: Some(target),
+            });
         }
-        let Parts { service, version, operation } = Parts::of(value).ok_or(Problem::NotATarget)?;
-        let is_version = version.len() == VERSION_DIGITS && version.bytes().all(|byte| byte.is_ascii_digit());
+        let Parts {
+            service,
+            version,
+            operation,
+        } = Parts::of(value).ok_or(Problem::NotATarget)?;
+        let is_version =
+            version.len() == VERSION_DIGITS && version.bytes().all(|byte| byte.is_ascii_digit());
         if !is_word(service) || !is_version || !is_word(operation) {
             return Err(Problem::NotATarget);
         }
-        if SERVICES.contains(&service) { Ok(Self { name: Cow::Owned(value.to_owned()), target: None }) } else { Err(Problem::WrongService) }
+        if SERVICES.contains(&service) {
+            Ok(Self {
+                name: Cow::Owned(value.to_owned()),
+                target: None,
+            })
+        } else {
+            Err(Problem::WrongService)
+        }
     }
 
     /// The target, if it is one that soramode knows.
@@ -103,21 +118,33 @@ impl Asked {
                 | Target::GetStatsReport
                 | Target::GetStatus,
             ) => Access::View,
-            Some(Target::ChangeMode | Target::DisconnectChannel | Target::Connect) | None => Access::Operate,
+            Some(Target::ChangeMode | Target::DisconnectChannel | Target::Connect) | None => {
+                Access::Operate
+            }
         }
     }
 
     /// What it asks for with this body.
     pub fn with(&self, body: &[u8]) -> Result<Call, Problem> {
         let is_empty = body.is_empty();
-        let body = if is_empty { Value::Null } else { serde_json::from_slice(body).map_err(|_| Problem::NotJson)? };
+        let body = if is_empty {
+            Value::Null
+        } else {
+            serde_json::from_slice(body).map_err(|_| Problem::NotJson)?
+        };
         match (self.target(), is_empty) {
             (None | Some(Target::DisconnectChannel), true) => Err(Problem::UnknownWithoutBody),
             (None | Some(Target::DisconnectChannel), false) => Err(Problem::Unknown(self.clone())),
-            (Some(Target::ChangeMode | Target::ListChannelConnections | Target::Connect), true) => Err(Problem::NoBody(self.clone())),
+            (Some(Target::ChangeMode | Target::ListChannelConnections | Target::Connect), true) => {
+                Err(Problem::NoBody(self.clone()))
+            }
             (Some(Target::ChangeMode), false) => read_mode(body).map(Call::ChangeMode),
-            (Some(Target::Connect), false) => read_connect(body).map(|connect| Call::Connect(Box::new(connect))),
-            (Some(Target::ListChannelConnections), false) => read_channel(body).map(Call::ListChannelConnections),
+            (Some(Target::Connect), false) => {
+                read_connect(body).map(|connect| Call::Connect(Box::new(connect)))
+            }
+            (Some(Target::ListChannelConnections), false) => {
+                read_channel(body).map(Call::ListChannelConnections)
+            }
             (Some(Target::GetMode), _) => Ok(Call::GetMode),
             (Some(Target::GetStatus), _) => Ok(Call::GetStatus),
             (Some(Target::ListClusterNodes), _) => Ok(Call::ListClusterNodes),
@@ -139,19 +166,27 @@ impl<'a> Parts<'a> {
     fn of(name: &'a str) -> Option<Self> {
         let (service, rest) = name.split_once('_')?;
         let (version, operation) = rest.split_once('.')?;
-        Some(Self { service, version, operation })
+        Some(Self {
+            service,
+            version,
+            operation,
+        })
     }
 }
 
 fn is_word(text: &str) -> bool {
-    text.starts_with(|first: char| first.is_ascii_alphabetic()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    text.starts_with(|first: char| first.is_ascii_alphabetic())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
 fn read_mode(body: Value) -> Result<SettableMode, Problem> {
     let names = SettableMode::ALL.map(|mode| Mode::from(mode).name());
     let schema = json!({"type": "string", "enum": names});
     let value = property(body, "mode", &schema)?;
-    let mode = value.as_str().and_then(|word| word.parse::<Mode>().ok()).filter(|mode| value == mode.name());
+    let mode = value
+        .as_str()
+        .and_then(|word| word.parse::<Mode>().ok())
+        .filter(|mode| value == mode.name());
     let mode = mode.and_then(|mode| SettableMode::try_from(mode).ok());
     mode.ok_or_else(|| mismatch(schema, "not_in_enum", value, vec!["mode"]))
 }
@@ -160,7 +195,11 @@ fn read_mode(body: Value) -> Result<SettableMode, Problem> {
 fn read_connect(body: Value) -> Result<Connect, Problem> {
     let wrong = || Problem::Gate(format!("{:?}", ErrorType::InvalidParams));
     let connect: Connect = serde_json::from_value(body).map_err(|_| wrong())?;
-    if connect.lifetime == Lifetime::Explicit { Ok(connect) } else { Err(wrong()) }
+    if connect.lifetime == Lifetime::Explicit {
+        Ok(connect)
+    } else {
+        Err(wrong())
+    }
 }
 
 fn read_channel(body: Value) -> Result<ChannelId, Problem> {
@@ -173,14 +212,27 @@ fn read_channel(body: Value) -> Result<ChannelId, Problem> {
 /// The property that must be there, and be a string.
 fn property(body: Value, name: &'static str, schema: &Value) -> Result<Value, Problem> {
     let whole = || json!({"type": "object", "properties": {name: schema}, "required": [name]});
-    let Value::Object(mut object) = body else { return Err(mismatch(whole(), "wrong_type", body, Vec::new())) };
+    let Value::Object(mut object) = body else {
+        return Err(mismatch(whole(), "wrong_type", body, Vec::new()));
+    };
     match object.remove(name) {
-        None => Err(mismatch(whole(), "missing_required_property", Value::Object(object), Vec::new())),
+        None => Err(mismatch(
+            whole(),
+            "missing_required_property",
+            Value::Object(object),
+            Vec::new(),
+        )),
         Some(value) if value.is_string() => Ok(value),
         Some(value) => Err(mismatch(schema.clone(), "wrong_type", value, vec![name])),
     }
 }
 
 fn mismatch(schema: Value, error: &'static str, data: Value, path: Vec<&'static str>) -> Problem {
-    Problem::Schema(Box::new(Mismatch { invalid: "data", schema, error, data, path }))
+    Problem::Schema(Box::new(Mismatch {
+        invalid: "data",
+        schema,
+        error,
+        data,
+        path,
+    }))
 }

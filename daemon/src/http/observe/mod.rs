@@ -59,10 +59,14 @@ pub(super) fn is_path(path: &str) -> bool {
 }
 
 pub(super) async fn answer(house: &House, request: &Request<RequestBody>) -> Answered {
-    let Some(question) = Question::of(request.uri().path()) else { return error(StatusCode::NOT_FOUND, "NotFound") };
+    let Some(question) = Question::of(request.uri().path()) else {
+        return error(StatusCode::NOT_FOUND, "NotFound");
+    };
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut answer = error(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed");
-        answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        answer
+            .headers_mut()
+            .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return answer;
     }
     let asked = house.asker.ask("http".into(), GateRequest::GetStatus);
@@ -75,9 +79,13 @@ pub(super) async fn answer(house: &House, request: &Request<RequestBody>) -> Ans
         (_, Some(Ok(Reply::Status(status)))) => tell(house, question, &status),
         // Whoever still answers is alive; that is all it can say.
         (Question::Live, _) => typed(StatusCode::OK, super::answer::JSON, &b"{}"[..]),
-        (Question::Ready | Question::ReadyForSessions | Question::Metrics, _) => error(StatusCode::SERVICE_UNAVAILABLE, "Stopping"),
+        (Question::Ready | Question::ReadyForSessions | Question::Metrics, _) => {
+            error(StatusCode::SERVICE_UNAVAILABLE, "Stopping")
+        }
     };
-    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+        .headers_mut()
+        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     answer
 }
 
@@ -85,15 +93,29 @@ fn tell(house: &House, question: Question, status: &Status) -> Answered {
     let mode = status.mode.mode;
     let lets_in = match (question, mode) {
         (Question::Metrics, _) => return metrics(house, status),
-        (Question::Live, _) | (Question::Ready | Question::ReadyForSessions, Mode::Normal) | (Question::Ready, Mode::BlockNewSession) => {
-            true
-        }
+        (Question::Live, _)
+        | (Question::Ready | Question::ReadyForSessions, Mode::Normal)
+        | (Question::Ready, Mode::BlockNewSession) => true,
         (Question::ReadyForSessions, Mode::BlockNewSession)
-        | (Question::Ready | Question::ReadyForSessions, Mode::BlockNewConnection | Mode::Initial) => false,
+        | (
+            Question::Ready | Question::ReadyForSessions,
+            Mode::BlockNewConnection | Mode::Initial,
+        ) => false,
     };
-    let code = if lets_in { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let code = if lets_in {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     let storage = Some(status.storage.state).filter(|state| *state == StorageState::Failed);
-    json(code, &Readiness { mode, membership: status.membership, storage })
+    json(
+        code,
+        &Readiness {
+            mode,
+            membership: status.membership,
+            storage,
+        },
+    )
 }
 
 fn metrics(house: &House, status: &Status) -> Answered {

@@ -9,30 +9,91 @@ use soramode_protocol::version::VERSION;
 use crate::metrics::named;
 
 /// The gauges of a status; `subscribers` follow the event log.
-pub(super) fn gather(status: &Status, subscribers: usize) -> Result<Vec<MetricFamily>, prometheus::Error> {
+pub(super) fn gather(
+    status: &Status,
+    subscribers: usize,
+) -> Result<Vec<MetricFamily>, prometheus::Error> {
     let gauges = Gauges(Registry::new());
     let seconds = |time: soramode_protocol::time::Time| time.as_micros() / 1_000_000;
     let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-    gauges.one_of("mode", "1 for the mode that the node is in.", Mode::ALL.map(|mode| (mode.name(), mode == status.mode.mode)))?;
+    gauges.one_of(
+        "mode",
+        "1 for the mode that the node is in.",
+        Mode::ALL.map(|mode| (mode.name(), mode == status.mode.mode)),
+    )?;
     gauges.one_of(
         "membership",
         "1 for the node's membership in its cluster.",
         Membership::ALL.map(|it| (it.name(), it == status.membership)),
     )?;
-    gauges.set("mode_since_timestamp_seconds", "Start time of the current mode.", seconds(status.mode.since))?;
-    gauges.set("mode_generation", "Generation of the mode, which counts its changes.", count(status.mode.generation))?;
-    let ways = [("ok", StorageState::Ok), ("memory", StorageState::Memory), ("failed", StorageState::Failed)];
-    gauges.one_of("storage", "1 for the state of the storage.", ways.map(|(name, it)| (name, it == status.storage.state)))?;
-    gauges.set("sessions", "Sessions on the node, including those with only pending connections.", count(status.sessions))?;
-    gauges.set("connections", "Connections on the node, including pending ones.", count(status.connections))?;
-    gauges.set("pending_connections", "Pending connections: admitted, not yet seen connected.", count(status.pending))?;
-    gauges.set("sessions_complete", "1 if soramoded knows every session.", i64::from(status.sessions_complete))?;
-    gauges.set("shadow", "1 in shadow mode: decisions are only logged, and Sora's clients are admitted.", i64::from(status.shadow))?;
-    gauges.set("subscribers", "Subscribers of the event log.", i64::try_from(subscribers).unwrap_or(i64::MAX))?;
-    let owed = [("pending", count(status.deliveries.pending)), ("failed", count(status.deliveries.failed))];
-    gauges.each(("deliveries", "state"), "Webhook deliveries that are pending, and failed ones that are kept.", owed)?;
-    gauges.set("start_timestamp_seconds", "Start time of the daemon.", seconds(status.started_at))?;
-    let build = IntGaugeVec::new(named("build_info", "1, with the daemon's version."), &["version"])?;
+    gauges.set(
+        "mode_since_timestamp_seconds",
+        "Start time of the current mode.",
+        seconds(status.mode.since),
+    )?;
+    gauges.set(
+        "mode_generation",
+        "Generation of the mode, which counts its changes.",
+        count(status.mode.generation),
+    )?;
+    let ways = [
+        ("ok", StorageState::Ok),
+        ("memory", StorageState::Memory),
+        ("failed", StorageState::Failed),
+    ];
+    gauges.one_of(
+        "storage",
+        "1 for the state of the storage.",
+        ways.map(|(name, it)| (name, it == status.storage.state)),
+    )?;
+    gauges.set(
+        "sessions",
+        "Sessions on the node, including those with only pending connections.",
+        count(status.sessions),
+    )?;
+    gauges.set(
+        "connections",
+        "Connections on the node, including pending ones.",
+        count(status.connections),
+    )?;
+    gauges.set(
+        "pending_connections",
+        "Pending connections: admitted, not yet seen connected.",
+        count(status.pending),
+    )?;
+    gauges.set(
+        "sessions_complete",
+        "1 if soramoded knows every session.",
+        i64::from(status.sessions_complete),
+    )?;
+    gauges.set(
+        "shadow",
+        "1 in shadow mode: decisions are only logged, and Sora's clients are admitted.",
+        i64::from(status.shadow),
+    )?;
+    gauges.set(
+        "subscribers",
+        "Subscribers of the event log.",
+        i64::try_from(subscribers).unwrap_or(i64::MAX),
+    )?;
+    let owed = [
+        ("pending", count(status.deliveries.pending)),
+        ("failed", count(status.deliveries.failed)),
+    ];
+    gauges.each(
+        ("deliveries", "state"),
+        "Webhook deliveries that are pending, and failed ones that are kept.",
+        owed,
+    )?;
+    gauges.set(
+        "start_timestamp_seconds",
+        "Start time of the daemon.",
+        seconds(status.started_at),
+    )?;
+    let build = IntGaugeVec::new(
+        named("build_info", "1, with the daemon's version."),
+        &["version"],
+    )?;
     build.with_label_values(&[VERSION]).set(1);
     gauges.0.register(Box::new(build))?;
     Ok(gauges.0.gather())
@@ -48,7 +109,12 @@ impl Gauges {
     }
 
     /// A series for each value of a label.
-    fn each<const N: usize>(&self, (name, label): (&str, &str), help: &str, counts: [(&str, i64); N]) -> Result<(), prometheus::Error> {
+    fn each<const N: usize>(
+        &self,
+        (name, label): (&str, &str),
+        help: &str,
+        counts: [(&str, i64); N],
+    ) -> Result<(), prometheus::Error> {
         let gauges = IntGaugeVec::new(named(name, help), &[label])?;
         for (value, count) in counts {
             gauges.with_label_values(&[value]).set(count);
@@ -57,7 +123,16 @@ impl Gauges {
     }
 
     /// A series for each word, with 1 for the one that holds. The label has the metric's own name.
-    fn one_of<const N: usize>(&self, name: &str, help: &str, words: [(&str, bool); N]) -> Result<(), prometheus::Error> {
-        self.each((name, name), help, words.map(|(word, holds)| (word, i64::from(holds))))
+    fn one_of<const N: usize>(
+        &self,
+        name: &str,
+        help: &str,
+        words: [(&str, bool); N],
+    ) -> Result<(), prometheus::Error> {
+        self.each(
+            (name, name),
+            help,
+            words.map(|(word, holds)| (word, i64::from(holds))),
+        )
     }
 }

@@ -26,13 +26,28 @@ struct Ways {
 }
 
 impl Applications {
-    pub(crate) fn new(config: &SoraConfig, outgoing: Outgoing, health: &Arc<Health>) -> Result<Self, reqwest::Error> {
-        Ok(Self { ways: RwLock::new(ways(config, &outgoing, health)?), outgoing, health: Arc::clone(health) })
+    pub(crate) fn new(
+        config: &SoraConfig,
+        outgoing: Outgoing,
+        health: &Arc<Health>,
+    ) -> Result<Self, reqwest::Error> {
+        Ok(Self {
+            ways: RwLock::new(ways(config, &outgoing, health)?),
+            outgoing,
+            health: Arc::clone(health),
+        })
     }
 
     /// Asks these from now on.
-    pub(crate) fn renew(&self, config: &SoraConfig, authorities: &Authorities) -> Result<(), reqwest::Error> {
-        let outgoing = Outgoing { authorities: authorities.clone(), ..self.outgoing.clone() };
+    pub(crate) fn renew(
+        &self,
+        config: &SoraConfig,
+        authorities: &Authorities,
+    ) -> Result<(), reqwest::Error> {
+        let outgoing = Outgoing {
+            authorities: authorities.clone(),
+            ..self.outgoing.clone()
+        };
         let ways = ways(config, &outgoing, &self.health)?;
         *self.ways.write().unwrap_or_else(PoisonError::into_inner) = ways;
         Ok(())
@@ -55,11 +70,27 @@ impl Applications {
     }
 }
 
-fn ways(config: &SoraConfig, outgoing: &Outgoing, health: &Arc<Health>) -> Result<Ways, reqwest::Error> {
+fn ways(
+    config: &SoraConfig,
+    outgoing: &Outgoing,
+    health: &Arc<Health>,
+) -> Result<Ways, reqwest::Error> {
     let way = |name, url: &Option<HttpUrl>| {
-        let way = |url: &HttpUrl| Upstream::new((name, url.clone()), config.upstream_timeout, outgoing, Arc::clone(health)).map(Arc::new);
+        let way = |url: &HttpUrl| {
+            Upstream::new(
+                (name, url.clone()),
+                config.upstream_timeout,
+                outgoing,
+                Arc::clone(health),
+            )
+            .map(Arc::new)
+        };
         url.as_ref().map(way).transpose()
     };
     let urls = &config.upstreams;
-    Ok(Ways { auth: way("auth", &urls.auth)?, session: way("session", &urls.session)?, event: way("event", &urls.event)? })
+    Ok(Ways {
+        auth: way("auth", &urls.auth)?,
+        session: way("session", &urls.session)?,
+        event: way("event", &urls.event)?,
+    })
 }

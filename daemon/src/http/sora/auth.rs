@@ -69,8 +69,19 @@ pub(super) async fn answer(house: &House, sora: &Arc<Sora>, said: (HeaderMap, By
         Ok(auth) => auth,
         Err(problem) => return Sora::unreadable(house, "auth", &problem),
     };
-    let (asker, sora, metrics) = (house.asker.clone(), Arc::clone(sora), Arc::clone(&house.metrics));
-    let question = Question { asker, sora, metrics, admission: house.config.sora.admission, headers, body };
+    let (asker, sora, metrics) = (
+        house.asker.clone(),
+        Arc::clone(sora),
+        Arc::clone(&house.metrics),
+    );
+    let question = Question {
+        asker,
+        sora,
+        metrics,
+        admission: house.config.sora.admission,
+        headers,
+        body,
+    };
     let (reply, replied) = oneshot::channel();
     house.asker.tracker().spawn(question.settle(auth, reply));
     replied.await.unwrap_or_else(|_| deny(UNAVAILABLE))
@@ -89,10 +100,17 @@ impl Question {
         };
         // Where Sora hung up nobody will tell the client to come.
         let Some((ended, outcome, answer)) = outcome else {
-            return self.sora.guests.over(&self.asker, connection_id, Ended::Refused).await;
+            return self
+                .sora
+                .guests
+                .over(&self.asker, connection_id, Ended::Refused)
+                .await;
         };
         // The gate has heard of it before Sora does.
-        self.sora.guests.over(&self.asker, connection_id, ended).await;
+        self.sora
+            .guests
+            .over(&self.asker, connection_id, ended)
+            .await;
         self.metrics.webhook("auth", outcome);
         // If Sora hung up at this very moment, the gate's own timeout has the client.
         reply.send(answer).unwrap_or_default();
@@ -100,15 +118,21 @@ impl Question {
 
     async fn decide(&self, answer: Answer) -> Outcome {
         let expected = match answer {
-            Ok(Reply::Decision(Decision::Offer { .. })) => return self.ask_application(Expected::Yes).await,
+            Ok(Reply::Decision(Decision::Offer { .. })) => {
+                return self.ask_application(Expected::Yes).await;
+            }
             // The shadow of a gate waits for whom it would turn away.
             Ok(Reply::Decision(Decision::Reject { reason, .. })) => (reason.name(), Expected::Yes),
             Ok(Reply::Decision(Decision::Redirect { .. })) => (OTHER_NODE, Expected::No),
-            Err(error) if error.data.error_type == ErrorType::ConnectionIdInUse => (ID_IN_USE, Expected::No),
+            Err(error) if error.data.error_type == ErrorType::ConnectionIdInUse => {
+                (ID_IN_USE, Expected::No)
+            }
             Ok(_) | Err(_) => (UNAVAILABLE, Expected::No),
         };
         match (self.admission, expected) {
-            (Admission::Enforced, (reason, _)) => (Ended::TurnedAway, WebhookOutcome::Rejected, deny(reason)),
+            (Admission::Enforced, (reason, _)) => {
+                (Ended::TurnedAway, WebhookOutcome::Rejected, deny(reason))
+            }
             (Admission::Shadow, (reason, expected)) => {
                 tracing::info!(reason, "shadow mode: would have rejected this client");
                 self.ask_application(expected).await
@@ -118,13 +142,31 @@ impl Question {
 
     async fn ask_application(&self, expected: Expected) -> Outcome {
         let Some(upstream) = self.sora.applications.auth() else {
-            let answer = json(StatusCode::OK, &Verdict { allowed: true, reason: None });
+            let answer = json(
+                StatusCode::OK,
+                &Verdict {
+                    allowed: true,
+                    reason: None,
+                },
+            );
             return (expected.let_in(), WebhookOutcome::Taken, answer);
         };
         let problem = match upstream.ask(&self.headers, self.body.clone()).await {
             Ok(heard) => match read_answer(&heard) {
-                Ok(Allowed { allowed: true }) => return (expected.let_in(), WebhookOutcome::Taken, heard.into_answer()),
-                Ok(Allowed { allowed: false }) => return (expected.refused(), WebhookOutcome::Denied, heard.into_answer()),
+                Ok(Allowed { allowed: true }) => {
+                    return (
+                        expected.let_in(),
+                        WebhookOutcome::Taken,
+                        heard.into_answer(),
+                    );
+                }
+                Ok(Allowed { allowed: false }) => {
+                    return (
+                        expected.refused(),
+                        WebhookOutcome::Denied,
+                        heard.into_answer(),
+                    );
+                }
                 Err(problem) => {
                     upstream.lied(&problem);
                     problem
@@ -132,8 +174,16 @@ impl Question {
             },
             Err(failed) => failed.to_string(),
         };
-        log_limited!(warn, problem, "the auth upstream failed; new clients are rejected");
-        (expected.refused(), WebhookOutcome::UpstreamFailed, deny(UPSTREAM_FAILED))
+        log_limited!(
+            warn,
+            problem,
+            "the auth upstream failed; new clients are rejected"
+        );
+        (
+            expected.refused(),
+            WebhookOutcome::UpstreamFailed,
+            deny(UPSTREAM_FAILED),
+        )
     }
 }
 
@@ -165,10 +215,18 @@ fn read_answer(heard: &Heard) -> Result<Allowed, String> {
     if heard.status != StatusCode::OK {
         return Err(heard.problem());
     }
-    let allowed = serde_json::from_slice(&heard.body).ok().filter(|_| is_object(&heard.body));
+    let allowed = serde_json::from_slice(&heard.body)
+        .ok()
+        .filter(|_| is_object(&heard.body));
     allowed.ok_or_else(|| "answered without \"allowed\": true or false".to_owned())
 }
 
 fn deny(reason: &str) -> Answered {
-    json(StatusCode::OK, &Verdict { allowed: false, reason: Some(reason) })
+    json(
+        StatusCode::OK,
+        &Verdict {
+            allowed: false,
+            reason: Some(reason),
+        },
+    )
 }

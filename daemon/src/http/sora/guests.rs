@@ -42,16 +42,29 @@ pub(crate) enum Ended {
 impl Guests {
     /// Asks the gate. Must be followed by [`over`](Self::over), and not be dropped.
     pub(crate) async fn ask(&self, asker: &Asker, auth: Auth) -> Result<Awaited, Error> {
-        let Auth { channel_id, connection_id, client_id } = auth;
+        let Auth {
+            channel_id,
+            connection_id,
+            client_id,
+        } = auth;
         let mut by_id = self.by_id.lock().await;
         by_id.entry(connection_id.clone()).or_default().questions += 1;
-        asker.admit(|ticket| SoraInput::Admit { ticket, channel_id, connection_id, client_id }).await
+        asker
+            .admit(|ticket| SoraInput::Admit {
+                ticket,
+                channel_id,
+                connection_id,
+                client_id,
+            })
+            .await
     }
 
     /// A question is over. Must not be dropped.
     pub(crate) async fn over(&self, asker: &Asker, connection_id: ConnectionId, ended: Ended) {
         let mut by_id = self.by_id.lock().await;
-        let Some(guest) = by_id.get_mut(&connection_id) else { return };
+        let Some(guest) = by_id.get_mut(&connection_id) else {
+            return;
+        };
         guest.questions -= 1;
         match ended {
             Ended::TurnedAway => {}
@@ -65,7 +78,10 @@ impl Guests {
         by_id.remove(&connection_id);
         if is_in_vain {
             // Where the daemon is stopping nobody is waited for any more.
-            asker.tell(SoraInput::Denied { connection_id }).await.unwrap_or_default();
+            asker
+                .tell(SoraInput::Denied { connection_id })
+                .await
+                .unwrap_or_default();
         }
     }
 }
@@ -86,7 +102,11 @@ mod tests {
         let guests = Guests::default();
         let connection_id = ConnectionId::new("c").unwrap();
         for _ in ends {
-            let auth = Auth { channel_id: ChannelId::new("a").unwrap(), connection_id: connection_id.clone(), client_id: None };
+            let auth = Auth {
+                channel_id: ChannelId::new("a").unwrap(),
+                connection_id: connection_id.clone(),
+                client_id: None,
+            };
             guests.ask(&asker, auth).await.unwrap();
         }
         for ended in ends {
@@ -96,8 +116,12 @@ mod tests {
         let mut heard = Vec::new();
         while let Ok(letter) = letters.try_recv() {
             match letter {
-                Letter::Sora(input) if matches!(*input, SoraInput::Admit { .. }) => heard.push("admit"),
-                Letter::Sora(input) if matches!(*input, SoraInput::Denied { .. }) => heard.push("denied"),
+                Letter::Sora(input) if matches!(*input, SoraInput::Admit { .. }) => {
+                    heard.push("admit");
+                }
+                Letter::Sora(input) if matches!(*input, SoraInput::Denied { .. }) => {
+                    heard.push("denied");
+                }
                 Letter::Open(..) => {}
                 other @ (Letter::Ask { .. }
                 | Letter::Gone(_)
@@ -114,10 +138,24 @@ mod tests {
     #[tokio::test]
     async fn who_is_asked_about_twice_is_given_up_once_and_only_if_nobody_let_it_in() {
         use Ended::{LetIn, Refused, TurnedAway};
-        for ends in [[Refused, Refused], [TurnedAway, Refused], [Refused, TurnedAway]] {
-            assert_eq!(heard_of(ends).await, ["admit", "admit", "denied"], "{ends:?}");
+        for ends in [
+            [Refused, Refused],
+            [TurnedAway, Refused],
+            [Refused, TurnedAway],
+        ] {
+            assert_eq!(
+                heard_of(ends).await,
+                ["admit", "admit", "denied"],
+                "{ends:?}"
+            );
         }
-        for ends in [[LetIn, Refused], [Refused, LetIn], [LetIn, LetIn], [TurnedAway, TurnedAway], [TurnedAway, LetIn]] {
+        for ends in [
+            [LetIn, Refused],
+            [Refused, LetIn],
+            [LetIn, LetIn],
+            [TurnedAway, TurnedAway],
+            [TurnedAway, LetIn],
+        ] {
             assert_eq!(heard_of(ends).await, ["admit", "admit"], "{ends:?}");
         }
     }

@@ -41,9 +41,16 @@ pub(crate) struct Sora {
 }
 
 impl Sora {
-    pub(crate) fn new(config: &SoraConfig, outgoing: Outgoing, health: &Arc<Health>) -> Result<Self, reqwest::Error> {
+    pub(crate) fn new(
+        config: &SoraConfig,
+        outgoing: Outgoing,
+        health: &Arc<Health>,
+    ) -> Result<Self, reqwest::Error> {
         let applications = Arc::new(Applications::new(config, outgoing, health)?);
-        Ok(Self { applications, guests: Guests::default() })
+        Ok(Self {
+            applications,
+            guests: Guests::default(),
+        })
     }
 
     pub(crate) fn applications(&self) -> Arc<Applications> {
@@ -53,7 +60,13 @@ impl Sora {
     fn unreadable(house: &House, kind: &'static str, problem: &Unreadable) -> Answered {
         house.metrics.webhook(kind, WebhookOutcome::Unreadable);
         log_limited!(warn, kind, %problem, "cannot read a webhook; rejected");
-        json(StatusCode::BAD_REQUEST, &Problem { error_type: "InvalidWebhook", error_reason: problem.to_string() })
+        json(
+            StatusCode::BAD_REQUEST,
+            &Problem {
+                error_type: "InvalidWebhook",
+                error_reason: problem.to_string(),
+            },
+        )
     }
 }
 
@@ -74,7 +87,9 @@ impl Kind {
     /// The webhook, and the token that the path ends in.
     fn of(path: &str) -> Option<(Self, Option<&str>)> {
         let rest = path.strip_prefix("/sora/")?;
-        let (word, token) = rest.split_once('/').map_or((rest, None), |(word, token)| (word, Some(token)));
+        let (word, token) = rest
+            .split_once('/')
+            .map_or((rest, None), |(word, token)| (word, Some(token)));
         let kind = match word {
             "auth" => Self::Auth,
             "session" => Self::Told(WebhookSource::Session),
@@ -92,11 +107,19 @@ impl Kind {
     }
 }
 
-pub(super) async fn answer(house: &House, caller: &Caller, request: Request<RequestBody>) -> Answered {
-    let Some((kind, token)) = Kind::of(request.uri().path()) else { return error(StatusCode::NOT_FOUND, "NotFound") };
+pub(super) async fn answer(
+    house: &House,
+    caller: &Caller,
+    request: Request<RequestBody>,
+) -> Answered {
+    let Some((kind, token)) = Kind::of(request.uri().path()) else {
+        return error(StatusCode::NOT_FOUND, "NotFound");
+    };
     // A page in somebody's browser is on the loopback too, but cannot hide where it comes from.
     if !is_peer(house, caller) || request.headers().contains_key(ORIGIN) {
-        house.metrics.webhook(kind.name(), WebhookOutcome::Forbidden);
+        house
+            .metrics
+            .webhook(kind.name(), WebhookOutcome::Forbidden);
         log_limited!(warn, peer = ?caller.ip, "rejected a webhook from an unexpected address or from a browser. If it is Sora's, set --sora-peer");
         return error(StatusCode::FORBIDDEN, "Forbidden");
     }
@@ -106,20 +129,26 @@ pub(super) async fn answer(house: &House, caller: &Caller, request: Request<Requ
         (None, None) => true,
     };
     if !is_token_right {
-        house.metrics.webhook(kind.name(), WebhookOutcome::Forbidden);
+        house
+            .metrics
+            .webhook(kind.name(), WebhookOutcome::Forbidden);
         log_limited!(warn, peer = ?caller.ip, "rejected a webhook without a token of --sora-token-file in its URL. Check the webhook URLs in sora.conf");
         return error(StatusCode::UNAUTHORIZED, "Unauthorized");
     }
     if request.method() != Method::POST {
         let mut answer = error(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed");
-        answer.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+        answer
+            .headers_mut()
+            .insert(ALLOW, HeaderValue::from_static("POST"));
         return answer;
     }
     let (head, body) = request.into_parts();
     let body = match body.read(WEBHOOK_BYTES_MAX).await {
         Ok(body) => body,
         Err(problem) => {
-            house.metrics.webhook(kind.name(), WebhookOutcome::Unreadable);
+            house
+                .metrics
+                .webhook(kind.name(), WebhookOutcome::Unreadable);
             return problem.answer();
         }
     };
@@ -130,6 +159,15 @@ pub(super) async fn answer(house: &House, caller: &Caller, request: Request<Requ
 }
 
 fn is_peer(house: &House, caller: &Caller) -> bool {
-    let is_listed = |ip| house.config.sora.peers.iter().any(|peer| peer.to_canonical() == ip);
-    caller.ip.is_some_and(|ip| ip.is_loopback() || is_listed(ip))
+    let is_listed = |ip| {
+        house
+            .config
+            .sora
+            .peers
+            .iter()
+            .any(|peer| peer.to_canonical() == ip)
+    };
+    caller
+        .ip
+        .is_some_and(|ip| ip.is_loopback() || is_listed(ip))
 }

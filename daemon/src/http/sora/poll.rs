@@ -45,11 +45,21 @@ impl Poller {
         }
     }
 
-    fn take(&self, began: std::time::Duration, polled: Result<Vec<SoraConnection>, SoraApiError>) -> SoraInput {
-        self.health.note(SORA_API, polled.as_ref().map(|_| ()).map_err(ToString::to_string));
+    fn take(
+        &self,
+        began: std::time::Duration,
+        polled: Result<Vec<SoraConnection>, SoraApiError>,
+    ) -> SoraInput {
+        self.health.note(
+            SORA_API,
+            polled.as_ref().map(|_| ()).map_err(ToString::to_string),
+        );
         self.metrics.poll(polled.is_ok().then(|| clock::now().wall));
         match polled {
-            Ok(connections) => SoraInput::Polled { began, connections: connections.into_iter().map(polled_connection).collect() },
+            Ok(connections) => SoraInput::Polled {
+                began,
+                connections: connections.into_iter().map(polled_connection).collect(),
+            },
             Err(error) => {
                 let why = error.to_string();
                 log_limited!(warn, url = %self.api.url(), why, "cannot poll Sora's connections; retrying");
@@ -60,7 +70,20 @@ impl Poller {
 }
 
 fn polled_connection(connection: SoraConnection) -> PolledConnection {
-    let SoraConnection { channel_id, session_id, client_id, connection_id, created_time, created_timestamp } = connection;
+    let SoraConnection {
+        channel_id,
+        session_id,
+        client_id,
+        connection_id,
+        created_time,
+        created_timestamp,
+    } = connection;
     let created_at = created_timestamp.or(created_time.map(Time::from_micros));
-    PolledConnection { channel_id, session_id, connection_id, client_id, created_at }
+    PolledConnection {
+        channel_id,
+        session_id,
+        connection_id,
+        client_id,
+        created_at,
+    }
 }

@@ -13,7 +13,12 @@ use crate::http::answer::{Answered, JSON, error, typed};
 use crate::metrics::WebhookOutcome;
 use crate::rate_limit::log_limited;
 
-pub(super) async fn answer(house: &House, sora: &Sora, source: WebhookSource, said: (HeaderMap, Bytes)) -> Answered {
+pub(super) async fn answer(
+    house: &House,
+    sora: &Sora,
+    source: WebhookSource,
+    said: (HeaderMap, Bytes),
+) -> Answered {
     let (headers, body) = said;
     let upstream = match source {
         WebhookSource::Session => sora.applications.session(),
@@ -41,7 +46,9 @@ pub(super) async fn answer(house: &House, sora: &Sora, source: WebhookSource, sa
             heard.into_answer()
         }
         Err(failed) => {
-            house.metrics.webhook(source.name(), WebhookOutcome::UpstreamFailed);
+            house
+                .metrics
+                .webhook(source.name(), WebhookOutcome::UpstreamFailed);
             match source {
                 WebhookSource::Session => {
                     log_limited!(warn, %failed, "the session upstream failed; the event is recorded, but the application has missed it");
@@ -61,6 +68,9 @@ struct Stopping;
 /// Passes Sora's event to the gate, even if Sora disconnects while the command queue is full.
 async fn note(house: &House, input: SoraInput) -> Result<(), Stopping> {
     let asker = house.asker.clone();
-    let noted = house.asker.tracker().spawn(async move { asker.tell(input).await });
+    let noted = house
+        .asker
+        .tracker()
+        .spawn(async move { asker.tell(input).await });
     noted.await.ok().and_then(Result::ok).ok_or(Stopping)
 }

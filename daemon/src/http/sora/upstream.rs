@@ -48,7 +48,14 @@ impl Upstream {
         health: Arc<Health>,
     ) -> Result<Self, reqwest::Error> {
         let client = http_client::client(&url.0, timeout, outgoing)?;
-        Ok(Self { name, client, url, timeout, outgoing: outgoing.clone(), health })
+        Ok(Self {
+            name,
+            client,
+            url,
+            timeout,
+            outgoing: outgoing.clone(),
+            health,
+        })
     }
 
     /// Passes a body on with its headers, and hears the whole answer.
@@ -71,28 +78,51 @@ impl Upstream {
     }
 
     async fn send(&self, headers: &HeaderMap, body: Bytes) -> Result<Heard, Failed> {
-        let request = self.client.post(self.url.0.clone()).headers(passed_on(headers, &self.outgoing)).body(body);
+        let request = self
+            .client
+            .post(self.url.0.clone())
+            .headers(passed_on(headers, &self.outgoing))
+            .body(body);
         let mut response = request.send().await.map_err(|error| self.failed(&error))?;
         let (status, headers) = (response.status(), end_to_end(response.headers()));
         if status.is_informational() {
-            return Err(Failed(format!("answered {}: protocol upgrades are not supported", status.as_u16())));
+            return Err(Failed(format!(
+                "answered {}: protocol upgrades are not supported",
+                status.as_u16()
+            )));
         }
         if status.is_redirection() {
-            return Err(Failed(format!("answered {}: redirects are not followed", status.as_u16())));
+            return Err(Failed(format!(
+                "answered {}: redirects are not followed",
+                status.as_u16()
+            )));
         }
         let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| self.failed(&error))? {
+        while let Some(chunk) = response
+            .chunk()
+            .await
+            .map_err(|error| self.failed(&error))?
+        {
             if body.len() + chunk.len() > UPSTREAM_BYTES_MAX {
-                return Err(Failed(format!("answered more than {UPSTREAM_BYTES_MAX} bytes")));
+                return Err(Failed(format!(
+                    "answered more than {UPSTREAM_BYTES_MAX} bytes"
+                )));
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(Heard { status, headers, body: body.into() })
+        Ok(Heard {
+            status,
+            headers,
+            body: body.into(),
+        })
     }
 
     fn failed(&self, error: &reqwest::Error) -> Failed {
         if error.is_timeout() {
-            return Failed(format!("no answer within {}", humantime::format_duration(self.timeout)));
+            return Failed(format!(
+                "no answer within {}",
+                humantime::format_duration(self.timeout)
+            ));
         }
         Failed(innermost(error))
     }
@@ -101,7 +131,11 @@ impl Upstream {
 impl Heard {
     /// Returns what is wrong with the status.
     pub(crate) fn problem(&self) -> String {
-        let more = if self.status == StatusCode::LOOP_DETECTED { ": its URL leads back to this soramoded" } else { "" };
+        let more = if self.status == StatusCode::LOOP_DETECTED {
+            ": its URL leads back to this soramoded"
+        } else {
+            ""
+        };
         format!("answered {}{more}", self.status.as_u16())
     }
 

@@ -97,7 +97,9 @@ impl Fields {
     fn read(body: &[u8]) -> Result<Self, Unreadable> {
         match serde_json::from_slice(body) {
             Ok(fields) if is_object(body) => Ok(fields),
-            Ok(_) => Err(Unreadable::NoObject("it is JSON of another kind".to_owned())),
+            Ok(_) => Err(Unreadable::NoObject(
+                "it is JSON of another kind".to_owned(),
+            )),
             Err(error) => Err(Unreadable::NoObject(why_not_json(body, &error))),
         }
     }
@@ -120,15 +122,23 @@ impl Fields {
     }
 
     fn created_at(&self) -> Option<Time> {
-        let timestamp = self.created_timestamp.get().and_then(|text| text.parse().ok());
+        let timestamp = self
+            .created_timestamp
+            .get()
+            .and_then(|text| text.parse().ok());
         timestamp.or(match self.created_time {
-            Number::Is(seconds) => seconds.checked_mul(MICROS_PER_SECOND).map(Time::from_micros),
+            Number::Is(seconds) => seconds
+                .checked_mul(MICROS_PER_SECOND)
+                .map(Time::from_micros),
             Number::Other(_) => None,
         })
     }
 
     fn sora_type(&self) -> Result<&str, Unreadable> {
-        self.r#type.get().filter(|word| (1..=SORA_TYPE_BYTES_MAX).contains(&word.len())).ok_or(Unreadable::Field("type"))
+        self.r#type
+            .get()
+            .filter(|word| (1..=SORA_TYPE_BYTES_MAX).contains(&word.len()))
+            .ok_or(Unreadable::Field("type"))
     }
 }
 
@@ -142,7 +152,11 @@ fn why_not_json(body: &[u8], error: &serde_json::Error) -> String {
     } else if !is_object(body) {
         "it does not begin with {".to_owned()
     } else if error.is_data() && !message.starts_with("duplicate field") {
-        format!("a field cannot be read at line {} column {}", error.line(), error.column())
+        format!(
+            "a field cannot be read at line {} column {}",
+            error.line(),
+            error.column()
+        )
     } else {
         message
     }
@@ -150,7 +164,8 @@ fn why_not_json(body: &[u8], error: &serde_json::Error) -> String {
 
 fn id<T: DeserializeOwned>(word: &Word, name: &'static str) -> Result<T, Unreadable> {
     let text = word.get().ok_or(Unreadable::Field(name))?;
-    T::deserialize(serde::de::value::StrDeserializer::<serde::de::value::Error>::new(text)).map_err(|_| Unreadable::Field(name))
+    T::deserialize(serde::de::value::StrDeserializer::<serde::de::value::Error>::new(text))
+        .map_err(|_| Unreadable::Field(name))
 }
 
 /// An id of somebody who is not in yet: what it may hold is said once, in the protocol.
@@ -184,22 +199,34 @@ pub fn read_told(source: WebhookSource, body: &[u8], now: Time) -> Result<SoraIn
             // A session that is yet to begin is one whose Sora's clock is ahead of ours.
             created_time: fields.created_at().map_or(now, |at| at.min(now)),
         }),
-        (WebhookSource::Session, "session.destroyed") => {
-            Ok(SoraInput::SessionDestroyed { channel_id: fields.channel_id()?, session_id: fields.session_id()? })
-        }
+        (WebhookSource::Session, "session.destroyed") => Ok(SoraInput::SessionDestroyed {
+            channel_id: fields.channel_id()?,
+            session_id: fields.session_id()?,
+        }),
         (WebhookSource::Event, "connection.created") => Ok(SoraInput::ConnectionCreated {
             channel_id: fields.channel_id()?,
             // One that is there must be an id: it is what the session's end is known by.
-            session_id: fields.session_id.is_there().then(|| fields.session_id()).transpose()?,
+            session_id: fields
+                .session_id
+                .is_there()
+                .then(|| fields.session_id())
+                .transpose()?,
             connection_id: fields.connection_id()?,
             client_id: fields.client_id(),
         }),
-        (WebhookSource::Event, "connection.destroyed") => Ok(SoraInput::ConnectionDestroyed { connection_id: fields.connection_id()? }),
+        (WebhookSource::Event, "connection.destroyed") => Ok(SoraInput::ConnectionDestroyed {
+            connection_id: fields.connection_id()?,
+        }),
         // Of one that failed before it had an id there is nothing to end.
         (WebhookSource::Event, "connection.failed") if fields.connection_id.get().is_some() => {
-            Ok(SoraInput::ConnectionDestroyed { connection_id: fields.connection_id()? })
+            Ok(SoraInput::ConnectionDestroyed {
+                connection_id: fields.connection_id()?,
+            })
         }
-        (WebhookSource::Session | WebhookSource::Event, _) => Ok(SoraInput::PassedThrough { source, sora_type: sora_type.to_owned() }),
+        (WebhookSource::Session | WebhookSource::Event, _) => Ok(SoraInput::PassedThrough {
+            source,
+            sora_type: sora_type.to_owned(),
+        }),
     }
 }
 
@@ -216,19 +243,41 @@ mod tests {
     #[test]
     fn an_auth_webhook_needs_channel_and_connection() {
         let auth = read_auth(br#"{"channel_id":"spam","connection_id":"c","client_id":5,"metadata":[{}],"role":null}"#).unwrap();
-        assert_eq!((auth.channel_id.as_str(), auth.connection_id.as_str(), auth.client_id), ("spam", "c", None));
+        assert_eq!(
+            (
+                auth.channel_id.as_str(),
+                auth.connection_id.as_str(),
+                auth.client_id
+            ),
+            ("spam", "c", None)
+        );
         for (body, problem) in [
             (r#"{"connection_id":"c"}"#, Unreadable::Field("channel_id")),
-            (r#"{"channel_id":null,"connection_id":"c"}"#, Unreadable::Field("channel_id")),
-            (r#"{"channel_id":"","connection_id":"c"}"#, Unreadable::Field("channel_id")),
-            (r#"{"channel_id":"spam"}"#, Unreadable::Field("connection_id")),
+            (
+                r#"{"channel_id":null,"connection_id":"c"}"#,
+                Unreadable::Field("channel_id"),
+            ),
+            (
+                r#"{"channel_id":"","connection_id":"c"}"#,
+                Unreadable::Field("channel_id"),
+            ),
+            (
+                r#"{"channel_id":"spam"}"#,
+                Unreadable::Field("connection_id"),
+            ),
         ] {
             assert_eq!(read_auth(body.as_bytes()), Err(problem), "{body}");
         }
         let nul = br#"{"channel_id":"nul\u0000chan","connection_id":"c"}"#;
         assert_eq!(read_auth(nul), Err(Unreadable::Field("channel_id")));
-        let long = format!(r#"{{"channel_id":"spam","connection_id":"{}"}}"#, "c".repeat(256));
-        assert_eq!(read_auth(long.as_bytes()), Err(Unreadable::Field("connection_id")));
+        let long = format!(
+            r#"{{"channel_id":"spam","connection_id":"{}"}}"#,
+            "c".repeat(256)
+        );
+        assert_eq!(
+            read_auth(long.as_bytes()),
+            Err(Unreadable::Field("connection_id"))
+        );
     }
 
     #[test]
@@ -240,22 +289,40 @@ mod tests {
             Ok(SoraInput::SessionCreated { created_time, .. }) => created_time.as_micros(),
             other => panic!("{other:?}"),
         };
-        assert_eq!(at(r#","created_time":1748747045,"created_timestamp":"2025-06-01T03:04:05.699000Z""#), 1_748_747_045_699_000);
+        assert_eq!(
+            at(r#","created_time":1748747045,"created_timestamp":"2025-06-01T03:04:05.699000Z""#),
+            1_748_747_045_699_000
+        );
         assert_eq!(at(r#","created_time":1748747045"#), 1_748_747_045_000_000);
-        assert_eq!(at(r#","created_time":9223372036854775807,"created_timestamp":"soon""#), NOW.as_micros());
-        assert_eq!(at(r#","created_time":1748747047"#), NOW.as_micros(), "nothing begins later than now");
+        assert_eq!(
+            at(r#","created_time":9223372036854775807,"created_timestamp":"soon""#),
+            NOW.as_micros()
+        );
+        assert_eq!(
+            at(r#","created_time":1748747047"#),
+            NOW.as_micros(),
+            "nothing begins later than now"
+        );
     }
 
     #[test]
     fn what_is_live_on_sora_is_taken_with_an_id_that_nobody_new_may_choose() {
         let body = r#"{"type":"connection.created","channel_id":"nul\u0000chan","session_id":"A","connection_id":"c"}"#;
-        let Ok(SoraInput::ConnectionCreated { channel_id, .. }) = told(WebhookSource::Event, body) else { panic!("not taken") };
+        let Ok(SoraInput::ConnectionCreated { channel_id, .. }) = told(WebhookSource::Event, body)
+        else {
+            panic!("not taken")
+        };
         assert_eq!(channel_id.as_str(), "nul\0chan");
     }
 
     #[test]
     fn what_is_not_ours_passes_and_what_is_ours_must_be_whole() {
-        let passed = |source, sora_type: &str| Ok(SoraInput::PassedThrough { source, sora_type: sora_type.to_owned() });
+        let passed = |source, sora_type: &str| {
+            Ok(SoraInput::PassedThrough {
+                source,
+                sora_type: sora_type.to_owned(),
+            })
+        };
         for (source, sora_type) in [
             (WebhookSource::Session, "session.vanished"),
             (WebhookSource::Session, "recording.started"),
@@ -263,7 +330,10 @@ mod tests {
             (WebhookSource::Event, "connection.updated"),
             (WebhookSource::Event, "connection.failed"),
         ] {
-            assert_eq!(told(source, &format!(r#"{{"type":"{sora_type}"}}"#)), passed(source, sora_type));
+            assert_eq!(
+                told(source, &format!(r#"{{"type":"{sora_type}"}}"#)),
+                passed(source, sora_type)
+            );
         }
         for (source, body, field) in [
             (WebhookSource::Session, r#"{"id":"x"}"#.to_owned(), "type"),
@@ -287,13 +357,24 @@ mod tests {
     fn a_connection_of_a_sora_without_sessions_is_one_of_its_channel() {
         let body = r#"{"type":"connection.created","id":"E","timestamp":"2020-06-01T03:04:05Z","role":"upstream","channel_id":"spam",
             "client_id":"alice","connection_id":"c","data":{"created_time":1590980645}}"#;
-        let Ok(SoraInput::ConnectionCreated { session_id, connection_id, .. }) = told(WebhookSource::Event, body) else { panic!("{body}") };
+        let Ok(SoraInput::ConnectionCreated {
+            session_id,
+            connection_id,
+            ..
+        }) = told(WebhookSource::Event, body)
+        else {
+            panic!("{body}")
+        };
         assert_eq!((session_id, connection_id.as_str()), (None, "c"));
     }
 
     #[test]
     fn a_body_that_cannot_be_read_is_refused_with_what_is_wrong_and_nothing_of_it() {
-        let deep = format!(r#"{{"created_time":{}1{}}}"#, "[".repeat(500), "]".repeat(500));
+        let deep = format!(
+            r#"{{"created_time":{}1{}}}"#,
+            "[".repeat(500),
+            "]".repeat(500)
+        );
         let gzipped = b"\x1f\x8b\x08\0\0\0\0\0\0\x03\xab\xae\x05\0".as_slice();
         for (body, said) in [
             (b"".as_slice(), "it is empty"),
@@ -304,13 +385,30 @@ mod tests {
             (br#""secret""#, "it does not begin with {"),
             (b"type=secret", "it does not begin with {"),
             (b"{", "EOF while parsing an object at line 1 column 1"),
-            (br#"{"type":"secret","type":"secret"}"#, "duplicate field `type` at line 1 column "),
-            (br#"{"created_time":1e999}"#, "number out of range at line 1 column "),
-            (deep.as_bytes(), "recursion limit exceeded at line 1 column "),
-            (br#"{"client_id":"\ud800"}"#, "unexpected end of hex escape at line 1 column "),
+            (
+                br#"{"type":"secret","type":"secret"}"#,
+                "duplicate field `type` at line 1 column ",
+            ),
+            (
+                br#"{"created_time":1e999}"#,
+                "number out of range at line 1 column ",
+            ),
+            (
+                deep.as_bytes(),
+                "recursion limit exceeded at line 1 column ",
+            ),
+            (
+                br#"{"client_id":"\ud800"}"#,
+                "unexpected end of hex escape at line 1 column ",
+            ),
         ] {
-            let Err(Unreadable::NoObject(problem)) = Fields::read(body) else { panic!("{body:?}") };
-            assert!(problem.starts_with(said) && !problem.contains("secret"), "{problem}");
+            let Err(Unreadable::NoObject(problem)) = Fields::read(body) else {
+                panic!("{body:?}")
+            };
+            assert!(
+                problem.starts_with(said) && !problem.contains("secret"),
+                "{problem}"
+            );
         }
     }
 }

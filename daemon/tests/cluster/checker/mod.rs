@@ -26,8 +26,17 @@ pub(crate) struct Service {
 
 impl fmt::Display for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { channel, node, token, start, end } = self;
-        write!(f, "{channel} on {node} with token {token} from {start:.3?} to {end:.3?}")
+        let Self {
+            channel,
+            node,
+            token,
+            start,
+            end,
+        } = self;
+        write!(
+            f,
+            "{channel} on {node} with token {token} from {start:.3?} to {end:.3?}"
+        )
     }
 }
 
@@ -55,7 +64,11 @@ pub(crate) enum What {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Violation {
     /// Both served at the same time, for so long.
-    Overlap { first: Service, second: Service, time: Duration },
+    Overlap {
+        first: Service,
+        second: Service,
+        time: Duration,
+    },
     /// The later service has not the larger token.
     TokenOrder { first: Service, second: Service },
     /// No claim of this node for this channel was written at that revision.
@@ -63,14 +76,22 @@ pub(crate) enum Violation {
     /// It went on when the claim had been seen to be another's, or deleted.
     OutlivedItsClaim { service: Service, seen: Duration },
     /// The claim of this revision is new, and its node was not `normal`.
-    ClaimWhileNotNormal { revision: u64, channel: String, node: String, mode: Option<String> },
+    ClaimWhileNotNormal {
+        revision: u64,
+        channel: String,
+        node: String,
+        mode: Option<String>,
+    },
 }
 
 /// All that is wrong with a run.
 pub(crate) fn check(services: &[Service], history: &[Change]) -> Vec<Violation> {
     let mut by_channel: BTreeMap<&str, Vec<&Service>> = BTreeMap::new();
     for service in services {
-        by_channel.entry(&service.channel).or_default().push(service);
+        by_channel
+            .entry(&service.channel)
+            .or_default()
+            .push(service);
     }
     let mut violations = Vec::new();
     for served in by_channel.values_mut() {
@@ -87,14 +108,24 @@ pub(crate) fn check(services: &[Service], history: &[Change]) -> Vec<Violation> 
 fn check_overlaps(served: &[&Service], violations: &mut Vec<Violation>) {
     let mut longest: BTreeMap<&str, &Service> = BTreeMap::new();
     for second in served {
-        for first in longest.values().filter(|first| first.node != second.node && second.start < first.end) {
+        for first in longest
+            .values()
+            .filter(|first| first.node != second.node && second.start < first.end)
+        {
             // Which was to come first is not known of two that began at once: any common time is too much.
             let time = first.end.min(second.end).saturating_sub(second.start);
             if !time.is_zero() {
-                violations.push(Violation::Overlap { first: (*first).clone(), second: (*second).clone(), time });
+                violations.push(Violation::Overlap {
+                    first: (*first).clone(),
+                    second: (*second).clone(),
+                    time,
+                });
             }
         }
-        if longest.get(second.node.as_str()).is_none_or(|known| known.end < second.end) {
+        if longest
+            .get(second.node.as_str())
+            .is_none_or(|known| known.end < second.end)
+        {
             longest.insert(&second.node, second);
         }
     }
@@ -104,9 +135,16 @@ fn check_tokens(served: &[&Service], violations: &mut Vec<Violation>) {
     let mut highest: Option<&Service> = None;
     for second in served {
         if let Some(first) = highest {
-            let is_in_order = if first.node == second.node { first.token <= second.token } else { first.token < second.token };
+            let is_in_order = if first.node == second.node {
+                first.token <= second.token
+            } else {
+                first.token < second.token
+            };
             if !is_in_order {
-                violations.push(Violation::TokenOrder { first: first.clone(), second: (*second).clone() });
+                violations.push(Violation::TokenOrder {
+                    first: first.clone(),
+                    second: (*second).clone(),
+                });
             }
         }
         if highest.is_none_or(|first| first.token < second.token) {
@@ -130,11 +168,18 @@ fn check_lives(services: &[Service], history: &[Change], violations: &mut Vec<Vi
         match &change.what {
             What::Claimed { channel, node } => {
                 let lives = lives.entry(channel).or_default();
-                if let Some(life) = lives.last_mut().filter(|life| life.node == node && life.over.is_none()) {
+                if let Some(life) = lives
+                    .last_mut()
+                    .filter(|life| life.node == node && life.over.is_none())
+                {
                     life.tokens.push(change.revision);
                 } else {
                     end_life(lives, change);
-                    lives.push(Life { node, tokens: vec![change.revision], over: None });
+                    lives.push(Life {
+                        node,
+                        tokens: vec![change.revision],
+                        over: None,
+                    });
                 }
             }
             What::Freed { channel } => end_life(lives.entry(channel).or_default(), change),
@@ -142,11 +187,21 @@ fn check_lives(services: &[Service], history: &[Change], violations: &mut Vec<Vi
         }
     }
     for service in services {
-        let of_channel = lives.get(service.channel.as_str()).map_or(&[][..], Vec::as_slice);
-        match of_channel.iter().find(|life| life.node == service.node && life.tokens.contains(&service.token)) {
+        let of_channel = lives
+            .get(service.channel.as_str())
+            .map_or(&[][..], Vec::as_slice);
+        match of_channel
+            .iter()
+            .find(|life| life.node == service.node && life.tokens.contains(&service.token))
+        {
             None => violations.push(Violation::NoSuchClaim(service.clone())),
-            Some(Life { over: Some(seen), .. }) if *seen < service.end => {
-                violations.push(Violation::OutlivedItsClaim { service: service.clone(), seen: *seen });
+            Some(Life {
+                over: Some(seen), ..
+            }) if *seen < service.end => {
+                violations.push(Violation::OutlivedItsClaim {
+                    service: service.clone(),
+                    seen: *seen,
+                });
             }
             Some(_) => {}
         }
@@ -169,14 +224,23 @@ fn check_modes(history: &[Change], violations: &mut Vec<Violation>) {
                 let is_new = owners.insert(channel, node) != Some(node);
                 let mode = modes.get(node.as_str()).copied();
                 if is_new && mode != Some("normal") {
-                    let (channel, node, mode) = (channel.clone(), node.clone(), mode.map(str::to_owned));
-                    violations.push(Violation::ClaimWhileNotNormal { revision: change.revision, channel, node, mode });
+                    let (channel, node, mode) =
+                        (channel.clone(), node.clone(), mode.map(str::to_owned));
+                    violations.push(Violation::ClaimWhileNotNormal {
+                        revision: change.revision,
+                        channel,
+                        node,
+                        mode,
+                    });
                 }
             }
             What::Freed { channel } => {
                 owners.remove(channel.as_str());
             }
-            What::Mode { node, mode: Some(mode) } => {
+            What::Mode {
+                node,
+                mode: Some(mode),
+            } => {
                 modes.insert(node, mode);
             }
             What::Mode { node, mode: None } => {

@@ -7,35 +7,75 @@ fn id<T: std::str::FromStr<Err: fmt::Debug>>(text: &str) -> T {
 }
 
 fn configuration() -> Configuration {
-    Configuration { cluster_id: id("tokyo"), history_id: id("second"), epoch: 2, etcd_cluster_id: 7, set_back: None }
+    Configuration {
+        cluster_id: id("tokyo"),
+        history_id: id("second"),
+        epoch: 2,
+        etcd_cluster_id: 7,
+        set_back: None,
+    }
 }
 
 /// The etcd that is known, a little later.
 fn same() -> Shown {
-    Shown { configuration: Some(configuration()), etcd_cluster_id: 7, revision: 120, revision_before: 110, fall: None }
+    Shown {
+        configuration: Some(configuration()),
+        etcd_cluster_id: 7,
+        revision: 120,
+        revision_before: 110,
+        fall: None,
+    }
 }
 
 fn known() -> Known {
-    Known { cluster_id: id("tokyo"), history_id: id("second"), epoch: 2, etcd_cluster_id: 7, revision: 100 }
+    Known {
+        cluster_id: id("tokyo"),
+        history_id: id("second"),
+        epoch: 2,
+        etcd_cluster_id: 7,
+        revision: 100,
+    }
 }
 
 fn with(change: impl FnOnce(&mut Configuration)) -> Shown {
     let mut changed = configuration();
     change(&mut changed);
-    Shown { configuration: Some(changed), ..same() }
+    Shown {
+        configuration: Some(changed),
+        ..same()
+    }
 }
 
 #[test]
 fn the_etcd_that_is_known_is_taken_and_a_first_one_too() {
     assert_eq!(judge(Some(&known()), &same()), Ok(Accepted::Known));
-    assert_eq!(judge(Some(&known()), &Shown { revision: 110, ..same() }), Ok(Accepted::Known), "nothing was written");
+    assert_eq!(
+        judge(
+            Some(&known()),
+            &Shown {
+                revision: 110,
+                ..same()
+            }
+        ),
+        Ok(Accepted::Known),
+        "nothing was written"
+    );
     assert_eq!(judge(None, &same()), Ok(Accepted::First));
-    assert_eq!(Known::of(&same()), Some(Known { revision: 120, ..known() }));
+    assert_eq!(
+        Known::of(&same()),
+        Some(Known {
+            revision: 120,
+            ..known()
+        })
+    );
 }
 
 #[test]
 fn an_empty_etcd_is_nobodys_to_take() {
-    let empty = Shown { configuration: None, ..same() };
+    let empty = Shown {
+        configuration: None,
+        ..same()
+    };
     assert_eq!(judge(None, &empty), Err(Refusal::NotInitialized));
     assert_eq!(judge(Some(&known()), &empty), Err(Refusal::Emptied));
     assert_eq!(Known::of(&empty), None);
@@ -44,47 +84,125 @@ fn an_empty_etcd_is_nobodys_to_take() {
 #[test]
 fn an_etcd_that_was_set_back_is_refused_by_what_was_stored_and_by_what_was_heard_since() {
     assert_eq!(
-        judge(Some(&known()), &Shown { revision: 99, revision_before: 0, ..same() }),
-        Err(Refusal::SetBack { seen: 100, found: 99 })
+        judge(
+            Some(&known()),
+            &Shown {
+                revision: 99,
+                revision_before: 0,
+                ..same()
+            }
+        ),
+        Err(Refusal::SetBack {
+            seen: 100,
+            found: 99
+        })
     );
-    assert_eq!(judge(Some(&known()), &Shown { revision: 109, ..same() }), Err(Refusal::SetBack { seen: 110, found: 109 }));
-    assert_eq!(judge(Some(&known()), &with(|it| it.epoch = 1)), Err(Refusal::OlderEpoch { known: 2, found: 1 }));
+    assert_eq!(
+        judge(
+            Some(&known()),
+            &Shown {
+                revision: 109,
+                ..same()
+            }
+        ),
+        Err(Refusal::SetBack {
+            seen: 110,
+            found: 109
+        })
+    );
+    assert_eq!(
+        judge(Some(&known()), &with(|it| it.epoch = 1)),
+        Err(Refusal::OlderEpoch { known: 2, found: 1 })
+    );
 }
 
 #[test]
 fn a_write_has_a_revision_of_its_own() {
     assert_eq!(fall(100, 100, Writes::Nothing), None);
     assert_eq!(fall(100, 101, Writes::Something), None);
-    assert_eq!(fall(100, 99, Writes::Nothing), Some(Fall { seen: 100, found: 99 }));
+    assert_eq!(
+        fall(100, 99, Writes::Nothing),
+        Some(Fall {
+            seen: 100,
+            found: 99
+        })
+    );
     let fall = fall(100, 100, Writes::Something);
-    assert_eq!(fall, Some(Fall { seen: 100, found: 100 }), "somebody else wrote at 100");
+    assert_eq!(
+        fall,
+        Some(Fall {
+            seen: 100,
+            found: 100
+        }),
+        "somebody else wrote at 100"
+    );
     // What was written since hides it from the read.
-    assert_eq!(judge(Some(&known()), &Shown { fall, ..same() }), Err(Refusal::SetBack { seen: 100, found: 100 }));
+    assert_eq!(
+        judge(Some(&known()), &Shown { fall, ..same() }),
+        Err(Refusal::SetBack {
+            seen: 100,
+            found: 100
+        })
+    );
 }
 
 #[test]
 fn another_history_of_the_same_number_is_refused_whatever_its_revision() {
     let other = with(|it| it.history_id = id("another"));
-    assert_eq!(judge(Some(&known()), &Shown { revision: u64::MAX, ..other }), Err(Refusal::OtherHistory { epoch: 2 }));
-    let moved = Shown { etcd_cluster_id: 8, ..with(|it| it.etcd_cluster_id = 8) };
-    assert_eq!(judge(Some(&known()), &moved), Err(Refusal::OtherHistory { epoch: 2 }));
+    assert_eq!(
+        judge(
+            Some(&known()),
+            &Shown {
+                revision: u64::MAX,
+                ..other
+            }
+        ),
+        Err(Refusal::OtherHistory { epoch: 2 })
+    );
+    let moved = Shown {
+        etcd_cluster_id: 8,
+        ..with(|it| it.etcd_cluster_id = 8)
+    };
+    assert_eq!(
+        judge(Some(&known()), &moved),
+        Err(Refusal::OtherHistory { epoch: 2 })
+    );
 }
 
 #[test]
 fn another_etcd_or_another_cluster_is_refused() {
-    let copied = Shown { etcd_cluster_id: 8, ..same() };
+    let copied = Shown {
+        etcd_cluster_id: 8,
+        ..same()
+    };
     for known in [None, Some(&known())] {
-        assert_eq!(judge(known, &copied), Err(Refusal::Copied { made_in: 7, found: 8 }));
+        assert_eq!(
+            judge(known, &copied),
+            Err(Refusal::Copied {
+                made_in: 7,
+                found: 8
+            })
+        );
     }
     let (known_id, found) = (id("tokyo"), id("osaka"));
     let other = with(|it| (it.cluster_id, it.epoch) = (id("osaka"), 9));
-    assert_eq!(judge(Some(&known()), &other), Err(Refusal::OtherCluster { known: known_id, found }));
+    assert_eq!(
+        judge(Some(&known()), &other),
+        Err(Refusal::OtherCluster {
+            known: known_id,
+            found
+        })
+    );
 }
 
 #[test]
 fn a_later_history_of_the_same_cluster_is_taken_in_any_etcd_and_at_any_revision() {
     let later = with(|it| (it.epoch, it.history_id, it.etcd_cluster_id) = (3, id("third"), 8));
-    let later = Shown { etcd_cluster_id: 8, revision: 2, ..later };
+    let later = Shown {
+        etcd_cluster_id: 8,
+        revision: 2,
+        ..later
+    };
     assert_eq!(judge(Some(&known()), &later), Ok(Accepted::NewHistory));
 }
 
@@ -92,47 +210,127 @@ fn a_later_history_of_the_same_cluster_is_taken_in_any_etcd_and_at_any_revision(
 fn what_another_node_has_seen_holds_for_those_that_could_not_see_it() {
     let marked = with(|it| it.set_back = Some("n2".to_owned()));
     for known in [None, Some(&known())] {
-        assert_eq!(judge(known, &marked), Err(Refusal::Reported("n2".to_owned())));
+        assert_eq!(
+            judge(known, &marked),
+            Err(Refusal::Reported("n2".to_owned()))
+        );
     }
-    let first_hand = Shown { revision: 99, ..marked };
-    assert!(judge(Some(&known()), &first_hand).unwrap_err().is_proof(), "it is said again, should the mark be lost");
+    let first_hand = Shown {
+        revision: 99,
+        ..marked
+    };
+    assert!(
+        judge(Some(&known()), &first_hand).unwrap_err().is_proof(),
+        "it is said again, should the mark be lost"
+    );
 }
 
-fn plan(known: Option<&Known>, shown: &Shown, risk: AcceptedRisk) -> Result<Configuration, InitRefusal> {
+fn plan(
+    known: Option<&Known>,
+    shown: &Shown,
+    risk: AcceptedRisk,
+) -> Result<Configuration, InitRefusal> {
     plan_init(known, shown, risk, (id("new"), id("fresh")))
 }
 
 #[test]
 fn a_cluster_is_made_where_there_is_none_and_nobody_knows_of_one() {
-    let empty = Shown { configuration: None, ..same() };
-    let new = Configuration { cluster_id: id("new"), history_id: id("fresh"), epoch: 1, etcd_cluster_id: 7, set_back: None };
+    let empty = Shown {
+        configuration: None,
+        ..same()
+    };
+    let new = Configuration {
+        cluster_id: id("new"),
+        history_id: id("fresh"),
+        epoch: 1,
+        etcd_cluster_id: 7,
+        set_back: None,
+    };
     for risk in [AcceptedRisk::None, AcceptedRisk::LostClaims] {
         assert_eq!(plan(None, &empty, risk), Ok(new.clone()));
-        assert_eq!(plan(None, &same(), risk), Err(InitRefusal::Exists { epoch: 2 }));
-        assert_eq!(plan(Some(&known()), &same(), risk), Err(InitRefusal::Exists { epoch: 2 }));
+        assert_eq!(
+            plan(None, &same(), risk),
+            Err(InitRefusal::Exists { epoch: 2 })
+        );
+        assert_eq!(
+            plan(Some(&known()), &same(), risk),
+            Err(InitRefusal::Exists { epoch: 2 })
+        );
     }
-    assert_eq!(plan(Some(&known()), &empty, AcceptedRisk::None), Err(InitRefusal::NeedsRisk(Refusal::Emptied)));
+    assert_eq!(
+        plan(Some(&known()), &empty, AcceptedRisk::None),
+        Err(InitRefusal::NeedsRisk(Refusal::Emptied))
+    );
 }
 
 #[test]
 fn with_the_risk_accepted_the_cluster_that_is_known_goes_on_in_a_later_epoch() {
-    let next = Configuration { history_id: id("fresh"), epoch: 3, ..configuration() };
-    let empty = Shown { configuration: None, ..same() };
+    let next = Configuration {
+        history_id: id("fresh"),
+        epoch: 3,
+        ..configuration()
+    };
+    let empty = Shown {
+        configuration: None,
+        ..same()
+    };
     let marked = with(|it| it.set_back = Some("n2".to_owned()));
-    for shown in [empty, Shown { revision: 3, ..same() }, with(|it| it.epoch = 1), marked.clone()] {
-        assert_eq!(plan(Some(&known()), &shown, AcceptedRisk::LostClaims), Ok(next.clone()));
-        assert_eq!(judge(Some(&known()), &Shown { configuration: Some(next.clone()), ..shown }), Ok(Accepted::NewHistory));
+    for shown in [
+        empty,
+        Shown {
+            revision: 3,
+            ..same()
+        },
+        with(|it| it.epoch = 1),
+        marked.clone(),
+    ] {
+        assert_eq!(
+            plan(Some(&known()), &shown, AcceptedRisk::LostClaims),
+            Ok(next.clone())
+        );
+        assert_eq!(
+            judge(
+                Some(&known()),
+                &Shown {
+                    configuration: Some(next.clone()),
+                    ..shown
+                }
+            ),
+            Ok(Accepted::NewHistory)
+        );
     }
-    assert_eq!(plan(None, &marked, AcceptedRisk::LostClaims), Ok(next.clone()), "by what is there, where the node knows nothing");
-    let restored = Shown { etcd_cluster_id: 8, ..same() };
-    assert_eq!(plan(Some(&known()), &restored, AcceptedRisk::LostClaims), Ok(Configuration { etcd_cluster_id: 8, ..next }));
+    assert_eq!(
+        plan(None, &marked, AcceptedRisk::LostClaims),
+        Ok(next.clone()),
+        "by what is there, where the node knows nothing"
+    );
+    let restored = Shown {
+        etcd_cluster_id: 8,
+        ..same()
+    };
+    assert_eq!(
+        plan(Some(&known()), &restored, AcceptedRisk::LostClaims),
+        Ok(Configuration {
+            etcd_cluster_id: 8,
+            ..next
+        })
+    );
 }
 
 #[test]
 fn another_cluster_is_never_overwritten() {
     let other = with(|it| it.cluster_id = id("osaka"));
-    for shown in [other.clone(), Shown { etcd_cluster_id: 8, ..other }] {
+    for shown in [
+        other.clone(),
+        Shown {
+            etcd_cluster_id: 8,
+            ..other
+        },
+    ] {
         let refused = plan(Some(&known()), &shown, AcceptedRisk::LostClaims);
-        assert!(matches!(refused, Err(InitRefusal::OtherCluster(_))), "{refused:?}");
+        assert!(
+            matches!(refused, Err(InitRefusal::OtherCluster(_))),
+            "{refused:?}"
+        );
     }
 }

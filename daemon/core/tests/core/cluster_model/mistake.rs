@@ -38,19 +38,38 @@ pub(super) enum Mistake {
 #[test]
 fn it_finds_an_etcd_that_is_taken_whatever_it_has_lost() {
     for loss in [Loss::Emptied, Loss::SetBack, Loss::Replaced] {
-        must_be_found(Mistake::AnyEtcdIsTaken, Bounds { loss: Some(loss), ..LOSING });
+        must_be_found(
+            Mistake::AnyEtcdIsTaken,
+            Bounds {
+                loss: Some(loss),
+                ..LOSING
+            },
+        );
     }
 }
 
 #[test]
 fn it_finds_a_fresh_node_that_makes_a_cluster() {
-    must_be_found_with(Mistake::FreshNodeInits, Bounds { loss: Some(Loss::Emptied), ..LOSING }, Second::Fresh);
+    must_be_found_with(
+        Mistake::FreshNodeInits,
+        Bounds {
+            loss: Some(Loss::Emptied),
+            ..LOSING
+        },
+        Second::Fresh,
+    );
 }
 
 #[test]
 fn it_finds_an_etcd_that_is_forgotten_by_a_restart() {
     for loss in [Loss::SetBack, Loss::Replaced] {
-        must_be_found(Mistake::EtcdIsForgotten, Bounds { loss: Some(loss), ..LOSING });
+        must_be_found(
+            Mistake::EtcdIsForgotten,
+            Bounds {
+                loss: Some(loss),
+                ..LOSING
+            },
+        );
     }
 }
 
@@ -86,7 +105,14 @@ fn it_finds_no_end() {
 
 #[test]
 fn it_finds_any_read_proves() {
-    must_be_found(Mistake::AnyReadProves, Bounds { revisions: 8, slow: Slow::Second, ..USUAL });
+    must_be_found(
+        Mistake::AnyReadProves,
+        Bounds {
+            revisions: 8,
+            slow: Slow::Second,
+            ..USUAL
+        },
+    );
 }
 
 #[test]

@@ -60,14 +60,26 @@ impl Slow {
 const THREADS: usize = 2;
 
 /// Whole in half a minute. The first node has the channel at the beginning.
-const USUAL: Bounds = Bounds { ticks: 2, revisions: 7, incidents: 2, slow: Slow::First, loss: None };
+const USUAL: Bounds = Bounds {
+    ticks: 2,
+    revisions: 7,
+    incidents: 2,
+    slow: Slow::First,
+    loss: None,
+};
 
 /// What both nodes have seen before the store loses something. What no node has seen, none can miss, and it loses more than is written
 /// before the next read.
 const SEEN: u64 = 8;
 
 /// The same where the store loses something.
-const LOSING: Bounds = Bounds { ticks: 2, revisions: SEEN + 3, incidents: 1, slow: Slow::First, loss: None };
+const LOSING: Bounds = Bounds {
+    ticks: 2,
+    revisions: SEEN + 3,
+    incidents: 1,
+    slow: Slow::First,
+    loss: None,
+};
 
 struct Cluster {
     mistake: Mistake,
@@ -130,7 +142,13 @@ impl World {
     }
 
     fn may(&self, node: usize, bounds: Bounds) -> Vec<Step> {
-        let Node { read, txn, late, owned, .. } = &self.nodes[node];
+        let Node {
+            read,
+            txn,
+            late,
+            owned,
+            ..
+        } = &self.nodes[node];
         let (now, can_more) = (self.now(), self.incidents < bounds.incidents);
         let is_fenced = self.nodes[node].is_fence_due(now);
         let wants = !is_fenced && self.nodes[node].wants(now).is_some();
@@ -144,19 +162,33 @@ impl World {
             (Step::Receive, txn.is_some() && !is_sent),
             (Step::Fence, is_fenced),
             (Step::AskInVain, can_more && wants && late.is_none()),
-            (Step::GiveUpWaiting, can_more && txn.is_some() && late.is_none()),
+            (
+                Step::GiveUpWaiting,
+                can_more && txn.is_some() && late.is_none(),
+            ),
             (Step::ExecuteLate, late.is_some()),
-            (Step::EndSession, can_more && owned.is_some() && txn.is_none() && !is_fenced),
+            (
+                Step::EndSession,
+                can_more && owned.is_some() && txn.is_none() && !is_fenced,
+            ),
             (Step::Vanish, can_more && self.store.members[node].is_some()),
             (Step::Crash, can_more && late.is_none()),
         ];
-        steps.into_iter().filter_map(|(step, may)| may.then_some(step)).collect()
+        steps
+            .into_iter()
+            .filter_map(|(step, may)| may.then_some(step))
+            .collect()
     }
 
     fn step(&mut self, node: usize, step: Step, model: &Cluster) {
         let now = self.now();
         let (mistake, slow) = (model.mistake, model.bounds.slow);
-        let Self { store, nodes, incidents, .. } = self;
+        let Self {
+            store,
+            nodes,
+            incidents,
+            ..
+        } = self;
         let it = &mut nodes[node];
         match step {
             Step::Read => {
@@ -186,8 +218,19 @@ impl World {
             Step::Crash => it.crash(mistake),
         }
         match step {
-            Step::LoseRead | Step::AskInVain | Step::GiveUpWaiting | Step::EndSession | Step::Vanish | Step::Crash => *incidents += 1,
-            Step::Read | Step::ReceiveRead | Step::Ask | Step::Execute | Step::Receive | Step::Fence | Step::ExecuteLate => {}
+            Step::LoseRead
+            | Step::AskInVain
+            | Step::GiveUpWaiting
+            | Step::EndSession
+            | Step::Vanish
+            | Step::Crash => *incidents += 1,
+            Step::Read
+            | Step::ReceiveRead
+            | Step::Ask
+            | Step::Execute
+            | Step::Receive
+            | Step::Fence
+            | Step::ExecuteLate => {}
         }
         nodes[node].poll(mistake, now);
     }
@@ -215,7 +258,13 @@ impl Model for Cluster {
             }
         }
         nodes[0].poll(self.mistake, Duration::ZERO);
-        vec![World { tick: 0, incidents: 0, has_lost: false, store, nodes }]
+        vec![World {
+            tick: 0,
+            incidents: 0,
+            has_lost: false,
+            store,
+            nodes,
+        }]
     }
 
     fn actions(&self, world: &World, actions: &mut Vec<Action>) {
@@ -228,7 +277,12 @@ impl Model for Cluster {
             actions.push(Action::Lose(loss));
         }
         for node in 0..NODES {
-            actions.extend(world.may(node, self.bounds).into_iter().map(|step| Action::Node(node, step)));
+            actions.extend(
+                world
+                    .may(node, self.bounds)
+                    .into_iter()
+                    .map(|step| Action::Node(node, step)),
+            );
         }
     }
 
@@ -262,13 +316,23 @@ impl Model for Cluster {
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
             Property::always("no channel is served twice", |_, world: &World| {
-                world.nodes.iter().filter(|node| node.is_serving(world.now())).count() < 2
+                world
+                    .nodes
+                    .iter()
+                    .filter(|node| node.is_serving(world.now()))
+                    .count()
+                    < 2
             }),
             Property::sometimes("taken over", |_, world: &World| {
-                world.nodes[1].is_serving(world.now()) && world.nodes[0].right.is_some() && world.tick > 1
+                world.nodes[1].is_serving(world.now())
+                    && world.nodes[0].right.is_some()
+                    && world.tick > 1
             }),
             Property::sometimes("adopted anew", |_, world: &World| {
-                world.nodes[0].right.as_ref().is_some_and(|right| right.incarnation() > Incarnation(2))
+                world.nodes[0]
+                    .right
+                    .as_ref()
+                    .is_some_and(|right| right.incarnation() > Incarnation(2))
                     && world.nodes[0].owned > Some(Token(4))
             }),
             Property::sometimes("released and claimed by another", |_, world: &World| {
@@ -278,10 +342,17 @@ impl Model for Cluster {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "how much to look at is the tester's to say")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how much to look at is the tester's to say"
+)]
 fn bounds() -> Bounds {
-    let Ok(text) = std::env::var("SORAMODE_MODEL") else { return USUAL };
-    read_bounds(&text).unwrap_or_else(|| panic!("SORAMODE_MODEL takes ticks,revisions,incidents,first|second|both, got {text:?}"))
+    let Ok(text) = std::env::var("SORAMODE_MODEL") else {
+        return USUAL;
+    };
+    read_bounds(&text).unwrap_or_else(|| {
+        panic!("SORAMODE_MODEL takes ticks,revisions,incidents,first|second|both, got {text:?}")
+    })
 }
 
 fn read_bounds(text: &str) -> Option<Bounds> {
@@ -302,8 +373,15 @@ fn read_bounds(text: &str) -> Option<Bounds> {
 
 #[test]
 fn no_channel_is_ever_served_by_two_nodes() {
-    let checker =
-        Cluster { mistake: Mistake::None, bounds: bounds(), second: Second::Joined }.checker().threads(THREADS).spawn_dfs().join();
+    let checker = Cluster {
+        mistake: Mistake::None,
+        bounds: bounds(),
+        second: Second::Joined,
+    }
+    .checker()
+    .threads(THREADS)
+    .spawn_dfs()
+    .join();
     println!(
         "{} worlds, {} of them different, up to {} steps deep",
         checker.state_count(),
@@ -322,8 +400,21 @@ fn must_be_found(mistake: Mistake, bounds: Bounds) {
 fn must_be_found_with(mistake: Mistake, bounds: Bounds, second: Second) {
     let property = "no channel is served twice";
     let found = HasDiscoveries::AnyOf(std::iter::once(property).collect());
-    let checker = Cluster { mistake, bounds, second }.checker().threads(THREADS).finish_when(found).spawn_dfs().join();
-    assert!(checker.discovery(property).is_some(), "{mistake:?} is not found in {} worlds", checker.unique_state_count());
+    let checker = Cluster {
+        mistake,
+        bounds,
+        second,
+    }
+    .checker()
+    .threads(THREADS)
+    .finish_when(found)
+    .spawn_dfs()
+    .join();
+    assert!(
+        checker.discovery(property).is_some(),
+        "{mistake:?} is not found in {} worlds",
+        checker.unique_state_count()
+    );
 }
 
 /// A store that is emptied, set back or replaced is taken by no node that has seen more, or by a fresh one.
@@ -336,10 +427,24 @@ fn no_channel_is_served_by_two_nodes_whatever_the_store_loses() {
         (Loss::Replaced, Second::Joined),
     ];
     for (loss, second) in worlds {
-        let bounds = Bounds { loss: Some(loss), ..LOSING };
+        let bounds = Bounds {
+            loss: Some(loss),
+            ..LOSING
+        };
         let property = "no channel is served twice";
-        let checker = Cluster { mistake: Mistake::None, bounds, second }.checker().threads(THREADS).spawn_dfs().join();
-        println!("{loss:?}, the second node {second:?}: {} different worlds", checker.unique_state_count());
+        let checker = Cluster {
+            mistake: Mistake::None,
+            bounds,
+            second,
+        }
+        .checker()
+        .threads(THREADS)
+        .spawn_dfs()
+        .join();
+        println!(
+            "{loss:?}, the second node {second:?}: {} different worlds",
+            checker.unique_state_count()
+        );
         assert!(checker.is_done());
         checker.assert_no_discovery(property);
     }

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use soramode_core::cluster::claim::{Claim, Found, Me, Outcome, Reply, judge};
 use soramode_core::cluster::gone::{Gone, Roll};
-use soramode_core::cluster::history::{Accepted, Known, Refusal, Writes, fall, judge as judge_etcd};
+use soramode_core::cluster::history::{
+    Accepted, Known, Refusal, Writes, fall, judge as judge_etcd,
+};
 use soramode_core::cluster::join::{Join, Past, PastSessions, how_to_join};
 use soramode_core::cluster::readopt::{Readopted, Readoption};
 use soramode_core::cluster::right::{Renewal, Right, ValidFor};
@@ -55,7 +57,11 @@ pub(super) struct Node {
 }
 
 fn running(incarnation: Incarnation) -> Past {
-    Past { incarnation, fence_after: TERMS.fence_after, sessions: PastSessions::Running }
+    Past {
+        incarnation,
+        fence_after: TERMS.fence_after,
+        sessions: PastSessions::Running,
+    }
 }
 
 pub(super) fn channel() -> ChannelId {
@@ -86,7 +92,13 @@ impl Node {
 
     /// It was never in a cluster.
     pub(super) fn fresh() -> Self {
-        Self { right: None, past: None, stored_etcd: None, known: None, ..Self::new(Incarnation(2), None) }
+        Self {
+            right: None,
+            past: None,
+            stored_etcd: None,
+            known: None,
+            ..Self::new(Incarnation(2), None)
+        }
     }
 
     pub(super) fn highest(&self) -> u64 {
@@ -100,7 +112,10 @@ impl Node {
         }
         let right = self.right.as_ref()?;
         if let Some(readoption) = &self.readoption {
-            return readoption.left().next().map(|(_, token)| Txn::Renew(readoption.next(), token));
+            return readoption
+                .left()
+                .next()
+                .map(|(_, token)| Txn::Renew(readoption.next(), token));
         }
         if self.lost {
             return Some(Txn::Join);
@@ -114,21 +129,31 @@ impl Node {
 
     /// What was sent is done; an answer that nothing follows from is not waited for.
     pub(super) fn execute(&mut self, node: usize, store: &mut Store) {
-        let Some(Flight::Sent(txn)) = self.txn.take() else { return };
+        let Some(Flight::Sent(txn)) = self.txn.take() else {
+            return;
+        };
         let answer = self.execute_trusted(node, store, &txn);
         self.txn = (answer != Answer::Nothing).then_some(Flight::Answered(txn, answer));
     }
 
     /// A transaction compares the configuration, and is believed if its answer can have come after those before it.
     pub(super) fn execute_trusted(&mut self, node: usize, store: &mut Store, txn: &Txn) -> Answer {
-        let is_same =
-            |known: &Known| store.configuration.as_ref().is_some_and(|it| it.history_id == known.history_id && it.set_back.is_none());
+        let is_same = |known: &Known| {
+            store
+                .configuration
+                .as_ref()
+                .is_some_and(|it| it.history_id == known.history_id && it.set_back.is_none())
+        };
         if *txn != Txn::Init && !self.known.as_ref().is_some_and(is_same) && !self.is_mistaken {
             return Answer::Nothing;
         }
         let before = store.revision;
         let answer = store.execute(node, txn);
-        let writes = if store.revision > before { Writes::Something } else { Writes::Nothing };
+        let writes = if store.revision > before {
+            Writes::Something
+        } else {
+            Writes::Nothing
+        };
         if fall(self.highest(), store.revision, writes).is_none() || self.is_mistaken {
             return answer;
         }
@@ -171,9 +196,17 @@ impl Node {
         self.readoption = None;
         self.read = None;
         self.over.clear();
-        self.known = self.stored_etcd.clone().filter(|_| mistake != Mistake::EtcdIsForgotten);
+        self.known = self
+            .stored_etcd
+            .clone()
+            .filter(|_| mistake != Mistake::EtcdIsForgotten);
         self.refuses = false;
-        if let Some(Past { incarnation, sessions: PastSessions::Over, .. }) = self.past {
+        if let Some(Past {
+            incarnation,
+            sessions: PastSessions::Over,
+            ..
+        }) = self.past
+        {
             self.over.insert(incarnation);
         }
     }
@@ -184,30 +217,61 @@ impl Node {
 
     /// The right is over: the sessions are ended, and the incarnation is given up.
     pub(super) fn fence(&mut self) {
-        let Some(right) = self.right.take() else { return };
+        let Some(right) = self.right.take() else {
+            return;
+        };
         self.owned = None;
         self.sfu = None;
         self.lost = false;
         self.over.insert(right.incarnation());
-        let incarnation = self.readoption.take().map_or(right.incarnation(), |readoption| readoption.next());
+        let incarnation = self
+            .readoption
+            .take()
+            .map_or(right.incarnation(), |readoption| readoption.next());
         self.over.insert(incarnation);
-        self.past = Some(Past { sessions: PastSessions::Over, ..running(incarnation) });
+        self.past = Some(Past {
+            sessions: PastSessions::Over,
+            ..running(incarnation)
+        });
     }
 
     pub(super) fn read_came(&mut self, mistake: Mistake, now: Duration) {
-        let Some((sent, shown)) = self.read.take() else { return };
+        let Some((sent, shown)) = self.read.take() else {
+            return;
+        };
         if !self.trusts(mistake, &shown) {
             return;
         }
-        let sent = if mistake == Mistake::RightFromTheAnswer { now } else { sent };
-        let revision = if mistake == Mistake::AnyReadProves { u64::MAX } else { shown.revision };
+        let sent = if mistake == Mistake::RightFromTheAnswer {
+            now
+        } else {
+            sent
+        };
+        let revision = if mistake == Mistake::AnyReadProves {
+            u64::MAX
+        } else {
+            shown.revision
+        };
         if revision >= shown.revision {
-            self.gone.saw(Roll { revision, present: shown.present, received: now });
+            self.gone.saw(Roll {
+                revision,
+                present: shown.present,
+                received: now,
+            });
         }
-        let Some(right) = &mut self.right else { return self.join(mistake, shown.own, sent) };
+        let Some(right) = &mut self.right else {
+            return self.join(mistake, shown.own, sent);
+        };
         let is_own = shown.own == Some(right.incarnation());
-        let is_over = if is_own { right.confirm(sent, now) == Renewal::Over } else { right.is_over(now) };
-        let next = self.readoption.as_ref().filter(|it| Some(it.next()) == shown.own);
+        let is_over = if is_own {
+            right.confirm(sent, now) == Renewal::Over
+        } else {
+            right.is_over(now)
+        };
+        let next = self
+            .readoption
+            .as_ref()
+            .filter(|it| Some(it.next()) == shown.own);
         match next.map(|it| (it.next(), it.is_done())) {
             _ if is_over => self.fence(),
             Some((next, true)) => self.begin(next, sent),
@@ -225,7 +289,10 @@ impl Node {
         self.is_mistaken = mistake == Mistake::AnyEtcdIsTaken;
         let judged = judge_etcd(self.known.as_ref(), &shown.etcd);
         self.refuses = judged.is_err() && !self.is_mistaken;
-        if mistake == Mistake::FreshNodeInits && judged == Err(Refusal::NotInitialized) && self.txn.is_none() {
+        if mistake == Mistake::FreshNodeInits
+            && judged == Err(Refusal::NotInitialized)
+            && self.txn.is_none()
+        {
             self.send(Txn::Init);
         }
         if judged == Ok(Accepted::First) {
@@ -237,7 +304,9 @@ impl Node {
 
     /// The SFU asks how long it may go on, as often as it can.
     pub(super) fn poll(&mut self, mistake: Mistake, now: Duration) {
-        let Some(right) = self.right.as_ref().filter(|_| self.owned.is_some()) else { return };
+        let Some(right) = self.right.as_ref().filter(|_| self.owned.is_some()) else {
+            return;
+        };
         let until = match right.valid_for(now) {
             ValidFor::Over => return,
             ValidFor::For(_) if mistake == Mistake::NoEnd => Duration::MAX,
@@ -268,22 +337,42 @@ impl Node {
                 }
                 past.sessions = PastSessions::Over;
             }
-            (Join::GiveUp(incarnation), _) if self.txn.is_none() => self.send(Txn::GiveUp(incarnation)),
+            (Join::GiveUp(incarnation), _) if self.txn.is_none() => {
+                self.send(Txn::GiveUp(incarnation));
+            }
             (Join::Create, _) if self.txn.is_none() => self.send(Txn::Join),
             (Join::Adopt(incarnation), _) => self.begin(incarnation, sent),
-            (Join::GiveUp(_) | Join::Create | Join::NameInUse | Join::Readopt | Join::EndSessions, _) => {}
+            (
+                Join::GiveUp(_)
+                | Join::Create
+                | Join::NameInUse
+                | Join::Readopt
+                | Join::EndSessions,
+                _,
+            ) => {}
         }
     }
 
     pub(super) fn txn_came(&mut self, mistake: Mistake, now: Duration) {
-        let Some(Flight::Answered(txn, answer)) = self.txn.take() else { return };
+        let Some(Flight::Answered(txn, answer)) = self.txn.take() else {
+            return;
+        };
         match (txn, answer) {
             (Txn::Join, Answer::Joined(incarnation)) => self.joined(mistake, incarnation),
-            (Txn::Renew(mine, _), Answer::Replied(reply)) if self.readoption.as_ref().is_some_and(|it| it.next() == mine) => {
+            (Txn::Renew(mine, _), Answer::Replied(reply))
+                if self.readoption.as_ref().is_some_and(|it| it.next() == mine) =>
+            {
                 self.readopted(&reply);
             }
-            (Txn::Claim(mine) | Txn::TakeOver(mine, _) | Txn::Renew(mine, _), Answer::Replied(reply)) => {
-                if self.right.as_ref().is_some_and(|right| right.incarnation() == mine) {
+            (
+                Txn::Claim(mine) | Txn::TakeOver(mine, _) | Txn::Renew(mine, _),
+                Answer::Replied(reply),
+            ) => {
+                if self
+                    .right
+                    .as_ref()
+                    .is_some_and(|right| right.incarnation() == mine)
+                {
                     self.claimed(mistake, reply, now);
                 }
             }
@@ -296,7 +385,10 @@ impl Node {
             self.past = Some(running(incarnation));
             return;
         }
-        let held = self.owned.map(|token| (channel(), token)).filter(|_| mistake != Mistake::ReadoptionProlongs);
+        let held = self
+            .owned
+            .map(|token| (channel(), token))
+            .filter(|_| mistake != Mistake::ReadoptionProlongs);
         self.readoption = Some(Readoption::new(incarnation, held));
         self.lost = false;
         if mistake == Mistake::NextStoredEarly {
@@ -305,7 +397,9 @@ impl Node {
     }
 
     fn readopted(&mut self, reply: &Reply) {
-        let Some(readoption) = &mut self.readoption else { return };
+        let Some(readoption) = &mut self.readoption else {
+            return;
+        };
         match readoption.answered(&channel(), reply) {
             Readopted::Kept(token) => self.owned = Some(token),
             Readopted::End => {
@@ -332,17 +426,31 @@ impl Node {
                 received: self.gone.since(claim.incarnation).unwrap_or(now),
             });
         }
-        let me = Me { right, mode: Mode::Normal, over: &self.over };
+        let me = Me {
+            right,
+            mode: Mode::Normal,
+            over: &self.over,
+        };
         let found = held(&reply).cloned();
         match judge(reply, me, &mut self.gone, now) {
             Outcome::Mine(token) => self.owned = Some(token),
             Outcome::GiveBack(token) => self.send(Txn::Release(token)),
             Outcome::TakeOver(claim) => self.send(Txn::TakeOver(mine, claim)),
-            Outcome::Renew(claim) if mistake == Mistake::FoundIsMine && claim.incarnation == mine => self.owned = Some(claim.token),
+            Outcome::Renew(claim)
+                if mistake == Mistake::FoundIsMine && claim.incarnation == mine =>
+            {
+                self.owned = Some(claim.token);
+            }
             Outcome::Renew(claim) => self.send(Txn::Renew(mine, claim.token)),
-            Outcome::OwnerLost(_) if mistake == Mistake::TakeoverAtOnce => self.send(Txn::TakeOver(mine, found.unwrap())),
+            Outcome::OwnerLost(_) if mistake == Mistake::TakeoverAtOnce => {
+                self.send(Txn::TakeOver(mine, found.unwrap()));
+            }
             Outcome::NotMember => self.lost = true,
-            Outcome::Owned(_) | Outcome::OwnerLost(_) | Outcome::ReadMembers | Outcome::NotNormal | Outcome::Again => {}
+            Outcome::Owned(_)
+            | Outcome::OwnerLost(_)
+            | Outcome::ReadMembers
+            | Outcome::NotNormal
+            | Outcome::Again => {}
         }
     }
 }
@@ -356,7 +464,13 @@ fn held(reply: &Reply) -> Option<&Claim> {
 
 /// A taker that waits for a tick, where the owner's right lasts for two.
 fn mistaken(mistake: Mistake, mut reply: Reply) -> Reply {
-    if let (Mistake::ShortWait, Reply::Refused(Found { claim: Some(claim), .. })) = (mistake, &mut reply) {
+    if let (
+        Mistake::ShortWait,
+        Reply::Refused(Found {
+            claim: Some(claim), ..
+        }),
+    ) = (mistake, &mut reply)
+    {
         claim.fence_after = FenceAfter::After(TICK / 2);
     }
     reply

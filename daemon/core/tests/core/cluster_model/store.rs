@@ -38,7 +38,13 @@ const ETCD: u64 = 7;
 /// What an operator writes.
 fn configuration(name: &str) -> Configuration {
     let (cluster_id, history_id) = (ClusterId::new(name).unwrap(), HistoryId::new(name).unwrap());
-    Configuration { cluster_id, history_id, epoch: 1, etcd_cluster_id: ETCD, set_back: None }
+    Configuration {
+        cluster_id,
+        history_id,
+        epoch: 1,
+        etcd_cluster_id: ETCD,
+        set_back: None,
+    }
 }
 
 /// A transaction that a node sent.
@@ -86,16 +92,42 @@ impl Store {
     pub(super) fn new() -> Self {
         let (first, token) = (Incarnation(1), Token(3));
         let (fence_after, fence_budget) = (TERMS.fence_after, TERMS.fence_budget);
-        let claim = Claim { node: name(0), incarnation: first, fence_after, fence_budget, token };
+        let claim = Claim {
+            node: name(0),
+            incarnation: first,
+            fence_after,
+            fence_budget,
+            token,
+        };
         let members = [Some(first), Some(Incarnation(2))];
-        Self { revision: token.0, members, claim: Some(claim), configuration: Some(configuration("first")) }
+        Self {
+            revision: token.0,
+            members,
+            claim: Some(claim),
+            configuration: Some(configuration("first")),
+        }
     }
 
     pub(super) fn lose(&mut self, loss: Loss) {
         *self = match loss {
-            Loss::Emptied => Self { revision: 1, members: [None; NODES], claim: None, configuration: None },
-            Loss::SetBack => Self { revision: 2, claim: None, members: [Some(Incarnation(1)), Some(Incarnation(2))], ..self.clone() },
-            Loss::Replaced => Self { revision: 4, members: [None; NODES], claim: None, configuration: Some(configuration("another")) },
+            Loss::Emptied => Self {
+                revision: 1,
+                members: [None; NODES],
+                claim: None,
+                configuration: None,
+            },
+            Loss::SetBack => Self {
+                revision: 2,
+                claim: None,
+                members: [Some(Incarnation(1)), Some(Incarnation(2))],
+                ..self.clone()
+            },
+            Loss::Replaced => Self {
+                revision: 4,
+                members: [None; NODES],
+                claim: None,
+                configuration: Some(configuration("another")),
+            },
         }
     }
 
@@ -108,12 +140,23 @@ impl Store {
 
     /// As the core judges it.
     pub(super) fn etcd(&self, revision_before: u64) -> Etcd {
-        Etcd { configuration: self.configuration.clone(), etcd_cluster_id: ETCD, revision: self.revision, revision_before, fall: None }
+        Etcd {
+            configuration: self.configuration.clone(),
+            etcd_cluster_id: ETCD,
+            revision: self.revision,
+            revision_before,
+            fall: None,
+        }
     }
 
     pub(super) fn show(&self, node: usize, revision_before: u64) -> Shown {
         let present = self.members.iter().flatten().copied().collect();
-        Shown { etcd: self.etcd(revision_before), revision: self.revision, present, own: self.members[node] }
+        Shown {
+            etcd: self.etcd(revision_before),
+            revision: self.revision,
+            present,
+            own: self.members[node],
+        }
     }
 
     /// The lease of a member key is over: late, early, or wrongly.
@@ -155,9 +198,14 @@ impl Store {
             Txn::Claim(mine) => self.write_if(self.claim.is_none().then_some(*mine), node),
             Txn::TakeOver(mine, seen) => {
                 let is_gone = !self.members.contains(&Some(seen.incarnation));
-                self.write_if((self.token() == Some(seen.token) && is_gone).then_some(*mine), node)
+                self.write_if(
+                    (self.token() == Some(seen.token) && is_gone).then_some(*mine),
+                    node,
+                )
             }
-            Txn::Renew(mine, token) => self.write_if((self.token() == Some(*token)).then_some(*mine), node),
+            Txn::Renew(mine, token) => {
+                self.write_if((self.token() == Some(*token)).then_some(*mine), node)
+            }
         }
     }
 
@@ -168,13 +216,23 @@ impl Store {
     /// Every write of a claim compares the writer's own member key.
     fn write_if(&mut self, incarnation: Option<Incarnation>, node: usize) -> Answer {
         let Some(incarnation) = incarnation.filter(|it| self.members[node] == Some(*it)) else {
-            let found = Found { claim: self.claim.clone(), member: self.members[node], mode: Some(Mode::Normal) };
+            let found = Found {
+                claim: self.claim.clone(),
+                member: self.members[node],
+                mode: Some(Mode::Normal),
+            };
             return Answer::Replied(Reply::Refused(found));
         };
         self.revision += 1;
         let token = Token(self.revision);
         let (fence_after, fence_budget) = (TERMS.fence_after, TERMS.fence_budget);
-        self.claim = Some(Claim { node: name(node), incarnation, fence_after, fence_budget, token });
+        self.claim = Some(Claim {
+            node: name(node),
+            incarnation,
+            fence_after,
+            fence_budget,
+            token,
+        });
         Answer::Replied(Reply::Won(token))
     }
 }

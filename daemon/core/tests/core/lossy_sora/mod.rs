@@ -12,7 +12,9 @@ use std::time::Duration;
 use soramode_core::effect::{Act, Effects};
 use soramode_core::gate::Gate;
 use soramode_core::input::{Input, PolledConnection, SocketId, SoraInput, Ticket, Timestamp};
-use soramode_core::snapshot::{Clustering, Seed, Settings, Snapshot, SoraAdmission, SoraFeed, SoraSettings, Stored};
+use soramode_core::snapshot::{
+    Clustering, Seed, Settings, Snapshot, SoraAdmission, SoraFeed, SoraSettings, Stored,
+};
 use soramode_protocol::decision::Decision;
 use soramode_protocol::event::EventKind;
 use soramode_protocol::id::{ChannelId, ConnectionId, NodeName, SessionId};
@@ -82,21 +84,42 @@ impl World {
             mode: None,
             session_linger: Duration::ZERO,
             max_connections: 1_000,
-            pending_timeout: if dice.one_in(2) { seconds(30) } else { seconds(5) },
+            pending_timeout: if dice.one_in(2) {
+                seconds(30)
+            } else {
+                seconds(5)
+            },
             socket_grace: Duration::ZERO,
             assume_complete: false,
             sora: SoraSettings {
                 feed: SoraFeed::WebhooksAndApi,
                 admission: SoraAdmission::Enforced,
-                session_max_linger: if dice.one_in(2) { seconds(60) } else { seconds(15) },
+                session_max_linger: if dice.one_in(2) {
+                    seconds(60)
+                } else {
+                    seconds(15)
+                },
             },
-            storage: Storage { state: StorageState::Ok, path: None },
+            storage: Storage {
+                state: StorageState::Ok,
+                path: None,
+            },
             webhooks: Vec::new(),
         };
-        let snapshot = Snapshot { settings, started: Timestamp { wall: START, boot: STARTED }, stored: Stored::default() };
+        let snapshot = Snapshot {
+            settings,
+            started: Timestamp {
+                wall: START,
+                boot: STARTED,
+            },
+            stored: Stored::default(),
+        };
         let gate = Gate::restore(snapshot, Seed([7; 32]));
         let (sora, queue) = (Sora::default(), BTreeMap::new());
-        let (loses_one_in, poll_seconds) = (if dice.one_in(2) { 3 } else { 20 }, if dice.one_in(2) { 2 } else { 20 });
+        let (loses_one_in, poll_seconds) = (
+            if dice.one_in(2) { 3 } else { 20 },
+            if dice.one_in(2) { 2 } else { 20 },
+        );
         let mut world = Self {
             gate,
             sora,
@@ -135,7 +158,9 @@ impl World {
     }
 
     fn channel(&mut self) -> ChannelId {
-        ["spam", "egg", "ham"][usize::try_from(self.dice.roll(3)).unwrap()].parse().unwrap()
+        ["spam", "egg", "ham"][usize::try_from(self.dice.roll(3)).unwrap()]
+            .parse()
+            .unwrap()
     }
 
     fn leave_later(&mut self, channel_id: ChannelId, connection_id: ConnectionId) {
@@ -158,7 +183,11 @@ impl World {
         if self.is_lossy && self.dice.one_in(30) {
             self.later(4, Happening::Webhook(webhook.clone()));
         }
-        let delay = if self.is_lossy && self.dice.one_in(10) { 4 } else { 0 };
+        let delay = if self.is_lossy && self.dice.one_in(10) {
+            4
+        } else {
+            0
+        };
         match delay {
             0 => self.step(Input::Sora(webhook)),
             seconds => self.later(seconds, Happening::Webhook(webhook)),
@@ -169,7 +198,14 @@ impl World {
     fn go_on(&mut self, until: Duration) -> bool {
         let queued = self.queue.first_key_value().map(|((at, _), _)| *at);
         let deadline = self.gate.next_deadline().map(|at| at.max(self.now));
-        let Some(next) = queued.into_iter().chain(deadline).min().filter(|next| *next <= until) else { return false };
+        let Some(next) = queued
+            .into_iter()
+            .chain(deadline)
+            .min()
+            .filter(|next| *next <= until)
+        else {
+            return false;
+        };
         self.now = next;
         if queued == Some(next) {
             let (_, happening) = self.queue.pop_first().unwrap();
@@ -184,9 +220,17 @@ impl World {
         match happening {
             Happening::Ask(channel_id) => {
                 let connection_id = self.sora.next_connection();
-                let ticket = Ticket { socket: SORA, serial: self.queued };
+                let ticket = Ticket {
+                    socket: SORA,
+                    serial: self.queued,
+                };
                 let (channel, connection) = (channel_id.clone(), connection_id.clone());
-                let is_in = self.admit(SoraInput::Admit { ticket, channel_id, connection_id, client_id: None });
+                let is_in = self.admit(SoraInput::Admit {
+                    ticket,
+                    channel_id,
+                    connection_id,
+                    client_id: None,
+                });
                 // Some never come, and nobody is told.
                 if is_in && !self.dice.one_in(10) {
                     self.later(3, Happening::Arrive(channel, connection));
@@ -216,12 +260,20 @@ impl World {
             Happening::Look(began, answer_in) => {
                 let is_failure = self.is_lossy && self.dice.one_in(6);
                 let answer = if is_failure {
-                    SoraInput::PollFailed { why: "timed out".to_owned() }
+                    SoraInput::PollFailed {
+                        why: "timed out".to_owned(),
+                    }
                 } else {
-                    SoraInput::Polled { began, connections: self.sora.connections() }
+                    SoraInput::Polled {
+                        began,
+                        connections: self.sora.connections(),
+                    }
                 };
                 self.queued += 1;
-                self.queue.insert((self.now + answer_in, self.queued), Happening::Answer(answer));
+                self.queue.insert(
+                    (self.now + answer_in, self.queued),
+                    Happening::Answer(answer),
+                );
             }
             Happening::Answer(answer) => {
                 self.polls += 1;
@@ -242,12 +294,24 @@ impl World {
 
     fn ask(&mut self, request: GateRequest) {
         self.queued += 1;
-        self.step(Input::Ask { ticket: Ticket { socket: OPERATOR, serial: self.queued }, actor: "uid:0".into(), request });
+        self.step(Input::Ask {
+            ticket: Ticket {
+                socket: OPERATOR,
+                serial: self.queued,
+            },
+            actor: "uid:0".into(),
+            request,
+        });
     }
 
     fn admit(&mut self, input: SoraInput) -> bool {
         let effects = self.step_for_effects(Input::Sora(input));
-        effects.acts.iter().any(|act| matches!(act, Act::Answer(_, Ok(Reply::Decision(Decision::Offer { .. })))))
+        effects.acts.iter().any(|act| {
+            matches!(
+                act,
+                Act::Answer(_, Ok(Reply::Decision(Decision::Offer { .. })))
+            )
+        })
     }
 
     fn step(&mut self, input: Input) {
@@ -260,13 +324,22 @@ impl World {
             self.gone.insert(connection_id.clone());
         }
         let is_poll = matches!(input, Input::Sora(SoraInput::Polled { .. }));
-        let now = Timestamp { wall: self.wall(), boot: self.now };
+        let now = Timestamp {
+            wall: self.wall(),
+            boot: self.now,
+        };
         let effects = self.gate.step(now, input);
-        self.gate.check().unwrap_or_else(|problem| panic!("after {shown}: {problem}"));
+        self.gate
+            .check()
+            .unwrap_or_else(|problem| panic!("after {shown}: {problem}"));
         for kind in effects.kinds() {
             if *kind == EventKind::SessionVanished {
                 self.vanished += 1;
-                assert!(self.sora.is_empty(), "session.vanished while Sora has {:?}, after {shown}", self.sora.connections());
+                assert!(
+                    self.sora.is_empty(),
+                    "session.vanished while Sora has {:?}, after {shown}",
+                    self.sora.connections()
+                );
             }
             if is_poll {
                 self.poll_is_taken_well(kind, &shown);
@@ -275,13 +348,25 @@ impl World {
         for act in &effects.acts {
             match act {
                 Act::Poll => {
-                    let (began, answer_in) = (self.now, Duration::from_millis(self.dice.roll(self.poll_seconds * 1_000)));
+                    let (began, answer_in) = (
+                        self.now,
+                        Duration::from_millis(self.dice.roll(self.poll_seconds * 1_000)),
+                    );
                     self.later(2, Happening::Look(began, answer_in));
                 }
-                Act::Answer(_, Ok(Reply::WaitEnded(ended))) if ended.outcome == Outcome::Reached => {
+                Act::Answer(_, Ok(Reply::WaitEnded(ended)))
+                    if ended.outcome == Outcome::Reached =>
+                {
                     self.drained += 1;
-                    assert!(self.sora.is_empty(), "drained while Sora has {:?}, after {shown}", self.sora.connections());
-                    assert!(ended.status.is_drained(), "the status of who is drained says so");
+                    assert!(
+                        self.sora.is_empty(),
+                        "drained while Sora has {:?}, after {shown}",
+                        self.sora.connections()
+                    );
+                    assert!(
+                        ended.status.is_drained(),
+                        "the status of who is drained says so"
+                    );
                 }
                 Act::Answer(..)
                 | Act::Progress(..)
@@ -299,10 +384,16 @@ impl World {
     fn poll_is_taken_well(&self, kind: &EventKind, shown: &str) {
         match kind {
             EventKind::ConnectionDestroyed { connection_id, .. } => {
-                assert!(!self.sora.has(connection_id), "{connection_id} is ended, and is there, after {shown}");
+                assert!(
+                    !self.sora.has(connection_id),
+                    "{connection_id} is ended, and is there, after {shown}"
+                );
             }
             EventKind::ConnectionCreated { connection_id, .. } => {
-                assert!(self.sora.has(connection_id) || !self.gone.contains(connection_id), "{connection_id} comes back, after {shown}");
+                assert!(
+                    self.sora.has(connection_id) || !self.gone.contains(connection_id),
+                    "{connection_id} comes back, after {shown}"
+                );
             }
             EventKind::SessionCreated { .. }
             | EventKind::SessionDestroyed { .. }
@@ -319,60 +410,121 @@ impl World {
     }
 
     fn table(&mut self) -> Vec<(ChannelId, SessionId, ConnectionId)> {
-        let now = Timestamp { wall: self.wall(), boot: self.now };
-        let list = ListConnections { limit: Some(1_000), ..ListConnections::default() };
+        let now = Timestamp {
+            wall: self.wall(),
+            boot: self.now,
+        };
+        let list = ListConnections {
+            limit: Some(1_000),
+            ..ListConnections::default()
+        };
         let request = GateRequest::List(ListRequest::Connections(list));
-        let effects = self.gate.step(now, Input::Ask { ticket: Ticket { socket: OPERATOR, serial: 0 }, actor: "uid:0".into(), request });
-        let page = effects
-            .acts
+        let effects = self.gate.step(
+            now,
+            Input::Ask {
+                ticket: Ticket {
+                    socket: OPERATOR,
+                    serial: 0,
+                },
+                actor: "uid:0".into(),
+                request,
+            },
+        );
+        let page = effects.acts.into_iter().find_map(|act| {
+            if let Act::Answer(_, Ok(Reply::Page(Page::Connections(page)))) = act {
+                Some(page)
+            } else {
+                None
+            }
+        });
+        let live = page
+            .unwrap()
+            .connections
             .into_iter()
-            .find_map(|act| if let Act::Answer(_, Ok(Reply::Page(Page::Connections(page)))) = act { Some(page) } else { None });
-        let live = page.unwrap().connections.into_iter().filter(|it| it.state == ConnectionState::Live);
-        let mut table: Vec<_> = live.map(|it| (it.channel_id, it.session_id, it.connection_id)).collect();
+            .filter(|it| it.state == ConnectionState::Live);
+        let mut table: Vec<_> = live
+            .map(|it| (it.channel_id, it.session_id, it.connection_id))
+            .collect();
         table.sort();
         table
     }
 
     /// The day is over: nothing is lost any more, and what is under way comes to its end.
     fn play(&mut self) {
-        while self.now < STARTED + Duration::from_secs(220) && self.go_on(STARTED + Duration::from_secs(220)) {}
+        while self.now < STARTED + Duration::from_secs(220)
+            && self.go_on(STARTED + Duration::from_secs(220))
+        {}
         self.is_lossy = false;
         // Whoever is still there stays, so that there is something to compare.
-        self.queue.retain(|_, happening| !matches!(happening, Happening::Leave(..)) || self.queued.is_multiple_of(2));
+        self.queue.retain(|_, happening| {
+            !matches!(happening, Happening::Leave(..)) || self.queued.is_multiple_of(2)
+        });
         let enough = self.polls + POLLS_TO_SETTLE;
         while self.polls < enough {
             assert!(self.go_on(Duration::MAX), "Sora is not asked any more");
         }
-        let of = |PolledConnection { channel_id, session_id, connection_id, .. }| (channel_id, session_id.unwrap(), connection_id);
+        let of = |PolledConnection {
+                      channel_id,
+                      session_id,
+                      connection_id,
+                      ..
+                  }| (channel_id, session_id.unwrap(), connection_id);
         let mut truth: Vec<_> = self.sora.connections().into_iter().map(of).collect();
         truth.sort();
         assert_eq!(self.table(), truth, "the tables do not agree");
         let (sessions, pending) = self.counts();
-        assert!(sessions <= self.sora.sessions() && pending == 0, "{sessions} sessions and {pending} pending");
+        assert!(
+            sessions <= self.sora.sessions() && pending == 0,
+            "{sessions} sessions and {pending} pending"
+        );
     }
 
     /// Sessions, and pending connections.
     fn counts(&mut self) -> (usize, u64) {
-        let now = Timestamp { wall: self.wall(), boot: self.now };
-        let ask = Input::Ask { ticket: Ticket { socket: OPERATOR, serial: 0 }, actor: "uid:0".into(), request: GateRequest::GetStatus };
-        let counts = self.gate.step(now, ask).acts.into_iter().find_map(|act| match act {
-            Act::Answer(_, Ok(Reply::Status(status))) => Some((usize::try_from(status.sessions).unwrap(), status.pending)),
-            Act::Answer(..)
-            | Act::Progress(..)
-            | Act::Poll
-            | Act::End { .. }
-            | Act::Deliver(_)
-            | Act::Deferred(_)
-            | Act::Etcd(_)
-            | Act::Fence { .. } => None,
-        });
+        let now = Timestamp {
+            wall: self.wall(),
+            boot: self.now,
+        };
+        let ask = Input::Ask {
+            ticket: Ticket {
+                socket: OPERATOR,
+                serial: 0,
+            },
+            actor: "uid:0".into(),
+            request: GateRequest::GetStatus,
+        };
+        let counts = self
+            .gate
+            .step(now, ask)
+            .acts
+            .into_iter()
+            .find_map(|act| match act {
+                Act::Answer(_, Ok(Reply::Status(status))) => {
+                    Some((usize::try_from(status.sessions).unwrap(), status.pending))
+                }
+                Act::Answer(..)
+                | Act::Progress(..)
+                | Act::Poll
+                | Act::End { .. }
+                | Act::Deliver(_)
+                | Act::Deferred(_)
+                | Act::Etcd(_)
+                | Act::Fence { .. } => None,
+            });
         counts.unwrap()
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "how long to test is the tester's to say")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how long to test is the tester's to say"
+)]
 fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|value| value.parse().unwrap_or_else(|_| panic!("{name} takes a number, got {value:?}")))
+    std::env::var(name).ok().map(|value| {
+        value
+            .parse()
+            .unwrap_or_else(|_| panic!("{name} takes a number, got {value:?}"))
+    })
 }
 
 #[test]
@@ -388,9 +540,18 @@ fn the_gate_believes_nothing_that_is_not_so() {
             world.play();
             (world.vanished, world.drained, world.polls)
         });
-        let Ok(counts) = played else { panic!("SORAMODE_SEED={seed} plays it alone") };
+        let Ok(counts) = played else {
+            panic!("SORAMODE_SEED={seed} plays it alone")
+        };
         (vanished, drained, polls) = (vanished + counts.0, drained + counts.1, polls + counts.2);
     }
-    writeln!(std::io::stderr(), "lossy Sora: {runs} runs, {polls} polls, {vanished} times vanished, {drained} times drained").unwrap();
-    assert!(runs < 100 || (vanished > runs / 10 && drained > runs / 10), "what is to be checked hardly ever happens");
+    writeln!(
+        std::io::stderr(),
+        "lossy Sora: {runs} runs, {polls} polls, {vanished} times vanished, {drained} times drained"
+    )
+    .unwrap();
+    assert!(
+        runs < 100 || (vanished > runs / 10 && drained > runs / 10),
+        "what is to be checked hardly ever happens"
+    );
 }

@@ -27,13 +27,28 @@ impl Sora {
     }
 
     /// A client that was let in has come; gives the webhooks, in order.
-    pub(super) fn arrive(&mut self, channel_id: &ChannelId, connection_id: &ConnectionId, now: Time) -> Vec<SoraInput> {
+    pub(super) fn arrive(
+        &mut self,
+        channel_id: &ChannelId,
+        connection_id: &ConnectionId,
+        now: Time,
+    ) -> Vec<SoraInput> {
         let mut webhooks = Vec::new();
         if !self.sessions.contains_key(channel_id) {
             self.last_session += 1;
             let session_id: SessionId = format!("s{}", self.last_session).parse().unwrap();
-            webhooks.push(SoraInput::SessionCreated { channel_id: channel_id.clone(), session_id: session_id.clone(), created_time: now });
-            self.sessions.insert(channel_id.clone(), Session { session_id, connections: Vec::new() });
+            webhooks.push(SoraInput::SessionCreated {
+                channel_id: channel_id.clone(),
+                session_id: session_id.clone(),
+                created_time: now,
+            });
+            self.sessions.insert(
+                channel_id.clone(),
+                Session {
+                    session_id,
+                    connections: Vec::new(),
+                },
+            );
         }
         let session = self.sessions.get_mut(channel_id).unwrap();
         session.connections.push((connection_id.clone(), now));
@@ -47,30 +62,47 @@ impl Sora {
     }
 
     /// A client leaves.
-    pub(super) fn leave(&mut self, channel_id: &ChannelId, connection_id: &ConnectionId) -> Option<SoraInput> {
+    pub(super) fn leave(
+        &mut self,
+        channel_id: &ChannelId,
+        connection_id: &ConnectionId,
+    ) -> Option<SoraInput> {
         let session = self.sessions.get_mut(channel_id)?;
-        let place = session.connections.iter().position(|(id, _)| id == connection_id)?;
+        let place = session
+            .connections
+            .iter()
+            .position(|(id, _)| id == connection_id)?;
         session.connections.remove(place);
-        Some(SoraInput::ConnectionDestroyed { connection_id: connection_id.clone() })
+        Some(SoraInput::ConnectionDestroyed {
+            connection_id: connection_id.clone(),
+        })
     }
 
     /// A session that nobody is in ends.
     pub(super) fn close(&mut self, channel_id: &ChannelId) -> Option<SoraInput> {
-        self.sessions.get(channel_id).filter(|session| session.connections.is_empty())?;
+        self.sessions
+            .get(channel_id)
+            .filter(|session| session.connections.is_empty())?;
         let session = self.sessions.remove(channel_id)?;
-        Some(SoraInput::SessionDestroyed { channel_id: channel_id.clone(), session_id: session.session_id })
+        Some(SoraInput::SessionDestroyed {
+            channel_id: channel_id.clone(),
+            session_id: session.session_id,
+        })
     }
 
     pub(super) fn connections(&self) -> Vec<PolledConnection> {
         let of = |(channel_id, session): (&ChannelId, &Session)| {
             let (channel_id, session_id) = (channel_id.clone(), session.session_id.clone());
-            let shown = session.connections.iter().map(move |(connection_id, created_at)| PolledConnection {
-                channel_id: channel_id.clone(),
-                session_id: Some(session_id.clone()),
-                connection_id: connection_id.clone(),
-                client_id: None,
-                created_at: Some(*created_at),
-            });
+            let shown = session
+                .connections
+                .iter()
+                .map(move |(connection_id, created_at)| PolledConnection {
+                    channel_id: channel_id.clone(),
+                    session_id: Some(session_id.clone()),
+                    connection_id: connection_id.clone(),
+                    client_id: None,
+                    created_at: Some(*created_at),
+                });
             shown.collect::<Vec<_>>()
         };
         self.sessions.iter().flat_map(of).collect()
@@ -81,10 +113,17 @@ impl Sora {
     }
 
     pub(super) fn has(&self, connection_id: &ConnectionId) -> bool {
-        self.sessions.values().any(|session| session.connections.iter().any(|(id, _)| id == connection_id))
+        self.sessions.values().any(|session| {
+            session
+                .connections
+                .iter()
+                .any(|(id, _)| id == connection_id)
+        })
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.sessions.values().all(|session| session.connections.is_empty())
+        self.sessions
+            .values()
+            .all(|session| session.connections.is_empty())
     }
 }

@@ -25,7 +25,12 @@ use soramode_protocol::node::OrphanedChannels;
 
 use super::read::{Problem, Words, duration};
 
-pub(super) fn heard(mut all: Words, now: Timestamp, ticket: impl FnOnce(&str) -> Ticket) -> Result<Heard, Problem> {
+#[expect(clippy::too_many_lines, reason = "one arm for each form of a line")]
+pub(super) fn heard(
+    mut all: Words,
+    now: Timestamp,
+    ticket: impl FnOnce(&str) -> Ticket,
+) -> Result<Heard, Problem> {
     let failed = all.value::<String>("failed")?;
     let heard = match all.next()?.as_str() {
         "looked" => Heard::Looked(Box::new(looked(&mut all, now)?)),
@@ -36,32 +41,72 @@ pub(super) fn heard(mut all: Words, now: Timestamp, ticket: impl FnOnce(&str) ->
         "asked" => {
             let channel_id = all.id()?;
             let by = incarnation(&all.value::<String>("by")?.ok_or("takes by=")?)?;
-            let won = all.value::<u64>("won")?.map(|token| Reply::Won(Token(token)));
+            let won = all
+                .value::<u64>("won")?
+                .map(|token| Reply::Won(Token(token)));
             let reply = match (failed, won) {
                 (Some(why), _) => Err(why),
                 (None, Some(won)) => Ok(won),
                 (None, None) => Ok(Reply::Refused(found(&mut all)?)),
             };
-            Heard::Asked { channel_id, by, reply }
+            Heard::Asked {
+                channel_id,
+                by,
+                reply,
+            }
         }
-        "found" => Heard::Found { channel_id: all.id()?, found: failed.map_or_else(|| found(&mut all), Err) },
+        "found" => Heard::Found {
+            channel_id: all.id()?,
+            found: failed.map_or_else(|| found(&mut all), Err),
+        },
         "released" => {
             let (channel_id, token) = (all.id()?, number(&all.next()?)?);
-            let certainty = if all.has("unknown") { Certainty::Unknown } else { Certainty::Certain };
+            let certainty = if all.has("unknown") {
+                Certainty::Unknown
+            } else {
+                Certainty::Certain
+            };
             Heard::Released(channel_id, Token(token), certainty)
         }
         "readopted" => {
             let by = incarnation(&all.value::<String>("by")?.ok_or("takes by=")?)?;
-            let rest = if all.has("more") { Rest::ToCome } else { Rest::Nothing };
-            Heard::Readopted { by, replies: all.take().iter().map(|word| readopted(word)).collect::<Result<_, _>>()?, rest }
+            let rest = if all.has("more") {
+                Rest::ToCome
+            } else {
+                Rest::Nothing
+            };
+            Heard::Readopted {
+                by,
+                replies: all
+                    .take()
+                    .iter()
+                    .map(|word| readopted(word))
+                    .collect::<Result<_, _>>()?,
+                rest,
+            }
         }
         "published" => Heard::Published(all.id()?, failed.map_or(Ok(()), Err)),
-        "fence-told" => Heard::FenceTold { id: number(&all.next()?)?, clients: all.value("clients")?.unwrap_or(0) },
-        "fence-done" => Heard::FenceDone { id: number(&all.next()?)?, outcome: failed.map_or(Ok(()), Err) },
+        "fence-told" => Heard::FenceTold {
+            id: number(&all.next()?)?,
+            clients: all.value("clients")?.unwrap_or(0),
+        },
+        "fence-done" => Heard::FenceDone {
+            id: number(&all.next()?)?,
+            outcome: failed.map_or(Ok(()), Err),
+        },
         "purged" => {
             let (ticket, node_name) = (ticket(&all.next()?), all.id()?);
-            let incarnations = all.next()?.split(',').filter(|it| !it.is_empty()).map(incarnation).collect::<Result<_, _>>()?;
-            Heard::Purged { ticket, node_name, written_off: Ok((incarnations, all.value("channels")?.unwrap_or(0))) }
+            let incarnations = all
+                .next()?
+                .split(',')
+                .filter(|it| !it.is_empty())
+                .map(incarnation)
+                .collect::<Result<_, _>>()?;
+            Heard::Purged {
+                ticket,
+                node_name,
+                written_off: Ok((incarnations, all.value("channels")?.unwrap_or(0))),
+            }
         }
         "initialized" => {
             let ticket = ticket(&all.next()?);
@@ -69,13 +114,26 @@ pub(super) fn heard(mut all: Words, now: Timestamp, ticket: impl FnOnce(&str) ->
                 Err(why)
             } else {
                 let exists = all.has("exists");
-                let configuration = shown(&mut all)?.0.configuration.ok_or("takes what was written")?;
-                Ok(if exists { Init::Exists { epoch: configuration.epoch } } else { Init::Made(configuration) })
+                let configuration = shown(&mut all)?
+                    .0
+                    .configuration
+                    .ok_or("takes what was written")?;
+                Ok(if exists {
+                    Init::Exists {
+                        epoch: configuration.epoch,
+                    }
+                } else {
+                    Init::Made(configuration)
+                })
             };
             Heard::Initialized { ticket, outcome }
         }
         "counted" => {
-            let owed = all.take().iter().map(|word| owned(word)).collect::<Result<_, _>>()?;
+            let owed = all
+                .take()
+                .iter()
+                .map(|word| owned(word))
+                .collect::<Result<_, _>>()?;
             Heard::Counted(failed.map_or(Ok(owed), Err))
         }
         other => return Err(format!("etcd says no {other}")),
@@ -85,22 +143,38 @@ pub(super) fn heard(mut all: Words, now: Timestamp, ticket: impl FnOnce(&str) ->
 
 fn looked(all: &mut Words, now: Timestamp) -> Result<Looked, Problem> {
     let own = all.value::<u64>("own")?.map(Incarnation);
-    let purged = all.value::<u64>("purged")?.map(Incarnation).into_iter().collect();
+    let purged = all
+        .value::<u64>("purged")?
+        .map(Incarnation)
+        .into_iter()
+        .collect();
     let (etcd, configuration_text) = shown(all)?;
     let mut looked = Looked {
-        sent: now.boot.saturating_sub(all.time("sent")?.unwrap_or_default()),
-        received: now.boot.saturating_sub(all.time("received")?.unwrap_or_default()),
+        sent: now
+            .boot
+            .saturating_sub(all.time("sent")?.unwrap_or_default()),
+        received: now
+            .boot
+            .saturating_sub(all.time("received")?.unwrap_or_default()),
         etcd,
         configuration_text,
         own,
         own_of_this_start: if all.has("mine") { own } else { None },
-        nodes: all.take().iter().map(|word| node(word)).collect::<Result<_, _>>()?,
+        nodes: all
+            .take()
+            .iter()
+            .map(|word| node(word))
+            .collect::<Result<_, _>>()?,
         purged,
     };
     for number in 1..=all.value::<u64>("crowd")?.unwrap_or(0) {
-        looked.nodes.push(node(&format!("other-{number}@{number}:normal:0/100"))?);
+        looked
+            .nodes
+            .push(node(&format!("other-{number}@{number}:normal:0/100"))?);
     }
-    looked.nodes.extend(own.map(|incarnation| node(&format!("node-01@{}:normal:0/100", incarnation.0)).unwrap()));
+    looked.nodes.extend(
+        own.map(|incarnation| node(&format!("node-01@{}:normal:0/100", incarnation.0)).unwrap()),
+    );
     Ok(looked)
 }
 
@@ -109,29 +183,56 @@ fn shown(all: &mut Words) -> Result<(Shown, Vec<u8>), Problem> {
     let etcd_cluster_id = all.value("etcd")?.unwrap_or(7);
     let epoch = all.value("epoch")?.unwrap_or(1);
     let configuration = Configuration {
-        cluster_id: all.value("cluster")?.unwrap_or_else(|| "tokyo".parse().unwrap()),
-        history_id: all.value("history")?.unwrap_or_else(|| format!("history-{epoch}").parse().unwrap()),
+        cluster_id: all
+            .value("cluster")?
+            .unwrap_or_else(|| "tokyo".parse().unwrap()),
+        history_id: all
+            .value("history")?
+            .unwrap_or_else(|| format!("history-{epoch}").parse().unwrap()),
         epoch,
         etcd_cluster_id: all.value("made-in")?.unwrap_or(etcd_cluster_id),
         set_back: all.value("set-back")?,
     };
     let configuration = (!all.has("empty")).then_some(configuration);
-    let text = configuration.as_ref().map(|it| format!("{it:?}").into_bytes()).unwrap_or_default();
-    let (revision, revision_before) = (all.value("rev")?.unwrap_or(1_000), all.value("before")?.unwrap_or(0));
-    Ok((Shown { configuration, etcd_cluster_id, revision, revision_before, fall: None }, text))
+    let text = configuration
+        .as_ref()
+        .map(|it| format!("{it:?}").into_bytes())
+        .unwrap_or_default();
+    let (revision, revision_before) = (
+        all.value("rev")?.unwrap_or(1_000),
+        all.value("before")?.unwrap_or(0),
+    );
+    Ok((
+        Shown {
+            configuration,
+            etcd_cluster_id,
+            revision,
+            revision_before,
+            fall: None,
+        },
+        text,
+    ))
 }
 
 /// `node-02@18:normal:3/100`
 fn node(word: &str) -> Result<SeenNode, Problem> {
     let wrong = || format!("{word:?} is no node@incarnation:mode:connections/limit");
     let (name, rest) = word.split_once('@').ok_or_else(wrong)?;
-    let [of, mode, load] = rest.split(':').collect::<Vec<_>>().try_into().map_err(|_| wrong())?;
+    let [of, mode, load] = rest
+        .split(':')
+        .collect::<Vec<_>>()
+        .try_into()
+        .map_err(|_| wrong())?;
     let (connections, limit) = load.split_once('/').ok_or_else(wrong)?;
     Ok(SeenNode {
         node_name: name.parse().map_err(|_| wrong())?,
         incarnation: incarnation(of)?,
         mode: mode.parse::<Mode>().ok(),
-        load: Load { connections: number(connections)?, sessions: 0, limit: number(limit)? },
+        load: Load {
+            connections: number(connections)?,
+            sessions: 0,
+            limit: number(limit)?,
+        },
         signaling_url: Some(format!("wss://{name}/")),
         api_url: None,
         version: None,
@@ -144,7 +245,10 @@ fn found(all: &mut Words) -> Result<Found, Problem> {
         return Err("takes won=, refused or failed=".to_owned());
     }
     Ok(Found {
-        claim: all.value::<String>("owner")?.map(|word| claim(&word)).transpose()?,
+        claim: all
+            .value::<String>("owner")?
+            .map(|word| claim(&word))
+            .transpose()?,
         member: all.value("member")?.map(Incarnation),
         mode: all.value("mode")?,
     })
@@ -154,7 +258,11 @@ fn found(all: &mut Words) -> Result<Found, Problem> {
 fn claim(word: &str) -> Result<Claim, Problem> {
     let wrong = || format!("{word:?} is no node@incarnation:token:fence/budget");
     let (name, rest) = word.split_once('@').ok_or_else(wrong)?;
-    let [of, token, terms] = rest.split(':').collect::<Vec<_>>().try_into().map_err(|_| wrong())?;
+    let [of, token, terms] = rest
+        .split(':')
+        .collect::<Vec<_>>()
+        .try_into()
+        .map_err(|_| wrong())?;
     let (fence, budget) = terms.split_once('/').ok_or_else(wrong)?;
     Ok(Claim {
         node: name.parse().map_err(|_| wrong())?,
@@ -166,7 +274,11 @@ fn claim(word: &str) -> Result<Claim, Problem> {
 }
 
 pub(super) fn fence_after(text: &str) -> Result<FenceAfter, Problem> {
-    if text == "never" { Ok(FenceAfter::Never) } else { duration(text).map(|time: Duration| FenceAfter::After(time)) }
+    if text == "never" {
+        Ok(FenceAfter::Never)
+    } else {
+        duration(text).map(|time: Duration| FenceAfter::After(time))
+    }
 }
 
 /// `spam:won:41`, `egg:refused`
@@ -175,7 +287,11 @@ fn readopted(word: &str) -> Result<(soramode_protocol::id::ChannelId, Reply), Pr
     let reply = match parts.as_slice() {
         [_, "won", token] => Reply::Won(Token(number(token)?)),
         [_, "refused"] => Reply::Refused(Found::default()),
-        _ => return Err(format!("{word:?} is no channel:won:token and no channel:refused")),
+        _ => {
+            return Err(format!(
+                "{word:?} is no channel:won:token and no channel:refused"
+            ));
+        }
     };
     Ok((parts[0].parse().map_err(|_| "a channel")?, reply))
 }
@@ -186,8 +302,15 @@ fn owned(word: &str) -> Result<Owned, Problem> {
     let (name, rest) = word.split_once('@').ok_or_else(wrong)?;
     let (of, counts) = rest.split_once(':').ok_or_else(wrong)?;
     let (channels, held_until_purge) = counts.split_once('/').ok_or_else(wrong)?;
-    let channels = OrphanedChannels { total: number(channels)?, held_until_purge: number(held_until_purge)? };
-    Ok(Owned { node_name: name.parse().map_err(|_| wrong())?, incarnation: incarnation(of)?, channels })
+    let channels = OrphanedChannels {
+        total: number(channels)?,
+        held_until_purge: number(held_until_purge)?,
+    };
+    Ok(Owned {
+        node_name: name.parse().map_err(|_| wrong())?,
+        incarnation: incarnation(of)?,
+        channels,
+    })
 }
 
 fn incarnation(text: &str) -> Result<Incarnation, Problem> {

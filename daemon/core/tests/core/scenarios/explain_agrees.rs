@@ -16,7 +16,12 @@ const CLAIMS: [&str; 9] = [
 ];
 
 /// The nodes that are there beside this one.
-const OTHERS: [&str; 4] = ["", "node-02@18:normal:0/100", "node-02@18:normal:90/100", "node-02@18:block_new_session:0/100"];
+const OTHERS: [&str; 4] = [
+    "",
+    "node-02@18:normal:0/100",
+    "node-02@18:normal:90/100",
+    "node-02@18:block_new_session:0/100",
+];
 
 const MODES: [&str; 3] = ["normal", "block_new_session", "block_new_connection"];
 
@@ -33,13 +38,20 @@ struct Etcd {
 impl Etcd {
     fn refused(&self) -> String {
         let mode = format!("mode={}", self.published);
-        if self.answers { ["refused", self.claim, self.member, &mode].join(" ") } else { "failed=\"no etcd answers\"".to_owned() }
+        if self.answers {
+            ["refused", self.claim, self.member, &mode].join(" ")
+        } else {
+            "failed=\"no etcd answers\"".to_owned()
+        }
     }
 
     /// What comes of an order, as the next line of the story.
     fn obeys(&mut self, order: &str) -> Option<String> {
         if order == "look" {
-            return Some(format!("etcd: looked own=21 rev=2000 {} node-04@1500:normal:99/100", self.others));
+            return Some(format!(
+                "etcd: looked own=21 rev=2000 {} node-04@1500:normal:99/100",
+                self.others
+            ));
         }
         if order.starts_with("look for spam") {
             return Some(format!("etcd: found spam {}", self.refused()));
@@ -55,7 +67,11 @@ impl Etcd {
             }
             _ => false,
         };
-        let outcome = if wins { "won=50".to_owned() } else { self.refused() };
+        let outcome = if wins {
+            "won=50".to_owned()
+        } else {
+            self.refused()
+        };
         Some(format!("etcd: asked spam by=21 {outcome}"))
     }
 }
@@ -65,12 +81,23 @@ fn until_answered(story: &mut String, mut etcd: Etcd) -> Vec<String> {
     for _ in 0..12 {
         let told = story::tell(story).unwrap_or_else(|problem| panic!("{problem}\n{story}"));
         let lines: Vec<&str> = told.lines().collect();
-        let last = lines.iter().rposition(|line| !line.starts_with("  ")).unwrap();
-        let answer = lines[last..].iter().position(|line| line.starts_with("  -> a: ") && !line.ends_with("later"));
+        let last = lines
+            .iter()
+            .rposition(|line| !line.starts_with("  "))
+            .unwrap();
+        let answer = lines[last..]
+            .iter()
+            .position(|line| line.starts_with("  -> a: ") && !line.ends_with("later"));
         if let Some(at) = answer {
-            return lines[last + at..].iter().map(|line| line.trim_start().trim_start_matches("-> a: ").to_owned()).collect();
+            return lines[last + at..]
+                .iter()
+                .map(|line| line.trim_start().trim_start_matches("-> a: ").to_owned())
+                .collect();
         }
-        let order = lines[last..].iter().filter_map(|line| line.strip_prefix("  -> etcd: ")).find_map(|order| etcd.obeys(order));
+        let order = lines[last..]
+            .iter()
+            .filter_map(|line| line.strip_prefix("  -> etcd: "))
+            .find_map(|order| etcd.obeys(order));
         story.push_str(&order.unwrap_or_else(|| panic!("nothing comes\n{told}")));
         story.push('\n');
     }
@@ -83,8 +110,18 @@ fn brief(answer: &str) -> String {
     let kind = answer.split([' ', ':', ',']).next().unwrap_or_default();
     let kind = if kind == "error" { "unavailable" } else { kind };
     let words: Vec<&str> = answer.split([' ', ',', ':']).collect();
-    let after = |word: &str| words.iter().position(|it| *it == word).and_then(|at| words.get(at + 1)).copied().unwrap_or_default();
-    let why = answer.split_once("cannot be asked: ").map(|(_, why)| why.split(". ").next().unwrap_or_default()).unwrap_or_default();
+    let after = |word: &str| {
+        words
+            .iter()
+            .position(|it| *it == word)
+            .and_then(|at| words.get(at + 1))
+            .copied()
+            .unwrap_or_default()
+    };
+    let why = answer
+        .split_once("cannot be asked: ")
+        .map(|(_, why)| why.split(". ").next().unwrap_or_default())
+        .unwrap_or_default();
     let detail = match kind {
         "redirect" => after("to").to_owned(),
         "reject" => format!("{} {}", after("reject"), after("ms")),
@@ -115,18 +152,30 @@ fn agrees(settings: &str, from: &str, etcd: Etcd) -> usize {
     let mut explained = joined(settings, from, etcd);
     explained.push_str("a: Explain spam\n");
     let explained = until_answered(&mut explained, etcd);
-    let line = |begins: &str| explained.iter().find_map(|line| line.strip_prefix(begins)).unwrap_or_else(|| panic!("{explained:?}"));
+    let line = |begins: &str| {
+        explained
+            .iter()
+            .find_map(|line| line.strip_prefix(begins))
+            .unwrap_or_else(|| panic!("{explained:?}"))
+    };
     let mut compared = 0;
     for to in MODES {
-        let (said, published) =
-            if to == from { (line(&format!("now, in {to}: ")), etcd.published) } else { (line(&format!("in {to}: ")), to) };
+        let (said, published) = if to == from {
+            (line(&format!("now, in {to}: ")), etcd.published)
+        } else {
+            (line(&format!("in {to}: ")), to)
+        };
         let mut connects = joined(settings, from, etcd);
         if to != from {
             connects.push_str(&changed_to(to));
         }
         connects.push_str("a: Connect spam one\n");
         let answer = until_answered(&mut connects, Etcd { published, ..etcd }).remove(0);
-        assert_eq!(brief(said), brief(&answer), "{etcd:?}, explained in {from}, connected in {to}:\n{said}\n{connects}");
+        assert_eq!(
+            brief(said),
+            brief(&answer),
+            "{etcd:?}, explained in {from}, connected in {to}:\n{said}\n{connects}"
+        );
         compared += 1;
     }
     compared
@@ -134,20 +183,48 @@ fn agrees(settings: &str, from: &str, etcd: Etcd) -> usize {
 
 /// In one mode: as it is, full, not published yet, without its key in etcd, without etcd.
 fn agrees_in(from: &'static str, (claim, others): (&'static str, &'static str)) -> usize {
-    let etcd = Etcd { claim, member: "member=21", published: from, others, answers: true };
+    let etcd = Etcd {
+        claim,
+        member: "member=21",
+        published: from,
+        others,
+        answers: true,
+    };
     let situations = [
         ("", etcd),
         ("max=0", etcd),
-        ("", Etcd { published: "block_new_connection", ..etcd }),
+        (
+            "",
+            Etcd {
+                published: "block_new_connection",
+                ..etcd
+            },
+        ),
         ("", Etcd { member: "", ..etcd }),
-        ("", Etcd { answers: false, ..etcd }),
+        (
+            "",
+            Etcd {
+                answers: false,
+                ..etcd
+            },
+        ),
     ];
-    situations.into_iter().map(|(settings, etcd)| agrees(settings, from, etcd)).sum()
+    situations
+        .into_iter()
+        .map(|(settings, etcd)| agrees(settings, from, etcd))
+        .sum()
 }
 
 #[test]
 fn explain_says_what_connect_would_in_every_situation_of_a_cluster() {
-    let worlds = CLAIMS.into_iter().flat_map(|claim| OTHERS.map(|others| (claim, others)));
-    let compared: usize = worlds.flat_map(|world| MODES.map(|from| agrees_in(from, world))).sum();
-    assert_eq!(compared, CLAIMS.len() * OTHERS.len() * MODES.len() * MODES.len() * 5);
+    let worlds = CLAIMS
+        .into_iter()
+        .flat_map(|claim| OTHERS.map(|others| (claim, others)));
+    let compared: usize = worlds
+        .flat_map(|world| MODES.map(|from| agrees_in(from, world)))
+        .sum();
+    assert_eq!(
+        compared,
+        CLAIMS.len() * OTHERS.len() * MODES.len() * MODES.len() * 5
+    );
 }

@@ -14,25 +14,45 @@ fn folder() -> PathBuf {
 }
 
 fn files() -> Vec<PathBuf> {
-    let mut files: Vec<PathBuf> = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<PathBuf> = fs::read_dir(folder())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     files.sort();
     files
 }
 
 /// Where each story parts from how it is told: the first line of it.
 fn differences(told: &str, happened: &str) -> Vec<String> {
-    let stories = |text: &str| text.split("\n== ").map(str::to_owned).collect::<Vec<String>>();
+    let stories = |text: &str| {
+        text.split("\n== ")
+            .map(str::to_owned)
+            .collect::<Vec<String>>()
+    };
     let (told, happened) = (stories(told), stories(happened));
-    let parting = told.iter().zip(&happened).filter(|(told, happened)| told != happened);
-    parting.map(|(told, happened)| first_difference(told, happened)).collect()
+    let parting = told
+        .iter()
+        .zip(&happened)
+        .filter(|(told, happened)| told != happened);
+    parting
+        .map(|(told, happened)| first_difference(told, happened))
+        .collect()
 }
 
 fn first_difference(told: &str, happened: &str) -> String {
     let title = told.lines().next().unwrap_or_default();
-    let same = told.lines().zip(happened.lines()).take_while(|(told, happened)| told == happened).count();
+    let same = told
+        .lines()
+        .zip(happened.lines())
+        .take_while(|(told, happened)| told == happened)
+        .count();
     let line = |text: &str| text.lines().nth(same).unwrap_or("(nothing)").to_owned();
     let before = told.lines().take(same).last().unwrap_or_default();
-    format!("{title}\n  after     {before}\n  is told   {}\n  happened  {}", line(told), line(happened))
+    format!(
+        "{title}\n  after     {before}\n  is told   {}\n  happened  {}",
+        line(told),
+        line(happened)
+    )
 }
 
 #[test]
@@ -41,15 +61,31 @@ fn every_story_happens_as_it_is_told() {
     let mut stories = 0;
     for path in files() {
         let told = fs::read_to_string(&path).unwrap();
-        let happened = story::tell(&told).unwrap_or_else(|problem| panic!("{}: {problem}", path.display()));
-        stories += happened.lines().filter(|line| line.starts_with("== ")).count();
+        let happened =
+            story::tell(&told).unwrap_or_else(|problem| panic!("{}: {problem}", path.display()));
+        stories += happened
+            .lines()
+            .filter(|line| line.starts_with("== "))
+            .count();
         if std::env::var_os("SORAMODE_REWRITE").is_some() {
             fs::write(&path, &happened).unwrap();
         } else if told != happened {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            differences_of_all.extend(differences(&told, &happened).into_iter().map(|difference| format!("{name}: {difference}")));
+            let name = path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            differences_of_all.extend(
+                differences(&told, &happened)
+                    .into_iter()
+                    .map(|difference| format!("{name}: {difference}")),
+            );
         }
     }
     assert!(stories > 0, "no stories in {}", folder().display());
-    assert!(differences_of_all.is_empty(), "of {stories} stories some go otherwise:\n{}", differences_of_all.join("\n"));
+    assert!(
+        differences_of_all.is_empty(),
+        "of {stories} stories some go otherwise:\n{}",
+        differences_of_all.join("\n")
+    );
 }

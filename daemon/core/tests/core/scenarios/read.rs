@@ -3,9 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use soramode_core::input::{Input, MembershipChange, PolledConnection, SocketId, SoraInput, Ticket, Timestamp};
-use soramode_protocol::cluster::{Acknowledge, InitCluster, PurgeClusterNode, RISK_OF_INIT, RISK_OF_PURGE};
-use soramode_protocol::decision::{Connect, Disconnect, Explain, Lifetime, Report, ReportedConnection};
+use soramode_core::input::{
+    Input, MembershipChange, PolledConnection, SocketId, SoraInput, Ticket, Timestamp,
+};
+use soramode_protocol::cluster::{
+    Acknowledge, InitCluster, PurgeClusterNode, RISK_OF_INIT, RISK_OF_PURGE,
+};
+use soramode_protocol::decision::{
+    Connect, Disconnect, Explain, Lifetime, Report, ReportedConnection,
+};
 use soramode_protocol::delivery::{ListDeliveries, ResendDelivery};
 use soramode_protocol::end::End;
 use soramode_protocol::event::WebhookSource;
@@ -36,10 +42,20 @@ pub(super) fn words(line: &str) -> Vec<String> {
 
 /// `90s`, `5m`, `1.5s`, `1us`
 pub(super) fn duration(text: &str) -> Result<Duration, Problem> {
-    let units = [("us", 1e-6), ("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3_600.0)];
+    let units = [
+        ("us", 1e-6),
+        ("ms", 1e-3),
+        ("s", 1.0),
+        ("m", 60.0),
+        ("h", 3_600.0),
+    ];
     let amount = |unit: &str| text.strip_suffix(unit)?.parse::<f64>().ok();
-    let seconds = units.into_iter().find_map(|(unit, seconds)| Some(amount(unit)? * seconds));
-    seconds.map(Duration::from_secs_f64).ok_or_else(|| format!("{text:?} is no time"))
+    let seconds = units
+        .into_iter()
+        .find_map(|(unit, seconds)| Some(amount(unit)? * seconds));
+    seconds
+        .map(Duration::from_secs_f64)
+        .ok_or_else(|| format!("{text:?} is no time"))
 }
 
 /// The words of an input: those alone, and those with a value.
@@ -50,20 +66,29 @@ pub(super) struct Words {
 
 impl Words {
     pub(super) fn new(words: &[String]) -> Self {
-        let (named, plain): (Vec<&String>, Vec<&String>) = words.iter().partition(|word| word.contains('='));
+        let (named, plain): (Vec<&String>, Vec<&String>) =
+            words.iter().partition(|word| word.contains('='));
         let named = named.into_iter().filter_map(|word| word.split_once('='));
         Self {
             plain: plain.into_iter().cloned().collect(),
-            named: named.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            named: named
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
         }
     }
 
     pub(super) fn next(&mut self) -> Result<String, Problem> {
-        if self.plain.is_empty() { Err("a word is missing".to_owned()) } else { Ok(self.plain.remove(0)) }
+        if self.plain.is_empty() {
+            Err("a word is missing".to_owned())
+        } else {
+            Ok(self.plain.remove(0))
+        }
     }
 
     pub(super) fn id<T: std::str::FromStr<Err: ToString>>(&mut self) -> Result<T, Problem> {
-        self.next()?.parse().map_err(|error: T::Err| error.to_string())
+        self.next()?
+            .parse()
+            .map_err(|error: T::Err| error.to_string())
     }
 
     /// All words without a value that are left.
@@ -77,17 +102,38 @@ impl Words {
         found.map(|at| self.plain.remove(at)).is_some()
     }
 
-    pub(super) fn value<T: std::str::FromStr<Err: ToString>>(&mut self, name: &str) -> Result<Option<T>, Problem> {
-        self.named.remove(name).map(|value| value.parse().map_err(|error: T::Err| format!("{name}: {}", error.to_string()))).transpose()
+    pub(super) fn value<T: std::str::FromStr<Err: ToString>>(
+        &mut self,
+        name: &str,
+    ) -> Result<Option<T>, Problem> {
+        self.named
+            .remove(name)
+            .map(|value| {
+                value
+                    .parse()
+                    .map_err(|error: T::Err| format!("{name}: {}", error.to_string()))
+            })
+            .transpose()
     }
 
     pub(super) fn time(&mut self, name: &str) -> Result<Option<Duration>, Problem> {
-        self.named.remove(name).map(|value| duration(&value)).transpose()
+        self.named
+            .remove(name)
+            .map(|value| duration(&value))
+            .transpose()
     }
 
     pub(super) fn end<T>(self, result: T) -> Result<T, Problem> {
-        let left: Vec<String> = self.plain.into_iter().chain(self.named.into_keys()).collect();
-        if left.is_empty() { Ok(result) } else { Err(format!("what is {left:?}?")) }
+        let left: Vec<String> = self
+            .plain
+            .into_iter()
+            .chain(self.named.into_keys())
+            .collect();
+        if left.is_empty() {
+            Ok(result)
+        } else {
+            Err(format!("what is {left:?}?"))
+        }
     }
 }
 
@@ -106,12 +152,18 @@ impl Speakers {
     }
 
     pub(super) fn name(&self, socket: SocketId) -> String {
-        self.sockets.iter().find(|(_, other)| **other == socket).map_or_else(|| "?".to_owned(), |(name, _)| name.clone())
+        self.sockets
+            .iter()
+            .find(|(_, other)| **other == socket)
+            .map_or_else(|| "?".to_owned(), |(name, _)| name.clone())
     }
 
     fn ticket(&mut self, name: &str) -> Ticket {
         self.asked += 1;
-        Ticket { socket: self.socket(name), serial: self.asked }
+        Ticket {
+            socket: self.socket(name),
+            serial: self.asked,
+        }
     }
 
     /// Reads `who: what`; it is `now`.
@@ -142,64 +194,128 @@ impl Speakers {
             "sora" => self.sora(all, now).map(Input::Sora),
             "etcd" => {
                 let serial = self.asked;
-                super::etcd::heard(all, now, |who| Ticket { socket: self.socket(who), serial }).map(Input::Etcd)
+                super::etcd::heard(all, now, |who| Ticket {
+                    socket: self.socket(who),
+                    serial,
+                })
+                .map(Input::Etcd)
             }
             _ => {
                 let request = self.request(all)?;
                 request.check().map_err(|error| error.to_string())?;
-                Ok(Input::Ask { ticket: self.ticket(who), actor: format!("uid:1000({who})").into(), request })
+                Ok(Input::Ask {
+                    ticket: self.ticket(who),
+                    actor: format!("uid:1000({who})").into(),
+                    request,
+                })
             }
         }
     }
 
+    #[expect(clippy::too_many_lines, reason = "one arm for each form of a line")]
     fn request(&self, mut all: Words) -> Result<GateRequest, Problem> {
         let request = match all.next()?.as_str() {
             "GetMode" => GateRequest::GetMode,
             "GetStatus" => GateRequest::GetStatus,
-            "ListClusterNodes" => GateRequest::ListClusterNodes(ListClusterNodes { count_orphaned: all.has("count_orphaned") }),
-            "ListModeChanges" => GateRequest::ListModeChanges(ListModeChanges { limit: all.value("limit")? }),
+            "ListClusterNodes" => GateRequest::ListClusterNodes(ListClusterNodes {
+                count_orphaned: all.has("count_orphaned"),
+            }),
+            "ListModeChanges" => GateRequest::ListModeChanges(ListModeChanges {
+                limit: all.value("limit")?,
+            }),
             "ChangeMode" => GateRequest::ChangeMode(Box::new(change_mode(&mut all)?)),
             "Connect" => {
-                let lifetime = if all.has("socket") { Lifetime::Socket } else { Lifetime::Explicit };
+                let lifetime = if all.has("socket") {
+                    Lifetime::Socket
+                } else {
+                    Lifetime::Explicit
+                };
                 let (channel_id, client_id) = (all.id()?, all.value("client")?);
-                let connection_id = if all.plain.is_empty() { None } else { Some(all.id()?) };
+                let connection_id = if all.plain.is_empty() {
+                    None
+                } else {
+                    Some(all.id()?)
+                };
                 let hops = all.value("hops")?.unwrap_or(0);
-                GateRequest::Connect(Connect { channel_id, connection_id, client_id, lifetime, hops })
+                GateRequest::Connect(Connect {
+                    channel_id,
+                    connection_id,
+                    client_id,
+                    lifetime,
+                    hops,
+                })
             }
             "Grant" => GateRequest::Grant,
-            "Acknowledge" => GateRequest::Acknowledge(Acknowledge { id: all.next()?.parse().map_err(|_| "takes a number")? }),
-            "PurgeClusterNode" => {
-                GateRequest::PurgeClusterNode(PurgeClusterNode { node_name: all.id()?, accept_risk: RISK_OF_PURGE.to_owned() })
-            }
-            "InitCluster" => GateRequest::InitCluster(InitCluster { accept_risk: all.has("lost-claims").then(|| RISK_OF_INIT.to_owned()) }),
-            "Disconnect" => GateRequest::Disconnect(Disconnect { connection_id: all.id()? }),
+            "Acknowledge" => GateRequest::Acknowledge(Acknowledge {
+                id: all.next()?.parse().map_err(|_| "takes a number")?,
+            }),
+            "PurgeClusterNode" => GateRequest::PurgeClusterNode(PurgeClusterNode {
+                node_name: all.id()?,
+                accept_risk: RISK_OF_PURGE.to_owned(),
+            }),
+            "InitCluster" => GateRequest::InitCluster(InitCluster {
+                accept_risk: all.has("lost-claims").then(|| RISK_OF_INIT.to_owned()),
+            }),
+            "Disconnect" => GateRequest::Disconnect(Disconnect {
+                connection_id: all.id()?,
+            }),
             "Report" => {
                 let complete = all.has("complete");
-                let connections = std::mem::take(&mut all.plain).iter().map(|word| reported(word)).collect::<Result<_, _>>()?;
-                GateRequest::Report(Report { connections, complete })
+                let connections = std::mem::take(&mut all.plain)
+                    .iter()
+                    .map(|word| reported(word))
+                    .collect::<Result<_, _>>()?;
+                GateRequest::Report(Report {
+                    connections,
+                    complete,
+                })
             }
-            "End" if all.has("all") => GateRequest::End(End { channel_id: None, all: true }),
-            "End" => GateRequest::End(End { channel_id: Some(all.id()?), all: false }),
+            "End" if all.has("all") => GateRequest::End(End {
+                channel_id: None,
+                all: true,
+            }),
+            "End" => GateRequest::End(End {
+                channel_id: Some(all.id()?),
+                all: false,
+            }),
             "ListDeliveries" => {
                 let (cursor, limit) = (all.named.remove("cursor"), all.value("limit")?);
-                GateRequest::ListDeliveries(ListDeliveries { state: all.value("state")?, limit, cursor })
+                GateRequest::ListDeliveries(ListDeliveries {
+                    state: all.value("state")?,
+                    limit,
+                    cursor,
+                })
             }
             "ResendDelivery" => {
                 let id = all.next()?.parse().map_err(|_| "takes a number")?;
                 GateRequest::ResendDelivery(ResendDelivery { id })
             }
-            "Explain" => GateRequest::Explain(Explain { channel_id: all.id()? }),
+            "Explain" => GateRequest::Explain(Explain {
+                channel_id: all.id()?,
+            }),
             "ListSessions" => {
                 let (cursor, limit) = (self.cursor(&mut all), all.value("limit")?);
-                GateRequest::List(ListRequest::Sessions(ListSessions { channel_id: all.value("channel")?, limit, cursor }))
+                GateRequest::List(ListRequest::Sessions(ListSessions {
+                    channel_id: all.value("channel")?,
+                    limit,
+                    cursor,
+                }))
             }
             "GetSession" => {
                 let (cursor, limit) = (self.cursor(&mut all), all.value("limit")?);
-                GateRequest::List(ListRequest::Session(GetSession { channel_id: all.id()?, limit, cursor }))
+                GateRequest::List(ListRequest::Session(GetSession {
+                    channel_id: all.id()?,
+                    limit,
+                    cursor,
+                }))
             }
             "ListConnections" => {
                 let (cursor, limit) = (self.cursor(&mut all), all.value("limit")?);
-                GateRequest::List(ListRequest::Connections(ListConnections { channel_id: all.value("channel")?, limit, cursor }))
+                GateRequest::List(ListRequest::Connections(ListConnections {
+                    channel_id: all.value("channel")?,
+                    limit,
+                    cursor,
+                }))
             }
             "Wait" => GateRequest::Wait(Box::new(wait(&mut all)?)),
             other => return Err(format!("no method {other}")),
@@ -209,32 +325,64 @@ impl Speakers {
 
     /// `onward`: the cursor that the last page ended with.
     fn cursor(&self, all: &mut Words) -> Option<String> {
-        if all.has("onward") { Some(self.cursor.clone().unwrap_or_default()) } else { all.named.remove("cursor") }
+        if all.has("onward") {
+            Some(self.cursor.clone().unwrap_or_default())
+        } else {
+            all.named.remove("cursor")
+        }
     }
 
     fn sora(&mut self, mut all: Words, now: Timestamp) -> Result<SoraInput, Problem> {
         let input = match all.next()?.as_str() {
             "admit" => {
                 let ticket = self.ticket("sora");
-                SoraInput::Admit { ticket, channel_id: all.id()?, connection_id: all.id()?, client_id: all.value("client")? }
+                SoraInput::Admit {
+                    ticket,
+                    channel_id: all.id()?,
+                    connection_id: all.id()?,
+                    client_id: all.value("client")?,
+                }
             }
-            "denied" => SoraInput::Denied { connection_id: all.id()? },
+            "denied" => SoraInput::Denied {
+                connection_id: all.id()?,
+            },
             "connection.created" => SoraInput::ConnectionCreated {
                 channel_id: all.id()?,
                 connection_id: all.id()?,
                 session_id: all.value("session")?,
                 client_id: all.value("client")?,
             },
-            "connection.destroyed" => SoraInput::ConnectionDestroyed { connection_id: all.id()? },
-            "session.created" => SoraInput::SessionCreated { channel_id: all.id()?, session_id: all.id()?, created_time: now.wall },
-            "session.destroyed" => SoraInput::SessionDestroyed { channel_id: all.id()?, session_id: all.id()? },
+            "connection.destroyed" => SoraInput::ConnectionDestroyed {
+                connection_id: all.id()?,
+            },
+            "session.created" => SoraInput::SessionCreated {
+                channel_id: all.id()?,
+                session_id: all.id()?,
+                created_time: now.wall,
+            },
+            "session.destroyed" => SoraInput::SessionDestroyed {
+                channel_id: all.id()?,
+                session_id: all.id()?,
+            },
             "passed" => {
-                let source = if all.next()? == "session" { WebhookSource::Session } else { WebhookSource::Event };
-                SoraInput::PassedThrough { source, sora_type: all.next()? }
+                let source = if all.next()? == "session" {
+                    WebhookSource::Session
+                } else {
+                    WebhookSource::Event
+                };
+                SoraInput::PassedThrough {
+                    source,
+                    sora_type: all.next()?,
+                }
             }
             "polled" => {
-                let began = now.boot.saturating_sub(all.time("ago")?.unwrap_or_default());
-                let connections = std::mem::take(&mut all.plain).iter().map(|word| polled(word, now)).collect::<Result<_, _>>()?;
+                let began = now
+                    .boot
+                    .saturating_sub(all.time("ago")?.unwrap_or_default());
+                let connections = std::mem::take(&mut all.plain)
+                    .iter()
+                    .map(|word| polled(word, now))
+                    .collect::<Result<_, _>>()?;
                 SoraInput::Polled { began, connections }
             }
             "poll-failed" => SoraInput::PollFailed { why: all.next()? },
@@ -259,9 +407,15 @@ fn change_mode(all: &mut Words) -> Result<ChangeMode, Problem> {
 
 /// `channel/connection`, then `@session` and `^client` if need be.
 fn reported(word: &str) -> Result<ReportedConnection, Problem> {
-    let (word, client) = word.split_once('^').map_or((word, None), |(word, client)| (word, Some(client)));
-    let (word, session) = word.split_once('@').map_or((word, None), |(word, session)| (word, Some(session)));
-    let (channel, connection) = word.split_once('/').ok_or("a reported connection is channel/connection")?;
+    let (word, client) = word
+        .split_once('^')
+        .map_or((word, None), |(word, client)| (word, Some(client)));
+    let (word, session) = word
+        .split_once('@')
+        .map_or((word, None), |(word, session)| (word, Some(session)));
+    let (channel, connection) = word
+        .split_once('/')
+        .ok_or("a reported connection is channel/connection")?;
     let problem = |error: soramode_protocol::id::InvalidId| error.to_string();
     Ok(ReportedConnection {
         channel_id: channel.parse().map_err(problem)?,
@@ -273,11 +427,26 @@ fn reported(word: &str) -> Result<ReportedConnection, Problem> {
 
 /// As a reported one; and `~5s` behind it says how long ago it came.
 fn polled(word: &str, now: Timestamp) -> Result<PolledConnection, Problem> {
-    let (word, ago) = word.split_once('~').map_or((word, None), |(word, ago)| (word, Some(ago)));
-    let ReportedConnection { channel_id, connection_id, client_id, session_id } = reported(word)?;
+    let (word, ago) = word
+        .split_once('~')
+        .map_or((word, None), |(word, ago)| (word, Some(ago)));
+    let ReportedConnection {
+        channel_id,
+        connection_id,
+        client_id,
+        session_id,
+    } = reported(word)?;
     let ago = ago.map(duration).transpose()?;
-    let created_at = ago.map(|ago| Time::from_micros(now.wall.as_micros() - i64::try_from(ago.as_micros()).unwrap_or(i64::MAX)));
-    Ok(PolledConnection { channel_id, session_id, connection_id, client_id, created_at })
+    let created_at = ago.map(|ago| {
+        Time::from_micros(now.wall.as_micros() - i64::try_from(ago.as_micros()).unwrap_or(i64::MAX))
+    });
+    Ok(PolledConnection {
+        channel_id,
+        session_id,
+        connection_id,
+        client_id,
+        created_at,
+    })
 }
 
 fn wait(all: &mut Words) -> Result<Wait, Problem> {

@@ -24,8 +24,9 @@ use soramode_core::effect::{Act, Effects};
 use soramode_core::gate::Gate;
 use soramode_core::input::{Host, Input, Timestamp, Tried};
 use soramode_core::snapshot::{
-    ClusterSettings, Clustering, FenceMeans, MAX_CONNECTIONS_DEFAULT, PENDING_TIMEOUT_DEFAULT, SESSION_MAX_LINGER_DEFAULT,
-    SOCKET_GRACE_DEFAULT, Seed, Settings, Snapshot, SoraAdmission, SoraFeed, SoraSettings, Stored, TakeoverWait, Webhook,
+    ClusterSettings, Clustering, FenceMeans, MAX_CONNECTIONS_DEFAULT, PENDING_TIMEOUT_DEFAULT,
+    SESSION_MAX_LINGER_DEFAULT, SOCKET_GRACE_DEFAULT, Seed, Settings, Snapshot, SoraAdmission,
+    SoraFeed, SoraSettings, Stored, TakeoverWait, Webhook,
 };
 use soramode_protocol::event::{EventPattern, EventType};
 use soramode_protocol::id::NodeName;
@@ -47,7 +48,10 @@ const BOOTED: Duration = Duration::from_secs(1_000);
 
 /// Tells all stories of a file again, as they happen now.
 pub(super) fn tell(text: &str) -> Result<String, Problem> {
-    let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("  ")).collect();
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.starts_with("  "))
+        .collect();
     let mut told = String::new();
     let mut story: Option<Story> = None;
     let mut at = 0;
@@ -57,18 +61,28 @@ pub(super) fn tell(text: &str) -> Result<String, Problem> {
         told.push('\n');
         let mut happened = Vec::new();
         if line == "orders of" {
-            let actions: Vec<&str> = lines.iter().skip(at).map_while(|line| line.strip_prefix("| ")).collect();
+            let actions: Vec<&str> = lines
+                .iter()
+                .skip(at)
+                .map_while(|line| line.strip_prefix("| "))
+                .collect();
             for action in lines.iter().skip(at).take(actions.len()) {
                 told.push_str(action);
                 told.push('\n');
             }
             at += actions.len();
-            happened = story.as_ref().ok_or("no start")?.orders(&actions).map_err(|problem| format!("{line}: {problem}"))?;
+            happened = story
+                .as_ref()
+                .ok_or("no start")?
+                .orders(&actions)
+                .map_err(|problem| format!("{line}: {problem}"))?;
         } else if let Some(settings) = line.strip_prefix("start") {
             story = Some(Story::start(settings).map_err(|problem| format!("{line}: {problem}"))?);
         } else if !(line.is_empty() || line.starts_with('#') || line.starts_with("== ")) {
             let story = story.as_mut().ok_or_else(|| format!("{line}: no start"))?;
-            happened = story.play(line).map_err(|problem| format!("{line}: {problem}"))?;
+            happened = story
+                .play(line)
+                .map_err(|problem| format!("{line}: {problem}"))?;
         }
         for line in happened {
             told.push_str("  ");
@@ -95,26 +109,48 @@ struct Story {
 
 impl Story {
     fn start(line: &str) -> Result<Self, Problem> {
-        let now = Timestamp { wall: START, boot: BOOTED };
+        let now = Timestamp {
+            wall: START,
+            boot: BOOTED,
+        };
         let snapshot = snapshot(line, now)?;
         let mut ledger = Ledger::new(snapshot.stored.clone());
         let mut gate = Gate::restore(snapshot, Seed([7; 32]));
         for record in gate.step(now, Input::Started(Host::Up)).records {
             ledger.read(&record);
         }
-        let (show, speakers, settings) = (Show::new(START, Detail::InWords), Speakers::default(), line.to_owned());
-        Ok(Self { gate, ledger, starts: 1, show, speakers, under_way: BTreeMap::new(), now, settings, played: Vec::new() })
+        let (show, speakers, settings) = (
+            Show::new(START, Detail::InWords),
+            Speakers::default(),
+            line.to_owned(),
+        );
+        Ok(Self {
+            gate,
+            ledger,
+            starts: 1,
+            show,
+            speakers,
+            under_way: BTreeMap::new(),
+            now,
+            settings,
+            played: Vec::new(),
+        })
     }
 
     /// The daemon ends without a word, and starts again with what was kept; `host` too, if it says so.
     fn restart(&mut self, line: &str) -> Result<Vec<String>, Problem> {
-        let (line, host) = line.strip_prefix(" host").map_or((line, Host::Up), |line| (line, Host::Restarted));
+        let (line, host) = line
+            .strip_prefix(" host")
+            .map_or((line, Host::Up), |line| (line, Host::Restarted));
         self.starts += 1;
         let mut stored = self.ledger.stored();
         if host == Host::Restarted {
             stored.expires_at_boot = None;
         }
-        let snapshot = Snapshot { stored, ..snapshot(line, self.now)? };
+        let snapshot = Snapshot {
+            stored,
+            ..snapshot(line, self.now)?
+        };
         self.gate = Gate::restore(snapshot, Seed([self.starts; 32]));
         self.step(Input::Started(host))
     }
@@ -139,7 +175,8 @@ impl Story {
         } else if let Some(time) = what.strip_prefix("clock +") {
             self.now.wall = self.now.wall + duration(time)?;
         } else if let Some(time) = what.strip_prefix("clock -") {
-            let micros = i64::try_from(duration(time)?.as_micros()).map_err(|error| error.to_string())?;
+            let micros =
+                i64::try_from(duration(time)?.as_micros()).map_err(|error| error.to_string())?;
             self.now.wall = Time::from_micros(self.now.wall.as_micros() - micros);
         } else {
             let input = match what.strip_prefix("hook ") {
@@ -154,21 +191,41 @@ impl Story {
     /// A receiver answers what it was sent last.
     fn tried(&self, line: &str) -> Result<Input, Problem> {
         let (place, answer) = line.split_once(": ").ok_or("takes `hook 0: 200`")?;
-        let place: usize = place.parse().map_err(|_| format!("{place:?} is no number"))?;
-        let id = *self.under_way.get(&place).ok_or("nothing is under way there")?;
+        let place: usize = place
+            .parse()
+            .map_err(|_| format!("{place:?} is no number"))?;
+        let id = *self
+            .under_way
+            .get(&place)
+            .ok_or("nothing is under way there")?;
         let mut all = Words::new(&words(answer));
         let status = all.next()?.parse().ok();
         let retry_after = all.time("retry")?;
-        let problem = status.is_none_or(|status| !(200..300).contains(&status)).then(|| "as it said".to_owned());
-        all.end(Input::Tried { id, tried: Tried { status, retry_after, problem } })
+        let problem = status
+            .is_none_or(|status| !(200..300).contains(&status))
+            .then(|| "as it said".to_owned());
+        all.end(Input::Tried {
+            id,
+            tried: Tried {
+                status,
+                retry_after,
+                problem,
+            },
+        })
     }
 
     fn repeat(&mut self, line: &str) -> Result<String, Problem> {
-        let (times, line) = line.split_once(' ').ok_or("takes `repeat times who: what`")?;
-        let times: u32 = times.parse().map_err(|_| format!("{times:?} is no number"))?;
+        let (times, line) = line
+            .split_once(' ')
+            .ok_or("takes `repeat times who: what`")?;
+        let times: u32 = times
+            .parse()
+            .map_err(|_| format!("{times:?} is no number"))?;
         let mut lines = 0;
         for time in 1..=times {
-            let input = self.speakers.input(&line.replace("{}", &time.to_string()), self.now)?;
+            let input = self
+                .speakers
+                .input(&line.replace("{}", &time.to_string()), self.now)?;
             lines += self.step_unchecked(input).len();
         }
         self.gate.check()?;
@@ -177,10 +234,18 @@ impl Story {
 
     /// Lets time go by as the driver does: wakes the gate for each deadline.
     fn go_to(&mut self, time: Duration, happened: &mut Vec<String>) -> Result<(), Problem> {
-        while let Some(deadline) = self.gate.next_deadline().filter(|deadline| *deadline <= time) {
+        while let Some(deadline) = self
+            .gate
+            .next_deadline()
+            .filter(|deadline| *deadline <= time)
+        {
             self.pass(deadline.saturating_sub(self.now.boot));
             let at = seconds(self.now.boot.saturating_sub(BOOTED));
-            happened.extend(self.step(Input::Tick)?.into_iter().map(|line| format!("@{at} {line}")));
+            happened.extend(
+                self.step(Input::Tick)?
+                    .into_iter()
+                    .map(|line| format!("@{at} {line}")),
+            );
         }
         if time < self.now.boot {
             return Err("time does not go back".to_owned());
@@ -216,14 +281,19 @@ impl Story {
             let speakers = &self.speakers;
             lines.extend(self.show.act(act, |socket| speakers.name(socket)));
         }
-        let records = records.iter().map(|record| self.show.record(record)).collect::<Vec<String>>();
+        let records = records
+            .iter()
+            .map(|record| self.show.record(record))
+            .collect::<Vec<String>>();
         records.into_iter().chain(lines).collect()
     }
 
     /// Plays each order of the actions from here; a line each: the order, the answers, the events, how it ends.
     fn orders(&self, actions: &[&str]) -> Result<Vec<String>, Problem> {
-        let actions: Vec<(&str, &str)> =
-            actions.iter().map(|line| line.split_once(" = ").ok_or("takes `name = input`")).collect::<Result<_, _>>()?;
+        let actions: Vec<(&str, &str)> = actions
+            .iter()
+            .map(|line| line.split_once(" = ").ok_or("takes `name = input`"))
+            .collect::<Result<_, _>>()?;
         let mut rows = Vec::new();
         for order in permutations(actions.len()) {
             let mut story = Self::start(&self.settings)?;
@@ -234,12 +304,27 @@ impl Story {
             for (name, action) in order.into_iter().map(|at| actions[at]) {
                 names.push(name);
                 let lines = story.play(action)?;
-                answers.extend(lines.iter().filter_map(|line| line.strip_prefix("-> ")).map(brief));
-                events.extend(lines.iter().filter_map(|line| line.strip_prefix("event ")).filter_map(event_type));
+                answers.extend(
+                    lines
+                        .iter()
+                        .filter_map(|line| line.strip_prefix("-> "))
+                        .map(brief),
+                );
+                events.extend(
+                    lines
+                        .iter()
+                        .filter_map(|line| line.strip_prefix("event "))
+                        .filter_map(event_type),
+                );
             }
             let end = story.play("end: GetStatus")?.concat();
             let counts = end.split("; ").nth(2).unwrap_or_default().to_owned();
-            rows.push([names.join(" "), answers.join(", "), events.join(" "), counts]);
+            rows.push([
+                names.join(" "),
+                answers.join(", "),
+                events.join(" "),
+                counts,
+            ]);
         }
         Ok(table(&rows))
     }
@@ -249,7 +334,14 @@ impl Story {
 fn brief(answer: &str) -> String {
     let answer = answer.split_once(": ").map_or(answer, |(_, answer)| answer);
     let words = answer.split([',', ';']).next().unwrap_or_default();
-    words.split(" in ").next().unwrap_or_default().split(':').next().unwrap_or_default().to_owned()
+    words
+        .split(" in ")
+        .next()
+        .unwrap_or_default()
+        .split(':')
+        .next()
+        .unwrap_or_default()
+        .to_owned()
 }
 
 /// Of an event without its seq.
@@ -260,7 +352,11 @@ fn event_type(event: &str) -> Option<String> {
 fn table(rows: &[[String; 4]]) -> Vec<String> {
     let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
     let (first, second, third) = (width(0), width(1), width(2));
-    rows.iter().map(|[order, answers, events, end]| format!("{order:first$} | {answers:second$} | {events:third$} | {end}")).collect()
+    rows.iter()
+        .map(|[order, answers, events, end]| {
+            format!("{order:first$} | {answers:second$} | {events:third$} | {end}")
+        })
+        .collect()
 }
 
 fn permutations(of: usize) -> Vec<Vec<usize>> {
@@ -283,9 +379,18 @@ fn permutations(of: usize) -> Vec<Vec<usize>> {
 fn webhooks(all: &mut Words) -> Result<Vec<Webhook>, Problem> {
     let mut webhooks = Vec::new();
     for name in ["hook0", "hook1"] {
-        let Some(pattern) = all.value::<EventPattern>(name)? else { continue };
-        let types = EventType::ALL.into_iter().filter(|it| pattern.matches(*it)).collect();
-        webhooks.push(Webhook { url: format!("http://{name}/?secret"), endpoint: name.to_owned(), types });
+        let Some(pattern) = all.value::<EventPattern>(name)? else {
+            continue;
+        };
+        let types = EventType::ALL
+            .into_iter()
+            .filter(|it| pattern.matches(*it))
+            .collect();
+        webhooks.push(Webhook {
+            url: format!("http://{name}/?secret"),
+            endpoint: name.to_owned(),
+            types,
+        });
     }
     Ok(webhooks)
 }
@@ -295,7 +400,10 @@ fn cluster(all: &mut Words) -> Result<Option<ClusterSettings>, Problem> {
     if !all.has("member") {
         return Ok(None);
     }
-    let fence_after = fence_after(&all.value::<String>("fence")?.unwrap_or_else(|| "30s".to_owned()))?;
+    let fence_after = fence_after(
+        &all.value::<String>("fence")?
+            .unwrap_or_else(|| "30s".to_owned()),
+    )?;
     let on_fence = match all.value::<String>("on_fence")?.as_deref() {
         Some("none") => FenceMeans::None,
         Some("exec") => FenceMeans::Exec,
@@ -326,7 +434,11 @@ fn places(line: &str) -> Result<Vec<Webhook>, Problem> {
     for name in ["hook0", "hook1"] {
         let url = format!("http://{name}/?secret");
         if !named.iter().any(|webhook| webhook.url == url) {
-            named.push(Webhook { url, endpoint: name.to_owned(), types: Vec::new() });
+            named.push(Webhook {
+                url,
+                endpoint: name.to_owned(),
+                types: Vec::new(),
+            });
         }
     }
     named.sort_by(|one, other| one.url.cmp(&other.url));
@@ -335,9 +447,21 @@ fn places(line: &str) -> Result<Vec<Webhook>, Problem> {
 
 fn snapshot(line: &str, started: Timestamp) -> Result<Snapshot, Problem> {
     let mut all = Words::new(&words(line));
-    let state = if all.has("disk") { StorageState::Ok } else { StorageState::Memory };
-    let clustering = if all.has("cluster") { Clustering::Clustered } else { Clustering::Standalone };
-    let mode = all.value::<Mode>("mode")?.map(SettableMode::try_from).transpose().map_err(|error| error.to_string())?;
+    let state = if all.has("disk") {
+        StorageState::Ok
+    } else {
+        StorageState::Memory
+    };
+    let clustering = if all.has("cluster") {
+        Clustering::Clustered
+    } else {
+        Clustering::Standalone
+    };
+    let mode = all
+        .value::<Mode>("mode")?
+        .map(SettableMode::try_from)
+        .transpose()
+        .map_err(|error| error.to_string())?;
     let settings = Settings {
         node_name: NodeName::new("node-01").map_err(|error| error.to_string())?,
         clustering,
@@ -356,8 +480,14 @@ fn snapshot(line: &str, started: Timestamp) -> Result<Snapshot, Problem> {
             } else {
                 SoraFeed::None
             },
-            admission: if all.has("shadow") { SoraAdmission::Shadow } else { SoraAdmission::Enforced },
-            session_max_linger: all.time("max_linger")?.unwrap_or(SESSION_MAX_LINGER_DEFAULT),
+            admission: if all.has("shadow") {
+                SoraAdmission::Shadow
+            } else {
+                SoraAdmission::Enforced
+            },
+            session_max_linger: all
+                .time("max_linger")?
+                .unwrap_or(SESSION_MAX_LINGER_DEFAULT),
         },
         storage: Storage { state, path: None },
         webhooks: webhooks(&mut all)?,
@@ -373,14 +503,32 @@ fn snapshot(line: &str, started: Timestamp) -> Result<Snapshot, Problem> {
             reason: None,
             expires_at: None,
         };
-        stored.mode_changes.push(DatedModeChange { timestamp: started.wall, change });
+        stored.mode_changes.push(DatedModeChange {
+            timestamp: started.wall,
+            change,
+        });
     }
-    let (generation, reason, expires) = (all.value("generation")?, all.value("reason")?, all.time("expires")?);
+    let (generation, reason, expires) = (
+        all.value("generation")?,
+        all.value("reason")?,
+        all.time("expires")?,
+    );
     if let Some(mode) = all.value::<Mode>("stored")? {
         let expires_at = expires.map(|time| started.wall + time);
         let actor = "uid:1000(ops)".to_owned();
-        stored.mode =
-            Some(ModeState { mode, generation: generation.unwrap_or(1), since: started.wall, actor, reason, expires_at, own_mode: None });
+        stored.mode = Some(ModeState {
+            mode,
+            generation: generation.unwrap_or(1),
+            since: started.wall,
+            actor,
+            reason,
+            expires_at,
+            own_mode: None,
+        });
     }
-    all.end(Snapshot { settings, started, stored })
+    all.end(Snapshot {
+        settings,
+        started,
+        stored,
+    })
 }

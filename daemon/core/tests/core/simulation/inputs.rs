@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use soramode_core::input::{Host, Input, MembershipChange, SocketId, SoraInput, Ticket, Timestamp};
 use soramode_core::snapshot::{Clustering, Settings, Snapshot, SoraSettings, Stored};
-use soramode_protocol::decision::{Connect, Disconnect, Explain, Lifetime, Report, ReportedConnection};
+use soramode_protocol::decision::{
+    Connect, Disconnect, Explain, Lifetime, Report, ReportedConnection,
+};
 use soramode_protocol::id::{ChannelId, ClientId, ConnectionId, NodeName, SessionId};
 use soramode_protocol::mode::{ChangeMode, ListModeChanges, Mode, ModeState, SettableMode};
 use soramode_protocol::node::{ListClusterNodes, Storage, StorageState};
@@ -35,7 +37,9 @@ impl Dice {
 
     /// A session's id is of one channel.
     fn session(&mut self, channel: &ChannelId) -> SessionId {
-        format!("{}-{channel}", self.of(&["A", "B", "C"])).parse().unwrap()
+        format!("{}-{channel}", self.of(&["A", "B", "C"]))
+            .parse()
+            .unwrap()
     }
 
     fn client(&mut self) -> Option<ClientId> {
@@ -53,7 +57,10 @@ impl Dice {
 
 /// Draws the settings, and what was stored.
 pub(super) fn snapshot(dice: &mut Dice) -> Snapshot {
-    let started = Timestamp { wall: START, boot: Duration::from_secs(1_000) };
+    let started = Timestamp {
+        wall: START,
+        boot: Duration::from_secs(1_000),
+    };
     let clustering = dice.of(&[Clustering::Standalone, Clustering::Clustered]);
     let settings = Settings {
         node_name: NodeName::new("node-01").unwrap(),
@@ -63,20 +70,48 @@ pub(super) fn snapshot(dice: &mut Dice) -> Snapshot {
         session_linger: dice.of(&[Duration::ZERO, Duration::ZERO, Duration::from_secs(5)]),
         max_connections: dice.of(&[3, 1_000]),
         pending_timeout: dice.of(&[Duration::from_secs(2), Duration::from_secs(30)]),
-        socket_grace: dice.of(&[Duration::ZERO, Duration::from_secs(1), Duration::from_secs(30)]),
+        socket_grace: dice.of(&[
+            Duration::ZERO,
+            Duration::from_secs(1),
+            Duration::from_secs(30),
+        ]),
         assume_complete: !dice.one_in(3),
         sora: SoraSettings::default(),
-        storage: Storage { state: StorageState::Ok, path: None },
+        storage: Storage {
+            state: StorageState::Ok,
+            path: None,
+        },
         webhooks: Vec::new(),
     };
     let mode = dice.maybe(3, |dice| {
         let mode = dice.of(&Mode::ALL);
-        let expires_at =
-            if mode.is_block() { dice.maybe(2, |dice| START + Duration::from_secs(dice.roll(20) * dice.roll(20))) } else { None };
+        let expires_at = if mode.is_block() {
+            dice.maybe(2, |dice| {
+                START + Duration::from_secs(dice.roll(20) * dice.roll(20))
+            })
+        } else {
+            None
+        };
         let reason = dice.maybe(2, |_| "stored".to_owned());
-        ModeState { mode, generation: 1 + dice.roll(3), since: START, actor: "uid:0(root)".to_owned(), reason, expires_at, own_mode: None }
+        ModeState {
+            mode,
+            generation: 1 + dice.roll(3),
+            since: START,
+            actor: "uid:0(root)".to_owned(),
+            reason,
+            expires_at,
+            own_mode: None,
+        }
     });
-    Snapshot { settings, started, stored: Stored { mode, next_seq: 1 + dice.roll(3), ..Stored::default() } }
+    Snapshot {
+        settings,
+        started,
+        stored: Stored {
+            mode,
+            next_seq: 1 + dice.roll(3),
+            ..Stored::default()
+        },
+    }
 }
 
 /// One thing that happens.
@@ -101,7 +136,14 @@ pub(super) struct Inputs {
 impl Inputs {
     pub(super) fn new(dice: Dice, snapshot: &Snapshot) -> Self {
         let settings = snapshot.settings.clone();
-        Self { dice, settings, sockets: Vec::new(), last_socket: 0, serial: 0, now: snapshot.started }
+        Self {
+            dice,
+            settings,
+            sockets: Vec::new(),
+            last_socket: 0,
+            serial: 0,
+            now: snapshot.started,
+        }
     }
 
     /// The next thing that happens. Mostly the gate is woken for its deadlines, now and then it oversleeps.
@@ -124,7 +166,11 @@ impl Inputs {
             return (self.now, Turn::Input(Input::Tick));
         }
         self.pass(pause);
-        let turn = if self.dice.one_in(40) { self.restart() } else { Turn::Input(self.input()) };
+        let turn = if self.dice.one_in(40) {
+            self.restart()
+        } else {
+            Turn::Input(self.input())
+        };
         (self.now, turn)
     }
 
@@ -135,8 +181,15 @@ impl Inputs {
             self.now.boot = Duration::from_secs(1 + dice.roll(20));
         }
         self.sockets.clear();
-        let settings = Settings { mode: dice.maybe(8, Dice::settable), assume_complete: !dice.one_in(3), ..self.settings.clone() };
-        Turn::Restart { settings: Box::new(settings), host }
+        let settings = Settings {
+            mode: dice.maybe(8, Dice::settable),
+            assume_complete: !dice.one_in(3),
+            ..self.settings.clone()
+        };
+        Turn::Restart {
+            settings: Box::new(settings),
+            host,
+        }
     }
 
     fn pass(&mut self, time: Duration) {
@@ -160,7 +213,10 @@ impl Inputs {
 
     fn ticket(&mut self) -> Ticket {
         self.serial += 1;
-        Ticket { socket: self.socket(), serial: self.serial }
+        Ticket {
+            socket: self.socket(),
+            serial: self.serial,
+        }
     }
 
     fn input(&mut self) -> Input {
@@ -173,11 +229,18 @@ impl Inputs {
                 Input::Gone(socket)
             }
             93..97 if self.settings.clustering == Clustering::Clustered => {
-                let changes = [MembershipChange::Joined, MembershipChange::Joined, MembershipChange::Isolated, MembershipChange::Fenced];
+                let changes = [
+                    MembershipChange::Joined,
+                    MembershipChange::Joined,
+                    MembershipChange::Isolated,
+                    MembershipChange::Fenced,
+                ];
                 Input::Cluster(self.dice.of(&changes))
             }
             97 => Input::StorageFailed {
-                refused: (0..self.dice.roll(3)).map(|_| self.dice.connection()).collect(),
+                refused: (0..self.dice.roll(3))
+                    .map(|_| self.dice.connection())
+                    .collect(),
                 generations: (0..self.dice.roll(3)).collect(),
             },
             98 => Input::StorageRestored,
@@ -190,26 +253,48 @@ impl Inputs {
         let request = match dice.roll(40) {
             0..14 => GateRequest::Connect(Connect {
                 channel_id: dice.channel(),
-                connection_id: if dice.one_in(12) { None } else { Some(dice.connection()) },
+                connection_id: if dice.one_in(12) {
+                    None
+                } else {
+                    Some(dice.connection())
+                },
                 client_id: dice.client(),
                 lifetime: dice.of(&[Lifetime::Explicit, Lifetime::Socket]),
                 hops: 0,
             }),
-            14..23 => GateRequest::Disconnect(Disconnect { connection_id: dice.connection() }),
+            14..23 => GateRequest::Disconnect(Disconnect {
+                connection_id: dice.connection(),
+            }),
             23..29 => GateRequest::ChangeMode(Box::new(change_mode(dice))),
             29..32 => {
                 let connections = (0..dice.roll(4)).map(|_| reported(dice)).collect();
-                GateRequest::Report(Report { connections, complete: dice.one_in(3) })
+                GateRequest::Report(Report {
+                    connections,
+                    complete: dice.one_in(3),
+                })
             }
             32..36 => GateRequest::Wait(Box::new(wait(dice))),
-            36 => dice.of(&[GateRequest::GetStatus, GateRequest::ListClusterNodes(ListClusterNodes { count_orphaned: false })]),
+            36 => dice.of(&[
+                GateRequest::GetStatus,
+                GateRequest::ListClusterNodes(ListClusterNodes {
+                    count_orphaned: false,
+                }),
+            ]),
             37 => GateRequest::GetMode,
-            38 => GateRequest::ListModeChanges(ListModeChanges { limit: dice.maybe(2, |_| 3) }),
-            _ => GateRequest::Explain(Explain { channel_id: dice.channel() }),
+            38 => GateRequest::ListModeChanges(ListModeChanges {
+                limit: dice.maybe(2, |_| 3),
+            }),
+            _ => GateRequest::Explain(Explain {
+                channel_id: dice.channel(),
+            }),
         };
         request.check().unwrap();
         let ticket = self.ticket();
-        Input::Ask { ticket, actor: format!("uid:{}(ops)", ticket.socket.0).into(), request }
+        Input::Ask {
+            ticket,
+            actor: format!("uid:{}(ops)", ticket.socket.0).into(),
+            request,
+        }
     }
 
     fn sora(&mut self) -> SoraInput {
@@ -218,26 +303,49 @@ impl Inputs {
         let (channel_id, connection_id) = (dice.channel(), dice.connection());
         let session_id = dice.session(&channel_id);
         match dice.roll(20) {
-            0..7 => SoraInput::Admit { ticket, channel_id, connection_id, client_id: dice.client() },
+            0..7 => SoraInput::Admit {
+                ticket,
+                channel_id,
+                connection_id,
+                client_id: dice.client(),
+            },
             7..9 => SoraInput::Denied { connection_id },
             9..13 => {
                 // Some Soras know no sessions.
                 let session_id = (!dice.one_in(8)).then_some(session_id);
-                SoraInput::ConnectionCreated { channel_id, session_id, connection_id, client_id: dice.client() }
+                SoraInput::ConnectionCreated {
+                    channel_id,
+                    session_id,
+                    connection_id,
+                    client_id: dice.client(),
+                }
             }
             13..16 => SoraInput::ConnectionDestroyed { connection_id },
             16..18 => {
-                let created_time = Time::from_micros(self.now.wall.as_micros() - i64::try_from(dice.roll(9_000_000)).unwrap());
-                SoraInput::SessionCreated { channel_id, session_id, created_time }
+                let created_time = Time::from_micros(
+                    self.now.wall.as_micros() - i64::try_from(dice.roll(9_000_000)).unwrap(),
+                );
+                SoraInput::SessionCreated {
+                    channel_id,
+                    session_id,
+                    created_time,
+                }
             }
-            _ => SoraInput::SessionDestroyed { channel_id, session_id },
+            _ => SoraInput::SessionDestroyed {
+                channel_id,
+                session_id,
+            },
         }
     }
 }
 
 fn change_mode(dice: &mut Dice) -> ChangeMode {
     let mode = dice.settable();
-    let expires = if mode == SettableMode::Normal { [0, 0, 0] } else { [0, 1, 8] };
+    let expires = if mode == SettableMode::Normal {
+        [0, 0, 0]
+    } else {
+        [0, 1, 8]
+    };
     ChangeMode {
         mode,
         reason: dice.maybe(3, |dice| dice.of(&["kernel", "disk"]).to_owned()),
@@ -251,18 +359,36 @@ fn change_mode(dice: &mut Dice) -> ChangeMode {
 fn reported(dice: &mut Dice) -> ReportedConnection {
     let (channel_id, connection_id, client_id) = (dice.channel(), dice.connection(), dice.client());
     let session_id = dice.maybe(3, |dice| dice.session(&channel_id));
-    ReportedConnection { channel_id, connection_id, client_id, session_id }
+    ReportedConnection {
+        channel_id,
+        connection_id,
+        client_id,
+        session_id,
+    }
 }
 
 fn wait(dice: &mut Dice) -> Wait {
-    let wait_for = dice.of(&[WaitFor::Drained, WaitFor::Drained, WaitFor::Mode, WaitFor::Joined]);
+    let wait_for = dice.of(&[
+        WaitFor::Drained,
+        WaitFor::Drained,
+        WaitFor::Mode,
+        WaitFor::Joined,
+    ]);
     let is_drained = wait_for == WaitFor::Drained;
     Wait {
         wait_for,
         mode: (wait_for == WaitFor::Mode).then(|| dice.of(&Mode::ALL)),
         generation: dice.maybe(3, |dice| dice.roll(8)),
-        max_sessions: if is_drained { dice.maybe(3, |dice| dice.roll(3)) } else { None },
-        settle_seconds: if is_drained { dice.maybe(2, Dice::seconds) } else { None },
+        max_sessions: if is_drained {
+            dice.maybe(3, |dice| dice.roll(3))
+        } else {
+            None
+        },
+        settle_seconds: if is_drained {
+            dice.maybe(2, Dice::seconds)
+        } else {
+            None
+        },
         timeout_seconds: dice.maybe(2, Dice::seconds),
         progress_seconds: dice.maybe(4, |dice| PROGRESS_SECONDS_MIN + dice.seconds()),
         assume_complete: is_drained && dice.one_in(3),

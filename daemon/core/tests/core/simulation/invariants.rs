@@ -40,25 +40,62 @@ fn must(holds: Option<()>, otherwise: impl FnOnce() -> String) -> Result<(), Str
 
 /// 1: every connection is in exactly one session of its channel, and the counts are those of the tables.
 fn tables_agree(tables: &Tables) -> Result<(), String> {
-    let Tables { status, sessions, connections } = tables;
+    let Tables {
+        status,
+        sessions,
+        connections,
+    } = tables;
     for connection in connections {
-        let homes = sessions.iter().filter(|it| it.session_id == connection.session_id && it.channel_id == connection.channel_id);
-        must((homes.count() == 1).then_some(()), || format!("1: {connection:?} is not in one session"))?;
+        let homes = sessions.iter().filter(|it| {
+            it.session_id == connection.session_id && it.channel_id == connection.channel_id
+        });
+        must((homes.count() == 1).then_some(()), || {
+            format!("1: {connection:?} is not in one session")
+        })?;
     }
     for session in sessions {
-        let inside = connections.iter().filter(|it| it.session_id == session.session_id && it.channel_id == session.channel_id);
-        must((inside.count() as u64 == session.connections).then_some(()), || format!("1: {session:?} is miscounted"))?;
+        let inside = connections.iter().filter(|it| {
+            it.session_id == session.session_id && it.channel_id == session.channel_id
+        });
+        must(
+            (inside.count() as u64 == session.connections).then_some(()),
+            || format!("1: {session:?} is miscounted"),
+        )?;
     }
-    let pending = connections.iter().filter(|it| it.state == ConnectionState::Pending).count();
-    let counted = (sessions.len() as u64, connections.len() as u64, pending as u64);
-    must((counted == (status.sessions, status.connections, status.pending)).then_some(()), || format!("1: status counts {status:?}"))
+    let pending = connections
+        .iter()
+        .filter(|it| it.state == ConnectionState::Pending)
+        .count();
+    let counted = (
+        sessions.len() as u64,
+        connections.len() as u64,
+        pending as u64,
+    );
+    must(
+        (counted == (status.sessions, status.connections, status.pending)).then_some(()),
+        || format!("1: status counts {status:?}"),
+    )
 }
 
 /// 2: under `block_new_connection` no new connection is offered, under `block_new_session` none that makes a session.
 fn nobody_is_let_in(step: &Step<'_>) -> Result<(), String> {
-    let (Input::Ask { request: GateRequest::Connect(_), .. } | Input::Sora(SoraInput::Admit { .. })) = step.input else { return Ok(()) };
+    let (Input::Ask {
+        request: GateRequest::Connect(_),
+        ..
+    }
+    | Input::Sora(SoraInput::Admit { .. })) = step.input
+    else {
+        return Ok(());
+    };
     let offered = step.effects.acts.iter().find_map(|act| match act {
-        Act::Answer(_, Ok(Reply::Decision(Decision::Offer { connection_id, created, .. }))) => Some((connection_id, *created)),
+        Act::Answer(
+            _,
+            Ok(Reply::Decision(Decision::Offer {
+                connection_id,
+                created,
+                ..
+            })),
+        ) => Some((connection_id, *created)),
         Act::Answer(..)
         | Act::Progress(..)
         | Act::Poll
@@ -68,8 +105,14 @@ fn nobody_is_let_in(step: &Step<'_>) -> Result<(), String> {
         | Act::Etcd(_)
         | Act::Fence { .. } => None,
     });
-    let Some((id, created)) = offered else { return Ok(()) };
-    let is_new = !step.before.connections.iter().any(|it| it.connection_id == *id);
+    let Some((id, created)) = offered else {
+        return Ok(());
+    };
+    let is_new = !step
+        .before
+        .connections
+        .iter()
+        .any(|it| it.connection_id == *id);
     let is_wrong = match mode_after(&step.before.status.mode, step.effects) {
         Mode::Normal => false,
         Mode::BlockNewSession => created,
@@ -80,16 +123,29 @@ fn nobody_is_let_in(step: &Step<'_>) -> Result<(), String> {
 
 /// 3: a change of the mode or of the membership changes no session and no connection.
 fn modes_change_no_table(step: &Step<'_>) -> Result<(), String> {
-    let is_change =
-        matches!(step.input, Input::Ask { request: GateRequest::ChangeMode(_), .. } | Input::Cluster(_) | Input::StorageRestored);
-    let is_same = step.before.sessions == step.after.sessions && step.before.connections == step.after.connections;
-    must((!is_change || step.is_late || is_same).then_some(()), || "3: a change of the mode changed a table".to_owned())
+    let is_change = matches!(
+        step.input,
+        Input::Ask {
+            request: GateRequest::ChangeMode(_),
+            ..
+        } | Input::Cluster(_)
+            | Input::StorageRestored
+    );
+    let is_same = step.before.sessions == step.after.sessions
+        && step.before.connections == step.after.connections;
+    must(
+        (!is_change || step.is_late || is_same).then_some(()),
+        || "3: a change of the mode changed a table".to_owned(),
+    )
 }
 
 /// 4: `initial` is entered by isolation or an expiry while not joined alone, and left by joining, `block_*` or the storage alone.
 fn initial_is_the_systems(change: &ModeChange, step: &Step<'_>) -> Result<(), String> {
     let actor = change.actor.as_str();
-    let is_out = matches!(step.before.status.membership, Membership::Isolated | Membership::Fenced);
+    let is_out = matches!(
+        step.before.status.membership,
+        Membership::Isolated | Membership::Fenced
+    );
     let may_enter = match actor {
         "system:isolated" | "system:fenced" => true,
         "system:expired" => is_out,
@@ -103,14 +159,23 @@ fn initial_is_the_systems(change: &ModeChange, step: &Step<'_>) -> Result<(), St
     };
     let enters = change.mode == Mode::Initial;
     let leaves = change.previous_mode == Mode::Initial;
-    must(((!enters || may_enter) && (!leaves || may_leave)).then_some(()), || format!("4: {change:?}"))
+    must(
+        ((!enters || may_enter) && (!leaves || may_leave)).then_some(()),
+        || format!("4: {change:?}"),
+    )
 }
 
 /// 5: `session.vanished` exactly where the number of sessions reached zero under a `block_*` mode.
 fn vanished_where_it_must(step: &Step<'_>) -> Result<(), String> {
     let (before, after) = (&step.before.status, &step.after.status);
-    let told = step.effects.kinds().filter(|kind| **kind == EventKind::SessionVanished).count();
-    let reached_zero = before.sessions > 0 && after.sessions == 0 && mode_after(&before.mode, step.effects).is_block();
+    let told = step
+        .effects
+        .kinds()
+        .filter(|kind| **kind == EventKind::SessionVanished)
+        .count();
+    let reached_zero = before.sessions > 0
+        && after.sessions == 0
+        && mode_after(&before.mode, step.effects).is_block();
     // What deadlines did in the same step, or what was held back until now, the model has to know.
     if step.is_late
         || matches!(step.input, Input::Started(_) | Input::StorageFailed { .. })
@@ -119,7 +184,9 @@ fn vanished_where_it_must(step: &Step<'_>) -> Result<(), String> {
         return Ok(());
     }
     let due = usize::from(reached_zero && after.sessions_complete);
-    must((told == due).then_some(()), || format!("5: session.vanished {told} times, and not {due}"))
+    must((told == due).then_some(()), || {
+        format!("5: session.vanished {told} times, and not {due}")
+    })
 }
 
 /// connection.destroyed before its session.destroyed, session.created before its connection.created, session.vanished after all ends.
@@ -137,7 +204,8 @@ fn causes_come_first(effects: &Effects) -> Result<(), String> {
                 alive.retain(|other| *other != session_id);
                 is_vanished
             }
-            EventKind::ConnectionCreated { session_id, .. } | EventKind::ConnectionDestroyed { session_id, .. } => {
+            EventKind::ConnectionCreated { session_id, .. }
+            | EventKind::ConnectionDestroyed { session_id, .. } => {
                 alive.push(session_id);
                 over.contains(&session_id)
             }
@@ -151,7 +219,9 @@ fn causes_come_first(effects: &Effects) -> Result<(), String> {
             | EventKind::NodeFenced { .. }
             | EventKind::Unknown => false,
         };
-        must((!is_early).then_some(()), || format!("an effect comes before its cause, at {kind:?}"))?;
+        must((!is_early).then_some(()), || {
+            format!("an effect comes before its cause, at {kind:?}")
+        })?;
     }
     Ok(())
 }

@@ -38,7 +38,10 @@ fn play(seed: u64) -> (Story, Result<(), Failure>) {
     let steps = 1 + dice.roll(STEPS_MAX);
     let mut run = Run::new(&snapshot, 7);
     let mut drawn = Inputs::new(dice, &snapshot);
-    let mut story = Story { snapshot, turns: Vec::new() };
+    let mut story = Story {
+        snapshot,
+        turns: Vec::new(),
+    };
     for step in 0..usize::try_from(steps).unwrap() {
         let (now, turn) = drawn.draw(run.next_deadline());
         story.turns.push((now, turn.clone()));
@@ -47,7 +50,8 @@ fn play(seed: u64) -> (Story, Result<(), Failure>) {
         }
     }
     if let Some((now, _)) = story.turns.last() {
-        run.pages_agree(*now).unwrap_or_else(|problem| panic!("seed {seed}: {problem}"));
+        run.pages_agree(*now)
+            .unwrap_or_else(|problem| panic!("seed {seed}: {problem}"));
     }
     (story, Ok(()))
 }
@@ -62,7 +66,10 @@ fn replay(snapshot: &Snapshot, turns: &[(Timestamp, Turn)]) -> Result<(), Failur
 
 /// Leaves inputs out as long as it still goes wrong.
 fn shrink(story: Story) -> (Story, Failure) {
-    let Story { snapshot, mut turns } = story;
+    let Story {
+        snapshot,
+        mut turns,
+    } = story;
     let mut failure = replay(&snapshot, &turns).unwrap_err();
     turns.truncate(failure.0 + 1);
     let mut at = 0;
@@ -87,11 +94,19 @@ fn told(seed: u64, story: Story) -> String {
     let (Story { snapshot, turns }, (_, problem)) = shrink(story);
     std::panic::set_hook(hook);
     let mut run = Run::new(&snapshot, 7);
-    let mut lines = vec![format!("seed {seed}: SORAMODE_SEED={seed} plays it alone. At its shortest:"), format!("{:?}", snapshot.settings)];
+    let mut lines = vec![
+        format!("seed {seed}: SORAMODE_SEED={seed} plays it alone. At its shortest:"),
+        format!("{:?}", snapshot.settings),
+    ];
     lines.extend(snapshot.stored.mode.map(|mode| format!("stored: {mode:?}")));
     for (now, turn) in turns {
         lines.push(format!("@{:?} {:?}", now.boot, turn));
-        lines.extend(run.turn(now, &turn).unwrap_or_default().into_iter().map(|line| format!("    {line}")));
+        lines.extend(
+            run.turn(now, &turn)
+                .unwrap_or_default()
+                .into_iter()
+                .map(|line| format!("    {line}")),
+        );
     }
     lines.push(problem);
     lines.join("\n")
@@ -102,27 +117,48 @@ fn same_seed(story: &Story) -> Result<(), String> {
     let mut gates = [7, 7, 8].map(|seed| Gate::restore(story.snapshot.clone(), Seed([seed; 32])));
     let mut shows = [(); 2].map(|()| Show::new(START, Detail::InWords));
     // Until the first restart: what that begins with has ids of the gate's own making.
-    let inputs = story.turns.iter().map_while(|(now, turn)| if let Turn::Input(input) = turn { Some((now, input)) } else { None });
+    let inputs = story.turns.iter().map_while(|(now, turn)| {
+        if let Turn::Input(input) = turn {
+            Some((now, input))
+        } else {
+            None
+        }
+    });
     for (now, input) in inputs {
         let [first, same, other] = gates.each_mut().map(|gate| gate.step(*now, input.clone()));
         if first != same {
             return Err(format!("7: {first:?}\nis not {same:?}"));
         }
-        let (told, other) = (run::shown(&mut shows[0], &first), run::shown(&mut shows[1], &other));
+        let (told, other) = (
+            run::shown(&mut shows[0], &first),
+            run::shown(&mut shows[1], &other),
+        );
         if told != other {
-            return Err(format!("7: another seed decides otherwise: {told:?}\nis not {other:?}"));
+            return Err(format!(
+                "7: another seed decides otherwise: {told:?}\nis not {other:?}"
+            ));
         }
     }
     Ok(())
 }
 
-#[expect(clippy::disallowed_methods, reason = "how long to test is the tester's to say")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how long to test is the tester's to say"
+)]
 fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|value| value.parse().unwrap_or_else(|_| panic!("{name} takes a number, got {value:?}")))
+    std::env::var(name).ok().map(|value| {
+        value
+            .parse()
+            .unwrap_or_else(|_| panic!("{name} takes a number, got {value:?}"))
+    })
 }
 
 #[test]
-#[expect(clippy::disallowed_methods, reason = "the time it took is told, and nothing goes by it")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the time it took is told, and nothing goes by it"
+)]
 fn the_core_does_what_the_model_does() {
     let seeds = match number("SORAMODE_SEED") {
         Some(seed) => seed..seed + 1,
@@ -132,12 +168,30 @@ fn the_core_does_what_the_model_does() {
     for seed in seeds {
         let (story, result) = play(seed);
         steps += story.turns.len();
-        let result = result.map_err(|(_, problem)| problem).and_then(|()| if seed % 16 == 0 { same_seed(&story) } else { Ok(()) });
+        let result = result.map_err(|(_, problem)| problem).and_then(|()| {
+            if seed % 16 == 0 {
+                same_seed(&story)
+            } else {
+                Ok(())
+            }
+        });
         if let Err(problem) = result {
             let is_replayable = !problem.starts_with("7:");
-            panic!("{}", if is_replayable { told(seed, story) } else { format!("seed {seed}: {problem}") });
+            panic!(
+                "{}",
+                if is_replayable {
+                    told(seed, story)
+                } else {
+                    format!("seed {seed}: {problem}")
+                }
+            );
         }
     }
     // Past the test harness, which would keep it to itself.
-    writeln!(std::io::stderr(), "simulation: {runs} runs, {steps} steps, {:.1?}", began.elapsed()).unwrap();
+    writeln!(
+        std::io::stderr(),
+        "simulation: {runs} runs, {steps} steps, {:.1?}",
+        began.elapsed()
+    )
+    .unwrap();
 }

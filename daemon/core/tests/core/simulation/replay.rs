@@ -18,7 +18,13 @@ pub(super) struct Replay {
 
 impl Replay {
     pub(super) fn new(next_seq: u64, mode: ModeState) -> Self {
-        Self { next_seq, mode, sessions: BTreeMap::new(), live: BTreeMap::new(), pending: BTreeMap::new() }
+        Self {
+            next_seq,
+            mode,
+            sessions: BTreeMap::new(),
+            live: BTreeMap::new(),
+            pending: BTreeMap::new(),
+        }
     }
 
     /// A start may begin with another mode, which is no event.
@@ -35,8 +41,14 @@ impl Replay {
                 self.next_seq += 1;
                 self.read_event(event)
             }
-            Record::Pending { connection_id, .. } => expect_none(self.pending.insert(connection_id.clone(), record.clone())),
-            Record::PendingOver(id) => expect_some(self.pending.remove(id), "a connection that was not pending is over").map(drop),
+            Record::Pending { connection_id, .. } => {
+                expect_none(self.pending.insert(connection_id.clone(), record.clone()))
+            }
+            Record::PendingOver(id) => expect_some(
+                self.pending.remove(id),
+                "a connection that was not pending is over",
+            )
+            .map(drop),
             Record::BoundTo { .. }
             | Record::OfSora(_)
             | Record::SessionOfSora(_)
@@ -52,26 +64,67 @@ impl Replay {
         }
     }
 
+    #[expect(clippy::too_many_lines, reason = "one arm for each form of a line")]
     fn read_event(&mut self, event: &Event) -> Result<(), String> {
         match &event.kind {
-            EventKind::SessionCreated { channel_id, session_id, created_time, .. } => {
+            EventKind::SessionCreated {
+                channel_id,
+                session_id,
+                created_time,
+                ..
+            } => {
                 let (channel_id, created_at) = (channel_id.clone(), *created_time);
                 let (connections, max_connections, total_connections) = (0, 0, 0);
                 let session_id = session_id.clone();
                 let id = session_id.clone();
-                let session = Session { channel_id, session_id, created_at, connections, max_connections, total_connections };
+                let session = Session {
+                    channel_id,
+                    session_id,
+                    created_at,
+                    connections,
+                    max_connections,
+                    total_connections,
+                };
                 expect_none(self.sessions.insert(id, session))
             }
-            EventKind::SessionDestroyed { session_id, max_connections, total_connections, created_time, .. } => {
-                let session = expect_some(self.sessions.remove(session_id), "a session that was not there is destroyed")?;
+            EventKind::SessionDestroyed {
+                session_id,
+                max_connections,
+                total_connections,
+                created_time,
+                ..
+            } => {
+                let session = expect_some(
+                    self.sessions.remove(session_id),
+                    "a session that was not there is destroyed",
+                )?;
                 let told = (*max_connections, *total_connections, *created_time);
-                let is_so = (session.max_connections, session.total_connections, session.created_at) == told && session.connections == 0;
-                if is_so { Ok(()) } else { Err(format!("destroyed is not what was there: {session:?} {event:?}")) }
+                let is_so = (
+                    session.max_connections,
+                    session.total_connections,
+                    session.created_at,
+                ) == told
+                    && session.connections == 0;
+                if is_so {
+                    Ok(())
+                } else {
+                    Err(format!(
+                        "destroyed is not what was there: {session:?} {event:?}"
+                    ))
+                }
             }
-            EventKind::ConnectionCreated { channel_id, session_id, connection_id, client_id } => {
+            EventKind::ConnectionCreated {
+                channel_id,
+                session_id,
+                connection_id,
+                client_id,
+            } => {
                 // Whoever comes is not waited for any more.
                 self.pending.remove(connection_id);
-                let session = expect_some(self.sessions.get_mut(session_id), "a connection is created in no session")?;
+                let session = expect_some(
+                    self.sessions.get_mut(session_id),
+                    "a connection is created in no session",
+                )?;
                 session.connections += 1;
                 session.total_connections += 1;
                 session.max_connections = session.max_connections.max(session.connections);
@@ -85,16 +138,32 @@ impl Replay {
                 };
                 expect_none(self.live.insert(connection_id.clone(), connection))
             }
-            EventKind::ConnectionDestroyed { session_id, connection_id, .. } => {
-                let session = expect_some(self.sessions.get_mut(session_id), "a connection is destroyed in no session")?;
+            EventKind::ConnectionDestroyed {
+                session_id,
+                connection_id,
+                ..
+            } => {
+                let session = expect_some(
+                    self.sessions.get_mut(session_id),
+                    "a connection is destroyed in no session",
+                )?;
                 // Who was only pending was not counted.
                 session.connections -= u64::from(self.live.remove(connection_id).is_some());
                 Ok(())
             }
             EventKind::ModeChanged(change) => {
-                let is_next = change.generation == self.mode.generation + 1 && change.previous_mode == self.mode.mode;
-                self.mode = DatedModeChange { timestamp: event.timestamp, change: change.as_ref().clone() }.state();
-                if is_next { Ok(()) } else { Err(format!("a change of the mode is missing before {change:?}")) }
+                let is_next = change.generation == self.mode.generation + 1
+                    && change.previous_mode == self.mode.mode;
+                self.mode = DatedModeChange {
+                    timestamp: event.timestamp,
+                    change: change.as_ref().clone(),
+                }
+                .state();
+                if is_next {
+                    Ok(())
+                } else {
+                    Err(format!("a change of the mode is missing before {change:?}"))
+                }
             }
             EventKind::SessionVanished
             | EventKind::NodeJoined { .. }
@@ -108,28 +177,72 @@ impl Replay {
     }
 
     /// Whether this is what the gate says it holds.
-    pub(super) fn check(&self, mode: &ModeState, sessions: &[Session], connections: &[Connection]) -> Result<(), String> {
-        let (live, pending): (Vec<&Connection>, Vec<&Connection>) = connections.iter().partition(|it| it.state == ConnectionState::Live);
+    pub(super) fn check(
+        &self,
+        mode: &ModeState,
+        sessions: &[Session],
+        connections: &[Connection],
+    ) -> Result<(), String> {
+        let (live, pending): (Vec<&Connection>, Vec<&Connection>) = connections
+            .iter()
+            .partition(|it| it.state == ConnectionState::Live);
         let pending_as_kept = |it: &&Connection| {
             let (channel_id, connection_id) = (it.channel_id.clone(), it.connection_id.clone());
-            let kept = Record::Pending { channel_id, connection_id, client_id: it.client_id.clone(), created_at: it.created_at };
+            let kept = Record::Pending {
+                channel_id,
+                connection_id,
+                client_id: it.client_id.clone(),
+                created_at: it.created_at,
+            };
             self.pending.get(&it.connection_id) == Some(&kept)
         };
-        let in_session = |id: &SessionId| live.iter().filter(|it| it.session_id == *id).count() as u64;
-        let told = sessions.iter().filter(|it| self.sessions.contains_key(&it.session_id));
+        let in_session =
+            |id: &SessionId| live.iter().filter(|it| it.session_id == *id).count() as u64;
+        let told = sessions
+            .iter()
+            .filter(|it| self.sessions.contains_key(&it.session_id));
         let sessions_agree = told.clone().all(|it| {
             let replayed = &self.sessions[&it.session_id];
-            *replayed == Session { connections: in_session(&it.session_id), ..it.clone() }
+            *replayed
+                == Session {
+                    connections: in_session(&it.session_id),
+                    ..it.clone()
+                }
         });
-        let untold_are_empty = sessions.iter().all(|it| self.sessions.contains_key(&it.session_id) || in_session(&it.session_id) == 0);
+        let untold_are_empty = sessions.iter().all(|it| {
+            self.sessions.contains_key(&it.session_id) || in_session(&it.session_id) == 0
+        });
         let checks = [
             (self.mode == *mode, "the mode"),
-            (live.len() == self.live.len() && live.iter().all(|it| self.live.get(&it.connection_id) == Some(*it)), "live connections"),
-            (pending.len() == self.pending.len() && pending.iter().all(pending_as_kept), "pending connections"),
-            (told.count() == self.sessions.len() && sessions_agree && untold_are_empty, "sessions"),
+            (
+                live.len() == self.live.len()
+                    && live
+                        .iter()
+                        .all(|it| self.live.get(&it.connection_id) == Some(*it)),
+                "live connections",
+            ),
+            (
+                pending.len() == self.pending.len() && pending.iter().all(pending_as_kept),
+                "pending connections",
+            ),
+            (
+                told.count() == self.sessions.len() && sessions_agree && untold_are_empty,
+                "sessions",
+            ),
         ];
-        let apart: Vec<&str> = checks.into_iter().filter(|(agrees, _)| !agrees).map(|(_, what)| what).collect();
-        if apart.is_empty() { Ok(()) } else { Err(format!("replaying the log gives others: {}", apart.join(", "))) }
+        let apart: Vec<&str> = checks
+            .into_iter()
+            .filter(|(agrees, _)| !agrees)
+            .map(|(_, what)| what)
+            .collect();
+        if apart.is_empty() {
+            Ok(())
+        } else {
+            Err(format!(
+                "replaying the log gives others: {}",
+                apart.join(", ")
+            ))
+        }
     }
 }
 

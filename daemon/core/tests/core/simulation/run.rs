@@ -13,7 +13,9 @@ use soramode_protocol::mode::ModeState;
 use soramode_protocol::node::Status;
 use soramode_protocol::reply::Reply;
 use soramode_protocol::request::GateRequest;
-use soramode_protocol::session::{Connection, GetSession, ListConnections, ListRequest, ListSessions, Page, Session};
+use soramode_protocol::session::{
+    Connection, GetSession, ListConnections, ListRequest, ListSessions, Page, Session,
+};
 
 use super::inputs::{START, Turn};
 use super::invariants;
@@ -23,7 +25,10 @@ use crate::ledger::Ledger;
 use crate::show::{Detail, Show};
 
 /// Asks on nobody's behalf, to look at the tables.
-const OBSERVER: Ticket = Ticket { socket: SocketId(u64::MAX - 1), serial: 0 };
+const OBSERVER: Ticket = Ticket {
+    socket: SocketId(u64::MAX - 1),
+    serial: 0,
+};
 
 /// What the core says it holds.
 #[derive(Clone, PartialEq)]
@@ -53,11 +58,26 @@ impl Run {
         let model = Model::start(snapshot.clone());
         let replay = Replay::new(snapshot.stored.next_seq, model.mode.clone());
         let mut ledger = Ledger::new(snapshot.stored.clone());
-        for record in gate.step(snapshot.started, Input::Started(Host::Up)).records {
+        for record in gate
+            .step(snapshot.started, Input::Started(Host::Up))
+            .records
+        {
             ledger.read(&record);
         }
-        let (of_core, of_model) = (Show::new(START, Detail::ByType), Show::new(START, Detail::ByType));
-        Self { gate, model, replay, ledger, seed, tables, of_core, of_model }
+        let (of_core, of_model) = (
+            Show::new(START, Detail::ByType),
+            Show::new(START, Detail::ByType),
+        );
+        Self {
+            gate,
+            model,
+            replay,
+            ledger,
+            seed,
+            tables,
+            of_core,
+            of_model,
+        }
     }
 
     pub(super) fn next_deadline(&self) -> Option<Duration> {
@@ -72,18 +92,34 @@ impl Run {
         }));
         caught.unwrap_or_else(|panic| {
             let message = panic.downcast_ref::<String>().cloned();
-            Err(message.or_else(|| panic.downcast_ref::<&str>().map(|it| (*it).to_owned())).unwrap_or_else(|| "a panic".to_owned()))
+            Err(message
+                .or_else(|| panic.downcast_ref::<&str>().map(|it| (*it).to_owned()))
+                .unwrap_or_else(|| "a panic".to_owned()))
         })
     }
 
-    fn restart(&mut self, now: Timestamp, settings: &Settings, host: Host) -> Result<Vec<String>, String> {
+    fn restart(
+        &mut self,
+        now: Timestamp,
+        settings: &Settings,
+        host: Host,
+    ) -> Result<Vec<String>, String> {
         let stored = self.ledger.stored();
         // Whoever starts twice from the same begins with the same.
         if Ledger::new(stored.clone()).stored() != stored {
-            return Err(format!("what was stored is read as something else: {stored:?}"));
+            return Err(format!(
+                "what was stored is read as something else: {stored:?}"
+            ));
         }
         let expires_at_boot = stored.expires_at_boot.filter(|_| host == Host::Up);
-        let snapshot = Snapshot { settings: settings.clone(), started: now, stored: Stored { expires_at_boot, ..stored } };
+        let snapshot = Snapshot {
+            settings: settings.clone(),
+            started: now,
+            stored: Stored {
+                expires_at_boot,
+                ..stored
+            },
+        };
         self.seed += 1;
         self.gate = Gate::restore(snapshot, Seed([self.seed; 32]));
         self.gate.check()?;
@@ -93,7 +129,10 @@ impl Run {
     }
 
     fn step(&mut self, now: Timestamp, input: &Input) -> Result<Vec<String>, String> {
-        let is_late = self.gate.next_deadline().is_some_and(|deadline| deadline <= now.boot);
+        let is_late = self
+            .gate
+            .next_deadline()
+            .is_some_and(|deadline| deadline <= now.boot);
         let effects = self.gate.step(now, input.clone());
         let expected = self.model.step(now, input);
         self.compare_effects(now, &effects, &expected)?;
@@ -104,21 +143,44 @@ impl Run {
         }
         let before = std::mem::replace(&mut self.tables, look(&mut self.gate, now));
         self.compare_tables()?;
-        let Tables { status, sessions, connections } = &self.tables;
+        let Tables {
+            status,
+            sessions,
+            connections,
+        } = &self.tables;
         // What is told of the expiry goes by the clock as it stands.
-        let mode = ModeState { expires_at: self.model.mode.expires_at, ..status.mode.clone() };
+        let mode = ModeState {
+            expires_at: self.model.mode.expires_at,
+            ..status.mode.clone()
+        };
         self.replay.check(&mode, sessions, connections)?;
-        invariants::check(&invariants::Step { before: &before, after: &self.tables, input, effects: &effects, is_late })?;
+        invariants::check(&invariants::Step {
+            before: &before,
+            after: &self.tables,
+            input,
+            effects: &effects,
+            is_late,
+        })?;
         Ok(shown(&mut self.of_core, &effects))
     }
 
     /// Whether every list says the same in pages of one row as it does whole.
     pub(super) fn pages_agree(&mut self, now: Timestamp) -> Result<(), String> {
-        let mut lists = vec![ListRequest::Sessions(ListSessions::default()), ListRequest::Connections(ListConnections::default())];
+        let mut lists = vec![
+            ListRequest::Sessions(ListSessions::default()),
+            ListRequest::Connections(ListConnections::default()),
+        ];
         for session in &self.tables.sessions {
             let channel_id = session.channel_id.clone();
-            lists.push(ListRequest::Connections(ListConnections { channel_id: Some(channel_id.clone()), ..ListConnections::default() }));
-            lists.push(ListRequest::Session(GetSession { channel_id, limit: None, cursor: None }));
+            lists.push(ListRequest::Connections(ListConnections {
+                channel_id: Some(channel_id.clone()),
+                ..ListConnections::default()
+            }));
+            lists.push(ListRequest::Session(GetSession {
+                channel_id,
+                limit: None,
+                cursor: None,
+            }));
         }
         for list in lists {
             let whole = rows(&page(&mut self.gate, now, list.slice(1_000, None)));
@@ -135,32 +197,75 @@ impl Run {
         Ok(())
     }
 
-    fn compare_effects(&mut self, now: Timestamp, effects: &Effects, (events, acts): &(Vec<EventKind>, Vec<Act>)) -> Result<(), String> {
-        let odd = effects.events().find(|event| event.timestamp != now.wall || event.node_name.as_str() != "node-01");
+    fn compare_effects(
+        &mut self,
+        now: Timestamp,
+        effects: &Effects,
+        (events, acts): &(Vec<EventKind>, Vec<Act>),
+    ) -> Result<(), String> {
+        let odd = effects
+            .events()
+            .find(|event| event.timestamp != now.wall || event.node_name.as_str() != "node-01");
         if let Some(odd) = odd {
             return Err(format!("an event of another time or place: {odd:?}"));
         }
-        let of_core: Vec<String> = effects.events().map(|event| self.of_core.event(event)).collect();
-        let of_model: Vec<String> = events.iter().map(|kind| self.of_model.event(&dated(kind, now))).collect();
+        let of_core: Vec<String> = effects
+            .events()
+            .map(|event| self.of_core.event(event))
+            .collect();
+        let of_model: Vec<String> = events
+            .iter()
+            .map(|kind| self.of_model.event(&dated(kind, now)))
+            .collect();
         compare("events", of_core, of_model)?;
-        let of_core = effects.acts.iter().flat_map(|act| self.of_core.act(act, name)).collect();
-        let of_model = acts.iter().flat_map(|act| self.of_model.act(act, name)).collect();
+        let of_core = effects
+            .acts
+            .iter()
+            .flat_map(|act| self.of_core.act(act, name))
+            .collect();
+        let of_model = acts
+            .iter()
+            .flat_map(|act| self.of_model.act(act, name))
+            .collect();
         compare("answers", of_core, of_model)
     }
 
     fn compare_tables(&mut self) -> Result<(), String> {
-        let Tables { status, sessions, connections } = &self.tables;
+        let Tables {
+            status,
+            sessions,
+            connections,
+        } = &self.tables;
         let (mut of_core, mut of_model) = (status.clone(), self.model.status());
         (of_core.uptime_seconds, of_model.uptime_seconds) = (0, 0);
-        if self.gate.next_deadline().is_some_and(|at| at <= self.model.now.boot) {
+        if self
+            .gate
+            .next_deadline()
+            .is_some_and(|at| at <= self.model.now.boot)
+        {
             // It was looked at by an earlier clock.
             of_core.mode.expires_at = of_model.mode.expires_at;
         }
-        compare("status", vec![self.of_core.status(&of_core)], vec![self.of_model.status(&of_model)])?;
-        let of_core = sessions.iter().map(|session| self.of_core.session(session)).collect();
-        let of_model = self.model.sessions.iter().map(|session| self.of_model.session(&self.model.shown(session))).collect();
+        compare(
+            "status",
+            vec![self.of_core.status(&of_core)],
+            vec![self.of_model.status(&of_model)],
+        )?;
+        let of_core = sessions
+            .iter()
+            .map(|session| self.of_core.session(session))
+            .collect();
+        let of_model = self
+            .model
+            .sessions
+            .iter()
+            .map(|session| self.of_model.session(&self.model.shown(session)))
+            .collect();
         compare("sessions", of_core, of_model)?;
-        let of_core = connections.iter().map(|connection| self.of_core.connection(connection)).collect();
+        let of_core = connections
+            .iter()
+            .map(|connection| self.of_core.connection(connection))
+            .collect();
         let of_model = self.model.connections.iter().map(|it| {
             let session = self.model.session_of(it);
             self.of_model.connection(&Connection {
@@ -182,7 +287,13 @@ fn name(socket: SocketId) -> String {
 
 fn dated(kind: &EventKind, now: Timestamp) -> Event {
     let node_name = std::sync::Arc::new("node-01".parse().unwrap());
-    Event { seq: 0, id: EventId::generate([0; 16]), kind: kind.clone(), timestamp: now.wall, node_name }
+    Event {
+        seq: 0,
+        id: EventId::generate([0; 16]),
+        kind: kind.clone(),
+        timestamp: now.wall,
+        node_name,
+    }
 }
 
 /// The order within a step is the invariants' to check: of what comes at the same moment, either may come first.
@@ -192,25 +303,55 @@ fn compare(what: &str, mut core: Vec<String>, mut model: Vec<String>) -> Result<
     if core == model {
         Ok(())
     } else {
-        Err(format!("{what} part:\n    core:  {}\n    model: {}", core.join("\n           "), model.join("\n           ")))
+        Err(format!(
+            "{what} part:\n    core:  {}\n    model: {}",
+            core.join("\n           "),
+            model.join("\n           ")
+        ))
     }
 }
 
 /// What a step of the core did, without ids of its own making.
 pub(super) fn shown(show: &mut Show, effects: &Effects) -> Vec<String> {
-    let records = effects.records.iter().map(|record| show.record(record)).collect::<Vec<String>>();
-    let acts = effects.acts.iter().flat_map(|act| show.act(act, name)).collect::<Vec<String>>();
+    let records = effects
+        .records
+        .iter()
+        .map(|record| show.record(record))
+        .collect::<Vec<String>>();
+    let acts = effects
+        .acts
+        .iter()
+        .flat_map(|act| show.act(act, name))
+        .collect::<Vec<String>>();
     records.into_iter().chain(acts).collect()
 }
 
 fn look(gate: &mut Gate, now: Timestamp) -> Tables {
     let limit = Some(1_000);
     let status = ask(gate, now, GateRequest::GetStatus);
-    let sessions = page(gate, now, ListRequest::Sessions(ListSessions { limit, ..ListSessions::default() }));
-    let connections = page(gate, now, ListRequest::Connections(ListConnections { limit, ..ListConnections::default() }));
+    let sessions = page(
+        gate,
+        now,
+        ListRequest::Sessions(ListSessions {
+            limit,
+            ..ListSessions::default()
+        }),
+    );
+    let connections = page(
+        gate,
+        now,
+        ListRequest::Connections(ListConnections {
+            limit,
+            ..ListConnections::default()
+        }),
+    );
     match (status, sessions, connections) {
         (Reply::Status(status), Page::Sessions(sessions), Page::Connections(connections)) => {
-            Tables { status: *status, sessions: sessions.sessions, connections: connections.connections }
+            Tables {
+                status: *status,
+                sessions: sessions.sessions,
+                connections: connections.connections,
+            }
         }
         other => panic!("looks are answered by {other:?}"),
     }
@@ -220,22 +361,44 @@ fn look(gate: &mut Gate, now: Timestamp) -> Tables {
 fn rows(page: &Page) -> Vec<String> {
     match page {
         Page::Sessions(page) => page.sessions.iter().map(|row| format!("{row:?}")).collect(),
-        Page::Session(page) => page.connections.iter().map(|row| format!("{row:?} of {:?}", page.session)).collect(),
-        Page::Connections(page) => page.connections.iter().map(|row| format!("{row:?}")).collect(),
+        Page::Session(page) => page
+            .connections
+            .iter()
+            .map(|row| format!("{row:?} of {:?}", page.session))
+            .collect(),
+        Page::Connections(page) => page
+            .connections
+            .iter()
+            .map(|row| format!("{row:?}"))
+            .collect(),
     }
 }
 
 fn page(gate: &mut Gate, now: Timestamp, list: ListRequest) -> Page {
     let reply = ask(gate, now, GateRequest::List(list));
-    let Reply::Page(page) = reply else { panic!("a list is answered by {reply:?}") };
+    let Reply::Page(page) = reply else {
+        panic!("a list is answered by {reply:?}")
+    };
     page
 }
 
 /// Just before the next deadline, so that a look fires none.
 fn ask(gate: &mut Gate, now: Timestamp, request: GateRequest) -> Reply {
-    let before = gate.next_deadline().map(|at| at.saturating_sub(Duration::from_nanos(1)));
-    let now = Timestamp { boot: before.map_or(now.boot, |before| before.min(now.boot)), ..now };
-    let Effects { records, mut acts } = gate.step(now, Input::Ask { ticket: OBSERVER, actor: "observer".into(), request });
+    let before = gate
+        .next_deadline()
+        .map(|at| at.saturating_sub(Duration::from_nanos(1)));
+    let now = Timestamp {
+        boot: before.map_or(now.boot, |before| before.min(now.boot)),
+        ..now
+    };
+    let Effects { records, mut acts } = gate.step(
+        now,
+        Input::Ask {
+            ticket: OBSERVER,
+            actor: "observer".into(),
+            request,
+        },
+    );
     assert_eq!(records, Vec::<Record>::new(), "a look changes something");
     match acts.pop() {
         Some(Act::Answer(OBSERVER, Ok(reply))) if acts.is_empty() => reply,
@@ -245,6 +408,12 @@ fn ask(gate: &mut Gate, now: Timestamp, request: GateRequest) -> Reply {
 
 /// The mode after a change, of a step's events.
 pub(super) fn mode_after(before: &ModeState, effects: &Effects) -> soramode_protocol::mode::Mode {
-    let changed = effects.kinds().filter_map(|kind| if let EventKind::ModeChanged(change) = kind { Some(change.mode) } else { None });
+    let changed = effects.kinds().filter_map(|kind| {
+        if let EventKind::ModeChanged(change) = kind {
+            Some(change.mode)
+        } else {
+            None
+        }
+    });
     changed.last().unwrap_or(before.mode)
 }

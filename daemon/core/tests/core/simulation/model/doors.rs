@@ -5,8 +5,8 @@ use std::sync::Arc;
 use soramode_core::effect::Act;
 use soramode_core::input::{SocketId, SoraInput};
 use soramode_protocol::decision::{
-    Answer as Judged, Connect, Decision, Disconnected, Explanation, Lifetime, RejectReason, Report, Reported, ReportedConnection, Verdict,
-    Verdicts,
+    Answer as Judged, Connect, Decision, Disconnected, Explanation, Lifetime, RejectReason, Report,
+    Reported, ReportedConnection, Verdict, Verdicts,
 };
 use soramode_protocol::error::Error;
 use soramode_protocol::event::EndReason;
@@ -19,7 +19,12 @@ use soramode_protocol::request::GateRequest;
 use super::{Connection, Model};
 
 impl Model {
-    pub(super) fn ask(&mut self, socket: SocketId, actor: &Arc<str>, request: &GateRequest) -> Answer {
+    pub(super) fn ask(
+        &mut self,
+        socket: SocketId,
+        actor: &Arc<str>,
+        request: &GateRequest,
+    ) -> Answer {
         match request {
             GateRequest::GetMode => Ok(Reply::Mode(Box::new(self.told_mode()))),
             GateRequest::ChangeMode(change) => self.change_mode(change, actor),
@@ -28,7 +33,8 @@ impl Model {
                 let node = ClusterNode {
                     node_name: self.settings.node_name.clone(),
                     mode: Some(self.mode.mode),
-                    connected: self.membership == Membership::Standalone || self.membership == Membership::Joined,
+                    connected: self.membership == Membership::Standalone
+                        || self.membership == Membership::Joined,
                     epoch: None,
                     member_since: Some(self.started.wall),
                     cluster_signaling_url: None,
@@ -41,24 +47,43 @@ impl Model {
                     version: Some(soramode_protocol::version::VERSION.to_owned()),
                     orphaned_channels: None,
                 };
-                Ok(Reply::ClusterNodes(ClusterNodes { nodes: vec![node], counted_at: None, problem: None }))
+                Ok(Reply::ClusterNodes(ClusterNodes {
+                    nodes: vec![node],
+                    counted_at: None,
+                    problem: None,
+                }))
             }
             GateRequest::ListModeChanges(list) => {
-                let newest = self.changes.iter().rev().take(list.limit.unwrap_or(100) as usize);
-                Ok(Reply::ModeChanges(ModeChanges { changes: newest.cloned().collect() }))
+                let newest = self
+                    .changes
+                    .iter()
+                    .rev()
+                    .take(list.limit.unwrap_or(100) as usize);
+                Ok(Reply::ModeChanges(ModeChanges {
+                    changes: newest.cloned().collect(),
+                }))
             }
             GateRequest::Connect(connect) => self.connect(socket, connect).map(Reply::Decision),
             GateRequest::Report(report) => Ok(Reply::Reported(self.report(socket, report))),
             GateRequest::Disconnect(gone) => {
                 let found = self.find(&gone.connection_id).map(|it| self.session_of(it));
-                let (channel_id, session_id) = found.map(|it| (it.channel_id.clone(), it.session_id.clone())).unzip();
+                let (channel_id, session_id) = found
+                    .map(|it| (it.channel_id.clone(), it.session_id.clone()))
+                    .unzip();
                 if channel_id.is_some() {
                     self.end(&gone.connection_id, EndReason::Disconnected);
                 }
                 let durable = channel_id.is_none() || !self.storage_failed;
-                Ok(Reply::Disconnected(Disconnected { found: channel_id.is_some(), channel_id, session_id, durable }))
+                Ok(Reply::Disconnected(Disconnected {
+                    found: channel_id.is_some(),
+                    channel_id,
+                    session_id,
+                    durable,
+                }))
             }
-            GateRequest::Explain(explain) => Ok(Reply::Explanation(Box::new(self.explain(&explain.channel_id)))),
+            GateRequest::Explain(explain) => Ok(Reply::Explanation(Box::new(
+                self.explain(&explain.channel_id),
+            ))),
             GateRequest::List(_)
             | GateRequest::Wait(_)
             | GateRequest::End(_)
@@ -77,7 +102,9 @@ impl Model {
 
     /// Rows 3 to 6 of the table: the first that matches, for a new connection under this mode.
     fn judge(&self, mode: Mode, channel: &ChannelId) -> Option<(u8, RejectReason)> {
-        let somebody_is_in = self.session_on(channel).is_some_and(|session| self.live_in(session) > 0);
+        let somebody_is_in = self
+            .session_on(channel)
+            .is_some_and(|session| self.live_in(session) > 0);
         if mode == Mode::Initial || self.membership == Membership::Fenced {
             Some((3, RejectReason::Initial))
         } else if mode == Mode::BlockNewConnection {
@@ -92,23 +119,46 @@ impl Model {
     }
 
     /// Rows 1 and 2, then the others.
-    fn decide(&mut self, channel: &ChannelId, id: Option<&ConnectionId>) -> Result<Option<Decision>, Error> {
+    fn decide(
+        &mut self,
+        channel: &ChannelId,
+        id: Option<&ConnectionId>,
+    ) -> Result<Option<Decision>, Error> {
         if let Some(there) = id.and_then(|id| self.find(id)) {
             let session = self.session_of(there);
             if session.channel_id != *channel {
-                return Err(Error::connection_id_in_use(&there.id, session.channel_id.clone()));
+                return Err(Error::connection_id_in_use(
+                    &there.id,
+                    session.channel_id.clone(),
+                ));
             }
             let (connection_id, session_id) = (there.id.clone(), session.session_id.clone());
-            return Ok(Some(Decision::Offer { channel_id: channel.clone(), connection_id, session_id, created: false, claim: None }));
+            return Ok(Some(Decision::Offer {
+                channel_id: channel.clone(),
+                connection_id,
+                session_id,
+                created: false,
+                claim: None,
+            }));
         }
         Ok(self.judge(self.mode.mode, channel).map(|(_, reason)| {
             *self.rejected.entry(reason).or_default() += 1;
-            Decision::Reject { reason, mode: self.mode.mode, retry_after_ms: None }
+            Decision::Reject {
+                reason,
+                mode: self.mode.mode,
+                retry_after_ms: None,
+            }
         }))
     }
 
     fn connect(&mut self, socket: SocketId, connect: &Connect) -> Result<Decision, Error> {
-        let Connect { channel_id, connection_id, client_id, lifetime, .. } = connect;
+        let Connect {
+            channel_id,
+            connection_id,
+            client_id,
+            lifetime,
+            ..
+        } = connect;
         let socket = match lifetime {
             Lifetime::Explicit => None,
             Lifetime::Socket => Some(socket),
@@ -126,7 +176,15 @@ impl Model {
         let offer = self.offer(channel_id, &id);
         let session = self.session_on(channel_id).unwrap();
         let (client_id, created_at) = (client_id.clone(), self.now.wall);
-        self.add(Connection { id, session, client_id, created_at, pending_until: None, socket, by_sora: false });
+        self.add(Connection {
+            id,
+            session,
+            client_id,
+            created_at,
+            pending_until: None,
+            socket,
+            by_sora: false,
+        });
         Ok(offer)
     }
 
@@ -145,7 +203,11 @@ impl Model {
     }
 
     fn bind(&mut self, id: &ConnectionId, socket: Option<SocketId>) {
-        self.connections.iter_mut().find(|it| it.id == *id).unwrap().socket = socket;
+        self.connections
+            .iter_mut()
+            .find(|it| it.id == *id)
+            .unwrap()
+            .socket = socket;
     }
 
     fn report(&mut self, socket: SocketId, report: &Report) -> Reported {
@@ -167,12 +229,25 @@ impl Model {
             self.end(id, EndReason::Reconciled);
         }
         self.tell_vanished();
-        Reported { added, removed: unnamed.len() as u64 }
+        Reported {
+            added,
+            removed: unnamed.len() as u64,
+        }
     }
 
     fn report_one(&mut self, socket: SocketId, reported: &ReportedConnection) {
-        let ReportedConnection { channel_id, connection_id, client_id, session_id } = reported;
-        let there = self.find(connection_id).map(|it| (self.session_of(it).channel_id == *channel_id, it.socket.is_some()));
+        let ReportedConnection {
+            channel_id,
+            connection_id,
+            client_id,
+            session_id,
+        } = reported;
+        let there = self.find(connection_id).map(|it| {
+            (
+                self.session_of(it).channel_id == *channel_id,
+                it.socket.is_some(),
+            )
+        });
         if let Some((true, is_bound)) = there {
             self.see(connection_id);
             if is_bound {
@@ -186,17 +261,34 @@ impl Model {
             self.end(connection_id, EndReason::Reconciled);
         }
         let (id, client_id, created_at) = (connection_id.clone(), client_id.clone(), self.now.wall);
-        self.add(Connection { id, session, client_id, created_at, pending_until: None, socket: None, by_sora: false });
+        self.add(Connection {
+            id,
+            session,
+            client_id,
+            created_at,
+            pending_until: None,
+            socket: None,
+            by_sora: false,
+        });
     }
 
     fn explain(&self, channel: &ChannelId) -> Explanation {
         let verdict = |mode| {
             let judged = self.judge(mode, channel);
-            let session = self.sessions.iter().rev().find(|it| it.channel_id == *channel).map(|it| it.session_id.clone());
+            let session = self
+                .sessions
+                .iter()
+                .rev()
+                .find(|it| it.channel_id == *channel)
+                .map(|it| it.session_id.clone());
             Verdict {
                 retry_after_ms: None,
                 node_name: None,
-                answer: if judged.is_some() { Judged::Reject } else { Judged::Offer },
+                answer: if judged.is_some() {
+                    Judged::Reject
+                } else {
+                    Judged::Offer
+                },
                 reason: judged.map(|(_, reason)| reason),
                 session_id: session.filter(|_| judged.is_none()),
                 rule: judged.map_or(8, |(row, _)| row),
@@ -209,63 +301,123 @@ impl Model {
             block_new_connection: verdict(Mode::BlockNewConnection),
             initial: verdict(Mode::Initial),
         };
-        Explanation { channel_id: channel.clone(), mode: self.mode.mode, now: verdict(self.mode.mode), modes }
+        Explanation {
+            channel_id: channel.clone(),
+            mode: self.mode.mode,
+            now: verdict(self.mode.mode),
+            modes,
+        }
     }
 
     pub(super) fn sora(&mut self, input: &SoraInput) {
         match input {
-            SoraInput::Admit { ticket, channel_id, connection_id, client_id } => {
+            SoraInput::Admit {
+                ticket,
+                channel_id,
+                connection_id,
+                client_id,
+            } => {
                 let decision = self.decide(channel_id, Some(connection_id));
-                let decision = decision.map(|made| made.unwrap_or_else(|| self.admit(channel_id, connection_id, client_id.as_ref())));
-                self.acts.push(Act::Answer(*ticket, decision.map(Reply::Decision)));
+                let admit = || self.admit(channel_id, connection_id, client_id.as_ref());
+                let decision = decision.map(|made| made.unwrap_or_else(admit));
+                self.acts
+                    .push(Act::Answer(*ticket, decision.map(Reply::Decision)));
             }
             SoraInput::Denied { connection_id } => {
-                if self.find(connection_id).is_some_and(|it| it.pending_until.is_some()) {
+                if self
+                    .find(connection_id)
+                    .is_some_and(|it| it.pending_until.is_some())
+                {
                     self.end(connection_id, EndReason::Denied);
                 }
             }
-            SoraInput::ConnectionCreated { channel_id, session_id, connection_id, client_id } => {
+            SoraInput::ConnectionCreated {
+                channel_id,
+                session_id,
+                connection_id,
+                client_id,
+            } => {
                 let boot = self.now.boot;
-                let has_left = self.left.iter().any(|(until, id)| id == connection_id && *until > boot);
+                let has_left = self
+                    .left
+                    .iter()
+                    .any(|(until, id)| id == connection_id && *until > boot);
                 if self.find(connection_id).is_some() || !has_left {
-                    self.created((channel_id, session_id.as_ref()), connection_id, client_id.as_ref());
+                    self.created(
+                        (channel_id, session_id.as_ref()),
+                        connection_id,
+                        client_id.as_ref(),
+                    );
                 }
             }
             SoraInput::ConnectionDestroyed { connection_id } => match self.find(connection_id) {
                 Some(_) => self.end(connection_id, EndReason::Disconnected),
-                None => self.left.push((self.now.boot + super::REMEMBERED, connection_id.clone())),
+                None => self
+                    .left
+                    .push((self.now.boot + super::REMEMBERED, connection_id.clone())),
             },
-            SoraInput::SessionCreated { channel_id, session_id, created_time } => {
+            SoraInput::SessionCreated {
+                channel_id,
+                session_id,
+                created_time,
+            } => {
                 let number = self.align(channel_id, session_id);
                 let session = self.session(number);
                 if !session.told {
                     session.created_at = *created_time;
                 }
             }
-            SoraInput::SessionDestroyed { channel_id, session_id } => {
+            SoraInput::SessionDestroyed {
+                channel_id,
+                session_id,
+            } => {
                 let session = self.session_on(channel_id);
-                if let Some(number) = session.filter(|&number| self.session(number).session_id == *session_id) {
+                if let Some(number) =
+                    session.filter(|&number| self.session(number).session_id == *session_id)
+                {
                     self.session_over(number, None);
                 }
             }
             // Another simulation has a Sora that can be asked.
-            SoraInput::PassedThrough { .. } | SoraInput::Polled { .. } | SoraInput::PollFailed { .. } => unreachable!("is not drawn"),
+            SoraInput::PassedThrough { .. }
+            | SoraInput::Polled { .. }
+            | SoraInput::PollFailed { .. } => unreachable!("is not drawn"),
         }
     }
 
-    fn admit(&mut self, channel_id: &ChannelId, id: &ConnectionId, client_id: Option<&ClientId>) -> Decision {
+    fn admit(
+        &mut self,
+        channel_id: &ChannelId,
+        id: &ConnectionId,
+        client_id: Option<&ClientId>,
+    ) -> Decision {
         let offer = self.offer(channel_id, id);
         let session = self.session_on(channel_id).unwrap();
         let pending_until = Some(self.now.boot + self.settings.pending_timeout);
         let (id, client_id, created_at) = (id.clone(), client_id.cloned(), self.now.wall);
-        self.add(Connection { id, session, client_id, created_at, pending_until, socket: None, by_sora: true });
+        self.add(Connection {
+            id,
+            session,
+            client_id,
+            created_at,
+            pending_until,
+            socket: None,
+            by_sora: true,
+        });
         offer
     }
 
-    fn created(&mut self, (channel_id, session_id): (&ChannelId, Option<&SessionId>), id: &ConnectionId, client_id: Option<&ClientId>) {
+    fn created(
+        &mut self,
+        (channel_id, session_id): (&ChannelId, Option<&SessionId>),
+        id: &ConnectionId,
+        client_id: Option<&ClientId>,
+    ) {
         let session = match session_id {
             Some(session_id) => self.align(channel_id, session_id),
-            None => self.session_on(channel_id).unwrap_or_else(|| self.open(channel_id.clone(), None)),
+            None => self
+                .session_on(channel_id)
+                .unwrap_or_else(|| self.open(channel_id.clone(), None)),
         };
         match self.find(id).map(|it| it.session) {
             Some(here) if here == session => return self.see(id),
@@ -273,7 +425,15 @@ impl Model {
             None => {}
         }
         let (id, client_id, created_at) = (id.clone(), client_id.cloned(), self.now.wall);
-        self.add(Connection { id, session, client_id, created_at, pending_until: None, socket: None, by_sora: true });
+        self.add(Connection {
+            id,
+            session,
+            client_id,
+            created_at,
+            pending_until: None,
+            socket: None,
+            by_sora: true,
+        });
     }
 
     /// The channel's session under Sora's id. One of another id that was told of is over; the next is there before it goes.
@@ -309,7 +469,11 @@ impl Model {
         }
         if self.connections_of(number) > 0 {
             let next = next.unwrap_or_else(|| self.open(channel_id, None));
-            for connection in self.connections.iter_mut().filter(|it| it.session == number) {
+            for connection in self
+                .connections
+                .iter_mut()
+                .filter(|it| it.session == number)
+            {
                 connection.session = next;
             }
         }

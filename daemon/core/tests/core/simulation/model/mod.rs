@@ -94,11 +94,24 @@ enum Deadline {
 
 impl Model {
     pub(super) fn start(snapshot: Snapshot) -> Self {
-        let Snapshot { settings, started, stored: Stored { mode, mode_changes, .. } } = snapshot;
+        let Snapshot {
+            settings,
+            started,
+            stored: Stored {
+                mode, mode_changes, ..
+            },
+        } = snapshot;
         let clustered = settings.clustering == Clustering::Clustered;
-        let opened_before = mode.as_ref().filter(|state| !state.mode.is_block()).map_or(0, |state| state.generation);
+        let opened_before = mode
+            .as_ref()
+            .filter(|state| !state.mode.is_block())
+            .map_or(0, |state| state.generation);
         let (mode, change) = mode::start(&settings, mode, started.wall);
-        let opened = if mode.mode.is_block() { opened_before } else { mode.generation };
+        let opened = if mode.mode.is_block() {
+            opened_before
+        } else {
+            mode.generation
+        };
         let mut model = Self {
             now: started,
             started,
@@ -108,7 +121,11 @@ impl Model {
             changes: mode_changes.into_iter().chain(change).collect(),
             opened,
             mode,
-            membership: if clustered { Membership::Fenced } else { Membership::Standalone },
+            membership: if clustered {
+                Membership::Fenced
+            } else {
+                Membership::Standalone
+            },
             storage_failed: false,
             sessions: Vec::new(),
             connections: Vec::new(),
@@ -135,13 +152,24 @@ impl Model {
         if self.expiry.is_some() && !matches!(input, Input::Started(_)) {
             self.expiry = self.due_by_wall().or(self.expiry);
         }
-        while let Some(deadline) = self.first_due().filter(|_| !matches!(input, Input::Started(_))) {
+        while let Some(deadline) = self
+            .first_due()
+            .filter(|_| !matches!(input, Input::Started(_)))
+        {
             self.fire(deadline);
             self.look_at_waits();
         }
         match input {
-            Input::Ask { ticket, request: GateRequest::Wait(wait), .. } => self.wait(*ticket, wait),
-            Input::Ask { ticket, actor, request } => {
+            Input::Ask {
+                ticket,
+                request: GateRequest::Wait(wait),
+                ..
+            } => self.wait(*ticket, wait),
+            Input::Ask {
+                ticket,
+                actor,
+                request,
+            } => {
                 let answer = self.ask(ticket.socket, actor, request);
                 self.acts.push(Act::Answer(*ticket, answer));
             }
@@ -154,25 +182,50 @@ impl Model {
             }
             Input::Tick => {}
             Input::Cluster(change) => self.cluster(*change),
-            Input::StorageFailed { refused, generations } => self.storage_failed(refused, generations),
+            Input::StorageFailed {
+                refused,
+                generations,
+            } => self.storage_failed(refused, generations),
             Input::StorageRestored => self.storage_restored(),
             Input::Sora(input) => self.sora(input),
-            Input::Tried { .. } | Input::Etcd(_) | Input::Webhooks(_) => panic!("nobody is told by webhook, and no channel is claimed"),
+            Input::Tried { .. } | Input::Etcd(_) | Input::Webhooks(_) => {
+                panic!("nobody is told by webhook, and no channel is claimed")
+            }
         }
         self.look_at_waits();
-        (std::mem::take(&mut self.events), std::mem::take(&mut self.acts))
+        (
+            std::mem::take(&mut self.events),
+            std::mem::take(&mut self.acts),
+        )
     }
 
     fn first_due(&self) -> Option<Deadline> {
         let mut deadlines: Vec<(Duration, Deadline)> = Vec::new();
         deadlines.extend(self.expiry.map(|at| (at, Deadline::Expiry)));
         let pending = self.connections.iter().enumerate();
-        deadlines.extend(pending.filter_map(|(index, it)| Some((it.pending_until?, Deadline::Pending(index)))));
-        deadlines.extend(self.gone.iter().enumerate().map(|(index, (at, _))| (*at, Deadline::Gone(index))));
+        deadlines.extend(
+            pending.filter_map(|(index, it)| Some((it.pending_until?, Deadline::Pending(index)))),
+        );
+        deadlines.extend(
+            self.gone
+                .iter()
+                .enumerate()
+                .map(|(index, (at, _))| (*at, Deadline::Gone(index))),
+        );
         let lingering = self.sessions.iter().enumerate();
-        deadlines.extend(lingering.filter_map(|(index, it)| Some((it.lingers_until?, Deadline::Linger(index)))));
-        deadlines.extend(self.wait_deadlines().into_iter().map(|(at, part, index)| (at, Deadline::Wait(part, index))));
-        deadlines.into_iter().filter(|(at, _)| *at <= self.now.boot).min().map(|(_, deadline)| deadline)
+        deadlines.extend(
+            lingering.filter_map(|(index, it)| Some((it.lingers_until?, Deadline::Linger(index)))),
+        );
+        deadlines.extend(
+            self.wait_deadlines()
+                .into_iter()
+                .map(|(at, part, index)| (at, Deadline::Wait(part, index))),
+        );
+        deadlines
+            .into_iter()
+            .filter(|(at, _)| *at <= self.now.boot)
+            .min()
+            .map(|(_, deadline)| deadline)
     }
 
     fn fire(&mut self, deadline: Deadline) {
@@ -203,12 +256,17 @@ impl Model {
         self.waits.retain(|waiting| waiting.ticket.socket != socket);
         self.reports.remove(&socket);
         if !self.ids(|it| it.socket == Some(socket)).is_empty() {
-            self.gone.push((self.now.boot + self.settings.socket_grace, socket));
+            self.gone
+                .push((self.now.boot + self.settings.socket_grace, socket));
         }
     }
 
     fn ids(&self, which: impl Fn(&Connection) -> bool) -> Vec<ConnectionId> {
-        self.connections.iter().filter(|it| which(it)).map(|it| it.id.clone()).collect()
+        self.connections
+            .iter()
+            .filter(|it| which(it))
+            .map(|it| it.id.clone())
+            .collect()
     }
 
     fn find(&self, id: &ConnectionId) -> Option<&Connection> {
@@ -216,23 +274,40 @@ impl Model {
     }
 
     fn session_on(&self, channel: &ChannelId) -> Option<u64> {
-        self.sessions.iter().rev().find(|it| it.channel_id == *channel).map(|it| it.number)
+        self.sessions
+            .iter()
+            .rev()
+            .find(|it| it.channel_id == *channel)
+            .map(|it| it.number)
     }
 
     fn session(&mut self, number: u64) -> &mut Session {
-        self.sessions.iter_mut().find(|it| it.number == number).unwrap()
+        self.sessions
+            .iter_mut()
+            .find(|it| it.number == number)
+            .unwrap()
     }
 
     pub(super) fn session_of(&self, connection: &Connection) -> &Session {
-        self.sessions.iter().find(|it| it.number == connection.session).unwrap()
+        self.sessions
+            .iter()
+            .find(|it| it.number == connection.session)
+            .unwrap()
     }
 
     pub(super) fn state(connection: &Connection) -> ConnectionState {
-        if connection.pending_until.is_some() { ConnectionState::Pending } else { ConnectionState::Live }
+        if connection.pending_until.is_some() {
+            ConnectionState::Pending
+        } else {
+            ConnectionState::Live
+        }
     }
 
     pub(super) fn connections_of(&self, session: u64) -> u64 {
-        self.connections.iter().filter(|it| it.session == session).count() as u64
+        self.connections
+            .iter()
+            .filter(|it| it.session == session)
+            .count() as u64
     }
 
     pub(super) fn connections_in(&self, session: &Session) -> u64 {
@@ -240,7 +315,10 @@ impl Model {
     }
 
     fn live_in(&self, session: u64) -> u64 {
-        self.connections.iter().filter(|it| it.session == session && it.pending_until.is_none()).count() as u64
+        self.connections
+            .iter()
+            .filter(|it| it.session == session && it.pending_until.is_none())
+            .count() as u64
     }
 
     fn open(&mut self, channel_id: ChannelId, session_id: Option<SessionId>) -> u64 {
@@ -292,18 +370,35 @@ impl Model {
     }
 
     fn tell_live(&mut self, id: &ConnectionId) {
-        let (number, client_id) = self.find(id).map(|it| (it.session, it.client_id.clone())).unwrap();
+        let (number, client_id) = self
+            .find(id)
+            .map(|it| (it.session, it.client_id.clone()))
+            .unwrap();
         let live = self.live_in(number);
         let session = self.session(number);
         session.in_all += 1;
         session.most = session.most.max(live);
         session.lingers_until = None;
-        let (channel_id, session_id, created_time) = (session.channel_id.clone(), session.session_id.clone(), session.created_at);
+        let (channel_id, session_id, created_time) = (
+            session.channel_id.clone(),
+            session.session_id.clone(),
+            session.created_at,
+        );
         if !std::mem::replace(&mut session.told, true) {
             let (channel_id, session_id) = (channel_id.clone(), session_id.clone());
-            self.events.push(EventKind::SessionCreated { channel_id, session_id, created_time, token: None });
+            self.events.push(EventKind::SessionCreated {
+                channel_id,
+                session_id,
+                created_time,
+                token: None,
+            });
         }
-        self.events.push(EventKind::ConnectionCreated { channel_id, session_id, connection_id: id.clone(), client_id });
+        self.events.push(EventKind::ConnectionCreated {
+            channel_id,
+            session_id,
+            connection_id: id.clone(),
+            client_id,
+        });
     }
 
     fn end(&mut self, id: &ConnectionId, reason: EndReason) {
@@ -312,8 +407,14 @@ impl Model {
         for named in self.reports.values_mut() {
             named.retain(|other| other != id);
         }
-        if gone.by_sora && matches!(reason, EndReason::Disconnected | EndReason::SessionDestroyed) {
-            self.left.push((self.now.boot + REMEMBERED, gone.id.clone()));
+        if gone.by_sora
+            && matches!(
+                reason,
+                EndReason::Disconnected | EndReason::SessionDestroyed
+            )
+        {
+            self.left
+                .push((self.now.boot + REMEMBERED, gone.id.clone()));
         }
         let is_empty = self.connections_of(gone.session) == 0;
         let (linger, boot) = (self.settings.session_linger, self.now.boot);
@@ -326,7 +427,13 @@ impl Model {
         }
         if session.told {
             let (connection_id, client_id) = (gone.id, gone.client_id);
-            self.events.push(EventKind::ConnectionDestroyed { channel_id, session_id, connection_id, client_id, reason });
+            self.events.push(EventKind::ConnectionDestroyed {
+                channel_id,
+                session_id,
+                connection_id,
+                client_id,
+                reason,
+            });
         }
         if ends_now {
             self.destroy(gone.session);
@@ -334,9 +441,17 @@ impl Model {
     }
 
     fn destroy(&mut self, number: u64) {
-        let index = self.sessions.iter().position(|it| it.number == number).unwrap();
+        let index = self
+            .sessions
+            .iter()
+            .position(|it| it.number == number)
+            .unwrap();
         let session = self.sessions.remove(index);
-        assert_eq!(self.connections_of(number), 0, "a session is destroyed when its connections have gone");
+        assert_eq!(
+            self.connections_of(number),
+            0,
+            "a session is destroyed when its connections have gone"
+        );
         self.ended += 1;
         if session.told {
             self.events.push(EventKind::SessionDestroyed {

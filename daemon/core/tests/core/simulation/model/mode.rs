@@ -7,7 +7,9 @@ use soramode_core::snapshot::{Clustering, Settings};
 use soramode_protocol::error::Error;
 use soramode_protocol::event::{EndReason, EventKind};
 use soramode_protocol::id::ConnectionId;
-use soramode_protocol::mode::{ChangeMode, DatedModeChange, Mode, ModeChange, ModeChanged, ModeState};
+use soramode_protocol::mode::{
+    ChangeMode, DatedModeChange, Mode, ModeChange, ModeChanged, ModeState,
+};
 use soramode_protocol::node::Membership;
 use soramode_protocol::reply::{Answer, Reply};
 use soramode_protocol::time::Time;
@@ -15,22 +17,55 @@ use soramode_protocol::time::Time;
 use super::Model;
 
 /// The rows of the start, and what they change.
-pub(super) fn start(settings: &Settings, stored: Option<ModeState>, wall: Time) -> (ModeState, Option<DatedModeChange>) {
+pub(super) fn start(
+    settings: &Settings,
+    stored: Option<ModeState>,
+    wall: Time,
+) -> (ModeState, Option<DatedModeChange>) {
     let before = stored.as_ref().map(|state| state.mode);
-    let mode = match (settings.clustering, settings.mode.map(Mode::from).or(before)) {
+    let mode = match (
+        settings.clustering,
+        settings.mode.map(Mode::from).or(before),
+    ) {
         (Clustering::Standalone, None | Some(Mode::Initial)) => Mode::Normal,
         (Clustering::Standalone, Some(mode)) => mode,
         (Clustering::Clustered, Some(mode)) if mode.is_block() => mode,
         (Clustering::Clustered, _) => Mode::Initial,
     };
     let actor = "system:start".to_owned();
-    let new = ModeState { mode, generation: 1, since: wall, actor: actor.clone(), reason: None, expires_at: None, own_mode: None };
+    let new = ModeState {
+        mode,
+        generation: 1,
+        since: wall,
+        actor: actor.clone(),
+        reason: None,
+        expires_at: None,
+        own_mode: None,
+    };
     match stored {
         Some(state) if state.mode == mode => (state, None),
-        Some(ModeState { mode: previous_mode, generation, .. }) => {
+        Some(ModeState {
+            mode: previous_mode,
+            generation,
+            ..
+        }) => {
             let generation = generation + 1;
-            let change = ModeChange { mode, previous_mode, generation, actor, on_behalf_of: None, reason: None, expires_at: None };
-            (ModeState { generation, ..new }, Some(DatedModeChange { timestamp: wall, change }))
+            let change = ModeChange {
+                mode,
+                previous_mode,
+                generation,
+                actor,
+                on_behalf_of: None,
+                reason: None,
+                expires_at: None,
+            };
+            (
+                ModeState { generation, ..new },
+                Some(DatedModeChange {
+                    timestamp: wall,
+                    change,
+                }),
+            )
         }
         None => (new, None),
     }
@@ -40,11 +75,15 @@ impl Model {
     pub(super) fn change_mode(&mut self, change: &ChangeMode, actor: &str) -> Answer {
         let wanted = Mode::from(change.mode);
         let holds = change.if_mode.is_none_or(|mode| mode == self.mode.mode)
-            && change.if_generation.is_none_or(|generation| generation == self.mode.generation);
+            && change
+                .if_generation
+                .is_none_or(|generation| generation == self.mode.generation);
         if !holds {
             return Err(Error::superseded(self.told_mode()));
         }
-        if wanted == Mode::Normal && matches!(self.membership, Membership::Isolated | Membership::Fenced) {
+        if wanted == Mode::Normal
+            && matches!(self.membership, Membership::Isolated | Membership::Fenced)
+        {
             return Err(Error::not_joined(self.membership, &self.mode));
         }
         let previous_mode = self.mode.mode;
@@ -96,7 +135,9 @@ impl Model {
             expires_at,
             own_mode: None,
         });
-        if let (Some(dated), Some(EventKind::ModeChanged(told))) = (self.changes.last_mut(), self.events.last_mut()) {
+        if let (Some(dated), Some(EventKind::ModeChanged(told))) =
+            (self.changes.last_mut(), self.events.last_mut())
+        {
             dated.change.on_behalf_of.clone_from(&change.on_behalf_of);
             told.on_behalf_of.clone_from(&change.on_behalf_of);
         }
@@ -118,22 +159,44 @@ impl Model {
             reason: self.mode.reason.clone(),
             expires_at: self.mode.expires_at,
         };
-        self.changes.push(DatedModeChange { timestamp: self.now.wall, change: change.clone() });
+        self.changes.push(DatedModeChange {
+            timestamp: self.now.wall,
+            change: change.clone(),
+        });
         self.events.push(EventKind::ModeChanged(Box::new(change)));
     }
 
     fn enter_by_itself(&mut self, mode: Mode, cause: &str) {
         if self.mode.mode != mode {
             (self.expiry, self.by_wall) = (None, None);
-            let (generation, since, actor) = (self.mode.generation + 1, self.now.wall, format!("system:{cause}"));
-            self.enter(ModeState { mode, generation, since, actor, reason: None, expires_at: None, own_mode: None });
+            let (generation, since, actor) = (
+                self.mode.generation + 1,
+                self.now.wall,
+                format!("system:{cause}"),
+            );
+            self.enter(ModeState {
+                mode,
+                generation,
+                since,
+                actor,
+                reason: None,
+                expires_at: None,
+                own_mode: None,
+            });
         }
     }
 
     pub(super) fn expire(&mut self) {
         if !self.storage_failed {
             let may_open = matches!(self.membership, Membership::Standalone | Membership::Joined);
-            self.enter_by_itself(if may_open { Mode::Normal } else { Mode::Initial }, "expired");
+            self.enter_by_itself(
+                if may_open {
+                    Mode::Normal
+                } else {
+                    Mode::Initial
+                },
+                "expired",
+            );
         }
     }
 
@@ -146,9 +209,13 @@ impl Model {
         self.storage_failed = true;
         let reason = match (generations.first(), generations.last()) {
             (Some(first), Some(last)) if generations.len() > 1 => {
-                format!("undoes generations {first} to {last}, which were refused because they could not be written")
+                format!(
+                    "undoes generations {first} to {last}, which were refused because they could not be written"
+                )
             }
-            (Some(only), _) => format!("undoes generation {only}, which was refused because it could not be written"),
+            (Some(only), _) => format!(
+                "undoes generation {only}, which was refused because it could not be written"
+            ),
             (None, _) => return self.enter_by_itself(Mode::BlockNewConnection, "storage"),
         };
         (self.expiry, self.by_wall) = (None, None);
@@ -166,7 +233,9 @@ impl Model {
     /// The expiry of a start: what is left by the boot clock, or by the wall clock within bounds.
     pub(super) fn restore_expiry(&mut self, left: Option<Duration>) {
         (self.expiry, self.by_wall) = (None, None);
-        let Some(expires_at) = self.mode.expires_at else { return };
+        let Some(expires_at) = self.mode.expires_at else {
+            return;
+        };
         let (boot, asked) = (self.started.boot, expires_at.since(self.mode.since));
         if let Some(at) = left {
             self.expiry = Some(at.min(boot + asked));
@@ -182,19 +251,32 @@ impl Model {
         let ((earliest, latest), expires_at) = (self.by_wall?, self.mode.expires_at?);
         let (wall, end) = (self.now.wall.as_micros(), expires_at.as_micros());
         let distance = Duration::from_micros(wall.abs_diff(end));
-        let due = if end >= wall { self.now.boot + distance } else { self.now.boot.saturating_sub(distance) };
+        let due = if end >= wall {
+            self.now.boot + distance
+        } else {
+            self.now.boot.saturating_sub(distance)
+        };
         Some(due.clamp(earliest, latest))
     }
 
     /// The mode with its end by the wall clock as that stands now.
     pub(super) fn told_mode(&self) -> ModeState {
-        ModeState { expires_at: self.told_end(), ..self.mode.clone() }
+        ModeState {
+            expires_at: self.told_end(),
+            ..self.mode.clone()
+        }
     }
 
     fn told_end(&self) -> Option<Time> {
         let stored = self.mode.expires_at?;
-        let at = if self.by_wall.is_some() { self.due_by_wall() } else { self.expiry };
-        let told = at.filter(|at| *at > self.now.boot).map(|at| self.now.wall + at.saturating_sub(self.now.boot));
+        let at = if self.by_wall.is_some() {
+            self.due_by_wall()
+        } else {
+            self.expiry
+        };
+        let told = at
+            .filter(|at| *at > self.now.boot)
+            .map(|at| self.now.wall + at.saturating_sub(self.now.boot));
         let is_far = |time: &Time| time.as_micros().abs_diff(stored.as_micros()) >= 1_000_000;
         Some(told.filter(is_far).unwrap_or(stored))
     }
@@ -212,19 +294,54 @@ impl Model {
     pub(super) fn cluster(&mut self, change: MembershipChange) {
         let mode = self.mode.mode;
         let (membership, cause, becomes) = match change {
-            MembershipChange::Joined => (Membership::Joined, "joined", if mode == Mode::Initial { Mode::Normal } else { mode }),
-            MembershipChange::Isolated => (Membership::Isolated, "isolated", if mode == Mode::Normal { Mode::Initial } else { mode }),
-            MembershipChange::Fenced => (Membership::Fenced, "fenced", if mode == Mode::Normal { Mode::Initial } else { mode }),
+            MembershipChange::Joined => (
+                Membership::Joined,
+                "joined",
+                if mode == Mode::Initial {
+                    Mode::Normal
+                } else {
+                    mode
+                },
+            ),
+            MembershipChange::Isolated => (
+                Membership::Isolated,
+                "isolated",
+                if mode == Mode::Normal {
+                    Mode::Initial
+                } else {
+                    mode
+                },
+            ),
+            MembershipChange::Fenced => (
+                Membership::Fenced,
+                "fenced",
+                if mode == Mode::Normal {
+                    Mode::Initial
+                } else {
+                    mode
+                },
+            ),
         };
         // Fenced is left by joining alone.
-        if membership == self.membership || (self.membership, membership) == (Membership::Fenced, Membership::Isolated) {
+        if membership == self.membership
+            || (self.membership, membership) == (Membership::Fenced, Membership::Isolated)
+        {
             return;
         }
         self.membership = membership;
         self.events.push(match change {
-            MembershipChange::Joined => EventKind::NodeJoined { membership, mode: becomes },
-            MembershipChange::Isolated => EventKind::NodeIsolated { membership, mode: becomes },
-            MembershipChange::Fenced => EventKind::NodeFenced { membership, mode: becomes },
+            MembershipChange::Joined => EventKind::NodeJoined {
+                membership,
+                mode: becomes,
+            },
+            MembershipChange::Isolated => EventKind::NodeIsolated {
+                membership,
+                mode: becomes,
+            },
+            MembershipChange::Fenced => EventKind::NodeFenced {
+                membership,
+                mode: becomes,
+            },
         });
         self.enter_by_itself(becomes, cause);
     }

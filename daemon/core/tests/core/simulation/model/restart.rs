@@ -10,7 +10,12 @@ use soramode_protocol::node::Membership;
 use super::{Model, made_id, mode};
 
 impl Model {
-    pub(in super::super) fn restart(&mut self, settings: &Settings, started: Timestamp, host: Host) {
+    pub(in super::super) fn restart(
+        &mut self,
+        settings: &Settings,
+        started: Timestamp,
+        host: Host,
+    ) {
         (self.settings, self.started, self.now) = (settings.clone(), started, started);
         let was_held = std::mem::take(&mut self.vanished_held);
         let change;
@@ -22,7 +27,11 @@ impl Model {
         // Another boot has another clock.
         self.boot_expiry = self.boot_expiry.filter(|_| host == Host::Up);
         self.restore_expiry(self.boot_expiry);
-        self.membership = if settings.clustering == Clustering::Clustered { Membership::Fenced } else { Membership::Standalone };
+        self.membership = if settings.clustering == Clustering::Clustered {
+            Membership::Fenced
+        } else {
+            Membership::Standalone
+        };
         (self.storage_failed, self.known, self.ended) = (false, settings.assume_complete, 0);
         (self.left, self.waits) = (Vec::new(), Vec::new());
         (self.reports, self.rejected) = (BTreeMap::new(), BTreeMap::new());
@@ -39,13 +48,23 @@ impl Model {
             connection.socket = connection.socket.map(|_| SocketId::BEFORE_START);
         }
         let is_bound = self.connections.iter().any(|it| it.socket.is_some());
-        self.gone = if is_bound { vec![(boot + self.settings.socket_grace, SocketId::BEFORE_START)] } else { Vec::new() };
+        self.gone = if is_bound {
+            vec![(boot + self.settings.socket_grace, SocketId::BEFORE_START)]
+        } else {
+            Vec::new()
+        };
     }
 
     /// Of a session that nobody was told of, only who is expected in it is known.
     fn restart_sessions(&mut self) {
-        let (connections, boot, linger) = (&self.connections, self.started.boot, self.settings.session_linger);
-        self.sessions.retain(|session| session.told || connections.iter().any(|it| it.session == session.number));
+        let (connections, boot, linger) = (
+            &self.connections,
+            self.started.boot,
+            self.settings.session_linger,
+        );
+        self.sessions.retain(|session| {
+            session.told || connections.iter().any(|it| it.session == session.number)
+        });
         for session in &mut self.sessions {
             let inside = connections.iter().filter(|it| it.session == session.number);
             let is_empty = inside.clone().next().is_none();

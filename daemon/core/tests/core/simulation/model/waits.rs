@@ -38,9 +38,15 @@ impl Model {
         }
         let refusal = match wait.wait_for {
             WaitFor::Drained if self.is_superseded(&wait) => None,
-            WaitFor::Drained if !self.mode.mode.is_block() => Some(Error::cannot_drain(self.mode.mode)),
-            WaitFor::Drained if !self.known && !wait.assume_complete => Some(Error::sessions_incomplete("", None)),
-            WaitFor::Joined if self.membership == Membership::Standalone => Some(Error::cannot_join()),
+            WaitFor::Drained if !self.mode.mode.is_block() => {
+                Some(Error::cannot_drain(self.mode.mode))
+            }
+            WaitFor::Drained if !self.known && !wait.assume_complete => {
+                Some(Error::sessions_incomplete("", None))
+            }
+            WaitFor::Joined if self.membership == Membership::Standalone => {
+                Some(Error::cannot_join())
+            }
             WaitFor::Drained | WaitFor::Mode | WaitFor::Joined => None,
         };
         if let Some(error) = refusal {
@@ -61,20 +67,32 @@ impl Model {
         self.waits.push(Waiting {
             ticket,
             settled_at: None,
-            gives_up_at: wait.timeout_seconds.map(|seconds| self.now.boot + Duration::from_secs_f64(seconds)),
+            gives_up_at: wait
+                .timeout_seconds
+                .map(|seconds| self.now.boot + Duration::from_secs_f64(seconds)),
             tells_at: wait.progress_seconds.map(|_| self.now.boot),
             ended_before: self.ended,
             wait,
         });
-        if self.waits.last().is_some_and(|waiting| waiting.tells_at.is_some()) {
+        if self
+            .waits
+            .last()
+            .is_some_and(|waiting| waiting.tells_at.is_some())
+        {
             self.fire_wait(Part::Progress, self.waits.len() - 1);
         }
     }
 
     pub(super) fn wait_deadlines(&self) -> Vec<(Duration, Part, usize)> {
         let each = self.waits.iter().enumerate().map(|(index, waiting)| {
-            let parts = [(waiting.settled_at, Part::Settled), (waiting.gives_up_at, Part::GiveUp), (waiting.tells_at, Part::Progress)];
-            parts.into_iter().filter_map(move |(at, part)| Some((at?, part, index)))
+            let parts = [
+                (waiting.settled_at, Part::Settled),
+                (waiting.gives_up_at, Part::GiveUp),
+                (waiting.tells_at, Part::Progress),
+            ];
+            parts
+                .into_iter()
+                .filter_map(move |(at, part)| Some((at?, part, index)))
         });
         each.flatten().collect()
     }
@@ -85,12 +103,22 @@ impl Model {
             Part::GiveUp => self.end_wait(index, Outcome::Timeout),
             Part::Progress => {
                 let oldest_session = self.oldest().map(|it| self.shown(it));
-                let (sessions, connections) = (self.sessions.len() as u64, self.connections.len() as u64);
+                let (sessions, connections) =
+                    (self.sessions.len() as u64, self.connections.len() as u64);
                 let (ended, boot) = (self.ended, self.now.boot);
                 let waiting = &mut self.waits[index];
-                let progress = WaitProgress { sessions, connections, oldest_session, ended: ended - waiting.ended_before };
-                waiting.tells_at = waiting.wait.progress_seconds.map(|seconds| boot + Duration::from_secs_f64(seconds));
-                self.acts.push(Act::Progress(waiting.ticket, Box::new(progress)));
+                let progress = WaitProgress {
+                    sessions,
+                    connections,
+                    oldest_session,
+                    ended: ended - waiting.ended_before,
+                };
+                waiting.tells_at = waiting
+                    .wait
+                    .progress_seconds
+                    .map(|seconds| boot + Duration::from_secs_f64(seconds));
+                self.acts
+                    .push(Act::Progress(waiting.ticket, Box::new(progress)));
             }
         }
     }
@@ -106,7 +134,9 @@ impl Model {
             } else {
                 let boot = self.now.boot;
                 let waiting = &mut self.waits[index];
-                waiting.settled_at = settle.filter(|_| holds).map(|settle| waiting.settled_at.unwrap_or(boot + settle));
+                waiting.settled_at = settle
+                    .filter(|_| holds)
+                    .map(|settle| waiting.settled_at.unwrap_or(boot + settle));
                 index += 1;
             }
         }
@@ -114,7 +144,10 @@ impl Model {
 
     fn holds(&self, wait: &Wait) -> bool {
         match wait.wait_for {
-            WaitFor::Drained => self.mode.mode.is_block() && self.sessions.len() as u64 <= wait.max_sessions.unwrap_or(0),
+            WaitFor::Drained => {
+                self.mode.mode.is_block()
+                    && self.sessions.len() as u64 <= wait.max_sessions.unwrap_or(0)
+            }
             WaitFor::Mode => wait.mode == Some(self.mode.mode),
             WaitFor::Joined => self.membership == Membership::Joined,
         }
@@ -122,9 +155,13 @@ impl Model {
 
     fn is_superseded(&self, wait: &Wait) -> bool {
         match wait.wait_for {
-            WaitFor::Drained => wait.generation.is_some_and(|generation| self.opened > generation),
+            WaitFor::Drained => wait
+                .generation
+                .is_some_and(|generation| self.opened > generation),
             WaitFor::Mode => {
-                wait.generation.is_some_and(|generation| self.mode.generation > generation) && wait.mode != Some(self.mode.mode)
+                wait.generation
+                    .is_some_and(|generation| self.mode.generation > generation)
+                    && wait.mode != Some(self.mode.mode)
             }
             WaitFor::Joined => false,
         }
@@ -138,9 +175,18 @@ impl Model {
     fn answer(&mut self, ticket: Ticket, outcome: Outcome) {
         let mut blockers: Vec<&Session> = self.sessions.iter().collect();
         blockers.sort_by_key(|it| it.created_at);
-        let oldest_sessions = blockers.into_iter().take(10).map(|it| self.shown(it)).collect();
-        let ended = WaitEnded { outcome, status: self.status(), oldest_sessions };
-        self.acts.push(Act::Answer(ticket, Ok(Reply::WaitEnded(Box::new(ended)))));
+        let oldest_sessions = blockers
+            .into_iter()
+            .take(10)
+            .map(|it| self.shown(it))
+            .collect();
+        let ended = WaitEnded {
+            outcome,
+            status: self.status(),
+            oldest_sessions,
+        };
+        self.acts
+            .push(Act::Answer(ticket, Ok(Reply::WaitEnded(Box::new(ended)))));
     }
 
     fn oldest(&self) -> Option<&Session> {
@@ -159,14 +205,22 @@ impl Model {
     }
 
     pub(crate) fn status(&self) -> Status {
-        let state = if self.storage_failed { StorageState::Failed } else { self.settings.storage.state };
+        let state = if self.storage_failed {
+            StorageState::Failed
+        } else {
+            self.settings.storage.state
+        };
         Status {
             mode: self.told_mode(),
             node_name: self.settings.node_name.clone(),
             membership: self.membership,
             sessions: self.sessions.len() as u64,
             connections: self.connections.len() as u64,
-            pending: self.connections.iter().filter(|it| it.pending_until.is_some()).count() as u64,
+            pending: self
+                .connections
+                .iter()
+                .filter(|it| it.pending_until.is_some())
+                .count() as u64,
             sessions_complete: self.known,
             sources: Vec::new(),
             oldest_session: self.oldest().map(|it| self.shown(it)),
@@ -188,5 +242,7 @@ impl Model {
 }
 
 fn settle(wait: &Wait) -> Option<Duration> {
-    wait.settle_seconds.map(Duration::from_secs_f64).filter(|settle| !settle.is_zero())
+    wait.settle_seconds
+        .map(Duration::from_secs_f64)
+        .filter(|settle| !settle.is_zero())
 }
