@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use soramode_protocol::id::NodeName;
 use tokio::time::sleep;
 
-use crate::Context;
 use crate::cluster::Seen;
+use crate::context::Context;
 use crate::daemon::RECONNECT_MAX;
 use crate::error::{Exit, Failure};
 use crate::output::escape::escape;

@@ -11,9 +11,9 @@ use soramode_protocol::node::{ClusterNode, GetStatus, ListClusterNodes, Membersh
 use soramode_protocol::number::whole_number;
 use tokio::time::sleep;
 
-use crate::Context;
 use crate::api::{Api, Named, Want};
 use crate::completion;
+use crate::context::Context;
 use crate::error::{Exit, Failure};
 use crate::output::escape::escape;
 use crate::output::{Output, counted};

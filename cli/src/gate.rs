@@ -9,10 +9,10 @@ use soramode_protocol::mode::{
 use soramode_protocol::node::{GetInfo, GetStatus, Status};
 use tokio::time::timeout;
 
-use crate::Context;
 use crate::change_words::{is_changed_since, set_words};
 use crate::closing;
 use crate::cluster::ClusterFlags;
+use crate::context::Context;
 use crate::daemon::{Daemon, Socket};
 use crate::error::{Exit, Failure};
 use crate::output::escape::escape;

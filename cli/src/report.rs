@@ -7,8 +7,8 @@ use soramode_protocol::mode::Mode;
 use soramode_protocol::session::Session;
 
 use crate::api::ListedSession;
-use crate::args::Format;
 use crate::error::{Exit, Failure, Problem};
+use crate::output::Format;
 use crate::output::Output;
 use crate::seen::Seen;
 

@@ -11,8 +11,8 @@ use soramode_protocol::request::Method;
 use soramode_protocol::wait::{self, Progress, Wait, WaitEnded, WaitFor};
 use tokio::time::timeout;
 
-use crate::Context;
 use crate::change_words::meanwhile_words;
+use crate::context::Context;
 use crate::daemon::{Daemon, RECONNECT_MAX};
 use crate::error::{Exit, Failure};
 use crate::gate::last_look;

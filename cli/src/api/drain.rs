@@ -5,12 +5,12 @@ use soramode_protocol::sora_api::ModeSet;
 
 use super::watch::Reached;
 use super::{Api, Goal, Want, Watch, watch};
-use crate::Context;
-use crate::args::Format;
 use crate::change_words::{empty_words, is_changed_since, meanwhile_words};
 use crate::cluster::ClusterFlags;
+use crate::context::Context;
 use crate::error::{Exit, Failure};
 use crate::gate::{Closed, GAVE_WAY, Joined, last_contact_words};
+use crate::output::Format;
 use crate::output::Output;
 use crate::report::{Outcome, Report};
 use crate::seen::{LISTS_WORDS, Seen};

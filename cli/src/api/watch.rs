@@ -8,7 +8,7 @@ use soramode_protocol::node::StorageState;
 use tokio::time::sleep;
 
 use super::{Api, Look, Want};
-use crate::Context;
+use crate::context::Context;
 use crate::error::{Exit, Failure};
 use crate::output::{Going, Meter, times};
 use crate::report::{OldestSessions, Outcome, Report};

@@ -5,7 +5,7 @@
 use soramode_protocol::mode::Mode;
 
 use super::set::{self, SetFlags};
-use crate::Context;
+use crate::context::Context;
 use crate::error::{Exit, Failure};
 
 /// Close the node to new sessions (set block_new_session)

@@ -1,6 +1,6 @@
 //! `soramode completions SHELL`
 
-use crate::Context;
+use crate::context::Context;
 use crate::error::{Exit, Failure};
 use crate::generated::completion_script;
 

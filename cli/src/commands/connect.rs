@@ -6,12 +6,12 @@ use soramode_protocol::decision::{Connect, Decision, HOPS_MAX, Lifetime, RejectR
 use soramode_protocol::id::{ChannelId, ClientId, ConnectionId, NodeName};
 use soramode_protocol::mode::Mode;
 
-use crate::Context;
-use crate::args::Format;
 use crate::cluster::Seen;
 use crate::command_line;
 use crate::completion;
+use crate::context::Context;
 use crate::error::{Exit, Failure};
+use crate::output::Format;
 use crate::output::Output;
 use crate::output::escape::{escape, quoted};
 

@@ -7,9 +7,9 @@ use soramode_protocol::session::{Connection, ConnectionState, LIST_LIMIT_MAX, Li
 use soramode_protocol::sora::SoraConnection;
 use soramode_protocol::time::Time;
 
-use crate::Context;
 use crate::api::Api;
 use crate::completion;
+use crate::context::Context;
 use crate::error::{Exit, Failure};
 use crate::output::paint::Paint;
 use crate::output::{Cell, Column, List, Output};

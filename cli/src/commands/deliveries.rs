@@ -6,10 +6,10 @@ use soramode_protocol::error::Error;
 use soramode_protocol::number::whole_number;
 use soramode_protocol::session::LIST_LIMIT_MAX;
 
-use crate::Context;
-use crate::args::Format;
 use crate::completion;
+use crate::context::Context;
 use crate::error::{Exit, Failure};
+use crate::output::Format;
 use crate::output::paint::Paint;
 use crate::output::{Cell, Column, List, pairs};
 

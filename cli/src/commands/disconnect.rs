@@ -4,10 +4,10 @@ use clap_complete::engine::ArgValueCandidates;
 use soramode_protocol::decision::{Disconnect, Disconnected};
 use soramode_protocol::id::{ChannelId, ConnectionId, SessionId};
 
-use crate::Context;
-use crate::args::Format;
 use crate::completion;
+use crate::context::Context;
 use crate::error::{Exit, Failure};
+use crate::output::Format;
 use crate::output::escape::quoted;
 
 /// Remove a connection from the list, as a signalling server does

@@ -14,9 +14,9 @@ use soramode_protocol::time::Time;
 use soramode_protocol::version::{PROTOCOL, VERSION};
 
 use super::status::{SHADOW, closed_by, how_to_open, upstream_words};
-use crate::Context;
-use crate::args::Format;
+use crate::context::Context;
 use crate::error::{Exit, Failure};
+use crate::output::Format;
 use crate::output::cells;
 use crate::output::escape::{escape, quoted};
 use crate::output::paint::Paint;

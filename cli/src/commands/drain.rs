@@ -8,15 +8,16 @@ use soramode_protocol::mode::SettableMode;
 use soramode_protocol::number::whole_number;
 use soramode_protocol::wait::{Wait, WaitFor};
 
-use crate::Context;
 use crate::api::{self, Goal, Start, Watch, needs_socket};
-use crate::args::{Format, WaitFlags};
+use crate::args::WaitFlags;
 use crate::change_words::{empty_words, set_words, until_words};
 use crate::cluster::{ClusterFlags, NodeFlag};
+use crate::context::Context;
 use crate::error::{Exit, Failure};
 use crate::gate::{
     Closed, PutBack, close, give_way, last_contact_words, last_look, put_back, with_message,
 };
+use crate::output::Format;
 use crate::output::times;
 use crate::report::{Outcome, Report};
 use crate::signals::Signals;

@@ -5,10 +5,10 @@ use clap_complete::engine::ArgValueCandidates;
 use soramode_protocol::end::{End, EndMethod, Ended};
 use soramode_protocol::id::ChannelId;
 
-use crate::Context;
-use crate::args::Format;
 use crate::completion;
+use crate::context::Context;
 use crate::error::{Exit, Failure};
+use crate::output::Format;
 use crate::output::counted;
 
 /// End sessions and disconnect their clients

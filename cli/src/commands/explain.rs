@@ -4,10 +4,10 @@ use clap_complete::engine::ArgValueCandidates;
 use soramode_protocol::decision::{Answer, Explain, Explanation, RejectReason, Verdict};
 use soramode_protocol::id::ChannelId;
 
-use crate::Context;
-use crate::args::Format;
 use crate::completion;
+use crate::context::Context;
 use crate::error::{Exit, Failure};
+use crate::output::Format;
 use crate::output::escape::{escape, quoted};
 use crate::output::paint::Paint;
 use crate::output::{Cell, Column, List};

@@ -6,9 +6,9 @@ use serde::Serialize;
 use soramode_protocol::mode::{GetMode, Mode};
 use soramode_protocol::sora::ModeBody;
 
-use crate::Context;
-use crate::args::Format;
+use crate::context::Context;
 use crate::error::{Exit, Failure};
+use crate::output::Format;
 use crate::output::Output;
 
 /// Print the mode

@@ -3,8 +3,8 @@
 use clap::builder::StyledStr;
 use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
 
-use crate::Context;
 use crate::args;
+use crate::context::Context;
 use crate::error::{Exit, Failure};
 use crate::help;
 

@@ -3,7 +3,7 @@
 use soramode_protocol::mode::{DatedModeChange, ListModeChanges};
 use soramode_protocol::number::whole_number_in;
 
-use crate::Context;
+use crate::context::Context;
 use crate::error::{Exit, Failure};
 use crate::output::{Column, List};
 

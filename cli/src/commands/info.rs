@@ -4,9 +4,9 @@ use serde::Serialize;
 use soramode_protocol::node::{GetInfo, Info};
 use soramode_protocol::version::{PROTOCOL, VERSION};
 
-use crate::Context;
-use crate::args::Format;
+use crate::context::Context;
 use crate::error::{Exit, Failure};
+use crate::output::Format;
 use crate::output::pairs;
 
 /// Show versions, permissions and methods

@@ -6,12 +6,13 @@ use soramode_protocol::error::Error;
 use soramode_protocol::mode::Mode;
 use soramode_protocol::node::{Membership, Status};
 
-use crate::Context;
 use crate::api::{Want, needs_soramoded};
-use crate::args::{Format, Predicate};
+use crate::args::Predicate;
 use crate::change_words::until_words;
 use crate::completion;
+use crate::context::Context;
 use crate::error::{Exit, Failure};
+use crate::output::Format;
 use crate::output::{Output, counted};
 use crate::seen::{Drained, Enough, LISTS_WORDS, Seen};
 

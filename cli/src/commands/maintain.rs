@@ -16,13 +16,13 @@ use soramode_protocol::node::{GetInfo, GetStatus};
 use tokio::process::{Child, Command};
 
 use super::drain::{DrainFlags, drain, reached_words};
-use crate::Context;
-use crate::args::Format;
 use crate::change_words::{by_words, is_changed_since, meanwhile_words, set_words, until_words};
 use crate::closing::{self, Back, Owner};
 use crate::completion;
+use crate::context::Context;
 use crate::error::{Exit, Failure};
 use crate::gate::{Closed, connect_again, last_look, mode_now, on_behalf_of, with_message};
+use crate::output::Format;
 use crate::output::escape::quoted;
 use crate::output::times;
 use crate::report::Report;

@@ -28,12 +28,10 @@ mod version;
 mod wait;
 mod webhook;
 
-pub(crate) use tail::fields as event_fields;
-
 use clap::Args as _;
 
-use crate::Context;
 use crate::api::{Api, needs_socket};
+use crate::context::Context;
 use crate::error::{Exit, Failure};
 
 /// The list of the verbs. A new one is its `mod` above and its line here.

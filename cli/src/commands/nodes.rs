@@ -10,12 +10,12 @@ use soramode_protocol::node::{
     ClusterNode, ClusterNodes, GetStatus, ListClusterNodes, Membership, OrphanedChannels,
 };
 
-use crate::Context;
 use crate::api::needs_socket;
-use crate::args::Format;
 use crate::cluster_status;
 use crate::completion;
+use crate::context::Context;
 use crate::error::{Exit, Failure};
+use crate::output::Format;
 use crate::output::escape::escape;
 use crate::output::paint::Paint;
 use crate::output::{Cell, Column, List, counted};

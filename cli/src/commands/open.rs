@@ -3,7 +3,7 @@
 use soramode_protocol::mode::Mode;
 
 use super::set::{self, SetFlags};
-use crate::Context;
+use crate::context::Context;
 use crate::error::{Exit, Failure};
 
 /// Open the node (set normal)

@@ -5,10 +5,10 @@ use soramode_protocol::id::ChannelId;
 use soramode_protocol::session::{GetSession, LIST_LIMIT_MAX, Session};
 
 use super::connections;
-use crate::Context;
-use crate::args::Format;
 use crate::completion;
+use crate::context::Context;
 use crate::error::{Exit, Failure};
+use crate::output::Format;
 use crate::output::{List, Output, pairs};
 
 /// Show one session and its connections

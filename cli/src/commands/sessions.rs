@@ -7,9 +7,9 @@ use clap_complete::engine::ArgValueCandidates;
 use soramode_protocol::id::{ChannelId, SessionId};
 use soramode_protocol::session::{LIST_LIMIT_MAX, ListSessions, Session};
 
-use crate::Context;
 use crate::api::{Api, Look};
 use crate::completion;
+use crate::context::Context;
 use crate::error::{Exit, Failure};
 use crate::output::{Column, List, Output, times};
 

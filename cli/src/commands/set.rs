@@ -13,13 +13,14 @@ use soramode_protocol::sora_api::ModeSet;
 use soramode_protocol::wait::{Wait, WaitFor};
 
 use super::drain::{begin, beginning_words, say_closed, stays, tell_drained};
-use crate::Context;
 use crate::api::{self, Api, Goal, Start, Want, Watch, needs_socket};
-use crate::args::{Format, WaitFlags, read_mode, read_mode_to_set};
+use crate::args::{WaitFlags, read_mode, read_mode_to_set};
 use crate::cluster::{ClusterFlags, NodeFlag};
 use crate::completion;
+use crate::context::Context;
 use crate::error::{Exit, Failure};
 use crate::gate::{self, Closed, give_way, on_behalf_of};
+use crate::output::Format;
 use crate::output::times;
 use crate::report::Report;
 use crate::seen::Seen;

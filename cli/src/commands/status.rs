@@ -5,13 +5,13 @@ use soramode_protocol::node::{
     GetInfo, GetStatus, Membership, Source, Status, StorageState, Upstream,
 };
 
-use crate::Context;
 use crate::api::{needs_socket, needs_soramoded};
-use crate::args::Format;
 use crate::change_words::closed_it_words;
 use crate::cluster_status;
+use crate::context::Context;
 use crate::error::{Exit, Failure};
 use crate::live;
+use crate::output::Format;
 use crate::output::escape::{escape, quoted};
 use crate::output::paint::Paint;
 use crate::output::{Output, Row, painted_groups};

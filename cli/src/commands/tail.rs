@@ -4,11 +4,9 @@ use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use clap_complete::engine::ArgValueCandidates;
-use serde::Serialize;
-use serde_json::Value;
 use soramode_protocol::client::{ClientError, Message};
 use soramode_protocol::envelope::Notification;
-use soramode_protocol::event::{Event, EventPattern, EventType};
+use soramode_protocol::event::{Event, EventPattern};
 use soramode_protocol::id::LogId;
 use soramode_protocol::node::GetInfo;
 use soramode_protocol::number::whole_number;
@@ -17,13 +15,11 @@ use soramode_protocol::subscribe::{Gap, Subscribe, SubscribeFrom, Subscribed, Un
 use soramode_protocol::time::Time;
 use tokio::time::timeout;
 
-use crate::Context;
-use crate::args::Format;
 use crate::completion;
+use crate::context::Context;
 use crate::daemon::{Daemon, RECONNECT_MAX};
 use crate::error::{Exit, Failure};
-use crate::output::escape::escape;
-use crate::output::{Output, Reader, times};
+use crate::output::{Output, Reader, event, times};
 
 /// Print events as they happen
 ///
@@ -68,14 +64,6 @@ impl FromStr for Since {
                 .map_err(|problem| format!("{problem}, the number (seq) of an event, or all")),
         }
     }
-}
-
-/// A gap as JSON has it.
-#[derive(Serialize)]
-struct GapView<'a> {
-    r#type: &'static str,
-    #[serde(flatten)]
-    gap: &'a Gap,
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
@@ -239,9 +227,9 @@ impl Tail {
         }
         self.not_before = None;
         if let Some(gap) = gap {
-            show_gap(&gap, output)?;
+            event::show_gap(&gap, output)?;
         }
-        show(event, output)
+        event::show(event, output)
     }
 
     fn gap(&mut self, gap: Gap, output: &mut Output) -> Result<(), Failure> {
@@ -251,7 +239,7 @@ impl Tail {
             self.held_gap = Some(gap);
             return Ok(());
         }
-        show_gap(&gap, output)
+        event::show_gap(&gap, output)
     }
 }
 
@@ -260,70 +248,6 @@ fn earlier(time: Time, span: Duration) -> Time {
         time.as_micros()
             .saturating_sub(i64::try_from(span.as_micros()).unwrap_or(i64::MAX)),
     )
-}
-
-fn show(event: &Event, output: &mut Output) -> Result<(), Failure> {
-    let name = event.kind.event_type().map_or("unknown", EventType::name);
-    match output.format() {
-        Format::Json | Format::Jsonl => output.json(event),
-        Format::Plain => {
-            let head = [
-                event.seq.to_string(),
-                event.timestamp.to_string(),
-                name.to_owned(),
-            ];
-            let cells = [&head[..], &fields(event)].concat();
-            output.record(&cells.iter().map(String::as_str).collect::<Vec<_>>())
-        }
-        Format::Table => {
-            let time = output.moment(event.timestamp);
-            let fields: Vec<String> = fields(event)
-                .iter()
-                .map(|field| escape(field).into_owned())
-                .collect();
-            output.message(
-                format!(
-                    "{time}  {:>6}  {name:<20}  {}",
-                    event.seq,
-                    fields.join("  ")
-                )
-                .trim_end(),
-            )
-        }
-    }
-}
-
-/// What goes with the event's type, as `name=value`.
-pub(crate) fn fields(event: &Event) -> Vec<String> {
-    let Ok(Value::Object(fields)) = serde_json::to_value(&event.kind) else {
-        return Vec::new();
-    };
-    let field = |(name, value): (String, Value)| match value {
-        Value::String(text) => format!("{name}={text}"),
-        other @ (Value::Null
-        | Value::Bool(_)
-        | Value::Number(_)
-        | Value::Array(_)
-        | Value::Object(_)) => format!("{name}={other}"),
-    };
-    fields
-        .into_iter()
-        .filter(|(name, _)| name != "type")
-        .map(field)
-        .collect()
-}
-
-fn show_gap(gap: &Gap, output: &mut Output) -> Result<(), Failure> {
-    match output.format() {
-        Format::Json | Format::Jsonl => output.json(&GapView { r#type: "gap", gap }),
-        Format::Plain => {
-            output.record(&[&gap.from.to_string(), "", "gap", &format!("to={}", gap.to)])
-        }
-        Format::Table => output.text(&format!(
-            "-- events {} to {} are no longer kept --",
-            gap.from, gap.to
-        )),
-    }
 }
 
 #[cfg(test)]

@@ -4,9 +4,9 @@ use soramode_protocol::version::{PROTOCOL, VERSION};
 
 use serde::Serialize;
 
-use crate::Context;
-use crate::args::Format;
+use crate::context::Context;
 use crate::error::{Exit, Failure};
+use crate::output::Format;
 
 /// Print the version of soramode
 ///

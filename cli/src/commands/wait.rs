@@ -9,15 +9,16 @@ use soramode_protocol::number::whole_number;
 use soramode_protocol::wait::{Wait, WaitFor};
 
 use super::drain::{reached_words, show_record};
-use crate::Context;
 use crate::afar;
 use crate::api::{self, Api, Watch, needs_socket};
-use crate::args::{Format, Goal, WaitFlags};
+use crate::args::{Goal, WaitFlags};
 use crate::change_words::closed_words;
 use crate::cluster::NodeFlag;
 use crate::completion;
+use crate::context::Context;
 use crate::error::{Exit, Failure};
 use crate::gate::last_look;
+use crate::output::Format;
 use crate::output::escape::escape;
 use crate::output::times;
 use crate::report::Report;

@@ -13,9 +13,9 @@ use soramode_protocol::id::{EventId, NodeName};
 use soramode_protocol::small_file::{self, Guard};
 use soramode_protocol::webhook::{SECRET_FILE_BYTES_MAX, Secrets, Sender, body, read_request};
 
-use crate::Context;
-use crate::args::Format;
+use crate::context::Context;
 use crate::error::{Exit, Failure};
+use crate::output::Format;
 use crate::output::times;
 
 /// The largest request that is verified, in bytes.

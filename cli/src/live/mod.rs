@@ -11,9 +11,9 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
-use crate::Context;
-use crate::args::Format;
+use crate::context::Context;
 use crate::error::{Exit, Failure};
+use crate::output::Format;
 use crate::output::can_move_cursor;
 use crate::signals::Signals;
 use feed::Feed;

@@ -12,10 +12,9 @@ use soramode_protocol::node::{Status, StorageState};
 use soramode_protocol::session::Session;
 
 use super::model::{History, Line, Model};
-use crate::commands::event_fields;
 use crate::commands::status::SHADOW;
 use crate::output::escape::{escape, quoted};
-use crate::output::{cells, times};
+use crate::output::{cells, event, times};
 
 /// The least that anything can be read on.
 const ROWS_MIN: u16 = 12;
@@ -438,7 +437,7 @@ fn event_line(event: &Event) -> String {
             .iter()
             .any(|name| field.split('=').next() == Some(*name))
     };
-    let fields: Vec<String> = event_fields(event)
+    let fields: Vec<String> = event::fields(event)
         .iter()
         .filter(|it| !is_left_out(it))
         .map(|it| escape(it).into_owned())

@@ -5,11 +5,11 @@ use soramode_protocol::mode::Mode;
 use soramode_protocol::session::Session;
 use soramode_protocol::time::Time;
 
+use super::Format;
 use super::paint::Paint;
 use super::table::{Cell, Column, Table};
 use super::times;
 use super::{Output, SCHEMA, cells, escape};
-use crate::args::Format;
 use crate::error::Failure;
 
 /// Cells between a name and its value.

@@ -9,9 +9,9 @@ use soramode_protocol::session::Session;
 use soramode_protocol::time::Time;
 use soramode_protocol::wait::WaitFor;
 
+use super::Format;
 use super::pace::Pace;
 use super::{Output, cells, escape, terminal, times};
-use crate::args::Format;
 use crate::error::Failure;
 
 /// How often the daemon tells, where a bar is drawn.

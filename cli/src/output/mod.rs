@@ -2,6 +2,8 @@
 
 pub(crate) mod cells;
 pub(crate) mod escape;
+pub(crate) mod event;
+mod flags;
 mod list;
 mod meter;
 mod pace;
@@ -18,9 +20,10 @@ use serde::Serialize;
 use soramode_protocol::mode::Mode;
 use soramode_protocol::time::Time;
 
-use crate::args::{Args, Color, Format, OutputFlags};
+use crate::args::Args;
 use crate::error::{Exit, Failure, Problem};
 
+pub(crate) use flags::{Color, Format, OutputFlags};
 pub(crate) use list::{List, Row, painted_groups, pairs};
 pub(crate) use meter::{Going, Lasting, Meter, counted};
 use paint::Paint;

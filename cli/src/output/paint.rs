@@ -5,8 +5,8 @@ use anstream::stream::RawStream;
 use anstyle::{AnsiColor, Effects, Style};
 use soramode_protocol::mode::Mode;
 
+use super::Color;
 use super::Output;
-use crate::args::Color;
 
 /// What a word is to be taken as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -16,7 +16,7 @@ use stage::Stage;
 use story::STORY;
 use view::{Playbill, View};
 
-use crate::Context;
+use crate::context::Context;
 use crate::error::{Exit, Failure};
 use crate::output::escape::escape;
 use crate::signals::Signals;

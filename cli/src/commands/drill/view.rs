@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::args::Format;
 use crate::error::{Exit, Failure};
+use crate::output::Format;
 use crate::output::Output;
 use crate::output::paint::Paint;
 
