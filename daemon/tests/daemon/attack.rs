@@ -4,8 +4,9 @@
 //! --all-features --test daemon attack -- --nocapture`, as root.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -37,6 +38,9 @@ const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// How long the stop may take with all of them there.
 const STOP_MAX: Duration = Duration::from_secs(15);
 
+/// The processor of the attackers, so that `Connect` waits for the daemon and not for the scheduling of five busy processes.
+const ATTACKERS_CPU: &str = "1";
+
 const MEMORY_KIB_MAX: u64 = 256 * 1024;
 const THREADS_MAX: usize = 24;
 const DESCRIPTORS_MAX: usize = 3 * CLIENTS_MAX + NEWCOMERS_MAX + 64;
@@ -47,11 +51,10 @@ struct Attackers(Child);
 impl Attackers {
     /// Starts them, and waits until they are connected.
     fn start(uid: &str, socket: &Path, viewers: usize) -> Self {
-        let mut command = Command::new("nice");
-        let nice = from_environment("SORAMODE_ATTACK_NICE", 0).to_string();
+        let mut command = Command::new("taskset");
         command.args([
-            "-n",
-            &nice,
+            "--cpu-list",
+            ATTACKERS_CPU,
             "setpriv",
             "--reuid",
             uid,
@@ -115,6 +118,27 @@ fn connects(client: &mut Line, number: usize) -> Vec<Duration> {
         client.disconnect("root");
     }
     times
+}
+
+/// Starts a thread that sends back each byte: the yardstick, what the machine takes for a round trip meanwhile.
+fn echo() -> UnixStream {
+    let (ours, mut its) = UnixStream::pair().unwrap();
+    std::thread::spawn(move || {
+        let mut byte = [0];
+        while its.read_exact(&mut byte).is_ok() && its.write_all(&byte).is_ok() {}
+    });
+    ours
+}
+
+/// Measures round trips to the echo.
+fn echoes(stream: &mut UnixStream, number: usize) -> Vec<Duration> {
+    let mut round_trip = || {
+        let began = Instant::now();
+        stream.write_all(b"x").unwrap();
+        stream.read_exact(&mut [0]).unwrap();
+        began.elapsed()
+    };
+    (0..number).map(|_| round_trip()).collect()
 }
 
 fn median(mut times: Vec<Duration>) -> Duration {
@@ -200,15 +224,19 @@ fn hostile_viewers_cost_a_bounded_amount_and_operators_are_answered() {
     let mut process = daemon(&home);
     let mut root = process.client();
     let idle = p99(connects(&mut root, 500));
+    let mut echo = echo();
+    let idle_echo = p99(echoes(&mut echo, 500));
     let mut most = Most::default();
     let mut attackers: Vec<Attackers> = VIEWER_UIDS
         .map(|uid| Attackers::start(uid, &home.socket(), viewers / 2))
         .into();
     // Connects and closes.
     attackers.push(Attackers::start(VIEWER_UIDS[0], &home.socket(), 0));
-    let (began, mut busy, mut asked) = (Instant::now(), Vec::new(), Vec::new());
+    let began = Instant::now();
+    let (mut busy, mut busy_echo, mut asked) = (Vec::new(), Vec::new(), Vec::new());
     while began.elapsed() < time {
-        busy.extend(connects(&mut root, 20));
+        busy.extend(connects(&mut root, 100));
+        busy_echo.extend(echoes(&mut echo, 100));
         for mode in ["block_new_session", "normal"] {
             asked.push(ask_as_root(&process, "ChangeMode", &json!({"mode": mode})));
             asked.push(ask_as_root(&process, "GetMode", &json!({})));
@@ -223,13 +251,19 @@ fn hostile_viewers_cost_a_bounded_amount_and_operators_are_answered() {
     }
     let slowest = asked.iter().max().unwrap();
     eprintln!(
-        "{viewers} viewers for {time:?}: {} MiB, {} threads, {} descriptors; median of Connect {:?}, p99 {:?}, idle {idle:?}; slowest get or set {slowest:?} of {}",
+        "{viewers} viewers for {time:?}: {} MiB, {} threads, {} descriptors; slowest get or set {slowest:?} of {}",
         most.kib / 1024,
         most.threads,
         most.descriptors,
+        asked.len(),
+    );
+    eprintln!(
+        "Connect ({}): median {:?}, p99 {:?}, p99 idle {idle:?}; echo: median {:?}, p99 {:?}, p99 idle {idle_echo:?}",
+        busy.len(),
         median(busy.clone()),
         p99(busy),
-        asked.len(),
+        median(busy_echo.clone()),
+        p99(busy_echo),
     );
     assert!(most.kib <= MEMORY_KIB_MAX, "{} KiB", most.kib);
     assert!(most.threads <= THREADS_MAX, "{} threads", most.threads);
