@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use foldhash::fast::FixedState;
+use soramode_core::commit_failure::{OPEN_IT, Refused, retract};
 use soramode_core::effect::{Act, Effects, Record};
 use soramode_core::gate::Gate;
 use soramode_core::input::{Input, SocketId, Ticket, Timestamp};
@@ -29,7 +30,7 @@ use crate::metrics::Metrics;
 use crate::mirror::{Mirror, Owed};
 use crate::watchdog::Watchdog;
 use crate::webhook::{Errand, Webhooks};
-use crate::{log, notify, unkept};
+use crate::{log, notify};
 
 /// Letters that share one commit at most.
 const LETTERS_PER_COMMIT: usize = 256;
@@ -200,12 +201,12 @@ impl Driver {
             Outcome::Waits => self.hold(&mut batch.acts),
             Outcome::Failed { error, remedy } => {
                 tracing::error!(%error, "the state cannot be written; node set to block_new_connection. {remedy}. Then run: soramode set normal");
-                let refusal = Error::storage_unavailable(&error)
-                    .with_hint(format!("{remedy}. {}", unkept::OPEN_IT));
-                let unkept::Refused {
+                let refusal =
+                    Error::storage_unavailable(&error).with_hint(format!("{remedy}. {OPEN_IT}"));
+                let Refused {
                     connections,
                     generations,
-                } = unkept::refuse(&mut batch.acts, self.journal.waiting(), &refusal);
+                } = retract(&mut batch.acts, self.journal.waiting(), &refusal);
                 gate.step_into(
                     now(),
                     Input::StorageFailed {

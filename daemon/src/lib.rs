@@ -29,7 +29,6 @@ mod reload;
 pub mod socket_file;
 mod state;
 pub mod store;
-mod unkept;
 mod watchdog;
 mod webhook;
 

@@ -8,6 +8,8 @@
 mod admission;
 mod check;
 pub mod cluster;
+pub mod commit_failure;
+pub mod commits;
 mod connections;
 pub mod deliveries;
 pub mod effect;

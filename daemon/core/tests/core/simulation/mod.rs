@@ -2,6 +2,7 @@
 //!
 //! `SORAMODE_SEEDS` runs so many seeds, `SORAMODE_SEED` one alone.
 
+mod commits;
 mod inputs;
 mod invariants;
 mod model;

@@ -326,7 +326,7 @@ pub(super) fn shown(show: &mut Show, effects: &Effects) -> Vec<String> {
     records.into_iter().chain(acts).collect()
 }
 
-fn look(gate: &mut Gate, now: Timestamp) -> Tables {
+pub(super) fn look(gate: &mut Gate, now: Timestamp) -> Tables {
     let limit = Some(1_000);
     let status = ask(gate, now, GateRequest::GetStatus);
     let sessions = page(

@@ -1,8 +1,7 @@
-//! Answers whose records could not be written: what is taken back, and what is true all the same.
+//! Takes back promises whose records could not be written. What is true all the same stays.
 
 use std::collections::BTreeSet;
 
-use soramode_core::effect::{Act, Record};
 use soramode_protocol::decision::{Decision, Disconnected};
 use soramode_protocol::error::Error;
 use soramode_protocol::event::EventKind;
@@ -10,22 +9,25 @@ use soramode_protocol::id::ConnectionId;
 use soramode_protocol::mode::ModeChanged;
 use soramode_protocol::reply::Reply;
 
-/// The last step of the remedy: the node was closed because its state could not be written.
-pub(crate) const OPEN_IT: &str = "Then run: soramode set normal";
+use crate::effect::{Act, Record};
 
-/// The changes that were refused and must be taken back.
+/// Last step of the remedy: the node was closed because its state could not be written.
+pub const OPEN_IT: &str = "Then run: soramode set normal";
+
+/// Changes that were refused and must be taken back.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Refused {
-    /// Connections that are not let in after all.
-    pub(crate) connections: Vec<ConnectionId>,
+pub struct Refused {
+    /// Connections whose offer was refused.
+    pub connections: Vec<ConnectionId>,
     /// Changes of the mode, by their generations.
-    pub(crate) generations: Vec<u64>,
+    pub generations: Vec<u64>,
 }
 
-/// Makes errors of the promises that rest on these records. Reports stay true, written or not; and connections that left have left, but
+/// Turns answers that rest on these records into `refusal`. Reports stay true, written or not; and connections that left have left, but
 /// the answer says that this may be forgotten.
-pub(crate) fn refuse(acts: &mut [Act], records: &[Record], refusal: &Error) -> Refused {
-    let came: BTreeSet<&ConnectionId> = records.iter().filter_map(let_in).collect();
+pub fn retract(acts: &mut [Act], records: &[Record], refusal: &Error) -> Refused {
+    let admitted: BTreeSet<&ConnectionId> =
+        records.iter().filter_map(admitted_connection).collect();
     let mut refused = Refused {
         connections: Vec::new(),
         generations: records.iter().filter_map(operators_change).collect(),
@@ -36,7 +38,7 @@ pub(crate) fn refuse(acts: &mut [Act], records: &[Record], refusal: &Error) -> R
         };
         match answer {
             Ok(Reply::Decision(Decision::Offer { connection_id, .. }))
-                if came.contains(connection_id) =>
+                if admitted.contains(connection_id) =>
             {
                 refused.connections.push(connection_id.clone());
                 *answer = Err(refusal.clone());
@@ -66,7 +68,7 @@ pub(crate) fn refuse(acts: &mut [Act], records: &[Record], refusal: &Error) -> R
     refused
 }
 
-/// The generation of a change of the mode that an operator asked for.
+/// Returns the generation of a change of the mode that an operator requested.
 fn operators_change(record: &Record) -> Option<u64> {
     if let EventKind::ModeChanged(change) = &record.event()?.kind {
         return (!change.actor.starts_with("system:")).then_some(change.generation);
@@ -74,8 +76,8 @@ fn operators_change(record: &Record) -> Option<u64> {
     None
 }
 
-/// Whom it let in.
-fn let_in(record: &Record) -> Option<&ConnectionId> {
+/// Returns the connection that the record admits.
+fn admitted_connection(record: &Record) -> Option<&ConnectionId> {
     if let Record::Pending { connection_id, .. } = record {
         return Some(connection_id);
     }

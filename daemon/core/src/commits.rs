@@ -1,0 +1,315 @@
+//! Decides when the effects of a step may leave: once its records, and those of every earlier step, are written or have failed.
+//!
+//! Pure, as the gate is. The engine writes the records that [`begin`](Commits::begin) returns, reports how that went, and performs the
+//! effects that it gets back. Steps go on during a write. If the write fails, its steps and those made meanwhile are one failed batch.
+
+use std::mem;
+use std::time::Duration;
+
+use soramode_protocol::error::Error;
+use soramode_protocol::event::EventKind;
+
+use crate::commit_failure::{Refused, retract};
+use crate::effect::{Act, Effects, Record};
+use crate::gate::Gate;
+use crate::input::{Input, Timestamp};
+
+/// Unwritten records at which nothing is admitted that would add more.
+pub const UNWRITTEN_RECORDS_MAX: usize = 262_144;
+
+/// Records of the steps made during a write at which no more requests are read until it ends.
+pub const OPEN_RECORDS_MAX: usize = 16_384;
+
+/// Effects of consecutive steps.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// Records and acts. Where a batch may leave, its records are written: their events are published before the acts are performed.
+    pub effects: Effects,
+    /// Time of the first step, by the boot clock.
+    pub first_step: Option<Duration>,
+}
+
+/// Effects of all steps whose commit is still to come.
+#[derive(Debug)]
+pub struct Commits {
+    durability: Durability,
+    /// Effects of the steps since the last write began.
+    open: Batch,
+    /// Records of the open batch that were searched for changes of the mode.
+    open_searched: usize,
+    is_open_mode_changed: bool,
+    writing: Option<Writing>,
+    /// Set from a failed write until a successful one.
+    failed: Option<Backlog>,
+}
+
+/// Records that a start needs, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// Nothing outlives the daemon, so no effect waits for a write.
+    Ephemeral,
+    /// Effects wait until their records are written.
+    Durable,
+}
+
+/// A batch whose records are being written.
+#[derive(Debug, Default)]
+struct Writing {
+    acts: Vec<Act>,
+    first_step: Option<Duration>,
+    records: usize,
+    is_mode_changed: bool,
+}
+
+/// Everything that waits for a successful write after one has failed.
+#[derive(Debug, Default)]
+struct Backlog {
+    records: Vec<Record>,
+    /// Deliveries of events that are not written.
+    deliveries: Vec<Act>,
+    retry: Option<Retry>,
+}
+
+/// A retry in progress.
+#[derive(Clone, Copy, Debug)]
+struct Retry {
+    /// Records that are being written.
+    records: usize,
+    /// Deliveries that wait for them. Later ones wait for later records.
+    deliveries: usize,
+}
+
+impl Commits {
+    /// Creates one that has no effects.
+    pub const fn new(durability: Durability) -> Self {
+        Self {
+            durability,
+            open: Batch {
+                effects: Effects {
+                    records: Vec::new(),
+                    acts: Vec::new(),
+                },
+                first_step: None,
+            },
+            open_searched: 0,
+            is_open_mode_changed: false,
+            writing: None,
+            failed: None,
+        }
+    }
+
+    /// Returns the effects to which a step made at this time adds its own.
+    pub fn open_mut(&mut self, now: Timestamp) -> &mut Effects {
+        self.open.first_step.get_or_insert(now.boot);
+        &mut self.open.effects
+    }
+
+    /// Exchanges the open batch for `released`, which is empty, if all of it may leave now. Returns whether it did.
+    ///
+    /// After a failed write acts leave at once; records, and deliveries of their events, wait.
+    pub fn release(&mut self, released: &mut Batch) -> bool {
+        let Effects { records, acts } = &mut self.open.effects;
+        if records.is_empty() && acts.is_empty() {
+            return false;
+        }
+        let waits = self.durability == Durability::Durable
+            && (self.writing.is_some() || !records.is_empty());
+        match &mut self.failed {
+            Some(backlog) => backlog.take(&mut self.open.effects),
+            None if waits => return false,
+            None => {}
+        }
+        mem::swap(&mut self.open, released);
+        (self.open_searched, self.is_open_mode_changed) = (0, false);
+        true
+    }
+
+    /// Begins a write: returns its records. `None` during a write, after a failed one, or without records.
+    pub fn begin(&mut self) -> Option<Vec<Record>> {
+        if !self.has_work() {
+            return None;
+        }
+        let is_mode_changed = self.is_open_mode_changed();
+        let Batch {
+            effects: Effects { records, acts },
+            first_step,
+        } = mem::take(&mut self.open);
+        (self.open_searched, self.is_open_mode_changed) = (0, false);
+        self.writing = Some(Writing {
+            acts,
+            first_step,
+            records: records.len(),
+            is_mode_changed,
+        });
+        Some(records)
+    }
+
+    /// Returns whether a write could begin.
+    pub fn has_work(&self) -> bool {
+        self.durability == Durability::Durable
+            && self.writing.is_none()
+            && self.failed.is_none()
+            && !self.open.effects.records.is_empty()
+    }
+
+    /// Ends a write that succeeded: returns the batch, which may leave.
+    pub fn written(&mut self, records: Vec<Record>) -> Batch {
+        let Writing {
+            acts, first_step, ..
+        } = self.writing.take().unwrap_or_default();
+        Batch {
+            effects: Effects { records, acts },
+            first_step,
+        }
+    }
+
+    /// Ends a write that failed: returns the acts of its batch, and of the steps since, that may leave. `refusal` is the answer to requests
+    /// whose promise cannot be kept. Records wait for [`retry`](Self::retry).
+    pub fn write_failed(
+        &mut self,
+        gate: &mut Gate,
+        now: Timestamp,
+        records: Vec<Record>,
+        refusal: &Error,
+    ) -> Batch {
+        let mut batch = self.written(records);
+        let open = mem::take(&mut self.open);
+        (self.open_searched, self.is_open_mode_changed) = (0, false);
+        batch.first_step = batch.first_step.or(open.first_step);
+        append(&mut batch.effects, open.effects);
+        let Effects { records, acts } = &mut batch.effects;
+        let Refused {
+            connections,
+            generations,
+        } = retract(acts, records, refusal);
+        let failed = Input::StorageFailed {
+            refused: connections,
+            generations,
+        };
+        gate.step_into(now, failed, &mut batch.effects);
+        self.failed.get_or_insert_default().take(&mut batch.effects);
+        batch
+    }
+
+    /// Returns whether a write has failed and none has succeeded since.
+    pub const fn is_failed(&self) -> bool {
+        self.failed.is_some()
+    }
+
+    /// Begins to write again after a failure: returns all records that wait, if there are any. `None` without a failure, and during a retry.
+    pub fn retry(&mut self) -> Option<Vec<Record>> {
+        let backlog = self
+            .failed
+            .as_mut()
+            .filter(|backlog| backlog.retry.is_none())?;
+        backlog.retry = Some(Retry {
+            records: backlog.records.len(),
+            deliveries: backlog.deliveries.len(),
+        });
+        Some(mem::take(&mut backlog.records))
+    }
+
+    /// Ends a retry that failed.
+    pub fn retry_failed(&mut self, mut records: Vec<Record>) {
+        if let Some(backlog) = &mut self.failed {
+            records.append(&mut backlog.records);
+            (backlog.records, backlog.retry) = (records, None);
+        }
+    }
+
+    /// Ends a retry that succeeded: returns its records and the deliveries that waited for them. Records made meanwhile, and their
+    /// deliveries, are in the open batch.
+    pub fn restored(&mut self, gate: &mut Gate, now: Timestamp, records: Vec<Record>) -> Batch {
+        let Backlog {
+            records: later,
+            mut deliveries,
+            retry,
+        } = self.failed.take().unwrap_or_default();
+        let held = retry.map_or(deliveries.len(), |retry| retry.deliveries);
+        let open = mem::replace(
+            self.open_mut(now),
+            Effects {
+                records: later,
+                acts: deliveries.split_off(held),
+            },
+        );
+        append(&mut self.open.effects, open);
+        gate.step_into(now, Input::StorageRestored, &mut self.open.effects);
+        Batch {
+            effects: Effects {
+                records,
+                acts: deliveries,
+            },
+            first_step: None,
+        }
+    }
+
+    /// Returns the number of records that are not written.
+    pub fn unwritten(&self) -> usize {
+        let writing = self.writing.as_ref().map_or(0, |writing| writing.records);
+        let failed = self.failed.as_ref().map_or(0, |backlog| {
+            backlog.records.len() + backlog.retry.map_or(0, |retry| retry.records)
+        });
+        writing + failed + self.open.effects.records.len()
+    }
+
+    /// Returns whether nothing more may be admitted that adds a record.
+    pub fn is_full(&self) -> bool {
+        self.unwritten() >= UNWRITTEN_RECORDS_MAX
+    }
+
+    /// Returns whether more requests may be read.
+    pub const fn has_room(&self) -> bool {
+        self.open.effects.records.len() < OPEN_RECORDS_MAX
+    }
+
+    /// Returns whether the gate's mode is the written one, or was made after a failure: then a read of the mode need not wait.
+    pub fn is_mode_committed(&mut self) -> bool {
+        let is_writing_mode = |writing: &Writing| writing.is_mode_changed;
+        !self.writing.as_ref().is_some_and(is_writing_mode) && !self.is_open_mode_changed()
+    }
+
+    fn is_open_mode_changed(&mut self) -> bool {
+        let records = self.open.effects.records.get(self.open_searched..);
+        self.is_open_mode_changed |= records.unwrap_or_default().iter().any(is_of_mode);
+        self.open_searched = self.open.effects.records.len();
+        self.is_open_mode_changed
+    }
+}
+
+impl Backlog {
+    /// Takes what must not leave before a write succeeds.
+    fn take(&mut self, effects: &mut Effects) {
+        self.records.append(&mut effects.records);
+        self.deliveries.extend(
+            effects
+                .acts
+                .extract_if(.., |act| matches!(act, Act::Deliver(_))),
+        );
+    }
+}
+
+fn append(effects: &mut Effects, mut later: Effects) {
+    effects.records.append(&mut later.records);
+    effects.acts.append(&mut later.acts);
+}
+
+/// Returns whether the record says something about the mode.
+fn is_of_mode(record: &Record) -> bool {
+    match record {
+        Record::Event(event) => matches!(event.kind, EventKind::ModeChanged(_)),
+        Record::Mode(_) | Record::ExpiresAtBoot(_) => true,
+        Record::Pending { .. }
+        | Record::PendingOver(_)
+        | Record::BoundTo { .. }
+        | Record::OfSora(_)
+        | Record::SessionOfSora(_)
+        | Record::Delivery(_)
+        | Record::DeliveryForgotten(_)
+        | Record::Member(_)
+        | Record::Etcd(_)
+        | Record::Claimed { .. }
+        | Record::Unclaimed(_)
+        | Record::VanishedHeld(_) => false,
+    }
+}

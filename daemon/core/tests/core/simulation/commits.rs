@@ -1,0 +1,484 @@
+//! The gate with its commits, whose writes take any time, succeed or fail, against a reference: all steps since the last success are one
+//! batch.
+//!
+//! `SORAMODE_SEEDS` runs N seeds, `SORAMODE_SEED` one alone.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io::Write as _;
+use std::mem;
+use std::time::Instant;
+
+use soramode_core::commits::{Batch, Commits, Durability};
+use soramode_core::effect::{Act, Effects, Record};
+use soramode_core::gate::Gate;
+use soramode_core::input::{Host, Input, SoraInput, Ticket, Timestamp, Tried};
+use soramode_core::snapshot::{Seed, Snapshot, Webhook};
+use soramode_protocol::decision::{Decision, Disconnected};
+use soramode_protocol::error::Error;
+use soramode_protocol::event::{EventKind, EventType};
+use soramode_protocol::id::ConnectionId;
+use soramode_protocol::mode::ModeChanged;
+use soramode_protocol::reply::{Answer, Reply};
+use soramode_protocol::request::GateRequest;
+
+use super::inputs::{Dice, Inputs, Turn, snapshot};
+use super::run::look;
+use super::{SEEDS_DEFAULT, number};
+
+const STEPS_MAX: u64 = 60;
+
+/// Effects that the reference has not released.
+struct Reference {
+    gate: Gate,
+    since_success: Effects,
+    /// Records and acts of the write in progress, at the front of these.
+    writing: Option<(usize, usize)>,
+    is_failed: bool,
+    held: Vec<Act>,
+    /// The same of a retry.
+    retrying: Option<(usize, usize)>,
+}
+
+impl Reference {
+    fn step(&mut self, now: Timestamp, input: Input) {
+        self.gate.step_into(now, input, &mut self.since_success);
+    }
+
+    /// Effects that may leave now.
+    fn release(&mut self) -> Effects {
+        let mut released = Effects::default();
+        if self.is_failed {
+            for act in mem::take(&mut self.since_success.acts) {
+                if matches!(act, Act::Deliver(_)) {
+                    self.held.push(act);
+                } else {
+                    released.acts.push(act);
+                }
+            }
+        } else if self.writing.is_none() && self.since_success.records.is_empty() {
+            released.acts = mem::take(&mut self.since_success.acts);
+        }
+        released
+    }
+
+    fn begin(&mut self) {
+        let Effects { records, acts } = &self.since_success;
+        self.writing = Some((records.len(), acts.len()));
+    }
+
+    fn written(&mut self) -> Effects {
+        let (records, acts) = self.writing.take().unwrap();
+        Effects {
+            records: self.since_success.records.drain(..records).collect(),
+            acts: self.since_success.acts.drain(..acts).collect(),
+        }
+    }
+
+    fn write_failed(&mut self, now: Timestamp) -> Effects {
+        self.writing = None;
+        let admitted: Vec<ConnectionId> = self
+            .since_success
+            .records
+            .iter()
+            .filter_map(admitted)
+            .collect();
+        let generations = self
+            .since_success
+            .events()
+            .filter_map(|event| match &event.kind {
+                EventKind::ModeChanged(change) if !change.actor.starts_with("system:") => {
+                    Some(change.generation)
+                }
+                _ => None,
+            })
+            .collect();
+        let mut refused = Vec::new();
+        for act in &mut self.since_success.acts {
+            let Act::Answer(_, answer) = act else {
+                continue;
+            };
+            match answer {
+                Ok(Reply::Decision(Decision::Offer { connection_id, .. }))
+                    if admitted.contains(connection_id) =>
+                {
+                    refused.push(connection_id.clone());
+                    *answer = Err(refusal());
+                }
+                Ok(Reply::ModeChanged(ModeChanged { changed: true, .. })) => {
+                    *answer = Err(refusal());
+                }
+                Ok(Reply::Disconnected(Disconnected {
+                    found: true,
+                    durable,
+                    ..
+                })) => *durable = false,
+                Ok(_) | Err(_) => {}
+            }
+        }
+        let failed = Input::StorageFailed {
+            refused,
+            generations,
+        };
+        self.gate.step_into(now, failed, &mut self.since_success);
+        self.is_failed = true;
+        self.release()
+    }
+
+    fn retry(&mut self) {
+        self.retrying = Some((self.since_success.records.len(), self.held.len()));
+    }
+
+    fn restored(&mut self, now: Timestamp) -> Effects {
+        let (records, held) = self.retrying.take().unwrap();
+        self.is_failed = false;
+        let restored = Effects {
+            records: self.since_success.records.drain(..records).collect(),
+            acts: self.held.drain(..held).collect(),
+        };
+        self.since_success.acts = mem::take(&mut self.held);
+        self.step(now, Input::StorageRestored);
+        restored
+    }
+}
+
+fn admitted(record: &Record) -> Option<ConnectionId> {
+    match record {
+        Record::Pending { connection_id, .. } => Some(connection_id.clone()),
+        Record::Event(event) => match &event.kind {
+            EventKind::ConnectionCreated { connection_id, .. } => Some(connection_id.clone()),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn refusal() -> Error {
+    Error::storage_unavailable("the disk is full")
+}
+
+/// An act, with its texts left out: those of a refusal are not the reference's.
+fn plain(act: &Act) -> String {
+    match act {
+        Act::Answer(ticket, Err(error)) => format!("{ticket:?} {:?}", error.data.error_type),
+        act => format!("{act:?}"),
+    }
+}
+
+fn ticket_of(act: &Act) -> Option<Ticket> {
+    match act {
+        Act::Answer(ticket, _) => Some(*ticket),
+        _ => None,
+    }
+}
+
+/// An act that has not left, and the number of records that it rests on.
+type Waiting = VecDeque<(Option<Ticket>, usize)>;
+
+/// The gate, its commits, and a writer.
+struct World {
+    gate: Gate,
+    commits: Commits,
+    reference: Reference,
+    released: Batch,
+    /// Records with the writer.
+    writing: Option<Vec<Record>>,
+    is_retry: bool,
+    /// Records made, written, and written or declared failed.
+    made: usize,
+    written: usize,
+    settled: usize,
+    acts: Waiting,
+    deliveries: Waiting,
+    next_seq: u64,
+    /// Answers to each request that is answered at once.
+    answers: BTreeMap<Ticket, u32>,
+    /// Requests with another answer than `StorageUnavailable` so far, by connection.
+    accepted: BTreeSet<ConnectionId>,
+    attempts: Vec<u64>,
+    failures: u32,
+}
+
+impl World {
+    fn new(snapshot: &Snapshot) -> Self {
+        let gate = || Gate::restore(snapshot.clone(), Seed([7; 32]));
+        let mut world = Self {
+            gate: gate(),
+            commits: Commits::new(Durability::Durable),
+            reference: Reference {
+                gate: gate(),
+                since_success: Effects::default(),
+                writing: None,
+                is_failed: false,
+                held: Vec::new(),
+                retrying: None,
+            },
+            released: Batch::default(),
+            writing: None,
+            is_retry: false,
+            made: 0,
+            written: 0,
+            settled: 0,
+            acts: VecDeque::new(),
+            deliveries: VecDeque::new(),
+            next_seq: snapshot.stored.next_seq,
+            answers: BTreeMap::new(),
+            accepted: BTreeSet::new(),
+            attempts: Vec::new(),
+            failures: 0,
+        };
+        world.step(snapshot.started, Input::Started(Host::Up));
+        world
+    }
+
+    fn step(&mut self, now: Timestamp, input: Input) {
+        match &input {
+            Input::Ask {
+                ticket, request, ..
+            } => {
+                if !matches!(request, GateRequest::Wait(_)) {
+                    self.answers.insert(*ticket, 0);
+                }
+                if let GateRequest::Report(report) = request {
+                    let reported = report.connections.iter();
+                    self.accepted
+                        .extend(reported.map(|it| it.connection_id.clone()));
+                }
+            }
+            Input::Sora(SoraInput::Admit { ticket, .. }) => {
+                self.answers.insert(*ticket, 0);
+            }
+            Input::Sora(SoraInput::ConnectionCreated { connection_id, .. }) => {
+                self.accepted.insert(connection_id.clone());
+            }
+            _ => {}
+        }
+        self.reference.step(now, input.clone());
+        let effects = self.commits.open_mut(now);
+        let acts = effects.acts.len();
+        self.gate.step_into(now, input, effects);
+        self.note_made(now, acts);
+        self.release();
+        let mut unwritten = self.reference.since_success.events();
+        let is_committed =
+            self.reference.is_failed
+                || !unwritten.any(|event| matches!(event.kind, EventKind::ModeChanged(_)))
+                    && self.reference.since_success.records.iter().all(|record| {
+                        !matches!(record, Record::Mode(_) | Record::ExpiresAtBoot(_))
+                    });
+        assert_eq!(self.commits.is_mode_committed(), is_committed);
+    }
+
+    /// Notes what a step added to the open batch, which had so many acts before.
+    fn note_made(&mut self, now: Timestamp, acts: usize) {
+        self.made = self.written + self.commits.unwritten();
+        if self.commits.is_failed() {
+            self.settled = self.made;
+        }
+        for act in &self.commits.open_mut(now).acts[acts..] {
+            match act {
+                Act::Deliver(_) => self.deliveries.push_back((None, self.made)),
+                act => self.acts.push_back((ticket_of(act), self.made)),
+            }
+        }
+    }
+
+    fn release(&mut self) {
+        let expected = self.reference.release();
+        if self.commits.release(&mut self.released) {
+            let released = mem::take(&mut self.released);
+            self.perform(released, expected);
+        } else {
+            assert_eq!(expected.acts, Vec::new());
+        }
+    }
+
+    /// Checks effects that leave.
+    fn perform(&mut self, batch: Batch, expected: Effects) {
+        let Effects { records, acts } = batch.effects;
+        assert_eq!(records, expected.records);
+        let shown = |acts: &[Act]| acts.iter().map(plain).collect::<Vec<String>>();
+        assert_eq!(shown(&acts), shown(&expected.acts));
+        for event in records.iter().filter_map(Record::event) {
+            assert_eq!(event.seq, self.next_seq, "events leave once and in order");
+            self.next_seq += 1;
+        }
+        for act in acts {
+            if let Act::Deliver(attempt) = &act {
+                let (_, rests_on) = self.deliveries.pop_front().unwrap();
+                assert!(rests_on <= self.written, "a delivery before its record");
+                self.attempts.push(attempt.id);
+                continue;
+            }
+            let (ticket, rests_on) = self.acts.pop_front().unwrap();
+            assert!(rests_on <= self.settled, "{act:?} before its record");
+            if let Act::Answer(to, answer) = &act {
+                assert_eq!(Some(*to), ticket, "answers leave in order");
+                self.answered(*to, answer);
+            }
+        }
+    }
+
+    fn answered(&mut self, ticket: Ticket, answer: &Answer) {
+        if let Some(answers) = self.answers.get_mut(&ticket) {
+            *answers += 1;
+        }
+        if let Ok(Reply::Decision(Decision::Offer { connection_id, .. })) = answer {
+            self.accepted.insert(connection_id.clone());
+        }
+    }
+
+    /// Begins a write, or ends the one in progress.
+    fn write(&mut self, now: Timestamp, succeeds: bool) {
+        let Some(records) = self.writing.take() else {
+            return self.begin();
+        };
+        match (self.is_retry, succeeds) {
+            (false, true) => {
+                self.written += records.len();
+                self.settled = self.settled.max(self.written);
+                let (batch, expected) = (self.commits.written(records), self.reference.written());
+                self.perform(batch, expected);
+            }
+            (false, false) => self.fail(now, records),
+            (true, false) => {
+                self.commits.retry_failed(records);
+                self.reference.retrying = None;
+            }
+            (true, true) => {
+                self.written += records.len();
+                let expected = self.reference.restored(now);
+                let batch = self.commits.restored(&mut self.gate, now, records);
+                self.perform(batch, expected);
+                // Deliveries that came during the retry are in front of what the step itself added.
+                self.note_made(now, self.deliveries.len());
+            }
+        }
+        self.release();
+    }
+
+    fn begin(&mut self) {
+        if let Some(records) = self.commits.retry() {
+            self.reference.retry();
+            (self.writing, self.is_retry) = (Some(records), true);
+        } else if let Some(records) = self.commits.begin() {
+            self.reference.begin();
+            (self.writing, self.is_retry) = (Some(records), false);
+        }
+    }
+
+    fn fail(&mut self, now: Timestamp, records: Vec<Record>) {
+        self.failures += 1;
+        let expected = self.reference.write_failed(now);
+        let batch = self
+            .commits
+            .write_failed(&mut self.gate, now, records, &refusal());
+        self.made = self.written + self.commits.unwritten();
+        self.settled = self.made;
+        // The step's own acts are the last.
+        for act in &batch.effects.acts[self.acts.len()..] {
+            self.acts.push_back((ticket_of(act), self.made));
+        }
+        let own = self.reference.held.len() - self.deliveries.len();
+        self.deliveries.extend((0..own).map(|_| (None, self.made)));
+        self.perform(batch, expected);
+        let tables = look(&mut self.gate, now);
+        for connection in tables.connections {
+            assert!(
+                self.accepted.contains(&connection.connection_id),
+                "{connection:?} is in, and every offer of it was refused"
+            );
+        }
+    }
+
+    /// Ends with a disk that works, and checks that nothing is left.
+    fn end(mut self, now: Timestamp) -> u32 {
+        while self.writing.is_some() || self.commits.has_work() || self.commits.is_failed() {
+            self.write(now, true);
+        }
+        assert_eq!(self.commits.unwritten(), 0);
+        assert!(self.acts.is_empty() && self.deliveries.is_empty());
+        assert!(self.commits.is_mode_committed());
+        let odd: Vec<_> = self
+            .answers
+            .iter()
+            .filter(|(_, times)| **times != 1)
+            .collect();
+        assert_eq!(odd, [], "each request is answered once");
+        assert!(look(&mut self.gate, now) == look(&mut self.reference.gate, now));
+        self.failures
+    }
+}
+
+fn play(seed: u64) -> (u64, u32) {
+    let mut dice = Dice(seed);
+    let mut snapshot = snapshot(&mut dice);
+    snapshot.settings.webhooks = vec![Webhook {
+        url: "http://receiver/".to_owned(),
+        endpoint: "http://receiver".to_owned(),
+        types: EventType::ALL.to_vec(),
+    }];
+    let steps = 1 + dice.roll(STEPS_MAX);
+    let mut inputs = Inputs::new(dice, &snapshot);
+    let mut world = World::new(&snapshot);
+    let mut last = snapshot.started;
+    for _ in 0..steps {
+        let (now, turn) = inputs.draw(world.gate.next_deadline());
+        last = now;
+        match turn {
+            // The commits say when the disk fails.
+            Turn::Input(Input::StorageFailed { .. } | Input::StorageRestored)
+            | Turn::Restart { .. } => {}
+            Turn::Input(input) => world.step(now, input),
+        }
+        if inputs.dice.one_in(3) && !world.attempts.is_empty() {
+            let id = world.attempts.remove(0);
+            let status = Some(if inputs.dice.one_in(2) { 200 } else { 500 });
+            let tried = Tried {
+                status,
+                ..Tried::default()
+            };
+            world.step(now, Input::Tried { id, tried });
+        }
+        if inputs.dice.one_in(2) {
+            let succeeds = !inputs.dice.one_in(4);
+            world.write(now, succeeds);
+        }
+    }
+    (steps, world.end(last))
+}
+
+#[test]
+fn effects_leave_as_if_all_steps_since_the_last_success_were_one_batch() {
+    let seeds = match number("SORAMODE_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("SORAMODE_SEEDS").unwrap_or(SEEDS_DEFAULT),
+    };
+    let (began, mut steps, mut failures) = (Instant::now(), 0, 0);
+    for seed in seeds.clone() {
+        let played = std::panic::catch_unwind(|| play(seed));
+        let (played, failed) = played.unwrap_or_else(|_| panic!("seed {seed}"));
+        (steps, failures) = (steps + played, failures + u64::from(failed));
+    }
+    // Past the test harness, which would keep it to itself.
+    writeln!(
+        std::io::stderr(),
+        "commits: {} runs, {steps} steps, {failures} failed writes, {:.1?}",
+        seeds.end - seeds.start,
+        began.elapsed()
+    )
+    .unwrap();
+}
+
+#[test]
+fn nothing_waits_where_nothing_outlives_the_daemon() {
+    let snapshot = snapshot(&mut Dice(1));
+    let mut gate = Gate::restore(snapshot.clone(), Seed([7; 32]));
+    let mut commits = Commits::new(Durability::Ephemeral);
+    let mut released = Batch::default();
+    let input = Input::Started(Host::Up);
+    gate.step_into(snapshot.started, input, commits.open_mut(snapshot.started));
+    let records = commits.open_mut(snapshot.started).records.len();
+    assert!(records > 0 && commits.release(&mut released));
+    assert_eq!(released.effects.records.len(), records);
+    assert!(commits.begin().is_none() && !commits.has_work());
+}
