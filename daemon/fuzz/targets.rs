@@ -8,9 +8,11 @@ use std::time::Duration;
 use hyper::HeaderMap;
 use rusqlite::Connection;
 use soramode_core::gate::Gate;
-use soramode_core::input::{Host, Input, PolledConnection, SocketId, SoraInput, Ticket, Timestamp};
+use soramode_core::input::{
+    HostState, Input, PolledConnection, ReplyHandle, SocketId, SoraInput, Timestamp,
+};
 use soramode_core::snapshot::{
-    Clustering, Seed, Settings, Snapshot, SoraAdmission, SoraFeed, SoraSettings, Stored,
+    Clustering, Seed, Settings, SoraAdmission, SoraFeed, SoraSettings, StartParams, Stored,
 };
 use soramode_protocol::codec::{LineBuffer, REQUEST_BYTES_MAX};
 use soramode_protocol::envelope::{read_carefully, read_request, write_answer};
@@ -44,7 +46,7 @@ impl World {
         };
         Self {
             gate: Gate::restore(
-                Snapshot {
+                StartParams {
                     settings: settings(),
                     started,
                     stored,
@@ -63,8 +65,8 @@ impl World {
             boot,
         };
         let effects = self.gate.step(now, input);
-        for act in &effects.acts {
-            if let soramode_core::effect::Act::Answer(_, answer) = act {
+        for action in &effects.actions {
+            if let soramode_core::effect::Action::Answer(_, answer) = action {
                 let id = soramode_protocol::envelope::ReplyTo::Null;
                 let mut line = Vec::new();
                 write_answer(&mut line, &id, answer.as_ref()).unwrap();
@@ -117,12 +119,12 @@ pub(crate) fn socket_lines(bytes: &[u8]) {
             "a line that is read at once is read as any other"
         );
         if let Ok((_, Request::Gate(request))) = incoming.request {
-            let ticket = Ticket {
+            let reply_to = ReplyHandle {
                 socket: SocketId(1 + world.steps % 3),
                 serial: world.steps,
             };
-            world.step(Input::Ask {
-                ticket,
+            world.step(Input::Request {
+                reply_to,
                 actor: Arc::from("uid:0"),
                 request,
             });
@@ -145,12 +147,12 @@ pub(crate) fn webhooks(bytes: &[u8]) {
                     client_id,
                 }) = read_auth(body)
                 {
-                    let ticket = Ticket {
+                    let reply_to = ReplyHandle {
                         socket: SocketId(0),
                         serial: world.steps,
                     };
                     world.step(Input::Sora(SoraInput::Admit {
-                        ticket,
+                        reply_to,
                         channel_id,
                         connection_id,
                         client_id,
@@ -256,9 +258,9 @@ pub(crate) fn stored_state(bytes: &[u8]) {
     if let Ok(stored) = load(&database, &mut other) {
         let mut world = World::restored(stored);
         world.step(Input::Started(if bytes.len().is_multiple_of(2) {
-            Host::Up
+            HostState::Running
         } else {
-            Host::Restarted
+            HostState::Rebooted
         }));
         world.step(Input::Tick);
     }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use soramode_core::cluster::{FenceAfter, Terms};
-use soramode_core::member::order::Order;
+use soramode_core::cluster::{FenceAfter, LeaseTerms};
+use soramode_core::member::etcd::EtcdRequest;
 use soramode_core::snapshot::{ClusterSettings, FenceMeans, TakeoverWait as GateWait};
 use soramode_protocol::id::LogId;
 use tokio::sync::mpsc;
@@ -29,7 +29,7 @@ pub(crate) fn settings(config: &ClusterConfig) -> ClusterSettings {
     ClusterSettings {
         name: config.name.to_string(),
         endpoints: config.endpoints.iter().map(ToString::to_string).collect(),
-        terms: Terms {
+        terms: LeaseTerms {
             isolated_after: config.isolated_after,
             fence_after: config
                 .fence_after
@@ -68,7 +68,7 @@ impl Cluster {
         config: &Config,
         log_id: &LogId,
         (inbox, last_look, health): (&Inbox, &LastLook, &Arc<Health>),
-    ) -> Result<Option<(Self, mpsc::UnboundedSender<Order>)>, RunError> {
+    ) -> Result<Option<(Self, mpsc::UnboundedSender<EtcdRequest>)>, RunError> {
         let Some(cluster) = &config.cluster else {
             return Ok(None);
         };
@@ -83,7 +83,7 @@ fn build(
     config: &Config,
     (cluster, log_id): (&ClusterConfig, &LogId),
     (inbox, last_look, health): (&Inbox, &LastLook, &Arc<Health>),
-) -> Result<Option<(Cluster, mpsc::UnboundedSender<Order>)>, RunError> {
+) -> Result<Option<(Cluster, mpsc::UnboundedSender<EtcdRequest>)>, RunError> {
     let identity = crate::cluster::Identity::new(
         cluster,
         (config.node_name.clone(), log_id),
@@ -101,7 +101,7 @@ fn build(
     _: &Config,
     _: (&ClusterConfig, &LogId),
     _: (&Inbox, &LastLook, &Arc<Health>),
-) -> Result<Option<(Cluster, mpsc::UnboundedSender<Order>)>, RunError> {
+) -> Result<Option<(Cluster, mpsc::UnboundedSender<EtcdRequest>)>, RunError> {
     Err(crate::config::ConfigError::WithoutCluster.into())
 }
 

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use foldhash::fast::FixedState;
 use soramode_core::commit_failure::{OPEN_IT, Refused, retract};
-use soramode_core::effect::{Act, Effects, Record};
+use soramode_core::effect::{Action, Effects, Record};
 use soramode_core::gate::Gate;
-use soramode_core::input::{Input, SocketId, Ticket, Timestamp};
-use soramode_core::member::order::{FenceOf, Heard, Order};
+use soramode_core::input::{Input, ReplyHandle, SocketId, Timestamp};
+use soramode_core::member::etcd::{EtcdRequest, EtcdResponse, FenceScope};
 use soramode_protocol::end::EndSession;
 use soramode_protocol::error::Error;
 use soramode_protocol::event::EventKind;
@@ -54,7 +54,7 @@ pub(crate) struct Outside {
     /// A Sora that is told of each mode.
     pub(crate) mirror: Option<Mirror>,
     /// The cluster's etcd.
-    pub(crate) cluster: Option<mpsc::UnboundedSender<Order>>,
+    pub(crate) cluster: Option<mpsc::UnboundedSender<EtcdRequest>>,
     /// What was read of it last.
     pub(crate) last_look: LastLook,
     /// For what an errand hears. Not the way itself: whoever holds that keeps the driver alive.
@@ -67,11 +67,11 @@ pub(crate) struct Driver {
     pub(crate) letters: Letters,
     journal: Journal,
     /// Deliveries that wait until what they tell of can be written.
-    held: Vec<Act>,
+    held: Vec<Action>,
     /// Receivers whose last outcome was taken in by this batch.
     settled: Vec<usize>,
     /// What came of orders that nobody could carry out any more.
-    unheard: Vec<Heard>,
+    unheard: Vec<EtcdResponse>,
     pub(crate) log: Arc<EventLog>,
     outside: Outside,
     /// By numbers that are given out here: nobody can aim at one place.
@@ -115,7 +115,7 @@ impl Driver {
             gate.step_into(now(), input, &mut batch);
         }
         self.keep(&mut gate, &mut batch).await;
-        self.act(&mut batch.acts);
+        self.act(&mut batch.actions);
         loop {
             self.set_timer(gate.next_deadline())?;
             tokio::select! {
@@ -144,15 +144,17 @@ impl Driver {
                 self.take(&mut gate, (letter, now), &mut batch);
             }
             self.keep(&mut gate, &mut batch).await;
-            self.outside.metrics.answered(&batch.acts, taken.elapsed());
-            self.act(&mut batch.acts);
+            self.outside
+                .metrics
+                .answered(&batch.actions, taken.elapsed());
+            self.act(&mut batch.actions);
             self.hear_refusals(&mut gate, &mut batch).await;
             for place in self.settled.drain(..) {
                 self.outside.webhooks.say(place, Errand::Settled);
             }
             // A batch that was large once must not hold its memory for ever.
             batch.records.shrink_to(KEPT_EFFECTS);
-            batch.acts.shrink_to(KEPT_EFFECTS);
+            batch.actions.shrink_to(KEPT_EFFECTS);
         }
     }
 
@@ -161,7 +163,7 @@ impl Driver {
         while let Some(heard) = self.unheard.pop() {
             gate.step_into(now(), Input::Etcd(heard), batch);
             self.keep(gate, batch).await;
-            self.act(&mut batch.acts);
+            self.act(&mut batch.actions);
         }
     }
 
@@ -172,12 +174,12 @@ impl Driver {
             tracing::info!(
                 "the state can be written again; the node is still closed. To open it, run: soramode set normal"
             );
-            batch.acts.append(&mut self.held);
+            batch.actions.append(&mut self.held);
             gate.step_into(now(), Input::StorageRestored, batch);
         }
     }
 
-    /// Commits a batch's records and tells of them. If they cannot be written, the node is closed, and the acts are what can still be
+    /// Commits a batch's records and tells of them. If they cannot be written, the node is closed, and the actions are what can still be
     /// promised.
     async fn keep(&mut self, gate: &mut Gate, batch: &mut Effects) {
         if !batch.records.is_empty() {
@@ -198,7 +200,7 @@ impl Driver {
                 self.outside.metrics.committed(began.elapsed());
                 self.publish(&mut batch.records);
             }
-            Outcome::Waits => self.hold(&mut batch.acts),
+            Outcome::Waits => self.hold(&mut batch.actions),
             Outcome::Failed { error, remedy } => {
                 tracing::error!(%error, "the state cannot be written; node set to block_new_connection. {remedy}. Then run: soramode set normal");
                 let refusal =
@@ -206,7 +208,7 @@ impl Driver {
                 let Refused {
                     connections,
                     generations,
-                } = retract(&mut batch.acts, self.journal.waiting(), &refusal);
+                } = retract(&mut batch.actions, self.journal.waiting(), &refusal);
                 gate.step_into(
                     now(),
                     Input::StorageFailed {
@@ -219,15 +221,15 @@ impl Driver {
                 self.journal
                     .commit(std::mem::take(&mut batch.records))
                     .await;
-                self.hold(&mut batch.acts);
+                self.hold(&mut batch.actions);
             }
         }
     }
 
     /// Nobody is told of what is not written.
-    fn hold(&mut self, acts: &mut Vec<Act>) {
+    fn hold(&mut self, actions: &mut Vec<Action>) {
         self.held
-            .extend(acts.extract_if(.., |act| matches!(act, Act::Deliver(_))));
+            .extend(actions.extract_if(.., |action| matches!(action, Action::Deliver(_))));
     }
 
     /// Where too much waits for the disk already, no more that would wait is taken in.
@@ -265,13 +267,13 @@ impl Driver {
                 requests,
             } => {
                 for (serial, request) in requests {
-                    let ticket = Ticket { socket, serial };
+                    let reply_to = ReplyHandle { socket, serial };
                     match self.refuse_more(&request) {
-                        Some(refusal) => batch.acts.push(Act::Answer(ticket, Err(refusal))),
+                        Some(refusal) => batch.actions.push(Action::Answer(reply_to, Err(refusal))),
                         None => gate.step_into(
                             now,
-                            Input::Ask {
-                                ticket,
+                            Input::Request {
+                                reply_to,
                                 actor: Arc::clone(&actor),
                                 request,
                             },
@@ -282,11 +284,12 @@ impl Driver {
             }
             Letter::Gone(socket) => {
                 self.mailboxes.remove(&socket);
-                gate.step_into(now, Input::Gone(socket), batch);
+                gate.step_into(now, Input::SocketClosed(socket), batch);
             }
             // It was taken before everything else.
             Letter::Looked => {}
             Letter::Etcd(heard) => gate.step_into(now, Input::Etcd(*heard), batch),
+            Letter::Input(input) => gate.step_into(now, *input, batch),
             Letter::Sora(input) => gate.step_into(now, Input::Sora(*input), batch),
             Letter::Renewed(renewal) => {
                 let Renewal { webhooks, ways } = *renewal;
@@ -294,7 +297,7 @@ impl Driver {
                 gate.step_into(now, Input::Webhooks(webhooks), batch);
             }
             Letter::Tried { place, id, tried } => {
-                gate.step_into(now, Input::Tried { id, tried }, batch);
+                gate.step_into(now, Input::DeliveryAttempted { id, result: tried }, batch);
                 self.settled.push(place);
             }
         }
@@ -316,34 +319,36 @@ impl Driver {
         failed.log();
     }
 
-    fn act(&mut self, acts: &mut Vec<Act>) {
-        for act in acts.drain(..) {
-            match act {
-                Act::Deferred(ticket) => self.send(ticket.socket, Mail::Deferred(ticket.serial)),
-                Act::Etcd(order) => self.order(*order),
-                Act::Fence { id, of, sessions } => self.fence(id, of, sessions),
-                Act::Poll => self.outside.polls.notify_one(),
-                Act::Deliver(attempt) => self
+    fn act(&mut self, actions: &mut Vec<Action>) {
+        for action in actions.drain(..) {
+            match action {
+                Action::Deferred(reply_to) => {
+                    self.send(reply_to.socket, Mail::Deferred(reply_to.serial));
+                }
+                Action::Etcd(order) => self.order(*order),
+                Action::Fence { id, of, sessions } => self.fence(id, of, sessions),
+                Action::Poll => self.outside.polls.notify_one(),
+                Action::Deliver(attempt) => self
                     .outside
                     .webhooks
                     .say(attempt.place, Errand::Send(attempt)),
-                Act::End {
-                    ticket,
+                Action::End {
+                    reply_to,
                     actor,
                     sessions,
-                } => self.end(ticket, &actor, sessions),
-                Act::Answer(ticket, answer) => self.answer(ticket, answer),
-                Act::Progress(ticket, progress) => {
-                    self.send(ticket.socket, Mail::Progress(ticket.serial, progress));
+                } => self.end(reply_to, &actor, sessions),
+                Action::Answer(reply_to, answer) => self.answer(reply_to, answer),
+                Action::Progress(reply_to, progress) => {
+                    self.send(reply_to.socket, Mail::Progress(reply_to.serial, progress));
                 }
             }
         }
     }
 
-    fn answer(&self, ticket: Ticket, mut answer: Answer) {
+    fn answer(&self, reply_to: ReplyHandle, mut answer: Answer) {
         self.complete(&mut answer);
-        if let Some(answer) = self.mirror(ticket, answer) {
-            self.send(ticket.socket, Mail::Answer(ticket.serial, answer));
+        if let Some(answer) = self.mirror(reply_to, answer) {
+            self.send(reply_to.socket, Mail::Answer(reply_to.serial, answer));
         }
     }
 
@@ -354,22 +359,22 @@ impl Driver {
     }
 
     /// Has sessions ended, beside everything else.
-    fn end(&self, ticket: Ticket, actor: &str, sessions: Vec<EndSession>) {
+    fn end(&self, reply_to: ReplyHandle, actor: &str, sessions: Vec<EndSession>) {
         let actor = actor.to_owned();
         let (ender, mailbox) = (
             self.outside.ender.clone(),
-            self.mailboxes.get(&ticket.socket).cloned(),
+            self.mailboxes.get(&reply_to.socket).cloned(),
         );
         self.errands.spawn(async move {
             let answer = ender.end(&actor, sessions).await;
             if let Some(mailbox) = mailbox {
-                mailbox.take(Mail::Answer(ticket.serial, answer));
+                mailbox.take(Mail::Answer(reply_to.serial, answer));
             }
         });
     }
 
     /// Whoever would have carried it out is gone with the daemon: what would come back says so.
-    fn order(&mut self, order: Order) {
+    fn order(&mut self, order: EtcdRequest) {
         let Some(cluster) = &self.outside.cluster else {
             return;
         };
@@ -379,7 +384,7 @@ impl Driver {
     }
 
     /// Has ended what is served without a right to it, beside everything else.
-    fn fence(&self, id: u64, of: FenceOf, sessions: Vec<EndSession>) {
+    fn fence(&self, id: u64, of: FenceScope, sessions: Vec<EndSession>) {
         tracing::error!(
             sessions = sessions.len(),
             ?of,
@@ -387,11 +392,11 @@ impl Driver {
         );
         let (ender, inbox) = (self.outside.ender.clone(), self.outside.inbox.clone());
         self.errands.spawn(async move {
-            let heard = ender.fence(id, of, sessions).await;
+            let input = ender.fence(id, of, sessions).await;
             if let Some(inbox) = inbox.upgrade() {
                 // Where the driver is gone nobody waits for it.
                 inbox
-                    .send(Letter::Etcd(Box::new(heard)))
+                    .send(Letter::Input(Box::new(input)))
                     .await
                     .unwrap_or_default();
             }
@@ -401,7 +406,7 @@ impl Driver {
     /// What was read of the cluster comes before everything else that waits.
     fn look(&self, gate: &mut Gate, now: Timestamp, batch: &mut Effects) {
         if let Some(looked) = self.outside.last_look.take() {
-            gate.step_into(now, Input::Etcd(Heard::Looked(looked)), batch);
+            gate.step_into(now, Input::Etcd(EtcdResponse::MembersRead(looked)), batch);
         }
     }
 
@@ -415,15 +420,15 @@ impl Driver {
     }
 
     /// Gives the answers about the mode to the mirror, and all others back.
-    fn mirror(&self, ticket: Ticket, answer: Answer) -> Option<Answer> {
+    fn mirror(&self, reply_to: ReplyHandle, answer: Answer) -> Option<Answer> {
         let (Some(mirror), Some(mailbox)) =
-            (&self.outside.mirror, self.mailboxes.get(&ticket.socket))
+            (&self.outside.mirror, self.mailboxes.get(&reply_to.socket))
         else {
             return Some(answer);
         };
         let owed = Owed {
             mailbox: mailbox.clone(),
-            serial: ticket.serial,
+            serial: reply_to.serial,
         };
         match answer {
             Ok(Reply::ModeChanged(changed)) => mirror.answer_change(owed, changed),

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
-use soramode_core::member::order::{FenceOf, Heard};
+use soramode_core::input::Input;
+use soramode_core::member::etcd::FenceScope;
 use soramode_protocol::cluster::Fence;
 use soramode_protocol::end::{EndMethod, EndSession, Ended};
 use soramode_protocol::error::Error;
@@ -112,14 +113,14 @@ impl Ender {
     }
 
     /// Has ended what is served without a right to it, in a bounded time.
-    pub(crate) async fn fence(self, id: u64, of: FenceOf, sessions: Vec<EndSession>) -> Heard {
+    pub(crate) async fn fence(self, id: u64, of: FenceScope, sessions: Vec<EndSession>) -> Input {
         if self.on_fence == OnFence::Socket {
             let channel_id = channel_of(&of).cloned();
             let clients = self
                 .subscribers
                 .send(Ending::Fence(Fence { id, channel_id }))
                 .unwrap_or(0);
-            return Heard::FenceTold {
+            return Input::FenceNotified {
                 id,
                 clients: u64::try_from(clients).unwrap_or(u64::MAX),
             };
@@ -135,17 +136,17 @@ impl Ender {
                 Err("no means of ending sessions is configured".to_owned())
             }
         };
-        Heard::FenceDone { id, outcome }
+        Input::FenceFinished { id, outcome }
     }
 
     /// What Sora has may be more than what it told of.
     async fn fence_by_sora(
         &self,
         api: &SoraApi,
-        of: &FenceOf,
+        of: &FenceScope,
         mut sessions: Vec<EndSession>,
     ) -> Result<(), String> {
-        if *of == FenceOf::All {
+        if *of == FenceScope::All {
             let listed = api
                 .list_connections()
                 .await
@@ -180,17 +181,17 @@ impl Ender {
     }
 }
 
-const fn channel_of(of: &FenceOf) -> Option<&ChannelId> {
+const fn channel_of(of: &FenceScope) -> Option<&ChannelId> {
     match of {
-        FenceOf::All => None,
-        FenceOf::Channel(channel) => Some(channel),
+        FenceScope::All => None,
+        FenceScope::Channel(channel) => Some(channel),
     }
 }
 
 /// Runs the command in a shell; it has ended everything, or `$SORAMODE_CHANNEL_ID`'s session, when it exits with 0.
 ///
 /// An id that no variable can carry is left out: then everything ends, which is more than was wanted and never less.
-async fn by_command(command: &str, of: &FenceOf, time: Duration) -> Result<(), String> {
+async fn by_command(command: &str, of: &FenceScope, time: Duration) -> Result<(), String> {
     let mut shell = Command::new("/bin/sh");
     shell
         .arg("-c")
@@ -299,8 +300,8 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(30);
 
-    fn channel(id: &str) -> FenceOf {
-        FenceOf::Channel(ChannelId::new(id).unwrap())
+    fn channel(id: &str) -> FenceScope {
+        FenceScope::Channel(ChannelId::new(id).unwrap())
     }
 
     fn ender(command: &str, budget: Duration) -> Ender {
@@ -355,10 +356,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (command, file) = hangs(folder.path());
         let heard = ender(&command, Duration::ZERO)
-            .fence(1, FenceOf::All, Vec::new())
+            .fence(1, FenceScope::All, Vec::new())
             .await;
         assert!(
-            matches!(heard, Heard::FenceDone { outcome: Err(ref why), .. } if why.contains("longer than 1 s")),
+            matches!(heard, Input::FenceFinished { outcome: Err(ref why), .. } if why.contains("longer than 1 s")),
             "{heard:?}"
         );
         goes(pid_in(&file).await).await;
@@ -369,7 +370,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (command, file) = hangs(folder.path());
         let mut errands = JoinSet::new();
-        errands.spawn(ender(&command, PATIENCE).fence(1, FenceOf::All, Vec::new()));
+        errands.spawn(ender(&command, PATIENCE).fence(1, FenceScope::All, Vec::new()));
         let pid = pid_in(&file).await;
         errands.shutdown().await;
         goes(pid).await;
@@ -389,7 +390,7 @@ mod tests {
                 .await;
             assert_eq!(
                 heard,
-                Heard::FenceDone {
+                Input::FenceFinished {
                     id: 1,
                     outcome: Ok(())
                 },
@@ -422,7 +423,7 @@ mod tests {
         assert!(
             heard.iter().all(|heard| matches!(
                 heard,
-                Heard::FenceDone {
+                Input::FenceFinished {
                     outcome: Ok(()),
                     ..
                 }

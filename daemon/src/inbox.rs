@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use soramode_core::effect::WaitProgress;
-use soramode_core::input::{SocketId, SoraInput, Tried};
-use soramode_core::member::order::{Heard, Looked};
+use soramode_core::input::{AttemptResult, Input, SocketId, SoraInput};
+use soramode_core::member::etcd::{EtcdResponse, MembershipView};
 use soramode_core::snapshot::Webhook;
 use soramode_protocol::reply::Answer;
 use soramode_protocol::request::GateRequest;
@@ -35,8 +35,10 @@ pub enum Letter {
     },
     /// A client went.
     Gone(SocketId),
-    /// Something was heard of the cluster's etcd, or of a fence.
-    Etcd(Box<Heard>),
+    /// A response of the cluster's etcd.
+    Etcd(Box<EtcdResponse>),
+    /// An input of the gate that needs nothing else: from a fence, or at the stop.
+    Input(Box<Input>),
     /// All members of the cluster were read: what was read last is in the slot that the driver looks at ([`LastLook`]).
     Looked,
     /// A real Sora said something.
@@ -50,7 +52,7 @@ pub enum Letter {
         /// The delivery.
         id: u64,
         /// How it went.
-        tried: Tried,
+        tried: AttemptResult,
     },
 }
 
@@ -77,16 +79,16 @@ pub enum Mail {
 /// The last read of all members, which comes before everything else that waits: however long the driver was held up by a slow disk,
 /// a right that was renewed meanwhile goes on.
 #[derive(Clone, Debug, Default)]
-pub struct LastLook(Arc<Mutex<Option<Box<Looked>>>>);
+pub struct LastLook(Arc<Mutex<Option<Box<MembershipView>>>>);
 
 impl LastLook {
     /// Puts a read there, in place of one that was not taken.
-    pub fn put(&self, looked: Looked) {
+    pub fn put(&self, looked: MembershipView) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(looked));
     }
 
     /// Takes it.
-    pub fn take(&self) -> Option<Box<Looked>> {
+    pub fn take(&self) -> Option<Box<MembershipView>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }

@@ -150,7 +150,7 @@ mod tests {
     use crate::store::open::{Newcomer, OpenError, database, open};
 
     fn records(count: usize) -> Vec<Record> {
-        (0..count).map(|_| Record::VanishedHeld(true)).collect()
+        (0..count).map(|_| Record::VanishedPending(true)).collect()
     }
 
     #[tokio::test(start_paused = true)]
@@ -243,7 +243,7 @@ mod tests {
         }
         drop(journal);
         assert!(
-            open(&state, newcomer).unwrap().stored.vanished_held,
+            open(&state, newcomer).unwrap().stored.vanished_pending,
             "what was committed is in it"
         );
     }

@@ -39,7 +39,7 @@ use std::time::Duration;
 
 use soramode_core::gate::Gate;
 use soramode_core::snapshot::{
-    Clustering, Seed, Settings, Snapshot, SoraAdmission, SoraFeed, SoraSettings,
+    Clustering, Seed, Settings, SoraAdmission, SoraFeed, SoraSettings, StartParams,
 };
 use soramode_protocol::http_client::Outgoing;
 use soramode_protocol::id::LogId;
@@ -184,7 +184,7 @@ pub async fn serve(
         ..settings(&config, storage)
     };
     let gate = Gate::restore(
-        Snapshot {
+        StartParams {
             settings,
             started: clock::now(),
             stored,

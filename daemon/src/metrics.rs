@@ -5,7 +5,7 @@ use std::time::Duration;
 use hyper::StatusCode;
 use prometheus::core::Collector;
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
-use soramode_core::effect::Act;
+use soramode_core::effect::Action;
 use soramode_protocol::decision::{Decision, RejectReason};
 use soramode_protocol::event::{Event, EventType};
 use soramode_protocol::reply::Reply;
@@ -181,9 +181,9 @@ impl Metrics {
     }
 
     /// Answers that left together, `took` after their requests were taken.
-    pub(crate) fn answered(&self, acts: &[Act], took: Duration) {
-        for act in acts {
-            let Act::Answer(_, Ok(Reply::Decision(decision))) = act else {
+    pub(crate) fn answered(&self, actions: &[Action], took: Duration) {
+        for action in actions {
+            let Action::Answer(_, Ok(Reply::Decision(decision))) = action else {
                 continue;
             };
             self.counter(decision).into_iter().for_each(IntCounter::inc);

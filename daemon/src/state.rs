@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use soramode_core::input::{Host, Input};
+use soramode_core::input::{HostState, Input};
 use soramode_core::snapshot::Stored;
 use soramode_protocol::id::LogId;
 use soramode_protocol::node::{Storage, StorageState};
@@ -67,7 +67,7 @@ impl State {
                     path,
                 };
                 let inputs = vec![
-                    Input::Started(Host::Up),
+                    Input::Started(HostState::Running),
                     Input::StorageFailed {
                         refused: Vec::new(),
                         generations: Vec::new(),
@@ -92,7 +92,7 @@ impl State {
                 state: StorageState::Memory,
                 path: None,
             },
-            inputs: vec![Input::Started(Host::Up)],
+            inputs: vec![Input::Started(HostState::Running)],
             warning: None,
         }
     }
@@ -105,7 +105,7 @@ fn tell_operator(opened: &Opened) {
     if let Some(state) = &stored.mode {
         tracing::info!(mode = %state.mode, sessions, connections, events = stored.next_seq - 1, "state restored");
     }
-    if *host == Host::Restarted && connections > 0 {
+    if *host == HostState::Rebooted && connections > 0 {
         tracing::warn!(
             sessions,
             connections,

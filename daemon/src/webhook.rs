@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use soramode_core::effect::Attempt;
-use soramode_core::input::Tried;
+use soramode_core::input::AttemptResult;
 use soramode_core::snapshot::Webhook as WebhookSettings;
 use soramode_protocol::certificates::Authorities;
 use soramode_protocol::http_client::{self, Outgoing};
@@ -269,14 +269,14 @@ impl Receiver {
         }
     }
 
-    async fn send(&mut self, attempt: &Attempt) -> Tried {
+    async fn send(&mut self, attempt: &Attempt) -> AttemptResult {
         let tried = match self.try_send(attempt).await {
-            Ok(answered) => Tried {
+            Ok(answered) => AttemptResult {
                 status: Some(answered.status.as_u16()),
                 retry_after: answered.retry_after,
                 problem: answered.problem(),
             },
-            Err(problem) => Tried {
+            Err(problem) => AttemptResult {
                 status: None,
                 retry_after: None,
                 problem: Some(problem),

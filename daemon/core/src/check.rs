@@ -6,7 +6,7 @@ use soramode_protocol::session::ConnectionState;
 
 use crate::gate::Gate;
 use crate::input::SocketId;
-use crate::rows::Origin;
+use crate::rows::SessionOwner;
 use crate::slab::Slot;
 use crate::timers::Timer;
 
@@ -92,7 +92,8 @@ impl Gate {
             ensure(live == 0 || row.is_announced, || {
                 format!("{}: has live connections, and nobody was told", name())
             })?;
-            let is_kept = self.timers.is_set(Timer::Linger(slot)) || row.origin == Origin::Sora;
+            let is_kept =
+                self.timers.is_set(Timer::Linger(slot)) || row.owner == SessionOwner::Sora;
             ensure(live + pending > 0 || is_kept, || {
                 format!("{}: is empty", name())
             })?;

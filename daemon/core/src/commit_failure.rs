@@ -9,7 +9,7 @@ use soramode_protocol::id::ConnectionId;
 use soramode_protocol::mode::ModeChanged;
 use soramode_protocol::reply::Reply;
 
-use crate::effect::{Act, Record};
+use crate::effect::{Action, Record};
 
 /// Last step of the remedy: the node was closed because its state could not be written.
 pub const OPEN_IT: &str = "Then run: soramode set normal";
@@ -25,15 +25,15 @@ pub struct Refused {
 
 /// Turns answers that rest on these records into `refusal`. Reports stay true, written or not; and connections that left have left, but
 /// the answer says that this may be forgotten.
-pub fn retract(acts: &mut [Act], records: &[Record], refusal: &Error) -> Refused {
+pub fn retract(actions: &mut [Action], records: &[Record], refusal: &Error) -> Refused {
     let admitted: BTreeSet<&ConnectionId> =
         records.iter().filter_map(admitted_connection).collect();
     let mut refused = Refused {
         connections: Vec::new(),
         generations: records.iter().filter_map(operators_change).collect(),
     };
-    for act in acts {
-        let Act::Answer(_, answer) = act else {
+    for action in actions {
+        let Action::Answer(_, answer) = action else {
             continue;
         };
         match answer {

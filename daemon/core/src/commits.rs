@@ -10,7 +10,7 @@ use soramode_protocol::error::Error;
 use soramode_protocol::event::EventKind;
 
 use crate::commit_failure::{Refused, retract};
-use crate::effect::{Act, Effects, Record};
+use crate::effect::{Action, Effects, Record};
 use crate::gate::Gate;
 use crate::input::{Input, Timestamp};
 
@@ -23,7 +23,7 @@ pub const OPEN_RECORDS_MAX: usize = 16_384;
 /// Effects of consecutive steps.
 #[derive(Debug, Default)]
 pub struct Batch {
-    /// Records and acts. Where a batch may leave, its records are written: their events are published before the acts are performed.
+    /// Records and actions. Where a batch may leave, its records are written: their events are published before the actions are performed.
     pub effects: Effects,
     /// Time of the first step, by the boot clock.
     pub first_step: Option<Duration>,
@@ -55,7 +55,7 @@ pub enum Durability {
 /// A batch whose records are being written.
 #[derive(Debug, Default)]
 struct Writing {
-    acts: Vec<Act>,
+    actions: Vec<Action>,
     first_step: Option<Duration>,
     records: usize,
     is_mode_changed: bool,
@@ -66,7 +66,7 @@ struct Writing {
 struct Backlog {
     records: Vec<Record>,
     /// Deliveries of events that are not written.
-    deliveries: Vec<Act>,
+    deliveries: Vec<Action>,
     retry: Option<Retry>,
 }
 
@@ -87,7 +87,7 @@ impl Commits {
             open: Batch {
                 effects: Effects {
                     records: Vec::new(),
-                    acts: Vec::new(),
+                    actions: Vec::new(),
                 },
                 first_step: None,
             },
@@ -106,10 +106,10 @@ impl Commits {
 
     /// Exchanges the open batch for `released`, which is empty, if all of it may leave now. Returns whether it did.
     ///
-    /// After a failed write acts leave at once; records, and deliveries of their events, wait.
+    /// After a failed write actions leave at once; records, and deliveries of their events, wait.
     pub fn release(&mut self, released: &mut Batch) -> bool {
-        let Effects { records, acts } = &mut self.open.effects;
-        if records.is_empty() && acts.is_empty() {
+        let Effects { records, actions } = &mut self.open.effects;
+        if records.is_empty() && actions.is_empty() {
             return false;
         }
         let waits = self.durability == Durability::Durable
@@ -131,12 +131,12 @@ impl Commits {
         }
         let is_mode_changed = self.is_open_mode_changed();
         let Batch {
-            effects: Effects { records, acts },
+            effects: Effects { records, actions },
             first_step,
         } = mem::take(&mut self.open);
         (self.open_searched, self.is_open_mode_changed) = (0, false);
         self.writing = Some(Writing {
-            acts,
+            actions,
             first_step,
             records: records.len(),
             is_mode_changed,
@@ -155,15 +155,17 @@ impl Commits {
     /// Ends a write that succeeded: returns the batch, which may leave.
     pub fn written(&mut self, records: Vec<Record>) -> Batch {
         let Writing {
-            acts, first_step, ..
+            actions,
+            first_step,
+            ..
         } = self.writing.take().unwrap_or_default();
         Batch {
-            effects: Effects { records, acts },
+            effects: Effects { records, actions },
             first_step,
         }
     }
 
-    /// Ends a write that failed: returns the acts of its batch, and of the steps since, that may leave. `refusal` is the answer to requests
+    /// Ends a write that failed: returns the actions of its batch, and of the steps since, that may leave. `refusal` is the answer to requests
     /// whose promise cannot be kept. Records wait for [`retry`](Self::retry).
     pub fn write_failed(
         &mut self,
@@ -177,11 +179,11 @@ impl Commits {
         (self.open_searched, self.is_open_mode_changed) = (0, false);
         batch.first_step = batch.first_step.or(open.first_step);
         append(&mut batch.effects, open.effects);
-        let Effects { records, acts } = &mut batch.effects;
+        let Effects { records, actions } = &mut batch.effects;
         let Refused {
             connections,
             generations,
-        } = retract(acts, records, refusal);
+        } = retract(actions, records, refusal);
         let failed = Input::StorageFailed {
             refused: connections,
             generations,
@@ -230,7 +232,7 @@ impl Commits {
             self.open_mut(now),
             Effects {
                 records: later,
-                acts: deliveries.split_off(held),
+                actions: deliveries.split_off(held),
             },
         );
         append(&mut self.open.effects, open);
@@ -238,7 +240,7 @@ impl Commits {
         Batch {
             effects: Effects {
                 records,
-                acts: deliveries,
+                actions: deliveries,
             },
             first_step: None,
         }
@@ -283,15 +285,15 @@ impl Backlog {
         self.records.append(&mut effects.records);
         self.deliveries.extend(
             effects
-                .acts
-                .extract_if(.., |act| matches!(act, Act::Deliver(_))),
+                .actions
+                .extract_if(.., |action| matches!(action, Action::Deliver(_))),
         );
     }
 }
 
 fn append(effects: &mut Effects, mut later: Effects) {
     effects.records.append(&mut later.records);
-    effects.acts.append(&mut later.acts);
+    effects.actions.append(&mut later.actions);
 }
 
 /// Returns whether the record says something about the mode.
@@ -310,6 +312,6 @@ fn is_of_mode(record: &Record) -> bool {
         | Record::Etcd(_)
         | Record::Claimed { .. }
         | Record::Unclaimed(_)
-        | Record::VanishedHeld(_) => false,
+        | Record::VanishedPending(_) => false,
     }
 }

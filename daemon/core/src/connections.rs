@@ -13,10 +13,10 @@ use soramode_protocol::node::StorageState;
 use soramode_protocol::session::ConnectionState;
 
 use crate::effect::Record;
-use crate::gate::{Gate, Refusable, Turn};
-use crate::input::{SocketId, Ticket, Timestamp};
+use crate::gate::{Ctx, Gate, Refusable};
+use crate::input::{ReplyHandle, SocketId, Timestamp};
 use crate::member::Waiter;
-use crate::rows::{Door, NewConnection, Origin, SessionRow, Since};
+use crate::rows::{NewConnection, SessionOwner, SessionRow, Since, Source};
 use crate::slab::Slot;
 use crate::timers::Timer;
 use crate::waits::Changed;
@@ -28,11 +28,11 @@ impl Gate {
     /// Answers at once, or, where the cluster must be asked, later.
     pub(crate) fn connect(
         &mut self,
-        turn: &mut Turn,
-        ticket: Ticket,
+        ctx: &mut Ctx,
+        reply_to: ReplyHandle,
         connect: Connect,
     ) -> Option<Refusable<Decision>> {
-        self.known.heard_socket(turn.now.wall);
+        self.known.heard_socket(ctx.now.wall);
         if self.member.is_some()
             && connect
                 .connection_id
@@ -45,17 +45,17 @@ impl Gate {
             );
             if self.must_ask(row, &connect.channel_id) {
                 let channel_id = connect.channel_id.clone();
-                return self.ask_cluster(turn, &channel_id, Waiter::Connect(ticket, connect));
+                return self.ask_cluster(ctx, &channel_id, Waiter::Connect(reply_to, connect));
             }
         }
-        Some(self.decide_connect(turn, ticket, connect))
+        Some(self.decide_connect(ctx, reply_to, connect))
     }
 
     /// Decides by what the node has and knows.
     pub(crate) fn decide_connect(
         &mut self,
-        turn: &mut Turn,
-        ticket: Ticket,
+        ctx: &mut Ctx,
+        reply_to: ReplyHandle,
         connect: Connect,
     ) -> Refusable<Decision> {
         let Connect {
@@ -67,12 +67,12 @@ impl Gate {
         } = connect;
         let socket = match lifetime {
             Lifetime::Explicit => None,
-            Lifetime::Socket => Some(ticket.socket),
+            Lifetime::Socket => Some(reply_to.socket),
         };
         if let Some(slot) = connection_id.as_ref().and_then(|id| self.sessions.find(id)) {
-            let offer = self.offer_again(turn, &channel_id, slot)?;
-            self.see(turn, slot);
-            self.bind(turn, slot, socket);
+            let offer = self.offer_again(ctx, &channel_id, slot)?;
+            self.see(ctx, slot);
+            self.bind(ctx, slot, socket);
             return Ok(offer);
         }
         let session = self.sessions.find_session(&channel_id);
@@ -81,20 +81,20 @@ impl Gate {
         }
         self.check_owned(&channel_id)?;
         let created = session.is_none();
-        let session = session.unwrap_or_else(|| self.open_session(turn, channel_id.clone(), None));
+        let session = session.unwrap_or_else(|| self.open_session(ctx, channel_id.clone(), None));
         let connection_id =
             connection_id.unwrap_or_else(|| ConnectionId::generate(self.random_bytes()));
         let new = NewConnection {
             connection_id: connection_id.clone(),
             client_id,
-            created_at: turn.now.wall,
+            created_at: ctx.now.wall,
             state: ConnectionState::Live,
-            door: Door::Socket,
-            since: Since::at(turn.now.boot),
+            source: Source::ControlSocket,
+            since: Since::at(ctx.now.boot),
         };
-        let slot = self.add_live(turn, session, new);
-        self.bind(turn, slot, socket);
-        let claim = self.claim_of(&channel_id, turn.now.boot);
+        let slot = self.add_live(ctx, session, new);
+        self.bind(ctx, slot, socket);
+        let claim = self.claim_of(&channel_id, ctx.now.boot);
         Ok(Decision::Offer {
             channel_id,
             connection_id,
@@ -107,7 +107,7 @@ impl Gate {
     /// The offer that a connection was let in with.
     pub(crate) fn offer_again(
         &self,
-        turn: &Turn,
+        ctx: &Ctx,
         channel_id: &ChannelId,
         slot: Slot,
     ) -> Refusable<Decision> {
@@ -122,7 +122,7 @@ impl Gate {
             ));
         }
         Ok(Decision::Offer {
-            claim: self.claim_of(channel_id, turn.now.boot),
+            claim: self.claim_of(channel_id, ctx.now.boot),
             channel_id: connection.channel_id,
             connection_id: connection.connection_id,
             session_id: connection.session_id,
@@ -153,9 +153,9 @@ impl Gate {
         Ok(())
     }
 
-    pub(crate) fn disconnect(&mut self, turn: &mut Turn, gone: &Disconnect) -> Disconnected {
-        self.known.heard_socket(turn.now.wall);
-        self.cancel_connection(turn, &gone.connection_id);
+    pub(crate) fn disconnect(&mut self, ctx: &mut Ctx, gone: &Disconnect) -> Disconnected {
+        self.known.heard_socket(ctx.now.wall);
+        self.cancel_connection(ctx, &gone.connection_id);
         let Some(slot) = self.sessions.find(&gone.connection_id) else {
             return Disconnected {
                 found: false,
@@ -165,7 +165,7 @@ impl Gate {
             };
         };
         let connection = self.sessions.view_connection(slot);
-        self.end(turn, slot, EndReason::Disconnected);
+        self.end(ctx, slot, EndReason::Disconnected);
         let (channel_id, session_id) = connection
             .map(|connection| (connection.channel_id, connection.session_id))
             .unzip();
@@ -177,13 +177,13 @@ impl Gate {
         }
     }
 
-    pub(crate) fn report(&mut self, turn: &mut Turn, socket: SocketId, report: Report) -> Reported {
-        self.known.heard_socket(turn.now.wall);
+    pub(crate) fn report(&mut self, ctx: &mut Ctx, socket: SocketId, report: Report) -> Reported {
+        self.known.heard_socket(ctx.now.wall);
         let mut named = self.reports.remove(&socket).unwrap_or_default();
         let mut added = 0;
         for connection in report.connections {
             added += u64::from(self.sessions.find(&connection.connection_id).is_none());
-            named.insert(self.report_one(turn, socket, connection));
+            named.insert(self.report_one(ctx, socket, connection));
         }
         if !report.complete {
             self.reports.insert(socket, named);
@@ -193,13 +193,13 @@ impl Gate {
         let unnamed: Vec<Slot> = self
             .sessions
             .connections_from(0)
-            .filter(|(slot, row)| row.door == Door::Socket && !named.contains(slot))
+            .filter(|(slot, row)| row.source == Source::ControlSocket && !named.contains(slot))
             .map(|(slot, _)| slot)
             .collect();
         for &slot in &unnamed {
-            self.end(turn, slot, EndReason::Reconciled);
+            self.end(ctx, slot, EndReason::Reconciled);
         }
-        self.tell_held_vanished(turn);
+        self.tell_held_vanished(ctx);
         self.waits.note(Changed::Sessions);
         Reported {
             added,
@@ -209,7 +209,7 @@ impl Gate {
 
     fn report_one(
         &mut self,
-        turn: &mut Turn,
+        ctx: &mut Ctx,
         socket: SocketId,
         reported: ReportedConnection,
     ) -> Slot {
@@ -227,47 +227,47 @@ impl Gate {
                 .is_some_and(|row| row.channel_id == channel_id);
             if is_here {
                 let is_bound = self.sessions.socket_of(slot).is_some();
-                self.see(turn, slot);
-                self.bind(turn, slot, is_bound.then_some(socket));
+                self.see(ctx, slot);
+                self.bind(ctx, slot, is_bound.then_some(socket));
                 return slot;
             }
         }
         let session = self.sessions.find_session(&channel_id);
-        let session = session.unwrap_or_else(|| self.open_session(turn, channel_id, session_id));
+        let session = session.unwrap_or_else(|| self.open_session(ctx, channel_id, session_id));
         if let Some(elsewhere) = known {
             // Not before its new session is there: a connection that moves does not empty the node.
-            self.end(turn, elsewhere, EndReason::Reconciled);
+            self.end(ctx, elsewhere, EndReason::Reconciled);
         }
         let new = NewConnection {
             connection_id,
             client_id,
-            created_at: turn.now.wall,
+            created_at: ctx.now.wall,
             state: ConnectionState::Live,
-            door: Door::Socket,
-            since: Since::at(turn.now.boot),
+            source: Source::ControlSocket,
+            since: Since::at(ctx.now.boot),
         };
-        self.add_live(turn, session, new)
+        self.add_live(ctx, session, new)
     }
 
     /// A session without connections; with the id that the SFU gave it, if it gave one.
     pub(crate) fn open_session(
         &mut self,
-        turn: &Turn,
+        ctx: &Ctx,
         channel_id: ChannelId,
         session_id: Option<SessionId>,
     ) -> Slot {
         let session_id = session_id.unwrap_or_else(|| SessionId::generate(self.random_bytes()));
-        self.vanished_held = false;
+        self.vanished_pending = false;
         self.waits.note(Changed::Sessions);
         self.note_unclaimed(&channel_id);
-        self.sessions.add_session(channel_id, session_id, turn.now)
+        self.sessions.add_session(channel_id, session_id, ctx.now)
     }
 
-    pub(crate) fn add_live(&mut self, turn: &mut Turn, session: Slot, new: NewConnection) -> Slot {
+    pub(crate) fn add_live(&mut self, ctx: &mut Ctx, session: Slot, new: NewConnection) -> Slot {
         let (connection_id, client_id) = (new.connection_id.clone(), new.client_id.clone());
         let slot = self.sessions.add_connection(session, new);
         self.name_in_reports(slot);
-        self.tell_created(turn, session, (connection_id, client_id));
+        self.tell_created(ctx, session, (connection_id, client_id));
         slot
     }
 
@@ -279,7 +279,7 @@ impl Gate {
     }
 
     /// A connection is on the SFU: if it was pending, it is live from now on.
-    pub(crate) fn see(&mut self, turn: &mut Turn, slot: Slot) {
+    pub(crate) fn see(&mut self, ctx: &mut Ctx, slot: Slot) {
         self.name_in_reports(slot);
         let Some(row) = self
             .sessions
@@ -292,13 +292,13 @@ impl Gate {
         let (connection_id, client_id) =
             (row.connection_id.clone(), row.client_id.as_deref().cloned());
         self.timers.cancel(Timer::Pending(slot));
-        self.sessions.make_live(slot, turn.now);
-        self.tell_created(turn, session, (connection_id, client_id));
+        self.sessions.make_live(slot, ctx.now);
+        self.tell_created(ctx, session, (connection_id, client_id));
     }
 
     fn tell_created(
         &mut self,
-        turn: &mut Turn,
+        ctx: &mut Ctx,
         session: Slot,
         who: (ConnectionId, Option<ClientId>),
     ) {
@@ -309,7 +309,7 @@ impl Gate {
         let (channel_id, session_id) = (row.channel_id.clone(), row.session_id.clone());
         if !std::mem::replace(&mut row.is_announced, true) {
             let created_time = row.created_at;
-            let origin = row.origin;
+            let owner = row.owner;
             let token = self.token_of(&channel_id);
             let kind = EventKind::SessionCreated {
                 channel_id: channel_id.clone(),
@@ -317,16 +317,16 @@ impl Gate {
                 created_time,
                 token,
             };
-            self.emit(turn, kind);
-            if origin == Origin::Sora {
-                turn.effects
+            self.emit(ctx, kind);
+            if owner == SessionOwner::Sora {
+                ctx.effects
                     .records
                     .push(Record::SessionOfSora(channel_id.clone()));
             }
         }
         let (connection_id, client_id) = who;
         self.emit(
-            turn,
+            ctx,
             EventKind::ConnectionCreated {
                 channel_id,
                 session_id,
@@ -336,12 +336,12 @@ impl Gate {
         );
     }
 
-    fn bind(&mut self, turn: &mut Turn, slot: Slot, socket: Option<SocketId>) {
+    fn bind(&mut self, ctx: &mut Ctx, slot: Slot, socket: Option<SocketId>) {
         let Some(row) = self.sessions.row(slot) else {
             return;
         };
         if self.sessions.socket_of(slot) != socket {
-            turn.effects.records.push(Record::BoundTo {
+            ctx.effects.records.push(Record::BoundTo {
                 connection_id: row.connection_id.clone(),
                 socket,
             });
@@ -350,7 +350,7 @@ impl Gate {
     }
 
     /// Ends a connection, and with the last one its session.
-    pub(crate) fn end(&mut self, turn: &mut Turn, slot: Slot, reason: EndReason) {
+    pub(crate) fn end(&mut self, ctx: &mut Ctx, slot: Slot, reason: EndReason) {
         let Some(row) = self.sessions.remove_connection(slot) else {
             return;
         };
@@ -359,13 +359,13 @@ impl Gate {
             reason,
             EndReason::Disconnected | EndReason::SessionDestroyed
         );
-        if row.door == Door::Sora && is_over {
+        if row.source == Source::Sora && is_over {
             self.tombstones
-                .remember(row.connection_id.clone(), turn.now.boot);
+                .remember(row.connection_id.clone(), ctx.now.boot);
         }
         if row.state == ConnectionState::Pending {
             self.timers.cancel(Timer::Pending(slot));
-            turn.effects
+            ctx.effects
                 .records
                 .push(Record::PendingOver(row.connection_id.clone()));
         }
@@ -376,10 +376,10 @@ impl Gate {
         home.last_end = reason;
         let (channel_id, session_id) = (home.channel_id.clone(), home.session_id.clone());
         // Who was never seen in a session that nobody has heard of ends without a word.
-        let (is_told, is_empty, origin) = (
+        let (is_told, is_empty, owner) = (
             home.is_announced,
             home.live == 0 && home.pending == 0,
-            home.origin,
+            home.owner,
         );
         if is_told {
             let client_id = row.client_id.map(|client_id| *client_id);
@@ -391,22 +391,22 @@ impl Gate {
                 client_id,
                 reason,
             };
-            self.emit(turn, kind);
+            self.emit(ctx, kind);
         }
-        match (is_empty, origin) {
-            (true, Origin::Gate) if is_told && !self.settings.session_linger.is_zero() => {
+        match (is_empty, owner) {
+            (true, SessionOwner::Gate) if is_told && !self.settings.session_linger.is_zero() => {
                 self.timers.set(
                     Timer::Linger(session),
-                    turn.now.boot + self.settings.session_linger,
+                    ctx.now.boot + self.settings.session_linger,
                 );
             }
-            (true, Origin::Gate) => self.destroy_session(turn, session),
-            (true, Origin::Sora) | (false, _) => {}
+            (true, SessionOwner::Gate) => self.destroy_session(ctx, session),
+            (true, SessionOwner::Sora) | (false, _) => {}
         }
     }
 
     /// Ends a session that has no connections.
-    pub(crate) fn destroy_session(&mut self, turn: &mut Turn, session: Slot) {
+    pub(crate) fn destroy_session(&mut self, ctx: &mut Ctx, session: Slot) {
         let Some(row) = self.sessions.remove_session(session) else {
             return;
         };
@@ -416,65 +416,63 @@ impl Gate {
         let channel_id = self.member.is_some().then(|| row.channel_id.clone());
         if row.is_announced {
             let token = self.token_of(&row.channel_id);
-            self.emit(turn, destroyed(row, turn.now, token));
+            self.emit(ctx, destroyed(row, ctx.now, token));
         }
         if let Some(channel_id) =
             channel_id.filter(|channel_id| self.sessions.find_session(channel_id).is_none())
         {
-            self.release(turn, &channel_id);
+            self.release(ctx, &channel_id);
         }
         if self.sessions.session_count() == 0 && self.mode.mode.is_block() {
-            self.vanished_held = true;
-            self.confirm(turn);
-            self.tell_held_vanished(turn);
+            self.vanished_pending = true;
+            self.confirm(ctx);
+            self.tell_held_vanished(ctx);
         }
     }
 
     /// Tells that the node is empty, if that is so, was not told, and can be known.
-    pub(crate) fn tell_held_vanished(&mut self, turn: &mut Turn) {
-        if self.vanished_held && self.known.is_confirmed() {
-            self.vanished_held = false;
-            self.emit(turn, EventKind::SessionVanished);
+    pub(crate) fn tell_held_vanished(&mut self, ctx: &mut Ctx) {
+        if self.vanished_pending && self.known.is_confirmed() {
+            self.vanished_pending = false;
+            self.emit(ctx, EventKind::SessionVanished);
         }
     }
 
-    pub(crate) fn pending_over(&mut self, turn: &mut Turn, slot: Slot, reason: EndReason) {
+    pub(crate) fn pending_over(&mut self, ctx: &mut Ctx, slot: Slot, reason: EndReason) {
         if self
             .sessions
             .row(slot)
             .is_some_and(|row| row.state == ConnectionState::Pending)
         {
-            self.end(turn, slot, reason);
+            self.end(ctx, slot, reason);
         }
     }
 
-    pub(crate) fn socket_gone(&mut self, turn: &Turn, socket: SocketId) {
+    pub(crate) fn socket_gone(&mut self, ctx: &Ctx, socket: SocketId) {
         self.drop_waits(socket);
         self.cancel_socket(socket);
         self.reports.remove(&socket);
         if self.sessions.bound_to(socket).next().is_some() {
             self.timers.set(
                 Timer::Grace(socket),
-                turn.now.boot + self.settings.socket_grace,
+                ctx.now.boot + self.settings.socket_grace,
             );
         }
     }
 
-    pub(crate) fn grace_over(&mut self, turn: &mut Turn, socket: SocketId) {
+    pub(crate) fn grace_over(&mut self, ctx: &mut Ctx, socket: SocketId) {
         let slots: Vec<Slot> = self
             .sessions
             .bound_to(socket)
             .take(ENDED_PER_STEP)
             .collect();
         for slot in slots {
-            self.end(turn, slot, EndReason::SocketClosed);
+            self.end(ctx, slot, EndReason::SocketClosed);
         }
         if self.sessions.bound_to(socket).next().is_some() {
             // Later than now, so that it fires in the next step and not in this one again.
-            self.timers.set(
-                Timer::Grace(socket),
-                turn.now.boot + Duration::from_nanos(1),
-            );
+            self.timers
+                .set(Timer::Grace(socket), ctx.now.boot + Duration::from_nanos(1));
         }
     }
 

@@ -16,9 +16,9 @@ use self::queue::Queue;
 pub use self::queue::{OVERFLOW, REMOVED};
 pub use self::schedule::{NEWS_PAUSE, RETRY_AFTER_MAX, RETRY_PAUSES};
 use self::schedule::{heeded, longest_pause_after, pause_after};
-use crate::effect::{Act, Attempt, Record};
-use crate::gate::{Gate, Refusable, Turn};
-use crate::input::{Timestamp, Tried};
+use crate::effect::{Action, Attempt, Record};
+use crate::gate::{Ctx, Gate, Refusable};
+use crate::input::{AttemptResult, Timestamp};
 use crate::lists::rows;
 use crate::snapshot::{StoredDelivery, Webhook};
 use crate::timers::Timer;
@@ -96,7 +96,7 @@ impl Deliveries {
 
 impl Gate {
     /// What is owed goes on where it was; to whom nobody sends any more, it is given up.
-    pub(crate) fn resume_deliveries(&mut self, turn: &mut Turn) {
+    pub(crate) fn resume_deliveries(&mut self, ctx: &mut Ctx) {
         let is_configured =
             |delivery: &StoredDelivery| place_of(&self.settings.webhooks, &delivery.url).is_some();
         let rows = &self.deliveries.rows;
@@ -108,15 +108,15 @@ impl Gate {
             .copied()
             .collect();
         for id in strays {
-            self.end_delivery(turn, id, Ending::Failed(Some(REMOVED.to_owned())));
+            self.end_delivery(ctx, id, Ending::Failed(Some(REMOVED.to_owned())));
         }
         for place in 0..self.deliveries.queues.len() {
-            self.wait_or_try(turn, place);
+            self.wait_or_try(ctx, place);
         }
     }
 
     /// Whoever is no receiver any more is owed nothing.
-    pub(crate) fn change_webhooks(&mut self, turn: &mut Turn, webhooks: Vec<Webhook>) {
+    pub(crate) fn change_webhooks(&mut self, ctx: &mut Ctx, webhooks: Vec<Webhook>) {
         self.deliveries.queues.resize_with(
             webhooks.len().max(self.deliveries.queues.len()),
             Queue::default,
@@ -133,7 +133,7 @@ impl Gate {
                 self.timers.cancel(Timer::Delivery(place));
             }
         }
-        self.resume_deliveries(turn);
+        self.resume_deliveries(ctx);
     }
 
     /// Whether anybody wants to be told of such an event.
@@ -149,7 +149,7 @@ impl Gate {
     }
 
     /// Owes an event to everybody who wants to be told of it.
-    pub(crate) fn owe(&mut self, turn: &mut Turn, event: &Event) {
+    pub(crate) fn owe(&mut self, ctx: &mut Ctx, event: &Event) {
         let Some(event_type) = event.kind.event_type() else {
             return;
         };
@@ -170,27 +170,27 @@ impl Gate {
                 generation: self.mode.generation,
                 state: DeliveryState::Pending,
                 attempts: 0,
-                created_at: turn.now.wall,
+                created_at: ctx.now.wall,
                 next_attempt_at: None,
                 finished_at: None,
                 status: None,
                 problem: None,
             };
             self.deliveries.last_id = delivery.id;
-            self.queue_delivery(turn, delivery);
+            self.queue_delivery(ctx, delivery);
         }
         if self.deliveries.pending.len() > DELIVERIES_OWED_MAX
             && let Some(oldest) = self.oldest_waiting()
         {
-            self.end_delivery(turn, oldest, Ending::Failed(Some(OVERFLOW.to_owned())));
+            self.end_delivery(ctx, oldest, Ending::Failed(Some(OVERFLOW.to_owned())));
         }
     }
 
-    fn queue_delivery(&mut self, turn: &mut Turn, delivery: StoredDelivery) {
+    fn queue_delivery(&mut self, ctx: &mut Ctx, delivery: StoredDelivery) {
         let Some(place) = place_of(&self.settings.webhooks, &delivery.url) else {
             return;
         };
-        turn.effects
+        ctx.effects
             .records
             .push(Record::Delivery(Box::new(delivery.clone())));
         self.deliveries.file(&delivery);
@@ -198,16 +198,16 @@ impl Gate {
             queue.waiting.push_back(delivery.id);
         }
         self.deliveries.rows.insert(delivery.id, delivery);
-        self.wait_or_try(turn, place);
-        self.hasten_for_news(turn, place);
+        self.wait_or_try(ctx, place);
+        self.hasten_for_news(ctx, place);
     }
 
     /// Tries a receiver that failed sooner than the schedule has it, for there is news: it may be up again.
-    fn hasten_for_news(&mut self, turn: &Turn, place: usize) {
+    fn hasten_for_news(&mut self, ctx: &Ctx, place: usize) {
         let Some(queue) = self.deliveries.queues.get(place) else {
             return;
         };
-        let news_at = queue.news_at(turn.now.boot);
+        let news_at = queue.news_at(ctx.now.boot);
         if self
             .timers
             .at(Timer::Delivery(place))
@@ -232,7 +232,7 @@ impl Gate {
     }
 
     /// Tries what comes next for a receiver, unless it is busy or its pause is not over.
-    fn wait_or_try(&mut self, turn: &mut Turn, place: usize) {
+    fn wait_or_try(&mut self, ctx: &mut Ctx, place: usize) {
         if self.timers.is_set(Timer::Delivery(place)) {
             return;
         }
@@ -254,19 +254,19 @@ impl Gate {
         // After a restart a pause may still run: by the wall clock, which may have been set since.
         let pause = next
             .next_attempt_at
-            .map_or(Duration::ZERO, |at| at.since(turn.now.wall))
+            .map_or(Duration::ZERO, |at| at.since(ctx.now.wall))
             .min(longest_pause_after(next.attempts));
         if pause.is_zero() {
-            self.try_delivery(turn, place);
+            self.try_delivery(ctx, place);
         } else {
-            queue.due = Some(turn.now.boot + pause);
+            queue.due = Some(ctx.now.boot + pause);
             self.timers
-                .set(Timer::Delivery(place), turn.now.boot + pause);
+                .set(Timer::Delivery(place), ctx.now.boot + pause);
         }
     }
 
     /// A receiver's pause is over.
-    pub(crate) fn try_delivery(&mut self, turn: &mut Turn, place: usize) {
+    pub(crate) fn try_delivery(&mut self, ctx: &mut Ctx, place: usize) {
         let Some(queue) = self.deliveries.queues.get_mut(place) else {
             return;
         };
@@ -278,7 +278,7 @@ impl Gate {
         };
         queue.under_way = Some(id);
         let (attempt, generation) = (delivery.attempts + 1, delivery.generation);
-        turn.effects.acts.push(Act::Deliver(Box::new(Attempt {
+        ctx.effects.actions.push(Action::Deliver(Box::new(Attempt {
             id,
             place,
             attempt,
@@ -288,7 +288,7 @@ impl Gate {
     }
 
     /// A try is over.
-    pub(crate) fn delivery_tried(&mut self, turn: &mut Turn, id: u64, tried: &Tried) {
+    pub(crate) fn delivery_attempted(&mut self, ctx: &mut Ctx, id: u64, tried: &AttemptResult) {
         let Some(place) = self
             .deliveries
             .queues
@@ -300,10 +300,10 @@ impl Gate {
         let Some(queue) = self.deliveries.queues.get_mut(place) else {
             return;
         };
-        queue.tried(turn.now.boot, tried.retry_after);
-        let due = queue.due_after(turn.now.boot);
+        queue.tried(ctx.now.boot, tried.retry_after);
+        let due = queue.due_after(ctx.now.boot);
         let Some(delivery) = self.deliveries.rows.get_mut(&id) else {
-            return self.wait_or_try(turn, place);
+            return self.wait_or_try(ctx, place);
         };
         (delivery.status, delivery.problem) = (tried.status, tried.problem.clone());
         let is_pending = delivery.state == DeliveryState::Pending;
@@ -311,50 +311,50 @@ impl Gate {
             // Also one that became obsolete meanwhile: the receiver has it.
             (Some(200..300), _) => {
                 delivery.attempts += 1;
-                self.end_delivery(turn, id, Ending::Succeeded);
+                self.end_delivery(ctx, id, Ending::Succeeded);
             }
-            (_, _) if !is_pending => self.wait_or_try(turn, place),
+            (_, _) if !is_pending => self.wait_or_try(ctx, place),
             // A try ahead of the schedule leaves the schedule as it was: otherwise tries that somebody asks for would use it up.
             (status, Some(due)) if status != Some(GONE) => {
                 let pause = due
-                    .saturating_sub(turn.now.boot)
+                    .saturating_sub(ctx.now.boot)
                     .max(heeded(tried.retry_after));
-                self.pause_delivery(turn, (id, place), pause);
+                self.pause_delivery(ctx, (id, place), pause);
             }
             (status, _) => {
                 delivery.attempts += 1;
                 match pause_after(delivery.attempts, tried.retry_after, self.random.next_u64()) {
                     Some(pause) if status != Some(GONE) => {
-                        self.pause_delivery(turn, (id, place), pause);
+                        self.pause_delivery(ctx, (id, place), pause);
                     }
                     Some(_) | None => {
-                        self.end_delivery(turn, id, Ending::Failed(tried.problem.clone()));
+                        self.end_delivery(ctx, id, Ending::Failed(tried.problem.clone()));
                     }
                 }
             }
         }
     }
 
-    fn pause_delivery(&mut self, turn: &mut Turn, (id, place): (u64, usize), pause: Duration) {
+    fn pause_delivery(&mut self, ctx: &mut Ctx, (id, place): (u64, usize), pause: Duration) {
         let Some(delivery) = self.deliveries.rows.get_mut(&id) else {
             return;
         };
-        delivery.next_attempt_at = Some(turn.now.wall + pause);
-        turn.effects
+        delivery.next_attempt_at = Some(ctx.now.wall + pause);
+        ctx.effects
             .records
             .push(Record::Delivery(Box::new(delivery.clone())));
         // Its receiver may have been removed meanwhile.
         if place_of(&self.settings.webhooks, &delivery.url) == Some(place)
             && let Some(queue) = self.deliveries.queues.get_mut(place)
         {
-            queue.due = Some(turn.now.boot + pause);
+            queue.due = Some(ctx.now.boot + pause);
             self.timers
-                .set(Timer::Delivery(place), turn.now.boot + pause);
+                .set(Timer::Delivery(place), ctx.now.boot + pause);
         }
     }
 
     /// A delivery is over, whether it was tried or not.
-    fn end_delivery(&mut self, turn: &mut Turn, id: u64, ending: Ending) {
+    fn end_delivery(&mut self, ctx: &mut Ctx, id: u64, ending: Ending) {
         let Some(delivery) = self.deliveries.rows.get_mut(&id) else {
             return;
         };
@@ -368,9 +368,9 @@ impl Gate {
             delivery.next_attempt_at,
             delivery.finished_at,
             delivery.problem,
-        ) = (None, Some(turn.now.wall), problem);
+        ) = (None, Some(ctx.now.wall), problem);
         let delivery = delivery.clone();
-        turn.effects
+        ctx.effects
             .records
             .push(Record::Delivery(Box::new(delivery.clone())));
         self.deliveries.pending.remove(&id);
@@ -381,19 +381,19 @@ impl Gate {
         self.deliveries.file(&delivery);
         match state {
             DeliveryState::Succeeded => self.emit(
-                turn,
+                ctx,
                 EventKind::DeliverySucceeded(Box::new(ended(&delivery))),
             ),
             DeliveryState::Failed => {
-                self.emit(turn, EventKind::DeliveryFailed(Box::new(ended(&delivery))));
+                self.emit(ctx, EventKind::DeliveryFailed(Box::new(ended(&delivery))));
             }
             DeliveryState::Pending | DeliveryState::Obsolete => {}
         }
-        self.leave_queue(turn, &delivery);
-        self.forget_deliveries(turn);
+        self.leave_queue(ctx, &delivery);
+        self.forget_deliveries(ctx);
     }
 
-    fn leave_queue(&mut self, turn: &mut Turn, delivery: &StoredDelivery) {
+    fn leave_queue(&mut self, ctx: &mut Ctx, delivery: &StoredDelivery) {
         let Some(place) = place_of(&self.settings.webhooks, &delivery.url) else {
             return;
         };
@@ -415,10 +415,10 @@ impl Gate {
         {
             queue.waiting.remove(at);
         }
-        self.wait_or_try(turn, place);
+        self.wait_or_try(ctx, place);
     }
 
-    fn forget_deliveries(&mut self, turn: &mut Turn) {
+    fn forget_deliveries(&mut self, ctx: &mut Ctx) {
         let surplus = self
             .deliveries
             .over
@@ -430,12 +430,12 @@ impl Gate {
         }
         for id in forgotten {
             self.deliveries.rows.remove(&id);
-            turn.effects.records.push(Record::DeliveryForgotten(id));
+            ctx.effects.records.push(Record::DeliveryForgotten(id));
         }
     }
 
     /// The node is open: that it was empty must not be told any more.
-    pub(crate) fn make_vanished_obsolete(&mut self, turn: &mut Turn) {
+    pub(crate) fn make_vanished_obsolete(&mut self, ctx: &mut Ctx) {
         let is_vanished = |id: &&u64| {
             self.deliveries
                 .rows
@@ -450,7 +450,7 @@ impl Gate {
             .copied()
             .collect();
         for id in obsolete {
-            self.end_delivery(turn, id, Ending::Obsolete);
+            self.end_delivery(ctx, id, Ending::Obsolete);
         }
     }
 
@@ -483,7 +483,7 @@ impl Gate {
         Ok(Page { deliveries, cursor })
     }
 
-    pub(crate) fn resend_delivery(&mut self, turn: &mut Turn, id: u64) -> Refusable<Delivery> {
+    pub(crate) fn resend_delivery(&mut self, ctx: &mut Ctx, id: u64) -> Refusable<Delivery> {
         let delivery = self
             .deliveries
             .rows
@@ -500,30 +500,30 @@ impl Gate {
             {
                 return Err(Error::obsolete_delivery(id));
             }
-            DeliveryState::Pending => self.hasten(turn, id, place),
+            DeliveryState::Pending => self.hasten(ctx, id, place),
             DeliveryState::Obsolete | DeliveryState::Succeeded | DeliveryState::Failed => {
-                self.owe_again(turn, id);
+                self.owe_again(ctx, id);
             }
         }
         self.deliveries
             .rows
             .get(&id)
-            .map(|delivery| self.view(turn.now, delivery))
+            .map(|delivery| self.view(ctx.now, delivery))
             .ok_or_else(|| Error::no_delivery(id))
     }
 
-    fn hasten(&mut self, turn: &mut Turn, id: u64, place: usize) {
+    fn hasten(&mut self, ctx: &mut Ctx, id: u64, place: usize) {
         let is_next =
             self.deliveries.queues.get(place).is_some_and(|queue| {
                 queue.under_way.is_none() && queue.waiting.front() == Some(&id)
             });
         if is_next {
             self.timers.cancel(Timer::Delivery(place));
-            self.try_delivery(turn, place);
+            self.try_delivery(ctx, place);
         }
     }
 
-    fn owe_again(&mut self, turn: &mut Turn, id: u64) {
+    fn owe_again(&mut self, ctx: &mut Ctx, id: u64) {
         let Some(mut delivery) = self.deliveries.rows.remove(&id) else {
             return;
         };
@@ -532,7 +532,7 @@ impl Gate {
         (delivery.state, delivery.attempts, delivery.finished_at) =
             (DeliveryState::Pending, 0, None);
         (delivery.status, delivery.problem) = (None, None);
-        self.queue_delivery(turn, delivery);
+        self.queue_delivery(ctx, delivery);
     }
 
     fn view(&self, now: Timestamp, delivery: &StoredDelivery) -> Delivery {

@@ -13,8 +13,8 @@ use soramode_protocol::time::Time;
 
 use crate::cluster::Token;
 use crate::cluster::history::Known;
-use crate::input::{SocketId, Ticket};
-use crate::member::order::{FenceOf, Order};
+use crate::input::{ReplyHandle, SocketId};
+use crate::member::etcd::{EtcdRequest, FenceScope};
 use crate::snapshot::{StoredDelivery, StoredMember};
 
 /// What one step wants done: first every record is committed, then every act is performed, in order.
@@ -24,7 +24,7 @@ pub struct Effects {
     /// To be committed before any act.
     pub records: Vec<Record>,
     /// To be performed once the records are committed.
-    pub acts: Vec<Act>,
+    pub actions: Vec<Action>,
 }
 
 impl Effects {
@@ -90,7 +90,7 @@ pub enum Record {
     /// A channel is not this node's any more.
     Unclaimed(ChannelId),
     /// Whether `session.vanished` is owed: the last session left a closed node before the sessions were known.
-    VanishedHeld(bool),
+    VanishedPending(bool),
 }
 
 impl Record {
@@ -111,7 +111,7 @@ impl Record {
             | Self::Etcd(_)
             | Self::Claimed { .. }
             | Self::Unclaimed(_)
-            | Self::VanishedHeld(_) => None,
+            | Self::VanishedPending(_) => None,
         }
     }
 
@@ -127,39 +127,39 @@ impl Record {
 
 /// Something to be done.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Act {
+pub enum Action {
     /// Answer a request.
-    Answer(Ticket, Answer),
+    Answer(ReplyHandle, Answer),
     /// Tell how a wait is going.
-    Progress(Ticket, Box<WaitProgress>),
+    Progress(ReplyHandle, Box<WaitProgress>),
     /// Have the SFU end these sessions, and answer [`End`](soramode_protocol::end::End) with what came of it.
     End {
         /// Whom to answer.
-        ticket: Ticket,
+        reply_to: ReplyHandle,
         /// Who asks.
         actor: Arc<str>,
         /// The sessions, the oldest first.
         sessions: Vec<EndSession>,
     },
     /// A request is answered later than those behind it may be.
-    Deferred(Ticket),
+    Deferred(ReplyHandle),
     /// Do this in etcd; what came of it comes back as [`Input::Etcd`](crate::input::Input::Etcd).
-    Etcd(Box<Order>),
+    Etcd(Box<EtcdRequest>),
     /// Have the SFU end what is served without a right to it; what came of it comes back as
-    /// [`Heard::FenceTold`](crate::member::order::Heard::FenceTold) or
-    /// [`Heard::FenceDone`](crate::member::order::Heard::FenceDone), one of them always and in a bounded time.
+    /// [`Input::FenceNotified`](crate::input::Input::FenceNotified) or
+    /// [`Input::FenceFinished`](crate::input::Input::FenceFinished), one of them always and in a bounded time.
     Fence {
         /// Which fence.
         id: u64,
         /// What it names.
-        of: FenceOf,
+        of: FenceScope,
         /// The sessions that are known, the oldest first.
         sessions: Vec<EndSession>,
     },
     /// Ask Sora's API for its connections; the answer comes back as [`SoraInput::Polled`](crate::input::SoraInput::Polled) or
     /// [`SoraInput::PollFailed`](crate::input::SoraInput::PollFailed), one of them always and in a bounded time.
     Poll,
-    /// Send an event to a receiver; the outcome comes back as [`Input::Tried`](crate::input::Input::Tried), always and in a bounded time.
+    /// Send an event to a receiver; the outcome comes back as [`Input::DeliveryAttempted`](crate::input::Input::DeliveryAttempted), always and in a bounded time.
     Deliver(Box<Attempt>),
 }
 

@@ -7,7 +7,7 @@ use soramode_protocol::mode::ModeState;
 use soramode_protocol::time::Time;
 
 use crate::effect::Record;
-use crate::gate::{Gate, Turn};
+use crate::gate::{Ctx, Gate};
 use crate::input::Timestamp;
 use crate::timers::Timer;
 
@@ -84,12 +84,12 @@ impl Gate {
     }
 
     /// Ends the mode after a time; gives when, by the wall clock as it stands.
-    pub(crate) fn set_expiry(&mut self, turn: &mut Turn, time: Duration) -> Time {
-        let at = turn.now.boot + time;
+    pub(crate) fn set_expiry(&mut self, ctx: &mut Ctx, time: Duration) -> Time {
+        let at = ctx.now.boot + time;
         self.expiry_bounds = None;
         self.timers.set(Timer::Expiry, at);
-        turn.effects.records.push(Record::ExpiresAtBoot(Some(at)));
-        turn.now.wall + time
+        ctx.effects.records.push(Record::ExpiresAtBoot(Some(at)));
+        ctx.now.wall + time
     }
 
     /// The mode ends by itself no more.

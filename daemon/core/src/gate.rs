@@ -16,12 +16,12 @@ use soramode_protocol::reply::{Answer, Reply};
 use soramode_protocol::request::GateRequest;
 
 use crate::deliveries::Deliveries;
-use crate::effect::{Act, Effects, Record};
+use crate::effect::{Action, Effects, Record};
 use crate::expiry::Bounds;
-use crate::input::{Input, SocketId, Ticket, Timestamp};
+use crate::input::{Input, ReplyHandle, SocketId, Timestamp};
 use crate::known::Known;
 use crate::member::Member;
-use crate::member::order::{Acknowledgement, Heard};
+use crate::member::etcd::{Acknowledgement, EtcdResponse};
 use crate::sessions::Sessions;
 use crate::slab::Slot;
 use crate::snapshot::Settings;
@@ -46,7 +46,7 @@ pub struct Gate {
     pub(crate) sessions: Sessions,
     pub(crate) known: Known,
     /// The last session left a blocked node before the sessions were known: `session.vanished` waits for that.
-    pub(crate) vanished_held: bool,
+    pub(crate) vanished_pending: bool,
     /// What the records say of that.
     pub(crate) vanished_recorded: bool,
     pub(crate) sessions_ended: u64,
@@ -75,60 +75,66 @@ impl Gate {
 
     /// The same, with the effects behind those of the steps before it: for whoever commits many steps at once.
     pub fn step_into(&mut self, now: Timestamp, input: Input, effects: &mut Effects) {
-        let mut turn = Turn {
+        let mut ctx = Ctx {
             now,
             effects: std::mem::take(effects),
         };
         // Before the start there was no gate whose deadlines could have come.
         if !matches!(input, Input::Started(_)) {
             // A renewal that came in time counts, however late it is heard of here.
-            if let Input::Etcd(Heard::Looked(looked)) = &input {
-                self.renew_first(&mut turn, looked);
+            if let Input::Etcd(EtcdResponse::MembersRead(looked)) = &input {
+                self.renew_first(&mut ctx, looked);
             }
-            self.watch_right(&mut turn);
+            self.watch_right(&mut ctx);
             self.look_at_clock(now);
-            self.fire_due(&mut turn);
+            self.fire_due(&mut ctx);
         }
         match input {
-            Input::Ask {
-                ticket,
+            Input::Request {
+                reply_to,
                 actor,
                 request,
             } => {
                 if let Some(answer) = self.ask(
-                    &mut turn,
+                    &mut ctx,
                     Asked {
-                        ticket,
+                        reply_to,
                         actor,
                         request,
                     },
                 ) {
-                    turn.effects.acts.push(Act::Answer(ticket, answer));
+                    ctx.effects.actions.push(Action::Answer(reply_to, answer));
                 }
             }
-            Input::Gone(socket) => self.socket_gone(&turn, socket),
-            Input::Started(host) => self.begin(&mut turn, host),
+            Input::SocketClosed(socket) => self.socket_gone(&ctx, socket),
+            Input::Started(host) => self.begin(&mut ctx, host),
             Input::Tick => {}
-            Input::Cluster(change) => self.cluster(&mut turn, change),
-            Input::Etcd(heard) => self.heard(&mut turn, heard),
+            Input::Cluster(change) => self.cluster(&mut ctx, change),
+            Input::Etcd(heard) => self.heard(&mut ctx, heard),
             Input::StorageFailed {
                 refused,
                 generations,
-            } => self.storage_failed(&mut turn, (&refused, &generations)),
-            Input::StorageRestored => self.storage_restored(&mut turn),
-            Input::Sora(input) => self.sora(&mut turn, input),
-            Input::Webhooks(webhooks) => self.change_webhooks(&mut turn, webhooks),
-            Input::Tried { id, tried } => self.delivery_tried(&mut turn, id, &tried),
+            } => self.storage_failed(&mut ctx, (&refused, &generations)),
+            Input::StorageRestored => self.storage_restored(&mut ctx),
+            Input::Sora(input) => self.sora(&mut ctx, input),
+            Input::Webhooks(webhooks) => self.change_webhooks(&mut ctx, webhooks),
+            Input::FenceNotified { id, clients } => self.fence_told(&mut ctx, id, clients),
+            Input::FenceFinished { id, outcome } => self.fence_done(&mut ctx, id, outcome),
+            Input::Shutdown => self.leave(&mut ctx),
+            Input::DeliveryAttempted { id, result } => {
+                self.delivery_attempted(&mut ctx, id, &result);
+            }
         }
-        self.publish(&mut turn);
-        self.settle_waits(&mut turn);
-        if std::mem::replace(&mut self.vanished_recorded, self.vanished_held) != self.vanished_held
+        self.publish(&mut ctx);
+        self.settle_waits(&mut ctx);
+        if std::mem::replace(&mut self.vanished_recorded, self.vanished_pending)
+            != self.vanished_pending
         {
-            turn.effects
+            ctx.effects
                 .records
-                .push(Record::VanishedHeld(self.vanished_held));
+                .push(Record::VanishedPending(self.vanished_pending));
         }
-        *effects = turn.effects;
+        *effects = ctx.effects;
     }
 
     /// When the next deadline comes, by the boot clock. One that lies in the past wants a [`Input::Tick`] at once.
@@ -136,35 +142,35 @@ impl Gate {
         self.timers.next()
     }
 
-    fn ask(&mut self, turn: &mut Turn, asked: Asked) -> Option<Answer> {
+    fn ask(&mut self, ctx: &mut Ctx, asked: Asked) -> Option<Answer> {
         let Asked {
-            ticket,
+            reply_to,
             actor,
             request,
         } = asked;
         let answer = match request {
-            GateRequest::GetMode => Ok(Reply::Mode(Box::new(self.told_mode(turn.now)))),
+            GateRequest::GetMode => Ok(Reply::Mode(Box::new(self.told_mode(ctx.now)))),
             GateRequest::ChangeMode(change) => {
-                return self.change_mode(turn, ticket, (*change, &actor));
+                return self.change_mode(ctx, reply_to, (*change, &actor));
             }
-            GateRequest::GetStatus => Ok(Reply::Status(Box::new(self.status(turn.now)))),
-            GateRequest::ListClusterNodes(list) => return self.list_nodes(turn, ticket, list),
+            GateRequest::GetStatus => Ok(Reply::Status(Box::new(self.status(ctx.now)))),
+            GateRequest::ListClusterNodes(list) => return self.list_nodes(ctx, reply_to, list),
             GateRequest::ListModeChanges(list) => {
                 Ok(Reply::ModeChanges(self.list_mode_changes(&list)))
             }
             GateRequest::Connect(connect) => {
                 return self
-                    .connect(turn, ticket, connect)
+                    .connect(ctx, reply_to, connect)
                     .map(|decided| decided.map(Reply::Decision));
             }
             GateRequest::Report(report) => {
-                Ok(Reply::Reported(self.report(turn, ticket.socket, report)))
+                Ok(Reply::Reported(self.report(ctx, reply_to.socket, report)))
             }
-            GateRequest::Disconnect(gone) => Ok(Reply::Disconnected(self.disconnect(turn, &gone))),
+            GateRequest::Disconnect(gone) => Ok(Reply::Disconnected(self.disconnect(ctx, &gone))),
             GateRequest::End(end) => match self.sessions_to_end(&end) {
                 Ok(sessions) => {
-                    turn.effects.acts.push(Act::End {
-                        ticket,
+                    ctx.effects.actions.push(Action::End {
+                        reply_to,
                         actor,
                         sessions,
                     });
@@ -172,91 +178,87 @@ impl Gate {
                 }
                 Err(error) => Err(error),
             },
-            GateRequest::Explain(explain) => return self.explain(turn, ticket, explain),
+            GateRequest::Explain(explain) => return self.explain(ctx, reply_to, explain),
             GateRequest::List(list) => self.list(&list).map(Reply::Page),
-            GateRequest::Wait(wait) => return self.wait(turn, ticket, *wait),
+            GateRequest::Wait(wait) => return self.wait(ctx, reply_to, *wait),
             GateRequest::ListDeliveries(list) => {
-                self.list_deliveries(turn.now, &list).map(Reply::Deliveries)
+                self.list_deliveries(ctx.now, &list).map(Reply::Deliveries)
             }
             GateRequest::PurgeClusterNode(purge) => {
-                return self.purge(turn, ticket, (purge, &actor));
+                return self.purge(ctx, reply_to, (purge, &actor));
             }
-            GateRequest::InitCluster(init) => return self.init_cluster(turn, ticket, &init),
-            GateRequest::Grant => Ok(Reply::Granted(self.grant(turn.now.boot))),
+            GateRequest::InitCluster(init) => return self.init_cluster(ctx, reply_to, &init),
+            GateRequest::Grant => Ok(Reply::Granted(self.grant(ctx.now.boot))),
             GateRequest::Acknowledge(it) => Ok(Reply::Acknowledged(self.acknowledge(
-                turn,
+                ctx,
                 Acknowledgement {
                     id: it.id,
-                    by: ticket.socket,
+                    by: reply_to.socket,
                 },
             ))),
             GateRequest::ResendDelivery(resend) => self
-                .resend_delivery(turn, resend.id)
+                .resend_delivery(ctx, resend.id)
                 .map(|it| Reply::Delivery(Box::new(it))),
         };
         Some(answer)
     }
 
-    fn fire_due(&mut self, turn: &mut Turn) {
+    fn fire_due(&mut self, ctx: &mut Ctx) {
         for _ in 0..TIMERS_PER_STEP {
-            let Some(timer) = self.timers.take_due(turn.now.boot) else {
+            let Some(timer) = self.timers.take_due(ctx.now.boot) else {
                 return;
             };
             match timer {
-                Timer::Membership => self.watch_right(turn),
-                Timer::Fence(id) => self.tell_fence(turn, id),
-                Timer::Expiry => self.mode_expired(turn),
-                Timer::Poll => self.want_poll(turn),
-                Timer::Pending(slot) => self.pending_over(turn, slot, EndReason::Timeout),
-                Timer::Grace(socket) => self.grace_over(turn, socket),
-                Timer::Linger(session) => self.destroy_session(turn, session),
-                Timer::Delivery(place) => self.try_delivery(turn, place),
-                Timer::Settled(wait) => self.wait_settled(turn, wait),
-                Timer::GiveUp(wait) => self.wait_timed_out(turn, wait),
-                Timer::Progress(wait) => self.wait_progress(turn, wait),
+                Timer::Membership => self.watch_right(ctx),
+                Timer::Fence(id) => self.tell_fence(ctx, id),
+                Timer::Expiry => self.mode_expired(ctx),
+                Timer::Poll => self.want_poll(ctx),
+                Timer::Pending(slot) => self.pending_over(ctx, slot, EndReason::Timeout),
+                Timer::Grace(socket) => self.grace_over(ctx, socket),
+                Timer::Linger(session) => self.destroy_session(ctx, session),
+                Timer::Delivery(place) => self.try_delivery(ctx, place),
+                Timer::Settled(wait) => self.wait_settled(ctx, wait),
+                Timer::GiveUp(wait) => self.wait_timed_out(ctx, wait),
+                Timer::Progress(wait) => self.wait_progress(ctx, wait),
             }
             // A wait goes by what came before its own deadline, also where this step comes late for both.
-            self.settle_waits(turn);
+            self.settle_waits(ctx);
         }
     }
 
-    fn storage_failed(
-        &mut self,
-        turn: &mut Turn,
-        (refused, generations): (&[ConnectionId], &[u64]),
-    ) {
+    fn storage_failed(&mut self, ctx: &mut Ctx, (refused, generations): (&[ConnectionId], &[u64])) {
         for connection_id in refused {
             if let Some(slot) = self.sessions.find(connection_id) {
-                self.end(turn, slot, EndReason::Denied);
+                self.end(ctx, slot, EndReason::Denied);
             }
         }
         self.storage = StorageState::Failed;
-        self.refuse_publications(turn);
-        self.close_for_storage(turn, generations);
+        self.refuse_publications(ctx);
+        self.close_for_storage(ctx, generations);
     }
 
-    fn storage_restored(&mut self, turn: &mut Turn) {
+    fn storage_restored(&mut self, ctx: &mut Ctx) {
         self.storage = self.settings.storage.state;
         // An expiry that came meanwhile could not open the gate.
         if self.mode.expires_at.is_some() && !self.timers.is_set(Timer::Expiry) {
-            self.mode_expired(turn);
+            self.mode_expired(ctx);
         }
     }
 
     /// Writes an event to the log.
-    pub(crate) fn emit(&mut self, turn: &mut Turn, kind: EventKind) {
+    pub(crate) fn emit(&mut self, ctx: &mut Ctx, kind: EventKind) {
         let event = Event {
             seq: self.next_seq,
             id: EventId::generate(self.random_bytes()),
             kind,
-            timestamp: turn.now.wall,
+            timestamp: ctx.now.wall,
             node_name: Arc::clone(&self.node_name),
         };
         self.next_seq += 1;
         let told = self.is_to_be_told(&event.kind).then(|| event.clone());
-        turn.effects.records.push(Record::Event(event));
+        ctx.effects.records.push(Record::Event(event));
         if let Some(event) = told {
-            self.owe(turn, &event);
+            self.owe(ctx, &event);
         }
     }
 
@@ -276,13 +278,13 @@ impl Gate {
 }
 
 /// One step: its time, and what it wants done so far.
-pub(crate) struct Turn {
+pub(crate) struct Ctx {
     pub(crate) now: Timestamp,
     pub(crate) effects: Effects,
 }
 
 struct Asked {
-    ticket: Ticket,
+    reply_to: ReplyHandle,
     actor: Arc<str>,
     request: GateRequest,
 }

@@ -8,7 +8,7 @@ use soramode_protocol::id::{ChannelId, ClientId, ConnectionId, SessionId};
 use soramode_protocol::request::GateRequest;
 use soramode_protocol::time::Time;
 
-use crate::member::order::Heard;
+use crate::member::etcd::EtcdResponse;
 use crate::snapshot::Webhook;
 
 /// The time on two clocks. A wall clock that is set fires no deadline and delays none.
@@ -31,7 +31,7 @@ impl SocketId {
 
 /// Whom an answer goes to: the `serial`-th request of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Ticket {
+pub struct ReplyHandle {
     /// The socket it came on.
     pub socket: SocketId,
     /// Which of its requests.
@@ -42,24 +42,41 @@ pub struct Ticket {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Input {
     /// The gate was restored: the first that happens.
-    Started(Host),
+    Started(HostState),
     /// Somebody asks. The request has been checked ([`GateRequest::check`]), and so has the asker's access.
-    Ask {
+    Request {
         /// Whom to answer.
-        ticket: Ticket,
+        reply_to: ReplyHandle,
         /// Who asks, as a mode change records it.
         actor: Arc<str>,
         /// What.
         request: GateRequest,
     },
     /// A socket is gone: its waits are over, and connections that hang on it have the grace time left.
-    Gone(SocketId),
+    SocketClosed(SocketId),
     /// A deadline has come ([`Gate::next_deadline`](crate::gate::Gate::next_deadline)).
     Tick,
     /// The node's place in its cluster changed, whatever its right says.
     Cluster(MembershipChange),
-    /// What came of something in etcd ([`Act::Etcd`](crate::effect::Act::Etcd)).
-    Etcd(Heard),
+    /// What came of something in etcd ([`Action::Etcd`](crate::effect::Action::Etcd)).
+    Etcd(EtcdResponse),
+    /// Clients have been notified that sessions must end: how many of them must confirm it.
+    FenceNotified {
+        /// The fence.
+        id: u64,
+        /// Number of clients.
+        clients: u64,
+    },
+    /// The sessions that a fence named have ended, or why that is not known.
+    FenceFinished {
+        /// The fence.
+        id: u64,
+        /// Whether they ended.
+        outcome: Result<(), String>,
+    },
+    /// The daemon stops: answered by [`EtcdRequest::DeleteMember`](crate::member::etcd::EtcdRequest::DeleteMember) or
+    /// [`EtcdRequest::KeepMember`](crate::member::etcd::EtcdRequest::KeepMember).
+    Shutdown,
     /// The state can no longer be written.
     StorageFailed {
         /// Connections whose offer could not be kept, and so was not given.
@@ -73,18 +90,18 @@ pub enum Input {
     Sora(SoraInput),
     /// There are other receivers of events: each in the place that it had, new ones behind them.
     Webhooks(Vec<Webhook>),
-    /// A delivery was tried ([`Act::Deliver`](crate::effect::Act::Deliver)).
-    Tried {
+    /// A delivery was tried ([`Action::Deliver`](crate::effect::Action::Deliver)).
+    DeliveryAttempted {
         /// Which.
         id: u64,
         /// How it went.
-        tried: Tried,
+        result: AttemptResult,
     },
 }
 
 /// How a try of a delivery went.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tried {
+pub struct AttemptResult {
     /// The answer's HTTP status, if there was an answer.
     pub status: Option<u16>,
     /// How long the receiver asks to be left alone.
@@ -95,11 +112,11 @@ pub struct Tried {
 
 /// What became of the machine since the state was stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Host {
+pub enum HostState {
     /// It has been up all the time, and with it the SFU, as far as anybody knows.
-    Up,
+    Running,
     /// It was started anew: whoever was connected is gone.
-    Restarted,
+    Rebooted,
 }
 
 /// What happened to the node's place in its cluster.
@@ -119,7 +136,7 @@ pub enum SoraInput {
     /// The auth webhook asks: may this client come in? An offer makes the connection pending.
     Admit {
         /// Whom to answer.
-        ticket: Ticket,
+        reply_to: ReplyHandle,
         /// The channel it asks for.
         channel_id: ChannelId,
         /// Sora's id for the connection.

@@ -8,8 +8,8 @@ use std::time::Duration;
 use soramode_protocol::node::{Source, StorageState};
 use soramode_protocol::time::Time;
 
-use crate::effect::Act;
-use crate::gate::{Gate, Turn};
+use crate::effect::Action;
+use crate::gate::{Ctx, Gate};
 use crate::snapshot::{POLL_PAUSE, POLL_PAUSE_BLOCKED, Settings, SoraFeed};
 use crate::timers::Timer;
 use crate::waits::Changed;
@@ -132,10 +132,10 @@ impl Gate {
     }
 
     /// Sora must say once more that it is as the gate believes, from now on.
-    pub(crate) fn confirm(&mut self, turn: &mut Turn) {
+    pub(crate) fn confirm(&mut self, ctx: &mut Ctx) {
         if let Some(polls) = self.known.polls_mut() {
-            polls.confirm_from = Some(turn.now.boot);
-            self.want_poll(turn);
+            polls.confirm_from = Some(ctx.now.boot);
+            self.want_poll(ctx);
         }
     }
 
@@ -146,13 +146,13 @@ impl Gate {
         }
     }
 
-    pub(crate) fn want_poll(&mut self, turn: &mut Turn) {
+    pub(crate) fn want_poll(&mut self, ctx: &mut Ctx) {
         let Some(polls) = self.known.polls_mut() else {
             return;
         };
         polls.poll = match polls.poll {
             Poll::Resting => {
-                turn.effects.acts.push(Act::Poll);
+                ctx.effects.actions.push(Action::Poll);
                 Poll::UnderWay
             }
             Poll::UnderWay | Poll::UnderWayAndWanted => Poll::UnderWayAndWanted,
@@ -161,8 +161,8 @@ impl Gate {
     }
 
     /// A poll that began then has told everything.
-    pub(crate) fn poll_succeeded(&mut self, turn: &mut Turn, began: Duration) {
-        self.known.heard_sora(turn.now.wall);
+    pub(crate) fn poll_succeeded(&mut self, ctx: &mut Ctx, began: Duration) {
+        self.known.heard_sora(ctx.now.wall);
         if let Some(sora) = self.known.sora.as_mut() {
             sora.is_known |= began >= self.started.boot;
         }
@@ -170,25 +170,25 @@ impl Gate {
             polls.problem = None;
             polls.confirm_from = polls.confirm_from.filter(|from| began < *from);
         }
-        self.poll_over(turn);
-        self.tell_held_vanished(turn);
+        self.poll_over(ctx);
+        self.tell_held_vanished(ctx);
         self.waits.note(Changed::Sessions);
     }
 
-    pub(crate) fn poll_failed(&mut self, turn: &mut Turn, why: String) {
+    pub(crate) fn poll_failed(&mut self, ctx: &mut Ctx, why: String) {
         if let Some(polls) = self.known.polls_mut() {
             polls.problem = Some(why);
         }
-        self.poll_over(turn);
+        self.poll_over(ctx);
     }
 
-    fn poll_over(&mut self, turn: &mut Turn) {
+    fn poll_over(&mut self, ctx: &mut Ctx) {
         let Some(polls) = self.known.polls_mut() else {
             return;
         };
         let (was, failed) = (std::mem::take(&mut polls.poll), polls.problem.is_some());
         if was == Poll::UnderWayAndWanted {
-            return self.want_poll(turn);
+            return self.want_poll(ctx);
         }
         let is_urgent = failed || self.mode.mode.is_block() || !self.known.is_known();
         let pause = if is_urgent {
@@ -196,7 +196,7 @@ impl Gate {
         } else {
             POLL_PAUSE
         };
-        self.timers.set(Timer::Poll, turn.now.boot + pause);
+        self.timers.set(Timer::Poll, ctx.now.boot + pause);
     }
 
     pub(crate) fn sources(&self) -> Vec<Source> {

@@ -10,7 +10,7 @@ use soramode_protocol::mode::{
 use soramode_protocol::node::{Membership, StorageState};
 use soramode_protocol::reply::{Answer, Reply};
 
-use crate::gate::{Gate, Refusable, Turn};
+use crate::gate::{Ctx, Gate, Refusable};
 use crate::input::{MembershipChange, Timestamp};
 use crate::waits::Changed;
 
@@ -40,17 +40,17 @@ impl Gate {
     /// Changes the mode, whatever the other nodes of a cluster know of it.
     pub(crate) fn change_mode_here(
         &mut self,
-        turn: &mut Turn,
+        ctx: &mut Ctx,
         change: ChangeMode,
         actor: &str,
     ) -> Answer {
-        self.may_change(turn.now, &change)?;
+        self.may_change(ctx.now, &change)?;
         let previous_mode = self.mode.mode;
         let changed = self.decide_change(change, actor);
         let is_changed = changed.is_some();
         if let Some(change) = changed {
             self.check_can_keep()?;
-            self.make_change(turn, change);
+            self.make_change(ctx, change);
         }
         Ok(Reply::ModeChanged(ModeChanged {
             mode: self.mode.mode,
@@ -62,7 +62,7 @@ impl Gate {
             expires_at: self
                 .mode
                 .expires_at
-                .map(|expires_at| self.told_expiry(expires_at, turn.now)),
+                .map(|expires_at| self.told_expiry(expires_at, ctx.now)),
             warning: None,
             published: None,
         }))
@@ -140,7 +140,7 @@ impl Gate {
     }
 
     /// Changes the mode by itself; nothing if it is this one already.
-    pub(crate) fn switch_mode(&mut self, turn: &mut Turn, mode: Mode, actor: &str) {
+    pub(crate) fn switch_mode(&mut self, ctx: &mut Ctx, mode: Mode, actor: &str) {
         if self.mode.mode != mode {
             let change = Change {
                 mode,
@@ -149,23 +149,23 @@ impl Gate {
                 reason: None,
                 expiry: Expiry::None,
             };
-            self.make_change(turn, change);
+            self.make_change(ctx, change);
         }
     }
 
-    fn make_change(&mut self, turn: &mut Turn, change: Change) {
+    fn make_change(&mut self, ctx: &mut Ctx, change: Change) {
         let expires_at = match change.expiry {
             Expiry::Keep => self.mode.expires_at,
             Expiry::None => {
                 self.cancel_expiry();
                 None
             }
-            Expiry::In(time) => Some(self.set_expiry(turn, time)),
+            Expiry::In(time) => Some(self.set_expiry(ctx, time)),
         };
         let state = ModeState {
             mode: change.mode,
             generation: self.mode.generation + 1,
-            since: turn.now.wall,
+            since: ctx.now.wall,
             actor: change.actor,
             reason: change.reason,
             expires_at,
@@ -174,11 +174,11 @@ impl Gate {
         let previous = std::mem::replace(&mut self.mode, state);
         if !self.mode.mode.is_block() {
             self.opened_generation = self.mode.generation;
-            self.vanished_held = false;
+            self.vanished_pending = false;
             self.confirm_nothing();
-            self.make_vanished_obsolete(turn);
+            self.make_vanished_obsolete(ctx);
         } else if !previous.mode.is_block() {
-            self.confirm(turn);
+            self.confirm(ctx);
         }
         let change = ModeChange {
             mode: self.mode.mode,
@@ -190,19 +190,19 @@ impl Gate {
             expires_at,
         };
         self.remember_change(DatedModeChange {
-            timestamp: turn.now.wall,
+            timestamp: ctx.now.wall,
             change: change.clone(),
         });
-        self.emit(turn, EventKind::ModeChanged(Box::new(change)));
+        self.emit(ctx, EventKind::ModeChanged(Box::new(change)));
         self.waits.note(Changed::Mode);
     }
 
     /// Closes a node whose state can no longer be written, and takes back changes of the mode that were refused because of it: nothing
     /// that was reported as failed is carried out later.
-    pub(crate) fn close_for_storage(&mut self, turn: &mut Turn, refused: &[u64]) {
+    pub(crate) fn close_for_storage(&mut self, ctx: &mut Ctx, refused: &[u64]) {
         let (mode, actor) = (Mode::BlockNewConnection, BY_STORAGE);
         let reason = match refused {
-            [] => return self.switch_mode(turn, mode, actor),
+            [] => return self.switch_mode(ctx, mode, actor),
             [generation] => format!(
                 "undoes generation {generation}, which was refused because it could not be written"
             ),
@@ -217,15 +217,15 @@ impl Gate {
             reason: Some(reason),
             expiry: Expiry::None,
         };
-        self.make_change(turn, change);
+        self.make_change(ctx, change);
     }
 
-    pub(crate) fn mode_expired(&mut self, turn: &mut Turn) {
+    pub(crate) fn mode_expired(&mut self, ctx: &mut Ctx) {
         if self.storage == StorageState::Failed {
             // The node stays closed until a write succeeds; then this is made up for.
             return;
         }
-        if !self.is_expired(turn.now) {
+        if !self.is_expired(ctx.now) {
             return;
         }
         let is_shut_out = matches!(self.membership, Membership::Isolated | Membership::Fenced);
@@ -234,10 +234,10 @@ impl Gate {
         } else {
             Mode::Normal
         };
-        self.switch_mode(turn, mode, "system:expired");
+        self.switch_mode(ctx, mode, "system:expired");
     }
 
-    pub(crate) fn cluster(&mut self, turn: &mut Turn, change: MembershipChange) {
+    pub(crate) fn cluster(&mut self, ctx: &mut Ctx, change: MembershipChange) {
         let (membership, switch) = match (change, self.mode.mode) {
             (MembershipChange::Joined, Mode::Initial) => {
                 (Membership::Joined, Some((Mode::Normal, "system:joined")))
@@ -260,7 +260,7 @@ impl Gate {
         }
         self.membership = membership;
         if let Some(member) = self.member() {
-            member.membership_since = Some(turn.now.wall);
+            member.membership_since = Some(ctx.now.wall);
         }
         let mode = switch.map_or(self.mode.mode, |(mode, _)| mode);
         let kind = match change {
@@ -268,9 +268,9 @@ impl Gate {
             MembershipChange::Isolated => EventKind::NodeIsolated { membership, mode },
             MembershipChange::Fenced => EventKind::NodeFenced { membership, mode },
         };
-        self.emit(turn, kind);
+        self.emit(ctx, kind);
         if let Some((mode, actor)) = switch {
-            self.switch_mode(turn, mode, actor);
+            self.switch_mode(ctx, mode, actor);
         }
         self.waits.note(Changed::Membership);
     }

@@ -9,9 +9,9 @@ use std::time::Duration;
 use soramode_protocol::event::EndReason;
 use soramode_protocol::session::ConnectionState;
 
-use crate::gate::{Gate, Turn};
+use crate::gate::{Ctx, Gate};
 use crate::input::PolledConnection;
-use crate::rows::{Door, Moment, Origin};
+use crate::rows::{Moment, SessionOwner, Source};
 use crate::slab::Slot;
 use crate::snapshot::POLL_GRACE;
 use crate::sora::Client;
@@ -20,7 +20,7 @@ impl Gate {
     /// Sora's answer to a poll that began then, by the boot clock.
     pub(crate) fn polled(
         &mut self,
-        turn: &mut Turn,
+        ctx: &mut Ctx,
         began: Duration,
         mut connections: Vec<PolledConnection>,
     ) {
@@ -28,17 +28,17 @@ impl Gate {
         connections.sort_by_key(|connection| connection.created_at);
         let named: BTreeSet<Slot> = connections
             .into_iter()
-            .filter_map(|connection| self.take_polled(turn, began, connection))
+            .filter_map(|connection| self.take_polled(ctx, began, connection))
             .collect();
-        self.end_unnamed(turn, began, &named);
-        self.end_empty(turn, began);
-        self.poll_succeeded(turn, began);
+        self.end_unnamed(ctx, began, &named);
+        self.end_empty(ctx, began);
+        self.poll_succeeded(ctx, began);
     }
 
     /// A connection that Sora has. Gives its place, unless what is known is newer than the answer.
     fn take_polled(
         &mut self,
-        turn: &mut Turn,
+        ctx: &mut Ctx,
         began: Duration,
         polled: PolledConnection,
     ) -> Option<Slot> {
@@ -71,17 +71,17 @@ impl Gate {
             client_id,
             created_at,
         };
-        Some(self.take_live(turn, session_id, client))
+        Some(self.take_live(ctx, session_id, client))
     }
 
-    fn end_unnamed(&mut self, turn: &mut Turn, began: Duration, named: &BTreeSet<Slot>) {
+    fn end_unnamed(&mut self, ctx: &mut Ctx, began: Duration, named: &BTreeSet<Slot>) {
         let is_ghost = |slot: &Slot, row: &crate::rows::ConnectionRow| {
-            let is_seen = row.door == Door::Sora && row.state == ConnectionState::Live;
+            let is_seen = row.source == Source::Sora && row.state == ConnectionState::Live;
             is_seen
                 && !named.contains(slot)
                 && row
                     .since
-                    .is_before(began.saturating_sub(POLL_GRACE), turn.now.boot)
+                    .is_before(began.saturating_sub(POLL_GRACE), ctx.now.boot)
         };
         let ghosts: Vec<Slot> = self
             .sessions
@@ -90,25 +90,25 @@ impl Gate {
             .map(|(slot, _)| slot)
             .collect();
         for slot in ghosts {
-            self.end(turn, slot, EndReason::Reconciled);
+            self.end(ctx, slot, EndReason::Reconciled);
         }
     }
 
     /// Sora's list shows no session that nobody is in: one that stays empty has lost its `session.destroyed`.
-    fn end_empty(&mut self, turn: &mut Turn, began: Duration) {
+    fn end_empty(&mut self, ctx: &mut Ctx, began: Duration) {
         let max_linger = self.settings.sora.session_max_linger;
         let slots: Vec<Slot> = self.sessions.by_age(None).collect();
         for slot in slots {
             let Some(row) = self.sessions.session_mut(slot) else {
                 continue;
             };
-            if row.origin != Origin::Sora || row.live > 0 || row.pending > 0 {
+            if row.owner != SessionOwner::Sora || row.live > 0 || row.pending > 0 {
                 continue;
             }
             let empty_since = row.empty_since.get_or_insert(Moment::at(began)).boot();
             if began.saturating_sub(empty_since) >= max_linger {
                 row.last_end = EndReason::Reconciled;
-                self.destroy_session(turn, slot);
+                self.destroy_session(ctx, slot);
             }
         }
     }

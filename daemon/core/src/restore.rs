@@ -13,16 +13,16 @@ use soramode_protocol::session::ConnectionState;
 
 use crate::deliveries::Deliveries;
 use crate::effect::Record;
-use crate::gate::{Gate, Turn};
+use crate::gate::{Ctx, Gate};
 use crate::index::Hashing;
-use crate::input::{Host, SocketId, Timestamp};
+use crate::input::{HostState, SocketId, Timestamp};
 use crate::known::Known;
 use crate::member::Member;
-use crate::rows::{NewConnection, Origin, Since};
+use crate::rows::{NewConnection, SessionOwner, Since};
 use crate::sessions::Sessions;
 use crate::slab::Slot;
 use crate::snapshot::{
-    Clustering, Seed, Settings, Snapshot, Stored, StoredConnection, StoredSession,
+    Clustering, Seed, Settings, StartParams, Stored, StoredConnection, StoredSession,
 };
 use crate::timers::{Timer, Timers};
 use crate::tombstones::Tombstones;
@@ -30,8 +30,8 @@ use crate::waits::Waits;
 
 impl Gate {
     /// Starts. `seed` is fresh from the system, never stored.
-    pub fn restore(snapshot: Snapshot, seed: Seed) -> Self {
-        let Snapshot {
+    pub fn restore(snapshot: StartParams, seed: Seed) -> Self {
+        let StartParams {
             settings,
             started,
             mut stored,
@@ -47,7 +47,7 @@ impl Gate {
             next_seq,
             sessions,
             mut connections,
-            vanished_held,
+            vanished_pending,
             deliveries,
             ..
         } = stored;
@@ -71,8 +71,8 @@ impl Gate {
             storage: settings.storage.state,
             sessions: Sessions::new(hashing),
             known: Known::new(&settings),
-            vanished_held: false,
-            vanished_recorded: vanished_held,
+            vanished_pending: false,
+            vanished_recorded: vanished_pending,
             sessions_ended: 0,
             rejected: BTreeMap::new(),
             reports: BTreeMap::new(),
@@ -95,37 +95,37 @@ impl Gate {
         gate.restore_connections(connections);
         gate.restore_lingers();
         let is_empty = gate.sessions.session_count() == 0;
-        gate.vanished_held = vanished_held && is_empty && gate.mode.mode.is_block();
+        gate.vanished_pending = vanished_pending && is_empty && gate.mode.mode.is_block();
         gate
     }
 
     /// The first that happens after the start.
-    pub(crate) fn begin(&mut self, turn: &mut Turn, host: Host) {
-        turn.effects
+    pub(crate) fn begin(&mut self, ctx: &mut Ctx, host: HostState) {
+        ctx.effects
             .records
             .push(Record::Mode(Box::new(self.mode.clone())));
-        if host == Host::Restarted && self.mode.expires_at.is_some() {
+        if host == HostState::Rebooted && self.mode.expires_at.is_some() {
             // What was kept is of another boot.
-            turn.effects.records.push(Record::ExpiresAtBoot(None));
+            ctx.effects.records.push(Record::ExpiresAtBoot(None));
         }
         match host {
-            Host::Up => {}
-            Host::Restarted => self.end_all(turn),
+            HostState::Running => {}
+            HostState::Rebooted => self.end_all(ctx),
         }
-        self.begin_member(turn, host);
-        self.tell_held_vanished(turn);
-        self.resume_deliveries(turn);
+        self.begin_member(ctx, host);
+        self.tell_held_vanished(ctx);
+        self.resume_deliveries(ctx);
     }
 
     /// Nobody outlives the machine.
-    fn end_all(&mut self, turn: &mut Turn) {
+    fn end_all(&mut self, ctx: &mut Ctx) {
         let slots: Vec<Slot> = self
             .sessions
             .connections_from(0)
             .map(|(slot, _)| slot)
             .collect();
         for slot in slots {
-            self.end(turn, slot, EndReason::Reconciled);
+            self.end(ctx, slot, EndReason::Reconciled);
         }
         // A session that would outlive its connections does not either.
         let slots: Vec<Slot> = self.sessions.by_age(None).collect();
@@ -133,7 +133,7 @@ impl Gate {
             if let Some(row) = self.sessions.session_mut(slot) {
                 row.last_end = EndReason::Reconciled;
             }
-            self.destroy_session(turn, slot);
+            self.destroy_session(ctx, slot);
         }
     }
 
@@ -143,7 +143,7 @@ impl Gate {
                 channel_id,
                 session_id,
                 created_at,
-                origin,
+                owner,
                 ..
             } = stored;
             let slot = self.sessions.add_session(
@@ -155,7 +155,7 @@ impl Gate {
                 },
             );
             if let Some(row) = self.sessions.session_mut(slot) {
-                (row.origin, row.is_announced) = (origin, true);
+                (row.owner, row.is_announced) = (owner, true);
                 (row.max_connections, row.total_connections) =
                     (stored.max_connections, stored.total_connections);
             }
@@ -171,7 +171,7 @@ impl Gate {
                 client_id,
                 created_at,
                 state,
-                door,
+                source,
                 is_bound,
             } = stored;
             // Of a session that nobody was seen in there is only who was let in.
@@ -191,7 +191,7 @@ impl Gate {
                 client_id,
                 created_at,
                 state,
-                door,
+                source,
                 since: Since::at(boot),
             };
             let slot = self.sessions.restore_connection(session, new);
@@ -228,9 +228,9 @@ impl Gate {
         let at = self.started.boot + self.settings.session_linger;
         for slot in self.sessions.by_age(None) {
             let row = self.sessions.session(slot);
-            if row
-                .is_some_and(|row| row.origin == Origin::Gate && row.live == 0 && row.pending == 0)
-            {
+            if row.is_some_and(|row| {
+                row.owner == SessionOwner::Gate && row.live == 0 && row.pending == 0
+            }) {
                 self.timers.set(Timer::Linger(slot), at);
             }
         }

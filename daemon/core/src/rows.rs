@@ -13,11 +13,11 @@ use crate::slab::Slot;
 /// No place.
 pub(crate) const NONE: Slot = Slot::MAX;
 
-/// Which door told of a connection.
+/// Which source told of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Door {
+pub enum Source {
     /// The control socket.
-    Socket,
+    ControlSocket,
     /// A real Sora.
     Sora,
 }
@@ -31,7 +31,7 @@ pub(crate) struct ConnectionRow {
     pub(crate) next: Slot,
     pub(crate) previous: Slot,
     pub(crate) state: ConnectionState,
-    pub(crate) door: Door,
+    pub(crate) source: Source,
     /// Since when it has been in this state.
     pub(crate) since: Since,
 }
@@ -93,7 +93,7 @@ impl Link {
 
 /// Where a session's id comes from, and so how the session ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum SessionOwner {
     /// The gate made the id: the session ends by itself.
     Gate,
     /// A Sora made the id: its `session.destroyed` ends the session.
@@ -108,7 +108,7 @@ pub(crate) struct SessionRow {
     pub(crate) named: Moment,
     /// Since when Sora's API has shown nobody in it, if nobody came since.
     pub(crate) empty_since: Option<Moment>,
-    pub(crate) origin: Origin,
+    pub(crate) owner: SessionOwner,
     /// Whether `session.created` has been told: with the first live connection.
     pub(crate) is_announced: bool,
     pub(crate) last_end: EndReason,
@@ -126,7 +126,7 @@ pub(crate) struct NewConnection {
     pub(crate) client_id: Option<ClientId>,
     pub(crate) created_at: Time,
     pub(crate) state: ConnectionState,
-    pub(crate) door: Door,
+    pub(crate) source: Source,
     pub(crate) since: Since,
 }
 

@@ -10,7 +10,9 @@ use soramode_protocol::time::Time;
 
 use crate::index::{Hashing, Index};
 use crate::input::{SocketId, Timestamp};
-use crate::rows::{ConnectionRow, Link, Moment, NONE, NewConnection, Origin, SessionRow, Since};
+use crate::rows::{
+    ConnectionRow, Link, Moment, NONE, NewConnection, SessionOwner, SessionRow, Since,
+};
 use crate::slab::{Slab, Slot};
 
 const CONNECTION_SHARDS: u32 = 128;
@@ -120,7 +122,7 @@ impl Sessions {
             created_at,
             named: Moment::at(now.boot),
             empty_since: None,
-            origin: Origin::Gate,
+            owner: SessionOwner::Gate,
             is_announced: false,
             last_end: EndReason::Disconnected,
             max_connections: 0,
@@ -177,7 +179,7 @@ impl Sessions {
             next: NONE,
             previous: NONE,
             state,
-            door: new.door,
+            source: new.source,
             since: new.since,
         });
         let (connections, hashing) = (&self.connections, &self.hashing);

@@ -11,9 +11,9 @@ use soramode_protocol::session::ConnectionState;
 use soramode_protocol::time::Time;
 
 use crate::cluster::history::Known;
-use crate::cluster::{FenceAfter, Incarnation, Terms, Token};
+use crate::cluster::{FenceAfter, Incarnation, LeaseTerms, Token};
 use crate::input::Timestamp;
-use crate::rows::{Door, Origin};
+use crate::rows::{SessionOwner, Source};
 
 /// Connections a node holds if no setting says otherwise.
 pub const MAX_CONNECTIONS_DEFAULT: u64 = 1_000_000;
@@ -115,7 +115,7 @@ pub enum SoraFeed {
     None,
     /// By its webhooks alone.
     Webhooks,
-    /// And its API can be asked ([`Act::Poll`](crate::effect::Act::Poll)).
+    /// And its API can be asked ([`Action::Poll`](crate::effect::Action::Poll)).
     WebhooksAndApi,
 }
 
@@ -145,7 +145,7 @@ pub struct ClusterSettings {
     /// Where etcd is, for the status.
     pub endpoints: Vec<String>,
     /// What the node promises.
-    pub terms: Terms,
+    pub terms: LeaseTerms,
     /// Why its right is without end, if it is.
     pub no_takeover_reason: Option<String>,
     /// What ends sessions at the fence.
@@ -208,7 +208,7 @@ pub struct StoredMember {
 
 /// What the gate starts from.
 #[derive(Clone, Debug)]
-pub struct Snapshot {
+pub struct StartParams {
     /// The gate's settings.
     pub settings: Settings,
     /// When it starts.
@@ -233,7 +233,7 @@ pub struct Stored {
     /// The connections.
     pub connections: Vec<StoredConnection>,
     /// The last session left a closed node, and `session.vanished` was not told yet.
-    pub vanished_held: bool,
+    pub vanished_pending: bool,
     /// Deliveries by webhook, in the order of their numbers.
     pub deliveries: Vec<StoredDelivery>,
     /// The node's last life in its cluster.
@@ -283,7 +283,7 @@ impl Default for Stored {
             next_seq: 1,
             sessions: Vec::new(),
             connections: Vec::new(),
-            vanished_held: false,
+            vanished_pending: false,
             deliveries: Vec::new(),
             member: None,
             etcd: None,
@@ -306,7 +306,7 @@ pub struct StoredSession {
     /// Live connections it had in all.
     pub total_connections: u64,
     /// Who made its id, and so ends it.
-    pub origin: Origin,
+    pub owner: SessionOwner,
 }
 
 /// A connection, as it is stored.
@@ -323,7 +323,7 @@ pub struct StoredConnection {
     /// Pending or live.
     pub state: ConnectionState,
     /// Who told of it.
-    pub door: Door,
+    pub source: Source,
     /// Whether it hangs on a socket.
     pub is_bound: bool,
 }

@@ -7,11 +7,11 @@ use soramode_protocol::reply::Reply;
 use soramode_protocol::session::ConnectionState;
 use soramode_protocol::time::Time;
 
-use crate::effect::{Act, Record};
-use crate::gate::{Gate, Refusable, Turn};
-use crate::input::{SoraInput, Ticket};
+use crate::effect::{Action, Record};
+use crate::gate::{Ctx, Gate, Refusable};
+use crate::input::{ReplyHandle, SoraInput};
 use crate::member::Waiter;
-use crate::rows::{Door, Moment, NewConnection, Origin, Since};
+use crate::rows::{Moment, NewConnection, SessionOwner, Since, Source};
 use crate::slab::Slot;
 use crate::snapshot::SoraAdmission;
 use crate::timers::Timer;
@@ -27,16 +27,16 @@ pub(crate) struct Client {
 }
 
 impl Gate {
-    pub(crate) fn sora(&mut self, turn: &mut Turn, input: SoraInput) {
+    pub(crate) fn sora(&mut self, ctx: &mut Ctx, input: SoraInput) {
         if !matches!(
             input,
             SoraInput::PollFailed { .. } | SoraInput::Denied { .. }
         ) {
-            self.known.heard_sora(turn.now.wall);
+            self.known.heard_sora(ctx.now.wall);
         }
         match input {
             SoraInput::Admit {
-                ticket,
+                reply_to,
                 channel_id,
                 connection_id,
                 client_id,
@@ -47,16 +47,16 @@ impl Gate {
                     client_id,
                     created_at: None,
                 };
-                if let Some(decision) = self.admit(turn, ticket, client) {
-                    turn.effects
-                        .acts
-                        .push(Act::Answer(ticket, decision.map(Reply::Decision)));
+                if let Some(decision) = self.admit(ctx, reply_to, client) {
+                    ctx.effects
+                        .actions
+                        .push(Action::Answer(reply_to, decision.map(Reply::Decision)));
                 }
             }
             SoraInput::Denied { connection_id } => {
-                self.cancel_connection(turn, &connection_id);
+                self.cancel_connection(ctx, &connection_id);
                 if let Some(slot) = self.sessions.find(&connection_id) {
-                    self.pending_over(turn, slot, EndReason::Denied);
+                    self.pending_over(ctx, slot, EndReason::Denied);
                 }
             }
             SoraInput::ConnectionCreated {
@@ -66,7 +66,7 @@ impl Gate {
                 client_id,
             } => {
                 self.connection_created(
-                    turn,
+                    ctx,
                     session_id,
                     Client {
                         channel_id,
@@ -78,8 +78,8 @@ impl Gate {
             }
             SoraInput::ConnectionDestroyed { connection_id } => {
                 match self.sessions.find(&connection_id) {
-                    Some(slot) => self.end(turn, slot, EndReason::Disconnected),
-                    None => self.tombstones.remember(connection_id, turn.now.boot),
+                    Some(slot) => self.end(ctx, slot, EndReason::Disconnected),
+                    None => self.tombstones.remember(connection_id, ctx.now.boot),
                 }
             }
             SoraInput::SessionCreated {
@@ -87,7 +87,7 @@ impl Gate {
                 session_id,
                 created_time,
             } => {
-                let session = self.align_session(turn, channel_id, session_id);
+                let session = self.align_session(ctx, channel_id, session_id);
                 if self
                     .sessions
                     .session(session)
@@ -107,22 +107,22 @@ impl Gate {
                         .is_some_and(|row| row.session_id == session_id)
                 };
                 if let Some(session) = session.filter(is_it) {
-                    self.session_over(turn, session, None);
+                    self.session_over(ctx, session, None);
                 }
             }
             SoraInput::PassedThrough { source, sora_type } => {
-                self.emit(turn, EventKind::WebhookReceived { source, sora_type });
+                self.emit(ctx, EventKind::WebhookReceived { source, sora_type });
             }
-            SoraInput::Polled { began, connections } => self.polled(turn, began, connections),
-            SoraInput::PollFailed { why } => self.poll_failed(turn, why),
+            SoraInput::Polled { began, connections } => self.polled(ctx, began, connections),
+            SoraInput::PollFailed { why } => self.poll_failed(ctx, why),
         }
     }
 
     /// Answers at once, or, where the cluster must be asked, later.
     fn admit(
         &mut self,
-        turn: &mut Turn,
-        ticket: Ticket,
+        ctx: &mut Ctx,
+        reply_to: ReplyHandle,
         client: Client,
     ) -> Option<Refusable<Decision>> {
         if self.member.is_some() && self.sessions.find(&client.connection_id).is_none() {
@@ -132,14 +132,14 @@ impl Gate {
             );
             if self.must_ask(row, &client.channel_id) {
                 let channel_id = client.channel_id.clone();
-                return self.ask_cluster(turn, &channel_id, Waiter::Admit(ticket, client));
+                return self.ask_cluster(ctx, &channel_id, Waiter::Admit(reply_to, client));
             }
         }
-        Some(self.decide_admit(turn, client))
+        Some(self.decide_admit(ctx, client))
     }
 
     /// Decides by what the node has and knows.
-    pub(crate) fn decide_admit(&mut self, turn: &mut Turn, client: Client) -> Refusable<Decision> {
+    pub(crate) fn decide_admit(&mut self, ctx: &mut Ctx, client: Client) -> Refusable<Decision> {
         let Client {
             channel_id,
             connection_id,
@@ -147,7 +147,7 @@ impl Gate {
             created_at: _,
         } = client;
         if let Some(slot) = self.sessions.find(&connection_id) {
-            return self.offer_again(turn, &channel_id, slot);
+            return self.offer_again(ctx, &channel_id, slot);
         }
         let session = self.sessions.find_session(&channel_id);
         let rejected = self
@@ -160,28 +160,28 @@ impl Gate {
         }
         self.check_owned(&channel_id)?;
         let created = session.is_none();
-        let session = session.unwrap_or_else(|| self.open_session(turn, channel_id.clone(), None));
+        let session = session.unwrap_or_else(|| self.open_session(ctx, channel_id.clone(), None));
         self.timers.cancel(Timer::Linger(session));
-        turn.effects.records.push(Record::Pending {
+        ctx.effects.records.push(Record::Pending {
             channel_id: channel_id.clone(),
             connection_id: connection_id.clone(),
             client_id: client_id.clone(),
-            created_at: turn.now.wall,
+            created_at: ctx.now.wall,
         });
         let new = NewConnection {
             connection_id: connection_id.clone(),
             client_id,
-            created_at: turn.now.wall,
+            created_at: ctx.now.wall,
             state: ConnectionState::Pending,
-            door: Door::Sora,
-            since: Since::at(turn.now.boot),
+            source: Source::Sora,
+            since: Since::at(ctx.now.boot),
         };
         let slot = self.sessions.add_connection(session, new);
         self.timers.set(
             Timer::Pending(slot),
-            turn.now.boot + self.settings.pending_timeout,
+            ctx.now.boot + self.settings.pending_timeout,
         );
-        let claim = self.claim_of(&channel_id, turn.now.boot);
+        let claim = self.claim_of(&channel_id, ctx.now.boot);
         let offer = Decision::Offer {
             channel_id,
             connection_id,
@@ -193,22 +193,17 @@ impl Gate {
         Ok(rejected.unwrap_or(offer))
     }
 
-    fn connection_created(
-        &mut self,
-        turn: &mut Turn,
-        session_id: Option<SessionId>,
-        client: Client,
-    ) {
+    fn connection_created(&mut self, ctx: &mut Ctx, session_id: Option<SessionId>, client: Client) {
         let is_known = self.sessions.find(&client.connection_id).is_some();
-        if is_known || !self.tombstones.has(&client.connection_id, turn.now.boot) {
-            self.take_live(turn, session_id, client);
+        if is_known || !self.tombstones.has(&client.connection_id, ctx.now.boot) {
+            self.take_live(ctx, session_id, client);
         }
     }
 
     /// A connection that is live on Sora, in that session, or in its channel's where Sora does not say.
     pub(crate) fn take_live(
         &mut self,
-        turn: &mut Turn,
+        ctx: &mut Ctx,
         session_id: Option<SessionId>,
         client: Client,
     ) -> Slot {
@@ -220,11 +215,11 @@ impl Gate {
         } = client;
         let known = self.sessions.find(&connection_id);
         let session = match session_id {
-            Some(session_id) => self.align_session(turn, channel_id, session_id),
+            Some(session_id) => self.align_session(ctx, channel_id, session_id),
             None => self
                 .sessions
                 .find_session(&channel_id)
-                .unwrap_or_else(|| self.open_session(turn, channel_id, None)),
+                .unwrap_or_else(|| self.open_session(ctx, channel_id, None)),
         };
         // Aligning the session may have ended the connection with an earlier one.
         let known = known.filter(|&slot| self.sessions.find(&connection_id) == Some(slot));
@@ -233,33 +228,33 @@ impl Gate {
                 .row(slot)
                 .is_some_and(|row| row.session == session)
         }) {
-            self.see(turn, slot);
+            self.see(ctx, slot);
             return slot;
         }
         if let Some(elsewhere) = known {
-            self.end(turn, elsewhere, EndReason::Reconciled);
+            self.end(ctx, elsewhere, EndReason::Reconciled);
         }
-        let created_at = self.date(turn, session, created_at);
-        let since = Since::at(turn.now.boot);
+        let created_at = self.date(ctx, session, created_at);
+        let since = Since::at(ctx.now.boot);
         let of_sora = Record::OfSora(connection_id.clone());
         let new = NewConnection {
             connection_id,
             client_id,
             created_at,
             state: ConnectionState::Live,
-            door: Door::Sora,
+            source: Source::Sora,
             since,
         };
-        let slot = self.add_live(turn, session, new);
-        turn.effects.records.push(of_sora);
+        let slot = self.add_live(ctx, session, new);
+        ctx.effects.records.push(of_sora);
         slot
     }
 
     /// When a connection came that Sora told of late. A session that nobody has heard of began with it; in one that has been told of
     /// it stands behind those who were known before.
-    fn date(&mut self, turn: &Turn, session: Slot, created_at: Option<Time>) -> Time {
-        let Some(created_at) = created_at.filter(|created_at| *created_at <= turn.now.wall) else {
-            return turn.now.wall;
+    fn date(&mut self, ctx: &Ctx, session: Slot, created_at: Option<Time>) -> Time {
+        let Some(created_at) = created_at.filter(|created_at| *created_at <= ctx.now.wall) else {
+            return ctx.now.wall;
         };
         let is_new = self
             .sessions
@@ -281,28 +276,28 @@ impl Gate {
     /// The channel's session, with Sora's id. If it has another one that was told of, that life of the channel is over.
     fn align_session(
         &mut self,
-        turn: &mut Turn,
+        ctx: &mut Ctx,
         channel_id: ChannelId,
         session_id: SessionId,
     ) -> Slot {
         let session = match self.sessions.find_session(&channel_id) {
             Some(slot) if self.is_another(slot, &session_id) => {
                 // The next is there before this one goes: the node was not empty.
-                let next = self.open_session(turn, channel_id, None);
-                self.session_over(turn, slot, Some(next));
+                let next = self.open_session(ctx, channel_id, None);
+                self.session_over(ctx, slot, Some(next));
                 next
             }
             Some(slot) => slot,
-            None => self.open_session(turn, channel_id, None),
+            None => self.open_session(ctx, channel_id, None),
         };
         if let Some(row) = self.sessions.session_mut(session) {
             if row.session_id != session_id {
-                (row.session_id, row.named) = (session_id, Moment::at(turn.now.boot));
+                (row.session_id, row.named) = (session_id, Moment::at(ctx.now.boot));
             }
-            let was = std::mem::replace(&mut row.origin, Origin::Sora);
+            let was = std::mem::replace(&mut row.owner, SessionOwner::Sora);
             // One that nobody has heard of says so when it is told of.
-            if was == Origin::Gate && row.is_announced {
-                turn.effects
+            if was == SessionOwner::Gate && row.is_announced {
+                ctx.effects
                     .records
                     .push(Record::SessionOfSora(row.channel_id.clone()));
             }
@@ -317,7 +312,7 @@ impl Gate {
     }
 
     /// Ends a session with whoever is live in it. Who is pending is spared for the channel's next session.
-    fn session_over(&mut self, turn: &mut Turn, session: Slot, next: Option<Slot>) {
+    fn session_over(&mut self, ctx: &mut Ctx, session: Slot, next: Option<Slot>) {
         let Some(row) = self.sessions.session(session) else {
             return;
         };
@@ -332,14 +327,14 @@ impl Gate {
             row.last_end = EndReason::SessionDestroyed;
         }
         for slot in live {
-            self.end(turn, slot, EndReason::SessionDestroyed);
+            self.end(ctx, slot, EndReason::SessionDestroyed);
         }
         if !pending.is_empty() {
-            let next = next.unwrap_or_else(|| self.open_session(turn, channel_id, None));
+            let next = next.unwrap_or_else(|| self.open_session(ctx, channel_id, None));
             for &slot in &pending {
                 self.sessions.move_connection(slot, next);
             }
         }
-        self.destroy_session(turn, session);
+        self.destroy_session(ctx, session);
     }
 }

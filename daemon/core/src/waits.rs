@@ -9,16 +9,16 @@ use soramode_protocol::reply::{Answer, Reply};
 use soramode_protocol::session::Session;
 use soramode_protocol::wait::{OLDEST_SESSIONS_MAX, Outcome, WAITS_MAX, Wait, WaitEnded, WaitFor};
 
-use crate::effect::{Act, WaitProgress};
-use crate::gate::{Gate, Refusable, Turn};
-use crate::input::{SocketId, Ticket};
+use crate::effect::{Action, WaitProgress};
+use crate::gate::{Ctx, Gate, Refusable};
+use crate::input::{ReplyHandle, SocketId};
 use crate::timers::Timer;
 
 /// A wait that is under way. Never used twice.
 pub(crate) type WaitId = u64;
 
 struct Waiting {
-    ticket: Ticket,
+    reply_to: ReplyHandle,
     wait: Wait,
     /// Sessions that had ended when it began.
     ended_before: u64,
@@ -82,7 +82,7 @@ impl Waits {
         self.last_id += 1;
         let id = self.last_id;
         self.by_socket
-            .entry(waiting.ticket.socket)
+            .entry(waiting.reply_to.socket)
             .or_default()
             .insert(id);
         self.kind(waiting.wait.wait_for).ids.insert(id);
@@ -93,10 +93,10 @@ impl Waits {
     fn remove(&mut self, id: WaitId) -> Option<Waiting> {
         let waiting = self.under_way.remove(&id)?;
         self.kind(waiting.wait.wait_for).ids.remove(&id);
-        if let Some(ids) = self.by_socket.get_mut(&waiting.ticket.socket) {
+        if let Some(ids) = self.by_socket.get_mut(&waiting.reply_to.socket) {
             ids.remove(&id);
             if ids.is_empty() {
-                self.by_socket.remove(&waiting.ticket.socket);
+                self.by_socket.remove(&waiting.reply_to.socket);
             }
         }
         Some(waiting)
@@ -114,11 +114,11 @@ impl Waits {
 impl Gate {
     pub(crate) fn wait(
         &mut self,
-        turn: &mut Turn,
-        ticket: Ticket,
+        ctx: &mut Ctx,
+        reply_to: ReplyHandle,
         mut wait: Wait,
     ) -> Option<Answer> {
-        if let Err(error) = self.check_wait(&wait, ticket.socket) {
+        if let Err(error) = self.check_wait(&wait, reply_to.socket) {
             return Some(Err(error));
         }
         if wait.wait_for == WaitFor::Drained {
@@ -134,23 +134,23 @@ impl Gate {
         let is_over =
             is_over.or_else(|| (wait.timeout_seconds == Some(0.0)).then_some(Outcome::Timeout));
         if let Some(outcome) = is_over {
-            return Some(Ok(self.wait_ended(turn, outcome)));
+            return Some(Ok(self.wait_ended(ctx, outcome)));
         }
         let (timeout, tells) = (wait.timeout_seconds, wait.progress_seconds.is_some());
         let id = self.waits.insert(Waiting {
-            ticket,
+            reply_to,
             wait,
             ended_before: self.sessions_ended,
         });
         if let Some(timeout) = timeout {
             self.timers
-                .set(Timer::GiveUp(id), turn.now.boot + duration(timeout));
+                .set(Timer::GiveUp(id), ctx.now.boot + duration(timeout));
         }
         if tells {
-            self.wait_progress(turn, id);
+            self.wait_progress(ctx, id);
         }
         // It begins to settle if what it waits for is so already.
-        self.evaluate(turn, id);
+        self.evaluate(ctx, id);
         None
     }
 
@@ -177,13 +177,13 @@ impl Gate {
     }
 
     /// Evaluates the waits that go by what changed.
-    pub(crate) fn settle_waits(&mut self, turn: &mut Turn) {
+    pub(crate) fn settle_waits(&mut self, ctx: &mut Ctx) {
         for id in self.waits.take_changed() {
-            self.evaluate(turn, id);
+            self.evaluate(ctx, id);
         }
     }
 
-    fn evaluate(&mut self, turn: &mut Turn, id: WaitId) {
+    fn evaluate(&mut self, ctx: &mut Ctx, id: WaitId) {
         let Some(waiting) = self.waits.under_way.get(&id) else {
             return;
         };
@@ -194,14 +194,14 @@ impl Gate {
             .filter(|settle| !settle.is_zero());
         let holds = self.holds(&waiting.wait);
         if self.is_superseded(&waiting.wait) {
-            return self.end_wait(turn, id, Outcome::Superseded);
+            return self.end_wait(ctx, id, Outcome::Superseded);
         }
         if holds && settle.is_none() {
-            return self.end_wait(turn, id, Outcome::Reached);
+            return self.end_wait(ctx, id, Outcome::Reached);
         }
         match settle {
             Some(settle) if holds && !self.timers.is_set(Timer::Settled(id)) => {
-                self.timers.set(Timer::Settled(id), turn.now.boot + settle);
+                self.timers.set(Timer::Settled(id), ctx.now.boot + settle);
             }
             _ if !holds => self.timers.cancel(Timer::Settled(id)),
             Some(_) | None => {}
@@ -232,15 +232,15 @@ impl Gate {
         }
     }
 
-    pub(crate) fn wait_settled(&mut self, turn: &mut Turn, id: WaitId) {
-        self.end_wait(turn, id, Outcome::Reached);
+    pub(crate) fn wait_settled(&mut self, ctx: &mut Ctx, id: WaitId) {
+        self.end_wait(ctx, id, Outcome::Reached);
     }
 
-    pub(crate) fn wait_timed_out(&mut self, turn: &mut Turn, id: WaitId) {
-        self.end_wait(turn, id, Outcome::Timeout);
+    pub(crate) fn wait_timed_out(&mut self, ctx: &mut Ctx, id: WaitId) {
+        self.end_wait(ctx, id, Outcome::Timeout);
     }
 
-    pub(crate) fn wait_progress(&mut self, turn: &mut Turn, id: WaitId) {
+    pub(crate) fn wait_progress(&mut self, ctx: &mut Ctx, id: WaitId) {
         let Some(waiting) = self.waits.under_way.get(&id) else {
             return;
         };
@@ -253,23 +253,23 @@ impl Gate {
             oldest_session: self.oldest_session(),
             ended: self.sessions_ended - waiting.ended_before,
         };
-        turn.effects
-            .acts
-            .push(Act::Progress(waiting.ticket, Box::new(progress)));
+        ctx.effects
+            .actions
+            .push(Action::Progress(waiting.reply_to, Box::new(progress)));
         self.timers
-            .set(Timer::Progress(id), turn.now.boot + duration(pause));
+            .set(Timer::Progress(id), ctx.now.boot + duration(pause));
     }
 
-    fn end_wait(&mut self, turn: &mut Turn, id: WaitId, outcome: Outcome) {
+    fn end_wait(&mut self, ctx: &mut Ctx, id: WaitId, outcome: Outcome) {
         if let Some(waiting) = self.drop_wait(id) {
-            let ended = self.wait_ended(turn, outcome);
-            turn.effects
-                .acts
-                .push(Act::Answer(waiting.ticket, Ok(ended)));
+            let ended = self.wait_ended(ctx, outcome);
+            ctx.effects
+                .actions
+                .push(Action::Answer(waiting.reply_to, Ok(ended)));
         }
     }
 
-    fn wait_ended(&self, turn: &Turn, outcome: Outcome) -> Reply {
+    fn wait_ended(&self, ctx: &Ctx, outcome: Outcome) -> Reply {
         let oldest_sessions: Vec<Session> = self
             .sessions
             .by_age(None)
@@ -278,7 +278,7 @@ impl Gate {
             .collect();
         Reply::WaitEnded(Box::new(WaitEnded {
             outcome,
-            status: self.status(turn.now),
+            status: self.status(ctx.now),
             oldest_sessions,
         }))
     }
@@ -315,12 +315,12 @@ mod tests {
             for serial in 1..=each {
                 let wait_for = [WaitFor::Mode, WaitFor::Drained, WaitFor::Joined]
                     [usize::try_from(serial % 3).unwrap()];
-                let ticket = Ticket {
+                let reply_to = ReplyHandle {
                     socket: SocketId(socket),
                     serial,
                 };
                 waits.insert(Waiting {
-                    ticket,
+                    reply_to,
                     wait: Wait::new(wait_for),
                     ended_before: 0,
                 });
@@ -370,7 +370,7 @@ mod tests {
         let mut waits = waits(3, 3);
         assert_eq!(waits.count_of(SocketId(2)), 3);
         for id in 4..=6 {
-            assert_eq!(waits.remove(id).unwrap().ticket.socket, SocketId(2));
+            assert_eq!(waits.remove(id).unwrap().reply_to.socket, SocketId(2));
             assert!(waits.remove(id).is_none());
         }
         assert_eq!(

@@ -3,7 +3,7 @@
 use etcd_client::{Compare, CompareOp, GetResponse, KeyValue, TxnOp};
 use soramode_core::cluster::claim::{Claim, Found, Reply};
 use soramode_core::cluster::{Incarnation, Token};
-use soramode_core::member::order::{Certainty, Heard, Rest, Wish};
+use soramode_core::member::etcd::{ClaimOp, EtcdResponse};
 use soramode_protocol::id::ChannelId;
 use soramode_protocol::mode::Mode;
 
@@ -21,22 +21,22 @@ impl Trusted {
         &self,
         channel: &ChannelId,
         by: Incarnation,
-        wish: &Wish,
+        op: &ClaimOp,
     ) -> Result<Reply, String> {
         let key = self.etcd.keys.claim(channel);
         let reads = self.reads(channel);
         let is_still = |claim: &Claim| {
             Compare::mod_revision(key.clone(), CompareOp::Equal, revision(claim.token.0))
         };
-        let when: Vec<Compare> = match wish {
-            Wish::Find => {
+        let when: Vec<Compare> = match op {
+            ClaimOp::Get => {
                 return self
                     .read(reads)
                     .await
                     .and_then(|gets| found(&gets))
                     .map(Reply::Refused);
             }
-            Wish::Drop(claim) => {
+            ClaimOp::Release(claim) => {
                 let deletes = std::iter::once(TxnOp::delete(key.clone(), None))
                     .chain(reads.clone())
                     .collect();
@@ -49,9 +49,9 @@ impl Trusted {
                     .await?;
                 return found(&done.gets).map(Reply::Refused);
             }
-            Wish::Claim => vec![Compare::create_revision(key.clone(), CompareOp::Equal, 0)],
-            Wish::Renew(claim) => self.is_own(&key).chain([is_still(claim)]).collect(),
-            Wish::TakeOver(claim) => {
+            ClaimOp::Acquire => vec![Compare::create_revision(key.clone(), CompareOp::Equal, 0)],
+            ClaimOp::Rewrite(claim) => self.is_own(&key).chain([is_still(claim)]).collect(),
+            ClaimOp::TakeOver(claim) => {
                 let owner = self.etcd.keys.member_of(&claim.node);
                 vec![
                     is_still(claim),
@@ -128,20 +128,16 @@ impl Trusted {
     }
 
     /// Deletes a claim that is still this one.
-    pub(super) async fn release(&self, channel: &ChannelId, token: Token) -> Certainty {
+    pub(super) async fn release(&self, channel: &ChannelId, token: Token) -> Result<(), String> {
         let key = self.etcd.keys.claim(channel);
         let is_still = Compare::mod_revision(key.clone(), CompareOp::Equal, revision(token.0));
-        match self
-            .txn(
-                self.is_own(&key).chain([is_still]).collect(),
-                vec![TxnOp::delete(key, None)],
-                Vec::new(),
-            )
-            .await
-        {
-            Ok(_) => Certainty::Certain,
-            Err(_) => Certainty::Unknown,
-        }
+        self.txn(
+            self.is_own(&key).chain([is_still]).collect(),
+            vec![TxnOp::delete(key, None)],
+            Vec::new(),
+        )
+        .await
+        .map(drop)
     }
 
     /// Writes claims anew, as many at once as etcd takes; where one of them cannot be, each by itself.
@@ -156,19 +152,19 @@ impl Trusted {
                 Some(replies) => replies,
                 None => self.readopt_each(by, some).await,
             };
-            let heard = Heard::Readopted {
+            let heard = EtcdResponse::ClaimsMigrated {
                 by,
                 replies,
-                rest: Rest::ToCome,
+                more: true,
             };
             if inbox.send(Letter::Etcd(Box::new(heard))).await.is_err() {
                 return;
             }
         }
-        let heard = Heard::Readopted {
+        let heard = EtcdResponse::ClaimsMigrated {
             by,
             replies: Vec::new(),
-            rest: Rest::Nothing,
+            more: false,
         };
         inbox
             .send(Letter::Etcd(Box::new(heard)))

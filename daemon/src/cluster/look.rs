@@ -7,7 +7,7 @@ use etcd_client::{
 };
 use soramode_core::cluster::Incarnation;
 use soramode_core::cluster::history::Shown;
-use soramode_core::member::order::{Load, Looked, SeenNode};
+use soramode_core::member::etcd::{Load, MembershipView, NodeRecord};
 use soramode_protocol::id::NodeName;
 use soramode_protocol::mode::Mode;
 
@@ -20,7 +20,7 @@ const LOOK_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// What one read showed.
 pub(super) struct Look {
-    pub(super) looked: Looked,
+    pub(super) looked: MembershipView,
     /// The lease of the node's own key, if this state folder wrote it on this boot of the machine.
     pub(super) lease: Option<i64>,
 }
@@ -80,12 +80,12 @@ impl Etcd {
             serde_json::from_slice(kv.value()).ok()
         });
         let mut look = Look {
-            looked: Looked {
+            looked: MembershipView {
                 sent,
                 received,
                 etcd,
                 configuration_text,
-                ..Looked::default()
+                ..MembershipView::default()
             },
             lease: None,
         };
@@ -100,7 +100,7 @@ impl Etcd {
                     sessions,
                     limit,
                 } = loads.get(name).copied().unwrap_or(LoadValue::UNPUBLISHED);
-                look.looked.nodes.push(SeenNode {
+                look.looked.nodes.push(NodeRecord {
                     mode,
                     load: Load {
                         connections,
@@ -126,7 +126,7 @@ impl Etcd {
         look: &mut Look,
         epoch: Option<u64>,
         (name, kv): (&str, &KeyValue),
-    ) -> Option<SeenNode> {
+    ) -> Option<NodeRecord> {
         let incarnation = Incarnation(number(kv.create_revision()));
         let value: Option<MemberValue> = serde_json::from_slice(kv.value()).ok();
         if value
@@ -151,7 +151,7 @@ impl Etcd {
             }
         }
         // A node that cannot be read is there all the same.
-        Some(SeenNode {
+        Some(NodeRecord {
             node_name: NodeName::new(name).ok()?,
             incarnation,
             mode: None,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use soramode_core::member::order::Heard;
+use soramode_core::member::etcd::EtcdResponse;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -84,7 +84,7 @@ impl Looker {
             Err(why) => {
                 tracing::debug!(why, "cannot read the members from etcd");
                 self.inbox
-                    .send(Letter::Etcd(Box::new(Heard::LookFailed(why))))
+                    .send(Letter::Etcd(Box::new(EtcdResponse::MembersReadFailed(why))))
                     .await
                     .ok()
             }

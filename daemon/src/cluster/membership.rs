@@ -2,7 +2,7 @@
 
 use etcd_client::{Client, Compare, CompareOp, PutOptions, TxnOp};
 use soramode_core::cluster::Incarnation;
-use soramode_core::member::order::Load;
+use soramode_core::member::etcd::Load;
 use soramode_protocol::mode::Mode;
 
 use super::keys::{CLUSTER_PROTOCOL, LoadValue, MemberValue};

@@ -18,7 +18,8 @@ use std::time::Duration;
 
 use soramode_core::cluster::claim::Reply;
 use soramode_core::cluster::history::Fall;
-use soramode_core::member::order::{Heard, Order, Wish};
+use soramode_core::input::Input;
+use soramode_core::member::etcd::{ClaimOp, EtcdRequest, EtcdResponse};
 use soramode_protocol::id::{LogId, NodeName};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{sleep, timeout};
@@ -113,7 +114,7 @@ impl Etcd {
 pub(crate) struct Edge {
     etcd: Arc<Etcd>,
     heartbeat: Duration,
-    orders: mpsc::UnboundedReceiver<Order>,
+    orders: mpsc::UnboundedReceiver<EtcdRequest>,
     inbox: Inbox,
     last_look: LastLook,
     wanted: Arc<Notify>,
@@ -126,7 +127,7 @@ impl Edge {
         config: &ClusterConfig,
         identity: Identity,
         (inbox, last_look, health): (Inbox, LastLook, Arc<Health>),
-    ) -> (Self, mpsc::UnboundedSender<Order>) {
+    ) -> (Self, mpsc::UnboundedSender<EtcdRequest>) {
         let (sender, orders) = mpsc::unbounded_channel();
         let keys = Keys::new(&config.name, identity.node_name.clone());
         let own_claims = keys::own_claims(&identity.node_name, &identity.id);
@@ -203,7 +204,7 @@ impl Edge {
     async fn say_farewell(&mut self) {
         if self
             .inbox
-            .send(Letter::Etcd(Box::new(Heard::Leaving)))
+            .send(Letter::Input(Box::new(Input::Shutdown)))
             .await
             .is_err()
         {
@@ -212,22 +213,22 @@ impl Edge {
         let words = async {
             while let Some(order) = self.orders.recv().await {
                 match order {
-                    Order::Leave(incarnation) => return Some(incarnation),
-                    Order::Stay => return None,
-                    other @ (Order::Trust { .. }
-                    | Order::Distrust(_)
-                    | Order::NoteSetBack { .. }
-                    | Order::Init { .. }
-                    | Order::Look
-                    | Order::Join { .. }
-                    | Order::Ask { .. }
-                    | Order::Find { .. }
-                    | Order::Release(..)
-                    | Order::Readopt { .. }
-                    | Order::Publish { .. }
-                    | Order::Tell { .. }
-                    | Order::Count
-                    | Order::Purge { .. }) => self.begin(other),
+                    EtcdRequest::DeleteMember(incarnation) => return Some(incarnation),
+                    EtcdRequest::KeepMember => return None,
+                    other @ (EtcdRequest::Trust { .. }
+                    | EtcdRequest::Distrust(_)
+                    | EtcdRequest::NoteSetBack { .. }
+                    | EtcdRequest::Init { .. }
+                    | EtcdRequest::ReadMembers
+                    | EtcdRequest::Join { .. }
+                    | EtcdRequest::Claim { .. }
+                    | EtcdRequest::FindClaim { .. }
+                    | EtcdRequest::Release(..)
+                    | EtcdRequest::MigrateClaims { .. }
+                    | EtcdRequest::Publish { .. }
+                    | EtcdRequest::PublishLoad { .. }
+                    | EtcdRequest::Count
+                    | EtcdRequest::Purge { .. }) => self.begin(other),
                 }
             }
             None
@@ -247,37 +248,37 @@ impl Edge {
     }
 
     /// Carries an order out beside the others; what came of it goes to the gate.
-    fn begin(&self, order: Order) {
+    fn begin(&self, order: EtcdRequest) {
         let etcd = Arc::clone(&self.etcd);
         match order {
-            Order::Look => self.wanted.notify_one(),
-            Order::Trust { configuration_text } => etcd.set_trust(configuration_text),
-            Order::Distrust(refusal) => {
+            EtcdRequest::ReadMembers => self.wanted.notify_one(),
+            EtcdRequest::Trust { configuration_text } => etcd.set_trust(configuration_text),
+            EtcdRequest::Distrust(refusal) => {
                 tracing::error!(why = %refusal, remedy = refusal.remedy(), "this etcd is refused; the node stays isolated until the problem is fixed");
             }
-            Order::NoteSetBack { found, why } => self.spawn(async move {
+            EtcdRequest::NoteSetBack { found, why } => self.spawn(async move {
                 etcd.note_set_back(&found, &why).await;
                 None
             }),
-            Order::Init {
-                ticket,
+            EtcdRequest::Init {
+                reply_to,
                 found,
                 configuration,
             } => self.spawn(async move {
                 let outcome = etcd.init(found.as_deref(), configuration).await;
-                Some(Heard::Initialized { ticket, outcome })
+                Some(EtcdResponse::Initialized { reply_to, outcome })
             }),
-            order @ (Order::Join { .. }
-            | Order::Ask { .. }
-            | Order::Find { .. }
-            | Order::Release(..)
-            | Order::Readopt { .. }
-            | Order::Publish { .. }
-            | Order::Tell { .. }
-            | Order::Count
-            | Order::Purge { .. }
-            | Order::Leave(_)
-            | Order::Stay) => {
+            order @ (EtcdRequest::Join { .. }
+            | EtcdRequest::Claim { .. }
+            | EtcdRequest::FindClaim { .. }
+            | EtcdRequest::Release(..)
+            | EtcdRequest::MigrateClaims { .. }
+            | EtcdRequest::Publish { .. }
+            | EtcdRequest::PublishLoad { .. }
+            | EtcdRequest::Count
+            | EtcdRequest::Purge { .. }
+            | EtcdRequest::DeleteMember(_)
+            | EtcdRequest::KeepMember) => {
                 // In the etcd that is trusted now, whatever is trusted when it is sent.
                 let (trusted, inbox) = (self.trusted(), self.inbox.clone());
                 self.spawn(async move {
@@ -290,7 +291,7 @@ impl Edge {
         }
     }
 
-    fn spawn(&self, work: impl Future<Output = Option<Heard>> + Send + 'static) {
+    fn spawn(&self, work: impl Future<Output = Option<EtcdResponse>> + Send + 'static) {
         let inbox = self.inbox.clone();
         self.tasks.spawn(async move {
             if let Some(heard) = work.await {
@@ -311,65 +312,65 @@ impl Edge {
     }
 }
 
-async fn carry_out(etcd: &Trusted, order: Order, inbox: &Inbox) -> Option<Heard> {
+async fn carry_out(etcd: &Trusted, order: EtcdRequest, inbox: &Inbox) -> Option<EtcdResponse> {
     match order {
-        Order::Join { mode, give_up } => Some(Heard::Joined(etcd.join(mode, give_up).await)),
-        Order::Ask {
-            channel_id,
-            by,
-            wish,
-        } => {
-            let reply = etcd.ask(&channel_id, by, &wish).await;
-            Some(Heard::Asked {
+        EtcdRequest::Join { mode, give_up } => {
+            Some(EtcdResponse::Joined(etcd.join(mode, give_up).await))
+        }
+        EtcdRequest::Claim { channel_id, by, op } => {
+            let reply = etcd.ask(&channel_id, by, &op).await;
+            Some(EtcdResponse::ClaimReplied {
                 channel_id,
                 by,
                 reply,
             })
         }
-        Order::Find { channel_id, by } => {
-            let found = match etcd.ask(&channel_id, by, &Wish::Find).await {
+        EtcdRequest::FindClaim { channel_id, by } => {
+            let found = match etcd.ask(&channel_id, by, &ClaimOp::Get).await {
                 Ok(Reply::Refused(found)) => Ok(found),
                 Ok(Reply::Won(_)) => Err("etcd sent an unreadable answer".to_owned()),
                 Err(why) => Err(why),
             };
-            Some(Heard::Found { channel_id, found })
+            Some(EtcdResponse::ClaimFound { channel_id, found })
         }
-        Order::Release(channel_id, token) => {
-            let certainty = etcd.release(&channel_id, token).await;
-            Some(Heard::Released(channel_id, token, certainty))
+        EtcdRequest::Release(channel_id, token) => {
+            let outcome = etcd.release(&channel_id, token).await;
+            Some(EtcdResponse::Released(channel_id, token, outcome))
         }
-        Order::Readopt { by, claims } => {
+        EtcdRequest::MigrateClaims { by, claims } => {
             etcd.readopt(by, &claims, inbox).await;
             None
         }
-        Order::Publish { by, mode } => Some(Heard::Published(mode, etcd.publish(by, mode).await)),
-        Order::Count => Some(Heard::Counted(etcd.count().await)),
-        Order::Purge {
-            ticket,
+        EtcdRequest::Publish { by, mode } => {
+            Some(EtcdResponse::Published(mode, etcd.publish(by, mode).await))
+        }
+        EtcdRequest::Count => Some(EtcdResponse::Counted(etcd.count().await)),
+        EtcdRequest::Purge {
+            reply_to,
             node_name,
             running,
             actor,
         } => {
             let written_off = etcd.purge((&node_name, running), &actor).await;
-            Some(Heard::Purged {
-                ticket,
+            Some(EtcdResponse::Purged {
+                reply_to,
                 node_name,
                 written_off,
             })
         }
-        Order::Tell { by, load } => {
+        EtcdRequest::PublishLoad { by, load } => {
             if let Err(why) = etcd.tell(by, load).await {
                 tracing::debug!(why, "cannot publish this node's load");
             }
             None
         }
-        Order::Trust { .. }
-        | Order::Distrust(_)
-        | Order::NoteSetBack { .. }
-        | Order::Init { .. }
-        | Order::Look
-        | Order::Leave(_)
-        | Order::Stay => None,
+        EtcdRequest::Trust { .. }
+        | EtcdRequest::Distrust(_)
+        | EtcdRequest::NoteSetBack { .. }
+        | EtcdRequest::Init { .. }
+        | EtcdRequest::ReadMembers
+        | EtcdRequest::DeleteMember(_)
+        | EtcdRequest::KeepMember => None,
     }
 }
 

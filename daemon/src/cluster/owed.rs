@@ -6,7 +6,7 @@ use std::time::Duration;
 use etcd_client::{Client, Compare, CompareOp, GetOptions, GetResponse, TxnOp};
 use soramode_core::cluster::claim::Claim;
 use soramode_core::cluster::{FenceAfter, Incarnation};
-use soramode_core::member::order::Owned;
+use soramode_core::member::etcd::Owned;
 use soramode_protocol::id::NodeName;
 use soramode_protocol::node::OrphanedChannels;
 use tokio::time::Instant;

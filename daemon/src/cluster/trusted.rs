@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 
 use etcd_client::{Client, Compare, CompareOp, GetResponse, Txn, TxnOp, TxnResponse};
 use soramode_core::cluster::history::{Configuration, Fall, Writes, fall};
-use soramode_core::member::order::Init;
+use soramode_core::member::etcd::Init;
 
 use super::keys::ConfigValue;
 use super::look::gets;

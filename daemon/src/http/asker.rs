@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use foldhash::fast::FixedState;
-use soramode_core::input::{SoraInput, Ticket};
+use soramode_core::input::{ReplyHandle, SoraInput};
 use soramode_protocol::error::{Error, ErrorType};
 use soramode_protocol::reply::Answer;
 use soramode_protocol::request::GateRequest;
@@ -74,14 +74,14 @@ impl Asker {
         answer.answer().await
     }
 
-    /// Asks whether a client of Sora's may come in; `input` makes the question out of the ticket. What is told after this returned comes
+    /// Asks whether a client of Sora's may come in; `input` makes the question out of the `reply_to`. What is told after this returned comes
     /// after it.
     pub(crate) async fn admit(
         &self,
-        input: impl FnOnce(Ticket) -> SoraInput,
+        input: impl FnOnce(ReplyHandle) -> SoraInput,
     ) -> Result<Awaited, Error> {
         let (serial, answer) = self.expect_answer();
-        self.tell(input(Ticket {
+        self.tell(input(ReplyHandle {
             socket: HTTP_DOORS,
             serial,
         }))

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use serde::de::DeserializeOwned;
 use soramode_core::cluster::Token;
 use soramode_core::cluster::history::Known;
-use soramode_core::rows::{Door, Origin};
+use soramode_core::rows::{SessionOwner, Source};
 use soramode_core::snapshot::{
     Stored, StoredConnection, StoredDelivery, StoredMember, StoredSession,
 };
@@ -53,7 +53,7 @@ pub fn load(connection: &Connection, other: &mut Connection) -> rusqlite::Result
             session,
         )?,
         connections: ends::connections(connection, other)?,
-        vanished_held: Fact::IsVanishedHeld.read(connection)?.unwrap_or(false),
+        vanished_pending: Fact::IsVanishedHeld.read(connection)?.unwrap_or(false),
         deliveries: all(connection, "SELECT * FROM deliveries ORDER BY id", delivery)?,
         member: member(connection)?,
         etcd: etcd(connection)?,
@@ -123,10 +123,10 @@ fn session(row: &Row<'_>) -> rusqlite::Result<StoredSession> {
         created_at: Time::from_micros(row.get(2)?),
         max_connections: row.get(3)?,
         total_connections: row.get(4)?,
-        origin: if row.get(5)? {
-            Origin::Sora
+        owner: if row.get(5)? {
+            SessionOwner::Sora
         } else {
-            Origin::Gate
+            SessionOwner::Gate
         },
     })
 }
@@ -146,10 +146,10 @@ pub(super) fn stored_connection(row: &Row<'_>) -> rusqlite::Result<StoredConnect
         } else {
             ConnectionState::Pending
         },
-        door: if row.get(5)? {
-            Door::Sora
+        source: if row.get(5)? {
+            Source::Sora
         } else {
-            Door::Socket
+            Source::ControlSocket
         },
         is_bound: row.get(6)?,
     })

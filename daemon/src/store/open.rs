@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
-use soramode_core::input::Host;
+use soramode_core::input::HostState;
 use soramode_core::snapshot::Stored;
 use soramode_protocol::id::LogId;
 
@@ -56,7 +56,7 @@ pub struct Opened {
     /// The log's id.
     pub log_id: LogId,
     /// What became of the machine since it was written last.
-    pub host: Host,
+    pub host: HostState,
 }
 
 /// Opens the state in a folder, which is made if it is not there.
@@ -162,19 +162,19 @@ fn begin(
     connection: &mut Connection,
     newcomer: Newcomer<'_>,
     stored: &mut Stored,
-) -> Result<(LogId, Host), Trouble> {
+) -> Result<(LogId, HostState), Trouble> {
     let transaction = connection.transaction()?;
     let boot_id: Option<String> = Fact::BootId.read(&transaction)?;
     let host = match (&boot_id, newcomer.boot_id) {
-        (Some(before), Some(now)) if before != now => Host::Restarted,
-        (Some(_) | None, Some(_) | None) => Host::Up,
+        (Some(before), Some(now)) if before != now => HostState::Rebooted,
+        (Some(_) | None, Some(_) | None) => HostState::Running,
     };
     if boot_id.as_deref() != newcomer.boot_id || newcomer.boot_id.is_none() {
         // It is from a clock that has restarted since, or may have.
         stored.expires_at_boot = None;
     }
     let was_closed = Fact::IsClosed.read(&transaction)?.unwrap_or(false);
-    if host == Host::Restarted && !was_closed {
+    if host == HostState::Rebooted && !was_closed {
         // The last events may have been lost with the power, and somebody may have seen them.
         stored.next_seq = Fact::ReservedSeq
             .read(&transaction)?

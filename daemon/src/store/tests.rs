@@ -12,9 +12,11 @@ use std::time::Duration;
 
 use soramode_core::effect::Record;
 use soramode_core::gate::Gate;
-use soramode_core::input::{Host, Input, SocketId, SoraInput, Ticket, Timestamp, Tried};
+use soramode_core::input::{
+    AttemptResult, HostState, Input, ReplyHandle, SocketId, SoraInput, Timestamp,
+};
 use soramode_core::snapshot::{
-    Clustering, Seed, Settings, Snapshot, SoraSettings, Stored, Webhook,
+    Clustering, Seed, Settings, SoraSettings, StartParams, Stored, Webhook,
 };
 use soramode_protocol::decision::{Connect, Disconnect, Lifetime};
 use soramode_protocol::event::{Event, EventKind, EventType};
@@ -77,7 +79,7 @@ fn settings() -> Settings {
 
 impl Dice {
     fn input(&mut self) -> Input {
-        let ticket = Ticket {
+        let reply_to = ReplyHandle {
             socket: SocketId(1 + self.roll(3)),
             serial: 1,
         };
@@ -87,8 +89,8 @@ impl Dice {
         );
         let (channel_id, connection_id) = (channel.parse().unwrap(), connection.parse().unwrap());
         let session_id = format!("{}-{channel}", self.roll(2)).parse().unwrap();
-        let ask = |request| Input::Ask {
-            ticket,
+        let ask = |request| Input::Request {
+            reply_to,
             actor: "uid:0(root)".into(),
             request,
         };
@@ -121,9 +123,9 @@ impl Dice {
                 if_generation: None,
                 on_behalf_of: None,
             }))),
-            10 => Input::Gone(ticket.socket),
+            10 => Input::SocketClosed(reply_to.socket),
             11..14 => Input::Sora(SoraInput::Admit {
-                ticket,
+                reply_to,
                 channel_id,
                 connection_id,
                 client_id,
@@ -139,9 +141,9 @@ impl Dice {
                 channel_id,
                 session_id,
             }),
-            _ => Input::Tried {
+            _ => Input::DeliveryAttempted {
                 id: 1 + self.roll(40),
-                tried: Tried {
+                result: AttemptResult {
                     status: [Some(200), Some(500), Some(410), None]
                         [usize::try_from(self.roll(4)).unwrap()],
                     retry_after: None,
@@ -178,11 +180,11 @@ impl Both {
         } = opened(self.folder.path(), BOOT);
         assert_eq!(
             (sorted(stored.clone()), host),
-            (sorted(self.ledger.stored()), Host::Up),
+            (sorted(self.ledger.stored()), HostState::Running),
             "start {start}"
         );
         let mut gate = Gate::restore(
-            Snapshot {
+            StartParams {
                 settings: settings(),
                 started: self.now,
                 stored,
@@ -312,10 +314,10 @@ async fn a_power_cut_skips_to_a_seq_that_was_never_used_and_a_kill_does_not() {
     let again = opened(killed.path(), BOOT);
     assert_eq!(
         (again.stored.next_seq, again.host, &again.log_id),
-        (4, Host::Up, &log_id)
+        (4, HostState::Running, &log_id)
     );
     let again = opened(after_power_cut.path(), Some("second"));
-    assert_eq!((again.host, &again.log_id), (Host::Restarted, &log_id));
+    assert_eq!((again.host, &again.log_id), (HostState::Rebooted, &log_id));
     let next = again.stored.next_seq;
     assert!(next > 1_000, "{next}");
     assert_eq!(seqs(&again, 2, next, 10), (None, vec![2, 3]));
@@ -349,7 +351,7 @@ async fn a_power_cut_skips_to_a_seq_that_was_never_used_and_a_kill_does_not() {
     let stopped = opened(folder.path(), Some("second"));
     assert_eq!(
         (stopped.stored.next_seq, stopped.host),
-        (4, Host::Restarted)
+        (4, HostState::Rebooted)
     );
 }
 
@@ -431,7 +433,7 @@ async fn spoiled(spoil: impl FnOnce(&Path)) -> String {
         boot: Duration::from_secs(1),
     };
     let mut gate = Gate::restore(
-        Snapshot {
+        StartParams {
             settings: settings(),
             started: now,
             stored,
@@ -439,7 +441,7 @@ async fn spoiled(spoil: impl FnOnce(&Path)) -> String {
         Seed([1; 32]),
     );
     let mut dice = Dice(1);
-    let mut records = gate.step(now, Input::Started(Host::Up)).records;
+    let mut records = gate.step(now, Input::Started(HostState::Running)).records;
     records.extend((0..300).flat_map(|_| gate.step(now, dice.input()).records));
     disk.commit(records).await.1.unwrap();
     drop(disk);

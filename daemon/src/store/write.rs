@@ -239,7 +239,7 @@ fn must_reach_the_disk(record: &Record) -> bool {
         | Record::Unclaimed(_)
         // The same again a little later, and with the node's life where it enters.
         | Record::Etcd(_)
-        | Record::VanishedHeld(_) => false,
+        | Record::VanishedPending(_) => false,
     }
 }
 
@@ -319,7 +319,7 @@ fn write<'a>(
             "DELETE FROM claims WHERE channel_id = ?1",
             params![channel_id.as_str()],
         ),
-        Record::VanishedHeld(is_held) => Fact::IsVanishedHeld.write(to, is_held),
+        Record::VanishedPending(is_held) => Fact::IsVanishedHeld.write(to, is_held),
     }
 }
 

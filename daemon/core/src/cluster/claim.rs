@@ -122,14 +122,14 @@ fn may_use(me: Me<'_>, now: Duration) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::Terms;
+    use crate::cluster::LeaseTerms;
     use crate::cluster::gone::Roll;
 
     const fn s(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
     }
 
-    const TERMS: Terms = Terms {
+    const TERMS: LeaseTerms = LeaseTerms {
         isolated_after: s(6),
         fence_after: FenceAfter::After(s(30)),
         fence_budget: s(5),

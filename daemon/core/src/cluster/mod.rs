@@ -62,7 +62,7 @@ impl FenceAfter {
 
 /// What an incarnation promised when it joined. It stays as it is for as long as the incarnation lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Terms {
+pub struct LeaseTerms {
     /// Without a renewal for so long the node is isolated.
     pub isolated_after: Duration,
     /// And for so long: fenced.

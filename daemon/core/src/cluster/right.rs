@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use soramode_protocol::node::Membership;
 
-use crate::cluster::{FenceAfter, Incarnation, Terms};
+use crate::cluster::{FenceAfter, Incarnation, LeaseTerms};
 
 /// The right of one incarnation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Right {
     incarnation: Incarnation,
-    terms: Terms,
+    terms: LeaseTerms,
     /// When the newest read that showed the incarnation was sent.
     confirmed: Duration,
 }
@@ -39,7 +39,7 @@ pub enum ValidFor {
 
 impl Right {
     /// The right begins with a read, sent at `sent`, that showed the new incarnation.
-    pub const fn begin(incarnation: Incarnation, terms: Terms, sent: Duration) -> Self {
+    pub const fn begin(incarnation: Incarnation, terms: LeaseTerms, sent: Duration) -> Self {
         Self {
             incarnation,
             terms,
@@ -58,7 +58,7 @@ impl Right {
     }
 
     /// What the incarnation promised.
-    pub const fn terms(&self) -> &Terms {
+    pub const fn terms(&self) -> &LeaseTerms {
         &self.terms
     }
 
@@ -133,7 +133,7 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
-    const TERMS: Terms = Terms {
+    const TERMS: LeaseTerms = LeaseTerms {
         isolated_after: s(6),
         fence_after: FenceAfter::After(s(30)),
         fence_budget: s(5),
@@ -188,7 +188,7 @@ mod tests {
         assert_eq!(right.next_deadline(s(106)), Some(s(130)));
         let short = Right::begin(
             Incarnation(7),
-            Terms {
+            LeaseTerms {
                 isolated_after: s(60),
                 ..TERMS
             },
@@ -201,7 +201,7 @@ mod tests {
     fn without_a_dead_man_it_has_no_end() {
         let right = Right::begin(
             Incarnation(7),
-            Terms {
+            LeaseTerms {
                 fence_after: FenceAfter::Never,
                 ..TERMS
             },

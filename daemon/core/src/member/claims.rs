@@ -12,11 +12,11 @@ use crate::admission::Row;
 use crate::cluster::claim::{Claim, Found, Me, Outcome, Reply, judge};
 use crate::cluster::placement::{Candidate, Place as Belongs, place};
 use crate::cluster::{Incarnation, Token};
-use crate::effect::{Act, Record};
-use crate::gate::{Gate, Refusable, Turn};
+use crate::effect::{Action, Record};
+use crate::gate::{Ctx, Gate, Refusable};
 use crate::snapshot::TakeoverWait;
 
-use super::order::{Order, Wish};
+use super::etcd::{ClaimOp, EtcdRequest};
 use super::trust::REFUSED;
 use super::waiters::{Asking, Ruling, Waiter};
 use super::{Member, Place, millis};
@@ -68,7 +68,7 @@ pub(super) struct Newcomers<'a> {
 pub(super) enum Step {
     Own(Token),
     GiveBack(Token),
-    Ask(Wish),
+    Ask(ClaimOp),
     Settle(Ruling),
     /// Read the members, and then ask again.
     Park,
@@ -125,7 +125,7 @@ impl Gate {
     /// Asks the cluster about a channel; `None` if whoever waits is answered later.
     pub(crate) fn ask_cluster(
         &mut self,
-        turn: &mut Turn,
+        ctx: &mut Ctx,
         channel_id: &ChannelId,
         waiter: Waiter,
     ) -> Option<Refusable<Decision>> {
@@ -133,7 +133,7 @@ impl Gate {
             return Some(Err(Error::cluster_unavailable(ISOLATED)));
         }
         let mode = self.mode.mode;
-        let ticket = waiter.ticket();
+        let reply_to = waiter.reply_to();
         let is_connect = matches!(waiter, Waiter::Connect(..));
         let hops = waiter.hops();
         let member = self.member()?;
@@ -150,28 +150,28 @@ impl Gate {
                 }));
             }
             member.asking.insert(channel_id.clone(), Asking::of(waiter));
-            let wish = self.first_wish(turn, channel_id, hops);
-            self.order_ask(turn, channel_id, wish);
+            let op = self.first_wish(ctx, channel_id, hops);
+            self.order_ask(ctx, channel_id, op);
         }
         let waits = self
             .member()
             .is_some_and(|member| member.asking.contains_key(channel_id));
-        if let (Some(ticket), true) = (ticket, is_connect && waits) {
-            turn.effects.acts.push(Act::Deferred(ticket));
+        if let (Some(reply_to), true) = (reply_to, is_connect && waits) {
+            ctx.effects.actions.push(Action::Deferred(reply_to));
         }
         None
     }
 
     /// A claim, where the channel belongs here if it is nobody's; else it is looked for first.
-    fn first_wish(&mut self, turn: &Turn, channel_id: &ChannelId, hops: u8) -> Wish {
+    fn first_wish(&mut self, ctx: &Ctx, channel_id: &ChannelId, hops: u8) -> ClaimOp {
         let is_here = matches!(
             self.belongs(self.mode.mode, channel_id, hops),
             Belongs::Here
         );
-        if is_here && self.can_claim(turn.now.boot) {
-            Wish::Claim
+        if is_here && self.can_claim(ctx.now.boot) {
+            ClaimOp::Acquire
         } else {
-            Wish::Find
+            ClaimOp::Get
         }
     }
 
@@ -187,20 +187,16 @@ impl Gate {
                 .is_some_and(|member| member.may_claim(now))
     }
 
-    fn order_ask(&mut self, turn: &mut Turn, channel_id: &ChannelId, wish: Wish) {
+    fn order_ask(&mut self, ctx: &mut Ctx, channel_id: &ChannelId, op: ClaimOp) {
         let Some(by) = self.member().and_then(|member| member.incarnation()) else {
-            return self.settle(
-                turn,
-                channel_id,
-                &Ruling::Unavailable(ON_ITS_WAY.to_owned()),
-            );
+            return self.settle(ctx, channel_id, &Ruling::Unavailable(ON_ITS_WAY.to_owned()));
         };
         Self::order(
-            turn,
-            Order::Ask {
+            ctx,
+            EtcdRequest::Claim {
                 channel_id: channel_id.clone(),
                 by,
-                wish,
+                op,
             },
         );
     }
@@ -208,18 +204,18 @@ impl Gate {
     /// What etcd said of a channel.
     pub(super) fn asked(
         &mut self,
-        turn: &mut Turn,
+        ctx: &mut Ctx,
         channel_id: ChannelId,
         (by, reply): (Incarnation, Result<Reply, String>),
     ) {
-        let now = turn.now.boot;
+        let now = ctx.now.boot;
         let mode = self.mode.mode;
         let Some(member) = self.member() else { return };
         if !member.asking.contains_key(&channel_id) {
-            return self.drop_stray(turn, channel_id, (by, reply));
+            return self.drop_stray(ctx, channel_id, (by, reply));
         }
         if member.trust.refuses() {
-            return self.settle(turn, &channel_id, &Ruling::Unavailable(REFUSED.to_owned()));
+            return self.settle(ctx, &channel_id, &Ruling::Unavailable(REFUSED.to_owned()));
         }
         if member
             .right
@@ -227,12 +223,12 @@ impl Gate {
             .is_none_or(|right| right.incarnation() != by)
         {
             // What was won under an earlier incarnation is of no use.
-            self.drop_stray(turn, channel_id.clone(), (by, reply));
-            return self.again(turn, &channel_id, None);
+            self.drop_stray(ctx, channel_id.clone(), (by, reply));
+            return self.again(ctx, &channel_id, None);
         }
         let reply = match reply {
             Ok(reply) => reply,
-            Err(why) => return self.settle(turn, &channel_id, &Ruling::Unavailable(why)),
+            Err(why) => return self.settle(ctx, &channel_id, &Ruling::Unavailable(why)),
         };
         if let Reply::Refused(Found {
             claim: Some(claim), ..
@@ -254,7 +250,7 @@ impl Gate {
             return;
         };
         let step = self.next_step(outcome, &self.newcomers(&channel_id), here);
-        self.take_step(turn, &channel_id, step);
+        self.take_step(ctx, &channel_id, step);
     }
 
     /// What etcd's reply means under a mode. A claim of the node's own that it does not hold may be on its way out: it is written anew before
@@ -272,7 +268,7 @@ impl Gate {
     /// A claim was won that nobody waits for any more.
     fn drop_stray(
         &mut self,
-        turn: &mut Turn,
+        ctx: &mut Ctx,
         channel_id: ChannelId,
         (by, reply): (Incarnation, Result<Reply, String>),
     ) {
@@ -285,7 +281,7 @@ impl Gate {
             is_of_this_history,
             self.member().and_then(|member| member.token(&channel_id)),
         ) {
-            self.release_token(turn, channel_id, token);
+            self.release_token(ctx, channel_id, token);
         }
     }
 
@@ -326,9 +322,9 @@ impl Gate {
             {
                 unavailable(NOT_PUBLISHED)
             }
-            Outcome::TakeOver(claim) if can_claim => Step::Ask(Wish::TakeOver(claim)),
-            Outcome::Renew(claim) if can_claim => Step::Ask(Wish::Renew(claim)),
-            Outcome::Renew(claim) => Step::Ask(Wish::Drop(claim)),
+            Outcome::TakeOver(claim) if can_claim => Step::Ask(ClaimOp::TakeOver(claim)),
+            Outcome::Renew(claim) if can_claim => Step::Ask(ClaimOp::Rewrite(claim)),
+            Outcome::Renew(claim) => Step::Ask(ClaimOp::Release(claim)),
             Outcome::OwnerLost(left) => Step::Settle(Ruling::OwnerLost(left)),
             Outcome::ReadMembers => Step::Park,
             Outcome::NotMember => Step::Lost,
@@ -355,38 +351,34 @@ impl Gate {
                 );
                 Step::Settle(Ruling::Unavailable(why))
             }
-            _ if newcomers.is_session && can_claim => Step::Ask(Wish::Claim),
-            Belongs::Here if can_claim => Step::Ask(Wish::Claim),
+            _ if newcomers.is_session && can_claim => Step::Ask(ClaimOp::Acquire),
+            Belongs::Here if can_claim => Step::Ask(ClaimOp::Acquire),
             Belongs::There(node) => Step::Settle(Ruling::Redirect(node)),
             Belongs::Here | Belongs::Nowhere => Step::Settle(Ruling::Nowhere),
         }
     }
 
-    fn take_step(&mut self, turn: &mut Turn, channel_id: &ChannelId, step: Step) {
+    fn take_step(&mut self, ctx: &mut Ctx, channel_id: &ChannelId, step: Step) {
         match step {
-            Step::Own(token) => self.own(turn, channel_id, token),
+            Step::Own(token) => self.own(ctx, channel_id, token),
             Step::GiveBack(token) => {
-                self.release_token(turn, channel_id.clone(), token);
-                self.again(turn, channel_id, None);
+                self.release_token(ctx, channel_id.clone(), token);
+                self.again(ctx, channel_id, None);
             }
-            Step::Ask(wish) => self.again(turn, channel_id, Some(wish)),
-            Step::Settle(ruling) => self.settle(turn, channel_id, &ruling),
+            Step::Ask(op) => self.again(ctx, channel_id, Some(op)),
+            Step::Settle(ruling) => self.settle(ctx, channel_id, &ruling),
             Step::Park => {
                 if let Some(asking) = self
                     .member()
                     .and_then(|member| member.asking.get_mut(channel_id))
                 {
-                    asking.parked = Some(Wish::Find);
-                    Self::order(turn, Order::Look);
+                    asking.parked = Some(ClaimOp::Get);
+                    Self::order(ctx, EtcdRequest::ReadMembers);
                 }
             }
             Step::Lost => {
-                Self::order(turn, Order::Look);
-                self.settle(
-                    turn,
-                    channel_id,
-                    &Ruling::Unavailable(PLACE_LOST.to_owned()),
-                );
+                Self::order(ctx, EtcdRequest::ReadMembers);
+                self.settle(ctx, channel_id, &Ruling::Unavailable(PLACE_LOST.to_owned()));
             }
         }
     }
@@ -418,7 +410,7 @@ impl Gate {
     }
 
     /// The question is put anew.
-    fn again(&mut self, turn: &mut Turn, channel_id: &ChannelId, wish: Option<Wish>) {
+    fn again(&mut self, ctx: &mut Ctx, channel_id: &ChannelId, op: Option<ClaimOp>) {
         let Some(asking) = self
             .member()
             .and_then(|member| member.asking.get_mut(channel_id))
@@ -428,48 +420,48 @@ impl Gate {
         asking.rounds += 1;
         if asking.rounds > ROUNDS_MAX {
             return self.settle(
-                turn,
+                ctx,
                 channel_id,
                 &Ruling::Unavailable("the channel's owner keeps changing".to_owned()),
             );
         }
         if self.membership == Membership::Fenced {
-            return self.settle(turn, channel_id, &Ruling::Nowhere);
+            return self.settle(ctx, channel_id, &Ruling::Nowhere);
         }
-        self.order_ask(turn, channel_id, wish.unwrap_or(Wish::Find));
+        self.order_ask(ctx, channel_id, op.unwrap_or(ClaimOp::Get));
     }
 
     /// The members have been read: what waited for that is asked.
-    pub(super) fn ask_again(&mut self, turn: &mut Turn) {
+    pub(super) fn ask_again(&mut self, ctx: &mut Ctx) {
         let Some(member) = self.member() else { return };
         let parked = member
             .asking
             .iter_mut()
             .filter_map(|(channel, asking)| Some((channel.clone(), asking.parked.take()?)));
-        let parked: Vec<(ChannelId, Wish)> = parked.collect();
-        for (channel_id, wish) in parked {
-            self.again(turn, &channel_id, Some(wish));
+        let parked: Vec<(ChannelId, ClaimOp)> = parked.collect();
+        for (channel_id, op) in parked {
+            self.again(ctx, &channel_id, Some(op));
         }
     }
 
-    fn own(&mut self, turn: &mut Turn, channel_id: &ChannelId, token: Token) {
+    fn own(&mut self, ctx: &mut Ctx, channel_id: &ChannelId, token: Token) {
         let Some(member) = self.member() else { return };
         member.owned.insert(channel_id.clone(), token);
         member.unclaimed.remove(channel_id);
-        turn.effects.records.push(Record::Claimed {
+        ctx.effects.records.push(Record::Claimed {
             channel_id: channel_id.clone(),
             token,
         });
-        self.store_known(turn, token.0);
-        self.settle(turn, channel_id, &Ruling::Here);
+        self.store_known(ctx, token.0);
+        self.settle(ctx, channel_id, &Ruling::Here);
         if self.sessions.find_session(channel_id).is_none() {
-            self.release(turn, channel_id);
+            self.release(ctx, channel_id);
         }
     }
 
     /// Sessions that nobody claimed are claimed, as far as there is room.
-    pub(super) fn claim_unclaimed(&mut self, turn: &mut Turn) {
-        if !self.can_claim(turn.now.boot) {
+    pub(super) fn claim_unclaimed(&mut self, ctx: &mut Ctx) {
+        if !self.can_claim(ctx.now.boot) {
             return;
         }
         let Some(member) = self.member() else { return };
@@ -486,7 +478,7 @@ impl Gate {
                     .asking
                     .insert(channel_id.clone(), Asking::of(Waiter::Session));
             }
-            self.order_ask(turn, &channel_id, Wish::Claim);
+            self.order_ask(ctx, &channel_id, ClaimOp::Acquire);
         }
     }
 

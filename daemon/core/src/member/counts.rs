@@ -9,11 +9,11 @@ use soramode_protocol::node::{ClusterNodes, ListClusterNodes, Membership, Orphan
 use soramode_protocol::reply::{Answer, Reply};
 use soramode_protocol::time::Time;
 
-use crate::effect::Act;
-use crate::gate::{Gate, Turn};
-use crate::input::{SocketId, Ticket};
+use crate::effect::Action;
+use crate::gate::{Ctx, Gate};
+use crate::input::{ReplyHandle, SocketId};
 
-use super::order::{Order, Owned};
+use super::etcd::{EtcdRequest, Owned};
 
 /// For so long after a count its result is the answer, with its time, unless a node comes or goes; then the claims are read anew.
 pub const COUNT_PAUSE: Duration = Duration::from_secs(5);
@@ -25,7 +25,7 @@ pub const COUNT_WAITERS_MAX: usize = 64;
 #[derive(Default)]
 pub(super) struct Counts {
     is_under_way: bool,
-    waiting: Vec<Ticket>,
+    waiting: Vec<ReplyHandle>,
     last: Option<Counted>,
     /// A node came or went since the last count began.
     is_outdated: bool,
@@ -46,7 +46,7 @@ impl Counts {
 
     /// The client on this socket is gone.
     pub(super) fn forget(&mut self, socket: SocketId) {
-        self.waiting.retain(|ticket| ticket.socket != socket);
+        self.waiting.retain(|reply_to| reply_to.socket != socket);
     }
 }
 
@@ -54,11 +54,11 @@ impl Gate {
     /// Answers with the nodes; their orphaned channels are counted first, where that is wanted and was not done a moment ago.
     pub(crate) fn list_nodes(
         &mut self,
-        turn: &mut Turn,
-        ticket: Ticket,
+        ctx: &mut Ctx,
+        reply_to: ReplyHandle,
         list: ListClusterNodes,
     ) -> Option<Answer> {
-        let (now, is_joined) = (turn.now.boot, self.membership == Membership::Joined);
+        let (now, is_joined) = (ctx.now.boot, self.membership == Membership::Joined);
         let Some(member) = self.member().filter(|_| list.count_orphaned) else {
             return Some(Ok(Reply::ClusterNodes(self.list_cluster_nodes())));
         };
@@ -71,15 +71,15 @@ impl Gate {
         if is_fresh || counts.waiting.len() >= COUNT_WAITERS_MAX {
             return Some(Ok(Reply::ClusterNodes(self.counted_nodes())));
         }
-        counts.waiting.push(ticket);
+        counts.waiting.push(reply_to);
         if !std::mem::replace(&mut counts.is_under_way, true) {
             counts.is_outdated = false;
-            Self::order(turn, Order::Count);
+            Self::order(ctx, EtcdRequest::Count);
         }
         None
     }
 
-    pub(super) fn counted(&mut self, turn: &mut Turn, owned: Result<Vec<Owned>, String>) {
+    pub(super) fn counted(&mut self, ctx: &mut Ctx, owned: Result<Vec<Owned>, String>) {
         let Some(member) = self.member() else { return };
         for Owned {
             node_name,
@@ -93,16 +93,16 @@ impl Gate {
         }
         member.counts.is_under_way = false;
         member.counts.last = Some(Counted {
-            ended: turn.now.boot,
-            at: turn.now.wall,
+            ended: ctx.now.boot,
+            at: ctx.now.wall,
             owned,
         });
         let waiting = std::mem::take(&mut member.counts.waiting);
         let nodes = self.counted_nodes();
-        turn.effects.acts.extend(
+        ctx.effects.actions.extend(
             waiting
                 .into_iter()
-                .map(|ticket| Act::Answer(ticket, Ok(Reply::ClusterNodes(nodes.clone())))),
+                .map(|reply_to| Action::Answer(reply_to, Ok(Reply::ClusterNodes(nodes.clone())))),
         );
     }
 

@@ -12,12 +12,12 @@ use soramode_protocol::node::Membership;
 use soramode_protocol::reply::{Answer, Reply as Told};
 
 use crate::cluster::claim::{Found, Outcome, Reply};
-use crate::effect::Act;
-use crate::gate::{Gate, Turn};
-use crate::input::{SocketId, Ticket};
+use crate::effect::Action;
+use crate::gate::{Ctx, Gate};
+use crate::input::{ReplyHandle, SocketId};
 
 use super::claims::{CLAIMS_MAX, Here, ISOLATED, Newcomers, ON_ITS_WAY, PLACE_LOST, Step};
-use super::order::{Order, Wish};
+use super::etcd::{ClaimOp, EtcdRequest};
 use super::waiters::Ruling;
 
 /// Requests to explain that wait for etcd at most.
@@ -32,7 +32,7 @@ pub(super) struct Explaining(BTreeMap<ChannelId, Looking>);
 
 #[derive(Default)]
 struct Looking {
-    tickets: Vec<Ticket>,
+    reply_handles: Vec<ReplyHandle>,
     rounds: u8,
     /// The members are read first.
     is_parked: bool,
@@ -42,12 +42,17 @@ impl Explaining {
     /// The client on this socket is gone.
     pub(super) fn forget(&mut self, socket: SocketId) {
         for looking in self.0.values_mut() {
-            looking.tickets.retain(|ticket| ticket.socket != socket);
+            looking
+                .reply_handles
+                .retain(|reply_to| reply_to.socket != socket);
         }
     }
 
     fn count(&self) -> usize {
-        self.0.values().map(|looking| looking.tickets.len()).sum()
+        self.0
+            .values()
+            .map(|looking| looking.reply_handles.len())
+            .sum()
     }
 }
 
@@ -55,8 +60,8 @@ impl Gate {
     /// Answers at once, or, where the cluster must be asked, later.
     pub(crate) fn explain(
         &mut self,
-        turn: &mut Turn,
-        ticket: Ticket,
+        ctx: &mut Ctx,
+        reply_to: ReplyHandle,
         explain: Explain,
     ) -> Option<Answer> {
         let Explain { channel_id } = explain;
@@ -89,10 +94,10 @@ impl Gate {
             .0
             .entry(channel_id.clone())
             .or_default()
-            .tickets
-            .push(ticket);
+            .reply_handles
+            .push(reply_to);
         if is_new {
-            Self::order(turn, Order::Find { channel_id, by });
+            Self::order(ctx, EtcdRequest::FindClaim { channel_id, by });
         }
         None
     }
@@ -104,11 +109,11 @@ impl Gate {
     /// etcd's answer for a channel that is explained.
     pub(super) fn found(
         &mut self,
-        turn: &mut Turn,
+        ctx: &mut Ctx,
         channel_id: &ChannelId,
         found: Result<Found, String>,
     ) {
-        let now = turn.now.boot;
+        let now = ctx.now.boot;
         let Some(member) = self.member() else { return };
         if let Ok(Found {
             claim: Some(claim), ..
@@ -129,7 +134,7 @@ impl Gate {
         let rulings = match rulings {
             None if looking.rounds < ROUNDS_MAX => {
                 (looking.rounds, looking.is_parked) = (looking.rounds.saturating_add(1), true);
-                return Self::order(turn, Order::Look);
+                return Self::order(ctx, EtcdRequest::ReadMembers);
             }
             None => Mode::ALL.map(|mode| {
                 (
@@ -139,7 +144,7 @@ impl Gate {
             }),
             Some(rulings) => rulings,
         };
-        let tickets = std::mem::take(&mut looking.tickets);
+        let reply_handles = std::mem::take(&mut looking.reply_handles);
         if let Some(member) = self.member() {
             member.explaining.0.remove(channel_id);
         }
@@ -149,20 +154,20 @@ impl Gate {
                 .find(|(mode, _)| *mode == wanted)
                 .map_or(Ruling::Here, |(_, ruling)| ruling.clone())
         };
-        let answers = tickets
+        let answers = reply_handles
             .into_iter()
-            .map(|ticket| Act::Answer(ticket, Ok(self.explained(channel_id, ruling))));
-        turn.effects.acts.extend(answers);
+            .map(|reply_to| Action::Answer(reply_to, Ok(self.explained(channel_id, ruling))));
+        ctx.effects.actions.extend(answers);
     }
 
     /// Answers all pending `Explain` calls: the cluster is unavailable.
-    pub(super) fn stop_explaining(&mut self, turn: &mut Turn, why: &str) {
+    pub(super) fn stop_explaining(&mut self, ctx: &mut Ctx, why: &str) {
         let channels: Vec<ChannelId> = self
             .member()
             .map(|member| member.explaining.0.keys().cloned().collect())
             .unwrap_or_default();
         for channel_id in channels {
-            self.found(turn, &channel_id, Err(why.to_owned()));
+            self.found(ctx, &channel_id, Err(why.to_owned()));
         }
     }
 
@@ -213,12 +218,14 @@ impl Gate {
         };
         match self.next_step(outcome, &newcomers, here) {
             // The claim would be dropped, and then the channel be nobody's.
-            Step::Ask(Wish::Drop(_)) => match self.next_step(Outcome::Again, &newcomers, here) {
-                Step::Settle(ruling) => Some(ruling),
-                Step::Own(_) | Step::GiveBack(_) | Step::Ask(_) | Step::Park | Step::Lost => {
-                    Some(Ruling::Here)
+            Step::Ask(ClaimOp::Release(_)) => {
+                match self.next_step(Outcome::Again, &newcomers, here) {
+                    Step::Settle(ruling) => Some(ruling),
+                    Step::Own(_) | Step::GiveBack(_) | Step::Ask(_) | Step::Park | Step::Lost => {
+                        Some(Ruling::Here)
+                    }
                 }
-            },
+            }
             Step::Own(_) | Step::GiveBack(_) | Step::Ask(_) => Some(Ruling::Here),
             Step::Settle(ruling) => Some(ruling),
             Step::Lost => Some(Ruling::Unavailable(PLACE_LOST.to_owned())),
@@ -227,7 +234,7 @@ impl Gate {
     }
 
     /// The members have been read: the channels that waited for that are looked for again.
-    pub(super) fn explain_again(&mut self, turn: &mut Turn) {
+    pub(super) fn explain_again(&mut self, ctx: &mut Ctx) {
         let Some(member) = self.member() else { return };
         let Some(by) = member.incarnation() else {
             return;
@@ -242,7 +249,7 @@ impl Gate {
             .filter_map(take_parked)
             .collect();
         for channel_id in parked {
-            Self::order(turn, Order::Find { channel_id, by });
+            Self::order(ctx, EtcdRequest::FindClaim { channel_id, by });
         }
     }
 }

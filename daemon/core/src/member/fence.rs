@@ -9,14 +9,14 @@ use soramode_protocol::event::EndReason;
 use soramode_protocol::id::ChannelId;
 
 use crate::cluster::join::PastSessions;
-use crate::effect::Act;
-use crate::gate::{Gate, Turn};
+use crate::effect::Action;
+use crate::gate::{Ctx, Gate};
 use crate::input::{MembershipChange, SocketId};
 use crate::slab::Slot;
 use crate::snapshot::FenceMeans;
 use crate::timers::Timer;
 
-use super::order::{Acknowledgement, FenceOf, Order};
+use super::etcd::{Acknowledgement, EtcdRequest, FenceScope};
 
 /// How soon the SFU is told again to end what has not ended.
 pub const FENCE_PAUSE: Duration = Duration::from_secs(1);
@@ -29,7 +29,7 @@ pub(super) struct Fences {
 }
 
 struct Fence {
-    of: FenceOf,
+    of: FenceScope,
     /// How many clients were told, once that is known.
     told: Option<u64>,
     acknowledged: BTreeSet<SocketId>,
@@ -51,8 +51,8 @@ impl Fences {
             FenceMeans::SoraApi | FenceMeans::Exec | FenceMeans::Socket => "",
         };
         let what = match &fence.of {
-            FenceOf::All => "the sessions on this node must end before it can join".to_owned(),
-            FenceOf::Channel(channel) => format!(
+            FenceScope::All => "the sessions on this node must end before it can join".to_owned(),
+            FenceScope::Channel(channel) => format!(
                 "the session on channel {:?}, which another node owns, must end",
                 channel.as_str()
             ),
@@ -68,15 +68,15 @@ impl Fences {
 
 impl Gate {
     /// The right is over: nobody is admitted, and every session ends.
-    pub(super) fn fence_all(&mut self, turn: &mut Turn) {
-        self.cluster(turn, MembershipChange::Fenced);
+    pub(super) fn fence_all(&mut self, ctx: &mut Ctx) {
+        self.cluster(ctx, MembershipChange::Fenced);
         self.give_up();
-        self.fence(turn, FenceOf::All);
-        self.stop_asking(turn);
+        self.fence(ctx, FenceScope::All);
+        self.stop_asking(ctx);
     }
 
     /// Has the SFU end this, until it has.
-    pub(super) fn fence(&mut self, turn: &mut Turn, of: FenceOf) {
+    pub(super) fn fence(&mut self, ctx: &mut Ctx, of: FenceScope) {
         let Some(member) = self.member() else { return };
         if member.fences.under_way.values().any(|fence| fence.of == of) {
             return;
@@ -92,11 +92,11 @@ impl Gate {
                 problem: None,
             },
         );
-        self.tell_fence(turn, id);
+        self.tell_fence(ctx, id);
     }
 
     /// The SFU is told, for the first time or again.
-    pub(crate) fn tell_fence(&mut self, turn: &mut Turn, id: u64) {
+    pub(crate) fn tell_fence(&mut self, ctx: &mut Ctx, id: u64) {
         let Some(of) = self
             .member()
             .and_then(|member| member.fences.under_way.get(&id))
@@ -107,7 +107,7 @@ impl Gate {
         let sessions: Vec<EndSession> = self.sessions_of(&of);
         // Where everybody has left, and is known to have, nothing is to be ended any more.
         if sessions.is_empty() && self.known.is_known() {
-            return self.fence_over(turn, id);
+            return self.fence_over(ctx, id);
         }
         let means = self
             .member()
@@ -116,17 +116,19 @@ impl Gate {
             // Until whoever knows of the SFU says that nobody is there any more.
             FenceMeans::None => self
                 .timers
-                .set(Timer::Fence(id), turn.now.boot + FENCE_PAUSE),
+                .set(Timer::Fence(id), ctx.now.boot + FENCE_PAUSE),
             FenceMeans::SoraApi | FenceMeans::Exec | FenceMeans::Socket => {
-                turn.effects.acts.push(Act::Fence { id, of, sessions });
+                ctx.effects.actions.push(Action::Fence { id, of, sessions });
             }
         }
     }
 
-    fn sessions_of(&self, of: &FenceOf) -> Vec<EndSession> {
+    fn sessions_of(&self, of: &FenceScope) -> Vec<EndSession> {
         let slots: Vec<Slot> = match of {
-            FenceOf::All => self.sessions.by_age(None).collect(),
-            FenceOf::Channel(channel) => self.sessions.find_session(channel).into_iter().collect(),
+            FenceScope::All => self.sessions.by_age(None).collect(),
+            FenceScope::Channel(channel) => {
+                self.sessions.find_session(channel).into_iter().collect()
+            }
         };
         let rows = slots
             .into_iter()
@@ -139,7 +141,7 @@ impl Gate {
     }
 
     /// So many clients were told, each of which must say that it has ended what it served.
-    pub(super) fn fence_told(&mut self, turn: &mut Turn, id: u64, clients: u64) {
+    pub(crate) fn fence_told(&mut self, ctx: &mut Ctx, id: u64, clients: u64) {
         let Some(fence) = self
             .member()
             .and_then(|member| member.fences.under_way.get_mut(&id))
@@ -148,24 +150,24 @@ impl Gate {
         };
         fence.told = Some(clients);
         self.timers
-            .set(Timer::Fence(id), turn.now.boot + FENCE_PAUSE);
-        self.look_at_fence(turn, id);
+            .set(Timer::Fence(id), ctx.now.boot + FENCE_PAUSE);
+        self.look_at_fence(ctx, id);
     }
 
     pub(crate) fn acknowledge(
         &mut self,
-        turn: &mut Turn,
+        ctx: &mut Ctx,
         Acknowledgement { id, by }: Acknowledgement,
     ) -> Acknowledged {
         let fence = self
             .member()
             .and_then(|member| member.fences.under_way.get_mut(&id));
         let found = fence.map(|fence| fence.acknowledged.insert(by)).is_some();
-        self.look_at_fence(turn, id);
+        self.look_at_fence(ctx, id);
         Acknowledged { found }
     }
 
-    fn look_at_fence(&mut self, turn: &mut Turn, id: u64) {
+    fn look_at_fence(&mut self, ctx: &mut Ctx, id: u64) {
         let Some(fence) = self
             .member()
             .and_then(|member| member.fences.under_way.get(&id))
@@ -177,13 +179,13 @@ impl Gate {
             .told
             .is_some_and(|told| told > 0 && acknowledged >= told)
         {
-            self.fence_over(turn, id);
+            self.fence_over(ctx, id);
         }
     }
 
-    pub(super) fn fence_done(&mut self, turn: &mut Turn, id: u64, outcome: Result<(), String>) {
+    pub(crate) fn fence_done(&mut self, ctx: &mut Ctx, id: u64, outcome: Result<(), String>) {
         match outcome {
-            Ok(()) => self.fence_over(turn, id),
+            Ok(()) => self.fence_over(ctx, id),
             Err(why) => {
                 let Some(fence) = self
                     .member()
@@ -193,13 +195,13 @@ impl Gate {
                 };
                 fence.problem = Some(why);
                 self.timers
-                    .set(Timer::Fence(id), turn.now.boot + FENCE_PAUSE);
+                    .set(Timer::Fence(id), ctx.now.boot + FENCE_PAUSE);
             }
         }
     }
 
     /// What it named has ended.
-    fn fence_over(&mut self, turn: &mut Turn, id: u64) {
+    fn fence_over(&mut self, ctx: &mut Ctx, id: u64) {
         self.timers.cancel(Timer::Fence(id));
         let Some(fence) = self
             .member()
@@ -213,24 +215,24 @@ impl Gate {
             .map(|session| session.channel_id)
             .collect();
         for channel in channels {
-            self.end_channel(turn, &channel);
+            self.end_channel(ctx, &channel);
         }
         match fence.of {
-            FenceOf::Channel(channel) => {
-                self.release(turn, &channel);
-                self.readoption_without(turn, &channel);
+            FenceScope::Channel(channel) => {
+                self.release(ctx, &channel);
+                self.readoption_without(ctx, &channel);
             }
-            FenceOf::All => self.past_is_over(turn),
+            FenceScope::All => self.past_is_over(ctx),
         }
     }
 
-    fn end_channel(&mut self, turn: &mut Turn, channel: &ChannelId) {
+    fn end_channel(&mut self, ctx: &mut Ctx, channel: &ChannelId) {
         let Some(session) = self.sessions.find_session(channel) else {
             return;
         };
         let slots: Vec<Slot> = self.sessions.of_session(session, None).collect();
         for slot in slots {
-            self.end(turn, slot, EndReason::SessionDestroyed);
+            self.end(ctx, slot, EndReason::SessionDestroyed);
         }
         // A session that would linger, or wait for its Sora's word, does not outlive the right to it.
         if self
@@ -238,12 +240,12 @@ impl Gate {
             .session(session)
             .is_some_and(|row| row.channel_id == *channel && row.live + row.pending == 0)
         {
-            self.destroy_session(turn, session);
+            self.destroy_session(ctx, session);
         }
     }
 
     /// Nothing of the node's earlier lives is served any more: it may join anew, and has what is left of them at its disposal.
-    fn past_is_over(&mut self, turn: &mut Turn) {
+    fn past_is_over(&mut self, ctx: &mut Ctx) {
         let Some(member) = self.member() else { return };
         if let Some(past) = &mut member.past {
             past.sessions = PastSessions::Over;
@@ -251,8 +253,8 @@ impl Gate {
         member.over.extend(member.lives.iter().copied());
         let owned: Vec<ChannelId> = member.owned.keys().cloned().collect();
         for channel in owned {
-            self.release(turn, &channel);
+            self.release(ctx, &channel);
         }
-        Self::order(turn, Order::Look);
+        Self::order(ctx, EtcdRequest::ReadMembers);
     }
 }

@@ -10,11 +10,11 @@ use crate::cluster::readopt::Readoption;
 use crate::cluster::right::{Renewal, Right};
 use crate::cluster::{FenceAfter, Incarnation};
 use crate::effect::Record;
-use crate::gate::{Gate, Turn};
+use crate::gate::{Ctx, Gate};
 use crate::input::MembershipChange;
 use crate::snapshot::StoredMember;
 
-use super::order::{Load, Looked, Order, SeenNode};
+use super::etcd::{EtcdRequest, Load, MembershipView, NodeRecord};
 use super::{Member, Place};
 
 /// Nodes in one cluster at most.
@@ -25,7 +25,7 @@ pub const TELL_PAUSE: Duration = Duration::from_secs(5);
 
 impl Member {
     /// Takes in who is there and who is not.
-    fn see(&mut self, looked: &mut Looked, received: Duration) {
+    fn see(&mut self, looked: &mut MembershipView, received: Duration) {
         let nodes = std::mem::take(&mut looked.nodes);
         let present = nodes.iter().map(|node| node.incarnation).collect();
         self.gone.saw(Roll {
@@ -39,7 +39,7 @@ impl Member {
         let before = std::mem::take(&mut self.nodes);
         self.nodes = nodes
             .into_iter()
-            .map(|node: SeenNode| (node.node_name.clone(), node))
+            .map(|node: NodeRecord| (node.node_name.clone(), node))
             .collect();
         if !before
             .values()
@@ -108,59 +108,59 @@ impl Member {
 
 impl Gate {
     /// A linearizable read of all members was answered.
-    pub(super) fn looked(&mut self, turn: &mut Turn, mut looked: Looked) {
-        if !self.trusts(turn, &mut looked) {
+    pub(super) fn looked(&mut self, ctx: &mut Ctx, mut looked: MembershipView) {
+        if !self.trusts(ctx, &mut looked) {
             return;
         }
         let Some(member) = self.member() else { return };
-        member.see(&mut looked, turn.now.boot);
+        member.see(&mut looked, ctx.now.boot);
         // The answer to an order to join was lost: nobody else wrote this key.
         let is_lost_reply = looked.own.is_some() && looked.own == looked.own_of_this_start;
         if let Some(own) = looked.own.filter(|own| {
             is_lost_reply && !member.lives.contains(own) && !matches!(member.place, Place::Joining)
         }) {
-            self.joined(turn, Ok(own));
+            self.joined(ctx, Ok(own));
         }
-        self.go_on(turn, &looked);
-        self.follow_look(turn);
+        self.go_on(ctx, &looked);
+        self.follow_look(ctx);
     }
 
     /// What the read means for the node's place.
-    fn go_on(&mut self, turn: &mut Turn, looked: &Looked) {
+    fn go_on(&mut self, ctx: &mut Ctx, looked: &MembershipView) {
         let Some(member) = self.member() else { return };
         match &member.place {
             Place::Joining => {}
-            Place::Out => self.join(turn, looked),
-            Place::In if looked.own == member.key() => self.renew(turn, looked),
-            Place::In => self.join_again(turn),
+            Place::Out => self.join(ctx, looked),
+            Place::In if looked.own == member.key() => self.renew(ctx, looked),
+            Place::In => self.join_again(ctx),
             Place::Readopting(readoption) if looked.own == Some(readoption.next()) => {
-                self.readopt_rest(turn);
+                self.readopt_rest(ctx);
             }
             Place::Begun(incarnation) if looked.own == Some(*incarnation) => {
                 let incarnation = *incarnation;
-                self.enter(turn, incarnation, looked.sent);
+                self.enter(ctx, incarnation, looked.sent);
             }
             Place::Readopting(_) | Place::Begun(_) => {
                 member.step_back();
-                self.go_on(turn, looked);
+                self.go_on(ctx, looked);
             }
         }
     }
 
     /// Before a deadline is looked at: the driver may have been held up, and the right have been renewed meanwhile.
-    pub(crate) fn renew_first(&mut self, turn: &mut Turn, looked: &Looked) {
+    pub(crate) fn renew_first(&mut self, ctx: &mut Ctx, looked: &MembershipView) {
         let Some(member) = self.member() else { return };
         if matches!(member.place, Place::In)
             && looked.own == member.key()
             && looked.own.is_some()
             && member.trust.takes(looked)
         {
-            self.renew(turn, looked);
+            self.renew(ctx, looked);
         }
     }
 
-    fn renew(&mut self, turn: &mut Turn, looked: &Looked) {
-        let (now, wall) = (turn.now.boot, turn.now.wall);
+    fn renew(&mut self, ctx: &mut Ctx, looked: &MembershipView) {
+        let (now, wall) = (ctx.now.boot, ctx.now.wall);
         let Some(member) = self.member() else { return };
         let Some(right) = &mut member.right else {
             return;
@@ -168,42 +168,42 @@ impl Gate {
         match right.confirm(looked.sent, looked.received.min(now)) {
             Renewal::Prolonged => {
                 member.renewed_at = Some(wall);
-                self.watch_right(turn);
+                self.watch_right(ctx);
                 self.set_membership_timer(now);
             }
-            Renewal::Over => self.fence_all(turn),
+            Renewal::Over => self.fence_all(ctx),
         }
     }
 
     /// The member key is lost and the right still runs.
-    fn join_again(&mut self, turn: &mut Turn) {
+    fn join_again(&mut self, ctx: &mut Ctx) {
         let mode = self.mode_to_publish();
         let Some(member) = self.member() else { return };
         member.place = Place::Joining;
         member.publication.joining(mode);
         Self::order(
-            turn,
-            Order::Join {
+            ctx,
+            EtcdRequest::Join {
                 mode,
                 give_up: None,
             },
         );
     }
 
-    fn join(&mut self, turn: &mut Turn, looked: &Looked) {
+    fn join(&mut self, ctx: &mut Ctx, looked: &MembershipView) {
         let mode = self.mode_to_publish();
         let Some(member) = self.member() else { return };
         let give_up = match how_to_join(member.past, looked.own) {
-            Join::EndSessions => return self.fence_all(turn),
+            Join::EndSessions => return self.fence_all(ctx),
             Join::NameInUse => {
-                let now = turn.now.boot;
+                let now = ctx.now.boot;
                 let why = looked
                     .own
                     .map(|holder| member.name_in_use(holder, now))
                     .unwrap_or_default();
                 return self.note_problem(why);
             }
-            Join::Adopt(incarnation) => return self.enter(turn, incarnation, looked.sent),
+            Join::Adopt(incarnation) => return self.enter(ctx, incarnation, looked.sent),
             Join::Create | Join::Readopt if member.nodes.len() >= NODES_MAX => {
                 return self.note_problem(format!(
                     "the cluster already has {NODES_MAX} nodes, the maximum"
@@ -214,11 +214,11 @@ impl Gate {
         };
         member.place = Place::Joining;
         member.publication.joining(mode);
-        Self::order(turn, Order::Join { mode, give_up });
+        Self::order(ctx, EtcdRequest::Join { mode, give_up });
     }
 
     /// The member key was written, or not.
-    pub(super) fn joined(&mut self, turn: &mut Turn, joined: Result<Incarnation, String>) {
+    pub(super) fn joined(&mut self, ctx: &mut Ctx, joined: Result<Incarnation, String>) {
         let Some(member) = self.member() else { return };
         let incarnation = match joined {
             Ok(incarnation) => incarnation,
@@ -245,16 +245,16 @@ impl Gate {
                 .iter()
                 .map(|(channel, token)| (channel.clone(), *token));
             member.place = Place::Readopting(Readoption::new(incarnation, held));
-            self.readopt_rest(turn);
+            self.readopt_rest(ctx);
         } else {
             member.place = Place::Begun(incarnation);
-            Self::order(turn, Order::Look);
+            Self::order(ctx, EtcdRequest::ReadMembers);
         }
     }
 
     /// A read that was sent then shows the node's own key: its right begins.
-    fn enter(&mut self, turn: &mut Turn, incarnation: Incarnation, sent: Duration) {
-        let (now, wall) = (turn.now.boot, turn.now.wall);
+    fn enter(&mut self, ctx: &mut Ctx, incarnation: Incarnation, sent: Duration) {
+        let (now, wall) = (ctx.now.boot, ctx.now.wall);
         let Some(member) = self.member() else { return };
         let terms = member.settings.terms;
         let before = member.right.replace(Right::begin(incarnation, terms, sent));
@@ -264,15 +264,15 @@ impl Gate {
         if !member.lives.contains(&incarnation) {
             member.lives.push(incarnation);
         }
-        turn.effects.records.push(Record::Member(Some(StoredMember {
+        ctx.effects.records.push(Record::Member(Some(StoredMember {
             incarnation,
             fence_after: terms.fence_after,
         })));
-        self.store_known(turn, 0);
+        self.store_known(ctx, 0);
         if before.is_none() {
-            self.cluster(turn, MembershipChange::Joined);
+            self.cluster(ctx, MembershipChange::Joined);
         }
-        self.watch_right(turn);
+        self.watch_right(ctx);
         self.set_membership_timer(now);
     }
 
@@ -293,20 +293,20 @@ impl Gate {
     }
 
     /// What is done after each read, since etcd answers.
-    fn follow_look(&mut self, turn: &mut Turn) {
-        self.retry_releases(turn);
-        self.ask_again(turn);
-        self.explain_again(turn);
-        self.claim_unclaimed(turn);
-        self.tell(turn);
+    fn follow_look(&mut self, ctx: &mut Ctx) {
+        self.retry_releases(ctx);
+        self.ask_again(ctx);
+        self.explain_again(ctx);
+        self.claim_unclaimed(ctx);
+        self.tell(ctx);
         if let Some(member) = self.member() {
             member.publication.try_again();
         }
-        self.publish(turn);
+        self.publish(ctx);
     }
 
-    fn tell(&mut self, turn: &mut Turn) {
-        let now = turn.now.boot;
+    fn tell(&mut self, ctx: &mut Ctx) {
+        let now = ctx.now.boot;
         let load = Load {
             connections: self.sessions.connection_count(),
             sessions: self.sessions.session_count(),
@@ -321,7 +321,7 @@ impl Gate {
             .is_none_or(|(at, told)| told != load && now.saturating_sub(at) >= TELL_PAUSE);
         if is_new {
             member.told = Some((now, load));
-            Self::order(turn, Order::Tell { by, load });
+            Self::order(ctx, EtcdRequest::PublishLoad { by, load });
         }
     }
 

@@ -4,10 +4,10 @@
 
 pub mod claims;
 pub mod counts;
+pub mod etcd;
 pub mod explain;
 pub mod fence;
 pub mod join;
-pub mod order;
 mod publish;
 mod readoption;
 mod release;
@@ -28,14 +28,14 @@ use crate::cluster::join::{Past, PastSessions};
 use crate::cluster::readopt::Readoption;
 use crate::cluster::right::{Right, ValidFor};
 use crate::cluster::{Incarnation, Token};
-use crate::effect::{Act, Record};
-use crate::gate::{Gate, Turn};
-use crate::input::{Host, MembershipChange};
+use crate::effect::{Action, Record};
+use crate::gate::{Ctx, Gate};
+use crate::input::{HostState, MembershipChange};
 use crate::snapshot::{ClusterSettings, Stored, StoredMember};
 use counts::Counts;
+use etcd::{EtcdRequest, EtcdResponse, Load, NodeRecord};
 use explain::Explaining;
 use fence::Fences;
-use order::{Heard, Load, Order, SeenNode};
 use publish::Publication;
 use release::Releases;
 use trust::Trust;
@@ -66,7 +66,7 @@ pub(crate) struct Member {
     fences: Fences,
     publication: Publication,
     gone: Gone,
-    nodes: BTreeMap<NodeName, SeenNode>,
+    nodes: BTreeMap<NodeName, NodeRecord>,
     /// Nodes that were seen, or that claims name, and that are not there.
     lost: BTreeMap<NodeName, Incarnation>,
     epoch: u64,
@@ -187,7 +187,7 @@ impl Gate {
     }
 
     /// Sessions without a claim, and claims without a session, of before the start.
-    pub(crate) fn begin_member(&mut self, turn: &mut Turn, host: Host) {
+    pub(crate) fn begin_member(&mut self, ctx: &mut Ctx, host: HostState) {
         let channels: BTreeSet<ChannelId> = self.channels();
         let Some(member) = self.member() else { return };
         member.unclaimed = channels
@@ -195,7 +195,7 @@ impl Gate {
             .filter(|channel| !member.owned.contains_key(*channel))
             .cloned()
             .collect();
-        if host == Host::Restarted
+        if host == HostState::Rebooted
             && let Some(past) = &mut member.past
         {
             past.sessions = PastSessions::Over;
@@ -208,7 +208,7 @@ impl Gate {
             .cloned()
             .collect();
         for channel in left {
-            self.release(turn, &channel);
+            self.release(ctx, &channel);
         }
     }
 
@@ -221,8 +221,8 @@ impl Gate {
     }
 
     /// The right as it is now. A timer that comes late changes nothing: this is compared at each step.
-    pub(crate) fn watch_right(&mut self, turn: &mut Turn) {
-        let now = turn.now.boot;
+    pub(crate) fn watch_right(&mut self, ctx: &mut Ctx) {
+        let now = ctx.now.boot;
         let Some(right) = self
             .member
             .as_deref()
@@ -236,9 +236,9 @@ impl Gate {
         }
         match membership {
             // A right that was confirmed in time goes on; one that has begun says so where it begins.
-            Membership::Joined => self.cluster(turn, MembershipChange::Joined),
-            Membership::Isolated => self.cluster(turn, MembershipChange::Isolated),
-            Membership::Fenced | Membership::Standalone => self.fence_all(turn),
+            Membership::Joined => self.cluster(ctx, MembershipChange::Joined),
+            Membership::Isolated => self.cluster(ctx, MembershipChange::Isolated),
+            Membership::Fenced | Membership::Standalone => self.fence_all(ctx),
         }
         self.set_membership_timer(now);
     }
@@ -252,40 +252,41 @@ impl Gate {
     }
 
     /// What was heard of etcd.
-    pub(crate) fn heard(&mut self, turn: &mut Turn, heard: Heard) {
+    pub(crate) fn heard(&mut self, ctx: &mut Ctx, heard: EtcdResponse) {
         if self.member.is_none() {
             return;
         }
         match heard {
-            Heard::Looked(looked) => self.looked(turn, *looked),
-            Heard::LookFailed(why) => {
+            EtcdResponse::MembersRead(looked) => self.looked(ctx, *looked),
+            EtcdResponse::MembersReadFailed(why) => {
                 if let Some(member) = self.member() {
                     member.trust.read_failed(why.clone());
                 }
                 self.note_problem(why);
             }
-            Heard::Joined(joined) => self.joined(turn, joined),
-            Heard::Asked {
+            EtcdResponse::Joined(joined) => self.joined(ctx, joined),
+            EtcdResponse::ClaimReplied {
                 channel_id,
                 by,
                 reply,
-            } => self.asked(turn, channel_id, (by, reply)),
-            Heard::Found { channel_id, found } => self.found(turn, &channel_id, found),
-            Heard::Released(channel_id, token, certainty) => {
-                self.released(turn, (channel_id, token), certainty);
+            } => self.asked(ctx, channel_id, (by, reply)),
+            EtcdResponse::ClaimFound { channel_id, found } => self.found(ctx, &channel_id, found),
+            EtcdResponse::Released(channel_id, token, outcome) => {
+                self.released(ctx, (channel_id, token), &outcome);
             }
-            Heard::Readopted { by, replies, rest } => self.readopted(turn, by, (replies, rest)),
-            Heard::Published(mode, outcome) => self.published(turn, mode, outcome),
-            Heard::Purged {
-                ticket,
+            EtcdResponse::ClaimsMigrated { by, replies, more } => {
+                self.readopted(ctx, by, (replies, more));
+            }
+            EtcdResponse::Published(mode, outcome) => self.published(ctx, mode, outcome),
+            EtcdResponse::Purged {
+                reply_to,
                 node_name,
                 written_off,
-            } => self.purged(turn, ticket, (node_name, written_off)),
-            Heard::Initialized { ticket, outcome } => Self::initialized(turn, ticket, outcome),
-            Heard::Counted(owned) => self.counted(turn, owned),
-            Heard::FenceTold { id, clients } => self.fence_told(turn, id, clients),
-            Heard::FenceDone { id, outcome } => self.fence_done(turn, id, outcome),
-            Heard::Leaving => self.leave(turn),
+            } => self.purged(ctx, reply_to, (node_name, written_off)),
+            EtcdResponse::Initialized { reply_to, outcome } => {
+                Self::initialized(ctx, reply_to, outcome);
+            }
+            EtcdResponse::Counted(owned) => self.counted(ctx, owned),
         }
     }
 
@@ -295,21 +296,27 @@ impl Gate {
         }
     }
 
-    fn order(turn: &mut Turn, order: Order) {
-        turn.effects.acts.push(Act::Etcd(Box::new(order)));
+    fn order(ctx: &mut Ctx, order: EtcdRequest) {
+        ctx.effects.actions.push(Action::Etcd(Box::new(order)));
     }
 
     /// A node that has nothing leaves when its daemon stops; one that has sessions means to go on with them.
-    fn leave(&mut self, turn: &mut Turn) {
-        self.store_known(turn, 0);
+    pub(crate) fn leave(&mut self, ctx: &mut Ctx) {
+        if self.member.is_none() {
+            return;
+        }
+        self.store_known(ctx, 0);
         let is_empty = self.sessions.session_count() == 0;
         let Some(member) = self.member() else { return };
         let leaves = is_empty && member.owned.is_empty() && member.asking.is_empty();
         let incarnation = member.incarnation().filter(|_| leaves);
         if incarnation.is_some() {
-            turn.effects.records.push(Record::Member(None));
+            ctx.effects.records.push(Record::Member(None));
         }
-        Self::order(turn, incarnation.map_or(Order::Stay, Order::Leave));
+        Self::order(
+            ctx,
+            incarnation.map_or(EtcdRequest::KeepMember, EtcdRequest::DeleteMember),
+        );
     }
 
     /// The claim that goes out with an offer.

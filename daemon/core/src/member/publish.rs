@@ -6,11 +6,11 @@ use soramode_protocol::error::Error;
 use soramode_protocol::mode::{ChangeMode, Mode, ModeChanged, SettableMode};
 use soramode_protocol::reply::{Answer, Reply};
 
-use crate::effect::Act;
-use crate::gate::{Gate, Turn};
-use crate::input::Ticket;
+use crate::effect::Action;
+use crate::gate::{Ctx, Gate};
+use crate::input::ReplyHandle;
 
-use super::order::Order;
+use super::etcd::EtcdRequest;
 
 /// What the others know, and who waits for them to know more.
 #[derive(Default)]
@@ -21,13 +21,13 @@ pub(super) struct Publication {
     /// The last try failed: the next one is made when etcd is heard again.
     must_wait: bool,
     /// Changes that are done, and are answered when the others know.
-    owed: Vec<(Ticket, ModeChanged)>,
+    owed: Vec<(ReplyHandle, ModeChanged)>,
     /// Changes to `normal` that are done when the others know.
     openings: Vec<Opening>,
 }
 
 struct Opening {
-    ticket: Ticket,
+    reply_to: ReplyHandle,
     change: ChangeMode,
     actor: Arc<str>,
 }
@@ -56,17 +56,17 @@ impl Gate {
     /// Changes the mode, and answers at once or when the others know.
     pub(crate) fn change_mode(
         &mut self,
-        turn: &mut Turn,
-        ticket: Ticket,
+        ctx: &mut Ctx,
+        reply_to: ReplyHandle,
         (change, actor): (ChangeMode, &Arc<str>),
     ) -> Option<Answer> {
         let opens = change.mode == SettableMode::Normal && self.mode.mode != Mode::Normal;
-        if self.member.is_none() || (opens && self.may_change(turn.now, &change).is_err()) {
-            return Some(self.change_mode_here(turn, change, actor));
+        if self.member.is_none() || (opens && self.may_change(ctx.now, &change).is_err()) {
+            return Some(self.change_mode_here(ctx, change, actor));
         }
         if opens {
             let opening = Opening {
-                ticket,
+                reply_to,
                 change,
                 actor: Arc::clone(actor),
             };
@@ -75,16 +75,16 @@ impl Gate {
             }
             return None;
         }
-        match self.change_mode_here(turn, change, actor) {
-            Ok(Reply::ModeChanged(changed)) => self.owe_published(turn, ticket, changed),
+        match self.change_mode_here(ctx, change, actor) {
+            Ok(Reply::ModeChanged(changed)) => self.owe_published(ctx, reply_to, changed),
             other => Some(other),
         }
     }
 
     fn owe_published(
         &mut self,
-        turn: &mut Turn,
-        ticket: Ticket,
+        ctx: &mut Ctx,
+        reply_to: ReplyHandle,
         changed: ModeChanged,
     ) -> Option<Answer> {
         let wanted = self.mode_to_publish();
@@ -95,8 +95,8 @@ impl Gate {
         let is_known =
             member.publication.published == Some(wanted) && member.publication.under_way.is_none();
         for opening in openings {
-            turn.effects.acts.push(Act::Answer(
-                opening.ticket,
+            ctx.effects.actions.push(Action::Answer(
+                opening.reply_to,
                 Err(Error::superseded(superseded.clone())),
             ));
         }
@@ -106,14 +106,14 @@ impl Gate {
                 ..changed
             })));
         }
-        member.publication.owed.push((ticket, changed));
+        member.publication.owed.push((reply_to, changed));
         // Whoever asks is told within one try.
         member.publication.try_again();
         None
     }
 
     /// Tells the others of the mode, if they do not know it: one try at a time.
-    pub(crate) fn publish(&mut self, turn: &mut Turn) {
+    pub(crate) fn publish(&mut self, ctx: &mut Ctx) {
         let wanted = self.mode_to_publish();
         let Some(member) = self.member() else { return };
         let wanted = if member.publication.openings.is_empty() {
@@ -128,17 +128,17 @@ impl Gate {
             return;
         }
         let Some(by) = member.incarnation() else {
-            return self.publish_nothing(turn, "the node has not joined its cluster");
+            return self.publish_nothing(ctx, "the node has not joined its cluster");
         };
         let publication = &mut member.publication;
         if publication.must_wait && publication.openings.is_empty() {
             return;
         }
         publication.under_way = Some(wanted);
-        Self::order(turn, Order::Publish { by, mode: wanted });
+        Self::order(ctx, EtcdRequest::Publish { by, mode: wanted });
     }
 
-    pub(super) fn published(&mut self, turn: &mut Turn, mode: Mode, outcome: Result<(), String>) {
+    pub(super) fn published(&mut self, ctx: &mut Ctx, mode: Mode, outcome: Result<(), String>) {
         let Some(member) = self.member() else { return };
         let publication = &mut member.publication;
         if publication.under_way != Some(mode) {
@@ -147,31 +147,31 @@ impl Gate {
         publication.under_way = None;
         publication.published = outcome.is_ok().then_some(mode);
         match outcome {
-            Ok(()) => self.now_known(turn, mode),
+            Ok(()) => self.now_known(ctx, mode),
             Err(why) => {
                 publication.must_wait = true;
-                self.publish_nothing(turn, &why);
+                self.publish_nothing(ctx, &why);
             }
         }
     }
 
     /// Opens the node, if that was asked for, and answers whoever waited for this mode to be known.
-    fn now_known(&mut self, turn: &mut Turn, mode: Mode) {
+    fn now_known(&mut self, ctx: &mut Ctx, mode: Mode) {
         if mode == Mode::Normal {
             let openings = self
                 .member()
                 .map(|member| std::mem::take(&mut member.publication.openings))
                 .unwrap_or_default();
             for Opening {
-                ticket,
+                reply_to,
                 change,
                 actor,
             } in openings
             {
                 let answer = self
-                    .change_mode_here(turn, change, &actor)
+                    .change_mode_here(ctx, change, &actor)
                     .map(with_published);
-                turn.effects.acts.push(Act::Answer(ticket, answer));
+                ctx.effects.actions.push(Action::Answer(reply_to, answer));
             }
         }
         let is_wanted = self.mode_to_publish() == mode;
@@ -181,52 +181,52 @@ impl Gate {
         } else {
             Vec::new()
         };
-        for (ticket, changed) in owed {
+        for (reply_to, changed) in owed {
             let changed = ModeChanged {
                 published: Some(true),
                 ..changed
             };
-            turn.effects
-                .acts
-                .push(Act::Answer(ticket, Ok(Reply::ModeChanged(changed))));
+            ctx.effects
+                .actions
+                .push(Action::Answer(reply_to, Ok(Reply::ModeChanged(changed))));
         }
     }
 
     /// The others were not told: who closed is closed all the same, who would have opened is not open.
-    fn publish_nothing(&mut self, turn: &mut Turn, why: &str) {
+    fn publish_nothing(&mut self, ctx: &mut Ctx, why: &str) {
         let Some(member) = self.member() else { return };
         let owed = std::mem::take(&mut member.publication.owed);
         let openings = std::mem::take(&mut member.publication.openings);
-        for (ticket, changed) in owed {
+        for (reply_to, changed) in owed {
             let changed = ModeChanged {
                 published: Some(false),
                 ..changed
             };
-            turn.effects
-                .acts
-                .push(Act::Answer(ticket, Ok(Reply::ModeChanged(changed))));
+            ctx.effects
+                .actions
+                .push(Action::Answer(reply_to, Ok(Reply::ModeChanged(changed))));
         }
         for opening in openings {
-            turn.effects.acts.push(Act::Answer(
-                opening.ticket,
+            ctx.effects.actions.push(Action::Answer(
+                opening.reply_to,
                 Err(Error::cluster_unavailable(why)),
             ));
         }
     }
 
     /// What was promised cannot be kept: nobody is told that it was.
-    pub(crate) fn refuse_publications(&mut self, turn: &mut Turn) {
+    pub(crate) fn refuse_publications(&mut self, ctx: &mut Ctx) {
         let Some(member) = self.member() else { return };
         let owed = std::mem::take(&mut member.publication.owed)
             .into_iter()
-            .map(|(ticket, _)| ticket);
+            .map(|(reply_to, _)| reply_to);
         let openings = std::mem::take(&mut member.publication.openings)
             .into_iter()
-            .map(|opening| opening.ticket);
+            .map(|opening| opening.reply_to);
         let refusal = self.unwritable();
-        turn.effects.acts.extend(
+        ctx.effects.actions.extend(
             owed.chain(openings)
-                .map(|ticket| Act::Answer(ticket, Err(refusal.clone()))),
+                .map(|reply_to| Action::Answer(reply_to, Err(refusal.clone()))),
         );
     }
 

@@ -7,21 +7,21 @@ use crate::cluster::claim::Reply;
 use crate::cluster::join::{Past, PastSessions};
 use crate::cluster::readopt::Readopted;
 use crate::effect::Record;
-use crate::gate::{Gate, Turn};
+use crate::gate::{Ctx, Gate};
 use crate::snapshot::StoredMember;
 
 use super::Place;
-use super::order::{FenceOf, Order, Rest};
+use super::etcd::{EtcdRequest, FenceScope};
 
 impl Gate {
     /// Orders what is left, or goes on if nothing is.
-    pub(super) fn readopt_rest(&mut self, turn: &mut Turn) {
+    pub(super) fn readopt_rest(&mut self, ctx: &mut Ctx) {
         let Some(member) = self.member() else { return };
         let Place::Readopting(readoption) = &member.place else {
             return;
         };
         if readoption.is_done() {
-            return self.readoption_done(turn);
+            return self.readoption_done(ctx);
         }
         let claims: Vec<_> = readoption
             .left()
@@ -31,35 +31,35 @@ impl Gate {
         if claims.is_empty() || std::mem::replace(&mut member.is_readopting, true) {
             return;
         }
-        Self::order(turn, Order::Readopt { by, claims });
+        Self::order(ctx, EtcdRequest::MigrateClaims { by, claims });
     }
 
     pub(super) fn readopted(
         &mut self,
-        turn: &mut Turn,
+        ctx: &mut Ctx,
         by: Incarnation,
-        (replies, rest): (Vec<(ChannelId, Reply)>, Rest),
+        (replies, more): (Vec<(ChannelId, Reply)>, bool),
     ) {
         // Of an etcd that is refused nothing counts: they are asked for again.
         let counts = self.member().is_some_and(|member| !member.trust.refuses());
         for (channel, reply) in replies.into_iter().filter(|_| counts) {
-            self.readopted_one(turn, by, (channel, reply));
+            self.readopted_one(ctx, by, (channel, reply));
         }
         let Some(member) = self.member() else { return };
-        if rest == Rest::ToCome {
+        if more {
             return;
         }
         member.is_readopting = false;
         if let Place::Readopting(readoption) = &member.place
             && readoption.is_done()
         {
-            self.readoption_done(turn);
+            self.readoption_done(ctx);
         }
     }
 
     fn readopted_one(
         &mut self,
-        turn: &mut Turn,
+        ctx: &mut Ctx,
         by: Incarnation,
         (channel, reply): (ChannelId, Reply),
     ) {
@@ -75,40 +75,38 @@ impl Gate {
         match (readopted, reply) {
             (Readopted::Kept(token), _) => {
                 member.owned.insert(channel.clone(), token);
-                turn.effects.records.push(Record::Claimed {
+                ctx.effects.records.push(Record::Claimed {
                     channel_id: channel,
                     token,
                 });
             }
             (Readopted::End, _) => {
                 member.owned.remove(&channel);
-                turn.effects
-                    .records
-                    .push(Record::Unclaimed(channel.clone()));
-                self.fence(turn, FenceOf::Channel(channel));
+                ctx.effects.records.push(Record::Unclaimed(channel.clone()));
+                self.fence(ctx, FenceScope::Channel(channel));
             }
             (Readopted::NotMember, _) => member.step_back(),
             // It has ended meanwhile, and its claim is to go as well.
             (Readopted::Unasked, Reply::Won(token)) if !member.owned.contains_key(&channel) => {
-                self.release_token(turn, channel, token);
+                self.release_token(ctx, channel, token);
             }
             (Readopted::Unasked, _) => {}
         }
     }
 
     /// The channel's session has ended.
-    pub(super) fn readoption_without(&mut self, turn: &mut Turn, channel: &ChannelId) {
+    pub(super) fn readoption_without(&mut self, ctx: &mut Ctx, channel: &ChannelId) {
         let Some(member) = self.member() else { return };
         if let Place::Readopting(readoption) = &mut member.place {
             readoption.ended(channel);
             if readoption.is_done() {
-                self.readoption_done(turn);
+                self.readoption_done(ctx);
             }
         }
     }
 
     /// Every claim names the next incarnation: its right begins with the next read that shows it.
-    fn readoption_done(&mut self, turn: &mut Turn) {
+    fn readoption_done(&mut self, ctx: &mut Ctx) {
         let Some(member) = self.member() else { return };
         let Place::Readopting(readoption) = &member.place else {
             return;
@@ -122,10 +120,10 @@ impl Gate {
             });
         }
         member.place = Place::Begun(incarnation);
-        turn.effects.records.push(Record::Member(Some(StoredMember {
+        ctx.effects.records.push(Record::Member(Some(StoredMember {
             incarnation,
             fence_after,
         })));
-        Self::order(turn, Order::Look);
+        Self::order(ctx, EtcdRequest::ReadMembers);
     }
 }

@@ -6,9 +6,9 @@ use soramode_protocol::id::ChannelId;
 
 use crate::cluster::Token;
 use crate::effect::Record;
-use crate::gate::{Gate, Turn};
+use crate::gate::{Ctx, Gate};
 
-use super::order::{Certainty, Order};
+use super::etcd::EtcdRequest;
 
 /// Deletes under way at most.
 const RELEASES_IN_FLIGHT_MAX: usize = 64;
@@ -24,25 +24,23 @@ pub(super) struct Releases {
 
 impl Gate {
     /// The channel is not this node's any more: its session has ended.
-    pub(crate) fn release(&mut self, turn: &mut Turn, channel: &ChannelId) {
+    pub(crate) fn release(&mut self, ctx: &mut Ctx, channel: &ChannelId) {
         let Some(member) = self.member() else { return };
         member.unclaimed.remove(channel);
         if let Some(token) = member.owned.remove(channel) {
-            turn.effects
-                .records
-                .push(Record::Unclaimed(channel.clone()));
-            self.release_token(turn, channel.clone(), token);
+            ctx.effects.records.push(Record::Unclaimed(channel.clone()));
+            self.release_token(ctx, channel.clone(), token);
         }
-        self.readoption_without(turn, channel);
+        self.readoption_without(ctx, channel);
     }
 
-    pub(super) fn release_token(&mut self, turn: &mut Turn, channel: ChannelId, token: Token) {
+    pub(super) fn release_token(&mut self, ctx: &mut Ctx, channel: ChannelId, token: Token) {
         let Some(member) = self.member() else { return };
         member.releases.waiting.insert((channel, token));
-        self.send_releases(turn);
+        self.send_releases(ctx);
     }
 
-    fn send_releases(&mut self, turn: &mut Turn) {
+    fn send_releases(&mut self, ctx: &mut Ctx) {
         let Some(member) = self.member() else { return };
         let releases = &mut member.releases;
         while releases.sent.len() < RELEASES_IN_FLIGHT_MAX {
@@ -50,31 +48,31 @@ impl Gate {
                 return;
             };
             releases.sent.insert((channel.clone(), token));
-            Self::order(turn, Order::Release(channel, token));
+            Self::order(ctx, EtcdRequest::Release(channel, token));
         }
     }
 
     pub(super) fn released(
         &mut self,
-        turn: &mut Turn,
+        ctx: &mut Ctx,
         claim: (ChannelId, Token),
-        certainty: Certainty,
+        outcome: &Result<(), String>,
     ) {
         let Some(member) = self.member() else { return };
         if !member.releases.sent.remove(&claim) {
             // Of an earlier history.
             return;
         }
-        if certainty == Certainty::Unknown {
+        if outcome.is_err() {
             member.releases.unanswered.insert(claim);
         }
-        self.send_releases(turn);
+        self.send_releases(ctx);
     }
 
-    pub(super) fn retry_releases(&mut self, turn: &mut Turn) {
+    pub(super) fn retry_releases(&mut self, ctx: &mut Ctx) {
         let Some(member) = self.member() else { return };
         let mut unanswered = std::mem::take(&mut member.releases.unanswered);
         member.releases.waiting.append(&mut unanswered);
-        self.send_releases(turn);
+        self.send_releases(ctx);
     }
 }

@@ -15,12 +15,12 @@ use crate::cluster::history::{
     Accepted, AcceptedRisk, InitRefusal, Known, Refusal, Shown, judge, plan_init,
 };
 use crate::cluster::right::Right;
-use crate::effect::{Act, Record};
-use crate::gate::{Gate, Turn};
-use crate::input::{MembershipChange, Ticket};
+use crate::effect::{Action, Record};
+use crate::gate::{Ctx, Gate};
+use crate::input::{MembershipChange, ReplyHandle};
 use crate::snapshot::StoredMember;
 
-use super::order::{Init, Looked, Order};
+use super::etcd::{EtcdRequest, Init, MembershipView};
 use super::release::Releases;
 use super::waiters::Ruling;
 use super::{Member, Place};
@@ -78,7 +78,7 @@ impl Trust {
     }
 
     /// Whether a read that was not judged yet is of the etcd that is trusted.
-    pub(super) fn takes(&self, looked: &Looked) -> bool {
+    pub(super) fn takes(&self, looked: &MembershipView) -> bool {
         let is_known = judge(self.known.as_ref(), &looked.etcd) == Ok(Accepted::Known);
         is_known && self.trusted.as_ref() == Some(&looked.configuration_text)
     }
@@ -128,7 +128,7 @@ impl Member {
 
 impl Gate {
     /// Whether a read counts: it is of the etcd that the node knows, or of the first one.
-    pub(super) fn trusts(&mut self, turn: &mut Turn, looked: &mut Looked) -> bool {
+    pub(super) fn trusts(&mut self, ctx: &mut Ctx, looked: &mut MembershipView) -> bool {
         let Some(member) = self.member() else {
             return false;
         };
@@ -138,18 +138,18 @@ impl Gate {
         member.trust.unreadable = None;
         match verdict {
             Ok(accepted) => {
-                self.trust(turn, accepted);
+                self.trust(ctx, accepted);
                 true
             }
             Err(refusal) => {
-                self.distrust(turn, refusal);
+                self.distrust(ctx, refusal);
                 false
             }
         }
     }
 
-    fn trust(&mut self, turn: &mut Turn, accepted: Accepted) {
-        let now = turn.now.boot;
+    fn trust(&mut self, ctx: &mut Ctx, accepted: Accepted) {
+        let now = ctx.now.boot;
         let Some(member) = self.member() else { return };
         let Some((shown, text)) = &member.trust.shown else {
             return;
@@ -172,19 +172,19 @@ impl Gate {
         if accepted == Accepted::NewHistory {
             let stored = member.leave_history(now);
             if stored.is_some() {
-                turn.effects.records.push(Record::Member(stored));
+                ctx.effects.records.push(Record::Member(stored));
             }
-            self.put_off(turn, "the cluster starts a new history in etcd");
+            self.put_off(ctx, "the cluster starts a new history in etcd");
         }
         if is_news {
-            self.store_known(turn, 0);
+            self.store_known(ctx, 0);
         }
         let Some(member) = self.member() else { return };
         if member.trust.trusted.as_ref() != Some(&text) {
             member.trust.trusted = Some(text.clone());
             Self::order(
-                turn,
-                Order::Trust {
+                ctx,
+                EtcdRequest::Trust {
                     configuration_text: text,
                 },
             );
@@ -192,7 +192,7 @@ impl Gate {
     }
 
     /// The node is isolated until an operator has done something.
-    fn distrust(&mut self, turn: &mut Turn, refusal: Refusal) {
+    fn distrust(&mut self, ctx: &mut Ctx, refusal: Refusal) {
         let Some(member) = self.member() else { return };
         // What is ordered from now on is not carried out before an etcd is trusted again.
         member.trust.trusted = None;
@@ -211,39 +211,39 @@ impl Gate {
         let seen = shown.revision_before;
         if refusal.is_proof() && !is_marked {
             Self::order(
-                turn,
-                Order::NoteSetBack {
+                ctx,
+                EtcdRequest::NoteSetBack {
                     found: text.clone(),
                     why: refusal.to_string(),
                 },
             );
         }
         if is_new {
-            Self::order(turn, Order::Distrust(refusal));
-            self.store_known(turn, seen);
-            self.put_off(turn, REFUSED);
+            Self::order(ctx, EtcdRequest::Distrust(refusal));
+            self.store_known(ctx, seen);
+            self.put_off(ctx, REFUSED);
         }
         if self.membership == Membership::Joined {
-            self.cluster(turn, MembershipChange::Isolated);
+            self.cluster(ctx, MembershipChange::Isolated);
         }
     }
 
     /// Answers all calls that wait for the cluster.
-    fn put_off(&mut self, turn: &mut Turn, why: &str) {
-        self.answer_asking(turn, &Ruling::Unavailable(why.to_owned()));
-        self.stop_explaining(turn, why);
+    fn put_off(&mut self, ctx: &mut Ctx, why: &str) {
+        self.answer_asking(ctx, &Ruling::Unavailable(why.to_owned()));
+        self.stop_explaining(ctx, why);
     }
 
     /// Stores which etcd is known, and that this revision of it was seen.
-    pub(super) fn store_known(&mut self, turn: &mut Turn, revision: u64) {
-        let now = turn.now.boot;
+    pub(super) fn store_known(&mut self, ctx: &mut Ctx, revision: u64) {
+        let now = ctx.now.boot;
         let Some(trust) = self.member().map(|member| &mut member.trust) else {
             return;
         };
         let Some(known) = &trust.known else { return };
         trust.stored_at = Some(now);
         trust.highest = trust.highest.max(known.revision).max(revision);
-        turn.effects.records.push(Record::Etcd(Known {
+        ctx.effects.records.push(Record::Etcd(Known {
             revision: trust.highest,
             ..known.clone()
         }));
@@ -252,8 +252,8 @@ impl Gate {
     /// Makes the cluster, or has it go on in an etcd that was refused; it is answered when that is done.
     pub(crate) fn init_cluster(
         &mut self,
-        turn: &mut Turn,
-        ticket: Ticket,
+        ctx: &mut Ctx,
+        reply_to: ReplyHandle,
         init: &InitCluster,
     ) -> Option<Answer> {
         let (cluster_id, history_id) = (
@@ -289,9 +289,9 @@ impl Gate {
             Ok(configuration) => {
                 let found = shown.configuration.is_some().then(|| text.clone());
                 Self::order(
-                    turn,
-                    Order::Init {
-                        ticket,
+                    ctx,
+                    EtcdRequest::Init {
+                        reply_to,
                         found,
                         configuration,
                     },
@@ -306,7 +306,7 @@ impl Gate {
         }
     }
 
-    pub(super) fn initialized(turn: &mut Turn, ticket: Ticket, outcome: Result<Init, String>) {
+    pub(super) fn initialized(ctx: &mut Ctx, reply_to: ReplyHandle, outcome: Result<Init, String>) {
         let answer = match outcome {
             Ok(Init::Made(it)) => Ok(Reply::Initialized(Initialized {
                 cluster_id: it.cluster_id,
@@ -317,8 +317,8 @@ impl Gate {
             Ok(Init::Exists { epoch }) => Err(Error::cluster_exists(epoch)),
             Err(why) => Err(Error::cluster_unavailable(why)),
         };
-        turn.effects.acts.push(Act::Answer(ticket, answer));
-        Self::order(turn, Order::Look);
+        ctx.effects.actions.push(Action::Answer(reply_to, answer));
+        Self::order(ctx, EtcdRequest::ReadMembers);
     }
 
     /// The membership that a right gives: none gives more than isolation in an etcd that is refused.

@@ -9,11 +9,11 @@ use soramode_protocol::node::{ClusterNode, Membership};
 use soramode_protocol::reply::{Answer, Reply};
 
 use crate::cluster::{FenceAfter, Incarnation};
-use crate::effect::Act;
-use crate::gate::{Gate, Turn};
-use crate::input::Ticket;
+use crate::effect::Action;
+use crate::gate::{Ctx, Gate};
+use crate::input::ReplyHandle;
 
-use super::order::{Order, SeenNode};
+use super::etcd::{EtcdRequest, NodeRecord};
 use super::{Member, millis};
 
 impl Gate {
@@ -108,8 +108,8 @@ impl Gate {
     /// Notes an operator's word that a node is off, or, of one that runs, that its earlier incarnations are over; answered when that is done.
     pub(crate) fn purge(
         &mut self,
-        turn: &mut Turn,
-        ticket: Ticket,
+        ctx: &mut Ctx,
+        reply_to: ReplyHandle,
         (purge, actor): (PurgeClusterNode, &str),
     ) -> Option<Answer> {
         let Some(member) = self.member() else {
@@ -118,7 +118,7 @@ impl Gate {
         if member
             .right
             .as_ref()
-            .is_none_or(|right| !right.may_claim(turn.now.boot))
+            .is_none_or(|right| !right.may_claim(ctx.now.boot))
         {
             return Some(Err(Error::cannot_purge(self.membership)));
         }
@@ -127,9 +127,9 @@ impl Gate {
             .get(&purge.node_name)
             .map(|node| node.incarnation);
         Self::order(
-            turn,
-            Order::Purge {
-                ticket,
+            ctx,
+            EtcdRequest::Purge {
+                reply_to,
                 node_name: purge.node_name,
                 running,
                 actor: actor.to_owned(),
@@ -140,8 +140,8 @@ impl Gate {
 
     pub(super) fn purged(
         &mut self,
-        turn: &mut Turn,
-        ticket: Ticket,
+        ctx: &mut Ctx,
+        reply_to: ReplyHandle,
         outcome: (NodeName, Result<(Vec<Incarnation>, u64), String>),
     ) {
         let (node_name, written_off) = outcome;
@@ -172,12 +172,12 @@ impl Gate {
                 }))
             }
         };
-        turn.effects.acts.push(Act::Answer(ticket, answer));
-        Self::order(turn, Order::Look);
+        ctx.effects.actions.push(Action::Answer(reply_to, answer));
+        Self::order(ctx, EtcdRequest::ReadMembers);
     }
 }
 
-fn shown(member: &Member, node: &SeenNode) -> ClusterNode {
+fn shown(member: &Member, node: &NodeRecord) -> ClusterNode {
     ClusterNode {
         node_name: node.node_name.clone(),
         mode: node.mode,

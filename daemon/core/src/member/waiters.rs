@@ -7,28 +7,28 @@ use soramode_protocol::error::Error;
 use soramode_protocol::id::{ChannelId, ConnectionId, NodeName};
 use soramode_protocol::reply::Reply;
 
-use crate::effect::Act;
-use crate::gate::{Gate, Turn};
-use crate::input::{SocketId, Ticket};
+use crate::effect::Action;
+use crate::gate::{Ctx, Gate};
+use crate::input::{ReplyHandle, SocketId};
 use crate::sora::Client;
 
+use super::etcd::{ClaimOp, FenceScope};
 use super::millis;
-use super::order::{FenceOf, Wish};
 
 /// What is being asked about one channel.
 pub(super) struct Asking {
     pub(super) waiters: Vec<Waiter>,
     pub(super) rounds: u8,
     /// What is to be asked when the members have been read.
-    pub(super) parked: Option<Wish>,
+    pub(super) parked: Option<ClaimOp>,
 }
 
 /// Who wants to know.
 pub(crate) enum Waiter {
     /// A client of the socket's.
-    Connect(Ticket, Connect),
+    Connect(ReplyHandle, Connect),
     /// A client of Sora's.
-    Admit(Ticket, Client),
+    Admit(ReplyHandle, Client),
     /// Nobody: the SFU told of a session that nobody claimed.
     Session,
 }
@@ -44,9 +44,9 @@ impl Asking {
 }
 
 impl Waiter {
-    pub(super) const fn ticket(&self) -> Option<Ticket> {
+    pub(super) const fn reply_to(&self) -> Option<ReplyHandle> {
         match self {
-            Self::Connect(ticket, _) | Self::Admit(ticket, _) => Some(*ticket),
+            Self::Connect(reply_to, _) | Self::Admit(reply_to, _) => Some(*reply_to),
             Self::Session => None,
         }
     }
@@ -89,23 +89,23 @@ pub(crate) fn retry_after(left: Duration) -> u64 {
 
 impl Gate {
     /// Answers everybody who waits for a channel.
-    pub(super) fn settle(&mut self, turn: &mut Turn, channel_id: &ChannelId, ruling: &Ruling) {
+    pub(super) fn settle(&mut self, ctx: &mut Ctx, channel_id: &ChannelId, ruling: &Ruling) {
         let asking = self
             .member()
             .and_then(|member| member.asking.remove(channel_id));
         for waiter in asking.map(|asking| asking.waiters).unwrap_or_default() {
-            self.settle_one(turn, channel_id, (waiter, ruling));
+            self.settle_one(ctx, channel_id, (waiter, ruling));
         }
     }
 
     fn settle_one(
         &mut self,
-        turn: &mut Turn,
+        ctx: &mut Ctx,
         channel_id: &ChannelId,
         (waiter, ruling): (Waiter, &Ruling),
     ) {
-        let Some(ticket) = waiter.ticket() else {
-            return self.settle_session(turn, channel_id, ruling);
+        let Some(reply_to) = waiter.reply_to() else {
+            return self.settle_session(ctx, channel_id, ruling);
         };
         let answer = match ruling {
             Ruling::Redirect(node) => Ok(self.redirect(node)),
@@ -121,14 +121,14 @@ impl Gate {
             Ruling::Unavailable(why) => Err(Error::cluster_unavailable(why)),
             Ruling::Full => Ok(self.reject(RejectReason::AtCapacity)),
             Ruling::Here | Ruling::Nowhere => match waiter {
-                Waiter::Connect(ticket, connect) => self.decide_connect(turn, ticket, connect),
-                Waiter::Admit(_, client) => self.decide_admit(turn, client),
+                Waiter::Connect(reply_to, connect) => self.decide_connect(ctx, reply_to, connect),
+                Waiter::Admit(_, client) => self.decide_admit(ctx, client),
                 Waiter::Session => return,
             },
         };
-        turn.effects
-            .acts
-            .push(Act::Answer(ticket, answer.map(Reply::Decision)));
+        ctx.effects
+            .actions
+            .push(Action::Answer(reply_to, answer.map(Reply::Decision)));
     }
 
     fn redirect(&self, node: &NodeName) -> Decision {
@@ -143,43 +143,43 @@ impl Gate {
     }
 
     /// A session that the SFU has without a claim: where its channel is another's, it ends.
-    fn settle_session(&mut self, turn: &mut Turn, channel_id: &ChannelId, ruling: &Ruling) {
+    fn settle_session(&mut self, ctx: &mut Ctx, channel_id: &ChannelId, ruling: &Ruling) {
         match ruling {
             Ruling::Redirect(_) | Ruling::OwnerLost(_) => {
-                self.fence(turn, FenceOf::Channel(channel_id.clone()));
+                self.fence(ctx, FenceScope::Channel(channel_id.clone()));
             }
             Ruling::Here | Ruling::Nowhere | Ruling::Unavailable(_) | Ruling::Full => {}
         }
     }
 
     /// The right is over: whoever waits is answered by what the node is now.
-    pub(super) fn stop_asking(&mut self, turn: &mut Turn) {
-        self.answer_asking(turn, &Ruling::Nowhere);
+    pub(super) fn stop_asking(&mut self, ctx: &mut Ctx) {
+        self.answer_asking(ctx, &Ruling::Nowhere);
     }
 
     /// Answers all calls that wait for a channel.
-    pub(super) fn answer_asking(&mut self, turn: &mut Turn, ruling: &Ruling) {
+    pub(super) fn answer_asking(&mut self, ctx: &mut Ctx, ruling: &Ruling) {
         let channels: Vec<ChannelId> = self
             .member()
             .map(|member| member.asking.keys().cloned().collect())
             .unwrap_or_default();
         for channel_id in channels {
-            self.settle(turn, &channel_id, ruling);
+            self.settle(ctx, &channel_id, ruling);
         }
     }
 
     /// Whoever waited with this connection is gone before it was let in.
-    pub(crate) fn cancel_connection(&mut self, turn: &mut Turn, connection_id: &ConnectionId) {
+    pub(crate) fn cancel_connection(&mut self, ctx: &mut Ctx, connection_id: &ConnectionId) {
         let Some(member) = self.member() else { return };
         let is_it = |waiter: &mut Waiter| waiter.connection_id() == Some(connection_id);
         let gone = member
             .asking
             .values_mut()
             .flat_map(|asking| asking.waiters.extract_if(.., is_it));
-        let tickets: Vec<Ticket> = gone.filter_map(|waiter| waiter.ticket()).collect();
-        for ticket in tickets {
-            turn.effects.acts.push(Act::Answer(
-                ticket,
+        let reply_handles: Vec<ReplyHandle> = gone.filter_map(|waiter| waiter.reply_to()).collect();
+        for reply_to in reply_handles {
+            ctx.effects.actions.push(Action::Answer(
+                reply_to,
                 Err(Error::gone_meanwhile(connection_id)),
             ));
         }
@@ -191,9 +191,11 @@ impl Gate {
         member.counts.forget(socket);
         member.explaining.forget(socket);
         for asking in member.asking.values_mut() {
-            asking
-                .waiters
-                .retain(|waiter| waiter.ticket().is_none_or(|ticket| ticket.socket != socket));
+            asking.waiters.retain(|waiter| {
+                waiter
+                    .reply_to()
+                    .is_none_or(|reply_to| reply_to.socket != socket)
+            });
         }
     }
 }

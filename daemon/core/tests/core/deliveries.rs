@@ -7,11 +7,11 @@ use std::time::Duration;
 use soramode_core::deliveries::{
     DELIVERIES_FAILED_KEPT, DELIVERIES_OVER_KEPT, DELIVERIES_OWED_MAX, RETRY_PAUSES,
 };
-use soramode_core::effect::{Act, Effects, Record};
+use soramode_core::effect::{Action, Effects, Record};
 use soramode_core::gate::Gate;
-use soramode_core::input::{Host, Input, SocketId, Ticket, Timestamp, Tried};
+use soramode_core::input::{AttemptResult, HostState, Input, ReplyHandle, SocketId, Timestamp};
 use soramode_core::snapshot::{
-    Clustering, Seed, Settings, Snapshot, SoraSettings, Stored, StoredDelivery, Webhook,
+    Clustering, Seed, Settings, SoraSettings, StartParams, Stored, StoredDelivery, Webhook,
 };
 use soramode_protocol::decision::{Connect, Disconnect, Lifetime};
 use soramode_protocol::delivery::{DeliveryState, ResendDelivery};
@@ -85,7 +85,7 @@ impl World {
             boot: Duration::from_secs(1_000),
         };
         let gate = Gate::restore(
-            Snapshot {
+            StartParams {
                 settings: settings(),
                 started: now,
                 stored: Stored::default(),
@@ -108,7 +108,7 @@ impl World {
             deliveries,
             owed: 0,
         };
-        world.step(Input::Started(Host::Up));
+        world.step(Input::Started(HostState::Running));
         world
     }
 
@@ -129,19 +129,19 @@ impl World {
 
     /// Without a look at everything after it.
     fn step_fast(&mut self, input: Input) {
-        let Effects { records, acts } = self.gate.step(self.now, input);
+        let Effects { records, actions } = self.gate.step(self.now, input);
         for record in &records {
             self.ledger.read(record);
         }
-        for act in acts {
-            if let Act::Deliver(attempt) = act {
+        for action in actions {
+            if let Action::Deliver(attempt) = action {
                 self.under_way.insert(attempt.place, attempt.id);
             }
         }
     }
 
     fn step(&mut self, input: Input) {
-        let Effects { records, acts } = self.gate.step(self.now, input);
+        let Effects { records, actions } = self.gate.step(self.now, input);
         self.gate.check().unwrap();
         for record in &records {
             self.ledger.read(record);
@@ -157,8 +157,10 @@ impl World {
                     .insert(delivery.id, delivery.as_ref().clone());
             }
         }
-        for act in acts {
-            let Act::Deliver(attempt) = act else { continue };
+        for action in actions {
+            let Action::Deliver(attempt) = action else {
+                continue;
+            };
             assert_eq!(
                 self.under_way.insert(attempt.place, attempt.id),
                 None,
@@ -193,9 +195,9 @@ impl World {
             .dice
             .one_in(4)
             .then(|| pauses[usize::try_from(self.dice.roll(4)).unwrap()]);
-        self.step(Input::Tried {
+        self.step(Input::DeliveryAttempted {
             id,
-            tried: Tried {
+            result: AttemptResult {
                 status,
                 retry_after,
                 problem: None,
@@ -205,15 +207,15 @@ impl World {
 
     /// Has a receiver that is up with everything but an answer of success asked until the delivery fails; returns how long that took.
     fn refuse_until_it_fails(&mut self, place: usize, id: u64) -> Duration {
-        let ticket = Ticket {
+        let reply_to = ReplyHandle {
             socket: SocketId(1),
             serial: 1,
         };
         let (began, mut is_clock_right, mut changes) = (self.now.boot, true, 0);
         while self.deliveries[&id].state == DeliveryState::Pending {
             match self.dice.roll(40) {
-                0 => self.step(Input::Ask {
-                    ticket,
+                0 => self.step(Input::Request {
+                    reply_to,
                     actor: "ops".into(),
                     request: GateRequest::ResendDelivery(ResendDelivery { id }),
                 }),
@@ -247,22 +249,22 @@ impl World {
     fn restart(&mut self) {
         self.starts += 1;
         self.under_way.clear();
-        let snapshot = Snapshot {
+        let snapshot = StartParams {
             settings: settings(),
             started: self.now,
             stored: self.ledger.stored(),
         };
         self.gate = Gate::restore(snapshot, Seed([self.starts; 32]));
-        self.step(Input::Started(Host::Up));
+        self.step(Input::Started(HostState::Running));
     }
 
     fn happen(&mut self) {
-        let ticket = Ticket {
+        let reply_to = ReplyHandle {
             socket: SocketId(1),
             serial: 1,
         };
-        let ask = |request| Input::Ask {
-            ticket,
+        let ask = |request| Input::Request {
+            reply_to,
             actor: "ops".into(),
             request,
         };
@@ -406,12 +408,12 @@ fn mode_change(time: usize) -> Input {
         if_generation: None,
         on_behalf_of: None,
     };
-    let ticket = Ticket {
+    let reply_to = ReplyHandle {
         socket: SocketId(1),
         serial: 1,
     };
-    Input::Ask {
-        ticket,
+    Input::Request {
+        reply_to,
         actor: "ops".into(),
         request: GateRequest::ChangeMode(Box::new(change)),
     }

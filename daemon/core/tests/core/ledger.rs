@@ -7,7 +7,7 @@ use soramode_core::cluster::Token;
 use soramode_core::cluster::history::Known;
 use soramode_core::effect::Record;
 use soramode_core::restore::start_change;
-use soramode_core::rows::{Door, Origin};
+use soramode_core::rows::{SessionOwner, Source};
 use soramode_core::snapshot::{
     Stored, StoredConnection, StoredDelivery, StoredMember, StoredSession,
 };
@@ -27,7 +27,7 @@ pub(crate) struct Ledger {
     sessions: BTreeMap<ChannelId, StoredSession>,
     live: BTreeMap<ChannelId, u64>,
     connections: BTreeMap<ConnectionId, StoredConnection>,
-    vanished_held: bool,
+    vanished_pending: bool,
     deliveries: BTreeMap<u64, StoredDelivery>,
     member: Option<StoredMember>,
     etcd: Option<Known>,
@@ -44,7 +44,7 @@ impl Ledger {
             next_seq,
             sessions,
             connections,
-            vanished_held,
+            vanished_pending,
             deliveries,
             member,
             etcd,
@@ -55,7 +55,7 @@ impl Ledger {
             expires_at_boot,
             mode_changes,
             last_seq: next_seq.saturating_sub(1),
-            vanished_held,
+            vanished_pending,
             ..Self::default()
         };
         ledger.deliveries = deliveries
@@ -106,7 +106,7 @@ impl Ledger {
             Record::Unclaimed(channel_id) => {
                 self.claims.remove(channel_id);
             }
-            Record::VanishedHeld(held) => self.vanished_held = *held,
+            Record::VanishedPending(held) => self.vanished_pending = *held,
             Record::Pending {
                 channel_id,
                 connection_id,
@@ -119,7 +119,7 @@ impl Ledger {
                     client_id: client_id.clone(),
                     created_at: *created_at,
                     state: ConnectionState::Pending,
-                    door: Door::Sora,
+                    source: Source::Sora,
                     is_bound: false,
                 });
             }
@@ -134,12 +134,12 @@ impl Ledger {
             }
             Record::OfSora(connection_id) => {
                 if let Some(connection) = self.connections.get_mut(connection_id) {
-                    connection.door = Door::Sora;
+                    connection.source = Source::Sora;
                 }
             }
             Record::SessionOfSora(channel_id) => {
                 if let Some(session) = self.sessions.get_mut(channel_id) {
-                    session.origin = Origin::Sora;
+                    session.owner = SessionOwner::Sora;
                 }
             }
         }
@@ -160,7 +160,7 @@ impl Ledger {
                     created_at: *created_time,
                     max_connections: 0,
                     total_connections: 0,
-                    origin: Origin::Gate,
+                    owner: SessionOwner::Gate,
                 };
                 self.sessions.insert(channel_id.clone(), session);
                 self.live.insert(channel_id.clone(), 0);
@@ -232,7 +232,7 @@ impl Ledger {
             client_id: client_id.cloned(),
             created_at: now,
             state: ConnectionState::Live,
-            door: Door::Socket,
+            source: Source::ControlSocket,
             is_bound: false,
         });
     }
@@ -263,7 +263,7 @@ impl Ledger {
             next_seq: self.last_seq + 1,
             sessions: self.sessions.values().cloned().collect(),
             connections: self.connections.values().cloned().collect(),
-            vanished_held: self.vanished_held,
+            vanished_pending: self.vanished_pending,
             deliveries: self.deliveries.values().cloned().collect(),
             member: self.member,
             etcd: self.etcd.clone(),

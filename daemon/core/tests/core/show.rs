@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use soramode_core::effect::{Act, Attempt, Record, WaitProgress};
+use soramode_core::effect::{Action, Attempt, Record, WaitProgress};
 use soramode_core::input::SocketId;
 use soramode_core::snapshot::StoredDelivery;
 use soramode_protocol::decision::{Decision, Disconnected, Verdict};
@@ -128,8 +128,10 @@ impl Show {
             }
             Record::Delivery(delivery) => format!("kept: {}", self.stored_delivery(delivery)),
             Record::DeliveryForgotten(id) => format!("kept: delivery {id} is forgotten"),
-            Record::VanishedHeld(true) => "kept: session.vanished is owed".to_owned(),
-            Record::VanishedHeld(false) => "kept: session.vanished is not owed any more".to_owned(),
+            Record::VanishedPending(true) => "kept: session.vanished is owed".to_owned(),
+            Record::VanishedPending(false) => {
+                "kept: session.vanished is not owed any more".to_owned()
+            }
             Record::Member(member) => {
                 format!(
                     "kept: in the cluster as {}",
@@ -337,19 +339,23 @@ impl Show {
         )
     }
 
-    /// One line an act, more for an answer that is a list; `socket` names the asker.
-    pub(crate) fn act(&mut self, act: &Act, socket: impl Fn(SocketId) -> String) -> Vec<String> {
-        match act {
-            Act::Answer(ticket, answer) => {
+    /// One line an action, more for an answer that is a list; `socket` names the asker.
+    pub(crate) fn act(
+        &mut self,
+        action: &Action,
+        socket: impl Fn(SocketId) -> String,
+    ) -> Vec<String> {
+        match action {
+            Action::Answer(reply_to, answer) => {
                 let mut lines = match answer {
                     Ok(reply) => self.reply(reply),
                     Err(error) => vec![self.error(error)],
                 };
-                lines[0] = format!("-> {}: {}", socket(ticket.socket), lines[0]);
+                lines[0] = format!("-> {}: {}", socket(reply_to.socket), lines[0]);
                 lines
             }
-            Act::End {
-                ticket,
+            Action::End {
+                reply_to,
                 actor,
                 sessions,
             } => {
@@ -360,14 +366,14 @@ impl Show {
                 vec![format!(
                     "-> sfu: end {}, asked by {actor} ({})",
                     sessions.join(", "),
-                    socket(ticket.socket)
+                    socket(reply_to.socket)
                 )]
             }
-            Act::Deferred(ticket) => vec![format!("-> {}: later", socket(ticket.socket))],
-            Act::Etcd(order) => vec![format!("-> etcd: {}", show_etcd::order(order))],
-            Act::Fence { id, of, .. } => vec![show_etcd::fence(*id, of)],
-            Act::Poll => vec!["-> sora: who is connected?".to_owned()],
-            Act::Deliver(attempt) => {
+            Action::Deferred(reply_to) => vec![format!("-> {}: later", socket(reply_to.socket))],
+            Action::Etcd(order) => vec![format!("-> etcd: {}", show_etcd::order(order))],
+            Action::Fence { id, of, .. } => vec![show_etcd::fence(*id, of)],
+            Action::Poll => vec!["-> sora: who is connected?".to_owned()],
+            Action::Deliver(attempt) => {
                 let name = attempt
                     .event
                     .kind
@@ -385,9 +391,9 @@ impl Show {
                     "-> hook {place}: delivery {id}, attempt {attempt}: event {seq} {name}, generation {generation}"
                 )]
             }
-            Act::Progress(ticket, progress) => vec![format!(
+            Action::Progress(reply_to, progress) => vec![format!(
                 "-> {}: {}",
-                socket(ticket.socket),
+                socket(reply_to.socket),
                 self.progress(progress)
             )],
         }

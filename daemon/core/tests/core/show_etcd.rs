@@ -1,16 +1,16 @@
 //! What the gate wants of etcd and of the SFU, in a line.
 
 use soramode_core::cluster::{Incarnation, Token};
-use soramode_core::member::order::{FenceOf, Order, Wish};
+use soramode_core::member::etcd::{ClaimOp, EtcdRequest, FenceScope};
 use soramode_protocol::mode::Mode;
 use soramode_protocol::node::ClusterNode;
 
-pub(crate) fn order(order: &Order) -> String {
+pub(crate) fn order(order: &EtcdRequest) -> String {
     match order {
-        Order::Trust { .. } => "trust this etcd".to_owned(),
-        Order::Distrust(refusal) => format!("refuse this etcd: {refusal}"),
-        Order::NoteSetBack { why, .. } => format!("note in it: {why}"),
-        Order::Init {
+        EtcdRequest::Trust { .. } => "trust this etcd".to_owned(),
+        EtcdRequest::Distrust(refusal) => format!("refuse this etcd: {refusal}"),
+        EtcdRequest::NoteSetBack { why, .. } => format!("note in it: {why}"),
+        EtcdRequest::Init {
             found,
             configuration,
             ..
@@ -33,26 +33,28 @@ pub(crate) fn order(order: &Order) -> String {
                 configuration.etcd_cluster_id
             )
         }
-        Order::Look => "look".to_owned(),
-        Order::Join {
+        EtcdRequest::ReadMembers => "look".to_owned(),
+        EtcdRequest::Join {
             mode,
             give_up: None,
         } => format!("join, {mode}"),
-        Order::Join {
+        EtcdRequest::Join {
             mode,
             give_up: Some(Incarnation(old)),
         } => format!("give up {old} and join, {mode}"),
-        Order::Ask {
+        EtcdRequest::Claim {
             channel_id,
             by: Incarnation(by),
-            wish,
-        } => format!("{} {channel_id}, by {by}", wish_words(wish)),
-        Order::Find {
+            op,
+        } => format!("{} {channel_id}, by {by}", wish_words(op)),
+        EtcdRequest::FindClaim {
             channel_id,
             by: Incarnation(by),
         } => format!("look for {channel_id}, by {by}"),
-        Order::Release(channel_id, Token(token)) => format!("release {channel_id}, token {token}"),
-        Order::Readopt {
+        EtcdRequest::Release(channel_id, Token(token)) => {
+            format!("release {channel_id}, token {token}")
+        }
+        EtcdRequest::MigrateClaims {
             by: Incarnation(by),
             claims,
         } => {
@@ -62,22 +64,22 @@ pub(crate) fn order(order: &Order) -> String {
                 .collect();
             format!("readopt {}, by {by}", claims.join(", "))
         }
-        Order::Publish {
+        EtcdRequest::Publish {
             by: Incarnation(by),
             mode,
         } => format!("publish {mode}, by {by}"),
-        Order::Tell {
+        EtcdRequest::PublishLoad {
             by: Incarnation(by),
             load,
         } => format!("tell {}/{}, by {by}", load.connections, load.limit),
-        Order::Count => "count".to_owned(),
-        Order::Purge {
+        EtcdRequest::Count => "count".to_owned(),
+        EtcdRequest::Purge {
             node_name,
             running: None,
             actor,
             ..
         } => format!("purge {node_name}, as {actor} says"),
-        Order::Purge {
+        EtcdRequest::Purge {
             node_name,
             running: Some(Incarnation(running)),
             actor,
@@ -85,25 +87,25 @@ pub(crate) fn order(order: &Order) -> String {
         } => {
             format!("purge {node_name} before {running}, as {actor} says")
         }
-        Order::Leave(Incarnation(by)) => format!("leave, {by}"),
-        Order::Stay => "stay".to_owned(),
+        EtcdRequest::DeleteMember(Incarnation(by)) => format!("leave, {by}"),
+        EtcdRequest::KeepMember => "stay".to_owned(),
     }
 }
 
-fn wish_words(wish: &Wish) -> String {
-    match wish {
-        Wish::Find => "find".to_owned(),
-        Wish::Claim => "claim".to_owned(),
-        Wish::TakeOver(claim) => format!("from {} ({}) take over", claim.node, claim.token.0),
-        Wish::Renew(claim) => format!("({}) renew", claim.token.0),
-        Wish::Drop(claim) => format!("({}) drop", claim.token.0),
+fn wish_words(op: &ClaimOp) -> String {
+    match op {
+        ClaimOp::Get => "find".to_owned(),
+        ClaimOp::Acquire => "claim".to_owned(),
+        ClaimOp::TakeOver(claim) => format!("from {} ({}) take over", claim.node, claim.token.0),
+        ClaimOp::Rewrite(claim) => format!("({}) renew", claim.token.0),
+        ClaimOp::Release(claim) => format!("({}) drop", claim.token.0),
     }
 }
 
-pub(crate) fn fence(id: u64, of: &FenceOf) -> String {
+pub(crate) fn fence(id: u64, of: &FenceScope) -> String {
     match of {
-        FenceOf::All => format!("-> sfu: fence {id}, end everything"),
-        FenceOf::Channel(channel) => format!("-> sfu: fence {id}, end {channel}"),
+        FenceScope::All => format!("-> sfu: fence {id}, end everything"),
+        FenceScope::Channel(channel) => format!("-> sfu: fence {id}, end {channel}"),
     }
 }
 

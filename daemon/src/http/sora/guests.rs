@@ -50,8 +50,8 @@ impl Guests {
         let mut by_id = self.by_id.lock().await;
         by_id.entry(connection_id.clone()).or_default().questions += 1;
         asker
-            .admit(|ticket| SoraInput::Admit {
-                ticket,
+            .admit(|reply_to| SoraInput::Admit {
+                reply_to,
                 channel_id,
                 connection_id,
                 client_id,
@@ -128,6 +128,7 @@ mod tests {
                 | Letter::Sora(_)
                 | Letter::Tried { .. }
                 | Letter::Etcd(_)
+                | Letter::Input(_)
                 | Letter::Renewed(_)
                 | Letter::Looked) => panic!("{other:?}"),
             }

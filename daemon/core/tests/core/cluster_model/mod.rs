@@ -10,7 +10,7 @@ mod store;
 
 use std::time::Duration;
 
-use soramode_core::cluster::{FenceAfter, Incarnation, Terms, Token};
+use soramode_core::cluster::{FenceAfter, Incarnation, LeaseTerms, Token};
 use stateright::{Checker, HasDiscoveries, Model, Property};
 
 use mistake::Mistake;
@@ -21,7 +21,7 @@ use store::{Loss, NODES, Store};
 const TICK: Duration = Duration::from_secs(1_000);
 
 /// A right that lasts for two ticks, and a wait that is over as soon as two have passed: not one tick to spare.
-const TERMS: Terms = Terms {
+const TERMS: LeaseTerms = LeaseTerms {
     isolated_after: Duration::from_millis(1_979_900),
     fence_after: FenceAfter::After(Duration::from_millis(1_979_900)),
     fence_budget: Duration::ZERO,

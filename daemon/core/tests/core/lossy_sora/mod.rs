@@ -9,11 +9,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::time::Duration;
 
-use soramode_core::effect::{Act, Effects};
+use soramode_core::effect::{Action, Effects};
 use soramode_core::gate::Gate;
-use soramode_core::input::{Input, PolledConnection, SocketId, SoraInput, Ticket, Timestamp};
+use soramode_core::input::{Input, PolledConnection, ReplyHandle, SocketId, SoraInput, Timestamp};
 use soramode_core::snapshot::{
-    Clustering, Seed, Settings, Snapshot, SoraAdmission, SoraFeed, SoraSettings, Stored,
+    Clustering, Seed, Settings, SoraAdmission, SoraFeed, SoraSettings, StartParams, Stored,
 };
 use soramode_protocol::decision::Decision;
 use soramode_protocol::event::EventKind;
@@ -106,7 +106,7 @@ impl World {
             },
             webhooks: Vec::new(),
         };
-        let snapshot = Snapshot {
+        let snapshot = StartParams {
             settings,
             started: Timestamp {
                 wall: START,
@@ -220,13 +220,13 @@ impl World {
         match happening {
             Happening::Ask(channel_id) => {
                 let connection_id = self.sora.next_connection();
-                let ticket = Ticket {
+                let reply_to = ReplyHandle {
                     socket: SORA,
                     serial: self.queued,
                 };
                 let (channel, connection) = (channel_id.clone(), connection_id.clone());
                 let is_in = self.admit(SoraInput::Admit {
-                    ticket,
+                    reply_to,
                     channel_id,
                     connection_id,
                     client_id: None,
@@ -294,8 +294,8 @@ impl World {
 
     fn ask(&mut self, request: GateRequest) {
         self.queued += 1;
-        self.step(Input::Ask {
-            ticket: Ticket {
+        self.step(Input::Request {
+            reply_to: ReplyHandle {
                 socket: OPERATOR,
                 serial: self.queued,
             },
@@ -306,10 +306,10 @@ impl World {
 
     fn admit(&mut self, input: SoraInput) -> bool {
         let effects = self.step_for_effects(Input::Sora(input));
-        effects.acts.iter().any(|act| {
+        effects.actions.iter().any(|action| {
             matches!(
-                act,
-                Act::Answer(_, Ok(Reply::Decision(Decision::Offer { .. })))
+                action,
+                Action::Answer(_, Ok(Reply::Decision(Decision::Offer { .. })))
             )
         })
     }
@@ -345,16 +345,16 @@ impl World {
                 self.poll_is_taken_well(kind, &shown);
             }
         }
-        for act in &effects.acts {
-            match act {
-                Act::Poll => {
+        for action in &effects.actions {
+            match action {
+                Action::Poll => {
                     let (began, answer_in) = (
                         self.now,
                         Duration::from_millis(self.dice.roll(self.poll_seconds * 1_000)),
                     );
                     self.later(2, Happening::Look(began, answer_in));
                 }
-                Act::Answer(_, Ok(Reply::WaitEnded(ended)))
+                Action::Answer(_, Ok(Reply::WaitEnded(ended)))
                     if ended.outcome == Outcome::Reached =>
                 {
                     self.drained += 1;
@@ -368,13 +368,13 @@ impl World {
                         "the status of who is drained says so"
                     );
                 }
-                Act::Answer(..)
-                | Act::Progress(..)
-                | Act::End { .. }
-                | Act::Deliver(_)
-                | Act::Deferred(_)
-                | Act::Etcd(_)
-                | Act::Fence { .. } => {}
+                Action::Answer(..)
+                | Action::Progress(..)
+                | Action::End { .. }
+                | Action::Deliver(_)
+                | Action::Deferred(_)
+                | Action::Etcd(_)
+                | Action::Fence { .. } => {}
             }
         }
         effects
@@ -421,8 +421,8 @@ impl World {
         let request = GateRequest::List(ListRequest::Connections(list));
         let effects = self.gate.step(
             now,
-            Input::Ask {
-                ticket: Ticket {
+            Input::Request {
+                reply_to: ReplyHandle {
                     socket: OPERATOR,
                     serial: 0,
                 },
@@ -430,8 +430,8 @@ impl World {
                 request,
             },
         );
-        let page = effects.acts.into_iter().find_map(|act| {
-            if let Act::Answer(_, Ok(Reply::Page(Page::Connections(page)))) = act {
+        let page = effects.actions.into_iter().find_map(|action| {
+            if let Action::Answer(_, Ok(Reply::Page(Page::Connections(page)))) = action {
                 Some(page)
             } else {
                 None
@@ -485,8 +485,8 @@ impl World {
             wall: self.wall(),
             boot: self.now,
         };
-        let ask = Input::Ask {
-            ticket: Ticket {
+        let ask = Input::Request {
+            reply_to: ReplyHandle {
                 socket: OPERATOR,
                 serial: 0,
             },
@@ -496,20 +496,20 @@ impl World {
         let counts = self
             .gate
             .step(now, ask)
-            .acts
+            .actions
             .into_iter()
-            .find_map(|act| match act {
-                Act::Answer(_, Ok(Reply::Status(status))) => {
+            .find_map(|action| match action {
+                Action::Answer(_, Ok(Reply::Status(status))) => {
                     Some((usize::try_from(status.sessions).unwrap(), status.pending))
                 }
-                Act::Answer(..)
-                | Act::Progress(..)
-                | Act::Poll
-                | Act::End { .. }
-                | Act::Deliver(_)
-                | Act::Deferred(_)
-                | Act::Etcd(_)
-                | Act::Fence { .. } => None,
+                Action::Answer(..)
+                | Action::Progress(..)
+                | Action::Poll
+                | Action::End { .. }
+                | Action::Deliver(_)
+                | Action::Deferred(_)
+                | Action::Etcd(_)
+                | Action::Fence { .. } => None,
             });
         counts.unwrap()
     }

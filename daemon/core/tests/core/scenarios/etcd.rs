@@ -18,8 +18,8 @@ use std::time::Duration;
 use soramode_core::cluster::claim::{Claim, Found, Reply};
 use soramode_core::cluster::history::{Configuration, Shown};
 use soramode_core::cluster::{FenceAfter, Incarnation, Token};
-use soramode_core::input::{Ticket, Timestamp};
-use soramode_core::member::order::{Certainty, Heard, Init, Load, Looked, Owned, Rest, SeenNode};
+use soramode_core::input::{Input, ReplyHandle, Timestamp};
+use soramode_core::member::etcd::{EtcdResponse, Init, Load, MembershipView, NodeRecord, Owned};
 use soramode_protocol::mode::Mode;
 use soramode_protocol::node::OrphanedChannels;
 
@@ -29,15 +29,15 @@ use super::read::{Problem, Words, duration};
 pub(super) fn heard(
     mut all: Words,
     now: Timestamp,
-    ticket: impl FnOnce(&str) -> Ticket,
-) -> Result<Heard, Problem> {
+    reply_to: impl FnOnce(&str) -> ReplyHandle,
+) -> Result<Input, Problem> {
     let failed = all.value::<String>("failed")?;
-    let heard = match all.next()?.as_str() {
-        "looked" => Heard::Looked(Box::new(looked(&mut all, now)?)),
-        "look-failed" => Heard::LookFailed(all.next()?),
-        "joined" => Heard::Joined(Ok(incarnation(&all.next()?)?)),
-        "not-joined" => Heard::Joined(Err(all.next()?)),
-        "leaving" => Heard::Leaving,
+    let response = match all.next()?.as_str() {
+        "looked" => EtcdResponse::MembersRead(Box::new(looked(&mut all, now)?)),
+        "look-failed" => EtcdResponse::MembersReadFailed(all.next()?),
+        "joined" => EtcdResponse::Joined(Ok(incarnation(&all.next()?)?)),
+        "not-joined" => EtcdResponse::Joined(Err(all.next()?)),
+        "leaving" => return all.end(Input::Shutdown),
         "asked" => {
             let channel_id = all.id()?;
             let by = incarnation(&all.value::<String>("by")?.ok_or("takes by=")?)?;
@@ -49,67 +49,65 @@ pub(super) fn heard(
                 (None, Some(won)) => Ok(won),
                 (None, None) => Ok(Reply::Refused(found(&mut all)?)),
             };
-            Heard::Asked {
+            EtcdResponse::ClaimReplied {
                 channel_id,
                 by,
                 reply,
             }
         }
-        "found" => Heard::Found {
+        "found" => EtcdResponse::ClaimFound {
             channel_id: all.id()?,
             found: failed.map_or_else(|| found(&mut all), Err),
         },
         "released" => {
             let (channel_id, token) = (all.id()?, number(&all.next()?)?);
-            let certainty = if all.has("unknown") {
-                Certainty::Unknown
+            let outcome = if all.has("unknown") {
+                Err("no response".to_owned())
             } else {
-                Certainty::Certain
+                Ok(())
             };
-            Heard::Released(channel_id, Token(token), certainty)
+            EtcdResponse::Released(channel_id, Token(token), outcome)
         }
         "readopted" => {
             let by = incarnation(&all.value::<String>("by")?.ok_or("takes by=")?)?;
-            let rest = if all.has("more") {
-                Rest::ToCome
-            } else {
-                Rest::Nothing
-            };
-            Heard::Readopted {
+            let more = all.has("more");
+            EtcdResponse::ClaimsMigrated {
                 by,
                 replies: all
                     .take()
                     .iter()
                     .map(|word| readopted(word))
                     .collect::<Result<_, _>>()?,
-                rest,
+                more,
             }
         }
-        "published" => Heard::Published(all.id()?, failed.map_or(Ok(()), Err)),
-        "fence-told" => Heard::FenceTold {
-            id: number(&all.next()?)?,
-            clients: all.value("clients")?.unwrap_or(0),
-        },
-        "fence-done" => Heard::FenceDone {
-            id: number(&all.next()?)?,
-            outcome: failed.map_or(Ok(()), Err),
-        },
+        "published" => EtcdResponse::Published(all.id()?, failed.map_or(Ok(()), Err)),
+        "fence-told" => {
+            let id = number(&all.next()?)?;
+            let clients = all.value("clients")?.unwrap_or(0);
+            return all.end(Input::FenceNotified { id, clients });
+        }
+        "fence-done" => {
+            let id = number(&all.next()?)?;
+            let outcome = failed.map_or(Ok(()), Err);
+            return all.end(Input::FenceFinished { id, outcome });
+        }
         "purged" => {
-            let (ticket, node_name) = (ticket(&all.next()?), all.id()?);
+            let (reply_to, node_name) = (reply_to(&all.next()?), all.id()?);
             let incarnations = all
                 .next()?
                 .split(',')
                 .filter(|it| !it.is_empty())
                 .map(incarnation)
                 .collect::<Result<_, _>>()?;
-            Heard::Purged {
-                ticket,
+            EtcdResponse::Purged {
+                reply_to,
                 node_name,
                 written_off: Ok((incarnations, all.value("channels")?.unwrap_or(0))),
             }
         }
         "initialized" => {
-            let ticket = ticket(&all.next()?);
+            let reply_to = reply_to(&all.next()?);
             let outcome = if let Some(why) = failed {
                 Err(why)
             } else {
@@ -126,7 +124,7 @@ pub(super) fn heard(
                     Init::Made(configuration)
                 })
             };
-            Heard::Initialized { ticket, outcome }
+            EtcdResponse::Initialized { reply_to, outcome }
         }
         "counted" => {
             let owed = all
@@ -134,14 +132,14 @@ pub(super) fn heard(
                 .iter()
                 .map(|word| owned(word))
                 .collect::<Result<_, _>>()?;
-            Heard::Counted(failed.map_or(Ok(owed), Err))
+            EtcdResponse::Counted(failed.map_or(Ok(owed), Err))
         }
         other => return Err(format!("etcd says no {other}")),
     };
-    all.end(heard)
+    all.end(Input::Etcd(response))
 }
 
-fn looked(all: &mut Words, now: Timestamp) -> Result<Looked, Problem> {
+fn looked(all: &mut Words, now: Timestamp) -> Result<MembershipView, Problem> {
     let own = all.value::<u64>("own")?.map(Incarnation);
     let purged = all
         .value::<u64>("purged")?
@@ -149,7 +147,7 @@ fn looked(all: &mut Words, now: Timestamp) -> Result<Looked, Problem> {
         .into_iter()
         .collect();
     let (etcd, configuration_text) = shown(all)?;
-    let mut looked = Looked {
+    let mut looked = MembershipView {
         sent: now
             .boot
             .saturating_sub(all.time("sent")?.unwrap_or_default()),
@@ -215,7 +213,7 @@ fn shown(all: &mut Words) -> Result<(Shown, Vec<u8>), Problem> {
 }
 
 /// `node-02@18:normal:3/100`
-fn node(word: &str) -> Result<SeenNode, Problem> {
+fn node(word: &str) -> Result<NodeRecord, Problem> {
     let wrong = || format!("{word:?} is no node@incarnation:mode:connections/limit");
     let (name, rest) = word.split_once('@').ok_or_else(wrong)?;
     let [of, mode, load] = rest
@@ -224,7 +222,7 @@ fn node(word: &str) -> Result<SeenNode, Problem> {
         .try_into()
         .map_err(|_| wrong())?;
     let (connections, limit) = load.split_once('/').ok_or_else(wrong)?;
-    Ok(SeenNode {
+    Ok(NodeRecord {
         node_name: name.parse().map_err(|_| wrong())?,
         incarnation: incarnation(of)?,
         mode: mode.parse::<Mode>().ok(),

@@ -56,9 +56,9 @@ impl Etcd {
         if order.starts_with("look for spam") {
             return Some(format!("etcd: found spam {}", self.refused()));
         }
-        let (wish, _) = order.split_once(" spam, by 21")?;
+        let (op, _) = order.split_once(" spam, by 21")?;
         let writes = self.answers && self.member == "member=21" && self.published == "normal";
-        let wins = match wish.rsplit(' ').next()? {
+        let wins = match op.rsplit(' ').next()? {
             "claim" => writes && self.claim.is_empty(),
             "over" | "renew" => writes,
             "drop" => {

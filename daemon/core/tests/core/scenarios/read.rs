@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use soramode_core::input::{
-    Input, MembershipChange, PolledConnection, SocketId, SoraInput, Ticket, Timestamp,
+    Input, MembershipChange, PolledConnection, ReplyHandle, SocketId, SoraInput, Timestamp,
 };
 use soramode_protocol::cluster::{
     Acknowledge, InitCluster, PurgeClusterNode, RISK_OF_INIT, RISK_OF_PURGE,
@@ -158,9 +158,9 @@ impl Speakers {
             .map_or_else(|| "?".to_owned(), |(name, _)| name.clone())
     }
 
-    fn ticket(&mut self, name: &str) -> Ticket {
+    fn reply_to(&mut self, name: &str) -> ReplyHandle {
         self.asked += 1;
-        Ticket {
+        ReplyHandle {
             socket: self.socket(name),
             serial: self.asked,
         }
@@ -172,7 +172,7 @@ impl Speakers {
             return Ok(Input::Tick);
         }
         if let Some(name) = line.strip_suffix(" gone") {
-            return Ok(Input::Gone(self.socket(name)));
+            return Ok(Input::SocketClosed(self.socket(name)));
         }
         let (who, what) = line.split_once(": ").ok_or("takes `who: what`")?;
         let mut all = Words::new(&words(what));
@@ -194,17 +194,16 @@ impl Speakers {
             "sora" => self.sora(all, now).map(Input::Sora),
             "etcd" => {
                 let serial = self.asked;
-                super::etcd::heard(all, now, |who| Ticket {
+                super::etcd::heard(all, now, |who| ReplyHandle {
                     socket: self.socket(who),
                     serial,
                 })
-                .map(Input::Etcd)
             }
             _ => {
                 let request = self.request(all)?;
                 request.check().map_err(|error| error.to_string())?;
-                Ok(Input::Ask {
-                    ticket: self.ticket(who),
+                Ok(Input::Request {
+                    reply_to: self.reply_to(who),
                     actor: format!("uid:1000({who})").into(),
                     request,
                 })
@@ -335,9 +334,9 @@ impl Speakers {
     fn sora(&mut self, mut all: Words, now: Timestamp) -> Result<SoraInput, Problem> {
         let input = match all.next()?.as_str() {
             "admit" => {
-                let ticket = self.ticket("sora");
+                let reply_to = self.reply_to("sora");
                 SoraInput::Admit {
-                    ticket,
+                    reply_to,
                     channel_id: all.id()?,
                     connection_id: all.id()?,
                     client_id: all.value("client")?,

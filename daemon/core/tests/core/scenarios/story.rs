@@ -19,14 +19,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use soramode_core::cluster::Terms;
-use soramode_core::effect::{Act, Effects};
+use soramode_core::cluster::LeaseTerms;
+use soramode_core::effect::{Action, Effects};
 use soramode_core::gate::Gate;
-use soramode_core::input::{Host, Input, Timestamp, Tried};
+use soramode_core::input::{AttemptResult, HostState, Input, Timestamp};
 use soramode_core::snapshot::{
     ClusterSettings, Clustering, FenceMeans, MAX_CONNECTIONS_DEFAULT, PENDING_TIMEOUT_DEFAULT,
-    SESSION_MAX_LINGER_DEFAULT, SOCKET_GRACE_DEFAULT, Seed, Settings, Snapshot, SoraAdmission,
-    SoraFeed, SoraSettings, Stored, TakeoverWait, Webhook,
+    SESSION_MAX_LINGER_DEFAULT, SOCKET_GRACE_DEFAULT, Seed, Settings, SoraAdmission, SoraFeed,
+    SoraSettings, StartParams, Stored, TakeoverWait, Webhook,
 };
 use soramode_protocol::event::{EventPattern, EventType};
 use soramode_protocol::id::NodeName;
@@ -116,7 +116,7 @@ impl Story {
         let snapshot = snapshot(line, now)?;
         let mut ledger = Ledger::new(snapshot.stored.clone());
         let mut gate = Gate::restore(snapshot, Seed([7; 32]));
-        for record in gate.step(now, Input::Started(Host::Up)).records {
+        for record in gate.step(now, Input::Started(HostState::Running)).records {
             ledger.read(&record);
         }
         let (show, speakers, settings) = (
@@ -141,13 +141,15 @@ impl Story {
     fn restart(&mut self, line: &str) -> Result<Vec<String>, Problem> {
         let (line, host) = line
             .strip_prefix(" host")
-            .map_or((line, Host::Up), |line| (line, Host::Restarted));
+            .map_or((line, HostState::Running), |line| {
+                (line, HostState::Rebooted)
+            });
         self.starts += 1;
         let mut stored = self.ledger.stored();
-        if host == Host::Restarted {
+        if host == HostState::Rebooted {
             stored.expires_at_boot = None;
         }
-        let snapshot = Snapshot {
+        let snapshot = StartParams {
             stored,
             ..snapshot(line, self.now)?
         };
@@ -204,9 +206,9 @@ impl Story {
         let problem = status
             .is_none_or(|status| !(200..300).contains(&status))
             .then(|| "as it said".to_owned());
-        all.end(Input::Tried {
+        all.end(Input::DeliveryAttempted {
             id,
-            tried: Tried {
+            result: AttemptResult {
                 status,
                 retry_after,
                 problem,
@@ -266,20 +268,20 @@ impl Story {
     }
 
     fn step_unchecked(&mut self, input: Input) -> Vec<String> {
-        let Effects { records, acts } = self.gate.step(self.now, input);
+        let Effects { records, actions } = self.gate.step(self.now, input);
         for record in &records {
             self.ledger.read(record);
         }
         let mut lines: Vec<String> = Vec::new();
-        for act in &acts {
-            if let Act::Deliver(attempt) = act {
+        for action in &actions {
+            if let Action::Deliver(attempt) = action {
                 self.under_way.insert(attempt.place, attempt.id);
             }
-            if let Act::Answer(_, Ok(Reply::Page(page))) = act {
+            if let Action::Answer(_, Ok(Reply::Page(page))) = action {
                 self.speakers.cursor = page.cursor().map(str::to_owned);
             }
             let speakers = &self.speakers;
-            lines.extend(self.show.act(act, |socket| speakers.name(socket)));
+            lines.extend(self.show.act(action, |socket| speakers.name(socket)));
         }
         let records = records
             .iter()
@@ -412,7 +414,7 @@ fn cluster(all: &mut Words) -> Result<Option<ClusterSettings>, Problem> {
     Ok(Some(ClusterSettings {
         name: "default".to_owned(),
         endpoints: vec!["http://etcd".to_owned()],
-        terms: Terms {
+        terms: LeaseTerms {
             isolated_after: all.time("isolated")?.unwrap_or(Duration::from_secs(6)),
             fence_after,
             fence_budget: all.time("budget")?.unwrap_or(Duration::from_secs(5)),
@@ -445,7 +447,7 @@ fn places(line: &str) -> Result<Vec<Webhook>, Problem> {
     all.end(named)
 }
 
-fn snapshot(line: &str, started: Timestamp) -> Result<Snapshot, Problem> {
+fn snapshot(line: &str, started: Timestamp) -> Result<StartParams, Problem> {
     let mut all = Words::new(&words(line));
     let state = if all.has("disk") {
         StorageState::Ok
@@ -526,7 +528,7 @@ fn snapshot(line: &str, started: Timestamp) -> Result<Snapshot, Problem> {
             own_mode: None,
         });
     }
-    all.end(Snapshot {
+    all.end(StartParams {
         settings,
         started,
         stored,

@@ -9,10 +9,10 @@ use std::mem;
 use std::time::Instant;
 
 use soramode_core::commits::{Batch, Commits, Durability};
-use soramode_core::effect::{Act, Effects, Record};
+use soramode_core::effect::{Action, Effects, Record};
 use soramode_core::gate::Gate;
-use soramode_core::input::{Host, Input, SoraInput, Ticket, Timestamp, Tried};
-use soramode_core::snapshot::{Seed, Snapshot, Webhook};
+use soramode_core::input::{AttemptResult, HostState, Input, ReplyHandle, SoraInput, Timestamp};
+use soramode_core::snapshot::{Seed, StartParams, Webhook};
 use soramode_protocol::decision::{Decision, Disconnected};
 use soramode_protocol::error::Error;
 use soramode_protocol::event::{EventKind, EventType};
@@ -31,10 +31,10 @@ const STEPS_MAX: u64 = 60;
 struct Reference {
     gate: Gate,
     since_success: Effects,
-    /// Records and acts of the write in progress, at the front of these.
+    /// Records and actions of the write in progress, at the front of these.
     writing: Option<(usize, usize)>,
     is_failed: bool,
-    held: Vec<Act>,
+    held: Vec<Action>,
     /// The same of a retry.
     retrying: Option<(usize, usize)>,
 }
@@ -48,29 +48,29 @@ impl Reference {
     fn release(&mut self) -> Effects {
         let mut released = Effects::default();
         if self.is_failed {
-            for act in mem::take(&mut self.since_success.acts) {
-                if matches!(act, Act::Deliver(_)) {
-                    self.held.push(act);
+            for action in mem::take(&mut self.since_success.actions) {
+                if matches!(action, Action::Deliver(_)) {
+                    self.held.push(action);
                 } else {
-                    released.acts.push(act);
+                    released.actions.push(action);
                 }
             }
         } else if self.writing.is_none() && self.since_success.records.is_empty() {
-            released.acts = mem::take(&mut self.since_success.acts);
+            released.actions = mem::take(&mut self.since_success.actions);
         }
         released
     }
 
     fn begin(&mut self) {
-        let Effects { records, acts } = &self.since_success;
-        self.writing = Some((records.len(), acts.len()));
+        let Effects { records, actions } = &self.since_success;
+        self.writing = Some((records.len(), actions.len()));
     }
 
     fn written(&mut self) -> Effects {
-        let (records, acts) = self.writing.take().unwrap();
+        let (records, actions) = self.writing.take().unwrap();
         Effects {
             records: self.since_success.records.drain(..records).collect(),
-            acts: self.since_success.acts.drain(..acts).collect(),
+            actions: self.since_success.actions.drain(..actions).collect(),
         }
     }
 
@@ -93,8 +93,8 @@ impl Reference {
             })
             .collect();
         let mut refused = Vec::new();
-        for act in &mut self.since_success.acts {
-            let Act::Answer(_, answer) = act else {
+        for action in &mut self.since_success.actions {
+            let Action::Answer(_, answer) = action else {
                 continue;
             };
             match answer {
@@ -133,9 +133,9 @@ impl Reference {
         self.is_failed = false;
         let restored = Effects {
             records: self.since_success.records.drain(..records).collect(),
-            acts: self.held.drain(..held).collect(),
+            actions: self.held.drain(..held).collect(),
         };
-        self.since_success.acts = mem::take(&mut self.held);
+        self.since_success.actions = mem::take(&mut self.held);
         self.step(now, Input::StorageRestored);
         restored
     }
@@ -156,23 +156,23 @@ fn refusal() -> Error {
     Error::storage_unavailable("the disk is full")
 }
 
-/// An act, with its texts left out: those of a refusal are not the reference's.
-fn plain(act: &Act) -> String {
-    match act {
-        Act::Answer(ticket, Err(error)) => format!("{ticket:?} {:?}", error.data.error_type),
-        act => format!("{act:?}"),
+/// An action, with its texts left out: those of a refusal are not the reference's.
+fn plain(action: &Action) -> String {
+    match action {
+        Action::Answer(reply_to, Err(error)) => format!("{reply_to:?} {:?}", error.data.error_type),
+        action => format!("{action:?}"),
     }
 }
 
-fn ticket_of(act: &Act) -> Option<Ticket> {
-    match act {
-        Act::Answer(ticket, _) => Some(*ticket),
+fn reply_to(action: &Action) -> Option<ReplyHandle> {
+    match action {
+        Action::Answer(reply_to, _) => Some(*reply_to),
         _ => None,
     }
 }
 
-/// An act that has not left, and the number of records that it rests on.
-type Waiting = VecDeque<(Option<Ticket>, usize)>;
+/// An action that has not left, and the number of records that it rests on.
+type Waiting = VecDeque<(Option<ReplyHandle>, usize)>;
 
 /// The gate, its commits, and a writer.
 struct World {
@@ -187,11 +187,11 @@ struct World {
     made: usize,
     written: usize,
     settled: usize,
-    acts: Waiting,
+    actions: Waiting,
     deliveries: Waiting,
     next_seq: u64,
     /// Answers to each request that is answered at once.
-    answers: BTreeMap<Ticket, u32>,
+    answers: BTreeMap<ReplyHandle, u32>,
     /// Requests with another answer than `StorageUnavailable` so far, by connection.
     accepted: BTreeSet<ConnectionId>,
     attempts: Vec<u64>,
@@ -199,7 +199,7 @@ struct World {
 }
 
 impl World {
-    fn new(snapshot: &Snapshot) -> Self {
+    fn new(snapshot: &StartParams) -> Self {
         let gate = || Gate::restore(snapshot.clone(), Seed([7; 32]));
         let mut world = Self {
             gate: gate(),
@@ -218,7 +218,7 @@ impl World {
             made: 0,
             written: 0,
             settled: 0,
-            acts: VecDeque::new(),
+            actions: VecDeque::new(),
             deliveries: VecDeque::new(),
             next_seq: snapshot.stored.next_seq,
             answers: BTreeMap::new(),
@@ -226,17 +226,17 @@ impl World {
             attempts: Vec::new(),
             failures: 0,
         };
-        world.step(snapshot.started, Input::Started(Host::Up));
+        world.step(snapshot.started, Input::Started(HostState::Running));
         world
     }
 
     fn step(&mut self, now: Timestamp, input: Input) {
         match &input {
-            Input::Ask {
-                ticket, request, ..
+            Input::Request {
+                reply_to, request, ..
             } => {
                 if !matches!(request, GateRequest::Wait(_)) {
-                    self.answers.insert(*ticket, 0);
+                    self.answers.insert(*reply_to, 0);
                 }
                 if let GateRequest::Report(report) = request {
                     let reported = report.connections.iter();
@@ -244,8 +244,8 @@ impl World {
                         .extend(reported.map(|it| it.connection_id.clone()));
                 }
             }
-            Input::Sora(SoraInput::Admit { ticket, .. }) => {
-                self.answers.insert(*ticket, 0);
+            Input::Sora(SoraInput::Admit { reply_to, .. }) => {
+                self.answers.insert(*reply_to, 0);
             }
             Input::Sora(SoraInput::ConnectionCreated { connection_id, .. }) => {
                 self.accepted.insert(connection_id.clone());
@@ -254,9 +254,9 @@ impl World {
         }
         self.reference.step(now, input.clone());
         let effects = self.commits.open_mut(now);
-        let acts = effects.acts.len();
+        let actions = effects.actions.len();
         self.gate.step_into(now, input, effects);
-        self.note_made(now, acts);
+        self.note_made(now, actions);
         self.release();
         let mut unwritten = self.reference.since_success.events();
         let is_committed =
@@ -268,16 +268,16 @@ impl World {
         assert_eq!(self.commits.is_mode_committed(), is_committed);
     }
 
-    /// Notes what a step added to the open batch, which had so many acts before.
-    fn note_made(&mut self, now: Timestamp, acts: usize) {
+    /// Notes what a step added to the open batch, which had so many actions before.
+    fn note_made(&mut self, now: Timestamp, actions: usize) {
         self.made = self.written + self.commits.unwritten();
         if self.commits.is_failed() {
             self.settled = self.made;
         }
-        for act in &self.commits.open_mut(now).acts[acts..] {
-            match act {
-                Act::Deliver(_) => self.deliveries.push_back((None, self.made)),
-                act => self.acts.push_back((ticket_of(act), self.made)),
+        for action in &self.commits.open_mut(now).actions[actions..] {
+            match action {
+                Action::Deliver(_) => self.deliveries.push_back((None, self.made)),
+                action => self.actions.push_back((reply_to(action), self.made)),
             }
         }
     }
@@ -288,38 +288,38 @@ impl World {
             let released = mem::take(&mut self.released);
             self.perform(released, expected);
         } else {
-            assert_eq!(expected.acts, Vec::new());
+            assert_eq!(expected.actions, Vec::new());
         }
     }
 
     /// Checks effects that leave.
     fn perform(&mut self, batch: Batch, expected: Effects) {
-        let Effects { records, acts } = batch.effects;
+        let Effects { records, actions } = batch.effects;
         assert_eq!(records, expected.records);
-        let shown = |acts: &[Act]| acts.iter().map(plain).collect::<Vec<String>>();
-        assert_eq!(shown(&acts), shown(&expected.acts));
+        let shown = |actions: &[Action]| actions.iter().map(plain).collect::<Vec<String>>();
+        assert_eq!(shown(&actions), shown(&expected.actions));
         for event in records.iter().filter_map(Record::event) {
             assert_eq!(event.seq, self.next_seq, "events leave once and in order");
             self.next_seq += 1;
         }
-        for act in acts {
-            if let Act::Deliver(attempt) = &act {
+        for action in actions {
+            if let Action::Deliver(attempt) = &action {
                 let (_, rests_on) = self.deliveries.pop_front().unwrap();
                 assert!(rests_on <= self.written, "a delivery before its record");
                 self.attempts.push(attempt.id);
                 continue;
             }
-            let (ticket, rests_on) = self.acts.pop_front().unwrap();
-            assert!(rests_on <= self.settled, "{act:?} before its record");
-            if let Act::Answer(to, answer) = &act {
-                assert_eq!(Some(*to), ticket, "answers leave in order");
+            let (reply_to, rests_on) = self.actions.pop_front().unwrap();
+            assert!(rests_on <= self.settled, "{action:?} before its record");
+            if let Action::Answer(to, answer) = &action {
+                assert_eq!(Some(*to), reply_to, "answers leave in order");
                 self.answered(*to, answer);
             }
         }
     }
 
-    fn answered(&mut self, ticket: Ticket, answer: &Answer) {
-        if let Some(answers) = self.answers.get_mut(&ticket) {
+    fn answered(&mut self, reply_to: ReplyHandle, answer: &Answer) {
+        if let Some(answers) = self.answers.get_mut(&reply_to) {
             *answers += 1;
         }
         if let Ok(Reply::Decision(Decision::Offer { connection_id, .. })) = answer {
@@ -374,9 +374,9 @@ impl World {
             .write_failed(&mut self.gate, now, records, &refusal());
         self.made = self.written + self.commits.unwritten();
         self.settled = self.made;
-        // The step's own acts are the last.
-        for act in &batch.effects.acts[self.acts.len()..] {
-            self.acts.push_back((ticket_of(act), self.made));
+        // The step's own actions are the last.
+        for action in &batch.effects.actions[self.actions.len()..] {
+            self.actions.push_back((reply_to(action), self.made));
         }
         let own = self.reference.held.len() - self.deliveries.len();
         self.deliveries.extend((0..own).map(|_| (None, self.made)));
@@ -396,7 +396,7 @@ impl World {
             self.write(now, true);
         }
         assert_eq!(self.commits.unwritten(), 0);
-        assert!(self.acts.is_empty() && self.deliveries.is_empty());
+        assert!(self.actions.is_empty() && self.deliveries.is_empty());
         assert!(self.commits.is_mode_committed());
         let odd: Vec<_> = self
             .answers
@@ -433,11 +433,11 @@ fn play(seed: u64) -> (u64, u32) {
         if inputs.dice.one_in(3) && !world.attempts.is_empty() {
             let id = world.attempts.remove(0);
             let status = Some(if inputs.dice.one_in(2) { 200 } else { 500 });
-            let tried = Tried {
+            let result = AttemptResult {
                 status,
-                ..Tried::default()
+                ..AttemptResult::default()
             };
-            world.step(now, Input::Tried { id, tried });
+            world.step(now, Input::DeliveryAttempted { id, result });
         }
         if inputs.dice.one_in(2) {
             let succeeds = !inputs.dice.one_in(4);
@@ -475,7 +475,7 @@ fn nothing_waits_where_nothing_outlives_the_daemon() {
     let mut gate = Gate::restore(snapshot.clone(), Seed([7; 32]));
     let mut commits = Commits::new(Durability::Ephemeral);
     let mut released = Batch::default();
-    let input = Input::Started(Host::Up);
+    let input = Input::Started(HostState::Running);
     gate.step_into(snapshot.started, input, commits.open_mut(snapshot.started));
     let records = commits.open_mut(snapshot.started).records.len();
     assert!(records > 0 && commits.release(&mut released));

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use soramode_core::input::{Host, Input, MembershipChange, SocketId, SoraInput, Ticket, Timestamp};
-use soramode_core::snapshot::{Clustering, Settings, Snapshot, SoraSettings, Stored};
+use soramode_core::input::{
+    HostState, Input, MembershipChange, ReplyHandle, SocketId, SoraInput, Timestamp,
+};
+use soramode_core::snapshot::{Clustering, Settings, SoraSettings, StartParams, Stored};
 use soramode_protocol::decision::{
     Connect, Disconnect, Explain, Lifetime, Report, ReportedConnection,
 };
@@ -56,7 +58,7 @@ impl Dice {
 }
 
 /// Draws the settings, and what was stored.
-pub(super) fn snapshot(dice: &mut Dice) -> Snapshot {
+pub(super) fn snapshot(dice: &mut Dice) -> StartParams {
     let started = Timestamp {
         wall: START,
         boot: Duration::from_secs(1_000),
@@ -103,7 +105,7 @@ pub(super) fn snapshot(dice: &mut Dice) -> Snapshot {
             own_mode: None,
         }
     });
-    Snapshot {
+    StartParams {
         settings,
         started,
         stored: Stored {
@@ -120,7 +122,10 @@ pub(super) enum Turn {
     /// To the gate.
     Input(Input),
     /// The daemon ends without a word, and starts again with what was kept.
-    Restart { settings: Box<Settings>, host: Host },
+    Restart {
+        settings: Box<Settings>,
+        host: HostState,
+    },
 }
 
 /// What a run has drawn so far.
@@ -134,7 +139,7 @@ pub(super) struct Inputs {
 }
 
 impl Inputs {
-    pub(super) fn new(dice: Dice, snapshot: &Snapshot) -> Self {
+    pub(super) fn new(dice: Dice, snapshot: &StartParams) -> Self {
         let settings = snapshot.settings.clone();
         Self {
             dice,
@@ -176,8 +181,8 @@ impl Inputs {
 
     fn restart(&mut self) -> Turn {
         let dice = &mut self.dice;
-        let host = dice.of(&[Host::Up, Host::Up, Host::Restarted]);
-        if host == Host::Restarted {
+        let host = dice.of(&[HostState::Running, HostState::Running, HostState::Rebooted]);
+        if host == HostState::Rebooted {
             self.now.boot = Duration::from_secs(1 + dice.roll(20));
         }
         self.sockets.clear();
@@ -211,9 +216,9 @@ impl Inputs {
         self.dice.of(&sockets)
     }
 
-    fn ticket(&mut self) -> Ticket {
+    fn reply_to(&mut self) -> ReplyHandle {
         self.serial += 1;
-        Ticket {
+        ReplyHandle {
             socket: self.socket(),
             serial: self.serial,
         }
@@ -226,7 +231,7 @@ impl Inputs {
             90..93 => {
                 let socket = self.socket();
                 self.sockets.retain(|other| *other != socket);
-                Input::Gone(socket)
+                Input::SocketClosed(socket)
             }
             93..97 if self.settings.clustering == Clustering::Clustered => {
                 let changes = [
@@ -289,22 +294,22 @@ impl Inputs {
             }),
         };
         request.check().unwrap();
-        let ticket = self.ticket();
-        Input::Ask {
-            ticket,
-            actor: format!("uid:{}(ops)", ticket.socket.0).into(),
+        let reply_to = self.reply_to();
+        Input::Request {
+            reply_to,
+            actor: format!("uid:{}(ops)", reply_to.socket.0).into(),
             request,
         }
     }
 
     fn sora(&mut self) -> SoraInput {
-        let ticket = self.ticket();
+        let reply_to = self.reply_to();
         let dice = &mut self.dice;
         let (channel_id, connection_id) = (dice.channel(), dice.connection());
         let session_id = dice.session(&channel_id);
         match dice.roll(20) {
             0..7 => SoraInput::Admit {
-                ticket,
+                reply_to,
                 channel_id,
                 connection_id,
                 client_id: dice.client(),

@@ -1,6 +1,6 @@
 //! The seven invariants, by what the core shows of itself, without the model. (6 is the replay's, 7 is `same_seed`'s.)
 
-use soramode_core::effect::{Act, Effects};
+use soramode_core::effect::{Action, Effects};
 use soramode_core::input::{Input, SoraInput};
 use soramode_protocol::decision::Decision;
 use soramode_protocol::event::EventKind;
@@ -79,7 +79,7 @@ fn tables_agree(tables: &Tables) -> Result<(), String> {
 
 /// 2: under `block_new_connection` no new connection is offered, under `block_new_session` none that makes a session.
 fn nobody_is_let_in(step: &Step<'_>) -> Result<(), String> {
-    let (Input::Ask {
+    let (Input::Request {
         request: GateRequest::Connect(_),
         ..
     }
@@ -87,8 +87,8 @@ fn nobody_is_let_in(step: &Step<'_>) -> Result<(), String> {
     else {
         return Ok(());
     };
-    let offered = step.effects.acts.iter().find_map(|act| match act {
-        Act::Answer(
+    let offered = step.effects.actions.iter().find_map(|action| match action {
+        Action::Answer(
             _,
             Ok(Reply::Decision(Decision::Offer {
                 connection_id,
@@ -96,14 +96,14 @@ fn nobody_is_let_in(step: &Step<'_>) -> Result<(), String> {
                 ..
             })),
         ) => Some((connection_id, *created)),
-        Act::Answer(..)
-        | Act::Progress(..)
-        | Act::Poll
-        | Act::End { .. }
-        | Act::Deliver(_)
-        | Act::Deferred(_)
-        | Act::Etcd(_)
-        | Act::Fence { .. } => None,
+        Action::Answer(..)
+        | Action::Progress(..)
+        | Action::Poll
+        | Action::End { .. }
+        | Action::Deliver(_)
+        | Action::Deferred(_)
+        | Action::Etcd(_)
+        | Action::Fence { .. } => None,
     });
     let Some((id, created)) = offered else {
         return Ok(());
@@ -125,7 +125,7 @@ fn nobody_is_let_in(step: &Step<'_>) -> Result<(), String> {
 fn modes_change_no_table(step: &Step<'_>) -> Result<(), String> {
     let is_change = matches!(
         step.input,
-        Input::Ask {
+        Input::Request {
             request: GateRequest::ChangeMode(_),
             ..
         } | Input::Cluster(_)

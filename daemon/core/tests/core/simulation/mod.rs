@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use soramode_core::gate::Gate;
 use soramode_core::input::Timestamp;
-use soramode_core::snapshot::{Seed, Snapshot};
+use soramode_core::snapshot::{Seed, StartParams};
 
 use crate::show::{Detail, Show};
 use inputs::{Dice, Inputs, START, Turn};
@@ -25,7 +25,7 @@ const STEPS_MAX: u64 = 80;
 
 /// What a seed draws.
 struct Story {
-    snapshot: Snapshot,
+    snapshot: StartParams,
     turns: Vec<(Timestamp, Turn)>,
 }
 
@@ -57,7 +57,7 @@ fn play(seed: u64) -> (Story, Result<(), Failure>) {
     (story, Ok(()))
 }
 
-fn replay(snapshot: &Snapshot, turns: &[(Timestamp, Turn)]) -> Result<(), Failure> {
+fn replay(snapshot: &StartParams, turns: &[(Timestamp, Turn)]) -> Result<(), Failure> {
     let mut run = Run::new(snapshot, 7);
     for (step, (now, turn)) in turns.iter().enumerate() {
         run.turn(*now, turn).map_err(|problem| (step, problem))?;

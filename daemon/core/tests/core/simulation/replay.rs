@@ -54,7 +54,7 @@ impl Replay {
             | Record::SessionOfSora(_)
             | Record::Mode(_)
             | Record::ExpiresAtBoot(_)
-            | Record::VanishedHeld(_)
+            | Record::VanishedPending(_)
             | Record::Delivery(_)
             | Record::DeliveryForgotten(_)
             | Record::Member(_)

@@ -3,10 +3,10 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use soramode_core::effect::{Act, Effects, Record};
+use soramode_core::effect::{Action, Effects, Record};
 use soramode_core::gate::Gate;
-use soramode_core::input::{Host, Input, SocketId, Ticket, Timestamp};
-use soramode_core::snapshot::{Seed, Settings, Snapshot, Stored};
+use soramode_core::input::{HostState, Input, ReplyHandle, SocketId, Timestamp};
+use soramode_core::snapshot::{Seed, Settings, StartParams, Stored};
 use soramode_protocol::event::{Event, EventKind};
 use soramode_protocol::id::EventId;
 use soramode_protocol::mode::ModeState;
@@ -25,7 +25,7 @@ use crate::ledger::Ledger;
 use crate::show::{Detail, Show};
 
 /// Asks on nobody's behalf, to look at the tables.
-const OBSERVER: Ticket = Ticket {
+const OBSERVER: ReplyHandle = ReplyHandle {
     socket: SocketId(u64::MAX - 1),
     serial: 0,
 };
@@ -52,14 +52,14 @@ pub(super) struct Run {
 }
 
 impl Run {
-    pub(super) fn new(snapshot: &Snapshot, seed: u8) -> Self {
+    pub(super) fn new(snapshot: &StartParams, seed: u8) -> Self {
         let mut gate = Gate::restore(snapshot.clone(), Seed([seed; 32]));
         let tables = look(&mut gate, snapshot.started);
         let model = Model::start(snapshot.clone());
         let replay = Replay::new(snapshot.stored.next_seq, model.mode.clone());
         let mut ledger = Ledger::new(snapshot.stored.clone());
         for record in gate
-            .step(snapshot.started, Input::Started(Host::Up))
+            .step(snapshot.started, Input::Started(HostState::Running))
             .records
         {
             ledger.read(&record);
@@ -102,7 +102,7 @@ impl Run {
         &mut self,
         now: Timestamp,
         settings: &Settings,
-        host: Host,
+        host: HostState,
     ) -> Result<Vec<String>, String> {
         let stored = self.ledger.stored();
         // Whoever starts twice from the same begins with the same.
@@ -111,8 +111,10 @@ impl Run {
                 "what was stored is read as something else: {stored:?}"
             ));
         }
-        let expires_at_boot = stored.expires_at_boot.filter(|_| host == Host::Up);
-        let snapshot = Snapshot {
+        let expires_at_boot = stored
+            .expires_at_boot
+            .filter(|_| host == HostState::Running);
+        let snapshot = StartParams {
             settings: settings.clone(),
             started: now,
             stored: Stored {
@@ -201,7 +203,7 @@ impl Run {
         &mut self,
         now: Timestamp,
         effects: &Effects,
-        (events, acts): &(Vec<EventKind>, Vec<Act>),
+        (events, actions): &(Vec<EventKind>, Vec<Action>),
     ) -> Result<(), String> {
         let odd = effects
             .events()
@@ -219,13 +221,13 @@ impl Run {
             .collect();
         compare("events", of_core, of_model)?;
         let of_core = effects
-            .acts
+            .actions
             .iter()
-            .flat_map(|act| self.of_core.act(act, name))
+            .flat_map(|action| self.of_core.act(action, name))
             .collect();
-        let of_model = acts
+        let of_model = actions
             .iter()
-            .flat_map(|act| self.of_model.act(act, name))
+            .flat_map(|action| self.of_model.act(action, name))
             .collect();
         compare("answers", of_core, of_model)
     }
@@ -318,12 +320,12 @@ pub(super) fn shown(show: &mut Show, effects: &Effects) -> Vec<String> {
         .iter()
         .map(|record| show.record(record))
         .collect::<Vec<String>>();
-    let acts = effects
-        .acts
+    let actions = effects
+        .actions
         .iter()
-        .flat_map(|act| show.act(act, name))
+        .flat_map(|action| show.act(action, name))
         .collect::<Vec<String>>();
-    records.into_iter().chain(acts).collect()
+    records.into_iter().chain(actions).collect()
 }
 
 pub(super) fn look(gate: &mut Gate, now: Timestamp) -> Tables {
@@ -391,18 +393,21 @@ fn ask(gate: &mut Gate, now: Timestamp, request: GateRequest) -> Reply {
         boot: before.map_or(now.boot, |before| before.min(now.boot)),
         ..now
     };
-    let Effects { records, mut acts } = gate.step(
+    let Effects {
+        records,
+        mut actions,
+    } = gate.step(
         now,
-        Input::Ask {
-            ticket: OBSERVER,
+        Input::Request {
+            reply_to: OBSERVER,
             actor: "observer".into(),
             request,
         },
     );
     assert_eq!(records, Vec::<Record>::new(), "a look changes something");
-    match acts.pop() {
-        Some(Act::Answer(OBSERVER, Ok(reply))) if acts.is_empty() => reply,
-        other => panic!("a look is answered by {other:?} after {acts:?}"),
+    match actions.pop() {
+        Some(Action::Answer(OBSERVER, Ok(reply))) if actions.is_empty() => reply,
+        other => panic!("a look is answered by {other:?} after {actions:?}"),
     }
 }
 

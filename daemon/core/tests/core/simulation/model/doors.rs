@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use soramode_core::effect::Act;
+use soramode_core::effect::Action;
 use soramode_core::input::{SocketId, SoraInput};
 use soramode_protocol::decision::{
     Answer as Judged, Connect, Decision, Disconnected, Explanation, Lifetime, RejectReason, Report,
@@ -312,7 +312,7 @@ impl Model {
     pub(super) fn sora(&mut self, input: &SoraInput) {
         match input {
             SoraInput::Admit {
-                ticket,
+                reply_to,
                 channel_id,
                 connection_id,
                 client_id,
@@ -320,8 +320,8 @@ impl Model {
                 let decision = self.decide(channel_id, Some(connection_id));
                 let admit = || self.admit(channel_id, connection_id, client_id.as_ref());
                 let decision = decision.map(|made| made.unwrap_or_else(admit));
-                self.acts
-                    .push(Act::Answer(*ticket, decision.map(Reply::Decision)));
+                self.actions
+                    .push(Action::Answer(*reply_to, decision.map(Reply::Decision)));
             }
             SoraInput::Denied { connection_id } => {
                 if self

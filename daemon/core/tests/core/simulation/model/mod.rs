@@ -9,9 +9,9 @@ mod waits;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use soramode_core::effect::Act;
-use soramode_core::input::{Host, Input, SocketId, Timestamp};
-use soramode_core::snapshot::{Clustering, Settings, Snapshot, Stored};
+use soramode_core::effect::Action;
+use soramode_core::input::{HostState, Input, SocketId, Timestamp};
+use soramode_core::snapshot::{Clustering, Settings, StartParams, Stored};
 use soramode_protocol::decision::RejectReason;
 use soramode_protocol::event::{EndReason, EventKind};
 use soramode_protocol::id::{ChannelId, ClientId, ConnectionId, SessionId};
@@ -75,11 +75,11 @@ pub(super) struct Model {
     waits: Vec<waits::Waiting>,
     rejected: BTreeMap<RejectReason, u64>,
     known: bool,
-    vanished_held: bool,
+    vanished_pending: bool,
     ended: u64,
     made: u64,
     events: Vec<EventKind>,
-    acts: Vec<Act>,
+    actions: Vec<Action>,
 }
 
 /// What a deadline is for, in the order in which they count if they come at the same time.
@@ -93,8 +93,8 @@ enum Deadline {
 }
 
 impl Model {
-    pub(super) fn start(snapshot: Snapshot) -> Self {
-        let Snapshot {
+    pub(super) fn start(snapshot: StartParams) -> Self {
+        let StartParams {
             settings,
             started,
             stored: Stored {
@@ -135,11 +135,11 @@ impl Model {
             waits: Vec::new(),
             rejected: BTreeMap::new(),
             known: settings.assume_complete,
-            vanished_held: false,
+            vanished_pending: false,
             ended: 0,
             made: 0,
             events: Vec::new(),
-            acts: Vec::new(),
+            actions: Vec::new(),
             settings,
         };
         model.restore_expiry(None);
@@ -147,7 +147,7 @@ impl Model {
     }
 
     /// What happens and what is answered.
-    pub(super) fn step(&mut self, now: Timestamp, input: &Input) -> (Vec<EventKind>, Vec<Act>) {
+    pub(super) fn step(&mut self, now: Timestamp, input: &Input) -> (Vec<EventKind>, Vec<Action>) {
         self.now = now;
         if self.expiry.is_some() && !matches!(input, Input::Started(_)) {
             self.expiry = self.due_by_wall().or(self.expiry);
@@ -160,22 +160,22 @@ impl Model {
             self.look_at_waits();
         }
         match input {
-            Input::Ask {
-                ticket,
+            Input::Request {
+                reply_to,
                 request: GateRequest::Wait(wait),
                 ..
-            } => self.wait(*ticket, wait),
-            Input::Ask {
-                ticket,
+            } => self.wait(*reply_to, wait),
+            Input::Request {
+                reply_to,
                 actor,
                 request,
             } => {
-                let answer = self.ask(ticket.socket, actor, request);
-                self.acts.push(Act::Answer(*ticket, answer));
+                let answer = self.ask(reply_to.socket, actor, request);
+                self.actions.push(Action::Answer(*reply_to, answer));
             }
-            Input::Gone(socket) => self.socket_gone(*socket),
+            Input::SocketClosed(socket) => self.socket_gone(*socket),
             Input::Started(host) => {
-                if *host == Host::Restarted {
+                if *host == HostState::Rebooted {
                     self.end_all();
                 }
                 self.tell_vanished();
@@ -188,14 +188,19 @@ impl Model {
             } => self.storage_failed(refused, generations),
             Input::StorageRestored => self.storage_restored(),
             Input::Sora(input) => self.sora(input),
-            Input::Tried { .. } | Input::Etcd(_) | Input::Webhooks(_) => {
+            Input::DeliveryAttempted { .. }
+            | Input::Etcd(_)
+            | Input::FenceNotified { .. }
+            | Input::FenceFinished { .. }
+            | Input::Shutdown
+            | Input::Webhooks(_) => {
                 panic!("nobody is told by webhook, and no channel is claimed")
             }
         }
         self.look_at_waits();
         (
             std::mem::take(&mut self.events),
-            std::mem::take(&mut self.acts),
+            std::mem::take(&mut self.actions),
         )
     }
 
@@ -253,7 +258,8 @@ impl Model {
     }
 
     fn socket_gone(&mut self, socket: SocketId) {
-        self.waits.retain(|waiting| waiting.ticket.socket != socket);
+        self.waits
+            .retain(|waiting| waiting.reply_to.socket != socket);
         self.reports.remove(&socket);
         if !self.ids(|it| it.socket == Some(socket)).is_empty() {
             self.gone
@@ -325,7 +331,7 @@ impl Model {
         self.made += 1;
         let made = made_id(self.made);
         // Somebody is here again: that the node was empty is not told any more.
-        self.vanished_held = false;
+        self.vanished_pending = false;
         self.sessions.push(Session {
             number: self.made,
             channel_id,
@@ -466,14 +472,14 @@ impl Model {
             });
         }
         if self.sessions.is_empty() && self.mode.mode.is_block() {
-            self.vanished_held = true;
+            self.vanished_pending = true;
             self.tell_vanished();
         }
     }
 
     fn tell_vanished(&mut self) {
-        if self.vanished_held && self.known {
-            self.vanished_held = false;
+        if self.vanished_pending && self.known {
+            self.vanished_pending = false;
             self.events.push(EventKind::SessionVanished);
         }
     }

@@ -148,7 +148,7 @@ impl Model {
         self.mode = state;
         if !self.mode.mode.is_block() {
             self.opened = self.mode.generation;
-            self.vanished_held = false;
+            self.vanished_pending = false;
         }
         let change = ModeChange {
             mode: self.mode.mode,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use soramode_core::input::{Host, SocketId, Timestamp};
+use soramode_core::input::{HostState, SocketId, Timestamp};
 use soramode_core::snapshot::{Clustering, Settings};
 use soramode_protocol::event::EndReason;
 use soramode_protocol::node::Membership;
@@ -14,10 +14,10 @@ impl Model {
         &mut self,
         settings: &Settings,
         started: Timestamp,
-        host: Host,
+        host: HostState,
     ) {
         (self.settings, self.started, self.now) = (settings.clone(), started, started);
-        let was_held = std::mem::take(&mut self.vanished_held);
+        let was_held = std::mem::take(&mut self.vanished_pending);
         let change;
         (self.mode, change) = mode::start(settings, Some(self.mode.clone()), started.wall);
         self.changes.extend(change);
@@ -25,7 +25,7 @@ impl Model {
             self.opened = self.mode.generation;
         }
         // Another boot has another clock.
-        self.boot_expiry = self.boot_expiry.filter(|_| host == Host::Up);
+        self.boot_expiry = self.boot_expiry.filter(|_| host == HostState::Running);
         self.restore_expiry(self.boot_expiry);
         self.membership = if settings.clustering == Clustering::Clustered {
             Membership::Fenced
@@ -37,7 +37,7 @@ impl Model {
         (self.reports, self.rejected) = (BTreeMap::new(), BTreeMap::new());
         self.restart_connections();
         self.restart_sessions();
-        self.vanished_held = was_held && self.sessions.is_empty() && self.mode.mode.is_block();
+        self.vanished_pending = was_held && self.sessions.is_empty() && self.mode.mode.is_block();
     }
 
     /// Their deadlines begin anew, and the sockets they hang on are gone.

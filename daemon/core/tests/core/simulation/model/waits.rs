@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use soramode_core::effect::{Act, WaitProgress};
-use soramode_core::input::Ticket;
+use soramode_core::effect::{Action, WaitProgress};
+use soramode_core::input::ReplyHandle;
 use soramode_protocol::error::Error;
 use soramode_protocol::node::{DeliveryCounts, Membership, Status, Storage, StorageState};
 use soramode_protocol::reply::Reply;
@@ -14,7 +14,7 @@ use soramode_protocol::wait::{Outcome, Wait, WaitEnded, WaitFor};
 use super::{Model, Session};
 
 pub(super) struct Waiting {
-    pub(super) ticket: Ticket,
+    pub(super) reply_to: ReplyHandle,
     wait: Wait,
     settled_at: Option<Duration>,
     gives_up_at: Option<Duration>,
@@ -31,7 +31,7 @@ pub(super) enum Part {
 }
 
 impl Model {
-    pub(super) fn wait(&mut self, ticket: Ticket, wait: &Wait) {
+    pub(super) fn wait(&mut self, reply_to: ReplyHandle, wait: &Wait) {
         let mut wait = wait.clone();
         if wait.wait_for == WaitFor::Drained {
             wait.generation = Some(wait.generation.unwrap_or(self.mode.generation));
@@ -50,7 +50,7 @@ impl Model {
             WaitFor::Drained | WaitFor::Mode | WaitFor::Joined => None,
         };
         if let Some(error) = refusal {
-            self.acts.push(Act::Answer(ticket, Err(error)));
+            self.actions.push(Action::Answer(reply_to, Err(error)));
             return;
         }
         let outcome = if self.is_superseded(&wait) {
@@ -61,11 +61,11 @@ impl Model {
             (wait.timeout_seconds == Some(0.0)).then_some(Outcome::Timeout)
         };
         if let Some(outcome) = outcome {
-            self.answer(ticket, outcome);
+            self.answer(reply_to, outcome);
             return;
         }
         self.waits.push(Waiting {
-            ticket,
+            reply_to,
             settled_at: None,
             gives_up_at: wait
                 .timeout_seconds
@@ -117,8 +117,8 @@ impl Model {
                     .wait
                     .progress_seconds
                     .map(|seconds| boot + Duration::from_secs_f64(seconds));
-                self.acts
-                    .push(Act::Progress(waiting.ticket, Box::new(progress)));
+                self.actions
+                    .push(Action::Progress(waiting.reply_to, Box::new(progress)));
             }
         }
     }
@@ -169,10 +169,10 @@ impl Model {
 
     fn end_wait(&mut self, index: usize, outcome: Outcome) {
         let waiting = self.waits.remove(index);
-        self.answer(waiting.ticket, outcome);
+        self.answer(waiting.reply_to, outcome);
     }
 
-    fn answer(&mut self, ticket: Ticket, outcome: Outcome) {
+    fn answer(&mut self, reply_to: ReplyHandle, outcome: Outcome) {
         let mut blockers: Vec<&Session> = self.sessions.iter().collect();
         blockers.sort_by_key(|it| it.created_at);
         let oldest_sessions = blockers
@@ -185,8 +185,10 @@ impl Model {
             status: self.status(),
             oldest_sessions,
         };
-        self.acts
-            .push(Act::Answer(ticket, Ok(Reply::WaitEnded(Box::new(ended)))));
+        self.actions.push(Action::Answer(
+            reply_to,
+            Ok(Reply::WaitEnded(Box::new(ended))),
+        ));
     }
 
     fn oldest(&self) -> Option<&Session> {

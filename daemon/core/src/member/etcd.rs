@@ -1,7 +1,7 @@
 //! What the gate wants done in etcd, and what it hears of it.
 //!
-//! Every order but [`Order::Look`], [`Order::Tell`], [`Order::Trust`],
-//! [`Order::Distrust`] and [`Order::NoteSetBack`] comes back, in a bounded time and with what it was about. An order may have been
+//! Every order but [`EtcdRequest::ReadMembers`], [`EtcdRequest::PublishLoad`], [`EtcdRequest::Trust`],
+//! [`EtcdRequest::Distrust`] and [`EtcdRequest::NoteSetBack`] comes back, in a bounded time and with what it was about. An order may have been
 //! carried out though it came back as failed.
 
 use std::time::Duration;
@@ -14,11 +14,11 @@ use soramode_protocol::time::Time;
 use crate::cluster::claim::{Claim, Found, Reply};
 use crate::cluster::history::{Configuration, Refusal, Shown};
 use crate::cluster::{Incarnation, Token};
-use crate::input::{SocketId, Ticket};
+use crate::input::{ReplyHandle, SocketId};
 
 /// Something to be done in etcd.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Order {
+pub enum EtcdRequest {
     /// Carry out what is ordered from now on in an etcd with this `/cfg` alone: every transaction compares it.
     Trust {
         /// Byte for byte.
@@ -36,14 +36,14 @@ pub enum Order {
     /// Write `/cfg`, where this is its text.
     Init {
         /// Whom to answer.
-        ticket: Ticket,
+        reply_to: ReplyHandle,
         /// Nothing: it is not there.
         found: Option<Vec<u8>>,
         /// What to write.
         configuration: Configuration,
     },
     /// Read the members at once, not at the next heartbeat.
-    Look,
+    ReadMembers,
     /// Create the node's member key and publish this mode; first delete an earlier key of its own, comparing its incarnation.
     Join {
         /// The mode that is published with it.
@@ -52,16 +52,16 @@ pub enum Order {
         give_up: Option<Incarnation>,
     },
     /// Find out whose a channel is, or make it this node's.
-    Ask {
+    Claim {
         /// Which.
         channel_id: ChannelId,
         /// As whom: every transaction that writes compares it.
         by: Incarnation,
         /// What.
-        wish: Wish,
+        op: ClaimOp,
     },
     /// Find out whose a channel is, for `Explain`: nothing is written.
-    Find {
+    FindClaim {
         /// Which.
         channel_id: ChannelId,
         /// As whom.
@@ -70,7 +70,7 @@ pub enum Order {
     /// Delete a claim whose session has ended, comparing its token.
     Release(ChannelId, Token),
     /// Write these claims anew, each by a transaction that compares its token.
-    Readopt {
+    MigrateClaims {
         /// As whom.
         by: Incarnation,
         /// Which.
@@ -84,7 +84,7 @@ pub enum Order {
         mode: Mode,
     },
     /// Tell them how full the node is.
-    Tell {
+    PublishLoad {
         /// As whom.
         by: Incarnation,
         /// How full.
@@ -95,7 +95,7 @@ pub enum Order {
     /// Note an operator's word that a node is off.
     Purge {
         /// Whom to answer.
-        ticket: Ticket,
+        reply_to: ReplyHandle,
         /// The node.
         node_name: NodeName,
         /// Its incarnation that is there: the earlier ones alone are purged.
@@ -104,12 +104,12 @@ pub enum Order {
         actor: String,
     },
     /// The daemon stops, and the node has nothing: delete its member key.
-    Leave(Incarnation),
+    DeleteMember(Incarnation),
     /// The daemon stops, and what it has it means to adopt when it starts again: delete nothing.
-    Stay,
+    KeepMember,
 }
 
-/// Result of [`Order::Init`].
+/// Result of [`EtcdRequest::Init`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Init {
     /// The cluster was written as planned.
@@ -121,45 +121,49 @@ pub enum Init {
     },
 }
 
-impl Order {
+impl EtcdRequest {
     /// What comes back of it where it could not be carried out.
-    pub fn refused(self, why: &str) -> Option<Heard> {
+    pub fn refused(self, why: &str) -> Option<EtcdResponse> {
         match self {
             Self::Trust { .. }
             | Self::Distrust(_)
             | Self::NoteSetBack { .. }
-            | Self::Look
-            | Self::Tell { .. }
-            | Self::Leave(_)
-            | Self::Stay => None,
-            Self::Init { ticket, .. } => Some(Heard::Initialized {
-                ticket,
+            | Self::ReadMembers
+            | Self::PublishLoad { .. }
+            | Self::DeleteMember(_)
+            | Self::KeepMember => None,
+            Self::Init { reply_to, .. } => Some(EtcdResponse::Initialized {
+                reply_to,
                 outcome: Err(why.to_owned()),
             }),
-            Self::Join { .. } => Some(Heard::Joined(Err(why.to_owned()))),
-            Self::Ask { channel_id, by, .. } => Some(Heard::Asked {
+            Self::Join { .. } => Some(EtcdResponse::Joined(Err(why.to_owned()))),
+            Self::Claim { channel_id, by, .. } => Some(EtcdResponse::ClaimReplied {
                 channel_id,
                 by,
                 reply: Err(why.to_owned()),
             }),
-            Self::Find { channel_id, .. } => Some(Heard::Found {
+            Self::FindClaim { channel_id, .. } => Some(EtcdResponse::ClaimFound {
                 channel_id,
                 found: Err(why.to_owned()),
             }),
-            Self::Release(channel_id, token) => {
-                Some(Heard::Released(channel_id, token, Certainty::Unknown))
-            }
-            Self::Readopt { by, .. } => Some(Heard::Readopted {
+            Self::Release(channel_id, token) => Some(EtcdResponse::Released(
+                channel_id,
+                token,
+                Err(why.to_owned()),
+            )),
+            Self::MigrateClaims { by, .. } => Some(EtcdResponse::ClaimsMigrated {
                 by,
                 replies: Vec::new(),
-                rest: Rest::Nothing,
+                more: false,
             }),
-            Self::Publish { mode, .. } => Some(Heard::Published(mode, Err(why.to_owned()))),
-            Self::Count => Some(Heard::Counted(Err(why.to_owned()))),
+            Self::Publish { mode, .. } => Some(EtcdResponse::Published(mode, Err(why.to_owned()))),
+            Self::Count => Some(EtcdResponse::Counted(Err(why.to_owned()))),
             Self::Purge {
-                ticket, node_name, ..
-            } => Some(Heard::Purged {
-                ticket,
+                reply_to,
+                node_name,
+                ..
+            } => Some(EtcdResponse::Purged {
+                reply_to,
                 node_name,
                 written_off: Err(why.to_owned()),
             }),
@@ -169,30 +173,30 @@ impl Order {
 
 /// What is wanted of a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Wish {
+pub enum ClaimOp {
     /// To know whose it is.
-    Find,
+    Get,
     /// To have it, if it is nobody's.
-    Claim,
+    Acquire,
     /// To have it, if this is still its claim, and that one's owner is gone.
     TakeOver(Claim),
     /// To write this claim of the node's own anew.
-    Renew(Claim),
+    Rewrite(Claim),
     /// To be rid of this claim of the node's own, and then to know whose the channel is.
-    Drop(Claim),
+    Release(Claim),
 }
 
 /// What was heard of etcd.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Heard {
+pub enum EtcdResponse {
     /// A linearizable read of all members: each heartbeat, and when it was ordered.
-    Looked(Box<Looked>),
+    MembersRead(Box<MembershipView>),
     /// It failed.
-    LookFailed(String),
-    /// What came of [`Order::Join`]: the new incarnation, if it wrote the key.
+    MembersReadFailed(String),
+    /// What came of [`EtcdRequest::Join`]: the new incarnation, if it wrote the key.
     Joined(Result<Incarnation, String>),
-    /// What came of [`Order::Ask`].
-    Asked {
+    /// What came of [`EtcdRequest::Claim`].
+    ClaimReplied {
         /// The channel.
         channel_id: ChannelId,
         /// As whom it was asked.
@@ -200,83 +204,49 @@ pub enum Heard {
         /// What came back.
         reply: Result<Reply, String>,
     },
-    /// What came of [`Order::Find`].
-    Found {
+    /// What came of [`EtcdRequest::FindClaim`].
+    ClaimFound {
         /// The channel.
         channel_id: ChannelId,
         /// What stands there.
         found: Result<Found, String>,
     },
-    /// What came of [`Order::Release`]: whether it is certain that the claim is gone.
-    Released(ChannelId, Token, Certainty),
-    /// What came of [`Order::Readopt`]; claims of which nothing is said are to be tried again.
-    Readopted {
+    /// What came of [`EtcdRequest::Release`]: whether it is certain that the claim is gone.
+    Released(ChannelId, Token, Result<(), String>),
+    /// What came of [`EtcdRequest::MigrateClaims`]; claims of which nothing is said are to be tried again.
+    ClaimsMigrated {
         /// As whom.
         by: Incarnation,
         /// Some of the replies.
         replies: Vec<(ChannelId, Reply)>,
         /// Whether more are to come.
-        rest: Rest,
+        more: bool,
     },
-    /// What came of [`Order::Publish`].
+    /// What came of [`EtcdRequest::Publish`].
     Published(Mode, Result<(), String>),
-    /// What came of [`Order::Purge`].
+    /// What came of [`EtcdRequest::Purge`].
     Purged {
         /// Whom to answer.
-        ticket: Ticket,
+        reply_to: ReplyHandle,
         /// The node.
         node_name: NodeName,
         /// Its incarnations that are written off, and the channels that they owed.
         written_off: Result<(Vec<Incarnation>, u64), String>,
     },
-    /// What came of [`Order::Init`].
+    /// What came of [`EtcdRequest::Init`].
     Initialized {
         /// Whom to answer.
-        ticket: Ticket,
+        reply_to: ReplyHandle,
         /// What became of it.
         outcome: Result<Init, String>,
     },
-    /// What came of [`Order::Count`]: the channels of each incarnation that owns any.
+    /// What came of [`EtcdRequest::Count`]: the channels of each incarnation that owns any.
     Counted(Result<Vec<Owned>, String>),
-    /// The SFU has been told that sessions are to end: how many clients must say that they did.
-    FenceTold {
-        /// Which fence.
-        id: u64,
-        /// How many.
-        clients: u64,
-    },
-    /// The sessions that a fence named have ended, or why that is not known.
-    FenceDone {
-        /// Which fence.
-        id: u64,
-        /// How it went.
-        outcome: Result<(), String>,
-    },
-    /// The daemon stops: answered by [`Order::Leave`] or [`Order::Stay`].
-    Leaving,
-}
-
-/// Whether something is known to be so.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Certainty {
-    /// It is.
-    Certain,
-    /// It may be, or may still become so.
-    Unknown,
-}
-
-/// Whether more is to come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rest {
-    /// Yes.
-    ToCome,
-    /// No.
-    Nothing,
 }
 
 /// A linearizable read of all members.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Looked {
+pub struct MembershipView {
     /// When it was sent, by the boot clock: the right runs from then.
     pub sent: Duration,
     /// When the answer came, by the boot clock.
@@ -290,14 +260,14 @@ pub struct Looked {
     /// The same, if this start of the daemon wrote it.
     pub own_of_this_start: Option<Incarnation>,
     /// Everybody, the node itself among them.
-    pub nodes: Vec<SeenNode>,
+    pub nodes: Vec<NodeRecord>,
     /// Incarnations that an operator has written off.
     pub purged: Vec<Incarnation>,
 }
 
 /// A node as it published itself.
 #[derive(Clone, Debug, PartialEq)]
-pub struct SeenNode {
+pub struct NodeRecord {
     /// Its name.
     pub node_name: NodeName,
     /// Its present life.
@@ -340,7 +310,7 @@ pub struct Owned {
 
 /// What is to end at a fence.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum FenceOf {
+pub enum FenceScope {
     /// Everything.
     All,
     /// The session of one channel, which is another node's.
