@@ -1,20 +1,17 @@
 //! `soramode drill`
 
-mod cluster_stage;
-mod cluster_story;
-mod private_cluster;
-mod private_daemon;
-mod script;
-mod stage;
-mod story;
+mod cluster;
+mod one_node;
+mod process;
+mod runner;
+mod sandbox;
+mod scenario;
 mod view;
 
-use cluster_stage::ClusterStage;
-use private_cluster::PrivateCluster;
-use private_daemon::{PrivateDaemon, PrivateNode};
-use stage::Stage;
-use story::STORY;
-use view::{Playbill, View};
+use runner::Runner;
+use sandbox::Sandbox;
+use scenario::Scenario;
+use view::View;
 
 use crate::context::Context;
 use crate::error::{Exit, Failure};
@@ -35,79 +32,55 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
-    if args.cluster {
-        let mut view = View::new(&mut context.output, cluster_story::playbill());
-        let ended = rehearse_cluster(&mut view).await;
-        return view.finish(ended);
-    }
-    let what = "A rehearsal with a private soramoded; one that runs is not touched.";
-    let mut view = View::new(
-        &mut context.output,
-        Playbill {
-            what,
-            steps: script::steps_total(STORY),
-            next: view::NEXT,
-        },
-    );
-    let ended = rehearse(&mut view).await;
+    let scenario = if args.cluster {
+        &cluster::SCENARIO
+    } else {
+        &one_node::SCENARIO
+    };
+    let mut view = View::new(&mut context.output, scenario);
+    let ended = rehearse(&args, scenario, &mut view).await;
     view.finish(ended)
 }
 
-async fn rehearse_cluster(view: &mut View<'_>) -> Result<(), Failure> {
+/// Runs a scenario. However that ends, the processes are stopped and their folder is removed.
+async fn rehearse(args: &Args, scenario: &Scenario, view: &mut View<'_>) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
-    let mut cluster = PrivateCluster::start().await?;
-    let played = tokio::select! {
-        played = play_cluster(&mut cluster, view) => played,
-        exit = signals.next() => Err(Failure::new(exit, format!("stopped after step {}; nothing is left behind", view.so_far()))),
+    let mut sandbox = if args.cluster {
+        Sandbox::cluster().await?
+    } else {
+        Sandbox::one_node()?
     };
-    let stopped = cluster.stop().await;
-    played.and(stopped)
-}
-
-async fn play_cluster(cluster: &mut PrivateCluster, view: &mut View<'_>) -> Result<(), Failure> {
-    view.begin(&escape(&cluster.program().to_string_lossy()))?;
-    cluster.ready().await?;
-    let mut stage = ClusterStage::enter(cluster)
-        .await
-        .map_err(|lost| cluster.gone(&lost.to_string()))?;
-    script::play(
-        cluster_story::STORY,
-        view,
-        async |ask| stage.perform(ask).await,
-        |why| cluster.gone(why),
-    )
-    .await
-}
-
-/// Whatever comes in between, the daemon is stopped and its folder removed.
-async fn rehearse(view: &mut View<'_>) -> Result<(), Failure> {
-    let mut signals = Signals::listen()?;
-    let mut daemon = PrivateDaemon::start()?;
-    let played = tokio::select! {
-        played = play(&mut daemon, view) => played,
-        exit = signals.next() => Err(Failure::new(exit, format!("stopped after step {}; nothing is left behind", view.so_far()))),
+    let ended = tokio::select! {
+        ended = run_scenario(scenario, &mut sandbox, view) => ended,
+        exit = signals.next() => {
+            let progress = view.progress();
+            Err(Failure::new(exit, format!("stopped after step {progress}; nothing is left behind")))
+        }
     };
-    let stopped = daemon.stop().await;
-    played.and(stopped)
+    let stopped = sandbox.stop().await;
+    ended.and(stopped)
 }
 
-async fn play(daemon: &mut PrivateDaemon, view: &mut View<'_>) -> Result<(), Failure> {
-    let daemon = daemon.node();
-    view.begin(&escape(&daemon.program().to_string_lossy()))?;
-    daemon.ready().await?;
-    let mut stage = Stage::enter(&daemon.socket())
-        .await
-        .map_err(|lost| gone(daemon, &lost.to_string()))?;
-    let perform = async |ask| stage.perform(ask).await.map(|said| said.to_string());
-    script::play(STORY, view, perform, |why| gone(daemon, why)).await
-}
-
-/// It started, and then did not answer: what it said last may tell why.
-fn gone(daemon: &PrivateNode, why: &str) -> Failure {
-    let message =
-        format!("the rehearsal cannot go on: {why}. The last lines of its soramoded's log:");
-    Failure {
-        details: daemon.last_words(),
-        ..Failure::new(Exit::Failed, message)
+async fn run_scenario(
+    scenario: &Scenario,
+    sandbox: &mut Sandbox,
+    view: &mut View<'_>,
+) -> Result<(), Failure> {
+    view.begin(&escape(&sandbox.program().to_string_lossy()))?;
+    sandbox.ready().await?;
+    let runner = Runner::connect(&sandbox.sockets(), sandbox.etcd_pid(), scenario.step_max).await;
+    let mut runner = runner.map_err(|lost| sandbox.failure(&lost.to_string()))?;
+    for part in scenario.parts {
+        view.part(part.heading)?;
+        for step in part.steps {
+            let answer = runner.execute(step).await;
+            let lost = answer.as_ref().err().cloned();
+            view.step(part.name, step, answer)?;
+            if let Some(lost) = lost {
+                let progress = view.progress();
+                return Err(sandbox.failure(&format!("{lost}, at step {progress}")));
+            }
+        }
     }
+    Ok(())
 }

@@ -4,53 +4,26 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use super::scenario::{Scenario, Step};
 use crate::error::{Exit, Failure};
-use crate::output::Format;
-use crate::output::Output;
 use crate::output::paint::Paint;
-
-/// The first maintenance, in the commands that it takes.
-pub(super) const NEXT: &str = "\
-Your first maintenance:
-  soramode status                            mode, sessions and health
-  soramode drain --timeout 30m -m \"upgrade\"  close it, wait until it is empty
-  soramode is drained && ...                 upgrade, restart the SFU
-  soramode set normal                        open it again
-All in one: soramode maintain -m \"upgrade\" -- systemctl restart sora";
-
-/// A step in words.
-pub(super) struct Words {
-    pub(super) part: &'static str,
-    pub(super) asked: String,
-    pub(super) expected: String,
-    pub(super) because: &'static str,
-}
-
-/// What there is to show beside the steps.
-pub(super) struct Playbill {
-    /// What runs.
-    pub(super) what: &'static str,
-    /// How many steps there are.
-    pub(super) steps: usize,
-    /// What to do next.
-    pub(super) next: &'static str,
-}
+use crate::output::{Format, Output};
 
 /// A step and how it went.
 #[derive(Debug, Serialize)]
-struct Told {
+struct StepResult {
     step: usize,
     part: &'static str,
     asked: String,
     said: String,
-    expected: String,
+    expected: &'static str,
     because: &'static str,
     held: bool,
 }
 
 /// The whole, as one object.
 #[derive(Serialize)]
-struct Whole<'a> {
+struct Report<'a> {
     held: bool,
     steps_held: usize,
     steps_total: usize,
@@ -58,30 +31,30 @@ struct Whole<'a> {
     exit_code: u8,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a str>,
-    steps: &'a [Told],
+    steps: &'a [StepResult],
 }
 
 /// The rehearsal so far, and where it is shown.
 pub(super) struct View<'a> {
     output: &'a mut Output,
-    playbill: Playbill,
+    scenario: &'a Scenario,
     began: Instant,
-    told: Vec<Told>,
+    results: Vec<StepResult>,
 }
 
 impl<'a> View<'a> {
-    pub(super) fn new(output: &'a mut Output, playbill: Playbill) -> Self {
+    pub(super) fn new(output: &'a mut Output, scenario: &'a Scenario) -> Self {
         Self {
             output,
-            playbill,
+            scenario,
             began: Instant::now(),
-            told: Vec::new(),
+            results: Vec::new(),
         }
     }
 
     /// What is about to be done, and with what.
     pub(super) fn begin(&mut self, program: &str) -> Result<(), Failure> {
-        self.talk(&[self.playbill.what.to_owned(), format!("Using {program}")])
+        self.talk(&[self.scenario.about.to_owned(), format!("Using {program}")])
     }
 
     pub(super) fn part(&mut self, heading: &str) -> Result<(), Failure> {
@@ -89,56 +62,50 @@ impl<'a> View<'a> {
         self.talk(&[String::new(), heading])
     }
 
-    /// One step: what came, or why nothing did.
+    /// Prints a step with its answer, or the reason why there is none.
     pub(super) fn step(
         &mut self,
-        words: Words,
-        said: Result<String, String>,
+        part: &'static str,
+        step: &Step,
+        answer: Result<String, String>,
     ) -> Result<(), Failure> {
-        let Words {
+        let result = StepResult {
+            step: self.results.len() + 1,
             part,
-            asked,
-            expected,
-            because,
-        } = words;
-        let held = said.as_ref() == Ok(&expected);
-        let told = Told {
-            step: self.told.len() + 1,
-            part,
-            asked,
-            held,
-            said: said.unwrap_or_else(|nothing| nothing),
-            expected,
-            because,
+            asked: step.to_string(),
+            held: answer.as_deref() == Ok(step.expected),
+            said: answer.unwrap_or_else(|reason| reason),
+            expected: step.expected,
+            because: step.because,
         };
         match self.output.format() {
-            Format::Table if told.held && self.output.is_quiet() => {}
-            Format::Table => self.output.text(&lines(&told, self.output).join("\n"))?,
+            Format::Table if result.held && self.output.is_quiet() => {}
+            Format::Table => self.output.text(&lines(&result, self.output).join("\n"))?,
             Format::Plain => {
-                let verdict = if told.held { "ok" } else { "failed" };
-                let number = told.step.to_string();
+                let verdict = if result.held { "ok" } else { "failed" };
+                let number = result.step.to_string();
                 self.output.record(&[
                     &number,
                     verdict,
-                    told.part,
-                    &told.asked,
-                    &told.said,
-                    &told.expected,
-                    told.because,
+                    result.part,
+                    &result.asked,
+                    &result.said,
+                    result.expected,
+                    result.because,
                 ])?;
             }
-            Format::Jsonl => self.output.json(&told)?,
+            Format::Jsonl => self.output.json(&result)?,
             Format::Json => {}
         }
-        self.told.push(told);
+        self.results.push(result);
         // Each step is seen when it is done.
         self.output.flush()
     }
 
-    /// How it ended: with a failure of its own, or with what was told.
+    /// How it ended: with a failure of its own, or with what was result.
     pub(super) fn finish(&mut self, ended: Result<(), Failure>) -> Result<Exit, Failure> {
-        let (took, total) = (self.began.elapsed(), self.playbill.steps);
-        let steps_held = self.told.iter().filter(|told| told.held).count();
+        let (took, total) = (self.began.elapsed(), self.scenario.steps_total());
+        let steps_held = self.results.iter().filter(|result| result.held).count();
         let ended = match ended {
             Ok(()) if steps_held < total => {
                 Err(Failure::new(Exit::Failed, self.not_held(steps_held)))
@@ -149,9 +116,9 @@ impl<'a> View<'a> {
         match self.output.format() {
             Format::Table if ended.is_ok() => self.all_held(took)?,
             // Apart from what is said on stderr then.
-            Format::Table if !self.told.is_empty() => self.talk(&[String::new()])?,
+            Format::Table if !self.results.is_empty() => self.talk(&[String::new()])?,
             Format::Json => {
-                let whole = Whole {
+                let whole = Report {
                     held: ended.is_ok(),
                     steps_held,
                     steps_total: total,
@@ -161,7 +128,7 @@ impl<'a> View<'a> {
                         .map_or_else(|failure| failure.exit, |exit| *exit)
                         .code(),
                     error: ended.as_ref().err().map(|failure| failure.message.as_str()),
-                    steps: &self.told,
+                    steps: &self.results,
                 };
                 // A failure that is known already weighs more than one to write it.
                 self.output
@@ -174,12 +141,12 @@ impl<'a> View<'a> {
     }
 
     /// How far it came: `7 of 20`.
-    pub(super) fn so_far(&self) -> String {
-        format!("{} of {}", self.told.len(), self.playbill.steps)
+    pub(super) fn progress(&self) -> String {
+        format!("{} of {}", self.results.len(), self.scenario.steps_total())
     }
 
     fn all_held(&mut self, took: Duration) -> Result<(), Failure> {
-        let total = self.playbill.steps;
+        let total = self.scenario.steps_total();
         let all = self
             .output
             .painted(Paint::Good, &format!("All {total} steps passed"));
@@ -190,13 +157,13 @@ impl<'a> View<'a> {
                 took.as_secs_f64()
             ),
             String::new(),
-            self.playbill.next.to_owned(),
+            self.scenario.next.to_owned(),
         ])
     }
 
     fn not_held(&self, steps_held: usize) -> String {
-        let total = self.playbill.steps;
-        let not_asked = total - self.told.len();
+        let total = self.scenario.steps_total();
+        let not_asked = total - self.results.len();
         let rest = if not_asked == 0 {
             String::new()
         } else {
@@ -217,16 +184,16 @@ impl<'a> View<'a> {
 }
 
 /// A step for people, each line short enough for a terminal of 80 columns.
-fn lines(told: &Told, output: &Output) -> Vec<String> {
-    let Told {
+fn lines(result: &StepResult, output: &Output) -> Vec<String> {
+    let StepResult {
         step,
         asked,
         said,
         because,
         ..
-    } = told;
+    } = result;
     let because = output.painted(Paint::Aside, because);
-    if told.held {
+    if result.held {
         let ok = output.painted(Paint::Good, "ok");
         return vec![
             format!("{step:>2}  {ok}  {asked:<33}  {said}"),
@@ -237,24 +204,7 @@ fn lines(told: &Told, output: &Output) -> Vec<String> {
     vec![
         format!("{step:>2}  {verdict}  {asked}"),
         format!("        said: {said}"),
-        format!("    expected: {}", told.expected),
+        format!("    expected: {}", result.expected),
         format!("        {because}"),
     ]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::script::steps_total;
-    use super::super::story::STORY;
-
-    #[test]
-    fn the_story_fits_a_terminal_and_an_operators_patience() {
-        assert!(steps_total(STORY) <= 20);
-        for step in STORY.iter().flat_map(|part| part.steps) {
-            assert!(step.ask.to_string().len() <= 33, "{}", step.ask);
-            assert!(step.expected.to_string().len() <= 37, "{}", step.expected);
-            assert!(step.because.len() <= 72, "{}", step.because);
-        }
-        assert!(super::NEXT.lines().all(|line| line.len() <= 80));
-    }
 }

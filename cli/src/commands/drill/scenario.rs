@@ -1,0 +1,140 @@
+//! The form of a scenario: parts of steps, each a request and the answer to expect.
+
+use std::fmt;
+use std::time::Duration;
+
+use soramode_protocol::mode::Mode;
+
+/// The names of a cluster's nodes.
+pub(super) const NAMES: [&str; 3] = ["n1", "n2", "n3"];
+
+/// A scenario.
+pub(super) struct Scenario {
+    /// The line at the beginning.
+    pub(super) about: &'static str,
+    pub(super) parts: &'static [Part],
+    /// The text at the end: commands to go on with.
+    pub(super) next: &'static str,
+    /// How long a step may take.
+    pub(super) step_max: Duration,
+}
+
+/// Steps under one heading.
+pub(super) struct Part {
+    /// Its name in JSON and plain output.
+    pub(super) name: &'static str,
+    pub(super) heading: &'static str,
+    pub(super) steps: &'static [Step],
+}
+
+/// A request and the answer to expect.
+pub(super) struct Step {
+    /// The node in a cluster, as an index of [`NAMES`].
+    pub(super) node: Option<usize>,
+    pub(super) request: Request,
+    pub(super) expected: &'static str,
+    /// The documentation's rule.
+    pub(super) because: &'static str,
+}
+
+/// A step on the only node, or on all nodes of a cluster.
+pub(super) const fn step(request: Request, expected: &'static str, because: &'static str) -> Step {
+    Step {
+        node: None,
+        request,
+        expected,
+        because,
+    }
+}
+
+/// A step on one node of a cluster.
+pub(super) const fn on(
+    node: usize,
+    request: Request,
+    expected: &'static str,
+    because: &'static str,
+) -> Step {
+    Step {
+        node: Some(node),
+        ..step(request, expected, because)
+    }
+}
+
+/// A command of an operator, a request of a signalling server, or an incident.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Request {
+    Get,
+    Set(Mode),
+    WaitDrained,
+    /// A connection and its channel.
+    Connect(&'static str, &'static str),
+    /// The same, and the client follows redirects.
+    Follow(&'static str, &'static str),
+    /// Close the node and begin to wait, with a subscriber to the events.
+    Drain,
+    /// These connections end. The answer is the next progress of the drain, or the end of one that begins now.
+    Disconnect(&'static [&'static str]),
+    /// The subscriber's events since the drain began, up to `session.vanished`.
+    Tail,
+    /// Create the cluster.
+    InitCluster,
+    /// Wait until each node has joined.
+    WaitJoined,
+    ListNodes,
+    /// Count the sessions of all nodes.
+    CountSessions,
+    PauseEtcd,
+    ResumeEtcd,
+}
+
+impl Scenario {
+    pub(super) fn steps_total(&self) -> usize {
+        self.parts.iter().map(|part| part.steps.len()).sum()
+    }
+}
+
+impl Request {
+    /// Names the message that a step waits for.
+    pub(super) const fn awaited(self) -> &'static str {
+        match self {
+            Self::Drain => "word of the wait",
+            Self::Tail => "session.vanished",
+            _ => "answer",
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let node = self.node.and_then(|node| NAMES.get(node));
+        if let Some(name) = node {
+            write!(f, "{name}: ")?;
+        }
+        match (self.request, node) {
+            (Request::Get, _) => f.write_str("soramode get"),
+            (Request::Set(mode), None) => write!(f, "soramode set {mode}"),
+            (Request::Set(mode), Some(_)) => write!(f, "set {mode}"),
+            (Request::WaitDrained, _) => f.write_str("soramode wait drained"),
+            (Request::Connect(connection, channel), None) => {
+                write!(f, "Connect {connection} to channel {channel}")
+            }
+            (Request::Connect(connection, channel) | Request::Follow(connection, channel), _) => {
+                write!(f, "Connect {connection} to {channel}")
+            }
+            (Request::Drain, _) => f.write_str("soramode drain"),
+            (Request::Disconnect(connections), None) => {
+                write!(f, "Disconnect {}", connections.join(", "))
+            }
+            (Request::Disconnect(connections), Some(_)) => {
+                write!(f, "Disconnect all {}", connections.len())
+            }
+            (Request::Tail, _) => f.write_str("soramode tail --type 'session.*'"),
+            (Request::InitCluster, _) => f.write_str("soramode nodes init"),
+            (Request::WaitJoined, _) => f.write_str("each: soramode wait joined"),
+            (Request::ListNodes, _) => f.write_str("soramode nodes"),
+            (Request::CountSessions, _) => f.write_str("each: soramode sessions"),
+            (Request::PauseEtcd, _) => f.write_str("etcd stops answering"),
+            (Request::ResumeEtcd, _) => f.write_str("etcd answers again"),
+        }
+    }
+}
