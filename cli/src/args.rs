@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Args as _, CommandFactory, FromArgMatches, Parser};
+use clap::{CommandFactory, FromArgMatches, Parser};
 use clap_complete::engine::ArgValueCompleter;
 
 use crate::api::ApiFlags;
@@ -46,8 +46,10 @@ pub(crate) struct Args {
 impl Args {
     /// Reads a command line.
     pub(crate) fn read(words: &[OsString]) -> Result<Self, clap::Error> {
-        // What is said of a wrong one, and a help, may be about every verb.
-        Self::of_typed_verb(words).map_or_else(|| Self::of_any_verb(words).map_err(with_tip), Ok)
+        let matches = Self::whole_command().try_get_matches_from(words);
+        matches
+            .and_then(|matches| Self::from_arg_matches(&matches))
+            .map_err(with_tip)
     }
 
     /// Returns whether the command line asks for JSON, as far as one that cannot be read shows that.
@@ -70,24 +72,6 @@ impl Args {
         let is_apart =
             |pair: &[&str]| matches!(pair, ["-o" | "--output", format] if is_json(format));
         words.iter().any(is_glued) || words.windows(2).any(is_apart)
-    }
-
-    /// Reads it by the definition of the verb that was typed: making that of every verb takes longer than most of them run. `None` where
-    /// that does not read it.
-    fn of_typed_verb(words: &[OsString]) -> Option<Self> {
-        let verb = words
-            .iter()
-            .skip(1)
-            .find_map(|word| Command::definition(word.to_str()?))?;
-        let command = Global::augment_args(clap::Command::new("soramode"))
-            .disable_help_subcommand(true)
-            .subcommand(verb)
-            .subcommand_required(true);
-        Self::from_arg_matches_mut(&mut command.try_get_matches_from(words).ok()?).ok()
-    }
-
-    fn of_any_verb(words: &[OsString]) -> Result<Self, clap::Error> {
-        Self::from_arg_matches(&Self::whole_command().try_get_matches_from(words)?)
     }
 
     /// The definition, with every verb and its full name: soramode-get.
@@ -225,52 +209,10 @@ impl WaitFlags {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {
         Args::command().debug_assert();
-    }
-
-    #[test]
-    fn the_typed_verb_alone_reads_what_all_of_them_read() {
-        let read = |line: &str| {
-            let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
-            (
-                Args::of_typed_verb(&words).map(|args| format!("{args:?}")),
-                Args::of_any_verb(&words)
-                    .map(|args| format!("{args:?}"))
-                    .ok(),
-            )
-        };
-        for line in [
-            "get",
-            "--socket /s get",
-            "get --json -q",
-            "-o plain sessions --channel get",
-            "maintain -m get -- soramode set normal",
-            "webhook verify --secret-file get",
-        ] {
-            let (of_typed, of_any) = read(&format!("soramode {line}"));
-            assert_eq!(of_typed, of_any, "{line}");
-            assert!(of_typed.is_some(), "{line}");
-        }
-        // The verb is another word than the first that is one's name; or there is none, or something to say about it.
-        for line in ["--socket get set normal", "--socket get list"] {
-            let (of_typed, of_any) = read(&format!("soramode {line}"));
-            assert_eq!((of_typed, of_any.is_some()), (None, true), "{line}");
-        }
-        for line in [
-            "",
-            "gte",
-            "get --help",
-            "help --help",
-            "--version get",
-            "get get",
-        ] {
-            assert_eq!(read(&format!("soramode {line}")), (None, None), "{line}");
-        }
     }
 }

@@ -43,25 +43,6 @@ pub(crate) fn back(changes: &[DatedModeChange], owner: &Owner, own: Option<u64>)
     })
 }
 
-/// The state with the operator for whom its actor acted, as the history has it: `uid:0(root) for alice`.
-pub(crate) fn with_operator(state: ModeState, changes: &[DatedModeChange]) -> ModeState {
-    let change = changes
-        .iter()
-        .map(|dated| &dated.change)
-        .find(|change| change.generation == state.generation);
-    // One that was named already has another actor.
-    match change
-        .filter(|change| change.actor == state.actor)
-        .and_then(|change| change.on_behalf_of.as_deref())
-    {
-        Some(operator) => ModeState {
-            actor: format!("{} for {operator}", state.actor),
-            ..state
-        },
-        None => state,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use soramode_protocol::mode::{Mode, ModeChange};
@@ -155,21 +136,6 @@ mod tests {
                 None
             ),
             Back::Stays
-        );
-    }
-
-    #[test]
-    fn the_operator_is_named_for_whom_the_actor_acted() {
-        let mut theirs = change(4, CLOSE, "uid:0(root)", Some("CHG-1"));
-        theirs.change.on_behalf_of = Some("alice".to_owned());
-        let actor = |changes: &[DatedModeChange]| with_operator(theirs.state(), changes).actor;
-        assert_eq!(
-            actor(std::slice::from_ref(&theirs)),
-            "uid:0(root) for alice"
-        );
-        assert_eq!(
-            actor(&[change(5, CLOSE, "uid:0(root)", None)]),
-            "uid:0(root)"
         );
     }
 

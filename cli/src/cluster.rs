@@ -15,6 +15,7 @@ use crate::api::{Api, Named, Want};
 use crate::completion;
 use crate::context::Context;
 use crate::error::{Exit, Failure};
+use crate::node::Node;
 use crate::output::escape::escape;
 use crate::output::{Output, counted};
 
@@ -58,25 +59,17 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
-    /// Asks the daemon, or the server that `--api-url` names.
+    /// Reads the list from the context's node.
     pub(crate) async fn from_here(context: &Context<'_>) -> Result<Self, Failure> {
-        if let Some(api) = context.api {
-            return Ok(Self {
-                nodes: api.nodes().await?,
-                by: None,
-            });
+        if let Node::Api(api) = context.node {
+            let nodes = api.nodes().await?;
+            return Ok(Self { nodes, by: None });
         }
-        let (list, status) = context
-            .socket
-            .connect()
-            .await?
-            .call_both(
-                &ListClusterNodes {
-                    count_orphaned: false,
-                },
-                &GetStatus {},
-            )
-            .await?;
+        let list = ListClusterNodes {
+            count_orphaned: false,
+        };
+        let mut daemon = context.node.connect().await?;
+        let (list, status) = daemon.call_both(&list, &GetStatus {}).await?;
         Ok(Self {
             nodes: list.nodes,
             by: Some((status.node_name, status.membership)),
@@ -99,7 +92,7 @@ impl Seen {
             return Err(Failure::new(Exit::NotFound, message));
         };
         if !node.connected {
-            let hint = format!("See the cluster's nodes: {}", context.command("nodes"));
+            let hint = format!("See the cluster's nodes: {}", context.node.command("nodes"));
             return Err(Failure::new(
                 Exit::Refused,
                 format!("{shown} is gone from the cluster, so it cannot be reached"),
@@ -127,7 +120,7 @@ impl Seen {
         } else {
             ""
         };
-        let flags = [context.flags().as_str(), in_clear]
+        let flags = [context.node.flags().as_str(), in_clear]
             .join(" ")
             .trim()
             .to_owned();
@@ -199,10 +192,8 @@ fn check_private(url: &Url) -> Result<(), String> {
 
 /// `1 other node is open (n3), and --keep-open asks for 2`
 fn too_few_words(others: &[&str], wanted: usize) -> String {
-    let (count, be) = (
-        counted(others.len() as u64, "other node"),
-        if others.len() == 1 { "is" } else { "are" },
-    );
+    let count = counted(others.len() as u64, "other node");
+    let be = if others.len() == 1 { "is" } else { "are" };
     let names = if others.is_empty() {
         String::new()
     } else {
@@ -236,31 +227,19 @@ impl ClusterFlags {
     pub(crate) async fn check_others(
         &self,
         context: &Context<'_>,
-        api: Option<&Api>,
+        node: Node<'_>,
     ) -> Result<(), Failure> {
         let Some(wanted) = self.keep_open else {
             return Ok(());
         };
-        let mode = match api {
-            Some(api) => api.see(Want::Mode).await?.mode(),
-            None => {
-                context
-                    .socket
-                    .connect()
-                    .await?
-                    .call(&GetStatus {})
-                    .await?
-                    .mode
-                    .mode
-            }
-        };
+        let mode = node.status(Want::Mode).await?.mode();
         // A node that is closed already takes no other's place.
         if mode.is_block() {
             return Ok(());
         }
         let seen = Seen::from_here(context).await?;
         seen.check_membership()?;
-        let others = seen.others(api.and_then(Api::node_name), mode);
+        let others = seen.others(node.name_in_cluster(), mode);
         if others.len() >= wanted {
             return Ok(());
         }
@@ -275,7 +254,7 @@ impl ClusterFlags {
     pub(crate) async fn too_few_others(
         &self,
         context: &Context<'_>,
-        api: Option<&Api>,
+        node: Node<'_>,
     ) -> Option<String> {
         let wanted = self.keep_open?;
         let began = Instant::now();
@@ -284,7 +263,7 @@ impl ClusterFlags {
             let seen = Seen::from_here(context).await.ok();
             let others = seen
                 .as_ref()
-                .map(|seen| seen.others(api.and_then(Api::node_name), Mode::BlockNewSession));
+                .map(|seen| seen.others(node.name_in_cluster(), Mode::BlockNewSession));
             if let Some(others) = others.filter(|others| others.len() < wanted) {
                 return Some(format!(
                     "another node closed at the same moment: {}",
@@ -302,15 +281,15 @@ impl ClusterFlags {
     pub(crate) fn check_published(
         &self,
         published: Option<bool>,
-        (node, mode): (&str, Mode),
+        node: &str,
+        mode: Mode,
         output: &Output,
     ) -> Result<(), Failure> {
         if published != Some(false) {
             return Ok(());
         }
         let words = format!(
-            "{} is {mode}, but the other nodes could not be notified and may still redirect clients to it",
-            escape(node)
+            "{node} is {mode}, but the other nodes could not be notified and may still redirect clients to it"
         );
         let hint = "They are notified once etcd answers again";
         if self.require_published {
@@ -318,11 +297,6 @@ impl ClusterFlags {
         }
         output.warn(&format!("{words}. {hint}"));
         Ok(())
-    }
-
-    /// Whether it must be known that the others were told.
-    pub(crate) const fn requires_published(&self) -> bool {
-        self.require_published
     }
 }
 

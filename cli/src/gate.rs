@@ -1,83 +1,38 @@
 //! Setting the mode, closing the node for a drain, and putting its mode back.
 
-use std::time::{Duration, Instant};
-
 use soramode_protocol::error::ErrorType;
 use soramode_protocol::mode::{
     ChangeMode, ListModeChanges, Mode, ModeChanged, ModeState, REASON_BYTES_MAX, SettableMode,
 };
 use soramode_protocol::node::{GetInfo, GetStatus, Status};
-use tokio::time::timeout;
+use soramode_protocol::sora_api::ModeSet;
 
-use crate::change_words::{is_changed_since, set_words};
-use crate::closing;
+use crate::api::{Api, Want};
+use crate::change_words::meanwhile_words;
+use crate::closed::{Closed, Joined};
 use crate::cluster::ClusterFlags;
 use crate::context::Context;
-use crate::daemon::{Daemon, Socket};
+use crate::daemon::Daemon;
 use crate::error::{Exit, Failure};
-use crate::output::escape::escape;
-use crate::report::Change;
+use crate::mode_info::{ModeInfo, with_operator};
+use crate::node::{NEWEST, Node};
+use crate::output::times;
 use crate::seen::Seen;
-use crate::way_back::{Known, way_back};
+use crate::way_back::way_back;
 
-/// How often another client may change the mode between the look at it and its change.
+/// Number of attempts to close a node of which other clients change the mode at the same time.
 const ATTEMPTS_MAX: u32 = 5;
 
-/// `expires_in_seconds` of a mode that does not end by itself.
+/// `expires_in_seconds` of a mode without a timer.
 const NEVER: u64 = 0;
 
-/// Changes of the mode among which are the one that was just seen and the one before it.
-const NEWEST: u32 = 10;
-
-/// Between the reasons of those who closed a node together.
+/// Separator between the reasons of operators who closed a node together.
 const REASONS: &str = "; ";
 
 /// The remedy where two nodes closed at the same moment.
-pub(crate) const GAVE_WAY: &str = "Run it again; the other node may have given way too";
+const GAVE_WAY: &str = "Run it again; the other node may have given way too";
 
-/// How long the last look at the mode may take: the operator who pressed Ctrl-C waits for it.
-const LAST_LOOK_MAX: Duration = Duration::from_secs(1);
-
-/// The closing that a drain found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Joined {
-    /// None: the node was open, or not closed far enough.
-    No,
-    /// One of this user.
-    Own,
-    /// One of another operator.
-    Theirs,
-}
-
-/// A mode that this command set, or found.
-pub(crate) struct Closed {
-    pub(crate) before: Known,
-    /// The mode as this command left it.
-    pub(crate) now: Known,
-    /// The mode that was asked for.
-    pub(crate) target: Mode,
-    /// The node after that.
-    pub(crate) seen: Seen,
-    /// Whether the other nodes of its cluster know, where it has one.
-    pub(crate) published: Option<bool>,
-    /// Whether this changed anything.
-    pub(crate) changed: bool,
-    pub(crate) joined: Joined,
-}
-
-impl Closed {
-    /// The same for the report.
-    pub(crate) fn change(&self) -> Change {
-        Change {
-            previous_mode: self.before.mode,
-            mode: self.now.mode,
-            changed: self.changed,
-            generation: self.now.generation(),
-        }
-    }
-}
-
-/// The user for whom the caller acts: `sudo` sets it. Recorded, not verified.
+/// Returns the user on whose behalf the caller acts: `sudo` sets it. Recorded, not verified.
 pub(crate) fn on_behalf_of() -> Option<String> {
     const BYTES_MAX: usize = soramode_protocol::mode::ON_BEHALF_OF_BYTES_MAX;
     std::env::var("SUDO_USER")
@@ -86,55 +41,82 @@ pub(crate) fn on_behalf_of() -> Option<String> {
 }
 
 /// Sets the mode.
-pub(crate) async fn set(
-    daemon: &mut Daemon<'_>,
-    change: &ChangeMode,
-) -> Result<(Closed, ModeChanged), Failure> {
+pub(crate) async fn set(node: Node<'_>, change: &ChangeMode) -> Result<Closed, Failure> {
+    match node {
+        Node::Daemon(_) => set_by_daemon(&mut node.connect().await?, change).await,
+        Node::Api(api) => {
+            let before = api.see(Want::Mode).await?;
+            set_over_api(api, &before, change.mode).await
+        }
+    }
+}
+
+async fn set_by_daemon(daemon: &mut Daemon<'_>, change: &ChangeMode) -> Result<Closed, Failure> {
     let (changed, status) = daemon.call_both(change, &GetStatus {}).await?;
-    let history = daemon
-        .call(&ListModeChanges {
-            limit: Some(NEWEST),
-        })
-        .await?
-        .changes;
+    let newest = ListModeChanges {
+        limit: Some(NEWEST),
+    };
+    let history = daemon.call(&newest).await?.changes;
     let last = changed.generation - u64::from(changed.changed);
     let before = match history.iter().find(|dated| dated.change.generation <= last) {
         Some(dated) if dated.change.mode == changed.previous_mode => {
-            Known::of(closing::with_operator(dated.state(), &history))
+            ModeInfo::of(with_operator(dated.state(), &history))
         }
-        // Before the first change there is none in the history.
-        Some(_) | None => Known {
-            mode: changed.previous_mode,
-            state: None,
-        },
-    };
-    let left = |after| {
-        Known::of(closing::with_operator(
-            left(&changed, change, after),
-            &history,
-        ))
+        // The mode at the start is not in the history.
+        _ if status.mode.generation == last => ModeInfo::of(status.mode.clone()),
+        Some(_) | None => ModeInfo::mode_only(changed.previous_mode),
     };
     let now = if changed.changed {
-        left(&status.mode)
+        ModeInfo::of(with_operator(
+            mode_left(&changed, change, &status.mode),
+            &history,
+        ))
     } else {
         before.clone()
     };
-    let (published, changed_it) = (changed.published, changed.changed);
-    let seen = Seen::Daemon(Box::new(status));
-    let closed = Closed {
+    Ok(Closed {
         before,
         now,
         target: change.mode.into(),
-        seen,
-        published,
-        changed: changed_it,
+        seen: Seen::Daemon(Box::new(status)),
+        published: changed.published,
+        changed: changed.changed,
         joined: Joined::No,
-    };
-    Ok((closed, changed))
+        warning: changed.warning,
+        status_failure: None,
+    })
 }
 
-/// The mode as this change left it; the status after it may show another's already.
-fn left(changed: &ModeChanged, change: &ChangeMode, after: &ModeState) -> ModeState {
+async fn set_over_api(api: &Api, before: &Seen, target: SettableMode) -> Result<Closed, Failure> {
+    let ModeSet {
+        mode,
+        warning,
+        published,
+    } = api.set(target).await?;
+    let (seen, status_failure) = match api.see(Want::Counts).await {
+        Ok(seen) => (seen, None),
+        Err(failure) => (Seen::unread(api.name(), mode), Some(failure)),
+    };
+    // Another client may have changed it after that.
+    let state = seen
+        .mode_state()
+        .filter(|state| state.mode == mode)
+        .cloned();
+    Ok(Closed {
+        before: before.known(),
+        now: ModeInfo { mode, state },
+        target: target.into(),
+        seen,
+        published,
+        changed: before.mode() != mode,
+        joined: Joined::No,
+        warning,
+        status_failure,
+    })
+}
+
+/// Returns the mode as this change left it; the status after it may show another client's already.
+fn mode_left(changed: &ModeChanged, change: &ChangeMode, after: &ModeState) -> ModeState {
     let &ModeChanged {
         mode,
         generation,
@@ -155,10 +137,28 @@ fn left(changed: &ModeChanged, change: &ChangeMode, after: &ModeState) -> ModeSt
     }
 }
 
-/// Closes the node at least as far as `target`. Never loosens: a mode that is tighter stays. A node that is closed far enough is joined:
-/// the reason is added to that of the other operators, so that a maintenance of theirs sees that it does not end the closing alone; and a
-/// time after which the node would open by itself is taken away.
+/// Closes the node at least as far as `target`, and never loosens a mode that is stricter.
+///
+/// A node that is closed far enough already is joined: the reason is added to that of the other operators, so that a maintenance of theirs
+/// sees that it does not end the closing alone, and the timer that would open the node is cancelled. Over HTTP neither is possible.
 pub(crate) async fn close(
+    node: Node<'_>,
+    target: SettableMode,
+    reason: Option<&str>,
+) -> Result<Closed, Failure> {
+    match node {
+        Node::Daemon(_) => close_by_daemon(&mut node.connect().await?, target, reason).await,
+        Node::Api(api) => {
+            let seen = api.see(Want::Counts).await?;
+            if seen.mode().is_block() && seen.mode() >= Mode::from(target) {
+                return Ok(Closed::found(seen.known(), seen, target, Joined::Theirs));
+            }
+            set_over_api(api, &seen, target).await
+        }
+    }
+}
+
+async fn close_by_daemon(
     daemon: &mut Daemon<'_>,
     target: SettableMode,
     reason: Option<&str>,
@@ -166,12 +166,16 @@ pub(crate) async fn close(
     let mut failure = None;
     for _ in 0..ATTEMPTS_MAX {
         let status = daemon.call(&GetStatus {}).await?;
-        let (before, mut joined, actor) = look_at_closing(daemon, status.mode.clone()).await?;
+        let FoundMode {
+            state: before,
+            mut joined,
+            actor,
+        } = read_closing(daemon, status.mode.clone()).await?;
         let stays = SettableMode::try_from(before.mode)
             .ok()
             .filter(|_| before.mode.is_block() && before.mode >= Mode::from(target));
         let wanted = if stays.is_some() {
-            joined_reason(&before, (joined, &actor), reason)
+            joined_reason(before.reason.as_deref(), joined, &actor, reason)
         } else {
             joined = Joined::No;
             reason
@@ -180,7 +184,7 @@ pub(crate) async fn close(
         };
         let is_enough = stays.is_some() && before.expires_at.is_none();
         if is_enough && wanted.is_none() {
-            return Ok(found(before, status, (target, joined)));
+            return Ok(found(before, status, target, joined));
         }
         let change = ChangeMode {
             reason: wanted,
@@ -192,25 +196,22 @@ pub(crate) async fn close(
         };
         match daemon.call_both(&change, &GetStatus {}).await {
             Ok((changed, status)) => {
-                let (before, now) = (
-                    Known::of(before),
-                    Known::of(left(&changed, &change, &status.mode)),
-                );
-                let (published, seen) = (changed.published, Seen::Daemon(Box::new(status)));
                 return Ok(Closed {
-                    before,
-                    now,
+                    before: ModeInfo::of(before),
+                    now: ModeInfo::of(mode_left(&changed, &change, &status.mode)),
                     target: target.into(),
-                    seen,
-                    published,
+                    seen: Seen::Daemon(Box::new(status)),
+                    published: changed.published,
                     changed: changed.changed,
                     joined,
+                    warning: changed.warning,
+                    status_failure: None,
                 });
             }
             Err(superseded) if superseded.exit == Exit::Superseded => failure = Some(superseded),
             // The reason alone is not worth giving up for: the node is closed.
             Err(refused) if is_enough && is_for_now(&refused) => {
-                return Ok(found(before, status, (target, joined)));
+                return Ok(found(before, status, target, joined));
             }
             Err(other) => return Err(other),
         }
@@ -220,7 +221,12 @@ pub(crate) async fn close(
     }))
 }
 
-/// Whether a change was refused because the state cannot be written, or because this user may only look.
+fn found(before: ModeState, status: Status, target: SettableMode, joined: Joined) -> Closed {
+    let seen = Seen::Daemon(Box::new(status));
+    Closed::found(ModeInfo::of(before), seen, target, joined)
+}
+
+/// Returns whether a change was refused because the state cannot be written, or because this user may only view.
 fn is_for_now(refused: &Failure) -> bool {
     matches!(
         refused.error_type,
@@ -228,37 +234,27 @@ fn is_for_now(refused: &Failure) -> bool {
     )
 }
 
-/// A node that is closed far enough, as it was found.
-fn found(before: ModeState, status: Status, (target, joined): (SettableMode, Joined)) -> Closed {
-    let published = status.cluster.as_ref().map(|cluster| cluster.published);
-    let (before, seen) = (Known::of(before), Seen::Daemon(Box::new(status)));
-    Closed {
-        now: before.clone(),
-        before,
-        target: target.into(),
-        seen,
-        published,
-        changed: false,
-        joined,
-    }
+/// The mode that a drain finds.
+struct FoundMode {
+    /// The mode, with the operator on whose behalf it was set: under `sudo` every actor is root.
+    state: ModeState,
+    joined: Joined,
+    /// The actor of this user.
+    actor: String,
 }
 
-/// The mode with the operator for whom it was set (under `sudo` every actor is root), whether that is this user, and the actor of this user.
-async fn look_at_closing(
-    daemon: &mut Daemon<'_>,
-    state: ModeState,
-) -> Result<(ModeState, Joined, String), Failure> {
+async fn read_closing(daemon: &mut Daemon<'_>, state: ModeState) -> Result<FoundMode, Failure> {
     if !state.mode.is_block() {
-        return Ok((state, Joined::No, String::new()));
+        return Ok(FoundMode {
+            state,
+            joined: Joined::No,
+            actor: String::new(),
+        });
     }
-    let (history, info) = daemon
-        .call_both(
-            &ListModeChanges {
-                limit: Some(NEWEST),
-            },
-            &GetInfo {},
-        )
-        .await?;
+    let newest = ListModeChanges {
+        limit: Some(NEWEST),
+    };
+    let (history, info) = daemon.call_both(&newest, &GetInfo {}).await?;
     let change = history
         .changes
         .iter()
@@ -266,32 +262,27 @@ async fn look_at_closing(
         .find(|change| change.generation == state.generation);
     let is_own = info.actor.as_ref() == Some(&state.actor)
         && change.is_some_and(|change| change.on_behalf_of == on_behalf_of());
-    let joined = if is_own { Joined::Own } else { Joined::Theirs };
-    Ok((
-        closing::with_operator(state, &history.changes),
-        joined,
-        info.actor.unwrap_or_default(),
-    ))
+    Ok(FoundMode {
+        state: with_operator(state, &history.changes),
+        joined: if is_own { Joined::Own } else { Joined::Theirs },
+        actor: info.actor.unwrap_or_default(),
+    })
 }
 
 /// Returns the reason to record when a closing is joined: `CHG-1; CHG-2`. `None` where it has this one already.
 fn joined_reason(
-    before: &ModeState,
-    (joined, actor): (Joined, &str),
+    before: Option<&str>,
+    joined: Joined,
+    actor: &str,
     reason: Option<&str>,
 ) -> Option<String> {
-    let operator = || {
-        format!(
-            "also drained by {}",
-            on_behalf_of().unwrap_or_else(|| actor.to_owned())
-        )
-    };
+    let operator = || on_behalf_of().unwrap_or_else(|| actor.to_owned());
     let mine = match (reason, joined) {
         (Some(reason), _) => reason.to_owned(),
-        (None, Joined::Theirs) => operator(),
+        (None, Joined::Theirs) => format!("also drained by {}", operator()),
         (None, Joined::No | Joined::Own) => return None,
     };
-    match before.reason.as_deref() {
+    match before {
         Some(theirs) if theirs == mine || theirs.split(REASONS).any(|part| part == mine) => None,
         Some(theirs) => Some(format!("{theirs}{REASONS}{mine}"))
             .filter(|both| both.len() <= REASON_BYTES_MAX)
@@ -300,31 +291,30 @@ fn joined_reason(
     }
 }
 
-/// How putting the mode back ended.
-pub(crate) enum PutBack {
+/// The result of putting the mode back.
+pub(crate) enum Restored {
     /// It is as it was before.
     Done(Mode),
     /// It never was another.
     Same,
-    /// Another client changed it meanwhile: it is left as they want it.
-    ChangedMeanwhile(Box<ModeState>),
+    /// Another client changed it meanwhile, and it was left so.
+    ChangedMeanwhile(ModeInfo),
 }
 
 /// Puts the mode from before back, with its reason and the rest of its time, unless another client changed it since.
-pub(crate) async fn put_back(
-    context: &Context<'_>,
+pub(crate) async fn restore(
+    node: Node<'_>,
     closed: &Closed,
     reason: &str,
-) -> Result<PutBack, Failure> {
-    let mut daemon = connect_again(context.socket).await?;
-    let now = mode_now(&mut daemon).await?;
-    if is_changed_since(closed, &Known::of(now.clone())) {
-        return Ok(PutBack::ChangedMeanwhile(Box::new(now)));
+) -> Result<Restored, Failure> {
+    let now = node.mode_now().await?;
+    if closed.is_changed(&now) {
+        return Ok(Restored::ChangedMeanwhile(now));
     }
-    let Some(before) = closed.before.state.as_ref().filter(|_| closed.changed) else {
-        return Ok(PutBack::Same);
-    };
-    let back = way_back(before, crate::output::times::now());
+    if !closed.changed {
+        return Ok(Restored::Same);
+    }
+    let back = way_back(&closed.before, times::now());
     let reason = if back.mode == SettableMode::Normal {
         Some(reason.to_owned())
     } else {
@@ -336,47 +326,16 @@ pub(crate) async fn put_back(
         on_behalf_of: on_behalf_of(),
         ..back
     };
-    match daemon.call(&change).await {
-        Ok(changed) => Ok(PutBack::Done(changed.mode)),
-        Err(failure) if failure.exit == Exit::Superseded => Ok(PutBack::ChangedMeanwhile(
-            Box::new(mode_now(&mut daemon).await?),
-        )),
+    match node.change(&change).await {
+        Ok(mode) => Ok(Restored::Done(mode)),
+        Err(failure) if failure.exit == Exit::Superseded => {
+            Ok(Restored::ChangedMeanwhile(node.mode_now().await?))
+        }
         Err(failure) => Err(failure),
     }
 }
 
-/// The mode now, with the operator for whom it was set.
-pub(crate) async fn mode_now(daemon: &mut Daemon<'_>) -> Result<ModeState, Failure> {
-    let (status, history) = daemon
-        .call_both(
-            &GetStatus {},
-            &ListModeChanges {
-                limit: Some(NEWEST),
-            },
-        )
-        .await?;
-    Ok(closing::with_operator(status.mode, &history.changes))
-}
-
-/// The mode at the end of a wait. Where the node does not answer at once, what was seen last.
-pub(crate) async fn last_look(context: &Context<'_>, last: &Known) -> Known {
-    let look = async { mode_now(&mut context.socket.connect().await?).await };
-    timeout(LAST_LOOK_MAX, look)
-        .await
-        .ok()
-        .and_then(Result::ok)
-        .map_or_else(|| last.clone(), Known::of)
-}
-
-/// Connects to a daemon that was there before, and may be restarted just now.
-pub(crate) async fn connect_again(socket: &Socket) -> Result<Daemon<'_>, Failure> {
-    match socket.connect().await {
-        Err(failure) if failure.exit == Exit::Unreachable => socket.reconnect(Instant::now()).await,
-        other => other,
-    }
-}
-
-/// A reason for going back, after the operator's own: `CHG-1: drain timed out`.
+/// Returns a reason for putting the mode back, after the operator's own: `CHG-1: drain timed out`.
 pub(crate) fn with_message(message: Option<&str>, reason: &str) -> String {
     let both = message.map(|message| format!("{message}: {reason}"));
     both.filter(|both| both.len() <= REASON_BYTES_MAX)
@@ -386,32 +345,24 @@ pub(crate) fn with_message(message: Option<&str>, reason: &str) -> String {
 /// Puts the mode back where another node closed at the same moment, so that too few are open.
 pub(crate) async fn give_way(
     context: &Context<'_>,
+    node: Node<'_>,
     closed: &Closed,
-    (flags, reason): (&ClusterFlags, Option<&str>),
+    flags: &ClusterFlags,
+    reason: Option<&str>,
 ) -> Result<(), Failure> {
     if closed.before.mode.is_block() || !closed.now.mode.is_block() {
         return Ok(());
     }
-    let Some(why) = flags.too_few_others(context, None).await else {
+    let Some(why) = flags.too_few_others(context, node).await else {
         return Ok(());
     };
-    let node = closed.seen.name();
-    let what = match put_back(
-        context,
-        closed,
-        &with_message(reason, "another node closed at the same moment"),
-    )
-    .await
-    {
-        Ok(PutBack::Done(mode)) => format!("{node} is {mode} again"),
-        Ok(PutBack::Same) => return Ok(()),
-        Ok(PutBack::ChangedMeanwhile(now)) => format!("NOT reopened: {}", set_words(&now)),
-        Err(problem) => format!("{node} could not be reopened and is STILL CLOSED: {problem}"),
+    let name = closed.seen.name();
+    let reason = with_message(reason, "another node closed at the same moment");
+    let result = match restore(node, closed, &reason).await {
+        Ok(Restored::Done(mode)) => format!("{name} is {mode} again"),
+        Ok(Restored::Same) => return Ok(()),
+        Ok(Restored::ChangedMeanwhile(now)) => format!("NOT reopened: {}", meanwhile_words(&now)),
+        Err(problem) => format!("{name} could not be reopened and is STILL CLOSED: {problem}"),
     };
-    Err(Failure::new(Exit::Refused, format!("{why}. {what}")).with_hint(GAVE_WAY))
-}
-
-/// Where nothing is heard of a node any more.
-pub(crate) fn last_contact_words(node: &str, mode: Mode) -> String {
-    format!("{} was {mode} at the last contact", escape(node))
+    Err(Failure::new(Exit::Refused, format!("{why}. {result}")).with_hint(GAVE_WAY))
 }

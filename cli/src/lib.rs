@@ -1,9 +1,9 @@
 //! The command-line client of soramode. [`main`] is the program; [`generated_files`] is what is generated from its command line.
 
-mod afar;
 mod api;
 mod args;
 mod change_words;
+mod closed;
 mod closing;
 mod cluster;
 mod cluster_status;
@@ -13,18 +13,23 @@ mod completion;
 mod context;
 mod daemon;
 mod error;
+mod fast_path;
 mod gate;
 mod generated;
 mod help;
+mod lists;
 mod live;
 mod manual;
+mod mode_info;
+mod node;
 mod output;
 mod report;
 mod seen;
+mod session_info;
 mod signals;
 mod start_hint;
 mod trust;
-mod watch;
+mod wait;
 mod way_back;
 mod words;
 
@@ -35,6 +40,7 @@ use crate::args::Args;
 use crate::context::Context;
 use crate::daemon::Socket;
 use crate::error::{Exit, Failure};
+use crate::node::Node;
 use crate::output::Output;
 
 pub use generated::{GeneratedFile, generated_files};
@@ -47,7 +53,7 @@ pub fn main() -> ExitCode {
         return exit.code().into();
     }
     let words: Vec<OsString> = std::env::args_os().collect();
-    let exit = match Args::read(&words) {
+    let exit = match fast_path::read_args(&words).map_or_else(|| Args::read(&words), Ok) {
         Ok(args) => run(args),
         Err(error) => output::say_usage(&error, &words),
     };
@@ -56,24 +62,21 @@ pub fn main() -> ExitCode {
 
 fn run(args: Args) -> Exit {
     let Args { global, command } = args;
-    let api = match global
-        .api
-        .node(global.socket.as_ref())
-        .and_then(|api| command.check_way(api.as_ref()).map(|()| api))
-    {
+    let api = match global.api.node(global.socket.as_ref()) {
         Ok(api) => api,
         Err(failure) => return fail(&failure, &mut Output::new(&global.output)),
     };
     let socket = Socket::find(global.socket);
-    let token_file = global.api.api_token_file.as_deref();
     let mut context = Context {
-        socket: &socket,
-        api: api.as_ref(),
-        token_file,
+        node: Node::Daemon(&socket).or(api.as_ref()),
+        token_file: global.api.api_token_file.as_deref(),
         token_in_clear: global.api.token_in_clear,
         output: Output::new(&global.output),
     };
-    let ended = match command.run_at_once(&mut context) {
+    if let Err(failure) = command.check_supported(context.node) {
+        return fail(&failure, &mut context.output);
+    }
+    let ended = match fast_path::run_blocking(&command, &mut context) {
         Some(ended) => ended,
         None => runtime().and_then(|runtime| runtime.block_on(command.run(&mut context))),
     };

@@ -4,13 +4,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 use soramode_protocol::mode::Mode;
-use soramode_protocol::session::Session;
 
-use crate::api::ListedSession;
 use crate::error::{Exit, Failure, Problem};
 use crate::output::Format;
 use crate::output::Output;
 use crate::seen::Seen;
+use crate::session_info::SessionInfo;
 
 /// How a wait ended, in a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -39,16 +38,6 @@ pub(crate) struct Change {
     pub(crate) generation: Option<u64>,
 }
 
-/// The oldest sessions that were left.
-#[derive(Debug, Serialize)]
-#[serde(untagged)]
-pub(crate) enum OldestSessions {
-    /// As the daemon tells of them.
-    Sessions(Vec<Session>),
-    /// As Sora's API lists them.
-    Listed(Vec<ListedSession>),
-}
-
 /// What is known of a wait; filled while it goes on.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
@@ -70,7 +59,8 @@ pub(crate) struct Report {
     /// The node as it was seen last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) status: Option<Seen>,
-    pub(crate) oldest_sessions: OldestSessions,
+    /// The oldest sessions that were left.
+    pub(crate) oldest_sessions: Vec<SessionInfo>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<Problem>,
 }
@@ -88,7 +78,7 @@ impl Report {
             ran: None,
             command_exit: None,
             status: None,
-            oldest_sessions: OldestSessions::Sessions(Vec::new()),
+            oldest_sessions: Vec::new(),
             error: None,
         }
     }

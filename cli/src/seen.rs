@@ -5,10 +5,10 @@ use soramode_protocol::mode::{Mode, ModeState};
 use soramode_protocol::node::{Status, StorageState};
 
 use crate::api::Look;
+use crate::mode_info::ModeInfo;
 use crate::output::Output;
 use crate::output::escape::escape;
 use crate::output::{counted, times};
-use crate::way_back::Known;
 
 /// A node as it was seen.
 #[derive(Clone, Debug, Serialize)]
@@ -53,12 +53,26 @@ pub(crate) enum Drained {
 }
 
 impl Seen {
+    /// A node of which only the mode is known, since its status could not be read.
+    pub(crate) fn unread(name: &str, mode: Mode) -> Self {
+        Self::Listed(Box::new(Listed {
+            node_name: name.to_owned(),
+            mode,
+            look: None,
+        }))
+    }
+
+    /// Its name.
+    pub(crate) fn node_name(&self) -> &str {
+        match self {
+            Self::Daemon(status) => status.node_name.as_str(),
+            Self::Listed(listed) => &listed.node_name,
+        }
+    }
+
     /// Its name, escaped.
     pub(crate) fn name(&self) -> String {
-        match self {
-            Self::Daemon(status) => escape(status.node_name.as_str()).into_owned(),
-            Self::Listed(listed) => listed.node_name.clone(),
-        }
+        escape(self.node_name()).into_owned()
     }
 
     /// Its mode.
@@ -75,8 +89,8 @@ impl Seen {
     }
 
     /// The same, as far as it is told.
-    pub(crate) fn known(&self) -> Known {
-        Known {
+    pub(crate) fn known(&self) -> ModeInfo {
+        ModeInfo {
             mode: self.mode(),
             state: self.mode_state().cloned(),
         }

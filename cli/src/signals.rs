@@ -1,7 +1,6 @@
 //! The signals that end a wait: its watching, not what it waits for.
 
-use std::future::pending;
-
+use soramode_protocol::or_pending::or_pending;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::error::{Exit, Failure};
@@ -44,19 +43,10 @@ impl Signals {
     /// The next one, as the way to end.
     pub(crate) async fn next(&mut self) -> Exit {
         tokio::select! {
-            () = receive(self.hangup.as_mut()) => Exit::HungUp,
-            () = receive(self.interrupt.as_mut()) => Exit::Interrupted,
-            () = receive(self.terminate.as_mut()) => Exit::Terminated,
+            _ = or_pending(self.hangup.as_mut().map(Signal::recv)) => Exit::HungUp,
+            _ = or_pending(self.interrupt.as_mut().map(Signal::recv)) => Exit::Interrupted,
+            _ = or_pending(self.terminate.as_mut().map(Signal::recv)) => Exit::Terminated,
         }
-    }
-}
-
-async fn receive(signal: Option<&mut Signal>) {
-    match signal {
-        Some(signal) => {
-            signal.recv().await;
-        }
-        None => pending().await,
     }
 }
 

@@ -1,73 +1,26 @@
 //! The way back from a change of the mode: to the mode from before, with its reason and the rest of its time.
 
-use soramode_protocol::mode::{ChangeMode, Mode, ModeState, SettableMode};
+use soramode_protocol::mode::{ChangeMode, Mode, SettableMode};
 use soramode_protocol::node::StorageState;
 use soramode_protocol::time::Time;
 
-use crate::api::Api;
 use crate::command_line;
-use crate::daemon::Socket;
+use crate::mode_info::ModeInfo;
+use crate::node::{Feature, Node};
 use crate::output::times;
 
-/// How a suggested command reaches the node.
-#[derive(Clone, Copy)]
-pub(crate) enum Route<'a> {
-    Socket(&'a Socket),
-    Api(&'a Api),
-}
-
-impl Route<'_> {
-    /// This command as it is typed for the node.
-    pub(crate) fn command(self, words: &str) -> String {
-        match self {
-            Self::Socket(socket) => socket.command(words),
-            Self::Api(api) => api.command(words),
-        }
-    }
-}
-
-/// A mode; a Sora without soramoded does not tell when, by whom and why it was set.
-#[derive(Clone, Debug)]
-pub(crate) struct Known {
-    pub(crate) mode: Mode,
-    pub(crate) state: Option<ModeState>,
-}
-
-impl Known {
-    pub(crate) const fn of(state: ModeState) -> Self {
-        Self {
-            mode: state.mode,
-            state: Some(state),
-        }
-    }
-
-    pub(crate) fn reason(&self) -> Option<&str> {
-        self.state
-            .as_ref()
-            .and_then(|state| state.reason.as_deref())
-    }
-
-    pub(crate) fn expires_at(&self) -> Option<Time> {
-        self.state.as_ref().and_then(|state| state.expires_at)
-    }
-
-    pub(crate) fn generation(&self) -> Option<u64> {
-        self.state.as_ref().map(|state| state.generation)
-    }
-}
-
 /// Returns the change that restores this mode. One whose timer would have ended by now would be normal by itself; nobody sets `initial`.
-pub(crate) fn way_back(before: &ModeState, now: Time) -> ChangeMode {
+pub(crate) fn way_back(before: &ModeInfo, now: Time) -> ChangeMode {
     let is_over = before
-        .expires_at
+        .expires_at()
         .is_some_and(|expires_at| expires_at <= now);
     match SettableMode::try_from(before.mode) {
         Ok(mode) if before.mode.is_block() && !is_over => {
             let expires_in_seconds = before
-                .expires_at
+                .expires_at()
                 .map(|expires_at| times::seconds_until(expires_at, now));
             ChangeMode {
-                reason: before.reason.clone(),
+                reason: before.reason().map(str::to_owned),
                 expires_in_seconds,
                 ..ChangeMode::to(mode)
             }
@@ -77,11 +30,8 @@ pub(crate) fn way_back(before: &ModeState, now: Time) -> ChangeMode {
 }
 
 /// Returns the change that leads from one mode back to the other; `None` where nothing can be restored.
-fn undoing(before: &Known, now: &Known) -> Option<ChangeMode> {
-    let back = before.state.as_ref().map_or_else(
-        || ChangeMode::to(SettableMode::try_from(before.mode).unwrap_or(SettableMode::Normal)),
-        |state| way_back(state, times::now()),
-    );
+fn undoing(before: &ModeInfo, now: &ModeInfo) -> Option<ChangeMode> {
+    let back = way_back(before, times::now());
     if before.mode != now.mode || Mode::from(back.mode) != now.mode {
         return Some(back);
     }
@@ -126,38 +76,40 @@ fn typed(change: &ChangeMode) -> String {
 ///
 /// Pasted after another user's later change it is refused: it names the generation of this change. HTTP has no such condition.
 pub(crate) fn undo_words(
-    before: &Known,
-    now: &Known,
-    (route, storage): (Route<'_>, StorageState),
+    before: &ModeInfo,
+    now: &ModeInfo,
+    node: Node<'_>,
+    storage: StorageState,
 ) -> Option<String> {
-    let condition = match (route, storage, now.generation()) {
-        // soramoded itself changes the mode while its state cannot be written.
-        (Route::Api(_), ..) | (_, StorageState::Failed, _) | (.., None) => String::new(),
-        (Route::Socket(_), _, Some(generation)) => format!(" --if-generation {generation}"),
-    };
-    labelled("Undo", before, now, (route, storage)).map(|words| words + &condition)
+    // soramoded itself changes the mode while its state cannot be written.
+    let has_condition = node.supports(Feature::Condition) && storage != StorageState::Failed;
+    let condition = now
+        .generation()
+        .filter(|_| has_condition)
+        .map(|generation| format!(" --if-generation {generation}"))
+        .unwrap_or_default();
+    labelled("Undo", before, now, node, storage).map(|words| words + &condition)
 }
 
 /// The command that leads back, after a label. While the state cannot be written, every change is refused.
 pub(crate) fn labelled(
     label: &str,
-    before: &Known,
-    now: &Known,
-    (route, storage): (Route<'_>, StorageState),
+    before: &ModeInfo,
+    now: &ModeInfo,
+    node: Node<'_>,
+    storage: StorageState,
 ) -> Option<String> {
     let mut change = undoing(before, now)?;
     let has_more = change.reason.is_some() || change.expires_in_seconds.is_some();
-    let limits = match route {
-        Route::Api(_) if has_more => {
-            if before.mode == now.mode {
-                return None;
-            }
-            change = ChangeMode::to(change.mode);
-            " (the mode alone: its reason and timer cannot be set over HTTP)"
+    let mut limits = "";
+    if has_more && !node.supports(Feature::Reason) {
+        if before.mode == now.mode {
+            return None;
         }
-        Route::Api(_) | Route::Socket(_) => "",
-    };
-    let command = route.command(&typed(&change));
+        change = ChangeMode::to(change.mode);
+        limits = " (the mode alone: its reason and timer cannot be set over HTTP)";
+    }
+    let command = node.command(&typed(&change));
     Some(match storage {
         StorageState::Failed => {
             format!("{label}, once soramoded can write its state again{limits}: {command}")
@@ -170,7 +122,11 @@ pub(crate) fn labelled(
 pub(crate) mod tests {
     use std::time::Duration;
 
+    use soramode_protocol::mode::ModeState;
+
     use super::*;
+    use crate::api::Api;
+    use crate::daemon::Socket;
 
     /// A mode that `ops` set.
     pub(crate) fn state(
@@ -193,16 +149,18 @@ pub(crate) mod tests {
     fn undo(before: ModeState, now: ModeState, storage: StorageState) -> Option<String> {
         let socket = Socket::find(Some("/s".into()));
         undo_words(
-            &Known::of(before),
-            &Known::of(now),
-            (Route::Socket(&socket), storage),
+            &ModeInfo::of(before),
+            &ModeInfo::of(now),
+            Node::Daemon(&socket),
+            storage,
         )
     }
 
     #[test]
     fn the_way_back_restores_the_reason_and_the_rest_of_the_time() {
         let before = state(Mode::BlockNewSession, 4, Some("CHG-1"), Some(3_600));
-        let change = way_back(&before, before.since + Duration::from_mins(10));
+        let since = before.since;
+        let change = way_back(&ModeInfo::of(before), since + Duration::from_mins(10));
         assert_eq!(
             (change.mode, change.reason.as_deref()),
             (SettableMode::BlockNewSession, Some("CHG-1"))
@@ -220,7 +178,7 @@ pub(crate) mod tests {
             state(Mode::Initial, 4, None, None),
         ] {
             assert_eq!(
-                way_back(&before, times::now()),
+                way_back(&ModeInfo::of(before), times::now()),
                 ChangeMode::to(SettableMode::Normal)
             );
         }
@@ -290,12 +248,13 @@ pub(crate) mod tests {
             None,
         )
         .unwrap();
-        let before = Known::of(state(Mode::BlockNewSession, 4, Some("A"), None));
+        let before = ModeInfo::of(state(Mode::BlockNewSession, 4, Some("A"), None));
         let words = |now: ModeState| {
             undo_words(
                 &before,
-                &Known::of(now),
-                (Route::Api(&api), StorageState::Ok),
+                &ModeInfo::of(now),
+                Node::Api(&api),
+                StorageState::Ok,
             )
         };
         let undo = "Undo (the mode alone: its reason and timer cannot be set over HTTP): soramode --api-url http://sora:3000/ set block_new_session";

@@ -23,6 +23,7 @@ pub mod id;
 pub mod mode;
 pub mod node;
 pub mod number;
+pub mod or_pending;
 pub mod reply;
 pub mod request;
 pub mod session;

@@ -7,42 +7,21 @@ use soramode_protocol::id::{ChannelId, SessionId};
 use soramode_protocol::sora::{SoraConnection, SoraSession};
 use soramode_protocol::time::Time;
 
-use super::Api;
-use crate::error::Failure;
-use crate::output::Lasting;
-
-/// A session with somebody in it. How many it has had is not told.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct ListedSession {
-    pub(crate) channel_id: ChannelId,
-    /// Older Soras do not say.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) session_id: Option<SessionId>,
-    /// When it began, as far as that is told.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) created_at: Option<Time>,
-    pub(crate) connections: u64,
-}
+use crate::session_info::{ListedSession, SessionInfo};
 
 /// What there is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Look {
     /// The oldest first.
     #[serde(skip)]
-    pub(crate) list: Vec<ListedSession>,
+    pub(crate) list: Vec<SessionInfo>,
     pub(crate) sessions: u64,
     pub(crate) connections: u64,
 }
 
 impl Look {
-    /// Looks.
-    pub(crate) async fn at(api: &Api) -> Result<Self, Failure> {
-        let sessions = api.sessions().await?;
-        Ok(Self::of(sessions, api.connections().await?))
-    }
-
     /// These sessions, and those of these connections.
-    fn of(sessions: Vec<SoraSession>, connections: Vec<SoraConnection>) -> Self {
+    pub(super) fn of(sessions: Vec<SoraSession>, connections: Vec<SoraConnection>) -> Self {
         let mut by_id: BTreeMap<SessionKey, ListedSession> = BTreeMap::new();
         for SoraSession {
             channel_id,
@@ -71,7 +50,7 @@ impl Look {
         Self {
             sessions: list.len() as u64,
             connections: count,
-            list,
+            list: list.into_iter().map(SessionInfo::Listed).collect(),
         }
     }
 }
@@ -93,20 +72,6 @@ fn add(
     });
     session.created_at = [session.created_at, created_at].into_iter().flatten().min();
     session
-}
-
-impl Lasting for ListedSession {
-    fn channel(&self) -> &str {
-        self.channel_id.as_str()
-    }
-
-    fn connections(&self) -> u64 {
-        self.connections
-    }
-
-    fn since(&self) -> Option<Time> {
-        self.created_at
-    }
 }
 
 #[cfg(test)]
@@ -141,9 +106,9 @@ mod tests {
                 .iter()
                 .map(|it| {
                     (
-                        it.channel_id.to_string(),
-                        it.created_at.map(Time::as_micros),
-                        it.connections,
+                        it.channel_id().to_owned(),
+                        it.created_at().map(Time::as_micros),
+                        it.connections(),
                     )
                 })
                 .collect()

@@ -2,10 +2,8 @@
 //!
 //! soramoded tells its status there too; a Sora knows its mode and its connections alone. What needs more than that says so.
 
-mod drain;
 mod flags;
 mod look;
-mod watch;
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
@@ -20,10 +18,8 @@ use soramode_protocol::small_file::{self, Guard};
 use soramode_protocol::sora::{SoraConnection, SoraSession, Target};
 use soramode_protocol::sora_api::{LOOP_DETECTED, ModeSet, SoraApi, SoraApiError};
 
-pub(crate) use drain::{Plan, Start, closed, give_way, run_drain, tell};
 pub(crate) use flags::ApiFlags;
-pub(crate) use look::{ListedSession, Look};
-pub(crate) use watch::{Goal, Watch, watch};
+pub(crate) use look::Look;
 
 use crate::command_line;
 use crate::error::{Exit, Failure};
@@ -129,7 +125,7 @@ impl Api {
         // The mode is asked for after the lists: a node that somebody opened meanwhile is not taken for one that drained.
         let look = match want {
             Want::Mode => None,
-            Want::Counts => Some(Look::at(self).await?),
+            Want::Counts => Some(self.look().await?),
         };
         Ok(Seen::Listed(Box::new(Listed {
             node_name: self.name.clone(),
@@ -192,13 +188,19 @@ impl Api {
     }
 
     /// Its sessions, where it tells of them: among them are some that nobody is in yet, or any more.
-    pub(crate) async fn sessions(&self) -> Result<Vec<SoraSession>, Failure> {
+    async fn sessions(&self) -> Result<Vec<SoraSession>, Failure> {
         let sessions = self
             .client
             .list_sessions()
             .await
             .map_err(|error| self.explain(Target::ListSessions, &error))?;
         Ok(sessions.unwrap_or_default())
+    }
+
+    /// Lists its sessions with their connections.
+    pub(crate) async fn look(&self) -> Result<Look, Failure> {
+        let sessions = self.sessions().await?;
+        Ok(Look::of(sessions, self.connections().await?))
     }
 
     /// The nodes of its cluster.
@@ -340,13 +342,6 @@ pub(crate) fn needs_soramoded(what: &str) -> Failure {
     Failure::new(
         Exit::Usage,
         format!("{what} needs soramoded, and the server at --api-url is a Sora without it"),
-    )
-}
-
-/// What over the API cannot be had, in words that say what to do.
-pub(crate) fn needs_socket(what: &str) -> Failure {
-    Failure::new(Exit::Usage, format!("{what} is not available over HTTP")).with_hint(
-        "Run it on the node itself, without --api-url and --node (or unset SORAMODE_API_URL)",
     )
 }
 

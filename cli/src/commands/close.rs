@@ -19,5 +19,5 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
-    set::set(Mode::BlockNewSession, args.flags, context).await
+    set::set(Mode::BlockNewSession, &args.flags, context).await
 }

@@ -58,7 +58,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
         lifetime: Lifetime::Explicit,
         hops: 0,
     };
-    let decision = context.socket.connect().await?.call(&connect).await?;
+    let decision = context.node.connect().await?.call(&connect).await?;
     let (decision, node) = if args.follow {
         let trail = follow(&mut connect, decision, context).await?;
         show_trail(&trail, &mut context.output)?;
@@ -79,7 +79,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
             let place = node
                 .map(|node| format!(", on {}", escape(node.as_str())))
                 .unwrap_or_default();
-            let end = context.command(&format!(
+            let end = context.node.command(&format!(
                 "disconnect {}",
                 command_line::word(connection_id.as_str())
             ));

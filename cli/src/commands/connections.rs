@@ -1,18 +1,15 @@
 //! `soramode connections`
 
 use clap_complete::engine::ArgValueCandidates;
-use serde::Serialize;
-use soramode_protocol::id::{ChannelId, ClientId, ConnectionId, SessionId};
-use soramode_protocol::session::{Connection, ConnectionState, LIST_LIMIT_MAX, ListConnections};
-use soramode_protocol::sora::SoraConnection;
-use soramode_protocol::time::Time;
+use soramode_protocol::id::{ChannelId, ClientId, SessionId};
+use soramode_protocol::session::ConnectionState;
 
-use crate::api::Api;
 use crate::completion;
 use crate::context::Context;
 use crate::error::{Exit, Failure};
+use crate::lists::{self, ConnectionInfo};
 use crate::output::paint::Paint;
-use crate::output::{Cell, Column, List, Output};
+use crate::output::{Cell, Column, List};
 
 /// List connections
 ///
@@ -38,30 +35,23 @@ pub(super) const COLUMNS: [Column; 6] = [
 ];
 
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
-    if let Some(api) = context.api {
-        return list_over_api(&args, api, &mut context.output).await;
-    }
-    let mut daemon = context.socket.connect().await?;
+    let mut pages = lists::connections(context.node, args.channel).await?;
+    let mut page = pages.next().await?;
     let mut by_age = ByAge {
         kept: Vec::new(),
         max: SORTED_MAX,
     };
     let mut list = List::begin(&mut context.output, "connections", &COLUMNS)?;
-    let mut page = ListConnections {
-        channel_id: args.channel,
-        limit: Some(LIST_LIMIT_MAX),
-        cursor: None,
-    };
-    loop {
-        let answer = daemon.call(&page).await?;
+    while let Some(connections) = page {
         by_age
-            .add(answer.connections)
+            .add(connections)
             .iter()
             .try_for_each(|connection| show(connection, &mut list))?;
-        page.cursor = answer.cursor;
-        if page.cursor.is_none() || list.is_closed() {
-            break;
-        }
+        page = if list.is_closed() {
+            None
+        } else {
+            pages.next().await?
+        };
     }
     let is_sorted = by_age.is_sorted();
     by_age
@@ -74,19 +64,20 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
             "more than {SORTED_MAX} connections: they are not sorted by age"
         ));
     }
+    context.node.note_pending(&context.output).await;
     Ok(Exit::Done)
 }
 
 /// Sorts connections by age, up to a number of them.
 struct ByAge {
-    kept: Vec<Connection>,
+    kept: Vec<ConnectionInfo>,
     /// None are kept once there were more.
     max: usize,
 }
 
 impl ByAge {
     /// Takes more connections; returns those that are listed now, since there are too many to sort.
-    fn add(&mut self, connections: Vec<Connection>) -> Vec<Connection> {
+    fn add(&mut self, connections: Vec<ConnectionInfo>) -> Vec<ConnectionInfo> {
         self.kept.extend(connections);
         if self.kept.len() <= self.max {
             return Vec::new();
@@ -100,84 +91,17 @@ impl ByAge {
     }
 
     /// Returns the others, the oldest first.
-    fn rest(mut self) -> Vec<Connection> {
+    fn rest(mut self) -> Vec<ConnectionInfo> {
+        let key = |it: &ConnectionInfo| (it.created_at.is_none(), it.created_at);
         self.kept.sort_by(|one, other| {
-            (one.created_at, &one.connection_id).cmp(&(other.created_at, &other.connection_id))
+            (key(one), &one.connection_id).cmp(&(key(other), &other.connection_id))
         });
         self.kept
     }
 }
 
-async fn list_over_api(args: &Args, api: &Api, output: &mut Output) -> Result<Exit, Failure> {
-    let mut connections = api.connections().await?;
-    connections.sort_by_key(|connection| {
-        created_at(connection).map_or((true, None), |created_at| (false, Some(created_at)))
-    });
-    let mut list = List::begin(output, "connections", &COLUMNS)?;
-    let wanted = |connection: &&SoraConnection| {
-        args.channel
-            .as_ref()
-            .is_none_or(|channel| connection.channel_id == *channel)
-    };
-    for connection in connections.iter().filter(wanted) {
-        let created_at = created_at(connection);
-        let since = created_at.map(|created_at| list.time(created_at));
-        let cells = [
-            connection.connection_id.as_str().into(),
-            connection.channel_id.as_str().into(),
-            connection.session_id.as_ref().map(SessionId::as_str).into(),
-            connection.client_id.as_ref().map(ClientId::as_str).into(),
-            "live".into(),
-            since.into(),
-        ];
-        let SoraConnection {
-            connection_id,
-            channel_id,
-            session_id,
-            client_id,
-            ..
-        } = connection;
-        let (session_id, client_id) = (session_id.as_ref(), client_id.as_ref());
-        list.row(
-            &Listed {
-                connection_id,
-                channel_id,
-                session_id,
-                client_id,
-                state: ConnectionState::Live,
-                created_at,
-            },
-            &cells,
-        )?;
-    }
-    list.finish("no connections")?;
-    api.note_pending(output).await;
-    Ok(Exit::Done)
-}
-
-fn created_at(connection: &SoraConnection) -> Option<Time> {
-    connection
-        .created_timestamp
-        .or(connection.created_time.map(Time::from_micros))
-}
-
-/// A connection of Sora's with the fields that a daemon's has: its time is text. Sora lists no pending connections.
-#[derive(Serialize)]
-struct Listed<'a> {
-    connection_id: &'a ConnectionId,
-    channel_id: &'a ChannelId,
-    /// Older Soras do not tell it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    session_id: Option<&'a SessionId>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    client_id: Option<&'a ClientId>,
-    state: ConnectionState,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    created_at: Option<Time>,
-}
-
 /// One row.
-pub(super) fn show(connection: &Connection, list: &mut List<'_>) -> Result<(), Failure> {
+pub(super) fn show(connection: &ConnectionInfo, list: &mut List<'_>) -> Result<(), Failure> {
     let state = match connection.state {
         ConnectionState::Pending => Cell::from("pending").painted(Some(Paint::Careful)),
         ConnectionState::Live => "live".into(),
@@ -185,27 +109,31 @@ pub(super) fn show(connection: &Connection, list: &mut List<'_>) -> Result<(), F
     let cells = [
         connection.connection_id.as_str().into(),
         connection.channel_id.as_str().into(),
-        connection.session_id.as_str().into(),
+        connection.session_id.as_ref().map(SessionId::as_str).into(),
         connection.client_id.as_ref().map(ClientId::as_str).into(),
         state,
-        list.time(connection.created_at),
+        connection.created_at.map(|at| list.time(at)).into(),
     ];
     list.row(connection, &cells)
 }
 
 #[cfg(test)]
 mod tests {
+    use soramode_protocol::session::Connection;
+    use soramode_protocol::time::Time;
+
     use super::*;
 
-    fn connection(id: &str, seconds: i64) -> Connection {
+    fn connection(id: &str, seconds: i64) -> ConnectionInfo {
         let created_at = Time::from_micros(seconds * 1_000_000);
         let text = format!(
             r#"{{"connection_id":"{id}","channel_id":"spam","session_id":"S","state":"live","created_at":"{created_at}"}}"#
         );
-        serde_json::from_str(&text).unwrap()
+        let connection: Connection = serde_json::from_str(&text).unwrap();
+        connection.into()
     }
 
-    fn ids(connections: &[Connection]) -> Vec<&str> {
+    fn ids(connections: &[ConnectionInfo]) -> Vec<&str> {
         connections
             .iter()
             .map(|connection| connection.connection_id.as_str())

@@ -74,7 +74,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
 }
 
 async fn list(args: ListArgs, context: &mut Context<'_>) -> Result<Exit, Failure> {
-    let mut daemon = context.socket.connect().await?;
+    let mut daemon = context.node.connect().await?;
     let mut list = List::begin(&mut context.output, "deliveries", &COLUMNS)?;
     let mut page = ListDeliveries {
         state: args.state,
@@ -127,7 +127,7 @@ async fn print(id: u64, context: &mut Context<'_>) -> Result<Exit, Failure> {
         cursor: Some(id.saturating_add(1).to_string()),
     };
     let found = context
-        .socket
+        .node
         .connect()
         .await?
         .call(&page)
@@ -167,7 +167,7 @@ fn show(delivery: &Delivery, context: &mut Context<'_>) -> Result<(), Failure> {
 
 async fn resend(id: u64, context: &mut Context<'_>) -> Result<Exit, Failure> {
     let delivery = context
-        .socket
+        .node
         .connect()
         .await?
         .call(&ResendDelivery { id })
@@ -182,7 +182,7 @@ async fn resend(id: u64, context: &mut Context<'_>) -> Result<Exit, Failure> {
                 endpoint,
                 ..
             } = &delivery;
-            let look = context.socket.command(&format!("deliveries show {id}"));
+            let look = context.node.command(&format!("deliveries show {id}"));
             context.output.confirm(&format!(
                 "delivery {id} ({}) is queued for {endpoint} again. Check it with: {look}",
                 event_type.name()

@@ -24,7 +24,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
     let disconnect = Disconnect {
         connection_id: args.connection,
     };
-    let answer = context.socket.connect().await?.call(&disconnect).await?;
+    let answer = context.node.connect().await?.call(&disconnect).await?;
     if answer.found {
         context.output.changed(&format!(
             "connection {} is removed",
@@ -62,7 +62,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
             quoted(disconnect.connection_id.as_str())
         ),
     );
-    Err(absent.if_not_found(&context.command("connections")))
+    Err(absent.if_not_found(&context.node.command("connections")))
 }
 
 fn words(connection_id: &ConnectionId, answer: &Disconnected) -> String {

@@ -89,7 +89,7 @@ struct View<'a> {
 
 pub(crate) async fn run(_: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
     let (info, status) = context
-        .socket
+        .node
         .connect()
         .await?
         .call_both(&GetInfo {}, &GetStatus {})
@@ -100,7 +100,7 @@ pub(crate) async fn run(_: Args, context: &mut Context<'_>) -> Result<Exit, Fail
         mode(
             &status,
             info.actor.as_deref(),
-            &context.command("set normal"),
+            &context.node.command("set normal"),
         ),
         state(&status),
     ];
@@ -127,7 +127,7 @@ pub(crate) async fn run(_: Args, context: &mut Context<'_>) -> Result<Exit, Fail
     checks.extend(cluster::cluster_checks(&status));
     if status.cluster.is_some() {
         let nodes = context
-            .socket
+            .node
             .connect()
             .await?
             .call(&ListClusterNodes {
@@ -135,7 +135,7 @@ pub(crate) async fn run(_: Args, context: &mut Context<'_>) -> Result<Exit, Fail
             })
             .await?;
         checks.extend(cluster::node_checks(&nodes, &status, |words| {
-            context.command(words)
+            context.node.command(words)
         }));
     }
     // What ails Sora's API is said of it as a source.

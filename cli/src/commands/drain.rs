@@ -8,21 +8,20 @@ use soramode_protocol::mode::SettableMode;
 use soramode_protocol::number::whole_number;
 use soramode_protocol::wait::{Wait, WaitFor};
 
-use crate::api::{self, Goal, Start, Watch, needs_socket};
+use crate::api::Want;
 use crate::args::WaitFlags;
-use crate::change_words::{empty_words, set_words, until_words};
+use crate::change_words::{empty_words, meanwhile_words, until_words};
+use crate::closed::{Closed, Joined};
 use crate::cluster::{ClusterFlags, NodeFlag};
 use crate::context::Context;
 use crate::error::{Exit, Failure};
-use crate::gate::{
-    Closed, PutBack, close, give_way, last_contact_words, last_look, put_back, with_message,
-};
-use crate::output::Format;
-use crate::output::times;
+use crate::gate::{Restored, close, give_way, restore, with_message};
+use crate::node::{Feature, Node};
+use crate::output::{Format, Output, times};
 use crate::report::{Outcome, Report};
+use crate::seen::LISTS_WORDS;
 use crate::signals::Signals;
-use crate::watch::{self, Plan, Reached, superseded_hint, watch};
-use crate::way_back::{Known, Route};
+use crate::wait::{Plan, Reached, beginning_words, superseded_hint, wait};
 
 /// Close the node and wait until its last session has ended
 ///
@@ -59,7 +58,7 @@ pub(crate) struct DrainFlags {
     ///
     /// Then no client can join a channel that still has a session, so it ends sooner.
     #[arg(long)]
-    pub(super) connections: bool,
+    connections: bool,
     /// Record REASON in the history of mode changes
     ///
     /// If another user closed the node already, REASON is added to theirs: "CHG-1; CHG-2". A soramode maintain of theirs then does not open it.
@@ -70,7 +69,7 @@ pub(crate) struct DrainFlags {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum OnTimeout {
+pub(super) enum OnTimeout {
     /// Keep the node closed
     Keep,
     /// Restore the previous mode, its reason and the rest of its time
@@ -78,283 +77,304 @@ enum OnTimeout {
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
-    let far = match args.node.find(context).await {
-        Ok(far) => far,
-        Err(failure) => return Report::new().finish(&mut context.output, Err(failure)),
-    };
-    if let Some(api) = far.as_ref().or(context.api) {
-        return match args.flags.api_plan() {
-            Ok(plan) => api::run_drain(context, api, &plan).await,
-            Err(failure) => Report::new().finish(&mut context.output, Err(failure)),
-        };
-    }
     let mut report = Report::new();
-    let ended = drain_and_tell(&args.flags, context, &mut report).await;
+    let ended = drain_and_confirm(&args, context, &mut report).await;
     report.finish(&mut context.output, ended)
 }
 
-async fn drain_and_tell(
-    flags: &DrainFlags,
+async fn drain_and_confirm(
+    args: &Args,
     context: &mut Context<'_>,
     report: &mut Report,
 ) -> Result<Exit, Failure> {
+    let remote = args.node.find(context).await?;
+    let node = context.node.or(remote.as_ref());
     let mut signals = Signals::listen()?;
-    let (closed, reached) = drain(flags, context, &mut signals, report).await?;
-    tell_drained(&closed, &reached, context).await?;
+    let (closed, reached) = drain(node, &args.flags, context, &mut signals, report).await?;
+    confirm_drained(node, &closed, &reached, &mut context.output).await?;
     Ok(Exit::Done)
 }
 
-/// Says that the node is empty, that it is still closed, and what opens it.
-pub(super) async fn tell_drained(
+/// Prints that the node is empty, that it is still closed, and the command that opens it.
+pub(super) async fn confirm_drained(
+    node: Node<'_>,
     closed: &Closed,
     reached: &Reached,
-    context: &mut Context<'_>,
+    output: &mut Output,
 ) -> Result<(), Failure> {
-    match context.output.format() {
+    note_lists(reached, output);
+    match output.format() {
         Format::Json | Format::Jsonl => Ok(()),
-        Format::Plain => show_record(context, reached),
+        Format::Plain => print_record(reached, output),
         Format::Table => {
-            let now = last_look(context, &reached.mode()).await;
-            context.output.confirm(&format!(
-                "{}{}",
-                reached_words(reached),
-                closed.then_words(&now, Route::Socket(context.socket))
-            ))
+            let now = node.last_mode(&reached.status.known()).await;
+            let then = closed.then_words(&now, node);
+            output.confirm(&format!("{}{then}", reached_words(reached)))
         }
     }
 }
 
-/// `reached`, the node, its mode and how many sessions and connections are left.
-pub(super) fn show_record(context: &mut Context<'_>, reached: &Reached) -> Result<(), Failure> {
-    let status = &reached.ended.status;
-    let counts = [status.sessions, status.connections].map(|count| count.to_string());
-    let [sessions, connections] = counts.each_ref().map(String::as_str);
-    context.output.record(&[
+/// Prints a note where the node was found empty in the lists of a Sora without soramoded.
+pub(super) fn note_lists(reached: &Reached, output: &Output) {
+    let status = &reached.status;
+    if status.status().is_none() && status.counts().is_some() {
+        output.note(&format!("{}: {LISTS_WORDS}", status.name()));
+    }
+}
+
+/// Prints `reached`, the node, its mode and how many sessions and connections are left.
+pub(super) fn print_record(reached: &Reached, output: &mut Output) -> Result<(), Failure> {
+    let status = &reached.status;
+    let (sessions, connections) = status.counts().unwrap_or_default();
+    output.record(&[
         "reached",
-        status.node_name.as_str(),
-        status.mode.mode.name(),
-        sessions,
-        connections,
+        status.node_name(),
+        status.mode().name(),
+        &sessions.to_string(),
+        &connections.to_string(),
     ])
 }
 
 /// `node-01 is empty after 12 min (30 sessions ended)`
 pub(super) fn reached_words(reached: &Reached) -> String {
-    let status = &reached.ended.status;
-    empty_words(
-        status.node_name.as_str(),
-        status.sessions,
-        (reached.waited, reached.sessions_ended),
-    )
+    let status = &reached.status;
+    let (left, _) = status.counts().unwrap_or_default();
+    empty_words(&status.name(), left, reached.waited, reached.sessions_ended)
 }
 
 /// Closes the node and waits. `maintain` goes on from there.
 pub(super) async fn drain(
+    node: Node<'_>,
     flags: &DrainFlags,
     context: &mut Context<'_>,
     signals: &mut Signals,
     report: &mut Report,
 ) -> Result<(Closed, Reached), Failure> {
-    flags.check()?;
-    let target = if flags.connections {
-        SettableMode::BlockNewConnection
-    } else {
-        SettableMode::BlockNewSession
+    flags.check(node)?;
+    flags.cluster.check_others(context, node).await?;
+    let reason = flags.message.as_deref();
+    let closed = close(node, flags.target(), reason).await?;
+    let drain = Drain {
+        closed,
+        wait: flags.wait(),
+        limit: flags.wait.limit(),
+        cluster: &flags.cluster,
+        reason,
+        on_timeout: flags.on_timeout,
     };
-    flags.cluster.check_others(context, None).await?;
-    let closed = close(
-        &mut context.socket.connect().await?,
-        target,
-        flags.message.as_deref(),
-    )
-    .await?;
-    begin(&closed, context, report);
-    let undo = closed.undo_drain_words(Route::Socket(context.socket));
-    say_closed(&closed, undo.as_deref(), context);
-    give_way(context, &closed, (&flags.cluster, flags.message.as_deref())).await?;
-    let name = closed.seen.name();
-    let told =
-        flags
-            .cluster
-            .check_published(closed.published, (&name, closed.now.mode), &context.output);
-    told.map_err(|failure| failure.with_hint(undo.unwrap_or_default()))?;
-    let plan = flags.plan(&closed);
-    context.output.note(&beginning_words(&closed, &plan));
-    match watch(context, signals, &plan, report).await {
-        Ok(reached) => Ok((
-            Closed {
-                seen: reached.seen(),
-                ..closed
-            },
-            reached,
-        )),
-        Err(failure) if failure.exit == Exit::Superseded => {
-            Err(failure.with_hint(superseded_hint(Route::Socket(context.socket))))
-        }
-        Err(failure)
-            if report.outcome == Outcome::Timeout && flags.on_timeout == OnTimeout::Undo =>
-        {
-            Err(undo_closing(failure, (&closed, flags), context, report).await)
-        }
-        Err(failure) => Err(stays(failure, &closed, context).await),
-    }
-}
-
-/// The change is made: whatever fails from here on, the report and the output know.
-pub(super) fn begin(closed: &Closed, context: &mut Context<'_>, report: &mut Report) {
-    report.change = Some(closed.change());
-    report.status = Some(closed.seen.clone());
-    if closed.changed {
-        context
-            .output
-            .changed(&format!("{} is {}", closed.seen.name(), closed.now.mode));
-    }
-}
-
-/// Says what was done to the mode, and how to undo it.
-pub(super) fn say_closed(closed: &Closed, undo: Option<&str>, context: &Context<'_>) {
-    let undo = undo
-        .filter(|_| !closed.is_stricter())
-        .map(|undo| format!(". {undo}"))
-        .unwrap_or_default();
-    context.output.note(&format!("{}{undo}", closed.words()));
-    closed.seen.warn(&context.output);
+    drain.wait(node, context, signals, report).await
 }
 
 impl DrainFlags {
+    const fn target(&self) -> SettableMode {
+        if self.connections {
+            SettableMode::BlockNewConnection
+        } else {
+            SettableMode::BlockNewSession
+        }
+    }
+
     /// Refuses flags that would have no effect.
-    fn check(&self) -> Result<(), Failure> {
+    fn check(&self, node: Node<'_>) -> Result<(), Failure> {
         if self.on_timeout == OnTimeout::Undo && self.wait.limit().is_none() {
             return Err(Failure::new(
                 Exit::Usage,
                 "--on-timeout undo needs a --timeout (0 means never)",
             ));
         }
+        if self.message.is_some() {
+            node.require(Feature::Reason, "--message")?;
+        }
         Ok(())
     }
 
-    fn api_plan(&self) -> Result<api::Plan<'_>, Failure> {
-        self.check()?;
-        if self.message.is_some() {
-            return Err(needs_socket("--message"));
-        }
-        let goal = Goal::drained(self.max_sessions);
-        Ok(api::Plan {
-            cluster: &self.cluster,
-            target: if self.connections {
-                SettableMode::BlockNewConnection
-            } else {
-                SettableMode::BlockNewSession
-            },
-            start: Start::Tighten,
-            watch: Watch {
-                goal,
-                settle: self.settle,
-                limit: self.wait.limit(),
-                is_closed: true,
-                sessions_before: 0,
-                assume_complete: self.wait.assume_complete,
-            },
-            undoes: self.on_timeout == OnTimeout::Undo,
-        })
-    }
-
-    fn plan(&self, closed: &Closed) -> Plan {
-        let wait = Wait {
-            generation: closed.now.generation(),
+    fn wait(&self) -> Wait {
+        Wait {
             max_sessions: Some(self.max_sessions).filter(|sessions| *sessions > 0),
             settle_seconds: Some(self.settle.as_secs_f64()).filter(|_| !self.settle.is_zero()),
             assume_complete: self.wait.assume_complete,
             ..Wait::new(WaitFor::Drained)
+        }
+    }
+}
+
+/// A node that was just closed, and how to wait until it is drained.
+pub(super) struct Drain<'a> {
+    pub(super) closed: Closed,
+    /// The wait, without the generation.
+    pub(super) wait: Wait,
+    pub(super) limit: Option<Duration>,
+    pub(super) cluster: &'a ClusterFlags,
+    pub(super) reason: Option<&'a str>,
+    pub(super) on_timeout: OnTimeout,
+}
+
+impl Drain<'_> {
+    /// Prints what was done to the mode, and waits until the node is drained.
+    pub(super) async fn wait(
+        mut self,
+        node: Node<'_>,
+        context: &mut Context<'_>,
+        signals: &mut Signals,
+        report: &mut Report,
+    ) -> Result<(Closed, Reached), Failure> {
+        let closed = &mut self.closed;
+        report.change = Some(closed.change());
+        report.status = Some(closed.seen.clone());
+        announce(closed, node, &mut context.output)?;
+        give_way(context, node, closed, self.cluster, self.reason).await?;
+        let name = closed.seen.name();
+        let mode = closed.now.mode;
+        self.cluster
+            .check_published(closed.published, &name, mode, &context.output)
+            .map_err(|failure| {
+                failure.with_hint(closed.undo_drain_words(node).unwrap_or_default())
+            })?;
+        let plan = Plan {
+            wait: Wait {
+                generation: closed.now.generation(),
+                ..self.wait.clone()
+            },
+            limit: self.limit,
+            is_closed: true,
+            sessions_before: closed.seen.counts().unwrap_or_default().0,
         };
-        Plan {
-            wait,
-            limit: self.wait.limit(),
+        let counts = closed.seen.count_words();
+        context.output.note(&beginning_words(&plan, &counts));
+        match wait(node, &plan, context, signals, report).await {
+            Ok(reached) => {
+                closed.seen = reached.status.clone();
+                Ok((self.closed, reached))
+            }
+            Err(failure) if failure.exit == Exit::Superseded => {
+                Err(failure.with_hint(superseded_hint(node)))
+            }
+            Err(failure)
+                if report.outcome == Outcome::Timeout && self.on_timeout == OnTimeout::Undo =>
+            {
+                Err(self.undo(failure, node, report).await)
+            }
+            Err(failure) => Err(self.stays(failure, node).await),
         }
     }
-}
 
-/// The line before the wait for a drain.
-pub(super) fn beginning_words(closed: &Closed, plan: &Plan) -> String {
-    watch::beginning_words(
-        plan.limit,
-        plan.wait.max_sessions.unwrap_or_default(),
-        &closed.seen.count_words(),
-    )
-}
-
-/// The node stays closed; only nobody waits any more.
-pub(super) async fn stays(failure: Failure, closed: &Closed, context: &Context<'_>) -> Failure {
-    let route = Route::Socket(context.socket);
-    let again = format!("Watch again: {}", route.command("wait drained"));
-    if failure.exit == Exit::Unreachable {
-        let failure = failure.and(last_contact_words(&closed.seen.name(), closed.now.mode));
-        return failure
+    /// Adds to the failure that the node stays closed.
+    async fn stays(&self, failure: Failure, node: Node<'_>) -> Failure {
+        let closed = &self.closed;
+        let again = format!("Watch again: {}", node.command("wait drained"));
+        let (fact, undo) = if failure.exit == Exit::Unreachable {
+            let name = closed.seen.name();
+            let fact = format!("{name} was {} at the last contact", closed.now.mode);
+            (fact, closed.undo_drain_words(node))
+        } else {
+            let now = node.last_mode(&closed.now).await;
+            (
+                closed.still_words(&now),
+                closed.undo_unless_changed(&now, node),
+            )
+        };
+        failure
+            .and(fact)
             .with_hint(again)
-            .with_hint(closed.undo_drain_words(route).unwrap_or_default());
+            .with_hint(undo.unwrap_or_default())
     }
-    let now = last_look(context, &closed.now).await;
-    let undo = closed.undo_unless_changed(&now, route).unwrap_or_default();
-    failure
-        .and(closed.still_words(&now))
-        .with_hint(again)
-        .with_hint(undo)
-}
 
-async fn undo_closing(
-    failure: Failure,
-    (closed, flags): (&Closed, &DrainFlags),
-    context: &Context<'_>,
-    report: &mut Report,
-) -> Failure {
-    let (node, mode) = (closed.seen.name(), closed.now.mode);
-    let reason = with_message(flags.message.as_deref(), "drain timed out");
-    report.restored = Some(false);
-    let failure = match put_back(context, closed, &reason).await {
-        Ok(PutBack::Done(mode)) => {
-            report.restored = Some(true);
-            let until = closed
-                .before
-                .state
-                .as_ref()
-                .filter(|_| mode.is_block())
-                .map(until_words)
-                .unwrap_or_default();
-            let again = if closed.before.mode == closed.now.mode {
-                "as before this drain"
-            } else {
-                "again"
-            };
-            failure.and(format!("{node} is {mode} {again}{until}"))
-        }
-        Ok(PutBack::Same) => failure.and(format!(
-            "{node} was already {mode} before this drain and is still closed"
-        )),
-        Ok(PutBack::ChangedMeanwhile(now)) => {
-            failure.and(format!("NOT undone: {}", set_words(&now)))
-        }
-        Err(problem) => {
-            let failure = failure.and(format!(
-                "{node} could not be put back and is STILL CLOSED: {problem}"
-            ));
-            let undo = closed
-                .undo_words(Route::Socket(context.socket))
-                .unwrap_or_default();
-            failure
+    /// Restores the mode from before, and adds the result to the failure.
+    async fn undo(&self, failure: Failure, node: Node<'_>, report: &mut Report) -> Failure {
+        let closed = &self.closed;
+        let name = closed.seen.name();
+        let reason = with_message(self.reason, "drain timed out");
+        let restored = restore(node, closed, &reason).await;
+        report.restored = Some(matches!(restored, Ok(Restored::Done(_))));
+        let failure = match restored {
+            Ok(Restored::Done(mode)) => {
+                failure.and(format!("{name} is {mode} {}", restored_words(closed, node)))
+            }
+            Ok(Restored::Same) => failure.and(format!(
+                "{name} was already {} before this drain and is still closed",
+                closed.now.mode
+            )),
+            Ok(Restored::ChangedMeanwhile(now)) => {
+                failure.and(format!("NOT undone: {}", meanwhile_words(&now)))
+            }
+            Err(problem) => failure
+                .and(format!(
+                    "{name} could not be put back and is STILL CLOSED: {problem}"
+                ))
                 .with_hint(problem.hint.unwrap_or_default())
-                .with_hint(undo)
+                .with_hint(closed.undo_words(node).unwrap_or_default()),
+        };
+        // The status in the report is of the node as it is left.
+        if let Ok(status) = node.status(Want::Counts).await {
+            report.status = Some(status);
         }
-    };
-    // The status in the report is of the node as it is left.
-    if let Ok(seen) = context.see().await {
-        report.status = Some(seen);
+        failure
     }
-    failure
 }
 
-impl Reached {
-    /// The mode when the wait ended.
-    pub(super) fn mode(&self) -> Known {
-        Known::of(self.ended.status.mode.clone())
+/// Records and prints what was done to the mode, what that does not do, and the command that undoes it.
+fn announce(closed: &mut Closed, node: Node<'_>, output: &mut Output) -> Result<(), Failure> {
+    let (name, mode) = (closed.seen.name(), closed.now.mode);
+    note_change(closed, output);
+    if let Some(failure) = closed.status_failure.take() {
+        let undo = closed.undo_words(node).unwrap_or_default();
+        return Err(failure
+            .and(format!("{name} is still closed ({mode})"))
+            .with_hint(undo));
     }
+    let undo = closed
+        .undo_drain_words(node)
+        .filter(|_| !closed.is_stricter())
+        .map(|undo| format!(". {undo}"))
+        .unwrap_or_default();
+    output.note(&format!("{}{undo}", closed.words()));
+    closed.seen.warn(output);
+    let is_joined = closed.joined == Joined::Theirs && closed.before.state.is_some();
+    if is_joined && !node.supports(Feature::Reason) {
+        // With a reason of its own, a drain is seen by a maintenance.
+        output.note("If a soramode maintain closed it, that opens it again when its command ends");
+    }
+    if let Some(left) = closed
+        .seen
+        .opens_in()
+        .filter(|_| !node.supports(Feature::Timer))
+    {
+        output.warn(&format!(
+            "{name} reopens in {left}; that cannot be cancelled over HTTP. \
+             On that node: soramode set {mode} --for never"
+        ));
+    }
+    Ok(())
+}
+
+/// Records that the mode was changed, and prints the node's warning about it, whatever the format.
+pub(super) fn note_change(closed: &Closed, output: &mut Output) {
+    if closed.changed {
+        output.changed(&format!("{} is {}", closed.seen.name(), closed.now.mode));
+    }
+    if let Some(warning) = &closed.warning {
+        output.warn(warning);
+    }
+}
+
+/// `again; it reopens in 3 min`, and what could not be restored.
+fn restored_words(closed: &Closed, node: Node<'_>) -> String {
+    let before = &closed.before;
+    let again = if before.mode == closed.now.mode {
+        "as before this drain"
+    } else {
+        "again"
+    };
+    let rest = match &before.state {
+        Some(state) if before.mode.is_block() && node.supports(Feature::Reason) => {
+            until_words(state)
+        }
+        Some(state)
+            if before.mode.is_block() && (state.reason.is_some() || state.expires_at.is_some()) =>
+        {
+            ", without its reason and timer, which cannot be set over HTTP".to_owned()
+        }
+        Some(_) | None => String::new(),
+    };
+    format!("{again}{rest}")
 }

@@ -46,12 +46,12 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
         all: args.all,
     };
     let ended = context
-        .socket
+        .node
         .connect()
         .await?
         .call(&end)
         .await
-        .map_err(|failure| failure.if_not_found(&context.command("sessions")))?;
+        .map_err(|failure| failure.if_not_found(&context.node.command("sessions")))?;
     if ended.sessions > 0 {
         context.output.changed(&format!(
             "{} asked to end",
@@ -65,7 +65,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
     let why = ended.problem.as_deref().unwrap_or("no reason was given");
     let again = format!(
         "Look at what is left, then try again: {}",
-        context.command("sessions")
+        context.node.command("sessions")
     );
     Err(Failure::new(
         Exit::Failed,
@@ -91,7 +91,7 @@ fn show(ended: &Ended, context: &mut Context<'_>) -> Result<(), Failure> {
         // The error says it all.
         Format::Table if ended.sessions == 0 && ended.failed > 0 => Ok(()),
         Format::Table => {
-            let list = context.socket.command("sessions");
+            let list = context.node.command("sessions");
             let text = format!(
                 "asked {means} to end {}. Clients are being disconnected; follow it with: {list}",
                 counted(ended.sessions, "session")

@@ -24,7 +24,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
     let explanation = context
-        .socket
+        .node
         .connect()
         .await?
         .call(&Explain {

@@ -3,8 +3,7 @@
 #![expect(clippy::doc_markdown, reason = "what clap shows as help is plain text")]
 
 use serde::Serialize;
-use soramode_protocol::mode::{GetMode, Mode};
-use soramode_protocol::sora::ModeBody;
+use soramode_protocol::mode::Mode;
 
 use crate::context::Context;
 use crate::error::{Exit, Failure};
@@ -19,22 +18,12 @@ use crate::output::Output;
 pub(crate) struct Args {}
 
 pub(crate) async fn run(_: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
-    match context.api {
-        Some(api) => {
-            let mode = api.mode().await?;
-            show(mode, &ModeBody { mode }, &mut context.output)
-        }
-        None => ask(context),
-    }
+    let mode = context.node.mode().await?;
+    show(mode.mode, &mode, &mut context.output)
 }
 
-/// Asks the daemon.
-pub(super) fn ask(context: &mut Context<'_>) -> Result<Exit, Failure> {
-    let state = context.socket.ask(&GetMode {})?;
-    show(state.mode, &state, &mut context.output)
-}
-
-fn show(mode: Mode, all: &impl Serialize, output: &mut Output) -> Result<Exit, Failure> {
+/// Prints a mode: `all` is the JSON.
+pub(crate) fn show(mode: Mode, all: &impl Serialize, output: &mut Output) -> Result<Exit, Failure> {
     match output.format() {
         Format::Table => output.text(&output.mode(mode))?,
         Format::Plain => output.text(mode.name())?,

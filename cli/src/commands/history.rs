@@ -36,7 +36,7 @@ fn columns(changes: &[DatedModeChange]) -> [Column; 7] {
 
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
     let changes = context
-        .socket
+        .node
         .connect()
         .await?
         .call(&ListModeChanges {

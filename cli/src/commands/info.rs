@@ -22,7 +22,7 @@ struct View<'a> {
 }
 
 pub(crate) async fn run(_: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
-    let info = context.socket.connect().await?.call(&GetInfo {}).await?;
+    let info = context.node.connect().await?.call(&GetInfo {}).await?;
     match context.output.format() {
         Format::Json | Format::Jsonl => {
             context.output.json(&View {

@@ -48,10 +48,11 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
             "--assume-complete works only with drained",
         ));
     }
-    let seen = match (context.api, args.predicate) {
-        (Some(api), Predicate::Mode(_)) => api.see(Want::Mode).await?,
-        (_, _) => context.see().await?,
+    let want = match args.predicate {
+        Predicate::Mode(_) => Want::Mode,
+        Predicate::Drained | Predicate::Joined => Want::Counts,
     };
+    let seen = context.node.status(want).await?;
     let node = seen.name();
     let (is, words) = match args.predicate {
         Predicate::Mode(mode) => (seen.mode() == mode, format!("{node} is {}", seen.mode())),

@@ -16,18 +16,21 @@ use soramode_protocol::node::{GetInfo, GetStatus};
 use tokio::process::{Child, Command};
 
 use super::drain::{DrainFlags, drain, reached_words};
-use crate::change_words::{by_words, is_changed_since, meanwhile_words, set_words, until_words};
+use crate::api::Want;
+use crate::change_words::{by_words, meanwhile_words, set_words, until_words};
+use crate::closed::Closed;
 use crate::closing::{self, Back, Owner};
 use crate::completion;
 use crate::context::Context;
 use crate::error::{Exit, Failure};
-use crate::gate::{Closed, connect_again, last_look, mode_now, on_behalf_of, with_message};
-use crate::output::Format;
+use crate::gate::{on_behalf_of, with_message};
+use crate::mode_info::{ModeInfo, with_operator};
+use crate::node::mode_now;
 use crate::output::escape::quoted;
-use crate::output::times;
+use crate::output::{Format, times};
 use crate::report::Report;
 use crate::signals::Signals;
-use crate::way_back::{Known, Route, labelled, way_back};
+use crate::way_back::{labelled, way_back};
 
 /// What a shell ends with where it finds no such command.
 const NOT_FOUND: u8 = 127;
@@ -77,7 +80,8 @@ async fn maintain(
 ) -> Result<Exit, Failure> {
     check_command(&args.command)?;
     let mut signals = Signals::listen()?;
-    let (mut closed, reached) = drain(&args.flags, context, &mut signals, report).await?;
+    let node = context.node;
+    let (mut closed, reached) = drain(node, &args.flags, context, &mut signals, report).await?;
     let command = shown(&args.command);
     check_still_ours(&closed, &command, context).await?;
     context
@@ -107,9 +111,9 @@ async fn maintain(
         )
         .await);
     }
-    let left = reopen(&closed, (args.flags.message.as_deref(), began), context).await;
+    let left = reopen(&closed, args.flags.message.as_deref(), began, context).await;
     report.restored = Some(matches!(left, Ok(Left::Opened(_))));
-    if let Ok(seen) = context.see().await {
+    if let Ok(seen) = node.status(Want::Counts).await {
         closed.seen = seen.clone();
         report.status = Some(seen);
     }
@@ -200,15 +204,15 @@ fn shown(command: &[OsString]) -> String {
 
 /// A node that is closed with nobody at work on it is something to say loudly.
 async fn stays_closed(exit: Exit, why: &str, closed: &Closed, context: &Context<'_>) -> Failure {
-    let (node, route) = (closed.seen.name(), Route::Socket(context.socket));
-    let now = last_look(context, &closed.now).await;
-    if is_changed_since(closed, &now) && now.mode == Mode::Normal {
+    let node = closed.seen.name();
+    let now = context.node.last_mode(&closed.now).await;
+    if closed.is_changed(&now) && now.mode == Mode::Normal {
         return Failure::new(
             exit,
             format!("{why}. {node} is open: {}", meanwhile_words(&now)),
         );
     }
-    if is_changed_since(closed, &now) || closed.is_stricter() {
+    if closed.is_changed(&now) || closed.is_stricter() {
         return Failure::new(
             exit,
             format!("{why}. {node} is STILL CLOSED: {}", meanwhile_words(&now)),
@@ -220,7 +224,8 @@ async fn stays_closed(exit: Exit, why: &str, closed: &Closed, context: &Context<
         label,
         &closed.before,
         &closed.now,
-        (route, closed.seen.storage()),
+        context.node,
+        closed.seen.storage(),
     );
     let hint = back
         .filter(|_| closed.before.mode != closed.now.mode)
@@ -233,7 +238,7 @@ async fn stays_closed(exit: Exit, why: &str, closed: &Closed, context: &Context<
 }
 
 fn open_hint(context: &Context<'_>) -> String {
-    format!("Open it: {}", context.socket.command("set normal"))
+    format!("Open it: {}", context.node.command("set normal"))
 }
 
 /// Refuses to run the command where another user set a stricter mode, or opened the node, during the drain.
@@ -242,8 +247,8 @@ async fn check_still_ours(
     command: &str,
     context: &Context<'_>,
 ) -> Result<(), Failure> {
-    let now = last_look(context, &closed.now).await;
-    if !is_changed_since(closed, &now) || (now.mode.is_block() && now.mode <= closed.now.mode) {
+    let now = context.node.last_mode(&closed.now).await;
+    if !closed.is_changed(&now) || (now.mode.is_block() && now.mode <= closed.now.mode) {
         return Ok(());
     }
     let hint = if now.mode.is_block() {
@@ -313,11 +318,12 @@ enum Left {
 /// Opens the node again where this run, or an earlier one of the same user and reason, closed it.
 async fn reopen(
     closed: &Closed,
-    (reason, began): (Option<&str>, Instant),
+    reason: Option<&str>,
+    began: Instant,
     context: &Context<'_>,
 ) -> Result<Left, Failure> {
     let node = closed.seen.name();
-    let mut daemon = connect_again(context.socket).await?;
+    let mut daemon = context.node.connect_again().await?;
     let (now, history) = daemon
         .call_both(
             &GetStatus {},
@@ -326,12 +332,12 @@ async fn reopen(
             },
         )
         .await?;
-    let now = closing::with_operator(now.mode, &history.changes);
+    let now = with_operator(now.mode, &history.changes);
     if now.mode == Mode::Normal {
         return Ok(Left::OpenedByAnother(set_words(&now)));
     }
-    if is_changed_since(closed, &Known::of(now.clone())) {
-        return Ok(changed_meanwhile(&node, &now));
+    if closed.is_changed(&ModeInfo::of(now.clone())) {
+        return Ok(changed_meanwhile(&node, &ModeInfo::of(now)));
     }
     let owner = Owner {
         actor: daemon.call(&GetInfo {}).await?.actor.unwrap_or_default(),
@@ -351,7 +357,7 @@ async fn reopen(
     };
     let change = match &theirs {
         None => ChangeMode::to(SettableMode::Normal),
-        Some(theirs) => way_back(theirs, times::now()),
+        Some(theirs) => way_back(&ModeInfo::of((**theirs).clone()), times::now()),
     };
     let opens = change.mode == SettableMode::Normal;
     let restored = if opens {
@@ -375,7 +381,7 @@ async fn reopen(
     };
     match (ended, theirs) {
         (Ok(_), Some(theirs)) if !opens => Ok(still_closed(
-            &closing::with_operator(*theirs, &history.changes),
+            &with_operator(*theirs, &history.changes),
             closed,
             context,
         )),
@@ -388,7 +394,7 @@ async fn reopen(
         }
         (Err(failure), _) if failure.exit == Exit::Superseded => match mode_now(&mut daemon).await?
         {
-            now if now.mode == Mode::Normal => Ok(Left::OpenedByAnother(set_words(&now))),
+            now if now.mode == Mode::Normal => Ok(Left::OpenedByAnother(meanwhile_words(&now))),
             now => Ok(changed_meanwhile(&node, &now)),
         },
         (Err(failure), _) => Err(failure),
@@ -396,10 +402,10 @@ async fn reopen(
 }
 
 /// Another client decided meanwhile: opening is theirs.
-fn changed_meanwhile(node: &str, now: &ModeState) -> Left {
+fn changed_meanwhile(node: &str, now: &ModeInfo) -> Left {
     let words = format!(
         "{node} was NOT reopened: during the maintenance, {}",
-        set_words(now)
+        meanwhile_words(now)
     );
     Left::StillClosed(words, ASK.to_owned())
 }

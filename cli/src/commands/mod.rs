@@ -11,7 +11,7 @@ mod drain;
 mod drill;
 mod end;
 mod explain;
-mod get;
+pub(crate) mod get;
 mod help;
 mod history;
 mod info;
@@ -30,9 +30,9 @@ mod webhook;
 
 use clap::Args as _;
 
-use crate::api::{Api, needs_socket};
 use crate::context::Context;
 use crate::error::{Exit, Failure};
+use crate::node::{Feature, Node};
 
 /// The list of the verbs. A new one is its `mod` above and its line here.
 macro_rules! verbs {
@@ -59,7 +59,7 @@ macro_rules! verbs {
                 }
             }
 
-            /// Runs it, on a runtime where it is not done [at once](Self::run_at_once).
+            /// Runs it.
             pub(crate) async fn run(self, context: &mut Context<'_>) -> Result<Exit, Failure> {
                 match self {
                     // On the heap, so that no verb pays for the largest of them.
@@ -101,14 +101,8 @@ verbs! {
 }
 
 impl Command {
-    /// Runs what is one question to the daemon, without the runtime that would take longer to start; `None` for all else.
-    pub(crate) fn run_at_once(&self, context: &mut Context<'_>) -> Option<Result<Exit, Failure>> {
-        let is_one_question = matches!(self, Self::Get(_)) && context.api.is_none();
-        is_one_question.then(|| get::ask(context))
-    }
-
-    /// Refuses what Sora's API cannot do, where that is the way to the node.
-    pub(crate) fn check_way(&self, api: Option<&Api>) -> Result<(), Failure> {
+    /// Refuses a verb that needs the control socket, where the node is reached over HTTP.
+    pub(crate) fn check_supported(&self, node: Node<'_>) -> Result<(), Failure> {
         match self {
             Self::Get(_)
             | Self::Set(_)
@@ -137,10 +131,7 @@ impl Command {
             | Self::History(_)
             | Self::Deliveries(_)
             | Self::Doctor(_)
-            | Self::Info(_) => match api {
-                Some(_) => Err(needs_socket(self.name())),
-                None => Ok(()),
-            },
+            | Self::Info(_) => node.require(Feature::ControlSocket, self.name()),
         }
     }
 }

@@ -10,11 +10,11 @@ use soramode_protocol::node::{
     ClusterNode, ClusterNodes, GetStatus, ListClusterNodes, Membership, OrphanedChannels,
 };
 
-use crate::api::needs_socket;
 use crate::cluster_status;
 use crate::completion;
 use crate::context::Context;
 use crate::error::{Exit, Failure};
+use crate::node::{Feature, Node};
 use crate::output::Format;
 use crate::output::escape::escape;
 use crate::output::paint::Paint;
@@ -82,11 +82,15 @@ const COLUMNS: [Column; 10] = [
 ];
 
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
+    let verb = match &args.what {
+        None => return list(context).await,
+        Some(What::Init { .. }) => "nodes init",
+        Some(What::Purge { .. }) => "nodes purge",
+    };
+    context.node.require(Feature::ControlSocket, verb)?;
     match args.what {
         None => list(context).await,
-        Some(What::Init { .. }) if context.api.is_some() => Err(needs_socket("nodes init")),
         Some(What::Init { accept_risk }) => init(accept_risk, context).await,
-        Some(What::Purge { .. }) if context.api.is_some() => Err(needs_socket("nodes purge")),
         Some(What::Purge {
             node,
             accept_risk: Some(Risk::StillRunning),
@@ -107,21 +111,17 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
 }
 
 async fn list(context: &mut Context<'_>) -> Result<Exit, Failure> {
-    let (mut nodes, problem, status) = if let Some(api) = context.api {
+    let (mut nodes, problem, status) = if let Node::Api(api) = context.node {
         // A list that was read is shown, also where the status cannot be.
         (api.nodes().await?, None, api.status().await.ok().flatten())
     } else {
-        let mut daemon = context.socket.connect().await?;
-        let ClusterNodes { nodes, problem, .. } = daemon
-            .call(&ListClusterNodes {
-                count_orphaned: true,
-            })
-            .await?;
-        (
-            nodes,
-            problem,
-            Some(Box::new(daemon.call(&GetStatus {}).await?)),
-        )
+        let list = ListClusterNodes {
+            count_orphaned: true,
+        };
+        let mut daemon = context.node.connect().await?;
+        let ClusterNodes { nodes, problem, .. } = daemon.call(&list).await?;
+        let status = daemon.call(&GetStatus {}).await?;
+        (nodes, problem, Some(Box::new(status)))
     };
     nodes.sort_by(|one, other| one.node_name.cmp(&other.node_name));
     let mut list = List::begin(&mut context.output, "nodes", &COLUMNS)?;
@@ -189,7 +189,7 @@ async fn purge(node_name: NodeName, context: &mut Context<'_>) -> Result<Exit, F
         node_name,
         accept_risk: RISK_OF_PURGE.to_owned(),
     };
-    let mut daemon = context.socket.connect().await?;
+    let mut daemon = context.node.connect().await?;
     let purged = daemon.call(&purge).await?;
     context
         .output
@@ -252,7 +252,7 @@ fn purge_words(node: &str, channels: u64, extent: Extent) -> String {
 async fn init(accepted: Option<RiskOfInit>, context: &mut Context<'_>) -> Result<Exit, Failure> {
     let accept_risk = accepted.map(|RiskOfInit::LostClaims| RISK_OF_INIT.to_owned());
     let made = context
-        .socket
+        .node
         .connect()
         .await?
         .call(&InitCluster { accept_risk })

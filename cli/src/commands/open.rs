@@ -14,5 +14,5 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
-    set::set(Mode::Normal, args.flags, context).await
+    set::set(Mode::Normal, &args.flags, context).await
 }

@@ -20,7 +20,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
-    let mut daemon = context.socket.connect().await?;
+    let mut daemon = context.node.connect().await?;
     let mut page = GetSession {
         channel_id: args.channel,
         limit: Some(LIST_LIMIT_MAX),
@@ -29,7 +29,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
     let mut answer = daemon
         .call(&page)
         .await
-        .map_err(|failure| failure.if_not_found(&context.command("sessions")))?;
+        .map_err(|failure| failure.if_not_found(&context.node.command("sessions")))?;
     show_head(&answer.session, &mut context.output)?;
     let beside = Some(("session", &answer.session));
     let mut list = List::begin_beside(
@@ -41,9 +41,9 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
     loop {
         answer
             .connections
-            .iter()
-            .try_for_each(|connection| connections::show(connection, &mut list))?;
-        page.cursor = answer.cursor.take();
+            .into_iter()
+            .try_for_each(|connection| connections::show(&connection.into(), &mut list))?;
+        page.cursor = answer.cursor;
         if page.cursor.is_none() || list.is_closed() {
             break;
         }

@@ -4,14 +4,14 @@ use std::cmp::Reverse;
 use std::time::Duration;
 
 use clap_complete::engine::ArgValueCandidates;
-use soramode_protocol::id::{ChannelId, SessionId};
-use soramode_protocol::session::{LIST_LIMIT_MAX, ListSessions, Session};
+use soramode_protocol::id::ChannelId;
 
-use crate::api::{Api, Look};
 use crate::completion;
 use crate::context::Context;
 use crate::error::{Exit, Failure};
-use crate::output::{Column, List, Output, times};
+use crate::lists;
+use crate::output::{Column, List, times};
+use crate::session_info::SessionInfo;
 
 /// List sessions
 ///
@@ -50,82 +50,40 @@ const COLUMNS: [Column; 6] = [
 ];
 
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
-    if let Some(api) = context.api {
-        return list_over_api(&args, api, &mut context.output).await;
-    }
-    let mut daemon = context.socket.connect().await?;
+    let mut pages = lists::sessions(context.node, args.channel).await?;
+    let mut page = pages.next().await?;
     let mut list = List::begin(&mut context.output, "sessions", &COLUMNS)?;
-    let mut kept: Vec<Session> = Vec::new();
+    let mut kept: Vec<SessionInfo> = Vec::new();
     let mut younger = 0;
-    let mut page = ListSessions {
-        channel_id: args.channel,
-        limit: Some(LIST_LIMIT_MAX),
-        cursor: None,
-    };
-    loop {
-        let answer = daemon.call(&page).await?;
+    while let Some(sessions) = page {
         let now = times::now();
-        let (old_enough, too_young): (Vec<_>, Vec<_>) = answer
-            .sessions
-            .into_iter()
-            .partition(|session| now.since(session.created_at) >= args.older);
+        // A session of unknown age may be old enough.
+        let is_old_enough = |session: &SessionInfo| {
+            session
+                .created_at()
+                .is_none_or(|created_at| now.since(created_at) >= args.older)
+        };
+        let (old_enough, too_young): (Vec<_>, Vec<_>) =
+            sessions.into_iter().partition(is_old_enough);
         younger += too_young.len();
         match args.sort {
-            // That is the daemon's own order.
+            // The pages are in this order.
             Sort::Age => old_enough
                 .iter()
                 .try_for_each(|session| show(session, &mut list))?,
             Sort::Size => kept.extend(old_enough),
         }
-        page.cursor = answer.cursor;
-        if page.cursor.is_none() || list.is_closed() {
-            break;
-        }
+        page = if list.is_closed() {
+            None
+        } else {
+            pages.next().await?
+        };
     }
-    kept.sort_by_key(|session| Reverse(session.connections));
+    kept.sort_by_key(|session| Reverse(session.connections()));
     kept.iter()
         .try_for_each(|session| show(session, &mut list))?;
     list.finish(&none_words(args.older, younger))?;
-    Ok(Exit::Done)
-}
-
-/// The sessions that somebody is in; how many they had at most and in all is not told.
-async fn list_over_api(args: &Args, api: &Api, output: &mut Output) -> Result<Exit, Failure> {
-    let mut sessions = Look::at(api).await?.list;
-    let now = times::now();
-    sessions.retain(|session| {
-        args.channel
-            .as_ref()
-            .is_none_or(|channel| session.channel_id == *channel)
-    });
-    let wanted = sessions.len();
-    // One whose age is not told may be old enough.
-    sessions.retain(|session| {
-        session
-            .created_at
-            .is_none_or(|created_at| now.since(created_at) >= args.older)
-    });
-    if args.sort == Sort::Size {
-        sessions.sort_by_key(|session| Reverse(session.connections));
-    }
-    let mut list = List::begin(output, "sessions", &COLUMNS)?;
-    for session in &sessions {
-        let since = session.created_at.map(|created_at| list.time(created_at));
-        let id = session.session_id.as_ref().map(SessionId::as_str);
-        list.row(
-            session,
-            &[
-                session.channel_id.as_str().into(),
-                id.into(),
-                since.into(),
-                session.connections.into(),
-                "".into(),
-                "".into(),
-            ],
-        )?;
-    }
-    list.finish(&none_words(args.older, wanted - sessions.len()))?;
-    api.note_pending(output).await;
+    context.node.note_pending(&context.output).await;
     Ok(Exit::Done)
 }
 
@@ -140,15 +98,17 @@ fn none_words(older: Duration, younger: usize) -> String {
     }
 }
 
-fn show(session: &Session, list: &mut List<'_>) -> Result<(), Failure> {
+fn show(session: &SessionInfo, list: &mut List<'_>) -> Result<(), Failure> {
     let cells = [
-        session.channel_id.as_str().into(),
-        session.session_id.as_str().into(),
-        list.time(session.created_at),
-        session.connections.into(),
-        // The past counts connections that came; those that are on their way are among the present ones.
-        session.max_connections.max(session.connections).into(),
-        session.total_connections.max(session.connections).into(),
+        session.channel_id().into(),
+        session.session_id().into(),
+        session
+            .created_at()
+            .map(|created_at| list.time(created_at))
+            .into(),
+        session.connections().into(),
+        session.max_connections().into(),
+        session.total_connections().into(),
     ];
     list.row(session, &cells)
 }

@@ -7,26 +7,23 @@ use std::time::Duration;
 
 use clap_complete::engine::ArgValueCandidates;
 use serde::Serialize;
-use soramode_protocol::mode::{ChangeMode, Mode, ModeChanged, SettableMode};
+use soramode_protocol::mode::{ChangeMode, Mode, SettableMode};
 use soramode_protocol::number::whole_number;
-use soramode_protocol::sora_api::ModeSet;
+use soramode_protocol::time::Time;
 use soramode_protocol::wait::{Wait, WaitFor};
 
-use super::drain::{begin, beginning_words, say_closed, stays, tell_drained};
-use crate::api::{self, Api, Goal, Start, Want, Watch, needs_socket};
+use super::drain::{Drain, OnTimeout, confirm_drained, note_change};
 use crate::args::{WaitFlags, read_mode, read_mode_to_set};
+use crate::closed::Closed;
 use crate::cluster::{ClusterFlags, NodeFlag};
 use crate::completion;
 use crate::context::Context;
 use crate::error::{Exit, Failure};
-use crate::gate::{self, Closed, give_way, on_behalf_of};
-use crate::output::Format;
-use crate::output::times;
+use crate::gate::{self, give_way, on_behalf_of};
+use crate::node::{Feature, Node};
+use crate::output::{Format, Output, times};
 use crate::report::Report;
-use crate::seen::Seen;
 use crate::signals::Signals;
-use crate::watch::{Plan, superseded_hint, watch};
-use crate::way_back::Route;
 
 /// Set the mode
 ///
@@ -96,329 +93,190 @@ impl FromStr for Expiry {
     }
 }
 
+/// The JSON of a change.
 #[derive(Serialize)]
 struct View<'a> {
-    #[serde(flatten)]
-    changed: &'a ModeChanged,
+    mode: Mode,
+    previous_mode: Mode,
+    changed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    generation: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sessions: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connections: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<Time>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warning: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    published: Option<bool>,
     node_name: &'a str,
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
-    set(args.mode, args.flags, context).await
+    set(args.mode, &args.flags, context).await
 }
 
-/// A mode to set.
-struct Wanted {
-    mode: Mode,
-    flags: SetFlags,
-}
-
-/// Sets it.
+/// Sets the mode.
 pub(super) async fn set(
     mode: Mode,
-    flags: SetFlags,
+    flags: &SetFlags,
     context: &mut Context<'_>,
 ) -> Result<Exit, Failure> {
-    let args = Wanted { mode, flags };
-    let far = args.flags.node.find(context).await?;
-    if let Some(api) = far.as_ref().or(context.api) {
-        return set_over_api(&args, api, context).await;
-    }
-    if args.flags.wait {
+    if flags.wait {
         let mut report = Report::new();
-        let ended = set_and_wait(&args, context, &mut report).await;
+        let ended = set_and_wait(mode, flags, context, &mut report).await;
         return report.finish(&mut context.output, ended);
     }
-    let change = change(&args)?;
-    check_others(&args, None, context).await?;
-    let (closed, changed) = gate::set(&mut context.socket.connect().await?, &change).await?;
-    if closed.changed {
-        context
-            .output
-            .changed(&format!("{} is {}", closed.seen.name(), changed.mode));
-    }
-    give_way(
-        context,
-        &closed,
-        (&args.flags.cluster, args.flags.message.as_deref()),
-    )
-    .await?;
-    show(&closed, &changed, context)?;
-    args.flags.cluster.check_published(
-        changed.published,
-        (&closed.seen.name(), changed.mode),
+    let remote = flags.node.find(context).await?;
+    let node = context.node.or(remote.as_ref());
+    let closed = change_mode(mode, flags, node, context).await?;
+    note_change(&closed, &mut context.output);
+    let reason = flags.message.as_deref();
+    give_way(context, node, &closed, &flags.cluster, reason).await?;
+    closed.seen.warn(&context.output);
+    print(&closed, node, &mut context.output)?;
+    flags.cluster.check_published(
+        closed.published,
+        &closed.seen.name(),
+        closed.now.mode,
         &context.output,
     )?;
     Ok(Exit::Done)
 }
 
-/// Only a node that is closed takes itself away from the others.
-async fn check_others(
-    args: &Wanted,
-    api: Option<&Api>,
-    context: &Context<'_>,
-) -> Result<(), Failure> {
-    if args.mode.is_block() {
-        args.flags.cluster.check_others(context, api).await
-    } else {
-        Ok(())
-    }
-}
-
-fn change(args: &Wanted) -> Result<ChangeMode, Failure> {
-    let mode = SettableMode::try_from(args.mode)
-        .map_err(|refused| Failure::new(Exit::Refused, refused.to_string()))?;
-    if args.flags.wait && mode == SettableMode::Normal {
-        return Err(Failure::new(
-            Exit::Usage,
-            "--wait works only with block_new_session and block_new_connection: a node that is normal does not drain",
-        ));
-    }
-    if !args.mode.is_block() && args.flags.cluster.is_said() {
-        return Err(Failure::new(
-            Exit::Usage,
-            "--keep-open works only with block_new_session and block_new_connection",
-        ));
-    }
-    if !args.flags.wait && args.flags.limits.is_said() {
-        return Err(Failure::new(
-            Exit::Usage,
-            "--timeout and --assume-complete work only with --wait",
-        ));
-    }
-    let change = ChangeMode {
-        mode,
-        reason: args.flags.message.clone(),
-        expires_in_seconds: args.flags.expiry.map(|Expiry(seconds)| seconds),
-        if_mode: args.flags.if_mode,
-        if_generation: args.flags.if_generation,
-        on_behalf_of: on_behalf_of(),
-    };
-    change.check()?;
-    Ok(change)
-}
-
-/// The API takes a mode and nothing else.
-fn check_for_api(args: &Wanted) -> Result<SettableMode, Failure> {
-    let socket_only = [
-        ("--message", args.flags.message.is_some()),
-        ("--for", args.flags.expiry.is_some()),
-        ("--if-mode", args.flags.if_mode.is_some()),
-        ("--if-generation", args.flags.if_generation.is_some()),
-    ];
-    match socket_only.into_iter().find(|(_, is_said)| *is_said) {
-        Some((flag, _)) => Err(needs_socket(flag)),
-        None => change(args).map(|change| change.mode),
-    }
-}
-
-async fn set_over_api(
-    args: &Wanted,
-    api: &Api,
-    context: &mut Context<'_>,
-) -> Result<Exit, Failure> {
-    let mode = check_for_api(args)?;
-    if args.flags.wait {
-        let watch = Watch {
-            goal: Goal::drained(0),
-            settle: Duration::ZERO,
-            limit: args.flags.limits.limit(),
-            is_closed: true,
-            sessions_before: 0,
-            assume_complete: args.flags.limits.assume_complete,
-        };
-        let plan = api::Plan {
-            cluster: &args.flags.cluster,
-            target: mode,
-            start: Start::Set,
-            watch,
-            undoes: false,
-        };
-        return api::run_drain(context, api, &plan).await;
-    }
-    check_others(args, Some(api), context).await?;
-    let before = api.see(Want::Mode).await?;
-    let ModeSet {
-        mode: now,
-        warning,
-        published,
-    } = api.set(mode).await?;
-    if before.mode() != now {
-        context.output.changed(&format!("{} is {now}", api.name()));
-    }
-    if let Some(warning) = warning {
-        context.output.warn(&warning);
-    }
-    // The mode is set, whether or not the node can be seen after that.
-    let seen = api.see(Want::Counts).await;
-    if let Ok(seen) = &seen {
-        api::give_way(
-            context,
-            api,
-            (
-                &args.flags.cluster,
-                &api::closed((&before, now, published), mode, seen),
-            ),
-        )
-        .await?;
-        seen.warn(&context.output);
-    }
-    show_over_api((&before, now, published), &seen, (api, context))?;
-    args.flags
-        .cluster
-        .check_published(published, (api.name(), now), &context.output)?;
-    Ok(Exit::Done)
-}
-
-fn show_over_api(
-    (before, now, published): (&Seen, Mode, Option<bool>),
-    seen: &Result<Seen, Failure>,
-    (api, context): (&Api, &mut Context<'_>),
-) -> Result<(), Failure> {
-    let (output, previous_mode) = (&mut context.output, before.mode());
-    let changed = previous_mode != now;
-    match output.format() {
-        Format::Json | Format::Jsonl => {
-            let (sessions, connections) = seen.as_ref().ok().and_then(Seen::counts).unzip();
-            output.json(&ApiView {
-                mode: now,
-                previous_mode,
-                changed,
-                node_name: api.name(),
-                published,
-                sessions,
-                connections,
-            })
-        }
-        Format::Plain => {
-            let word = if changed { "changed" } else { "unchanged" };
-            output.record(&[word, api.name(), previous_mode.name(), now.name()])
-        }
-        Format::Table => match seen {
-            Ok(seen) => {
-                let closed = api::closed(
-                    (before, now, published),
-                    SettableMode::try_from(now).unwrap_or(SettableMode::Normal),
-                    seen,
-                );
-                let undo = closed
-                    .undo_words(Route::Api(api))
-                    .filter(|_| previous_mode != Mode::Initial);
-                let undo = undo.map(|undo| format!(". {undo}")).unwrap_or_default();
-                output.confirm(&format!("{}{undo}", closed.words()))
-            }
-            Err(problem) => output.confirm(&format!(
-                "{} is {now} now, but its sessions cannot be read: {problem}",
-                api.name()
-            )),
-        },
-    }
-}
-
-/// What the API tells of a change.
-#[derive(Serialize)]
-struct ApiView<'a> {
-    mode: Mode,
-    previous_mode: Mode,
-    changed: bool,
-    node_name: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    published: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    sessions: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    connections: Option<u64>,
-}
-
 async fn set_and_wait(
-    args: &Wanted,
+    mode: Mode,
+    flags: &SetFlags,
     context: &mut Context<'_>,
     report: &mut Report,
 ) -> Result<Exit, Failure> {
-    let change = change(args)?;
-    check_others(args, None, context).await?;
+    let remote = flags.node.find(context).await?;
+    let node = context.node.or(remote.as_ref());
     let mut signals = Signals::listen()?;
-    let (closed, changed) = gate::set(&mut context.socket.connect().await?, &change).await?;
-    begin(&closed, context, report);
-    warn(&changed, context);
-    let undo = closed.undo_words(Route::Socket(context.socket));
-    say_closed(&closed, undo.as_deref(), context);
-    give_way(
-        context,
-        &closed,
-        (&args.flags.cluster, args.flags.message.as_deref()),
-    )
-    .await?;
-    let told = args.flags.cluster.check_published(
-        changed.published,
-        (&closed.seen.name(), changed.mode),
-        &context.output,
-    );
-    told.map_err(|failure| failure.with_hint(undo.unwrap_or_default()))?;
-    let generation = Some(changed.generation);
-    let wait = Wait {
-        generation,
-        assume_complete: args.flags.limits.assume_complete,
-        ..Wait::new(WaitFor::Drained)
+    let drain = Drain {
+        closed: change_mode(mode, flags, node, context).await?,
+        wait: Wait {
+            assume_complete: flags.limits.assume_complete,
+            ..Wait::new(WaitFor::Drained)
+        },
+        limit: flags.limits.limit(),
+        cluster: &flags.cluster,
+        reason: flags.message.as_deref(),
+        on_timeout: OnTimeout::Keep,
     };
-    let plan = Plan {
-        wait,
-        limit: args.flags.limits.limit(),
-    };
-    context.output.note(&beginning_words(&closed, &plan));
-    match watch(context, &mut signals, &plan, report).await {
-        Ok(reached) => tell_drained(&closed, &reached, context)
-            .await
-            .map(|()| Exit::Done),
-        Err(failure) if failure.exit == Exit::Superseded => {
-            Err(failure.with_hint(superseded_hint(Route::Socket(context.socket))))
+    let (closed, reached) = drain.wait(node, context, &mut signals, report).await?;
+    confirm_drained(node, &closed, &reached, &mut context.output).await?;
+    Ok(Exit::Done)
+}
+
+/// Checks the flags and the other nodes, and sets the mode.
+async fn change_mode(
+    mode: Mode,
+    flags: &SetFlags,
+    node: Node<'_>,
+    context: &Context<'_>,
+) -> Result<Closed, Failure> {
+    flags.check_supported(node)?;
+    let change = flags.change(mode)?;
+    // Only a node that is closed is missing to the others.
+    if mode.is_block() {
+        flags.cluster.check_others(context, node).await?;
+    }
+    gate::set(node, &change).await
+}
+
+impl SetFlags {
+    /// Refuses flags that the node lacks the feature for.
+    fn check_supported(&self, node: Node<'_>) -> Result<(), Failure> {
+        let flags = [
+            ("--message", self.message.is_some(), Feature::Reason),
+            ("--for", self.expiry.is_some(), Feature::Timer),
+            ("--if-mode", self.if_mode.is_some(), Feature::Condition),
+            (
+                "--if-generation",
+                self.if_generation.is_some(),
+                Feature::Condition,
+            ),
+        ];
+        flags
+            .into_iter()
+            .filter(|(_, is_given, _)| *is_given)
+            .try_for_each(|(flag, _, feature)| node.require(feature, flag))
+    }
+
+    fn change(&self, mode: Mode) -> Result<ChangeMode, Failure> {
+        let settable = SettableMode::try_from(mode)
+            .map_err(|refused| Failure::new(Exit::Refused, refused.to_string()))?;
+        let usage = |problem: &str| Err(Failure::new(Exit::Usage, problem));
+        if self.wait && settable == SettableMode::Normal {
+            return usage(
+                "--wait works only with block_new_session and block_new_connection: a node that is normal does not drain",
+            );
         }
-        Err(failure) => Err(stays(failure, &closed, context).await),
+        if !mode.is_block() && self.cluster.is_said() {
+            return usage("--keep-open works only with block_new_session and block_new_connection");
+        }
+        if !self.wait && self.limits.is_said() {
+            return usage("--timeout and --assume-complete work only with --wait");
+        }
+        let change = ChangeMode {
+            mode: settable,
+            reason: self.message.clone(),
+            expires_in_seconds: self.expiry.map(|Expiry(seconds)| seconds),
+            if_mode: self.if_mode,
+            if_generation: self.if_generation,
+            on_behalf_of: on_behalf_of(),
+        };
+        change.check()?;
+        Ok(change)
     }
 }
 
-fn show(closed: &Closed, changed: &ModeChanged, context: &mut Context<'_>) -> Result<(), Failure> {
-    warn(changed, context);
-    closed.seen.warn(&context.output);
-    let node_name = closed
-        .seen
-        .status()
-        .map(|status| status.node_name.to_string())
-        .unwrap_or_default();
-    match context.output.format() {
-        Format::Json | Format::Jsonl => context.output.json(&View {
-            changed,
-            node_name: &node_name,
-        }),
+fn print(closed: &Closed, node: Node<'_>, output: &mut Output) -> Result<(), Failure> {
+    let (mode, previous_mode) = (closed.now.mode, closed.before.mode);
+    let node_name = closed.seen.node_name();
+    match output.format() {
+        Format::Json | Format::Jsonl => {
+            let (sessions, connections) = closed.seen.counts().unzip();
+            output.json(&View {
+                mode,
+                previous_mode,
+                changed: closed.changed,
+                generation: closed.now.generation(),
+                sessions,
+                connections,
+                expires_at: closed.now.expires_at(),
+                warning: closed.warning.as_deref(),
+                published: closed.published,
+                node_name,
+            })
+        }
         Format::Plain => {
-            let word = if changed.changed {
+            let word = if closed.changed {
                 "changed"
             } else {
                 "unchanged"
             };
-            let generation = changed.generation.to_string();
-            context.output.record(&[
-                word,
-                &node_name,
-                changed.previous_mode.name(),
-                changed.mode.name(),
-                &generation,
-            ])
+            let generation = closed.now.generation().map(|it| it.to_string());
+            let fields = [word, node_name, previous_mode.name(), mode.name()];
+            output.record(&[&fields[..], generation.as_deref().as_slice()].concat())
         }
         Format::Table => {
+            if let Some(problem) = &closed.status_failure {
+                return output.confirm(&format!(
+                    "{} is {mode} now, but its sessions cannot be read: {problem}",
+                    closed.seen.name()
+                ));
+            }
             let undo = closed
-                .undo_words(Route::Socket(context.socket))
-                .filter(|_| changed.previous_mode != Mode::Initial);
-            let undo = undo.map(|undo| format!(". {undo}")).unwrap_or_default();
-            context.output.confirm(&format!("{}{undo}", closed.words()))
+                .undo_words(node)
+                .filter(|_| previous_mode != Mode::Initial)
+                .map(|undo| format!(". {undo}"))
+                .unwrap_or_default();
+            output.confirm(&format!("{}{undo}", closed.words()))
         }
-    }
-}
-
-/// What did not go with it is said whatever the format.
-fn warn(changed: &ModeChanged, context: &Context<'_>) {
-    if let Some(warning) = &changed.warning {
-        context.output.warn(warning);
     }
 }
 

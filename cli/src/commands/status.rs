@@ -1,21 +1,20 @@
 //! `soramode status`
 
 use soramode_protocol::mode::ModeState;
-use soramode_protocol::node::{
-    GetInfo, GetStatus, Membership, Source, Status, StorageState, Upstream,
-};
+use soramode_protocol::node::{Membership, Source, Status, StorageState, Upstream};
 
-use crate::api::{needs_socket, needs_soramoded};
+use crate::api::{Want, needs_soramoded};
 use crate::change_words::closed_it_words;
 use crate::cluster_status;
 use crate::context::Context;
 use crate::error::{Exit, Failure};
 use crate::live;
+use crate::node::Feature;
 use crate::output::Format;
 use crate::output::escape::{escape, quoted};
 use crate::output::paint::Paint;
 use crate::output::{Output, Row, painted_groups};
-use crate::seen::shadow_words;
+use crate::seen::{Seen, shadow_words};
 
 /// The effect of `--shadow`, in every output.
 pub(crate) const SHADOW: &str = "SHADOW MODE: decisions are only logged, nobody is blocked";
@@ -32,31 +31,17 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
     if args.watch {
-        if context.api.is_some() {
-            return Err(needs_socket("status --watch"));
-        }
-        return live::run(context).await;
+        let node = context.node;
+        node.require(Feature::ControlSocket, "status --watch")?;
+        return live::run(node.socket()?, &context.output).await;
     }
-    let (status, me) = if let Some(api) = context.api {
-        (
-            *api.status()
-                .await?
-                .ok_or_else(|| needs_soramoded("status"))?,
-            None,
-        )
+    let Seen::Daemon(status) = context.node.status(Want::Mode).await? else {
+        return Err(needs_soramoded("status"));
+    };
+    let me = if status.mode.mode.is_block() {
+        context.node.actor().await
     } else {
-        let mut daemon = context.socket.connect().await?;
-        let status = daemon.call(&GetStatus {}).await?;
-        let me = if status.mode.mode.is_block() {
-            daemon
-                .call(&GetInfo {})
-                .await
-                .ok()
-                .and_then(|info| info.actor)
-        } else {
-            None
-        };
-        (status, me)
+        None
     };
     if status.shadow {
         context
@@ -64,9 +49,9 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
             .warn(&shadow_words(&escape(status.node_name.as_str())));
     }
     match context.output.format() {
-        Format::Json | Format::Jsonl => context.output.json(&status)?,
+        Format::Json | Format::Jsonl => context.output.json(&*status)?,
         Format::Table | Format::Plain => {
-            let (output, open) = (&context.output, context.command("set normal"));
+            let (output, open) = (&context.output, context.node.command("set normal"));
             let groups = [
                 ("WARNINGS", warning_rows(&status)),
                 (

@@ -68,7 +68,7 @@ impl FromStr for Since {
 
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
     let mut tail = Tail::new(&args, context.output.reader());
-    let mut daemon = context.socket.connect().await?;
+    let mut daemon = context.node.connect().await?;
     tail.subscribe(&mut daemon).await?;
     loop {
         let lost = match tail.follow(&mut daemon, &mut context.output).await {
@@ -85,7 +85,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
             "connection to soramoded lost: trying to reconnect for {} s",
             RECONNECT_MAX.as_secs()
         ));
-        daemon = context.socket.reconnect(since).await?;
+        daemon = context.node.socket()?.reconnect(since).await?;
         tail.resume(&mut daemon, &context.output).await?;
     }
 }

@@ -8,23 +8,19 @@ use soramode_protocol::id::NodeName;
 use soramode_protocol::number::whole_number;
 use soramode_protocol::wait::{Wait, WaitFor};
 
-use super::drain::{reached_words, show_record};
-use crate::afar;
-use crate::api::{self, Api, Watch, needs_socket};
+use super::drain::{note_lists, print_record, reached_words};
 use crate::args::{Goal, WaitFlags};
 use crate::change_words::closed_words;
 use crate::cluster::NodeFlag;
 use crate::completion;
 use crate::context::Context;
 use crate::error::{Exit, Failure};
-use crate::gate::last_look;
-use crate::output::Format;
+use crate::node::{Feature, Node};
 use crate::output::escape::escape;
-use crate::output::times;
+use crate::output::{Format, times};
 use crate::report::Report;
 use crate::signals::Signals;
-use crate::watch::{Plan, Reached, limit_words, superseded_hint, watch};
-use crate::way_back::Route;
+use crate::wait::{Plan, limit_words, remote, superseded_hint, wait};
 
 /// Wait until the node is drained, joined or in a mode
 ///
@@ -71,6 +67,8 @@ impl Args {
         Plan {
             wait,
             limit: self.wait.limit(),
+            is_closed: false,
+            sessions_before: 0,
         }
     }
 
@@ -84,36 +82,20 @@ impl Args {
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
-    if args.goal == Goal::Joined && args.generation.is_some() {
-        return Report::new().finish(
-            &mut context.output,
-            Err(Failure::new(
-                Exit::Usage,
-                "--generation works only with drained and mode=MODE",
-            )),
-        );
-    }
-    if let (Goal::Joined, Some(name)) = (args.goal, &args.node.node) {
-        let mut report = Report::new();
-        let ended = wait_afar(&args, name, context, &mut report).await;
-        return report.finish(&mut context.output, ended);
-    }
-    let far = match args.node.find(context).await {
-        Ok(far) => far,
-        Err(failure) => return Report::new().finish(&mut context.output, Err(failure)),
-    };
-    if let Some(api) = far.as_ref().or(context.api) {
-        let mut report = Report::new();
-        let ended = wait_over_api(&args, api, context, &mut report).await;
-        return report.finish(&mut context.output, ended);
-    }
     let mut report = Report::new();
-    let ended = wait_and_tell(&args, context, &mut report).await;
+    let ended = match (args.goal, &args.node.node) {
+        (Goal::Joined, _) if args.generation.is_some() => Err(Failure::new(
+            Exit::Usage,
+            "--generation works only with drained and mode=MODE",
+        )),
+        (Goal::Joined, Some(name)) => wait_joined(&args, name, context, &mut report).await,
+        (_, _) => wait_and_confirm(&args, context, &mut report).await,
+    };
     report.finish(&mut context.output, ended)
 }
 
-/// A node that is not in the cluster tells nobody where it is: whoever is here is asked.
-async fn wait_afar(
+/// Waits for another node, of which the API is unknown until it has joined: the context's node is asked.
+async fn wait_joined(
     args: &Args,
     name: &NodeName,
     context: &mut Context<'_>,
@@ -127,7 +109,7 @@ async fn wait_afar(
         "waiting until {shown} is joined, {}",
         limit_words(limit)
     ));
-    let waited = afar::joined(context, (name, limit), &mut signals, report).await?;
+    let waited = remote::joined(context, name, limit, &mut signals, report).await?;
     match context.output.format() {
         Format::Json | Format::Jsonl => {}
         Format::Plain => context.output.record(&["reached", name.as_str()])?,
@@ -138,112 +120,68 @@ async fn wait_afar(
     Ok(Exit::Done)
 }
 
-async fn wait_over_api(
+async fn wait_and_confirm(
     args: &Args,
-    api: &Api,
     context: &mut Context<'_>,
     report: &mut Report,
 ) -> Result<Exit, Failure> {
+    let remote = args.node.find(context).await?;
+    let node = context.node.or(remote.as_ref());
     if args.generation.is_some() {
-        return Err(needs_socket("--generation"));
+        node.require(Feature::Condition, "--generation")?;
     }
-    let goal = match args.goal {
-        Goal::Drained => api::Goal::drained(args.max_sessions.unwrap_or(0)),
-        Goal::Mode(mode) => api::Goal::Mode(mode),
-        Goal::Joined => return Err(needs_socket("wait joined")),
-    };
-    args.plan().wait.check()?;
-    let watch = Watch {
-        goal,
-        settle: args.settle.unwrap_or_default(),
-        limit: args.wait.limit(),
-        is_closed: false,
-        sessions_before: 0,
-        assume_complete: args.wait.assume_complete,
-    };
-    let mut signals = Signals::listen()?;
-    context.output.note(&format!(
-        "waiting until the node is {}, {}",
-        args.words(),
-        limit_words(watch.limit)
-    ));
-    let reached = api::watch(context, &mut signals, (api, watch), report)
-        .await
-        .map_err(|failure| with_hint(failure, args, Route::Api(api)))?;
-    reached.seen.warn(&context.output);
-    let closed = if args.goal == Goal::Drained {
-        closed_words(&reached.seen.known())
-    } else {
-        String::new()
-    };
-    api::tell(&mut context.output, &reached, &closed)?;
-    Ok(Exit::Done)
-}
-
-async fn wait_and_tell(
-    args: &Args,
-    context: &mut Context<'_>,
-    report: &mut Report,
-) -> Result<Exit, Failure> {
+    if args.goal == Goal::Joined {
+        node.require(Feature::WaitJoined, "wait joined")?;
+    }
     let plan = args.plan();
     plan.wait.check()?;
     let mut signals = Signals::listen()?;
     context.output.note(&format!(
         "waiting until the node is {}, {}",
         args.words(),
-        plan.limit_words()
+        limit_words(plan.limit)
     ));
-    let reached = watch(context, &mut signals, &plan, report).await;
-    let reached =
-        reached.map_err(|failure| with_hint(failure, args, Route::Socket(context.socket)))?;
-    report
-        .status
-        .iter()
-        .for_each(|seen| seen.warn(&context.output));
-    match context.output.format() {
-        Format::Json | Format::Jsonl => {}
-        Format::Plain => show_record(context, &reached)?,
-        Format::Table => {
-            let words = words(args, &reached, context).await;
-            context.output.confirm(&words)?;
+    let reached = wait(node, &plan, context, &mut signals, report)
+        .await
+        .map_err(|failure| with_hint(failure, args.goal, node))?;
+    let output = &mut context.output;
+    reached.status.warn(output);
+    if args.goal == Goal::Drained {
+        note_lists(&reached, output);
+    }
+    match (output.format(), args.goal) {
+        (Format::Json | Format::Jsonl, _) => {}
+        (Format::Plain, _) => print_record(&reached, output)?,
+        (Format::Table, Goal::Drained) => {
+            // A wait changes nothing: the closing is that of another command.
+            let now = node.last_mode(&reached.status.known()).await;
+            output.confirm(&format!(
+                "{}{}",
+                reached_words(&reached),
+                closed_words(&now)
+            ))?;
+        }
+        (Format::Table, Goal::Joined | Goal::Mode(_)) => {
+            output.confirm(&format!("{} is {}", reached.status.name(), args.words()))?;
         }
     }
     Ok(Exit::Done)
 }
 
-async fn words(args: &Args, reached: &Reached, context: &Context<'_>) -> String {
-    match args.goal {
-        Goal::Drained => {
-            // It changes nothing: the closing is that of another command.
-            let now = last_look(context, &reached.mode()).await;
-            format!("{}{}", reached_words(reached), closed_words(&now))
+/// Adds the remedy. A node that is open does not drain: either it was from the beginning, or another client opened it.
+fn with_hint(failure: Failure, goal: Goal, node: Node<'_>) -> Failure {
+    match (goal, failure.exit, failure.error_type) {
+        (Goal::Joined, Exit::TimedOut, _) => {
+            failure.with_hint(format!("See what is wrong: {}", node.command("doctor")))
         }
-        Goal::Joined | Goal::Mode(_) => format!(
-            "{} is {}",
-            escape(reached.ended.status.node_name.as_str()),
-            args.words()
-        ),
-    }
-}
-
-/// The remedy. A node that is open does not drain: either it was from the beginning, or another client opened it.
-fn with_hint(failure: Failure, args: &Args, route: Route<'_>) -> Failure {
-    if args.goal == Goal::Joined && failure.exit == Exit::TimedOut {
-        return failure.with_hint(format!("See what is wrong: {}", route.command("doctor")));
-    }
-    if args.goal != Goal::Drained {
-        return failure;
-    }
-    match (failure.exit, failure.error_type) {
-        (Exit::Superseded, _) => failure.with_hint(superseded_hint(route)),
-        (_, Some(ErrorType::ConditionImpossible)) => Failure {
-            hint: None,
-            ..failure
+        (Goal::Drained, Exit::Superseded, _) => failure.with_hint(superseded_hint(node)),
+        (Goal::Drained, _, Some(ErrorType::ConditionImpossible)) => {
+            let hint = format!("To close the node and drain it: {}", node.command("drain"));
+            Failure {
+                hint: Some(hint),
+                ..failure
+            }
         }
-        .with_hint(format!(
-            "To close the node and drain it: {}",
-            route.command("drain")
-        )),
-        (_, _) => failure,
+        (_, _, _) => failure,
     }
 }

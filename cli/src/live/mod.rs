@@ -11,10 +11,9 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
-use crate::context::Context;
+use crate::daemon::Socket;
 use crate::error::{Exit, Failure};
-use crate::output::Format;
-use crate::output::can_move_cursor;
+use crate::output::{Format, Output, can_move_cursor};
 use crate::signals::Signals;
 use feed::Feed;
 use keys::Key;
@@ -28,8 +27,8 @@ const UPDATES_MAX: usize = 256;
 const FRAME_PAUSE: Duration = Duration::from_millis(250);
 
 /// Shows the node until somebody quits. A daemon that is not there at the start is an error; one that is lost later is waited for.
-pub(crate) async fn run(context: &Context<'_>) -> Result<Exit, Failure> {
-    if context.output.format() != Format::Table || !context.output.is_on_terminal() {
+pub(crate) async fn run(socket: &Socket, output: &Output) -> Result<Exit, Failure> {
+    if output.format() != Format::Table || !output.is_on_terminal() {
         let failure = Failure::new(Exit::Usage, "--watch needs a terminal");
         return Err(failure.with_hint(
             "In a script, run soramode -o json status repeatedly, or read soramode tail",
@@ -44,10 +43,10 @@ pub(crate) async fn run(context: &Context<'_>) -> Result<Exit, Failure> {
     }
     let (updates, incoming) = mpsc::channel(UPDATES_MAX);
     let (filters, filter) = watch::channel(model::Filter::default());
-    let mut feed = Feed::new(context.socket, updates, filter);
+    let mut feed = Feed::new(socket, updates, filter);
     feed.first().await?;
     let mut signals = Signals::listen()?;
-    let screen = Screen::open(&context.output).map_err(|problem| cannot_draw(&problem))?;
+    let screen = Screen::open(output).map_err(|problem| cannot_draw(&problem))?;
     let live = Live {
         model: Model::default(),
         screen,

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
-use soramode_protocol::session::Session;
 use soramode_protocol::time::Time;
 use soramode_protocol::wait::WaitFor;
 
@@ -13,6 +12,7 @@ use super::Format;
 use super::pace::Pace;
 use super::{Output, cells, escape, terminal, times};
 use crate::error::Failure;
+use crate::session_info::SessionInfo;
 
 /// How often the daemon tells, where a bar is drawn.
 const DRAWN_EVERY: Duration = Duration::from_secs(1);
@@ -34,32 +34,8 @@ pub(crate) struct Meter {
     pace: Pace,
 }
 
-/// A session, whoever tells of it.
-pub(crate) trait Lasting {
-    /// Its channel.
-    fn channel(&self) -> &str;
-    /// Connections in it.
-    fn connections(&self) -> u64;
-    /// Since when, where that is known.
-    fn since(&self) -> Option<Time>;
-}
-
-impl Lasting for Session {
-    fn channel(&self) -> &str {
-        self.channel_id.as_str()
-    }
-
-    fn connections(&self) -> u64 {
-        self.connections
-    }
-
-    fn since(&self) -> Option<Time> {
-        Some(self.created_at)
-    }
-}
-
 /// How it goes.
-pub(crate) struct Going<'a, S> {
+pub(crate) struct Going<'a> {
     /// Sessions left.
     pub(crate) sessions: u64,
     /// Connections left.
@@ -67,26 +43,28 @@ pub(crate) struct Going<'a, S> {
     /// Sessions that ended, as far as that was told.
     pub(crate) ended: u64,
     /// The oldest session left.
-    pub(crate) oldest: Option<&'a S>,
+    pub(crate) oldest: Option<&'a SessionInfo>,
 }
 
 /// Progress as `jsonl` has it.
 #[derive(Serialize)]
-struct Line<'a, S> {
+struct Line<'a> {
     r#type: &'static str,
     sessions: u64,
     connections: u64,
     ended: u64,
     elapsed_seconds: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    oldest_session: Option<&'a S>,
+    oldest_session: Option<&'a SessionInfo>,
 }
 
 impl Meter {
     /// For a wait for this, where this many sessions may be left, which must stay so for a time, and that ends after the limit.
     pub(crate) fn new(
         output: &Output,
-        (goal, allowed, settle): (WaitFor, u64, Duration),
+        goal: WaitFor,
+        allowed: u64,
+        settle: Duration,
         limit: Option<Duration>,
     ) -> Self {
         let bar = output.can_draw().then(draw);
@@ -127,10 +105,10 @@ impl Meter {
     }
 
     /// Shows how it goes.
-    pub(crate) fn show<S: Lasting + Serialize>(
+    pub(crate) fn show(
         &mut self,
         output: &mut Output,
-        progress: &Going<'_, S>,
+        progress: &Going<'_>,
     ) -> Result<(), Failure> {
         let elapsed = self.elapsed();
         self.saw(progress.sessions.saturating_add(progress.ended));
@@ -161,7 +139,7 @@ impl Meter {
     }
 
     /// How it goes, in parts of which the first tells most.
-    fn words<S: Lasting>(&self, progress: &Going<'_, S>, elapsed: Duration) -> Vec<String> {
+    fn words(&self, progress: &Going<'_>, elapsed: Duration) -> Vec<String> {
         let limit = self
             .limit
             .map(|limit| format!(" of {}", times::span(limit)))
@@ -173,7 +151,7 @@ impl Meter {
         }
     }
 
-    fn drain_words<S: Lasting>(&self, progress: &Going<'_, S>, elapsed: String) -> Vec<String> {
+    fn drain_words(&self, progress: &Going<'_>, elapsed: String) -> Vec<String> {
         let connections = counted(progress.connections, "connection");
         if progress.sessions <= self.allowed {
             let left = counted(progress.sessions, "session");
@@ -197,9 +175,13 @@ impl Meter {
                 .map(|since| format!(", {}", times::age(since)))
                 .unwrap_or_default()
         };
-        let oldest = progress
-            .oldest
-            .map(|it| format!("oldest {}{}", shortened(it.channel()), age(it.since())));
+        let oldest = progress.oldest.map(|it| {
+            format!(
+                "oldest {}{}",
+                shortened(it.channel_id()),
+                age(it.created_at())
+            )
+        });
         let to_go = progress.sessions.saturating_sub(self.allowed);
         let pace = match (self.pace.per_minute(), self.pace.until(to_go)) {
             (Some(rate), Some(rest)) => {
@@ -286,7 +268,10 @@ fn shortened(id: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use soramode_protocol::id::ChannelId;
+
     use super::*;
+    use crate::session_info::ListedSession;
 
     fn meter(goal: WaitFor) -> Meter {
         let (limit, began) = (Some(Duration::from_mins(30)), Instant::now());
@@ -304,7 +289,7 @@ mod tests {
 
     #[test]
     fn a_line_says_how_many_are_left_and_does_not_promise_what_it_cannot_know() {
-        let progress = Going::<Session> {
+        let progress = Going {
             sessions: 12,
             connections: 45,
             oldest: None,
@@ -331,7 +316,7 @@ mod tests {
 
     #[test]
     fn a_node_that_is_empty_but_not_drained_says_what_it_waits_for() {
-        let progress = Going::<Session> {
+        let progress = Going {
             sessions: 0,
             connections: 0,
             oldest: None,
@@ -371,7 +356,7 @@ mod tests {
             .into_iter()
             .flat_map(|name| (39..200).map(move |width| (name, width)))
         {
-            let oldest = Named(name);
+            let oldest = session(name);
             let progress = Going {
                 sessions: 12,
                 connections: 45,
@@ -382,7 +367,7 @@ mod tests {
             assert!(cells::width(&drawn) <= width, "{width}: {drawn}");
             assert!(drawn.contains("12 of 30 sessions left"), "{drawn}");
         }
-        let progress = Going::<Session> {
+        let progress = Going {
             sessions: 12,
             connections: 45,
             oldest: None,
@@ -395,20 +380,13 @@ mod tests {
         );
     }
 
-    struct Named(&'static str);
-
-    impl Lasting for Named {
-        fn channel(&self) -> &str {
-            self.0
-        }
-
-        fn connections(&self) -> u64 {
-            1
-        }
-
-        fn since(&self) -> Option<Time> {
-            Some(times::now())
-        }
+    fn session(channel: &str) -> SessionInfo {
+        SessionInfo::Listed(ListedSession {
+            channel_id: ChannelId::new(channel).unwrap(),
+            session_id: None,
+            created_at: Some(times::now()),
+            connections: 1,
+        })
     }
 
     #[test]

@@ -25,7 +25,7 @@ use crate::error::{Exit, Failure, Problem};
 
 pub(crate) use flags::{Color, Format, OutputFlags};
 pub(crate) use list::{List, Row, painted_groups, pairs};
-pub(crate) use meter::{Going, Lasting, Meter, counted};
+pub(crate) use meter::{Going, Meter, counted};
 use paint::Paint;
 pub(crate) use reader::Reader;
 use table::Shape;

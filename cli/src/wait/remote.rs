@@ -3,8 +3,10 @@
 use std::time::{Duration, Instant};
 
 use soramode_protocol::id::NodeName;
+use soramode_protocol::or_pending::or_pending;
 use tokio::time::sleep;
 
+use super::plan::interrupted;
 use crate::cluster::Seen;
 use crate::context::Context;
 use crate::daemon::RECONNECT_MAX;
@@ -13,7 +15,6 @@ use crate::output::escape::escape;
 use crate::output::times;
 use crate::report::{Outcome, Report};
 use crate::signals::Signals;
-use crate::watch::interrupted;
 
 /// The pause between two looks.
 const LOOK_PAUSE: Duration = Duration::from_millis(500);
@@ -24,24 +25,19 @@ const WORD_PAUSE: Duration = Duration::from_secs(10);
 /// Waits until the node of this name is joined. Everything else is a failure.
 pub(crate) async fn joined(
     context: &Context<'_>,
-    (name, limit): (&NodeName, Option<Duration>),
+    name: &NodeName,
+    limit: Option<Duration>,
     signals: &mut Signals,
     report: &mut Report,
 ) -> Result<Duration, Failure> {
     let began = Instant::now();
-    let over = async {
-        match limit {
-            Some(limit) => sleep(limit).await,
-            None => std::future::pending().await,
-        }
-    };
     let ended = tokio::select! {
         ended = look_until_there(context, name) => ended,
         exit = signals.next() => {
             report.outcome = Outcome::Interrupted;
             Err(interrupted(exit, began.elapsed()))
         }
-        () = over => {
+        () = or_pending(limit.map(sleep)) => {
             report.outcome = Outcome::Timeout;
             let limit = times::typed(limit.unwrap_or_default());
             Err(Failure::new(Exit::TimedOut, format!("timed out after {limit}: {} is not in the cluster", escape(name.as_str()))))
@@ -55,7 +51,8 @@ pub(crate) async fn joined(
 }
 
 async fn look_until_there(context: &Context<'_>, name: &NodeName) -> Result<(), Failure> {
-    let (began, mut said) = (Instant::now(), Instant::now());
+    let began = Instant::now();
+    let mut said = began;
     let mut lost: Option<Instant> = None;
     loop {
         match Seen::from_here(context).await {

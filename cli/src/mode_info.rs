@@ -1,0 +1,104 @@
+//! A mode with what is known about it.
+
+use serde::{Serialize, Serializer};
+use soramode_protocol::mode::{DatedModeChange, Mode, ModeState};
+use soramode_protocol::sora::ModeBody;
+use soramode_protocol::time::Time;
+
+/// A mode, with its time, actor and reason where they are known: a Sora without soramoded reports the mode alone.
+#[derive(Clone, Debug)]
+pub(crate) struct ModeInfo {
+    pub(crate) mode: Mode,
+    pub(crate) state: Option<ModeState>,
+}
+
+impl ModeInfo {
+    /// A mode of which nothing else is known.
+    pub(crate) const fn mode_only(mode: Mode) -> Self {
+        Self { mode, state: None }
+    }
+
+    /// A mode of which everything is known.
+    pub(crate) const fn of(state: ModeState) -> Self {
+        Self {
+            mode: state.mode,
+            state: Some(state),
+        }
+    }
+
+    pub(crate) fn reason(&self) -> Option<&str> {
+        self.state
+            .as_ref()
+            .and_then(|state| state.reason.as_deref())
+    }
+
+    pub(crate) fn expires_at(&self) -> Option<Time> {
+        self.state.as_ref().and_then(|state| state.expires_at)
+    }
+
+    pub(crate) fn generation(&self) -> Option<u64> {
+        self.state.as_ref().map(|state| state.generation)
+    }
+}
+
+impl Serialize for ModeInfo {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match &self.state {
+            Some(state) => state.serialize(serializer),
+            None => ModeBody { mode: self.mode }.serialize(serializer),
+        }
+    }
+}
+
+/// Adds to the actor the operator on whose behalf it acted, from the history: `uid:0(root) for alice`.
+pub(crate) fn with_operator(state: ModeState, changes: &[DatedModeChange]) -> ModeState {
+    let change = changes
+        .iter()
+        .map(|dated| &dated.change)
+        .find(|change| change.generation == state.generation);
+    // An actor with an operator added already differs from the one in the history.
+    match change
+        .filter(|change| change.actor == state.actor)
+        .and_then(|change| change.on_behalf_of.as_deref())
+    {
+        Some(operator) => ModeState {
+            actor: format!("{} for {operator}", state.actor),
+            ..state
+        },
+        None => state,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use soramode_protocol::mode::ModeChange;
+
+    use super::*;
+
+    fn change(generation: u64, on_behalf_of: Option<&str>) -> DatedModeChange {
+        let change = ModeChange {
+            mode: Mode::BlockNewSession,
+            previous_mode: Mode::Normal,
+            generation,
+            actor: "uid:0(root)".to_owned(),
+            on_behalf_of: on_behalf_of.map(str::to_owned),
+            reason: None,
+            expires_at: None,
+        };
+        DatedModeChange {
+            timestamp: Time::default(),
+            change,
+        }
+    }
+
+    #[test]
+    fn the_operator_on_whose_behalf_the_actor_acted_is_named() {
+        let theirs = change(4, Some("alice"));
+        let actor = |changes: &[DatedModeChange]| with_operator(theirs.state(), changes).actor;
+        assert_eq!(
+            actor(std::slice::from_ref(&theirs)),
+            "uid:0(root) for alice"
+        );
+        assert_eq!(actor(&[change(5, None)]), "uid:0(root)");
+    }
+}

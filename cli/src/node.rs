@@ -1,0 +1,198 @@
+//! The node that a command acts on. The verbs do not know how it is reached, only which features it has.
+
+use std::time::{Duration, Instant};
+
+use soramode_protocol::id::NodeName;
+use soramode_protocol::mode::{ChangeMode, GetMode, ListModeChanges, Mode};
+use soramode_protocol::node::{GetInfo, GetStatus};
+use tokio::time::timeout;
+
+use crate::api::{Api, Want};
+use crate::daemon::{Daemon, Socket};
+use crate::error::{Exit, Failure};
+use crate::mode_info::{ModeInfo, with_operator};
+use crate::output::Output;
+use crate::seen::Seen;
+
+/// Number of newest mode changes to read: among them are the one that was just seen and the one before it.
+pub(crate) const NEWEST: u32 = 10;
+
+/// How long [`Node::last_mode`] may take: the operator who pressed Ctrl-C waits for it.
+const LAST_MODE_MAX: Duration = Duration::from_secs(1);
+
+/// A node, and the way to it.
+#[derive(Clone, Copy)]
+pub(crate) enum Node<'a> {
+    /// A soramoded, through its control socket.
+    Daemon(&'a Socket),
+    /// A soramoded or a Sora, through Sora's HTTP API.
+    Api(&'a Api),
+}
+
+/// Features that Sora's HTTP API lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Feature {
+    /// Reasons of mode changes.
+    Reason,
+    /// Timers that open the node.
+    Timer,
+    /// Changes that depend on the present mode or generation.
+    Condition,
+    /// Waits for the node to join its cluster.
+    WaitJoined,
+    /// Everything else that takes the control socket: events, single sessions and connections, deliveries, the cluster's state.
+    ControlSocket,
+}
+
+impl<'a> Node<'a> {
+    /// Returns the node that `--node` named, else the context's.
+    pub(crate) fn or(self, remote: Option<&'a Api>) -> Self {
+        remote.map_or(self, Node::Api)
+    }
+
+    pub(crate) const fn supports(self, feature: Feature) -> bool {
+        match (self, feature) {
+            (Self::Daemon(_), _) => true,
+            (
+                Self::Api(_),
+                Feature::Reason
+                | Feature::Timer
+                | Feature::Condition
+                | Feature::WaitJoined
+                | Feature::ControlSocket,
+            ) => false,
+        }
+    }
+
+    /// Refuses `what`, as it is typed, where the node lacks its feature.
+    pub(crate) fn require(self, feature: Feature, what: &str) -> Result<(), Failure> {
+        if self.supports(feature) {
+            return Ok(());
+        }
+        let failure = Failure::new(Exit::Usage, format!("{what} is not available over HTTP"));
+        Err(failure.with_hint(
+            "Run it on the node itself, without --api-url and --node (or unset SORAMODE_API_URL)",
+        ))
+    }
+
+    /// Returns the command as it is typed for this node.
+    pub(crate) fn command(self, words: &str) -> String {
+        match self {
+            Self::Daemon(socket) => socket.command(words),
+            Self::Api(api) => api.command(words),
+        }
+    }
+
+    /// Returns the flags that select this node, except the token's file.
+    pub(crate) fn flags(self) -> String {
+        match self {
+            Self::Daemon(socket) => socket.flags(),
+            Self::Api(api) => api.flags(),
+        }
+    }
+
+    /// Returns the node's name in its cluster, if `--node` named it.
+    pub(crate) const fn name_in_cluster(self) -> Option<&'a NodeName> {
+        match self {
+            Self::Daemon(_) => None,
+            Self::Api(api) => api.node_name(),
+        }
+    }
+
+    pub(crate) fn socket(self) -> Result<&'a Socket, Failure> {
+        match self {
+            Self::Daemon(socket) => Ok(socket),
+            Self::Api(_) => {
+                self.require(Feature::ControlSocket, "this command")?;
+                Err(Failure::new(Exit::Usage, "this command needs the socket"))
+            }
+        }
+    }
+
+    /// Connects to the control socket.
+    pub(crate) async fn connect(self) -> Result<Daemon<'a>, Failure> {
+        self.socket()?.connect().await
+    }
+
+    /// Connects to a daemon that answered before, and may be restarting.
+    pub(crate) async fn connect_again(self) -> Result<Daemon<'a>, Failure> {
+        let socket = self.socket()?;
+        match socket.connect().await {
+            Err(failure) if failure.exit == Exit::Unreachable => {
+                socket.reconnect(Instant::now()).await
+            }
+            other => other,
+        }
+    }
+
+    /// Reads the mode: over HTTP, the mode alone.
+    pub(crate) async fn mode(self) -> Result<ModeInfo, Failure> {
+        match self {
+            Self::Daemon(_) => Ok(ModeInfo::of(self.connect().await?.call(&GetMode {}).await?)),
+            Self::Api(api) => Ok(ModeInfo::mode_only(api.mode().await?)),
+        }
+    }
+
+    /// Reads the node's status.
+    pub(crate) async fn status(self, want: Want) -> Result<Seen, Failure> {
+        match self {
+            Self::Daemon(_) => {
+                let status = self.connect().await?.call(&GetStatus {}).await?;
+                Ok(Seen::Daemon(Box::new(status)))
+            }
+            Self::Api(api) => api.see(want).await,
+        }
+    }
+
+    /// Reads the mode with all that the node knows about it; waits for a daemon that restarts.
+    pub(crate) async fn mode_now(self) -> Result<ModeInfo, Failure> {
+        match self {
+            Self::Daemon(_) => mode_now(&mut self.connect_again().await?).await,
+            Self::Api(api) => Ok(api.see(Want::Mode).await?.known()),
+        }
+    }
+
+    /// Reads the mode at the end of a wait; returns `last` if the node does not answer at once.
+    pub(crate) async fn last_mode(self, last: &ModeInfo) -> ModeInfo {
+        let read = async {
+            match self {
+                Self::Daemon(_) => mode_now(&mut self.connect().await?).await,
+                Self::Api(_) => self.mode_now().await,
+            }
+        };
+        match timeout(LAST_MODE_MAX, read).await {
+            Ok(Ok(mode)) => mode,
+            Ok(Err(_)) | Err(_) => last.clone(),
+        }
+    }
+
+    /// Changes the mode; over HTTP, without the reason, the timer and the conditions.
+    pub(crate) async fn change(self, change: &ChangeMode) -> Result<Mode, Failure> {
+        match self {
+            Self::Daemon(_) => Ok(self.connect().await?.call(change).await?.mode),
+            Self::Api(api) => Ok(api.set(change.mode).await?.mode),
+        }
+    }
+
+    /// Returns the actor that the daemon records for this user.
+    pub(crate) async fn actor(self) -> Option<String> {
+        let info = self.connect().await.ok()?.call(&GetInfo {}).await;
+        info.ok()?.actor
+    }
+
+    /// Prints how many pending connections are missing from the lists that were printed.
+    pub(crate) async fn note_pending(self, output: &Output) {
+        if let Self::Api(api) = self {
+            api.note_pending(output).await;
+        }
+    }
+}
+
+/// Reads the mode, with the operator on whose behalf it was set.
+pub(crate) async fn mode_now(daemon: &mut Daemon<'_>) -> Result<ModeInfo, Failure> {
+    let newest = ListModeChanges {
+        limit: Some(NEWEST),
+    };
+    let (status, history) = daemon.call_both(&GetStatus {}, &newest).await?;
+    Ok(ModeInfo::of(with_operator(status.mode, &history.changes)))
+}

@@ -1,0 +1,168 @@
+//! Waiting until a node is drained, joined or in a mode.
+
+mod follow;
+mod plan;
+mod poll;
+pub(crate) mod remote;
+
+use std::time::Duration;
+
+use soramode_protocol::wait::WaitFor;
+
+use crate::change_words::meanwhile_words;
+use crate::context::Context;
+use crate::error::{Exit, Failure};
+use crate::mode_info::ModeInfo;
+use crate::node::Node;
+use crate::output::escape::quoted;
+use crate::output::{Meter, counted, times};
+use crate::report::{Outcome, Report};
+use crate::seen::Seen;
+use crate::session_info::SessionInfo;
+use crate::signals::Signals;
+use plan::{End, Ended};
+pub(crate) use plan::{Plan, Reached, beginning_words, interrupted, limit_words};
+
+/// Waits until the plan's condition is true; any other end is a failure. Records the end in the report.
+pub(crate) async fn wait(
+    node: Node<'_>,
+    plan: &Plan,
+    context: &mut Context<'_>,
+    signals: &mut Signals,
+    report: &mut Report,
+) -> Result<Reached, Failure> {
+    let mut meter = Meter::new(
+        &context.output,
+        plan.wait.wait_for,
+        plan.max_sessions(),
+        plan.settle(),
+        plan.limit,
+    );
+    meter.saw(plan.sessions_before);
+    let output = &mut context.output;
+    let Ended {
+        end,
+        status,
+        oldest_sessions,
+        silence,
+    } = match node {
+        Node::Daemon(socket) => follow::follow(socket, plan, &mut meter, output, signals).await,
+        Node::Api(api) => poll::poll(api, plan, &mut meter, output, signals).await,
+    };
+    meter.clear();
+    let waited = meter.elapsed();
+    report.waited(waited);
+    if let Some(status) = &status {
+        report.status = Some(status.clone());
+        report.oldest_sessions = oldest_sessions;
+    }
+    let left = status.as_ref().and_then(Seen::counts).map(|(left, _)| left);
+    let sessions_ended = meter.ended(left.unwrap_or_default());
+    let (outcome, result) = match (end, status) {
+        (Err(failure), _) if failure.exit == Exit::Superseded => {
+            (Outcome::Superseded, Err(failure))
+        }
+        (Err(failure), _) => (Outcome::Failed, Err(failure)),
+        (Ok(End::Signal(exit)), _) => (Outcome::Interrupted, Err(interrupted(exit, waited))),
+        (Ok(End::Reached), Some(status)) => {
+            let reached = Reached {
+                status,
+                waited,
+                sessions_ended,
+            };
+            (Outcome::Reached, Ok(reached))
+        }
+        (Ok(End::Superseded), Some(status)) => {
+            let now = node.last_mode(&status.known()).await;
+            let failure = superseded(&status.name(), &now, plan.wait.wait_for);
+            (Outcome::Superseded, Err(failure))
+        }
+        (Ok(End::TimedOut | End::Reached | End::Superseded), status) => {
+            let oldest = &report.oldest_sessions;
+            let failure = timed_out(plan, status.as_ref(), silence, oldest);
+            (Outcome::Timeout, Err(failure))
+        }
+    };
+    report.outcome = outcome;
+    result
+}
+
+/// Another client set a mode in which this wait has no end.
+fn superseded(node: &str, now: &ModeInfo, wait_for: WaitFor) -> Failure {
+    // One that is closed again was open in between.
+    let opened = if wait_for == WaitFor::Drained && now.mode.is_block() {
+        "it was opened meanwhile, and now "
+    } else {
+        ""
+    };
+    let message = format!(
+        "stopped waiting on {node}: {opened}{}",
+        meanwhile_words(now)
+    );
+    Failure::new(Exit::Superseded, message)
+}
+
+/// The remedy where another client opened the node.
+pub(crate) fn superseded_hint(node: Node<'_>) -> String {
+    format!(
+        "Clients may connect again. To close the node and drain it: {}",
+        node.command("drain")
+    )
+}
+
+/// `silence` says of a node that does not answer since when.
+fn timed_out(
+    plan: &Plan,
+    status: Option<&Seen>,
+    silence: Option<String>,
+    oldest_sessions: &[SessionInfo],
+) -> Failure {
+    let node = status.map(Seen::name).unwrap_or_default();
+    let how = match (silence, plan.wait.wait_for, status) {
+        (Some(silence), _, _) => silence,
+        (None, WaitFor::Drained, Some(status)) => {
+            let (sessions, _) = status.counts().unwrap_or_default();
+            left_words(&node, sessions, plan.max_sessions(), plan.settle())
+        }
+        (None, WaitFor::Joined, Some(Seen::Daemon(status))) => {
+            format!("{node} is {}", status.membership)
+        }
+        (None, WaitFor::Mode | WaitFor::Joined, Some(status)) => {
+            format!("{node} is {}", status.mode())
+        }
+        (None, _, None) => "the node did not answer".to_owned(),
+    };
+    let limit = times::typed(plan.limit.unwrap_or_default());
+    let mut failure = Failure::new(Exit::TimedOut, format!("timed out after {limit}: {how}"));
+    if plan.wait.wait_for == WaitFor::Drained {
+        failure.details = oldest_sessions.iter().map(session_line).collect();
+    }
+    failure
+}
+
+/// `2 sessions are left on node-01`, and why a node with few enough of them is not drained.
+fn left_words(node: &str, sessions: u64, allowed: u64, settle: Duration) -> String {
+    let verb = if sessions == 1 { "is" } else { "are" };
+    let left = format!("{} {verb} left on {node}", counted(sessions, "session"));
+    if sessions > allowed {
+        return left;
+    }
+    if settle.is_zero() {
+        format!("{left}, and there may be more: the session list is incomplete")
+    } else {
+        format!("{left}, but not yet for {}", times::typed(settle))
+    }
+}
+
+/// `"spam": 2 connections, for 5 min`
+fn session_line(session: &SessionInfo) -> String {
+    let age = session
+        .created_at()
+        .map(|created_at| format!(", for {}", times::age(created_at)));
+    format!(
+        "{}: {}{}",
+        quoted(session.channel_id()),
+        counted(session.connections(), "connection"),
+        age.unwrap_or_default()
+    )
+}

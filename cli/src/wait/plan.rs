@@ -1,0 +1,118 @@
+//! The plan of a wait, and its end.
+
+use std::time::Duration;
+
+use soramode_protocol::error::ErrorType;
+use soramode_protocol::wait::Wait;
+
+use crate::error::{Exit, Failure};
+use crate::output::times;
+use crate::seen::Seen;
+use crate::session_info::SessionInfo;
+
+/// The condition to wait for, and the limits.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    /// The request to the daemon, without its timeout and pauses.
+    pub(crate) wait: Wait,
+    /// The time after which to give up; `None` is never.
+    pub(crate) limit: Option<Duration>,
+    /// The node was closed before the wait began: if it is open now, another client opened it.
+    pub(crate) is_closed: bool,
+    /// Sessions at the beginning, if their number is known.
+    pub(crate) sessions_before: u64,
+}
+
+impl Plan {
+    pub(crate) fn max_sessions(&self) -> u64 {
+        self.wait.max_sessions.unwrap_or_default()
+    }
+
+    pub(crate) fn settle(&self) -> Duration {
+        Duration::from_secs_f64(self.wait.settle_seconds.unwrap_or_default())
+    }
+}
+
+/// A condition that came true.
+pub(crate) struct Reached {
+    /// The node at that moment.
+    pub(crate) status: Seen,
+    pub(crate) waited: Duration,
+    /// Sessions that ended meanwhile.
+    pub(crate) sessions_ended: u64,
+}
+
+/// How the watching ended.
+pub(super) enum End {
+    Reached,
+    TimedOut,
+    Superseded,
+    Signal(Exit),
+}
+
+/// The end of the watching, with the node as it was seen last.
+pub(super) struct Ended {
+    pub(super) end: Result<End, Failure>,
+    pub(super) status: Option<Seen>,
+    pub(super) oldest_sessions: Vec<SessionInfo>,
+    /// A sentence about a node that has stopped answering.
+    pub(super) silence: Option<String>,
+}
+
+impl Ended {
+    /// An end without a status.
+    pub(super) const fn without_status(end: Result<End, Failure>) -> Self {
+        Self {
+            end,
+            status: None,
+            oldest_sessions: Vec::new(),
+            silence: None,
+        }
+    }
+}
+
+/// `at most 30m`
+pub(crate) fn limit_words(limit: Option<Duration>) -> String {
+    match limit {
+        Some(limit) => format!("at most {}", times::typed(limit)),
+        None => "without a limit".to_owned(),
+    }
+}
+
+/// The line before the wait for a drain.
+pub(crate) fn beginning_words(plan: &Plan, counts: &str) -> String {
+    let goal = match plan.max_sessions() {
+        0 => "no session is left".to_owned(),
+        1 => "at most 1 session is left".to_owned(),
+        allowed => format!("at most {allowed} sessions are left"),
+    };
+    format!(
+        "waiting {} until {goal} (now {counts}). Ctrl-C stops waiting; the node stays closed",
+        limit_words(plan.limit)
+    )
+}
+
+/// A signal ended the watching.
+pub(crate) fn interrupted(exit: Exit, waited: Duration) -> Failure {
+    let signal = match exit {
+        Exit::HungUp => "hung up",
+        Exit::Terminated => "terminated",
+        _ => "interrupted",
+    };
+    let waited = times::span(waited);
+    Failure::new(exit, format!("{signal} after {waited}: stopped waiting"))
+}
+
+/// A daemon that lost the list of sessions.
+pub(super) fn restarted_without_state(node: &str) -> Failure {
+    let message = format!(
+        "soramoded was restarted without its state and does not know the sessions of {node} any more"
+    );
+    let failure = Failure {
+        error_type: Some(ErrorType::SessionsIncomplete),
+        ..Failure::new(Exit::SessionsIncomplete, message)
+    };
+    failure.with_hint(
+        "Wait until the signalling server has reported its sessions again. If you have checked on the SFU that no client is connected, add --assume-complete",
+    )
+}

@@ -1,0 +1,259 @@
+//! A wait over Sora's HTTP API, which has no waits: the node's status is read again and again.
+
+use std::time::{Duration, Instant};
+
+use soramode_protocol::error::Error;
+use soramode_protocol::node::StorageState;
+use soramode_protocol::or_pending::or_pending;
+use soramode_protocol::wait::{OLDEST_SESSIONS_MAX, WaitFor};
+use tokio::time::sleep;
+
+use super::plan::{End, Ended, Plan, restarted_without_state};
+use crate::api::{Api, Look, Want};
+use crate::error::{Exit, Failure};
+use crate::output::{Going, Meter, Output, times};
+use crate::seen::{Drained, Enough, Seen};
+use crate::session_info::SessionInfo;
+use crate::signals::Signals;
+
+/// The least pause between two reads. It is ten times as long as a read takes: many connections are a long list.
+const PAUSE_MIN: Duration = Duration::from_secs(1);
+
+/// Limit of retries to a silent node in a wait that has no limit of its own.
+const LOST_MAX: Duration = Duration::from_hours(1);
+
+/// Waits until the condition is true, the wait ends in another way, or the node fails for good.
+pub(super) async fn poll(
+    api: &Api,
+    plan: &Plan,
+    meter: &mut Meter,
+    output: &mut Output,
+    signals: &mut Signals,
+) -> Ended {
+    let limit = plan.limit.map(sleep);
+    let mut poller = Poller {
+        api,
+        plan,
+        meter,
+        output,
+        is_closed: plan.is_closed,
+        true_since: None,
+        shown: None,
+        lost: None,
+        last: None,
+    };
+    let end = tokio::select! {
+        end = poller.poll_until_end() => end,
+        exit = signals.next() => Ok(End::Signal(exit)),
+        () = or_pending(limit) => Ok(End::TimedOut),
+    };
+    let silence = match (&poller.lost, &poller.last) {
+        (Some((since, failure)), _) => Some(format!(
+            "{} has not answered for {}: {failure}",
+            api.name(),
+            times::span(since.elapsed())
+        )),
+        (None, None) => Some(format!("{} did not answer", api.name())),
+        (None, Some(_)) => None,
+    };
+    let status = poller.last.take();
+    let oldest_sessions = match &status {
+        Some(status) if silence.is_none() => oldest_sessions(api, status).await,
+        Some(_) | None => Vec::new(),
+    };
+    Ended {
+        end,
+        status,
+        oldest_sessions,
+        silence,
+    }
+}
+
+async fn oldest_sessions(api: &Api, status: &Seen) -> Vec<SessionInfo> {
+    let look = match status {
+        Seen::Listed(listed) => listed.look.clone().unwrap_or_default(),
+        Seen::Daemon(status) if status.sessions == 0 => Look::default(),
+        // Connections that cannot be listed are still counted.
+        Seen::Daemon(_) => api.look().await.unwrap_or_default(),
+    };
+    look.list.into_iter().take(OLDEST_SESSIONS_MAX).collect()
+}
+
+struct Poller<'a> {
+    api: &'a Api,
+    plan: &'a Plan,
+    meter: &'a mut Meter,
+    output: &'a mut Output,
+    /// The node has been seen closed, or was closed before the wait began.
+    is_closed: bool,
+    /// Since when the condition has been true.
+    true_since: Option<Instant>,
+    /// When progress was shown last.
+    shown: Option<Instant>,
+    /// Since when the node has not answered, and why.
+    lost: Option<(Instant, Failure)>,
+    last: Option<Seen>,
+}
+
+impl Poller<'_> {
+    async fn poll_until_end(&mut self) -> Result<End, Failure> {
+        let want = match self.plan.wait.wait_for {
+            WaitFor::Drained => Want::Counts,
+            WaitFor::Mode | WaitFor::Joined => Want::Mode,
+        };
+        loop {
+            let began = Instant::now();
+            let end = match self.api.see(want).await {
+                Ok(status) => self.take(status, began)?,
+                Err(failure) => self.take_loss(failure).map(|()| None)?,
+            };
+            if let Some(end) = end {
+                return Ok(end);
+            }
+            sleep(PAUSE_MIN.max(began.elapsed() * 10)).await;
+        }
+    }
+
+    fn take(&mut self, status: Seen, began: Instant) -> Result<Option<End>, Failure> {
+        let was_lost = self.lost.take().is_some();
+        if was_lost {
+            let text = format!("{} is back", self.api.name());
+            self.meter.note(self.output, &text);
+        }
+        let is_first = was_lost || self.last.is_none();
+        self.check_same_daemon(&status)?;
+        let status = self.last.insert(status);
+        let wait = &self.plan.wait;
+        let enough = Enough {
+            max_sessions: self.plan.max_sessions(),
+            assume_complete: wait.assume_complete,
+        };
+        let is_true = match status.drained(enough) {
+            _ if wait.wait_for != WaitFor::Drained => wait.mode == Some(status.mode()),
+            Drained::Yes => true,
+            Drained::Left(_) => false,
+            Drained::Open if self.is_closed => return Ok(Some(End::Superseded)),
+            Drained::Open => return Err(Error::cannot_drain(status.mode()).into()),
+            // A list that a Sora fails to return later is read again meanwhile.
+            Drained::Incomplete if !is_first && is_socket_complete(status) => false,
+            Drained::Incomplete => check_complete_soon(status).map(|()| false)?,
+        };
+        self.is_closed = true;
+        // A pending client is in no list of a Sora yet: an empty node without soramoded is read twice.
+        let needs_second_read = status.status().is_none() && wait.wait_for == WaitFor::Drained;
+        let needed = if needs_second_read {
+            self.plan.settle().max(PAUSE_MIN)
+        } else {
+            self.plan.settle()
+        };
+        if is_true {
+            let since = *self.true_since.get_or_insert(began);
+            if began.saturating_duration_since(since) >= needed {
+                return Ok(Some(End::Reached));
+            }
+        } else {
+            self.true_since = None;
+        }
+        self.show().map(|()| None)
+    }
+
+    /// Checks that soramoded was not restarted without its state: then it has lost the sessions, and an empty list says nothing.
+    fn check_same_daemon(&self, status: &Seen) -> Result<(), Failure> {
+        let last = self.last.as_ref().and_then(Seen::status);
+        let (Some(before), Some(now)) = (last, status.status()) else {
+            return Ok(());
+        };
+        let has_lost_state =
+            before.started_at != now.started_at && now.storage.state == StorageState::Memory;
+        let matters = self.plan.wait.wait_for == WaitFor::Drained
+            && now.mode.mode.is_block()
+            && !self.plan.wait.assume_complete;
+        if has_lost_state && matters {
+            Err(restarted_without_state(&status.name()))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Keeps polling a node that answered once: a network failure, a restart or an overload passes.
+    fn take_loss(&mut self, failure: Failure) -> Result<(), Failure> {
+        self.true_since = None;
+        let has_answered = self.last.is_some() || self.is_closed;
+        let may_pass = matches!(
+            failure.exit,
+            Exit::Unreachable | Exit::Failed | Exit::Refused
+        );
+        if !has_answered || !may_pass {
+            return Err(failure);
+        }
+        let since = match &self.lost {
+            Some((since, _)) => *since,
+            None => {
+                let left = match self.plan.limit {
+                    Some(limit) => limit.saturating_sub(self.meter.elapsed()),
+                    None => LOST_MAX,
+                };
+                let text = format!(
+                    "connection to {} lost: {failure}. Trying again for at most {}",
+                    self.api.name(),
+                    times::span(left)
+                );
+                self.meter.note(self.output, &text);
+                Instant::now()
+            }
+        };
+        if self.plan.limit.is_none() && since.elapsed() >= LOST_MAX {
+            return Err(failure);
+        }
+        self.lost = Some((since, failure));
+        Ok(())
+    }
+
+    /// Shows the progress, as often as a daemon would report it. The first read of a wait is not progress yet.
+    fn show(&mut self) -> Result<(), Failure> {
+        let Some(status) = &self.last else {
+            return Ok(());
+        };
+        let (sessions, connections) = status.counts().unwrap_or_default();
+        self.meter.saw(sessions);
+        let shown = *self.shown.get_or_insert_with(Instant::now);
+        if shown.elapsed() < self.meter.every() {
+            return Ok(());
+        }
+        self.shown = Some(Instant::now());
+        let of_daemon = status
+            .status()
+            .and_then(|status| status.oldest_session.clone());
+        let oldest = match status {
+            Seen::Daemon(_) => of_daemon.map(SessionInfo::Full),
+            Seen::Listed(listed) => listed
+                .look
+                .as_ref()
+                .and_then(|look| look.list.first().cloned()),
+        };
+        let going = Going {
+            sessions,
+            connections,
+            ended: 0,
+            oldest: oldest.as_ref(),
+        };
+        self.meter.show(self.output, &going)
+    }
+}
+
+fn is_socket_complete(status: &Seen) -> bool {
+    status.status().is_none_or(|status| {
+        status
+            .sources
+            .iter()
+            .all(|source| source.name != "socket" || source.complete)
+    })
+}
+
+/// A node whose session list is incomplete, and will be with the next answer of its Sora too, does not drain.
+fn check_complete_soon(status: &Seen) -> Result<(), Failure> {
+    match status.status() {
+        Some(status) if !status.is_complete_soon() => Err(status.sessions_incomplete().into()),
+        Some(_) | None => Ok(()),
+    }
+}
