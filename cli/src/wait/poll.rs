@@ -186,27 +186,30 @@ impl Poller<'_> {
         if !has_answered || !may_pass {
             return Err(failure);
         }
-        let since = match &self.lost {
-            Some((since, _)) => *since,
-            None => {
-                let left = match self.plan.limit {
-                    Some(limit) => limit.saturating_sub(self.meter.elapsed()),
-                    None => LOST_MAX,
-                };
-                let text = format!(
-                    "connection to {} lost: {failure}. Trying again for at most {}",
-                    self.api.name(),
-                    times::span(left)
-                );
-                self.meter.note(self.output, &text);
-                Instant::now()
-            }
+        let since = if let Some((since, _)) = &self.lost {
+            *since
+        } else {
+            self.note_loss(&failure);
+            Instant::now()
         };
         if self.plan.limit.is_none() && since.elapsed() >= LOST_MAX {
             return Err(failure);
         }
         self.lost = Some((since, failure));
         Ok(())
+    }
+
+    fn note_loss(&self, failure: &Failure) {
+        let left = match self.plan.limit {
+            Some(limit) => limit.saturating_sub(self.meter.elapsed()),
+            None => LOST_MAX,
+        };
+        let text = format!(
+            "connection to {} lost: {failure}. Trying again for at most {}",
+            self.api.name(),
+            times::span(left)
+        );
+        self.meter.note(self.output, &text);
     }
 
     /// Shows the progress, as often as a daemon would report it. The first read of a wait is not progress yet.

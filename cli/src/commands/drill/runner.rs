@@ -242,13 +242,11 @@ impl Runner {
             let connection_id = ConnectionId::new(connection)?;
             client.call(&Disconnect { connection_id }).await?;
         }
-        match id {
-            Some(id) => self.watch(node, id).await,
-            None => {
-                wait(client, Wait::new(WaitFor::Drained), step_max).await?;
-                Ok("drained".to_owned())
-            }
+        if let Some(id) = id {
+            return self.watch(node, id).await;
         }
+        wait(client, Wait::new(WaitFor::Drained), step_max).await?;
+        Ok("drained".to_owned())
     }
 
     /// Returns the progress of the drain once it includes everything that was done, or its end.
@@ -338,7 +336,7 @@ impl Runner {
 
     /// Waits until each node is in this mode, and describes them.
     async fn wait_all_in(&mut self, mode: Mode) -> Result<String, StepError> {
-        let mut states = Vec::new();
+        let mut described = Vec::new();
         for node in &mut self.nodes {
             // An answer of etcd from before it stopped may make a node normal for a moment.
             let status = loop {
@@ -352,10 +350,10 @@ impl Runner {
                     break status;
                 }
             };
-            states.push(format!("{}, {}", status.membership, status.mode.mode));
+            described.push(format!("{}, {}", status.membership, status.mode.mode));
         }
-        states.dedup();
-        Ok(format!("{}: {}", NAMES.join(", "), states.join("; ")))
+        described.dedup();
+        Ok(format!("{}: {}", NAMES.join(", "), described.join("; ")))
     }
 }
 
