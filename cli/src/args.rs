@@ -3,23 +3,15 @@
 #![expect(clippy::doc_markdown, reason = "what clap shows as help is plain text")]
 
 use std::ffi::OsString;
-use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches, Parser};
-use clap_complete::engine::ArgValueCompleter;
 
-use crate::api::ApiFlags;
 use crate::commands::Command;
-use crate::completion;
+use crate::flags::Global;
 use crate::help;
-use crate::output::{OutputFlags, times};
-pub(crate) use crate::words::{Goal, Predicate, read_mode, read_mode_to_set};
-
-/// How long a wait takes at most if nothing else is said.
-pub(crate) const TIMEOUT_DEFAULT: Duration = Duration::from_mins(30);
+use crate::output::times;
 
 /// Maintenance mode for WebRTC SFUs
 ///
@@ -50,28 +42,6 @@ impl Args {
         matches
             .and_then(|matches| Self::from_arg_matches(&matches))
             .map_err(with_tip)
-    }
-
-    /// Returns whether the command line asks for JSON, as far as one that cannot be read shows that.
-    pub(crate) fn asks_for_json() -> bool {
-        let words: Vec<String> = std::env::args_os()
-            .map(|word| word.to_string_lossy().into_owned())
-            .collect();
-        let words: Vec<&str> = words
-            .iter()
-            .map(String::as_str)
-            .take_while(|word| *word != "--")
-            .collect();
-        let is_json = |word: &str| matches!(word, "json" | "jsonl");
-        let is_glued = |word: &&str| {
-            *word == "--json"
-                || ["-o=", "-o", "--output="]
-                    .iter()
-                    .any(|flag| word.strip_prefix(flag).is_some_and(is_json))
-        };
-        let is_apart =
-            |pair: &[&str]| matches!(pair, ["-o" | "--output", format] if is_json(format));
-        words.iter().any(is_glued) || words.windows(2).any(is_apart)
     }
 
     /// The definition, with every verb and its full name: soramode-get.
@@ -161,49 +131,6 @@ fn verbs_with_node() -> String {
         Some((last, [])) => (*last).to_owned(),
         Some((last, others)) => format!("{} and {last}", others.join(", ")),
         None => String::new(),
-    }
-}
-
-/// What every command takes.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Global {
-    /// Connect to soramoded at this control socket
-    ///
-    /// Default: $SORAMODE_SOCKET, else /run/soramode/soramode.sock, else $XDG_RUNTIME_DIR/soramode/soramode.sock (without
-    /// $XDG_RUNTIME_DIR: /tmp/soramode-UID/soramode.sock). For root only the first two.
-    #[arg(long, value_name = "PATH", global = true, add = ArgValueCompleter::new(completion::sockets()))]
-    pub(crate) socket: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) api: ApiFlags,
-    #[command(flatten)]
-    pub(crate) output: OutputFlags,
-}
-
-/// Limits of a wait.
-#[derive(Debug, clap::Args)]
-pub(crate) struct WaitFlags {
-    /// Give up (exit 124) after this time [default: 30m]
-    ///
-    /// A number with a unit: 90s, 45m, 2h, 1h30m (more: soramode help options). 0 waits without a limit.
-    #[arg(short, long, value_name = "DURATION", value_parser = times::read_span)]
-    timeout: Option<Duration>,
-    /// Proceed even if the session list is incomplete
-    ///
-    /// Without it the command ends with exit code 8 until soramoded knows every session on the SFU. With it, clients may still be connected
-    /// to a node that is reported as drained.
-    #[arg(long)]
-    pub(crate) assume_complete: bool,
-}
-
-impl WaitFlags {
-    /// Returns whether any of them was given.
-    pub(crate) const fn is_said(&self) -> bool {
-        self.timeout.is_some() || self.assume_complete
-    }
-
-    /// When to give up; `None` is never.
-    pub(crate) fn limit(&self) -> Option<Duration> {
-        Some(self.timeout.unwrap_or(TIMEOUT_DEFAULT)).filter(|limit| !limit.is_zero())
     }
 }
 

@@ -12,7 +12,7 @@ use soramode_protocol::number::whole_number;
 use tokio::time::sleep;
 
 use crate::api::{Api, Named, Want};
-use crate::completion;
+use crate::candidates;
 use crate::context::Context;
 use crate::error::{Exit, Failure};
 use crate::node::Node;
@@ -31,7 +31,7 @@ pub(crate) struct NodeFlag {
     /// Act on another cluster node, through its HTTP API
     ///
     /// That node's soramoded needs --api-url and --api-listen; add --api-token-file here if it requires a token.
-    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(completion::nodes))]
+    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(candidates::nodes))]
     pub(crate) node: Option<NodeName>,
 }
 

@@ -15,4 +15,6 @@ pub(crate) struct Context<'a> {
     pub(crate) token_in_clear: bool,
     /// Where the answer goes.
     pub(crate) output: Output,
+    /// Defines the whole command line, for its help.
+    pub(crate) definition: fn() -> clap::Command,
 }

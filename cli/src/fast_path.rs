@@ -10,10 +10,11 @@ use std::ffi::OsString;
 use clap::{Args as _, FromArgMatches as _};
 use soramode_protocol::mode::GetMode;
 
-use crate::args::{Args, Global};
+use crate::args::Args;
 use crate::commands::{Command, get};
 use crate::context::Context;
 use crate::error::{Exit, Failure};
+use crate::flags::Global;
 use crate::node::Node;
 
 /// Reads a command line by the definition of the typed verb. `None` if that does not read it: an error or a help may be about every verb.

@@ -1,7 +1,9 @@
 //! The command-line client of soramode. [`main`] is the program; [`generated_files`] is what is generated from its command line.
 
 mod api;
+mod api_flags;
 mod args;
+mod candidates;
 mod change_words;
 mod closed;
 mod closing;
@@ -10,10 +12,12 @@ mod cluster_status;
 mod command_line;
 mod commands;
 mod completion;
+mod completion_script;
 mod context;
 mod daemon;
 mod error;
 mod fast_path;
+mod flags;
 mod gate;
 mod generated;
 mod help;
@@ -24,11 +28,13 @@ mod mode_info;
 mod node;
 mod output;
 mod report;
+mod runtime;
 mod seen;
 mod session_info;
 mod signals;
 mod start_hint;
 mod trust;
+mod usage;
 mod wait;
 mod way_back;
 mod words;
@@ -41,21 +47,22 @@ use crate::context::Context;
 use crate::daemon::Socket;
 use crate::error::{Exit, Failure};
 use crate::node::Node;
-use crate::output::Output;
+use crate::output::{Output, report_failure};
+use crate::runtime::runtime;
 
-pub use generated::{GeneratedFile, generated_files};
+pub use generated::generated_files;
 pub use help::{Example, examples};
-pub use manual::{MANUAL_DATE, daemon_page};
+pub use manual::{GeneratedFile, MANUAL_DATE, daemon_page};
 
 /// The program: reads the command line, runs the command, and says how it ended.
 pub fn main() -> ExitCode {
-    if let Some(exit) = completion::answer() {
+    if let Some(exit) = completion::complete() {
         return exit.code().into();
     }
     let words: Vec<OsString> = std::env::args_os().collect();
     let exit = match fast_path::read_args(&words).map_or_else(|| Args::read(&words), Ok) {
         Ok(args) => run(args),
-        Err(error) => output::say_usage(&error, &words),
+        Err(error) => usage::report(&error, &words),
     };
     exit.code().into()
 }
@@ -72,6 +79,7 @@ fn run(args: Args) -> Exit {
         token_file: global.api.api_token_file.as_deref(),
         token_in_clear: global.api.token_in_clear,
         output: Output::new(&global.output),
+        definition: Args::whole_command,
     };
     if let Err(failure) = command.check_supported(context.node) {
         return fail(&failure, &mut context.output);
@@ -90,14 +98,6 @@ fn run(args: Args) -> Exit {
 
 fn fail(failure: &Failure, output: &mut Output) -> Exit {
     output.failure(failure);
-    output::say_failure(failure);
+    report_failure(failure);
     failure.exit
-}
-
-/// One thread: starting more would take longer than most commands do.
-pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|problem| Failure::new(Exit::Failed, format!("cannot start: {problem}")))
 }

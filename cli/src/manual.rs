@@ -8,8 +8,16 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
 use crate::error::exit_status;
-use crate::generated::GeneratedFile;
 use crate::help::{self, Example};
+
+/// A file that is generated and committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GeneratedFile {
+    /// Its path from the top of the project.
+    pub path: String,
+    /// What is in it.
+    pub content: Vec<u8>,
+}
 
 /// The date that every page has: of the last change of what the programs do. A constant, so that pages can be reproduced.
 pub const MANUAL_DATE: &str = "2026-11-28";

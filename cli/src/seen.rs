@@ -159,6 +159,9 @@ impl Seen {
     }
 }
 
+/// The effect of `--shadow`, in every output.
+pub(crate) const SHADOW: &str = "SHADOW MODE: decisions are only logged, nobody is blocked";
+
 /// Warning that `--shadow` does not enforce a mode.
 pub(crate) fn shadow_words(node: &str) -> String {
     format!(

@@ -2,7 +2,6 @@
 //!
 //! soramoded tells its status there too; a Sora knows its mode and its connections alone. What needs more than that says so.
 
-mod flags;
 mod look;
 
 use std::cell::Cell;
@@ -18,7 +17,6 @@ use soramode_protocol::small_file::{self, Guard};
 use soramode_protocol::sora::{SoraConnection, SoraSession, Target};
 use soramode_protocol::sora_api::{LOOP_DETECTED, ModeSet, SoraApi, SoraApiError};
 
-pub(crate) use flags::ApiFlags;
 pub(crate) use look::Look;
 
 use crate::command_line;

@@ -1,8 +1,8 @@
 //! `soramode completions SHELL`
 
+use crate::completion_script::completion_script;
 use crate::context::Context;
 use crate::error::{Exit, Failure};
-use crate::generated::completion_script;
 
 /// Print the completion script for a shell
 #[derive(Debug, clap::Args)]

@@ -6,9 +6,9 @@ use soramode_protocol::decision::{Connect, Decision, HOPS_MAX, Lifetime, RejectR
 use soramode_protocol::id::{ChannelId, ClientId, ConnectionId, NodeName};
 use soramode_protocol::mode::Mode;
 
+use crate::candidates;
 use crate::cluster::Seen;
 use crate::command_line;
-use crate::completion;
 use crate::context::Context;
 use crate::error::{Exit, Failure};
 use crate::output::Format;
@@ -21,7 +21,7 @@ use crate::output::escape::{escape, quoted};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Channel to join
-    #[arg(add = ArgValueCandidates::new(completion::channels))]
+    #[arg(add = ArgValueCandidates::new(candidates::channels))]
     channel: ChannelId,
     /// Use this connection id [default: a new one]
     ///

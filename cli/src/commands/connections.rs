@@ -4,7 +4,7 @@ use clap_complete::engine::ArgValueCandidates;
 use soramode_protocol::id::{ChannelId, ClientId, SessionId};
 use soramode_protocol::session::ConnectionState;
 
-use crate::completion;
+use crate::candidates;
 use crate::context::Context;
 use crate::error::{Exit, Failure};
 use crate::lists::{self, ConnectionInfo};
@@ -17,7 +17,7 @@ use crate::output::{Cell, Column, List};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// List only connections in this channel
-    #[arg(long, value_name = "CHANNEL", add = ArgValueCandidates::new(completion::channels))]
+    #[arg(long, value_name = "CHANNEL", add = ArgValueCandidates::new(candidates::channels))]
     channel: Option<ChannelId>,
 }
 

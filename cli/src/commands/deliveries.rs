@@ -6,7 +6,7 @@ use soramode_protocol::error::Error;
 use soramode_protocol::number::whole_number;
 use soramode_protocol::session::LIST_LIMIT_MAX;
 
-use crate::completion;
+use crate::candidates;
 use crate::context::Context;
 use crate::error::{Exit, Failure};
 use crate::output::Format;
@@ -48,7 +48,7 @@ struct ListArgs {
     /// List only pending, succeeded, failed or obsolete ones
     ///
     /// obsolete: a session.vanished that was not delivered before the node was opened again.
-    #[arg(long, add = ArgValueCandidates::new(completion::delivery_states))]
+    #[arg(long, add = ArgValueCandidates::new(candidates::delivery_states))]
     state: Option<DeliveryState>,
 }
 

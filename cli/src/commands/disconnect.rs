@@ -4,7 +4,7 @@ use clap_complete::engine::ArgValueCandidates;
 use soramode_protocol::decision::{Disconnect, Disconnected};
 use soramode_protocol::id::{ChannelId, ConnectionId, SessionId};
 
-use crate::completion;
+use crate::candidates;
 use crate::context::Context;
 use crate::error::{Exit, Failure};
 use crate::output::Format;
@@ -16,7 +16,7 @@ use crate::output::escape::quoted;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Connection id
-    #[arg(add = ArgValueCandidates::new(completion::connections))]
+    #[arg(add = ArgValueCandidates::new(candidates::connections))]
     connection: ConnectionId,
 }
 

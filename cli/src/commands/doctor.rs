@@ -13,7 +13,7 @@ use soramode_protocol::node::{
 use soramode_protocol::time::Time;
 use soramode_protocol::version::{PROTOCOL, VERSION};
 
-use super::status::{SHADOW, closed_by, how_to_open, upstream_words};
+use super::status::{closed_by, how_to_open, upstream_words};
 use crate::context::Context;
 use crate::error::{Exit, Failure};
 use crate::output::Format;
@@ -21,6 +21,7 @@ use crate::output::cells;
 use crate::output::escape::{escape, quoted};
 use crate::output::paint::Paint;
 use crate::output::{Output, counted, times};
+use crate::seen::SHADOW;
 
 /// How far the wall clock may be from where it was at the daemon's start, before that is said.
 const CLOCK_STEP_MAX: Duration = Duration::from_secs(5);

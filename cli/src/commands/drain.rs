@@ -9,12 +9,12 @@ use soramode_protocol::number::whole_number;
 use soramode_protocol::wait::{Wait, WaitFor};
 
 use crate::api::Want;
-use crate::args::WaitFlags;
 use crate::change_words::{empty_words, meanwhile_words, until_words};
 use crate::closed::{Closed, Joined};
 use crate::cluster::{ClusterFlags, NodeFlag};
 use crate::context::Context;
 use crate::error::{Exit, Failure};
+use crate::flags::WaitFlags;
 use crate::gate::{Restored, close, give_way, restore, with_message};
 use crate::node::{Feature, Node};
 use crate::output::{Format, Output, times};

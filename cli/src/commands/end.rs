@@ -5,7 +5,7 @@ use clap_complete::engine::ArgValueCandidates;
 use soramode_protocol::end::{End, EndMethod, Ended};
 use soramode_protocol::id::ChannelId;
 
-use crate::completion;
+use crate::candidates;
 use crate::context::Context;
 use crate::error::{Exit, Failure};
 use crate::output::Format;
@@ -19,7 +19,7 @@ use crate::output::counted;
 #[command(override_usage = "soramode end [OPTIONS] --accept-risk <RISK> <CHANNEL|--all>")]
 pub(crate) struct Args {
     /// Channel of the session to end
-    #[arg(required_unless_present = "all", conflicts_with = "all", add = ArgValueCandidates::new(completion::channels))]
+    #[arg(required_unless_present = "all", conflicts_with = "all", add = ArgValueCandidates::new(candidates::channels))]
     channel: Option<ChannelId>,
     /// End every session on the node
     #[arg(long)]

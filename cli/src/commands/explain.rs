@@ -4,7 +4,7 @@ use clap_complete::engine::ArgValueCandidates;
 use soramode_protocol::decision::{Answer, Explain, Explanation, RejectReason, Verdict};
 use soramode_protocol::id::ChannelId;
 
-use crate::completion;
+use crate::candidates;
 use crate::context::Context;
 use crate::error::{Exit, Failure};
 use crate::output::Format;
@@ -18,7 +18,7 @@ use crate::output::{Cell, Column, List};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Channel to explain
-    #[arg(add = ArgValueCandidates::new(completion::channels))]
+    #[arg(add = ArgValueCandidates::new(candidates::channels))]
     channel: ChannelId,
 }
 

@@ -3,7 +3,6 @@
 use clap::builder::StyledStr;
 use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
 
-use crate::args;
 use crate::context::Context;
 use crate::error::{Exit, Failure};
 use crate::help;
@@ -19,12 +18,10 @@ pub(crate) struct Args {
 }
 
 fn commands() -> Vec<CompletionCandidate> {
-    let whole = args::Args::whole_command();
-    whole
-        .get_subcommands()
-        .map(clap::Command::get_name)
+    help::groups()
+        .flat_map(|(_, commands)| commands)
         .chain(help::TOPICS)
-        .map(|name| CompletionCandidate::new(name.to_owned()))
+        .map(CompletionCandidate::new)
         .collect()
 }
 
@@ -38,7 +35,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
             .text(StyledStr::from(text).to_string().trim_end())?;
         return Ok(Exit::Done);
     }
-    let mut whole = args::Args::whole_command();
+    let mut whole = (context.definition)();
     let command = args.command.iter().try_fold(&mut whole, |command, name| {
         command.find_subcommand_mut(name)
     });

@@ -7,14 +7,14 @@ use soramode_protocol::mode::Mode;
 use soramode_protocol::node::{Membership, Status};
 
 use crate::api::{Want, needs_soramoded};
-use crate::args::Predicate;
+use crate::candidates;
 use crate::change_words::until_words;
-use crate::completion;
 use crate::context::Context;
 use crate::error::{Exit, Failure};
 use crate::output::Format;
 use crate::output::{Output, counted};
 use crate::seen::{Drained, Enough, LISTS_WORDS, Seen};
+use crate::words::Predicate;
 
 /// Test a condition: exit 0 if true, 1 if false
 ///
@@ -25,7 +25,7 @@ pub(crate) struct Args {
     ///
     /// drained: the node is closed, its session list is complete, and no session is left. joined: the node is in its cluster. A mode: the
     /// node is in this mode.
-    #[arg(value_name = "MODE|drained|joined", add = ArgValueCandidates::new(completion::predicates))]
+    #[arg(value_name = "MODE|drained|joined", add = ArgValueCandidates::new(candidates::predicates))]
     predicate: Predicate,
     /// With drained: proceed even if the session list is incomplete
     ///

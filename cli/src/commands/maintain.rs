@@ -17,10 +17,10 @@ use tokio::process::{Child, Command};
 
 use super::drain::{DrainFlags, drain, reached_words};
 use crate::api::Want;
+use crate::candidates;
 use crate::change_words::{by_words, meanwhile_words, set_words, until_words};
 use crate::closed::Closed;
 use crate::closing::{self, Back, Owner};
-use crate::completion;
 use crate::context::Context;
 use crate::error::{Exit, Failure};
 use crate::gate::{on_behalf_of, with_message};
@@ -62,7 +62,7 @@ pub(crate) struct Args {
     /// Command to run, with its arguments
     ///
     /// With -o json its standard output goes to standard error.
-    #[arg(last = true, required = true, value_name = "COMMAND", add = ArgValueCompleter::new(completion::programs))]
+    #[arg(last = true, required = true, value_name = "COMMAND", add = ArgValueCompleter::new(candidates::programs))]
     command: Vec<OsString>,
 }
 

@@ -10,8 +10,8 @@ use soramode_protocol::node::{
     ClusterNode, ClusterNodes, GetStatus, ListClusterNodes, Membership, OrphanedChannels,
 };
 
+use crate::candidates;
 use crate::cluster_status;
-use crate::completion;
 use crate::context::Context;
 use crate::error::{Exit, Failure};
 use crate::node::{Feature, Node};
@@ -47,7 +47,7 @@ enum What {
     #[command(override_usage = "soramode nodes purge [OPTIONS] --accept-risk <RISK> <NODE>")]
     Purge {
         /// Node to purge; if it runs, only its earlier lives
-        #[arg(add = ArgValueCandidates::new(completion::nodes))]
+        #[arg(add = ArgValueCandidates::new(candidates::nodes))]
         node: NodeName,
         /// Required: accept that two nodes serve its channels if its SFU runs
         #[arg(long, value_enum, value_name = "RISK")]

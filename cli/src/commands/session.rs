@@ -5,7 +5,7 @@ use soramode_protocol::id::ChannelId;
 use soramode_protocol::session::{GetSession, LIST_LIMIT_MAX, Session};
 
 use super::connections;
-use crate::completion;
+use crate::candidates;
 use crate::context::Context;
 use crate::error::{Exit, Failure};
 use crate::output::Format;
@@ -15,7 +15,7 @@ use crate::output::{List, Output, pairs};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Channel of the session
-    #[arg(add = ArgValueCandidates::new(completion::channels))]
+    #[arg(add = ArgValueCandidates::new(candidates::channels))]
     channel: ChannelId,
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap_complete::engine::ArgValueCandidates;
 use soramode_protocol::id::ChannelId;
 
-use crate::completion;
+use crate::candidates;
 use crate::context::Context;
 use crate::error::{Exit, Failure};
 use crate::lists;
@@ -21,7 +21,7 @@ use crate::session_info::SessionInfo;
 #[command(visible_alias = "list")]
 pub(crate) struct Args {
     /// List only the session of this channel
-    #[arg(long, value_name = "CHANNEL", add = ArgValueCandidates::new(completion::channels))]
+    #[arg(long, value_name = "CHANNEL", add = ArgValueCandidates::new(candidates::channels))]
     channel: Option<ChannelId>,
     /// List only sessions that are at least this old
     #[arg(long, value_name = "DURATION", value_parser = times::read_span, default_value = "0", hide_default_value = true)]

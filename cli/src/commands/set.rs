@@ -13,17 +13,18 @@ use soramode_protocol::time::Time;
 use soramode_protocol::wait::{Wait, WaitFor};
 
 use super::drain::{Drain, OnTimeout, confirm_drained, note_change};
-use crate::args::{WaitFlags, read_mode, read_mode_to_set};
+use crate::candidates;
 use crate::closed::Closed;
 use crate::cluster::{ClusterFlags, NodeFlag};
-use crate::completion;
 use crate::context::Context;
 use crate::error::{Exit, Failure};
+use crate::flags::WaitFlags;
 use crate::gate::{self, give_way, on_behalf_of};
 use crate::node::{Feature, Node};
 use crate::output::{Format, Output, times};
 use crate::report::Report;
 use crate::signals::Signals;
+use crate::words::{read_mode, read_mode_to_set};
 
 /// Set the mode
 ///
@@ -32,7 +33,7 @@ use crate::signals::Signals;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Mode: normal, block_new_session or block_new_connection
-    #[arg(value_parser = read_mode_to_set, add = ArgValueCandidates::new(completion::settable_modes))]
+    #[arg(value_parser = read_mode_to_set, add = ArgValueCandidates::new(candidates::settable_modes))]
     mode: Mode,
     #[command(flatten)]
     flags: SetFlags,
@@ -51,7 +52,7 @@ pub(crate) struct SetFlags {
     #[arg(long = "for", value_name = "DURATION|never")]
     expiry: Option<Expiry>,
     /// Change nothing (exit 6) unless the mode is this
-    #[arg(long, value_name = "MODE", value_parser = read_mode, add = ArgValueCandidates::new(completion::modes))]
+    #[arg(long, value_name = "MODE", value_parser = read_mode, add = ArgValueCandidates::new(candidates::modes))]
     if_mode: Option<Mode>,
     /// Change nothing (exit 6) unless it is generation N
     ///

@@ -14,10 +14,7 @@ use crate::output::Format;
 use crate::output::escape::{escape, quoted};
 use crate::output::paint::Paint;
 use crate::output::{Output, Row, painted_groups};
-use crate::seen::{Seen, shadow_words};
-
-/// The effect of `--shadow`, in every output.
-pub(crate) const SHADOW: &str = "SHADOW MODE: decisions are only logged, nobody is blocked";
+use crate::seen::{SHADOW, Seen, shadow_words};
 
 /// Show mode, sessions, connections and daemon health
 #[derive(Debug, clap::Args)]

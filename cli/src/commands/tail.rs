@@ -15,7 +15,7 @@ use soramode_protocol::subscribe::{Gap, Subscribe, SubscribeFrom, Subscribed, Un
 use soramode_protocol::time::Time;
 use tokio::time::timeout;
 
-use crate::completion;
+use crate::candidates;
 use crate::context::Context;
 use crate::daemon::{Daemon, RECONNECT_MAX};
 use crate::error::{Exit, Failure};
@@ -39,7 +39,7 @@ pub(crate) struct Args {
     /// Print only events of this type (repeatable)
     ///
     /// A name such as mode.changed, or the beginning of one and a star: session.*
-    #[arg(long = "type", value_name = "TYPE", add = ArgValueCandidates::new(completion::event_types))]
+    #[arg(long = "type", value_name = "TYPE", add = ArgValueCandidates::new(candidates::event_types))]
     types: Vec<EventPattern>,
 }
 

@@ -9,18 +9,19 @@ use soramode_protocol::number::whole_number;
 use soramode_protocol::wait::{Wait, WaitFor};
 
 use super::drain::{note_lists, print_record, reached_words};
-use crate::args::{Goal, WaitFlags};
+use crate::candidates;
 use crate::change_words::closed_words;
 use crate::cluster::NodeFlag;
-use crate::completion;
 use crate::context::Context;
 use crate::error::{Exit, Failure};
+use crate::flags::WaitFlags;
 use crate::node::{Feature, Node};
 use crate::output::escape::escape;
 use crate::output::{Format, times};
 use crate::report::Report;
 use crate::signals::Signals;
 use crate::wait::{Plan, limit_words, remote, superseded_hint, wait};
+use crate::words::Goal;
 
 /// Wait until the node is drained, joined or in a mode
 ///
@@ -30,7 +31,7 @@ pub(crate) struct Args {
     /// Condition to wait for
     ///
     /// drained: the node is closed, and no session is left. joined: the node is in its cluster. mode=MODE: the node is in this mode.
-    #[arg(value_name = "drained|joined|mode=MODE", add = ArgValueCandidates::new(completion::goals))]
+    #[arg(value_name = "drained|joined|mode=MODE", add = ArgValueCandidates::new(candidates::goals))]
     goal: Goal,
     #[command(flatten)]
     wait: WaitFlags,

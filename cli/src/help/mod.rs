@@ -1,15 +1,16 @@
 //! Help pages. The texts of flags stand with the flags; this adds what clap has no place for: groups of commands, global options in short,
 //! exit codes and examples.
 
+mod format;
 mod overview;
 mod pages;
 
-use clap::builder::Styles;
 use clap::{Arg, Args as _, Command};
 
-use crate::args::Global;
 use crate::error::{Exit, exit_codes};
+use crate::flags::Global;
 
+use format::{heading, paragraph, table};
 pub(crate) use overview::{groups, siblings};
 pub(crate) use pages::page;
 use pages::{ANY_OTHER, Page};
@@ -180,19 +181,6 @@ fn global_table() -> String {
     )
 }
 
-fn table(rows: &[(String, String)]) -> String {
-    let width = rows
-        .iter()
-        .map(|(word, _)| word.len())
-        .max()
-        .unwrap_or_default();
-    let lines: Vec<String> = rows
-        .iter()
-        .map(|(word, text)| format!("  {word:<width$}  {text}"))
-        .collect();
-    lines.join("\n")
-}
-
 /// An exit code as a word.
 pub(crate) fn code(exit: Exit) -> String {
     if exit == ANY_OTHER {
@@ -222,15 +210,6 @@ fn example_lines(page: &Page) -> String {
         .map(|Example { line, what }| format!("  # {what}\n  {line}"))
         .collect();
     format!("{}\n{}", heading("Examples"), lines.join("\n"))
-}
-
-fn heading(text: &str) -> String {
-    let style = *Styles::styled().get_header();
-    format!("{style}{text}:{style:#}")
-}
-
-fn paragraph(title: &str, text: &str) -> String {
-    format!("{} {text}", heading(title))
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 
 use clap::Command;
 
-use super::{heading, page, paragraph, table};
+use super::format::{heading, paragraph, table};
+use super::pages::page;
 
 /// Commands under one heading.
 struct Group {

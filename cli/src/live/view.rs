@@ -12,9 +12,9 @@ use soramode_protocol::node::{Status, StorageState};
 use soramode_protocol::session::Session;
 
 use super::model::{History, Line, Model};
-use crate::commands::status::SHADOW;
 use crate::output::escape::{escape, quoted};
 use crate::output::{cells, event, times};
+use crate::seen::SHADOW;
 
 /// The least that anything can be read on.
 const ROWS_MIN: u16 = 12;

@@ -7,9 +7,10 @@ use soramode_protocol::time::Time;
 
 use super::Format;
 use super::paint::Paint;
+use super::streams::{Output, SCHEMA};
 use super::table::{Cell, Column, Table};
 use super::times;
-use super::{Output, SCHEMA, cells, escape};
+use super::{cells, escape};
 use crate::error::Failure;
 
 /// Cells between a name and its value.

@@ -5,8 +5,7 @@ use anstream::stream::RawStream;
 use anstyle::{AnsiColor, Effects, Style};
 use soramode_protocol::mode::Mode;
 
-use super::Color;
-use super::Output;
+use super::flags::Color;
 
 /// What a word is to be taken as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,21 +50,10 @@ impl Paint {
 }
 
 /// Whether what goes to this stream is painted: as `--color` says, else on a terminal unless `NO_COLOR` or a `TERM` says no.
-pub(super) fn paints(color: Color, stream: &impl RawStream) -> bool {
+pub(crate) fn paints(color: Color, stream: &impl RawStream) -> bool {
     match color {
         Color::Always => true,
         Color::Never => false,
         Color::Auto => AutoStream::choice(stream) != anstream::ColorChoice::Never,
-    }
-}
-
-impl Output {
-    /// The text in its colour.
-    pub(crate) fn painted(&self, paint: Paint, text: &str) -> String {
-        if self.paints() {
-            paint.on(text)
-        } else {
-            text.to_owned()
-        }
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use soramode_protocol::http_client::{Url, read_url};
 
-use super::{Api, Named};
+use crate::api::{Api, Named};
 use crate::error::{Exit, Failure};
 
 /// The variable that stands for `--api-url`.

@@ -1,0 +1,311 @@
+//! The values that the shell completes, some of them live from the daemon.
+
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use clap_complete::engine::{CompletionCandidate, PathCompleter, ValueCompleter};
+use soramode_protocol::delivery::DeliveryState;
+use soramode_protocol::event::EventType;
+use soramode_protocol::mode::{Mode, SettableMode};
+use soramode_protocol::node::ListClusterNodes;
+use soramode_protocol::session::{LIST_LIMIT_MAX, ListConnections, ListSessions};
+
+use crate::daemon::Socket;
+use crate::runtime::runtime;
+
+/// The shell that asks.
+static SHELL: OnceLock<String> = OnceLock::new();
+
+/// After this time the shell completes nothing: a user is waiting at the prompt.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// Programs that are offered at most: more are not read.
+const PROGRAMS_MAX: usize = 500;
+
+/// Remembers the shell: the engine unsets its variable before it asks for candidates.
+pub(crate) fn remember_shell(name: String) {
+    SHELL.get_or_init(|| name);
+}
+
+/// The types of events, and the patterns that take all of a kind.
+pub(crate) fn event_types() -> Vec<CompletionCandidate> {
+    let kinds: BTreeSet<&str> = EventType::ALL
+        .iter()
+        .filter_map(|event_type| event_type.name().split('.').next())
+        .collect();
+    let names = EventType::ALL.map(|event_type| event_type.name().to_owned());
+    names
+        .into_iter()
+        .chain(kinds.iter().map(|kind| format!("{kind}.*")))
+        .map(CompletionCandidate::new)
+        .collect()
+}
+
+/// The states of deliveries.
+pub(crate) fn delivery_states() -> Vec<CompletionCandidate> {
+    DeliveryState::ALL
+        .map(|state| CompletionCandidate::new(state.name()))
+        .into()
+}
+
+/// Sockets, and folders on the way to one.
+pub(crate) fn sockets() -> PathCompleter {
+    PathCompleter::any().filter(|path| {
+        std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
+    })
+}
+
+/// Programs in `PATH`; a path is completed as one.
+pub(crate) fn programs(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let Some(begun) = typed.to_str().filter(|typed| !typed.contains('/')) else {
+        return PathCompleter::any().filter(is_program).complete(typed);
+    };
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    let files = std::env::split_paths(&folders)
+        .filter_map(|folder| std::fs::read_dir(folder).ok())
+        .flatten()
+        .filter_map(Result::ok);
+    let begun_so = files.filter(|file| {
+        file.file_name()
+            .to_str()
+            .is_some_and(|name| name.starts_with(begun) && is_safe(name))
+    });
+    let names: BTreeSet<OsString> = begun_so
+        .filter(|file| is_program(&file.path()))
+        .map(|file| file.file_name())
+        .collect();
+    names
+        .into_iter()
+        .take(PROGRAMS_MAX)
+        .map(CompletionCandidate::new)
+        .collect()
+}
+
+fn is_program(path: &Path) -> bool {
+    std::fs::metadata(path)
+        .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+}
+
+/// The modes that can be set.
+pub(crate) fn settable_modes() -> Vec<CompletionCandidate> {
+    SettableMode::ALL
+        .map(|mode| CompletionCandidate::new(Mode::from(mode).name()))
+        .into()
+}
+
+/// All modes.
+pub(crate) fn modes() -> Vec<CompletionCandidate> {
+    Mode::ALL
+        .map(|mode| CompletionCandidate::new(mode.name()))
+        .into()
+}
+
+/// What can be waited for.
+pub(crate) fn goals() -> Vec<CompletionCandidate> {
+    let modes = Mode::ALL.map(|mode| CompletionCandidate::new(format!("mode={mode}")));
+    ["drained", "joined"]
+        .map(CompletionCandidate::new)
+        .into_iter()
+        .chain(modes)
+        .collect()
+}
+
+/// What can be asked.
+pub(crate) fn predicates() -> Vec<CompletionCandidate> {
+    ["drained", "joined"]
+        .map(CompletionCandidate::new)
+        .into_iter()
+        .chain(modes())
+        .collect()
+}
+
+/// The channels with a session.
+pub(crate) fn channels() -> Vec<CompletionCandidate> {
+    live(async |socket| {
+        let sessions = socket
+            .connect()
+            .await
+            .ok()?
+            .call(&ListSessions {
+                limit: Some(LIST_LIMIT_MAX),
+                ..ListSessions::default()
+            })
+            .await
+            .ok()?;
+        Some(
+            sessions
+                .sessions
+                .iter()
+                .map(|session| session.channel_id.as_str().to_owned())
+                .collect(),
+        )
+    })
+}
+
+/// The nodes of the cluster.
+pub(crate) fn nodes() -> Vec<CompletionCandidate> {
+    live(async |socket| {
+        let list = socket
+            .connect()
+            .await
+            .ok()?
+            .call(&ListClusterNodes {
+                count_orphaned: false,
+            })
+            .await
+            .ok()?;
+        Some(
+            list.nodes
+                .iter()
+                .map(|node| node.node_name.as_str().to_owned())
+                .collect(),
+        )
+    })
+}
+
+/// The connections.
+pub(crate) fn connections() -> Vec<CompletionCandidate> {
+    live(async |socket| {
+        let list = ListConnections {
+            limit: Some(LIST_LIMIT_MAX),
+            ..ListConnections::default()
+        };
+        let connections = socket.connect().await.ok()?.call(&list).await.ok()?;
+        Some(
+            connections
+                .connections
+                .iter()
+                .map(|connection| connection.connection_id.as_str().to_owned())
+                .collect(),
+        )
+    })
+}
+
+/// What the daemon offers, or nothing where it does not answer in time.
+fn live(ask: impl AsyncFnOnce(&Socket) -> Option<Vec<String>>) -> Vec<CompletionCandidate> {
+    let Ok(runtime) = runtime() else {
+        return Vec::new();
+    };
+    let socket = Socket::find(typed_socket(std::env::args_os()));
+    let ids = runtime.block_on(async {
+        tokio::time::timeout(PATIENCE, ask(&socket))
+            .await
+            .ok()
+            .flatten()
+    });
+    let shell = SHELL.get().map(String::as_str).unwrap_or_default();
+    ids.unwrap_or_default()
+        .iter()
+        .filter_map(|id| word(id, shell))
+        .map(CompletionCandidate::new)
+        .collect()
+}
+
+/// The id as the shell is given it: bash inserts it as it is, so that it is quoted here; zsh and fish quote it themselves. Ids with what a
+/// shell runs or expands are not offered, however they would be quoted.
+fn word(id: &str, shell: &str) -> Option<String> {
+    const EXPANDED: &str = "$`\\*?[]{}~!";
+    let is_plain = |character: char| character.is_alphanumeric() || UNQUOTED.contains(character);
+    if id.starts_with('-')
+        || id
+            .chars()
+            .any(|character| character.is_control() || EXPANDED.contains(character))
+    {
+        return None;
+    }
+    match shell {
+        _ if id.chars().all(is_plain) => Some(id.to_owned()),
+        "zsh" | "fish" => Some(id.to_owned()),
+        "bash" => {
+            let quoted =
+                |character: char| [Some('\\').filter(|_| !is_plain(character)), Some(character)];
+            Some(id.chars().flat_map(quoted).flatten().collect())
+        }
+        _ => None,
+    }
+}
+
+/// Characters beside letters and digits that no shell takes for anything else.
+const UNQUOTED: &str = "-_.:@%+,/";
+
+/// Returns whether a shell reads the name as one plain word.
+fn is_safe(id: &str) -> bool {
+    !id.starts_with('-')
+        && id
+            .chars()
+            .all(|character| character.is_alphanumeric() || UNQUOTED.contains(character))
+}
+
+/// The socket that the command line being completed names.
+fn typed_socket(mut args: impl Iterator<Item = OsString>) -> Option<PathBuf> {
+    while let Some(arg) = args.next() {
+        if arg == OsStr::new("--socket") {
+            return args.next().map(PathBuf::from);
+        }
+        if let Some(path) = arg.to_str().and_then(|arg| arg.strip_prefix("--socket=")) {
+            return Some(path.into());
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_shell_would_expand_is_not_offered() {
+        for (id, safe) in [
+            ("spam", true),
+            ("チャネル", true),
+            ("room@lobby/1", true),
+            ("$(reboot)", false),
+            ("a b", false),
+            ("`x`", false),
+            ("-q", false),
+            ("a;b", false),
+        ] {
+            assert_eq!(is_safe(id), safe, "{id:?}");
+        }
+    }
+
+    #[test]
+    fn an_id_is_one_word_of_the_shell_and_is_never_run() {
+        for (id, bash, zsh) in [
+            ("spam", Some("spam"), Some("spam")),
+            ("a b", Some("a\\ b"), Some("a b")),
+            ("会議 室", Some("会議\\ 室"), Some("会議 室")),
+            ("it's;#&", Some("it\\'s\\;\\#\\&"), Some("it's;#&")),
+            ("(a)", Some("\\(a\\)"), Some("(a)")),
+            ("$(reboot)", None, None),
+            ("`x`", None, None),
+            ("*", None, None),
+            ("a\nb", None, None),
+            ("-q", None, None),
+        ] {
+            assert_eq!(word(id, "bash").as_deref(), bash, "{id:?}");
+            for shell in ["zsh", "fish"] {
+                assert_eq!(word(id, shell).as_deref(), zsh, "{id:?}");
+            }
+            assert_eq!(word(id, "elvish").is_some(), is_safe(id), "{id:?}");
+        }
+    }
+
+    #[test]
+    fn the_socket_that_was_typed_is_asked() {
+        let typed = |words: &[&str]| typed_socket(words.iter().map(OsString::from));
+        assert_eq!(
+            typed(&["soramode", "--socket", "/tmp/s", "session", ""]),
+            Some("/tmp/s".into())
+        );
+        assert_eq!(
+            typed(&["soramode", "session", "--socket=/tmp/s"]),
+            Some("/tmp/s".into())
+        );
+        assert_eq!(typed(&["soramode", "session"]), None);
+    }
+}

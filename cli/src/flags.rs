@@ -1,0 +1,58 @@
+//! Flags that several commands take.
+
+#![expect(clippy::doc_markdown, reason = "what clap shows as help is plain text")]
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap_complete::engine::ArgValueCompleter;
+
+use crate::api_flags::ApiFlags;
+use crate::candidates;
+use crate::output::{OutputFlags, times};
+
+/// The default of `--timeout`.
+pub(crate) const TIMEOUT_DEFAULT: Duration = Duration::from_mins(30);
+
+/// Flags that every command takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Global {
+    /// Connect to soramoded at this control socket
+    ///
+    /// Default: $SORAMODE_SOCKET, else /run/soramode/soramode.sock, else $XDG_RUNTIME_DIR/soramode/soramode.sock (without
+    /// $XDG_RUNTIME_DIR: /tmp/soramode-UID/soramode.sock). For root only the first two.
+    #[arg(long, value_name = "PATH", global = true, add = ArgValueCompleter::new(candidates::sockets()))]
+    pub(crate) socket: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) api: ApiFlags,
+    #[command(flatten)]
+    pub(crate) output: OutputFlags,
+}
+
+/// Limits of a wait.
+#[derive(Debug, clap::Args)]
+pub(crate) struct WaitFlags {
+    /// Give up (exit 124) after this time [default: 30m]
+    ///
+    /// A number with a unit: 90s, 45m, 2h, 1h30m (more: soramode help options). 0 waits without a limit.
+    #[arg(short, long, value_name = "DURATION", value_parser = times::read_span)]
+    timeout: Option<Duration>,
+    /// Proceed even if the session list is incomplete
+    ///
+    /// Without it the command ends with exit code 8 until soramoded knows every session on the SFU. With it, clients may still be connected
+    /// to a node that is reported as drained.
+    #[arg(long)]
+    pub(crate) assume_complete: bool,
+}
+
+impl WaitFlags {
+    /// Returns whether any of them was given.
+    pub(crate) const fn is_said(&self) -> bool {
+        self.timeout.is_some() || self.assume_complete
+    }
+
+    /// When to give up; `None` is never.
+    pub(crate) fn limit(&self) -> Option<Duration> {
+        Some(self.timeout.unwrap_or(TIMEOUT_DEFAULT)).filter(|limit| !limit.is_zero())
+    }
+}

@@ -1,0 +1,376 @@
+//! The two streams of a command: stdout is the answer, stderr is all else.
+
+use std::io::{self, BufWriter, ErrorKind, IsTerminal, Stdout, Write};
+
+use serde::Serialize;
+use soramode_protocol::mode::Mode;
+use soramode_protocol::time::Time;
+
+use crate::error::{Exit, Failure, Problem};
+
+use super::flags::{Format, OutputFlags};
+use super::paint::{self, Paint};
+use super::reader::Reader;
+use super::table::Shape;
+use super::terminal::{self, can_move_cursor};
+use super::{cells, escape, times};
+
+/// The version of the JSON output. Fields are only ever added.
+pub(super) const SCHEMA: u32 = 1;
+
+/// What a stream is connected to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sink {
+    Terminal,
+    Elsewhere,
+}
+
+impl Sink {
+    fn of(stream: &impl IsTerminal) -> Self {
+        if stream.is_terminal() {
+            Self::Terminal
+        } else {
+            Self::Elsewhere
+        }
+    }
+}
+
+/// An answer with its schema.
+#[derive(Serialize)]
+struct Versioned<'a, T> {
+    schema: u32,
+    #[serde(flatten)]
+    value: &'a T,
+}
+
+/// The JSON object of a command that failed.
+#[derive(Serialize)]
+struct Failed {
+    r#type: &'static str,
+    exit_code: u8,
+    error: Problem,
+}
+
+impl Failed {
+    fn new(failure: &Failure) -> Self {
+        Self {
+            r#type: "error",
+            exit_code: failure.exit.code(),
+            error: failure.into(),
+        }
+    }
+}
+
+/// Returns the JSON object of a command that failed, in one line.
+pub(crate) fn failure_json(failure: &Failure) -> serde_json::Result<String> {
+    let versioned = Versioned {
+        schema: SCHEMA,
+        value: &Failed::new(failure),
+    };
+    serde_json::to_string(&versioned).map(escape::json)
+}
+
+/// Both streams, and how to write on them.
+pub(crate) struct Output {
+    stdout: BufWriter<Stdout>,
+    format: Format,
+    answers_to: Sink,
+    notes_to: Sink,
+    quiet: bool,
+    paints: bool,
+    /// Layout of tables.
+    shape: Shape,
+    answer: Answer,
+    /// What this command has changed: said where the answer itself cannot be written.
+    changed: Option<String>,
+}
+
+/// State of the output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    /// Nothing was written yet.
+    None,
+    /// Something was written.
+    Begun,
+    /// Nobody reads stdout any more. That ends the writing, quietly, and changes no exit code.
+    Closed,
+}
+
+impl Output {
+    pub(crate) fn new(flags: &OutputFlags) -> Self {
+        let answers_to = Sink::of(&io::stdout());
+        let paints = paint::paints(flags.color, &io::stdout());
+        let must_fit = answers_to == Sink::Terminal && !flags.is_wide();
+        Self {
+            stdout: BufWriter::new(io::stdout()),
+            format: flags.format(),
+            answers_to,
+            notes_to: Sink::of(&io::stderr()),
+            quiet: flags.quiet,
+            paints,
+            shape: Shape {
+                width: must_fit.then(|| terminal::columns(io::stdout())),
+                has_header: !flags.no_headers,
+                paints,
+            },
+            answer: Answer::None,
+            changed: None,
+        }
+    }
+
+    /// Remembers what was changed, in case the answer cannot be written.
+    pub(crate) fn changed(&mut self, what: &str) {
+        self.changed = Some(what.to_owned());
+    }
+
+    pub(crate) const fn format(&self) -> Format {
+        self.format
+    }
+
+    pub(crate) const fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
+    /// Whether nobody reads stdout any more.
+    pub(crate) const fn is_closed(&self) -> bool {
+        matches!(self.answer, Answer::Closed)
+    }
+
+    /// Whoever reads stdout.
+    #[expect(clippy::unused_self, reason = "stdout is asked for here alone")]
+    pub(crate) fn reader(&self) -> Reader {
+        Reader::of_stdout()
+    }
+
+    /// Whether the answer goes to a terminal.
+    pub(crate) fn is_on_terminal(&self) -> bool {
+        self.answers_to == Sink::Terminal
+    }
+
+    /// Whether the answer is painted.
+    pub(crate) const fn paints(&self) -> bool {
+        self.paints
+    }
+
+    /// The cells that a line of the answer may take; `None` is any number.
+    pub(crate) const fn width(&self) -> Option<usize> {
+        self.shape.width
+    }
+
+    /// Layout of tables.
+    pub(super) const fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// Whether progress can be drawn rather than told line by line.
+    pub(crate) fn can_draw(&self) -> bool {
+        self.notes_to == Sink::Terminal && can_move_cursor() && !self.quiet
+    }
+
+    /// The answer as JSON: pretty on a terminal, one line elsewhere and always as `jsonl`.
+    pub(crate) fn json(&mut self, value: &impl Serialize) -> Result<(), Failure> {
+        let versioned = Versioned {
+            schema: SCHEMA,
+            value,
+        };
+        let text = self.json_text(&versioned)?;
+        self.text(&text)
+    }
+
+    pub(super) fn json_text(&self, value: &impl Serialize) -> Result<String, Failure> {
+        let text = if self.is_pretty() {
+            serde_json::to_string_pretty(value)
+        } else {
+            serde_json::to_string(value)
+        };
+        text.map(escape::json).map_err(|problem| {
+            Failure::new(
+                Exit::Failed,
+                format!("cannot write the answer as JSON: {problem}"),
+            )
+        })
+    }
+
+    pub(super) fn is_pretty(&self) -> bool {
+        self.format == Format::Json && self.answers_to == Sink::Terminal
+    }
+
+    /// A failure as JSON, where JSON is asked for and nothing else was answered.
+    pub(crate) fn failure(&mut self, failure: &Failure) {
+        if matches!(self.format, Format::Json | Format::Jsonl) && self.answer == Answer::None {
+            // The failure itself weighs more than one to write it.
+            let _ = self.json(&Failed::new(failure)).and_then(|()| self.flush());
+        }
+    }
+
+    /// Lines of the answer.
+    pub(crate) fn text(&mut self, text: &str) -> Result<(), Failure> {
+        self.write(text)?;
+        self.write("\n")
+    }
+
+    /// A sentence of the answer, in as many lines as it takes on the terminal.
+    pub(crate) fn sentence(&mut self, text: &str) -> Result<(), Failure> {
+        match self.width() {
+            Some(width) => cells::wrap(text, width)
+                .iter()
+                .try_for_each(|line| self.text(line)),
+            None => self.text(text),
+        }
+    }
+
+    /// What a change did; left out with `-q`, since the exit code says it too.
+    pub(crate) fn confirm(&mut self, text: &str) -> Result<(), Failure> {
+        if self.quiet {
+            Ok(())
+        } else {
+            self.message(text)
+        }
+    }
+
+    /// A line of the answer, in as many lines as it takes on the terminal; commands in it stay whole.
+    pub(crate) fn message(&mut self, text: &str) -> Result<(), Failure> {
+        match self.width() {
+            Some(width) => cells::fit(text, width)
+                .iter()
+                .try_for_each(|line| self.text(line)),
+            None => self.text(text),
+        }
+    }
+
+    /// One record of `plain`: its fields, escaped, between tabs.
+    pub(crate) fn record(&mut self, fields: &[&str]) -> Result<(), Failure> {
+        let fields: Vec<_> = fields.iter().map(|field| escape::escape(field)).collect();
+        self.text(&fields.join("\t"))
+    }
+
+    pub(super) fn write(&mut self, text: &str) -> Result<(), Failure> {
+        if self.is_closed() {
+            return Ok(());
+        }
+        self.answer = Answer::Begun;
+        let written = self.stdout.write_all(text.as_bytes());
+        self.settle(written)
+    }
+
+    /// Sends what was written.
+    pub(crate) fn flush(&mut self) -> Result<(), Failure> {
+        if self.is_closed() {
+            return Ok(());
+        }
+        let flushed = self.stdout.flush();
+        self.settle(flushed)
+    }
+
+    fn settle(&mut self, written: io::Result<()>) -> Result<(), Failure> {
+        match written {
+            Err(problem) if problem.kind() == ErrorKind::BrokenPipe => {
+                self.answer = Answer::Closed;
+                Ok(())
+            }
+            Err(problem) => {
+                self.answer = Answer::Closed;
+                let unwritten = format!("cannot write the answer to stdout: {problem}");
+                let message = match &self.changed {
+                    Some(what) => format!(
+                        "{what}: that is done. Only its answer was not printed: {unwritten}"
+                    ),
+                    None => unwritten,
+                };
+                Err(Failure::new(Exit::Failed, message))
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// A word beside the answer; left out with `-q`.
+    pub(crate) fn note(&self, text: &str) {
+        if !self.quiet {
+            say(text);
+        }
+    }
+
+    /// A word that `-q` does not silence: something is not as it should be.
+    #[expect(
+        clippy::unused_self,
+        reason = "stderr is written to by the one door alone"
+    )]
+    pub(crate) fn warn(&self, text: &str) {
+        say(&format!("soramode: warning: {text}"));
+    }
+
+    /// A time: local with its age on a terminal, RFC 3339 in UTC elsewhere.
+    pub(crate) fn time(&self, time: Time) -> String {
+        match (self.answers_to, self.format) {
+            (Sink::Terminal, Format::Table) => {
+                format!("{} ({} ago)", times::local(time), times::age(time))
+            }
+            (
+                Sink::Terminal | Sink::Elsewhere,
+                Format::Table | Format::Plain | Format::Json | Format::Jsonl,
+            ) => time.to_string(),
+        }
+    }
+
+    /// The same without the age.
+    pub(crate) fn moment(&self, time: Time) -> String {
+        match (self.answers_to, self.format) {
+            (Sink::Terminal, Format::Table) => times::local(time),
+            (
+                Sink::Terminal | Sink::Elsewhere,
+                Format::Table | Format::Plain | Format::Json | Format::Jsonl,
+            ) => time.to_string(),
+        }
+    }
+
+    /// A time that lies ahead.
+    pub(crate) fn time_ahead(&self, time: Time) -> String {
+        match (self.answers_to, self.format) {
+            (Sink::Terminal, Format::Table) => {
+                format!("{} ({})", times::local(time), times::until(time))
+            }
+            (
+                Sink::Terminal | Sink::Elsewhere,
+                Format::Table | Format::Plain | Format::Json | Format::Jsonl,
+            ) => time.to_string(),
+        }
+    }
+
+    /// The text in its colour.
+    pub(crate) fn painted(&self, paint: Paint, text: &str) -> String {
+        if self.paints() {
+            paint.on(text)
+        } else {
+            text.to_owned()
+        }
+    }
+
+    /// A mode, in its colour where stdout is painted.
+    pub(crate) fn mode(&self, mode: Mode) -> String {
+        self.painted(Paint::of(mode), mode.name())
+    }
+}
+
+/// Why the command failed, what is listed with that, and what to do. `-q` does not silence it.
+pub(crate) fn report_failure(failure: &Failure) {
+    say(&format!("soramode: {}", failure.message));
+    failure
+        .details
+        .iter()
+        .for_each(|detail| say(&format!("  {detail}")));
+    failure
+        .hint
+        .iter()
+        .for_each(|hint| say(&format!("hint: {hint}")));
+}
+
+/// One line on stderr, or on a terminal as many as it takes: what came from outside begins no line of its own. Nothing can be done where
+/// that cannot be written.
+fn say(text: &str) {
+    let text = escape::neutralised(text);
+    let lines = match Sink::of(&io::stderr()) {
+        Sink::Terminal => cells::fit(&text, terminal::columns(io::stderr())),
+        Sink::Elsewhere => vec![text],
+    };
+    drop(writeln!(io::stderr(), "{}", lines.join("\n")));
+}
