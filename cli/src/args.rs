@@ -74,10 +74,8 @@ fn with_tip(mut error: clap::Error) -> clap::Error {
         Some(ContextValue::String(word)) => word.clone(),
         Some(_) | None => String::new(),
     };
-    let (verb, arg) = (
-        typed(&error, ContextKind::InvalidSubcommand),
-        typed(&error, ContextKind::InvalidArg),
-    );
+    let verb = typed(&error, ContextKind::InvalidSubcommand);
+    let arg = typed(&error, ContextKind::InvalidArg);
     let elsewhere = VERBS_ELSEWHERE
         .iter()
         .find(|(there, _)| error.kind() == ErrorKind::InvalidSubcommand && *there == verb);

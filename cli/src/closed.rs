@@ -85,7 +85,8 @@ impl Closed {
 
     /// Describes the change of the mode, and the reason and timer that it replaced.
     pub(crate) fn words(&self) -> String {
-        let (before, now, node) = (&self.before, &self.now, self.seen.name());
+        let (before, now) = (&self.before, &self.now);
+        let node = self.seen.name();
         let by = before
             .state
             .as_ref()

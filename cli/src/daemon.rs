@@ -171,7 +171,7 @@ impl Socket {
 
     fn check_server(&self, server: io::Result<u32>) -> Result<(), Failure> {
         let server = server.map_err(|problem| self.unreachable(&reason(&problem), LOOK_AT_LOG))?;
-        trust::check_server(self.place, &self.path, (server, geteuid().as_raw()))
+        trust::check_server(self.place, &self.path, server, geteuid().as_raw())
             .map_err(|why| self.not_believed(&why))
     }
 

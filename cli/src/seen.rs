@@ -231,15 +231,10 @@ mod tests {
     #[test]
     fn a_sora_that_is_being_asked_is_complete_soon() {
         let soon = |sources: &str, upstreams: &str| {
-            let text = status_of("block_new_session", r#","sessions_complete":false"#);
-            let (sources, upstreams) = (
-                serde_json::from_str(sources).unwrap(),
-                serde_json::from_str(upstreams).unwrap(),
-            );
             Status {
-                sources,
-                upstreams,
-                ..text
+                sources: serde_json::from_str(sources).unwrap(),
+                upstreams: serde_json::from_str(upstreams).unwrap(),
+                ..status_of("block_new_session", r#","sessions_complete":false"#)
             }
             .is_complete_soon()
         };

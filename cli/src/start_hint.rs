@@ -10,11 +10,11 @@ const SYSTEMD: &str = "/run/systemd/system";
 
 /// How to start it, after the paths that were tried.
 pub(crate) fn how_to_start(place: Place, tried: &[PathBuf]) -> String {
-    hint((place, tried), Path::new(SYSTEMD))
+    hint(place, tried, Path::new(SYSTEMD))
 }
 
 /// A unit of systemd has the system's socket alone.
-fn hint((place, tried): (Place, &[PathBuf]), systemd: &Path) -> String {
+fn hint(place: Place, tried: &[PathBuf], systemd: &Path) -> String {
     let shown: Vec<String> = tried
         .iter()
         .map(|path| escape(&path.to_string_lossy()).into_owned())
@@ -39,13 +39,14 @@ mod tests {
     fn the_unit_is_named_for_its_own_socket_alone() {
         const NAME_IT: &str =
             "Start soramoded, or name its socket with --socket or SORAMODE_SOCKET";
-        let (there, absent) = (Path::new("/"), Path::new("/absent"));
+        let there = Path::new("/");
+        let absent = Path::new("/absent");
         assert_eq!(
-            hint((Place::System, &[]), there),
+            hint(Place::System, &[], there),
             "Is it running? Start it with: systemctl start soramoded"
         );
-        assert_eq!(hint((Place::System, &[]), absent), NAME_IT);
-        assert_eq!(hint((Place::Named, &[]), there), NAME_IT);
+        assert_eq!(hint(Place::System, &[], absent), NAME_IT);
+        assert_eq!(hint(Place::Named, &[], there), NAME_IT);
         let tried = [
             "/run/soramode/soramode.sock".into(),
             "/tmp/soramode-1000/soramode.sock".into(),
@@ -53,6 +54,6 @@ mod tests {
         let words = format!(
             "Tried /run/soramode/soramode.sock and /tmp/soramode-1000/soramode.sock. {NAME_IT}"
         );
-        assert_eq!(hint((Place::System, &tried), absent), words);
+        assert_eq!(hint(Place::System, &tried, absent), words);
     }
 }

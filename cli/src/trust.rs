@@ -44,7 +44,8 @@ pub(crate) fn check_folder(place: Place, socket: &Path, uid: u32) -> Result<(), 
 pub(crate) fn check_server(
     place: Place,
     socket: &Path,
-    (server, uid): (u32, u32),
+    server: u32,
+    uid: u32,
 ) -> Result<(), String> {
     let is_believed = match place {
         Place::Named => true,
@@ -106,8 +107,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let owner = fs::metadata(folder.path()).unwrap().uid();
         let socket = folder.path().join("soramode.sock");
-        let check =
-            |place: Place, server: u32| check_server(place, &socket, (server, 1_000)).is_ok();
+        let check = |place: Place, server: u32| check_server(place, &socket, server, 1_000).is_ok();
         for place in [Place::System, Place::Own] {
             assert!(check(place, 0) && check(place, 1_000), "{place:?}");
             assert!(!check(place, 65_534), "{place:?}");

@@ -9,7 +9,8 @@ use crate::output::{Color, failure_json, paint};
 
 /// Prints clap's message about this command line, of which `--color` counts.
 pub(crate) fn report(error: &clap::Error, words: &[OsString]) -> Exit {
-    let (text, color) = (error.render(), Color::typed(words));
+    let text = error.render();
+    let color = Color::typed(words);
     let shown = |paints: bool| {
         if paints {
             text.ansi().to_string()

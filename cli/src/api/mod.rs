@@ -153,10 +153,8 @@ impl Api {
             return;
         };
         if status.pending > 0 {
-            let (node, pending) = (
-                escape(status.node_name.as_str()),
-                counted(status.pending, "pending connection"),
-            );
+            let node = escape(status.node_name.as_str());
+            let pending = counted(status.pending, "pending connection");
             output.note(&format!("{node}: over the API {pending} cannot be listed. On that node: soramode connections"));
         }
     }

@@ -200,10 +200,11 @@ fn words(decision: &Decision) -> String {
             ..
         } => {
             let session = if *created { "a new session" } else { "session" };
-            let (channel, session_id) = (quoted(channel_id.as_str()), escape(session_id.as_str()));
             format!(
-                "offer: connection {} on channel {channel}, {session} {session_id}",
-                quoted(connection_id.as_str())
+                "offer: connection {} on channel {}, {session} {}",
+                quoted(connection_id.as_str()),
+                quoted(channel_id.as_str()),
+                escape(session_id.as_str())
             )
         }
         Decision::Reject { reason, mode, .. } => {

@@ -314,7 +314,8 @@ impl Drain<'_> {
 
 /// Records and prints what was done to the mode, what that does not do, and the command that undoes it.
 fn announce(closed: &mut Closed, node: Node<'_>, output: &mut Output) -> Result<(), Failure> {
-    let (name, mode) = (closed.seen.name(), closed.now.mode);
+    let name = closed.seen.name();
+    let mode = closed.now.mode;
     note_change(closed, output);
     if let Some(failure) = closed.status_failure.take() {
         let undo = closed.undo_words(node).unwrap_or_default();

@@ -36,7 +36,8 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
         Format::Plain => show_modes(&explanation, context)?,
         Format::Table => {
             let now = &explanation.now;
-            let (channel, mode) = (quoted(explanation.channel_id.as_str()), explanation.mode);
+            let channel = quoted(explanation.channel_id.as_str());
+            let mode = explanation.mode;
             context
                 .output
                 .sentence(&format!("channel {channel}, mode {mode}: {}", words(now)))?;

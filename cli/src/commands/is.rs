@@ -84,7 +84,8 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
 }
 
 fn is_drained(seen: &Seen, enough: Enough) -> Result<(bool, String), Failure> {
-    let (node, mode) = (seen.name(), seen.mode());
+    let node = seen.name();
+    let mode = seen.mode();
     let until = seen.mode_state().map(until_words).unwrap_or_default();
     let left = |sessions: u64| {
         format!(

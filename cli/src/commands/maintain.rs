@@ -293,8 +293,8 @@ async fn run_command(
 fn pass_on(exit: Exit, child: &Child) {
     let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
     if let (Exit::Terminated, Some(pid)) = (exit, pid) {
-        // It may have ended just now: then there is nobody to tell.
-        kill(Pid::from_raw(pid), Signal::SIGTERM).unwrap_or_default();
+        // It may have ended just now.
+        let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
     }
 }
 
@@ -412,19 +412,19 @@ fn changed_meanwhile(node: &str, now: &ModeInfo) -> Left {
 
 /// The closing of another owner is theirs to end.
 fn still_closed(theirs: &ModeState, closed: &Closed, context: &Context<'_>) -> Left {
-    let (node, by, until) = (closed.seen.name(), by_words(theirs), until_words(theirs));
     let words = format!(
-        "{node} was already closed before this run and is STILL CLOSED ({}), by {by}{until}",
-        theirs.mode
+        "{} was already closed before this run and is STILL CLOSED ({}), by {}{}",
+        closed.seen.name(),
+        theirs.mode,
+        by_words(theirs),
+        until_words(theirs)
     );
-    Left::StillClosed(
-        words,
-        if closed.is_stricter() {
-            ASK.to_owned()
-        } else {
-            open_hint(context)
-        },
-    )
+    let hint = if closed.is_stricter() {
+        ASK.to_owned()
+    } else {
+        open_hint(context)
+    };
+    Left::StillClosed(words, hint)
 }
 
 #[cfg(test)]

@@ -103,35 +103,23 @@ verbs! {
 impl Command {
     /// Refuses a verb that needs the control socket, where the node is reached over HTTP.
     pub(crate) fn check_supported(&self, node: Node<'_>) -> Result<(), Failure> {
-        match self {
-            Self::Get(_)
-            | Self::Set(_)
-            | Self::Open(_)
-            | Self::Close(_)
-            | Self::Drain(_)
-            | Self::Wait(_)
-            | Self::Is(_)
-            | Self::Sessions(_)
-            | Self::Connections(_)
-            | Self::Nodes(_)
-            | Self::Status(_)
-            // These ask no node, or one of their own.
-            | Self::Drill(_)
-            | Self::Webhook(_)
-            | Self::Completions(_)
-            | Self::Help(_)
-            | Self::Version(_) => Ok(()),
+        let needs_socket = matches!(
+            self,
             Self::Maintain(_)
-            | Self::Session(_)
-            | Self::Connect(_)
-            | Self::Disconnect(_)
-            | Self::End(_)
-            | Self::Explain(_)
-            | Self::Tail(_)
-            | Self::History(_)
-            | Self::Deliveries(_)
-            | Self::Doctor(_)
-            | Self::Info(_) => node.require(Feature::ControlSocket, self.name()),
+                | Self::Session(_)
+                | Self::Connect(_)
+                | Self::Disconnect(_)
+                | Self::End(_)
+                | Self::Explain(_)
+                | Self::Tail(_)
+                | Self::History(_)
+                | Self::Deliveries(_)
+                | Self::Doctor(_)
+                | Self::Info(_)
+        );
+        if needs_socket {
+            node.require(Feature::ControlSocket, self.name())?;
         }
+        Ok(())
     }
 }

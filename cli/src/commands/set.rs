@@ -236,7 +236,8 @@ impl SetFlags {
 }
 
 fn print(closed: &Closed, node: Node<'_>, output: &mut Output) -> Result<(), Failure> {
-    let (mode, previous_mode) = (closed.now.mode, closed.before.mode);
+    let mode = closed.now.mode;
+    let previous_mode = closed.before.mode;
     let node_name = closed.seen.node_name();
     match output.format() {
         Format::Json | Format::Jsonl => {

@@ -48,7 +48,8 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
     match context.output.format() {
         Format::Json | Format::Jsonl => context.output.json(&*status)?,
         Format::Table | Format::Plain => {
-            let (output, open) = (&context.output, context.node.command("set normal"));
+            let output = &context.output;
+            let open = context.node.command("set normal");
             let groups = [
                 ("WARNINGS", warning_rows(&status)),
                 (

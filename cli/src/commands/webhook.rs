@@ -138,7 +138,8 @@ async fn test(sender: &Sender, context: &mut Context<'_>) -> Result<Exit, Failur
         Err(problem) => (None, Some(problem.clone())),
     };
     let endpoint = sender.endpoint();
-    let (code, problem) = (status.map(|status| status.as_u16()), problem.as_deref());
+    let code = status.map(|status| status.as_u16());
+    let problem = problem.as_deref();
     let output = &mut context.output;
     match output.format() {
         Format::Json | Format::Jsonl => {

@@ -192,8 +192,8 @@ impl<'a> Feed<'a> {
         Ok(())
     }
 
-    /// Where nobody takes it the view has ended.
+    /// Sends an update to the view, which may have ended.
     async fn send(&self, update: Update) {
-        self.updates.send(update).await.unwrap_or_default();
+        let _ = self.updates.send(update).await;
     }
 }

@@ -8,6 +8,7 @@ mod view;
 
 use std::time::Duration;
 
+use soramode_protocol::or_pending::or_pending;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
@@ -79,21 +80,15 @@ struct Live {
     drawn: Option<Instant>,
 }
 
-async fn at(time: Option<Instant>) {
-    match time {
-        Some(time) => sleep_until(time).await,
-        None => std::future::pending().await,
-    }
-}
-
 impl Live {
     async fn run(mut self, signals: &mut Signals) -> Result<Exit, Failure> {
         let mut next_frame = Some(Instant::now());
         loop {
             tokio::select! {
-                () = at(next_frame), if next_frame.is_some() => {
+                () = or_pending(next_frame.map(sleep_until)) => {
                     self.screen.draw(&self.model).map_err(|problem| cannot_draw(&problem))?;
-                    (next_frame, self.drawn) = (None, Some(Instant::now()));
+                    next_frame = None;
+                    self.drawn = Some(Instant::now());
                     continue;
                 }
                 exit = signals.next() => return Ok(exit),
@@ -110,7 +105,9 @@ impl Live {
                         }
                     }
                     Some(Key::Suspend) => self.screen.suspend().map_err(|problem| cannot_draw(&problem))?,
-                    Some(Key::Filter) => drop(self.filters.send_replace(self.model.next_filter())),
+                    Some(Key::Filter) => {
+                        self.filters.send_replace(self.model.next_filter());
+                    }
                     Some(Key::Redraw) => {}
                 },
                 update = self.incoming.recv() => {

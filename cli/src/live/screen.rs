@@ -63,10 +63,10 @@ impl Drop for Screen {
     }
 }
 
-/// As far as it can be given back: a terminal that is gone wants nothing.
+/// Restores the terminal. If it is gone there is nothing to restore.
 fn give_back() {
-    execute!(io::stdout(), LeaveAlternateScreen, Show).unwrap_or_default();
-    disable_raw_mode().unwrap_or_default();
+    let _ = execute!(io::stdout(), LeaveAlternateScreen, Show);
+    let _ = disable_raw_mode();
 }
 
 /// Whether the terminal shows more than ASCII, by the locale: the first of these that says anything.

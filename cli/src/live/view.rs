@@ -102,10 +102,8 @@ pub(super) fn draw(frame: &mut Frame<'_>, model: &Model, look: Look) {
             area,
         );
     }
-    let (head, alarms) = (
-        head(model, status, look, area.width),
-        alarm_lines(&alarms(model, status), area),
-    );
+    let head = head(model, status, look, area.width);
+    let alarms = alarm_lines(&alarms(model, status), area);
     let facts = fact_lines(status, area.width);
     let length = |lines: usize| Constraint::Length(u16::try_from(lines).unwrap_or(u16::MAX));
     let parts = [
@@ -151,7 +149,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, model: &Model, look: Look) {
     );
     frame.render_widget(Paragraph::new(facts), below);
     frame.render_widget(
-        Paragraph::new(session_lines((&model.oldest, status.sessions), oldest)),
+        Paragraph::new(session_lines(&model.oldest, status.sessions, oldest)),
         oldest,
     );
     frame.render_widget(Paragraph::new(event_lines(model, events)), events);
@@ -173,7 +171,8 @@ fn counted(count: u64, name: &str) -> String {
 /// The node and its mode, and beside them what there is room for; since when and why.
 fn head(model: &Model, status: &Status, look: Look, width: u16) -> Vec<TextLine<'static>> {
     const NAME_CELLS_MIN: usize = 12;
-    let (mode, width) = (&status.mode, usize::from(width));
+    let mode = &status.mode;
+    let width = usize::from(width);
     let bold = Style::new().add_modifier(Modifier::BOLD);
     let shown_mode = format!(" {} ", mode.mode);
     let paused = match (status.sessions_complete, model.is_paused) {
@@ -299,10 +298,8 @@ fn draw_history(frame: &mut Frame<'_>, area: Rect, named: (&str, &History), look
     let [label, bars] =
         Layout::horizontal([Constraint::Length(LABEL_COLUMNS), Constraint::Fill(1)]).areas(area);
     let columns = history.last(usize::from(bars.width));
-    let (least, most) = (
-        columns.iter().min().copied().unwrap_or(0),
-        columns.iter().max().copied().unwrap_or(0),
-    );
+    let least = columns.iter().min().copied().unwrap_or(0);
+    let most = columns.iter().max().copied().unwrap_or(0);
     let range = format!("{:>10} min {least}, max {most}", "");
     let dim = Style::new().add_modifier(Modifier::DIM);
     let words = vec![
@@ -360,7 +357,7 @@ const AGE_CELLS: usize = 13;
 const COUNT_CELLS: usize = 9;
 
 /// The oldest sessions. Where a terminal is narrow, the counts of the past are left out before a channel's name is cut.
-fn session_lines((oldest, total): (&[Session], u64), area: Rect) -> Vec<TextLine<'static>> {
+fn session_lines(oldest: &[Session], total: u64, area: Rect) -> Vec<TextLine<'static>> {
     const CHANNEL_CELLS_MIN: usize = 24;
     let width = usize::from(area.width);
     let room = width.saturating_sub(AGE_CELLS + COUNT_CELLS);

@@ -161,7 +161,7 @@ pub(crate) type Row = (&'static str, Option<String>);
 pub(crate) fn pairs(output: &mut Output, rows: &[Row]) -> Result<(), Failure> {
     let names = widest(rows);
     rows.iter()
-        .try_for_each(|row| pair(output, row, (0, names), None))
+        .try_for_each(|row| pair(output, row, 0, names, None))
 }
 
 /// Groups of rows, each below its heading, each value in the colour of its name. A group without a value is left out.
@@ -184,7 +184,7 @@ pub(crate) fn painted_groups(
             output.text(&heading)?;
         }
         rows.iter()
-            .try_for_each(|row| pair(output, row, (GAP, names), paint(row.0)))?;
+            .try_for_each(|row| pair(output, row, GAP, names, paint(row.0)))?;
     }
     Ok(())
 }
@@ -201,7 +201,8 @@ fn widest(rows: &[Row]) -> usize {
 fn pair(
     output: &mut Output,
     (name, value): &Row,
-    (indent, names): (usize, usize),
+    indent: usize,
+    names: usize,
     paint: Option<Paint>,
 ) -> Result<(), Failure> {
     let Some(value) = value else { return Ok(()) };

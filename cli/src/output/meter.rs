@@ -274,14 +274,13 @@ mod tests {
     use crate::session_info::ListedSession;
 
     fn meter(goal: WaitFor) -> Meter {
-        let (limit, began) = (Some(Duration::from_mins(30)), Instant::now());
         Meter {
             goal,
             allowed: 0,
             settle: Duration::ZERO,
-            limit,
+            limit: Some(Duration::from_mins(30)),
             bar: None,
-            began,
+            began: Instant::now(),
             total: 30,
             pace: Pace::default(),
         }

@@ -31,11 +31,10 @@ impl Pace {
 
     /// Sessions that ended in the window, and its length; `None` where that is too little to go by.
     fn seen(&self) -> Option<(u64, Duration)> {
-        let ((from, ended_then), (to, ended_now)) = (self.0.front()?, self.0.back()?);
-        let (ended, span) = (
-            ended_now.saturating_sub(*ended_then),
-            to.saturating_sub(*from),
-        );
+        let (from, ended_then) = self.0.front()?;
+        let (to, ended_now) = self.0.back()?;
+        let ended = ended_now.saturating_sub(*ended_then);
+        let span = to.saturating_sub(*from);
         (ended >= ENDED_MIN && span >= SEEN_MIN).then_some((ended, span))
     }
 

@@ -4,6 +4,7 @@ use std::future::pending;
 use std::io;
 use std::os::fd::AsFd;
 
+use soramode_protocol::or_pending::or_pending;
 use tokio::io::Interest;
 use tokio::net::unix::pipe::Sender;
 
@@ -19,9 +20,9 @@ impl Reader {
 
     /// Ends when nobody reads any more.
     pub(crate) async fn gone(&self) {
-        match &self.0 {
-            Some(stdout) if stdout.ready(Interest::ERROR).await.is_ok() => {}
-            Some(_) | None => pending().await,
+        let closed = self.0.as_ref().map(|stdout| stdout.ready(Interest::ERROR));
+        if or_pending(closed).await.is_err() {
+            pending().await
         }
     }
 }

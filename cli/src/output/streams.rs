@@ -299,41 +299,32 @@ impl Output {
         say(&format!("soramode: warning: {text}"));
     }
 
+    fn is_for_people(&self) -> bool {
+        self.answers_to == Sink::Terminal && self.format == Format::Table
+    }
+
     /// A time: local with its age on a terminal, RFC 3339 in UTC elsewhere.
     pub(crate) fn time(&self, time: Time) -> String {
-        match (self.answers_to, self.format) {
-            (Sink::Terminal, Format::Table) => {
-                format!("{} ({} ago)", times::local(time), times::age(time))
-            }
-            (
-                Sink::Terminal | Sink::Elsewhere,
-                Format::Table | Format::Plain | Format::Json | Format::Jsonl,
-            ) => time.to_string(),
+        if !self.is_for_people() {
+            return time.to_string();
         }
+        format!("{} ({} ago)", times::local(time), times::age(time))
     }
 
     /// The same without the age.
     pub(crate) fn moment(&self, time: Time) -> String {
-        match (self.answers_to, self.format) {
-            (Sink::Terminal, Format::Table) => times::local(time),
-            (
-                Sink::Terminal | Sink::Elsewhere,
-                Format::Table | Format::Plain | Format::Json | Format::Jsonl,
-            ) => time.to_string(),
+        if !self.is_for_people() {
+            return time.to_string();
         }
+        times::local(time)
     }
 
     /// A time that lies ahead.
     pub(crate) fn time_ahead(&self, time: Time) -> String {
-        match (self.answers_to, self.format) {
-            (Sink::Terminal, Format::Table) => {
-                format!("{} ({})", times::local(time), times::until(time))
-            }
-            (
-                Sink::Terminal | Sink::Elsewhere,
-                Format::Table | Format::Plain | Format::Json | Format::Jsonl,
-            ) => time.to_string(),
+        if !self.is_for_people() {
+            return time.to_string();
         }
+        format!("{} ({})", times::local(time), times::until(time))
     }
 
     /// The text in its colour.
@@ -372,5 +363,5 @@ fn say(text: &str) {
         Sink::Terminal => cells::fit(&text, terminal::columns(io::stderr())),
         Sink::Elsewhere => vec![text],
     };
-    drop(writeln!(io::stderr(), "{}", lines.join("\n")));
+    let _ = writeln!(io::stderr(), "{}", lines.join("\n"));
 }

@@ -18,12 +18,13 @@ pub(crate) fn now() -> Time {
 /// A span in its one or two largest units: `45 s`, `1 min 30 s`, `3 h 20 min`, `2 d 4 h`.
 pub(crate) fn span(span: Duration) -> String {
     let seconds = span.as_secs();
-    let (minutes, hours, days) = (seconds / 60, seconds / 3_600, seconds / 86_400);
+    let minutes = seconds / 60;
+    let hours = minutes / 60;
     match seconds {
         0..60 => format!("{seconds} s"),
         60..3_600 => two(minutes, "min", seconds % 60, "s"),
         3_600..86_400 => two(hours, "h", minutes % 60, "min"),
-        86_400.. => two(days, "d", hours % 24, "h"),
+        86_400.. => two(hours / 24, "d", hours % 24, "h"),
     }
 }
 

@@ -484,7 +484,7 @@ fn without_etcd_it_is_said_what_to_install() {
         .arg("--cluster")
         .env("PATH", place.path("tmp"))
         .ended();
-    let words = "there is no etcd in the search path, and a cluster needs one. Install it: apt-get install etcd-server";
+    let words = "there is no etcd in the search path, and a cluster needs one\nhint: Install it: apt-get install etcd-server\n";
     assert_eq!(
         (ended.code, ended.stderr.contains(words)),
         (70, true),

@@ -140,16 +140,16 @@ pub(super) fn failed(message: String) -> Failure {
     Failure::new(Exit::Failed, message)
 }
 
-fn cannot_start(program: &Path, problem: &io::Error) -> Failure {
+pub(super) fn cannot_start(program: &Path, problem: &io::Error) -> Failure {
     let shown = escape(&program.to_string_lossy()).into_owned();
     if program.exists() {
-        return failed(format!(
-            "cannot start {shown}: {problem}. Make sure that this user may run it"
-        ));
+        return failed(format!("cannot start {shown}: {problem}"))
+            .with_hint("Make sure that this user may run it");
     }
     failed(format!(
-        "there is no {shown}, and the drill starts no other soramoded. Put the one of the same version beside soramode"
+        "there is no {shown}, and the drill starts no other soramoded"
     ))
+    .with_hint("Put the one of the same version beside soramode")
 }
 
 pub(super) fn socket_in(folder: &Path) -> PathBuf {

@@ -236,7 +236,8 @@ impl Runner {
     }
 
     async fn disconnect(&mut self, node: usize, connections: &[&str]) -> Result<String, StepError> {
-        let (id, step_max) = (self.wait, self.step_max);
+        let id = self.wait;
+        let step_max = self.step_max;
         let client = self.node(node)?;
         for connection in connections {
             let connection_id = ConnectionId::new(connection)?;

@@ -16,7 +16,9 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use super::process::{NodeProcess, STOP_MAX, command, failed, log_tail, socket_in, stop_child};
+use super::process::{
+    NodeProcess, STOP_MAX, cannot_start, command, failed, log_tail, socket_in, stop_child,
+};
 use super::scenario::NAMES;
 use crate::error::{Exit, Failure};
 use crate::output::escape::escape;
@@ -173,8 +175,9 @@ impl Sandbox {
         stopped?;
         removed.map_err(|problem| {
             failed(format!(
-                "cannot remove the rehearsal's folder {path}: {problem}. Remove it by hand"
+                "cannot remove the rehearsal's folder {path}: {problem}"
             ))
+            .with_hint("Remove it by hand")
         })
     }
 }
@@ -247,18 +250,7 @@ async fn check_feature(program: &Path) -> Result<(), Failure> {
         .kill_on_drop(true);
     let output = match check.output().await {
         Ok(output) => output,
-        Err(problem) if problem.kind() == io::ErrorKind::NotFound => {
-            let shown = escape(&program.to_string_lossy()).into_owned();
-            return Err(failed(format!(
-                "there is no {shown}, and the drill starts no other soramoded"
-            )));
-        }
-        Err(problem) => {
-            return Err(failed(format!(
-                "cannot start {}: {problem}",
-                escape(&program.to_string_lossy())
-            )));
-        }
+        Err(problem) => return Err(cannot_start(program, &problem)),
     };
     if output.status.success() {
         return Ok(());
@@ -277,10 +269,8 @@ async fn check_feature(program: &Path) -> Result<(), Failure> {
 
 fn no_etcd(problem: &io::Error) -> Failure {
     if problem.kind() == io::ErrorKind::NotFound {
-        let what_to_do = "Install it: apt-get install etcd-server";
-        return failed(format!(
-            "there is no etcd in the search path, and a cluster needs one. {what_to_do}"
-        ));
+        return failed("there is no etcd in the search path, and a cluster needs one".to_owned())
+            .with_hint("Install it: apt-get install etcd-server");
     }
     failed(format!("cannot start etcd: {problem}"))
 }

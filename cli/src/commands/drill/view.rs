@@ -31,6 +31,8 @@ struct Report<'a> {
     exit_code: u8,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<&'a str>,
     steps: &'a [StepResult],
 }
 
@@ -104,12 +106,17 @@ impl<'a> View<'a> {
 
     /// How it ended: with a failure of its own, or with what was result.
     pub(super) fn finish(&mut self, ended: Result<(), Failure>) -> Result<Exit, Failure> {
-        let (took, total) = (self.began.elapsed(), self.scenario.steps_total());
+        let took = self.began.elapsed();
+        let total = self.scenario.steps_total();
         let steps_held = self.results.iter().filter(|result| result.held).count();
         let ended = match ended {
-            Ok(()) if steps_held < total => {
-                Err(Failure::new(Exit::Failed, self.not_held(steps_held)))
-            }
+            Ok(()) if steps_held < total => Err(Failure::new(
+                Exit::Failed,
+                self.not_held(steps_held),
+            )
+            .with_hint(
+                "Do not rely on this soramoded: compare soramode --version and soramoded --version",
+            )),
             Ok(()) => Ok(Exit::Done),
             Err(failure) => Err(failure),
         };
@@ -118,6 +125,7 @@ impl<'a> View<'a> {
             // Apart from what is said on stderr then.
             Format::Table if !self.results.is_empty() => self.talk(&[String::new()])?,
             Format::Json => {
+                let failure = ended.as_ref().err();
                 let whole = Report {
                     held: ended.is_ok(),
                     steps_held,
@@ -127,7 +135,8 @@ impl<'a> View<'a> {
                         .as_ref()
                         .map_or_else(|failure| failure.exit, |exit| *exit)
                         .code(),
-                    error: ended.as_ref().err().map(|failure| failure.message.as_str()),
+                    error: failure.map(|failure| failure.message.as_str()),
+                    hint: failure.and_then(|failure| failure.hint.as_deref()),
                     steps: &self.results,
                 };
                 // A failure that is known already weighs more than one to write it.
@@ -169,9 +178,7 @@ impl<'a> View<'a> {
         } else {
             format!(", {not_asked} not asked")
         };
-        format!(
-            "not all held: {steps_held} of {total}{rest}. Do not rely on this soramoded: compare soramode --version and soramoded --version"
-        )
+        format!("not all held: {steps_held} of {total}{rest}")
     }
 
     /// Lines for people alone.
