@@ -6,8 +6,7 @@ use serde::Serialize;
 use soramode_protocol::mode::Mode;
 
 use crate::error::{Exit, Failure, Problem};
-use crate::output::Format;
-use crate::output::Output;
+use crate::output::{Format, Output};
 use crate::seen::Seen;
 use crate::session_info::SessionInfo;
 

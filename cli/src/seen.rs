@@ -6,9 +6,8 @@ use soramode_protocol::node::{Status, StorageState};
 
 use crate::api::Look;
 use crate::mode_info::ModeInfo;
-use crate::output::Output;
 use crate::output::escape::escape;
-use crate::output::{counted, times};
+use crate::output::{Output, counted, times};
 
 /// A node as it was seen.
 #[derive(Clone, Debug, Serialize)]

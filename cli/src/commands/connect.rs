@@ -11,9 +11,8 @@ use crate::cluster::Seen;
 use crate::command_line;
 use crate::context::Context;
 use crate::error::{Exit, Failure};
-use crate::output::Format;
-use crate::output::Output;
 use crate::output::escape::{escape, quoted};
+use crate::output::{Format, Output};
 
 /// Request admission for a connection, as a signalling server does
 ///

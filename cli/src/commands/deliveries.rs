@@ -9,9 +9,8 @@ use soramode_protocol::session::LIST_LIMIT_MAX;
 use crate::candidates;
 use crate::context::Context;
 use crate::error::{Exit, Failure};
-use crate::output::Format;
 use crate::output::paint::Paint;
-use crate::output::{Cell, Column, List, pairs};
+use crate::output::{Cell, Column, Format, List, pairs};
 
 /// List webhook deliveries and resend them
 #[derive(Debug, clap::Args)]

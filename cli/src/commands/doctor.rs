@@ -16,11 +16,9 @@ use soramode_protocol::version::{PROTOCOL, VERSION};
 use super::status::{closed_by, how_to_open, upstream_words};
 use crate::context::Context;
 use crate::error::{Exit, Failure};
-use crate::output::Format;
-use crate::output::cells;
 use crate::output::escape::{escape, quoted};
 use crate::output::paint::Paint;
-use crate::output::{Output, counted, times};
+use crate::output::{Format, Output, cells, counted, times};
 use crate::seen::SHADOW;
 
 /// How far the wall clock may be from where it was at the daemon's start, before that is said.

@@ -8,8 +8,7 @@ use soramode_protocol::id::ChannelId;
 use crate::candidates;
 use crate::context::Context;
 use crate::error::{Exit, Failure};
-use crate::output::Format;
-use crate::output::counted;
+use crate::output::{Format, counted};
 
 /// End sessions and disconnect their clients
 ///

@@ -7,10 +7,9 @@ use soramode_protocol::id::ChannelId;
 use crate::candidates;
 use crate::context::Context;
 use crate::error::{Exit, Failure};
-use crate::output::Format;
 use crate::output::escape::{escape, quoted};
 use crate::output::paint::Paint;
-use crate::output::{Cell, Column, List};
+use crate::output::{Cell, Column, Format, List};
 
 /// Show whether a channel accepts a new connection, and why
 ///

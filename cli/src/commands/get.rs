@@ -7,8 +7,7 @@ use soramode_protocol::mode::Mode;
 
 use crate::context::Context;
 use crate::error::{Exit, Failure};
-use crate::output::Format;
-use crate::output::Output;
+use crate::output::{Format, Output};
 
 /// Print the mode
 ///

@@ -6,8 +6,7 @@ use soramode_protocol::version::{PROTOCOL, VERSION};
 
 use crate::context::Context;
 use crate::error::{Exit, Failure};
-use crate::output::Format;
-use crate::output::pairs;
+use crate::output::{Format, pairs};
 
 /// Show versions, permissions and methods
 #[derive(Debug, clap::Args)]

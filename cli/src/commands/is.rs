@@ -11,8 +11,7 @@ use crate::candidates;
 use crate::change_words::until_words;
 use crate::context::Context;
 use crate::error::{Exit, Failure};
-use crate::output::Format;
-use crate::output::{Output, counted};
+use crate::output::{Format, Output, counted};
 use crate::seen::{Drained, Enough, LISTS_WORDS, Seen};
 use crate::words::Predicate;
 

@@ -15,10 +15,9 @@ use crate::cluster_status;
 use crate::context::Context;
 use crate::error::{Exit, Failure};
 use crate::node::{Feature, Node};
-use crate::output::Format;
 use crate::output::escape::escape;
 use crate::output::paint::Paint;
-use crate::output::{Cell, Column, List, counted};
+use crate::output::{Cell, Column, Format, List, counted};
 
 /// List cluster nodes, and lost nodes that hold channels
 ///

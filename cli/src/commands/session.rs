@@ -8,8 +8,7 @@ use super::connections;
 use crate::candidates;
 use crate::context::Context;
 use crate::error::{Exit, Failure};
-use crate::output::Format;
-use crate::output::{List, Output, pairs};
+use crate::output::{Format, List, Output, pairs};
 
 /// Show one session and its connections
 #[derive(Debug, clap::Args)]

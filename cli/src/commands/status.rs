@@ -10,10 +10,9 @@ use crate::context::Context;
 use crate::error::{Exit, Failure};
 use crate::live;
 use crate::node::Feature;
-use crate::output::Format;
 use crate::output::escape::{escape, quoted};
 use crate::output::paint::Paint;
-use crate::output::{Output, Row, painted_groups};
+use crate::output::{Format, Output, Row, painted_groups};
 use crate::seen::{SHADOW, Seen, shadow_words};
 
 /// Show mode, sessions, connections and daemon health

@@ -15,8 +15,7 @@ use soramode_protocol::webhook::{SECRET_FILE_BYTES_MAX, Secrets, Sender, body, r
 
 use crate::context::Context;
 use crate::error::{Exit, Failure};
-use crate::output::Format;
-use crate::output::times;
+use crate::output::{Format, times};
 
 /// The largest request that is verified, in bytes.
 const REQUEST_BYTES_MAX: u64 = 1024 * 1024;

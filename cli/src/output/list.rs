@@ -5,12 +5,10 @@ use soramode_protocol::mode::Mode;
 use soramode_protocol::session::Session;
 use soramode_protocol::time::Time;
 
-use super::Format;
 use super::paint::Paint;
 use super::streams::{Output, SCHEMA};
 use super::table::{Cell, Column, Table};
-use super::times;
-use super::{cells, escape};
+use super::{Format, cells, escape, times};
 use crate::error::Failure;
 
 /// Cells between a name and its value.

@@ -8,9 +8,8 @@ use serde::Serialize;
 use soramode_protocol::time::Time;
 use soramode_protocol::wait::WaitFor;
 
-use super::Format;
 use super::pace::Pace;
-use super::{Output, cells, escape, terminal, times};
+use super::{Format, Output, cells, escape, terminal, times};
 use crate::error::Failure;
 use crate::session_info::SessionInfo;
 

@@ -22,7 +22,7 @@ impl Reader {
     pub(crate) async fn gone(&self) {
         let closed = self.0.as_ref().map(|stdout| stdout.ready(Interest::ERROR));
         if or_pending(closed).await.is_err() {
-            pending().await
+            pending::<()>().await;
         }
     }
 }
