@@ -11,8 +11,6 @@
     reason = "a tool of the test suite"
 )]
 
-mod sora;
-
 use std::io::BufRead;
 use std::net::SocketAddr;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -21,7 +19,7 @@ use std::time::Duration;
 
 use clap::Parser;
 
-use sora::{Denied, Standin};
+use soramode_testkit::fake_sora::{Denied, FakeSora};
 
 /// A stand-in for a Sora: does for each client what a Sora does, webhook by webhook
 #[derive(Parser)]
@@ -41,7 +39,7 @@ const HELP: &str = "connect CHANNEL | disconnect NUMBER | list | quit";
 
 fn main() {
     let args = Args::parse();
-    let mut sora = Standin::new(&args.webhooks, std::process::id().into());
+    let mut sora = FakeSora::new(&args.webhooks, std::process::id().into());
     let api = sora.listen(args.api);
     println!(
         "webhooks go to {}, the API is at http://{api}. {HELP}",
@@ -58,7 +56,7 @@ fn main() {
             .try_for_each(|line| says.send(line))
     });
     loop {
-        sora.obey();
+        sora.end_requested_channels();
         let line = match lines.recv_timeout(OBEY_EVERY) {
             Ok(line) => line,
             Err(RecvTimeoutError::Timeout) => continue,

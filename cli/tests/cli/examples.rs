@@ -4,6 +4,7 @@ use std::fs;
 use std::process::Command;
 
 use soramode::examples;
+use soramode_testkit::receiver::{Manner, Receiver};
 
 #[cfg(feature = "cluster")]
 use crate::cluster::{Etcd, Node};
@@ -13,7 +14,6 @@ use crate::pasted::{Machine, signalling_server};
 use crate::support::until;
 use crate::support::{Daemon, Run, program};
 use crate::terminal::Terminal;
-use crate::webhooks::receiver::{Manner, Receiver};
 use crate::webhooks::{SECRET, drained, telling, write_secret};
 
 /// Words of the examples that need more than one node.

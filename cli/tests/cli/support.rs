@@ -1,30 +1,30 @@
 //! A daemon to talk to, and the program run against it.
 
 use std::ffi::OsStr;
-use std::future::{Future, poll_fn};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::pin::pin;
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 use std::sync::mpsc;
-use std::thread::{self, JoinHandle};
+use std::thread;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 use soramode_protocol::id::NodeName;
+use soramode_testkit::PATIENCE;
+use soramode_testkit::daemon::DaemonThread;
 use soramoded::config::Config;
 use tempfile::TempDir;
-use tokio_util::sync::CancellationToken;
 
 /// The program under test.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_soramode");
 
 /// A real daemon in this process, on a socket in a folder of its own.
 pub(crate) struct Daemon {
+    // Before the folder: the daemon stops while its files are there.
+    running: Option<DaemonThread>,
     folder: TempDir,
-    running: Option<(CancellationToken, JoinHandle<()>)>,
 }
 
 impl Daemon {
@@ -46,10 +46,7 @@ impl Daemon {
     }
 
     pub(crate) fn stop(&mut self) {
-        if let Some((shutdown, thread)) = self.running.take() {
-            shutdown.cancel();
-            thread.join().unwrap();
-        }
+        self.running = None;
     }
 
     /// After `stop`: another daemon, without the state of the one before.
@@ -57,12 +54,7 @@ impl Daemon {
         let mut config = Config::on_socket(self.socket());
         config.node_name = NodeName::new("node-01").unwrap();
         configure(&mut config);
-        let shutdown = CancellationToken::new();
-        let (ready, is_ready) = mpsc::channel();
-        let token = shutdown.clone();
-        let thread = thread::spawn(move || run_daemon(config, token, ready));
-        is_ready.recv().unwrap();
-        self.running = Some((shutdown, thread));
+        self.running = Some(DaemonThread::start(config));
     }
 
     /// Runs the program against this daemon until it ends.
@@ -96,36 +88,6 @@ impl Daemon {
         self.ok(&["disconnect", connection]);
     }
 }
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
-
-fn run_daemon(config: Config, shutdown: CancellationToken, ready: mpsc::Sender<()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
-        let mut running = pin!(soramoded::run(config, shutdown));
-        let mut ready = Some(ready);
-        let outcome = poll_fn(|context| {
-            let polled = running.as_mut().poll(context);
-            // The socket is listened on before the daemon waits for anything.
-            ready
-                .take()
-                .into_iter()
-                .for_each(|ready| ready.send(()).unwrap());
-            polled
-        });
-        outcome.await.unwrap();
-    });
-}
-
-/// How long anything here may take before the test fails. Nothing comes near it but a program that hangs.
-pub(crate) const PATIENCE: std::time::Duration = std::time::Duration::from_secs(90);
 
 /// Returns a command that starts `program` with the default action for each signal, also where the tests themselves run with some ignored
 /// (`nohup`, `&` in a script).

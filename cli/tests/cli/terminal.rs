@@ -5,7 +5,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use crate::support::{PATIENCE, PROGRAM};
+use soramode_testkit::PATIENCE;
+
+use crate::support::PROGRAM;
 
 /// A terminal with a shell that runs a script in it.
 pub(crate) struct Terminal {

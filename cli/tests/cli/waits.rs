@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::sys::signal::Signal;
 use soramode_protocol::mode::SettableMode;
+use soramode_testkit::PATIENCE;
 
-use crate::support::{Daemon, Fake, PATIENCE, PROGRAM, Reply, Run, program};
+use crate::support::{Daemon, Fake, PROGRAM, Reply, Run, program};
 
 #[test]
 fn a_drain_closes_the_node_and_ends_with_its_last_session() {

@@ -1,12 +1,5 @@
 //! `deliveries` and `webhook`, beside a receiver that does as it is told.
 
-#[path = "../../../daemon/tests/daemon/receiver.rs"]
-#[expect(
-    dead_code,
-    reason = "others look at more of it, and have other manners"
-)]
-pub(crate) mod receiver;
-
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -14,9 +7,9 @@ use std::process::Stdio;
 
 use serde_json::json;
 use soramode_protocol::webhook::Secrets;
+use soramode_testkit::receiver::{Manner, Receiver, Told};
 use soramoded::config::WebhookConfig;
 
-use self::receiver::{Manner, Receiver, Told};
 use crate::support::{Daemon, Run, program};
 
 pub(crate) const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n";

@@ -1,15 +1,10 @@
 //! The database against the records folded in memory, and what becomes of it over restarts, boots and damage.
 
-#[path = "../../core/tests/core/dice.rs"]
-#[expect(dead_code, reason = "others draw in more ways")]
-mod dice;
-#[path = "../../core/tests/core/ledger.rs"]
-mod ledger;
-
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use fastrand::Rng;
 use soramode_core::effect::Record;
 use soramode_core::gate::Gate;
 use soramode_core::input::{
@@ -26,9 +21,8 @@ use soramode_protocol::node::{Storage, StorageState};
 use soramode_protocol::request::GateRequest;
 use soramode_protocol::subscribe::Gap;
 use soramode_protocol::time::Time;
+use soramode_testkit::ledger::Ledger;
 
-use self::dice::Dice;
-use self::ledger::Ledger;
 use super::disk::PAGES_MAX;
 use super::open::{Newcomer, OpenError, Opened, database, open};
 use super::*;
@@ -77,80 +71,79 @@ fn settings() -> Settings {
     }
 }
 
-impl Dice {
-    fn input(&mut self) -> Input {
-        let reply_to = ReplyHandle {
-            socket: SocketId(1 + self.roll(3)),
-            serial: 1,
-        };
-        let (channel, connection) = (
-            ["spam", "egg", "ハム"][usize::try_from(self.roll(3)).unwrap()],
-            format!("c{}", self.roll(12)),
-        );
-        let (channel_id, connection_id) = (channel.parse().unwrap(), connection.parse().unwrap());
-        let session_id = format!("{}-{channel}", self.roll(2)).parse().unwrap();
-        let ask = |request| Input::Request {
-            reply_to,
-            actor: "uid:0(root)".into(),
-            request,
-        };
-        let client_id = if self.roll(3) == 0 {
-            Some("alice'; --".parse().unwrap())
-        } else {
-            None
-        };
-        match self.roll(20) {
-            0..5 => {
-                let lifetime = if self.roll(2) == 0 {
-                    Lifetime::Socket
-                } else {
-                    Lifetime::Explicit
-                };
-                ask(GateRequest::Connect(Connect {
-                    channel_id,
-                    connection_id: Some(connection_id),
-                    client_id,
-                    lifetime,
-                    hops: 0,
-                }))
-            }
-            5..9 => ask(GateRequest::Disconnect(Disconnect { connection_id })),
-            9 => ask(GateRequest::ChangeMode(Box::new(ChangeMode {
-                mode: SettableMode::ALL[usize::try_from(self.roll(3)).unwrap()],
-                reason: Some("kernel".to_owned()),
-                expires_in_seconds: None,
-                if_mode: None,
-                if_generation: None,
-                on_behalf_of: None,
-            }))),
-            10 => Input::SocketClosed(reply_to.socket),
-            11..14 => Input::Sora(SoraInput::Admit {
-                reply_to,
+/// A random input.
+fn input(rng: &mut Rng) -> Input {
+    let reply_to = ReplyHandle {
+        socket: SocketId(1 + rng.u64(..3)),
+        serial: 1,
+    };
+    let (channel, connection) = (
+        ["spam", "egg", "ハム"][usize::try_from(rng.u64(..3)).unwrap()],
+        format!("c{}", rng.u64(..12)),
+    );
+    let (channel_id, connection_id) = (channel.parse().unwrap(), connection.parse().unwrap());
+    let session_id = format!("{}-{channel}", rng.u64(..2)).parse().unwrap();
+    let ask = |request| Input::Request {
+        reply_to,
+        actor: "uid:0(root)".into(),
+        request,
+    };
+    let client_id = if rng.u64(..3) == 0 {
+        Some("alice'; --".parse().unwrap())
+    } else {
+        None
+    };
+    match rng.u64(..20) {
+        0..5 => {
+            let lifetime = if rng.u64(..2) == 0 {
+                Lifetime::Socket
+            } else {
+                Lifetime::Explicit
+            };
+            ask(GateRequest::Connect(Connect {
                 channel_id,
-                connection_id,
+                connection_id: Some(connection_id),
                 client_id,
-            }),
-            14..16 => Input::Sora(SoraInput::ConnectionCreated {
-                channel_id,
-                session_id: Some(session_id),
-                connection_id,
-                client_id,
-            }),
-            16..18 => Input::Sora(SoraInput::ConnectionDestroyed { connection_id }),
-            18 => Input::Sora(SoraInput::SessionDestroyed {
-                channel_id,
-                session_id,
-            }),
-            _ => Input::DeliveryAttempted {
-                id: 1 + self.roll(40),
-                result: AttemptResult {
-                    status: [Some(200), Some(500), Some(410), None]
-                        [usize::try_from(self.roll(4)).unwrap()],
-                    retry_after: None,
-                    problem: None,
-                },
-            },
+                lifetime,
+                hops: 0,
+            }))
         }
+        5..9 => ask(GateRequest::Disconnect(Disconnect { connection_id })),
+        9 => ask(GateRequest::ChangeMode(Box::new(ChangeMode {
+            mode: SettableMode::ALL[usize::try_from(rng.u64(..3)).unwrap()],
+            reason: Some("kernel".to_owned()),
+            expires_in_seconds: None,
+            if_mode: None,
+            if_generation: None,
+            on_behalf_of: None,
+        }))),
+        10 => Input::SocketClosed(reply_to.socket),
+        11..14 => Input::Sora(SoraInput::Admit {
+            reply_to,
+            channel_id,
+            connection_id,
+            client_id,
+        }),
+        14..16 => Input::Sora(SoraInput::ConnectionCreated {
+            channel_id,
+            session_id: Some(session_id),
+            connection_id,
+            client_id,
+        }),
+        16..18 => Input::Sora(SoraInput::ConnectionDestroyed { connection_id }),
+        18 => Input::Sora(SoraInput::SessionDestroyed {
+            channel_id,
+            session_id,
+        }),
+        _ => Input::DeliveryAttempted {
+            id: 1 + rng.u64(..40),
+            result: AttemptResult {
+                status: [Some(200), Some(500), Some(410), None]
+                    [usize::try_from(rng.u64(..4)).unwrap()],
+                retry_after: None,
+                problem: None,
+            },
+        },
     }
 }
 
@@ -168,7 +161,7 @@ fn sorted(mut stored: Stored) -> Stored {
 struct Both {
     folder: tempfile::TempDir,
     ledger: Ledger,
-    dice: Dice,
+    rng: Rng,
     now: Timestamp,
 }
 
@@ -192,11 +185,11 @@ impl Both {
             Seed([start; 32]),
         );
         let mut records = gate.step(self.now, Input::Started(host)).records;
-        for _ in 0..self.dice.roll(60) {
-            let pause = Duration::from_millis(self.dice.roll(4_000));
+        for _ in 0..self.rng.u64(..60) {
+            let pause = Duration::from_millis(self.rng.u64(..4_000));
             (self.now.boot, self.now.wall) = (self.now.boot + pause, self.now.wall + pause);
-            records.extend(gate.step(self.now, self.dice.input()).records);
-            if self.dice.roll(3) == 0 {
+            records.extend(gate.step(self.now, input(&mut self.rng)).records);
+            if self.rng.u64(..3) == 0 {
                 self.keep(&disk, std::mem::take(&mut records)).await;
             }
         }
@@ -221,7 +214,7 @@ async fn the_database_holds_what_the_records_say_over_many_restarts() {
         let mut both = Both {
             folder,
             ledger,
-            dice: Dice(seed),
+            rng: Rng::with_seed(seed),
             now,
         };
         for start in 0..8 {
@@ -440,9 +433,9 @@ async fn spoiled(spoil: impl FnOnce(&Path)) -> String {
         },
         Seed([1; 32]),
     );
-    let mut dice = Dice(1);
+    let mut rng = Rng::with_seed(1);
     let mut records = gate.step(now, Input::Started(HostState::Running)).records;
-    records.extend((0..300).flat_map(|_| gate.step(now, dice.input()).records));
+    records.extend((0..300).flat_map(|_| gate.step(now, input(&mut rng)).records));
     disk.commit(records).await.1.unwrap();
     drop(disk);
     spoil(&database(folder.path()));

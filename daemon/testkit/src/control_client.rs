@@ -1,111 +1,24 @@
-//! A daemon in this process, and a client that says and hears lines as they are.
+//! A client of the control socket that sends and receives lines as they are.
 
-use std::future::{Future, poll_fn};
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::pin::pin;
-use std::sync::mpsc;
-use std::task::Poll;
+use std::path::Path;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use serde_json::{Value, json};
-use soramoded::config::Config;
-use tempfile::TempDir;
-use tokio::runtime::Builder;
-use tokio_util::sync::CancellationToken;
 
-/// How long anything here may take before the test fails. Nothing comes near it but a daemon that hangs.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
-
-/// A daemon on a thread of its own. Dropping it stops it, and fails the test if it does not stop in order.
-pub(crate) struct Daemon {
-    pub(crate) socket: PathBuf,
-    stop: CancellationToken,
-    thread: Option<JoinHandle<()>>,
-    _folder: TempDir,
-}
-
-impl Daemon {
-    pub(crate) fn start() -> Self {
-        Self::with(|_| ())
-    }
-
-    /// One whose settings differ from the usual.
-    pub(crate) fn with(change: impl FnOnce(&mut Config)) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let socket = folder.path().join("gate.sock");
-        let mut config = Config::on_socket(&socket);
-        change(&mut config);
-        let stop = CancellationToken::new();
-        let (ready, is_ready) = mpsc::channel();
-        let thread = std::thread::spawn({
-            let stop = stop.clone();
-            move || {
-                let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-                runtime
-                    .block_on(serve(config, stop, || ready.send(()).unwrap()))
-                    .unwrap();
-            }
-        });
-        is_ready.recv_timeout(PATIENCE).unwrap();
-        Self {
-            socket,
-            stop,
-            thread: Some(thread),
-            _folder: folder,
-        }
-    }
-
-    pub(crate) fn client(&self) -> Line {
-        Line::to(&self.socket)
-    }
-
-    /// Asks it to stop; dropping it waits for that.
-    pub(crate) fn ask_to_stop(&self) {
-        self.stop.cancel();
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        self.stop.cancel();
-        let ended = self.thread.take().unwrap().join();
-        if !std::thread::panicking() {
-            ended.unwrap();
-        }
-    }
-}
-
-/// Runs a daemon and says when it listens: the first time that it waits for anything.
-pub(crate) async fn serve(
-    config: Config,
-    stop: CancellationToken,
-    ready: impl FnOnce(),
-) -> Result<(), soramoded::RunError> {
-    let mut run = pin!(soramoded::run(config, stop));
-    let at_once = poll_fn(|cx| match run.as_mut().poll(cx) {
-        Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
-        Poll::Pending => Poll::Ready(None),
-    });
-    if let Some(outcome) = at_once.await {
-        return outcome;
-    }
-    ready();
-    run.await
-}
+use crate::PATIENCE;
 
 /// A client. Every read has a time limit.
-pub(crate) struct Line {
+pub struct Line {
     stream: UnixStream,
     reader: BufReader<UnixStream>,
     last_id: i64,
 }
 
 impl Line {
-    pub(crate) fn to(socket: &Path) -> Self {
+    pub fn to(socket: &Path) -> Self {
         Self::over(UnixStream::connect(socket).unwrap())
     }
 
@@ -119,26 +32,23 @@ impl Line {
         }
     }
 
-    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).unwrap();
     }
 
     /// Sends from a thread of its own: the daemon reads no further than its client does.
-    pub(crate) fn send_meanwhile(
-        &self,
-        bytes: impl AsRef<[u8]> + Send + 'static,
-    ) -> JoinHandle<()> {
+    pub fn send_meanwhile(&self, bytes: impl AsRef<[u8]> + Send + 'static) -> JoinHandle<()> {
         let mut stream = self.second();
         std::thread::spawn(move || stream.write_all(bytes.as_ref()).unwrap())
     }
 
     /// The same socket once more.
-    pub(crate) fn second(&self) -> UnixStream {
+    pub fn second(&self) -> UnixStream {
         self.stream.try_clone().unwrap()
     }
 
     /// Sends this again and again until the socket takes no more.
-    pub(crate) fn send_until_full(&mut self, bytes: &[u8]) {
+    pub fn send_until_full(&mut self, bytes: &[u8]) {
         self.stream.set_nonblocking(true).unwrap();
         let full = loop {
             if let Err(error) = self.stream.write_all(bytes) {
@@ -150,7 +60,7 @@ impl Line {
     }
 
     /// Sends what the daemon may not want to read to its end.
-    pub(crate) fn send_in_vain(&mut self, bytes: impl AsRef<[u8]>) {
+    pub fn send_in_vain(&mut self, bytes: impl AsRef<[u8]>) {
         if let Err(error) = self.stream.write_all(bytes.as_ref()) {
             assert!(
                 matches!(
@@ -163,7 +73,7 @@ impl Line {
     }
 
     /// The next line, if there is one before the end.
-    pub(crate) fn line(&mut self) -> Option<String> {
+    pub fn line(&mut self) -> Option<String> {
         let mut line = String::new();
         match self.reader.read_line(&mut line) {
             Ok(0) => None,
@@ -174,7 +84,7 @@ impl Line {
         }
     }
 
-    pub(crate) fn hear(&mut self) -> Value {
+    pub fn hear(&mut self) -> Value {
         let line = self
             .line()
             .unwrap_or_else(|| panic!("the daemon closed the socket"));
@@ -184,7 +94,7 @@ impl Line {
     }
 
     /// The next line is an answer to `id`, an error of this type.
-    pub(crate) fn hear_error(&mut self, id: impl Into<Value>, error_type: &str) -> Value {
+    pub fn hear_error(&mut self, id: impl Into<Value>, error_type: &str) -> Value {
         let message = self.hear();
         assert_eq!(
             (&message["id"], &message["error"]["data"]["error_type"]),
@@ -194,26 +104,26 @@ impl Line {
         message["error"].clone()
     }
 
-    pub(crate) fn hear_end(&mut self) {
+    pub fn hear_end(&mut self) {
         assert_eq!(self.line(), None);
     }
 
     /// A request as a line; the number is its id.
-    pub(crate) fn request(&mut self, method: &str, params: &Value) -> (i64, String) {
+    pub fn request(&mut self, method: &str, params: &Value) -> (i64, String) {
         self.last_id += 1;
         let request =
             json!({"jsonrpc": "2.0", "id": self.last_id, "method": method, "params": params});
         (self.last_id, format!("{request}\n"))
     }
 
-    pub(crate) fn say(&mut self, method: &str, params: &Value) -> i64 {
+    pub fn say(&mut self, method: &str, params: &Value) -> i64 {
         let (id, line) = self.request(method, params);
         self.send(line);
         id
     }
 
     /// Asks, and passes over notifications until the answer is there.
-    pub(crate) fn ask(&mut self, method: &str, params: &Value) -> Value {
+    pub fn ask(&mut self, method: &str, params: &Value) -> Value {
         let id = self.say(method, params);
         loop {
             let message = self.hear();
@@ -225,14 +135,14 @@ impl Line {
     }
 
     /// Asks what is answered with a result.
-    pub(crate) fn get(&mut self, method: &str, params: &Value) -> Value {
+    pub fn get(&mut self, method: &str, params: &Value) -> Value {
         let answer = self.ask(method, params);
         assert!(answer.get("error").is_none(), "{method} {params}: {answer}");
         answer["result"].clone()
     }
 
     /// Asks what is answered with an error, and gives its type.
-    pub(crate) fn refused(&mut self, method: &str, params: &Value) -> String {
+    pub fn refused(&mut self, method: &str, params: &Value) -> String {
         let answer = self.ask(method, params);
         answer["error"]["data"]["error_type"]
             .as_str()
@@ -240,23 +150,23 @@ impl Line {
             .to_owned()
     }
 
-    pub(crate) fn connect(&mut self, channel_id: &str, connection_id: &str) -> Value {
+    pub fn connect(&mut self, channel_id: &str, connection_id: &str) -> Value {
         self.get(
             "Connect",
             &json!({"channel_id": channel_id, "connection_id": connection_id}),
         )
     }
 
-    pub(crate) fn disconnect(&mut self, connection_id: &str) -> Value {
+    pub fn disconnect(&mut self, connection_id: &str) -> Value {
         self.get("Disconnect", &json!({"connection_id": connection_id}))
     }
 
-    pub(crate) fn status(&mut self) -> Value {
+    pub fn status(&mut self) -> Value {
         self.get("GetStatus", &json!({}))
     }
 
     /// The next `Event` of this type; others are passed over.
-    pub(crate) fn hear_event(&mut self, event_type: &str) -> Value {
+    pub fn hear_event(&mut self, event_type: &str) -> Value {
         loop {
             let message = self.hear();
             if message["method"] == "Event" && message["params"]["type"] == event_type {
@@ -266,21 +176,19 @@ impl Line {
     }
 
     /// Says that nothing more will be said.
-    pub(crate) fn half_close(&self) {
+    pub fn half_close(&self) {
         self.stream.shutdown(Shutdown::Write).unwrap();
     }
 }
 
 /// A report that these are live in the channel `a`, and that more follow.
-pub(crate) fn part_of_report<S: Into<String>>(
-    connection_ids: impl IntoIterator<Item = S>,
-) -> Value {
+pub fn part_of_report<S: Into<String>>(connection_ids: impl IntoIterator<Item = S>) -> Value {
     let row = |id: S| json!({"channel_id": "a", "connection_id": id.into()});
     json!({"connections": connection_ids.into_iter().map(row).collect::<Vec<Value>>()})
 }
 
 /// A report that these are live, and with what was reported before all that are.
-pub(crate) fn whole_report<S: Into<String>>(connection_ids: impl IntoIterator<Item = S>) -> Value {
+pub fn whole_report<S: Into<String>>(connection_ids: impl IntoIterator<Item = S>) -> Value {
     let mut report = part_of_report(connection_ids);
     report["complete"] = true.into();
     report

@@ -19,7 +19,7 @@ use soramode_protocol::time::Time;
 
 /// The records so far.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Ledger {
+pub struct Ledger {
     mode: Option<ModeState>,
     expires_at_boot: Option<Duration>,
     mode_changes: Vec<DatedModeChange>,
@@ -36,7 +36,7 @@ pub(crate) struct Ledger {
 
 impl Ledger {
     /// Begins with what was stored.
-    pub(crate) fn new(stored: Stored) -> Self {
+    pub fn new(stored: Stored) -> Self {
         let Stored {
             mode,
             expires_at_boot,
@@ -80,7 +80,7 @@ impl Ledger {
     }
 
     /// Takes a record in.
-    pub(crate) fn read(&mut self, record: &Record) {
+    pub fn read(&mut self, record: &Record) {
         match record {
             Record::Event(event) => self.read_event(event),
             Record::Mode(state) => {
@@ -255,7 +255,7 @@ impl Ledger {
     }
 
     /// What a restart begins with.
-    pub(crate) fn stored(&self) -> Stored {
+    pub fn stored(&self) -> Stored {
         Stored {
             mode: self.mode.clone(),
             expires_at_boot: self.expires_at_boot,

@@ -1,4 +1,4 @@
-//! Somebody who is told of events by webhook, and has manners good or bad.
+//! A receiver of webhooks that answers as a test wants.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 
-use crate::support::PATIENCE;
+use crate::PATIENCE;
 
 /// How a request is answered.
 #[derive(Clone, Debug)]
-pub(crate) enum Manner {
+pub enum Manner {
     /// With this status and these header lines.
     Status(u16, String),
     /// With 200, and a body of so many bytes.
@@ -25,35 +25,35 @@ pub(crate) enum Manner {
 }
 
 impl Manner {
-    pub(crate) fn ok() -> Self {
+    pub fn ok() -> Self {
         Self::status(200)
     }
 
-    pub(crate) fn status(status: u16) -> Self {
+    pub fn status(status: u16) -> Self {
         Self::Status(status, String::new())
     }
 
     /// Asks to be tried again at once, which shortens no pause.
-    pub(crate) fn busy() -> Self {
+    pub fn busy() -> Self {
         Self::Status(503, "retry-after: 0\r\n".to_owned())
     }
 }
 
 /// A request.
 #[derive(Clone, Debug)]
-pub(crate) struct Told {
-    pub(crate) head: String,
-    pub(crate) body: Value,
+pub struct Told {
+    pub head: String,
+    pub body: Value,
     /// The body as it came.
-    pub(crate) text: String,
+    pub text: String,
 }
 
 impl Told {
-    pub(crate) fn event_type(&self) -> &str {
+    pub fn event_type(&self) -> &str {
         self.body["type"].as_str().unwrap()
     }
 
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+    pub fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().find_map(|line| {
             line.split_once(": ")
                 .filter(|(it, _)| it.eq_ignore_ascii_case(name))
@@ -65,14 +65,14 @@ impl Told {
 type Manners = dyn FnMut(&Told) -> Manner + Send;
 
 /// The receiver: it takes as many connections as come.
-pub(crate) struct Receiver {
-    pub(crate) address: SocketAddr,
+pub struct Receiver {
+    pub address: SocketAddr,
     told: Heard<Told>,
 }
 
 impl Receiver {
     /// Answers each request as it is told.
-    pub(crate) fn start(manners: impl FnMut(&Told) -> Manner + Send + 'static) -> Self {
+    pub fn start(manners: impl FnMut(&Told) -> Manner + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (tell, told) = channel();
@@ -87,17 +87,17 @@ impl Receiver {
         Self { address, told }
     }
 
-    pub(crate) fn url(&self) -> String {
+    pub fn url(&self) -> String {
         format!("http://{}/hook?key=secret", self.address)
     }
 
     /// What it was told next.
-    pub(crate) fn hear(&self) -> Told {
+    pub fn hear(&self) -> Told {
         self.told.recv_timeout(PATIENCE).unwrap()
     }
 
     /// What it was told until now.
-    pub(crate) fn heard(&self) -> Vec<Told> {
+    pub fn heard(&self) -> Vec<Told> {
         self.told.try_iter().collect()
     }
 }
@@ -106,7 +106,7 @@ fn serve(stream: &TcpStream, manners: &Mutex<Manners>, tell: &Sender<Told>) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     while let Some(told) = read(&mut reader) {
         // The test may be over.
-        tell.send(told.clone()).unwrap_or_default();
+        let _ = tell.send(told.clone());
         let manner = manners.lock().unwrap()(&told);
         if answer(stream, manner).is_none() {
             return;

@@ -4,9 +4,9 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
+use fastrand::Rng;
 use rustix::process::Signal;
 
-use crate::dice::Dice;
 use crate::etcd::{Etcd, MEMBERS};
 use crate::net::{Net, Way};
 use crate::nodes::{Daemons, NODES, PREFIX};
@@ -130,12 +130,12 @@ pub(crate) struct Fault {
 
 impl Fault {
     /// The longest is past every deadline of the nodes, and its takeover too.
-    pub(crate) fn draw(kind: Kind, dice: &mut Dice) -> Self {
-        let target = usize::try_from(dice.roll(3)).unwrap();
-        let length = if dice.one_in(3) {
-            300 + dice.roll(3_000)
+    pub(crate) fn draw(kind: Kind, rng: &mut Rng) -> Self {
+        let target = usize::try_from(rng.u64(..3)).unwrap();
+        let length = if rng.u64(..3) == 0 {
+            300 + rng.u64(..3_000)
         } else {
-            3_000 + dice.roll(10_000)
+            3_000 + rng.u64(..10_000)
         };
         Self {
             kind,
@@ -145,10 +145,10 @@ impl Fault {
     }
 
     /// Those that a takeover follows: longer than a lease and the right together.
-    pub(crate) fn draw_long(kind: Kind, dice: &mut Dice) -> Self {
+    pub(crate) fn draw_long(kind: Kind, rng: &mut Rng) -> Self {
         Self {
-            length: Duration::from_millis(8_000 + dice.roll(2_000)),
-            ..Self::draw(kind, dice)
+            length: Duration::from_millis(8_000 + rng.u64(..2_000)),
+            ..Self::draw(kind, rng)
         }
     }
 

@@ -5,10 +5,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use fastrand::Rng;
 use soramode_protocol::id::{ChannelId, ConnectionId};
 use soramode_protocol::mode::SettableMode;
 
-use crate::dice::Dice;
 use crate::nodes::{NODES, Nodes};
 use crate::sfu::Knock;
 
@@ -51,16 +51,16 @@ pub(crate) fn channel(number: u64) -> ChannelId {
 }
 
 /// Comes, stays for a while, leaves, and comes again somewhere else, for ever.
-pub(crate) async fn come_and_go(nodes: &Nodes, counts: &Counts, mut dice: Dice) {
+pub(crate) async fn come_and_go(nodes: &Nodes, counts: &Counts, mut rng: Rng) {
     loop {
-        let channel = channel(dice.roll(CHANNELS));
-        let first = usize::try_from(dice.roll(3)).unwrap();
+        let channel = channel(rng.u64(..CHANNELS));
+        let first = usize::try_from(rng.u64(..3)).unwrap();
         if let Some((node, connection)) = enter(nodes, counts, &channel, first).await {
-            let stay = Duration::from_millis(100 + dice.roll(3_000));
+            let stay = Duration::from_millis(100 + rng.u64(..3_000));
             stay_for(nodes, node, (&channel, &connection), stay).await;
             nodes.sfus[node].leave(&channel, &connection).await;
         } else {
-            tokio::time::sleep(Duration::from_millis(100 + dice.roll(300))).await;
+            tokio::time::sleep(Duration::from_millis(100 + rng.u64(..300))).await;
         }
     }
 }
@@ -115,17 +115,17 @@ async fn stay_for(
 }
 
 /// Closes a node now and then, and opens it again.
-pub(crate) async fn operate(nodes: &Nodes, mut dice: Dice) {
+pub(crate) async fn operate(nodes: &Nodes, mut rng: Rng) {
     loop {
-        tokio::time::sleep(Duration::from_millis(2_000 + dice.roll(6_000))).await;
-        let node = usize::try_from(dice.roll(3)).unwrap();
-        let mode = if dice.one_in(3) {
+        tokio::time::sleep(Duration::from_millis(2_000 + rng.u64(..6_000))).await;
+        let node = usize::try_from(rng.u64(..3)).unwrap();
+        let mode = if rng.u64(..3) == 0 {
             SettableMode::BlockNewConnection
         } else {
             SettableMode::BlockNewSession
         };
         nodes.change_mode(node, mode).await;
-        tokio::time::sleep(Duration::from_millis(500 + dice.roll(5_000))).await;
+        tokio::time::sleep(Duration::from_millis(500 + rng.u64(..5_000))).await;
         nodes.change_mode(node, SettableMode::Normal).await;
     }
 }

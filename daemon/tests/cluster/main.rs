@@ -14,8 +14,6 @@
 
 mod checker;
 mod clock;
-#[path = "../../core/tests/core/dice.rs"]
-mod dice;
 mod etcd;
 mod faults;
 mod load;

@@ -1,12 +1,13 @@
 //! The whole: three members of etcd, three nodes, clients, an operator, and faults. Afterwards the checker says whether a
 //! channel was ever served by two nodes, and everything must be as it was within its time.
 //!
-//! `SORAMODE_FAULT_MINUTES` says for how long (3), `SORAMODE_SEED` with which dice.
+//! `SORAMODE_FAULT_MINUTES` says for how long (3), `SORAMODE_SEED` with which random numbers.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use fastrand::Rng;
 use soramode_protocol::id::ChannelId;
 use soramode_protocol::mode::Mode;
 use tokio::task::JoinSet;
@@ -14,7 +15,6 @@ use tokio::time::Instant;
 
 use crate::checker::{Service, Violation, What, check};
 use crate::clock;
-use crate::dice::Dice;
 use crate::etcd::{Etcd, History, MEMBERS};
 use crate::faults::{Fault, Kind, Site};
 use crate::load::{CHANNELS, CLIENTS, Counts, channel, come_and_go, enter, operate};
@@ -86,7 +86,7 @@ fn an_etcd_that_lost_the_claims_is_taken_by_nobody() {
         for kind in Kind::OF_LOST_CLAIMS {
             let fault = Fault {
                 length: LOST_FOR,
-                ..Fault::draw(kind, &mut run.dice)
+                ..Fault::draw(kind, &mut run.rng)
             };
             run.suffer(&[fault]).await;
             let (_, violations) = run.judge().await;
@@ -114,7 +114,7 @@ fn takeovers_that_do_not_wait_are_found_out() {
         let end = Instant::now() + HASTY_MAX;
         let mut overlaps = 0;
         while overlaps == 0 && Instant::now() < end {
-            let fault = Fault::draw_long(kinds.draw(), &mut run.dice);
+            let fault = Fault::draw_long(kinds.draw(), &mut run.rng);
             run.suffer(&[fault]).await;
             let (_, violations) = run.judge().await;
             overlaps = violations
@@ -182,7 +182,7 @@ struct Run<'a> {
     nodes: Arc<Nodes>,
     counts: Arc<Counts>,
     history: Arc<History>,
-    dice: Dice,
+    rng: Rng,
     faults: u64,
     tasks: JoinSet<()>,
 }
@@ -208,7 +208,7 @@ impl<'a> Run<'a> {
             nodes,
             counts,
             history,
-            dice: Dice(seed),
+            rng: Rng::with_seed(seed),
             faults: 0,
             tasks: JoinSet::new(),
         };
@@ -238,28 +238,28 @@ impl<'a> Run<'a> {
     fn load(&mut self, seed: u64) {
         for client in 0..CLIENTS {
             let (nodes, counts) = (Arc::clone(&self.nodes), Arc::clone(&self.counts));
-            let dice = Dice(seed.wrapping_mul(CLIENTS + 1) + client);
+            let rng = Rng::with_seed(seed.wrapping_mul(CLIENTS + 1) + client);
             self.tasks
-                .spawn(async move { come_and_go(&nodes, &counts, dice).await });
+                .spawn(async move { come_and_go(&nodes, &counts, rng).await });
         }
-        let (nodes, dice) = (
+        let (nodes, rng) = (
             Arc::clone(&self.nodes),
-            Dice(seed.wrapping_mul(CLIENTS + 1) + CLIENTS),
+            Rng::with_seed(seed.wrapping_mul(CLIENTS + 1) + CLIENTS),
         );
-        self.tasks.spawn(async move { operate(&nodes, dice).await });
+        self.tasks.spawn(async move { operate(&nodes, rng).await });
     }
 
     /// One fault, or two at the same time, and a while without any.
     async fn fail(&mut self, kinds: &mut Deck) {
-        let mut faults = vec![Fault::draw(kinds.draw(), &mut self.dice)];
-        if self.dice.one_in(4) {
-            let second = Fault::draw(kinds.draw(), &mut self.dice);
+        let mut faults = vec![Fault::draw(kinds.draw(), &mut self.rng)];
+        if self.rng.u64(..4) == 0 {
+            let second = Fault::draw(kinds.draw(), &mut self.rng);
             if !second.meets(&faults[0]) {
                 faults.push(second);
             }
         }
         self.suffer(&faults).await;
-        tokio::time::sleep(Duration::from_millis(500 + self.dice.roll(5_000))).await;
+        tokio::time::sleep(Duration::from_millis(500 + self.rng.u64(..5_000))).await;
     }
 
     async fn suffer(&mut self, faults: &[Fault]) {
@@ -299,7 +299,7 @@ impl<'a> Run<'a> {
     }
 
     async fn can_have(&mut self, channel: &ChannelId) -> bool {
-        let first = usize::try_from(self.dice.roll(3)).unwrap();
+        let first = usize::try_from(self.rng.u64(..3)).unwrap();
         let Some((node, connection)) = enter(&self.nodes, &self.counts, channel, first).await
         else {
             return false;
@@ -385,7 +385,7 @@ impl<'a> Run<'a> {
 struct Deck {
     all: &'static [Kind],
     left: Vec<Kind>,
-    dice: Dice,
+    rng: Rng,
 }
 
 impl Deck {
@@ -393,7 +393,7 @@ impl Deck {
         Self {
             all,
             left: Vec::new(),
-            dice: Dice(!seed),
+            rng: Rng::with_seed(!seed),
         }
     }
 
@@ -401,7 +401,7 @@ impl Deck {
         if self.left.is_empty() {
             self.left = self.all.to_vec();
         }
-        let place = usize::try_from(self.dice.roll(self.left.len() as u64)).unwrap();
+        let place = usize::try_from(self.rng.u64(..self.left.len() as u64)).unwrap();
         self.left.swap_remove(place)
     }
 }

@@ -7,8 +7,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use serde_json::{Value, json};
 use soramode_protocol::access::Access;
 use soramode_protocol::request::Method;
-
-use crate::support::Daemon;
+use soramode_testkit::daemon::Daemon;
 
 /// `nobody`, and `daemon`, whose primary group is `daemon`, on every Debian.
 const NOBODY: &str = "65534";

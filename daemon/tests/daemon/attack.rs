@@ -14,11 +14,11 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use soramode_testkit::control_client::Line;
 use soramoded::control::{CLIENTS_MAX, NEWCOMERS_MAX};
 
 use crate::process::Process;
 use crate::state::Home;
-use crate::support::Line;
 
 /// What the viewers do, in Python: two processes, since no user may have all places, and one that connects and closes.
 const VIEWERS: &str = include_str!("attack.py");

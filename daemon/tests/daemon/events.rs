@@ -1,8 +1,8 @@
 //! Subscriptions: from where, of what, without a gap or a repeat.
 
 use serde_json::{Value, json};
-
-use crate::support::{Daemon, Line};
+use soramode_testkit::control_client::Line;
+use soramode_testkit::daemon::Daemon;
 
 /// Each makes four events.
 fn come_and_go(client: &mut Line, times: usize) {

@@ -8,11 +8,11 @@ use std::process::{Command, Stdio};
 
 use rustix::io::Errno;
 use serde_json::{Value, json};
+use soramode_testkit::control_client::Line;
+use soramode_testkit::receiver::{Manner, Receiver};
 
 use crate::process::Process;
-use crate::receiver::{Manner, Receiver};
 use crate::state::Home;
-use crate::support::Line;
 
 /// A daemon whose state is on a small file system of its own.
 struct OnSmallDisk {

@@ -1,8 +1,8 @@
 //! Who has said all it wants to say is answered all the same, and followed until it is wholly gone.
 
 use serde_json::json;
-
-use crate::support::{Daemon, Line};
+use soramode_testkit::control_client::Line;
+use soramode_testkit::daemon::Daemon;
 
 const WAIT: &str = "{\"id\":\"w\",\"method\":\"Wait\",\"params\":{\"for\":\"mode\",\"mode\":\"block_new_session\"}}";
 

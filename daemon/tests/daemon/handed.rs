@@ -11,10 +11,11 @@ use std::thread::{self, JoinHandle};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use soramode_testkit::PATIENCE;
+use soramode_testkit::control_client::Line;
 use tempfile::TempDir;
 
 use crate::process::Process;
-use crate::support::{Line, PATIENCE};
 
 /// Clients of the control socket: those that keep their connection, and those that make one for each question.
 const STAYING: usize = 500;

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use serde_json::json;
+use soramode_testkit::control_client::Line;
 use soramoded::http::{HTTP_CLIENTS_MAX, REFUSALS_MAX};
 
 use crate::process::{Process, soramoded};
-use crate::support::Line;
 
 /// Hostile clients, unless `SORAMODE_ATTACK_CLIENTS` says another number.
 const CLIENTS_DEFAULT: usize = 600;

@@ -1,7 +1,7 @@
 //! Kills at random moments under load: what clients were promised against what a restart knows, and what the log says against what a
 //! receiver of webhooks was told.
 //!
-//! `SORAMODE_KILLS` says how often (200), `SORAMODE_SEED` with which dice.
+//! `SORAMODE_KILLS` says how often (200), `SORAMODE_SEED` with which random numbers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Write};
@@ -12,14 +12,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Sender, channel};
 use std::time::Instant;
 
+use fastrand::Rng;
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use soramode_testkit::PATIENCE;
+use soramode_testkit::control_client::Line;
+use soramode_testkit::receiver::{Manner, Receiver};
 
-use crate::dice::Dice;
 use crate::process::Process;
-use crate::receiver::{Manner, Receiver};
 use crate::state::Home;
-use crate::support::{Line, PATIENCE};
 
 const KILLS_DEFAULT: u64 = 200;
 const CLIENTS: u64 = 16;
@@ -46,7 +47,7 @@ struct Promises {
     /// The last generation it was told, and whether it asked for one more.
     generation: u64,
     asked: Option<String>,
-    dice: Dice,
+    rng: Rng,
     answers: u64,
 }
 
@@ -60,7 +61,7 @@ impl Promises {
             fates: ids,
             generation: 1,
             asked: None,
-            dice: Dice(seed.wrapping_mul(CLIENTS) + client),
+            rng: Rng::with_seed(seed.wrapping_mul(CLIENTS) + client),
             answers: 0,
         }
     }
@@ -86,10 +87,10 @@ impl Promises {
     }
 
     fn request(&mut self) -> (Value, Option<String>) {
-        if self.client == 0 && self.dice.roll(10) == 0 {
+        if self.client == 0 && self.rng.u64(..10) == 0 {
             let reason = format!("generation {} and one more", self.generation);
             self.asked = Some(reason.clone());
-            let mode = if self.dice.roll(8) == 0 {
+            let mode = if self.rng.u64(..8) == 0 {
                 "block_new_session"
             } else {
                 "normal"
@@ -99,13 +100,13 @@ impl Promises {
                 None,
             );
         }
-        let number = self.dice.roll(IDS_PER_CLIENT);
+        let number = self.rng.u64(..IDS_PER_CLIENT);
         let connection_id = format!("{}-{number}", self.client);
         let was = self
             .fates
             .insert(connection_id.clone(), Fate::Unknown)
             .unwrap();
-        let request = if was == Fate::Here || (was == Fate::Unknown && self.dice.roll(2) == 0) {
+        let request = if was == Fate::Here || (was == Fate::Unknown && self.rng.u64(..2) == 0) {
             json!({"id": 1, "method": "Disconnect", "params": {"connection_id": connection_id}})
         } else {
             // Two clients to a channel, so that sessions have several connections.
@@ -177,10 +178,10 @@ struct World {
 
 impl World {
     /// Starts a daemon, looks whether it kept its word, and kills it at some moment of the load that follows.
-    fn round(&mut self, dice: &mut Dice) {
+    fn round(&mut self, rng: &mut Rng) {
         let process = self.start();
         self.check(&mut process.client());
-        let (moment, has_come) = Moment::after(1 + dice.roll(ANSWERS_PER_ROUND));
+        let (moment, has_come) = Moment::after(1 + rng.u64(..ANSWERS_PER_ROUND));
         let socket = self.home.socket();
         let clients = std::mem::take(&mut self.promises)
             .into_iter()
@@ -350,9 +351,9 @@ fn nothing_promised_is_lost_and_nothing_is_invented() {
         receiver,
         owed: Vec::new(),
     };
-    let mut dice = Dice(seed);
+    let mut rng = Rng::with_seed(seed);
     for _ in 0..kills {
-        world.round(&mut dice);
+        world.round(&mut rng);
     }
     let process = world.start();
     world.check(&mut process.client());

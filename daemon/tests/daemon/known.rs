@@ -1,8 +1,8 @@
 //! "No session" and "nobody told me of any" are two things.
 
 use serde_json::json;
-
-use crate::support::{Daemon, part_of_report, whole_report};
+use soramode_testkit::control_client::{part_of_report, whole_report};
+use soramode_testkit::daemon::Daemon;
 
 #[test]
 fn nothing_counts_as_drained_before_a_complete_report() {

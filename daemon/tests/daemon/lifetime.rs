@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use serde_json::json;
-
-use crate::support::{Daemon, Line, part_of_report, whole_report};
+use soramode_testkit::control_client::{Line, part_of_report, whole_report};
+use soramode_testkit::daemon::Daemon;
 
 fn connect_for_socket(client: &mut Line, connection_id: &str) {
     let offer = client.get(

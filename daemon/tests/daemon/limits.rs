@@ -6,14 +6,14 @@ use serde_json::{Value, json};
 use soramode_protocol::client::Client;
 use soramode_protocol::codec::REQUEST_BYTES_MAX;
 use soramode_protocol::mode::GetMode;
+use soramode_testkit::PATIENCE;
+use soramode_testkit::daemon::{Daemon, serve};
 use soramoded::config::Config;
 use soramoded::control::LINE_TIME;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::time::advance;
 use tokio_util::sync::CancellationToken;
-
-use crate::support::{Daemon, PATIENCE, serve};
 
 const GET_MODE: &str = r#"{"jsonrpc":"2.0","id":7,"method":"GetMode"}"#;
 

@@ -1,8 +1,7 @@
 //! One message a line: what passes for a line, and what is said to what does not.
 
 use serde_json::{Value, json};
-
-use crate::support::Daemon;
+use soramode_testkit::daemon::Daemon;
 
 const GET_MODE: &str = r#"{"jsonrpc":"2.0","id":7,"method":"GetMode"}"#;
 

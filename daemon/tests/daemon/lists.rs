@@ -1,8 +1,8 @@
 //! Pages: whatever is there all the time comes exactly once, in the same order, whoever comes and goes meanwhile.
 
 use serde_json::{Value, json};
-
-use crate::support::{Daemon, Line};
+use soramode_testkit::control_client::Line;
+use soramode_testkit::daemon::Daemon;
 
 const ROWS: usize = 2_500;
 const PAGES: [usize; 6] = [1, 7, 64, 65, 999, 1_000];

@@ -15,9 +15,6 @@ mod absent_address;
 mod access;
 mod attack;
 mod corpus;
-#[path = "../../core/tests/core/dice.rs"]
-#[expect(dead_code, reason = "others draw in more ways")]
-mod dice;
 mod events;
 mod full_disk;
 mod half_close;
@@ -34,12 +31,10 @@ mod order;
 mod packaging;
 mod places;
 mod process;
-mod receiver;
 mod reload;
 mod slow;
 mod state;
 mod subscribers;
-mod support;
 mod unread_log;
 mod watchdog;
 mod webhooks;

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use fastrand::Rng;
 use serde_json::{Value, json};
-
-use crate::dice::Dice;
-use crate::support::{Daemon, Line};
+use soramode_testkit::control_client::Line;
+use soramode_testkit::daemon::Daemon;
 
 const OPERATIONS: usize = 20_000;
 const CLIENTS: usize = 4;
@@ -18,8 +18,8 @@ const CONNECTIONS: usize = 40;
 const SEED_VARIABLE: &str = "SORAMODED_TEST_SEED";
 
 /// 0 to `end` - 1.
-fn below(dice: &mut Dice, end: usize) -> usize {
-    usize::try_from(dice.roll(u64::try_from(end).unwrap())).unwrap()
+fn below(rng: &mut Rng, end: usize) -> usize {
+    usize::try_from(rng.u64(..u64::try_from(end).unwrap())).unwrap()
 }
 
 /// What the model holds: the channel of each connection, the session of each channel.
@@ -128,7 +128,7 @@ enum Operation {
 
 /// A batch of one client: its channels and connections are its own, so that what others do at the same time makes no difference.
 fn batch(
-    random: &mut Dice,
+    random: &mut Rng,
     client: usize,
     lines: &mut String,
     line: &mut Line,
@@ -155,7 +155,7 @@ fn batch(
     operations
 }
 
-fn change_mode(random: &mut Dice, line: &mut Line, model: &mut Model) {
+fn change_mode(random: &mut Rng, line: &mut Line, model: &mut Model) {
     let mode = ["normal", "block_new_session", "block_new_connection"][below(random, 3)];
     let changed = line.get("ChangeMode", &json!({"mode": mode}));
     let channels: BTreeSet<&String> = model.connections.values().collect();
@@ -187,7 +187,7 @@ fn every_decision_count_and_event_is_the_models() {
         .subsec_nanos();
     let seed = seed.unwrap_or(u64::from(nanos));
     eprintln!("{SEED_VARIABLE}={seed}");
-    let mut random = Dice(seed);
+    let mut random = Rng::with_seed(seed);
     let daemon = Daemon::with(|config| config.keep_events = 100_000);
     let mut model = Model {
         mode: "normal".to_owned(),

@@ -1,8 +1,7 @@
 //! Each request is answered once, in the order asked, a Wait aside.
 
 use serde_json::{Value, json};
-
-use crate::support::Daemon;
+use soramode_testkit::daemon::Daemon;
 
 /// One of everything, with the type of its error or the name of a field of its result.
 fn mix(round: usize) -> Vec<(&'static str, Value, &'static str)> {

@@ -2,9 +2,9 @@
 
 use rustix::process::{Resource, getrlimit};
 use serde_json::{Value, json};
+use soramode_testkit::control_client::Line;
+use soramode_testkit::daemon::Daemon;
 use soramoded::control::CLIENTS_MAX;
-
-use crate::support::{Daemon, Line};
 
 /// Both ends of every socket are in this process, most of them twice.
 const DESCRIPTORS: u64 = 6 * CLIENTS_MAX as u64;

@@ -10,9 +10,9 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use serde_json::json;
+use soramode_testkit::PATIENCE;
+use soramode_testkit::control_client::Line;
 use tempfile::TempDir;
-
-use crate::support::{Line, PATIENCE};
 
 pub(crate) fn soramoded() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_soramoded"));

@@ -9,11 +9,11 @@ use std::path::PathBuf;
 
 use rustix::process::Signal;
 use serde_json::json;
+use soramode_testkit::control_client::Line;
+use soramode_testkit::receiver::{Manner, Receiver};
 
 use crate::handed::Hands;
 use crate::process::{Process, soramoded};
-use crate::receiver::{Manner, Receiver};
-use crate::support::Line;
 
 /// A daemon with a configuration file.
 struct Home {

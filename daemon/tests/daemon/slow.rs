@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
+use soramode_testkit::control_client::Line;
+use soramode_testkit::daemon::Daemon;
 
 use crate::process::Process;
-use crate::support::{Daemon, Line};
 
 /// How much a daemon may grow by clients that do not read, in KiB: two megabytes each, and what the allocator keeps.
 const GROWTH_KIB_MAX: u64 = 24 * 1024;

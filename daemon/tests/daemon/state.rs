@@ -7,10 +7,10 @@ use std::process::Command;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use soramode_testkit::control_client::Line;
 use tempfile::TempDir;
 
 use crate::process::{Process, soramoded};
-use crate::support::Line;
 
 /// A place for a state and a socket, over several starts.
 pub(crate) struct Home(TempDir);

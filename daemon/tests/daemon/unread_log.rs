@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
+use soramode_testkit::control_client::Line;
 use soramoded::log::WAITING_BYTES_MAX;
 
 use crate::process::{Process, wait_in_time};
-use crate::support::Line;
 
 /// Changes of the mode: each logs its reason, and together they are more than a pipe or a terminal holds.
 const CHANGES: usize = 1_000;

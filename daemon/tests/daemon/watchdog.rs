@@ -4,9 +4,10 @@ use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
 use serde_json::json;
+use soramode_testkit::PATIENCE;
+use soramode_testkit::control_client::Line;
 
 use crate::process::{Process, soramoded};
-use crate::support::{Line, PATIENCE};
 
 /// The service manager wants a sign each 40 ms, so one is given each 20.
 const WATCHDOG_MICROS: &str = "40000";

@@ -7,11 +7,12 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use soramode_protocol::event::EventType;
 use soramode_protocol::webhook::{Secrets, read_request};
+use soramode_testkit::control_client::Line;
+use soramode_testkit::daemon::Daemon;
+use soramode_testkit::receiver::{Manner, Receiver, Told};
 use soramoded::config::{Config, WebhookConfig};
 
-use crate::receiver::{Manner, Receiver, Told};
 use crate::state::Home;
-use crate::support::{Daemon, Line};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 

@@ -1,9 +1,9 @@
 //! `End`: Sora's `DisconnectChannel`, or a signalling server that ends sessions itself.
 
 use serde_json::{Value, json};
+use soramode_testkit::daemon::Daemon;
 
 use crate::fake::{Fake, Reply};
-use crate::support::Daemon;
 use crate::wire::{Node, own_address};
 
 #[test]

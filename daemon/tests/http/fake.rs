@@ -6,7 +6,8 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use crate::support::PATIENCE;
+use soramode_testkit::PATIENCE;
+
 use crate::wire::{Ending, read_body, read_head};
 
 /// What a request was.

@@ -4,10 +4,10 @@ use std::net::TcpStream;
 use std::time::Instant;
 
 use serde_json::json;
+use soramode_testkit::PATIENCE;
 use soramoded::http::{BODY_BYTES_MAX, BODY_TIME, HEAD_BYTES_MAX, HEAD_TIME, HTTP_CLIENTS_MAX};
 
 use crate::fake::{Fake, Reply};
-use crate::support::PATIENCE;
 use crate::wire::{API_PORT, Node, SORA_PORT, Wire, exchange, request};
 
 const CHANGE_MODE: (&str, &str) = ("x-sora-target", "Sora_20211215.ChangeMode");

@@ -21,9 +21,6 @@ mod observe;
 mod passing;
 mod proxies;
 mod standin;
-#[path = "../daemon/support.rs"]
-#[expect(dead_code, reason = "the control socket's tests use more of it")]
-mod support;
 mod tools;
 mod unix;
 mod unkept;

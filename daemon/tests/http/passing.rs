@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use soramode_testkit::PATIENCE;
 use soramoded::args::http::{Listen, SoraMode};
 use soramoded::http::{BODY_BYTES_MAX, PASSED_BODIES_KIB_MAX, PASSED_BODY_BYTES_MAX};
 
 use crate::fake::{Fake, Reply};
-use crate::support::PATIENCE;
 use crate::wire::{API_PORT, Node, Wire, exchange, request};
 
 fn node_before(sora: &Fake) -> Node {

@@ -7,8 +7,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 use serde_json::json;
+use soramode_testkit::PATIENCE;
 
-use crate::support::PATIENCE;
 use crate::wire::{API_PORT, Node, Said, Wire, own_address};
 
 const NAME: &str = "sfu.example.com";

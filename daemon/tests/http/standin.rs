@@ -1,23 +1,20 @@
 //! Whole days with a Sora: a stand-in that has clients, and loses, repeats and reorders what it says of them.
 
-#[path = "../../examples/sora-standin/sora.rs"]
-mod sora;
-
 use std::net::SocketAddr;
 use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use soramode_testkit::control_client::Line;
+use soramode_testkit::fake_sora::{Chaos, FakeSora, Fault};
 
-use crate::support::Line;
 use crate::wire::{Node, SORA_PORT, own_address};
-use sora::{Chaos, Fault, Standin};
 
 const API_PORT: u16 = 3001;
 
 /// A Sora, and a soramoded beside it that may or may not know its API.
 struct Beside {
-    sora: Standin,
+    sora: FakeSora,
     webhooks: SocketAddr,
     api: SocketAddr,
 }
@@ -26,7 +23,7 @@ impl Beside {
     fn new(seed: u64) -> Self {
         let address = own_address();
         let webhooks = SocketAddr::new(address.into(), SORA_PORT);
-        let sora = Standin::new(&format!("http://{webhooks}"), seed);
+        let sora = FakeSora::new(&format!("http://{webhooks}"), seed);
         let api = sora.listen(SocketAddr::new(address.into(), API_PORT));
         Self {
             sora,
@@ -94,7 +91,7 @@ fn table(client: &mut Line) -> Vec<[String; 3]> {
 }
 
 /// Waits, from event to event, until the gate has whom the Sora has.
-fn until_equal(node: &Node, sora: &Standin) {
+fn until_equal(node: &Node, sora: &FakeSora) {
     let mut events = node.daemon.client();
     events.get("Subscribe", &json!({}));
     let mut client = node.daemon.client();
@@ -115,7 +112,7 @@ fn a_day_of_a_thousand_clients_with_lost_and_late_webhooks_ends_with_the_truth()
         api,
     } = Beside::new(seed);
     let node = Beside {
-        sora: Standin::new("http://127.0.0.1:1", 0),
+        sora: FakeSora::new("http://127.0.0.1:1", 0),
         webhooks,
         api,
     }
@@ -127,10 +124,10 @@ fn a_day_of_a_thousand_clients_with_lost_and_late_webhooks_ends_with_the_truth()
     };
     let mut there: Vec<String> = Vec::new();
     for _ in 0..1_000 {
-        let channel = format!("channel-{}", sora.roll(100));
+        let channel = format!("channel-{}", sora.random(100));
         there.push(sora.connect(&channel).unwrap());
-        if sora.roll(2) == 0 {
-            let leaves = usize::try_from(sora.roll(there.len() as u64)).unwrap();
+        if sora.random(2) == 0 {
+            let leaves = usize::try_from(sora.random(there.len() as u64)).unwrap();
             assert!(sora.disconnect(&there.swap_remove(leaves)));
         }
     }
@@ -201,13 +198,13 @@ fn of_a_thousand_starts_none_takes_a_sora_with_clients_for_drained() {
     for start in 0..1_000_u64 {
         let mut there = Vec::new();
         // The daemon is not there yet, so nobody is asked and nobody is told.
-        let clients = beside.sora.roll(4);
-        beside.sora.settle_in(clients, |id| there.push(id));
+        let clients = beside.sora.random(4);
+        beside.sora.add_unreported(clients, |id| there.push(id));
         beside.move_on();
         let node = beside.start();
         let mut client = node.daemon.client();
         // Some leave before anything is asked, some after.
-        let early = beside.sora.roll(3);
+        let early = beside.sora.random(3);
         for _ in 0..early {
             there.pop().map(|id| beside.sora.disconnect(&id));
         }
@@ -236,7 +233,7 @@ fn of_a_thousand_starts_none_takes_a_sora_with_clients_for_drained() {
 #[test]
 fn without_its_api_nobody_says_that_a_sora_is_drained() {
     let mut beside = Beside::new(13);
-    beside.sora.settle_in(2, drop);
+    beside.sora.add_unreported(2, drop);
     let node = beside.start_without_api();
     let mut client = node.daemon.client();
     client.get("ChangeMode", &json!({"mode": "block_new_session"}));
@@ -303,7 +300,7 @@ fn an_api_that_fails_confirms_nothing_and_is_told_of() {
 fn an_older_sora_is_asked_without_a_body() {
     let mut beside = Beside::new(19);
     beside.sora.fail(Fault::IsOld);
-    beside.sora.settle_in(3, drop);
+    beside.sora.add_unreported(3, drop);
     let node = beside.start();
     until_equal(&node, &beside.sora);
     let asked = beside.sora.asked();
@@ -334,7 +331,7 @@ fn who_is_to_be_ended_leaves_and_the_drain_is_over() {
         !beside.sora.is_empty(),
         "they were asked to, and have not yet"
     );
-    beside.sora.obey();
+    beside.sora.end_requested_channels();
     assert!(beside.sora.is_empty());
     assert_eq!(
         client.get("Wait", &json!({"for": "drained", "timeout_seconds": 30}))["outcome"],

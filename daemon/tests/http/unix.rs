@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
+use soramode_testkit::PATIENCE;
+use soramode_testkit::daemon::Daemon;
 use soramoded::config::Tokens;
 use tempfile::TempDir;
 
-use crate::support::{Daemon, PATIENCE};
 use crate::wire::{Ending, Said, read_body, read_head};
 
 /// `nobody`, and `daemon`, whose primary group is `daemon`, on every Debian.

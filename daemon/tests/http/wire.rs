@@ -5,9 +5,9 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
+use soramode_testkit::PATIENCE;
+use soramode_testkit::daemon::Daemon;
 use soramoded::config::Config;
-
-use crate::support::{Daemon, PATIENCE};
 
 /// The port of every API here; each daemon has an address of its own.
 pub(crate) const API_PORT: u16 = 3000;

@@ -20,9 +20,9 @@ use soramode_protocol::mode::{ChangeMode, SettableMode};
 use soramode_protocol::node::{Storage, StorageState};
 use soramode_protocol::request::GateRequest;
 use soramode_protocol::time::Time;
+use soramode_testkit::ledger::Ledger;
 
 use crate::dice::Dice;
-use crate::ledger::Ledger;
 
 const SEEDS: u64 = 2_000;
 const STEPS: u64 = 80;

@@ -10,7 +10,6 @@
 mod cluster_model;
 mod deliveries;
 mod dice;
-mod ledger;
 mod lossy_sora;
 mod purity;
 mod scenarios;

@@ -1,4 +1,4 @@
-//! The API of a Sora, as far as soramode asks it, and the ways in which it can fail.
+//! The part of Sora's API that soramode uses, and the ways in which it can fail.
 
 use std::convert::Infallible;
 use std::io;
@@ -18,12 +18,12 @@ use soramode_protocol::sora::{TARGET_HEADER, Target};
 use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 
-use super::truth::Truth;
-use super::words::{NODE_NAME, listed};
+use super::payload::{NODE_NAME, listed};
+use super::state::State;
 
 /// How the API fails.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub enum Fault {
     /// Not at all.
     #[default]
     None,
@@ -40,7 +40,7 @@ pub(crate) enum Fault {
 /// What the API knows.
 #[derive(Debug, Default)]
 pub(crate) struct Api {
-    pub(crate) truth: Arc<Mutex<Truth>>,
+    pub(crate) state: Arc<Mutex<State>>,
     pub(crate) fault: Mutex<Fault>,
     pub(crate) mode: Mutex<String>,
     /// What was asked, in order.
@@ -60,11 +60,10 @@ pub(crate) async fn listen(address: SocketAddr, api: Arc<Api>) -> io::Result<Soc
             let api = Arc::clone(&api);
             connections.spawn(async move {
                 let service = service_fn(|request| answer(Arc::clone(&api), request));
-                // A client that breaks off is its own affair.
-                Builder::new()
+                // A client may close its connection at any time.
+                let _ = Builder::new()
                     .serve_connection(TokioIo::new(stream), service)
-                    .await
-                    .unwrap_or_default();
+                    .await;
             });
         }
     });
@@ -118,7 +117,7 @@ fn say(api: &Api, target: Option<Target>, body: &Value) -> (StatusCode, Value) {
     let mut mode = api.mode.lock().unwrap();
     let said = match target {
         Some(Target::ListConnections) => api
-            .truth
+            .state
             .lock()
             .unwrap()
             .connections
@@ -138,7 +137,7 @@ fn say(api: &Api, target: Option<Target>, body: &Value) -> (StatusCode, Value) {
         }
         Some(Target::DisconnectChannel) => {
             let channel_id = body["channel_id"].as_str().unwrap_or_default().to_owned();
-            if api.truth.lock().unwrap().in_channel(&channel_id) == 0 {
+            if api.state.lock().unwrap().in_channel(&channel_id) == 0 {
                 return (
                     StatusCode::BAD_REQUEST,
                     json!({"error_type": "CHANNEL-NOT-FOUND"}),

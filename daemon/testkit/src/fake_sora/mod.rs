@@ -1,78 +1,71 @@
-//! A stand-in for a Sora: does for each client what a Sora does, in its order, and can be told to lose, repeat and reorder its webhooks.
+//! A fake Sora: does for each client what a Sora does, in its order, and loses, repeats and reorders its webhooks on request.
 
-#![allow(dead_code, reason = "the program and the tests each use a part of it")]
-
-#[path = "api.rs"]
 mod api;
-#[path = "dice.rs"]
-mod dice;
-#[path = "truth.rs"]
-mod truth;
-#[path = "words.rs"]
-mod words;
+mod payload;
+mod state;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use fastrand::Rng;
 use serde_json::Value;
 use soramode_protocol::http_client::Outgoing;
 use soramode_protocol::id::EventId;
 use tokio::runtime::{Builder, Runtime};
 
 use api::Api;
-pub(crate) use api::Fault;
-use dice::Dice;
-use truth::Truth;
+pub use api::Fault;
+use state::{Connection, State};
 
 /// How long a webhook may take.
 const WEBHOOK_TIME: Duration = Duration::from_secs(20);
 
 /// How webhooks go wrong, in times out of a hundred. The auth webhook never does: Sora waits for its answer.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Chaos {
-    pub(crate) lost: u64,
-    pub(crate) late: u64,
-    pub(crate) twice: u64,
+pub struct Chaos {
+    pub lost: u64,
+    pub late: u64,
+    pub twice: u64,
 }
 
-/// The stand-in.
+/// A Sora without media.
 #[derive(Debug)]
-pub(crate) struct Standin {
+pub struct FakeSora {
     runtime: Runtime,
     /// Where webhooks go, without a path.
-    pub(crate) webhooks: String,
+    pub webhooks: String,
     client: reqwest::Client,
     api: Arc<Api>,
-    truth: Arc<Mutex<Truth>>,
-    dice: Dice,
-    pub(crate) chaos: Chaos,
+    state: Arc<Mutex<State>>,
+    rng: Rng,
+    pub chaos: Chaos,
     /// Webhooks that others have overtaken.
     late: Vec<(&'static str, Value)>,
     /// Whether an empty session ends at once.
-    pub(crate) lingers: bool,
+    pub lingers: bool,
     /// How many of the channels that were to be ended have been.
-    obeyed: usize,
+    ended: usize,
 }
 
-/// A client was not let in.
+/// A client was rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Denied {
+pub struct Denied {
     /// As the client sees it: its WebSocket is closed with code 4490 and this.
-    pub(crate) reason: String,
+    pub reason: String,
 }
 
-impl Standin {
+impl FakeSora {
     /// One whose webhooks go to `webhooks` (`http://127.0.0.1:3100`).
-    pub(crate) fn new(webhooks: &str, seed: u64) -> Self {
+    pub fn new(webhooks: &str, seed: u64) -> Self {
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
             .build()
             .unwrap();
-        let truth = Arc::new(Mutex::new(Truth::default()));
+        let state = Arc::new(Mutex::new(State::default()));
         let api = Arc::new(Api {
-            truth: Arc::clone(&truth),
+            state: Arc::clone(&state),
             mode: Mutex::new("normal".to_owned()),
             ..Api::default()
         });
@@ -86,41 +79,41 @@ impl Standin {
             webhooks: webhooks.to_owned(),
             client,
             api,
-            truth,
-            dice: Dice(seed),
+            state,
+            rng: Rng::with_seed(seed),
             chaos,
             late,
             lingers: false,
-            obeyed: 0,
+            ended: 0,
         }
     }
 
     /// Serves the API there; gives the address.
-    pub(crate) fn listen(&self, address: SocketAddr) -> SocketAddr {
+    pub fn listen(&self, address: SocketAddr) -> SocketAddr {
         self.runtime
             .block_on(api::listen(address, Arc::clone(&self.api)))
             .unwrap()
     }
 
-    pub(crate) fn fail(&self, fault: Fault) {
+    pub fn fail(&self, fault: Fault) {
         *self.api.fault.lock().unwrap() = fault;
     }
 
     /// A client connects: gives its connection's id.
-    pub(crate) fn connect(&mut self, channel_id: &str) -> Result<String, Denied> {
+    pub fn connect(&mut self, channel_id: &str) -> Result<String, Denied> {
         let connection = self.ask(channel_id)?;
         Ok(self.arrive(connection))
     }
 
     /// The first half of it: the auth webhook.
-    pub(crate) fn ask(&mut self, channel_id: &str) -> Result<truth::Connection, Denied> {
-        let connection = Truth::new_connection(&mut self.dice, channel_id);
-        let connections = self.truth.lock().unwrap().in_channel(channel_id);
+    pub fn ask(&mut self, channel_id: &str) -> Result<Connection, Denied> {
+        let connection = State::new_connection(&mut self.rng, channel_id);
+        let connections = self.state.lock().unwrap().in_channel(channel_id);
         let request = self.client.post(format!("{}/sora/auth", self.webhooks));
         let request = request
             .header("sora-connection-id", &connection.connection_id)
             .header("content-type", "application/json");
-        let request = request.body(words::auth(&connection, connections).to_string());
+        let request = request.body(payload::auth(&connection, connections).to_string());
         let answer = self
             .runtime
             .block_on(async { request.send().await?.error_for_status()?.bytes().await });
@@ -139,39 +132,39 @@ impl Standin {
         })
     }
 
-    /// The second half: the client is in.
-    pub(crate) fn arrive(&mut self, connection: truth::Connection) -> String {
-        let (connection, session) = self.truth.lock().unwrap().enter(&mut self.dice, connection);
+    /// The second half: the client is connected.
+    pub fn arrive(&mut self, connection: Connection) -> String {
+        let (connection, session) = self.state.lock().unwrap().enter(&mut self.rng, connection);
         if let Some(session) = session {
-            let said = words::session_created(&session, &self.id());
+            let said = payload::session_created(&session, &self.id());
             self.tell("session", said);
         }
-        let said = words::connection_created(&connection, &self.id());
+        let said = payload::connection_created(&connection, &self.id());
         self.tell("event", said);
         connection.connection_id
     }
 
-    /// Clients that were there before anybody listened: neither asked about nor told of.
-    pub(crate) fn settle_in(&mut self, clients: u64, mut came: impl FnMut(String)) {
+    /// Adds clients that connected before any daemon listened: without an auth webhook and without events.
+    pub fn add_unreported(&mut self, clients: u64, mut came: impl FnMut(String)) {
         for _ in 0..clients {
-            let channel = format!("channel-{}", self.dice.roll(3));
-            let connection = Truth::new_connection(&mut self.dice, &channel);
-            let (connection, _) = self.truth.lock().unwrap().enter(&mut self.dice, connection);
+            let channel = format!("channel-{}", self.rng.u64(..3));
+            let connection = State::new_connection(&mut self.rng, &channel);
+            let (connection, _) = self.state.lock().unwrap().enter(&mut self.rng, connection);
             came(connection.connection_id);
         }
     }
 
-    /// Channels that somebody is in.
-    pub(crate) fn channels(&self) -> usize {
-        self.truth.lock().unwrap().sessions.len()
+    /// Number of channels with a client.
+    pub fn channels(&self) -> usize {
+        self.state.lock().unwrap().sessions.len()
     }
 
     /// A client leaves, and its session ends if it was the last.
-    pub(crate) fn disconnect(&mut self, connection_id: &str) -> bool {
-        let Some(connection) = self.truth.lock().unwrap().connections.remove(connection_id) else {
+    pub fn disconnect(&mut self, connection_id: &str) -> bool {
+        let Some(connection) = self.state.lock().unwrap().connections.remove(connection_id) else {
             return false;
         };
-        let said = words::connection_destroyed(&connection, &self.id());
+        let said = payload::connection_destroyed(&connection, &self.id());
         self.tell("event", said);
         if !self.lingers {
             self.close_sessions();
@@ -179,60 +172,60 @@ impl Standin {
         true
     }
 
-    /// Ends the sessions that nobody is in.
-    pub(crate) fn close_sessions(&mut self) {
-        let closed = self.truth.lock().unwrap().close_empty();
+    /// Ends the sessions without a client.
+    pub fn close_sessions(&mut self) {
+        let closed = self.state.lock().unwrap().close_empty();
         for session in closed {
-            let said = words::session_destroyed(&session, &self.id());
+            let said = payload::session_destroyed(&session, &self.id());
             self.tell("session", said);
         }
     }
 
-    /// What is late comes now.
-    pub(crate) fn settle(&mut self) {
+    /// Sends the webhooks that are late.
+    pub fn settle(&mut self) {
         for (kind, said) in std::mem::take(&mut self.late) {
             self.send(kind, &said);
         }
     }
 
     /// Channel, session and connection of everybody.
-    pub(crate) fn table(&self) -> Vec<[String; 3]> {
-        let truth = self.truth.lock().unwrap();
-        let row = |it: &truth::Connection| {
+    pub fn table(&self) -> Vec<[String; 3]> {
+        let state = self.state.lock().unwrap();
+        let row = |it: &Connection| {
             [
                 it.channel_id.clone(),
                 it.session_id.clone(),
                 it.connection_id.clone(),
             ]
         };
-        let mut table: Vec<[String; 3]> = truth.connections.values().map(row).collect();
+        let mut table: Vec<[String; 3]> = state.connections.values().map(row).collect();
         table.sort();
         table
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.truth.lock().unwrap().connections.is_empty()
+    pub fn is_empty(&self) -> bool {
+        self.state.lock().unwrap().connections.is_empty()
     }
 
-    /// Tells at any time, from anywhere, whether nobody is there.
-    pub(crate) fn watch_empty(&self) -> impl Fn() -> bool + Send + use<> {
-        let truth = Arc::clone(&self.truth);
-        move || truth.lock().unwrap().connections.is_empty()
+    /// Returns a function that says, at any time and on any thread, whether no client is connected.
+    pub fn watch_empty(&self) -> impl Fn() -> bool + Send + use<> {
+        let state = Arc::clone(&self.state);
+        move || state.lock().unwrap().connections.is_empty()
     }
 
-    pub(crate) fn mode(&self) -> String {
+    pub fn mode(&self) -> String {
         self.api.mode.lock().unwrap().clone()
     }
 
-    /// What the API was asked, in order.
-    pub(crate) fn asked(&self) -> Vec<String> {
+    /// Requests of the API, in order.
+    pub fn asked(&self) -> Vec<String> {
         self.api.asked.lock().unwrap().clone()
     }
 
-    /// Cuts off whoever the API was asked to.
-    pub(crate) fn obey(&mut self) {
+    /// Ends the connections of the channels that the API was asked to end.
+    pub fn end_requested_channels(&mut self) {
         let channels = self.disconnected();
-        for channel in channels.iter().skip(self.obeyed) {
+        for channel in channels.iter().skip(self.ended) {
             let ids: Vec<String> = self
                 .table()
                 .into_iter()
@@ -243,33 +236,39 @@ impl Standin {
                 self.disconnect(&id);
             }
         }
-        self.obeyed = channels.len();
+        self.ended = channels.len();
     }
 
     /// Channels that were asked to be ended.
-    pub(crate) fn disconnected(&self) -> Vec<String> {
+    pub fn disconnected(&self) -> Vec<String> {
         self.api.disconnected.lock().unwrap().clone()
     }
 
-    pub(crate) fn roll(&mut self, sides: u64) -> u64 {
-        self.dice.roll(sides)
+    /// Returns a random number below `end`, from the seed of this Sora.
+    pub fn random(&mut self, end: u64) -> u64 {
+        self.rng.u64(..end)
+    }
+
+    /// Returns `true` `percent` times out of a hundred.
+    fn percent(&mut self, percent: u64) -> bool {
+        self.rng.u64(..100) < percent
     }
 
     fn id(&mut self) -> String {
-        EventId::generate(self.dice.bytes()).to_string()
+        EventId::generate(self.rng.u128(..).to_le_bytes()).to_string()
     }
 
     fn tell(&mut self, kind: &'static str, said: Value) {
         let Chaos { lost, late, twice } = self.chaos;
-        if self.dice.percent(lost) {
+        if self.percent(lost) {
             return;
         }
-        if self.dice.percent(late) {
+        if self.percent(late) {
             self.late.push((kind, said));
             return;
         }
         self.send(kind, &said);
-        if self.dice.percent(twice) {
+        if self.percent(twice) {
             self.send(kind, &said);
         }
         // Whatever was overtaken comes behind what overtook it.

@@ -1,10 +1,10 @@
-//! What a Sora says: the bodies of its webhooks, with the fields that a Sora of 2024 sends.
+//! Payloads: the bodies of its webhooks, with the fields that a Sora of 2024 sends.
 
 use serde_json::{Value, json};
 use soramode_protocol::time::Time;
 use soramoded::clock;
 
-use super::truth::{Connection, Session};
+use super::state::{Connection, Session};
 
 const VERSION: &str = "2024.2.0";
 const LABEL: &str = "WebRTC SFU Sora";

@@ -1,16 +1,15 @@
-//! Who is connected in truth.
+//! The sessions and connections of a fake Sora.
 
 use std::collections::BTreeMap;
 
+use fastrand::Rng;
 use soramode_protocol::id::{ConnectionId, SessionId};
 use soramode_protocol::time::Time;
 use soramoded::clock;
 
-use super::dice::Dice;
-
 #[expect(clippy::struct_field_names, reason = "the names are Sora's")]
 #[derive(Clone, Debug)]
-pub(crate) struct Connection {
+pub struct Connection {
     pub(crate) channel_id: String,
     pub(crate) session_id: String,
     pub(crate) connection_id: String,
@@ -29,15 +28,15 @@ pub(crate) struct Session {
 
 /// Everything that there is on a Sora.
 #[derive(Debug, Default)]
-pub(crate) struct Truth {
+pub(crate) struct State {
     pub(crate) sessions: BTreeMap<String, Session>,
     pub(crate) connections: BTreeMap<String, Connection>,
 }
 
-impl Truth {
+impl State {
     /// An id in Sora's form.
-    pub(crate) fn new_connection(dice: &mut Dice, channel_id: &str) -> Connection {
-        let connection_id = ConnectionId::generate(dice.bytes()).to_string();
+    pub(crate) fn new_connection(rng: &mut Rng, channel_id: &str) -> Connection {
+        let connection_id = ConnectionId::generate(rng.u128(..).to_le_bytes()).to_string();
         Connection {
             channel_id: channel_id.to_owned(),
             session_id: String::new(),
@@ -53,10 +52,10 @@ impl Truth {
             .count()
     }
 
-    /// A client is in; gives it with its session, which may be new.
+    /// Adds a connection; returns it with its session if that is new.
     pub(crate) fn enter(
         &mut self,
-        dice: &mut Dice,
+        rng: &mut Rng,
         mut connection: Connection,
     ) -> (Connection, Option<Session>) {
         let now = clock::now().wall;
@@ -66,7 +65,7 @@ impl Truth {
             .entry(connection.channel_id.clone())
             .or_insert_with(|| Session {
                 channel_id: connection.channel_id.clone(),
-                session_id: SessionId::generate(dice.bytes()).to_string(),
+                session_id: SessionId::generate(rng.u128(..).to_le_bytes()).to_string(),
                 created_at: now,
                 total: 0,
             });
@@ -78,7 +77,7 @@ impl Truth {
         (connection, session)
     }
 
-    /// Ends the sessions that nobody is in.
+    /// Ends the sessions without a connection.
     pub(crate) fn close_empty(&mut self) -> Vec<Session> {
         let empty: Vec<String> = self
             .sessions

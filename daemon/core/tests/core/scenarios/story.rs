@@ -34,10 +34,10 @@ use soramode_protocol::mode::{DatedModeChange, Mode, ModeChange, ModeState, Sett
 use soramode_protocol::node::{Storage, StorageState};
 use soramode_protocol::reply::Reply;
 use soramode_protocol::time::Time;
+use soramode_testkit::ledger::Ledger;
 
 use super::etcd::fence_after;
 use super::read::{Problem, Speakers, Words, duration, words};
-use crate::ledger::Ledger;
 use crate::show::{Detail, Show, seconds};
 
 /// 2026-11-22T20:00:00Z

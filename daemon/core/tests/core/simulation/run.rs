@@ -16,12 +16,12 @@ use soramode_protocol::request::GateRequest;
 use soramode_protocol::session::{
     Connection, GetSession, ListConnections, ListRequest, ListSessions, Page, Session,
 };
+use soramode_testkit::ledger::Ledger;
 
 use super::inputs::{START, Turn};
 use super::invariants;
 use super::model::Model;
 use super::replay::Replay;
-use crate::ledger::Ledger;
 use crate::show::{Detail, Show};
 
 /// Asks on nobody's behalf, to look at the tables.

@@ -1,0 +1,24 @@
+//! What soramode's tests, examples and benches share. Development only: no program links it.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a helper that fails fails the test that called it"
+)]
+#![expect(
+    missing_docs,
+    reason = "names of fields, variants and short functions that say it all"
+)]
+
+#[cfg(feature = "daemon")]
+pub mod control_client;
+#[cfg(feature = "daemon")]
+pub mod daemon;
+#[cfg(feature = "daemon")]
+pub mod fake_sora;
+pub mod ledger;
+#[cfg(feature = "daemon")]
+pub mod receiver;
+
+/// How long anything in a test may take before the test fails. Nothing comes near it but a program that hangs.
+pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(90);
