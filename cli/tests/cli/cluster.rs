@@ -3,13 +3,12 @@
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::thread::JoinHandle;
 
 use serde_json::{Value, json};
+use soramode_testkit::daemon::DaemonThread;
 use soramoded::args::Args;
 use soramoded::config::Config;
 use tempfile::TempDir;
-use tokio_util::sync::CancellationToken;
 
 use crate::support::{Ended, Run, Running, program, until};
 
@@ -83,9 +82,10 @@ fn free_url() -> String {
 
 /// A node of a cluster, with a state that outlives its daemon.
 pub(crate) struct Node {
+    // Before the folder: the daemon stops while its files are there.
+    running: Option<DaemonThread>,
     folder: TempDir,
     config: Config,
-    running: Option<(CancellationToken, JoinHandle<()>)>,
 }
 
 impl Node {
@@ -128,16 +128,7 @@ impl Node {
 
     /// After `stop`.
     pub(crate) fn start_again(&mut self) {
-        let (config, shutdown) = (self.config.clone(), CancellationToken::new());
-        let token = shutdown.clone();
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap();
-            runtime.block_on(soramoded::run(config, token)).unwrap();
-        });
-        self.running = Some((shutdown, thread));
+        self.running = Some(DaemonThread::start(self.config.clone()));
         until(|| self.socket().exists().then_some(()));
     }
 
@@ -171,10 +162,7 @@ impl Node {
     }
 
     pub(crate) fn stop(&mut self) {
-        if let Some((shutdown, thread)) = self.running.take() {
-            shutdown.cancel();
-            thread.join().unwrap();
-        }
+        self.running = None;
     }
 
     /// What the nodes are, as this one lists them: `name mode membership`.
@@ -184,12 +172,6 @@ impl Node {
             .lines()
             .map(words)
             .collect()
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        self.stop();
     }
 }
 
