@@ -1,11 +1,12 @@
 //! What soramode's tests, examples and benches share. Development only: no program links it.
 
-#![expect(
+#![allow(
     clippy::unwrap_used,
     clippy::panic,
+    clippy::indexing_slicing,
     reason = "a helper that fails fails the test that called it"
 )]
-#![expect(
+#![allow(
     missing_docs,
     reason = "names of fields, variants and short functions that say it all"
 )]
