@@ -465,6 +465,25 @@ fn a_node_that_lost_its_state_is_told_of_and_its_earlier_incarnation_purged_whil
     n2.lose_state();
     n2.start_again();
     n2.ok(&["wait", "joined", "--timeout", "1m"]);
+    // Its SFU may still serve the sessions that it has no record of.
+    n2.ok(&["set", "block_new_session"]);
+    for refused in [
+        &["is", "drained"][..],
+        &["drain"],
+        &["maintain", "--", "false"],
+    ] {
+        let refused = n2.run(refused);
+        let says = [
+            "n2 has no record of its earlier run, which still owns channels in etcd",
+            "run: soramode nodes purge n2 --accept-risk=still-running",
+        ];
+        assert_eq!(
+            (refused.code, says.map(|text| refused.stderr.contains(text))),
+            (8, [true; 2]),
+            "{refused:?}"
+        );
+    }
+    n2.ok(&["drain", "--assume-complete"]);
     for node in [&n1, &n2] {
         let told = until(|| {
             Some(node.run(&["explain", "spam"])).filter(|told| !told.stdout.contains("redirect"))
@@ -489,6 +508,7 @@ fn a_node_that_lost_its_state_is_told_of_and_its_earlier_incarnation_purged_whil
         doctor.contains("ok\tnodes\t2 nodes registered, no orphaned channels"),
         "{doctor}"
     );
+    until(|| (n2.run(&["is", "drained"]).code == 0).then_some(()));
     let offered =
         until(|| Some(n1.run(&["connect", "spam", "--follow"])).filter(|ended| ended.code == 0));
     assert!(offered.stdout.contains("offer"), "{offered:?}");

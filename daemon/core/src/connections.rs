@@ -190,6 +190,9 @@ impl Gate {
             return Reported { added, removed: 0 };
         }
         self.known.socket_told_all();
+        if !self.known.has_sora() {
+            self.clear_untracked(ctx);
+        }
         let unnamed: Vec<Slot> = self
             .sessions
             .connections_from(0)

@@ -3,11 +3,13 @@
 //! "No session" and "nobody told me of any" are not the same. Where a Sora can be asked, nothing counts as empty that it has not confirmed
 //! since: a lost webhook may have hidden a client.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use soramode_protocol::node::{Source, StorageState};
 use soramode_protocol::time::Time;
 
+use crate::cluster::Incarnation;
 use crate::effect::Action;
 use crate::gate::{Ctx, Gate};
 use crate::snapshot::{POLL_PAUSE, POLL_PAUSE_BLOCKED, Settings, SoraFeed};
@@ -21,6 +23,21 @@ pub(crate) struct Known {
     /// When one of them last told of a connection.
     socket_contact: Option<Time>,
     sora: Option<SoraTruth>,
+    /// Earlier incarnations without a record; `None` on a node outside a cluster, or with its state.
+    untracked: Option<UntrackedIncarnations>,
+}
+
+/// Incarnations of a cluster's node whose sessions it has no record of: the SFU may still serve them.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum UntrackedIncarnations {
+    /// The claims have not been read: there may be some.
+    Unread,
+    /// These own channels.
+    Own {
+        incarnations: BTreeSet<Incarnation>,
+        /// When the claims were read, by the boot clock.
+        read_at: Duration,
+    },
 }
 
 struct SoraTruth {
@@ -50,7 +67,7 @@ enum Poll {
 
 impl Known {
     /// At the start.
-    pub(crate) fn new(settings: &Settings) -> Self {
+    pub(crate) fn new(settings: &Settings, untracked: Option<UntrackedIncarnations>) -> Self {
         let api = || match settings.sora.feed {
             SoraFeed::WebhooksAndApi => Some(Polls::default()),
             SoraFeed::None | SoraFeed::Webhooks => None,
@@ -60,6 +77,7 @@ impl Known {
                 socket: settings.assume_complete,
                 socket_contact: None,
                 sora: None,
+                untracked,
             },
             SoraFeed::Webhooks | SoraFeed::WebhooksAndApi => {
                 let sora = SoraTruth {
@@ -71,6 +89,7 @@ impl Known {
                     socket: true,
                     socket_contact: None,
                     sora: Some(sora),
+                    untracked,
                 }
             }
         }
@@ -86,6 +105,25 @@ impl Known {
         self.socket_contact = Some(now);
     }
 
+    /// Earlier incarnations whose sessions are not known to have ended.
+    pub(crate) const fn untracked(&self) -> Option<&UntrackedIncarnations> {
+        self.untracked.as_ref()
+    }
+
+    pub(crate) fn set_untracked(&mut self, untracked: Option<UntrackedIncarnations>) {
+        self.untracked = untracked;
+    }
+
+    /// Whether Sora's API can be polled for every session.
+    pub(crate) fn has_api(&self) -> bool {
+        self.polls().is_some()
+    }
+
+    /// Whether the sessions are those of a Sora.
+    pub(crate) const fn has_sora(&self) -> bool {
+        self.sora.is_some()
+    }
+
     /// Sora said something.
     pub(crate) const fn heard_sora(&mut self, now: Time) {
         if let Some(sora) = &mut self.sora {
@@ -95,13 +133,24 @@ impl Known {
 
     /// Whether the whole truth has been told at some time since the start.
     pub(crate) fn is_known(&self) -> bool {
+        self.is_told() && self.untracked.is_none()
+    }
+
+    /// Whether each source has reported everything.
+    fn is_told(&self) -> bool {
         self.socket && self.sora.as_ref().is_none_or(|sora| sora.is_known)
     }
 
-    /// The same, or Sora has been asked and may answer any moment.
+    /// The same, or Sora or etcd has been asked and may answer any moment.
     pub(crate) fn is_known_soon(&self) -> bool {
         let is_asked = self.polls().is_some_and(|polls| polls.problem.is_none());
-        self.is_known() || (self.socket && is_asked)
+        let is_being_read = self.untracked == Some(UntrackedIncarnations::Unread);
+        self.is_known() || (self.socket && is_asked) || (self.is_told() && is_being_read)
+    }
+
+    /// Whether only an operator or a client can make the session list complete.
+    pub(crate) fn needs_report_or_purge(&self) -> bool {
+        matches!(self.untracked, Some(UntrackedIncarnations::Own { .. })) && !self.has_api()
     }
 
     /// Whether what is known is known to be so still.
@@ -163,8 +212,12 @@ impl Gate {
     /// A poll that began then has told everything.
     pub(crate) fn poll_succeeded(&mut self, ctx: &mut Ctx, began: Duration) {
         self.known.heard_sora(ctx.now.wall);
-        if let Some(sora) = self.known.sora.as_mut() {
-            sora.is_known |= began >= self.started.boot;
+        if began >= self.started.boot {
+            self.known
+                .sora
+                .iter_mut()
+                .for_each(|sora| sora.is_known = true);
+            self.clear_untracked(ctx);
         }
         if let Some(polls) = self.known.polls_mut() {
             polls.problem = None;
@@ -201,13 +254,13 @@ impl Gate {
 
     pub(crate) fn sources(&self) -> Vec<Source> {
         let why = |is_incomplete: bool| match is_incomplete.then(|| self.what_is_missing()) {
-            Some((reason, remedy)) => (Some(reason), remedy.map(str::to_owned)),
+            Some((reason, remedy)) => (Some(reason), remedy),
             None => (None, None),
         };
-        let (incomplete_reason, hint) = why(!self.known.socket);
+        let (incomplete_reason, hint) = why(!self.is_socket_complete());
         let mut sources = vec![Source {
             name: "socket".to_owned(),
-            complete: self.known.socket,
+            complete: self.is_socket_complete(),
             incomplete_reason,
             hint,
             last_contact: self.known.socket_contact,
@@ -230,9 +283,17 @@ impl Gate {
         sources
     }
 
+    /// Whether the control socket's clients have reported everything; earlier sessions of a Sora are its own to report.
+    fn is_socket_complete(&self) -> bool {
+        self.known.socket && (self.known.has_sora() || self.known.untracked.is_none())
+    }
+
     /// Why the sessions are not all known, and what to do about it.
-    pub(crate) fn what_is_missing(&self) -> (String, Option<&'static str>) {
+    pub(crate) fn what_is_missing(&self) -> (String, Option<String>) {
         let node = &self.node_name;
+        if let Some(missing) = self.describe_untracked().filter(|_| self.known.is_told()) {
+            return missing;
+        }
         let since = match self.settings.storage.state {
             StorageState::Failed => "could not use its stored state when it started",
             StorageState::Ok | StorageState::Memory => {
@@ -244,7 +305,7 @@ impl Gate {
                 format!("soramoded on {node} has received no complete Report, and {since}");
             return (
                 reason,
-                Some("Send a complete Report from the signalling server"),
+                Some("Send a complete Report from the signalling server".to_owned()),
             );
         };
         let problem = |polls: &Polls| {
@@ -260,7 +321,8 @@ impl Gate {
                     "soramoded on {node} has no --sora-api, so it cannot ask Sora for its sessions, and {since}"
                 ),
                 Some(
-                    "Restart soramoded with --sora-api; or, if it always starts before Sora, with --assume-complete",
+                    "Restart soramoded with --sora-api; or, if it always starts before Sora, with --assume-complete"
+                        .to_owned(),
                 ),
             ),
             Some(polls) if !sora.is_known => (
@@ -268,7 +330,7 @@ impl Gate {
                     "soramoded on {node} has had no usable answer from Sora's API{}, and {since}",
                     problem(polls)
                 ),
-                Some("Check --sora-api, and that Sora runs"),
+                Some("Check --sora-api, and that Sora runs".to_owned()),
             ),
             Some(polls) => (
                 format!(

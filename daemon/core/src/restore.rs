@@ -16,7 +16,7 @@ use crate::effect::Record;
 use crate::gate::{Ctx, Gate};
 use crate::index::Hashing;
 use crate::input::{HostState, SocketId, Timestamp};
-use crate::known::Known;
+use crate::known::{Known, UntrackedIncarnations};
 use crate::member::Member;
 use crate::rows::{NewConnection, SessionOwner, Since};
 use crate::sessions::Sessions;
@@ -36,6 +36,10 @@ impl Gate {
             started,
             mut stored,
         } = snapshot;
+        // Without a stored incarnation there was none, or the state was lost.
+        let may_be_untracked = stored.member.is_none_or(|member| member.has_untracked);
+        let untracked = (settings.cluster.is_some() && may_be_untracked)
+            .then_some(UntrackedIncarnations::Unread);
         let member = settings
             .cluster
             .clone()
@@ -70,7 +74,7 @@ impl Gate {
             },
             storage: settings.storage.state,
             sessions: Sessions::new(hashing),
-            known: Known::new(&settings),
+            known: Known::new(&settings, untracked),
             vanished_pending: false,
             vanished_recorded: vanished_pending,
             sessions_ended: 0,

@@ -204,6 +204,8 @@ pub struct StoredMember {
     pub incarnation: Incarnation,
     /// What it promised.
     pub fence_after: FenceAfter,
+    /// Whether earlier incarnations, without a record, may still have sessions.
+    pub has_untracked: bool,
 }
 
 /// What the gate starts from.

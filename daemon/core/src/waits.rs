@@ -166,14 +166,18 @@ impl Gate {
                 Err(Error::cannot_drain(self.mode.mode))
             }
             WaitFor::Drained if !self.known.is_known_soon() && !wait.assume_complete => {
-                let (reason, remedy) = self.what_is_missing();
-                Err(Error::sessions_incomplete(&reason, remedy))
+                Err(self.sessions_incomplete())
             }
             WaitFor::Joined if self.membership == Membership::Standalone => {
                 Err(Error::cannot_join())
             }
             WaitFor::Drained | WaitFor::Joined | WaitFor::Mode => Ok(()),
         }
+    }
+
+    fn sessions_incomplete(&self) -> Error {
+        let (reason, remedy) = self.what_is_missing();
+        Error::sessions_incomplete(&reason, remedy.as_deref())
     }
 
     /// Evaluates the waits that go by what changed.
@@ -198,6 +202,10 @@ impl Gate {
         }
         if holds && settle.is_none() {
             return self.end_wait(ctx, id, Outcome::Reached);
+        }
+        let is_drain = waiting.wait.wait_for == WaitFor::Drained && !waiting.wait.assume_complete;
+        if is_drain && self.known.needs_report_or_purge() {
+            return self.refuse_wait(ctx, id);
         }
         match settle {
             Some(settle) if holds && !self.timers.is_set(Timer::Settled(id)) => {
@@ -266,6 +274,16 @@ impl Gate {
             ctx.effects
                 .actions
                 .push(Action::Answer(waiting.reply_to, Ok(ended)));
+        }
+    }
+
+    /// Ends a wait that began before it was known that the session list is incomplete.
+    fn refuse_wait(&mut self, ctx: &mut Ctx, id: WaitId) {
+        if let Some(waiting) = self.drop_wait(id) {
+            let refused = Err(self.sessions_incomplete());
+            ctx.effects
+                .actions
+                .push(Action::Answer(waiting.reply_to, refused));
         }
     }
 

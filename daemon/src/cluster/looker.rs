@@ -3,11 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use soramode_core::member::etcd::EtcdResponse;
+use soramode_core::member::etcd::{EtcdResponse, MembershipView};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
+use super::lost_nodes::{self, LostNodes};
+use super::trusted::Trusted;
 use super::{Etcd, look};
 use crate::inbox::{Inbox, LastLook, Letter};
 
@@ -30,10 +33,12 @@ pub(super) struct Looker {
     pub(super) inbox: Inbox,
     pub(super) last_look: LastLook,
     pub(super) wanted: Arc<Notify>,
+    pub(super) lost_nodes: LostNodes,
+    pub(super) tasks: TaskTracker,
 }
 
 impl Looker {
-    pub(super) async fn run(self, stop: CancellationToken) {
+    pub(super) async fn run(mut self, stop: CancellationToken) {
         let mut beats: u32 = 0;
         loop {
             let began = Instant::now();
@@ -67,13 +72,23 @@ impl Looker {
             .saturating_sub(self.heartbeat * (spread % JITTER) / 256)
     }
 
+    /// Counts the channels of nodes that are gone beside the reads, which renew the ownership lease.
+    fn warn_of_lost_nodes(&mut self, looked: &MembershipView) {
+        let gone = self.lost_nodes.update(&looked.nodes);
+        let trusted = Trusted::new(&self.etcd);
+        if let Some(trusted) = trusted.filter(|_| !gone.is_empty()) {
+            self.tasks.spawn(lost_nodes::warn(trusted, gone));
+        }
+    }
+
     /// Says what was seen; nothing if nobody hears it any more.
-    async fn tell(&self, looked: Result<look::Look, String>) -> Option<()> {
+    async fn tell(&mut self, looked: Result<look::Look, String>) -> Option<()> {
         match looked {
             Ok(look::Look { looked, lease }) => {
                 if lease.is_some() {
                     self.etcd.set_lease(lease);
                 }
+                self.warn_of_lost_nodes(&looked);
                 self.last_look.put(looked);
                 // A letter that is not taken yet is one that the driver will look at the slot for.
                 match self.inbox.try_send(Letter::Looked) {

@@ -1,8 +1,10 @@
 //! The node's own keys: created, published, kept alive, and given back.
 
+use std::collections::BTreeSet;
+
 use etcd_client::{Client, Compare, CompareOp, PutOptions, TxnOp};
 use soramode_core::cluster::Incarnation;
-use soramode_core::member::etcd::Load;
+use soramode_core::member::etcd::{Joined, Load};
 use soramode_protocol::mode::Mode;
 
 use super::keys::{CLUSTER_PROTOCOL, LoadValue, MemberValue};
@@ -11,12 +13,18 @@ use super::{Etcd, number, revision};
 use crate::clock;
 
 impl Trusted {
-    /// Creates the node's member key, and gives its incarnation.
+    /// Creates the node's member key; before that it reads which incarnations of the node own channels, if `reads_claims`.
     pub(super) async fn join(
         &self,
         mode: Mode,
         give_up: Option<Incarnation>,
-    ) -> Result<Incarnation, String> {
+        reads_claims: bool,
+    ) -> Result<Joined, String> {
+        let owners = if reads_claims {
+            self.own_claimants().await?
+        } else {
+            BTreeSet::new()
+        };
         if let Some(Incarnation(old)) = give_up {
             let is_still =
                 Compare::create_revision(self.etcd.keys.member(), CompareOp::Equal, revision(old));
@@ -39,11 +47,22 @@ impl Trusted {
             .id();
         let joined = self.create_member(mode, lease).await;
         match &joined {
-            Ok(_) => self.etcd.set_lease(Some(lease)),
+            Ok(_) => {
+                self.etcd.set_lease(Some(lease));
+                if !owners.is_empty() {
+                    tracing::warn!(
+                        "joined without the state of an earlier run, which still owns channels: the session list is incomplete. Run: soramode \
+                         doctor"
+                    );
+                }
+            }
             // It may be that the key was written all the same: then the next look shows it, and its lease.
             Err(why) => tracing::debug!(why, "not joined"),
         }
-        joined
+        joined.map(|incarnation| Joined {
+            incarnation,
+            owners,
+        })
     }
 
     /// Deletes a key of this state folder's that came back with a backup.

@@ -6,6 +6,7 @@ mod claims;
 mod keys;
 mod look;
 mod looker;
+mod lost_nodes;
 mod membership;
 mod owed;
 mod pool;
@@ -31,6 +32,7 @@ use crate::health::Health;
 use crate::inbox::{Inbox, LastLook, Letter};
 use keys::{Keys, TermsValue};
 use looker::Looker;
+use lost_nodes::LostNodes;
 use pool::Pool;
 use trusted::{Trust, Trusted};
 
@@ -197,6 +199,8 @@ impl Edge {
             inbox: self.inbox.clone(),
             last_look: self.last_look.clone(),
             wanted: Arc::clone(&self.wanted),
+            lost_nodes: LostNodes::default(),
+            tasks: self.tasks.clone(),
         }
     }
 
@@ -305,18 +309,19 @@ impl Edge {
     }
 
     fn trusted(&self) -> Option<Trusted> {
-        self.etcd.trust().map(|configuration| Trusted {
-            etcd: Arc::clone(&self.etcd),
-            configuration,
-        })
+        Trusted::new(&self.etcd)
     }
 }
 
 async fn carry_out(etcd: &Trusted, order: EtcdRequest, inbox: &Inbox) -> Option<EtcdResponse> {
     match order {
-        EtcdRequest::Join { mode, give_up } => {
-            Some(EtcdResponse::Joined(etcd.join(mode, give_up).await))
-        }
+        EtcdRequest::Join {
+            mode,
+            give_up,
+            reads_claims,
+        } => Some(EtcdResponse::Joined(
+            etcd.join(mode, give_up, reads_claims).await,
+        )),
         EtcdRequest::Claim { channel_id, by, op } => {
             let reply = etcd.ask(&channel_id, by, &op).await;
             Some(EtcdResponse::ClaimReplied {

@@ -42,6 +42,9 @@ impl Trusted {
         };
         self.read_claims(PURGE_TIME, &mut count_in).await?;
         self.write_off(node, &incarnations, actor).await?;
+        if channels > 0 {
+            tracing::warn!(%node, actor, channels, "purged: the node's orphaned channels may now open on any node");
+        }
         Ok((incarnations.into_iter().collect(), channels))
     }
 
@@ -62,6 +65,18 @@ impl Trusted {
                 channels,
             })
             .collect())
+    }
+
+    /// Returns the incarnations of this node that own channels.
+    pub(super) async fn own_claimants(&self) -> Result<BTreeSet<Incarnation>, String> {
+        let mut claimants = BTreeSet::new();
+        let mut note = |claim: Claim| {
+            if claim.node == self.etcd.identity.node_name {
+                claimants.insert(claim.incarnation);
+            }
+        };
+        self.read_claims(PURGE_TIME, &mut note).await?;
+        Ok(claimants)
     }
 
     async fn read_claims(

@@ -45,6 +45,15 @@ pub(super) struct Done {
 }
 
 impl Trusted {
+    /// Returns the way to the etcd that the gate trusts now, if it trusts one.
+    pub(super) fn new(etcd: &Arc<Etcd>) -> Option<Self> {
+        let configuration = etcd.trust()?;
+        Some(Self {
+            etcd: Arc::clone(etcd),
+            configuration,
+        })
+    }
+
     /// Reads this.
     pub(super) async fn read(&self, reads: Vec<TxnOp>) -> Result<Vec<GetResponse>, String> {
         self.carry_out(Vec::new(), (reads.clone(), Writes::Nothing), reads)

@@ -14,6 +14,8 @@ pub(super) struct Kept {
     /// Absent: never.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     fence_after_ms: Option<u64>,
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    has_untracked: bool,
 }
 
 /// Empty where there is none: the node left in order.
@@ -22,6 +24,7 @@ pub(super) fn to_json(member: Option<StoredMember>) -> String {
         |StoredMember {
              incarnation: Incarnation(incarnation),
              fence_after,
+             has_untracked,
          }| Kept {
             incarnation,
             fence_after_ms: match fence_after {
@@ -30,6 +33,7 @@ pub(super) fn to_json(member: Option<StoredMember>) -> String {
                 }
                 FenceAfter::Never => None,
             },
+            has_untracked,
         },
     );
     // A struct of numbers cannot fail to be written.
@@ -42,6 +46,7 @@ impl From<Kept> for StoredMember {
         Kept {
             incarnation,
             fence_after_ms,
+            has_untracked,
         }: Kept,
     ) -> Self {
         let fence_after = fence_after_ms.map_or(FenceAfter::Never, |millis| {
@@ -50,6 +55,7 @@ impl From<Kept> for StoredMember {
         Self {
             incarnation: Incarnation(incarnation),
             fence_after,
+            has_untracked,
         }
     }
 }
@@ -109,13 +115,14 @@ mod tests {
 
     #[test]
     fn a_life_is_read_as_it_was_written() {
-        for fence_after in [
-            FenceAfter::Never,
-            FenceAfter::After(Duration::from_secs(30)),
+        for (fence_after, has_untracked) in [
+            (FenceAfter::Never, false),
+            (FenceAfter::After(Duration::from_secs(30)), true),
         ] {
             let member = StoredMember {
                 incarnation: Incarnation(17),
                 fence_after,
+                has_untracked,
             };
             assert_eq!(
                 serde_json::from_str::<Kept>(&to_json(Some(member)))

@@ -72,14 +72,23 @@ impl Gate {
             return Some(Ok(Reply::ClusterNodes(self.counted_nodes())));
         }
         counts.waiting.push(reply_to);
+        self.begin_count(ctx);
+        None
+    }
+
+    /// Orders a count, unless one is in flight.
+    pub(super) fn begin_count(&mut self, ctx: &mut Ctx) {
+        let Some(counts) = self.member().map(|member| &mut member.counts) else {
+            return;
+        };
         if !std::mem::replace(&mut counts.is_under_way, true) {
             counts.is_outdated = false;
             Self::order(ctx, EtcdRequest::Count);
         }
-        None
     }
 
     pub(super) fn counted(&mut self, ctx: &mut Ctx, owned: Result<Vec<Owned>, String>) {
+        let node = self.settings.node_name.clone();
         let Some(member) = self.member() else { return };
         for Owned {
             node_name,
@@ -92,12 +101,23 @@ impl Gate {
             }
         }
         member.counts.is_under_way = false;
+        let is_own = |owned: &&Owned| owned.node_name == node;
+        let own = owned.as_ref().ok().map(|owned| {
+            owned
+                .iter()
+                .filter(is_own)
+                .map(|owned| owned.incarnation)
+                .collect()
+        });
         member.counts.last = Some(Counted {
             ended: ctx.now.boot,
             at: ctx.now.wall,
             owned,
         });
         let waiting = std::mem::take(&mut member.counts.waiting);
+        if let Some(own) = own {
+            self.on_own_claims_read(ctx, own);
+        }
         let nodes = self.counted_nodes();
         ctx.effects.actions.extend(
             waiting

@@ -4,6 +4,7 @@
 //! [`EtcdRequest::Distrust`] and [`EtcdRequest::NoteSetBack`] comes back, in a bounded time and with what it was about. An order may have been
 //! carried out though it came back as failed.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use soramode_protocol::id::{ChannelId, NodeName};
@@ -50,6 +51,8 @@ pub enum EtcdRequest {
         mode: Mode,
         /// The key to delete first.
         give_up: Option<Incarnation>,
+        /// Read the claims first: the node has no record of an earlier incarnation.
+        reads_claims: bool,
     },
     /// Find out whose a channel is, or make it this node's.
     Claim {
@@ -193,8 +196,8 @@ pub enum EtcdResponse {
     MembersRead(Box<MembershipView>),
     /// It failed.
     MembersReadFailed(String),
-    /// What came of [`EtcdRequest::Join`]: the new incarnation, if it wrote the key.
-    Joined(Result<Incarnation, String>),
+    /// What came of [`EtcdRequest::Join`].
+    Joined(Result<Joined, String>),
     /// What came of [`EtcdRequest::Claim`].
     ClaimReplied {
         /// The channel.
@@ -242,6 +245,15 @@ pub enum EtcdResponse {
     },
     /// What came of [`EtcdRequest::Count`]: the channels of each incarnation that owns any.
     Counted(Result<Vec<Owned>, String>),
+}
+
+/// The node's key was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Joined {
+    /// The new incarnation.
+    pub incarnation: Incarnation,
+    /// Incarnations of the node that own channels, where the claims were to be read.
+    pub owners: BTreeSet<Incarnation>,
 }
 
 /// A linearizable read of all members.

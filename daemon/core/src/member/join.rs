@@ -12,6 +12,7 @@ use crate::cluster::{FenceAfter, Incarnation};
 use crate::effect::Record;
 use crate::gate::{Ctx, Gate};
 use crate::input::MembershipChange;
+use crate::known::UntrackedIncarnations;
 use crate::snapshot::StoredMember;
 
 use super::etcd::{EtcdRequest, Load, MembershipView, NodeRecord};
@@ -181,13 +182,7 @@ impl Gate {
         let Some(member) = self.member() else { return };
         member.place = Place::Joining;
         member.publication.joining(mode);
-        Self::order(
-            ctx,
-            EtcdRequest::Join {
-                mode,
-                give_up: None,
-            },
-        );
+        self.order_join(ctx, mode, None);
     }
 
     fn join(&mut self, ctx: &mut Ctx, looked: &MembershipView) {
@@ -214,7 +209,19 @@ impl Gate {
         };
         member.place = Place::Joining;
         member.publication.joining(mode);
-        Self::order(ctx, EtcdRequest::Join { mode, give_up });
+        self.order_join(ctx, mode, give_up);
+    }
+
+    fn order_join(&self, ctx: &mut Ctx, mode: Mode, give_up: Option<Incarnation>) {
+        let reads_claims = self.known.untracked() == Some(&UntrackedIncarnations::Unread);
+        Self::order(
+            ctx,
+            EtcdRequest::Join {
+                mode,
+                give_up,
+                reads_claims,
+            },
+        );
     }
 
     /// The member key was written, or not.
@@ -264,10 +271,13 @@ impl Gate {
         if !member.lives.contains(&incarnation) {
             member.lives.push(incarnation);
         }
-        ctx.effects.records.push(Record::Member(Some(StoredMember {
+        let has_untracked = self.known.untracked().is_some();
+        let stored = StoredMember {
             incarnation,
             fence_after: terms.fence_after,
-        })));
+            has_untracked,
+        };
+        ctx.effects.records.push(Record::Member(Some(stored)));
         self.store_known(ctx, 0);
         if before.is_none() {
             self.cluster(ctx, MembershipChange::Joined);
@@ -294,6 +304,7 @@ impl Gate {
 
     /// What is done after each read, since etcd answers.
     fn follow_look(&mut self, ctx: &mut Ctx) {
+        self.check_untracked(ctx);
         self.retry_releases(ctx);
         self.ask_again(ctx);
         self.explain_again(ctx);

@@ -12,6 +12,7 @@ mod publish;
 mod readoption;
 mod release;
 pub mod trust;
+mod untracked;
 mod view;
 mod waiters;
 
@@ -33,7 +34,7 @@ use crate::gate::{Ctx, Gate};
 use crate::input::{HostState, MembershipChange};
 use crate::snapshot::{ClusterSettings, Stored, StoredMember};
 use counts::Counts;
-use etcd::{EtcdRequest, EtcdResponse, Load, NodeRecord};
+use etcd::{EtcdRequest, EtcdResponse, Joined, Load, NodeRecord};
 use explain::Explaining;
 use fence::Fences;
 use publish::Publication;
@@ -102,6 +103,7 @@ impl Member {
             |StoredMember {
                  incarnation,
                  fence_after,
+                 ..
              }| Past {
                 incarnation,
                 fence_after,
@@ -200,7 +202,9 @@ impl Gate {
         {
             past.sessions = PastSessions::Over;
             member.over.insert(past.incarnation);
+            self.known.set_untracked(None);
         }
+        let Some(member) = self.member() else { return };
         let left: Vec<ChannelId> = member
             .owned
             .keys()
@@ -264,7 +268,14 @@ impl Gate {
                 }
                 self.note_problem(why);
             }
-            EtcdResponse::Joined(joined) => self.joined(ctx, joined),
+            EtcdResponse::Joined(Err(why)) => self.joined(ctx, Err(why)),
+            EtcdResponse::Joined(Ok(Joined {
+                incarnation,
+                owners,
+            })) => {
+                self.on_own_claims_read(ctx, owners);
+                self.joined(ctx, Ok(incarnation));
+            }
             EtcdResponse::ClaimReplied {
                 channel_id,
                 by,

@@ -120,9 +120,11 @@ impl Gate {
             });
         }
         member.place = Place::Begun(incarnation);
+        let has_untracked = self.known.untracked().is_some();
         ctx.effects.records.push(Record::Member(Some(StoredMember {
             incarnation,
             fence_after,
+            has_untracked,
         })));
         Self::order(ctx, EtcdRequest::ReadMembers);
     }

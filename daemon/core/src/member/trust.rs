@@ -9,12 +9,12 @@ use soramode_protocol::id::{ClusterId, HistoryId};
 use soramode_protocol::node::Membership;
 use soramode_protocol::reply::{Answer, Reply};
 
-use crate::cluster::Incarnation;
 use crate::cluster::gone::Gone;
 use crate::cluster::history::{
     Accepted, AcceptedRisk, InitRefusal, Known, Refusal, Shown, judge, plan_init,
 };
 use crate::cluster::right::Right;
+use crate::cluster::{FenceAfter, Incarnation};
 use crate::effect::{Action, Record};
 use crate::gate::{Ctx, Gate};
 use crate::input::{MembershipChange, ReplyHandle};
@@ -86,7 +86,7 @@ impl Trust {
 
 impl Member {
     /// What is remembered of a history says nothing of the next one, whose numbers begin again further back.
-    fn leave_history(&mut self, now: Duration) -> Option<StoredMember> {
+    fn leave_history(&mut self, now: Duration) -> Option<FenceAfter> {
         self.gone = Gone::default();
         self.over.clear();
         self.lives.clear();
@@ -114,15 +114,10 @@ impl Member {
             .fence_after
             .takeover_wait(self.settings.terms.fence_budget);
         self.trust.claims_from = now + wait.unwrap_or_default().max(RECLAIM_TIME);
-        let fence_after = self
-            .right
+        self.right
             .as_ref()
             .map(|right| right.terms().fence_after)
-            .or(self.past.map(|past| past.fence_after));
-        fence_after.map(|fence_after| StoredMember {
-            incarnation: Incarnation::OF_ANOTHER_HISTORY,
-            fence_after,
-        })
+            .or(self.past.map(|past| past.fence_after))
     }
 }
 
@@ -170,9 +165,16 @@ impl Gate {
         member.trust.known = Some(seen);
         member.trust.refusal = None;
         if accepted == Accepted::NewHistory {
-            let stored = member.leave_history(now);
-            if stored.is_some() {
-                ctx.effects.records.push(Record::Member(stored));
+            if let Some(fence_after) = member.leave_history(now) {
+                let (incarnation, has_untracked) = (
+                    Incarnation::OF_ANOTHER_HISTORY,
+                    self.known.untracked().is_some(),
+                );
+                ctx.effects.records.push(Record::Member(Some(StoredMember {
+                    incarnation,
+                    fence_after,
+                    has_untracked,
+                })));
             }
             self.put_off(ctx, "the cluster starts a new history in etcd");
         }

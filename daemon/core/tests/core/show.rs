@@ -132,10 +132,16 @@ impl Show {
             Record::VanishedPending(false) => {
                 "kept: session.vanished is not owed any more".to_owned()
             }
-            Record::Member(member) => {
+            Record::Member(None) => "kept: in the cluster as nobody".to_owned(),
+            Record::Member(Some(member)) => {
+                let untracked = if member.has_untracked {
+                    ", earlier incarnations untracked"
+                } else {
+                    ""
+                };
                 format!(
-                    "kept: in the cluster as {}",
-                    member.map_or_else(|| "nobody".to_owned(), |it| it.incarnation.0.to_string())
+                    "kept: in the cluster as {}{untracked}",
+                    member.incarnation.0
                 )
             }
             Record::Etcd(known) => format!(

@@ -36,12 +36,15 @@ pub(crate) fn order(order: &EtcdRequest) -> String {
         EtcdRequest::ReadMembers => "look".to_owned(),
         EtcdRequest::Join {
             mode,
-            give_up: None,
-        } => format!("join, {mode}"),
-        EtcdRequest::Join {
-            mode,
-            give_up: Some(Incarnation(old)),
-        } => format!("give up {old} and join, {mode}"),
+            give_up,
+            reads_claims,
+        } => {
+            let give_up = give_up.map_or_else(String::new, |Incarnation(old)| {
+                format!("give up {old} and ")
+            });
+            let read = if *reads_claims { "read claims, " } else { "" };
+            format!("{read}{give_up}join, {mode}")
+        }
         EtcdRequest::Claim {
             channel_id,
             by: Incarnation(by),

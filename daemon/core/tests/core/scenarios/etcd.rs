@@ -4,7 +4,7 @@
 //! etcd: looked own=17 rev=20 node-02@18:normal:3/100 purged=9     who is there; `sent=1s` ago, `received=1s` ago, `epoch=2`, `mine`: this start wrote `own`
 //! etcd: looked empty                                              no `/cfg`, or `cluster=`, `epoch=`, `history=`, `etcd=`, `made-in=`, `set-back=`, `before=90`
 //! etcd: initialized ops [exists] epoch=1                          or `failed="why"`
-//! etcd: looked crowd=99                                           so many others  ·  look-failed "why"  ·  joined 17  ·  not-joined "why"  ·  leaving
+//! etcd: looked crowd=99                                           so many others  ·  look-failed "why"  ·  joined 17 [owner=9]  ·  not-joined "why"  ·  leaving
 //! etcd: asked spam by=17 won=30                                   or `refused owner=node-02@18:30:5s/1s member=17 mode=normal`, or `failed="why"`
 //! etcd: found spam refused …, as with `asked`, or failed="why"
 //! etcd: released spam 30 [unknown]  ·  published normal [failed="why"]
@@ -19,7 +19,9 @@ use soramode_core::cluster::claim::{Claim, Found, Reply};
 use soramode_core::cluster::history::{Configuration, Shown};
 use soramode_core::cluster::{FenceAfter, Incarnation, Token};
 use soramode_core::input::{Input, ReplyHandle, Timestamp};
-use soramode_core::member::etcd::{EtcdResponse, Init, Load, MembershipView, NodeRecord, Owned};
+use soramode_core::member::etcd::{
+    EtcdResponse, Init, Joined, Load, MembershipView, NodeRecord, Owned,
+};
 use soramode_protocol::mode::Mode;
 use soramode_protocol::node::OrphanedChannels;
 
@@ -35,7 +37,14 @@ pub(super) fn heard(
     let response = match all.next()?.as_str() {
         "looked" => EtcdResponse::MembersRead(Box::new(looked(&mut all, now)?)),
         "look-failed" => EtcdResponse::MembersReadFailed(all.next()?),
-        "joined" => EtcdResponse::Joined(Ok(incarnation(&all.next()?)?)),
+        "joined" => {
+            let incarnation = incarnation(&all.next()?)?;
+            let owner = all.value("owner")?.map(Incarnation);
+            EtcdResponse::Joined(Ok(Joined {
+                incarnation,
+                owners: owner.into_iter().collect(),
+            }))
+        }
         "not-joined" => EtcdResponse::Joined(Err(all.next()?)),
         "leaving" => return all.end(Input::Shutdown),
         "asked" => {
