@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use soramode_protocol::http_client::{Url, read_url};
 
-use crate::api::{Api, Named};
+use crate::api::{Api, ApiSource};
 use crate::error::{Exit, Failure};
 
 /// The variable that stands for `--api-url`.
@@ -37,7 +37,7 @@ impl ApiFlags {
     pub(crate) fn node(&self, socket: Option<&PathBuf>) -> Result<Option<Api>, Failure> {
         let token_file = self.api_token_file.as_deref();
         if let Some(url) = &self.api_url {
-            return Api::new(url.clone(), Named::Url, token_file).map(Some);
+            return Api::new(url.clone(), ApiSource::Url, token_file).map(Some);
         }
         let variable = std::env::var(VARIABLE)
             .ok()
@@ -47,7 +47,7 @@ impl ApiFlags {
         };
         let url = read_api_url(&text)
             .map_err(|problem| Failure::new(Exit::Usage, format!("{VARIABLE}: {problem}")))?;
-        Api::new(url, Named::Url, token_file).map(Some)
+        Api::new(url, ApiSource::Url, token_file).map(Some)
     }
 }
 

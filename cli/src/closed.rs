@@ -2,15 +2,15 @@
 
 use soramode_protocol::mode::{Mode, ModeState, SettableMode};
 
-use crate::change_words::{by_words, meanwhile_words, until_words};
+use crate::describe::{describe_expiry, describe_later_change, describe_origin};
 use crate::error::Failure;
+use crate::last_status::LastStatus;
 use crate::mode_info::ModeInfo;
 use crate::node::Node;
 use crate::output::escape::quoted;
 use crate::output::times;
 use crate::report::Change;
-use crate::seen::Seen;
-use crate::way_back::{labelled, undo_words};
+use crate::undo::{restore_hint, undo_hint};
 
 /// The closing that a drain found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub(crate) struct Closed {
     /// The mode that was asked for.
     pub(crate) target: Mode,
     /// The node after that.
-    pub(crate) seen: Seen,
+    pub(crate) status: LastStatus,
     /// Whether the other nodes of its cluster know, where it has one.
     pub(crate) published: Option<bool>,
     /// Whether this changed anything.
@@ -47,17 +47,19 @@ impl Closed {
     /// A node that was closed far enough when it was found.
     pub(crate) fn found(
         before: ModeInfo,
-        seen: Seen,
+        status: LastStatus,
         target: SettableMode,
         joined: Joined,
     ) -> Self {
-        let cluster = seen.status().and_then(|status| status.cluster.as_ref());
+        let cluster = status
+            .of_daemon()
+            .and_then(|status| status.cluster.as_ref());
         Self {
             now: before.clone(),
             before,
             target: target.into(),
             published: cluster.map(|cluster| cluster.published),
-            seen,
+            status,
             changed: false,
             joined,
             warning: None,
@@ -84,17 +86,17 @@ impl Closed {
     }
 
     /// Describes the change of the mode, and the reason and timer that it replaced.
-    pub(crate) fn words(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         let (before, now) = (&self.before, &self.now);
-        let node = self.seen.name();
+        let node = self.status.name();
         let by = before
             .state
             .as_ref()
             .filter(|state| !state.actor.starts_with("system:"))
-            .map(by_words);
+            .map(describe_origin);
         if before.mode != now.mode {
             let stay = if now.mode.is_block() { " stay" } else { "" };
-            let counts = format!("({}{stay})", self.seen.count_words());
+            let counts = format!("({}{stay})", self.status.describe_counts());
             let looser = if now.mode.is_block() && before.mode.is_block() && now.mode < before.mode
             {
                 ". Clients may again join channels that have a session"
@@ -105,7 +107,7 @@ impl Closed {
                 "{node}: {} -> {} {counts}{looser}{}",
                 before.mode,
                 now.mode,
-                self.replaced_words()
+                self.describe_replaced()
             );
         }
         let what = match (self.is_stricter(), before.mode.is_block()) {
@@ -124,7 +126,7 @@ impl Closed {
         } else {
             ""
         };
-        let news = [self.reason_words(), self.timer_words()]
+        let news = [self.describe_reason(), self.describe_timer()]
             .into_iter()
             .flatten()
             .collect::<Vec<_>>()
@@ -138,9 +140,9 @@ impl Closed {
     }
 
     /// Describes the closing that a change replaced, and the end of the new one.
-    fn replaced_words(&self) -> String {
+    fn describe_replaced(&self) -> String {
         let timer = self
-            .timer_words()
+            .describe_timer()
             .map(|timer| format!("; {timer}"))
             .unwrap_or_default();
         if !self.now.mode.is_block() {
@@ -157,7 +159,7 @@ impl Closed {
                 .filter(|state| state.mode.is_block() && !state.actor.starts_with("system:"));
             return theirs
                 .filter(another)
-                .map(|state| format!(". It was closed by {}", by_words(state)))
+                .map(|state| format!(". It was closed by {}", describe_origin(state)))
                 .unwrap_or_default();
         }
         match &self.before.state {
@@ -169,13 +171,13 @@ impl Closed {
                     (Some(_), None) => "; that reason is no longer recorded".to_owned(),
                     (Some(_) | None, _) => String::new(),
                 };
-                format!(". It was closed by {}{lost}{timer}", by_words(state))
+                format!(". It was closed by {}{lost}{timer}", describe_origin(state))
             }
             Some(_) | None => timer,
         }
     }
 
-    fn reason_words(&self) -> Option<String> {
+    fn describe_reason(&self) -> Option<String> {
         let reason = self
             .now
             .reason()
@@ -183,7 +185,7 @@ impl Closed {
         reason.map(|reason| format!("reason is now {}", quoted(reason)))
     }
 
-    fn timer_words(&self) -> Option<String> {
+    fn describe_timer(&self) -> Option<String> {
         match (self.before.expires_at(), self.now.expires_at()) {
             (Some(before), None) if self.now.mode.is_block() => Some(format!(
                 "the timer that would have reopened it in {} is cancelled",
@@ -200,27 +202,27 @@ impl Closed {
     }
 
     /// The command that undoes the change; `None` if there is nothing to undo.
-    pub(crate) fn undo_words(&self, node: Node<'_>) -> Option<String> {
+    pub(crate) fn undo_hint(&self, node: Node<'_>) -> Option<String> {
         self.changed
-            .then(|| undo_words(&self.before, &self.now, node, self.seen.storage()))
+            .then(|| undo_hint(&self.before, &self.now, node, self.status.storage()))
             .flatten()
     }
 
     /// The command that undoes a closing for a drain; `None` also if the drain only added its reason to an earlier closing.
-    pub(crate) fn undo_drain_words(&self, node: Node<'_>) -> Option<String> {
+    pub(crate) fn undo_drain_hint(&self, node: Node<'_>) -> Option<String> {
         let is_worth_it = self.joined == Joined::No
             || self.before.mode != self.now.mode
             || self.before.expires_at().is_some();
-        self.undo_words(node).filter(|_| is_worth_it)
+        self.undo_hint(node).filter(|_| is_worth_it)
     }
 
-    /// Continues [`empty_words`]: the node is still closed, and the command that opens it. For a closing of another operator no command is
+    /// Continues [`describe_drained`]: the node is still closed, and the command that opens it. For a closing of another operator no command is
     /// suggested.
-    pub(crate) fn then_words(&self, now: &ModeInfo, node: Node<'_>) -> String {
+    pub(crate) fn describe_next_step(&self, now: &ModeInfo, node: Node<'_>) -> String {
         let theirs = |state: &ModeInfo| {
             format!(
                 " and still closed: {}. Ask before you open it",
-                meanwhile_words(state)
+                describe_later_change(state)
             )
         };
         if self.is_changed(now) {
@@ -229,14 +231,14 @@ impl Closed {
         if self.is_stricter() {
             return theirs(&self.before);
         }
-        let until = now.state.as_ref().map(until_words).unwrap_or_default();
+        let until = now.state.as_ref().map(describe_expiry).unwrap_or_default();
         if self.before.mode != self.now.mode {
             let label = if self.before.mode.is_block() {
                 "When you are done, go back to the mode from before"
             } else {
                 "When you are done"
             };
-            let open = labelled(label, &self.before, &self.now, node, self.seen.storage());
+            let open = restore_hint(label, &self.before, &self.now, node, self.status.storage());
             return format!(" and still closed{until}. {}", open.unwrap_or_default());
         }
         let open = node.command("set normal");
@@ -244,7 +246,7 @@ impl Closed {
             (Joined::Theirs, Some(state)) => {
                 format!(
                     " and still closed, also by {}{until}. When everyone is done: {open}",
-                    by_words(state)
+                    describe_origin(state)
                 )
             }
             (Joined::Theirs | Joined::Own | Joined::No, _) => {
@@ -254,12 +256,14 @@ impl Closed {
     }
 
     /// The node after a wait that was not reached: closed all the same.
-    pub(crate) fn still_words(&self, now: &ModeInfo) -> String {
-        let node = self.seen.name();
+    pub(crate) fn describe_state(&self, now: &ModeInfo) -> String {
+        let node = self.status.name();
         match self.is_changed(now) {
             false => format!("{node} is still closed ({})", self.now.mode),
-            true if now.mode == Mode::Normal => format!("{node} is open: {}", meanwhile_words(now)),
-            true => format!("{node} is still closed: {}", meanwhile_words(now)),
+            true if now.mode == Mode::Normal => {
+                format!("{node} is open: {}", describe_later_change(now))
+            }
+            true => format!("{node} is still closed: {}", describe_later_change(now)),
         }
     }
 
@@ -268,7 +272,7 @@ impl Closed {
         if self.is_changed(now) || self.is_stricter() {
             None
         } else {
-            self.undo_drain_words(node)
+            self.undo_drain_hint(node)
         }
     }
 

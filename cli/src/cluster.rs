@@ -11,7 +11,7 @@ use soramode_protocol::node::{ClusterNode, GetStatus, ListClusterNodes, Membersh
 use soramode_protocol::number::whole_number;
 use tokio::time::sleep;
 
-use crate::api::{Api, Named, Want};
+use crate::api::{Api, ApiSource, Detail};
 use crate::candidates;
 use crate::context::Context;
 use crate::error::{Exit, Failure};
@@ -20,10 +20,10 @@ use crate::output::escape::escape;
 use crate::output::{Output, counted};
 
 /// Time for which the other nodes are checked after a closing: a mode that another node published before must have arrived by then.
-const SECOND_LOOK: Duration = Duration::from_secs(1);
+const RECHECK_TIME: Duration = Duration::from_secs(1);
 
 /// The pause between two looks.
-const LOOK_PAUSE: Duration = Duration::from_millis(100);
+const READ_PAUSE: Duration = Duration::from_millis(100);
 
 /// Which node is meant.
 #[derive(Debug, clap::Args)]
@@ -51,16 +51,16 @@ pub(crate) struct ClusterFlags {
     require_published: bool,
 }
 
-/// The nodes as they are seen from one that may be asked.
-pub(crate) struct Seen {
+/// The nodes as they are view from one that may be asked.
+pub(crate) struct ClusterView {
     nodes: Vec<ClusterNode>,
     /// Name and membership of the node that gave the list; unknown over the API.
     by: Option<(NodeName, Membership)>,
 }
 
-impl Seen {
+impl ClusterView {
     /// Reads the list from the context's node.
-    pub(crate) async fn from_here(context: &Context<'_>) -> Result<Self, Failure> {
+    pub(crate) async fn read(context: &Context<'_>) -> Result<Self, Failure> {
         if let Node::Api(api) = context.node {
             let nodes = api.nodes().await?;
             return Ok(Self { nodes, by: None });
@@ -77,7 +77,7 @@ impl Seen {
     }
 
     /// The way to a node's API.
-    pub(crate) fn way_to(&self, name: &NodeName, context: &Context<'_>) -> Result<Api, Failure> {
+    pub(crate) fn api_of(&self, name: &NodeName, context: &Context<'_>) -> Result<Api, Failure> {
         let shown = escape(name.as_str());
         let Some(node) = self.nodes.iter().find(|node| node.node_name == *name) else {
             let known: Vec<&str> = self
@@ -126,7 +126,7 @@ impl Seen {
             .to_owned();
         Api::new(
             url,
-            Named::Node {
+            ApiSource::Node {
                 name: name.clone(),
                 flags,
             },
@@ -191,7 +191,7 @@ fn check_private(url: &Url) -> Result<(), String> {
 }
 
 /// `1 other node is open (n3), and --keep-open asks for 2`
-fn too_few_words(others: &[&str], wanted: usize) -> String {
+fn describe_too_few(others: &[&str], wanted: usize) -> String {
     let count = counted(others.len() as u64, "other node");
     let be = if others.len() == 1 { "is" } else { "are" };
     let names = if others.is_empty() {
@@ -208,17 +208,17 @@ impl NodeFlag {
         let Some(name) = &self.node else {
             return Ok(None);
         };
-        let seen = Seen::from_here(context).await?;
-        if seen.by.as_ref().is_some_and(|(own, _)| own == name) {
+        let view = ClusterView::read(context).await?;
+        if view.by.as_ref().is_some_and(|(own, _)| own == name) {
             return Ok(None);
         }
-        seen.way_to(name, context).map(Some)
+        view.api_of(name, context).map(Some)
     }
 }
 
 impl ClusterFlags {
     /// Returns whether other nodes must be normal.
-    pub(crate) const fn is_said(&self) -> bool {
+    pub(crate) const fn is_given(&self) -> bool {
         self.keep_open.is_some()
     }
 
@@ -232,20 +232,20 @@ impl ClusterFlags {
         let Some(wanted) = self.keep_open else {
             return Ok(());
         };
-        let mode = node.status(Want::Mode).await?.mode();
+        let mode = node.status(Detail::Mode).await?.mode();
         // A node that is closed already takes no other's place.
         if mode.is_block() {
             return Ok(());
         }
-        let seen = Seen::from_here(context).await?;
-        seen.check_membership()?;
-        let others = seen.others(node.name_in_cluster(), mode);
+        let view = ClusterView::read(context).await?;
+        view.check_membership()?;
+        let others = view.others(node.name_in_cluster(), mode);
         if others.len() >= wanted {
             return Ok(());
         }
         Err(Failure::new(
             Exit::Refused,
-            format!("{}. Nothing was changed", too_few_words(&others, wanted)),
+            format!("{}. Nothing was changed", describe_too_few(&others, wanted)),
         ))
     }
 
@@ -260,20 +260,20 @@ impl ClusterFlags {
         let began = Instant::now();
         loop {
             // A list that cannot be had says nothing: the first look was good.
-            let seen = Seen::from_here(context).await.ok();
-            let others = seen
+            let view = ClusterView::read(context).await.ok();
+            let others = view
                 .as_ref()
-                .map(|seen| seen.others(node.name_in_cluster(), Mode::BlockNewSession));
+                .map(|view| view.others(node.name_in_cluster(), Mode::BlockNewSession));
             if let Some(others) = others.filter(|others| others.len() < wanted) {
                 return Some(format!(
                     "another node closed at the same moment: {}",
-                    too_few_words(&others, wanted)
+                    describe_too_few(&others, wanted)
                 ));
             }
-            if began.elapsed() >= SECOND_LOOK {
+            if began.elapsed() >= RECHECK_TIME {
                 return None;
             }
-            sleep(LOOK_PAUSE).await;
+            sleep(READ_PAUSE).await;
         }
     }
 
@@ -304,10 +304,10 @@ impl ClusterFlags {
 mod tests {
     use super::*;
 
-    fn seen(by: Option<(&str, Membership)>) -> Seen {
+    fn view(by: Option<(&str, Membership)>) -> ClusterView {
         let nodes = r#"[{"node_name":"a","mode":"normal","connected":true},{"node_name":"b","mode":"normal","connected":true},
             {"node_name":"c","mode":"block_new_session","connected":true},{"node_name":"d","mode":"normal","connected":false}]"#;
-        Seen {
+        ClusterView {
             nodes: serde_json::from_str(nodes).unwrap(),
             by: by.map(|(name, membership)| (NodeName::new(name).unwrap(), membership)),
         }
@@ -315,7 +315,7 @@ mod tests {
 
     #[test]
     fn others_are_those_that_are_there_and_normal_without_the_node_that_is_meant() {
-        let own = seen(Some(("a", Membership::Joined)));
+        let own = view(Some(("a", Membership::Joined)));
         assert_eq!(own.others(None, Mode::Normal), ["b"]);
         assert_eq!(
             own.others(Some(&NodeName::new("b").unwrap()), Mode::Normal),
@@ -326,8 +326,8 @@ mod tests {
             ["a", "b"]
         );
         // Over the API it is not told which of them is the node itself.
-        assert_eq!(seen(None).others(None, Mode::Normal).len(), 1);
-        assert_eq!(seen(None).others(None, Mode::Initial).len(), 2);
+        assert_eq!(view(None).others(None, Mode::Normal).len(), 1);
+        assert_eq!(view(None).others(None, Mode::Initial).len(), 2);
     }
 
     #[test]
@@ -365,7 +365,7 @@ mod tests {
             (Membership::Fenced, false),
         ] {
             assert_eq!(
-                seen(Some(("a", membership))).check_membership().is_ok(),
+                view(Some(("a", membership))).check_membership().is_ok(),
                 is_known,
                 "{membership}"
             );

@@ -24,15 +24,18 @@ pub(crate) fn rows(status: &Status, output: &Output) -> Vec<Row> {
         String::new()
     };
     vec![
-        ("cluster", Some(name_words(cluster))),
+        ("cluster", Some(describe_name(cluster))),
         ("membership", Some(format!("{}{since}", status.membership))),
         ("problem", cluster.problem.clone()),
         (
             "channels",
             Some(format!("{}{asked}", counted(cluster.channels, "channel"))),
         ),
-        ("ownership", Some(right_words(status.membership, cluster))),
-        ("takeover", Some(takeover_words(cluster))),
+        (
+            "ownership",
+            Some(describe_lease(status.membership, cluster)),
+        ),
+        ("takeover", Some(describe_takeover(cluster))),
         (
             "published",
             (!cluster.published)
@@ -42,7 +45,7 @@ pub(crate) fn rows(status: &Status, output: &Output) -> Vec<Row> {
 }
 
 /// `default (epoch 1), etcd at http://10.0.0.1:2379, http://10.0.0.2:2379`
-pub(crate) fn name_words(cluster: &ClusterStatus) -> String {
+pub(crate) fn describe_name(cluster: &ClusterStatus) -> String {
     let epoch = cluster
         .epoch
         .map(|epoch| format!(" (epoch {epoch})"))
@@ -55,7 +58,7 @@ pub(crate) fn name_words(cluster: &ClusterStatus) -> String {
 }
 
 /// Describes the ownership lease: the time for which the node may serve its channels without another answer from etcd.
-pub(crate) fn right_words(membership: Membership, cluster: &ClusterStatus) -> String {
+pub(crate) fn describe_lease(membership: Membership, cluster: &ClusterStatus) -> String {
     let contact = cluster
         .renewed_at
         .map(|time| format!(" (last etcd contact {} ago)", times::age(time)))
@@ -104,7 +107,7 @@ pub(crate) fn stale_because(status: &Status) -> Option<String> {
 }
 
 /// Describes the takeover of the node's channels if the node is lost.
-pub(crate) fn takeover_words(cluster: &ClusterStatus) -> String {
+pub(crate) fn describe_takeover(cluster: &ClusterStatus) -> String {
     match (cluster.fence_after_ms, &cluster.no_takeover_reason) {
         (Some(fence_after), _) => format!(
             "automatic: {} after its last etcd contact a lost node's sessions are ended (--on-fence {}, --dead-man {}), then other nodes may take its channels",
@@ -139,18 +142,18 @@ mod tests {
     #[test]
     fn what_becomes_of_a_lost_nodes_channels_is_said() {
         assert_eq!(
-            takeover_words(&cluster(r#","fence_after_ms":30000"#)),
+            describe_takeover(&cluster(r#","fence_after_ms":30000"#)),
             "automatic: 30 s after its last etcd contact a lost node's sessions are ended (--on-fence socket, --dead-man grant), then other nodes may take its channels"
         );
         assert_eq!(
-            takeover_words(&cluster(r#","no_takeover_reason":"as --fence-after says""#)),
+            describe_takeover(&cluster(r#","no_takeover_reason":"as --fence-after says""#)),
             "manual (as --fence-after says). If this node is lost, its channels stay reserved until it returns or is purged"
         );
     }
 
     #[test]
     fn the_right_is_said_with_how_long_it_runs() {
-        let words = |membership, more| right_words(membership, &cluster(more));
+        let words = |membership, more| describe_lease(membership, &cluster(more));
         assert_eq!(
             words(Membership::Joined, r#","valid_for_ms":29000"#),
             "expires in 29 s unless etcd answers"
@@ -166,7 +169,7 @@ mod tests {
     #[test]
     fn the_last_known_state_is_told_from_the_present_one() {
         let stale = |membership, more: &str, etcd: &str| {
-            let status = crate::seen::status_of("normal", r#","sessions_complete":true"#);
+            let status = crate::last_status::status_of("normal", r#","sessions_complete":true"#);
             let upstreams = serde_json::from_str(etcd).unwrap();
             stale_because(&Status {
                 membership,
@@ -199,11 +202,11 @@ mod tests {
     #[test]
     fn a_cluster_is_named_with_its_epoch_and_its_etcd() {
         assert_eq!(
-            name_words(&cluster(r#","epoch":2"#)),
+            describe_name(&cluster(r#","epoch":2"#)),
             "default (epoch 2), etcd at http://a:2379, http://b:2379"
         );
         assert_eq!(
-            name_words(&cluster("")),
+            describe_name(&cluster("")),
             "default, etcd at http://a:2379, http://b:2379"
         );
     }

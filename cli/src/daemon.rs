@@ -25,7 +25,7 @@ use crate::command_line;
 use crate::error::{Exit, Failure};
 use crate::output::escape::escape;
 use crate::start_hint::how_to_start;
-use crate::trust::{self, Place};
+use crate::trust::{self, SocketOrigin};
 
 /// How long an answer may take that waits for nothing.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
@@ -46,7 +46,7 @@ const QUEUE_PAUSE: Duration = Duration::from_millis(20);
 pub(crate) const RECONNECT_MAX: Duration = Duration::from_secs(10);
 
 /// Hint if the daemon does not answer.
-const LOOK_AT_LOG: &str = "Look at its log: journalctl -u soramoded";
+const LOG_HINT: &str = "SessionSnapshot at its log: journalctl -u soramoded";
 
 /// Hint if the versions do not match.
 const SAME_VERSION: &str = "Install the same version of both";
@@ -60,7 +60,7 @@ pub(crate) struct Socket {
     /// Set if `--socket` or the variable named it: then the commands that are suggested name it too, since a variable may have been set for
     /// this command alone.
     is_named: bool,
-    place: Place,
+    place: SocketOrigin,
     /// Paths that were looked at, where none is there.
     tried: Vec<PathBuf>,
 }
@@ -72,7 +72,7 @@ impl Socket {
             return Self {
                 path,
                 is_named: true,
-                place: Place::Named,
+                place: SocketOrigin::ApiSource,
                 tried: Vec::new(),
             };
         }
@@ -89,9 +89,9 @@ impl Socket {
         };
         let found = found.unwrap_or_default();
         let place = match found {
-            _ if around.socket.is_some() => Place::Named,
-            0 => Place::System,
-            _ => Place::Own,
+            _ if around.socket.is_some() => SocketOrigin::ApiSource,
+            0 => SocketOrigin::System,
+            _ => SocketOrigin::Own,
         };
         Self {
             path: candidates.into_iter().nth(found).unwrap_or_default(),
@@ -146,7 +146,7 @@ impl Socket {
                 | ClientError::Unreadable(_)
                 | ClientError::TooLong(_)
                 | ClientError::Refused(_),
-            ) => Err(self.unreachable("it does not answer", LOOK_AT_LOG)),
+            ) => Err(self.unreachable("it does not answer", LOG_HINT)),
         }
     }
 
@@ -166,17 +166,17 @@ impl Socket {
 
     fn check_folder(&self) -> Result<(), Failure> {
         trust::check_folder(self.place, &self.path, geteuid().as_raw())
-            .map_err(|why| self.not_believed(&why))
+            .map_err(|why| self.not_trusted(&why))
     }
 
     fn check_server(&self, server: io::Result<u32>) -> Result<(), Failure> {
-        let server = server.map_err(|problem| self.unreachable(&reason(&problem), LOOK_AT_LOG))?;
+        let server = server.map_err(|problem| self.unreachable(&reason(&problem), LOG_HINT))?;
         trust::check_server(self.place, &self.path, server, geteuid().as_raw())
-            .map_err(|why| self.not_believed(&why))
+            .map_err(|why| self.not_trusted(&why))
     }
 
     /// A server that another user may have put there says nothing about the node.
-    fn not_believed(&self, why: &str) -> Failure {
+    fn not_trusted(&self, why: &str) -> Failure {
         self.unreachable(
             &format!("{why}: not trusted"),
             "Remove it, or pass the right socket with --socket",
@@ -250,24 +250,24 @@ impl Socket {
     fn explain(&self, method: Method, error: ClientError) -> Failure {
         match error {
             ClientError::Refused(error) if error.data.error_type == ErrorType::MethodNotFound => {
-                self.misfit(method)
+                self.version_mismatch(method)
             }
             ClientError::Refused(error) => error.into(),
             ClientError::Connect { source, .. } => self.cannot_open(&source),
             ClientError::Closed => {
-                self.unreachable("it closed the connection without an answer", LOOK_AT_LOG)
+                self.unreachable("it closed the connection without an answer", LOG_HINT)
             }
             ClientError::Io(problem) if problem.kind() == ErrorKind::TimedOut => {
                 self.too_slow(method)
             }
-            ClientError::Io(problem) => self.unreachable(&reason(&problem), LOOK_AT_LOG),
-            ClientError::Unreadable(_) | ClientError::TooLong(_) => self.misfit(method),
+            ClientError::Io(problem) => self.unreachable(&reason(&problem), LOG_HINT),
+            ClientError::Unreadable(_) | ClientError::TooLong(_) => self.version_mismatch(method),
         }
     }
 
     fn too_slow(&self, method: Method) -> Failure {
         let why = format!("no answer within {} s", answer_max(method).as_secs());
-        let failure = self.unreachable(&why, LOOK_AT_LOG);
+        let failure = self.unreachable(&why, LOG_HINT);
         match method.access() {
             Access::View => failure,
             Access::Operate => failure.and("The change may still be made once it answers"),
@@ -275,7 +275,7 @@ impl Socket {
     }
 
     /// The daemon does not know a method, or its answer cannot be read.
-    fn misfit(&self, method: Method) -> Failure {
+    fn version_mismatch(&self, method: Method) -> Failure {
         let path = self.shown();
         let method = method.name();
         match self.versions() {
@@ -442,7 +442,7 @@ impl Daemon<'_> {
     /// The daemon owed a word and has not said it.
     pub(crate) fn silent(&self, span: Duration) -> Failure {
         self.socket
-            .unreachable(&format!("no answer for {} s", span.as_secs()), LOOK_AT_LOG)
+            .unreachable(&format!("no answer for {} s", span.as_secs()), LOG_HINT)
     }
 
     /// What an error means.
@@ -475,7 +475,7 @@ mod tests {
         Socket {
             path: "/run/soramode/soramode.sock".into(),
             is_named: false,
-            place: Place::System,
+            place: SocketOrigin::System,
             tried: Vec::new(),
         }
     }
@@ -519,7 +519,7 @@ mod tests {
         let spaced = Socket {
             path: "/tmp/my dir/s.sock".into(),
             is_named: true,
-            place: Place::Named,
+            place: SocketOrigin::ApiSource,
             tried: Vec::new(),
         };
         assert_eq!(

@@ -11,7 +11,7 @@ pub(crate) enum Exit {
     /// What was asked for is so.
     Done,
     /// A predicate is false.
-    No,
+    False,
     /// The command line is wrong.
     Usage,
     /// Nobody answers on the socket.
@@ -46,7 +46,7 @@ impl Exit {
     /// The table, without what `maintain`'s command decides.
     const TABLE: [Self; 15] = [
         Self::Done,
-        Self::No,
+        Self::False,
         Self::Usage,
         Self::Unreachable,
         Self::NotPermitted,
@@ -66,7 +66,7 @@ impl Exit {
     const fn entry(self) -> (u8, &'static str) {
         match self {
             Self::Done => (0, "done, or true"),
-            Self::No => (1, "false; doctor found a fault; connect was rejected"),
+            Self::False => (1, "false; doctor found a fault; connect was rejected"),
             Self::Usage => (2, "wrong command line"),
             Self::Unreachable => (3, "soramoded cannot be reached"),
             Self::NotPermitted => (4, "permission denied"),
@@ -95,7 +95,7 @@ impl Exit {
     /// The `error_type` of a failure for which the daemon has no word.
     const fn name(self) -> &'static str {
         match self {
-            Self::Done | Self::No => "PredicateFalse",
+            Self::Done | Self::False => "PredicateFalse",
             Self::Usage => "Usage",
             Self::Unreachable => "Unreachable",
             Self::NotPermitted => "PermissionDenied",

@@ -47,7 +47,7 @@ pub(crate) struct WaitFlags {
 
 impl WaitFlags {
     /// Returns whether any of them was given.
-    pub(crate) const fn is_said(&self) -> bool {
+    pub(crate) const fn is_given(&self) -> bool {
         self.timeout.is_some() || self.assume_complete
     }
 

@@ -74,7 +74,7 @@ pub(crate) async fn sessions(
     channel_id: Option<ChannelId>,
 ) -> Result<SessionPages<'_>, Failure> {
     if let Node::Api(api) = node {
-        let mut list = api.look().await?.list;
+        let mut list = api.snapshot().await?.list;
         list.retain(|session| is_in(session.channel_id(), channel_id.as_ref()));
         return Ok(Pages::Listed(Some(list)));
     }

@@ -7,12 +7,12 @@ use soramode_protocol::mode::{ChangeMode, GetMode, ListModeChanges, Mode};
 use soramode_protocol::node::{GetInfo, GetStatus};
 use tokio::time::timeout;
 
-use crate::api::{Api, Want};
+use crate::api::{Api, Detail};
 use crate::daemon::{Daemon, Socket};
 use crate::error::{Exit, Failure};
+use crate::last_status::LastStatus;
 use crate::mode_info::{ModeInfo, with_operator};
 use crate::output::Output;
-use crate::seen::Seen;
 
 /// Number of newest mode changes to read: among them are the one that was just seen and the one before it.
 pub(crate) const NEWEST: u32 = 10;
@@ -134,13 +134,13 @@ impl<'a> Node<'a> {
     }
 
     /// Reads the node's status.
-    pub(crate) async fn status(self, want: Want) -> Result<Seen, Failure> {
+    pub(crate) async fn status(self, want: Detail) -> Result<LastStatus, Failure> {
         match self {
             Self::Daemon(_) => {
                 let status = self.connect().await?.call(&GetStatus {}).await?;
-                Ok(Seen::Daemon(Box::new(status)))
+                Ok(LastStatus::Daemon(Box::new(status)))
             }
-            Self::Api(api) => api.see(want).await,
+            Self::Api(api) => api.read_status(want).await,
         }
     }
 
@@ -148,7 +148,7 @@ impl<'a> Node<'a> {
     pub(crate) async fn mode_now(self) -> Result<ModeInfo, Failure> {
         match self {
             Self::Daemon(_) => mode_now(&mut self.connect_again().await?).await,
-            Self::Api(api) => Ok(api.see(Want::Mode).await?.known()),
+            Self::Api(api) => Ok(api.read_status(Detail::Mode).await?.mode_info()),
         }
     }
 

@@ -6,8 +6,8 @@ use serde::Serialize;
 use soramode_protocol::mode::Mode;
 
 use crate::error::{Exit, Failure, Problem};
+use crate::last_status::LastStatus;
 use crate::output::{Format, Output};
-use crate::seen::Seen;
 use crate::session_info::SessionInfo;
 
 /// How a wait ended, in a word.
@@ -57,7 +57,7 @@ pub(crate) struct Report {
     pub(crate) command_exit: Option<u8>,
     /// The node as it was seen last.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) status: Option<Seen>,
+    pub(crate) status: Option<LastStatus>,
     /// The oldest sessions that were left.
     pub(crate) oldest_sessions: Vec<SessionInfo>,
     #[serde(skip_serializing_if = "Option::is_none")]

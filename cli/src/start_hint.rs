@@ -3,18 +3,18 @@
 use std::path::{Path, PathBuf};
 
 use crate::output::escape::escape;
-use crate::trust::Place;
+use crate::trust::SocketOrigin;
 
 /// There where systemd runs.
 const SYSTEMD: &str = "/run/systemd/system";
 
 /// How to start it, after the paths that were tried.
-pub(crate) fn how_to_start(place: Place, tried: &[PathBuf]) -> String {
+pub(crate) fn how_to_start(place: SocketOrigin, tried: &[PathBuf]) -> String {
     hint(place, tried, Path::new(SYSTEMD))
 }
 
 /// A unit of systemd has the system's socket alone.
-fn hint(place: Place, tried: &[PathBuf], systemd: &Path) -> String {
+fn hint(place: SocketOrigin, tried: &[PathBuf], systemd: &Path) -> String {
     let shown: Vec<String> = tried
         .iter()
         .map(|path| escape(&path.to_string_lossy()).into_owned())
@@ -24,7 +24,7 @@ fn hint(place: Place, tried: &[PathBuf], systemd: &Path) -> String {
     } else {
         String::new()
     };
-    if matches!(place, Place::System) && systemd.is_dir() {
+    if matches!(place, SocketOrigin::System) && systemd.is_dir() {
         format!("{tried}Is it running? Start it with: systemctl start soramoded")
     } else {
         format!("{tried}Start soramoded, or name its socket with --socket or SORAMODE_SOCKET")
@@ -42,11 +42,11 @@ mod tests {
         let there = Path::new("/");
         let absent = Path::new("/absent");
         assert_eq!(
-            hint(Place::System, &[], there),
+            hint(SocketOrigin::System, &[], there),
             "Is it running? Start it with: systemctl start soramoded"
         );
-        assert_eq!(hint(Place::System, &[], absent), NAME_IT);
-        assert_eq!(hint(Place::Named, &[], there), NAME_IT);
+        assert_eq!(hint(SocketOrigin::System, &[], absent), NAME_IT);
+        assert_eq!(hint(SocketOrigin::ApiSource, &[], there), NAME_IT);
         let tried = [
             "/run/soramode/soramode.sock".into(),
             "/tmp/soramode-1000/soramode.sock".into(),
@@ -54,6 +54,6 @@ mod tests {
         let words = format!(
             "Tried /run/soramode/soramode.sock and /tmp/soramode-1000/soramode.sock. {NAME_IT}"
         );
-        assert_eq!(hint(Place::System, &tried, absent), words);
+        assert_eq!(hint(SocketOrigin::System, &tried, absent), words);
     }
 }

@@ -11,9 +11,9 @@ const ROOT: u32 = 0;
 
 /// How the socket was selected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum SocketOrigin {
     /// `--socket` or `$SORAMODE_SOCKET` names it, and so it is believed.
-    Named,
+    ApiSource,
     /// The system's own folder, which root alone can make.
     System,
     /// This user's own folder, which in `/tmp` any user can make.
@@ -21,8 +21,8 @@ pub(crate) enum Place {
 }
 
 /// Refuses a folder in which another user could have put the socket.
-pub(crate) fn check_folder(place: Place, socket: &Path, uid: u32) -> Result<(), String> {
-    let Some(folder) = socket.parent().filter(|_| place == Place::Own) else {
+pub(crate) fn check_folder(place: SocketOrigin, socket: &Path, uid: u32) -> Result<(), String> {
+    let Some(folder) = socket.parent().filter(|_| place == SocketOrigin::Own) else {
         return Ok(());
     };
     // What is not there cannot be opened either, and opening it says so.
@@ -42,21 +42,21 @@ pub(crate) fn check_folder(place: Place, socket: &Path, uid: u32) -> Result<(), 
 
 /// Refuses a server that runs as another user than root, this one, or the owner of the system's folder.
 pub(crate) fn check_server(
-    place: Place,
+    place: SocketOrigin,
     socket: &Path,
     server: u32,
     uid: u32,
 ) -> Result<(), String> {
-    let is_believed = match place {
-        Place::Named => true,
-        Place::System | Place::Own if server == ROOT || server == uid => true,
-        Place::Own => false,
-        Place::System => socket
+    let is_trusted = match place {
+        SocketOrigin::ApiSource => true,
+        SocketOrigin::System | SocketOrigin::Own if server == ROOT || server == uid => true,
+        SocketOrigin::Own => false,
+        SocketOrigin::System => socket
             .parent()
             .and_then(|folder| fs::metadata(folder).ok())
             .is_some_and(|folder| folder.uid() == server),
     };
-    if is_believed {
+    if is_trusted {
         Ok(())
     } else {
         Err(format!(
@@ -78,10 +78,10 @@ mod tests {
         let folder = base.path().join("soramode");
         let socket = folder.join("soramode.sock");
         let uid = nix::unistd::geteuid().as_raw();
-        let check = |uid: u32| check_folder(Place::Own, &socket, uid).is_ok();
+        let check = |uid: u32| check_folder(SocketOrigin::Own, &socket, uid).is_ok();
         assert!(check(uid), "one that is not there is no danger");
         fs::create_dir(&folder).unwrap();
-        for (bits, is_believed) in [
+        for (bits, is_trusted) in [
             (0o700, true),
             (0o755, true),
             (0o770, false),
@@ -89,11 +89,11 @@ mod tests {
             (0o1777, false),
         ] {
             fs::set_permissions(&folder, Permissions::from_mode(bits)).unwrap();
-            assert_eq!(check(uid), is_believed, "{bits:o}");
+            assert_eq!(check(uid), is_trusted, "{bits:o}");
             assert!(!check(uid + 1), "another user's");
         }
         assert!(
-            check_folder(Place::Named, &socket, uid + 1).is_ok(),
+            check_folder(SocketOrigin::ApiSource, &socket, uid + 1).is_ok(),
             "what is named is believed"
         );
         fs::set_permissions(&folder, Permissions::from_mode(0o700)).unwrap();
@@ -107,12 +107,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let owner = fs::metadata(folder.path()).unwrap().uid();
         let socket = folder.path().join("soramode.sock");
-        let check = |place: Place, server: u32| check_server(place, &socket, server, 1_000).is_ok();
-        for place in [Place::System, Place::Own] {
+        let check =
+            |place: SocketOrigin, server: u32| check_server(place, &socket, server, 1_000).is_ok();
+        for place in [SocketOrigin::System, SocketOrigin::Own] {
             assert!(check(place, 0) && check(place, 1_000), "{place:?}");
             assert!(!check(place, 65_534), "{place:?}");
         }
-        assert!(check(Place::System, owner));
-        assert!(check(Place::Named, 65_534));
+        assert!(check(SocketOrigin::System, owner));
+        assert!(check(SocketOrigin::ApiSource, 65_534));
     }
 }

@@ -5,12 +5,12 @@ use std::ffi::OsString;
 use std::io::{self, Write as _};
 
 use crate::error::{Exit, Failure};
-use crate::output::{Color, failure_json, paint};
+use crate::output::{Color, color, failure_json};
 
 /// Prints clap's message about this command line, of which `--color` counts.
 pub(crate) fn report(error: &clap::Error, words: &[OsString]) -> Exit {
     let text = error.render();
-    let color = Color::typed(words);
+    let wanted = Color::typed(words);
     let shown = |paints: bool| {
         if paints {
             text.ansi().to_string()
@@ -23,11 +23,11 @@ pub(crate) fn report(error: &clap::Error, words: &[OsString]) -> Exit {
         if asks_for_json(words) {
             let _ = print_json(error);
         }
-        let text = shown(paint::paints(color, &io::stderr()));
+        let text = shown(color::is_used(wanted, &io::stderr()));
         let _ = io::stderr().write_all(text.as_bytes());
         return Exit::Usage;
     }
-    let text = shown(paint::paints(color, &io::stdout()));
+    let text = shown(color::is_used(wanted, &io::stdout()));
     let _ = io::stdout().write_all(text.as_bytes());
     Exit::Done
 }

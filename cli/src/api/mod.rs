@@ -2,7 +2,7 @@
 //!
 //! soramoded tells its status there too; a Sora knows its mode and its connections alone. What needs more than that says so.
 
-mod look;
+mod snapshot;
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
@@ -17,13 +17,13 @@ use soramode_protocol::small_file::{self, Guard};
 use soramode_protocol::sora::{SoraConnection, SoraSession, Target};
 use soramode_protocol::sora_api::{LOOP_DETECTED, ModeSet, SoraApi, SoraApiError};
 
-pub(crate) use look::Look;
+pub(crate) use snapshot::SessionSnapshot;
 
 use crate::command_line;
 use crate::error::{Exit, Failure};
+use crate::last_status::{LastStatus, ListedStatus};
 use crate::output::escape::escape;
 use crate::output::{Output, counted};
-use crate::seen::{Listed, Seen};
 
 /// How long an answer may take.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
@@ -36,15 +36,15 @@ pub(crate) struct Api {
     client: SoraApi,
     /// Its name, or its host and port, which stand for it: the API does not say it.
     name: String,
-    named: Named,
+    named: ApiSource,
     token_file: Option<PathBuf>,
     /// It has said that it does not know `GetStatus`: it is a Sora without soramoded.
-    is_bare: Cell<bool>,
+    lacks_soramoded: Cell<bool>,
 }
 
 /// The lists to read from a Sora without soramoded; soramoded reports everything at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Want {
+pub(crate) enum Detail {
     /// The mode alone.
     Mode,
     /// The mode, and its sessions and connections.
@@ -53,7 +53,7 @@ pub(crate) enum Want {
 
 /// Where the URL came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Named {
+pub(crate) enum ApiSource {
     /// `--api-url`, or the variable that stands for it: the commands that are suggested name it either way, since a variable may have been
     /// set for this command alone.
     Url,
@@ -63,11 +63,15 @@ pub(crate) enum Named {
 
 impl Api {
     /// The node at this URL; the token is the file's.
-    pub(crate) fn new(url: Url, named: Named, token_file: Option<&Path>) -> Result<Self, Failure> {
+    pub(crate) fn new(
+        url: Url,
+        named: ApiSource,
+        token_file: Option<&Path>,
+    ) -> Result<Self, Failure> {
         let token = token_file.map(read_token).transpose()?;
         let name = match &named {
-            Named::Url => authority(&url),
-            Named::Node { name, .. } => escape(name.as_str()).into_owned(),
+            ApiSource::Url => authority(&url),
+            ApiSource::Node { name, .. } => escape(name.as_str()).into_owned(),
         };
         let client = SoraApi::new(url, token, ANSWER_MAX, &Outgoing::default())
             .map_err(|error| Failure::new(Exit::Failed, format!("cannot start: {error}")))?;
@@ -76,15 +80,15 @@ impl Api {
             name,
             named,
             token_file: token_file.map(Path::to_owned),
-            is_bare: Cell::new(false),
+            lacks_soramoded: Cell::new(false),
         })
     }
 
     /// Its name in the cluster, if it was named by that.
     pub(crate) const fn node_name(&self) -> Option<&NodeName> {
         match &self.named {
-            Named::Node { name, .. } => Some(name),
-            Named::Url => None,
+            ApiSource::Node { name, .. } => Some(name),
+            ApiSource::Url => None,
         }
     }
 
@@ -110,31 +114,31 @@ impl Api {
     /// The flags that select the server, except the token's file.
     pub(crate) fn flags(&self) -> String {
         match &self.named {
-            Named::Url => command_line::flag("api-url", self.client.url()),
-            Named::Node { flags, .. } => flags.clone(),
+            ApiSource::Url => command_line::flag("api-url", self.client.url()),
+            ApiSource::Node { flags, .. } => flags.clone(),
         }
     }
 
     /// The node at this moment: soramoded's own status, and only where there is no soramoded the lists of a Sora.
-    pub(crate) async fn see(&self, want: Want) -> Result<Seen, Failure> {
+    pub(crate) async fn read_status(&self, want: Detail) -> Result<LastStatus, Failure> {
         if let Some(status) = self.status().await? {
-            return Ok(Seen::Daemon(status));
+            return Ok(LastStatus::Daemon(status));
         }
         // The mode is asked for after the lists: a node that somebody opened meanwhile is not taken for one that drained.
-        let look = match want {
-            Want::Mode => None,
-            Want::Counts => Some(self.look().await?),
+        let snapshot = match want {
+            Detail::Mode => None,
+            Detail::Counts => Some(self.snapshot().await?),
         };
-        Ok(Seen::Listed(Box::new(Listed {
+        Ok(LastStatus::Listed(Box::new(ListedStatus {
             node_name: self.name.clone(),
             mode: self.mode().await?,
-            look,
+            snapshot,
         })))
     }
 
     /// Its soramoded's status; `None` where there is no soramoded.
     pub(crate) async fn status(&self) -> Result<Option<Box<Status>>, Failure> {
-        if self.is_bare.get() {
+        if self.lacks_soramoded.get() {
             return Ok(None);
         }
         let status = self
@@ -142,7 +146,7 @@ impl Api {
             .get_status()
             .await
             .map_err(|error| self.explain(Target::GetStatus, &error))?;
-        self.is_bare.set(status.is_none());
+        self.lacks_soramoded.set(status.is_none());
         Ok(status)
     }
 
@@ -194,9 +198,9 @@ impl Api {
     }
 
     /// Lists its sessions with their connections.
-    pub(crate) async fn look(&self) -> Result<Look, Failure> {
+    pub(crate) async fn snapshot(&self) -> Result<SessionSnapshot, Failure> {
         let sessions = self.sessions().await?;
-        Ok(Look::of(sessions, self.connections().await?))
+        Ok(SessionSnapshot::of(sessions, self.connections().await?))
     }
 
     /// The nodes of its cluster.
@@ -231,7 +235,7 @@ impl Api {
             let hint = "Use a Sora with the mode feature, or soramoded in front of a Sora";
             return failed(
                 Exit::Versions,
-                format!("{name} cannot {} over HTTP", doing(target)),
+                format!("{name} cannot {} over HTTP", describe_call(target)),
                 hint,
             );
         }
@@ -295,13 +299,16 @@ impl Api {
             ),
             "ConditionImpossible" | "CannotEndSessions" | "ConnectionIdInUse" => (
                 Exit::Refused,
-                format!("{name} cannot {} in its present state", doing(target)),
+                format!(
+                    "{name} cannot {} in its present state",
+                    describe_call(target)
+                ),
                 "",
             ),
             LOOP_DETECTED => (Exit::Failed, format!("{name} {error}"), ""),
             _ => (
                 Exit::Failed,
-                format!("{name} cannot {}: it {error}", doing(target)),
+                format!("{name} cannot {}: it {error}", describe_call(target)),
                 "Check --api-url: it takes a server that speaks Sora's HTTP API",
             ),
         };
@@ -310,8 +317,8 @@ impl Api {
 
     const fn unreachable_hint(&self) -> &'static str {
         match self.named {
-            Named::Url => "Check that it runs, and --api-url",
-            Named::Node { .. } => {
+            ApiSource::Url => "Check that it runs, and --api-url",
+            ApiSource::Node { .. } => {
                 "Check that soramoded runs on that node; its --api-url is the address that other nodes use"
             }
         }
@@ -319,7 +326,7 @@ impl Api {
 }
 
 /// A call in words: `change the mode`.
-const fn doing(target: Target) -> &'static str {
+const fn describe_call(target: Target) -> &'static str {
     match target {
         Target::GetMode => "tell its mode",
         Target::ChangeMode => "change its mode",
@@ -407,7 +414,7 @@ mod tests {
     #[test]
     fn what_is_suggested_has_every_flag_of_the_way_and_never_a_password() {
         let url: Url = "http://ops:secret@sora:3000/".parse().unwrap();
-        let api = Api::new(url.clone(), Named::Url, None).unwrap();
+        let api = Api::new(url.clone(), ApiSource::Url, None).unwrap();
         assert_eq!(
             api.command("set normal"),
             "soramode --api-url http://sora:3000/ set normal"
@@ -418,12 +425,12 @@ mod tests {
         std::fs::write(&token, "secret").unwrap();
         std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o600)).unwrap();
         let shown = token.display();
-        let api = Api::new(url.clone(), Named::Url, Some(&token)).unwrap();
+        let api = Api::new(url.clone(), ApiSource::Url, Some(&token)).unwrap();
         assert_eq!(
             api.command("get"),
             format!("soramode --api-url http://sora:3000/ --api-token-file '{shown}' get")
         );
-        let named = Named::Node {
+        let named = ApiSource::Node {
             name: NodeName::new("n2").unwrap(),
             flags: "--socket /s".to_owned(),
         };

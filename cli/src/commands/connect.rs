@@ -7,7 +7,7 @@ use soramode_protocol::id::{ChannelId, ClientId, ConnectionId, NodeName};
 use soramode_protocol::mode::Mode;
 
 use crate::candidates;
-use crate::cluster::Seen;
+use crate::cluster::ClusterView;
 use crate::command_line;
 use crate::context::Context;
 use crate::error::{Exit, Failure};
@@ -87,7 +87,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
             ));
             Ok(Exit::Done)
         }
-        Decision::Reject { .. } | Decision::Redirect { .. } => Ok(Exit::No),
+        Decision::Reject { .. } | Decision::Redirect { .. } => Ok(Exit::False),
     }
 }
 
@@ -105,9 +105,9 @@ async fn follow(
         && trail.hops < HOPS_MAX
     {
         let node_name = node_name.clone();
-        let way = Seen::from_here(context)
+        let way = ClusterView::read(context)
             .await?
-            .way_to(&node_name, context)?;
+            .api_of(&node_name, context)?;
         context
             .output
             .note(&format!("redirected to {}", escape(node_name.as_str())));
@@ -130,8 +130,8 @@ fn show_trail(trail: &Trail, output: &mut Output) -> Result<(), Failure> {
     match output.format() {
         Format::Json | Format::Jsonl => output.json(trail),
         Format::Plain => show_record(&trail.decision, output),
-        Format::Table if by.is_empty() => output.text(&words(&trail.decision)),
-        Format::Table => output.text(&format!("{}: {}", escape(by), words(&trail.decision))),
+        Format::Table if by.is_empty() => output.text(&describe(&trail.decision)),
+        Format::Table => output.text(&format!("{}: {}", escape(by), describe(&trail.decision))),
     }
 }
 
@@ -139,7 +139,7 @@ fn show(decision: &Decision, output: &mut Output) -> Result<(), Failure> {
     match output.format() {
         Format::Json | Format::Jsonl => output.json(decision),
         Format::Plain => show_record(decision, output),
-        Format::Table => output.text(&words(decision)),
+        Format::Table => output.text(&describe(decision)),
     }
 }
 
@@ -175,7 +175,7 @@ fn show_record(decision: &Decision, output: &mut Output) -> Result<(), Failure> 
     }
 }
 
-fn reject_words(reason: RejectReason, mode: Mode) -> String {
+fn describe_reject(reason: RejectReason, mode: Mode) -> String {
     match reason {
         // A fenced node keeps the mode that an operator has set.
         RejectReason::Initial => "the node is not in its cluster".to_owned(),
@@ -189,7 +189,7 @@ fn reject_words(reason: RejectReason, mode: Mode) -> String {
     }
 }
 
-fn words(decision: &Decision) -> String {
+fn describe(decision: &Decision) -> String {
     match decision {
         Decision::Offer {
             channel_id,
@@ -207,7 +207,7 @@ fn words(decision: &Decision) -> String {
             )
         }
         Decision::Reject { reason, mode, .. } => {
-            format!("reject: {reason} ({})", reject_words(*reason, *mode))
+            format!("reject: {reason} ({})", describe_reject(*reason, *mode))
         }
         Decision::Redirect {
             node_name,
@@ -232,16 +232,16 @@ mod tests {
     #[test]
     fn the_reason_is_the_one_that_decided() {
         assert_eq!(
-            reject_words(RejectReason::Initial, Mode::BlockNewSession),
+            describe_reject(RejectReason::Initial, Mode::BlockNewSession),
             "the node is not in its cluster"
         );
         assert_eq!(
-            reject_words(RejectReason::BlockNewSession, Mode::BlockNewSession),
+            describe_reject(RejectReason::BlockNewSession, Mode::BlockNewSession),
             "the mode is block_new_session"
         );
         for reason in [RejectReason::OwnerLost, RejectReason::AtCapacity] {
             assert!(
-                !reject_words(reason, Mode::Normal).contains("the mode is"),
+                !describe_reject(reason, Mode::Normal).contains("the mode is"),
                 "{reason}"
             );
         }

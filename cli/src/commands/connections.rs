@@ -8,7 +8,7 @@ use crate::candidates;
 use crate::context::Context;
 use crate::error::{Exit, Failure};
 use crate::lists::{self, ConnectionInfo};
-use crate::output::paint::Paint;
+use crate::output::color::Emphasis;
 use crate::output::{Cell, Column, List};
 
 /// List connections
@@ -103,7 +103,7 @@ impl ByAge {
 /// One row.
 pub(super) fn show(connection: &ConnectionInfo, list: &mut List<'_>) -> Result<(), Failure> {
     let state = match connection.state {
-        ConnectionState::Pending => Cell::from("pending").painted(Some(Paint::Careful)),
+        ConnectionState::Pending => Cell::from("pending").colored(Some(Emphasis::Careful)),
         ConnectionState::Live => "live".into(),
     };
     let cells = [

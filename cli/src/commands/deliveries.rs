@@ -9,7 +9,7 @@ use soramode_protocol::session::LIST_LIMIT_MAX;
 use crate::candidates;
 use crate::context::Context;
 use crate::error::{Exit, Failure};
-use crate::output::paint::Paint;
+use crate::output::color::Emphasis;
 use crate::output::{Cell, Column, Format, List, pairs};
 
 /// List webhook deliveries and resend them
@@ -95,19 +95,19 @@ async fn list(args: ListArgs, context: &mut Context<'_>) -> Result<Exit, Failure
     Ok(Exit::Done)
 }
 
-const fn paint(state: DeliveryState) -> Paint {
+const fn emphasis(state: DeliveryState) -> Emphasis {
     match state {
-        DeliveryState::Pending => Paint::Careful,
-        DeliveryState::Succeeded => Paint::Good,
-        DeliveryState::Failed => Paint::Bad,
-        DeliveryState::Obsolete => Paint::Aside,
+        DeliveryState::Pending => Emphasis::Careful,
+        DeliveryState::Succeeded => Emphasis::Good,
+        DeliveryState::Failed => Emphasis::Bad,
+        DeliveryState::Obsolete => Emphasis::Aside,
     }
 }
 
 fn row(delivery: &Delivery, list: &mut List<'_>) -> Result<(), Failure> {
     let cells = [
         delivery.id.into(),
-        Cell::from(delivery.state.name()).painted(Some(paint(delivery.state))),
+        Cell::from(delivery.state.name()).colored(Some(emphasis(delivery.state))),
         delivery.event_type.name().into(),
         delivery.seq.into(),
         delivery.endpoint.as_str().into(),

@@ -49,7 +49,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
         }
         Format::Table if answer.found => context
             .output
-            .confirm(&words(&disconnect.connection_id, &answer))?,
+            .confirm(&describe(&disconnect.connection_id, &answer))?,
         Format::Table => {}
     }
     if answer.found {
@@ -65,7 +65,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
     Err(absent.if_not_found(&context.node.command("connections")))
 }
 
-fn words(connection_id: &ConnectionId, answer: &Disconnected) -> String {
+fn describe(connection_id: &ConnectionId, answer: &Disconnected) -> String {
     let connection = quoted(connection_id.as_str());
     match &answer.channel_id {
         Some(channel_id) => {

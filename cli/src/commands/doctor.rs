@@ -13,13 +13,13 @@ use soramode_protocol::node::{
 use soramode_protocol::time::Time;
 use soramode_protocol::version::{PROTOCOL, VERSION};
 
-use super::status::{closed_by, how_to_open, upstream_words};
+use super::status::{closed_by, describe_upstream, how_to_open};
 use crate::context::Context;
 use crate::error::{Exit, Failure};
+use crate::last_status::SHADOW;
+use crate::output::color::Emphasis;
 use crate::output::escape::{escape, quoted};
-use crate::output::paint::Paint;
 use crate::output::{Format, Output, cells, counted, times};
-use crate::seen::SHADOW;
 
 /// How far the wall clock may be from where it was at the daemon's start, before that is said.
 const CLOCK_STEP_MAX: Duration = Duration::from_secs(5);
@@ -161,7 +161,7 @@ pub(crate) async fn run(_: Args, context: &mut Context<'_>) -> Result<Exit, Fail
     match bad {
         0 => Ok(Exit::Done),
         bad => Err(Failure::new(
-            Exit::No,
+            Exit::False,
             format!("doctor found {}", counted(bad, "problem")),
         )),
     }
@@ -185,9 +185,9 @@ fn show(view: &View<'_>, output: &mut Output) -> Result<(), Failure> {
     } in view.checks
     {
         let (word, paint) = match verdict {
-            Verdict::Ok => ("ok", Paint::Good),
-            Verdict::Note => ("note", Paint::Careful),
-            Verdict::Bad => ("BAD", Paint::Bad),
+            Verdict::Ok => ("ok", Emphasis::Good),
+            Verdict::Note => ("note", Emphasis::Careful),
+            Verdict::Bad => ("BAD", Emphasis::Bad),
         };
         let advice = advice.as_deref();
         if output.format() == Format::Plain {
@@ -202,7 +202,7 @@ fn show(view: &View<'_>, output: &mut Output) -> Result<(), Failure> {
             let head = if number == 0 {
                 format!(
                     "{}  {what:<10}  ",
-                    output.painted(paint, &format!("{word:<4}"))
+                    output.colored(paint, &format!("{word:<4}"))
                 )
             } else {
                 " ".repeat(INDENT)
@@ -431,7 +431,7 @@ fn unauthenticated_check(listener: &str) -> Check {
 }
 
 fn upstream_check(upstream: &Upstream, output: &Output) -> Check {
-    let how = upstream_words(upstream, output);
+    let how = describe_upstream(upstream, output);
     if upstream.name == "etcd" {
         return etcd_check(upstream, how);
     }

@@ -8,20 +8,20 @@ use soramode_protocol::mode::SettableMode;
 use soramode_protocol::number::whole_number;
 use soramode_protocol::wait::{Wait, WaitFor};
 
-use crate::api::Want;
-use crate::change_words::{empty_words, meanwhile_words, until_words};
+use crate::api::Detail;
+use crate::close::{Restored, close, give_way, restore, with_message};
 use crate::closed::{Closed, Joined};
 use crate::cluster::{ClusterFlags, NodeFlag};
 use crate::context::Context;
+use crate::describe::{describe_drained, describe_expiry, describe_later_change};
 use crate::error::{Exit, Failure};
 use crate::flags::WaitFlags;
-use crate::gate::{Restored, close, give_way, restore, with_message};
+use crate::last_status::LISTS_NOTE;
 use crate::node::{Feature, Node};
 use crate::output::{Format, Output, times};
 use crate::report::{Outcome, Report};
-use crate::seen::LISTS_WORDS;
 use crate::signals::Signals;
-use crate::wait::{Plan, Reached, beginning_words, superseded_hint, wait};
+use crate::wait::{Plan, Reached, describe_wait, superseded_hint, wait};
 
 /// Close the node and wait until its last session has ended
 ///
@@ -107,9 +107,9 @@ pub(super) async fn confirm_drained(
         Format::Json | Format::Jsonl => Ok(()),
         Format::Plain => print_record(reached, output),
         Format::Table => {
-            let now = node.last_mode(&reached.status.known()).await;
-            let then = closed.then_words(&now, node);
-            output.confirm(&format!("{}{then}", reached_words(reached)))
+            let now = node.last_mode(&reached.status.mode_info()).await;
+            let then = closed.describe_next_step(&now, node);
+            output.confirm(&format!("{}{then}", describe_reached(reached)))
         }
     }
 }
@@ -117,8 +117,8 @@ pub(super) async fn confirm_drained(
 /// Prints a note where the node was found empty in the lists of a Sora without soramoded.
 pub(super) fn note_lists(reached: &Reached, output: &Output) {
     let status = &reached.status;
-    if status.status().is_none() && status.counts().is_some() {
-        output.note(&format!("{}: {LISTS_WORDS}", status.name()));
+    if status.of_daemon().is_none() && status.counts().is_some() {
+        output.note(&format!("{}: {LISTS_NOTE}", status.name()));
     }
 }
 
@@ -136,10 +136,10 @@ pub(super) fn print_record(reached: &Reached, output: &mut Output) -> Result<(),
 }
 
 /// `node-01 is empty after 12 min (30 sessions ended)`
-pub(super) fn reached_words(reached: &Reached) -> String {
+pub(super) fn describe_reached(reached: &Reached) -> String {
     let status = &reached.status;
     let (left, _) = status.counts().unwrap_or_default();
-    empty_words(&status.name(), left, reached.waited, reached.sessions_ended)
+    describe_drained(&status.name(), left, reached.waited, reached.sessions_ended)
 }
 
 /// Closes the node and waits. `maintain` goes on from there.
@@ -220,15 +220,15 @@ impl Drain<'_> {
     ) -> Result<(Closed, Reached), Failure> {
         let closed = &mut self.closed;
         report.change = Some(closed.change());
-        report.status = Some(closed.seen.clone());
+        report.status = Some(closed.status.clone());
         announce(closed, node, &mut context.output)?;
         give_way(context, node, closed, self.cluster, self.reason).await?;
-        let name = closed.seen.name();
+        let name = closed.status.name();
         let mode = closed.now.mode;
         self.cluster
             .check_published(closed.published, &name, mode, &context.output)
             .map_err(|failure| {
-                failure.with_hint(closed.undo_drain_words(node).unwrap_or_default())
+                failure.with_hint(closed.undo_drain_hint(node).unwrap_or_default())
             })?;
         let plan = Plan {
             wait: Wait {
@@ -237,13 +237,13 @@ impl Drain<'_> {
             },
             limit: self.limit,
             is_closed: true,
-            sessions_before: closed.seen.counts().unwrap_or_default().0,
+            sessions_before: closed.status.counts().unwrap_or_default().0,
         };
-        let counts = closed.seen.count_words();
-        context.output.note(&beginning_words(&plan, &counts));
+        let counts = closed.status.describe_counts();
+        context.output.note(&describe_wait(&plan, &counts));
         match wait(node, &plan, context, signals, report).await {
             Ok(reached) => {
-                closed.seen = reached.status.clone();
+                closed.status = reached.status.clone();
                 Ok((self.closed, reached))
             }
             Err(failure) if failure.exit == Exit::Superseded => {
@@ -263,13 +263,13 @@ impl Drain<'_> {
         let closed = &self.closed;
         let again = format!("Watch again: {}", node.command("wait drained"));
         let (fact, undo) = if failure.exit == Exit::Unreachable {
-            let name = closed.seen.name();
+            let name = closed.status.name();
             let fact = format!("{name} was {} at the last contact", closed.now.mode);
-            (fact, closed.undo_drain_words(node))
+            (fact, closed.undo_drain_hint(node))
         } else {
             let now = node.last_mode(&closed.now).await;
             (
-                closed.still_words(&now),
+                closed.describe_state(&now),
                 closed.undo_unless_changed(&now, node),
             )
         };
@@ -282,30 +282,31 @@ impl Drain<'_> {
     /// Restores the mode from before, and adds the result to the failure.
     async fn undo(&self, failure: Failure, node: Node<'_>, report: &mut Report) -> Failure {
         let closed = &self.closed;
-        let name = closed.seen.name();
+        let name = closed.status.name();
         let reason = with_message(self.reason, "drain timed out");
         let restored = restore(node, closed, &reason).await;
         report.restored = Some(matches!(restored, Ok(Restored::Done(_))));
         let failure = match restored {
-            Ok(Restored::Done(mode)) => {
-                failure.and(format!("{name} is {mode} {}", restored_words(closed, node)))
-            }
+            Ok(Restored::Done(mode)) => failure.and(format!(
+                "{name} is {mode} {}",
+                describe_restored(closed, node)
+            )),
             Ok(Restored::Same) => failure.and(format!(
                 "{name} was already {} before this drain and is still closed",
                 closed.now.mode
             )),
             Ok(Restored::ChangedMeanwhile(now)) => {
-                failure.and(format!("NOT undone: {}", meanwhile_words(&now)))
+                failure.and(format!("NOT undone: {}", describe_later_change(&now)))
             }
             Err(problem) => failure
                 .and(format!(
                     "{name} could not be put back and is STILL CLOSED: {problem}"
                 ))
                 .with_hint(problem.hint.unwrap_or_default())
-                .with_hint(closed.undo_words(node).unwrap_or_default()),
+                .with_hint(closed.undo_hint(node).unwrap_or_default()),
         };
         // The status in the report is of the node as it is left.
-        if let Ok(status) = node.status(Want::Counts).await {
+        if let Ok(status) = node.status(Detail::Counts).await {
             report.status = Some(status);
         }
         failure
@@ -314,29 +315,29 @@ impl Drain<'_> {
 
 /// Records and prints what was done to the mode, what that does not do, and the command that undoes it.
 fn announce(closed: &mut Closed, node: Node<'_>, output: &mut Output) -> Result<(), Failure> {
-    let name = closed.seen.name();
+    let name = closed.status.name();
     let mode = closed.now.mode;
     note_change(closed, output);
     if let Some(failure) = closed.status_failure.take() {
-        let undo = closed.undo_words(node).unwrap_or_default();
+        let undo = closed.undo_hint(node).unwrap_or_default();
         return Err(failure
             .and(format!("{name} is still closed ({mode})"))
             .with_hint(undo));
     }
     let undo = closed
-        .undo_drain_words(node)
+        .undo_drain_hint(node)
         .filter(|_| !closed.is_stricter())
         .map(|undo| format!(". {undo}"))
         .unwrap_or_default();
-    output.note(&format!("{}{undo}", closed.words()));
-    closed.seen.warn(output);
+    output.note(&format!("{}{undo}", closed.describe()));
+    closed.status.warn(output);
     let is_joined = closed.joined == Joined::Theirs && closed.before.state.is_some();
     if is_joined && !node.supports(Feature::Reason) {
-        // With a reason of its own, a drain is seen by a maintenance.
+        // With a reason of its own, a drain is status by a maintenance.
         output.note("If a soramode maintain closed it, that opens it again when its command ends");
     }
     if let Some(left) = closed
-        .seen
+        .status
         .opens_in()
         .filter(|_| !node.supports(Feature::Timer))
     {
@@ -351,7 +352,7 @@ fn announce(closed: &mut Closed, node: Node<'_>, output: &mut Output) -> Result<
 /// Records that the mode was changed, and prints the node's warning about it, whatever the format.
 pub(super) fn note_change(closed: &Closed, output: &mut Output) {
     if closed.changed {
-        output.changed(&format!("{} is {}", closed.seen.name(), closed.now.mode));
+        output.changed(&format!("{} is {}", closed.status.name(), closed.now.mode));
     }
     if let Some(warning) = &closed.warning {
         output.warn(warning);
@@ -359,7 +360,7 @@ pub(super) fn note_change(closed: &Closed, output: &mut Output) {
 }
 
 /// `again; it reopens in 3 min`, and what could not be restored.
-fn restored_words(closed: &Closed, node: Node<'_>) -> String {
+fn describe_restored(closed: &Closed, node: Node<'_>) -> String {
     let before = &closed.before;
     let again = if before.mode == closed.now.mode {
         "as before this drain"
@@ -368,7 +369,7 @@ fn restored_words(closed: &Closed, node: Node<'_>) -> String {
     };
     let rest = match &before.state {
         Some(state) if before.mode.is_block() && node.supports(Feature::Reason) => {
-            until_words(state)
+            describe_expiry(state)
         }
         Some(state)
             if before.mode.is_block() && (state.reason.is_some() || state.expires_at.is_some()) =>

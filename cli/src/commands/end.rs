@@ -63,7 +63,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
     }
     let why = ended.problem.as_deref().unwrap_or("no reason was given");
     let again = format!(
-        "Look at what is left, then try again: {}",
+        "SessionSnapshot at what is left, then try again: {}",
         context.node.command("sessions")
     );
     Err(Failure::new(

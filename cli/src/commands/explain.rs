@@ -7,8 +7,8 @@ use soramode_protocol::id::ChannelId;
 use crate::candidates;
 use crate::context::Context;
 use crate::error::{Exit, Failure};
+use crate::output::color::Emphasis;
 use crate::output::escape::{escape, quoted};
-use crate::output::paint::Paint;
 use crate::output::{Cell, Column, Format, List};
 
 /// Show whether a channel accepts a new connection, and why
@@ -37,9 +37,10 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
             let now = &explanation.now;
             let channel = quoted(explanation.channel_id.as_str());
             let mode = explanation.mode;
-            context
-                .output
-                .sentence(&format!("channel {channel}, mode {mode}: {}", words(now)))?;
+            context.output.sentence(&format!(
+                "channel {channel}, mode {mode}: {}",
+                describe(now)
+            ))?;
             context.output.text("")?;
             show_modes(&explanation, context)?;
         }
@@ -73,7 +74,7 @@ fn show_modes(explanation: &Explanation, context: &mut Context<'_>) -> Result<()
             verdict,
             &[
                 mode.into(),
-                Cell::from(answer(verdict)).painted(Some(paint(verdict))),
+                Cell::from(answer(verdict)).colored(Some(emphasis(verdict))),
                 reason.into(),
                 row.into(),
                 verdict.explanation.as_str().into(),
@@ -83,11 +84,11 @@ fn show_modes(explanation: &Explanation, context: &mut Context<'_>) -> Result<()
     list.finish("")
 }
 
-const fn paint(verdict: &Verdict) -> Paint {
+const fn emphasis(verdict: &Verdict) -> Emphasis {
     match verdict.answer {
-        Answer::Offer => Paint::Good,
-        Answer::Redirect => Paint::Careful,
-        Answer::Reject | Answer::Unavailable => Paint::Bad,
+        Answer::Offer => Emphasis::Good,
+        Answer::Redirect => Emphasis::Careful,
+        Answer::Reject | Answer::Unavailable => Emphasis::Bad,
     }
 }
 
@@ -100,7 +101,7 @@ const fn answer(verdict: &Verdict) -> &'static str {
     }
 }
 
-fn words(verdict: &Verdict) -> String {
+fn describe(verdict: &Verdict) -> String {
     let why = escape(&verdict.explanation);
     match verdict.reason {
         Some(reason) => format!("{} {reason}, because {why}", answer(verdict)),

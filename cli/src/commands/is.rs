@@ -6,14 +6,14 @@ use soramode_protocol::error::Error;
 use soramode_protocol::mode::Mode;
 use soramode_protocol::node::{Membership, Status};
 
-use crate::api::{Want, needs_soramoded};
+use crate::api::{Detail, needs_soramoded};
 use crate::candidates;
-use crate::change_words::until_words;
+use crate::conditions::Predicate;
 use crate::context::Context;
+use crate::describe::describe_expiry;
 use crate::error::{Exit, Failure};
+use crate::last_status::{DrainCondition, Drained, LISTS_NOTE, LastStatus};
 use crate::output::{Format, Output, counted};
-use crate::seen::{Drained, Enough, LISTS_WORDS, Seen};
-use crate::words::Predicate;
 
 /// Test a condition: exit 0 if true, 1 if false
 ///
@@ -48,16 +48,19 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
         ));
     }
     let want = match args.predicate {
-        Predicate::Mode(_) => Want::Mode,
-        Predicate::Drained | Predicate::Joined => Want::Counts,
+        Predicate::Mode(_) => Detail::Mode,
+        Predicate::Drained | Predicate::Joined => Detail::Counts,
     };
-    let seen = context.node.status(want).await?;
-    let node = seen.name();
+    let status = context.node.status(want).await?;
+    let node = status.name();
     let (is, words) = match args.predicate {
-        Predicate::Mode(mode) => (seen.mode() == mode, format!("{node} is {}", seen.mode())),
+        Predicate::Mode(mode) => (
+            status.mode() == mode,
+            format!("{node} is {}", status.mode()),
+        ),
         Predicate::Joined => {
-            let membership = seen
-                .status()
+            let membership = status
+                .of_daemon()
                 .map(|status| status.membership)
                 .ok_or_else(|| needs_soramoded("is joined"))?;
             (
@@ -66,33 +69,40 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
             )
         }
         Predicate::Drained => is_drained(
-            &seen,
-            Enough {
+            &status,
+            DrainCondition {
                 max_sessions: 0,
                 assume_complete: args.assume_complete,
             },
         )?,
     };
     if args.predicate != Predicate::Joined {
-        seen.warn(&context.output);
+        status.warn(&context.output);
     }
-    if is && args.predicate == Predicate::Drained && seen.status().is_none() {
-        context.output.note(&format!("{node}: {LISTS_WORDS}"));
+    if is && args.predicate == Predicate::Drained && status.of_daemon().is_none() {
+        context.output.note(&format!("{node}: {LISTS_NOTE}"));
     }
-    show(&View { is, status: &seen }, &words, &mut context.output)
+    show(
+        &View {
+            is,
+            status: &status,
+        },
+        &words,
+        &mut context.output,
+    )
 }
 
-fn is_drained(seen: &Seen, enough: Enough) -> Result<(bool, String), Failure> {
-    let node = seen.name();
-    let mode = seen.mode();
-    let until = seen.mode_state().map(until_words).unwrap_or_default();
+fn is_drained(status: &LastStatus, enough: DrainCondition) -> Result<(bool, String), Failure> {
+    let node = status.name();
+    let mode = status.mode();
+    let until = status.mode_state().map(describe_expiry).unwrap_or_default();
     let left = |sessions: u64| {
         format!(
             "{node} is {mode} and has {}{until}",
             counted(sessions, "session")
         )
     };
-    match (seen.drained(enough), mode) {
+    match (status.drained(enough), mode) {
         (Drained::Yes, _) => Ok((true, left(0))),
         (Drained::Left(sessions), _) => Ok((false, left(sessions))),
         (Drained::Open, Mode::Normal) => Ok((false, format!("{node} is open: {mode}"))),
@@ -102,8 +112,8 @@ fn is_drained(seen: &Seen, enough: Enough) -> Result<(bool, String), Failure> {
         )),
         (Drained::Incomplete, _) => {
             let not_asked = || Error::sessions_incomplete("its lists were not asked for", None);
-            Err(seen
-                .status()
+            Err(status
+                .of_daemon()
                 .map_or_else(not_asked, Status::sessions_incomplete)
                 .into())
         }
@@ -123,5 +133,5 @@ fn show(
             Format::Table => output.text(&format!("{yes_or_no}: {words}"))?,
         }
     }
-    Ok(if view.is { Exit::Done } else { Exit::No })
+    Ok(if view.is { Exit::Done } else { Exit::False })
 }

@@ -15,22 +15,22 @@ use soramode_protocol::mode::{ChangeMode, ListModeChanges, Mode, ModeState, Sett
 use soramode_protocol::node::{GetInfo, GetStatus};
 use tokio::process::{Child, Command};
 
-use super::drain::{DrainFlags, drain, reached_words};
-use crate::api::Want;
+use super::drain::{DrainFlags, describe_reached, drain};
+use crate::api::Detail;
 use crate::candidates;
-use crate::change_words::{by_words, meanwhile_words, set_words, until_words};
+use crate::close::{on_behalf_of, with_message};
 use crate::closed::Closed;
-use crate::closing::{self, Back, Owner};
+use crate::closing_owner::{self, Owner, RestoreTo};
 use crate::context::Context;
+use crate::describe::{describe_change, describe_expiry, describe_later_change, describe_origin};
 use crate::error::{Exit, Failure};
-use crate::gate::{on_behalf_of, with_message};
 use crate::mode_info::{ModeInfo, with_operator};
 use crate::node::mode_now;
 use crate::output::escape::quoted;
 use crate::output::{Format, times};
 use crate::report::Report;
 use crate::signals::Signals;
-use crate::way_back::{labelled, way_back};
+use crate::undo::{restore_change, restore_hint};
 
 /// What a shell ends with where it finds no such command.
 const NOT_FOUND: u8 = 127;
@@ -45,7 +45,7 @@ const DEFAULT_PATH: &str = "/usr/bin:/bin";
 const HISTORY_MAX: u32 = 100;
 
 /// The remedy where another operator keeps the node closed.
-const ASK: &str = "Ask before you open it";
+const ASK_HINT: &str = "Ask before you open it";
 
 /// What a shell adds to the number of the signal that killed a command.
 const SIGNALLED: i32 = 128;
@@ -82,11 +82,12 @@ async fn maintain(
     let mut signals = Signals::listen()?;
     let node = context.node;
     let (mut closed, reached) = drain(node, &args.flags, context, &mut signals, report).await?;
-    let command = shown(&args.command);
+    let command = quoted_command(&args.command);
     check_still_ours(&closed, &command, context).await?;
-    context
-        .output
-        .note(&format!("{}. Running {command}", reached_words(&reached)));
+    context.output.note(&format!(
+        "{}. Running {command}",
+        describe_reached(&reached)
+    ));
     let began = Instant::now();
     let code = match run_command(&args.command, context.output.format(), &mut signals).await {
         Ok(status) => exit_code(status),
@@ -112,28 +113,28 @@ async fn maintain(
         .await);
     }
     let left = reopen(&closed, args.flags.message.as_deref(), began, context).await;
-    report.restored = Some(matches!(left, Ok(Left::Opened(_))));
-    if let Ok(seen) = node.status(Want::Counts).await {
-        closed.seen = seen.clone();
-        report.status = Some(seen);
+    report.restored = Some(matches!(left, Ok(Reopened::Opened(_))));
+    if let Ok(status) = node.status(Detail::Counts).await {
+        closed.status = status.clone();
+        report.status = Some(status);
     }
-    tell(left, &closed, context).await
+    confirm(left, &closed, context).await
 }
 
 /// Done means that the command succeeded and the node is open.
-async fn tell(
-    left: Result<Left, Failure>,
+async fn confirm(
+    left: Result<Reopened, Failure>,
     closed: &Closed,
     context: &mut Context<'_>,
 ) -> Result<Exit, Failure> {
-    let node = closed.seen.name();
+    let node = closed.status.name();
     let (words, word) = match left {
-        Ok(Left::Opened(words)) => (words, "restored"),
-        Ok(Left::OpenedByAnother(by)) => {
+        Ok(Reopened::Opened(words)) => (words, "restored"),
+        Ok(Reopened::OpenedByAnother(by)) => {
             context.output.warn(&format!("{node} was opened during the maintenance: {by}. Clients may have come in while the command ran"));
             (format!("{node} is open again, not by this run"), "left")
         }
-        Ok(Left::StillClosed(words, hint)) => {
+        Ok(Reopened::StillClosed(words, hint)) => {
             return Err(
                 Failure::new(Exit::Superseded, format!("the command succeeded. {words}"))
                     .with_hint(hint),
@@ -187,12 +188,12 @@ fn check_command(command: &[OsString]) -> Result<(), Failure> {
     };
     let message = format!(
         "{} could not be started: {why}. Nothing was changed",
-        shown(command)
+        quoted_command(command)
     );
     Err(Failure::new(Exit::Command(code), message))
 }
 
-fn shown(command: &[OsString]) -> String {
+fn quoted_command(command: &[OsString]) -> String {
     quoted(
         &command
             .iter()
@@ -204,28 +205,31 @@ fn shown(command: &[OsString]) -> String {
 
 /// A node that is closed with nobody at work on it is something to say loudly.
 async fn stays_closed(exit: Exit, why: &str, closed: &Closed, context: &Context<'_>) -> Failure {
-    let node = closed.seen.name();
+    let node = closed.status.name();
     let now = context.node.last_mode(&closed.now).await;
     if closed.is_changed(&now) && now.mode == Mode::Normal {
         return Failure::new(
             exit,
-            format!("{why}. {node} is open: {}", meanwhile_words(&now)),
+            format!("{why}. {node} is open: {}", describe_later_change(&now)),
         );
     }
     if closed.is_changed(&now) || closed.is_stricter() {
         return Failure::new(
             exit,
-            format!("{why}. {node} is STILL CLOSED: {}", meanwhile_words(&now)),
+            format!(
+                "{why}. {node} is STILL CLOSED: {}",
+                describe_later_change(&now)
+            ),
         )
-        .with_hint(ASK);
+        .with_hint(ASK_HINT);
     }
     let label = "Run it again, or put the mode back";
-    let back = labelled(
+    let back = restore_hint(
         label,
         &closed.before,
         &closed.now,
         context.node,
-        closed.seen.storage(),
+        closed.status.storage(),
     );
     let hint = back
         .filter(|_| closed.before.mode != closed.now.mode)
@@ -258,7 +262,7 @@ async fn check_still_ours(
     };
     Err(Failure::new(
         Exit::Superseded,
-        format!("{command} was not run: {}", meanwhile_words(&now)),
+        format!("{command} was not run: {}", describe_later_change(&now)),
     )
     .with_hint(hint))
 }
@@ -284,13 +288,13 @@ async fn run_command(
     loop {
         tokio::select! {
             status = child.wait() => return status,
-            exit = signals.next() => pass_on(exit, &child),
+            exit = signals.next() => forward_signal(exit, &child),
         }
     }
 }
 
 /// A terminal sends Ctrl-C and the hang-up to the command by itself; whoever asks us alone to stop means the command too.
-fn pass_on(exit: Exit, child: &Child) {
+fn forward_signal(exit: Exit, child: &Child) {
     let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
     if let (Exit::Terminated, Some(pid)) = (exit, pid) {
         // It may have ended just now.
@@ -306,7 +310,7 @@ fn exit_code(status: ExitStatus) -> u8 {
 }
 
 /// The node after a command that succeeded.
-enum Left {
+enum Reopened {
     /// This run opened it.
     Opened(String),
     /// It was open already: by whom.
@@ -321,8 +325,8 @@ async fn reopen(
     reason: Option<&str>,
     began: Instant,
     context: &Context<'_>,
-) -> Result<Left, Failure> {
-    let node = closed.seen.name();
+) -> Result<Reopened, Failure> {
+    let node = closed.status.name();
     let mut daemon = context.node.connect_again().await?;
     let (now, history) = daemon
         .call_both(
@@ -334,7 +338,7 @@ async fn reopen(
         .await?;
     let now = with_operator(now.mode, &history.changes);
     if now.mode == Mode::Normal {
-        return Ok(Left::OpenedByAnother(set_words(&now)));
+        return Ok(Reopened::OpenedByAnother(describe_change(&now)));
     }
     if closed.is_changed(&ModeInfo::of(now.clone())) {
         return Ok(changed_meanwhile(&node, &ModeInfo::of(now)));
@@ -344,20 +348,20 @@ async fn reopen(
         on_behalf_of: on_behalf_of(),
         reason: reason.map(str::to_owned),
     };
-    let theirs = match closing::back(
+    let theirs = match closing_owner::restore_to(
         &history.changes,
         &owner,
         closed.changed.then_some(now.generation),
     ) {
         // A maintenance closes no tighter than it was told to: what is tighter is somebody's emergency stop.
         _ if closed.is_stricter() => closed.before.state.clone().map(Box::new),
-        Back::Open => None,
-        Back::ClosedBy(theirs) => Some(theirs),
-        Back::Stays => Some(Box::new(now.clone())),
+        RestoreTo::Open => None,
+        RestoreTo::ClosedBy(theirs) => Some(theirs),
+        RestoreTo::Stays => Some(Box::new(now.clone())),
     };
     let change = match &theirs {
         None => ChangeMode::to(SettableMode::Normal),
-        Some(theirs) => way_back(&ModeInfo::of((**theirs).clone()), times::now()),
+        Some(theirs) => restore_change(&ModeInfo::of((**theirs).clone()), times::now()),
     };
     let opens = change.mode == SettableMode::Normal;
     let restored = if opens {
@@ -387,14 +391,16 @@ async fn reopen(
         )),
         (Ok(_), _) => {
             let span = times::span(began.elapsed());
-            Ok(Left::Opened(format!(
+            Ok(Reopened::Opened(format!(
                 "{node}: {} -> normal after {span} of maintenance",
                 now.mode
             )))
         }
         (Err(failure), _) if failure.exit == Exit::Superseded => match mode_now(&mut daemon).await?
         {
-            now if now.mode == Mode::Normal => Ok(Left::OpenedByAnother(meanwhile_words(&now))),
+            now if now.mode == Mode::Normal => {
+                Ok(Reopened::OpenedByAnother(describe_later_change(&now)))
+            }
             now => Ok(changed_meanwhile(&node, &now)),
         },
         (Err(failure), _) => Err(failure),
@@ -402,29 +408,29 @@ async fn reopen(
 }
 
 /// Another client decided meanwhile: opening is theirs.
-fn changed_meanwhile(node: &str, now: &ModeInfo) -> Left {
+fn changed_meanwhile(node: &str, now: &ModeInfo) -> Reopened {
     let words = format!(
         "{node} was NOT reopened: during the maintenance, {}",
-        meanwhile_words(now)
+        describe_later_change(now)
     );
-    Left::StillClosed(words, ASK.to_owned())
+    Reopened::StillClosed(words, ASK_HINT.to_owned())
 }
 
 /// The closing of another owner is theirs to end.
-fn still_closed(theirs: &ModeState, closed: &Closed, context: &Context<'_>) -> Left {
+fn still_closed(theirs: &ModeState, closed: &Closed, context: &Context<'_>) -> Reopened {
     let words = format!(
         "{} was already closed before this run and is STILL CLOSED ({}), by {}{}",
-        closed.seen.name(),
+        closed.status.name(),
         theirs.mode,
-        by_words(theirs),
-        until_words(theirs)
+        describe_origin(theirs),
+        describe_expiry(theirs)
     );
     let hint = if closed.is_stricter() {
-        ASK.to_owned()
+        ASK_HINT.to_owned()
     } else {
         open_hint(context)
     };
-    Left::StillClosed(words, hint)
+    Reopened::StillClosed(words, hint)
 }
 
 #[cfg(test)]

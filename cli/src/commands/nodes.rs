@@ -15,8 +15,8 @@ use crate::cluster_status;
 use crate::context::Context;
 use crate::error::{Exit, Failure};
 use crate::node::{Feature, Node};
+use crate::output::color::Emphasis;
 use crate::output::escape::escape;
-use crate::output::paint::Paint;
 use crate::output::{Cell, Column, Format, List, counted};
 
 /// List cluster nodes, and lost nodes that hold channels
@@ -150,7 +150,7 @@ fn show(node: &ClusterNode, list: &mut List<'_>) -> Result<(), Failure> {
         node.node_name.as_str().into(),
         node.mode.into(),
         Cell::from(node.membership.map_or(seen, Membership::name))
-            .painted(is_lost.then_some(Paint::Bad)),
+            .colored(is_lost.then_some(Emphasis::Bad)),
         node.connections.into(),
         node.sessions.into(),
         node.member_since.map(|since| list.time(since)).into(),
@@ -158,14 +158,14 @@ fn show(node: &ClusterNode, list: &mut List<'_>) -> Result<(), Failure> {
             .as_deref()
             .or(node.sora_version.as_deref())
             .into(),
-        Cell::from(node.orphaned_channels.map(orphaned_words)).painted(Some(Paint::Bad)),
+        Cell::from(node.orphaned_channels.map(describe_orphaned)).colored(Some(Emphasis::Bad)),
         node.cluster_signaling_url.as_deref().into(),
         node.cluster_api_url.as_deref().into(),
     ];
     list.row(node, &cells)
 }
 
-fn orphaned_words(orphaned: OrphanedChannels) -> String {
+fn describe_orphaned(orphaned: OrphanedChannels) -> String {
     match orphaned {
         OrphanedChannels { total: 0, .. } => String::new(),
         OrphanedChannels {
@@ -218,7 +218,11 @@ async fn purge(node_name: NodeName, context: &mut Context<'_>) -> Result<Exit, F
         Format::Json | Format::Jsonl => output.json(&purged)?,
         Format::Plain => output.record(&["purged", node_name.as_str(), &channels.to_string()])?,
         Format::Table => {
-            output.confirm(&purge_words(&escape(node_name.as_str()), *channels, extent))?;
+            output.confirm(&describe_purge(
+                &escape(node_name.as_str()),
+                *channels,
+                extent,
+            ))?;
         }
     }
     Ok(Exit::Done)
@@ -233,7 +237,7 @@ enum Extent {
     EarlierRuns,
 }
 
-fn purge_words(node: &str, channels: u64, extent: Extent) -> String {
+fn describe_purge(node: &str, channels: u64, extent: Extent) -> String {
     let free = format!(
         "its {} may now open on any node",
         counted(channels, "orphaned channel")
@@ -282,12 +286,12 @@ mod tests {
 
     #[test]
     fn a_purge_of_a_node_that_runs_does_not_ask_for_its_sfu_to_be_stopped() {
-        let gone = purge_words("n2", 3, Extent::Node);
+        let gone = describe_purge("n2", 3, Extent::Node);
         assert_eq!(
             gone,
             "Purged n2: its 3 orphaned channels may now open on any node. Do not start n2 again until its SFU is stopped"
         );
-        let there = purge_words("n2", 1, Extent::EarlierRuns);
+        let there = describe_purge("n2", 1, Extent::EarlierRuns);
         assert_eq!(
             there,
             "Purged the earlier run of n2: its 1 orphaned channel may now open on any node. n2 itself stays in the cluster"
@@ -297,7 +301,7 @@ mod tests {
     #[test]
     fn what_is_owed_is_said_with_what_gives_it_free() {
         let words = |total, held_until_purge| {
-            orphaned_words(OrphanedChannels {
+            describe_orphaned(OrphanedChannels {
                 total,
                 held_until_purge,
             })

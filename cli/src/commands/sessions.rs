@@ -82,13 +82,13 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
     kept.sort_by_key(|session| Reverse(session.connections()));
     kept.iter()
         .try_for_each(|session| show(session, &mut list))?;
-    list.finish(&none_words(args.older, younger))?;
+    list.finish(&describe_none(args.older, younger))?;
     context.node.note_pending(&context.output).await;
     Ok(Exit::Done)
 }
 
 /// Says that the list is empty, and where only `--older` makes it so, how many sessions there are.
-fn none_words(older: Duration, younger: usize) -> String {
+fn describe_none(older: Duration, younger: usize) -> String {
     match younger {
         0 => "no sessions".to_owned(),
         younger => format!(
@@ -119,9 +119,9 @@ mod tests {
 
     #[test]
     fn an_empty_list_says_whether_there_are_younger_sessions() {
-        assert_eq!(none_words(Duration::ZERO, 0), "no sessions");
+        assert_eq!(describe_none(Duration::ZERO, 0), "no sessions");
         assert_eq!(
-            none_words(Duration::from_mins(10), 16),
+            describe_none(Duration::from_mins(10), 16),
             "no session is older than 10m (16 younger)"
         );
     }

@@ -14,17 +14,17 @@ use soramode_protocol::wait::{Wait, WaitFor};
 
 use super::drain::{Drain, OnTimeout, confirm_drained, note_change};
 use crate::candidates;
+use crate::close::{self, give_way, on_behalf_of};
 use crate::closed::Closed;
 use crate::cluster::{ClusterFlags, NodeFlag};
+use crate::conditions::{read_mode, read_mode_to_set};
 use crate::context::Context;
 use crate::error::{Exit, Failure};
 use crate::flags::WaitFlags;
-use crate::gate::{self, give_way, on_behalf_of};
 use crate::node::{Feature, Node};
 use crate::output::{Format, Output, times};
 use crate::report::Report;
 use crate::signals::Signals;
-use crate::words::{read_mode, read_mode_to_set};
 
 /// Set the mode
 ///
@@ -136,11 +136,11 @@ pub(super) async fn set(
     note_change(&closed, &mut context.output);
     let reason = flags.message.as_deref();
     give_way(context, node, &closed, &flags.cluster, reason).await?;
-    closed.seen.warn(&context.output);
+    closed.status.warn(&context.output);
     print(&closed, node, &mut context.output)?;
     flags.cluster.check_published(
         closed.published,
-        &closed.seen.name(),
+        &closed.status.name(),
         closed.now.mode,
         &context.output,
     )?;
@@ -185,7 +185,7 @@ async fn change_mode(
     if mode.is_block() {
         flags.cluster.check_others(context, node).await?;
     }
-    gate::set(node, &change).await
+    close::set(node, &change).await
 }
 
 impl SetFlags {
@@ -216,10 +216,10 @@ impl SetFlags {
                 "--wait works only with block_new_session and block_new_connection: a node that is normal does not drain",
             );
         }
-        if !mode.is_block() && self.cluster.is_said() {
+        if !mode.is_block() && self.cluster.is_given() {
             return usage("--keep-open works only with block_new_session and block_new_connection");
         }
-        if !self.wait && self.limits.is_said() {
+        if !self.wait && self.limits.is_given() {
             return usage("--timeout and --assume-complete work only with --wait");
         }
         let change = ChangeMode {
@@ -238,10 +238,10 @@ impl SetFlags {
 fn print(closed: &Closed, node: Node<'_>, output: &mut Output) -> Result<(), Failure> {
     let mode = closed.now.mode;
     let previous_mode = closed.before.mode;
-    let node_name = closed.seen.node_name();
+    let node_name = closed.status.node_name();
     match output.format() {
         Format::Json | Format::Jsonl => {
-            let (sessions, connections) = closed.seen.counts().unzip();
+            let (sessions, connections) = closed.status.counts().unzip();
             output.json(&View {
                 mode,
                 previous_mode,
@@ -269,15 +269,15 @@ fn print(closed: &Closed, node: Node<'_>, output: &mut Output) -> Result<(), Fai
             if let Some(problem) = &closed.status_failure {
                 return output.confirm(&format!(
                     "{} is {mode} now, but its sessions cannot be read: {problem}",
-                    closed.seen.name()
+                    closed.status.name()
                 ));
             }
             let undo = closed
-                .undo_words(node)
+                .undo_hint(node)
                 .filter(|_| previous_mode != Mode::Initial)
                 .map(|undo| format!(". {undo}"))
                 .unwrap_or_default();
-            output.confirm(&format!("{}{undo}", closed.words()))
+            output.confirm(&format!("{}{undo}", closed.describe()))
         }
     }
 }

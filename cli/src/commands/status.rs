@@ -3,17 +3,17 @@
 use soramode_protocol::mode::ModeState;
 use soramode_protocol::node::{Membership, Source, Status, StorageState, Upstream};
 
-use crate::api::{Want, needs_soramoded};
-use crate::change_words::closed_it_words;
+use crate::api::{Detail, needs_soramoded};
 use crate::cluster_status;
 use crate::context::Context;
+use crate::describe::describe_closing;
 use crate::error::{Exit, Failure};
+use crate::last_status::{LastStatus, SHADOW, shadow_warning};
 use crate::live;
 use crate::node::Feature;
+use crate::output::color::Emphasis;
 use crate::output::escape::{escape, quoted};
-use crate::output::paint::Paint;
-use crate::output::{Format, Output, Row, painted_groups};
-use crate::seen::{SHADOW, Seen, shadow_words};
+use crate::output::{Format, Output, Row, colored_groups};
 
 /// Show mode, sessions, connections and daemon health
 #[derive(Debug, clap::Args)]
@@ -31,7 +31,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
         node.require(Feature::ControlSocket, "status --watch")?;
         return live::run(node.socket()?, &context.output).await;
     }
-    let Seen::Daemon(status) = context.node.status(Want::Mode).await? else {
+    let LastStatus::Daemon(status) = context.node.status(Detail::Mode).await? else {
         return Err(needs_soramoded("status"));
     };
     let me = if status.mode.mode.is_block() {
@@ -42,7 +42,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
     if status.shadow {
         context
             .output
-            .warn(&shadow_words(&escape(status.node_name.as_str())));
+            .warn(&shadow_warning(&escape(status.node_name.as_str())));
     }
     match context.output.format() {
         Format::Json | Format::Jsonl => context.output.json(&*status)?,
@@ -61,14 +61,14 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
                 ("CLUSTER", cluster_rows(&status, output)),
                 ("DAEMON", daemon_rows(&status, output)),
             ];
-            painted_groups(&mut context.output, &groups, |name| paint(name, &status))?;
+            colored_groups(&mut context.output, &groups, |name| emphasis(name, &status))?;
         }
     }
     Ok(Exit::Done)
 }
 
 /// The colour of a value that needs attention; its words say so too.
-fn paint(name: &str, status: &Status) -> Option<Paint> {
+fn emphasis(name: &str, status: &Status) -> Option<Emphasis> {
     let fails = |names: &[&str]| {
         status
             .upstreams
@@ -81,7 +81,7 @@ fn paint(name: &str, status: &Status) -> Option<Paint> {
         "membership" => matches!(status.membership, Membership::Isolated | Membership::Fenced),
         "state" => status.storage.state == StorageState::Failed,
         "deliveries" => status.deliveries.failed > 0,
-        "shadow" | "to open" => return Some(Paint::Careful),
+        "shadow" | "to open" => return Some(Emphasis::Careful),
         "socket" | "sora" => status
             .sources
             .iter()
@@ -90,7 +90,7 @@ fn paint(name: &str, status: &Status) -> Option<Paint> {
         "auth" | "session" | "event" | "etcd" | "webhook" => fails(&[name]),
         _ => false,
     };
-    bad.then_some(Paint::Bad)
+    bad.then_some(Emphasis::Bad)
 }
 
 fn warning_rows(status: &Status) -> Vec<Row> {
@@ -143,7 +143,7 @@ pub(crate) fn how_to_open(status: &Status, me: Option<&str>, open: &str) -> Stri
         (_, Membership::Standalone | Membership::Joined) if is_another => {
             return format!(
                 "{}. Ask before you open it: {open}",
-                closed_it_words(&status.mode)
+                describe_closing(&status.mode)
             );
         }
         (_, Membership::Standalone | Membership::Joined) if status.mode.expires_at.is_some() => {
@@ -203,7 +203,7 @@ fn source_rows(status: &Status, output: &Output) -> Vec<Row> {
             } else {
                 "socket"
             },
-            Some(source_words(source, output)),
+            Some(describe_source(source, output)),
         )
     });
     let upstreams = upstreams(status);
@@ -232,7 +232,7 @@ fn upstreams(status: &Status) -> Vec<Upstream> {
     upstreams
 }
 
-fn source_words(source: &Source, output: &Output) -> String {
+fn describe_source(source: &Source, output: &Output) -> String {
     let heard = source
         .last_contact
         .map(|heard| format!(" (last heard {})", output.time(heard)))
@@ -260,12 +260,12 @@ fn upstream_rows(upstreams: &[Upstream], names: &[&'static str], output: &Output
             .filter(move |it| it.name == **name)
             .map(move |it| (*name, it))
     });
-    rows.map(|(name, upstream)| (name, Some(upstream_words(upstream, output))))
+    rows.map(|(name, upstream)| (name, Some(describe_upstream(upstream, output))))
         .collect()
 }
 
 /// `http://127.0.0.1:8080/auth: answered 2 s ago`
-pub(super) fn upstream_words(upstream: &Upstream, output: &Output) -> String {
+pub(super) fn describe_upstream(upstream: &Upstream, output: &Output) -> String {
     let how = match (&upstream.problem, upstream.last_success) {
         (Some(problem), Some(success)) => {
             format!("{problem} (last success {})", output.time(success))
@@ -325,7 +325,7 @@ fn daemon_rows(status: &Status, output: &Output) -> Vec<Row> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::seen::status_of;
+    use crate::last_status::status_of;
 
     #[test]
     fn an_api_that_fails_for_soramoded_has_not_answered() {

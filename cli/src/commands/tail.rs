@@ -19,7 +19,7 @@ use crate::candidates;
 use crate::context::Context;
 use crate::daemon::{Daemon, RECONNECT_MAX};
 use crate::error::{Exit, Failure};
-use crate::output::{Output, Reader, event, times};
+use crate::output::{Output, StdoutClosed, event, times};
 
 /// Print events as they happen
 ///
@@ -67,7 +67,7 @@ impl FromStr for Since {
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
-    let mut tail = Tail::new(&args, context.output.reader());
+    let mut tail = Tail::new(&args, context.output.stdout_closed());
     let mut daemon = context.node.connect().await?;
     tail.subscribe(&mut daemon).await?;
     loop {
@@ -103,11 +103,11 @@ struct Tail {
     held_gap: Option<Gap>,
     /// When the daemon was lost, while nothing has been heard of it since.
     lost_since: Option<Instant>,
-    reader: Reader,
+    stdout: StdoutClosed,
 }
 
 impl Tail {
-    fn new(args: &Args, reader: Reader) -> Self {
+    fn new(args: &Args, stdout: StdoutClosed) -> Self {
         let (from, not_before) = match args.since {
             None => (SubscribeFrom::Now, None),
             Some(Since::Seq(seq)) => (SubscribeFrom::Seq(seq), None),
@@ -123,7 +123,7 @@ impl Tail {
             last: args.lines,
             held_gap: None,
             lost_since: None,
-            reader,
+            stdout,
         }
     }
 
@@ -211,7 +211,7 @@ impl Tail {
         output.flush()?;
         tokio::select! {
             message = daemon.receive() => Ok(Some(message)),
-            () = self.reader.gone() => Ok(None),
+            () = self.stdout.closed() => Ok(None),
         }
     }
 

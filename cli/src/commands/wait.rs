@@ -8,11 +8,12 @@ use soramode_protocol::id::NodeName;
 use soramode_protocol::number::whole_number;
 use soramode_protocol::wait::{Wait, WaitFor};
 
-use super::drain::{note_lists, print_record, reached_words};
+use super::drain::{describe_reached, note_lists, print_record};
 use crate::candidates;
-use crate::change_words::closed_words;
 use crate::cluster::NodeFlag;
+use crate::conditions::Goal;
 use crate::context::Context;
+use crate::describe::describe_still_closed;
 use crate::error::{Exit, Failure};
 use crate::flags::WaitFlags;
 use crate::node::{Feature, Node};
@@ -20,8 +21,7 @@ use crate::output::escape::escape;
 use crate::output::{Format, times};
 use crate::report::Report;
 use crate::signals::Signals;
-use crate::wait::{Plan, limit_words, remote, superseded_hint, wait};
-use crate::words::Goal;
+use crate::wait::{Plan, describe_limit, remote, superseded_hint, wait};
 
 /// Wait until the node is drained, joined or in a mode
 ///
@@ -73,7 +73,7 @@ impl Args {
         }
     }
 
-    fn words(&self) -> String {
+    fn describe_goal(&self) -> String {
         match self.goal {
             Goal::Drained => "drained".to_owned(),
             Goal::Joined => "joined".to_owned(),
@@ -108,7 +108,7 @@ async fn wait_joined(
     let shown = escape(name.as_str()).into_owned();
     context.output.note(&format!(
         "waiting until {shown} is joined, {}",
-        limit_words(limit)
+        describe_limit(limit)
     ));
     let waited = remote::joined(context, name, limit, &mut signals, report).await?;
     match context.output.format() {
@@ -139,8 +139,8 @@ async fn wait_and_confirm(
     let mut signals = Signals::listen()?;
     context.output.note(&format!(
         "waiting until the node is {}, {}",
-        args.words(),
-        limit_words(plan.limit)
+        args.describe_goal(),
+        describe_limit(plan.limit)
     ));
     let reached = wait(node, &plan, context, &mut signals, report)
         .await
@@ -155,15 +155,19 @@ async fn wait_and_confirm(
         (Format::Plain, _) => print_record(&reached, output)?,
         (Format::Table, Goal::Drained) => {
             // A wait changes nothing: the closing is that of another command.
-            let now = node.last_mode(&reached.status.known()).await;
+            let now = node.last_mode(&reached.status.mode_info()).await;
             output.confirm(&format!(
                 "{}{}",
-                reached_words(&reached),
-                closed_words(&now)
+                describe_reached(&reached),
+                describe_still_closed(&now)
             ))?;
         }
         (Format::Table, Goal::Joined | Goal::Mode(_)) => {
-            output.confirm(&format!("{} is {}", reached.status.name(), args.words()))?;
+            output.confirm(&format!(
+                "{} is {}",
+                reached.status.name(),
+                args.describe_goal()
+            ))?;
         }
     }
     Ok(Exit::Done)

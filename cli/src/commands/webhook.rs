@@ -225,7 +225,7 @@ fn verify(secrets: &Secrets, context: &mut Context<'_>) -> Result<Exit, Failure>
     Ok(if problem.is_none() {
         Exit::Done
     } else {
-        Exit::No
+        Exit::False
     })
 }
 

@@ -39,7 +39,7 @@ static GROUPS: [Group; 6] = [
         ],
     },
     Group {
-        heading: "Look",
+        heading: "SessionSnapshot",
         lines: &[
             One("status"),
             Several(

@@ -237,7 +237,7 @@ static PAGES: &[Page] = &[
         command: "is",
         exits: &[
             (Exit::Done, "true"),
-            (Exit::No, "false"),
+            (Exit::False, "false"),
             (
                 Exit::SessionsIncomplete,
                 "cannot be decided: session list incomplete, see soramode doctor",
@@ -305,7 +305,7 @@ static PAGES: &[Page] = &[
         command: "connect",
         exits: &[
             (Exit::Done, "offered: the connection is admitted"),
-            (Exit::No, "rejected, or redirected to another node"),
+            (Exit::False, "rejected, or redirected to another node"),
             (
                 Exit::Refused,
                 "the connection id is in use in another channel",
@@ -432,7 +432,7 @@ static PAGES: &[Page] = &[
         command: "webhook",
         exits: &[
             (Exit::Done, "delivered, or genuine"),
-            (Exit::No, "verify: not genuine"),
+            (Exit::False, "verify: not genuine"),
             (Exit::Failed, "test: not delivered"),
         ],
         examples: &[
@@ -465,7 +465,7 @@ static PAGES: &[Page] = &[
     },
     Page {
         command: "webhook verify",
-        exits: &[(Exit::Done, "genuine"), (Exit::No, "not genuine")],
+        exits: &[(Exit::Done, "genuine"), (Exit::False, "not genuine")],
         examples: &[example(
             "soramode webhook verify --secret-file webhook-secrets < request",
             "Verify a saved request: its headers, an empty line and the body",
@@ -520,7 +520,7 @@ static PAGES: &[Page] = &[
         command: "doctor",
         exits: &[
             (Exit::Done, "nothing is wrong"),
-            (Exit::No, "something is wrong"),
+            (Exit::False, "something is wrong"),
         ],
         examples: &[
             example("soramode doctor", "Check the setup"),

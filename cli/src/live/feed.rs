@@ -16,14 +16,14 @@ use crate::daemon::{Daemon, Socket};
 use crate::error::{Exit, Failure};
 
 /// The time between two looks.
-const LOOK_PAUSE: Duration = Duration::from_secs(1);
+const READ_PAUSE: Duration = Duration::from_secs(1);
 
 /// The oldest sessions that are asked for: as many as a tall terminal shows.
 const SESSIONS_MAX: u32 = 50;
 
 /// How many events back the daemon is asked for those that were there before: further where the many of connections are left out.
-const LOOK_BACK: u64 = 10_000;
-const LOOK_BACK_AMONG_ALL: u64 = 1_000;
+const BACKLOG: u64 = 10_000;
+const BACKLOG_AMONG_ALL: u64 = 1_000;
 
 /// Events that are taken between two looks; more than that could not be read, and would cost more than they tell.
 const EVENTS_MAX: usize = 200;
@@ -36,11 +36,11 @@ pub(super) struct Feed<'a> {
     /// The seq of the first event that is not from before the view.
     live_from: u64,
     /// Whom the first look asked, and who tells of events since before it.
-    begun: Option<Ways<'a>>,
+    begun: Option<Connections<'a>>,
 }
 
 /// Whom to ask, and who tells of events.
-type Ways<'a> = (Daemon<'a>, Daemon<'a>);
+type Connections<'a> = (Daemon<'a>, Daemon<'a>);
 
 impl<'a> Feed<'a> {
     pub(super) fn new(
@@ -66,7 +66,7 @@ impl<'a> Feed<'a> {
     }
 
     /// Nothing that happens after what is looked at next is missed, and what was before it and is kept comes first.
-    async fn begin(&mut self) -> Result<Ways<'a>, Failure> {
+    async fn begin(&mut self) -> Result<Connections<'a>, Failure> {
         let mut asked = self.socket.connect().await?;
         let mut events = self.socket.connect().await?;
         // Only a subscription returns the current sequence number.
@@ -78,9 +78,9 @@ impl<'a> Feed<'a> {
         asked.call(&Unsubscribe {}).await?;
         let filter = *self.filter.borrow_and_update();
         let look_back = if filter == Filter::All {
-            LOOK_BACK_AMONG_ALL
+            BACKLOG_AMONG_ALL
         } else {
-            LOOK_BACK
+            BACKLOG
         };
         let from = SubscribeFrom::Seq(next_seq.saturating_sub(look_back).max(oldest_seq).max(1));
         events
@@ -120,7 +120,7 @@ impl<'a> Feed<'a> {
                 .unwrap_or_default();
             self.send(Update::Lost(format!("{}{hint}", failure.message)))
                 .await;
-            sleep(LOOK_PAUSE).await;
+            sleep(READ_PAUSE).await;
         }
     }
 
@@ -130,7 +130,7 @@ impl<'a> Feed<'a> {
             Some(ways) => ways,
             None => self.begin().await?,
         };
-        let mut looks = interval(LOOK_PAUSE);
+        let mut looks = interval(READ_PAUSE);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             self.look(&mut asked).await?;

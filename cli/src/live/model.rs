@@ -8,7 +8,7 @@ use soramode_protocol::node::Status;
 use soramode_protocol::session::Session;
 
 /// Looks that a column of the history stands for.
-const LOOKS_PER_COLUMN: usize = 4;
+const READS_PER_COLUMN: usize = 4;
 
 /// Columns of the history that are kept: as many as a wide terminal has.
 const COLUMNS_MAX: usize = 512;
@@ -99,7 +99,7 @@ pub(super) struct History {
 
 impl History {
     fn add(&mut self, count: u64) {
-        if self.looks.is_multiple_of(LOOKS_PER_COLUMN) {
+        if self.looks.is_multiple_of(READS_PER_COLUMN) {
             if self.columns.len() == COLUMNS_MAX {
                 self.columns.pop_front();
             }

@@ -12,13 +12,13 @@ use ratatui::crossterm::terminal::{
 };
 
 use super::model::Model;
-use super::view::{Look, draw};
+use super::view::{Theme, draw};
 use crate::output::Output;
 
 /// The screen of the view. What was on the terminal before comes back when this is dropped.
 pub(super) struct Screen {
     terminal: Terminal<CrosstermBackend<Stdout>>,
-    look: Look,
+    look: Theme,
 }
 
 impl Screen {
@@ -27,8 +27,8 @@ impl Screen {
         let terminal = opened.inspect_err(|_| give_back())?;
         Ok(Self {
             terminal,
-            look: Look {
-                paints: output.paints(),
+            look: Theme {
+                paints: output.uses_color(),
                 speaks_utf8: speaks_utf8(|name| std::env::var(name).ok()),
             },
         })

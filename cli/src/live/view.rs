@@ -12,9 +12,9 @@ use soramode_protocol::node::{Status, StorageState};
 use soramode_protocol::session::Session;
 
 use super::model::{History, Line, Model};
+use crate::last_status::SHADOW;
 use crate::output::escape::{escape, quoted};
 use crate::output::{cells, event, times};
-use crate::seen::SHADOW;
 
 /// The least that anything can be read on.
 const ROWS_MIN: u16 = 12;
@@ -48,12 +48,12 @@ const ASCII_BARS: bar::Set<'static> = bar::Set {
 
 /// What the terminal can do.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Look {
+pub(super) struct Theme {
     pub(super) paints: bool,
     pub(super) speaks_utf8: bool,
 }
 
-impl Look {
+impl Theme {
     fn in_colour(self, colour: Color) -> Style {
         if self.paints {
             Style::new().fg(colour)
@@ -87,7 +87,7 @@ fn heading(text: impl Into<String>) -> TextLine<'static> {
     )
 }
 
-pub(super) fn draw(frame: &mut Frame<'_>, model: &Model, look: Look) {
+pub(super) fn draw(frame: &mut Frame<'_>, model: &Model, look: Theme) {
     let area = frame.area();
     let Some(status) = model.status.as_deref() else {
         return;
@@ -169,7 +169,7 @@ fn counted(count: u64, name: &str) -> String {
 }
 
 /// The node and its mode, and beside them what there is room for; since when and why.
-fn head(model: &Model, status: &Status, look: Look, width: u16) -> Vec<TextLine<'static>> {
+fn head(model: &Model, status: &Status, look: Theme, width: u16) -> Vec<TextLine<'static>> {
     const NAME_CELLS_MIN: usize = 12;
     let mode = &status.mode;
     let width = usize::from(width);
@@ -293,7 +293,7 @@ fn alarm_lines(alarms: &[String], area: Rect) -> Vec<String> {
     lines
 }
 
-fn draw_history(frame: &mut Frame<'_>, area: Rect, named: (&str, &History), look: Look) {
+fn draw_history(frame: &mut Frame<'_>, area: Rect, named: (&str, &History), look: Theme) {
     let (name, history) = named;
     let [label, bars] =
         Layout::horizontal([Constraint::Length(LABEL_COLUMNS), Constraint::Fill(1)]).areas(area);

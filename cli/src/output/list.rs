@@ -5,7 +5,7 @@ use soramode_protocol::mode::Mode;
 use soramode_protocol::session::Session;
 use soramode_protocol::time::Time;
 
-use super::paint::Paint;
+use super::color::Emphasis;
 use super::streams::{Output, SCHEMA};
 use super::table::{Cell, Column, Table};
 use super::{Format, cells, escape, times};
@@ -108,7 +108,7 @@ impl<'a> List<'a> {
         Cell {
             text: self.output.time(time).into(),
             short: Some(format!("{} ago", times::age(time))),
-            paint: None,
+            emphasis: None,
         }
     }
 
@@ -117,7 +117,7 @@ impl<'a> List<'a> {
         Cell {
             text: self.output.time_ahead(time).into(),
             short: Some(times::until(time)),
-            paint: None,
+            emphasis: None,
         }
     }
 
@@ -163,10 +163,10 @@ pub(crate) fn pairs(output: &mut Output, rows: &[Row]) -> Result<(), Failure> {
 }
 
 /// Groups of rows, each below its heading, each value in the colour of its name. A group without a value is left out.
-pub(crate) fn painted_groups(
+pub(crate) fn colored_groups(
     output: &mut Output,
     groups: &[(&str, Vec<Row>)],
-    paint: impl Fn(&str) -> Option<Paint>,
+    emphasis: impl Fn(&str) -> Option<Emphasis>,
 ) -> Result<(), Failure> {
     let names = groups
         .iter()
@@ -178,11 +178,11 @@ pub(crate) fn painted_groups(
         .filter(|(_, rows)| rows.iter().any(|(_, value)| value.is_some()))
     {
         if output.format() == Format::Table {
-            let heading = output.painted(Paint::Heading, heading);
+            let heading = output.colored(Emphasis::Heading, heading);
             output.text(&heading)?;
         }
         rows.iter()
-            .try_for_each(|row| pair(output, row, GAP, names, paint(row.0)))?;
+            .try_for_each(|row| pair(output, row, GAP, names, emphasis(row.0)))?;
     }
     Ok(())
 }
@@ -201,7 +201,7 @@ fn pair(
     (name, value): &Row,
     indent: usize,
     names: usize,
-    paint: Option<Paint>,
+    emphasis: Option<Emphasis>,
 ) -> Result<(), Failure> {
     let Some(value) = value else { return Ok(()) };
     if output.format() == Format::Plain {
@@ -214,9 +214,9 @@ fn pair(
     };
     for (number, line) in lines.iter().enumerate() {
         let name_or_gap = cells::padded(if number == 0 { name } else { "" }, names);
-        let line = match (line.parse::<Mode>(), paint) {
+        let line = match (line.parse::<Mode>(), emphasis) {
             (Ok(mode), _) => output.mode(mode),
-            (Err(_), Some(paint)) => output.painted(paint, line),
+            (Err(_), Some(emphasis)) => output.colored(emphasis, line),
             (Err(_), None) => line.clone(),
         };
         output.text(&format!("{:indent$}{name_or_gap}{:GAP$}{line}", "", ""))?;

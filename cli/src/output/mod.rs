@@ -1,23 +1,23 @@
 //! Everything that a command prints goes through here.
 
 pub(crate) mod cells;
+pub(crate) mod color;
 pub(crate) mod escape;
 pub(crate) mod event;
 mod flags;
 mod list;
-mod meter;
-mod pace;
-pub(crate) mod paint;
-mod reader;
+mod progress;
+mod rate;
+mod stdout_closed;
 mod streams;
 pub(crate) mod table;
 mod terminal;
 pub(crate) mod times;
 
 pub(crate) use flags::{Color, Format, OutputFlags};
-pub(crate) use list::{List, Row, painted_groups, pairs};
-pub(crate) use meter::{Going, Meter, counted};
-pub(crate) use reader::Reader;
+pub(crate) use list::{List, Row, colored_groups, pairs};
+pub(crate) use progress::{ProgressDisplay, ProgressSnapshot, counted};
+pub(crate) use stdout_closed::StdoutClosed;
 pub(crate) use streams::{Output, failure_json, report_failure};
 pub(crate) use table::{Cell, Column};
 pub(crate) use terminal::can_move_cursor;

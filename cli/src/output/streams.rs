@@ -8,9 +8,9 @@ use soramode_protocol::time::Time;
 
 use crate::error::{Exit, Failure, Problem};
 
+use super::color::{self, Emphasis};
 use super::flags::{Format, OutputFlags};
-use super::paint::{self, Paint};
-use super::reader::Reader;
+use super::stdout_closed::StdoutClosed;
 use super::table::Shape;
 use super::terminal::{self, can_move_cursor};
 use super::{cells, escape, times};
@@ -77,17 +77,17 @@ pub(crate) struct Output {
     answers_to: Sink,
     notes_to: Sink,
     quiet: bool,
-    paints: bool,
+    uses_color: bool,
     /// Layout of tables.
     shape: Shape,
-    answer: Answer,
+    answer: AnswerState,
     /// What this command has changed: said where the answer itself cannot be written.
     changed: Option<String>,
 }
 
 /// State of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Answer {
+enum AnswerState {
     /// Nothing was written yet.
     None,
     /// Something was written.
@@ -99,7 +99,7 @@ enum Answer {
 impl Output {
     pub(crate) fn new(flags: &OutputFlags) -> Self {
         let answers_to = Sink::of(&io::stdout());
-        let paints = paint::paints(flags.color, &io::stdout());
+        let uses_color = color::is_used(flags.color, &io::stdout());
         let must_fit = answers_to == Sink::Terminal && !flags.is_wide();
         Self {
             stdout: BufWriter::new(io::stdout()),
@@ -107,13 +107,13 @@ impl Output {
             answers_to,
             notes_to: Sink::of(&io::stderr()),
             quiet: flags.quiet,
-            paints,
+            uses_color,
             shape: Shape {
                 width: must_fit.then(|| terminal::columns(io::stdout())),
                 has_header: !flags.no_headers,
-                paints,
+                uses_color,
             },
-            answer: Answer::None,
+            answer: AnswerState::None,
             changed: None,
         }
     }
@@ -133,13 +133,13 @@ impl Output {
 
     /// Whether nobody reads stdout any more.
     pub(crate) const fn is_closed(&self) -> bool {
-        matches!(self.answer, Answer::Closed)
+        matches!(self.answer, AnswerState::Closed)
     }
 
     /// Whoever reads stdout.
     #[expect(clippy::unused_self, reason = "stdout is asked for here alone")]
-    pub(crate) fn reader(&self) -> Reader {
-        Reader::of_stdout()
+    pub(crate) fn stdout_closed(&self) -> StdoutClosed {
+        StdoutClosed::of_stdout()
     }
 
     /// Whether the answer goes to a terminal.
@@ -148,8 +148,8 @@ impl Output {
     }
 
     /// Whether the answer is painted.
-    pub(crate) const fn paints(&self) -> bool {
-        self.paints
+    pub(crate) const fn uses_color(&self) -> bool {
+        self.uses_color
     }
 
     /// The cells that a line of the answer may take; `None` is any number.
@@ -197,7 +197,7 @@ impl Output {
 
     /// A failure as JSON, where JSON is asked for and nothing else was answered.
     pub(crate) fn failure(&mut self, failure: &Failure) {
-        if matches!(self.format, Format::Json | Format::Jsonl) && self.answer == Answer::None {
+        if matches!(self.format, Format::Json | Format::Jsonl) && self.answer == AnswerState::None {
             // The failure itself weighs more than one to write it.
             let _ = self.json(&Failed::new(failure)).and_then(|()| self.flush());
         }
@@ -248,9 +248,9 @@ impl Output {
         if self.is_closed() {
             return Ok(());
         }
-        self.answer = Answer::Begun;
+        self.answer = AnswerState::Begun;
         let written = self.stdout.write_all(text.as_bytes());
-        self.settle(written)
+        self.record_result(written)
     }
 
     /// Sends what was written.
@@ -259,17 +259,17 @@ impl Output {
             return Ok(());
         }
         let flushed = self.stdout.flush();
-        self.settle(flushed)
+        self.record_result(flushed)
     }
 
-    fn settle(&mut self, written: io::Result<()>) -> Result<(), Failure> {
+    fn record_result(&mut self, written: io::Result<()>) -> Result<(), Failure> {
         match written {
             Err(problem) if problem.kind() == ErrorKind::BrokenPipe => {
-                self.answer = Answer::Closed;
+                self.answer = AnswerState::Closed;
                 Ok(())
             }
             Err(problem) => {
-                self.answer = Answer::Closed;
+                self.answer = AnswerState::Closed;
                 let unwritten = format!("cannot write the answer to stdout: {problem}");
                 let message = match &self.changed {
                     Some(what) => format!(
@@ -286,7 +286,7 @@ impl Output {
     /// A word beside the answer; left out with `-q`.
     pub(crate) fn note(&self, text: &str) {
         if !self.quiet {
-            say(text);
+            print_line(text);
         }
     }
 
@@ -296,7 +296,7 @@ impl Output {
         reason = "stderr is written to by the one door alone"
     )]
     pub(crate) fn warn(&self, text: &str) {
-        say(&format!("soramode: warning: {text}"));
+        print_line(&format!("soramode: warning: {text}"));
     }
 
     fn is_for_people(&self) -> bool {
@@ -328,9 +328,9 @@ impl Output {
     }
 
     /// The text in its colour.
-    pub(crate) fn painted(&self, paint: Paint, text: &str) -> String {
-        if self.paints() {
-            paint.on(text)
+    pub(crate) fn colored(&self, emphasis: Emphasis, text: &str) -> String {
+        if self.uses_color() {
+            emphasis.on(text)
         } else {
             text.to_owned()
         }
@@ -338,26 +338,26 @@ impl Output {
 
     /// A mode, in its colour where stdout is painted.
     pub(crate) fn mode(&self, mode: Mode) -> String {
-        self.painted(Paint::of(mode), mode.name())
+        self.colored(Emphasis::of(mode), mode.name())
     }
 }
 
 /// Why the command failed, what is listed with that, and what to do. `-q` does not silence it.
 pub(crate) fn report_failure(failure: &Failure) {
-    say(&format!("soramode: {}", failure.message));
+    print_line(&format!("soramode: {}", failure.message));
     failure
         .details
         .iter()
-        .for_each(|detail| say(&format!("  {detail}")));
+        .for_each(|detail| print_line(&format!("  {detail}")));
     failure
         .hint
         .iter()
-        .for_each(|hint| say(&format!("hint: {hint}")));
+        .for_each(|hint| print_line(&format!("hint: {hint}")));
 }
 
 /// One line on stderr, or on a terminal as many as it takes: what came from outside begins no line of its own. Nothing can be done where
 /// that cannot be written.
-fn say(text: &str) {
+fn print_line(text: &str) {
     let text = escape::neutralised(text);
     let lines = match Sink::of(&io::stderr()) {
         Sink::Terminal => cells::fit(&text, terminal::columns(io::stderr())),

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use soramode_protocol::mode::Mode;
 
-use super::paint::Paint;
+use super::color::Emphasis;
 use super::{cells, escape};
 
 /// Cells between two columns.
@@ -73,14 +73,14 @@ pub(crate) struct Cell<'a> {
     pub(crate) text: Cow<'a, str>,
     pub(crate) short: Option<String>,
     /// Its colour, beside what its words say.
-    pub(crate) paint: Option<Paint>,
+    pub(crate) emphasis: Option<Emphasis>,
 }
 
 impl Cell<'_> {
     /// The cell in a colour.
     #[must_use]
-    pub(crate) fn painted(self, paint: Option<Paint>) -> Self {
-        Self { paint, ..self }
+    pub(crate) fn colored(self, emphasis: Option<Emphasis>) -> Self {
+        Self { emphasis, ..self }
     }
 }
 
@@ -89,7 +89,7 @@ impl<'a> From<&'a str> for Cell<'a> {
         Self {
             text: text.into(),
             short: None,
-            paint: None,
+            emphasis: None,
         }
     }
 }
@@ -99,7 +99,7 @@ impl From<String> for Cell<'_> {
         Self {
             text: text.into(),
             short: None,
-            paint: None,
+            emphasis: None,
         }
     }
 }
@@ -112,7 +112,7 @@ impl From<u64> for Cell<'_> {
 
 impl From<Mode> for Cell<'_> {
     fn from(mode: Mode) -> Self {
-        Self::from(mode.name()).painted(Some(Paint::of(mode)))
+        Self::from(mode.name()).colored(Some(Emphasis::of(mode)))
     }
 }
 
@@ -128,7 +128,7 @@ pub(crate) struct Shape {
     /// The terminal's cells in a line; `None` where lines may be of any width.
     pub(super) width: Option<usize>,
     pub(super) has_header: bool,
-    pub(super) paints: bool,
+    pub(super) uses_color: bool,
 }
 
 /// Rows, collected, since a column is as wide as its widest value.
@@ -143,13 +143,13 @@ pub(super) struct Table {
 struct Value {
     long: String,
     short: Option<String>,
-    paint: Option<Paint>,
+    emphasis: Option<Emphasis>,
 }
 
 /// A cell in the lines that it takes.
 struct Fitted<'v> {
     lines: Vec<Cow<'v, str>>,
-    paint: Option<Paint>,
+    emphasis: Option<Emphasis>,
 }
 
 /// A column that is shown, and its cells.
@@ -178,7 +178,7 @@ impl Table {
                 .short
                 .as_deref()
                 .map(|short| escape::escape(short).into_owned()),
-            paint: cell.paint,
+            emphasis: cell.emphasis,
         };
         self.rows.push(cells.iter().map(value).collect());
     }
@@ -234,7 +234,7 @@ impl Table {
     }
 
     fn print(&self, shown: &[Shown], form: Form, shape: Shape) -> Vec<String> {
-        let paint = |paint: Option<Paint>| paint.filter(|_| shape.paints);
+        let emphasis = |emphasis: Option<Emphasis>| emphasis.filter(|_| shape.uses_color);
         let header = shown.iter().map(|it| {
             let name = self
                 .columns
@@ -244,7 +244,7 @@ impl Table {
                 });
             Fitted {
                 lines: vec![name],
-                paint: paint(Some(Paint::Heading)),
+                emphasis: emphasis(Some(Emphasis::Heading)),
             }
         });
         let header = shape
@@ -254,11 +254,11 @@ impl Table {
             let values = shown.iter().map(|it| match row.get(it.place) {
                 Some(value) => Fitted {
                     lines: it.fit(form.of(value)),
-                    paint: paint(value.paint),
+                    emphasis: emphasis(value.emphasis),
                 },
                 None => Fitted {
                     lines: Vec::new(),
-                    paint: None,
+                    emphasis: None,
                 },
             });
             line_up(shown, &values.collect::<Vec<_>>())
@@ -336,8 +336,8 @@ fn line_up(shown: &[Shown], values: &[Fitted<'_>]) -> Vec<String> {
         let row = shown.iter().zip(values).map(|(it, value)| {
             let text = value.lines.get(number).map_or("", AsRef::as_ref);
             let gap = it.width.saturating_sub(cells::width(text));
-            match value.paint.filter(|_| !text.is_empty()) {
-                Some(paint) => format!("{}{:gap$}", paint.on(text), ""),
+            match value.emphasis.filter(|_| !text.is_empty()) {
+                Some(emphasis) => format!("{}{:gap$}", emphasis.on(text), ""),
                 None => format!("{text}{:gap$}", ""),
             }
         });
@@ -363,7 +363,7 @@ mod tests {
         let since = Cell {
             text: "2026-01-02 03:04:05 +09:00 (1 min ago)".into(),
             short: Some("1 min ago".to_owned()),
-            paint: None,
+            emphasis: None,
         };
         table.add(&[
             channel.into(),
@@ -379,7 +379,7 @@ mod tests {
         table.lines(Shape {
             width: Some(width),
             has_header: true,
-            paints: false,
+            uses_color: false,
         })
     }
 
@@ -389,17 +389,17 @@ mod tests {
         table.add(&[Mode::Normal.into(), "会議室".into()]);
         table.add(&[
             Mode::BlockNewSession.into(),
-            Cell::from("spam").painted(Some(Paint::Bad)),
+            Cell::from("spam").colored(Some(Emphasis::Bad)),
         ]);
         let plain = table.lines(Shape {
             width: Some(80),
             has_header: true,
-            paints: false,
+            uses_color: false,
         });
         let painted = table.lines(Shape {
             width: Some(80),
             has_header: true,
-            paints: true,
+            uses_color: true,
         });
         assert!(
             painted
@@ -419,7 +419,7 @@ mod tests {
         let wide = table("spam", "why").lines(Shape {
             width: None,
             has_header: true,
-            paints: false,
+            uses_color: false,
         });
         assert_eq!(
             wide.first().unwrap(),
@@ -430,7 +430,7 @@ mod tests {
             table("spam", "why").lines(Shape {
                 width: None,
                 has_header: false,
-                paints: false
+                uses_color: false
             }),
             wide.get(1..).unwrap()
         );

@@ -8,13 +8,13 @@ use rustix::termios::tcgetwinsize;
 const COLUMNS_MIN: usize = 40;
 
 /// The width of a terminal that does not tell its own, as a serial line.
-const COLUMNS_UNTOLD: usize = 80;
+const COLUMNS_DEFAULT: usize = 80;
 
 /// The cells in a line of the terminal at this descriptor.
 pub(super) fn columns(terminal: impl AsFd) -> usize {
     match tcgetwinsize(terminal) {
         Ok(size) if size.ws_col > 0 => usize::from(size.ws_col).max(COLUMNS_MIN),
-        Ok(_) | Err(_) => COLUMNS_UNTOLD,
+        Ok(_) | Err(_) => COLUMNS_DEFAULT,
     }
 }
 

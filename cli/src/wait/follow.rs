@@ -14,9 +14,9 @@ use tokio::time::timeout;
 use super::plan::{End, Ended, Plan, restarted_without_state};
 use crate::daemon::{Daemon, RECONNECT_MAX, Socket};
 use crate::error::{Exit, Failure};
+use crate::last_status::LastStatus;
 use crate::output::escape::escape;
-use crate::output::{Going, Meter, Output};
-use crate::seen::Seen;
+use crate::output::{Output, ProgressDisplay, ProgressSnapshot};
 use crate::session_info::SessionInfo;
 use crate::signals::Signals;
 
@@ -27,14 +27,14 @@ const SILENCE_MAX: Duration = Duration::from_secs(10);
 pub(super) async fn follow(
     socket: &Socket,
     plan: &Plan,
-    meter: &mut Meter,
+    progress: &mut ProgressDisplay,
     output: &mut Output,
     signals: &mut Signals,
 ) -> Ended {
     let mut follower = Follower {
         socket,
         plan,
-        meter,
+        progress,
         output,
         log_id: None,
         lost_since: None,
@@ -59,7 +59,7 @@ pub(super) async fn follow(
     };
     Ended {
         end: Ok(end),
-        status: Some(Seen::Daemon(Box::new(status))),
+        status: Some(LastStatus::Daemon(Box::new(status))),
         oldest_sessions: oldest_sessions.into_iter().map(SessionInfo::Full).collect(),
         silence: None,
     }
@@ -68,7 +68,7 @@ pub(super) async fn follow(
 struct Follower<'a> {
     socket: &'a Socket,
     plan: &'a Plan,
-    meter: &'a mut Meter,
+    progress: &'a mut ProgressDisplay,
     output: &'a mut Output,
     /// The log of the daemon that this began with.
     log_id: Option<LogId>,
@@ -96,7 +96,7 @@ impl Follower<'_> {
                 let limit = RECONNECT_MAX.as_secs();
                 let text =
                     format!("connection to soramoded lost: trying to reconnect for {limit} s");
-                self.meter.note(self.output, &text);
+                self.progress.note(self.output, &text);
             }
             daemon = self.socket.reconnect(since).await?;
         }
@@ -123,7 +123,7 @@ impl Follower<'_> {
     async fn follow(&mut self, daemon: &mut Daemon<'_>) -> Result<WaitEnded, Failure> {
         self.check_same_log(daemon).await?;
         let id = daemon.send(&self.wait()).await?;
-        let silence = self.meter.every() + SILENCE_MAX;
+        let silence = self.progress.every() + SILENCE_MAX;
         loop {
             let message = match timeout(silence, daemon.receive()).await {
                 Ok(message) => message.map_err(|error| daemon.explain(Method::Wait, error))?,
@@ -143,16 +143,16 @@ impl Follower<'_> {
     fn show(&mut self, progress: Progress) -> Result<(), Failure> {
         // A daemon that accepts the connection and does not answer is not back.
         if self.lost_since.take().is_some() {
-            self.meter.note(self.output, "soramoded is back");
+            self.progress.note(self.output, "soramoded is back");
         }
         let oldest = progress.oldest_session.map(SessionInfo::Full);
-        let going = Going {
+        let snapshot = ProgressSnapshot {
             sessions: progress.sessions,
             connections: progress.connections,
             ended: progress.ended,
             oldest: oldest.as_ref(),
         };
-        self.meter.show(self.output, &going)
+        self.progress.show(self.output, &snapshot)
     }
 
     /// Checks that the daemon still has the log that this began with. With another it has lost the sessions: an empty list says nothing.
@@ -181,10 +181,10 @@ impl Follower<'_> {
         let left = self
             .plan
             .limit
-            .map(|limit| limit.saturating_sub(self.meter.elapsed()));
+            .map(|limit| limit.saturating_sub(self.progress.elapsed()));
         Wait {
             timeout_seconds: left.map(|left| left.as_secs_f64()),
-            progress_seconds: Some(self.meter.every().as_secs_f64()),
+            progress_seconds: Some(self.progress.every().as_secs_f64()),
             ..self.plan.wait.clone()
         }
     }

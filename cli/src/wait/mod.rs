@@ -9,19 +9,19 @@ use std::time::Duration;
 
 use soramode_protocol::wait::WaitFor;
 
-use crate::change_words::meanwhile_words;
 use crate::context::Context;
+use crate::describe::describe_later_change;
 use crate::error::{Exit, Failure};
+use crate::last_status::LastStatus;
 use crate::mode_info::ModeInfo;
 use crate::node::Node;
 use crate::output::escape::quoted;
-use crate::output::{Meter, counted, times};
+use crate::output::{ProgressDisplay, counted, times};
 use crate::report::{Outcome, Report};
-use crate::seen::Seen;
 use crate::session_info::SessionInfo;
 use crate::signals::Signals;
 use plan::{End, Ended};
-pub(crate) use plan::{Plan, Reached, beginning_words, interrupted, limit_words};
+pub(crate) use plan::{Plan, Reached, describe_limit, describe_wait, interrupted};
 
 /// Waits until the plan's condition is true; any other end is a failure. Records the end in the report.
 pub(crate) async fn wait(
@@ -31,14 +31,14 @@ pub(crate) async fn wait(
     signals: &mut Signals,
     report: &mut Report,
 ) -> Result<Reached, Failure> {
-    let mut meter = Meter::new(
+    let mut progress = ProgressDisplay::new(
         &context.output,
         plan.wait.wait_for,
         plan.max_sessions(),
         plan.settle(),
         plan.limit,
     );
-    meter.saw(plan.sessions_before);
+    progress.add_seen(plan.sessions_before);
     let output = &mut context.output;
     let Ended {
         end,
@@ -46,18 +46,21 @@ pub(crate) async fn wait(
         oldest_sessions,
         silence,
     } = match node {
-        Node::Daemon(socket) => follow::follow(socket, plan, &mut meter, output, signals).await,
-        Node::Api(api) => poll::poll(api, plan, &mut meter, output, signals).await,
+        Node::Daemon(socket) => follow::follow(socket, plan, &mut progress, output, signals).await,
+        Node::Api(api) => poll::poll(api, plan, &mut progress, output, signals).await,
     };
-    meter.clear();
-    let waited = meter.elapsed();
+    progress.clear();
+    let waited = progress.elapsed();
     report.waited(waited);
     if let Some(status) = &status {
         report.status = Some(status.clone());
         report.oldest_sessions = oldest_sessions;
     }
-    let left = status.as_ref().and_then(Seen::counts).map(|(left, _)| left);
-    let sessions_ended = meter.ended(left.unwrap_or_default());
+    let left = status
+        .as_ref()
+        .and_then(LastStatus::counts)
+        .map(|(left, _)| left);
+    let sessions_ended = progress.ended(left.unwrap_or_default());
     let (outcome, result) = match (end, status) {
         (Err(failure), _) if failure.exit == Exit::Superseded => {
             (Outcome::Superseded, Err(failure))
@@ -73,7 +76,7 @@ pub(crate) async fn wait(
             (Outcome::Reached, Ok(reached))
         }
         (Ok(End::Superseded), Some(status)) => {
-            let now = node.last_mode(&status.known()).await;
+            let now = node.last_mode(&status.mode_info()).await;
             let failure = superseded(&status.name(), &now, plan.wait.wait_for);
             (Outcome::Superseded, Err(failure))
         }
@@ -97,7 +100,7 @@ fn superseded(node: &str, now: &ModeInfo, wait_for: WaitFor) -> Failure {
     };
     let message = format!(
         "stopped waiting on {node}: {opened}{}",
-        meanwhile_words(now)
+        describe_later_change(now)
     );
     Failure::new(Exit::Superseded, message)
 }
@@ -113,18 +116,18 @@ pub(crate) fn superseded_hint(node: Node<'_>) -> String {
 /// `silence` says of a node that does not answer since when.
 fn timed_out(
     plan: &Plan,
-    status: Option<&Seen>,
+    status: Option<&LastStatus>,
     silence: Option<String>,
     oldest_sessions: &[SessionInfo],
 ) -> Failure {
-    let node = status.map(Seen::name).unwrap_or_default();
+    let node = status.map(LastStatus::name).unwrap_or_default();
     let how = match (silence, plan.wait.wait_for, status) {
         (Some(silence), _, _) => silence,
         (None, WaitFor::Drained, Some(status)) => {
             let (sessions, _) = status.counts().unwrap_or_default();
-            left_words(&node, sessions, plan.max_sessions(), plan.settle())
+            describe_remaining(&node, sessions, plan.max_sessions(), plan.settle())
         }
-        (None, WaitFor::Joined, Some(Seen::Daemon(status))) => {
+        (None, WaitFor::Joined, Some(LastStatus::Daemon(status))) => {
             format!("{node} is {}", status.membership)
         }
         (None, WaitFor::Mode | WaitFor::Joined, Some(status)) => {
@@ -141,7 +144,7 @@ fn timed_out(
 }
 
 /// `2 sessions are left on node-01`, and why a node with few enough of them is not drained.
-fn left_words(node: &str, sessions: u64, allowed: u64, settle: Duration) -> String {
+fn describe_remaining(node: &str, sessions: u64, allowed: u64, settle: Duration) -> String {
     let verb = if sessions == 1 { "is" } else { "are" };
     let left = format!("{} {verb} left on {node}", counted(sessions, "session"));
     if sessions > allowed {

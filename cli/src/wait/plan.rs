@@ -6,8 +6,8 @@ use soramode_protocol::error::ErrorType;
 use soramode_protocol::wait::Wait;
 
 use crate::error::{Exit, Failure};
+use crate::last_status::LastStatus;
 use crate::output::times;
-use crate::seen::Seen;
 use crate::session_info::SessionInfo;
 
 /// The condition to wait for, and the limits.
@@ -36,7 +36,7 @@ impl Plan {
 /// A condition that came true.
 pub(crate) struct Reached {
     /// The node at that moment.
-    pub(crate) status: Seen,
+    pub(crate) status: LastStatus,
     pub(crate) waited: Duration,
     /// Sessions that ended meanwhile.
     pub(crate) sessions_ended: u64,
@@ -53,7 +53,7 @@ pub(super) enum End {
 /// The end of the watching, with the node as it was seen last.
 pub(super) struct Ended {
     pub(super) end: Result<End, Failure>,
-    pub(super) status: Option<Seen>,
+    pub(super) status: Option<LastStatus>,
     pub(super) oldest_sessions: Vec<SessionInfo>,
     /// A sentence about a node that has stopped answering.
     pub(super) silence: Option<String>,
@@ -72,7 +72,7 @@ impl Ended {
 }
 
 /// `at most 30m`
-pub(crate) fn limit_words(limit: Option<Duration>) -> String {
+pub(crate) fn describe_limit(limit: Option<Duration>) -> String {
     match limit {
         Some(limit) => format!("at most {}", times::typed(limit)),
         None => "without a limit".to_owned(),
@@ -80,7 +80,7 @@ pub(crate) fn limit_words(limit: Option<Duration>) -> String {
 }
 
 /// The line before the wait for a drain.
-pub(crate) fn beginning_words(plan: &Plan, counts: &str) -> String {
+pub(crate) fn describe_wait(plan: &Plan, counts: &str) -> String {
     let goal = match plan.max_sessions() {
         0 => "no session is left".to_owned(),
         1 => "at most 1 session is left".to_owned(),
@@ -88,7 +88,7 @@ pub(crate) fn beginning_words(plan: &Plan, counts: &str) -> String {
     };
     format!(
         "waiting {} until {goal} (now {counts}). Ctrl-C stops waiting; the node stays closed",
-        limit_words(plan.limit)
+        describe_limit(plan.limit)
     )
 }
 

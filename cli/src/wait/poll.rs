@@ -9,10 +9,10 @@ use soramode_protocol::wait::{OLDEST_SESSIONS_MAX, WaitFor};
 use tokio::time::sleep;
 
 use super::plan::{End, Ended, Plan, restarted_without_state};
-use crate::api::{Api, Look, Want};
+use crate::api::{Api, Detail, SessionSnapshot};
 use crate::error::{Exit, Failure};
-use crate::output::{Going, Meter, Output, times};
-use crate::seen::{Drained, Enough, Seen};
+use crate::last_status::{DrainCondition, Drained, LastStatus};
+use crate::output::{Output, ProgressDisplay, ProgressSnapshot, times};
 use crate::session_info::SessionInfo;
 use crate::signals::Signals;
 
@@ -26,7 +26,7 @@ const LOST_MAX: Duration = Duration::from_hours(1);
 pub(super) async fn poll(
     api: &Api,
     plan: &Plan,
-    meter: &mut Meter,
+    progress: &mut ProgressDisplay,
     output: &mut Output,
     signals: &mut Signals,
 ) -> Ended {
@@ -34,7 +34,7 @@ pub(super) async fn poll(
     let mut poller = Poller {
         api,
         plan,
-        meter,
+        progress,
         output,
         is_closed: plan.is_closed,
         true_since: None,
@@ -69,20 +69,24 @@ pub(super) async fn poll(
     }
 }
 
-async fn oldest_sessions(api: &Api, status: &Seen) -> Vec<SessionInfo> {
-    let look = match status {
-        Seen::Listed(listed) => listed.look.clone().unwrap_or_default(),
-        Seen::Daemon(status) if status.sessions == 0 => Look::default(),
+async fn oldest_sessions(api: &Api, status: &LastStatus) -> Vec<SessionInfo> {
+    let snapshot = match status {
+        LastStatus::Listed(listed) => listed.snapshot.clone().unwrap_or_default(),
+        LastStatus::Daemon(status) if status.sessions == 0 => SessionSnapshot::default(),
         // Connections that cannot be listed are still counted.
-        Seen::Daemon(_) => api.look().await.unwrap_or_default(),
+        LastStatus::Daemon(_) => api.snapshot().await.unwrap_or_default(),
     };
-    look.list.into_iter().take(OLDEST_SESSIONS_MAX).collect()
+    snapshot
+        .list
+        .into_iter()
+        .take(OLDEST_SESSIONS_MAX)
+        .collect()
 }
 
 struct Poller<'a> {
     api: &'a Api,
     plan: &'a Plan,
-    meter: &'a mut Meter,
+    progress: &'a mut ProgressDisplay,
     output: &'a mut Output,
     /// The node has been seen closed, or was closed before the wait began.
     is_closed: bool,
@@ -92,18 +96,18 @@ struct Poller<'a> {
     shown: Option<Instant>,
     /// Since when the node has not answered, and why.
     lost: Option<(Instant, Failure)>,
-    last: Option<Seen>,
+    last: Option<LastStatus>,
 }
 
 impl Poller<'_> {
     async fn poll_until_end(&mut self) -> Result<End, Failure> {
         let want = match self.plan.wait.wait_for {
-            WaitFor::Drained => Want::Counts,
-            WaitFor::Mode | WaitFor::Joined => Want::Mode,
+            WaitFor::Drained => Detail::Counts,
+            WaitFor::Mode | WaitFor::Joined => Detail::Mode,
         };
         loop {
             let began = Instant::now();
-            let end = match self.api.see(want).await {
+            let end = match self.api.read_status(want).await {
                 Ok(status) => self.take(status, began)?,
                 Err(failure) => self.take_loss(failure).map(|()| None)?,
             };
@@ -114,17 +118,17 @@ impl Poller<'_> {
         }
     }
 
-    fn take(&mut self, status: Seen, began: Instant) -> Result<Option<End>, Failure> {
+    fn take(&mut self, status: LastStatus, began: Instant) -> Result<Option<End>, Failure> {
         let was_lost = self.lost.take().is_some();
         if was_lost {
             let text = format!("{} is back", self.api.name());
-            self.meter.note(self.output, &text);
+            self.progress.note(self.output, &text);
         }
         let is_first = was_lost || self.last.is_none();
         self.check_same_daemon(&status)?;
         let status = self.last.insert(status);
         let wait = &self.plan.wait;
-        let enough = Enough {
+        let enough = DrainCondition {
             max_sessions: self.plan.max_sessions(),
             assume_complete: wait.assume_complete,
         };
@@ -140,7 +144,7 @@ impl Poller<'_> {
         };
         self.is_closed = true;
         // A pending client is in no list of a Sora yet: an empty node without soramoded is read twice.
-        let needs_second_read = status.status().is_none() && wait.wait_for == WaitFor::Drained;
+        let needs_second_read = status.of_daemon().is_none() && wait.wait_for == WaitFor::Drained;
         let needed = if needs_second_read {
             self.plan.settle().max(PAUSE_MIN)
         } else {
@@ -158,9 +162,9 @@ impl Poller<'_> {
     }
 
     /// Checks that soramoded was not restarted without its state: then it has lost the sessions, and an empty list says nothing.
-    fn check_same_daemon(&self, status: &Seen) -> Result<(), Failure> {
-        let last = self.last.as_ref().and_then(Seen::status);
-        let (Some(before), Some(now)) = (last, status.status()) else {
+    fn check_same_daemon(&self, status: &LastStatus) -> Result<(), Failure> {
+        let last = self.last.as_ref().and_then(LastStatus::of_daemon);
+        let (Some(before), Some(now)) = (last, status.of_daemon()) else {
             return Ok(());
         };
         let has_lost_state =
@@ -201,7 +205,7 @@ impl Poller<'_> {
 
     fn note_loss(&self, failure: &Failure) {
         let left = match self.plan.limit {
-            Some(limit) => limit.saturating_sub(self.meter.elapsed()),
+            Some(limit) => limit.saturating_sub(self.progress.elapsed()),
             None => LOST_MAX,
         };
         let text = format!(
@@ -209,7 +213,7 @@ impl Poller<'_> {
             self.api.name(),
             times::span(left)
         );
-        self.meter.note(self.output, &text);
+        self.progress.note(self.output, &text);
     }
 
     /// Shows the progress, as often as a daemon would report it. The first read of a wait is not progress yet.
@@ -218,34 +222,31 @@ impl Poller<'_> {
             return Ok(());
         };
         let (sessions, connections) = status.counts().unwrap_or_default();
-        self.meter.saw(sessions);
+        self.progress.add_seen(sessions);
         let shown = *self.shown.get_or_insert_with(Instant::now);
-        if shown.elapsed() < self.meter.every() {
+        if shown.elapsed() < self.progress.every() {
             return Ok(());
         }
         self.shown = Some(Instant::now());
-        let of_daemon = status
-            .status()
-            .and_then(|status| status.oldest_session.clone());
         let oldest = match status {
-            Seen::Daemon(_) => of_daemon.map(SessionInfo::Full),
-            Seen::Listed(listed) => listed
-                .look
+            LastStatus::Daemon(status) => status.oldest_session.clone().map(SessionInfo::Full),
+            LastStatus::Listed(listed) => listed
+                .snapshot
                 .as_ref()
-                .and_then(|look| look.list.first().cloned()),
+                .and_then(|snapshot| snapshot.list.first().cloned()),
         };
-        let going = Going {
+        let snapshot = ProgressSnapshot {
             sessions,
             connections,
             ended: 0,
             oldest: oldest.as_ref(),
         };
-        self.meter.show(self.output, &going)
+        self.progress.show(self.output, &snapshot)
     }
 }
 
-fn is_socket_complete(status: &Seen) -> bool {
-    status.status().is_none_or(|status| {
+fn is_socket_complete(status: &LastStatus) -> bool {
+    status.of_daemon().is_none_or(|status| {
         status
             .sources
             .iter()
@@ -254,8 +255,8 @@ fn is_socket_complete(status: &Seen) -> bool {
 }
 
 /// A node whose session list is incomplete, and will be with the next answer of its Sora too, does not drain.
-fn check_complete_soon(status: &Seen) -> Result<(), Failure> {
-    match status.status() {
+fn check_complete_soon(status: &LastStatus) -> Result<(), Failure> {
+    match status.of_daemon() {
         Some(status) if !status.is_complete_soon() => Err(status.sessions_incomplete().into()),
         Some(_) | None => Ok(()),
     }

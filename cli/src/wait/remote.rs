@@ -7,7 +7,7 @@ use soramode_protocol::or_pending::or_pending;
 use tokio::time::sleep;
 
 use super::plan::interrupted;
-use crate::cluster::Seen;
+use crate::cluster::ClusterView;
 use crate::context::Context;
 use crate::daemon::RECONNECT_MAX;
 use crate::error::{Exit, Failure};
@@ -17,10 +17,10 @@ use crate::report::{Outcome, Report};
 use crate::signals::Signals;
 
 /// The pause between two looks.
-const LOOK_PAUSE: Duration = Duration::from_millis(500);
+const READ_PAUSE: Duration = Duration::from_millis(500);
 
 /// How often it is said that nothing has come yet.
-const WORD_PAUSE: Duration = Duration::from_secs(10);
+const NOTE_PAUSE: Duration = Duration::from_secs(10);
 
 /// Waits until the node of this name is joined. Everything else is a failure.
 pub(crate) async fn joined(
@@ -55,18 +55,18 @@ async fn look_until_there(context: &Context<'_>, name: &NodeName) -> Result<(), 
     let mut said = began;
     let mut lost: Option<Instant> = None;
     loop {
-        match Seen::from_here(context).await {
-            Ok(seen) if seen.has(name) => return Ok(()),
+        match ClusterView::read(context).await {
+            Ok(view) if view.has(name) => return Ok(()),
             Ok(_) => lost = None,
             // One that answered, and is restarted meanwhile, comes back.
-            Err(failure) if failure.exit == Exit::Unreachable && began.elapsed() > LOOK_PAUSE => {
+            Err(failure) if failure.exit == Exit::Unreachable && began.elapsed() > READ_PAUSE => {
                 if lost.get_or_insert_with(Instant::now).elapsed() >= RECONNECT_MAX {
                     return Err(failure);
                 }
             }
             Err(failure) => return Err(failure),
         }
-        if said.elapsed() >= WORD_PAUSE {
+        if said.elapsed() >= NOTE_PAUSE {
             said = Instant::now();
             context.output.note(&format!(
                 "{} is not in the cluster yet, after {}",
@@ -74,6 +74,6 @@ async fn look_until_there(context: &Context<'_>, name: &NodeName) -> Result<(), 
                 times::span(began.elapsed())
             ));
         }
-        sleep(LOOK_PAUSE).await;
+        sleep(READ_PAUSE).await;
     }
 }

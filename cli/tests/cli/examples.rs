@@ -8,8 +8,8 @@ use soramode_testkit::receiver::{Manner, Receiver};
 
 #[cfg(feature = "cluster")]
 use crate::cluster::{Etcd, Node};
+use crate::doc_commands::{Machine, signalling_server};
 use crate::drill::soramoded as soramoded_program;
-use crate::pasted::{Machine, signalling_server};
 #[cfg(feature = "cluster")]
 use crate::support::until;
 use crate::support::{Daemon, Run, program};

@@ -22,7 +22,7 @@ use soramoded::control::{
     VIEW_WAITS_MAX,
 };
 
-use crate::pasted::{Machine, blocks, document};
+use crate::doc_commands::{Machine, blocks, document};
 use crate::support::{Daemon, Ended, Run};
 
 const PAGE: &str = "man/protocol.md";

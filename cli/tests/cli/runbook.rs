@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 
 #[cfg(feature = "cluster")]
 use crate::cluster::{Etcd, Node};
-use crate::pasted::{Machine, blocks, document, signalling_server};
+use crate::doc_commands::{Machine, blocks, document, signalling_server};
 use crate::sora::Sora;
 use crate::support::Daemon;
 #[cfg(feature = "cluster")]

@@ -16,12 +16,12 @@ pub(super) fn cluster_checks(status: &Status) -> Vec<Check> {
     let how = match &cluster.problem {
         Some(problem) => format!(
             "{}, {}: {problem}",
-            cluster_status::name_words(cluster),
+            cluster_status::describe_name(cluster),
             status.membership
         ),
         None => format!(
             "{}, {}",
-            cluster_status::name_words(cluster),
+            cluster_status::describe_name(cluster),
             status.membership
         ),
     };
@@ -38,7 +38,7 @@ pub(super) fn cluster_checks(status: &Status) -> Vec<Check> {
             "The node joins automatically once this is solved: see the etcd lines below",
         ),
     };
-    let ownership = cluster_status::right_words(status.membership, cluster);
+    let ownership = cluster_status::describe_lease(status.membership, cluster);
     let ownership = match (status.membership, cluster.valid_for_ms) {
         (Membership::Fenced, _) | (_, Some(0)) => Check::bad(
             "ownership",
@@ -52,10 +52,10 @@ pub(super) fn cluster_checks(status: &Status) -> Vec<Check> {
     let takeover = match &cluster.no_takeover_reason {
         Some(_) => Check::note(
             "takeover",
-            cluster_status::takeover_words(cluster),
+            cluster_status::describe_takeover(cluster),
             "To allow automatic takeover, set --on-fence and --dead-man",
         ),
-        None => Check::ok("takeover", cluster_status::takeover_words(cluster)),
+        None => Check::ok("takeover", cluster_status::describe_takeover(cluster)),
     };
     let mut checks = vec![place, ownership, takeover];
     if status.membership == Membership::Joined && !cluster.published {
@@ -111,7 +111,11 @@ pub(super) fn node_checks(
         }
         (Some(problem), None) => {
             let how = format!("orphaned channels cannot be counted: {problem}");
-            checks.push(Check::note("nodes", how, "Look again in a moment"));
+            checks.push(Check::note(
+                "nodes",
+                how,
+                "SessionSnapshot again in a moment",
+            ));
         }
         (None, None) if checks.is_empty() => {
             let count = counted(nodes.nodes.len() as u64, "node");

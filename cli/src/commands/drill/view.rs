@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::scenario::{Scenario, Step};
 use crate::error::{Exit, Failure};
-use crate::output::paint::Paint;
+use crate::output::color::Emphasis;
 use crate::output::{Format, Output};
 
 /// A step and how it went.
@@ -56,12 +56,12 @@ impl<'a> View<'a> {
 
     /// What is about to be done, and with what.
     pub(super) fn begin(&mut self, program: &str) -> Result<(), Failure> {
-        self.talk(&[self.scenario.about.to_owned(), format!("Using {program}")])
+        self.print(&[self.scenario.about.to_owned(), format!("Using {program}")])
     }
 
     pub(super) fn part(&mut self, heading: &str) -> Result<(), Failure> {
-        let heading = self.output.painted(Paint::Heading, heading);
-        self.talk(&[String::new(), heading])
+        let heading = self.output.colored(Emphasis::Heading, heading);
+        self.print(&[String::new(), heading])
     }
 
     /// Prints a step with its answer, or the reason why there is none.
@@ -112,7 +112,7 @@ impl<'a> View<'a> {
         let ended = match ended {
             Ok(()) if steps_held < total => Err(Failure::new(
                 Exit::Failed,
-                self.not_held(steps_held),
+                self.describe_failed(steps_held),
             )
             .with_hint(
                 "Do not rely on this soramoded: compare soramode --version and soramoded --version",
@@ -121,9 +121,9 @@ impl<'a> View<'a> {
             Err(failure) => Err(failure),
         };
         match self.output.format() {
-            Format::Table if ended.is_ok() => self.all_held(took)?,
+            Format::Table if ended.is_ok() => self.print_passed(took)?,
             // Apart from what is said on stderr then.
-            Format::Table if !self.results.is_empty() => self.talk(&[String::new()])?,
+            Format::Table if !self.results.is_empty() => self.print(&[String::new()])?,
             Format::Json => {
                 let failure = ended.as_ref().err();
                 let whole = Report {
@@ -154,12 +154,12 @@ impl<'a> View<'a> {
         format!("{} of {}", self.results.len(), self.scenario.steps_total())
     }
 
-    fn all_held(&mut self, took: Duration) -> Result<(), Failure> {
+    fn print_passed(&mut self, took: Duration) -> Result<(), Failure> {
         let total = self.scenario.steps_total();
         let all = self
             .output
-            .painted(Paint::Good, &format!("All {total} steps passed"));
-        self.talk(&[
+            .colored(Emphasis::Good, &format!("All {total} steps passed"));
+        self.print(&[
             String::new(),
             format!(
                 "{all}, in {:.1} s. Nothing is left behind.",
@@ -170,7 +170,7 @@ impl<'a> View<'a> {
         ])
     }
 
-    fn not_held(&self, steps_held: usize) -> String {
+    fn describe_failed(&self, steps_held: usize) -> String {
         let total = self.scenario.steps_total();
         let not_asked = total - self.results.len();
         let rest = if not_asked == 0 {
@@ -182,7 +182,7 @@ impl<'a> View<'a> {
     }
 
     /// Lines for people alone.
-    fn talk(&mut self, lines: &[String]) -> Result<(), Failure> {
+    fn print(&mut self, lines: &[String]) -> Result<(), Failure> {
         match self.output.format() {
             Format::Table => self.output.confirm(&lines.join("\n")),
             Format::Plain | Format::Json | Format::Jsonl => Ok(()),
@@ -199,15 +199,15 @@ fn lines(result: &StepResult, output: &Output) -> Vec<String> {
         because,
         ..
     } = result;
-    let because = output.painted(Paint::Aside, because);
+    let because = output.colored(Emphasis::Aside, because);
     if result.held {
-        let ok = output.painted(Paint::Good, "ok");
+        let ok = output.colored(Emphasis::Good, "ok");
         return vec![
             format!("{step:>2}  {ok}  {asked:<33}  {said}"),
             format!("        {because}"),
         ];
     }
-    let verdict = output.painted(Paint::Bad, "NOT AS EXPECTED");
+    let verdict = output.colored(Emphasis::Bad, "NOT AS EXPECTED");
     vec![
         format!("{step:>2}  {verdict}  {asked}"),
         format!("        said: {said}"),

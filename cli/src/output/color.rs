@@ -9,7 +9,7 @@ use super::flags::Color;
 
 /// What a word is to be taken as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Paint {
+pub(crate) enum Emphasis {
     /// As it should be.
     Good,
     /// Worth knowing.
@@ -22,7 +22,7 @@ pub(crate) enum Paint {
     Aside,
 }
 
-impl Paint {
+impl Emphasis {
     /// The colour of a mode.
     pub(crate) const fn of(mode: Mode) -> Self {
         match mode {
@@ -50,7 +50,7 @@ impl Paint {
 }
 
 /// Whether what goes to this stream is painted: as `--color` says, else on a terminal unless `NO_COLOR` or a `TERM` says no.
-pub(crate) fn paints(color: Color, stream: &impl RawStream) -> bool {
+pub(crate) fn is_used(color: Color, stream: &impl RawStream) -> bool {
     match color {
         Color::Always => true,
         Color::Never => false,

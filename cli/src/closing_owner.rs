@@ -12,7 +12,7 @@ pub(crate) struct Owner {
 
 /// The mode to go back to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Back {
+pub(crate) enum RestoreTo {
     /// This owner closed the node: it is opened.
     Open,
     /// Another owner had closed it before, in this way.
@@ -22,7 +22,11 @@ pub(crate) enum Back {
 }
 
 /// Returns the mode to go back to, by the changes, newest first. The change of the generation `own` was made by this run.
-pub(crate) fn back(changes: &[DatedModeChange], owner: &Owner, own: Option<u64>) -> Back {
+pub(crate) fn restore_to(
+    changes: &[DatedModeChange],
+    owner: &Owner,
+    own: Option<u64>,
+) -> RestoreTo {
     let is_owners = |dated: &&DatedModeChange| {
         let change = &dated.change;
         let is_same = change.actor == owner.actor
@@ -32,14 +36,14 @@ pub(crate) fn back(changes: &[DatedModeChange], owner: &Owner, own: Option<u64>)
     };
     let owners = changes.iter().take_while(is_owners).count();
     let Some(first) = owners.checked_sub(1).and_then(|last| changes.get(last)) else {
-        return Back::Stays;
+        return RestoreTo::Stays;
     };
     if !first.change.previous_mode.is_block() {
-        return Back::Open;
+        return RestoreTo::Open;
     }
     // A closing that is no longer in the history is another's: nothing says that it was this owner's.
-    changes.get(owners).map_or(Back::Stays, |theirs| {
-        Back::ClosedBy(Box::new(theirs.state()))
+    changes.get(owners).map_or(RestoreTo::Stays, |theirs| {
+        RestoreTo::ClosedBy(Box::new(theirs.state()))
     })
 }
 
@@ -86,23 +90,26 @@ mod tests {
     fn a_closing_of_this_run_or_of_an_earlier_one_is_opened() {
         let own = change(4, CLOSE, "uid:1000(ops)", Some("CHG-1"));
         assert_eq!(
-            back(std::slice::from_ref(&own), &owner(), Some(4)),
-            Back::Open
+            restore_to(std::slice::from_ref(&own), &owner(), Some(4)),
+            RestoreTo::Open
         );
         assert_eq!(
-            back(std::slice::from_ref(&own), &owner(), None),
-            Back::Open,
+            restore_to(std::slice::from_ref(&own), &owner(), None),
+            RestoreTo::Open,
             "an earlier run that failed"
         );
         let tightened = change(5, TIGHTEN, "uid:1000(ops)", Some("CHG-1"));
-        assert_eq!(back(&[tightened, own], &owner(), Some(5)), Back::Open);
         assert_eq!(
-            back(
+            restore_to(&[tightened, own], &owner(), Some(5)),
+            RestoreTo::Open
+        );
+        assert_eq!(
+            restore_to(
                 &[change(2, (Mode::Initial, Mode::BlockNewSession), "x", None)],
                 &owner(),
                 Some(2)
             ),
-            Back::Open
+            RestoreTo::Open
         );
     }
 
@@ -115,14 +122,14 @@ mod tests {
         ] {
             let theirs = change(4, CLOSE, actor, reason);
             assert_eq!(
-                back(std::slice::from_ref(&theirs), &owner(), None),
-                Back::Stays,
+                restore_to(std::slice::from_ref(&theirs), &owner(), None),
+                RestoreTo::Stays,
                 "{actor} {reason:?}"
             );
             let tightened = change(5, TIGHTEN, "uid:1000(ops)", Some("CHG-1"));
             assert_eq!(
-                back(&[tightened, theirs.clone()], &owner(), Some(5)),
-                Back::ClosedBy(Box::new(theirs.state()))
+                restore_to(&[tightened, theirs.clone()], &owner(), Some(5)),
+                RestoreTo::ClosedBy(Box::new(theirs.state()))
             );
         }
         let behalf = Owner {
@@ -130,25 +137,25 @@ mod tests {
             ..owner()
         };
         assert_eq!(
-            back(
+            restore_to(
                 &[change(4, CLOSE, "uid:1000(ops)", Some("CHG-1"))],
                 &behalf,
                 None
             ),
-            Back::Stays
+            RestoreTo::Stays
         );
     }
 
     #[test]
     fn what_is_no_longer_in_the_history_is_left_closed() {
-        assert_eq!(back(&[], &owner(), Some(4)), Back::Stays);
+        assert_eq!(restore_to(&[], &owner(), Some(4)), RestoreTo::Stays);
         assert_eq!(
-            back(
+            restore_to(
                 &[change(5, TIGHTEN, "uid:1000(ops)", Some("CHG-1"))],
                 &owner(),
                 Some(5)
             ),
-            Back::Stays
+            RestoreTo::Stays
         );
     }
 }

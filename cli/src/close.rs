@@ -7,18 +7,18 @@ use soramode_protocol::mode::{
 use soramode_protocol::node::{GetInfo, GetStatus, Status};
 use soramode_protocol::sora_api::ModeSet;
 
-use crate::api::{Api, Want};
-use crate::change_words::meanwhile_words;
+use crate::api::{Api, Detail};
 use crate::closed::{Closed, Joined};
 use crate::cluster::ClusterFlags;
 use crate::context::Context;
 use crate::daemon::Daemon;
+use crate::describe::describe_later_change;
 use crate::error::{Exit, Failure};
+use crate::last_status::LastStatus;
 use crate::mode_info::{ModeInfo, with_operator};
 use crate::node::{NEWEST, Node};
 use crate::output::times;
-use crate::seen::Seen;
-use crate::way_back::way_back;
+use crate::undo::restore_change;
 
 /// Number of attempts to close a node of which other clients change the mode at the same time.
 const ATTEMPTS_MAX: u32 = 5;
@@ -45,7 +45,7 @@ pub(crate) async fn set(node: Node<'_>, change: &ChangeMode) -> Result<Closed, F
     match node {
         Node::Daemon(_) => set_by_daemon(&mut node.connect().await?, change).await,
         Node::Api(api) => {
-            let before = api.see(Want::Mode).await?;
+            let before = api.read_status(Detail::Mode).await?;
             set_over_api(api, &before, change.mode).await
         }
     }
@@ -78,7 +78,7 @@ async fn set_by_daemon(daemon: &mut Daemon<'_>, change: &ChangeMode) -> Result<C
         before,
         now,
         target: change.mode.into(),
-        seen: Seen::Daemon(Box::new(status)),
+        status: LastStatus::Daemon(Box::new(status)),
         published: changed.published,
         changed: changed.changed,
         joined: Joined::No,
@@ -87,26 +87,30 @@ async fn set_by_daemon(daemon: &mut Daemon<'_>, change: &ChangeMode) -> Result<C
     })
 }
 
-async fn set_over_api(api: &Api, before: &Seen, target: SettableMode) -> Result<Closed, Failure> {
+async fn set_over_api(
+    api: &Api,
+    before: &LastStatus,
+    target: SettableMode,
+) -> Result<Closed, Failure> {
     let ModeSet {
         mode,
         warning,
         published,
     } = api.set(target).await?;
-    let (seen, status_failure) = match api.see(Want::Counts).await {
-        Ok(seen) => (seen, None),
-        Err(failure) => (Seen::unread(api.name(), mode), Some(failure)),
+    let (status, status_failure) = match api.read_status(Detail::Counts).await {
+        Ok(status) => (status, None),
+        Err(failure) => (LastStatus::unread(api.name(), mode), Some(failure)),
     };
     // Another client may have changed it after that.
-    let state = seen
+    let state = status
         .mode_state()
         .filter(|state| state.mode == mode)
         .cloned();
     Ok(Closed {
-        before: before.known(),
+        before: before.mode_info(),
         now: ModeInfo { mode, state },
         target: target.into(),
-        seen,
+        status,
         published,
         changed: before.mode() != mode,
         joined: Joined::No,
@@ -149,11 +153,16 @@ pub(crate) async fn close(
     match node {
         Node::Daemon(_) => close_by_daemon(&mut node.connect().await?, target, reason).await,
         Node::Api(api) => {
-            let seen = api.see(Want::Counts).await?;
-            if seen.mode().is_block() && seen.mode() >= Mode::from(target) {
-                return Ok(Closed::found(seen.known(), seen, target, Joined::Theirs));
+            let status = api.read_status(Detail::Counts).await?;
+            if status.mode().is_block() && status.mode() >= Mode::from(target) {
+                return Ok(Closed::found(
+                    status.mode_info(),
+                    status,
+                    target,
+                    Joined::Theirs,
+                ));
             }
-            set_over_api(api, &seen, target).await
+            set_over_api(api, &status, target).await
         }
     }
 }
@@ -200,7 +209,7 @@ async fn close_by_daemon(
                     before: ModeInfo::of(before),
                     now: ModeInfo::of(mode_left(&changed, &change, &status.mode)),
                     target: target.into(),
-                    seen: Seen::Daemon(Box::new(status)),
+                    status: LastStatus::Daemon(Box::new(status)),
                     published: changed.published,
                     changed: changed.changed,
                     joined,
@@ -222,8 +231,8 @@ async fn close_by_daemon(
 }
 
 fn found(before: ModeState, status: Status, target: SettableMode, joined: Joined) -> Closed {
-    let seen = Seen::Daemon(Box::new(status));
-    Closed::found(ModeInfo::of(before), seen, target, joined)
+    let status = LastStatus::Daemon(Box::new(status));
+    Closed::found(ModeInfo::of(before), status, target, joined)
 }
 
 /// Returns whether a change was refused because the state cannot be written, or because this user may only view.
@@ -314,7 +323,7 @@ pub(crate) async fn restore(
     if !closed.changed {
         return Ok(Restored::Same);
     }
-    let back = way_back(&closed.before, times::now());
+    let back = restore_change(&closed.before, times::now());
     let reason = if back.mode == SettableMode::Normal {
         Some(reason.to_owned())
     } else {
@@ -356,12 +365,14 @@ pub(crate) async fn give_way(
     let Some(why) = flags.too_few_others(context, node).await else {
         return Ok(());
     };
-    let name = closed.seen.name();
+    let name = closed.status.name();
     let reason = with_message(reason, "another node closed at the same moment");
     let result = match restore(node, closed, &reason).await {
         Ok(Restored::Done(mode)) => format!("{name} is {mode} again"),
         Ok(Restored::Same) => return Ok(()),
-        Ok(Restored::ChangedMeanwhile(now)) => format!("NOT reopened: {}", meanwhile_words(&now)),
+        Ok(Restored::ChangedMeanwhile(now)) => {
+            format!("NOT reopened: {}", describe_later_change(&now))
+        }
         Err(problem) => format!("{name} could not be reopened and is STILL CLOSED: {problem}"),
     };
     Err(Failure::new(Exit::Refused, format!("{why}. {result}")).with_hint(GAVE_WAY))

@@ -4,7 +4,7 @@ use serde::Serialize;
 use soramode_protocol::mode::{Mode, ModeState};
 use soramode_protocol::node::{Status, StorageState};
 
-use crate::api::Look;
+use crate::api::SessionSnapshot;
 use crate::mode_info::ModeInfo;
 use crate::output::escape::escape;
 use crate::output::{Output, counted, times};
@@ -12,26 +12,26 @@ use crate::output::{Output, counted, times};
 /// A node as it was seen.
 #[derive(Clone, Debug, Serialize)]
 #[serde(untagged)]
-pub(crate) enum Seen {
+pub(crate) enum LastStatus {
     /// From soramoded, over its socket or its API.
     Daemon(Box<Status>),
     /// From the lists of a Sora.
-    Listed(Box<Listed>),
+    Listed(Box<ListedStatus>),
 }
 
 /// What a Sora without soramoded tells. Clients on their way in are not in its lists.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Listed {
+pub(crate) struct ListedStatus {
     pub(crate) node_name: String,
     pub(crate) mode: Mode,
     /// Its lists, where they were asked for.
     #[serde(flatten)]
-    pub(crate) look: Option<Look>,
+    pub(crate) snapshot: Option<SessionSnapshot>,
 }
 
 /// Condition for drained.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Enough {
+pub(crate) struct DrainCondition {
     /// At most this many sessions are left.
     pub(crate) max_sessions: u64,
     /// Believe that every session is known.
@@ -51,13 +51,13 @@ pub(crate) enum Drained {
     Left(u64),
 }
 
-impl Seen {
+impl LastStatus {
     /// A node of which only the mode is known, since its status could not be read.
     pub(crate) fn unread(name: &str, mode: Mode) -> Self {
-        Self::Listed(Box::new(Listed {
+        Self::Listed(Box::new(ListedStatus {
             node_name: name.to_owned(),
             mode,
-            look: None,
+            snapshot: None,
         }))
     }
 
@@ -84,11 +84,11 @@ impl Seen {
 
     /// Its mode with who set it and why, which a Sora does not tell.
     pub(crate) fn mode_state(&self) -> Option<&ModeState> {
-        self.status().map(|status| &status.mode)
+        self.of_daemon().map(|status| &status.mode)
     }
 
     /// The same, as far as it is told.
-    pub(crate) fn known(&self) -> ModeInfo {
+    pub(crate) fn mode_info(&self) -> ModeInfo {
         ModeInfo {
             mode: self.mode(),
             state: self.mode_state().cloned(),
@@ -96,7 +96,7 @@ impl Seen {
     }
 
     /// Its status, from soramoded.
-    pub(crate) fn status(&self) -> Option<&Status> {
+    pub(crate) fn of_daemon(&self) -> Option<&Status> {
         match self {
             Self::Daemon(status) => Some(status),
             Self::Listed(_) => None,
@@ -105,7 +105,7 @@ impl Seen {
 
     /// Whether its state can be written; a Sora has none.
     pub(crate) fn storage(&self) -> StorageState {
-        self.status()
+        self.of_daemon()
             .map_or(StorageState::Memory, |status| status.storage.state)
     }
 
@@ -114,14 +114,14 @@ impl Seen {
         match self {
             Self::Daemon(status) => Some((status.sessions, status.connections)),
             Self::Listed(listed) => listed
-                .look
+                .snapshot
                 .as_ref()
-                .map(|look| (look.sessions, look.connections)),
+                .map(|snapshot| (snapshot.sessions, snapshot.connections)),
         }
     }
 
     /// `3 sessions, 11 connections`
-    pub(crate) fn count_words(&self) -> String {
+    pub(crate) fn describe_counts(&self) -> String {
         let (sessions, connections) = self.counts().unwrap_or_default();
         format!(
             "{}, {}",
@@ -131,9 +131,11 @@ impl Seen {
     }
 
     /// Whether it is drained. Lists count only where there is no soramoded to ask.
-    pub(crate) fn drained(&self, enough: Enough) -> Drained {
-        let is_complete =
-            enough.assume_complete || self.status().is_none_or(|status| status.sessions_complete);
+    pub(crate) fn drained(&self, enough: DrainCondition) -> Drained {
+        let is_complete = enough.assume_complete
+            || self
+                .of_daemon()
+                .is_none_or(|status| status.sessions_complete);
         match self.counts() {
             _ if !self.mode().is_block() => Drained::Open,
             Some(_) if !is_complete => Drained::Incomplete,
@@ -152,8 +154,8 @@ impl Seen {
 
     /// Warns of what makes a closing of no effect, or less than it seems.
     pub(crate) fn warn(&self, output: &Output) {
-        if self.status().is_some_and(|status| status.shadow) {
-            output.warn(&shadow_words(&self.name()));
+        if self.of_daemon().is_some_and(|status| status.shadow) {
+            output.warn(&shadow_warning(&self.name()));
         }
     }
 }
@@ -162,14 +164,14 @@ impl Seen {
 pub(crate) const SHADOW: &str = "SHADOW MODE: decisions are only logged, nobody is blocked";
 
 /// Warning that `--shadow` does not enforce a mode.
-pub(crate) fn shadow_words(node: &str) -> String {
+pub(crate) fn shadow_warning(node: &str) -> String {
     format!(
         "soramoded on {node} runs with --shadow: the mode is not enforced, and every client of this Sora is admitted"
     )
 }
 
 /// Facts that the lists of a Sora leave out.
-pub(crate) const LISTS_WORDS: &str = "this Sora has no soramoded that could be asked: clients on their way in are in none of its lists. \
+pub(crate) const LISTS_NOTE: &str = "this Sora has no soramoded that could be asked: clients on their way in are in none of its lists. \
                                       Give them time with --settle 30s";
 
 #[cfg(test)]
@@ -186,12 +188,12 @@ pub(crate) fn status_of(mode: &str, rest: &str) -> Status {
 mod tests {
     use super::*;
 
-    fn drained(mode: &str, left: u64, known: &str, enough: Enough) -> Drained {
+    fn drained(mode: &str, left: u64, known: &str, enough: DrainCondition) -> Drained {
         let status = Status {
             sessions: left,
             ..status_of(mode, &format!(r#","sessions_complete":{known}"#))
         };
-        Seen::Daemon(Box::new(status)).drained(enough)
+        LastStatus::Daemon(Box::new(status)).drained(enough)
     }
 
     #[test]
@@ -207,12 +209,12 @@ mod tests {
             ("initial", 0, "true", Drained::Open),
         ] {
             assert_eq!(
-                drained(mode, sessions, known, Enough::default()),
+                drained(mode, sessions, known, DrainCondition::default()),
                 wanted,
                 "{mode} {sessions} {known}"
             );
         }
-        let believed = Enough {
+        let believed = DrainCondition {
             max_sessions: 2,
             assume_complete: true,
         };
@@ -264,19 +266,22 @@ mod tests {
 
     #[test]
     fn lists_that_were_not_asked_for_drain_nothing() {
-        let drained = |mode, look| {
-            Seen::Listed(Box::new(Listed {
+        let drained = |mode, snapshot| {
+            LastStatus::Listed(Box::new(ListedStatus {
                 node_name: "sora:3000".to_owned(),
                 mode,
-                look,
+                snapshot,
             }))
-            .drained(Enough::default())
+            .drained(DrainCondition::default())
         };
         assert_eq!(drained(Mode::BlockNewSession, None), Drained::Incomplete);
         assert_eq!(
-            drained(Mode::BlockNewSession, Some(Look::default())),
+            drained(Mode::BlockNewSession, Some(SessionSnapshot::default())),
             Drained::Yes
         );
-        assert_eq!(drained(Mode::Normal, Some(Look::default())), Drained::Open);
+        assert_eq!(
+            drained(Mode::Normal, Some(SessionSnapshot::default())),
+            Drained::Open
+        );
     }
 }

@@ -10,7 +10,7 @@ use crate::output::escape::{escape, quoted};
 use crate::output::{counted, times};
 
 /// The actor of a mode that soramoded set by itself, in words.
-fn actor_words(actor: &str) -> Cow<'_, str> {
+fn describe_actor(actor: &str) -> Cow<'_, str> {
     match actor {
         "system:storage" => "soramoded (it cannot write its state)".into(),
         "system:expired" => "the timer of --for".into(),
@@ -24,7 +24,7 @@ fn actor_words(actor: &str) -> Cow<'_, str> {
 }
 
 /// `12 min ago ("CHG-1")`
-fn ago_words(state: &ModeState) -> String {
+fn describe_age(state: &ModeState) -> String {
     let reason = state
         .reason
         .as_deref()
@@ -34,32 +34,32 @@ fn ago_words(state: &ModeState) -> String {
 }
 
 /// `uid:1000(ops) 12 min ago ("CHG-1")`
-pub(crate) fn by_words(state: &ModeState) -> String {
-    format!("{} {}", actor_words(&state.actor), ago_words(state))
+pub(crate) fn describe_origin(state: &ModeState) -> String {
+    format!("{} {}", describe_actor(&state.actor), describe_age(state))
 }
 
 /// `uid:1000(ops) closed it 12 min ago ("CHG-1")`
-pub(crate) fn closed_it_words(state: &ModeState) -> String {
+pub(crate) fn describe_closing(state: &ModeState) -> String {
     format!(
         "{} closed it {}",
-        actor_words(&state.actor),
-        ago_words(state)
+        describe_actor(&state.actor),
+        describe_age(state)
     )
 }
 
 /// `uid:1000(ops) set block_new_session 12 min ago ("CHG-1")`, and when it ends by itself.
-pub(crate) fn set_words(state: &ModeState) -> String {
+pub(crate) fn describe_change(state: &ModeState) -> String {
     format!(
         "{} set {} {}{}",
-        actor_words(&state.actor),
+        describe_actor(&state.actor),
         state.mode,
-        ago_words(state),
-        until_words(state)
+        describe_age(state),
+        describe_expiry(state)
     )
 }
 
 /// `; it reopens in 3 s`, where it does.
-pub(crate) fn until_words(state: &ModeState) -> String {
+pub(crate) fn describe_expiry(state: &ModeState) -> String {
     let ahead = state
         .expires_at
         .filter(|expires_at| *expires_at > times::now());
@@ -69,7 +69,7 @@ pub(crate) fn until_words(state: &ModeState) -> String {
 }
 
 /// `vm is empty after 26 s (30 sessions ended)`
-pub(crate) fn empty_words(node: &str, left: u64, waited: Duration, ended: u64) -> String {
+pub(crate) fn describe_drained(node: &str, left: u64, waited: Duration, ended: u64) -> String {
     let left = match left {
         0 => "is empty".to_owned(),
         left => format!("is down to {}", counted(left, "session")),
@@ -83,17 +83,17 @@ pub(crate) fn empty_words(node: &str, left: u64, waited: Duration, ended: u64) -
 }
 
 /// The mode that another client set meanwhile, by whom, when and why.
-pub(crate) fn meanwhile_words(now: &ModeInfo) -> String {
+pub(crate) fn describe_later_change(now: &ModeInfo) -> String {
     now.state.as_ref().map_or_else(
         || format!("another client set {} meanwhile", now.mode),
-        set_words,
+        describe_change,
     )
 }
 
-/// Continues [`empty_words`] for a node that this command did not close.
-pub(crate) fn closed_words(now: &ModeInfo) -> String {
+/// Continues [`describe_drained`] for a node that this command did not close.
+pub(crate) fn describe_still_closed(now: &ModeInfo) -> String {
     match &now.state {
-        Some(state) => format!(" and closed: {}", set_words(state)),
+        Some(state) => format!(" and closed: {}", describe_change(state)),
         None => format!(" and closed ({})", now.mode),
     }
 }

@@ -10,7 +10,7 @@ use crate::node::{Feature, Node};
 use crate::output::times;
 
 /// Returns the change that restores this mode. One whose timer would have ended by now would be normal by itself; nobody sets `initial`.
-pub(crate) fn way_back(before: &ModeInfo, now: Time) -> ChangeMode {
+pub(crate) fn restore_change(before: &ModeInfo, now: Time) -> ChangeMode {
     let is_over = before
         .expires_at()
         .is_some_and(|expires_at| expires_at <= now);
@@ -30,8 +30,8 @@ pub(crate) fn way_back(before: &ModeInfo, now: Time) -> ChangeMode {
 }
 
 /// Returns the change that leads from one mode back to the other; `None` where nothing can be restored.
-fn undoing(before: &ModeInfo, now: &ModeInfo) -> Option<ChangeMode> {
-    let back = way_back(before, times::now());
+fn undo_change(before: &ModeInfo, now: &ModeInfo) -> Option<ChangeMode> {
+    let back = restore_change(before, times::now());
     if before.mode != now.mode || Mode::from(back.mode) != now.mode {
         return Some(back);
     }
@@ -75,7 +75,7 @@ fn typed(change: &ChangeMode) -> String {
 /// `Undo: soramode set normal`, where there is something to undo.
 ///
 /// Pasted after another user's later change it is refused: it names the generation of this change. HTTP has no such condition.
-pub(crate) fn undo_words(
+pub(crate) fn undo_hint(
     before: &ModeInfo,
     now: &ModeInfo,
     node: Node<'_>,
@@ -88,18 +88,18 @@ pub(crate) fn undo_words(
         .filter(|_| has_condition)
         .map(|generation| format!(" --if-generation {generation}"))
         .unwrap_or_default();
-    labelled("Undo", before, now, node, storage).map(|words| words + &condition)
+    restore_hint("Undo", before, now, node, storage).map(|words| words + &condition)
 }
 
 /// The command that leads back, after a label. While the state cannot be written, every change is refused.
-pub(crate) fn labelled(
+pub(crate) fn restore_hint(
     label: &str,
     before: &ModeInfo,
     now: &ModeInfo,
     node: Node<'_>,
     storage: StorageState,
 ) -> Option<String> {
-    let mut change = undoing(before, now)?;
+    let mut change = undo_change(before, now)?;
     let has_more = change.reason.is_some() || change.expires_in_seconds.is_some();
     let mut limits = "";
     if has_more && !node.supports(Feature::Reason) {
@@ -148,7 +148,7 @@ pub(crate) mod tests {
 
     fn undo(before: ModeState, now: ModeState, storage: StorageState) -> Option<String> {
         let socket = Socket::find(Some("/s".into()));
-        undo_words(
+        undo_hint(
             &ModeInfo::of(before),
             &ModeInfo::of(now),
             Node::Daemon(&socket),
@@ -160,7 +160,7 @@ pub(crate) mod tests {
     fn the_way_back_restores_the_reason_and_the_rest_of_the_time() {
         let before = state(Mode::BlockNewSession, 4, Some("CHG-1"), Some(3_600));
         let since = before.since;
-        let change = way_back(&ModeInfo::of(before), since + Duration::from_mins(10));
+        let change = restore_change(&ModeInfo::of(before), since + Duration::from_mins(10));
         assert_eq!(
             (change.mode, change.reason.as_deref()),
             (SettableMode::BlockNewSession, Some("CHG-1"))
@@ -178,7 +178,7 @@ pub(crate) mod tests {
             state(Mode::Initial, 4, None, None),
         ] {
             assert_eq!(
-                way_back(&ModeInfo::of(before), times::now()),
+                restore_change(&ModeInfo::of(before), times::now()),
                 ChangeMode::to(SettableMode::Normal)
             );
         }
@@ -244,13 +244,13 @@ pub(crate) mod tests {
     fn over_http_the_mode_alone_comes_back() {
         let api = Api::new(
             "http://sora:3000/".parse().unwrap(),
-            crate::api::Named::Url,
+            crate::api::ApiSource::Url,
             None,
         )
         .unwrap();
         let before = ModeInfo::of(state(Mode::BlockNewSession, 4, Some("A"), None));
         let words = |now: ModeState| {
-            undo_words(
+            undo_hint(
                 &before,
                 &ModeInfo::of(now),
                 Node::Api(&api),

@@ -11,7 +11,7 @@ use crate::session_info::{ListedSession, SessionInfo};
 
 /// What there is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct Look {
+pub(crate) struct SessionSnapshot {
     /// The oldest first.
     #[serde(skip)]
     pub(crate) list: Vec<SessionInfo>,
@@ -19,7 +19,7 @@ pub(crate) struct Look {
     pub(crate) connections: u64,
 }
 
-impl Look {
+impl SessionSnapshot {
     /// These sessions, and those of these connections.
     pub(super) fn of(sessions: Vec<SoraSession>, connections: Vec<SoraConnection>) -> Self {
         let mut by_id: BTreeMap<SessionKey, ListedSession> = BTreeMap::new();
@@ -101,8 +101,9 @@ mod tests {
             connection("spam", Some("A"), "3", Some(7)),
             connection("spam", Some("B"), "4", Some(3)),
         ];
-        let shown = |look: &Look| -> Vec<(String, Option<i64>, u64)> {
-            look.list
+        let shown = |snapshot: &SessionSnapshot| -> Vec<(String, Option<i64>, u64)> {
+            snapshot
+                .list
                 .iter()
                 .map(|it| {
                     (
@@ -114,23 +115,23 @@ mod tests {
                 .collect()
         };
         let row = |channel: &str, created, connections| (channel.to_owned(), created, connections);
-        let look = Look::of(Vec::new(), connections.clone());
+        let snapshot = SessionSnapshot::of(Vec::new(), connections.clone());
         assert_eq!(
-            shown(&look),
+            shown(&snapshot),
             [
                 row("spam", Some(3), 2),
                 row("spam", Some(7), 1),
                 row("ham", None, 1)
             ]
         );
-        assert_eq!((look.sessions, look.connections), (3, 4));
+        assert_eq!((snapshot.sessions, snapshot.connections), (3, 4));
         // One that nobody is in yet is a session too, and one that is listed with them is the same.
-        let look = Look::of(
+        let snapshot = SessionSnapshot::of(
             vec![session("egg", "C", 1), session("spam", "B", 2)],
             connections,
         );
         assert_eq!(
-            shown(&look),
+            shown(&snapshot),
             [
                 row("egg", Some(1), 0),
                 row("spam", Some(2), 2),
@@ -138,6 +139,6 @@ mod tests {
                 row("ham", None, 1)
             ]
         );
-        assert_eq!(Look::of(Vec::new(), Vec::new()).sessions, 0);
+        assert_eq!(SessionSnapshot::of(Vec::new(), Vec::new()).sessions, 0);
     }
 }

@@ -14,9 +14,9 @@ const SEEN_MIN: Duration = Duration::from_secs(10);
 
 /// What was seen when: the time since the wait began, and how many sessions had ended by then.
 #[derive(Debug, Default)]
-pub(super) struct Pace(VecDeque<(Duration, u64)>);
+pub(super) struct Rate(VecDeque<(Duration, u64)>);
 
-impl Pace {
+impl Rate {
     pub(super) fn add(&mut self, at: Duration, ended: u64) {
         self.0.push_back((at, ended));
         // The newest of those outside the window stays: the window is measured from there.
@@ -45,7 +45,7 @@ impl Pace {
         Some(ended * 60.0 / span.as_secs_f64())
     }
 
-    /// How long it takes until this many more have ended, at this pace.
+    /// How long it takes until this many more have ended, at this rate.
     pub(super) fn until(&self, left: u64) -> Option<Duration> {
         let (ended, span) = self.seen()?;
         let seconds = span.as_secs().saturating_mul(left).div_ceil(ended);
@@ -57,24 +57,24 @@ impl Pace {
 mod tests {
     use super::*;
 
-    fn pace(seen: &[(u64, u64)]) -> Pace {
-        let mut pace = Pace::default();
+    fn rate(seen: &[(u64, u64)]) -> Rate {
+        let mut rate = Rate::default();
         for (at, ended) in seen {
-            pace.add(Duration::from_secs(*at), *ended);
+            rate.add(Duration::from_secs(*at), *ended);
         }
-        pace
+        rate
     }
 
     #[test]
     fn no_estimate_without_enough_to_go_by() {
-        assert_eq!(pace(&[]).until(5), None);
-        assert_eq!(pace(&[(0, 0), (60, 2)]).until(5), None, "too few ended");
-        assert_eq!(pace(&[(0, 0), (2, 50)]).until(5), None, "too short a time");
+        assert_eq!(rate(&[]).until(5), None);
+        assert_eq!(rate(&[(0, 0), (60, 2)]).until(5), None, "too few ended");
+        assert_eq!(rate(&[(0, 0), (2, 50)]).until(5), None, "too short a time");
     }
 
     #[test]
     fn the_rest_takes_as_long_as_the_pace_says() {
-        let steady = pace(&[(0, 0), (60, 6), (120, 12)]);
+        let steady = rate(&[(0, 0), (60, 6), (120, 12)]);
         assert!((steady.per_minute().unwrap() - 6.0).abs() < 1e-9);
         assert_eq!(steady.until(3), Some(Duration::from_secs(30)));
         assert_eq!(steady.until(0), Some(Duration::ZERO));
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn what_is_long_ago_no_longer_counts() {
-        let stalled = pace(&[(0, 0), (60, 100), (200, 100), (400, 100), (700, 100)]);
+        let stalled = rate(&[(0, 0), (60, 100), (200, 100), (400, 100), (700, 100)]);
         assert_eq!(stalled.until(5), None, "nothing has ended for ten minutes");
     }
 }

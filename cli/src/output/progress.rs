@@ -8,19 +8,19 @@ use serde::Serialize;
 use soramode_protocol::time::Time;
 use soramode_protocol::wait::WaitFor;
 
-use super::pace::Pace;
+use super::rate::Rate;
 use super::{Format, Output, cells, escape, terminal, times};
 use crate::error::Failure;
 use crate::session_info::SessionInfo;
 
 /// How often the daemon tells, where a bar is drawn.
-const DRAWN_EVERY: Duration = Duration::from_secs(1);
+const DRAW_PAUSE: Duration = Duration::from_secs(1);
 
 /// How often a line is printed elsewhere.
-const TOLD_EVERY: Duration = Duration::from_secs(10);
+const LINE_PAUSE: Duration = Duration::from_secs(10);
 
 /// The progress of one wait, over all the connections to the daemon that it takes.
-pub(crate) struct Meter {
+pub(crate) struct ProgressDisplay {
     goal: WaitFor,
     allowed: u64,
     /// For how long it must stay so.
@@ -30,11 +30,11 @@ pub(crate) struct Meter {
     began: Instant,
     /// The most sessions that were there, counting those that ended.
     total: u64,
-    pace: Pace,
+    rate: Rate,
 }
 
 /// How it goes.
-pub(crate) struct Going<'a> {
+pub(crate) struct ProgressSnapshot<'a> {
     /// Sessions left.
     pub(crate) sessions: u64,
     /// Connections left.
@@ -57,7 +57,7 @@ struct Line<'a> {
     oldest_session: Option<&'a SessionInfo>,
 }
 
-impl Meter {
+impl ProgressDisplay {
     /// For a wait for this, where this many sessions may be left, which must stay so for a time, and that ends after the limit.
     pub(crate) fn new(
         output: &Output,
@@ -75,16 +75,16 @@ impl Meter {
             bar,
             began: Instant::now(),
             total: 0,
-            pace: Pace::default(),
+            rate: Rate::default(),
         }
     }
 
     /// How often the daemon should tell.
     pub(crate) const fn every(&self) -> Duration {
         if self.bar.is_some() {
-            DRAWN_EVERY
+            DRAW_PAUSE
         } else {
-            TOLD_EVERY
+            LINE_PAUSE
         }
     }
 
@@ -99,7 +99,7 @@ impl Meter {
     }
 
     /// So many sessions were there.
-    pub(crate) fn saw(&mut self, sessions: u64) {
+    pub(crate) fn add_seen(&mut self, sessions: u64) {
         self.total = self.total.max(sessions);
     }
 
@@ -107,12 +107,12 @@ impl Meter {
     pub(crate) fn show(
         &mut self,
         output: &mut Output,
-        progress: &Going<'_>,
+        progress: &ProgressSnapshot<'_>,
     ) -> Result<(), Failure> {
         let elapsed = self.elapsed();
-        self.saw(progress.sessions.saturating_add(progress.ended));
-        self.pace.add(elapsed, self.ended(progress.sessions));
-        let parts = self.words(progress, elapsed);
+        self.add_seen(progress.sessions.saturating_add(progress.ended));
+        self.rate.add(elapsed, self.ended(progress.sessions));
+        let parts = self.describe(progress, elapsed);
         match &self.bar {
             // The last cell stays free: some terminals begin a new line as soon as it is written to.
             Some(bar) => bar.set_message(self.drawn(
@@ -138,19 +138,19 @@ impl Meter {
     }
 
     /// How it goes, in parts of which the first tells most.
-    fn words(&self, progress: &Going<'_>, elapsed: Duration) -> Vec<String> {
+    fn describe(&self, progress: &ProgressSnapshot<'_>, elapsed: Duration) -> Vec<String> {
         let limit = self
             .limit
             .map(|limit| format!(" of {}", times::span(limit)))
             .unwrap_or_default();
         let elapsed = format!("{}{limit}", times::span(elapsed));
         match self.goal {
-            WaitFor::Drained => self.drain_words(progress, elapsed),
+            WaitFor::Drained => self.describe_drain(progress, elapsed),
             WaitFor::Mode | WaitFor::Joined => vec![format!("still waiting after {elapsed}")],
         }
     }
 
-    fn drain_words(&self, progress: &Going<'_>, elapsed: String) -> Vec<String> {
+    fn describe_drain(&self, progress: &ProgressSnapshot<'_>, elapsed: String) -> Vec<String> {
         let connections = counted(progress.connections, "connection");
         if progress.sessions <= self.allowed {
             let left = counted(progress.sessions, "session");
@@ -182,7 +182,7 @@ impl Meter {
             )
         });
         let to_go = progress.sessions.saturating_sub(self.allowed);
-        let pace = match (self.pace.per_minute(), self.pace.until(to_go)) {
+        let rate = match (self.rate.per_minute(), self.rate.until(to_go)) {
             (Some(rate), Some(rest)) => {
                 format!("{rate:.1} a minute, about {} to go", times::span(rest))
             }
@@ -193,7 +193,7 @@ impl Meter {
             Some(connections),
             Some(elapsed),
             oldest,
-            Some(pace),
+            Some(rate),
         ]
         .into_iter()
         .flatten()
@@ -272,8 +272,8 @@ mod tests {
     use super::*;
     use crate::session_info::ListedSession;
 
-    fn meter(goal: WaitFor) -> Meter {
-        Meter {
+    fn display(goal: WaitFor) -> ProgressDisplay {
+        ProgressDisplay {
             goal,
             allowed: 0,
             settle: Duration::ZERO,
@@ -281,61 +281,69 @@ mod tests {
             bar: None,
             began: Instant::now(),
             total: 30,
-            pace: Pace::default(),
+            rate: Rate::default(),
         }
     }
 
     #[test]
     fn a_line_says_how_many_are_left_and_does_not_promise_what_it_cannot_know() {
-        let progress = Going {
+        let progress = ProgressSnapshot {
             sessions: 12,
             connections: 45,
             oldest: None,
             ended: 18,
         };
-        let mut meter = meter(WaitFor::Drained);
-        let line = |meter: &Meter| meter.words(&progress, Duration::from_secs(200)).join("; ");
+        let mut display = display(WaitFor::Drained);
+        let line = |display: &ProgressDisplay| {
+            display
+                .describe(&progress, Duration::from_secs(200))
+                .join("; ")
+        };
         assert_eq!(
-            line(&meter),
+            line(&display),
             "12 of 30 sessions left; 45 connections; 3 min 20 s of 30 min; no estimate yet"
         );
-        meter.pace.add(Duration::ZERO, 0);
-        meter.pace.add(Duration::from_mins(3), 18);
+        display.rate.add(Duration::ZERO, 0);
+        display.rate.add(Duration::from_mins(3), 18);
         assert_eq!(
-            line(&meter),
+            line(&display),
             "12 of 30 sessions left; 45 connections; 3 min 20 s of 30 min; 6.0 a minute, about 2 min to go"
         );
-        meter.limit = None;
+        display.limit = None;
         assert!(
-            line(&meter).contains("; 3 min 20 s; "),
+            line(&display).contains("; 3 min 20 s; "),
             "without a limit there is none to tell"
         );
     }
 
     #[test]
     fn a_node_that_is_empty_but_not_drained_says_what_it_waits_for() {
-        let progress = Going {
+        let progress = ProgressSnapshot {
             sessions: 0,
             connections: 0,
             oldest: None,
             ended: 0,
         };
-        let meter = Meter {
+        let display = ProgressDisplay {
             settle: Duration::from_secs(30),
             total: 0,
-            ..meter(WaitFor::Drained)
+            ..display(WaitFor::Drained)
         };
-        let line = |meter: &Meter| meter.words(&progress, Duration::from_secs(2)).join("; ");
+        let line = |display: &ProgressDisplay| {
+            display
+                .describe(&progress, Duration::from_secs(2))
+                .join("; ")
+        };
         assert_eq!(
-            line(&meter),
+            line(&display),
             "0 sessions left, waiting until that has lasted 30s; 0 connections; 2 s of 30 min"
         );
-        let meter = Meter {
+        let display = ProgressDisplay {
             settle: Duration::ZERO,
-            ..meter
+            ..display
         };
         assert_eq!(
-            line(&meter),
+            line(&display),
             "0 sessions left, waiting for a complete session list; 0 connections; 2 s of 30 min"
         );
     }
@@ -349,29 +357,37 @@ mod tests {
             "cafe\u{301}",
             "ᄀᄀᄀᄀᄀᄀᄀᄀᄀᄀᄀᄀᄀᄀᄀᄀᄀᄀᄀᄀ",
         ];
-        let meter = meter(WaitFor::Drained);
+        let display = display(WaitFor::Drained);
         for (name, width) in names
             .into_iter()
             .flat_map(|name| (39..200).map(move |width| (name, width)))
         {
             let oldest = session(name);
-            let progress = Going {
+            let progress = ProgressSnapshot {
                 sessions: 12,
                 connections: 45,
                 oldest: Some(&oldest),
                 ended: 18,
             };
-            let drawn = meter.drawn(&meter.words(&progress, Duration::from_secs(200)), 18, width);
+            let drawn = display.drawn(
+                &display.describe(&progress, Duration::from_secs(200)),
+                18,
+                width,
+            );
             assert!(cells::width(&drawn) <= width, "{width}: {drawn}");
             assert!(drawn.contains("12 of 30 sessions left"), "{drawn}");
         }
-        let progress = Going {
+        let progress = ProgressSnapshot {
             sessions: 12,
             connections: 45,
             oldest: None,
             ended: 18,
         };
-        let drawn = meter.drawn(&meter.words(&progress, Duration::from_secs(200)), 18, 79);
+        let drawn = display.drawn(
+            &display.describe(&progress, Duration::from_secs(200)),
+            18,
+            79,
+        );
         assert_eq!(
             drawn,
             "[#########>      ] 12 of 30 sessions left; 45 connections; 3 min 20 s of 30 min"

@@ -9,9 +9,9 @@ use tokio::io::Interest;
 use tokio::net::unix::pipe::Sender;
 
 /// The other end of stdout, where that is a pipe or a socket.
-pub(crate) struct Reader(Option<Sender>);
+pub(crate) struct StdoutClosed(Option<Sender>);
 
-impl Reader {
+impl StdoutClosed {
     /// Of this process. A file cannot go: the system refuses to watch one. Nothing is written here, so that it may block.
     pub(super) fn of_stdout() -> Self {
         let stdout = io::stdout().as_fd().try_clone_to_owned();
@@ -19,7 +19,7 @@ impl Reader {
     }
 
     /// Ends when nobody reads any more.
-    pub(crate) async fn gone(&self) {
+    pub(crate) async fn closed(&self) {
         let closed = self.0.as_ref().map(|stdout| stdout.ready(Interest::ERROR));
         if or_pending(closed).await.is_err() {
             pending::<()>().await;
