@@ -258,7 +258,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_shell_would_expand_is_not_offered() {
+    fn values_that_a_shell_expands_are_not_offered() {
         for (id, safe) in [
             ("spam", true),
             ("チャネル", true),
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn the_socket_that_was_typed_is_asked() {
+    fn the_typed_socket_is_used() {
         let typed = |words: &[&str]| typed_socket(words.iter().map(OsString::from));
         assert_eq!(
             typed(&["soramode", "--socket", "/tmp/s", "session", ""]),

@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_longer_in_the_history_is_left_closed() {
+    fn a_closing_missing_from_the_history_stays() {
         assert_eq!(restore_to(&[], &owner(), Some(4)), RestoreTo::Stays);
         assert_eq!(
             restore_to(

@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn others_are_those_that_are_there_and_normal_without_the_node_that_is_meant() {
+    fn others_are_connected_and_normal_without_the_node_itself() {
         let own = view(Some(("a", Membership::Joined)));
         assert_eq!(own.others(None, Mode::Normal), ["b"]);
         assert_eq!(
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_goes_in_the_clear_to_no_other_host() {
+    fn a_token_is_never_sent_unencrypted_to_another_host() {
         let check = |url: &str| check_private(&url.parse().unwrap());
         for url in [
             "https://sfu-02:3000/",
@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_without_contact_does_not_vouch_for_the_others() {
+    fn an_isolated_node_does_not_count_the_others() {
         for (membership, is_known) in [
             (Membership::Standalone, true),
             (Membership::Joined, true),

@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn what_becomes_of_a_lost_nodes_channels_is_said() {
+    fn the_takeover_of_a_lost_nodes_channels_is_described() {
         assert_eq!(
             describe_takeover(&cluster(r#","fence_after_ms":30000"#)),
             "automatic: 30 s after its last etcd contact a lost node's sessions are ended (--on-fence socket, --dead-man grant), then other nodes may take its channels"
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn the_right_is_said_with_how_long_it_runs() {
+    fn the_lease_is_described_with_its_remaining_time() {
         let words = |membership, more| describe_lease(membership, &cluster(more));
         assert_eq!(
             words(Membership::Joined, r#","valid_for_ms":29000"#),
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_known_state_is_told_from_the_present_one() {
+    fn an_outdated_state_is_marked() {
         let stale = |membership, more: &str, etcd: &str| {
             let status = crate::last_status::status_of("normal", r#","sessions_complete":true"#);
             let upstreams = serde_json::from_str(etcd).unwrap();

@@ -481,7 +481,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_socket_is_said_with_what_to_do() {
+    fn a_missing_socket_has_a_remedy() {
         let failure = socket().cannot_open(&ErrorKind::NotFound.into());
         assert_eq!(
             failure.message,
@@ -498,7 +498,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_of_the_system_are_said_without_their_numbers() {
+    fn errors_of_the_system_are_shown_without_their_numbers() {
         assert_eq!(
             reason(&io::Error::from_raw_os_error(88)),
             "socket operation on non-socket"

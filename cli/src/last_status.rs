@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sora_that_is_being_asked_is_complete_soon() {
+    fn a_sora_that_is_polled_is_complete_soon() {
         let soon = |sources: &str, upstreams: &str| {
             Status {
                 sources: serde_json::from_str(sources).unwrap(),
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_that_were_not_asked_for_drain_nothing() {
+    fn unread_lists_do_not_count_as_drained() {
         let drained = |mode, snapshot| {
             LastStatus::Listed(Box::new(ListedStatus {
                 node_name: "sora:3000".to_owned(),

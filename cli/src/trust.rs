@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_real_folder_of_this_user_alone_is_believed() {
+    fn only_a_real_folder_of_this_user_alone_is_trusted() {
         let base = tempfile::tempdir().unwrap();
         let folder = base.path().join("soramode");
         let socket = folder.join("soramode.sock");

@@ -157,7 +157,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_way_back_restores_the_reason_and_the_rest_of_the_time() {
+    fn restoring_includes_the_reason_and_the_remaining_time() {
         let before = state(Mode::BlockNewSession, 4, Some("CHG-1"), Some(3_600));
         let since = before.since;
         let change = restore_change(&ModeInfo::of(before), since + Duration::from_mins(10));
@@ -172,7 +172,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_mode_whose_time_is_over_and_initial_lead_back_to_normal() {
+    fn an_expired_mode_and_initial_are_restored_as_normal() {
         for before in [
             state(Mode::BlockNewSession, 4, None, Some(0)),
             state(Mode::Initial, 4, None, None),
@@ -185,7 +185,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn undo_names_all_that_was_there() {
+    fn undo_restores_mode_reason_and_timer() {
         let stop = || state(Mode::BlockNewConnection, 5, None, None);
         for (before, now, command) in [
             (
@@ -241,7 +241,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn over_http_the_mode_alone_comes_back() {
+    fn over_http_only_the_mode_is_restored() {
         let api = Api::new(
             "http://sora:3000/".parse().unwrap(),
             crate::api::ApiSource::Url,

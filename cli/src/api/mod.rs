@@ -412,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_suggested_has_every_flag_of_the_way_and_never_a_password() {
+    fn suggested_commands_have_all_flags_and_no_password() {
         let url: Url = "http://ops:secret@sora:3000/".parse().unwrap();
         let api = Api::new(url.clone(), ApiSource::Url, None).unwrap();
         assert_eq!(

@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_owed_is_said_with_what_gives_it_free() {
+    fn orphaned_channels_are_described_with_their_release() {
         let words = |total, held_until_purge| {
             describe_orphaned(OrphanedChannels {
                 total,

@@ -292,7 +292,7 @@ mod tests {
 
     /// A line that clap breaks is one that starts without its indent.
     #[test]
-    fn no_line_of_ours_is_broken() {
+    fn help_lines_are_not_wrapped() {
         for (name, command) in commands() {
             let ours = StyledStr::from(after(&name).1).to_string();
             let shown = command

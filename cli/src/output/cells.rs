@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_fits_and_shows_it() {
+    fn cut_text_fits_and_is_marked() {
         assert_eq!(cut("spam", 4), "spam");
         assert_eq!(cut("spammer", 4), "spa…");
         assert_eq!(cut("会議室", 4), "会…");

@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_prints_stays_and_what_does_not_is_escaped() {
+    fn printable_text_stays_and_the_rest_is_escaped() {
         for (text, escaped) in [
             ("spam", "spam"),
             ("it's \"so\"", "it's \"so\""),

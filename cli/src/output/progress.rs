@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_says_how_many_are_left_and_does_not_promise_what_it_cannot_know() {
+    fn a_line_has_the_remaining_sessions_and_no_estimate_without_data() {
         let progress = ProgressSnapshot {
             sessions: 12,
             connections: 45,
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_is_empty_but_not_drained_says_what_it_waits_for() {
+    fn an_empty_node_that_is_not_drained_has_a_reason() {
         let progress = ProgressSnapshot {
             sessions: 0,
             connections: 0,
@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_drawn_fits_whatever_the_channel_is_called() {
+    fn the_bar_fits_for_every_channel_name() {
         let names = [
             "spam",
             "会議室-東京",
@@ -410,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn words_are_counted() {
+    fn counted_words_have_a_plural() {
         assert_eq!(counted(1, "session"), "1 session");
         assert_eq!(counted(0, "session"), "0 sessions");
     }

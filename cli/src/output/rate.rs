@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rest_takes_as_long_as_the_pace_says() {
+    fn the_estimate_follows_the_rate() {
         let steady = rate(&[(0, 0), (60, 6), (120, 12)]);
         assert!((steady.per_minute().unwrap() - 6.0).abs() < 1e-9);
         assert_eq!(steady.until(3), Some(Duration::from_secs(30)));
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_long_ago_no_longer_counts() {
+    fn old_samples_are_dropped() {
         let stalled = rate(&[(0, 0), (60, 100), (200, 100), (400, 100), (700, 100)]);
         assert_eq!(stalled.until(5), None, "nothing has ended for ten minutes");
     }

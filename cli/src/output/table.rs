@@ -415,7 +415,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_is_shown_whole() {
+    fn a_table_that_fits_is_uncut() {
         let wide = table("spam", "why").lines(Shape {
             width: None,
             has_header: true,
@@ -532,7 +532,7 @@ mod tests {
     }
 
     #[test]
-    fn a_column_that_says_nothing_goes_first() {
+    fn an_empty_column_is_left_out_first() {
         let mut table = Table::new(&COLUMNS);
         table.add(&[
             "spam".into(),

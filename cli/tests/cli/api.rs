@@ -38,7 +38,7 @@ fn with_clients() -> Sora {
 }
 
 #[test]
-fn the_mode_is_got_and_set() {
+fn the_mode_is_read_and_set() {
     let sora = with_clients();
     let name = sora.address;
     assert_eq!(ok(&sora, &["get"]), "normal\n");
@@ -80,7 +80,7 @@ fn the_mode_is_got_and_set() {
 }
 
 #[test]
-fn what_is_there_is_listed() {
+fn sessions_connections_and_nodes_are_listed() {
     let sora = with_clients();
     assert_eq!(
         ok(&sora, &["sessions", "-o", "plain"]),
@@ -228,7 +228,7 @@ fn a_drain_ends_when_the_last_connection_has_left() {
 }
 
 #[test]
-fn a_drain_that_is_not_reached_says_who_is_left() {
+fn a_drain_that_times_out_lists_the_remaining_sessions() {
     let sora = with_clients();
     let name = sora.address;
     let ended = run(&sora, &["drain", "--timeout", "1s"]);
@@ -259,7 +259,7 @@ fn a_drain_that_is_not_reached_says_who_is_left() {
 }
 
 #[test]
-fn somebody_who_opens_the_node_ends_the_wait() {
+fn an_opened_node_ends_the_wait() {
     let sora = with_clients();
     let mut drain = command(&sora, &["drain", "--timeout", "60s"]).running();
     drain.until_said("waiting at most");
@@ -323,7 +323,7 @@ fn a_signal_ends_the_watching_and_not_the_drain() {
 }
 
 #[test]
-fn what_goes_wrong_has_the_exit_code_of_its_kind() {
+fn each_error_of_the_server_has_its_exit_code() {
     let sora = with_clients();
     let fail = |status: u16, body: &str| sora.state().fault = Some((status, body.to_owned()));
     let code = |args: &[&str]| {
@@ -391,7 +391,7 @@ fn what_goes_wrong_has_the_exit_code_of_its_kind() {
 }
 
 #[test]
-fn a_server_that_fails_meanwhile_is_asked_again_until_the_time_is_over() {
+fn a_failing_server_is_polled_until_the_timeout() {
     let sora = with_clients();
     let mut drain = command(&sora, &["drain", "--timeout", "60s"]).running();
     drain.until_said("waiting at most");
@@ -418,7 +418,7 @@ fn a_server_that_fails_meanwhile_is_asked_again_until_the_time_is_over() {
 }
 
 #[test]
-fn a_server_that_stays_away_is_said_to_be_away_when_the_time_is_over() {
+fn a_timeout_says_that_the_server_has_not_answered() {
     let sora = with_clients();
     let mut drain = command(&sora, &["drain", "--timeout", "3s"]).running();
     drain.until_said("waiting at most");
@@ -438,7 +438,7 @@ fn a_server_that_stays_away_is_said_to_be_away_when_the_time_is_over() {
 }
 
 #[test]
-fn what_the_api_cannot_do_is_said_before_anything_is_done() {
+fn features_that_the_api_lacks_are_refused_before_any_request() {
     let sora = with_clients();
     for args in [
         &["tail"][..],
@@ -489,7 +489,7 @@ fn what_the_api_cannot_do_is_said_before_anything_is_done() {
 }
 
 #[test]
-fn a_token_is_shown_where_one_is_wanted() {
+fn a_token_is_sent_to_a_server_that_requires_one() {
     let sora = with_clients();
     sora.state().token = Some("secret".to_owned());
     let refused = run(&sora, &["get"]);
@@ -531,7 +531,7 @@ fn with_api(
 }
 
 #[test]
-fn soramodeds_own_api_tells_its_status() {
+fn the_api_of_soramoded_reports_its_status() {
     let (daemon, over_api) = with_api("127.86.7.5:3000", |_| {});
     daemon.connect("spam", "1");
     daemon.connect("spam", "2");
@@ -599,7 +599,7 @@ fn soramodeds_own_api_tells_its_status() {
 }
 
 #[test]
-fn what_its_socket_does_not_call_drained_its_api_does_not_either() {
+fn the_api_and_the_socket_agree_on_drained() {
     let (daemon, over_api) = with_api("127.86.7.6:3000", |config| config.assume_complete = false);
     assert_eq!(over_api(&["drain", "--timeout", "60s"]).ended().code, 8);
     for args in [&["is", "drained"][..], &["wait", "drained"]] {
@@ -639,7 +639,7 @@ fn authenticate(webhooks: &str, body: &Value) -> String {
 }
 
 #[test]
-fn a_client_on_its_way_in_holds_up_a_drain_over_the_api_too() {
+fn a_pending_client_delays_a_drain_over_the_api() {
     const WEBHOOKS: &str = "127.86.7.7:3100";
     let sora = Sora::start();
     let (daemon, over_api) = with_api("127.86.7.7:3000", |config| {

@@ -85,7 +85,7 @@ fn self_signed(folder: &Path, name: &str, more: &[&str]) -> Server {
 }
 
 #[test]
-fn a_self_signed_certificate_is_trusted_or_it_is_said_what_to_do() {
+fn a_self_signed_certificate_is_trusted_or_the_error_has_a_remedy() {
     let folder = tempfile::tempdir().unwrap();
     let plain = self_signed(
         folder.path(),
@@ -148,7 +148,7 @@ fn a_self_signed_certificate_is_trusted_or_it_is_said_what_to_do() {
 
 /// Whatever proxy the environment names.
 #[test]
-fn no_proxy_of_the_environment_is_asked() {
+fn proxies_of_the_environment_are_ignored() {
     let folder = tempfile::tempdir().unwrap();
     let server = self_signed(
         folder.path(),

@@ -187,7 +187,7 @@ fn three(etcd: &Etcd) -> [Node; 3] {
 }
 
 #[test]
-fn the_cluster_is_seen_and_driven_from_one_of_its_nodes() {
+fn one_node_lists_and_controls_the_cluster() {
     let etcd = Etcd::start();
     let [n1, n2, n3] = three(&etcd);
     let row = n1
@@ -367,7 +367,7 @@ fn a_client_is_followed_to_the_node_that_takes_it() {
 }
 
 #[test]
-fn a_node_that_is_gone_owes_its_channels_until_it_is_purged() {
+fn channels_of_a_lost_node_are_orphaned_until_it_is_purged() {
     let etcd = Etcd::start();
     let [n1, n2, mut n3] = three(&etcd);
     for node in [&n1, &n2] {
@@ -455,7 +455,7 @@ fn a_node_that_is_gone_owes_its_channels_until_it_is_purged() {
 }
 
 #[test]
-fn a_node_that_lost_its_state_is_told_of_and_its_earlier_incarnation_purged_while_it_runs() {
+fn a_lost_state_is_reported_and_the_earlier_incarnation_can_be_purged() {
     let etcd = Etcd::start();
     let [n1, mut n2] = ["n1", "n2"].map(|name| Node::start(name, &etcd));
     n1.ok(&["set", "block_new_session"]);
@@ -521,7 +521,7 @@ fn a_node_that_lost_its_state_is_told_of_and_its_earlier_incarnation_purged_whil
 }
 
 #[test]
-fn without_etcd_it_is_said_what_is_not_known() {
+fn without_etcd_unknown_states_are_reported() {
     let mut etcd = Etcd::start();
     let node = Node::start("n1", &etcd);
     let status = node.ok(&["status", "-o", "plain"]);
@@ -612,7 +612,7 @@ fn without_etcd_it_is_said_what_is_not_known() {
 }
 
 #[test]
-fn the_guides_configuration_is_one() {
+fn the_configuration_of_the_guide_is_valid() {
     let folder = tempfile::tempdir().unwrap();
     let tokens = folder.path().join("tokens");
     std::fs::write(&tokens, format!("ops {}\n", "x".repeat(32))).unwrap();

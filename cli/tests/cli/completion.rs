@@ -52,7 +52,7 @@ fn modes_channels_and_connections_are_offered() {
 }
 
 #[test]
-fn a_daemon_that_says_nothing_holds_up_nobody() {
+fn a_silent_daemon_does_not_delay_completion() {
     let fake = Fake::start(|_| Reply::Nothing);
     let began = Instant::now();
     assert!(!complete(&fake.socket(), &["soramode", "session", ""]).contains("spam"));
@@ -102,7 +102,7 @@ fn sockets_types_states_and_programs_are_offered() {
 }
 
 #[test]
-fn a_variable_in_the_environment_swallows_no_command() {
+fn the_completion_variable_disables_no_command() {
     let daemon = Daemon::start();
     for (name, value) in [
         ("COMPLETE", "yes"),

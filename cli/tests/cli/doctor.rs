@@ -34,7 +34,7 @@ fn checks(report: &Value) -> Vec<(&str, &str)> {
 }
 
 #[test]
-fn a_node_that_is_well_is_said_to_be_so() {
+fn a_healthy_node_passes() {
     let daemon = Daemon::start();
     let (code, report) = daemon.json(&["doctor"]);
     assert_eq!((code, &report["is_well"]), (0, &json!(true)));
@@ -70,7 +70,7 @@ fn a_node_that_is_well_is_said_to_be_so() {
 }
 
 #[test]
-fn what_is_not_as_it_should_be_is_said_with_what_to_do() {
+fn faults_are_reported_with_a_remedy() {
     let sora = Sora::start();
     sora.state().fault = Some((500, r#"{"error_type":"HandlerException"}"#.to_owned()));
     let daemon = beside(&sora);
@@ -113,7 +113,7 @@ fn what_is_not_as_it_should_be_is_said_with_what_to_do() {
 }
 
 #[test]
-fn a_shadow_and_an_upstream_that_nobody_asked_are_noted() {
+fn shadow_mode_and_an_unused_upstream_are_noted() {
     let daemon = Daemon::start_with(|config| {
         config.http.sora.listen = Some("127.86.7.6:3100".parse().unwrap());
         config.http.sora.admission = Admission::Shadow;
@@ -152,7 +152,7 @@ fn a_shadow_and_an_upstream_that_nobody_asked_are_noted() {
 }
 
 #[test]
-fn a_sora_that_was_not_told_of_the_mode_is_a_warning_whatever_the_format() {
+fn a_sora_without_the_mode_is_a_warning_in_every_format() {
     let sora = Sora::start();
     let daemon = beside(&sora);
     daemon.ok(&["set", "block_new_session"]);
@@ -246,7 +246,7 @@ fn the_nodes_are_listed() {
 }
 
 #[test]
-fn nobody_is_cut_off_by_mistake() {
+fn end_requires_accepting_the_risk() {
     let sora = Sora::start();
     sora.state().connections = vec![connection("spam", "1", 100)];
     let daemon = beside(&sora);
@@ -280,7 +280,7 @@ fn nobody_is_cut_off_by_mistake() {
 }
 
 #[test]
-fn without_means_to_end_a_session_that_is_said() {
+fn without_an_end_method_the_error_says_so() {
     let daemon = Daemon::start();
     daemon.connect("spam", "1");
     let ended = daemon.run(&["end", "--all", "--accept-risk=cuts-clients"]);

@@ -153,7 +153,7 @@ fn in_the_middle(place: &Place) -> Running {
 }
 
 #[test]
-fn everything_holds() {
+fn every_step_passes() {
     let place = Place::real();
     let Ended {
         code,
@@ -179,7 +179,7 @@ fn everything_holds() {
 }
 
 #[test]
-fn it_goes_its_own_way_whatever_the_surroundings_say() {
+fn variables_of_the_environment_are_ignored() {
     let place = Place::real();
     let mut drill = place.drill();
     drill
@@ -197,7 +197,7 @@ fn it_goes_its_own_way_whatever_the_surroundings_say() {
 }
 
 #[test]
-fn a_temporary_folder_with_a_long_name_or_none_is_no_hindrance() {
+fn a_long_or_missing_temporary_folder_is_replaced() {
     let place = Place::real();
     let long = place.path("tmp").join("x".repeat(100));
     fs::create_dir(&long).unwrap();
@@ -297,7 +297,7 @@ fn an_answer_that_is_not_expected_is_shown_and_ends_with_70() {
 }
 
 #[test]
-fn a_gate_that_falls_silent_or_closes_is_said() {
+fn a_daemon_that_stops_answering_or_closes_is_reported() {
     for (then, why) in [
         ((|| Reply::Nothing) as fn() -> Reply, "no answer within 3 s"),
         (
@@ -318,7 +318,7 @@ fn a_gate_that_falls_silent_or_closes_is_said() {
 }
 
 #[test]
-fn a_daemon_that_is_missing_is_said_with_what_to_do() {
+fn a_missing_daemon_is_reported_with_a_remedy() {
     let place = Place::bare();
     let ended = place.drill().ended();
     assert_eq!((ended.code, ended.stdout.as_str()), (70, ""), "{ended:?}");
@@ -394,7 +394,7 @@ fn the_daemon_and_its_folder_go_even_if_the_drill_is_killed() {
 }
 
 #[test]
-fn nobody_who_reads_it_is_no_reason_to_leave_anything_behind() {
+fn a_closed_stdout_leaves_nothing_behind() {
     let place = Place::real();
     assert_eq!(place.drill().running().close_stdout(), 0);
     assert!(place.is_clean());
@@ -458,7 +458,7 @@ fn a_cluster_is_rehearsed_and_nothing_is_left_behind() {
 
 #[test]
 #[cfg(feature = "cluster")]
-fn a_cluster_that_is_interrupted_or_killed_is_gone() {
+fn a_cluster_that_is_interrupted_or_killed_is_removed() {
     let place = Place::real();
     let mut drill = place.drill().arg("--cluster").running();
     drill.until_answered(" 1  ok  n1: soramode nodes init");
@@ -477,7 +477,7 @@ fn a_cluster_that_is_interrupted_or_killed_is_gone() {
 
 #[test]
 #[cfg(feature = "cluster")]
-fn without_etcd_it_is_said_what_to_install() {
+fn without_etcd_the_package_is_named() {
     let place = Place::real();
     let ended = place
         .drill()

@@ -21,7 +21,7 @@ const NOBODY: u32 = 65_534;
 const EVIL: &str = "x\nsoramode: node-01: drained after 0 s\r\u{1b}[2K";
 
 #[test]
-fn zero_for_what_is_done_and_one_for_a_no() {
+fn zero_for_success_and_one_for_false() {
     let daemon = Daemon::start();
     assert_eq!(daemon.ok(&["get"]), "normal\n");
     assert_eq!(daemon.ok(&["is", "normal"]), "yes: node-01 is normal\n");
@@ -141,7 +141,7 @@ fn two_for_a_wrong_command_line_with_a_suggestion() {
 }
 
 #[test]
-fn three_where_nobody_answers() {
+fn three_without_a_daemon() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("soramode.sock");
     let ended = program(&socket).arg("get").ended();
@@ -238,7 +238,7 @@ fn a_command_that_was_stopped_and_goes_on_still_waits_for_its_answer() {
 }
 
 #[test]
-fn four_for_who_may_only_look() {
+fn four_for_users_with_view_access() {
     let fake = Fake::start(|_| Reply::Error(-32_015, "PermissionDenied"));
     assert_eq!(fake.run(&["set", "normal"]).code, 4);
 }
@@ -277,7 +277,7 @@ fn four_for_a_socket_that_may_not_be_opened() {
 }
 
 #[test]
-fn five_for_what_the_state_forbids() {
+fn five_for_requests_that_the_state_forbids() {
     let daemon = Daemon::start();
     let initial = program(Path::new("/nonexistent"))
         .args(["set", "initial"])
@@ -328,7 +328,7 @@ fn six_for_a_condition_that_does_not_hold() {
 }
 
 #[test]
-fn seven_for_versions_that_do_not_fit() {
+fn seven_for_versions_that_do_not_match() {
     let newer = |method: &str| match method {
         "GetInfo" => Reply::Result(json!({"version": "9.0.0", "protocol": 9, "methods": []})),
         _ => Reply::Result(json!({"moods": ["sunny"]})),
@@ -356,7 +356,7 @@ fn seven_for_versions_that_do_not_fit() {
 }
 
 #[test]
-fn eight_where_nobody_has_told_of_the_sessions() {
+fn eight_for_an_incomplete_session_list() {
     let daemon = Daemon::start_with(|config| config.assume_complete = false);
     assert_eq!(daemon.run(&["is", "drained"]).code, 1, "it is open");
     daemon.ok(&["set", "block_new_session"]);
@@ -377,7 +377,7 @@ fn eight_where_nobody_has_told_of_the_sessions() {
 }
 
 #[test]
-fn nine_for_what_is_not_there() {
+fn nine_for_missing_items() {
     let daemon = Daemon::start();
     for args in [
         &["session", "spam"][..],
@@ -464,7 +464,7 @@ fn a_failure_is_an_object_where_json_is_asked_for() {
 }
 
 #[test]
-fn nothing_from_outside_begins_a_line_of_its_own() {
+fn text_from_outside_begins_no_line() {
     let fake = Fake::start(|_| {
         Reply::Line(
             json!({"jsonrpc": "2.0", "id": 1, "error": {"code": -32_602, "message": EVIL,
@@ -531,7 +531,7 @@ fn open_and_close_are_names_of_the_modes_and_help_and_version_are_commands() {
 }
 
 #[test]
-fn a_connection_that_is_made_by_hand_is_said_to_stay() {
+fn the_note_says_that_a_connection_made_by_hand_stays() {
     let daemon = Daemon::start();
     let made = daemon.run(&["connect", "spam", "--connection-id", "my id"]);
     assert!(
@@ -544,7 +544,7 @@ fn a_connection_that_is_made_by_hand_is_said_to_stay() {
 
 /// A socket that another user has put where root would look.
 #[test]
-fn root_believes_no_socket_in_tmp_and_no_user_a_folder_of_another() {
+fn root_trusts_no_socket_in_tmp_and_no_user_a_folder_of_another() {
     if !nix::unistd::geteuid().is_root() {
         return;
     }

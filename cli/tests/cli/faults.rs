@@ -15,7 +15,7 @@ fn a_daemon_that_dies_over_a_request_cannot_be_reached() {
 }
 
 #[test]
-fn what_is_no_daemon_is_named() {
+fn a_server_that_is_not_soramoded_is_named() {
     let ended = Fake::start(|_| Reply::Line("HTTP/1.1 400 Bad Request".to_owned())).run(&["get"]);
     assert_eq!(ended.code, 70, "{ended:?}");
     assert!(ended.stderr.contains("is not soramoded"), "{ended:?}");

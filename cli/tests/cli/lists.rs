@@ -110,7 +110,7 @@ fn sessions_are_chosen_and_sorted() {
 }
 
 #[test]
-fn an_empty_list_is_said_beside_the_answer() {
+fn an_empty_list_is_noted_on_stderr() {
     let daemon = Daemon::start();
     let ended = daemon.run(&["sessions"]);
     assert_eq!(

@@ -92,7 +92,7 @@ fn it_fits_in_80_columns_and_its_keys_change_nothing_on_the_node() {
 }
 
 #[test]
-fn it_lives_through_another_size_and_another_daemon() {
+fn it_survives_a_resize_and_a_restart_of_the_daemon() {
     let mut daemon = Daemon::start();
     let terminal = open(&daemon.socket());
     terminal.until_shown("EVENTS");

@@ -77,7 +77,7 @@ fn changes_nothing_for_a_command_that_cannot_be_started() {
 }
 
 #[test]
-fn opens_what_an_earlier_run_of_the_same_reason_left_closed() {
+fn opens_a_node_that_an_earlier_run_of_the_same_reason_closed() {
     let daemon = Daemon::start();
     for reason in [&[][..], &["-m", "CHG-1"]] {
         assert_eq!(
@@ -124,7 +124,7 @@ fn an_emergency_stop_is_not_opened() {
 }
 
 #[test]
-fn a_time_that_was_taken_away_is_not_told_of_as_running() {
+fn a_cancelled_timer_is_not_reported_as_running() {
     let daemon = Daemon::start();
     for command in ["true", "false"] {
         daemon.ok(&["set", "block_new_session", "--for", "1h", "-m", "theirs"]);
@@ -185,7 +185,7 @@ fn the_closing_of_another_operator_under_sudo_is_theirs() {
 }
 
 #[test]
-fn a_node_that_was_opened_meanwhile_is_said_to_be_open() {
+fn a_node_that_was_opened_meanwhile_is_reported_as_open() {
     let daemon = Daemon::start();
     daemon.ok(&["set", "block_new_session"]);
     let open = format!("{} set normal -q", env!("CARGO_BIN_EXE_soramode"));
@@ -204,7 +204,7 @@ fn a_node_that_was_opened_meanwhile_is_said_to_be_open() {
 }
 
 #[test]
-fn leaves_a_mode_that_somebody_else_set_meanwhile() {
+fn leaves_a_mode_that_another_user_set_meanwhile() {
     let daemon = Daemon::start();
     let change = format!(
         "{} set block_new_connection -m theirs -q",
@@ -259,7 +259,7 @@ fn json_has_stdout_to_itself() {
 }
 
 #[test]
-fn signals_are_the_commands_business() {
+fn signals_are_left_to_the_command() {
     let daemon = Daemon::start();
     let script = "trap 'printf \"asked %s\\n\" to-stop >&2; exit 5' TERM; printf 'at %s\\n' work >&2; while :; do sleep 0.01; done";
     let mut maintain = program(&daemon.socket())

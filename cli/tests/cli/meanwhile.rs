@@ -75,7 +75,7 @@ fn a_maintenance_does_not_run_its_command_after_anothers_stop() {
 
 /// The words of an opening name the other's closing; an undo that comes after it changes nothing.
 #[test]
-fn an_undo_does_not_lift_what_another_set_later() {
+fn an_undo_keeps_a_later_change() {
     let daemon = Daemon::start();
     let closed = by("alice", &daemon, &["close"]).ended();
     by_bob(&daemon, &["set", "block_new_connection", "-m", "INC-7"]);
@@ -100,7 +100,7 @@ fn an_undo_does_not_lift_what_another_set_later() {
 }
 
 #[test]
-fn a_drain_says_what_another_set_meanwhile_and_leaves_opening_to_them() {
+fn a_drain_reports_a_later_change_and_suggests_no_opening() {
     for mode in ["block_new_connection", "block_new_session"] {
         let daemon = Daemon::start();
         let drain = draining(
@@ -124,7 +124,7 @@ fn a_drain_says_what_another_set_meanwhile_and_leaves_opening_to_them() {
 }
 
 #[test]
-fn a_drain_that_ends_otherwise_says_it_too() {
+fn a_drain_that_fails_reports_a_later_change_too() {
     for more in [
         &["--timeout", "2s"][..],
         &["--timeout", "2s", "--on-timeout", "undo"],
@@ -150,7 +150,7 @@ fn a_drain_that_ends_otherwise_says_it_too() {
 }
 
 #[test]
-fn a_wait_says_the_mode_and_by_whom() {
+fn a_wait_reports_the_mode_and_its_actor() {
     let daemon = Daemon::start();
     daemon.connect("spam", "c1");
     daemon.ok(&["close", "-m", "CHG-A"]);
@@ -167,7 +167,7 @@ fn a_wait_says_the_mode_and_by_whom() {
 }
 
 #[test]
-fn somebody_who_opens_the_node_is_named() {
+fn the_actor_of_an_opening_is_named() {
     let daemon = Daemon::start();
     let drain = draining(&daemon, &["--on-timeout", "undo"]);
     by_bob(&daemon, &["open", "-m", "false alarm"]);
@@ -227,7 +227,7 @@ fn a_maintenance_that_another_drain_joined_does_not_open_the_node() {
 }
 
 #[test]
-fn a_maintenance_whose_command_fails_says_what_another_set_meanwhile() {
+fn a_maintenance_with_a_failed_command_reports_a_later_change() {
     let daemon = Daemon::start();
     let stop = format!("SUDO_USER=bob {PROGRAM} set block_new_connection -m INC-7 -q; exit 3");
     let ended = by(
@@ -264,7 +264,7 @@ fn paste_undo(daemon: &Daemon, ended: &Ended) {
 }
 
 #[test]
-fn what_a_change_replaces_is_said_and_its_undo_brings_it_back() {
+fn a_replaced_reason_is_reported_and_its_undo_restores_it() {
     let daemon = Daemon::start();
     daemon.ok(&["close", "--for", "10m", "-m", "A's \"kernel\""]);
     let tightened = daemon.run(&["set", "block_new_connection"]);

@@ -9,7 +9,7 @@ use crate::sora::{Sora, connection};
 use crate::support::{Daemon, Run, program};
 
 #[test]
-fn what_came_from_outside_cannot_steer_a_terminal() {
+fn text_from_outside_cannot_control_the_terminal() {
     let daemon = Daemon::start();
     let channel = "a\tb\n\u{1b}[31m\u{202e}";
     daemon.connect(channel, "c1");
@@ -145,7 +145,7 @@ fn times_are_in_utc_and_nothing_is_painted_where_there_is_no_terminal() {
 }
 
 #[test]
-fn a_reader_that_goes_ends_it_quietly() {
+fn a_closed_stdout_ends_the_command_silently() {
     let daemon = Daemon::start();
     for args in [&["get"][..], &["status"], &["sessions", "--json"]] {
         let (reader, writer) = std::io::pipe().unwrap();
@@ -171,7 +171,7 @@ fn a_reader_that_goes_ends_it_quietly() {
 }
 
 #[test]
-fn whoever_used_sudo_is_in_the_history() {
+fn the_user_of_sudo_is_in_the_history() {
     let daemon = Daemon::start();
     let ended = program(&daemon.socket())
         .env("SUDO_USER", "alice")
@@ -285,7 +285,7 @@ fn one_rule_says_where_colours_are() {
 }
 
 #[test]
-fn a_time_that_is_over_is_not_said_to_lie_ahead() {
+fn an_expired_timer_is_not_shown_as_pending() {
     let daemon = Daemon::start();
     daemon.ok(&["set", "block_new_session", "--for", "1s", "-q"]);
     daemon.ok(&["wait", "mode=normal", "-q"]);

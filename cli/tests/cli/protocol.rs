@@ -196,7 +196,7 @@ fn client(language: &str, program: &str, flag: &str, daemon: &Daemon) -> Command
 }
 
 #[test]
-fn the_python_client_asks_and_obeys() {
+fn the_python_client_follows_decisions() {
     let mut daemon = Daemon::start();
     let ask = |daemon: &Daemon| -> Ended {
         client("python", "python3", "-c", daemon)

@@ -51,7 +51,7 @@ fn every_section_with_commands_has_a_test() {
 }
 
 #[test]
-fn what_the_readmes_say_is_the_runbook() {
+fn the_readmes_have_the_commands_of_the_runbook() {
     let runbook = document(RUNBOOK);
     let known: Vec<String> = blocks(&runbook, None, "sh")
         .iter()

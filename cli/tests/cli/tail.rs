@@ -27,7 +27,7 @@ fn events_come_as_they_happen_and_from_any_seq() {
 }
 
 #[test]
-fn types_and_times_choose() {
+fn events_are_selected_by_type_and_time() {
     let daemon = Daemon::start();
     daemon.connect("spam", "c1");
     let mut tail = daemon.spawn(&[
@@ -50,7 +50,7 @@ fn types_and_times_choose() {
 }
 
 #[test]
-fn what_is_no_longer_kept_is_said() {
+fn a_gap_is_reported() {
     let daemon = Daemon::start_with(|config| config.keep_events = 2);
     for connection in ["c1", "c2", "c3"] {
         daemon.connect("spam", connection);
@@ -66,7 +66,7 @@ fn what_is_no_longer_kept_is_said() {
 }
 
 #[test]
-fn a_daemon_that_comes_back_with_another_log_is_said() {
+fn a_new_log_after_a_restart_is_noted() {
     let mut daemon = Daemon::start();
     daemon.connect("spam", "c1");
     let mut tail = daemon.spawn(&["tail", "--since", "all"]);
@@ -82,7 +82,7 @@ fn a_daemon_that_comes_back_with_another_log_is_said() {
 }
 
 #[test]
-fn a_reader_that_goes_ends_it_though_nothing_happens() {
+fn a_closed_stdout_ends_it_without_an_event() {
     let daemon = Daemon::start();
     daemon.connect("spam", "c1");
     let mut tail = daemon.spawn(&["tail", "--since", "all"]);

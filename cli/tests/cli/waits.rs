@@ -148,7 +148,7 @@ fn a_drain_joins_the_closing_of_another() {
 }
 
 #[test]
-fn a_drain_takes_the_time_away_after_which_the_node_would_open() {
+fn a_drain_cancels_the_timer() {
     for more in [&[][..], &["-m", "CHG-1"], &["--connections"]] {
         let daemon = Daemon::start();
         daemon.ok(&["set", "block_new_session", "--for", "1h"]);
@@ -192,7 +192,7 @@ fn a_drain_takes_the_time_away_after_which_the_node_would_open() {
 }
 
 #[test]
-fn shadow_is_said_wherever_a_mode_is_relied_on() {
+fn shadow_mode_is_reported_wherever_a_mode_matters() {
     let daemon = Daemon::start_with(|config| {
         config.http.sora.listen = Some("127.86.7.9:3100".parse().unwrap());
         config.http.sora.admission = soramoded::config::Admission::Shadow;
@@ -252,7 +252,7 @@ fn a_few_sessions_may_be_left() {
 }
 
 #[test]
-fn six_when_somebody_opens_the_node_meanwhile() {
+fn six_when_another_user_opens_the_node() {
     let daemon = Daemon::start();
     daemon.connect("spam", "c1");
     let mut drain = daemon.spawn(&["drain"]);
@@ -337,7 +337,7 @@ fn a_hang_up_that_is_ignored_from_the_start_stays_ignored() {
 }
 
 #[test]
-fn a_wait_tells_its_limit_and_how_it_ended() {
+fn a_wait_prints_its_limit_and_its_end() {
     let daemon = Daemon::start();
     let mut wait = daemon.spawn(&["wait", "mode=block-new-connection", "--timeout", "0"]);
     wait.until_said("waiting until the node is block_new_connection, without a limit");
@@ -413,7 +413,7 @@ fn a_set_that_waits_says_that_the_mode_stays() {
 }
 
 #[test]
-fn a_daemon_that_comes_back_without_its_sessions_is_not_believed() {
+fn a_daemon_that_comes_back_without_its_sessions_is_not_trusted() {
     let mut daemon = Daemon::start();
     daemon.connect("spam", "c1");
     let mut drain = daemon.spawn(&["drain"]);

@@ -132,7 +132,7 @@ fn a_receiver_that_fails_is_named_before_it_is_given_up() {
 }
 
 #[test]
-fn what_became_outdated_is_not_sent_again() {
+fn obsolete_deliveries_are_not_sent_again() {
     let receiver = Receiver::start(|_| Manner::status(410));
     let daemon = telling(&receiver);
     drained(&daemon);
@@ -148,7 +148,7 @@ fn what_became_outdated_is_not_sent_again() {
 }
 
 #[test]
-fn a_test_says_whether_a_receiver_takes_it() {
+fn a_test_reports_the_answer_of_the_receiver() {
     let folder = tempfile::tempdir().unwrap();
     let secret = folder.path().join("secret");
     write_secret(&secret, SECRET);
@@ -226,7 +226,7 @@ fn verified(folder: &Path, request: &str, secret: &str) -> (i32, String) {
 }
 
 #[test]
-fn a_request_is_verified_and_what_is_wrong_with_a_forged_one_is_said() {
+fn a_request_is_verified_and_a_forged_one_is_refused_with_a_reason() {
     let receiver = Receiver::start(|_| Manner::ok());
     let daemon = telling(&receiver);
     drained(&daemon);

@@ -143,7 +143,7 @@ fn progress_stays_on_its_line() {
 }
 
 #[test]
-fn a_terminal_that_cannot_draw_is_told_in_lines() {
+fn a_terminal_without_cursor_movement_gets_lines() {
     let daemon = daemon();
     for term in ["TERM=dumb", "TERM="] {
         let script = format!(
