@@ -1,4 +1,4 @@
-//! How the way to a node over Sora's API is said.
+//! Flags that select a node by its HTTP API.
 
 #![expect(clippy::doc_markdown, reason = "what clap shows as help is plain text")]
 
@@ -9,10 +9,10 @@ use soramode_protocol::http_client::{Url, read_url};
 use crate::api::{Api, ApiSource};
 use crate::error::{Exit, Failure};
 
-/// The variable that stands for `--api-url`.
+/// Variable with the default of `--api-url`.
 const VARIABLE: &str = "SORAMODE_API_URL";
 
-/// How `--api-url` and its companions are said.
+/// `--api-url` and the flags that belong to it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ApiFlags {
     /// Use the HTTP API at this URL, not the socket
@@ -33,7 +33,8 @@ pub(crate) struct ApiFlags {
 }
 
 impl ApiFlags {
-    /// The node that these name, if any does; `--socket` weighs more than the variable.
+    /// Returns the node that the flags or the variable name; `--socket` takes precedence over the
+    /// variable.
     pub(crate) fn node(&self, socket: Option<&PathBuf>) -> Result<Option<Api>, Failure> {
         let token_file = self.api_token_file.as_deref();
         if let Some(url) = &self.api_url {

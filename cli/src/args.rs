@@ -1,4 +1,4 @@
-//! The command line: what every command shares, and how its words are read.
+//! The command line: its definition, and tips for wrong ones.
 
 #![expect(clippy::doc_markdown, reason = "what clap shows as help is plain text")]
 
@@ -44,7 +44,7 @@ impl Args {
             .map_err(with_tip)
     }
 
-    /// The definition, with every verb and its full name: soramode-get.
+    /// Returns the definition, with every verb and its full name: soramode-get.
     pub(crate) fn whole_command() -> clap::Command {
         let mut whole = help::with_pages(Self::command());
         whole.build();
@@ -52,7 +52,7 @@ impl Args {
     }
 }
 
-/// Verbs by which other tools do what a verb of soramode does.
+/// Verbs of other tools, and the verb of soramode that does the same.
 const VERBS_ELSEWHERE: [(&str, &str); 12] = [
     ("undrain", "open"),
     ("uncordon", "open"),
@@ -82,7 +82,7 @@ fn with_tip(mut error: clap::Error) -> clap::Error {
     let tip = match elsewhere {
         Some((_, verb)) => Some(format!("use 'soramode {verb}'")),
         None if error.kind() != ErrorKind::UnknownArgument => None,
-        // A span where none is taken is most likely meant for `--timeout`.
+        // A duration without a flag is most likely meant for `--timeout`.
         None if times::read_span(&arg).is_ok() => {
             Some(format!("to give up after that time, use '--timeout {arg}'"))
         }
@@ -93,7 +93,7 @@ fn with_tip(mut error: clap::Error) -> clap::Error {
         None => None,
     };
     let Some(tip) = tip else {
-        // A flag that does not exist is no value: clap would have it typed as `-- --flag`.
+        // An unknown flag is no value: clap would suggest `-- --flag`.
         if error.kind() == ErrorKind::UnknownArgument && arg.starts_with('-') {
             error.remove(ContextKind::Suggested);
         }

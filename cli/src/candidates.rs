@@ -17,13 +17,13 @@ use soramode_protocol::session::{LIST_LIMIT_MAX, ListConnections, ListSessions};
 use crate::daemon::Socket;
 use crate::runtime::runtime;
 
-/// The shell that asks.
+/// The shell that requests completions.
 static SHELL: OnceLock<String> = OnceLock::new();
 
-/// After this time the shell completes nothing: a user is waiting at the prompt.
+/// Limit of the time for live values: a user is waiting at the prompt.
 const PATIENCE: Duration = Duration::from_millis(200);
 
-/// Programs that are offered at most: more are not read.
+/// Limit of the offered programs: more are not read.
 const PROGRAMS_MAX: usize = 500;
 
 /// Remembers the shell: the engine unsets its variable before it asks for candidates.
@@ -31,7 +31,7 @@ pub(crate) fn remember_shell(name: String) {
     SHELL.get_or_init(|| name);
 }
 
-/// The types of events, and the patterns that take all of a kind.
+/// Returns the event types, and a pattern for all of a kind.
 pub(crate) fn event_types() -> Vec<CompletionCandidate> {
     let kinds: BTreeSet<&str> = EventType::ALL
         .iter()
@@ -45,21 +45,20 @@ pub(crate) fn event_types() -> Vec<CompletionCandidate> {
         .collect()
 }
 
-/// The states of deliveries.
 pub(crate) fn delivery_states() -> Vec<CompletionCandidate> {
     DeliveryState::ALL
         .map(|state| CompletionCandidate::new(state.name()))
         .into()
 }
 
-/// Sockets, and folders on the way to one.
+/// Completes sockets, and folders on the path to one.
 pub(crate) fn sockets() -> PathCompleter {
     PathCompleter::any().filter(|path| {
         std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
     })
 }
 
-/// Programs in `PATH`; a path is completed as one.
+/// Completes programs in `PATH`, or a path to one.
 pub(crate) fn programs(typed: &OsStr) -> Vec<CompletionCandidate> {
     let Some(begun) = typed.to_str().filter(|typed| !typed.contains('/')) else {
         return PathCompleter::any().filter(is_program).complete(typed);
@@ -90,21 +89,19 @@ fn is_program(path: &Path) -> bool {
         .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }
 
-/// The modes that can be set.
 pub(crate) fn settable_modes() -> Vec<CompletionCandidate> {
     SettableMode::ALL
         .map(|mode| CompletionCandidate::new(Mode::from(mode).name()))
         .into()
 }
 
-/// All modes.
 pub(crate) fn modes() -> Vec<CompletionCandidate> {
     Mode::ALL
         .map(|mode| CompletionCandidate::new(mode.name()))
         .into()
 }
 
-/// What can be waited for.
+/// Returns the conditions of `soramode wait`.
 pub(crate) fn goals() -> Vec<CompletionCandidate> {
     let modes = Mode::ALL.map(|mode| CompletionCandidate::new(format!("mode={mode}")));
     ["drained", "joined"]
@@ -114,7 +111,7 @@ pub(crate) fn goals() -> Vec<CompletionCandidate> {
         .collect()
 }
 
-/// What can be asked.
+/// Returns the conditions of `soramode is`.
 pub(crate) fn predicates() -> Vec<CompletionCandidate> {
     ["drained", "joined"]
         .map(CompletionCandidate::new)
@@ -123,7 +120,7 @@ pub(crate) fn predicates() -> Vec<CompletionCandidate> {
         .collect()
 }
 
-/// The channels with a session.
+/// Returns the channels with a session.
 pub(crate) fn channels() -> Vec<CompletionCandidate> {
     live(async |socket| {
         let sessions = socket
@@ -146,7 +143,7 @@ pub(crate) fn channels() -> Vec<CompletionCandidate> {
     })
 }
 
-/// The nodes of the cluster.
+/// Returns the nodes of the cluster.
 pub(crate) fn nodes() -> Vec<CompletionCandidate> {
     live(async |socket| {
         let list = socket
@@ -167,7 +164,6 @@ pub(crate) fn nodes() -> Vec<CompletionCandidate> {
     })
 }
 
-/// The connections.
 pub(crate) fn connections() -> Vec<CompletionCandidate> {
     live(async |socket| {
         let list = ListConnections {
@@ -185,7 +181,7 @@ pub(crate) fn connections() -> Vec<CompletionCandidate> {
     })
 }
 
-/// What the daemon offers, or nothing where it does not answer in time.
+/// Reads values from the daemon; returns none if it does not answer in time.
 fn live(ask: impl AsyncFnOnce(&Socket) -> Option<Vec<String>>) -> Vec<CompletionCandidate> {
     let Ok(runtime) = runtime() else {
         return Vec::new();
@@ -205,8 +201,9 @@ fn live(ask: impl AsyncFnOnce(&Socket) -> Option<Vec<String>>) -> Vec<Completion
         .collect()
 }
 
-/// The id as the shell is given it: bash inserts it as it is, so that it is quoted here; zsh and fish quote it themselves. Ids with what a
-/// shell runs or expands are not offered, however they would be quoted.
+/// Returns an id in the form that the shell takes: bash inserts it unchanged, so it is quoted here;
+/// zsh and fish quote it themselves. Ids with characters that a shell runs or expands are never
+/// offered.
 fn word(id: &str, shell: &str) -> Option<String> {
     const EXPANDED: &str = "$`\\*?[]{}~!";
     let is_plain = |character: char| character.is_alphanumeric() || UNQUOTED.contains(character);
@@ -229,7 +226,7 @@ fn word(id: &str, shell: &str) -> Option<String> {
     }
 }
 
-/// Characters beside letters and digits that no shell takes for anything else.
+/// Characters, beside letters and digits, that are safe in every shell.
 const UNQUOTED: &str = "-_.:@%+,/";
 
 /// Returns whether a shell reads the name as one plain word.
@@ -240,7 +237,7 @@ fn is_safe(id: &str) -> bool {
             .all(|character| character.is_alphanumeric() || UNQUOTED.contains(character))
 }
 
-/// The socket that the command line being completed names.
+/// Returns the socket that the command line names.
 fn typed_socket(mut args: impl Iterator<Item = OsString>) -> Option<PathBuf> {
     while let Some(arg) = args.next() {
         if arg == OsStr::new("--socket") {

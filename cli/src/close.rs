@@ -26,13 +26,13 @@ const ATTEMPTS_MAX: u32 = 5;
 /// `expires_in_seconds` of a mode without a timer.
 const NEVER: u64 = 0;
 
-/// Separator between the reasons of operators who closed a node together.
+/// Separator between the reasons of operators that closed a node together.
 const REASONS: &str = "; ";
 
 /// The remedy where two nodes closed at the same moment.
 const GAVE_WAY: &str = "Run it again; the other node may have given way too";
 
-/// Returns the user on whose behalf the caller acts: `sudo` sets it. Recorded, not verified.
+/// Returns the user that the caller represents: `sudo` sets it. Recorded, not verified.
 pub(crate) fn on_behalf_of() -> Option<String> {
     const BYTES_MAX: usize = soramode_protocol::mode::ON_BEHALF_OF_BYTES_MAX;
     std::env::var("SUDO_USER")
@@ -245,7 +245,7 @@ fn is_for_now(refused: &Failure) -> bool {
 
 /// The mode that a drain finds.
 struct FoundMode {
-    /// The mode, with the operator on whose behalf it was set: under `sudo` every actor is root.
+    /// The mode, with the represented operator: under `sudo` every actor is root.
     state: ModeState,
     joined: Joined,
     /// The actor of this user.
@@ -302,11 +302,11 @@ fn joined_reason(
 
 /// The result of putting the mode back.
 pub(crate) enum Restored {
-    /// It is as it was before.
+    /// The mode from before is restored.
     Done(Mode),
-    /// It never was another.
+    /// The command had not changed the mode.
     Same,
-    /// Another client changed it meanwhile, and it was left so.
+    /// Another client changed the mode meanwhile, so it was left.
     ChangedMeanwhile(ModeInfo),
 }
 

@@ -12,29 +12,29 @@ use crate::output::times;
 use crate::report::Change;
 use crate::undo::{restore_hint, undo_hint};
 
-/// The closing that a drain found.
+/// The owner of the closing that a drain found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Joined {
-    /// None: the node was open, or not closed far enough.
+    /// The node was open, or not closed far enough.
     No,
-    /// One of this user.
+    /// This user.
     Own,
-    /// One of another operator.
+    /// Another operator.
     Theirs,
 }
 
-/// A mode that this command set, or found.
+/// A mode that a command set or found.
 pub(crate) struct Closed {
     pub(crate) before: ModeInfo,
-    /// The mode as this command left it.
+    /// The mode as the command left it.
     pub(crate) now: ModeInfo,
-    /// The mode that was asked for.
+    /// The requested mode.
     pub(crate) target: Mode,
-    /// The node after that.
+    /// The node's status after the change.
     pub(crate) status: LastStatus,
-    /// Whether the other nodes of its cluster know, where it has one.
+    /// The mode is published to the other nodes; `None` without a cluster.
     pub(crate) published: Option<bool>,
-    /// Whether this changed anything.
+    /// The command changed the mode, its reason or its timer.
     pub(crate) changed: bool,
     pub(crate) joined: Joined,
     /// The node's warning about the change.
@@ -44,7 +44,7 @@ pub(crate) struct Closed {
 }
 
 impl Closed {
-    /// A node that was closed far enough when it was found.
+    /// Records a node that was closed far enough already.
     pub(crate) fn found(
         before: ModeInfo,
         status: LastStatus,
@@ -67,7 +67,7 @@ impl Closed {
         }
     }
 
-    /// The same for the report.
+    /// Returns the change for the report.
     pub(crate) fn change(&self) -> Change {
         Change {
             previous_mode: self.before.mode,
@@ -201,14 +201,15 @@ impl Closed {
         }
     }
 
-    /// The command that undoes the change; `None` if there is nothing to undo.
+    /// Returns the command that undoes the change; `None` if there is nothing to undo.
     pub(crate) fn undo_hint(&self, node: Node<'_>) -> Option<String> {
         self.changed
             .then(|| undo_hint(&self.before, &self.now, node, self.status.storage()))
             .flatten()
     }
 
-    /// The command that undoes a closing for a drain; `None` also if the drain only added its reason to an earlier closing.
+    /// Returns the command that undoes a closing for a drain; `None` also if the drain only added
+    /// its reason to an earlier closing.
     pub(crate) fn undo_drain_hint(&self, node: Node<'_>) -> Option<String> {
         let is_worth_it = self.joined == Joined::No
             || self.before.mode != self.now.mode
@@ -255,7 +256,8 @@ impl Closed {
         }
     }
 
-    /// The node after a wait that was not reached: closed all the same.
+    /// Describes a node that is not drained: it is still closed, or another client changed its
+    /// mode.
     pub(crate) fn describe_state(&self, now: &ModeInfo) -> String {
         let node = self.status.name();
         match self.is_changed(now) {
@@ -267,7 +269,8 @@ impl Closed {
         }
     }
 
-    /// The command to suggest after a wait that was not reached; `None` if another operator keeps the node closed.
+    /// Returns the command to suggest after a wait that was not reached; `None` if another operator
+    /// keeps the node closed.
     pub(crate) fn undo_unless_changed(&self, now: &ModeInfo, node: Node<'_>) -> Option<String> {
         if self.is_changed(now) || self.is_stricter() {
             None

@@ -1,4 +1,5 @@
-//! The owner of a closing, and so the mode that `maintain` goes back to: the daemon's history of the mode alone decides it.
+//! The owner of a closing decides the mode that `maintain` restores. Only the daemon's history is
+//! evidence.
 
 use soramode_protocol::mode::{DatedModeChange, ModeState};
 
@@ -10,18 +11,19 @@ pub(crate) struct Owner {
     pub(crate) reason: Option<String>,
 }
 
-/// The mode to go back to.
+/// The mode to restore.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RestoreTo {
-    /// This owner closed the node: it is opened.
+    /// `normal`: this owner closed the node.
     Open,
-    /// Another owner had closed it before, in this way.
+    /// The mode in which another owner had closed the node before.
     ClosedBy(Box<ModeState>),
-    /// Another owner closed it, and it is as they left it.
+    /// The present mode: another owner set it.
     Stays,
 }
 
-/// Returns the mode to go back to, by the changes, newest first. The change of the generation `own` was made by this run.
+/// Returns the mode to restore, from the changes, newest first. This run made the change of
+/// generation `own`.
 pub(crate) fn restore_to(
     changes: &[DatedModeChange],
     owner: &Owner,
@@ -41,7 +43,7 @@ pub(crate) fn restore_to(
     if !first.change.previous_mode.is_block() {
         return RestoreTo::Open;
     }
-    // A closing that is no longer in the history is another's: nothing says that it was this owner's.
+    // A closing that is no longer in the history counts as another owner's.
     changes.get(owners).map_or(RestoreTo::Stays, |theirs| {
         RestoreTo::ClosedBy(Box::new(theirs.state()))
     })

@@ -1,4 +1,5 @@
-//! The cluster as a command needs it: which node is meant, how many others are open, and whether they were told.
+//! The cluster's other nodes: selecting one, counting the open ones, and checking that they were
+//! notified.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -22,10 +23,10 @@ use crate::output::{Output, counted};
 /// Time for which the other nodes are checked after a closing: a mode that another node published before must have arrived by then.
 const RECHECK_TIME: Duration = Duration::from_secs(1);
 
-/// The pause between two looks.
+/// Pause between two reads.
 const READ_PAUSE: Duration = Duration::from_millis(100);
 
-/// Which node is meant.
+/// The flag that selects a node of the cluster.
 #[derive(Debug, clap::Args)]
 pub(crate) struct NodeFlag {
     /// Act on another cluster node, through its HTTP API
@@ -35,7 +36,7 @@ pub(crate) struct NodeFlag {
     pub(crate) node: Option<NodeName>,
 }
 
-/// What the other nodes have to do with the closing of one.
+/// Flags for the other nodes of the cluster.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ClusterFlags {
     /// Refuse (exit 5) unless at least N other nodes are open
@@ -51,7 +52,7 @@ pub(crate) struct ClusterFlags {
     require_published: bool,
 }
 
-/// The nodes as they are view from one that may be asked.
+/// The nodes of the cluster, as one of them lists them.
 pub(crate) struct ClusterView {
     nodes: Vec<ClusterNode>,
     /// Name and membership of the node that gave the list; unknown over the API.
@@ -76,7 +77,7 @@ impl ClusterView {
         })
     }
 
-    /// The way to a node's API.
+    /// Returns a client for a node's API.
     pub(crate) fn api_of(&self, name: &NodeName, context: &Context<'_>) -> Result<Api, Failure> {
         let shown = escape(name.as_str());
         let Some(node) = self.nodes.iter().find(|node| node.node_name == *name) else {
@@ -134,14 +135,15 @@ impl ClusterView {
         )
     }
 
-    /// Whether a node of this name is in the cluster.
+    /// Returns whether a node of this name is in the cluster.
     pub(crate) fn has(&self, name: &NodeName) -> bool {
         self.nodes
             .iter()
             .any(|node| node.node_name == *name && node.connected)
     }
 
-    /// The others that are normal. Of a list that does not say whose it is the node itself is taken off by its mode.
+    /// Returns the other nodes that are normal. Over HTTP the list's own node is unknown: one
+    /// normal node is left out if it is normal itself.
     fn others(&self, name: Option<&NodeName>, mode: Mode) -> Vec<&str> {
         let name = name.or(self.by.as_ref().map(|(name, _)| name));
         let open = self
@@ -174,7 +176,8 @@ impl ClusterView {
 
 const CLEAR_HINT: &str = "Give that node's soramoded an https: --api-url. If you trust the network between and everything that writes to etcd, add --token-in-clear";
 
-/// Refuses a URL to which a token would go in the clear over a network: it comes from etcd, and anybody who may write there can name another.
+/// Refuses a URL to which a token would be sent unencrypted over a network: a client with write
+/// access to etcd could insert its own URL.
 fn check_private(url: &Url) -> Result<(), String> {
     let host = url.host_str().unwrap_or_default();
     let is_loopback = host
@@ -203,7 +206,7 @@ fn describe_too_few(others: &[&str], wanted: usize) -> String {
 }
 
 impl NodeFlag {
-    /// The way to the node that is meant, if it is another than the daemon's own.
+    /// Returns a client for the node, unless it is the daemon's own.
     pub(crate) async fn find(&self, context: &Context<'_>) -> Result<Option<Api>, Failure> {
         let Some(name) = &self.node else {
             return Ok(None);
@@ -222,8 +225,8 @@ impl ClusterFlags {
         self.keep_open.is_some()
     }
 
-    /// Refuses to close a node where too few others are open. Two that ask at the same moment may both be let through, and are noticed
-    /// by [`Self::too_few_others`].
+    /// Refuses to close a node if too few others are open. Two commands at the same moment may both
+    /// pass; [`Self::too_few_others`] notices that.
     pub(crate) async fn check_others(
         &self,
         context: &Context<'_>,
@@ -233,7 +236,7 @@ impl ClusterFlags {
             return Ok(());
         };
         let mode = node.status(Detail::Mode).await?.mode();
-        // A node that is closed already takes no other's place.
+        // A node that is closed already may be drained.
         if mode.is_block() {
             return Ok(());
         }
@@ -249,8 +252,8 @@ impl ClusterFlags {
         ))
     }
 
-    /// Looks at the others again after the node was closed, for as long as it takes to hear of another that closed at the same moment.
-    /// Returns why the node must open again, where it must.
+    /// Checks the other nodes again after the node was closed, until a closing at the same moment
+    /// must have been published. Returns the reason to reopen the node, if too few are open.
     pub(crate) async fn too_few_others(
         &self,
         context: &Context<'_>,
@@ -277,7 +280,7 @@ impl ClusterFlags {
         }
     }
 
-    /// Says where the other nodes were not told of the mode; refuses, if that was asked for.
+    /// Warns if the other nodes were not notified of the mode, or fails with `--require-published`.
     pub(crate) fn check_published(
         &self,
         published: Option<bool>,

@@ -7,9 +7,9 @@ use soramode_protocol::node::{Membership, Status};
 
 use crate::output::{Output, Row, counted, times};
 
-/// The rows of `status` on the cluster.
+/// Returns the rows of `status` about the cluster.
 pub(crate) fn rows(status: &Status, output: &Output) -> Vec<Row> {
-    // A node without a cluster has nothing to say of one.
+    // A node without a cluster has no such rows.
     let Some(cluster) = status.cluster.as_deref() else {
         return Vec::new();
     };
@@ -79,7 +79,7 @@ pub(crate) fn describe_lease(membership: Membership, cluster: &ClusterStatus) ->
     }
 }
 
-/// Why the last known state of the other nodes may not be the present one.
+/// Returns why the last known state of the other nodes may be outdated.
 pub(crate) fn stale_because(status: &Status) -> Option<String> {
     let cluster = status.cluster.as_deref()?;
     let members = || {
@@ -92,7 +92,7 @@ pub(crate) fn stale_because(status: &Status) -> Option<String> {
     if failing > 0 && failing * 2 >= members().count() {
         return Some("etcd is unreachable".to_owned());
     }
-    // The first sentence: what to do about it follows.
+    // The first sentence is the fact; the remedy follows it.
     let problem = cluster
         .problem
         .as_deref()

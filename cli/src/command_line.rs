@@ -1,10 +1,10 @@
-//! Command lines that are suggested: each can be pasted into a shell as it stands.
+//! Suggested command lines, which can be pasted into a shell.
 
 use std::ffi::OsStr;
 
 use os_display::Quotable;
 
-/// A word of a command line, quoted where the shell would take it for more than one word or for something else.
+/// Quotes a word of a command line if a shell would split or expand it.
 pub(crate) fn word(word: impl AsRef<OsStr>) -> String {
     word.as_ref().maybe_quote().to_string()
 }
@@ -14,7 +14,7 @@ pub(crate) fn flag(name: &str, value: impl AsRef<OsStr>) -> String {
     format!("--{name} {}", word(value))
 }
 
-/// `soramode`, the flags that say whom to ask, and the words of a command.
+/// Joins `soramode`, the flags that select the node, and the words of a command.
 pub(crate) fn soramode(parts: &[&str]) -> String {
     let parts: Vec<&str> = std::iter::once("soramode")
         .chain(parts.iter().copied())

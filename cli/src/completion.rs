@@ -33,7 +33,8 @@ pub(crate) fn complete() -> Option<Exit> {
     }
 }
 
-/// The commands with their options hidden: the engine then offers them only where nothing else fits, and so not before modes and channels.
+/// Returns the commands with their options hidden: the engine then offers options only after modes
+/// and channels.
 fn values_first() -> Command {
     let hidden = |option: Arg| {
         if option.is_positional() {
@@ -47,9 +48,9 @@ fn values_first() -> Command {
         .mut_subcommands(|verb| by_name_alone(verb.mut_args(hidden)))
 }
 
-/// The command, whose other names are understood and not offered: the engine would offer one of them in place of its name.
+/// Hides the other names of a command, which the engine would offer in place of its name.
 fn by_name_alone(verb: Command) -> Command {
-    // A definition takes names that live as long as the program, which ends when it has answered.
+    // The definition needs names that live as long as the program, which ends after this answer.
     let names: Vec<&'static str> = verb
         .get_visible_aliases()
         .map(|name| &*name.to_owned().leak())

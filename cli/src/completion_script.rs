@@ -4,10 +4,10 @@ use std::io;
 
 use clap_complete::env::Shells;
 
-/// The variable by which the shell's script asks.
+/// Variable that the shell's script sets.
 pub(crate) const VARIABLE: &str = "_SORAMODE_COMPLETE";
 
-/// Bash's own: `=` and `:` end a word there, so that what is typed of `mode=normal` comes in three.
+/// The script for bash, where `=` and `:` end a word: `mode=normal` comes in three.
 const BASH: &str = include_str!("completion.bash");
 
 /// The command that maintain runs is completed as it is on its own.
@@ -16,7 +16,7 @@ const ZSH: &str = include_str!("completion.zsh");
 /// The command that maintain runs is completed as it is on its own.
 const FISH: &str = include_str!("completion.fish");
 
-/// The small script that makes a shell ask `soramode` for completions. Where there is no such program in `PATH` it is quiet.
+/// Returns the script for a shell. It is silent if there is no `soramode` in `PATH`.
 pub(crate) fn completion_script(shell: &str) -> io::Result<Vec<u8>> {
     if shell == "bash" {
         return Ok(BASH.replace("VARIABLE", VARIABLE).into_bytes());
@@ -34,7 +34,7 @@ pub(crate) fn completion_script(shell: &str) -> io::Result<Vec<u8>> {
             format!("{FISH}{}", script.replace("--command soramode ", condition))
         }
         "zsh" => {
-            // Counts without a program.
+            // Counting in zsh itself needs no program.
             let script = script.replace("$(expr $CURRENT - 1)", "$((CURRENT - 1))");
             script.replacen(
                 "function _clap_dynamic_completer_soramode() {\n",

@@ -1,18 +1,18 @@
-//! Words of the command line: modes, and conditions to test or to wait for.
+//! Modes and conditions, as they are typed.
 
 use std::str::FromStr;
 
 use soramode_protocol::mode::Mode;
 
-/// How near a typed word must be to a mode for it to be suggested: what clap asks of its own suggestions.
+/// Least similarity of a typed word to a suggested mode: that of clap's own suggestions.
 const SIMILARITY_MIN: f64 = 0.7;
 
-/// Reads a mode. `-` stands for `_`; a word that is near a mode is answered with that.
+/// Reads a mode; `-` is the same as `_`. The error suggests a similar mode.
 pub(crate) fn read_mode(word: &str) -> Result<Mode, String> {
     read_mode_of(word, &Mode::ALL)
 }
 
-/// The same of a mode to set. `initial` is read, to be refused with a reason, but is not offered.
+/// Reads a mode to set. `initial` is read, to be refused with a reason, but not suggested.
 pub(crate) fn read_mode_to_set(word: &str) -> Result<Mode, String> {
     read_mode_of(
         word,
@@ -50,7 +50,7 @@ fn nearest_mode(word: &str) -> Option<Mode> {
     (likeness(&nearest) >= SIMILARITY_MIN).then_some(nearest)
 }
 
-/// What can be waited for.
+/// A condition of `soramode wait`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Goal {
     /// `drained`
@@ -76,7 +76,7 @@ impl FromStr for Goal {
     }
 }
 
-/// What can be asked.
+/// A condition of `soramode is`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Predicate {
     /// `drained`

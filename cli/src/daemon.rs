@@ -1,4 +1,4 @@
-//! The daemon on the other end of the socket: where it is, how to ask it, and what to say where it does not answer.
+//! The connection to a daemon: finding its socket, calling it, and explaining why it does not answer.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -27,46 +27,45 @@ use crate::output::escape::escape;
 use crate::start_hint::how_to_start;
 use crate::trust::{self, SocketOrigin};
 
-/// How long an answer may take that waits for nothing.
+/// Limit of the time for an answer to a call that does not wait.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 
-/// The same of one for which the daemon reads all claims of its cluster: it gives up itself after 30 s.
+/// Limit of the time for a call that reads all claims of the cluster: the daemon gives up after 30 s.
 const LONG_ANSWER_MAX: Duration = Duration::from_secs(35);
 
-/// How long it may take a daemon to say what it is, where nothing else is done meanwhile.
+/// Limit of the time for the daemon's version, while nothing else is done.
 const VERSIONS_MAX: Duration = Duration::from_secs(1);
 
 /// Time for retries while the socket's accept queue is full.
 const QUEUE_MAX: Duration = Duration::from_secs(2);
 
-/// The pause between two tries.
+/// Pause between two attempts.
 const QUEUE_PAUSE: Duration = Duration::from_millis(20);
 
-/// How long a daemon that was lost is looked for.
+/// Limit of the time for reconnecting to a lost daemon.
 pub(crate) const RECONNECT_MAX: Duration = Duration::from_secs(10);
 
 /// Hint if the daemon does not answer.
-const LOG_HINT: &str = "SessionSnapshot at its log: journalctl -u soramoded";
+const LOG_HINT: &str = "Look at its log: journalctl -u soramoded";
 
 /// Hint if the versions do not match.
 const SAME_VERSION: &str = "Install the same version of both";
 
-/// The pause between two looks for it.
+/// Pause between two attempts to reconnect.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Where the daemon's socket is.
+/// The path of the daemon's socket.
 pub(crate) struct Socket {
     path: PathBuf,
-    /// Set if `--socket` or the variable named it: then the commands that are suggested name it too, since a variable may have been set for
-    /// this command alone.
+    /// `--socket` or the variable named it. Suggested commands then name it too, since a variable may have been set for one command alone.
     is_named: bool,
     place: SocketOrigin,
-    /// Paths that were looked at, where none is there.
+    /// Paths without a socket, if none has one.
     tried: Vec<PathBuf>,
 }
 
 impl Socket {
-    /// The one that `--socket` names, or else the first that exists of those where it can be.
+    /// Returns the socket that `--socket` names, or the first one that exists of the default paths.
     pub(crate) fn find(flag: Option<PathBuf>) -> Self {
         if let Some(path) = flag {
             return Self {
@@ -78,7 +77,7 @@ impl Socket {
         }
         let around = Surroundings::of_process(geteuid().as_raw());
         let candidates = around.client_sockets();
-        // What may not be looked at is there: trying it says why it may not be opened.
+        // A path without permission exists: connecting explains the refusal.
         let found = candidates
             .iter()
             .position(|path| path.try_exists().unwrap_or(true));
@@ -101,12 +100,12 @@ impl Socket {
         }
     }
 
-    /// This command as it is typed for this daemon.
+    /// Returns the command as it is typed for this daemon.
     pub(crate) fn command(&self, words: &str) -> String {
         command_line::soramode(&[&self.flags(), words])
     }
 
-    /// The flag that names it, where a flag or the variable did.
+    /// Returns `--socket PATH`, if the flag or the variable named it.
     pub(crate) fn flags(&self) -> String {
         if self.is_named {
             command_line::flag("socket", &self.path)
@@ -119,7 +118,6 @@ impl Socket {
         escape(&self.path.to_string_lossy()).into_owned()
     }
 
-    /// Connects.
     pub(crate) async fn connect(&self) -> Result<Daemon<'_>, Failure> {
         self.check_folder()?;
         let began = Instant::now();
@@ -150,7 +148,7 @@ impl Socket {
         }
     }
 
-    /// Asks one thing and waits for the answer. It takes no runtime, which only a command that asks more is worth.
+    /// Makes one call without a runtime, which is worth its start only for more calls.
     pub(crate) fn ask<C: Call>(&self, params: &C) -> Result<C::Reply, Failure> {
         self.check_folder()?;
         let stream = self.open().map_err(|problem| self.cannot_open(&problem))?;
@@ -175,7 +173,7 @@ impl Socket {
             .map_err(|why| self.not_trusted(&why))
     }
 
-    /// A server that another user may have put there says nothing about the node.
+    /// The failure for a server that another user may have started.
     fn not_trusted(&self, why: &str) -> Failure {
         self.unreachable(
             &format!("{why}: not trusted"),
@@ -183,7 +181,7 @@ impl Socket {
         )
     }
 
-    /// Connects. Where too many others want to, it is tried again for a while, and never waited for without a limit.
+    /// Connects; retries for a limited time while the accept queue is full.
     fn open(&self) -> io::Result<UnixStream> {
         let address = SocketAddrUnix::new(&self.path)?;
         let socket = socket_with(
@@ -204,7 +202,7 @@ impl Socket {
         Ok(stream)
     }
 
-    /// Connects to a daemon that was there until `lost`.
+    /// Reconnects to a daemon that was lost at `lost`.
     pub(crate) async fn reconnect(&self, lost: Instant) -> Result<Daemon<'_>, Failure> {
         loop {
             sleep(RECONNECT_PAUSE).await;
@@ -246,7 +244,7 @@ impl Socket {
         }
     }
 
-    /// What an error means. Only here is the daemon asked for its version: a command that succeeds does not pay for that.
+    /// Explains an error. Only a failed call asks the daemon for its version.
     fn explain(&self, method: Method, error: ClientError) -> Failure {
         match error {
             ClientError::Refused(error) if error.data.error_type == ErrorType::MethodNotFound => {
@@ -274,7 +272,7 @@ impl Socket {
         }
     }
 
-    /// The daemon does not know a method, or its answer cannot be read.
+    /// The failure for an unknown method or an unreadable answer.
     fn version_mismatch(&self, method: Method) -> Failure {
         let path = self.shown();
         let method = method.name();
@@ -312,7 +310,7 @@ impl Socket {
         }
     }
 
-    /// Asks on a connection of its own, since another may be in any state; reads no more than what every version must have.
+    /// Reads the version on a new connection, since the other may be in any state. Reads only fields that every version has.
     fn versions(&self) -> Option<Versions> {
         let info = ask(self.open().ok()?, &GetInfo {}, VERSIONS_MAX)
             .ok()?
@@ -343,7 +341,7 @@ impl Socket {
     }
 }
 
-/// Whose members may open the socket, where that is said by a group: the socket's, or its folder's where that hides it.
+/// Returns the group that may open the socket: of the socket, or of its folder if that hides the socket.
 fn owning_group(socket: &Path) -> Option<String> {
     let metadata = fs::metadata(socket)
         .or_else(|_| fs::metadata(socket.parent().unwrap_or(socket)))
@@ -355,12 +353,12 @@ fn owning_group(socket: &Path) -> Option<String> {
     (metadata.gid() != 0).then_some(name)
 }
 
-/// Whether as many clients wait to be accepted as the socket's queue takes.
+/// Returns whether the socket's accept queue is full.
 fn is_queue_full(problem: &io::Error) -> bool {
     problem.kind() == ErrorKind::WouldBlock
 }
 
-/// An error of the system without its number.
+/// Describes an error of the system without its number.
 fn reason(problem: &io::Error) -> String {
     let text = problem.to_string();
     text.split(" (os error")
@@ -376,7 +374,7 @@ pub(crate) struct Daemon<'a> {
 }
 
 impl Daemon<'_> {
-    /// Asks and waits for the answer.
+    /// Makes a call.
     pub(crate) async fn call<C: Call>(&mut self, params: &C) -> Result<C::Reply, Failure> {
         match timeout(answer_max(C::METHOD), self.client.call(params)).await {
             Ok(Ok(reply)) => Ok(reply),
@@ -385,7 +383,7 @@ impl Daemon<'_> {
         }
     }
 
-    /// Asks two things at once and waits for both answers; where the first is refused, the second does not count.
+    /// Makes two calls at once. If the first is refused, the second answer is dropped.
     pub(crate) async fn call_both<A: Call, B: Call>(
         &mut self,
         first: &A,
@@ -406,7 +404,7 @@ impl Daemon<'_> {
         self.client.enqueue(first)?;
         self.client.enqueue(second)?;
         self.client.flush().await?;
-        // Answers come in the order asked.
+        // Answers come in the order of the requests.
         let first = read_answer::<A>(self.next_answer().await?)?;
         let second = read_answer::<B>(self.next_answer().await?)?;
         Ok((first, second))
@@ -426,7 +424,7 @@ impl Daemon<'_> {
         }
     }
 
-    /// Asks without waiting for the answer.
+    /// Sends a request without waiting for the answer.
     pub(crate) async fn send<C: Call>(&mut self, params: &C) -> Result<i64, Failure> {
         match self.client.send(params).await {
             Ok(id) => Ok(id),
@@ -434,18 +432,18 @@ impl Daemon<'_> {
         }
     }
 
-    /// The next answer or notification. What was read is not lost where this is dropped.
+    /// Receives the next message. Cancel-safe.
     pub(crate) async fn receive(&mut self) -> Result<Message, ClientError> {
         self.client.receive().await
     }
 
-    /// The daemon owed a word and has not said it.
+    /// The failure for a daemon that is overdue.
     pub(crate) fn silent(&self, span: Duration) -> Failure {
         self.socket
             .unreachable(&format!("no answer for {} s", span.as_secs()), LOG_HINT)
     }
 
-    /// What an error means.
+    /// Explains an error.
     pub(crate) fn explain(&self, method: Method, error: ClientError) -> Failure {
         self.socket.explain(method, error)
     }

@@ -1,4 +1,4 @@
-//! Sentences about changes of the mode: by whom, since when and why, what was replaced, and what opens the node again.
+//! Sentences about changes of the mode: the actor, the time, the reason and the timer.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::mode_info::ModeInfo;
 use crate::output::escape::{escape, quoted};
 use crate::output::{counted, times};
 
-/// The actor of a mode that soramoded set by itself, in words.
+/// Describes an actor, also soramoded itself.
 fn describe_actor(actor: &str) -> Cow<'_, str> {
     match actor {
         "system:storage" => "soramoded (it cannot write its state)".into(),
@@ -47,7 +47,7 @@ pub(crate) fn describe_closing(state: &ModeState) -> String {
     )
 }
 
-/// `uid:1000(ops) set block_new_session 12 min ago ("CHG-1")`, and when it ends by itself.
+/// `uid:1000(ops) set block_new_session 12 min ago ("CHG-1"); it reopens in 3 s`
 pub(crate) fn describe_change(state: &ModeState) -> String {
     format!(
         "{} set {} {}{}",
@@ -58,7 +58,7 @@ pub(crate) fn describe_change(state: &ModeState) -> String {
     )
 }
 
-/// `; it reopens in 3 s`, where it does.
+/// `; it reopens in 3 s`; empty without a timer.
 pub(crate) fn describe_expiry(state: &ModeState) -> String {
     let ahead = state
         .expires_at
@@ -82,7 +82,7 @@ pub(crate) fn describe_drained(node: &str, left: u64, waited: Duration, ended: u
     format!("{node} {left} after {}{ended}", times::span(waited))
 }
 
-/// The mode that another client set meanwhile, by whom, when and why.
+/// Describes the mode that another client set meanwhile.
 pub(crate) fn describe_later_change(now: &ModeInfo) -> String {
     now.state.as_ref().map_or_else(
         || format!("another client set {} meanwhile", now.mode),

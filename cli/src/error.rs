@@ -1,36 +1,36 @@
-//! How a command ends: the one table of exit codes, and the failures that lead to them.
+//! Exit codes and failures: the one table, and the one match that makes them.
 
 use std::fmt;
 
 use serde::Serialize;
 use soramode_protocol::error::{Error, ErrorType};
 
-/// How a command ended.
+/// The end of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
-    /// What was asked for is so.
+    /// Success, or a true condition.
     Done,
-    /// A predicate is false.
+    /// A false condition.
     False,
-    /// The command line is wrong.
+    /// A wrong command line.
     Usage,
-    /// Nobody answers on the socket.
+    /// No daemon answers on the socket.
     Unreachable,
-    /// This user may not.
+    /// No permission.
     NotPermitted,
-    /// The node's state forbids it.
+    /// A request that the node's state forbids.
     Refused,
-    /// Somebody else changed the mode.
+    /// Another client changed the mode.
     Superseded,
-    /// Client and daemon do not fit.
+    /// Client and daemon of different versions.
     Versions,
-    /// Not every session is known.
+    /// An incomplete session list.
     SessionsIncomplete,
     /// The named session, connection, delivery or node was not found.
     NotFound,
-    /// Anything else.
+    /// Any other failure.
     Failed,
-    /// It did not come true in time.
+    /// A condition that did not become true in time.
     TimedOut,
     /// SIGHUP while waiting.
     HungUp,
@@ -38,12 +38,12 @@ pub(crate) enum Exit {
     Interrupted,
     /// SIGTERM while waiting.
     Terminated,
-    /// What the command that `maintain` ran ended with.
+    /// The exit code of the command that `maintain` ran.
     Command(u8),
 }
 
 impl Exit {
-    /// The table, without what `maintain`'s command decides.
+    /// The table, without the codes of `maintain`'s command.
     const TABLE: [Self; 15] = [
         Self::Done,
         Self::False,
@@ -62,7 +62,7 @@ impl Exit {
         Self::Terminated,
     ];
 
-    /// The exit code, and what it means.
+    /// Returns the exit code and its meaning.
     const fn entry(self) -> (u8, &'static str) {
         match self {
             Self::Done => (0, "done, or true"),
@@ -87,12 +87,11 @@ impl Exit {
         }
     }
 
-    /// The exit code.
     pub(crate) const fn code(self) -> u8 {
         self.entry().0
     }
 
-    /// The `error_type` of a failure for which the daemon has no word.
+    /// Returns the `error_type` of a failure that is not the daemon's.
     const fn name(self) -> &'static str {
         match self {
             Self::Done | Self::False => "PredicateFalse",
@@ -136,34 +135,32 @@ impl Exit {
     }
 }
 
-/// The exit codes and what they mean.
+/// Lists the exit codes and their meanings.
 pub(crate) fn exit_status() -> impl Iterator<Item = (u8, &'static str)> {
     Exit::TABLE.into_iter().map(Exit::entry)
 }
 
-/// The table as `--help` and the man page show it.
+/// Returns the table for `--help` and the man page.
 pub(crate) fn exit_codes() -> String {
     let lines = Exit::TABLE.map(|exit| format!("  {:>3}  {}", exit.entry().0, exit.entry().1));
     format!("Exit codes:\n{}", lines.join("\n"))
 }
 
-/// Why a command did not reach its goal.
+/// The reason why a command failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
-    /// How the command ends.
     pub(crate) exit: Exit,
-    /// The fact, in a sentence.
+    /// The fact, one sentence.
     pub(crate) message: String,
     /// The remedy.
     pub(crate) hint: Option<String>,
-    /// What is listed below it.
+    /// Lines below the message.
     pub(crate) details: Vec<String>,
-    /// What the daemon called it.
+    /// The daemon's type of the error.
     pub(crate) error_type: Option<ErrorType>,
 }
 
 impl Failure {
-    /// Ends so, with this sentence.
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
         Self {
             exit,
@@ -174,7 +171,7 @@ impl Failure {
         }
     }
 
-    /// Adds a hint after those that are there.
+    /// Adds a hint after the present ones.
     #[must_use]
     pub(crate) fn with_hint(mut self, hint: impl AsRef<str>) -> Self {
         let hint = hint.as_ref();
@@ -187,7 +184,7 @@ impl Failure {
         self
     }
 
-    /// Adds the command that lists what there is, where the failure is that something is not there.
+    /// Adds the command that lists the existing ones, if the failure is that one was not found.
     #[must_use]
     pub(crate) fn if_not_found(self, list: &str) -> Self {
         if self.exit == Exit::NotFound {
@@ -334,8 +331,8 @@ mod tests {
         );
     }
 
-    /// The codes of a README with their meanings, by the code. A row has one or two pairs of cells; codes that share a cell share its
-    /// meanings in turn.
+    /// Reads the codes and meanings of a README, by the code. A row has one or two pairs of cells;
+    /// codes that share a cell share its meanings in turn.
     fn told(readme: &str) -> Vec<(String, String)> {
         let text =
             std::fs::read_to_string(format!("{}/../{readme}", env!("CARGO_MANIFEST_DIR"))).unwrap();

@@ -70,7 +70,8 @@ mod tests {
             assert_eq!(of_typed, of_any, "{line}");
             assert!(of_typed.is_some(), "{line}");
         }
-        // The verb is another word than the first that is one's name; or there is none, or something to say about it.
+        // The verb is not the first word that looks like one; or there is none; or the line needs
+        // help or an error.
         for line in ["--socket get set normal", "--socket get list"] {
             let (of_typed, of_any) = read(&format!("soramode {line}"));
             assert_eq!((of_typed, of_any.is_some()), (None, true), "{line}");

@@ -51,7 +51,7 @@ impl WaitFlags {
         self.timeout.is_some() || self.assume_complete
     }
 
-    /// When to give up; `None` is never.
+    /// Returns the time after which to give up; `None` is never.
     pub(crate) fn limit(&self) -> Option<Duration> {
         Some(self.timeout.unwrap_or(TIMEOUT_DEFAULT)).filter(|limit| !limit.is_zero())
     }

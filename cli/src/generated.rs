@@ -8,7 +8,7 @@ use crate::args::Args;
 use crate::completion_script::completion_script;
 use crate::manual::{GeneratedFile, command_page};
 
-/// All of them: `man/soramode.1`, a page a command, and a completion script a shell.
+/// Generates `man/soramode.1`, a page for each command, and a completion script for each shell.
 pub fn generated_files() -> io::Result<Vec<GeneratedFile>> {
     let root = Args::whole_command();
     let mut files = vec![command_page(&root)?];

@@ -1,4 +1,4 @@
-//! A node as it was seen at one moment, and the one judgement of whether it is drained.
+//! The status of a node at one moment, and the one check for drained.
 
 use serde::Serialize;
 use soramode_protocol::mode::{Mode, ModeState};
@@ -9,45 +9,45 @@ use crate::mode_info::ModeInfo;
 use crate::output::escape::escape;
 use crate::output::{Output, counted, times};
 
-/// A node as it was seen.
+/// The last status of a node.
 #[derive(Clone, Debug, Serialize)]
 #[serde(untagged)]
 pub(crate) enum LastStatus {
-    /// From soramoded, over its socket or its API.
+    /// The status of soramoded, over its socket or its API.
     Daemon(Box<Status>),
-    /// From the lists of a Sora.
+    /// The lists of a Sora without soramoded.
     Listed(Box<ListedStatus>),
 }
 
-/// What a Sora without soramoded tells. Clients on their way in are not in its lists.
+/// The lists of a Sora without soramoded, which lack pending clients.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct ListedStatus {
     pub(crate) node_name: String,
     pub(crate) mode: Mode,
-    /// Its lists, where they were asked for.
+    /// The sessions, if they were read.
     #[serde(flatten)]
     pub(crate) snapshot: Option<SessionSnapshot>,
 }
 
-/// Condition for drained.
+/// The limits of the check for drained.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct DrainCondition {
-    /// At most this many sessions are left.
+    /// Sessions that may remain.
     pub(crate) max_sessions: u64,
-    /// Believe that every session is known.
+    /// The session list counts as complete.
     pub(crate) assume_complete: bool,
 }
 
 /// The result of the check whether a node is drained: closed, complete and empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Drained {
-    /// It is.
+    /// Closed, complete and empty.
     Yes,
-    /// It is not closed.
+    /// Not closed.
     Open,
-    /// It is closed, and soramoded does not know every session.
+    /// Closed, with an incomplete session list.
     Incomplete,
-    /// This many sessions are left.
+    /// Closed, with this many sessions.
     Left(u64),
 }
 
@@ -61,7 +61,6 @@ impl LastStatus {
         }))
     }
 
-    /// Its name.
     pub(crate) fn node_name(&self) -> &str {
         match self {
             Self::Daemon(status) => status.node_name.as_str(),
@@ -69,12 +68,11 @@ impl LastStatus {
         }
     }
 
-    /// Its name, escaped.
+    /// Returns the name, escaped for a terminal.
     pub(crate) fn name(&self) -> String {
         escape(self.node_name()).into_owned()
     }
 
-    /// Its mode.
     pub(crate) fn mode(&self) -> Mode {
         match self {
             Self::Daemon(status) => status.mode.mode,
@@ -82,12 +80,12 @@ impl LastStatus {
         }
     }
 
-    /// Its mode with who set it and why, which a Sora does not tell.
+    /// Returns the mode with its actor and reason, which a Sora does not report.
     pub(crate) fn mode_state(&self) -> Option<&ModeState> {
         self.of_daemon().map(|status| &status.mode)
     }
 
-    /// The same, as far as it is told.
+    /// Returns the mode with all that is known about it.
     pub(crate) fn mode_info(&self) -> ModeInfo {
         ModeInfo {
             mode: self.mode(),
@@ -95,7 +93,7 @@ impl LastStatus {
         }
     }
 
-    /// Its status, from soramoded.
+    /// Returns soramoded's status.
     pub(crate) fn of_daemon(&self) -> Option<&Status> {
         match self {
             Self::Daemon(status) => Some(status),
@@ -103,13 +101,13 @@ impl LastStatus {
         }
     }
 
-    /// Whether its state can be written; a Sora has none.
+    /// Returns the state of the storage; a Sora has none.
     pub(crate) fn storage(&self) -> StorageState {
         self.of_daemon()
             .map_or(StorageState::Memory, |status| status.storage.state)
     }
 
-    /// Sessions and connections, as far as they were asked for.
+    /// Returns the number of sessions and connections, if they were read.
     pub(crate) fn counts(&self) -> Option<(u64, u64)> {
         match self {
             Self::Daemon(status) => Some((status.sessions, status.connections)),
@@ -130,7 +128,7 @@ impl LastStatus {
         )
     }
 
-    /// Whether it is drained. Lists count only where there is no soramoded to ask.
+    /// Checks whether the node is drained.
     pub(crate) fn drained(&self, enough: DrainCondition) -> Drained {
         let is_complete = enough.assume_complete
             || self
@@ -145,14 +143,14 @@ impl LastStatus {
         }
     }
 
-    /// When it opens by itself.
+    /// Returns the time until the timer opens the node.
     pub(crate) fn opens_in(&self) -> Option<String> {
         self.mode_state()
             .and_then(|state| state.expires_at)
             .map(times::ahead)
     }
 
-    /// Warns of what makes a closing of no effect, or less than it seems.
+    /// Warns if the mode is not enforced.
     pub(crate) fn warn(&self, output: &Output) {
         if self.of_daemon().is_some_and(|status| status.shadow) {
             output.warn(&shadow_warning(&self.name()));

@@ -1,4 +1,5 @@
-//! The command-line client of soramode. [`main`] is the program; [`generated_files`] is what is generated from its command line.
+//! The command-line client of soramode. [`main`] is the program; [`generated_files`] returns the
+//! files that are generated from its command line.
 
 mod api;
 mod api_flags;
@@ -54,7 +55,7 @@ pub use generated::generated_files;
 pub use help::{Example, examples};
 pub use manual::{GeneratedFile, MANUAL_DATE, daemon_page};
 
-/// The program: reads the command line, runs the command, and says how it ended.
+/// Reads the command line, runs the command, and returns its exit code.
 pub fn main() -> ExitCode {
     if let Some(exit) = completion::complete() {
         return exit.code().into();
@@ -88,7 +89,8 @@ fn run(args: Args) -> Exit {
         Some(ended) => ended,
         None => runtime().and_then(|runtime| runtime.block_on(command.run(&mut context))),
     };
-    // What was written before a failure is part of the answer too; the failure itself weighs more than one to write.
+    // Output before a failure is part of the answer; the failure takes precedence over a failed
+    // write.
     let flushed = context.output.flush();
     match ended.and_then(|exit| flushed.map(|()| exit)) {
         Ok(exit) => exit,

@@ -1,4 +1,4 @@
-//! The pages of the manual: the definition of the command line, and around it the sections that a page of the manual has.
+//! The pages of the manual: the definition of the command line, and the sections around it.
 
 use std::io;
 
@@ -13,22 +13,23 @@ use crate::help::{self, Example};
 /// A file that is generated and committed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GeneratedFile {
-    /// Its path from the top of the project.
+    /// The path from the top of the project.
     pub path: String,
-    /// What is in it.
+    /// The bytes of the file.
     pub content: Vec<u8>,
 }
 
-/// The date that every page has: of the last change of what the programs do. A constant, so that pages can be reproduced.
+/// The date on every page: of the last change of the programs. A constant, so that builds are
+/// reproducible.
 pub const MANUAL_DATE: &str = "2026-11-28";
 
-/// The lines that `clap_mangen` begins every section with. Once is enough.
+/// The lines that `clap_mangen` puts before every section. One copy is enough.
 const PREAMBLE: &str = ".ie \\n(.g .ds Aq \\(aq\n.el .ds Aq '\n";
 
-/// A word and what it is.
+/// A word and its explanation.
 type Entry = (String, String);
 
-/// Parts of a page beyond the definition of its command.
+/// Parts of a page that are not in the definition of its command.
 struct Beside<'a> {
     exit_status: Vec<Entry>,
     environment: Vec<Entry>,
@@ -37,14 +38,14 @@ struct Beside<'a> {
     see_also: Vec<String>,
 }
 
-/// The man page of soramoded, with these examples.
+/// Returns the man page of soramoded with these examples.
 pub fn daemon_page(command: &Command, examples: &[Example]) -> io::Result<GeneratedFile> {
-    // The manual has a section for the examples.
+    // The manual has the examples in a section of its own.
     let command = command.clone().after_long_help(Resettable::Reset);
     page_of(&command, "8", &of_daemon(examples))
 }
 
-/// The man page of a command.
+/// Returns the man page of a command.
 pub(crate) fn command_page(command: &Command) -> io::Result<GeneratedFile> {
     page_of(command, "1", &of_command(command))
 }
@@ -108,8 +109,8 @@ fn page_of(command: &Command, section: &str, beside: &Beside<'_>) -> io::Result<
     })
 }
 
-/// Without what `mandoc` warns of: breaks around blank lines, and blanks at the ends of lines. Words are not broken at the ends of lines, so
-/// that they can be searched for.
+/// Removes blanks that `mandoc` warns of: around blank lines and at the ends of lines. Words are
+/// not hyphenated, so that they can be searched for.
 fn tidied(page: &str) -> String {
     let page = page
         .replace(PREAMBLE, "")
@@ -121,7 +122,7 @@ fn tidied(page: &str) -> String {
     format!("{PREAMBLE}{}\n", lines.join("\n"))
 }
 
-/// Forms of the command line: of a verb every option with its value, of the others those of `--help`.
+/// Writes the synopsis: of a verb with each option and its value, of others that of `--help`.
 fn synopsis(roff: &mut Roff, command: &Command) {
     roff.control("SH", ["SYNOPSIS"]);
     let is_verb = command
@@ -165,7 +166,7 @@ fn form(arg: &Arg) -> String {
     match arg {
         arg if arg.is_last_set() => format!("-- {arg}"),
         arg if arg.is_positional() || arg.is_required_set() => arg.to_string(),
-        // The command itself asks for it, to say what the risk is.
+        // The command itself requires it, and explains the risk.
         arg if arg
             .get_help()
             .is_some_and(|help| help.to_string().starts_with("Required: ")) =>
@@ -176,7 +177,7 @@ fn form(arg: &Arg) -> String {
     }
 }
 
-/// The commands, in groups.
+/// Writes the commands in groups.
 fn groups(roff: &mut Roff, root: &Command) {
     roff.control("SH", ["COMMANDS"]);
     for (heading, commands) in help::groups() {

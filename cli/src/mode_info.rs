@@ -50,7 +50,7 @@ impl Serialize for ModeInfo {
     }
 }
 
-/// Adds to the actor the operator on whose behalf it acted, from the history: `uid:0(root) for alice`.
+/// Adds the represented operator to the actor, from the history: `uid:0(root) for alice`.
 pub(crate) fn with_operator(state: ModeState, changes: &[DatedModeChange]) -> ModeState {
     let change = changes
         .iter()

@@ -14,10 +14,10 @@ use crate::last_status::LastStatus;
 use crate::mode_info::{ModeInfo, with_operator};
 use crate::output::Output;
 
-/// Number of newest mode changes to read: among them are the one that was just seen and the one before it.
+/// Number of newest mode changes to read: they include the present one and the one before it.
 pub(crate) const NEWEST: u32 = 10;
 
-/// How long [`Node::last_mode`] may take: the operator who pressed Ctrl-C waits for it.
+/// Limit of the time for [`Node::last_mode`]: after Ctrl-C the operator waits for it.
 const LAST_MODE_MAX: Duration = Duration::from_secs(1);
 
 /// A node, and the way to it.
@@ -188,7 +188,7 @@ impl<'a> Node<'a> {
     }
 }
 
-/// Reads the mode, with the operator on whose behalf it was set.
+/// Reads the mode, with the represented operator.
 pub(crate) async fn mode_now(daemon: &mut Daemon<'_>) -> Result<ModeInfo, Failure> {
     let newest = ListModeChanges {
         limit: Some(NEWEST),

@@ -1,4 +1,4 @@
-//! The one final object that a wait leaves behind as JSON, whatever its outcome.
+//! The JSON object at the end of a wait.
 
 use std::time::Duration;
 
@@ -10,34 +10,34 @@ use crate::last_status::LastStatus;
 use crate::output::{Format, Output};
 use crate::session_info::SessionInfo;
 
-/// How a wait ended, in a word.
+/// The end of a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Outcome {
-    /// What was waited for is so.
+    /// The condition is true.
     Reached,
-    /// It was not so in time.
+    /// The condition was not true in time.
     Timeout,
-    /// Somebody changed the mode.
+    /// Another client changed the mode.
     Superseded,
-    /// A signal ended the watching.
+    /// Describes a wait that a signal ended.
     Interrupted,
-    /// It could not be watched.
+    /// The wait failed.
     Failed,
 }
 
-/// What was done to the mode before the wait.
+/// The change of the mode before the wait.
 #[derive(Debug, Serialize)]
 pub(crate) struct Change {
     pub(crate) previous_mode: Mode,
     pub(crate) mode: Mode,
     pub(crate) changed: bool,
-    /// What counts the changes; Sora's API does not tell.
+    /// The revision of the mode; unknown over Sora's API.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) generation: Option<u64>,
 }
 
-/// What is known of a wait; filled while it goes on.
+/// The report of a wait, filled in step by step.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     r#type: &'static str,
@@ -46,26 +46,25 @@ pub(crate) struct Report {
     waited_seconds: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) change: Option<Change>,
-    /// Whether the mode from before was set again.
+    /// The previous mode was restored.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) restored: Option<bool>,
-    /// Whether `maintain` ran its command.
+    /// `maintain` ran its command.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) ran: Option<bool>,
-    /// What that ended with.
+    /// The exit code of that command.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) command_exit: Option<u8>,
-    /// The node as it was seen last.
+    /// The last status of the node.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) status: Option<LastStatus>,
-    /// The oldest sessions that were left.
+    /// The oldest remaining sessions.
     pub(crate) oldest_sessions: Vec<SessionInfo>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<Problem>,
 }
 
 impl Report {
-    /// Of a wait that has not begun.
     pub(crate) const fn new() -> Self {
         Self {
             r#type: "ended",
@@ -82,12 +81,11 @@ impl Report {
         }
     }
 
-    /// The wait took so long.
     pub(crate) fn waited(&mut self, span: Duration) {
         self.waited_seconds = span.as_secs_f64();
     }
 
-    /// Writes the object where JSON is asked for, and passes on how the command ended.
+    /// Prints the object if the format is JSON, and returns the result of the command.
     pub(crate) fn finish(
         mut self,
         output: &mut Output,
@@ -100,7 +98,7 @@ impl Report {
         self.error = ended.as_ref().err().map(Problem::from);
         match output.format() {
             Format::Table | Format::Plain => ended,
-            // A failure that is known already weighs more than one to write it.
+            // The command's failure takes precedence over a failed write.
             Format::Json | Format::Jsonl => output
                 .json(&self)
                 .and(ended.clone())

@@ -9,13 +9,13 @@ use soramode_protocol::time::Time;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub(crate) enum SessionInfo {
-    /// From soramoded.
+    /// A session of soramoded.
     Full(Session),
-    /// From the lists of Sora's API.
+    /// A session in the lists of Sora's API.
     Listed(ListedSession),
 }
 
-/// A session in the lists of Sora's API, which leave out how many connections it has had.
+/// A session in the lists of Sora's API, without its past.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct ListedSession {
     pub(crate) channel_id: ChannelId,

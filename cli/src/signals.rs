@@ -1,11 +1,12 @@
-//! The signals that end a wait: its watching, not what it waits for.
+//! The signals that end the watching of a wait.
 
 use soramode_protocol::or_pending::or_pending;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::error::{Exit, Failure};
 
-/// SIGHUP, SIGINT and SIGTERM, each unless whoever started us has it ignored (`nohup`, `&` in a script).
+/// SIGHUP, SIGINT and SIGTERM, except those that the parent process ignored (`nohup`, `&` in a
+/// script).
 pub(crate) struct Signals {
     hangup: Option<Signal>,
     interrupt: Option<Signal>,
@@ -13,7 +14,7 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    /// From here on they end nothing by themselves.
+    /// Catches the signals, which then no longer end the process.
     pub(crate) fn listen() -> Result<Self, Failure> {
         let ignored =
             std::fs::read_to_string("/proc/self/status").map_or(0, |status| ignored_mask(&status));
@@ -40,7 +41,7 @@ impl Signals {
         })
     }
 
-    /// The next one, as the way to end.
+    /// Waits for the next signal.
     pub(crate) async fn next(&mut self) -> Exit {
         tokio::select! {
             _ = or_pending(self.hangup.as_mut().map(Signal::recv)) => Exit::HungUp,
@@ -50,7 +51,8 @@ impl Signals {
     }
 }
 
-/// The signals that this process was started to ignore, one bit each, as the kernel tells.
+/// Returns the signals that this process ignores from its start, one bit each, from the kernel's
+/// status file.
 fn ignored_mask(status: &str) -> u64 {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())

@@ -5,15 +5,15 @@ use std::path::{Path, PathBuf};
 use crate::output::escape::escape;
 use crate::trust::SocketOrigin;
 
-/// There where systemd runs.
+/// Exists where systemd runs.
 const SYSTEMD: &str = "/run/systemd/system";
 
-/// How to start it, after the paths that were tried.
+/// Returns how to start soramoded, after the paths that were tried.
 pub(crate) fn how_to_start(place: SocketOrigin, tried: &[PathBuf]) -> String {
     hint(place, tried, Path::new(SYSTEMD))
 }
 
-/// A unit of systemd has the system's socket alone.
+/// Suggests systemd's unit for the system's socket only.
 fn hint(place: SocketOrigin, tried: &[PathBuf], systemd: &Path) -> String {
     let shown: Vec<String> = tried
         .iter()

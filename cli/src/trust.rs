@@ -1,4 +1,5 @@
-//! Whether the server at a socket may be believed. At a place that is only looked at, another user may have been there first.
+//! Checks that the server at a socket can be trusted: in a default path another user may have
+//! started one first.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -9,14 +10,14 @@ const OTHERS_WRITE: u32 = 0o022;
 
 const ROOT: u32 = 0;
 
-/// How the socket was selected.
+/// The origin of the socket's path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SocketOrigin {
-    /// `--socket` or `$SORAMODE_SOCKET` names it, and so it is believed.
+    /// `--socket` or `$SORAMODE_SOCKET`, which are trusted.
     ApiSource,
-    /// The system's own folder, which root alone can make.
+    /// The system's folder, which only root can create.
     System,
-    /// This user's own folder, which in `/tmp` any user can make.
+    /// The user's folder, which any user can create in `/tmp`.
     Own,
 }
 
@@ -25,7 +26,7 @@ pub(crate) fn check_folder(place: SocketOrigin, socket: &Path, uid: u32) -> Resu
     let Some(folder) = socket.parent().filter(|_| place == SocketOrigin::Own) else {
         return Ok(());
     };
-    // What is not there cannot be opened either, and opening it says so.
+    // A missing folder fails when the socket is opened.
     let Ok(there) = fs::symlink_metadata(folder) else {
         return Ok(());
     };

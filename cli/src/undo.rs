@@ -1,4 +1,4 @@
-//! The way back from a change of the mode: to the mode from before, with its reason and the rest of its time.
+//! Undoing a change of the mode: restoring the previous mode, its reason and the rest of its time.
 
 use soramode_protocol::mode::{ChangeMode, Mode, SettableMode};
 use soramode_protocol::node::StorageState;
@@ -9,7 +9,8 @@ use crate::mode_info::ModeInfo;
 use crate::node::{Feature, Node};
 use crate::output::times;
 
-/// Returns the change that restores this mode. One whose timer would have ended by now would be normal by itself; nobody sets `initial`.
+/// Returns the change that restores a mode. If its timer has expired meanwhile, or it was
+/// `initial`, that is `normal`.
 pub(crate) fn restore_change(before: &ModeInfo, now: Time) -> ChangeMode {
     let is_over = before
         .expires_at()
@@ -29,13 +30,13 @@ pub(crate) fn restore_change(before: &ModeInfo, now: Time) -> ChangeMode {
     }
 }
 
-/// Returns the change that leads from one mode back to the other; `None` where nothing can be restored.
+/// Returns the change that undoes `now`; `None` if nothing can be restored.
 fn undo_change(before: &ModeInfo, now: &ModeInfo) -> Option<ChangeMode> {
     let back = restore_change(before, times::now());
     if before.mode != now.mode || Mode::from(back.mode) != now.mode {
         return Some(back);
     }
-    // The mode is the same: a reason cannot be taken away, only replaced.
+    // In the same mode, a reason can be replaced but not removed.
     let reason = back.reason.filter(|reason| now.reason() != Some(reason));
     let expires_in_seconds = match (before.expires_at(), now.expires_at()) {
         (one, other) if one == other => None,
@@ -53,7 +54,7 @@ fn undo_change(before: &ModeInfo, now: &ModeInfo) -> Option<ChangeMode> {
 /// `set block_new_session -m 'CHG-1' --for 9m59s`
 fn typed(change: &ChangeMode) -> String {
     let reason = change.reason.as_deref().map(|reason| {
-        // A flag's value that begins like a flag belongs to the flag.
+        // A value that begins with `-` must be joined to its flag.
         if reason.starts_with('-') {
             format!("--message={}", command_line::word(reason))
         } else {
@@ -72,16 +73,17 @@ fn typed(change: &ChangeMode) -> String {
     parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
 
-/// `Undo: soramode set normal`, where there is something to undo.
+/// `Undo: soramode set normal --if-generation 5`; `None` if there is nothing to undo.
 ///
-/// Pasted after another user's later change it is refused: it names the generation of this change. HTTP has no such condition.
+/// The generation makes the command fail after a later change of another user. HTTP has no such
+/// condition.
 pub(crate) fn undo_hint(
     before: &ModeInfo,
     now: &ModeInfo,
     node: Node<'_>,
     storage: StorageState,
 ) -> Option<String> {
-    // soramoded itself changes the mode while its state cannot be written.
+    // soramoded itself changes the mode while its state cannot be written, and so the generation.
     let has_condition = node.supports(Feature::Condition) && storage != StorageState::Failed;
     let condition = now
         .generation()
@@ -91,7 +93,8 @@ pub(crate) fn undo_hint(
     restore_hint("Undo", before, now, node, storage).map(|words| words + &condition)
 }
 
-/// The command that leads back, after a label. While the state cannot be written, every change is refused.
+/// Returns the command that restores the previous mode, after a label. While the state cannot be
+/// written, every change is refused.
 pub(crate) fn restore_hint(
     label: &str,
     before: &ModeInfo,

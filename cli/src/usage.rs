@@ -18,7 +18,7 @@ pub(crate) fn report(error: &clap::Error, words: &[OsString]) -> Exit {
             text.to_string()
         }
     };
-    // Nothing can be done if the message cannot be written.
+    // A failed write is ignored.
     if error.use_stderr() {
         if asks_for_json(words) {
             let _ = print_json(error);

@@ -17,10 +17,10 @@ use std::process::Command;
 
 use soramode::{Example, GeneratedFile, MANUAL_DATE, daemon_page, generated_files};
 
-/// Folders whose every file is generated, but for those named in `WRITTEN_BY_HAND`.
+/// Folders with generated files, except those in `WRITTEN_BY_HAND`.
 const FOLDERS: [&str; 2] = ["man", "completions"];
 
-/// What no command line could yield.
+/// Files that are not from a command line.
 const WRITTEN_BY_HAND: [&str; 9] = [
     "man/runbook.md",
     "man/runbook.ja.md",
@@ -170,7 +170,7 @@ fn every_command_has_a_page_and_every_shell_a_script() {
     }
 }
 
-/// What `mandoc` and groff have to say, but for matters of style.
+/// `mandoc` and groff find no faults except of style.
 #[test]
 fn the_pages_are_clean_and_name_pages_that_there_are() {
     let pages: Vec<PathBuf> = wanted()
@@ -187,7 +187,7 @@ fn the_pages_are_clean_and_name_pages_that_there_are() {
     assert!(said.is_empty(), "{said}");
     for page in &pages {
         for width in ["80", "120"] {
-            // As lintian reads it: onto pages of paper.
+            // Formats pages for paper, as lintian does.
             let mut man = Command::new("man");
             man.args(["--warnings", "-E", "UTF-8", "-Tutf8", "-Z", "-l"])
                 .arg(page)

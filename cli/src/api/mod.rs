@@ -1,6 +1,7 @@
-//! A node on the other end of Sora's HTTP API (`--api-url`): a soramoded with `--api-listen`, or a real Sora that has the mode feature.
+//! A node behind Sora's HTTP API (`--api-url`): a soramoded with `--api-listen`, or a Sora that has
+//! the mode feature.
 //!
-//! soramoded tells its status there too; a Sora knows its mode and its connections alone. What needs more than that says so.
+//! soramoded reports its status there too; a Sora reports its mode and its connections alone.
 
 mod snapshot;
 
@@ -25,20 +26,20 @@ use crate::last_status::{LastStatus, ListedStatus};
 use crate::output::escape::escape;
 use crate::output::{Output, counted};
 
-/// How long an answer may take.
+/// Limit of the time for an answer.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 
 /// The largest token file, in bytes.
 const TOKEN_FILE_BYTES_MAX: u64 = 4_096;
 
-/// The node.
+/// A node behind the HTTP API.
 pub(crate) struct Api {
     client: SoraApi,
-    /// Its name, or its host and port, which stand for it: the API does not say it.
+    /// The node's name, or the host and port of the URL: the API does not report the name.
     name: String,
     named: ApiSource,
     token_file: Option<PathBuf>,
-    /// It has said that it does not know `GetStatus`: it is a Sora without soramoded.
+    /// The node has refused `GetStatus`: it is a Sora without soramoded.
     lacks_soramoded: Cell<bool>,
 }
 
@@ -51,18 +52,18 @@ pub(crate) enum Detail {
     Counts,
 }
 
-/// Where the URL came from.
+/// Origin of the URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ApiSource {
-    /// `--api-url`, or the variable that stands for it: the commands that are suggested name it either way, since a variable may have been
-    /// set for this command alone.
+    /// `--api-url` or its variable. Suggested commands name the URL in both cases, since a variable
+    /// may have been set for one command alone.
     Url,
-    /// `--node` named a node of the cluster, and the server that these flags name knew its URL.
+    /// `--node`: the server that these flags select reported the URL.
     Node { name: NodeName, flags: String },
 }
 
 impl Api {
-    /// The node at this URL; the token is the file's.
+    /// Creates a client for the node at this URL, with the token in the file.
     pub(crate) fn new(
         url: Url,
         named: ApiSource,
@@ -84,7 +85,7 @@ impl Api {
         })
     }
 
-    /// Its name in the cluster, if it was named by that.
+    /// Returns the name that `--node` gave.
     pub(crate) const fn node_name(&self) -> Option<&NodeName> {
         match &self.named {
             ApiSource::Node { name, .. } => Some(name),
@@ -92,12 +93,12 @@ impl Api {
         }
     }
 
-    /// Its name, or its host and port.
+    /// Returns the node's name, or the host and port of the URL.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    /// This command as it is typed for this node.
+    /// Returns the command as it is typed for this node.
     pub(crate) fn command(&self, words: &str) -> String {
         let token = self
             .token_file
@@ -111,7 +112,7 @@ impl Api {
         command_line::soramode(&[&self.flags(), &token, words, &node])
     }
 
-    /// The flags that select the server, except the token's file.
+    /// Returns the flags that select the server, except the token's file.
     pub(crate) fn flags(&self) -> String {
         match &self.named {
             ApiSource::Url => command_line::flag("api-url", self.client.url()),
@@ -119,12 +120,13 @@ impl Api {
         }
     }
 
-    /// The node at this moment: soramoded's own status, and only where there is no soramoded the lists of a Sora.
+    /// Reads the status of soramoded, or the lists of a Sora without soramoded.
     pub(crate) async fn read_status(&self, want: Detail) -> Result<LastStatus, Failure> {
         if let Some(status) = self.status().await? {
             return Ok(LastStatus::Daemon(status));
         }
-        // The mode is asked for after the lists: a node that somebody opened meanwhile is not taken for one that drained.
+        // The mode is read after the lists: a node that was opened meanwhile must not count as
+        // drained.
         let snapshot = match want {
             Detail::Mode => None,
             Detail::Counts => Some(self.snapshot().await?),
@@ -136,7 +138,7 @@ impl Api {
         })))
     }
 
-    /// Its soramoded's status; `None` where there is no soramoded.
+    /// Reads soramoded's status; returns `None` if there is no soramoded.
     pub(crate) async fn status(&self) -> Result<Option<Box<Status>>, Failure> {
         if self.lacks_soramoded.get() {
             return Ok(None);
@@ -150,8 +152,8 @@ impl Api {
         Ok(status)
     }
 
-    /// Says how many connections are in none of the lists because they are still pending, where its soramoded tells. A list that has been
-    /// printed is not taken back where it cannot be told.
+    /// Prints how many connections are pending, and so in none of the lists, if soramoded reports
+    /// it. The list is printed already: a failure is ignored.
     pub(crate) async fn note_pending(&self, output: &Output) {
         let Ok(Some(status)) = self.status().await else {
             return;
@@ -163,7 +165,6 @@ impl Api {
         }
     }
 
-    /// Its mode.
     pub(crate) async fn mode(&self) -> Result<Mode, Failure> {
         self.client
             .get_mode()
@@ -171,7 +172,6 @@ impl Api {
             .map_err(|error| self.explain(Target::GetMode, &error))
     }
 
-    /// Sets its mode.
     pub(crate) async fn set(&self, mode: SettableMode) -> Result<ModeSet, Failure> {
         self.client
             .change_mode(mode)
@@ -179,7 +179,6 @@ impl Api {
             .map_err(|error| self.explain(Target::ChangeMode, &error))
     }
 
-    /// Its connections.
     pub(crate) async fn connections(&self) -> Result<Vec<SoraConnection>, Failure> {
         self.client
             .list_connections()
@@ -187,7 +186,7 @@ impl Api {
             .map_err(|error| self.explain(Target::ListConnections, &error))
     }
 
-    /// Its sessions, where it tells of them: among them are some that nobody is in yet, or any more.
+    /// Lists sessions, also those without connections. Older Soras have no such list.
     async fn sessions(&self) -> Result<Vec<SoraSession>, Failure> {
         let sessions = self
             .client
@@ -203,7 +202,6 @@ impl Api {
         Ok(SessionSnapshot::of(sessions, self.connections().await?))
     }
 
-    /// The nodes of its cluster.
     pub(crate) async fn nodes(&self) -> Result<Vec<ClusterNode>, Failure> {
         self.client
             .list_cluster_nodes()
@@ -211,7 +209,7 @@ impl Api {
             .map_err(|error| self.explain(Target::ListClusterNodes, &error))
     }
 
-    /// Asks its gate to let a connection in, as only soramode can be asked.
+    /// Requests admission for a connection, which only soramoded decides.
     pub(crate) async fn connect(&self, connect: &Connect) -> Result<Decision, Failure> {
         let decision = self
             .client
@@ -278,7 +276,7 @@ impl Api {
         }
     }
 
-    /// An error of which the server names the type.
+    /// Describes an error of a type that the server names.
     fn refused(&self, target: Target, error_type: &str, error: &SoraApiError) -> Failure {
         let name = &self.name;
         let (exit, message, hint) = match error_type {
@@ -325,7 +323,7 @@ impl Api {
     }
 }
 
-/// A call in words: `change the mode`.
+/// `change the mode`
 const fn describe_call(target: Target) -> &'static str {
     match target {
         Target::GetMode => "tell its mode",
@@ -354,7 +352,7 @@ fn authority(url: &Url) -> String {
         .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
-/// The token in a file: its only word, or the last of a line of soramoded's own `NAME TOKEN`.
+/// Reads a token file: one token, or one line of soramoded's own `NAME TOKEN`.
 fn read_token(path: &Path) -> Result<String, Failure> {
     let refuse = |problem: String| {
         Failure::new(

@@ -1,4 +1,4 @@
-//! The sessions that `ListSessions` and `ListConnections` show at one moment.
+//! Sessions as `ListSessions` and `ListConnections` list them at one moment.
 
 use std::collections::BTreeMap;
 
@@ -9,10 +9,10 @@ use soramode_protocol::time::Time;
 
 use crate::session_info::{ListedSession, SessionInfo};
 
-/// What there is.
+/// The sessions of a node, and their counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct SessionSnapshot {
-    /// The oldest first.
+    /// Sorted by age, the oldest first.
     #[serde(skip)]
     pub(crate) list: Vec<SessionInfo>,
     pub(crate) sessions: u64,
@@ -20,7 +20,7 @@ pub(crate) struct SessionSnapshot {
 }
 
 impl SessionSnapshot {
-    /// These sessions, and those of these connections.
+    /// Merges the listed sessions with those of the listed connections.
     pub(super) fn of(sessions: Vec<SoraSession>, connections: Vec<SoraConnection>) -> Self {
         let mut by_id: BTreeMap<SessionKey, ListedSession> = BTreeMap::new();
         for SoraSession {
@@ -57,7 +57,7 @@ impl SessionSnapshot {
 
 type SessionKey = (ChannelId, Option<SessionId>);
 
-/// The session of this id, which is as old as the oldest of what is told of it.
+/// Adds a session once. It is as old as the oldest time that is listed for it.
 fn add(
     by_id: &mut BTreeMap<SessionKey, ListedSession>,
     key: SessionKey,
@@ -125,7 +125,8 @@ mod tests {
             ]
         );
         assert_eq!((snapshot.sessions, snapshot.connections), (3, 4));
-        // One that nobody is in yet is a session too, and one that is listed with them is the same.
+        // A listed session without connections counts, and one that has connections is counted
+        // once.
         let snapshot = SessionSnapshot::of(
             vec![session("egg", "C", 1), session("spam", "B", 2)],
             connections,

@@ -37,15 +37,15 @@ pub(crate) struct Args {
     follow: bool,
 }
 
-/// What was answered in the end, and by whom.
+/// The final decision and its node.
 #[derive(Debug, Serialize)]
 struct Trail {
     #[serde(flatten)]
     decision: Decision,
-    /// Who answered, if it is another node than the first.
+    /// The node that decided, if it is not the first.
     #[serde(skip_serializing_if = "Option::is_none")]
     answered_by: Option<NodeName>,
-    /// Redirects that were followed.
+    /// Number of redirects.
     hops: u8,
 }
 
@@ -72,9 +72,9 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
                 "connection {} was admitted",
                 quoted(connection_id.as_str())
             ));
-            // The result, before what to do about it.
+            // The result comes before the hint.
             context.output.flush()?;
-            // One that was made by hand is ended by hand: no client will leave for it.
+            // A connection without a client has to be removed by hand.
             let place = node
                 .map(|node| format!(", on {}", escape(node.as_str())))
                 .unwrap_or_default();
@@ -177,7 +177,7 @@ fn show_record(decision: &Decision, output: &mut Output) -> Result<(), Failure> 
 
 fn describe_reject(reason: RejectReason, mode: Mode) -> String {
     match reason {
-        // A fenced node keeps the mode that an operator has set.
+        // A fenced node keeps the operator's mode.
         RejectReason::Initial => "the node is not in its cluster".to_owned(),
         RejectReason::BlockNewConnection | RejectReason::BlockNewSession => {
             format!("the mode is {mode}")

@@ -71,7 +71,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
 /// Sorts connections by age, up to a number of them.
 struct ByAge {
     kept: Vec<ConnectionInfo>,
-    /// None are kept once there were more.
+    /// Becomes 0 once there were more.
     max: usize,
 }
 
@@ -100,7 +100,7 @@ impl ByAge {
     }
 }
 
-/// One row.
+/// Prints a row.
 pub(super) fn show(connection: &ConnectionInfo, list: &mut List<'_>) -> Result<(), Failure> {
     let state = match connection.state {
         ConnectionState::Pending => Cell::from("pending").colored(Some(Emphasis::Careful)),

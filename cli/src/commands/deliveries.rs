@@ -119,7 +119,7 @@ fn row(delivery: &Delivery, list: &mut List<'_>) -> Result<(), Failure> {
 }
 
 async fn print(id: u64, context: &mut Context<'_>) -> Result<Exit, Failure> {
-    // The page that begins with it, if it is there.
+    // The page begins with the delivery, if it exists.
     let page = ListDeliveries {
         state: None,
         limit: Some(1),

@@ -21,7 +21,7 @@ use crate::output::color::Emphasis;
 use crate::output::escape::{escape, quoted};
 use crate::output::{Format, Output, cells, counted, times};
 
-/// How far the wall clock may be from where it was at the daemon's start, before that is said.
+/// Tolerated step of the wall clock since the daemon's start.
 const CLOCK_STEP_MAX: Duration = Duration::from_secs(5);
 
 /// Check the setup and say what to fix
@@ -30,17 +30,17 @@ const CLOCK_STEP_MAX: Duration = Duration::from_secs(5);
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {}
 
-/// How something is.
+/// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Verdict {
     Ok,
-    /// As it was asked for, and worth knowing.
+    /// Intended, and worth knowing.
     Note,
     Bad,
 }
 
-/// One thing that was looked at.
+/// A check.
 #[derive(Debug, Serialize)]
 struct Check {
     what: &'static str,
@@ -137,7 +137,7 @@ pub(crate) async fn run(_: Args, context: &mut Context<'_>) -> Result<Exit, Fail
             context.node.command(words)
         }));
     }
-    // What ails Sora's API is said of it as a source.
+    // Problems of Sora's API are reported for it as a source.
     let others = status
         .upstreams
         .iter()
@@ -167,10 +167,10 @@ pub(crate) async fn run(_: Args, context: &mut Context<'_>) -> Result<Exit, Fail
     }
 }
 
-/// Cells before the text of a check.
+/// Indent of a check's text.
 const INDENT: usize = 18;
 
-/// Cells before the text of its remedy: below "hint: ".
+/// Indent of a remedy's text: below "hint: ".
 const ADVICE_INDENT: usize = INDENT + 2;
 
 fn show(view: &View<'_>, output: &mut Output) -> Result<(), Failure> {
@@ -347,7 +347,7 @@ fn source_check(source: &Source, status: &Status, output: &Output) -> Check {
     }
 }
 
-/// A warning's first sentence is the fact, and the rest the remedy.
+/// Splits a warning: the first sentence is the fact, the rest the remedy.
 fn warning_check(warning: &str) -> Check {
     let (how, advice) = warning
         .split_once(". ")
@@ -454,7 +454,7 @@ fn upstream_check(upstream: &Upstream, output: &Output) -> Check {
     }
 }
 
-/// A receiver of events. One that fails loses nothing for a day and a half.
+/// Checks a receiver of events. Events are kept for a day and a half, so a failure loses none yet.
 fn receiver_check(receiver: &Upstream, how: String) -> Check {
     match (&receiver.problem, receiver.last_success) {
         (Some(_), _) => Check::bad(
@@ -471,7 +471,7 @@ fn receiver_check(receiver: &Upstream, how: String) -> Check {
     }
 }
 
-/// A member of the cluster's etcd. One that fails is no outage while most of them answer; it is the next one that would be.
+/// Checks a member of the cluster's etcd. One failure is no outage while most members answer.
 fn etcd_check(member: &Upstream, how: String) -> Check {
     match (&member.problem, member.last_success) {
         (Some(_), _) => Check::bad(
@@ -498,7 +498,7 @@ fn deliveries(status: &Status) -> Check {
     }
 }
 
-/// A wall clock that was set since the start shows in how long ago that is.
+/// Checks for a step of the wall clock since the start, which shows in the time since then.
 fn clock(status: &Status, now: Time) -> Check {
     let by_wall = now.since(status.started_at);
     let by_boot = Duration::from_secs(status.uptime_seconds);

@@ -36,7 +36,7 @@ pub(crate) struct Args {
     node: NodeFlag,
 }
 
-/// How to drain.
+/// Flags of a drain.
 #[derive(Debug, clap::Args)]
 pub(crate) struct DrainFlags {
     #[command(flatten)]
@@ -305,7 +305,7 @@ impl Drain<'_> {
                 .with_hint(problem.hint.unwrap_or_default())
                 .with_hint(closed.undo_hint(node).unwrap_or_default()),
         };
-        // The status in the report is of the node as it is left.
+        // The report has the status after that.
         if let Ok(status) = node.status(Detail::Counts).await {
             report.status = Some(status);
         }
@@ -333,7 +333,7 @@ fn announce(closed: &mut Closed, node: Node<'_>, output: &mut Output) -> Result<
     closed.status.warn(output);
     let is_joined = closed.joined == Joined::Theirs && closed.before.state.is_some();
     if is_joined && !node.supports(Feature::Reason) {
-        // With a reason of its own, a drain is status by a maintenance.
+        // A maintenance notices a drain by its reason.
         output.note("If a soramode maintain closed it, that opens it again when its command ends");
     }
     if let Some(left) = closed
@@ -349,7 +349,7 @@ fn announce(closed: &mut Closed, node: Node<'_>, output: &mut Output) -> Result<
     Ok(())
 }
 
-/// Records that the mode was changed, and prints the node's warning about it, whatever the format.
+/// Records that the mode was changed, and prints the node's warning about it.
 pub(super) fn note_change(closed: &Closed, output: &mut Output) {
     if closed.changed {
         output.changed(&format!("{} is {}", closed.status.name(), closed.now.mode));
@@ -359,7 +359,7 @@ pub(super) fn note_change(closed: &Closed, output: &mut Output) {
     }
 }
 
-/// `again; it reopens in 3 min`, and what could not be restored.
+/// `again; it reopens in 3 min`, with a note about lost reasons and timers.
 fn describe_restored(closed: &Closed, node: Node<'_>) -> String {
     let before = &closed.before;
     let again = if before.mode == closed.now.mode {

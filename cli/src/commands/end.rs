@@ -63,7 +63,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
     }
     let why = ended.problem.as_deref().unwrap_or("no reason was given");
     let again = format!(
-        "SessionSnapshot at what is left, then try again: {}",
+        "Look at what is left, then try again: {}",
         context.node.command("sessions")
     );
     Err(Failure::new(
@@ -87,7 +87,7 @@ fn show(ended: &Ended, context: &mut Context<'_>) -> Result<(), Failure> {
         Format::Plain => {
             output.record(&[&ended.sessions.to_string(), &ended.failed.to_string(), name])
         }
-        // The error says it all.
+        // The error is the whole answer.
         Format::Table if ended.sessions == 0 && ended.failed > 0 => Ok(()),
         Format::Table => {
             let list = context.node.command("sessions");

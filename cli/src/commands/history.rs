@@ -17,7 +17,7 @@ pub(crate) struct Args {
     limit: u32,
 }
 
-/// The columns of [`show`]. That the node reopens by itself is never left out.
+/// Returns the columns of [`show`]. The time of an automatic reopening is never left out.
 fn columns(changes: &[DatedModeChange]) -> [Column; 7] {
     let until = Column::word("UNTIL");
     let has_timer = changes

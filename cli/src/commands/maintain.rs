@@ -32,13 +32,13 @@ use crate::report::Report;
 use crate::signals::Signals;
 use crate::undo::{restore_change, restore_hint};
 
-/// What a shell ends with where it finds no such command.
+/// Exit code of a shell for an unknown command.
 const NOT_FOUND: u8 = 127;
 
-/// What a shell ends with where a command cannot be started.
+/// Exit code of a shell for a command that cannot be started.
 const NOT_STARTED: u8 = 126;
 
-/// Folders that are searched for a command without `PATH`.
+/// Default of `PATH`.
 const DEFAULT_PATH: &str = "/usr/bin:/bin";
 
 /// Number of mode changes to read to find the owner of the closing.
@@ -47,7 +47,7 @@ const HISTORY_MAX: u32 = 100;
 /// The remedy where another operator keeps the node closed.
 const ASK_HINT: &str = "Ask before you open it";
 
-/// What a shell adds to the number of the signal that killed a command.
+/// Base of a shell's exit code for a command that a signal killed.
 const SIGNALLED: i32 = 128;
 
 /// Drain the node, run a command, and open the node again
@@ -121,7 +121,7 @@ async fn maintain(
     confirm(left, &closed, context).await
 }
 
-/// Done means that the command succeeded and the node is open.
+/// Prints the result. Exit code 0 means that the command succeeded and the node is open.
 async fn confirm(
     left: Result<Reopened, Failure>,
     closed: &Closed,
@@ -203,7 +203,7 @@ fn quoted_command(command: &[OsString]) -> String {
     )
 }
 
-/// A node that is closed with nobody at work on it is something to say loudly.
+/// Describes a failure that leaves the node closed without anyone working on it.
 async fn stays_closed(exit: Exit, why: &str, closed: &Closed, context: &Context<'_>) -> Failure {
     let node = closed.status.name();
     let now = context.node.last_mode(&closed.now).await;
@@ -267,7 +267,7 @@ async fn check_still_ours(
     .with_hint(hint))
 }
 
-/// Runs it with our own stdin, stdout and stderr. What signals do meanwhile is its business.
+/// Runs the command with the same stdin, stdout and stderr. It handles signals itself.
 async fn run_command(
     command: &[OsString],
     format: Format,
@@ -278,7 +278,7 @@ async fn run_command(
     };
     let stdout = match format {
         Format::Table | Format::Plain => Stdio::inherit(),
-        // Our stdout is for the one object at the end.
+        // stdout is for the JSON object at the end.
         Format::Json | Format::Jsonl => Stdio::from(io::stderr()),
     };
     let mut child = Command::new(program)
@@ -293,7 +293,8 @@ async fn run_command(
     }
 }
 
-/// A terminal sends Ctrl-C and the hang-up to the command by itself; whoever asks us alone to stop means the command too.
+/// Forwards SIGTERM, which is sent to this process alone; a terminal sends Ctrl-C and the hang-up
+/// to the command itself.
 fn forward_signal(exit: Exit, child: &Child) {
     let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
     if let (Exit::Terminated, Some(pid)) = (exit, pid) {
@@ -311,15 +312,15 @@ fn exit_code(status: ExitStatus) -> u8 {
 
 /// The node after a command that succeeded.
 enum Reopened {
-    /// This run opened it.
+    /// Opened by this run.
     Opened(String),
-    /// It was open already: by whom.
+    /// The node was open already, for this reason.
     OpenedByAnother(String),
-    /// The closing is another owner's: why it was not opened, and the remedy.
+    /// The closing belongs to another owner: the reason and the remedy.
     StillClosed(String, String),
 }
 
-/// Opens the node again where this run, or an earlier one of the same user and reason, closed it.
+/// Opens the node if this run, or an earlier one of the same user and reason, closed it.
 async fn reopen(
     closed: &Closed,
     reason: Option<&str>,
@@ -353,7 +354,7 @@ async fn reopen(
         &owner,
         closed.changed.then_some(now.generation),
     ) {
-        // A maintenance closes no tighter than it was told to: what is tighter is somebody's emergency stop.
+        // A stricter mode than the maintenance's own is another operator's emergency stop.
         _ if closed.is_stricter() => closed.before.state.clone().map(Box::new),
         RestoreTo::Open => None,
         RestoreTo::ClosedBy(theirs) => Some(theirs),
@@ -407,7 +408,7 @@ async fn reopen(
     }
 }
 
-/// Another client decided meanwhile: opening is theirs.
+/// Describes a change during the maintenance: opening is left to that client.
 fn changed_meanwhile(node: &str, now: &ModeInfo) -> Reopened {
     let words = format!(
         "{node} was NOT reopened: during the maintenance, {}",
@@ -416,7 +417,7 @@ fn changed_meanwhile(node: &str, now: &ModeInfo) -> Reopened {
     Reopened::StillClosed(words, ASK_HINT.to_owned())
 }
 
-/// The closing of another owner is theirs to end.
+/// Describes a closing that belongs to another owner.
 fn still_closed(theirs: &ModeState, closed: &Closed, context: &Context<'_>) -> Reopened {
     let words = format!(
         "{} was already closed before this run and is STILL CLOSED ({}), by {}{}",

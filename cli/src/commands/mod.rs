@@ -1,4 +1,4 @@
-//! The verbs, one file each: its arguments, what it does, and how it shows the answer.
+//! The verbs: a file each, with its arguments, its action and its output.
 
 mod close;
 mod completions;
@@ -34,17 +34,17 @@ use crate::context::Context;
 use crate::error::{Exit, Failure};
 use crate::node::{Feature, Node};
 
-/// The list of the verbs. A new one is its `mod` above and its line here.
+/// Defines the verbs. A new one needs its `mod` above and a line here.
 macro_rules! verbs {
     ($($verb:ident => $module:ident,)*) => {
-        /// The verbs.
+        /// A verb with its arguments.
         #[derive(Debug, clap::Subcommand)]
         pub(crate) enum Command {
             $($verb($module::Args),)*
         }
 
         impl Command {
-            /// The definition of the verb of this name alone.
+            /// Returns the definition of one verb.
             pub(crate) fn definition(name: &str) -> Option<clap::Command> {
                 match name {
                     $(stringify!($module) => Some($module::Args::augment_args(clap::Command::new(stringify!($module)))),)*
@@ -52,17 +52,15 @@ macro_rules! verbs {
                 }
             }
 
-            /// Its name.
             pub(crate) const fn name(&self) -> &'static str {
                 match self {
                     $(Self::$verb(_) => stringify!($module),)*
                 }
             }
 
-            /// Runs it.
             pub(crate) async fn run(self, context: &mut Context<'_>) -> Result<Exit, Failure> {
                 match self {
-                    // On the heap, so that no verb pays for the largest of them.
+                    // Boxed, so that no verb has the stack frame of the largest.
                     $(Self::$verb(args) => Box::pin($module::run(args, context)).await,)*
                 }
             }

@@ -111,7 +111,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
 
 async fn list(context: &mut Context<'_>) -> Result<Exit, Failure> {
     let (mut nodes, problem, status) = if let Node::Api(api) = context.node {
-        // A list that was read is shown, also where the status cannot be.
+        // The list is shown even if the status cannot be read.
         (api.nodes().await?, None, api.status().await.ok().flatten())
     } else {
         let list = ListClusterNodes {
@@ -143,7 +143,7 @@ async fn list(context: &mut Context<'_>) -> Result<Exit, Failure> {
 }
 
 fn show(node: &ClusterNode, list: &mut List<'_>) -> Result<(), Failure> {
-    // A Sora says only whether a node is there.
+    // A Sora reports only whether a node is connected.
     let seen = if node.connected { "joined" } else { "gone" };
     let is_lost = !node.connected && node.membership != Some(Membership::Standalone);
     let cells = [
@@ -233,7 +233,7 @@ async fn purge(node_name: NodeName, context: &mut Context<'_>) -> Result<Exit, F
 enum Extent {
     /// The node itself.
     Node,
-    /// Its earlier runs: it is in the cluster.
+    /// Earlier runs of a node that is in the cluster.
     EarlierRuns,
 }
 

@@ -52,7 +52,8 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
     Ok(Exit::Done)
 }
 
-/// For people, the session stands over its connections; the other formats have it in every row, or before them.
+/// Prints the session above its connections in a table; other formats have it in every row or
+/// before them.
 fn show_head(session: &Session, output: &mut Output) -> Result<(), Failure> {
     match output.format() {
         Format::Plain | Format::Json | Format::Jsonl => Ok(()),

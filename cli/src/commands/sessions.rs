@@ -87,7 +87,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
     Ok(Exit::Done)
 }
 
-/// Says that the list is empty, and where only `--older` makes it so, how many sessions there are.
+/// Describes an empty list, and how many sessions `--older` left out.
 fn describe_none(older: Duration, younger: usize) -> String {
     match younger {
         0 => "no sessions".to_owned(),

@@ -39,7 +39,7 @@ pub(crate) struct Args {
     flags: SetFlags,
 }
 
-/// How to set it.
+/// Flags of a mode change.
 #[derive(Debug, clap::Args)]
 pub(crate) struct SetFlags {
     /// Record REASON in the history of mode changes
@@ -72,7 +72,7 @@ pub(crate) struct SetFlags {
     cluster: ClusterFlags,
 }
 
-/// When the mode ends by itself, in whole seconds; 0 is never.
+/// Time until the mode expires, in whole seconds; 0 is never.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Expiry(u64);
 
@@ -87,7 +87,7 @@ impl FromStr for Expiry {
         if span.is_zero() {
             return Err("takes a time from 1s on, or never".to_owned());
         }
-        // Rounded up: an operator who says 1500ms does not want the node open after one second.
+        // Rounded up: for 1500ms the node must not open after one second.
         Ok(Self(
             span.as_secs() + u64::from(span > Duration::from_secs(span.as_secs())),
         ))
@@ -181,7 +181,7 @@ async fn change_mode(
 ) -> Result<Closed, Failure> {
     flags.check_supported(node)?;
     let change = flags.change(mode)?;
-    // Only a node that is closed is missing to the others.
+    // Only a closed node reduces the number of open ones.
     if mode.is_block() {
         flags.cluster.check_others(context, node).await?;
     }

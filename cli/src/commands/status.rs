@@ -67,7 +67,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
     Ok(Exit::Done)
 }
 
-/// The colour of a value that needs attention; its words say so too.
+/// Returns the emphasis of a value that needs attention; its text has it too.
 fn emphasis(name: &str, status: &Status) -> Option<Emphasis> {
     let fails = |names: &[&str]| {
         status
@@ -121,7 +121,7 @@ fn mode_rows(status: &Status, how_to_open: &str, output: &Output) -> Vec<Row> {
     ]
 }
 
-/// The actor that set the mode; of soramoded itself with the reason.
+/// Describes the actor of the mode, with soramoded's own reasons.
 pub(crate) fn closed_by(mode: &ModeState) -> String {
     match mode.actor.as_str() {
         "system:storage" => "soramoded, because its state could not be used".to_owned(),
@@ -129,7 +129,8 @@ pub(crate) fn closed_by(mode: &ModeState) -> String {
     }
 }
 
-/// Says how to open a closed node with the command `open`, or why it cannot be opened yet. `me` is the actor of this user, where it is known.
+/// Describes how to open a closed node with the command `open`, or why it cannot be opened yet.
+/// `me` is this user's actor, if known.
 pub(crate) fn how_to_open(status: &Status, me: Option<&str>, open: &str) -> String {
     let is_another =
         me.is_some_and(|me| me != status.mode.actor) && status.mode.actor.starts_with("uid:");
@@ -216,7 +217,8 @@ fn source_rows(status: &Status, output: &Output) -> Vec<Row> {
         .collect()
 }
 
-/// The servers that soramoded asks. What it asks Sora's API for itself says more of it than the requests that it passes on.
+/// Lists the servers that soramoded calls. For Sora's API its own polls count more than the
+/// requests that it passes on.
 fn upstreams(status: &Status) -> Vec<Upstream> {
     let polls = status
         .sources
@@ -238,7 +240,7 @@ fn describe_source(source: &Source, output: &Output) -> String {
         .map(|heard| format!(" (last heard {})", output.time(heard)))
         .unwrap_or_default();
     match (&source.incomplete_reason, source.complete) {
-        // The first says why.
+        // The first row has the reason.
         (Some(missing), _) => {
             let remedy = source
                 .hint
@@ -252,7 +254,7 @@ fn describe_source(source: &Source, output: &Output) -> String {
     }
 }
 
-/// A row for each server of these names.
+/// Returns a row for each server of these names.
 fn upstream_rows(upstreams: &[Upstream], names: &[&'static str], output: &Output) -> Vec<Row> {
     let rows = names.iter().flat_map(|name| {
         upstreams

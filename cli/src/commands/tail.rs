@@ -43,7 +43,7 @@ pub(crate) struct Args {
     types: Vec<EventPattern>,
 }
 
-/// Where to begin.
+/// The start of the events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Since {
     Seq(u64),
@@ -90,18 +90,18 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
     }
 }
 
-/// A subscription, over all the connections that it takes.
+/// A subscription, over all its connections.
 struct Tail {
     from: SubscribeFrom,
     types: Option<Vec<EventPattern>>,
-    /// Events from before this are not asked for.
+    /// Events from before this are left out.
     not_before: Option<Time>,
     log_id: Option<LogId>,
     /// The number of past events to show, until their first sequence number is known.
     last: Option<u64>,
-    /// A gap that matters only if what follows it is not too old anyway.
+    /// A gap that counts only if the next event is new enough.
     held_gap: Option<Gap>,
-    /// When the daemon was lost, while nothing has been heard of it since.
+    /// Time of the loss, until the daemon answers again.
     lost_since: Option<Instant>,
     stdout: StdoutClosed,
 }
@@ -159,7 +159,7 @@ impl Tail {
         Ok(())
     }
 
-    /// Goes on with the event after the last, if the log is still the same.
+    /// Continues after the last event, if the log is the same.
     async fn resume(&mut self, daemon: &mut Daemon<'_>, output: &Output) -> Result<(), Failure> {
         let log_id = daemon.call(&GetInfo {}).await?.log_id;
         if self.log_id.as_ref() == Some(&log_id) {
@@ -171,7 +171,7 @@ impl Tail {
         self.subscribe(daemon).await
     }
 
-    /// Prints until the daemon is lost or nobody reads any more.
+    /// Prints events until the daemon is lost or stdout is closed.
     async fn follow(
         &mut self,
         daemon: &mut Daemon<'_>,
@@ -198,8 +198,8 @@ impl Tail {
         Ok(())
     }
 
-    /// The next message; `None` when nobody reads any more. What was printed is sent before this waits, and not sooner, so that many
-    /// together cost one write.
+    /// Returns the next message, or `None` once stdout is closed. Output is flushed only before
+    /// waiting, so that many events cost one write.
     async fn next(
         &self,
         daemon: &mut Daemon<'_>,

@@ -17,10 +17,10 @@ use crate::context::Context;
 use crate::error::{Exit, Failure};
 use crate::output::{Format, times};
 
-/// The largest request that is verified, in bytes.
+/// Limit of the request to verify, in bytes.
 const REQUEST_BYTES_MAX: u64 = 1024 * 1024;
 
-/// The name of the node that a sample tells of.
+/// Name of the node in a sample.
 const SAMPLE_NODE: &str = "sample-node";
 
 /// Send a test webhook, or verify one that was received
@@ -58,7 +58,7 @@ enum What {
     },
 }
 
-/// How a test went.
+/// The JSON of a test.
 #[derive(Serialize)]
 struct Tested<'a> {
     endpoint: &'a str,
@@ -70,7 +70,7 @@ struct Tested<'a> {
     problem: Option<&'a str>,
 }
 
-/// Whether a request is genuine.
+/// The JSON of a verification.
 #[derive(Serialize)]
 struct Verified<'a> {
     genuine: bool,
@@ -112,7 +112,7 @@ async fn test(sender: &Sender, context: &mut Context<'_>) -> Result<Exit, Failur
     let now = times::now();
     let event = Event {
         seq: 0,
-        // Of the time alone: a sample needs an id that no other sample has, and no more.
+        // Made from the time alone: a sample only needs a unique id.
         id: EventId::generate(
             now.as_micros()
                 .cast_unsigned()

@@ -1,5 +1,5 @@
-//! Help pages. The texts of flags stand with the flags; this adds what clap has no place for: groups of commands, global options in short,
-//! exit codes and examples.
+//! Help pages. The texts of flags are in the flags' definitions; this adds groups of commands,
+//! short global options, exit codes and examples.
 
 mod format;
 mod overview;
@@ -19,12 +19,12 @@ pub use pages::{Example, examples};
 /// Topics of `soramode help` beside the commands.
 pub(crate) const TOPICS: [&str; 2] = ["options", "exit-codes"];
 
-/// How a time is typed.
+/// The syntax of durations.
 const DURATIONS: &str = "\
 A DURATION is a number with a unit: 500ms, 90s, 45m, 2h, 7d, or several of them:
 1h30m. 0 needs no unit. The longest is 366 days.";
 
-/// Flags of a mode change or a wait that the HTTP API does not have.
+/// Flags of mode changes and waits that the HTTP API lacks.
 const SOCKET_ONLY: [&str; 5] = ["message", "for", "if-mode", "if-generation", "generation"];
 
 /// Adds the help pages to the definition of the command line.
@@ -44,7 +44,8 @@ pub(crate) fn with_pages(root: Command) -> Command {
         })
 }
 
-/// Flags that are understood with `open`, as with every mode, to be refused with a reason.
+/// Returns whether a flag makes sense for a closing only. `open` takes it, as every mode does, and
+/// refuses it with a reason.
 fn is_of_closing(flag: &Arg) -> bool {
     let of_closing = [
         "for",
@@ -58,7 +59,7 @@ fn is_of_closing(flag: &Arg) -> bool {
         .is_some_and(|name| of_closing.contains(&name))
 }
 
-/// Global options have a table of their own, in place of long texts between those of the command.
+/// Hides a global option: a table of its own lists it shortly.
 fn in_short(option: Arg) -> Arg {
     if option.is_global_set() {
         option.hide_short_help(true).hide_long_help(true)
@@ -96,7 +97,7 @@ fn with_page(command: Command, name: &str) -> Command {
     command.after_help(short).after_long_help(long)
 }
 
-/// Adds to `--node` which flags of the command it cannot be combined with.
+/// Adds the flags that `--node` cannot be combined with to its help.
 fn with_missing(node: Arg, missing: &[String]) -> Arg {
     let Some(help) = node.get_long_help().map(ToString::to_string) else {
         return node;
@@ -108,7 +109,7 @@ fn with_missing(node: Arg, missing: &[String]) -> Arg {
     }
 }
 
-/// What follows a command's own options, in the short and in the long help.
+/// Returns the text after a command's own options, for the short and the long help.
 fn after(name: &str) -> (String, String) {
     let short = paragraph(
         "Global options",
@@ -121,7 +122,7 @@ fn after(name: &str) -> (String, String) {
     )
 }
 
-/// A topic of [`TOPICS`].
+/// Returns the text of a topic of [`TOPICS`].
 pub(crate) fn topic(name: &str) -> Option<String> {
     match name {
         "options" => {
@@ -139,7 +140,7 @@ pub(crate) fn topic(name: &str) -> Option<String> {
     }
 }
 
-/// The options that every command takes.
+/// Returns the options that every command takes.
 pub(crate) fn global_options() -> Vec<Arg> {
     Global::augment_args(Command::new("soramode"))
         .get_arguments()
@@ -181,7 +182,7 @@ fn global_table() -> String {
     )
 }
 
-/// An exit code as a word.
+/// Returns an exit code, or `any`.
 pub(crate) fn code(exit: Exit) -> String {
     if exit == ANY_OTHER {
         "any".to_owned()
@@ -219,10 +220,10 @@ mod tests {
     use super::*;
     use crate::args::Args;
 
-    /// A terminal of the smallest usual size, in columns and lines.
+    /// The smallest usual terminal, in columns and lines.
     const TERMINAL: (usize, usize) = (80, 24);
 
-    /// Every command with its name, those of two words too.
+    /// Lists every command with its name, including those of two words.
     fn commands() -> Vec<(String, Command)> {
         let whole = Args::whole_command();
         let with_parts = |verb: &Command| {
@@ -290,7 +291,7 @@ mod tests {
         }
     }
 
-    /// A line that clap breaks is one that starts without its indent.
+    /// A line that clap breaks starts without its indent.
     #[test]
     fn help_lines_are_not_wrapped() {
         for (name, command) in commands() {

@@ -13,9 +13,9 @@ struct Group {
 
 /// A line of a group.
 enum Line {
-    /// One command, with the text that its own help begins with.
+    /// One command, with the first line of its own help.
     One(&'static str),
-    /// Commands that belong together, with a text for all of them.
+    /// Several commands with one text.
     Several(&'static [&'static str], &'static str),
 }
 
@@ -39,7 +39,7 @@ static GROUPS: [Group; 6] = [
         ],
     },
     Group {
-        heading: "SessionSnapshot",
+        heading: "Look",
         lines: &[
             One("status"),
             Several(
@@ -93,7 +93,7 @@ const INTRODUCTION: &str = "\
 Maintenance mode for WebRTC SFUs: close a node to new sessions, wait until the
 last one has ended, take the node down, and open it again.";
 
-/// The groups: their headings, and the commands in them.
+/// Lists the groups: heading and commands.
 pub(crate) fn groups() -> impl Iterator<Item = (&'static str, Vec<&'static str>)> {
     GROUPS.iter().map(|group| {
         (
@@ -103,7 +103,7 @@ pub(crate) fn groups() -> impl Iterator<Item = (&'static str, Vec<&'static str>)
     })
 }
 
-/// The other commands in the group of this one.
+/// Lists the other commands of the same group.
 pub(crate) fn siblings(command: &str) -> impl Iterator<Item = &'static str> {
     let group = groups().find(|(_, commands)| commands.contains(&command));
     group
@@ -113,7 +113,7 @@ pub(crate) fn siblings(command: &str) -> impl Iterator<Item = &'static str> {
         .filter(move |sibling| *sibling != command)
 }
 
-/// The whole page.
+/// Returns the page.
 pub(super) fn text(root: &Command) -> String {
     let width = GROUPS
         .iter()
@@ -193,7 +193,7 @@ mod tests {
     use super::*;
     use crate::args::Args;
 
-    /// The screen that the page fits, in lines (one of 40 is the prompt's) and columns.
+    /// Size of the screen that the page fits, in lines (one of 40 is the prompt's) and columns.
     const SCREEN: (usize, usize) = (39, 80);
 
     #[test]

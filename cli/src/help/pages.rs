@@ -2,24 +2,24 @@
 
 use crate::error::Exit;
 
-/// A command line, and what it is for.
+/// A command line with its purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Example {
-    /// Typed as it stands.
+    /// The line, as it is typed.
     pub line: &'static str,
     /// A sentence without a full stop.
     pub what: &'static str,
 }
 
-/// What a command's help and manual page have beside its options.
+/// The additions to a command's help and manual page.
 pub(crate) struct Page {
     command: &'static str,
-    /// The exit codes that mean something of their own for this command.
+    /// Exit codes with a meaning of their own for this command.
     pub(crate) exits: &'static [(Exit, &'static str)],
     pub(crate) examples: &'static [Example],
 }
 
-/// The page of a command, such as `drain` or `webhook test`; of `soramode` itself for any other name.
+/// Returns the page of a command, such as `drain` or `webhook test`; for any other name, that of `soramode`.
 pub(crate) fn page(command: &str) -> &'static Page {
     PAGES
         .iter()
@@ -27,7 +27,7 @@ pub(crate) fn page(command: &str) -> &'static Page {
         .unwrap_or(&ROOT)
 }
 
-/// Every command with examples, and these.
+/// Lists every command with its examples.
 pub fn examples() -> impl Iterator<Item = (&'static str, &'static [Example])> {
     std::iter::once(&ROOT)
         .chain(PAGES)
@@ -51,7 +51,7 @@ const ROOT: Page = Page {
     ],
 };
 
-/// Every code that is in no list: that of the command which `maintain` ran.
+/// The code of the command that `maintain` ran: in no list.
 pub(crate) const ANY_OTHER: Exit = Exit::Command(0);
 
 const CLOSE_REFUSED: (Exit, &str) = (
@@ -80,7 +80,7 @@ const SHOWN: (Exit, &str) = (Exit::Done, "shown");
 const LISTED: (Exit, &str) = (Exit::Done, "listed, also if the list is empty");
 const PRINTED: (Exit, &str) = (Exit::Done, "printed");
 
-/// In the order of the manual.
+/// The pages, in the order of the manual.
 static PAGES: &[Page] = &[
     Page {
         command: "get",

@@ -1,4 +1,4 @@
-//! Asks the daemon once a second, follows its events, and looks for it for as long as it is lost.
+//! The source of the view: polls the daemon once a second, follows its events, and reconnects.
 
 use std::time::Duration;
 
@@ -15,31 +15,31 @@ use super::model::{Filter, Update};
 use crate::daemon::{Daemon, Socket};
 use crate::error::{Exit, Failure};
 
-/// The time between two looks.
+/// Pause between two reads.
 const READ_PAUSE: Duration = Duration::from_secs(1);
 
-/// The oldest sessions that are asked for: as many as a tall terminal shows.
+/// Limit of the oldest sessions to read: as many as a tall terminal shows.
 const SESSIONS_MAX: u32 = 50;
 
-/// How many events back the daemon is asked for those that were there before: further where the many of connections are left out.
+/// Number of past events to read; more where the many events of connections are left out.
 const BACKLOG: u64 = 10_000;
 const BACKLOG_AMONG_ALL: u64 = 1_000;
 
-/// Events that are taken between two looks; more than that could not be read, and would cost more than they tell.
+/// Limit of the events between two reads; nobody could read more.
 const EVENTS_MAX: usize = 200;
 
-/// The way from the daemon to the view.
+/// The source of the view's updates.
 pub(super) struct Feed<'a> {
     socket: &'a Socket,
     updates: mpsc::Sender<Update>,
     filter: watch::Receiver<Filter>,
-    /// The seq of the first event that is not from before the view.
+    /// Sequence number of the first event after the start of the view.
     live_from: u64,
-    /// Whom the first look asked, and who tells of events since before it.
+    /// Connections of the first read, with a subscription from before it.
     begun: Option<Connections<'a>>,
 }
 
-/// Whom to ask, and who tells of events.
+/// A connection for calls, and one for events.
 type Connections<'a> = (Daemon<'a>, Daemon<'a>);
 
 impl<'a> Feed<'a> {
@@ -57,7 +57,7 @@ impl<'a> Feed<'a> {
         }
     }
 
-    /// The first look. What fails here fails the command.
+    /// Reads for the first time. A failure here fails the command.
     pub(super) async fn first(&mut self) -> Result<(), Failure> {
         let mut ways = self.begin().await?;
         self.look(&mut ways.0).await?;
@@ -65,7 +65,7 @@ impl<'a> Feed<'a> {
         Ok(())
     }
 
-    /// Nothing that happens after what is looked at next is missed, and what was before it and is kept comes first.
+    /// Subscribes before the first read, so that no event is missed; stored events come first.
     async fn begin(&mut self) -> Result<Connections<'a>, Failure> {
         let mut asked = self.socket.connect().await?;
         let mut events = self.socket.connect().await?;
@@ -106,7 +106,7 @@ impl<'a> Feed<'a> {
             .map(drop)
     }
 
-    /// Goes on until the failure is one that no daemon could mend.
+    /// Runs until a failure that reconnecting cannot repair.
     pub(super) async fn run(&mut self) -> Failure {
         loop {
             let failure = match self.follow().await {
@@ -124,7 +124,7 @@ impl<'a> Feed<'a> {
         }
     }
 
-    /// Follows one daemon, with one filter.
+    /// Follows one connection, with one filter.
     async fn follow(&mut self) -> Result<(), Failure> {
         let (mut asked, mut events) = match self.begun.take() {
             Some(ways) => ways,
@@ -141,8 +141,8 @@ impl<'a> Feed<'a> {
         }
     }
 
-    /// Passes events on, with a look now and then, for as long as they are few enough; then until the next look. Says whether another
-    /// filter is wanted.
+    /// Passes events on, with a read in between, while they are few enough; then waits for the next
+    /// read. Returns whether the filter changed.
     async fn listen(
         &mut self,
         ways: (&mut Daemon<'a>, &mut Daemon<'a>),
@@ -169,7 +169,7 @@ impl<'a> Feed<'a> {
                 }
             }
             if taken >= EVENTS_MAX {
-                // What is on its way already is read and dropped with the answer.
+                // Events in flight are dropped with the answer.
                 events.call(&Unsubscribe {}).await?;
                 self.send(Update::TooManyEvents).await;
                 looks.tick().await;

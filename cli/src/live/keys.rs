@@ -6,21 +6,21 @@ use std::thread;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-/// What somebody wants.
+/// The action of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Key {
     Quit,
-    /// Ctrl-C, which is no signal while keys are read one by one.
+    /// Ctrl-C, which sends no signal while keys are read one by one.
     Interrupt,
     Pause,
-    /// Ctrl-Z, likewise.
+    /// Ctrl-Z, which sends no signal either.
     Suspend,
     Filter,
     /// The terminal has another size.
     Redraw,
 }
 
-/// Reads them on a thread of its own, which ends with the process: nothing can wake it.
+/// Reads the keys on a thread of its own, which ends with the process: nothing can wake it.
 pub(super) fn read() -> UnboundedReceiver<Key> {
     let (keys, reader) = unbounded_channel();
     thread::spawn(move || {

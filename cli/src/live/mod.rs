@@ -1,4 +1,4 @@
-//! `soramode status --watch`: the node's state in the terminal, as it is now. It looks, and changes nothing.
+//! `soramode status --watch`: the node's state in the terminal, kept up to date. It only reads.
 
 mod feed;
 mod keys;
@@ -21,13 +21,14 @@ use keys::Key;
 use model::Model;
 use screen::Screen;
 
-/// Updates that wait to be shown at most: then the daemon is not asked for more.
+/// Limit of the updates that wait to be shown: beyond it the daemon is not polled.
 const UPDATES_MAX: usize = 256;
 
-/// The time between two frames at least, but for keys, which are answered at once.
+/// Least time between two frames, except after a key.
 const FRAME_PAUSE: Duration = Duration::from_millis(250);
 
-/// Shows the node until somebody quits. A daemon that is not there at the start is an error; one that is lost later is waited for.
+/// Shows the node until the user quits. A daemon that does not answer at the start is an error; one
+/// that is lost later is awaited.
 pub(crate) async fn run(socket: &Socket, output: &Output) -> Result<Exit, Failure> {
     if output.format() != Format::Table || !output.is_on_terminal() {
         let failure = Failure::new(Exit::Usage, "--watch needs a terminal");
@@ -71,12 +72,12 @@ fn cannot_draw(problem: &std::io::Error) -> Failure {
 
 struct Live {
     model: Model,
-    /// Leaves the terminal as it was when this is dropped.
+    /// Restores the terminal when it is dropped.
     screen: Screen,
     keys: mpsc::UnboundedReceiver<Key>,
     incoming: mpsc::Receiver<model::Update>,
     filters: watch::Sender<model::Filter>,
-    /// When the last frame was drawn.
+    /// Time of the last frame.
     drawn: Option<Instant>,
 }
 
@@ -93,13 +94,13 @@ impl Live {
                 }
                 exit = signals.next() => return Ok(exit),
                 key = self.keys.recv() => match key {
-                    // Without a terminal to read from nobody could quit.
+                    // Without a terminal no key can quit the view.
                     None => return Ok(Exit::HungUp),
                     Some(Key::Quit) => return Ok(Exit::Done),
                     Some(Key::Interrupt) => return Ok(Exit::Interrupted),
                     Some(Key::Pause) => {
                         self.model.pause_or_go_on();
-                        // What happened meanwhile is asked for.
+                        // Reads the events of the meantime.
                         if !self.model.is_paused {
                             self.filters.send_replace(self.model.filter);
                         }
@@ -113,7 +114,7 @@ impl Live {
                 update = self.incoming.recv() => {
                     let Some(update) = update else { std::future::pending().await };
                     self.model.take(update);
-                    // Whatever else comes until then is in the same frame.
+                    // Updates until then are drawn in the same frame.
                     next_frame = next_frame.or(Some(self.drawn.map_or_else(Instant::now, |drawn| drawn + FRAME_PAUSE)));
                     continue;
                 }

@@ -1,4 +1,4 @@
-//! What is shown: the last that was heard of the node, what it was in the last minutes, and the last events.
+//! The state of the view: the node's last status, its history, and the last events.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -7,33 +7,33 @@ use soramode_protocol::event::{Event, EventPattern};
 use soramode_protocol::node::Status;
 use soramode_protocol::session::Session;
 
-/// Looks that a column of the history stands for.
+/// Reads in a column of the history.
 const READS_PER_COLUMN: usize = 4;
 
-/// Columns of the history that are kept: as many as a wide terminal has.
+/// Limit of the columns of the history: as many as a wide terminal has.
 const COLUMNS_MAX: usize = 512;
 
-/// Events that are kept: as many as a tall terminal shows.
+/// Limit of the events: as many as a tall terminal shows.
 const EVENTS_MAX: usize = 100;
 
-/// What the daemon said, or that it does not say anything.
+/// An update from the daemon, or the loss of it.
 #[derive(Clone, Debug)]
 pub(super) enum Update {
     Seen {
         status: Box<Status>,
         oldest: Vec<Session>,
     },
-    /// Events come from here on: those of before first.
+    /// The subscription begins: stored events come first.
     Begun,
     Event(Box<Event>),
     TooManyEvents,
     Lost(String),
 }
 
-/// Which events are shown.
+/// The events to show.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Filter {
-    /// What an operator looks for: everything but connections, which come and go too often.
+    /// Everything except connections, which change too often.
     #[default]
     Usual,
     All,
@@ -43,7 +43,7 @@ pub(super) enum Filter {
 }
 
 impl Filter {
-    /// As it is shown.
+    /// Returns the name that the view shows.
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Usual => "all but connection.*",
@@ -86,11 +86,11 @@ impl Filter {
 #[derive(Clone, Debug)]
 pub(super) enum Line {
     Event(Box<Event>),
-    /// Some were left out here.
+    /// Left-out events.
     Skipped,
 }
 
-/// A count over the last minutes: each column is the most that there was in it.
+/// The history of a count: each column is a maximum.
 #[derive(Clone, Debug, Default)]
 pub(super) struct History {
     columns: VecDeque<u64>,
@@ -111,7 +111,7 @@ impl History {
         }
     }
 
-    /// The last so many columns, oldest first.
+    /// Returns the last columns, oldest first.
     pub(super) fn last(&self, columns: usize) -> Vec<u64> {
         self.columns
             .iter()
@@ -121,19 +121,19 @@ impl History {
     }
 }
 
-/// Everything.
+/// The state of the view.
 #[derive(Debug, Default)]
 pub(super) struct Model {
     pub(super) status: Option<Box<Status>>,
     pub(super) oldest: Vec<Session>,
     pub(super) sessions: History,
     pub(super) connections: History,
-    /// Newest last.
+    /// Events, newest last.
     pub(super) events: VecDeque<Line>,
     pub(super) filter: Filter,
-    /// Since when the daemon is lost, and why.
+    /// Time and reason of the loss of the daemon.
     pub(super) lost: Option<(Instant, String)>,
-    /// Nothing is taken in, so that it can be read.
+    /// Events are held back, so that they can be read.
     pub(super) is_paused: bool,
 }
 
@@ -169,7 +169,7 @@ impl Model {
         self.is_paused = !self.is_paused;
     }
 
-    /// The next filter. What the last one showed stays until the events of this one come.
+    /// Switches to the next filter. The events stay until those of the new filter come.
     pub(super) fn next_filter(&mut self) -> Filter {
         self.filter = self.filter.next();
         self.filter

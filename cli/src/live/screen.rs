@@ -1,4 +1,4 @@
-//! The terminal while the view has it, and its giving back.
+//! The terminal of the view: taking it and restoring it.
 
 use std::io::{self, Stdout};
 
@@ -15,7 +15,7 @@ use super::model::Model;
 use super::view::{Theme, draw};
 use crate::output::Output;
 
-/// The screen of the view. What was on the terminal before comes back when this is dropped.
+/// The screen of the view. Dropping it restores the terminal's content.
 pub(super) struct Screen {
     terminal: Terminal<CrosstermBackend<Stdout>>,
     look: Theme,
@@ -34,12 +34,13 @@ impl Screen {
         })
     }
 
-    /// Gives the terminal to the shell until that continues this process.
+    /// Suspends the process and returns the terminal to the shell meanwhile.
     pub(super) fn suspend(&mut self) -> io::Result<()> {
         give_back();
         raise(Signal::SIGTSTP)?;
         take()?;
-        // Another one draws everything. To clear this one would ask where the cursor is, and the keys are read elsewhere.
+        // A new screen draws everything. Clearing this one would query the cursor, and the answer
+        // would be read as keys.
         self.terminal = Terminal::new(CrosstermBackend::new(io::stdout()))?;
         Ok(())
     }
@@ -69,7 +70,7 @@ fn give_back() {
     let _ = disable_raw_mode();
 }
 
-/// Whether the terminal shows more than ASCII, by the locale: the first of these that says anything.
+/// Returns whether the locale is UTF-8: the first variable that is set decides.
 fn speaks_utf8(variable: impl Fn(&str) -> Option<String>) -> bool {
     let said = ["LC_ALL", "LC_CTYPE", "LANG"]
         .into_iter()

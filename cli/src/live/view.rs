@@ -1,4 +1,4 @@
-//! How it is drawn: legible in 80 columns and 24 rows, and without a colour.
+//! Drawing the view: legible in 80 columns and 24 rows, and without colours.
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -16,14 +16,14 @@ use crate::last_status::SHADOW;
 use crate::output::escape::{escape, quoted};
 use crate::output::{cells, event, times};
 
-/// The least that anything can be read on.
+/// Least size of the terminal.
 const ROWS_MIN: u16 = 12;
 const COLUMNS_MIN: u16 = 40;
 
-/// Columns that a history's name and its count take.
+/// Columns for the name and count of a history.
 const LABEL_COLUMNS: u16 = 24;
 
-/// What of an event would only push the rest out of sight; soramode tail shows it.
+/// Fields of events that are left out; soramode tail shows them.
 const LEFT_OUT: [&str; 6] = [
     "session_id",
     "created_time",
@@ -33,7 +33,7 @@ const LEFT_OUT: [&str; 6] = [
     "event_id",
 ];
 
-/// Bars of characters that every terminal has.
+/// Bars for terminals without UTF-8.
 const ASCII_BARS: bar::Set<'static> = bar::Set {
     full: "#",
     seven_eighths: "#",
@@ -46,7 +46,7 @@ const ASCII_BARS: bar::Set<'static> = bar::Set {
     empty: " ",
 };
 
-/// What the terminal can do.
+/// Capabilities of the terminal.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Theme {
     pub(super) paints: bool,
@@ -62,7 +62,7 @@ impl Theme {
         }
     }
 
-    /// What must not be overlooked, without a colour too.
+    /// Returns the style of alarms, visible without colours too.
     fn alarm(self) -> Style {
         self.in_colour(Color::Red)
             .add_modifier(Modifier::BOLD | Modifier::REVERSED)
@@ -79,7 +79,7 @@ impl Theme {
     }
 }
 
-/// A name of a part.
+/// Returns the heading of a part.
 fn heading(text: impl Into<String>) -> TextLine<'static> {
     TextLine::styled(
         text.into(),
@@ -168,7 +168,7 @@ fn counted(count: u64, name: &str) -> String {
     format!("{count:>10} {name}{}", if count == 1 { "" } else { "s" })
 }
 
-/// The node and its mode, and beside them what there is room for; since when and why.
+/// Returns the node and its mode with as many facts as fit, and the time and reason of the mode.
 fn head(model: &Model, status: &Status, look: Theme, width: u16) -> Vec<TextLine<'static>> {
     const NAME_CELLS_MIN: usize = 12;
     let mode = &status.mode;
@@ -226,7 +226,7 @@ fn head(model: &Model, status: &Status, look: Theme, width: u16) -> Vec<TextLine
         .collect()
 }
 
-/// What is not as it should be, most urgent first.
+/// Lists the problems, most urgent first.
 fn alarms(model: &Model, status: &Status) -> Vec<String> {
     let mut alarms = Vec::new();
     if let Some((since, why)) = &model.lost {
@@ -272,7 +272,7 @@ fn alarms(model: &Model, status: &Status) -> Vec<String> {
     alarms
 }
 
-/// The alarms, each whole, since what to do stands at its end; where there is no room for all lines, that is said.
+/// Wraps the alarms, each whole, since the remedy is at its end; adds a line if not all fit.
 fn alarm_lines(alarms: &[String], area: Rect) -> Vec<String> {
     let mut lines: Vec<String> = alarms
         .iter()
@@ -352,11 +352,12 @@ fn fact_lines(status: &Status, width: u16) -> Vec<TextLine<'static>> {
         .collect()
 }
 
-/// Cells of the age of a session, and of each count, with the gap before them.
+/// Cells for a session's age and for each count, with the gap before them.
 const AGE_CELLS: usize = 13;
 const COUNT_CELLS: usize = 9;
 
-/// The oldest sessions. Where a terminal is narrow, the counts of the past are left out before a channel's name is cut.
+/// Lists the oldest sessions. A narrow terminal leaves out the past counts before it cuts a
+/// channel's name.
 fn session_lines(oldest: &[Session], total: u64, area: Rect) -> Vec<TextLine<'static>> {
     const CHANNEL_CELLS_MIN: usize = 24;
     let width = usize::from(area.width);

@@ -1,4 +1,5 @@
-//! Text as a terminal lays it out: by cells, where a Japanese character or an emoji takes two and a combining mark none.
+//! Text in the cells of a terminal: a Japanese character or an emoji takes two, a combining mark
+//! none.
 
 use std::borrow::Cow;
 
@@ -8,8 +9,8 @@ use unicode_width::UnicodeWidthStr;
 /// Marks the place where text was cut.
 const ELLIPSIS: &str = "…";
 
-/// What is never divided: grapheme clusters, but those that are wider than any glyph (a hundred Hangul jamo are one cluster), and of these
-/// the characters.
+/// Splits the text into grapheme clusters, and clusters wider than any glyph (a hundred Hangul jamo
+/// are one) into characters.
 fn units(text: &str) -> impl DoubleEndedIterator<Item = &str> {
     const GLYPH_CELLS_MAX: usize = 2;
     text.graphemes(true).flat_map(|cluster| {
@@ -18,7 +19,8 @@ fn units(text: &str) -> impl DoubleEndedIterator<Item = &str> {
     })
 }
 
-/// The cells that a text takes: the sum of those of its units, so that parts of a text add up to the whole.
+/// Returns the cells of a text: the sum over its units, so that parts of a text add up to the
+/// whole.
 pub(crate) fn width(text: &str) -> usize {
     // Printable ASCII, which most ids are, takes a cell a byte.
     if text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
@@ -59,7 +61,7 @@ pub(crate) fn cut(text: &str, cells: usize) -> Cow<'_, str> {
     }
 }
 
-/// The text in at most so many cells, without its middle where it is longer: both ends of an id tell it from others.
+/// Cuts the middle out of a text that is longer: both ends of an id distinguish it.
 pub(crate) fn cut_middle(text: &str, cells: usize) -> Cow<'_, str> {
     match cells {
         _ if width(text) <= cells => Cow::Borrowed(text),
@@ -108,14 +110,14 @@ pub(crate) fn wrap(text: &str, cells: usize) -> Vec<String> {
     lines
 }
 
-/// Cells before the lines of [`fit`] after the first: what came from outside begins no line there.
+/// Indent of the lines of [`fit`] after the first, so that text from outside never begins a line.
 const INDENT: usize = 2;
 
-/// Commands that sentences tell the reader to run.
+/// Commands in sentences for the reader to run.
 const COMMANDS: [&str; 3] = ["soramode ", "systemctl ", "journalctl "];
 
-/// A message in lines of at most so many cells. A sentence with a command has a line of its own, which is not broken, so that the command
-/// can be copied whole.
+/// Wraps a message. A sentence with a command gets a line of its own, which is not broken, so that
+/// the command can be copied.
 pub(crate) fn fit(message: &str, cells: usize) -> Vec<String> {
     let mut lines = fit_flush(
         message,
@@ -132,7 +134,7 @@ pub(crate) fn fit(message: &str, cells: usize) -> Vec<String> {
     lines
 }
 
-/// The same without an indent, where something else keeps the lines apart.
+/// Wraps a message without an indent, for columns.
 pub(crate) fn fit_flush(message: &str, cells: usize) -> Vec<String> {
     if width(message) <= cells {
         return vec![message.to_owned()];

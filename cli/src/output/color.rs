@@ -1,4 +1,4 @@
-//! Colours for words, and the one rule for where they are painted.
+//! Colours, and the one rule for using them.
 
 use anstream::AutoStream;
 use anstream::stream::RawStream;
@@ -7,23 +7,23 @@ use soramode_protocol::mode::Mode;
 
 use super::flags::Color;
 
-/// What a word is to be taken as.
+/// The meaning of a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Emphasis {
-    /// As it should be.
+    /// A good state.
     Good,
-    /// Worth knowing.
+    /// A state that needs attention.
     Careful,
-    /// Not as it should be.
+    /// A fault.
     Bad,
-    /// What the rest is about.
+    /// A heading.
     Heading,
-    /// What can be left unread.
+    /// An explanation.
     Aside,
 }
 
 impl Emphasis {
-    /// The colour of a mode.
+    /// Returns the emphasis of a mode.
     pub(crate) const fn of(mode: Mode) -> Self {
         match mode {
             Mode::Normal => Self::Good,
@@ -32,7 +32,7 @@ impl Emphasis {
         }
     }
 
-    /// The text in this colour.
+    /// Colours the text.
     pub(super) fn on(self, text: &str) -> String {
         let style = self.style();
         format!("{style}{text}{style:#}")
@@ -49,7 +49,8 @@ impl Emphasis {
     }
 }
 
-/// Whether what goes to this stream is painted: as `--color` says, else on a terminal unless `NO_COLOR` or a `TERM` says no.
+/// Returns whether output to the stream is coloured: by `--color`, else on a terminal unless
+/// `NO_COLOR` or `TERM` forbids it.
 pub(crate) fn is_used(color: Color, stream: &impl RawStream) -> bool {
     match color {
         Color::Always => true,

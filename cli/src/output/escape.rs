@@ -1,12 +1,14 @@
-//! What came from outside, made safe for a terminal and for one line.
+//! Escaping text from outside for a terminal.
 
 use std::borrow::Cow;
 
-/// Printed as they are, though Rust's escapes would touch them: quotes are no danger, and the ideographic space is how Japanese is spaced.
+/// Characters that Rust's escapes would change needlessly: quotes, and the ideographic space of
+/// Japanese.
 const KEPT: [char; 3] = ['\'', '"', '\u{3000}'];
 
-/// The text with everything escaped that does not print: control characters, line and tab, and what hides or turns text around
-/// (bidi controls, zero-width characters). A backslash is doubled, so that an escape cannot be faked.
+/// Escapes everything that does not print: control characters, line feed and tab, and characters
+/// that hide or reorder text (bidi controls, zero-width characters). A backslash is doubled, so
+/// that an escape cannot be faked.
 pub(crate) fn escape(text: &str) -> Cow<'_, str> {
     if text
         .bytes()
@@ -23,12 +25,12 @@ pub(crate) fn escape(text: &str) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
-/// The same between double quotes.
+/// Escapes the text and puts it between double quotes.
 pub(crate) fn quoted(text: &str) -> String {
     format!("\"{}\"", escape(text).replace('"', "\\\""))
 }
 
-/// A whole message that may have something from outside in it, escaped already or not.
+/// Escapes a whole message, of which parts may be escaped already.
 pub(crate) fn neutralised(message: &str) -> String {
     message
         .split('\\')
@@ -37,8 +39,8 @@ pub(crate) fn neutralised(message: &str) -> String {
         .join("\\")
 }
 
-/// JSON with everything escaped in it that does not print and that JSON itself lets through: DEL, C1, bidi controls, zero-width characters,
-/// U+2028. All of these can only be in its strings, so that it stays the same JSON.
+/// Escapes the characters in JSON that do not print and that JSON allows: DEL, C1, bidi controls,
+/// zero-width characters, U+2028. They can only be in strings, so the JSON stays the same.
 pub(super) fn json(text: String) -> String {
     if text.bytes().all(|byte| byte.is_ascii() && byte != 0x7f) {
         return text;

@@ -63,13 +63,13 @@ enum Layout {
 /// The formats of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
-    /// For people.
+    /// A table, for people.
     Table,
-    /// Records.
+    /// Records, separated by tabs.
     Plain,
-    /// One document.
+    /// One JSON document.
     Json,
-    /// One object a line.
+    /// One JSON object a line.
     Jsonl,
 }
 

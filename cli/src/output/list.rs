@@ -1,4 +1,4 @@
-//! A list of any length: rows go out as they come where the format allows it.
+//! A list of any length: rows are written at once if the format allows it.
 
 use serde::Serialize;
 use soramode_protocol::mode::Mode;
@@ -14,17 +14,17 @@ use crate::error::Failure;
 /// Cells between a name and its value.
 const GAP: usize = 2;
 
-/// A list that is being written.
+/// A list in progress.
 pub(crate) struct List<'a> {
     output: &'a mut Output,
-    /// Its name in the JSON.
+    /// Name in the JSON.
     name: &'static str,
     table: Table,
     rows: u64,
 }
 
 impl<'a> List<'a> {
-    /// Begins: `name` in the JSON, `columns` in the table.
+    /// Begins a list: `name` in the JSON, `columns` in the table.
     pub(crate) fn begin(
         output: &'a mut Output,
         name: &'static str,
@@ -33,7 +33,7 @@ impl<'a> List<'a> {
         Self::begin_beside(output, name, columns, None)
     }
 
-    /// The same, with what the rows belong to before them in the JSON.
+    /// Begins a list with an object before the rows in the JSON.
     pub(crate) fn begin_beside(
         output: &'a mut Output,
         name: &'static str,
@@ -71,7 +71,7 @@ impl<'a> List<'a> {
             .write(&format!("{indent}\"{}\":{space}[", self.name))
     }
 
-    /// One row: the whole of it for JSON, its cells for people.
+    /// Adds a row: the whole item in JSON, the cells in tables.
     pub(crate) fn row(&mut self, item: &impl Serialize, cells: &[Cell<'_>]) -> Result<(), Failure> {
         match self.output.format() {
             Format::Table => self.table.add(cells),
@@ -99,11 +99,11 @@ impl<'a> List<'a> {
 
     fn indented(&self, value: &impl Serialize, indent: &str) -> Result<String, Failure> {
         let text = self.output.json_text(value)?;
-        // A string in JSON has no raw line feed in it, so each of these begins a line of the layout.
+        // Strings in JSON have no raw line feed, so each of these begins a line of the layout.
         Ok(text.replace('\n', &format!("\n{indent}")))
     }
 
-    /// A time for a cell; its age alone where there is no room.
+    /// Returns a cell with a time; its age alone if there is no space.
     pub(crate) fn time(&self, time: Time) -> Cell<'static> {
         Cell {
             text: self.output.time(time).into(),
@@ -112,7 +112,7 @@ impl<'a> List<'a> {
         }
     }
 
-    /// A time that lies ahead, for a cell.
+    /// Returns a cell with a time in the future.
     pub(crate) fn time_ahead(&self, time: Time) -> Cell<'static> {
         Cell {
             text: self.output.time_ahead(time).into(),
@@ -121,12 +121,12 @@ impl<'a> List<'a> {
         }
     }
 
-    /// Whether nobody reads any more.
+    /// Returns whether stdout is closed.
     pub(crate) const fn is_closed(&self) -> bool {
         self.output.is_closed()
     }
 
-    /// Ends. `none` is said beside an empty table.
+    /// Ends the list. Notes `none` beside an empty table.
     pub(crate) fn finish(self, none: &str) -> Result<(), Failure> {
         match self.output.format() {
             Format::Table if self.rows == 0 => {
@@ -155,14 +155,15 @@ impl<'a> List<'a> {
 /// A name and its value.
 pub(crate) type Row = (&'static str, Option<String>);
 
-/// Names and values under one another, without those that have no value.
+/// Prints names and values below each other; rows without a value are left out.
 pub(crate) fn pairs(output: &mut Output, rows: &[Row]) -> Result<(), Failure> {
     let names = widest(rows);
     rows.iter()
         .try_for_each(|row| pair(output, row, 0, names, None))
 }
 
-/// Groups of rows, each below its heading, each value in the colour of its name. A group without a value is left out.
+/// Prints groups of rows with their headings, each value in the colour of its name. A group without
+/// values is left out.
 pub(crate) fn colored_groups(
     output: &mut Output,
     groups: &[(&str, Vec<Row>)],
@@ -195,7 +196,7 @@ fn widest(rows: &[Row]) -> usize {
         .unwrap_or_default()
 }
 
-/// One name and its value. A value that is wider than the terminal goes on below itself; a command in it stays whole.
+/// Prints a name and its value. A longer value continues below itself; a command in it stays whole.
 fn pair(
     output: &mut Output,
     (name, value): &Row,

@@ -1,4 +1,4 @@
-//! Everything that a command prints goes through here.
+//! The output of commands: nothing else prints.
 
 pub(crate) mod cells;
 pub(crate) mod color;

@@ -1,4 +1,4 @@
-//! How a wait is going: a bar on a terminal, a line now and then elsewhere.
+//! Progress of a wait: a bar on a terminal, lines elsewhere.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -13,39 +13,39 @@ use super::{Format, Output, cells, escape, terminal, times};
 use crate::error::Failure;
 use crate::session_info::SessionInfo;
 
-/// How often the daemon tells, where a bar is drawn.
+/// Pause between two updates of the bar.
 const DRAW_PAUSE: Duration = Duration::from_secs(1);
 
-/// How often a line is printed elsewhere.
+/// Pause between two lines.
 const LINE_PAUSE: Duration = Duration::from_secs(10);
 
-/// The progress of one wait, over all the connections to the daemon that it takes.
+/// The display of one wait, over all its connections.
 pub(crate) struct ProgressDisplay {
     goal: WaitFor,
     allowed: u64,
-    /// For how long it must stay so.
+    /// Time for which the condition must stay true.
     settle: Duration,
     limit: Option<Duration>,
     bar: Option<ProgressBar>,
     began: Instant,
-    /// The most sessions that were there, counting those that ended.
+    /// The most sessions at a time, plus those that ended.
     total: u64,
     rate: Rate,
 }
 
-/// How it goes.
+/// Progress at one moment.
 pub(crate) struct ProgressSnapshot<'a> {
-    /// Sessions left.
+    /// Remaining sessions.
     pub(crate) sessions: u64,
-    /// Connections left.
+    /// Remaining connections.
     pub(crate) connections: u64,
-    /// Sessions that ended, as far as that was told.
+    /// Ended sessions, as far as reported.
     pub(crate) ended: u64,
-    /// The oldest session left.
+    /// The oldest remaining session.
     pub(crate) oldest: Option<&'a SessionInfo>,
 }
 
-/// Progress as `jsonl` has it.
+/// The JSON line of progress.
 #[derive(Serialize)]
 struct Line<'a> {
     r#type: &'static str,
@@ -58,7 +58,6 @@ struct Line<'a> {
 }
 
 impl ProgressDisplay {
-    /// For a wait for this, where this many sessions may be left, which must stay so for a time, and that ends after the limit.
     pub(crate) fn new(
         output: &Output,
         goal: WaitFor,
@@ -79,7 +78,7 @@ impl ProgressDisplay {
         }
     }
 
-    /// How often the daemon should tell.
+    /// Returns the pause between two progress reports.
     pub(crate) const fn every(&self) -> Duration {
         if self.bar.is_some() {
             DRAW_PAUSE
@@ -88,22 +87,22 @@ impl ProgressDisplay {
         }
     }
 
-    /// Since the wait began.
+    /// Returns the time since the wait began.
     pub(crate) fn elapsed(&self) -> Duration {
         self.began.elapsed()
     }
 
-    /// Sessions that ended while this watched.
+    /// Returns the number of sessions that ended meanwhile.
     pub(crate) const fn ended(&self, left: u64) -> u64 {
         self.total.saturating_sub(left)
     }
 
-    /// So many sessions were there.
+    /// Counts sessions that were present.
     pub(crate) fn add_seen(&mut self, sessions: u64) {
         self.total = self.total.max(sessions);
     }
 
-    /// Shows how it goes.
+    /// Shows the progress.
     pub(crate) fn show(
         &mut self,
         output: &mut Output,
@@ -114,7 +113,7 @@ impl ProgressDisplay {
         self.rate.add(elapsed, self.ended(progress.sessions));
         let parts = self.describe(progress, elapsed);
         match &self.bar {
-            // The last cell stays free: some terminals begin a new line as soon as it is written to.
+            // The last cell stays free: some terminals wrap when it is written to.
             Some(bar) => bar.set_message(self.drawn(
                 &parts,
                 self.ended(progress.sessions),
@@ -137,7 +136,7 @@ impl ProgressDisplay {
         Ok(())
     }
 
-    /// How it goes, in parts of which the first tells most.
+    /// Describes the progress in parts, the most important first.
     fn describe(&self, progress: &ProgressSnapshot<'_>, elapsed: Duration) -> Vec<String> {
         let limit = self
             .limit
@@ -200,7 +199,7 @@ impl ProgressDisplay {
         .collect()
     }
 
-    /// A bar, where there is room for one, and as many of the parts as fit beside it.
+    /// Returns the bar, if it fits, and as many parts as fit beside it.
     fn drawn(&self, parts: &[String], ended: u64, width: usize) -> String {
         const BAR_CELLS: usize = 16;
         const WIDTH_WITH_BAR_MIN: usize = 70;
@@ -229,7 +228,7 @@ impl ProgressDisplay {
         cells::cut(&line, width).into_owned()
     }
 
-    /// Says something beside the bar.
+    /// Prints a note beside the bar.
     pub(crate) fn note(&self, output: &Output, text: &str) {
         match &self.bar {
             Some(bar) => bar.suspend(|| output.note(text)),
@@ -237,7 +236,7 @@ impl ProgressDisplay {
         }
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub(crate) fn clear(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
@@ -245,7 +244,7 @@ impl ProgressDisplay {
     }
 }
 
-/// A line that is drawn over.
+/// Creates the bar.
 fn draw() -> ProgressBar {
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
     match ProgressStyle::with_template("{msg}") {
@@ -259,7 +258,7 @@ pub(crate) fn counted(count: u64, word: &str) -> String {
     format!("{count} {word}{}", if count == 1 { "" } else { "s" })
 }
 
-/// An id in quotes, cut where it would fill the line.
+/// Returns an id in quotes, cut to a part of the line.
 fn shortened(id: &str) -> String {
     const CELLS_MAX: usize = 32;
     cells::cut_middle(&escape::quoted(id), CELLS_MAX).into_owned()

@@ -1,25 +1,25 @@
-//! How fast sessions end, from what was seen in the last minutes, and an estimate only where there is something to go by.
+//! The rate at which sessions ended in the last minutes, and an estimate if there is enough data.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// How far back the rate looks: long enough to be steady, short enough to notice that it slows down.
+/// Window of the rate: long enough to be steady, short enough to notice a slowdown.
 const WINDOW: Duration = Duration::from_mins(5);
 
-/// Fewer ends than this in the window say nothing about the next.
+/// Least number of ended sessions for an estimate.
 const ENDED_MIN: u64 = 3;
 
-/// A shorter time than this says nothing either: a burst at the start would promise too much.
+/// Least time for an estimate: a burst at the start promises too much.
 const SEEN_MIN: Duration = Duration::from_secs(10);
 
-/// What was seen when: the time since the wait began, and how many sessions had ended by then.
+/// Samples: the time since the wait began, and the number of ended sessions.
 #[derive(Debug, Default)]
 pub(super) struct Rate(VecDeque<(Duration, u64)>);
 
 impl Rate {
     pub(super) fn add(&mut self, at: Duration, ended: u64) {
         self.0.push_back((at, ended));
-        // The newest of those outside the window stays: the window is measured from there.
+        // The newest sample outside the window stays: the window is measured from there.
         while self
             .0
             .get(1)
@@ -29,7 +29,7 @@ impl Rate {
         }
     }
 
-    /// Sessions that ended in the window, and its length; `None` where that is too little to go by.
+    /// Returns the sessions that ended in the window, and its length; `None` without enough data.
     fn seen(&self) -> Option<(u64, Duration)> {
         let (from, ended_then) = self.0.front()?;
         let (to, ended_now) = self.0.back()?;
@@ -38,14 +38,14 @@ impl Rate {
         (ended >= ENDED_MIN && span >= SEEN_MIN).then_some((ended, span))
     }
 
-    /// How many end in a minute.
+    /// Returns the sessions that end in a minute.
     pub(super) fn per_minute(&self) -> Option<f64> {
         let (ended, span) = self.seen()?;
         let ended = f64::from(u32::try_from(ended).unwrap_or(u32::MAX));
         Some(ended * 60.0 / span.as_secs_f64())
     }
 
-    /// How long it takes until this many more have ended, at this rate.
+    /// Returns the time until this many more have ended.
     pub(super) fn until(&self, left: u64) -> Option<Duration> {
         let (ended, span) = self.seen()?;
         let seconds = span.as_secs().saturating_mul(left).div_ceil(ended);

@@ -15,10 +15,10 @@ use super::table::Shape;
 use super::terminal::{self, can_move_cursor};
 use super::{cells, escape, times};
 
-/// The version of the JSON output. Fields are only ever added.
+/// Version of the JSON output. Fields are only ever added.
 pub(super) const SCHEMA: u32 = 1;
 
-/// What a stream is connected to.
+/// The destination of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sink {
     Terminal,
@@ -70,7 +70,7 @@ pub(crate) fn failure_json(failure: &Failure) -> serde_json::Result<String> {
     serde_json::to_string(&versioned).map(escape::json)
 }
 
-/// Both streams, and how to write on them.
+/// Both streams and their format.
 pub(crate) struct Output {
     stdout: BufWriter<Stdout>,
     format: Format,
@@ -81,18 +81,18 @@ pub(crate) struct Output {
     /// Layout of tables.
     shape: Shape,
     answer: AnswerState,
-    /// What this command has changed: said where the answer itself cannot be written.
+    /// The change that this command made, for the case that the answer cannot be written.
     changed: Option<String>,
 }
 
 /// State of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum AnswerState {
-    /// Nothing was written yet.
+    /// No output yet.
     None,
-    /// Something was written.
+    /// Some output.
     Begun,
-    /// Nobody reads stdout any more. That ends the writing, quietly, and changes no exit code.
+    /// The reader of stdout is gone. That ends the writing silently, and changes no exit code.
     Closed,
 }
 
@@ -131,28 +131,28 @@ impl Output {
         self.quiet
     }
 
-    /// Whether nobody reads stdout any more.
+    /// Returns whether the reader of stdout is gone.
     pub(crate) const fn is_closed(&self) -> bool {
         matches!(self.answer, AnswerState::Closed)
     }
 
-    /// Whoever reads stdout.
+    /// Watches the reader of stdout.
     #[expect(clippy::unused_self, reason = "stdout is asked for here alone")]
     pub(crate) fn stdout_closed(&self) -> StdoutClosed {
         StdoutClosed::of_stdout()
     }
 
-    /// Whether the answer goes to a terminal.
+    /// Returns whether the answer goes to a terminal.
     pub(crate) fn is_on_terminal(&self) -> bool {
         self.answers_to == Sink::Terminal
     }
 
-    /// Whether the answer is painted.
+    /// Returns whether the answer is coloured.
     pub(crate) const fn uses_color(&self) -> bool {
         self.uses_color
     }
 
-    /// The cells that a line of the answer may take; `None` is any number.
+    /// Returns the width of the answer's lines; `None` is any.
     pub(crate) const fn width(&self) -> Option<usize> {
         self.shape.width
     }
@@ -162,12 +162,13 @@ impl Output {
         self.shape
     }
 
-    /// Whether progress can be drawn rather than told line by line.
+    /// Returns whether a bar can be drawn.
     pub(crate) fn can_draw(&self) -> bool {
         self.notes_to == Sink::Terminal && can_move_cursor() && !self.quiet
     }
 
-    /// The answer as JSON: pretty on a terminal, one line elsewhere and always as `jsonl`.
+    /// Prints the answer as JSON: indented on a terminal, else one line, and always one line as
+    /// `jsonl`.
     pub(crate) fn json(&mut self, value: &impl Serialize) -> Result<(), Failure> {
         let versioned = Versioned {
             schema: SCHEMA,
@@ -195,21 +196,21 @@ impl Output {
         self.format == Format::Json && self.answers_to == Sink::Terminal
     }
 
-    /// A failure as JSON, where JSON is asked for and nothing else was answered.
+    /// Prints a failure as JSON, if that is the format and there was no other output.
     pub(crate) fn failure(&mut self, failure: &Failure) {
         if matches!(self.format, Format::Json | Format::Jsonl) && self.answer == AnswerState::None {
-            // The failure itself weighs more than one to write it.
+            // The failure takes precedence over a failed write.
             let _ = self.json(&Failed::new(failure)).and_then(|()| self.flush());
         }
     }
 
-    /// Lines of the answer.
+    /// Prints lines of the answer.
     pub(crate) fn text(&mut self, text: &str) -> Result<(), Failure> {
         self.write(text)?;
         self.write("\n")
     }
 
-    /// A sentence of the answer, in as many lines as it takes on the terminal.
+    /// Prints a sentence, wrapped to the terminal.
     pub(crate) fn sentence(&mut self, text: &str) -> Result<(), Failure> {
         match self.width() {
             Some(width) => cells::wrap(text, width)
@@ -219,7 +220,7 @@ impl Output {
         }
     }
 
-    /// What a change did; left out with `-q`, since the exit code says it too.
+    /// Prints the result of a change; not with `-q`, since the exit code has it.
     pub(crate) fn confirm(&mut self, text: &str) -> Result<(), Failure> {
         if self.quiet {
             Ok(())
@@ -228,7 +229,7 @@ impl Output {
         }
     }
 
-    /// A line of the answer, in as many lines as it takes on the terminal; commands in it stay whole.
+    /// Prints a message, wrapped to the terminal; commands in it stay whole.
     pub(crate) fn message(&mut self, text: &str) -> Result<(), Failure> {
         match self.width() {
             Some(width) => cells::fit(text, width)
@@ -238,7 +239,7 @@ impl Output {
         }
     }
 
-    /// One record of `plain`: its fields, escaped, between tabs.
+    /// Prints a record of `plain`: the fields, escaped, between tabs.
     pub(crate) fn record(&mut self, fields: &[&str]) -> Result<(), Failure> {
         let fields: Vec<_> = fields.iter().map(|field| escape::escape(field)).collect();
         self.text(&fields.join("\t"))
@@ -253,7 +254,6 @@ impl Output {
         self.record_result(written)
     }
 
-    /// Sends what was written.
     pub(crate) fn flush(&mut self) -> Result<(), Failure> {
         if self.is_closed() {
             return Ok(());
@@ -283,14 +283,14 @@ impl Output {
         }
     }
 
-    /// A word beside the answer; left out with `-q`.
+    /// Prints a note on stderr; not with `-q`.
     pub(crate) fn note(&self, text: &str) {
         if !self.quiet {
             print_line(text);
         }
     }
 
-    /// A word that `-q` does not silence: something is not as it should be.
+    /// Prints a warning, also with `-q`.
     #[expect(
         clippy::unused_self,
         reason = "stderr is written to by the one door alone"
@@ -303,7 +303,7 @@ impl Output {
         self.answers_to == Sink::Terminal && self.format == Format::Table
     }
 
-    /// A time: local with its age on a terminal, RFC 3339 in UTC elsewhere.
+    /// Formats a time: local with its age on a terminal, RFC 3339 in UTC elsewhere.
     pub(crate) fn time(&self, time: Time) -> String {
         if !self.is_for_people() {
             return time.to_string();
@@ -311,7 +311,7 @@ impl Output {
         format!("{} ({} ago)", times::local(time), times::age(time))
     }
 
-    /// The same without the age.
+    /// Formats a time without its age.
     pub(crate) fn moment(&self, time: Time) -> String {
         if !self.is_for_people() {
             return time.to_string();
@@ -319,7 +319,7 @@ impl Output {
         times::local(time)
     }
 
-    /// A time that lies ahead.
+    /// Formats a time in the future.
     pub(crate) fn time_ahead(&self, time: Time) -> String {
         if !self.is_for_people() {
             return time.to_string();
@@ -327,7 +327,7 @@ impl Output {
         format!("{} ({})", times::local(time), times::until(time))
     }
 
-    /// The text in its colour.
+    /// Colours a text if stdout is coloured.
     pub(crate) fn colored(&self, emphasis: Emphasis, text: &str) -> String {
         if self.uses_color() {
             emphasis.on(text)
@@ -336,13 +336,13 @@ impl Output {
         }
     }
 
-    /// A mode, in its colour where stdout is painted.
+    /// Colours a mode if stdout is coloured.
     pub(crate) fn mode(&self, mode: Mode) -> String {
         self.colored(Emphasis::of(mode), mode.name())
     }
 }
 
-/// Why the command failed, what is listed with that, and what to do. `-q` does not silence it.
+/// Prints a failure, its details and its hint, also with `-q`.
 pub(crate) fn report_failure(failure: &Failure) {
     print_line(&format!("soramode: {}", failure.message));
     failure
@@ -355,8 +355,8 @@ pub(crate) fn report_failure(failure: &Failure) {
         .for_each(|hint| print_line(&format!("hint: {hint}")));
 }
 
-/// One line on stderr, or on a terminal as many as it takes: what came from outside begins no line of its own. Nothing can be done where
-/// that cannot be written.
+/// Prints a line on stderr, wrapped to a terminal: text from outside begins no line of its own. A
+/// failed write is ignored.
 fn print_line(text: &str) {
     let text = escape::neutralised(text);
     let lines = match Sink::of(&io::stderr()) {

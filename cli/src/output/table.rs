@@ -1,4 +1,4 @@
-//! A table that fits: its columns are chosen and cut so that no line is wider than the terminal.
+//! A table that fits: columns are left out and values cut so that no line is wider than the terminal.
 
 use std::borrow::Cow;
 
@@ -10,13 +10,13 @@ use super::{cells, escape};
 /// Cells between two columns.
 const GAP: usize = 2;
 
-/// Cells that a column of ids or of text may ask for before another column is left out: as many as an id of Sora's takes.
+/// Cells that a column of ids or text may take before another column is left out: an id of Sora's.
 const COMFORTABLE: usize = 26;
 
-/// How to shorten a column's values.
+/// The way to shorten a column's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// Only if nothing else helps: words and numbers of our own.
+    /// Cut as a last resort: words and numbers of soramode's own.
     Word,
     /// Cut out the middle.
     Id,
@@ -24,17 +24,17 @@ enum Kind {
     Text,
 }
 
-/// A column: its name, and what becomes of it where there is no room.
+/// A column, and how it shrinks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Column {
     name: &'static str,
     kind: Kind,
-    /// The column with the highest number is left out first; 0 never is.
+    /// Order of leaving columns out, the highest first; 0 never.
     order: u8,
 }
 
 impl Column {
-    /// Words and numbers of our own, times.
+    /// A column of words, numbers and times.
     pub(crate) const fn word(name: &'static str) -> Self {
         Self {
             name,
@@ -43,7 +43,7 @@ impl Column {
         }
     }
 
-    /// Ids, names and URLs.
+    /// A column of ids, names and URLs.
     pub(crate) const fn id(name: &'static str) -> Self {
         Self {
             name,
@@ -52,7 +52,7 @@ impl Column {
         }
     }
 
-    /// Sentences.
+    /// A column of sentences.
     pub(crate) const fn text(name: &'static str) -> Self {
         Self {
             name,
@@ -61,23 +61,23 @@ impl Column {
         }
     }
 
-    /// May be left out, after those with a higher number.
+    /// Allows leaving the column out, after those with a higher number.
     pub(crate) const fn optional(self, order: u8) -> Self {
         Self { order, ..self }
     }
 }
 
-/// A value, and a shorter form of it where it has one.
+/// A value, and a shorter form if it has one.
 #[derive(Clone, Debug)]
 pub(crate) struct Cell<'a> {
     pub(crate) text: Cow<'a, str>,
     pub(crate) short: Option<String>,
-    /// Its colour, beside what its words say.
+    /// The colour, in addition to the text.
     pub(crate) emphasis: Option<Emphasis>,
 }
 
 impl Cell<'_> {
-    /// The cell in a colour.
+    /// Colours the cell.
     #[must_use]
     pub(crate) fn colored(self, emphasis: Option<Emphasis>) -> Self {
         Self { emphasis, ..self }
@@ -125,13 +125,13 @@ impl<T: Into<Self>> From<Option<T>> for Cell<'_> {
 /// Layout of a table.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shape {
-    /// The terminal's cells in a line; `None` where lines may be of any width.
+    /// Width of the terminal; `None` for any width.
     pub(super) width: Option<usize>,
     pub(super) has_header: bool,
     pub(super) uses_color: bool,
 }
 
-/// Rows, collected, since a column is as wide as its widest value.
+/// Collected rows: a column is as wide as its widest value.
 #[derive(Debug)]
 pub(super) struct Table {
     columns: Vec<Column>,
@@ -146,19 +146,19 @@ struct Value {
     emphasis: Option<Emphasis>,
 }
 
-/// A cell in the lines that it takes.
+/// A cell, wrapped.
 struct Fitted<'v> {
     lines: Vec<Cow<'v, str>>,
     emphasis: Option<Emphasis>,
 }
 
-/// A column that is shown, and its cells.
+/// A shown column and its width.
 #[derive(Clone, Copy, Debug)]
 struct Shown {
     place: usize,
     kind: Kind,
     order: u8,
-    /// Cells that it needs, so that nothing is cut.
+    /// Width without cutting.
     natural: usize,
     width: usize,
 }
@@ -216,7 +216,7 @@ impl Table {
                 .map(|value| cells::width(form.of(value)))
                 .max();
             let natural = widest.unwrap_or_default().max(cells::width(column.name));
-            // One that says nothing is the first to go.
+            // A column without values is left out first.
             let order = if widest == Some(0) && column.order > 0 {
                 u8::MAX
             } else {
@@ -267,7 +267,7 @@ impl Table {
     }
 }
 
-/// Which form of the values is shown.
+/// The form of the values.
 #[derive(Clone, Copy, Debug)]
 enum Form {
     Long,
@@ -291,7 +291,7 @@ impl Shown {
         }
     }
 
-    /// The value in lines that fit.
+    /// Wraps a value.
     fn fit<'v>(&self, value: &'v str) -> Vec<Cow<'v, str>> {
         match self.kind {
             Kind::Word => vec![cells::cut(value, self.width)],
@@ -304,14 +304,14 @@ impl Shown {
     }
 }
 
-/// The cells of a line.
+/// Returns the width of a line.
 fn total(shown: &[Shown], cells: impl Fn(&Shown) -> usize) -> usize {
     shown.iter().map(cells).sum::<usize>() + GAP * shown.len().saturating_sub(1)
 }
 
 /// Takes cells from the widest column, ids and text before words, until the line fits.
 fn shrink(shown: &mut [Shown], width: usize) {
-    /// A value of fewer cells is useless.
+    /// Least useful width of a value.
     const MIN: usize = 8;
     for _ in width..total(shown, |it| it.width) {
         let takes = |it: &&mut Shown| it.kind != Kind::Word && it.width > MIN;
@@ -325,7 +325,7 @@ fn shrink(shown: &mut [Shown], width: usize) {
     }
 }
 
-/// Values side by side, each in as many lines as it has.
+/// Puts wrapped values side by side.
 fn line_up(shown: &[Shown], values: &[Fitted<'_>]) -> Vec<String> {
     let height = values
         .iter()
@@ -469,7 +469,7 @@ mod tests {
         assert_eq!(lines, wanted);
     }
 
-    /// A text of up to 60 characters: of what ids are made of, what takes two cells or none, and what must not reach a terminal.
+    /// Returns a text of up to 60 characters: from ids, wide and combining characters, and control characters.
     fn random_text(random: &mut impl FnMut(usize) -> usize) -> String {
         const PIECES: [&str; 18] = [
             "a",
@@ -498,7 +498,7 @@ mod tests {
 
     #[test]
     fn no_line_is_wider_than_the_terminal() {
-        // xorshift: any sequence will do, as long as it is the same each time.
+        // A xorshift generator: any fixed sequence is fine.
         let mut state = 0x2545_f491_4f6c_dd1d_u64;
         let mut random = |below: usize| {
             state ^= state << 13;

@@ -1,13 +1,13 @@
-//! Times and spans as people read them, and spans as people type them.
+//! Times and durations as people read and type them.
 
 use std::time::{Duration, SystemTime};
 
 use soramode_protocol::time::Time;
 
-/// The longest span that is taken: 366 days, as on the wire.
+/// Limit of durations: 366 days, as on the wire.
 const SPAN_MAX: Duration = Duration::from_hours(366 * 24);
 
-/// The wall clock.
+/// Reads the wall clock.
 pub(crate) fn now() -> Time {
     let since_epoch = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
@@ -15,7 +15,8 @@ pub(crate) fn now() -> Time {
     Time::default() + since_epoch
 }
 
-/// A span in its one or two largest units: `45 s`, `1 min 30 s`, `3 h 20 min`, `2 d 4 h`.
+/// Formats a duration in its one or two largest units: `45 s`, `1 min 30 s`, `3 h 20 min`, `2 d 4
+/// h`.
 pub(crate) fn span(span: Duration) -> String {
     let seconds = span.as_secs();
     let minutes = seconds / 60;
@@ -36,17 +37,17 @@ fn two(large: u64, large_unit: &str, small: u64, small_unit: &str) -> String {
     }
 }
 
-/// How long ago that was.
+/// Formats the time since then.
 pub(crate) fn age(time: Time) -> String {
     span(now().since(time))
 }
 
-/// How far ahead that lies; a second that has begun counts whole, so that 45 min are not 44 at once.
+/// Formats the time until then; a started second counts whole, so that 45 min are not 44 at once.
 pub(crate) fn ahead(time: Time) -> String {
     span(time.since(now()) + Duration::from_millis(999))
 }
 
-/// How far ahead that lies, or that it is over.
+/// `in 3 min`, or that it is over.
 pub(crate) fn until(time: Time) -> String {
     let now = now();
     if time > now {
@@ -56,12 +57,12 @@ pub(crate) fn until(time: Time) -> String {
     }
 }
 
-/// In local time and its zone, without the fractions.
+/// Formats a time in the local zone, without fractions.
 pub(crate) fn local(time: Time) -> String {
     zoned(time, "%Y-%m-%d %H:%M:%S %:z")
 }
 
-/// The local time of day.
+/// Formats the local time of day.
 pub(crate) fn clock(time: Time) -> String {
     zoned(time, "%H:%M:%S")
 }
@@ -78,7 +79,7 @@ fn zoned(time: Time, format: &str) -> String {
     )
 }
 
-/// Reads a span: `45m`, `1h 30m`, `0`.
+/// Reads a duration: `45m`, `1h 30m`, `0`.
 pub(crate) fn read_span(text: &str) -> Result<Duration, String> {
     if !text.is_empty() && text != "0" && text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(format!("has no unit; takes {text}s, {text}m or {text}h"));
@@ -107,17 +108,17 @@ pub(crate) fn read_span(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// The same span as it would be typed.
+/// Formats a duration as it is typed.
 pub(crate) fn typed(span: Duration) -> String {
     humantime::format_duration(span).to_string()
 }
 
-/// The same as one word of a command line: `9m59s`.
+/// Formats a duration as one word: `9m59s`.
 pub(crate) fn typed_word(seconds: u64) -> String {
     typed(Duration::from_secs(seconds)).replace(' ', "")
 }
 
-/// Whole seconds until then, at least one.
+/// Returns the whole seconds until then, at least one.
 pub(crate) fn seconds_until(time: Time, now: Time) -> u64 {
     time.since(now)
         .as_millis()

@@ -1,4 +1,4 @@
-//! A wait that the daemon watches: this shows its progress, and reconnects where the connection is lost.
+//! Waiting over the control socket: the daemon watches, this shows its progress and reconnects.
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ use crate::output::{Output, ProgressDisplay, ProgressSnapshot};
 use crate::session_info::SessionInfo;
 use crate::signals::Signals;
 
-/// How much later than it promised the daemon may report its progress before it counts as lost.
+/// Time after an overdue progress report until the daemon counts as lost.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 
 /// Waits until the condition is true, the wait ends in another way, or the daemon stays lost.
@@ -70,9 +70,9 @@ struct Follower<'a> {
     plan: &'a Plan,
     progress: &'a mut ProgressDisplay,
     output: &'a mut Output,
-    /// The log of the daemon that this began with.
+    /// The log id of the daemon at the beginning.
     log_id: Option<LogId>,
-    /// When the connection was lost, until the daemon answers again.
+    /// Time of the loss, until the daemon answers again.
     lost_since: Option<Instant>,
     was_lost: bool,
 }

@@ -90,9 +90,9 @@ pub(crate) async fn wait(
     result
 }
 
-/// Another client set a mode in which this wait has no end.
+/// Describes a wait that another client's change ended.
 fn superseded(node: &str, now: &ModeInfo, wait_for: WaitFor) -> Failure {
-    // One that is closed again was open in between.
+    // A node that is closed again was open in between.
     let opened = if wait_for == WaitFor::Drained && now.mode.is_block() {
         "it was opened meanwhile, and now "
     } else {
@@ -113,7 +113,7 @@ pub(crate) fn superseded_hint(node: Node<'_>) -> String {
     )
 }
 
-/// `silence` says of a node that does not answer since when.
+/// Describes a timeout. `silence` is set if the node stopped answering.
 fn timed_out(
     plan: &Plan,
     status: Option<&LastStatus>,

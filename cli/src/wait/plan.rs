@@ -42,7 +42,7 @@ pub(crate) struct Reached {
     pub(crate) sessions_ended: u64,
 }
 
-/// How the watching ended.
+/// The end of the watching.
 pub(super) enum End {
     Reached,
     TimedOut,
@@ -50,7 +50,7 @@ pub(super) enum End {
     Signal(Exit),
 }
 
-/// The end of the watching, with the node as it was seen last.
+/// The end of the watching, with the last status.
 pub(super) struct Ended {
     pub(super) end: Result<End, Failure>,
     pub(super) status: Option<LastStatus>,
@@ -79,7 +79,7 @@ pub(crate) fn describe_limit(limit: Option<Duration>) -> String {
     }
 }
 
-/// The line before the wait for a drain.
+/// Describes the wait for a drain before it begins.
 pub(crate) fn describe_wait(plan: &Plan, counts: &str) -> String {
     let goal = match plan.max_sessions() {
         0 => "no session is left".to_owned(),
@@ -92,7 +92,7 @@ pub(crate) fn describe_wait(plan: &Plan, counts: &str) -> String {
     )
 }
 
-/// A signal ended the watching.
+/// Describes a wait that a signal ended.
 pub(crate) fn interrupted(exit: Exit, waited: Duration) -> Failure {
     let signal = match exit {
         Exit::HungUp => "hung up",
@@ -103,7 +103,7 @@ pub(crate) fn interrupted(exit: Exit, waited: Duration) -> Failure {
     Failure::new(exit, format!("{signal} after {waited}: stopped waiting"))
 }
 
-/// A daemon that lost the list of sessions.
+/// Describes a daemon that has lost the list of sessions.
 pub(super) fn restarted_without_state(node: &str) -> Failure {
     let message = format!(
         "soramoded was restarted without its state and does not know the sessions of {node} any more"

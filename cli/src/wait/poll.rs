@@ -1,4 +1,4 @@
-//! A wait over Sora's HTTP API, which has no waits: the node's status is read again and again.
+//! Waiting over Sora's HTTP API, which has no waits: it is polled.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,8 @@ use crate::output::{Output, ProgressDisplay, ProgressSnapshot, times};
 use crate::session_info::SessionInfo;
 use crate::signals::Signals;
 
-/// The least pause between two reads. It is ten times as long as a read takes: many connections are a long list.
+/// Least pause between two reads. It is ten times as long as a read takes: many connections are a
+/// long list.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 
 /// Limit of retries to a silent node in a wait that has no limit of its own.
@@ -88,13 +89,13 @@ struct Poller<'a> {
     plan: &'a Plan,
     progress: &'a mut ProgressDisplay,
     output: &'a mut Output,
-    /// The node has been seen closed, or was closed before the wait began.
+    /// The node was closed at a read, or closed before the wait began.
     is_closed: bool,
-    /// Since when the condition has been true.
+    /// Start of the time for which the condition has been true.
     true_since: Option<Instant>,
-    /// When progress was shown last.
+    /// Time of the last progress.
     shown: Option<Instant>,
-    /// Since when the node has not answered, and why.
+    /// Time and reason of the loss of the node.
     lost: Option<(Instant, Failure)>,
     last: Option<LastStatus>,
 }
@@ -254,7 +255,8 @@ fn is_socket_complete(status: &LastStatus) -> bool {
     })
 }
 
-/// A node whose session list is incomplete, and will be with the next answer of its Sora too, does not drain.
+/// Fails if the session list is incomplete and soramoded's next poll of its Sora will not complete
+/// it.
 fn check_complete_soon(status: &LastStatus) -> Result<(), Failure> {
     match status.of_daemon() {
         Some(status) if !status.is_complete_soon() => Err(status.sessions_incomplete().into()),

@@ -1,4 +1,5 @@
-//! Waiting until another node is in the cluster. Until it is nobody knows where its API is, so a node that is in is asked again and again.
+//! Waiting until another node has joined. Its API is unknown until then, so the context's node is
+//! polled.
 
 use std::time::{Duration, Instant};
 
@@ -16,13 +17,13 @@ use crate::output::times;
 use crate::report::{Outcome, Report};
 use crate::signals::Signals;
 
-/// The pause between two looks.
+/// Pause between two reads.
 const READ_PAUSE: Duration = Duration::from_millis(500);
 
-/// How often it is said that nothing has come yet.
+/// Pause between two notes.
 const NOTE_PAUSE: Duration = Duration::from_secs(10);
 
-/// Waits until the node of this name is joined. Everything else is a failure.
+/// Waits until the node of this name has joined.
 pub(crate) async fn joined(
     context: &Context<'_>,
     name: &NodeName,
@@ -58,7 +59,7 @@ async fn look_until_there(context: &Context<'_>, name: &NodeName) -> Result<(), 
         match ClusterView::read(context).await {
             Ok(view) if view.has(name) => return Ok(()),
             Ok(_) => lost = None,
-            // One that answered, and is restarted meanwhile, comes back.
+            // A node that answered before may be restarting.
             Err(failure) if failure.exit == Exit::Unreachable && began.elapsed() > READ_PAUSE => {
                 if lost.get_or_insert_with(Instant::now).elapsed() >= RECONNECT_MAX {
                     return Err(failure);

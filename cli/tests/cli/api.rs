@@ -111,7 +111,7 @@ fn sessions_connections_and_nodes_are_listed() {
         ok(&sora, &["nodes", "-o", "plain"]),
         "a\tnormal\tjoined\t\t\t\t\t\twss://a/signaling\t\nb\t\tgone\t\t\t\t\t\t\t\n"
     );
-    // A session that nobody is in yet is one too, where the server tells of it.
+    // A listed session without connections counts.
     sora.state().sessions = Some(vec![
         json!({"channel_id": "egg", "session_id": "E", "created_time": 1}),
     ]);
@@ -165,7 +165,7 @@ fn predicates_end_as_they_do_over_the_socket() {
     assert_eq!(run(&sora, &["is", "joined"]).code, 2);
 }
 
-/// Runs a drain whose last client leaves once it says that it waits.
+/// Runs a drain, and removes the last client once it waits.
 fn drain_until_empty(sora: &Sora, args: &[&str]) -> Ended {
     let mut drain = command(sora, args).running();
     drain.until_said("waiting at most");
@@ -205,7 +205,7 @@ fn a_drain_ends_when_the_last_connection_has_left() {
         report["change"],
         json!({"previous_mode": "block_new_session", "mode": "block_new_connection", "changed": true})
     );
-    // From what is tighter it only waits.
+    // In a stricter mode it only waits.
     let again = run(&sora, &["drain", "--timeout", "60s"]);
     assert!(
         again.code == 0
@@ -646,7 +646,7 @@ fn a_pending_client_delays_a_drain_over_the_api() {
         config.http.sora.listen = Some(WEBHOOKS.parse().unwrap());
         config.http.sora.api = Some(sora.url().parse().unwrap());
     });
-    // It is pending, and so in no list of Sora's.
+    // A pending client is in no list of Sora's.
     let said = authenticate(
         WEBHOOKS,
         &json!({"type": "auth", "channel_id": "spam", "connection_id": "1"}),

@@ -146,7 +146,7 @@ fn a_self_signed_certificate_is_trusted_or_the_error_has_a_remedy() {
     }
 }
 
-/// Whatever proxy the environment names.
+/// The environment names a proxy.
 #[test]
 fn proxies_of_the_environment_are_ignored() {
     let folder = tempfile::tempdir().unwrap();

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::support::{Ended, Run, Running, program, until};
 
-/// One member of etcd, which ends with the test.
+/// A single etcd member, stopped at the end of the test.
 pub(crate) struct Etcd {
     child: Child,
     url: String,
@@ -58,7 +58,7 @@ impl Etcd {
     }
 
     fn kill(&mut self) {
-        // It may be gone already.
+        // The process may have ended.
         self.child.kill().unwrap_or_default();
         self.child.wait().unwrap();
     }
@@ -89,7 +89,7 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// With an API on a port that it tells the others.
+    /// Starts a node with an API that the other nodes know.
     pub(crate) fn start(name: &str, etcd: &Etcd) -> Self {
         let node = Self::start_before_init(name, etcd);
         until(|| node.has_init().then_some(()));
@@ -97,7 +97,7 @@ impl Node {
         node
     }
 
-    /// In no cluster yet.
+    /// Starts a node before the cluster exists.
     pub(crate) fn start_before_init(name: &str, etcd: &Etcd) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let api = free_url();
@@ -165,7 +165,7 @@ impl Node {
         self.running = None;
     }
 
-    /// What the nodes are, as this one lists them: `name mode membership`.
+    /// Lists the nodes as this one does: `name mode membership`.
     pub(crate) fn nodes(&self) -> Vec<String> {
         let words = |line: &str| line.split('\t').take(3).collect::<Vec<_>>().join(" ");
         self.ok(&["nodes", "-o", "plain"])
@@ -240,7 +240,7 @@ fn one_node_lists_and_controls_the_cluster() {
             .stderr
             .contains("no node n9; its nodes are n1, n2, n3")
     );
-    // Its own name is itself, with all that its socket can do.
+    // The node's own name selects its socket, with all its features.
     n1.ok(&["set", "block_new_connection", "--node", "n1", "-m", "CHG-1"]);
     n1.ok(&["set", "normal"]);
 
@@ -270,7 +270,7 @@ fn one_node_lists_and_controls_the_cluster() {
     );
     assert_eq!(n1.ok(&["get"]), "normal\n");
     n1.ok(&["drain", "--keep-open", "1", "--timeout", "30s"]);
-    // Who is closed already takes nobody's place.
+    // A node that is closed already may be drained.
     n1.ok(&["drain", "--keep-open", "2", "--timeout", "30s"]);
     until(|| {
         n3.nodes()

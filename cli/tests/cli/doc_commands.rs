@@ -1,5 +1,5 @@
-//! What a reader of the documents pastes into a shell, and the machine that it is pasted into: a real daemon, and stand-ins for what is
-//! not soramode's.
+//! Commands of the documents, pasted into a shell on a machine with a real daemon and stand-ins for
+//! other programs.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -57,14 +57,14 @@ pub(crate) struct Machine {
     asked: mpsc::Receiver<Order>,
 }
 
-/// What `systemctl` or `apt-get` was asked, which it does not answer before somebody did it.
+/// A call of `systemctl` or `apt-get`, which returns once the test has acted on it.
 struct Order {
     words: String,
     stream: UnixStream,
 }
 
 impl Machine {
-    /// With a daemon on this socket, or with nothing there.
+    /// Creates a machine with this socket.
     pub(crate) fn new(socket: &Path) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(folder.path().join("systemd")).unwrap();
@@ -90,7 +90,7 @@ impl Machine {
         machine
     }
 
-    /// Where a folder or a file of the documents is on it.
+    /// Returns the path on the machine of a path in the documents.
     pub(crate) fn path(&self, path: &str) -> PathBuf {
         self.folder
             .path()
@@ -101,7 +101,8 @@ impl Machine {
     fn command(&self, name: &str, script: &str) {
         let path = self.folder.path().join("bin").join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        // Written by somebody else: a thread that forks while this one has it open would keep it busy.
+        // Another process writes the file: a thread that forks while this one has it open would
+        // keep it busy.
         let write = r#"printf '#!/bin/sh\n%s\n' "$1" >"$2"; chmod 755 "$2""#;
         assert!(
             Command::new("sh")
@@ -169,7 +170,7 @@ impl Machine {
         self.with(line, &format!("systemctl {words}"), done)
     }
 
-    /// The same of any command that is the machine's.
+    /// Runs a line, and acts on a call of a stand-in.
     pub(crate) fn with(&self, line: &str, words: &str, done: impl FnOnce()) -> Ended {
         let running = self.begin(line);
         let mut order = self.asked.recv().unwrap();

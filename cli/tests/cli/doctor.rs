@@ -19,7 +19,7 @@ fn beside(sora: &Sora) -> Daemon {
     })
 }
 
-/// What `doctor` says of each thing.
+/// Returns the result of each check.
 fn checks(report: &Value) -> Vec<(&str, &str)> {
     let checks = report["checks"].as_array().unwrap();
     checks
@@ -326,7 +326,7 @@ fn a_signalling_server_is_asked_to_end_sessions() {
         daemon.ok(&["end", "--all", "--accept-risk=cuts-clients", "-o", "plain"]),
         "1\t0\tsubscribers\n"
     );
-    // One that has connected anew and not subscribed again is not counted any more.
+    // A server that reconnected and did not subscribe again no longer counts.
     signalling.shutdown(Shutdown::Both).unwrap();
     let row = "note\tend\tno client accepts end requests: soramode end cannot end sessions\tHave the signalling server send Subscribe";
     until(|| Some(daemon.ok(&["doctor", "-o", "plain"])).filter(|doctor| doctor.contains(row)));

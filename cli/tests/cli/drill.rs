@@ -1,4 +1,4 @@
-//! `drill`: everything holds against the real soramoded, whatever else happens is said, and nothing is left behind.
+//! `drill`: every step passes with the real soramoded, failures are reported, and nothing is left behind.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use crate::support::{Ended, Fake, PROGRAM, Reply, Run, Running, program, with_default_signals};
 
-/// How long something outside of a drill may take to be gone.
+/// Limit of the time for processes and folders to disappear.
 const GONE_MAX: Duration = Duration::from_secs(10);
 
 /// The daemon that was built with the program under test.
@@ -36,11 +36,11 @@ struct Place {
 }
 
 impl Place {
-    /// With nothing beside the program.
+    /// A folder with the program alone.
     fn bare() -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("tmp")).unwrap();
-        // What is to be executed is written by somebody else: a thread that forks while this one has it open would keep it busy.
+        // Another process writes the executable: a thread that forks while this one has it open would keep it busy.
         shell(
             r#"ln "$1" "$2" 2>/dev/null || cp "$1" "$2""#,
             &[Path::new(PROGRAM), &folder.path().join("soramode")],
@@ -48,14 +48,14 @@ impl Place {
         Self { folder }
     }
 
-    /// With the real daemon.
+    /// A folder with the program and the real daemon.
     fn real() -> Self {
         let place = Self::bare();
         symlink(soramoded(), place.path("soramoded")).unwrap();
         place
     }
 
-    /// With a script in its stead, which is given `--socket PATH --ephemeral …`. It leaves its process id behind.
+    /// A folder with the program and a script as the daemon, which gets `--socket PATH --ephemeral …`. It writes its process id to a file.
     fn script(script: &str) -> Self {
         let place = Self::bare();
         let pid = place.path("pid");
@@ -70,7 +70,7 @@ impl Place {
         place
     }
 
-    /// With a real daemon that says that it is ready, and this one to answer.
+    /// A folder with a daemon that notifies its readiness, while the fake one answers.
     fn answering(fake: &Fake) -> Self {
         let real = soramoded();
         Self::script(&format!(

@@ -35,7 +35,7 @@ fn lines() -> impl Iterator<Item = &'static str> {
         .map(|example| example.line)
 }
 
-/// One node, a receiver of its webhooks, and files of an operator.
+/// A node, a receiver of its webhooks, and files of an operator.
 struct Place {
     daemon: Daemon,
     machine: Machine,
@@ -44,7 +44,7 @@ struct Place {
 }
 
 impl Place {
-    /// With the sessions, deliveries and files that this example is about.
+    /// Prepares the sessions, deliveries and files for an example.
     fn of(line: &str) -> Self {
         let receiver = Receiver::start(|_| Manner::ok());
         let daemon = telling(&receiver);
@@ -176,7 +176,7 @@ fn each_example_of_a_cluster_succeeds() {
     let etcd = Etcd::start();
     let n1 = Node::start_before_init("sfu-01", &etcd);
     let machine = Machine::new(&n1.socket());
-    // Until etcd answers.
+    // Waits until etcd answers.
     until(|| (machine.paste(line_with("nodes init")).code == 0).then_some(()));
     let [n2, mut n3] = ["sfu-02", "sfu-03"].map(|name| Node::start(name, &etcd));
     let normal = [
@@ -240,7 +240,7 @@ fn each_example_of_soramoded_succeeds() {
     }
 }
 
-/// What the help prints is what is tried here.
+/// The examples in the help are those that the tests run.
 #[test]
 fn the_help_has_the_examples() {
     for (command, examples) in examples() {

@@ -180,7 +180,7 @@ fn three_without_a_daemon() {
     assert_eq!(ended.code, 3, "{ended:?}");
 }
 
-/// It tries again for a while first.
+/// The client retries for a while first.
 #[test]
 fn three_where_too_many_clients_wait_in_front_of_the_socket() {
     let folder = tempfile::tempdir().unwrap();
@@ -249,8 +249,8 @@ fn four_for_a_socket_that_may_not_be_opened() {
     let closed = folder.path().join("closed");
     fs::create_dir(&closed).unwrap();
     let _listener = UnixListener::bind(closed.join("s")).unwrap();
-    // Root may open everything, so that there somebody else must try, with a program that they may run. Copied by another process:
-    // whatever else this one starts meanwhile would hold the copy open for writing.
+    // Root may open everything, so another user runs a copy of the program. Another process makes
+    // the copy: children of this one would hold it open for writing.
     let copy = folder.path().join("soramode");
     assert!(
         Command::new("cp")
@@ -454,7 +454,7 @@ fn a_failure_is_an_object_where_json_is_asked_for() {
         (nowhere.code, &nowhere.json()["error"]["error_type"]),
         (3, &json!("Unreachable"))
     );
-    // What was answered is the answer.
+    // The answer comes before the failure.
     let doctor = daemon.run(&["doctor", "--json"]);
     assert_eq!(
         (doctor.code, &doctor.json()["is_well"]),

@@ -17,7 +17,7 @@ fn open(socket: &Path) -> Terminal {
     Terminal::open(&script, (80, 24))
 }
 
-/// What was on the terminal before is there again, and it behaves as before.
+/// Checks that the terminal shows its old content and behaves as before.
 fn is_as_it_was(terminal: &Terminal, code: i32) {
     let screen = terminal.until_shown(&format!("ended with {code}"));
     assert!(
@@ -82,7 +82,7 @@ fn it_fits_in_80_columns_and_its_keys_change_nothing_on_the_node() {
     terminal.until("going on", |screen| {
         !screen.contains("PAUSED") && screen.contains("2 connections")
     });
-    // Whatever else is pressed: the mode is what it was.
+    // Other keys leave the mode unchanged.
     for key in ["n", "b", "Enter", "1", "Space", "Space"] {
         terminal.press(key);
     }
@@ -153,7 +153,8 @@ fn without_a_terminal_it_is_refused_and_without_a_daemon_too() {
     is_as_it_was(&terminal, 3);
 }
 
-/// What a look costs with ten thousand connections that come and go is measured by hand; here only that a flood of events is survived.
+/// The view survives a flood of events. The cost of a read with ten thousand connections is
+/// measured by hand.
 #[test]
 fn more_events_than_can_be_read_are_left_out_and_said_so() {
     let daemon = Daemon::start();

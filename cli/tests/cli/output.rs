@@ -1,4 +1,4 @@
-//! What is printed, and how: escapes, formats, closed pipes.
+//! Output: escapes, formats, closed pipes.
 
 use std::path::Path;
 use std::process::Stdio;

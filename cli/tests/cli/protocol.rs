@@ -27,7 +27,7 @@ use crate::support::{Daemon, Ended, Run};
 
 const PAGE: &str = "man/protocol.md";
 
-/// What a client in the page may have, in lines: one that is longer is no example.
+/// Limit of the lines of a client in the page: a longer one is no example.
 const CLIENT_LINES_MAX: usize = 30;
 
 /// A method's part of the page.
@@ -102,7 +102,7 @@ fn every_method_is_there_with_its_access_and_its_fields() {
     }
 }
 
-/// Whether a text has this name as code: alone, or with what it is to be.
+/// Returns whether a text has this name as code: alone, or with its value.
 fn says(text: &str, name: &str) -> bool {
     text.contains(&format!("`{name}`")) || text.contains(&format!("`{name}: "))
 }

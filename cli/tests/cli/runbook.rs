@@ -14,7 +14,7 @@ use crate::support::until;
 
 const RUNBOOK: &str = "man/runbook.md";
 
-/// Its sections with commands, each of which has a test here.
+/// Sections with commands, each with a test here.
 const SECTIONS: [&str; 6] = [
     "Maintenance of one node",
     "Emergency stop",

@@ -7,7 +7,7 @@ use std::thread;
 
 use serde_json::{Value, json};
 
-/// What it has.
+/// The state of the fake Sora.
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) mode: String,
@@ -16,9 +16,9 @@ pub(crate) struct State {
     pub(crate) sessions: Option<Vec<Value>>,
     /// The token that it wants.
     pub(crate) token: Option<String>,
-    /// What it says to everything instead: a status and a body. Status 0: it hangs up.
+    /// The answer to every request instead: a status and a body. Status 0 closes the connection.
     pub(crate) fault: Option<(u16, String)>,
-    /// What it was asked, in order.
+    /// The requests, in order.
     pub(crate) asked: Vec<String>,
 }
 
@@ -82,7 +82,7 @@ fn serve(stream: TcpStream, state: &Mutex<State>) {
             "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
             said.len()
         );
-        // Whoever has hung up does not hear it.
+        // The client may have closed the connection.
         reader
             .get_mut()
             .write_all((head + &said).as_bytes())

@@ -69,7 +69,7 @@ impl Daemon {
         ended.stdout
     }
 
-    /// Runs it as JSON, whatever it ends with.
+    /// Runs a command with JSON output, with any exit code.
     pub(crate) fn json(&self, args: &[&str]) -> (i32, Value) {
         let ended = self.run(&[&["--json"], args].concat());
         (ended.code, ended.json())
@@ -164,7 +164,7 @@ impl Run for Command {
     }
 }
 
-/// How the program ended.
+/// The end of a program.
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) code: i32,
@@ -272,7 +272,7 @@ fn read_until(
     }
 }
 
-/// What a fake daemon does with a request.
+/// The answer of a fake daemon.
 pub(crate) enum Reply {
     /// Answers with this result.
     Result(Value),

@@ -15,7 +15,8 @@ pub(crate) struct Terminal {
 }
 
 impl Terminal {
-    /// With so many columns and rows. The script runs in the terminal's folder, with the program in `PATH`.
+    /// Opens a terminal of this size. The script runs in the terminal's folder, with the program in
+    /// `PATH`.
     pub(crate) fn open(script: &str, (columns, rows): (u16, u16)) -> Self {
         let terminal = Self {
             folder: tempfile::tempdir().unwrap(),
@@ -70,7 +71,7 @@ impl Terminal {
         self.tmux(&["capture-pane", "-p"])
     }
 
-    /// Whether a line was too long for the terminal and went on in the next.
+    /// Returns whether a line was too long and wrapped.
     pub(crate) fn has_wrapped(&self) -> bool {
         let joined = self.tmux(&["capture-pane", "-p", "-J"]);
         joined.lines().count() != self.screen().lines().count()

@@ -165,7 +165,7 @@ fn a_drain_cancels_the_timer() {
             "{more:?}"
         );
     }
-    // What waits or asks leaves the time as it is, and says it.
+    // Waits and queries leave the timer unchanged, and report it.
     let daemon = Daemon::start();
     daemon.ok(&["set", "block_new_session", "--for", "1h"]);
     for args in [["wait", "drained"], ["is", "drained"]] {

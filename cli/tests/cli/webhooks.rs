@@ -236,7 +236,7 @@ fn a_request_is_verified_and_a_forged_one_is_refused_with_a_reason() {
     let request = format!("{head}{text}");
     let (code, said) = verified(&request, SECRET);
     assert_eq!((code, said.starts_with("genuine: ")), (0, true), "{said}");
-    // As an editor writes it, and the headers alone; with the old secret beside a new one.
+    // A request as an editor writes it; headers alone; an old secret beside a new one.
     assert_eq!(verified(&format!("{request}\n"), SECRET).0, 0);
     assert_eq!(
         verified(

@@ -1,4 +1,4 @@
-//! What is printed fits the terminal it is printed on, whatever clients call their channels.
+//! Output fits the terminal, for all channel names.
 
 use std::path::Path;
 

@@ -59,7 +59,7 @@ const BANNED_IN_JAPANESE: &[&str] = &[
 struct Area {
     name: &'static str,
     banned: fn() -> Vec<String>,
-    /// How many banned words they may have: the number only ever goes down.
+    /// Limit of the banned words: the number only ever goes down.
     max: usize,
 }
 
@@ -139,7 +139,7 @@ fn people_read_plain_words() {
 #[test]
 fn a_banned_word_is_found_in_a_string_and_not_in_code() {
     let source = r##"
-        //! Whoever reads this.
+        //! The reader.
         #![expect(reason = "who knows")]
         fn say() { log!("nobody knows who {name}", name = f("so \
             many of them")); "who"; r#"raw and "whose" too"#; }
@@ -314,7 +314,8 @@ fn without_tests(source: &str) -> Vec<&str> {
         .collect()
 }
 
-/// How many bytes a string has that begins after `before`: a raw one ends with its quote and hashes.
+/// Returns the length of a string that begins after `before`: a raw one ends with its quote and
+/// hashes.
 fn end_of_string(before: &str, text: &str) -> usize {
     let unhashed = before.trim_end_matches('#');
     if unhashed.ends_with('r') {
@@ -330,7 +331,7 @@ fn end_of_string(before: &str, text: &str) -> usize {
     end.unwrap_or(text.len())
 }
 
-/// How many bytes to skip after a slash: the rest of a comment, or nothing.
+/// Returns the bytes to skip after a slash: the rest of a comment, or none.
 fn end_of_slash(inside: &str) -> usize {
     if inside.starts_with('/') {
         inside.find('\n').unwrap_or(inside.len())

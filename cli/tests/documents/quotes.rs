@@ -2,7 +2,7 @@
 
 use crate::{files, text};
 
-/// How the quoted messages begin.
+/// Beginnings of the quoted messages.
 const BEGINNINGS: [&str; 3] = ["etcd ", "this etcd ", "would have "];
 
 #[test]

@@ -34,7 +34,7 @@ fn blocks(text: &str) -> Vec<String> {
     blocks
 }
 
-/// What stands in backquotes outside of the blocks.
+/// Returns the code in backquotes outside of code blocks.
 fn code(text: &str) -> BTreeSet<String> {
     let prose: Vec<&str> = text.split("```").step_by(2).collect();
     prose

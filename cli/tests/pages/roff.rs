@@ -1,6 +1,6 @@
 //! Text as roff takes it.
 
-/// With what roff would read as its own, or print as another character than was meant.
+/// Escapes characters that roff would interpret or print differently.
 pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
@@ -42,7 +42,7 @@ pub(crate) fn upper_case(roff: &str) -> String {
     heading
 }
 
-/// How wide it will be, in characters.
+/// Returns the width in characters.
 pub(crate) fn width(roff: &str) -> usize {
     let plain = ["\\fB", "\\fI", "\\fR"]
         .iter()

@@ -2,7 +2,8 @@
 
 use super::roff::{start_line, width};
 
-/// What the columns before the last may take together, in characters: of 80, the rest is the last one's, and the margin's.
+/// Limit of the columns before the last, in characters: of 80, the rest is for the last one and the
+/// margin.
 const COLUMNS_MAX: usize = 44;
 
 /// A table while it is read.

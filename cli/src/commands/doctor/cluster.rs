@@ -1,4 +1,4 @@
-//! Checks of the cluster: the node's place in it, and the other nodes.
+//! Checks of the cluster: the node's membership, and the other nodes.
 
 use soramode_protocol::cluster::RISK_OF_PURGE;
 use soramode_protocol::node::{ClusterNode, ClusterNodes, Membership, OrphanedChannels, Status};
@@ -8,7 +8,7 @@ use crate::cluster_status;
 use crate::command_line;
 use crate::output::counted;
 
-/// Its place, what becomes of its channels if it is lost, and what the other nodes know of it.
+/// Checks the node's membership, the takeover of its channels, and its published mode.
 pub(super) fn cluster_checks(status: &Status) -> Vec<Check> {
     let Some(cluster) = status.cluster.as_deref() else {
         return Vec::new();
@@ -87,7 +87,7 @@ pub(super) fn cluster_checks(status: &Status) -> Vec<Check> {
     checks
 }
 
-/// The nodes that are gone, and the channels that wait for an incarnation that is over.
+/// Checks for lost nodes and orphaned channels.
 pub(super) fn node_checks(
     nodes: &ClusterNodes,
     status: &Status,
@@ -114,7 +114,7 @@ pub(super) fn node_checks(
             checks.push(Check::note(
                 "nodes",
                 how,
-                "SessionSnapshot again in a moment",
+                "Look again in a moment",
             ));
         }
         (None, None) if checks.is_empty() => {
@@ -131,7 +131,7 @@ pub(super) fn node_checks(
 
 fn node_check(node: &ClusterNode, command: impl Fn(&str) -> String) -> Option<Check> {
     let name = node.node_name.as_str();
-    // This node has a membership of its own, also where it is not joined.
+    // This node reports its own membership, also while it has not joined.
     let is_gone = !node.connected && node.membership.is_none();
     let OrphanedChannels {
         total: channels,

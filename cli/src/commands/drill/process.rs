@@ -17,10 +17,10 @@ use tokio::time::timeout;
 use crate::error::{Exit, Failure};
 use crate::output::escape::escape;
 
-/// How long a daemon may take to start.
+/// Limit of the time for a daemon's start.
 const START_MAX: Duration = Duration::from_secs(5);
 
-/// How long a process may take to stop before it is killed.
+/// Limit of the time for a process to stop before it is killed.
 pub(super) const STOP_MAX: Duration = Duration::from_secs(2);
 
 /// Variables of a service manager that belong to another daemon.

@@ -24,7 +24,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::scenario::{NAMES, Request, Step};
 use crate::output::counted;
 
-/// How long a drain may take as a whole, so that the daemon keeps no wait that nobody watches any more.
+/// Limit of the time for a drain, so that the daemon keeps no wait without a client.
 const DRAIN_SECONDS_MAX: f64 = 30.0;
 
 /// The pause between two reads of a cluster's nodes.
@@ -57,7 +57,7 @@ pub(super) struct Runner {
     step_max: Duration,
 }
 
-/// Why a step has no answer of its own.
+/// The reason why a step has no answer.
 enum StepError {
     /// The node refused the request, which is an answer too.
     Refused(ErrorType),

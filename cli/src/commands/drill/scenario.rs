@@ -15,13 +15,13 @@ pub(super) struct Scenario {
     pub(super) parts: &'static [Part],
     /// The text at the end: commands to go on with.
     pub(super) next: &'static str,
-    /// How long a step may take.
+    /// Limit of the time for a step.
     pub(super) step_max: Duration,
 }
 
 /// Steps under one heading.
 pub(super) struct Part {
-    /// Its name in JSON and plain output.
+    /// The name in JSON and plain output.
     pub(super) name: &'static str,
     pub(super) heading: &'static str,
     pub(super) steps: &'static [Step],
@@ -68,11 +68,11 @@ pub(super) enum Request {
     WaitDrained,
     /// A connection and its channel.
     Connect(&'static str, &'static str),
-    /// The same, and the client follows redirects.
+    /// A connection and its channel; the client follows redirects.
     Follow(&'static str, &'static str),
     /// Close the node and begin to wait, with a subscriber to the events.
     Drain,
-    /// These connections end. The answer is the next progress of the drain, or the end of one that begins now.
+    /// End these connections. The answer is the next progress of the drain, or the end of one that begins now.
     Disconnect(&'static [&'static str]),
     /// The subscriber's events since the drain began, up to `session.vanished`.
     Tail,

@@ -1,4 +1,4 @@
-//! What the rehearsal shows: for people while it goes on, for scripts a record a step or one object at the end.
+//! The output of a rehearsal: steps as they are done for people, records or one object for scripts.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use crate::error::{Exit, Failure};
 use crate::output::color::Emphasis;
 use crate::output::{Format, Output};
 
-/// A step and how it went.
+/// The JSON of a step.
 #[derive(Debug, Serialize)]
 struct StepResult {
     step: usize,
@@ -21,7 +21,7 @@ struct StepResult {
     held: bool,
 }
 
-/// The whole, as one object.
+/// The JSON of a rehearsal.
 #[derive(Serialize)]
 struct Report<'a> {
     held: bool,
@@ -36,7 +36,7 @@ struct Report<'a> {
     steps: &'a [StepResult],
 }
 
-/// The rehearsal so far, and where it is shown.
+/// The results so far, and the output.
 pub(super) struct View<'a> {
     output: &'a mut Output,
     scenario: &'a Scenario,
@@ -54,7 +54,7 @@ impl<'a> View<'a> {
         }
     }
 
-    /// What is about to be done, and with what.
+    /// Prints the scenario and the program.
     pub(super) fn begin(&mut self, program: &str) -> Result<(), Failure> {
         self.print(&[self.scenario.about.to_owned(), format!("Using {program}")])
     }
@@ -100,11 +100,11 @@ impl<'a> View<'a> {
             Format::Json => {}
         }
         self.results.push(result);
-        // Each step is seen when it is done.
+        // Each step is printed when it is done.
         self.output.flush()
     }
 
-    /// How it ended: with a failure of its own, or with what was result.
+    /// Prints the end: a failure, or the results.
     pub(super) fn finish(&mut self, ended: Result<(), Failure>) -> Result<Exit, Failure> {
         let took = self.began.elapsed();
         let total = self.scenario.steps_total();
@@ -122,7 +122,7 @@ impl<'a> View<'a> {
         };
         match self.output.format() {
             Format::Table if ended.is_ok() => self.print_passed(took)?,
-            // Apart from what is said on stderr then.
+            // Separates the steps from stderr.
             Format::Table if !self.results.is_empty() => self.print(&[String::new()])?,
             Format::Json => {
                 let failure = ended.as_ref().err();
@@ -139,7 +139,7 @@ impl<'a> View<'a> {
                     hint: failure.and_then(|failure| failure.hint.as_deref()),
                     steps: &self.results,
                 };
-                // A failure that is known already weighs more than one to write it.
+                // The command's failure takes precedence over a failed write.
                 self.output
                     .json(&whole)
                     .or_else(|problem| ended.as_ref().map_or(Ok(()), |_| Err(problem)))?;
@@ -149,7 +149,7 @@ impl<'a> View<'a> {
         ended
     }
 
-    /// How far it came: `7 of 20`.
+    /// `7 of 20`
     pub(super) fn progress(&self) -> String {
         format!("{} of {}", self.results.len(), self.scenario.steps_total())
     }
@@ -181,7 +181,7 @@ impl<'a> View<'a> {
         format!("not all held: {steps_held} of {total}{rest}")
     }
 
-    /// Lines for people alone.
+    /// Prints lines in the table format only.
     fn print(&mut self, lines: &[String]) -> Result<(), Failure> {
         match self.output.format() {
             Format::Table => self.output.confirm(&lines.join("\n")),
@@ -190,7 +190,7 @@ impl<'a> View<'a> {
     }
 }
 
-/// A step for people, each line short enough for a terminal of 80 columns.
+/// Formats a step in lines of at most 80 columns.
 fn lines(result: &StepResult, output: &Output) -> Vec<String> {
     let StepResult {
         step,
