@@ -67,12 +67,10 @@ impl<'a> Node<'a> {
     /// Refuses `what`, as it is typed, where the node lacks its feature.
     pub(crate) fn require(self, feature: Feature, what: &str) -> Result<(), Failure> {
         if self.supports(feature) {
-            return Ok(());
+            Ok(())
+        } else {
+            Err(needs_socket(what))
         }
-        let failure = Failure::new(Exit::Usage, format!("{what} is not available over HTTP"));
-        Err(failure.with_hint(
-            "Run it on the node itself, without --api-url and --node (or unset SORAMODE_API_URL)",
-        ))
     }
 
     /// Returns the command as it is typed for this node.
@@ -102,10 +100,7 @@ impl<'a> Node<'a> {
     pub(crate) fn socket(self) -> Result<&'a Socket, Failure> {
         match self {
             Self::Daemon(socket) => Ok(socket),
-            Self::Api(_) => {
-                self.require(Feature::ControlSocket, "this command")?;
-                Err(Failure::new(Exit::Usage, "this command needs the socket"))
-            }
+            Self::Api(_) => Err(needs_socket("this command")),
         }
     }
 
@@ -186,6 +181,13 @@ impl<'a> Node<'a> {
             api.note_pending(output).await;
         }
     }
+}
+
+fn needs_socket(what: &str) -> Failure {
+    let failure = Failure::new(Exit::Usage, format!("{what} is not available over HTTP"));
+    failure.with_hint(
+        "Run it on the node itself, without --api-url and --node (or unset SORAMODE_API_URL)",
+    )
 }
 
 /// Reads the mode, with the represented operator.

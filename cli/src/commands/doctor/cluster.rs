@@ -111,11 +111,7 @@ pub(super) fn node_checks(
         }
         (Some(problem), None) => {
             let how = format!("orphaned channels cannot be counted: {problem}");
-            checks.push(Check::note(
-                "nodes",
-                how,
-                "Look again in a moment",
-            ));
+            checks.push(Check::note("nodes", how, "Look again in a moment"));
         }
         (None, None) if checks.is_empty() => {
             let count = counted(nodes.nodes.len() as u64, "node");
