@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use soramode_protocol::envelope::{Notified, write_line};
+use soramode_protocol::envelope::{NotificationLine, write_line};
 use soramode_protocol::event::{Event, EventType};
 use soramode_protocol::id::LogId;
 use soramode_protocol::subscribe::Gap;
@@ -32,7 +32,7 @@ impl Logged {
     fn line(&mut self) -> &[u8] {
         self.line.get_or_insert_with(|| {
             let mut line = Vec::new();
-            match write_line(&mut line, &Notified::event(&self.event)) {
+            match write_line(&mut line, &NotificationLine::new(&self.event)) {
                 Ok(()) => line.into(),
                 // Nothing in an event can fail to be written; a reader would rather miss one than read half a line.
                 Err(error) => {

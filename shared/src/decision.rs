@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::cluster::Claim;
 use crate::id::{ChannelId, ClientId, ConnectionId, NodeName, SessionId, chosen, chosen_if_any};
 use crate::mode::Mode;
+use crate::wire_enum::wire_enum;
 
 /// Redirects that a client follows. After so many a node that may claim the channel does so, wherever that would be better.
 pub const HOPS_MAX: u8 = 3;
@@ -82,47 +83,19 @@ const fn is_zero(hops: &u8) -> bool {
     *hops == 0
 }
 
-/// Why a connection is not let in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "SCREAMING-KEBAB-CASE")]
-pub enum RejectReason {
-    /// The node is not in its cluster.
-    Initial,
-    /// The mode is `block_new_connection`.
-    BlockNewConnection,
-    /// The mode is `block_new_session`, and nobody is in the channel's session.
-    BlockNewSession,
-    /// The node holds as many connections as it may, or has as many claims under way.
-    AtCapacity,
-    /// The channel's node is gone, and its right to the channel may still run.
-    OwnerLost,
-}
-
-impl RejectReason {
-    /// All of them.
-    pub const ALL: [Self; 5] = [
-        Self::Initial,
-        Self::BlockNewConnection,
-        Self::BlockNewSession,
-        Self::AtCapacity,
-        Self::OwnerLost,
-    ];
-
-    /// The word on the wire.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Initial => "INITIAL",
-            Self::BlockNewConnection => "BLOCK-NEW-CONNECTION",
-            Self::BlockNewSession => "BLOCK-NEW-SESSION",
-            Self::AtCapacity => "AT-CAPACITY",
-            Self::OwnerLost => "OWNER-LOST",
-        }
-    }
-}
-
-impl fmt::Display for RejectReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
+wire_enum! {
+    /// Why a connection is not let in.
+    pub enum RejectReason {
+        /// The node is not in its cluster.
+        Initial = "INITIAL",
+        /// The mode is `block_new_connection`.
+        BlockNewConnection = "BLOCK-NEW-CONNECTION",
+        /// The mode is `block_new_session`, and nobody is in the channel's session.
+        BlockNewSession = "BLOCK-NEW-SESSION",
+        /// The node holds as many connections as it may, or has as many claims under way.
+        AtCapacity = "AT-CAPACITY",
+        /// The channel's node is gone, and its right to the channel may still run.
+        OwnerLost = "OWNER-LOST",
     }
 }
 

@@ -1,6 +1,5 @@
 //! Webhook deliveries: `ListDeliveries`, `ResendDelivery`.
 
-use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -8,39 +7,19 @@ use serde::{Deserialize, Serialize};
 use crate::event::EventType;
 use crate::id::EventId;
 use crate::time::Time;
+use crate::wire_enum::wire_enum;
 
-/// What became of a delivery.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DeliveryState {
-    /// Still to be delivered.
-    Pending,
-    /// The receiver has it.
-    Succeeded,
-    /// Given up.
-    Failed,
-    /// A `session.vanished` that was not delivered before the node was opened again: whoever acted on it now would stop a node that serves.
-    Obsolete,
-}
-
-impl DeliveryState {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Pending, Self::Succeeded, Self::Failed, Self::Obsolete];
-
-    /// The word on the wire.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Succeeded => "succeeded",
-            Self::Failed => "failed",
-            Self::Obsolete => "obsolete",
-        }
-    }
-}
-
-impl fmt::Display for DeliveryState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
+wire_enum! {
+    /// What became of a delivery.
+    pub enum DeliveryState {
+        /// Still to be delivered.
+        Pending = "pending",
+        /// The receiver has it.
+        Succeeded = "succeeded",
+        /// Given up.
+        Failed = "failed",
+        /// A `session.vanished` that was not delivered before the node was opened again: whoever acted on it now would stop a node that serves.
+        Obsolete = "obsolete",
     }
 }
 
@@ -48,11 +27,10 @@ impl FromStr for DeliveryState {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let names = Self::ALL.map(Self::name).join(", ");
-        Self::ALL
-            .into_iter()
-            .find(|state| state.name() == text)
-            .ok_or_else(|| format!("got {text:?}, takes {names}"))
+        Self::from_name(text).ok_or_else(|| {
+            let names = Self::ALL.map(Self::name).join(", ");
+            format!("got {text:?}, takes {names}")
+        })
     }
 }
 

@@ -89,63 +89,45 @@ pub enum Notification {
 
 /// A notification with its `jsonrpc`, as the daemon writes it.
 #[derive(Serialize)]
-pub struct Notified<'a, P> {
+pub struct NotificationLine<'a, P> {
     jsonrpc: &'static str,
     method: &'static str,
     params: &'a P,
 }
 
-impl<'a> Notified<'a, Event> {
-    /// An event.
-    pub const fn event(event: &'a Event) -> Self {
-        Self {
-            jsonrpc: "2.0",
-            method: "Event",
-            params: event,
-        }
-    }
+/// The params of a notification, with the method that they go with.
+pub trait NotificationBody: Serialize {
+    /// The method.
+    const METHOD: &'static str;
 }
 
-impl<'a> Notified<'a, Gap> {
-    /// A gap.
-    pub const fn gap(gap: &'a Gap) -> Self {
-        Self {
-            jsonrpc: "2.0",
-            method: "Gap",
-            params: gap,
-        }
-    }
+impl NotificationBody for Event {
+    const METHOD: &'static str = "Event";
 }
 
-impl<'a> Notified<'a, Progress> {
-    /// How a wait is going.
-    pub const fn progress(progress: &'a Progress) -> Self {
-        Self {
-            jsonrpc: "2.0",
-            method: "Progress",
-            params: progress,
-        }
-    }
+impl NotificationBody for Gap {
+    const METHOD: &'static str = "Gap";
 }
 
-impl<'a> Notified<'a, EndSession> {
-    /// A session that is to end.
-    pub const fn end(session: &'a EndSession) -> Self {
-        Self {
-            jsonrpc: "2.0",
-            method: "End",
-            params: session,
-        }
-    }
+impl NotificationBody for Progress {
+    const METHOD: &'static str = "Progress";
 }
 
-impl<'a> Notified<'a, Fence> {
-    /// What is to end because the right to it is over.
-    pub const fn fence(fence: &'a Fence) -> Self {
+impl NotificationBody for EndSession {
+    const METHOD: &'static str = "End";
+}
+
+impl NotificationBody for Fence {
+    const METHOD: &'static str = "Fence";
+}
+
+impl<'a, P: NotificationBody> NotificationLine<'a, P> {
+    /// Returns the notification of these params.
+    pub const fn new(params: &'a P) -> Self {
         Self {
             jsonrpc: "2.0",
-            method: "Fence",
-            params: fence,
+            method: P::METHOD,
+            params,
         }
     }
 }

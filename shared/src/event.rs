@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::id::{ChannelId, ClientId, ConnectionId, EventId, NodeName, SessionId};
 use crate::mode::{Mode, ModeChange};
 use crate::node::Membership;
-use crate::text::read_text;
 use crate::time::Time;
+use crate::wire_enum::wire_enum;
 
 /// One event of the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,23 +62,13 @@ pub enum EndReason {
     SessionDestroyed,
 }
 
-/// Which of Sora's webhooks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum WebhookSource {
-    /// `session_webhook_url`
-    Session,
-    /// `event_webhook_url`
-    Event,
-}
-
-impl WebhookSource {
-    /// The word on the wire.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Session => "session",
-            Self::Event => "event",
-        }
+wire_enum! {
+    /// Which of Sora's webhooks.
+    pub enum WebhookSource {
+        /// `session_webhook_url`
+        Session = "session",
+        /// `event_webhook_url`
+        Event = "event",
     }
 }
 
@@ -240,73 +230,41 @@ pub struct DeliveryEnded {
     pub problem: Option<String>,
 }
 
-/// The types of events.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum EventType {
-    /// `session.created`
-    SessionCreated,
-    /// `session.destroyed`
-    SessionDestroyed,
-    /// `session.vanished`
-    SessionVanished,
-    /// `connection.created`
-    ConnectionCreated,
-    /// `connection.destroyed`
-    ConnectionDestroyed,
-    /// `mode.changed`
-    ModeChanged,
-    /// `node.joined`
-    NodeJoined,
-    /// `node.isolated`
-    NodeIsolated,
-    /// `node.fenced`
-    NodeFenced,
-    /// `webhook.received`
-    WebhookReceived,
-    /// `delivery.succeeded`
-    DeliverySucceeded,
-    /// `delivery.failed`
-    DeliveryFailed,
+wire_enum! {
+    /// The types of events.
+    #[serde(try_from = "String")]
+    pub enum EventType {
+        /// `session.created`
+        SessionCreated = "session.created",
+        /// `session.destroyed`
+        SessionDestroyed = "session.destroyed",
+        /// `session.vanished`
+        SessionVanished = "session.vanished",
+        /// `connection.created`
+        ConnectionCreated = "connection.created",
+        /// `connection.destroyed`
+        ConnectionDestroyed = "connection.destroyed",
+        /// `mode.changed`
+        ModeChanged = "mode.changed",
+        /// `node.joined`
+        NodeJoined = "node.joined",
+        /// `node.isolated`
+        NodeIsolated = "node.isolated",
+        /// `node.fenced`
+        NodeFenced = "node.fenced",
+        /// `webhook.received`
+        WebhookReceived = "webhook.received",
+        /// `delivery.succeeded`
+        DeliverySucceeded = "delivery.succeeded",
+        /// `delivery.failed`
+        DeliveryFailed = "delivery.failed",
+    }
 }
 
 impl EventType {
-    /// All of them.
-    pub const ALL: [Self; 12] = [
-        Self::SessionCreated,
-        Self::SessionDestroyed,
-        Self::SessionVanished,
-        Self::ConnectionCreated,
-        Self::ConnectionDestroyed,
-        Self::ModeChanged,
-        Self::NodeJoined,
-        Self::NodeIsolated,
-        Self::NodeFenced,
-        Self::WebhookReceived,
-        Self::DeliverySucceeded,
-        Self::DeliveryFailed,
-    ];
-
     /// Its place in [`ALL`](Self::ALL).
     pub const fn place(self) -> usize {
         self as usize
-    }
-
-    /// The name on the wire.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::SessionCreated => "session.created",
-            Self::SessionDestroyed => "session.destroyed",
-            Self::SessionVanished => "session.vanished",
-            Self::ConnectionCreated => "connection.created",
-            Self::ConnectionDestroyed => "connection.destroyed",
-            Self::ModeChanged => "mode.changed",
-            Self::NodeJoined => "node.joined",
-            Self::NodeIsolated => "node.isolated",
-            Self::NodeFenced => "node.fenced",
-            Self::WebhookReceived => "webhook.received",
-            Self::DeliverySucceeded => "delivery.succeeded",
-            Self::DeliveryFailed => "delivery.failed",
-        }
     }
 
     /// Whether it can be delivered by webhook: what tells of deliveries would feed itself, and so might what came by one.
@@ -322,22 +280,15 @@ impl FromStr for EventType {
     type Err = NoSuchEvent;
 
     fn from_str(text: &str) -> Result<Self, NoSuchEvent> {
-        Self::ALL
-            .into_iter()
-            .find(|event_type| event_type.name() == text)
-            .ok_or_else(|| NoSuchEvent(text.to_owned()))
+        Self::from_name(text).ok_or_else(|| NoSuchEvent(text.to_owned()))
     }
 }
 
-impl Serialize for EventType {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.name())
-    }
-}
+impl TryFrom<String> for EventType {
+    type Error = NoSuchEvent;
 
-impl<'de> Deserialize<'de> for EventType {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        read_text(deserializer, format_args!("a string"), str::parse)
+    fn try_from(text: String) -> Result<Self, NoSuchEvent> {
+        Self::from_name(&text).ok_or(NoSuchEvent(text))
     }
 }
 

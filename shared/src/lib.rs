@@ -40,3 +40,4 @@ pub mod version;
 pub mod wait;
 #[cfg(feature = "webhook")]
 pub mod webhook;
+mod wire_enum;

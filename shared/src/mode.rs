@@ -1,6 +1,5 @@
 //! The mode: what a node lets in. `GetMode`, `ChangeMode`, `ListModeChanges`.
 
-use std::fmt;
 use std::str::FromStr;
 
 use serde::de::Deserializer;
@@ -9,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::Error;
 use crate::text::read_text;
 use crate::time::Time;
+use crate::wire_enum::wire_enum;
 
 /// The longest reason for a change of mode, in bytes of UTF-8.
 pub const REASON_BYTES_MAX: usize = 1_024;
@@ -22,51 +22,27 @@ pub const EXPIRES_IN_SECONDS_MAX: u64 = 366 * 24 * 60 * 60;
 /// How many changes of the mode are kept for `ListModeChanges`.
 pub const MODE_CHANGES_KEPT: usize = 1_000;
 
-/// What a node lets in. The names are Sora's (`Sora_20211215`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Mode {
-    /// Everybody.
-    Normal,
-    /// Only connections to sessions that somebody is in.
-    BlockNewSession,
-    /// No new connection.
-    BlockNewConnection,
-    /// No new connection, because the node has not joined its cluster. Set by the system alone.
-    Initial,
+wire_enum! {
+    /// What a node lets in. The names are Sora's (`Sora_20211215`).
+    pub enum Mode {
+        /// Everybody.
+        Normal = "normal",
+        /// Only connections to sessions that somebody is in.
+        BlockNewSession = "block_new_session",
+        /// No new connection.
+        BlockNewConnection = "block_new_connection",
+        /// No new connection, because the node has not joined its cluster. Set by the system alone.
+        Initial = "initial",
+    }
 }
 
 impl Mode {
-    /// All four, from open to closed.
-    pub const ALL: [Self; 4] = [
-        Self::Normal,
-        Self::BlockNewSession,
-        Self::BlockNewConnection,
-        Self::Initial,
-    ];
-
-    /// The name on the wire and on the command line.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Normal => "normal",
-            Self::BlockNewSession => "block_new_session",
-            Self::BlockNewConnection => "block_new_connection",
-            Self::Initial => "initial",
-        }
-    }
-
     /// Whether an operator closed the node: the modes in which it drains.
     pub const fn is_block(self) -> bool {
         match self {
             Self::BlockNewSession | Self::BlockNewConnection => true,
             Self::Normal | Self::Initial => false,
         }
-    }
-}
-
-impl fmt::Display for Mode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
     }
 }
 
@@ -79,10 +55,7 @@ impl FromStr for Mode {
     type Err = UnknownMode;
 
     fn from_str(word: &str) -> Result<Self, UnknownMode> {
-        Self::ALL
-            .into_iter()
-            .find(|mode| mode.name() == word)
-            .ok_or_else(|| UnknownMode(word.to_owned()))
+        Self::from_name(word).ok_or_else(|| UnknownMode(word.to_owned()))
     }
 }
 

@@ -1,7 +1,6 @@
 //! The node: `GetStatus`, `GetInfo`.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -14,39 +13,19 @@ use crate::mode::{Mode, ModeState};
 use crate::session::Session;
 use crate::sora::lenient;
 use crate::time::Time;
+use crate::wire_enum::wire_enum;
 
-/// A node's place in the cluster.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Membership {
-    /// There is no cluster.
-    Standalone,
-    /// In the cluster.
-    Joined,
-    /// No contact with the cluster, but the right to its channels still runs.
-    Isolated,
-    /// Not in the cluster, and without a right to any channel.
-    Fenced,
-}
-
-impl Membership {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Standalone, Self::Joined, Self::Isolated, Self::Fenced];
-
-    /// The word on the wire.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Standalone => "standalone",
-            Self::Joined => "joined",
-            Self::Isolated => "isolated",
-            Self::Fenced => "fenced",
-        }
-    }
-}
-
-impl fmt::Display for Membership {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
+wire_enum! {
+    /// A node's place in the cluster.
+    pub enum Membership {
+        /// There is no cluster.
+        Standalone = "standalone",
+        /// In the cluster.
+        Joined = "joined",
+        /// No contact with the cluster, but the right to its channels still runs.
+        Isolated = "isolated",
+        /// Not in the cluster, and without a right to any channel.
+        Fenced = "fenced",
     }
 }
 

@@ -90,7 +90,7 @@ pub trait Call: Serialize + DeserializeOwned {
 }
 
 macro_rules! methods {
-    ($($method:ident($access:ident) -> $reply:ty;)*) => {
+    ($($method:ident($access:ident) -> $reply:ty, $params:pat => $request:expr;)*) => {
         /// What the daemon can be asked.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Method {
@@ -120,6 +120,20 @@ macro_rules! methods {
             }
         }
 
+        impl Request {
+            /// Reads and checks a method's params.
+            pub fn read(method: Method, params: impl Params) -> Result<Self, Error> {
+                let request = match method {
+                    $(Method::$method => {
+                        let $params: $method = params.read()?;
+                        $request
+                    })*
+                };
+                request.check()?;
+                Ok(request)
+            }
+        }
+
         $(impl Call for $method {
             const METHOD: Method = Method::$method;
             type Reply = $reply;
@@ -127,30 +141,31 @@ macro_rules! methods {
     };
 }
 
+// A method, the access it needs, its result, and how its params become a request.
 methods! {
-    GetMode(View) -> ModeState;
-    ChangeMode(Operate) -> ModeChanged;
-    GetStatus(View) -> Status;
-    ListModeChanges(View) -> ModeChanges;
-    Connect(Operate) -> Decision;
-    Report(Operate) -> Reported;
-    Disconnect(Operate) -> Disconnected;
-    End(Operate) -> Ended;
-    Explain(View) -> Explanation;
-    ListSessions(View) -> Sessions;
-    GetSession(View) -> SessionDetail;
-    ListConnections(View) -> Connections;
-    Wait(View) -> WaitEnded;
-    Subscribe(View) -> Subscribed;
-    Unsubscribe(View) -> Unsubscribed;
-    ListDeliveries(View) -> Deliveries;
-    ResendDelivery(Operate) -> Delivery;
-    ListClusterNodes(View) -> ClusterNodes;
-    PurgeClusterNode(Operate) -> Purged;
-    InitCluster(Operate) -> Initialized;
-    Grant(Operate) -> Granted;
-    Acknowledge(Operate) -> Acknowledged;
-    GetInfo(View) -> Info;
+    GetMode(View) -> ModeState, _ => Request::Gate(GateRequest::GetMode);
+    ChangeMode(Operate) -> ModeChanged, change => Request::Gate(GateRequest::ChangeMode(Box::new(change)));
+    GetStatus(View) -> Status, _ => Request::Gate(GateRequest::GetStatus);
+    ListModeChanges(View) -> ModeChanges, list => Request::Gate(GateRequest::ListModeChanges(list));
+    Connect(Operate) -> Decision, connect => Request::Gate(GateRequest::Connect(connect));
+    Report(Operate) -> Reported, report => Request::Gate(GateRequest::Report(report));
+    Disconnect(Operate) -> Disconnected, disconnect => Request::Gate(GateRequest::Disconnect(disconnect));
+    End(Operate) -> Ended, end => Request::Gate(GateRequest::End(end));
+    Explain(View) -> Explanation, explain => Request::Gate(GateRequest::Explain(explain));
+    ListSessions(View) -> Sessions, list => Request::Gate(GateRequest::List(ListRequest::Sessions(list)));
+    GetSession(View) -> SessionDetail, get => Request::Gate(GateRequest::List(ListRequest::Session(get)));
+    ListConnections(View) -> Connections, list => Request::Gate(GateRequest::List(ListRequest::Connections(list)));
+    Wait(View) -> WaitEnded, wait => Request::Gate(GateRequest::Wait(Box::new(wait)));
+    Subscribe(View) -> Subscribed, subscribe => Request::Subscribe(subscribe);
+    Unsubscribe(View) -> Unsubscribed, _ => Request::Unsubscribe;
+    ListDeliveries(View) -> Deliveries, list => Request::Gate(GateRequest::ListDeliveries(list));
+    ResendDelivery(Operate) -> Delivery, resend => Request::Gate(GateRequest::ResendDelivery(resend));
+    ListClusterNodes(View) -> ClusterNodes, list => Request::Gate(GateRequest::ListClusterNodes(list));
+    PurgeClusterNode(Operate) -> Purged, purge => Request::Gate(GateRequest::PurgeClusterNode(purge));
+    InitCluster(Operate) -> Initialized, init => Request::Gate(GateRequest::InitCluster(init));
+    Grant(Operate) -> Granted, _ => Request::Gate(GateRequest::Grant);
+    Acknowledge(Operate) -> Acknowledged, acknowledge => Request::Gate(GateRequest::Acknowledge(acknowledge));
+    GetInfo(View) -> Info, _ => Request::GetInfo;
 }
 
 /// A request that has been read and checked.
@@ -245,82 +260,16 @@ impl Params for &str {
 }
 
 impl Request {
-    /// Reads and checks a method's params.
-    pub fn read(method: Method, params: impl Params) -> Result<Self, Error> {
-        match method {
-            Method::Subscribe => {
-                let subscribe: Subscribe = params.read()?;
-                subscribe.check()?;
-                Ok(Self::Subscribe(subscribe))
-            }
-            Method::Unsubscribe => params.read::<Unsubscribe>().map(|_| Self::Unsubscribe),
-            Method::GetInfo => params.read::<GetInfo>().map(|_| Self::GetInfo),
-            Method::GetMode
-            | Method::ChangeMode
-            | Method::GetStatus
-            | Method::ListClusterNodes
-            | Method::ListModeChanges
-            | Method::Connect
-            | Method::Report
-            | Method::Disconnect
-            | Method::End
-            | Method::Explain
-            | Method::ListSessions
-            | Method::GetSession
-            | Method::ListConnections
-            | Method::Wait
-            | Method::ListDeliveries
-            | Method::ResendDelivery
-            | Method::PurgeClusterNode
-            | Method::InitCluster
-            | Method::Grant
-            | Method::Acknowledge => {
-                let request = GateRequest::read(method, params)?;
-                request.check()?;
-                Ok(Self::Gate(request))
-            }
+    fn check(&self) -> Result<(), Error> {
+        match self {
+            Self::Gate(request) => request.check(),
+            Self::Subscribe(subscribe) => subscribe.check(),
+            Self::Unsubscribe | Self::GetInfo => Ok(()),
         }
     }
 }
 
 impl GateRequest {
-    fn read(method: Method, params: impl Params) -> Result<Self, Error> {
-        match method {
-            Method::GetMode => params.read::<GetMode>().map(|_| Self::GetMode),
-            Method::ChangeMode => params
-                .read()
-                .map(|change| Self::ChangeMode(Box::new(change))),
-            Method::GetStatus => params.read::<GetStatus>().map(|_| Self::GetStatus),
-            Method::ListClusterNodes => params.read().map(Self::ListClusterNodes),
-            Method::ListModeChanges => params.read().map(Self::ListModeChanges),
-            Method::Connect => params.read().map(Self::Connect),
-            Method::Report => params.read().map(Self::Report),
-            Method::Disconnect => params.read().map(Self::Disconnect),
-            Method::End => params.read().map(Self::End),
-            Method::Explain => params.read().map(Self::Explain),
-            Method::ListSessions => params
-                .read()
-                .map(|list| Self::List(ListRequest::Sessions(list))),
-            Method::GetSession => params
-                .read()
-                .map(|get| Self::List(ListRequest::Session(get))),
-            Method::ListConnections => params
-                .read()
-                .map(|list| Self::List(ListRequest::Connections(list))),
-            Method::Wait => params.read().map(|wait| Self::Wait(Box::new(wait))),
-            Method::ListDeliveries => params.read().map(Self::ListDeliveries),
-            Method::ResendDelivery => params.read().map(Self::ResendDelivery),
-            Method::PurgeClusterNode => params.read().map(Self::PurgeClusterNode),
-            Method::InitCluster => params.read().map(Self::InitCluster),
-            Method::Grant => params.read::<Grant>().map(|_| Self::Grant),
-            Method::Acknowledge => params.read().map(Self::Acknowledge),
-            Method::Subscribe | Method::Unsubscribe | Method::GetInfo => Err(Error::new(
-                crate::error::ErrorType::Internal,
-                format!("{} is not handled here", method.name()),
-            )),
-        }
-    }
-
     /// Checks the limits that the types alone do not.
     pub fn check(&self) -> Result<(), Error> {
         match self {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::id::{ChannelId, ClientId, ConnectionId, SessionId};
 use crate::mode::Mode;
 use crate::time::Time;
+use crate::wire_enum::wire_enum;
 
 /// The header that names what is asked for.
 pub const TARGET_HEADER: &str = "x-sora-target";
@@ -17,86 +18,39 @@ pub const WARNING_HEADER: &str = "x-soramode-warning";
 /// The header in which soramode says whether the other nodes of its cluster know of the mode: `true` or `false`.
 pub const PUBLISHED_HEADER: &str = "x-soramode-published";
 
-/// What soramode asks a Sora, or answers in its place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Target {
-    /// The mode.
-    GetMode,
-    /// Another mode.
-    ChangeMode,
-    /// The cluster's nodes.
-    ListClusterNodes,
-    /// All connections of the node.
-    ListConnections,
-    /// All connections of a channel.
-    ListChannelConnections,
-    /// All sessions of the node.
-    ListSessions,
-    /// Statistics of each connection.
-    GetStatsAllConnections,
-    /// Statistics of the node.
-    GetStatsReport,
-    /// Ends all connections of a channel.
-    DisconnectChannel,
-    /// Asks soramode's gate to let a connection in. No Sora knows it.
-    Connect,
-    /// soramoded's own status, as its socket tells it. No Sora knows it.
-    GetStatus,
+wire_enum! {
+    /// What soramode asks a Sora, or answers in its place.
+    pub enum Target {
+        /// The mode.
+        GetMode = "Sora_20211215.GetMode",
+        /// Another mode.
+        ChangeMode = "Sora_20211215.ChangeMode",
+        /// The cluster's nodes.
+        ListClusterNodes = "Sora_20211215.ListClusterNodes",
+        /// All connections of the node.
+        ListConnections = "Sora_20201013.ListConnections",
+        /// All connections of a channel.
+        ListChannelConnections = "Sora_20201013.ListChannelConnections",
+        /// All sessions of the node.
+        ListSessions = "Sora_20231220.ListSessions",
+        /// Statistics of each connection.
+        GetStatsAllConnections = "Sora_20171101.GetStatsAllConnections",
+        /// Statistics of the node.
+        GetStatsReport = "Sora_20171010.GetStatsReport",
+        /// Ends all connections of a channel.
+        DisconnectChannel = "Sora_20151104.DisconnectChannel",
+        /// Asks soramode's gate to let a connection in. No Sora knows it.
+        Connect = "Soramode_20261125.Connect",
+        /// soramoded's own status, as its socket tells it. No Sora knows it.
+        GetStatus = "Soramode_20261201.GetStatus",
+    }
 }
 
 impl Target {
-    /// All of them.
-    pub const ALL: [Self; 11] = [
-        Self::GetMode,
-        Self::ChangeMode,
-        Self::ListClusterNodes,
-        Self::ListConnections,
-        Self::ListChannelConnections,
-        Self::ListSessions,
-        Self::GetStatsAllConnections,
-        Self::GetStatsReport,
-        Self::DisconnectChannel,
-        Self::Connect,
-        Self::GetStatus,
-    ];
-
-    /// As it stands in the header.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::GetMode => "Sora_20211215.GetMode",
-            Self::ChangeMode => "Sora_20211215.ChangeMode",
-            Self::ListClusterNodes => "Sora_20211215.ListClusterNodes",
-            Self::ListConnections => "Sora_20201013.ListConnections",
-            Self::ListChannelConnections => "Sora_20201013.ListChannelConnections",
-            Self::ListSessions => "Sora_20231220.ListSessions",
-            Self::GetStatsAllConnections => "Sora_20171101.GetStatsAllConnections",
-            Self::GetStatsReport => "Sora_20171010.GetStatsReport",
-            Self::DisconnectChannel => "Sora_20151104.DisconnectChannel",
-            Self::Connect => "Soramode_20261125.Connect",
-            Self::GetStatus => "Soramode_20261201.GetStatus",
-        }
-    }
-
-    /// The operation alone.
-    pub const fn operation(self) -> &'static str {
-        match self {
-            Self::GetMode => "GetMode",
-            Self::ChangeMode => "ChangeMode",
-            Self::ListClusterNodes => "ListClusterNodes",
-            Self::ListConnections => "ListConnections",
-            Self::ListChannelConnections => "ListChannelConnections",
-            Self::ListSessions => "ListSessions",
-            Self::GetStatsAllConnections => "GetStatsAllConnections",
-            Self::GetStatsReport => "GetStatsReport",
-            Self::DisconnectChannel => "DisconnectChannel",
-            Self::Connect => "Connect",
-            Self::GetStatus => "GetStatus",
-        }
-    }
-
-    /// The target of this name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|target| target.name() == name)
+    /// Returns the operation alone, without the version.
+    pub fn operation(self) -> &'static str {
+        let (_, operation) = self.name().split_once('.').unwrap_or_default();
+        operation
     }
 }
 

@@ -19,7 +19,7 @@ use soramode_protocol::decision::{Connect, Decision, Disconnect, Explain, Reject
 use soramode_protocol::delivery::{ListDeliveries, ResendDelivery};
 use soramode_protocol::end::End;
 use soramode_protocol::envelope::{
-    FromDaemon, Notification, Notified, Outgoing, ReplyTo, read_from_daemon, read_request,
+    FromDaemon, Notification, NotificationLine, Outgoing, ReplyTo, read_from_daemon, read_request,
     write_answer,
 };
 use soramode_protocol::error::{Error, ErrorType};
@@ -233,19 +233,19 @@ fn notifications_read_and_write_their_golden_lines() {
     for line in golden("notifications") {
         let (kind, again) = match read_from_daemon(line.as_bytes()) {
             Ok(FromDaemon::Notification(Some(Notification::Event(event)))) => {
-                ("Event", written(&Notified::event(&event)))
+                ("Event", written(&NotificationLine::new(&event)))
             }
             Ok(FromDaemon::Notification(Some(Notification::Gap(gap)))) => {
-                ("Gap", written(&Notified::gap(&gap)))
+                ("Gap", written(&NotificationLine::new(&gap)))
             }
             Ok(FromDaemon::Notification(Some(Notification::Progress(it)))) => {
-                ("Progress", written(&Notified::progress(&it)))
+                ("Progress", written(&NotificationLine::new(&it)))
             }
             Ok(FromDaemon::Notification(Some(Notification::End(it)))) => {
-                ("End", written(&Notified::end(&it)))
+                ("End", written(&NotificationLine::new(&it)))
             }
             Ok(FromDaemon::Notification(Some(Notification::Fence(it)))) => {
-                ("Fence", written(&Notified::fence(&it)))
+                ("Fence", written(&NotificationLine::new(&it)))
             }
             other => panic!("not a notification: {other:?}\n{line}"),
         };

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use soramode_core::effect::WaitProgress;
 use soramode_protocol::access::Access;
 use soramode_protocol::codec::LineBuffer;
-use soramode_protocol::envelope::{Incoming, Notified, ReplyTo, read_request};
+use soramode_protocol::envelope::{Incoming, NotificationLine, ReplyTo, read_request};
 use soramode_protocol::error::{Error, ErrorType};
 use soramode_protocol::node::Info;
 use soramode_protocol::reply::Answer;
@@ -330,7 +330,7 @@ impl Conversation {
                         oldest_session,
                         ended,
                     };
-                    self.out.message(&Notified::progress(&progress));
+                    self.out.message(&NotificationLine::new(&progress));
                 }
                 None
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use soramode_protocol::cluster::Fence;
 use soramode_protocol::end::EndSession;
-use soramode_protocol::envelope::Notified;
+use soramode_protocol::envelope::NotificationLine;
 use soramode_protocol::error::Error;
 use soramode_protocol::event::{EventPattern, EventType};
 use soramode_protocol::subscribe::{Subscribe, SubscribeFrom, Subscribed};
@@ -135,8 +135,8 @@ impl Subscription {
             && let Some(untold) = self.untold.pop_front()
         {
             match untold {
-                Untold::End(session) => out.message(&Notified::end(&session)),
-                Untold::Fence(fence) => out.message(&Notified::fence(&fence)),
+                Untold::End(session) => out.message(&NotificationLine::new(&session)),
+                Untold::Fence(fence) => out.message(&NotificationLine::new(&fence)),
             }
         }
         let is_full = out.is_full();
@@ -165,7 +165,7 @@ impl Subscription {
             return false;
         };
         if let Some(gap) = gap {
-            out.message(&Notified::gap(&gap));
+            out.message(&NotificationLine::new(&gap));
         }
         if has_more {
             // What is there already has gathered long enough.
