@@ -1,5 +1,5 @@
 //! Stories as text, in `tests/scenarios/*.txt`. Under each input stands what came of it; `SORAMODE_REWRITE=1` writes that
-//! anew, and the diff is for people to read. The format is told in [`story`].
+//! anew, and the diff is for people to read. `README.md` there describes the format.
 
 mod etcd;
 mod explain_agrees;
@@ -17,9 +17,20 @@ fn files() -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = fs::read_dir(folder())
         .unwrap()
         .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "txt"))
         .collect();
     files.sort();
     files
+}
+
+/// `README.md` has a line for each file.
+#[test]
+fn the_readme_names_each_file() {
+    let readme = fs::read_to_string(folder().join("README.md")).unwrap();
+    for path in files() {
+        let name = path.file_name().unwrap().to_string_lossy();
+        assert!(readme.contains(&format!("| `{name}` | ")), "{name}");
+    }
 }
 
 /// Where each story parts from how it is told: the first line of it.
