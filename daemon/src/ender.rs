@@ -241,7 +241,7 @@ impl Drop for Group {
     fn drop(&mut self) {
         if let Some(group) = self.0 {
             // One that is gone by itself needs nothing more.
-            kill_process_group(group, Signal::KILL).unwrap_or_default();
+            let _ = kill_process_group(group, Signal::KILL);
         }
     }
 }

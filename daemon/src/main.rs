@@ -211,5 +211,5 @@ async fn read_again(reload: mpsc::Sender<Reading>) {
         Err(problem) => Err(problem.to_string()),
     };
     // If nothing receives it, the daemon is stopping.
-    reload.send(reading).await.unwrap_or_default();
+    let _ = reload.send(reading).await;
 }

@@ -216,7 +216,7 @@ impl Reloader {
                     .map(|()| operators)
                     .inspect_err(|_| {
                         // As it was before, as far as that can be.
-                        self.admit(before).unwrap_or_default();
+                        let _ = self.admit(before);
                     })
             }
             Ok(Err(problem)) => Err(problem.to_string()),

@@ -202,7 +202,7 @@ fn kill_after_patience(child: &Child) -> mpsc::Sender<()> {
     let (guard, is_dropped) = mpsc::channel();
     thread::spawn(move || {
         if is_dropped.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
-            kill(pid, Signal::SIGKILL).unwrap_or_default();
+            let _ = kill(pid, Signal::SIGKILL);
         }
     });
     guard

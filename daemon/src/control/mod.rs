@@ -381,7 +381,8 @@ fn turn_away(stream: &UnixStream, full: Full) {
     let error = full.error();
     if write_answer(&mut line, &ReplyTo::Null, Err::<&(), _>(&error)).is_ok() {
         // Past tokio, which knows a socket as writable only after it was polled once.
-        rustix::io::write(stream, &line).unwrap_or_default();
+        // A client that reads nothing gets nothing.
+        let _ = rustix::io::write(stream, &line);
         log_limited!(
             warn,
             "rejected a client of the control socket: {}",

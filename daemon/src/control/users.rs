@@ -144,7 +144,8 @@ async fn ask(
         .spawn(move || {
             let user = (database.user)(uid);
             drop(turn);
-            found.send(user).unwrap_or_default();
+            // The client may have left meanwhile.
+            let _ = found.send(user);
         });
     if let Err(error) = thread {
         log_limited!(warn, uid, %error, "cannot start a thread to look up a user");

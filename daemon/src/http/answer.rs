@@ -110,11 +110,36 @@ pub(crate) fn typed(
     answer
 }
 
-/// `{"error_type":…}`
+/// The body of an error.
+#[derive(Serialize)]
+pub(crate) struct ErrorBody<'a, R> {
+    pub(crate) error_type: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) error_reason: Option<R>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) hint: Option<String>,
+}
+
+/// Returns `{"error_type":…}`.
 pub(crate) fn error(status: StatusCode, error_type: &str) -> Answered {
-    #[derive(Serialize)]
-    struct Problem<'a> {
-        error_type: &'a str,
-    }
-    json(status, &Problem { error_type })
+    let body = ErrorBody {
+        error_type,
+        error_reason: None::<()>,
+        hint: None,
+    };
+    json(status, &body)
+}
+
+/// Returns `{"error_type":…,"error_reason":…}`.
+pub(crate) fn error_because(
+    status: StatusCode,
+    error_type: &str,
+    reason: impl Serialize,
+) -> Answered {
+    let body = ErrorBody {
+        error_type,
+        error_reason: Some(reason),
+        hint: None,
+    };
+    json(status, &body)
 }

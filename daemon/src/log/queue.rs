@@ -127,7 +127,7 @@ fn write_all(messages: &Receiver<Message>, counts: &Counts, mut out: impl Write)
         match message {
             Message::Line(line) => {
                 // There is nowhere to report that the log cannot be written.
-                out.write_all(&line).unwrap_or_default();
+                let _ = out.write_all(&line);
                 counts
                     .waiting_bytes
                     .fetch_sub(line.len() + LINE_OVERHEAD, Ordering::Relaxed);

@@ -39,7 +39,7 @@ pub fn check(folder: &Path) -> Result<String, Unusable> {
 
 /// Adds a line. Writing to text cannot fail.
 fn tell(told: &mut String, name: &str, value: &str) {
-    writeln!(told, "{name:<14}{value}").unwrap_or_default();
+    let _ = writeln!(told, "{name:<14}{value}");
 }
 
 fn look(path: &Path) -> Result<String, Trouble> {

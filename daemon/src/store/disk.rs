@@ -246,8 +246,8 @@ impl Desk {
             match self.next(orders) {
                 Ok(Order::Commit(records, done)) => {
                     let outcome = self.commit(&records);
-                    // Whoever asked may be gone: what is written is written.
-                    done.send((records, outcome)).unwrap_or_default();
+                    // The caller may be gone; its records are written all the same.
+                    let _ = done.send((records, outcome));
                     self.look_at_pages(orders);
                 }
                 Ok(Order::Copied(outcome)) => self.copied(outcome),

@@ -206,7 +206,7 @@ pub(super) fn lock(folder: &Path) -> Result<File, OpenError> {
         }
     }
     // It is only for people.
-    lock_file::write_holder(&file).unwrap_or_default();
+    let _ = lock_file::write_holder(&file);
     Ok(file)
 }
 

@@ -47,7 +47,7 @@ impl Process {
     pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             // It may have ended by itself, which whoever checks on it says.
-            child.kill().unwrap_or_default();
+            let _ = child.kill();
             child.wait().unwrap();
         }
     }

@@ -56,7 +56,7 @@ impl Other {
 
 impl Drop for Other {
     fn drop(&mut self) {
-        self.child.kill().unwrap_or_default();
+        let _ = self.child.kill();
         self.child.wait().unwrap();
     }
 }

@@ -82,7 +82,7 @@ impl Attackers {
 
 impl Drop for Attackers {
     fn drop(&mut self) {
-        self.0.kill().unwrap_or_default();
+        let _ = self.0.kill();
         self.0.wait().unwrap();
     }
 }

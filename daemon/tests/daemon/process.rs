@@ -127,7 +127,7 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         // It may have ended already.
-        self.child.kill().unwrap_or_default();
+        let _ = self.child.kill();
         self.child.wait().unwrap();
     }
 }

@@ -334,7 +334,7 @@ fn a_state_that_cannot_be_used_closes_the_node_and_is_left_as_it_is() {
         first.end();
         let path = home.state().join("soramode.db");
         // It may be there, with nothing in it.
-        fs::remove_file(home.state().join("soramode.db-wal")).unwrap_or_default();
+        let _ = fs::remove_file(home.state().join("soramode.db-wal"));
         damage(&path);
         let before = fs::read(&path).unwrap();
         let (status, told) = home.check();

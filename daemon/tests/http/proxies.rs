@@ -22,7 +22,7 @@ struct Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        self.child.kill().unwrap_or_default();
+        let _ = self.child.kill();
         self.child.wait().unwrap();
     }
 }

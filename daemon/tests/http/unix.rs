@@ -112,7 +112,7 @@ fn ask_as(uid: &str, path: &Path, call: &str) -> Said {
     let mut input = child.stdin.take().unwrap();
     input.write_all(call.as_bytes()).unwrap();
     let said = read(child.stdout.take().unwrap());
-    child.kill().unwrap_or_default();
+    let _ = child.kill();
     child.wait().unwrap();
     said
 }

@@ -10,13 +10,12 @@ use hyper::header::{
 };
 use hyper::http::uri::Authority;
 use hyper::{HeaderMap, StatusCode};
-use serde::Serialize;
 use soramode_protocol::access::Access;
 
 use crate::args::http::HostName;
 use crate::config::ApiConfig;
 use crate::http::House;
-use crate::http::answer::{Answered, json};
+use crate::http::answer::{Answered, ErrorBody, json};
 use crate::http::listen::Caller;
 
 const ALLOW_HEADERS: &str = "Origin, X-Requested-With, Content-Type, Accept, x-sora-target";
@@ -39,13 +38,6 @@ pub(super) enum Refusal {
     Token,
     /// The user may only look.
     User,
-}
-
-#[derive(Serialize)]
-struct Refused {
-    error_type: &'static str,
-    error_reason: String,
-    hint: String,
 }
 
 impl Refusal {
@@ -79,10 +71,10 @@ impl Refusal {
         };
         let mut answer = json(
             status,
-            &Refused {
+            &ErrorBody {
                 error_type,
-                error_reason,
-                hint,
+                error_reason: Some(error_reason),
+                hint: Some(hint),
             },
         );
         if status == StatusCode::UNAUTHORIZED {

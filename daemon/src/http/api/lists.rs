@@ -113,7 +113,8 @@ impl Pages {
             }
         }
         text.push(b']');
-        sender.send_data(text.into()).await.unwrap_or_default();
+        // The client may have closed its connection.
+        let _ = sender.send_data(text.into()).await;
     }
 
     /// Writes the next page; true if another follows it.

@@ -9,7 +9,6 @@ use hyper::header::HeaderName;
 use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, TRANSFER_ENCODING, VARY};
 use hyper::{HeaderMap, Response, StatusCode};
 use reqwest::{Client, Url};
-use serde::Serialize;
 use soramode_protocol::http_client::{self, Outgoing, innermost};
 use soramode_protocol::mode::Mode;
 use soramode_protocol::sora::Target;
@@ -17,7 +16,7 @@ use tokio::time::timeout;
 
 use super::nodes::with_mode;
 use crate::health::{Health, SORA_API};
-use crate::http::answer::{Answered, Body, coming, full, json};
+use crate::http::answer::{Answered, Body, coming, error_because, full};
 use crate::http::headers::{end_to_end, passed_on};
 
 /// The largest answer that is changed on its way, in bytes: a cluster has few nodes.
@@ -31,12 +30,6 @@ pub(crate) struct Pass {
     outgoing: Outgoing,
     timeout: Duration,
     health: Arc<Health>,
-}
-
-#[derive(Serialize)]
-struct Failed<'a> {
-    error_type: &'static str,
-    error_reason: &'a str,
 }
 
 impl Pass {
@@ -75,13 +68,7 @@ impl Pass {
                     response.status().as_u16()
                 );
                 self.health.note(SORA_API, Err(problem.clone()));
-                json(
-                    StatusCode::BAD_GATEWAY,
-                    &Failed {
-                        error_type: "BadGateway",
-                        error_reason: &problem,
-                    },
-                )
+                error_because(StatusCode::BAD_GATEWAY, "BadGateway", &problem)
             }
             Ok(response) => {
                 self.health.note(SORA_API, Ok(()));
@@ -99,13 +86,7 @@ impl Pass {
                     innermost(&error)
                 };
                 self.health.note(SORA_API, Err(problem.clone()));
-                json(
-                    status,
-                    &Failed {
-                        error_type,
-                        error_reason: &problem,
-                    },
-                )
+                error_because(status, error_type, &problem)
             }
         }
     }
@@ -143,13 +124,7 @@ impl Pass {
                 } else {
                     "BadGateway"
                 };
-                json(
-                    status,
-                    &Failed {
-                        error_type,
-                        error_reason: &problem,
-                    },
-                )
+                error_because(status, error_type, &problem)
             }
         }
     }

@@ -45,12 +45,6 @@ pub struct Mismatch {
     pub(super) path: Vec<&'static str>,
 }
 
-#[derive(Serialize)]
-struct Body<'a, R> {
-    error_type: &'a str,
-    error_reason: R,
-}
-
 impl Problem {
     pub(super) fn answer(self) -> Answered {
         let bad = StatusCode::BAD_REQUEST;
@@ -60,34 +54,12 @@ impl Problem {
             Self::NotATarget => answer::error(bad, "MissingService"),
             Self::WrongService => answer::error(bad, "InvalidTarget"),
             Self::UnknownWithoutBody => answer::error(bad, "MissingTarget"),
-            Self::NoBody(asked) => answer::json(
-                bad,
-                &Body {
-                    error_type: "MissingTargetFunction",
-                    error_reason: asked,
-                },
-            ),
-            Self::NotJson => answer::json(
-                bad,
-                &Body {
-                    error_type: "InvalidJSON",
-                    error_reason: [json!({"invalid": "parse"})],
-                },
-            ),
-            Self::Unknown(asked) => answer::json(
-                bad,
-                &Body {
-                    error_type: "SchemaNotFound",
-                    error_reason: asked,
-                },
-            ),
-            Self::Schema(mismatch) => answer::json(
-                bad,
-                &Body {
-                    error_type: "InvalidJSON",
-                    error_reason: [mismatch],
-                },
-            ),
+            Self::NoBody(asked) => answer::error_because(bad, "MissingTargetFunction", asked),
+            Self::NotJson => {
+                answer::error_because(bad, "InvalidJSON", [json!({"invalid": "parse"})])
+            }
+            Self::Unknown(asked) => answer::error_because(bad, "SchemaNotFound", asked),
+            Self::Schema(mismatch) => answer::error_because(bad, "InvalidJSON", [mismatch]),
             Self::Gate(error_type) => answer::error(bad, &error_type),
             Self::Bug => answer::error(StatusCode::INTERNAL_SERVER_ERROR, "HandlerException"),
         }

@@ -19,7 +19,7 @@ pub(crate) use applications::Applications;
 pub use upstream::UPSTREAM_BYTES_MAX;
 
 use super::House;
-use super::answer::{Answered, error, json};
+use super::answer::{Answered, error, error_because};
 use super::body::RequestBody;
 use super::listen::Caller;
 use crate::config::SoraConfig;
@@ -60,20 +60,12 @@ impl Sora {
     fn unreadable(house: &House, kind: &'static str, problem: &Unreadable) -> Answered {
         house.metrics.webhook(kind, WebhookOutcome::Unreadable);
         log_limited!(warn, kind, %problem, "cannot read a webhook; rejected");
-        json(
+        error_because(
             StatusCode::BAD_REQUEST,
-            &Problem {
-                error_type: "InvalidWebhook",
-                error_reason: problem.to_string(),
-            },
+            "InvalidWebhook",
+            problem.to_string(),
         )
     }
-}
-
-#[derive(serde::Serialize)]
-struct Problem {
-    error_type: &'static str,
-    error_reason: String,
 }
 
 /// Which webhook a path is for.
