@@ -142,6 +142,7 @@ impl Etcd {
             };
             if value.as_ref().is_some_and(is_of) {
                 look.lease = Some(kv.lease());
+                look.looked.own_of_this_boot = Some(incarnation);
             }
             if value
                 .as_ref()

@@ -1,6 +1,6 @@
 //! What the records tell, folded: the state that a restart begins with. Whatever keeps records must keep this.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use soramode_core::cluster::Token;
@@ -252,6 +252,12 @@ impl Ledger {
         {
             *live = live.saturating_sub(1);
         }
+    }
+
+    /// The channels that have a session or a pending connection.
+    pub(crate) fn channels(&self) -> BTreeSet<ChannelId> {
+        let pending = self.connections.values().map(|it| it.channel_id.clone());
+        self.sessions.keys().cloned().chain(pending).collect()
     }
 
     /// What a restart begins with.

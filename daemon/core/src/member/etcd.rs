@@ -271,6 +271,8 @@ pub struct MembershipView {
     pub own: Option<Incarnation>,
     /// The same, if this start of the daemon wrote it.
     pub own_of_this_start: Option<Incarnation>,
+    /// The same, if a start of the daemon wrote it, with this state, since the machine booted.
+    pub own_of_this_boot: Option<Incarnation>,
     /// Everybody, the node itself among them.
     pub nodes: Vec<NodeRecord>,
     /// Incarnations that an operator has written off.

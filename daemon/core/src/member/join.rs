@@ -129,6 +129,13 @@ impl Gate {
     /// What the read means for the node's place.
     fn go_on(&mut self, ctx: &mut Ctx, looked: &MembershipView) {
         let Some(member) = self.member() else { return };
+        // A key is created at the revision that is its incarnation: an earlier read, answered late, says nothing of it.
+        if member
+            .key()
+            .is_some_and(|Incarnation(created)| looked.etcd.revision < created)
+        {
+            return;
+        }
         match &member.place {
             Place::Joining => {}
             Place::Out => self.join(ctx, looked),
@@ -190,6 +197,8 @@ impl Gate {
         let Some(member) = self.member() else { return };
         let give_up = match how_to_join(member.past, looked.own) {
             Join::EndSessions => return self.fence_all(ctx),
+            // An earlier start of the daemon ended before it knew of this key, and so has served nothing under it.
+            Join::NameInUse if looked.own == looked.own_of_this_boot => looked.own,
             Join::NameInUse => {
                 let now = ctx.now.boot;
                 let why = looked

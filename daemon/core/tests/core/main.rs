@@ -8,6 +8,7 @@
 )]
 
 mod cluster_model;
+mod cluster_simulation;
 mod deliveries;
 mod dice;
 mod lossy_sora;

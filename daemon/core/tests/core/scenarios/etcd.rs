@@ -167,6 +167,7 @@ fn looked(all: &mut Words, now: Timestamp) -> Result<MembershipView, Problem> {
         configuration_text,
         own,
         own_of_this_start: if all.has("mine") { own } else { None },
+        own_of_this_boot: if all.has("ours") { own } else { None },
         nodes: all
             .take()
             .iter()

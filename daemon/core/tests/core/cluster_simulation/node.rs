@@ -1,0 +1,326 @@
+//! One node of a simulated cluster: a real gate, what a store would keep of it, and a naive model of its claims and its lease.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use soramode_core::cluster::{FenceAfter, LeaseTerms, Token};
+use soramode_core::effect::{Action, Effects, Record};
+use soramode_core::gate::Gate;
+use soramode_core::input::{HostState, Input, ReplyHandle, SocketId, Timestamp};
+use soramode_core::member::etcd::{EtcdResponse, MembershipView};
+use soramode_core::snapshot::{
+    ClusterSettings, Clustering, FenceMeans, Seed, Settings, SoraSettings, StartParams, Stored,
+    TakeoverWait,
+};
+use soramode_protocol::decision::Decision;
+use soramode_protocol::id::{ChannelId, NodeName};
+use soramode_protocol::node::{Membership, Storage, StorageState};
+use soramode_protocol::reply::{Answer, Reply};
+use soramode_protocol::time::Time;
+
+use super::etcd::{Caller, Etcd, TTL};
+use crate::ledger::Ledger;
+
+const START: Time = Time::from_micros(1_795_377_600_000_000);
+
+/// Where a node's machine was started.
+const BOOT: Duration = Duration::from_secs(1);
+
+/// Reads of the members that are under way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Reads {
+    #[default]
+    None,
+    One,
+    AndAnother,
+}
+
+pub(super) struct Node {
+    pub(super) caller: Caller,
+    settings: Settings,
+    /// Nothing while the daemon is down.
+    pub(super) gate: Option<Gate>,
+    ledger: Ledger,
+    booted_at: Duration,
+    /// Its clock's rate, per mille.
+    rate: u32,
+    pub(super) is_machine_up: bool,
+    /// Transactions are carried out.
+    pub(super) is_trusting: bool,
+    /// Until then nothing of the node reaches etcd.
+    pub(super) cut_until: Duration,
+    pub(super) reads: Reads,
+    pub(super) sockets: Vec<SocketId>,
+    last_socket: u64,
+    last_serial: u64,
+    unanswered: BTreeSet<ReplyHandle>,
+    /// The channels that it owns, by its records alone.
+    owned: BTreeMap<ChannelId, Token>,
+    /// When the newest read was sent that showed the node's own key, by its boot clock.
+    confirmed: Option<Duration>,
+}
+
+impl Node {
+    pub(super) fn new(name: &str, terms: LeaseTerms, rate: u32) -> Self {
+        let name = NodeName::new(name).unwrap();
+        Self {
+            settings: settings(&name, terms),
+            caller: Caller {
+                name,
+                start: 0,
+                boot: 0,
+                terms,
+            },
+            gate: None,
+            ledger: Ledger::new(Stored::default()),
+            booted_at: Duration::ZERO,
+            rate,
+            is_machine_up: true,
+            is_trusting: false,
+            cut_until: Duration::ZERO,
+            reads: Reads::None,
+            sockets: Vec::new(),
+            last_socket: 0,
+            last_serial: 0,
+            unanswered: BTreeSet::new(),
+            owned: BTreeMap::new(),
+            confirmed: None,
+        }
+    }
+
+    pub(super) fn boot(&self, now: Duration) -> Duration {
+        BOOT + now.saturating_sub(self.booted_at) * self.rate / 1_000
+    }
+
+    /// When this deadline of the gate comes by the world's clock.
+    pub(super) fn when(&self, boot: Duration) -> Duration {
+        let after = boot.saturating_sub(BOOT) * 1_000 / self.rate;
+        self.booted_at + after + Duration::from_nanos(2)
+    }
+
+    fn timestamp(&self, now: Duration) -> Timestamp {
+        Timestamp {
+            wall: START + now,
+            boot: self.boot(now),
+        }
+    }
+
+    /// The daemon ends without a word, and its machine with it if that is to be started anew.
+    pub(super) fn crash(&mut self, host: HostState) {
+        self.gate = None;
+        self.sockets.clear();
+        self.unanswered.clear();
+        self.is_trusting = false;
+        self.reads = Reads::None;
+        self.is_machine_up = host == HostState::Running;
+    }
+
+    pub(super) fn start(&mut self, now: Duration, host: HostState) -> Effects {
+        if host == HostState::Rebooted {
+            self.booted_at = now;
+            self.caller.boot += 1;
+            self.confirmed = None;
+        }
+        self.is_machine_up = true;
+        self.caller.start += 1;
+        let params = StartParams {
+            settings: self.settings.clone(),
+            started: self.timestamp(now),
+            stored: self.ledger.stored(),
+        };
+        let seed = u8::try_from(self.caller.start % 256).unwrap();
+        self.gate = Some(Gate::restore(params, Seed([seed; 32])));
+        self.step(now, Input::Started(host))
+    }
+
+    pub(super) fn step(&mut self, now: Duration, input: Input) -> Effects {
+        let timestamp = self.timestamp(now);
+        match &input {
+            Input::Request { reply_to, .. } => {
+                self.unanswered.insert(*reply_to);
+            }
+            Input::SocketClosed(socket) => {
+                self.unanswered
+                    .retain(|reply_to| reply_to.socket != *socket);
+                self.sockets.retain(|other| other != socket);
+            }
+            Input::Etcd(EtcdResponse::MembersRead(view)) if view.own.is_some() => {
+                self.confirmed = self.confirmed.max(Some(view.sent));
+            }
+            _ => {}
+        }
+        let gate = self.gate.as_mut().unwrap();
+        let effects = gate.step(timestamp, input);
+        gate.check().unwrap();
+        for record in &effects.records {
+            self.ledger.read(record);
+            match record {
+                Record::Claimed { channel_id, token } => {
+                    let before = self.owned.insert(channel_id.clone(), *token);
+                    assert!(before < Some(*token), "a token of {channel_id:?} goes back");
+                }
+                Record::Unclaimed(channel_id) => {
+                    self.owned.remove(channel_id);
+                }
+                _ => {}
+            }
+        }
+        effects
+    }
+
+    pub(super) fn read(&self, now: Duration, mut view: MembershipView, sent: Duration) -> Input {
+        (view.sent, view.received) = (sent, self.boot(now));
+        Input::Etcd(EtcdResponse::MembersRead(Box::new(view)))
+    }
+
+    pub(super) fn open_socket(&mut self) -> SocketId {
+        self.last_socket += 1;
+        let socket = SocketId(self.last_socket);
+        self.sockets.push(socket);
+        socket
+    }
+
+    pub(super) fn reply_to(&mut self, socket: SocketId) -> ReplyHandle {
+        self.last_serial += 1;
+        ReplyHandle {
+            socket,
+            serial: self.last_serial,
+        }
+    }
+
+    /// Sora waits for an answer, as a client does.
+    pub(super) fn asked_by_sora(&mut self, reply_to: ReplyHandle) {
+        self.unanswered.insert(reply_to);
+    }
+
+    /// Whether what is answered may be: each request once, an offer under the claim that the node owns, and that it wrote itself.
+    pub(super) fn check_answer(
+        &mut self,
+        now: Duration,
+        etcd: &Etcd,
+        reply_to: ReplyHandle,
+        answer: &Answer,
+    ) {
+        let is_closed = reply_to.socket != SocketId(0) && !self.sockets.contains(&reply_to.socket);
+        assert!(
+            self.unanswered.remove(&reply_to) || is_closed,
+            "{reply_to:?} is answered twice"
+        );
+        match answer {
+            Ok(Reply::Decision(Decision::Offer {
+                channel_id, claim, ..
+            })) => {
+                let token = claim.as_ref().map(|claim| Token(claim.token));
+                assert_eq!(
+                    token.as_ref(),
+                    self.owned.get(channel_id),
+                    "an offer on {channel_id:?} under another claim than the node's"
+                );
+                let writer = etcd.written.get(&(channel_id.clone(), token.unwrap()));
+                assert_eq!(writer, Some(&self.caller.name), "nobody wrote that claim");
+            }
+            Ok(Reply::Decision(Decision::Redirect { node_name, .. })) => {
+                assert_ne!(
+                    *node_name, self.caller.name,
+                    "a redirect to the node itself"
+                );
+            }
+            Ok(Reply::Granted(granted)) => {
+                let (boot, over) = (self.boot(now), self.lease_over());
+                let valid = granted.valid_for_ms.map(Duration::from_millis);
+                let left = over.map(|over| over.saturating_sub(boot));
+                assert!(
+                    left.is_none_or(|left| valid.is_some_and(|valid| valid <= left)),
+                    "{granted:?} promises more than {left:?}"
+                );
+                assert!(
+                    granted.membership != Membership::Joined || self.confirmed.is_some(),
+                    "joined without a read"
+                );
+            }
+            _ => {}
+        }
+    }
+
+    /// When its right is over at the latest, by its boot clock; nothing if it has no end.
+    fn lease_over(&self) -> Option<Duration> {
+        match self.caller.terms.fence_after {
+            FenceAfter::After(time) => Some(self.confirmed.map_or(Duration::ZERO, |at| at + time)),
+            FenceAfter::Never => None,
+        }
+    }
+
+    /// The channels that the node's SFU may serve. What is not ended at the fence the dead man ends.
+    pub(super) fn served(&self, now: Duration) -> BTreeSet<ChannelId> {
+        let dead_at = self
+            .lease_over()
+            .map(|over| over + self.caller.terms.fence_budget);
+        let is_dead = dead_at.is_some_and(|at| self.boot(now) >= at);
+        if is_dead || !self.is_machine_up {
+            return BTreeSet::new();
+        }
+        self.ledger.channels()
+    }
+
+    /// In the end: every request is answered, the node is in, and etcd has its claim on every channel that it serves.
+    pub(super) fn check_end(&mut self, now: Duration, etcd: &Etcd) {
+        assert_eq!(self.unanswered, BTreeSet::new(), "never answered");
+        for channel_id in self.ledger.channels() {
+            let claim = etcd.claims.get(&channel_id);
+            let token = claim
+                .filter(|claim| claim.node == self.caller.name)
+                .map(|claim| claim.token);
+            assert_eq!(
+                token.as_ref(),
+                self.owned.get(&channel_id),
+                "{channel_id:?} is served without a claim"
+            );
+            assert!(token.is_some(), "{channel_id:?} is served, and nobody's");
+        }
+        let socket = self.open_socket();
+        let reply_to = self.reply_to(socket);
+        let effects = self.step(
+            now,
+            Input::Request {
+                reply_to,
+                actor: "check".into(),
+                request: soramode_protocol::request::GateRequest::Grant,
+            },
+        );
+        let [Action::Answer(_, Ok(Reply::Granted(granted)))] = effects.actions.as_slice() else {
+            panic!("{effects:?}")
+        };
+        assert_eq!(granted.membership, Membership::Joined);
+    }
+}
+
+fn settings(name: &NodeName, terms: LeaseTerms) -> Settings {
+    Settings {
+        node_name: name.clone(),
+        clustering: Clustering::Clustered,
+        cluster: Some(ClusterSettings {
+            name: "default".to_owned(),
+            endpoints: Vec::new(),
+            terms,
+            no_takeover_reason: None,
+            on_fence: FenceMeans::Exec,
+            dead_man: "grant".to_owned(),
+            signaling_url: None,
+            api_url: None,
+            takeover_wait: TakeoverWait::Owed,
+            registration_ttl: TTL,
+        }),
+        mode: None,
+        session_linger: Duration::ZERO,
+        max_connections: 4,
+        pending_timeout: Duration::from_secs(3),
+        socket_grace: Duration::from_secs(1),
+        assume_complete: true,
+        sora: SoraSettings::default(),
+        storage: Storage {
+            state: StorageState::Ok,
+            path: None,
+        },
+        webhooks: Vec::new(),
+    }
+}
