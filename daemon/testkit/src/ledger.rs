@@ -255,7 +255,7 @@ impl Ledger {
     }
 
     /// The channels that have a session or a pending connection.
-    pub(crate) fn channels(&self) -> BTreeSet<ChannelId> {
+    pub fn channels(&self) -> BTreeSet<ChannelId> {
         let pending = self.connections.values().map(|it| it.channel_id.clone());
         self.sessions.keys().cloned().chain(pending).collect()
     }

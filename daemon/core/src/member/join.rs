@@ -253,8 +253,12 @@ impl Gate {
             past.incarnation = incarnation;
             return;
         }
-        member.publication.joined();
+        let published = member.publication.joined();
         member.told = None;
+        if let Some(mode) = published {
+            self.answer_published(ctx, mode);
+        }
+        let Some(member) = self.member() else { return };
         if member.holds() {
             let held = member
                 .owned

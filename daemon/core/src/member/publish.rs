@@ -47,8 +47,10 @@ impl Publication {
         self.under_way = None;
     }
 
-    pub(super) fn joined(&mut self) {
+    /// The key was written, and the mode with it: returns that.
+    pub(super) fn joined(&mut self) -> Option<Mode> {
         self.published = self.under_way.take();
+        self.published
     }
 }
 
@@ -174,6 +176,11 @@ impl Gate {
                 ctx.effects.actions.push(Action::Answer(reply_to, answer));
             }
         }
+        self.answer_published(ctx, mode);
+    }
+
+    /// Answers the changes that waited for this mode to be known.
+    pub(super) fn answer_published(&mut self, ctx: &mut Ctx, mode: Mode) {
         let is_wanted = self.mode_to_publish() == mode;
         let Some(member) = self.member() else { return };
         let owed = if is_wanted {

@@ -7,7 +7,7 @@ use soramode_core::cluster::claim::{Claim, Found, Reply};
 use soramode_core::cluster::history::{Configuration, Shown};
 use soramode_core::cluster::{Incarnation, LeaseTerms, Token};
 use soramode_core::member::etcd::{
-    ClaimOp, EtcdRequest, EtcdResponse, Init, Load, MembershipView, NodeRecord, Owned,
+    ClaimOp, EtcdRequest, EtcdResponse, Init, Joined, Load, MembershipView, NodeRecord, Owned,
 };
 use soramode_protocol::id::{ChannelId, ClusterId, HistoryId, NodeName};
 use soramode_protocol::mode::Mode;
@@ -143,8 +143,21 @@ impl Etcd {
         request: EtcdRequest,
     ) -> Option<EtcdResponse> {
         Some(match request {
-            EtcdRequest::Join { mode, give_up } => {
-                EtcdResponse::Joined(self.join(caller, now, mode, give_up))
+            EtcdRequest::Join {
+                mode,
+                give_up,
+                reads_claims,
+            } => {
+                let own = self
+                    .claims
+                    .values()
+                    .filter(|claim| reads_claims && claim.node == caller.name);
+                let owners = own.map(|claim| claim.incarnation).collect();
+                let joined = self.join(caller, now, mode, give_up);
+                EtcdResponse::Joined(joined.map(|incarnation| Joined {
+                    incarnation,
+                    owners,
+                }))
             }
             EtcdRequest::Claim { channel_id, by, op } => EtcdResponse::ClaimReplied {
                 reply: Ok(self.claim(caller, &channel_id, by, op)),

@@ -24,7 +24,7 @@ use crate::dice::Dice;
 use etcd::Etcd;
 use node::{Node, Reads};
 
-const SEEDS_DEFAULT: u64 = 300;
+const SEEDS_DEFAULT: u64 = 200;
 
 /// How long clients and faults go on.
 const TIME: Duration = Duration::from_mins(2);
@@ -222,6 +222,11 @@ impl World {
                     Heard::Read { sent, view } => self.nodes[node].read(self.now, *view, sent),
                     Heard::Input(input) => *input,
                 };
+                if let Input::Sora(SoraInput::ConnectionCreated { connection_id, .. }) = &input
+                    && !self.nodes[node].expects(connection_id)
+                {
+                    return;
+                }
                 self.step(node, input);
                 if is_read && std::mem::take(&mut self.nodes[node].reads) == Reads::AndAnother {
                     self.send_read(node);
@@ -314,6 +319,10 @@ impl World {
         else {
             return;
         };
+        // A connection that is there is offered again under whatever claim the node last had; that this is over it says as well.
+        if claim.valid_for_ms == Some(0) {
+            return;
+        }
         self.offers += 1;
         let newest = self.offered.entry(channel_id.clone()).or_insert(Token(0));
         assert!(*newest <= Token(claim.token), "an offer under an old claim");
@@ -508,7 +517,13 @@ impl World {
                 }
                 return;
             }
+            20 => {
+                let connection_id = format!("n{node}-s{}", dice.roll(3)).parse().unwrap();
+                let input = SoraInput::ConnectionDestroyed { connection_id };
+                return self.step(node, Input::Sora(input));
+            }
             _ => {
+                let connection_id = format!("n{node}-s{}", dice.roll(3)).parse().unwrap();
                 let reply_to = self.nodes[node].reply_to(SORA);
                 let admit = SoraInput::Admit {
                     reply_to,

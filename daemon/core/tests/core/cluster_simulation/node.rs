@@ -13,13 +13,13 @@ use soramode_core::snapshot::{
     TakeoverWait,
 };
 use soramode_protocol::decision::Decision;
-use soramode_protocol::id::{ChannelId, NodeName};
+use soramode_protocol::id::{ChannelId, ConnectionId, NodeName};
 use soramode_protocol::node::{Membership, Storage, StorageState};
 use soramode_protocol::reply::{Answer, Reply};
 use soramode_protocol::time::Time;
 
 use super::etcd::{Caller, Etcd, TTL};
-use crate::ledger::Ledger;
+use soramode_testkit::ledger::Ledger;
 
 const START: Time = Time::from_micros(1_795_377_600_000_000);
 
@@ -56,6 +56,8 @@ pub(super) struct Node {
     unanswered: BTreeSet<ReplyHandle>,
     /// The channels that it owns, by its records alone.
     owned: BTreeMap<ChannelId, Token>,
+    /// Sora's connections that are admitted and have not come yet.
+    pending: BTreeSet<ConnectionId>,
     /// When the newest read was sent that showed the node's own key, by its boot clock.
     confirmed: Option<Duration>,
 }
@@ -84,6 +86,7 @@ impl Node {
             last_serial: 0,
             unanswered: BTreeSet::new(),
             owned: BTreeMap::new(),
+            pending: BTreeSet::new(),
             confirmed: None,
         }
     }
@@ -162,10 +165,21 @@ impl Node {
                 Record::Unclaimed(channel_id) => {
                     self.owned.remove(channel_id);
                 }
+                Record::Pending { connection_id, .. } => {
+                    self.pending.insert(connection_id.clone());
+                }
+                Record::PendingOver(connection_id) => {
+                    self.pending.remove(connection_id);
+                }
                 _ => {}
             }
         }
         effects
+    }
+
+    /// Whether an admitted connection of Sora's may still come: what was ended does not.
+    pub(super) fn expects(&self, connection_id: &ConnectionId) -> bool {
+        self.pending.contains(connection_id)
     }
 
     pub(super) fn read(&self, now: Duration, mut view: MembershipView, sent: Duration) -> Input {
@@ -208,7 +222,10 @@ impl Node {
         );
         match answer {
             Ok(Reply::Decision(Decision::Offer {
-                channel_id, claim, ..
+                channel_id,
+                claim,
+                created,
+                ..
             })) => {
                 let token = claim.as_ref().map(|claim| Token(claim.token));
                 assert_eq!(
@@ -216,8 +233,13 @@ impl Node {
                     self.owned.get(channel_id),
                     "an offer on {channel_id:?} under another claim than the node's"
                 );
-                let writer = etcd.written.get(&(channel_id.clone(), token.unwrap()));
-                assert_eq!(writer, Some(&self.caller.name), "nobody wrote that claim");
+                // A connection that is there is offered again also while its session is being ended: its claim is lost.
+                assert!(token.is_some() || !created, "a session without a claim");
+                let writer = token.map(|token| etcd.written.get(&(channel_id.clone(), token)));
+                assert!(
+                    writer.is_none_or(|writer| writer == Some(&self.caller.name)),
+                    "nobody wrote that claim"
+                );
             }
             Ok(Reply::Decision(Decision::Redirect { node_name, .. })) => {
                 assert_ne!(
