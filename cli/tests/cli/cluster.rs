@@ -126,13 +126,11 @@ impl Node {
         node
     }
 
-    /// After `stop`.
     pub(crate) fn start_again(&mut self) {
         self.running = Some(DaemonThread::start(self.config.clone()));
         until(|| self.socket().exists().then_some(()));
     }
 
-    /// After `stop`.
     fn lose_state(&self) {
         std::fs::remove_dir_all(self.folder.path().join("state")).unwrap();
     }
@@ -205,7 +203,7 @@ fn one_node_lists_and_controls_the_cluster() {
     assert_eq!(n1.run(&["set", "initial"]).code, 5);
     assert_eq!(n1.run(&["set", "initial", "--node", "n2"]).code, 5);
 
-    // Closed from afar, and the way back is said as it was come.
+    // A change over the API suggests an undo over the API.
     let set = n1.ok(&["set", "block_new_session", "--node", "n2"]);
     let undo = "Undo: soramode set normal --node n2\n";
     assert!(

@@ -535,7 +535,6 @@ fn a_wait_that_cannot_begin_leaves_one_object_too() {
 fn a_terminal_gets_a_bar() {
     let daemon = Daemon::start();
     daemon.connect("spam", "c1");
-    // `script` gives the program a terminal and copies what it draws.
     let line = format!("{PROGRAM} drain; {PROGRAM} get; {PROGRAM} get --color never");
     let mut command = Command::new("script");
     command
