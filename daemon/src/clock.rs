@@ -68,7 +68,7 @@ impl BootTimer {
     }
 
     /// Waits until the deadline has come, and takes it: the next call waits for the next one. Cancel safe.
-    pub async fn fired(&mut self) -> io::Result<()> {
+    pub async fn fired(&self) -> io::Result<()> {
         loop {
             let mut ready = self.0.readable().await?;
             let mut times = [0; FIRED_BYTES];
@@ -98,7 +98,7 @@ mod tests {
     const LATER: Duration = Duration::from_hours(1);
 
     /// One look, without a wait.
-    fn is_fired(timer: &mut BootTimer) -> bool {
+    fn is_fired(timer: &BootTimer) -> bool {
         matches!(
             pin!(timer.fired()).poll(&mut Context::from_waker(Waker::noop())),
             Poll::Ready(Ok(()))
@@ -114,17 +114,17 @@ mod tests {
 
     #[tokio::test]
     async fn fires_at_its_deadline_and_not_before() {
-        let mut timer = BootTimer::new().unwrap();
+        let timer = BootTimer::new().unwrap();
         let deadline = now().boot + Duration::from_millis(5);
         timer.set(Some(deadline)).unwrap();
         timer.fired().await.unwrap();
         assert!(now().boot >= deadline);
-        assert!(!is_fired(&mut timer), "a deadline is taken once");
+        assert!(!is_fired(&timer), "a deadline is taken once");
     }
 
     #[tokio::test]
     async fn what_is_over_fires_at_once_and_zero_is_no_exception() {
-        let mut timer = BootTimer::new().unwrap();
+        let timer = BootTimer::new().unwrap();
         for over in [Duration::ZERO, Duration::from_nanos(1), now().boot] {
             timer.set(Some(over)).unwrap();
             timer.fired().await.unwrap();
@@ -133,13 +133,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_new_deadline_replaces_one_that_fired_unheard() {
-        let mut timer = BootTimer::new().unwrap();
+        let timer = BootTimer::new().unwrap();
         timer.set(Some(Duration::ZERO)).unwrap();
         // Tokio has seen it before it is set anew.
         timer.0.readable().await.unwrap().retain_ready();
         for deadline in [None, Some(now().boot + LATER), Some(Duration::MAX)] {
             timer.set(deadline).unwrap();
-            assert!(!is_fired(&mut timer));
+            assert!(!is_fired(&timer));
         }
         timer.set(Some(now().boot)).unwrap();
         timer.fired().await.unwrap();
@@ -147,9 +147,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_wait_that_was_dropped_loses_nothing() {
-        let mut timer = BootTimer::new().unwrap();
+        let timer = BootTimer::new().unwrap();
         timer.set(Some(now().boot + LATER)).unwrap();
-        assert!(!is_fired(&mut timer));
+        assert!(!is_fired(&timer));
         timer.set(Some(now().boot)).unwrap();
         timer.fired().await.unwrap();
     }

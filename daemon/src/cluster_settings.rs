@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 use crate::RunError;
 use crate::args::cluster::OnFence;
 use crate::config::{ClusterConfig, Config, TakeoverWait};
+use crate::engine::Engine;
 use crate::health::Health;
-use crate::inbox::{Inbox, LastLook};
 
 /// What ends sessions at the fence, and how long that may take.
 pub(crate) fn on_fence(config: &Config) -> (OnFence, Duration) {
@@ -63,18 +63,20 @@ pub(crate) type Cluster = crate::cluster::Edge;
 pub(crate) enum Cluster {}
 
 impl Cluster {
-    /// The edge and the driver's way to it, if the node joins a cluster. What that means for its sessions is said in the log.
+    /// The edge, if the node joins a cluster. What that means for its sessions is said in the log.
     pub(crate) fn open(
         config: &Config,
         log_id: &LogId,
-        (inbox, last_look, health): (&Inbox, &LastLook, &Arc<Health>),
-    ) -> Result<Option<(Self, mpsc::UnboundedSender<EtcdRequest>)>, RunError> {
+        orders: mpsc::UnboundedReceiver<EtcdRequest>,
+        engine: &Engine,
+        health: &Arc<Health>,
+    ) -> Result<Option<Self>, RunError> {
         let Some(cluster) = &config.cluster else {
             return Ok(None);
         };
         tell_operator(cluster);
         warn_of_ephemeral(config);
-        build(config, (cluster, log_id), (inbox, last_look, health))
+        build(config, (cluster, log_id), orders, engine, health).map(Some)
     }
 }
 
@@ -82,26 +84,32 @@ impl Cluster {
 fn build(
     config: &Config,
     (cluster, log_id): (&ClusterConfig, &LogId),
-    (inbox, last_look, health): (&Inbox, &LastLook, &Arc<Health>),
-) -> Result<Option<(Cluster, mpsc::UnboundedSender<EtcdRequest>)>, RunError> {
+    orders: mpsc::UnboundedReceiver<EtcdRequest>,
+    engine: &Engine,
+    health: &Arc<Health>,
+) -> Result<Cluster, RunError> {
     let identity = crate::cluster::Identity::new(
         cluster,
         (config.node_name.clone(), log_id),
         crate::random()?,
     );
-    Ok(Some(Cluster::new(
+    Ok(Cluster::new(
         cluster,
         identity,
-        (inbox.clone(), last_look.clone(), Arc::clone(health)),
-    )))
+        orders,
+        engine.clone(),
+        Arc::clone(health),
+    ))
 }
 
 #[cfg(not(feature = "cluster"))]
 fn build(
     _: &Config,
     _: (&ClusterConfig, &LogId),
-    _: (&Inbox, &LastLook, &Arc<Health>),
-) -> Result<Option<(Cluster, mpsc::UnboundedSender<EtcdRequest>)>, RunError> {
+    _: mpsc::UnboundedReceiver<EtcdRequest>,
+    _: &Engine,
+    _: &Arc<Health>,
+) -> Result<Cluster, RunError> {
     Err(crate::config::ConfigError::WithoutCluster.into())
 }
 

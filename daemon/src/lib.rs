@@ -1,28 +1,29 @@
-//! soramode's daemon: the doors to the gate, and the driver that keeps what the gate promises.
+//! soramode's daemon: its listeners, and the engine that keeps what the gate promises.
 //!
-//! The doors never know one another. Each writes letters to the [`inbox`]; the driver reads them, and it alone has the gate.
+//! The listeners never know one another. Each calls the engine, which alone has the gate.
 
 pub mod args;
 pub mod clock;
 #[cfg(feature = "cluster")]
 mod cluster;
 mod cluster_settings;
+mod committer;
 pub mod config;
 pub mod control;
+mod deadlines;
 mod descriptors;
-mod driver;
 mod ender;
+mod engine;
 pub mod event_log;
 mod failed_deliveries;
 mod health;
 pub mod http;
-pub mod inbox;
-mod journal;
 mod lock_file;
 pub mod log;
 mod metrics;
 mod mirror;
 pub mod notify;
+mod outputs;
 mod passed;
 mod rate_limit;
 mod reload;
@@ -32,11 +33,11 @@ pub mod store;
 mod watchdog;
 mod webhook;
 
-use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use soramode_core::commits::Durability;
 use soramode_core::gate::Gate;
 use soramode_core::snapshot::{
     Clustering, Seed, Settings, SoraAdmission, SoraFeed, SoraSettings, StartParams,
@@ -46,28 +47,28 @@ use soramode_protocol::id::LogId;
 use soramode_protocol::node::Storage;
 use soramode_protocol::sora_api::{SoraApi, SoraApiError};
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use args::http::{HttpUrl, SoraMode};
 use cluster_settings::Cluster;
+use committer::Committer;
 use config::{Admission, Config, SoraConfig};
 use control::{Budgets, Control, House, Operators};
-use driver::{Driver, Outside};
 use ender::Ender;
+use engine::Engine;
 use health::Health;
 use http::{Http, HttpError, Supplies};
-use inbox::LastLook;
-use journal::Journal;
 use metrics::Metrics;
 use mirror::{Mirror, Mirroring};
+use outputs::OutputDeps;
 use passed::Passed;
 use reload::{Changeable, Reloader};
 use socket_file::{SocketError, SocketFile};
 use state::State;
+use store::Store;
 use store::open::Held;
-use webhook::{Receivers, Surroundings};
+use webhook::Receivers;
 
 pub use passed::PassedError;
 pub use reload::{Reading, Reloads};
@@ -106,12 +107,12 @@ pub enum RunError {
     /// The system gave no randomness.
     #[error("cannot get random bytes: {0}")]
     Random(getrandom::Error),
-    /// The driver's timer failed.
+    /// The timer for deadlines failed.
     #[error("cannot set the timer")]
     Timer(#[from] io::Error),
-    /// A bug: the driver panicked. What it held is lost, and nobody would be answered any more.
-    #[error("internal error: {0}")]
-    Driver(tokio::task::JoinError),
+    /// A bug: a step of the gate, or the committer, panicked. Nothing would be decided any more.
+    #[error("internal error: the engine stopped after a panic, which is logged above")]
+    Engine,
 }
 
 impl RunError {
@@ -128,7 +129,7 @@ impl RunError {
             | Self::Cluster(_)
             | Self::Random(_)
             | Self::Timer(_)
-            | Self::Driver(_) => None,
+            | Self::Engine => None,
         }
     }
 }
@@ -162,7 +163,6 @@ pub async fn serve(
         warning,
     } = State::open(&config, LogId::generate(random()?))?;
     let assume_complete = config.assume_complete && warning.is_none();
-    let (inbox, letters) = inbox::inbox();
     let outgoing = Outgoing {
         authorities: config.authorities.clone(),
         mark: Some(http::mark(random()?)),
@@ -171,13 +171,13 @@ pub async fn serve(
         Arc::new(Health::new(&config, few_descriptors)),
         Arc::new(Notify::new()),
     );
-    let surroundings = Surroundings {
-        inbox: inbox.clone(),
-        health: Arc::clone(&health),
-        stop: shutdown.clone(),
-    };
-    let receivers = Receivers::new(&config.webhooks, outgoing.clone(), surroundings)
-        .map_err(RunError::Webhook)?;
+    let mut receivers = Receivers::new(
+        &config.webhooks,
+        outgoing.clone(),
+        Arc::clone(&health),
+        shutdown.clone(),
+    )
+    .map_err(RunError::Webhook)?;
     let settings = Settings {
         assume_complete,
         webhooks: receivers.settings(&config.webhooks),
@@ -191,29 +191,32 @@ pub async fn serve(
         },
         Seed(random()?),
     );
-    let (metrics, last_look) = (Arc::new(Metrics::new()?), LastLook::default());
+    let metrics = Arc::new(Metrics::new()?);
     let api = sora_api(&config.http.sora, &outgoing)?;
     let ender = Ender::new(api.clone(), cluster_settings::on_fence(&config));
-    let (cluster, cluster_orders) =
-        Cluster::open(&config, log.log_id(), (&inbox, &last_look, &health))?.unzip();
+    let (cluster_orders, orders) = mpsc::unbounded_channel();
     let (mirror, mirroring) = mirror(&config.http.sora, api.as_ref()).unzip();
-    let outside = Outside {
+    let deps = OutputDeps {
+        log: Arc::clone(&log),
         health: Arc::clone(&health),
         metrics: Arc::clone(&metrics),
         polls: Arc::clone(&polls),
         ender: ender.clone(),
         webhooks: receivers.ways(),
         mirror,
-        cluster: cluster_orders,
-        last_look,
-        inbox: inbox.downgrade(),
+        cluster: config.cluster.is_some().then_some(cluster_orders),
+        log_size: store.log_size(),
+        storage_problem: warning,
     };
-    let driver = Driver::new(
-        letters,
-        Journal::new(store, warning),
-        Arc::clone(&log),
-        outside,
-    )?;
+    let durability = match store {
+        Store::Memory => Durability::Ephemeral,
+        Store::Disk(_) => Durability::Durable,
+    };
+    // Before any listener: the gate's start precedes every request.
+    let engine = Engine::start(gate, durability, deps, inputs)?;
+    receivers.start(engine.clone());
+    let receiver_tasks = receivers.tasks().clone();
+    let cluster = Cluster::open(&config, log.log_id(), orders, &engine, &health)?;
     let (node_name, operator_group) = (config.node_name.clone(), config.operator_group.clone());
     let house = House {
         log: Arc::clone(&log),
@@ -228,7 +231,7 @@ pub async fn serve(
         socket.operator_gid(),
     ));
     let supplies = Supplies {
-        inbox: inbox.clone(),
+        engine: engine.clone(),
         log,
         metrics,
         health: Arc::clone(&health),
@@ -257,16 +260,18 @@ pub async fn serve(
         config,
         place,
         changeable,
-        inbox: inbox.clone(),
+        engine: engine.clone(),
         stop: shutdown.clone(),
     };
-    let control = Control::new(house, operating, inbox, shutdown);
+    let control = Control::new(house, operating, engine.clone(), shutdown);
 
     tracing::info!(%node, socket = %socket.path().display(), version = soramode_protocol::version::VERSION, "ready");
     notify::ready(&format!("serving {}", socket.path().display()));
 
-    let driving = TaskTracker::new().spawn(driver.run(gate, inputs));
-    // The doors are the last to write letters, so the driver ends after them, when it has done what they said.
+    let tasks = TaskTracker::new();
+    let deadlines = tasks.spawn(deadlines::run(engine.clone()));
+    let committer = tasks.spawn(Committer::new(engine.clone(), store).run());
+    // Everything that calls the engine ends before it: listeners with their clients, the cluster's task, receivers after their grace time.
     let serving = async {
         tokio::join!(
             control.serve(&socket),
@@ -275,31 +280,27 @@ pub async fn serve(
             reloader.run(reloads),
             clustering
         );
+        receiver_tasks.close();
+        receiver_tasks.wait().await;
+        engine.close();
+        committer.await
     };
-    let outcome = ended(Box::pin(serving), driving, overdue).await;
-    socket.close();
-    tracing::info!("stopped");
-    outcome
-}
-
-/// Returns when the driver has ended, or when a stop is overdue.
-async fn ended(
-    serving: impl Future<Output = ()>,
-    driving: JoinHandle<io::Result<()>>,
-    overdue: impl Future<Output = ()>,
-) -> Result<(), RunError> {
-    let serving = async {
-        serving.await;
-        std::future::pending::<Infallible>().await
-    };
-    tokio::select! {
-        never = serving => match never {},
-        outcome = driving => outcome.map_err(RunError::Driver)?.map_err(RunError::Timer),
+    let outcome = tokio::select! {
+        committed = Box::pin(serving) => committed.map_err(|_| RunError::Engine),
+        () = engine.broken() => Err(RunError::Engine),
+        failed = deadlines => match failed {
+            Ok(Ok(never)) => match never {},
+            Ok(Err(error)) => Err(RunError::Timer(error)),
+            Err(_) => Err(RunError::Engine),
+        },
         () = overdue => {
             tracing::error!("shutdown took too long; abandoning unfinished work");
             Ok(())
         }
-    }
+    };
+    socket.close();
+    tracing::info!("stopped");
+    outcome
 }
 
 /// Returns when a stop has taken too long.

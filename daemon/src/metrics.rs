@@ -5,10 +5,8 @@ use std::time::Duration;
 use hyper::StatusCode;
 use prometheus::core::Collector;
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
-use soramode_core::effect::Action;
 use soramode_protocol::decision::{Decision, RejectReason};
 use soramode_protocol::event::{Event, EventType};
-use soramode_protocol::reply::Reply;
 use soramode_protocol::time::Time;
 
 use crate::log;
@@ -180,15 +178,10 @@ impl Metrics {
         })
     }
 
-    /// Answers that left together, `took` after their requests were taken.
-    pub(crate) fn answered(&self, actions: &[Action], took: Duration) {
-        for action in actions {
-            let Action::Answer(_, Ok(Reply::Decision(decision))) = action else {
-                continue;
-            };
-            self.counter(decision).into_iter().for_each(IntCounter::inc);
-            self.decision_seconds.observe(took.as_secs_f64());
-        }
+    /// Counts a decision whose answer leaves `seconds` after the first step of its batch.
+    pub(crate) fn decided(&self, decision: &Decision, seconds: f64) {
+        self.counter(decision).into_iter().for_each(IntCounter::inc);
+        self.decision_seconds.observe(seconds);
     }
 
     fn counter(&self, decision: &Decision) -> Option<&IntCounter> {

@@ -5,6 +5,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use soramode_core::input::ReplyHandle;
 use soramode_protocol::mode::{Mode, ModeChanged, ModeState, SettableMode};
 use soramode_protocol::node::Status;
 use soramode_protocol::reply::Reply;
@@ -13,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::inbox::{Mail, Mailbox};
+use crate::engine::WeakEngine;
 
 /// How long Sora may take: whoever changes the mode waits for it.
 const MIRROR_TIME: Duration = Duration::from_secs(4);
@@ -29,18 +30,18 @@ pub(crate) struct Mirror {
     warning: Arc<Mutex<Option<String>>>,
 }
 
-/// Where an answer goes that is still to be given.
+/// An answer that is given once Sora has answered.
 #[derive(Debug)]
-pub(crate) struct Owed {
-    pub(crate) mailbox: Mailbox,
-    pub(crate) serial: u64,
+pub(crate) struct MirroredAnswer {
+    engine: WeakEngine,
+    reply_to: ReplyHandle,
 }
 
 /// What Sora is to be told.
 #[derive(Debug)]
 struct Order {
     mode: SettableMode,
-    answer: Option<(Owed, ModeChanged)>,
+    answer: Option<(MirroredAnswer, ModeChanged)>,
 }
 
 /// The orders, for [`Mirroring::run`].
@@ -74,41 +75,36 @@ impl Mirror {
     /// The mode changed by itself. Nobody can set `initial` on a Sora.
     pub(crate) fn tell(&self, mode: Mode) {
         if let Ok(mode) = SettableMode::try_from(mode) {
-            self.order(Order { mode, answer: None });
+            // If the daemon stops, Sora is told at the next start.
+            self.orders
+                .send(Order { mode, answer: None })
+                .unwrap_or_default();
         }
     }
 
-    /// Somebody asked for a mode: the answer goes out when Sora has heard of it, or did not want to.
-    pub(crate) fn answer_change(&self, owed: Owed, changed: ModeChanged) {
-        match SettableMode::try_from(changed.mode) {
-            Ok(mode) => self.order(Order {
-                mode,
-                answer: Some((owed, changed)),
-            }),
-            Err(_) => owed.answer(Reply::ModeChanged(changed)),
-        }
-    }
-
-    fn order(&self, order: Order) {
-        // Whoever would have told Sora is gone with the daemon.
-        if let Err(mpsc::error::SendError(Order {
-            answer: Some((owed, changed)),
-            ..
-        })) = self.orders.send(order)
-        {
-            owed.answer(Reply::ModeChanged(changed));
-        }
+    /// Sets the mode that was requested, and answers once Sora has. Returns the change where that is the answer by itself.
+    pub(crate) fn answer_change(
+        &self,
+        pending: MirroredAnswer,
+        changed: ModeChanged,
+    ) -> Option<ModeChanged> {
+        let Ok(mode) = SettableMode::try_from(changed.mode) else {
+            return Some(changed);
+        };
+        let answer = Some((pending, changed));
+        let mpsc::error::SendError(order) = self.orders.send(Order { mode, answer }).err()?;
+        order.answer.map(|(_, changed)| changed)
     }
 
     /// Answers with Sora's mode where that is the stricter, and with ours where it does not say.
-    pub(crate) async fn answer_mode(self, owed: Owed, mut state: ModeState) {
+    pub(crate) async fn answer_mode(self, pending: MirroredAnswer, mut state: ModeState) {
         if let Ok(theirs) = in_time(self.api.get_mode()).await
             && theirs > state.mode
         {
             state.own_mode = Some(state.mode);
             state.mode = theirs;
         }
-        owed.answer(Reply::Mode(Box::new(state)));
+        pending.answer(Reply::Mode(Box::new(state)));
     }
 
     /// Says in a status what Sora was not told.
@@ -122,10 +118,13 @@ impl Mirror {
     }
 }
 
-impl Owed {
+impl MirroredAnswer {
+    pub(crate) const fn new(engine: WeakEngine, reply_to: ReplyHandle) -> Self {
+        Self { engine, reply_to }
+    }
+
     fn answer(self, reply: Reply) {
-        // Whoever is gone by now needs no answer.
-        self.mailbox.take(Mail::Answer(self.serial, Ok(reply)));
+        self.engine.respond(self.reply_to, Ok(reply));
     }
 }
 
@@ -167,8 +166,8 @@ impl Mirroring {
                 )
             });
             self.warn(warning.clone());
-            for (owed, changed) in orders.into_iter().filter_map(|order| order.answer) {
-                owed.answer(Reply::ModeChanged(ModeChanged {
+            for (pending, changed) in orders.into_iter().filter_map(|order| order.answer) {
+                pending.answer(Reply::ModeChanged(ModeChanged {
                     warning: warning.clone(),
                     ..changed
                 }));

@@ -10,9 +10,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{ApiConfig, Config, HttpConfig, SoraConfig, Upstreams, WebhookConfig};
 use crate::control::Operators;
+use crate::engine::Engine;
 use crate::health::Health;
 use crate::http::sora::Applications;
-use crate::inbox::{Inbox, Letter, Renewal};
 use crate::socket_file::{self, FileHandle};
 use crate::webhook::Receivers;
 use crate::{log, notify};
@@ -48,7 +48,7 @@ pub(crate) struct Reloader {
     /// Where the control socket is.
     pub(crate) place: PathBuf,
     pub(crate) changeable: Changeable,
-    pub(crate) inbox: Inbox,
+    pub(crate) engine: Engine,
     pub(crate) stop: CancellationToken,
 }
 
@@ -109,7 +109,7 @@ impl Reloader {
     async fn take(&mut self, new: Config) {
         self.changeable.health.note_reading(None);
         let mut outcome = Outcome::default();
-        self.take_webhooks(&new, &mut outcome).await;
+        self.take_webhooks(&new, &mut outcome);
         self.take_upstreams(&new, &mut outcome);
         let asks_sora = self.config.http.sora.api.is_some();
         if !asks_sora {
@@ -133,7 +133,7 @@ impl Reloader {
         });
     }
 
-    async fn take_webhooks(&mut self, new: &Config, outcome: &mut Outcome) {
+    fn take_webhooks(&mut self, new: &Config, outcome: &mut Outcome) {
         let authorities = new.authorities.clone();
         // What needs a restart stays what it was.
         let new = WebhookConfig {
@@ -150,9 +150,7 @@ impl Reloader {
         match self.changeable.receivers.renew(&new, authorities) {
             Ok(ways) => {
                 let webhooks: Vec<Webhook> = self.changeable.receivers.settings(&new);
-                let letter = Letter::Renewed(Box::new(Renewal { webhooks, ways }));
-                // If the driver is gone, so is everything that this was for.
-                self.inbox.send(letter).await.unwrap_or_default();
+                self.engine.replace_receivers(webhooks, ways);
                 self.config.webhooks = new;
                 outcome.taken.extend(changed);
             }

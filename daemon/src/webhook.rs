@@ -17,10 +17,10 @@ use tokio_util::task::TaskTracker;
 use crate::args::http::HttpUrl;
 use crate::clock;
 use crate::config::WebhookConfig;
+use crate::engine::Engine;
 use crate::health::Health;
-use crate::inbox::{Inbox, Letter};
 
-/// What the driver says to a receiver's task.
+/// A command to a receiver's task.
 #[derive(Debug)]
 pub(crate) enum Errand {
     /// Send this.
@@ -52,7 +52,7 @@ impl Manner {
     }
 }
 
-/// The driver's end.
+/// Senders to the receivers' tasks, each in its place.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Webhooks(Vec<mpsc::UnboundedSender<Errand>>);
 
@@ -72,38 +72,52 @@ pub(crate) struct Receivers {
     urls: Vec<HttpUrl>,
     ways: Webhooks,
     outgoing: Outgoing,
+    health: Arc<Health>,
+    stop: CancellationToken,
     tasks: TaskTracker,
-    surroundings: Surroundings,
-}
-
-/// Parts of the daemon that receivers need.
-#[derive(Clone, Debug)]
-pub(crate) struct Surroundings {
-    pub(crate) inbox: Inbox,
-    pub(crate) health: Arc<Health>,
-    pub(crate) stop: CancellationToken,
+    /// Set at the start. Receivers that came before wait for it.
+    engine: Option<Engine>,
+    unstarted: Vec<Receiver>,
 }
 
 impl Receivers {
-    /// Those that the configuration names. Each walks its way until the daemon stops. Needs a tokio runtime.
+    /// Those that the configuration names.
     pub(crate) fn new(
         config: &WebhookConfig,
         outgoing: Outgoing,
-        surroundings: Surroundings,
+        health: Arc<Health>,
+        stop: CancellationToken,
     ) -> Result<Self, reqwest::Error> {
         let authorities = outgoing.authorities.clone();
         let mut receivers = Self {
             urls: Vec::new(),
             ways: Webhooks::default(),
             outgoing,
+            health,
+            stop,
             tasks: TaskTracker::new(),
-            surroundings,
+            engine: None,
+            unstarted: Vec::new(),
         };
         receivers.renew(config, authorities)?;
         Ok(receivers)
     }
 
-    /// The driver's end.
+    /// Starts their tasks, each until the daemon stops. Needs a tokio runtime.
+    pub(crate) fn start(&mut self, engine: Engine) {
+        for receiver in std::mem::take(&mut self.unstarted) {
+            self.tasks
+                .spawn(receiver.run(engine.clone(), self.stop.clone()));
+        }
+        self.engine = Some(engine);
+    }
+
+    /// The tasks.
+    pub(crate) const fn tasks(&self) -> &TaskTracker {
+        &self.tasks
+    }
+
+    /// Senders to their tasks.
     pub(crate) fn ways(&self) -> Webhooks {
         self.ways.clone()
     }
@@ -133,9 +147,7 @@ impl Receivers {
                 .contains(url)
                 .then(|| http_client::endpoint(&url.0))
         };
-        self.surroundings
-            .health
-            .renew_receivers(self.urls.iter().map(endpoint));
+        self.health.renew_receivers(self.urls.iter().map(endpoint));
         Ok(self.ways())
     }
 
@@ -159,21 +171,21 @@ impl Receivers {
         let (way, errands) = mpsc::unbounded_channel();
         self.urls.push(url.clone());
         self.ways.0.push(way);
-        let Surroundings {
-            inbox,
-            health,
-            stop,
-        } = self.surroundings.clone();
         let receiver = Receiver {
             place,
             manner,
             grace,
             errands,
-            inbox,
-            health,
+            health: Arc::clone(&self.health),
             trouble: Trouble::default(),
         };
-        self.tasks.spawn(receiver.run(stop));
+        match &self.engine {
+            Some(engine) => drop(
+                self.tasks
+                    .spawn(receiver.run(engine.clone(), self.stop.clone())),
+            ),
+            None => self.unstarted.push(receiver),
+        }
     }
 }
 
@@ -225,14 +237,13 @@ struct Receiver {
     /// How long it goes on when the daemon stops.
     grace: Duration,
     errands: mpsc::UnboundedReceiver<Errand>,
-    inbox: Inbox,
     health: Arc<Health>,
     trouble: Trouble,
 }
 
 impl Receiver {
     /// Sends until the daemon stops, and then what can be sent in the grace time.
-    async fn run(mut self, stop: CancellationToken) {
+    async fn run(mut self, engine: Engine, stop: CancellationToken) {
         let grace = self.grace;
         let mut over = std::pin::pin!(async {
             stop.cancelled().await;
@@ -247,7 +258,7 @@ impl Receiver {
                 () = stop.cancelled(), if !is_unsettled => return,
                 () = &mut over => return,
             };
-            let tried = match errand {
+            let (id, tried) = match errand {
                 None => return,
                 Some(Errand::Renew(manner)) => {
                     self.manner = *manner;
@@ -258,12 +269,12 @@ impl Receiver {
                     continue;
                 }
                 Some(Errand::Send(attempt)) => tokio::select! {
-                    tried = self.send(&attempt) => Letter::Tried { place: self.place, id: attempt.id, tried },
+                    tried = self.send(&attempt) => (attempt.id, tried),
                     () = &mut over => return,
                 },
             };
             is_unsettled = true;
-            if self.inbox.send(tried).await.is_err() {
+            if engine.tell_delivery(self.place, id, tried).is_err() {
                 return;
             }
         }

@@ -8,17 +8,18 @@ use std::time::Duration;
 
 use soramode_protocol::error::Error;
 use soramode_protocol::event::EventKind;
+use soramode_protocol::reply::{Answer, Reply};
 
 use crate::commit_failure::{Refused, retract};
 use crate::effect::{Action, Effects, Record};
 use crate::gate::Gate;
-use crate::input::{Input, Timestamp};
+use crate::input::{Input, ReplyHandle, Timestamp};
 
 /// Unwritten records at which nothing is admitted that would add more.
 pub const UNWRITTEN_RECORDS_MAX: usize = 262_144;
 
-/// Records of the steps made during a write at which no more requests are read until it ends.
-pub const OPEN_RECORDS_MAX: usize = 16_384;
+/// Records, or actions, of the steps made during a write at which no more requests are read until it ends.
+pub const OPEN_EFFECTS_MAX: usize = 16_384;
 
 /// Effects of consecutive steps.
 #[derive(Debug, Default)]
@@ -262,7 +263,22 @@ impl Commits {
 
     /// Returns whether more requests may be read.
     pub const fn has_room(&self) -> bool {
-        self.open.effects.records.len() < OPEN_RECORDS_MAX
+        let Effects { records, actions } = &self.open.effects;
+        records.len() < OPEN_EFFECTS_MAX && actions.len() < OPEN_EFFECTS_MAX
+    }
+
+    /// Takes the answer of the step just made out of the open batch, if it reads a mode that is written: it rests on no other record.
+    pub fn take_mode(&mut self) -> Option<(ReplyHandle, Answer)> {
+        let actions = &self.open.effects.actions;
+        let reads_mode = matches!(actions.last(), Some(Action::Answer(_, Ok(Reply::Mode(_)))));
+        if !reads_mode || !self.is_mode_committed() {
+            return None;
+        }
+        if let Some(Action::Answer(reply_to, answer)) = self.open.effects.actions.pop() {
+            Some((reply_to, answer))
+        } else {
+            None
+        }
     }
 
     /// Returns whether the gate's mode is the written one, or was made after a failure: then a read of the mode need not wait.

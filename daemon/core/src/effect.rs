@@ -161,6 +161,11 @@ pub enum Action {
     Poll,
     /// Send an event to a receiver; the outcome comes back as [`Input::DeliveryAttempted`](crate::input::Input::DeliveryAttempted), always and in a bounded time.
     Deliver(Box<Attempt>),
+    /// A receiver's outcome was taken in, and all that followed from it is before this. The engine adds it to the step.
+    OutcomeApplied {
+        /// The receiver, by its place in the settings.
+        place: usize,
+    },
 }
 
 /// One try of a delivery.

@@ -3,6 +3,7 @@
 use etcd_client::{Compare, CompareOp, GetResponse, KeyValue, TxnOp};
 use soramode_core::cluster::claim::{Claim, Found, Reply};
 use soramode_core::cluster::{Incarnation, Token};
+use soramode_core::input::Input;
 use soramode_core::member::etcd::{ClaimOp, EtcdResponse};
 use soramode_protocol::id::ChannelId;
 use soramode_protocol::mode::Mode;
@@ -10,7 +11,7 @@ use soramode_protocol::mode::Mode;
 use super::keys::ClaimValue;
 use super::trusted::{Done, Trusted};
 use super::{number, revision};
-use crate::inbox::{Inbox, Letter};
+use crate::engine::Engine;
 
 /// Claims that one transaction writes anew: etcd takes 128 comparisons in each, and each claim has three.
 const READOPTED_AT_ONCE: usize = 40;
@@ -145,7 +146,7 @@ impl Trusted {
         &self,
         by: Incarnation,
         claims: &[(ChannelId, Token)],
-        inbox: &Inbox,
+        engine: &Engine,
     ) {
         for some in claims.chunks(READOPTED_AT_ONCE) {
             let replies = match self.readopt_some(by, some).await {
@@ -157,7 +158,7 @@ impl Trusted {
                 replies,
                 more: true,
             };
-            if inbox.send(Letter::Etcd(Box::new(heard))).await.is_err() {
+            if engine.tell(Input::Etcd(heard)).is_err() {
                 return;
             }
         }
@@ -166,10 +167,7 @@ impl Trusted {
             replies: Vec::new(),
             more: false,
         };
-        inbox
-            .send(Letter::Etcd(Box::new(heard)))
-            .await
-            .unwrap_or_default();
+        engine.tell(Input::Etcd(heard)).unwrap_or_default();
     }
 
     async fn readopt_some(

@@ -1,10 +1,11 @@
-//! Reads all members at each heartbeat, and when that is wanted, and puts what it saw where the driver looks.
+//! Reads all members at each heartbeat, and when that is wanted, and gives it to the gate before anything else can come.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use soramode_core::input::Input;
 use soramode_core::member::etcd::{EtcdResponse, MembershipView};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -12,7 +13,7 @@ use tokio_util::task::TaskTracker;
 use super::lost_nodes::{self, LostNodes};
 use super::trusted::Trusted;
 use super::{Etcd, look};
-use crate::inbox::{Inbox, LastLook, Letter};
+use crate::engine::{Engine, Stopped};
 
 /// After a look that failed the next begins so soon, if the heartbeat is not sooner.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
@@ -30,8 +31,7 @@ const JITTER: u32 = 51;
 pub(super) struct Looker {
     pub(super) etcd: Arc<Etcd>,
     pub(super) heartbeat: Duration,
-    pub(super) inbox: Inbox,
-    pub(super) last_look: LastLook,
+    pub(super) engine: Engine,
     pub(super) wanted: Arc<Notify>,
     pub(super) lost_nodes: LostNodes,
     pub(super) tasks: TaskTracker,
@@ -52,7 +52,7 @@ impl Looker {
             } else {
                 self.heartbeat.min(LOOK_AGAIN)
             };
-            if self.tell(looked).await.is_none() {
+            if self.tell(looked).is_err() {
                 return;
             }
             tokio::select! {
@@ -81,28 +81,21 @@ impl Looker {
         }
     }
 
-    /// Says what was seen; nothing if nobody hears it any more.
-    async fn tell(&mut self, looked: Result<look::Look, String>) -> Option<()> {
-        match looked {
+    /// Gives a read to the gate.
+    fn tell(&mut self, looked: Result<look::Look, String>) -> Result<(), Stopped> {
+        let heard = match looked {
             Ok(look::Look { looked, lease }) => {
                 if lease.is_some() {
                     self.etcd.set_lease(lease);
                 }
                 self.warn_of_lost_nodes(&looked);
-                self.last_look.put(looked);
-                // A letter that is not taken yet is one that the driver will look at the slot for.
-                match self.inbox.try_send(Letter::Looked) {
-                    Ok(()) | Err(mpsc::error::TrySendError::Full(_)) => Some(()),
-                    Err(mpsc::error::TrySendError::Closed(_)) => None,
-                }
+                EtcdResponse::MembersRead(Box::new(looked))
             }
             Err(why) => {
                 tracing::debug!(why, "cannot read the members from etcd");
-                self.inbox
-                    .send(Letter::Etcd(Box::new(EtcdResponse::MembersReadFailed(why))))
-                    .await
-                    .ok()
+                EtcdResponse::MembersReadFailed(why)
             }
-        }
+        };
+        self.engine.tell(Input::Etcd(heard))
     }
 }

@@ -28,8 +28,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::ClusterConfig;
+use crate::engine::Engine;
 use crate::health::Health;
-use crate::inbox::{Inbox, LastLook, Letter};
 use keys::{Keys, TermsValue};
 use looker::Looker;
 use lost_nodes::LostNodes;
@@ -117,20 +117,19 @@ pub(crate) struct Edge {
     etcd: Arc<Etcd>,
     heartbeat: Duration,
     orders: mpsc::UnboundedReceiver<EtcdRequest>,
-    inbox: Inbox,
-    last_look: LastLook,
+    engine: Engine,
     wanted: Arc<Notify>,
     tasks: TaskTracker,
 }
 
 impl Edge {
-    /// The edge, and the driver's way to it.
     pub(crate) fn new(
         config: &ClusterConfig,
         identity: Identity,
-        (inbox, last_look, health): (Inbox, LastLook, Arc<Health>),
-    ) -> (Self, mpsc::UnboundedSender<EtcdRequest>) {
-        let (sender, orders) = mpsc::unbounded_channel();
+        orders: mpsc::UnboundedReceiver<EtcdRequest>,
+        engine: Engine,
+        health: Arc<Health>,
+    ) -> Self {
         let keys = Keys::new(&config.name, identity.node_name.clone());
         let own_claims = keys::own_claims(&identity.node_name, &identity.id);
         let etcd = Etcd {
@@ -145,16 +144,14 @@ impl Edge {
             revision: AtomicU64::new(0),
             fall: Mutex::new(None),
         };
-        let edge = Self {
+        Self {
             etcd: Arc::new(etcd),
             heartbeat: config.heartbeat,
             orders,
-            inbox,
-            last_look,
+            engine,
             wanted: Arc::new(Notify::new()),
             tasks: TaskTracker::new(),
-        };
-        (edge, sender)
+        }
     }
 
     /// Works until the daemon stops, and then leaves the cluster if the node has nothing in it.
@@ -183,7 +180,7 @@ impl Edge {
             }
         }
         beat.cancel();
-        // What is under way is answered; what is ordered from now on the driver answers itself.
+        // What is under way is answered; what is ordered from now on is refused at once.
         self.orders.close();
         while let Some(order) = self.orders.recv().await {
             self.begin(order);
@@ -196,8 +193,7 @@ impl Edge {
         Looker {
             etcd: Arc::clone(&self.etcd),
             heartbeat: self.heartbeat,
-            inbox: self.inbox.clone(),
-            last_look: self.last_look.clone(),
+            engine: self.engine.clone(),
             wanted: Arc::clone(&self.wanted),
             lost_nodes: LostNodes::default(),
             tasks: self.tasks.clone(),
@@ -206,12 +202,7 @@ impl Edge {
 
     /// The gate knows whether the node has anything.
     async fn say_farewell(&mut self) {
-        if self
-            .inbox
-            .send(Letter::Input(Box::new(Input::Shutdown)))
-            .await
-            .is_err()
-        {
+        if self.engine.tell(Input::Shutdown).is_err() {
             return;
         }
         let words = async {
@@ -284,10 +275,10 @@ impl Edge {
             | EtcdRequest::DeleteMember(_)
             | EtcdRequest::KeepMember) => {
                 // In the etcd that is trusted now, whatever is trusted when it is sent.
-                let (trusted, inbox) = (self.trusted(), self.inbox.clone());
+                let (trusted, engine) = (self.trusted(), self.engine.clone());
                 self.spawn(async move {
                     match trusted {
-                        Some(trusted) => carry_out(&trusted, order, &inbox).await,
+                        Some(trusted) => carry_out(&trusted, order, &engine).await,
                         None => order.refused("etcd has not been verified yet"),
                     }
                 });
@@ -296,14 +287,11 @@ impl Edge {
     }
 
     fn spawn(&self, work: impl Future<Output = Option<EtcdResponse>> + Send + 'static) {
-        let inbox = self.inbox.clone();
+        let engine = self.engine.clone();
         self.tasks.spawn(async move {
             if let Some(heard) = work.await {
-                // Where the driver is gone nobody waits for it.
-                inbox
-                    .send(Letter::Etcd(Box::new(heard)))
-                    .await
-                    .unwrap_or_default();
+                // After the stop nothing waits for it.
+                engine.tell(Input::Etcd(heard)).unwrap_or_default();
             }
         });
     }
@@ -313,7 +301,7 @@ impl Edge {
     }
 }
 
-async fn carry_out(etcd: &Trusted, order: EtcdRequest, inbox: &Inbox) -> Option<EtcdResponse> {
+async fn carry_out(etcd: &Trusted, order: EtcdRequest, engine: &Engine) -> Option<EtcdResponse> {
     match order {
         EtcdRequest::Join {
             mode,
@@ -343,7 +331,7 @@ async fn carry_out(etcd: &Trusted, order: EtcdRequest, inbox: &Inbox) -> Option<
             Some(EtcdResponse::Released(channel_id, token, outcome))
         }
         EtcdRequest::MigrateClaims { by, claims } => {
-            etcd.readopt(by, &claims, inbox).await;
+            etcd.readopt(by, &claims, engine).await;
             None
         }
         EtcdRequest::Publish { by, mode } => {

@@ -8,7 +8,7 @@ use soramode_protocol::access::Access;
 use tokio::sync::Semaphore;
 use tokio::task::yield_now;
 
-use super::conversation::IN_FLIGHT_MAX;
+use super::pipeline::IN_FLIGHT_MAX;
 use super::turns::Turns;
 
 /// Readings of stored events at one time by clients of one kind: each has a thread.

@@ -1,4 +1,4 @@
-//! One client's task: its socket on one side, the inbox on the other.
+//! One client's task: its socket on one side, the engine on the other.
 
 use std::future::poll_fn;
 use std::io;
@@ -18,29 +18,33 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
 use super::House;
 use super::budget::Budget;
-use super::conversation::{Conversation, Numbered};
 use super::hangup::HangUp;
 use super::peer::Peer;
+use super::pipeline::RequestPipeline;
 use super::stream::Stream;
 use super::subscription::Subscription;
-use crate::inbox::{Inbox, Letter, Mail};
+use crate::engine::{Connected, Engine, SerialRequest, Stopped};
+use crate::outputs::Response;
 use crate::rate_limit::log_limited;
 
 /// How long a line may take from its first byte to its line feed.
 pub const LINE_TIME: Duration = Duration::from_secs(30);
 
-/// How long a client that is being closed may take to read what it is owed.
+/// How long a client that is being closed may take to read what it is pending.
 const FAREWELL_TIME: Duration = Duration::from_secs(2);
 
 /// A client.
 pub(super) struct Client {
-    socket: SocketId,
+    connected: Connected,
     stream: Stream,
-    inbox: Inbox,
     actor: Arc<str>,
-    mail: mpsc::UnboundedReceiver<Mail>,
+    /// Responses that were not there at once.
+    late: mpsc::UnboundedReceiver<Response>,
+    /// Requests and responses of a turn. Kept allocated.
+    requests: Vec<SerialRequest>,
+    responses: Vec<Response>,
     lines: LineBuffer,
-    conversation: Conversation,
+    pipeline: RequestPipeline,
     budget: Arc<Budget>,
     /// Which line has begun, and until when it may take.
     line_due: Option<(u64, Instant)>,
@@ -67,7 +71,7 @@ enum Stopping {
 
 /// What a client's task woke up for.
 enum Woken {
-    Mail(Mail),
+    Response(Response),
     Read(io::Result<usize>),
     Writable,
     News,
@@ -81,7 +85,7 @@ enum Woken {
 pub(super) async fn serve(stream: UnixStream, peer: Peer, house: Arc<House>, door: Door) {
     let Door {
         socket,
-        inbox,
+        engine,
         stop,
         first_word_due,
     } = door;
@@ -92,62 +96,53 @@ pub(super) async fn serve(stream: UnixStream, peer: Peer, house: Arc<House>, doo
             return;
         }
     };
-    let (mailbox, mail) = mpsc::unbounded_channel();
-    if inbox
-        .send(Letter::Open(socket, Arc::new(mailbox)))
-        .await
-        .is_err()
-    {
+    let Ok((connected, late)) = engine.connect(socket) else {
         return;
-    }
+    };
     let budget = Arc::clone(house.budgets.of(peer.access));
     let mut client = Client {
-        socket,
+        connected,
         stream,
-        inbox,
         actor: Arc::clone(&peer.actor),
-        mail,
+        late,
+        requests: Vec::new(),
+        responses: Vec::new(),
         lines: LineBuffer::new(REQUEST_BYTES_MAX),
         turn_bytes: budget.turn_bytes,
         budget,
-        conversation: Conversation::new(house, peer),
+        pipeline: RequestPipeline::new(house, peer),
         line_due: None,
         hang_up: None,
         is_first_byte_seen: false,
         first_word_due,
         stopping: Stopping::NotYet,
     };
-    // However the socket broke: the client is gone.
-    let ended = client.talk(&stop).await;
+    let ended = client.run(&stop).await;
     tracing::debug!(socket = socket.0, ?ended, "client disconnected");
-    if client.inbox.send(Letter::Gone(socket)).await.is_err() {
-        tracing::debug!(socket = socket.0, "soramoded is stopping");
-    }
 }
 
 /// What connects a client's task with the rest of the daemon.
 pub(super) struct Door {
     pub(super) socket: SocketId,
-    pub(super) inbox: Inbox,
+    pub(super) engine: Engine,
     pub(super) stop: CancellationToken,
     pub(super) first_word_due: Instant,
 }
 
 impl Client {
-    async fn talk(&mut self, stop: &CancellationToken) -> io::Result<()> {
+    async fn run(&mut self, stop: &CancellationToken) -> io::Result<()> {
         let mut stopped = pin!(stop.cancelled());
         loop {
             self.let_others_in(stop).await;
-            let asks = self
-                .conversation
-                .take_lines(&mut self.lines, &mut self.turn_bytes);
-            self.ask(asks).await?;
+            self.pipeline
+                .take_lines(&mut self.lines, &mut self.turn_bytes, &mut self.requests);
+            self.ask().await?;
             if self.is_heard_out() {
-                self.conversation.close();
+                self.pipeline.close();
             }
-            let was_open = self.conversation.is_open();
-            self.conversation.out.send(&mut self.stream)?;
-            if self.conversation.is_open() && (!was_open || self.turn_bytes == 0) {
+            let was_open = self.pipeline.is_open();
+            self.pipeline.out.send(&mut self.stream)?;
+            if self.pipeline.is_open() && (!was_open || self.turn_bytes == 0) {
                 // Lines that had to wait until the client read, or for its next turn, go on now: nothing else would wake us for them.
                 continue;
             }
@@ -156,11 +151,11 @@ impl Client {
                 return self.say_farewell().await;
             }
             match self.wake(stopped.as_mut()).await {
-                Woken::Mail(mail) => self.take_mail(mail).await?,
+                Woken::Response(response) => self.take_responses(response).await?,
                 Woken::Read(bytes) => self.take_bytes(bytes?)?,
                 Woken::Writable => {}
                 Woken::News => self.tell_events(),
-                Woken::LineOverdue => self.conversation.refuse_and_close(line_overdue()),
+                Woken::LineOverdue => self.pipeline.refuse_and_close(line_overdue()),
                 Woken::Gone => return Ok(()),
                 Woken::Stop => self.begin_to_stop()?,
                 Woken::StopOverdue => self.stop_overdue()?,
@@ -171,6 +166,12 @@ impl Client {
     /// A socket that can be read is never waited for, nor are events that are there: without this a flood of either would hold the thread,
     /// and never hear of a stop.
     async fn let_others_in(&mut self, stop: &CancellationToken) {
+        if self.connected.engine.is_crowded() {
+            tokio::select! {
+                () = self.connected.engine.room() => {}
+                () = stop.cancelled() => {}
+            }
+        }
         if self.turn_bytes > 0 {
             return;
         }
@@ -178,13 +179,13 @@ impl Client {
         self.budget.next_turn().await;
         if stop.is_cancelled() && self.stopping == Stopping::NotYet {
             self.begin_to_stop()
-                .unwrap_or_else(|_| self.conversation.close());
+                .unwrap_or_else(|_| self.pipeline.close());
         }
         // One that has much to say is not waited for to its end.
         if let Stopping::HearingOut(due) = self.stopping
             && due <= Instant::now()
         {
-            self.conversation.close();
+            self.pipeline.close();
         }
     }
 
@@ -211,7 +212,7 @@ impl Client {
             Stopping::NotYet => Ok(()),
             Stopping::FirstWord(_) => self.hear_out(),
             Stopping::HearingOut(_) => {
-                self.conversation.close();
+                self.pipeline.close();
                 Ok(())
             }
         }
@@ -219,32 +220,32 @@ impl Client {
 
     fn is_heard_out(&self) -> bool {
         // A line that is only here in part was cut off by the stop: it asks for nothing.
-        let has_no_line = self.conversation.is_open() || !self.lines.has_partial();
+        let has_no_line = self.pipeline.is_open() || !self.lines.has_partial();
         matches!(self.stopping, Stopping::HearingOut(_)) && self.hang_up.is_some() && has_no_line
     }
 
     async fn wake(&mut self, mut stopped: Pin<&mut WaitForCancellationFuture<'_>>) -> Woken {
         let Self {
             stream,
-            mail,
+            late,
             lines,
-            conversation,
+            pipeline,
             line_due,
             hang_up,
             stopping,
             ..
         } = self;
-        let reads = hang_up.is_none() && conversation.is_open();
-        let has_output = !conversation.out.is_empty();
-        let (is_closing, is_full) = (conversation.is_closing(), conversation.out.is_full());
+        let reads = hang_up.is_none() && pipeline.is_open();
+        let has_output = !pipeline.out.is_empty();
+        let (is_closing, is_full) = (pipeline.is_closing(), pipeline.out.is_full());
         let stop_due = match *stopping {
             Stopping::NotYet => None,
             Stopping::FirstWord(due) | Stopping::HearingOut(due) => Some(due),
         };
         // What wakes a busy client is polled by hand: it leaves nothing behind that would have to be taken back each time.
         let usual = poll_fn(|cx| {
-            if let Poll::Ready(Some(mail)) = mail.poll_recv(cx) {
-                return Poll::Ready(Woken::Mail(mail));
+            if let Poll::Ready(Some(response)) = late.poll_recv(cx) {
+                return Poll::Ready(Woken::Response(response));
             }
             if reads && let Poll::Ready(bytes) = stream.poll_read(cx, lines.space()) {
                 return Poll::Ready(Woken::Read(bytes));
@@ -257,7 +258,7 @@ impl Client {
         tokio::select! {
             biased;
             woken = usual => woken,
-            () = news(conversation.subscription.as_mut()), if conversation.subscription.is_some() && !is_full => Woken::News,
+            () = news(pipeline.subscription.as_mut()), if pipeline.subscription.is_some() && !is_full => Woken::News,
             () = overdue(line_due.map(|(_, due)| due)), if line_due.is_some() => Woken::LineOverdue,
             () = gone(hang_up.as_ref()), if hang_up.is_some() => Woken::Gone,
             () = stopped.as_mut(), if !is_closing && stop_due.is_none() => Woken::Stop,
@@ -265,32 +266,41 @@ impl Client {
         }
     }
 
-    async fn take_mail(&mut self, first: Mail) -> io::Result<()> {
+    /// Takes in responses that were not there at once.
+    async fn take_responses(&mut self, first: Response) -> io::Result<()> {
         let mut next = Some(first);
-        while let Some(mail) = next {
-            if let Some(next_slice) = self.conversation.take_mail(mail) {
-                // Whoever waits at a socket by now comes first: the runtime looks there once nobody else goes on.
+        while let Some(response) = next {
+            if let Some(next_slice) = self.pipeline.take_response(response) {
+                self.requests.push(next_slice);
                 self.budget.next_turn().await;
-                self.ask(vec![next_slice]).await?;
+                self.ask().await?;
             }
-            next = self.mail.try_recv().ok();
+            next = self.late.try_recv().ok();
         }
         Ok(())
     }
 
-    async fn ask(&self, requests: Vec<Numbered>) -> io::Result<()> {
-        if requests.is_empty() {
-            return Ok(());
+    /// Has the turn's requests decided, and takes in the responses that are there at once.
+    async fn ask(&mut self) -> io::Result<()> {
+        while !self.requests.is_empty() {
+            let Connected { engine, socket } = &self.connected;
+            engine
+                .ask(
+                    *socket,
+                    &self.actor,
+                    &mut self.requests,
+                    &mut self.responses,
+                )
+                .map_err(|Stopped| io::Error::other("soramoded is stopping"))?;
+            for response in self.responses.drain(..) {
+                self.requests.extend(self.pipeline.take_response(response));
+            }
+            if !self.requests.is_empty() {
+                // A list goes on, but clients whose sockets can be read by now come first: the runtime looks there once nothing else goes on.
+                self.budget.next_turn().await;
+            }
         }
-        let letter = Letter::Ask {
-            socket: self.socket,
-            actor: Arc::clone(&self.actor),
-            requests,
-        };
-        self.inbox
-            .send(letter)
-            .await
-            .map_err(|_| io::Error::other("soramoded is stopping"))
+        Ok(())
     }
 
     fn take_bytes(&mut self, bytes: usize) -> io::Result<()> {
@@ -306,7 +316,7 @@ impl Client {
     }
 
     fn tell_events(&mut self) {
-        if self.conversation.tell_events() {
+        if self.pipeline.tell_events() {
             // That was a turn, however few bytes they had.
             self.turn_bytes = 0;
         }
@@ -332,7 +342,7 @@ impl Client {
             first.filter(|byte| !matches!(byte, b'{' | b'[' | b' ' | b'\t' | b'\r' | b'\n'))
         {
             let message = format!("not JSON-RPC 2.0: a line begins with the byte 0x{byte:02x}");
-            self.conversation
+            self.pipeline
                 .refuse_and_close(Error::new(ErrorType::ParseError, message));
         }
     }
@@ -340,8 +350,8 @@ impl Client {
     fn watch_line(&mut self) {
         // A line that is here in part is overdue only while it is waited for.
         let waits_for_line =
-            self.lines.has_partial() && self.conversation.is_open() && self.hang_up.is_none();
-        let line = self.conversation.lines_taken();
+            self.lines.has_partial() && self.pipeline.is_open() && self.hang_up.is_none();
+        let line = self.pipeline.lines_taken();
         let begun = self.line_due.filter(|(begun, _)| *begun == line);
         self.line_due =
             waits_for_line.then(|| begun.unwrap_or_else(|| (line, Instant::now() + LINE_TIME)));
@@ -349,25 +359,25 @@ impl Client {
 
     fn is_over(&self) -> bool {
         // One that only said all it wants to say takes its time to read; who is being closed gets the farewell's.
-        let says_no_more = self.conversation.is_closing()
-            || self.hang_up.is_some() && self.conversation.out.is_empty();
+        let says_no_more =
+            self.pipeline.is_closing() || self.hang_up.is_some() && self.pipeline.out.is_empty();
         says_no_more
-            && self.conversation.is_answered()
-            && !self.conversation.is_following()
+            && self.pipeline.is_answered()
+            && !self.pipeline.is_following()
             && !self.has_lines()
     }
 
     /// Whether lines wait that have not been looked at.
     fn has_lines(&self) -> bool {
-        self.lines.has_partial() && !self.conversation.is_closing()
+        self.lines.has_partial() && !self.pipeline.is_closing()
     }
 
-    /// Lets the client read what it is owed.
+    /// Lets the client read what it is pending.
     async fn say_farewell(&mut self) -> io::Result<()> {
         let farewell = async {
-            while !self.conversation.out.is_empty() {
+            while !self.pipeline.out.is_empty() {
                 poll_fn(|cx| self.stream.poll_writable(cx)).await;
-                self.conversation.out.send(&mut self.stream)?;
+                self.pipeline.out.send(&mut self.stream)?;
             }
             Ok(())
         };

@@ -2,12 +2,12 @@
 
 mod budget;
 mod client;
-mod conversation;
 mod credentials;
 mod hangup;
 mod listing;
 mod output;
 pub mod peer;
+mod pipeline;
 mod shares;
 mod stream;
 mod subscription;
@@ -35,14 +35,14 @@ pub use budget::{
     VIEW_UNREAD_BYTES_MAX, VIEW_WAITS_MAX,
 };
 pub use client::LINE_TIME;
-pub use conversation::IN_FLIGHT_MAX;
 pub use listing::{PAGE_BYTES_MAX, SLICE_ROWS_MAX};
 pub use output::{UNREAD_BYTES_FAIR, UNREAD_BYTES_MAX};
+pub use pipeline::IN_FLIGHT_MAX;
 pub use turns::TURNS_PER_PASS;
 
 use crate::ender::Ender;
+use crate::engine::Engine;
 use crate::event_log::EventLog;
-use crate::inbox::Inbox;
 use crate::rate_limit::log_limited;
 use crate::socket_file::{self, SocketError, SocketFile};
 pub(crate) use budget::Budgets;
@@ -141,7 +141,7 @@ impl Operators {
 pub(crate) struct Control {
     pub(crate) house: Arc<House>,
     operators: watch::Receiver<Operators>,
-    pub(crate) inbox: Inbox,
+    pub(crate) engine: Engine,
     pub(crate) stop: CancellationToken,
     pub(crate) tracker: TaskTracker,
     newcomers: Newcomers,
@@ -153,13 +153,13 @@ impl Control {
     pub(crate) fn new(
         house: House,
         operators: watch::Receiver<Operators>,
-        inbox: Inbox,
+        engine: Engine,
         stop: CancellationToken,
     ) -> Self {
         Self {
             house: Arc::new(house),
             operators,
-            inbox,
+            engine,
             stop,
             tracker: TaskTracker::new(),
             newcomers: Newcomers::new(),
@@ -193,7 +193,7 @@ impl Control {
         self.last_socket += 1;
         let door = Door {
             socket: SocketId(self.last_socket),
-            inbox: self.inbox.clone(),
+            engine: self.engine.clone(),
             stop: self.stop.clone(),
             first_word_due,
         };

@@ -4,7 +4,6 @@
 mod address;
 mod answer;
 pub mod api;
-mod asker;
 mod body;
 mod headers;
 mod listen;
@@ -39,15 +38,14 @@ use crate::args::http::HttpUrl;
 use crate::config::{Config, HttpConfig};
 use crate::control::Operators;
 use crate::descriptors;
+use crate::engine::Engine;
 use crate::event_log::EventLog;
 use crate::health::Health;
-use crate::inbox::Inbox;
 use crate::metrics::Metrics;
 use crate::passed::Passed;
 use crate::socket_file::FileHandle;
 use answer::Answered;
 use api::Pass;
-use asker::Asker;
 use body::{RequestBody, Room};
 use listen::{Caller, Doors, Listener, Listeners};
 use serve::{Common, Service, serve};
@@ -56,7 +54,9 @@ use sora::{Applications, Poller, Sora};
 /// What every door may know.
 #[derive(Debug)]
 pub(crate) struct House {
-    pub(crate) asker: Asker,
+    pub(crate) engine: Engine,
+    /// Tasks that go on whether or not the client waits for them.
+    pub(crate) tracker: TaskTracker,
     pub(crate) config: HttpConfig,
     pub(crate) node_name: NodeName,
     pub(crate) log: Arc<EventLog>,
@@ -74,7 +74,7 @@ pub(crate) struct House {
 /// What the doors are made of.
 #[derive(Debug)]
 pub(crate) struct Supplies {
-    pub(crate) inbox: Inbox,
+    pub(crate) engine: Engine,
     pub(crate) log: Arc<EventLog>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) health: Arc<Health>,
@@ -172,7 +172,7 @@ impl Http {
             supplies,
         } = self;
         let Supplies {
-            inbox,
+            engine,
             log,
             metrics,
             health,
@@ -184,14 +184,13 @@ impl Http {
             ..
         } = supplies;
         let tracker = TaskTracker::new();
-        let asker = Asker::open(inbox, tracker.clone()).await;
         tracker.spawn(address::look_for_absent(Arc::clone(&health), stop.clone()));
         if let Some(api) = api {
-            let (asker, metrics) = (asker.clone(), Arc::clone(&metrics));
+            let (engine, metrics) = (engine.clone(), Arc::clone(&metrics));
             tracker.spawn(
                 Poller {
                     api,
-                    asker,
+                    engine,
                     health,
                     metrics,
                     wanted: polls,
@@ -202,7 +201,8 @@ impl Http {
         let (config, node_name) = (config.http, config.node_name);
         let (sora, room, nameless) = (Arc::new(sora), Room::new(), Arc::from("http"));
         let house = Arc::new(House {
-            asker,
+            engine,
+            tracker: tracker.clone(),
             config,
             node_name,
             log,

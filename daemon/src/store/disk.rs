@@ -110,14 +110,27 @@ enum Order {
     Close,
 }
 
-/// The writing thread, as the driver sees it.
+/// The writing thread, as the committer sees it.
 #[derive(Debug)]
 pub struct Disk {
     orders: Sender<Order>,
     thread: Option<JoinHandle<()>>,
-    /// Pages in the write-ahead log.
+    log_size: LogSize,
+}
+
+/// Size of the write-ahead log, as the writing thread last saw it.
+#[derive(Clone, Debug)]
+pub struct LogSize {
     pages: Arc<AtomicI32>,
     database: PathBuf,
+}
+
+impl LogSize {
+    /// Returns a warning for the operator, if it is too long.
+    pub fn warning(&self) -> Option<String> {
+        let pages = self.pages.load(Ordering::Relaxed);
+        (pages >= PAGES_WARNED_OF).then(|| long_log(pages, &self.database))
+    }
 }
 
 /// Context of the writing thread.
@@ -160,19 +173,16 @@ impl Disk {
         Ok(Self {
             orders,
             thread: Some(thread),
-            pages,
-            database,
+            log_size: LogSize { pages, database },
         })
     }
 
-    /// Warning for the operator while the state can be written.
-    pub(super) fn warning(&self) -> Option<String> {
-        let pages = self.pages.load(Ordering::Relaxed);
-        (pages >= PAGES_WARNED_OF).then(|| long_log(pages, &self.database))
+    pub(super) fn log_size(&self) -> LogSize {
+        self.log_size.clone()
     }
 
     pub(super) fn database(&self) -> &Path {
-        &self.database
+        &self.log_size.database
     }
 
     /// Commits records, all or none, and gives them back. With none it looks whether the database is still there.

@@ -21,7 +21,7 @@ use std::path::Path;
 use soramode_core::effect::Record;
 
 pub use self::check::check;
-pub use self::disk::{Disk, WriteError};
+pub use self::disk::{Disk, LogSize, WriteError};
 
 /// A store. What it was given is safe once [`commit`](Self::commit) has succeeded.
 #[derive(Debug)]
@@ -41,11 +41,11 @@ impl Store {
         }
     }
 
-    /// Warning for the operator about a store that can be written.
-    pub fn warning(&self) -> Option<String> {
+    /// The size of the write-ahead log, where there is one.
+    pub fn log_size(&self) -> Option<LogSize> {
         match self {
             Self::Memory => None,
-            Self::Disk(disk) => disk.warning(),
+            Self::Disk(disk) => Some(disk.log_size()),
         }
     }
 

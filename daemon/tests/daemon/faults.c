@@ -1,19 +1,21 @@
 /* Stands before the C library's calls that write a database, and has them fail for as long as the file $FAULTS is there: its first letter says
-   which, w for writes and s for waiting for the disk, and the number behind it with which error. */
+   which, w for writes and s for waiting for the disk, the number behind it with which error, and a second number after how many milliseconds. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/types.h>
+#include <unistd.h>
 
 static int fails(char call) {
     const char *path = getenv("FAULTS");
     FILE *file = path ? fopen(path, "re") : NULL;
     char said;
-    int error, is_said = file && fscanf(file, "%c%d", &said, &error) == 2;
+    int error, pause = 0, is_said = file && fscanf(file, "%c%d %d", &said, &error, &pause) >= 2;
     if (file) fclose(file);
     if (!is_said || said != call) return 0;
+    usleep(pause * 1000);
     errno = error;
     return 1;
 }

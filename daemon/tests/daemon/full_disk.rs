@@ -13,6 +13,7 @@ use soramode_testkit::receiver::{Manner, Receiver};
 
 use crate::process::Process;
 use crate::state::Home;
+use crate::support::part_of_report;
 
 /// A daemon whose state is on a small file system of its own.
 struct OnSmallDisk {
@@ -99,11 +100,16 @@ impl OnSmallDisk {
 
     /// Has the calls fail in the daemon from now on, with this error.
     fn fail(&self, calls: &str, errno: Errno) {
+        self.fail_after(calls, errno, 0);
+    }
+
+    /// The same, each call after so many milliseconds.
+    fn fail_after(&self, calls: &str, errno: Errno, millis: u32) {
         let (path, next) = (
             self.home.faults(),
             self.home.faults().with_extension("next"),
         );
-        std::fs::write(&next, format!("{calls}{}", errno.raw_os_error())).unwrap();
+        std::fs::write(&next, format!("{calls}{} {millis}", errno.raw_os_error())).unwrap();
         std::fs::rename(next, path).unwrap();
     }
 
@@ -361,6 +367,68 @@ fn writes_that_fail_close_the_node_until_they_succeed() {
         };
         fails_and_recovers(disk, |disk| disk.fail(WRITES, errno), OnSmallDisk::heal);
     }
+}
+
+#[test]
+fn requests_decided_while_a_write_fails_are_refused_with_it_and_events_keep_their_order() {
+    let Some(mut disk) = OnSmallDisk::start() else {
+        return;
+    };
+    let mut clients: Vec<Line> = (0..8).map(|_| disk.process.client()).collect();
+    clients[0].connect("spam", "before");
+    let next_seq = clients[0].get("Subscribe", &json!({}))["next_seq"]
+        .as_u64()
+        .unwrap();
+    clients[0].get("Unsubscribe", &json!({}));
+    disk.fail_after(WRITES, Errno::IO, 2_000);
+    // The first is being written when the others are decided.
+    for (number, client) in clients.iter_mut().enumerate() {
+        let connection_id = format!("c{number}");
+        let params = json!({"channel_id": "a", "connection_id": connection_id});
+        client.say("Connect", &params);
+        client.say("Disconnect", &json!({"connection_id": connection_id}));
+        client.say("Report", &part_of_report([format!("r{number}")]));
+        // Nothing of all this is read before it is written or has failed.
+        client.say("GetMode", &json!({}));
+    }
+    for client in &mut clients {
+        let refused = client.hear();
+        assert_eq!(
+            refused["error"]["data"]["error_type"], "StorageUnavailable",
+            "{refused}"
+        );
+        let gone = client.hear();
+        assert_eq!(
+            (&gone["result"]["found"], &gone["result"]["durable"]),
+            (&true.into(), &false.into()),
+            "{gone}"
+        );
+        assert!(client.hear()["result"].is_object());
+        assert!(client.hear()["result"]["mode"].is_string());
+    }
+    let mut expected: Vec<String> = (0..8).map(|number| format!("r{number}")).collect();
+    expected.insert(0, "before".to_owned());
+    assert_eq!(ids(&mut clients[0]), expected);
+    // Retries fail while more is reported.
+    for round in 0..3 {
+        clients[1].get("Report", &part_of_report([format!("later{round}")]));
+    }
+    disk.heal();
+    disk.process
+        .read_log_until("the state can be written again");
+    let mut reader = disk.process.client();
+    let status = reader.status();
+    assert_eq!(status["storage"]["state"], "ok", "{status}");
+    let subscribed = reader.get("Subscribe", &json!({"from": next_seq}));
+    let mut seqs = Vec::new();
+    while seqs.last().map_or(next_seq, |seq| seq + 1) < subscribed["next_seq"].as_u64().unwrap() {
+        seqs.push(reader.hear()["params"]["seq"].as_u64().unwrap());
+    }
+    assert_eq!(
+        seqs,
+        (next_seq..next_seq + seqs.len() as u64).collect::<Vec<u64>>()
+    );
+    assert_eq!(ids(&mut clients[0]).len(), expected.len() + 3);
 }
 
 #[test]

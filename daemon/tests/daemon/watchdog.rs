@@ -1,13 +1,15 @@
-//! Signs of life to the service manager: the driver gives them, and only as long as it goes round.
+//! Signs of life to the service manager, and reads, while the disk hangs.
 
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::json;
 use soramode_testkit::PATIENCE;
 use soramode_testkit::control_client::Line;
 
 use crate::process::{Process, soramoded};
+use crate::state::Home;
 
 /// The service manager wants a sign each 40 ms, so one is given each 20.
 const WATCHDOG_MICROS: &str = "40000";
@@ -15,11 +17,11 @@ const WATCHDOG_MICROS: &str = "40000";
 /// No sign for so long: none is given any more.
 const SILENCE: Duration = Duration::from_millis(400);
 
-/// More signs than there can be before the driver is stuck.
+/// More signs than there can be before the committer is stuck.
 const SIGNS_MAX: usize = 10_000;
 
 #[test]
-fn a_driver_that_hangs_gives_no_signs_of_life() {
+fn a_daemon_whose_disk_hangs_gives_no_signs_of_life() {
     let folder = tempfile::tempdir().unwrap();
     let (manager, state) = (
         UnixDatagram::bind(folder.path().join("notify")).unwrap(),
@@ -47,7 +49,7 @@ fn a_driver_that_hangs_gives_no_signs_of_life() {
     while signs < 5 {
         signs += usize::from(hear(&manager).unwrap().contains("WATCHDOG=1"));
     }
-    // The disk does not answer: the driver waits for a commit, while the rest of the daemon goes on.
+    // The disk does not answer: the committer waits, while the rest of the daemon goes on.
     let disk = rusqlite::Connection::open(state.join("soramode.db")).unwrap();
     disk.execute_batch("BEGIN IMMEDIATE").unwrap();
     let mut client = Line::to(&socket);
@@ -58,11 +60,42 @@ fn a_driver_that_hangs_gives_no_signs_of_life() {
         .count();
     assert!(
         given < SIGNS_MAX,
-        "a driver that hangs goes on giving signs"
+        "a daemon whose disk hangs goes on giving signs"
     );
     disk.execute_batch("ROLLBACK").unwrap();
     client.hear();
     manager.set_read_timeout(Some(PATIENCE)).unwrap();
     while !hear(&manager).unwrap().contains("WATCHDOG=1") {}
     drop(process);
+}
+
+#[test]
+fn while_the_disk_hangs_a_written_mode_is_read_and_an_unwritten_one_is_not() {
+    let home = Home::new();
+    let process = home.start(&["--node-name", "node-01"]);
+    let (mut operator, mut reader) = (process.client(), process.client());
+    operator.connect("spam", "first");
+    let disk = rusqlite::Connection::open(home.state().join("soramode.db")).unwrap();
+    disk.execute_batch("BEGIN IMMEDIATE").unwrap();
+    operator.say("Connect", &json!({"channel_id": "spam"}));
+    assert_eq!(reader.get("GetMode", &json!({}))["mode"], "normal");
+    operator.say("ChangeMode", &json!({"mode": "block_new_session"}));
+    // Its answer waits for the same write as the change's, and so does what shows connections.
+    operator.say("GetMode", &json!({}));
+    reader.say("GetStatus", &json!({}));
+    let silent = |client: &Line| {
+        let limit = Timespec {
+            tv_sec: 0,
+            tv_nsec: 300_000_000,
+        };
+        let stream = client.second();
+        let mut socket = [PollFd::new(&stream, PollFlags::IN)];
+        poll(&mut socket, Some(&limit)).unwrap() == 0
+    };
+    assert!(silent(&operator) && silent(&reader));
+    disk.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(operator.hear()["result"]["type"], "offer");
+    assert_eq!(operator.hear()["result"]["changed"], true);
+    assert_eq!(operator.hear()["result"]["mode"], "block_new_session");
+    assert_eq!(reader.hear()["result"]["mode"], "block_new_session");
 }

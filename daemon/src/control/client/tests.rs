@@ -1,36 +1,37 @@
-//! Tests of clients' tasks, with the test in the driver's place.
+//! Tests of clients' tasks, with an engine that keeps nothing.
 
 use super::*;
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream as StdStream;
 
+use soramode_core::commits::Durability;
 use soramode_protocol::access::Access;
+use tokio::task::yield_now;
 use tokio_util::task::TaskTracker;
 
-use super::super::listing::tests::slice;
 use super::super::subscription::TURN_EVENTS;
 use super::super::subscription::tests::append;
-use crate::inbox::{Letters, Mailbox, inbox};
+use crate::engine::tests::{ask, connect, engine};
 
 const FIRST: SocketId = SocketId(1);
 const OTHER: SocketId = SocketId(2);
 
-/// Begins to serve a client; the client's end of the socket.
+/// Begins to serve an operator; the client's end of the socket.
 fn welcome(
     (tasks, house): (&TaskTracker, &Arc<House>),
     socket: SocketId,
-    inbox: &Inbox,
+    engine: &Engine,
 ) -> StdStream {
     let (stream, client) = UnixStream::pair().unwrap();
     let peer = Peer {
         uid: 1,
-        access: Access::View,
+        access: Access::Operate,
         actor: "uid:1".into(),
     };
     let door = Door {
         socket,
-        inbox: inbox.clone(),
+        engine: engine.clone(),
         stop: CancellationToken::new(),
         first_word_due: Instant::now(),
     };
@@ -38,76 +39,70 @@ fn welcome(
     client.into_std().unwrap()
 }
 
-async fn mailbox(letters: &mut Letters) -> Mailbox {
-    match letters.recv().await {
-        Some(Letter::Open(_, mailbox)) => mailbox,
-        other => panic!("{other:?}"),
+/// Says something, and waits for the answer.
+async fn hear(client: &mut StdStream, request: &[u8]) {
+    client.write_all(request).unwrap();
+    let mut line = [0; 4_096];
+    loop {
+        match client.read(&mut line) {
+            Ok(bytes) => return assert!(line[..bytes].ends_with(b"\n")),
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+        }
+        yield_now().await;
     }
 }
 
-async fn asked(letters: &mut Letters) -> (SocketId, u64) {
-    match letters.recv().await {
-        Some(Letter::Ask {
-            socket, requests, ..
-        }) => (socket, requests[0].0),
-        other => panic!("{other:?}"),
-    }
+/// What a client has been sent.
+fn sent(client: &mut StdStream) -> Vec<u8> {
+    let mut sent = Vec::new();
+    let problem = client.read_to_end(&mut sent).unwrap_err();
+    assert_eq!(problem.kind(), io::ErrorKind::WouldBlock, "it goes on");
+    sent
 }
 
-/// Has a page listed by one while another says something; how many slices are asked for before that is heard.
-async fn slices_before_the_other(tasks: TaskTracker) -> u32 {
-    let (inbox, mut letters) = inbox();
-    let place = (&tasks, &Arc::new(House::new()));
-    let (mut lister, mut other) = (welcome(place, FIRST, &inbox), welcome(place, OTHER, &inbox));
-    let (lister_mailbox, _other_mailbox) =
-        (mailbox(&mut letters).await, mailbox(&mut letters).await);
+/// Has a page listed by one while another says something; what the first was sent before that is answered.
+async fn sent_before_the_other(tasks: TaskTracker) -> Vec<u8> {
+    let (engine, house) = (engine(Durability::Ephemeral), Arc::new(House::new()));
+    for channel in 0..1_000 {
+        ask(&engine, connect(&format!("channel{channel}")))
+            .await
+            .unwrap();
+    }
+    let place = (&tasks, &house);
+    let (mut lister, mut other) = (
+        welcome(place, FIRST, &engine),
+        welcome(place, OTHER, &engine),
+    );
     lister
         .write_all(b"{\"id\":1,\"method\":\"ListSessions\",\"params\":{\"limit\":1000}}\n")
         .unwrap();
-    let (mut slices, mut from) = (0, asked(&mut letters).await);
-    other
-        .write_all(b"{\"id\":1,\"method\":\"GetMode\"}\n")
-        .unwrap();
-    while from.0 == FIRST {
-        slices += 1;
-        lister_mailbox.take(Mail::Answer(from.1, Ok(slice(1, Some("more".to_owned())))));
-        from = asked(&mut letters).await;
-    }
-    slices
+    hear(&mut other, b"{\"id\":1,\"method\":\"GetMode\"}\n").await;
+    sent(&mut lister)
 }
 
 #[tokio::test]
 async fn whoever_speaks_while_a_page_is_put_together_is_heard_between_two_slices() {
-    // A task as the driver is, which goes on where the runtime has not looked at the sockets yet.
     let tasks = TaskTracker::new();
-    let slices = tasks
-        .spawn(slices_before_the_other(tasks.clone()))
+    let sent = tasks
+        .spawn(sent_before_the_other(tasks.clone()))
         .await
         .unwrap();
-    assert!(slices <= 2, "{slices} slices were asked for before");
+    assert_eq!(sent, b"", "the page was put together before");
 }
 
 /// Has a client catch up with many events while another says something; how many lines it was sent before that is heard.
 async fn lines_before_the_other(tasks: TaskTracker) -> usize {
-    let (inbox, mut letters) = inbox();
-    let house = Arc::new(House::new());
+    let (engine, house) = (engine(Durability::Ephemeral), Arc::new(House::new()));
     append(&house.log, 1..=5_000);
     let (mut follower, mut other) = (
-        welcome((&tasks, &house), FIRST, &inbox),
-        welcome((&tasks, &house), OTHER, &inbox),
+        welcome((&tasks, &house), FIRST, &engine),
+        welcome((&tasks, &house), OTHER, &engine),
     );
-    let _mailboxes = (mailbox(&mut letters).await, mailbox(&mut letters).await);
     follower
         .write_all(b"{\"id\":1,\"method\":\"Subscribe\",\"params\":{\"from\":1}}\n")
         .unwrap();
-    other
-        .write_all(b"{\"id\":1,\"method\":\"GetMode\"}\n")
-        .unwrap();
-    assert_eq!(asked(&mut letters).await.0, OTHER);
-    let mut sent = Vec::new();
-    let problem = follower.read_to_end(&mut sent).unwrap_err();
-    assert_eq!(problem.kind(), io::ErrorKind::WouldBlock, "it goes on");
-    memchr::memchr_iter(b'\n', &sent).count()
+    hear(&mut other, b"{\"id\":1,\"method\":\"GetMode\"}\n").await;
+    memchr::memchr_iter(b'\n', &sent(&mut follower)).count()
 }
 
 #[tokio::test]

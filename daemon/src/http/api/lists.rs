@@ -16,9 +16,9 @@ use tokio::task::yield_now;
 
 use super::problem::Problem;
 use crate::clock;
+use crate::engine::Engine;
 use crate::http::House;
 use crate::http::answer::{Answered, BodyError, JSON, coming, typed};
-use crate::http::asker::Asker;
 
 /// Rows that the gate is asked for at once.
 const PAGE_ROWS: u32 = 64;
@@ -64,7 +64,7 @@ struct StatsRow {
 /// Answers with the whole list. One that fits a page has a length; a longer one comes in chunks.
 pub(super) async fn answer(house: &House, list: List) -> Result<Answered, Problem> {
     let mut pages = Pages {
-        asker: house.asker.clone(),
+        engine: house.engine.clone(),
         list,
         cursor: None,
         separator: b"",
@@ -76,7 +76,7 @@ pub(super) async fn answer(house: &House, list: List) -> Result<Answered, Proble
         return Ok(typed(StatusCode::OK, JSON, text));
     }
     let (sender, body) = Channel::<Bytes, BodyError>::new(PAGES_AHEAD);
-    house.asker.tracker().spawn(pages.send(text, sender));
+    house.tracker.spawn(pages.send(text, sender));
     let mut answer = Response::new(coming(body));
     answer
         .headers_mut()
@@ -85,7 +85,7 @@ pub(super) async fn answer(house: &House, list: List) -> Result<Answered, Proble
 }
 
 struct Pages {
-    asker: Asker,
+    engine: Engine,
     list: List,
     cursor: Option<String>,
     /// What stands before the next row.
@@ -138,8 +138,8 @@ impl Pages {
             }),
         };
         match self
-            .asker
-            .ask("http".into(), GateRequest::List(request))
+            .engine
+            .ask_one("http".into(), GateRequest::List(request))
             .await
         {
             Ok(Reply::Page(Page::Connections(page))) => {

@@ -173,8 +173,8 @@ async fn answer_call(house: &House, actor: &Arc<str>, call: Call) -> Result<Answ
             .map(|mode| ok(&ModeBody { mode })),
         Call::ChangeMode(mode) => change_mode(house, actor, mode).await,
         Call::GetStatus => match house
-            .asker
-            .ask(Arc::clone(actor), GateRequest::GetStatus)
+            .engine
+            .ask_one(Arc::clone(actor), GateRequest::GetStatus)
             .await
         {
             Ok(Reply::Status(status)) => Ok(ok(&status)),
@@ -182,8 +182,8 @@ async fn answer_call(house: &House, actor: &Arc<str>, call: Call) -> Result<Answ
         },
         Call::ListClusterNodes => {
             match house
-                .asker
-                .ask(
+                .engine
+                .ask_one(
                     Arc::clone(actor),
                     GateRequest::ListClusterNodes(ListClusterNodes {
                         count_orphaned: false,
@@ -201,8 +201,8 @@ async fn answer_call(house: &House, actor: &Arc<str>, call: Call) -> Result<Answ
         }
         Call::ListSessions => lists::answer(house, List::Sessions).await,
         Call::Connect(connect) => match house
-            .asker
-            .ask(Arc::clone(actor), GateRequest::Connect(*connect))
+            .engine
+            .ask_one(Arc::clone(actor), GateRequest::Connect(*connect))
             .await
         {
             Ok(Reply::Decision(decision)) => Ok(ok(&decision)),
@@ -210,8 +210,8 @@ async fn answer_call(house: &House, actor: &Arc<str>, call: Call) -> Result<Answ
         },
         Call::GetStatsAllConnections => lists::answer(house, List::Stats).await,
         Call::GetStatsReport => match house
-            .asker
-            .ask(Arc::clone(actor), GateRequest::GetStatus)
+            .engine
+            .ask_one(Arc::clone(actor), GateRequest::GetStatus)
             .await
         {
             Ok(Reply::Status(status)) => Ok(ok(&StatsReport::of(house, &status))),
@@ -222,8 +222,8 @@ async fn answer_call(house: &House, actor: &Arc<str>, call: Call) -> Result<Answ
 
 async fn get_mode(house: &House, actor: &Arc<str>) -> Result<Mode, Problem> {
     match house
-        .asker
-        .ask(Arc::clone(actor), GateRequest::GetMode)
+        .engine
+        .ask_one(Arc::clone(actor), GateRequest::GetMode)
         .await
     {
         Ok(Reply::Mode(state)) => Ok(state.mode),
@@ -242,8 +242,8 @@ async fn change_mode(
         published,
         ..
     } = match house
-        .asker
-        .ask(
+        .engine
+        .ask_one(
             Arc::clone(actor),
             GateRequest::ChangeMode(Box::new(ChangeMode::to(mode))),
         )

@@ -69,7 +69,7 @@ pub(super) async fn answer(house: &House, request: &Request<RequestBody>) -> Ans
             .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return answer;
     }
-    let asked = house.asker.ask("http".into(), GateRequest::GetStatus);
+    let asked = house.engine.ask_one("http".into(), GateRequest::GetStatus);
     let answered = match question {
         // A slow disk holds up whatever the gate says; that is no reason to start the daemon anew.
         Question::Live => timeout(LIVE_PATIENCE, asked).await.ok(),

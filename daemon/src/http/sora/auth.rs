@@ -8,8 +8,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hyper::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
+use soramode_core::input::{Input, SoraInput};
 use soramode_protocol::decision::Decision;
 use soramode_protocol::error::ErrorType;
+use soramode_protocol::id::ConnectionId;
 use soramode_protocol::reply::{Answer, Reply};
 use tokio::sync::oneshot;
 
@@ -18,9 +20,9 @@ use super::guests::Ended;
 use super::upstream::Heard;
 use super::webhook::{Auth, is_object, read_auth};
 use crate::config::Admission;
+use crate::engine::Engine;
 use crate::http::House;
 use crate::http::answer::{Answered, json};
-use crate::http::asker::Asker;
 use crate::metrics::{Metrics, WebhookOutcome};
 use crate::rate_limit::log_limited;
 
@@ -52,7 +54,7 @@ struct Allowed {
 
 /// What Sora said, and what it takes to answer.
 struct Question {
-    asker: Asker,
+    engine: Engine,
     sora: Arc<Sora>,
     metrics: Arc<Metrics>,
     admission: Admission,
@@ -69,13 +71,13 @@ pub(super) async fn answer(house: &House, sora: &Arc<Sora>, said: (HeaderMap, By
         Ok(auth) => auth,
         Err(problem) => return Sora::unreadable(house, "auth", &problem),
     };
-    let (asker, sora, metrics) = (
-        house.asker.clone(),
+    let (engine, sora, metrics) = (
+        house.engine.clone(),
         Arc::clone(sora),
         Arc::clone(&house.metrics),
     );
     let question = Question {
-        asker,
+        engine,
         sora,
         metrics,
         admission: house.config.sora.admission,
@@ -83,37 +85,48 @@ pub(super) async fn answer(house: &House, sora: &Arc<Sora>, said: (HeaderMap, By
         body,
     };
     let (reply, replied) = oneshot::channel();
-    house.asker.tracker().spawn(question.settle(auth, reply));
+    house.tracker.spawn(question.settle(auth, reply));
     replied.await.unwrap_or_else(|_| deny(UNAVAILABLE))
 }
 
 impl Question {
     async fn settle(self, auth: Auth, mut reply: oneshot::Sender<Answered>) {
         let connection_id = auth.connection_id.clone();
-        let answer = match self.sora.guests.ask(&self.asker, auth).await {
-            Ok(awaited) => awaited.answer().await,
-            Err(error) => Err(error),
-        };
+        let Auth {
+            channel_id,
+            connection_id: guest,
+            client_id,
+        } = auth;
+        self.sora.guests.begin(connection_id.clone());
+        let answer = self.engine.admit(|reply_to| SoraInput::Admit {
+            reply_to,
+            channel_id,
+            connection_id: guest,
+            client_id,
+        });
+        let answer = answer.answer().await;
         let outcome = tokio::select! {
             outcome = self.decide(answer) => Some(outcome),
             () = reply.closed() => None,
         };
         // Where Sora hung up nobody will tell the client to come.
         let Some((ended, outcome, answer)) = outcome else {
-            return self
-                .sora
-                .guests
-                .over(&self.asker, connection_id, Ended::Refused)
-                .await;
+            return self.end(connection_id, Ended::Refused);
         };
         // The gate has heard of it before Sora does.
-        self.sora
-            .guests
-            .over(&self.asker, connection_id, ended)
-            .await;
+        self.end(connection_id, ended);
         self.metrics.webhook("auth", outcome);
         // If Sora hung up at this very moment, the gate's own timeout has the client.
         reply.send(answer).unwrap_or_default();
+    }
+
+    /// Ends the question. Nothing is awaited between this and the gate, which so hears everything about one client in order.
+    fn end(&self, connection_id: ConnectionId, ended: Ended) {
+        if self.sora.guests.end(&connection_id, ended) {
+            let denied = Input::Sora(SoraInput::Denied { connection_id });
+            // After the stop the gate waits for no client.
+            self.engine.tell(denied).unwrap_or_default();
+        }
     }
 
     async fn decide(&self, answer: Answer) -> Outcome {

@@ -2,16 +2,11 @@
 //! only when the last of them is over and none has let it in.
 
 use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use soramode_core::input::SoraInput;
-use soramode_protocol::error::Error;
 use soramode_protocol::id::ConnectionId;
-use tokio::sync::Mutex;
 
-use super::webhook::Auth;
-use crate::http::asker::{Asker, Awaited};
-
-/// Clients that are being asked about. The lock is held while the gate is told, so that it hears everything about one client in order.
+/// Clients that are being asked about.
 #[derive(Debug, Default)]
 pub(crate) struct Guests {
     by_id: Mutex<HashMap<ConnectionId, Guest>>,
@@ -40,30 +35,17 @@ pub(crate) enum Ended {
 }
 
 impl Guests {
-    /// Asks the gate. Must be followed by [`over`](Self::over), and not be dropped.
-    pub(crate) async fn ask(&self, asker: &Asker, auth: Auth) -> Result<Awaited, Error> {
-        let Auth {
-            channel_id,
-            connection_id,
-            client_id,
-        } = auth;
-        let mut by_id = self.by_id.lock().await;
-        by_id.entry(connection_id.clone()).or_default().questions += 1;
-        asker
-            .admit(|reply_to| SoraInput::Admit {
-                reply_to,
-                channel_id,
-                connection_id,
-                client_id,
-            })
-            .await
+    /// Begins a question. Must be followed by [`end`](Self::end).
+    pub(crate) fn begin(&self, connection_id: ConnectionId) {
+        self.lock().entry(connection_id).or_default().questions += 1;
     }
 
-    /// A question is over. Must not be dropped.
-    pub(crate) async fn over(&self, asker: &Asker, connection_id: ConnectionId, ended: Ended) {
-        let mut by_id = self.by_id.lock().await;
-        let Some(guest) = by_id.get_mut(&connection_id) else {
-            return;
+    /// Ends a question. Returns whether the gate waits for the client in vain.
+    #[must_use]
+    pub(crate) fn end(&self, connection_id: &ConnectionId, ended: Ended) -> bool {
+        let mut by_id = self.lock();
+        let Some(guest) = by_id.get_mut(connection_id) else {
+            return false;
         };
         guest.questions -= 1;
         match ended {
@@ -72,17 +54,15 @@ impl Guests {
             Ended::Refused => guest.is_expected = true,
         }
         if guest.questions > 0 {
-            return;
+            return false;
         }
         let is_in_vain = guest.is_expected && !guest.is_let_in;
-        by_id.remove(&connection_id);
-        if is_in_vain {
-            // Where the daemon is stopping nobody is waited for any more.
-            asker
-                .tell(SoraInput::Denied { connection_id })
-                .await
-                .unwrap_or_default();
-        }
+        by_id.remove(connection_id);
+        is_in_vain
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<ConnectionId, Guest>> {
+        self.by_id.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -90,65 +70,31 @@ impl Guests {
 mod tests {
     use super::*;
 
-    use soramode_protocol::id::ChannelId;
-    use tokio_util::task::TaskTracker;
-
-    use crate::inbox::{Letter, inbox};
-
-    /// What the gate hears of two questions about one client that end in this way.
-    async fn heard_of(ends: [Ended; 2]) -> Vec<&'static str> {
-        let (inbox, mut letters) = inbox();
-        let asker = Asker::open(inbox, TaskTracker::new()).await;
+    /// Inputs of the gate for two questions about one client that end in this way.
+    fn heard_of(ends: [Ended; 2]) -> Vec<&'static str> {
         let guests = Guests::default();
         let connection_id = ConnectionId::new("c").unwrap();
+        let mut heard = Vec::new();
         for _ in ends {
-            let auth = Auth {
-                channel_id: ChannelId::new("a").unwrap(),
-                connection_id: connection_id.clone(),
-                client_id: None,
-            };
-            guests.ask(&asker, auth).await.unwrap();
+            guests.begin(connection_id.clone());
+            heard.push("admit");
         }
         for ended in ends {
-            guests.over(&asker, connection_id.clone(), ended).await;
+            heard.extend(guests.end(&connection_id, ended).then_some("denied"));
         }
-        assert!(guests.by_id.lock().await.is_empty());
-        let mut heard = Vec::new();
-        while let Ok(letter) = letters.try_recv() {
-            match letter {
-                Letter::Sora(input) if matches!(*input, SoraInput::Admit { .. }) => {
-                    heard.push("admit");
-                }
-                Letter::Sora(input) if matches!(*input, SoraInput::Denied { .. }) => {
-                    heard.push("denied");
-                }
-                Letter::Open(..) => {}
-                other @ (Letter::Ask { .. }
-                | Letter::Gone(_)
-                | Letter::Sora(_)
-                | Letter::Tried { .. }
-                | Letter::Etcd(_)
-                | Letter::Input(_)
-                | Letter::Renewed(_)
-                | Letter::Looked) => panic!("{other:?}"),
-            }
-        }
+        assert!(guests.lock().is_empty());
         heard
     }
 
-    #[tokio::test]
-    async fn who_is_asked_about_twice_is_given_up_once_and_only_if_nobody_let_it_in() {
+    #[test]
+    fn who_is_asked_about_twice_is_given_up_once_and_only_if_nobody_let_it_in() {
         use Ended::{LetIn, Refused, TurnedAway};
         for ends in [
             [Refused, Refused],
             [TurnedAway, Refused],
             [Refused, TurnedAway],
         ] {
-            assert_eq!(
-                heard_of(ends).await,
-                ["admit", "admit", "denied"],
-                "{ends:?}"
-            );
+            assert_eq!(heard_of(ends), ["admit", "admit", "denied"], "{ends:?}");
         }
         for ends in [
             [LetIn, Refused],
@@ -157,7 +103,7 @@ mod tests {
             [TurnedAway, TurnedAway],
             [TurnedAway, LetIn],
         ] {
-            assert_eq!(heard_of(ends).await, ["admit", "admit"], "{ends:?}");
+            assert_eq!(heard_of(ends), ["admit", "admit"], "{ends:?}");
         }
     }
 }

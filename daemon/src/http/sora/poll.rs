@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use soramode_core::input::{PolledConnection, SoraInput};
+use soramode_core::input::{Input, PolledConnection, SoraInput};
 use soramode_protocol::sora::SoraConnection;
 use soramode_protocol::sora_api::{SoraApi, SoraApiError};
 use soramode_protocol::time::Time;
@@ -10,8 +10,8 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
+use crate::engine::Engine;
 use crate::health::{Health, SORA_API};
-use crate::http::asker::Asker;
 use crate::metrics::Metrics;
 use crate::rate_limit::log_limited;
 
@@ -19,7 +19,7 @@ use crate::rate_limit::log_limited;
 #[derive(Debug)]
 pub(crate) struct Poller {
     pub(crate) api: SoraApi,
-    pub(crate) asker: Asker,
+    pub(crate) engine: Engine,
     pub(crate) health: Arc<Health>,
     pub(crate) metrics: Arc<Metrics>,
     /// The gate wants to know.
@@ -40,8 +40,8 @@ impl Poller {
                 () = stop.cancelled() => return,
             };
             let input = self.take(began, polled);
-            // Where the driver is gone nobody wants to know.
-            self.asker.tell(input).await.unwrap_or_default();
+            // After the stop nothing waits for it.
+            self.engine.tell(Input::Sora(input)).unwrap_or_default();
         }
     }
 

@@ -2,12 +2,12 @@
 
 use bytes::Bytes;
 use hyper::{HeaderMap, StatusCode};
-use soramode_core::input::SoraInput;
 use soramode_protocol::event::WebhookSource;
 
 use super::Sora;
 use super::webhook::read_told;
 use crate::clock;
+use crate::engine::Refusal;
 use crate::http::House;
 use crate::http::answer::{Answered, JSON, error, typed};
 use crate::metrics::WebhookOutcome;
@@ -25,9 +25,18 @@ pub(super) async fn answer(
         WebhookSource::Event => sora.applications.event(),
     };
     let outcome = match (read_told(source, &body, clock::now().wall), &upstream) {
-        (Ok(input), _) => match note(house, input).await {
+        // Nothing is awaited between the body and this: Sora may hang up, and what it reported is taken in all the same.
+        (Ok(input), _) => match house.engine.tell_sora(input) {
             Ok(()) => WebhookOutcome::Taken,
-            Err(Stopping) => return error(StatusCode::SERVICE_UNAVAILABLE, "Stopping"),
+            Err(Refusal::Stopped) => return error(StatusCode::SERVICE_UNAVAILABLE, "Stopping"),
+            Err(Refusal::Full) => {
+                log_limited!(
+                    warn,
+                    kind = source.name(),
+                    "a webhook was refused: too many changes wait for the disk"
+                );
+                return error(StatusCode::SERVICE_UNAVAILABLE, "StorageUnavailable");
+            }
         },
         (Err(problem), None) => return Sora::unreadable(house, source.name(), &problem),
         // The application may make more of it.
@@ -60,17 +69,4 @@ pub(super) async fn answer(
             error(StatusCode::BAD_GATEWAY, "BadGateway")
         }
     }
-}
-
-/// The daemon stops.
-struct Stopping;
-
-/// Passes Sora's event to the gate, even if Sora disconnects while the command queue is full.
-async fn note(house: &House, input: SoraInput) -> Result<(), Stopping> {
-    let asker = house.asker.clone();
-    let noted = house
-        .asker
-        .tracker()
-        .spawn(async move { asker.tell(input).await });
-    noted.await.ok().and_then(Result::ok).ok_or(Stopping)
 }

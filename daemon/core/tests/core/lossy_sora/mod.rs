@@ -372,6 +372,7 @@ impl World {
                 | Action::Progress(..)
                 | Action::End { .. }
                 | Action::Deliver(_)
+                | Action::OutcomeApplied { .. }
                 | Action::Deferred(_)
                 | Action::Etcd(_)
                 | Action::Fence { .. } => {}
@@ -507,6 +508,7 @@ impl World {
                 | Action::Poll
                 | Action::End { .. }
                 | Action::Deliver(_)
+                | Action::OutcomeApplied { .. }
                 | Action::Deferred(_)
                 | Action::Etcd(_)
                 | Action::Fence { .. } => None,

@@ -8,7 +8,7 @@ use std::io::Write as _;
 use std::mem;
 use std::time::Instant;
 
-use soramode_core::commits::{Batch, Commits, Durability};
+use soramode_core::commits::{Batch, Commits, Durability, OPEN_EFFECTS_MAX, UNWRITTEN_RECORDS_MAX};
 use soramode_core::effect::{Action, Effects, Record};
 use soramode_core::gate::Gate;
 use soramode_core::input::{AttemptResult, HostState, Input, ReplyHandle, SoraInput, Timestamp};
@@ -152,6 +152,13 @@ fn admitted(record: &Record) -> Option<ConnectionId> {
     }
 }
 
+fn is_of_mode(record: &Record) -> bool {
+    match record {
+        Record::Event(event) => matches!(event.kind, EventKind::ModeChanged(_)),
+        record => matches!(record, Record::Mode(_) | Record::ExpiresAtBoot(_)),
+    }
+}
+
 fn refusal() -> Error {
     Error::storage_unavailable("the disk is full")
 }
@@ -257,15 +264,17 @@ impl World {
         let actions = effects.actions.len();
         self.gate.step_into(now, input, effects);
         self.note_made(now, actions);
-        self.release();
-        let mut unwritten = self.reference.since_success.events();
-        let is_committed =
-            self.reference.is_failed
-                || !unwritten.any(|event| matches!(event.kind, EventKind::ModeChanged(_)))
-                    && self.reference.since_success.records.iter().all(|record| {
-                        !matches!(record, Record::Mode(_) | Record::ExpiresAtBoot(_))
-                    });
+        let is_committed = self.reference.is_failed
+            || !self.reference.since_success.records.iter().any(is_of_mode);
         assert_eq!(self.commits.is_mode_committed(), is_committed);
+        if let Some((reply_to, answer)) = self.commits.take_mode() {
+            assert!(is_committed);
+            let taken = self.reference.since_success.actions.pop();
+            assert_eq!(taken, Some(Action::Answer(reply_to, answer.clone())));
+            self.actions.pop_back();
+            self.answered(reply_to, &answer);
+        }
+        self.release();
     }
 
     /// Notes what a step added to the open batch, which had so many actions before.
@@ -481,4 +490,34 @@ fn nothing_waits_where_nothing_outlives_the_daemon() {
     assert!(records > 0 && commits.release(&mut released));
     assert_eq!(released.effects.records.len(), records);
     assert!(commits.begin().is_none() && !commits.has_work());
+}
+
+#[test]
+fn records_that_are_not_written_are_bounded_wherever_they_wait() {
+    let (params, now) = (snapshot(&mut Dice(1)), super::START);
+    let now = Timestamp {
+        wall: now,
+        ..params.started
+    };
+    let mut gate = Gate::restore(params, Seed([7; 32]));
+    let mut commits = Commits::new(Durability::Durable);
+    let records = |count| vec![Record::VanishedPending(true); count];
+    commits.open_mut(now).records = records(OPEN_EFFECTS_MAX - 1);
+    assert!(commits.has_room());
+    commits.open_mut(now).records.extend(records(1));
+    assert!(!commits.has_room());
+    let written = commits.begin().unwrap();
+    assert!(commits.has_room() && commits.begin().is_none());
+    commits.open_mut(now).records = records(2);
+    assert_eq!(commits.unwritten(), OPEN_EFFECTS_MAX + 2);
+    commits.write_failed(&mut gate, now, written, &refusal());
+    let waiting = commits.unwritten();
+    let retried = commits.retry().unwrap();
+    assert!(commits.retry().is_none(), "one at a time");
+    commits.open_mut(now).records = records(UNWRITTEN_RECORDS_MAX - waiting);
+    assert!(commits.is_full());
+    commits.release(&mut Batch::default());
+    assert!(commits.is_full() && commits.unwritten() == UNWRITTEN_RECORDS_MAX);
+    commits.retry_failed(retried);
+    assert_eq!(commits.retry().unwrap().len(), UNWRITTEN_RECORDS_MAX);
 }

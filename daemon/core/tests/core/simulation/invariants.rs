@@ -101,6 +101,7 @@ fn nobody_is_let_in(step: &Step<'_>) -> Result<(), String> {
         | Action::Poll
         | Action::End { .. }
         | Action::Deliver(_)
+        | Action::OutcomeApplied { .. }
         | Action::Deferred(_)
         | Action::Etcd(_)
         | Action::Fence { .. } => None,

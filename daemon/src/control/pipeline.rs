@@ -27,28 +27,26 @@ use super::listing::{Listing, Next};
 use super::output::Output;
 use super::peer::Peer;
 use super::subscription::Subscription;
-use crate::inbox::Mail;
+use crate::engine::SerialRequest;
+use crate::outputs::Response;
 
 /// Requests of one client that may be in flight; past that it is not read until some are answered.
 pub const IN_FLIGHT_MAX: usize = 256;
 
-/// A request with the number that its answer will have.
-pub(super) type Numbered = (u64, GateRequest);
-
-/// A conversation.
+/// A pipeline.
 #[derive(Debug)]
-pub(super) struct Conversation {
+pub(super) struct RequestPipeline {
     house: Arc<House>,
     peer: Peer,
     budget: Arc<Budget>,
     last_serial: u64,
     lines_taken: u64,
-    in_flight: VecDeque<Owed>,
+    in_flight: VecDeque<PendingResponse>,
     waits: BTreeMap<u64, Waiting>,
     /// Requests that the gate answers later than those behind them may be.
     deferred: BTreeMap<u64, Option<ReplyTo>>,
     /// What waits until everything before it is answered.
-    alone: Option<(Option<ReplyTo>, Alone)>,
+    barrier: Option<(Option<ReplyTo>, Barrier)>,
     listing: Option<Listing>,
     pub(super) subscription: Option<Subscription>,
     pub(super) out: Output,
@@ -63,16 +61,16 @@ struct Waiting {
     _part: OwnedSemaphorePermit,
 }
 
-/// An answer that is owed, in the order of the requests.
+/// An answer that is pending, in the order of the requests.
 #[derive(Debug)]
-struct Owed {
+struct PendingResponse {
     serial: u64,
     reply_to: Option<ReplyTo>,
     /// It came before its turn.
     answer: Option<Answer>,
 }
 
-impl Owed {
+impl PendingResponse {
     const fn new(serial: u64, reply_to: Option<ReplyTo>) -> Self {
         Self {
             serial,
@@ -84,17 +82,17 @@ impl Owed {
 
 /// What is not handed to the gate in one piece.
 #[derive(Debug)]
-enum Alone {
+enum Barrier {
     Refuse(Error),
     List(ListRequest),
-    /// Has a large answer: one at a time, so that a client that does not read is owed no more than one.
+    /// Has a large answer: one at a time, so that a client that does not read is pending no more than one.
     Ask(GateRequest),
     Subscribe(Subscribe),
     Unsubscribe,
     GetInfo,
 }
 
-impl Conversation {
+impl RequestPipeline {
     pub(super) fn new(house: Arc<House>, peer: Peer) -> Self {
         let budget = Arc::clone(house.budgets.of(peer.access));
         Self {
@@ -105,7 +103,7 @@ impl Conversation {
             in_flight: VecDeque::new(),
             waits: BTreeMap::new(),
             deferred: BTreeMap::new(),
-            alone: None,
+            barrier: None,
             listing: None,
             subscription: None,
             out: Output::new(Arc::clone(&budget.unread)),
@@ -120,14 +118,14 @@ impl Conversation {
         let has_room = undecided < self.budget.in_flight_max
             && undecided + self.waits.len() < IN_FLIGHT_MAX
             && !self.out.is_full();
-        has_room && self.alone.is_none() && self.listing.is_none() && !self.is_closing
+        has_room && self.barrier.is_none() && self.listing.is_none() && !self.is_closing
     }
 
-    /// Whether nothing is owed but what a wait or a subscription may bring.
+    /// Whether nothing is pending but what a wait or a subscription may bring.
     pub(super) fn is_answered(&self) -> bool {
         self.in_flight.is_empty()
             && self.deferred.is_empty()
-            && self.alone.is_none()
+            && self.barrier.is_none()
             && self.listing.is_none()
     }
 
@@ -152,26 +150,26 @@ impl Conversation {
 
     /// Refuses what came, and takes nothing more.
     pub(super) fn refuse_and_close(&mut self, error: Error) {
-        self.alone = Some((Some(ReplyTo::Null), Alone::Refuse(error)));
+        self.barrier = Some((Some(ReplyTo::Null), Barrier::Refuse(error)));
         self.is_closing = true;
     }
 
-    /// Reads lines as far as this client may go on, at most for `turn_bytes`, and gives what the gate is to be asked.
+    /// Reads lines as far as this client may go on, at most `turn_bytes`, and adds the requests for the engine to `asks`.
     pub(super) fn take_lines(
         &mut self,
         lines: &mut LineBuffer,
         turn_bytes: &mut usize,
-    ) -> Vec<Numbered> {
-        let mut asks = Vec::new();
+        asks: &mut Vec<SerialRequest>,
+    ) {
         loop {
-            self.take_turn(&mut asks);
+            self.take_turn(asks);
             if !self.is_open() || *turn_bytes == 0 {
-                return asks;
+                return;
             }
             match lines.next_line() {
-                Ok(None) => return asks,
+                Ok(None) => return,
                 Ok(Some(line)) => {
-                    *turn_bytes = self.take_line_of_turn(line, &mut asks, *turn_bytes);
+                    *turn_bytes = self.take_line_of_turn(line, asks, *turn_bytes);
                 }
                 Err(too_long) => self
                     .refuse_and_close(Error::new(ErrorType::InvalidRequest, too_long.to_string())),
@@ -183,11 +181,11 @@ impl Conversation {
     fn take_line_of_turn(
         &mut self,
         line: &[u8],
-        asks: &mut Vec<Numbered>,
+        asks: &mut Vec<SerialRequest>,
         turn_bytes: usize,
     ) -> usize {
         self.take_line(line, asks);
-        let subscribes = matches!(self.alone, Some((_, Alone::Subscribe(_))));
+        let subscribes = matches!(self.barrier, Some((_, Barrier::Subscribe(_))));
         if subscribes {
             0
         } else {
@@ -195,25 +193,25 @@ impl Conversation {
         }
     }
 
-    fn take_line(&mut self, line: &[u8], asks: &mut Vec<Numbered>) {
+    fn take_line(&mut self, line: &[u8], asks: &mut Vec<SerialRequest>) {
         self.lines_taken += 1;
         if line.trim_ascii().is_empty() {
             return;
         }
         let Incoming { reply_to, request } = read_request(line);
-        let alone = match request
+        let barrier = match request
             .and_then(|(method, request)| self.permit(method, &request).map(|()| request))
         {
-            Err(error) => Alone::Refuse(error),
-            Ok(Request::Subscribe(subscribe)) => Alone::Subscribe(subscribe),
-            Ok(Request::Unsubscribe) => Alone::Unsubscribe,
-            Ok(Request::GetInfo) => Alone::GetInfo,
-            Ok(Request::Gate(GateRequest::List(list))) => Alone::List(list),
+            Err(error) => Barrier::Refuse(error),
+            Ok(Request::Subscribe(subscribe)) => Barrier::Subscribe(subscribe),
+            Ok(Request::Unsubscribe) => Barrier::Unsubscribe,
+            Ok(Request::GetInfo) => Barrier::GetInfo,
+            Ok(Request::Gate(GateRequest::List(list))) => Barrier::List(list),
             Ok(Request::Gate(
                 request @ (GateRequest::ListModeChanges(_)
                 | GateRequest::ListDeliveries(_)
                 | GateRequest::ListClusterNodes(_)),
-            )) => Alone::Ask(request),
+            )) => Barrier::Ask(request),
             Ok(Request::Gate(GateRequest::Wait(wait))) => match Arc::clone(&self.budget.waits)
                 .try_acquire_owned()
             {
@@ -228,15 +226,16 @@ impl Conversation {
                     );
                     return asks.push((serial, GateRequest::Wait(wait)));
                 }
-                Err(_) => Alone::Refuse(too_many_waits(self.peer.access, self.budget.waits_max)),
+                Err(_) => Barrier::Refuse(too_many_waits(self.peer.access, self.budget.waits_max)),
             },
             Ok(Request::Gate(request)) => {
                 let serial = self.next_serial();
-                self.in_flight.push_back(Owed::new(serial, reply_to));
+                self.in_flight
+                    .push_back(PendingResponse::new(serial, reply_to));
                 return asks.push((serial, request));
             }
         };
-        self.alone = Some((reply_to, alone));
+        self.barrier = Some((reply_to, barrier));
     }
 
     fn permit(&self, method: Method, request: &Request) -> Result<(), Error> {
@@ -258,35 +257,36 @@ impl Conversation {
     }
 
     /// Does what had to wait for its turn, if that has come.
-    fn take_turn(&mut self, asks: &mut Vec<Numbered>) {
-        let Some((reply_to, alone)) = self.alone.take_if(|_| self.in_flight.is_empty()) else {
+    fn take_turn(&mut self, asks: &mut Vec<SerialRequest>) {
+        let Some((reply_to, barrier)) = self.barrier.take_if(|_| self.in_flight.is_empty()) else {
             return;
         };
         let to = reply_to.as_ref();
-        match alone {
-            Alone::Refuse(error) => self.out.refuse(to, &error),
-            Alone::GetInfo => self.out.answer(to, Ok(&self.info())),
-            Alone::Unsubscribe => {
+        match barrier {
+            Barrier::Refuse(error) => self.out.refuse(to, &error),
+            Barrier::GetInfo => self.out.answer(to, Ok(&self.info())),
+            Barrier::Unsubscribe => {
                 let found = self.subscription.take().is_some();
                 self.out.answer(to, Ok(&Unsubscribed { found }));
             }
-            Alone::Subscribe(subscribe) => match self.subscribe(&subscribe) {
+            Barrier::Subscribe(subscribe) => match self.subscribe(&subscribe) {
                 Err(error) => self.out.refuse(to, &error),
                 Ok((subscription, subscribed)) => {
                     self.out.answer(to, Ok(&subscribed));
                     self.subscription.insert(subscription).tell(&mut self.out);
                 }
             },
-            Alone::List(list) => {
+            Barrier::List(list) => {
                 // A list changes nothing: where nobody is to be answered there is nothing to do.
                 let Some(reply_to) = reply_to else { return };
                 let listing = Listing::new(list, reply_to, self.out.lend_room());
                 asks.push((self.next_serial(), listing.slice()));
                 self.listing = Some(listing);
             }
-            Alone::Ask(request) => {
+            Barrier::Ask(request) => {
                 let serial = self.next_serial();
-                self.in_flight.push_back(Owed::new(serial, reply_to));
+                self.in_flight
+                    .push_back(PendingResponse::new(serial, reply_to));
                 asks.push((serial, request));
             }
         }
@@ -308,9 +308,9 @@ impl Conversation {
     }
 
     /// Takes in what the gate answered, and gives what it is to be asked next.
-    pub(super) fn take_mail(&mut self, mail: Mail) -> Option<Numbered> {
+    pub(super) fn take_response(&mut self, mail: Response) -> Option<SerialRequest> {
         match mail {
-            Mail::Progress(serial, progress) => {
+            Response::Progress(serial, progress) => {
                 // A client that does not read is told how things are when it does.
                 if let Some(Waiting {
                     reply_to: Some(ReplyTo::Id(id)),
@@ -334,27 +334,27 @@ impl Conversation {
                 }
                 None
             }
-            Mail::Deferred(serial) => {
+            Response::Deferred(serial) => {
                 self.defer(serial);
                 None
             }
-            Mail::Answer(serial, answer) => self.take_answer(serial, answer),
+            Response::Answer(serial, answer) => self.take_answer(serial, answer),
         }
     }
 
-    fn take_answer(&mut self, serial: u64, answer: Answer) -> Option<Numbered> {
-        if let Some(owed) = self.in_flight.pop_front_if(|first| first.serial == serial) {
-            self.out.answer(owed.reply_to.as_ref(), answer.as_ref());
+    fn take_answer(&mut self, serial: u64, answer: Answer) -> Option<SerialRequest> {
+        if let Some(pending) = self.in_flight.pop_front_if(|first| first.serial == serial) {
+            self.out.answer(pending.reply_to.as_ref(), answer.as_ref());
             self.tell_held_back();
             return None;
         }
         // Serials rise.
         if let Ok(place) = self
             .in_flight
-            .binary_search_by_key(&serial, |owed| owed.serial)
+            .binary_search_by_key(&serial, |pending| pending.serial)
         {
-            if let Some(owed) = self.in_flight.get_mut(place) {
-                owed.answer = Some(answer);
+            if let Some(pending) = self.in_flight.get_mut(place) {
+                pending.answer = Some(answer);
             }
             return None;
         }
@@ -377,21 +377,21 @@ impl Conversation {
     fn defer(&mut self, serial: u64) {
         let Ok(place) = self
             .in_flight
-            .binary_search_by_key(&serial, |owed| owed.serial)
+            .binary_search_by_key(&serial, |pending| pending.serial)
         else {
             return;
         };
-        if let Some(owed) = self.in_flight.remove(place) {
-            self.deferred.insert(serial, owed.reply_to);
+        if let Some(pending) = self.in_flight.remove(place) {
+            self.deferred.insert(serial, pending.reply_to);
             self.tell_held_back();
         }
     }
 
     /// Gives the answers whose turn has come.
     fn tell_held_back(&mut self) {
-        while let Some(owed) = self.in_flight.pop_front_if(|first| first.answer.is_some()) {
-            if let Some(answer) = owed.answer {
-                self.out.answer(owed.reply_to.as_ref(), answer.as_ref());
+        while let Some(pending) = self.in_flight.pop_front_if(|first| first.answer.is_some()) {
+            if let Some(answer) = pending.answer {
+                self.out.answer(pending.reply_to.as_ref(), answer.as_ref());
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Tests of the conversation: order, what is held back, and limits.
+//! Tests of the pipeline: order, what is held back, and limits.
 
 use super::*;
 
@@ -15,8 +15,8 @@ const WAIT: &str = "{\"id\":2,\"method\":\"Wait\",\"params\":{\"for\":\"joined\"
 const GET_INFO: &str = "{\"id\":3,\"method\":\"GetInfo\"}\n";
 const LIST_CHANGES: &str = "{\"id\":4,\"method\":\"ListModeChanges\"}\n";
 
-fn conversation(access: Access) -> Conversation {
-    Conversation::new(
+fn pipeline(access: Access) -> RequestPipeline {
+    RequestPipeline::new(
         Arc::new(House::new()),
         Peer {
             uid: 1,
@@ -32,11 +32,21 @@ fn lines(text: &str) -> LineBuffer {
     lines
 }
 
-fn take_lines(conversation: &mut Conversation, lines: &mut LineBuffer) -> Vec<Numbered> {
-    conversation.take_lines(lines, &mut usize::MAX.clone())
+fn take_lines(pipeline: &mut RequestPipeline, lines: &mut LineBuffer) -> Vec<SerialRequest> {
+    take_turn(pipeline, lines, &mut usize::MAX.clone())
 }
 
-fn answer(conversation: &mut Conversation, (serial, request): &Numbered) {
+fn take_turn(
+    pipeline: &mut RequestPipeline,
+    lines: &mut LineBuffer,
+    turn_bytes: &mut usize,
+) -> Vec<SerialRequest> {
+    let mut asks = Vec::new();
+    pipeline.take_lines(lines, turn_bytes, &mut asks);
+    asks
+}
+
+fn answer(pipeline: &mut RequestPipeline, (serial, request): &SerialRequest) {
     let reply = if matches!(request, GateRequest::ListModeChanges(_)) {
         Reply::ModeChanges(ModeChanges::default())
     } else {
@@ -48,47 +58,47 @@ fn answer(conversation: &mut Conversation, (serial, request): &Numbered) {
         })
     };
     assert_eq!(
-        conversation.take_mail(Mail::Answer(*serial, Ok(reply))),
+        pipeline.take_response(Response::Answer(*serial, Ok(reply))),
         None
     );
 }
 
 #[test]
 fn past_256_in_flight_a_line_waits_until_one_is_answered() {
-    let mut conversation = conversation(Access::Operate);
+    let mut pipeline = pipeline(Access::Operate);
     let mut lines = lines(&(WAIT.repeat(6) + &DISCONNECT.repeat(IN_FLIGHT_MAX)));
-    let asks = take_lines(&mut conversation, &mut lines);
-    assert_eq!((asks.len(), conversation.is_open()), (IN_FLIGHT_MAX, false));
-    assert!(take_lines(&mut conversation, &mut lines).is_empty());
+    let asks = take_lines(&mut pipeline, &mut lines);
+    assert_eq!((asks.len(), pipeline.is_open()), (IN_FLIGHT_MAX, false));
+    assert!(take_lines(&mut pipeline, &mut lines).is_empty());
     for (number, ask) in asks.iter().enumerate().skip(6).take(6) {
         assert!(lines.has_partial(), "{number} answered");
-        answer(&mut conversation, ask);
-        assert_eq!(take_lines(&mut conversation, &mut lines).len(), 1);
+        answer(&mut pipeline, ask);
+        assert_eq!(take_lines(&mut pipeline, &mut lines).len(), 1);
     }
     assert!(!lines.has_partial());
 }
 
 #[test]
 fn what_stands_alone_waits_for_what_is_before_it_and_holds_back_what_is_after() {
-    let mut conversation = conversation(Access::Operate);
+    let mut pipeline = pipeline(Access::Operate);
     let mut lines = lines(&format!("{WAIT}{DISCONNECT}{GET_INFO}{DISCONNECT}"));
-    let asks = take_lines(&mut conversation, &mut lines);
+    let asks = take_lines(&mut pipeline, &mut lines);
     assert_eq!(asks.len(), 2);
-    assert!(conversation.out.is_empty() && !conversation.is_open());
-    answer(&mut conversation, &asks[1]);
-    assert_eq!(take_lines(&mut conversation, &mut lines).len(), 1);
-    assert!(!conversation.is_answered());
+    assert!(pipeline.out.is_empty() && !pipeline.is_open());
+    answer(&mut pipeline, &asks[1]);
+    assert_eq!(take_lines(&mut pipeline, &mut lines).len(), 1);
+    assert!(!pipeline.is_answered());
 }
 
 #[test]
 fn a_list_that_nobody_is_answered_is_not_put_together() {
-    let mut conversation = conversation(Access::View);
+    let mut pipeline = pipeline(Access::View);
     let asks = take_lines(
-        &mut conversation,
+        &mut pipeline,
         &mut lines("{\"method\":\"ListSessions\"}\n{\"id\":1,\"method\":\"ListSessions\"}\n"),
     );
     assert_eq!(
-        (asks.len(), conversation.is_answered()),
+        (asks.len(), pipeline.is_answered()),
         (1, false),
         "the second alone"
     );
@@ -96,78 +106,78 @@ fn a_list_that_nobody_is_answered_is_not_put_together() {
 
 #[test]
 fn an_answer_that_comes_early_waits_for_its_turn() {
-    let mut conversation = conversation(Access::Operate);
+    let mut pipeline = pipeline(Access::Operate);
     let ids = [5, 6, 7, 8, 9];
     let text: String = ids
         .iter()
         .map(|id| DISCONNECT.replace("\"id\":1", &format!("\"id\":{id}")))
         .collect();
-    let asks = take_lines(&mut conversation, &mut lines(&(text + GET_INFO)));
+    let asks = take_lines(&mut pipeline, &mut lines(&(text + GET_INFO)));
     for (turn, told) in [(2, 0), (1, 0), (4, 0), (0, 3), (3, 2)] {
-        assert!(!conversation.is_answered());
-        let before = conversation.out.lines().len();
-        answer(&mut conversation, &asks[turn]);
+        assert!(!pipeline.is_answered());
+        let before = pipeline.out.lines().len();
+        answer(&mut pipeline, &asks[turn]);
         assert_eq!(
-            conversation.out.lines().len() - before,
+            pipeline.out.lines().len() - before,
             told,
             "after answer {turn}"
         );
     }
-    let answered = conversation
+    let answered = pipeline
         .out
         .lines()
         .into_iter()
         .map(|line| line["id"].as_i64().unwrap());
     assert_eq!(answered.collect::<Vec<_>>(), ids);
-    assert!(take_lines(&mut conversation, &mut lines("")).is_empty() && conversation.is_answered());
+    assert!(take_lines(&mut pipeline, &mut lines("")).is_empty() && pipeline.is_answered());
 }
 
 #[test]
 fn what_is_answered_later_holds_back_nobody_and_is_waited_for() {
-    let mut conversation = conversation(Access::Operate);
+    let mut pipeline = pipeline(Access::Operate);
     let text: String = [5, 6, 7]
         .iter()
         .map(|id| DISCONNECT.replace("\"id\":1", &format!("\"id\":{id}")))
         .collect();
-    let asks = take_lines(&mut conversation, &mut lines(&text));
-    answer(&mut conversation, &asks[1]);
-    assert!(conversation.out.lines().is_empty());
-    conversation.take_mail(Mail::Deferred(asks[0].0));
-    answer(&mut conversation, &asks[2]);
-    assert_eq!(conversation.out.lines().len(), 2);
+    let asks = take_lines(&mut pipeline, &mut lines(&text));
+    answer(&mut pipeline, &asks[1]);
+    assert!(pipeline.out.lines().is_empty());
+    pipeline.take_response(Response::Deferred(asks[0].0));
+    answer(&mut pipeline, &asks[2]);
+    assert_eq!(pipeline.out.lines().len(), 2);
     assert!(
-        !conversation.is_answered(),
+        !pipeline.is_answered(),
         "a client that says no more still gets its answer"
     );
-    answer(&mut conversation, &asks[0]);
-    let answered: Vec<i64> = conversation
+    answer(&mut pipeline, &asks[0]);
+    let answered: Vec<i64> = pipeline
         .out
         .lines()
         .into_iter()
         .map(|line| line["id"].as_i64().unwrap())
         .collect();
     assert_eq!(answered, [6, 7, 5]);
-    assert!(conversation.is_answered());
+    assert!(pipeline.is_answered());
 }
 
 #[test]
 fn large_answers_are_asked_for_one_at_a_time() {
-    let mut conversation = conversation(Access::View);
+    let mut pipeline = pipeline(Access::View);
     let mut lines = lines(&LIST_CHANGES.repeat(3));
     for _ in 0..3 {
-        let asks = take_lines(&mut conversation, &mut lines);
+        let asks = take_lines(&mut pipeline, &mut lines);
         assert_eq!(asks.len(), 1);
-        answer(&mut conversation, &asks[0]);
+        answer(&mut pipeline, &asks[0]);
     }
-    assert!(take_lines(&mut conversation, &mut lines).is_empty() && conversation.is_answered());
+    assert!(take_lines(&mut pipeline, &mut lines).is_empty() && pipeline.is_answered());
 }
 
 #[test]
 fn who_has_too_much_unread_is_not_read() {
-    let mut conversation = conversation(Access::View);
+    let mut pipeline = pipeline(Access::View);
     let mut lines = lines(&GET_INFO.repeat(10_000));
-    take_lines(&mut conversation, &mut lines);
-    assert!(conversation.out.is_full() && !conversation.is_open() && lines.has_partial());
+    take_lines(&mut pipeline, &mut lines);
+    assert!(pipeline.out.is_full() && !pipeline.is_open() && lines.has_partial());
 }
 
 #[test]
@@ -196,23 +206,23 @@ fn who_may_look_reaches_the_gate_with_nothing_that_changes_it() {
         changes.map(|(method, _)| method)
     );
     let ends = "{\"method\":\"Subscribe\",\"params\":{\"ends\":true}}\n";
-    let mut viewer = conversation(Access::View);
+    let mut viewer = pipeline(Access::View);
     take_lines(&mut viewer, &mut lines(ends));
     assert!(
         viewer.subscription.is_none(),
         "nor does it stand for somebody who ends sessions"
     );
-    let mut operator = conversation(Access::Operate);
+    let mut operator = pipeline(Access::Operate);
     take_lines(&mut operator, &mut lines(ends));
     assert!(operator.subscription.is_some());
     for (method, params) in changes {
         let line = format!("{{\"method\":\"{method}\",\"params\":{params}}}\n");
         assert!(
-            take_lines(&mut conversation(Access::View), &mut lines(&line)).is_empty(),
+            take_lines(&mut pipeline(Access::View), &mut lines(&line)).is_empty(),
             "{line}"
         );
         assert_eq!(
-            take_lines(&mut conversation(Access::Operate), &mut lines(&line)).len(),
+            take_lines(&mut pipeline(Access::Operate), &mut lines(&line)).len(),
             1,
             "{line}"
         );
@@ -221,27 +231,27 @@ fn who_may_look_reaches_the_gate_with_nothing_that_changes_it() {
 
 #[test]
 fn a_viewer_may_have_fewer_in_flight_and_its_waits_beside_them() {
-    let mut conversation = conversation(Access::View);
+    let mut pipeline = pipeline(Access::View);
     let get_mode = "{\"id\":5,\"method\":\"GetMode\"}\n";
     let mut lines = lines(&(WAIT.repeat(2) + &get_mode.repeat(2 * VIEW_IN_FLIGHT_MAX)));
     assert_eq!(
-        take_lines(&mut conversation, &mut lines).len(),
+        take_lines(&mut pipeline, &mut lines).len(),
         2 + VIEW_IN_FLIGHT_MAX
     );
-    assert!(!conversation.is_open() && lines.has_partial());
+    assert!(!pipeline.is_open() && lines.has_partial());
 }
 
 #[test]
 fn lines_past_a_turn_wait_for_the_next() {
-    let mut conversation = conversation(Access::Operate);
+    let mut pipeline = pipeline(Access::Operate);
     let mut lines = lines(&DISCONNECT.repeat(3));
     let mut turn_bytes = DISCONNECT.len() + 1;
     assert_eq!(
-        conversation.take_lines(&mut lines, &mut turn_bytes).len(),
+        take_turn(&mut pipeline, &mut lines, &mut turn_bytes).len(),
         2
     );
     assert_eq!(
-        (turn_bytes, conversation.is_open(), lines.has_partial()),
+        (turn_bytes, pipeline.is_open(), lines.has_partial()),
         (0, true, true)
     );
 }
@@ -250,7 +260,7 @@ fn lines_past_a_turn_wait_for_the_next() {
 fn viewers_share_their_waits_and_operators_have_their_own() {
     let house = Arc::new(House::new());
     let client = |access| {
-        Conversation::new(
+        RequestPipeline::new(
             Arc::clone(&house),
             Peer {
                 uid: 1,
@@ -259,7 +269,7 @@ fn viewers_share_their_waits_and_operators_have_their_own() {
             },
         )
     };
-    let mut viewers: Vec<Conversation> = Vec::new();
+    let mut viewers: Vec<RequestPipeline> = Vec::new();
     for _ in 0..VIEW_WAITS_MAX / 64 {
         let mut viewer = client(Access::View);
         assert_eq!(
@@ -286,15 +296,11 @@ fn viewers_share_their_waits_and_operators_have_their_own() {
 
 #[test]
 fn a_subscription_takes_a_turn() {
-    let mut conversation = conversation(Access::View);
+    let mut pipeline = pipeline(Access::View);
     let mut lines = lines(&"{\"id\":1,\"method\":\"Subscribe\"}\n".repeat(2));
     for told in 1..=2 {
         let mut turn_bytes = 1_000;
-        assert!(
-            conversation
-                .take_lines(&mut lines, &mut turn_bytes)
-                .is_empty()
-        );
-        assert_eq!((turn_bytes, conversation.out.lines().len()), (0, told));
+        assert!(take_turn(&mut pipeline, &mut lines, &mut turn_bytes).is_empty());
+        assert_eq!((turn_bytes, pipeline.out.lines().len()), (0, told));
     }
 }

@@ -1,0 +1,287 @@
+//! Writes the engine's records: one batch after the other, and after a failure all that wait, again and again.
+
+use std::path::Path;
+use std::time::Duration;
+
+use soramode_core::effect::Record;
+use tokio::time::{Instant, Interval, interval, sleep_until};
+
+use crate::engine::{Engine, WriteFailure};
+use crate::notify;
+use crate::store::{Store, WriteError};
+use crate::watchdog::Watchdog;
+
+/// Pause after a failed write before the next.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+
+/// Pause between checks that the database is still there.
+const CHECK_PAUSE: Duration = Duration::from_secs(10);
+
+/// Duration of a write from which it is logged as slow.
+const SLOW_WRITE: Duration = Duration::from_secs(1);
+
+/// The committer.
+#[derive(Debug)]
+pub(crate) struct Committer {
+    engine: Engine,
+    store: Store,
+    watchdog: Watchdog,
+    /// Set after a failed write.
+    retry_at: Option<Instant>,
+    checks: Option<Interval>,
+}
+
+impl Committer {
+    /// Needs a tokio runtime.
+    pub(crate) fn new(engine: Engine, store: Store) -> Self {
+        let checks = match store {
+            Store::Memory => None,
+            Store::Disk(_) => Some(interval(CHECK_PAUSE)),
+        };
+        Self {
+            engine,
+            store,
+            watchdog: Watchdog::of_process(),
+            retry_at: None,
+            checks,
+        }
+    }
+
+    /// Writes until the engine is closed and nothing is open. The watchdog gets no sign of life during a write.
+    pub(crate) async fn run(mut self) {
+        loop {
+            tokio::select! {
+                () = self.engine.work() => {}
+                () = at(self.retry_at), if self.retry_at.is_some() => self.retry().await,
+                () = due(&mut self.checks), if self.checks.is_some() && self.retry_at.is_none() => self.write(Vec::new()).await,
+                () = self.watchdog.due() => notify::alive(),
+                () = self.engine.closing() => break,
+            }
+            self.write_open().await;
+        }
+        self.write_open().await;
+        self.engine.end();
+    }
+
+    async fn write_open(&mut self) {
+        while let Some(records) = self.engine.begin() {
+            self.write(records).await;
+        }
+    }
+
+    /// Writes records; without any, checks that the database is still there.
+    async fn write(&mut self, records: Vec<Record>) {
+        let began = Instant::now();
+        let (records, written) = self.store.commit(records).await;
+        let took = began.elapsed();
+        if took >= SLOW_WRITE {
+            tracing::warn!(seconds = took.as_secs_f64(), "writing the state took long");
+        }
+        if written.is_err() {
+            self.retry_at = Some(Instant::now() + RETRY_PAUSE);
+        }
+        let outcome = written.map_err(|error| self.failure(&error));
+        self.engine.finish(records, outcome, took);
+    }
+
+    async fn retry(&mut self) {
+        let Some(records) = self.engine.retry() else {
+            self.retry_at = None;
+            return;
+        };
+        let (records, written) = self.store.commit(records).await;
+        match &written {
+            Ok(()) => self.retry_at = None,
+            Err(error) => {
+                tracing::debug!(%error, "still cannot write the state");
+                self.retry_at = Some(Instant::now() + RETRY_PAUSE);
+            }
+        }
+        self.engine.finish_retry(records, written.is_ok());
+    }
+
+    fn failure(&self, error: &WriteError) -> WriteFailure {
+        WriteFailure {
+            error: error.to_string(),
+            remedy: error.remedy(self.store.database().unwrap_or(Path::new(""))),
+        }
+    }
+}
+
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn due(checks: &mut Option<Interval>) {
+    match checks {
+        Some(checks) => drop(checks.tick().await),
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::path::Path;
+
+    use soramode_core::commits::Durability;
+    use soramode_protocol::decision::{Report, ReportedConnection};
+    use soramode_protocol::error::ErrorType;
+    use soramode_protocol::id::LogId;
+    use soramode_protocol::node::StorageState;
+    use soramode_protocol::reply::Reply;
+    use soramode_protocol::request::GateRequest;
+
+    use crate::engine::tests::{ask, connect, engine, status};
+    use crate::store::check;
+    use crate::store::open::{Newcomer, OpenError, database, open};
+
+    fn newcomer(log_id: &LogId) -> Newcomer<'_> {
+        Newcomer {
+            keep_events: 1,
+            log_id,
+            boot_id: None,
+        }
+    }
+
+    fn store(folder: &Path) -> Store {
+        let opened = open(folder, newcomer(&LogId::generate([0; 16]))).unwrap();
+        Store::Disk(opened.disk)
+    }
+
+    fn committer(folder: &Path) -> Committer {
+        Committer::new(engine(Durability::Durable), store(folder))
+    }
+
+    /// Asks, and writes until there is an answer.
+    async fn decide(
+        committer: &mut Committer,
+        request: GateRequest,
+    ) -> soramode_protocol::reply::Answer {
+        let engine = committer.engine.clone();
+        let (answer, ()) = tokio::join!(ask(&engine, request), committer.write_open());
+        answer
+    }
+
+    fn report(connection: &str) -> GateRequest {
+        GateRequest::Report(Report {
+            connections: vec![ReportedConnection {
+                channel_id: "spam".parse().unwrap(),
+                connection_id: connection.parse().unwrap(),
+                client_id: None,
+                session_id: None,
+            }],
+            complete: false,
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_cannot_be_written_waits_until_it_can() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut committer = committer(folder.path());
+        let engine = committer.engine.clone();
+        let first = decide(&mut committer, connect("spam")).await;
+        assert!(matches!(first, Ok(Reply::Decision(_))), "{first:?}");
+        let saboteur = rusqlite::Connection::open(database(folder.path())).unwrap();
+        saboteur
+            .execute_batch("ALTER TABLE facts RENAME TO stolen")
+            .unwrap();
+        let refused = decide(&mut committer, connect("spam")).await.unwrap_err();
+        assert_eq!(refused.data.error_type, ErrorType::StorageUnavailable);
+        let failed = status(&engine).await;
+        assert_eq!(failed.storage.state, StorageState::Failed);
+        assert!(failed.warnings[0].contains("no such table"), "{failed:?}");
+        // What is reported is taken, and waits.
+        assert!(ask(&engine, report("c1")).await.is_ok());
+        let retry_at = committer.retry_at.unwrap();
+        assert_eq!(retry_at.duration_since(Instant::now()), RETRY_PAUSE);
+        committer.retry().await;
+        assert!(committer.retry_at.is_some());
+        assert!(ask(&engine, report("c2")).await.is_ok());
+        saboteur
+            .execute_batch("ALTER TABLE stolen RENAME TO facts")
+            .unwrap();
+        committer.retry().await;
+        committer.write_open().await;
+        let healed = status(&engine).await;
+        assert_eq!(
+            (healed.storage.state, committer.retry_at),
+            (StorageState::Ok, None)
+        );
+        assert!(
+            !healed
+                .warnings
+                .iter()
+                .any(|it| it.contains("no such table"))
+        );
+        drop(committer);
+        assert!(
+            check(folder.path())
+                .unwrap()
+                .contains("\nconnections   3\n")
+        );
+    }
+
+    #[tokio::test]
+    async fn a_database_that_was_deleted_is_written_anew_with_everything_in_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let log_id = LogId::generate([0; 16]);
+        let state = folder.path().join("state");
+        let mut committer = committer(&state);
+        let mut connections = 0;
+        for what in [
+            "soramode.db",
+            "soramode.db-wal",
+            "soramode.db-shm",
+            "soramode.lock",
+            "moved",
+            "all",
+        ] {
+            assert!(decide(&mut committer, connect("spam")).await.is_ok());
+            connections += 1;
+            match what {
+                "moved" => std::fs::rename(database(&state), folder.path().join("moved.db")),
+                "all" => std::fs::remove_dir_all(&state),
+                file => std::fs::remove_file(state.join(file)),
+            }
+            .unwrap();
+            committer.write(Vec::new()).await;
+            assert_eq!(committer.retry_at, None, "{what}");
+            assert!(check(&state).unwrap().contains("sound"), "{what}");
+            assert!(
+                matches!(open(&state, newcomer(&log_id)), Err(OpenError::Held(_))),
+                "{what}: its lock is held still"
+            );
+        }
+        drop(committer);
+        let stored = open(&state, newcomer(&log_id)).unwrap().stored;
+        assert_eq!(stored.connections.len(), connections, "all are in it");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_database_in_its_place_is_left_alone_until_it_is_moved_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut committer = committer(folder.path());
+        committer.write_open().await;
+        let path = database(folder.path());
+        std::fs::write(folder.path().join("other"), "a backup").unwrap();
+        std::fs::rename(folder.path().join("other"), &path).unwrap();
+        committer.write(Vec::new()).await;
+        let failed = status(&committer.engine).await;
+        assert!(
+            failed.warnings[0].contains("Restart soramoded to use that file"),
+            "{failed:?}"
+        );
+        committer.retry().await;
+        assert!(committer.retry_at.is_some());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "a backup");
+        std::fs::remove_file(&path).unwrap();
+        committer.retry().await;
+        assert_eq!(committer.retry_at, None);
+        assert!(check(folder.path()).unwrap().contains("sound"));
+    }
+}

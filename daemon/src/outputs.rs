@@ -1,0 +1,338 @@
+//! Performs effects that may leave: publishes events, sends responses and deliveries, orders what other tasks carry out.
+//!
+//! The only file that performs actions. It runs inside the engine: it waits for nothing, and never calls the engine itself.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+use soramode_core::commits::Batch;
+use soramode_core::effect::{Action, Effects, Record, WaitProgress};
+use soramode_core::input::{ReplyHandle, SocketId};
+use soramode_core::member::etcd::{EtcdRequest, EtcdResponse, FenceScope};
+use soramode_protocol::end::EndSession;
+use soramode_protocol::event::EventKind;
+use soramode_protocol::node::Status;
+use soramode_protocol::reply::{Answer, Reply};
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio_util::task::TaskTracker;
+
+use crate::clock;
+use crate::ender::Ender;
+use crate::engine::WeakEngine;
+use crate::event_log::EventLog;
+use crate::health::Health;
+use crate::log;
+use crate::metrics::Metrics;
+use crate::mirror::{Mirror, MirroredAnswer};
+use crate::store::LogSize;
+use crate::webhook::{Errand, Webhooks};
+
+/// Stands for all HTTP requests. Clients of the control socket are counted from 1.
+pub(crate) const HTTP_CLIENT: SocketId = SocketId(0);
+
+/// Effects kept allocated from batch to batch.
+const KEPT_EFFECTS: usize = 4_096;
+
+/// A message to a client, about its request of this number.
+#[derive(Debug)]
+pub(crate) enum Response {
+    /// The answer.
+    Answer(u64, Answer),
+    /// The answer comes later than those to the requests behind it may.
+    Deferred(u64),
+    /// Progress of a wait.
+    Progress(u64, Box<WaitProgress>),
+}
+
+/// Sends a client its responses. Never waits; bounded by the requests that the client may have in flight.
+pub(crate) type ResponseSender = mpsc::UnboundedSender<Response>;
+
+/// A client whose requests were decided just now: responses to them are returned, not sent.
+#[derive(Debug)]
+pub(crate) struct Caller<'a> {
+    pub(crate) socket: SocketId,
+    /// Number of its first request of this turn.
+    pub(crate) first_serial: u64,
+    pub(crate) responses: &'a mut Vec<Response>,
+}
+
+/// Parts of the daemon that effects reach.
+#[derive(Debug)]
+pub(crate) struct OutputDeps {
+    pub(crate) log: Arc<EventLog>,
+    /// State of the servers that the daemon calls.
+    pub(crate) health: Arc<Health>,
+    pub(crate) metrics: Arc<Metrics>,
+    /// Wakes the poller of Sora's API.
+    pub(crate) polls: Arc<Notify>,
+    pub(crate) ender: Ender,
+    pub(crate) webhooks: Webhooks,
+    /// A Sora that follows the mode.
+    pub(crate) mirror: Option<Mirror>,
+    /// The cluster's etcd.
+    pub(crate) cluster: Option<mpsc::UnboundedSender<EtcdRequest>>,
+    /// Size of the state's write-ahead log.
+    pub(crate) log_size: Option<LogSize>,
+    /// Problem with the state, until a retried write succeeds.
+    pub(crate) storage_problem: Option<String>,
+}
+
+/// Outputs of the engine.
+#[derive(Debug)]
+pub(crate) struct Outputs {
+    pub(crate) deps: OutputDeps,
+    /// For tasks that report back.
+    engine: WeakEngine,
+    clients: HashMap<SocketId, ResponseSender, FixedState>,
+    /// HTTP requests whose answer was not there at once. Their numbers are made here, so that no client chooses a hash.
+    late: HashMap<u64, oneshot::Sender<Answer>, FixedState>,
+    tasks: TaskTracker,
+}
+
+impl Outputs {
+    pub(crate) fn new(deps: OutputDeps, engine: WeakEngine) -> Self {
+        Self {
+            deps,
+            engine,
+            clients: HashMap::default(),
+            late: HashMap::default(),
+            tasks: TaskTracker::new(),
+        }
+    }
+
+    /// Sends responses to this client from now on.
+    pub(crate) fn add_client(&mut self, socket: SocketId, sender: ResponseSender) {
+        self.clients.insert(socket, sender);
+    }
+
+    pub(crate) fn remove_client(&mut self, socket: SocketId) {
+        self.clients.remove(&socket);
+    }
+
+    /// Sends the answer to this HTTP request there.
+    pub(crate) fn await_answer(&mut self, serial: u64) -> oneshot::Receiver<Answer> {
+        let (sender, answer) = oneshot::channel();
+        self.late.insert(serial, sender);
+        answer
+    }
+
+    /// Forgets an HTTP request that is not waited for.
+    pub(crate) fn forget(&mut self, serial: u64) {
+        self.late.remove(&serial);
+    }
+
+    /// Ends: nothing that waits is answered any more, and receivers of events get nothing more.
+    pub(crate) fn close(&mut self) {
+        self.late.clear();
+        self.clients.clear();
+        self.deps.webhooks = Webhooks::default();
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_waited_for(&self) -> bool {
+        !self.late.is_empty()
+    }
+
+    /// Publishes the events of a batch and performs its actions, in order. Orders that could not be given are added to `refused`.
+    pub(crate) fn release(
+        &mut self,
+        batch: &mut Batch,
+        mut caller: Option<&mut Caller<'_>>,
+        refused: &mut Vec<EtcdResponse>,
+    ) {
+        let Effects { records, actions } = &mut batch.effects;
+        self.publish(records);
+        let mut decisions = Decisions {
+            first_step: batch.first_step.take(),
+            seconds: None,
+        };
+        for action in actions.drain(..) {
+            match action {
+                Action::Answer(reply_to, answer) => {
+                    if let Ok(Reply::Decision(decision)) = &answer {
+                        self.deps.metrics.decided(decision, decisions.seconds());
+                    }
+                    self.answer(reply_to, answer, caller.as_deref_mut());
+                }
+                Action::Deferred(reply_to) => self.respond(
+                    reply_to,
+                    Response::Deferred(reply_to.serial),
+                    caller.as_deref_mut(),
+                ),
+                Action::Progress(reply_to, progress) => self.respond(
+                    reply_to,
+                    Response::Progress(reply_to.serial, progress),
+                    caller.as_deref_mut(),
+                ),
+                Action::Etcd(order) => refused.extend(self.order(*order)),
+                Action::Fence { id, of, sessions } => self.fence(id, of, sessions),
+                Action::Poll => self.deps.polls.notify_one(),
+                Action::Deliver(attempt) => {
+                    self.deps.webhooks.say(attempt.place, Errand::Send(attempt))
+                }
+                Action::OutcomeApplied { place } => self.deps.webhooks.say(place, Errand::Settled),
+                Action::End {
+                    reply_to,
+                    actor,
+                    sessions,
+                } => self.end(reply_to, actor, sessions),
+            }
+        }
+        // A batch that was large once must not keep its memory.
+        records.shrink_to(KEPT_EFFECTS);
+        actions.shrink_to(KEPT_EFFECTS);
+    }
+
+    /// Sends a response to the client that made the request, if it is still there.
+    pub(crate) fn respond(
+        &mut self,
+        reply_to: ReplyHandle,
+        response: Response,
+        caller: Option<&mut Caller<'_>>,
+    ) {
+        if let Some(caller) = caller
+            && reply_to.socket == caller.socket
+            && reply_to.serial >= caller.first_serial
+        {
+            caller.responses.push(response);
+        } else if reply_to.socket == HTTP_CLIENT {
+            if let Response::Answer(serial, answer) = response
+                && let Some(sender) = self.late.remove(&serial)
+            {
+                // The client may have hung up.
+                sender.send(answer).unwrap_or_default();
+            }
+        } else if let Some(client) = self.clients.get(&reply_to.socket) {
+            client.send(response).unwrap_or_default();
+        }
+    }
+
+    fn publish(&self, records: &mut Vec<Record>) {
+        if records.is_empty() {
+            return;
+        }
+        let mut failed = log::FailedDeliveries::default();
+        self.deps.log.append(
+            records
+                .drain(..)
+                .filter_map(Record::into_event)
+                .inspect(|event| {
+                    log::tell_operator(&event.kind);
+                    failed.note(&event.kind);
+                    self.deps.metrics.event(event);
+                    self.mirror_automatic(&event.kind);
+                }),
+        );
+        failed.log();
+    }
+
+    /// Completes an answer, and sends it or gives it to the mirror.
+    pub(crate) fn answer(
+        &mut self,
+        reply_to: ReplyHandle,
+        mut answer: Answer,
+        caller: Option<&mut Caller<'_>>,
+    ) {
+        self.complete(&mut answer);
+        if let Some(answer) = self.mirror(reply_to, answer) {
+            self.respond(reply_to, Response::Answer(reply_to.serial, answer), caller);
+        }
+    }
+
+    /// Has sessions ended, in a task of its own.
+    fn end(&self, reply_to: ReplyHandle, actor: Arc<str>, sessions: Vec<EndSession>) {
+        let (ender, engine) = (self.deps.ender.clone(), self.engine.clone());
+        self.tasks.spawn(async move {
+            let answer = ender.end(&actor, sessions).await;
+            engine.respond(reply_to, answer);
+        });
+    }
+
+    /// Gives an order to the cluster's task. Where that has ended, returns the outcome that the gate waits for.
+    fn order(&self, order: EtcdRequest) -> Option<EtcdResponse> {
+        let cluster = self.deps.cluster.as_ref()?;
+        let mpsc::error::SendError(order) = cluster.send(order).err()?;
+        order.refused("soramoded is stopping")
+    }
+
+    /// Has sessions ended that the node no longer owns, in a task of its own.
+    fn fence(&self, id: u64, of: FenceScope, sessions: Vec<EndSession>) {
+        tracing::error!(
+            sessions = sessions.len(),
+            ?of,
+            "fenced: ending sessions, because this node no longer owns their channels"
+        );
+        let (ender, engine) = (self.deps.ender.clone(), self.engine.clone());
+        self.tasks.spawn(async move {
+            let input = ender.fence(id, of, sessions).await;
+            engine.tell(input);
+        });
+    }
+
+    /// A change without a request has no answer that would pass by the mirror.
+    fn mirror_automatic(&self, kind: &EventKind) {
+        if let (Some(mirror), EventKind::ModeChanged(change)) = (&self.deps.mirror, kind)
+            && change.actor.starts_with("system:")
+        {
+            mirror.tell(change.mode);
+        }
+    }
+
+    /// Gives answers about the mode to the mirror, and returns all others.
+    fn mirror(&self, reply_to: ReplyHandle, answer: Answer) -> Option<Answer> {
+        let Some(mirror) = &self.deps.mirror else {
+            return Some(answer);
+        };
+        let pending = MirroredAnswer::new(self.engine.clone(), reply_to);
+        match answer {
+            Ok(Reply::ModeChanged(changed)) => mirror
+                .answer_change(pending, changed)
+                .map(|changed| Ok(Reply::ModeChanged(changed))),
+            Ok(Reply::Mode(state)) => {
+                self.tasks
+                    .spawn(mirror.clone().answer_mode(pending, *state));
+                None
+            }
+            other => Some(other),
+        }
+    }
+
+    /// Adds to an answer what the gate cannot know.
+    fn complete(&self, answer: &mut Answer) {
+        match answer {
+            Ok(Reply::Status(status)) => self.complete_status(status),
+            Ok(Reply::WaitEnded(ended)) => self.complete_status(&mut ended.status),
+            Ok(_) | Err(_) => {}
+        }
+    }
+
+    fn complete_status(&self, status: &mut Status) {
+        let deps = &self.deps;
+        deps.health.complete(status);
+        status.end_subscribers = deps.ender.subscribers();
+        let log_size = || deps.log_size.as_ref().and_then(LogSize::warning);
+        status
+            .warnings
+            .extend(deps.storage_problem.clone().or_else(log_size));
+        if let Some(mirror) = &deps.mirror {
+            mirror.complete(status);
+        }
+    }
+}
+
+/// Time that the decisions of a batch took, read once.
+struct Decisions {
+    first_step: Option<std::time::Duration>,
+    seconds: Option<f64>,
+}
+
+impl Decisions {
+    fn seconds(&mut self) -> f64 {
+        let first_step = self.first_step;
+        *self.seconds.get_or_insert_with(|| {
+            let now = clock::now().boot;
+            now.saturating_sub(first_step.unwrap_or(now)).as_secs_f64()
+        })
+    }
+}
