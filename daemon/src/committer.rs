@@ -1,12 +1,16 @@
 //! Writes the engine's records: one batch after the other, and after a failure all that wait, again and again.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use soramode_core::commit_failure::OPEN_IT;
 use soramode_core::effect::Record;
+use soramode_protocol::error::Error;
 use tokio::time::{Instant, Interval, interval, sleep_until};
 
-use crate::engine::{Engine, WriteFailure};
+use crate::engine::Engine;
+use crate::metrics::Metrics;
 use crate::notify;
 use crate::store::{Store, WriteError};
 use crate::watchdog::Watchdog;
@@ -20,11 +24,21 @@ const CHECK_PAUSE: Duration = Duration::from_secs(10);
 /// Duration of a write from which it is logged as slow.
 const SLOW_WRITE: Duration = Duration::from_secs(1);
 
+/// Why a write failed.
+#[derive(Debug)]
+pub(crate) struct WriteFailure {
+    /// The answer to requests whose promise cannot be kept.
+    pub(crate) refusal: Error,
+    /// The problem, for operators.
+    pub(crate) problem: String,
+}
+
 /// The committer.
 #[derive(Debug)]
 pub(crate) struct Committer {
     engine: Engine,
     store: Store,
+    metrics: Arc<Metrics>,
     watchdog: Watchdog,
     /// Set after a failed write.
     retry_at: Option<Instant>,
@@ -33,7 +47,7 @@ pub(crate) struct Committer {
 
 impl Committer {
     /// Needs a tokio runtime.
-    pub(crate) fn new(engine: Engine, store: Store) -> Self {
+    pub(crate) fn new(engine: Engine, store: Store, metrics: Arc<Metrics>) -> Self {
         let checks = match store {
             Store::Memory => None,
             Store::Disk(_) => Some(interval(CHECK_PAUSE)),
@@ -41,6 +55,7 @@ impl Committer {
         Self {
             engine,
             store,
+            metrics,
             watchdog: Watchdog::of_process(),
             retry_at: None,
             checks,
@@ -80,8 +95,14 @@ impl Committer {
         if written.is_err() {
             self.retry_at = Some(Instant::now() + RETRY_PAUSE);
         }
-        let outcome = written.map_err(|error| self.failure(&error));
-        self.engine.finish(records, outcome, took);
+        let outcome = match written {
+            Ok(()) => {
+                self.metrics.committed(took);
+                Ok(())
+            }
+            Err(error) => Err(self.failure(&error)),
+        };
+        self.engine.finish(records, outcome);
     }
 
     async fn retry(&mut self) {
@@ -98,12 +119,23 @@ impl Committer {
             }
         }
         self.engine.finish_retry(records, written.is_ok());
+        if written.is_ok() {
+            tracing::info!(
+                "the state can be written again; the node is still closed. To open it, run: soramode set normal"
+            );
+        }
     }
 
+    /// Logs a failure, and tells clients and operators about it.
     fn failure(&self, error: &WriteError) -> WriteFailure {
+        let remedy = error.remedy(self.store.database().unwrap_or(Path::new("")));
+        tracing::error!(%error, "the state cannot be written; node set to block_new_connection. {remedy}. {OPEN_IT}");
         WriteFailure {
-            error: error.to_string(),
-            remedy: error.remedy(self.store.database().unwrap_or(Path::new(""))),
+            refusal: Error::storage_unavailable(error).with_hint(format!("{remedy}. {OPEN_IT}")),
+            problem: format!(
+                "the state cannot be written ({error}). The node is closed, and changes wait. {remedy}. Then open the node with: \
+                 soramode set normal"
+            ),
         }
     }
 }
@@ -154,7 +186,11 @@ mod tests {
     }
 
     fn committer(folder: &Path) -> Committer {
-        Committer::new(engine(Durability::Durable), store(folder))
+        Committer::new(
+            engine(Durability::Durable),
+            store(folder),
+            Arc::new(Metrics::new().unwrap()),
+        )
     }
 
     /// Asks, and writes until there is an answer.
@@ -188,7 +224,7 @@ mod tests {
         assert!(matches!(first, Ok(Reply::Decision(_))), "{first:?}");
         let saboteur = rusqlite::Connection::open(database(folder.path())).unwrap();
         saboteur
-            .execute_batch("ALTER TABLE facts RENAME TO stolen")
+            .execute_batch("ALTER TABLE connections RENAME TO stolen")
             .unwrap();
         let refused = decide(&mut committer, connect("spam")).await.unwrap_err();
         assert_eq!(refused.data.error_type, ErrorType::StorageUnavailable);
@@ -203,7 +239,7 @@ mod tests {
         assert!(committer.retry_at.is_some());
         assert!(ask(&engine, report("c2")).await.is_ok());
         saboteur
-            .execute_batch("ALTER TABLE stolen RENAME TO facts")
+            .execute_batch("ALTER TABLE stolen RENAME TO connections")
             .unwrap();
         committer.retry().await;
         committer.write_open().await;

@@ -3,13 +3,14 @@
 //!
 //! The only file that steps the gate.
 
+mod handles;
+
 use std::fmt;
 use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, TryLockError, Weak};
 use std::time::Duration;
 
-use soramode_core::commit_failure::OPEN_IT;
 use soramode_core::commits::{Batch, Commits, Durability, UNWRITTEN_RECORDS_MAX};
 use soramode_core::effect::{Action, Record};
 use soramode_core::gate::Gate;
@@ -19,12 +20,15 @@ use soramode_core::snapshot::Webhook;
 use soramode_protocol::error::{Error, ErrorType};
 use soramode_protocol::reply::Answer;
 use soramode_protocol::request::GateRequest;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{self, BootTimer};
+use crate::committer::WriteFailure;
 use crate::outputs::{Caller, HTTP_CLIENT, OutputDeps, Outputs, Response};
 use crate::webhook::Webhooks;
+
+pub(crate) use handles::{Connected, LateAnswer, PendingAnswer, WeakEngine};
 
 /// A request with the number that its response will have.
 pub(crate) type SerialRequest = (u64, GateRequest);
@@ -32,10 +36,6 @@ pub(crate) type SerialRequest = (u64, GateRequest);
 /// The engine. Cheap to clone. Holds no store, so that a clone that outlives the daemon keeps no lock.
 #[derive(Clone, Debug)]
 pub(crate) struct Engine(Arc<Shared>);
-
-/// An engine for the tasks that its outputs start.
-#[derive(Clone, Debug)]
-pub(crate) struct WeakEngine(Weak<Shared>);
 
 struct Shared {
     state: Mutex<State>,
@@ -79,17 +79,6 @@ pub(crate) enum Refusal {
     Stopped,
     /// So many records wait for the disk that no more are taken.
     Full,
-}
-
-/// Outcome of a write, with the texts for operators if it failed.
-pub(crate) type WriteOutcome = Result<(), WriteFailure>;
-
-/// Why a write failed.
-#[derive(Debug)]
-pub(crate) struct WriteFailure {
-    pub(crate) error: String,
-    /// Remedy for the operator.
-    pub(crate) remedy: String,
 }
 
 impl Engine {
@@ -345,30 +334,15 @@ impl Engine {
         self.with(|state, _| state.commits.retry())?
     }
 
-    /// Ends a write, or a check of a store that nothing was written to: performs effects that may leave now.
-    pub(crate) fn finish(&self, records: Vec<Record>, outcome: WriteOutcome, took: Duration) {
+    /// Ends a write, or a check without records: performs effects that may leave now.
+    pub(crate) fn finish(&self, records: Vec<Record>, outcome: Result<(), WriteFailure>) {
         self.with(|state, now| {
-            let State {
-                gate,
-                commits,
-                outputs,
-                ..
-            } = state;
             state.released = match outcome {
-                Ok(()) => {
-                    outputs.deps.metrics.committed(took);
-                    commits.written(records)
-                }
-                Err(failure) => {
-                    let WriteFailure { error, remedy } = failure;
-                    tracing::error!(%error, "the state cannot be written; node set to block_new_connection. {remedy}. Then run: soramode set normal");
-                    outputs.deps.storage_problem = Some(format!(
-                        "the state cannot be written ({error}). The node is closed, and changes wait. {remedy}. Then open the node with: \
-                         soramode set normal"
-                    ));
-                    let refusal = Error::storage_unavailable(&error)
-                        .with_hint(format!("{remedy}. {OPEN_IT}"));
-                    commits.write_failed(gate, now, records, &refusal)
+                Ok(()) => state.commits.written(records),
+                Err(WriteFailure { refusal, problem }) => {
+                    state.outputs.deps.storage_problem = Some(problem);
+                    let gate = &mut state.gate;
+                    state.commits.write_failed(gate, now, records, &refusal)
                 }
             };
             state.perform(now, None);
@@ -385,9 +359,6 @@ impl Engine {
             state.outputs.deps.storage_problem = None;
             state.released = state.commits.restored(&mut state.gate, now, records);
             state.perform(now, None);
-            tracing::info!(
-                "the state can be written again; the node is still closed. To open it, run: soramode set normal"
-            );
             state.settle(now, None);
         });
     }
@@ -495,70 +466,6 @@ impl State {
     }
 }
 
-/// An answer that is there, or still to come.
-#[derive(Debug)]
-pub(crate) enum PendingAnswer {
-    Ready(Answer),
-    Late(LateAnswer),
-}
-
-/// An answer that waits for a commit or for another task. Dropping it forgets the request; its effects stay.
-#[derive(Debug)]
-pub(crate) struct LateAnswer {
-    engine: Engine,
-    serial: u64,
-    answer: oneshot::Receiver<Answer>,
-}
-
-impl PendingAnswer {
-    pub(crate) async fn answer(self) -> Answer {
-        match self {
-            Self::Ready(answer) => answer,
-            Self::Late(mut late) => (&mut late.answer).await.unwrap_or_else(|_| Err(stopped())),
-        }
-    }
-}
-
-impl Drop for LateAnswer {
-    fn drop(&mut self) {
-        self.engine
-            .with(|state, _| state.outputs.forget(self.serial));
-    }
-}
-
-/// A client of the control socket. When it is dropped, its socket is closed.
-#[derive(Debug)]
-pub(crate) struct Connected {
-    pub(crate) engine: Engine,
-    pub(crate) socket: SocketId,
-}
-
-impl Drop for Connected {
-    fn drop(&mut self) {
-        self.engine.with(|state, now| {
-            state.outputs.remove_client(self.socket);
-            state.take(now, Input::SocketClosed(self.socket));
-        });
-    }
-}
-
-impl WeakEngine {
-    /// Sends the answer to a request that the gate left to another task.
-    pub(crate) fn respond(&self, reply_to: ReplyHandle, answer: Answer) {
-        if let Some(shared) = self.0.upgrade() {
-            Engine(shared).respond(reply_to, answer);
-        }
-    }
-
-    /// Takes in the outcome of something that an action has ordered.
-    pub(crate) fn tell(&self, input: Input) {
-        if let Some(shared) = self.0.upgrade() {
-            // After the stop nothing waits for it.
-            Engine(shared).tell(input).unwrap_or_default();
-        }
-    }
-}
-
 /// Notes a panic, so that the daemon ends: nothing leaves an engine whose step was not finished.
 struct BreakOnPanic<'a> {
     broken: &'a CancellationToken,
@@ -584,202 +491,4 @@ fn stopped() -> Error {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use super::*;
-
-    use soramode_core::input::HostState;
-    use soramode_core::snapshot::{Seed, Settings, StartParams, Stored};
-    use soramode_protocol::decision::{Connect, Lifetime};
-    use soramode_protocol::id::LogId;
-    use soramode_protocol::node::{Status, Storage, StorageState};
-    use soramode_protocol::reply::Reply;
-
-    use crate::config::Config;
-    use crate::ender::Ender;
-    use crate::event_log::EventLog;
-    use crate::health::Health;
-    use crate::metrics::Metrics;
-
-    /// An engine whose gate has just started.
-    pub(crate) fn engine(durability: Durability) -> Engine {
-        let config = Config::on_socket("/nowhere/gate.sock");
-        let state = match durability {
-            Durability::Ephemeral => StorageState::Memory,
-            Durability::Durable => StorageState::Ok,
-        };
-        let settings = Settings {
-            assume_complete: true,
-            ..crate::settings(&config, Storage { state, path: None })
-        };
-        let params = StartParams {
-            settings,
-            started: clock::now(),
-            stored: Stored::default(),
-        };
-        let deps = OutputDeps {
-            log: Arc::new(EventLog::new(LogId::generate([0; 16]), 10_000)),
-            health: Arc::new(Health::new(&config, None)),
-            metrics: Arc::new(Metrics::new().unwrap()),
-            polls: Arc::default(),
-            ender: Ender::new(None, Default::default()),
-            webhooks: Webhooks::default(),
-            mirror: None,
-            cluster: None,
-            log_size: None,
-            storage_problem: None,
-        };
-        let inputs = vec![Input::Started(HostState::Running)];
-        Engine::start(
-            Gate::restore(params, Seed([7; 32])),
-            durability,
-            deps,
-            inputs,
-        )
-        .unwrap()
-    }
-
-    /// A request that adds records.
-    pub(crate) fn connect(channel: &str) -> GateRequest {
-        GateRequest::Connect(Connect {
-            channel_id: channel.parse().unwrap(),
-            connection_id: None,
-            client_id: None,
-            lifetime: Lifetime::Explicit,
-            hops: 0,
-        })
-    }
-
-    pub(crate) async fn ask(engine: &Engine, request: GateRequest) -> Answer {
-        engine.ask_one("test".into(), request).await
-    }
-
-    pub(crate) async fn status(engine: &Engine) -> Status {
-        match ask(engine, GateRequest::GetStatus).await {
-            Ok(Reply::Status(status)) => *status,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn is_ready(answer: &PendingAnswer) -> bool {
-        matches!(answer, PendingAnswer::Ready(_))
-    }
-
-    fn request(engine: &Engine, request: GateRequest) -> PendingAnswer {
-        engine.decide(|state, now, reply_to, caller| {
-            state.request(now, (reply_to, "test".into(), request), caller);
-        })
-    }
-
-    #[tokio::test]
-    async fn reads_are_answered_at_once_unless_records_wait() {
-        let engine = engine(Durability::Durable);
-        let started = engine.begin().unwrap();
-        let early = request(&engine, GateRequest::GetStatus);
-        assert!(!is_ready(&early), "the start is being written");
-        engine.finish(started, Ok(()), Duration::ZERO);
-        assert!(early.answer().await.is_ok());
-        assert!(is_ready(&request(&engine, GateRequest::GetStatus)));
-        let late = request(&engine, connect("spam"));
-        assert!(!is_ready(&late) && !is_ready(&request(&engine, GateRequest::GetStatus)));
-        let records = engine.begin().unwrap();
-        assert!(!records.is_empty() && engine.begin().is_none());
-        engine.finish(records, Ok(()), Duration::ZERO);
-        assert!(matches!(late.answer().await, Ok(Reply::Decision(_))));
-        let ephemeral = self::engine(Durability::Ephemeral);
-        assert!(is_ready(&request(&ephemeral, connect("spam"))));
-    }
-
-    #[tokio::test]
-    async fn requests_that_nobody_waits_for_keep_no_memory() {
-        let engine = engine(Durability::Durable);
-        drop(request(&engine, connect("spam")));
-        let is_waited_for = engine.with(|state, _| state.outputs.is_waited_for());
-        assert_eq!(is_waited_for, Some(false));
-    }
-
-    #[tokio::test]
-    async fn a_panic_in_a_step_breaks_the_engine_and_nothing_leaves_it() {
-        let engine = engine(Durability::Durable);
-        let (client, _responses) = engine.connect(SocketId(1)).unwrap();
-        let in_step = engine.clone();
-        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            in_step.with(|_, _| panic!("a step"));
-        }));
-        assert!(panicked.is_err());
-        engine.broken().await;
-        assert_eq!(engine.tell(Input::Tick), Err(Stopped));
-        assert!(engine.begin().is_none(), "nothing is written any more");
-        assert!(ask(&engine, GateRequest::GetMode).await.is_err());
-        drop(client);
-    }
-
-    #[tokio::test]
-    async fn an_output_that_calls_the_engine_is_a_bug() {
-        let engine = engine(Durability::Ephemeral);
-        let inner = engine.clone();
-        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            engine.with(|_, _| inner.tell(Input::Tick))
-        }));
-        assert!(panicked.is_err());
-        engine.broken().await;
-    }
-
-    #[tokio::test]
-    async fn clients_wait_for_room_while_much_waits_for_a_write() {
-        let engine = engine(Durability::Durable);
-        let first = engine.begin().unwrap();
-        let mut waiting = Vec::new();
-        while !engine.is_crowded() {
-            waiting.push(request(&engine, connect("spam")));
-        }
-        assert!(engine.tell(Input::Tick).is_ok(), "other inputs never wait");
-        engine.finish(first, Ok(()), Duration::ZERO);
-        let records = engine.begin().unwrap();
-        engine.room().await;
-        engine.finish(records, Ok(()), Duration::ZERO);
-        for answer in waiting {
-            assert!(answer.answer().await.is_ok());
-        }
-    }
-
-    /// The code of each source file, without its tests.
-    fn sources() -> Vec<(String, String)> {
-        let mut folders = vec![std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
-        let mut sources = Vec::new();
-        while let Some(folder) = folders.pop() {
-            for entry in std::fs::read_dir(folder).unwrap() {
-                let path = entry.unwrap().path();
-                let name = path.file_name().unwrap().to_string_lossy().into_owned();
-                if path.is_dir() {
-                    folders.push(path);
-                } else if name.ends_with(".rs") && name != "tests.rs" {
-                    let text = std::fs::read_to_string(&path).unwrap();
-                    let code = text.split("#[cfg(test)]\npub(crate) mod tests").next();
-                    let code = code
-                        .unwrap_or_default()
-                        .split("#[cfg(test)]\nmod tests")
-                        .next();
-                    sources.push((name, code.unwrap_or_default().to_owned()));
-                }
-            }
-        }
-        sources
-    }
-
-    #[test]
-    fn one_file_steps_the_gate_and_one_performs_actions() {
-        for (name, code) in sources() {
-            let allowed = |word: &str, files: &[&str]| {
-                assert!(
-                    !code.contains(word) || files.contains(&name.as_str()),
-                    "{name} names {word}"
-                );
-            };
-            allowed("step_into(", &["engine.rs"]);
-            allowed("Action::", &["engine.rs", "outputs.rs"]);
-            if name == "outputs.rs" {
-                assert!(!code.contains("async fn"), "outputs wait for nothing");
-            }
-        }
-    }
-}
+pub(crate) mod tests;

@@ -12,7 +12,7 @@ pub fn status(status: &str) {
     say(&[NotifyState::Status(status)]);
 }
 
-/// The driver's loop goes round.
+/// The daemon is alive.
 pub fn alive() {
     say(&[NotifyState::Watchdog]);
 }

@@ -1,4 +1,4 @@
-//! Signs of life to the service manager (`WatchdogSec=`). The driver's loop alone gives them: one that hangs gives none, and is started anew.
+//! Signs of life to the service manager (`WatchdogSec=`). The committer alone gives them, and none during a write: a daemon that hangs is started anew.
 
 use std::time::Duration;
 

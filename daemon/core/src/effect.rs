@@ -19,7 +19,7 @@ use crate::snapshot::{StoredDelivery, StoredMember};
 
 /// What one step wants done: first every record is committed, then every act is performed, in order.
 #[derive(Debug, Default, PartialEq)]
-#[must_use = "effects are promises; the driver keeps them"]
+#[must_use = "effects are promises; the engine keeps them"]
 pub struct Effects {
     /// To be committed before any act.
     pub records: Vec<Record>,

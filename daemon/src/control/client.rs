@@ -134,9 +134,10 @@ impl Client {
         let mut stopped = pin!(stop.cancelled());
         loop {
             self.let_others_in(stop).await;
-            self.pipeline
-                .take_lines(&mut self.lines, &mut self.turn_bytes, &mut self.requests);
-            self.ask().await?;
+            // Responses that are there at once may let the next lines be taken.
+            while self.take_lines() {
+                self.ask().await?;
+            }
             if self.is_heard_out() {
                 self.pipeline.close();
             }
@@ -264,6 +265,13 @@ impl Client {
             () = stopped.as_mut(), if !is_closing && stop_due.is_none() => Woken::Stop,
             () = overdue(stop_due), if !is_closing && stop_due.is_some() => Woken::StopOverdue,
         }
+    }
+
+    /// Takes lines as far as this client may go on. Returns whether there are requests for the engine.
+    fn take_lines(&mut self) -> bool {
+        self.pipeline
+            .take_lines(&mut self.lines, &mut self.turn_bytes, &mut self.requests);
+        !self.requests.is_empty()
     }
 
     /// Takes in responses that were not there at once.

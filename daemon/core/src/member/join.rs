@@ -155,7 +155,7 @@ impl Gate {
         }
     }
 
-    /// Before a deadline is looked at: the driver may have been held up, and the right have been renewed meanwhile.
+    /// Before a deadline is looked at: the daemon may have been held up, and the right have been renewed meanwhile.
     pub(crate) fn renew_first(&mut self, ctx: &mut Ctx, looked: &MembershipView) {
         let Some(member) = self.member() else { return };
         if matches!(member.place, Place::In)

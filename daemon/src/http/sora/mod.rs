@@ -135,6 +135,7 @@ pub(super) async fn answer(
         return answer;
     }
     let (head, body) = request.into_parts();
+    house.engine.room().await;
     let body = match body.read(WEBHOOK_BYTES_MAX).await {
         Ok(body) => body,
         Err(problem) => {

@@ -1,0 +1,195 @@
+//! Tests of the engine, and an engine for the tests of what calls it.
+
+use super::*;
+
+use soramode_core::input::HostState;
+use soramode_core::snapshot::{Seed, Settings, StartParams, Stored};
+use soramode_protocol::decision::{Connect, Lifetime};
+use soramode_protocol::id::LogId;
+use soramode_protocol::node::{Status, Storage, StorageState};
+use soramode_protocol::reply::Reply;
+
+use crate::config::Config;
+use crate::ender::Ender;
+use crate::event_log::EventLog;
+use crate::health::Health;
+use crate::metrics::Metrics;
+
+/// An engine whose gate has just started.
+pub(crate) fn engine(durability: Durability) -> Engine {
+    let config = Config::on_socket("/nowhere/gate.sock");
+    let state = match durability {
+        Durability::Ephemeral => StorageState::Memory,
+        Durability::Durable => StorageState::Ok,
+    };
+    let settings = Settings {
+        assume_complete: true,
+        ..crate::settings(&config, Storage { state, path: None })
+    };
+    let params = StartParams {
+        settings,
+        started: clock::now(),
+        stored: Stored::default(),
+    };
+    let deps = OutputDeps {
+        log: Arc::new(EventLog::new(LogId::generate([0; 16]), 10_000)),
+        health: Arc::new(Health::new(&config, None)),
+        metrics: Arc::new(Metrics::new().unwrap()),
+        polls: Arc::default(),
+        ender: Ender::new(None, Default::default()),
+        webhooks: Webhooks::default(),
+        mirror: None,
+        cluster: None,
+        log_size: None,
+        storage_problem: None,
+    };
+    let inputs = vec![Input::Started(HostState::Running)];
+    Engine::start(
+        Gate::restore(params, Seed([7; 32])),
+        durability,
+        deps,
+        inputs,
+    )
+    .unwrap()
+}
+
+/// A request that adds records.
+pub(crate) fn connect(channel: &str) -> GateRequest {
+    GateRequest::Connect(Connect {
+        channel_id: channel.parse().unwrap(),
+        connection_id: None,
+        client_id: None,
+        lifetime: Lifetime::Explicit,
+        hops: 0,
+    })
+}
+
+pub(crate) async fn ask(engine: &Engine, request: GateRequest) -> Answer {
+    engine.ask_one("test".into(), request).await
+}
+
+pub(crate) async fn status(engine: &Engine) -> Status {
+    match ask(engine, GateRequest::GetStatus).await {
+        Ok(Reply::Status(status)) => *status,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn is_ready(answer: &PendingAnswer) -> bool {
+    matches!(answer, PendingAnswer::Ready(_))
+}
+
+fn request(engine: &Engine, request: GateRequest) -> PendingAnswer {
+    engine.decide(|state, now, reply_to, caller| {
+        state.request(now, (reply_to, "test".into(), request), caller);
+    })
+}
+
+#[tokio::test]
+async fn reads_are_answered_at_once_unless_records_wait() {
+    let engine = engine(Durability::Durable);
+    let started = engine.begin().unwrap();
+    let early = request(&engine, GateRequest::GetStatus);
+    assert!(!is_ready(&early), "the start is being written");
+    engine.finish(started, Ok(()));
+    assert!(early.answer().await.is_ok());
+    assert!(is_ready(&request(&engine, GateRequest::GetStatus)));
+    let late = request(&engine, connect("spam"));
+    assert!(!is_ready(&late) && !is_ready(&request(&engine, GateRequest::GetStatus)));
+    let records = engine.begin().unwrap();
+    assert!(!records.is_empty() && engine.begin().is_none());
+    engine.finish(records, Ok(()));
+    assert!(matches!(late.answer().await, Ok(Reply::Decision(_))));
+    let ephemeral = self::engine(Durability::Ephemeral);
+    assert!(is_ready(&request(&ephemeral, connect("spam"))));
+}
+
+#[tokio::test]
+async fn requests_that_nobody_waits_for_keep_no_memory() {
+    let engine = engine(Durability::Durable);
+    drop(request(&engine, connect("spam")));
+    let is_waited_for = engine.with(|state, _| state.outputs.is_waited_for());
+    assert_eq!(is_waited_for, Some(false));
+}
+
+#[tokio::test]
+async fn a_panic_in_a_step_breaks_the_engine_and_nothing_leaves_it() {
+    let engine = engine(Durability::Durable);
+    let (client, _responses) = engine.connect(SocketId(1)).unwrap();
+    let in_step = engine.clone();
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        in_step.with(|_, _| panic!("a step"));
+    }));
+    assert!(panicked.is_err());
+    engine.broken().await;
+    assert_eq!(engine.tell(Input::Tick), Err(Stopped));
+    assert!(engine.begin().is_none(), "nothing is written any more");
+    assert!(ask(&engine, GateRequest::GetMode).await.is_err());
+    drop(client);
+}
+
+#[tokio::test]
+async fn an_output_that_calls_the_engine_is_a_bug() {
+    let engine = engine(Durability::Ephemeral);
+    let inner = engine.clone();
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        engine.with(|_, _| inner.tell(Input::Tick))
+    }));
+    assert!(panicked.is_err());
+    engine.broken().await;
+}
+
+#[tokio::test]
+async fn clients_wait_for_room_while_much_waits_for_a_write() {
+    let engine = engine(Durability::Durable);
+    let first = engine.begin().unwrap();
+    let mut waiting = Vec::new();
+    while !engine.is_crowded() {
+        waiting.push(request(&engine, connect("spam")));
+    }
+    assert!(engine.tell(Input::Tick).is_ok(), "other inputs never wait");
+    engine.finish(first, Ok(()));
+    let records = engine.begin().unwrap();
+    engine.room().await;
+    engine.finish(records, Ok(()));
+    for answer in waiting {
+        assert!(answer.answer().await.is_ok());
+    }
+}
+
+/// The code of each source file, without its tests.
+fn sources() -> Vec<(String, String)> {
+    let mut folders = vec![std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    let mut sources = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if path.is_dir() {
+                folders.push(path);
+            } else if name.ends_with(".rs") && name != "tests.rs" {
+                let text = std::fs::read_to_string(&path).unwrap();
+                let code = text.split("#[cfg(test)]\nmod tests {").next();
+                sources.push((name, code.unwrap_or_default().to_owned()));
+            }
+        }
+    }
+    sources
+}
+
+#[test]
+fn one_file_steps_the_gate_and_one_performs_actions() {
+    for (name, code) in sources() {
+        let allowed = |word: &str, files: &[&str]| {
+            assert!(
+                !code.contains(word) || files.contains(&name.as_str()),
+                "{name} names {word}"
+            );
+        };
+        allowed("step_into(", &["engine.rs"]);
+        allowed("Action::", &["engine.rs", "outputs.rs"]);
+        if name == "outputs.rs" {
+            assert!(!code.contains("async fn"), "outputs wait for nothing");
+        }
+    }
+}
