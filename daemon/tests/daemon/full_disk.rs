@@ -8,12 +8,11 @@ use std::process::{Command, Stdio};
 
 use rustix::io::Errno;
 use serde_json::{Value, json};
-use soramode_testkit::control_client::Line;
+use soramode_testkit::control_client::{Line, part_of_report};
 use soramode_testkit::receiver::{Manner, Receiver};
 
 use crate::process::Process;
 use crate::state::Home;
-use crate::support::part_of_report;
 
 /// A daemon whose state is on a small file system of its own.
 struct OnSmallDisk {
