@@ -152,7 +152,7 @@ impl Engine {
         .await
     }
 
-    /// Decides on a client of Sora's. `input` makes the question of the reply_to.
+    /// Decides on a client of Sora's. `input` makes the question from the handle that the answer goes to.
     pub(crate) fn admit(&self, input: impl FnOnce(ReplyHandle) -> SoraInput) -> PendingAnswer {
         self.decide(|state, now, reply_to, caller| match state.full() {
             Some(refusal) => caller

@@ -214,7 +214,7 @@ pub async fn serve(
     };
     // Before any listener: the gate's start precedes every request.
     let engine = Engine::start(gate, durability, deps, inputs)?;
-    let committer = Committer::new(engine.clone(), store, Arc::clone(&metrics));
+    let writer = Committer::new(engine.clone(), store, Arc::clone(&metrics));
     receivers.start(engine.clone());
     let receiver_tasks = receivers.tasks().clone();
     let cluster = Cluster::open(&config, log.log_id(), orders, &engine, &health)?;
@@ -271,7 +271,7 @@ pub async fn serve(
 
     let tasks = TaskTracker::new();
     let deadlines = tasks.spawn(deadlines::run(engine.clone()));
-    let committer = tasks.spawn(committer.run());
+    let committer = tasks.spawn(writer.run());
     // Everything that calls the engine ends before it: listeners with their clients, the cluster's task, receivers after their grace time.
     let serving = async {
         tokio::join!(

@@ -169,7 +169,7 @@ impl Outputs {
                 Action::Fence { id, of, sessions } => self.fence(id, of, sessions),
                 Action::Poll => self.deps.polls.notify_one(),
                 Action::Deliver(attempt) => {
-                    self.deps.webhooks.say(attempt.place, Errand::Send(attempt))
+                    self.deps.webhooks.say(attempt.place, Errand::Send(attempt));
                 }
                 Action::OutcomeApplied { place } => self.deps.webhooks.say(place, Errand::Settled),
                 Action::End {

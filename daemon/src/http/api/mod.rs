@@ -105,13 +105,12 @@ pub(super) async fn answer(house: &House, head: Head, body: RequestBody) -> Answ
 
 async fn answer_wanted(house: &House, wanted: &Wanted, body: RequestBody) -> Answered {
     let operation = wanted.asked.target().map_or("other", Target::operation);
-    let read = match pass_for(house, &wanted.asked) {
-        Some(_) => body.read_passed(&house.room).await,
-        None => {
-            house.engine.room().await;
-            let read = body.read(BODY_BYTES_MAX).await;
-            read.map(|body| (body, Held::default()))
-        }
+    let read = if pass_for(house, &wanted.asked).is_some() {
+        body.read_passed(&house.room).await
+    } else {
+        house.engine.room().await;
+        let read = body.read(BODY_BYTES_MAX).await;
+        read.map(|body| (body, Held::default()))
     };
     // What a large body holds of the memory for such bodies is given back with the answer.
     let (body, _held) = match read {

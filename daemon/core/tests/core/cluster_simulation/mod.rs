@@ -288,7 +288,9 @@ impl World {
                     self.hear(node, time, Input::FenceFinished { id, outcome });
                 }
                 Action::Deferred(_) | Action::Progress(..) | Action::End { .. } => {}
-                other @ (Action::Poll | Action::Deliver(_)) => panic!("{other:?}"),
+                other @ (Action::Poll | Action::Deliver(_) | Action::OutcomeApplied { .. }) => {
+                    panic!("{other:?}")
+                }
             }
         }
         self.check_service();
