@@ -287,7 +287,7 @@ pub async fn serve(
         committer.await
     };
     let outcome = tokio::select! {
-        committed = Box::pin(serving) => committed.map_err(|_| RunError::Engine),
+        ended = Box::pin(serving) => ended.map_err(|_| RunError::Engine),
         () = engine.broken() => Err(RunError::Engine),
         failed = deadlines => match failed {
             Ok(Ok(never)) => match never {},
