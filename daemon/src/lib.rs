@@ -287,7 +287,7 @@ pub async fn serve(
         committer.await
     };
     let outcome = tokio::select! {
-        ended = Box::pin(serving) => ended.map_err(|_| RunError::Engine),
+        outcome = Box::pin(serving) => outcome.map_err(|_| RunError::Engine),
         () = engine.broken() => Err(RunError::Engine),
         failed = deadlines => match failed {
             Ok(Ok(never)) => match never {},
