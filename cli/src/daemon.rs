@@ -17,7 +17,7 @@ use soramode_protocol::client::{Client, ClientError, Message, ask, read_answer};
 use soramode_protocol::error::ErrorType;
 use soramode_protocol::node::GetInfo;
 use soramode_protocol::request::{Call, Method};
-use soramode_protocol::socket_path::Surroundings;
+use soramode_protocol::socket_path::SocketEnv;
 use soramode_protocol::version::{PROTOCOL, VERSION};
 use tokio::time::{sleep, timeout};
 
@@ -75,7 +75,7 @@ impl Socket {
                 tried: Vec::new(),
             };
         }
-        let around = Surroundings::of_process(geteuid().as_raw());
+        let around = SocketEnv::of_process(geteuid().as_raw());
         let candidates = around.client_sockets();
         // A path without permission exists: connecting explains the refusal.
         let found = candidates

@@ -16,7 +16,7 @@ use soramode_protocol::certificates::Authorities;
 use soramode_protocol::id::NodeName;
 use soramode_protocol::mode::SettableMode;
 use soramode_protocol::small_file::{self, Guard};
-use soramode_protocol::socket_path::{SOCKET_PATH_BYTES_MAX, Surroundings};
+use soramode_protocol::socket_path::{SOCKET_PATH_BYTES_MAX, SocketEnv};
 
 pub use self::cluster::{
     ClusterConfig, ENDPOINTS_MAX, FENCE_MAX, HEARTBEAT_RANGE, Login, TTL_RANGE, TakeoverWait, Tls,
@@ -193,7 +193,7 @@ impl Config {
     pub fn load_with_warnings(args: Args) -> Result<Loaded, ConfigError> {
         let file = args.config.clone();
         let uid = own_uid();
-        let around = Surroundings::of_process(uid);
+        let around = SocketEnv::of_process(uid);
         let mut warnings = problem::unknown_variables(std::env::vars_os().map(|(name, _)| name));
         let settings = merge(args, &around)?;
         warnings.extend(problem::unused_state_dir(&settings));
@@ -235,7 +235,7 @@ impl Config {
     #[cfg(test)]
     fn load_in(
         args: Args,
-        around: &Surroundings,
+        around: &SocketEnv,
         state: &StateSurroundings,
     ) -> Result<Self, ConfigError> {
         check(merge(args, around)?, around, state)
@@ -243,7 +243,7 @@ impl Config {
 }
 
 /// Merges flags, variables and the file.
-fn merge(args: Args, around: &Surroundings) -> Result<Settings, ConfigError> {
+fn merge(args: Args, around: &SocketEnv) -> Result<Settings, ConfigError> {
     let mut said = args.settings;
     // $SORAMODE_SOCKET is a variable too, and so comes before the file.
     said.socket = said
@@ -257,7 +257,7 @@ fn merge(args: Args, around: &Surroundings) -> Result<Settings, ConfigError> {
 
 fn check(
     settings: Settings,
-    around: &Surroundings,
+    around: &SocketEnv,
     state: &StateSurroundings,
 ) -> Result<Config, ConfigError> {
     let http = http::check(&settings)?;

@@ -1,4 +1,4 @@
-//! Where the control socket is.
+//! The path of the control socket.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -12,9 +12,9 @@ pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 const FILE_NAME: &str = "soramode.sock";
 const SYSTEM_DIRECTORY: &str = "/run/soramode";
 
-/// What the place of the socket depends on.
+/// The environment that the path of the socket depends on.
 #[derive(Clone, Debug, Default)]
-pub struct Surroundings {
+pub struct SocketEnv {
     /// The user's id.
     pub uid: u32,
     /// `$SORAMODE_SOCKET`
@@ -25,8 +25,8 @@ pub struct Surroundings {
     pub xdg_runtime_dir: Option<OsString>,
 }
 
-impl Surroundings {
-    /// Those of this process; `uid` is asked of the system by the caller.
+impl SocketEnv {
+    /// Reads the environment of this process; the caller knows its `uid`.
     pub fn of_process(uid: u32) -> Self {
         let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
         Self {
@@ -79,9 +79,9 @@ mod tests {
 
     #[test]
     fn the_daemon_takes_the_variable_then_systemds_folder_then_its_own() {
-        let mut around = Surroundings {
+        let mut around = SocketEnv {
             uid: 1000,
-            ..Surroundings::default()
+            ..SocketEnv::default()
         };
         assert_eq!(
             around.daemon_socket(),
@@ -108,9 +108,9 @@ mod tests {
 
     #[test]
     fn the_client_looks_at_the_systems_socket_first() {
-        let around = Surroundings {
+        let around = SocketEnv {
             uid: 1000,
-            ..Surroundings::default()
+            ..SocketEnv::default()
         };
         let sockets = around.client_sockets();
         assert_eq!(
@@ -121,9 +121,9 @@ mod tests {
             ]
         );
         for xdg_runtime_dir in [None, Some("/run/user/1000".into())] {
-            let root = Surroundings {
+            let root = SocketEnv {
                 xdg_runtime_dir,
-                ..Surroundings::default()
+                ..SocketEnv::default()
             };
             assert_eq!(
                 root.client_sockets(),

@@ -60,7 +60,7 @@ impl<'a> Feed<'a> {
     /// Reads for the first time. A failure here fails the command.
     pub(super) async fn first(&mut self) -> Result<(), Failure> {
         let mut ways = self.begin().await?;
-        self.look(&mut ways.0).await?;
+        self.read(&mut ways.0).await?;
         self.begun = Some(ways);
         Ok(())
     }
@@ -133,7 +133,7 @@ impl<'a> Feed<'a> {
         let mut looks = interval(READ_PAUSE);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            self.look(&mut asked).await?;
+            self.read(&mut asked).await?;
             if self.listen((&mut asked, &mut events), &mut looks).await? {
                 return Ok(());
             }
@@ -154,7 +154,7 @@ impl<'a> Feed<'a> {
             tokio::select! {
                 _ = looks.tick() => {
                     taken = 0;
-                    self.look(asked).await?;
+                    self.read(asked).await?;
                 }
                 changed = self.filter.changed() => return Ok(changed.is_ok()),
                 message = events.receive() => {
@@ -178,7 +178,7 @@ impl<'a> Feed<'a> {
         }
     }
 
-    async fn look(&self, daemon: &mut Daemon<'_>) -> Result<(), Failure> {
+    async fn read(&self, daemon: &mut Daemon<'_>) -> Result<(), Failure> {
         let list = ListSessions {
             limit: Some(SESSIONS_MAX),
             ..ListSessions::default()

@@ -18,7 +18,7 @@ use crate::output::Output;
 /// The screen of the view. Dropping it restores the terminal's content.
 pub(super) struct Screen {
     terminal: Terminal<CrosstermBackend<Stdout>>,
-    look: Theme,
+    theme: Theme,
 }
 
 impl Screen {
@@ -27,7 +27,7 @@ impl Screen {
         let terminal = opened.inspect_err(|_| give_back())?;
         Ok(Self {
             terminal,
-            look: Theme {
+            theme: Theme {
                 paints: output.uses_color(),
                 speaks_utf8: speaks_utf8(|name| std::env::var(name).ok()),
             },
@@ -46,9 +46,9 @@ impl Screen {
     }
 
     pub(super) fn draw(&mut self, model: &Model) -> io::Result<()> {
-        let look = self.look;
+        let theme = self.theme;
         self.terminal
-            .draw(|frame| draw(frame, model, look))
+            .draw(|frame| draw(frame, model, theme))
             .map(drop)
     }
 }

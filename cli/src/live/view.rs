@@ -87,7 +87,7 @@ fn heading(text: impl Into<String>) -> TextLine<'static> {
     )
 }
 
-pub(super) fn draw(frame: &mut Frame<'_>, model: &Model, look: Theme) {
+pub(super) fn draw(frame: &mut Frame<'_>, model: &Model, theme: Theme) {
     let area = frame.area();
     let Some(status) = model.status.as_deref() else {
         return;
@@ -102,7 +102,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, model: &Model, look: Theme) {
             area,
         );
     }
-    let head = head(model, status, look, area.width);
+    let head = head(model, status, theme, area.width);
     let alarms = alarm_lines(&alarms(model, status), area);
     let facts = fact_lines(status, area.width);
     let length = |lines: usize| Constraint::Length(u16::try_from(lines).unwrap_or(u16::MAX));
@@ -129,24 +129,18 @@ pub(super) fn draw(frame: &mut Frame<'_>, model: &Model, look: Theme) {
     frame.render_widget(Paragraph::new(head), top);
     let alarms: Vec<TextLine<'_>> = alarms
         .into_iter()
-        .map(|words| TextLine::styled(words, look.alarm()))
+        .map(|words| TextLine::styled(words, theme.alarm()))
         .collect();
     frame.render_widget(Paragraph::new(alarms), alarm);
     draw_history(
         frame,
         sessions,
-        (&counted(status.sessions, "session"), &model.sessions),
-        look,
+        &counted(status.sessions, "session"),
+        &model.sessions,
+        theme,
     );
-    draw_history(
-        frame,
-        connections,
-        (
-            &counted(status.connections, "connection"),
-            &model.connections,
-        ),
-        look,
-    );
+    let name = counted(status.connections, "connection");
+    draw_history(frame, connections, &name, &model.connections, theme);
     frame.render_widget(Paragraph::new(facts), below);
     frame.render_widget(
         Paragraph::new(session_lines(&model.oldest, status.sessions, oldest)),
@@ -169,7 +163,7 @@ fn counted(count: u64, name: &str) -> String {
 }
 
 /// Returns the node and its mode with as many facts as fit, and the time and reason of the mode.
-fn head(model: &Model, status: &Status, look: Theme, width: u16) -> Vec<TextLine<'static>> {
+fn head(model: &Model, status: &Status, theme: Theme, width: u16) -> Vec<TextLine<'static>> {
     const NAME_CELLS_MIN: usize = 12;
     let mode = &status.mode;
     let width = usize::from(width);
@@ -189,7 +183,7 @@ fn head(model: &Model, status: &Status, look: Theme, width: u16) -> Vec<TextLine
     let mut first = vec![
         Span::styled(name, bold),
         Span::raw("  "),
-        Span::styled(shown_mode, look.mode(mode.mode)),
+        Span::styled(shown_mode, theme.mode(mode.mode)),
         Span::styled(paused, bold),
     ];
     for part in [
@@ -293,8 +287,7 @@ fn alarm_lines(alarms: &[String], area: Rect) -> Vec<String> {
     lines
 }
 
-fn draw_history(frame: &mut Frame<'_>, area: Rect, named: (&str, &History), look: Theme) {
-    let (name, history) = named;
+fn draw_history(frame: &mut Frame<'_>, area: Rect, name: &str, history: &History, theme: Theme) {
     let [label, bars] =
         Layout::horizontal([Constraint::Length(LABEL_COLUMNS), Constraint::Fill(1)]).areas(area);
     let columns = history.last(usize::from(bars.width));
@@ -307,7 +300,7 @@ fn draw_history(frame: &mut Frame<'_>, area: Rect, named: (&str, &History), look
         TextLine::styled(range, dim),
     ];
     frame.render_widget(Paragraph::new(words), label);
-    let set = if look.speaks_utf8 {
+    let set = if theme.speaks_utf8 {
         bar::NINE_LEVELS
     } else {
         ASCII_BARS
@@ -316,7 +309,7 @@ fn draw_history(frame: &mut Frame<'_>, area: Rect, named: (&str, &History), look
         .data(&columns)
         .max(most.max(1))
         .bar_set(set)
-        .style(look.in_colour(Color::Cyan));
+        .style(theme.in_colour(Color::Cyan));
     frame.render_widget(sparkline, bars);
 }
 

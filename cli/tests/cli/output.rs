@@ -359,3 +359,28 @@ fn in_json_times_are_text_and_nothing_is_null() {
         ended.stdout.lines().for_each(check);
     }
 }
+
+#[test]
+fn set_prints_the_same_record_over_the_socket_and_over_the_api() {
+    let daemon = Daemon::start_with(|config| {
+        config.http.api.listen = vec!["127.86.7.11:3000".parse().unwrap()];
+    });
+    let over_api = |args: &[&str]| {
+        let mut command = program(Path::new("/nonexistent"));
+        command
+            .args(["--api-url", "http://127.86.7.11:3000"])
+            .args(args);
+        command.ended().stdout
+    };
+    let plain = ["set", "block_new_session", "-o", "plain"];
+    let json = ["set", "block_new_session", "-o", "json"];
+    let changed = over_api(&plain);
+    let unchanged = daemon.ok(&plain);
+    assert_eq!(over_api(&plain), unchanged);
+    assert_eq!(over_api(&json), daemon.ok(&json));
+    let generation = unchanged.rsplit('\t').next().unwrap();
+    assert_eq!(
+        changed,
+        format!("changed\tnode-01\tnormal\tblock_new_session\t{generation}")
+    );
+}

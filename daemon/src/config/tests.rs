@@ -33,14 +33,14 @@ fn load(arguments: &str, file: &str) -> Result<Config, ConfigError> {
     load_in(
         arguments,
         file,
-        &Surroundings {
+        &SocketEnv {
             uid: 1000,
-            ..Surroundings::default()
+            ..SocketEnv::default()
         },
     )
 }
 
-fn load_in(arguments: &str, file: &str, around: &Surroundings) -> Result<Config, ConfigError> {
+fn load_in(arguments: &str, file: &str, around: &SocketEnv) -> Result<Config, ConfigError> {
     let mut path = tempfile::NamedTempFile::new().unwrap();
     io::Write::write_all(&mut path, file.as_bytes()).unwrap();
     let mut args = said(arguments);
@@ -456,10 +456,10 @@ fn child_with_variables() {
 
 #[test]
 fn the_clients_variable_beats_the_file_and_not_the_flag() {
-    let around = Surroundings {
+    let around = SocketEnv {
         uid: 1000,
         socket: Some("/variable".into()),
-        ..Surroundings::default()
+        ..SocketEnv::default()
     };
     assert_eq!(
         load_in("", "socket = '/file'", &around).unwrap().socket,

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use soramode_protocol::socket_path::Surroundings;
+use soramode_protocol::socket_path::SocketEnv;
 
 use super::SocketError;
 
@@ -34,7 +34,7 @@ pub(super) fn prepare(socket: &Path) -> Result<(), SocketError> {
         Some(folder) => folder,
     };
     let uid = rustix::process::geteuid().as_raw();
-    match kind(folder, Surroundings::of_process(uid)) {
+    match kind(folder, SocketEnv::of_process(uid)) {
         Kind::Private => prepare_private(folder, uid),
         Kind::Own => prepare_own(folder),
         Kind::Foreign if folder.is_dir() => Ok(()),
@@ -46,13 +46,13 @@ pub(super) fn prepare(socket: &Path) -> Result<(), SocketError> {
     }
 }
 
-fn kind(folder: &Path, around: Surroundings) -> Kind {
+fn kind(folder: &Path, around: SocketEnv) -> Kind {
     let is_folder_of = |socket: &PathBuf| socket.parent() == Some(folder);
-    let without_login = Surroundings {
+    let without_login = SocketEnv {
         uid: around.uid,
-        ..Surroundings::default()
+        ..SocketEnv::default()
     };
-    let defaults = Surroundings {
+    let defaults = SocketEnv {
         socket: None,
         ..around
     }
@@ -138,10 +138,10 @@ mod tests {
 
     #[test]
     fn each_default_folder_has_its_kind() {
-        let around = || Surroundings {
+        let around = || SocketEnv {
             uid: 1000,
             xdg_runtime_dir: Some("/run/user/1000".into()),
-            ..Surroundings::default()
+            ..SocketEnv::default()
         };
         let kind = |folder: &str| kind(Path::new(folder), around());
         assert_eq!(kind("/tmp/soramode-1000"), Kind::Private);
