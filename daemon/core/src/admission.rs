@@ -1,17 +1,90 @@
-//! The one decision: may somebody new come into this channel?
+//! The one decision: may a new connection enter this channel? Both sources of connections, and `Explain`, go by it.
+//!
+//! The first rule that applies decides. `man/protocol.md` has the same table, and a test holds both against the gate.
+//!
+//! | rule | applies if | answer |
+//! |---|---|---|
+//! | 1 | the connection is in another channel | error `ConnectionIdInUse` |
+//! | 2 | the connection is in this channel | the same offer again |
+//! | 3 | the mode is `initial`, or the node is fenced | reject `INITIAL` |
+//! | 4 | the mode is `block_new_connection` | reject `BLOCK-NEW-CONNECTION` |
+//! | 5 | the mode is `block_new_session`, and the channel has no live connection | reject `BLOCK-NEW-SESSION` |
+//! | 6 | the node has `--max-connections` | reject `AT-CAPACITY` |
+//! | 7 | in a cluster: another node owns the channel, or is to own it, or its owner is gone, or etcd does not answer | redirect, reject `OWNER-LOST`, or error |
+//! | 8 | always | offer |
+//!
+//! In a cluster rule 7 comes before 4 and 5 for a channel without a session: perhaps another node takes it.
 
-use soramode_protocol::decision::{Answer, Explanation, RejectReason, Verdict, Verdicts};
-use soramode_protocol::id::ChannelId;
+use soramode_protocol::decision::{
+    Answer, Connect, Decision, Explanation, HOPS_MAX, Lifetime, RejectReason, Verdict, Verdicts,
+};
+use soramode_protocol::error::Error;
+use soramode_protocol::id::{ChannelId, ClientId, ConnectionId};
 use soramode_protocol::mode::Mode;
 use soramode_protocol::node::Membership;
+use soramode_protocol::session::ConnectionState;
 
-use crate::gate::Gate;
-use crate::member::{Ruling, retry_after};
+use crate::effect::Record;
+use crate::gate::{Ctx, Gate, Refusable};
+use crate::input::{ReplyHandle, SocketId};
+use crate::member::{Ruling, Waiter, retry_after};
+use crate::rows::{NewConnection, Since, Source};
 use crate::slab::Slot;
+use crate::snapshot::SoraAdmission;
+use crate::timers::Timer;
 
-/// The row of the decision table that matches, of those that are for a new connection.
+/// A connection that asks to be admitted.
+pub(crate) struct Newcomer {
+    pub(crate) reply_to: ReplyHandle,
+    pub(crate) source: Source,
+    pub(crate) channel_id: ChannelId,
+    /// Generated if absent.
+    pub(crate) connection_id: Option<ConnectionId>,
+    pub(crate) client_id: Option<ClientId>,
+    pub(crate) lifetime: Lifetime,
+    pub(crate) hops: u8,
+}
+
+impl Newcomer {
+    /// A client of the control socket.
+    pub(crate) fn connect(reply_to: ReplyHandle, connect: Connect) -> Self {
+        Self {
+            reply_to,
+            source: Source::ControlSocket,
+            channel_id: connect.channel_id,
+            connection_id: connect.connection_id,
+            client_id: connect.client_id,
+            lifetime: connect.lifetime,
+            hops: connect.hops,
+        }
+    }
+
+    /// A client of a real Sora, which cannot redirect it: it is admitted here, or nowhere.
+    pub(crate) const fn of_sora(
+        reply_to: ReplyHandle,
+        channel_id: ChannelId,
+        connection_id: ConnectionId,
+        client_id: Option<ClientId>,
+    ) -> Self {
+        Self {
+            reply_to,
+            source: Source::Sora,
+            channel_id,
+            connection_id: Some(connection_id),
+            client_id,
+            lifetime: Lifetime::Explicit,
+            hops: HOPS_MAX,
+        }
+    }
+}
+
+/// Rule of the decision table that applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Row {
+pub(crate) enum Rule {
+    /// The connection is in another channel.
+    ConnectionIdInUse(Slot),
+    /// The connection is in this channel.
+    OfferedBefore(Slot),
     Initial,
     BlockNewConnection,
     BlockNewSession,
@@ -19,22 +92,24 @@ pub(crate) enum Row {
     Offer,
 }
 
-/// The row of the decision table that the cluster's word is.
-const CLUSTER_ROW: u8 = 7;
+/// Number of the rule that the cluster's answer is.
+const CLUSTER_RULE: u8 = 7;
 
-impl Row {
-    pub(crate) const fn reject_reason(self) -> Option<RejectReason> {
+impl Rule {
+    const fn reject_reason(self) -> Option<RejectReason> {
         match self {
             Self::Initial => Some(RejectReason::Initial),
             Self::BlockNewConnection => Some(RejectReason::BlockNewConnection),
             Self::BlockNewSession => Some(RejectReason::BlockNewSession),
             Self::AtCapacity => Some(RejectReason::AtCapacity),
-            Self::Offer => None,
+            Self::ConnectionIdInUse(_) | Self::OfferedBefore(_) | Self::Offer => None,
         }
     }
 
     const fn number(self) -> u8 {
         match self {
+            Self::ConnectionIdInUse(_) => 1,
+            Self::OfferedBefore(_) => 2,
             Self::Initial => 3,
             Self::BlockNewConnection => 4,
             Self::BlockNewSession => 5,
@@ -45,6 +120,8 @@ impl Row {
 
     fn why(self, session: Option<Slot>) -> &'static str {
         match self {
+            Self::ConnectionIdInUse(_) => "the connection is in another channel",
+            Self::OfferedBefore(_) => "the connection is in this channel",
             Self::Initial => "the node is initial or fenced: it is not in its cluster",
             Self::BlockNewConnection => "the mode is block_new_connection",
             Self::BlockNewSession => {
@@ -58,20 +135,202 @@ impl Row {
 }
 
 impl Gate {
-    /// Decides under a mode, which is the present one but for `Explain`. `session` is the channel's, if it has one.
-    pub(crate) fn judge(&self, mode: Mode, session: Option<Slot>) -> Row {
+    /// Admits or rejects a connection; `None` if the cluster must be asked first, and it is answered later.
+    pub(crate) fn request_admission(
+        &mut self,
+        ctx: &mut Ctx,
+        newcomer: Newcomer,
+    ) -> Option<Refusable<Decision>> {
+        if self.member.is_some() && self.must_ask(self.decide(&newcomer), &newcomer.channel_id) {
+            let channel_id = newcomer.channel_id.clone();
+            return self.ask_cluster(ctx, &channel_id, Waiter::Newcomer(newcomer));
+        }
+        Some(self.admit(ctx, newcomer))
+    }
+
+    /// Decides by what the node has and knows, and carries that out.
+    pub(crate) fn admit(&mut self, ctx: &mut Ctx, newcomer: Newcomer) -> Refusable<Decision> {
+        let rule = self.decide(&newcomer);
+        if let Rule::ConnectionIdInUse(slot) = rule {
+            return Err(self.connection_id_in_use(slot));
+        }
+        if let Rule::OfferedBefore(slot) = rule {
+            if newcomer.source == Source::ControlSocket {
+                self.see(ctx, slot);
+                self.bind(ctx, slot, bound_socket(&newcomer));
+            }
+            return Ok(self.offer(ctx, slot, false));
+        }
+        let rejected = rule.reject_reason().map(|reason| self.reject(reason));
+        let is_shadow = newcomer.source == Source::Sora
+            && self.settings.sora.admission == SoraAdmission::Shadow;
+        if let Some(rejected) = &rejected
+            && !is_shadow
+        {
+            return Ok(rejected.clone());
+        }
+        self.check_owned(&newcomer.channel_id)?;
+        let session = self.sessions.find_session(&newcomer.channel_id);
+        let created = session.is_none();
+        let session =
+            session.unwrap_or_else(|| self.open_session(ctx, newcomer.channel_id.clone(), None));
+        let slot = match newcomer.source {
+            Source::ControlSocket => self.admit_live(ctx, session, newcomer),
+            Source::Sora => self.admit_pending(ctx, session, newcomer),
+        };
+        let offer = self.offer(ctx, slot, created);
+        // In shadow mode a client is told of its rejection, and comes all the same.
+        Ok(rejected.unwrap_or(offer))
+    }
+
+    /// Returns the first rule that applies.
+    fn decide(&self, newcomer: &Newcomer) -> Rule {
+        let existing = newcomer
+            .connection_id
+            .as_ref()
+            .and_then(|id| self.sessions.find(id));
+        let session = self.sessions.find_session(&newcomer.channel_id);
+        match existing {
+            Some(slot) if self.is_in(slot, &newcomer.channel_id) => Rule::OfferedBefore(slot),
+            Some(slot) => Rule::ConnectionIdInUse(slot),
+            None => self.decide_new(self.mode.mode, session),
+        }
+    }
+
+    /// Returns the first rule that applies to a connection that is not there yet, under a mode, which is the present one but for `Explain`.
+    /// `session` is the channel's, if it has one.
+    fn decide_new(&self, mode: Mode, session: Option<Slot>) -> Rule {
         match mode {
-            Mode::Initial => return Row::Initial,
-            _ if self.membership == Membership::Fenced => return Row::Initial,
-            Mode::BlockNewConnection => return Row::BlockNewConnection,
-            Mode::BlockNewSession if !self.has_live(session) => return Row::BlockNewSession,
+            Mode::Initial => return Rule::Initial,
+            _ if self.membership == Membership::Fenced => return Rule::Initial,
+            Mode::BlockNewConnection => return Rule::BlockNewConnection,
+            Mode::BlockNewSession if !self.has_live(session) => return Rule::BlockNewSession,
             Mode::BlockNewSession | Mode::Normal => {}
         }
         if self.sessions.connection_count() >= self.settings.max_connections {
-            Row::AtCapacity
+            Rule::AtCapacity
         } else {
-            Row::Offer
+            Rule::Offer
         }
+    }
+
+    /// Returns whether the cluster must be asked before a connection is answered as this rule says.
+    fn must_ask(&self, rule: Rule, channel_id: &ChannelId) -> bool {
+        if self.member.is_none() || self.token_of(channel_id).is_some() {
+            return false;
+        }
+        match rule {
+            Rule::Offer => true,
+            // Perhaps another node takes it.
+            Rule::BlockNewConnection | Rule::BlockNewSession => {
+                self.membership == Membership::Joined
+                    && self.sessions.find_session(channel_id).is_none()
+            }
+            Rule::ConnectionIdInUse(_)
+            | Rule::OfferedBefore(_)
+            | Rule::Initial
+            | Rule::AtCapacity => false,
+        }
+    }
+
+    /// In a cluster nobody enters a channel on which the node has no claim.
+    fn check_owned(&self, channel_id: &ChannelId) -> Refusable<()> {
+        if self.member.is_some() && self.token_of(channel_id).is_none() {
+            return Err(Error::cluster_unavailable(
+                "no node can take the channel at the moment",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Adds a connection that is on the SFU from now on.
+    fn admit_live(&mut self, ctx: &mut Ctx, session: Slot, newcomer: Newcomer) -> Slot {
+        let socket = bound_socket(&newcomer);
+        let connection_id = newcomer
+            .connection_id
+            .unwrap_or_else(|| ConnectionId::generate(self.random_bytes()));
+        let new = NewConnection {
+            connection_id,
+            client_id: newcomer.client_id,
+            created_at: ctx.now.wall,
+            state: ConnectionState::Live,
+            source: Source::ControlSocket,
+            since: Since::at(ctx.now.boot),
+        };
+        let slot = self.add_live(ctx, session, new);
+        self.bind(ctx, slot, socket);
+        slot
+    }
+
+    /// Adds a connection that Sora has yet to report.
+    fn admit_pending(&mut self, ctx: &mut Ctx, session: Slot, newcomer: Newcomer) -> Slot {
+        let connection_id = newcomer
+            .connection_id
+            .unwrap_or_else(|| ConnectionId::generate(self.random_bytes()));
+        self.timers.cancel(Timer::Linger(session));
+        ctx.effects.records.push(Record::Pending {
+            channel_id: newcomer.channel_id,
+            connection_id: connection_id.clone(),
+            client_id: newcomer.client_id.clone(),
+            created_at: ctx.now.wall,
+        });
+        let new = NewConnection {
+            connection_id,
+            client_id: newcomer.client_id,
+            created_at: ctx.now.wall,
+            state: ConnectionState::Pending,
+            source: Source::Sora,
+            since: Since::at(ctx.now.boot),
+        };
+        let slot = self.sessions.add_connection(session, new);
+        let expires = ctx.now.boot + self.settings.pending_timeout;
+        self.timers.set(Timer::Pending(slot), expires);
+        slot
+    }
+
+    /// Returns the offer of a connection; `created` if its session was created for it.
+    fn offer(&self, ctx: &Ctx, slot: Slot, created: bool) -> Decision {
+        let found = self
+            .sessions
+            .row(slot)
+            .and_then(|row| Some((row, self.sessions.session(row.session)?)));
+        let Some((connection, session)) = found else {
+            unreachable!("a connection that was found or added has a session")
+        };
+        Decision::Offer {
+            claim: self.claim_of(&session.channel_id, ctx.now.boot),
+            channel_id: session.channel_id.clone(),
+            connection_id: connection.connection_id.clone(),
+            session_id: session.session_id.clone(),
+            created,
+        }
+    }
+
+    fn is_in(&self, slot: Slot, channel_id: &ChannelId) -> bool {
+        self.sessions
+            .row(slot)
+            .and_then(|row| self.sessions.session(row.session))
+            .is_some_and(|session| session.channel_id == *channel_id)
+    }
+
+    fn connection_id_in_use(&self, slot: Slot) -> Error {
+        let Some(connection) = self.sessions.view_connection(slot) else {
+            unreachable!("a connection that was found has a session")
+        };
+        Error::connection_id_in_use(&connection.connection_id, connection.channel_id)
+    }
+
+    pub(crate) fn reject(&mut self, reason: RejectReason) -> Decision {
+        self.count_rejected(reason);
+        Decision::Reject {
+            reason,
+            mode: self.mode.mode,
+            retry_after_ms: None,
+        }
+    }
+
+    pub(crate) fn count_rejected(&mut self, reason: RejectReason) {
+        *self.rejected.entry(reason).or_default() += 1;
     }
 
     fn has_live(&self, session: Option<Slot>) -> bool {
@@ -88,13 +347,13 @@ impl Gate {
     ) -> Explanation {
         let session = self.sessions.find_session(channel_id);
         let verdict = |mode| {
-            let row = self.judge(mode, session);
-            let ruling = if self.must_ask(row, channel_id) {
+            let rule = self.decide_new(mode, session);
+            let ruling = if self.must_ask(rule, channel_id) {
                 ruling(mode)
             } else {
                 Ruling::Here
             };
-            self.verdict(row, session, &ruling)
+            self.verdict(rule, session, &ruling)
         };
         Explanation {
             mode: self.mode.mode,
@@ -109,18 +368,18 @@ impl Gate {
         }
     }
 
-    fn verdict(&self, row: Row, session: Option<Slot>, ruling: &Ruling) -> Verdict {
+    fn verdict(&self, rule: Rule, session: Option<Slot>, ruling: &Ruling) -> Verdict {
         let of_cluster = |answer, explanation| Verdict {
             answer,
             reason: None,
             retry_after_ms: None,
             node_name: None,
             session_id: None,
-            rule: CLUSTER_ROW,
+            rule: CLUSTER_RULE,
             explanation,
         };
         match ruling {
-            Ruling::Here | Ruling::Nowhere => self.own_verdict(row, session),
+            Ruling::Here | Ruling::Nowhere => self.own_verdict(rule, session),
             Ruling::Redirect(node) => {
                 let why = format!("node {:?} owns the channel, or is to own it", node.as_str());
                 Verdict {
@@ -143,7 +402,7 @@ impl Gate {
                     ..of_cluster(Answer::Reject, why)
                 }
             }
-            Ruling::Full => self.own_verdict(Row::AtCapacity, session),
+            Ruling::Full => self.own_verdict(Rule::AtCapacity, session),
             Ruling::Unavailable(why) => of_cluster(
                 Answer::Unavailable,
                 format!("the cluster did not answer: {why}"),
@@ -151,8 +410,8 @@ impl Gate {
         }
     }
 
-    fn own_verdict(&self, row: Row, session: Option<Slot>) -> Verdict {
-        let reason = row.reject_reason();
+    fn own_verdict(&self, rule: Rule, session: Option<Slot>) -> Verdict {
+        let reason = rule.reject_reason();
         let joined = session
             .filter(|_| reason.is_none())
             .and_then(|session| self.sessions.session(session));
@@ -166,8 +425,16 @@ impl Gate {
             retry_after_ms: None,
             node_name: None,
             session_id: joined.map(|session| session.session_id.clone()),
-            rule: row.number(),
-            explanation: row.why(session).to_owned(),
+            rule: rule.number(),
+            explanation: rule.why(session).to_owned(),
         }
+    }
+}
+
+/// Returns the socket that a connection hangs on.
+const fn bound_socket(newcomer: &Newcomer) -> Option<SocketId> {
+    match newcomer.lifetime {
+        Lifetime::Explicit => None,
+        Lifetime::Socket => Some(newcomer.reply_to.socket),
     }
 }

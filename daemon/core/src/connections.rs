@@ -3,19 +3,17 @@
 use std::time::Duration;
 
 use soramode_protocol::decision::{
-    Connect, Decision, Disconnect, Disconnected, Lifetime, RejectReason, Report, Reported,
-    ReportedConnection,
+    Connect, Decision, Disconnect, Disconnected, Report, Reported, ReportedConnection,
 };
-use soramode_protocol::error::Error;
 use soramode_protocol::event::{EndReason, EventKind};
 use soramode_protocol::id::{ChannelId, ClientId, ConnectionId, SessionId};
 use soramode_protocol::node::StorageState;
 use soramode_protocol::session::ConnectionState;
 
+use crate::admission::Newcomer;
 use crate::effect::Record;
 use crate::gate::{Ctx, Gate, Refusable};
 use crate::input::{ReplyHandle, SocketId, Timestamp};
-use crate::member::Waiter;
 use crate::rows::{NewConnection, SessionOwner, SessionRow, Since, Source};
 use crate::slab::Slot;
 use crate::timers::Timer;
@@ -25,7 +23,6 @@ use crate::waits::Changed;
 const ENDED_PER_STEP: usize = 256;
 
 impl Gate {
-    /// Answers at once, or, where the cluster must be asked, later.
     pub(crate) fn connect(
         &mut self,
         ctx: &mut Ctx,
@@ -33,124 +30,7 @@ impl Gate {
         connect: Connect,
     ) -> Option<Refusable<Decision>> {
         self.known.heard_socket(ctx.now.wall);
-        if self.member.is_some()
-            && connect
-                .connection_id
-                .as_ref()
-                .is_none_or(|id| self.sessions.find(id).is_none())
-        {
-            let row = self.judge(
-                self.mode.mode,
-                self.sessions.find_session(&connect.channel_id),
-            );
-            if self.must_ask(row, &connect.channel_id) {
-                let channel_id = connect.channel_id.clone();
-                return self.ask_cluster(ctx, &channel_id, Waiter::Connect(reply_to, connect));
-            }
-        }
-        Some(self.decide_connect(ctx, reply_to, connect))
-    }
-
-    /// Decides by what the node has and knows.
-    pub(crate) fn decide_connect(
-        &mut self,
-        ctx: &mut Ctx,
-        reply_to: ReplyHandle,
-        connect: Connect,
-    ) -> Refusable<Decision> {
-        let Connect {
-            channel_id,
-            connection_id,
-            client_id,
-            lifetime,
-            hops: _,
-        } = connect;
-        let socket = match lifetime {
-            Lifetime::Explicit => None,
-            Lifetime::Socket => Some(reply_to.socket),
-        };
-        if let Some(slot) = connection_id.as_ref().and_then(|id| self.sessions.find(id)) {
-            let offer = self.offer_again(ctx, &channel_id, slot)?;
-            self.see(ctx, slot);
-            self.bind(ctx, slot, socket);
-            return Ok(offer);
-        }
-        let session = self.sessions.find_session(&channel_id);
-        if let Some(reason) = self.judge(self.mode.mode, session).reject_reason() {
-            return Ok(self.reject(reason));
-        }
-        self.check_owned(&channel_id)?;
-        let created = session.is_none();
-        let session = session.unwrap_or_else(|| self.open_session(ctx, channel_id.clone(), None));
-        let connection_id =
-            connection_id.unwrap_or_else(|| ConnectionId::generate(self.random_bytes()));
-        let new = NewConnection {
-            connection_id: connection_id.clone(),
-            client_id,
-            created_at: ctx.now.wall,
-            state: ConnectionState::Live,
-            source: Source::ControlSocket,
-            since: Since::at(ctx.now.boot),
-        };
-        let slot = self.add_live(ctx, session, new);
-        self.bind(ctx, slot, socket);
-        let claim = self.claim_of(&channel_id, ctx.now.boot);
-        Ok(Decision::Offer {
-            channel_id,
-            connection_id,
-            session_id: self.session_id(session),
-            created,
-            claim,
-        })
-    }
-
-    /// The offer that a connection was let in with.
-    pub(crate) fn offer_again(
-        &self,
-        ctx: &Ctx,
-        channel_id: &ChannelId,
-        slot: Slot,
-    ) -> Refusable<Decision> {
-        let connection = self.sessions.view_connection(slot);
-        let Some(connection) = connection else {
-            unreachable!("a connection that was found has a session")
-        };
-        if connection.channel_id != *channel_id {
-            return Err(Error::connection_id_in_use(
-                &connection.connection_id,
-                connection.channel_id,
-            ));
-        }
-        Ok(Decision::Offer {
-            claim: self.claim_of(channel_id, ctx.now.boot),
-            channel_id: connection.channel_id,
-            connection_id: connection.connection_id,
-            session_id: connection.session_id,
-            created: false,
-        })
-    }
-
-    pub(crate) fn reject(&mut self, reason: RejectReason) -> Decision {
-        self.count_rejected(reason);
-        Decision::Reject {
-            reason,
-            mode: self.mode.mode,
-            retry_after_ms: None,
-        }
-    }
-
-    pub(crate) fn count_rejected(&mut self, reason: RejectReason) {
-        *self.rejected.entry(reason).or_default() += 1;
-    }
-
-    /// In a cluster nobody gets into a channel that the node has no claim on.
-    pub(crate) fn check_owned(&self, channel_id: &ChannelId) -> Refusable<()> {
-        if self.member.is_some() && self.token_of(channel_id).is_none() {
-            return Err(Error::cluster_unavailable(
-                "no node can take the channel at the moment",
-            ));
-        }
-        Ok(())
+        self.request_admission(ctx, Newcomer::connect(reply_to, connect))
     }
 
     pub(crate) fn disconnect(&mut self, ctx: &mut Ctx, gone: &Disconnect) -> Disconnected {
@@ -339,7 +219,7 @@ impl Gate {
         );
     }
 
-    fn bind(&mut self, ctx: &mut Ctx, slot: Slot, socket: Option<SocketId>) {
+    pub(crate) fn bind(&mut self, ctx: &mut Ctx, slot: Slot, socket: Option<SocketId>) {
         let Some(row) = self.sessions.row(slot) else {
             return;
         };
@@ -477,13 +357,6 @@ impl Gate {
             self.timers
                 .set(Timer::Grace(socket), ctx.now.boot + Duration::from_nanos(1));
         }
-    }
-
-    pub(crate) fn session_id(&self, session: Slot) -> SessionId {
-        let Some(row) = self.sessions.session(session) else {
-            unreachable!("a session that was just opened is there")
-        };
-        row.session_id.clone()
     }
 }
 

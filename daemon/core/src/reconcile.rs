@@ -14,7 +14,7 @@ use crate::input::PolledConnection;
 use crate::rows::{Moment, SessionOwner, Source};
 use crate::slab::Slot;
 use crate::snapshot::POLL_GRACE;
-use crate::sora::Client;
+use crate::sora::SoraClient;
 
 impl Gate {
     /// Sora's answer to a poll that began then, by the boot clock.
@@ -65,7 +65,7 @@ impl Gate {
         if is_other && is_newer {
             return self.sessions.find(&connection_id);
         }
-        let client = Client {
+        let client = SoraClient {
             channel_id,
             connection_id,
             client_id,

@@ -1,24 +1,20 @@
 //! What a real Sora's webhooks say: who asks to come in, who came, who went.
 
-use soramode_protocol::decision::Decision;
 use soramode_protocol::event::{EndReason, EventKind};
 use soramode_protocol::id::{ChannelId, ClientId, ConnectionId, SessionId};
 use soramode_protocol::reply::Reply;
 use soramode_protocol::session::ConnectionState;
 use soramode_protocol::time::Time;
 
+use crate::admission::Newcomer;
 use crate::effect::{Action, Record};
-use crate::gate::{Ctx, Gate, Refusable};
-use crate::input::{ReplyHandle, SoraInput};
-use crate::member::Waiter;
+use crate::gate::{Ctx, Gate};
+use crate::input::SoraInput;
 use crate::rows::{Moment, NewConnection, SessionOwner, Since, Source};
 use crate::slab::Slot;
-use crate::snapshot::SoraAdmission;
-use crate::timers::Timer;
 
-/// A client that asks to come in, or that came.
-#[expect(clippy::struct_field_names, reason = "the names are Sora's")]
-pub(crate) struct Client {
+/// A client that is live on a real Sora.
+pub(crate) struct SoraClient {
     pub(crate) channel_id: ChannelId,
     pub(crate) connection_id: ConnectionId,
     pub(crate) client_id: Option<ClientId>,
@@ -41,13 +37,8 @@ impl Gate {
                 connection_id,
                 client_id,
             } => {
-                let client = Client {
-                    channel_id,
-                    connection_id,
-                    client_id,
-                    created_at: None,
-                };
-                if let Some(decision) = self.admit(ctx, reply_to, client) {
+                let newcomer = Newcomer::of_sora(reply_to, channel_id, connection_id, client_id);
+                if let Some(decision) = self.request_admission(ctx, newcomer) {
                     ctx.effects
                         .actions
                         .push(Action::Answer(reply_to, decision.map(Reply::Decision)));
@@ -68,7 +59,7 @@ impl Gate {
                 self.connection_created(
                     ctx,
                     session_id,
-                    Client {
+                    SoraClient {
                         channel_id,
                         connection_id,
                         client_id,
@@ -118,82 +109,12 @@ impl Gate {
         }
     }
 
-    /// Answers at once, or, where the cluster must be asked, later.
-    fn admit(
+    fn connection_created(
         &mut self,
         ctx: &mut Ctx,
-        reply_to: ReplyHandle,
-        client: Client,
-    ) -> Option<Refusable<Decision>> {
-        if self.member.is_some() && self.sessions.find(&client.connection_id).is_none() {
-            let row = self.judge(
-                self.mode.mode,
-                self.sessions.find_session(&client.channel_id),
-            );
-            if self.must_ask(row, &client.channel_id) {
-                let channel_id = client.channel_id.clone();
-                return self.ask_cluster(ctx, &channel_id, Waiter::Admit(reply_to, client));
-            }
-        }
-        Some(self.decide_admit(ctx, client))
-    }
-
-    /// Decides by what the node has and knows.
-    pub(crate) fn decide_admit(&mut self, ctx: &mut Ctx, client: Client) -> Refusable<Decision> {
-        let Client {
-            channel_id,
-            connection_id,
-            client_id,
-            created_at: _,
-        } = client;
-        if let Some(slot) = self.sessions.find(&connection_id) {
-            return self.offer_again(ctx, &channel_id, slot);
-        }
-        let session = self.sessions.find_session(&channel_id);
-        let rejected = self
-            .judge(self.mode.mode, session)
-            .reject_reason()
-            .map(|reason| self.reject(reason));
-        if let (Some(rejected), SoraAdmission::Enforced) = (&rejected, self.settings.sora.admission)
-        {
-            return Ok(rejected.clone());
-        }
-        self.check_owned(&channel_id)?;
-        let created = session.is_none();
-        let session = session.unwrap_or_else(|| self.open_session(ctx, channel_id.clone(), None));
-        self.timers.cancel(Timer::Linger(session));
-        ctx.effects.records.push(Record::Pending {
-            channel_id: channel_id.clone(),
-            connection_id: connection_id.clone(),
-            client_id: client_id.clone(),
-            created_at: ctx.now.wall,
-        });
-        let new = NewConnection {
-            connection_id: connection_id.clone(),
-            client_id,
-            created_at: ctx.now.wall,
-            state: ConnectionState::Pending,
-            source: Source::Sora,
-            since: Since::at(ctx.now.boot),
-        };
-        let slot = self.sessions.add_connection(session, new);
-        self.timers.set(
-            Timer::Pending(slot),
-            ctx.now.boot + self.settings.pending_timeout,
-        );
-        let claim = self.claim_of(&channel_id, ctx.now.boot);
-        let offer = Decision::Offer {
-            channel_id,
-            connection_id,
-            session_id: self.session_id(session),
-            created,
-            claim,
-        };
-        // Whom the shadow of a gate would have turned away is told so, and comes all the same.
-        Ok(rejected.unwrap_or(offer))
-    }
-
-    fn connection_created(&mut self, ctx: &mut Ctx, session_id: Option<SessionId>, client: Client) {
+        session_id: Option<SessionId>,
+        client: SoraClient,
+    ) {
         let is_known = self.sessions.find(&client.connection_id).is_some();
         if is_known || !self.tombstones.has(&client.connection_id, ctx.now.boot) {
             self.take_live(ctx, session_id, client);
@@ -205,9 +126,9 @@ impl Gate {
         &mut self,
         ctx: &mut Ctx,
         session_id: Option<SessionId>,
-        client: Client,
+        client: SoraClient,
     ) -> Slot {
-        let Client {
+        let SoraClient {
             channel_id,
             connection_id,
             client_id,

@@ -8,7 +8,6 @@ use soramode_protocol::id::ChannelId;
 use soramode_protocol::mode::Mode;
 use soramode_protocol::node::Membership;
 
-use crate::admission::Row;
 use crate::cluster::claim::{Claim, Found, Me, Outcome, Reply, judge};
 use crate::cluster::placement::{Candidate, Place as Belongs, place};
 use crate::cluster::{Incarnation, Token};
@@ -103,25 +102,6 @@ impl Member {
 }
 
 impl Gate {
-    /// Whether the cluster must be asked before somebody new is answered as this row says.
-    pub(crate) fn must_ask(&self, row: Row, channel_id: &ChannelId) -> bool {
-        let Some(member) = self.member.as_deref() else {
-            return false;
-        };
-        if member.owned.contains_key(channel_id) {
-            return false;
-        }
-        let is_joined = self.membership == Membership::Joined;
-        match row {
-            Row::Offer => true,
-            // Perhaps another node takes it.
-            Row::BlockNewConnection | Row::BlockNewSession => {
-                is_joined && self.sessions.find_session(channel_id).is_none()
-            }
-            Row::Initial | Row::AtCapacity => false,
-        }
-    }
-
     /// Asks the cluster about a channel; `None` if whoever waits is answered later.
     pub(crate) fn ask_cluster(
         &mut self,
@@ -134,7 +114,7 @@ impl Gate {
         }
         let mode = self.mode.mode;
         let reply_to = waiter.reply_to();
-        let is_connect = matches!(waiter, Waiter::Connect(..));
+        let is_deferrable = waiter.is_deferrable();
         let hops = waiter.hops();
         let member = self.member()?;
         if let Some(asking) = member.asking.get_mut(channel_id) {
@@ -156,7 +136,7 @@ impl Gate {
         let waits = self
             .member()
             .is_some_and(|member| member.asking.contains_key(channel_id));
-        if let (Some(reply_to), true) = (reply_to, is_connect && waits) {
+        if let (Some(reply_to), true) = (reply_to, is_deferrable && waits) {
             ctx.effects.actions.push(Action::Deferred(reply_to));
         }
         None

@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use soramode_protocol::decision::{Connect, Decision, HOPS_MAX, RejectReason};
+use soramode_protocol::decision::{Decision, HOPS_MAX, RejectReason};
 use soramode_protocol::error::Error;
 use soramode_protocol::id::{ChannelId, ConnectionId, NodeName};
 use soramode_protocol::reply::Reply;
 
+use crate::admission::Newcomer;
 use crate::effect::Action;
 use crate::gate::{Ctx, Gate};
 use crate::input::{ReplyHandle, SocketId};
-use crate::sora::Client;
+use crate::rows::Source;
 
 use super::etcd::{ClaimOp, FenceScope};
 use super::millis;
@@ -25,10 +26,8 @@ pub(super) struct Asking {
 
 /// Who wants to know.
 pub(crate) enum Waiter {
-    /// A client of the socket's.
-    Connect(ReplyHandle, Connect),
-    /// A client of Sora's.
-    Admit(ReplyHandle, Client),
+    /// A connection that asks to be admitted.
+    Newcomer(Newcomer),
     /// Nobody: the SFU told of a session that nobody claimed.
     Session,
 }
@@ -46,25 +45,28 @@ impl Asking {
 impl Waiter {
     pub(super) const fn reply_to(&self) -> Option<ReplyHandle> {
         match self {
-            Self::Connect(reply_to, _) | Self::Admit(reply_to, _) => Some(*reply_to),
+            Self::Newcomer(newcomer) => Some(newcomer.reply_to),
             Self::Session => None,
         }
     }
 
     fn connection_id(&self) -> Option<&ConnectionId> {
         match self {
-            Self::Connect(_, connect) => connect.connection_id.as_ref(),
-            Self::Admit(_, client) => Some(&client.connection_id),
+            Self::Newcomer(newcomer) => newcomer.connection_id.as_ref(),
             Self::Session => None,
         }
     }
 
     pub(super) const fn hops(&self) -> u8 {
         match self {
-            Self::Connect(_, connect) => connect.hops,
-            // Sora cannot be told where its client would be better: it is let in here, or nowhere.
-            Self::Admit(..) | Self::Session => HOPS_MAX,
+            Self::Newcomer(newcomer) => newcomer.hops,
+            Self::Session => HOPS_MAX,
         }
+    }
+
+    /// Whether requests of the same client that come behind it may be answered before it.
+    pub(super) fn is_deferrable(&self) -> bool {
+        matches!(self, Self::Newcomer(newcomer) if newcomer.source == Source::ControlSocket)
     }
 }
 
@@ -121,8 +123,7 @@ impl Gate {
             Ruling::Unavailable(why) => Err(Error::cluster_unavailable(why)),
             Ruling::Full => Ok(self.reject(RejectReason::AtCapacity)),
             Ruling::Here | Ruling::Nowhere => match waiter {
-                Waiter::Connect(reply_to, connect) => self.decide_connect(ctx, reply_to, connect),
-                Waiter::Admit(_, client) => self.decide_admit(ctx, client),
+                Waiter::Newcomer(newcomer) => self.admit(ctx, newcomer),
                 Waiter::Session => return,
             },
         };

@@ -7,6 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod admission;
 mod cluster_model;
 mod cluster_simulation;
 mod deliveries;

@@ -208,23 +208,11 @@ impl Etcd {
                 running,
                 ..
             } => {
-                let of_node = self
-                    .claims
-                    .values()
-                    .filter(|claim| claim.node == node_name && running != Some(claim.incarnation));
-                let all: Vec<Incarnation> = of_node.map(|claim| claim.incarnation).collect();
-                self.purged.extend(all.iter().copied());
+                let written_off = Ok(self.purge(&node_name, running));
                 EtcdResponse::Purged {
                     reply_to,
                     node_name,
-                    written_off: Ok((
-                        all.iter()
-                            .copied()
-                            .collect::<BTreeSet<_>>()
-                            .into_iter()
-                            .collect(),
-                        all.len() as u64,
-                    )),
+                    written_off,
                 }
             }
             EtcdRequest::Init { reply_to, .. } => EtcdResponse::Initialized {
@@ -244,6 +232,18 @@ impl Etcd {
                 panic!("nothing is wrong with this etcd: {other:?}")
             }
         })
+    }
+
+    /// Writes off the earlier incarnations that own channels; with the number of these.
+    fn purge(&mut self, node: &NodeName, running: Option<Incarnation>) -> (Vec<Incarnation>, u64) {
+        let of_node = self
+            .claims
+            .values()
+            .filter(|claim| claim.node == *node && running != Some(claim.incarnation));
+        let owners: Vec<Incarnation> = of_node.map(|claim| claim.incarnation).collect();
+        self.purged.extend(owners.iter().copied());
+        let distinct: BTreeSet<Incarnation> = owners.iter().copied().collect();
+        (distinct.into_iter().collect(), owners.len() as u64)
     }
 
     fn join(
