@@ -132,22 +132,8 @@ impl Show {
             Record::VanishedPending(false) => {
                 "kept: session.vanished is not owed any more".to_owned()
             }
-            Record::Member(None) => "kept: in the cluster as nobody".to_owned(),
-            Record::Member(Some(member)) => {
-                let untracked = if member.has_untracked {
-                    ", earlier incarnations untracked"
-                } else {
-                    ""
-                };
-                format!(
-                    "kept: in the cluster as {}{untracked}",
-                    member.incarnation.0
-                )
-            }
-            Record::Etcd(known) => format!(
-                "kept: etcd at epoch {}, revision {}",
-                known.epoch, known.revision
-            ),
+            Record::Member(member) => format!("kept: {}", show_etcd::member(member.as_ref())),
+            Record::Etcd(known) => format!("kept: {}", show_etcd::known(known)),
             Record::Claimed { channel_id, token } => {
                 format!("kept: {channel_id} is this node's, token {}", token.0)
             }

@@ -1,9 +1,28 @@
 //! What the gate wants of etcd and of the SFU, in a line.
 
+use soramode_core::cluster::history::Known;
 use soramode_core::cluster::{Incarnation, Token};
 use soramode_core::member::etcd::{ClaimOp, EtcdRequest, FenceScope};
+use soramode_core::snapshot::StoredMember;
 use soramode_protocol::mode::Mode;
 use soramode_protocol::node::ClusterNode;
+
+/// The node's incarnation, as it is stored.
+pub(crate) fn member(member: Option<&StoredMember>) -> String {
+    let Some(member) = member else {
+        return "in the cluster as nobody".to_owned();
+    };
+    let untracked = if member.has_untracked {
+        ", earlier incarnations untracked"
+    } else {
+        ""
+    };
+    format!("in the cluster as {}{untracked}", member.incarnation.0)
+}
+
+pub(crate) fn known(known: &Known) -> String {
+    format!("etcd at epoch {}, revision {}", known.epoch, known.revision)
+}
 
 pub(crate) fn order(order: &EtcdRequest) -> String {
     match order {

@@ -503,15 +503,7 @@ impl World {
                 Action::Answer(_, Ok(Reply::Status(status))) => {
                     Some((usize::try_from(status.sessions).unwrap(), status.pending))
                 }
-                Action::Answer(..)
-                | Action::Progress(..)
-                | Action::Poll
-                | Action::End { .. }
-                | Action::Deliver(_)
-                | Action::OutcomeApplied { .. }
-                | Action::Deferred(_)
-                | Action::Etcd(_)
-                | Action::Fence { .. } => None,
+                _ => None,
             });
         counts.unwrap()
     }

@@ -119,20 +119,15 @@ impl Story {
         for record in gate.step(now, Input::Started(HostState::Running)).records {
             ledger.read(&record);
         }
-        let (show, speakers, settings) = (
-            Show::new(START, Detail::InWords),
-            Speakers::default(),
-            line.to_owned(),
-        );
         Ok(Self {
             gate,
             ledger,
             starts: 1,
-            show,
-            speakers,
+            show: Show::new(START, Detail::InWords),
+            speakers: Speakers::default(),
             under_way: BTreeMap::new(),
             now,
-            settings,
+            settings: line.to_owned(),
             played: Vec::new(),
         })
     }

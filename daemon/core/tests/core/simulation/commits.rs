@@ -3,6 +3,8 @@
 //!
 //! `SORAMODE_SEEDS` runs N seeds, `SORAMODE_SEED` one alone.
 
+mod reference;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::Write as _;
 use std::mem;
@@ -13,133 +15,20 @@ use soramode_core::effect::{Action, Effects, Record};
 use soramode_core::gate::Gate;
 use soramode_core::input::{AttemptResult, HostState, Input, ReplyHandle, SoraInput, Timestamp};
 use soramode_core::snapshot::{Seed, StartParams, Webhook};
-use soramode_protocol::decision::{Decision, Disconnected};
+use soramode_protocol::decision::Decision;
 use soramode_protocol::error::Error;
 use soramode_protocol::event::{EventKind, EventType};
 use soramode_protocol::id::ConnectionId;
-use soramode_protocol::mode::ModeChanged;
 use soramode_protocol::reply::{Answer, Reply};
 use soramode_protocol::request::GateRequest;
+
+use reference::Reference;
 
 use super::inputs::{Dice, Inputs, Turn, snapshot};
 use super::run::look;
 use super::{SEEDS_DEFAULT, number};
 
 const STEPS_MAX: u64 = 60;
-
-/// Effects that the reference has not released.
-struct Reference {
-    gate: Gate,
-    since_success: Effects,
-    /// Records and actions of the write in progress, at the front of these.
-    writing: Option<(usize, usize)>,
-    is_failed: bool,
-    held: Vec<Action>,
-    /// The same of a retry.
-    retrying: Option<(usize, usize)>,
-}
-
-impl Reference {
-    fn step(&mut self, now: Timestamp, input: Input) {
-        self.gate.step_into(now, input, &mut self.since_success);
-    }
-
-    /// Effects that may leave now.
-    fn release(&mut self) -> Effects {
-        let mut released = Effects::default();
-        if self.is_failed {
-            for action in mem::take(&mut self.since_success.actions) {
-                if matches!(action, Action::Deliver(_)) {
-                    self.held.push(action);
-                } else {
-                    released.actions.push(action);
-                }
-            }
-        } else if self.writing.is_none() && self.since_success.records.is_empty() {
-            released.actions = mem::take(&mut self.since_success.actions);
-        }
-        released
-    }
-
-    fn begin(&mut self) {
-        let Effects { records, actions } = &self.since_success;
-        self.writing = Some((records.len(), actions.len()));
-    }
-
-    fn written(&mut self) -> Effects {
-        let (records, actions) = self.writing.take().unwrap();
-        Effects {
-            records: self.since_success.records.drain(..records).collect(),
-            actions: self.since_success.actions.drain(..actions).collect(),
-        }
-    }
-
-    fn write_failed(&mut self, now: Timestamp) -> Effects {
-        self.writing = None;
-        let admitted: Vec<ConnectionId> = self
-            .since_success
-            .records
-            .iter()
-            .filter_map(admitted)
-            .collect();
-        let generations = self
-            .since_success
-            .events()
-            .filter_map(|event| match &event.kind {
-                EventKind::ModeChanged(change) if !change.actor.starts_with("system:") => {
-                    Some(change.generation)
-                }
-                _ => None,
-            })
-            .collect();
-        let mut refused = Vec::new();
-        for action in &mut self.since_success.actions {
-            let Action::Answer(_, answer) = action else {
-                continue;
-            };
-            match answer {
-                Ok(Reply::Decision(Decision::Offer { connection_id, .. }))
-                    if admitted.contains(connection_id) =>
-                {
-                    refused.push(connection_id.clone());
-                    *answer = Err(refusal());
-                }
-                Ok(Reply::ModeChanged(ModeChanged { changed: true, .. })) => {
-                    *answer = Err(refusal());
-                }
-                Ok(Reply::Disconnected(Disconnected {
-                    found: true,
-                    durable,
-                    ..
-                })) => *durable = false,
-                Ok(_) | Err(_) => {}
-            }
-        }
-        let failed = Input::StorageFailed {
-            refused,
-            generations,
-        };
-        self.gate.step_into(now, failed, &mut self.since_success);
-        self.is_failed = true;
-        self.release()
-    }
-
-    fn retry(&mut self) {
-        self.retrying = Some((self.since_success.records.len(), self.held.len()));
-    }
-
-    fn restored(&mut self, now: Timestamp) -> Effects {
-        let (records, held) = self.retrying.take().unwrap();
-        self.is_failed = false;
-        let restored = Effects {
-            records: self.since_success.records.drain(..records).collect(),
-            actions: self.held.drain(..held).collect(),
-        };
-        self.since_success.actions = mem::take(&mut self.held);
-        self.step(now, Input::StorageRestored);
-        restored
-    }
-}
 
 fn admitted(record: &Record) -> Option<ConnectionId> {
     match record {
@@ -295,14 +184,14 @@ impl World {
         let expected = self.reference.release();
         if self.commits.release(&mut self.released) {
             let released = mem::take(&mut self.released);
-            self.perform(released, expected);
+            self.perform(released, &expected);
         } else {
             assert_eq!(expected.actions, Vec::new());
         }
     }
 
     /// Checks effects that leave.
-    fn perform(&mut self, batch: Batch, expected: Effects) {
+    fn perform(&mut self, batch: Batch, expected: &Effects) {
         let Effects { records, actions } = batch.effects;
         assert_eq!(records, expected.records);
         let shown = |actions: &[Action]| actions.iter().map(plain).collect::<Vec<String>>();
@@ -346,7 +235,7 @@ impl World {
                 self.written += records.len();
                 self.settled = self.settled.max(self.written);
                 let (batch, expected) = (self.commits.written(records), self.reference.written());
-                self.perform(batch, expected);
+                self.perform(batch, &expected);
             }
             (false, false) => self.fail(now, records),
             (true, false) => {
@@ -357,7 +246,7 @@ impl World {
                 self.written += records.len();
                 let expected = self.reference.restored(now);
                 let batch = self.commits.restored(&mut self.gate, now, records);
-                self.perform(batch, expected);
+                self.perform(batch, &expected);
                 // Deliveries that came during the retry are in front of what the step itself added.
                 self.note_made(now, self.deliveries.len());
             }
@@ -389,7 +278,7 @@ impl World {
         }
         let own = self.reference.held.len() - self.deliveries.len();
         self.deliveries.extend((0..own).map(|_| (None, self.made)));
-        self.perform(batch, expected);
+        self.perform(batch, &expected);
         let tables = look(&mut self.gate, now);
         for connection in tables.connections {
             assert!(
@@ -457,6 +346,10 @@ fn play(seed: u64) -> (u64, u32) {
 }
 
 #[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the time it took is told, and nothing goes by it"
+)]
 fn effects_leave_as_if_all_steps_since_the_last_success_were_one_batch() {
     let seeds = match number("SORAMODE_SEED") {
         Some(seed) => seed..seed + 1,
