@@ -20,7 +20,6 @@ const LONGER: &[(&str, usize)] = &[
     ("cli/tests/cli/exits.rs", 604),
     ("cli/tests/cli/waits.rs", 559),
     ("daemon/core/src/deliveries.rs", 585),
-    ("daemon/core/src/member/claims.rs", 501),
     ("daemon/core/tests/core/lossy_sora/mod.rs", 551),
     ("daemon/core/tests/core/scenarios/story.rs", 531),
     ("daemon/core/tests/core/show.rs", 789),
