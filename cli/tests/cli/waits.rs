@@ -540,8 +540,7 @@ fn a_terminal_gets_a_bar() {
     command
         .args(["-qec", &line, "/dev/null"])
         .env_clear()
-        .env("SORAMODE_SOCKET", daemon.socket());
-    command
+        .env("SORAMODE_SOCKET", daemon.socket())
         .env("PATH", std::env::var_os("PATH").unwrap())
         .env("TERM", "xterm")
         .stdin(std::process::Stdio::null());

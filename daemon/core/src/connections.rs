@@ -69,10 +69,7 @@ impl Gate {
             self.reports.insert(socket, named);
             return Reported { added, removed: 0 };
         }
-        self.known.socket_told_all();
-        if !self.known.has_sora() {
-            self.clear_untracked(ctx);
-        }
+        self.report_succeeded(ctx);
         let unnamed: Vec<Slot> = self
             .sessions
             .connections_from(0)

@@ -95,11 +95,6 @@ impl Known {
         }
     }
 
-    /// The socket's clients have told of everybody.
-    pub(crate) const fn socket_told_all(&mut self) {
-        self.socket = true;
-    }
-
     /// A client of the control socket told of a connection.
     pub(crate) const fn heard_socket(&mut self, now: Time) {
         self.socket_contact = Some(now);
@@ -207,6 +202,14 @@ impl Gate {
             Poll::UnderWay | Poll::UnderWayAndWanted => Poll::UnderWayAndWanted,
         };
         self.timers.cancel(Timer::Poll);
+    }
+
+    /// A complete Report names every session but those of a Sora.
+    pub(crate) fn report_succeeded(&mut self, ctx: &mut Ctx) {
+        self.known.socket = true;
+        if !self.known.has_sora() {
+            self.clear_untracked(ctx);
+        }
     }
 
     /// A poll that began then has told everything.

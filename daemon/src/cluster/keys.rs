@@ -67,6 +67,11 @@ impl Keys {
         self.key("/d/", incarnation.to_string().as_bytes())
     }
 
+    /// The beginning of every key of the cluster.
+    pub(super) fn every(&self) -> Vec<u8> {
+        self.key("/", b"")
+    }
+
     /// The beginnings of the keys of members, modes, loads, purged incarnations and claims.
     pub(super) fn all(&self, kind: Kind) -> Vec<u8> {
         self.key(kind.path(), b"")

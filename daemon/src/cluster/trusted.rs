@@ -9,7 +9,7 @@ use soramode_core::member::etcd::Init;
 
 use super::keys::ConfigValue;
 use super::look::gets;
-use super::{Etcd, number};
+use super::{Etcd, number, revision};
 
 /// The way to etcd for as long as this is its `/cfg`.
 #[derive(Clone)]
@@ -212,13 +212,18 @@ impl Etcd {
         }));
     }
 
-    /// Notes what the other nodes may not be able to see.
-    pub(super) async fn note_set_back(&self, found: &[u8], why: &str) {
+    /// Notes what the other nodes may not be able to see, in an etcd that has nothing newer than this revision.
+    pub(super) async fn note_set_back(&self, (found, found_at): (&[u8], u64), why: &str) {
+        let is_same = Compare::mod_revision(
+            self.keys.every(),
+            CompareOp::Less,
+            revision(found_at.saturating_add(1)),
+        );
         let by = format!("{}: {why}", self.identity.node_name.as_str());
         let noted = match ConfigValue::read(found) {
             Ok(it) => {
                 self.write_configuration(
-                    Some(found),
+                    (Some(found), Some(is_same.with_prefix())),
                     &Configuration {
                         set_back: Some(by),
                         ..it
@@ -251,7 +256,7 @@ impl Etcd {
         configuration: Configuration,
     ) -> Result<Init, String> {
         if let Written::No { there } = self
-            .write_configuration(found, &configuration.clone().into())
+            .write_configuration((found, None), &configuration.clone().into())
             .await?
         {
             let there = there.and_then(|text| ConfigValue::read(&text).ok());
@@ -279,7 +284,7 @@ impl Etcd {
 
     async fn write_configuration(
         &self,
-        found: Option<&[u8]>,
+        (found, and): (Option<&[u8]>, Option<Compare>),
         value: &ConfigValue,
     ) -> Result<Written, String> {
         let key = self.keys.config();
@@ -290,7 +295,7 @@ impl Etcd {
         };
         // If the answer to the first try was lost, the second finds its work.
         let txn = Txn::new()
-            .when([is_still])
+            .when(std::iter::once(is_still).chain(and).collect::<Vec<_>>())
             .and_then([TxnOp::put(key.clone(), json.clone(), None)])
             .or_else([TxnOp::get(key, None)]);
         let answer = self.txn(txn).await?;

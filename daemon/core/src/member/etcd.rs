@@ -31,6 +31,8 @@ pub enum EtcdRequest {
     NoteSetBack {
         /// Byte for byte.
         found: Vec<u8>,
+        /// Revision of the read that showed the rollback. An etcd with newer keys may be another one: the one from before, brought back.
+        revision: u64,
         /// How this node knows.
         why: String,
     },

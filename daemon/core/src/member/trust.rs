@@ -216,6 +216,7 @@ impl Gate {
                 ctx,
                 EtcdRequest::NoteSetBack {
                     found: text.clone(),
+                    revision: shown.revision,
                     why: refusal.to_string(),
                 },
             );

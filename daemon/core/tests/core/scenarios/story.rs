@@ -238,11 +238,8 @@ impl Story {
         {
             self.pass(deadline.saturating_sub(self.now.boot));
             let at = seconds(self.now.boot.saturating_sub(BOOTED));
-            happened.extend(
-                self.step(Input::Tick)?
-                    .into_iter()
-                    .map(|line| format!("@{at} {line}")),
-            );
+            let lines = self.step(Input::Tick)?;
+            happened.extend(lines.iter().map(|line| format!("@{at} {line}")));
         }
         if time < self.now.boot {
             return Err("time does not go back".to_owned());
