@@ -1,6 +1,7 @@
 //! A mode that a command set or found: the record of it, and the sentences about it.
 
 use soramode_protocol::mode::{Mode, ModeState, SettableMode};
+use soramode_protocol::node::Membership;
 
 use crate::describe::{describe_expiry, describe_later_change, describe_origin};
 use crate::error::Failure;
@@ -97,8 +98,7 @@ impl Closed {
         if before.mode != now.mode {
             let stay = if now.mode.is_block() { " stay" } else { "" };
             let counts = format!("({}{stay})", self.status.describe_counts());
-            let looser = if now.mode.is_block() && before.mode.is_block() && now.mode < before.mode
-            {
+            let looser = if self.admits_more() {
                 ". Clients may again join channels that have a session"
             } else {
                 ""
@@ -137,6 +137,17 @@ impl Closed {
             format!("; {news}")
         };
         format!("{what}{by}{stays}{news}")
+    }
+
+    /// Whether a closing admits clients that the mode from before rejected. An isolated node in `initial` rejects all of them.
+    fn admits_more(&self) -> bool {
+        let (before, now) = (self.before.mode, self.now.mode);
+        let is_isolated = self
+            .status
+            .status()
+            .is_some_and(|status| status.membership == Membership::Isolated);
+        let is_looser = before.is_block() && now.is_block() && now < before;
+        is_looser || (is_isolated && before == Mode::Initial && now == Mode::BlockNewSession)
     }
 
     /// Describes the closing that a change replaced, and the end of the new one.

@@ -11,6 +11,16 @@ pub(crate) struct Owner {
     pub(crate) reason: Option<String>,
 }
 
+impl Owner {
+    /// Returns the owner as [`with_operator`](crate::mode_info::with_operator) names an actor.
+    pub(crate) fn name(&self) -> String {
+        match &self.on_behalf_of {
+            Some(operator) => format!("{} for {operator}", self.actor),
+            None => self.actor.clone(),
+        }
+    }
+}
+
 /// The mode to restore.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RestoreTo {

@@ -385,11 +385,19 @@ async fn reopen(
         daemon.call(&change).await.map(Some)
     };
     match (ended, theirs) {
-        (Ok(_), Some(theirs)) if !opens => Ok(still_closed(
-            &with_operator(*theirs, &history.changes),
-            closed,
-            context,
-        )),
+        (Ok(_), Some(theirs)) if !opens => {
+            let theirs = with_operator(*theirs, &history.changes);
+            let is_own = theirs.actor == owner.name() && !closed.is_stricter();
+            let hint = if is_own {
+                open_hint(context)
+            } else {
+                ASK_HINT.to_owned()
+            };
+            Ok(Reopened::StillClosed(
+                describe_other_closing(&theirs, &node),
+                hint,
+            ))
+        }
         (Ok(_), _) => {
             let span = times::span(began.elapsed());
             Ok(Reopened::Opened(format!(
@@ -418,20 +426,13 @@ fn changed_meanwhile(node: &str, now: &ModeInfo) -> Reopened {
 }
 
 /// Describes a closing that belongs to another owner.
-fn still_closed(theirs: &ModeState, closed: &Closed, context: &Context<'_>) -> Reopened {
-    let words = format!(
-        "{} was already closed before this run and is STILL CLOSED ({}), by {}{}",
-        closed.status.name(),
+fn describe_other_closing(theirs: &ModeState, node: &str) -> String {
+    format!(
+        "{node} was already closed before this run and is STILL CLOSED ({}), by {}{}",
         theirs.mode,
         describe_origin(theirs),
         describe_expiry(theirs)
-    );
-    let hint = if closed.is_stricter() {
-        ASK_HINT.to_owned()
-    } else {
-        open_hint(context)
-    };
-    Reopened::StillClosed(words, hint)
+    )
 }
 
 #[cfg(test)]

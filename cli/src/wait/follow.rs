@@ -6,6 +6,7 @@ use soramode_protocol::client::{Message, read_answer};
 use soramode_protocol::envelope::Notification;
 use soramode_protocol::error::ErrorType;
 use soramode_protocol::id::LogId;
+use soramode_protocol::mode::{ListModeChanges, ModeChanges};
 use soramode_protocol::node::{GetInfo, GetStatus};
 use soramode_protocol::request::Method;
 use soramode_protocol::wait::{Outcome, Progress, Wait, WaitEnded, WaitFor};
@@ -15,6 +16,7 @@ use super::plan::{End, Ended, Plan, restarted_without_state};
 use crate::daemon::{Daemon, RECONNECT_MAX, Socket};
 use crate::error::{Exit, Failure};
 use crate::last_status::LastStatus;
+use crate::mode_info::with_operator;
 use crate::output::escape::escape;
 use crate::output::{Output, ProgressDisplay, ProgressSnapshot};
 use crate::session_info::SessionInfo;
@@ -37,6 +39,7 @@ pub(super) async fn follow(
         progress,
         output,
         log_id: None,
+        generation: plan.wait.generation,
         lost_since: None,
         was_lost: false,
     };
@@ -72,6 +75,8 @@ struct Follower<'a> {
     output: &'a mut Output,
     /// The log id of the daemon at the beginning.
     log_id: Option<LogId>,
+    /// The newest generation of the mode that was shown.
+    generation: Option<u64>,
     /// Time of the loss, until the daemon answers again.
     lost_since: Option<Instant>,
     was_lost: bool,
@@ -124,6 +129,7 @@ impl Follower<'_> {
         self.check_same_log(daemon).await?;
         let id = daemon.send(&self.wait()).await?;
         let silence = self.progress.every() + SILENCE_MAX;
+        let mut changes_id = None;
         loop {
             let message = match timeout(silence, daemon.receive()).await {
                 Ok(message) => message.map_err(|error| daemon.explain(Method::Wait, error))?,
@@ -134,7 +140,20 @@ impl Follower<'_> {
                     return read_answer::<Wait>(answer)
                         .map_err(|error| daemon.explain(Method::Wait, error));
                 }
-                Message::Notification(Notification::Progress(progress)) => self.show(progress)?,
+                Message::Answer(answered, answer) if changes_id == Some(answered) => {
+                    changes_id = None;
+                    // Without the history the wait goes on all the same.
+                    if let Ok(changes) = read_answer::<ListModeChanges>(answer) {
+                        self.note_change(&changes);
+                    }
+                }
+                Message::Notification(Notification::Progress(progress)) => {
+                    self.show(progress)?;
+                    if self.plan.wait.wait_for == WaitFor::Drained && changes_id.is_none() {
+                        let newest = ListModeChanges { limit: Some(1) };
+                        changes_id = Some(daemon.send(&newest).await?);
+                    }
+                }
                 Message::Answer(..) | Message::Notification(_) => {}
             }
         }
@@ -153,6 +172,21 @@ impl Follower<'_> {
             oldest: oldest.as_ref(),
         };
         self.progress.show(self.output, &snapshot)
+    }
+
+    /// Notes that another operator closed the node in another way; if one opens it, the wait ends.
+    fn note_change(&mut self, history: &ModeChanges) {
+        let Some(newest) = history.changes.first() else {
+            return;
+        };
+        let generation = newest.change.generation;
+        let is_new = self.generation.is_some_and(|known| known < generation);
+        self.generation = self.generation.max(Some(generation));
+        if is_new && newest.change.mode.is_block() {
+            let state = with_operator(newest.state(), &history.changes);
+            let text = format!("still waiting, but {}", describe_change(&state));
+            self.progress.note(self.output, &text);
+        }
     }
 
     /// Checks that the daemon still has the log that this began with. With another it has lost the sessions: an empty list says nothing.

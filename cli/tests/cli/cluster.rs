@@ -603,40 +603,15 @@ fn without_etcd_unknown_states_are_reported() {
 }
 
 #[test]
-fn the_configuration_of_the_guide_is_valid() {
-    let folder = tempfile::tempdir().unwrap();
-    let tokens = folder.path().join("tokens");
-    std::fs::write(&tokens, format!("ops {}\n", "x".repeat(32))).unwrap();
-    std::fs::set_permissions(&tokens, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-    for guide in ["cluster.md", "cluster.ja.md"] {
-        let text = std::fs::read_to_string(
-            std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
-                .join("../man")
-                .join(guide),
-        )
-        .unwrap();
-        let (_, rest) = text.split_once("```toml\n").unwrap();
-        let (toml, _) = rest.split_once("```").unwrap();
-        let file = folder.path().join(guide);
-        std::fs::write(
-            &file,
-            toml.replace("/etc/soramode/http-tokens", tokens.to_str().unwrap()),
-        )
-        .unwrap();
-        let words = [
-            "soramoded".into(),
-            "--ephemeral".into(),
-            "--config".into(),
-            file.into_os_string(),
-        ];
-        let config = Config::load(Args::read_from(words).unwrap()).unwrap();
-        assert_eq!(
-            (
-                config.node_name.as_str(),
-                config.cluster.unwrap().endpoints.len()
-            ),
-            ("sfu-01", 3),
-            "{guide}"
-        );
-    }
+fn closing_an_isolated_node_says_that_clients_may_come_again() {
+    let mut etcd = Etcd::start();
+    let node = Node::start("n1", &etcd);
+    etcd.kill();
+    until(|| (node.ok(&["get"]) == "initial\n").then_some(()));
+    let closed = node.ok(&["close"]);
+    assert!(
+        closed.starts_with("n1: initial -> block_new_session (")
+            && closed.contains(". Clients may again join channels that have a session"),
+        "{closed}"
+    );
 }

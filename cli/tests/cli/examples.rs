@@ -5,6 +5,8 @@ use std::process::Command;
 
 use soramode::examples;
 use soramode_testkit::receiver::{Manner, Receiver};
+#[cfg(feature = "cluster")]
+use soramoded::{args::Args, config::Config};
 
 #[cfg(feature = "cluster")]
 use crate::cluster::{Etcd, Node};
@@ -259,5 +261,45 @@ fn the_help_has_the_examples() {
                 example.line
             );
         }
+    }
+}
+
+#[cfg(feature = "cluster")]
+#[test]
+fn the_configuration_of_the_guide_is_valid() {
+    let folder = tempfile::tempdir().unwrap();
+    let tokens = folder.path().join("tokens");
+    std::fs::write(&tokens, format!("ops {}\n", "x".repeat(32))).unwrap();
+    std::fs::set_permissions(&tokens, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    for guide in ["cluster.md", "cluster.ja.md"] {
+        let text = std::fs::read_to_string(
+            std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("../man")
+                .join(guide),
+        )
+        .unwrap();
+        let (_, rest) = text.split_once("```toml\n").unwrap();
+        let (toml, _) = rest.split_once("```").unwrap();
+        let file = folder.path().join(guide);
+        std::fs::write(
+            &file,
+            toml.replace("/etc/soramode/http-tokens", tokens.to_str().unwrap()),
+        )
+        .unwrap();
+        let words = [
+            "soramoded".into(),
+            "--ephemeral".into(),
+            "--config".into(),
+            file.into_os_string(),
+        ];
+        let config = Config::load(Args::read_from(words).unwrap()).unwrap();
+        assert_eq!(
+            (
+                config.node_name.as_str(),
+                config.cluster.unwrap().endpoints.len()
+            ),
+            ("sfu-01", 3),
+            "{guide}"
+        );
     }
 }

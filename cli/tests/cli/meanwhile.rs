@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use serde_json::json;
 
 use crate::support::{Daemon, Ended, Fake, PROGRAM, Reply, Run, Running, program};
+use crate::terminal::Terminal;
 
 /// The program for this daemon, under `sudo` by this operator.
 fn by(operator: &str, daemon: &Daemon, args: &[&str]) -> Command {
@@ -121,6 +122,38 @@ fn a_drain_reports_a_later_change_and_suggests_no_opening() {
             "{ended:?}"
         );
     }
+}
+
+#[test]
+fn a_drain_says_so_while_it_waits() {
+    let daemon = Daemon::start();
+    daemon.connect("spam", "c1");
+    let drain = format!("soramode --socket {} drain", daemon.socket().display());
+    let terminal = Terminal::open(&drain, (120, 24));
+    terminal.until_shown("1 of 1 session left");
+    by_bob(&daemon, &["set", "block_new_connection", "-m", "INC-7"]);
+    let screen = terminal.until_shown("still waiting, but uid:");
+    assert!(
+        screen.contains(" for bob set block_new_connection ") && screen.contains("(\"INC-7\")"),
+        "{screen}"
+    );
+}
+
+/// The command of the first may still run.
+#[test]
+fn a_maintenance_leaves_the_opening_to_the_operator_who_closed_first() {
+    let daemon = Daemon::start();
+    by_bob(&daemon, &["close", "-m", "CHG-B"]);
+    let args = ["maintain", "-m", "CHG-A", "--", "true"];
+    let ended = by("alice", &daemon, &args).ended();
+    assert_eq!(ended.code, 6, "{ended:?}");
+    assert!(
+        ended
+            .stderr
+            .contains("STILL CLOSED (block_new_session), by uid:")
+            && ended.stderr.ends_with("\nhint: Ask before you open it\n"),
+        "{ended:?}"
+    );
 }
 
 #[test]
