@@ -144,7 +144,7 @@ impl Closed {
         let (before, now) = (self.before.mode, self.now.mode);
         let is_isolated = self
             .status
-            .status()
+            .of_daemon()
             .is_some_and(|status| status.membership == Membership::Isolated);
         let is_looser = before.is_block() && now.is_block() && now < before;
         is_looser || (is_isolated && before == Mode::Initial && now == Mode::BlockNewSession)

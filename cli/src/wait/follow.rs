@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use super::plan::{End, Ended, Plan, restarted_without_state};
 use crate::daemon::{Daemon, RECONNECT_MAX, Socket};
+use crate::describe::describe_change;
 use crate::error::{Exit, Failure};
 use crate::last_status::LastStatus;
 use crate::mode_info::with_operator;

@@ -269,10 +269,10 @@ fn the_help_has_the_examples() {
 fn the_configuration_of_the_guide_is_valid() {
     let folder = tempfile::tempdir().unwrap();
     let tokens = folder.path().join("tokens");
-    std::fs::write(&tokens, format!("ops {}\n", "x".repeat(32))).unwrap();
-    std::fs::set_permissions(&tokens, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    fs::write(&tokens, format!("ops {}\n", "x".repeat(32))).unwrap();
+    fs::set_permissions(&tokens, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     for guide in ["cluster.md", "cluster.ja.md"] {
-        let text = std::fs::read_to_string(
+        let text = fs::read_to_string(
             std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
                 .join("../man")
                 .join(guide),
@@ -281,7 +281,7 @@ fn the_configuration_of_the_guide_is_valid() {
         let (_, rest) = text.split_once("```toml\n").unwrap();
         let (toml, _) = rest.split_once("```").unwrap();
         let file = folder.path().join(guide);
-        std::fs::write(
+        fs::write(
             &file,
             toml.replace("/etc/soramode/http-tokens", tokens.to_str().unwrap()),
         )

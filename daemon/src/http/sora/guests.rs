@@ -74,11 +74,10 @@ mod tests {
     fn heard_of(ends: [Ended; 2]) -> Vec<&'static str> {
         let guests = Guests::default();
         let connection_id = ConnectionId::new("c").unwrap();
-        let mut heard = Vec::new();
         for _ in ends {
             guests.begin(connection_id.clone());
-            heard.push("admit");
         }
+        let mut heard = vec!["admit"; ends.len()];
         for ended in ends {
             heard.extend(guests.end(&connection_id, ended).then_some("denied"));
         }
