@@ -1,6 +1,6 @@
 //! How many instructions the daemon takes for each of its hottest paths: the same on any machine, whatever else that does.
 //!
-//! `cargo bench -p soramoded --bench instructions` counts them with callgrind (Debian's valgrind) and compares with `instructions.txt`, which
+//! `cargo bench -p soramode-benches --bench instructions` counts them with callgrind (Debian's valgrind) and compares with `instructions.txt`, which
 //! is committed: a path that became dearer by more than 5 % is named, and the exit status is 1. With `SORAMODE_REWRITE=1` the file is
 //! written anew. A word after `--` picks the paths whose names have it.
 //!
@@ -20,6 +20,8 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use soramode_benches::{build_soramoded, program};
 
 /// How much dearer a path may become before it is named, in percent.
 const DEARER_PERCENT: u64 = 5;
@@ -113,11 +115,12 @@ fn main() {
         println!("valgrind is not installed: apt-get install valgrind");
         std::process::exit(2);
     }
+    build_soramoded();
     let wanted = std::env::args()
         .skip(1)
         .find(|argument| !argument.starts_with("--"))
         .unwrap_or_default();
-    let baseline = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/instructions.txt");
+    let baseline = Path::new(env!("CARGO_MANIFEST_DIR")).join("instructions.txt");
     let before = std::fs::read_to_string(&baseline).unwrap_or_default();
     let (mut table, mut is_dearer) = (String::new(), false);
     for path in PATHS.iter().filter(|path| path.name.contains(&wanted)) {
@@ -158,8 +161,8 @@ struct Daemon(Child);
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        self.0.kill().unwrap_or_default();
-        self.0.wait().map(drop).unwrap_or_default();
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
@@ -181,7 +184,7 @@ impl World {
             &format!("--log-file={}", log.display()),
         ]);
         command
-            .arg(env!("CARGO_BIN_EXE_soramoded"))
+            .arg(program("soramoded"))
             .args(["--log-level", "warn", "--node-name", "node-01", "--socket"])
             .arg(&socket);
         if !flags.contains(&"--ephemeral") {

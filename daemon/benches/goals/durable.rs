@@ -1,21 +1,21 @@
-//! P4 and P5: decisions that are kept, and changes of the mode.
+//! durable and modes: decisions that are kept, and changes of the mode.
 
-use super::yard::Effort;
-use super::yard::load::{CLIENTS, Client, Crowd, Seen, names};
-use super::yard::peers::{self, Aof};
-use super::yard::row::{Bound, Rounds, Row, Unit};
-use super::yard::server::{Core, Server, pin_load};
-use super::yard::sheet::Sheet;
-use super::yard::tongue::Tongue;
+use super::harness::Effort;
+use super::harness::baselines::{self, Aof};
+use super::harness::dialect::Dialect;
+use super::harness::load::{CLIENTS, Client, Crowd, Seen, names};
+use super::harness::row::{Bound, Rounds, Row, Unit};
+use super::harness::server::{Core, Server, pin_load};
+use super::harness::sheet::Sheet;
 
-/// P4.
+/// Decisions with the journal.
 pub(crate) fn decisions(effort: Effort<'_>, sheet: &mut Sheet) {
-    let tongue = Tongue::soramode();
+    let dialect = Dialect::soramode();
     let at = |name: &str| effort.folder.join(name);
-    let ours = peers::durable(at("kept"), &at("kept.state"), &[]);
-    let volatile = peers::volatile(at("volatile"), &[]);
-    let (always, redis) = peers::redis(&at("always"), Aof::Always);
-    let (everysec, redis_everysec) = peers::redis(&at("everysec"), Aof::Everysec);
+    let ours = baselines::durable(at("kept"), &at("kept.state"), &[]);
+    let volatile = baselines::volatile(at("volatile"), &[]);
+    let (always, redis) = baselines::redis(&at("always"), Aof::Always);
+    let (everysec, redis_everysec) = baselines::redis(&at("everysec"), Aof::Everysec);
     for server in [&ours, &volatile, &always, &everysec] {
         server.pin(Core::First);
     }
@@ -28,16 +28,16 @@ pub(crate) fn decisions(effort: Effort<'_>, sheet: &mut Sheet) {
     let all: Vec<[Seen; 4]> = (0..effort.rounds)
         .map(|_| {
             [
-                (&ours, &tongue),
+                (&ours, &dialect),
                 (&always, &redis),
                 (&everysec, &redis_everysec),
-                (&volatile, &tongue),
+                (&volatile, &dialect),
             ]
-            .map(|(server, tongue)| crowd.ask(&server.path, tongue))
+            .map(|(server, dialect)| crowd.ask(&server.path, dialect))
         })
         .collect();
     let rate = |yardstick, beside: usize, bound| Row {
-        bar: "P4",
+        goal: "durable",
         what: "replies with the journal, 64 clients".to_owned(),
         unit: Unit::PerSecond,
         yardstick,
@@ -51,12 +51,12 @@ pub(crate) fn decisions(effort: Effort<'_>, sheet: &mut Sheet) {
     let rows = [
         rate("Redis always", 1, Bound::AtLeast(1.5)),
         rate("Redis everysec", 2, Bound::AtLeast(0.8)),
-        rate("P1", 3, Bound::AtLeast(0.4)),
+        rate("decisions", 3, Bound::AtLeast(0.4)),
         Row {
-            bar: "P4",
+            goal: "durable",
             what: "the same, p99".to_owned(),
             unit: Unit::Micros,
-            yardstick: "P1",
+            yardstick: "decisions",
             rounds: Rounds::of(
                 all.iter()
                     .map(|[ours, _, _, volatile]| (ours.p99, volatile.p99))
@@ -73,22 +73,22 @@ pub(crate) fn decisions(effort: Effort<'_>, sheet: &mut Sheet) {
 /// P5 without a disk.
 pub(crate) fn modes(effort: Effort<'_>, sheet: &mut Sheet) {
     let (ours_tongue, haproxy_tongue, janus_tongue) =
-        (Tongue::modes(), Tongue::haproxy(), Tongue::janus());
-    let ours = peers::volatile(effort.folder.join("modes"), &[]);
-    let full = peers::volatile(effort.folder.join("full-modes"), &[]);
-    let haproxy = peers::haproxy(effort.folder);
-    let janus = peers::janus(effort.folder);
-    let mut client = Client::to(&full.path, &Tongue::soramode());
+        (Dialect::modes(), Dialect::haproxy(), Dialect::janus());
+    let ours = baselines::volatile(effort.folder.join("modes"), &[]);
+    let full = baselines::volatile(effort.folder.join("full-modes"), &[]);
+    let haproxy = baselines::haproxy(effort.folder);
+    let janus = baselines::janus(effort.folder);
+    let mut client = Client::to(&full.path, &Dialect::soramode());
     client.all(0..effort.many, |number| {
         let (channel, connection) = names(number);
-        Tongue::soramode().come(&channel, &connection)
+        Dialect::soramode().come(&channel, &connection)
     });
     let crowd = |clients| Crowd {
         clients,
         depth: 1,
         time: effort.time,
     };
-    let beside = |clients, (server, tongue): (&Server, &Tongue), bound| {
+    let beside = |clients, (server, dialect): (&Server, &Dialect), bound| {
         // One client shares a core with its server.
         let core = if clients == 1 {
             Core::Second
@@ -99,18 +99,18 @@ pub(crate) fn modes(effort: Effort<'_>, sheet: &mut Sheet) {
             server.pin(core);
         }
         pin_load(Core::Second);
-        let ask = |server: &Server, tongue| crowd(clients).ask(&server.path, tongue).rate;
+        let ask = |server: &Server, dialect| crowd(clients).ask(&server.path, dialect).rate;
         Rounds::beside(
             effort,
             bound,
             || ask(&ours, &ours_tongue),
-            || ask(server, tongue),
+            || ask(server, dialect),
         )
     };
     let mut row = |what: String, yardstick, clients, (server, bound)| {
         let rounds = beside(clients, server, bound);
         sheet.add(Row {
-            bar: "P5",
+            goal: "modes",
             what,
             unit: Unit::PerSecond,
             yardstick,

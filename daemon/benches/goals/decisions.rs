@@ -1,12 +1,12 @@
-//! P1, P2, P3, P3b, P8: decisions without a journal, near empty and with many connections, and what those weigh.
+//! decisions, pipelined, round-trip, filling, memory: decisions without a journal, near empty and with many connections, and what those weigh.
 
-use super::yard::Effort;
-use super::yard::load::{CLIENTS, Client, Crowd, DEPTH, count, names};
-use super::yard::peers::{self, Aof};
-use super::yard::row::{Bound, Rounds, Row, Unit};
-use super::yard::server::{Core, Server, pin_load};
-use super::yard::sheet::Sheet;
-use super::yard::tongue::Tongue;
+use super::harness::Effort;
+use super::harness::baselines::{self, Aof};
+use super::harness::dialect::Dialect;
+use super::harness::load::{CLIENTS, Client, Crowd, DEPTH, count, names};
+use super::harness::row::{Bound, Rounds, Row, Unit};
+use super::harness::server::{Core, Server, pin_load};
+use super::harness::sheet::Sheet;
 
 /// From so many connections on a connection's weight must not change with their number.
 const LINEAR_FROM: usize = 10_000;
@@ -20,25 +20,25 @@ const KEPT_MAX_MIB: f64 = 16.0;
 const MIB: f64 = 1024.0 * 1024.0;
 
 /// A server and how it is spoken to.
-type Spoken<'a> = (&'a Server, &'a Tongue);
+type Spoken<'a> = (&'a Server, &'a Dialect);
 
 /// Ours and the yardstick.
 type Pair<'a> = [Spoken<'a>; 2];
 
 pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
-    let tongue = Tongue::soramode();
-    let ours = peers::volatile(effort.folder.join("gate"), &[]);
-    let echo = peers::echo(effort.folder.join("echo"), &ours);
-    let pair = || [(&ours, &tongue), (&echo, &tongue)];
+    let dialect = Dialect::soramode();
+    let ours = baselines::volatile(effort.folder.join("gate"), &[]);
+    let echo = baselines::echo(effort.folder.join("echo"), &ours);
+    let pair = || [(&ours, &dialect), (&echo, &dialect)];
     sheet.add(rate(
         effort,
-        ("P1", "replies, 64 clients, near empty", 1),
+        ("decisions", "replies, 64 clients, near empty", 1),
         pair(),
         ("echo", Bound::AtLeast(0.8)),
     ));
     sheet.add(rate(
         effort,
-        ("P2", "the same, 16 in flight", DEPTH),
+        ("pipelined", "the same, 16 in flight", DEPTH),
         pair(),
         ("echo", Bound::AtLeast(0.45)),
     ));
@@ -49,7 +49,7 @@ pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
 /// With one core for the server and the other for the load.
 fn rate(
     effort: Effort<'_>,
-    (bar, what, depth): (&'static str, &str, usize),
+    (goal, what, depth): (&'static str, &str, usize),
     [ours, theirs]: Pair<'_>,
     (yardstick, bound): (&'static str, Bound),
 ) -> Row {
@@ -61,10 +61,10 @@ fn rate(
         depth,
         time: effort.time,
     };
-    let ask = |(server, tongue): Spoken<'_>| crowd.ask(&server.path, tongue).rate;
+    let ask = |(server, dialect): Spoken<'_>| crowd.ask(&server.path, dialect).rate;
     let rounds = Rounds::beside(effort, bound, || ask(ours), || ask(theirs));
     Row {
-        bar,
+        goal,
         what: what.to_owned(),
         unit: Unit::PerSecond,
         yardstick,
@@ -78,10 +78,10 @@ fn one_client(effort: Effort<'_>, [ours, echo]: [&Server; 2], sheet: &mut Sheet)
     ours.pin(Core::Second);
     echo.pin(Core::Second);
     pin_load(Core::Second);
-    let tongue = Tongue::soramode();
+    let dialect = Dialect::soramode();
     let mut p99 = Vec::new();
     let seen =
-        |server: &Server| Client::to(&server.path, &tongue).round_trips(&tongue, effort.time);
+        |server: &Server| Client::to(&server.path, &dialect).round_trips(&dialect, effort.time);
     let mut p50 = Vec::new();
     for _ in 0..effort.rounds {
         let (ours, echo) = (seen(ours), seen(echo));
@@ -89,7 +89,7 @@ fn one_client(effort: Effort<'_>, [ours, echo]: [&Server; 2], sheet: &mut Sheet)
         p99.push((ours.p99, echo.p99));
     }
     let row = |what: &str, pairs, bound| Row {
-        bar: "P3",
+        goal: "round-trip",
         what: what.to_owned(),
         unit: Unit::Micros,
         yardstick: "echo",
@@ -106,14 +106,14 @@ fn one_client(effort: Effort<'_>, [ours, echo]: [&Server; 2], sheet: &mut Sheet)
 
 /// Beside Redis that decides the same with a script.
 fn with_many(effort: Effort<'_>, ours: &Server, sheet: &mut Sheet) {
-    let tongue = Tongue::soramode();
-    let (redis, redis_tongue) = peers::redis(&effort.folder.join("redis"), Aof::None);
+    let dialect = Dialect::soramode();
+    let (redis, redis_tongue) = baselines::redis(&effort.folder.join("redis"), Aof::None);
     for server in [ours, &redis] {
         server.pin(Core::First);
     }
     pin_load(Core::Second);
     let (mut client, mut redis_client) = (
-        Client::to(&ours.path, &tongue),
+        Client::to(&ours.path, &dialect),
         Client::to(&redis.path, &redis_tongue),
     );
     let empty = (ours.resident_mib(), redis.resident_mib());
@@ -121,7 +121,7 @@ fn with_many(effort: Effort<'_>, ours: &Server, sheet: &mut Sheet) {
     let mut from = 0;
     for until in sizes(effort.many) {
         longest = (
-            client.fill(&tongue, from..until).max(longest.0),
+            client.fill(&dialect, from..until).max(longest.0),
             redis_client.fill(&redis_tongue, from..until).max(longest.1),
         );
         let weight = |server: &Server, empty| (server.resident_mib() - empty) * MIB / count(until);
@@ -133,14 +133,14 @@ fn with_many(effort: Effort<'_>, ours: &Server, sheet: &mut Sheet) {
     }
     let many = |what: &str| format!("{what}, {} connections", effort.many);
     sheet.add(Row {
-        bar: "P3b",
+        goal: "filling",
         what: many("longest answer while filling"),
         unit: Unit::Millis,
         yardstick: "Redis",
         rounds: Rounds::of(vec![longest]),
         bound: Bound::AtMost(1.5),
     });
-    for (bar, depth, least) in [("P1", 1, 2.5), ("P2", DEPTH, 6.0)] {
+    for (goal, depth, least) in [("decisions", 1, 2.5), ("pipelined", DEPTH, 6.0)] {
         let what = many(if depth == 1 {
             "replies, 64 clients"
         } else {
@@ -148,14 +148,14 @@ fn with_many(effort: Effort<'_>, ours: &Server, sheet: &mut Sheet) {
         });
         sheet.add(rate(
             effort,
-            (bar, &what, depth),
-            [(ours, &tongue), (&redis, &redis_tongue)],
+            (goal, &what, depth),
+            [(ours, &dialect), (&redis, &redis_tongue)],
             ("Redis Lua", Bound::AtLeast(least)),
         ));
     }
-    client.all(0..effort.many, |number| tongue.go(&names(number).1));
+    client.all(0..effort.many, |number| dialect.go(&names(number).1));
     sheet.add(Row {
-        bar: "P8",
+        goal: "memory",
         what: "kept when all have left".to_owned(),
         unit: Unit::MiB,
         yardstick: "",
@@ -172,7 +172,7 @@ fn sizes(many: usize) -> impl Iterator<Item = usize> {
 
 fn weight_row(connections: usize, pair: (f64, f64)) -> Row {
     Row {
-        bar: "P8",
+        goal: "memory",
         what: format!("a connection's weight, {connections} connections"),
         unit: Unit::Bytes,
         yardstick: "Redis",

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::row::Row;
 
 const HEAD: [&str; 7] = [
-    "bar",
+    "goal",
     "soramode",
     "yardstick",
     "ratio",
@@ -41,10 +41,10 @@ impl Sheet {
         self.0.is_empty()
     }
 
-    /// All in one, by their bars.
+    /// All in one, by their goals.
     pub(crate) fn table(&self) -> Table {
         let mut rows: Vec<&Row> = self.0.iter().collect();
-        rows.sort_by_cached_key(|row| number(row.bar));
+        rows.sort_by_cached_key(|row| position(row.goal));
         let mut table = Table::new();
         table
             .load_style(NOTHING)
@@ -53,17 +53,17 @@ impl Sheet {
         table
     }
 
-    /// Writes every round down. What was measured in an earlier run stays, if this one did not measure the same bars.
+    /// Writes every round down. What was measured in an earlier run stays, if this one did not measure the same goals.
     pub(crate) fn write(&self, name: &str) -> PathBuf {
         let file = results().join(name);
         let before: Vec<Value> = std::fs::read(&file)
             .ok()
             .and_then(|text| serde_json::from_slice(&text).ok())
             .unwrap_or_default();
-        let is_anew = |row: &Value| self.0.iter().any(|new| row["bar"] == new.bar);
+        let is_anew = |row: &Value| self.0.iter().any(|new| row["goal"] == new.goal);
         let mut rows: Vec<Value> = before.into_iter().filter(|row| !is_anew(row)).collect();
         rows.extend(self.0.iter().map(Row::json));
-        rows.sort_by_cached_key(|row| number(row["bar"].as_str().unwrap_or_default()));
+        rows.sort_by_cached_key(|row| position(row["goal"].as_str().unwrap_or_default()));
         std::fs::write(&file, serde_json::to_vec_pretty(&rows).unwrap()).unwrap();
         file
     }
@@ -77,9 +77,39 @@ pub(crate) fn results() -> PathBuf {
         .to_owned()
 }
 
-/// `P3b` comes after `P3` and before `P4`.
-fn number(bar: &str) -> (u32, String) {
-    let rest = bar.trim_start_matches('P');
-    let digits = rest.trim_end_matches(char::is_alphabetic);
-    (digits.parse().unwrap_or(u32::MAX), bar.to_owned())
+/// Goals by name, in the order of the table, and the numbers that some documents use for them.
+const GOALS: [(&str, &str); 18] = [
+    ("decisions", "P1"),
+    ("pipelined", "P2"),
+    ("round-trip", "P3"),
+    ("filling", "P3b"),
+    ("durable", "P4"),
+    ("modes", "P5"),
+    ("command", "P6"),
+    ("http", "P7"),
+    ("memory", "P8"),
+    ("lists", "P9"),
+    ("webhooks", "P10"),
+    ("subscribers", "P11"),
+    ("start", "P12"),
+    ("idle", "P13"),
+    ("claims", "P14"),
+    ("build", "P15"),
+    ("soak", "S6"),
+    ("growth", ""),
+];
+
+/// Returns a goal's name; other words stay.
+pub(crate) fn name_of(word: &str) -> &str {
+    GOALS
+        .iter()
+        .find(|(_, number)| *number == word)
+        .map_or(word, |(name, _)| name)
+}
+
+fn position(goal: &str) -> usize {
+    GOALS
+        .iter()
+        .position(|(name, _)| *name == goal)
+        .unwrap_or(GOALS.len())
 }

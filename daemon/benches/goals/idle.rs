@@ -1,14 +1,16 @@
-//! P13 and P15: what soramode takes while nobody asks for anything, and what it takes to build it.
+//! idle and build: what soramode takes while nobody asks for anything, and what it takes to build it.
 
 use std::fs;
 use std::time::{Duration, Instant};
 
-use super::yard::Effort;
-use super::yard::load::Client;
-use super::yard::peers::{self, cargo};
-use super::yard::row::{Bound, Rounds, Row, Unit};
-use super::yard::sheet::Sheet;
-use super::yard::tongue::Tongue;
+use soramode_benches::cargo;
+
+use super::harness::Effort;
+use super::harness::baselines;
+use super::harness::dialect::Dialect;
+use super::harness::load::Client;
+use super::harness::row::{Bound, Rounds, Row, Unit};
+use super::harness::sheet::Sheet;
 
 /// An idle minute may cost what a few timers cost, in milliseconds of a core.
 const IDLE_CPU_MAX_MS: f64 = 1.0;
@@ -29,14 +31,14 @@ const MINUTE: f64 = 60.0;
 
 const MIB: f64 = 1024.0 * 1024.0;
 
-/// P13: a daemon that keeps its state, was asked something once, and is left alone.
+/// idle: a daemon that keeps its state, was asked something once, and is left alone.
 pub(crate) fn idle(effort: Effort<'_>, sheet: &mut Sheet) {
-    let server = peers::durable(
+    let server = baselines::durable(
         effort.folder.join("idle"),
         &effort.folder.join("idle.state"),
         &[],
     );
-    Client::to(&server.path, &Tongue::soramode())
+    Client::to(&server.path, &Dialect::soramode())
         .text(b"{\"id\":1,\"method\":\"GetMode\"}\n", "\"result\"");
     std::thread::sleep(SETTLING);
     let (cpu, wakeups) = (server.cpu_ms(), server.wakeups());
@@ -45,7 +47,7 @@ pub(crate) fn idle(effort: Effort<'_>, sheet: &mut Sheet) {
     let mut row = |what: &str, unit, value, most| {
         let (rounds, bound) = (Rounds::alone([value]), Bound::Within(most));
         sheet.add(Row {
-            bar: "P13",
+            goal: "idle",
             what: what.to_owned(),
             unit,
             yardstick: "",
@@ -73,7 +75,7 @@ pub(crate) fn idle(effort: Effort<'_>, sheet: &mut Sheet) {
     );
 }
 
-/// P15: from an empty target folder, with what cargo has fetched already.
+/// build: from an empty target folder, with what cargo has fetched already.
 pub(crate) fn build(effort: Effort<'_>, sheet: &mut Sheet) {
     let target = effort.folder.join("target");
     let began = Instant::now();
@@ -81,7 +83,7 @@ pub(crate) fn build(effort: Effort<'_>, sheet: &mut Sheet) {
     let mut row = |what: String, unit, value, most| {
         let (rounds, bound) = (Rounds::alone([value]), Bound::Within(most));
         sheet.add(Row {
-            bar: "P15",
+            goal: "build",
             what,
             unit,
             yardstick: "",

@@ -1,4 +1,4 @@
-//! P9: all sessions, page by page, and what others feel of it.
+//! lists: all sessions, page by page, and what others feel of it.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Instant;
 
-use super::yard::Effort;
-use super::yard::load::{ANSWER_MAX, Client, count};
-use super::yard::peers::{self, Aof};
-use super::yard::row::{Bound, Rounds, Row, Unit};
-use super::yard::server::{Core, pin_load};
-use super::yard::sheet::Sheet;
-use super::yard::tongue::{Tongue, resp};
+use super::harness::Effort;
+use super::harness::baselines::{self, Aof};
+use super::harness::dialect::{Dialect, resp};
+use super::harness::load::{ANSWER_MAX, Client, count};
+use super::harness::row::{Bound, Rounds, Row, Unit};
+use super::harness::server::{Core, pin_load};
+use super::harness::sheet::Sheet;
 
 /// How many there are.
 const SESSIONS: usize = 100_000;
@@ -25,14 +25,14 @@ const LINES_A_FIELD: usize = 4;
 const NICENESS_MAX: i32 = 19;
 
 pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
-    let tongue = Tongue::soramode();
-    let ours = peers::volatile(effort.folder.join("gate"), &[]);
-    let (redis, redis_tongue) = peers::redis(&effort.folder.join("redis"), Aof::None);
+    let dialect = Dialect::soramode();
+    let ours = baselines::volatile(effort.folder.join("gate"), &[]);
+    let (redis, redis_tongue) = baselines::redis(&effort.folder.join("redis"), Aof::None);
     ours.pin(Core::First);
     redis.pin(Core::First);
     pin_load(Core::Second);
     let (mut client, mut redis_client) = (
-        Client::to(&ours.path, &tongue),
+        Client::to(&ours.path, &dialect),
         Client::to(&redis.path, &redis_tongue),
     );
     let names = |number| {
@@ -43,7 +43,7 @@ pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
     };
     client.all(0..SESSIONS, |number| {
         let (channel, connection) = names(number);
-        tongue.come(&channel, &connection)
+        dialect.come(&channel, &connection)
     });
     redis_client.all(0..SESSIONS, |number| {
         let (channel, connection) = names(number);
@@ -59,7 +59,7 @@ pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
     );
     let what = format!("rows of all {SESSIONS} sessions, in pages");
     sheet.add(Row {
-        bar: "P9",
+        goal: "lists",
         what,
         unit: Unit::PerSecond,
         yardstick: "Redis HGETALL",
@@ -67,9 +67,9 @@ pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
         bound,
     });
     let bound = Bound::AtMost(3.0);
-    let mut other = Client::to(&ours.path, &tongue);
+    let mut other = Client::to(&ours.path, &dialect);
     let idle_and_busy = (0..effort.rounds).map(|_| {
-        let idle = other.round_trips(&tongue, effort.time).p99;
+        let idle = other.round_trips(&dialect, effort.time).p99;
         let is_over = AtomicBool::new(false);
         thread::scope(|scope| {
             scope.spawn(|| {
@@ -77,7 +77,7 @@ pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
                 rustix::process::setpriority_process(None, NICENESS_MAX).unwrap();
                 pager.turn_pages(&is_over);
             });
-            let busy = other.round_trips(&tongue, effort.time).p99;
+            let busy = other.round_trips(&dialect, effort.time).p99;
             is_over.store(true, Ordering::Relaxed);
             (busy, idle)
         })
@@ -85,7 +85,7 @@ pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
     let rounds = Rounds::of(idle_and_busy.collect());
     let what = "another client's p99 meanwhile".to_owned();
     sheet.add(Row {
-        bar: "P9",
+        goal: "lists",
         what,
         unit: Unit::Micros,
         yardstick: "idle",

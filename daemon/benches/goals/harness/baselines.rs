@@ -1,11 +1,13 @@
 //! Who is measured: soramoded, and what people would use in its place.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
+use soramode_benches::program;
+
+use super::dialect::{Dialect, JANUS_SECRET, resp};
 use super::load::{self, Client};
 use super::server::Server;
-use super::tongue::{JANUS_SECRET, Tongue, resp};
 
 /// Lets a connection in as soramode does: by the mode, by who is there, each channel counted.
 const REDIS_CONNECT: &str = "\
@@ -34,7 +36,7 @@ pub(crate) enum Aof {
 
 /// As its unit starts it.
 pub(crate) fn soramoded(flags: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_soramoded"));
+    let mut command = Command::new(program("soramoded"));
     command
         .args(["--log-level", "warn"])
         .args(flags)
@@ -67,8 +69,8 @@ pub(crate) fn durable(path: PathBuf, state: &Path, flags: &[&str]) -> Server {
 
 /// Answers with as many bytes as soramoded does.
 pub(crate) fn echo(path: PathBuf, like: &Server) -> Server {
-    let mut client = Client::to(&like.path, &Tongue::soramode());
-    let [come, go] = Tongue::soramode().turns(0, 1);
+    let mut client = Client::to(&like.path, &Dialect::soramode());
+    let [come, go] = Dialect::soramode().turns(0, 1);
     let bytes = client.ask(&come.message, 1);
     client.ask(&go.message, 1);
     Server::start(
@@ -81,10 +83,10 @@ pub(crate) fn echo(path: PathBuf, like: &Server) -> Server {
 }
 
 /// Redis with its socket in `folder`, and its files as well.
-pub(crate) fn redis(folder: &Path, aof: Aof) -> (Server, Tongue) {
+pub(crate) fn redis(folder: &Path, aof: Aof) -> (Server, Dialect) {
     std::fs::create_dir_all(folder).unwrap();
     let path = folder.join("redis.sock");
-    std::fs::remove_file(&path).unwrap_or_default();
+    let _ = std::fs::remove_file(&path);
     let mut command = Command::new("redis-server");
     command
         .args([
@@ -105,17 +107,17 @@ pub(crate) fn redis(folder: &Path, aof: Aof) -> (Server, Tongue) {
         Aof::Everysec => command.args(["--appendonly", "yes", "--appendfsync", "everysec"]),
     };
     let server = Server::start(&mut command, path);
-    let tongue = Tongue::redis(
+    let dialect = Dialect::redis(
         script(&server, REDIS_CONNECT),
         script(&server, REDIS_DISCONNECT),
     );
-    Client::to(&server.path, &tongue).text(resp(&["SET", "mode", "normal"]).as_bytes(), "OK");
-    (server, tongue)
+    Client::to(&server.path, &dialect).text(resp(&["SET", "mode", "normal"]).as_bytes(), "OK");
+    (server, dialect)
 }
 
 /// The digest by which the script is called. While Redis reads its file back it says so, and is asked again.
 fn script(server: &Server, text: &str) -> String {
-    let mut client = Client::to(&server.path, &Tongue::soramode());
+    let mut client = Client::to(&server.path, &Dialect::soramode());
     loop {
         client.ask(resp(&["SCRIPT", "LOAD", text]).as_bytes(), 1);
         if let Some(digest) = client.said().strip_prefix("$40\r\n") {
@@ -123,20 +125,6 @@ fn script(server: &Server, text: &str) -> String {
         }
         assert!(client.said().contains("LOADING"), "{}", client.said());
     }
-}
-
-/// Builds what the suite needs beside soramoded, as soramoded itself was built.
-pub(crate) fn cargo(flags: &[&str]) {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap());
-    command
-        .args(["build", "--release", "--locked", "--quiet"])
-        .args(flags);
-    assert!(
-        command.stdin(Stdio::null()).status().unwrap().success(),
-        "cargo build --release {} fails",
-        flags.join(" ")
-    );
 }
 
 /// `HAProxy` with one thread and one server whose state can be set.
@@ -181,6 +169,6 @@ pub(crate) fn janus(folder: &Path) -> Server {
     std::fs::write(folder.join("janus.transport.pfunix.jcfg"), sockets).unwrap();
     let mut command = Command::new("janus");
     Server::start_when(command.arg("-F").arg(&folder), path, |path| {
-        load::connect(path, &Tongue::janus()).is_ok()
+        load::connect(path, &Dialect::janus()).is_ok()
     })
 }

@@ -1,4 +1,4 @@
-//! P14: channels that are claimed in the cluster, beside bare transactions of the same shape in the same etcd.
+//! claims: channels that are claimed in the cluster, beside bare transactions of the same shape in the same etcd.
 
 use std::path::Path;
 use std::process::Command;
@@ -12,11 +12,11 @@ use soramode_protocol::id::{ChannelId, ConnectionId};
 use soramode_protocol::wait::{Outcome, Wait, WaitFor};
 use tokio::task::JoinSet;
 
-use super::yard::load::{ANSWER_MAX, CLIENTS, Seen, count, micros};
-use super::yard::row::{Bound, Rounds, Row, Unit, percentile};
-use super::yard::server::{Core, Server, pin_load};
-use super::yard::sheet::Sheet;
-use super::yard::{Effort, peers, runtime};
+use super::harness::load::{ANSWER_MAX, CLIENTS, Seen, count, micros};
+use super::harness::row::{Bound, Rounds, Row, Unit, percentile};
+use super::harness::server::{Core, Server, pin_load};
+use super::harness::sheet::Sheet;
+use super::harness::{Effort, baselines, runtime};
 
 const ETCD: &str = "127.0.0.1:34579";
 const PEER: &str = "127.0.0.1:34580";
@@ -30,7 +30,7 @@ const MODE: &str = "/soramode/v1/bare/m/node-01";
 
 pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
     let etcd = etcd(effort.folder);
-    let node = peers::volatile(
+    let node = baselines::volatile(
         effort.folder.join("claims"),
         &[
             "--cluster",
@@ -76,7 +76,7 @@ fn add(sheet: &mut Sheet, clients: usize, pairs: &[(Seen, Seen)]) {
         )
     };
     let row = |what: String, unit, rounds, bound| Row {
-        bar: "P14",
+        goal: "claims",
         what,
         unit,
         yardstick: "bare etcd",
@@ -108,11 +108,11 @@ fn etcd(folder: &Path) -> Server {
     let mut command = Command::new("etcd");
     command.args([
         "--name",
-        "yard",
+        "harness",
         "--log-level",
         "error",
         "--initial-cluster",
-        &format!("yard={peer}"),
+        &format!("harness={peer}"),
         "--data-dir",
     ]);
     command.arg(folder.join("etcd")).args([

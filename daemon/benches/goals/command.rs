@@ -1,17 +1,19 @@
-//! P6: `soramode get` as a whole process, beside a client that does nothing else, and what people type in its place.
+//! command: `soramode get` as a whole process, beside a client that does nothing else, and what people type in its place.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use super::yard::Effort;
-use super::yard::load::{Client, micros};
-use super::yard::peers::{self, Aof, cargo};
-use super::yard::row::{Bound, Rounds, Row, Unit, median};
-use super::yard::server::{Core, pin_load};
-use super::yard::sheet::Sheet;
-use super::yard::tongue::resp;
+use soramode_benches::{cargo, program};
+
+use super::harness::Effort;
+use super::harness::baselines::{self, Aof};
+use super::harness::dialect::resp;
+use super::harness::load::{Client, micros};
+use super::harness::row::{Bound, Rounds, Row, Unit, median};
+use super::harness::server::{Core, pin_load};
+use super::harness::sheet::Sheet;
 
 /// How often each is run in a round: 40 in each of five rounds.
 const RUNS: usize = 40;
@@ -36,10 +38,10 @@ pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
     cargo(&["-p", "soramode", "--bin", "soramode"]);
     cargo(&["-p", "soramoded", "--example", "bare-client"]);
     pin_load(Core::Second);
-    let server = peers::volatile(effort.folder.join("gate"), &["--api-listen", API])
+    let server = baselines::volatile(effort.folder.join("gate"), &["--api-listen", API])
         .with_door(API.parse().unwrap());
-    let (redis, tongue) = peers::redis(&effort.folder.join("redis"), Aof::None);
-    Client::to(&redis.path, &tongue).text(resp(&["SET", "mode", "normal"]).as_bytes(), "OK");
+    let (redis, dialect) = baselines::redis(&effort.folder.join("redis"), Aof::None);
+    Client::to(&redis.path, &dialect).text(resp(&["SET", "mode", "normal"]).as_bytes(), "OK");
     let mut all = contenders(&server.path, &redis.path);
     let rounds: Vec<Vec<f64>> = (0..effort.rounds).map(|_| round(&mut all)).collect();
     let beside = |number: usize| {
@@ -62,7 +64,7 @@ pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
             all[number].name,
         );
         sheet.add(Row {
-            bar: "P6",
+            goal: "command",
             what,
             unit: Unit::Micros,
             yardstick,
@@ -74,7 +76,7 @@ pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
         .map(|_| (peak_mib(&all[0]), peak_mib(&all[1])))
         .collect();
     sheet.add(Row {
-        bar: "P6",
+        goal: "command",
         what: "soramode get, peak memory".to_owned(),
         unit: Unit::MiB,
         yardstick: all[1].name,
@@ -85,16 +87,14 @@ pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
 
 /// soramode, the bare client, and the others.
 fn contenders(socket: &Path, redis: &Path) -> [Contender; 5] {
-    // Beside soramoded, where cargo puts them.
-    let release = Path::new(env!("CARGO_BIN_EXE_soramoded")).parent().unwrap();
     let contender = |name, command, input| Contender {
         name,
         command,
         input,
     };
-    let mut ours = Command::new(release.join("soramode"));
+    let mut ours = Command::new(program("soramode"));
     ours.arg("--socket").arg(socket).arg("get");
-    let mut bare = Command::new(release.join("examples/bare-client"));
+    let mut bare = Command::new(program("examples/bare-client"));
     bare.arg("--socket").arg(socket).arg("get");
     let mut redis_cli = Command::new("redis-cli");
     redis_cli.arg("-s").arg(redis).args(["GET", "mode"]);

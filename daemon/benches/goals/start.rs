@@ -1,16 +1,16 @@
-//! P12: from the start to the first answer.
+//! start: from the start to the first answer.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use super::yard::Effort;
-use super::yard::load::{Client, names};
-use super::yard::peers::{self, Aof};
-use super::yard::row::{Bound, Rounds, Row, Unit};
-use super::yard::server::Server;
-use super::yard::sheet::Sheet;
-use super::yard::tongue::Tongue;
+use super::harness::Effort;
+use super::harness::baselines::{self, Aof};
+use super::harness::dialect::Dialect;
+use super::harness::load::{Client, names};
+use super::harness::row::{Bound, Rounds, Row, Unit};
+use super::harness::server::Server;
+use super::harness::sheet::Sheet;
 
 /// Connections in one `Report`: a request has at most 64 KiB.
 const REPORTED: usize = 400;
@@ -23,7 +23,7 @@ pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
     let full = full(effort);
     let empty = (0..2 * effort.rounds).map(|round| {
         1e3 * start(|| {
-            first_answer(peers::durable(
+            first_answer(baselines::durable(
                 folder.join("empty"),
                 &folder.join(format!("empty{round}")),
                 &[],
@@ -31,7 +31,7 @@ pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
         })
     });
     sheet.add(Row {
-        bar: "P12",
+        goal: "start",
         what: "start to first answer, empty".to_owned(),
         unit: Unit::Millis,
         yardstick: "",
@@ -39,7 +39,7 @@ pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
         bound: Bound::Within(EMPTY_START_MAX_MS),
     });
     sheet.add(Row {
-        bar: "P12",
+        goal: "start",
         what: format!("the same, {} stored connections", effort.many),
         unit: Unit::Seconds,
         yardstick: "Redis from its AOF",
@@ -53,14 +53,14 @@ pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
 pub(crate) fn full(effort: Effort<'_>) -> Rounds {
     let folder = effort.folder;
     let (state, path) = (folder.join("many.state"), folder.join("many"));
-    let ours = peers::durable(path.clone(), &state, &[]);
+    let ours = baselines::durable(path.clone(), &state, &[]);
     report(&ours, effort.many);
     drop(ours);
     let redis_folder = folder.join("many-redis");
-    let (redis, tongue) = peers::redis(&redis_folder, Aof::Everysec);
-    Client::to(&redis.path, &tongue).all(0..effort.many, |number| {
+    let (redis, dialect) = baselines::redis(&redis_folder, Aof::Everysec);
+    Client::to(&redis.path, &dialect).all(0..effort.many, |number| {
         let (channel, connection) = names(number);
-        tongue.come(&channel, &connection)
+        dialect.come(&channel, &connection)
     });
     // Until its file is whole.
     std::thread::sleep(Duration::from_secs(2));
@@ -68,14 +68,14 @@ pub(crate) fn full(effort: Effort<'_>) -> Rounds {
     Rounds::beside(
         effort,
         Bound::AtMost(1.0),
-        || start(|| first_answer(peers::durable(path.clone(), &state, &[]))),
-        || start(|| peers::redis(&redis_folder, Aof::Everysec).0),
+        || start(|| first_answer(baselines::durable(path.clone(), &state, &[]))),
+        || start(|| baselines::redis(&redis_folder, Aof::Everysec).0),
     )
 }
 
 /// Fills a daemon as a signalling server does that tells of all it has.
 fn report(server: &Server, connections: usize) {
-    let mut client = Client::to(&server.path, &Tongue::soramode());
+    let mut client = Client::to(&server.path, &Dialect::soramode());
     for first in (0..connections).step_by(REPORTED) {
         let rows = (first..connections.min(first + REPORTED)).map(|number| {
             let (channel, connection) = names(number);

@@ -1,17 +1,17 @@
-//! What came out, and whether the bar is held.
+//! What came out, and whether the goal is held.
 
 use serde_json::{Value, json};
 
 use super::Effort;
 
-/// So near to its bar, as a part of it, a ratio is measured more often.
+/// So near to its goal, as a part of it, a ratio is measured more often.
 const NEAR: f64 = 0.1;
 
 /// What is measured beside what, as a median with its spread.
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
-    /// The bar's number in the design, `P1` say.
-    pub(crate) bar: &'static str,
+    /// The goal's name.
+    pub(crate) goal: &'static str,
     pub(crate) what: String,
     pub(crate) unit: Unit,
     pub(crate) yardstick: &'static str,
@@ -166,7 +166,7 @@ impl Row {
             None => "-",
         };
         [
-            format!("{} {}", self.bar, self.what),
+            format!("{} {}", self.goal, self.what),
             self.unit.show(self.rounds.ours()),
             beside(format!(
                 "{} {}",
@@ -188,7 +188,7 @@ impl Row {
             Bound::Shown => ("shown", None),
         };
         json!({
-            "bar": self.bar, "what": self.what, "unit": self.unit.name(), "yardstick": self.yardstick, "rounds": self.rounds.0,
+            "goal": self.goal, "what": self.what, "unit": self.unit.name(), "yardstick": self.yardstick, "rounds": self.rounds.0,
             "ours": self.rounds.ours(), "theirs": self.rounds.theirs(), "ratio": self.has_yardstick().then(|| self.rounds.ratio()),
             "bound": bound, "limit": limit, "held": self.is_held(),
         })

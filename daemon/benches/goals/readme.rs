@@ -1,14 +1,14 @@
-//! The tables in `daemon/benches/README.md` and `README.ja.md`, and the picture below them: every figure a ratio out of `target/bars.json`.
+//! The tables in `daemon/benches/README.md` and `README.ja.md`, and the picture below them: every figure a ratio out of `target/goals.json`.
 
 use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
 
-use super::yard::sheet::results;
+use super::harness::sheet::results;
 
 /// The table stands between these.
-const MARKS: [&str; 2] = ["<!-- bars -->\n", "<!-- /bars -->"];
+const MARKS: [&str; 2] = ["<!-- goals -->\n", "<!-- /goals -->"];
 
 /// The picture that `growth` draws, beside the tables.
 const PICTURE: &str = "growth.svg";
@@ -35,7 +35,7 @@ const FILES: [(&str, &str, usize); 2] = [
 const MORE: [&str; 2] = ["more", "大きい方"];
 const LESS: [&str; 2] = ["less", "小さい方"];
 
-/// A row: its bar, how it begins, what it is beside, and all that in words.
+/// A row: its goal, how it begins, what it is beside, and all that in words.
 struct Line {
     row: (&'static str, &'static str, &'static str),
     what: [&'static str; 2],
@@ -48,7 +48,7 @@ const LUA: [&str; 2] = ["Redis with a script", "スクリプトを使う Redis"]
 
 const LINES: &[Line] = &[
     Line {
-        row: ("P1", "replies, 64 clients, near empty", "echo"),
+        row: ("decisions", "replies, 64 clients, near empty", "echo"),
         what: [
             "decisions a second, 64 clients",
             "毎秒の判定数、64 クライアント",
@@ -57,7 +57,7 @@ const LINES: &[Line] = &[
         better: MORE,
     },
     Line {
-        row: ("P1", "replies, 64 clients, 1000000", "Redis Lua"),
+        row: ("decisions", "replies, 64 clients, 1000000", "Redis Lua"),
         what: [
             "the same, with 1,000,000 connections",
             "同上、接続が 1,000,000 あるとき",
@@ -66,7 +66,7 @@ const LINES: &[Line] = &[
         better: MORE,
     },
     Line {
-        row: ("P2", "the same, 16 in flight, 1000000", "Redis Lua"),
+        row: ("pipelined", "the same, 16 in flight, 1000000", "Redis Lua"),
         what: [
             "the same, 16 in flight each",
             "同上、各クライアントが 16 ずつまとめて送るとき",
@@ -75,7 +75,7 @@ const LINES: &[Line] = &[
         better: MORE,
     },
     Line {
-        row: ("P3", "one client's round trip, p50", "echo"),
+        row: ("round-trip", "one client's round trip, p50", "echo"),
         what: [
             "one client's round trip, median",
             "1 クライアントの往復時間、中央値",
@@ -84,7 +84,7 @@ const LINES: &[Line] = &[
         better: LESS,
     },
     Line {
-        row: ("P3b", "longest answer while filling", "Redis"),
+        row: ("filling", "longest answer while filling", "Redis"),
         what: [
             "longest answer while 1,000,000 connections come",
             "接続が 1,000,000 に増える間の最も遅い応答",
@@ -93,7 +93,7 @@ const LINES: &[Line] = &[
         better: LESS,
     },
     Line {
-        row: ("P4", "replies with the journal", "Redis always"),
+        row: ("durable", "replies with the journal", "Redis always"),
         what: [
             "decisions a second, everything kept",
             "すべてを保存しながらの毎秒の判定数",
@@ -102,7 +102,7 @@ const LINES: &[Line] = &[
         better: MORE,
     },
     Line {
-        row: ("P5", "ChangeMode, 64 clients", "HAProxy"),
+        row: ("modes", "ChangeMode, 64 clients", "HAProxy"),
         what: [
             "changes of the mode a second, 64 clients",
             "毎秒のモード変更数、64 クライアント",
@@ -114,7 +114,7 @@ const LINES: &[Line] = &[
         better: MORE,
     },
     Line {
-        row: ("P5", "ChangeMode, 64 clients", "Janus"),
+        row: ("modes", "ChangeMode, 64 clients", "Janus"),
         what: ["the same", "同上"],
         beside: [
             "Janus, `accept_new_sessions`",
@@ -123,7 +123,7 @@ const LINES: &[Line] = &[
         better: MORE,
     },
     Line {
-        row: ("P6", "soramode get, from start", "bare client"),
+        row: ("command", "soramode get, from start", "bare client"),
         what: [
             "`soramode get`, from start to end",
             "`soramode get` の起動から終了まで",
@@ -135,7 +135,7 @@ const LINES: &[Line] = &[
         better: LESS,
     },
     Line {
-        row: ("P6", "soramode get, from start", "redis-cli"),
+        row: ("command", "soramode get, from start", "redis-cli"),
         what: [
             "`soramode get`, from start to end",
             "`soramode get` の起動から終了まで",
@@ -144,7 +144,7 @@ const LINES: &[Line] = &[
         better: LESS,
     },
     Line {
-        row: ("P7", "GetMode over HTTP, 64", "nginx"),
+        row: ("http", "GetMode over HTTP, 64", "nginx"),
         what: [
             "the mode over HTTP a second, 64 connections",
             "HTTP での毎秒のモード取得数、64 接続",
@@ -153,7 +153,7 @@ const LINES: &[Line] = &[
         better: MORE,
     },
     Line {
-        row: ("P8", "a connection's weight, 1000000", "Redis"),
+        row: ("memory", "a connection's weight, 1000000", "Redis"),
         what: [
             "memory a connection, of 1,000,000",
             "1 接続あたりのメモリー、1,000,000 接続のとき",
@@ -162,7 +162,7 @@ const LINES: &[Line] = &[
         better: LESS,
     },
     Line {
-        row: ("P9", "rows of all", "Redis HGETALL"),
+        row: ("lists", "rows of all", "Redis HGETALL"),
         what: [
             "rows a second, listing 100,000 sessions",
             "セッション 100,000 件の一覧の毎秒の行数",
@@ -172,7 +172,7 @@ const LINES: &[Line] = &[
     },
     Line {
         row: (
-            "P10",
+            "webhooks",
             "last Disconnect to the webhook, p50",
             "commit + POST",
         ),
@@ -184,7 +184,7 @@ const LINES: &[Line] = &[
         better: LESS,
     },
     Line {
-        row: ("P12", "the same, 1000000 stored", "Redis from its AOF"),
+        row: ("start", "the same, 1000000 stored", "Redis from its AOF"),
         what: [
             "start with 1,000,000 stored connections",
             "保存された 1,000,000 接続からの起動",
@@ -196,7 +196,7 @@ const LINES: &[Line] = &[
 
 /// Writes both tables anew; what is missing is said, and then nothing is written.
 pub(crate) fn write() -> Result<(), String> {
-    let file = results().join("bars.json");
+    let file = results().join("goals.json");
     let text =
         fs::read(&file).map_err(|error| format!("{}: {error}: measure first", file.display()))?;
     let rows: Vec<Value> =
@@ -205,7 +205,7 @@ pub(crate) fn write() -> Result<(), String> {
         .iter()
         .map(|line| ratio(&rows, line))
         .collect::<Result<_, _>>()?;
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
     for (name, head, language) in FILES {
         let path = folder.join(name);
         let text = fs::read_to_string(&path).map_err(|error| format!("{name}: {error}"))?;
@@ -252,12 +252,12 @@ pub(crate) fn write() -> Result<(), String> {
 fn ratio(
     rows: &[Value],
     Line {
-        row: (bar, what, yardstick),
+        row: (goal, what, yardstick),
         ..
     }: &Line,
 ) -> Result<f64, String> {
     let is_it = |row: &&Value| {
-        row["bar"] == *bar
+        row["goal"] == *goal
             && row["yardstick"] == *yardstick
             && row["what"]
                 .as_str()
@@ -267,5 +267,5 @@ fn ratio(
         .iter()
         .find(is_it)
         .and_then(|row| row["ratio"].as_f64());
-    found.ok_or_else(|| format!("{bar} ({what}, beside {yardstick}) was not measured: run the whole suite, without --quick"))
+    found.ok_or_else(|| format!("{goal} ({what}, beside {yardstick}) was not measured: run the whole suite, without --quick"))
 }

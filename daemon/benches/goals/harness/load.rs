@@ -10,9 +10,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::task::JoinSet;
 
+use super::dialect::{Dialect, Turn};
 use super::row::percentile;
 use super::runtime;
-use super::tongue::{Tongue, Turn};
 
 pub(crate) const CLIENTS: usize = 64;
 
@@ -47,15 +47,15 @@ pub(crate) struct Crowd {
 }
 
 impl Crowd {
-    pub(crate) fn ask(self, path: &Path, tongue: &Tongue) -> Seen {
+    pub(crate) fn ask(self, path: &Path, dialect: &Dialect) -> Seen {
         let began = Instant::now();
         let mut times: Vec<f64> = runtime().block_on(async {
             let mut clients = JoinSet::new();
             for client in 0..self.clients {
                 clients.spawn(ask_until(
                     path.to_owned(),
-                    tongue.turns(client, self.depth),
-                    (tongue.clone(), began + self.time),
+                    dialect.turns(client, self.depth),
+                    (dialect.clone(), began + self.time),
                 ));
             }
             // An error is an answer that takes too long.
@@ -74,19 +74,23 @@ impl Crowd {
     }
 }
 
-async fn ask_until(path: PathBuf, turns: [Turn; 2], (tongue, end): (Tongue, Instant)) -> Vec<f64> {
-    let stream = connect(&path, &tongue).unwrap();
+async fn ask_until(
+    path: PathBuf,
+    turns: [Turn; 2],
+    (dialect, end): (Dialect, Instant),
+) -> Vec<f64> {
+    let stream = connect(&path, &dialect).unwrap();
     stream.set_nonblocking(true).unwrap();
     let mut stream = UnixStream::from_std(stream).unwrap();
     let mut buffer = vec![0; 64 * 1024];
     let mut times = Vec::new();
-    if !tongue.greeting.is_empty() {
-        ask(&mut stream, &mut buffer, (tongue.greeting, 1, tongue.end)).await;
+    if !dialect.greeting.is_empty() {
+        ask(&mut stream, &mut buffer, (dialect.greeting, 1, dialect.end)).await;
     }
     while Instant::now() < end {
         for Turn { message, requests } in &turns {
             let began = Instant::now();
-            ask(&mut stream, &mut buffer, (message, *requests, tongue.end)).await;
+            ask(&mut stream, &mut buffer, (message, *requests, dialect.end)).await;
             times.push(micros(began.elapsed()));
         }
     }
@@ -117,17 +121,17 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn to(path: &Path, tongue: &Tongue) -> Self {
-        let stream = connect(path, tongue).unwrap();
+    pub(crate) fn to(path: &Path, dialect: &Dialect) -> Self {
+        let stream = connect(path, dialect).unwrap();
         stream.set_read_timeout(Some(ANSWER_MAX)).unwrap();
         let mut client = Self {
             stream,
             buffer: vec![0; 256 * 1024],
             filled: 0,
-            end: tongue.end,
+            end: dialect.end,
         };
-        if !tongue.greeting.is_empty() {
-            client.ask(tongue.greeting, 1);
+        if !dialect.greeting.is_empty() {
+            client.ask(dialect.greeting, 1);
         }
         client
     }
@@ -163,8 +167,8 @@ impl Client {
     }
 
     /// Round trips of one who comes and goes, for so long at most.
-    pub(crate) fn round_trips(&mut self, tongue: &Tongue, time: Duration) -> Seen {
-        let turns = tongue.turns(0, 1);
+    pub(crate) fn round_trips(&mut self, dialect: &Dialect, time: Duration) -> Seen {
+        let turns = dialect.turns(0, 1);
         let first = Instant::now();
         let mut times: Vec<f64> = (0..ROUND_TRIPS)
             .take_while(|number| number % 2 == 1 || first.elapsed() < time)
@@ -184,11 +188,11 @@ impl Client {
     }
 
     /// Lets connections in one after the other; the longest answer, in milliseconds.
-    pub(crate) fn fill(&mut self, tongue: &Tongue, numbers: std::ops::Range<usize>) -> f64 {
+    pub(crate) fn fill(&mut self, dialect: &Dialect, numbers: std::ops::Range<usize>) -> f64 {
         let mut longest = Duration::ZERO;
         for number in numbers {
             let (channel, connection) = names(number);
-            let message = tongue.come(&channel, &connection);
+            let message = dialect.come(&channel, &connection);
             let began = Instant::now();
             self.ask(message.as_bytes(), 1);
             longest = longest.max(began.elapsed());
@@ -210,8 +214,8 @@ impl Client {
 }
 
 /// A packet is written and read as a part of a stream is, as long as each fits in one call.
-pub(crate) fn connect(path: &Path, tongue: &Tongue) -> io::Result<StdStream> {
-    if !tongue.packets {
+pub(crate) fn connect(path: &Path, dialect: &Dialect) -> io::Result<StdStream> {
+    if !dialect.packets {
         return StdStream::connect(path);
     }
     let socket = net::socket_with(

@@ -1,4 +1,4 @@
-//! P5 and P10: what waits for the disk.
+//! modes and webhooks: what waits for the disk.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -12,13 +12,13 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use tokio::task::JoinSet;
 
-use super::yard::load::{ANSWER_MAX, Client, micros};
-use super::yard::peers;
-use super::yard::row::{Bound, Rounds, Row, Unit, percentile};
-use super::yard::server::{Core, pin_load};
-use super::yard::sheet::Sheet;
-use super::yard::tongue::Tongue;
-use super::yard::{Effort, runtime};
+use super::harness::baselines;
+use super::harness::dialect::Dialect;
+use super::harness::load::{ANSWER_MAX, Client, micros};
+use super::harness::row::{Bound, Rounds, Row, Unit, percentile};
+use super::harness::server::{Core, pin_load};
+use super::harness::sheet::Sheet;
+use super::harness::{Effort, runtime};
 
 /// What is done one after the other, where each waits for the disk.
 const SAMPLES: usize = 500;
@@ -32,7 +32,7 @@ const SETTLED: usize = 200;
 /// A log that has not settled after so many times as many never will.
 const SETTLING_MAX: usize = 100;
 
-/// P5 and P10, each beside a commit of one row by `SQLite` that waits for the disk.
+/// modes and webhooks, each beside a commit of one row by `SQLite` that waits for the disk.
 pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
     // Who waits for one thing after the other shares a core with what it waits for.
     pin_load(Core::Second);
@@ -43,15 +43,15 @@ pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
         effort.folder.join("disk.state"),
         effort.folder.join("bare.db"),
     );
-    let server = peers::durable(effort.folder.join("disk"), &state, &flags);
+    let server = baselines::durable(effort.folder.join("disk"), &state, &flags);
     let sqlite = rusqlite::Connection::open(&bare).unwrap();
     sqlite.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; CREATE TABLE t (v); INSERT INTO t VALUES (0)").unwrap();
     let mut commit = |sample| {
         sqlite.execute("UPDATE t SET v = ?1", [sample]).unwrap();
     };
-    let mut client = Client::to(&server.path, &Tongue::soramode());
+    let mut client = Client::to(&server.path, &Dialect::soramode());
     let mut poster = Poster::to(address);
-    let modes = Tongue::modes().turns(0, 1);
+    let modes = Dialect::modes().turns(0, 1);
     let change = |client: &mut Client, sample: usize| {
         client.text(&modes[sample % 2].message, "\"result\"");
     };
@@ -59,7 +59,7 @@ pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
     settle(&state.join("soramode.db-wal"), |sample| {
         change(&mut client, sample);
     });
-    let [come, go] = Tongue::soramode().turns(0, 1);
+    let [come, go] = Dialect::soramode().turns(0, 1);
     let (mut changes, mut p50, mut p99) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..effort.rounds {
         let commit = times(&mut commit);
@@ -74,9 +74,9 @@ pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
         p50.push((webhook[0], commit[0] + post[0]));
         p99.push((webhook[1], commit[0] + post[0]));
     }
-    let mut row = |bar, what: &str, (yardstick, pairs), bound| {
+    let mut row = |goal, what: &str, (yardstick, pairs), bound| {
         sheet.add(Row {
-            bar,
+            goal,
             what: what.to_owned(),
             unit: Unit::Micros,
             yardstick,
@@ -85,19 +85,19 @@ pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
         });
     };
     row(
-        "P5",
+        "modes",
         "ChangeMode, durable, p50",
         ("a commit", changes),
         Bound::AtMost(1.5),
     );
     row(
-        "P10",
+        "webhooks",
         "last Disconnect to the webhook, p50",
         ("commit + POST", p50),
         Bound::AtMost(2.0),
     );
     row(
-        "P10",
+        "webhooks",
         "the same, p99",
         ("their p50", p99),
         Bound::AtMost(4.0),

@@ -1,4 +1,4 @@
-//! P11: what a thousand who are told of sessions cost those who ask, and one who never reads.
+//! subscribers: what a thousand who are told of sessions cost those who ask, and one who never reads.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::yard::Effort;
-use super::yard::load::{ANSWER_MAX, Client, Crowd, count};
-use super::yard::peers;
-use super::yard::row::{Bound, Rounds, Row, Unit};
-use super::yard::server::{Core, Server, pin_load};
-use super::yard::sheet::Sheet;
-use super::yard::tongue::Tongue;
+use super::harness::Effort;
+use super::harness::baselines;
+use super::harness::dialect::Dialect;
+use super::harness::load::{ANSWER_MAX, Client, Crowd, count};
+use super::harness::row::{Bound, Rounds, Row, Unit};
+use super::harness::server::{Core, Server, pin_load};
+use super::harness::sheet::Sheet;
 
 const SUBSCRIBERS: usize = 1_000;
 
@@ -31,8 +31,8 @@ const GROWTH_MAX_MIB: f64 = 64.0;
 
 pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
     let (ours, alone) = (
-        peers::volatile(effort.folder.join("told"), &[]),
-        peers::volatile(effort.folder.join("alone"), &[]),
+        baselines::volatile(effort.folder.join("told"), &[]),
+        baselines::volatile(effort.folder.join("alone"), &[]),
     );
     for server in [&ours, &alone] {
         server.pin(Core::First);
@@ -57,7 +57,7 @@ pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
             let began = Instant::now();
             let reading = scope.spawn(|| read(&mut told, &is_over));
             scope.spawn(|| make_sessions(&ours.path, &is_over));
-            let rate = crowd.ask(&ours.path, &Tongue::soramode()).rate;
+            let rate = crowd.ask(&ours.path, &Dialect::soramode()).rate;
             is_over.store(true, Ordering::Relaxed);
             (began, rate, reading.join().unwrap())
         });
@@ -65,11 +65,11 @@ pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
         rate
     };
     let rounds = Rounds::beside(effort, bound, &mut among_them, || {
-        crowd.ask(&alone.path, &Tongue::soramode()).rate
+        crowd.ask(&alone.path, &Dialect::soramode()).rate
     });
     let mut row = |what: &str, unit, yardstick, (rounds, bound)| {
         sheet.add(Row {
-            bar: "P11",
+            goal: "subscribers",
             what: what.to_owned(),
             unit,
             yardstick,
@@ -100,9 +100,9 @@ pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
 
 /// Somebody stays in each channel that the load comes to, so that it makes no sessions.
 fn settle(server: &Server) {
-    let mut client = Client::to(&server.path, &Tongue::soramode());
+    let mut client = Client::to(&server.path, &Dialect::soramode());
     for number in 0..CLIENTS {
-        let message = Tongue::soramode().come(
+        let message = Dialect::soramode().come(
             &format!("channel-{number}"),
             &format!("RESIDENT{number:018}"),
         );
@@ -145,9 +145,9 @@ fn read(streams: &mut [UnixStream], is_over: &AtomicBool) -> usize {
 }
 
 fn make_sessions(path: &Path, is_over: &AtomicBool) {
-    let tongue = Tongue::soramode();
-    let mut client = Client::to(path, &tongue);
-    let both = tongue.come("SESSION", "VISITOR") + &tongue.go("VISITOR");
+    let dialect = Dialect::soramode();
+    let mut client = Client::to(path, &dialect);
+    let both = dialect.come("SESSION", "VISITOR") + &dialect.go("VISITOR");
     let mut next = Instant::now();
     while !is_over.load(Ordering::Relaxed) {
         client.ask(both.as_bytes(), 2);

@@ -1,16 +1,16 @@
-//! P7: the mode over HTTP, beside servers that have nothing to find out.
+//! http: the mode over HTTP, beside servers that have nothing to find out.
 
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
-use super::yard::Effort;
-use super::yard::load::CLIENTS;
-use super::yard::peers;
-use super::yard::row::{Bound, Rounds, Row, Unit};
-use super::yard::server::{Core, Server, pin_load};
-use super::yard::sheet::Sheet;
-use super::yard::web::Door;
+use super::harness::Effort;
+use super::harness::baselines;
+use super::harness::load::CLIENTS;
+use super::harness::row::{Bound, Rounds, Row, Unit};
+use super::harness::server::{Core, Server, pin_load};
+use super::harness::sheet::Sheet;
+use super::harness::web::Door;
 
 // Below the ports that the kernel gives out, or a client that waits for a server could come to be connected with itself.
 const OURS: &str = "127.0.0.1:19572";
@@ -21,7 +21,7 @@ const NGINX: &str = "127.0.0.1:19574";
 type Served = (Server, Door);
 
 pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
-    let ours = peers::volatile(effort.folder.join("gate"), &["--api-listen", OURS])
+    let ours = baselines::volatile(effort.folder.join("gate"), &["--api-listen", OURS])
         .with_door(address(OURS));
     let ours = (ours, door(OURS, "x-sora-target: Sora_20211215.GetMode\r\n"));
     let length = ours.1.body;
@@ -49,7 +49,7 @@ pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
             );
             let rounds = Rounds::beside(effort, bound, || rate(&ours), || rate(theirs));
             sheet.add(Row {
-                bar: "P7",
+                goal: "http",
                 what,
                 unit: Unit::PerSecond,
                 yardstick,

@@ -1,13 +1,13 @@
 //! What the measurements have in common: servers as processes, what is said to them, how much of it they bear, and what comes out.
 
+pub(crate) mod baselines;
 pub(crate) mod chart;
+pub(crate) mod dialect;
 pub(crate) mod echo;
 pub(crate) mod load;
-pub(crate) mod peers;
 pub(crate) mod row;
 pub(crate) mod server;
 pub(crate) mod sheet;
-pub(crate) mod tongue;
 pub(crate) mod web;
 
 use std::path::Path;
@@ -23,7 +23,7 @@ pub(crate) struct Effort<'a> {
     pub(crate) folder: &'a Path,
     /// How often each pair is measured.
     pub(crate) rounds: usize,
-    /// The same, where a bar is so near that chance decides.
+    /// The same, where a goal is so near that chance decides.
     pub(crate) more_rounds: usize,
     /// How long a rate is measured.
     pub(crate) time: Duration,

@@ -1,17 +1,17 @@
-//! How P1, P5, P8, P9 and P12 change with the number of connections, beside Redis, drawn into one picture.
+//! How decisions, modes, memory, lists and start change with the number of connections, beside Redis, drawn into one picture.
 
-use std::path::Path;
+use std::path::PathBuf;
 
+use super::harness::Effort;
+use super::harness::baselines::{self, Aof};
+use super::harness::chart::{self, Panel, Scale};
+use super::harness::dialect::Dialect;
+use super::harness::load::{CLIENTS, CONNECTIONS_A_CHANNEL, Client, Crowd, count, names};
+use super::harness::row::{Bound, Rounds, Row, Unit};
+use super::harness::server::{Core, Server, pin_load};
+use super::harness::sheet::{Sheet, results};
 use super::list::{Pager, hash_rate};
 use super::start;
-use super::yard::Effort;
-use super::yard::chart::{self, Panel, Scale};
-use super::yard::load::{CLIENTS, CONNECTIONS_A_CHANNEL, Client, Crowd, count, names};
-use super::yard::peers::{self, Aof};
-use super::yard::row::{Bound, Rounds, Row, Unit};
-use super::yard::server::{Core, Server, pin_load};
-use super::yard::sheet::{Sheet, results};
-use super::yard::tongue::Tongue;
 
 /// How many connections there are, one picture's axis.
 const SIZES: [usize; 4] = [1_000, 10_000, 100_000, 1_000_000];
@@ -49,7 +49,7 @@ pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
             panel.curves[0].push((count(size), rounds.ours()));
             panel.curves[1].push((count(size), rounds.theirs()));
             sheet.add(Row {
-                bar: "growth",
+                goal: "growth",
                 what: format!("{title}, {size} connections"),
                 unit,
                 yardstick: "Redis",
@@ -60,7 +60,7 @@ pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
     }
     let is_whole = SIZES.into_iter().all(|size| size <= effort.many);
     let folder = if is_whole {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("benches")
+        PathBuf::from(env!("CARGO_MANIFEST_DIR"))
     } else {
         results()
     };
@@ -72,20 +72,20 @@ pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
 /// soramoded and Redis, both without a disk.
 struct Pair {
     ours: Server,
-    tongue: Tongue,
+    dialect: Dialect,
     redis: Server,
-    redis_tongue: Tongue,
+    redis_tongue: Dialect,
     /// What both had in memory at the start, in MiB.
     empty: (f64, f64),
 }
 
 impl Pair {
     fn start(effort: Effort<'_>) -> Self {
-        let ours = peers::volatile(effort.folder.join("gate"), &[]);
-        let (redis, redis_tongue) = peers::redis(&effort.folder.join("redis"), Aof::None);
+        let ours = baselines::volatile(effort.folder.join("gate"), &[]);
+        let (redis, redis_tongue) = baselines::redis(&effort.folder.join("redis"), Aof::None);
         let mut pair = Self {
             ours,
-            tongue: Tongue::soramode(),
+            dialect: Dialect::soramode(),
             redis,
             redis_tongue,
             empty: (0.0, 0.0),
@@ -97,13 +97,13 @@ impl Pair {
     }
 
     fn fill(&self, numbers: std::ops::Range<usize>) {
-        for (server, tongue) in [
-            (&self.ours, &self.tongue),
+        for (server, dialect) in [
+            (&self.ours, &self.dialect),
             (&self.redis, &self.redis_tongue),
         ] {
-            Client::to(&server.path, tongue).all(numbers.clone(), |number| {
+            Client::to(&server.path, dialect).all(numbers.clone(), |number| {
                 let (channel, connection) = names(number);
-                tongue.come(&channel, &connection)
+                dialect.come(&channel, &connection)
             });
         }
     }
@@ -121,11 +121,11 @@ impl Pair {
             depth: 1,
             time: effort.time,
         };
-        let ask = |server: &Server, tongue| crowd.ask(&server.path, tongue).rate;
+        let ask = |server: &Server, dialect| crowd.ask(&server.path, dialect).rate;
         Rounds::beside(
             effort,
             Bound::Shown,
-            || ask(&self.ours, &self.tongue),
+            || ask(&self.ours, &self.dialect),
             || ask(&self.redis, &self.redis_tongue),
         )
     }
@@ -137,8 +137,8 @@ impl Pair {
             depth: 1,
             time: effort.time,
         };
-        let ask = |server: &Server, tongue| crowd.ask(&server.path, tongue).rate;
-        let (ours, theirs) = (Tongue::modes(), Tongue::redis_modes());
+        let ask = |server: &Server, dialect| crowd.ask(&server.path, dialect).rate;
+        let (ours, theirs) = (Dialect::modes(), Dialect::redis_modes());
         Rounds::beside(
             effort,
             Bound::Shown,

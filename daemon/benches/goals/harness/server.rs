@@ -112,7 +112,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.child.kill().unwrap_or_default();
+        let _ = self.child.kill();
         self.child.wait().unwrap();
     }
 }

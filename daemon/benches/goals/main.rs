@@ -1,11 +1,11 @@
 //! Every goal of speed and size, each beside its yardstick in the same run and in turn.
 //!
-//! `cargo bench -p soramoded --bench bars` measures all; words after `--` pick bars (`P1 P4`), `--quick` takes fewer rounds and fewer
-//! connections, and leaves out what needs a program that is not installed. `--all` takes in what takes minutes: a clean build (P15) and
+//! `cargo bench -p soramode-benches --bench goals` measures all; words after `--` pick goals by name (`decisions round-trip http`) or number (`P1 P4`), `--quick` takes fewer rounds and fewer
+//! connections, and leaves out what needs a program that is not installed. `--all` takes in what takes minutes: a clean build and
 //! `growth`, which draws `daemon/benches/growth.svg`. `soak 120` takes so many minutes, and draws `target/soak.svg`. The table goes to the
-//! terminal, every round to `target/bars.json`, from where `readme` takes the tables of the READMEs.
+//! terminal, every round to `target/goals.json`, from where `readme` takes the tables of the READMEs.
 //!
-//! Claims in the cluster (P14) need `--features cluster`.
+//! Claims in the cluster need `--features cluster`.
 //!
 //! Servers have one core and the load the other; one client shares a core with its server, or results fall into two groups.
 
@@ -20,34 +20,36 @@
 #[cfg(feature = "cluster")]
 mod claims;
 mod command;
-mod decide;
+mod decisions;
 mod disk;
-mod doors;
+mod durable;
 mod growth;
-mod keep;
+mod harness;
+mod http;
+mod idle;
 mod list;
 mod readme;
-mod rest;
 mod soak;
 mod start;
 mod subscribers;
-mod yard;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
-use yard::server::{Core, pin_load};
-use yard::sheet::Sheet;
-use yard::{Effort, SOAK, echo, runtime, web};
+use soramode_benches::build_soramoded;
+
+use harness::server::{Core, pin_load};
+use harness::sheet::{Sheet, name_of};
+use harness::{Effort, SOAK, echo, runtime, web};
 
 /// What is not there was asked for.
 const MISUSED: u8 = 2;
 
-/// What is measured together, the bars that come out, and what they are measured beside: Debian's packages.
+/// What is measured together, the goals that come out, and what they are measured beside: Debian's packages.
 struct Measurement {
-    bars: &'static [&'static str],
+    goals: &'static [&'static str],
     measure: fn(Effort<'_>, &mut Sheet),
     needs: &'static [Program],
     when: When,
@@ -78,87 +80,87 @@ const TASKSET: Program = ("taskset", "util-linux");
 
 const ALL: &[Measurement] = &[
     Measurement {
-        bars: &["P1", "P2", "P3", "P3b", "P8"],
-        measure: decide::measure,
+        goals: &["decisions", "pipelined", "round-trip", "filling", "memory"],
+        measure: decisions::measure,
         needs: &[TASKSET, REDIS],
         when: When::Always,
     },
     Measurement {
-        bars: &["P4"],
-        measure: keep::decisions,
+        goals: &["durable"],
+        measure: durable::decisions,
         needs: &[TASKSET, REDIS],
         when: When::Always,
     },
     Measurement {
-        bars: &["P5"],
-        measure: keep::modes,
+        goals: &["modes"],
+        measure: durable::modes,
         needs: &[TASKSET, HAPROXY, JANUS],
         when: When::Always,
     },
     Measurement {
-        bars: &["P5", "P10"],
+        goals: &["modes", "webhooks"],
         measure: disk::measure,
         needs: &[TASKSET],
         when: When::Always,
     },
     Measurement {
-        bars: &["P6"],
+        goals: &["command"],
         measure: command::measure,
         needs: &[TASKSET, REDIS, SOCAT, CURL, TIME],
         when: When::Always,
     },
     Measurement {
-        bars: &["P7"],
-        measure: doors::measure,
+        goals: &["http"],
+        measure: http::measure,
         needs: &[TASKSET, NGINX],
         when: When::Always,
     },
     Measurement {
-        bars: &["P9"],
+        goals: &["lists"],
         measure: list::measure,
         needs: &[TASKSET, REDIS],
         when: When::Always,
     },
     Measurement {
-        bars: &["P11"],
+        goals: &["subscribers"],
         measure: subscribers::measure,
         needs: &[TASKSET],
         when: When::Always,
     },
     Measurement {
-        bars: &["P12"],
+        goals: &["start"],
         measure: start::measure,
         needs: &[TASKSET, REDIS],
         when: When::Always,
     },
     Measurement {
-        bars: &["P13"],
-        measure: rest::idle,
+        goals: &["idle"],
+        measure: idle::idle,
         needs: &[TASKSET],
         when: When::Always,
     },
     #[cfg(feature = "cluster")]
     Measurement {
-        bars: &["P14"],
+        goals: &["claims"],
         measure: claims::measure,
         needs: &[TASKSET, ETCD],
         when: When::Always,
     },
     Measurement {
-        bars: &["soak", "S6"],
+        goals: &["soak", "soak"],
         measure: soak::measure,
         needs: &[TASKSET],
         when: When::Named,
     },
     Measurement {
-        bars: &["growth"],
+        goals: &["growth"],
         measure: growth::measure,
         needs: &[TASKSET, REDIS],
         when: When::Minutes,
     },
     Measurement {
-        bars: &["P15"],
-        measure: rest::build,
+        goals: &["build"],
+        measure: idle::build,
         needs: &[TASKSET],
         when: When::Minutes,
     },
@@ -185,6 +187,7 @@ fn main() -> ExitCode {
         Ok(wanted) => wanted,
         Err(told) => return misused(&told),
     };
+    build_soramoded();
     let (able, unable): (Vec<&Measurement>, Vec<_>) = wanted
         .measurements
         .iter()
@@ -193,7 +196,7 @@ fn main() -> ExitCode {
     for measurement in &unable {
         println!(
             "{} cannot be measured: apt-get install {}",
-            measurement.bars.join(", "),
+            measurement.goals.join(", "),
             missing(measurement).join(" ")
         );
     }
@@ -232,9 +235,9 @@ impl Wanted {
                 "--bench" => (),
                 _ if ALL
                     .iter()
-                    .any(|measurement| measurement.bars.contains(&argument)) =>
+                    .any(|measurement| measurement.goals.contains(&name_of(argument))) =>
                 {
-                    words.push(argument);
+                    words.push(name_of(argument));
                 }
                 minutes => {
                     let minutes = minutes.parse().map_err(|_| {
@@ -249,11 +252,11 @@ impl Wanted {
         }
         let picked = ALL
             .iter()
-            .filter(|Measurement { bars, when, .. }| match *when {
+            .filter(|Measurement { goals, when, .. }| match *when {
                 When::Always if words.is_empty() => true,
                 When::Minutes if is_all => true,
                 When::Always | When::Minutes | When::Named => {
-                    bars.iter().any(|bar| words.contains(bar))
+                    goals.iter().any(|goal| words.contains(goal))
                 }
             });
         wanted.measurements = picked.collect();
@@ -263,7 +266,7 @@ impl Wanted {
 
 fn names() -> String {
     ALL.iter()
-        .flat_map(|measurement| measurement.bars)
+        .flat_map(|measurement| measurement.goals)
         .copied()
         .collect::<Vec<_>>()
         .join(" ")
@@ -273,7 +276,7 @@ fn names() -> String {
 fn measure(all: &[&Measurement], wanted: &Wanted) -> ExitCode {
     let mut sheet = Sheet::default();
     let mut broken = Vec::new();
-    for Measurement { bars, measure, .. } in all {
+    for Measurement { goals, measure, .. } in all {
         let folder = tempfile::tempdir().unwrap();
         pin_load(Core::Any);
         let effort = if wanted.is_quick {
@@ -286,16 +289,16 @@ fn measure(all: &[&Measurement], wanted: &Wanted) -> ExitCode {
             ..effort
         };
         if catch_unwind(AssertUnwindSafe(|| measure(effort, &mut sheet))).is_err() {
-            broken.extend_from_slice(bars);
+            broken.extend_from_slice(goals);
         }
     }
     println!("\n{}", sheet.table());
     if !sheet.is_empty() {
         // What was looked at quickly takes no place of what was measured.
         let file = sheet.write(if wanted.is_quick {
-            "bars-quick.json"
+            "goals-quick.json"
         } else {
-            "bars.json"
+            "goals.json"
         });
         println!("every round: {}", file.display());
     }

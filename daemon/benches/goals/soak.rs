@@ -7,14 +7,14 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::yard::Effort;
-use super::yard::chart::{self, Panel, Scale};
-use super::yard::load::{CLIENTS, Client, Crowd, count, micros};
-use super::yard::peers;
-use super::yard::row::{Bound, Rounds, Row, Unit, percentile};
-use super::yard::server::{Core, Server, pin_load};
-use super::yard::sheet::{Sheet, results};
-use super::yard::tongue::Tongue;
+use super::harness::Effort;
+use super::harness::baselines;
+use super::harness::chart::{self, Panel, Scale};
+use super::harness::dialect::Dialect;
+use super::harness::load::{CLIENTS, Client, Crowd, count, micros};
+use super::harness::row::{Bound, Rounds, Row, Unit, percentile};
+use super::harness::server::{Core, Server, pin_load};
+use super::harness::sheet::{Sheet, results};
 
 /// Of what it bears, so much is asked for.
 const LOAD: f64 = 0.2;
@@ -47,7 +47,7 @@ type Sample = (f64, [f64; COLUMNS.len()]);
 /// Measures for so long, and draws `target/soak.svg` beside `target/soak.csv`.
 pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
     let state = effort.folder.join("soak.state");
-    let server = peers::durable(effort.folder.join("soak"), &state, &[]);
+    let server = baselines::durable(effort.folder.join("soak"), &state, &[]);
     server.pin(Core::First);
     pin_load(Core::Second);
     let bears = Crowd {
@@ -55,7 +55,7 @@ pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
         depth: 1,
         time: effort.time,
     }
-    .ask(&server.path, &Tongue::soramode())
+    .ask(&server.path, &Dialect::soramode())
     .rate;
     let pace = Duration::from_secs_f64(2.0 * count(CLIENTS) / (bears * LOAD));
     println!(
@@ -89,7 +89,7 @@ pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
         );
         let what = format!("soak, {}, last third", COLUMNS[column]);
         sheet.add(Row {
-            bar: "S6",
+            goal: "soak",
             what,
             unit,
             yardstick: "the third before",
@@ -120,8 +120,8 @@ impl Soak<'_> {
     }
 
     fn come_and_go(&self, client: usize, pace: Duration) {
-        let turns = Tongue::soramode().turns(client, 1);
-        let mut asker = Client::to(&self.server.path, &Tongue::soramode());
+        let turns = Dialect::soramode().turns(client, 1);
+        let mut asker = Client::to(&self.server.path, &Dialect::soramode());
         let mut next = Instant::now();
         while !self.over.load(Ordering::Relaxed) {
             for turn in &turns {
@@ -139,7 +139,7 @@ impl Soak<'_> {
 
     fn watch(&self, long: Duration) -> Vec<Sample> {
         let began = Instant::now();
-        let mut operator = Client::to(&self.server.path, &Tongue::soramode());
+        let mut operator = Client::to(&self.server.path, &Dialect::soramode());
         let (mut samples, mut drain, mut drains) = (Vec::new(), 0.0, 0);
         while began.elapsed() < long {
             let since = Instant::now();

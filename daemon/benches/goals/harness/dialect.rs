@@ -5,7 +5,7 @@ pub(crate) const JANUS_SECRET: &str = "secret";
 
 /// What one client says by turns, and how its answers end.
 #[derive(Clone, Debug)]
-pub(crate) struct Tongue {
+pub(crate) struct Dialect {
     /// Said first, answered once; empty for nothing.
     pub(crate) greeting: &'static [u8],
     /// Stands once in each answer.
@@ -38,7 +38,7 @@ pub(crate) struct Turn {
     pub(crate) requests: usize,
 }
 
-impl Tongue {
+impl Dialect {
     pub(crate) const fn soramode() -> Self {
         Self {
             greeting: b"",
