@@ -74,7 +74,10 @@ fn door(at: &str, headers: &str) -> Door {
 fn hyper(length: usize) -> Server {
     let mut command = Command::new(std::env::current_exe().unwrap());
     Server::start_at(
-        command.arg("play-hyper").arg(HYPER).arg(length.to_string()),
+        command
+            .arg("serve-hyper")
+            .arg(HYPER)
+            .arg(length.to_string()),
         address(HYPER),
     )
 }

@@ -1,9 +1,9 @@
 //! Every goal of speed and size, each beside its yardstick in the same run and in turn.
 //!
-//! `cargo bench -p soramode-benches --bench goals` measures all; words after `--` pick goals by name (`decisions round-trip http`) or number (`P1 P4`), `--quick` takes fewer rounds and fewer
-//! connections, and leaves out what needs a program that is not installed. `--all` takes in what takes minutes: a clean build and
-//! `growth`, which draws `daemon/benches/growth.svg`. `soak 120` takes so many minutes, and draws `target/soak.svg`. The table goes to the
-//! terminal, every round to `target/goals.json`, from where `readme` takes the tables of the READMEs.
+//! `cargo bench -p soramode-benches --bench goals` measures all; words after `--` pick goals by name (`decisions round-trip http`), `--quick`
+//! takes fewer rounds and connections, and `--help` lists the rest. `growth` draws `daemon/benches/growth.svg`, `soak` draws
+//! `target/soak.svg`. The table goes to the terminal, every round to `target/goals.json`, from where `readme` takes the tables of the
+//! READMEs.
 //!
 //! Claims in the cluster need `--features cluster`.
 //!
@@ -33,16 +33,18 @@ mod soak;
 mod start;
 mod subscribers;
 
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
+use clap::{Parser, Subcommand};
 use soramode_benches::build_soramoded;
 
 use harness::server::{Core, pin_load};
 use harness::sheet::{Sheet, name_of};
-use harness::{Effort, SOAK, echo, runtime, web};
+use harness::{Effort, echo, runtime, web};
 
 /// What is not there was asked for.
 const MISUSED: u8 = 2;
@@ -147,7 +149,7 @@ const ALL: &[Measurement] = &[
         when: When::Always,
     },
     Measurement {
-        goals: &["soak", "soak"],
+        goals: &["soak"],
         measure: soak::measure,
         needs: &[TASKSET],
         when: When::Named,
@@ -166,32 +168,78 @@ const ALL: &[Measurement] = &[
     },
 ];
 
+/// Measures goals of speed and size, each beside its yardstick in the same run.
+#[derive(Debug, Parser)]
+#[command(name = "goals", args_conflicts_with_subcommands = true)]
+struct Arguments {
+    /// Goals to measure, by name or number [default: all that take seconds]
+    #[arg(value_name = "GOAL", value_parser = goal)]
+    goals: Vec<&'static str>,
+    /// Take fewer rounds and connections; skip goals whose programs are not installed
+    #[arg(long)]
+    quick: bool,
+    /// Also measure goals that take minutes
+    #[arg(long)]
+    all: bool,
+    /// Set how long `soak` takes
+    #[arg(long, value_name = "MINUTES", default_value_t = 120)]
+    soak_minutes: u64,
+    /// Passed by cargo to every benchmark.
+    #[arg(long, hide = true, global = true)]
+    bench: bool,
+    #[command(subcommand)]
+    task: Option<Task>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Write the ratios of the last full run to the READMEs
+    Readme,
+    /// Serve the echo that decisions are measured beside
+    #[command(hide = true)]
+    ServeEcho { socket: PathBuf, bytes: usize },
+    /// Serve the constant response that `http` is measured beside
+    #[command(hide = true)]
+    ServeHyper { address: SocketAddr, bytes: usize },
+}
+
+/// Reads a goal's name or number.
+fn goal(word: &str) -> Result<&'static str, String> {
+    let mut known = ALL.iter().flat_map(|measurement| measurement.goals);
+    known
+        .find(|goal| **goal == name_of(word))
+        .copied()
+        .ok_or_else(|| {
+            let mut names: Vec<&str> = ALL.iter().flat_map(|it| it.goals).copied().collect();
+            names.dedup();
+            format!("the goals are {}", names.join(", "))
+        })
+}
+
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [play, path, bytes] = arguments.as_slice() {
-        match play.as_str() {
-            "play-echo" => runtime().block_on(echo::serve(Path::new(path), bytes.parse().unwrap())),
-            "play-hyper" => {
-                runtime().block_on(web::serve(path.parse().unwrap(), bytes.parse().unwrap()));
-            }
-            _ => (),
+    let arguments = Arguments::parse();
+    match &arguments.task {
+        None => measure_wanted(&arguments),
+        Some(Task::Readme) => match readme::write() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(problem) => misused(&problem),
+        },
+        Some(Task::ServeEcho { socket, bytes }) => {
+            runtime().block_on(echo::serve(socket, *bytes));
+            ExitCode::SUCCESS
+        }
+        Some(Task::ServeHyper { address, bytes }) => {
+            runtime().block_on(web::serve(*address, *bytes));
+            ExitCode::SUCCESS
         }
     }
-    if arguments.first().is_some_and(|word| word == "readme") {
-        return match readme::write() {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(told) => misused(&told),
-        };
-    }
-    let wanted = match Wanted::read(&arguments) {
-        Ok(wanted) => wanted,
-        Err(told) => return misused(&told),
-    };
+}
+
+fn measure_wanted(arguments: &Arguments) -> ExitCode {
     build_soramoded();
-    let (able, unable): (Vec<&Measurement>, Vec<_>) = wanted
-        .measurements
+    let (able, unable): (Vec<&Measurement>, Vec<_>) = ALL
         .iter()
-        .copied()
+        .filter(|measurement| arguments.wants(measurement))
         .partition(|measurement| missing(measurement).is_empty());
     for measurement in &unable {
         println!(
@@ -200,92 +248,44 @@ fn main() -> ExitCode {
             missing(measurement).join(" ")
         );
     }
-    if !unable.is_empty() && !wanted.is_quick {
+    if !unable.is_empty() && !arguments.quick {
         return ExitCode::from(MISUSED);
     }
-    measure(&able, &wanted)
+    measure(&able, arguments)
 }
 
-fn misused(told: &str) -> ExitCode {
-    println!("{told}");
+fn misused(problem: &str) -> ExitCode {
+    println!("{problem}");
     ExitCode::from(MISUSED)
 }
 
-/// What the command line asks for.
-struct Wanted {
-    measurements: Vec<&'static Measurement>,
-    is_quick: bool,
-    soak: Duration,
-}
-
-impl Wanted {
-    fn read(arguments: &[String]) -> Result<Self, String> {
-        let mut wanted = Self {
-            measurements: Vec::new(),
-            is_quick: false,
-            soak: SOAK,
-        };
-        let mut is_all = false;
-        let mut words = Vec::new();
-        for argument in arguments.iter().map(String::as_str) {
-            match argument {
-                "--quick" => wanted.is_quick = true,
-                "--all" => is_all = true,
-                // cargo says so to every benchmark.
-                "--bench" => (),
-                _ if ALL
-                    .iter()
-                    .any(|measurement| measurement.goals.contains(&name_of(argument))) =>
-                {
-                    words.push(name_of(argument));
-                }
-                minutes => {
-                    let minutes = minutes.parse().map_err(|_| {
-                        format!(
-                            "{minutes}: takes {}, --quick, --all and a soak's minutes",
-                            names()
-                        )
-                    })?;
-                    wanted.soak = Duration::from_mins(minutes);
-                }
-            }
+impl Arguments {
+    fn wants(&self, measurement: &Measurement) -> bool {
+        match measurement.when {
+            When::Always if self.goals.is_empty() => true,
+            When::Minutes if self.all => true,
+            When::Always | When::Minutes | When::Named => measurement
+                .goals
+                .iter()
+                .any(|goal| self.goals.contains(goal)),
         }
-        let picked = ALL
-            .iter()
-            .filter(|Measurement { goals, when, .. }| match *when {
-                When::Always if words.is_empty() => true,
-                When::Minutes if is_all => true,
-                When::Always | When::Minutes | When::Named => {
-                    goals.iter().any(|goal| words.contains(goal))
-                }
-            });
-        wanted.measurements = picked.collect();
-        Ok(wanted)
     }
 }
 
-fn names() -> String {
-    ALL.iter()
-        .flat_map(|measurement| measurement.goals)
-        .copied()
-        .collect::<Vec<_>>()
-        .join(" ")
-}
-
 /// One after the other. One that breaks does not take the others' figures with it.
-fn measure(all: &[&Measurement], wanted: &Wanted) -> ExitCode {
+fn measure(all: &[&Measurement], arguments: &Arguments) -> ExitCode {
     let mut sheet = Sheet::default();
     let mut broken = Vec::new();
     for Measurement { goals, measure, .. } in all {
         let folder = tempfile::tempdir().unwrap();
         pin_load(Core::Any);
-        let effort = if wanted.is_quick {
+        let effort = if arguments.quick {
             Effort::quick(folder.path())
         } else {
             Effort::full(folder.path())
         };
         let effort = Effort {
-            soak: wanted.soak,
+            soak: Duration::from_mins(arguments.soak_minutes),
             ..effort
         };
         if catch_unwind(AssertUnwindSafe(|| measure(effort, &mut sheet))).is_err() {
@@ -295,7 +295,7 @@ fn measure(all: &[&Measurement], wanted: &Wanted) -> ExitCode {
     println!("\n{}", sheet.table());
     if !sheet.is_empty() {
         // What was looked at quickly takes no place of what was measured.
-        let file = sheet.write(if wanted.is_quick {
+        let file = sheet.write(if arguments.quick {
             "goals-quick.json"
         } else {
             "goals.json"

@@ -75,7 +75,7 @@ pub(crate) fn echo(path: PathBuf, like: &Server) -> Server {
     client.ask(&go.message, 1);
     Server::start(
         Command::new(std::env::current_exe().unwrap())
-            .arg("play-echo")
+            .arg("serve-echo")
             .arg(&path)
             .arg(bytes.to_string()),
         path,
