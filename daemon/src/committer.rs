@@ -9,7 +9,7 @@ use soramode_core::effect::Record;
 use soramode_protocol::error::Error;
 use tokio::time::{Instant, Interval, interval, sleep_until};
 
-use crate::engine::Engine;
+use crate::engine::{Engine, WriteFailure};
 use crate::metrics::Metrics;
 use crate::notify;
 use crate::store::{Store, WriteError};
@@ -23,15 +23,6 @@ const CHECK_PAUSE: Duration = Duration::from_secs(10);
 
 /// Duration of a write from which it is logged as slow.
 const SLOW_WRITE: Duration = Duration::from_secs(1);
-
-/// Why a write failed.
-#[derive(Debug)]
-pub(crate) struct WriteFailure {
-    /// The answer to requests whose promise cannot be kept.
-    pub(crate) refusal: Error,
-    /// The problem, for operators.
-    pub(crate) problem: String,
-}
 
 /// The committer.
 #[derive(Debug)]

@@ -24,11 +24,10 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{self, BootTimer};
-use crate::committer::WriteFailure;
 use crate::outputs::{Caller, HTTP_CLIENT, OutputDeps, Outputs, Response};
 use crate::webhook::Webhooks;
 
-pub(crate) use handles::{Connected, LateAnswer, PendingAnswer, WeakEngine};
+pub(crate) use handles::{Connected, LateAnswer, PendingAnswer, WeakEngine, WriteFailure};
 
 /// A request with the number that its response will have.
 pub(crate) type SerialRequest = (u64, GateRequest);

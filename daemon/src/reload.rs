@@ -13,9 +13,10 @@ use crate::control::Operators;
 use crate::engine::Engine;
 use crate::health::Health;
 use crate::http::sora::Applications;
+use crate::log;
+use crate::notify;
 use crate::socket_file::{self, FileHandle};
 use crate::webhook::Receivers;
-use crate::{log, notify};
 
 /// A configuration that was read again, or what is wrong with it.
 pub type Reading = Result<Box<Config>, String>;

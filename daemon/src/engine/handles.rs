@@ -1,12 +1,22 @@
-//! What callers hold of the engine: an answer to come, a client's place in it, and a reference that does not keep it alive.
+//! Types that callers of the engine hold: pending answers, a client's entry in it, a reference that does not keep it alive, and why a write failed.
 
 use std::sync::Weak;
 
 use soramode_core::input::{Input, ReplyHandle, SocketId};
+use soramode_protocol::error::Error;
 use soramode_protocol::reply::Answer;
 use tokio::sync::oneshot;
 
 use super::{Engine, Shared, stopped};
+
+/// Why a write failed.
+#[derive(Debug)]
+pub(crate) struct WriteFailure {
+    /// The answer to requests whose promise cannot be kept.
+    pub(crate) refusal: Error,
+    /// The problem, for operators.
+    pub(crate) problem: String,
+}
 
 /// An engine for the tasks that its outputs start.
 #[derive(Clone, Debug)]
