@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -116,6 +117,71 @@ fn every_request_goes_through_the_one_client() {
         strays.is_empty(),
         "take soramode_protocol::http_client in:\n{}",
         strays.join("\n")
+    );
+}
+
+/// The rows of the table under ARCHITECTURE's "Dependencies": a module of the daemon or the core, and the modules that import it.
+fn stated_dependencies() -> BTreeMap<String, BTreeSet<String>> {
+    let text = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let section = text.split("## Dependencies\n").nth(1).unwrap();
+    let rows = section
+        .split("\n## ")
+        .next()
+        .unwrap()
+        .lines()
+        .filter(|line| line.starts_with("| `"));
+    rows.map(|row| {
+        let mut names = row.split('`').skip(1).step_by(2).map(str::to_owned);
+        (names.next().unwrap(), names.collect())
+    })
+    .collect()
+}
+
+/// Whether this code names a path that begins with `path`.
+fn names_path(code: &str, path: &str) -> bool {
+    code.match_indices(path).any(|(at, _)| {
+        let is_part =
+            |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':');
+        let rest = code.get(at + path.len()..).unwrap_or_default();
+        !is_part(code.get(..at).unwrap_or_default().chars().next_back())
+            && !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_')
+    })
+}
+
+#[test]
+fn modules_import_each_other_as_architecture_states() {
+    let stated = stated_dependencies();
+    let mut found: BTreeMap<String, BTreeSet<String>> = stated
+        .keys()
+        .map(|module| (module.clone(), BTreeSet::new()))
+        .collect();
+    for (path, text) in files(".rs") {
+        let Some(file) = path.strip_prefix("daemon/src/") else {
+            continue;
+        };
+        let importer = file.split(['/', '.']).next().unwrap();
+        if matches!(importer, "lib" | "main") || file.ends_with("tests.rs") {
+            continue;
+        }
+        assert!(
+            !text.contains("use crate::{") && !text.contains("use soramode_core::{"),
+            "{path}: import modules one by one"
+        );
+        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+        for (module, importers) in &mut found {
+            let path = if module.contains("::") {
+                module.clone()
+            } else {
+                format!("crate::{module}")
+            };
+            if module != importer && names_path(code, &path) {
+                importers.insert(importer.to_owned());
+            }
+        }
+    }
+    assert_eq!(
+        found, stated,
+        "ARCHITECTURE.md, under \"Dependencies\", states other importers than the code has"
     );
 }
 
