@@ -159,7 +159,7 @@ mod tests {
     use soramode_protocol::reply::Reply;
     use soramode_protocol::request::GateRequest;
 
-    use crate::engine::tests::{ask, connect, engine, status};
+    use crate::engine::tests::{ask, connect, engine, request, status};
     use crate::store::check;
     use crate::store::open::{Newcomer, OpenError, database, open};
 
@@ -251,6 +251,25 @@ mod tests {
                 .unwrap()
                 .contains("\nconnections   3\n")
         );
+    }
+
+    #[tokio::test]
+    async fn everything_that_is_open_at_a_stop_is_written_and_answered() {
+        let folder = tempfile::tempdir().unwrap();
+        let committer = committer(folder.path());
+        let engine = committer.engine.clone();
+        let asked: Vec<_> = (0..100)
+            .map(|_| request(&engine, connect("spam")))
+            .collect();
+        engine.close();
+        committer.run().await;
+        for answer in asked {
+            let answer = answer.answer().await;
+            assert!(matches!(answer, Ok(Reply::Decision(_))), "{answer:?}");
+        }
+        assert!(ask(&engine, connect("spam")).await.is_err(), "too late");
+        let stored = check(folder.path()).unwrap();
+        assert!(stored.contains("\nconnections   100\n"), "{stored}");
     }
 
     #[tokio::test]

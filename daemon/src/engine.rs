@@ -142,8 +142,9 @@ impl Engine {
         .ok_or(Stopped)
     }
 
-    /// Decides a request that came over HTTP, and waits for its answer.
+    /// Decides a request that came over HTTP, once there is room for it, and waits for its answer.
     pub(crate) async fn ask_one(&self, actor: Arc<str>, request: GateRequest) -> Answer {
+        self.room().await;
         self.decide(|state, now, reply_to, caller| {
             state.request(now, (reply_to, actor, request), caller);
         })

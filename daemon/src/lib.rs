@@ -33,6 +33,7 @@ pub mod store;
 mod watchdog;
 mod webhook;
 
+use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -284,10 +285,12 @@ pub async fn serve(
         receiver_tasks.close();
         receiver_tasks.wait().await;
         engine.close();
-        committer.await
+        std::future::pending::<Infallible>().await
     };
     let outcome = tokio::select! {
-        outcome = Box::pin(serving) => outcome.map_err(|_| RunError::Engine),
+        never = Box::pin(serving) => match never {},
+        // Once the engine is closed, or after a panic.
+        outcome = committer => outcome.map_err(|_| RunError::Engine),
         () = engine.broken() => Err(RunError::Engine),
         failed = deadlines => match failed {
             Ok(Ok(never)) => match never {},

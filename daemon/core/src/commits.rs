@@ -117,12 +117,24 @@ impl Commits {
             && (self.writing.is_some() || !records.is_empty());
         match &mut self.failed {
             Some(backlog) => backlog.take(&mut self.open.effects),
-            None if waits => return false,
+            None if waits => {
+                self.drop_progress();
+                return false;
+            }
             None => {}
         }
         mem::swap(&mut self.open, released);
         (self.open_searched, self.is_open_mode_changed) = (0, false);
         true
+    }
+
+    /// Drops reports on the progress of waits where too many actions wait. Each is followed by a newer one, also during a write that
+    /// never ends.
+    fn drop_progress(&mut self) {
+        let actions = &mut self.open.effects.actions;
+        if actions.len() >= OPEN_EFFECTS_MAX {
+            actions.retain(|action| !matches!(action, Action::Progress(..)));
+        }
     }
 
     /// Begins a write: returns its records. `None` during a write, after a failed one, or without records.

@@ -2,12 +2,16 @@
 
 use super::*;
 
+use std::task::Poll;
+
 use soramode_core::input::HostState;
 use soramode_core::snapshot::{Seed, Settings, StartParams, Stored};
 use soramode_protocol::decision::{Connect, Lifetime};
 use soramode_protocol::id::LogId;
+use soramode_protocol::mode::Mode;
 use soramode_protocol::node::{Status, Storage, StorageState};
 use soramode_protocol::reply::Reply;
+use soramode_protocol::wait::{Wait, WaitFor};
 
 use crate::config::Config;
 use crate::ender::Ender;
@@ -79,7 +83,8 @@ fn is_ready(answer: &PendingAnswer) -> bool {
     matches!(answer, PendingAnswer::Ready(_))
 }
 
-fn request(engine: &Engine, request: GateRequest) -> PendingAnswer {
+/// Makes a request, and waits for nothing.
+pub(crate) fn request(engine: &Engine, request: GateRequest) -> PendingAnswer {
     engine.decide(|state, now, reply_to, caller| {
         state.request(now, (reply_to, "test".into(), request), caller);
     })
@@ -155,6 +160,56 @@ async fn clients_wait_for_room_while_much_waits_for_a_write() {
     for answer in waiting {
         assert!(answer.answer().await.is_ok());
     }
+}
+
+#[tokio::test]
+async fn http_requests_wait_for_room_and_add_nothing_meanwhile() {
+    let engine = engine(Durability::Durable);
+    let started = engine.begin().unwrap();
+    while !engine.is_crowded() {
+        drop(request(&engine, connect("spam")));
+    }
+    let waiting = |engine: &Engine| {
+        let actions = |state: &mut State, now| state.commits.open_mut(now).actions.len();
+        engine.with(actions).unwrap()
+    };
+    let before = waiting(&engine);
+    {
+        let mut asked = std::pin::pin!(ask(&engine, GateRequest::GetStatus));
+        let polled = std::future::poll_fn(|cx| Poll::Ready(asked.as_mut().poll(cx))).await;
+        assert!(polled.is_pending());
+        // The client hangs up.
+    }
+    assert_eq!(waiting(&engine), before);
+    engine.finish(started, Ok(()));
+    let written = engine.begin().unwrap();
+    engine.finish(written, Ok(()));
+    assert!(ask(&engine, GateRequest::GetStatus).await.is_ok());
+}
+
+#[tokio::test]
+async fn deadlines_come_while_a_write_never_ends() {
+    let engine = engine(Durability::Durable);
+    assert!(engine.begin().is_some(), "a write that nothing ends");
+    let mut wait = Wait::new(WaitFor::Mode);
+    (wait.mode, wait.timeout_seconds) = (Some(Mode::BlockNewSession), Some(0.02));
+    let waiting = request(&engine, GateRequest::Wait(Box::new(wait)));
+    let due = engine.with(|state, _| state.gate.next_deadline()).unwrap();
+    let stepped_at = async {
+        loop {
+            let next = engine.with(|state, now| (state.gate.next_deadline(), now.boot));
+            match next.unwrap() {
+                (next, _) if next == due => tokio::task::yield_now().await,
+                (_, now) => return now,
+            }
+        }
+    };
+    let stepped_at = tokio::select! {
+        ended = crate::deadlines::run(engine.clone()) => panic!("{ended:?}"),
+        now = stepped_at => now,
+    };
+    assert!(stepped_at >= due.unwrap(), "not before its time");
+    assert!(!is_ready(&waiting), "its answer waits for the write");
 }
 
 /// The code of each source file, without its tests.

@@ -66,9 +66,6 @@ pub enum WriteError {
         /// The system's error.
         error: io::Error,
     },
-    /// The thread that writes has ended: a bug.
-    #[error("the writing thread has ended, which is a bug")]
-    NobodyWrites,
 }
 
 impl WriteError {
@@ -95,7 +92,6 @@ impl WriteError {
             Self::Unseen { path, .. } => {
                 format!("Give soramoded's user access to {}", path.maybe_quote())
             }
-            Self::NobodyWrites => "Restart soramoded".to_owned(),
         }
     }
 }
@@ -185,20 +181,17 @@ impl Disk {
         &self.log_size.database
     }
 
-    /// Commits records, all or none, and gives them back. With none it looks whether the database is still there.
+    /// Commits records, all or none, and returns them. Without any, checks whether the database is still there.
+    ///
+    /// Panics if the writing thread has panicked: nothing can be promised any more, and the daemon ends.
     pub(super) async fn commit(&self, records: Vec<Record>) -> Written {
         let (done, outcome) = oneshot::channel();
-        if let Err(refused) = self.orders.send(Order::Commit(records, done)) {
-            let records = if let Order::Commit(records, _) = refused.0 {
-                records
-            } else {
-                Vec::new()
-            };
-            return (records, Err(WriteError::NobodyWrites));
-        }
-        outcome
-            .await
-            .unwrap_or((Vec::new(), Err(WriteError::NobodyWrites)))
+        // Where it fails, so does the wait.
+        let _ = self.orders.send(Order::Commit(records, done));
+        let Ok(written) = outcome.await else {
+            unreachable!("the thread that writes the state has ended");
+        };
+        written
     }
 }
 

@@ -1,6 +1,7 @@
 //! Signs of life to the service manager, and reads, while the disk hangs.
 
 use std::os::unix::net::UnixDatagram;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -67,6 +68,42 @@ fn a_daemon_whose_disk_hangs_gives_no_signs_of_life() {
     manager.set_read_timeout(Some(PATIENCE)).unwrap();
     while !hear(&manager).unwrap().contains("WATCHDOG=1") {}
     drop(process);
+}
+
+/// How soon a daemon is to end after a panic, with a slow machine taken into account.
+const END_TIME: Duration = Duration::from_secs(10);
+
+#[test]
+fn a_panic_in_a_step_ends_the_daemon_with_a_failure_and_nothing_is_answered() {
+    if Command::new("strace").arg("-V").output().is_err() {
+        eprintln!("skipped: strace is not installed");
+        return;
+    }
+    let home = Home::new();
+    let mut command = Command::new("strace");
+    command
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    // A timer that cannot be set is a bug, and panics: the first time at the start of a wait with a time.
+    command.args([
+        "-f",
+        "-qqq",
+        "-o",
+        "/dev/null",
+        "-e",
+        "inject=timerfd_settime:error=EINVAL",
+    ]);
+    command.arg(env!("CARGO_BIN_EXE_soramoded"));
+    let mut process = home.start_with(command, &[]);
+    let mut client = process.client();
+    client.say(
+        "Wait",
+        &json!({"for": "mode", "mode": "block_new_session", "timeout_seconds": 60}),
+    );
+    client.hear_end();
+    assert_eq!(process.end_unread(END_TIME), Some(1));
 }
 
 #[test]

@@ -13,14 +13,18 @@ use std::time::Instant;
 use soramode_core::commits::{Batch, Commits, Durability, OPEN_EFFECTS_MAX, UNWRITTEN_RECORDS_MAX};
 use soramode_core::effect::{Action, Effects, Record};
 use soramode_core::gate::Gate;
-use soramode_core::input::{AttemptResult, HostState, Input, ReplyHandle, SoraInput, Timestamp};
+use soramode_core::input::{
+    AttemptResult, HostState, Input, ReplyHandle, SocketId, SoraInput, Timestamp,
+};
 use soramode_core::snapshot::{Seed, StartParams, Webhook};
 use soramode_protocol::decision::Decision;
 use soramode_protocol::error::Error;
 use soramode_protocol::event::{EventKind, EventType};
 use soramode_protocol::id::ConnectionId;
+use soramode_protocol::mode::Mode;
 use soramode_protocol::reply::{Answer, Reply};
 use soramode_protocol::request::GateRequest;
+use soramode_protocol::wait::{PROGRESS_SECONDS_MIN, WAITS_MAX, Wait, WaitFor};
 
 use reference::Reference;
 
@@ -258,9 +262,11 @@ impl World {
         if let Some(records) = self.commits.retry() {
             self.reference.retry();
             (self.writing, self.is_retry) = (Some(records), true);
-        } else if let Some(records) = self.commits.begin() {
-            self.reference.begin();
-            (self.writing, self.is_retry) = (Some(records), false);
+        } else {
+            // Without records it is a check that the database is still there, which may fail as well.
+            let records = self.commits.begin();
+            self.reference.begin(records.is_some());
+            (self.writing, self.is_retry) = (Some(records.unwrap_or_default()), false);
         }
     }
 
@@ -385,6 +391,42 @@ fn nothing_waits_where_nothing_outlives_the_daemon() {
     assert!(records > 0 && commits.release(&mut released));
     assert_eq!(released.effects.records.len(), records);
     assert!(commits.begin().is_none() && !commits.has_work());
+}
+
+#[test]
+fn a_write_that_never_ends_does_not_gather_reports_on_the_progress_of_waits() {
+    let params = snapshot(&mut Dice(1));
+    let mut now = params.started;
+    let mut gate = Gate::restore(params, Seed([7; 32]));
+    let mut commits = Commits::new(Durability::Durable);
+    gate.step_into(
+        now,
+        Input::Started(HostState::Running),
+        commits.open_mut(now),
+    );
+    assert!(commits.begin().is_some());
+    for serial in 1..=WAITS_MAX as u64 {
+        let mut wait = Wait::new(WaitFor::Mode);
+        (wait.mode, wait.progress_seconds) =
+            (Some(Mode::BlockNewSession), Some(PROGRESS_SECONDS_MIN));
+        let input = Input::Request {
+            reply_to: ReplyHandle {
+                socket: SocketId(1),
+                serial,
+            },
+            actor: "test".into(),
+            request: GateRequest::Wait(Box::new(wait)),
+        };
+        gate.step_into(now, input, commits.open_mut(now));
+    }
+    let waits = commits.open_mut(now).actions.len();
+    assert_eq!(waits, WAITS_MAX, "each is told of its progress at once");
+    for _ in 0..OPEN_EFFECTS_MAX {
+        now.boot = gate.next_deadline().unwrap();
+        gate.step_into(now, Input::Tick, commits.open_mut(now));
+        assert!(!commits.release(&mut Batch::default()));
+        assert!(commits.has_room(), "a client may still ask");
+    }
 }
 
 #[test]

@@ -47,13 +47,14 @@ impl Reference {
         released
     }
 
-    pub(super) fn begin(&mut self) {
+    /// Begins a write, or a check, which has no records and holds back no action.
+    pub(super) fn begin(&mut self, has_records: bool) {
         let Effects { records, actions } = &self.since_success;
-        self.writing = Some((records.len(), actions.len()));
+        self.writing = has_records.then_some((records.len(), actions.len()));
     }
 
     pub(super) fn written(&mut self) -> Effects {
-        let (records, actions) = self.writing.take().unwrap();
+        let (records, actions) = self.writing.take().unwrap_or_default();
         Effects {
             records: self.since_success.records.drain(..records).collect(),
             actions: self.since_success.actions.drain(..actions).collect(),
