@@ -107,6 +107,14 @@ impl Member {
     }
 }
 
+/// Returns the node's key if an earlier start of the daemon ordered it, and ended before it knew of it: nothing was served under it. It may
+/// be written late, while this start is a member already.
+fn of_earlier_start(looked: &MembershipView) -> Option<Incarnation> {
+    let is_of_earlier_start =
+        looked.own == looked.own_of_this_boot && looked.own != looked.own_of_this_start;
+    looked.own.filter(|_| is_of_earlier_start)
+}
+
 impl Gate {
     /// A linearizable read of all members was answered.
     pub(super) fn looked(&mut self, ctx: &mut Ctx, mut looked: MembershipView) {
@@ -140,7 +148,7 @@ impl Gate {
             Place::Joining => {}
             Place::Out => self.join(ctx, looked),
             Place::In if looked.own == member.key() => self.renew(ctx, looked),
-            Place::In => self.join_again(ctx),
+            Place::In => self.join_again(ctx, looked),
             Place::Readopting(readoption) if looked.own == Some(readoption.next()) => {
                 self.readopt_rest(ctx);
             }
@@ -184,12 +192,13 @@ impl Gate {
     }
 
     /// The member key is lost and the right still runs.
-    fn join_again(&mut self, ctx: &mut Ctx) {
+    fn join_again(&mut self, ctx: &mut Ctx, looked: &MembershipView) {
         let mode = self.mode_to_publish();
+        let give_up = of_earlier_start(looked);
         let Some(member) = self.member() else { return };
         member.place = Place::Joining;
         member.publication.joining(mode);
-        self.order_join(ctx, mode, None);
+        self.order_join(ctx, mode, give_up);
     }
 
     fn join(&mut self, ctx: &mut Ctx, looked: &MembershipView) {
@@ -197,8 +206,7 @@ impl Gate {
         let Some(member) = self.member() else { return };
         let give_up = match how_to_join(member.past, looked.own) {
             Join::EndSessions => return self.fence_all(ctx),
-            // An earlier start of the daemon ended before it knew of this key, and so has served nothing under it.
-            Join::NameInUse if looked.own == looked.own_of_this_boot => looked.own,
+            Join::NameInUse if of_earlier_start(looked).is_some() => of_earlier_start(looked),
             Join::NameInUse => {
                 let now = ctx.now.boot;
                 let why = looked
