@@ -251,12 +251,8 @@ impl Edge {
             EtcdRequest::Distrust(refusal) => {
                 tracing::error!(why = %refusal, remedy = refusal.remedy(), "this etcd is refused; the node stays isolated until the problem is fixed");
             }
-            EtcdRequest::NoteSetBack {
-                found,
-                revision,
-                why,
-            } => self.spawn(async move {
-                etcd.note_set_back((&found, revision), &why).await;
+            EtcdRequest::NoteSetBack { found, fall, why } => self.spawn(async move {
+                etcd.note_set_back(&found, fall, &why).await;
                 None
             }),
             EtcdRequest::Init {

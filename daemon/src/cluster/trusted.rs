@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use etcd_client::{Client, Compare, CompareOp, GetResponse, Txn, TxnOp, TxnResponse};
-use soramode_core::cluster::history::{Configuration, Fall, Writes, fall};
+use soramode_core::cluster::history::{Configuration, Fall, Refusal, Writes, fall};
 use soramode_core::member::etcd::Init;
 
 use super::keys::ConfigValue;
@@ -30,11 +30,17 @@ pub(super) struct Trust {
 #[derive(Debug, PartialEq, Eq)]
 enum Written {
     Yes,
-    No { there: Option<Vec<u8>> },
+    No {
+        there: Option<Vec<u8>>,
+        revision: u64,
+    },
 }
 
 /// Why `/cfg` was not written.
 const CHANGED: &str = "the cluster's configuration in etcd (/cfg) was changed during the request; nothing was written";
+
+/// Why an etcd was not marked.
+const NEWER: &str = "etcd has something newer than what showed that; nothing was written";
 
 /// Result of a transaction.
 pub(super) struct Done {
@@ -120,7 +126,7 @@ impl Trusted {
         }
         let writes = if succeeded { writes } else { Writes::Nothing };
         if let Some(fall) = fall(before, revision, writes) {
-            self.etcd.fell(fall);
+            self.etcd.fell(fall, &self.configuration.text).await;
             return Err(format!(
                 "etcd was rolled back: it is at revision {revision}, and was at {before}"
             ));
@@ -154,10 +160,18 @@ impl Etcd {
         }
     }
 
-    /// Nothing more is done in this etcd before the gate has judged it.
-    fn fell(&self, fall: Fall) {
+    /// Does nothing more in this etcd before the gate has judged it, and marks it. One that is marked needs no memory of the fall: a read
+    /// without the mark is of another etcd, such as the previous one, brought back.
+    async fn fell(&self, fall: Fall, text: &[u8]) {
         self.note_fall(Some(fall));
         *self.trust.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let why = Refusal::SetBack {
+            seen: fall.seen,
+            found: fall.found,
+        };
+        if self.mark_rolled_back((text, fall), &why.to_string()).await == Ok(()) {
+            self.forget_fall();
+        }
     }
 
     fn note_fall(&self, fall: Option<Fall>) {
@@ -212,40 +226,48 @@ impl Etcd {
         }));
     }
 
-    /// Notes what the other nodes may not be able to see, in an etcd that has nothing newer than this revision.
-    pub(super) async fn note_set_back(&self, (found, found_at): (&[u8], u64), why: &str) {
-        let is_same = Compare::mod_revision(
-            self.keys.every(),
-            CompareOp::Less,
-            revision(found_at.saturating_add(1)),
-        );
-        let by = format!("{}: {why}", self.identity.node_name.as_str());
-        let noted = match ConfigValue::read(found) {
-            Ok(it) => {
-                self.write_configuration(
-                    (Some(found), Some(is_same.with_prefix())),
-                    &Configuration {
-                        set_back: Some(by),
-                        ..it
-                    }
-                    .into(),
-                )
-                .await
-            }
-            Err(why) => Err(why),
-        };
-        let noted = noted.and_then(|written| {
-            if written == Written::Yes {
-                Ok(())
-            } else {
-                Err(CHANGED.to_owned())
-            }
-        });
-        if let Err(why) = noted {
+    /// Marks an etcd that a read showed to be rolled back, and logs where that was not possible.
+    pub(super) async fn note_set_back(&self, found: &[u8], fall: Fall, why: &str) {
+        if let Err(why) = self.mark_rolled_back((found, fall), why).await {
             tracing::warn!(
                 why,
                 "cannot record in etcd that it was rolled back; other nodes may not notice"
             );
+        }
+    }
+
+    /// Marks an etcd as rolled back, for the other nodes. The previous etcd, brought back, has keys that are newer than what was found,
+    /// and is not marked.
+    async fn mark_rolled_back(
+        &self,
+        (text, mut fall): (&[u8], Fall),
+        why: &str,
+    ) -> Result<(), String> {
+        let marked = Configuration {
+            set_back: Some(format!("{}: {why}", self.identity.node_name.as_str())),
+            ..ConfigValue::read(text)?
+        }
+        .into();
+        loop {
+            let is_same = Compare::mod_revision(
+                self.keys.every(),
+                CompareOp::Less,
+                revision(fall.found.saturating_add(1)),
+            );
+            match self
+                .write_configuration((Some(text), Some(is_same.with_prefix())), &marked)
+                .await?
+            {
+                Written::Yes => return Ok(()),
+                // Other nodes write in it, too, and it is still behind.
+                Written::No {
+                    there: Some(there),
+                    revision,
+                } if there == text && fall.found < revision && revision < fall.seen => {
+                    fall.found = revision;
+                }
+                Written::No { .. } => return Err(NEWER.to_owned()),
+            }
         }
     }
 
@@ -255,7 +277,7 @@ impl Etcd {
         found: Option<&[u8]>,
         configuration: Configuration,
     ) -> Result<Init, String> {
-        if let Written::No { there } = self
+        if let Written::No { there, .. } = self
             .write_configuration((found, None), &configuration.clone().into())
             .await?
         {
@@ -307,7 +329,12 @@ impl Etcd {
         Ok(if answer.succeeded() || there.as_ref() == Some(&json) {
             Written::Yes
         } else {
-            Written::No { there }
+            let revision = number(
+                answer
+                    .header()
+                    .map_or(0, etcd_client::ResponseHeader::revision),
+            );
+            Written::No { there, revision }
         })
     }
 

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use crate::checker::{Service, Violation, What, check};
 use crate::clock;
 use crate::etcd::{Etcd, History, MEMBERS};
-use crate::faults::{Fault, Kind, Site};
+use crate::faults::{Beside, Content, Fault, Kind, Site};
 use crate::load::{CHANNELS, CLIENTS, Counts, channel, come_and_go, enter, operate};
 use crate::net::{self, Net, Way};
 use crate::nodes::{Daemon, Daemons, NODES, Nodes, PREFIX, TAKEOVER_WAIT, makes_its_cluster};
@@ -34,6 +34,9 @@ const HASTY_MAX: Duration = Duration::from_mins(3);
 
 /// How long a false etcd is there: the nodes are isolated after less, and fenced after more.
 const LOST_FOR: Duration = Duration::from_secs(4);
+
+/// How long one is there that is gone again before each node has judged it.
+const LOST_BRIEFLY: Duration = Duration::from_millis(300);
 
 /// Services that a run must have seen for each minute: with fewer it shows little.
 const SERVICES_PER_MINUTE: usize = 100;
@@ -83,9 +86,14 @@ fn an_etcd_that_lost_the_claims_is_taken_by_nobody() {
     runtime().block_on(async {
         let folder = tempfile::tempdir().unwrap();
         let mut run = Run::start(folder.path(), Daemon::Sound, seed).await;
-        for kind in Kind::OF_LOST_CLAIMS {
+        let short = [(
+            Kind::LostClaims(Content::Earlier, Beside::Nothing),
+            LOST_BRIEFLY,
+        )];
+        let long = Kind::OF_LOST_CLAIMS.map(|kind| (kind, LOST_FOR));
+        for (kind, length) in short.into_iter().chain(long) {
             let fault = Fault {
-                length: LOST_FOR,
+                length,
                 ..Fault::draw(kind, &mut run.rng)
             };
             run.suffer(&[fault]).await;

@@ -143,6 +143,23 @@ impl Refusal {
         }
     }
 
+    /// Returns the revisions that show it; for an earlier history, those of the read.
+    pub const fn fall(&self, shown: &Shown) -> Fall {
+        match *self {
+            Self::SetBack { seen, found } => Fall { seen, found },
+            Self::NotInitialized
+            | Self::Emptied
+            | Self::Copied { .. }
+            | Self::OtherCluster { .. }
+            | Self::OlderEpoch { .. }
+            | Self::OtherHistory { .. }
+            | Self::Reported(_) => Fall {
+                seen: shown.revision,
+                found: shown.revision,
+            },
+        }
+    }
+
     /// Remedy for the operator.
     pub const fn remedy(&self) -> &'static str {
         match self {

@@ -13,7 +13,7 @@ use soramode_protocol::node::OrphanedChannels;
 use soramode_protocol::time::Time;
 
 use crate::cluster::claim::{Claim, Found, Reply};
-use crate::cluster::history::{Configuration, Refusal, Shown};
+use crate::cluster::history::{Configuration, Fall, Refusal, Shown};
 use crate::cluster::{Incarnation, Token};
 use crate::input::{ReplyHandle, SocketId};
 
@@ -31,8 +31,8 @@ pub enum EtcdRequest {
     NoteSetBack {
         /// Byte for byte.
         found: Vec<u8>,
-        /// Revision of the read that showed the rollback. An etcd with newer keys may be another one: the one from before, brought back.
-        revision: u64,
+        /// Revisions that show the rollback. An etcd with newer keys may be another one: the previous one, brought back.
+        fall: Fall,
         /// How this node knows.
         why: String,
     },

@@ -216,7 +216,7 @@ impl Gate {
                 ctx,
                 EtcdRequest::NoteSetBack {
                     found: text.clone(),
-                    revision: shown.revision,
+                    fall: refusal.fall(shown),
                     why: refusal.to_string(),
                 },
             );
